@@ -1,0 +1,108 @@
+"""The topology snapshot: which partition lives on which shard, and which instances a shard has.
+
+Pure data with pure look-ups; the only module of the config service that others import. A snapshot is
+immutable and complete: a process that holds one can route everything, whatever else is down. Epochs only
+grow; of two snapshots the one with the higher epoch is true.
+"""
+
+from enum import StrEnum
+
+import msgspec
+
+
+class Role(StrEnum):
+    PRIMARY = "primary"
+    REPLICA = "replica"
+
+
+class Instance(msgspec.Struct, frozen=True):
+    """One PostgreSQL server. `password_ref` says where its password is (`env:NAME` or `file:/path`), never what."""
+
+    name: str
+    role: Role
+    host: str
+    port: int
+    database: str
+    user: str
+    password_ref: str
+    zone: str = "local"
+    promotable: bool = True
+    sslmode: str = "prefer"
+
+
+class Shard(msgspec.Struct, frozen=True):
+    """One primary and its replicas, holding the same rows. `term` grows at every change of primary."""
+
+    id: int
+    name: str
+    term: int
+    instances: tuple[Instance, ...]
+
+    @property
+    def primary(self) -> Instance | None:
+        return next((i for i in self.instances if i.role is Role.PRIMARY), None)
+
+    @property
+    def replicas(self) -> tuple[Instance, ...]:
+        return tuple(i for i in self.instances if i.role is Role.REPLICA)
+
+
+class Assignment(msgspec.Struct, frozen=True, array_like=True):
+    """Where one partition lives. `epoch` is the partition's own: it grows each time the partition moves."""
+
+    shard_id: int
+    epoch: int
+
+
+class EventType(msgspec.Struct, frozen=True):
+    """`id` 1..32767 is what rows store; `valued` types must carry a value."""
+
+    id: int
+    name: str
+    valued: bool
+
+
+class Topology(msgspec.Struct, frozen=True):
+    """A whole snapshot. `assignments[p]` belongs to partition p; its length is the partition count P."""
+
+    epoch: int
+    shards: tuple[Shard, ...]
+    assignments: tuple[Assignment, ...]
+    event_types: tuple[EventType, ...]
+
+    @property
+    def partition_count(self) -> int:
+        return len(self.assignments)
+
+    def get_shard(self, shard_id: int) -> Shard:
+        """Raises KeyError for a shard that this snapshot does not know."""
+        for shard in self.shards:
+            if shard.id == shard_id:
+                return shard
+        raise KeyError(shard_id)
+
+    def get_shard_of(self, partition: int) -> Shard:
+        """Raises IndexError for a partition outside 0..P-1."""
+        if partition < 0:
+            raise IndexError(partition)
+        return self.get_shard(self.assignments[partition].shard_id)
+
+    def get_partitions_of(self, shard_id: int) -> list[int]:
+        """Partitions of a shard, ascending."""
+        return [p for p, a in enumerate(self.assignments) if a.shard_id == shard_id]
+
+    def find_event_type(self, name: str) -> EventType | None:
+        return next((t for t in self.event_types if t.name == name), None)
+
+
+_encoder = msgspec.json.Encoder()
+_decoder = msgspec.json.Decoder(Topology)
+
+
+def encode_topology(topology: Topology) -> bytes:
+    return _encoder.encode(topology)
+
+
+def decode_topology(data: bytes | str) -> Topology:
+    """Raises msgspec.ValidationError or msgspec.DecodeError for anything that is not a whole snapshot."""
+    return _decoder.decode(data)

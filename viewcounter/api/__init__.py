@@ -1,0 +1,1 @@
+"""REST views of everything but the ingest lane: authentication, validation, one call of `queries`, one answer."""

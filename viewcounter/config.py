@@ -1,0 +1,92 @@
+"""Typed settings: every knob of viewcounter, its unit, its default for a laptop.
+
+Values come, first wins, from environment variables `VIEWCOUNTER_<NAME>`, from one file a secret in
+`VIEWCOUNTER_SECRETS_DIR`, and from the `KEY=value` file named by `VIEWCOUNTER_ENV_FILE` (default
+`.local/env`, which the local cluster writes). Nothing here is read a second time while a process runs.
+"""
+
+import os
+from functools import cache
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field, PositiveFloat, PositiveInt, SecretStr
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+PROJECT_ROOT = Path(__file__).resolve().parent.parent
+
+CommaSeparated = Annotated[str, NoDecode]
+
+
+class Config(BaseSettings):
+    """All settings. Names carry their unit; sizes are bytes, times are seconds unless the name says ms."""
+
+    model_config = SettingsConfigDict(env_prefix="VIEWCOUNTER_", extra="ignore", frozen=True)
+
+    # -- process and web -------------------------------------------------------------------------
+    debug: bool = False
+    secret_key: SecretStr = Field(min_length=32, description="Django's signing key")
+    allowed_hosts: CommaSeparated = "127.0.0.1,localhost,[::1]"
+    https_only: bool = Field(True, description="redirect to HTTPS and mark cookies secure")
+    state_dir: Path = Field(PROJECT_ROOT / ".local", description="disk copies that survive a restart")
+    zone: str = Field("local", description="zone of this process; reads prefer replicas of the same zone")
+
+    # -- stores ----------------------------------------------------------------------------------
+    control_database_host: str = "127.0.0.1"
+    control_database_port: PositiveInt = 5432
+    control_database_name: str = "viewcounter_control"
+    control_database_user: str = "viewcounter"
+    control_database_password: SecretStr = SecretStr("")
+    log_url: SecretStr = Field(SecretStr("redis://127.0.0.1:6379/0"), description="event log server")
+    broker_url: SecretStr = Field(SecretStr("redis://127.0.0.1:6380/0"), description="Celery broker")
+    cache_url: SecretStr = Field(
+        SecretStr("redis://127.0.0.1:6380/1"), description="published topology, queue markers"
+    )
+
+    # -- what is accepted ------------------------------------------------------------------------
+    accept_window_seconds: PositiveInt = Field(7 * 86400, description="oldest event accepted")
+    accept_future_seconds: PositiveInt = Field(300, description="furthest event time ahead of our clock")
+    request_max_events: PositiveInt = 1000
+    request_max_bytes: PositiveInt = Field(1024 * 1024, description="body limit, before and after gunzip")
+
+    # -- gateway ---------------------------------------------------------------------------------
+    commit_linger_ms: float = Field(2.0, ge=0, description="how long a group commit waits for company")
+    commit_max_events: PositiveInt = Field(20_000, description="events in one group commit")
+    buffer_max_events: PositiveInt = Field(100_000, description="events waiting for the log; beyond it 503")
+    log_timeout_seconds: PositiveFloat = Field(1.0, description="one call to the event log")
+    api_key_cache_seconds: PositiveFloat = Field(5.0, description="a revoked key works at most this long")
+
+    # -- processing ------------------------------------------------------------------------------
+    drain_interval_seconds: PositiveFloat = Field(0.5, description="beat looks for unread entries")
+    drain_budget_seconds: PositiveFloat = Field(5.0, description="a drain ends after this long")
+    flush_max_events: PositiveInt = Field(40_000, description="events in one flush transaction")
+    log_read_bytes: PositiveInt = Field(8 * 1024 * 1024, description="packed bytes read from the log at once")
+    watermark_interval_seconds: PositiveFloat = Field(2.0, description="idle partitions' watermark moves")
+    trim_interval_seconds: PositiveFloat = 30.0
+    trim_safety_seconds: PositiveInt = Field(600, description="applied entries stay in the log this long")
+
+    # -- databases -------------------------------------------------------------------------------
+    pool_max_connections: PositiveInt = Field(8, description="connections an instance, a process")
+    pool_max_waiting: PositiveInt = Field(64, description="callers queued for a connection; beyond it shed")
+    pool_wait_seconds: PositiveFloat = 1.0
+    connect_timeout_seconds: PositiveInt = Field(2, description="libpq's smallest bound is 2")
+    point_query_seconds: PositiveFloat = Field(1.0, description="budget of class point")
+    range_query_seconds: PositiveFloat = Field(3.0, description="budget of class range")
+    report_query_seconds: PositiveFloat = Field(10.0, description="budget of class report")
+    flush_query_seconds: PositiveFloat = Field(15.0, description="budget of class flush")
+    scatter_seconds: PositiveFloat = Field(5.0, description="one deadline for all shards of a scatter")
+    replica_max_lag_seconds: PositiveFloat = Field(10.0, description="a replica behind this is not read")
+    topology_poll_seconds: PositiveFloat = 0.5
+
+    # -- queries ---------------------------------------------------------------------------------
+    stats_max_buckets: PositiveInt = Field(1500, description="buckets in one answer; beyond it 422")
+    counts_query_max_videos: PositiveInt = 500
+    top_max_limit: PositiveInt = 500
+
+
+@cache
+def get_config() -> Config:
+    """The settings of this process, read once. Raises pydantic's ValidationError naming each bad one."""
+    env_file = os.environ.get("VIEWCOUNTER_ENV_FILE", str(PROJECT_ROOT / ".local" / "env"))
+    secrets_dir = os.environ.get("VIEWCOUNTER_SECRETS_DIR") or None
+    return Config(_env_file=env_file, _secrets_dir=secrets_dir)  # type: ignore[call-arg]

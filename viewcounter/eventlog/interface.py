@@ -1,0 +1,86 @@
+"""The seam between whoever fills the log and whoever drains it. One contract suite runs on every implementation."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import NamedTuple, Protocol, Self
+
+from viewcounter.eventlog.errors import EventLogError
+
+
+class Position(NamedTuple):
+    """A place in one partition's log; later entries compare greater. Written `ms-seq`, as the stream entry id."""
+
+    ms: int
+    seq: int
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Raises ValueError unless `text` is `ms-seq` with two non-negative decimal numbers."""
+        ms, separator, seq = text.partition("-")
+        if not (separator and ms.isdecimal() and seq.isdecimal() and text.isascii()):
+            raise ValueError(f"not a log position: {text!r}")
+        return cls(int(ms), int(seq))
+
+    def __str__(self) -> str:
+        return f"{self.ms}-{self.seq}"
+
+
+START = Position(0, 0)
+"""Before the first entry of any partition."""
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    position: Position
+    payload: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class AppendResult:
+    """Each partition of an append stands in exactly one of the two.
+
+    `positions` are durable. For `failed` ones the outcome may be unknown: the entry may or may not be in the log.
+    """
+
+    positions: dict[int, Position]
+    failed: dict[int, EventLogError] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Tails:
+    """The last position of each partition ever written, all seen at `read_at`, the log server's clock."""
+
+    read_at: datetime
+    positions: dict[int, Position]
+
+
+class EventLog(Protocol):
+    """Every call is bounded in time and raises EventLogError (retryable) when the log cannot answer."""
+
+    def append(self, entries: Mapping[int, bytes]) -> AppendResult:
+        """Append one entry to each partition named. Returns when durable; never raises for a single partition."""
+
+    def read(self, partition: int, *, after: Position, max_entries: int) -> list[Entry]:
+        """Up to `max_entries` entries past `after`, ascending; empty when there are none.
+
+        Raises PositionTrimmed when entries past `after` have already been trimmed away.
+        """
+
+    def read_tails(self, partitions: Iterable[int]) -> Tails:
+        """One snapshot of the ends; START for a partition that was never written."""
+
+    def trim(self, partition: int, *, through: Position) -> int:
+        """Forget entries up to and including `through`; returns how many went. Safe to repeat."""
+
+    def raise_tail(self, partition: int, *, to: Position) -> bool:
+        """Make the next append land past `to`. True if the log ended before it (a log that lost its end).
+
+        Positions must only grow: a log server that comes back empty would otherwise hand out positions that
+        the shard has long passed, and the drains would skip those entries in silence.
+        """
+
+    def check(self) -> None:
+        """Raises EventLogError unless the log answers."""
+
+    def close(self) -> None: ...

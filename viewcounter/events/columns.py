@@ -1,0 +1,104 @@
+"""Events as columns: numpy arrays of equal length n, so that no stage handles events one by one.
+
+`event_ids` S16 (the 16 bytes of the UUID; numpy drops trailing NULs only in display, comparison is exact),
+`occurred_us` and `received_us` int64 microseconds since 1970 UTC, `type_ids` uint16, `values` int64
+thousandths, `video_index` uint32 into `videos`.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import xxhash
+from numpy.typing import NDArray
+
+MICROSECONDS_PER_MINUTE = 60_000_000
+UUID_VERSION_7 = 7
+
+
+@dataclass(frozen=True, slots=True)
+class Columns:
+    """Invariant: every array has the same length, every `video_index` is below `len(videos)`, videos are distinct."""
+
+    event_ids: NDArray[Any]
+    occurred_us: NDArray[np.int64]
+    received_us: NDArray[np.int64]
+    type_ids: NDArray[np.uint16]
+    values: NDArray[np.int64]
+    video_index: NDArray[np.uint32]
+    videos: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.event_ids)
+
+    def select(self, rows: NDArray[Any]) -> "Columns":
+        """The rows of a boolean mask or an index array, in its order."""
+        return Columns(
+            event_ids=self.event_ids[rows],
+            occurred_us=self.occurred_us[rows],
+            received_us=self.received_us[rows],
+            type_ids=self.type_ids[rows],
+            values=self.values[rows],
+            video_index=self.video_index[rows],
+            videos=self.videos,
+        )
+
+    def id_words(self) -> NDArray[np.uint64]:
+        """The ids as (n, 2) unsigned words, high word first."""
+        return np.frombuffer(self.event_ids.tobytes(), dtype=">u8").reshape(-1, 2).astype(np.uint64)
+
+    def minutes(self) -> NDArray[np.int64]:
+        """The minute of each event in which it is counted: minutes since 1970 UTC of `occurred_us`."""
+        return self.occurred_us // MICROSECONDS_PER_MINUTE
+
+    def id_minutes(self) -> NDArray[np.int64]:
+        """The minute under which each id is stored: that of a UUIDv7 itself, else that of `occurred_us`.
+
+        A retry carries the same id, and so the same minute, which bounds where a duplicate can be found.
+        """
+        high = self.id_words()[:, 0]
+        is_version_7 = (high >> np.uint64(12)) & np.uint64(0xF) == UUID_VERSION_7
+        uuid_minutes = (high >> np.uint64(16)).astype(np.int64) // 60_000
+        return np.where(is_version_7, uuid_minutes, self.minutes())
+
+    def id_digests(self) -> NDArray[np.uint64]:
+        """hash64 of each event id: their sum mod 2^64 proves, in any order, which events were counted."""
+        words = self.id_words()
+        return _mix(_mix(words[:, 0]) ^ words[:, 1])
+
+    def content_digests(self) -> NDArray[np.uint64]:
+        """hash64 of what each event says (video, type, time, value): tells a duplicate from a conflict."""
+        videos = np.array([xxhash.xxh3_64_intdigest(v.encode()) for v in self.videos], dtype=np.uint64)
+        digest = _mix(videos[self.video_index]) ^ self.occurred_us.astype(np.uint64)
+        digest = _mix(digest) ^ self.type_ids.astype(np.uint64)
+        return _mix(_mix(digest) ^ self.values.astype(np.uint64))
+
+
+def concat_columns(parts: Sequence[Columns]) -> Columns:
+    """All rows of `parts` in order, over one merged list of videos. Raises ValueError for no parts."""
+    if len(parts) == 1:
+        return parts[0]
+    codes: dict[str, int] = {}
+    indexes = []
+    for part in parts:
+        translation = np.array([codes.setdefault(v, len(codes)) for v in part.videos], dtype=np.uint32)
+        indexes.append(translation[part.video_index] if len(part) else part.video_index)
+    return Columns(
+        event_ids=np.concatenate([p.event_ids for p in parts]),
+        occurred_us=np.concatenate([p.occurred_us for p in parts]),
+        received_us=np.concatenate([p.received_us for p in parts]),
+        type_ids=np.concatenate([p.type_ids for p in parts]),
+        values=np.concatenate([p.values for p in parts]),
+        video_index=np.concatenate(indexes),
+        videos=tuple(codes),
+    )
+
+
+def _mix(words: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    """splitmix64's finalizer (Steele, Lea, Flood: Fast splittable pseudorandom number generators, 2014)."""
+    with np.errstate(over="ignore"):
+        words = words + np.uint64(0x9E3779B97F4A7C15)
+        words = (words ^ (words >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+        words = (words ^ (words >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+        return words ^ (words >> np.uint64(31))

@@ -1,0 +1,122 @@
+-- Schema of one shard. The same on every shard; every row that belongs to a partition carries it.
+
+CREATE TABLE event_type (
+    id smallint PRIMARY KEY,
+    name text NOT NULL UNIQUE
+);
+
+-- Catalogue rows are copies: the truth is the control database, an older row is replaced by a newer revision.
+CREATE TABLE channel (
+    channel_id text COLLATE "C" PRIMARY KEY,
+    title text NOT NULL DEFAULT '',
+    revision bigint NOT NULL DEFAULT 0
+);
+
+CREATE TABLE video (
+    video_id text COLLATE "C" PRIMARY KEY,
+    partition smallint NOT NULL,
+    channel_id text COLLATE "C" REFERENCES channel,
+    title text NOT NULL DEFAULT '',
+    revision bigint NOT NULL DEFAULT 0
+);
+CREATE INDEX video_partition ON video (partition);
+CREATE INDEX video_channel ON video (channel_id) WHERE channel_id IS NOT NULL;
+
+-- The row everything hangs on: what has been applied, by compare-and-set.
+CREATE TABLE partition_state (
+    partition smallint PRIMARY KEY,
+    epoch bigint NOT NULL,
+    position text NOT NULL DEFAULT '0-0',
+    watermark timestamptz NOT NULL DEFAULT '1970-01-01 00:00+00',
+    state text NOT NULL DEFAULT 'owned' CHECK (state IN ('owned', 'held', 'stopped', 'moved')),
+    updated_at timestamptz NOT NULL DEFAULT now()
+) WITH (fillfactor = 50);
+
+-- Raw events by day of receipt; a day is dropped whole when older than the retention.
+-- Fixed-width columns first, so that binary COPY rows can be laid out as arrays.
+CREATE TABLE raw_event (
+    partition smallint NOT NULL,
+    event_type_id smallint NOT NULL,
+    received_at timestamptz NOT NULL,
+    occurred_at timestamptz NOT NULL,
+    value bigint NOT NULL,
+    event_id uuid NOT NULL,
+    video_id text COLLATE "C" NOT NULL
+) PARTITION BY RANGE (received_at);
+
+-- The ids of a flush, packed: 16 bytes an id and, at the same place, 8 bytes of content digest.
+CREATE TABLE event_ids (
+    partition smallint NOT NULL,
+    minute timestamptz NOT NULL,
+    position text NOT NULL,
+    ids bytea NOT NULL,
+    contents bytea NOT NULL,
+    PRIMARY KEY (partition, minute, position),
+    CHECK (octet_length(ids) = 2 * octet_length(contents))
+);
+ALTER TABLE event_ids ALTER COLUMN ids SET STORAGE EXTERNAL, ALTER COLUMN contents SET STORAGE EXTERNAL;
+
+-- Aggregates. sum, min and max are thousandths of the value's unit.
+CREATE TABLE event_total (
+    partition smallint NOT NULL,
+    video_id text COLLATE "C" NOT NULL REFERENCES video,
+    event_type_id smallint NOT NULL REFERENCES event_type,
+    count bigint NOT NULL,
+    sum bigint NOT NULL,
+    min bigint NOT NULL,
+    max bigint NOT NULL,
+    PRIMARY KEY (partition, video_id, event_type_id)
+) WITH (fillfactor = 70);
+
+CREATE TABLE event_minute (
+    partition smallint NOT NULL,
+    video_id text COLLATE "C" NOT NULL,
+    event_type_id smallint NOT NULL,
+    start timestamptz NOT NULL,
+    count bigint NOT NULL,
+    sum bigint NOT NULL,
+    min bigint NOT NULL,
+    max bigint NOT NULL,
+    PRIMARY KEY (partition, video_id, event_type_id, start)
+) WITH (fillfactor = 80);
+CREATE INDEX event_minute_start ON event_minute USING brin (start) WITH (pages_per_range = 16, autosummarize = on);
+
+CREATE TABLE event_hour (LIKE event_minute INCLUDING CONSTRAINTS INCLUDING INDEXES);
+CREATE TABLE event_day (LIKE event_minute INCLUDING CONSTRAINTS INCLUDING INDEXES);
+
+-- Buckets of the coarser tiers that no longer equal the tier below. `start` is the bucket's own start.
+CREATE TABLE rollup_dirty (
+    partition smallint NOT NULL,
+    tier text NOT NULL CHECK (tier IN ('hour', 'day')),
+    video_id text COLLATE "C" NOT NULL,
+    event_type_id smallint NOT NULL,
+    start timestamptz NOT NULL,
+    PRIMARY KEY (partition, tier, video_id, event_type_id, start)
+);
+
+-- received = counted + duplicate + conflict + dead_lettered, by hour of the event. `digest` is the sum
+-- mod 2^64 of hash64(event_id) over the counted events.
+CREATE TABLE ledger (
+    partition smallint NOT NULL,
+    hour timestamptz NOT NULL,
+    received bigint NOT NULL,
+    counted bigint NOT NULL,
+    duplicate bigint NOT NULL,
+    conflict bigint NOT NULL,
+    dead_lettered bigint NOT NULL,
+    digest numeric(20, 0) NOT NULL,
+    PRIMARY KEY (partition, hour),
+    CHECK (received = counted + duplicate + conflict + dead_lettered)
+) WITH (fillfactor = 70);
+
+CREATE TABLE dead_letter (
+    id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    partition smallint NOT NULL,
+    position text NOT NULL,
+    reason text NOT NULL,
+    detail text NOT NULL,
+    event_count integer NOT NULL,
+    payload bytea NOT NULL,
+    created_at timestamptz NOT NULL DEFAULT now()
+);
+CREATE INDEX dead_letter_partition ON dead_letter (partition, id);
