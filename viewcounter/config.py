@@ -8,7 +8,7 @@ Values come, first wins, from environment variables `VIEWCOUNTER_<NAME>`, from o
 import os
 from functools import cache
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field, PositiveFloat, PositiveInt, SecretStr
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
@@ -28,6 +28,8 @@ class Config(BaseSettings):
     secret_key: SecretStr = Field(min_length=32, description="Django's signing key")
     allowed_hosts: CommaSeparated = "127.0.0.1,localhost,[::1]"
     https_only: bool = Field(True, description="redirect to HTTPS and mark cookies secure")
+    behind_tls_proxy: bool = Field(False, description="trust X-Forwarded-Proto: the proxy must strip the client's own")
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     state_dir: Path = Field(PROJECT_ROOT / ".local", description="disk copies that survive a restart")
     zone: str = Field("local", description="zone of this process; reads prefer replicas of the same zone")
 
@@ -37,6 +39,7 @@ class Config(BaseSettings):
     control_database_name: str = "viewcounter_control"
     control_database_user: str = "viewcounter"
     control_database_password: SecretStr = SecretStr("")
+    control_query_seconds: PositiveFloat = Field(10.0, description="statement budget on the control database")
     log_url: SecretStr = Field(SecretStr("redis://127.0.0.1:6379/0"), description="event log server")
     broker_url: SecretStr = Field(SecretStr("redis://127.0.0.1:6380/0"), description="Celery broker")
     cache_url: SecretStr = Field(
@@ -64,6 +67,9 @@ class Config(BaseSettings):
     watermark_interval_seconds: PositiveFloat = Field(2.0, description="idle partitions' watermark moves")
     trim_interval_seconds: PositiveFloat = 30.0
     trim_safety_seconds: PositiveInt = Field(600, description="applied entries stay in the log this long")
+
+    task_seconds: PositiveInt = Field(60, description="soft limit of any Celery task; killed 10 s later")
+    broker_timeout_seconds: PositiveFloat = 5.0
 
     # -- databases -------------------------------------------------------------------------------
     pool_max_connections: PositiveInt = Field(8, description="connections an instance, a process")

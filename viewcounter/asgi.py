@@ -1,0 +1,13 @@
+"""The web process: the gateway lane in front, Django behind it."""
+
+import os
+
+from django.core.asgi import get_asgi_application
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "viewcounter.settings")
+_django = get_asgi_application()
+
+# Models may be imported only after Django is set up.
+from viewcounter.gateway.application import Gateway  # noqa: E402
+
+application = Gateway(_django)

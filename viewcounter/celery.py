@@ -1,0 +1,39 @@
+"""The Celery application. Tasks only point at work; what has been done stands in the shards.
+
+Redis as a broker may lose, double or delay a task (kombu pops and records in two steps), so every task is
+finite and may run twice, and beat re-issues whatever is still to do.
+"""
+
+import os
+
+from celery import Celery
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "viewcounter.settings")
+
+from viewcounter.config import get_config  # noqa: E402
+
+_config = get_config()
+
+app = Celery("viewcounter", broker=_config.broker_url.get_secret_value())
+app.conf.update(
+    task_ignore_result=True,
+    task_serializer="json",
+    accept_content=["json"],
+    task_acks_late=False,  # a lost drain is re-issued by beat within a second; a redelivered one would only queue
+    worker_prefetch_multiplier=1,
+    worker_hijack_root_logger=False,
+    worker_cancel_long_running_tasks_on_connection_loss=True,
+    task_soft_time_limit=_config.task_seconds,
+    task_time_limit=_config.task_seconds + 10,
+    broker_connection_retry_on_startup=True,
+    broker_connection_max_retries=None,
+    broker_transport_options={
+        "visibility_timeout": 300,
+        "socket_timeout": _config.broker_timeout_seconds,
+        "socket_connect_timeout": _config.broker_timeout_seconds,
+        "health_check_interval": 10,
+    },
+    beat_max_loop_interval=1,
+    timezone="UTC",
+)
+app.autodiscover_tasks(["viewcounter.processing"])

@@ -1,0 +1,124 @@
+"""Django settings: everything that Django itself needs, derived from `viewcounter.config`."""
+
+from viewcounter.api.settings import REST_FRAMEWORK, SPECTACULAR_SETTINGS
+from viewcounter.config import PROJECT_ROOT, get_config
+
+__all__ = ["REST_FRAMEWORK", "SPECTACULAR_SETTINGS"]
+
+_config = get_config()
+
+DEBUG = _config.debug
+SECRET_KEY = _config.secret_key.get_secret_value()
+ALLOWED_HOSTS = [host.strip() for host in _config.allowed_hosts.split(",") if host.strip()]
+
+INSTALLED_APPS = [
+    "django.contrib.admin",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "django.contrib.staticfiles",
+    "rest_framework",
+    "drf_spectacular",
+    "drf_spectacular_sidecar",
+    "configservice",
+    "viewcounter.gateway",
+    "viewcounter.catalogue",
+    "viewcounter.storage",
+    "viewcounter.processing",
+    "viewcounter.api",
+    "viewcounter.operations",
+]
+
+MIDDLEWARE = [
+    "django.middleware.security.SecurityMiddleware",
+    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+]
+
+ROOT_URLCONF = "viewcounter.urls"
+ASGI_APPLICATION = "viewcounter.asgi.application"
+APPEND_SLASH = False
+
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "DIRS": [],
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+            ]
+        },
+    }
+]
+
+# Only the control database stands here. Shards are added by `migrate_shards` while it runs: their routing is
+# the cluster proxy's, not the ORM's.
+DATABASES = {
+    "default": {
+        "ENGINE": "django.db.backends.postgresql",
+        "HOST": _config.control_database_host,
+        "PORT": _config.control_database_port,
+        "NAME": _config.control_database_name,
+        "USER": _config.control_database_user,
+        "PASSWORD": _config.control_database_password.get_secret_value(),
+        "CONN_HEALTH_CHECKS": True,
+        "OPTIONS": {
+            "connect_timeout": _config.connect_timeout_seconds,
+            "options": f"-c statement_timeout={_config.control_query_seconds * 1000:.0f}",
+        },
+    }
+}
+DATABASE_ROUTERS = ["viewcounter.storage.router.ShardRouter"]
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+
+TOPOLOGY_CACHE_URL = _config.cache_url.get_secret_value()
+
+PASSWORD_HASHERS = ["django.contrib.auth.hashers.Argon2PasswordHasher"]
+AUTH_PASSWORD_VALIDATORS = [
+    {"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator", "OPTIONS": {"min_length": 12}},
+    {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
+]
+
+SECURE_SSL_REDIRECT = _config.https_only
+SESSION_COOKIE_SECURE = _config.https_only
+CSRF_COOKIE_SECURE = _config.https_only
+SECURE_HSTS_SECONDS = 31_536_000 if _config.https_only else 0
+SECURE_HSTS_INCLUDE_SUBDOMAINS = _config.https_only
+SECURE_HSTS_PRELOAD = _config.https_only
+SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if _config.behind_tls_proxy else None
+SECURE_REDIRECT_EXEMPT = [r"^healthz$", r"^readyz$"]
+SESSION_COOKIE_AGE = 8 * 3600
+X_FRAME_OPTIONS = "DENY"
+DATA_UPLOAD_MAX_MEMORY_SIZE = _config.request_max_bytes
+
+LANGUAGE_CODE = "en"
+TIME_ZONE = "UTC"
+USE_TZ = True
+USE_I18N = False
+
+STATIC_URL = "/static/"
+STATIC_ROOT = _config.state_dir / "static"
+WHITENOISE_USE_FINDERS = True
+WHITENOISE_AUTOREFRESH = False
+
+LOGGING = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "formatters": {"line": {"format": "%(asctime)s %(levelname)s %(name)s %(message)s"}},
+    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
+    "root": {"handlers": ["stderr"], "level": "INFO"},
+    "loggers": {
+        "viewcounter": {"level": _config.log_level},
+        "psycopg.pool": {"level": "ERROR"},  # each failed attempt is already counted and reported by the shard proxy
+    },
+}
+BASE_DIR = PROJECT_ROOT

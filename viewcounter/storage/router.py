@@ -1,0 +1,13 @@
+"""Which migrations run where: the schema of shards only on shards, everything else only on the control database."""
+
+from typing import Any
+
+SHARD_APP = "storage"
+SHARD_ALIAS_PREFIX = "shard:"
+
+
+class ShardRouter:
+    """Django database router (https://docs.djangoproject.com/en/5.2/topics/db/multi-db/)."""
+
+    def allow_migrate(self, db: str, app_label: str, **hints: Any) -> bool:
+        return (app_label == SHARD_APP) == db.startswith(SHARD_ALIAS_PREFIX)
