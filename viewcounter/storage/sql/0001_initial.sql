@@ -120,3 +120,10 @@ CREATE TABLE dead_letter (
     created_at timestamptz NOT NULL DEFAULT now()
 );
 CREATE INDEX dead_letter_partition ON dead_letter (partition, id);
+
+-- Up to which revision of the catalogue each partition's videos are known here. A row moves with its partition,
+-- and a shard copies changes from the lowest of its partitions on, so a partition that arrives misses nothing.
+CREATE TABLE catalogue_cursor (
+    partition smallint PRIMARY KEY,
+    revision bigint NOT NULL
+);
