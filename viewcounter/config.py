@@ -63,10 +63,13 @@ class Config(BaseSettings):
     drain_interval_seconds: PositiveFloat = Field(0.5, description="beat looks for unread entries")
     drain_budget_seconds: PositiveFloat = Field(5.0, description="a drain ends after this long")
     flush_max_events: PositiveInt = Field(40_000, description="events in one flush transaction")
-    log_read_bytes: PositiveInt = Field(8 * 1024 * 1024, description="packed bytes read from the log at once")
+    log_read_entries: PositiveInt = Field(200, description="entries read from the log at once")
+    id_cache_max_bytes: PositiveInt = Field(256 * 1024 * 1024, description="ids a worker process keeps, 24 bytes each")
+    drain_queued_seconds: PositiveInt = Field(30, description="a queued drain that got lost is queued again after this")
+    drain_lease_seconds: PositiveInt = Field(5, description="a drain that died is replaced after this")
     watermark_interval_seconds: PositiveFloat = Field(2.0, description="idle partitions' watermark moves")
     trim_interval_seconds: PositiveFloat = 30.0
-    trim_safety_seconds: PositiveInt = Field(600, description="applied entries stay in the log this long")
+    trim_safety_seconds: PositiveInt = Field(120, description="applied entries stay in the log this long")
 
     task_seconds: PositiveInt = Field(60, description="soft limit of any Celery task; killed 10 s later")
     broker_timeout_seconds: PositiveFloat = 5.0

@@ -22,12 +22,14 @@ CREATE TABLE video (
 CREATE INDEX video_partition ON video (partition);
 CREATE INDEX video_channel ON video (channel_id) WHERE channel_id IS NOT NULL;
 
--- The row everything hangs on: what has been applied, by compare-and-set.
+-- The row everything hangs on: what has been applied, by compare-and-set. Hours and days that start before
+-- `rolled_through` equal the minutes below them, but for those marked in `rollup_dirty`; later ones are not rolled yet.
 CREATE TABLE partition_state (
     partition smallint PRIMARY KEY,
     epoch bigint NOT NULL,
     position text NOT NULL DEFAULT '0-0',
     watermark timestamptz NOT NULL DEFAULT '1970-01-01 00:00+00',
+    rolled_through timestamptz NOT NULL DEFAULT '1970-01-01 00:00+00',
     state text NOT NULL DEFAULT 'owned' CHECK (state IN ('owned', 'held', 'stopped', 'moved')),
     updated_at timestamptz NOT NULL DEFAULT now()
 ) WITH (fillfactor = 50);
@@ -84,7 +86,7 @@ CREATE INDEX event_minute_start ON event_minute USING brin (start) WITH (pages_p
 CREATE TABLE event_hour (LIKE event_minute INCLUDING CONSTRAINTS INCLUDING INDEXES);
 CREATE TABLE event_day (LIKE event_minute INCLUDING CONSTRAINTS INCLUDING INDEXES);
 
--- Buckets of the coarser tiers that no longer equal the tier below. `start` is the bucket's own start.
+-- Rolled buckets that no longer equal the tier below, because of late events. `start` is the bucket's own start.
 CREATE TABLE rollup_dirty (
     partition smallint NOT NULL,
     tier text NOT NULL CHECK (tier IN ('hour', 'day')),

@@ -1,0 +1,20 @@
+"""What a shard's tables can refuse; each docstring is the operator's message."""
+
+
+class StorageError(Exception):
+    """A shard's tables are not in the state this process expects."""
+
+
+class PositionMoved(StorageError):
+    """The partition's position, epoch or state is not the one this flush was made for. Nothing was written.
+
+    Retryable: another worker was faster, the partition has moved, or it is held. Read the state again.
+    """
+
+
+class PartitionNotHere(StorageError):
+    """The shard has no row for this partition: topology and shard disagree. Run `manage.py migrate_shards`."""
+
+
+class SchemaVersionMismatch(StorageError):
+    """The shard's schema is not the one this release was built for. Run `manage.py migrate_shards`."""

@@ -1,0 +1,72 @@
+"""Reading and placing the state rows of partitions, and the ids a drain compares with."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import numpy as np
+import psycopg
+
+from viewcounter.events.columns import MICROSECONDS_PER_MINUTE
+from viewcounter.storage import binary
+from viewcounter.storage.errors import PartitionNotHere, SchemaVersionMismatch
+from viewcounter.storage.named_sql import load_queries
+
+_SQL = load_queries("partitions.sql")
+
+READ_STATE = _SQL["read_state"]
+"""Parameters: partition. One row: epoch, position, watermark, state."""
+READ_STATES = _SQL["read_states"]
+"""Parameters: partitions. A row each that exists: partition, epoch, position, watermark, state."""
+READ_EVENT_IDS = _SQL["read_event_ids"]
+READ_SCHEMA_VERSION = _SQL["read_schema_version"]
+
+EXPECTED_SCHEMA_VERSION = "0001_initial"
+"""The newest migration of the storage app; a test holds it against the migration files."""
+
+
+@dataclass(frozen=True, slots=True)
+class PartitionState:
+    """The state row of one partition: everything up to `position` (`ms-seq`) has been applied."""
+
+    epoch: int
+    position: str
+    watermark: datetime
+    state: str
+
+
+def get_state(rows: list[dict[str, Any]], *, partition: int) -> PartitionState:
+    """From the rows of READ_STATE. Raises PartitionNotHere for none."""
+    if not rows:
+        raise PartitionNotHere(f"partition {partition} has no state row on its shard")
+    row = rows[0]
+    return PartitionState(row["epoch"], row["position"], row["watermark"], row["state"])
+
+
+def event_ids_parameters(partition: int, minutes: Iterable[int]) -> dict[str, Any]:
+    """Parameters of READ_EVENT_IDS; minutes since 1970 UTC."""
+    starts = np.array(sorted(minutes), dtype=np.int64) * MICROSECONDS_PER_MINUTE
+    return {"partition": partition, "minutes": binary.timestamps(starts)}
+
+
+def adopt_partitions(connection: psycopg.Connection[Any], epochs: Mapping[int, int]) -> int:
+    """Create the state rows a shard does not have yet; `epochs` by partition. Returns how many were new."""
+    return connection.execute(
+        _SQL["adopt_partitions"].text, {"partitions": list(epochs), "epochs": list(epochs.values())}
+    ).rowcount
+
+
+def advance_watermarks(connection: psycopg.Connection[Any], tails: Mapping[int, str], *, read_at: datetime) -> int:
+    """Move the watermark of partitions that have applied all of the log as it was at `read_at`."""
+    return connection.execute(
+        _SQL["advance_watermarks"].text,
+        {"tail_partitions": list(tails), "tails": list(tails.values()), "read_at": read_at},
+    ).rowcount
+
+
+def check_schema_version(rows: list[dict[str, Any]], *, shard: str) -> None:
+    """From the rows of READ_SCHEMA_VERSION. Raises SchemaVersionMismatch."""
+    found = rows[0]["name"] if rows else "none"
+    if found != EXPECTED_SCHEMA_VERSION:
+        raise SchemaVersionMismatch(f"{shard} has schema {found}, this release needs {EXPECTED_SCHEMA_VERSION}")
