@@ -57,7 +57,14 @@ class Config(BaseSettings):
     commit_max_events: PositiveInt = Field(20_000, description="events in one group commit")
     buffer_max_events: PositiveInt = Field(100_000, description="events waiting for the log; beyond it 503")
     log_timeout_seconds: PositiveFloat = Field(1.0, description="one call to the event log")
+    log_retry_after_seconds: PositiveInt = Field(2, description="Retry-After of a 503, plus up to as much jitter")
+    request_body_seconds: PositiveFloat = Field(10.0, description="a client has this long to send its body")
+    shutdown_drain_seconds: PositiveFloat = Field(10.0, description="appends under way may finish this long")
     api_key_cache_seconds: PositiveFloat = Field(5.0, description="a revoked key works at most this long")
+    api_key_cache_max: PositiveInt = Field(10_000, description="keys, and as many refused tokens, a process knows")
+    api_key_grace_seconds: PositiveFloat = Field(600.0, description="known keys work this long without control database")
+    api_key_lookup_seconds: PositiveFloat = Field(3.0, description="one look-up of a key in the control database")
+    api_key_lookups_max: PositiveInt = Field(64, description="keys being looked up at once in a process; beyond it 503")
 
     # -- processing ------------------------------------------------------------------------------
     drain_interval_seconds: PositiveFloat = Field(0.5, description="beat looks for unread entries")
@@ -69,6 +76,8 @@ class Config(BaseSettings):
     drain_lease_seconds: PositiveInt = Field(5, description="a drain that died is replaced after this")
     watermark_interval_seconds: PositiveFloat = Field(2.0, description="idle partitions' watermark moves")
     trim_interval_seconds: PositiveFloat = 30.0
+    catalogue_interval_seconds: PositiveFloat = Field(2.0, description="titles reach the shards this late")
+    raw_days_interval_seconds: PositiveFloat = 3600.0
     trim_safety_seconds: PositiveInt = Field(120, description="applied entries stay in the log this long")
 
     task_seconds: PositiveInt = Field(60, description="soft limit of any Celery task; killed 10 s later")
@@ -91,6 +100,10 @@ class Config(BaseSettings):
     stats_max_buckets: PositiveInt = Field(1500, description="buckets in one answer; beyond it 422")
     counts_query_max_videos: PositiveInt = 500
     top_max_limit: PositiveInt = 500
+
+    # -- replay ----------------------------------------------------------------------------------
+    replay_seconds: PositiveFloat = Field(900.0, description="a whole replay, retries and waiting included")
+    replay_request_seconds: PositiveFloat = Field(10.0, description="one attempt of a replay's request")
 
 
 @cache

@@ -1,19 +1,22 @@
 """One log entry: many events of one partition, packed by column.
 
-A MessagePack map with a version; columns are little-endian arrays as byte strings, so that a drain turns an
-entry into numpy arrays without touching single events. Readers refuse a version they do not know: such an
-entry is parked, not lost.
+Eight bytes of xxh3_64 over the rest, then a MessagePack map with a version; columns are little-endian arrays as
+byte strings, so that a drain turns an entry into numpy arrays without touching single events. Readers refuse
+damage and versions they do not know: such an entry is parked, not lost and not counted wrongly.
 """
 
+import struct
 from collections.abc import Iterable
 from typing import NamedTuple
 
 import msgspec
 import numpy as np
+import xxhash
 
 from viewcounter.events.columns import Columns
 
 CODEC_VERSION = 1
+DIGEST_BYTES = 8
 
 
 class UnreadableEntry(ValueError):
@@ -46,28 +49,34 @@ _decoder = msgspec.msgpack.Decoder(_PackedEntry)
 
 
 def pack_entry(events: Iterable[AcceptedEvent], *, received_us: int) -> bytes:
-    """Pack events of one partition, all received at `received_us`."""
+    """Pack one or more events of one partition, all received at `received_us`."""
     ids, video_ids, type_ids, occurred, values = zip(*events, strict=True)
     codes: dict[str, int] = {}
     index = [codes.setdefault(video, len(codes)) for video in video_ids]
-    return _encoder.encode(
+    count = len(ids)
+    body = _encoder.encode(
         _PackedEntry(
             version=CODEC_VERSION,
             received_us=received_us,
             videos=tuple(codes),
             event_ids=b"".join(ids),
-            occurred_us=np.array(occurred, dtype="<i8").tobytes(),
-            type_ids=np.array(type_ids, dtype="<u2").tobytes(),
-            values=np.array(values, dtype="<i8").tobytes(),
-            video_index=np.array(index, dtype="<u4").tobytes(),
+            # struct, not numpy: half the time for the few events that most entries have
+            occurred_us=struct.pack(f"<{count}q", *occurred),
+            type_ids=struct.pack(f"<{count}H", *type_ids),
+            values=struct.pack(f"<{count}q", *values),
+            video_index=struct.pack(f"<{count}I", *index),
         )
     )
+    return xxhash.xxh3_64_digest(body) + body
 
 
 def unpack_entry(payload: bytes) -> Columns:
     """Raises UnreadableEntry, naming why."""
+    digest, body = payload[:DIGEST_BYTES], payload[DIGEST_BYTES:]
+    if xxhash.xxh3_64_digest(body) != digest:
+        raise UnreadableEntry("the digest does not fit: the entry is damaged")
     try:
-        packed = _decoder.decode(payload)
+        packed = _decoder.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise UnreadableEntry(f"not a packed entry: {error}") from error
     if packed.version != CODEC_VERSION:
@@ -82,7 +91,7 @@ def unpack_entry(payload: bytes) -> Columns:
             video_index=np.frombuffer(packed.video_index, dtype="<u4"),
             videos=packed.videos,
         )
-    except ValueError as error:
+    except (ValueError, OverflowError) as error:
         raise UnreadableEntry(f"column cut short: {error}") from error
     _check_shape(columns)
     return columns

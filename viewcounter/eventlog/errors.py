@@ -10,8 +10,8 @@ class EventLogFull(EventLogError):
 
 
 class PositionTrimmed(EventLogError):
-    """Entries past the partition's position have been trimmed: the shard is older than the log reaches back.
+    """Entries past the partition's position are gone: the shard is older than the log reaches back.
 
-    Permanent: somebody restored an old shard, or the log was trimmed too early. The drain stops rather than
-    skip what is missing.
+    Permanent: somebody restored an old shard, the log was trimmed too early, or the log server lost its end.
+    The drain stops rather than skip what is missing.
     """

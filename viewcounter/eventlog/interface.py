@@ -64,7 +64,7 @@ class EventLog(Protocol):
     def read(self, partition: int, *, after: Position, max_entries: int) -> list[Entry]:
         """Up to `max_entries` entries past `after`, ascending; empty when there are none.
 
-        Raises PositionTrimmed when entries past `after` have already been trimmed away.
+        Raises PositionTrimmed when entries past `after` have been trimmed away, or lost with the log's end.
         """
 
     def read_tails(self, partitions: Iterable[int]) -> Tails:
@@ -77,7 +77,8 @@ class EventLog(Protocol):
         """Make the next append land past `to`. True if the log ended before it (a log that lost its end).
 
         Positions must only grow: a log server that comes back empty would otherwise hand out positions that
-        the shard has long passed, and the drains would skip those entries in silence.
+        the shard has long passed, and the drains would skip those entries in silence. After a raise, `read`
+        refuses positions below `to`: what stood there is lost to whoever has not applied it.
         """
 
     def check(self) -> None:

@@ -1,0 +1,85 @@
+"""The event log in memory: the contract with nothing behind it, for tests of whoever appends or drains.
+
+Forgets everything with its process, so no setting selects it.
+"""
+
+import threading
+import time
+from bisect import bisect_right
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+from viewcounter.eventlog.errors import PositionTrimmed
+from viewcounter.eventlog.interface import START, AppendResult, Entry, Position, Tails
+
+
+@dataclass(slots=True)
+class _Stream:
+    """`entries` ascend and lie in (`floor`, `tail`]; `tail` is the last position ever given out."""
+
+    entries: list[Entry] = field(default_factory=list)
+    tail: Position = START
+    floor: Position = START
+
+
+class MemoryEventLog:
+    """Every method holds the one lock for its whole duration, so each is one atomic step."""
+
+    def __init__(self) -> None:
+        self._streams: dict[int, _Stream] = {}
+        self._lock = threading.Lock()
+
+    def append(self, entries: Mapping[int, bytes]) -> AppendResult:
+        with self._lock:
+            return AppendResult({p: self._add(self._get(p), payload) for p, payload in entries.items()})
+
+    def read(self, partition: int, *, after: Position, max_entries: int) -> list[Entry]:
+        with self._lock:
+            stream = self._get(partition)
+            if stream.floor > after:
+                raise PositionTrimmed(f"partition {partition} is at {after}, its log is trimmed through {stream.floor}")
+            first = _count_through(stream, after)
+            return stream.entries[first : first + max_entries]
+
+    def read_tails(self, partitions: Iterable[int]) -> Tails:
+        with self._lock:
+            return Tails(datetime.now(UTC), {p: self._get(p).tail for p in partitions})
+
+    def trim(self, partition: int, *, through: Position) -> int:
+        with self._lock:
+            stream = self._get(partition)
+            count = _count_through(stream, through)
+            if count:
+                stream.floor = stream.entries[count - 1].position
+                del stream.entries[:count]
+            return count
+
+    def raise_tail(self, partition: int, *, to: Position) -> bool:
+        with self._lock:
+            stream = self._get(partition)
+            if stream.tail >= to:
+                return False
+            stream.tail = stream.floor = to
+            return True
+
+    def check(self) -> None:
+        """Nothing can be down."""
+
+    def close(self) -> None:
+        """Nothing to close."""
+
+    def _get(self, partition: int) -> _Stream:
+        return self._streams.setdefault(partition, _Stream())
+
+    @staticmethod
+    def _add(stream: _Stream, payload: bytes) -> Position:
+        now_ms = time.time_ns() // 1_000_000
+        tail = stream.tail
+        stream.tail = Position(now_ms, 0) if now_ms > tail.ms else Position(tail.ms, tail.seq + 1)
+        stream.entries.append(Entry(stream.tail, payload))
+        return stream.tail
+
+
+def _count_through(stream: _Stream, position: Position) -> int:
+    return bisect_right(stream.entries, position, key=lambda entry: entry.position)

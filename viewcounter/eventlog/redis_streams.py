@@ -1,0 +1,176 @@
+"""The event log on Redis Streams: Valkey 9 or Redis 7.2 and later.
+
+One stream a partition, `log:{p}`; the braces are the hash tag that keeps a partition's keys on one node of a
+cluster. Each entry has one field, the packed events. No consumer groups: what has been applied is the
+`position` on the partition's shard.
+
+An append is one MULTI, so it is in the append-only file as a whole or not at all, followed by WAITAOF: the
+server itself says that the file has been synced, whatever its `appendfsync` is, and a server without an
+append-only file is an error instead of a log that forgets.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from viewcounter.eventlog.errors import EventLogError, EventLogFull, PositionTrimmed
+from viewcounter.eventlog.interface import START, AppendResult, Entry, Position, Tails
+
+FIELD = b"e"
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+# XINFO carries the first and last entry with it, whole payloads; a script sends only the id back.
+_READ_TAIL = """#!lua flags=no-writes
+if redis.call('EXISTS', KEYS[1]) == 0 then return '0-0' end
+local info = redis.call('XINFO', 'STREAM', KEYS[1])
+for i = 1, #info, 2 do
+    if info[i] == 'last-generated-id' then return info[i + 1] end
+end
+return redis.error_reply('XINFO STREAM without last-generated-id')
+"""
+
+# The floor is the last entry that is about to go. It is read and written in one step with the trim, so it only
+# grows. A trim must work when memory is full: it is what makes room.
+_TRIM = """#!lua flags=allow-oom
+local last = redis.call('XREVRANGE', KEYS[1], ARGV[1], '-', 'COUNT', 1)
+if #last == 0 then return 0 end
+redis.call('SET', KEYS[2], last[1][1])
+return redis.call('XTRIM', KEYS[1], 'MINID', '=', ARGV[2])
+"""
+
+# XSETID cannot create a stream and would also move an end backwards; XADD does the one and refuses the other.
+# Entries up to the new end are gone: the floor says so to a reader that has not applied them.
+_RAISE_TAIL = """#!lua flags=allow-oom
+local added = redis.pcall('XADD', KEYS[1], ARGV[1], 'e', '')
+if type(added) == 'table' and added.err then
+    if string.find(added.err, 'equal or smaller') or string.find(added.err, 'greater than 0-0', 1, true) then
+        return 0
+    end
+    return added
+end
+redis.call('XDEL', KEYS[1], ARGV[1])
+redis.call('SET', KEYS[2], ARGV[1])
+return 1
+"""
+
+
+class RedisEventLog:
+    """Safe to share between threads; each call takes a connection of the pool for its duration."""
+
+    def __init__(self, url: str, *, timeout_seconds: float) -> None:
+        """`timeout_seconds` bounds each connect, send and receive; nothing is retried here."""
+        self._wait_ms = max(1, int(timeout_seconds * 1000 * 0.8))  # WAITAOF gives up before the socket does
+        self._client: redis.Redis = redis.Redis.from_url(
+            url,
+            socket_timeout=timeout_seconds,
+            socket_connect_timeout=timeout_seconds,
+            socket_keepalive=True,
+            retry=Retry(NoBackoff(), 0),
+            protocol=2,
+        )
+
+    def append(self, entries: Mapping[int, bytes]) -> AppendResult:
+        partitions = list(entries)
+        if not partitions:
+            return AppendResult({})
+        try:
+            replies = self._append(entries)
+        except EventLogError as error:
+            return AppendResult({}, dict.fromkeys(partitions, error))
+        positions: dict[int, Position] = {}
+        failed: dict[int, EventLogError] = {}
+        for partition, reply in zip(partitions, replies, strict=True):
+            if isinstance(reply, redis.RedisError):
+                failed[partition] = _translate(reply)
+            else:
+                positions[partition] = Position.parse(reply.decode())
+        return AppendResult(positions, failed)
+
+    def read(self, partition: int, *, after: Position, max_entries: int) -> list[Entry]:
+        with _translated(), self._client.pipeline(transaction=True) as pipe:
+            pipe.get(_floor_key(partition))
+            pipe.execute_command("XRANGE", _log_key(partition), f"({after}", "+", "COUNT", max_entries)
+            floor, entries = pipe.execute()
+        if floor is not None and (trimmed := Position.parse(floor.decode())) > after:
+            raise PositionTrimmed(f"partition {partition} is at {after}, its log is trimmed through {trimmed}")
+        return [Entry(Position.parse(key.decode()), fields[FIELD]) for key, fields in entries]
+
+    def read_tails(self, partitions: Iterable[int]) -> Tails:
+        wanted = list(partitions)
+        with _translated(), self._client.pipeline(transaction=True) as pipe:
+            pipe.time()
+            for partition in wanted:
+                pipe.eval(_READ_TAIL, 1, _log_key(partition))
+            (seconds, microseconds), *tails = pipe.execute()
+        read_at = _EPOCH + timedelta(seconds=seconds, microseconds=microseconds)
+        positions = (Position.parse(tail.decode()) for tail in tails)
+        return Tails(read_at, dict(zip(wanted, positions, strict=True)))
+
+    def trim(self, partition: int, *, through: Position) -> int:
+        if through == START:
+            return 0
+        next_id = f"{through.ms}-{through.seq + 1}"
+        with _translated():
+            return int(self._eval(_TRIM, (_log_key(partition), _floor_key(partition)), (str(through), next_id)))
+
+    def raise_tail(self, partition: int, *, to: Position) -> bool:
+        with _translated():
+            return bool(self._eval(_RAISE_TAIL, (_log_key(partition), _floor_key(partition)), (str(to),)))
+
+    def check(self) -> None:
+        with _translated():
+            persistence: Any = self._client.info("persistence")
+        if not persistence.get("aof_enabled"):
+            raise EventLogError("the log server keeps no append-only file: nothing on it is durable")
+
+    def close(self) -> None:
+        self._client.close()
+
+    def _append(self, entries: Mapping[int, bytes]) -> list[Any]:
+        """The replies of the XADDs, in the order of `entries`."""
+        with _translated(), self._client.pipeline(transaction=False) as pipe:
+            pipe.execute_command("MULTI")
+            for partition, payload in entries.items():
+                pipe.execute_command("XADD", _log_key(partition), "*", FIELD, payload)
+            pipe.execute_command("EXEC")
+            pipe.execute_command("WAITAOF", 1, 0, self._wait_ms)
+            replies = pipe.execute(raise_on_error=False)
+            *queued, added, waited = replies
+            # EXEC only says that something was refused; the refused command says what.
+            for reply in (*queued, added, waited):
+                if isinstance(reply, redis.RedisError):
+                    raise reply
+        if not waited[0]:
+            raise EventLogError(f"the log server did not sync its append-only file within {self._wait_ms} ms")
+        return list(added)
+
+    def _eval(self, script: str, keys: tuple[str, ...], arguments: tuple[str, ...]) -> Any:
+        return self._client.eval(script, len(keys), *keys, *arguments)
+
+
+def _log_key(partition: int) -> str:
+    return f"log:{{{partition}}}"
+
+
+def _floor_key(partition: int) -> str:
+    """Holds the position through which entries have been trimmed or lost."""
+    return f"log-floor:{{{partition}}}"
+
+
+@contextmanager
+def _translated() -> Iterator[None]:
+    try:
+        yield
+    except redis.RedisError as error:
+        raise _translate(error) from error
+
+
+def _translate(error: redis.RedisError) -> EventLogError:
+    if isinstance(error, redis.exceptions.OutOfMemoryError) or str(error).startswith("MISCONF"):
+        return EventLogFull(f"the log server takes no more: {error}")
+    return EventLogError(f"{type(error).__name__}: {error}")

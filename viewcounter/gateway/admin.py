@@ -1,0 +1,51 @@
+"""API keys in the admin: create (the key is shown once, in the message), look, revoke. Never the secret."""
+
+from typing import Any
+
+from django import forms
+from django.contrib import admin, messages
+from django.db.models import QuerySet
+from django.http import HttpRequest
+from django.utils import timezone
+
+from viewcounter.gateway.keys import create_key
+from viewcounter.gateway.models import ApiKey
+from viewcounter.gateway.scopes import Scope
+
+
+class ApiKeyForm(forms.ModelForm):
+    scopes = forms.MultipleChoiceField(
+        choices=[(scope.value, scope.value) for scope in Scope], widget=forms.CheckboxSelectMultiple
+    )
+
+    class Meta:
+        model = ApiKey
+        fields = ["name", "scopes", "expires_at"]
+
+
+@admin.register(ApiKey)
+class ApiKeyAdmin(admin.ModelAdmin):
+    """Keys are revoked, never deleted: the row says until when a key could be used."""
+
+    form = ApiKeyForm
+    list_display = ["name", "prefix", "scopes", "created_at", "expires_at", "revoked_at"]
+    list_filter = ["revoked_at", "created_at"]
+    search_fields = ["name", "prefix"]
+    readonly_fields = ["prefix", "created_at", "revoked_at"]
+    actions = ["revoke"]
+
+    def save_model(self, request: HttpRequest, obj: ApiKey, form: Any, change: bool) -> None:
+        if change:
+            super().save_model(request, obj, form, change)
+            return
+        key, token = create_key(obj.name, [Scope(s) for s in obj.scopes], expires_at=obj.expires_at)
+        obj.pk, obj.prefix = key.pk, key.prefix
+        messages.warning(request, f"The key, shown only now: {token}")
+
+    @admin.action(description="Revoke the selected keys", permissions=["change"])
+    def revoke(self, request: HttpRequest, queryset: QuerySet[ApiKey]) -> None:
+        count = queryset.filter(revoked_at__isnull=True).update(revoked_at=timezone.now())
+        messages.success(request, f"Revoked {count} keys. Every process forgets them within seconds.")
+
+    def has_delete_permission(self, request: HttpRequest, obj: ApiKey | None = None) -> bool:  # noqa: ARG002
+        return False

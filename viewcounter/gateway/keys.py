@@ -1,0 +1,147 @@
+"""API keys: made once, shown once, checked at every request by the lane and by the REST views alike.
+
+A token is `vc_<prefix>_<secret>`. The prefix finds the row; the secret, 256 random bits, is compared by its
+SHA-256: with that much entropy a slow password hash would protect nothing and cost every request.
+"""
+
+import hashlib
+import hmac
+import logging
+import re
+import secrets
+import time
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from functools import cache
+
+from django.db import Error as DatabaseError
+from django.db import close_old_connections
+
+from viewcounter.config import get_config
+from viewcounter.gateway.errors import InvalidKey, KeysUnavailable
+from viewcounter.gateway.key_cache import AuthenticatedKey, CachedAnswer, KeyCache
+from viewcounter.gateway.models import ApiKey
+from viewcounter.gateway.scopes import Scope
+
+logger = logging.getLogger(__name__)
+
+_TOKEN = re.compile(r"vc_([0-9a-f]{12})_([A-Za-z0-9_-]{43})")
+_NOBODYS_DIGEST = hashlib.sha256(b"").digest()
+
+
+def create_key(name: str, scopes: Sequence[Scope], *, expires_at: datetime | None = None) -> tuple[ApiKey, str]:
+    """Store a new key; returns it and its token, which cannot be had again.
+
+    Raises django's ValidationError for an empty or overlong name or for bad scopes.
+    """
+    prefix, secret = secrets.token_hex(6), secrets.token_urlsafe(32)
+    key = ApiKey(
+        prefix=prefix,
+        secret_sha256=hashlib.sha256(secret.encode()).digest(),
+        name=name,
+        scopes=[str(scope) for scope in scopes],
+        expires_at=expires_at,
+    )
+    key.full_clean()
+    key.save()
+    return key, f"vc_{prefix}_{secret}"
+
+
+def authenticate(token: str) -> AuthenticatedKey:
+    """The key of a token. Blocks for one query on the control database unless the answer is cached.
+
+    Raises InvalidKey, or KeysUnavailable when the control database is down and the key is not known here.
+    """
+    digest = digest_token(token)
+    key = find_cached(digest)
+    if key is not None:
+        return key
+    return look_up(token, digest)
+
+
+def digest_token(token: str) -> bytes:
+    """What the cache knows a token by. Raises InvalidKey for text that no token can be."""
+    _split(token)
+    return hashlib.sha256(token.encode()).digest()
+
+
+def find_cached(digest: bytes) -> AuthenticatedKey | None:
+    """The key if a fresh answer is cached, None if it must be looked up. Raises InvalidKey for a cached refusal."""
+    answer = get_key_cache().find(digest)
+    if answer is None or time.monotonic() - answer.looked_up_at > get_config().api_key_cache_seconds:
+        return None
+    return _check(answer)
+
+
+def look_up(token: str, digest: bytes) -> AuthenticatedKey:
+    """Ask the control database and cache what it says. Raises as `authenticate` does.
+
+    While the database is down a known key goes on working for `api_key_grace_seconds`, so that events are
+    accepted: whoever revoked it meanwhile could not have stored that either.
+    """
+    now = time.monotonic()
+    try:
+        key = _read_key(token)
+    except DatabaseError as error:
+        return _get_within_grace(digest, now=now, error=error)
+    get_key_cache().put(digest, key, now=now)
+    return _check(CachedAnswer(key, now))
+
+
+def look_up_in_thread(token: str, digest: bytes) -> AuthenticatedKey:
+    """`look_up` for a thread of its own, where no Django request opens and closes the connection."""
+    close_old_connections()
+    try:
+        return look_up(token, digest)
+    finally:
+        close_old_connections()
+
+
+@cache
+def get_key_cache() -> KeyCache:
+    """The one cache of this process."""
+    return KeyCache(max_keys=get_config().api_key_cache_max)
+
+
+def find_within_grace(digest: bytes, *, now: float) -> AuthenticatedKey | None:
+    """The key as last known, if that was not too long ago to go on without asking."""
+    config = get_config()
+    answer = get_key_cache().find(digest)
+    if answer is None or now - answer.looked_up_at > config.api_key_cache_seconds + config.api_key_grace_seconds:
+        return None
+    return _check(answer)
+
+
+def _get_within_grace(digest: bytes, *, now: float, error: Exception) -> AuthenticatedKey:
+    key = find_within_grace(digest, now=now)
+    if key is None:
+        raise KeysUnavailable("the control database did not answer") from error
+    logger.warning("control database does not answer, key %s goes on working as last known: %s", key.prefix, error)
+    return key
+
+
+def _check(answer: CachedAnswer) -> AuthenticatedKey:
+    key = answer.key
+    if key is None or (key.expires_at is not None and key.expires_at <= datetime.now(UTC)):
+        raise InvalidKey
+    return key
+
+
+def _read_key(token: str) -> AuthenticatedKey | None:
+    """None for a token that is not valid. One query and one comparison, whatever is wrong with it."""
+    prefix, secret = _split(token)
+    row = ApiKey.objects.filter(prefix=prefix, revoked_at__isnull=True).first()
+    expected = _NOBODYS_DIGEST if row is None else bytes(row.secret_sha256)
+    matches = hmac.compare_digest(hashlib.sha256(secret.encode()).digest(), expected)
+    if row is None or not matches:
+        return None
+    scopes = frozenset(scope for scope in Scope if scope in row.scopes)
+    return AuthenticatedKey(row.prefix, row.name, scopes, row.expires_at)
+
+
+def _split(token: str) -> tuple[str, str]:
+    """Prefix and secret. Raises InvalidKey for text that no token can be."""
+    match = _TOKEN.fullmatch(token)
+    if match is None:
+        raise InvalidKey
+    return match[1], match[2]

@@ -1,0 +1,52 @@
+"""The one shape of an HTTP error (RFC 9457, problem+json), shared by the gateway lane and the REST views."""
+
+from http import HTTPStatus
+
+import msgspec
+
+PROBLEM_CONTENT_TYPE = "application/problem+json"
+
+
+class FieldProblem(msgspec.Struct, frozen=True):
+    """One thing wrong with the request. `field` is a parameter or a path into the body, empty for the whole."""
+
+    field: str
+    code: str
+    message: str
+
+
+class Problem(msgspec.Struct, frozen=True):
+    """`code` is stable and for machines; `detail` is for people and never carries internals."""
+
+    status: int
+    code: str
+    detail: str
+    errors: tuple[FieldProblem, ...] = ()
+
+
+class _Body(msgspec.Struct, frozen=True, omit_defaults=True):
+    type: str
+    title: str
+    status: int
+    detail: str
+    code: str
+    request_id: str
+    errors: tuple[FieldProblem, ...] = ()
+
+
+_encoder = msgspec.json.Encoder()
+
+
+def encode_problem(problem: Problem, *, request_id: str) -> bytes:
+    """The body to send as `PROBLEM_CONTENT_TYPE` with the status `problem.status`."""
+    return _encoder.encode(
+        _Body(
+            type=f"urn:viewcounter:problem:{problem.code}",
+            title=HTTPStatus(problem.status).phrase,
+            status=problem.status,
+            detail=problem.detail,
+            code=problem.code,
+            request_id=request_id,
+            errors=problem.errors,
+        )
+    )
