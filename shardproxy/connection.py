@@ -1,0 +1,89 @@
+"""A connection that gives up when its caller's deadline passes, whatever the server does.
+
+`statement_timeout` is kept by the server, so it bounds neither a frozen server nor a wait for a synchronous standby.
+Every wait of psycopg, COPY and COMMIT included, goes through `Connection.wait`; bounding that one bounds them all.
+"""
+
+import select
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import psycopg
+from psycopg import pq
+from psycopg.abc import RV, PQGen
+
+_POLL_SECONDS = 0.1
+_LOOKS = 3
+
+
+class ClientDeadlinePassed(psycopg.OperationalError):
+    """Our own deadline passed; the connection has been closed, since nobody knows what the server still does."""
+
+
+@dataclass(frozen=True, slots=True)
+class SessionMode:
+    """What a session is set to. Kept on this side so that a read whose mode fits costs one round trip."""
+
+    read_only: bool
+    statement_timeout_ms: int
+
+    def build_statement(self) -> str:
+        """`RESET`, not `off`: a primary fenced by its own `default_transaction_read_only` must stay fenced."""
+        read_only = (
+            "SET default_transaction_read_only = on" if self.read_only else "RESET default_transaction_read_only"
+        )
+        return f"SET statement_timeout = {self.statement_timeout_ms}; {read_only}"
+
+
+class DeadlineConnection(psycopg.Connection[dict[str, Any]]):
+    """`deadline_at` is on the monotonic clock; None only while the connection rests in the pool.
+
+    `mode` is what the session was last set to, None for the server's defaults.
+    """
+
+    deadline_at: float | None = None
+    mode: SessionMode | None = None
+
+    def wait(self, gen: PQGen[RV], interval: float = _POLL_SECONDS, timeout: float | None = None) -> RV:
+        if self.deadline_at is not None:
+            remaining = max(0.0, self.deadline_at - time.monotonic())
+            timeout = remaining if timeout is None else min(timeout, remaining)
+        try:
+            return super().wait(gen, interval=interval, timeout=timeout)
+        except psycopg.errors._WaitTimeout:
+            # The answer may still arrive: this connection can never be used for another question.
+            self.pgconn.finish()
+            raise ClientDeadlinePassed("no answer before the deadline") from None
+
+    def set_mode(self, mode: SessionMode) -> None:
+        """Outside a transaction only: a rollback would take the setting back and leave `mode` wrong."""
+        if self.mode != mode:
+            self.execute(mode.build_statement(), prepare=False)
+            self.mode = mode
+
+    @property
+    def lost(self) -> bool:
+        return self.pgconn.status != pq.ConnStatus.OK
+
+    def has_hung_up(self) -> bool:
+        """Whether the server closed this idle connection. Looks at the socket only: no round trip.
+
+        An idle connection has nothing to read but an end of file, or a notice that may stand before one.
+        """
+        for _ in range(_LOOKS):
+            if self.lost:
+                return True
+            if not _is_readable(self.pgconn.socket):
+                return False
+            try:
+                self.pgconn.consume_input()
+            except psycopg.OperationalError:
+                return True
+        return True
+
+
+def _is_readable(socket: int) -> bool:
+    poll = select.poll()
+    poll.register(socket, select.POLLIN)
+    return bool(poll.poll(0))

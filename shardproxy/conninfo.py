@@ -1,0 +1,49 @@
+"""Connection parameters of an instance: an allow-list of libpq keys, and nothing inherited from the environment.
+
+libpq fills every key that is not given from `PG*` variables, so a stray `PGOPTIONS` or `PGHOSTADDR` would silently
+redirect a shard. Every key that has such a variable is therefore given here. `PGSERVICE` cannot be overridden, but a
+service only fills keys that are still open, and none is.
+"""
+
+from functools import cache
+
+from psycopg import pq
+
+from configservice.topology import Instance
+from shardproxy.passwords import read_password
+from shardproxy.settings import PoolSettings
+
+KEEPALIVE_IDLE_SECONDS = 10
+KEEPALIVE_INTERVAL_SECONDS = 5
+KEEPALIVE_COUNT = 3
+UNSENT_DATA_TIMEOUT_SECONDS = 10
+
+
+def build_connection_parameters(instance: Instance, settings: PoolSettings) -> dict[str, str | int]:
+    """libpq parameters with the password read now. Raises UnreadablePassword."""
+    return _read_neutral_parameters() | {
+        "host": instance.host,
+        "port": instance.port,
+        "dbname": instance.database,
+        "user": instance.user,
+        "password": read_password(instance.password_ref),
+        "sslmode": instance.sslmode,
+        "application_name": settings.application_name,
+        "connect_timeout": settings.connect_timeout_seconds,
+        "keepalives": 1,
+        "keepalives_idle": KEEPALIVE_IDLE_SECONDS,
+        "keepalives_interval": KEEPALIVE_INTERVAL_SECONDS,
+        "keepalives_count": KEEPALIVE_COUNT,
+        "tcp_user_timeout": UNSENT_DATA_TIMEOUT_SECONDS * 1000,
+        "client_encoding": "UTF8",
+    }
+
+
+@cache
+def _read_neutral_parameters() -> dict[str, str | int]:
+    """libpq's compiled default for every key that it would otherwise take from the environment."""
+    return {
+        option.keyword.decode(): option.compiled.decode() if option.compiled else ""
+        for option in pq.Conninfo.get_defaults()
+        if option.envvar and option.keyword != b"service"
+    }

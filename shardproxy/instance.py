@@ -1,0 +1,206 @@
+"""Everything one process does with one database instance: reads, transactions, probes; bounded and typed.
+
+Opened lazily and never shared across a fork: the owner (`clusterproxy`) makes new ones in the child.
+"""
+
+import logging
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import psycopg
+
+from configservice.topology import Instance
+from shardproxy.breaker import Breaker, BreakerEvent, BreakerState
+from shardproxy.connection import DeadlineConnection, SessionMode
+from shardproxy.errors import (
+    BadStatement,
+    DeadlineExceeded,
+    InstanceUnavailable,
+    OutcomeUnknown,
+    PoolExhausted,
+    ReadOnlyInstance,
+    ShardProxyError,
+)
+from shardproxy.health import InstanceProbe, Measurement
+from shardproxy.pool import InstancePool
+from shardproxy.query import Query, QueryClass
+from shardproxy.settings import PoolSettings
+from shardproxy.translate import translate, translate_in_commit
+
+logger = logging.getLogger(__name__)
+
+RowConnection = psycopg.Connection[dict[str, Any]]
+
+_TERMINATED_BY_ADMINISTRATOR = "57P01"
+
+
+class InstanceProxy:
+    """Thread-safe. Deadlines (`deadline_at`) are instants on the monotonic clock."""
+
+    def __init__(self, instance: Instance, settings: PoolSettings) -> None:
+        self.instance = instance
+        self._settings = settings
+        self._pool = InstancePool(instance, settings)
+        self._probe = InstanceProbe(instance, settings)
+        self._breaker = Breaker(open_seconds=settings.breaker_open_seconds)
+        self._last_failure = ""
+
+    @property
+    def breaker_state(self) -> BreakerState:
+        return self._breaker.state
+
+    def accepts(self, *, now: float) -> bool:
+        """Whether a call made now would reach the server, as far as this process knows."""
+        return self._breaker.may_pass(now=now)
+
+    def read(self, query: Query, params: Mapping[str, Any], *, deadline_at: float) -> list[dict[str, Any]]:
+        """Rows of one read-only statement: one round trip when the connection did the same class last.
+
+        The server cancels at the budget of the query's class, this side gives up at `deadline_at`.
+        """
+        mode = SessionMode(read_only=True, statement_timeout_ms=self._get_budget_ms(query.query_class))
+        with self._borrow(query.query_class, deadline_at=deadline_at) as connection:
+            try:
+                connection.set_mode(mode)
+                return connection.execute(query.text, params).fetchall()
+            except (psycopg.Error, UnicodeError) as error:
+                raise self._translate(error, connection) from error
+
+    @contextmanager
+    def transaction(
+        self, query_class: QueryClass, *, deadline_at: float
+    ) -> Iterator[psycopg.Connection[dict[str, Any]]]:
+        """BEGIN .. COMMIT with `statement_timeout` and `lock_timeout` of the class set for this transaction only.
+
+        Any exception in the body rolls back; driver errors leave as ShardProxyError. When COMMIT itself gets no
+        answer the error is OutcomeUnknown. Raises ReadOnlyInstance before the body runs if the server takes no writes.
+        """
+        with self._borrow(query_class, deadline_at=deadline_at) as connection:
+            try:
+                self._begin(connection, query_class, deadline_at=deadline_at)
+                yield connection
+            except (psycopg.Error, UnicodeError) as error:
+                ours = self._translate(error, connection)
+                self._roll_back(connection)
+                raise ours from error
+            except BaseException:
+                self._roll_back(connection)
+                raise
+            self._commit(connection)
+
+    def measure(self, *, timeout_seconds: float) -> Measurement:
+        """One health probe. Success closes the breaker: whatever was wrong, the server answers again.
+
+        Failure does not open it: callers find out themselves, and a probe's own trouble must not stop them.
+        """
+        measurement = self._probe.measure(timeout_seconds=timeout_seconds)
+        self._report(BreakerEvent.SUCCESS)
+        return measurement
+
+    def get_stats(self) -> dict[str, int]:
+        return self._pool.get_stats()
+
+    def close(self) -> None:
+        """Drains: idle connections close now, those in use when their callers are done."""
+        self._pool.close()
+
+    def close_probe(self) -> None:
+        """For the thread that calls `measure`, when it has stopped doing so."""
+        self._probe.close()
+
+    @contextmanager
+    def _borrow(self, query_class: QueryClass, *, deadline_at: float) -> Iterator[DeadlineConnection]:
+        """Passes the breaker, takes a connection, and tells the breaker what came of it."""
+        started_at = time.monotonic()
+        if started_at >= deadline_at:
+            raise DeadlineExceeded("the deadline had passed before asking", instance=self.instance.name)
+        if not self._breaker.try_pass(now=started_at):
+            raise InstanceUnavailable(f"left alone after: {self._last_failure}", instance=self.instance.name)
+        try:
+            connection = self._pool.take(deadline_at=deadline_at)
+            try:
+                yield connection
+            finally:
+                self._pool.give_back(connection)
+        except ShardProxyError as error:
+            self._report_error(error, had_seconds=deadline_at - started_at, query_class=query_class)
+            raise
+        self._report(BreakerEvent.SUCCESS)
+
+    def _begin(self, connection: DeadlineConnection, query_class: QueryClass, *, deadline_at: float) -> None:
+        budget_ms = self._get_budget_ms(query_class)
+        if connection.mode is not None and connection.mode.read_only:
+            connection.set_mode(SessionMode(read_only=False, statement_timeout_ms=budget_ms))
+        remaining_ms = max(1, int((deadline_at - time.monotonic()) * 1000))
+        statement_ms = min(budget_ms, remaining_ms)
+        cursor = connection.execute(
+            f"BEGIN; SET LOCAL statement_timeout = {statement_ms};"
+            f" SET LOCAL lock_timeout = {min(int(self._settings.lock_timeout_seconds * 1000), statement_ms)};"
+            f" SET LOCAL idle_in_transaction_session_timeout = {budget_ms};"
+            " SHOW transaction_read_only",
+            prepare=False,
+        )
+        cursor.set_result(-1)
+        row = cursor.fetchone()
+        if row is None or row["transaction_read_only"] != "off":
+            raise ReadOnlyInstance("takes no writes", instance=self.instance.name)
+
+    def _commit(self, connection: DeadlineConnection) -> None:
+        try:
+            outcome = connection.execute("COMMIT", prepare=False).statusmessage
+        except psycopg.Error as error:
+            raise translate_in_commit(error, instance=self.instance.name, connection_lost=connection.lost) from error
+        if outcome != "COMMIT":
+            # PostgreSQL answers COMMIT of a failed transaction with a cheerful ROLLBACK.
+            raise BadStatement("the transaction had failed and was rolled back", instance=self.instance.name)
+
+    def _roll_back(self, connection: DeadlineConnection) -> None:
+        """Never raises: a connection that cannot roll back is closed, which rolls back too."""
+        if connection.lost:
+            return
+        connection.deadline_at = time.monotonic() + self._settings.rollback_seconds
+        try:
+            connection.execute("ROLLBACK", prepare=False)
+        except psycopg.Error as error:
+            logger.warning("%s: closing a connection that did not roll back: %s", self.instance.name, error)
+            connection.close()
+
+    def _translate(self, error: psycopg.Error | UnicodeError, connection: DeadlineConnection) -> ShardProxyError:
+        return translate(error, instance=self.instance.name, connection_lost=connection.lost)
+
+    def _get_budget_ms(self, query_class: QueryClass) -> int:
+        return int(self._settings.query_seconds[query_class] * 1000)
+
+    def _report_error(self, error: ShardProxyError, *, had_seconds: float, query_class: QueryClass) -> None:
+        event = _find_event(
+            error, had_seconds=had_seconds, answer_seconds=self._settings.get_answer_seconds(query_class)
+        )
+        if event is BreakerEvent.FAILURE:
+            self._last_failure = str(error)
+        if event is not None:
+            self._report(event)
+
+    def _report(self, event: BreakerEvent) -> None:
+        before = self._breaker.report(event, now=time.monotonic())
+        if event is BreakerEvent.FAILURE and before is BreakerState.CLOSED:
+            logger.warning("left alone for %.1f s: %s", self._settings.breaker_open_seconds, self._last_failure)
+        elif event is BreakerEvent.SUCCESS and before is not BreakerState.CLOSED:
+            logger.info("%s: answers again", self.instance.name)
+
+
+def _find_event(error: ShardProxyError, *, had_seconds: float, answer_seconds: float) -> BreakerEvent | None:
+    """What an error says about the server: None when it says nothing.
+
+    A deadline shorter than the time a living server may take proves nothing, nor does a full pool or a COMMIT that
+    waits for a standby; a session that an
+    administrator ended proves that the server lives enough to end it.
+    """
+    if isinstance(error, PoolExhausted | OutcomeUnknown):
+        return None
+    if isinstance(error, DeadlineExceeded):
+        return BreakerEvent.FAILURE if had_seconds >= answer_seconds else None
+    if isinstance(error, InstanceUnavailable) and error.sqlstate != _TERMINATED_BY_ADMINISTRATOR:
+        return BreakerEvent.FAILURE
+    return BreakerEvent.SUCCESS

@@ -1,0 +1,40 @@
+"""Bounds of one instance's proxy. Every wait and every queue of this package is named here, with its unit."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+
+from shardproxy.query import QueryClass
+
+DEFAULT_QUERY_SECONDS: Mapping[QueryClass, float] = MappingProxyType(
+    {
+        QueryClass.POINT: 1.0,
+        QueryClass.RANGE: 3.0,
+        QueryClass.REPORT: 10.0,
+        QueryClass.FLUSH: 15.0,
+        QueryClass.MAINTENANCE: 60.0,
+    }
+)
+
+
+@dataclass(frozen=True, slots=True)
+class PoolSettings:
+    """`max_connections` bounds what callers use; one more is kept for health probes."""
+
+    max_connections: int = 8
+    max_waiting: int = 64
+    wait_seconds: float = 1.0
+    connect_timeout_seconds: int = 2
+    max_lifetime_seconds: float = 3600.0
+    max_idle_seconds: float = 300.0
+    query_seconds: Mapping[QueryClass, float] = field(default_factory=lambda: DEFAULT_QUERY_SECONDS)
+    lock_timeout_seconds: float = 2.0
+    answer_grace_seconds: float = 0.25
+    """A server that has not cancelled a statement this long after its budget is taken for frozen."""
+    breaker_open_seconds: float = 1.0
+    rollback_seconds: float = 1.0
+    application_name: str = "viewcounter"
+
+    def get_answer_seconds(self, query_class: QueryClass) -> float:
+        """Within this a living server has answered, if only by cancelling the statement."""
+        return self.query_seconds[query_class] + self.answer_grace_seconds
