@@ -37,3 +37,11 @@ app.conf.update(
     timezone="UTC",
 )
 app.autodiscover_tasks(["viewcounter.processing"])
+
+
+@app.on_after_finalize.connect
+def _schedule_periodic_tasks(sender: Celery, **_: object) -> None:
+    # Imported here: the task module needs Django, which is set up while the application finalizes.
+    from viewcounter.processing.tasks import schedule_periodic_tasks  # noqa: PLC0415
+
+    schedule_periodic_tasks(sender)

@@ -87,6 +87,7 @@ class Config(BaseSettings):
     pool_max_connections: PositiveInt = Field(8, description="connections an instance, a process")
     pool_max_waiting: PositiveInt = Field(64, description="callers queued for a connection; beyond it shed")
     pool_wait_seconds: PositiveFloat = 1.0
+    migration_lock_seconds: PositiveFloat = Field(5.0, description="migrate_shards waits this long for a table")
     connect_timeout_seconds: PositiveInt = Field(2, description="libpq's smallest bound is 2")
     point_query_seconds: PositiveFloat = Field(1.0, description="budget of class point")
     range_query_seconds: PositiveFloat = Field(3.0, description="budget of class range")
@@ -96,10 +97,16 @@ class Config(BaseSettings):
     replica_max_lag_seconds: PositiveFloat = Field(10.0, description="a replica behind this is not read")
     topology_poll_seconds: PositiveFloat = 0.5
 
+    # -- catalogue -------------------------------------------------------------------------------
+    catalogue_lock_seconds: PositiveFloat = Field(2.0, description="one writer of the catalogue waits for another")
+    catalogue_import_max_items: PositiveInt = Field(1000, description="entries in one import; beyond it 422")
+    catalogue_sync_shard_seconds: PositiveFloat = Field(5.0, description="one shard takes in one batch of changes")
+
     # -- queries ---------------------------------------------------------------------------------
     stats_max_buckets: PositiveInt = Field(1500, description="buckets in one answer; beyond it 422")
     counts_query_max_videos: PositiveInt = 500
     top_max_limit: PositiveInt = 500
+    readiness_probe_seconds: PositiveFloat = Field(1.0, description="readyz asks one part; its answer is kept as long")
 
     # -- replay ----------------------------------------------------------------------------------
     replay_seconds: PositiveFloat = Field(900.0, description="a whole replay, retries and waiting included")

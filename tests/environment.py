@@ -1,0 +1,7 @@
+"""Loaded before Django's settings are (`-p tests.environment`): unit tests need no server and no `.local`."""
+
+import os
+
+os.environ.setdefault("VIEWCOUNTER_SECRET_KEY", "only-for-tests-" + "x" * 40)
+os.environ["VIEWCOUNTER_ENV_FILE"] = os.devnull
+os.environ["VIEWCOUNTER_HTTPS_ONLY"] = "false"

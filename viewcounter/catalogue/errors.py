@@ -1,0 +1,17 @@
+"""What the catalogue refuses; each docstring is the operator's message."""
+
+from collections.abc import Collection
+
+from shardproxy.errors import Permanent
+
+
+class UnknownChannels(Permanent, Exception):
+    """Videos name channels that the catalogue does not have. Nothing was changed; put the channels first."""
+
+    def __init__(self, channel_ids: Collection[str]) -> None:
+        super().__init__(f"unknown channels: {', '.join(sorted(channel_ids))}")
+        self.channel_ids = frozenset(channel_ids)
+
+
+class NotInCatalogue(Permanent, LookupError):
+    """The catalogue has no video or channel of this id; its events are counted all the same."""

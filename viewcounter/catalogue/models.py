@@ -1,0 +1,42 @@
+"""Channels and videos in the control database: the truth that the shards copy.
+
+Written through `viewcounter.catalogue.changes` only, which gives every change its revision. Nothing is
+deleted: counts outlive whatever the catalogue says.
+"""
+
+from django.db import models
+
+from viewcounter.catalogue.limits import ID_MAX_CHARACTERS, ID_VALIDATORS, TITLE_MAX_CHARACTERS, TITLE_VALIDATORS
+
+
+class Channel(models.Model):
+    """`revision` grows with every change, over channels and videos together."""
+
+    channel_id = models.CharField(
+        primary_key=True, max_length=ID_MAX_CHARACTERS, validators=ID_VALIDATORS, db_collation="C"
+    )
+    title = models.CharField(max_length=TITLE_MAX_CHARACTERS, blank=True, default="", validators=TITLE_VALIDATORS)
+    revision = models.BigIntegerField(unique=True, editable=False)
+
+    class Meta:
+        ordering = ["channel_id"]
+
+    def __str__(self) -> str:
+        return self.title or self.channel_id
+
+
+class Video(models.Model):
+    """A video may be known before its channel is: then `channel` is null."""
+
+    video_id = models.CharField(
+        primary_key=True, max_length=ID_MAX_CHARACTERS, validators=ID_VALIDATORS, db_collation="C"
+    )
+    channel = models.ForeignKey(Channel, on_delete=models.PROTECT, null=True, blank=True, related_name="videos")
+    title = models.CharField(max_length=TITLE_MAX_CHARACTERS, blank=True, default="", validators=TITLE_VALIDATORS)
+    revision = models.BigIntegerField(unique=True, editable=False)
+
+    class Meta:
+        ordering = ["video_id"]
+
+    def __str__(self) -> str:
+        return self.title or self.video_id

@@ -1,0 +1,85 @@
+"""Copies changed channels and videos to the shards, each shard from where it stands.
+
+Where a shard stands is kept on the shard, by partition, in the transaction that writes the copies: a copy that
+is interrupted, runs twice or runs beside itself ends the same. A shard that is down holds up only itself.
+"""
+
+import logging
+
+from clusterproxy import ClusterProxy
+from shardproxy.errors import Retryable, ShardProxyError
+from shardproxy.query import QueryClass
+from viewcounter.catalogue.lookup import Changes, read_changes
+from viewcounter.catalogue.models import Channel
+from viewcounter.config import get_config
+from viewcounter.events.partition import get_partition
+from viewcounter.storage.catalogue import (
+    CatalogueChanges,
+    ChannelCopy,
+    VideoCopy,
+    apply_catalogue_changes,
+    read_catalogue_cursor,
+)
+
+logger = logging.getLogger(__name__)
+
+
+def sync_catalogue(cluster: ClusterProxy, *, batch: int) -> int:
+    """Bring every shard forward by up to `batch` changes.
+
+    Returns how many changes the shards have taken in together: 0 when every shard that can be reached is up to
+    date, so that the caller repeats until then. Unreachable shards are logged and go on at a later call.
+    """
+    taken = 0
+    for shard in cluster.topology.shards:
+        partitions = cluster.topology.get_partitions_of(shard.id)
+        if not partitions:
+            continue
+        try:
+            taken += _sync_shard(cluster, shard.id, partitions=partitions, batch=batch)
+        except (ShardProxyError, Retryable) as error:
+            logger.warning("catalogue of shard %s waits: %s", shard.name, error)
+    return taken
+
+
+def _sync_shard(cluster: ClusterProxy, shard_id: int, *, partitions: list[int], batch: int) -> int:
+    seconds = get_config().catalogue_sync_shard_seconds
+    with cluster.shard_transaction(
+        shard_id, query_class=QueryClass.MAINTENANCE, deadline_seconds=seconds
+    ) as connection:
+        cursor = read_catalogue_cursor(connection, partitions=partitions)
+    changes = read_changes(after=cursor, batch=batch)
+    if not changes:
+        return 0
+    copies = plan_copies(
+        changes, partitions=frozenset(partitions), partition_count=cluster.topology.partition_count
+    )
+    with cluster.shard_transaction(
+        shard_id, query_class=QueryClass.MAINTENANCE, deadline_seconds=seconds
+    ) as connection:
+        apply_catalogue_changes(connection, copies, partitions=partitions)
+    return len(changes)
+
+
+def plan_copies(changes: Changes, *, partitions: frozenset[int], partition_count: int) -> CatalogueChanges:
+    """What of `changes` a shard with these partitions needs: its own videos, their channels, renamed channels.
+
+    The channels of its videos are read as they are now, whatever their revision: the shard may never have
+    needed them before.
+    """
+    videos = [
+        VideoCopy(video.video_id, partition, video.channel_id, video.title, video.revision)
+        for video in changes.videos
+        if (partition := get_partition(video.video_id, partition_count=partition_count)) in partitions
+    ]
+    channel_ids = {video.channel_id for video in videos if video.channel_id is not None}
+    return CatalogueChanges(
+        revision=changes.revision,
+        changed_channels=[_copy_channel(channel) for channel in changes.channels],
+        channels_of_videos=[_copy_channel(channel) for channel in Channel.objects.filter(pk__in=channel_ids)],
+        videos=videos,
+    )
+
+
+def _copy_channel(channel: Channel) -> ChannelCopy:
+    return ChannelCopy(channel.channel_id, channel.title, channel.revision)

@@ -1,0 +1,34 @@
+"""`manage.py migrate_shards`: bring every shard to this release's schema."""
+
+import json
+from dataclasses import asdict
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+
+from clusterproxy.errors import ClusterProxyError
+from shardproxy.errors import ShardProxyError
+from viewcounter.cluster import get_cluster
+from viewcounter.operations.shard_schema import ShardMigrationFailed, migrate_shards
+
+
+class Command(BaseCommand):
+    help = (
+        "Create or upgrade the tables of every shard, one after the other, and place the partitions assigned to it. "
+        "Safe to re-run: a shard that is up to date is left alone."
+    )
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("--json", action="store_true", help="print the result as JSON")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        try:
+            migrated = migrate_shards(get_cluster(), progress=self.stderr.write)
+        except (ShardMigrationFailed, ClusterProxyError, ShardProxyError) as error:
+            raise CommandError(str(error)) from error
+        if options["json"]:
+            self.stdout.write(json.dumps([asdict(shard) for shard in migrated]))
+            return
+        for shard in migrated:
+            applied = ", ".join(shard.applied) or "up to date"
+            self.stdout.write(f"{shard.shard}: {applied}; {shard.adopted_partition_count} partitions placed")

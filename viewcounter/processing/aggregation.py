@@ -1,0 +1,92 @@
+"""Events of a batch to one row a key, by sorting arrays: no per-event Python.
+
+Keys come out sorted by (video, type, minute), the order in which the upserts touch the index: flushes that
+overlap take their row locks in the same order.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from viewcounter.events.columns import MICROSECONDS_PER_MINUTE, Columns
+from viewcounter.processing.deduplication import Verdict
+from viewcounter.storage.flush import Aggregates, LedgerLine
+
+MICROSECONDS_PER_HOUR = 60 * MICROSECONDS_PER_MINUTE
+
+
+@dataclass(frozen=True, slots=True)
+class AggregatedBatch:
+    minutes: Aggregates
+    totals: Aggregates
+
+
+def aggregate(columns: Columns) -> AggregatedBatch:
+    """count, sum, min and max of `values` for each (video, type, minute) and each (video, type)."""
+    by_text = sorted(range(len(columns.videos)), key=lambda i: columns.videos[i].encode())
+    rank = np.empty(len(columns.videos), dtype=np.int64)
+    rank[by_text] = np.arange(len(by_text))
+    minutes = columns.minutes()
+    order = np.lexsort((minutes, columns.type_ids, rank[columns.video_index]))
+    video_index, type_ids = columns.video_index[order], columns.type_ids[order]
+    minutes, values = minutes[order], columns.values[order]
+    same_video_and_type = (video_index[1:] == video_index[:-1]) & (type_ids[1:] == type_ids[:-1])
+    same_minute = same_video_and_type & (minutes[1:] == minutes[:-1])
+    minute_rows = _find_first(same_minute, len(values))
+    total_rows = _find_first(same_video_and_type, len(values))
+    starts = minutes[minute_rows] * MICROSECONDS_PER_MINUTE
+    return AggregatedBatch(
+        minutes=_reduce(minute_rows, video_index, type_ids, values, starts_us=starts),
+        totals=_reduce(total_rows, video_index, type_ids, values, starts_us=np.empty(0, dtype=np.int64)),
+    )
+
+
+def build_ledger(columns: Columns, verdict: Verdict) -> list[LedgerLine]:
+    """One line for each hour of `occurred_us` in the batch."""
+    hours = columns.occurred_us // MICROSECONDS_PER_HOUR
+    digests = columns.id_digests()
+    lines = []
+    for hour in np.unique(hours).tolist():
+        rows = hours == hour
+        counted = rows & verdict.new
+        lines.append(
+            LedgerLine(
+                hour_us=hour * MICROSECONDS_PER_HOUR,
+                counted=int(counted.sum()),
+                duplicate=int((rows & verdict.duplicate).sum()),
+                conflict=int((rows & verdict.conflict).sum()),
+                digest=int(digests[counted].sum(dtype=np.uint64)),  # wraps at 2^64 by intent
+            )
+        )
+    return lines
+
+
+def _find_first(same_as_previous: NDArray[np.bool_], count: int) -> NDArray[np.intp]:
+    if count == 0:
+        return np.empty(0, dtype=np.intp)
+    return np.concatenate([[0], np.flatnonzero(~same_as_previous) + 1])
+
+
+def _reduce(
+    rows: NDArray[np.intp],
+    video_index: NDArray[Any],
+    type_ids: NDArray[Any],
+    values: NDArray[np.int64],
+    *,
+    starts_us: NDArray[np.int64],
+) -> Aggregates:
+    """Each run of `values` that starts at `rows` to one row."""
+    if not len(rows):
+        none = np.empty(0, dtype=np.int64)
+        return Aggregates(video_index[rows], type_ids[rows], starts_us, none, none, none, none)
+    return Aggregates(
+        video_index=video_index[rows],
+        type_ids=type_ids[rows],
+        starts_us=starts_us,
+        counts=np.diff(np.append(rows, len(values))).astype(np.int64),
+        sums=np.add.reduceat(values, rows),
+        mins=np.minimum.reduceat(values, rows),
+        maxs=np.maximum.reduceat(values, rows),
+    )

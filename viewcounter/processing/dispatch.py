@@ -1,0 +1,82 @@
+"""What beat looks at: which partitions have unread entries, and which are idle and complete."""
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from clusterproxy import ClusterProxy, Consistency
+from viewcounter.eventlog.interface import START, EventLog, Position, Tails
+from viewcounter.storage.partitions import READ_STATES, advance_watermarks
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Backlog:
+    """`unread` partitions have entries past their position, `idle` ones have none, `lost` ones have a log that
+    ends before it. Partitions of shards that did not answer are in none of them."""
+
+    unread: list[int]
+    idle: dict[int, str]
+    lost: dict[int, Position]
+    tails: Tails
+    missing_shards: list[int]
+
+
+def plan_backlog(positions: Mapping[int, Position], tails: Tails, *, missing_shards: list[int]) -> Backlog:
+    """Pure. `positions` of the partitions that are owned and known."""
+    unread, idle, lost = [], {}, {}
+    for partition, position in positions.items():
+        tail = tails.positions.get(partition, START)
+        if tail > position:
+            unread.append(partition)
+        elif tail == position:
+            idle[partition] = str(position)
+        else:
+            lost[partition] = position
+    return Backlog(unread, idle, lost, tails, missing_shards)
+
+
+def read_backlog(cluster: ClusterProxy, log: EventLog) -> Backlog:
+    """Tails first, positions after: a partition called idle had applied all that the log held at `tails.read_at`."""
+    tails = log.read_tails(range(cluster.topology.partition_count))
+    scattered = cluster.scatter(READ_STATES, {}, consistency=Consistency.STRONG)
+    positions = {
+        row["partition"]: Position.parse(row["position"])
+        for result in scattered.results.values()
+        for row in result.rows
+        if row["state"] == "owned"
+    }
+    return plan_backlog(positions, tails, missing_shards=sorted(scattered.missing))
+
+
+def repair_log(log: EventLog, lost: Mapping[int, Position]) -> None:
+    """Positions must only grow: lift the end of a log that lost its entries above what has been applied."""
+    for partition, position in lost.items():
+        if log.raise_tail(partition, to=position):
+            logger.error(
+                "the log of partition %d ended before the applied position %s: it has lost entries or its server's "
+                "clock stepped back; new entries will follow that position",
+                partition,
+                position,
+            )
+
+
+def publish_watermarks(cluster: ClusterProxy, backlog: Backlog) -> int:
+    """Tell readers that idle partitions are complete up to `tails.read_at`. Returns how many moved."""
+    moved = 0
+    for shard in cluster.topology.shards:
+        if shard.id in backlog.missing_shards:
+            continue
+        idle = {p: backlog.idle[p] for p in cluster.topology.get_partitions_of(shard.id) if p in backlog.idle}
+        if idle:
+            with cluster.shard_transaction(shard.id) as connection:
+                moved += advance_watermarks(connection, idle, read_at=backlog.tails.read_at)
+    return moved
+
+
+def get_trim_point(positions: list[Position], *, now: datetime, safety_seconds: int) -> Position:
+    """The last position that may be forgotten: below every copy's position and older than the safety time."""
+    safe_ms = int((now.astimezone(UTC).timestamp() - safety_seconds) * 1000)
+    return min([*positions, Position(safe_ms, 0)])

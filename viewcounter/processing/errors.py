@@ -1,0 +1,13 @@
+"""Why a drain stopped early; each docstring is the operator's message."""
+
+
+class DrainError(Exception):
+    """A drain ended without reaching the end of the log; beat starts another one."""
+
+
+class PartitionNotOwned(DrainError):
+    """The partition is held, stopped or has moved away from this shard. Its events wait in the log."""
+
+
+class StaleTopology(DrainError):
+    """The shard's row carries another epoch than our topology: the partition has moved. Retried after a refresh."""

@@ -1,0 +1,110 @@
+"""Celery tasks and when beat sends them. Each is one domain call, finite, and may be lost, doubled or late."""
+
+import logging
+from datetime import UTC, datetime
+from typing import Any
+
+from celery import Celery, shared_task
+
+from clusterproxy.errors import ClusterProxyError
+from shardproxy.errors import ShardProxyError
+from viewcounter.catalogue.sync import sync_catalogue as run_sync_catalogue
+from viewcounter.cluster import get_cluster
+from viewcounter.config import get_config
+from viewcounter.eventlog.errors import EventLogError, PositionTrimmed
+from viewcounter.eventlog.registry import get_event_log
+from viewcounter.processing.dispatch import publish_watermarks, read_backlog, repair_log
+from viewcounter.processing.errors import DrainError
+from viewcounter.processing.maintenance import ensure_raw_days_everywhere, trim_log_everywhere
+from viewcounter.processing.worker import get_drain_queue, get_drainer
+
+logger = logging.getLogger(__name__)
+
+CATALOGUE_BATCH = 1000
+
+_UNAVAILABLE = (EventLogError, ClusterProxyError, ShardProxyError)
+"""A dependency is down: the events wait in the log, beat asks again, the breakers keep each attempt short."""
+
+
+def schedule_periodic_tasks(app: Celery) -> None:
+    """Every entry expires before the next: a worker that was away finds one of each, not a queue of them."""
+    config = get_config()
+    _schedule(app, dispatch_drains, seconds=config.drain_interval_seconds)
+    _schedule(app, advance_idle_watermarks, seconds=config.watermark_interval_seconds)
+    _schedule(app, trim_log, seconds=config.trim_interval_seconds)
+    _schedule(app, sync_catalogue, seconds=config.catalogue_interval_seconds)
+    _schedule(app, ensure_raw_days, seconds=config.raw_days_interval_seconds)
+
+
+def _schedule(app: Celery, task: Any, *, seconds: float) -> None:
+    app.add_periodic_task(seconds, task.s(), name=task.name, expires=max(seconds, 1.0))
+
+
+@shared_task(name="dispatch_drains")
+def dispatch_drains() -> None:
+    """Queue a drain for each partition that has unread entries and none queued or running."""
+    try:
+        backlog = read_backlog(get_cluster(), get_event_log())
+        repair_log(get_event_log(), backlog.lost)
+    except _UNAVAILABLE as error:
+        logger.warning("cannot see which partitions have unread entries: %s", error)
+        return
+    for partition in get_drain_queue().claim(backlog.unread):
+        drain.delay(partition)
+
+
+@shared_task(name="drain")
+def drain(partition: int) -> None:
+    """Apply the log to one partition; see processing.drain."""
+    queue = get_drain_queue()
+    if not queue.start(partition):
+        return
+    try:
+        report = get_drainer().drain(partition)
+    except PositionTrimmed as error:
+        logger.error("partition %d stopped, its shard is older than the log reaches back: %s", partition, error)
+    except (*_UNAVAILABLE, DrainError) as error:
+        logger.warning("partition %d waits: %s", partition, error)
+    else:
+        logger.info("drained %s", report)
+    finally:
+        queue.finish(partition)
+
+
+@shared_task(name="advance_idle_watermarks")
+def advance_idle_watermarks() -> None:
+    """Let answers about idle partitions say that they are complete."""
+    cluster = get_cluster()
+    try:
+        publish_watermarks(cluster, read_backlog(cluster, get_event_log()))
+    except _UNAVAILABLE as error:
+        logger.warning("watermarks of idle partitions stand still: %s", error)
+
+
+@shared_task(name="trim_log")
+def trim_log() -> None:
+    """Forget entries that every promotable copy of their shard has applied."""
+    try:
+        trimmed = trim_log_everywhere(get_cluster(), get_event_log(), now=datetime.now(UTC))
+    except _UNAVAILABLE as error:
+        logger.warning("the log is not trimmed: %s", error)
+    else:
+        logger.info("trimmed %d log entries", trimmed)
+
+
+@shared_task(name="ensure_raw_days")
+def ensure_raw_days() -> None:
+    """Make the coming days' partitions of raw_event on every shard."""
+    try:
+        ensure_raw_days_everywhere(get_cluster(), today=datetime.now(UTC).date())
+    except _UNAVAILABLE as error:
+        logger.warning("day partitions of raw events not made: %s", error)
+
+
+@shared_task(name="sync_catalogue")
+def sync_catalogue() -> None:
+    """Copy changed videos and channels to the shards."""
+    try:
+        run_sync_catalogue(get_cluster(), batch=CATALOGUE_BATCH)
+    except _UNAVAILABLE as error:
+        logger.warning("titles on the shards are behind the catalogue: %s", error)

@@ -1,0 +1,45 @@
+"""What every answer says about itself: how complete, how old, from where."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from enum import StrEnum
+
+from clusterproxy import ClusterProxy
+from shardproxy.query import Query
+from viewcounter.queries.errors import PartitionElsewhere
+from viewcounter.storage.reads import Seen
+
+
+class Source(StrEnum):
+    """The rows an answer was computed from."""
+
+    TOTAL = "total"
+    MINUTE = "minute"
+
+
+@dataclass(frozen=True, slots=True)
+class Meta:
+    """`complete_until`: every event received before it is in the answer (the oldest watermark of what was read).
+
+    `as_of`: when it was read. `stale`: kept from an earlier answer because the shard is down. `partial`: some
+    shards did not answer; `missing` names what is therefore left out.
+    """
+
+    complete_until: datetime
+    as_of: datetime
+    source: Source
+    stale: bool = False
+    partial: bool = False
+    missing: tuple[str, ...] = ()
+
+
+def build_meta(seen: Iterable[Seen], *, source: Source, now: datetime, missing: tuple[str, ...] = ()) -> Meta:
+    """`seen` must not be empty: an answer that has read nothing is an error, not an answer."""
+    return Meta(
+        complete_until=min(s.watermark for s in seen).astimezone(UTC),
+        as_of=now,
+        source=source,
+        partial=bool(missing),
+        missing=missing,
+    )

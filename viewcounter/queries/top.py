@@ -1,0 +1,83 @@
+"""The videos with the highest value of a function over an event type, across all shards."""
+
+import heapq
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from clusterproxy import ClusterProxy
+from viewcounter.queries.errors import InvalidQuery
+from viewcounter.queries.functions import Aggregate, Function, Number, evaluate, evaluate_exactly
+from viewcounter.queries.meta import Meta, Source, build_meta
+from viewcounter.queries.ranges import Period
+from viewcounter.queries.reading import get_event_type
+from viewcounter.queries.scattering import scatter
+from viewcounter.storage.reads import TOP_OF_ALL_TIME, TOP_OF_RANGE
+
+
+@dataclass(frozen=True, slots=True)
+class TopQuestion:
+    event_type: str
+    function: Function
+    period: Period
+    limit: int
+
+
+@dataclass(frozen=True, slots=True)
+class TopItem:
+    """`title` is None until the catalogue knows the video."""
+
+    video_id: str
+    title: str | None
+    value: Number
+
+
+@dataclass(frozen=True, slots=True)
+class TopAnswer:
+    """Highest first, equal values by video id. `meta.missing` names the shards whose videos are left out."""
+
+    question: TopQuestion
+    items: tuple[TopItem, ...]
+    meta: Meta
+
+
+def get_top(cluster: ClusterProxy, question: TopQuestion, *, max_limit: int, now: datetime) -> TopAnswer:
+    """Raises InvalidQuery for an unknown event type or a limit outside 1..`max_limit`."""
+    topology = cluster.topology
+    event_type = get_event_type(topology, question.event_type)
+    if not 1 <= question.limit <= max_limit:
+        raise InvalidQuery("limit", "out_of_bounds", f"must be from 1 to {max_limit}")
+    params: dict[str, Any] = {
+        "event_type_id": event_type.id,
+        "function": question.function.value,
+        "limit": question.limit,
+    }
+    query, source = TOP_OF_ALL_TIME, Source.TOTAL
+    if not question.period.is_all_time:
+        query, source = TOP_OF_RANGE, Source.MINUTE
+        params |= {"start": question.period.start, "end": question.period.end}
+    scattered = scatter(cluster, query, params=params)
+    names = {shard.id: shard.name for shard in topology.shards}
+    missing = tuple(names.get(shard_id, str(shard_id)) for shard_id in scattered.missing_shards)
+    return TopAnswer(
+        question=question,
+        items=merge_top(scattered.rows, function=question.function, limit=question.limit),
+        meta=build_meta(scattered.seen.values(), source=source, now=now, missing=missing),
+    )
+
+
+def merge_top(rows: Iterable[Mapping[str, Any]], *, function: Function, limit: int) -> tuple[TopItem, ...]:
+    """The first `limit` of all shards' lists, compared exactly; rows without a video are partitions without any."""
+    ranked = []
+    for row in rows:
+        aggregate = Aggregate.from_row(row)
+        exact = evaluate_exactly(function, aggregate)
+        if aggregate is not None and exact is not None:
+            value = evaluate(function, aggregate)
+            ranked.append((-exact, row["video_id"], value, row["title"]))
+    return tuple(
+        TopItem(video_id=video_id, title=title, value=value)
+        for _, video_id, value, title in heapq.nsmallest(limit, ranked, key=lambda item: item[:2])
+        if value is not None
+    )

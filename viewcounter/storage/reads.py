@@ -1,0 +1,38 @@
+"""The read statements of a shard, and what each of their rows says about its partition.
+
+Every row carries its partition's state columns, so an answer knows from the same snapshot what it has seen.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Self
+
+from viewcounter.storage.named_sql import load_queries
+
+_reads = load_queries("reads.sql")
+
+COUNTS_OF_VIDEO = _reads["counts_of_video"]
+COUNTS_OF_VIDEOS = _reads["counts_of_videos"]
+TOTAL_OF_VIDEO = _reads["total_of_video"]
+RANGE_OF_VIDEO = _reads["range_of_video"]
+BUCKETS_OF_VIDEO = _reads["buckets_of_video"]
+TOP_OF_ALL_TIME = _reads["top_of_all_time"]
+TOP_OF_RANGE = _reads["top_of_range"]
+PING = _reads["ping"]
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What a read has seen of one partition: everything up to `position`, complete up to `watermark`."""
+
+    epoch: int
+    position: str
+    watermark: datetime
+
+    @classmethod
+    def from_row(cls, row: Mapping[str, Any]) -> Self | None:
+        """None when the shard that answered does not hold the partition (not adopted yet, or moved away)."""
+        if row["state"] is None or row["state"] == "moved":
+            return None
+        return cls(epoch=row["epoch"], position=row["position"], watermark=row["watermark"])

@@ -1,0 +1,41 @@
+-- The shards' copies of videos and channels. Every write keeps the newer revision, so it may run twice, late or
+-- beside itself. Keys come sorted, so that two writers rarely meet in opposite order; a deadlock is retried.
+
+-- name: read_catalogue_cursor (maintenance)
+-- From which revision on the partitions given still miss changes: the lowest of theirs, 0 when one is new here.
+SELECT coalesce(min(coalesce(c.revision, 0)), 0) AS revision
+FROM unnest(%(partitions)s::smallint[]) AS owned (partition)
+LEFT JOIN catalogue_cursor AS c ON c.partition = owned.partition
+
+-- name: upsert_channels (maintenance)
+-- Channels that videos of this shard belong to.
+INSERT INTO channel AS c (channel_id, title, revision)
+SELECT u.channel_id, u.title, u.revision
+FROM unnest(%(channel_ids)s::text[], %(titles)s::text[], %(revisions)s::bigint[]) AS u (channel_id, title, revision)
+ON CONFLICT (channel_id) DO UPDATE SET title = excluded.title, revision = excluded.revision
+WHERE c.revision < excluded.revision
+
+-- name: update_channels (maintenance)
+-- Changed channels, where this shard has them.
+UPDATE channel AS c SET title = u.title, revision = u.revision
+FROM unnest(%(channel_ids)s::text[], %(titles)s::text[], %(revisions)s::bigint[]) AS u (channel_id, title, revision)
+WHERE c.channel_id = u.channel_id AND c.revision < u.revision
+
+-- name: upsert_videos (maintenance)
+-- Changed videos of partitions of this shard, known to it or not.
+INSERT INTO video AS v (video_id, partition, channel_id, title, revision)
+SELECT u.video_id, u.partition, u.channel_id, u.title, u.revision
+FROM unnest(
+    %(video_ids)s::text[], %(partitions)s::smallint[], %(channel_ids)s::text[], %(titles)s::text[],
+    %(revisions)s::bigint[]
+) AS u (video_id, partition, channel_id, title, revision)
+ON CONFLICT (video_id) DO UPDATE
+SET channel_id = excluded.channel_id, title = excluded.title, revision = excluded.revision
+WHERE v.revision < excluded.revision
+
+-- name: advance_catalogue_cursor (maintenance)
+-- Never backwards: a slower copier may finish after a faster one.
+INSERT INTO catalogue_cursor AS c (partition, revision)
+SELECT u.partition, %(revision)s FROM unnest(%(partitions)s::smallint[]) AS u (partition)
+ON CONFLICT (partition) DO UPDATE SET revision = excluded.revision
+WHERE c.revision < excluded.revision

@@ -1,0 +1,110 @@
+-- What readers ask of a shard. Every statement answers, in the same snapshot as its data, what has been applied
+-- of each partition involved: one row a partition comes back even when there is nothing to report (left joins from
+-- the partitions asked for), and a partition that is not here shows a null `state`.
+
+-- name: counts_of_video (point)
+-- All event types of one video, by the primary key of event_total.
+SELECT asked.partition, s.epoch, s.position, s.watermark, s.state, t.event_type_id, t.count
+FROM (VALUES (%(partition)s::smallint)) AS asked (partition)
+LEFT JOIN partition_state AS s ON s.partition = asked.partition
+LEFT JOIN event_total AS t ON t.partition = asked.partition AND t.video_id = %(video_id)s
+
+-- name: counts_of_videos (range)
+-- Videos of many partitions of one shard; `video_partitions` and `video_ids` run in parallel and may name videos of
+-- other shards, which are left aside.
+SELECT asked.partition, s.epoch, s.position, s.watermark, s.state, t.video_id, t.event_type_id, t.count
+FROM unnest(%(partitions)s::smallint[]) AS asked (partition)
+LEFT JOIN partition_state AS s ON s.partition = asked.partition
+LEFT JOIN unnest(%(video_partitions)s::smallint[], %(video_ids)s::text[]) AS wanted (partition, video_id)
+    ON wanted.partition = asked.partition
+LEFT JOIN event_total AS t ON t.partition = wanted.partition AND t.video_id = wanted.video_id
+
+-- name: total_of_video (point)
+-- One event type of one video over all time.
+SELECT asked.partition, s.epoch, s.position, s.watermark, s.state, t.count, t.sum, t.min, t.max
+FROM (VALUES (%(partition)s::smallint)) AS asked (partition)
+LEFT JOIN partition_state AS s ON s.partition = asked.partition
+LEFT JOIN event_total AS t
+    ON t.partition = asked.partition AND t.video_id = %(video_id)s AND t.event_type_id = %(event_type_id)s
+
+-- name: range_of_video (range)
+-- One event type of one video over [start, end); an open side is null. A null count means that nothing happened.
+SELECT asked.partition, s.epoch, s.position, s.watermark, s.state, r.count, r.sum, r.min, r.max
+FROM (VALUES (%(partition)s::smallint)) AS asked (partition)
+LEFT JOIN partition_state AS s ON s.partition = asked.partition
+CROSS JOIN LATERAL (
+    SELECT sum(m.count) AS count, sum(m.sum) AS sum, min(m.min) AS min, max(m.max) AS max
+    FROM event_minute AS m
+    WHERE m.partition = asked.partition AND m.video_id = %(video_id)s AND m.event_type_id = %(event_type_id)s
+        AND m.start >= coalesce(%(start)s::timestamptz, '-infinity')
+        AND m.start < coalesce(%(end)s::timestamptz, 'infinity')
+) AS r
+
+-- name: buckets_of_video (range)
+-- The same, by bucket of `stride`, aligned to 1970-01-01 UTC; only buckets in which something happened.
+SELECT asked.partition, s.epoch, s.position, s.watermark, s.state, b.bucket, b.count, b.sum, b.min, b.max
+FROM (VALUES (%(partition)s::smallint)) AS asked (partition)
+LEFT JOIN partition_state AS s ON s.partition = asked.partition
+LEFT JOIN LATERAL (
+    SELECT date_bin(%(stride)s::interval, m.start, '1970-01-01 00:00+00') AS bucket,
+        sum(m.count) AS count, sum(m.sum) AS sum, min(m.min) AS min, max(m.max) AS max
+    FROM event_minute AS m
+    WHERE m.partition = asked.partition AND m.video_id = %(video_id)s AND m.event_type_id = %(event_type_id)s
+        AND m.start >= %(start)s::timestamptz AND m.start < %(end)s::timestamptz
+    GROUP BY bucket
+) AS b ON true
+ORDER BY b.bucket
+
+-- name: top_of_all_time (report)
+-- The first `limit` videos of this shard. A video lives on one shard only, so merging the shards' lists is exact.
+WITH ranked AS MATERIALIZED (
+    SELECT t.partition, t.video_id, t.count, t.sum, t.min, t.max
+    FROM event_total AS t
+    WHERE t.partition = ANY (%(partitions)s::smallint[]) AND t.event_type_id = %(event_type_id)s
+    ORDER BY CASE %(function)s::text
+        WHEN 'count' THEN t.count::numeric
+        WHEN 'sum' THEN t.sum::numeric
+        WHEN 'average' THEN t.sum::numeric / t.count
+        WHEN 'min' THEN t.min::numeric
+        WHEN 'max' THEN t.max::numeric
+    END DESC, t.video_id
+    LIMIT %(limit)s
+)
+SELECT asked.partition, s.epoch, s.position, s.watermark, s.state,
+    r.video_id, r.count, r.sum, r.min, r.max, nullif(v.title, '') AS title
+FROM unnest(%(partitions)s::smallint[]) AS asked (partition)
+LEFT JOIN partition_state AS s ON s.partition = asked.partition
+LEFT JOIN ranked AS r ON r.partition = asked.partition
+LEFT JOIN video AS v ON v.video_id = r.video_id
+
+-- name: top_of_range (report)
+-- The same over [start, end); an open side is null.
+WITH summed AS (
+    SELECT m.partition, m.video_id,
+        sum(m.count) AS count, sum(m.sum) AS sum, min(m.min)::numeric AS min, max(m.max)::numeric AS max
+    FROM event_minute AS m
+    WHERE m.partition = ANY (%(partitions)s::smallint[]) AND m.event_type_id = %(event_type_id)s
+        AND m.start >= coalesce(%(start)s::timestamptz, '-infinity')
+        AND m.start < coalesce(%(end)s::timestamptz, 'infinity')
+    GROUP BY m.partition, m.video_id
+), ranked AS MATERIALIZED (
+    SELECT * FROM summed AS t
+    ORDER BY CASE %(function)s::text
+        WHEN 'count' THEN t.count
+        WHEN 'sum' THEN t.sum
+        WHEN 'average' THEN t.sum / t.count
+        WHEN 'min' THEN t.min
+        WHEN 'max' THEN t.max
+    END DESC, t.video_id
+    LIMIT %(limit)s
+)
+SELECT asked.partition, s.epoch, s.position, s.watermark, s.state,
+    r.video_id, r.count, r.sum, r.min, r.max, nullif(v.title, '') AS title
+FROM unnest(%(partitions)s::smallint[]) AS asked (partition)
+LEFT JOIN partition_state AS s ON s.partition = asked.partition
+LEFT JOIN ranked AS r ON r.partition = asked.partition
+LEFT JOIN video AS v ON v.video_id = r.video_id
+
+-- name: ping (point)
+-- Whether an instance answers at all, for the readiness of the service.
+SELECT 1 AS alive
