@@ -3,12 +3,13 @@
 import time
 from collections.abc import Callable
 from datetime import datetime
+from enum import StrEnum
 
 from viewcounter.config import Config
 from viewcounter.operations.replay.answers import TopVideo
 from viewcounter.operations.replay.bad_events import create_spoilers
 from viewcounter.operations.replay.batches import build_batches
-from viewcounter.operations.replay.comparison import find_wrong_counts, read_hours, read_counts, read_totals
+from viewcounter.operations.replay.comparison import find_wrong_counts, read_counts, read_hours, read_totals
 from viewcounter.operations.replay.dataset import read_dataset
 from viewcounter.operations.replay.plan import ReplayOptions, RunPlan, plan_run
 from viewcounter.operations.replay.report import LISTED_MAX, Report
@@ -18,8 +19,17 @@ from viewcounter.operations.replay.truth import Counts
 
 TOP_VIDEO_COUNT = 10
 
-OnProgress = Callable[[str, int, int], None]
-"""Called with the step, how much of it is done, and of how much."""
+
+class Step(StrEnum):
+    CATALOGUE = "catalogue"
+    BASELINE = "baseline"
+    SEND = "send"
+    WAIT = "wait"
+    COMPARE = "compare"
+
+
+OnProgress = Callable[[Step, int, int | None], None]
+"""Called with the step, how much of it is done, and of how much (None: nobody knows)."""
 
 
 def run_replay(options: ReplayOptions, *, config: Config, now: datetime, on_progress: OnProgress) -> Report:
@@ -35,18 +45,18 @@ def run_replay(options: ReplayOptions, *, config: Config, now: datetime, on_prog
     )
     try:
         service.check_answers()
-        on_progress("catalogue", 0, 1)
+        on_progress(Step.CATALOGUE, 0, None)
         service.import_catalogue(channels=plan.dataset.channels(), videos=plan.dataset.videos())
-        on_progress("baseline", 0, 1)
+        on_progress(Step.BASELINE, 0, None)
         before = read_counts(service, plan.subject, until=now, threads=options.threads)
         sending_started = time.monotonic()
         tally = _send(plan, options=options, service=service, config=config, now=now, on_progress=on_progress)
         accepted_at = time.monotonic()
-        on_progress("wait", 0, 1)
+        on_progress(Step.WAIT, 0, None)
         until = tally.acknowledged_until
         totals = read_totals(service, plan.subject, until=until, threads=options.threads)
         queryable_at = time.monotonic()
-        on_progress("compare", 0, 1)
+        on_progress(Step.COMPARE, 0, None)
         hours = read_hours(service, plan.subject, until=until, threads=options.threads)
         top = service.read_top(event_type="view", limit=TOP_VIDEO_COUNT).videos
     finally:
@@ -81,7 +91,7 @@ def _send(
         batches,
         threads=options.threads,
         use_gzip=options.use_gzip,
-        on_progress=lambda done: on_progress("send", done, len(plan.stream)),
+        on_progress=lambda done: on_progress(Step.SEND, done, len(plan.stream)),
     )
 
 

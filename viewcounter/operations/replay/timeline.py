@@ -53,7 +53,7 @@ def check_fits_window(
     plan: TimelinePlan, *, day_count: int, accept_window_seconds: float, sent_after_seconds: float
 ) -> None:
     """Raises BadOption if the oldest event is too old when sent `sent_after_seconds` after the last data day ended."""
-    longest = max((accept_window_seconds - sent_after_seconds) / day_count, 0)
+    longest = max((accept_window_seconds - sent_after_seconds) // day_count, 0)
     if plan.day_length_seconds > longest:
         raise BadOption(
             f"{day_count} days of {plan.day_length_seconds:.0f} s reach back further than the service accepts; "
