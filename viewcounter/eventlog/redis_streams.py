@@ -94,7 +94,7 @@ class RedisEventLog:
     def read(self, partition: int, *, after: Position, max_entries: int) -> list[Entry]:
         with _translated(), self._client.pipeline(transaction=True) as pipe:
             pipe.get(_floor_key(partition))
-            pipe.execute_command("XRANGE", _log_key(partition), f"({after}", "+", "COUNT", max_entries)
+            pipe.xrange(_log_key(partition), min=f"({after}", max="+", count=max_entries)
             floor, entries = pipe.execute()
         if floor is not None and (trimmed := Position.parse(floor.decode())) > after:
             raise PositionTrimmed(f"partition {partition} is at {after}, its log is trimmed through {trimmed}")
@@ -133,6 +133,7 @@ class RedisEventLog:
 
     def _append(self, entries: Mapping[int, bytes]) -> list[Any]:
         """The replies of the XADDs, in the order of `entries`."""
+        pipe: Any  # redis-py leaves execute_command untyped
         with _translated(), self._client.pipeline(transaction=False) as pipe:
             pipe.execute_command("MULTI")
             for partition, payload in entries.items():

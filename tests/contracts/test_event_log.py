@@ -1,0 +1,311 @@
+"""What every event log promises, on every implementation; then what only a server can break."""
+
+import threading
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from tests.contracts.log_server import LogServer
+from viewcounter.eventlog.errors import EventLogError, EventLogFull, PositionTrimmed
+from viewcounter.eventlog.interface import START, EventLog, Position
+from viewcounter.eventlog.memory import MemoryEventLog
+from viewcounter.eventlog.redis_streams import RedisEventLog
+
+TIMEOUT_SECONDS = 0.5
+
+
+@pytest.fixture(scope="module")
+def shared_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LogServer]:
+    server = LogServer(tmp_path_factory.mktemp("log"))
+    server.start()
+    yield server
+    server.kill()
+
+
+@pytest.fixture(params=["memory", "redis"])
+def log(request: pytest.FixtureRequest) -> Iterator[EventLog]:
+    if request.param == "memory":
+        yield MemoryEventLog()
+        return
+    server: LogServer = request.getfixturevalue("shared_server")
+    with server.connect() as client:
+        client.flushall()
+    streams = RedisEventLog(server.url, timeout_seconds=TIMEOUT_SECONDS)
+    yield streams
+    streams.close()
+
+
+def append_all(log: EventLog, partition: int, payloads: list[bytes]) -> list[Position]:
+    return [log.append({partition: payload}).positions[partition] for payload in payloads]
+
+
+def read_payloads(log: EventLog, partition: int, *, after: Position = START) -> list[bytes]:
+    return [entry.payload for entry in log.read(partition, after=after, max_entries=1000)]
+
+
+def test_entries_come_back_in_the_order_of_their_appends_with_growing_positions(log: EventLog) -> None:
+    positions = append_all(log, 3, [b"one", b"two\x00\xff", b"three"])
+    entries = log.read(3, after=START, max_entries=10)
+    assert [entry.payload for entry in entries] == [b"one", b"two\x00\xff", b"three"]
+    assert [entry.position for entry in entries] == positions == sorted(set(positions))
+
+
+def test_one_append_writes_each_partition_named_and_no_other(log: EventLog) -> None:
+    result = log.append({1: b"a", 2: b"b"})
+    assert set(result.positions) == {1, 2}
+    assert result.failed == {}
+    assert [read_payloads(log, partition) for partition in (1, 2, 3)] == [[b"a"], [b"b"], []]
+
+
+def test_append_of_nothing_changes_nothing(log: EventLog) -> None:
+    assert log.append({}).positions == {}
+
+
+def test_read_is_exclusive_of_its_position_and_bounded_by_max_entries(log: EventLog) -> None:
+    positions = append_all(log, 0, [b"a", b"b", b"c", b"d"])
+    entries = log.read(0, after=positions[0], max_entries=2)
+    assert [entry.payload for entry in entries] == [b"b", b"c"]
+    assert log.read(0, after=positions[-1], max_entries=10) == []
+
+
+def test_tails_are_the_last_positions_and_start_where_nothing_was_written(log: EventLog) -> None:
+    last = append_all(log, 5, [b"a", b"b"])[-1]
+    before = datetime.now(UTC)
+    tails = log.read_tails([5, 6])
+    assert tails.positions == {5: last, 6: START}
+    assert abs((tails.read_at - before).total_seconds()) < 5
+    assert tails.read_at.tzinfo is UTC
+
+
+def test_trim_forgets_through_its_position_and_keeps_the_rest(log: EventLog) -> None:
+    positions = append_all(log, 0, [b"a", b"b", b"c"])
+    assert log.trim(0, through=positions[1]) == 2
+    assert log.trim(0, through=positions[1]) == 0
+    assert read_payloads(log, 0, after=positions[1]) == [b"c"]
+
+
+def test_read_from_before_what_was_trimmed_raises_instead_of_skipping(log: EventLog) -> None:
+    positions = append_all(log, 0, [b"a", b"b", b"c"])
+    log.trim(0, through=positions[1])
+    for after in (START, positions[0]):
+        with pytest.raises(PositionTrimmed):
+            log.read(0, after=after, max_entries=10)
+
+
+def test_an_earlier_trim_that_comes_late_does_not_hide_the_later_one(log: EventLog) -> None:
+    positions = append_all(log, 0, [b"a", b"b", b"c"])
+    log.trim(0, through=positions[1])
+    assert log.trim(0, through=positions[0]) == 0
+    with pytest.raises(PositionTrimmed):
+        log.read(0, after=positions[0], max_entries=10)
+
+
+def test_trim_past_the_end_forgets_all_but_keeps_the_tail(log: EventLog) -> None:
+    last = append_all(log, 0, [b"a", b"b"])[-1]
+    assert log.trim(0, through=Position(last.ms + 1_000_000, 0)) == 2
+    assert log.read_tails([0]).positions == {0: last}
+    assert log.read(0, after=last, max_entries=10) == []
+    assert log.append({0: b"c"}).positions[0] > last
+    assert read_payloads(log, 0, after=last) == [b"c"]
+
+
+def test_trim_of_nothing_leaves_every_position_readable(log: EventLog) -> None:
+    assert log.trim(0, through=START) == 0
+    assert log.trim(0, through=Position(5, 5)) == 0
+    assert read_payloads(log, 0) == []
+
+
+@pytest.mark.parametrize("written", [False, True], ids=["missing", "written"])
+def test_raised_tail_makes_the_next_append_land_past_it(log: EventLog, written: bool) -> None:
+    if written:
+        log.append({0: b"old"})
+    target = Position(int(time.time() * 1000) + 10_000_000, 7)
+    assert log.raise_tail(0, to=target) is True
+    assert log.read_tails([0]).positions == {0: target}
+    assert log.append({0: b"new"}).positions[0] > target
+    assert read_payloads(log, 0, after=target) == [b"new"]
+
+
+def test_raised_tail_of_an_emptied_stream_makes_the_next_append_land_past_it(log: EventLog) -> None:
+    last = append_all(log, 0, [b"a"])[-1]
+    log.trim(0, through=last)
+    target = Position(last.ms + 10_000_000, 0)
+    assert log.raise_tail(0, to=target) is True
+    assert log.append({0: b"b"}).positions[0] > target
+
+
+def test_raise_tail_does_nothing_when_the_log_already_reaches_that_far(log: EventLog) -> None:
+    positions = append_all(log, 0, [b"a", b"b"])
+    assert log.raise_tail(0, to=positions[1]) is False
+    assert log.raise_tail(0, to=positions[0]) is False
+    assert log.raise_tail(1, to=START) is False
+    assert read_payloads(log, 0) == [b"a", b"b"]
+    assert log.read_tails([0, 1]).positions == {0: positions[1], 1: START}
+
+
+def test_reader_below_a_raised_tail_is_told_that_entries_are_lost(log: EventLog) -> None:
+    log.raise_tail(0, to=Position(100, 0))
+    with pytest.raises(PositionTrimmed):
+        log.read(0, after=Position(99, 0), max_entries=10)
+
+
+def test_concurrent_appends_lose_nothing_and_share_no_position(log: EventLog) -> None:
+    positions: list[Position] = []
+
+    def append_fifty(worker: int) -> None:
+        for number in range(50):
+            positions.append(log.append({0: b"%d-%d" % (worker, number)}).positions[0])
+
+    threads = [threading.Thread(target=append_fifty, args=(worker,)) for worker in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    payloads = read_payloads(log, 0)
+    assert len(set(positions)) == len(payloads) == 200
+    for worker in range(4):
+        mine = [payload for payload in payloads if payload.startswith(b"%d-" % worker)]
+        assert mine == [b"%d-%d" % (worker, number) for number in range(50)]
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[LogServer]:
+    server = LogServer(tmp_path / "log")
+    server.start()
+    yield server
+    server.kill()
+
+
+@pytest.fixture
+def server_log(server: LogServer) -> Iterator[RedisEventLog]:
+    streams = RedisEventLog(server.url, timeout_seconds=TIMEOUT_SECONDS)
+    yield streams
+    streams.close()
+
+
+def test_killed_log_server_keeps_every_acknowledged_entry(server: LogServer, server_log: RedisEventLog) -> None:
+    acknowledged: list[bytes] = []
+    killed = threading.Event()
+
+    def append_until_killed() -> None:
+        number = 0
+        while not killed.is_set():
+            payload = b"%d" % number
+            if server_log.append({0: payload}).positions:
+                acknowledged.append(payload)
+            number += 1
+
+    writer = threading.Thread(target=append_until_killed)
+    writer.start()
+    deadline = time.monotonic() + 10
+    while len(acknowledged) < 200 and time.monotonic() < deadline:
+        time.sleep(0.005)
+    server.kill()
+    killed.set()
+    writer.join()
+    server.start()
+    kept = read_payloads_of_all(server_log)
+    assert len(acknowledged) >= 200
+    assert kept[: len(acknowledged)] == acknowledged
+    assert server_log.append({0: b"after"}).positions[0] > START
+
+
+def read_payloads_of_all(log: EventLog) -> list[bytes]:
+    return [entry.payload for entry in log.read(0, after=START, max_entries=1_000_000)]
+
+
+def test_trim_floor_survives_the_death_of_the_log_server(server: LogServer, server_log: RedisEventLog) -> None:
+    positions = append_all(server_log, 0, [b"a", b"b", b"c"])
+    server_log.trim(0, through=positions[1])
+    server.kill()
+    server.start()
+    with pytest.raises(PositionTrimmed):
+        server_log.read(0, after=positions[0], max_entries=10)
+    assert read_payloads(server_log, 0, after=positions[1]) == [b"c"]
+
+
+def test_frozen_log_server_costs_a_bounded_time_and_an_error(server: LogServer, server_log: RedisEventLog) -> None:
+    server_log.append({0: b"before"})
+    server.pause()
+    try:
+        started = time.monotonic()
+        result = server_log.append({0: b"a", 1: b"b"})
+        with pytest.raises(EventLogError):
+            server_log.read(0, after=START, max_entries=1)
+        elapsed = time.monotonic() - started
+    finally:
+        server.resume()
+    assert result.positions == {}
+    assert set(result.failed) == {0, 1}
+    assert elapsed < 4 * TIMEOUT_SECONDS + 1  # two calls, each one connect and one receive at most
+    assert server_log.append({0: b"after"}).failed == {}
+
+
+def test_log_server_that_is_down_is_an_error_for_every_call(server: LogServer, server_log: RedisEventLog) -> None:
+    server.kill()
+    assert set(server_log.append({0: b"a"}).failed) == {0}
+    for call in (
+        lambda: server_log.read(0, after=START, max_entries=1),
+        lambda: server_log.read_tails([0]),
+        lambda: server_log.trim(0, through=Position(1, 1)),
+        lambda: server_log.raise_tail(0, to=Position(1, 1)),
+        server_log.check,
+    ):
+        with pytest.raises(EventLogError):
+            call()
+
+
+def test_log_that_came_back_empty_is_detected_and_continues_past_the_old_end(
+    server: LogServer, server_log: RedisEventLog
+) -> None:
+    applied = Position(append_all(server_log, 0, [b"a"])[-1].ms + 3_600_000, 0)
+    server.kill()
+    server.empty()
+    server.start()
+    assert server_log.read_tails([0]).positions == {0: START}
+    assert server_log.raise_tail(0, to=applied) is True
+    assert server_log.append({0: b"new"}).positions[0] > applied
+    assert read_payloads(server_log, 0, after=applied) == [b"new"]
+
+
+def test_full_log_server_refuses_appends_whole_but_can_still_be_read_trimmed_and_raised(
+    server: LogServer, server_log: RedisEventLog
+) -> None:
+    last = append_all(server_log, 0, [b"a" * 1000, b"b" * 1000])[-1]
+    with server.connect() as client:
+        client.config_set("maxmemory", "1mb")
+    result = server_log.append({0: b"c", 1: b"d"})
+    assert result.positions == {}
+    assert {type(error) for error in result.failed.values()} == {EventLogFull}
+    assert len(read_payloads(server_log, 0)) == 2
+    assert server_log.read_tails([0, 1]).positions == {0: last, 1: START}
+    assert server_log.trim(0, through=last) == 2
+    assert server_log.raise_tail(1, to=Position(9, 9)) is True
+    with server.connect() as client:
+        client.config_set("maxmemory", "0")
+    assert server_log.append({0: b"c"}).failed == {}
+
+
+def test_log_server_without_append_only_file_acknowledges_nothing(tmp_path: Path) -> None:
+    server = LogServer(tmp_path / "log", options=("--appendonly", "no"))
+    server.start()
+    streams = RedisEventLog(server.url, timeout_seconds=TIMEOUT_SECONDS)
+    try:
+        assert set(streams.append({0: b"a"}).failed) == {0}
+        with pytest.raises(EventLogError):
+            streams.check()
+    finally:
+        streams.close()
+        server.kill()
+
+
+def test_one_damaged_stream_fails_alone(server: LogServer, server_log: RedisEventLog) -> None:
+    with server.connect() as client:
+        client.set("log:{1}", "not a stream")
+    result = server_log.append({0: b"a", 1: b"b", 2: b"c"})
+    assert set(result.positions) == {0, 2}
+    assert set(result.failed) == {1}
+    assert read_payloads(server_log, 2) == [b"c"]
