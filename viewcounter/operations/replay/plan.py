@@ -50,10 +50,15 @@ class ReplayOptions:
         for name, share in (("--duplicates", self.duplicate_share), ("--invalid", self.bad_share)):
             if not 0 <= share <= 1:
                 raise BadOption(f"{name}: a share from 0 to 1")
-        numbers = {"--scale": self.scale, "--threads": self.threads, "--day-length": self.day_length_seconds}
-        numbers |= {"--limit-days": self.limit_days or 1, "--max-events": self.max_events or 1}
+        numbers = {
+            "--scale": self.scale,
+            "--day-length": self.day_length_seconds,
+            "--threads": self.threads,
+            "--limit-days": self.limit_days,
+            "--max-events": self.max_events,
+        }
         for name, number in numbers.items():
-            if number <= 0:
+            if number is not None and number <= 0:
                 raise BadOption(f"{name}: more than zero")
 
 

@@ -1,0 +1,51 @@
+import argparse
+
+import pytest
+
+from viewcounter.config import get_config
+from viewcounter.operations.replay.arguments import add_replay_arguments, parse_duration, read_replay_options
+from viewcounter.operations.replay.errors import BadOption
+
+
+def parse(*arguments):
+    parser = argparse.ArgumentParser()
+    add_replay_arguments(parser)
+    return read_replay_options(vars(parser.parse_args(arguments)), url="http://u", key="k")
+
+
+def test_defaults_are_the_run_that_the_readme_describes():
+    options = parse()
+    options.check(get_config())
+    assert (options.scale, options.day_length_seconds) == (10_000, 3600)
+    assert (options.duplicate_share, options.bad_share) == (0.01, 0.001)
+    assert (options.limit_days, options.max_events, options.nonce) == (None, None, None)
+
+
+@pytest.mark.parametrize(("text", "seconds"), [("90s", 90), ("30m", 1800), ("1.5h", 5400), ("1d", 86400)])
+def test_durations(text, seconds):
+    assert parse_duration(text) == seconds
+
+
+@pytest.mark.parametrize("text", ["", "1", "h", "-1h", "1w", "1h "])
+def test_other_durations_are_refused(text):
+    with pytest.raises(argparse.ArgumentTypeError):
+        parse_duration(text)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("--batch", "1001"),
+        ("--batch", "0"),
+        ("--duplicates", "1.1"),
+        ("--invalid", "-0.1"),
+        ("--scale", "0"),
+        ("--threads", "0"),
+        ("--day-length", "0s"),
+        ("--limit-days", "0"),
+        ("--max-events", "0"),
+    ],
+)
+def test_options_out_of_bounds_are_refused_by_name(arguments):
+    with pytest.raises(BadOption, match=arguments[0]):
+        parse(*arguments).check(get_config())
