@@ -1,0 +1,25 @@
+"""`python -m localcluster STATE_DIR`: secrets, ports and `env` of a cluster that was never started.
+
+`manage.py` cannot even say what it can do without settings; the scripts in `bin/` run this first.
+"""
+
+import os
+import sys
+from pathlib import Path
+
+from localcluster.environment import NETWORK_NAMES, build_environment, write_environment
+from localcluster.ports import assign_ports
+from localcluster.state import StateFolder
+
+
+def main(state_dir: Path) -> None:
+    state = StateFolder(state_dir)
+    state.create()
+    ports = assign_ports(state, NETWORK_NAMES, replace_taken=False)
+    environment = build_environment(state, ports=ports, outer=os.environ, web_workers=1)
+    if not state.environment_file.exists():
+        write_environment(state, environment.settings)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

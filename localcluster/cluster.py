@@ -1,0 +1,220 @@
+"""`LocalCluster`: the whole of it, started in the right order, each step beside its equals.
+
+Order: servers, then `manage.py prepare` (migrations, topology, administrator), then the applications; down
+again the other way round. Every step may be repeated, so a start after any kind of stop is the same start.
+"""
+
+import signal
+import sys
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from localcluster.applications import PROJECT_ROOT, Application
+from localcluster.environment import write_environment
+from localcluster.errors import NotReady
+from localcluster.layout import Layout, build_layout, describe_instances, describe_layout
+from localcluster.member import Member
+from localcluster.postgres import PostgresServer
+from localcluster.postgres_seed import seed_primary, seed_replica
+from localcluster.process import OWNER_VARIABLE, Launch, run_tool
+from localcluster.records import end_leftovers
+from localcluster.spec import ClusterSpec
+from localcluster.state import StateFolder, write_json
+from localcluster.supervisor import ClusterLock, Phase, Supervisor
+from localcluster.valkey import ValkeyServer
+from localcluster.waiting import Waiter
+
+PARALLEL_STARTS = 8
+
+
+def _keep_quiet(_: str) -> None:
+    return
+
+
+class LocalCluster:
+    """One cluster in `state_dir`. As a context manager it is stopped at the end, whatever happened.
+
+    `outer` are settings of the caller's environment that may name servers to use instead of our own; tests
+    leave it empty. `report` gets one line for each thing done, also from other threads.
+    """
+
+    def __init__(
+        self,
+        state_dir: Path,
+        *,
+        spec: ClusterSpec | None = None,
+        outer: Mapping[str, str] | None = None,
+        report: Callable[[str], None] = _keep_quiet,
+    ) -> None:
+        self.spec = spec or ClusterSpec()
+        self.state = StateFolder(state_dir)
+        self._outer = dict(outer or {})
+        self._report = report
+        self._waiter = Waiter()
+        self._lock = ClusterLock(self.state)
+        self._supervisor = Supervisor(state=self.state, report=report)
+        self._layout: Layout | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    # -- what it is made of ------------------------------------------------------------------------
+
+    @property
+    def layout(self) -> Layout:
+        """Raises NotReady before the first start."""
+        if self._layout is None:
+            raise NotReady("the cluster has not been started")
+        return self._layout
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """The whole environment of a process that is to use this cluster."""
+        return dict(self.layout.child_environment)
+
+    @property
+    def web_url(self) -> str:
+        return self.layout.web_url
+
+    def server(self, name: str) -> Member:
+        """Any server by name: control, log, broker, shard1a, shard1b, ... Raises KeyError."""
+        return self.layout.servers[name]
+
+    def database(self, name: str) -> PostgresServer:
+        """A PostgreSQL server by name. Raises KeyError."""
+        server = self.layout.servers[name]
+        if not isinstance(server, PostgresServer):
+            raise KeyError(name)
+        return server
+
+    def valkey(self, name: str) -> ValkeyServer:
+        """A Valkey server by name, `log` or `broker`. Raises KeyError."""
+        server = self.layout.servers[name]
+        if not isinstance(server, ValkeyServer):
+            raise KeyError(name)
+        return server
+
+    def application(self, name: str) -> Application:
+        """web, worker or beat. Raises KeyError."""
+        return self.layout.applications[name]
+
+    # -- up ------------------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Everything, until it is ready. Raises the first failure; `stop` cleans up after it."""
+        self.start_servers()
+        self.prepare()
+        self.start_applications()
+
+    def start_servers(self) -> None:
+        """The databases and Valkey servers, until they are ready and replicas stream. Raises AlreadyRunning."""
+        self.state.create()
+        if not self._lock.is_held:
+            self._lock.acquire()
+            self._lock.announce(Phase.STARTING)
+            for name in end_leftovers(self.state):
+                self._report(f"ended {name}, left by an unclean stop")
+            self._layout = build_layout(
+                self.state, spec=self.spec, outer=self._outer, waiter=self._waiter, replace_taken_ports=True
+            )
+        write_environment(self.state, self.layout.environment.settings)
+        write_json(self.state.layout_file, describe_layout(self.layout))
+        control = [partial(self._start_primary, self.layout.control)] if self.layout.control else []
+        shards = [partial(self._start_shard, instances) for instances in self.layout.shards.values()]
+        self._together([*control, *shards, *(partial(self._bring_up, valkey) for valkey in self.layout.valkeys)])
+        zone = self.environment.get("VIEWCOUNTER_ZONE", "local")
+        write_json(self.state.instances_file, describe_instances(self.state, self.layout, zone=zone))
+        self._supervisor.watch(list(self.layout.servers.values()))
+
+    def prepare(self) -> None:
+        """Migrations of control and shards, the topology with the addresses of now, the administrator."""
+        self._report("preparing databases")
+        self.state.get_secret("admin_password")
+        self.run_command(
+            "prepare", "--partitions", str(self.spec.partitions), "--instances", str(self.state.instances_file),
+            within_seconds=self.spec.prepare_seconds,
+        )  # fmt: skip
+
+    def start_applications(self) -> None:
+        """Web, worker and beat, until they are ready."""
+        applications = list(self.layout.applications.values())
+        self._together([partial(self._bring_up, application) for application in applications])
+        self._supervisor.watch(applications)
+        self._lock.announce(Phase.READY)
+
+    def run_command(self, *arguments: str, within_seconds: float = 60.0) -> str:
+        """`manage.py` on this cluster; returns its output. Raises ProgramFailed."""
+        return run_tool(
+            Launch(
+                argv=(sys.executable, str(PROJECT_ROOT / "manage.py"), *arguments),
+                cwd=PROJECT_ROOT,
+                environment=self.environment | {OWNER_VARIABLE: str(self.state.root)},
+                death_signal=signal.SIGTERM,
+            ),
+            within_seconds=within_seconds,
+        )
+
+    # -- down ----------------------------------------------------------------------------------------
+
+    def cancel(self) -> None:
+        """Make a `start` that is under way in another thread or below a signal handler give up soon."""
+        self._waiter.stop()
+
+    def stop(self, *, failed: bool = False) -> None:
+        """Applications, then servers; nothing is left. Does nothing when it does not run."""
+        self._supervisor.stop()
+        if self._layout is not None:
+            if self._lock.is_held:
+                self._lock.announce(Phase.STOPPING)
+            self._together([application.stop for application in self._layout.applications.values()])
+            self._together([server.stop for server in self._layout.servers.values()])
+        self._lock.release(phase=Phase.FAILED if failed else None)
+        self._waiter.resume()
+
+    def kill(self) -> None:
+        """`kill -9` of everything at once: an impatient stop."""
+        self._supervisor.stop()
+        if self._layout is not None:
+            for member in (*self._layout.applications.values(), *self._layout.servers.values()):
+                member.kill()
+        self._lock.release()
+
+    # -- steps ---------------------------------------------------------------------------------------
+
+    def _start_primary(self, server: PostgresServer) -> None:
+        seed_primary(server, superuser_password=self.state.get_secret("postgres_password"))
+        self._bring_up(server)
+        server.ensure_database()
+
+    def _start_shard(self, instances: tuple[PostgresServer, ...]) -> None:
+        primary = next((i for i in instances if i.exists and not i.is_replica), instances[0])
+        self._start_primary(primary)
+        password = self.state.get_secret("replication_password")
+
+        def start_replica(replica: PostgresServer) -> None:
+            seed_replica(replica, primary=primary, replication_password=password)
+            self._bring_up(replica)
+
+        self._together([partial(start_replica, replica) for replica in instances if replica is not primary])
+
+    def _bring_up(self, member: Member) -> None:
+        member.start()
+        member.wait_ready()
+        self._report(f"{member.name} ready")
+
+    @staticmethod
+    def _together(steps: Iterable[Callable[[], None]]) -> None:
+        """Run all beside each other to their ends, then raise the first failure."""
+        with ThreadPoolExecutor(max_workers=PARALLEL_STARTS) as pool:
+            futures = [pool.submit(step) for step in steps]
+        for future in futures:
+            future.result()

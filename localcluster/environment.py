@@ -1,0 +1,86 @@
+"""The `VIEWCOUNTER_*` settings that lead a process to this cluster, and which servers somebody else runs.
+
+A server whose address stands in the real environment is not started: the given address is used instead. The
+lines are written to `.local/env`, so that a command in any other shell finds the same cluster.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from localcluster.errors import SettingsContradict
+from localcluster.ports import LOOPBACK
+from localcluster.spec import BROKER_SERVER, CONTROL_DATABASE, CONTROL_SERVER, LOG_SERVER, SERVICE_ROLE, WEB
+from localcluster.state import StateFolder, write_private
+
+NETWORK_NAMES = (CONTROL_SERVER, LOG_SERVER, BROKER_SERVER, WEB)
+"""What the settings point to; shards are found through the topology instead."""
+
+_CONTROL_SETTINGS = tuple(
+    f"VIEWCOUNTER_CONTROL_DATABASE_{part}" for part in ("HOST", "PORT", "NAME", "USER", "PASSWORD")
+)
+_ADDRESSES = (
+    *_CONTROL_SETTINGS,
+    "VIEWCOUNTER_LOG_URL",
+    "VIEWCOUNTER_BROKER_URL",
+    "VIEWCOUNTER_CACHE_URL",
+    "VIEWCOUNTER_WEB_BIND",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterEnvironment:
+    """`settings` for every process; `given` are the servers that we do not run."""
+
+    settings: dict[str, str]
+    given: frozenset[str]
+
+
+def build_environment(
+    state: StateFolder, *, ports: Mapping[str, int], outer: Mapping[str, str], web_workers: int
+) -> ClusterEnvironment:
+    """Our own settings, replaced by those of the real environment where it names another server."""
+    own = build_own_settings(state, ports=ports, web_workers=web_workers)
+    given = find_given_settings(own, outer)
+    servers = frozenset(
+        server
+        for server, names in {
+            CONTROL_SERVER: _CONTROL_SETTINGS[:2],
+            LOG_SERVER: ("VIEWCOUNTER_LOG_URL",),
+            BROKER_SERVER: ("VIEWCOUNTER_BROKER_URL",),
+        }.items()
+        if any(name in given for name in names)
+    )
+    if ("VIEWCOUNTER_BROKER_URL" in given) != ("VIEWCOUNTER_CACHE_URL" in given):
+        raise SettingsContradict("give both of VIEWCOUNTER_BROKER_URL and VIEWCOUNTER_CACHE_URL, or neither")
+    return ClusterEnvironment(settings=own | given, given=servers)
+
+
+def build_own_settings(state: StateFolder, *, ports: Mapping[str, int], web_workers: int) -> dict[str, str]:
+    log_password, broker_password = state.get_secret("log_password"), state.get_secret("broker_password")
+    broker = f"redis://:{broker_password}@{LOOPBACK}:{ports[BROKER_SERVER]}"
+    return {
+        "VIEWCOUNTER_STATE_DIR": str(state.root),
+        "VIEWCOUNTER_SECRET_KEY": state.get_secret("secret_key"),
+        "VIEWCOUNTER_HTTPS_ONLY": "false",
+        "VIEWCOUNTER_CONTROL_DATABASE_HOST": LOOPBACK,
+        "VIEWCOUNTER_CONTROL_DATABASE_PORT": str(ports[CONTROL_SERVER]),
+        "VIEWCOUNTER_CONTROL_DATABASE_NAME": CONTROL_DATABASE,
+        "VIEWCOUNTER_CONTROL_DATABASE_USER": SERVICE_ROLE,
+        "VIEWCOUNTER_CONTROL_DATABASE_PASSWORD": state.get_secret("control_password"),
+        "VIEWCOUNTER_LOG_URL": f"redis://:{log_password}@{LOOPBACK}:{ports[LOG_SERVER]}/0",
+        "VIEWCOUNTER_BROKER_URL": f"{broker}/0",
+        "VIEWCOUNTER_CACHE_URL": f"{broker}/1",
+        "VIEWCOUNTER_WEB_BIND": f"{LOOPBACK}:{ports[WEB]}",
+        "VIEWCOUNTER_WEB_WORKERS": str(web_workers),
+    }
+
+
+def find_given_settings(own: Mapping[str, str], outer: Mapping[str, str]) -> dict[str, str]:
+    """Addresses in the real environment that are not ours (a shell may have loaded our own `.local/env`)."""
+    return {name: outer[name] for name in _ADDRESSES if name in outer and outer[name] != own[name]}
+
+
+def write_environment(state: StateFolder, settings: Mapping[str, str]) -> None:
+    lines = ["# Written by the local cluster at each start. Holds passwords."]
+    lines += [f"{name}={value}" for name, value in settings.items()]
+    write_private(state.environment_file, "\n".join(lines) + "\n")

@@ -1,0 +1,196 @@
+"""Builds the members of a cluster from its spec, and says where each one is."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from localcluster.applications import Application, Beat, Web, Worker, build_child_environment
+from localcluster.binaries import find_valkey_server
+from localcluster.environment import NETWORK_NAMES, ClusterEnvironment, build_environment
+from localcluster.member import Member
+from localcluster.placement import Placement, place_postgres
+from localcluster.ports import LOOPBACK, assign_ports
+from localcluster.postgres import PostgresServer
+from localcluster.spec import (
+    BEAT,
+    BROKER_SERVER,
+    CONTROL_DATABASE,
+    CONTROL_SERVER,
+    LOG_SERVER,
+    SERVICE_ROLE,
+    SHARD_DATABASE,
+    WEB,
+    WORKER,
+    ClusterSpec,
+)
+from localcluster.state import StateFolder
+from localcluster.valkey import Durability, ValkeyServer
+from localcluster.waiting import Waiter
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """All members. A server that somebody else runs is missing. `shards` maps a shard's name to its instances."""
+
+    environment: ClusterEnvironment
+    child_environment: dict[str, str]
+    control: PostgresServer | None
+    valkeys: tuple[ValkeyServer, ...]
+    shards: dict[str, tuple[PostgresServer, ...]]
+    applications: dict[str, Application] = field(default_factory=dict)
+
+    @property
+    def servers(self) -> dict[str, Member]:
+        instances = [instance for shard in self.shards.values() for instance in shard]
+        control = [self.control] if self.control else []
+        return {server.name: server for server in (*self.valkeys, *control, *instances)}
+
+    @property
+    def web_url(self) -> str:
+        return f"http://{self.environment.settings['VIEWCOUNTER_WEB_BIND']}"
+
+
+def build_layout(
+    state: StateFolder, *, spec: ClusterSpec, outer: Mapping[str, str], waiter: Waiter, replace_taken_ports: bool
+) -> Layout:
+    instance_names = [name for shard in spec.shard_names for name in spec.get_instance_names(shard)]
+    names = (*NETWORK_NAMES, *instance_names)
+    ports = assign_ports(state, names, replace_taken=replace_taken_ports)
+    environment = build_environment(state, ports=ports, outer=outer, web_workers=spec.web_workers)
+    placement = place_postgres(state, configured_bin_dir=spec.postgres_bin_dir)
+    child_environment = build_child_environment(environment.settings, outer=outer, env_file=state.environment_file)
+    common = {"state": state, "waiter": waiter}
+    server = common | {"ready_seconds": spec.server_ready_seconds}
+    return Layout(
+        environment=environment,
+        child_environment=child_environment,
+        control=_build_control(state, ports, placement, environment, server),
+        valkeys=_build_valkeys(state, spec, ports, environment, server),
+        shards={
+            name: _build_shard(state, spec.get_instance_names(name), ports, placement, server)
+            for name in spec.shard_names
+        },
+        applications=_build_applications(
+            state, spec, {**common, "ready_seconds": spec.application_ready_seconds, "environment": child_environment}
+        ),
+    )
+
+
+def _build_control(
+    state: StateFolder,
+    ports: Mapping[str, int],
+    placement: Placement,
+    environment: ClusterEnvironment,
+    member: dict[str, Any],
+) -> PostgresServer | None:
+    if CONTROL_SERVER in environment.given:
+        return None
+    return PostgresServer(
+        name=CONTROL_SERVER,
+        port=ports[CONTROL_SERVER],
+        database=CONTROL_DATABASE,
+        service_password=state.get_secret("control_password"),
+        placement=placement,
+        find_upstream=lambda: None,
+        **member,
+    )
+
+
+def _build_valkeys(
+    state: StateFolder,
+    spec: ClusterSpec,
+    ports: Mapping[str, int],
+    environment: ClusterEnvironment,
+    member: dict[str, Any],
+) -> tuple[ValkeyServer, ...]:
+    kinds = {
+        LOG_SERVER: (Durability.ALWAYS, spec.log_memory_bytes),
+        BROKER_SERVER: (Durability.NEVER, spec.broker_memory_bytes),
+    }
+    wanted = {name: kind for name, kind in kinds.items() if name not in environment.given}
+    if not wanted:
+        return ()
+    program = find_valkey_server(spec.valkey_server)
+    return tuple(
+        ValkeyServer(
+            name=name,
+            server_program=program,
+            port=ports[name],
+            password=state.get_secret(f"{name}_password"),
+            durability=durability,
+            memory_bytes=memory_bytes,
+            **member,
+        )
+        for name, (durability, memory_bytes) in wanted.items()
+    )
+
+
+def _build_shard(
+    state: StateFolder,
+    names: tuple[str, ...],
+    ports: Mapping[str, int],
+    placement: Placement,
+    member: dict[str, Any],
+) -> tuple[PostgresServer, ...]:
+    instances: list[PostgresServer] = []
+
+    def find_primary() -> PostgresServer | None:
+        return next((instance for instance in instances if instance.exists and not instance.is_replica), None)
+
+    instances += [
+        PostgresServer(
+            name=name,
+            port=ports[name],
+            database=SHARD_DATABASE,
+            service_password=state.get_secret("shard_password"),
+            placement=placement,
+            find_upstream=find_primary,
+            **member,
+        )
+        for name in names
+    ]
+    return tuple(instances)
+
+
+def _build_applications(state: StateFolder, spec: ClusterSpec, member: dict[str, Any]) -> dict[str, Application]:
+    return {
+        WEB: Web(name=WEB, **member),
+        WORKER: Worker(name=WORKER, processes=spec.worker_processes, **member),
+        BEAT: Beat(name=BEAT, schedule_file=state.data / "beat-schedule", **member),
+    }
+
+
+def describe_instances(state: StateFolder, layout: Layout, *, zone: str) -> dict[str, Any]:
+    """What `manage.py init_cluster --instances` reads: every instance with its address and role of now."""
+    return {
+        "shards": [
+            {
+                "name": shard_name,
+                "instances": [
+                    {
+                        "name": instance.name,
+                        "role": "replica" if instance.is_replica else "primary",
+                        "host": LOOPBACK,
+                        "port": instance.port,
+                        "database": instance.database,
+                        "user": SERVICE_ROLE,
+                        "password_ref": f"file:{state.get_secret_path('shard_password')}",
+                        "zone": zone,
+                    }
+                    for instance in instances
+                ],
+            }
+            for shard_name, instances in layout.shards.items()
+        ]
+    }
+
+
+def describe_layout(layout: Layout) -> dict[str, Any]:
+    """For `bin/status` and `bin/down`, which run in another process."""
+    databases = [
+        {"name": server.name, "shard": shard, "port": server.port, "database": server.database}
+        for shard, servers in {"": (layout.control,) if layout.control else (), **layout.shards}.items()
+        for server in servers
+    ]
+    members = [*layout.servers, *layout.applications]
+    return {"members": members, "databases": databases, "web_url": layout.web_url}

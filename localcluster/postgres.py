@@ -1,0 +1,174 @@
+"""A PostgreSQL server: its data directory from nothing, its process, its connections, its readiness.
+
+Whether it is a primary or a replica is what its data directory says (`standby.signal`), not what it was
+created as: a promotion is not undone by a restart.
+"""
+
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, LiteralString
+
+import psutil
+import psycopg
+from psycopg import sql
+
+from localcluster.account import give
+from localcluster.member import Member
+from localcluster.placement import Placement
+from localcluster.ports import LOOPBACK
+from localcluster.postgres_settings import (
+    PASSFILE_NAME,
+    Upstream,
+    build_access_rules,
+    build_password_file,
+    build_settings,
+)
+from localcluster.process import OWNER_VARIABLE, Launch
+from localcluster.spec import REPLICATION_ROLE, SERVICE_ROLE, SUPERUSER_ROLE
+from localcluster.state import write_private
+
+CONNECT_SECONDS = 2
+STATEMENT_SECONDS = 5
+
+
+class PostgresServer(Member):
+    """`service_password` is of the role that owns `database`; `find_upstream` says whom a replica follows."""
+
+    kind = "postgres"
+    stop_signals = ((signal.SIGINT, 20.0), (signal.SIGQUIT, 5.0))
+
+    def __init__(
+        self,
+        *,
+        port: int,
+        database: str,
+        service_password: str,
+        placement: Placement,
+        find_upstream: Callable[[], "PostgresServer | None"],
+        **member: Any,
+    ) -> None:
+        super().__init__(**member)
+        self.port = port
+        self.database = database
+        self.placement = placement
+        self._service_password = service_password
+        self._find_upstream = find_upstream
+
+    @property
+    def data_dir(self) -> Path:
+        return self.placement.data_root / self.name
+
+    @property
+    def exists(self) -> bool:
+        return (self.data_dir / "PG_VERSION").exists()
+
+    @property
+    def is_replica(self) -> bool:
+        return (self.data_dir / "standby.signal").exists()
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """Only this: a PGHOST or PGOPTIONS of the caller's shell must not reach a server."""
+        return {"LC_ALL": "C", "TZ": "UTC", OWNER_VARIABLE: str(self._state.root)}
+
+    def describe_launch(self) -> Launch:
+        self._write_settings()
+        self._remove_stale_lock()
+        return Launch(
+            argv=(self.placement.programs.get_path("postgres"), "-D", str(self.data_dir)),
+            cwd=self.data_dir,
+            environment=self.environment,
+            death_signal=signal.SIGINT,
+            account=self.placement.account,
+        )
+
+    def connect(self, *, user: str = SERVICE_ROLE, database: str | None = None) -> psycopg.Connection[tuple[Any, ...]]:
+        """An autocommit connection as the service's role or as the superuser `postgres`."""
+        passwords = {SERVICE_ROLE: self._service_password, SUPERUSER_ROLE: self._state.get_secret("postgres_password")}
+        return psycopg.connect(
+            host=LOOPBACK,
+            port=self.port,
+            dbname=database or self.database,
+            user=user,
+            password=passwords[user],
+            connect_timeout=CONNECT_SECONDS,
+            options=f"-c statement_timeout={STATEMENT_SECONDS}s",
+            application_name="localcluster",
+            autocommit=True,
+        )
+
+    def find_obstacle(self) -> str | None:
+        """A primary answers; a replica answers and streams."""
+        try:
+            with self.connect(user=SUPERUSER_ROLE, database="postgres") as connection:
+                if not self.is_replica:
+                    connection.execute("SELECT 1")
+                    return None
+                row = connection.execute("SELECT status FROM pg_stat_wal_receiver").fetchone()
+        except psycopg.Error as error:
+            return str(error).strip()
+        return None if row == ("streaming",) else f"it does not stream: {row[0] if row else 'not connected'}"
+
+    def ensure_database(self) -> None:
+        """The roles and the database on a primary, with the passwords of now. Safe to repeat."""
+        with self.connect(user=SUPERUSER_ROLE, database="postgres") as connection:
+            # CREATEDB: the tests make databases of their own. pg_monitor: lag and sessions of others.
+            self._ensure_role(connection, SERVICE_ROLE, self._service_password, "LOGIN CREATEDB")
+            replication_password = self._state.get_secret("replication_password")
+            self._ensure_role(connection, REPLICATION_ROLE, replication_password, "LOGIN REPLICATION")
+            connection.execute(sql.SQL("GRANT pg_monitor TO {}").format(sql.Identifier(SERVICE_ROLE)))
+            found = connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", (self.database,)).fetchone()
+            if found is None:
+                connection.execute(
+                    sql.SQL("CREATE DATABASE {} OWNER {}").format(
+                        sql.Identifier(self.database), sql.Identifier(SERVICE_ROLE)
+                    )
+                )
+        if self.placement.programs.has_statement_statistics:
+            with self.connect(user=SUPERUSER_ROLE) as connection:
+                connection.execute("CREATE EXTENSION IF NOT EXISTS pg_stat_statements")
+
+    @staticmethod
+    def _ensure_role(
+        connection: psycopg.Connection[tuple[Any, ...]], name: str, password: str, attributes: LiteralString
+    ) -> None:
+        found = connection.execute("SELECT 1 FROM pg_roles WHERE rolname = %s", (name,)).fetchone()
+        verb = sql.SQL("CREATE ROLE" if found is None else "ALTER ROLE")
+        connection.execute(
+            sql.SQL("{} {} {} PASSWORD {}").format(
+                verb, sql.Identifier(name), sql.SQL(attributes), sql.Literal(password)
+            )
+        )
+
+    def _write_settings(self) -> None:
+        upstream = self._find_upstream() if self.is_replica else None
+        programs = self.placement.programs
+        texts = {
+            "postgresql.conf": build_settings(
+                name=self.name,
+                port=self.port,
+                major=programs.major,
+                has_statement_statistics=programs.has_statement_statistics,
+                upstream=Upstream(port=upstream.port, slot=self.name) if upstream else None,
+            ),
+            "pg_hba.conf": build_access_rules(),
+            PASSFILE_NAME: build_password_file(self._state.get_secret("replication_password")),
+        }
+        for name, text in texts.items():
+            write_private(self.data_dir / name, text)
+            give(self.data_dir / name, self.placement.account)
+        give(self.data_dir, self.placement.account)
+
+    def _remove_stale_lock(self) -> None:
+        """PostgreSQL refuses to start while the pid in postmaster.pid lives, even if that is another program by now."""
+        lock = self.data_dir / "postmaster.pid"
+        try:
+            pid = int(lock.read_text(encoding="ascii").split("\n", 1)[0])
+            if Path(psutil.Process(pid).cwd()) == self.data_dir.resolve():
+                return
+        except FileNotFoundError:
+            return
+        except (ValueError, psutil.Error, OSError):
+            pass
+        lock.unlink(missing_ok=True)

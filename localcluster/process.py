@@ -1,0 +1,174 @@
+"""Child processes as the operating system sees them: started so that they die with us, named for sure, signalled whole.
+
+A pid alone names nothing: it is used again. A process is therefore known by its pid and its time of creation.
+"""
+
+import ctypes
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from signal import Signals
+
+import psutil
+
+from localcluster.account import Account, build_switch
+from localcluster.errors import ProgramFailed
+
+OWNER_VARIABLE = "VIEWCOUNTER_LOCALCLUSTER"
+"""Stands in the environment of every process of ours and names the state folder it belongs to."""
+
+_PR_SET_PDEATHSIG = 1
+_CREATION_TOLERANCE_SECONDS = 1.0
+_OUTPUT_TAIL_CHARS = 4_000
+_libc = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
+
+# Linux sends the death signal when the *thread* that started the child ends. This one never does.
+_spawner = ThreadPoolExecutor(max_workers=1, thread_name_prefix="localcluster-spawner")
+
+
+@dataclass(frozen=True, slots=True)
+class Launch:
+    """How to start one process. `death_signal` is what it gets when we die."""
+
+    argv: tuple[str, ...]
+    cwd: Path
+    environment: Mapping[str, str]
+    death_signal: Signals
+    account: Account | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessIdentity:
+    pid: int
+    created_at_seconds: float
+
+    @classmethod
+    def read(cls, pid: int) -> "ProcessIdentity":
+        """Raises psutil.NoSuchProcess."""
+        return cls(pid=pid, created_at_seconds=psutil.Process(pid).create_time())
+
+    def find(self) -> psutil.Process | None:
+        """The process, unless it has ended (a zombie has) or the pid belongs to another one by now."""
+        try:
+            process = psutil.Process(self.pid)
+            same = abs(process.create_time() - self.created_at_seconds) <= _CREATION_TOLERANCE_SECONDS
+            return process if same and process.status() != psutil.STATUS_ZOMBIE else None
+        except psutil.NoSuchProcess:
+            return None
+
+
+def spawn(launch: Launch, *, log: Path) -> subprocess.Popen[bytes]:
+    """Start a long-lived process in a session of its own, its output appended to `log`. Raises ProgramFailed."""
+    return _spawner.submit(_spawn, launch, log).result()
+
+
+def _spawn(launch: Launch, log: Path) -> subprocess.Popen[bytes]:
+    descriptor = os.open(log, os.O_CREAT | os.O_APPEND | os.O_WRONLY, 0o600)
+    try:
+        return subprocess.Popen(
+            launch.argv,
+            cwd=launch.cwd,
+            env=dict(launch.environment),
+            stdin=subprocess.DEVNULL,
+            stdout=descriptor,
+            stderr=descriptor,
+            start_new_session=True,
+            preexec_fn=_DeathPact(launch.death_signal),  # noqa: PLW1509 - see there
+            **build_switch(launch.account),
+        )
+    except OSError as error:
+        raise ProgramFailed(f"cannot start {launch.argv[0]}: {error}") from error
+    finally:
+        os.close(descriptor)
+
+
+def run_tool(launch: Launch, *, within_seconds: float) -> str:
+    """Run a program to its end and return its output. Raises ProgramFailed with the end of what it wrote."""
+    try:
+        finished = subprocess.run(
+            launch.argv,
+            cwd=launch.cwd,
+            env=dict(launch.environment),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+            timeout=within_seconds,
+            check=False,
+            start_new_session=True,
+            preexec_fn=_DeathPact(launch.death_signal),
+            **build_switch(launch.account),
+        )
+    except subprocess.TimeoutExpired as error:
+        raise ProgramFailed(f"{launch.argv[0]} did not end within {within_seconds:.0f} s") from error
+    except OSError as error:
+        raise ProgramFailed(f"cannot run {launch.argv[0]}: {error}") from error
+    if finished.returncode != 0:
+        tail = finished.stdout.strip()[-_OUTPUT_TAIL_CHARS:]
+        raise ProgramFailed(f"{' '.join(launch.argv[:4])} ended with status {finished.returncode}:\n{tail}")
+    return str(finished.stdout)
+
+
+class _DeathPact:
+    """Runs in the child between fork and exec, after the change of account (which would clear the setting).
+
+    Code there must not take locks that another thread may have held at the fork, so everything is looked up before.
+    """
+
+    def __init__(self, death_signal: Signals) -> None:
+        self._prctl = _libc.prctl if _libc is not None else None
+        self._signal_number = int(death_signal)
+        self._parent_pid = os.getpid()
+
+    def __call__(self) -> None:
+        if self._prctl is not None:
+            self._prctl(_PR_SET_PDEATHSIG, self._signal_number, 0, 0, 0)
+        if os.getppid() != self._parent_pid:  # we died before the pact was made
+            os._exit(1)
+
+
+def find_tree(pid: int) -> list[psutil.Process]:
+    """The process and all below it, itself first; empty when it has ended."""
+    try:
+        root = psutil.Process(pid)
+        return [root, *root.children(recursive=True)]
+    except psutil.NoSuchProcess:
+        return []
+
+
+def send_signal(processes: Iterable[psutil.Process], number: Signals) -> None:
+    """Signal each; one that has ended meanwhile is as good as signalled. psutil checks that the pid was not reused."""
+    for process in processes:
+        try:
+            process.send_signal(number)
+        except psutil.NoSuchProcess:
+            continue
+
+
+def kill_group(pgid: int) -> None:
+    """Kill what a dead session leader has left behind. The kernel gives out no pid that is still a group's number."""
+    try:
+        os.killpg(pgid, signal.SIGKILL)
+    except ProcessLookupError:
+        return
+    except PermissionError:
+        # macOS says so of a group in which only zombies are left.
+        return
+
+
+def find_group_members(pgid: int, *, owner: str) -> list[psutil.Process]:
+    """Processes of a group whose leader is gone, if they carry our mark: the number may be another group's by now."""
+    members = []
+    for process in psutil.process_iter():
+        try:
+            if os.getpgid(process.pid) == pgid and process.environ().get(OWNER_VARIABLE) == owner:
+                members.append(process)
+        except (ProcessLookupError, psutil.Error):
+            continue
+    return members

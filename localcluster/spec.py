@@ -1,0 +1,47 @@
+"""What a local cluster consists of: how many of what, and what each is called. Pure data."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+CONTROL_SERVER = "control"
+LOG_SERVER = "log"
+BROKER_SERVER = "broker"
+WEB = "web"
+WORKER = "worker"
+BEAT = "beat"
+
+CONTROL_DATABASE = "viewcounter_control"
+SHARD_DATABASE = "viewcounter_shard"
+SERVICE_ROLE = "viewcounter"
+REPLICATION_ROLE = "replicator"
+SUPERUSER_ROLE = "postgres"
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterSpec:
+    """Sizes of a cluster. `partitions` is fixed by the first start: later ones do not change it."""
+
+    shards: int = 2
+    replicas_per_shard: int = 1
+    partitions: int = 32
+    web_workers: int = 1
+    worker_processes: int = 2
+    log_memory_bytes: int = 2 * 1024**3
+    broker_memory_bytes: int = 256 * 1024**2
+    server_ready_seconds: float = 60.0
+    application_ready_seconds: float = 60.0
+    prepare_seconds: float = 120.0
+    postgres_bin_dir: Path | None = None
+    valkey_server: Path | None = None
+
+    def __post_init__(self) -> None:
+        if not (1 <= self.shards <= 64 and 0 <= self.replicas_per_shard <= 8 and self.partitions >= self.shards):
+            raise ValueError("need 1..64 shards, 0..8 replicas a shard, and a partition for each shard")
+
+    @property
+    def shard_names(self) -> tuple[str, ...]:
+        return tuple(f"shard{number}" for number in range(1, self.shards + 1))
+
+    def get_instance_names(self, shard_name: str) -> tuple[str, ...]:
+        """The first one is created as the primary: `shard1a`, then `shard1b`, ..."""
+        return tuple(f"{shard_name}{chr(ord('a') + index)}" for index in range(1 + self.replicas_per_shard))

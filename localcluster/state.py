@@ -1,0 +1,117 @@
+"""The state folder of one cluster: where each file lives, who may read it, and how it is written.
+
+Everything that a cluster keeps stands below one folder (but for what `placement` had to move), readable by
+its owner alone. Files are replaced whole, so a reader or a crash never sees half of one.
+"""
+
+import json
+import os
+import secrets
+from pathlib import Path
+from typing import Any
+
+PRIVATE_DIR = 0o700
+PRIVATE_FILE = 0o600
+LOG_MAX_BYTES = 32 * 1024 * 1024
+LOG_TAIL_BYTES = 4 * 1024
+
+
+def write_private(path: Path, text: str) -> None:
+    """Replace `path` by a file that only its owner may read, at once and never half."""
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    descriptor = os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, PRIVATE_FILE)
+    try:
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+class StateFolder:
+    """Paths below `root`. `create` must come before anything is written."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root.absolute()
+        self.secrets = self.root / "secrets"
+        self.logs = self.root / "log"
+        self.run = self.root / "run"
+        self.data = self.root / "data"
+        self.environment_file = self.root / "env"
+        self.ports_file = self.root / "ports.json"
+        self.placement_file = self.root / "placement.json"
+        self.lock_file = self.run / "lock"
+        self.supervisor_file = self.run / "supervisor.json"
+        self.layout_file = self.run / "layout.json"
+        self.instances_file = self.run / "instances.json"
+
+    def create(self) -> None:
+        self.root.mkdir(mode=PRIVATE_DIR, parents=True, exist_ok=True)
+        for folder in (self.secrets, self.logs, self.run, self.data):
+            folder.mkdir(mode=PRIVATE_DIR, exist_ok=True)
+
+    def get_secret(self, name: str) -> str:
+        """The secret of that name; made up and kept when it is asked for the first time."""
+        path = self.get_secret_path(name)
+        try:
+            return path.read_text(encoding="utf-8").strip()
+        except FileNotFoundError:
+            proposal = path.with_name(f".{name}.{secrets.token_hex(4)}")
+            write_private(proposal, secrets.token_urlsafe(36) + "\n")
+            try:
+                os.link(proposal, path)
+            except FileExistsError:
+                pass  # another process was first; its secret is the one
+            finally:
+                proposal.unlink()
+            return path.read_text(encoding="utf-8").strip()
+
+    def get_secret_path(self, name: str) -> Path:
+        return self.secrets / name
+
+    def get_log_path(self, name: str) -> Path:
+        return self.logs / f"{name}.log"
+
+    def get_record_path(self, name: str) -> Path:
+        return self.run / f"{name}.pid.json"
+
+    def read_log_tail(self, name: str) -> str:
+        """The last lines that a process wrote; empty when there are none."""
+        try:
+            with self.get_log_path(name).open("rb") as file:
+                file.seek(max(0, file.seek(0, os.SEEK_END) - LOG_TAIL_BYTES))
+                return file.read().decode("utf-8", "replace").strip()
+        except FileNotFoundError:
+            return ""
+
+    def bound_log(self, name: str) -> None:
+        """Keep the end of a log that has grown large as `<name>.log.1` and empty it.
+
+        It is emptied in place: the writer appends through a descriptor of its own and must not lose it.
+        """
+        path = self.get_log_path(name)
+        try:
+            size = path.stat().st_size
+        except FileNotFoundError:
+            return
+        if size <= LOG_MAX_BYTES:
+            return
+        with path.open("rb+") as log:
+            log.seek(size - LOG_MAX_BYTES // 4)
+            write_private(path.with_suffix(".log.1"), log.read().decode("utf-8", "replace"))
+            log.truncate(0)
+
+
+def read_json(path: Path) -> Any:
+    """The content of a JSON file, or None when it is missing or not JSON (then it is as good as missing)."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (FileNotFoundError, NotADirectoryError, ValueError):
+        return None
+
+
+def write_json(path: Path, content: Any) -> None:
+    write_private(path, json.dumps(content, indent=2, sort_keys=True) + "\n")

@@ -1,0 +1,104 @@
+"""A Valkey server: the durable one that holds the event log, or the forgetful one for broker and cache."""
+
+import signal
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from localcluster.member import Member
+from localcluster.ports import LOOPBACK
+from localcluster.process import OWNER_VARIABLE, Launch
+from localcluster.state import write_private
+
+ANSWER_SECONDS = 1.0
+
+
+class Durability(StrEnum):
+    ALWAYS = "always"
+    """Every write is on disk before it is acknowledged."""
+    NEVER = "never"
+    """Nothing survives a restart: the content can be made again."""
+
+
+class ValkeyServer(Member):
+    """Only `server_program` decides whether it is Valkey or Redis; both understand the same settings."""
+
+    kind = "valkey"
+    stop_signals = ((signal.SIGTERM, 15.0),)
+
+    def __init__(
+        self,
+        *,
+        server_program: Path,
+        port: int,
+        password: str,
+        durability: Durability,
+        memory_bytes: int,
+        **member: Any,
+    ) -> None:
+        super().__init__(**member)
+        self.port = port
+        self._server_program = server_program
+        self._password = password
+        self._durability = durability
+        self._memory_bytes = memory_bytes
+
+    @property
+    def data_dir(self) -> Path:
+        return self._state.data / self.name
+
+    def describe_launch(self) -> Launch:
+        self.data_dir.mkdir(mode=0o700, exist_ok=True)
+        settings_file = self.data_dir / "valkey.conf"
+        write_private(settings_file, self._build_settings())
+        return Launch(
+            argv=(str(self._server_program), str(settings_file)),
+            cwd=self.data_dir,
+            environment={"LC_ALL": "C", OWNER_VARIABLE: str(self._state.root)},
+            death_signal=signal.SIGTERM,
+        )
+
+    def connect(self, *, database: int = 0) -> redis.Redis:
+        """A client that gives up at once: the caller decides whether to try again."""
+        return redis.Redis(
+            host=LOOPBACK,
+            port=self.port,
+            db=database,
+            password=self._password,
+            socket_timeout=ANSWER_SECONDS,
+            socket_connect_timeout=ANSWER_SECONDS,
+            retry=Retry(NoBackoff(), 0),
+        )
+
+    def find_obstacle(self) -> str | None:
+        try:
+            with self.connect() as client:
+                client.ping()
+        except redis.RedisError as error:
+            return str(error)
+        return None
+
+    def _build_settings(self) -> str:
+        append_only = self._durability is Durability.ALWAYS
+        lines = [
+            f"bind {LOOPBACK}",
+            f"port {self.port}",
+            "protected-mode yes",
+            f"requirepass {self._password}",
+            f'dir "{self.data_dir}"',
+            'logfile ""',
+            "daemonize no",
+            'save ""',
+            f"appendonly {'yes' if append_only else 'no'}",
+            "appendfsync always",
+            "no-appendfsync-on-rewrite no",
+            "aof-load-truncated yes",
+            f"maxmemory {self._memory_bytes}",
+            # An evicted entry would be a lost event; a refused write is an error that somebody sees.
+            "maxmemory-policy noeviction",
+        ]
+        return "\n".join(lines) + "\n"
