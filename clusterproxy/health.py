@@ -1,0 +1,116 @@
+"""Measures every instance about once a second, so that reads skip the dead, the frozen and the late without asking.
+
+One thread decides who is due, a few others wait for answers. A frozen instance holds one of them for the bound of
+a probe, and is not probed again while it does.
+"""
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+
+from clusterproxy.plan import InstanceHealth
+from clusterproxy.registry import InstanceRegistry
+from clusterproxy.settings import ClusterSettings
+from configservice.topology import Instance, Topology
+from shardproxy.errors import ShardProxyError
+from shardproxy.instance import InstanceProxy
+
+logger = logging.getLogger(__name__)
+
+STOP_SECONDS = 2.0
+MEASUREMENT_OLD_AFTER_INTERVALS = 5
+"""A measurement older than this says nothing: probes may have stopped."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    measured_at: float
+    reachable: bool
+    lag_seconds: float | None
+
+
+class HealthBoard:
+    """Thread-safe. `find_topology` gives the snapshot whose instances are watched, None while there is none."""
+
+    def __init__(
+        self,
+        registry: InstanceRegistry,
+        settings: ClusterSettings,
+        *,
+        find_topology: Callable[[], Topology | None],
+    ) -> None:
+        self._registry = registry
+        self._settings = settings
+        self._find_topology = find_topology
+        self._entries: dict[str, _Entry] = {}
+        self._probing: dict[str, tuple[InstanceProxy, Future[None]]] = {}  # touched by the loop only
+        self._stopping = threading.Event()
+        self._lock = threading.Lock()  # starts the loop once
+        self._thread: threading.Thread | None = None
+
+    def start(self) -> None:
+        """May be called before every read: starts the loop the first time only."""
+        if self._thread is not None:
+            return
+        with self._lock:
+            if self._thread is None and not self._stopping.is_set():
+                self._thread = threading.Thread(target=self._run, name="instance-health", daemon=True)
+                self._thread.start()
+
+    def get_health(self, instance: Instance, *, now: float) -> InstanceHealth:
+        """What is believed of an instance at `now` (monotonic clock)."""
+        proxy = self._registry.find(instance.name)
+        accepting = proxy is None or proxy.accepts(now=now)
+        entry = self._entries.get(instance.name)
+        old_after_seconds = MEASUREMENT_OLD_AFTER_INTERVALS * self._settings.health_interval_seconds
+        if entry is None or now - entry.measured_at > old_after_seconds:
+            return InstanceHealth(accepting=accepting)
+        return InstanceHealth(reachable=entry.reachable, lag_seconds=entry.lag_seconds, accepting=accepting)
+
+    def close(self) -> None:
+        self._stopping.set()
+        if self._thread is not None:
+            self._thread.join(STOP_SECONDS)
+
+    def _run(self) -> None:
+        with ThreadPoolExecutor(self._settings.health_max_threads, thread_name_prefix="instance-probe") as executor:
+            while not self._stopping.is_set():
+                self._start_probes(executor)
+                self._stopping.wait(self._settings.health_interval_seconds)
+        for proxy, _ in self._probing.values():
+            proxy.close_probe()
+
+    def _start_probes(self, executor: ThreadPoolExecutor) -> None:
+        topology = self._find_topology()
+        if topology is None:
+            return
+        watched = {i.name: self._registry.get(i) for shard in topology.shards for i in shard.instances}
+        self._forget_others(watched)
+        for name, proxy in watched.items():
+            last = self._probing.get(name)
+            if last is None or last[1].done():
+                self._probing[name] = (proxy, executor.submit(self._probe, proxy))
+
+    def _forget_others(self, watched: dict[str, InstanceProxy]) -> None:
+        for name, (proxy, future) in list(self._probing.items()):
+            if watched.get(name) is not proxy and future.done():
+                proxy.close_probe()
+                del self._probing[name]
+                self._entries.pop(name, None)
+
+    def _probe(self, proxy: InstanceProxy) -> None:
+        name = proxy.instance.name
+        before = self._entries.get(name)
+        try:
+            measured = proxy.measure(timeout_seconds=self._settings.health_probe_seconds)
+        except ShardProxyError as error:
+            if before is None or before.reachable:
+                logger.warning("unhealthy: %s", error)
+            self._entries[name] = _Entry(time.monotonic(), reachable=False, lag_seconds=None)
+        else:
+            if before is not None and not before.reachable:
+                logger.info("%s: healthy again", name)
+            self._entries[name] = _Entry(time.monotonic(), reachable=True, lag_seconds=measured.lag_seconds)

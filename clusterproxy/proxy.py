@@ -1,0 +1,196 @@
+"""The one object through which a process reaches the shards: routes, fails over, scatters, never waits unbounded."""
+
+import os
+import threading
+import time
+import weakref
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+from clusterproxy.plan import Consistency
+from clusterproxy.read import read_every_promotable, read_shard
+from clusterproxy.results import ReadResult, ScatterResult
+from clusterproxy.runtime import Runtime
+from clusterproxy.scatter import run_scatter
+from clusterproxy.settings import ClusterSettings
+from clusterproxy.source import TopologySource
+from clusterproxy.write import open_transaction
+from configservice.topology import Topology
+from shardproxy.errors import ShardProxyError
+from shardproxy.instance import RowConnection
+from shardproxy.query import Query, QueryClass
+
+ATTEMPTS_IN_DEFAULT_DEADLINE = 2
+"""A read's own deadline leaves time for one frozen candidate and one full answer after it."""
+
+
+class ClusterProxy:
+    """Thread-safe; one a process. Threads and pools start with the first use, and anew in a forked child.
+
+    Deadlines default to what the query's class needs; `deadline_seconds` counts from the call.
+    """
+
+    def __init__(self, *, topology_source: TopologySource, settings: ClusterSettings) -> None:
+        self._source = topology_source
+        self._settings = settings
+        self._lock = threading.Lock()  # makes the runtime once
+        self._runtime: Runtime | None = None
+        _living_proxies.add(self)
+
+    @property
+    def topology(self) -> Topology:
+        """The current snapshot. Raises NoTopology."""
+        return self._get_runtime().store.get_current()
+
+    def read(
+        self,
+        partition: int,
+        query: Query,
+        params: Mapping[str, Any],
+        *,
+        consistency: Consistency = Consistency.EVENTUAL,
+        deadline_seconds: float | None = None,
+    ) -> ReadResult:
+        """Rows of one statement from the shard that owns `partition`.
+
+        Raises IndexError for an unknown partition, NoTopology, ShardUnavailable, or a ShardProxyError.
+        """
+        runtime = self._get_runtime()
+        deadline_at = self._get_read_deadline(query.query_class, deadline_seconds)
+
+        def attempt(topology: Topology) -> ReadResult:
+            return read_shard(
+                runtime,
+                topology,
+                topology.get_shard_of(partition),
+                query,
+                params,
+                consistency=consistency,
+                partitions=(partition,),
+                deadline_at=deadline_at,
+            )
+
+        return runtime.try_twice(attempt, deadline_at=deadline_at)
+
+    def scatter(
+        self,
+        query: Query,
+        params: Mapping[str, Any],
+        *,
+        partitions: Collection[int] | None = None,
+        consistency: Consistency = Consistency.EVENTUAL,
+        deadline_seconds: float | None = None,
+    ) -> ScatterResult:
+        """One query for each shard that owns any of `partitions` (None: all), run at the same time.
+
+        Each gets its own partitions as `%(partitions)s`. Retryable failures are named in `missing`; a Permanent one
+        is raised, since every shard would say the same. Raises IndexError for an unknown partition.
+        """
+        seconds = self._settings.scatter_seconds if deadline_seconds is None else deadline_seconds
+        return run_scatter(
+            self._get_runtime(),
+            query,
+            params,
+            partitions=partitions,
+            consistency=consistency,
+            deadline_at=time.monotonic() + seconds,
+        )
+
+    def read_every_instance(
+        self, shard_id: int, query: Query, params: Mapping[str, Any], *, deadline_seconds: float | None = None
+    ) -> dict[str, ReadResult | ShardProxyError]:
+        """The same statement on each promotable instance of a shard, one after the other; by instance name.
+
+        The instances share the deadline evenly. Raises KeyError for an unknown shard.
+        """
+        runtime = self._get_runtime()
+        deadline_at = self._get_read_deadline(query.query_class, deadline_seconds)
+        topology = runtime.store.get_current()
+        return read_every_promotable(
+            runtime, topology, topology.get_shard(shard_id), query, params, deadline_at=deadline_at
+        )
+
+    @contextmanager
+    def transaction(
+        self,
+        partition: int,
+        *,
+        query_class: QueryClass = QueryClass.FLUSH,
+        deadline_seconds: float | None = None,
+    ) -> Iterator[RowConnection]:
+        """BEGIN .. COMMIT on the primary of the shard that owns `partition`.
+
+        Raises what `InstanceProxy.transaction` raises, ShardUnavailable when there is no primary, and IndexError.
+        The caller repeats a Retryable one, after looking what stands if it is OutcomeUnknown.
+        """
+        with open_transaction(
+            self._get_runtime(),
+            lambda topology: (topology.get_shard_of(partition), (partition,)),
+            query_class=query_class,
+            deadline_at=self._get_transaction_deadline(query_class, deadline_seconds),
+        ) as connection:
+            yield connection
+
+    @contextmanager
+    def shard_transaction(
+        self,
+        shard_id: int,
+        *,
+        query_class: QueryClass = QueryClass.MAINTENANCE,
+        deadline_seconds: float | None = None,
+    ) -> Iterator[RowConnection]:
+        """As `transaction`, for a shard by its id. Raises KeyError for an unknown one."""
+        with open_transaction(
+            self._get_runtime(),
+            lambda topology: (topology.get_shard(shard_id), tuple(topology.get_partitions_of(shard_id))),
+            query_class=query_class,
+            deadline_at=self._get_transaction_deadline(query_class, deadline_seconds),
+        ) as connection:
+            yield connection
+
+    def refresh_topology(self) -> None:
+        """Has the sources asked now. What is known stays in use when they are down."""
+        self._get_runtime().store.refresh(timeout_seconds=self._settings.topology_refresh_wait_seconds)
+
+    def close(self) -> None:
+        """Stops threads and drains pools. The next use would start new ones."""
+        with self._lock:
+            runtime, self._runtime = self._runtime, None
+        if runtime is not None:
+            runtime.close()
+
+    def _get_runtime(self) -> Runtime:
+        runtime = self._runtime
+        if runtime is None:
+            with self._lock:
+                runtime = self._runtime
+                if runtime is None:
+                    runtime = self._runtime = Runtime(self._source, self._settings)
+        return runtime
+
+    def _get_read_deadline(self, query_class: QueryClass, deadline_seconds: float | None) -> float:
+        if deadline_seconds is None:
+            deadline_seconds = ATTEMPTS_IN_DEFAULT_DEADLINE * self._settings.pool.get_answer_seconds(query_class)
+        return time.monotonic() + deadline_seconds
+
+    def _get_transaction_deadline(self, query_class: QueryClass, deadline_seconds: float | None) -> float:
+        if deadline_seconds is None:
+            deadline_seconds = self._settings.pool.get_answer_seconds(query_class)
+        return time.monotonic() + deadline_seconds
+
+    def _forget_parent(self) -> None:
+        """In a forked child: the parent's threads do not run here, its sockets and locks must not be touched."""
+        self._lock = threading.Lock()
+        self._runtime = None
+
+
+_living_proxies: "weakref.WeakSet[ClusterProxy]" = weakref.WeakSet()
+
+
+def _forget_parents() -> None:
+    for proxy in list(_living_proxies):
+        proxy._forget_parent()
+
+
+os.register_at_fork(after_in_child=_forget_parents)

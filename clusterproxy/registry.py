@@ -1,0 +1,66 @@
+"""One `InstanceProxy` for each instance of the topology: made on first use, drained when the topology drops it."""
+
+import threading
+
+from configservice.topology import Instance, Topology
+from shardproxy.instance import InstanceProxy
+from shardproxy.settings import PoolSettings
+
+
+class InstanceRegistry:
+    """Invariant: at most one open proxy an instance name, so the connection bound holds for each server."""
+
+    def __init__(self, settings: PoolSettings) -> None:
+        self._settings = settings
+        self._proxies: dict[str, InstanceProxy] = {}
+        self._lock = threading.Lock()  # writers only; readers see a dict whose entries are replaced whole
+
+    def get(self, instance: Instance) -> InstanceProxy:
+        """The proxy to this very server, made if there is none."""
+        proxy = self._proxies.get(instance.name)
+        if proxy is not None and _is_same_server(proxy.instance, instance):
+            return proxy
+        with self._lock:
+            return self._replace(instance)
+
+    def find(self, name: str) -> InstanceProxy | None:
+        return self._proxies.get(name)
+
+    def apply(self, topology: Topology) -> None:
+        """Drains proxies of instances that are gone or stand elsewhere now. A change of role closes nothing."""
+        wanted = {i.name: i for shard in topology.shards for i in shard.instances}
+        with self._lock:
+            for name, proxy in list(self._proxies.items()):
+                if name not in wanted or not _is_same_server(proxy.instance, wanted[name]):
+                    self._proxies.pop(name).close()
+
+    def close(self) -> None:
+        with self._lock:
+            for proxy in self._proxies.values():
+                proxy.close()
+            self._proxies.clear()
+
+    def _replace(self, instance: Instance) -> InstanceProxy:
+        proxy = self._proxies.get(instance.name)
+        if proxy is not None:
+            if _is_same_server(proxy.instance, instance):
+                return proxy
+            proxy.close()
+        proxy = InstanceProxy(instance, self._settings)
+        self._proxies[instance.name] = proxy
+        return proxy
+
+
+def _is_same_server(one: Instance, other: Instance) -> bool:
+    return _get_address(one) == _get_address(other)
+
+
+def _get_address(instance: Instance) -> tuple[str, int, str, str, str, str]:
+    return (
+        instance.host,
+        instance.port,
+        instance.database,
+        instance.user,
+        instance.password_ref,
+        instance.sslmode,
+    )

@@ -1,0 +1,60 @@
+"""Everything of a cluster proxy that belongs to one process: threads, pools and locks. A fork gets a new one."""
+
+import itertools
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
+from clusterproxy.errors import NoTopology, ShardUnavailable
+from clusterproxy.health import HealthBoard
+from clusterproxy.plan import ReadPolicy
+from clusterproxy.registry import InstanceRegistry
+from clusterproxy.settings import ClusterSettings
+from clusterproxy.source import TopologySource
+from clusterproxy.store import TopologyStore
+from configservice.topology import Topology
+
+T = TypeVar("T")
+
+
+class Runtime:
+    """Made by the first use in a process, closed by `ClusterProxy.close`."""
+
+    def __init__(self, source: TopologySource, settings: ClusterSettings) -> None:
+        self.settings = settings
+        self.policy = ReadPolicy(zone=settings.zone, replica_max_lag_seconds=settings.replica_max_lag_seconds)
+        self.registry = InstanceRegistry(settings.pool)
+        self.store = TopologyStore(source, settings, on_change=self.registry.apply)
+        self.health = HealthBoard(self.registry, settings, find_topology=self._find_topology)
+        self.turns = itertools.count()
+        self.executor = ThreadPoolExecutor(settings.scatter_max_threads, thread_name_prefix="scatter")
+        # The executor's own queue has no bound; this is it.
+        self.scatter_slots = threading.BoundedSemaphore(settings.scatter_max_threads + settings.scatter_max_waiting)
+
+    def refresh_topology(self, *, deadline_at: float) -> bool:
+        """True if newer topology is there than before. Waits no longer than the caller has."""
+        remaining_seconds = max(0.0, deadline_at - time.monotonic())
+        return self.store.refresh(timeout_seconds=min(remaining_seconds, self.settings.topology_refresh_wait_seconds))
+
+    def try_twice(self, attempt: Callable[[Topology], T], *, deadline_at: float) -> T:
+        """Once more if a shard was unavailable and newer topology came of asking; the same one would fail the same."""
+        try:
+            return attempt(self.store.get_current())
+        except ShardUnavailable:
+            if not self.refresh_topology(deadline_at=deadline_at):
+                raise
+        return attempt(self.store.get_current())
+
+    def close(self) -> None:
+        self.store.close()
+        self.health.close()
+        self.executor.shutdown(wait=False, cancel_futures=True)
+        self.registry.close()
+
+    def _find_topology(self) -> Topology | None:
+        try:
+            return self.store.get_current()
+        except NoTopology:
+            return None

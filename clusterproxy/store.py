@@ -1,0 +1,151 @@
+"""The topology that this process acts on: the newest it has ever seen, from wherever it could be had.
+
+Invariant: the epoch never goes down, so a source that was restored from an old copy cannot move routes back.
+"""
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+
+from clusterproxy.disk_copy import FILE_NAME, find_disk_copy, write_disk_copy
+from clusterproxy.errors import NoTopology
+from clusterproxy.settings import ClusterSettings
+from clusterproxy.source import TopologySource
+from configservice.topology import Topology
+
+logger = logging.getLogger(__name__)
+
+STOP_SECONDS = 2.0
+
+
+class TopologyStore:
+    """Thread-safe; owned by one process. Only its own thread asks the source, so a slow one delays nobody for long.
+
+    `on_change` runs in that thread with every new snapshot, before anybody sees it.
+    """
+
+    def __init__(
+        self, source: TopologySource, settings: ClusterSettings, *, on_change: Callable[[Topology], None]
+    ) -> None:
+        self._source = source
+        self._settings = settings
+        self._on_change = on_change
+        self._current: Topology | None = None
+        self._source_down = False
+        self._refused_epoch = 0
+        self._stopping = False
+        self._wanted = False
+        self._started_count = 0
+        self._finished_count = 0
+        self._fetched_at = 0.0
+        # Guards the counters, the flags and the thread; never held while the source is asked.
+        self._changed = threading.Condition()
+        self._thread: threading.Thread | None = None
+
+    def get_current(self) -> Topology:
+        """Raises NoTopology. The first call starts polling and waits a moment for the first answer."""
+        current = self._current
+        if current is not None:
+            return current
+        with self._changed:
+            self._start()
+            self._changed.wait_for(lambda: self._finished_count > 0, self._settings.topology_first_wait_seconds)
+        current = self._current
+        if current is None:
+            raise NoTopology("no topology source answers and there is no disk copy")
+        return current
+
+    def refresh(self, *, timeout_seconds: float) -> bool:
+        """Has the source asked now, unless it just was. True if a newer snapshot than before the call is there."""
+        before = self._get_epoch()
+        with self._changed:
+            self._start()
+            if time.monotonic() - self._fetched_at >= self._settings.topology_refresh_min_seconds:
+                # An answer under way may be older than the trouble the caller has seen: wait for one asked for now.
+                target = self._started_count + 1
+                self._wanted = True
+                self._changed.notify_all()
+                self._changed.wait_for(lambda: self._finished_count >= target or self._stopping, timeout_seconds)
+        return self._get_epoch() > before
+
+    def close(self) -> None:
+        with self._changed:
+            self._stopping = True
+            self._changed.notify_all()
+            thread = self._thread
+        if thread is not None:
+            thread.join(STOP_SECONDS)
+
+    def _start(self) -> None:
+        if self._thread is None and not self._stopping:
+            self._thread = threading.Thread(target=self._run, name="topology-poll", daemon=True)
+            self._thread.start()
+
+    def _run(self) -> None:
+        while True:
+            with self._changed:
+                if self._stopping:
+                    return
+                self._wanted = False
+                self._started_count += 1
+            self._fetch()
+            if self._current is None:
+                self._accept_disk_copy()
+            with self._changed:
+                self._finished_count += 1
+                self._fetched_at = time.monotonic()
+                self._changed.notify_all()
+                self._changed.wait_for(lambda: self._wanted or self._stopping, self._settings.topology_poll_seconds)
+
+    def _get_epoch(self) -> int:
+        return self._current.epoch if self._current is not None else 0
+
+    def _fetch(self) -> None:
+        """Takes over a newer snapshot if the source has one. Never raises: old topology beats none."""
+        try:
+            found = self._source.fetch(self._get_epoch())
+        except Exception as error:  # the source is foreign; whatever it raises, what is known stays in use
+            if not self._source_down:
+                logger.warning("no topology source answers, going on with epoch %d: %s", self._get_epoch(), error)
+            self._source_down = True
+        else:
+            if self._source_down:
+                logger.info("topology source answers again")
+            self._source_down = False
+            if found is not None:
+                self._consider(found)
+
+    def _consider(self, found: Topology) -> None:
+        if found.epoch > self._get_epoch():
+            self._accept(found)
+            self._keep(found)
+        elif found.epoch < self._get_epoch() and found.epoch != self._refused_epoch:
+            self._refused_epoch = found.epoch
+            logger.error(
+                "a topology source holds epoch %d, this process %d: was the control database restored or made anew?"
+                " To accept the older one, remove %s and restart.",
+                found.epoch,
+                self._get_epoch(),
+                self._settings.state_dir / FILE_NAME,
+            )
+
+    def _keep(self, topology: Topology) -> None:
+        """Other processes share the file; one that is behind must not write over a newer copy."""
+        on_disk = find_disk_copy(self._settings.state_dir)
+        if on_disk is not None and on_disk.epoch >= topology.epoch:
+            return
+        try:
+            write_disk_copy(self._settings.state_dir, topology)
+        except OSError as error:
+            logger.warning("cannot keep a disk copy of the topology: %s", error)
+
+    def _accept_disk_copy(self) -> None:
+        copy = find_disk_copy(self._settings.state_dir)
+        if copy is not None:
+            logger.warning("starting with the disk copy of the topology, epoch %d", copy.epoch)
+            self._accept(copy)
+
+    def _accept(self, topology: Topology) -> None:
+        self._on_change(topology)
+        self._current = topology

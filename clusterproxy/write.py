@@ -1,0 +1,55 @@
+"""A transaction on a shard's primary, and what to do when the primary turns out to be none."""
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+
+from clusterproxy.errors import ShardUnavailable
+from clusterproxy.plan import plan_write
+from clusterproxy.runtime import Runtime
+from configservice.topology import Shard, Topology
+from shardproxy.errors import InstanceUnavailable, OutcomeUnknown, ReadOnlyInstance
+from shardproxy.instance import RowConnection
+from shardproxy.query import QueryClass
+
+Locate = Callable[[Topology], tuple[Shard, tuple[int, ...]]]
+"""The shard to write to, and the partitions it is for (named in errors)."""
+
+_PRIMARY_MAY_HAVE_MOVED = (ReadOnlyInstance, InstanceUnavailable, OutcomeUnknown)
+
+
+@contextmanager
+def open_transaction(
+    runtime: Runtime, locate: Locate, *, query_class: QueryClass, deadline_at: float
+) -> Iterator[RowConnection]:
+    """BEGIN is tried once more on newer topology. The body never is: only its author knows how to repeat it.
+
+    Newer topology is asked for after every failure that a change of primary explains, so that the caller's next
+    attempt goes to the new one.
+    """
+    runtime.health.start()
+    try:
+        with ExitStack() as stack:
+            yield _begin(runtime, stack, locate, query_class=query_class, deadline_at=deadline_at)
+    except _PRIMARY_MAY_HAVE_MOVED:
+        runtime.refresh_topology(deadline_at=deadline_at)
+        raise
+
+
+def _begin(
+    runtime: Runtime, stack: ExitStack, locate: Locate, *, query_class: QueryClass, deadline_at: float
+) -> RowConnection:
+    def attempt() -> RowConnection:
+        topology = runtime.store.get_current()
+        shard, partitions = locate(topology)
+        primary = plan_write(topology, shard).primary
+        if primary is None:
+            raise ShardUnavailable(shard=shard.name, partitions=partitions, reason="it has no primary", failures={})
+        proxy = runtime.registry.get(primary)
+        return stack.enter_context(proxy.transaction(query_class, deadline_at=deadline_at))
+
+    try:
+        return attempt()
+    except (ReadOnlyInstance, InstanceUnavailable, ShardUnavailable):
+        if not runtime.refresh_topology(deadline_at=deadline_at):
+            raise
+    return attempt()
