@@ -10,7 +10,7 @@ from functools import cache
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, PositiveFloat, PositiveInt, SecretStr
+from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, SecretStr
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 PROJECT_ROOT = Path(__file__).resolve().parent.parent
@@ -30,6 +30,7 @@ class Config(BaseSettings):
     https_only: bool = Field(True, description="redirect to HTTPS and mark cookies secure")
     behind_tls_proxy: bool = Field(False, description="trust X-Forwarded-Proto: the proxy must strip the client's own")
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    web_bind: str = Field("127.0.0.1:8000", description="where the web processes listen")
     state_dir: Path = Field(PROJECT_ROOT / ".local", description="disk copies that survive a restart")
     zone: str = Field("local", description="zone of this process; reads prefer replicas of the same zone")
 
@@ -51,6 +52,9 @@ class Config(BaseSettings):
     accept_future_seconds: PositiveInt = Field(300, description="furthest event time ahead of our clock")
     request_max_events: PositiveInt = 1000
     request_max_bytes: PositiveInt = Field(1024 * 1024, description="body limit, before and after gunzip")
+    request_discard_bytes: PositiveInt = Field(
+        16 * 1024 * 1024, description="an oversized body is read this far, so that its sender sees the 413"
+    )
 
     # -- gateway ---------------------------------------------------------------------------------
     commit_linger_ms: float = Field(2.0, ge=0, description="how long a group commit waits for company")
@@ -93,6 +97,7 @@ class Config(BaseSettings):
     range_query_seconds: PositiveFloat = Field(3.0, description="budget of class range")
     report_query_seconds: PositiveFloat = Field(10.0, description="budget of class report")
     flush_query_seconds: PositiveFloat = Field(15.0, description="budget of class flush")
+    maintenance_query_seconds: PositiveFloat = Field(60.0, description="budget of class maintenance")
     scatter_seconds: PositiveFloat = Field(5.0, description="one deadline for all shards of a scatter")
     replica_max_lag_seconds: PositiveFloat = Field(10.0, description="a replica behind this is not read")
     topology_poll_seconds: PositiveFloat = 0.5
@@ -112,10 +117,26 @@ class Config(BaseSettings):
     replay_seconds: PositiveFloat = Field(900.0, description="a whole replay, retries and waiting included")
     replay_request_seconds: PositiveFloat = Field(10.0, description="one attempt of a replay's request")
 
+    # -- processes -------------------------------------------------------------------------------
+    web_workers: PositiveInt = Field(1, description="gunicorn worker processes; one a core")
+    web_graceful_seconds: PositiveInt = Field(10, description="requests under way may end within this at a stop")
+    web_silent_seconds: PositiveInt = Field(30, description="a web worker silent for longer is killed")
+    worker_processes: PositiveInt = Field(2, description="Celery pool processes of the local cluster")
+
+    # -- local cluster ---------------------------------------------------------------------------
+    local_shards: PositiveInt = 2
+    local_replicas_per_shard: NonNegativeInt = 1
+    local_partitions: PositiveInt = Field(32, description="fixed by the first start")
+    local_ready_seconds: PositiveFloat = Field(90.0, description="a server or process must be ready within this")
+    local_stop_seconds: PositiveFloat = Field(90.0, description="bin/down kills what still runs after this")
+    postgres_bin_dir: Path | None = Field(None, description="PostgreSQL programs instead of the wheel's")
+    valkey_server: Path | None = Field(None, description="Valkey server program instead of the wheel's")
+
 
 @cache
 def get_config() -> Config:
     """The settings of this process, read once. Raises pydantic's ValidationError naming each bad one."""
-    env_file = os.environ.get("VIEWCOUNTER_ENV_FILE", str(PROJECT_ROOT / ".local" / "env"))
+    state_dir = os.environ.get("VIEWCOUNTER_STATE_DIR", str(PROJECT_ROOT / ".local"))
+    env_file = os.environ.get("VIEWCOUNTER_ENV_FILE", str(Path(state_dir, "env")))
     secrets_dir = os.environ.get("VIEWCOUNTER_SECRETS_DIR") or None
     return Config(_env_file=env_file, _secrets_dir=secrets_dir)  # type: ignore[call-arg]

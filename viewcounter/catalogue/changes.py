@@ -100,7 +100,7 @@ def _put_videos(entries: dict[str, VideoEntry]) -> Changed:
 
 
 def _says(video: Video, entry: VideoEntry) -> bool:
-    return video.title == entry.title and video.channel_id == entry.channel_id
+    return bool(video.title == entry.title and video.channel_id == entry.channel_id)
 
 
 def _check_channels(channel_ids: set[str]) -> None:

@@ -1,6 +1,6 @@
 """What ids and titles of the catalogue may look like: ids exactly as in events, titles any text a database takes."""
 
-from django.core.validators import MaxLengthValidator, RegexValidator
+from django.core.validators import RegexValidator
 
 from viewcounter.events.message import VIDEO_ID_MAX_CHARACTERS, VIDEO_ID_PATTERN
 
@@ -9,7 +9,6 @@ TITLE_MAX_CHARACTERS = 500
 TITLE_PATTERN = r"^[^\x00\ud800-\udfff]*\Z"
 
 ID_VALIDATORS = (
-    MaxLengthValidator(ID_MAX_CHARACTERS),
     RegexValidator(VIDEO_ID_PATTERN, "must not contain white space, control characters or '/'", code="invalid_id"),
 )
 TITLE_VALIDATORS = (RegexValidator(TITLE_PATTERN, "must be text without NUL", code="invalid_title"),)

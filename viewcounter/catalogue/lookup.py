@@ -10,7 +10,7 @@ from viewcounter.catalogue.models import Channel, Video
 
 def get_channel(channel_id: str) -> Channel:
     """Raises NotInCatalogue."""
-    channel = Channel.objects.filter(pk=channel_id).first()
+    channel: Channel | None = Channel.objects.filter(pk=channel_id).first()
     if channel is None:
         raise NotInCatalogue(f"no channel {channel_id!r}")
     return channel
@@ -18,7 +18,7 @@ def get_channel(channel_id: str) -> Channel:
 
 def get_video(video_id: str) -> Video:
     """Raises NotInCatalogue."""
-    video = Video.objects.filter(pk=video_id).first()
+    video: Video | None = Video.objects.filter(pk=video_id).first()
     if video is None:
         raise NotInCatalogue(f"no video {video_id!r}")
     return video

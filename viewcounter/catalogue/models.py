@@ -22,7 +22,7 @@ class Channel(models.Model):
         ordering = ["channel_id"]
 
     def __str__(self) -> str:
-        return self.title or self.channel_id
+        return str(self.title or self.channel_id)
 
 
 class Video(models.Model):
@@ -39,4 +39,4 @@ class Video(models.Model):
         ordering = ["video_id"]
 
     def __str__(self) -> str:
-        return self.title or self.video_id
+        return str(self.title or self.video_id)

@@ -6,8 +6,9 @@ is interrupted, runs twice or runs beside itself ends the same. A shard that is 
 
 import logging
 
-from clusterproxy import ClusterProxy
-from shardproxy.errors import Retryable, ShardProxyError
+from clusterproxy.errors import ClusterProxyError
+from clusterproxy.proxy import ClusterProxy
+from shardproxy.errors import ShardProxyError
 from shardproxy.query import QueryClass
 from viewcounter.catalogue.lookup import Changes, read_changes
 from viewcounter.catalogue.models import Channel
@@ -37,7 +38,7 @@ def sync_catalogue(cluster: ClusterProxy, *, batch: int) -> int:
             continue
         try:
             taken += _sync_shard(cluster, shard.id, partitions=partitions, batch=batch)
-        except (ShardProxyError, Retryable) as error:
+        except (ShardProxyError, ClusterProxyError) as error:
             logger.warning("catalogue of shard %s waits: %s", shard.name, error)
     return taken
 
@@ -51,9 +52,7 @@ def _sync_shard(cluster: ClusterProxy, shard_id: int, *, partitions: list[int], 
     changes = read_changes(after=cursor, batch=batch)
     if not changes:
         return 0
-    copies = plan_copies(
-        changes, partitions=frozenset(partitions), partition_count=cluster.topology.partition_count
-    )
+    copies = plan_copies(changes, partitions=frozenset(partitions), partition_count=cluster.topology.partition_count)
     with cluster.shard_transaction(
         shard_id, query_class=QueryClass.MAINTENANCE, deadline_seconds=seconds
     ) as connection:

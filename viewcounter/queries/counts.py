@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from clusterproxy import ClusterProxy
+from clusterproxy.proxy import ClusterProxy
 from configservice.topology import Topology
 from viewcounter.events.partition import get_partition
 from viewcounter.queries.errors import InvalidQuery

@@ -5,9 +5,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
 
-from clusterproxy import ClusterProxy
-from shardproxy.query import Query
-from viewcounter.queries.errors import PartitionElsewhere
 from viewcounter.storage.reads import Seen
 
 

@@ -89,7 +89,9 @@ def effective_period(*, start: datetime | None, end: datetime | None) -> Period:
             raise InvalidQuery(field, "missing_offset", "must say its offset from UTC")
     if start is not None and end is not None and end < start:
         raise InvalidQuery("end_time", "end_before_start", "must not be before start_time")
-    return Period(start=start and floor_to(start.astimezone(UTC), MINUTE), end=end and floor_to(end.astimezone(UTC), MINUTE))
+    return Period(
+        start=start and floor_to(start.astimezone(UTC), MINUTE), end=end and floor_to(end.astimezone(UTC), MINUTE)
+    )
 
 
 def count_buckets(period: Period, interval: Interval) -> int:

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from clusterproxy import ClusterProxy
+from clusterproxy.proxy import ClusterProxy
 from configservice.topology import EventType, Topology
 from shardproxy.query import Query
 from viewcounter.events.partition import get_partition

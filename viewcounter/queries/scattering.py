@@ -4,7 +4,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from clusterproxy import ClusterProxy
+from clusterproxy.proxy import ClusterProxy
 from shardproxy.query import Query
 from viewcounter.queries.errors import PartitionElsewhere
 from viewcounter.storage.reads import Seen

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
 
-from clusterproxy import ClusterProxy
+from clusterproxy.proxy import ClusterProxy
 from configservice.topology import EventType
 from viewcounter.queries.errors import InvalidQuery
 from viewcounter.queries.functions import Aggregate, Function, Number, evaluate, merge

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from clusterproxy import ClusterProxy
+from clusterproxy.proxy import ClusterProxy
 from viewcounter.queries.errors import InvalidQuery
 from viewcounter.queries.functions import Aggregate, Function, Number, evaluate, evaluate_exactly
 from viewcounter.queries.meta import Meta, Source, build_meta

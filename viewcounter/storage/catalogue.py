@@ -45,7 +45,8 @@ def read_catalogue_cursor(connection: psycopg.Connection[Any], *, partitions: Co
     """The revision up to which every one of `partitions` has the catalogue; 0 for one that was never copied."""
     with connection.cursor(row_factory=scalar_row) as cursor:
         cursor.execute(_statements["read_catalogue_cursor"].text, {"partitions": sorted(partitions)})
-        return int(cursor.fetchone())
+        revision: int | None = cursor.fetchone()
+        return revision or 0
 
 
 def apply_catalogue_changes(

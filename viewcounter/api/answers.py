@@ -1,0 +1,70 @@
+"""Answers of `queries` and of the catalogue as JSON objects. Times end in Z, as DRF's encoder writes UTC."""
+
+from typing import Any
+
+from viewcounter.catalogue.models import Channel, Video
+from viewcounter.queries.counts import CountsAnswer, ManyCountsAnswer, VideoCounts
+from viewcounter.queries.meta import Meta
+from viewcounter.queries.stats import StatsAnswer
+from viewcounter.queries.top import TopAnswer
+
+Json = dict[str, Any]
+
+
+def encode_counts(answer: CountsAnswer) -> Json:
+    return {**_encode_video_counts(answer.video), "meta": _encode_meta(answer.meta)}
+
+
+def encode_many_counts(answer: ManyCountsAnswer) -> Json:
+    return {"videos": [_encode_video_counts(video) for video in answer.videos], "meta": _encode_meta(answer.meta)}
+
+
+def encode_stats(answer: StatsAnswer) -> Json:
+    question = answer.question
+    body: Json = {
+        "video_id": question.video_id,
+        "event_type": question.event_type,
+        "function": question.function.value,
+        "start_time": question.period.start,
+        "end_time": question.period.end,
+        "value": answer.value,
+    }
+    if question.interval is not None and answer.series is not None:
+        body["interval"] = question.interval.value
+        body["series"] = [{"start": bucket.start, "value": bucket.value} for bucket in answer.series]
+    return {**body, "meta": _encode_meta(answer.meta)}
+
+
+def encode_top(answer: TopAnswer) -> Json:
+    question = answer.question
+    return {
+        "event_type": question.event_type,
+        "function": question.function.value,
+        "start_time": question.period.start,
+        "end_time": question.period.end,
+        "items": [{"video_id": i.video_id, "title": i.title, "value": i.value} for i in answer.items],
+        "meta": _encode_meta(answer.meta),
+    }
+
+
+def encode_channel(channel: Channel) -> Json:
+    return {"channel_id": channel.channel_id, "title": channel.title}
+
+
+def encode_video(video: Video) -> Json:
+    return {"video_id": video.video_id, "title": video.title, "channel_id": video.channel_id}
+
+
+def _encode_video_counts(video: VideoCounts) -> Json:
+    return {"video_id": video.video_id, "counts": dict(video.counts)}
+
+
+def _encode_meta(meta: Meta) -> Json:
+    return {
+        "complete_until": meta.complete_until,
+        "as_of": meta.as_of,
+        "stale": meta.stale,
+        "partial": meta.partial,
+        "missing": list(meta.missing),
+        "source": meta.source.value,
+    }

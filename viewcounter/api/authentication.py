@@ -1,0 +1,43 @@
+"""Who asks: the API key of the `Authorization: Bearer` header, checked by the gateway's own module."""
+# ruff: noqa: ARG002 (the arguments are the framework's)
+
+from drf_spectacular.extensions import OpenApiAuthenticationExtension
+from rest_framework.authentication import BaseAuthentication
+from rest_framework.exceptions import AuthenticationFailed
+from rest_framework.request import Request
+
+from viewcounter.gateway.errors import InvalidKey
+from viewcounter.gateway.key_cache import AuthenticatedKey
+from viewcounter.gateway.keys import authenticate
+
+CHALLENGE = 'Bearer realm="viewcounter"'
+
+
+class BearerKeyAuthentication(BaseAuthentication):
+    """`request.auth` is the AuthenticatedKey, or None when no key was sent. KeysUnavailable passes through."""
+
+    def authenticate(self, request: Request) -> tuple[AuthenticatedKey, AuthenticatedKey] | None:
+        header = request.headers.get("Authorization")
+        if header is None:
+            return None
+        scheme, _, token = header.partition(" ")
+        if scheme.lower() != "bearer":
+            raise AuthenticationFailed("Send the API key as 'Authorization: Bearer <key>'.", code="invalid_key")
+        try:
+            key = authenticate(token.strip())
+        except InvalidKey:
+            raise AuthenticationFailed("The API key is not valid.", code="invalid_key") from None
+        return key, key
+
+    def authenticate_header(self, request: Request) -> str:
+        return CHALLENGE
+
+
+class BearerKeyScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call]
+    """How the OpenAPI document describes it."""
+
+    target_class = "viewcounter.api.authentication.BearerKeyAuthentication"
+    name = "apiKey"
+
+    def get_security_definition(self, auto_schema: object) -> dict[str, str]:
+        return {"type": "http", "scheme": "bearer", "bearerFormat": "vc_<prefix>_<secret>"}

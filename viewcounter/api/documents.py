@@ -1,0 +1,33 @@
+"""Parameters as the OpenAPI document shows them, said once."""
+
+from drf_spectacular.types import OpenApiTypes
+from drf_spectacular.utils import OpenApiParameter
+
+from viewcounter.catalogue.limits import ID_MAX_CHARACTERS
+from viewcounter.queries.functions import Function
+from viewcounter.queries.ranges import Interval
+from viewcounter.queries.stats import Fill
+
+_ID = {"type": "string", "minLength": 1, "maxLength": ID_MAX_CHARACTERS}
+
+VIDEO_ID = OpenApiParameter("video_id", _ID, OpenApiParameter.PATH)
+CHANNEL_ID = OpenApiParameter("channel_id", _ID, OpenApiParameter.PATH)
+EVENT_TYPE = OpenApiParameter(
+    "event_type",
+    OpenApiTypes.STR,
+    required=True,
+    description="view, like, dislike, comment, share, watch_time, or a type that an admin has added.",
+)
+FUNCTION = OpenApiParameter("function", {"type": "string", "enum": list(Function), "default": Function.COUNT.value})
+START_TIME = OpenApiParameter("start_time", OpenApiTypes.DATETIME, description="Inclusive. Left out: from the start.")
+END_TIME = OpenApiParameter("end_time", OpenApiTypes.DATETIME, description="Exclusive. Left out: without an end.")
+INTERVAL = OpenApiParameter(
+    "interval",
+    {"type": "string", "enum": list(Interval)},
+    description="Adds a series; needs both times. At most 1,500 buckets at once.",
+)
+FILL = OpenApiParameter(
+    "fill",
+    {"type": "string", "enum": list(Fill), "default": Fill.NONE.value},
+    description="`none`: only buckets in which something happened. `zero`: every bucket of the period.",
+)

@@ -1,0 +1,159 @@
+"""Every error of the REST API as problem+json: DRF's, Django's and our own, translated in one place."""
+
+import math
+from collections.abc import Iterator, Mapping
+from http import HTTPStatus
+from typing import Any
+
+from django.core.exceptions import RequestDataTooBig
+from django.db import InterfaceError, OperationalError
+from django.http import Http404, HttpRequest, HttpResponse
+from django.views import defaults
+from rest_framework import exceptions
+
+from clusterproxy.errors import NoTopology, SourceUnavailable
+from shardproxy.errors import DeadlineExceeded, Retryable, StatementTimeout
+from viewcounter.api.request_id import REQUEST_ID_HEADER, get_request_id
+from viewcounter.catalogue.errors import NotInCatalogue
+from viewcounter.config import get_config
+from viewcounter.gateway.errors import KeysUnavailable
+from viewcounter.problems import PROBLEM_CONTENT_TYPE, FieldProblem, Problem, encode_problem
+from viewcounter.queries.errors import InvalidQuery
+
+RETRY_AFTER_SECONDS = 1
+
+# Codes that DRF has none for, or whose own word says less.
+_CODES = {
+    400: "malformed_request",
+    405: "method_not_allowed",
+    406: "not_acceptable",
+    415: "unsupported_media_type",
+}
+
+_UNAVAILABLE: tuple[tuple[tuple[type, ...], Problem], ...] = (
+    (
+        (DeadlineExceeded, StatementTimeout),
+        Problem(504, "deadline_exceeded", "The shard did not answer in time."),
+    ),
+    (
+        (KeysUnavailable, OperationalError, InterfaceError),
+        Problem(503, "control_database_unavailable", "The control database does not answer."),
+    ),
+    (
+        (NoTopology, SourceUnavailable),
+        Problem(503, "topology_unavailable", "This process does not know the shards yet."),
+    ),
+    (
+        (Retryable,),
+        Problem(503, "shard_unavailable", "The shard that holds the answer is not available right now."),
+    ),
+)
+"""First match wins. What a dependency did not do in time or at all; the same request may succeed later."""
+
+
+def handle_error(error: Exception, context: Mapping[str, Any]) -> HttpResponse | None:
+    """DRF's EXCEPTION_HANDLER. None lets the error through to Django's handler500, which logs it first."""
+    problem = find_problem(error)
+    if problem is None:
+        return None
+    response = build_problem_response(context["request"]._request, problem)
+    if isinstance(error, exceptions.Throttled) and error.wait is not None:
+        response["Retry-After"] = str(math.ceil(error.wait))
+    challenge = getattr(error, "auth_header", None)
+    if challenge:
+        response["WWW-Authenticate"] = challenge
+    return response
+
+
+def build_problem_response(request: HttpRequest, problem: Problem) -> HttpResponse:
+    request_id = get_request_id(request)
+    response = HttpResponse(
+        encode_problem(problem, request_id=request_id), status=problem.status, content_type=PROBLEM_CONTENT_TYPE
+    )
+    response[REQUEST_ID_HEADER] = request_id
+    response["Cache-Control"] = "no-store"
+    if problem.status == HTTPStatus.SERVICE_UNAVAILABLE:
+        response["Retry-After"] = str(RETRY_AFTER_SECONDS)
+    return response
+
+
+def find_problem(error: Exception) -> Problem | None:
+    """What the client is told; None for what is our own fault. Never carries hosts, statements or stack traces."""
+    match error:
+        case InvalidQuery():
+            return _invalid((FieldProblem(error.field, error.code, error.message),))
+        case exceptions.ValidationError():
+            return _invalid(tuple(flatten_errors(error.get_full_details())))
+        case exceptions.APIException():
+            return _translate_api_exception(error)
+        case Http404() | NotInCatalogue():
+            return Problem(404, "not_found", str(error) or "There is nothing at this address.")
+        case RequestDataTooBig():
+            return Problem(413, "body_too_large", f"The body is larger than {get_config().request_max_bytes} bytes.")
+    return next((problem for kinds, problem in _UNAVAILABLE if isinstance(error, kinds)), None)
+
+
+def flatten_errors(details: Any, path: str = "") -> Iterator[FieldProblem]:
+    """DRF's nested details as paths into the body: `videos[3].channel_id`."""
+    if isinstance(details, Mapping) and "message" in details and "code" in details:
+        yield FieldProblem(path, str(details["code"]), str(details["message"]))
+    elif isinstance(details, Mapping):
+        for name, nested in details.items():
+            yield from flatten_errors(nested, _extend_path(path, name))
+    elif all(isinstance(nested, Mapping) and "code" in nested for nested in details):
+        for nested in details:
+            yield from flatten_errors(nested, path)
+    else:
+        for index, nested in enumerate(details):
+            yield from flatten_errors(nested, f"{path}[{index}]")
+
+
+def _extend_path(path: str, name: Any) -> str:
+    if name == "non_field_errors":
+        return path
+    if isinstance(name, int):
+        return f"{path}[{name}]"
+    return f"{path}.{name}" if path else str(name)
+
+
+def _invalid(errors: tuple[FieldProblem, ...]) -> Problem:
+    return Problem(422, "invalid_request", "The request has values that cannot be used.", errors)
+
+
+def _translate_api_exception(error: exceptions.APIException) -> Problem | None:
+    status = int(error.status_code)
+    if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+        return None
+    codes = error.get_codes()
+    own_code = codes if isinstance(codes, str) else "error"
+    return Problem(status, _CODES.get(status, own_code), str(error.detail))
+
+
+def page_not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
+    """Django's handler404. The admin is for people and keeps its pages."""
+    if request.path.startswith("/admin/"):
+        return defaults.page_not_found(request, exception)
+    return build_problem_response(request, Problem(404, "not_found", "There is nothing at this address."))
+
+
+def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
+    """Django's handler400: suspicious hosts, broken bodies."""
+    if isinstance(exception, RequestDataTooBig):
+        problem = find_problem(exception)
+        if problem is not None:
+            return build_problem_response(request, problem)
+    return build_problem_response(request, Problem(400, "malformed_request", "The request cannot be understood."))
+
+
+def permission_denied(request: HttpRequest, exception: Exception) -> HttpResponse:
+    """Django's handler403."""
+    if request.path.startswith("/admin/"):
+        return defaults.permission_denied(request, exception)
+    return build_problem_response(request, Problem(403, "forbidden", "This is not allowed."))
+
+
+def server_error(request: HttpRequest) -> HttpResponse:
+    """Django's handler500. Django has logged the error with its traceback; the client gets the id to quote."""
+    if request.path.startswith("/admin/"):
+        return defaults.server_error(request)
+    return build_problem_response(request, Problem(500, "internal_error", "Something went wrong on our side."))

@@ -1,0 +1,117 @@
+"""`POST /v1/events` as the OpenAPI document shows it, written by hand: the lane that serves it has no DRF view."""
+
+from typing import Any
+
+from viewcounter.events.message import VALUE_MAX, VIDEO_ID_MAX_CHARACTERS
+
+_VIEW = {
+    "event_id": "019a8f0e-6c1b-7c3e-9d2a-5a7f6f3f2b10",
+    "video_id": "XpVt6Z1Gjjo",
+    "event_type": "view",
+    "occurred_at": "2026-01-31T12:00:00Z",
+}
+_WATCH_TIME = {
+    "event_id": "019a8f0e-6c1b-7c3e-9d2a-5a7f6f3f2b11",
+    "video_id": "XpVt6Z1Gjjo",
+    "event_type": "watch_time",
+    "occurred_at": "2026-01-31T13:00:00+01:00",
+    "value": 12.5,
+}
+
+INGEST_COMPONENTS: dict[str, Any] = {
+    "Event": {
+        "type": "object",
+        "required": ["event_id", "video_id", "event_type", "occurred_at"],
+        "properties": {
+            "event_id": {
+                "type": "string",
+                "format": "uuid",
+                "description": "Chosen by the client, the same at every retry; version 7 preferred.",
+            },
+            "video_id": {
+                "type": "string",
+                "minLength": 1,
+                "maxLength": VIDEO_ID_MAX_CHARACTERS,
+                "description": "No white space, control characters or '/'.",
+            },
+            "event_type": {"type": "string", "maxLength": 64},
+            "occurred_at": {"type": "string", "format": "date-time"},
+            "value": {
+                "type": ["number", "null"],
+                "minimum": 0,
+                "maximum": VALUE_MAX,
+                "description": "Of valued types, such as seconds of watch_time. Kept to thousandths.",
+            },
+        },
+    },
+    "EventItem": {
+        "type": "object",
+        "description": "One event that was refused.",
+        "required": ["index", "code", "message", "retryable"],
+        "properties": {
+            "index": {"type": "integer", "minimum": 0, "description": "Place in the batch, from 0."},
+            "event_id": {"type": ["string", "null"]},
+            "code": {"type": "string"},
+            "field": {"type": ["string", "null"]},
+            "message": {"type": "string"},
+            "retryable": {"type": "boolean", "description": "Send this event again, unchanged."},
+        },
+    },
+    "EventsAnswer": {
+        "type": "object",
+        "required": ["request_id", "accepted", "rejected", "items", "positions"],
+        "properties": {
+            "request_id": {"type": "string"},
+            "accepted": {"type": "integer", "minimum": 0},
+            "rejected": {"type": "integer", "minimum": 0},
+            "items": {"type": "array", "items": {"$ref": "#/components/schemas/EventItem"}},
+            "positions": {
+                "type": "object",
+                "additionalProperties": {"type": "string"},
+                "description": "Partition -> position in its log up to which this batch is durable.",
+            },
+        },
+    },
+}
+
+_EVENT = {"$ref": "#/components/schemas/Event"}
+_EVENT_LIST = {"type": "array", "items": _EVENT, "minItems": 1}
+_ANSWER = {"application/json": {"schema": {"$ref": "#/components/schemas/EventsAnswer"}}}
+
+INGEST_OPERATION: dict[str, Any] = {
+    "operationId": "postEvents",
+    "tags": ["events"],
+    "summary": "Send events",
+    "description": (
+        'One event, an array, `{{"events": […]}}`, or one event a line (NDJSON); optionally with '
+        "`Content-Encoding: gzip`. At most {max_events} events and {max_bytes} bytes, packed or not. Events from "
+        "{window_days} days ago to {future_seconds} seconds ahead are accepted. The answer is sent when the accepted "
+        "events are durable; a refused event never sinks the others. Sending an event again, with the same id, "
+        "counts it once."
+    ),
+    "security": [{"apiKey": []}],
+    "requestBody": {
+        "required": True,
+        "content": {
+            "application/json": {
+                "schema": {
+                    "oneOf": [
+                        _EVENT,
+                        _EVENT_LIST,
+                        {"type": "object", "required": ["events"], "properties": {"events": _EVENT_LIST}},
+                    ]
+                },
+                "examples": {
+                    "one": {"summary": "One event", "value": _VIEW},
+                    "batch": {"summary": "A batch", "value": {"events": [_VIEW, _WATCH_TIME]}},
+                },
+            },
+            "application/x-ndjson": {"schema": {"type": "string", "description": "One JSON event a line."}},
+        },
+    },
+    "responses": {
+        "202": {"description": "All events are durable.", "content": _ANSWER},
+        "207": {"description": "Some events are durable; `items` names the others.", "content": _ANSWER},
+        "422": {"description": "No event was valid; `items` says why.", "content": _ANSWER},
+    },
+}

@@ -1,0 +1,85 @@
+"""What drf-spectacular cannot see: the ingest lane, which is not a DRF view, and the errors, which are everywhere."""
+# ruff: noqa: ARG001 (drf-spectacular gives its hooks more than they need)
+
+from typing import Any
+
+from viewcounter.api.ingest_document import INGEST_COMPONENTS, INGEST_OPERATION
+from viewcounter.config import get_config
+from viewcounter.problems import PROBLEM_CONTENT_TYPE
+
+Document = dict[str, Any]
+
+_TEXT = {"type": "string"}
+
+_FIELD_PROBLEM: Document = {
+    "type": "object",
+    "required": ["field", "code", "message"],
+    "properties": {
+        "field": {**_TEXT, "description": "A parameter or a path into the body, such as `videos[3].channel_id`."},
+        "code": {**_TEXT, "description": "Stable, for programs."},
+        "message": {**_TEXT, "description": "For people."},
+    },
+}
+
+_PROBLEM: Document = {
+    "type": "object",
+    "description": "RFC 9457.",
+    "required": ["type", "title", "status", "detail", "code", "request_id"],
+    "properties": {
+        "type": {**_TEXT, "format": "uri"},
+        "title": _TEXT,
+        "status": {"type": "integer"},
+        "detail": _TEXT,
+        "code": {**_TEXT, "description": "Stable, for programs."},
+        "request_id": {**_TEXT, "description": "Quote it when you ask about this error."},
+        "errors": {"type": "array", "items": {"$ref": "#/components/schemas/FieldProblem"}},
+    },
+    "example": {
+        "type": "urn:viewcounter:problem:invalid_request",
+        "title": "Unprocessable Entity",
+        "status": 422,
+        "detail": "The request has values that cannot be used.",
+        "code": "invalid_request",
+        "request_id": "8f0c9d4e0c3b4f0f9d2a5a7f6f3f2b10",
+        "errors": [
+            {
+                "field": "function",
+                "code": "unknown_function",
+                "message": "must be one of: count, sum, average, min, max",
+            }
+        ],
+    },
+}
+
+
+def add_ingest_lane(result: Document, generator: Any, request: Any, public: bool) -> Document:
+    """drf-spectacular's postprocessing hook: `POST /v1/events`, with the limits that are in force."""
+    config = get_config()
+    paths: Document = result["paths"]
+    operation = {
+        **INGEST_OPERATION,
+        "description": INGEST_OPERATION["description"].format(
+            max_events=config.request_max_events,
+            max_bytes=config.request_max_bytes,
+            window_days=config.accept_window_seconds // 86400,
+            future_seconds=config.accept_future_seconds,
+        ),
+    }
+    result["paths"] = dict(sorted({**paths, "/v1/events": {"post": operation}}.items()))
+    schemas = result.setdefault("components", {}).setdefault("schemas", {})
+    schemas.update(INGEST_COMPONENTS)
+    return result
+
+
+def add_problem_answers(result: Document, generator: Any, request: Any, public: bool) -> Document:
+    """drf-spectacular's postprocessing hook: the one shape of every other answer, at every operation."""
+    components = result.setdefault("components", {})
+    components.setdefault("schemas", {}).update({"Problem": _PROBLEM, "FieldProblem": _FIELD_PROBLEM})
+    components.setdefault("responses", {})["Problem"] = {
+        "description": "Any error. 503 carries Retry-After; the same request may succeed then.",
+        "content": {PROBLEM_CONTENT_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}},
+    }
+    for operations in result["paths"].values():
+        for operation in operations.values():
+            operation["responses"]["default"] = {"$ref": "#/components/responses/Problem"}
+    return result

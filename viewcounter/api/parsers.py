@@ -1,0 +1,27 @@
+"""JSON bodies, and nothing a parser could choke on."""
+
+from collections.abc import Mapping
+from typing import IO, Any
+
+from rest_framework.exceptions import ParseError, UnsupportedMediaType
+from rest_framework.parsers import JSONParser
+
+
+class BoundedJsonParser(JSONParser):
+    """DRF's own, which holds bodies to DATA_UPLOAD_MAX_MEMORY_SIZE, plus what it lets through.
+
+    `[` a hundred thousand times is a RecursionError, not a ValueError, and would be answered as 500. A packed
+    body would be read as broken JSON, without saying that packing is the matter.
+    """
+
+    def parse(
+        self, stream: IO[bytes], media_type: str | None = None, parser_context: Mapping[str, Any] | None = None
+    ) -> Any:
+        request = (parser_context or {}).get("request")
+        encoding = request.headers.get("Content-Encoding", "identity") if request is not None else "identity"
+        if encoding.lower() != "identity":
+            raise UnsupportedMediaType(encoding, detail="Send this body without Content-Encoding.")
+        try:
+            return super().parse(stream, media_type, parser_context)
+        except RecursionError:
+            raise ParseError("JSON parse error - nested too deeply") from None

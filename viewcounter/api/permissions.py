@@ -1,0 +1,28 @@
+"""Who may do what: each view says for each of its methods which scope it needs; unsaid means denied."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from rest_framework.exceptions import MethodNotAllowed, NotAuthenticated, PermissionDenied
+from rest_framework.permissions import BasePermission
+from rest_framework.request import Request
+
+from viewcounter.gateway.key_cache import AuthenticatedKey
+from viewcounter.gateway.scopes import Scope
+
+
+class RequireScope(BasePermission):
+    """Reads `view.required_scopes`: method -> scope. HEAD needs what GET needs."""
+
+    def has_permission(self, request: Request, view: Any) -> bool:
+        key = request.auth
+        if not isinstance(key, AuthenticatedKey):
+            raise NotAuthenticated("Send an API key as 'Authorization: Bearer <key>'.", code="missing_key")
+        if request.method not in view.allowed_methods:
+            raise MethodNotAllowed(request.method)
+        scopes: Mapping[str, Scope] = getattr(view, "required_scopes", {})
+        needed = scopes.get("GET" if request.method == "HEAD" else request.method)
+        if needed is None or needed not in key.scopes:
+            wanted = f"the scope {needed}" if needed else "no scope that exists"
+            raise PermissionDenied(f"This needs {wanted}; the key {key.prefix} lacks it.", code="missing_scope")
+        return True

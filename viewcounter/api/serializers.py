@@ -1,0 +1,174 @@
+"""Bodies: what requests must look like, and what answers look like in the OpenAPI document.
+
+Requests are validated by these. Answers are built in `answers.py`; a test holds every answer to the document.
+"""
+
+from typing import Any
+
+from rest_framework import serializers
+
+from viewcounter.catalogue.limits import ID_MAX_CHARACTERS, ID_VALIDATORS, TITLE_MAX_CHARACTERS, TITLE_VALIDATORS
+from viewcounter.config import get_config
+from viewcounter.queries.meta import Source
+
+
+class TextField(serializers.CharField):
+    """Text as sent: never trimmed, and a number is not text."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(trim_whitespace=False, **kwargs)
+
+    def to_internal_value(self, data: Any) -> str:
+        if not isinstance(data, str):
+            self.fail("invalid")
+        text: str = super().to_internal_value(data)
+        return text
+
+
+class IdField(TextField):
+    """A video or channel id, with the limits of events."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(max_length=ID_MAX_CHARACTERS, validators=list(ID_VALIDATORS), **kwargs)
+
+
+class TitleField(TextField):
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(max_length=TITLE_MAX_CHARACTERS, allow_blank=True, validators=list(TITLE_VALIDATORS), **kwargs)
+
+
+class RequestSerializer(serializers.Serializer):
+    """Refuses fields it does not know: a misspelt one would otherwise count as left out."""
+
+    def to_internal_value(self, data: Any) -> dict[str, Any]:
+        values: dict[str, Any] = super().to_internal_value(data)
+        unknown = [str(name)[:64] for name in data if name not in self.fields]
+        if unknown:
+            known = ", ".join(self.fields)
+            message = f"is not a field here; there are: {known}"
+            raise serializers.ValidationError({name: [message] for name in unknown}, code="unknown_field")
+        return values
+
+
+class ChannelWriteSerializer(RequestSerializer):
+    title = TitleField()
+
+
+class VideoWriteSerializer(RequestSerializer):
+    title = TitleField()
+    channel_id = IdField(required=False, allow_null=True, default=None)
+
+
+class ChannelSerializer(RequestSerializer):
+    channel_id = IdField()
+    title = TitleField()
+
+
+class VideoSerializer(RequestSerializer):
+    video_id = IdField()
+    title = TitleField()
+    channel_id = IdField(required=False, allow_null=True, default=None)
+
+
+class CatalogueImportSerializer(RequestSerializer):
+    channels = serializers.ListField(child=ChannelSerializer(), required=False, default=list)
+    videos = serializers.ListField(child=VideoSerializer(), required=False, default=list)
+
+    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
+        limit = get_config().catalogue_import_max_items
+        count = len(attrs["channels"]) + len(attrs["videos"])
+        if count > limit:
+            raise serializers.ValidationError(f"At most {limit} entries at once, not {count}.", code="too_many_items")
+        return attrs
+
+
+class CatalogueImportAnswerSerializer(serializers.Serializer):
+    created = serializers.IntegerField(min_value=0)
+    updated = serializers.IntegerField(min_value=0, help_text="entries that differed from what stood there")
+
+
+class CountsQuerySerializer(RequestSerializer):
+    video_ids = serializers.ListField(child=IdField(), min_length=1)
+
+    def validate_video_ids(self, video_ids: list[str]) -> list[str]:
+        limit = get_config().counts_query_max_videos
+        if len(video_ids) > limit:
+            raise serializers.ValidationError(
+                f"At most {limit} videos at once, not {len(video_ids)}.", code="max_length"
+            )
+        return video_ids
+
+
+class MetaSerializer(serializers.Serializer):
+    complete_until = serializers.DateTimeField(help_text="Every event received before this is in the answer.")
+    as_of = serializers.DateTimeField(help_text="When the answer was read.")
+    stale = serializers.BooleanField(help_text="An earlier answer, because the shard is down.")
+    partial = serializers.BooleanField(help_text="Something is left out; `missing` names it.")
+    missing = serializers.ListField(
+        child=serializers.CharField(),
+        help_text="Video ids, or for top lists the names of shards, that did not answer. Never counted as zero.",
+    )
+    source = serializers.ChoiceField(choices=[source.value for source in Source], help_text="Rows it is made from.")
+
+
+class CountsField(serializers.DictField):
+    """Event type -> number of events."""
+
+    child = serializers.IntegerField(min_value=0)
+
+
+class VideoCountsSerializer(serializers.Serializer):
+    video_id = serializers.CharField()
+    counts = CountsField(help_text="Every event type there is, zeros included.")
+
+
+class VideoCountsAnswerSerializer(VideoCountsSerializer):
+    meta = MetaSerializer()
+
+
+class ManyCountsAnswerSerializer(serializers.Serializer):
+    videos = VideoCountsSerializer(many=True)
+    meta = MetaSerializer()
+
+
+class BucketSerializer(serializers.Serializer):
+    start = serializers.DateTimeField(help_text="Start of the bucket, aligned to UTC.")
+    value = serializers.FloatField(allow_null=True)
+
+
+class StatsAnswerSerializer(serializers.Serializer):
+    video_id = serializers.CharField()
+    event_type = serializers.CharField()
+    function = serializers.CharField()
+    start_time = serializers.DateTimeField(allow_null=True, help_text="Effective start, inclusive; null: open.")
+    end_time = serializers.DateTimeField(allow_null=True, help_text="Effective end, exclusive; null: open.")
+    interval = serializers.CharField(required=False)
+    value = serializers.FloatField(
+        allow_null=True, help_text="Over the whole period. No events: 0 for count and sum, null for the others."
+    )
+    series = BucketSerializer(many=True, required=False, help_text="With an interval only.")
+    meta = MetaSerializer()
+
+
+class TopItemSerializer(serializers.Serializer):
+    video_id = serializers.CharField()
+    title = serializers.CharField(allow_null=True)
+    value = serializers.FloatField()
+
+
+class TopAnswerSerializer(serializers.Serializer):
+    event_type = serializers.CharField()
+    function = serializers.CharField()
+    start_time = serializers.DateTimeField(allow_null=True)
+    end_time = serializers.DateTimeField(allow_null=True)
+    items = TopItemSerializer(many=True)
+    meta = MetaSerializer()
+
+
+class HealthSerializer(serializers.Serializer):
+    status = serializers.ChoiceField(choices=["ok"])
+
+
+class ReadinessSerializer(serializers.Serializer):
+    status = serializers.CharField(help_text="`ready` or `unready`: whether events can be accepted durably.")
+    parts = serializers.DictField(child=serializers.CharField(), help_text="`up` or `down` by name.")

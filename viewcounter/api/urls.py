@@ -1,0 +1,24 @@
+"""Routes of the REST API. Ids hold no "/", so that each is one segment of an address."""
+
+from django.urls import path
+from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerView
+
+from viewcounter.api.views.catalogue import CatalogueImportView, ChannelView, VideoView
+from viewcounter.api.views.health import HealthView, ReadyView
+from viewcounter.api.views.reads import CountsQueryView, TopView, VideoCountsView, VideoStatsView
+
+app_name = "api"
+
+urlpatterns = [
+    path("healthz", HealthView.as_view(), name="health"),
+    path("readyz", ReadyView.as_view(), name="readiness"),
+    path("v1/schema", SpectacularAPIView.as_view(), name="schema"),
+    path("v1/docs", SpectacularSwaggerView.as_view(url_name="api:schema"), name="docs"),
+    path("v1/videos/<str:video_id>", VideoView.as_view(), name="video"),
+    path("v1/videos/<str:video_id>/counts", VideoCountsView.as_view(), name="video-counts"),
+    path("v1/videos/<str:video_id>/stats", VideoStatsView.as_view(), name="video-stats"),
+    path("v1/channels/<str:channel_id>", ChannelView.as_view(), name="channel"),
+    path("v1/catalogue/import", CatalogueImportView.as_view(), name="catalogue-import"),
+    path("v1/counts/query", CountsQueryView.as_view(), name="counts-query"),
+    path("v1/top", TopView.as_view(), name="top"),
+]

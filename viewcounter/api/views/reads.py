@@ -1,0 +1,143 @@
+"""Counts, statistics and top lists."""
+
+from datetime import UTC, datetime
+
+from drf_spectacular.utils import OpenApiExample, OpenApiParameter, extend_schema
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from viewcounter.api import documents
+from viewcounter.api.answers import encode_counts, encode_many_counts, encode_stats, encode_top
+from viewcounter.api.parameters import check_id, check_parameters, get_integer, get_period, get_required
+from viewcounter.api.serializers import (
+    CountsQuerySerializer,
+    ManyCountsAnswerSerializer,
+    StatsAnswerSerializer,
+    TopAnswerSerializer,
+    VideoCountsAnswerSerializer,
+)
+from viewcounter.api.views.base import SHORTLY, ApiView
+from viewcounter.cluster import get_cluster
+from viewcounter.config import get_config
+from viewcounter.gateway.scopes import Scope
+from viewcounter.queries.counts import get_counts, get_counts_of_videos
+from viewcounter.queries.functions import Function
+from viewcounter.queries.ranges import Interval
+from viewcounter.queries.stats import Fill, StatsQuestion, get_stats
+from viewcounter.queries.top import TopQuestion, get_top
+
+TOP_DEFAULT_LIMIT = 10
+
+
+class VideoCountsView(ApiView):
+    required_scopes = {"GET": Scope.STATS_READ}
+    cache_control = SHORTLY
+
+    @extend_schema(
+        operation_id="getVideoCounts",
+        tags=["reads"],
+        summary="Events of every type, over all time",
+        description="A video never seen has zeros.",
+        parameters=[documents.VIDEO_ID],
+        responses=VideoCountsAnswerSerializer,
+    )
+    def get(self, request: Request, video_id: str) -> Response:
+        check_parameters(request.query_params, allowed=())
+        answer = get_counts(get_cluster(), video_id=check_id("video_id", video_id), now=datetime.now(UTC))
+        return Response(encode_counts(answer))
+
+
+class VideoStatsView(ApiView):
+    required_scopes = {"GET": Scope.STATS_READ}
+    cache_control = SHORTLY
+    parameters = ("event_type", "function", "start_time", "end_time", "interval", "fill")
+
+    @extend_schema(
+        operation_id="getVideoStats",
+        tags=["reads"],
+        summary="One function over a period, in all and by interval",
+        parameters=[
+            documents.VIDEO_ID,
+            documents.EVENT_TYPE,
+            documents.FUNCTION,
+            documents.START_TIME,
+            documents.END_TIME,
+            documents.INTERVAL,
+            documents.FILL,
+        ],
+        responses=StatsAnswerSerializer,
+    )
+    def get(self, request: Request, video_id: str) -> Response:
+        query = request.query_params
+        check_parameters(query, allowed=self.parameters)
+        interval = query.get("interval")
+        question = StatsQuestion(
+            video_id=check_id("video_id", video_id),
+            event_type=get_required(query, "event_type"),
+            function=Function.parse(query.get("function", Function.COUNT)),
+            period=get_period(query),
+            interval=None if interval is None else Interval.parse(interval),
+            fill=Fill.parse(query.get("fill", Fill.NONE)),
+        )
+        answer = get_stats(get_cluster(), question, max_buckets=get_config().stats_max_buckets, now=datetime.now(UTC))
+        return Response(encode_stats(answer))
+
+
+class CountsQueryView(ApiView):
+    required_scopes = {"POST": Scope.STATS_READ}
+
+    @extend_schema(
+        operation_id="queryCounts",
+        tags=["reads"],
+        summary="Counts of many videos at once",
+        description=(
+            "Up to 500 videos, answered in the order asked, each once. Videos of a shard that does not answer "
+            "are left out and named in `meta.missing`."
+        ),
+        request=CountsQuerySerializer,
+        responses=ManyCountsAnswerSerializer,
+        examples=[OpenApiExample("two videos", value={"video_ids": ["XpVt6Z1Gjjo", "K4wEI5zhHB0"]}, request_only=True)],
+    )
+    def post(self, request: Request) -> Response:
+        check_parameters(request.query_params, allowed=())
+        body = CountsQuerySerializer(data=request.data)
+        body.is_valid(raise_exception=True)
+        answer = get_counts_of_videos(
+            get_cluster(),
+            video_ids=body.validated_data["video_ids"],
+            max_videos=get_config().counts_query_max_videos,
+            now=datetime.now(UTC),
+        )
+        return Response(encode_many_counts(answer))
+
+
+class TopView(ApiView):
+    required_scopes = {"GET": Scope.STATS_READ}
+    cache_control = SHORTLY
+    parameters = ("event_type", "function", "start_time", "end_time", "limit")
+
+    @extend_schema(
+        operation_id="getTop",
+        tags=["reads"],
+        summary="The videos with the highest value",
+        description="Highest first, equal values by video id. Over all time unless a period is given.",
+        parameters=[
+            documents.EVENT_TYPE,
+            documents.FUNCTION,
+            documents.START_TIME,
+            documents.END_TIME,
+            OpenApiParameter("limit", {"type": "integer", "minimum": 1, "maximum": 500, "default": TOP_DEFAULT_LIMIT}),
+        ],
+        responses=TopAnswerSerializer,
+    )
+    def get(self, request: Request) -> Response:
+        query = request.query_params
+        check_parameters(query, allowed=self.parameters)
+        question = TopQuestion(
+            event_type=get_required(query, "event_type"),
+            function=Function.parse(query.get("function", Function.COUNT)),
+            period=get_period(query),
+            limit=get_integer(query, "limit", default=TOP_DEFAULT_LIMIT),
+        )
+        answer = get_top(get_cluster(), question, max_limit=get_config().top_max_limit, now=datetime.now(UTC))
+        return Response(encode_top(answer))
