@@ -57,5 +57,5 @@ class TopVideo(msgspec.Struct, frozen=True):
 
 
 class TopAnswer(msgspec.Struct, frozen=True):
-    videos: tuple[TopVideo, ...]
+    items: tuple[TopVideo, ...]
     meta: Meta

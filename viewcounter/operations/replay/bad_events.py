@@ -22,6 +22,7 @@ def create_spoilers(
         "null": lambda _: None,
         "event_id_missing": _without("event_id"),
         "event_id_not_a_uuid": _with("event_id", "first-view"),
+        "event_id_of_another_time": _with("event_id", "00000000-0001-7000-8000-000000000001"),
         "video_id_missing": _without("video_id"),
         "video_id_empty": _with("video_id", ""),
         "video_id_of_300_characters": _with("video_id", "v" * 300),

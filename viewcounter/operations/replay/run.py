@@ -58,7 +58,7 @@ def run_replay(options: ReplayOptions, *, config: Config, now: datetime, on_prog
         queryable_at = time.monotonic()
         on_progress(Step.COMPARE, 0, None)
         hours = read_hours(service, plan.subject, until=until, threads=options.threads)
-        top = service.read_top(event_type="view", limit=TOP_VIDEO_COUNT).videos
+        top = service.read_top(event_type="view", limit=TOP_VIDEO_COUNT).items
     finally:
         service.close()
     return build_report(
