@@ -43,9 +43,7 @@ class Config(BaseSettings):
     control_query_seconds: PositiveFloat = Field(10.0, description="statement budget on the control database")
     log_url: SecretStr = Field(SecretStr("redis://127.0.0.1:6379/0"), description="event log server")
     broker_url: SecretStr = Field(SecretStr("redis://127.0.0.1:6380/0"), description="Celery broker")
-    cache_url: SecretStr = Field(
-        SecretStr("redis://127.0.0.1:6380/1"), description="published topology, queue markers"
-    )
+    cache_url: SecretStr = Field(SecretStr("redis://127.0.0.1:6380/1"), description="published topology, queue markers")
 
     # -- what is accepted ------------------------------------------------------------------------
     accept_window_seconds: PositiveInt = Field(7 * 86400, description="oldest event accepted")
@@ -66,7 +64,9 @@ class Config(BaseSettings):
     shutdown_drain_seconds: PositiveFloat = Field(10.0, description="appends under way may finish this long")
     api_key_cache_seconds: PositiveFloat = Field(5.0, description="a revoked key works at most this long")
     api_key_cache_max: PositiveInt = Field(10_000, description="keys, and as many refused tokens, a process knows")
-    api_key_grace_seconds: PositiveFloat = Field(600.0, description="known keys work this long without control database")
+    api_key_grace_seconds: PositiveFloat = Field(
+        600.0, description="known keys work this long without control database"
+    )
     api_key_lookup_seconds: PositiveFloat = Field(3.0, description="one look-up of a key in the control database")
     api_key_lookups_max: PositiveInt = Field(64, description="keys being looked up at once in a process; beyond it 503")
 

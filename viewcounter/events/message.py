@@ -11,6 +11,7 @@ from uuid import UUID
 from msgspec import Meta, Struct
 
 VIDEO_ID_MAX_CHARACTERS = 128
+EVENT_TYPE_MAX_CHARACTERS = 64
 VALUE_MAX = 1_000_000
 VALUE_SCALE = 1000
 """Values are kept as integers of thousandths, so that sums are exact in any order of addition."""
@@ -33,6 +34,6 @@ class Event(Struct, frozen=True, gc=False):
 
     event_id: UUID
     video_id: VideoId
-    event_type: Annotated[str, Meta(max_length=64)]
+    event_type: Annotated[str, Meta(max_length=EVENT_TYPE_MAX_CHARACTERS)]
     occurred_at: Annotated[datetime, Meta(tz=True)]
     value: Value | None = None

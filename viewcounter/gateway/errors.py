@@ -34,3 +34,7 @@ class BufferFull(GatewayError):
 
     The log is slower than the clients: look at its disk, or run more gateways against more log servers.
     """
+
+
+class ClientGone(GatewayError):
+    """The client left before its request was complete. Nothing was stored and nobody is there to be told."""

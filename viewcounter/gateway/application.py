@@ -1,0 +1,83 @@
+"""The web process as ASGI sees it: the lane in front, everything else to Django, start and stop in order."""
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from configservice.topology import Topology
+from viewcounter.cluster import get_cluster
+from viewcounter.config import Config, get_config
+from viewcounter.eventlog.interface import EventLog
+from viewcounter.eventlog.registry import get_event_log
+from viewcounter.gateway.acceptance import AcceptWindow
+from viewcounter.gateway.authentication import LaneKeys
+from viewcounter.gateway.body import BodyLimits, Receive
+from viewcounter.gateway.group_commit import GroupCommit
+from viewcounter.gateway.lane import GatewayLane, LaneLimits, Send
+
+EVENTS_PATH = "/v1/events"
+AsgiApplication = Callable[[dict[str, Any], Receive, Send], Awaitable[None]]
+
+
+def get_cluster_topology() -> Topology:
+    """Raises NoTopology until the cluster proxy of this process has a snapshot."""
+    return get_cluster().topology
+
+
+class Gateway:
+    """Opens nothing before its first request, so it may be made before the workers are forked."""
+
+    def __init__(
+        self,
+        inner: AsgiApplication,
+        *,
+        config: Config | None = None,
+        get_log: Callable[[], EventLog] = get_event_log,
+        get_topology: Callable[[], Topology] = get_cluster_topology,
+    ) -> None:
+        """`inner` gets every request that is not for the lane; it need not know lifespan."""
+        config = config or get_config()
+        self._inner = inner
+        self._shutdown_drain_seconds = config.shutdown_drain_seconds
+        self._commit = GroupCommit(
+            get_log,
+            linger_seconds=config.commit_linger_ms / 1000,
+            max_events=config.commit_max_events,
+            buffer_max_events=config.buffer_max_events,
+        )
+        self._keys = LaneKeys(max_lookups=config.api_key_lookups_max, timeout_seconds=config.api_key_lookup_seconds)
+        self._lane = GatewayLane(
+            commit=self._commit, keys=self._keys, get_topology=get_topology, limits=_get_limits(config)
+        )
+
+    async def __call__(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and scope["path"] == EVENTS_PATH:
+            await self._lane(scope, receive, send)
+        elif scope["type"] == "lifespan":
+            await self._run_lifespan(receive, send)
+        else:
+            await self._inner(scope, receive, send)
+
+    async def _run_lifespan(self, receive: Receive, send: Send) -> None:
+        """The server asks for the shutdown when its last request is answered, or when it will wait no longer."""
+        while True:
+            message = await receive()
+            if message["type"] == "lifespan.startup":
+                await send({"type": "lifespan.startup.complete"})
+            elif message["type"] == "lifespan.shutdown":
+                await self._commit.close(timeout_seconds=self._shutdown_drain_seconds)
+                self._keys.close()
+                await send({"type": "lifespan.shutdown.complete"})
+                return
+
+
+def _get_limits(config: Config) -> LaneLimits:
+    return LaneLimits(
+        max_events=config.request_max_events,
+        body=BodyLimits(
+            max_bytes=config.request_max_bytes,
+            discard_bytes=config.request_discard_bytes,
+            deadline_seconds=config.request_body_seconds,
+        ),
+        window=AcceptWindow(config.accept_window_seconds, config.accept_future_seconds),
+        retry_after_seconds=config.log_retry_after_seconds,
+    )

@@ -1,0 +1,80 @@
+"""What the lane reads from the head of a request: one pass over the headers, nothing kept of the others."""
+
+import re
+import uuid
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from viewcounter.gateway.errors import Refused
+from viewcounter.problems import Problem
+
+_SANE_REQUEST_ID = re.compile(rb"[A-Za-z0-9._:+/=-]{1,128}")
+_JSON_TYPES = {b"application/json": False, b"application/x-ndjson": True}
+_LONGEST_LENGTH = 18  # digits; Python refuses to parse thousands of them
+_CHARSETS = frozenset({"utf-8", "utf8", "us-ascii"})
+
+
+class Head(NamedTuple):
+    """Raw header values, None where a header is missing; `request_id` is the client's if sane, else a new one."""
+
+    request_id: str
+    authorization: bytes | None
+    content_type: bytes | None
+    content_encoding: bytes | None
+    content_length: int | None
+
+
+class Content(NamedTuple):
+    """How the body is to be read."""
+
+    is_ndjson: bool
+    is_gzip: bool
+
+
+def read_head(headers: Iterable[tuple[bytes, bytes]]) -> Head:
+    """`headers` as ASGI gives them: names in lower case."""
+    authorization = content_type = content_encoding = content_length = request_id = None
+    for name, value in headers:
+        if name == b"authorization":
+            authorization = value
+        elif name == b"content-type":
+            content_type = value
+        elif name == b"content-length":
+            content_length = int(value) if value.isdigit() and len(value) <= _LONGEST_LENGTH else None
+        elif name == b"content-encoding":
+            content_encoding = value
+        elif name == b"x-request-id":
+            request_id = value
+    if request_id is not None and _SANE_REQUEST_ID.fullmatch(request_id):
+        identity = request_id.decode("ascii")
+    else:
+        identity = str(uuid.uuid4())
+    return Head(identity, authorization, content_type, content_encoding, content_length)
+
+
+def parse_content(head: Head) -> Content:
+    """Raises Refused (415) for anything but JSON or NDJSON, plain or gzipped."""
+    is_ndjson = _JSON_TYPES.get(head.content_type or b"")
+    if is_ndjson is None:
+        is_ndjson = _parse_content_type((head.content_type or b"").decode("latin-1"))
+    encoding = (head.content_encoding or b"identity").strip().lower()
+    if encoding not in (b"identity", b"gzip"):
+        raise _unsupported("unsupported_encoding", "Content-Encoding must be gzip or identity.")
+    return Content(is_ndjson, encoding == b"gzip")
+
+
+def _parse_content_type(text: str) -> bool:
+    """Whether it is NDJSON."""
+    kind, *parameters = (part.strip().lower() for part in text.split(";"))
+    is_ndjson = _JSON_TYPES.get(kind.encode("latin-1"))
+    if is_ndjson is None:
+        raise _unsupported("unsupported_media_type", "Content-Type must be application/json or application/x-ndjson.")
+    for parameter in parameters:
+        name, _, value = parameter.partition("=")
+        if name.strip() == "charset" and value.strip().strip('"') not in _CHARSETS:
+            raise _unsupported("unsupported_charset", "The charset must be utf-8.")
+    return is_ndjson
+
+
+def _unsupported(code: str, detail: str) -> Refused:
+    return Refused(Problem(status=415, code=code, detail=detail))

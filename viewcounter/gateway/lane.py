@@ -1,0 +1,190 @@
+"""`POST /v1/events`: authenticate, read, parse, judge, append, answer. Nothing of Django is on this path.
+
+The answer leaves only after the log has said that the events are durable. Positions in it let a client read
+its own writes.
+"""
+
+import logging
+import random
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, NamedTuple
+
+import msgspec
+
+from clusterproxy.errors import NoTopology
+from configservice.topology import Topology
+from viewcounter.eventlog.errors import EventLogFull
+from viewcounter.eventlog.interface import AppendResult
+from viewcounter.gateway.acceptance import Acceptance, Acceptor, AcceptWindow
+from viewcounter.gateway.authentication import LaneKeys
+from viewcounter.gateway.body import BodyLimits, Receive, read_body
+from viewcounter.gateway.errors import BufferFull, ClientGone, InvalidKey, KeysUnavailable, Refused
+from viewcounter.gateway.group_commit import GroupCommit
+from viewcounter.gateway.head import Head, parse_content, read_head
+from viewcounter.gateway.items import ItemProblem
+from viewcounter.gateway.parsing import Item, parse_items
+from viewcounter.gateway.scopes import Scope
+from viewcounter.problems import PROBLEM_CONTENT_TYPE, Problem, encode_problem
+
+logger = logging.getLogger(__name__)
+
+Send = Callable[[dict[str, Any]], Awaitable[None]]
+Headers = tuple[tuple[bytes, bytes], ...]
+
+_JSON = (b"content-type", b"application/json")
+_PROBLEM = (b"content-type", PROBLEM_CONTENT_TYPE.encode())
+_encoder = msgspec.json.Encoder()
+
+
+class LaneLimits(NamedTuple):
+    """`retry_after_seconds` is the least that a 503 asks for; up to as much again is added at random."""
+
+    max_events: int
+    body: BodyLimits
+    window: AcceptWindow
+    retry_after_seconds: int
+
+
+class _Answer(msgspec.Struct, frozen=True):
+    """`positions` by partition: where in the log the accepted events are."""
+
+    request_id: str
+    accepted: int
+    rejected: int
+    items: list[ItemProblem]
+    positions: dict[str, str]
+
+
+class GatewayLane:
+    """Stateless but for the snapshot it last judged by. `get_topology` is asked at every request and must be cheap."""
+
+    def __init__(
+        self, *, commit: GroupCommit, keys: LaneKeys, get_topology: Callable[[], Topology], limits: LaneLimits
+    ) -> None:
+        self._commit = commit
+        self._keys = keys
+        self._get_topology = get_topology
+        self._limits = limits
+        self._acceptor: Acceptor | None = None
+        self._random = random.Random()  # noqa: S311 - jitter, no secret
+
+    async def __call__(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
+        head = read_head(scope["headers"])
+        headers: Headers = (_JSON,)
+        try:
+            _check_method(scope["method"])
+            status, body = await self._answer(head, receive)
+        except Refused as refusal:
+            status, body, headers = self._answer_refusal(refusal, head.request_id)
+        except ClientGone:
+            return
+        except Exception:
+            logger.exception("request %s broke off", head.request_id)
+            problem = Problem(status=500, code="internal_error", detail="The server failed; nothing is known stored.")
+            status, body, headers = self._answer_refusal(Refused(problem), head.request_id)
+        await send(
+            {
+                "type": "http.response.start",
+                "status": status,
+                "headers": [
+                    *headers,
+                    (b"content-length", b"%d" % len(body)),
+                    (b"x-request-id", head.request_id.encode()),
+                ],
+            }
+        )
+        await send({"type": "http.response.body", "body": body})
+
+    async def _answer(self, head: Head, receive: Receive) -> tuple[int, bytes]:
+        limits = self._limits
+        await self._authorize(head)
+        content = parse_content(head)
+        body = await read_body(receive, declared_bytes=head.content_length, is_gzip=content.is_gzip, limits=limits.body)
+        items = parse_items(body, is_ndjson=content.is_ndjson, max_events=limits.max_events)
+        acceptor = self._get_acceptor()
+        acceptance = acceptor.accept(items, now_us=time.time_ns() // 1000)
+        if not acceptance.count:
+            return 422, _encode_answer(head, 0, acceptance.problems, {})
+        result = await self._append(acceptance)
+        return _answer_appended(head, items, acceptance, acceptor, result)
+
+    async def _authorize(self, head: Head) -> None:
+        try:
+            key = await self._keys.authenticate(head.authorization)
+        except InvalidKey as error:
+            raise _unauthenticated(is_missing=head.authorization is None) from error
+        except KeysUnavailable as error:
+            problem = Problem(status=503, code="keys_unavailable", detail="The API key cannot be checked right now.")
+            raise Refused(problem, retry=True) from error
+        if Scope.EVENTS_WRITE not in key.scopes:
+            detail = f"The API key lacks the scope {Scope.EVENTS_WRITE}."
+            raise Refused(Problem(status=403, code="missing_scope", detail=detail))
+
+    def _get_acceptor(self) -> Acceptor:
+        try:
+            topology = self._get_topology()
+        except NoTopology as error:
+            problem = Problem(status=503, code="no_topology", detail="The server does not know its cluster yet.")
+            raise Refused(problem, retry=True) from error
+        if self._acceptor is None or self._acceptor.topology is not topology:
+            self._acceptor = Acceptor(topology, self._limits.window)
+        return self._acceptor
+
+    async def _append(self, acceptance: Acceptance) -> AppendResult:
+        try:
+            return await self._commit.submit(acceptance.by_partition, count=acceptance.count)
+        except BufferFull as error:
+            problem = Problem(status=503, code="overloaded", detail="Too many events wait for the event log.")
+            raise Refused(problem, retry=True) from error
+
+    def _answer_refusal(self, refusal: Refused, request_id: str) -> tuple[int, bytes, Headers]:
+        headers = (_PROBLEM, *refusal.headers)
+        if refusal.retry:
+            least = self._limits.retry_after_seconds
+            # Spread out, so that the clients of an outage do not all come back in the same second.
+            headers += ((b"retry-after", b"%d" % self._random.randint(least, 2 * least)),)
+        return refusal.problem.status, encode_problem(refusal.problem, request_id=request_id), headers
+
+
+def _answer_appended(
+    head: Head, items: Sequence[Item], acceptance: Acceptance, acceptor: Acceptor, result: AppendResult
+) -> tuple[int, bytes]:
+    """202 if all is stored, 207 if some is. Raises Refused (503) if the log stored nothing of the request."""
+    failed = {partition for partition in acceptance.by_partition if partition in result.failed}
+    problems, accepted = acceptance.problems, acceptance.count
+    if failed:
+        if len(failed) == len(acceptance.by_partition):
+            raise _not_stored(is_full=any(isinstance(result.failed[p], EventLogFull) for p in failed))
+        unstored = acceptor.find_unstored(items, acceptance, failed)
+        problems = sorted(problems + unstored, key=lambda problem: problem.index)
+        accepted -= len(unstored)
+    positions = {str(p): str(result.positions[p]) for p in acceptance.by_partition if p not in failed}
+    return (207 if problems else 202), _encode_answer(head, accepted, problems, positions)
+
+
+def _encode_answer(head: Head, accepted: int, problems: list[ItemProblem], positions: dict[str, str]) -> bytes:
+    return _encoder.encode(_Answer(head.request_id, accepted, len(problems), problems, positions))
+
+
+def _check_method(method: str) -> None:
+    if method != "POST":
+        problem = Problem(status=405, code="method_not_allowed", detail="Events are sent with POST.")
+        raise Refused(problem, headers=((b"allow", b"POST"),))
+
+
+def _unauthenticated(*, is_missing: bool) -> Refused:
+    if is_missing:
+        problem = Problem(status=401, code="missing_key", detail="Send an API key: Authorization: Bearer vc_….")
+        return Refused(problem, headers=((b"www-authenticate", b"Bearer"),))
+    problem = Problem(status=401, code="invalid_key", detail="The API key is not valid.")
+    return Refused(problem, headers=((b"www-authenticate", b'Bearer error="invalid_token"'),))
+
+
+def _not_stored(*, is_full: bool) -> Refused:
+    if is_full:
+        problem = Problem(status=503, code="log_full", detail="The event log has no room; send the events again later.")
+    else:
+        detail = "The event log did not confirm the events; send them again under the same ids."
+        problem = Problem(status=503, code="log_unavailable", detail=detail)
+    return Refused(problem, retry=True)
