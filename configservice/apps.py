@@ -1,0 +1,9 @@
+"""Django's registration of the control data."""
+
+from django.apps import AppConfig
+
+
+class ConfigServiceConfig(AppConfig):
+    name = "configservice"
+    verbose_name = "cluster"
+    default_auto_field = "django.db.models.BigAutoField"

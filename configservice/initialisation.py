@@ -1,0 +1,129 @@
+"""Makes a cluster out of a description, or brings one up to date with it. May run any number of times."""
+
+from dataclasses import dataclass, field
+
+from django.core.exceptions import ValidationError
+from django.db import IntegrityError, transaction
+
+from configservice.cluster_file import ClusterDescription, ShardDescription
+from configservice.errors import BadClusterFile, PartitionCountFixed
+from configservice.event_types import DEFAULT_EVENT_TYPES
+from configservice.models import EventType, Instance, PartitionAssignment, RoleChoice, Shard, TopologyEpoch
+from configservice.publication import lock_topology, publish
+from configservice.topology import Instance as InstanceDescription
+from configservice.topology import Role, Topology
+
+_COPIED_FIELDS = ("role", "host", "port", "database", "user", "password_ref", "zone", "promotable", "sslmode")
+
+
+@dataclass(slots=True)
+class InitialisationReport:
+    """What was done. Instances that the description leaves out are left alone: removing one is a decision."""
+
+    epoch: int = 0
+    published: bool = False
+    partitions_assigned: int = 0
+    shards_created: list[str] = field(default_factory=list)
+    instances_created: list[str] = field(default_factory=list)
+    instances_updated: list[str] = field(default_factory=list)
+    event_types_created: list[str] = field(default_factory=list)
+
+
+def initialise_cluster(
+    description: ClusterDescription, *, partition_count: int, actor: str
+) -> tuple[Topology, InitialisationReport]:
+    """All or nothing, one transaction; a new epoch only if something changed.
+
+    Raises PartitionCountFixed when the cluster has another number of partitions, and BadClusterFile.
+    """
+    report = InitialisationReport()
+    try:
+        with transaction.atomic():
+            lock_topology()
+            _check_partition_count(partition_count)
+            shards = [_save_shard(shard, report) for shard in description.shards]
+            _assign_partitions(partition_count, shards, report)
+            _create_event_types(report)
+            before = TopologyEpoch.objects.count()
+            topology = publish(reason="init_cluster", actor=actor)
+            report.published = TopologyEpoch.objects.count() > before
+            report.epoch = topology.epoch
+    except IntegrityError as error:
+        raise BadClusterFile(f"it contradicts itself or what is already there: {error}") from error
+    return topology, report
+
+
+def _check_partition_count(partition_count: int) -> None:
+    existing = PartitionAssignment.objects.count()
+    if existing not in (0, partition_count):
+        raise PartitionCountFixed(
+            f"this cluster was made with {existing} partitions and keeps them, {partition_count} were asked for"
+        )
+
+
+def _save_shard(description: ShardDescription, report: InitialisationReport) -> Shard:
+    shard: Shard | None = Shard.objects.filter(name=description.name).first()
+    if shard is None:
+        shard = Shard(name=description.name)
+        _check(shard)
+        shard.save()
+        report.shards_created.append(shard.name)
+    _raise_term_if_primary_changes(shard, description)
+    # Replicas first: whoever stops being primary must have done so before the new one is saved.
+    for instance in sorted(description.instances, key=lambda i: i.role is Role.PRIMARY):
+        _save_instance(shard, instance, report)
+    return shard
+
+
+def _raise_term_if_primary_changes(shard: Shard, description: ShardDescription) -> None:
+    new = next(i.name for i in description.instances if i.role is Role.PRIMARY)
+    old = Instance.objects.filter(shard=shard, role=RoleChoice.PRIMARY).first()
+    if old is not None and old.name != new:
+        shard.term += 1
+        shard.save(update_fields=["term"])
+
+
+def _save_instance(shard: Shard, description: InstanceDescription, report: InitialisationReport) -> None:
+    wanted = {name: getattr(description, name) for name in _COPIED_FIELDS} | {"role": description.role.value}
+    row = Instance.objects.filter(name=description.name).first()
+    if row is None:
+        row = Instance(shard=shard, name=description.name, **wanted)
+        report.instances_created.append(row.name)
+    elif row.shard_id != shard.id:
+        raise BadClusterFile(f"{row.name} belongs to {row.shard.name}, not to {shard.name}")
+    elif all(getattr(row, name) == value for name, value in wanted.items()):
+        return
+    else:
+        for name, value in wanted.items():
+            setattr(row, name, value)
+        report.instances_updated.append(row.name)
+    _check(row)
+    row.save()
+
+
+def _assign_partitions(partition_count: int, shards: list[Shard], report: InitialisationReport) -> None:
+    """Evenly, in turn, and only once: from then on a partition moves only when it is moved."""
+    if PartitionAssignment.objects.exists():
+        return
+    PartitionAssignment.objects.bulk_create(
+        PartitionAssignment(partition=partition, shard=shards[partition % len(shards)])
+        for partition in range(partition_count)
+    )
+    report.partitions_assigned = partition_count
+
+
+def _create_event_types(report: InitialisationReport) -> None:
+    existing = set(EventType.objects.values_list("name", flat=True))
+    for wanted in DEFAULT_EVENT_TYPES:
+        if wanted.name not in existing:
+            EventType.objects.create(id=wanted.id, name=wanted.name, valued=wanted.valued)
+            report.event_types_created.append(wanted.name)
+
+
+def _check(row: Shard | Instance) -> None:
+    """Fields only; what concerns several rows is checked by the database, at the end of the transaction."""
+    try:
+        row.clean_fields()
+    except ValidationError as error:
+        problems = "; ".join(f"{name}: {' '.join(messages)}" for name, messages in error.message_dict.items())
+        raise BadClusterFile(f"{row}: {problems}") from error

@@ -1,0 +1,50 @@
+"""`manage.py init_cluster`: makes a cluster, or brings its addresses up to date; safe to repeat."""
+
+import getpass
+import json
+from argparse import ArgumentParser
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError
+
+from configservice.cluster_file import read_cluster_file
+from configservice.errors import ConfigServiceError
+from configservice.initialisation import InitialisationReport, initialise_cluster
+
+PARTITIONS_MAX = 4096
+
+
+class Command(BaseCommand):
+    help = "Create or update shards and instances from a file, assign partitions evenly the first time, publish."
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument("--partitions", type=int, default=32, help="fixed when the cluster is made (default 32)")
+        parser.add_argument("--instances", type=Path, required=True, help="JSON file that describes the servers")
+        parser.add_argument("--json", action="store_true", help="print the report for machines")
+
+    def handle(self, *args: Any, **options: Any) -> None:  # noqa: ARG002 - Django's signature
+        partition_count: int = options["partitions"]
+        if not 1 <= partition_count <= PARTITIONS_MAX:
+            raise CommandError(f"--partitions must be 1..{PARTITIONS_MAX}")
+        try:
+            description = read_cluster_file(options["instances"])
+            _, report = initialise_cluster(description, partition_count=partition_count, actor=_get_actor())
+        except ConfigServiceError as error:
+            raise CommandError(str(error)) from error
+        self.stdout.write(json.dumps(asdict(report)) if options["json"] else _describe(report))
+
+
+def _get_actor() -> str:
+    return f"{getpass.getuser()} (manage.py init_cluster)"
+
+
+def _describe(report: InitialisationReport) -> str:
+    if not report.published:
+        return f"nothing to change, epoch {report.epoch}"
+    return (
+        f"published epoch {report.epoch}: {len(report.shards_created)} shards and {len(report.instances_created)}"
+        f" instances created, {len(report.instances_updated)} instances updated,"
+        f" {report.partitions_assigned} partitions assigned, {len(report.event_types_created)} event types created"
+    )

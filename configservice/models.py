@@ -1,0 +1,141 @@
+"""Control data: the tables behind the topology snapshot, and every snapshot there ever was.
+
+Nothing here takes effect by being saved. What processes act on is the newest `TopologyEpoch`, written by
+`configservice.publication.publish`.
+"""
+
+from django.core.validators import MaxValueValidator, MinValueValidator, RegexValidator
+from django.db import models
+from django.db.models import Deferrable, Q
+
+from configservice.topology import Role
+
+REASON_MAX_LENGTH = 200
+ACTOR_MAX_LENGTH = 150
+NAME_PATTERN = r"^[a-z][a-z0-9_-]{0,62}\Z"
+EVENT_TYPE_PATTERN = r"^[a-z][a-z0-9_]{0,62}\Z"
+PASSWORD_REF_PATTERN = r"^(env:[A-Za-z_][A-Za-z0-9_]*|file:/.+)\Z"  # noqa: S105 - a pattern, not a password
+
+validate_name = RegexValidator(NAME_PATTERN, "Lower-case letters, digits, - and _, starting with a letter.")
+validate_event_type_name = RegexValidator(
+    EVENT_TYPE_PATTERN, "Lower-case letters, digits and _, starting with a letter."
+)
+validate_password_ref = RegexValidator(
+    PASSWORD_REF_PATTERN, "Say where the password is, env:NAME or file:/absolute/path. Never the password itself."
+)
+
+
+class RoleChoice(models.TextChoices):
+    PRIMARY = Role.PRIMARY.value, "primary"
+    REPLICA = Role.REPLICA.value, "replica"
+
+
+class SslMode(models.TextChoices):
+    DISABLE = "disable"
+    PREFER = "prefer"
+    REQUIRE = "require"
+    VERIFY_CA = "verify-ca"
+    VERIFY_FULL = "verify-full"
+
+
+class Shard(models.Model):
+    """One primary and its replicas. Never deleted: its partitions must be somewhere."""
+
+    id = models.SmallAutoField(primary_key=True)
+    name = models.CharField(max_length=63, unique=True, validators=[validate_name])
+    term = models.PositiveBigIntegerField(default=1, editable=False, help_text="grows at every change of primary")
+
+    class Meta:
+        ordering = ["id"]
+
+    def __str__(self) -> str:
+        return str(self.name)
+
+
+class Instance(models.Model):
+    """One PostgreSQL server of a shard, as processes connect to it."""
+
+    shard = models.ForeignKey(Shard, on_delete=models.PROTECT, related_name="instances")
+    name = models.CharField(max_length=63, unique=True, validators=[validate_name])
+    role = models.CharField(max_length=7, choices=RoleChoice.choices)
+    host = models.CharField(max_length=253, validators=[RegexValidator(r"^[^\s,]+\Z", "One host name or address.")])
+    port = models.PositiveIntegerField(validators=[MinValueValidator(1), MaxValueValidator(65535)])
+    database = models.CharField(max_length=63)
+    user = models.CharField(max_length=63)
+    password_ref = models.CharField(
+        "password reference",
+        max_length=255,
+        validators=[validate_password_ref],
+        help_text="where the password is: env:NAME or file:/absolute/path",
+    )
+    zone = models.CharField(max_length=63, default="local")
+    promotable = models.BooleanField(default=True, help_text="may become primary; the event log is kept for it")
+    sslmode = models.CharField("SSL mode", max_length=11, choices=SslMode.choices, default=SslMode.PREFER)
+
+    class Meta:
+        ordering = ["name"]
+        constraints = [
+            models.UniqueConstraint(
+                fields=["shard"], condition=Q(role=RoleChoice.PRIMARY), name="one_primary_per_shard"
+            ),
+            # Deferred: addresses may be exchanged within one transaction.
+            models.UniqueConstraint(
+                fields=["host", "port", "database"], name="unique_address", deferrable=Deferrable.DEFERRED
+            ),
+            models.CheckConstraint(condition=Q(role__in=RoleChoice.values), name="known_role"),
+            models.CheckConstraint(condition=Q(sslmode__in=SslMode.values), name="known_sslmode"),
+            models.CheckConstraint(condition=Q(port__gte=1, port__lte=65535), name="port_in_range"),
+            models.CheckConstraint(
+                condition=Q(password_ref__regex=PASSWORD_REF_PATTERN), name="password_is_a_reference"
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return str(self.name)
+
+
+class PartitionAssignment(models.Model):
+    """Where one partition lives. `epoch` is the partition's own and grows each time it moves."""
+
+    partition = models.PositiveSmallIntegerField(primary_key=True)
+    shard = models.ForeignKey(Shard, on_delete=models.PROTECT, related_name="assignments")
+    epoch = models.PositiveBigIntegerField(default=1)
+
+    class Meta:
+        ordering = ["partition"]
+
+    def __str__(self) -> str:
+        return f"partition {self.partition}"
+
+
+class EventType(models.Model):
+    """What can be counted. Never deleted or given another meaning: rows on every shard hold its id."""
+
+    id = models.PositiveSmallIntegerField(
+        primary_key=True, editable=False, validators=[MinValueValidator(1), MaxValueValidator(32767)]
+    )
+    name = models.CharField(max_length=63, unique=True, validators=[validate_event_type_name])
+    valued = models.BooleanField(default=False, help_text="each event carries a value, such as seconds watched")
+
+    class Meta:
+        ordering = ["id"]
+        constraints = [models.CheckConstraint(condition=Q(id__gte=1, id__lte=32767), name="event_type_id_fits")]
+
+    def __str__(self) -> str:
+        return str(self.name)
+
+
+class TopologyEpoch(models.Model):
+    """One published snapshot, whole. The one with the highest epoch is true; the others say what was, and why."""
+
+    epoch = models.PositiveBigIntegerField(primary_key=True)
+    snapshot = models.TextField()
+    reason = models.CharField(max_length=REASON_MAX_LENGTH)
+    actor = models.CharField(max_length=ACTOR_MAX_LENGTH)
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        ordering = ["-epoch"]
+
+    def __str__(self) -> str:
+        return f"epoch {self.epoch}"

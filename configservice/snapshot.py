@@ -1,0 +1,50 @@
+"""Builds the snapshot from the control tables."""
+
+from django.db.models import Prefetch
+
+from configservice import models
+from configservice.errors import ClusterNotInitialised
+from configservice.topology import Assignment, EventType, Instance, Role, Shard, Topology
+
+
+def build_topology(*, epoch: int) -> Topology:
+    """What the tables say now, numbered `epoch`. Raises ClusterNotInitialised while no partition is assigned."""
+    assignments = tuple(
+        Assignment(shard_id=row.shard_id, epoch=row.epoch)
+        for row in models.PartitionAssignment.objects.order_by("partition")
+    )
+    if not assignments:
+        raise ClusterNotInitialised("no partition is assigned to a shard: run `manage.py init_cluster`")
+    instances = Prefetch("instances", queryset=models.Instance.objects.order_by("name"))
+    return Topology(
+        epoch=epoch,
+        shards=tuple(_build_shard(row) for row in models.Shard.objects.order_by("id").prefetch_related(instances)),
+        assignments=assignments,
+        event_types=tuple(
+            EventType(id=row.id, name=row.name, valued=row.valued) for row in models.EventType.objects.order_by("id")
+        ),
+    )
+
+
+def _build_shard(row: models.Shard) -> Shard:
+    return Shard(
+        id=row.id,
+        name=row.name,
+        term=row.term,
+        instances=tuple(_build_instance(instance) for instance in row.instances.all()),
+    )
+
+
+def _build_instance(row: models.Instance) -> Instance:
+    return Instance(
+        name=row.name,
+        role=Role(row.role),
+        host=row.host,
+        port=row.port,
+        database=row.database,
+        user=row.user,
+        password_ref=row.password_ref,
+        zone=row.zone,
+        promotable=row.promotable,
+        sslmode=row.sslmode,
+    )
