@@ -10,7 +10,7 @@ from celery import Celery
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "viewcounter.settings")
 
-from viewcounter.config import get_config  # noqa: E402
+from viewcounter.config import get_config
 
 _config = get_config()
 

@@ -1,1 +1,64 @@
-"""The cluster proxy of this process: where topology comes from, and which settings it gets."""
+"""The cluster proxy of this process: where its topology comes from and which bounds it gets."""
+
+from functools import cache
+
+from django.conf import settings
+from django.db import close_old_connections
+
+from clusterproxy.proxy import ClusterProxy
+from clusterproxy.settings import ClusterSettings
+from clusterproxy.source import FirstAnswer
+from configservice import publication
+from configservice.topology import Topology
+from shardproxy.query import QueryClass
+from shardproxy.settings import PoolSettings
+from viewcounter.config import Config, get_config
+
+
+class CacheSource:
+    """The snapshot the config service pushes: cheap to ask, may be missing or old."""
+
+    def fetch(self, known_epoch: int) -> Topology | None:
+        return publication.read_from_cache(settings.TOPOLOGY_CACHE_URL, known_epoch)
+
+
+class ControlDatabaseSource:
+    """The snapshot of record."""
+
+    def fetch(self, known_epoch: int) -> Topology | None:
+        try:
+            return publication.read_from_control_database(known_epoch)
+        finally:
+            close_old_connections()  # we run in a thread that lives outside any request
+
+
+@cache
+def get_cluster() -> ClusterProxy:
+    """One a process; a forked child gets new threads and pools in the same object."""
+    config = get_config()
+    return ClusterProxy(
+        topology_source=FirstAnswer([CacheSource(), ControlDatabaseSource()]), settings=build_cluster_settings(config)
+    )
+
+
+def build_cluster_settings(config: Config) -> ClusterSettings:
+    return ClusterSettings(
+        state_dir=config.state_dir,
+        zone=config.zone,
+        scatter_seconds=config.scatter_seconds,
+        replica_max_lag_seconds=config.replica_max_lag_seconds,
+        topology_poll_seconds=config.topology_poll_seconds,
+        pool=PoolSettings(
+            max_connections=config.pool_max_connections,
+            max_waiting=config.pool_max_waiting,
+            wait_seconds=config.pool_wait_seconds,
+            connect_timeout_seconds=config.connect_timeout_seconds,
+            query_seconds={
+                QueryClass.POINT: config.point_query_seconds,
+                QueryClass.RANGE: config.range_query_seconds,
+                QueryClass.REPORT: config.report_query_seconds,
+                QueryClass.FLUSH: config.flush_query_seconds,
+                QueryClass.MAINTENANCE: config.maintenance_query_seconds,
+            },
+        ),
+    )

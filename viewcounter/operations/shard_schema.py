@@ -9,7 +9,7 @@ from django.db import DatabaseError, connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.migrations.executor import MigrationExecutor
 
-from clusterproxy import ClusterProxy
+from clusterproxy.proxy import ClusterProxy
 from configservice.topology import Instance, Shard
 from shardproxy.passwords import read_password
 from viewcounter.config import get_config

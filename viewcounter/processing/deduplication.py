@@ -139,8 +139,7 @@ def judge_batch(columns: Columns, known: dict[int, KnownIds]) -> Verdict:
 def merge_known(known: dict[int, KnownIds], blocks: Iterable[IdBlock]) -> dict[int, KnownIds]:
     """What is known once a flush with these blocks has committed."""
     return known | {
-        block.minute: KnownIds.join([known[block.minute], KnownIds(block.ids, block.contents)]) 
-        for block in blocks
+        block.minute: KnownIds.join([known[block.minute], KnownIds(block.ids, block.contents)]) for block in blocks
     }
 
 

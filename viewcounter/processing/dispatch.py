@@ -5,7 +5,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from clusterproxy import ClusterProxy, Consistency
+from clusterproxy.plan import Consistency
+from clusterproxy.proxy import ClusterProxy
 from viewcounter.eventlog.interface import START, EventLog, Position, Tails
 from viewcounter.storage.partitions import READ_STATES, advance_watermarks
 

@@ -12,7 +12,8 @@ from typing import Protocol
 
 import numpy as np
 
-from clusterproxy import ClusterProxy, Consistency
+from clusterproxy.plan import Consistency
+from clusterproxy.proxy import ClusterProxy
 from configservice.topology import EventType
 from shardproxy.errors import OutcomeUnknown
 from shardproxy.query import QueryClass
@@ -155,9 +156,7 @@ class Drainer:
             partition=partition,
             state=state,
             event_types=self._get_event_types(decoded),
-            get_known_ids=lambda minutes: self._ids.get_minutes(
-                partition, minutes, position=state.position, load=load
-            ),
+            get_known_ids=lambda minutes: self._ids.get_minutes(partition, minutes, position=state.position, load=load),
         )
 
     def _get_event_types(self, decoded: DecodedRange) -> dict[int, EventType]:

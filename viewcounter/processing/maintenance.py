@@ -3,8 +3,8 @@
 import logging
 from datetime import date, datetime
 
-from clusterproxy import ClusterProxy
 from clusterproxy.errors import ClusterProxyError
+from clusterproxy.proxy import ClusterProxy
 from configservice.topology import Shard
 from shardproxy.errors import ShardProxyError
 from viewcounter.config import get_config

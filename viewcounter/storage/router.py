@@ -9,5 +9,5 @@ SHARD_ALIAS_PREFIX = "shard:"
 class ShardRouter:
     """Django database router (https://docs.djangoproject.com/en/5.2/topics/db/multi-db/)."""
 
-    def allow_migrate(self, db: str, app_label: str, **hints: Any) -> bool:
+    def allow_migrate(self, db: str, app_label: str, **_hints: Any) -> bool:
         return (app_label == SHARD_APP) == db.startswith(SHARD_ALIAS_PREFIX)

@@ -8,13 +8,20 @@ from hypothesis import strategies as st
 from tests.unit.processing.builders import MINUTE_US, Row, build_columns
 from viewcounter.events.columns import Columns, concat_columns
 
-rows = st.builds(Row, event=st.integers(0, 2**40), video=st.sampled_from("abc"), minute=st.integers(0, 100), type_id=st.just(1), value=st.just(1))
+rows = st.builds(
+    Row,
+    event=st.integers(0, 2**40),
+    video=st.sampled_from("abc"),
+    minute=st.integers(0, 100),
+    type_id=st.just(1),
+    value=st.just(1),
+)
 
 
 def as_tuples(columns: Columns):
     return [
-        (bytes(i), columns.videos[v], o) for i, v, o in
-        zip(columns.event_ids, columns.video_index.tolist(), columns.occurred_us.tolist(), strict=True)
+        (bytes(i), columns.videos[v], o)
+        for i, v, o in zip(columns.event_ids, columns.video_index.tolist(), columns.occurred_us.tolist(), strict=True)
     ]
 
 
@@ -38,7 +45,13 @@ def test_a_version_7_id_is_stored_under_its_own_minute_and_any_other_under_the_e
 
 def test_content_digests_differ_by_each_of_video_type_time_and_value():
     base = Row(1, "a", 1, 1, 1)
-    variants = [base, base._replace(video="b"), base._replace(minute=2), base._replace(type_id=2), base._replace(value=2)]
+    variants = [
+        base,
+        base._replace(video="b"),
+        base._replace(minute=2),
+        base._replace(type_id=2),
+        base._replace(value=2),
+    ]
     digests = build_columns(variants).content_digests()
     assert len(set(digests.tolist())) == len(variants)
     again = build_columns([base._replace(event=99)]).content_digests()

@@ -25,7 +25,9 @@ def to_dict(aggregates, videos):
         aggregates.starts_us.tolist() if len(aggregates.starts_us) else [None] * len(aggregates),
         strict=True,
     )
-    values = zip(*(a.tolist() for a in (aggregates.counts, aggregates.sums, aggregates.mins, aggregates.maxs)), strict=True)
+    values = zip(
+        *(a.tolist() for a in (aggregates.counts, aggregates.sums, aggregates.mins, aggregates.maxs)), strict=True
+    )
     return list(zip(keys, values, strict=True))
 
 
@@ -47,7 +49,7 @@ def test_aggregates_equal_a_loop_over_the_events_and_keys_are_sorted(batch):
 @given(st.lists(rows, min_size=1, max_size=40))
 def test_ledger_lines_account_for_every_event_of_their_hour_and_sum_the_digests_of_the_counted(batch):
     columns = build_columns(batch)
-    verdict = judge_batch(columns, {m: NONE_KNOWN for m in set(columns.id_minutes().tolist())})
+    verdict = judge_batch(columns, dict.fromkeys(set(columns.id_minutes().tolist()), NONE_KNOWN))
     lines = {line.hour_us // (60 * MINUTE_US): line for line in build_ledger(columns, verdict)}
     hours = [row.minute // 60 for row in batch]
     assert {hour: line.received for hour, line in lines.items()} == {h: hours.count(h) for h in set(hours)}

@@ -4,7 +4,13 @@ from configservice.topology import EventType
 from tests.unit.processing.builders import MINUTE_US, Row, uuid4_of
 from viewcounter.eventlog.codec import AcceptedEvent, pack_entry, unpack_entry
 from viewcounter.eventlog.interface import Entry, Position
-from viewcounter.processing.batch import UNKNOWN_EVENT_TYPE, UNREADABLE_ENTRY, DecodedRange, decode_entries, prepare_batch
+from viewcounter.processing.batch import (
+    UNKNOWN_EVENT_TYPE,
+    UNREADABLE_ENTRY,
+    DecodedRange,
+    decode_entries,
+    prepare_batch,
+)
 from viewcounter.processing.deduplication import NONE_KNOWN
 from viewcounter.storage.partitions import PartitionState
 
@@ -23,7 +29,7 @@ def prepare(*entries):
         partition=5,
         state=STATE,
         event_types=TYPES,
-        get_known_ids=lambda minutes: {minute: NONE_KNOWN for minute in minutes},
+        get_known_ids=lambda minutes: dict.fromkeys(minutes, NONE_KNOWN),
     )
 
 

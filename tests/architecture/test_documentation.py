@@ -1,0 +1,31 @@
+"""Docs that can be checked are checked."""
+
+from pathlib import Path
+
+from viewcounter.operations.settings_reference import render_settings_reference
+from viewcounter.storage.partitions import EXPECTED_SCHEMA_VERSION
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def test_the_settings_page_is_what_the_command_prints():
+    assert (ROOT / "docs/operations/settings.md").read_text() == render_settings_reference()
+
+
+def test_the_expected_schema_version_is_the_newest_migration():
+    migrations = sorted(p.stem for p in (ROOT / "viewcounter/storage/migrations").glob("[0-9]*.py"))
+    assert migrations[-1] == EXPECTED_SCHEMA_VERSION
+
+
+def test_readme_fits_its_limit_and_starts_with_the_demo_and_the_tests():
+    lines = (ROOT / "README.md").read_text().splitlines()
+    assert len(lines) <= 150
+    commands = [line.split("#")[0].strip() for line in lines if line.startswith("bin/")]
+    assert commands[:2] == ["bin/demo", "bin/test"]
+
+
+def test_every_decision_has_context_options_decision_and_the_test_that_would_fail():
+    for path in sorted((ROOT / "docs/decisions").glob("*.md")):
+        text = path.read_text()
+        for heading in ("## Context", "## Options", "## Decision", "## Consequences", "## The test that would fail"):
+            assert heading in text, f"{path.name} lacks {heading!r}"

@@ -1,0 +1,70 @@
+"""Modules that can be read in one sitting."""
+
+import ast
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+PACKAGES = ("viewcounter", "clusterproxy", "shardproxy", "configservice", "localcluster")
+MODULE_MAX_LINES = 400
+FUNCTION_MAX_LINES = 70
+FORBIDDEN_NAMES = {"utils", "helpers", "common", "misc", "manager"}
+
+
+def get_modules():
+    return [p for package in PACKAGES for p in (ROOT / package).rglob("*.py") if "migrations" not in p.parts]
+
+
+def test_no_module_is_longer_than_one_sitting():
+    long = {
+        str(p.relative_to(ROOT)): n for p in get_modules() if (n := len(p.read_text().splitlines())) > MODULE_MAX_LINES
+    }
+    assert long == {}
+
+
+def test_no_function_is_longer_than_one_screen():
+    long = [
+        f"{path.relative_to(ROOT)}:{node.name}"
+        for path in get_modules()
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+        and node.end_lineno - node.lineno + 1 > FUNCTION_MAX_LINES
+    ]
+    assert long == []
+
+
+def test_no_module_is_named_after_nothing():
+    assert [str(p) for p in get_modules() if p.stem in FORBIDDEN_NAMES] == []
+
+
+def test_every_package_says_what_it_is_responsible_for():
+    packages = [p for p in get_modules() if p.name == "__init__.py" and "management" not in p.parts]
+    assert [str(p.relative_to(ROOT)) for p in packages if not ast.get_docstring(ast.parse(p.read_text()))] == []
+
+
+def test_drivers_stay_behind_their_seams():
+    allowed = {
+        "psycopg": ("shardproxy/", "configservice/", "viewcounter/storage/", "localcluster/", "clusterproxy/"),
+        "redis": (
+            "viewcounter/eventlog/",
+            "viewcounter/processing/drain_queue.py",
+            "configservice/publication.py",
+            "localcluster/",
+        ),
+        "celery": ("viewcounter/celery.py", "viewcounter/processing/tasks.py"),
+        "rest_framework": ("viewcounter/api/",),
+    }
+    strays = []
+    for path in get_modules():
+        place = str(path.relative_to(ROOT))
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Import):
+                names = [alias.name for alias in node.names]
+            elif isinstance(node, ast.ImportFrom):
+                names = [node.module or ""]
+            else:
+                continue
+            for name in names:
+                root = name.split(".")[0]
+                if root in allowed and not place.startswith(allowed[root]):
+                    strays.append(f"{place} imports {root}")
+    assert strays == []

@@ -1,0 +1,84 @@
+"""One cluster of servers for all tests that need one: real PostgreSQL, real Valkey, prepared once a run."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import psycopg
+import pytest
+from django.conf import settings
+from django.db import connections
+from psycopg.rows import dict_row
+
+from clusterproxy.proxy import ClusterProxy
+from localcluster.cluster import LocalCluster
+from viewcounter.cluster import get_cluster
+from viewcounter.config import get_config
+
+EVENT_TABLES = (
+    "raw_event, event_ids, event_minute, event_hour, event_day, event_total, rollup_dirty, ledger, dead_letter, video,"
+    " channel, catalogue_cursor"
+)
+
+
+@pytest.fixture(scope="session")
+def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalCluster]:
+    """Control database, two shards of a primary and a replica, log, broker; migrated, no applications.
+
+    Whoever stops or kills one of them starts it again; tests that break more use a cluster of their own.
+    """
+    with LocalCluster(tmp_path_factory.mktemp("cluster")) as cluster:
+        cluster.start_servers()
+        cluster.prepare()
+        use_cluster(cluster)
+        yield cluster
+        get_cluster().close()
+        connections.close_all()
+
+
+def use_cluster(cluster: LocalCluster) -> None:
+    """Point this process's settings at a cluster that was started after they were read."""
+    os.environ.update({name: value for name, value in cluster.environment.items() if name.startswith("VIEWCOUNTER_")})
+    get_config.cache_clear()
+    get_cluster.cache_clear()
+    config = get_config()
+    settings.TOPOLOGY_CACHE_URL = config.cache_url.get_secret_value()
+    connections.close_all()
+    connections["default"].settings_dict.update(
+        HOST=config.control_database_host,
+        PORT=config.control_database_port,
+        NAME=config.control_database_name,
+        USER=config.control_database_user,
+        PASSWORD=config.control_database_password.get_secret_value(),
+    )
+
+
+@pytest.fixture
+def clean_cluster(servers: LocalCluster) -> ClusterProxy:
+    """The cluster proxy on shards without a single event; every partition owned, at the start of the log."""
+    cluster = get_cluster()
+    for shard in cluster.topology.shards:
+        with cluster.shard_transaction(shard.id) as connection:
+            connection.execute(f"TRUNCATE {EVENT_TABLES} CASCADE")
+            connection.execute(
+                "UPDATE partition_state SET position = DEFAULT, watermark = DEFAULT, rolled_through = DEFAULT,"
+                " state = DEFAULT, epoch = 1"
+            )
+    return cluster
+
+
+@pytest.fixture
+def shard_connection(clean_cluster: ClusterProxy) -> Iterator[psycopg.Connection]:
+    """An autocommit connection to the primary of partition 3's shard, which holds nothing yet."""
+    primary = clean_cluster.topology.get_shard_of(3).primary
+    password = Path(primary.password_ref.removeprefix("file:")).read_text().strip()
+    with psycopg.connect(
+        host=primary.host,
+        port=primary.port,
+        dbname=primary.database,
+        user=primary.user,
+        password=password,
+        autocommit=True,
+        row_factory=dict_row,
+    ) as connection:
+        yield connection

@@ -1,0 +1,157 @@
+"""Drains on real shards, with the in-memory log: exact however they are cut, doubled or interrupted."""
+
+import random
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
+
+import pytest
+
+from clusterproxy.plan import Consistency
+from shardproxy.query import Query, QueryClass
+from tests.unit.processing.builders import MINUTE_US, uuid4_of
+from viewcounter.eventlog.codec import AcceptedEvent, pack_entry
+from viewcounter.eventlog.errors import PositionTrimmed
+from viewcounter.eventlog.interface import Position
+from viewcounter.eventlog.memory import MemoryEventLog
+from viewcounter.events.partition import get_partition
+from viewcounter.processing.deduplication import IdCache
+from viewcounter.processing.dispatch import publish_watermarks, read_backlog
+from viewcounter.processing.drain import Drainer, DrainSettings
+from viewcounter.processing.errors import PartitionNotOwned
+from viewcounter.storage import flush
+
+NOW_US = int(datetime.now(UTC).timestamp() * 1_000_000)
+VIDEO = "XpVt6Z1Gjjo"
+
+
+class NoLease:
+    def renew(self, partition):
+        pass
+
+
+def make_drainer(cluster, log, *, flush_max_events=50, read_entries=3, budget_seconds=20.0):
+    return Drainer(
+        cluster=cluster,
+        log=log,
+        ids=IdCache(max_bytes=10_000),
+        lease=NoLease(),
+        settings=DrainSettings(budget_seconds, flush_max_events, read_entries),
+    )
+
+
+def partition_of(cluster, video):
+    return get_partition(video, partition_count=cluster.topology.partition_count)
+
+
+def append_random(cluster, log, *, seed, event_count=600):
+    """Entries with repeats and conflicts; returns what must be counted: first content of each (id minute, id)."""
+    rng = random.Random(seed)
+    partition = partition_of(cluster, VIDEO)
+    first = {}
+    for _ in range(event_count // 10):
+        events = []
+        for _ in range(rng.randint(1, 19)):
+            number, minutes_ago = rng.randint(0, event_count // 3), rng.randint(0, 4)
+            occurred_us = NOW_US - minutes_ago * MINUTE_US
+            content = (VIDEO, rng.choice([1, 6]), occurred_us, rng.choice([1000, 2500]))
+            event = AcceptedEvent(uuid4_of(number).bytes, *content)
+            first.setdefault((occurred_us // MINUTE_US, number), content)
+            events.append(event)
+        log.append({partition: pack_entry(events, received_us=NOW_US)})
+    return Counter(content[1] for content in first.values()), Counter(), first
+
+
+def read_totals(cluster):
+    query = Query(
+        "totals", "SELECT event_type_id, count, sum FROM event_total WHERE partition = %(p)s", QueryClass.POINT
+    )
+    partition = partition_of(cluster, VIDEO)
+    rows = cluster.read(partition, query, {"p": partition}, consistency=Consistency.STRONG).rows
+    return {row["event_type_id"]: (row["count"], row["sum"]) for row in rows}
+
+
+def expected_totals(first):
+    totals = {}
+    for _, type_id, _, value in first.values():
+        count, value_sum = totals.get(type_id, (0, 0))
+        totals[type_id] = (count + 1, value_sum + value)
+    return totals
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_totals_equal_the_distinct_events_however_small_flushes_and_id_cache_are(clean_cluster, seed):
+    log = MemoryEventLog()
+    *_, first = append_random(clean_cluster, log, seed=seed)
+    report = make_drainer(clean_cluster, log).drain(partition_of(clean_cluster, VIDEO))
+    assert report.caught_up
+    assert report.counted == len(first)
+    assert read_totals(clean_cluster) == expected_totals(first)
+
+
+def test_drains_beside_each_other_count_every_event_once(clean_cluster):
+    log = MemoryEventLog()
+    *_, first = append_random(clean_cluster, log, seed=3)
+    partition = partition_of(clean_cluster, VIDEO)
+    with ThreadPoolExecutor(4) as pool:
+        reports = list(pool.map(lambda _: make_drainer(clean_cluster, log).drain(partition), range(4)))
+    assert sum(report.counted for report in reports) == len(first)
+    assert read_totals(clean_cluster) == expected_totals(first)
+
+
+def test_a_drain_that_dies_is_continued_by_the_next_one(clean_cluster, monkeypatch):
+    log = MemoryEventLog()
+    *_, first = append_random(clean_cluster, log, seed=4)
+    partition = partition_of(clean_cluster, VIDEO)
+    calls = iter([None, None, RuntimeError("killed")])
+
+    def die_at_the_third_flush(*_):
+        if (error := next(calls, None)) is not None:
+            raise error
+
+    with monkeypatch.context() as patch:
+        patch.setattr(flush, "STEPS", [*flush.STEPS, die_at_the_third_flush])
+        with pytest.raises(RuntimeError):
+            make_drainer(clean_cluster, log).drain(partition)
+    assert 0 < sum(count for count, _ in read_totals(clean_cluster).values()) < len(first)
+    make_drainer(clean_cluster, log).drain(partition)
+    assert read_totals(clean_cluster) == expected_totals(first)
+
+
+def test_a_held_partition_is_not_drained_and_its_events_wait(clean_cluster):
+    log = MemoryEventLog()
+    append_random(clean_cluster, log, seed=5)
+    partition = partition_of(clean_cluster, VIDEO)
+    with clean_cluster.transaction(partition) as connection:
+        connection.execute("UPDATE partition_state SET state = 'held' WHERE partition = %s", [partition])
+    with pytest.raises(PartitionNotOwned):
+        make_drainer(clean_cluster, log).drain(partition)
+    assert read_totals(clean_cluster) == {}
+
+
+def test_a_drain_stops_rather_than_skip_entries_that_were_trimmed_away(clean_cluster):
+    log = MemoryEventLog()
+    append_random(clean_cluster, log, seed=6)
+    partition = partition_of(clean_cluster, VIDEO)
+    log.trim(partition, through=log.read_tails([partition]).positions[partition])
+    with pytest.raises(PositionTrimmed):
+        make_drainer(clean_cluster, log).drain(partition)
+    assert read_totals(clean_cluster) == {}
+
+
+def test_backlog_names_unread_partitions_and_idle_ones_get_the_time_of_the_log(clean_cluster):
+    log = MemoryEventLog()
+    append_random(clean_cluster, log, seed=7, event_count=20)
+    partition = partition_of(clean_cluster, VIDEO)
+    assert read_backlog(clean_cluster, log).unread == [partition]
+    make_drainer(clean_cluster, log).drain(partition)
+    backlog = read_backlog(clean_cluster, log)
+    assert backlog.unread == []
+    assert sorted(backlog.idle) == list(range(clean_cluster.topology.partition_count))
+    assert publish_watermarks(clean_cluster, backlog) == clean_cluster.topology.partition_count
+    with clean_cluster.transaction(partition) as connection:
+        [row] = connection.execute(
+            "SELECT watermark, position FROM partition_state WHERE partition = %s", [partition]
+        ).fetchall()
+    assert row["watermark"] == backlog.tails.read_at
+    assert Position.parse(row["position"]) == backlog.tails.positions[partition]

@@ -1,0 +1,45 @@
+"""The settings page of the operator's manual, from the settings themselves: it cannot be out of date."""
+
+from typing import Any
+
+from pydantic import SecretStr
+from pydantic.fields import FieldInfo
+
+from viewcounter.config import PROJECT_ROOT, Config
+
+_HEADER = """\
+# Settings
+
+Every setting, its default and its meaning. Set the environment variable, or put a line `NAME=value` into the file
+named by `VIEWCOUNTER_ENV_FILE` (default `.local/env`), or a file with the lower-case name into the folder named by
+`VIEWCOUNTER_SECRETS_DIR`. The environment wins. Units end the name; a bad value stops the process at boot and is named.
+
+This page is printed by `manage.py settings_reference`.
+
+| variable | default | meaning |
+| --- | --- | --- |
+"""
+
+
+def render_settings_reference() -> str:
+    """Markdown, one table row a setting, in the order of `viewcounter.config`."""
+    rows = [
+        f"| `VIEWCOUNTER_{name.upper()}` | {_format_default(field)} | {field.description or _describe(name)} |"
+        for name, field in Config.model_fields.items()
+    ]
+    return _HEADER + "\n".join(rows) + "\n"
+
+
+def _describe(name: str) -> str:
+    return name.replace("_", " ")
+
+
+def _format_default(field: FieldInfo) -> str:
+    if field.is_required():
+        return "required"
+    default: Any = field.default
+    if isinstance(default, SecretStr):
+        default = default.get_secret_value()
+    if str(default).startswith(str(PROJECT_ROOT)):
+        default = str(default).removeprefix(f"{PROJECT_ROOT}/")
+    return f"`{default}`" if str(default) else "empty"
