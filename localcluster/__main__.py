@@ -16,7 +16,7 @@ def main(state_dir: Path) -> None:
     state = StateFolder(state_dir)
     state.create()
     ports = assign_ports(state, NETWORK_NAMES, replace_taken=False)
-    environment = build_environment(state, ports=ports, outer=os.environ, web_workers=1)
+    environment = build_environment(state, ports=ports, outer=os.environ)
     if not state.environment_file.exists():
         write_environment(state, environment.settings)
 

@@ -43,11 +43,14 @@ class Application(Member):
 class Web(Application):
     """gunicorn; ready when it answers."""
 
-    def __init__(self, **application: Any) -> None:
+    def __init__(self, *, workers: int, **application: Any) -> None:
         super().__init__(
-            arguments=("-m", "gunicorn", "--config", "viewcounter/gunicorn_conf.py", "viewcounter.asgi:application"),
+            arguments=(
+                "-m", "gunicorn", "--config", "viewcounter/gunicorn_conf.py", "--workers", str(workers),
+                "viewcounter.asgi:application",
+            ),
             **application,
-        )
+        )  # fmt: skip
         self._address = urlsplit(f"//{self._environment['VIEWCOUNTER_WEB_BIND']}")
 
     def find_obstacle(self) -> str | None:

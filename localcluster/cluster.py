@@ -131,8 +131,8 @@ class LocalCluster:
         control = [partial(self._start_primary, self.layout.control)] if self.layout.control else []
         shards = [partial(self._start_shard, instances) for instances in self.layout.shards.values()]
         self._together([*control, *shards, *(partial(self._bring_up, valkey) for valkey in self.layout.valkeys)])
-        zone = self.environment.get("VIEWCOUNTER_ZONE", "local")
-        write_json(self.state.instances_file, describe_instances(self.state, self.layout, zone=zone))
+        instances = describe_instances(self.state, self.layout, zone=self.spec.zone)
+        write_json(self.state.instances_file, instances)
         self._supervisor.watch(list(self.layout.servers.values()))
 
     def prepare(self) -> None:
@@ -161,6 +161,7 @@ class LocalCluster:
                 death_signal=signal.SIGTERM,
             ),
             within_seconds=within_seconds,
+            is_cancelled=lambda: self._waiter.is_stopped,
         )
 
     # -- down ----------------------------------------------------------------------------------------
@@ -179,14 +180,6 @@ class LocalCluster:
             self._together([server.stop for server in self._layout.servers.values()])
         self._lock.release(phase=Phase.FAILED if failed else None)
         self._waiter.resume()
-
-    def kill(self) -> None:
-        """`kill -9` of everything at once: an impatient stop."""
-        self._supervisor.stop()
-        if self._layout is not None:
-            for member in (*self._layout.applications.values(), *self._layout.servers.values()):
-                member.kill()
-        self._lock.release()
 
     # -- steps ---------------------------------------------------------------------------------------
 

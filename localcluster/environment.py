@@ -35,11 +35,9 @@ class ClusterEnvironment:
     given: frozenset[str]
 
 
-def build_environment(
-    state: StateFolder, *, ports: Mapping[str, int], outer: Mapping[str, str], web_workers: int
-) -> ClusterEnvironment:
+def build_environment(state: StateFolder, *, ports: Mapping[str, int], outer: Mapping[str, str]) -> ClusterEnvironment:
     """Our own settings, replaced by those of the real environment where it names another server."""
-    own = build_own_settings(state, ports=ports, web_workers=web_workers)
+    own = build_own_settings(state, ports=ports)
     given = find_given_settings(own, outer)
     servers = frozenset(
         server
@@ -55,7 +53,7 @@ def build_environment(
     return ClusterEnvironment(settings=own | given, given=servers)
 
 
-def build_own_settings(state: StateFolder, *, ports: Mapping[str, int], web_workers: int) -> dict[str, str]:
+def build_own_settings(state: StateFolder, *, ports: Mapping[str, int]) -> dict[str, str]:
     log_password, broker_password = state.get_secret("log_password"), state.get_secret("broker_password")
     broker = f"redis://:{broker_password}@{LOOPBACK}:{ports[BROKER_SERVER]}"
     return {
@@ -71,7 +69,6 @@ def build_own_settings(state: StateFolder, *, ports: Mapping[str, int], web_work
         "VIEWCOUNTER_BROKER_URL": f"{broker}/0",
         "VIEWCOUNTER_CACHE_URL": f"{broker}/1",
         "VIEWCOUNTER_WEB_BIND": f"{LOOPBACK}:{ports[WEB]}",
-        "VIEWCOUNTER_WEB_WORKERS": str(web_workers),
     }
 
 

@@ -56,7 +56,7 @@ def build_layout(
     instance_names = [name for shard in spec.shard_names for name in spec.get_instance_names(shard)]
     names = (*NETWORK_NAMES, *instance_names)
     ports = assign_ports(state, names, replace_taken=replace_taken_ports)
-    environment = build_environment(state, ports=ports, outer=outer, web_workers=spec.web_workers)
+    environment = build_environment(state, ports=ports, outer=outer)
     placement = place_postgres(state, configured_bin_dir=spec.postgres_bin_dir)
     child_environment = build_child_environment(environment.settings, outer=outer, env_file=state.environment_file)
     common = {"state": state, "waiter": waiter}
@@ -154,7 +154,7 @@ def _build_shard(
 
 def _build_applications(state: StateFolder, spec: ClusterSpec, member: dict[str, Any]) -> dict[str, Application]:
     return {
-        WEB: Web(name=WEB, **member),
+        WEB: Web(name=WEB, workers=spec.web_workers, **member),
         WORKER: Worker(name=WORKER, processes=spec.worker_processes, **member),
         BEAT: Beat(name=BEAT, schedule_file=state.data / "beat-schedule", **member),
     }

@@ -8,7 +8,8 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterable, Mapping
+import time
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +18,7 @@ from signal import Signals
 import psutil
 
 from localcluster.account import Account, build_switch
-from localcluster.errors import ProgramFailed
+from localcluster.errors import ProgramFailed, StopRequested
 
 OWNER_VARIABLE = "VIEWCOUNTER_LOCALCLUSTER"
 """Stands in the environment of every process of ours and names the state folder it belongs to."""
@@ -25,6 +26,7 @@ OWNER_VARIABLE = "VIEWCOUNTER_LOCALCLUSTER"
 _PR_SET_PDEATHSIG = 1
 _CREATION_TOLERANCE_SECONDS = 1.0
 _OUTPUT_TAIL_CHARS = 4_000
+_OUTPUT_POLL_SECONDS = 0.2
 _libc = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
 
 # Linux sends the death signal when the *thread* that started the child ends. This one never does.
@@ -87,10 +89,13 @@ def _spawn(launch: Launch, log: Path) -> subprocess.Popen[bytes]:
         os.close(descriptor)
 
 
-def run_tool(launch: Launch, *, within_seconds: float) -> str:
-    """Run a program to its end and return its output. Raises ProgramFailed with the end of what it wrote."""
+def run_tool(launch: Launch, *, within_seconds: float, is_cancelled: Callable[[], bool] = lambda: False) -> str:
+    """Run a program to its end and return its output.
+
+    Raises ProgramFailed with the end of what it wrote, StopRequested when `is_cancelled` says so.
+    """
     try:
-        finished = subprocess.run(
+        process = subprocess.Popen(
             launch.argv,
             cwd=launch.cwd,
             env=dict(launch.environment),
@@ -99,20 +104,34 @@ def run_tool(launch: Launch, *, within_seconds: float) -> str:
             stderr=subprocess.STDOUT,
             text=True,
             errors="replace",
-            timeout=within_seconds,
-            check=False,
             start_new_session=True,
-            preexec_fn=_DeathPact(launch.death_signal),
+            preexec_fn=_DeathPact(launch.death_signal),  # noqa: PLW1509 - see there
             **build_switch(launch.account),
         )
-    except subprocess.TimeoutExpired as error:
-        raise ProgramFailed(f"{launch.argv[0]} did not end within {within_seconds:.0f} s") from error
     except OSError as error:
         raise ProgramFailed(f"cannot run {launch.argv[0]}: {error}") from error
-    if finished.returncode != 0:
-        tail = finished.stdout.strip()[-_OUTPUT_TAIL_CHARS:]
-        raise ProgramFailed(f"{' '.join(launch.argv[:4])} ended with status {finished.returncode}:\n{tail}")
-    return str(finished.stdout)
+    try:
+        output = _await_output(process, within_seconds=within_seconds, is_cancelled=is_cancelled)
+    finally:
+        if process.poll() is None:
+            kill_group(process.pid)
+            process.communicate()
+    if process.returncode != 0:
+        tail = output.strip()[-_OUTPUT_TAIL_CHARS:]
+        raise ProgramFailed(f"{' '.join(launch.argv[:4])} ended with status {process.returncode}:\n{tail}")
+    return output
+
+
+def _await_output(process: subprocess.Popen[str], *, within_seconds: float, is_cancelled: Callable[[], bool]) -> str:
+    deadline = time.monotonic() + within_seconds
+    while True:
+        try:
+            return process.communicate(timeout=_OUTPUT_POLL_SECONDS)[0]
+        except subprocess.TimeoutExpired as error:
+            if is_cancelled():
+                raise StopRequested(f"gave up {process.args!r}") from error
+            if time.monotonic() >= deadline:
+                raise ProgramFailed(f"{process.args!r} did not end within {within_seconds:.0f} s") from error
 
 
 class _DeathPact:

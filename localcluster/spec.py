@@ -24,6 +24,7 @@ class ClusterSpec:
     shards: int = 2
     replicas_per_shard: int = 1
     partitions: int = 32
+    zone: str = "local"
     web_workers: int = 1
     worker_processes: int = 2
     log_memory_bytes: int = 2 * 1024**3

@@ -1,0 +1,108 @@
+"""`manage.py status`: each process, each database, how far the drains are behind."""
+
+import argparse
+import json
+import sys
+from dataclasses import asdict
+from typing import Any
+
+from django.core.management.base import BaseCommand
+from rich.console import Console
+from rich.table import Table
+
+from clusterproxy.errors import ClusterProxyError
+from localcluster.state import StateFolder
+from localcluster.status import ClusterStatus, DatabaseStatus, Health, ProcessStatus, read_status
+from shardproxy.errors import ShardProxyError
+from viewcounter.cluster import get_cluster
+from viewcounter.config import get_config
+from viewcounter.eventlog.errors import EventLogError
+from viewcounter.eventlog.registry import get_event_log
+from viewcounter.operations.log_lag import LogLag, read_log_lag
+
+EXIT_STATUS = {Health.OK: 0, Health.NOT_RUNNING: 1, Health.DEGRADED: 3}
+PATHS = {"events": "/v1/events", "docs": "/v1/docs", "admin": "/admin/", "ready": "/readyz"}
+
+
+class Command(BaseCommand):
+    help = "How the local cluster is doing. Exit status 0 if all is well, 3 if something is not, 1 if it does not run."
+    requires_system_checks = ()
+
+    def add_arguments(self, parser: argparse.ArgumentParser) -> None:
+        parser.add_argument("--json", action="store_true", help="print one JSON object")
+
+    def handle(self, **options: Any) -> None:
+        status = read_status(StateFolder(get_config().state_dir))
+        lag, lag_error = _read_lag(status)
+        health = Health.DEGRADED if lag_error and status.health is Health.OK else status.health
+        urls = {name: f"{status.web_url}{path}" for name, path in PATHS.items()} if status.web_url else {}
+        if options["json"]:
+            document = asdict(status) | {
+                "health": health,
+                "urls": urls,
+                "log_lag": asdict(lag) if lag else None,
+                "log_lag_error": lag_error,
+            }
+            self.stdout.write(json.dumps(document, indent=2))
+        else:
+            _print_status(Console(file=sys.stdout, highlight=False), status, health=health, urls=urls)
+            if status.health is not Health.NOT_RUNNING:
+                self.stdout.write(_describe_lag(lag, lag_error))
+        sys.exit(EXIT_STATUS[health])
+
+
+def _read_lag(status: ClusterStatus) -> tuple[LogLag | None, str | None]:
+    if status.health is Health.NOT_RUNNING:
+        return None, None
+    try:
+        lag = read_log_lag(get_cluster(), get_event_log())
+    except (EventLogError, ClusterProxyError, ShardProxyError) as error:
+        return None, f"{type(error).__name__}: {error}"
+    if lag.missing_shards:
+        return lag, f"no answer from shards {', '.join(map(str, lag.missing_shards))}"
+    return lag, None
+
+
+def _describe_lag(lag: LogLag | None, error: str | None) -> str:
+    if lag is None:
+        return f"event log: unknown, {error}"
+    text = (
+        f"event log: {lag.unread_partitions} of {lag.partitions} partitions have unread entries, "
+        f"lag {lag.lag_seconds_sum:.1f} s in sum, {lag.lag_seconds_max:.1f} s at most"
+    )
+    return f"{text}; {error}" if error else text
+
+
+def _print_status(console: Console, status: ClusterStatus, *, health: Health, urls: dict[str, str]) -> None:
+    if status.health is Health.NOT_RUNNING:
+        console.print("not running; bin/up starts it")
+        return
+    console.print(f"{health.value} ({status.phase}), supervisor pid {status.supervisor_pid}")
+    console.print(_build_process_table(status.processes))
+    console.print(_build_database_table(status.databases))
+    for name, url in urls.items():
+        console.print(f"{name:7} {url}", soft_wrap=True)
+
+
+def _build_process_table(processes: tuple[ProcessStatus, ...]) -> Table:
+    table = Table("process", "pid", "state", "uptime", "restarts", box=None)
+    for process in processes:
+        state = "down" if process.pid is None else "paused" if process.is_paused else "up"
+        uptime = "" if process.uptime_seconds is None else f"{process.uptime_seconds:.0f} s"
+        table.add_row(process.name, str(process.pid or ""), state, uptime, str(process.restarts))
+    return table
+
+
+def _build_database_table(databases: tuple[DatabaseStatus, ...]) -> Table:
+    table = Table("database", "role", "state", "position", "lag bytes", "lag s", box=None)
+    for database in databases:
+        state = "down" if not database.is_up else "up" if database.is_streaming is not False else "not streaming"
+        table.add_row(
+            database.name,
+            database.role,
+            state,
+            database.position or "",
+            "" if database.lag_bytes is None else str(database.lag_bytes),
+            "" if database.lag_seconds is None else f"{database.lag_seconds:.1f}",
+        )
+    return table
