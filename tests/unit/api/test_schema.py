@@ -1,0 +1,49 @@
+"""The OpenAPI document: valid, without warnings, and with everything that can be called."""
+
+import pytest
+from drf_spectacular.drainage import GENERATOR_STATS
+from drf_spectacular.generators import SchemaGenerator
+from drf_spectacular.validation import validate_schema
+
+
+@pytest.fixture(scope="module")
+def document():
+    GENERATOR_STATS.reset()
+    return SchemaGenerator().get_schema(request=None, public=True)
+
+
+def test_the_document_is_made_without_a_warning_and_is_valid_openapi_3_1(document):
+    assert not GENERATOR_STATS._warn_cache
+    assert not GENERATOR_STATS._error_cache
+    assert document["openapi"] == "3.1.1"
+    validate_schema(document)
+
+
+def test_the_document_names_every_address_and_method(document):
+    assert {(path, method) for path, operations in document["paths"].items() for method in operations} == {
+        ("/healthz", "get"),
+        ("/readyz", "get"),
+        ("/v1/catalogue/import", "post"),
+        ("/v1/channels/{channel_id}", "get"),
+        ("/v1/channels/{channel_id}", "put"),
+        ("/v1/counts/query", "post"),
+        ("/v1/events", "post"),
+        ("/v1/top", "get"),
+        ("/v1/videos/{video_id}", "get"),
+        ("/v1/videos/{video_id}", "put"),
+        ("/v1/videos/{video_id}/counts", "get"),
+        ("/v1/videos/{video_id}/stats", "get"),
+    }
+
+
+def test_every_operation_but_health_needs_a_key_and_may_answer_with_a_problem(document):
+    for path, operations in document["paths"].items():
+        for operation in operations.values():
+            assert operation["responses"]["default"] == {"$ref": "#/components/responses/Problem"}
+            is_open = path in ("/healthz", "/readyz")
+            assert operation.get("security", []) == ([] if is_open else [{"apiKey": []}])
+
+
+def test_operation_ids_are_distinct(document):
+    ids = [operation["operationId"] for operations in document["paths"].values() for operation in operations.values()]
+    assert len(ids) == len(set(ids)) == 12
