@@ -5,6 +5,7 @@ Requests are validated by these. Answers are built in `answers.py`; a test holds
 
 from typing import Any
 
+from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 from viewcounter.catalogue.limits import ID_MAX_CHARACTERS, ID_VALIDATORS, TITLE_MAX_CHARACTERS, TITLE_VALIDATORS
@@ -25,6 +26,7 @@ class TextField(serializers.CharField):
         return text
 
 
+@extend_schema_field({"type": "string", "minLength": 1, "maxLength": ID_MAX_CHARACTERS})
 class IdField(TextField):
     """A video or channel id, with the limits of events."""
 
@@ -32,6 +34,7 @@ class IdField(TextField):
         super().__init__(max_length=ID_MAX_CHARACTERS, validators=list(ID_VALIDATORS), **kwargs)
 
 
+@extend_schema_field({"type": "string", "maxLength": TITLE_MAX_CHARACTERS})
 class TitleField(TextField):
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(max_length=TITLE_MAX_CHARACTERS, allow_blank=True, validators=list(TITLE_VALIDATORS), **kwargs)
