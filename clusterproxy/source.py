@@ -20,10 +20,10 @@ class TopologySource(Protocol):
 
 
 class FirstAnswer:
-    """Asks sources in order until one has something newer, as cheap ones (a cache) come before true ones.
+    """Asks sources in order until one answers: cheap ones (a cache) come before the true one.
 
-    A source that answers without being newer usually ends the search. But a cache that missed a publish answers like
-    that for ever, so every `thorough_seconds` the search goes on to the end. Used by one thread at a time.
+    A cache that missed a publish answers for ever with what it has, so every `thorough_seconds`, and while nothing is
+    known, all are asked and the newest counts. Used by one thread at a time.
     """
 
     def __init__(self, sources: Sequence[TopologySource], *, thorough_seconds: float = 5.0) -> None:
@@ -44,7 +44,7 @@ class FirstAnswer:
                 continue
             if found is not None and (newest is None or found.epoch > newest.epoch):
                 newest = found
-            if not thorough or (newest is not None and newest.epoch > known_epoch):
+            if not thorough:
                 break
         if len(failures) == len(self._sources):
             raise SourceUnavailable("; ".join(failures))

@@ -14,11 +14,13 @@ from configservice.errors import BadClusterFile
 from configservice.topology import Instance, Role
 
 
-class ShardDescription(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """`instances` as in the topology; `zone`, `promotable` and `sslmode` have its defaults."""
+class InstanceDescription(Instance, frozen=True, forbid_unknown_fields=True):
+    """As in the topology, but nothing unknown: a key `password` must be refused, not overlooked."""
 
+
+class ShardDescription(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     name: str
-    instances: tuple[Instance, ...]
+    instances: tuple[InstanceDescription, ...]
 
 
 class ClusterDescription(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

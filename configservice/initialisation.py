@@ -5,12 +5,11 @@ from dataclasses import dataclass, field
 from django.core.exceptions import ValidationError
 from django.db import IntegrityError, transaction
 
-from configservice.cluster_file import ClusterDescription, ShardDescription
+from configservice.cluster_file import ClusterDescription, InstanceDescription, ShardDescription
 from configservice.errors import BadClusterFile, PartitionCountFixed
 from configservice.event_types import DEFAULT_EVENT_TYPES
 from configservice.models import EventType, Instance, PartitionAssignment, RoleChoice, Shard, TopologyEpoch
 from configservice.publication import lock_topology, publish
-from configservice.topology import Instance as InstanceDescription
 from configservice.topology import Role, Topology
 
 _COPIED_FIELDS = ("role", "host", "port", "database", "user", "password_ref", "zone", "promotable", "sslmode")

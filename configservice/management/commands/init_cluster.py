@@ -24,7 +24,7 @@ class Command(BaseCommand):
         parser.add_argument("--instances", type=Path, required=True, help="JSON file that describes the servers")
         parser.add_argument("--json", action="store_true", help="print the report for machines")
 
-    def handle(self, *args: Any, **options: Any) -> None:  # noqa: ARG002 - Django's signature
+    def handle(self, *args: Any, **options: Any) -> None:
         partition_count: int = options["partitions"]
         if not 1 <= partition_count <= PARTITIONS_MAX:
             raise CommandError(f"--partitions must be 1..{PARTITIONS_MAX}")

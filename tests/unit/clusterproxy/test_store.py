@@ -1,0 +1,112 @@
+"""The topology of a process: only ever newer, on disk for the next start."""
+
+import stat
+import time
+
+import pytest
+
+from clusterproxy.disk_copy import find_disk_copy, write_disk_copy
+from clusterproxy.errors import NoTopology
+from clusterproxy.settings import ClusterSettings
+from clusterproxy.store import TopologyStore
+from tests.unit.clusterproxy.builders import build_topology
+from tests.unit.clusterproxy.test_source import Shelf
+
+
+def wait_until(condition, *, within_seconds=10.0):
+    deadline = time.monotonic() + within_seconds
+    while not condition():
+        assert time.monotonic() < deadline, "condition not met in time"
+        time.sleep(0.005)
+
+
+@pytest.fixture
+def open_store(tmp_path):
+    stores = []
+
+    def open_one(shelf, *, seen=None, poll_seconds=0.01):
+        settings = ClusterSettings(
+            state_dir=tmp_path, topology_poll_seconds=poll_seconds, topology_refresh_min_seconds=0.0
+        )
+        store = TopologyStore(shelf, settings, on_change=(seen if seen is not None else []).append)
+        stores.append(store)
+        return store
+
+    yield open_one
+    for store in stores:
+        store.close()
+
+
+def test_the_first_call_asks_the_source_and_keeps_a_private_copy(open_store, tmp_path):
+    seen = []
+    store = open_store(Shelf(build_topology(epoch=5)), seen=seen)
+    assert store.get_current().epoch == 5
+    assert [t.epoch for t in seen] == [5]
+    wait_until(lambda: find_disk_copy(tmp_path) is not None)
+    assert find_disk_copy(tmp_path) == build_topology(epoch=5)
+    assert stat.S_IMODE((tmp_path / "topology.json").stat().st_mode) == 0o600
+    assert [p.name for p in tmp_path.iterdir()] == ["topology.json"]
+
+
+def test_polling_finds_newer_topology(open_store):
+    shelf = Shelf(build_topology(epoch=5))
+    store = open_store(shelf)
+    store.get_current()
+    shelf.topology = build_topology(epoch=6)
+    wait_until(lambda: store.get_current().epoch == 6)
+
+
+def test_refresh_does_not_wait_for_the_next_poll(open_store):
+    shelf = Shelf(build_topology(epoch=5))
+    store = open_store(shelf, poll_seconds=3600.0)
+    store.get_current()
+    assert store.refresh(timeout_seconds=10.0) is False
+    shelf.topology = build_topology(epoch=6)
+    assert store.refresh(timeout_seconds=10.0) is True
+    assert store.get_current().epoch == 6
+
+
+def test_an_older_snapshot_is_never_taken(open_store, tmp_path):
+    shelf = Shelf(build_topology(epoch=5))
+    store = open_store(shelf, poll_seconds=3600.0)
+    store.get_current()
+    shelf.topology = build_topology(epoch=4)
+    assert store.refresh(timeout_seconds=10.0) is False
+    assert store.get_current().epoch == 5
+    assert find_disk_copy(tmp_path).epoch == 5
+
+
+def test_a_process_starts_from_the_disk_copy_when_the_sources_are_down_and_goes_on_when_they_return(
+    open_store, tmp_path
+):
+    write_disk_copy(tmp_path, build_topology(epoch=7))
+    shelf = Shelf(None, down=True)
+    store = open_store(shelf)
+    assert store.get_current().epoch == 7
+    shelf.topology, shelf.down = build_topology(epoch=8), False
+    wait_until(lambda: store.get_current().epoch == 8)
+
+
+def test_a_process_behind_does_not_write_over_a_newer_disk_copy(open_store, tmp_path):
+    write_disk_copy(tmp_path, build_topology(epoch=9))
+    store = open_store(Shelf(build_topology(epoch=5)))
+    assert store.get_current().epoch == 5
+    assert store.refresh(timeout_seconds=10.0) is False
+    assert find_disk_copy(tmp_path).epoch == 9
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b'{"epoch": 3}', b"\x00\xff"])
+def test_a_broken_disk_copy_is_ignored(open_store, tmp_path, content):
+    (tmp_path / "topology.json").write_bytes(content)
+    with pytest.raises(NoTopology):
+        open_store(Shelf(None, down=True)).get_current()
+
+
+def test_without_any_topology_the_error_is_retryable_and_ends_by_itself(open_store):
+    shelf = Shelf(None, down=True)
+    store = open_store(shelf)
+    with pytest.raises(NoTopology):
+        store.get_current()
+    shelf.topology, shelf.down = build_topology(epoch=1), False
+    assert store.refresh(timeout_seconds=10.0) is True
+    assert store.get_current().epoch == 1

@@ -1,0 +1,71 @@
+"""Connections take nothing from the environment but the password they are told to."""
+
+import pytest
+
+from configservice.topology import Instance, Role
+from shardproxy.conninfo import build_connection_parameters
+from shardproxy.errors import UnreadablePassword
+from shardproxy.settings import PoolSettings
+
+INSTANCE = Instance(
+    name="shard1a",
+    role=Role.PRIMARY,
+    host="db1.example",
+    port=5433,
+    database="counts",
+    user="viewcounter",
+    password_ref="env:SHARD_PASSWORD",
+    sslmode="verify-full",
+)
+VARIABLES = {
+    "PGHOST": "elsewhere",
+    "PGHOSTADDR": "192.0.2.1",
+    "PGPORT": "1",
+    "PGUSER": "root",
+    "PGDATABASE": "other",
+    "PGOPTIONS": "-c statement_timeout=0",
+    "PGSSLMODE": "disable",
+    "PGTARGETSESSIONATTRS": "standby",
+    "PGPASSFILE": "/etc/passwords",
+}
+
+
+def test_libpq_variables_are_ignored(monkeypatch):
+    monkeypatch.setenv("SHARD_PASSWORD", "s3cret")
+    for name, value in VARIABLES.items():
+        monkeypatch.setenv(name, value)
+    parameters = build_connection_parameters(INSTANCE, PoolSettings(application_name="test"))
+    wanted = {
+        "host": "db1.example",
+        "hostaddr": "",
+        "port": 5433,
+        "user": "viewcounter",
+        "password": "s3cret",
+        "dbname": "counts",
+        "options": "",
+        "sslmode": "verify-full",
+        "target_session_attrs": "any",
+        "passfile": "",
+        "application_name": "test",
+        "connect_timeout": 2,
+    }
+    assert {name: parameters[name] for name in wanted} == wanted
+
+
+def test_password_is_read_anew_for_each_connection(tmp_path, monkeypatch):
+    file = tmp_path / "password"
+    file.write_text("first\n")
+    instance = Instance(
+        **{name: getattr(INSTANCE, name) for name in INSTANCE.__struct_fields__} | {"password_ref": f"file:{file}"}
+    )
+    assert build_connection_parameters(instance, PoolSettings())["password"] == "first"
+    file.write_text("second\n")
+    assert build_connection_parameters(instance, PoolSettings())["password"] == "second"
+
+
+@pytest.mark.parametrize("reference", ["env:NOT_SET_ANYWHERE", "file:/nonexistent/password", "hunter2"])
+def test_a_reference_to_nothing_is_refused_and_never_repeated_as_a_password(reference):
+    instance = Instance(name="a", role=Role.PRIMARY, host="h", port=1, database="d", user="u", password_ref=reference)
+    with pytest.raises(UnreadablePassword) as caught:
+        build_connection_parameters(instance, PoolSettings())
+    assert "hunter2" not in str(caught.value)
