@@ -3,9 +3,9 @@
 import msgspec
 import pytest
 
+from configservice.event_types import DEFAULT_EVENT_TYPES
 from configservice.topology import Assignment, Topology
 from tests.unit.operations.replay.conftest import NOW
-from viewcounter.events.types import DEFAULT_EVENT_TYPES
 from viewcounter.gateway.acceptance import Acceptor, AcceptWindow
 from viewcounter.gateway.parsing import parse_items
 from viewcounter.operations.replay.bad_events import create_spoilers

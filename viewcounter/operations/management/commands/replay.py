@@ -7,21 +7,18 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 from django.db import DatabaseError
-from rich.console import Console
 
 from viewcounter.config import Config, get_config
 from viewcounter.operations.replay.arguments import add_replay_arguments, read_replay_options
-from viewcounter.operations.replay.errors import ReplayError
 from viewcounter.operations.replay.keys import create_replay_key
-from viewcounter.operations.replay.progress import ReplayProgress
-from viewcounter.operations.replay.report import encode_report, render_report
-from viewcounter.operations.replay.run import run_replay
+from viewcounter.operations.replay.session import run_and_report
 
 INTERRUPTED_STATUS = 130
 
 
 class Command(BaseCommand):
     help = "Replay the sample of real videos over HTTP and compare every count with the truth. Exit 0 only if exact."
+    requires_system_checks = ()
 
     def add_arguments(self, parser: argparse.ArgumentParser) -> None:
         parser.add_argument("--url", help="where the service answers (default: the local cluster)")
@@ -36,17 +33,10 @@ class Command(BaseCommand):
             key=options["key"] or _create_key(config, now=now),
         )
         try:
-            with ReplayProgress(sys.stderr) as progress:
-                report = run_replay(replay_options, config=config, now=now, on_progress=progress)
-        except ReplayError as error:
-            raise CommandError(f"{type(error).__name__}: {error}") from error
+            is_exact = run_and_report(replay_options, config=config, now=now, as_json=options["json"])
         except KeyboardInterrupt:
             sys.exit(INTERRUPTED_STATUS)
-        if options["json"]:
-            self.stdout.write(encode_report(report))
-        else:
-            Console(file=sys.stdout).print(render_report(report))
-        if not report.is_exact:
+        if not is_exact:
             sys.exit(1)
 
 
@@ -54,6 +44,5 @@ def _create_key(config: Config, *, now: datetime) -> str:
     try:
         return create_replay_key(now=now, valid_seconds=config.replay_seconds)
     except DatabaseError as error:
-        raise CommandError(
-            f"no key given, and no control database to make one: start it with bin/up ({error})"
-        ) from error
+        message = f"no key given, and no control database to make one: start a cluster with bin/up ({error})"
+        raise CommandError(message) from error
