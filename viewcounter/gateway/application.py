@@ -1,8 +1,11 @@
 """The web process as ASGI sees it: the lane in front, everything else to Django, start and stop in order."""
 
+import asyncio
+import logging
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+from clusterproxy.errors import NoTopology
 from configservice.topology import Topology
 from viewcounter.cluster import get_cluster
 from viewcounter.config import Config, get_config
@@ -13,6 +16,8 @@ from viewcounter.gateway.authentication import LaneKeys
 from viewcounter.gateway.body import BodyLimits, Receive
 from viewcounter.gateway.group_commit import GroupCommit
 from viewcounter.gateway.lane import GatewayLane, LaneLimits, Send
+
+logger = logging.getLogger(__name__)
 
 EVENTS_PATH = "/v1/events"
 AsgiApplication = Callable[[dict[str, Any], Receive, Send], Awaitable[None]]
@@ -37,6 +42,7 @@ class Gateway:
         """`inner` gets every request that is not for the lane; it need not know lifespan."""
         config = config or get_config()
         self._inner = inner
+        self._get_topology = get_topology
         self._shutdown_drain_seconds = config.shutdown_drain_seconds
         self._commit = GroupCommit(
             get_log,
@@ -62,12 +68,20 @@ class Gateway:
         while True:
             message = await receive()
             if message["type"] == "lifespan.startup":
+                await self._learn_topology()
                 await send({"type": "lifespan.startup.complete"})
             elif message["type"] == "lifespan.shutdown":
                 await self._commit.close(timeout_seconds=self._shutdown_drain_seconds)
                 self._keys.close()
                 await send({"type": "lifespan.shutdown.complete"})
                 return
+
+    async def _learn_topology(self) -> None:
+        """The first snapshot may have to be waited for; later the lane must never wait for one."""
+        try:
+            await asyncio.to_thread(self._get_topology)
+        except NoTopology as error:
+            logger.warning("starting without a topology, events get a 503 until there is one: %s", error)
 
 
 def _get_limits(config: Config) -> LaneLimits:
