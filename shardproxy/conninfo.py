@@ -1,10 +1,10 @@
 """Connection parameters of an instance: an allow-list of libpq keys, and nothing inherited from the environment.
 
 libpq fills every key that is not given from `PG*` variables, so a stray `PGOPTIONS` or `PGHOSTADDR` would silently
-redirect a shard. Every key that has such a variable is therefore given here. `PGSERVICE` cannot be overridden, but a
-service only fills keys that are still open, and none is.
+redirect a shard. Not every key has a value that says "as if not given", so the variables themselves are removed.
 """
 
+import os
 from functools import cache
 
 from psycopg import pq
@@ -21,7 +21,8 @@ UNSENT_DATA_TIMEOUT_SECONDS = 10
 
 def build_connection_parameters(instance: Instance, settings: PoolSettings) -> dict[str, str | int]:
     """libpq parameters with the password read now. Raises UnreadablePassword."""
-    return _read_neutral_parameters() | {
+    _forget_environment()
+    return {
         "host": instance.host,
         "port": instance.port,
         "dbname": instance.database,
@@ -40,10 +41,8 @@ def build_connection_parameters(instance: Instance, settings: PoolSettings) -> d
 
 
 @cache
-def _read_neutral_parameters() -> dict[str, str | int]:
-    """libpq's compiled default for every key that it would otherwise take from the environment."""
-    return {
-        option.keyword.decode(): option.compiled.decode() if option.compiled else ""
-        for option in pq.Conninfo.get_defaults()
-        if option.envvar and option.keyword != b"service"
-    }
+def _forget_environment() -> None:
+    """Once a process: `PG*` variables are gone, for its children too."""
+    for option in pq.Conninfo.get_defaults():
+        if option.envvar:
+            os.environ.pop(option.envvar.decode(), None)

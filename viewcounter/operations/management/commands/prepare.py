@@ -28,7 +28,7 @@ class Command(BaseCommand):
     def handle(self, **options: Any) -> None:
         common = {"stdout": self.stdout, "stderr": self.stderr}
         call_command("migrate", interactive=False, verbosity=0, **common)
-        call_command("init_cluster", partitions=options["partitions"], instances=str(options["instances"]), **common)
+        call_command("init_cluster", partitions=options["partitions"], instances=options["instances"], **common)
         call_command("migrate_shards", **common)
         password_file = options["admin_password_file"] or get_config().state_dir / "secrets" / "admin_password"
         self._ensure_administrator(password_file)
