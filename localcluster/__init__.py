@@ -8,5 +8,6 @@ and the web, worker and beat programs as any operator would. Production runs non
 
 from localcluster.cluster import LocalCluster
 from localcluster.spec import ClusterSpec
+from localcluster.temporary import run_temporary_cluster
 
-__all__ = ["ClusterSpec", "LocalCluster"]
+__all__ = ["ClusterSpec", "LocalCluster", "run_temporary_cluster"]

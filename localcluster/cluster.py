@@ -48,15 +48,15 @@ class LocalCluster:
         *,
         spec: ClusterSpec | None = None,
         outer: Mapping[str, str] | None = None,
-        report: Callable[[str], None] = _keep_quiet,
+        report: Callable[[str], None] | None = None,
     ) -> None:
         self.spec = spec or ClusterSpec()
         self.state = StateFolder(state_dir)
         self._outer = dict(outer or {})
-        self._report = report
+        self._report = report or _keep_quiet
         self._waiter = Waiter()
         self._lock = ClusterLock(self.state)
-        self._supervisor = Supervisor(state=self.state, report=report)
+        self._supervisor = Supervisor(state=self.state, report=self._report)
         self._layout: Layout | None = None
 
     def __enter__(self) -> Self:

@@ -16,11 +16,12 @@ from signal import Signals
 import psutil
 
 from localcluster.errors import NotReady
-from localcluster.process import Launch, ProcessIdentity, find_tree, kill_group, send_signal, spawn
+from localcluster.process import Launch, ProcessIdentity, find_tree, is_paused, kill_group, send_signal, spawn
 from localcluster.state import StateFolder, write_json
 from localcluster.waiting import Waiter
 
 KILL_SECONDS = 10.0
+PAUSE_SECONDS = 5.0
 RESTART_FIRST_SECONDS = 0.5
 RESTART_MAX_SECONDS = 10.0
 STABLE_SECONDS = 30.0
@@ -127,8 +128,14 @@ class Member(ABC):
             self._bury(find_tree(self._process.pid) if self._process and self.is_running else [])
 
     def pause(self) -> None:
-        """Freeze it and everything below it: connections stay open and nothing answers."""
-        send_signal(find_tree(self.pid), signal.SIGSTOP)
+        """Freeze it and everything below it: connections stay open and nothing answers. Returns when it is frozen."""
+        root = self.pid
+        send_signal(find_tree(root), signal.SIGSTOP)
+        self._waiter.wait_until(
+            lambda: None if all(is_paused(process) for process in find_tree(root)) else "it still moves",
+            what=f"{self.name}, paused,",
+            within_seconds=PAUSE_SECONDS,
+        )
 
     def resume(self) -> None:
         send_signal(find_tree(self.pid), signal.SIGCONT)

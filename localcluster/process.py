@@ -161,6 +161,14 @@ def find_tree(pid: int) -> list[psutil.Process]:
         return []
 
 
+def is_paused(process: psutil.Process) -> bool:
+    """Whether it is frozen; one that has ended does not move either."""
+    try:
+        return bool(process.status() in (psutil.STATUS_STOPPED, psutil.STATUS_ZOMBIE))
+    except psutil.NoSuchProcess:
+        return True
+
+
 def send_signal(processes: Iterable[psutil.Process], number: Signals) -> None:
     """Signal each; one that has ended meanwhile is as good as signalled. psutil checks that the pid was not reused."""
     for process in processes:

@@ -3,7 +3,8 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from clusterproxy import ClusterProxy, Consistency
+from clusterproxy.plan import Consistency
+from clusterproxy.proxy import ClusterProxy
 from viewcounter.eventlog.interface import START, EventLog, Position
 from viewcounter.storage.partitions import READ_STATES
 
