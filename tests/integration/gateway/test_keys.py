@@ -1,0 +1,187 @@
+"""API keys on the real control database: made, shown once, checked, revoked, and outliving a dead database."""
+
+import asyncio
+import io
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from django.contrib.auth.models import User
+from django.core.exceptions import ValidationError
+from django.core.management import CommandError, call_command
+from django.test import Client
+
+from localcluster.cluster import LocalCluster
+from viewcounter.config import get_config
+from viewcounter.gateway import keys
+from viewcounter.gateway.authentication import LaneKeys
+from viewcounter.gateway.errors import InvalidKey, KeysUnavailable
+from viewcounter.gateway.keys import authenticate, create_key, get_key_cache
+from viewcounter.gateway.models import ApiKey
+from viewcounter.gateway.scopes import Scope
+
+pytestmark = pytest.mark.usefixtures("control_database")
+
+
+def forget_freshness(token: str) -> None:
+    """As if the cached answer had been got just longer ago than it is trusted."""
+    cache = get_key_cache()
+    answer = cache.find(keys.digest_token(token))
+    assert answer is not None
+    cache.put(keys.digest_token(token), answer.key, now=answer.looked_up_at - get_config().api_key_cache_seconds - 1.0)
+
+
+def revoke(key: ApiKey) -> None:
+    ApiKey.objects.filter(pk=key.pk).update(revoked_at=datetime.now(UTC))
+
+
+def test_created_key_authenticates_with_its_scopes_and_its_secret_is_not_stored() -> None:
+    key, token = create_key("app", [Scope.EVENTS_WRITE, Scope.STATS_READ])
+    got = authenticate(token)
+    assert (got.prefix, got.name, got.scopes) == (key.prefix, "app", {Scope.EVENTS_WRITE, Scope.STATS_READ})
+    secret = token.rsplit(f"{key.prefix}_")[1]
+    row = ApiKey.objects.values().get()
+    assert secret.encode() not in bytes(row["secret_sha256"])
+    assert secret not in str({name: value for name, value in row.items() if name != "secret_sha256"})
+
+
+def test_wrong_secret_unknown_prefix_and_malformed_tokens_are_invalid() -> None:
+    _, token = create_key("app", [Scope.ADMIN])
+    wrong_secret = token[:-1] + ("A" if token[-1] != "A" else "B")
+    unknown_prefix = "vc_" + "0" * 12 + token[15:]
+    for bad in (
+        wrong_secret,
+        unknown_prefix,
+        token + "x",
+        token[3:],
+        "",
+        "vc__",
+        "vc_\x00",
+        token.replace("vc_", "VC_"),
+    ):
+        with pytest.raises(InvalidKey):
+            authenticate(bad)
+
+
+def test_revoked_key_is_refused_once_the_cached_answer_is_old() -> None:
+    key, token = create_key("app", [Scope.ADMIN])
+    authenticate(token)
+    revoke(key)
+    authenticate(token)
+    forget_freshness(token)
+    with pytest.raises(InvalidKey):
+        authenticate(token)
+
+
+def test_refusal_is_cached_and_asked_again_when_old() -> None:
+    key, token = create_key("app", [Scope.ADMIN])
+    revoke(key)
+    with pytest.raises(InvalidKey):
+        authenticate(token)
+    ApiKey.objects.filter(pk=key.pk).update(revoked_at=None)
+    with pytest.raises(InvalidKey):
+        authenticate(token)
+    forget_freshness(token)
+    assert authenticate(token).prefix == key.prefix
+
+
+def test_expired_key_is_refused() -> None:
+    _, token = create_key("app", [Scope.ADMIN], expires_at=datetime.now(UTC) - timedelta(seconds=1))
+    with pytest.raises(InvalidKey):
+        authenticate(token)
+
+
+@pytest.mark.parametrize("scopes", [[], ["events:read"], ["admin", "admin"]])
+def test_key_with_bad_scopes_is_not_created(scopes: list[str]) -> None:
+    with pytest.raises(ValidationError):
+        create_key("app", scopes)
+    assert ApiKey.objects.count() == 0
+
+
+def test_known_key_works_while_the_control_database_is_down_and_an_unknown_one_is_undecided(
+    control_database: LocalCluster,
+) -> None:
+    _, known = create_key("known", [Scope.EVENTS_WRITE])
+    _, unknown = create_key("unknown", [Scope.EVENTS_WRITE])
+    authenticate(known)
+    forget_freshness(known)
+    control = control_database.server("control")
+    control.kill()
+    try:
+        assert authenticate(known).name == "known"
+        with pytest.raises(KeysUnavailable):
+            authenticate(unknown)
+        expired_grace = get_config().api_key_grace_seconds
+        answer = get_key_cache().find(keys.digest_token(known))
+        assert answer is not None
+        get_key_cache().put(keys.digest_token(known), answer.key, now=answer.looked_up_at - expired_grace)
+        with pytest.raises(KeysUnavailable):
+            authenticate(known)
+    finally:
+        control.start()
+        control.wait_ready()
+    assert keys.look_up_in_thread(unknown, keys.digest_token(unknown)).name == "unknown"
+
+
+def test_lane_shares_one_look_up_among_concurrent_requests_and_bounds_their_number() -> None:
+    _, token = create_key("app", [Scope.EVENTS_WRITE])
+    header = f"Bearer {token}".encode()
+    others = [create_key(f"app {number}", [Scope.ADMIN])[1].encode() for number in range(3)]
+
+    async def authenticate_all() -> tuple[list[str], list[BaseException | keys.AuthenticatedKey]]:
+        lane_keys = LaneKeys(max_lookups=2, timeout_seconds=5.0)
+        shared = await asyncio.gather(*(lane_keys.authenticate(header) for _ in range(20)))
+        crowd = await asyncio.gather(
+            *(lane_keys.authenticate(b"bearer " + other) for other in others), return_exceptions=True
+        )
+        lane_keys.close()
+        return [key.name for key in shared], crowd
+
+    names, crowd = asyncio.run(authenticate_all())
+    assert names == ["app"] * 20
+    assert [type(outcome).__name__ for outcome in crowd] == ["AuthenticatedKey", "AuthenticatedKey", "KeysUnavailable"]
+
+
+def test_command_prints_only_the_key_when_quiet() -> None:
+    output = io.StringIO()
+    call_command("create_api_key", "replay", "--scopes", "events:write, stats:read", "--quiet", stdout=output)
+    token = output.getvalue().removesuffix("\n")
+    assert authenticate(token).scopes == {Scope.EVENTS_WRITE, Scope.STATS_READ}
+
+
+@pytest.mark.parametrize("scopes", ["", "events:write,everything"])
+def test_command_refuses_bad_scopes_naming_them(scopes: str) -> None:
+    with pytest.raises(CommandError, match="--scopes"):
+        call_command("create_api_key", "replay", "--scopes", scopes)
+    assert ApiKey.objects.count() == 0
+
+
+@pytest.fixture
+def admin_client() -> Client:
+    User.objects.filter(username="key-admin").delete()
+    user = User.objects.create_superuser("key-admin", password="long enough to pass")
+    client = Client()
+    client.force_login(user)
+    return client
+
+
+def test_admin_shows_the_key_once_and_never_again(admin_client: Client) -> None:
+    form = {"name": "partner", "scopes": ["events:write"], "expires_at_0": "", "expires_at_1": ""}
+    page = admin_client.post("/admin/gateway/apikey/add/", form, follow=True)
+    (message,) = (str(m) for m in page.context["messages"] if "shown only now" in str(m))
+    token = message.rsplit(" ", 1)[1]
+    assert authenticate(token).name == "partner"
+    key = ApiKey.objects.get()
+    for path in ("/admin/gateway/apikey/", f"/admin/gateway/apikey/{key.pk}/change/"):
+        again = admin_client.get(path)
+        assert again.status_code == 200
+        assert token.encode() not in again.content
+        assert bytes(key.secret_sha256).hex().encode() not in again.content
+
+
+def test_admin_revokes_but_does_not_delete(admin_client: Client) -> None:
+    key, token = create_key("partner", [Scope.EVENTS_WRITE])
+    admin_client.post("/admin/gateway/apikey/", {"action": "revoke", "_selected_action": [key.pk]})
+    with pytest.raises(InvalidKey):
+        authenticate(token)
+    assert admin_client.post(f"/admin/gateway/apikey/{key.pk}/delete/", {"post": "yes"}).status_code == 403
+    assert ApiKey.objects.count() == 1
