@@ -1,9 +1,11 @@
 """Connections take nothing from the environment but the password they are told to."""
 
+import os
+
 import pytest
 
 from configservice.topology import Instance, Role
-from shardproxy.conninfo import build_connection_parameters
+from shardproxy.conninfo import _forget_environment, build_connection_parameters
 from shardproxy.errors import UnreadablePassword
 from shardproxy.settings import PoolSettings
 
@@ -19,6 +21,7 @@ INSTANCE = Instance(
 )
 VARIABLES = {
     "PGHOST": "elsewhere",
+    "PGSERVICE": "nowhere",
     "PGHOSTADDR": "192.0.2.1",
     "PGPORT": "1",
     "PGUSER": "root",
@@ -30,22 +33,20 @@ VARIABLES = {
 }
 
 
-def test_libpq_variables_are_ignored(monkeypatch):
+def test_libpq_variables_of_the_environment_are_gone_before_the_first_connection(monkeypatch):
+    _forget_environment.cache_clear()
     monkeypatch.setenv("SHARD_PASSWORD", "s3cret")
     for name, value in VARIABLES.items():
         monkeypatch.setenv(name, value)
     parameters = build_connection_parameters(INSTANCE, PoolSettings(application_name="test"))
+    assert [name for name in VARIABLES if name in os.environ] == []
     wanted = {
         "host": "db1.example",
-        "hostaddr": "",
         "port": 5433,
         "user": "viewcounter",
         "password": "s3cret",
         "dbname": "counts",
-        "options": "",
         "sslmode": "verify-full",
-        "target_session_attrs": "any",
-        "passfile": "",
         "application_name": "test",
         "connect_timeout": 2,
     }

@@ -1,0 +1,68 @@
+"""The servers of a local cluster as the proxies know them, and waiting for what they do."""
+
+import time
+from collections.abc import Callable
+
+from configservice.topology import Instance, Role
+from localcluster import LocalCluster
+from localcluster.spec import SERVICE_ROLE, SUPERUSER_ROLE
+
+
+def wait_until(condition: Callable[[], bool], *, within_seconds: float = 30.0) -> None:
+    deadline = time.monotonic() + within_seconds
+    while not condition():
+        assert time.monotonic() < deadline, "condition not met in time"
+        time.sleep(0.02)
+
+
+class Servers:
+    """`mend` undoes what a test has done to any server."""
+
+    def __init__(self, cluster: LocalCluster) -> None:
+        self.cluster = cluster
+
+    def get_instance(self, name: str, *, role: Role | None = None) -> Instance:
+        server = self.cluster.database(name)
+        return Instance(
+            name=name,
+            role=role or (Role.REPLICA if server.is_replica else Role.PRIMARY),
+            host="127.0.0.1",
+            port=server.port,
+            database=server.database,
+            user=SERVICE_ROLE,
+            password_ref=f"file:{self.cluster.state.get_secret_path('shard_password')}",
+        )
+
+    def get_names(self) -> list[str]:
+        return [server.name for shard in self.cluster.layout.shards.values() for server in shard]
+
+    def create_table(self) -> None:
+        """`probe(id, note)`, empty, on every shard."""
+        for shard in self.cluster.layout.shards.values():
+            with shard[0].connect() as connection:
+                connection.execute("CREATE TABLE IF NOT EXISTS probe (id int PRIMARY KEY, note text)")
+                connection.execute("TRUNCATE probe")
+
+    def list_rows(self, name: str) -> list[int]:
+        """The ids in `probe`, asked without any proxy."""
+        with self.cluster.database(name).connect() as connection:
+            return [row[0] for row in connection.execute("SELECT id FROM probe ORDER BY id")]
+
+    def run_as_superuser(self, name: str, *statements: str) -> None:
+        with self.cluster.database(name).connect(user=SUPERUSER_ROLE) as connection:
+            connection.autocommit = True
+            for statement in statements:
+                connection.execute(statement)
+
+    def start(self, *names: str) -> None:
+        for name in names:
+            self.cluster.server(name).start()
+        for name in names:
+            self.cluster.server(name).wait_ready()
+
+    def mend(self) -> None:
+        for name in self.get_names():
+            server = self.cluster.server(name)
+            if server.is_running:
+                server.resume()
+        self.start(*self.get_names())
