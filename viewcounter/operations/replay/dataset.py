@@ -72,9 +72,9 @@ class Dataset:
         )
 
     def channels(self) -> tuple[Channel, ...]:
-        """The channels of `videos()`, each once, ascending by title."""
-        last = {row.video_id: row.channel_title for row in self.rows}
-        return tuple(Channel(get_channel_id(title), title) for title in sorted(set(last.values())))
+        """Each channel once, ascending by title."""
+        titles = sorted({row.channel_title for row in self.rows})
+        return tuple(Channel(get_channel_id(title), title) for title in titles)
 
 
 def get_channel_id(channel_title: str) -> str:

@@ -70,8 +70,10 @@ def render_report(report: Report) -> RenderableType:
 
 
 def _render_figures(report: Report) -> Table:
-    table = Table("Replay", "", title=f"{report.days} days, {report.videos:,} videos, {report.channels:,} channels")
-    table.columns[1].justify = "right"
+    title = f"Replay of {report.days} days, {report.videos:,} videos, {report.channels:,} channels"
+    table = Table(show_header=False, title=title)
+    table.add_column()
+    table.add_column(justify="right")
     refused = ", ".join(f"{count} {code}" for code, count in sorted(report.refused.items()))
     rows = {
         "events sent": f"{report.sent:,}",
