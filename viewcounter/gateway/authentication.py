@@ -5,15 +5,22 @@ invented keys takes nothing from clients whose keys are known.
 """
 
 import asyncio
-import time
 from concurrent.futures import ThreadPoolExecutor
+from typing import NamedTuple
 
 from viewcounter.gateway import keys
-from viewcounter.gateway.errors import InvalidKey, KeysUnavailable
+from viewcounter.gateway.errors import InvalidKey
 from viewcounter.gateway.key_cache import AuthenticatedKey
 
 _LOOKUP_THREADS = 2
 _SCHEME = b"bearer "
+
+
+class _LookUp(NamedTuple):
+    """`deadline_at` is of the event loop's clock; the thread may go on past it."""
+
+    answer: "asyncio.Future[AuthenticatedKey]"
+    deadline_at: float
 
 
 class LaneKeys:
@@ -23,7 +30,7 @@ class LaneKeys:
         self._max_lookups = max_lookups
         self._timeout_seconds = timeout_seconds
         self._executor = ThreadPoolExecutor(max_workers=_LOOKUP_THREADS, thread_name_prefix="api-keys")
-        self._lookups: dict[bytes, asyncio.Future[AuthenticatedKey]] = {}
+        self._lookups: dict[bytes, _LookUp] = {}
 
     async def authenticate(self, authorization: bytes | None) -> AuthenticatedKey:
         """`authorization` is the raw header. Raises InvalidKey or KeysUnavailable."""
@@ -38,27 +45,21 @@ class LaneKeys:
         self._executor.shutdown(wait=False, cancel_futures=True)
 
     async def _look_up(self, token: str, digest: bytes) -> AuthenticatedKey:
+        """Waits until the deadline of the look-up, whoever began it; not at all if that has passed."""
+        loop = asyncio.get_running_loop()
         lookup = self._lookups.get(digest)
         if lookup is None:
             if len(self._lookups) >= self._max_lookups:
-                return _get_last_known(digest, "too many keys are being looked up")
-            loop = asyncio.get_running_loop()
-            lookup = loop.run_in_executor(self._executor, keys.look_up_in_thread, token, digest)
-            self._lookups[digest] = lookup
-            lookup.add_done_callback(lambda done: self._forget(digest, done))
+                return keys.get_last_known(digest, reason="too many keys are being looked up")
+            answer = loop.run_in_executor(self._executor, keys.look_up_in_thread, token, digest)
+            lookup = self._lookups[digest] = _LookUp(answer, loop.time() + self._timeout_seconds)
+            answer.add_done_callback(lambda done: self._forget(digest, done))
         try:
-            return await asyncio.wait_for(asyncio.shield(lookup), self._timeout_seconds)
+            return await asyncio.wait_for(asyncio.shield(lookup.answer), lookup.deadline_at - loop.time())
         except TimeoutError:
-            return _get_last_known(digest, "the control database did not answer in time")
+            return keys.get_last_known(digest, reason="it did not answer in time")
 
-    def _forget(self, digest: bytes, lookup: "asyncio.Future[AuthenticatedKey]") -> None:
+    def _forget(self, digest: bytes, answer: "asyncio.Future[AuthenticatedKey]") -> None:
         del self._lookups[digest]
-        if not lookup.cancelled():
-            lookup.exception()  # seen, even if every client that waited for it has gone
-
-
-def _get_last_known(digest: bytes, reason: str) -> AuthenticatedKey:
-    key = keys.find_within_grace(digest, now=time.monotonic())
-    if key is None:
-        raise KeysUnavailable(reason)
-    return key
+        if not answer.cancelled():
+            answer.exception()  # seen, even if every client that waited for it has gone

@@ -7,7 +7,7 @@ out the real ones.
 
 import threading
 from collections import OrderedDict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from viewcounter.gateway.scopes import Scope
@@ -25,14 +25,19 @@ class AuthenticatedKey:
 
 @dataclass(frozen=True, slots=True)
 class CachedAnswer:
-    """`key` is None for a refusal. `looked_up_at` is in seconds of the caller's monotonic clock."""
+    """`key` is None for a refusal. Times are seconds of the caller's monotonic clock.
+
+    `confirmed_at`: when the control database last said so. `asked_at`: when it was last asked, whether or not
+    it answered.
+    """
 
     key: AuthenticatedKey | None
-    looked_up_at: float
+    confirmed_at: float
+    asked_at: float
 
 
 class KeyCache:
-    """Least recently looked-up answers leave first. Safe to share between threads."""
+    """Least recently confirmed answers leave first. Safe to share between threads."""
 
     def __init__(self, *, max_keys: int) -> None:
         self._max_keys = max_keys
@@ -44,14 +49,23 @@ class KeyCache:
         """The last answer, however old: the caller knows how old is too old."""
         return self._valid.get(token_digest) or self._refused.get(token_digest)
 
-    def put(self, token_digest: bytes, key: AuthenticatedKey | None, *, now: float) -> None:
+    def confirm(self, token_digest: bytes, key: AuthenticatedKey | None, *, now: float) -> None:
+        """The control database answered."""
         room, other = (self._refused, self._valid) if key is None else (self._valid, self._refused)
         with self._lock:
             other.pop(token_digest, None)
-            room[token_digest] = CachedAnswer(key, now)
+            room[token_digest] = CachedAnswer(key, confirmed_at=now, asked_at=now)
             room.move_to_end(token_digest)
             while len(room) > self._max_keys:
                 room.popitem(last=False)
+
+    def note_asked(self, token_digest: bytes, *, now: float) -> None:
+        """It was asked in vain: what is known stays as old as it is, but is not asked again at once."""
+        with self._lock:
+            for room in (self._valid, self._refused):
+                answer = room.get(token_digest)
+                if answer is not None:
+                    room[token_digest] = replace(answer, asked_at=now)
 
     def clear(self) -> None:
         with self._lock:

@@ -19,7 +19,7 @@ from django.db import close_old_connections
 
 from viewcounter.config import get_config
 from viewcounter.gateway.errors import InvalidKey, KeysUnavailable
-from viewcounter.gateway.key_cache import AuthenticatedKey, CachedAnswer, KeyCache
+from viewcounter.gateway.key_cache import AuthenticatedKey, KeyCache
 from viewcounter.gateway.models import ApiKey
 from viewcounter.gateway.scopes import Scope
 
@@ -66,26 +66,38 @@ def digest_token(token: str) -> bytes:
 
 
 def find_cached(digest: bytes) -> AuthenticatedKey | None:
-    """The key if a fresh answer is cached, None if it must be looked up. Raises InvalidKey for a cached refusal."""
+    """The key if it need not be looked up now. Raises InvalidKey for a cached refusal."""
     answer = get_key_cache().find(digest)
-    if answer is None or time.monotonic() - answer.looked_up_at > get_config().api_key_cache_seconds:
+    if answer is None or time.monotonic() - answer.asked_at > get_config().api_key_cache_seconds:
         return None
-    return _check(answer)
+    return _check(answer.key)
 
 
 def look_up(token: str, digest: bytes) -> AuthenticatedKey:
-    """Ask the control database and cache what it says. Raises as `authenticate` does.
-
-    While the database is down a known key goes on working for `api_key_grace_seconds`, so that events are
-    accepted: whoever revoked it meanwhile could not have stored that either.
-    """
-    now = time.monotonic()
+    """Ask the control database and cache what it says. Raises as `authenticate` does."""
     try:
         key = _read_key(token)
     except DatabaseError as error:
-        return _get_within_grace(digest, now=now, error=error)
-    get_key_cache().put(digest, key, now=now)
-    return _check(CachedAnswer(key, now))
+        return get_last_known(digest, reason=str(error))
+    get_key_cache().confirm(digest, key, now=time.monotonic())
+    return _check(key)
+
+
+def get_last_known(digest: bytes, *, reason: str) -> AuthenticatedKey:
+    """The key as the control database last confirmed it, if that is not too long ago.
+
+    While it does not answer, a known key goes on working for `api_key_grace_seconds`, so that events are
+    accepted; it is asked again every `api_key_cache_seconds`. Raises KeysUnavailable, or InvalidKey for a
+    known refusal.
+    """
+    now, config, key_cache = time.monotonic(), get_config(), get_key_cache()
+    answer = key_cache.find(digest)
+    if answer is None or now - answer.confirmed_at > config.api_key_cache_seconds + config.api_key_grace_seconds:
+        raise KeysUnavailable(reason)
+    key_cache.note_asked(digest, now=now)
+    key = _check(answer.key)
+    logger.warning("key %s goes on working as last known, the control database does not answer: %s", key.prefix, reason)
+    return key
 
 
 def look_up_in_thread(token: str, digest: bytes) -> AuthenticatedKey:
@@ -103,25 +115,7 @@ def get_key_cache() -> KeyCache:
     return KeyCache(max_keys=get_config().api_key_cache_max)
 
 
-def find_within_grace(digest: bytes, *, now: float) -> AuthenticatedKey | None:
-    """The key as last known, if that was not too long ago to go on without asking."""
-    config = get_config()
-    answer = get_key_cache().find(digest)
-    if answer is None or now - answer.looked_up_at > config.api_key_cache_seconds + config.api_key_grace_seconds:
-        return None
-    return _check(answer)
-
-
-def _get_within_grace(digest: bytes, *, now: float, error: Exception) -> AuthenticatedKey:
-    key = find_within_grace(digest, now=now)
-    if key is None:
-        raise KeysUnavailable("the control database did not answer") from error
-    logger.warning("control database does not answer, key %s goes on working as last known: %s", key.prefix, error)
-    return key
-
-
-def _check(answer: CachedAnswer) -> AuthenticatedKey:
-    key = answer.key
+def _check(key: AuthenticatedKey | None) -> AuthenticatedKey:
     if key is None or (key.expires_at is not None and key.expires_at <= datetime.now(UTC)):
         raise InvalidKey
     return key

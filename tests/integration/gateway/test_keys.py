@@ -2,6 +2,7 @@
 
 import asyncio
 import io
+import time
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -27,7 +28,9 @@ def forget_freshness(token: str) -> None:
     cache = get_key_cache()
     answer = cache.find(keys.digest_token(token))
     assert answer is not None
-    cache.put(keys.digest_token(token), answer.key, now=answer.looked_up_at - get_config().api_key_cache_seconds - 1.0)
+    cache.confirm(
+        keys.digest_token(token), answer.key, now=answer.confirmed_at - get_config().api_key_cache_seconds - 1.0
+    )
 
 
 def revoke(key: ApiKey) -> None:
@@ -108,18 +111,49 @@ def test_known_key_works_while_the_control_database_is_down_and_an_unknown_one_i
     control.kill()
     try:
         assert authenticate(known).name == "known"
+        assert authenticate(known).name == "known"
         with pytest.raises(KeysUnavailable):
             authenticate(unknown)
         expired_grace = get_config().api_key_grace_seconds
         answer = get_key_cache().find(keys.digest_token(known))
         assert answer is not None
-        get_key_cache().put(keys.digest_token(known), answer.key, now=answer.looked_up_at - expired_grace)
+        get_key_cache().confirm(keys.digest_token(known), answer.key, now=answer.confirmed_at - expired_grace)
+        forget_freshness(known)
         with pytest.raises(KeysUnavailable):
             authenticate(known)
     finally:
         control.start()
         control.wait_ready()
     assert keys.look_up_in_thread(unknown, keys.digest_token(unknown)).name == "unknown"
+
+
+def test_frozen_control_database_delays_the_lane_once_and_then_costs_known_keys_nothing(
+    control_database: LocalCluster,
+) -> None:
+    _, token = create_key("app", [Scope.EVENTS_WRITE])
+    authenticate(token)
+    forget_freshness(token)
+    header = f"Bearer {token}".encode()
+    control = control_database.server("control")
+
+    async def authenticate_thrice() -> list[float]:
+        lane_keys = LaneKeys(max_lookups=2, timeout_seconds=0.3)
+        waits = []
+        control.pause()
+        try:
+            for _ in range(3):
+                started = time.monotonic()
+                assert (await lane_keys.authenticate(header)).name == "app"
+                waits.append(time.monotonic() - started)
+                forget_freshness(token)
+        finally:
+            control.resume()
+            lane_keys.close()
+        return waits
+
+    first, *others = asyncio.run(authenticate_thrice())
+    assert first >= 0.3
+    assert max(others) < 0.3
 
 
 def test_lane_shares_one_look_up_among_concurrent_requests_and_bounds_their_number() -> None:

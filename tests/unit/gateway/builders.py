@@ -56,7 +56,7 @@ def ago(**delta: float) -> datetime:
 def know_key(token: str, *scopes: Scope, expires_at: datetime | None = None, age_seconds: float = 0.0) -> None:
     """As if the control database had been asked `age_seconds` ago."""
     key = AuthenticatedKey(token[3:15], "test", frozenset(scopes), expires_at)
-    get_key_cache().put(hashlib.sha256(token.encode()).digest(), key, now=time.monotonic() - age_seconds)
+    get_key_cache().confirm(hashlib.sha256(token.encode()).digest(), key, now=time.monotonic() - age_seconds)
 
 
 class FaultyLog(MemoryEventLog):
