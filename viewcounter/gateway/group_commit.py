@@ -14,6 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from viewcounter.eventlog.codec import AcceptedEvent, pack_entry
+from viewcounter.eventlog.errors import EventLogError
 from viewcounter.eventlog.interface import AppendResult, EventLog
 from viewcounter.gateway.errors import BufferFull
 
@@ -72,7 +73,7 @@ class GroupCommit:
         return outcome
 
     async def close(self, *, timeout_seconds: float) -> None:
-        """Append what waits, without lingering, and stop. What is not stored by then fails for its clients."""
+        """Append what waits, without lingering, and stop. What has not begun by then fails for its clients."""
         self._linger_seconds = 0.0
         loop = asyncio.get_running_loop()
         if self._buffered_count:
@@ -83,6 +84,7 @@ class GroupCommit:
                 await asyncio.wait_for(self._drained, timeout_seconds)
             except TimeoutError:
                 logger.error("stopping with %d events the log has not confirmed", self._buffered_count)
+                self._abandon_waiting()
         self._executor.shutdown(wait=False)
 
     def _schedule(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -133,6 +135,15 @@ class GroupCommit:
         if self._drained is not None and not self._buffered_count and not self._drained.done():
             self._drained.set_result(None)
         self._schedule(loop)
+
+    def _abandon_waiting(self) -> None:
+        while self._waiting:
+            submission = self._waiting.popleft()
+            self._waiting_count -= submission.count
+            self._buffered_count -= submission.count
+            if not submission.outcome.done():
+                error = EventLogError("the gateway stops and the log did not answer in time")
+                submission.outcome.set_result(AppendResult({}, dict.fromkeys(submission.events, error)))
 
     def _report(self, errors: Sequence[BaseException]) -> None:
         """One line when the log stops taking events and one when it takes them again, however many appends fail."""

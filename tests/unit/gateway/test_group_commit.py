@@ -178,14 +178,19 @@ def test_close_waits_for_what_is_in_flight_and_what_lingers(log: FaultyLog) -> N
     assert len(read_event_ids(log)) == 6
 
 
-def test_close_gives_up_on_a_log_that_does_not_answer(log: FaultyLog, caplog: pytest.LogCaptureFixture) -> None:
+def test_close_gives_up_on_a_log_that_does_not_answer_and_fails_what_has_not_begun(
+    log: FaultyLog, caplog: pytest.LogCaptureFixture
+) -> None:
     async def test(commit: GroupCommit) -> None:
         log.gate.clear()
-        outcome = submit(commit, 0)
+        begun, waiting = submit(commit, 0), submit(commit, 1, partition=3)
         await commit.close(timeout_seconds=0.05)
-        assert not outcome.done()
+        assert not begun.done()
+        assert (waiting.result().positions, set(waiting.result().failed)) == ({}, {3})
         log.gate.set()
-        await wait_until(outcome.done)
+        await wait_until(begun.done)
+        assert set(begun.result().positions) == {0}
 
     run(log, test)
-    assert "stopping with 1 events the log has not confirmed" in caplog.text
+    assert "stopping with 2 events the log has not confirmed" in caplog.text
+    assert read_event_ids(log) == [str(uuid.UUID(int=0))]
