@@ -11,7 +11,7 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
-from clusterproxy.plan import InstanceHealth
+from clusterproxy.plan import UNMEASURED, InstanceHealth
 from clusterproxy.registry import InstanceRegistry
 from clusterproxy.settings import ClusterSettings
 from configservice.topology import Instance, Topology
@@ -27,6 +27,9 @@ MEASUREMENT_OLD_AFTER_INTERVALS = 5
 
 @dataclass(frozen=True, slots=True)
 class _Entry:
+    """Of the server that `proxy` reaches: an instance that has moved to another address is unmeasured again."""
+
+    proxy: InstanceProxy
     measured_at: float
     reachable: bool
     lag_seconds: float | None
@@ -63,10 +66,12 @@ class HealthBoard:
     def get_health(self, instance: Instance, *, now: float) -> InstanceHealth:
         """What is believed of an instance at `now` (monotonic clock)."""
         proxy = self._registry.find(instance.name)
-        accepting = proxy is None or proxy.accepts(now=now)
+        if proxy is None:
+            return UNMEASURED
+        accepting = proxy.accepts(now=now)
         entry = self._entries.get(instance.name)
         old_after_seconds = MEASUREMENT_OLD_AFTER_INTERVALS * self._settings.health_interval_seconds
-        if entry is None or now - entry.measured_at > old_after_seconds:
+        if entry is None or entry.proxy is not proxy or now - entry.measured_at > old_after_seconds:
             return InstanceHealth(accepting=accepting)
         return InstanceHealth(reachable=entry.reachable, lag_seconds=entry.lag_seconds, accepting=accepting)
 
@@ -109,8 +114,8 @@ class HealthBoard:
         except ShardProxyError as error:
             if before is None or before.reachable:
                 logger.warning("unhealthy: %s", error)
-            self._entries[name] = _Entry(time.monotonic(), reachable=False, lag_seconds=None)
+            self._entries[name] = _Entry(proxy, time.monotonic(), reachable=False, lag_seconds=None)
         else:
             if before is not None and not before.reachable:
                 logger.info("%s: healthy again", name)
-            self._entries[name] = _Entry(time.monotonic(), reachable=True, lag_seconds=measured.lag_seconds)
+            self._entries[name] = _Entry(proxy, time.monotonic(), reachable=True, lag_seconds=measured.lag_seconds)

@@ -1,0 +1,86 @@
+"""Two shards of a primary and a replica each, and cluster proxies on them; each test leaves the servers whole."""
+
+import pytest
+
+from clusterproxy.proxy import ClusterProxy
+from clusterproxy.settings import ClusterSettings
+from configservice.event_types import DEFAULT_EVENT_TYPES
+from configservice.topology import Assignment, Shard, Topology
+from localcluster import ClusterSpec, LocalCluster
+from shardproxy.query import QueryClass
+from shardproxy.settings import DEFAULT_QUERY_SECONDS, PoolSettings
+from tests.integration.shardproxy.servers import Servers
+
+PARTITION_COUNT = 8
+POOL = PoolSettings(
+    query_seconds={**DEFAULT_QUERY_SECONDS, QueryClass.POINT: 0.5, QueryClass.FLUSH: 1.0, QueryClass.REPORT: 2.0},
+    wait_seconds=0.5,
+    breaker_open_seconds=0.5,
+)
+
+
+class Shelf:
+    """A topology source that holds whatever a test puts there."""
+
+    def __init__(self, topology: Topology) -> None:
+        self.topology = topology
+
+    def fetch(self, known_epoch: int) -> Topology | None:
+        return None if self.topology.epoch == known_epoch else self.topology
+
+
+class Silent:
+    """A topology source that is down."""
+
+    def fetch(self, known_epoch: int) -> Topology | None:
+        raise ConnectionError(f"down, whatever came after {known_epoch}")
+
+
+@pytest.fixture(scope="package")
+def local_cluster(tmp_path_factory):
+    with LocalCluster(tmp_path_factory.mktemp("cluster"), spec=ClusterSpec(shards=2)) as cluster:
+        cluster.start_servers()
+        yield cluster
+
+
+@pytest.fixture
+def servers(local_cluster):
+    servers = Servers(local_cluster)
+    servers.create_table()
+    yield servers
+    servers.mend()
+
+
+@pytest.fixture
+def topology(servers):
+    """Epoch 1: even partitions on shard 1, odd ones on shard 2."""
+    shards = tuple(
+        Shard(id=n, name=f"shard{n}", term=1, instances=tuple(servers.get_instance(f"shard{n}{c}") for c in "ab"))
+        for n in (1, 2)
+    )
+    assignments = tuple(Assignment(1 + p % 2, 1) for p in range(PARTITION_COUNT))
+    return Topology(epoch=1, shards=shards, assignments=assignments, event_types=DEFAULT_EVENT_TYPES)
+
+
+@pytest.fixture
+def open_cluster(topology, tmp_path):
+    """A cluster proxy on `source`, closed at the end of the test."""
+    proxies = []
+
+    def open_one(source=None, **changes):
+        settings = {
+            "state_dir": tmp_path / f"process{len(proxies)}",
+            "pool": POOL,
+            "topology_poll_seconds": 0.1,
+            "topology_refresh_min_seconds": 0.0,
+            "health_interval_seconds": 0.2,
+            "health_probe_seconds": 0.5,
+        }
+        proxies.append(
+            ClusterProxy(topology_source=source or Shelf(topology), settings=ClusterSettings(**settings | changes))
+        )
+        return proxies[-1]
+
+    yield open_one
+    for proxy in proxies:
+        proxy.close()
