@@ -11,7 +11,7 @@ from django.db import connections
 from psycopg.rows import dict_row
 
 from clusterproxy.proxy import ClusterProxy
-from localcluster.cluster import LocalCluster
+from localcluster import LocalCluster, run_temporary_cluster
 from viewcounter.cluster import get_cluster
 from viewcounter.config import get_config
 
@@ -22,12 +22,12 @@ EVENT_TABLES = (
 
 
 @pytest.fixture(scope="session")
-def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalCluster]:
+def servers() -> Iterator[LocalCluster]:
     """Control database, two shards of a primary and a replica, log, broker; migrated, no applications.
 
     Whoever stops or kills one of them starts it again; tests that break more use a cluster of their own.
     """
-    with LocalCluster(tmp_path_factory.mktemp("cluster")) as cluster:
+    with run_temporary_cluster() as cluster:
         cluster.start_servers()
         cluster.prepare()
         use_cluster(cluster)

@@ -21,6 +21,8 @@ from viewcounter.processing.worker import get_drain_queue, get_drainer
 logger = logging.getLogger(__name__)
 
 CATALOGUE_BATCH = 1000
+CATALOGUE_MAX_ROUNDS = 20
+"""A large import takes several calls of the task rather than one that runs into its time limit."""
 
 _UNAVAILABLE = (EventLogError, ClusterProxyError, ShardProxyError)
 """A dependency is down: the events wait in the log, beat asks again, the breakers keep each attempt short."""
@@ -105,6 +107,8 @@ def ensure_raw_days() -> None:
 def sync_catalogue() -> None:
     """Copy changed videos and channels to the shards."""
     try:
-        run_sync_catalogue(get_cluster(), batch=CATALOGUE_BATCH)
+        for _ in range(CATALOGUE_MAX_ROUNDS):
+            if not run_sync_catalogue(get_cluster(), batch=CATALOGUE_BATCH):
+                break
     except _UNAVAILABLE as error:
         logger.warning("titles on the shards are behind the catalogue: %s", error)

@@ -17,7 +17,7 @@ from rich.progress import (
 
 from viewcounter.operations.replay.run import Step
 
-LINE_INTERVAL_SECONDS = 5.0
+LINE_INTERVAL_SECONDS = 1.0
 _TEXTS = {
     Step.CATALOGUE: "Loading channels and videos",
     Step.BASELINE: "Reading what is counted already",
