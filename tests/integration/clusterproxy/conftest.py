@@ -6,7 +6,7 @@ from clusterproxy.proxy import ClusterProxy
 from clusterproxy.settings import ClusterSettings
 from configservice.event_types import DEFAULT_EVENT_TYPES
 from configservice.topology import Assignment, Shard, Topology
-from localcluster import ClusterSpec, LocalCluster
+from localcluster import ClusterSpec, run_temporary_cluster
 from shardproxy.query import QueryClass
 from shardproxy.settings import DEFAULT_QUERY_SECONDS, PoolSettings
 from tests.integration.shardproxy.servers import Servers
@@ -37,25 +37,25 @@ class Silent:
 
 
 @pytest.fixture(scope="package")
-def local_cluster(tmp_path_factory):
-    with LocalCluster(tmp_path_factory.mktemp("cluster"), spec=ClusterSpec(shards=2)) as cluster:
+def local_cluster():
+    with run_temporary_cluster(spec=ClusterSpec(shards=2)) as cluster:
         cluster.start_servers()
         yield cluster
 
 
 @pytest.fixture
-def servers(local_cluster):
-    servers = Servers(local_cluster)
-    servers.create_table()
-    yield servers
-    servers.mend()
+def shard_servers(local_cluster):
+    shard_servers = Servers(local_cluster)
+    shard_servers.create_table()
+    yield shard_servers
+    shard_servers.mend()
 
 
 @pytest.fixture
-def topology(servers):
+def topology(shard_servers):
     """Epoch 1: even partitions on shard 1, odd ones on shard 2."""
     shards = tuple(
-        Shard(id=n, name=f"shard{n}", term=1, instances=tuple(servers.get_instance(f"shard{n}{c}") for c in "ab"))
+        Shard(id=n, name=f"shard{n}", term=1, instances=tuple(shard_servers.get_instance(f"shard{n}{c}") for c in "ab"))
         for n in (1, 2)
     )
     assignments = tuple(Assignment(1 + p % 2, 1) for p in range(PARTITION_COUNT))

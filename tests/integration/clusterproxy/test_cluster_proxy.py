@@ -58,25 +58,25 @@ def write(proxy, number, **more):
 
 class TestRouting:
     @pytest.mark.parametrize("partition", range(8))
-    def test_every_partition_reaches_the_shard_that_owns_it(self, open_cluster, servers, partition):
+    def test_every_partition_reaches_the_shard_that_owns_it(self, open_cluster, shard_servers, partition):
         result = open_cluster().read(partition, WHERE, {})
         assert result.shard_id == 1 + partition % 2
         assert result.instance == f"shard{result.shard_id}b"
         assert result.epoch == 1
-        assert result.rows == [{"port": servers.cluster.database(result.instance).port, "replica": True}]
+        assert result.rows == [{"port": shard_servers.cluster.database(result.instance).port, "replica": True}]
 
-    def test_strong_reads_ask_the_primary(self, open_cluster, servers):
+    def test_strong_reads_ask_the_primary(self, open_cluster, shard_servers):
         result = open_cluster().read(1, WHERE, {}, consistency=Consistency.STRONG)
         assert result.instance == "shard2a"
-        assert result.rows == [{"port": servers.cluster.database("shard2a").port, "replica": False}]
+        assert result.rows == [{"port": shard_servers.cluster.database("shard2a").port, "replica": False}]
 
-    def test_writes_go_to_the_primary_of_the_partitions_shard(self, open_cluster, servers):
+    def test_writes_go_to_the_primary_of_the_partitions_shard(self, open_cluster, shard_servers):
         proxy = open_cluster()
         with proxy.transaction(1) as connection:
             connection.execute(INSERT, [11])
         with proxy.shard_transaction(1) as connection:
             connection.execute(INSERT, [22])
-        assert (servers.list_rows("shard1a"), servers.list_rows("shard2a")) == ([22], [11])
+        assert (shard_servers.list_rows("shard1a"), shard_servers.list_rows("shard2a")) == ([22], [11])
 
     @pytest.mark.parametrize("partition", [-1, 8])
     def test_an_unknown_partition_is_refused(self, open_cluster, partition):
@@ -90,7 +90,7 @@ class TestRouting:
 
 
 class TestScatter:
-    def test_each_shard_is_asked_once_for_its_own_partitions(self, open_cluster, servers):
+    def test_each_shard_is_asked_once_for_its_own_partitions(self, open_cluster, shard_servers):
         answer = open_cluster().scatter(COUNT, {})
         assert answer.missing == {}
         assert {shard_id: r.rows[0]["partitions"] for shard_id, r in answer.results.items()} == {
@@ -98,16 +98,16 @@ class TestScatter:
             2: [1, 3, 5, 7],
         }
         ports = {r.rows[0]["port"] for r in answer.results.values()}
-        assert ports == {servers.cluster.database(name).port for name in ("shard1b", "shard2b")}
+        assert ports == {shard_servers.cluster.database(name).port for name in ("shard1b", "shard2b")}
 
     def test_only_shards_that_own_a_wanted_partition_are_asked(self, open_cluster):
         answer = open_cluster().scatter(COUNT, {}, partitions=[3, 5])
         assert {shard_id: r.rows[0]["partitions"] for shard_id, r in answer.results.items()} == {2: [3, 5]}
 
-    def test_a_shard_that_is_down_is_named_with_its_partitions(self, open_cluster, servers):
+    def test_a_shard_that_is_down_is_named_with_its_partitions(self, open_cluster, shard_servers):
         proxy = open_cluster()
-        servers.cluster.server("shard2a").kill()
-        servers.cluster.server("shard2b").kill()
+        shard_servers.cluster.server("shard2a").kill()
+        shard_servers.cluster.server("shard2b").kill()
         answer = proxy.scatter(COUNT, {})
         assert sorted(answer.results) == [1]
         assert sorted(answer.missing) == [2]
@@ -116,11 +116,11 @@ class TestScatter:
         assert (missing.shard, missing.partitions) == ("shard2", (1, 3, 5, 7))
         assert sorted(missing.failures) == ["shard2a", "shard2b"]
 
-    def test_a_frozen_shard_is_named_when_the_deadline_passes(self, open_cluster, servers):
+    def test_a_frozen_shard_is_named_when_the_deadline_passes(self, open_cluster, shard_servers):
         proxy = open_cluster(health_interval_seconds=3600.0)
         assert sorted(proxy.scatter(COUNT, {}).results) == [1, 2]
-        servers.cluster.server("shard2a").pause()
-        servers.cluster.server("shard2b").pause()
+        shard_servers.cluster.server("shard2a").pause()
+        shard_servers.cluster.server("shard2b").pause()
         answer = proxy.scatter(COUNT, {}, deadline_seconds=0.6)
         assert sorted(answer.results) == [1]
         assert [type(error) for error in answer.missing.values()] in ([DeadlineExceeded], [ShardUnavailable])
@@ -138,73 +138,73 @@ class TestScatter:
 
 
 class TestReplicaFaults:
-    def test_reads_go_on_while_replicas_are_stopped_and_use_them_again_afterwards(self, open_cluster, servers):
+    def test_reads_go_on_while_replicas_are_stopped_and_use_them_again_afterwards(self, open_cluster, shard_servers):
         proxy = open_cluster()
         assert [read_instance(proxy, p) for p in (0, 1)] == ["shard1b", "shard2b"]
-        servers.cluster.server("shard1b").stop()
-        servers.cluster.server("shard2b").stop()
+        shard_servers.cluster.server("shard1b").stop()
+        shard_servers.cluster.server("shard2b").stop()
         for _ in range(20):
             assert [read_instance(proxy, p) for p in (0, 1)] == ["shard1a", "shard2a"]
         write(proxy, 1)
-        assert servers.list_rows("shard1a") == [1]
-        servers.start("shard1b", "shard2b")
+        assert shard_servers.list_rows("shard1a") == [1]
+        shard_servers.start("shard1b", "shard2b")
         wait_until(lambda: [read_instance(proxy, p) for p in (0, 1)] == ["shard1b", "shard2b"])
 
-    def test_a_frozen_replica_costs_one_bounded_wait_and_is_then_skipped(self, open_cluster, servers, caplog):
+    def test_a_frozen_replica_costs_one_bounded_wait_and_is_then_skipped(self, open_cluster, shard_servers, caplog):
         proxy = open_cluster(health_interval_seconds=3600.0, pool=replace(POOL, breaker_open_seconds=3600.0))
         assert read_instance(proxy) == "shard1b"
-        servers.cluster.server("shard1b").pause()
+        shard_servers.cluster.server("shard1b").pause()
         for _ in range(30):
             assert read_instance(proxy) == "shard1a"
         assert caplog.text.count("left alone for") == 1
 
     def test_probes_find_a_frozen_replica_without_costing_any_read_and_find_it_again(
-        self, open_cluster, servers, caplog
+        self, open_cluster, shard_servers, caplog
     ):
         proxy = open_cluster()
         assert read_instance(proxy) == "shard1b"
-        servers.cluster.server("shard1b").pause()
+        shard_servers.cluster.server("shard1b").pause()
         wait_until(lambda: "unhealthy: shard1b" in caplog.text)
         for _ in range(30):
             assert read_instance(proxy) == "shard1a"
         assert caplog.text.count("left alone for") == 0
-        servers.cluster.server("shard1b").resume()
+        shard_servers.cluster.server("shard1b").resume()
         wait_until(lambda: read_instance(proxy) == "shard1b")
 
-    def test_replica_read_falls_back_to_primary_when_lag_exceeds_limit(self, open_cluster, servers):
+    def test_replica_read_falls_back_to_primary_when_lag_exceeds_limit(self, open_cluster, shard_servers):
         proxy = open_cluster(replica_max_lag_seconds=0.2)
         wait_until(lambda: read_instance(proxy) == "shard1b")
-        servers.run_as_superuser("shard1b", "SELECT pg_wal_replay_pause()")
+        shard_servers.run_as_superuser("shard1b", "SELECT pg_wal_replay_pause()")
         try:
             write(proxy, 1)
             wait_until(lambda: read_instance(proxy) == "shard1a")
         finally:
-            servers.run_as_superuser("shard1b", "SELECT pg_wal_replay_resume()")
+            shard_servers.run_as_superuser("shard1b", "SELECT pg_wal_replay_resume()")
         wait_until(lambda: read_instance(proxy) == "shard1b")
 
-    def test_every_promotable_instance_answers_for_itself(self, open_cluster, servers):
+    def test_every_promotable_instance_answers_for_itself(self, open_cluster, shard_servers):
         proxy = open_cluster()
         answers = proxy.read_every_instance(1, WHERE, {})
         assert {name: a.rows[0]["replica"] for name, a in answers.items()} == {"shard1a": False, "shard1b": True}
-        servers.cluster.server("shard1b").kill()
+        shard_servers.cluster.server("shard1b").kill()
         answers = proxy.read_every_instance(1, WHERE, {})
         assert answers["shard1a"].rows[0]["replica"] is False
         assert isinstance(answers["shard1b"], InstanceUnavailable)
 
 
 class TestPrimaryFaults:
-    def test_reads_survive_a_killed_primary_and_writes_recover_by_themselves(self, open_cluster, servers):
+    def test_reads_survive_a_killed_primary_and_writes_recover_by_themselves(self, open_cluster, shard_servers):
         proxy = open_cluster()
         write(proxy, 1)
-        wait_until(lambda: servers.list_rows("shard1b") == [1])
-        servers.cluster.server("shard1a").kill()
+        wait_until(lambda: shard_servers.list_rows("shard1b") == [1])
+        shard_servers.cluster.server("shard1a").kill()
         for _ in range(5):
             assert read_instance(proxy) == "shard1b"
         for _ in range(3):
             with pytest.raises(InstanceUnavailable):
                 write(proxy, 2)
         assert read_instance(proxy, 1) == "shard2b"
-        servers.start("shard1a")
+        shard_servers.start("shard1a")
 
         def has_written():
             try:
@@ -215,23 +215,23 @@ class TestPrimaryFaults:
             return True
 
         wait_until(has_written)
-        assert servers.list_rows("shard1a") == [1, 3]
+        assert shard_servers.list_rows("shard1a") == [1, 3]
 
-    def test_a_frozen_primary_costs_a_write_its_deadline_and_reads_nothing(self, open_cluster, servers):
+    def test_a_frozen_primary_costs_a_write_its_deadline_and_reads_nothing(self, open_cluster, shard_servers):
         proxy = open_cluster()
         write(proxy, 1)
-        servers.cluster.server("shard1a").pause()
+        shard_servers.cluster.server("shard1a").pause()
         with pytest.raises(DeadlineExceeded):
             write(proxy, 2, deadline_seconds=0.5)
         assert read_instance(proxy) == "shard1b"
-        servers.cluster.server("shard1a").resume()
+        shard_servers.cluster.server("shard1a").resume()
         wait_until(lambda: read_instance(proxy, consistency=Consistency.STRONG) == "shard1a")
         write(proxy, 3)
-        assert servers.list_rows("shard1a") == [1, 3]
+        assert shard_servers.list_rows("shard1a") == [1, 3]
 
-    def test_a_strong_read_without_primary_says_which_shard(self, open_cluster, servers):
+    def test_a_strong_read_without_primary_says_which_shard(self, open_cluster, shard_servers):
         proxy = open_cluster()
-        servers.cluster.server("shard1a").kill()
+        shard_servers.cluster.server("shard1a").kill()
         with pytest.raises(ShardUnavailable) as caught:
             proxy.read(2, WHERE, {}, consistency=Consistency.STRONG)
         assert (caught.value.shard, caught.value.partitions) == ("shard1", (2,))
@@ -246,7 +246,7 @@ class TestPrimaryFaults:
 
 class TestTopologyChanges:
     def test_a_primary_that_is_a_standby_is_never_written_and_the_new_one_is_found(
-        self, open_cluster, servers, topology
+        self, open_cluster, shard_servers, topology
     ):
         shelf = Shelf(swap_roles(topology, epoch=2))
         proxy = open_cluster(shelf, topology_poll_seconds=3600.0)
@@ -257,7 +257,7 @@ class TestTopologyChanges:
         shelf.topology = change_instance(topology, "shard1a", epoch=3)
         write(proxy, 1)
         assert proxy.topology.epoch == 3
-        assert servers.list_rows("shard1a") == [1]
+        assert shard_servers.list_rows("shard1a") == [1]
 
     def test_a_read_that_finds_nobody_is_tried_once_more_on_newer_topology(self, open_cluster, topology):
         wrong = change_instance(topology, "shard1a", epoch=1, port=1)
@@ -269,7 +269,7 @@ class TestTopologyChanges:
         result = proxy.read(0, WHERE, {})
         assert (result.instance, result.epoch) == ("shard1b", 2)
 
-    def test_connections_to_a_removed_instance_are_closed(self, open_cluster, servers, topology):
+    def test_connections_to_a_removed_instance_are_closed(self, open_cluster, shard_servers, topology):
         shelf = Shelf(topology)
         proxy = open_cluster(shelf)
         wait_until(lambda: read_instance(proxy) == "shard1b")
@@ -281,7 +281,7 @@ class TestTopologyChanges:
         wait_until(lambda: read_instance(proxy) == "shard1a")
 
         def count_connections():
-            with servers.cluster.database("shard1b").connect() as connection:
+            with shard_servers.cluster.database("shard1b").connect() as connection:
                 return connection.execute(
                     "SELECT count(*) FROM pg_stat_activity WHERE application_name LIKE 'viewcounter%'"
                 ).fetchone()[0]

@@ -2,20 +2,20 @@
 
 import pytest
 
-from localcluster import ClusterSpec, LocalCluster
+from localcluster import ClusterSpec, run_temporary_cluster
 from tests.integration.shardproxy.servers import Servers
 
 
 @pytest.fixture(scope="package")
-def local_cluster(tmp_path_factory):
-    with LocalCluster(tmp_path_factory.mktemp("cluster"), spec=ClusterSpec(shards=1, partitions=4)) as cluster:
+def local_cluster():
+    with run_temporary_cluster(spec=ClusterSpec(shards=1, partitions=4)) as cluster:
         cluster.start_servers()
         yield cluster
 
 
 @pytest.fixture
-def servers(local_cluster):
-    servers = Servers(local_cluster)
-    servers.create_table()
-    yield servers
-    servers.mend()
+def shard_servers(local_cluster):
+    shard_servers = Servers(local_cluster)
+    shard_servers.create_table()
+    yield shard_servers
+    shard_servers.mend()

@@ -35,11 +35,11 @@ SETTINGS = PoolSettings(
 
 
 @pytest.fixture
-def open_proxy(servers):
+def open_proxy(shard_servers):
     proxies = []
 
     def open_one(name="shard1a", settings=SETTINGS):
-        proxies.append(InstanceProxy(servers.get_instance(name), settings))
+        proxies.append(InstanceProxy(shard_servers.get_instance(name), settings))
         return proxies[-1]
 
     yield open_one
@@ -68,16 +68,16 @@ class TestReads:
             assert proxy.read(other, {"value": str(value)}, deadline_at=soon()) == [{"value": str(value)}]
         assert proxy.get_stats()["connections_num"] == 1
 
-    def test_a_read_cannot_write_and_the_connection_can_afterwards(self, open_proxy, servers):
+    def test_a_read_cannot_write_and_the_connection_can_afterwards(self, open_proxy, shard_servers):
         proxy = open_proxy()
         with pytest.raises(ReadOnlyInstance):
             proxy.read(INSERT, {}, deadline_at=soon())
-        assert servers.list_rows("shard1a") == []
+        assert shard_servers.list_rows("shard1a") == []
         with proxy.transaction(QueryClass.FLUSH, deadline_at=soon()) as connection:
             connection.execute(INSERT.text)
         with pytest.raises(ReadOnlyInstance):
             proxy.read(INSERT, {}, deadline_at=soon())
-        assert servers.list_rows("shard1a") == [1]
+        assert shard_servers.list_rows("shard1a") == [1]
         assert proxy.get_stats()["connections_num"] == 1
 
     def test_the_server_cancels_a_statement_past_its_class_budget(self, open_proxy):
@@ -121,7 +121,7 @@ class TestReads:
 
 
 class TestTransactions:
-    def test_commit_and_roll_back(self, open_proxy, servers):
+    def test_commit_and_roll_back(self, open_proxy, shard_servers):
         proxy = open_proxy()
         with proxy.transaction(QueryClass.FLUSH, deadline_at=soon()) as connection:
             connection.execute("INSERT INTO probe VALUES (1)")
@@ -135,10 +135,10 @@ class TestTransactions:
             connection.execute("INSERT INTO probe VALUES (3)")
             connection.execute("INSERT INTO probe VALUES (1)")
         assert caught.value.sqlstate == "23505"
-        assert servers.list_rows("shard1a") == [1]
+        assert shard_servers.list_rows("shard1a") == [1]
         assert proxy.get_stats()["connections_num"] == 1
 
-    def test_a_failure_that_the_body_swallows_is_not_taken_for_a_commit(self, open_proxy, servers):
+    def test_a_failure_that_the_body_swallows_is_not_taken_for_a_commit(self, open_proxy, shard_servers):
         proxy = open_proxy()
         with (
             pytest.raises(BadStatement, match="rolled back"),
@@ -150,9 +150,9 @@ class TestTransactions:
             except Exception as error:
                 swallowed = error
         assert swallowed.sqlstate == "42P01"
-        assert servers.list_rows("shard1a") == []
+        assert shard_servers.list_rows("shard1a") == []
 
-    def test_bulk_copy_and_nested_savepoints_work(self, open_proxy, servers):
+    def test_bulk_copy_and_nested_savepoints_work(self, open_proxy, shard_servers):
         proxy = open_proxy()
         with proxy.transaction(QueryClass.FLUSH, deadline_at=soon()) as connection:
             with connection.cursor().copy("COPY probe (id, note) FROM STDIN") as copy:
@@ -161,7 +161,7 @@ class TestTransactions:
             with pytest.raises(ZeroDivisionError), connection.transaction():
                 connection.execute("DELETE FROM probe")
                 raise ZeroDivisionError
-        assert servers.list_rows("shard1a") == list(range(1000))
+        assert shard_servers.list_rows("shard1a") == list(range(1000))
 
     def test_budgets_hold_inside_and_end_with_the_transaction(self, open_proxy):
         proxy = open_proxy()
@@ -189,10 +189,10 @@ class TestTransactions:
         assert ran == []
         assert answers(proxy)
 
-    def test_a_fenced_primary_stays_fenced_for_sessions_that_are_open_already(self, open_proxy, servers):
+    def test_a_fenced_primary_stays_fenced_for_sessions_that_are_open_already(self, open_proxy, shard_servers):
         proxy = open_proxy()
         assert answers(proxy)
-        servers.run_as_superuser(
+        shard_servers.run_as_superuser(
             "shard1a", "ALTER SYSTEM SET default_transaction_read_only = on", "SELECT pg_reload_conf()"
         )
 
@@ -207,28 +207,28 @@ class TestTransactions:
             wait_until(is_fenced)
             assert answers(proxy)
         finally:
-            servers.run_as_superuser(
+            shard_servers.run_as_superuser(
                 "shard1a", "ALTER SYSTEM RESET default_transaction_read_only", "SELECT pg_reload_conf()"
             )
         wait_until(lambda: not is_fenced())
 
-    def test_a_server_that_dies_before_commit_answers_leaves_the_outcome_unknown(self, open_proxy, servers):
+    def test_a_server_that_dies_before_commit_answers_leaves_the_outcome_unknown(self, open_proxy, shard_servers):
         proxy = open_proxy()
         with pytest.raises(OutcomeUnknown), proxy.transaction(QueryClass.FLUSH, deadline_at=soon()) as connection:
             connection.execute("INSERT INTO probe VALUES (1)")
-            servers.cluster.server("shard1a").kill()
-        servers.start("shard1a")
+            shard_servers.cluster.server("shard1a").kill()
+        shard_servers.start("shard1a")
         wait_until(lambda: answers(proxy))
-        assert servers.list_rows("shard1a") == []
+        assert shard_servers.list_rows("shard1a") == []
 
-    def test_a_server_that_freezes_before_commit_answers_leaves_the_outcome_unknown(self, open_proxy, servers):
+    def test_a_server_that_freezes_before_commit_answers_leaves_the_outcome_unknown(self, open_proxy, shard_servers):
         proxy = open_proxy()
         with pytest.raises(OutcomeUnknown), proxy.transaction(QueryClass.FLUSH, deadline_at=soon(1.0)) as connection:
             connection.execute("INSERT INTO probe VALUES (1)")
-            servers.cluster.server("shard1a").pause()
-        servers.cluster.server("shard1a").resume()
+            shard_servers.cluster.server("shard1a").pause()
+        shard_servers.cluster.server("shard1a").resume()
         # COMMIT was on the wire before the freeze ended the wait: here the unknown outcome is that it stands.
-        wait_until(lambda: servers.list_rows("shard1a") == [1])
+        wait_until(lambda: shard_servers.list_rows("shard1a") == [1])
 
 
 class TestBounds:
@@ -257,30 +257,30 @@ class TestBounds:
             rows = list(executor.map(lambda _: proxy.read(count, {}, deadline_at=soon()), range(60)))
         assert max(row[0]["n"] for row in rows) <= 3
 
-    def test_a_closed_proxy_lets_callers_finish_and_takes_no_new_ones(self, open_proxy, servers):
+    def test_a_closed_proxy_lets_callers_finish_and_takes_no_new_ones(self, open_proxy, shard_servers):
         proxy = open_proxy()
         with proxy.transaction(QueryClass.FLUSH, deadline_at=soon()) as connection:
             proxy.close()
             connection.execute("INSERT INTO probe VALUES (1)")
-        assert servers.list_rows("shard1a") == [1]
+        assert shard_servers.list_rows("shard1a") == [1]
         with pytest.raises(InstanceUnavailable, match="no longer part of the topology"):
             proxy.read(ECHO, {"value": 1}, deadline_at=soon())
 
 
 class TestFaults:
-    def test_a_killed_server_is_refused_at_once_and_used_again_when_it_is_back(self, open_proxy, servers):
+    def test_a_killed_server_is_refused_at_once_and_used_again_when_it_is_back(self, open_proxy, shard_servers):
         proxy = open_proxy()
         assert answers(proxy)
-        servers.cluster.server("shard1a").kill()
+        shard_servers.cluster.server("shard1a").kill()
         with pytest.raises(InstanceUnavailable):
             proxy.read(ECHO, {"value": 1}, deadline_at=soon())
         with pytest.raises(InstanceUnavailable, match="left alone after"):
             proxy.read(ECHO, {"value": 1}, deadline_at=soon())
-        servers.start("shard1a")
+        shard_servers.start("shard1a")
         wait_until(lambda: answers(proxy))
         assert proxy.breaker_state is BreakerState.CLOSED
 
-    def test_connections_cut_by_a_restart_cost_no_caller_an_error(self, open_proxy, servers):
+    def test_connections_cut_by_a_restart_cost_no_caller_an_error(self, open_proxy, shard_servers):
         proxy = open_proxy()
         barrier = threading.Barrier(4)
 
@@ -291,31 +291,31 @@ class TestFaults:
         with ThreadPoolExecutor(4) as executor:
             list(executor.map(hold, range(4)))
         assert proxy.get_stats()["pool_available"] == 4
-        servers.cluster.server("shard1a").kill()
-        servers.start("shard1a")
+        shard_servers.cluster.server("shard1a").kill()
+        shard_servers.start("shard1a")
         assert proxy.read(ECHO, {"value": 1}, deadline_at=soon()) == [{"value": 1}]
 
-    def test_a_frozen_server_costs_one_bounded_wait_then_is_left_alone(self, open_proxy, servers):
+    def test_a_frozen_server_costs_one_bounded_wait_then_is_left_alone(self, open_proxy, shard_servers):
         proxy = open_proxy()
         assert answers(proxy)
-        servers.cluster.server("shard1a").pause()
+        shard_servers.cluster.server("shard1a").pause()
         with pytest.raises(DeadlineExceeded):
             proxy.read(ECHO, {"value": 1}, deadline_at=soon(SETTINGS.get_answer_seconds(QueryClass.POINT) + 0.1))
         with pytest.raises(InstanceUnavailable, match="left alone after"):
             proxy.read(ECHO, {"value": 1}, deadline_at=soon())
-        servers.cluster.server("shard1a").resume()
+        shard_servers.cluster.server("shard1a").resume()
         wait_until(lambda: answers(proxy))
 
-    def test_a_frozen_server_that_was_never_connected_is_unavailable(self, open_proxy, servers):
+    def test_a_frozen_server_that_was_never_connected_is_unavailable(self, open_proxy, shard_servers):
         proxy = open_proxy()
-        servers.cluster.server("shard1a").pause()
+        shard_servers.cluster.server("shard1a").pause()
         with pytest.raises(InstanceUnavailable, match="does not answer connection attempts"):
             proxy.read(ECHO, {"value": 1}, deadline_at=soon())
-        servers.cluster.server("shard1a").resume()
+        shard_servers.cluster.server("shard1a").resume()
         wait_until(lambda: answers(proxy))
 
-    def test_a_password_that_cannot_be_read_says_where_it_should_be(self, servers):
-        instance = servers.get_instance("shard1a")
+    def test_a_password_that_cannot_be_read_says_where_it_should_be(self, shard_servers):
+        instance = shard_servers.get_instance("shard1a")
         fields = {name: getattr(instance, name) for name in instance.__struct_fields__}
         proxy = InstanceProxy(type(instance)(**fields | {"password_ref": "file:/nonexistent/password"}), SETTINGS)
         with pytest.raises(InstanceUnavailable, match="file:/nonexistent/password: No such file"):
@@ -331,26 +331,26 @@ class TestMeasurements:
         wait_until(lambda: replica.measure(timeout_seconds=5.0).lag_seconds == 0.0)
         assert replica.measure(timeout_seconds=5.0).in_recovery
 
-    def test_a_replica_that_stops_replaying_shows_its_lag(self, open_proxy, servers):
+    def test_a_replica_that_stops_replaying_shows_its_lag(self, open_proxy, shard_servers):
         replica = open_proxy("shard1b")
-        servers.run_as_superuser("shard1b", "SELECT pg_wal_replay_pause()")
+        shard_servers.run_as_superuser("shard1b", "SELECT pg_wal_replay_pause()")
         try:
-            with servers.cluster.database("shard1a").connect() as connection:
+            with shard_servers.cluster.database("shard1a").connect() as connection:
                 connection.execute("INSERT INTO probe VALUES (1)")
             wait_until(lambda: (replica.measure(timeout_seconds=5.0).lag_seconds or 0.0) > 0.0)
         finally:
-            servers.run_as_superuser("shard1b", "SELECT pg_wal_replay_resume()")
+            shard_servers.run_as_superuser("shard1b", "SELECT pg_wal_replay_resume()")
         wait_until(lambda: replica.measure(timeout_seconds=5.0).lag_seconds == 0.0)
 
-    def test_a_probe_that_succeeds_closes_the_breaker(self, open_proxy, servers):
+    def test_a_probe_that_succeeds_closes_the_breaker(self, open_proxy, shard_servers):
         proxy = open_proxy(settings=PoolSettings(breaker_open_seconds=3600.0))
-        servers.cluster.server("shard1a").kill()
+        shard_servers.cluster.server("shard1a").kill()
         with pytest.raises(InstanceUnavailable):
             proxy.read(ECHO, {"value": 1}, deadline_at=soon())
         with pytest.raises(ShardProxyError):
             proxy.measure(timeout_seconds=1.0)
         assert proxy.breaker_state is BreakerState.OPEN
-        servers.start("shard1a")
+        shard_servers.start("shard1a")
         proxy.measure(timeout_seconds=5.0)
         assert proxy.breaker_state is BreakerState.CLOSED
         assert answers(proxy)

@@ -1,0 +1,98 @@
+"""What operators may change in the admin, and that it is published."""
+
+import pytest
+
+from configservice.models import EventType, Instance, PartitionAssignment, Shard, TopologyEpoch
+from configservice.publication import read_from_cache, read_from_control_database
+
+ADMIN = "/admin/configservice"
+
+
+@pytest.mark.parametrize("page", ["shard", "instance", "partitionassignment", "eventtype", "topologyepoch"])
+def test_every_list_and_search_works(admin_client, init_cluster, page):
+    init_cluster()
+    assert admin_client.get(f"{ADMIN}/{page}/").status_code == 200
+    assert admin_client.get(f"{ADMIN}/{page}/?q=1").status_code == 200
+
+
+def test_an_event_type_added_gets_the_next_id_and_is_published(admin_client, init_cluster, cache_url):
+    init_cluster()
+    answer = admin_client.post(f"{ADMIN}/eventtype/add/", {"name": "bookmark"})
+    assert answer.status_code == 302
+    topology = read_from_control_database()
+    assert (topology.epoch, topology.find_event_type("bookmark").id) == (2, 7)
+    assert read_from_cache(cache_url) == topology
+    newest = TopologyEpoch.objects.first()
+    assert (newest.reason, newest.actor) == ("added event type bookmark", "ada")
+
+
+@pytest.mark.parametrize("name", ["view", "Book Mark", "", "x" * 64])
+def test_a_bad_event_type_is_refused_and_nothing_is_published(admin_client, init_cluster, name):
+    init_cluster()
+    assert admin_client.post(f"{ADMIN}/eventtype/add/", {"name": name}).status_code == 200
+    assert EventType.objects.count() == 6
+    assert read_from_control_database().epoch == 1
+
+
+def test_an_event_type_never_changes_its_meaning(admin_client, init_cluster):
+    init_cluster()
+    admin_client.post(f"{ADMIN}/eventtype/1/change/", {"name": "glance", "valued": "on"})
+    assert EventType.objects.get(id=1).name == "view"
+    assert admin_client.post(f"{ADMIN}/eventtype/1/delete/", {"post": "yes"}).status_code == 403
+    assert read_from_control_database().epoch == 1
+
+
+def test_a_change_of_an_instance_is_published_and_its_role_stays(admin_client, init_cluster):
+    init_cluster()
+    row = Instance.objects.get(name="shard1b")
+    form = {name: getattr(row, name) for name in ("host", "port", "database", "user", "password_ref", "sslmode")}
+    answer = admin_client.post(
+        f"{ADMIN}/instance/{row.pk}/change/", form | {"zone": "east", "promotable": "on", "role": "primary"}
+    )
+    assert answer.status_code == 302
+    topology = read_from_control_database()
+    (replica,) = topology.get_shard_of(0).replicas
+    assert (topology.epoch, replica.name, replica.zone) == (2, "shard1b", "east")
+
+
+def test_a_password_is_not_taken_for_a_reference(admin_client, init_cluster):
+    init_cluster()
+    row = Instance.objects.get(name="shard1b")
+    form = {name: getattr(row, name) for name in ("host", "port", "database", "user", "zone", "sslmode")}
+    answer = admin_client.post(f"{ADMIN}/instance/{row.pk}/change/", form | {"password_ref": "hunter2"})
+    assert answer.status_code == 200
+    assert "Never the password itself" in answer.content.decode()
+    assert read_from_control_database().epoch == 1
+
+
+def test_replicas_may_be_removed_and_primaries_and_shards_may_not(admin_client, init_cluster):
+    init_cluster()
+    primary, replica = (Instance.objects.get(name=name).pk for name in ("shard1a", "shard1b"))
+    assert admin_client.post(f"{ADMIN}/instance/{primary}/delete/", {"post": "yes"}).status_code == 403
+    shard = Shard.objects.get(name="shard1").pk
+    assert admin_client.post(f"{ADMIN}/shard/{shard}/delete/", {"post": "yes"}).status_code == 403
+    assert read_from_control_database().epoch == 1
+    assert admin_client.post(f"{ADMIN}/instance/{replica}/delete/", {"post": "yes"}).status_code == 302
+    topology = read_from_control_database()
+    assert (topology.epoch, topology.get_shard_of(0).replicas) == (2, ())
+
+
+@pytest.mark.parametrize("action", ["change", "delete"])
+def test_assignments_and_epochs_are_read_only(admin_client, init_cluster, action):
+    init_cluster()
+    for page, key in (("partitionassignment", 3), ("topologyepoch", 1)):
+        assert admin_client.get(f"{ADMIN}/{page}/{key}/change/").status_code == 200
+        assert admin_client.post(f"{ADMIN}/{page}/{key}/{action}/", {"post": "yes"}).status_code == 403
+        assert admin_client.get(f"{ADMIN}/{page}/add/").status_code == 403
+    assert (PartitionAssignment.objects.count(), TopologyEpoch.objects.count()) == (7, 1)
+
+
+def test_before_the_cluster_is_made_changes_are_saved_and_say_that_they_are_not_published(admin_client):
+    answer = admin_client.post(
+        f"{ADMIN}/shard/add/",
+        {"name": "shard1", "instances-TOTAL_FORMS": "0", "instances-INITIAL_FORMS": "0"},
+        follow=True,
+    )
+    assert "Saved, but not published" in answer.content.decode()
+    assert [shard.name for shard in Shard.objects.all()] == ["shard1"]
+    assert TopologyEpoch.objects.count() == 0

@@ -1,0 +1,163 @@
+"""Every change is one epoch; the cache gets it if it can, and never stands in the way."""
+
+import socket
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+import redis
+from django.db import IntegrityError, connection, transaction
+
+from configservice.errors import ClusterNotInitialised, ControlDatabaseUnavailable, TopologyCacheUnavailable
+from configservice.models import EventType, Instance, Shard, TopologyEpoch
+from configservice.publication import (
+    CACHE_CHANNEL,
+    CACHE_KEY,
+    publish,
+    read_from_cache,
+    read_from_control_database,
+)
+
+
+def add_event_type(number):
+    EventType.objects.create(id=number, name=f"type{number}")
+
+
+@pytest.fixture
+def cache(cache_url, control):
+    with redis.Redis.from_url(cache_url, socket_timeout=5.0) as client:
+        client.delete(CACHE_KEY)
+        yield client
+
+
+def test_publish_numbers_keeps_and_pushes(init_cluster, cache, cache_url):
+    init_cluster()
+    with cache.pubsub() as subscription:
+        subscription.subscribe(CACHE_CHANNEL)
+        assert subscription.get_message(timeout=5.0)["type"] == "subscribe"
+        add_event_type(7)
+        topology = publish(reason="added event type type7", actor="ada")
+        assert subscription.get_message(timeout=5.0)["data"] == b"2"
+    assert topology.epoch == 2
+    assert topology.find_event_type("type7").id == 7
+    assert read_from_cache(cache_url) == read_from_control_database() == topology
+    newest = TopologyEpoch.objects.first()
+    assert (newest.epoch, newest.reason, newest.actor) == (2, "added event type type7", "ada")
+
+
+def test_publishing_what_is_published_makes_no_epoch_and_fills_an_empty_cache(init_cluster, cache, cache_url):
+    init_cluster()
+    cache.delete(CACHE_KEY)
+    assert publish(reason="again", actor="ada").epoch == 1
+    assert TopologyEpoch.objects.count() == 1
+    assert read_from_cache(cache_url).epoch == 1
+
+
+def test_nothing_is_published_before_the_cluster_is_made(control, cache):
+    add_event_type(7)
+    with pytest.raises(ClusterNotInitialised):
+        publish(reason="too early", actor="ada")
+    assert TopologyEpoch.objects.count() == 0
+    assert cache.get(CACHE_KEY) is None
+
+
+def test_a_rolled_back_change_is_neither_published_nor_pushed(init_cluster, cache_url):
+    init_cluster()
+    with pytest.raises(KeyError), transaction.atomic():
+        add_event_type(7)
+        assert publish(reason="added", actor="ada").epoch == 2
+        raise KeyError
+    assert read_from_control_database().epoch == 1
+    assert read_from_cache(cache_url).epoch == 1
+
+
+def test_publishers_at_the_same_time_get_one_epoch_each(init_cluster):
+    init_cluster()
+    barrier = threading.Barrier(4)
+
+    def change(number):
+        try:
+            barrier.wait(10)
+            with transaction.atomic():
+                add_event_type(number)
+                return publish(reason=f"type{number}", actor="ada").epoch
+        finally:
+            connection.close()
+
+    with ThreadPoolExecutor(4) as executor:
+        epochs = list(executor.map(change, range(10, 14)))
+    assert sorted(epochs) == [2, 3, 4, 5]
+    newest = read_from_control_database()
+    assert newest.epoch == 5
+    assert [t.id for t in newest.event_types if t.id >= 10] == [10, 11, 12, 13]
+
+
+def test_a_dead_cache_does_not_fail_a_publish(init_cluster, settings):
+    init_cluster()
+    settings.TOPOLOGY_CACHE_URL = "redis://127.0.0.1:1/0"
+    add_event_type(7)
+    assert publish(reason="added", actor="ada").epoch == 2
+    assert read_from_control_database().epoch == 2
+
+
+def test_a_frozen_cache_does_not_fail_a_publish(init_cluster, settings):
+    init_cluster()
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        settings.TOPOLOGY_CACHE_URL = f"redis://127.0.0.1:{silent.getsockname()[1]}/0"
+        add_event_type(7)
+        assert publish(reason="added", actor="ada").epoch == 2
+        with pytest.raises(TopologyCacheUnavailable):
+            read_from_cache(settings.TOPOLOGY_CACHE_URL)
+    assert read_from_control_database().epoch == 2
+
+
+def test_readers_get_nothing_new_for_the_epoch_they_know(init_cluster, cache_url):
+    init_cluster()
+    assert read_from_cache(cache_url, 1) is None
+    assert read_from_control_database(1) is None
+    assert read_from_control_database(5).epoch == 1
+
+
+def test_an_empty_or_broken_cache(cache, cache_url):
+    assert read_from_cache(cache_url) is None
+    cache.set(CACHE_KEY, b"{")
+    with pytest.raises(TopologyCacheUnavailable):
+        read_from_cache(cache_url)
+
+
+def test_reading_goes_on_by_itself_after_the_control_database_was_away(init_cluster, servers):
+    init_cluster()
+    servers.server("control").kill()
+    try:
+        for _ in range(2):
+            with pytest.raises(ControlDatabaseUnavailable):
+                read_from_control_database()
+    finally:
+        servers.server("control").start()
+        servers.server("control").wait_ready()
+    assert read_from_control_database().epoch == 1
+
+
+@pytest.mark.parametrize(
+    ("change", "constraint"),
+    [
+        ({"role": "primary"}, "one_primary_per_shard"),
+        ({"role": "master"}, "known_role"),
+        ({"port": 5001}, "unique_address"),
+        ({"port": 0}, "port_in_range"),
+        ({"password_ref": "hunter2"}, "password_is_a_reference"),
+        ({"sslmode": "sometimes"}, "known_sslmode"),
+    ],
+)
+def test_the_database_itself_refuses_an_impossible_instance(init_cluster, change, constraint):
+    init_cluster()
+    with pytest.raises(IntegrityError, match=constraint):
+        Instance.objects.filter(name="shard1b").update(**change)
+    assert Instance.objects.get(name="shard1b").port == 5002
+
+
+def test_a_shard_with_instances_cannot_be_deleted(init_cluster):
+    init_cluster()
+    with pytest.raises(IntegrityError):
+        Shard.objects.first().delete()
+    assert Shard.objects.count() == 2
