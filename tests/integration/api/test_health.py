@@ -1,0 +1,134 @@
+"""Health addresses, documents, and what readers are told when something is down."""
+
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from django.db import connections
+
+from tests.integration.queries.rows import DAY, MinuteRow, await_replicas, find_videos_by_shard, store_rows
+from viewcounter.api.readiness import ReadinessProbe
+from viewcounter.api.views.health import get_readiness_probe
+from viewcounter.eventlog.registry import get_event_log
+
+ALL_UP = {
+    "topology": "up",
+    "log": "up",
+    "shard1 primary": "up",
+    "shard1 replica": "up",
+    "shard2 primary": "up",
+    "shard2 replica": "up",
+}
+
+
+def read_readiness(api):
+    get_readiness_probe.cache_clear()
+    response = api.call("GET", "/readyz", scope=None)
+    api.check(response.json(), {"$ref": "#/components/schemas/Readiness"})
+    return response.status_code, response.json()
+
+
+def await_readiness(api, status, body):
+    deadline = time.monotonic() + 20
+    while read_readiness(api) != (status, body):
+        assert time.monotonic() < deadline, read_readiness(api)
+        time.sleep(0.1)
+
+
+def test_health_needs_nothing_but_the_process(api):
+    assert api.get("/healthz", "/healthz", scope=None) == {"status": "ok"}
+
+
+def test_readiness_names_each_part_and_no_host(api):
+    await_readiness(api, 200, {"status": "ready", "parts": ALL_UP})
+    assert "127.0.0.1" not in str(read_readiness(api))
+
+
+def test_a_dead_replica_is_named_and_does_not_make_the_service_unready(api, servers):
+    await_readiness(api, 200, {"status": "ready", "parts": ALL_UP})
+    replica = servers.database("shard2b")
+    replica.kill()
+    try:
+        await_readiness(api, 200, {"status": "ready", "parts": ALL_UP | {"shard2 replica": "down"}})
+    finally:
+        replica.start()
+        replica.wait_ready()
+    await_readiness(api, 200, {"status": "ready", "parts": ALL_UP})
+
+
+def test_a_dead_log_makes_the_service_unready(api, servers):
+    log = servers.valkey("log")
+    log.kill()
+    try:
+        await_readiness(api, 503, {"status": "unready", "parts": ALL_UP | {"log": "down"}})
+    finally:
+        log.start()
+        log.wait_ready()
+    await_readiness(api, 200, {"status": "ready", "parts": ALL_UP})
+
+
+def test_a_crowd_at_the_door_causes_one_probe(api):
+    probe = ReadinessProbe(keep_seconds=60, part_seconds=1)
+    with ThreadPoolExecutor(8) as pool:
+        answers = list(pool.map(lambda _: probe.check(api.cluster, get_event_log()), range(20)))
+    assert all(answer is answers[0] for answer in answers)
+
+
+def test_the_document_and_its_pages_are_open_and_need_no_network(api):
+    schema = api.call("GET", "/v1/schema?format=json", scope=None)
+    assert schema.status_code == 200
+    docs = api.call("GET", "/v1/docs", scope=None, headers={"Accept": "text/html"})
+    assert docs.status_code == 200
+    assert b"cdn." not in docs.content
+
+
+@pytest.fixture
+def half_dead(api, servers):
+    """Views on both shards, then every instance of the last one killed."""
+    videos = find_videos_by_shard(api.cluster, per_shard=2)
+    store_rows(api.cluster, [MinuteRow(v, 1, DAY, (1000,)) for own in videos.values() for v in own])
+    shard = api.cluster.topology.shards[-1]
+    instances = [servers.database(instance.name) for instance in shard.instances]
+    for instance in instances:
+        instance.kill()
+    yield api, videos, shard
+    for instance in instances:
+        instance.start()
+    for instance in instances:
+        instance.wait_ready()
+    await_replicas(api.cluster)
+
+
+def test_a_dead_shard_is_503_for_its_videos_and_partial_for_lists(half_dead):
+    api, videos, shard = half_dead
+    lost = videos[shard.id]
+    kept = [v for shard_id, own in videos.items() if shard_id != shard.id for v in own]
+    response = api.call("GET", f"/v1/videos/{lost[0]}/counts")
+    assert (response.status_code, response.json()["code"]) == (503, "shard_unavailable")
+    assert response["Retry-After"] == "1"
+    assert api.call("GET", f"/v1/videos/{lost[0]}/stats?event_type=view").status_code == 503
+    assert api.get(f"/v1/videos/{kept[0]}/counts", "/v1/videos/{video_id}/counts")["counts"]["view"] == 1
+    many = api.post("/v1/counts/query", {"video_ids": [lost[0], kept[0], lost[1]]})
+    assert (many["meta"]["partial"], many["meta"]["missing"]) == (True, lost)
+    assert [video["video_id"] for video in many["videos"]] == [kept[0]]
+    top = api.get("/v1/top?event_type=view", "/v1/top")
+    assert (top["meta"]["partial"], top["meta"]["missing"]) == (True, [shard.name])
+    assert sorted(item["video_id"] for item in top["items"]) == sorted(kept)
+
+
+def test_without_the_control_database_known_keys_read_counts_and_the_catalogue_is_503(api, servers):
+    assert api.call("GET", "/v1/videos/v1/counts").status_code == 200
+    control = servers.database("control")
+    control.kill()
+    try:
+        assert api.call("GET", "/v1/videos/v1/counts").status_code == 200
+        response = api.call("GET", "/v1/videos/v1")
+        assert (response.status_code, response.json()["code"]) == (503, "control_database_unavailable")
+        assert response["Retry-After"] == "1"
+        stranger = {"Authorization": f"Bearer vc_{'0' * 12}_{'x' * 43}"}
+        unknown = api.call("GET", "/v1/videos/v1/counts", scope=None, headers=stranger)
+        assert (unknown.status_code, unknown.json()["code"]) == (503, "control_database_unavailable")
+    finally:
+        control.start()
+        control.wait_ready()
+        connections.close_all()

@@ -1,0 +1,71 @@
+"""Point reads touch the rows they answer with, and no others, on tables of a realistic size."""
+
+import json
+
+import pytest
+
+from tests.integration.queries.rows import DAY
+from viewcounter.queries.ranges import Interval
+from viewcounter.storage import reads
+
+VIDEOS = 2000
+MINUTES = 30
+
+
+@pytest.fixture
+def filled_shard(shard_connection):
+    """The shard of partition 3 with 2,000 videos in it, 2 types each, and 60,000 minute rows."""
+    shard_connection.execute("INSERT INTO event_type VALUES (1, 'view'), (6, 'watch_time') ON CONFLICT DO NOTHING")
+    shard_connection.execute("INSERT INTO video SELECT 'v' || i, 3 FROM generate_series(1, %s) i", (VIDEOS,))
+    shard_connection.execute(
+        "INSERT INTO event_total SELECT 3, 'v' || i, t, 9, 9, 1, 1"
+        " FROM generate_series(1, %s) i, (VALUES (1), (6)) v(t)",
+        (VIDEOS,),
+    )
+    shard_connection.execute(
+        "INSERT INTO event_minute SELECT 3, 'v' || i, 1, %s::timestamptz + m * interval '1 minute', 9, 9, 1, 1"
+        " FROM generate_series(1, %s) i, generate_series(1, %s) m",
+        (DAY, VIDEOS, MINUTES),
+    )
+    shard_connection.execute("ANALYZE")
+    return shard_connection
+
+
+def find_scans(connection, query, params):
+    """(node, relation, index) of every access to a table."""
+    plan = connection.execute("EXPLAIN (FORMAT JSON) " + query.text, params).fetchone()["QUERY PLAN"]
+    root = (json.loads(plan) if isinstance(plan, str) else plan)[0]["Plan"]
+    pending, scans = [root], set()
+    while pending:
+        node = pending.pop()
+        pending += node.get("Plans", [])
+        if "Relation Name" in node:
+            scans.add((node["Relation Name"], node.get("Index Name")))
+        elif "Index Name" in node:
+            scans.add((node["Index Name"], node["Index Name"]))
+    return scans
+
+
+VIDEO = {"partition": 3, "video_id": "v7", "event_type_id": 1}
+HOUR = {"start": DAY, "end": DAY.replace(hour=1), "stride": Interval.MINUTE.width}
+
+
+@pytest.mark.parametrize(
+    ("query", "params", "table"),
+    [
+        (reads.COUNTS_OF_VIDEO, VIDEO, "event_total"),
+        (reads.TOTAL_OF_VIDEO, VIDEO, "event_total"),
+        (reads.RANGE_OF_VIDEO, VIDEO | HOUR, "event_minute"),
+        (reads.RANGE_OF_VIDEO, VIDEO | {"start": None, "end": None}, "event_minute"),
+        (reads.BUCKETS_OF_VIDEO, VIDEO | HOUR, "event_minute"),
+        (
+            reads.COUNTS_OF_VIDEOS,
+            {"partitions": [3], "video_partitions": [3] * 50, "video_ids": [f"v{i}" for i in range(50)]},
+            "event_total",
+        ),
+    ],
+    ids=lambda value: getattr(value, "name", ""),
+)
+def test_reads_of_named_videos_use_the_primary_key(filled_shard, query, params, table):
+    scans = {index for relation, index in find_scans(filled_shard, query, params) if relation.startswith(table)}
+    assert scans == {f"{table}_pkey"}
