@@ -25,8 +25,10 @@ from viewcounter.storage.errors import PositionMoved
 from viewcounter.storage.flush import apply_flush
 from viewcounter.storage.partitions import (
     READ_EVENT_IDS,
+    READ_SCHEMA_VERSION,
     READ_STATE,
     PartitionState,
+    check_schema_version,
     event_ids_parameters,
     get_state,
 )
@@ -83,14 +85,16 @@ class Drainer:
         self._lease = lease
         self._settings = settings
         self._clock = clock
+        self._checked_shards: set[int] = set()
 
     def drain(self, partition: int) -> DrainReport:
         """Apply what the log holds past the partition's position.
 
-        Raises Retryable errors of shard and log, StaleTopology, PartitionNotOwned, PositionTrimmed; whatever was
-        flushed before stays flushed.
+        Raises Retryable errors of shard and log, StaleTopology, PartitionNotOwned, PositionTrimmed,
+        SchemaVersionMismatch; whatever was flushed before stays flushed.
         """
         report = DrainReport(partition)
+        self._check_schema(partition)
         ends_at = self._clock() + self._settings.budget_seconds
         state = self._get_owned_state(partition)
         report.position = state.position
@@ -114,6 +118,14 @@ class Drainer:
             state = replace(state, position=prepared.batch.new_position)
             _add_to_report(report, prepared)
         return report
+
+    def _check_schema(self, partition: int) -> None:
+        """Once a shard: migrations only go forward, and a release is started after its migrations."""
+        shard = self._cluster.topology.get_shard_of(partition)
+        if shard.id not in self._checked_shards:
+            result = self._cluster.read(partition, READ_SCHEMA_VERSION, {}, consistency=Consistency.STRONG)
+            check_schema_version(result.rows, shard=shard.name)
+            self._checked_shards.add(shard.id)
 
     def _get_owned_state(self, partition: int) -> PartitionState:
         state = self._read_state(partition)

@@ -17,6 +17,7 @@ from viewcounter.processing.dispatch import publish_watermarks, read_backlog, re
 from viewcounter.processing.errors import DrainError
 from viewcounter.processing.maintenance import ensure_raw_days_everywhere, trim_log_everywhere
 from viewcounter.processing.worker import get_drain_queue, get_drainer
+from viewcounter.storage.errors import StorageError
 
 logger = logging.getLogger(__name__)
 
@@ -65,7 +66,7 @@ def drain(partition: int) -> None:
         report = get_drainer().drain(partition)
     except PositionTrimmed as error:
         logger.error("partition %d stopped, its shard is older than the log reaches back: %s", partition, error)
-    except (*_UNAVAILABLE, DrainError) as error:
+    except (*_UNAVAILABLE, DrainError, StorageError) as error:
         logger.warning("partition %d waits: %s", partition, error)
     else:
         logger.info("drained %s", report)

@@ -19,7 +19,8 @@ from viewcounter.processing.deduplication import IdCache
 from viewcounter.processing.dispatch import publish_watermarks, read_backlog
 from viewcounter.processing.drain import Drainer, DrainSettings
 from viewcounter.processing.errors import PartitionNotOwned
-from viewcounter.storage import flush
+from viewcounter.storage import flush, partitions
+from viewcounter.storage.errors import SchemaVersionMismatch
 
 NOW_US = int(datetime.now(UTC).timestamp() * 1_000_000)
 VIDEO = "XpVt6Z1Gjjo"
@@ -136,6 +137,15 @@ def test_a_drain_stops_rather_than_skip_entries_that_were_trimmed_away(clean_clu
     log.trim(partition, through=log.read_tails([partition]).positions[partition])
     with pytest.raises(PositionTrimmed):
         make_drainer(clean_cluster, log).drain(partition)
+    assert read_totals(clean_cluster) == {}
+
+
+def test_a_shard_with_another_schema_version_is_not_drained(clean_cluster, monkeypatch):
+    log = MemoryEventLog()
+    append_random(clean_cluster, log, seed=8)
+    monkeypatch.setattr(partitions, "EXPECTED_SCHEMA_VERSION", "0099_from_the_future")
+    with pytest.raises(SchemaVersionMismatch, match=r"0001_initial.*0099_from_the_future"):
+        make_drainer(clean_cluster, log).drain(partition_of(clean_cluster, VIDEO))
     assert read_totals(clean_cluster) == {}
 
 
