@@ -22,13 +22,8 @@ from viewcounter.queries.errors import InvalidQuery
 
 RETRY_AFTER_SECONDS = 1
 
-# Codes that DRF has none for, or whose own word says less.
-_CODES = {
-    400: "malformed_request",
-    405: "method_not_allowed",
-    406: "not_acceptable",
-    415: "unsupported_media_type",
-}
+# Where DRF's word is not the one that the gateway's lane has for the same fault.
+_CODES = {"parse_error": "malformed_json"}
 
 _UNAVAILABLE: tuple[tuple[tuple[type, ...], Problem], ...] = (
     (
@@ -36,12 +31,16 @@ _UNAVAILABLE: tuple[tuple[tuple[type, ...], Problem], ...] = (
         Problem(504, "deadline_exceeded", "The shard did not answer in time."),
     ),
     (
-        (KeysUnavailable, OperationalError, InterfaceError),
+        (KeysUnavailable,),
+        Problem(503, "keys_unavailable", "The API key cannot be checked right now."),
+    ),
+    (
+        (OperationalError, InterfaceError),
         Problem(503, "control_database_unavailable", "The control database does not answer."),
     ),
     (
         (NoTopology, SourceUnavailable),
-        Problem(503, "topology_unavailable", "This process does not know the shards yet."),
+        Problem(503, "no_topology", "The server does not know its cluster yet."),
     ),
     (
         (Retryable,),
@@ -124,9 +123,8 @@ def _translate_api_exception(error: exceptions.APIException) -> Problem | None:
     status = int(error.status_code)
     if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
         return None
-    codes = error.get_codes()
-    own_code = codes if isinstance(codes, str) else "error"
-    return Problem(status, _CODES.get(status, own_code), str(error.detail))
+    code = str(error.get_codes())
+    return Problem(status, _CODES.get(code, code), str(error.detail))
 
 
 def page_not_found(request: HttpRequest, exception: Exception) -> HttpResponse:

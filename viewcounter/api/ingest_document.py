@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from viewcounter.events.message import VALUE_MAX, VIDEO_ID_MAX_CHARACTERS
+from viewcounter.events.message import EVENT_TYPE_MAX_CHARACTERS, VALUE_MAX, VIDEO_ID_MAX_CHARACTERS
 
 _VIEW = {
     "event_id": "019a8f0e-6c1b-7c3e-9d2a-5a7f6f3f2b10",
@@ -34,7 +34,7 @@ INGEST_COMPONENTS: dict[str, Any] = {
                 "maxLength": VIDEO_ID_MAX_CHARACTERS,
                 "description": "No white space, control characters or '/'.",
             },
-            "event_type": {"type": "string", "maxLength": 64},
+            "event_type": {"type": "string", "maxLength": EVENT_TYPE_MAX_CHARACTERS},
             "occurred_at": {"type": "string", "format": "date-time"},
             "value": {
                 "type": ["number", "null"],

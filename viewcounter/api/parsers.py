@@ -20,8 +20,8 @@ class BoundedJsonParser(JSONParser):
         request = (parser_context or {}).get("request")
         encoding = request.headers.get("Content-Encoding", "identity") if request is not None else "identity"
         if encoding.lower() != "identity":
-            raise UnsupportedMediaType(encoding, detail="Send this body without Content-Encoding.")
+            raise UnsupportedMediaType(encoding, "Send this body without Content-Encoding.", "unsupported_encoding")
         try:
             return super().parse(stream, media_type, parser_context)
         except RecursionError:
-            raise ParseError("JSON parse error - nested too deeply") from None
+            raise ParseError("The JSON is nested too deeply.", "nested_too_deeply") from None

@@ -1,4 +1,4 @@
-"""The id of a request: in every answer's `X-Request-ID` and in every error, so that log lines can be found by it."""
+"""The id of a request: in every answer's `X-Request-ID` and in every error, by the same rule as the gateway's lane."""
 
 import re
 import uuid
@@ -6,7 +6,7 @@ import uuid
 from django.http import HttpRequest
 
 REQUEST_ID_HEADER = "X-Request-ID"
-_ACCEPTABLE = re.compile(r"[A-Za-z0-9._-]{1,128}")
+_ACCEPTABLE = re.compile(r"[A-Za-z0-9._:+/=-]{1,128}")
 
 
 def get_request_id(request: HttpRequest) -> str:
@@ -14,6 +14,6 @@ def get_request_id(request: HttpRequest) -> str:
     known: str | None = getattr(request, "viewcounter_request_id", None)
     if known is None:
         offered = request.headers.get(REQUEST_ID_HEADER, "")
-        known = offered if _ACCEPTABLE.fullmatch(offered) else uuid.uuid4().hex
+        known = offered if _ACCEPTABLE.fullmatch(offered) else str(uuid.uuid4())
         request.viewcounter_request_id = known
     return known

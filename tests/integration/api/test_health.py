@@ -127,7 +127,7 @@ def test_without_the_control_database_known_keys_read_counts_and_the_catalogue_i
         assert response["Retry-After"] == "1"
         stranger = {"Authorization": f"Bearer vc_{'0' * 12}_{'x' * 43}"}
         unknown = api.call("GET", "/v1/videos/v1/counts", scope=None, headers=stranger)
-        assert (unknown.status_code, unknown.json()["code"]) == (503, "control_database_unavailable")
+        assert (unknown.status_code, unknown.json()["code"]) == (503, "keys_unavailable")
     finally:
         control.start()
         control.wait_ready()

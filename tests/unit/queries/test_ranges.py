@@ -121,7 +121,8 @@ def test_the_bound_itself_is_allowed():
 
 
 @pytest.mark.parametrize(
-    ("period", "field"), [(ALL_TIME, "start_time"), (Period(None, NOON), "start_time"), (Period(NOON, None), "end_time")]
+    ("period", "field"),
+    [(ALL_TIME, "start_time"), (Period(None, NOON), "start_time"), (Period(NOON, None), "end_time")],
 )
 def test_an_interval_needs_both_edges(period, field):
     assert code_of(lambda: check_buckets(period, Interval.DAY, max_buckets=1500)) == (field, "required")
