@@ -1,25 +1,49 @@
 """The replay against a whole cluster: every count exact, the second time and after a repetition as well."""
 
+import json
 import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
-from localcluster import LocalCluster
-from tests.system.replays import read_report, run_replay
+from localcluster import LocalCluster, run_temporary_cluster
+from viewcounter.config import PROJECT_ROOT
 
 pytestmark = pytest.mark.system
 
+REPLAY_SECONDS = 120
 REDUCED = ("--limit-days", "3", "--scale", "50000", "--invalid", "0.02", "--duplicates", "0.1")
 SENT = 6852
 
 
 @pytest.fixture(scope="module")
-def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalCluster]:
-    with LocalCluster(tmp_path_factory.mktemp("replay")) as cluster:
+def cluster() -> Iterator[LocalCluster]:
+    with run_temporary_cluster() as cluster:
         cluster.start()
         yield cluster
+
+
+def run_replay(environment: dict[str, str], *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "manage.py", "replay", "--json", *arguments],
+        cwd=PROJECT_ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=REPLAY_SECONDS,
+        check=False,
+    )
+
+
+def read_report(result: subprocess.CompletedProcess[str]) -> dict[str, Any]:
+    assert result.returncode == 0, result.stderr + result.stdout
+    report: dict[str, Any] = json.loads(result.stdout)
+    assert report["exact"] is True
+    assert (report["wrong_count"], report["wrongly_refused"], report["wrongly_accepted"]) == (0, [], [])
+    return report
 
 
 @pytest.fixture(scope="module")

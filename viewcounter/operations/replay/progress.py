@@ -1,6 +1,5 @@
 """Shows on stderr how far a run has come: a bar on a terminal, a line now and then elsewhere."""
 
-import time
 from types import TracebackType
 from typing import Self, TextIO
 
@@ -17,7 +16,7 @@ from rich.progress import (
 
 from viewcounter.operations.replay.run import Step
 
-LINE_INTERVAL_SECONDS = 1.0
+LINES_PER_STEP = 20
 _TEXTS = {
     Step.CATALOGUE: "Loading channels and videos",
     Step.BASELINE: "Reading what is counted already",
@@ -36,7 +35,7 @@ class ReplayProgress:
         self._bar = _create_bar(console) if console.is_terminal else None
         self._task: TaskID | None = None
         self._step: Step | None = None
-        self._last_line_at = 0.0
+        self._lines = 0
 
     def __enter__(self) -> Self:
         if self._bar is not None:
@@ -53,10 +52,17 @@ class ReplayProgress:
         """`total` is None for a step whose length nobody knows."""
         if self._bar is not None:
             self._move_bar(self._bar, step, done, total)
-        elif step != self._step or time.monotonic() - self._last_line_at > LINE_INTERVAL_SECONDS:
-            self._last_line_at = time.monotonic()
-            print(_TEXTS[step] + (f": {done} of {total}" if total else ""), file=self._stream, flush=True)
+        else:
+            self._print_line(step, done, total)
         self._step = step
+
+    def _print_line(self, step: Step, done: int, total: int | None) -> None:
+        """One line at the start of a step and at every twentieth of it."""
+        lines = done * LINES_PER_STEP // total if total else 0
+        if step == self._step and lines == self._lines:
+            return
+        self._lines = lines
+        print(_TEXTS[step] + (f": {done} of {total}" if total else ""), file=self._stream, flush=True)
 
     def _move_bar(self, bar: Progress, step: Step, done: int, total: int | None) -> None:
         if step != self._step:
