@@ -97,6 +97,8 @@ class HealthBoard:
         for name, proxy in watched.items():
             last = self._probing.get(name)
             if last is None or last[1].done():
+                if last is not None and (error := last[1].exception()) is not None:
+                    logger.error("the probe of %s itself failed", name, exc_info=error)
                 self._probing[name] = (proxy, executor.submit(self._probe, proxy))
 
     def _forget_others(self, watched: dict[str, InstanceProxy]) -> None:

@@ -150,8 +150,11 @@ class ClusterProxy:
             yield connection
 
     def refresh_topology(self) -> None:
-        """Has the sources asked now. What is known stays in use when they are down."""
-        self._get_runtime().store.refresh(timeout_seconds=self._settings.topology_refresh_wait_seconds)
+        """Has the sources asked now. What is known stays in use when they are down. Raises NoTopology."""
+        store = self._get_runtime().store
+        store.refresh(
+            known_epoch=store.get_current().epoch, timeout_seconds=self._settings.topology_refresh_wait_seconds
+        )
 
     def close(self) -> None:
         """Stops threads and drains pools. The next use would start new ones."""

@@ -33,17 +33,27 @@ class Runtime:
         # The executor's own queue has no bound; this is it.
         self.scatter_slots = threading.BoundedSemaphore(settings.scatter_max_threads + settings.scatter_max_waiting)
 
-    def refresh_topology(self, *, deadline_at: float) -> bool:
-        """True if newer topology is there than before. Waits no longer than the caller has."""
+    def refresh_topology(self, *, known_epoch: int, deadline_at: float) -> bool:
+        """True if there is newer topology than `known_epoch`. Waits no longer than the caller has."""
         remaining_seconds = max(0.0, deadline_at - time.monotonic())
-        return self.store.refresh(timeout_seconds=min(remaining_seconds, self.settings.topology_refresh_wait_seconds))
+        return self.store.refresh(
+            known_epoch=known_epoch,
+            timeout_seconds=min(remaining_seconds, self.settings.topology_refresh_wait_seconds),
+        )
 
-    def try_twice(self, attempt: Callable[[Topology], T], *, deadline_at: float) -> T:
-        """Once more if a shard was unavailable and newer topology came of asking; the same one would fail the same."""
+    def try_twice(
+        self,
+        attempt: Callable[[Topology], T],
+        *,
+        deadline_at: float,
+        retry_on: tuple[type[Exception], ...] = (ShardUnavailable,),
+    ) -> T:
+        """Once more if it fails by `retry_on` and newer topology came of asking; the same one would fail the same."""
+        topology = self.store.get_current()
         try:
-            return attempt(self.store.get_current())
-        except ShardUnavailable:
-            if not self.refresh_topology(deadline_at=deadline_at):
+            return attempt(topology)
+        except retry_on:
+            if not self.refresh_topology(known_epoch=topology.epoch, deadline_at=deadline_at):
                 raise
         return attempt(self.store.get_current())
 

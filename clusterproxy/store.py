@@ -56,9 +56,10 @@ class TopologyStore:
             raise NoTopology("no topology source answers and there is no disk copy")
         return current
 
-    def refresh(self, *, timeout_seconds: float) -> bool:
-        """Has the source asked now, unless it just was. True if a newer snapshot than before the call is there."""
-        before = self._get_epoch()
+    def refresh(self, *, known_epoch: int, timeout_seconds: float) -> bool:
+        """Whether there is something newer than `known_epoch`; has the source asked now, unless it just was."""
+        if self._get_epoch() > known_epoch:
+            return True
         with self._changed:
             self._start()
             if time.monotonic() - self._fetched_at >= self._settings.topology_refresh_min_seconds:
@@ -67,7 +68,7 @@ class TopologyStore:
                 self._wanted = True
                 self._changed.notify_all()
                 self._changed.wait_for(lambda: self._finished_count >= target or self._stopping, timeout_seconds)
-        return self._get_epoch() > before
+        return self._get_epoch() > known_epoch
 
     def close(self) -> None:
         with self._changed:
@@ -89,9 +90,12 @@ class TopologyStore:
                     return
                 self._wanted = False
                 self._started_count += 1
-            self._fetch()
-            if self._current is None:
-                self._accept_disk_copy()
+            try:
+                self._fetch()
+                if self._current is None:
+                    self._accept_disk_copy()
+            except Exception:  # a thread that died here would leave the process on old topology for good
+                logger.exception("could not take over a topology; trying again")
             with self._changed:
                 self._finished_count += 1
                 self._fetched_at = time.monotonic()

@@ -27,19 +27,19 @@ def open_transaction(
     attempt goes to the new one.
     """
     runtime.health.start()
+    epoch = runtime.store.get_current().epoch
     try:
         with ExitStack() as stack:
             yield _begin(runtime, stack, locate, query_class=query_class, deadline_at=deadline_at)
     except _PRIMARY_MAY_HAVE_MOVED:
-        runtime.refresh_topology(deadline_at=deadline_at)
+        runtime.refresh_topology(known_epoch=epoch, deadline_at=deadline_at)
         raise
 
 
 def _begin(
     runtime: Runtime, stack: ExitStack, locate: Locate, *, query_class: QueryClass, deadline_at: float
 ) -> RowConnection:
-    def attempt() -> RowConnection:
-        topology = runtime.store.get_current()
+    def attempt(topology: Topology) -> RowConnection:
         shard, partitions = locate(topology)
         primary = plan_write(topology, shard).primary
         if primary is None:
@@ -47,9 +47,6 @@ def _begin(
         proxy = runtime.registry.get(primary)
         return stack.enter_context(proxy.transaction(query_class, deadline_at=deadline_at))
 
-    try:
-        return attempt()
-    except (ReadOnlyInstance, InstanceUnavailable, ShardUnavailable):
-        if not runtime.refresh_topology(deadline_at=deadline_at):
-            raise
-    return attempt()
+    return runtime.try_twice(
+        attempt, deadline_at=deadline_at, retry_on=(ReadOnlyInstance, InstanceUnavailable, ShardUnavailable)
+    )

@@ -80,6 +80,7 @@ class InstanceProxy:
         with self._borrow(query_class, deadline_at=deadline_at) as connection:
             try:
                 self._begin(connection, query_class, deadline_at=deadline_at)
+                self._report(BreakerEvent.SUCCESS)  # now, as the body may take long: others need not wait for its end
                 yield connection
             except (psycopg.Error, UnicodeError) as error:
                 ours = self._translate(error, connection)

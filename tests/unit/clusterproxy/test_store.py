@@ -24,11 +24,11 @@ def wait_until(condition, *, within_seconds=10.0):
 def open_store(tmp_path):
     stores = []
 
-    def open_one(shelf, *, seen=None, poll_seconds=0.01):
+    def open_one(shelf, *, seen=None, on_change=None, poll_seconds=0.01):
         settings = ClusterSettings(
             state_dir=tmp_path, topology_poll_seconds=poll_seconds, topology_refresh_min_seconds=0.0
         )
-        store = TopologyStore(shelf, settings, on_change=(seen if seen is not None else []).append)
+        store = TopologyStore(shelf, settings, on_change=on_change or (seen if seen is not None else []).append)
         stores.append(store)
         return store
 
@@ -60,10 +60,19 @@ def test_refresh_does_not_wait_for_the_next_poll(open_store):
     shelf = Shelf(build_topology(epoch=5))
     store = open_store(shelf, poll_seconds=3600.0)
     store.get_current()
-    assert store.refresh(timeout_seconds=10.0) is False
+    assert store.refresh(known_epoch=5, timeout_seconds=10.0) is False
     shelf.topology = build_topology(epoch=6)
-    assert store.refresh(timeout_seconds=10.0) is True
+    assert store.refresh(known_epoch=5, timeout_seconds=10.0) is True
     assert store.get_current().epoch == 6
+
+
+def test_a_caller_behind_the_current_epoch_is_told_without_asking_again(open_store):
+    shelf = Shelf(build_topology(epoch=6))
+    store = open_store(shelf, poll_seconds=3600.0)
+    store.get_current()
+    asked_count = shelf.asked_count
+    assert store.refresh(known_epoch=5, timeout_seconds=10.0) is True
+    assert shelf.asked_count == asked_count
 
 
 def test_an_older_snapshot_is_never_taken(open_store, tmp_path):
@@ -71,7 +80,7 @@ def test_an_older_snapshot_is_never_taken(open_store, tmp_path):
     store = open_store(shelf, poll_seconds=3600.0)
     store.get_current()
     shelf.topology = build_topology(epoch=4)
-    assert store.refresh(timeout_seconds=10.0) is False
+    assert store.refresh(known_epoch=5, timeout_seconds=10.0) is False
     assert store.get_current().epoch == 5
     assert find_disk_copy(tmp_path).epoch == 5
 
@@ -91,7 +100,7 @@ def test_a_process_behind_does_not_write_over_a_newer_disk_copy(open_store, tmp_
     write_disk_copy(tmp_path, build_topology(epoch=9))
     store = open_store(Shelf(build_topology(epoch=5)))
     assert store.get_current().epoch == 5
-    assert store.refresh(timeout_seconds=10.0) is False
+    assert store.refresh(known_epoch=5, timeout_seconds=10.0) is False
     assert find_disk_copy(tmp_path).epoch == 9
 
 
@@ -108,5 +117,20 @@ def test_without_any_topology_the_error_is_retryable_and_ends_by_itself(open_sto
     with pytest.raises(NoTopology):
         store.get_current()
     shelf.topology, shelf.down = build_topology(epoch=1), False
-    assert store.refresh(timeout_seconds=10.0) is True
+    assert store.refresh(known_epoch=0, timeout_seconds=10.0) is True
     assert store.get_current().epoch == 1
+
+
+def test_a_snapshot_that_cannot_be_taken_over_does_not_end_the_polling(open_store):
+    shelf = Shelf(build_topology(epoch=5))
+
+    def refuse_six(topology):
+        if topology.epoch == 6:
+            raise ValueError(topology.epoch)
+
+    store = open_store(shelf, on_change=refuse_six)
+    assert store.get_current().epoch == 5
+    shelf.topology = build_topology(epoch=6)
+    assert store.refresh(known_epoch=5, timeout_seconds=10.0) is False
+    shelf.topology = build_topology(epoch=7)
+    wait_until(lambda: store.get_current().epoch == 7)
