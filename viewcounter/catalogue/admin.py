@@ -1,5 +1,4 @@
 """Channels and videos in the admin: search, look, add, rename; never delete, since counts outlive them."""
-# ruff: noqa: ARG002 (the arguments are the framework's)
 
 from typing import Any
 
