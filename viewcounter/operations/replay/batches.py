@@ -37,7 +37,6 @@ class Batch:
 
     items: tuple[object, ...]
     bad: dict[int, str]
-    duplicate_count: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +93,7 @@ def build_batches(
             bad[place] = names[turn % len(names)]
             items[place] = spoilers[bad[place]](msgspec.structs.asdict(items[place]))  # type: ignore[arg-type]
         bad_before += len(bad)
-        yield Batch(tuple(items), bad=bad, duplicate_count=int(np.count_nonzero(stream.is_duplicate[rows])))
+        yield Batch(tuple(items), bad=bad)
 
 
 def format_uuids(id_words: NDArray[np.uint64]) -> list[str]:

@@ -19,6 +19,7 @@ from viewcounter.operations.replay.errors import ServiceRefused
 from viewcounter.operations.replay.service import Service
 
 PROGRESS_INTERVAL_SECONDS = 0.2
+KEPT_FAULTS_MAX = 10
 _GZIP_LEVEL = 1
 
 OnProgress = Callable[[int], None]
@@ -27,10 +28,12 @@ OnProgress = Callable[[int], None]
 
 @dataclass
 class Tally:
-    """What the service has said so far. `wrongly_refused` and `wrongly_accepted` name what it should not have said."""
+    """What the service has said so far.
+
+    `wrongly_refused` and `wrongly_accepted` name the first things that it should not have said.
+    """
 
     accepted: int = 0
-    resent: int = 0
     refused: Counter[str] = field(default_factory=Counter)
     wrongly_refused: list[str] = field(default_factory=list)
     wrongly_accepted: list[str] = field(default_factory=list)
@@ -47,7 +50,6 @@ class Tally:
 
     def add(self, other: "Tally") -> None:
         self.accepted += other.accepted
-        self.resent += other.resent
         self.refused += other.refused
         self.wrongly_refused += other.wrongly_refused
         self.wrongly_accepted += other.wrongly_accepted
@@ -121,11 +123,15 @@ def send_batch(service: Service, batch: Batch, *, tally: Tally, use_gzip: bool) 
             accepted.discard(place)
             tally.refused[item.code] += 1
             if place not in batch.bad:
-                tally.wrongly_refused.append(f"{batch.items[place]}: {item.code} {item.message}")
+                _keep_first(tally.wrongly_refused, f"{batch.items[place]}: {item.code} {item.message}")
         places = retry
         if places:
             backoff.wait(reason=f"{len(places)} events of a batch: {answer.items[0].message}")
-    tally.resent += batch.duplicate_count
-    tally.wrongly_accepted += [
-        f"{kind}: {batch.items[place]!r}" for place, kind in batch.bad.items() if place in accepted
-    ]
+    for place, kind in batch.bad.items():
+        if place in accepted:
+            _keep_first(tally.wrongly_accepted, f"{kind}: {batch.items[place]!r}")
+
+
+def _keep_first(faults: list[str], fault: str) -> None:
+    if len(faults) < KEPT_FAULTS_MAX:
+        faults.append(fault)

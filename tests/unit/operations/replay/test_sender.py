@@ -14,7 +14,7 @@ from viewcounter.operations.replay.service import Service
 def build_batches(count, *, size=3, bad=None):
     for number in range(count):
         items = tuple({"event_id": f"{number}-{place}"} for place in range(size))
-        yield Batch(items, bad=bad or {}, duplicate_count=0)
+        yield Batch(items, bad=bad or {})
 
 
 def accept(events, *, refuse=()):

@@ -1,0 +1,81 @@
+"""`manage.py demo`: from nothing to a report and back to nothing; on a running cluster, which it leaves running."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from localcluster.process import OWNER_VARIABLE
+from localcluster.state import StateFolder
+from localcluster.supervisor import find_supervisor
+from localcluster.temporary import create_temporary_state_dir, run_temporary_cluster
+from viewcounter.config import PROJECT_ROOT
+
+pytestmark = pytest.mark.system
+
+DEMO_SECONDS = 180
+REDUCED = ("--exit", "--json", "--limit-days", "2", "--scale", "50000")
+SENT = 5650
+
+
+@pytest.fixture
+def state_dir() -> Iterator[Path]:
+    with create_temporary_state_dir() as state_dir:
+        yield state_dir
+
+
+def run(*command: str, environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, *command],
+        cwd=PROJECT_ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=DEMO_SECONDS,
+        check=False,
+    )
+
+
+def assert_exact(result: subprocess.CompletedProcess[str]) -> None:
+    assert result.returncode == 0, result.stderr + result.stdout
+    report = json.loads(result.stdout)
+    assert (report["exact"], report["wrong_count"], report["sent"]) == (True, 0, SENT)
+
+
+def test_demo_starts_a_cluster_reports_and_leaves_no_process(state_dir):
+    outer = {name: value for name, value in os.environ.items() if not name.startswith("VIEWCOUNTER_")}
+    environment = outer | {"VIEWCOUNTER_ENV_FILE": str(state_dir / "env")}
+    assert run("-m", "localcluster", str(state_dir), environment=environment).returncode == 0
+    result = run("manage.py", "demo", *REDUCED, environment=environment)
+    assert_exact(result)
+    password = (state_dir / "secrets" / "admin_password").read_text().strip()
+    for shown in ("/v1/docs", "/admin/", password, "API key"):
+        assert shown in result.stderr
+    assert find_supervisor(StateFolder(state_dir)) is None
+    assert list_processes_of(state_dir) == []
+
+
+def test_demo_uses_a_running_cluster_and_leaves_it_running():
+    with run_temporary_cluster() as cluster:
+        cluster.start()
+        pids = {name: member.pid for name, member in cluster.layout.applications.items()}
+        result = run("manage.py", "demo", *REDUCED, environment=cluster.environment)
+        assert_exact(result)
+        assert f"using the cluster that runs at {cluster.web_url}" in result.stderr
+        assert {name: member.pid for name, member in cluster.layout.applications.items()} == pids
+
+
+def list_processes_of(state_dir: Path) -> list[int]:
+    mark = f"{OWNER_VARIABLE}={state_dir}".encode()
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            if mark in (folder / "environ").read_bytes().split(b"\0"):
+                found.append(int(folder.name))
+        except OSError:  # it has just ended, or is another user's
+            continue
+    return found
