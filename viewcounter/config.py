@@ -120,6 +120,7 @@ class Config(BaseSettings):
     # -- processes -------------------------------------------------------------------------------
     web_workers: PositiveInt = Field(1, description="gunicorn worker processes; one a core")
     web_graceful_seconds: PositiveInt = Field(10, description="requests under way may end within this at a stop")
+    web_max_connections: PositiveInt = Field(2000, description="open connections of a web process; beyond it 503")
     web_silent_seconds: PositiveInt = Field(30, description="a web worker silent for longer is killed")
     worker_processes: PositiveInt = Field(2, description="Celery pool processes of the local cluster")
 

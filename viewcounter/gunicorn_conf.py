@@ -8,7 +8,7 @@ from viewcounter.config import get_config
 _config = get_config()
 
 bind = _config.web_bind
-worker_class = "uvicorn_worker.UvicornWorker"
+worker_class = "viewcounter.web_worker.BoundedUvicornWorker"
 workers = _config.web_workers
 # Pools, clients and the event loop belong to a worker: nothing is opened before the fork.
 preload_app = False

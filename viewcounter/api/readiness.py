@@ -13,11 +13,13 @@ from threading import Lock
 
 from clusterproxy.errors import ClusterProxyError, NoTopology
 from clusterproxy.proxy import ClusterProxy
+from clusterproxy.results import ReadResult
 from configservice.topology import Instance, Role, Shard
 from shardproxy.errors import ShardProxyError
 from viewcounter.eventlog.errors import EventLogError
 from viewcounter.eventlog.interface import EventLog
-from viewcounter.storage.reads import PING
+from viewcounter.storage.errors import SchemaVersionMismatch
+from viewcounter.storage.partitions import READ_SCHEMA_VERSION, check_schema_version
 
 MAX_PROBES_AT_ONCE = 8
 
@@ -72,14 +74,22 @@ def _answers(ask: Callable[[], object]) -> bool:
 
 
 def _probe_shard(cluster: ClusterProxy, shard: Shard, *, seconds: float) -> dict[str, bool]:
+    """Each instance by its name, and `<shard> schema`: whether no instance that answers has another version."""
     try:
-        answers: Mapping[str, object] = cluster.read_every_instance(shard.id, PING, {}, deadline_seconds=seconds)
+        answers = cluster.read_every_instance(shard.id, READ_SCHEMA_VERSION, {}, deadline_seconds=seconds)
     except (ShardProxyError, ClusterProxyError):
         answers = {}
-    return {
-        name: instance.name in answers and not isinstance(answers[instance.name], Exception)
-        for name, instance in name_instances(shard)
-    }
+    results = {name: answer for name, answer in answers.items() if isinstance(answer, ReadResult)}
+    parts = {name: instance.name in results for name, instance in name_instances(shard)}
+    return parts | {f"{shard.name} schema": all(_has_our_schema(r, shard) for r in results.values())}
+
+
+def _has_our_schema(result: ReadResult, shard: Shard) -> bool:
+    try:
+        check_schema_version(result.rows, shard=shard.name)
+    except SchemaVersionMismatch:
+        return False
+    return True
 
 
 def name_instances(shard: Shard) -> list[tuple[str, Instance]]:

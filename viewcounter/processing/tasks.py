@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from celery import Celery, shared_task
+from django.db import DatabaseError
 
 from clusterproxy.errors import ClusterProxyError
 from shardproxy.errors import ShardProxyError
@@ -111,5 +112,5 @@ def sync_catalogue() -> None:
         for _ in range(CATALOGUE_MAX_ROUNDS):
             if not run_sync_catalogue(get_cluster(), batch=CATALOGUE_BATCH):
                 break
-    except _UNAVAILABLE as error:
+    except (*_UNAVAILABLE, DatabaseError) as error:
         logger.warning("titles on the shards are behind the catalogue: %s", error)

@@ -19,7 +19,6 @@ RANGE_OF_VIDEO = _reads["range_of_video"]
 BUCKETS_OF_VIDEO = _reads["buckets_of_video"]
 TOP_OF_ALL_TIME = _reads["top_of_all_time"]
 TOP_OF_RANGE = _reads["top_of_range"]
-PING = _reads["ping"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -68,17 +68,11 @@ def document() -> dict[str, Any]:
 
 
 @pytest.fixture
-def api(
-    clean_cluster: ClusterProxy, document: dict[str, Any], django_db_blocker: DjangoDbBlocker, settings: Any
-) -> Iterator[Api]:
+def api(clean_cluster: ClusterProxy, document: dict[str, Any], django_db_blocker: DjangoDbBlocker) -> Iterator[Api]:
     """Empty shards, an empty catalogue, keys named by their only scope, and nothing remembered of any of it."""
-    settings.ROOT_URLCONF = "tests.integration.api.urls"
     with django_db_blocker.unblock():
         forget()
         tokens = {scope.value: create_key(scope.value, [scope])[1] for scope in Scope}
-        for shard in clean_cluster.topology.shards:
-            with clean_cluster.shard_transaction(shard.id) as connection:
-                connection.execute("TRUNCATE catalogue_cursor")
         yield Api(cluster=clean_cluster, tokens=tokens, document=document)
         forget()
 

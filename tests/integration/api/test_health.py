@@ -10,14 +10,17 @@ from tests.integration.queries.rows import DAY, MinuteRow, await_replicas, find_
 from viewcounter.api.readiness import ReadinessProbe
 from viewcounter.api.views.health import get_readiness_probe
 from viewcounter.eventlog.registry import get_event_log
+from viewcounter.storage import partitions
 
 ALL_UP = {
     "topology": "up",
     "log": "up",
     "shard1 primary": "up",
     "shard1 replica": "up",
+    "shard1 schema": "up",
     "shard2 primary": "up",
     "shard2 replica": "up",
+    "shard2 schema": "up",
 }
 
 
@@ -54,6 +57,13 @@ def test_a_dead_replica_is_named_and_does_not_make_the_service_unready(api, serv
         replica.start()
         replica.wait_ready()
     await_readiness(api, 200, {"status": "ready", "parts": ALL_UP})
+
+
+def test_a_shard_with_another_schema_version_is_named(api, monkeypatch):
+    await_readiness(api, 200, {"status": "ready", "parts": ALL_UP})
+    monkeypatch.setattr(partitions, "EXPECTED_SCHEMA_VERSION", "0099_from_the_future")
+    down = {"shard1 schema": "down", "shard2 schema": "down"}
+    await_readiness(api, 200, {"status": "ready", "parts": ALL_UP | down})
 
 
 def test_a_dead_log_makes_the_service_unready(api, servers):

@@ -104,7 +104,3 @@ FROM unnest(%(partitions)s::smallint[]) AS asked (partition)
 LEFT JOIN partition_state AS s ON s.partition = asked.partition
 LEFT JOIN ranked AS r ON r.partition = asked.partition
 LEFT JOIN video AS v ON v.video_id = r.video_id
-
--- name: ping (point)
--- Whether an instance answers at all, for the readiness of the service.
-SELECT 1 AS alive
