@@ -91,6 +91,12 @@ class Config(BaseSettings):
     pool_max_connections: PositiveInt = Field(8, description="connections an instance, a process")
     pool_max_waiting: PositiveInt = Field(64, description="callers queued for a connection; beyond it shed")
     pool_wait_seconds: PositiveFloat = 1.0
+    pool_max_lifetime_seconds: PositiveFloat = Field(3600.0, description="a connection is replaced after this")
+    pool_max_idle_seconds: PositiveFloat = Field(300.0, description="an unused connection is closed after this")
+    lock_timeout_seconds: PositiveFloat = Field(2.0, description="a transaction waits this long for a lock on a shard")
+    answer_grace_seconds: PositiveFloat = Field(0.25, description="a server this late past a budget counts as frozen")
+    breaker_open_seconds: PositiveFloat = Field(1.0, description="an instance that failed is left alone this long")
+    rollback_seconds: PositiveFloat = Field(1.0, description="bound of a rollback; then the connection is closed")
     migration_lock_seconds: PositiveFloat = Field(5.0, description="migrate_shards waits this long for a table")
     connect_timeout_seconds: PositiveInt = Field(2, description="libpq's smallest bound is 2")
     point_query_seconds: PositiveFloat = Field(1.0, description="budget of class point")
@@ -99,8 +105,13 @@ class Config(BaseSettings):
     flush_query_seconds: PositiveFloat = Field(15.0, description="budget of class flush")
     maintenance_query_seconds: PositiveFloat = Field(60.0, description="budget of class maintenance")
     scatter_seconds: PositiveFloat = Field(5.0, description="one deadline for all shards of a scatter")
+    scatter_max_threads: PositiveInt = Field(16, description="shard queries of scatters at once in a process")
+    scatter_max_waiting: PositiveInt = Field(64, description="shard queries queued for a thread; beyond it shed")
+    health_interval_seconds: PositiveFloat = Field(1.0, description="each process probes each instance this often")
+    health_probe_seconds: PositiveFloat = Field(1.0, description="bound of one probe")
     replica_max_lag_seconds: PositiveFloat = Field(10.0, description="a replica behind this is not read")
-    topology_poll_seconds: PositiveFloat = 0.5
+    topology_poll_seconds: PositiveFloat = Field(0.5, description="a new epoch is seen within this")
+    topology_first_wait_seconds: PositiveFloat = Field(5.0, description="then a process starts from its disk copy")
 
     # -- catalogue -------------------------------------------------------------------------------
     catalogue_lock_seconds: PositiveFloat = Field(2.0, description="one writer of the catalogue waits for another")
