@@ -1,0 +1,115 @@
+"""bin/up, bin/status and bin/down with the whole of viewcounter, as an operator uses them."""
+
+import json
+import os
+import signal
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+import pytest
+
+from localcluster.applications import PROJECT_ROOT
+from localcluster.records import find_process, read_records
+from localcluster.state import StateFolder
+from localcluster.status import Health, read_status
+from localcluster.supervisor import find_supervisor
+from tests.integration.localcluster.polling import wait_until
+
+COMMAND_SECONDS = 180
+Run = Callable[..., subprocess.CompletedProcess]
+
+
+@pytest.fixture
+def run(state_dir: Path) -> Run:
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("VIEWCOUNTER_")}
+    sizes = {"VIEWCOUNTER_LOCAL_SHARDS": "1", "VIEWCOUNTER_LOCAL_PARTITIONS": "4", "VIEWCOUNTER_WORKER_PROCESSES": "1"}
+
+    def run_script(name: str, *arguments: str) -> subprocess.CompletedProcess:
+        return subprocess.run(
+            [PROJECT_ROOT / "bin" / name, *arguments],
+            env=inherited | sizes | {"VIEWCOUNTER_STATE_DIR": str(state_dir)},
+            capture_output=True,
+            text=True,
+            timeout=COMMAND_SECONDS,
+            check=False,
+        )
+
+    return run_script
+
+
+def run_status(run: Run) -> tuple[int, dict]:
+    finished = run("status", "--json")
+    return finished.returncode, json.loads(finished.stdout)
+
+
+def find_all_processes(state_dir: Path) -> list[psutil.Process]:
+    roots = [find_process(record) for record in read_records(StateFolder(state_dir))]
+    return [p for root in roots if root for p in (root, *root.children(recursive=True))]
+
+
+def test_up_status_faults_and_down(run: Run, state_dir: Path):
+    """One start serves all of it: starting everything is the expensive part."""
+    state = StateFolder(state_dir)
+    assert run("status").returncode == 1
+
+    up = run("up", "--detach")
+    assert up.returncode == 0, up.stdout + up.stderr
+    code, status = run_status(run)
+    assert (code, status["health"], status["phase"]) == (0, "ok", "ready")
+    names = ["log", "broker", "control", "shard1a", "shard1b", "web", "worker", "beat"]
+    assert [process["name"] for process in status["processes"]] == names
+    assert [(d["name"], d["role"]) for d in status["databases"]] == [
+        ("control", "primary"),
+        ("shard1a", "primary"),
+        ("shard1b", "replica"),
+    ]
+    assert (status["log_lag"]["partitions"], status["log_lag"]["unread_partitions"]) == (4, 0)
+    assert status["urls"]["events"] in up.stdout
+
+    again = run("up", "--detach")
+    assert (again.returncode, again.stdout.splitlines()[0]) == (0, "already running")
+    assert find_supervisor(state).pid == status["supervisor_pid"]
+
+    # Every process of the worker and the master of the web workers are killed: both come back by themselves.
+    pids = {process["name"]: process["pid"] for process in status["processes"]}
+    victims = [*psutil.Process(pids["worker"]).children(recursive=True), psutil.Process(pids["worker"])]
+    for victim in (*victims, psutil.Process(pids["web"])):
+        victim.kill()
+    wait_until(
+        lambda: {"worker", "web"} <= {r.name for r in read_records(state) if r.restarts == 1 and find_process(r)}
+    )
+    wait_until(lambda: read_status(state).health is Health.OK)
+
+    os.kill(next(r for r in read_records(state) if r.name == "shard1b").pid, signal.SIGSTOP)
+    code, status = run_status(run)
+    assert (code, status["health"]) == (3, "degraded")
+
+    processes = find_all_processes(state_dir)
+    os.kill(next(r for r in read_records(state) if r.name == "shard1b").pid, signal.SIGCONT)
+    os.kill(status["supervisor_pid"], signal.SIGKILL)
+    wait_until(lambda: not any(process.is_running() for process in processes), within_seconds=40)
+
+    assert run("up", "--detach").returncode == 0
+    processes = find_all_processes(state_dir)
+    down = run("down")
+    assert (down.returncode, down.stdout) == (0, "stopped\n")
+    assert [process for process in processes if process.is_running()] == []
+    assert read_status(state).health is Health.NOT_RUNNING
+
+
+def test_up_that_cannot_start_says_why_and_leaves_nothing(run: Run, state_dir: Path, monkeypatch: pytest.MonkeyPatch):
+    run("status")
+    state = StateFolder(state_dir)
+    log_dir = state.data / "log"
+    log_dir.mkdir()
+    (log_dir / "appendonlydir").write_text("not a folder")
+    with state.environment_file.open("a") as settings:
+        settings.write("VIEWCOUNTER_LOCAL_READY_SECONDS=2\n")
+    up = run("up", "--detach")
+    assert up.returncode == 1
+    assert "log was not ready within 2 s" in up.stdout
+    assert "appendonlydir" in up.stdout
+    assert find_all_processes(state_dir) == []
+    assert find_supervisor(state) is None
