@@ -22,9 +22,8 @@ from localcluster.supervisor import find_supervisor
 from viewcounter.config import Config, get_config
 from viewcounter.gateway.keys import create_key
 from viewcounter.gateway.scopes import Scope
-from viewcounter.operations.local_cluster import build_local_cluster
+from viewcounter.operations.local_cluster import INTERRUPTED_STATUS, START_PARTS, StopSignals, build_local_cluster
 from viewcounter.operations.management.commands.prepare import ADMIN_NAME
-from viewcounter.operations.management.commands.up import INTERRUPTED_STATUS, START_PARTS, StopSignals
 from viewcounter.operations.replay.arguments import add_replay_arguments, read_replay_options
 from viewcounter.operations.replay.session import run_and_report
 

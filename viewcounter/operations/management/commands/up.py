@@ -2,12 +2,8 @@
 
 import argparse
 import os
-import signal
 import sys
-import threading
 import time
-from collections.abc import Callable
-from types import FrameType
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
@@ -19,29 +15,7 @@ from localcluster.state import StateFolder
 from localcluster.status import read_status
 from localcluster.supervisor import find_supervisor
 from viewcounter.config import PROJECT_ROOT, Config, get_config
-from viewcounter.operations.local_cluster import build_local_cluster
-
-INTERRUPTED_STATUS = 130
-# Servers, preparation and applications, each within its own bound.
-START_PARTS = 3
-
-
-class StopSignals:
-    """The first signal asks for an orderly stop. The second ends us at once: the kernel then stops our children."""
-
-    def __init__(self, on_stop: Callable[[], None]) -> None:
-        self.stopped = threading.Event()
-        self._on_stop = on_stop
-
-    def install(self) -> None:
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            signal.signal(number, self._handle)
-
-    def _handle(self, _number: int, _frame: FrameType | None) -> None:
-        if self.stopped.is_set():
-            os._exit(INTERRUPTED_STATUS)
-        self.stopped.set()
-        self._on_stop()
+from viewcounter.operations.local_cluster import INTERRUPTED_STATUS, START_PARTS, StopSignals, build_local_cluster
 
 
 class Command(BaseCommand):
