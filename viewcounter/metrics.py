@@ -1,0 +1,111 @@
+"""Every metric of viewcounter, in one list: name with unit, meaning, labels.
+
+Whoever has something to count imports its metric from here. Labels are bounded: partitions, codes of ours,
+names of tasks and tiers; never an id that a client chose. Counters and histograms are of all processes of a
+host together. *Measured* gauges are set by a periodic task for the whole cluster; the newest value is served for
+as long as the list says, by the host that measured it, and then no more.
+
+docs/operations/metrics.md says of each what it means, what moves it and what to do.
+"""
+
+import time
+from typing import Final
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+
+from viewcounter.metric_files import find_folder, render_folder
+
+CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
+
+REGISTRY: Final = CollectorRegistry()
+FRESH_SECONDS: Final[dict[str, float]] = {}
+"""Measured gauges by name: how long a value is served."""
+
+MEASURED_OFTEN_SECONDS: Final = 60.0
+MEASURED_HOURLY_SECONDS: Final = 3 * 3600.0
+
+_APPEND_BUCKETS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
+_FLUSH_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 15.0)
+_TASK_BUCKETS = (0.005, 0.025, 0.1, 0.5, 1.0, 5.0, 15.0, 60.0)
+
+
+def _counter(name: str, meaning: str, *labels: str) -> Counter:
+    return Counter(f"viewcounter_{name}", meaning, labels, registry=REGISTRY)
+
+
+def _histogram(name: str, meaning: str, *labels: str, buckets: tuple[float, ...]) -> Histogram:
+    return Histogram(f"viewcounter_{name}", meaning, labels, buckets=buckets, registry=REGISTRY)
+
+
+def _measured(name: str, meaning: str, *labels: str, fresh_seconds: float = MEASURED_OFTEN_SECONDS) -> Gauge:
+    FRESH_SECONDS[f"viewcounter_{name}"] = fresh_seconds
+    return Gauge(f"viewcounter_{name}", meaning, labels, registry=REGISTRY, multiprocess_mode="mostrecent")
+
+
+def _of_living_processes(name: str, meaning: str, *labels: str) -> Gauge:
+    return Gauge(f"viewcounter_{name}", meaning, labels, registry=REGISTRY, multiprocess_mode="livesum")
+
+
+# -- gateway --------------------------------------------------------------------------------------
+INGEST_REQUESTS = _counter(
+    "ingest_requests_total", "Requests to POST /v1/events by outcome: accepted, partial or the problem's code", "code"
+)
+EVENTS_ACCEPTED = _counter("events_accepted_total", "Events that the log holds durably and the client was told of")
+EVENTS_REJECTED = _counter("events_rejected_total", "Events refused within a request that was read, by code", "code")
+APPEND_SECONDS = _histogram("append_seconds", "One group commit to the event log", buckets=_APPEND_BUCKETS)
+APPENDED_EVENTS = _counter("appended_events_total", "Events in group commits of which at least one partition succeeded")
+APPEND_FAILURES = _counter("append_failures_total", "Group commits that the log did not confirm, whole or in part")
+BUFFERED_EVENTS = _of_living_processes("buffered_events", "Events that wait in the gateways for the log's answer")
+
+# -- processing -----------------------------------------------------------------------------------
+DRAINS = _counter(
+    "drains_total", "Drains by outcome: caught_up, out_of_time, waiting (dependency down), stopped", "outcome"
+)
+FLUSH_SECONDS = _histogram("flush_seconds", "One flush transaction on a shard, COMMIT included", buckets=_FLUSH_BUCKETS)
+EVENTS_FLUSHED = _counter(
+    "events_flushed_total", "Events of committed flushes: counted, duplicate, conflict or dead_lettered", "outcome"
+)
+FLUSHES_CONTENDED = _counter("flushes_contended_total", "Flushes given up because the position had moved: no harm")
+DEAD_LETTERS = _measured("dead_letters", "Dead letters that wait for an operator", "partition")
+STOPPED_PARTITIONS = _measured("stopped_partitions", "Partitions that stopped by themselves, by reason", "reason")
+
+# -- lag ------------------------------------------------------------------------------------------
+LAG_EVENTS = _measured("partition_lag_events", "Events in the log past the partition's position", "partition")
+LAG_ENTRIES = _measured("partition_lag_entries", "Log entries past the partition's position", "partition")
+LAG_SECONDS = _measured("partition_lag_seconds", "Age of the oldest entry not applied, by the log's clock", "partition")
+WATERMARK_AGE_SECONDS = _measured(
+    "partition_watermark_age_seconds", "How far complete_until is behind the log's clock", "partition"
+)
+UNMEASURED_PARTITIONS = _measured("unmeasured_partitions", "Partitions whose shard did not answer the last measurement")
+
+# -- audit, rollups, retention --------------------------------------------------------------------
+AUDIT_DRIFT_EVENTS = _measured(
+    "audit_drift_events",
+    "Events by which counts differ from what they were made of, by comparison",
+    "comparison",
+    fresh_seconds=MEASURED_HOURLY_SECONDS,
+)
+AUDITED_HOURS = _counter("audited_hours_total", "Hours of partitions that an audit has compared")
+ROLLUP_BUCKETS = _counter("rollup_buckets_total", "Buckets replaced from the tier below, by tier", "tier")
+ROLLUP_SECONDS = _histogram("rollup_seconds", "One rollup of one partition", buckets=_FLUSH_BUCKETS)
+ROLLUP_DIRTY_BUCKETS = _measured("rollup_dirty_buckets", "Buckets that wait to be replaced, by tier", "tier")
+RETENTION_REMOVED = _counter(
+    "retention_removed_total", "Rows, or whole day partitions of raw_event, removed for their age, by table", "table"
+)
+
+# -- tasks, log, catalogue ------------------------------------------------------------------------
+TASK_SECONDS = _histogram("task_seconds", "One run of a periodic task", "task", buckets=_TASK_BUCKETS)
+TASK_FAILURES = _counter("task_failures_total", "Runs of periodic tasks that did not do their work", "task")
+LOG_ENTRIES_TRIMMED = _counter("log_entries_trimmed_total", "Log entries forgotten because every copy has them")
+CATALOGUE_LAG_CHANGES = _measured(
+    "catalogue_lag_changes", "Changes of the catalogue that a shard has not copied yet", "shard"
+)
+VIDEOS_ENRICHED = _counter("videos_enriched_total", "Videos whose title a flush wrote at first sight")
+
+
+def render_metrics() -> bytes:
+    """Everything this host knows, in Prometheus' text format. Raises TimeoutError when the files stay locked."""
+    folder = find_folder()
+    if folder is None:
+        return generate_latest(REGISTRY)
+    return render_folder(folder, fresh_seconds=FRESH_SECONDS, now=time.time())
