@@ -19,8 +19,11 @@ MICROSECONDS_PER_HOUR = 60 * MICROSECONDS_PER_MINUTE
 
 @dataclass(frozen=True, slots=True)
 class AggregatedBatch:
+    """`order`: the events' rows by (video, type, minute)."""
+
     minutes: Aggregates
     totals: Aggregates
+    order: NDArray[np.intp]
 
 
 def aggregate(columns: Columns) -> AggregatedBatch:
@@ -40,6 +43,7 @@ def aggregate(columns: Columns) -> AggregatedBatch:
     return AggregatedBatch(
         minutes=_reduce(minute_rows, video_index, type_ids, values, starts_us=starts),
         totals=_reduce(total_rows, video_index, type_ids, values, starts_us=np.empty(0, dtype=np.int64)),
+        order=order,
     )
 
 

@@ -18,6 +18,7 @@ from viewcounter.storage.partitions import PartitionState
 
 UNREADABLE_ENTRY = "unreadable_entry"
 UNKNOWN_EVENT_TYPE = "unknown_event_type"
+TOO_LATE = "too_late"
 
 NO_EVENTS = Columns(
     event_ids=np.empty(0, dtype="S16"),
@@ -86,8 +87,11 @@ def prepare_batch(
 ) -> PreparedBatch:
     """Everything that one flush from `state.position` to `decoded.end` writes."""
     is_known_type = np.isin(decoded.columns.type_ids, list(event_types))
-    columns = decoded.columns.select(is_known_type)
+    # Accepted in time, but it waited so long outside the log that nobody knows any more whether it was counted.
+    is_admitted = decoded.columns.occurred_us >= int(state.admits_since.timestamp() + 1) * 1_000_000
+    columns = decoded.columns.select(is_known_type & is_admitted)
     unknown = decoded.columns.select(~is_known_type)
+    too_late = decoded.columns.select(is_known_type & ~is_admitted)
     known = get_known_ids(set(np.unique(columns.id_minutes()).tolist()))
     verdict = judge_batch(columns, known)
     counted = columns.select(verdict.new)
@@ -99,12 +103,16 @@ def prepare_batch(
         old_position=state.position,
         new_position=str(decoded.end),
         watermark=datetime.fromtimestamp(decoded.end.ms / 1000, UTC),
-        counted=counted,
+        counted=counted.select(aggregated.order),  # rows of a video lie together: see the index of raw_event
         id_blocks=verdict.id_blocks,
         minutes=aggregated.minutes,
         totals=aggregated.totals,
-        ledger=_merge_lines(build_ledger(columns, verdict) + _count_dead(unknown)),
-        dead_letters=decoded.dead_letters + _bury(unknown, position=str(decoded.end)),
+        ledger=_merge_lines(build_ledger(columns, verdict) + _count_dead(unknown) + _count_dead(too_late)),
+        dead_letters=[
+            *decoded.dead_letters,
+            *_bury(unknown, position=str(decoded.end), reason=UNKNOWN_EVENT_TYPE),
+            *_bury(too_late, position=str(decoded.end), reason=TOO_LATE),
+        ],
         event_types={type_id: event_types[type_id].name for type_id in used_types},
     )
     return PreparedBatch(
@@ -123,7 +131,7 @@ def _count_dead(columns: Columns) -> list[LedgerLine]:
     ]
 
 
-def _bury(columns: Columns, *, position: str) -> list[DeadLetter]:
+def _bury(columns: Columns, *, position: str, reason: str) -> list[DeadLetter]:
     """One dead letter for each moment of receipt, in the log's own format so that it can be replayed."""
     letters = []
     for received_us in np.unique(columns.received_us).tolist():
@@ -141,7 +149,7 @@ def _bury(columns: Columns, *, position: str) -> list[DeadLetter]:
         ]
         types = sorted({event.type_id for event in events})
         payload = pack_entry(events, received_us=received_us)
-        letters.append(DeadLetter(position, UNKNOWN_EVENT_TYPE, f"event type ids {types}", len(events), payload))
+        letters.append(DeadLetter(position, reason, f"event type ids {types}", len(events), payload))
     return letters
 
 

@@ -22,16 +22,22 @@ CREATE TABLE video (
 CREATE INDEX video_partition ON video (partition);
 CREATE INDEX video_channel ON video (channel_id) WHERE channel_id IS NOT NULL;
 
--- The row everything hangs on: what has been applied, by compare-and-set. Hours and days that start before
+-- The row everything hangs on: what has been applied, by compare-and-set. Hours and days that end at or before
 -- `rolled_through` equal the minutes below them, but for those marked in `rollup_dirty`; later ones are not rolled yet.
+-- What retention has left: minutes from `minutes_since` on, hours from `hours_since` on, days for ever. An event that
+-- happened before `admits_since` is not counted any more: the id of an earlier copy, or its minutes, may be gone.
 CREATE TABLE partition_state (
     partition smallint PRIMARY KEY,
     epoch bigint NOT NULL,
     position text NOT NULL DEFAULT '0-0',
     watermark timestamptz NOT NULL DEFAULT '1970-01-01 00:00+00',
     rolled_through timestamptz NOT NULL DEFAULT '1970-01-01 00:00+00',
+    admits_since timestamptz NOT NULL DEFAULT '1970-01-01 00:00+00',
+    minutes_since timestamptz NOT NULL DEFAULT '1970-01-01 00:00+00',
+    hours_since timestamptz NOT NULL DEFAULT '1970-01-01 00:00+00',
     state text NOT NULL DEFAULT 'owned' CHECK (state IN ('owned', 'held', 'stopped', 'moved')),
-    updated_at timestamptz NOT NULL DEFAULT now()
+    updated_at timestamptz NOT NULL DEFAULT now(),
+    CHECK (hours_since <= minutes_since AND minutes_since <= rolled_through AND minutes_since <= admits_since)
 ) WITH (fillfactor = 50);
 
 -- Raw events by day of receipt; a day is dropped whole when older than the retention.
@@ -45,6 +51,10 @@ CREATE TABLE raw_event (
     event_id uuid NOT NULL,
     video_id text COLLATE "C" NOT NULL
 ) PARTITION BY RANGE (received_at);
+-- Flushes write their rows by video, so a range of pages spans few videos and little time, and skipping ranges finds a
+-- video's events in milliseconds. Costs COPY nothing; a b-tree costs a fifth of the throughput.
+CREATE INDEX raw_event_place ON raw_event USING brin (partition, video_id, occurred_at)
+    WITH (pages_per_range = 16, autosummarize = on);
 
 -- The ids of a flush, packed: 16 bytes an id and, at the same place, 8 bytes of content digest.
 CREATE TABLE event_ids (
@@ -83,8 +93,10 @@ CREATE TABLE event_minute (
 ) WITH (fillfactor = 80);
 CREATE INDEX event_minute_start ON event_minute USING brin (start) WITH (pages_per_range = 16, autosummarize = on);
 
-CREATE TABLE event_hour (LIKE event_minute INCLUDING CONSTRAINTS INCLUDING INDEXES);
-CREATE TABLE event_day (LIKE event_minute INCLUDING CONSTRAINTS INCLUDING INDEXES);
+CREATE TABLE event_hour (LIKE event_minute, PRIMARY KEY (partition, video_id, event_type_id, start));
+CREATE TABLE event_day (LIKE event_minute, PRIMARY KEY (partition, video_id, event_type_id, start));
+CREATE INDEX event_hour_start ON event_hour (partition, start);
+CREATE INDEX event_day_start ON event_day (partition, start);
 
 -- Rolled buckets that no longer equal the tier below, because of late events. `start` is the bucket's own start.
 CREATE TABLE rollup_dirty (
