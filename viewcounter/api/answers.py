@@ -12,11 +12,11 @@ Json = dict[str, Any]
 
 
 def encode_counts(answer: CountsAnswer) -> Json:
-    return {**_encode_video_counts(answer.video), "meta": _encode_meta(answer.meta)}
+    return {**_encode_video_counts(answer.video), "meta": encode_meta(answer.meta)}
 
 
 def encode_many_counts(answer: ManyCountsAnswer) -> Json:
-    return {"videos": [_encode_video_counts(video) for video in answer.videos], "meta": _encode_meta(answer.meta)}
+    return {"videos": [_encode_video_counts(video) for video in answer.videos], "meta": encode_meta(answer.meta)}
 
 
 def encode_stats(answer: StatsAnswer) -> Json:
@@ -32,7 +32,7 @@ def encode_stats(answer: StatsAnswer) -> Json:
     if question.interval is not None and answer.series is not None:
         body["interval"] = question.interval.value
         body["series"] = [{"start": bucket.start, "value": bucket.value} for bucket in answer.series]
-    return {**body, "meta": _encode_meta(answer.meta)}
+    return {**body, "meta": encode_meta(answer.meta)}
 
 
 def encode_top(answer: TopAnswer) -> Json:
@@ -43,7 +43,7 @@ def encode_top(answer: TopAnswer) -> Json:
         "start_time": question.period.start,
         "end_time": question.period.end,
         "items": [{"video_id": i.video_id, "title": i.title, "value": i.value} for i in answer.items],
-        "meta": _encode_meta(answer.meta),
+        "meta": encode_meta(answer.meta),
     }
 
 
@@ -59,7 +59,7 @@ def _encode_video_counts(video: VideoCounts) -> Json:
     return {"video_id": video.video_id, "counts": dict(video.counts)}
 
 
-def _encode_meta(meta: Meta) -> Json:
+def encode_meta(meta: Meta) -> Json:
     return {
         "complete_until": meta.complete_until,
         "as_of": meta.as_of,

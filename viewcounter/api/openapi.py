@@ -53,7 +53,10 @@ _PROBLEM: Document = {
 
 
 def add_ingest_lane(result: Document, generator: Any, request: Any, public: bool) -> Document:
-    """drf-spectacular's postprocessing hook: `POST /v1/events`, with the limits that are in force."""
+    """drf-spectacular's postprocessing hook: `POST /v1/events`, with the limits that are in force.
+
+    `GET` of the same address is a view of DRF.
+    """
     config = get_config()
     paths: Document = result["paths"]
     operation = {
@@ -65,7 +68,7 @@ def add_ingest_lane(result: Document, generator: Any, request: Any, public: bool
             future_seconds=config.accept_future_seconds,
         ),
     }
-    result["paths"] = dict(sorted({**paths, "/v1/events": {"post": operation}}.items()))
+    result["paths"] = dict(sorted({**paths, "/v1/events": {**paths.get("/v1/events", {}), "post": operation}}.items()))
     schemas = result.setdefault("components", {}).setdefault("schemas", {})
     schemas.update(INGEST_COMPONENTS)
     return result

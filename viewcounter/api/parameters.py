@@ -45,10 +45,10 @@ def get_integer(query: QueryDict, name: str, *, default: int) -> int:
 
 def get_period(query: QueryDict) -> Period:
     """From `start_time` and `end_time`; both are optional."""
-    return effective_period(start=_find_instant(query, "start_time"), end=_find_instant(query, "end_time"))
+    return effective_period(start=find_instant(query, "start_time"), end=find_instant(query, "end_time"))
 
 
-def _find_instant(query: QueryDict, name: str) -> datetime | None:
+def find_instant(query: QueryDict, name: str) -> datetime | None:
     value = query.get(name)
     return None if value is None else parse_instant(name, value)
 

@@ -5,6 +5,8 @@ from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerView
 
 from viewcounter.api.views.catalogue import CatalogueImportView, ChannelView, VideoView
 from viewcounter.api.views.health import HealthView, ReadyView
+from viewcounter.api.views.raw_events import RawEventsView
+from viewcounter.api.views.metrics import MetricsView
 from viewcounter.api.views.reads import CountsQueryView, TopView, VideoCountsView, VideoStatsView
 
 app_name = "api"
@@ -12,6 +14,7 @@ app_name = "api"
 urlpatterns = [
     path("healthz", HealthView.as_view(), name="health"),
     path("readyz", ReadyView.as_view(), name="readiness"),
+    path("metrics", MetricsView.as_view(), name="metrics"),
     path("v1/schema", SpectacularAPIView.as_view(), name="schema"),
     path("v1/docs", SpectacularSwaggerView.as_view(url_name="api:schema"), name="docs"),
     path("v1/videos/<str:video_id>", VideoView.as_view(), name="video"),
@@ -20,5 +23,6 @@ urlpatterns = [
     path("v1/channels/<str:channel_id>", ChannelView.as_view(), name="channel"),
     path("v1/catalogue/import", CatalogueImportView.as_view(), name="catalogue-import"),
     path("v1/counts/query", CountsQueryView.as_view(), name="counts-query"),
+    path("v1/events", RawEventsView.as_view(), name="raw-events"),
     path("v1/top", TopView.as_view(), name="top"),
 ]

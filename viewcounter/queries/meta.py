@@ -13,6 +13,7 @@ class Source(StrEnum):
 
     TOTAL = "total"
     MINUTE = "minute"
+    RAW = "raw"
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,107 @@
+"""Single events of one video, page by page, as long as they are kept."""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID
+
+from clusterproxy.proxy import ClusterProxy
+from viewcounter.events.message import VALUE_SCALE
+from viewcounter.queries.errors import InvalidQuery
+from viewcounter.queries.meta import Meta, Source, build_meta
+from viewcounter.queries.reading import get_event_type, read_video
+from viewcounter.storage.raw import SLICE_OF_VIDEO, get_raw_start
+
+RAW_MAX_LIMIT = 1000
+BEGINNING = datetime(1970, 1, 1, tzinfo=UTC)
+END = datetime(9999, 1, 1, tzinfo=UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class RawPlace:
+    """The place of one event in the order (occurred_at, event_id): a page begins after it."""
+
+    occurred_at: datetime
+    event_id: UUID
+
+
+BEFORE_ALL = RawPlace(BEGINNING, UUID(int=0))
+
+
+@dataclass(frozen=True, slots=True)
+class RawQuestion:
+    """Events with start <= occurred_at < end, to the microsecond; an open side is None. `event_type` None: all."""
+
+    video_id: str
+    start: datetime | None
+    end: datetime | None
+    event_type: str | None
+    limit: int
+    after: RawPlace = BEFORE_ALL
+
+
+@dataclass(frozen=True, slots=True)
+class RawEvent:
+    """`value` is in units."""
+
+    event_id: UUID
+    event_type: str
+    occurred_at: datetime
+    received_at: datetime
+    value: int | float
+
+
+@dataclass(frozen=True, slots=True)
+class RawPage:
+    """`following` is where the next page begins, None on the last. Events received before `kept_from` are gone."""
+
+    question: RawQuestion
+    events: tuple[RawEvent, ...]
+    following: RawPlace | None
+    kept_from: datetime | None
+    meta: Meta
+
+
+def get_raw_page(cluster: ClusterProxy, question: RawQuestion, *, future_seconds: int, now: datetime) -> RawPage:
+    """Raises InvalidQuery for a limit out of bounds, an end before the start or an unknown event type."""
+    if not 1 <= question.limit <= RAW_MAX_LIMIT:
+        raise InvalidQuery("limit", "out_of_range", f"must be 1 to {RAW_MAX_LIMIT}, not {question.limit}")
+    start, end = question.start or BEGINNING, question.end or END
+    if end < start:
+        raise InvalidQuery("end_time", "end_before_start", "must not be before start_time")
+    event_type = None if question.event_type is None else get_event_type(cluster.topology, question.event_type)
+    read = read_video(
+        cluster,
+        SLICE_OF_VIDEO,
+        video_id=question.video_id,
+        params={
+            "event_type_id": None if event_type is None else event_type.id,
+            # Events before the page's own place need not be looked at again.
+            "start": max(start, question.after.occurred_at),
+            "end": end,
+            "future_seconds": future_seconds,
+            "after_at": question.after.occurred_at,
+            "after_id": question.after.event_id,
+            "limit": question.limit + 1,
+        },
+    )
+    rows = [row for row in read.rows if row["event_id"] is not None]
+    page, has_more = rows[: question.limit], len(rows) > question.limit
+    return RawPage(
+        question=question,
+        events=tuple(_build_event(row) for row in page),
+        following=RawPlace(page[-1]["occurred_at"], page[-1]["event_id"]) if has_more else None,
+        kept_from=get_raw_start(read.rows[0]["oldest_raw_day"]),
+        meta=build_meta([read.seen], source=Source.RAW, now=now),
+    )
+
+
+def _build_event(row: dict[str, Any]) -> RawEvent:
+    units, rest = divmod(row["value"], VALUE_SCALE)
+    return RawEvent(
+        event_id=row["event_id"],
+        event_type=row["event_type"],
+        occurred_at=row["occurred_at"].astimezone(UTC),
+        received_at=row["received_at"].astimezone(UTC),
+        value=row["value"] / VALUE_SCALE if rest else units,
+    )
