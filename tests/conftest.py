@@ -62,7 +62,7 @@ def clean_cluster(servers: LocalCluster) -> ClusterProxy:
             connection.execute(f"TRUNCATE {EVENT_TABLES} CASCADE")
             connection.execute(
                 "UPDATE partition_state SET position = DEFAULT, watermark = DEFAULT, rolled_through = DEFAULT,"
-                " state = DEFAULT, epoch = 1"
+                " admits_since = DEFAULT, minutes_since = DEFAULT, hours_since = DEFAULT, state = DEFAULT, epoch = 1"
             )
     return cluster
 

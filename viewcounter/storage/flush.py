@@ -7,7 +7,7 @@ that writes counts elsewhere is a defect.
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
@@ -121,12 +121,19 @@ def _advance_position(connection: Connection, batch: FlushBatch) -> datetime:
             "old_position": batch.old_position,
             "new_position": batch.new_position,
             "watermark": batch.watermark,
+            "oldest": _find_oldest(batch),
         },
     ).fetchone()
     if row is None:
         raise PositionMoved(f"partition {batch.partition} is no longer at {batch.old_position}, epoch {batch.epoch}")
     rolled_through: datetime = row["rolled_through"]
     return rolled_through
+
+
+def _find_oldest(batch: FlushBatch) -> datetime | None:
+    if not len(batch.counted):
+        return None
+    return datetime.fromtimestamp(int(batch.counted.occurred_us.min()) // 1_000_000, UTC)
 
 
 def _copy_raw_events(connection: Connection, batch: FlushBatch) -> None:

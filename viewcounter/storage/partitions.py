@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
@@ -16,7 +16,7 @@ from viewcounter.storage.named_sql import load_queries
 _SQL = load_queries("partitions.sql")
 
 READ_STATE = _SQL["read_state"]
-"""Parameters: partition. One row: epoch, position, watermark, state."""
+"""Parameters: partition. One row: epoch, position, watermark, state, admits_since."""
 READ_STATES = _SQL["read_states"]
 """Parameters: partitions. A row each that exists: partition, epoch, position, watermark, state."""
 READ_EVENT_IDS = _SQL["read_event_ids"]
@@ -28,12 +28,16 @@ EXPECTED_SCHEMA_VERSION = "0001_initial"
 
 @dataclass(frozen=True, slots=True)
 class PartitionState:
-    """The state row of one partition: everything up to `position` (`ms-seq`) has been applied."""
+    """The state row of one partition: everything up to `position` (`ms-seq`) has been applied.
+
+    An event that happened before `admits_since` cannot be counted exactly any more; see decision 0015.
+    """
 
     epoch: int
     position: str
     watermark: datetime
     state: str
+    admits_since: datetime = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def get_state(rows: list[dict[str, Any]], *, partition: int) -> PartitionState:
@@ -41,7 +45,7 @@ def get_state(rows: list[dict[str, Any]], *, partition: int) -> PartitionState:
     if not rows:
         raise PartitionNotHere(f"partition {partition} has no state row on its shard")
     row = rows[0]
-    return PartitionState(row["epoch"], row["position"], row["watermark"], row["state"])
+    return PartitionState(row["epoch"], row["position"], row["watermark"], row["state"], row["admits_since"])
 
 
 def event_ids_parameters(partition: int, minutes: Iterable[int]) -> dict[str, Any]:

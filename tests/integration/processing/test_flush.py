@@ -28,12 +28,12 @@ def event(number, video=VIDEO, type_id=1, value=1000, minutes_ago=0):
     return AcceptedEvent(uuid4_of(number).bytes, video, type_id, NOW_US - minutes_ago * MINUTE_US, value)
 
 
-def build_batch(*events, partition=3, old="0-0", new="5-0"):
+def build_batch(*events, partition=3, old="0-0", new="5-0", admits_since=datetime(1970, 1, 1, tzinfo=UTC)):
     entry = Entry(Position.parse(new), pack_entry(events, received_us=NOW_US))
     return prepare_batch(
         decode_entries([entry]),
         partition=partition,
-        state=PartitionState(epoch=1, position=old, watermark=NOW, state="owned"),
+        state=PartitionState(epoch=1, position=old, watermark=NOW, state="owned", admits_since=admits_since),
         event_types=TYPES,
         get_known_ids=lambda minutes: dict.fromkeys(minutes, NONE_KNOWN),
     ).batch
@@ -152,16 +152,53 @@ def test_the_same_flush_twice_counts_once(shard_connection):
 
 def test_late_events_mark_their_hour_and_day_dirty_and_fresh_ones_do_not(shard_connection):
     shard_connection.execute("UPDATE partition_state SET rolled_through = %s WHERE partition = 3", [HOUR])
-    late = (NOW - HOUR).seconds // 60 + 61
+    yesterday = HOUR.replace(hour=0) - timedelta(minutes=1)
+    late = int((NOW - yesterday).total_seconds()) // 60
     run(
         shard_connection,
         build_batch(event(1), event(2, LONG_VIDEO, 6, minutes_ago=late), event(3, LONG_VIDEO, 6, minutes_ago=late)),
     )
-    marks = shard_connection.execute(
-        "SELECT tier, video_id, event_type_id, start FROM rollup_dirty ORDER BY tier DESC"
-    ).fetchall()
-    start = HOUR - timedelta(hours=2)
-    assert [tuple(mark.values()) for mark in marks] == [
-        ("hour", LONG_VIDEO, 6, start),
-        ("day", LONG_VIDEO, 6, start.replace(hour=0)),
+    assert read_marks(shard_connection) == [
+        ("hour", LONG_VIDEO, 6, yesterday.replace(minute=0)),
+        ("day", LONG_VIDEO, 6, yesterday.replace(hour=0, minute=0)),
     ]
+
+
+def test_a_day_that_is_not_rolled_yet_is_not_marked_for_its_late_events(shard_connection):
+    late = NOW.replace(second=0) - timedelta(minutes=70)
+    hour = late.replace(minute=0)
+    shard_connection.execute(
+        "UPDATE partition_state SET rolled_through = %s WHERE partition = 3", [hour + timedelta(hours=1)]
+    )
+    run(shard_connection, build_batch(event(1, minutes_ago=70)))
+    is_end_of_day = (hour + timedelta(hours=1)).hour == 0
+    expected = [("hour", VIDEO, 1, hour), *([("day", VIDEO, 1, hour.replace(hour=0))] if is_end_of_day else [])]
+    assert read_marks(shard_connection) == expected
+
+
+def read_marks(connection):
+    rows = connection.execute("SELECT tier, video_id, event_type_id, start FROM rollup_dirty ORDER BY tier DESC")
+    return [tuple(row.values()) for row in rows]
+
+
+def test_a_flush_whose_oldest_event_retention_has_passed_meanwhile_writes_nothing(shard_connection):
+    """Its verdict about duplicates rests on ids that may be gone."""
+    batch = build_batch(event(1), event(2, minutes_ago=90))
+    admits_since = NOW.replace(second=0) - timedelta(minutes=89)
+    shard_connection.execute("UPDATE partition_state SET admits_since = %s WHERE partition = 3", [admits_since])
+    before = dump(shard_connection)
+    with pytest.raises(PositionMoved):
+        run(shard_connection, batch)
+    assert dump(shard_connection) == before
+
+
+def test_an_event_that_can_no_longer_be_compared_with_earlier_ids_becomes_a_dead_letter(shard_connection):
+    oldest = NOW - timedelta(minutes=90)
+    admits_since = oldest.replace(second=0) + timedelta(minutes=1)
+    shard_connection.execute("UPDATE partition_state SET admits_since = %s WHERE partition = 3", [admits_since])
+    batch = build_batch(event(1), event(2, minutes_ago=90), event(3, minutes_ago=89), admits_since=admits_since)
+    run(shard_connection, batch)
+    rows = dump(shard_connection)
+    assert [(r["reason"], r["event_count"]) for r in rows["dead_letter"]] == [("too_late", 1)]
+    assert {r["event_id"] for r in rows["raw_event"]} == {uuid4_of(1), uuid4_of(3)}
+    assert sum(r["dead_lettered"] for r in rows["ledger"]) == 1

@@ -2,10 +2,12 @@
 
 -- name: advance_position (flush)
 -- The compare-and-set that makes the whole flush exactly once: it misses when another worker was faster, when
--- the partition has moved (epoch) or is held, and then nothing of this flush happens.
+-- the partition has moved (epoch) or is held, and then nothing of this flush happens. Nor when retention has meanwhile
+-- forgotten ids that the verdict about the oldest event needed (`oldest` is null for a flush that counts nothing).
 UPDATE partition_state
 SET position = %(new_position)s, watermark = greatest(watermark, %(watermark)s), updated_at = now()
 WHERE partition = %(partition)s AND position = %(old_position)s AND epoch = %(epoch)s AND state = 'owned'
+    AND admits_since <= coalesce(%(oldest)s::timestamptz, 'infinity')
 RETURNING rolled_through
 
 -- name: copy_raw_events (flush)
@@ -74,6 +76,6 @@ INSERT INTO rollup_dirty (partition, tier, video_id, event_type_id, start)
 SELECT DISTINCT %(partition)s::smallint, tier.name, u.video_id, u.type_id, date_trunc(tier.name, u.start, 'UTC')
 FROM unnest(%(video_ids)s::text[], %(type_ids)s::smallint[], %(starts)s::timestamptz[])
     AS u (video_id, type_id, start)
-CROSS JOIN (VALUES ('hour'), ('day')) AS tier (name)
-WHERE u.start < %(rolled_through)s
+CROSS JOIN (VALUES ('hour', interval '1 hour'), ('day', interval '24 hours')) AS tier (name, width)
+WHERE date_trunc(tier.name, u.start, 'UTC') + tier.width <= %(rolled_through)s
 ON CONFLICT DO NOTHING

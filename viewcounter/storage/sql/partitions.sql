@@ -1,7 +1,7 @@
 -- The state rows of partitions and what a drain must know before it flushes.
 
 -- name: read_state (point)
-SELECT epoch, position, watermark, state FROM partition_state WHERE partition = %(partition)s
+SELECT epoch, position, watermark, state, admits_since FROM partition_state WHERE partition = %(partition)s
 
 -- name: read_states (point)
 SELECT partition, epoch, position, watermark, state FROM partition_state WHERE partition = ANY(%(partitions)s)
