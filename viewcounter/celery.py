@@ -5,14 +5,20 @@ finite and may run twice, and beat re-issues whatever is still to do.
 """
 
 import os
+from typing import Any
 
 from celery import Celery
+from celery.signals import worker_ready
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "viewcounter.settings")
 
 from viewcounter.config import get_config
+from viewcounter.metric_files import start_process_group
 
 _config = get_config()
+
+# Before the tasks import a metric: the first import decides where metrics are kept.
+start_process_group(_config.state_dir / "metrics")
 
 app = Celery("viewcounter", broker=_config.broker_url.get_secret_value())
 app.conf.update(
@@ -45,3 +51,17 @@ def _schedule_periodic_tasks(sender: Celery, **_: object) -> None:
     from viewcounter.processing.tasks import schedule_periodic_tasks  # noqa: PLC0415
 
     schedule_periodic_tasks(sender)
+
+
+@worker_ready.connect
+def _serve_metrics(**_: Any) -> None:
+    """For hosts without a web process: the worker's main process answers Prometheus, if an address is set."""
+    if not _config.worker_metrics_bind:
+        return
+    # Imported here: a process that only sends tasks keeps no metrics.
+    from prometheus_client import start_http_server  # noqa: PLC0415
+
+    from viewcounter.metrics import get_host_registry  # noqa: PLC0415
+
+    host, _separator, port = _config.worker_metrics_bind.rpartition(":")
+    start_http_server(int(port), host, registry=get_host_registry())

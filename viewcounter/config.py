@@ -133,6 +133,9 @@ class Config(BaseSettings):
     web_graceful_seconds: PositiveInt = Field(10, description="requests under way may end within this at a stop")
     web_max_connections: PositiveInt = Field(2000, description="open connections of a web process; beyond it 503")
     web_silent_seconds: PositiveInt = Field(30, description="a web worker silent for longer is killed")
+    worker_metrics_bind: str = Field(
+        "", pattern=r"^$|:\d+$", description="host:port where a worker serves metrics, without a key; empty: nowhere"
+    )
     worker_processes: PositiveInt = Field(2, description="Celery pool processes of the local cluster")
 
     # -- local cluster ---------------------------------------------------------------------------

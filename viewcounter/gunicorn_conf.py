@@ -3,9 +3,16 @@
 gunicorn --config viewcounter/gunicorn_conf.py viewcounter.asgi:application
 """
 
+from typing import Any
+
 from viewcounter.config import get_config
+from viewcounter.metric_files import fold_dead_processes, start_process_group
 
 _config = get_config()
+
+METRICS_FOLDER = _config.state_dir / "metrics"
+# Before the workers import a metric: the first import decides where metrics are kept.
+start_process_group(METRICS_FOLDER)
 
 bind = _config.web_bind
 worker_class = "viewcounter.web_worker.BoundedUvicornWorker"
@@ -20,3 +27,11 @@ backlog = 2048
 accesslog = None
 errorlog = "-"
 control_socket_disable = True
+
+
+def child_exit(server: Any, worker: Any) -> None:
+    """gunicorn's hook, in the master process: what a worker has counted outlives it, its files do not."""
+    try:
+        fold_dead_processes(METRICS_FOLDER)
+    except (OSError, ValueError) as error:
+        server.log.warning("metric files of worker %s stay until the next scrape: %s", worker.pid, error)

@@ -12,15 +12,16 @@ import fcntl
 import json
 import os
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.metrics_core import GaugeMetricFamily, Metric
 from prometheus_client.mmap_dict import MmapedDict
 from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
+
+from shardproxy.errors import Retryable
 
 FOLDER_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
 """Read by prometheus-client when it is first imported; without it metrics stay in the memory of the process."""
@@ -29,7 +30,9 @@ LOCK_WAIT_SECONDS = 2.0
 _FOLDED_PID = 0
 _MEASURED = "gauge_mostrecent"
 
-_Labels = tuple[tuple[str, str], ...]
+
+class MetricFilesLocked(Retryable, TimeoutError):
+    """Another process holds the lock of the metric files for longer than a scrape takes: is one paused?"""
 
 
 def find_folder() -> Path | None:
@@ -55,43 +58,49 @@ def start_process_group(folder: Path) -> None:
 
 
 def fold_dead_processes(folder: Path) -> None:
-    """Add the files of dead processes to those of all the dead before them. Raises TimeoutError."""
+    """Add the files of dead processes to those of all the dead before them. Raises MetricFilesLocked."""
     with _locked(folder):
         _fold_dead(folder)
 
 
-def render_folder(folder: Path, *, fresh_seconds: Mapping[str, float], now: float) -> bytes:
-    """What all processes of the host have counted and measured, in Prometheus' text format. Raises TimeoutError.
+class FolderCollector(Collector):
+    """What all processes of the host have counted and measured. Collecting raises MetricFilesLocked.
 
     `fresh_seconds`: how long each measured gauge is served. On a fleet the same task measures now on this host
     and now on that; a host that has not measured lately must say nothing rather than something old.
     """
-    registry = CollectorRegistry(auto_describe=False)
-    with _locked(folder):
-        _fold_dead(folder)
-        # A file that has just been made is empty for a moment.
-        files = [path for path in sorted(folder.glob("*.db")) if path.stat().st_size]
-        registry.register(_FileCollector(files, fresh_seconds=fresh_seconds, now=now))
-        return generate_latest(registry)
 
-
-class _FileCollector(Collector):
-    def __init__(self, files: list[Path], *, fresh_seconds: Mapping[str, float], now: float) -> None:
-        self._measured = [path for path in files if path.name.startswith(_MEASURED)]
-        self._added_up = [str(path) for path in files if not path.name.startswith(_MEASURED)]
+    def __init__(
+        self, folder: Path, *, fresh_seconds: Mapping[str, float], clock: Callable[[], float] = time.time
+    ) -> None:
+        self._folder = folder
         self._fresh_seconds = fresh_seconds
-        self._now = now
+        self._clock = clock
 
-    def collect(self) -> Iterator[Metric]:
-        yield from MultiProcessCollector.merge(self._added_up)  # type: ignore[no-untyped-call]
+    def describe(self) -> list[Metric]:
+        """Nothing, so that registering does not collect."""
+        return []
+
+    def collect(self) -> list[Metric]:
+        with _locked(self._folder):
+            _fold_dead(self._folder)
+            # A file that has just been made is empty for a moment.
+            files = [path for path in sorted(self._folder.glob("*.db")) if path.stat().st_size]
+            measured = [path for path in files if path.name.startswith(_MEASURED)]
+            added_up = [str(path) for path in files if not path.name.startswith(_MEASURED)]
+            return [
+                *MultiProcessCollector.merge(added_up),  # type: ignore[no-untyped-call]
+                *self._build_gauges(_read_newest(measured)),
+            ]
+
+    def _build_gauges(self, newest: Mapping[str, tuple[float, float]]) -> Iterable[Metric]:
         families: dict[str, GaugeMetricFamily] = {}
-        for key, (value, timestamp) in _read_newest(self._measured).items():
+        for key, (value, timestamp) in newest.items():
             _, name, labels, text = json.loads(key)
-            if timestamp + self._fresh_seconds.get(name, 0.0) < self._now:
-                continue
-            family = families.setdefault(name, GaugeMetricFamily(name, text, labels=list(labels)))
-            family.add_metric(list(labels.values()), value)
-        yield from families.values()
+            if timestamp + self._fresh_seconds.get(name, 0.0) >= self._clock():
+                family = families.setdefault(name, GaugeMetricFamily(name, text, labels=list(labels)))
+                family.add_metric(list(labels.values()), value)
+        return families.values()
 
 
 def _fold_dead(folder: Path) -> None:
@@ -169,6 +178,6 @@ def _locked(folder: Path) -> Iterator[None]:
                 break
             except BlockingIOError:
                 if time.monotonic() > deadline:
-                    raise TimeoutError(f"{folder}/lock is held by another process") from None
+                    raise MetricFilesLocked(f"{folder}/lock is held by another process") from None
                 time.sleep(0.01)
         yield

@@ -8,12 +8,11 @@ as long as the list says, by the host that measured it, and then no more.
 docs/operations/metrics.md says of each what it means, what moves it and what to do.
 """
 
-import time
 from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
-from viewcounter.metric_files import find_folder, render_folder
+from viewcounter.metric_files import FolderCollector, find_folder
 
 CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 
@@ -53,7 +52,6 @@ INGEST_REQUESTS = _counter(
 EVENTS_ACCEPTED = _counter("events_accepted_total", "Events that the log holds durably and the client was told of")
 EVENTS_REJECTED = _counter("events_rejected_total", "Events refused within a request that was read, by code", "code")
 APPEND_SECONDS = _histogram("append_seconds", "One group commit to the event log", buckets=_APPEND_BUCKETS)
-APPENDED_EVENTS = _counter("appended_events_total", "Events in group commits of which at least one partition succeeded")
 APPEND_FAILURES = _counter("append_failures_total", "Group commits that the log did not confirm, whole or in part")
 BUFFERED_EVENTS = _of_living_processes("buffered_events", "Events that wait in the gateways for the log's answer")
 
@@ -103,9 +101,16 @@ CATALOGUE_LAG_CHANGES = _measured(
 VIDEOS_ENRICHED = _counter("videos_enriched_total", "Videos whose title a flush wrote at first sight")
 
 
-def render_metrics() -> bytes:
-    """Everything this host knows, in Prometheus' text format. Raises TimeoutError when the files stay locked."""
+def get_host_registry() -> CollectorRegistry:
+    """To be collected: the metrics of all processes of this host, or of this one where it keeps no files."""
     folder = find_folder()
     if folder is None:
-        return generate_latest(REGISTRY)
-    return render_folder(folder, fresh_seconds=FRESH_SECONDS, now=time.time())
+        return REGISTRY
+    registry = CollectorRegistry()
+    registry.register(FolderCollector(folder, fresh_seconds=FRESH_SECONDS))
+    return registry
+
+
+def render_metrics() -> bytes:
+    """Everything this host knows, in Prometheus' text format. Raises MetricFilesLocked."""
+    return generate_latest(get_host_registry())

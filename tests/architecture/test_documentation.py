@@ -1,7 +1,12 @@
 """Docs that can be checked are checked."""
 
+import re
 from pathlib import Path
 
+from prometheus_client import Counter
+from prometheus_client.metrics import MetricWrapperBase
+
+from viewcounter import metrics
 from viewcounter.operations.settings_reference import render_settings_reference
 from viewcounter.storage.partitions import EXPECTED_SCHEMA_VERSION
 
@@ -29,3 +34,21 @@ def test_every_decision_has_context_options_decision_and_the_test_that_would_fai
         text = path.read_text()
         for heading in ("## Context", "## Options", "## Decision", "## Consequences", "## The test that would fail"):
             assert heading in text, f"{path.name} lacks {heading!r}"
+
+
+def test_every_metric_is_documented_with_its_labels_meaning_cause_and_action():
+    rows = re.findall(
+        r"^\| `(viewcounter_\w+(?:\{[\w,]+\})?)` \|(.+)\|$", (ROOT / "docs/operations/metrics.md").read_text(), re.M
+    )
+    assert sorted(name for name, _ in rows) == sorted(name_metrics())
+    for name, cells in rows:
+        texts = [cell.strip() for cell in cells.split(" | ")]
+        assert len(texts) == 3 and all(texts), name
+
+
+def name_metrics():
+    """As the page names them: `name{label,label}`."""
+    for metric in {value for value in vars(metrics).values() if isinstance(value, MetricWrapperBase)}:
+        suffix = "_total" if isinstance(metric, Counter) else ""
+        labels = f"{{{','.join(metric._labelnames)}}}" if metric._labelnames else ""
+        yield f"{metric._name}{suffix}{labels}"

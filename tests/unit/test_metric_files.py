@@ -1,5 +1,6 @@
 """Sums over processes that come and go: real processes, one folder."""
 
+import fcntl
 import json
 import subprocess
 import sys
@@ -8,10 +9,11 @@ import time
 from pathlib import Path
 
 import pytest
+from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.mmap_dict import MmapedDict, mmap_key
 from prometheus_client.parser import text_string_to_metric_families
 
-from viewcounter.metric_files import fold_dead_processes, render_folder, start_process_group
+from viewcounter.metric_files import FolderCollector, MetricFilesLocked, fold_dead_processes, start_process_group
 
 FRESH = {"measured": 60.0}
 
@@ -42,10 +44,11 @@ def write_measurement(path: Path, value: float, *, at: float) -> None:
 
 
 def read_samples(folder: Path, *, now: float = 0.0) -> dict[str, float]:
-    text = render_folder(folder, fresh_seconds=FRESH, now=now).decode()
+    registry = CollectorRegistry()
+    registry.register(FolderCollector(folder, fresh_seconds=FRESH, clock=lambda: now))
     return {
         sample.name + json.dumps(sample.labels): sample.value
-        for family in text_string_to_metric_families(text)
+        for family in text_string_to_metric_families(generate_latest(registry).decode())
         for sample in family.samples
     }
 
@@ -103,4 +106,13 @@ def test_the_newest_measurement_outlives_the_process_that_made_it(folder):
 
 def test_a_file_that_has_just_been_made_is_empty_and_harmless(folder):
     (folder / "counter_1.db").touch()
+    assert read_samples(folder) == {}
+
+
+def test_a_lock_that_is_not_let_go_is_an_error_not_a_wait_without_end(folder, monkeypatch):
+    monkeypatch.setattr("viewcounter.metric_files.LOCK_WAIT_SECONDS", 0.02)
+    with (folder / "lock").open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        with pytest.raises(MetricFilesLocked):
+            read_samples(folder)
     assert read_samples(folder) == {}

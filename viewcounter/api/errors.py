@@ -17,6 +17,7 @@ from viewcounter.api.request_id import REQUEST_ID_HEADER, get_request_id
 from viewcounter.catalogue.errors import NotInCatalogue
 from viewcounter.config import get_config
 from viewcounter.gateway.errors import KeysUnavailable
+from viewcounter.metric_files import MetricFilesLocked
 from viewcounter.problems import PROBLEM_CONTENT_TYPE, FieldProblem, Problem, encode_problem
 from viewcounter.queries.errors import InvalidQuery
 
@@ -41,6 +42,10 @@ _UNAVAILABLE: tuple[tuple[tuple[type, ...], Problem], ...] = (
     (
         (NoTopology, SourceUnavailable),
         Problem(503, "no_topology", "The server does not know its cluster yet."),
+    ),
+    (
+        (MetricFilesLocked,),
+        Problem(503, "metrics_locked", "The metric files are held by another process."),
     ),
     (
         (Retryable,),

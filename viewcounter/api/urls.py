@@ -5,8 +5,8 @@ from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerView
 
 from viewcounter.api.views.catalogue import CatalogueImportView, ChannelView, VideoView
 from viewcounter.api.views.health import HealthView, ReadyView
-from viewcounter.api.views.raw_events import RawEventsView
 from viewcounter.api.views.metrics import MetricsView
+from viewcounter.api.views.raw_events import RawEventsView
 from viewcounter.api.views.reads import CountsQueryView, TopView, VideoCountsView, VideoStatsView
 
 app_name = "api"

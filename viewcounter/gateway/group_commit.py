@@ -17,6 +17,7 @@ from viewcounter.eventlog.codec import AcceptedEvent, pack_entry
 from viewcounter.eventlog.errors import EventLogError
 from viewcounter.eventlog.interface import AppendResult, EventLog
 from viewcounter.gateway.errors import BufferFull
+from viewcounter.metrics import APPEND_FAILURES, APPEND_SECONDS
 
 logger = logging.getLogger(__name__)
 
@@ -72,6 +73,10 @@ class GroupCommit:
         self._schedule(loop)
         return outcome
 
+    @property
+    def buffered_count(self) -> int:
+        return self._buffered_count
+
     async def close(self, *, timeout_seconds: float) -> None:
         """Append what waits, without lingering, and stop. What has not begun by then fails for its clients."""
         self._linger_seconds = 0.0
@@ -102,10 +107,11 @@ class GroupCommit:
         self._timer = None
         group = self._take_group(loop)
         self._in_flight = True
+        started_at = loop.time()
         received_us = time.time_ns() // 1000
         batches = [submission.events for submission in group]
         append = loop.run_in_executor(self._executor, append_group, self._get_log, batches, received_us)
-        append.add_done_callback(lambda done: self._finish(loop, group, done))
+        append.add_done_callback(lambda done: self._finish(loop, group, done, started_at=started_at))
 
     def _take_group(self, loop: asyncio.AbstractEventLoop) -> list[_Submission]:
         """At least one request, and more while they fit into `max_events`."""
@@ -119,9 +125,15 @@ class GroupCommit:
         return group
 
     def _finish(
-        self, loop: asyncio.AbstractEventLoop, group: list[_Submission], append: "asyncio.Future[AppendResult]"
+        self,
+        loop: asyncio.AbstractEventLoop,
+        group: list[_Submission],
+        append: "asyncio.Future[AppendResult]",
+        *,
+        started_at: float,
     ) -> None:
         self._in_flight = False
+        APPEND_SECONDS.observe(loop.time() - started_at)
         error = append.exception()
         self._report([error] if error is not None else list(append.result().failed.values()))
         for submission in group:
@@ -148,6 +160,7 @@ class GroupCommit:
     def _report(self, errors: Sequence[BaseException]) -> None:
         """One line when the log stops taking events and one when it takes them again, however many appends fail."""
         if errors:
+            APPEND_FAILURES.inc()
             if not self._failed_appends:
                 logger.error("the event log does not take events: %s", errors[0], exc_info=errors[0])
             self._failed_appends += 1

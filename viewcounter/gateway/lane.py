@@ -23,6 +23,7 @@ from viewcounter.gateway.errors import BufferFull, ClientGone, InvalidKey, KeysU
 from viewcounter.gateway.group_commit import GroupCommit
 from viewcounter.gateway.head import Head, parse_content, read_head
 from viewcounter.gateway.items import ItemProblem
+from viewcounter.gateway.meter import LaneMeter
 from viewcounter.gateway.parsing import Item, parse_items
 from viewcounter.gateway.scopes import Scope
 from viewcounter.problems import PROBLEM_CONTENT_TYPE, Problem, encode_problem
@@ -68,21 +69,32 @@ class GatewayLane:
         self._limits = limits
         self._acceptor: Acceptor | None = None
         self._random = random.Random()  # noqa: S311 - jitter, no secret
+        self._meter = LaneMeter(lambda: commit.buffered_count)
+
+    def close(self) -> None:
+        """Hand over what has been counted since the last second."""
+        self._meter.publish()
 
     async def __call__(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
         head = read_head(scope["headers"])
         headers: Headers = (_JSON,)
         try:
             _check_method(scope["method"])
-            status, body = await self._answer(head, receive)
+            answer = await self._answer(head, receive)
+            self._meter.count_events(accepted=answer.accepted, problems=answer.items)
+            (status, outcome), body = _judge_answer(answer), _encoder.encode(answer)
         except Refused as refusal:
             status, body, headers = self._answer_refusal(refusal, head.request_id)
+            outcome = refusal.problem.code
         except ClientGone:
+            self._meter.count_request("client_gone")
             return
         except Exception:
             logger.exception("request %s broke off", head.request_id)
             problem = Problem(status=500, code="internal_error", detail="The server failed; nothing is known stored.")
             status, body, headers = self._answer_refusal(Refused(problem), head.request_id)
+            outcome = problem.code
+        self._meter.count_request(outcome)
         await send(
             {
                 "type": "http.response.start",
@@ -96,7 +108,7 @@ class GatewayLane:
         )
         await send({"type": "http.response.body", "body": body})
 
-    async def _answer(self, head: Head, receive: Receive) -> tuple[int, bytes]:
+    async def _answer(self, head: Head, receive: Receive) -> _Answer:
         limits = self._limits
         await self._authorize(head)
         content = parse_content(head)
@@ -105,7 +117,7 @@ class GatewayLane:
         acceptor = self._get_acceptor()
         acceptance = acceptor.accept(items, now_us=time.time_ns() // 1000)
         if not acceptance.count:
-            return 422, _encode_answer(head, 0, acceptance.problems, {})
+            return _build_answer(head, 0, acceptance.problems, {})
         result = await self._append(acceptance)
         return _answer_appended(head, items, acceptance, acceptor, result)
 
@@ -149,8 +161,8 @@ class GatewayLane:
 
 def _answer_appended(
     head: Head, items: Sequence[Item], acceptance: Acceptance, acceptor: Acceptor, result: AppendResult
-) -> tuple[int, bytes]:
-    """202 if all is stored, 207 if some is. Raises Refused (503) if the log stored nothing of the request."""
+) -> _Answer:
+    """Raises Refused (503) if the log stored nothing of the request."""
     failed = {partition for partition in acceptance.by_partition if partition in result.failed}
     problems, accepted = acceptance.problems, acceptance.count
     if failed:
@@ -160,17 +172,24 @@ def _answer_appended(
         problems = sorted(problems + unstored, key=lambda problem: problem.index)
         accepted -= len(unstored)
     positions = {str(p): str(result.positions[p]) for p in acceptance.by_partition if p not in failed}
-    return (207 if problems else 202), _encode_answer(head, accepted, problems, positions)
+    return _build_answer(head, accepted, problems, positions)
 
 
-def _encode_answer(head: Head, accepted: int, problems: list[ItemProblem], positions: dict[str, str]) -> bytes:
-    return _encoder.encode(_Answer(head.request_id, accepted, len(problems), problems, positions))
+def _build_answer(head: Head, accepted: int, problems: list[ItemProblem], positions: dict[str, str]) -> _Answer:
+    return _Answer(head.request_id, accepted, len(problems), problems, positions)
+
+
+def _judge_answer(answer: _Answer) -> tuple[int, str]:
+    """Status and name: all stored, some stored, none valid."""
+    if not answer.items:
+        return 202, "accepted"
+    return (207, "partial") if answer.accepted else (422, "none_valid")
 
 
 def _check_method(method: str) -> None:
     if method != "POST":
-        problem = Problem(status=405, code="method_not_allowed", detail="Events are sent with POST.")
-        raise Refused(problem, headers=((b"allow", b"POST"),))
+        problem = Problem(status=405, code="method_not_allowed", detail="Events are sent with POST and read with GET.")
+        raise Refused(problem, headers=((b"allow", b"GET, HEAD, POST"),))
 
 
 def _unauthenticated(*, is_missing: bool) -> Refused:

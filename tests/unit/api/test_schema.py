@@ -22,6 +22,7 @@ def test_the_document_is_made_without_a_warning_and_is_valid_openapi_3_1(documen
 def test_the_document_names_every_address_and_method(document):
     assert {(path, method) for path, operations in document["paths"].items() for method in operations} == {
         ("/healthz", "get"),
+        ("/metrics", "get"),
         ("/readyz", "get"),
         ("/v1/catalogue/import", "post"),
         ("/v1/channels/{channel_id}", "get"),
@@ -47,4 +48,4 @@ def test_every_operation_but_health_needs_a_key_and_may_answer_with_a_problem(do
 
 def test_operation_ids_are_distinct(document):
     ids = [operation["operationId"] for operations in document["paths"].values() for operation in operations.values()]
-    assert len(ids) == len(set(ids)) == 13
+    assert len(ids) == len(set(ids)) == 14
