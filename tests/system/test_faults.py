@@ -45,6 +45,12 @@ def kill_each(pids):
         os.kill(pid, signal.SIGKILL)
 
 
+def await_replacement(member, killed):
+    """The supervisor starts what died, with a delay."""
+    wait_until(lambda: member.is_running and member.pid != killed, what=f"another {member.name}")
+    member.wait_ready(within_seconds=HEAL_SECONDS)
+
+
 def wait_until(condition, *, what):
     Waiter().wait_until(lambda: None if condition() else "not yet", within_seconds=HEAL_SECONDS, what=what)
 
@@ -54,8 +60,9 @@ def test_killing_every_celery_process_thrice_loses_and_doubles_nothing(cluster: 
     with RunningReplay(cluster, *LOAD) as replay:
         for share in (0.1, 0.4, 0.7):
             replay.wait_for_share(share)
-            kill_each([worker.pid, *worker.list_child_pids()])
-            worker.wait_ready(within_seconds=HEAL_SECONDS)  # the supervisor starts it again
+            killed = worker.pid
+            kill_each([killed, *worker.list_child_pids()])
+            await_replacement(worker, killed)
         assert_exact(replay.read_report())
 
 
@@ -66,8 +73,7 @@ def test_killing_the_log_server_loses_and_doubles_nothing(cluster: LocalCluster)
             replay.wait_for_share(share)
             killed = log.pid
             kill_each([killed])
-            wait_until(lambda killed=killed: log.is_running and log.pid != killed, what="a new log server")
-            log.wait_ready(within_seconds=HEAL_SECONDS)
+            await_replacement(log, killed)
         assert_exact(replay.read_report())
 
 

@@ -156,7 +156,8 @@ class TestReplicaFaults:
         shard_servers.cluster.server("shard1b").pause()
         for _ in range(30):
             assert read_instance(proxy) == "shard1a"
-        assert caplog.text.count("left alone for") == 1
+        # None at all if the first health probe met the frozen server before the first of these reads did.
+        assert caplog.text.count("left alone for") <= 1
 
     def test_probes_find_a_frozen_replica_without_costing_any_read_and_find_it_again(
         self, open_cluster, shard_servers, caplog
