@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
+from prometheus_client import values
 from prometheus_client.metrics_core import GaugeMetricFamily, Metric
 from prometheus_client.mmap_dict import MmapedDict
 from prometheus_client.multiprocess import MultiProcessCollector
@@ -24,7 +25,7 @@ from prometheus_client.registry import Collector
 from shardproxy.errors import Retryable
 
 FOLDER_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
-"""Read by prometheus-client when it is first imported; without it metrics stay in the memory of the process."""
+"""prometheus-client's own; without it metrics stay in the memory of the process."""
 
 LOCK_WAIT_SECONDS = 2.0
 _FOLDED_PID = 0
@@ -42,13 +43,15 @@ def find_folder() -> Path | None:
 
 
 def start_process_group(folder: Path) -> None:
-    """For the first process of a web server, worker or beat, before it imports a metric.
+    """For the first process of a web server, worker or beat, before it imports `viewcounter.metrics`.
 
     When no process of this host lives any more, everything starts from zero. Otherwise what dead processes
     have counted is kept, or the sums would fall while the others go on.
     """
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     os.environ[FOLDER_VARIABLE] = str(folder)
+    # The library chose when it was imported, a moment ago: memory. Metrics made from here on are in files.
+    values.ValueClass = values.get_value_class()  # type: ignore[no-untyped-call]
     with _locked(folder):
         if any(_is_alive(_get_pid(path)) for path in folder.glob("*.db")):
             _fold_dead(folder)
@@ -120,16 +123,16 @@ def _fold(target: Path, dead: list[Path], *, keeps_newest: bool) -> None:
     """The target is replaced whole, so that no one ever reads half of a sum."""
     files = [*([target] if target.exists() else []), *dead]
     if keeps_newest:
-        values = _read_newest(files)
+        sums = _read_newest(files)
     else:
-        values = {}
+        sums = {}
         for path in files:
             for key, value, _ in _read_values(path):
-                values[key] = (values.get(key, (0.0, 0.0))[0] + value, 0.0)
+                sums[key] = (sums.get(key, (0.0, 0.0))[0] + value, 0.0)
     draft = target.with_suffix(".draft")
     draft.unlink(missing_ok=True)
     folded = MmapedDict(str(draft))  # type: ignore[no-untyped-call]
-    for key, (value, timestamp) in values.items():
+    for key, (value, timestamp) in sums.items():
         folded.write_value(key, value, timestamp)  # type: ignore[no-untyped-call]
     folded.close()  # type: ignore[no-untyped-call]
     draft.replace(target)

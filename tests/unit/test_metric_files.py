@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
-from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client import CollectorRegistry, generate_latest, values
 from prometheus_client.mmap_dict import MmapedDict, mmap_key
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -20,7 +20,9 @@ FRESH = {"measured": 60.0}
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
+    """Ready for a group of processes; this very process goes on without files afterwards."""
     monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", "unset")
+    monkeypatch.setattr(values, "ValueClass", values.ValueClass)
     start_process_group(tmp_path)
     return tmp_path
 

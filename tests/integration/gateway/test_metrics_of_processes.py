@@ -1,0 +1,83 @@
+"""Metrics of a real web process whose workers are killed: sums go on, files do not pile up."""
+
+import json
+import os
+import signal
+import time
+import uuid
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+import urllib3
+from prometheus_client.parser import text_string_to_metric_families
+
+from localcluster.cluster import LocalCluster
+from viewcounter.gateway.keys import create_key
+from viewcounter.gateway.scopes import Scope
+
+SECONDS = 30.0
+ACCEPTED = "viewcounter_events_accepted_total"
+
+
+@pytest.fixture
+def token(web: LocalCluster, django_db_blocker: Any) -> Iterator[str]:
+    with django_db_blocker.unblock():
+        key, token = create_key("prometheus", [Scope.ADMIN, Scope.EVENTS_WRITE])
+        yield token
+        key.delete()
+
+
+def call(web: LocalCluster, token: str, method: str, path: str, body: Any = None) -> urllib3.BaseHTTPResponse | None:
+    """None while no worker listens."""
+    headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
+    try:
+        return urllib3.request(method, web.web_url + path, body=json.dumps(body), headers=headers, retries=False)
+    except urllib3.exceptions.HTTPError:
+        return None
+
+
+def post_until_accepted(web: LocalCluster, token: str, count: int) -> None:
+    events = [
+        {
+            "event_id": str(uuid.uuid4()),
+            "video_id": "v",
+            "event_type": "view",
+            "occurred_at": datetime.now(UTC).isoformat(),
+        }
+        for _ in range(count)
+    ]
+    deadline = time.monotonic() + SECONDS
+    while (answer := call(web, token, "POST", "/v1/events", events)) is None or answer.status != 202:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def read_accepted(web: LocalCluster, token: str) -> float:
+    answer = call(web, token, "GET", "/metrics")
+    if answer is None:
+        return -1.0
+    families = text_string_to_metric_families(answer.data.decode())
+    return next((s.value for family in families for s in family.samples if s.name == ACCEPTED), 0.0)
+
+
+def wait_for_accepted(web: LocalCluster, token: str, expected: float) -> None:
+    deadline = time.monotonic() + SECONDS
+    while (accepted := read_accepted(web, token)) != expected:
+        assert time.monotonic() < deadline, f"{accepted} instead of {expected}"
+        time.sleep(0.05)
+
+
+def test_what_killed_workers_counted_stays_in_the_sum_and_their_files_go(web: LocalCluster, token: str) -> None:
+    application = web.application("web")
+    start = read_accepted(web, token)
+    for killed in range(3):
+        post_until_accepted(web, token, 10)
+        wait_for_accepted(web, token, start + 10 * (killed + 1))  # published: a kill loses at most a second
+        for pid in application.list_child_pids():
+            os.kill(pid, signal.SIGKILL)
+    post_until_accepted(web, token, 10)
+    wait_for_accepted(web, token, start + 40)
+    files = sorted(path.name for path in (web.state.root / "metrics").glob("counter_*.db"))
+    assert files == ["counter_0.db", *(f"counter_{pid}.db" for pid in application.list_child_pids())]
