@@ -151,6 +151,15 @@ class LocalCluster:
         self._supervisor.watch(applications)
         self._lock.announce(Phase.READY)
 
+    def reseed_replica(self, name: str) -> None:
+        """Throw a replica's data away and make it anew from its primary. Raises KeyError for a name that is none."""
+        replica = self.database(name)
+        primary = next(instances[0] for instances in self.layout.shards.values() if replica in instances[1:])
+        replica.stop()
+        password = self.state.get_secret("replication_password")
+        seed_replica(replica, primary=primary, replication_password=password)
+        self._bring_up(replica)
+
     def run_command(self, *arguments: str, within_seconds: float = 60.0) -> str:
         """`manage.py` on this cluster; returns its output. Raises ProgramFailed."""
         return run_tool(
