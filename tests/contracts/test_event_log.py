@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.contracts.log_server import LogServer
+from viewcounter.eventlog.codec import AcceptedEvent, pack_entry
 from viewcounter.eventlog.errors import EventLogError, EventLogFull, PositionTrimmed
 from viewcounter.eventlog.interface import START, EventLog, Position
 from viewcounter.eventlog.memory import MemoryEventLog
@@ -40,6 +41,12 @@ def log(request: pytest.FixtureRequest) -> Iterator[EventLog]:
 
 def append_all(log: EventLog, partition: int, payloads: list[bytes]) -> list[Position]:
     return [log.append({partition: payload}).positions[partition] for payload in payloads]
+
+
+def pack(event_count: int) -> bytes:
+    """An entry of so many events."""
+    event = AcceptedEvent(bytes(range(16)), "video", 1, 0, 0)
+    return pack_entry([event] * event_count, received_us=0)
 
 
 def read_payloads(log: EventLog, partition: int, *, after: Position = START) -> list[bytes]:
@@ -150,6 +157,35 @@ def test_reader_below_a_raised_tail_is_told_that_entries_are_lost(log: EventLog)
     log.raise_tail(0, to=Position(100, 0))
     with pytest.raises(PositionTrimmed):
         log.read(0, after=Position(99, 0), max_entries=10)
+
+
+def test_unread_counts_the_events_past_each_position_and_names_the_oldest_entry(log: EventLog) -> None:
+    positions = append_all(log, 0, [pack(3), pack(1), pack(5)])
+    other = append_all(log, 1, [pack(2)])[0]
+    unread = log.read_unread({0: START, 1: START, 2: START})
+    assert unread.events == {0: 9, 1: 2, 2: 0}
+    assert unread.oldest == {0: positions[0], 1: other}
+    assert abs(unread.read_at.timestamp() * 1000 - other.ms) < 5000
+    for applied, events in zip(positions, (6, 5, 0), strict=True):
+        assert log.read_unread({0: applied}).events == {0: events}
+    assert log.read_unread({0: positions[1]}).oldest == {0: positions[2]}
+    assert log.read_unread({0: positions[2]}).oldest == {}
+
+
+def test_unread_counts_exactly_when_what_was_read_is_trimmed(log: EventLog) -> None:
+    applied = append_all(log, 0, [pack(3), pack(4)])[-1]
+    log.trim(0, through=applied)
+    assert log.read_unread({0: applied}).events == {0: 0}
+    newer = append_all(log, 0, [pack(2), pack(6)])
+    assert log.read_unread({0: applied}).events == {0: 8}
+    assert log.read_unread({0: newer[0]}).events == {0: 6}
+
+
+def test_unread_goes_on_after_a_raised_tail(log: EventLog) -> None:
+    target = Position(append_all(log, 0, [pack(3)])[0].ms + 60_000, 0)
+    log.raise_tail(0, to=target)
+    log.append({0: pack(2)})
+    assert log.read_unread({0: target}).events == {0: 2}
 
 
 def test_concurrent_appends_lose_nothing_and_share_no_position(log: EventLog) -> None:
@@ -309,3 +345,7 @@ def test_one_damaged_stream_fails_alone(server: LogServer, server_log: RedisEven
     assert set(result.positions) == {0, 2}
     assert set(result.failed) == {1}
     assert read_payloads(server_log, 2) == [b"c"]
+    with server.connect() as client:
+        client.delete("log:{1}")
+    position = append_all(server_log, 1, [pack(4)])[0]
+    assert server_log.read_unread({1: Position(position.ms - 1, 0)}).events == {1: 4}

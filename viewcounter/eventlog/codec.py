@@ -1,8 +1,9 @@
 """One log entry: many events of one partition, packed by column.
 
-Eight bytes of xxh3_64 over the rest, then a MessagePack map with a version; columns are little-endian arrays as
-byte strings, so that a drain turns an entry into numpy arrays without touching single events. Readers refuse
-damage and versions they do not know: such an entry is parked, not lost and not counted wrongly.
+Eight bytes of xxh3_64 over the rest, four bytes that say how many events, then a MessagePack map with a version;
+columns are little-endian arrays as byte strings, so that a drain turns an entry into numpy arrays without
+touching single events. Readers refuse damage and versions they do not know: such an entry is parked, not lost and
+not counted wrongly.
 """
 
 import struct
@@ -17,6 +18,8 @@ from viewcounter.events.columns import Columns
 
 CODEC_VERSION = 1
 DIGEST_BYTES = 8
+_COUNT = struct.Struct("<I")
+_HEAD_BYTES = DIGEST_BYTES + _COUNT.size
 
 
 class UnreadableEntry(ValueError):
@@ -54,7 +57,7 @@ def pack_entry(events: Iterable[AcceptedEvent], *, received_us: int) -> bytes:
     codes: dict[str, int] = {}
     index = [codes.setdefault(video, len(codes)) for video in video_ids]
     count = len(ids)
-    body = _encoder.encode(
+    body = _COUNT.pack(count) + _encoder.encode(
         _PackedEntry(
             version=CODEC_VERSION,
             received_us=received_us,
@@ -70,13 +73,18 @@ def pack_entry(events: Iterable[AcceptedEvent], *, received_us: int) -> bytes:
     return xxhash.xxh3_64_digest(body) + body
 
 
+def get_event_count(payload: bytes) -> int:
+    """How many events an entry says it holds, without unpacking it; 0 for what is no entry."""
+    return int(_COUNT.unpack_from(payload, DIGEST_BYTES)[0]) if len(payload) >= _HEAD_BYTES else 0
+
+
 def unpack_entry(payload: bytes) -> Columns:
     """Raises UnreadableEntry, naming why."""
     digest, body = payload[:DIGEST_BYTES], payload[DIGEST_BYTES:]
     if xxhash.xxh3_64_digest(body) != digest:
         raise UnreadableEntry("the digest does not fit: the entry is damaged")
     try:
-        packed = _decoder.decode(body)
+        packed = _decoder.decode(memoryview(body)[_COUNT.size :])
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise UnreadableEntry(f"not a packed entry: {error}") from error
     if packed.version != CODEC_VERSION:
@@ -93,13 +101,14 @@ def unpack_entry(payload: bytes) -> Columns:
         )
     except (ValueError, OverflowError) as error:
         raise UnreadableEntry(f"column cut short: {error}") from error
-    _check_shape(columns)
+    _check_shape(columns, count=get_event_count(payload))
     return columns
 
 
-def _check_shape(columns: Columns) -> None:
-    count = len(columns.event_ids)
-    lengths = {len(c) for c in (columns.occurred_us, columns.type_ids, columns.values, columns.video_index)}
+def _check_shape(columns: Columns, *, count: int) -> None:
+    lengths = {
+        len(c) for c in (columns.event_ids, columns.occurred_us, columns.type_ids, columns.values, columns.video_index)
+    }
     if count == 0 or lengths != {count}:
         raise UnreadableEntry(f"columns of unequal length: {sorted(lengths | {count})}")
     if len(set(columns.videos)) != len(columns.videos):

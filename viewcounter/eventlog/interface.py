@@ -55,6 +55,18 @@ class Tails:
     positions: dict[int, Position]
 
 
+@dataclass(frozen=True, slots=True)
+class Unread:
+    """What lies past a position in each partition, all seen at `read_at`, the log server's clock.
+
+    `events` counts what the log still holds; a partition without any is not in `oldest`.
+    """
+
+    read_at: datetime
+    events: dict[int, int]
+    oldest: dict[int, Position]
+
+
 class EventLog(Protocol):
     """Every call is bounded in time and raises EventLogError (retryable) when the log cannot answer."""
 
@@ -69,6 +81,9 @@ class EventLog(Protocol):
 
     def read_tails(self, partitions: Iterable[int]) -> Tails:
         """One snapshot of the ends; START for a partition that was never written."""
+
+    def read_unread(self, positions: Mapping[int, Position]) -> Unread:
+        """How much lies past each of `positions`. Costs the same however much it is."""
 
     def trim(self, partition: int, *, through: Position) -> int:
         """Forget entries up to and including `through`; returns how many went. Safe to repeat."""

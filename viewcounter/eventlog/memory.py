@@ -10,8 +10,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
+from viewcounter.eventlog.codec import get_event_count
 from viewcounter.eventlog.errors import PositionTrimmed
-from viewcounter.eventlog.interface import START, AppendResult, Entry, Position, Tails
+from viewcounter.eventlog.interface import START, AppendResult, Entry, Position, Tails, Unread
 
 
 @dataclass(slots=True)
@@ -45,6 +46,15 @@ class MemoryEventLog:
     def read_tails(self, partitions: Iterable[int]) -> Tails:
         with self._lock:
             return Tails(datetime.now(UTC), {p: self._get(p).tail for p in partitions})
+
+    def read_unread(self, positions: Mapping[int, Position]) -> Unread:
+        with self._lock:
+            unread = {p: self._get(p).entries[_count_through(self._get(p), after) :] for p, after in positions.items()}
+            return Unread(
+                read_at=datetime.now(UTC),
+                events={p: sum(get_event_count(entry.payload) for entry in entries) for p, entries in unread.items()},
+                oldest={p: entries[0].position for p, entries in unread.items() if entries},
+            )
 
     def trim(self, partition: int, *, through: Position) -> int:
         with self._lock:

@@ -1,8 +1,9 @@
 """The event log on Redis Streams: Valkey 9 or Redis 7.2 and later.
 
 One stream a partition, `log:{p}`; the braces are the hash tag that keeps a partition's keys on one node of a
-cluster. Each entry has one field, the packed events. No consumer groups: what has been applied is the
-`position` on the partition's shard.
+cluster. An entry has two fields, the packed events and how many events the partition had got before it: the
+difference between two such numbers says how many lie between, so lag costs the same at any length. No consumer
+groups: what has been applied is the `position` on the partition's shard.
 
 An append is one MULTI, so it is in the append-only file as a whole or not at all, followed by WAITAOF: the
 server itself says that the file has been synced, whatever its `appendfsync` is, and a server without an
@@ -18,11 +19,27 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
+from viewcounter.eventlog.codec import get_event_count
 from viewcounter.eventlog.errors import EventLogError, EventLogFull, PositionTrimmed
-from viewcounter.eventlog.interface import START, AppendResult, Entry, Position, Tails
+from viewcounter.eventlog.interface import START, AppendResult, Entry, Position, Tails, Unread
 
 FIELD = b"e"
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+# One step, so that numbers ascend as positions do, whichever gateway appends.
+_APPEND = """#!lua
+local before = redis.call('INCRBY', KEYS[2], ARGV[2]) - ARGV[2]
+local added = redis.pcall('XADD', KEYS[1], '*', 'e', ARGV[1], 'b', before)
+if type(added) == 'table' then redis.call('DECRBY', KEYS[2], ARGV[2]) end
+return added
+"""
+
+_READ_UNREAD = """#!lua flags=no-writes
+local first = redis.call('XRANGE', KEYS[1], ARGV[1], '+', 'COUNT', 1)
+if #first == 0 then return {0, false} end
+local fields = first[1][2]
+return {redis.call('GET', KEYS[2]) - fields[4], first[1][1]}
+"""
 
 # XINFO carries the first and last entry with it, whole payloads; a script sends only the id back.
 _READ_TAIL = """#!lua flags=no-writes
@@ -111,6 +128,19 @@ class RedisEventLog:
         positions = (Position.parse(tail.decode()) for tail in tails)
         return Tails(read_at, dict(zip(wanted, positions, strict=True)))
 
+    def read_unread(self, positions: Mapping[int, Position]) -> Unread:
+        with _translated(), self._client.pipeline(transaction=True) as pipe:
+            pipe.time()
+            for partition, after in positions.items():
+                pipe.eval(_READ_UNREAD, 2, _log_key(partition), _count_key(partition), f"({after}")
+            (seconds, microseconds), *replies = pipe.execute()
+        found = dict(zip(positions, replies, strict=True))
+        return Unread(
+            read_at=_EPOCH + timedelta(seconds=seconds, microseconds=microseconds),
+            events={partition: count for partition, (count, _) in found.items()},
+            oldest={p: Position.parse(first.decode()) for p, (_, first) in found.items() if first is not None},
+        )
+
     def trim(self, partition: int, *, through: Position) -> int:
         if through == START:
             return 0
@@ -132,12 +162,13 @@ class RedisEventLog:
         self._client.close()
 
     def _append(self, entries: Mapping[int, bytes]) -> list[Any]:
-        """The replies of the XADDs, in the order of `entries`."""
+        """The replies of the appends, in the order of `entries`."""
         pipe: Any  # redis-py leaves execute_command untyped
         with _translated(), self._client.pipeline(transaction=False) as pipe:
             pipe.execute_command("MULTI")
             for partition, payload in entries.items():
-                pipe.execute_command("XADD", _log_key(partition), "*", FIELD, payload)
+                keys = _log_key(partition), _count_key(partition)
+                pipe.execute_command("EVAL", _APPEND, 2, *keys, payload, get_event_count(payload))
             pipe.execute_command("EXEC")
             pipe.execute_command("WAITAOF", 1, 0, self._wait_ms)
             replies = pipe.execute(raise_on_error=False)
@@ -156,6 +187,11 @@ class RedisEventLog:
 
 def _log_key(partition: int) -> str:
     return f"log:{{{partition}}}"
+
+
+def _count_key(partition: int) -> str:
+    """Holds the number of events ever appended."""
+    return f"log-count:{{{partition}}}"
 
 
 def _floor_key(partition: int) -> str:
