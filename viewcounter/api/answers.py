@@ -31,6 +31,7 @@ def encode_stats(answer: StatsAnswer) -> Json:
     }
     if question.interval is not None and answer.series is not None:
         body["interval"] = question.interval.value
+        body["tz"] = question.zone_name
         body["series"] = [{"start": bucket.start, "value": bucket.value} for bucket in answer.series]
     return {**body, "meta": encode_meta(answer.meta)}
 
@@ -66,5 +67,5 @@ def encode_meta(meta: Meta) -> Json:
         "stale": meta.stale,
         "partial": meta.partial,
         "missing": list(meta.missing),
-        "source": meta.source.value,
+        "source": [source.value for source in meta.sources],
     }

@@ -5,8 +5,8 @@ from drf_spectacular.utils import OpenApiParameter
 
 from viewcounter.catalogue.limits import ID_MAX_CHARACTERS
 from viewcounter.queries.functions import Function
+from viewcounter.queries.periods import Fill
 from viewcounter.queries.ranges import Interval
-from viewcounter.queries.stats import Fill
 
 _ID = {"type": "string", "minLength": 1, "maxLength": ID_MAX_CHARACTERS}
 
@@ -24,7 +24,19 @@ END_TIME = OpenApiParameter("end_time", OpenApiTypes.DATETIME, description="Excl
 INTERVAL = OpenApiParameter(
     "interval",
     {"type": "string", "enum": list(Interval)},
-    description="Adds a series; needs both times. At most 1,500 buckets at once.",
+    description=(
+        "Adds a series; needs both times. At most 1,500 buckets at once. Weeks begin on Monday. A bucket that the "
+        "period covers in part has the value of that part."
+    ),
+)
+TIME_ZONE = OpenApiParameter(
+    "tz",
+    {"type": "string", "default": "UTC"},
+    description=(
+        "Zone of the IANA database whose clock and calendar cut the series, for example Europe/Berlin. A day is as "
+        "long as it is there (23 to 25 hours when clocks change); an hour that clocks repeat is two buckets with "
+        "different offsets, one that they skip is none."
+    ),
 )
 FILL = OpenApiParameter(
     "fill",

@@ -111,7 +111,10 @@ class MetaSerializer(serializers.Serializer):
         child=serializers.CharField(),
         help_text="Video ids, or for top lists the names of shards, that did not answer. Never counted as zero.",
     )
-    source = serializers.ChoiceField(choices=[source.value for source in Source], help_text="Rows it is made from.")
+    source = serializers.ListField(
+        child=serializers.ChoiceField(choices=[source.value for source in Source]),
+        help_text="Kinds of rows the answer is made from, coarsest first.",
+    )
 
 
 class CountsField(serializers.DictField):
@@ -135,7 +138,7 @@ class ManyCountsAnswerSerializer(serializers.Serializer):
 
 
 class BucketSerializer(serializers.Serializer):
-    start = serializers.DateTimeField(help_text="Start of the bucket, aligned to UTC.")
+    start = serializers.DateTimeField(help_text="Start of the bucket, with the offset of `tz` at that moment.")
     value = serializers.FloatField(allow_null=True)
 
 
@@ -146,6 +149,7 @@ class StatsAnswerSerializer(serializers.Serializer):
     start_time = serializers.DateTimeField(allow_null=True, help_text="Effective start, inclusive; null: open.")
     end_time = serializers.DateTimeField(allow_null=True, help_text="Effective end, exclusive; null: open.")
     interval = serializers.CharField(required=False)
+    tz = serializers.CharField(required=False, help_text="With an interval only: whose clock and calendar cut it.")
     value = serializers.FloatField(
         allow_null=True, help_text="Over the whole period. No events: 0 for count and sum, null for the others."
     )

@@ -41,7 +41,7 @@ def get_counts(cluster: ClusterProxy, *, video_id: str, now: datetime) -> Counts
     counts = {row["event_type_id"]: row["count"] for row in read.rows}
     return CountsAnswer(
         video=VideoCounts(video_id, _name_counts(cluster.topology, counts)),
-        meta=build_meta([read.seen], source=Source.TOTAL, now=now),
+        meta=build_meta([read.seen], sources=[Source.TOTAL], now=now),
     )
 
 
@@ -67,7 +67,7 @@ def get_counts_of_videos(
     missing = tuple(video_id for video_id, partition in partitions.items() if partition not in scattered.seen)
     return ManyCountsAnswer(
         videos=tuple(VideoCounts(v, _name_counts(topology, counts.get(v, {}))) for v in answered),
-        meta=build_meta(scattered.seen.values(), source=Source.TOTAL, now=now, missing=missing),
+        meta=build_meta(scattered.seen.values(), sources=[Source.TOTAL], now=now, missing=missing),
     )
 
 

@@ -1,6 +1,6 @@
 """What every answer says about itself: how complete, how old, from where."""
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -9,9 +9,11 @@ from viewcounter.storage.reads import Seen
 
 
 class Source(StrEnum):
-    """The rows an answer was computed from."""
+    """A kind of rows that an answer was computed from."""
 
     TOTAL = "total"
+    DAY = "day"
+    HOUR = "hour"
     MINUTE = "minute"
     RAW = "raw"
 
@@ -21,23 +23,25 @@ class Meta:
     """`complete_until`: every event received before it is in the answer (the oldest watermark of what was read).
 
     `as_of`: when it was read. `stale`: kept from an earlier answer because the shard is down. `partial`: some
-    shards did not answer; `missing` names what is therefore left out.
+    shards did not answer; `missing` names what is therefore left out. `sources`: coarsest first.
     """
 
     complete_until: datetime
     as_of: datetime
-    source: Source
+    sources: tuple[Source, ...]
     stale: bool = False
     partial: bool = False
     missing: tuple[str, ...] = ()
 
 
-def build_meta(seen: Iterable[Seen], *, source: Source, now: datetime, missing: tuple[str, ...] = ()) -> Meta:
+def build_meta(
+    seen: Iterable[Seen], *, sources: Collection[Source], now: datetime, missing: tuple[str, ...] = ()
+) -> Meta:
     """`seen` must not be empty: an answer that has read nothing is an error, not an answer."""
     return Meta(
         complete_until=min(s.watermark for s in seen).astimezone(UTC),
         as_of=now,
-        source=source,
+        sources=tuple(source for source in Source if source in sources),
         partial=bool(missing),
         missing=missing,
     )

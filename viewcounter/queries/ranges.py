@@ -1,7 +1,6 @@
-"""Periods and their buckets. Pure: aggregates have minute edges, so every period is rounded down to the minute."""
+"""Periods. Pure: aggregates have minute edges, so every period is rounded down to the minute."""
 
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
@@ -19,15 +18,14 @@ _LOST_PLUS = re.compile(r"\d{4}-\d{2}-\d{2}[Tt][\d:.]+ \d{2}:\d{2}", re.ASCII)
 
 
 class Interval(StrEnum):
-    """Width of a bucket; buckets are aligned to 1970-01-01 UTC."""
+    """Width of a bucket, on the clock and calendar of a zone; see `buckets`. Weeks are ISO: they begin on Monday."""
 
     MINUTE = "minute"
+    QUARTER_HOUR = "15m"
     HOUR = "hour"
     DAY = "day"
-
-    @property
-    def width(self) -> timedelta:
-        return _WIDTHS[self]
+    WEEK = "week"
+    MONTH = "month"
 
     @classmethod
     def parse(cls, text: str) -> Self:
@@ -36,9 +34,6 @@ class Interval(StrEnum):
         except ValueError:
             allowed = ", ".join(cls)
             raise InvalidQuery("interval", "unknown_interval", f"must be one of: {allowed}") from None
-
-
-_WIDTHS = {Interval.MINUTE: MINUTE, Interval.HOUR: timedelta(hours=1), Interval.DAY: timedelta(days=1)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +70,7 @@ def _explain_instant(text: str) -> tuple[str, str]:
 
 
 def floor_to(instant: datetime, width: timedelta) -> datetime:
-    """The start of the bucket that `instant` falls into."""
+    """The start of the stretch of `width`, counted from 1970 UTC, that `instant` falls into."""
     return instant - (instant - EPOCH) % width
 
 
@@ -92,35 +87,3 @@ def effective_period(*, start: datetime | None, end: datetime | None) -> Period:
     return Period(
         start=start and floor_to(start.astimezone(UTC), MINUTE), end=end and floor_to(end.astimezone(UTC), MINUTE)
     )
-
-
-def count_buckets(period: Period, interval: Interval) -> int:
-    """How many buckets the period touches; the first and last may be touched only in part. Needs both edges."""
-    start, end = _edges(period)
-    if start == end:
-        return 0
-    return (floor_to(end - MINUTE, interval.width) - floor_to(start, interval.width)) // interval.width + 1
-
-
-def enumerate_buckets(period: Period, interval: Interval) -> Iterator[datetime]:
-    """The starts of the buckets that the period touches, ascending; the first may lie before the period's start."""
-    first = floor_to(_edges(period)[0], interval.width)
-    for index in range(count_buckets(period, interval)):
-        yield first + index * interval.width
-
-
-def check_buckets(period: Period, interval: Interval, *, max_buckets: int) -> None:
-    """Raises InvalidQuery when an edge is open or the answer would have more than `max_buckets` buckets."""
-    for field, instant in (("start_time", period.start), ("end_time", period.end)):
-        if instant is None:
-            raise InvalidQuery(field, "required", "is required with an interval")
-    asked = count_buckets(period, interval)
-    if asked > max_buckets:
-        message = f"asks for {asked} buckets of one {interval}; at most {max_buckets} are answered at once"
-        raise InvalidQuery("interval", "too_many_buckets", message)
-
-
-def _edges(period: Period) -> tuple[datetime, datetime]:
-    if period.start is None or period.end is None:
-        raise ValueError("only a period with both edges has buckets")
-    return period.start, period.end

@@ -1,7 +1,7 @@
 """The videos with the highest value of a function over an event type, across all shards."""
 
 import heapq
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -10,10 +10,12 @@ from clusterproxy.proxy import ClusterProxy
 from viewcounter.queries.errors import InvalidQuery
 from viewcounter.queries.functions import Aggregate, Function, Number, evaluate, evaluate_exactly
 from viewcounter.queries.meta import Meta, Source, build_meta
+from viewcounter.queries.periods import find_sources, plan_period, tier_parameters
 from viewcounter.queries.ranges import Period
 from viewcounter.queries.reading import get_event_type
 from viewcounter.queries.scattering import scatter
-from viewcounter.storage.reads import TOP_OF_ALL_TIME, TOP_OF_RANGE
+from viewcounter.storage.ranges import TOP_OF_RANGE
+from viewcounter.storage.reads import TOP_OF_ALL_TIME
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +45,8 @@ class TopAnswer:
 
 
 def get_top(cluster: ClusterProxy, question: TopQuestion, *, max_limit: int, now: datetime) -> TopAnswer:
-    """Raises InvalidQuery for an unknown event type or a limit outside 1..`max_limit`."""
+    """Raises InvalidQuery for an unknown event type, a limit outside 1..`max_limit`, or a period that needs finer rows
+    than are kept."""
     topology = cluster.topology
     event_type = get_event_type(topology, question.event_type)
     if not 1 <= question.limit <= max_limit:
@@ -53,17 +56,19 @@ def get_top(cluster: ClusterProxy, question: TopQuestion, *, max_limit: int, now
         "function": question.function.value,
         "limit": question.limit,
     }
-    query, source = TOP_OF_ALL_TIME, Source.TOTAL
-    if not question.period.is_all_time:
-        query, source = TOP_OF_RANGE, Source.MINUTE
-        params |= {"start": question.period.start, "end": question.period.end}
-    scattered = scatter(cluster, query, params=params)
+    sources: Collection[Source] = [Source.TOTAL]
+    if question.period.is_all_time:
+        scattered = scatter(cluster, TOP_OF_ALL_TIME, params=params)
+    else:
+        plan = plan_period(question.period)
+        scattered = scatter(cluster, TOP_OF_RANGE, params=params | tier_parameters(plan))
+        sources = find_sources(scattered.rows, plan)
     names = {shard.id: shard.name for shard in topology.shards}
     missing = tuple(names.get(shard_id, str(shard_id)) for shard_id in scattered.missing_shards)
     return TopAnswer(
         question=question,
         items=merge_top(scattered.rows, function=question.function, limit=question.limit),
-        meta=build_meta(scattered.seen.values(), source=source, now=now, missing=missing),
+        meta=build_meta(scattered.seen.values(), sources=sources, now=now, missing=missing),
     )
 
 

@@ -15,10 +15,7 @@ _reads = load_queries("reads.sql")
 COUNTS_OF_VIDEO = _reads["counts_of_video"]
 COUNTS_OF_VIDEOS = _reads["counts_of_videos"]
 TOTAL_OF_VIDEO = _reads["total_of_video"]
-RANGE_OF_VIDEO = _reads["range_of_video"]
-BUCKETS_OF_VIDEO = _reads["buckets_of_video"]
 TOP_OF_ALL_TIME = _reads["top_of_all_time"]
-TOP_OF_RANGE = _reads["top_of_range"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -101,7 +101,7 @@ def test_a_page_says_what_it_holds_and_since_when_events_are_kept(api, events):
         }
     ]
     assert (page["start_time"], page["end_time"]) == (None, None)
-    assert page["meta"]["source"] == "raw"
+    assert page["meta"]["source"] == ["raw"]
     assert datetime.fromisoformat(page["kept_from"]) <= NOW.replace(hour=0, minute=0, second=0)
 
 

@@ -37,7 +37,7 @@ def test_counts_name_every_type_and_may_be_kept_for_a_second_by_their_reader(wat
         "stale": False,
         "partial": False,
         "missing": [],
-        "source": "total",
+        "source": ["total"],
     }
 
 
@@ -82,13 +82,39 @@ def test_stats_by_hour_and_in_all(watched, function, value, series):
     starts = ["2026-01-31T00:00:00Z", "2026-01-31T01:00:00Z"]
     assert body["series"] == [{"start": s, "value": v} for s, v in zip(starts, series, strict=True)]
     assert (body["start_time"], body["end_time"]) == ("2026-01-31T00:00:00Z", "2026-01-31T02:00:00Z")
-    assert (body["interval"], body["function"], body["meta"]["source"]) == ("hour", function, "minute")
+    assert (body["interval"], body["function"], body["meta"]["source"]) == ("hour", function, ["minute"])
+
+
+def test_buckets_of_a_zone_begin_at_its_edges_and_show_its_offset(watched):
+    parameters = {"start_time": "2026-01-30T23:00:00Z", "end_time": "2026-02-01T00:00:00Z", "fill": "zero"}
+    query = {"event_type": "watch_time", "function": "sum", "interval": "day", "tz": "Asia/Kathmandu", **parameters}
+    body = watched.get(stats_path("cats", **query), STATS)
+    assert body["tz"] == "Asia/Kathmandu"
+    assert body["series"] == [
+        {"start": "2026-01-31T00:00:00+05:45", "value": 12},
+        {"start": "2026-02-01T00:00:00+05:45", "value": 0},
+    ]
+
+
+@pytest.mark.parametrize(
+    ("interval", "starts"),
+    [
+        ("15m", ["2026-01-31T00:45:00Z", "2026-01-31T01:00:00Z"]),
+        ("week", ["2026-01-26T00:00:00Z"]),
+        ("month", ["2026-01-01T00:00:00Z"]),
+    ],
+)
+def test_quarters_weeks_and_months(watched, interval, starts):
+    parameters = {"start_time": "2026-01-31T00:50:00Z", "end_time": "2026-02-01T00:00:00Z", "interval": interval}
+    body = watched.get(stats_path("cats", event_type="watch_time", **parameters), STATS)
+    assert ([bucket["start"] for bucket in body["series"]], body["tz"]) == (starts, "UTC")
+    assert sum(bucket["value"] for bucket in body["series"]) == body["value"] == 3
 
 
 def test_without_an_interval_there_is_a_value_and_no_series(watched):
     body = watched.get(stats_path("cats", event_type="watch_time"), STATS)
     assert (body["value"], body["start_time"], body["end_time"]) == (3, None, None)
-    assert body["meta"]["source"] == "total"
+    assert body["meta"]["source"] == ["total"]
     assert "series" not in body
 
 
@@ -127,6 +153,9 @@ def test_fill_zero_gives_every_bucket(watched):
         ),
         ("event_type=view&fill=none&fill=zero", "fill", "repeated_parameter"),
         ("event_type=view&fill=previous", "fill", "unknown_fill"),
+        ("event_type=view&tz=Europe/Atlantis", "tz", "unknown_time_zone"),
+        ("event_type=view&tz=", "tz", "unknown_time_zone"),
+        ("event_type=view&tz=UTC&tz=UTC", "tz", "repeated_parameter"),
         ("event_type=view&from=2026-01-01T00:00:00Z", "from", "unknown_parameter"),
     ],
 )

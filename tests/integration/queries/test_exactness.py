@@ -14,12 +14,14 @@ from tests.integration.queries.rows import (
     make_rows,
     store_rows,
 )
+from tests.unit.queries.wall_clock import find_bucket_start
 from viewcounter.queries.counts import VideoCounts, get_counts, get_counts_of_videos
 from viewcounter.queries.errors import InvalidQuery
 from viewcounter.queries.functions import Function
 from viewcounter.queries.meta import Meta, Source
-from viewcounter.queries.ranges import ALL_TIME, Interval, Period, enumerate_buckets, floor_to
-from viewcounter.queries.stats import Bucket, Fill, StatsQuestion, get_stats
+from viewcounter.queries.periods import Bucket, Fill
+from viewcounter.queries.ranges import ALL_TIME, Interval, Period
+from viewcounter.queries.stats import StatsQuestion, get_stats
 from viewcounter.queries.top import TopItem, TopQuestion, get_top
 
 NOW = WATERMARK + timedelta(seconds=5)
@@ -48,7 +50,7 @@ def values_of(rows, *, video_id, event_type, period=ALL_TIME):
 
 
 def meta_of(source):
-    return Meta(complete_until=WATERMARK, as_of=NOW, source=source)
+    return Meta(complete_until=WATERMARK, as_of=NOW, sources=(source,))
 
 
 def test_counts_of_one_video_name_every_type_and_a_video_never_seen_has_zeros(stored):
@@ -117,8 +119,12 @@ def test_every_bucket_of_a_series_is_exact_and_the_value_covers_them_all(stored,
                 video_id,
                 TYPE_IDS[event_type],
             ) and period.start <= row.start < period.end:
-                buckets[floor_to(row.start, interval.width)].extend(row.values)
-        starts = sorted(buckets) if fill is Fill.NONE else enumerate_buckets(period, interval)
+                buckets[find_bucket_start(row.start, interval, "UTC")].extend(row.values)
+        minutes = (
+            period.start + timedelta(minutes=m) for m in range((period.end - period.start) // timedelta(minutes=1))
+        )
+        all_starts = {find_bucket_start(minute, interval, "UTC") for minute in minutes}
+        starts = sorted(buckets if fill is Fill.NONE else all_starts)
         assert answer.series == tuple(Bucket(start, compute(function, buckets.get(start, []))) for start in starts)
         assert answer.value == compute(
             function, values_of(rows, video_id=video_id, event_type=event_type, period=period)

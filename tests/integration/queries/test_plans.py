@@ -5,8 +5,9 @@ import json
 import pytest
 
 from tests.integration.queries.rows import DAY
-from viewcounter.queries.ranges import Interval
-from viewcounter.storage import reads
+from viewcounter.queries.periods import period_parameters, plan_period
+from viewcounter.queries.ranges import Interval, Period
+from viewcounter.storage import ranges, reads
 
 VIDEOS = 2000
 MINUTES = 30
@@ -26,6 +27,17 @@ def filled_shard(shard_connection):
         "INSERT INTO event_minute SELECT 3, 'v' || i, 1, %s::timestamptz + m * interval '1 minute', 9, 9, 1, 1"
         " FROM generate_series(1, %s) i, generate_series(1, %s) m",
         (DAY, VIDEOS, MINUTES),
+    )
+    for coarser in ("event_hour", "event_day"):
+        shard_connection.execute(
+            f"INSERT INTO {coarser} SELECT 3, 'v' || i, 1, %s::timestamptz - h * interval '1 day', 9, 9, 1, 1"  # noqa: S608
+            " FROM generate_series(1, %s) i, generate_series(1, %s) h",
+            (DAY, VIDEOS, MINUTES),
+        )
+    shard_connection.execute(
+        "INSERT INTO rollup_dirty SELECT 3, t, 'v' || i, 1, %s::timestamptz + h * interval '1 hour'"
+        " FROM generate_series(1, %s) i, generate_series(1, 5) h, (VALUES ('hour'), ('day')) v(t)",
+        (DAY, VIDEOS),
     )
     shard_connection.execute("ANALYZE")
     return shard_connection
@@ -47,7 +59,11 @@ def find_scans(connection, query, params):
 
 
 VIDEO = {"partition": 3, "video_id": "v7", "event_type_id": 1}
-HOUR = {"start": DAY, "end": DAY.replace(hour=1), "stride": Interval.MINUTE.width}
+
+
+def range_parameters(interval, *videos):
+    plan = plan_period(Period(DAY, DAY.replace(hour=1)), interval=interval, max_buckets=1500)
+    return period_parameters(plan, partitions=dict.fromkeys(videos, 3), event_type_id=1) | {"partitions": [3]}
 
 
 @pytest.mark.parametrize(
@@ -55,9 +71,12 @@ HOUR = {"start": DAY, "end": DAY.replace(hour=1), "stride": Interval.MINUTE.widt
     [
         (reads.COUNTS_OF_VIDEO, VIDEO, "event_total"),
         (reads.TOTAL_OF_VIDEO, VIDEO, "event_total"),
-        (reads.RANGE_OF_VIDEO, VIDEO | HOUR, "event_minute"),
-        (reads.RANGE_OF_VIDEO, VIDEO | {"start": None, "end": None}, "event_minute"),
-        (reads.BUCKETS_OF_VIDEO, VIDEO | HOUR, "event_minute"),
+        *(
+            (ranges.BUCKETS_OF_VIDEOS, range_parameters(interval, *videos), table)
+            for table in ("event_day", "event_hour", "event_minute", "rollup_dirty")
+            for interval in (None, Interval.MINUTE)
+            for videos in (("v7",), [f"v{i}" for i in range(500)])
+        ),
         (
             reads.COUNTS_OF_VIDEOS,
             {"partitions": [3], "video_partitions": [3] * 50, "video_ids": [f"v{i}" for i in range(50)]},

@@ -22,8 +22,9 @@ from viewcounter.config import get_config
 from viewcounter.gateway.scopes import Scope
 from viewcounter.queries.counts import get_counts, get_counts_of_videos
 from viewcounter.queries.functions import Function
+from viewcounter.queries.periods import Fill
 from viewcounter.queries.ranges import Interval
-from viewcounter.queries.stats import Fill, StatsQuestion, get_stats
+from viewcounter.queries.stats import StatsQuestion, get_stats
 from viewcounter.queries.top import TopQuestion, get_top
 
 TOP_DEFAULT_LIMIT = 10
@@ -50,7 +51,7 @@ class VideoCountsView(ApiView):
 class VideoStatsView(ApiView):
     required_scopes = {"GET": Scope.STATS_READ}
     cache_control = SHORTLY
-    parameters = ("event_type", "function", "start_time", "end_time", "interval", "fill")
+    parameters = ("event_type", "function", "start_time", "end_time", "interval", "tz", "fill")
 
     @extend_schema(
         operation_id="getVideoStats",
@@ -63,6 +64,7 @@ class VideoStatsView(ApiView):
             documents.START_TIME,
             documents.END_TIME,
             documents.INTERVAL,
+            documents.TIME_ZONE,
             documents.FILL,
         ],
         responses=StatsAnswerSerializer,
@@ -78,6 +80,7 @@ class VideoStatsView(ApiView):
             period=get_period(query),
             interval=None if interval is None else Interval.parse(interval),
             fill=Fill.parse(query.get("fill", Fill.NONE)),
+            zone_name=query.get("tz", "UTC"),
         )
         answer = get_stats(get_cluster(), question, max_buckets=get_config().stats_max_buckets, now=datetime.now(UTC))
         return Response(encode_stats(answer))

@@ -27,34 +27,6 @@ LEFT JOIN partition_state AS s ON s.partition = asked.partition
 LEFT JOIN event_total AS t
     ON t.partition = asked.partition AND t.video_id = %(video_id)s AND t.event_type_id = %(event_type_id)s
 
--- name: range_of_video (range)
--- One event type of one video over [start, end); an open side is null. A null count means that nothing happened.
-SELECT asked.partition, s.epoch, s.position, s.watermark, s.state, r.count, r.sum, r.min, r.max
-FROM (VALUES (%(partition)s::smallint)) AS asked (partition)
-LEFT JOIN partition_state AS s ON s.partition = asked.partition
-CROSS JOIN LATERAL (
-    SELECT sum(m.count) AS count, sum(m.sum) AS sum, min(m.min) AS min, max(m.max) AS max
-    FROM event_minute AS m
-    WHERE m.partition = asked.partition AND m.video_id = %(video_id)s AND m.event_type_id = %(event_type_id)s
-        AND m.start >= coalesce(%(start)s::timestamptz, '-infinity')
-        AND m.start < coalesce(%(end)s::timestamptz, 'infinity')
-) AS r
-
--- name: buckets_of_video (range)
--- The same, by bucket of `stride`, aligned to 1970-01-01 UTC; only buckets in which something happened.
-SELECT asked.partition, s.epoch, s.position, s.watermark, s.state, b.bucket, b.count, b.sum, b.min, b.max
-FROM (VALUES (%(partition)s::smallint)) AS asked (partition)
-LEFT JOIN partition_state AS s ON s.partition = asked.partition
-LEFT JOIN LATERAL (
-    SELECT date_bin(%(stride)s::interval, m.start, '1970-01-01 00:00+00') AS bucket,
-        sum(m.count) AS count, sum(m.sum) AS sum, min(m.min) AS min, max(m.max) AS max
-    FROM event_minute AS m
-    WHERE m.partition = asked.partition AND m.video_id = %(video_id)s AND m.event_type_id = %(event_type_id)s
-        AND m.start >= %(start)s::timestamptz AND m.start < %(end)s::timestamptz
-    GROUP BY bucket
-) AS b ON true
-ORDER BY b.bucket
-
 -- name: top_of_all_time (report)
 -- The first `limit` videos of this shard. A video lives on one shard only, so merging the shards' lists is exact.
 WITH ranked AS MATERIALIZED (
@@ -67,34 +39,6 @@ WITH ranked AS MATERIALIZED (
         WHEN 'average' THEN t.sum::numeric / t.count
         WHEN 'min' THEN t.min::numeric
         WHEN 'max' THEN t.max::numeric
-    END DESC, t.video_id
-    LIMIT %(limit)s
-)
-SELECT asked.partition, s.epoch, s.position, s.watermark, s.state,
-    r.video_id, r.count, r.sum, r.min, r.max, nullif(v.title, '') AS title
-FROM unnest(%(partitions)s::smallint[]) AS asked (partition)
-LEFT JOIN partition_state AS s ON s.partition = asked.partition
-LEFT JOIN ranked AS r ON r.partition = asked.partition
-LEFT JOIN video AS v ON v.video_id = r.video_id
-
--- name: top_of_range (report)
--- The same over [start, end); an open side is null.
-WITH summed AS (
-    SELECT m.partition, m.video_id,
-        sum(m.count) AS count, sum(m.sum) AS sum, min(m.min)::numeric AS min, max(m.max)::numeric AS max
-    FROM event_minute AS m
-    WHERE m.partition = ANY (%(partitions)s::smallint[]) AND m.event_type_id = %(event_type_id)s
-        AND m.start >= coalesce(%(start)s::timestamptz, '-infinity')
-        AND m.start < coalesce(%(end)s::timestamptz, 'infinity')
-    GROUP BY m.partition, m.video_id
-), ranked AS MATERIALIZED (
-    SELECT * FROM summed AS t
-    ORDER BY CASE %(function)s::text
-        WHEN 'count' THEN t.count
-        WHEN 'sum' THEN t.sum
-        WHEN 'average' THEN t.sum / t.count
-        WHEN 'min' THEN t.min
-        WHEN 'max' THEN t.max
     END DESC, t.video_id
     LIMIT %(limit)s
 )

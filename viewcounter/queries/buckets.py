@@ -1,0 +1,137 @@
+"""The buckets of a series: a period cut at the edges of a zone's clock or calendar. Pure.
+
+Buckets are disjoint and leave nothing out, on every day:
+
+- `minute`, `15m`, `hour`: one bucket for each stretch of real time in which the wall clock shows the same minute,
+  quarter or hour under the same offset. An hour that is repeated when clocks go back is two buckets, told apart by
+  their offsets; one that is skipped is none. Where clocks move by half an hour (Australia/Lord_Howe), the hour of the
+  change is two buckets.
+- `day`, `week` (Monday to Sunday), `month`: from the first instant of the local date to the first of the next bucket's:
+  23, 24 or 25 hours a day. A date that never happened (Pacific/Apia, 2011-12-30) is no bucket.
+
+Offsets of seconds (before about 1900) are rounded down to the minute, like every edge.
+"""
+
+from collections.abc import Iterator
+from datetime import UTC, date, datetime, timedelta, tzinfo
+from itertools import islice
+
+from viewcounter.queries.errors import InvalidQuery
+from viewcounter.queries.ranges import MINUTE, Interval, Period, floor_to
+
+_DAY = timedelta(days=1)
+_CALENDAR = frozenset({Interval.DAY, Interval.WEEK, Interval.MONTH})
+
+# No bucket is longer, whatever the clocks do: how many a period has at least.
+_LONGEST = {
+    Interval.MINUTE: MINUTE,
+    Interval.QUARTER_HOUR: 15 * MINUTE,
+    Interval.HOUR: 60 * MINUTE,
+    Interval.DAY: 2 * _DAY,
+    Interval.WEEK: 8 * _DAY,
+    Interval.MONTH: 32 * _DAY,
+}
+
+
+def list_buckets(period: Period, interval: Interval, *, zone: tzinfo, max_buckets: int) -> list[datetime]:
+    """The starts (UTC) of the buckets that the period touches, ascending; the first may lie before the period's.
+
+    Raises InvalidQuery when an edge is open or there would be more than `max_buckets`.
+    """
+    start, end = _get_edges(period)
+    least = (end - start) // _LONGEST[interval]
+    if least <= max_buckets:
+        try:
+            buckets = list(islice(_enumerate(start, end, interval, zone), max_buckets + 1))
+        except OverflowError:
+            message = "lies too close to the end of the calendar for local time"
+            raise InvalidQuery("start_time", "invalid_time", message) from None
+        least = len(buckets)
+        if least <= max_buckets:
+            return buckets
+    message = f"asks for at least {least} buckets of one {interval}; at most {max_buckets} are answered at once"
+    raise InvalidQuery("interval", "too_many_buckets", message)
+
+
+def _get_edges(period: Period) -> tuple[datetime, datetime]:
+    if period.start is None:
+        raise InvalidQuery("start_time", "required", "is required with an interval")
+    if period.end is None:
+        raise InvalidQuery("end_time", "required", "is required with an interval")
+    return period.start, period.end
+
+
+def _enumerate(start: datetime, end: datetime, interval: Interval, zone: tzinfo) -> Iterator[datetime]:
+    if start == end:
+        return iter(())
+    if interval in _CALENDAR:
+        return _walk_calendar(start, end, interval, zone)
+    return _walk_clock(start, end, _LONGEST[interval], zone)
+
+
+def _walk_clock(start: datetime, end: datetime, width: timedelta, zone: tzinfo) -> Iterator[datetime]:
+    offset = _get_offset(start, zone)
+    edge = floor_to(start + offset, width) - offset
+    if _get_offset(edge, zone) != offset:
+        edge = _find_change(edge, start, zone)
+    while edge < end:
+        yield edge
+        offset = _get_offset(edge, zone)
+        following = floor_to(edge + offset, width) - offset + width
+        last = following - MINUTE
+        edge = following if _get_offset(last, zone) == offset else _find_change(edge, last, zone)
+
+
+def _get_offset(instant: datetime, zone: tzinfo) -> timedelta:
+    if zone is UTC:
+        return timedelta(0)
+    offset = instant.astimezone(zone).utcoffset() or timedelta(0)
+    return offset - offset % MINUTE
+
+
+def _find_change(before: datetime, after: datetime, zone: tzinfo) -> datetime:
+    """The first minute after `before` that has another offset than it; `after` has one. By bisection."""
+    offset = _get_offset(before, zone)
+    while after - before > MINUTE:
+        middle = floor_to(before + (after - before) / 2, MINUTE)
+        if _get_offset(middle, zone) == offset:
+            before = middle
+        else:
+            after = middle
+    return after
+
+
+def _walk_calendar(start: datetime, end: datetime, interval: Interval, zone: tzinfo) -> Iterator[datetime]:
+    day = _floor_date(start.astimezone(zone).date(), interval)
+    edge = _get_first_instant(day, zone)
+    while edge < end:
+        day = _get_next_date(day, interval)
+        following = _get_first_instant(day, zone)
+        if following > edge:  # a date that was skipped begins when the next one does
+            yield edge
+        edge = following
+
+
+def _floor_date(day: date, interval: Interval) -> date:
+    match interval:
+        case Interval.WEEK:
+            return day - timedelta(days=day.weekday())
+        case Interval.MONTH:
+            return day.replace(day=1)
+        case _:
+            return day
+
+
+def _get_next_date(day: date, interval: Interval) -> date:
+    match interval:
+        case Interval.WEEK:
+            return day + timedelta(days=7)
+        case Interval.MONTH:
+            return (day + timedelta(days=31)).replace(day=1)
+        case _:
+            return day + _DAY
+
+
+def _get_first_instant(day: date, zone: tzinfo) -> datetime:
+    """Midnight; where clocks skip it, the moment of the change; where they repeat it, the first time."""
+    return floor_to(datetime(day.year, day.month, day.day, tzinfo=zone).astimezone(UTC), MINUTE)

@@ -1,0 +1,51 @@
+"""The statements that answer for a period from days, hours and minutes, tiers chosen in the snapshot that is read."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Self
+
+import numpy as np
+
+from viewcounter.storage import binary
+from viewcounter.storage.named_sql import load_queries
+
+_SQL = load_queries("ranges.sql")
+
+BUCKETS_OF_VIDEOS = _SQL["buckets_of_videos"]
+"""Parameters: partitions, video_partitions and video_ids (parallel), event_type_id, those of `slice_parameters` and
+`edges`. At least one row a partition: its state, `has_dirty_days`, `has_dirty_hours`, and `bucket` (from 1: how many
+edges stand at or before it; null for none), count, sum, min, max."""
+
+TOP_OF_RANGE = _SQL["top_of_range"]
+"""Parameters: partitions, event_type_id, function, limit and those of `slice_parameters`."""
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class Horizon:
+    """What a partition has of its tiers: hours and days are rolled up to `rolled_through`; minutes are kept from
+    `minutes_since` on and hours from `hours_since`; days for ever."""
+
+    rolled_through: datetime
+    minutes_since: datetime
+    hours_since: datetime
+
+    @classmethod
+    def from_row(cls, row: Mapping[str, Any]) -> Self:
+        return cls(
+            rolled_through=row["rolled_through"].astimezone(UTC),
+            minutes_since=row["minutes_since"].astimezone(UTC),
+            hours_since=row["hours_since"].astimezone(UTC),
+        )
+
+
+def slice_parameters(tiers: Sequence[str], starts: Sequence[datetime], ends: Sequence[datetime]) -> dict[str, Any]:
+    """Slices as the statements take them: tier names and [start, end), three columns of equal length."""
+    return {"tiers": binary.texts(tiers), "starts": instants(starts), "ends": instants(ends)}
+
+
+def instants(values: Sequence[datetime]) -> binary.TimestamptzArray:
+    """Aware times at minute edges as an array parameter."""
+    return binary.timestamps(np.array([(v - _EPOCH).total_seconds() for v in values], dtype=np.int64) * 1_000_000)
