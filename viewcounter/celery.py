@@ -5,20 +5,25 @@ finite and may run twice, and beat re-issues whatever is still to do.
 """
 
 import os
+import time
 from typing import Any
 
 from celery import Celery
-from celery.signals import worker_ready
+from celery.signals import task_failure, task_postrun, task_prerun, worker_process_init, worker_ready
+from prometheus_client import start_http_server
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "viewcounter.settings")
 
 from viewcounter.config import get_config
-from viewcounter.metric_files import start_process_group
+from viewcounter.metric_files import fold_dead_processes, start_process_group
 
 _config = get_config()
 
-# Before the tasks import a metric: the first import decides where metrics are kept.
-start_process_group(_config.state_dir / "metrics")
+# Before the first import of a metric, which decides where metrics are kept.
+METRICS_FOLDER = _config.state_dir / "metrics"
+start_process_group(METRICS_FOLDER)
+
+from viewcounter.metrics import TASK_FAILURES, TASK_SECONDS, get_host_registry  # noqa: E402
 
 app = Celery("viewcounter", broker=_config.broker_url.get_secret_value())
 app.conf.update(
@@ -56,12 +61,28 @@ def _schedule_periodic_tasks(sender: Celery, **_: object) -> None:
 @worker_ready.connect
 def _serve_metrics(**_: Any) -> None:
     """For hosts without a web process: the worker's main process answers Prometheus, if an address is set."""
-    if not _config.worker_metrics_bind:
-        return
-    # Imported here: a process that only sends tasks keeps no metrics.
-    from prometheus_client import start_http_server  # noqa: PLC0415
+    if _config.worker_metrics_bind:
+        host, _separator, port = _config.worker_metrics_bind.rpartition(":")
+        start_http_server(int(port), host, registry=get_host_registry())
 
-    from viewcounter.metrics import get_host_registry  # noqa: PLC0415
 
-    host, _separator, port = _config.worker_metrics_bind.rpartition(":")
-    start_http_server(int(port), host, registry=get_host_registry())
+@worker_process_init.connect
+def _fold_metric_files(**_: Any) -> None:
+    """A pool process starts, so one may have died: what it counted outlives it, its files do not."""
+    fold_dead_processes(METRICS_FOLDER)
+
+
+@task_prerun.connect
+def _start_clock(task: Any, **_: Any) -> None:
+    task.request.started_at_seconds = time.monotonic()
+
+
+@task_postrun.connect
+def _observe_task(task: Any, **_: Any) -> None:
+    TASK_SECONDS.labels(task.name).observe(time.monotonic() - task.request.started_at_seconds)
+
+
+@task_failure.connect
+def _count_failure(sender: Any, **_: Any) -> None:
+    """What a task did not expect; what it did it has counted itself."""
+    TASK_FAILURES.labels(sender.name).inc()

@@ -79,10 +79,26 @@ class Config(BaseSettings):
     drain_queued_seconds: PositiveInt = Field(30, description="a queued drain that got lost is queued again after this")
     drain_lease_seconds: PositiveInt = Field(5, description="a drain that died is replaced after this")
     watermark_interval_seconds: PositiveFloat = Field(2.0, description="idle partitions' watermark moves")
+    lag_interval_seconds: PositiveFloat = Field(5.0, description="lag is measured for the metrics this often")
     trim_interval_seconds: PositiveFloat = 30.0
     catalogue_interval_seconds: PositiveFloat = Field(2.0, description="titles reach the shards this late")
     raw_days_interval_seconds: PositiveFloat = 3600.0
     trim_safety_seconds: PositiveInt = Field(120, description="applied entries stay in the log this long")
+
+    # -- audit and recount -----------------------------------------------------------------------
+    audit_interval_seconds: PositiveFloat = Field(3600.0, description="every partition is audited this often")
+    audit_closed_hours: PositiveInt = Field(2, description="an audit compares the hours closed last, this many")
+    audit_older_hours: NonNegativeInt = Field(4, description="and, in turns, this many older ones of the accept window")
+    audit_total_videos: PositiveInt = Field(50, description="and the all-time totals of this many videos, in turns")
+    audit_max_differences: PositiveInt = Field(100, description="rows that differ, listed at once")
+    audit_request_seconds: PositiveFloat = Field(20.0, description="one request for an audit, all shards together")
+    recount_interval_seconds: PositiveFloat = Field(2.0, description="beat looks for recounts to begin or go on with")
+    recount_budget_seconds: PositiveFloat = Field(20.0, description="a task works this long on a recount")
+    recount_lease_seconds: PositiveInt = Field(30, description="a recount whose worker died goes on after this")
+    recount_range_videos: PositiveInt = Field(200, description="videos compared in one snapshot")
+    recount_max_differences: PositiveInt = Field(2000, description="rows repaired between two comparisons")
+    recount_listed_differences: PositiveInt = Field(100, description="rows of each tier that a recount lists")
+    recounts_listed: PositiveInt = Field(50, description="recounts in one list, newest first")
 
     task_seconds: PositiveInt = Field(60, description="soft limit of any Celery task; killed 10 s later")
     broker_timeout_seconds: PositiveFloat = 5.0

@@ -46,8 +46,10 @@ def start_process_group(folder: Path) -> None:
     """For the first process of a web server, worker or beat, before it imports `viewcounter.metrics`.
 
     When no process of this host lives any more, everything starts from zero. Otherwise what dead processes
-    have counted is kept, or the sums would fall while the others go on.
+    have counted is kept, or the sums would fall while the others go on. Does nothing the second time.
     """
+    if values.ValueClass._multiprocess:  # a second start would open the same file twice
+        return
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     os.environ[FOLDER_VARIABLE] = str(folder)
     # The library chose when it was imported, a moment ago: memory. Metrics made from here on are in files.

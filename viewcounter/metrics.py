@@ -69,7 +69,6 @@ STOPPED_PARTITIONS = _measured("stopped_partitions", "Partitions that stopped by
 
 # -- lag ------------------------------------------------------------------------------------------
 LAG_EVENTS = _measured("partition_lag_events", "Events in the log past the partition's position", "partition")
-LAG_ENTRIES = _measured("partition_lag_entries", "Log entries past the partition's position", "partition")
 LAG_SECONDS = _measured("partition_lag_seconds", "Age of the oldest entry not applied, by the log's clock", "partition")
 WATERMARK_AGE_SECONDS = _measured(
     "partition_watermark_age_seconds", "How far complete_until is behind the log's clock", "partition"

@@ -22,9 +22,14 @@ FRESH = {"measured": 60.0}
 def folder(tmp_path, monkeypatch):
     """Ready for a group of processes; this very process goes on without files afterwards."""
     monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", "unset")
-    monkeypatch.setattr(values, "ValueClass", values.ValueClass)
+    monkeypatch.setattr(values, "ValueClass", values.MutexValue)
     start_process_group(tmp_path)
     return tmp_path
+
+
+def start_again(folder: Path) -> None:
+    values.ValueClass = values.MutexValue
+    start_process_group(folder)
 
 
 def count_in_a_process_that_dies(folder: Path, *, accepted: int, seconds: float) -> None:
@@ -75,7 +80,7 @@ def test_what_dead_processes_counted_stays_in_the_sum_and_their_files_do_not(fol
 
 def test_the_first_group_of_a_host_starts_from_zero(folder):
     count_in_a_process_that_dies(folder, accepted=3, seconds=0.1)
-    start_process_group(folder)
+    start_again(folder)
     assert read_samples(folder) == {}
 
 
@@ -83,7 +88,7 @@ def test_a_group_that_starts_beside_a_living_one_keeps_what_the_dead_have_counte
     count_in_a_process_that_dies(folder, accepted=3, seconds=0.1)
     with subprocess.Popen(["sleep", "60"]) as living:
         MmapedDict(str(folder / f"counter_{living.pid}.db")).close()
-        start_process_group(folder)
+        start_again(folder)
         assert read_samples(folder)["viewcounter_events_accepted_total{}"] == 3
         living.kill()
 

@@ -16,6 +16,7 @@ from shardproxy.errors import DeadlineExceeded, Retryable, StatementTimeout
 from viewcounter.api.request_id import REQUEST_ID_HEADER, get_request_id
 from viewcounter.catalogue.errors import NotInCatalogue
 from viewcounter.config import get_config
+from viewcounter.eventlog.errors import EventLogError
 from viewcounter.gateway.errors import KeysUnavailable
 from viewcounter.metric_files import MetricFilesLocked
 from viewcounter.problems import PROBLEM_CONTENT_TYPE, FieldProblem, Problem, encode_problem
@@ -42,6 +43,10 @@ _UNAVAILABLE: tuple[tuple[tuple[type, ...], Problem], ...] = (
     (
         (NoTopology, SourceUnavailable),
         Problem(503, "no_topology", "The server does not know its cluster yet."),
+    ),
+    (
+        (EventLogError,),
+        Problem(503, "log_unavailable", "The event log does not answer."),
     ),
     (
         (MetricFilesLocked,),

@@ -6,6 +6,7 @@ from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerView
 from viewcounter.api.views.catalogue import CatalogueImportView, ChannelView, VideoView
 from viewcounter.api.views.health import HealthView, ReadyView
 from viewcounter.api.views.metrics import MetricsView
+from viewcounter.api.views.partitions import PartitionsView
 from viewcounter.api.views.raw_events import RawEventsView
 from viewcounter.api.views.reads import CountsQueryView, TopView, VideoCountsView, VideoStatsView
 
@@ -24,5 +25,6 @@ urlpatterns = [
     path("v1/catalogue/import", CatalogueImportView.as_view(), name="catalogue-import"),
     path("v1/counts/query", CountsQueryView.as_view(), name="counts-query"),
     path("v1/events", RawEventsView.as_view(), name="raw-events"),
+    path("v1/partitions", PartitionsView.as_view(), name="partitions"),
     path("v1/top", TopView.as_view(), name="top"),
 ]

@@ -14,8 +14,10 @@ from viewcounter.cluster import get_cluster
 from viewcounter.config import get_config
 from viewcounter.eventlog.errors import EventLogError, PositionTrimmed
 from viewcounter.eventlog.registry import get_event_log
+from viewcounter.metrics import DRAINS, LOG_ENTRIES_TRIMMED, TASK_FAILURES
 from viewcounter.processing.dispatch import publish_watermarks, read_backlog, repair_log
 from viewcounter.processing.errors import DrainError
+from viewcounter.processing.lag import publish_lag, read_lag
 from viewcounter.processing.maintenance import ensure_raw_days_everywhere, trim_log_everywhere
 from viewcounter.processing.worker import get_drain_queue, get_drainer
 from viewcounter.storage.errors import StorageError
@@ -35,6 +37,7 @@ def schedule_periodic_tasks(app: Celery) -> None:
     config = get_config()
     _schedule(app, dispatch_drains, seconds=config.drain_interval_seconds)
     _schedule(app, advance_idle_watermarks, seconds=config.watermark_interval_seconds)
+    _schedule(app, measure_lag, seconds=config.lag_interval_seconds)
     _schedule(app, trim_log, seconds=config.trim_interval_seconds)
     _schedule(app, sync_catalogue, seconds=config.catalogue_interval_seconds)
     _schedule(app, ensure_raw_days, seconds=config.raw_days_interval_seconds)
@@ -44,6 +47,11 @@ def _schedule(app: Celery, task: Any, *, seconds: float) -> None:
     app.add_periodic_task(seconds, task.s(), name=task.name, expires=max(seconds, 1.0))
 
 
+def _count_failure(task: str, effect: str, error: Exception) -> None:
+    TASK_FAILURES.labels(task).inc()
+    logger.warning("%s: %s", effect, error)
+
+
 @shared_task(name="dispatch_drains")
 def dispatch_drains() -> None:
     """Queue a drain for each partition that has unread entries and none queued or running."""
@@ -51,7 +59,7 @@ def dispatch_drains() -> None:
         backlog = read_backlog(get_cluster(), get_event_log())
         repair_log(get_event_log(), backlog.lost)
     except _UNAVAILABLE as error:
-        logger.warning("cannot see which partitions have unread entries: %s", error)
+        _count_failure("dispatch_drains", "cannot see which partitions have unread entries", error)
         return
     for partition in get_drain_queue().claim(backlog.unread):
         drain.delay(partition)
@@ -66,10 +74,13 @@ def drain(partition: int) -> None:
     try:
         report = get_drainer().drain(partition)
     except PositionTrimmed as error:
+        DRAINS.labels("stopped").inc()
         logger.error("partition %d stopped, its shard is older than the log reaches back: %s", partition, error)
     except (*_UNAVAILABLE, DrainError, StorageError) as error:
+        DRAINS.labels("waiting").inc()
         logger.warning("partition %d waits: %s", partition, error)
     else:
+        DRAINS.labels("caught_up" if report.caught_up else "out_of_time").inc()
         logger.info("drained %s", report)
     finally:
         queue.finish(partition)
@@ -82,7 +93,16 @@ def advance_idle_watermarks() -> None:
     try:
         publish_watermarks(cluster, read_backlog(cluster, get_event_log()))
     except _UNAVAILABLE as error:
-        logger.warning("watermarks of idle partitions stand still: %s", error)
+        _count_failure("advance_idle_watermarks", "watermarks of idle partitions stand still", error)
+
+
+@shared_task(name="measure_lag")
+def measure_lag() -> None:
+    """Let the metrics say how far each partition is behind."""
+    try:
+        publish_lag(read_lag(get_cluster(), get_event_log()))
+    except _UNAVAILABLE as error:
+        _count_failure("measure_lag", "lag is not measured", error)
 
 
 @shared_task(name="trim_log")
@@ -91,8 +111,9 @@ def trim_log() -> None:
     try:
         trimmed = trim_log_everywhere(get_cluster(), get_event_log(), now=datetime.now(UTC))
     except _UNAVAILABLE as error:
-        logger.warning("the log is not trimmed: %s", error)
+        _count_failure("trim_log", "the log is not trimmed", error)
     else:
+        LOG_ENTRIES_TRIMMED.inc(trimmed)
         logger.info("trimmed %d log entries", trimmed)
 
 
@@ -102,7 +123,7 @@ def ensure_raw_days() -> None:
     try:
         ensure_raw_days_everywhere(get_cluster(), today=datetime.now(UTC).date())
     except _UNAVAILABLE as error:
-        logger.warning("day partitions of raw events not made: %s", error)
+        _count_failure("ensure_raw_days", "day partitions of raw events not made", error)
 
 
 @shared_task(name="sync_catalogue")
@@ -113,4 +134,4 @@ def sync_catalogue() -> None:
             if not run_sync_catalogue(get_cluster(), batch=CATALOGUE_BATCH):
                 break
     except (*_UNAVAILABLE, DatabaseError) as error:
-        logger.warning("titles on the shards are behind the catalogue: %s", error)
+        _count_failure("sync_catalogue", "titles on the shards are behind the catalogue", error)

@@ -18,7 +18,7 @@ from viewcounter.cluster import get_cluster
 from viewcounter.config import get_config
 from viewcounter.eventlog.errors import EventLogError
 from viewcounter.eventlog.registry import get_event_log
-from viewcounter.operations.log_lag import LogLag, read_log_lag
+from viewcounter.processing.lag import ClusterLag, read_lag
 
 EXIT_STATUS = {Health.OK: 0, Health.NOT_RUNNING: 1, Health.DEGRADED: 3}
 PATHS = {"events": "/v1/events", "docs": "/v1/docs", "admin": "/admin/", "ready": "/readyz"}
@@ -40,10 +40,10 @@ class Command(BaseCommand):
             document = asdict(status) | {
                 "health": health,
                 "urls": urls,
-                "log_lag": asdict(lag) if lag else None,
+                "log_lag": _summarize(lag) if lag else None,
                 "log_lag_error": lag_error,
             }
-            self.stdout.write(json.dumps(document, indent=2))
+            self.stdout.write(json.dumps(document, indent=2, default=str))
         else:
             _print_status(Console(file=sys.stdout, highlight=False), status, health=health, urls=urls)
             if status.health is not Health.NOT_RUNNING:
@@ -51,24 +51,34 @@ class Command(BaseCommand):
         sys.exit(EXIT_STATUS[health])
 
 
-def _read_lag(status: ClusterStatus) -> tuple[LogLag | None, str | None]:
+def _read_lag(status: ClusterStatus) -> tuple[ClusterLag | None, str | None]:
     if status.health is Health.NOT_RUNNING:
         return None, None
     try:
-        lag = read_log_lag(get_cluster(), get_event_log())
+        lag = read_lag(get_cluster(), get_event_log())
     except (EventLogError, ClusterProxyError, ShardProxyError) as error:
         return None, f"{type(error).__name__}: {error}"
-    if lag.missing_shards:
-        return lag, f"no answer from shards {', '.join(map(str, lag.missing_shards))}"
+    if lag.missing:
+        return lag, f"no answer from the shards of partitions {', '.join(map(str, lag.missing))}"
     return lag, None
 
 
-def _describe_lag(lag: LogLag | None, error: str | None) -> str:
+def _summarize(lag: ClusterLag) -> dict[str, Any]:
+    return {
+        "events_behind": lag.events_behind,
+        "seconds_behind": lag.seconds_behind,
+        "unread_partitions": lag.unread_count,
+        "missing_partitions": lag.missing,
+        "partitions": [asdict(partition) for partition in lag.partitions],
+    }
+
+
+def _describe_lag(lag: ClusterLag | None, error: str | None) -> str:
     if lag is None:
         return f"event log: unknown, {error}"
     text = (
-        f"event log: {lag.unread_partitions} of {lag.partitions} partitions have unread entries, "
-        f"lag {lag.lag_seconds_sum:.1f} s in sum, {lag.lag_seconds_max:.1f} s at most"
+        f"event log: {lag.events_behind} events wait in {lag.unread_count} of {len(lag.partitions)} partitions, "
+        f"the oldest for {lag.seconds_behind:.1f} s"
     )
     return f"{text}; {error}" if error else text
 

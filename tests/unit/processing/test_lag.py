@@ -1,0 +1,55 @@
+"""Lag is arithmetic on one reading of the shards and one of the log."""
+
+from datetime import UTC, datetime, timedelta
+
+from configservice.topology import Assignment, Shard, Topology
+from viewcounter.eventlog.interface import Position, Unread
+from viewcounter.metrics import REGISTRY
+from viewcounter.processing.lag import build_lag, publish_lag
+
+NOW = datetime(2026, 1, 31, 12, 0, tzinfo=UTC)
+SHARDS = (Shard(id=1, name="one", term=1, instances=()), Shard(id=2, name="two", term=1, instances=()))
+TOPOLOGY = Topology(
+    epoch=1, shards=SHARDS, assignments=tuple(Assignment(1 + p % 2, 1) for p in range(4)), event_types=()
+)
+
+
+def get_row(partition: int, *, watermark: datetime, position: str = "5-0", state: str = "owned") -> dict[str, object]:
+    return {"partition": partition, "state": state, "position": position, "watermark": watermark}
+
+
+def get_position(before: timedelta) -> Position:
+    return Position(int((NOW - before).timestamp() * 1000), 0)
+
+
+def build():
+    rows = [
+        get_row(2, watermark=NOW - timedelta(seconds=90)),
+        get_row(0, watermark=NOW - timedelta(seconds=2)),
+        get_row(1, watermark=NOW + timedelta(seconds=1), state="stopped"),
+    ]
+    oldest = {2: get_position(timedelta(seconds=30)), 1: get_position(timedelta(seconds=-1))}
+    return build_lag(rows, Unread(NOW, {0: 0, 1: 4, 2: 7}, oldest), topology=TOPOLOGY)
+
+
+def test_lag_is_the_age_of_the_oldest_entry_and_the_number_of_events():
+    lag = build()
+    assert [(p.partition, p.shard, p.state) for p in lag.partitions] == [
+        (0, "one", "owned"),
+        (1, "two", "stopped"),
+        (2, "one", "owned"),
+    ]
+    assert [(p.events_behind, p.seconds_behind, p.watermark_age_seconds) for p in lag.partitions] == [
+        (0, 0.0, 2.0),
+        (4, 0.0, 0.0),
+        (7, 30.0, 90.0),
+    ]
+    assert (lag.events_behind, lag.seconds_behind, lag.unread_count, lag.missing) == (11, 30.0, 2, (3,))
+
+
+def test_each_figure_is_a_gauge_of_its_partition():
+    publish_lag(build())
+    assert REGISTRY.get_sample_value("viewcounter_partition_lag_events", {"partition": "2"}) == 7
+    assert REGISTRY.get_sample_value("viewcounter_partition_lag_seconds", {"partition": "2"}) == 30
+    assert REGISTRY.get_sample_value("viewcounter_partition_watermark_age_seconds", {"partition": "2"}) == 90
+    assert REGISTRY.get_sample_value("viewcounter_unmeasured_partitions") == 1
