@@ -46,7 +46,7 @@ class Columns:
 
     def id_words(self) -> NDArray[np.uint64]:
         """The ids as (n, 2) unsigned words, high word first."""
-        return np.frombuffer(self.event_ids.tobytes(), dtype=">u8").reshape(-1, 2).astype(np.uint64)
+        return _get_words(self.event_ids)
 
     def minutes(self) -> NDArray[np.int64]:
         """The minute of each event in which it is counted: minutes since 1970 UTC of `occurred_us`."""
@@ -64,8 +64,7 @@ class Columns:
 
     def id_digests(self) -> NDArray[np.uint64]:
         """hash64 of each event id: their sum mod 2^64 proves, in any order, which events were counted."""
-        words = self.id_words()
-        return _mix(_mix(words[:, 0]) ^ words[:, 1])
+        return digest_ids(self.event_ids)
 
     def content_digests(self) -> NDArray[np.uint64]:
         """hash64 of what each event says (video, type, time, value): tells a duplicate from a conflict."""
@@ -73,6 +72,16 @@ class Columns:
         digest = _mix(videos[self.video_index]) ^ self.occurred_us.astype(np.uint64)
         digest = _mix(digest) ^ self.type_ids.astype(np.uint64)
         return _mix(_mix(digest) ^ self.values.astype(np.uint64))
+
+
+def digest_ids(event_ids: NDArray[Any]) -> NDArray[np.uint64]:
+    """hash64 of each id of an S16 array."""
+    words = _get_words(event_ids)
+    return _mix(_mix(words[:, 0]) ^ words[:, 1])
+
+
+def _get_words(event_ids: NDArray[Any]) -> NDArray[np.uint64]:
+    return np.frombuffer(event_ids.tobytes(), dtype=">u8").reshape(-1, 2).astype(np.uint64)
 
 
 def concat_columns(parts: Sequence[Columns]) -> Columns:

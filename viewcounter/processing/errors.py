@@ -11,3 +11,11 @@ class PartitionNotOwned(DrainError):
 
 class StaleTopology(DrainError):
     """The shard's row carries another epoch than our topology: the partition has moved. Retried after a refresh."""
+
+
+class RecountStuck(Exception):
+    """A recount repaired the same videos again and again and they still differ. A fault of ours."""
+
+
+class UnknownRecount(LookupError):
+    """No recount has this id."""

@@ -19,7 +19,7 @@ CREATE TABLE video (
     title text NOT NULL DEFAULT '',
     revision bigint NOT NULL DEFAULT 0
 );
-CREATE INDEX video_partition ON video (partition);
+CREATE INDEX video_partition ON video (partition, video_id);
 CREATE INDEX video_channel ON video (channel_id) WHERE channel_id IS NOT NULL;
 
 -- The row everything hangs on: what has been applied, by compare-and-set. Hours and days that end at or before
@@ -37,6 +37,17 @@ CREATE TABLE partition_state (
     hours_since timestamptz NOT NULL DEFAULT '1970-01-01 00:00+00',
     state text NOT NULL DEFAULT 'owned' CHECK (state IN ('owned', 'held', 'stopped', 'moved')),
     updated_at timestamptz NOT NULL DEFAULT now(),
+    -- Why a partition stopped by itself, and who let it go on.
+    stop_reason text NOT NULL DEFAULT '',
+    stop_detail text NOT NULL DEFAULT '',
+    stopped_at timestamptz,
+    resumed_by text NOT NULL DEFAULT '',
+    -- What dead letters are held against: events read and dead-lettered in a window, and in a row; see storage/stopping.py.
+    window_started_at timestamptz NOT NULL DEFAULT '1970-01-01 00:00+00',
+    window_read bigint NOT NULL DEFAULT 0,
+    window_dead bigint NOT NULL DEFAULT 0,
+    dead_run bigint NOT NULL DEFAULT 0,
+    dead_letter_allowance bigint NOT NULL DEFAULT 0,
     CHECK (hours_since <= minutes_since AND minutes_since <= rolled_through AND minutes_since <= admits_since)
 ) WITH (fillfactor = 50);
 
@@ -123,17 +134,36 @@ CREATE TABLE ledger (
     CHECK (received = counted + duplicate + conflict + dead_lettered)
 ) WITH (fillfactor = 70);
 
+-- Events that could not be counted, one a row, and log entries that could not be read (those have no event_id). `payload` is
+-- a packed entry with the event as it was, or the bytes that were none; the columns beside it are for people and may be
+-- cleaned. The same event (id and content) refused again is the same row, once more `new`: `attempts` of the rows with an
+-- id add up to the ledger's dead_lettered.
 CREATE TABLE dead_letter (
     id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     partition smallint NOT NULL,
     position text NOT NULL,
     reason text NOT NULL,
+    sqlstate text,
     detail text NOT NULL,
-    event_count integer NOT NULL,
+    event_id uuid,
+    content bigint,
+    video_id text COLLATE "C",
+    event_type_id integer,
+    occurred_at timestamptz,
+    value bigint,
     payload bytea NOT NULL,
-    created_at timestamptz NOT NULL DEFAULT now()
+    attempts integer NOT NULL DEFAULT 1,
+    state text NOT NULL DEFAULT 'new' CHECK (state IN ('new', 'replayed', 'discarded')),
+    actor text NOT NULL DEFAULT '',
+    created_at timestamptz NOT NULL DEFAULT now(),
+    refused_at timestamptz NOT NULL DEFAULT now(),
+    resolved_at timestamptz,
+    UNIQUE (partition, event_id, content),
+    CHECK ((state = 'new') = (resolved_at IS NULL))
 );
-CREATE INDEX dead_letter_partition ON dead_letter (partition, id);
+CREATE INDEX dead_letter_place ON dead_letter (created_at, partition, id);
+CREATE INDEX dead_letter_new ON dead_letter (partition) WHERE state = 'new';
+CREATE INDEX dead_letter_video ON dead_letter (video_id, created_at) WHERE video_id IS NOT NULL;
 
 -- Up to which revision of the catalogue each partition's videos are known here. A row moves with its partition,
 -- and a shard copies changes from the lowest of its partitions on, so a partition that arrives misses nothing.
@@ -141,3 +171,22 @@ CREATE TABLE catalogue_cursor (
     partition smallint PRIMARY KEY,
     revision bigint NOT NULL
 );
+
+-- What recounts have changed, written with the change itself. `before` and `after` are count, sum, min and max, null for
+-- no row; totals have no `start`. An hour or day that stands here was marked dirty: the next rollup makes it `after`.
+CREATE TABLE correction (
+    id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    partition smallint NOT NULL,
+    job_id uuid NOT NULL,
+    actor text NOT NULL,
+    tier text NOT NULL CHECK (tier IN ('minute', 'hour', 'day', 'total')),
+    video_id text COLLATE "C" NOT NULL,
+    event_type_id smallint NOT NULL,
+    start timestamptz,
+    before bigint[],
+    after bigint[],
+    created_at timestamptz NOT NULL DEFAULT now(),
+    CHECK (before IS DISTINCT FROM after),
+    CHECK ((start IS NULL) = (tier = 'total'))
+);
+CREATE INDEX correction_job ON correction (job_id, id);

@@ -1,0 +1,81 @@
+"""What audits found and what recounts were asked for, in the control database."""
+
+import uuid
+
+from django.db import models
+
+from viewcounter.catalogue.limits import ID_MAX_CHARACTERS
+
+
+class AuditFinding(models.Model):
+    """One comparison of one hour of one partition that did not come out equal; resolved when it does again.
+
+    `hour` is null for all-time totals. Written through `processing.findings` only.
+    """
+
+    partition = models.PositiveSmallIntegerField()
+    hour = models.DateTimeField(null=True, blank=True)
+    comparison = models.CharField(max_length=16)
+    drift_events = models.BigIntegerField(help_text="by how many events; 0 when only values or identities differ")
+    text = models.TextField()
+    differences = models.JSONField(default=list, help_text="the first rows that differ")
+    first_seen_at = models.DateTimeField()
+    last_seen_at = models.DateTimeField()
+    resolved_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        ordering = ["-last_seen_at", "partition", "hour"]
+        constraints = [
+            models.UniqueConstraint(
+                fields=["partition", "hour", "comparison"], name="one_finding_a_comparison", nulls_distinct=False
+            )
+        ]
+
+    def __str__(self) -> str:
+        hour = "all time" if self.hour is None else f"{self.hour:%Y-%m-%d %H:00}"
+        return f"partition {self.partition}, {hour}: {self.comparison}"
+
+
+class RecountState(models.TextChoices):
+    QUEUED = "queued"
+    RUNNING = "running"
+    DONE = "done"
+    FAILED = "failed"
+
+
+class RecountJob(models.Model):
+    """One recount of a video or of a whole partition. Written through `processing.recount_jobs` only.
+
+    `next_first`: videos before it are done. `lease_until`: a worker is at it until then. `differences` lists the
+    first rows of each tier and `difference_counts` counts all of them: found, or corrected if `apply`.
+    """
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    partition = models.PositiveSmallIntegerField()
+    video_id = models.CharField(max_length=ID_MAX_CHARACTERS, blank=True, help_text="empty: the whole partition")
+    apply = models.BooleanField()
+    actor = models.CharField(max_length=200)
+    state = models.CharField(max_length=8, choices=RecountState.choices, default=RecountState.QUEUED)
+    next_first = models.TextField(blank=True)
+    videos_done = models.PositiveBigIntegerField(default=0)
+    videos_total = models.PositiveBigIntegerField(null=True, blank=True)
+    difference_counts = models.JSONField(default=dict)
+    differences = models.JSONField(default=list)
+    error = models.TextField(blank=True)
+    lease_until = models.DateTimeField(null=True, blank=True)
+    created_at = models.DateTimeField(auto_now_add=True)
+    started_at = models.DateTimeField(null=True, blank=True)
+    finished_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        ordering = ["-created_at"]
+        indexes = [
+            models.Index(
+                fields=["created_at"],
+                name="recount_unfinished",
+                condition=models.Q(state__in=[RecountState.QUEUED, RecountState.RUNNING]),
+            )
+        ]
+
+    def __str__(self) -> str:
+        return f"{'video ' + self.video_id if self.video_id else 'partition ' + str(self.partition)} ({self.state})"

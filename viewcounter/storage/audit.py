@@ -1,0 +1,339 @@
+"""Reading both sides of every comparison an audit or a recount makes, in one snapshot of a shard.
+
+Ledger, raw events and aggregates of a partition change together, in flushes only. So in any snapshot, of any
+hour, closed or not, they agree exactly, and whatever differs is a fault.
+"""
+
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import numpy as np
+import psycopg
+from numpy.typing import NDArray
+
+from viewcounter.events.columns import digest_ids
+from viewcounter.events.message import VIDEO_ID_MAX_CHARACTERS
+from viewcounter.storage.errors import PartitionNotHere
+from viewcounter.storage.named_sql import load_queries
+from viewcounter.storage.raw import HOUR, get_complete_from, get_raw_start
+
+_SQL = load_queries("audit.sql")
+_COPY_HEADER_BYTES = 19
+_ID_ROW = np.dtype(
+    [("fields", ">i2"), ("partition_length", ">i4"), ("partition", ">i2"), ("id_length", ">i4"), ("id", "S16")]
+)
+_IDS_AT_ONCE = 50_000
+
+FIRST_VIDEO = ""
+LAST_VIDEO = "\U0010ffff" * (VIDEO_ID_MAX_CHARACTERS + 1)
+"""In the order of the database (bytes), every id lies between these two."""
+FOREVER = datetime(9999, 1, 1, tzinfo=UTC)
+_DAY = timedelta(days=1)
+
+Connection = psycopg.Connection[Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Edges:
+    """From when on each tier of a partition is kept. `raw_from` is an hour edge: raw events of every later hour, and
+    the minutes they were counted in, are all there; None when there is no raw day at all."""
+
+    rolled_through: datetime
+    minutes_since: datetime
+    hours_since: datetime
+    raw_from: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """`sum`, `min` and `max` are thousandths."""
+
+    count: int
+    sum: int
+    min: int
+    max: int
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """One row of an aggregate that is not what it was made of. `tier`: minute, hour, day or total (no `start`).
+
+    None stands for no row. Invariant: `found` != `expected`.
+    """
+
+    tier: str
+    partition: int
+    video_id: str
+    event_type_id: int
+    start: datetime | None
+    found: Figures | None
+    expected: Figures | None
+
+    @property
+    def event_count(self) -> int:
+        """By how many events it is off; 0 when only values differ."""
+        return (self.found.count if self.found else 0) - (self.expected.count if self.expected else 0)
+
+
+@dataclass(frozen=True, slots=True)
+class Differences:
+    """The first `rows` of those that differ, by video, and how many there are by tier."""
+
+    rows: tuple[Difference, ...] = ()
+    counts: Mapping[str, int] = field(default_factory=dict)
+
+    def __bool__(self) -> bool:
+        return bool(self.rows)
+
+    def __add__(self, other: "Differences") -> "Differences":
+        return Differences(self.rows + other.rows, {**self.counts, **other.counts})
+
+
+@dataclass(frozen=True, slots=True)
+class VideoRange:
+    """Videos of one partition, first and last included, in the order of their bytes."""
+
+    partition: int
+    first: str = FIRST_VIDEO
+    last: str = LAST_VIDEO
+
+
+@dataclass(frozen=True, slots=True)
+class LedgerHour:
+    received: int = 0
+    counted: int = 0
+    duplicate: int = 0
+    conflict: int = 0
+    dead_lettered: int = 0
+    digest: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class HourSums:
+    """`minute_count` and `hour_count`: events in each tier's rows of the hour."""
+
+    ledger: LedgerHour
+    minute_count: int
+    hour_count: int
+
+
+@dataclass(frozen=True, slots=True)
+class Digested:
+    """How many ids, and the sum of their digests mod 2^64."""
+
+    count: int = 0
+    digest: int = 0
+
+
+def begin_snapshot(connection: Connection) -> None:
+    """First in its transaction: all that follows reads one snapshot, and raw days stay until the end."""
+    connection.execute(_SQL["begin_snapshot"].text)
+    hold_raw_days(connection)
+
+
+def hold_raw_days(connection: Connection) -> None:
+    """Until the end of the transaction no day of raw events is dropped."""
+    connection.execute(_SQL["hold_raw_days"].text)
+
+
+def read_edges(connection: Connection, partitions: Collection[int], *, future_seconds: int) -> dict[int, Edges]:
+    """By partition; those that are not here (moved, not adopted) are left out."""
+    rows = connection.execute(_SQL["edges_of_partitions"].text, {"partitions": list(partitions)}).fetchall()
+    return {
+        row["partition"]: _build_edges(row, future_seconds=future_seconds)
+        for row in rows
+        if row["state"] not in (None, "moved")
+    }
+
+
+def get_edges(connection: Connection, partition: int, *, future_seconds: int) -> Edges:
+    """Raises PartitionNotHere."""
+    edges = read_edges(connection, [partition], future_seconds=future_seconds)
+    if partition not in edges:
+        raise PartitionNotHere(f"partition {partition} is not on this shard")
+    return edges[partition]
+
+
+def read_hour_sums(connection: Connection, partitions: Collection[int], *, hour: datetime) -> dict[int, HourSums]:
+    parameters = {"partitions": list(partitions), "hour": hour}
+    return {
+        row["partition"]: HourSums(
+            ledger=_build_ledger(row), minute_count=int(row["minute_count"]), hour_count=int(row["hour_count"])
+        )
+        for row in connection.execute(_SQL["sums_of_hour"].text, parameters)
+    }
+
+
+def digest_hour(
+    connection: Connection, partitions: Collection[int], *, hour: datetime, future_seconds: int
+) -> dict[int, Digested]:
+    """Raw events of the hour by partition. Streams: memory does not grow with their number."""
+    found = dict.fromkeys(partitions, Digested())
+    parameters = {"partitions": list(partitions), "hour": hour, "future_seconds": future_seconds}
+    with connection.cursor() as cursor, cursor.copy(_SQL["copy_ids_of_hour"].text, parameters) as copy:
+        for block in _read_blocks(copy):
+            for partition in np.unique(block["partition"]).tolist():
+                ids = block["id"][block["partition"] == partition]
+                found[partition] = _add(found[partition], ids)
+    return found
+
+
+def find_minute_differences(
+    connection: Connection, videos: VideoRange, *, start: datetime, end: datetime, future_seconds: int, limit: int
+) -> Differences:
+    """Minutes of [start, end) that are not what raw events say."""
+    return _find(
+        connection,
+        "minutes_unlike_raw",
+        videos,
+        limit=limit,
+        parameters={"start": start, "end": end, "future_seconds": future_seconds},
+    )
+
+
+def find_rollup_differences(
+    connection: Connection,
+    videos: VideoRange,
+    edges: Edges,
+    *,
+    start: datetime,
+    end: datetime,
+    raw_from: datetime,
+    future_seconds: int,
+    limit: int,
+) -> Differences:
+    """Rolled, unmarked hours and days that begin and end within [start, end) and are not the minutes below them, or the
+    raw events from `raw_from` on."""
+    start = max(start, _ceil(edges.minutes_since, HOUR))
+    end = min(end, edges.rolled_through)
+    day_start, day_end = _ceil(start, _DAY), end.replace(hour=0, minute=0, second=0, microsecond=0)
+    return _find(
+        connection,
+        "rollups_unlike_minutes",
+        videos,
+        limit=limit,
+        parameters={
+            "start": start,
+            "end": end,
+            "day_start": day_start,
+            "day_end": day_end,
+            "raw_from": raw_from,
+            "future_seconds": future_seconds,
+        },
+    )
+
+
+def find_total_differences(
+    connection: Connection, videos: VideoRange, *, raw_from: datetime, future_seconds: int, limit: int
+) -> Differences:
+    """All-time totals that are not the sum of the tiers, with raw events in place of minutes from `raw_from` on."""
+    return _find(
+        connection,
+        "totals_unlike_tiers",
+        videos,
+        limit=limit,
+        parameters={"raw_from": raw_from, "future_seconds": future_seconds},
+    )
+
+
+def find_next_videos(connection: Connection, *, partition: int, first: str, limit: int) -> tuple[str, int] | None:
+    """The last of the next `limit` videos from `first` on, and how many they are; None at the end."""
+    row = connection.execute(
+        _SQL["videos_from"].text, {"partition": partition, "first_video": first, "limit": limit}
+    ).fetchone()
+    return (row["last_video"], row["video_count"]) if row is not None and row["video_count"] else None
+
+
+def count_videos(connection: Connection, *, partition: int) -> int:
+    row = connection.execute(_SQL["count_videos"].text, {"partition": partition}).fetchone()
+    return int(row["video_count"]) if row is not None else 0
+
+
+def find_nth_video(connection: Connection, *, partition: int, offset: int) -> str | None:
+    row = connection.execute(_SQL["nth_video"].text, {"partition": partition, "offset": offset}).fetchone()
+    return None if row is None else row["video_id"]
+
+
+def _find(
+    connection: Connection, name: str, videos: VideoRange, *, limit: int, parameters: dict[str, Any]
+) -> Differences:
+    rows = connection.execute(
+        _SQL[name].text,
+        {
+            "partition": videos.partition,
+            "first_video": videos.first,
+            "last_video": videos.last,
+            "limit": limit,
+            **parameters,
+        },
+    ).fetchall()
+    return Differences(
+        rows=tuple(_build_difference(row, partition=videos.partition) for row in rows),
+        counts={row["tier"]: row["difference_count"] for row in rows},
+    )
+
+
+def _build_difference(row: dict[str, Any], *, partition: int) -> Difference:
+    return Difference(
+        tier=row["tier"],
+        partition=partition,
+        video_id=row["video_id"],
+        event_type_id=row["event_type_id"],
+        start=row["start"] and row["start"].astimezone(UTC),
+        found=_build_figures(row, "found"),
+        expected=_build_figures(row, "expected"),
+    )
+
+
+def _build_figures(row: dict[str, Any], side: str) -> Figures | None:
+    if row[f"{side}_count"] is None:
+        return None
+    return Figures(*(int(row[f"{side}_{name}"]) for name in ("count", "sum", "min", "max")))
+
+
+def _build_ledger(row: dict[str, Any]) -> LedgerHour:
+    if row["received"] is None:
+        return LedgerHour()
+    names = ("received", "counted", "duplicate", "conflict", "dead_lettered", "digest")
+    return LedgerHour(*(int(row[name]) for name in names))
+
+
+def _build_edges(row: dict[str, Any], *, future_seconds: int) -> Edges:
+    raw_start = get_raw_start(row["oldest_raw_day"])
+    minutes_since = row["minutes_since"].astimezone(UTC)
+    raw_from = None
+    if raw_start is not None:
+        raw_from = max(get_complete_from(raw_start, future_seconds=future_seconds), _ceil(minutes_since, HOUR))
+    return Edges(
+        rolled_through=row["rolled_through"].astimezone(UTC),
+        minutes_since=minutes_since,
+        hours_since=row["hours_since"].astimezone(UTC),
+        raw_from=raw_from,
+    )
+
+
+def _ceil(instant: datetime, width: timedelta) -> datetime:
+    return instant + (datetime(1970, 1, 1, tzinfo=UTC) - instant) % width
+
+
+def _read_blocks(copy: psycopg.Copy) -> Iterator[NDArray[Any]]:
+    """Arrays of _ID_ROW from a binary COPY, a bounded number of rows at once."""
+    buffer = bytearray()
+    header_left = _COPY_HEADER_BYTES
+    for data in copy:
+        part = bytes(data)
+        skipped = min(header_left, len(part))
+        header_left -= skipped
+        buffer += part[skipped:]
+        if len(buffer) >= _IDS_AT_ONCE * _ID_ROW.itemsize:
+            yield np.frombuffer(bytes(buffer[: _IDS_AT_ONCE * _ID_ROW.itemsize]), dtype=_ID_ROW)
+            del buffer[: _IDS_AT_ONCE * _ID_ROW.itemsize]
+    whole = len(buffer) // _ID_ROW.itemsize * _ID_ROW.itemsize  # the trailer of two bytes is left over
+    yield np.frombuffer(bytes(buffer[:whole]), dtype=_ID_ROW)
+
+
+def _add(before: Digested, ids: NDArray[Any]) -> Digested:
+    digest = int(digest_ids(np.ascontiguousarray(ids)).sum(dtype=np.uint64))
+    return Digested(before.count + len(ids), (before.digest + digest) % 2**64)

@@ -1,0 +1,232 @@
+"""Making what was counted of a video what its raw events say, an hour or a day in one transaction.
+
+Invariant: whoever reads before, between or after sees minutes, hours, days and total that belong together: minutes are
+replaced, rolled buckets above them get their dirty marks, the total becomes the sum of the tiers, and the correction
+is written down, or nothing of this happens. The partition's row is locked first, so no flush or rollup comes between.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from enum import StrEnum
+from typing import Any
+from uuid import UUID
+
+import psycopg
+
+from viewcounter.storage.audit import (
+    FOREVER,
+    Difference,
+    Edges,
+    Figures,
+    VideoRange,
+    find_minute_differences,
+    find_rollup_differences,
+    find_total_differences,
+    get_edges,
+    hold_raw_days,
+)
+from viewcounter.storage.errors import PartitionNotHere
+from viewcounter.storage.named_sql import load_queries
+from viewcounter.storage.raw import HOUR
+
+_SQL = load_queries("recount.sql")
+_CHANGEABLE = ("owned", "stopped")
+"""A held partition is being copied elsewhere: what changes now would be lost."""
+_ROWS_MAX = 1_000_000
+"""More than an hour of one video can have; what is repaired is repaired whole."""
+
+Connection = psycopg.Connection[Any]
+
+
+class Scope(StrEnum):
+    """What one transaction repairs of a video."""
+
+    HOUR = "hour"
+    """The minutes of one hour, by raw events, and the total."""
+    DAY = "day"
+    """The rolled hours of one day and the day itself, by the minutes, which must be right already."""
+    TOTAL = "total"
+    """The total alone, by the tiers."""
+
+
+@dataclass(frozen=True, slots=True)
+class Repair:
+    """`start` of the hour or day; None for the total."""
+
+    partition: int
+    video_id: str
+    scope: Scope
+    start: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Author:
+    """Who corrects, and within which recount."""
+
+    job_id: UUID
+    actor: str
+
+
+@dataclass(slots=True)
+class _Work:
+    """What the steps of one repair hand on: `corrections` grows."""
+
+    repair: Repair
+    edges: Edges
+    author: Author
+    future_seconds: int
+    corrections: list[Difference] = field(default_factory=list)
+
+    @property
+    def videos(self) -> VideoRange:
+        return VideoRange(self.repair.partition, self.repair.video_id, self.repair.video_id)
+
+    @property
+    def keys(self) -> dict[str, Any]:
+        return {"partition": self.repair.partition, "video_id": self.repair.video_id}
+
+
+Step = Callable[[Connection, _Work], None]
+
+
+def apply_repair(connection: Connection, repair: Repair, *, author: Author, future_seconds: int) -> list[Difference]:
+    """Within the caller's transaction on the primary. Returns what was wrong and is now right; none the second time.
+
+    Raises PartitionNotHere when the partition is not here or is held.
+    """
+    row = connection.execute(_SQL["lock_partition"].text, {"partition": repair.partition}).fetchone()
+    if row is None or row["state"] not in _CHANGEABLE:
+        raise PartitionNotHere(f"partition {repair.partition} is {row['state'] if row else 'not on this shard'}")
+    hold_raw_days(connection)
+    edges = get_edges(connection, repair.partition, future_seconds=future_seconds)
+    work = _Work(repair, edges, author, future_seconds)
+    for step in STEPS:
+        step(connection, work)
+    return work.corrections
+
+
+def _replace_minutes(connection: Connection, work: _Work) -> None:
+    hour = work.repair.start
+    if work.repair.scope is not Scope.HOUR or hour is None or not work.edges.raw_from or hour < work.edges.raw_from:
+        return
+    wrong = find_minute_differences(
+        connection, work.videos, start=hour, end=hour + HOUR, future_seconds=work.future_seconds, limit=_ROWS_MAX
+    ).rows
+    _replace(connection, work, wrong, set_statement="set_minutes", delete_statement="delete_minutes")
+
+
+def _find_wrong_buckets(connection: Connection, work: _Work) -> None:
+    day = work.repair.start
+    if work.repair.scope is Scope.DAY and day is not None:
+        work.corrections += find_rollup_differences(
+            connection,
+            work.videos,
+            work.edges,
+            start=day,
+            end=day + timedelta(days=1),
+            raw_from=FOREVER,
+            future_seconds=work.future_seconds,
+            limit=_ROWS_MAX,
+        ).rows
+
+
+def _mark_buckets(connection: Connection, work: _Work) -> None:
+    """Those that are wrong, or stand above minutes that were: rolled ones no longer count until they are made anew."""
+    if work.corrections:
+        parameters = {**work.keys, **_get_places(work.corrections), "rolled_through": work.edges.rolled_through}
+        connection.execute(_SQL["mark_buckets"].text, parameters)
+
+
+def _replace_totals(connection: Connection, work: _Work) -> None:
+    connection.execute(_SQL["ensure_video"].text, work.keys)
+    wrong = find_total_differences(
+        connection, work.videos, raw_from=FOREVER, future_seconds=work.future_seconds, limit=_ROWS_MAX
+    ).rows
+    _replace(connection, work, wrong, set_statement="set_totals", delete_statement="delete_totals")
+
+
+def _record(connection: Connection, work: _Work) -> None:
+    with connection.cursor() as cursor:
+        cursor.executemany(
+            _SQL["insert_correction"].text,
+            [
+                {
+                    **work.keys,
+                    "job_id": work.author.job_id,
+                    "actor": work.author.actor,
+                    "tier": row.tier,
+                    "event_type_id": row.event_type_id,
+                    "start": row.start,
+                    "before": _flatten(row.found),
+                    "after": _flatten(row.expected),
+                }
+                for row in work.corrections
+            ],
+        )
+
+
+STEPS: list[Step] = [_replace_minutes, _find_wrong_buckets, _mark_buckets, _replace_totals, _record]
+"""In this order; a list so that tests can fail a repair between any two."""
+
+
+@dataclass(frozen=True, slots=True)
+class Corrections:
+    """The first rows of each tier, and how many there are by tier."""
+
+    rows: tuple[Difference, ...]
+    counts: dict[str, int]
+
+
+def read_corrections(connection: Connection, *, partition: int, job_id: UUID, limit: int) -> Corrections:
+    """What a recount has changed so far; at most `limit` rows a tier."""
+    parameters = {"partition": partition, "job_id": job_id, "limit": limit}
+    rows = connection.execute(_SQL["read_corrections"].text, parameters).fetchall()
+    return Corrections(
+        rows=tuple(
+            Difference(
+                tier=row["tier"],
+                partition=row["partition"],
+                video_id=row["video_id"],
+                event_type_id=row["event_type_id"],
+                start=row["start"] and row["start"].astimezone(UTC),
+                found=row["before"] and Figures(*row["before"]),
+                expected=row["after"] and Figures(*row["after"]),
+            )
+            for row in rows
+        ),
+        counts={row["tier"]: row["tier_count"] for row in rows},
+    )
+
+
+def _replace(
+    connection: Connection, work: _Work, wrong: Sequence[Difference], *, set_statement: str, delete_statement: str
+) -> None:
+    """Rows whose bucket has no raw events any more disappear."""
+    right = [row for row in wrong if row.expected is not None]
+    gone = [row for row in wrong if row.expected is None]
+    if right:
+        connection.execute(
+            _SQL[set_statement].text, {**work.keys, **_get_places(right), **_get_figures([r.expected for r in right])}
+        )
+    if gone:
+        connection.execute(_SQL[delete_statement].text, {**work.keys, **_get_places(gone)})
+    work.corrections += wrong
+
+
+def _get_places(rows: Sequence[Difference]) -> dict[str, list[Any]]:
+    return {"type_ids": [row.event_type_id for row in rows], "starts": [row.start for row in rows]}
+
+
+def _get_figures(figures: Sequence[Figures | None]) -> dict[str, list[int]]:
+    known = [f for f in figures if f is not None]
+    return {
+        "counts": [f.count for f in known],
+        "sums": [f.sum for f in known],
+        "mins": [f.min for f in known],
+        "maxs": [f.max for f in known],
+    }
+
+
+def _flatten(figures: Figures | None) -> list[int] | None:
+    return None if figures is None else [figures.count, figures.sum, figures.min, figures.max]

@@ -1,0 +1,175 @@
+-- Comparing what was counted with what it was counted from. Everything here runs in one snapshot of a shard, in which
+-- ledger, raw events and aggregates agree at any moment, because a flush writes all of them at once.
+
+-- name: begin_snapshot (maintenance)
+SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY
+
+-- name: hold_raw_days (maintenance)
+-- Before the snapshot is taken: no day is dropped while we compare with it. Flushes are not held up.
+LOCK TABLE raw_event IN ACCESS SHARE MODE
+
+-- name: edges_of_partitions (maintenance)
+-- From when on each tier is kept. A partition that is not here has a null state.
+SELECT asked.partition, s.state, s.rolled_through, s.minutes_since, s.hours_since,
+    (
+        SELECT min(day.relname) FROM pg_inherits AS i JOIN pg_class AS day ON day.oid = i.inhrelid
+        WHERE i.inhparent = 'raw_event'::regclass
+    ) AS oldest_raw_day
+FROM unnest(%(partitions)s::smallint[]) AS asked (partition)
+LEFT JOIN partition_state AS s ON s.partition = asked.partition
+
+-- name: sums_of_hour (maintenance)
+-- One row a partition: its ledger line, and how many events its aggregates hold for that hour.
+SELECT asked.partition,
+    l.received, l.counted, l.duplicate, l.conflict, l.dead_lettered, l.digest,
+    coalesce(m.count, 0) AS minute_count, coalesce(h.count, 0) AS hour_count
+FROM unnest(%(partitions)s::smallint[]) AS asked (partition)
+LEFT JOIN ledger AS l ON l.partition = asked.partition AND l.hour = %(hour)s
+LEFT JOIN (
+    SELECT partition, sum(count) AS count FROM event_minute
+    WHERE partition = ANY (%(partitions)s::smallint[])
+        AND start >= %(hour)s AND start < %(hour)s::timestamptz + interval '1 hour'
+    GROUP BY partition
+) AS m ON m.partition = asked.partition
+LEFT JOIN (
+    SELECT partition, sum(count) AS count FROM event_hour
+    WHERE partition = ANY (%(partitions)s::smallint[]) AND start = %(hour)s
+    GROUP BY partition
+) AS h ON h.partition = asked.partition
+ORDER BY asked.partition
+
+-- name: copy_ids_of_hour (maintenance)
+-- Fixed-width rows, so that the stream can be read as an array.
+COPY (
+    SELECT partition, event_id FROM raw_event
+    WHERE partition = ANY (%(partitions)s::smallint[])
+        AND occurred_at >= %(hour)s AND occurred_at < %(hour)s::timestamptz + interval '1 hour'
+        AND received_at >= %(hour)s::timestamptz - make_interval(secs => %(future_seconds)s)
+) TO STDOUT (FORMAT BINARY)
+
+-- name: minutes_unlike_raw (maintenance)
+-- Minutes of [start, end) whose row is not what raw events say, of some videos of one partition: each with both sides,
+-- one of which may be missing; and in each row how many of its tier there are, those beyond the limit included.
+WITH built AS (
+    SELECT video_id, event_type_id, date_trunc('minute', occurred_at, 'UTC') AS start,
+        count(*) AS count, sum(value) AS sum, min(value) AS min, max(value) AS max
+    FROM raw_event
+    WHERE partition = %(partition)s AND video_id >= %(first_video)s AND video_id <= %(last_video)s
+        AND occurred_at >= %(start)s AND occurred_at < %(end)s
+        AND received_at >= %(start)s::timestamptz - make_interval(secs => %(future_seconds)s)
+    GROUP BY 1, 2, 3
+), kept AS (
+    SELECT video_id, event_type_id, start, count, sum, min, max
+    FROM event_minute
+    WHERE partition = %(partition)s AND video_id >= %(first_video)s AND video_id <= %(last_video)s
+        AND start >= %(start)s AND start < %(end)s
+)
+SELECT 'minute' AS tier, video_id, event_type_id, start,
+    k.count AS found_count, k.sum AS found_sum, k.min AS found_min, k.max AS found_max,
+    b.count AS expected_count, b.sum AS expected_sum, b.min AS expected_min, b.max AS expected_max,
+    count(*) OVER () AS difference_count
+FROM built AS b FULL JOIN kept AS k USING (video_id, event_type_id, start)
+WHERE (k.count, k.sum, k.min, k.max) IS DISTINCT FROM (b.count, b.sum, b.min, b.max)
+ORDER BY video_id, event_type_id, start
+LIMIT %(limit)s
+
+-- name: rollups_unlike_minutes (maintenance)
+-- The same for hours and days that count as rolled: without a mark they must equal the minutes below them, or raw
+-- events from `raw_from` on (infinity: minutes only).
+WITH part AS (
+    SELECT video_id, event_type_id, start, count, sum, min, max
+    FROM event_minute
+    WHERE partition = %(partition)s AND video_id >= %(first_video)s AND video_id <= %(last_video)s
+        AND start >= %(start)s AND start < least(%(end)s, %(raw_from)s::timestamptz)
+    UNION ALL
+    SELECT video_id, event_type_id, occurred_at, 1, value, value, value
+    FROM raw_event
+    WHERE partition = %(partition)s AND video_id >= %(first_video)s AND video_id <= %(last_video)s
+        AND occurred_at >= greatest(%(start)s, %(raw_from)s::timestamptz) AND occurred_at < %(end)s
+        AND received_at >= greatest(%(start)s, %(raw_from)s::timestamptz) - make_interval(secs => %(future_seconds)s)
+), built AS (
+    SELECT tier.name AS tier, video_id, event_type_id, date_trunc(tier.name, start, 'UTC') AS start,
+        sum(count) AS count, sum(sum) AS sum, min(min) AS min, max(max) AS max
+    FROM part
+    CROSS JOIN (
+        VALUES ('hour', %(start)s::timestamptz, %(end)s::timestamptz),
+            ('day', %(day_start)s::timestamptz, %(day_end)s::timestamptz)
+    ) AS tier (name, since, until)
+    WHERE start >= tier.since AND start < tier.until
+    GROUP BY 1, 2, 3, 4
+), kept AS (
+    SELECT 'hour' AS tier, video_id, event_type_id, start, count, sum, min, max FROM event_hour
+    WHERE partition = %(partition)s AND video_id >= %(first_video)s AND video_id <= %(last_video)s
+        AND start >= %(start)s AND start < %(end)s
+    UNION ALL
+    SELECT 'day', video_id, event_type_id, start, count, sum, min, max FROM event_day
+    WHERE partition = %(partition)s AND video_id >= %(first_video)s AND video_id <= %(last_video)s
+        AND start >= %(day_start)s AND start < %(day_end)s
+)
+SELECT tier, video_id, event_type_id, start,
+    k.count AS found_count, k.sum AS found_sum, k.min AS found_min, k.max AS found_max,
+    b.count AS expected_count, b.sum AS expected_sum, b.min AS expected_min, b.max AS expected_max,
+    count(*) OVER (PARTITION BY tier) AS difference_count
+FROM built AS b FULL JOIN kept AS k USING (tier, video_id, event_type_id, start)
+WHERE (k.count, k.sum, k.min, k.max) IS DISTINCT FROM (b.count, b.sum, b.min, b.max)
+    AND NOT EXISTS (
+        SELECT FROM rollup_dirty AS d
+        WHERE d.partition = %(partition)s AND d.tier = coalesce(b.tier, k.tier)
+            AND d.video_id = coalesce(b.video_id, k.video_id)
+            AND d.event_type_id = coalesce(b.event_type_id, k.event_type_id) AND d.start = coalesce(b.start, k.start)
+    )
+ORDER BY video_id, event_type_id, tier, start
+LIMIT %(limit)s
+
+-- name: totals_unlike_tiers (maintenance)
+-- The same for all-time totals: days before `hours_since`, hours before `minutes_since`, minutes before `raw_from` and
+-- raw events from there on (infinity: minutes only) together are all there ever was.
+WITH edges AS MATERIALIZED (
+    SELECT minutes_since, hours_since FROM partition_state WHERE partition = %(partition)s
+), part AS (
+    SELECT video_id, event_type_id, count, sum, min, max FROM event_day
+    WHERE partition = %(partition)s AND video_id >= %(first_video)s AND video_id <= %(last_video)s
+        AND start < (SELECT hours_since FROM edges)
+    UNION ALL
+    SELECT video_id, event_type_id, count, sum, min, max FROM event_hour
+    WHERE partition = %(partition)s AND video_id >= %(first_video)s AND video_id <= %(last_video)s
+        AND start >= (SELECT hours_since FROM edges) AND start < (SELECT minutes_since FROM edges)
+    UNION ALL
+    SELECT video_id, event_type_id, count, sum, min, max FROM event_minute
+    WHERE partition = %(partition)s AND video_id >= %(first_video)s AND video_id <= %(last_video)s
+        AND start >= (SELECT minutes_since FROM edges) AND start < %(raw_from)s
+    UNION ALL
+    SELECT video_id, event_type_id, 1, value, value, value FROM raw_event
+    WHERE partition = %(partition)s AND video_id >= %(first_video)s AND video_id <= %(last_video)s
+        AND occurred_at >= %(raw_from)s
+        AND received_at >= %(raw_from)s::timestamptz - make_interval(secs => %(future_seconds)s)
+), built AS (
+    SELECT video_id, event_type_id, sum(count) AS count, sum(sum) AS sum, min(min) AS min, max(max) AS max
+    FROM part GROUP BY 1, 2
+), kept AS (
+    SELECT video_id, event_type_id, count, sum, min, max FROM event_total
+    WHERE partition = %(partition)s AND video_id >= %(first_video)s AND video_id <= %(last_video)s
+)
+SELECT 'total' AS tier, video_id, event_type_id, NULL::timestamptz AS start,
+    k.count AS found_count, k.sum AS found_sum, k.min AS found_min, k.max AS found_max,
+    b.count AS expected_count, b.sum AS expected_sum, b.min AS expected_min, b.max AS expected_max,
+    count(*) OVER () AS difference_count
+FROM built AS b FULL JOIN kept AS k USING (video_id, event_type_id)
+WHERE (k.count, k.sum, k.min, k.max) IS DISTINCT FROM (b.count, b.sum, b.min, b.max)
+ORDER BY video_id, event_type_id
+LIMIT %(limit)s
+
+-- name: videos_from (maintenance)
+-- The last of the next videos of a partition from `first_video` on, and how many these are. Both are null and 0 at the end.
+SELECT max(video_id) AS last_video, count(*) AS video_count
+FROM (
+    SELECT video_id FROM video
+    WHERE partition = %(partition)s AND video_id >= %(first_video)s
+    ORDER BY video_id LIMIT %(limit)s
+) AS following
+
+-- name: count_videos (maintenance)
+SELECT count(*) AS video_count FROM video WHERE partition = %(partition)s
+
+-- name: nth_video (maintenance)
+SELECT video_id FROM video WHERE partition = %(partition)s ORDER BY video_id OFFSET %(offset)s LIMIT 1
