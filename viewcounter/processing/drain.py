@@ -15,12 +15,13 @@ import numpy as np
 from clusterproxy.plan import Consistency
 from clusterproxy.proxy import ClusterProxy
 from configservice.topology import EventType
-from shardproxy.errors import OutcomeUnknown
+from shardproxy.errors import BadStatement, OutcomeUnknown
 from shardproxy.query import QueryClass
 from viewcounter.eventlog.interface import EventLog, Position
 from viewcounter.processing.batch import DecodedRange, PreparedBatch, decode_entries, prepare_batch
 from viewcounter.processing.deduplication import IdCache, KnownIds
 from viewcounter.processing.errors import PartitionNotOwned, StaleTopology
+from viewcounter.processing.poison import NoIsolation, PoisonHandler
 from viewcounter.storage.errors import PositionMoved
 from viewcounter.storage.flush import apply_flush
 from viewcounter.storage.partitions import (
@@ -32,6 +33,7 @@ from viewcounter.storage.partitions import (
     event_ids_parameters,
     get_state,
 )
+from viewcounter.storage.stopping import DeadLetterLimits
 
 logger = logging.getLogger(__name__)
 
@@ -43,6 +45,7 @@ class DrainSettings:
     budget_seconds: float
     flush_max_events: int
     log_read_entries: int
+    dead_letters: DeadLetterLimits
 
 
 @dataclass(slots=True)
@@ -77,6 +80,7 @@ class Drainer:
         ids: IdCache,
         lease: Lease,
         settings: DrainSettings,
+        poison: PoisonHandler | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._cluster = cluster
@@ -84,6 +88,7 @@ class Drainer:
         self._ids = ids
         self._lease = lease
         self._settings = settings
+        self._poison = poison or NoIsolation()
         self._clock = clock
         self._checked_shards: set[int] = set()
 
@@ -106,7 +111,7 @@ class Drainer:
                 break
             try:
                 prepared = self._prepare(partition, state, decoded)
-                self._flush(prepared)
+                prepared = self._flush(prepared)
             except (PositionMoved, OutcomeUnknown) as error:
                 # Another drain was faster, or the commit's answer got lost: the row knows.
                 logger.info("partition %d: reading the state again: %s", partition, error)
@@ -193,9 +198,18 @@ class Drainer:
             parts[minute].append(KnownIds(ids, contents))
         return {minute: KnownIds.join(blocks) for minute, blocks in parts.items()}
 
-    def _flush(self, prepared: PreparedBatch) -> None:
+    def _flush(self, prepared: PreparedBatch) -> PreparedBatch:
+        """Returns what was written: `prepared`, or what the poison handler made of it."""
+        try:
+            self._write(prepared)
+        except BadStatement as error:
+            prepared = self._poison.isolate(prepared, error)
+            self._write(prepared)
+        return prepared
+
+    def _write(self, prepared: PreparedBatch) -> None:
         with self._cluster.transaction(prepared.batch.partition, query_class=QueryClass.FLUSH) as connection:
-            apply_flush(connection, prepared.batch)
+            apply_flush(connection, prepared.batch, limits=self._settings.dead_letters)
 
 
 def _add_to_report(report: DrainReport, prepared: PreparedBatch) -> None:
