@@ -20,6 +20,9 @@ from viewcounter.gateway.lane import GatewayLane, LaneLimits, Send
 logger = logging.getLogger(__name__)
 
 EVENTS_PATH = "/v1/events"
+METHODS_OF_DJANGO = frozenset({"GET", "HEAD", "OPTIONS"})
+"""Of EVENTS_PATH: raw slices are read like everything else. Every other method is the lane's, if only to refuse it."""
+
 AsgiApplication = Callable[[dict[str, Any], Receive, Send], Awaitable[None]]
 
 
@@ -56,7 +59,7 @@ class Gateway:
         )
 
     async def __call__(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and scope["path"] == EVENTS_PATH:
+        if scope["type"] == "http" and scope["path"] == EVENTS_PATH and scope["method"] not in METHODS_OF_DJANGO:
             await self._lane(scope, receive, send)
         elif scope["type"] == "lifespan":
             await self._run_lifespan(receive, send)
@@ -73,6 +76,7 @@ class Gateway:
             elif message["type"] == "lifespan.shutdown":
                 await self._commit.close(timeout_seconds=self._shutdown_drain_seconds)
                 self._keys.close()
+                self._lane.close()
                 await send({"type": "lifespan.shutdown.complete"})
                 return
 

@@ -58,8 +58,8 @@ class Client:
             self.acknowledged += [event["event_id"] for event in events]
         return response.status
 
-    def get(self) -> urllib3.BaseHTTPResponse:
-        return self._pool.request("GET", self._url)
+    def send(self, method: str) -> urllib3.BaseHTTPResponse:
+        return self._pool.request(method, self._url, headers=self._headers)
 
 
 @pytest.fixture
@@ -147,8 +147,12 @@ def test_oversized_body_gets_its_answer_although_the_client_is_still_sending(cli
 
 
 def test_wrong_method_is_405_and_other_paths_are_django_s(client: Client, web: LocalCluster) -> None:
-    answer = client.get()
-    assert (answer.status, answer.headers["allow"], answer.json()["code"]) == (405, "POST", "method_not_allowed")
+    answer = client.send("PUT")
+    allowed = "GET, HEAD, POST"
+    assert (answer.status, answer.headers["allow"], answer.json()["code"]) == (405, allowed, "method_not_allowed")
+    answer = client.send("OPTIONS")
+    assert (answer.status, answer.headers["allow"], answer.json()["code"]) == (405, allowed, "method_not_allowed")
+    assert (client.send("GET").status, client.send("GET").json()["code"]) == (403, "missing_scope")
     assert urllib3.request("GET", f"{web.web_url}/healthz", timeout=HTTP_SECONDS).status == 200
 
 
