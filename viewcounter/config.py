@@ -85,6 +85,36 @@ class Config(BaseSettings):
     raw_days_interval_seconds: PositiveFloat = 3600.0
     trim_safety_seconds: PositiveInt = Field(120, description="applied entries stay in the log this long")
 
+    # -- rollups and retention -------------------------------------------------------------------
+    rollup_interval_seconds: PositiveFloat = Field(30.0, description="beat looks for hours to roll and dirty buckets")
+    rollup_grace_seconds: PositiveFloat = Field(
+        300.0, description="an hour is rolled once the watermark is this far past it; later events leave dirty marks"
+    )
+    rollup_budget_seconds: PositiveFloat = Field(5.0, description="a rollup task ends after this")
+    rollup_marks_max: PositiveInt = Field(1000, description="dirty buckets replaced in one transaction")
+    retention_interval_seconds: PositiveFloat = Field(600.0, description="beat looks for what is too old")
+    retention_budget_seconds: PositiveFloat = Field(5.0, description="a retention task ends after this")
+    retention_delete_rows: PositiveInt = Field(2000, description="rows of ids deleted in one transaction")
+    raw_drop_lock_seconds: PositiveFloat = Field(0.5, description="dropping a day of raw events holds flushes up so long")
+    raw_retention_seconds: PositiveInt = Field(
+        7 * 86400, description="raw events, whole days; longer where an event as old may still arrive"
+    )
+    id_retention_seconds: PositiveInt = Field(
+        8 * 86400, description="ids; what the accept window leaves of it, an event may wait in a spool"
+    )
+    minute_retention_seconds: PositiveInt = Field(8 * 86400, description="minutes; at least as long as ids")
+    hour_retention_seconds: PositiveInt = Field(90 * 86400, description="hours; days and totals are kept for ever")
+
+    # -- dead letters ----------------------------------------------------------------------------
+    dead_letter_run_max: PositiveInt = Field(100, description="more dead letters in a row stop the partition")
+    dead_letter_ratio_max: float = Field(0.05, gt=0, le=1, description="a larger part of the window's events stops it")
+    dead_letter_ratio_min_events: PositiveInt = Field(1000, description="the ratio holds from this many events on")
+    dead_letter_window_seconds: PositiveFloat = Field(3600.0, description="the window of the ratio")
+    dead_letters_interval_seconds: PositiveFloat = Field(15.0, description="counted for the metrics this often")
+    isolation_seconds: PositiveFloat = Field(20.0, description="the search for a flush's bad events; then it stops")
+    isolation_max_trials: PositiveInt = Field(2000, description="parts of a flush tried in that search")
+    dead_letters_max_items: PositiveInt = Field(500, description="dead letters in one answer or one bulk replay")
+
     # -- audit and recount -----------------------------------------------------------------------
     audit_interval_seconds: PositiveFloat = Field(3600.0, description="every partition is audited this often")
     audit_closed_hours: PositiveInt = Field(2, description="an audit compares the hours closed last, this many")

@@ -85,12 +85,23 @@ def _reduce(
     if not len(rows):
         none = np.empty(0, dtype=np.int64)
         return Aggregates(video_index[rows], type_ids[rows], starts_us, none, none, none, none)
+    sums = np.add.reduceat(values, rows)
     return Aggregates(
         video_index=video_index[rows],
         type_ids=type_ids[rows],
         starts_us=starts_us,
         counts=np.diff(np.append(rows, len(values))).astype(np.int64),
-        sums=np.add.reduceat(values, rows),
+        sums=sums,
         mins=np.minimum.reduceat(values, rows),
         maxs=np.maximum.reduceat(values, rows),
+        has_overflowed=_has_overflowed(values, rows, sums),
     )
+
+
+def _has_overflowed(values: NDArray[np.int64], rows: NDArray[np.intp], sums: NDArray[np.int64]) -> bool:
+    """Whether a sum left 64 bits, which numpy does in silence: it is then off by a multiple of 2^64."""
+    largest = max(abs(int(values.min())), abs(int(values.max())))
+    if largest * len(values) < 2**63:
+        return False
+    drift = np.add.reduceat(values.astype(np.float64), rows) - sums.astype(np.float64)
+    return bool((np.abs(drift) > 2.0**62).any())

@@ -1,11 +1,13 @@
 """From log entries to the batch that one flush writes. Pure: same entries and same known ids, same batch."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from itertools import groupby
+from uuid import UUID
 
 import numpy as np
+from numpy.typing import NDArray
 
 from configservice.topology import EventType
 from viewcounter.eventlog.codec import AcceptedEvent, UnreadableEntry, pack_entry, unpack_entry
@@ -13,8 +15,10 @@ from viewcounter.eventlog.interface import Entry, Position
 from viewcounter.events.columns import Columns, concat_columns
 from viewcounter.processing.aggregation import MICROSECONDS_PER_HOUR, aggregate, build_ledger
 from viewcounter.processing.deduplication import KnownIds, judge_batch, merge_known
-from viewcounter.storage.flush import DeadLetter, FlushBatch, LedgerLine
+from viewcounter.storage.dead_letters import DeadLetter, RefusedEvent
+from viewcounter.storage.flush import FlushBatch, LedgerLine
 from viewcounter.storage.partitions import PartitionState
+from viewcounter.storage.stopping import tally_range
 
 UNREADABLE_ENTRY = "unreadable_entry"
 UNKNOWN_EVENT_TYPE = "unknown_event_type"
@@ -54,10 +58,16 @@ class DecodedRange:
 
 @dataclass(frozen=True, slots=True)
 class PreparedBatch:
-    """`known` is what the id cache holds for the touched minutes once `batch` has committed."""
+    """`known` is what the id cache holds for the touched minutes once `batch` has committed.
+
+    `is_dead` says of each event of the range, in the log's order, whether it becomes a dead letter; `counted_rows`
+    is where in that order each event of `batch.counted` stands.
+    """
 
     batch: FlushBatch
     known: dict[int, KnownIds]
+    is_dead: NDArray[np.bool_]
+    counted_rows: NDArray[np.intp]
     duplicate_count: int
     conflict_count: int
 
@@ -69,9 +79,7 @@ def decode_entries(entries: Sequence[Entry]) -> DecodedRange:
         try:
             parts.append(unpack_entry(entry.payload))
         except UnreadableEntry as error:
-            dead_letters.append(
-                DeadLetter(str(entry.position), UNREADABLE_ENTRY, str(error), event_count=0, payload=entry.payload)
-            )
+            dead_letters.append(DeadLetter(str(entry.position), UNREADABLE_ENTRY, str(error), payload=entry.payload))
     return DecodedRange(
         end=entries[-1].position, columns=concat_columns(parts) if parts else NO_EVENTS, dead_letters=dead_letters
     )
@@ -88,8 +96,9 @@ def prepare_batch(
     """Everything that one flush from `state.position` to `decoded.end` writes."""
     is_known_type = np.isin(decoded.columns.type_ids, list(event_types))
     # Accepted in time, but it waited so long outside the log that nobody knows any more whether it was counted.
-    is_admitted = decoded.columns.occurred_us >= int(state.admits_since.timestamp() + 1) * 1_000_000
-    columns = decoded.columns.select(is_known_type & is_admitted)
+    is_admitted = decoded.columns.occurred_us >= int(state.admits_since.timestamp()) * 1_000_000
+    is_dead = ~(is_known_type & is_admitted)
+    columns = decoded.columns.select(~is_dead)
     unknown = decoded.columns.select(~is_known_type)
     too_late = decoded.columns.select(is_known_type & ~is_admitted)
     known = get_known_ids(set(np.unique(columns.id_minutes()).tolist()))
@@ -107,23 +116,27 @@ def prepare_batch(
         id_blocks=verdict.id_blocks,
         minutes=aggregated.minutes,
         totals=aggregated.totals,
-        ledger=_merge_lines(build_ledger(columns, verdict) + _count_dead(unknown) + _count_dead(too_late)),
+        ledger=merge_lines(build_ledger(columns, verdict) + count_dead(unknown) + count_dead(too_late)),
         dead_letters=[
             *decoded.dead_letters,
-            *_bury(unknown, position=str(decoded.end), reason=UNKNOWN_EVENT_TYPE),
-            *_bury(too_late, position=str(decoded.end), reason=TOO_LATE),
+            *bury_unknown_types(unknown, position=str(decoded.end)),
+            *bury_late(too_late, position=str(decoded.end), admits_since=state.admits_since),
         ],
+        tally=tally_range(is_dead, unreadable_count=len(decoded.dead_letters)),
         event_types={type_id: event_types[type_id].name for type_id in used_types},
     )
     return PreparedBatch(
         batch=batch,
         known=merge_known(known, verdict.id_blocks),
+        is_dead=is_dead,
+        counted_rows=np.flatnonzero(~is_dead)[verdict.new][aggregated.order],
         duplicate_count=int(verdict.duplicate.sum()),
         conflict_count=int(verdict.conflict.sum()),
     )
 
 
-def _count_dead(columns: Columns) -> list[LedgerLine]:
+def count_dead(columns: Columns) -> list[LedgerLine]:
+    """Ledger lines of dead-lettered events."""
     hours, counts = np.unique(columns.occurred_us // MICROSECONDS_PER_HOUR, return_counts=True)
     return [
         LedgerLine(hour_us=hour * MICROSECONDS_PER_HOUR, dead_lettered=count)
@@ -131,29 +144,54 @@ def _count_dead(columns: Columns) -> list[LedgerLine]:
     ]
 
 
-def _bury(columns: Columns, *, position: str, reason: str) -> list[DeadLetter]:
-    """One dead letter for each moment of receipt, in the log's own format so that it can be replayed."""
-    letters = []
-    for received_us in np.unique(columns.received_us).tolist():
-        rows = columns.select(columns.received_us == received_us)
-        events = [
-            AcceptedEvent(bytes(event_id).ljust(16, b"\0"), columns.videos[video], type_id, occurred_us, value)
-            for event_id, video, type_id, occurred_us, value in zip(
-                rows.event_ids.tolist(),
-                rows.video_index.tolist(),
-                rows.type_ids.tolist(),
-                rows.occurred_us.tolist(),
-                rows.values.tolist(),
-                strict=True,
-            )
-        ]
-        types = sorted({event.type_id for event in events})
-        payload = pack_entry(events, received_us=received_us)
-        letters.append(DeadLetter(position, reason, f"event type ids {types}", len(events), payload))
-    return letters
+def bury_unknown_types(columns: Columns, *, position: str) -> list[DeadLetter]:
+    return [
+        build_dead_letter(
+            columns,
+            row,
+            position=position,
+            reason=UNKNOWN_EVENT_TYPE,
+            detail=f"no event type has the id {columns.type_ids[row]}",
+        )
+        for row in range(len(columns))
+    ]
 
 
-def _merge_lines(lines: list[LedgerLine]) -> list[LedgerLine]:
+def bury_late(columns: Columns, *, position: str, admits_since: datetime) -> list[DeadLetter]:
+    detail = f"happened before {admits_since.isoformat()}: whether it was counted before is no longer known"
+    return [
+        build_dead_letter(columns, row, position=position, reason=TOO_LATE, detail=detail)
+        for row in range(len(columns))
+    ]
+
+
+def build_dead_letter(
+    columns: Columns, row: int, *, position: str, reason: str, detail: str, sqlstate: str | None = None
+) -> DeadLetter:
+    """One event, in the log's own format so that it can be replayed."""
+    one = columns.select(np.array([row]))
+    video = one.videos[int(one.video_index[0])]
+    alone = replace(one, videos=(video,), video_index=np.zeros(1, dtype=np.uint32))
+    event_id = one.event_ids.tobytes()
+    event = AcceptedEvent(event_id, video, int(one.type_ids[0]), int(one.occurred_us[0]), int(one.values[0]))
+    return DeadLetter(
+        position=position,
+        reason=reason,
+        detail=detail,
+        sqlstate=sqlstate,
+        payload=pack_entry([event], received_us=int(one.received_us[0])),
+        event=RefusedEvent(
+            event_id=UUID(bytes=event_id),
+            content=int(alone.content_digests()[0]),
+            video_id=event.video_id,
+            type_id=event.type_id,
+            occurred_us=event.occurred_us,
+            value=event.value,
+        ),
+    )
+
+
+def merge_lines(lines: list[LedgerLine]) -> list[LedgerLine]:
     """One line an hour, ascending: an upsert may not meet the same row twice."""
     merged = []
     for hour_us, group in groupby(sorted(lines, key=lambda line: line.hour_us), key=lambda line: line.hour_us):

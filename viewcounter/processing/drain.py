@@ -6,7 +6,7 @@ Finite and idempotent: it may run twice, beside itself, or die anywhere; the flu
 import logging
 import time
 from collections import defaultdict
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -15,13 +15,14 @@ import numpy as np
 from clusterproxy.plan import Consistency
 from clusterproxy.proxy import ClusterProxy
 from configservice.topology import EventType
-from shardproxy.errors import BadStatement, OutcomeUnknown
+from shardproxy.errors import OutcomeUnknown
 from shardproxy.query import QueryClass
 from viewcounter.eventlog.interface import EventLog, Position
 from viewcounter.processing.batch import DecodedRange, PreparedBatch, decode_entries, prepare_batch
 from viewcounter.processing.deduplication import IdCache, KnownIds
 from viewcounter.processing.errors import PartitionNotOwned, StaleTopology
-from viewcounter.processing.poison import NoIsolation, PoisonHandler
+from viewcounter.processing.poison import REFUSED, NoIsolation, PoisonHandler
+from viewcounter.storage.catalogue import NO_COPIES, CatalogueCopies, write_copies
 from viewcounter.storage.errors import PositionMoved
 from viewcounter.storage.flush import apply_flush
 from viewcounter.storage.partitions import (
@@ -69,6 +70,16 @@ class Lease(Protocol):
     def renew(self, partition: int) -> None: ...
 
 
+class FindCopies(Protocol):
+    """What is known of videos that a shard has never seen; must not raise nor wait. See processing.enrichment."""
+
+    def __call__(self, video_ids: Sequence[str], *, partition: int) -> CatalogueCopies: ...
+
+
+def know_nothing(video_ids: Sequence[str], *, partition: int) -> CatalogueCopies:  # noqa: ARG001
+    return NO_COPIES
+
+
 class Drainer:
     """Drains partitions with one cluster proxy, one log and one id cache: those of a worker process."""
 
@@ -81,6 +92,7 @@ class Drainer:
         lease: Lease,
         settings: DrainSettings,
         poison: PoisonHandler | None = None,
+        find_copies: FindCopies = know_nothing,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._cluster = cluster
@@ -88,6 +100,7 @@ class Drainer:
         self._ids = ids
         self._lease = lease
         self._settings = settings
+        self._find_copies = find_copies
         self._poison = poison or NoIsolation()
         self._clock = clock
         self._checked_shards: set[int] = set()
@@ -95,7 +108,7 @@ class Drainer:
     def drain(self, partition: int) -> DrainReport:
         """Apply what the log holds past the partition's position.
 
-        Raises Retryable errors of shard and log, StaleTopology, PartitionNotOwned, PositionTrimmed,
+        Raises Retryable errors of shard and log, StaleTopology, PartitionNotOwned, PartitionStopped, PositionTrimmed,
         SchemaVersionMismatch; whatever was flushed before stays flushed.
         """
         report = DrainReport(partition)
@@ -202,14 +215,17 @@ class Drainer:
         """Returns what was written: `prepared`, or what the poison handler made of it."""
         try:
             self._write(prepared)
-        except BadStatement as error:
+        except REFUSED as error:
             prepared = self._poison.isolate(prepared, error)
             self._write(prepared)
         return prepared
 
     def _write(self, prepared: PreparedBatch) -> None:
         with self._cluster.transaction(prepared.batch.partition, query_class=QueryClass.FLUSH) as connection:
-            apply_flush(connection, prepared.batch, limits=self._settings.dead_letters)
+            new_videos = apply_flush(connection, prepared.batch, limits=self._settings.dead_letters)
+            if new_videos:
+                copies = self._find_copies(new_videos, partition=prepared.batch.partition)
+                write_copies(connection, copies)
 
 
 def _add_to_report(report: DrainReport, prepared: PreparedBatch) -> None:

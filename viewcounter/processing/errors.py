@@ -9,6 +9,10 @@ class PartitionNotOwned(DrainError):
     """The partition is held, stopped or has moved away from this shard. Its events wait in the log."""
 
 
+class PartitionStopped(DrainError):
+    """The partition has just stopped by itself: see its reason, find the cause, then resume it. Its events wait."""
+
+
 class StaleTopology(DrainError):
     """The shard's row carries another epoch than our topology: the partition has moved. Retried after a refresh."""
 

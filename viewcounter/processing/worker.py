@@ -1,4 +1,4 @@
-"""What a worker process keeps between drains: its drainer with the id cache, and the drain marks.
+"""What a worker process keeps between drains: its drainer with id cache and local catalogue, and the drain marks.
 
 Made on first use, after the fork: connections and threads do not survive one.
 """
@@ -7,11 +7,14 @@ import os
 from functools import cache
 
 from viewcounter.cluster import get_cluster
-from viewcounter.config import get_config
+from viewcounter.config import Config, get_config
 from viewcounter.eventlog.registry import get_event_log
 from viewcounter.processing.deduplication import IdCache
 from viewcounter.processing.drain import Drainer, DrainSettings
 from viewcounter.processing.drain_queue import DrainQueue
+from viewcounter.processing.enrichment import Enrichment
+from viewcounter.processing.isolation import IsolationSettings, PoisonIsolator
+from viewcounter.storage.stopping import DeadLetterLimits
 
 
 def get_drain_queue() -> DrainQueue:
@@ -41,9 +44,33 @@ def _get_drainer(_pid: int) -> Drainer:
         log=get_event_log(),
         ids=IdCache(max_bytes=config.id_cache_max_bytes),
         lease=get_drain_queue(),
+        poison=_build_isolator(config),
+        find_copies=Enrichment.start(config).find_copies,
         settings=DrainSettings(
             budget_seconds=config.drain_budget_seconds,
             flush_max_events=config.flush_max_events,
             log_read_entries=config.log_read_entries,
+            dead_letters=_get_dead_letter_limits(config),
         ),
+    )
+
+
+def _get_dead_letter_limits(config: Config) -> DeadLetterLimits:
+    return DeadLetterLimits(
+        run_max=config.dead_letter_run_max,
+        ratio_max=config.dead_letter_ratio_max,
+        ratio_min_read=config.dead_letter_ratio_min_events,
+        window_seconds=config.dead_letter_window_seconds,
+    )
+
+
+def _build_isolator(config: Config) -> PoisonIsolator:
+    return PoisonIsolator(
+        cluster=get_cluster(),
+        settings=IsolationSettings(
+            limits=_get_dead_letter_limits(config),
+            max_seconds=config.isolation_seconds,
+            max_trials=config.isolation_max_trials,
+        ),
+        renew=get_drain_queue().renew,
     )

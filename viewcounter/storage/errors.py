@@ -12,6 +12,18 @@ class PositionMoved(StorageError):
     """
 
 
+class TooManyDeadLetters(StorageError):
+    """Writing this flush's dead letters would pass a limit. Nothing was written; the partition stops.
+
+    Permanent: find the cause, then let the partition go on, `manage.py dead_letters resume`. `reason` is a StopReason.
+    """
+
+    def __init__(self, reason: str, detail: str) -> None:
+        super().__init__(f"{reason}: {detail}")
+        self.reason = reason
+        self.detail = detail
+
+
 class PartitionNotHere(StorageError):
     """The shard has no row for this partition: topology and shard disagree. Run `manage.py migrate_shards`."""
 

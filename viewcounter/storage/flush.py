@@ -17,8 +17,10 @@ from numpy.typing import NDArray
 
 from viewcounter.events.columns import MICROSECONDS_PER_MINUTE, Columns
 from viewcounter.storage import binary
+from viewcounter.storage.dead_letters import DeadLetter, insert_dead_letters
 from viewcounter.storage.errors import PositionMoved
 from viewcounter.storage.named_sql import load_queries
+from viewcounter.storage.stopping import DeadLetterLimits, Tally, build_window_change, check_dead_letters, lock_window
 
 _SQL = load_queries("flush.sql")
 
@@ -27,7 +29,8 @@ _SQL = load_queries("flush.sql")
 class Aggregates:
     """One row a key, keys sorted and distinct. `starts_us` is empty for all-time totals.
 
-    `video_index` points into the batch's `videos`; sums, mins and maxs are thousandths.
+    `video_index` points into the batch's `videos`; sums, mins and maxs are thousandths. `has_overflowed`: a sum is
+    wrong, as it needs more than 64 bits.
     """
 
     video_index: NDArray[Any]
@@ -37,6 +40,7 @@ class Aggregates:
     sums: NDArray[np.int64]
     mins: NDArray[np.int64]
     maxs: NDArray[np.int64]
+    has_overflowed: bool = False
 
     def __len__(self) -> int:
         return len(self.counts)
@@ -68,17 +72,6 @@ class LedgerLine:
 
 
 @dataclass(frozen=True, slots=True)
-class DeadLetter:
-    """Events that can never be counted as they are; `payload` is a packed entry, or the bytes that were none."""
-
-    position: str
-    reason: str
-    detail: str
-    event_count: int
-    payload: bytes
-
-
-@dataclass(frozen=True, slots=True)
 class FlushBatch:
     """Everything one flush writes for `(old_position, new_position]` of a partition. Positions are `ms-seq`."""
 
@@ -93,26 +86,49 @@ class FlushBatch:
     totals: Aggregates
     ledger: list[LedgerLine]
     dead_letters: list[DeadLetter]
+    tally: Tally
     event_types: dict[int, str]
 
+
+_LAST_SECOND = 253_402_300_799
+"""The end of the year 9999, where Python's calendar ends."""
 
 Connection = psycopg.Connection[Any]
 Step = Callable[[Connection, FlushBatch], None]
 
 
-def apply_flush(connection: Connection, batch: FlushBatch) -> None:
+def apply_flush(connection: Connection, batch: FlushBatch, *, limits: DeadLetterLimits) -> list[str]:
     """Run the flush inside the caller's open transaction on the partition's primary.
 
-    Raises PositionMoved, with nothing written, when the compare-and-set misses; the caller rolls back.
+    Returns the videos that this shard had never seen. Raises PositionMoved when the compare-and-set misses and
+    TooManyDeadLetters, both with nothing written; the caller rolls back.
     """
-    rolled_through = _advance_position(connection, batch)
+    return write_content(connection, batch, rolled_through=advance_position(connection, batch, limits=limits))
+
+
+def write_content(connection: Connection, batch: FlushBatch, *, rolled_through: datetime) -> list[str]:
+    """Everything of a flush but the compare-and-set, which must have hit in this transaction."""
+    new_videos = _ensure_videos(connection, batch)
     for step in STEPS:
         step(connection, batch)
     if len(batch.minutes) and int(batch.minutes.starts_us.min()) < rolled_through.timestamp() * 1_000_000:
         _mark_dirty(connection, batch, rolled_through)
+    return new_videos
 
 
-def _advance_position(connection: Connection, batch: FlushBatch) -> datetime:
+def advance_position(connection: Connection, batch: FlushBatch, *, limits: DeadLetterLimits) -> datetime:
+    """The compare-and-set. Returns `rolled_through`; raises as `apply_flush`."""
+    allowed = False
+    if batch.tally.dead:
+        window = lock_window(
+            connection,
+            partition=batch.partition,
+            old_position=batch.old_position,
+            epoch=batch.epoch,
+            limits=limits,
+        )
+        check_dead_letters(window, batch.tally, limits)
+        allowed = batch.tally.dead <= window.allowance
     row = connection.execute(
         _SQL["advance_position"].text,
         {
@@ -122,6 +138,7 @@ def _advance_position(connection: Connection, batch: FlushBatch) -> datetime:
             "new_position": batch.new_position,
             "watermark": batch.watermark,
             "oldest": _find_oldest(batch),
+            **build_window_change(batch.tally, allowed=allowed, limits=limits),
         },
     ).fetchone()
     if row is None:
@@ -133,7 +150,20 @@ def _advance_position(connection: Connection, batch: FlushBatch) -> datetime:
 def _find_oldest(batch: FlushBatch) -> datetime | None:
     if not len(batch.counted):
         return None
-    return datetime.fromtimestamp(int(batch.counted.occurred_us.min()) // 1_000_000, UTC)
+    oldest_seconds = int(batch.counted.occurred_us.min()) // 1_000_000
+    return datetime.fromtimestamp(min(oldest_seconds, _LAST_SECOND), UTC)
+
+
+def _ensure_videos(connection: Connection, batch: FlushBatch) -> list[str]:
+    """Before everything that refers to them. Returns those that were not there."""
+    if not len(batch.totals):
+        return []
+    touched = np.unique(batch.totals.video_index)
+    rows = connection.execute(
+        _SQL["ensure_videos"].text,
+        {"partition": batch.partition, "video_ids": binary.texts([batch.counted.videos[i] for i in touched])},
+    )
+    return [row["video_id"] for row in rows]
 
 
 def _copy_raw_events(connection: Connection, batch: FlushBatch) -> None:
@@ -167,11 +197,8 @@ def _add_aggregates(connection: Connection, batch: FlushBatch) -> None:
         _SQL["ensure_event_types"].text,
         {"ids": list(batch.event_types), "names": list(batch.event_types.values())},
     )
-    touched = np.unique(batch.totals.video_index)
-    connection.execute(
-        _SQL["ensure_videos"].text,
-        {"partition": batch.partition, "video_ids": binary.texts([batch.counted.videos[i] for i in touched])},
-    )
+    if batch.minutes.has_overflowed or batch.totals.has_overflowed:
+        raise psycopg.errors.NumericValueOutOfRange("a sum within the flush needs more than 64 bits")
     connection.execute(_SQL["add_minutes"].text, _aggregate_parameters(batch, batch.minutes))
     connection.execute(_SQL["add_totals"].text, _aggregate_parameters(batch, batch.totals))
 
@@ -209,19 +236,7 @@ def _add_ledger(connection: Connection, batch: FlushBatch) -> None:
 
 
 def _insert_dead_letters(connection: Connection, batch: FlushBatch) -> None:
-    if not batch.dead_letters:
-        return
-    connection.execute(
-        _SQL["insert_dead_letters"].text,
-        {
-            "partition": batch.partition,
-            "positions": [letter.position for letter in batch.dead_letters],
-            "reasons": [letter.reason for letter in batch.dead_letters],
-            "details": [letter.detail for letter in batch.dead_letters],
-            "event_counts": [letter.event_count for letter in batch.dead_letters],
-            "payloads": binary.byteas([letter.payload for letter in batch.dead_letters]),
-        },
-    )
+    insert_dead_letters(connection, batch.dead_letters, partition=batch.partition)
 
 
 def _mark_dirty(connection: Connection, batch: FlushBatch, rolled_through: datetime) -> None:

@@ -5,7 +5,12 @@
 -- the partition has moved (epoch) or is held, and then nothing of this flush happens. Nor when retention has meanwhile
 -- forgotten ids that the verdict about the oldest event needed (`oldest` is null for a flush that counts nothing).
 UPDATE partition_state
-SET position = %(new_position)s, watermark = greatest(watermark, %(watermark)s), updated_at = now()
+SET position = %(new_position)s, watermark = greatest(watermark, %(watermark)s), updated_at = now(),
+    window_started_at = CASE WHEN window_started_at > now() - make_interval(secs => %(window_seconds)s) THEN window_started_at ELSE now() END,
+    window_read = CASE WHEN window_started_at > now() - make_interval(secs => %(window_seconds)s) THEN window_read ELSE 0 END + %(read)s,
+    window_dead = CASE WHEN window_started_at > now() - make_interval(secs => %(window_seconds)s) THEN window_dead ELSE 0 END + %(dead)s,
+    dead_run = CASE WHEN %(run_goes_on)s THEN dead_run ELSE 0 END + %(run)s,
+    dead_letter_allowance = dead_letter_allowance - %(allowed)s
 WHERE partition = %(partition)s AND position = %(old_position)s AND epoch = %(epoch)s AND state = 'owned'
     AND admits_since <= coalesce(%(oldest)s::timestamptz, 'infinity')
 RETURNING rolled_through
@@ -27,10 +32,11 @@ SELECT * FROM unnest(%(ids)s::smallint[], %(names)s::text[])
 ON CONFLICT (id) DO NOTHING
 
 -- name: ensure_videos (flush)
--- An unknown video is counted at once; the catalogue gives it a title later.
+-- An unknown video is counted at once; the catalogue gives it a title later. Returns those that were not here.
 INSERT INTO video (video_id, partition)
 SELECT u.video_id, %(partition)s FROM unnest(%(video_ids)s::text[]) AS u (video_id)
 ON CONFLICT (video_id) DO NOTHING
+RETURNING video_id
 
 -- name: add_minutes (flush)
 INSERT INTO event_minute AS t (partition, video_id, event_type_id, start, count, sum, min, max)
@@ -63,12 +69,6 @@ ON CONFLICT (partition, hour) DO UPDATE SET
     duplicate = t.duplicate + excluded.duplicate, conflict = t.conflict + excluded.conflict,
     dead_lettered = t.dead_lettered + excluded.dead_lettered,
     digest = mod(t.digest + excluded.digest, 18446744073709551616)
-
--- name: insert_dead_letters (flush)
-INSERT INTO dead_letter (partition, position, reason, detail, event_count, payload)
-SELECT %(partition)s, u.* FROM unnest(
-    %(positions)s::text[], %(reasons)s::text[], %(details)s::text[], %(event_counts)s::integer[], %(payloads)s::bytea[]
-) AS u
 
 -- name: mark_dirty (flush)
 -- Late events: buckets that were already rolled. Fresh ones need no mark, `rolled_through` excludes them.

@@ -1,0 +1,193 @@
+"""Rows of dead_letter: what could not be counted, kept so that it can be counted later or looked at."""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from enum import StrEnum
+from typing import Any, Self
+from uuid import UUID
+
+import psycopg
+
+from viewcounter.storage import binary
+from viewcounter.storage.named_sql import load_queries
+
+_SQL = load_queries("dead_letters.sql")
+
+COUNT_NEW = _SQL["count_new"]
+"""Parameters: partitions. A row each: partition, count of dead letters that wait for an operator."""
+LIST_DEAD_LETTERS = _SQL["list_dead_letters"]
+"""Parameters: partitions, limit and those of `list_parameters`. Rows as StoredDeadLetter, newest first."""
+READ_DEAD_LETTER = _SQL["read_dead_letter"]
+"""Parameters: id, partitions. One row or none, with payload."""
+
+DETAIL_MAX_CHARACTERS = 500
+
+Connection = psycopg.Connection[Any]
+
+
+class DeadLetterState(StrEnum):
+    NEW = "new"
+    REPLAYED = "replayed"
+    DISCARDED = "discarded"
+
+
+@dataclass(frozen=True, slots=True)
+class RefusedEvent:
+    """What a refused event says, as far as it could be read. `content` tells two events of one id apart."""
+
+    event_id: UUID
+    content: int
+    video_id: str
+    type_id: int
+    occurred_us: int
+    value: int
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetter:
+    """One event that could not be counted, or one log entry that could not be read (`event` is None).
+
+    `payload` is a packed entry holding the event alone, or the entry's bytes. `position` is `ms-seq`.
+    """
+
+    position: str
+    reason: str
+    detail: str
+    payload: bytes
+    event: RefusedEvent | None = None
+    sqlstate: str | None = None
+    attempts: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class StoredDeadLetter:
+    """A row. Columns of the event are None for an unreadable entry; `value` is thousandths."""
+
+    id: int
+    partition: int
+    position: str
+    reason: str
+    sqlstate: str | None
+    detail: str
+    event_id: UUID | None
+    video_id: str | None
+    event_type_id: int | None
+    occurred_at: datetime | None
+    value: int | None
+    attempts: int
+    state: DeadLetterState
+    actor: str
+    created_at: datetime
+    refused_at: datetime
+    resolved_at: datetime | None
+    payload_bytes: int
+
+    @classmethod
+    def from_row(cls, row: Mapping[str, Any]) -> Self:
+        fields = {name: row[name] for name in cls.__dataclass_fields__}
+        return cls(**fields | {"state": DeadLetterState(row["state"])})
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a row stands among those of all shards: newest first. A partition is on one shard only."""
+
+    created_at: datetime
+    partition: int
+    id: int
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetterFilter:
+    """None: any. `start` is inclusive, `end` exclusive; both of the moment of the first refusal."""
+
+    partition: int | None = None
+    state: DeadLetterState | None = None
+    reason: str | None = None
+    video_id: str | None = None
+    start: datetime | None = None
+    end: datetime | None = None
+
+
+def list_parameters(wanted: DeadLetterFilter, *, before: Place | None, limit: int) -> dict[str, Any]:
+    """For LIST_DEAD_LETTERS; `partitions` comes from whoever routes it."""
+    return {
+        "state": wanted.state,
+        "reason": wanted.reason,
+        "video_id": wanted.video_id,
+        "start": wanted.start,
+        "end": wanted.end,
+        "before_at": before.created_at if before else None,
+        "before_partition": before.partition if before else None,
+        "before_id": before.id if before else None,
+        "limit": limit,
+    }
+
+
+def insert_dead_letters(connection: Connection, letters: Sequence[DeadLetter], *, partition: int) -> None:
+    """Inside the flush. A letter of an event that has a row already makes that row new again."""
+    merged = _merge_same_events(letters)
+    if not merged:
+        return
+    events = [letter.event for letter in merged]
+    connection.execute(
+        _SQL["insert_dead_letters"].text,
+        {
+            "partition": partition,
+            "positions": [letter.position for letter in merged],
+            "reasons": [letter.reason for letter in merged],
+            "sqlstates": [letter.sqlstate for letter in merged],
+            "details": [_clean(letter.detail)[:DETAIL_MAX_CHARACTERS] for letter in merged],
+            "event_ids": [event.event_id if event else None for event in events],
+            "contents": [_as_signed(event.content) if event else None for event in events],
+            "video_ids": [_clean(event.video_id) if event else None for event in events],
+            "type_ids": [event.type_id if event else None for event in events],
+            "occurred": [_find_instant(event.occurred_us) if event else None for event in events],
+            "values": [event.value if event else None for event in events],
+            "payloads": binary.byteas([letter.payload for letter in merged]),
+            "attempts": [letter.attempts for letter in merged],
+        },
+    )
+
+
+def lock_dead_letters(
+    connection: Connection, ids: Collection[int], *, partitions: Collection[int]
+) -> list[tuple[StoredDeadLetter, bytes, datetime]]:
+    """Each row with its payload and its partition's `admits_since`; rows that are not there are left out."""
+    rows = connection.execute(
+        _SQL["lock_dead_letters"].text, {"ids": list(ids), "partitions": list(partitions)}
+    ).fetchall()
+    return [(StoredDeadLetter.from_row(row), bytes(row["payload"]), row["admits_since"]) for row in rows]
+
+
+def resolve_dead_letters(connection: Connection, ids: Collection[int], *, state: DeadLetterState, actor: str) -> None:
+    if ids:
+        connection.execute(_SQL["resolve_dead_letters"].text, {"ids": list(ids), "state": state, "actor": actor})
+
+
+def _merge_same_events(letters: Sequence[DeadLetter]) -> list[DeadLetter]:
+    """An upsert may not meet the same row twice: repeats of an event within a flush become attempts of one letter."""
+    merged: dict[object, DeadLetter] = {}
+    for index, letter in enumerate(letters):
+        key = index if letter.event is None else (letter.event.event_id, letter.event.content)
+        first = merged.get(key)
+        merged[key] = letter if first is None else replace(letter, attempts=first.attempts + letter.attempts)
+    return list(merged.values())
+
+
+def _clean(text: str) -> str:
+    """For people: PostgreSQL cannot hold NUL, and a surrogate is no text. The payload keeps what it was."""
+    return text.replace("\0", "\N{REPLACEMENT CHARACTER}").encode("utf-8", "replace").decode()
+
+
+def _as_signed(word: int) -> int:
+    return word - 2**64 if word >= 2**63 else word
+
+
+def _find_instant(microseconds: int) -> datetime | None:
+    """None for a time outside the years 1 to 9999."""
+    try:
+        return datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=microseconds)
+    except OverflowError:
+        return None
