@@ -41,7 +41,7 @@ def read_changes(*, after: int, batch: int) -> Changes:
 
     The end is fixed first: what becomes visible between the queries has a higher revision and comes next time.
     """
-    newest = max(_read_newest(Channel.objects), _read_newest(Video.objects))
+    newest = read_newest_revision()
     new = {"revision__gt": after, "revision__lte": newest}
     channels = list(Channel.objects.filter(**new).order_by("revision")[:batch])
     videos = list(Video.objects.filter(**new).order_by("revision")[:batch])
@@ -52,6 +52,11 @@ def read_changes(*, after: int, batch: int) -> Changes:
         channels=tuple(c for c in channels if c.revision <= revision),
         videos=tuple(v for v in videos if v.revision <= revision),
     )
+
+
+def read_newest_revision() -> int:
+    """The highest revision that is visible; 0 for an empty catalogue."""
+    return max(_read_newest(Channel.objects), _read_newest(Video.objects))
 
 
 def _read_newest(rows: Manager[Channel] | Manager[Video]) -> int:

@@ -29,6 +29,17 @@ class VideoCopy:
 
 
 @dataclass(frozen=True, slots=True)
+class CatalogueCopies:
+    """Invariant: every channel that one of `videos` names stands in `channels`."""
+
+    channels: Sequence[ChannelCopy]
+    videos: Sequence[VideoCopy]
+
+
+NO_COPIES = CatalogueCopies(channels=(), videos=())
+
+
+@dataclass(frozen=True, slots=True)
 class CatalogueChanges:
     """What one shard misses, up to and including `revision`.
 
@@ -55,21 +66,28 @@ def apply_catalogue_changes(
     """Write the copies and move the cursor of `partitions`, within the caller's transaction. May run twice."""
     connection.execute(_statements["update_channels"].text, _channel_columns(changes.changed_channels))
     connection.execute(_statements["upsert_channels"].text, _channel_columns(changes.channels_of_videos))
-    videos = sorted(changes.videos, key=lambda video: video.video_id)
-    connection.execute(
-        _statements["upsert_videos"].text,
-        {
-            "video_ids": [v.video_id for v in videos],
-            "partitions": [v.partition for v in videos],
-            "channel_ids": [v.channel_id for v in videos],
-            "titles": [v.title for v in videos],
-            "revisions": [v.revision for v in videos],
-        },
-    )
+    connection.execute(_statements["upsert_videos"].text, _video_columns(changes.videos))
     connection.execute(
         _statements["advance_catalogue_cursor"].text,
         {"partitions": sorted(partitions), "revision": changes.revision},
     )
+
+
+def write_copies(connection: psycopg.Connection[Any], copies: CatalogueCopies) -> None:
+    """Titles and channels of videos that the caller's flush has inserted, within its transaction."""
+    connection.execute(_statements["ensure_channels"].text, _channel_columns(copies.channels))
+    connection.execute(_statements["upsert_videos"].text, _video_columns(copies.videos))
+
+
+def _video_columns(videos: Sequence[VideoCopy]) -> dict[str, list[Any]]:
+    ordered = sorted(videos, key=lambda video: video.video_id)
+    return {
+        "video_ids": [v.video_id for v in ordered],
+        "partitions": [v.partition for v in ordered],
+        "channel_ids": [v.channel_id for v in ordered],
+        "titles": [v.title for v in ordered],
+        "revisions": [v.revision for v in ordered],
+    }
 
 
 def _channel_columns(channels: Sequence[ChannelCopy]) -> dict[str, list[Any]]:

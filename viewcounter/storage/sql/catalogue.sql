@@ -15,6 +15,13 @@ FROM unnest(%(channel_ids)s::text[], %(titles)s::text[], %(revisions)s::bigint[]
 ON CONFLICT (channel_id) DO UPDATE SET title = excluded.title, revision = excluded.revision
 WHERE c.revision < excluded.revision
 
+-- name: ensure_channels (flush)
+-- Channels of videos that a flush has just seen first. Takes no lock on one that is here: flushes run side by side.
+INSERT INTO channel (channel_id, title, revision)
+SELECT u.channel_id, u.title, u.revision
+FROM unnest(%(channel_ids)s::text[], %(titles)s::text[], %(revisions)s::bigint[]) AS u (channel_id, title, revision)
+ON CONFLICT (channel_id) DO NOTHING
+
 -- name: update_channels (maintenance)
 -- Changed channels, where this shard has them.
 UPDATE channel AS c SET title = u.title, revision = u.revision

@@ -1,0 +1,170 @@
+"""The catalogue in an SQLite file on a worker's host, shared by its processes: titles at hand while a flush runs.
+
+A copy by revision, like those on the shards: one process refreshes it, all read it, it survives restarts, and it
+answers, stale, while the control database is down. It is never the truth: whoever finds it damaged throws it away
+and the next refresh fills it anew. A reader that cannot read it knows nothing, which costs a title some seconds.
+
+Invariant: every channel that a video names is in the file, put there in the same transaction as the video.
+"""
+
+import json
+import logging
+import sqlite3
+import threading
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+logger = logging.getLogger(__name__)
+
+BUSY_SECONDS = 0.2
+"""A reader waits this long at most, which happens only while a file is being made."""
+
+_SCHEMA = """
+BEGIN IMMEDIATE;
+CREATE TABLE IF NOT EXISTS channel (channel_id TEXT PRIMARY KEY, title TEXT NOT NULL, revision INTEGER NOT NULL)
+    WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS video (
+    video_id TEXT PRIMARY KEY, channel_id TEXT, title TEXT NOT NULL, revision INTEGER NOT NULL
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS copied (through INTEGER NOT NULL);
+INSERT INTO copied SELECT 0 WHERE NOT EXISTS (SELECT 1 FROM copied);
+PRAGMA user_version = 1;
+COMMIT;
+"""
+_DAMAGES = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_IOERR})
+_FIND = """
+SELECT v.video_id, v.title, v.revision, c.channel_id, c.title, c.revision
+FROM json_each(?) AS wanted JOIN video AS v ON v.video_id = wanted.value
+LEFT JOIN channel AS c ON c.channel_id = v.channel_id
+"""
+_PUT_CHANNEL = """
+INSERT INTO channel VALUES (?, ?, ?) ON CONFLICT (channel_id)
+DO UPDATE SET title = excluded.title, revision = excluded.revision WHERE revision < excluded.revision
+"""
+_PUT_VIDEO = """
+INSERT INTO video VALUES (?, ?, ?, ?) ON CONFLICT (video_id)
+DO UPDATE SET channel_id = excluded.channel_id, title = excluded.title, revision = excluded.revision
+WHERE revision < excluded.revision
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class KnownChannel:
+    channel_id: str
+    title: str
+    revision: int
+
+
+@dataclass(frozen=True, slots=True)
+class KnownVideo:
+    video_id: str
+    channel: KnownChannel | None
+    title: str
+    revision: int
+
+
+class LocalCopy:
+    """One file. Threads may share this object; each process makes its own, after its fork."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._lock = threading.Lock()
+        self._connection: sqlite3.Connection | None = None
+        self._inode = 0
+
+    def find(self, video_ids: Sequence[str]) -> list[KnownVideo]:
+        """Those that the copy knows. Never raises: a copy that cannot be read knows none."""
+        with self._lock:
+            try:
+                rows = self._open().execute(_FIND, [json.dumps(video_ids)]).fetchall()
+            except sqlite3.Error as error:
+                logger.warning("%s gives no titles: %s", self._path, error)
+                self._give_up(error)
+                return []
+        return [
+            KnownVideo(video_id, None if channel[0] is None else KnownChannel(*channel), title, revision)
+            for video_id, title, revision, *channel in rows
+        ]
+
+    def get_revision(self) -> int:
+        """Up to which revision the catalogue has been copied. Raises sqlite3.Error."""
+        with self._lock, self._giving_up_if_damaged():
+            [(revision,)] = self._open().execute("SELECT through FROM copied").fetchall()
+            return int(revision)
+
+    def put(self, *, channels: Iterable[KnownChannel], videos: Iterable[KnownVideo], revision: int) -> None:
+        """All changes up to `revision`, in one transaction; the newer revision of each stays. Raises sqlite3.Error."""
+        known = list(videos)
+        named = [video.channel for video in known if video.channel is not None]
+        with self._lock, self._giving_up_if_damaged(), self._open() as connection:
+            connection.execute("BEGIN IMMEDIATE")
+            connection.executemany(_PUT_CHANNEL, [(c.channel_id, c.title, c.revision) for c in (*channels, *named)])
+            connection.executemany(
+                _PUT_VIDEO,
+                [(v.video_id, v.channel.channel_id if v.channel else None, v.title, v.revision) for v in known],
+            )
+            connection.execute("UPDATE copied SET through = max(through, ?)", [revision])
+
+    def discard(self) -> None:
+        """Throw the file away, for every process: each finds the next file by itself."""
+        with self._lock:
+            self._discard()
+
+    def close(self) -> None:
+        with self._lock:
+            self._close()
+
+    def _open(self) -> sqlite3.Connection:
+        """The connection, to the file that now has the name. Raises sqlite3.Error."""
+        if self._connection is not None:
+            if self._find_inode() == self._inode:
+                return self._connection
+            self._close()
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        connection = sqlite3.connect(self._path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False)
+        try:
+            # Killed at any moment, the file stays whole; what the last second wrote may be copied again.
+            connection.execute("PRAGMA journal_mode = WAL")
+            connection.execute("PRAGMA synchronous = NORMAL")
+            [(version,)] = connection.execute("PRAGMA user_version").fetchall()
+            if version == 0:
+                connection.executescript(_SCHEMA)
+        except sqlite3.Error:
+            self._inode = self._find_inode()
+            connection.close()
+            raise
+        self._connection, self._inode = connection, self._find_inode()
+        return connection
+
+    @contextmanager
+    def _giving_up_if_damaged(self) -> Iterator[None]:
+        try:
+            yield
+        except sqlite3.Error as error:
+            self._give_up(error)
+            raise
+
+    def _give_up(self, error: sqlite3.Error) -> None:
+        """Another process may have replaced the damaged file already: only the one that was open goes."""
+        if getattr(error, "sqlite_errorcode", 0) & 0xFF in _DAMAGES and self._find_inode() == self._inode:
+            logger.error("%s is damaged and will be filled anew: %s", self._path, error)
+            self._discard()
+
+    def _discard(self) -> None:
+        self._close()
+        # This order: SQLite drops a write-ahead log that it finds beside an empty file, never one beside a full one.
+        for suffix in ("", "-wal", "-shm"):
+            self._path.with_name(self._path.name + suffix).unlink(missing_ok=True)
+
+    def _close(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+    def _find_inode(self) -> int:
+        try:
+            return self._path.stat().st_ino
+        except FileNotFoundError:
+            return 0

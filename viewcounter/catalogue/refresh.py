@@ -1,0 +1,115 @@
+"""Keeps the local copy of the catalogue fresh: one process a host, by change cursor from the control database.
+
+Whoever holds the lock file refreshes; when it dies, the kernel gives the lock to the next who asks. Runs in a thread
+of its own, so that a control database that is down or slow never holds up a drain.
+"""
+
+import fcntl
+import logging
+import sqlite3
+import threading
+from pathlib import Path
+from typing import IO
+
+from django.db import Error as DatabaseError
+from django.db import close_old_connections
+
+from viewcounter.catalogue.local_copy import KnownChannel, KnownVideo, LocalCopy
+from viewcounter.catalogue.lookup import read_changes, read_newest_revision
+from viewcounter.catalogue.models import Channel
+
+logger = logging.getLogger(__name__)
+
+
+def refresh_local_copy(copy: LocalCopy, *, batch: int) -> int:
+    """Take in the next changes, at most `batch`; returns how many, 0 when the copy is up to date.
+
+    A copy that is ahead of the catalogue belongs to another catalogue, or to one that was set back: it is filled anew.
+    Raises django's database errors and sqlite3.Error.
+    """
+    copied = copy.get_revision()
+    if read_newest_revision() < copied:
+        logger.warning("the local catalogue is ahead of the control database: filling it anew")
+        copy.discard()
+        copied = 0
+    changes = read_changes(after=copied, batch=batch)
+    if not changes:
+        return 0
+    # A channel that was renamed later comes with a later revision, but its videos need it now.
+    named = Channel.objects.in_bulk({video.channel_id for video in changes.videos if video.channel_id is not None})
+    copy.put(
+        channels=[_know_channel(channel) for channel in changes.channels],
+        videos=[
+            KnownVideo(
+                video.video_id,
+                None if video.channel_id is None else _know_channel(named[video.channel_id]),
+                video.title,
+                video.revision,
+            )
+            for video in changes.videos
+        ],
+        revision=changes.revision,
+    )
+    return len(changes)
+
+
+def _know_channel(channel: Channel) -> KnownChannel:
+    return KnownChannel(channel.channel_id, channel.title, channel.revision)
+
+
+class Refresher:
+    """A daemon thread. Invariant: it writes to the copy only while it holds the lock file."""
+
+    def __init__(self, copy: LocalCopy, *, lock_path: Path, interval_seconds: float, batch: int) -> None:
+        self._copy = copy
+        self._lock_path = lock_path
+        self._interval_seconds = interval_seconds
+        self._batch = batch
+        self._lock_file: IO[str] | None = None
+        self._has_failed = False
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="catalogue-refresh", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def close(self, *, timeout_seconds: float) -> None:
+        """Stop and let another process refresh."""
+        self._stopping.set()
+        self._thread.join(timeout_seconds)
+
+    def _run(self) -> None:
+        try:
+            while not self._stopping.is_set():
+                self._refresh_once()
+                self._stopping.wait(self._interval_seconds)
+        finally:
+            if self._lock_file is not None:
+                self._lock_file.close()
+
+    def _refresh_once(self) -> None:
+        try:
+            if not self._try_lock():
+                return
+            while not self._stopping.is_set() and refresh_local_copy(self._copy, batch=self._batch):
+                pass
+        except (DatabaseError, sqlite3.Error, OSError) as error:
+            if not self._has_failed:
+                logger.warning("the local catalogue gets no changes, new videos may wait for their titles: %s", error)
+            self._has_failed = True
+        else:
+            self._has_failed = False
+        finally:
+            close_old_connections()  # we run in a thread that lives outside any request
+
+    def _try_lock(self) -> bool:
+        if self._lock_file is None:
+            self._lock_path.parent.mkdir(parents=True, exist_ok=True)
+            lock_file = self._lock_path.open("a")
+            try:
+                fcntl.flock(lock_file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                lock_file.close()
+                return False
+            self._lock_file = lock_file
+        return True
