@@ -20,6 +20,7 @@ from viewcounter.eventlog.errors import EventLogError
 from viewcounter.gateway.errors import KeysUnavailable
 from viewcounter.metric_files import MetricFilesLocked
 from viewcounter.problems import PROBLEM_CONTENT_TYPE, FieldProblem, Problem, encode_problem
+from viewcounter.processing.errors import UnknownRecount
 from viewcounter.queries.errors import InvalidQuery
 
 RETRY_AFTER_SECONDS = 1
@@ -95,7 +96,7 @@ def find_problem(error: Exception) -> Problem | None:
             return _invalid(tuple(flatten_errors(error.get_full_details())))
         case exceptions.APIException():
             return _translate_api_exception(error)
-        case Http404() | NotInCatalogue():
+        case Http404() | NotInCatalogue() | UnknownRecount():
             return Problem(404, "not_found", str(error) or "There is nothing at this address.")
         case RequestDataTooBig():
             return Problem(413, "body_too_large", f"The body is larger than {get_config().request_max_bytes} bytes.")

@@ -45,6 +45,7 @@ SPECTACULAR_SETTINGS: dict[str, object] = {
         {"name": "events", "description": "Sending events."},
         {"name": "reads", "description": "Counts, statistics and top lists."},
         {"name": "catalogue", "description": "Titles of videos and channels."},
+        {"name": "operations", "description": "Audits, recounts and dead letters."},
         {"name": "health", "description": "For load balancers and operators."},
     ],
 }

@@ -3,12 +3,14 @@
 from django.urls import path
 from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerView
 
+from viewcounter.api.views.audit import AuditView
 from viewcounter.api.views.catalogue import CatalogueImportView, ChannelView, VideoView
 from viewcounter.api.views.health import HealthView, ReadyView
 from viewcounter.api.views.metrics import MetricsView
 from viewcounter.api.views.partitions import PartitionsView
 from viewcounter.api.views.raw_events import RawEventsView
 from viewcounter.api.views.reads import CountsQueryView, TopView, VideoCountsView, VideoStatsView
+from viewcounter.api.views.recounts import RecountsView, RecountView
 
 app_name = "api"
 
@@ -24,6 +26,9 @@ urlpatterns = [
     path("v1/channels/<str:channel_id>", ChannelView.as_view(), name="channel"),
     path("v1/catalogue/import", CatalogueImportView.as_view(), name="catalogue-import"),
     path("v1/counts/query", CountsQueryView.as_view(), name="counts-query"),
+    path("v1/audit", AuditView.as_view(), name="audit"),
+    path("v1/recounts", RecountsView.as_view(), name="recounts"),
+    path("v1/recounts/<uuid:recount_id>", RecountView.as_view(), name="recount"),
     path("v1/events", RawEventsView.as_view(), name="raw-events"),
     path("v1/partitions", PartitionsView.as_view(), name="partitions"),
     path("v1/top", TopView.as_view(), name="top"),

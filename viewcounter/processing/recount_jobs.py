@@ -208,3 +208,23 @@ def _finish(job: RecountJob, state: str, *, error: str = "") -> None:
     logger.log(
         logging.ERROR if error else logging.INFO, "recount %s: %s %s %s", job.pk, state, job.difference_counts, error
     )
+
+
+def encode_job(job: RecountJob) -> dict[str, Any]:
+    """As JSON; times as datetimes."""
+    return {
+        "id": str(job.pk),
+        "video_id": job.video_id or None,
+        "partition": job.partition,
+        "apply": job.apply,
+        "actor": job.actor,
+        "state": job.state,
+        "videos_done": job.videos_done,
+        "videos_total": job.videos_total,
+        "difference_counts": job.difference_counts,
+        "differences": job.differences,
+        "error": job.error or None,
+        "created_at": job.created_at,
+        "started_at": job.started_at,
+        "finished_at": job.finished_at,
+    }

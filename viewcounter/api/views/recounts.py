@@ -1,0 +1,83 @@
+"""`/v1/recounts`: ask for one, see how it goes."""
+
+from uuid import UUID
+
+from drf_spectacular.types import OpenApiTypes
+from drf_spectacular.utils import OpenApiExample, OpenApiParameter, extend_schema
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.reverse import reverse
+
+from viewcounter.api.parameters import check_parameters
+from viewcounter.api.recount_answers import RecountListSerializer, RecountRequestSerializer, RecountSerializer
+from viewcounter.api.views.base import ApiView
+from viewcounter.cluster import get_cluster
+from viewcounter.config import get_config
+from viewcounter.gateway.scopes import Scope
+from viewcounter.processing.recount_jobs import (
+    create_partition_recount,
+    create_video_recount,
+    encode_job,
+    get_recount,
+    list_recounts,
+)
+from viewcounter.queries.errors import InvalidQuery
+
+
+class RecountsView(ApiView):
+    required_scopes = {"GET": Scope.ADMIN, "POST": Scope.ADMIN}
+
+    @extend_schema(
+        operation_id="listRecounts",
+        tags=["operations"],
+        summary="The recounts asked for last",
+        responses=RecountListSerializer,
+    )
+    def get(self, request: Request) -> Response:
+        check_parameters(request.query_params, allowed=())
+        jobs = list_recounts(limit=get_config().recounts_listed)
+        return Response({"recounts": [encode_job(job) for job in jobs]})
+
+    @extend_schema(
+        operation_id="createRecount",
+        tags=["operations"],
+        summary="Rebuild aggregates from raw events",
+        description=(
+            "Compares every aggregate of a video, or of all videos of a partition, with its raw events, as far back "
+            "as these are kept, and with `apply` corrects what differs. A worker begins within seconds; ask for the "
+            "recount by its id to see how far it is. Counting goes on meanwhile and stays exact."
+        ),
+        request=RecountRequestSerializer,
+        responses={202: RecountSerializer},
+        examples=[OpenApiExample("one video", value={"video_id": "XpVt6Z1Gjjo", "apply": True}, request_only=True)],
+    )
+    def post(self, request: Request) -> Response:
+        check_parameters(request.query_params, allowed=())
+        body = RecountRequestSerializer(data=request.data)
+        body.is_valid(raise_exception=True)
+        video_id, partition = body.validated_data["video_id"], body.validated_data["partition"]
+        apply, actor = body.validated_data["apply"], f"API key {request.auth.name} ({request.auth.prefix})"
+        if video_id is not None:
+            job = create_video_recount(get_cluster(), video_id, apply=apply, actor=actor)
+        else:
+            partition_count = get_cluster().topology.partition_count
+            if partition >= partition_count:
+                raise InvalidQuery("partition", "unknown_partition", f"must be 0 to {partition_count - 1}")
+            job = create_partition_recount(partition, apply=apply, actor=actor)
+        location = reverse("api:recount", kwargs={"recount_id": job.pk})
+        return Response(encode_job(job), status=202, headers={"Location": location})
+
+
+class RecountView(ApiView):
+    required_scopes = {"GET": Scope.ADMIN}
+
+    @extend_schema(
+        operation_id="getRecount",
+        tags=["operations"],
+        summary="How far a recount is, and what it found",
+        parameters=[OpenApiParameter("recount_id", OpenApiTypes.UUID, OpenApiParameter.PATH)],
+        responses=RecountSerializer,
+    )
+    def get(self, request: Request, recount_id: UUID) -> Response:
+        check_parameters(request.query_params, allowed=())
+        return Response(encode_job(get_recount(recount_id)))
