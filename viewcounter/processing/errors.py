@@ -23,3 +23,7 @@ class RecountStuck(Exception):
 
 class UnknownRecount(LookupError):
     """No recount has this id."""
+
+
+class UnknownDeadLetter(LookupError):
+    """No dead letter has this id."""

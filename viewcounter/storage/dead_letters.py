@@ -89,7 +89,7 @@ class StoredDeadLetter:
         return cls(**fields | {"state": DeadLetterState(row["state"])})
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, order=True)
 class Place:
     """Where a row stands among those of all shards: newest first. A partition is on one shard only."""
 
