@@ -32,6 +32,12 @@ class Columns:
     def __len__(self) -> int:
         return len(self.event_ids)
 
+    @property
+    def size_bytes(self) -> int:
+        """Of the arrays; the videos' names are not counted."""
+        arrays = (self.event_ids, self.occurred_us, self.received_us, self.type_ids, self.values, self.video_index)
+        return sum(array.nbytes for array in arrays)
+
     def select(self, rows: NDArray[Any]) -> "Columns":
         """The rows of a boolean mask or an index array, in its order."""
         return Columns(
@@ -57,10 +63,7 @@ class Columns:
 
         A retry carries the same id, and so the same minute, which bounds where a duplicate can be found.
         """
-        high = self.id_words()[:, 0]
-        is_version_7 = (high >> np.uint64(12)) & np.uint64(0xF) == UUID_VERSION_7
-        uuid_minutes = (high >> np.uint64(16)).astype(np.int64) // 60_000
-        return np.where(is_version_7, uuid_minutes, self.minutes())
+        return get_id_minutes(self.event_ids, self.occurred_us)
 
     def id_digests(self) -> NDArray[np.uint64]:
         """hash64 of each event id: their sum mod 2^64 proves, in any order, which events were counted."""
@@ -78,6 +81,14 @@ def digest_ids(event_ids: NDArray[Any]) -> NDArray[np.uint64]:
     """hash64 of each id of an S16 array."""
     words = _get_words(event_ids)
     return _mix(_mix(words[:, 0]) ^ words[:, 1])
+
+
+def get_id_minutes(event_ids: NDArray[Any], occurred_us: NDArray[np.int64]) -> NDArray[np.int64]:
+    """`Columns.id_minutes` of the ids of an S16 array."""
+    high = _get_words(event_ids)[:, 0]
+    is_version_7 = (high >> np.uint64(12)) & np.uint64(0xF) == UUID_VERSION_7
+    uuid_minutes = (high >> np.uint64(16)).astype(np.int64) // 60_000
+    return np.where(is_version_7, uuid_minutes, occurred_us // MICROSECONDS_PER_MINUTE)
 
 
 def _get_words(event_ids: NDArray[Any]) -> NDArray[np.uint64]:

@@ -29,6 +29,7 @@ from viewcounter.storage.audit import (
     LedgerHour,
     VideoRange,
     begin_snapshot,
+    count_unknown_ids,
     count_videos,
     digest_hour,
     find_minute_differences,
@@ -54,6 +55,8 @@ class Comparison(StrEnum):
     """Raw events of the hour, from the ledger's `counted`."""
     RAW_DIGEST = "raw_digest"
     """As many raw events as counted, but not the same ones."""
+    IDS = "ids"
+    """Ids kept for de-duplication, fewer than the raw events of their minutes."""
     AGGREGATE = "aggregate"
     """Events in the hour's aggregates, from the ledger's `counted`."""
     MINUTE = "minute"
@@ -79,7 +82,8 @@ class Finding:
 @dataclass(frozen=True, slots=True)
 class HourAudit:
     """One hour of one partition. `raw` is None where raw events are not complete any more; `tier` names the aggregates
-    compared, None where none are kept so long."""
+    compared, None where none are kept so long. `unknown_ids`: raw events whose duplicates would be counted.
+    """
 
     partition: int
     hour: datetime
@@ -87,6 +91,7 @@ class HourAudit:
     raw: Digested | None
     tier: str | None
     aggregate_count: int | None
+    unknown_ids: int
     differences: Differences
 
     @property
@@ -141,8 +146,12 @@ def audit_hour(
     audits = []
     for partition, own in edges.items():
         differences = _find_differences(connection, own, partition=partition, hour=hour, limits=limits)
+        own_raw = raw.get(partition)
+        unknown_ids = count_unknown_ids(connection, partition, own_raw) if own_raw else 0
         audits.append(
-            _build_audit(own, sums[partition], raw.get(partition), differences, partition=partition, hour=hour)
+            _build_audit(
+                own, sums[partition], own_raw, differences, partition=partition, hour=hour, unknown_ids=unknown_ids
+            )
         )
     AUDITED_HOURS.inc(len(audits))
     return audits
@@ -266,14 +275,21 @@ def _find_differences(
 
 
 def _build_audit(
-    edges: Edges, sums: HourSums, raw: Digested | None, differences: Differences, *, partition: int, hour: datetime
+    edges: Edges,
+    sums: HourSums,
+    raw: Digested | None,
+    differences: Differences,
+    *,
+    partition: int,
+    hour: datetime,
+    unknown_ids: int,
 ) -> HourAudit:
     tier, count = None, None
     if hour >= edges.minutes_since:
         tier, count = "minute", sums.minute_count
     elif hour >= edges.hours_since:
         tier, count = "hour", sums.hour_count
-    return HourAudit(partition, hour, sums.ledger, raw, tier, count, differences)
+    return HourAudit(partition, hour, sums.ledger, raw, tier, count, unknown_ids, differences)
 
 
 def _compare_raw(audit: HourAudit) -> Iterable[Finding]:
@@ -285,6 +301,9 @@ def _compare_raw(audit: HourAudit) -> Iterable[Finding]:
         yield Finding(Comparison.RAW_COUNT, abs(drift), text)
     elif audit.raw.digest != audit.ledger.digest:
         yield Finding(Comparison.RAW_DIGEST, 0, f"digest {audit.ledger.digest} counted, {audit.raw.digest} raw")
+    if audit.unknown_ids:
+        text = f"{audit.unknown_ids} raw events have no id that would betray a duplicate"
+        yield Finding(Comparison.IDS, audit.unknown_ids, text)
 
 
 def _compare_aggregates(audit: HourAudit) -> Iterable[Finding]:

@@ -4,6 +4,7 @@ Ledger, raw events and aggregates of a partition change together, in flushes onl
 hour, closed or not, they agree exactly, and whatever differs is a fault.
 """
 
+from collections import Counter
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -13,8 +14,9 @@ import numpy as np
 import psycopg
 from numpy.typing import NDArray
 
-from viewcounter.events.columns import digest_ids
+from viewcounter.events.columns import MICROSECONDS_PER_MINUTE, digest_ids, get_id_minutes
 from viewcounter.events.message import VIDEO_ID_MAX_CHARACTERS
+from viewcounter.storage.binary import POSTGRES_EPOCH_US, timestamps
 from viewcounter.storage.errors import PartitionNotHere
 from viewcounter.storage.named_sql import load_queries
 from viewcounter.storage.raw import HOUR, get_complete_from, get_raw_start
@@ -22,7 +24,15 @@ from viewcounter.storage.raw import HOUR, get_complete_from, get_raw_start
 _SQL = load_queries("audit.sql")
 _COPY_HEADER_BYTES = 19
 _ID_ROW = np.dtype(
-    [("fields", ">i2"), ("partition_length", ">i4"), ("partition", ">i2"), ("id_length", ">i4"), ("id", "S16")]
+    [
+        ("fields", ">i2"),
+        ("partition_length", ">i4"),
+        ("partition", ">i2"),
+        ("occurred_length", ">i4"),
+        ("occurred", ">i8"),
+        ("id_length", ">i4"),
+        ("id", "S16"),
+    ]
 )
 _IDS_AT_ONCE = 50_000
 
@@ -119,12 +129,19 @@ class HourSums:
     hour_count: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Digested:
-    """How many ids, and the sum of their digests mod 2^64."""
+    """How many ids, the sum of their digests mod 2^64, and how many belong under each minute (since 1970 UTC)."""
 
     count: int = 0
     digest: int = 0
+    by_minute: Counter[int] = field(default_factory=Counter)
+
+    def add(self, ids: NDArray[Any], *, occurred_us: NDArray[np.int64]) -> None:
+        self.count += len(ids)
+        self.digest = (self.digest + int(digest_ids(ids).sum(dtype=np.uint64))) % 2**64
+        minutes, counts = np.unique(get_id_minutes(ids, occurred_us), return_counts=True)
+        self.by_minute.update(dict(zip(minutes.tolist(), counts.tolist(), strict=True)))
 
 
 def begin_snapshot(connection: Connection) -> None:
@@ -170,14 +187,24 @@ def digest_hour(
     connection: Connection, partitions: Collection[int], *, hour: datetime, future_seconds: int
 ) -> dict[int, Digested]:
     """Raw events of the hour by partition. Streams: memory does not grow with their number."""
-    found = dict.fromkeys(partitions, Digested())
+    found = {partition: Digested() for partition in partitions}
     parameters = {"partitions": list(partitions), "hour": hour, "future_seconds": future_seconds}
     with connection.cursor() as cursor, cursor.copy(_SQL["copy_ids_of_hour"].text, parameters) as copy:
         for block in _read_blocks(copy):
             for partition in np.unique(block["partition"]).tolist():
-                ids = block["id"][block["partition"] == partition]
-                found[partition] = _add(found[partition], ids)
+                rows = block[block["partition"] == partition]
+                found[partition].add(rows["id"], occurred_us=rows["occurred"].astype(np.int64) + POSTGRES_EPOCH_US)
     return found
+
+
+def count_unknown_ids(connection: Connection, partition: int, raw: Digested) -> int:
+    """Raw events in excess of the ids stored under their minutes: their duplicates would be counted.
+
+    Ids of other hours may stand under the same minutes, so 0 proves nothing, but more than 0 is a fault.
+    """
+    minutes = timestamps(np.array(sorted(raw.by_minute), dtype=np.int64) * MICROSECONDS_PER_MINUTE)
+    rows = connection.execute(_SQL["count_stored_ids"].text, {"partition": partition, "minutes": minutes})
+    return sum(max(0, raw.by_minute[int(row["minute"].timestamp()) // 60] - int(row["id_count"])) for row in rows)
 
 
 def find_minute_differences(
@@ -332,8 +359,3 @@ def _read_blocks(copy: psycopg.Copy) -> Iterator[NDArray[Any]]:
             del buffer[: _IDS_AT_ONCE * _ID_ROW.itemsize]
     whole = len(buffer) // _ID_ROW.itemsize * _ID_ROW.itemsize  # the trailer of two bytes is left over
     yield np.frombuffer(bytes(buffer[:whole]), dtype=_ID_ROW)
-
-
-def _add(before: Digested, ids: NDArray[Any]) -> Digested:
-    digest = int(digest_ids(np.ascontiguousarray(ids)).sum(dtype=np.uint64))
-    return Digested(before.count + len(ids), (before.digest + digest) % 2**64)

@@ -86,6 +86,15 @@ def get_key(event):
     return event.video_id, event.type_id, datetime.fromtimestamp(event.occurred_us // 60_000_000 * 60, UTC)
 
 
+def test_raw_events_without_an_id_that_would_betray_a_duplicate_are_reported(counted):
+    hour = counted.first_hour
+    blocks = counted.execute("DELETE FROM event_ids WHERE minute = (SELECT min(minute) FROM event_ids)")
+    assert blocks >= 1
+    first = min(event.occurred_us // 60_000_000 for event in counted.events)
+    lost = sum(event.occurred_us // 60_000_000 == first for event in counted.events)
+    assert summarize(audit(counted, hour)) == {"ids": lost}
+
+
 def test_rolled_hours_are_compared_with_their_minutes_unless_they_are_marked(counted):
     hour = counted.first_hour
     counted.roll(through=hour + HOUR * 2)

@@ -41,11 +41,21 @@ ORDER BY asked.partition
 -- name: copy_ids_of_hour (maintenance)
 -- Fixed-width rows, so that the stream can be read as an array.
 COPY (
-    SELECT partition, event_id FROM raw_event
+    SELECT partition, occurred_at, event_id FROM raw_event
     WHERE partition = ANY (%(partitions)s::smallint[])
         AND occurred_at >= %(hour)s AND occurred_at < %(hour)s::timestamptz + interval '1 hour'
         AND received_at >= %(hour)s::timestamptz - make_interval(secs => %(future_seconds)s)
 ) TO STDOUT (FORMAT BINARY)
+
+-- name: count_stored_ids (maintenance)
+-- How many ids stand under each of these minutes. Their length is known without reading them. Ids of minutes before
+-- `admits_since` may have been removed.
+SELECT u.minute, coalesce(sum(octet_length(e.ids)) / 16, 0) AS id_count
+FROM partition_state AS s
+CROSS JOIN unnest(%(minutes)s::timestamptz[]) AS u (minute)
+LEFT JOIN event_ids AS e ON e.partition = s.partition AND e.minute = u.minute
+WHERE s.partition = %(partition)s AND u.minute >= s.admits_since
+GROUP BY u.minute
 
 -- name: minutes_unlike_raw (maintenance)
 -- Minutes of [start, end) whose row is not what raw events say, of some videos of one partition: each with both sides,
