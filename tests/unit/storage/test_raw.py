@@ -1,0 +1,19 @@
+"""Since when raw events are complete."""
+
+from datetime import UTC, datetime
+
+import pytest
+
+from viewcounter.storage.raw import get_complete_from, get_raw_start
+
+DAY = datetime(2026, 1, 31, tzinfo=UTC)
+
+
+def test_the_oldest_day_says_from_when_on_events_are_kept():
+    assert get_raw_start("raw_event_20260131") == DAY
+    assert get_raw_start(None) is None
+
+
+@pytest.mark.parametrize(("future_seconds", "hour"), [(0, 0), (1, 1), (300, 1), (3600, 1), (3601, 2)])
+def test_an_hour_is_complete_if_none_of_its_events_can_have_been_received_on_a_day_that_is_gone(future_seconds, hour):
+    assert get_complete_from(DAY, future_seconds=future_seconds) == DAY.replace(hour=hour)
