@@ -31,13 +31,14 @@ class NoLease:
         pass
 
 
-def make_drainer(cluster, log, *, flush_max_events=50, read_entries=3, budget_seconds=20.0):
+def make_drainer(cluster, log, *, flush_max_events=50, read_entries=3, budget_seconds=20.0, **parts):
     return Drainer(
         cluster=cluster,
         log=log,
         ids=IdCache(max_bytes=10_000),
         lease=NoLease(),
         settings=DrainSettings(budget_seconds, flush_max_events, read_entries),
+        **parts,
     )
 
 
