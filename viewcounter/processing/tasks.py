@@ -3,6 +3,7 @@
 import logging
 from datetime import UTC, datetime
 from typing import Any
+from uuid import UUID
 
 from celery import Celery, shared_task
 from django.db import DatabaseError
@@ -15,10 +16,15 @@ from viewcounter.config import get_config
 from viewcounter.eventlog.errors import EventLogError, PositionTrimmed
 from viewcounter.eventlog.registry import get_event_log
 from viewcounter.metrics import DRAINS, LOG_ENTRIES_TRIMMED, TASK_FAILURES
+from viewcounter.processing.audit_runs import run_audit
 from viewcounter.processing.dispatch import publish_watermarks, read_backlog, repair_log
 from viewcounter.processing.errors import DrainError
 from viewcounter.processing.lag import publish_lag, read_lag
 from viewcounter.processing.maintenance import ensure_raw_days_everywhere, trim_log_everywhere
+from viewcounter.processing.recount_jobs import list_runnable
+from viewcounter.processing.recount_jobs import run_recount as go_on_with_recount
+from viewcounter.processing.retention import RetentionPolicy, drop_old_raw_days, retain_partition
+from viewcounter.processing.rollup import RollupSettings, find_partitions_to_roll, roll_partition
 from viewcounter.processing.worker import get_drain_queue, get_drainer
 from viewcounter.storage.errors import StorageError
 
@@ -41,6 +47,10 @@ def schedule_periodic_tasks(app: Celery) -> None:
     _schedule(app, trim_log, seconds=config.trim_interval_seconds)
     _schedule(app, sync_catalogue, seconds=config.catalogue_interval_seconds)
     _schedule(app, ensure_raw_days, seconds=config.raw_days_interval_seconds)
+    _schedule(app, audit, seconds=config.audit_interval_seconds)
+    _schedule(app, resume_recounts, seconds=config.recount_interval_seconds)
+    _schedule(app, dispatch_rollups, seconds=config.rollup_interval_seconds)
+    _schedule(app, dispatch_retention, seconds=config.retention_interval_seconds)
 
 
 def _schedule(app: Celery, task: Any, *, seconds: float) -> None:
@@ -135,3 +145,94 @@ def sync_catalogue() -> None:
                 break
     except (*_UNAVAILABLE, DatabaseError) as error:
         _count_failure("sync_catalogue", "titles on the shards are behind the catalogue", error)
+
+
+@shared_task(name="dispatch_rollups")
+def dispatch_rollups() -> None:
+    """Queue a rollup for each partition with an hour to close or with dirty buckets."""
+    config = get_config()
+    try:
+        partitions = find_partitions_to_roll(get_cluster(), grace_seconds=config.rollup_grace_seconds)
+    except _UNAVAILABLE as error:
+        _count_failure("dispatch_rollups", "cannot see what is to be rolled up", error)
+        return
+    for partition in partitions:
+        rollup.apply_async((partition,), expires=config.rollup_interval_seconds)
+
+
+@shared_task(name="rollup")
+def rollup(partition: int) -> None:
+    """Replace hours and days of one partition; see processing.rollup."""
+    settings = RollupSettings.from_config(get_config())
+    try:
+        report = roll_partition(get_cluster(), partition, settings=settings)
+    except (*_UNAVAILABLE, DrainError, StorageError) as error:
+        _count_failure("rollup", f"partition {partition} is not rolled up", error)
+    else:
+        logger.info("rolled up %s", report)
+
+
+@shared_task(name="dispatch_retention")
+def dispatch_retention() -> None:
+    """Drop old days of raw events, and queue retention for each partition."""
+    config = get_config()
+    try:
+        for partition in range(get_cluster().topology.partition_count):
+            retain.apply_async((partition,), expires=config.retention_interval_seconds)
+        drop_old_raw_days(get_cluster(), policy=RetentionPolicy.from_config(config))
+    except _UNAVAILABLE as error:
+        _count_failure("dispatch_retention", "nothing is removed for its age", error)
+
+
+@shared_task(name="retain")
+def retain(partition: int) -> None:
+    """Remove minutes, hours and ids of one partition that are too old; see processing.retention."""
+    try:
+        report = retain_partition(get_cluster(), partition, policy=RetentionPolicy.from_config(get_config()))
+    except (*_UNAVAILABLE, DrainError, StorageError) as error:
+        _count_failure("retain", f"partition {partition} keeps what is too old", error)
+    else:
+        logger.info("retention %s", report)
+
+
+@shared_task(name="audit")
+def audit() -> None:
+    """Queue the audit of every partition."""
+    try:
+        partition_count = get_cluster().topology.partition_count
+    except _UNAVAILABLE as error:
+        _count_failure("audit", "nothing is audited", error)
+        return
+    for partition in range(partition_count):
+        audit_partition.apply_async((partition,), expires=get_config().audit_interval_seconds)
+
+
+@shared_task(name="audit_partition")
+def audit_partition(partition: int) -> None:
+    """Compare what was counted of one partition with its raw events; see processing.audit."""
+    try:
+        run_audit(get_cluster(), partition, config=get_config(), now=datetime.now(UTC))
+    except (*_UNAVAILABLE, DatabaseError) as error:
+        _count_failure("audit_partition", f"partition {partition} is not audited", error)
+
+
+@shared_task(name="resume_recounts")
+def resume_recounts() -> None:
+    """Queue every recount that is not done and that no worker is at."""
+    try:
+        runnable = list_runnable(now=datetime.now(UTC))
+    except DatabaseError as error:
+        _count_failure("resume_recounts", "recounts wait", error)
+        return
+    for job_id in runnable:
+        run_recount.apply_async((str(job_id),), expires=get_config().recount_lease_seconds)
+
+
+@shared_task(name="run_recount")
+def run_recount(job_id: str) -> None:
+    """Go on with one recount for a while; see processing.recount_jobs."""
+    config = get_config()
+    try:
+        go_on_with_recount(get_cluster(), UUID(job_id), config=config, budget_seconds=config.recount_budget_seconds)
+    except (*_UNAVAILABLE, DatabaseError) as error:
+        _count_failure("run_recount", f"recount {job_id} waits", error)

@@ -1,5 +1,6 @@
-"""Day partitions of `raw_event`, made ahead of time so that no flush meets a missing one."""
+"""Day partitions of `raw_event`: made ahead of time so that no flush meets a missing one, dropped whole when old."""
 
+from collections.abc import Iterable
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
@@ -33,6 +34,36 @@ def ensure_raw_days(connection: psycopg.Connection[Any], *, today: date) -> list
             )
         )
     return created
+
+
+def plan_old_raw_days(
+    names: Iterable[str], *, watermark: datetime, admits_since: datetime, retention: timedelta, guard: timedelta
+) -> list[str]:
+    """Pure. Days that ended `retention` before the watermark and in which nothing that is still admitted can have been
+    received; the edges are the oldest of the shard's partitions."""
+    keep_from = min(watermark - retention, admits_since - guard)
+    return sorted(name for name in names if _get_start(name) + timedelta(days=1) <= keep_from)
+
+
+def find_old_raw_days(connection: psycopg.Connection[Any], *, retention: timedelta, guard: timedelta) -> list[str]:
+    """Names of the day partitions to drop."""
+    edges = connection.execute(_SQL["find_raw_edges"].text).fetchone()
+    if edges is None or edges["watermark"] is None:
+        return []
+    names = [row["name"] for row in connection.execute(_SQL["list_raw_days"].text)]
+    return plan_old_raw_days(
+        names, watermark=edges["watermark"], admits_since=edges["admits_since"], retention=retention, guard=guard
+    )
+
+
+def drop_raw_day(connection: psycopg.Connection[Any], name: str, *, lock_seconds: float) -> None:
+    """Waits no longer than `lock_seconds` for those who use the table: whoever comes after waits behind us."""
+    connection.execute(sql.SQL("SET LOCAL lock_timeout = {}").format(sql.Literal(f"{round(lock_seconds * 1000)}ms")))
+    connection.execute(sql.SQL("DROP TABLE IF EXISTS {}").format(sql.Identifier(name)))
+
+
+def _get_start(name: str) -> datetime:
+    return datetime.strptime(name, "raw_event_%Y%m%d").replace(tzinfo=UTC)
 
 
 def _get_name(day: date) -> str:

@@ -1,6 +1,7 @@
 """What a bucket is, said once more in the slow way: by looking at the wall clock of every quarter of an hour."""
 
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 
 from viewcounter.queries.ranges import Interval
 from viewcounter.queries.zones import get_zone
@@ -37,11 +38,21 @@ def get_label(instant: datetime, interval: Interval, zone_name: str) -> tuple:
 
 
 def find_bucket_start(instant: datetime, interval: Interval, zone_name: str) -> datetime:
-    """The first instant of the bucket that `instant` falls into, in UTC; for instants at quarters, or by minute."""
+    """The first instant of the bucket that `instant` falls into, in UTC."""
     if interval is Interval.MINUTE:
         return instant.replace(second=0, microsecond=0)
-    instant = (instant - timedelta(minutes=instant.minute % 15)).replace(second=0, microsecond=0).astimezone(UTC)
+    quarter = instant.astimezone(UTC).replace(minute=instant.minute // 15 * 15, second=0, microsecond=0)
+    return _walk_back(quarter, interval, zone_name)
+
+
+@lru_cache(maxsize=100_000)
+def _walk_back(instant: datetime, interval: Interval, zone_name: str) -> datetime:
+    """Quarter by quarter, or day by day for what is made of days."""
+    is_long = interval in (Interval.WEEK, Interval.MONTH)
     label = get_label(instant, interval, zone_name)
-    while get_label(instant - QUARTER, interval, zone_name) == label:
-        instant -= QUARTER
-    return instant
+    start = _walk_back(instant, Interval.DAY, zone_name) if is_long else instant
+    while get_label(start - QUARTER, interval, zone_name) == label:
+        start -= QUARTER
+        if is_long:
+            start = _walk_back(start, Interval.DAY, zone_name)
+    return start

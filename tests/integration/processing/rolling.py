@@ -1,0 +1,120 @@
+"""One partition with minutes, rolled and cut at will, beside a plain list of the events in it."""
+
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from itertools import count
+from typing import Any
+
+import psycopg
+
+from clusterproxy.proxy import ClusterProxy
+from viewcounter.processing.retention import RetentionPolicy, RetentionReport, retain_partition
+from viewcounter.processing.rollup import RollupReport, RollupSettings, roll_partition
+from viewcounter.queries.periods import Collected, PeriodPlan, collect_buckets, period_parameters, tier_parameters
+from viewcounter.storage.named_sql import load_queries
+from viewcounter.storage.ranges import BUCKETS_OF_VIDEOS, TOP_OF_RANGE
+
+PARTITION = 3
+GRACE = timedelta(minutes=5)
+FLUSH = load_queries("flush.sql")
+MINUTE = timedelta(minutes=1)
+
+
+@dataclass(frozen=True)
+class Event:
+    """`value` in thousandths; `minute` is a whole minute."""
+
+    video_id: str
+    type_id: int
+    minute: datetime
+    value: int
+
+
+@dataclass
+class Rolling:
+    """`counted`: what is in the partition. Everything is read on the primary, in the transaction's own snapshot."""
+
+    cluster: ClusterProxy
+    connection: psycopg.Connection[Any]
+    counted: list[Event] = field(default_factory=list)
+
+    def clear(self) -> None:
+        self.counted.clear()
+        for table in ("event_minute", "event_hour", "event_day", "event_total", "ledger", "rollup_dirty", "event_ids"):
+            self.connection.execute(f"DELETE FROM {table} WHERE partition = %s", [PARTITION])  # noqa: S608
+        self.connection.execute(
+            "UPDATE partition_state SET position = DEFAULT, watermark = DEFAULT, rolled_through = DEFAULT,"
+            " admits_since = DEFAULT, minutes_since = DEFAULT, hours_since = DEFAULT WHERE partition = %s",
+            [PARTITION],
+        )
+
+    def flush(self, events: list[Event], *, watermark: datetime) -> None:
+        """Adds minutes and marks as a flush does; events that are not admitted any more stay out."""
+        admits_since = self.get_state()["admits_since"]
+        events = [event for event in events if event.minute >= admits_since]
+        with self.connection.transaction():
+            self.write(self.connection, events, watermark=watermark)
+        self.counted += events
+
+    def write(self, connection: psycopg.Connection[Any], events: list[Event], *, watermark: datetime) -> None:
+        # Takes the partition's row first, as the compare-and-set of a flush does.
+        [row] = connection.execute(
+            "UPDATE partition_state SET watermark = greatest(watermark, %s)"
+            " WHERE partition = %s RETURNING rolled_through",
+            [watermark, PARTITION],
+        ).fetchall()
+        if not events:
+            return
+        columns = {
+            "partition": PARTITION,
+            "video_ids": [event.video_id for event in events],
+            "type_ids": [event.type_id for event in events],
+            "starts": [event.minute for event in events],
+        }
+        for event in events:
+            values = {name: [event.value] for name in ("sums", "mins", "maxs")}
+            one = {"video_ids": [event.video_id], "type_ids": [event.type_id], "starts": [event.minute], "counts": [1]}
+            connection.execute(FLUSH["add_minutes"].text, {"partition": PARTITION, **one, **values})
+        hours = sorted({event.minute.replace(minute=0) for event in events})
+        connection.execute(
+            "INSERT INTO ledger SELECT %s, hour, 1, 1, 0, 0, 0, 0 FROM unnest(%s::timestamptz[]) AS u (hour)"
+            " ON CONFLICT DO NOTHING",
+            [PARTITION, hours],
+        )
+        connection.execute(FLUSH["mark_dirty"].text, {**columns, "rolled_through": row["rolled_through"]})
+
+    def roll(self, *, transactions: int = 1000) -> RollupReport:
+        settings = RollupSettings(grace_seconds=GRACE.total_seconds(), budget_seconds=transactions + 0.5, marks_max=3)
+        return roll_partition(self.cluster, PARTITION, settings=settings, clock=self._tick())
+
+    def retain(self, *, ids: timedelta, minutes: timedelta, hours: timedelta, steps: int = 1000) -> RetentionReport:
+        policy = RetentionPolicy(
+            raw=ids,
+            ids=ids,
+            minutes=minutes,
+            hours=hours,
+            guard=timedelta(minutes=10),
+            budget_seconds=steps + 0.5,
+            delete_rows=2,
+            drop_lock_seconds=0.5,
+        )
+        return retain_partition(self.cluster, PARTITION, policy=policy, clock=self._tick())
+
+    @staticmethod
+    def _tick() -> Any:
+        """A clock on which each look is a second later: a budget is a number of transactions."""
+        ticks = count()
+        return lambda: float(next(ticks))
+
+    def get_state(self) -> dict[str, Any]:
+        [row] = self.connection.execute("SELECT * FROM partition_state WHERE partition = %s", [PARTITION]).fetchall()
+        return {k: v.astimezone(UTC) if isinstance(v, datetime) else v for k, v in row.items()}
+
+    def read(self, plan: PeriodPlan, *, video_ids: list[str], type_id: int) -> Collected:
+        parameters = period_parameters(plan, partitions=dict.fromkeys(video_ids, PARTITION), event_type_id=type_id)
+        rows = self.connection.execute(BUCKETS_OF_VIDEOS.text, {**parameters, "partitions": [PARTITION]}).fetchall()
+        return collect_buckets(rows, plan)
+
+    def read_top(self, plan: PeriodPlan, *, function: str, type_id: int, limit: int) -> list[dict[str, Any]]:
+        parameters = {"event_type_id": type_id, "function": function, "limit": limit, "partitions": [PARTITION]}
+        return self.connection.execute(TOP_OF_RANGE.text, parameters | tier_parameters(plan)).fetchall()

@@ -1,0 +1,110 @@
+"""How far a partition may be cut, and which settings are refused."""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from viewcounter.config import Config
+from viewcounter.processing.checks import find_contradictions
+from viewcounter.processing.retention import RetentionPolicy, plan_kept
+from viewcounter.storage.raw_days import plan_old_raw_days
+from viewcounter.storage.retention import Kept, OldestMarks
+from viewcounter.storage.rollup import RollupState
+
+DAY = timedelta(days=1)
+NOW = datetime(2026, 6, 15, 10, 20, 30, tzinfo=UTC)
+NEVER = datetime(1970, 1, 1, tzinfo=UTC)
+NO_MARKS = OldestMarks(None, None)
+CONFIG = Config(secret_key="x" * 50)
+POLICY = RetentionPolicy.from_config(CONFIG)
+
+
+def state(watermark=NOW, rolled_through=None, kept=(NEVER, NEVER, NEVER)):
+    rolled_through = rolled_through or watermark.replace(minute=0, second=0)
+    return RollupState(1, "owned", watermark, rolled_through, *kept)
+
+
+def test_ages_count_back_from_the_watermark():
+    assert plan_kept(state(), NO_MARKS, policy=POLICY) == Kept(
+        admits_since=datetime(2026, 6, 7, 10, 30, tzinfo=UTC),  # 8 days, less 10 minutes for clocks that are apart
+        minutes_since=datetime(2026, 6, 7, 10, tzinfo=UTC),
+        hours_since=datetime(2026, 3, 17, tzinfo=UTC),
+    )
+    later = plan_kept(state(watermark=NOW + DAY), NO_MARKS, policy=POLICY)
+    assert later.admits_since == datetime(2026, 6, 8, 10, 30, tzinfo=UTC)
+
+
+def test_an_event_of_the_accept_window_is_admitted_while_clocks_are_apart_by_the_margin():
+    kept = plan_kept(state(), NO_MARKS, policy=POLICY)
+    assert kept.admits_since <= NOW - timedelta(seconds=CONFIG.accept_window_seconds, minutes=5)
+
+
+def test_what_is_not_rolled_or_dirty_keeps_what_it_is_made_from():
+    old = datetime(2026, 2, 1, 5, tzinfo=UTC)
+    assert plan_kept(state(rolled_through=old), NO_MARKS, policy=POLICY).minutes_since == old
+    assert plan_kept(state(rolled_through=old), NO_MARKS, policy=POLICY).hours_since == old.replace(hour=0)
+    assert plan_kept(state(), OldestMarks(old, None), policy=POLICY).minutes_since == old
+    assert plan_kept(state(), OldestMarks(old, None), policy=POLICY).hours_since == old.replace(hour=0)
+    kept = plan_kept(state(), OldestMarks(None, old.replace(hour=0)), policy=POLICY)
+    assert (kept.minutes_since, kept.hours_since) == (datetime(2026, 6, 7, 10, tzinfo=UTC), old.replace(hour=0))
+
+
+instants = st.datetimes(datetime(2026, 1, 1), datetime(2026, 3, 1), timezones=st.just(UTC))
+ages = st.integers(0, 40 * 86400).map(lambda seconds: timedelta(seconds=seconds))
+
+
+@given(
+    watermark=instants,
+    rolled=instants,
+    hour=st.one_of(st.none(), instants),
+    day=st.one_of(st.none(), instants),
+    lengths=st.tuples(ages, ages, ages),
+)
+def test_the_edges_keep_their_order_and_never_go_back_whatever_the_settings(watermark, rolled, hour, day, lengths):
+    rolled = rolled.replace(minute=0, second=0, microsecond=0)
+    policy = RetentionPolicy(DAY, *lengths, timedelta(minutes=10), 1.0, 1, 1.0)
+    before = (NEVER, NEVER, NEVER)
+    for _ in range(2):
+        kept = plan_kept(state(watermark, rolled, before), OldestMarks(hour, day), policy=policy)
+        assert kept.hours_since <= kept.minutes_since <= min(kept.admits_since, rolled)
+        assert kept.hours_since.hour == kept.minutes_since.minute == kept.admits_since.second == 0
+        assert (kept.admits_since, kept.minutes_since, kept.hours_since) >= before
+        assert hour is None or kept.minutes_since <= hour
+        assert day is None or kept.hours_since <= day
+        before = (kept.admits_since, kept.minutes_since, kept.hours_since)
+        watermark += DAY
+
+
+def test_a_day_of_raw_events_goes_when_nothing_received_in_it_can_arrive_any_more():
+    names = [f"raw_event_202606{day:02d}" for day in (5, 6, 7, 8)]
+
+    def plan(admits_since, watermark=NOW):
+        return plan_old_raw_days(
+            names,
+            watermark=watermark,
+            admits_since=admits_since,
+            retention=timedelta(days=7),
+            guard=timedelta(minutes=10),
+        )
+
+    assert plan(datetime(2026, 6, 7, 10, tzinfo=UTC)) == names[:2]
+    assert plan(datetime(2026, 6, 7, 0, 9, tzinfo=UTC)) == names[:1]
+    assert plan(NEVER) == []
+    assert plan(NOW, watermark=datetime(2026, 6, 13, tzinfo=UTC)) == names[:1]
+
+
+@pytest.mark.parametrize(
+    ("changes", "ids"),
+    [
+        ({}, []),
+        ({"accept_window_seconds": 8 * 86400}, ["viewcounter.E001"]),
+        ({"id_retention_seconds": 7 * 86400 + 899}, ["viewcounter.E001"]),
+        ({"id_retention_seconds": 7 * 86400 + 900}, []),
+        ({"minute_retention_seconds": 8 * 86400 - 1}, ["viewcounter.E002"]),
+        ({"hour_retention_seconds": 9 * 86400 - 1}, ["viewcounter.E003"]),
+    ],
+)
+def test_settings_that_contradict_each_other_are_refused(changes, ids):
+    assert [e.id for e in find_contradictions(CONFIG.model_copy(update=changes))] == ids

@@ -1,0 +1,77 @@
+"""`manage.py retention`: remove what is too old now, or show what would be removed."""
+
+import math
+from dataclasses import replace
+from datetime import datetime
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+
+from clusterproxy.errors import ClusterProxyError
+from clusterproxy.proxy import ClusterProxy
+from shardproxy.errors import ShardProxyError
+from viewcounter.cluster import get_cluster
+from viewcounter.config import get_config
+from viewcounter.operations.partition_choice import add_partition_arguments, get_partitions
+from viewcounter.processing.errors import DrainError
+from viewcounter.processing.retention import (
+    RetentionPolicy,
+    drop_old_raw_days,
+    find_old_raw_days_of,
+    read_plan,
+    retain_partition,
+)
+from viewcounter.storage.errors import StorageError
+
+
+class Command(BaseCommand):
+    help = (
+        "Remove minutes, hours and ids of some partitions, and days of raw events, that are older than their retention "
+        "and needed by nothing. Celery does the same all the time; running both is harmless."
+    )
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        add_partition_arguments(parser)
+        parser.add_argument("--dry-run", action="store_true", help="only show what would be removed")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        cluster = get_cluster()
+        policy = replace(RetentionPolicy.from_config(get_config()), budget_seconds=math.inf)
+        work = self._show if options["dry_run"] else self._remove
+        partitions = get_partitions(options, partition_count=cluster.topology.partition_count)
+        failed = []
+        for partition in partitions:
+            try:
+                work(cluster, partition, policy)
+            except (ClusterProxyError, ShardProxyError, StorageError, DrainError) as error:
+                failed.append(partition)
+                self.stderr.write(f"partition {partition}: {error}")
+        if options["dry_run"]:
+            for shard in cluster.topology.shards:
+                names = find_old_raw_days_of(cluster, shard, policy=policy)
+                self.stdout.write(f"{shard.name}: would drop {', '.join(names) or 'no day of raw events'}")
+        else:
+            drop_old_raw_days(cluster, policy=policy)
+        if failed:
+            raise CommandError(f"{len(failed)} of {len(partitions)} partitions were left as they are: {failed}")
+
+    def _show(self, cluster: ClusterProxy, partition: int, policy: RetentionPolicy) -> None:
+        state, kept = read_plan(cluster, partition, policy=policy)
+        edges = (
+            ("ids of events", state.admits_since, kept.admits_since),
+            ("minutes", state.minutes_since, kept.minutes_since),
+            ("hours", state.hours_since, kept.hours_since),
+        )
+        moves = [f"{name} before {_show_time(new)} (now {_show_time(old)})" for name, old, new in edges if new > old]
+        self.stdout.write(f"partition {partition}: would remove {', '.join(moves) or 'nothing'}")
+
+    def _remove(self, cluster: ClusterProxy, partition: int, policy: RetentionPolicy) -> None:
+        report = retain_partition(cluster, partition, policy=policy)
+        self.stdout.write(
+            f"partition {partition}: removed {report.minute_count} minutes, {report.hour_count} hours, "
+            f"{report.id_row_count} rows of ids"
+        )
+
+
+def _show_time(instant: datetime) -> str:
+    return f"{instant:%Y-%m-%dT%H:%MZ}"

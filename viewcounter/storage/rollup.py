@@ -1,0 +1,140 @@
+"""Rolling up one partition: hours replaced from minutes, days from hours.
+
+Invariant: a bucket that ends at or before `rolled_through` and is not marked in `rollup_dirty` equals the minutes below
+it. Each function here runs in the caller's transaction after `lock_rollup`. The row lock puts it before or after every
+flush of the partition: a late event that commits before is in the minutes read here, one that commits after finds the
+new `rolled_through` and leaves a mark. Replacing is idempotent, so all of it may run twice, beside itself, or stop.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from enum import StrEnum
+from typing import Any
+
+import psycopg
+
+from viewcounter.storage.errors import PartitionNotHere
+from viewcounter.storage.named_sql import load_queries
+
+_SQL = load_queries("rollup.sql")
+
+READ_ROLLUP_BACKLOG = _SQL["read_rollup_backlog"]
+"""Parameters: partitions. A row each: partition, state, watermark, rolled_through, dirty_hours, dirty_days."""
+
+HOUR = timedelta(hours=1)
+DAY = timedelta(days=1)
+
+Connection = psycopg.Connection[Any]
+
+
+class DirtyTier(StrEnum):
+    HOUR = "hour"
+    DAY = "day"
+
+
+@dataclass(frozen=True, slots=True)
+class RollupState:
+    """A partition's row, locked until the transaction ends."""
+
+    epoch: int
+    state: str
+    watermark: datetime
+    rolled_through: datetime
+    admits_since: datetime
+    minutes_since: datetime
+    hours_since: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class RollupStep:
+    """Replace `hour` if there is one, close `day` if its end is reached; then `rolled_through` is reached."""
+
+    hour: datetime | None
+    day: datetime | None
+    rolled_through: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """A bucket of one tier to be replaced; `start` is its own start."""
+
+    video_id: str
+    event_type_id: int
+    start: datetime
+
+
+def lock_rollup(connection: Connection, partition: int) -> RollupState:
+    """Raises PartitionNotHere."""
+    row = connection.execute(_SQL["lock_rollup"].text, {"partition": partition}).fetchone()
+    if row is None:
+        raise PartitionNotHere(f"partition {partition} has no state row on its shard")
+    return RollupState(
+        epoch=row["epoch"],
+        state=row["state"],
+        watermark=row["watermark"].astimezone(UTC),
+        rolled_through=row["rolled_through"].astimezone(UTC),
+        admits_since=row["admits_since"].astimezone(UTC),
+        minutes_since=row["minutes_since"].astimezone(UTC),
+        hours_since=row["hours_since"].astimezone(UTC),
+    )
+
+
+def find_next_hour(connection: Connection, partition: int, *, first: datetime) -> datetime | None:
+    """The first hour at or after `first` in which something happened."""
+    row = connection.execute(_SQL["find_next_hour"].text, {"partition": partition, "first": first}).fetchone()
+    return None if row is None else row["hour"].astimezone(UTC)
+
+
+def apply_step(connection: Connection, partition: int, step: RollupStep) -> None:
+    if step.hour is not None:
+        _run(connection, "delete_hour", partition, start=step.hour)
+        _run(connection, "insert_hour", partition, start=step.hour)
+    if step.day is not None:
+        _run(connection, "delete_day", partition, start=step.day)
+        _run(connection, "insert_day", partition, start=step.day)
+        _run(connection, "mark_day_of_dirty_hours", partition, start=step.day)
+    _run(connection, "set_rolled_through", partition, rolled_through=step.rolled_through)
+
+
+def find_marks(connection: Connection, partition: int, *, limit: int) -> tuple[DirtyTier, list[Mark]]:
+    """Up to `limit` marks of hours or, when there are none, of days."""
+    for tier, statement in ((DirtyTier.HOUR, "find_dirty_hours"), (DirtyTier.DAY, "find_dirty_days")):
+        rows = _run(connection, statement, partition, limit=limit).fetchall()
+        if rows:
+            return tier, [Mark(r["video_id"], r["event_type_id"], r["start"].astimezone(UTC)) for r in rows]
+    return DirtyTier.DAY, []
+
+
+def replace_marked(
+    connection: Connection, partition: int, tier: DirtyTier, marks: Sequence[Mark], *, state: RollupState
+) -> int:
+    """Replaces marked buckets and removes their marks. Returns how many were replaced.
+
+    A bucket whose tier below has been deleted by retention is left as it is: it holds more than what is left there.
+    """
+    since = state.minutes_since if tier is DirtyTier.HOUR else state.hours_since
+    kept = [mark for mark in marks if mark.start >= since]
+    if kept:
+        columns = _get_columns(kept)
+        if tier is DirtyTier.HOUR:
+            _run(connection, "delete_dirty_hours", partition, **columns)
+            _run(connection, "insert_dirty_hours", partition, **columns)
+            _run(connection, "mark_days_of_hours", partition, **columns, rolled_through=state.rolled_through)
+        else:
+            _run(connection, "delete_dirty_days", partition, **columns)
+            _run(connection, "insert_dirty_days", partition, **columns)
+    _run(connection, "delete_marks", partition, **_get_columns(marks), tier=tier.value)
+    return len(kept)
+
+
+def _get_columns(marks: Sequence[Mark]) -> dict[str, Any]:
+    return {
+        "video_ids": [mark.video_id for mark in marks],
+        "type_ids": [mark.event_type_id for mark in marks],
+        "starts": [mark.start for mark in marks],
+    }
+
+
+def _run(connection: Connection, name: str, partition: int, **parameters: Any) -> psycopg.Cursor[Any]:
+    return connection.execute(_SQL[name].text, {"partition": partition, **parameters})
