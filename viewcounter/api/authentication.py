@@ -33,6 +33,11 @@ class BearerKeyAuthentication(BaseAuthentication):
         return CHALLENGE
 
 
+def get_actor(request: Request) -> str:
+    """Who asks, as it is recorded with what was changed."""
+    return f"API key {request.auth.name} ({request.auth.prefix})"
+
+
 class BearerKeyScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call]
     """How the OpenAPI document describes it."""
 

@@ -20,7 +20,7 @@ from viewcounter.eventlog.errors import EventLogError
 from viewcounter.gateway.errors import KeysUnavailable
 from viewcounter.metric_files import MetricFilesLocked
 from viewcounter.problems import PROBLEM_CONTENT_TYPE, FieldProblem, Problem, encode_problem
-from viewcounter.processing.errors import UnknownRecount
+from viewcounter.processing.errors import UnknownDeadLetter, UnknownRecount
 from viewcounter.queries.errors import InvalidQuery
 
 RETRY_AFTER_SECONDS = 1
@@ -61,6 +61,12 @@ _UNAVAILABLE: tuple[tuple[tuple[type, ...], Problem], ...] = (
 """First match wins. What a dependency did not do in time or at all; the same request may succeed later."""
 
 
+class StateConflict(exceptions.APIException):
+    """What is asked for is understood, but not possible in the state that its object is in."""
+
+    status_code = HTTPStatus.CONFLICT
+
+
 def handle_error(error: Exception, context: Mapping[str, Any]) -> HttpResponse | None:
     """DRF's EXCEPTION_HANDLER. None lets the error through to Django's handler500, which logs it first."""
     problem = find_problem(error)
@@ -96,7 +102,7 @@ def find_problem(error: Exception) -> Problem | None:
             return _invalid(tuple(flatten_errors(error.get_full_details())))
         case exceptions.APIException():
             return _translate_api_exception(error)
-        case Http404() | NotInCatalogue() | UnknownRecount():
+        case Http404() | NotInCatalogue() | UnknownRecount() | UnknownDeadLetter():
             return Problem(404, "not_found", str(error) or "There is nothing at this address.")
         case RequestDataTooBig():
             return Problem(413, "body_too_large", f"The body is larger than {get_config().request_max_bytes} bytes.")

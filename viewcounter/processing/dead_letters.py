@@ -19,9 +19,10 @@ from clusterproxy.plan import Consistency
 from clusterproxy.proxy import ClusterProxy
 from configservice.topology import Topology
 from shardproxy.errors import ShardProxyError
+from viewcounter.config import Config
 from viewcounter.eventlog.codec import AcceptedEvent, pack_entry, unpack_entry
 from viewcounter.eventlog.interface import EventLog
-from viewcounter.processing.errors import UnknownDeadLetter
+from viewcounter.processing.errors import DeadLetterNotResolved, DeadLetterUnconfirmed, UnknownDeadLetter
 from viewcounter.storage.dead_letters import (
     LIST_DEAD_LETTERS,
     READ_DEAD_LETTER,
@@ -107,6 +108,20 @@ class ReplayRules:
     topology: Topology
     now: datetime
     accept_window_seconds: int
+
+
+def build_replay_rules(topology: Topology, config: Config, *, now: datetime) -> ReplayRules:
+    return ReplayRules(topology=topology, now=now, accept_window_seconds=config.accept_window_seconds)
+
+
+def check_outcome(outcome: Outcome) -> None:
+    """Raises UnknownDeadLetter, DeadLetterNotResolved or DeadLetterUnconfirmed unless all is as wanted."""
+    if outcome.result is Result.NOT_FOUND:
+        raise UnknownDeadLetter(f"no dead letter has the id {outcome.id}")
+    if outcome.result is Result.UNAVAILABLE:
+        raise DeadLetterUnconfirmed(outcome.detail)
+    if outcome.result not in DONE:
+        raise DeadLetterNotResolved(outcome.result.value, outcome.detail)
 
 
 def list_dead_letters(

@@ -1,5 +1,7 @@
 """Why a drain stopped early; each docstring is the operator's message."""
 
+from shardproxy.errors import Permanent, Retryable
+
 
 class DrainError(Exception):
     """A drain ended without reaching the end of the log; beat starts another one."""
@@ -17,6 +19,10 @@ class StaleTopology(DrainError):
     """The shard's row carries another epoch than our topology: the partition has moved. Retried after a refresh."""
 
 
+class VerdictsVoid(DrainError):
+    """A flush was written without some of its events: what was judged after it is judged anew. No harm."""
+
+
 class RecountStuck(Exception):
     """A recount repaired the same videos again and again and they still differ. A fault of ours."""
 
@@ -27,3 +33,15 @@ class UnknownRecount(LookupError):
 
 class UnknownDeadLetter(LookupError):
     """No dead letter has this id."""
+
+
+class DeadLetterNotResolved(Exception, Permanent):
+    """The dead letter can be neither replayed nor discarded as asked; `code` and the text say why."""
+
+    def __init__(self, code: str, detail: str) -> None:
+        super().__init__(detail)
+        self.code = code
+
+
+class DeadLetterUnconfirmed(Exception, Retryable):
+    """Shard or event log did not confirm what was asked for a dead letter. Retryable: repeating it is harmless."""
