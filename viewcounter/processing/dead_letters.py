@@ -8,7 +8,7 @@ time, and once as whatever became of it now.
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -149,6 +149,22 @@ def list_dead_letters(
         following=_get_place(page[-1].letter) if len(found) > limit else None,
         missing_shards=tuple(sorted(scattered.missing)),
     )
+
+
+def iterate_dead_letters(
+    cluster: ClusterProxy, wanted: DeadLetterFilter, *, page_size: int
+) -> Iterator[FoundDeadLetter]:
+    """Page by page, newest first. Raises the error of a shard that does not answer rather than leave its own out."""
+    place: Place | None = None
+    while True:
+        page = list_dead_letters(cluster, wanted, before=place, limit=page_size)
+        if page.missing_shards:
+            names = ", ".join(cluster.topology.get_shard(shard_id).name for shard_id in page.missing_shards)
+            raise DeadLetterUnconfirmed(f"no answer from {names}")
+        yield from page.letters
+        place = page.following
+        if place is None:
+            return
 
 
 def get_dead_letter(cluster: ClusterProxy, wanted: DeadLetterId) -> tuple[FoundDeadLetter, bytes]:
