@@ -64,7 +64,7 @@ class InstanceProxy:
         with self._borrow(query.query_class, deadline_at=deadline_at) as connection:
             try:
                 connection.set_mode(mode)
-                return connection.execute(query.text, params).fetchall()
+                return connection.execute(query.text, params, binary=query.binary).fetchall()
             except (psycopg.Error, UnicodeError) as error:
                 raise self._translate(error, connection) from error
 

@@ -19,8 +19,12 @@ class QueryClass(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """`text` uses psycopg's named parameters, `%(name)s`; `name` labels metrics and logs."""
+    """`text` uses psycopg's named parameters, `%(name)s`; `name` labels metrics and logs.
+
+    `binary` has the rows sent in binary, which halves `bytea` and spares its decoding.
+    """
 
     name: str
     text: str
     query_class: QueryClass
+    binary: bool = False

@@ -17,7 +17,7 @@ from viewcounter.config import get_config
 
 EVENT_TABLES = (
     "raw_event, event_ids, event_minute, event_hour, event_day, event_total, rollup_dirty, ledger, dead_letter, video,"
-    " channel, catalogue_cursor, correction"
+    " channel, catalogue_cursor, correction, event_conflict"
 )
 
 

@@ -9,7 +9,14 @@ import time
 from typing import Any
 
 from celery import Celery
-from celery.signals import task_failure, task_postrun, task_prerun, worker_process_init, worker_ready
+from celery.signals import (
+    task_failure,
+    task_postrun,
+    task_prerun,
+    worker_process_init,
+    worker_ready,
+    worker_shutting_down,
+)
 from prometheus_client import start_http_server
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "viewcounter.settings")
@@ -24,6 +31,7 @@ METRICS_FOLDER = _config.state_dir / "metrics"
 start_process_group(METRICS_FOLDER)
 
 from viewcounter.metrics import TASK_FAILURES, TASK_SECONDS, get_host_registry  # noqa: E402
+from viewcounter.processing.stopping import request_stop  # noqa: E402
 
 app = Celery("viewcounter", broker=_config.broker_url.get_secret_value())
 app.conf.update(
@@ -64,6 +72,12 @@ def _serve_metrics(**_: Any) -> None:
     if _config.worker_metrics_bind:
         host, _separator, port = _config.worker_metrics_bind.rpartition(":")
         start_http_server(int(port), host, registry=get_host_registry())
+
+
+@worker_shutting_down.connect
+def _end_drains(**_: Any) -> None:
+    """In the main process; the pool processes see it too."""
+    request_stop()
 
 
 @worker_process_init.connect

@@ -73,7 +73,12 @@ class Config(BaseSettings):
     # -- processing ------------------------------------------------------------------------------
     drain_interval_seconds: PositiveFloat = Field(0.5, description="beat looks for unread entries")
     drain_budget_seconds: PositiveFloat = Field(5.0, description="a drain ends after this long")
-    flush_max_events: PositiveInt = Field(40_000, description="events in one flush transaction")
+    flush_max_events: PositiveInt = Field(40_000, description="a flush takes no more entries from this many events on")
+    flush_max_bytes: PositiveInt = Field(16 * 1024 * 1024, description="nor from this size of its columns on")
+    flush_max_keys: PositiveInt = Field(20_000, description="nor from this many keys (video, type, minute) on")
+    flush_max_seconds: PositiveFloat = Field(1.0, description="nor after reading this long; an idle log ends it")
+    flush_max_conflicts: NonNegativeInt = Field(100, description="conflicting events kept of a flush; all are counted")
+    flush_queue_batches: PositiveInt = Field(2, description="flushes that wait, judged, while one is written")
     log_read_entries: PositiveInt = Field(200, description="entries read from the log at once")
     id_cache_max_bytes: PositiveInt = Field(256 * 1024 * 1024, description="ids a worker process keeps, 24 bytes each")
     drain_queued_seconds: PositiveInt = Field(30, description="a queued drain that got lost is queued again after this")

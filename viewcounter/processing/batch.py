@@ -1,6 +1,6 @@
 """From log entries to the batch that one flush writes. Pure: same entries and same known ids, same batch."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from itertools import groupby
@@ -14,7 +14,8 @@ from viewcounter.eventlog.codec import AcceptedEvent, UnreadableEntry, pack_entr
 from viewcounter.eventlog.interface import Entry, Position
 from viewcounter.events.columns import Columns, concat_columns
 from viewcounter.processing.aggregation import MICROSECONDS_PER_HOUR, aggregate, build_ledger
-from viewcounter.processing.deduplication import KnownIds, judge_batch, merge_known
+from viewcounter.processing.deduplication import KnownIdSource, Verdict, judge_batch
+from viewcounter.storage.conflicts import Conflicts
 from viewcounter.storage.dead_letters import DeadLetter, RefusedEvent
 from viewcounter.storage.flush import FlushBatch, LedgerLine
 from viewcounter.storage.partitions import PartitionState
@@ -34,7 +35,7 @@ NO_EVENTS = Columns(
     videos=(),
 )
 
-GetKnownIds = Callable[[set[int]], dict[int, KnownIds]]
+NO_CONFLICTS = Conflicts(NO_EVENTS, np.empty(0, dtype=np.uint64))
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,14 +59,13 @@ class DecodedRange:
 
 @dataclass(frozen=True, slots=True)
 class PreparedBatch:
-    """`known` is what the id cache holds for the touched minutes once `batch` has committed.
+    """A batch with what is remembered of how it came about.
 
     `is_dead` says of each event of the range, in the log's order, whether it becomes a dead letter; `counted_rows`
     is where in that order each event of `batch.counted` stands.
     """
 
     batch: FlushBatch
-    known: dict[int, KnownIds]
     is_dead: NDArray[np.bool_]
     counted_rows: NDArray[np.intp]
     duplicate_count: int
@@ -91,9 +91,13 @@ def prepare_batch(
     partition: int,
     state: PartitionState,
     event_types: Mapping[int, EventType],
-    get_known_ids: GetKnownIds,
+    known: KnownIdSource,
+    max_conflicts: int,
 ) -> PreparedBatch:
-    """Everything that one flush from `state.position` to `decoded.end` writes."""
+    """Everything that one flush from `state.position` to `decoded.end` writes.
+
+    `known` is as of `state.position` and is told of the new ids. The first `max_conflicts` conflicts are kept.
+    """
     is_known_type = np.isin(decoded.columns.type_ids, list(event_types))
     # Accepted in time, but it waited so long outside the log that nobody knows any more whether it was counted.
     is_admitted = decoded.columns.occurred_us >= int(state.admits_since.timestamp()) * 1_000_000
@@ -101,7 +105,6 @@ def prepare_batch(
     columns = decoded.columns.select(~is_dead)
     unknown = decoded.columns.select(~is_known_type)
     too_late = decoded.columns.select(is_known_type & ~is_admitted)
-    known = get_known_ids(set(np.unique(columns.id_minutes()).tolist()))
     verdict = judge_batch(columns, known)
     counted = columns.select(verdict.new)
     aggregated = aggregate(counted)
@@ -122,17 +125,22 @@ def prepare_batch(
             *bury_unknown_types(unknown, position=str(decoded.end)),
             *bury_late(too_late, position=str(decoded.end), admits_since=state.admits_since),
         ],
+        conflicts=_select_conflicts(columns, verdict, max_count=max_conflicts),
         tally=tally_range(is_dead, unreadable_count=len(decoded.dead_letters)),
         event_types={type_id: event_types[type_id].name for type_id in used_types},
     )
     return PreparedBatch(
         batch=batch,
-        known=merge_known(known, verdict.id_blocks),
         is_dead=is_dead,
         counted_rows=np.flatnonzero(~is_dead)[verdict.new][aggregated.order],
         duplicate_count=int(verdict.duplicate.sum()),
         conflict_count=int(verdict.conflict.sum()),
     )
+
+
+def _select_conflicts(columns: Columns, verdict: Verdict, *, max_count: int) -> Conflicts:
+    rows = np.flatnonzero(verdict.conflict)[:max_count]
+    return Conflicts(columns.select(rows), verdict.first_contents[rows])
 
 
 def count_dead(columns: Columns) -> list[LedgerLine]:

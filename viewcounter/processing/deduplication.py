@@ -7,18 +7,16 @@ stale verdict is never committed. Nothing is claimed before the write.
 An id belongs to one minute (`Columns.id_minutes`), so only the minutes of a batch are compared.
 """
 
-from collections import OrderedDict
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from itertools import islice
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from viewcounter.events.columns import Columns
 from viewcounter.storage.flush import IdBlock
-
-BYTES_PER_ID = 24
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,59 +36,20 @@ class KnownIds:
 
 NONE_KNOWN = KnownIds(np.empty(0, dtype="S16"), np.empty(0, dtype=np.uint64))
 
-LoadMinutes = Callable[[Collection[int]], dict[int, KnownIds]]
+_Run = tuple[int, int, int]
+
+MINUTES_AT_ONCE = 64
+"""A batch of late events may touch every minute of the accept window: the ids of only so many are in memory at once."""
 
 
-class IdCache:
-    """Known ids of recent minutes, least recently used dropped first, bounded in bytes.
+class KnownIdSource(Protocol):
+    """What is known as of the position that a batch is judged for."""
 
-    Invariant: a minute that is present is complete as of `position` of its partition; a partition whose
-    position is not the one asked for is forgotten whole. Owned by one thread of one worker process.
-    """
+    def get(self, minutes: Collection[int]) -> Mapping[int, KnownIds]:
+        """An entry for each of `minutes`."""
 
-    def __init__(self, *, max_bytes: int) -> None:
-        self._max_bytes = max_bytes
-        self._bytes = 0
-        self._minutes: OrderedDict[tuple[int, int], KnownIds] = OrderedDict()
-        self._positions: dict[int, str] = {}
-
-    @property
-    def size_bytes(self) -> int:
-        return self._bytes
-
-    def get_minutes(
-        self, partition: int, minutes: Iterable[int], *, position: str, load: LoadMinutes
-    ) -> dict[int, KnownIds]:
-        """Known ids of each minute as of `position`; `load` fetches those not held, as of the same position."""
-        if self._positions.get(partition) != position:
-            self.forget(partition)
-            self._positions[partition] = position
-        wanted = set(minutes)
-        missing = {minute for minute in wanted if (partition, minute) not in self._minutes}
-        loaded = load(missing) if missing else {}
-        known = {m: loaded.get(m, NONE_KNOWN) if m in missing else self._minutes[partition, m] for m in wanted}
-        for minute, ids in known.items():
-            self._put(partition, minute, ids)
-        return known
-
-    def advance(self, partition: int, *, position: str, known: dict[int, KnownIds]) -> None:
-        """After a committed flush: `known` holds the touched minutes as of the new position."""
-        self._positions[partition] = position
-        for minute, ids in known.items():
-            self._put(partition, minute, ids)
-        while self._bytes > self._max_bytes and self._minutes:
-            _, dropped = self._minutes.popitem(last=False)
-            self._bytes -= len(dropped.ids) * BYTES_PER_ID
-
-    def forget(self, partition: int) -> None:
-        self._positions.pop(partition, None)
-        for key in [key for key in self._minutes if key[0] == partition]:
-            self._bytes -= len(self._minutes.pop(key).ids) * BYTES_PER_ID
-
-    def _put(self, partition: int, minute: int, ids: KnownIds) -> None:
-        previous = self._minutes.pop((partition, minute), None)
-        self._bytes += (len(ids.ids) - (len(previous.ids) if previous else 0)) * BYTES_PER_ID
-        self._minutes[partition, minute] = ids
+    def add(self, blocks: Sequence[IdBlock]) -> None:
+        """These will be known once the batch has been written."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,16 +57,18 @@ class Verdict:
     """What each row of a batch is: exactly one of the three masks is true for each row.
 
     The first sight of an id wins; a later row with the same content is a duplicate, with other content a conflict.
+    `first_contents` is the content digest of that first sight, for each row.
     """
 
     new: NDArray[np.bool_]
     duplicate: NDArray[np.bool_]
     conflict: NDArray[np.bool_]
+    first_contents: NDArray[np.uint64]
     id_blocks: list[IdBlock]
 
 
-def judge_batch(columns: Columns, known: dict[int, KnownIds]) -> Verdict:
-    """Pure. `known` must hold an entry for each minute of `columns.id_minutes()`."""
+def judge_batch(columns: Columns, source: KnownIdSource) -> Verdict:
+    """Compares each event with what `source` knows of its minute, and tells it which ids are new."""
     minutes, words, contents = columns.id_minutes(), columns.id_words(), columns.content_digests()
     order = np.lexsort((words[:, 1], words[:, 0], minutes))
     sorted_minutes, sorted_words = minutes[order], words[order]
@@ -117,15 +78,16 @@ def judge_batch(columns: Columns, known: dict[int, KnownIds]) -> Verdict:
     first = np.flatnonzero(starts_group)
     reference = sorted_contents[first].copy()
     is_known = np.zeros(len(first), dtype=bool)
-    first_minutes = sorted_minutes[first]
     blocks = []
-    for minute, low, high in _find_runs(first_minutes):
-        ids = sorted_ids[first[low:high]]
-        hit, known_contents = _find_known(ids, known[minute])
-        is_known[low:high] = hit
-        reference[low:high][hit] = known_contents[hit]
-        if not hit.all():
-            blocks.append(IdBlock(minute, ids[~hit], reference[low:high][~hit]))
+    for runs in _cut(_find_runs(sorted_minutes[first]), MINUTES_AT_ONCE):
+        known = source.get([minute for minute, _, _ in runs])
+        found = [
+            _judge_minute(minute, sorted_ids[first[low:high]], reference[low:high], is_known[low:high], known[minute])
+            for minute, low, high in runs
+        ]
+        fresh = [block for block in found if len(block.ids)]
+        source.add(fresh)
+        blocks += fresh
     group = np.cumsum(starts_group) - 1
     new_sorted = starts_group & ~is_known[group]
     same_content = sorted_contents == reference[group]
@@ -133,17 +95,38 @@ def judge_batch(columns: Columns, known: dict[int, KnownIds]) -> Verdict:
     new[order] = new_sorted
     duplicate[order] = ~new_sorted & same_content
     conflict[order] = ~new_sorted & ~same_content
-    return Verdict(new=new, duplicate=duplicate, conflict=conflict, id_blocks=blocks)
+    first_contents = np.empty(len(order), dtype=np.uint64)
+    first_contents[order] = reference[group]
+    return Verdict(new=new, duplicate=duplicate, conflict=conflict, first_contents=first_contents, id_blocks=blocks)
 
 
-def merge_known(known: dict[int, KnownIds], blocks: Iterable[IdBlock]) -> dict[int, KnownIds]:
-    """What is known once a flush with these blocks has committed."""
-    return known | {
-        block.minute: KnownIds.join([known[block.minute], KnownIds(block.ids, block.contents)]) for block in blocks
-    }
+def _judge_minute(
+    minute: int, ids: NDArray[Any], reference: NDArray[np.uint64], is_known: NDArray[np.bool_], known: KnownIds
+) -> IdBlock:
+    """Fills `is_known`, and `reference` with the content that each known id had. Returns the new ids."""
+    hit, known_contents = _find_known(ids, known)
+    is_known[:] = hit
+    reference[hit] = known_contents[hit]
+    return IdBlock(minute, ids[~hit], reference[~hit])
 
 
-def _find_runs(sorted_values: NDArray[np.int64]) -> list[tuple[int, int, int]]:
+def merge_block(known: KnownIds, new: KnownIds) -> KnownIds:
+    """Both, which have no id in common."""
+    if not len(new.ids):
+        return known
+    if not len(known.ids):
+        return new
+    places = np.searchsorted(known.ids, new.ids)
+    return KnownIds(np.insert(known.ids, places, new.ids), np.insert(known.contents, places, new.contents))
+
+
+def _cut(runs: "list[_Run]", size: int) -> "Iterator[list[_Run]]":
+    remaining = iter(runs)
+    while part := list(islice(remaining, size)):
+        yield part
+
+
+def _find_runs(sorted_values: NDArray[np.int64]) -> "list[_Run]":
     """(value, start, end) of each run of equal values."""
     edges = np.flatnonzero(np.diff(sorted_values)) + 1
     starts, ends = [0, *edges.tolist()], [*edges.tolist(), len(sorted_values)]

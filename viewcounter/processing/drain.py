@@ -1,12 +1,17 @@
-"""One drain of one partition: read past its position, flush, repeat until the log is empty or time is up.
+"""One drain of one partition: read past its position, flush, repeat until the end of the log or of its time.
+
+Consumer (processing.consumer) -> de-duplication against what will be known (processing.known_ids) -> aggregation ->
+bounded queue -> writer (processing.flush_writer): the next flush is read and judged while the last one commits.
+
+A drain ends where the log ended when it looked. Entries that arrive meanwhile are for the next one: waiting for beat
+gathers them into one flush, where going on would make many small ones.
 
 Finite and idempotent: it may run twice, beside itself, or die anywhere; the flush's compare-and-set decides.
 """
 
 import logging
 import time
-from collections import defaultdict
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -18,20 +23,22 @@ from configservice.topology import EventType
 from shardproxy.errors import OutcomeUnknown
 from shardproxy.query import QueryClass
 from viewcounter.eventlog.interface import EventLog, Position
-from viewcounter.processing.batch import DecodedRange, PreparedBatch, decode_entries, prepare_batch
-from viewcounter.processing.deduplication import IdCache, KnownIds
-from viewcounter.processing.errors import PartitionNotOwned, StaleTopology
+from viewcounter.metrics import EVENTS_FLUSHED, FLUSH_SECONDS, FLUSHES_CONTENDED
+from viewcounter.processing.batch import DecodedRange, PreparedBatch, prepare_batch
+from viewcounter.processing.consumer import FlushLimits, PartitionConsumer
+from viewcounter.processing.errors import PartitionNotOwned, StaleTopology, VerdictsVoid
+from viewcounter.processing.flush_writer import FlushWriter, Written
+from viewcounter.processing.id_cache import IdCache
+from viewcounter.processing.known_ids import PartitionIds
 from viewcounter.processing.poison import REFUSED, NoIsolation, PoisonHandler
 from viewcounter.storage.catalogue import NO_COPIES, CatalogueCopies, write_copies
 from viewcounter.storage.errors import PositionMoved
 from viewcounter.storage.flush import apply_flush
 from viewcounter.storage.partitions import (
-    READ_EVENT_IDS,
     READ_SCHEMA_VERSION,
     READ_STATE,
     PartitionState,
     check_schema_version,
-    event_ids_parameters,
     get_state,
 )
 from viewcounter.storage.stopping import DeadLetterLimits
@@ -41,10 +48,15 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class DrainSettings:
-    """`budget_seconds` ends a drain, `flush_max_events` a flush, `log_read_entries` one read of the log."""
+    """`budget_seconds` ends a drain, `flush` a flush, `log_read_entries` one read of the log.
+
+    `max_queued_batches` wait judged while one is written; a flush keeps `flush_max_conflicts` conflicts.
+    """
 
     budget_seconds: float
-    flush_max_events: int
+    flush: FlushLimits
+    flush_max_conflicts: int
+    max_queued_batches: int
     log_read_entries: int
     dead_letters: DeadLetterLimits
 
@@ -93,8 +105,10 @@ class Drainer:
         settings: DrainSettings,
         poison: PoisonHandler | None = None,
         find_copies: FindCopies = know_nothing,
+        is_stopping: Callable[[], bool] = lambda: False,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        """A drain ends between two flushes once `is_stopping` says so."""
         self._cluster = cluster
         self._log = log
         self._ids = ids
@@ -102,11 +116,13 @@ class Drainer:
         self._settings = settings
         self._find_copies = find_copies
         self._poison = poison or NoIsolation()
+        self._is_stopping = is_stopping
         self._clock = clock
+        self._writer = FlushWriter(self._flush, max_queued=settings.max_queued_batches)
         self._checked_shards: set[int] = set()
 
     def drain(self, partition: int) -> DrainReport:
-        """Apply what the log holds past the partition's position.
+        """Apply what the log holds past the partition's position, to the end that it has now.
 
         Raises Retryable errors of shard and log, StaleTopology, PartitionNotOwned, PartitionStopped, PositionTrimmed,
         SchemaVersionMismatch; whatever was flushed before stays flushed.
@@ -114,28 +130,59 @@ class Drainer:
         report = DrainReport(partition)
         self._check_schema(partition)
         ends_at = self._clock() + self._settings.budget_seconds
+
+        def may_go_on() -> bool:
+            return self._clock() < ends_at and not self._is_stopping()
+
+        while True:
+            try:
+                self._run_pipeline(partition, report, may_go_on)
+            except (PositionMoved, OutcomeUnknown, VerdictsVoid) as error:
+                # Another drain was faster, the commit's answer got lost, or bad events were left out: the row knows.
+                logger.info("partition %d: reading the state again: %s", partition, error)
+                FLUSHES_CONTENDED.inc()
+                report.contended_count += 1
+                if may_go_on():
+                    continue
+            return report
+
+    def _run_pipeline(self, partition: int, report: DrainReport, may_go_on: Callable[[], bool]) -> None:
+        """From the position that the shard has, as far as time allows. Raises what the oldest failed batch raised."""
         state = self._get_owned_state(partition)
         report.position = state.position
-        while self._clock() < ends_at:
-            self._lease.renew(partition)
-            decoded = self._read_range(partition, after=Position.parse(state.position))
-            if decoded is None:
-                report.caught_up = True
-                break
-            try:
-                prepared = self._prepare(partition, state, decoded)
-                prepared = self._flush(prepared)
-            except (PositionMoved, OutcomeUnknown) as error:
-                # Another drain was faster, or the commit's answer got lost: the row knows.
-                logger.info("partition %d: reading the state again: %s", partition, error)
-                self._ids.forget(partition)
-                report.contended_count += 1
-                state = self._get_owned_state(partition)
-                continue
-            self._ids.advance(partition, position=prepared.batch.new_position, known=prepared.known)
-            state = replace(state, position=prepared.batch.new_position)
-            _add_to_report(report, prepared)
-        return report
+        consumer = PartitionConsumer(
+            self._log,
+            partition,
+            after=Position.parse(state.position),
+            limits=self._settings.flush,
+            max_read_entries=self._settings.log_read_entries,
+            clock=self._clock,
+        )
+        ids = PartitionIds(self._ids, self._cluster, partition, position=state.position)
+
+        def note(written: Written) -> None:
+            _add_to_report(report, written.prepared)
+            if not written.as_judged:
+                raise VerdictsVoid(f"the flush to {written.prepared.batch.new_position} left events out")
+            ids.commit()
+
+        sequence = self._writer.open_sequence(on_written=note, watch=lambda: self._lease.renew(partition))
+        try:
+            while may_go_on() and not report.caught_up:
+                self._lease.renew(partition)
+                chunk = consumer.read_chunk()
+                if chunk is not None:
+                    prepared = self._prepare(partition, replace(state, position=ids.position), chunk.decoded, ids)
+                    ids.move(prepared.batch)
+                    sequence.submit(prepared, is_last=chunk.at_end)
+                report.caught_up = chunk is None or chunk.at_end
+            sequence.settle()
+        except BaseException:
+            report.caught_up = False
+            raise
+        finally:
+            sequence.abandon()
+            ids.close()
 
     def _check_schema(self, partition: int) -> None:
         """Once a shard: migrations only go forward, and a release is started after its migrations."""
@@ -161,32 +208,16 @@ class Drainer:
         result = self._cluster.read(partition, READ_STATE, {"partition": partition}, consistency=Consistency.STRONG)
         return get_state(result.rows, partition=partition)
 
-    def _read_range(self, partition: int, *, after: Position) -> DecodedRange | None:
-        """The next entries, up to a flush's worth of events; None when there are none."""
-        parts: list[DecodedRange] = []
-        event_count = 0
-        while event_count < self._settings.flush_max_events:
-            entries = self._log.read(partition, after=after, max_entries=self._settings.log_read_entries)
-            if not entries:
-                break
-            part = decode_entries(entries)
-            parts.append(part)
-            event_count += len(part.columns)
-            after = part.end
-            if len(entries) < self._settings.log_read_entries:
-                break
-        return DecodedRange.join(parts) if parts else None
-
-    def _prepare(self, partition: int, state: PartitionState, decoded: DecodedRange) -> PreparedBatch:
-        def load(minutes: Collection[int]) -> dict[int, KnownIds]:
-            return self._load_ids(partition, minutes, position=state.position)
-
+    def _prepare(
+        self, partition: int, state: PartitionState, decoded: DecodedRange, ids: PartitionIds
+    ) -> PreparedBatch:
         return prepare_batch(
             decoded,
             partition=partition,
             state=state,
             event_types=self._get_event_types(decoded),
-            get_known_ids=lambda minutes: self._ids.get_minutes(partition, minutes, position=state.position, load=load),
+            known=ids,
+            max_conflicts=self._settings.flush_max_conflicts,
         )
 
     def _get_event_types(self, decoded: DecodedRange) -> dict[int, EventType]:
@@ -197,35 +228,24 @@ class Drainer:
             types = {t.id: t for t in self._cluster.topology.event_types}
         return types
 
-    def _load_ids(self, partition: int, minutes: Collection[int], *, position: str) -> dict[int, KnownIds]:
-        parameters = event_ids_parameters(partition, minutes)
-        result = self._cluster.read(partition, READ_EVENT_IDS, parameters, consistency=Consistency.STRONG)
-        parts: defaultdict[int, list[KnownIds]] = defaultdict(list)
-        for row in result.rows:
-            if row["position"] != position:
-                raise PositionMoved(f"partition {partition} has moved on to {row['position']}")
-            if row["minute"] is None:
-                continue
-            minute = int(row["minute"].timestamp()) // 60
-            ids, contents = np.frombuffer(row["ids"], dtype="S16"), np.frombuffer(row["contents"], dtype="<u8")
-            parts[minute].append(KnownIds(ids, contents))
-        return {minute: KnownIds.join(blocks) for minute, blocks in parts.items()}
-
-    def _flush(self, prepared: PreparedBatch) -> PreparedBatch:
-        """Returns what was written: `prepared`, or what the poison handler made of it."""
+    def _flush(self, prepared: PreparedBatch) -> Written:
+        """Runs in the writer's thread, or in the drain's."""
         try:
             self._write(prepared)
         except REFUSED as error:
-            prepared = self._poison.isolate(prepared, error)
-            self._write(prepared)
-        return prepared
+            replacement = self._poison.isolate(prepared, error)
+            self._write(replacement)
+            return Written(replacement, as_judged=False)
+        return Written(prepared, as_judged=True)
 
     def _write(self, prepared: PreparedBatch) -> None:
+        started_at = self._clock()
         with self._cluster.transaction(prepared.batch.partition, query_class=QueryClass.FLUSH) as connection:
             new_videos = apply_flush(connection, prepared.batch, limits=self._settings.dead_letters)
             if new_videos:
                 copies = self._find_copies(new_videos, partition=prepared.batch.partition)
                 write_copies(connection, copies)
+        FLUSH_SECONDS.observe(self._clock() - started_at)
 
 
 def _add_to_report(report: DrainReport, prepared: PreparedBatch) -> None:
@@ -235,3 +255,8 @@ def _add_to_report(report: DrainReport, prepared: PreparedBatch) -> None:
     report.duplicate += prepared.duplicate_count
     report.conflict += prepared.conflict_count
     report.dead_letter_count += len(prepared.batch.dead_letters)
+    for line in prepared.batch.ledger:
+        EVENTS_FLUSHED.labels("counted").inc(line.counted)
+        EVENTS_FLUSHED.labels("duplicate").inc(line.duplicate)
+        EVENTS_FLUSHED.labels("conflict").inc(line.conflict)
+        EVENTS_FLUSHED.labels("dead_lettered").inc(line.dead_lettered)

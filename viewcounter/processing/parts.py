@@ -7,9 +7,8 @@ import numpy as np
 
 from viewcounter.events.columns import Columns
 from viewcounter.processing.aggregation import MICROSECONDS_PER_HOUR, aggregate
-from viewcounter.processing.batch import UNREADABLE_ENTRY, PreparedBatch, build_dead_letter, merge_lines
+from viewcounter.processing.batch import NO_CONFLICTS, UNREADABLE_ENTRY, PreparedBatch, build_dead_letter, merge_lines
 from viewcounter.processing.bisection import Refusal, Rows
-from viewcounter.processing.deduplication import KnownIds
 from viewcounter.storage.dead_letters import DeadLetter
 from viewcounter.storage.flush import FlushBatch, IdBlock, LedgerLine
 from viewcounter.storage.stopping import tally_range
@@ -34,12 +33,13 @@ def select_events(batch: FlushBatch, rows: Rows, *, position: str) -> FlushBatch
         totals=aggregated.totals,
         ledger=[],
         dead_letters=[],
+        conflicts=NO_CONFLICTS,
         event_types={type_id: batch.event_types[type_id] for type_id in used_types},
     )
 
 
 def remove_events(prepared: PreparedBatch, refused: Mapping[int, Refusal]) -> PreparedBatch:
-    """The same range with these rows of `batch.counted` as dead letters: not counted, their ids not known.
+    """The same range with these rows of `batch.counted` as dead letters: not counted, their ids not stored.
 
     Repeats of a refused event within the range stay what they were, duplicates or conflicts.
     """
@@ -60,9 +60,9 @@ def remove_events(prepared: PreparedBatch, refused: Mapping[int, Refusal]) -> Pr
             kept,
             ledger=merge_lines([*batch.ledger, *_move_to_dead(bad)]),
             dead_letters=[*batch.dead_letters, *letters],
+            conflicts=batch.conflicts,
             tally=tally_range(is_dead, unreadable_count=unreadable_count),
         ),
-        known=_forget_ids(prepared.known, bad),
         is_dead=is_dead,
         counted_rows=prepared.counted_rows[kept_rows],
     )
@@ -100,13 +100,3 @@ def _move_to_dead(bad: Columns) -> list[LedgerLine]:
         LedgerLine(hour_us=hour * MICROSECONDS_PER_HOUR, counted=-1, dead_lettered=1, digest=-digest)
         for hour, digest in zip(hours, digests, strict=True)
     ]
-
-
-def _forget_ids(known: Mapping[int, KnownIds], bad: Columns) -> dict[int, KnownIds]:
-    bad_minutes = set(bad.id_minutes().tolist())
-    remaining = dict(known)
-    for minute in bad_minutes:
-        ids = known[minute]
-        is_kept = ~np.isin(ids.ids, bad.event_ids)
-        remaining[minute] = KnownIds(ids.ids[is_kept], ids.contents[is_kept])
-    return remaining

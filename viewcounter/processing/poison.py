@@ -23,8 +23,8 @@ class PoisonHandler(Protocol):
     def isolate(self, prepared: PreparedBatch, error: Refused) -> PreparedBatch:
         """A batch for the same partition, epoch and range of positions, without the events that cannot be written.
 
-        These become dead letters of the batch returned and count as such in its ledger; its `known` ids do not hold
-        them. May try parts in transactions that it rolls back. The drain writes what it returns once, and judges all
+        These become dead letters of the batch returned and count as such in its ledger; it does not store their ids.
+        May try parts in transactions that it rolls back. The drain writes what it returns once, and judges all
         that follows anew. Raises `error`, PartitionStopped, or a Retryable error of the shard, to end the drain with
         nothing written.
         """

@@ -9,11 +9,13 @@ from functools import cache
 from viewcounter.cluster import get_cluster
 from viewcounter.config import Config, get_config
 from viewcounter.eventlog.registry import get_event_log
-from viewcounter.processing.deduplication import IdCache
+from viewcounter.processing.consumer import FlushLimits
 from viewcounter.processing.drain import Drainer, DrainSettings
 from viewcounter.processing.drain_queue import DrainQueue
 from viewcounter.processing.enrichment import Enrichment
+from viewcounter.processing.id_cache import IdCache
 from viewcounter.processing.isolation import IsolationSettings, PoisonIsolator
+from viewcounter.processing.stopping import is_stopping
 from viewcounter.storage.stopping import DeadLetterLimits
 
 
@@ -46,12 +48,24 @@ def _get_drainer(_pid: int) -> Drainer:
         lease=get_drain_queue(),
         poison=_build_isolator(config),
         find_copies=Enrichment.start(config).find_copies,
-        settings=DrainSettings(
-            budget_seconds=config.drain_budget_seconds,
-            flush_max_events=config.flush_max_events,
-            log_read_entries=config.log_read_entries,
-            dead_letters=_get_dead_letter_limits(config),
+        settings=build_drain_settings(config),
+        is_stopping=is_stopping,
+    )
+
+
+def build_drain_settings(config: Config) -> DrainSettings:
+    return DrainSettings(
+        budget_seconds=config.drain_budget_seconds,
+        flush=FlushLimits(
+            max_events=config.flush_max_events,
+            max_bytes=config.flush_max_bytes,
+            max_keys=config.flush_max_keys,
+            max_seconds=config.flush_max_seconds,
         ),
+        flush_max_conflicts=config.flush_max_conflicts,
+        max_queued_batches=config.flush_queue_batches,
+        log_read_entries=config.log_read_entries,
+        dead_letters=_get_dead_letter_limits(config),
     )
 
 

@@ -54,6 +54,10 @@ class ByteaArray(BinaryArray):
     element_oid, oid = 17, 1001
 
 
+class UuidArray(BinaryArray):
+    element_oid, oid = 2950, 2951
+
+
 class _BinaryArrayDumper(Dumper):
     format = Format.BINARY
 
@@ -66,7 +70,7 @@ def _register(array_type: type[BinaryArray], oid: int) -> None:
     psycopg.adapters.register_dumper(array_type, dumper)
 
 
-for _array_type in (SmallintArray, BigintArray, TimestamptzArray, TextArray, ByteaArray):
+for _array_type in (SmallintArray, BigintArray, TimestamptzArray, TextArray, ByteaArray, UuidArray):
     _register(_array_type, _array_type.oid)
 
 
@@ -81,6 +85,11 @@ def bigints(values: NDArray[Any]) -> BigintArray:
 def timestamps(microseconds: NDArray[np.int64]) -> TimestamptzArray:
     """From microseconds since 1970 UTC."""
     return TimestamptzArray(_fixed_width(microseconds - POSTGRES_EPOCH_US, TimestamptzArray.element_oid, ">i8"))
+
+
+def uuids(ids: NDArray[Any]) -> UuidArray:
+    """From an S16 array."""
+    return UuidArray(_fixed_width(ids, UuidArray.element_oid, "S16"))
 
 
 def texts(values: Iterable[str]) -> TextArray:

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from viewcounter.events.columns import MICROSECONDS_PER_MINUTE, Columns
 from viewcounter.storage import binary
+from viewcounter.storage.conflicts import Conflicts, insert_conflicts
 from viewcounter.storage.dead_letters import DeadLetter, insert_dead_letters
 from viewcounter.storage.errors import PositionMoved
 from viewcounter.storage.named_sql import load_queries
@@ -86,6 +87,7 @@ class FlushBatch:
     totals: Aggregates
     ledger: list[LedgerLine]
     dead_letters: list[DeadLetter]
+    conflicts: Conflicts
     tally: Tally
     event_types: dict[int, str]
 
@@ -239,6 +241,10 @@ def _insert_dead_letters(connection: Connection, batch: FlushBatch) -> None:
     insert_dead_letters(connection, batch.dead_letters, partition=batch.partition)
 
 
+def _insert_conflicts(connection: Connection, batch: FlushBatch) -> None:
+    insert_conflicts(connection, batch.conflicts, partition=batch.partition, position=batch.new_position)
+
+
 def _mark_dirty(connection: Connection, batch: FlushBatch, rolled_through: datetime) -> None:
     parameters = _aggregate_parameters(batch, batch.minutes)
     names = ("partition", "video_ids", "type_ids", "starts")
@@ -247,5 +253,12 @@ def _mark_dirty(connection: Connection, batch: FlushBatch, rolled_through: datet
     )
 
 
-STEPS: list[Step] = [_copy_raw_events, _insert_event_ids, _add_aggregates, _add_ledger, _insert_dead_letters]
+STEPS: list[Step] = [
+    _copy_raw_events,
+    _insert_event_ids,
+    _add_aggregates,
+    _add_ledger,
+    _insert_dead_letters,
+    _insert_conflicts,
+]
 """In this order after the compare-and-set; a list so that tests can fail the flush between any two."""

@@ -1,7 +1,7 @@
 """Reading and placing the state rows of partitions, and the ids a drain compares with."""
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -19,7 +19,9 @@ READ_STATE = _SQL["read_state"]
 """Parameters: partition. One row: epoch, position, watermark, state, admits_since."""
 READ_STATES = _SQL["read_states"]
 """Parameters: partitions. A row each that exists: partition, epoch, position, watermark, state."""
-READ_EVENT_IDS = _SQL["read_event_ids"]
+READ_EVENT_IDS = replace(_SQL["read_event_ids"], binary=True)
+"""Parameters of `event_ids_parameters`. Rows: position, minute, id_count; past the position asked for also ids and
+contents. One row without a minute where the shard has none of them."""
 READ_SCHEMA_VERSION = _SQL["read_schema_version"]
 
 EXPECTED_SCHEMA_VERSION = "0001_initial"
@@ -48,10 +50,15 @@ def get_state(rows: list[dict[str, Any]], *, partition: int) -> PartitionState:
     return PartitionState(row["epoch"], row["position"], row["watermark"], row["state"], row["admits_since"])
 
 
-def event_ids_parameters(partition: int, minutes: Iterable[int]) -> dict[str, Any]:
-    """Parameters of READ_EVENT_IDS; minutes since 1970 UTC."""
-    starts = np.array(sorted(minutes), dtype=np.int64) * MICROSECONDS_PER_MINUTE
-    return {"partition": partition, "minutes": binary.timestamps(starts)}
+def event_ids_parameters(partition: int, held_through: Mapping[int, str | None]) -> dict[str, Any]:
+    """Parameters of READ_EVENT_IDS: by minute since 1970 UTC, the position up to which its ids are held, if any."""
+    minutes = sorted(held_through)
+    starts = np.array(minutes, dtype=np.int64) * MICROSECONDS_PER_MINUTE
+    return {
+        "partition": partition,
+        "minutes": binary.timestamps(starts),
+        "held_through": [held_through[minute] for minute in minutes],
+    }
 
 
 def adopt_partitions(connection: psycopg.Connection[Any], epochs: Mapping[int, int]) -> int:

@@ -15,15 +15,20 @@ from viewcounter.eventlog.errors import PositionTrimmed
 from viewcounter.eventlog.interface import Position
 from viewcounter.eventlog.memory import MemoryEventLog
 from viewcounter.events.partition import get_partition
-from viewcounter.processing.deduplication import IdCache
+from viewcounter.processing.consumer import FlushLimits
 from viewcounter.processing.dispatch import publish_watermarks, read_backlog
 from viewcounter.processing.drain import Drainer, DrainSettings
 from viewcounter.processing.errors import PartitionNotOwned
+from viewcounter.processing.id_cache import IdCache
 from viewcounter.storage import flush, partitions
 from viewcounter.storage.errors import SchemaVersionMismatch
+from viewcounter.storage.stopping import DeadLetterLimits
 
 NOW_US = int(datetime.now(UTC).timestamp() * 1_000_000)
 VIDEO = "XpVt6Z1Gjjo"
+
+
+DEAD_LETTERS = DeadLetterLimits(run_max=10, ratio_max=0.5, ratio_min_read=100, window_seconds=60.0)
 
 
 class NoLease:
@@ -37,7 +42,14 @@ def make_drainer(cluster, log, *, flush_max_events=50, read_entries=3, budget_se
         log=log,
         ids=IdCache(max_bytes=10_000),
         lease=NoLease(),
-        settings=DrainSettings(budget_seconds, flush_max_events, read_entries),
+        settings=DrainSettings(
+            budget_seconds=budget_seconds,
+            flush=FlushLimits(max_events=flush_max_events, max_bytes=10**6, max_keys=10**6, max_seconds=60.0),
+            flush_max_conflicts=5,
+            max_queued_batches=2,
+            log_read_entries=read_entries,
+            dead_letters=DEAD_LETTERS,
+        ),
         **parts,
     )
 

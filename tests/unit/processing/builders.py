@@ -1,11 +1,14 @@
 """Columns for tests, from readable rows."""
 
+from collections.abc import Collection, Sequence
 from typing import Any, NamedTuple
 from uuid import UUID
 
 import numpy as np
 
 from viewcounter.events.columns import Columns
+from viewcounter.processing.deduplication import NONE_KNOWN, KnownIds, merge_block
+from viewcounter.storage.flush import IdBlock
 
 MINUTE_US = 60_000_000
 
@@ -39,3 +42,20 @@ def build_columns(rows: list[Row]) -> Columns:
         video_index=column([videos.index(row.video) for row in rows], "<u4"),
         videos=videos,
     )
+
+
+class MemoryIds:
+    """A KnownIdSource that starts with nothing and remembers what it is told."""
+
+    def __init__(self) -> None:
+        self.minutes: dict[int, KnownIds] = {}
+        self.asked: list[list[int]] = []
+
+    def get(self, minutes: Collection[int]) -> dict[int, KnownIds]:
+        self.asked.append(list(minutes))
+        return {minute: self.minutes.get(minute, NONE_KNOWN) for minute in minutes}
+
+    def add(self, blocks: Sequence[IdBlock]) -> None:
+        for block in blocks:
+            known = self.minutes.get(block.minute, NONE_KNOWN)
+            self.minutes[block.minute] = merge_block(known, KnownIds(block.ids, block.contents))

@@ -1,7 +1,7 @@
 from datetime import UTC, datetime
 
 from configservice.topology import EventType
-from tests.unit.processing.builders import MINUTE_US, Row, uuid4_of
+from tests.unit.processing.builders import MINUTE_US, MemoryIds, Row, uuid4_of
 from viewcounter.eventlog.codec import AcceptedEvent, pack_entry, unpack_entry
 from viewcounter.eventlog.interface import Entry, Position
 from viewcounter.processing.batch import (
@@ -11,7 +11,6 @@ from viewcounter.processing.batch import (
     decode_entries,
     prepare_batch,
 )
-from viewcounter.processing.deduplication import NONE_KNOWN
 from viewcounter.storage.partitions import PartitionState
 
 TYPES = {1: EventType(1, "view", False), 6: EventType(6, "watch_time", True)}
@@ -29,7 +28,8 @@ def prepare(*entries):
         partition=5,
         state=STATE,
         event_types=TYPES,
-        get_known_ids=lambda minutes: dict.fromkeys(minutes, NONE_KNOWN),
+        known=MemoryIds(),
+        max_conflicts=2,
     )
 
 
@@ -57,12 +57,11 @@ def test_a_range_of_only_unreadable_entries_still_moves_the_position():
 
 def test_events_of_an_unknown_type_are_dead_lettered_as_a_replayable_entry():
     batch = prepare(entry("2-0", Row(1), Row(2, "b", type_id=9, value=5), Row(3, type_id=9), received_us=123)).batch
-    [letter] = batch.dead_letters
-    assert (letter.reason, letter.event_count) == (UNKNOWN_EVENT_TYPE, 2)
-    again = unpack_entry(letter.payload)
-    assert again.type_ids.tolist() == [9, 9]
-    assert [bytes(i) for i in again.event_ids] == [uuid4_of(2).bytes, uuid4_of(3).bytes]
-    assert again.received_us.tolist() == [123, 123]
+    assert [letter.reason for letter in batch.dead_letters] == [UNKNOWN_EVENT_TYPE, UNKNOWN_EVENT_TYPE]
+    again = [unpack_entry(letter.payload) for letter in batch.dead_letters]
+    assert [columns.type_ids.tolist() for columns in again] == [[9], [9]]
+    assert [columns.event_ids.tobytes() for columns in again] == [uuid4_of(2).bytes, uuid4_of(3).bytes]
+    assert [columns.received_us.tolist() for columns in again] == [[123], [123]]
     [line] = batch.ledger
     assert (line.received, line.counted, line.dead_lettered) == (3, 1, 2)
 

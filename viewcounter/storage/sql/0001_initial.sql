@@ -165,6 +165,24 @@ CREATE INDEX dead_letter_place ON dead_letter (created_at, partition, id);
 CREATE INDEX dead_letter_new ON dead_letter (partition) WHERE state = 'new';
 CREATE INDEX dead_letter_video ON dead_letter (video_id, created_at) WHERE video_id IS NOT NULL;
 
+-- Events with the id of a counted event but another content: not counted. A flush keeps the first few, the ledger counts
+-- all. `first_content` is the content digest of the event that was counted, `minute` the minute both ids belong to.
+CREATE TABLE event_conflict (
+    id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    partition smallint NOT NULL,
+    event_id uuid NOT NULL,
+    minute timestamptz NOT NULL,
+    position text NOT NULL,
+    first_content numeric(20, 0) NOT NULL,
+    video_id text COLLATE "C" NOT NULL,
+    event_type_id smallint NOT NULL,
+    occurred_at timestamptz NOT NULL,
+    value bigint NOT NULL,
+    received_at timestamptz NOT NULL,
+    created_at timestamptz NOT NULL DEFAULT now()
+);
+CREATE INDEX event_conflict_partition ON event_conflict (partition, id);
+
 -- Up to which revision of the catalogue each partition's videos are known here. A row moves with its partition,
 -- and a shard copies changes from the lowest of its partitions on, so a partition that arrives misses nothing.
 CREATE TABLE catalogue_cursor (

@@ -8,10 +8,20 @@ SELECT partition, epoch, position, watermark, state FROM partition_state WHERE p
 
 -- name: read_event_ids (flush)
 -- The ids of some minutes together with the position they belong to, in one snapshot: ids read at another
--- position than the flush's old one would let a duplicate through.
-SELECT s.position, e.minute, e.ids, e.contents
+-- position than the flush's old one would let a duplicate through. Of ids that the reader holds already (those up to
+-- `held_through`) only the number is sent.
+SELECT s.position, e.minute, e.id_count, e.ids, e.contents
 FROM partition_state AS s
-LEFT JOIN event_ids AS e ON e.partition = s.partition AND e.minute = ANY(%(minutes)s::timestamptz[])
+LEFT JOIN (
+    SELECT e.minute, octet_length(e.contents) / 8 AS id_count,
+        CASE WHEN f.is_new THEN e.ids END AS ids, CASE WHEN f.is_new THEN e.contents END AS contents
+    FROM unnest(%(minutes)s::timestamptz[], %(held_through)s::text[]) AS asked (minute, held_through)
+    JOIN event_ids AS e ON e.partition = %(partition)s AND e.minute = asked.minute
+    CROSS JOIN LATERAL (
+        SELECT asked.held_through IS NULL OR (split_part(e.position, '-', 1)::numeric, split_part(e.position, '-', 2)::numeric)
+            > (split_part(asked.held_through, '-', 1)::numeric, split_part(asked.held_through, '-', 2)::numeric) AS is_new
+    ) AS f
+) AS e ON true
 WHERE s.partition = %(partition)s
 
 -- name: advance_watermarks (flush)

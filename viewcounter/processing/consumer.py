@@ -1,0 +1,123 @@
+"""The partition consumer: log entries to columns, a flush's worth at a time.
+
+A flush ends at the first of four bounds: events, bytes, distinct aggregate keys, time spent reading. Nothing is ever
+dropped: what is not read waits in the log.
+"""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from viewcounter.eventlog.interface import EventLog, Position
+from viewcounter.events.columns import Columns
+from viewcounter.processing.batch import DecodedRange, decode_entries
+
+
+@dataclass(frozen=True, slots=True)
+class FlushLimits:
+    """`max_keys` counts distinct (video, type, minute): the rows that the flush upserts."""
+
+    max_events: int
+    max_bytes: int
+    max_keys: int
+    max_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """`at_end`: the log held no more when this was read."""
+
+    decoded: DecodedRange
+    at_end: bool
+
+
+@dataclass(slots=True)
+class _Table:
+    """What one flush fills. `is_full` may be passed by what one read of the log brings."""
+
+    limits: FlushLimits
+    full_at: float
+    parts: list[DecodedRange] = field(default_factory=list)
+    event_count: int = 0
+    byte_count: int = 0
+
+    def add(self, part: DecodedRange) -> None:
+        self.parts.append(part)
+        self.event_count += len(part.columns)
+        self.byte_count += part.columns.size_bytes + sum(len(letter.payload) for letter in part.dead_letters)
+
+    def is_full(self, *, now: float) -> bool:
+        return (
+            self.event_count >= self.limits.max_events
+            or self.byte_count >= self.limits.max_bytes
+            or now >= self.full_at
+            # Keys are at most as many as events, so counting them is rarely needed.
+            or (self.event_count >= self.limits.max_keys and self._count_keys() >= self.limits.max_keys)
+        )
+
+    def _count_keys(self) -> int:
+        self.parts = [DecodedRange.join(self.parts)]
+        return count_keys(self.parts[0].columns)
+
+
+FIRST_READ_ENTRIES = 32
+"""Entries may hold one event or thousands; the first read finds out."""
+
+
+class PartitionConsumer:
+    """Reads one partition forward, at most `max_read_entries` entries of the log at once."""
+
+    def __init__(
+        self,
+        log: EventLog,
+        partition: int,
+        *,
+        after: Position,
+        limits: FlushLimits,
+        max_read_entries: int,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._log = log
+        self._partition = partition
+        self._after = after
+        self._limits = limits
+        self._max_read_entries = max_read_entries
+        self._next_read_entries = min(FIRST_READ_ENTRIES, max_read_entries)
+        self._clock = clock
+
+    def read_chunk(self) -> Chunk | None:
+        """The next flush's worth; None when the log holds nothing more. Raises EventLogError, PositionTrimmed."""
+        table = _Table(self._limits, full_at=self._clock() + self._limits.max_seconds)
+        at_end = False
+        while not at_end:
+            asked = self._next_read_entries
+            entries = self._log.read(self._partition, after=self._after, max_entries=asked)
+            at_end = len(entries) < asked
+            if entries:
+                part = decode_entries(entries)
+                table.add(part)
+                self._after = part.end
+                self._next_read_entries = self._plan_read(table, entry_count=len(entries), part=part)
+            if table.is_full(now=self._clock()):
+                break
+        return Chunk(DecodedRange.join(table.parts), at_end) if table.parts else None
+
+    def _plan_read(self, table: _Table, *, entry_count: int, part: DecodedRange) -> int:
+        """As many entries as fill the rest of the table, if they are like the last ones; a whole one if it is full."""
+        events_an_entry = max(1.0, len(part.columns) / entry_count)
+        missing = self._limits.max_events - table.event_count
+        wanted = (missing if missing > 0 else self._limits.max_events) / events_an_entry
+        return min(self._max_read_entries, max(1, round(wanted)))
+
+
+def count_keys(columns: Columns) -> int:
+    """Distinct (video, type, minute)."""
+    videos = columns.video_index.astype(np.int64)
+    order = np.lexsort((columns.minutes(), columns.type_ids, videos))
+    keys = (videos[order], columns.type_ids[order], columns.minutes()[order])
+    changes = np.zeros(max(len(order) - 1, 0), dtype=bool)
+    for key in keys:
+        changes |= key[1:] != key[:-1]
+    return int(changes.sum()) + bool(len(order))

@@ -1,0 +1,115 @@
+"""The database writer of a worker process: commits one batch while the drain reads and judges the next.
+
+One thread a process, started by the first batch that has another one behind it. A batch with nothing behind it and
+nothing before it is written by the drain itself: no thread, no hand-over.
+"""
+
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
+from concurrent.futures import TimeoutError as WaitTimeout
+from dataclasses import dataclass
+
+from viewcounter.processing.batch import PreparedBatch
+
+WATCH_SECONDS = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """What has committed: the batch submitted, or what the poison handler put in its place."""
+
+    prepared: PreparedBatch
+    as_judged: bool
+
+
+Write = Callable[[PreparedBatch], Written]
+
+
+class FlushWriter:
+    """Writes the batches of one sequence after another. Made after the fork; its thread starts with the first use."""
+
+    def __init__(self, write: Write, *, max_queued: int) -> None:
+        self._write = write
+        self._max_queued = max_queued
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="flush-writer")
+
+    def open_sequence(self, *, on_written: Callable[[Written], None], watch: Callable[[], None]) -> "FlushSequence":
+        """Both are called by the thread that submits: `on_written` for each batch that has committed, in order, and
+        `watch` about every WATCH_SECONDS while it waits for a commit."""
+        return FlushSequence(self._write, self._thread, max_queued=self._max_queued, on_written=on_written, watch=watch)
+
+    def close(self) -> None:
+        """Waits for the flush under way, which the deadline of its transaction bounds."""
+        self._thread.shutdown(wait=True, cancel_futures=True)
+
+
+class FlushSequence:
+    """Batches of one drain, in the order of the log. Used by one thread.
+
+    Invariant: once one of them has not committed as it was judged, none after it is written. At most one is being
+    written and `max_queued` wait; a further `submit` waits, and the log is not read meanwhile.
+    """
+
+    def __init__(
+        self,
+        write: Write,
+        thread: ThreadPoolExecutor,
+        *,
+        max_queued: int,
+        on_written: Callable[[Written], None],
+        watch: Callable[[], None],
+    ) -> None:
+        self._write = write
+        self._thread = thread
+        self._max_queued = max_queued
+        self._on_written = on_written
+        self._watch = watch
+        self._is_broken = False  # set by either thread, never reset
+        self._pending: deque[Future[Written]] = deque()
+
+    def submit(self, prepared: PreparedBatch, *, is_last: bool) -> None:
+        """Raises what the oldest batch that failed raised; `on_written` has heard of those before it."""
+        if is_last and not self._pending:
+            self._on_written(self._write_next(prepared))
+            return
+        self._pending.append(self._thread.submit(self._write_next, prepared))
+        self._collect(until_pending=self._max_queued + 1)
+
+    def settle(self) -> None:
+        """Waits for all. Raises as `submit`."""
+        self._collect(until_pending=0)
+
+    def abandon(self) -> None:
+        """Nothing that is still queued will be written. One that is being written may yet commit: nobody waits."""
+        self._is_broken = True
+        while self._pending:
+            self._pending.pop().cancel()
+
+    def _collect(self, *, until_pending: int) -> None:
+        while self._pending and (len(self._pending) > until_pending or self._pending[0].done()):
+            written = self._wait(self._pending[0])
+            self._pending.popleft()
+            self._on_written(written)
+
+    def _wait(self, future: "Future[Written]") -> Written:
+        while True:
+            try:
+                return future.result(timeout=WATCH_SECONDS)
+            except WaitTimeout:
+                if future.done():
+                    raise
+                self._watch()
+
+    def _write_next(self, prepared: PreparedBatch) -> Written:
+        """In either thread."""
+        if self._is_broken:
+            raise CancelledError
+        try:
+            written = self._write(prepared)
+        except BaseException:
+            self._is_broken = True
+            raise
+        if not written.as_judged:
+            self._is_broken = True
+        return written
