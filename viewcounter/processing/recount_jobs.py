@@ -24,6 +24,7 @@ from viewcounter.processing.errors import RecountStuck, UnknownRecount
 from viewcounter.processing.findings import encode_difference
 from viewcounter.processing.models import RecountJob, RecountState
 from viewcounter.processing.recount import (
+    RangeFound,
     RecountLimits,
     compare_range,
     count_videos_of,
@@ -38,11 +39,13 @@ from viewcounter.storage.recount import Author, read_corrections
 
 logger = logging.getLogger(__name__)
 
+RUNNABLE_MAX = 20
+"""Recounts queued at once; the others have their turn when these are done."""
 UNFINISHED = (RecountState.QUEUED, RecountState.RUNNING)
 
 
 class OutOfTime(Exception):
-    """The task's time for this recount is over; the next one goes on."""
+    """The task's time for this recount is over, or another worker is at it; somebody goes on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +87,8 @@ def list_recounts(*, limit: int) -> list[RecountJob]:
 
 def list_runnable(*, now: datetime) -> list[UUID]:
     """Unfinished recounts that no worker is at, oldest first."""
-    return list(_filter_free(RecountJob.objects.filter(state__in=UNFINISHED), now).values_list("pk", flat=True))
+    free = _filter_free(RecountJob.objects.filter(state__in=UNFINISHED), now)
+    return list(free.values_list("pk", flat=True)[:RUNNABLE_MAX])
 
 
 def run_recount(cluster: ClusterProxy, job_id: UUID, *, config: Config, budget_seconds: float | None) -> None:
@@ -106,6 +110,7 @@ def run_recount(cluster: ClusterProxy, job_id: UUID, *, config: Config, budget_s
         _finish(job, RecountState.FAILED, error=str(error))
     except (ShardProxyError, ClusterProxyError) as error:
         if not isinstance(error, Permanent):
+            RecountJob.objects.filter(pk=job.pk).update(error=f"waits: {error}")
             raise
         _finish(job, RecountState.FAILED, error=str(error))
     finally:
@@ -136,12 +141,28 @@ def _run(cluster: ClusterProxy, job: RecountJob, *, config: Config, budget: Budg
             _note_corrections(cluster, job, limit=config.recount_listed_differences)
         else:
             _note_differences(job, differences, limit=config.recount_listed_differences)
-        job.videos_done += found.video_count
+        _advance(job, found)
         if found.next_first is None:
             _finish(job, RecountState.DONE)
             return
-        job.next_first = found.next_first
-        job.save(update_fields=["next_first", "videos_done", "difference_counts", "differences"])
+
+
+def _advance(job: RecountJob, done: RangeFound) -> None:
+    """Raises OutOfTime when another worker, who took us for dead, has gone on from the same place."""
+    next_first, videos_done = done.next_first or job.next_first, job.videos_done + done.video_count
+    here = RecountJob.objects.filter(
+        pk=job.pk, state=RecountState.RUNNING, next_first=job.next_first, videos_done=job.videos_done
+    )
+    advanced = here.update(
+        next_first=next_first,
+        videos_done=videos_done,
+        difference_counts=job.difference_counts,
+        differences=job.differences,
+        error="",
+    )
+    if not advanced:
+        raise OutOfTime
+    job.next_first, job.videos_done = next_first, videos_done
 
 
 def _get_rest(job: RecountJob) -> VideoRange:
@@ -202,9 +223,7 @@ def _filter_free(jobs: "QuerySet[RecountJob]", now: datetime) -> "QuerySet[Recou
 
 def _finish(job: RecountJob, state: str, *, error: str = "") -> None:
     job.state, job.error, job.finished_at = state, error, timezone.now()
-    job.save(
-        update_fields=["state", "error", "finished_at", "next_first", "videos_done", "difference_counts", "differences"]
-    )
+    job.save(update_fields=["state", "error", "finished_at"])
     logger.log(
         logging.ERROR if error else logging.INFO, "recount %s: %s %s %s", job.pk, state, job.difference_counts, error
     )

@@ -7,6 +7,7 @@ import pytest
 
 from tests.integration.processing.counted import HOUR, HOURS, PARTITION, count_events
 from viewcounter.config import get_config
+from viewcounter.processing import recount_jobs
 from viewcounter.processing.models import RecountJob
 from viewcounter.processing.recount_jobs import (
     create_partition_recount,
@@ -14,6 +15,7 @@ from viewcounter.processing.recount_jobs import (
     list_runnable,
     run_recount,
 )
+from viewcounter.processing.rollup import RollupSettings, roll_partition
 from viewcounter.storage import recount as storage
 
 CORRUPTIONS = {
@@ -206,6 +208,39 @@ def test_a_recount_without_time_goes_on_where_it_stopped(counted):
         assert (job.state, job.lease_until) == ("running", None)
     run(counted, job)
     counted.assert_exact()
+
+
+def test_the_next_rollup_makes_what_a_recount_marked_right_again(counted):
+    settings = RollupSettings(grace_seconds=0.0, budget_seconds=20.0, marks_max=1000)
+    assert roll_partition(counted.cluster, PARTITION, settings=settings).is_complete
+    closed = {key: row for key, row in counted.expect(seconds=3600).items() if key in counted.read("event_hour")}
+    assert counted.read("event_hour") == closed
+    corrupt(counted, CORRUPTIONS["wrong count"])
+    corrupt(counted, CORRUPTIONS["minutes of a video nobody knows"])
+    counted.execute("UPDATE event_hour SET sum = 1 WHERE start = %s", counted.first_hour)
+    run(counted, create_partition_recount(PARTITION, apply=True, actor="ada"))
+    assert roll_partition(counted.cluster, PARTITION, settings=settings).is_complete
+    assert counted.read("event_hour") == closed
+    counted.assert_exact()
+    again = run(counted, create_partition_recount(PARTITION, apply=False, actor="ada"))
+    assert again.difference_counts == {}
+
+
+def test_a_worker_that_was_taken_for_dead_does_not_count_differences_twice(counted, monkeypatch):
+    corrupt(counted, CORRUPTIONS["missing minutes"])
+    wrong = len(find_differences(counted.read("event_minute"), counted.expect(seconds=60)))
+    job = create_partition_recount(PARTITION, apply=False, actor="ada")
+    compare = recount_jobs.compare_range
+
+    def be_overtaken(*arguments, **options):
+        monkeypatch.setattr(recount_jobs, "compare_range", compare)
+        RecountJob.objects.update(lease_until=None)
+        run(counted, job)
+        return compare(*arguments, **options)
+
+    monkeypatch.setattr(recount_jobs, "compare_range", be_overtaken)
+    job = run(counted, job)
+    assert (job.state, job.difference_counts["minute"], job.videos_done) == ("done", wrong, len(counted.videos))
 
 
 def test_recounts_beside_drains_stay_exact(counted):
