@@ -5,7 +5,10 @@ from typing import Any
 from django.contrib import admin
 from django.http import HttpRequest
 
+from viewcounter.processing.dead_letter_admin import DeadLetterAdmin
 from viewcounter.processing.models import AuditFinding, RecountJob
+
+__all__ = ["AuditFindingAdmin", "DeadLetterAdmin", "RecountJobAdmin"]
 
 
 class ReadOnlyAdmin(admin.ModelAdmin):

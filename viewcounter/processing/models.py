@@ -79,3 +79,15 @@ class RecountJob(models.Model):
 
     def __str__(self) -> str:
         return f"{'video ' + self.video_id if self.video_id else 'partition ' + str(self.partition)} ({self.state})"
+
+
+class DeadLetterRow(models.Model):
+    """Gives dead letters, which lie on the shards, a place and permissions in the admin. Has no table."""
+
+    class Meta:
+        managed = False
+        default_permissions = ("view", "change")
+        verbose_name = "dead letter"
+
+    def __str__(self) -> str:
+        return f"dead letter {self.pk}"

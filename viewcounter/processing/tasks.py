@@ -18,13 +18,14 @@ from viewcounter.eventlog.registry import get_event_log
 from viewcounter.metrics import DRAINS, LOG_ENTRIES_TRIMMED, TASK_FAILURES
 from viewcounter.processing.audit_runs import run_audit
 from viewcounter.processing.dispatch import publish_watermarks, read_backlog, repair_log
-from viewcounter.processing.errors import DrainError
+from viewcounter.processing.errors import DrainError, PartitionStopped
 from viewcounter.processing.lag import publish_lag, read_lag
 from viewcounter.processing.maintenance import ensure_raw_days_everywhere, trim_log_everywhere
 from viewcounter.processing.recount_jobs import list_runnable
 from viewcounter.processing.recount_jobs import run_recount as go_on_with_recount
 from viewcounter.processing.retention import RetentionPolicy, drop_old_raw_days, retain_partition
 from viewcounter.processing.rollup import RollupSettings, find_partitions_to_roll, roll_partition
+from viewcounter.processing.stopped import measure_dead_letters
 from viewcounter.processing.worker import get_drain_queue, get_drainer
 from viewcounter.storage.errors import StorageError
 
@@ -44,6 +45,7 @@ def schedule_periodic_tasks(app: Celery) -> None:
     _schedule(app, dispatch_drains, seconds=config.drain_interval_seconds)
     _schedule(app, advance_idle_watermarks, seconds=config.watermark_interval_seconds)
     _schedule(app, measure_lag, seconds=config.lag_interval_seconds)
+    _schedule(app, count_dead_letters, seconds=config.dead_letters_interval_seconds)
     _schedule(app, trim_log, seconds=config.trim_interval_seconds)
     _schedule(app, sync_catalogue, seconds=config.catalogue_interval_seconds)
     _schedule(app, ensure_raw_days, seconds=config.raw_days_interval_seconds)
@@ -86,6 +88,9 @@ def drain(partition: int) -> None:
     except PositionTrimmed as error:
         DRAINS.labels("stopped").inc()
         logger.error("partition %d stopped, its shard is older than the log reaches back: %s", partition, error)
+    except PartitionStopped as error:
+        DRAINS.labels("stopped").inc()
+        logger.info("drain ended: %s", error)  # whoever stopped it has said so as an error
     except (*_UNAVAILABLE, DrainError, StorageError) as error:
         DRAINS.labels("waiting").inc()
         logger.warning("partition %d waits: %s", partition, error)
@@ -113,6 +118,15 @@ def measure_lag() -> None:
         publish_lag(read_lag(get_cluster(), get_event_log()))
     except _UNAVAILABLE as error:
         _count_failure("measure_lag", "lag is not measured", error)
+
+
+@shared_task(name="count_dead_letters")
+def count_dead_letters() -> None:
+    """Let the metrics say how many dead letters wait, and which partitions have stopped."""
+    try:
+        measure_dead_letters(get_cluster())
+    except _UNAVAILABLE as error:
+        _count_failure("count_dead_letters", "dead letters and stopped partitions are not counted", error)
 
 
 @shared_task(name="trim_log")
