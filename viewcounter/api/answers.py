@@ -49,11 +49,16 @@ def encode_top(answer: TopAnswer) -> Json:
 
 
 def encode_channel(channel: Channel) -> Json:
-    return {"channel_id": channel.channel_id, "title": channel.title}
+    return {"channel_id": channel.channel_id, "title": channel.title, "revision": channel.revision}
 
 
 def encode_video(video: Video) -> Json:
-    return {"video_id": video.video_id, "title": video.title, "channel_id": video.channel_id}
+    return {
+        "video_id": video.video_id,
+        "title": video.title,
+        "channel_id": video.channel_id,
+        "revision": video.revision,
+    }
 
 
 def _encode_video_counts(video: VideoCounts) -> Json:

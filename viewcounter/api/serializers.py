@@ -12,6 +12,8 @@ from viewcounter.catalogue.limits import ID_MAX_CHARACTERS, ID_VALIDATORS, TITLE
 from viewcounter.config import get_config
 from viewcounter.queries.meta import Source
 
+REVISION = "Of the last change. Statistics of channels know it once their `meta.catalogue_revision` is as high."
+
 
 class TextField(serializers.CharField):
     """Text as sent: never trimmed, and a number is not text."""
@@ -71,6 +73,14 @@ class VideoSerializer(RequestSerializer):
     video_id = IdField()
     title = TitleField()
     channel_id = IdField(required=False, allow_null=True, default=None)
+
+
+class ChannelAnswerSerializer(ChannelSerializer):
+    revision = serializers.IntegerField(help_text=REVISION)
+
+
+class VideoAnswerSerializer(VideoSerializer):
+    revision = serializers.IntegerField(help_text=REVISION)
 
 
 class CatalogueImportSerializer(RequestSerializer):

@@ -5,6 +5,7 @@ from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerView
 
 from viewcounter.api.views.audit import AuditView
 from viewcounter.api.views.catalogue import CatalogueImportView, ChannelView, VideoView
+from viewcounter.api.views.channels import ChannelCountsView, ChannelStatsView
 from viewcounter.api.views.health import HealthView, ReadyView
 from viewcounter.api.views.metrics import MetricsView
 from viewcounter.api.views.partitions import PartitionsView
@@ -24,6 +25,8 @@ urlpatterns = [
     path("v1/videos/<str:video_id>/counts", VideoCountsView.as_view(), name="video-counts"),
     path("v1/videos/<str:video_id>/stats", VideoStatsView.as_view(), name="video-stats"),
     path("v1/channels/<str:channel_id>", ChannelView.as_view(), name="channel"),
+    path("v1/channels/<str:channel_id>/counts", ChannelCountsView.as_view(), name="channel-counts"),
+    path("v1/channels/<str:channel_id>/stats", ChannelStatsView.as_view(), name="channel-stats"),
     path("v1/catalogue/import", CatalogueImportView.as_view(), name="catalogue-import"),
     path("v1/counts/query", CountsQueryView.as_view(), name="counts-query"),
     path("v1/audit", AuditView.as_view(), name="audit"),

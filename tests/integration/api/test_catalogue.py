@@ -19,8 +19,10 @@ def put(api, path, body, **options):
 def test_put_creates_then_replaces_and_the_same_again_changes_nothing(api):
     assert put(api, "/v1/channels/c1", {"title": "One"}).status_code == 201
     created = put(api, "/v1/videos/v1", {"title": "Cats", "channel_id": "c1"})
-    assert (created.status_code, created.json()) == (201, {"video_id": "v1", "title": "Cats", "channel_id": "c1"})
     before = read_catalogue()
+    revision = before[1]["v1"][2]
+    assert created.status_code == 201
+    assert created.json() == {"video_id": "v1", "title": "Cats", "channel_id": "c1", "revision": revision}
     assert put(api, "/v1/videos/v1", {"title": "Cats", "channel_id": "c1"}).status_code == 200
     assert put(api, "/v1/channels/c1", {"title": "One"}).status_code == 200
     assert read_catalogue() == before
@@ -28,9 +30,14 @@ def test_put_creates_then_replaces_and_the_same_again_changes_nothing(api):
         "video_id": "v1",
         "title": "Dogs",
         "channel_id": None,
+        "revision": revision + 1,
     }
     assert api.get("/v1/videos/v1", "/v1/videos/{video_id}")["title"] == "Dogs"
-    assert api.get("/v1/channels/c1", "/v1/channels/{channel_id}") == {"channel_id": "c1", "title": "One"}
+    assert api.get("/v1/channels/c1", "/v1/channels/{channel_id}") == {
+        "channel_id": "c1",
+        "title": "One",
+        "revision": before[0]["c1"][1],
+    }
 
 
 def test_what_the_catalogue_does_not_have_is_not_found(api):

@@ -10,9 +10,9 @@ from viewcounter.api.parameters import check_id, check_parameters
 from viewcounter.api.serializers import (
     CatalogueImportAnswerSerializer,
     CatalogueImportSerializer,
-    ChannelSerializer,
+    ChannelAnswerSerializer,
     ChannelWriteSerializer,
-    VideoSerializer,
+    VideoAnswerSerializer,
     VideoWriteSerializer,
 )
 from viewcounter.api.views.base import ApiView
@@ -31,7 +31,7 @@ class VideoView(ApiView):
         tags=["catalogue"],
         summary="A video's title and channel",
         parameters=[documents.VIDEO_ID],
-        responses=VideoSerializer,
+        responses=VideoAnswerSerializer,
     )
     def get(self, request: Request, video_id: str) -> Response:
         check_parameters(request.query_params, allowed=())
@@ -44,7 +44,7 @@ class VideoView(ApiView):
         description="Creates or replaces. The same again changes nothing. The channel must be known.",
         parameters=[documents.VIDEO_ID],
         request=VideoWriteSerializer,
-        responses={200: VideoSerializer, 201: VideoSerializer},
+        responses={200: VideoAnswerSerializer, 201: VideoAnswerSerializer},
     )
     def put(self, request: Request, video_id: str) -> Response:
         check_parameters(request.query_params, allowed=())
@@ -55,8 +55,7 @@ class VideoView(ApiView):
             changed = put_video(entry)
         except UnknownChannels as error:
             raise InvalidQuery("channel_id", "unknown_channel", "names no channel of the catalogue") from error
-        answer = {"video_id": entry.video_id, "title": entry.title, "channel_id": entry.channel_id}
-        return Response(answer, status=201 if changed.created else 200)
+        return Response(encode_video(get_video(entry.video_id)), status=201 if changed.created else 200)
 
 
 class ChannelView(ApiView):
@@ -67,7 +66,7 @@ class ChannelView(ApiView):
         tags=["catalogue"],
         summary="A channel's title",
         parameters=[documents.CHANNEL_ID],
-        responses=ChannelSerializer,
+        responses=ChannelAnswerSerializer,
     )
     def get(self, request: Request, channel_id: str) -> Response:
         check_parameters(request.query_params, allowed=())
@@ -80,7 +79,7 @@ class ChannelView(ApiView):
         description="Creates or replaces. The same again changes nothing.",
         parameters=[documents.CHANNEL_ID],
         request=ChannelWriteSerializer,
-        responses={200: ChannelSerializer, 201: ChannelSerializer},
+        responses={200: ChannelAnswerSerializer, 201: ChannelAnswerSerializer},
     )
     def put(self, request: Request, channel_id: str) -> Response:
         check_parameters(request.query_params, allowed=())
@@ -88,8 +87,7 @@ class ChannelView(ApiView):
         body.is_valid(raise_exception=True)
         entry = ChannelEntry(channel_id=check_id("channel_id", channel_id), **body.validated_data)
         changed = put_channel(entry)
-        answer = {"channel_id": entry.channel_id, "title": entry.title}
-        return Response(answer, status=201 if changed.created else 200)
+        return Response(encode_channel(get_channel(entry.channel_id)), status=201 if changed.created else 200)
 
 
 class CatalogueImportView(ApiView):

@@ -1,0 +1,133 @@
+"""Counts and statistics of channels: the sum over the videos that belong to them now."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+from drf_spectacular.utils import extend_schema
+from rest_framework import serializers
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from viewcounter.api import documents
+from viewcounter.api.answers import encode_meta
+from viewcounter.api.parameters import check_id, check_parameters, get_period, get_required
+from viewcounter.api.serializers import CountsField, MetaSerializer, StatsAnswerSerializer
+from viewcounter.api.views.base import SHORTLY, ApiView
+from viewcounter.cluster import get_cluster
+from viewcounter.config import get_config
+from viewcounter.gateway.scopes import Scope
+from viewcounter.queries.channels import (
+    ChannelCounts,
+    ChannelQuestion,
+    ChannelStats,
+    get_channel_counts,
+    get_channel_stats,
+)
+from viewcounter.queries.functions import Function
+from viewcounter.queries.periods import Fill
+from viewcounter.queries.ranges import Interval
+
+MEMBERSHIP = (
+    "The sum over the videos that belong to the channel now, with all their events: a video that changes its channel "
+    "takes its past along. `meta.catalogue_revision` says which changes of the catalogue are in it; shards that do "
+    "not answer are named in `meta.missing`."
+)
+
+
+class ChannelMetaSerializer(MetaSerializer):
+    catalogue_revision = serializers.IntegerField(
+        help_text="Changes of videos and channels up to this revision are in the answer."
+    )
+
+
+class ChannelCountsAnswerSerializer(serializers.Serializer):
+    channel_id = serializers.CharField()
+    counts = CountsField(help_text="Every event type there is, zeros included.")
+    meta = ChannelMetaSerializer()
+
+
+class ChannelStatsAnswerSerializer(StatsAnswerSerializer):
+    video_id = None
+    channel_id = serializers.CharField()
+    meta = ChannelMetaSerializer()
+
+
+class ChannelCountsView(ApiView):
+    required_scopes = {"GET": Scope.STATS_READ}
+    cache_control = SHORTLY
+
+    @extend_schema(
+        operation_id="getChannelCounts",
+        tags=["reads"],
+        summary="Events of every type on a channel's videos, over all time",
+        description=MEMBERSHIP,
+        parameters=[documents.CHANNEL_ID],
+        responses=ChannelCountsAnswerSerializer,
+    )
+    def get(self, request: Request, channel_id: str) -> Response:
+        check_parameters(request.query_params, allowed=())
+        answer = get_channel_counts(get_cluster(), channel_id=check_id("channel_id", channel_id), now=datetime.now(UTC))
+        return Response(encode_channel_counts(answer))
+
+
+class ChannelStatsView(ApiView):
+    required_scopes = {"GET": Scope.STATS_READ}
+    cache_control = SHORTLY
+    parameters = ("event_type", "function", "start_time", "end_time", "interval", "tz", "fill")
+
+    @extend_schema(
+        operation_id="getChannelStats",
+        tags=["reads"],
+        summary="One function over a period on a channel's videos, in all and by interval",
+        description=MEMBERSHIP,
+        parameters=[
+            documents.CHANNEL_ID,
+            documents.EVENT_TYPE,
+            documents.FUNCTION,
+            documents.START_TIME,
+            documents.END_TIME,
+            documents.INTERVAL,
+            documents.TIME_ZONE,
+            documents.FILL,
+        ],
+        responses=ChannelStatsAnswerSerializer,
+    )
+    def get(self, request: Request, channel_id: str) -> Response:
+        query = request.query_params
+        check_parameters(query, allowed=self.parameters)
+        interval = query.get("interval")
+        question = ChannelQuestion(
+            channel_id=check_id("channel_id", channel_id),
+            event_type=get_required(query, "event_type"),
+            function=Function.parse(query.get("function", Function.COUNT)),
+            period=get_period(query),
+            interval=None if interval is None else Interval.parse(interval),
+            fill=Fill.parse(query.get("fill", Fill.NONE)),
+            zone_name=query.get("tz", "UTC"),
+        )
+        answer = get_channel_stats(
+            get_cluster(), question, max_buckets=get_config().stats_max_buckets, now=datetime.now(UTC)
+        )
+        return Response(encode_channel_stats(answer))
+
+
+def encode_channel_counts(answer: ChannelCounts) -> dict[str, Any]:
+    meta = encode_meta(answer.meta) | {"catalogue_revision": answer.catalogue_revision}
+    return {"channel_id": answer.channel_id, "counts": dict(answer.counts), "meta": meta}
+
+
+def encode_channel_stats(answer: ChannelStats) -> dict[str, Any]:
+    question = answer.question
+    body: dict[str, Any] = {
+        "channel_id": question.channel_id,
+        "event_type": question.event_type,
+        "function": question.function.value,
+        "start_time": question.period.start,
+        "end_time": question.period.end,
+        "value": answer.value,
+    }
+    if question.interval is not None and answer.series is not None:
+        body["interval"] = question.interval.value
+        body["tz"] = question.zone_name
+        body["series"] = [{"start": bucket.start, "value": bucket.value} for bucket in answer.series]
+    return {**body, "meta": encode_meta(answer.meta) | {"catalogue_revision": answer.catalogue_revision}}

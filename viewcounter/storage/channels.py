@@ -1,0 +1,46 @@
+"""The read statements about channels.
+
+The one for a period is the one for videos with another list of videos: derived from its text, so that tiers, dirty
+buckets and horizons stay one implementation.
+"""
+
+from shardproxy.query import Query, QueryClass
+from viewcounter.storage.named_sql import load_queries
+from viewcounter.storage.ranges import BUCKETS_OF_VIDEOS
+
+_SQL = load_queries("channels.sql")
+
+COUNTS_OF_CHANNEL = _SQL["counts_of_channel"]
+"""Parameters: partitions, channel_id. Rows as COUNTS_OF_VIDEOS, by partition instead of video."""
+TOTAL_OF_CHANNEL = _SQL["total_of_channel"]
+"""Parameters: partitions, channel_id, event_type_id."""
+
+
+def derive_query(base: Query, *, name: str, query_class: QueryClass, changes: dict[str, str]) -> Query:
+    """`base` with each key of `changes`, which must stand in it exactly once, replaced. Raises ValueError."""
+    text = base.text
+    for old, new in changes.items():
+        if text.count(old) != 1:
+            raise ValueError(f"{base.name} holds {text.count(old)} times what {name} changes: {old!r}")
+        text = text.replace(old, new)
+    return Query(name=name, text=text, query_class=query_class)
+
+
+BUCKETS_OF_CHANNEL = derive_query(
+    BUCKETS_OF_VIDEOS,
+    name="buckets_of_channel",
+    query_class=QueryClass.REPORT,
+    changes={
+        "CROSS JOIN unnest(%(video_partitions)s::smallint[], %(video_ids)s::text[]) AS v (partition, video_id)": (
+            "JOIN video AS v ON v.channel_id = %(channel_id)s"
+        ),
+        "    b.bucket, b.count, b.sum, b.min, b.max\n": (
+            "    b.bucket, b.count, b.sum, b.min, b.max, k.revision AS catalogue_revision\n"
+        ),
+        "LEFT JOIN summed AS b ON b.partition = s.partition": (
+            "LEFT JOIN summed AS b ON b.partition = s.partition\n"
+            "LEFT JOIN catalogue_cursor AS k ON k.partition = s.partition"
+        ),
+    },
+)
+"""Parameters: those of BUCKETS_OF_VIDEOS, with channel_id instead of video_partitions and video_ids."""
