@@ -28,7 +28,7 @@ class RecountSerializer(serializers.Serializer):
     partition = serializers.IntegerField()
     apply = serializers.BooleanField()
     actor = serializers.CharField(help_text="Who asked for it.")
-    state = serializers.ChoiceField(choices=RecountState.values)
+    state = serializers.ChoiceField(choices=RecountState.choices)
     videos_done = serializers.IntegerField()
     videos_total = serializers.IntegerField(allow_null=True, help_text="Null: not known yet.")
     difference_counts = serializers.DictField(

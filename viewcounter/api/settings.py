@@ -34,6 +34,10 @@ SPECTACULAR_SETTINGS: dict[str, object] = {
     "SCHEMA_PATH_PREFIX": "/v1",
     "COMPONENT_SPLIT_REQUEST": True,
     "ENUM_GENERATE_CHOICE_DESCRIPTION": False,
+    "ENUM_NAME_OVERRIDES": {
+        "DeadLetterState": ["new", "replayed", "discarded"],
+        "RecountState": "viewcounter.processing.models.RecountState",
+    },
     "GENERIC_ADDITIONAL_PROPERTIES": None,
     "SORT_OPERATION_PARAMETERS": False,
     "POSTPROCESSING_HOOKS": [
