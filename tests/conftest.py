@@ -62,7 +62,10 @@ def clean_cluster(servers: LocalCluster) -> ClusterProxy:
             connection.execute(f"TRUNCATE {EVENT_TABLES} CASCADE")
             connection.execute(
                 "UPDATE partition_state SET position = DEFAULT, watermark = DEFAULT, rolled_through = DEFAULT,"
-                " admits_since = DEFAULT, minutes_since = DEFAULT, hours_since = DEFAULT, state = DEFAULT, epoch = 1"
+                " admits_since = DEFAULT, minutes_since = DEFAULT, hours_since = DEFAULT, state = DEFAULT, epoch = 1,"
+                " stop_reason = DEFAULT, stop_detail = DEFAULT, stopped_at = DEFAULT, resumed_by = DEFAULT,"
+                " window_started_at = DEFAULT, window_read = DEFAULT, window_dead = DEFAULT, dead_run = DEFAULT,"
+                " dead_letter_allowance = DEFAULT"
             )
     return cluster
 

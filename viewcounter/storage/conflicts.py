@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from viewcounter.events.columns import MICROSECONDS_PER_MINUTE, Columns
 from viewcounter.storage import binary
+from viewcounter.storage.dead_letters import clean_text
 from viewcounter.storage.named_sql import load_queries
 
 _SQL = load_queries("conflicts.sql")
@@ -41,7 +42,7 @@ def insert_conflicts(
             "event_ids": binary.uuids(events.event_ids),
             "minutes": binary.timestamps(events.id_minutes() * MICROSECONDS_PER_MINUTE),
             "first_contents": [Decimal(digest) for digest in conflicts.first_contents.tolist()],
-            "video_ids": binary.texts([events.videos[i] for i in events.video_index.tolist()]),
+            "video_ids": binary.texts([clean_text(events.videos[i]) for i in events.video_index.tolist()]),
             "type_ids": binary.smallints(events.type_ids),
             "occurred": binary.timestamps(events.occurred_us),
             "values": binary.bigints(events.values),

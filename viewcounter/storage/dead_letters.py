@@ -138,10 +138,10 @@ def insert_dead_letters(connection: Connection, letters: Sequence[DeadLetter], *
             "positions": [letter.position for letter in merged],
             "reasons": [letter.reason for letter in merged],
             "sqlstates": [letter.sqlstate for letter in merged],
-            "details": [_clean(letter.detail)[:DETAIL_MAX_CHARACTERS] for letter in merged],
+            "details": [clean_text(letter.detail)[:DETAIL_MAX_CHARACTERS] for letter in merged],
             "event_ids": [event.event_id if event else None for event in events],
             "contents": [_as_signed(event.content) if event else None for event in events],
-            "video_ids": [_clean(event.video_id) if event else None for event in events],
+            "video_ids": [clean_text(event.video_id) if event else None for event in events],
             "type_ids": [event.type_id if event else None for event in events],
             "occurred": [_find_instant(event.occurred_us) if event else None for event in events],
             "values": [event.value if event else None for event in events],
@@ -176,7 +176,7 @@ def _merge_same_events(letters: Sequence[DeadLetter]) -> list[DeadLetter]:
     return list(merged.values())
 
 
-def _clean(text: str) -> str:
+def clean_text(text: str) -> str:
     """For people: PostgreSQL cannot hold NUL, and a surrogate is no text. The payload keeps what it was."""
     return text.replace("\0", "\N{REPLACEMENT CHARACTER}").encode("utf-8", "replace").decode()
 
