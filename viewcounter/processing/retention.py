@@ -23,9 +23,11 @@ from viewcounter.storage.retention import (
     Connection,
     Kept,
     OldestMarks,
+    delete_conflicts,
     delete_hours_of_day,
     delete_ids,
     delete_minutes_of_hour,
+    delete_resolved_dead_letters,
     find_first_rolled_hour,
     find_oldest_marks,
     set_kept,
@@ -40,13 +42,17 @@ CLOCK_MARGIN = timedelta(minutes=5)
 
 @dataclass(frozen=True, slots=True)
 class RetentionPolicy:
-    """How long each thing is kept behind the watermark. `guard`: ids are kept this much longer than events of their age
-    are counted, since the time of an event may lie that far ahead of the clock of the log, which dates its id."""
+    """How long each thing is kept behind the watermark; `findings` (resolved dead letters, conflicts) by the clock.
+
+    `guard`: ids are kept this much longer than events of their age are counted, since the time of an event may lie
+    that far ahead of the clock of the log, which dates its id.
+    """
 
     raw: timedelta
     ids: timedelta
     minutes: timedelta
     hours: timedelta
+    findings: timedelta
     guard: timedelta
     budget_seconds: float
     delete_rows: int
@@ -59,6 +65,7 @@ class RetentionPolicy:
             ids=timedelta(seconds=config.id_retention_seconds),
             minutes=timedelta(seconds=config.minute_retention_seconds),
             hours=timedelta(seconds=config.hour_retention_seconds),
+            findings=timedelta(seconds=config.finding_retention_seconds),
             guard=timedelta(seconds=config.accept_future_seconds) + CLOCK_MARGIN,
             budget_seconds=config.retention_budget_seconds,
             delete_rows=config.retention_delete_rows,
@@ -75,6 +82,8 @@ class RetentionReport:
     minute_count: int = 0
     hour_count: int = 0
     id_row_count: int = 0
+    dead_letter_count: int = 0
+    conflict_count: int = 0
     is_complete: bool = False
 
 
@@ -107,7 +116,7 @@ def retain_partition(
     """Raises Retryable errors of the shard, PartitionNotOwned, StaleTopology; what was removed before stays removed."""
     report = RetentionReport(partition)
     ends_at = clock() + policy.budget_seconds
-    for remove in (_remove_minutes, _remove_hours, _remove_ids):
+    for remove in (_remove_minutes, _remove_hours, _remove_ids, _remove_dead_letters, _remove_conflicts):
         is_more = True
         while is_more:
             if clock() >= ends_at:
@@ -146,6 +155,8 @@ class _Removed:
     minute_count: int = 0
     hour_count: int = 0
     id_row_count: int = 0
+    dead_letter_count: int = 0
+    conflict_count: int = 0
 
 
 def _remove_minutes(work: _Work) -> tuple[bool, _Removed]:
@@ -184,6 +195,18 @@ def _remove_ids(work: _Work) -> tuple[bool, _Removed]:
     return count == policy.delete_rows, _Removed(id_row_count=count)
 
 
+def _remove_dead_letters(work: _Work) -> tuple[bool, _Removed]:
+    limit = work.policy.delete_rows
+    count = delete_resolved_dead_letters(work.connection, work.partition, age=work.policy.findings, limit=limit)
+    return count == limit, _Removed(dead_letter_count=count)
+
+
+def _remove_conflicts(work: _Work) -> tuple[bool, _Removed]:
+    limit = work.policy.delete_rows
+    count = delete_conflicts(work.connection, work.partition, age=work.policy.findings, limit=limit)
+    return count == limit, _Removed(conflict_count=count)
+
+
 def _floor_day(instant: datetime) -> datetime:
     return instant.replace(hour=0, minute=0, second=0, microsecond=0)
 
@@ -193,9 +216,13 @@ def _count(report: RetentionReport, removed: _Removed) -> None:
     report.minute_count += removed.minute_count
     report.hour_count += removed.hour_count
     report.id_row_count += removed.id_row_count
+    report.dead_letter_count += removed.dead_letter_count
+    report.conflict_count += removed.conflict_count
     RETENTION_REMOVED.labels("event_minute").inc(removed.minute_count)
     RETENTION_REMOVED.labels("event_hour").inc(removed.hour_count)
     RETENTION_REMOVED.labels("event_ids").inc(removed.id_row_count)
+    RETENTION_REMOVED.labels("dead_letter").inc(removed.dead_letter_count)
+    RETENTION_REMOVED.labels("event_conflict").inc(removed.conflict_count)
 
 
 def read_plan(cluster: ClusterProxy, partition: int, *, policy: RetentionPolicy) -> tuple[RollupState, Kept]:

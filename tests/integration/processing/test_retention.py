@@ -134,6 +134,28 @@ def test_ages_count_from_the_watermark_so_that_what_waits_in_the_log_finds_its_i
     assert read_edges(rolling)[0] < at(0)
 
 
+def test_resolved_dead_letters_and_conflicts_go_after_their_time_and_unresolved_ones_never(rolling):
+    for days, state in ((40, "new"), (40, "replayed"), (40, "discarded"), (20, "replayed")):
+        resolved = None if state == "new" else timedelta(days=days)
+        rolling.connection.execute(
+            "INSERT INTO dead_letter (partition, position, reason, detail, payload, state, created_at, resolved_at)"
+            " VALUES (%s, '1-0', 'r', '', '', %s, now() - %s::interval, now() - %s::interval)",
+            [PARTITION, state, timedelta(days=50), resolved],
+        )
+    for days in (40, 31, 29, 1):
+        rolling.connection.execute(
+            "INSERT INTO event_conflict (partition, event_id, minute, position, first_content, video_id, event_type_id,"
+            " occurred_at, value, received_at, created_at)"
+            " VALUES (%s, gen_random_uuid(), now(), '1-0', 0, 'a', 1, now(), 1, now(), now() - %s::interval)",
+            [PARTITION, timedelta(days=days)],
+        )
+    report = rolling.retain(**KEEP)
+    assert (report.dead_letter_count, report.conflict_count) == (2, 2)
+    letters = rolling.connection.execute("SELECT state FROM dead_letter ORDER BY id").fetchall()
+    assert [letter["state"] for letter in letters] == ["new", "replayed"]
+    assert rolling.connection.execute("SELECT count(*) AS n FROM event_conflict").fetchone()["n"] == 2
+
+
 def list_raw_days(connection):
     rows = connection.execute(
         "SELECT relid::text AS name FROM pg_partition_tree('raw_event') WHERE level = 1 ORDER BY 1"

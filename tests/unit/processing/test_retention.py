@@ -64,7 +64,7 @@ ages = st.integers(0, 40 * 86400).map(lambda seconds: timedelta(seconds=seconds)
 )
 def test_the_edges_keep_their_order_and_never_go_back_whatever_the_settings(watermark, rolled, hour, day, lengths):
     rolled = rolled.replace(minute=0, second=0, microsecond=0)
-    policy = RetentionPolicy(DAY, *lengths, timedelta(minutes=10), 1.0, 1, 1.0)
+    policy = RetentionPolicy(DAY, *lengths, DAY, timedelta(minutes=10), 1.0, 1, 1.0)
     before = (NEVER, NEVER, NEVER)
     for _ in range(2):
         kept = plan_kept(state(watermark, rolled, before), OldestMarks(hour, day), policy=policy)

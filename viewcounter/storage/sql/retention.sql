@@ -37,3 +37,27 @@ WHERE partition = %(partition)s AND (minute, position) IN (
         AND split_part(e.position, '-', 1)::bigint < extract(epoch FROM s.admits_since - %(guard)s::interval) * 1000
     LIMIT %(limit)s
 )
+
+-- name: delete_resolved_dead_letters (maintenance)
+-- A dead letter that nobody has resolved is never removed: its event is not counted anywhere.
+DELETE FROM dead_letter WHERE id IN (
+    SELECT id FROM dead_letter
+    WHERE partition = %(partition)s AND created_at < now() - %(age)s::interval
+        AND resolved_at < now() - %(age)s::interval
+    LIMIT %(limit)s
+)
+
+-- name: delete_conflicts (maintenance)
+-- Ids grow with time, so the first conflict that is young enough ends the search.
+DELETE FROM event_conflict WHERE id IN (
+    SELECT id FROM event_conflict
+    WHERE partition = %(partition)s AND id < coalesce(
+        (
+            SELECT id FROM event_conflict
+            WHERE partition = %(partition)s AND created_at >= now() - %(age)s::interval
+            ORDER BY id LIMIT 1
+        ),
+        9223372036854775807
+    )
+    ORDER BY id LIMIT %(limit)s
+)

@@ -26,8 +26,8 @@ from viewcounter.storage.errors import StorageError
 
 class Command(BaseCommand):
     help = (
-        "Remove minutes, hours and ids of some partitions, and days of raw events, that are older than their retention "
-        "and needed by nothing. Celery does the same all the time; running both is harmless."
+        "Remove minutes, hours, ids and findings of some partitions, and days of raw events, that are older than their "
+        "retention and needed by nothing. Celery does the same all the time; running both is harmless."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
@@ -69,7 +69,8 @@ class Command(BaseCommand):
         report = retain_partition(cluster, partition, policy=policy)
         self.stdout.write(
             f"partition {partition}: removed {report.minute_count} minutes, {report.hour_count} hours, "
-            f"{report.id_row_count} rows of ids"
+            f"{report.id_row_count} rows of ids, {report.dead_letter_count} resolved dead letters, "
+            f"{report.conflict_count} conflicts"
         )
 
 
