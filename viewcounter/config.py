@@ -109,6 +109,7 @@ class Config(BaseSettings):
     )
     minute_retention_seconds: PositiveInt = Field(8 * 86400, description="minutes; at least as long as ids")
     hour_retention_seconds: PositiveInt = Field(90 * 86400, description="hours; days and totals are kept for ever")
+    resolved_retention_seconds: PositiveInt = Field(30 * 86400, description="resolved dead letters and conflicts")
 
     # -- dead letters ----------------------------------------------------------------------------
     dead_letter_run_max: PositiveInt = Field(100, description="more dead letters in a row stop the partition")

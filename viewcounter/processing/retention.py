@@ -42,7 +42,7 @@ CLOCK_MARGIN = timedelta(minutes=5)
 
 @dataclass(frozen=True, slots=True)
 class RetentionPolicy:
-    """How long each thing is kept behind the watermark; `findings` (resolved dead letters, conflicts) by the clock.
+    """How long each thing is kept behind the watermark; `resolved` (dead letters, and conflicts) by the clock.
 
     `guard`: ids are kept this much longer than events of their age are counted, since the time of an event may lie
     that far ahead of the clock of the log, which dates its id.
@@ -52,7 +52,7 @@ class RetentionPolicy:
     ids: timedelta
     minutes: timedelta
     hours: timedelta
-    findings: timedelta
+    resolved: timedelta
     guard: timedelta
     budget_seconds: float
     delete_rows: int
@@ -65,7 +65,7 @@ class RetentionPolicy:
             ids=timedelta(seconds=config.id_retention_seconds),
             minutes=timedelta(seconds=config.minute_retention_seconds),
             hours=timedelta(seconds=config.hour_retention_seconds),
-            findings=timedelta(seconds=config.finding_retention_seconds),
+            resolved=timedelta(seconds=config.resolved_retention_seconds),
             guard=timedelta(seconds=config.accept_future_seconds) + CLOCK_MARGIN,
             budget_seconds=config.retention_budget_seconds,
             delete_rows=config.retention_delete_rows,
@@ -197,13 +197,13 @@ def _remove_ids(work: _Work) -> tuple[bool, _Removed]:
 
 def _remove_dead_letters(work: _Work) -> tuple[bool, _Removed]:
     limit = work.policy.delete_rows
-    count = delete_resolved_dead_letters(work.connection, work.partition, age=work.policy.findings, limit=limit)
+    count = delete_resolved_dead_letters(work.connection, work.partition, age=work.policy.resolved, limit=limit)
     return count == limit, _Removed(dead_letter_count=count)
 
 
 def _remove_conflicts(work: _Work) -> tuple[bool, _Removed]:
     limit = work.policy.delete_rows
-    count = delete_conflicts(work.connection, work.partition, age=work.policy.findings, limit=limit)
+    count = delete_conflicts(work.connection, work.partition, age=work.policy.resolved, limit=limit)
     return count == limit, _Removed(conflict_count=count)
 
 

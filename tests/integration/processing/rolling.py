@@ -93,7 +93,7 @@ class Rolling:
             ids=ids,
             minutes=minutes,
             hours=hours,
-            findings=timedelta(days=30),
+            resolved=timedelta(days=30),
             guard=timedelta(minutes=10),
             budget_seconds=steps + 0.5,
             delete_rows=2,

@@ -26,7 +26,7 @@ from viewcounter.storage.errors import StorageError
 
 class Command(BaseCommand):
     help = (
-        "Remove minutes, hours, ids and findings of some partitions, and days of raw events, that are older than their "
+        "Remove minutes, hours, ids and conflicts of some partitions, and days of raw events, that are older than their "
         "retention and needed by nothing. Celery does the same all the time; running both is harmless."
     )
 
