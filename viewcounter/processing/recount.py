@@ -103,7 +103,7 @@ def compare_range(cluster: ClusterProxy, videos: VideoRange, *, limits: RecountL
 
 
 def plan_repairs(differences: Differences) -> list[Repair]:
-    """Pure. Minutes first; hours and days, which are judged by them, when none of the minutes is wrong any more."""
+    """Pure. Minutes first; hours, days and totals, which are judged by them, when none of the minutes is wrong."""
     minutes = [row for row in differences.rows if row.tier == "minute"]
     rows = minutes or differences.rows
     return sorted({_get_repair(row) for row in rows}, key=lambda r: (r.video_id, r.scope, r.start or FOREVER))

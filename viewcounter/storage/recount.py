@@ -1,8 +1,9 @@
 """Making what was counted of a video what its raw events say, an hour or a day in one transaction.
 
-Invariant: whoever reads before, between or after sees minutes, hours, days and total that belong together: minutes are
-replaced, rolled buckets above them get their dirty marks, the total becomes the sum of the tiers, and the correction
-is written down, or nothing of this happens. The partition's row is locked first, so no flush or rollup comes between.
+Invariant: nothing that was right becomes wrong, at any moment. Minutes are replaced, rolled buckets above them get
+their dirty marks and the correction is written down, or nothing of this happens. A total is touched only when the minutes
+are right, since it becomes the sum of the tiers: until then it may have been right. The partition's row is locked
+first, so no flush or rollup comes between.
 """
 
 from collections.abc import Callable, Sequence
@@ -43,11 +44,11 @@ class Scope(StrEnum):
     """What one transaction repairs of a video."""
 
     HOUR = "hour"
-    """The minutes of one hour, by raw events, and the total."""
+    """The minutes of one hour, by raw events."""
     DAY = "day"
     """The rolled hours of one day and the day itself, by the minutes, which must be right already."""
     TOTAL = "total"
-    """The total alone, by the tiers."""
+    """The total, by the tiers, whose minutes must be right already."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,6 +140,8 @@ def _mark_buckets(connection: Connection, work: _Work) -> None:
 
 
 def _replace_totals(connection: Connection, work: _Work) -> None:
+    if work.repair.scope is not Scope.TOTAL:
+        return
     connection.execute(_SQL["ensure_video"].text, work.keys)
     wrong = find_total_differences(
         connection, work.videos, raw_from=FOREVER, future_seconds=work.future_seconds, limit=_ROWS_MAX

@@ -152,6 +152,21 @@ def test_hours_before_the_raw_window_are_never_touched_and_still_count_in_totals
     assert counted.read("event_total")[video, 1] == counted.expect(seconds=None)[video, 1]
 
 
+def test_totals_that_are_right_stay_right_while_minutes_are_repaired(counted, monkeypatch):
+    counted.execute("UPDATE event_minute SET count = count + 3")
+    right, seen = counted.read("event_total"), []
+
+    def look(*_):
+        seen.append(counted.read("event_total"))
+
+    monkeypatch.setattr(storage, "STEPS", [look, *storage.STEPS])
+    job = run(counted, create_partition_recount(PARTITION, apply=True, actor="ada"))
+    assert job.difference_counts == {"minute": len(counted.expect(seconds=60))}
+    assert len(seen) > HOURS
+    assert all(totals == right for totals in seen)
+    counted.assert_exact()
+
+
 def test_a_held_partition_is_not_changed_and_the_recount_says_why(counted):
     corrupt(counted, CORRUPTIONS["wrong count"])
     before = dump(counted)
