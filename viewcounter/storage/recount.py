@@ -1,9 +1,9 @@
 """Making what was counted of a video what its raw events say, an hour or a day in one transaction.
 
 Invariant: nothing that was right becomes wrong, at any moment. Minutes are replaced, rolled buckets above them get
-their dirty marks and the correction is written down, or nothing of this happens. A total is touched only when the minutes
-are right, since it becomes the sum of the tiers: until then it may have been right. The partition's row is locked
-first, so no flush or rollup comes between.
+their dirty marks and the correction is written down, or nothing of this happens. A total is touched only when the
+minutes are right, since it becomes the sum of the tiers: until then it may have been right. The partition's row is
+locked first, so no flush or rollup comes between.
 """
 
 from collections.abc import Callable, Sequence
