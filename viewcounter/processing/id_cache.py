@@ -103,9 +103,12 @@ class IdCache:
             _, dropped = self._minutes.popitem(last=False)
             self._bytes -= dropped.size_bytes
 
-    def move(self, partition: int, *, position: str) -> None:
-        """A whole batch has been judged, up to `position`; minutes that it did not touch are complete up to there."""
-        self._lineages[partition].position = position
+    def move(self, partition: int, *, after: str, position: str) -> None:
+        """The whole batch `(after, position]` has been judged; minutes that it did not touch are complete up to there.
+
+        A batch of dead letters only touches none, so nobody may have asked as of `after` before.
+        """
+        self._follow(partition, after).position = position
 
     def forget(self, partition: int) -> None:
         self._lineages.pop(partition, None)

@@ -38,6 +38,9 @@ logger = logging.getLogger(__name__)
 PROBES = 8
 """Single events tried first, evenly spread: when each is refused, the fault is hardly in the events."""
 
+PROOF_SECONDS = 15.0
+"""After the search the whole flush is tried once more, in the same transaction."""
+
 
 @dataclass(frozen=True, slots=True)
 class IsolationSettings:
@@ -97,7 +100,7 @@ class PoisonIsolator:
         seconds = self._settings.max_seconds
         try:
             with self._cluster.transaction(
-                prepared.batch.partition, query_class=QueryClass.FLUSH, deadline_seconds=2 * seconds
+                prepared.batch.partition, query_class=QueryClass.FLUSH, deadline_seconds=seconds + PROOF_SECONDS
             ) as connection:
                 raise _TrialsOver(self._search(connection, prepared, ends_at=self._clock() + seconds))
         except _TrialsOver as over:

@@ -43,8 +43,8 @@ class PartitionIds:
 
     def move(self, batch: FlushBatch) -> None:
         """`batch` has been judged whole."""
+        self._cache.move(self._partition, after=self.position, position=batch.new_position)
         self.position = batch.new_position
-        self._cache.move(self._partition, position=batch.new_position)
         self._ahead.append(batch)
         self._is_judging = False
 

@@ -9,6 +9,7 @@ from uuid import UUID
 
 import psycopg
 
+from viewcounter.events.message import VIDEO_ID_MAX_CHARACTERS
 from viewcounter.storage import binary
 from viewcounter.storage.named_sql import load_queries
 
@@ -141,7 +142,7 @@ def insert_dead_letters(connection: Connection, letters: Sequence[DeadLetter], *
             "details": [clean_text(letter.detail)[:DETAIL_MAX_CHARACTERS] for letter in merged],
             "event_ids": [event.event_id if event else None for event in events],
             "contents": [_as_signed(event.content) if event else None for event in events],
-            "video_ids": [clean_text(event.video_id) if event else None for event in events],
+            "video_ids": [clean_text(event.video_id)[:VIDEO_ID_MAX_CHARACTERS] if event else None for event in events],
             "type_ids": [event.type_id if event else None for event in events],
             "occurred": [_find_instant(event.occurred_us) if event else None for event in events],
             "values": [event.value if event else None for event in events],

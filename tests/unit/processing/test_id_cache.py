@@ -56,10 +56,11 @@ class Shard:
 
 def judge_and_flush(shard, cache, minutes):
     """As a drain does: get, add, and the shard moves with it."""
+    before = str(shard.position)
     shard.get(cache, list(minutes))
     cache.add(PARTITION, [IdBlock(m, ids_of(*n).ids, ids_of(*n).contents) for m, n in minutes.items()])
     shard.flush(minutes)
-    cache.move(PARTITION, position=str(shard.position))
+    cache.move(PARTITION, after=before, position=str(shard.position))
 
 
 def test_a_minute_is_loaded_once_while_only_this_process_drains():
@@ -79,6 +80,15 @@ def test_only_what_others_added_is_loaded_after_a_foreign_flush():
     shard.flush({1: [5]})
     assert {m: numbers_in(i) for m, i in shard.get(cache, [1, 2]).items()} == {1: {1, 2, 4, 5}, 2: {3}}
     assert shard.loads == [{1: None, 2: None}, {1: "1"}, {1: "2", 2: "1"}]
+
+
+def test_a_batch_that_touches_no_minute_does_not_hide_what_others_added_before_it():
+    shard, cache = Shard(), IdCache(max_bytes=100_000)
+    judge_and_flush(shard, cache, {1: [1]})
+    shard.flush({1: [2]})
+    cache.move(PARTITION, after="2", position="3")
+    shard.flush({})
+    assert numbers_in(shard.get(cache, [1])[1]) == {1, 2}
 
 
 def test_a_minute_is_loaded_whole_when_the_shard_went_back_and_on_again():
