@@ -1,0 +1,92 @@
+"""Drains that meet events which no shard can store: forced past the edge by packing entries by hand."""
+
+from datetime import UTC, datetime, timedelta
+
+from clusterproxy.plan import Consistency
+from shardproxy.query import Query, QueryClass
+from tests.unit.processing.builders import uuid4_of
+from viewcounter.eventlog.codec import AcceptedEvent, pack_entry
+from viewcounter.processing.consumer import FlushLimits
+from viewcounter.processing.dead_letters import ReplayRules
+from viewcounter.processing.drain import Drainer, DrainSettings
+from viewcounter.processing.id_cache import IdCache
+from viewcounter.processing.isolation import IsolationSettings, PoisonIsolator
+from viewcounter.storage.stopping import DeadLetterLimits
+
+NOW = datetime.now(UTC).replace(second=30, microsecond=0)
+NOW_US = int(NOW.timestamp()) * 1_000_000
+PARTITION = 3
+LIMITS = DeadLetterLimits(run_max=20, ratio_max=0.1, ratio_min_read=100, window_seconds=3600.0)
+
+
+class NoLease:
+    def renew(self, partition):
+        pass
+
+
+def make_drainer(cluster, log, *, limits=LIMITS, max_seconds=20.0, max_trials=2000, flush_max_events=50_000, **parts):
+    settings = IsolationSettings(limits=limits, max_seconds=max_seconds, max_trials=max_trials)
+    return Drainer(
+        cluster=cluster,
+        log=log,
+        ids=IdCache(max_bytes=10_000_000),
+        lease=NoLease(),
+        poison=PoisonIsolator(cluster=cluster, settings=settings, renew=NoLease().renew),
+        settings=DrainSettings(
+            budget_seconds=60.0,
+            flush=FlushLimits(max_events=flush_max_events, max_bytes=10**8, max_keys=10**6, max_seconds=60.0),
+            flush_max_conflicts=5,
+            max_queued_batches=1,
+            log_read_entries=500,
+            dead_letters=limits,
+        ),
+        **parts,
+    )
+
+
+def event(number, video="good", *, type_id=1, value=1000, minutes_ago=0):
+    occurred_us = NOW_US - minutes_ago * 60_000_000
+    return AcceptedEvent(uuid4_of(number).bytes, video, type_id, occurred_us, value)
+
+
+def poison(number):
+    """PostgreSQL's text holds no NUL."""
+    return event(number, f"b\0d{number}")
+
+
+def append(log, *events, partition=PARTITION):
+    return str(log.append({partition: pack_entry(events, received_us=NOW_US)}).positions[partition])
+
+
+def query(cluster, text, partition=PARTITION):
+    """Rows of one statement on the partition's primary; `%(p)s` is the partition."""
+    return cluster.read(
+        partition, Query("test", text, QueryClass.REPORT), {"p": partition}, consistency=Consistency.STRONG
+    ).rows
+
+
+def read_total(cluster, video="good"):
+    rows = query(cluster, "SELECT video_id, count, sum FROM event_total WHERE partition = %(p)s")
+    return {row["video_id"]: (row["count"], row["sum"]) for row in rows}.get(video, (0, 0))
+
+
+def read_ledger(cluster):
+    """(received, counted, duplicate, conflict, dead_lettered) over all hours."""
+    rows = query(
+        cluster,
+        "SELECT sum(received)::int AS received, sum(counted)::int AS counted, sum(duplicate)::int AS duplicate,"
+        " sum(conflict)::int AS conflict, sum(dead_lettered)::int AS dead FROM ledger WHERE partition = %(p)s",
+    )
+    return tuple(rows[0].values())
+
+
+def read_letters(cluster):
+    return query(cluster, "SELECT * FROM dead_letter WHERE partition = %(p)s ORDER BY id")
+
+
+def read_state(cluster):
+    return query(cluster, "SELECT * FROM partition_state WHERE partition = %(p)s")[0]
+
+
+def get_rules(cluster, *, now=NOW + timedelta(seconds=40)):
+    return ReplayRules(topology=cluster.topology, now=now, accept_window_seconds=7 * 86_400)
