@@ -100,7 +100,9 @@ class Config(BaseSettings):
     retention_interval_seconds: PositiveFloat = Field(600.0, description="beat looks for what is too old")
     retention_budget_seconds: PositiveFloat = Field(5.0, description="a retention task ends after this")
     retention_delete_rows: PositiveInt = Field(2000, description="rows of ids deleted in one transaction")
-    raw_drop_lock_seconds: PositiveFloat = Field(0.5, description="dropping a day of raw events holds flushes up so long")
+    raw_drop_lock_seconds: PositiveFloat = Field(
+        0.5, description="dropping a day of raw events holds flushes up so long"
+    )
     raw_retention_seconds: PositiveInt = Field(
         7 * 86400, description="raw events, whole days; longer where an event as old may still arrive"
     )

@@ -6,6 +6,14 @@ from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerView
 from viewcounter.api.views.audit import AuditView
 from viewcounter.api.views.catalogue import CatalogueImportView, ChannelView, VideoView
 from viewcounter.api.views.channels import ChannelCountsView, ChannelStatsView
+from viewcounter.api.views.dead_letters import (
+    BulkReplayView,
+    DeadLetterDiscardView,
+    DeadLetterReplayView,
+    DeadLettersView,
+    DeadLetterView,
+    PartitionResumeView,
+)
 from viewcounter.api.views.health import HealthView, ReadyView
 from viewcounter.api.views.metrics import MetricsView
 from viewcounter.api.views.partitions import PartitionsView
@@ -30,6 +38,12 @@ urlpatterns = [
     path("v1/catalogue/import", CatalogueImportView.as_view(), name="catalogue-import"),
     path("v1/counts/query", CountsQueryView.as_view(), name="counts-query"),
     path("v1/audit", AuditView.as_view(), name="audit"),
+    path("v1/dead-letters", DeadLettersView.as_view(), name="dead-letters"),
+    path("v1/dead-letters/replay", BulkReplayView.as_view(), name="dead-letters-replay"),
+    path("v1/dead-letters/<str:dead_letter_id>", DeadLetterView.as_view(), name="dead-letter"),
+    path("v1/dead-letters/<str:dead_letter_id>/replay", DeadLetterReplayView.as_view(), name="dead-letter-replay"),
+    path("v1/dead-letters/<str:dead_letter_id>/discard", DeadLetterDiscardView.as_view(), name="dead-letter-discard"),
+    path("v1/partitions/<int:partition>/resume", PartitionResumeView.as_view(), name="partition-resume"),
     path("v1/recounts", RecountsView.as_view(), name="recounts"),
     path("v1/recounts/<uuid:recount_id>", RecountView.as_view(), name="recount"),
     path("v1/events", RawEventsView.as_view(), name="raw-events"),

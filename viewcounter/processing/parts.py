@@ -80,7 +80,9 @@ def _bury(batch: FlushBatch, row: int, refusal: Refusal) -> DeadLetter:
 
 
 def _build_id_blocks(columns: Columns) -> list[IdBlock]:
-    """For events that are all new and distinct."""
+    """For events that are all new and distinct; there may be none."""
+    if not len(columns):
+        return []
     minutes, words, contents = columns.id_minutes(), columns.id_words(), columns.content_digests()
     order = np.lexsort((words[:, 1], words[:, 0], minutes))
     ids, contents = columns.event_ids[order], contents[order]

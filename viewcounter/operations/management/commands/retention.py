@@ -26,8 +26,8 @@ from viewcounter.storage.errors import StorageError
 
 class Command(BaseCommand):
     help = (
-        "Remove minutes, hours, ids and conflicts of some partitions, and days of raw events, that are older than their "
-        "retention and needed by nothing. Celery does the same all the time; running both is harmless."
+        "Remove minutes, hours, ids and conflicts of some partitions, and days of raw events, that are older than "
+        "their retention and needed by nothing. Celery does the same all the time; running both is harmless."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:

@@ -1,0 +1,145 @@
+"""The parts of a benchmark that run inside the service, each in a process of its own: `manage.py bench_step`.
+
+Each talks to the orchestrator in JSON lines: what it has done on stdout, what it is to do on stdin.
+"""
+
+import json
+import resource
+import sys
+import time
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import replace
+from typing import Any
+
+from configservice.topology import Topology
+from shardproxy.query import QueryClass
+from viewcounter.cluster import get_cluster
+from viewcounter.config import get_config
+from viewcounter.eventlog.interface import START
+from viewcounter.eventlog.registry import get_event_log
+from viewcounter.operations.bench.statements import record_flush, run_statements
+from viewcounter.operations.bench.workload import generate_commits
+from viewcounter.processing.batch import PreparedBatch, prepare_batch
+from viewcounter.processing.consumer import PartitionConsumer
+from viewcounter.processing.deduplication import NONE_KNOWN, KnownIds
+from viewcounter.processing.worker import build_drain_settings, get_drainer
+from viewcounter.storage.flush import IdBlock
+from viewcounter.storage.partitions import READ_STATE, get_state
+
+COMMITS_A_REPORT = 50
+_TABLES = "raw_event, event_ids, event_minute, event_total, ledger, dead_letter, event_conflict, rollup_dirty, video"
+
+
+def fill(event_count: int, *, seed: int) -> None:
+    """Append the workload to the log; says how far it is."""
+    log, topology = get_event_log(), get_cluster().topology
+    now_us = time.time_ns() // 1000
+    appended = 0
+    commits = generate_commits(
+        event_count=event_count, partition_count=topology.partition_count, until_us=now_us, seed=seed
+    )
+    for number, commit in enumerate(commits, start=1):
+        failed = log.append(commit.entries).failed
+        if failed:
+            raise next(iter(failed.values()))
+        appended += commit.event_count
+        if number % COMMITS_A_REPORT == 0:
+            _say(appended=appended)
+    _say(appended=appended)
+
+
+def drain() -> None:
+    """As a pool process of a worker: drains each partition named on stdin, one a line, until it ends."""
+    drainer = get_drainer()
+    for shard in get_cluster().topology.shards:
+        with get_cluster().shard_transaction(shard.id) as connection:
+            connection.execute("SELECT 1")
+    started = _get_cpu_seconds()
+    _say(ready=True)
+    for line in sys.stdin:
+        partition, caught_up, counted, flushes = int(line), False, 0, 0
+        while not caught_up:
+            report = drainer.drain(partition)
+            caught_up = report.caught_up
+            counted += report.counted
+            flushes += report.flush_count
+        _say(partition=partition, counted=counted, flushes=flushes)
+    usage = resource.getrusage(resource.RUSAGE_SELF)
+    _say(cpu_seconds=_get_cpu_seconds() - started, peak_rss_bytes=usage.ru_maxrss * 1024)
+
+
+def reset() -> None:
+    """Shards as before the first event; the log stays."""
+    cluster = get_cluster()
+    for shard in cluster.topology.shards:
+        with cluster.shard_transaction(shard.id, query_class=QueryClass.MAINTENANCE) as connection:
+            connection.execute(f"TRUNCATE {_TABLES} CASCADE")
+            connection.execute(
+                "UPDATE partition_state SET position = DEFAULT, watermark = DEFAULT, window_read = DEFAULT"
+            )
+    _say(reset=True)
+
+
+def floor() -> None:
+    """The same statements on one connection at a time, in a straight line, with all parameters made beforehand."""
+    cluster, limits = get_cluster(), build_drain_settings(get_config()).dead_letters
+    seconds, event_count, flush_count = 0.0, 0, 0
+    for partition in range(cluster.topology.partition_count):
+        flushes = [
+            (len(prepared.batch.counted), record_flush(prepared.batch, limits=limits))
+            for prepared in _prepare_partition(partition)
+        ]
+        started_at = time.perf_counter()
+        for count, statements in flushes:
+            with cluster.transaction(partition) as connection:
+                run_statements(connection, statements)
+            event_count += count
+            flush_count += 1
+        seconds += time.perf_counter() - started_at
+        _say(done=event_count)
+    _say(seconds=seconds, event_count=event_count, flush_count=flush_count)
+
+
+class _NothingKnown:
+    """The ids of the workload are distinct."""
+
+    def get(self, minutes: Collection[int]) -> dict[int, KnownIds]:
+        return dict.fromkeys(minutes, NONE_KNOWN)
+
+    def add(self, blocks: Sequence[IdBlock]) -> None:
+        """Nor will they be."""
+
+
+def _prepare_partition(partition: int) -> Iterator[PreparedBatch]:
+    """The batches that a drain would make."""
+    cluster, settings = get_cluster(), build_drain_settings(get_config())
+    topology: Topology = cluster.topology
+    state = get_state(cluster.read(partition, READ_STATE, {"partition": partition}).rows, partition=partition)
+    consumer = PartitionConsumer(
+        get_event_log(),
+        partition,
+        after=START,
+        limits=settings.flush,
+        max_read_entries=settings.log_read_entries,
+    )
+    while (chunk := consumer.read_chunk()) is not None:
+        prepared = prepare_batch(
+            chunk.decoded,
+            partition=partition,
+            state=state,
+            event_types={t.id: t for t in topology.event_types},
+            known=_NothingKnown(),
+            max_conflicts=0,
+        )
+        yield prepared
+        state = replace(state, position=prepared.batch.new_position)
+
+
+def _get_cpu_seconds() -> float:
+    usage = resource.getrusage(resource.RUSAGE_SELF)
+    return usage.ru_utime + usage.ru_stime
+
+
+def _say(**what: Any) -> None:
+    sys.stdout.write(json.dumps(what) + "\n")
+    sys.stdout.flush()

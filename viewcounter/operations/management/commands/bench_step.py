@@ -1,0 +1,35 @@
+"""`manage.py bench_step`: one part of a benchmark, started by `manage.py bench` on its temporary cluster."""
+
+import argparse
+from typing import Any
+
+from django.core.management.base import BaseCommand
+
+from viewcounter.cluster import get_cluster
+from viewcounter.operations.bench.steps import drain, fill, floor, reset
+
+
+class Command(BaseCommand):
+    help = "Used by `bench`: one part of it, on the cluster of the settings. Empties that cluster's shards."
+    requires_system_checks = ()
+
+    def add_arguments(self, parser: argparse.ArgumentParser) -> None:
+        steps = parser.add_subparsers(dest="step", required=True)
+        filling = steps.add_parser("fill", help="append events to the log")
+        filling.add_argument("--events", type=int, required=True)
+        filling.add_argument("--seed", type=int, default=1)
+        steps.add_parser("drain", help="drain the partitions named on stdin")
+        steps.add_parser("reset", help="shards as before the first event")
+        steps.add_parser("floor", help="the statements of the drains alone")
+
+    def handle(self, **options: Any) -> None:
+        match options["step"]:
+            case "fill":
+                fill(options["events"], seed=options["seed"])
+            case "drain":
+                drain()
+            case "reset":
+                reset()
+            case "floor":
+                floor()
+        get_cluster().close()
