@@ -111,7 +111,8 @@ def test_a_body_without_a_length_is_read_all_the_same(api):
         "headers": [(name.encode(), value.encode()) for name, value in headers.items()],
     }
     response = ChannelView.as_view()(ASGIRequest(scope, io.BytesIO(content)), channel_id="c1")
-    assert (response.status_code, response.data) == (201, {"channel_id": "c1", "title": "Chunked"})
+    assert response.status_code == 201
+    assert (response.data["channel_id"], response.data["title"]) == ("c1", "Chunked")
 
 
 def test_too_many_parameters_are_400(api):

@@ -32,7 +32,7 @@ CORRUPTIONS = {
     "wrong total": "UPDATE event_total SET count = count - 1, max = max + 1",
     "missing totals": "DELETE FROM event_total",
     "extra total": (
-        "INSERT INTO event_type VALUES (3, 'comment') ON CONFLICT (id) DO UPDATE SET name = excluded.name;"
+        "INSERT INTO event_type VALUES (3, 'dislike') ON CONFLICT (id) DO UPDATE SET name = excluded.name;"
         "INSERT INTO event_total SELECT partition, video_id, 3, 1, 1, 1, 1 FROM video LIMIT 1"
     ),
     "all aggregates gone": "DELETE FROM event_minute; DELETE FROM event_total",
@@ -143,7 +143,7 @@ def test_rolled_buckets_above_corrected_minutes_are_marked_and_wrong_ones_too(co
 def test_hours_before_the_raw_window_are_never_touched_and_still_count_in_totals(counted):
     old = counted.first_hour - HOUR * 24 * 365
     video = counted.videos[0]
-    counted.execute("INSERT INTO event_type VALUES (3, 'comment') ON CONFLICT DO NOTHING")
+    counted.execute("INSERT INTO event_type VALUES (3, 'dislike') ON CONFLICT DO NOTHING")
     counted.execute("INSERT INTO event_minute VALUES (3, %s, 3, %s, 7, 70, 1, 30)", video, old)
     counted.execute("UPDATE event_total SET count = 0 WHERE video_id = %s", video)
     run(counted, create_partition_recount(PARTITION, apply=True, actor="ada"))
