@@ -16,7 +16,7 @@ from typing import Self
 from localcluster.applications import PROJECT_ROOT, Application
 from localcluster.environment import write_environment
 from localcluster.errors import NotReady
-from localcluster.layout import Layout, build_layout, describe_instances, describe_layout
+from localcluster.layout import Layout, build_added_shard, build_layout, describe_instances, describe_layout
 from localcluster.member import Member
 from localcluster.postgres import PostgresServer
 from localcluster.postgres_seed import seed_primary, seed_replica
@@ -131,8 +131,7 @@ class LocalCluster:
         control = [partial(self._start_primary, self.layout.control)] if self.layout.control else []
         shards = [partial(self._start_shard, instances) for instances in self.layout.shards.values()]
         self._together([*control, *shards, *(partial(self._bring_up, valkey) for valkey in self.layout.valkeys)])
-        instances = describe_instances(self.state, self.layout, zone=self.spec.zone)
-        write_json(self.state.instances_file, instances)
+        self._describe_instances()
         self._supervisor.watch(list(self.layout.servers.values()))
 
     def prepare(self) -> None:
@@ -150,6 +149,25 @@ class LocalCluster:
         self._together([partial(self._bring_up, application) for application in applications])
         self._supervisor.watch(applications)
         self._lock.announce(Phase.READY)
+
+    def add_shard_servers(self) -> str:
+        """The servers of one more shard, ready and empty, beside everything that runs; returns the shard's name.
+
+        The cluster does not know of it yet; see `add_shard`. Later starts of this state folder have it too.
+        """
+        name, instances = build_added_shard(self.state, spec=self.spec, taken=self.layout.shards, waiter=self._waiter)
+        self.layout.shards[name] = instances
+        write_json(self.state.layout_file, describe_layout(self.layout))
+        self._start_shard(instances)
+        self._describe_instances()
+        self._supervisor.watch(instances)
+        return name
+
+    def add_shard(self) -> str:
+        """One more shard, empty, as part of the running cluster: no partition lives there yet. Returns its name."""
+        name = self.add_shard_servers()
+        self.prepare()
+        return name
 
     def reseed_replica(self, name: str) -> None:
         """Throw a replica's data away and make it anew from its primary. Raises KeyError for a name that is none."""
@@ -207,6 +225,10 @@ class LocalCluster:
             self._bring_up(replica)
 
         self._together([partial(start_replica, replica) for replica in instances if replica is not primary])
+
+    def _describe_instances(self) -> None:
+        instances = describe_instances(self.state, self.layout, zone=self.spec.zone)
+        write_json(self.state.instances_file, instances)
 
     def _bring_up(self, member: Member) -> None:
         member.start()

@@ -1,7 +1,8 @@
 """Builds the members of a cluster from its spec, and says where each one is."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
+from itertools import count
 from typing import Any
 
 from localcluster.applications import Application, Beat, Web, Worker, build_child_environment
@@ -23,7 +24,7 @@ from localcluster.spec import (
     WORKER,
     ClusterSpec,
 )
-from localcluster.state import StateFolder
+from localcluster.state import StateFolder, read_json, write_json
 from localcluster.valkey import Durability, ValkeyServer
 from localcluster.waiting import Waiter
 
@@ -53,8 +54,8 @@ class Layout:
 def build_layout(
     state: StateFolder, *, spec: ClusterSpec, outer: Mapping[str, str], waiter: Waiter, replace_taken_ports: bool
 ) -> Layout:
-    instance_names = [name for shard in spec.shard_names for name in spec.get_instance_names(shard)]
-    names = (*NETWORK_NAMES, *instance_names)
+    shards = {name: spec.get_instance_names(name) for name in spec.shard_names} | read_added_shards(state)
+    names = (*NETWORK_NAMES, *(name for instance_names in shards.values() for name in instance_names))
     ports = assign_ports(state, names, replace_taken=replace_taken_ports)
     environment = build_environment(state, ports=ports, outer=outer)
     placement = place_postgres(state, configured_bin_dir=spec.postgres_bin_dir)
@@ -67,13 +68,32 @@ def build_layout(
         control=_build_control(state, ports, placement, environment, server),
         valkeys=_build_valkeys(state, spec, ports, environment, server),
         shards={
-            name: _build_shard(state, spec.get_instance_names(name), ports, placement, server)
-            for name in spec.shard_names
+            name: _build_shard(state, instance_names, ports, placement, server)
+            for name, instance_names in shards.items()
         },
         applications=_build_applications(
             state, spec, {**common, "ready_seconds": spec.application_ready_seconds, "environment": child_environment}
         ),
     )
+
+
+def build_added_shard(
+    state: StateFolder, *, spec: ClusterSpec, taken: Collection[str], waiter: Waiter
+) -> tuple[str, tuple[PostgresServer, ...]]:
+    """A further shard under the first name that is not `taken`; remembered, so that later starts have it too."""
+    name = next(name for n in count(1) if (name := f"shard{n}") not in taken)
+    instance_names = spec.get_instance_names(name)
+    ports = assign_ports(state, instance_names, replace_taken=False)
+    placement = place_postgres(state, configured_bin_dir=spec.postgres_bin_dir)
+    server = {"state": state, "waiter": waiter, "ready_seconds": spec.server_ready_seconds}
+    write_json(state.added_shards_file, read_added_shards(state) | {name: instance_names})
+    return name, _build_shard(state, instance_names, ports, placement, server)
+
+
+def read_added_shards(state: StateFolder) -> dict[str, tuple[str, ...]]:
+    """Instance names by the names of shards that were added to a running cluster."""
+    added = read_json(state.added_shards_file)
+    return {name: tuple(names) for name, names in added.items()} if isinstance(added, dict) else {}
 
 
 def _build_control(

@@ -42,6 +42,7 @@ class StateFolder:
         self.data = self.root / "data"
         self.environment_file = self.root / "env"
         self.ports_file = self.root / "ports.json"
+        self.added_shards_file = self.root / "added-shards.json"
         self.placement_file = self.root / "placement.json"
         self.lock_file = self.run / "lock"
         self.supervisor_file = self.run / "supervisor.json"
