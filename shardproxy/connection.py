@@ -23,17 +23,25 @@ class ClientDeadlinePassed(psycopg.OperationalError):
 
 @dataclass(frozen=True, slots=True)
 class SessionMode:
-    """What a session is set to. Kept on this side so that a read whose mode fits costs one round trip."""
+    """What a session is set to. Kept on this side so that a read whose mode fits costs one round trip.
+
+    `session_name` tells the killer, and whoever looks at the server, which class of query it runs; see
+    `shardproxy.session_names`, whose names need no quoting.
+    """
 
     read_only: bool
     statement_timeout_ms: int
+    session_name: str
 
     def build_statement(self) -> str:
         """`RESET`, not `off`: a primary fenced by its own `default_transaction_read_only` must stay fenced."""
         read_only = (
             "SET default_transaction_read_only = on" if self.read_only else "RESET default_transaction_read_only"
         )
-        return f"SET statement_timeout = {self.statement_timeout_ms}; {read_only}"
+        return (
+            f"SET statement_timeout = {self.statement_timeout_ms}; {read_only};"
+            f" SET application_name = '{self.session_name}'"
+        )
 
 
 class DeadlineConnection(psycopg.Connection[dict[str, Any]]):

@@ -3,19 +3,13 @@
 A probe uses a connection of its own, never the pool's: a pool that is full says nothing about the server.
 """
 
-import time
 from dataclasses import dataclass
 
-import psycopg
-from psycopg.conninfo import make_conninfo
-from psycopg.rows import dict_row
-
 from configservice.topology import Instance
-from shardproxy.connection import DeadlineConnection
-from shardproxy.conninfo import build_connection_parameters
-from shardproxy.errors import InstanceUnavailable, ShardProxyError, UnreadablePassword
+from shardproxy.errors import InstanceUnavailable
+from shardproxy.own_connection import OwnConnection
+from shardproxy.session_names import Purpose
 from shardproxy.settings import PoolSettings
-from shardproxy.translate import translate
 
 # An idle primary sends no transactions, so the age of the last one says nothing while everything received has been
 # replayed and the stream is up. With the stream down it is the only bound there is.
@@ -42,43 +36,14 @@ class InstanceProbe:
 
     def __init__(self, instance: Instance, settings: PoolSettings) -> None:
         self._instance = instance
-        self._settings = settings
-        self._connection: DeadlineConnection | None = None
+        self._connection = OwnConnection(instance, settings, purpose=Purpose.HEALTH)
 
     def measure(self, *, timeout_seconds: float) -> Measurement:
-        """Raises ShardProxyError when there is no answer within `timeout_seconds`.
-
-        A first connection may take libpq's own smallest bound, `connect_timeout_seconds`, on top.
-        """
-        try:
-            connection = self._get_connection()
-            connection.deadline_at = time.monotonic() + timeout_seconds
-            row = connection.execute(_MEASURE, prepare=False).fetchone()
-        except psycopg.Error as error:
-            raise self._give_up(error) from error
-        except UnreadablePassword as error:
-            raise InstanceUnavailable(str(error), instance=self._instance.name) from error
-        if row is None:
+        """Raises ShardProxyError when there is no answer within `timeout_seconds`."""
+        rows = self._connection.fetch(_MEASURE, timeout_seconds=timeout_seconds)
+        if not rows:
             raise InstanceUnavailable("the probe answered nothing", instance=self._instance.name)
-        return Measurement(in_recovery=row["in_recovery"], lag_seconds=row["lag_seconds"])
+        return Measurement(in_recovery=rows[0]["in_recovery"], lag_seconds=rows[0]["lag_seconds"])
 
     def close(self) -> None:
-        if self._connection is not None:
-            self._connection.close()
-            self._connection = None
-
-    def _get_connection(self) -> DeadlineConnection:
-        if self._connection is None or self._connection.has_hung_up():
-            self.close()
-            parameters = build_connection_parameters(self._instance, self._settings)
-            parameters["application_name"] = f"{self._settings.application_name}-health"
-            self._connection = DeadlineConnection.connect(
-                make_conninfo("", **parameters), autocommit=True, row_factory=dict_row
-            )
-        return self._connection
-
-    def _give_up(self, error: psycopg.Error) -> ShardProxyError:
-        connection = self._connection
-        ours = translate(error, instance=self._instance.name, connection_lost=connection is None or connection.lost)
-        self.close()
-        return ours
+        self._connection.close()

@@ -26,6 +26,7 @@ from shardproxy.errors import (
 from shardproxy.health import InstanceProbe, Measurement
 from shardproxy.pool import InstancePool
 from shardproxy.query import Query, QueryClass
+from shardproxy.session_names import name_session
 from shardproxy.settings import PoolSettings
 from shardproxy.translate import translate, translate_in_commit
 
@@ -60,7 +61,7 @@ class InstanceProxy:
 
         The server cancels at the budget of the query's class, this side gives up at `deadline_at`.
         """
-        mode = SessionMode(read_only=True, statement_timeout_ms=self._get_budget_ms(query.query_class))
+        mode = self._get_mode(query.query_class, read_only=True)
         with self._borrow(query.query_class, deadline_at=deadline_at) as connection:
             try:
                 connection.set_mode(mode)
@@ -133,13 +134,14 @@ class InstanceProxy:
     def _begin(self, connection: DeadlineConnection, query_class: QueryClass, *, deadline_at: float) -> None:
         budget_ms = self._get_budget_ms(query_class)
         if connection.mode is not None and connection.mode.read_only:
-            connection.set_mode(SessionMode(read_only=False, statement_timeout_ms=budget_ms))
+            connection.set_mode(self._get_mode(query_class, read_only=False))
         remaining_ms = max(1, int((deadline_at - time.monotonic()) * 1000))
         statement_ms = min(budget_ms, remaining_ms)
         cursor = connection.execute(
             f"BEGIN; SET LOCAL statement_timeout = {statement_ms};"
             f" SET LOCAL lock_timeout = {min(int(self._settings.lock_timeout_seconds * 1000), statement_ms)};"
             f" SET LOCAL idle_in_transaction_session_timeout = {budget_ms};"
+            f" SET LOCAL application_name = '{name_session(self._settings.application_name, query_class)}';"
             " SHOW transaction_read_only",
             prepare=False,
         )
@@ -170,6 +172,13 @@ class InstanceProxy:
 
     def _translate(self, error: psycopg.Error | UnicodeError, connection: DeadlineConnection) -> ShardProxyError:
         return translate(error, instance=self.instance.name, connection_lost=connection.lost)
+
+    def _get_mode(self, query_class: QueryClass, *, read_only: bool) -> SessionMode:
+        return SessionMode(
+            read_only=read_only,
+            statement_timeout_ms=self._get_budget_ms(query_class),
+            session_name=name_session(self._settings.application_name, query_class),
+        )
 
     def _get_budget_ms(self, query_class: QueryClass) -> int:
         return int(self._settings.query_seconds[query_class] * 1000)

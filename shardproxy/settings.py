@@ -6,6 +6,8 @@ from types import MappingProxyType
 
 from shardproxy.query import QueryClass
 
+APPLICATION_NAME = "viewcounter"
+
 DEFAULT_QUERY_SECONDS: Mapping[QueryClass, float] = MappingProxyType(
     {
         QueryClass.POINT: 1.0,
@@ -33,7 +35,7 @@ class PoolSettings:
     """A server that has not cancelled a statement this long after its budget is taken for frozen."""
     breaker_open_seconds: float = 1.0
     rollback_seconds: float = 1.0
-    application_name: str = "viewcounter"
+    application_name: str = APPLICATION_NAME
 
     def get_answer_seconds(self, query_class: QueryClass) -> float:
         """Within this a living server has answered, if only by cancelling the statement."""

@@ -12,6 +12,8 @@ from django.db.migrations.executor import MigrationExecutor
 from clusterproxy.proxy import ClusterProxy
 from configservice.topology import Instance, Shard
 from shardproxy.passwords import read_password
+from shardproxy.session_names import Purpose, name_session
+from shardproxy.settings import APPLICATION_NAME
 from viewcounter.config import get_config
 from viewcounter.storage.partitions import adopt_partitions
 from viewcounter.storage.raw_days import ensure_raw_days
@@ -73,7 +75,7 @@ def _open_connection(shard: Shard, primary: Instance) -> Iterator[BaseDatabaseWr
         "OPTIONS": {
             "connect_timeout": get_config().connect_timeout_seconds,
             "sslmode": primary.sslmode,
-            "application_name": "viewcounter migrate_shards",
+            "application_name": name_session(APPLICATION_NAME, Purpose.MIGRATION),
             "options": f"-c lock_timeout={lock_timeout_ms} -c statement_timeout=0",
         },
     }

@@ -250,7 +250,7 @@ class TestBounds:
         proxy = open_proxy(settings=PoolSettings(max_connections=3))
         count = Query(
             "count",
-            "SELECT count(*) AS n, pg_sleep(0.01) FROM pg_stat_activity WHERE application_name = 'viewcounter'",
+            "SELECT count(*) AS n, pg_sleep(0.01) FROM pg_stat_activity WHERE application_name = 'viewcounter point'",
             QueryClass.POINT,
         )
         with ThreadPoolExecutor(12) as executor:
@@ -354,3 +354,19 @@ class TestMeasurements:
         proxy.measure(timeout_seconds=5.0)
         assert proxy.breaker_state is BreakerState.CLOSED
         assert answers(proxy)
+
+
+NAME = "SELECT current_setting('application_name') AS name"
+
+
+class TestNames:
+    def test_a_session_is_named_after_the_class_it_runs(self, open_proxy):
+        proxy = open_proxy()
+        for query_class in QueryClass:
+            rows = proxy.read(Query("name", NAME, query_class), {}, deadline_at=soon())
+            assert rows == [{"name": f"viewcounter {query_class}"}]
+        with proxy.transaction(QueryClass.FLUSH, deadline_at=soon()) as connection:
+            assert connection.execute(NAME).fetchone() == {"name": "viewcounter flush"}
+        with proxy.transaction(QueryClass.POINT, deadline_at=soon()) as connection:
+            assert connection.execute(NAME).fetchone() == {"name": "viewcounter point"}
+        assert proxy.get_stats()["connections_num"] == 1

@@ -1,0 +1,84 @@
+"""One connection of its own to one instance, for whoever watches it: never the pool's, which may be full.
+
+Kept between questions, made anew after any failure, bounded on this side, so that a frozen server costs its bound.
+"""
+
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import psycopg
+from psycopg import pq
+from psycopg.conninfo import make_conninfo
+from psycopg.rows import dict_row
+
+from configservice.topology import Instance
+from shardproxy.connection import DeadlineConnection
+from shardproxy.conninfo import build_connection_parameters
+from shardproxy.errors import InstanceUnavailable, ShardProxyError, UnreadablePassword
+from shardproxy.session_names import Purpose, name_session
+from shardproxy.settings import PoolSettings
+from shardproxy.translate import translate
+
+
+class OwnConnection:
+    """Used by one thread at a time."""
+
+    def __init__(self, instance: Instance, settings: PoolSettings, *, purpose: Purpose) -> None:
+        self._instance = instance
+        self._settings = settings
+        self._purpose = purpose
+        self._connection: DeadlineConnection | None = None
+
+    def fetch(
+        self, statement: str, params: Mapping[str, Any] | None = None, *, timeout_seconds: float
+    ) -> list[dict[str, Any]]:
+        """Raises ShardProxyError when there is no answer within `timeout_seconds`.
+
+        A first connection may take libpq's own smallest bound, `connect_timeout_seconds`, on top.
+        """
+        try:
+            connection = self._get_connection()
+            connection.deadline_at = time.monotonic() + timeout_seconds
+            return connection.execute(statement, params, prepare=False).fetchall()
+        except psycopg.Error as error:
+            raise self._translate(error) from error
+        except UnreadablePassword as error:
+            raise InstanceUnavailable(str(error), instance=self._instance.name) from error
+
+    def refuses_politely(self) -> bool:
+        """Whether the server is there and just will not have us: too many connections, a wrong password.
+
+        To be asked after a failure. libpq keeps the SQLSTATE of a refused connection to itself; only its ping tells.
+        """
+        try:
+            conninfo = make_conninfo("", **self._build_parameters())
+        except UnreadablePassword:
+            return False
+        return pq.PGconn.ping(conninfo.encode()) == pq.Ping.OK
+
+    def close(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+    def _get_connection(self) -> DeadlineConnection:
+        if self._connection is None or self._connection.has_hung_up():
+            self.close()
+            self._connection = DeadlineConnection.connect(
+                make_conninfo("", **self._build_parameters()), autocommit=True, row_factory=dict_row
+            )
+        return self._connection
+
+    def _build_parameters(self) -> dict[str, str | int]:
+        parameters = build_connection_parameters(self._instance, self._settings)
+        return parameters | {"application_name": name_session(self._settings.application_name, self._purpose)}
+
+    def _translate(self, error: psycopg.Error) -> ShardProxyError:
+        """A connection that is lost is closed; one on which a statement failed goes on."""
+        connection = self._connection
+        is_lost = connection is None or connection.lost
+        ours = translate(error, instance=self._instance.name, connection_lost=is_lost)
+        if is_lost:
+            self.close()
+        return ours
