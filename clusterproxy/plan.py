@@ -73,7 +73,7 @@ def plan_read(
     health: Mapping[str, InstanceHealth],
     turn: int,
 ) -> ReadPlan:
-    """Instances of `shard` that may answer: fresh replicas, primary, stale replicas, and last those that look dead.
+    """Copies of `shard` that may answer: fresh replicas, primary, stale replicas, and last those that look dead.
 
     `turn` rotates each group, so that a counter makes round robin.
     """
@@ -89,7 +89,7 @@ def plan_read(
         *(p for p in primaries if health.get(p.name, UNMEASURED).usable),
         *_rotate_by_zone(stale, zone=policy.zone, turn=turn),
     )
-    doubtful = [i for i in shard.instances if i not in living]
+    doubtful = [i for i in shard.copies if i not in living]
     return ReadPlan(topology.epoch, shard, (*living, *_rotate_by_zone(doubtful, zone=policy.zone, turn=turn)))
 
 

@@ -48,7 +48,7 @@ def read_shard(
         shard,
         consistency=consistency,
         policy=runtime.policy,
-        health={i.name: runtime.health.get_health(i, now=now) for i in shard.instances},
+        health={i.name: runtime.health.get_health(i, now=now) for i in shard.copies},
         turn=next(runtime.turns),
     )
     failures: dict[str, ShardProxyError] = {}
@@ -73,8 +73,11 @@ def read_shard(
 def read_every_promotable(
     runtime: Runtime, topology: Topology, shard: Shard, query: Query, params: Mapping[str, Any], *, deadline_at: float
 ) -> dict[str, ReadResult | ShardProxyError]:
-    """By instance name; an instance that does not answer within its share of the deadline has its error there."""
-    promotable = [i for i in shard.instances if i.promotable]
+    """By instance name; an instance that does not answer within its share of the deadline has its error there.
+
+    A fenced instance is none of them: it has to take over the primary's rows before it may be promoted again.
+    """
+    promotable = [i for i in shard.copies if i.promotable]
     answers: dict[str, ReadResult | ShardProxyError] = {}
     for place, instance in enumerate(promotable):
         now = time.monotonic()

@@ -1,10 +1,13 @@
 """One `InstanceProxy` for each instance of the topology: made on first use, drained when the topology drops it."""
 
+import logging
 import threading
 
 from configservice.topology import Instance, Topology
 from shardproxy.instance import InstanceProxy
 from shardproxy.settings import PoolSettings
+
+logger = logging.getLogger(__name__)
 
 
 class InstanceRegistry:
@@ -13,6 +16,7 @@ class InstanceRegistry:
     def __init__(self, settings: PoolSettings) -> None:
         self._settings = settings
         self._proxies: dict[str, InstanceProxy] = {}
+        self._primaries: set[str] = set()
         self._lock = threading.Lock()  # writers only; readers see a dict whose entries are replaced whole
 
     def get(self, instance: Instance) -> InstanceProxy:
@@ -27,9 +31,14 @@ class InstanceRegistry:
         return self._proxies.get(name)
 
     def apply(self, topology: Topology) -> None:
-        """Drains proxies of instances that are gone or stand elsewhere now. A change of role closes nothing."""
+        """Drains proxies of instances that are gone or stand elsewhere now; cuts transactions on replaced primaries."""
         wanted = {i.name: i for shard in topology.shards for i in shard.instances}
+        primaries = {shard.primary.name for shard in topology.shards if shard.primary is not None}
         with self._lock:
+            replaced, self._primaries = self._primaries - primaries, primaries
+            for name in replaced & self._proxies.keys():
+                if cut_count := self._proxies[name].cut_transactions():
+                    logger.warning("%s is no longer primary: cut %d transactions on it", name, cut_count)
             for name, proxy in list(self._proxies.items()):
                 if name not in wanted or not _is_same_server(proxy.instance, wanted[name]):
                     self._proxies.pop(name).close()

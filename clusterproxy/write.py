@@ -7,14 +7,14 @@ from clusterproxy.errors import ShardUnavailable
 from clusterproxy.plan import plan_write
 from clusterproxy.runtime import Runtime
 from configservice.topology import Shard, Topology
-from shardproxy.errors import InstanceUnavailable, OutcomeUnknown, ReadOnlyInstance
+from shardproxy.errors import InstanceUnavailable, LowerTerm, OutcomeUnknown, ReadOnlyInstance
 from shardproxy.instance import RowConnection
 from shardproxy.query import QueryClass
 
 Locate = Callable[[Topology], tuple[Shard, tuple[int, ...]]]
 """The shard to write to, and the partitions it is for (named in errors)."""
 
-_PRIMARY_MAY_HAVE_MOVED = (ReadOnlyInstance, InstanceUnavailable, OutcomeUnknown)
+_PRIMARY_MAY_HAVE_MOVED = (ReadOnlyInstance, LowerTerm, InstanceUnavailable, OutcomeUnknown)
 
 
 @contextmanager
@@ -45,8 +45,8 @@ def _begin(
         if primary is None:
             raise ShardUnavailable(shard=shard.name, partitions=partitions, reason="it has no primary", failures={})
         proxy = runtime.registry.get(primary)
-        return stack.enter_context(proxy.transaction(query_class, deadline_at=deadline_at))
+        return stack.enter_context(proxy.transaction(query_class, deadline_at=deadline_at, min_term=shard.term))
 
     return runtime.try_twice(
-        attempt, deadline_at=deadline_at, retry_on=(ReadOnlyInstance, InstanceUnavailable, ShardUnavailable)
+        attempt, deadline_at=deadline_at, retry_on=(ReadOnlyInstance, LowerTerm, InstanceUnavailable, ShardUnavailable)
     )

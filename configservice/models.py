@@ -28,6 +28,7 @@ validate_password_ref = RegexValidator(
 class RoleChoice(models.TextChoices):
     PRIMARY = Role.PRIMARY.value, "primary"
     REPLICA = Role.REPLICA.value, "replica"
+    FENCED = Role.FENCED.value, "fenced"
 
 
 class SslMode(models.TextChoices):

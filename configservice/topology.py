@@ -13,6 +13,8 @@ import msgspec
 class Role(StrEnum):
     PRIMARY = "primary"
     REPLICA = "replica"
+    FENCED = "fenced"
+    """Was primary and has not rejoined: what it holds may never have happened. Neither written nor read."""
 
 
 class Instance(msgspec.Struct, frozen=True):
@@ -45,6 +47,11 @@ class Shard(msgspec.Struct, frozen=True):
     @property
     def replicas(self) -> tuple[Instance, ...]:
         return tuple(i for i in self.instances if i.role is Role.REPLICA)
+
+    @property
+    def copies(self) -> tuple[Instance, ...]:
+        """The instances that hold the shard's rows: all but fenced ones."""
+        return tuple(i for i in self.instances if i.role is not Role.FENCED)
 
 
 class Assignment(msgspec.Struct, frozen=True, array_like=True):

@@ -4,7 +4,9 @@
 Every wait of psycopg, COPY and COMMIT included, goes through `Connection.wait`; bounding that one bounds them all.
 """
 
+import os
 import select
+import socket
 import time
 from dataclasses import dataclass
 from typing import Any
@@ -70,6 +72,21 @@ class DeadlineConnection(psycopg.Connection[dict[str, Any]]):
             self.execute(mode.build_statement(), prepare=False)
             self.mode = mode
 
+    def cut(self) -> bool:
+        """From another thread: its wait ends now, as if the server had hung up. False if there was nothing to cut.
+
+        A duplicate of the socket is shut down, and only if its peer is our server: the owner may close its own
+        descriptor at any moment, and the number may then stand for something else.
+        """
+        try:
+            with socket.socket(fileno=os.dup(self.pgconn.socket)) as duplicate:
+                if duplicate.getpeername()[1] != self.info.port:
+                    return False
+                duplicate.shutdown(socket.SHUT_RDWR)
+        except (OSError, IndexError, psycopg.Error):  # it has just been closed
+            return False
+        return True
+
     @property
     def lost(self) -> bool:
         return self.pgconn.status != pq.ConnStatus.OK
@@ -91,7 +108,7 @@ class DeadlineConnection(psycopg.Connection[dict[str, Any]]):
         return True
 
 
-def _is_readable(socket: int) -> bool:
+def _is_readable(descriptor: int) -> bool:
     poll = select.poll()
-    poll.register(socket, select.POLLIN)
+    poll.register(descriptor, select.POLLIN)
     return bool(poll.poll(0))

@@ -42,6 +42,10 @@ class ReadOnlyInstance(ShardProxyError, Retryable):
     """A write reached a server that takes none: a standby, or a primary that has been fenced. Topology is old."""
 
 
+class LowerTerm(ShardProxyError, Retryable):
+    """A primary that has been replaced answered: its term is below the topology's. Nothing was begun."""
+
+
 class Conflict(ShardProxyError, Retryable):
     """A deadlock, a lock not granted in time, or a replica's replay got in the way. Nothing was changed."""
 

@@ -4,6 +4,7 @@ Opened lazily and never shared across a fork: the owner (`clusterproxy`) makes n
 """
 
 import logging
+import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -18,6 +19,7 @@ from shardproxy.errors import (
     BadStatement,
     DeadlineExceeded,
     InstanceUnavailable,
+    LowerTerm,
     OutcomeUnknown,
     PoolExhausted,
     ReadOnlyInstance,
@@ -35,6 +37,10 @@ logger = logging.getLogger(__name__)
 RowConnection = psycopg.Connection[dict[str, Any]]
 
 _TERMINATED_BY_ADMINISTRATOR = "57P01"
+_READ_MODE = "SHOW transaction_read_only"
+_READ_MODE_AND_TERM = (
+    "SELECT current_setting('transaction_read_only') AS transaction_read_only, term FROM shard_identity"
+)
 
 
 class InstanceProxy:
@@ -47,6 +53,8 @@ class InstanceProxy:
         self._probe = InstanceProbe(instance, settings)
         self._breaker = Breaker(open_seconds=settings.breaker_open_seconds)
         self._last_failure = ""
+        self._writing: set[DeadlineConnection] = set()
+        self._writing_lock = threading.Lock()  # guards _writing
 
     @property
     def breaker_state(self) -> BreakerState:
@@ -71,16 +79,17 @@ class InstanceProxy:
 
     @contextmanager
     def transaction(
-        self, query_class: QueryClass, *, deadline_at: float
+        self, query_class: QueryClass, *, deadline_at: float, min_term: int | None = None
     ) -> Iterator[psycopg.Connection[dict[str, Any]]]:
         """BEGIN .. COMMIT with `statement_timeout` and `lock_timeout` of the class set for this transaction only.
 
         Any exception in the body rolls back; driver errors leave as ShardProxyError. When COMMIT itself gets no
-        answer the error is OutcomeUnknown. Raises ReadOnlyInstance before the body runs if the server takes no writes.
+        answer the error is OutcomeUnknown. Before the body runs, ReadOnlyInstance says that the server takes no writes,
+        LowerTerm that its term (table `shard_identity`) is below `min_term`.
         """
-        with self._borrow(query_class, deadline_at=deadline_at) as connection:
+        with self._borrow(query_class, deadline_at=deadline_at) as connection, self._note_writing(connection):
             try:
-                self._begin(connection, query_class, deadline_at=deadline_at)
+                self._begin(connection, query_class, deadline_at=deadline_at, min_term=min_term)
                 self._report(BreakerEvent.SUCCESS)  # now, as the body may take long: others need not wait for its end
                 yield connection
             except (psycopg.Error, UnicodeError) as error:
@@ -91,6 +100,14 @@ class InstanceProxy:
                 self._roll_back(connection)
                 raise
             self._commit(connection)
+
+    def cut_transactions(self) -> int:
+        """Ends the waits of every transaction under way, for a server that has been replaced: returns how many.
+
+        Its answer would be worth nothing, and one that is frozen would hold its callers until their deadlines.
+        """
+        with self._writing_lock:
+            return sum(connection.cut() for connection in self._writing)
 
     def measure(self, *, timeout_seconds: float) -> Measurement:
         """One health probe. Success closes the breaker: whatever was wrong, the server answers again.
@@ -131,7 +148,19 @@ class InstanceProxy:
             raise
         self._report(BreakerEvent.SUCCESS)
 
-    def _begin(self, connection: DeadlineConnection, query_class: QueryClass, *, deadline_at: float) -> None:
+    @contextmanager
+    def _note_writing(self, connection: DeadlineConnection) -> Iterator[None]:
+        with self._writing_lock:
+            self._writing.add(connection)
+        try:
+            yield
+        finally:
+            with self._writing_lock:
+                self._writing.discard(connection)
+
+    def _begin(
+        self, connection: DeadlineConnection, query_class: QueryClass, *, deadline_at: float, min_term: int | None
+    ) -> None:
         budget_ms = self._get_budget_ms(query_class)
         if connection.mode is not None and connection.mode.read_only:
             connection.set_mode(self._get_mode(query_class, read_only=False))
@@ -142,13 +171,15 @@ class InstanceProxy:
             f" SET LOCAL lock_timeout = {min(int(self._settings.lock_timeout_seconds * 1000), statement_ms)};"
             f" SET LOCAL idle_in_transaction_session_timeout = {budget_ms};"
             f" SET LOCAL application_name = '{name_session(self._settings.application_name, query_class)}';"
-            " SHOW transaction_read_only",
+            f" {_READ_MODE if min_term is None else _READ_MODE_AND_TERM}",
             prepare=False,
         )
         cursor.set_result(-1)
         row = cursor.fetchone()
         if row is None or row["transaction_read_only"] != "off":
             raise ReadOnlyInstance("takes no writes", instance=self.instance.name)
+        if min_term is not None and row["term"] < min_term:
+            raise LowerTerm(f"serves term {row['term']}, topology says {min_term}", instance=self.instance.name)
 
     def _commit(self, connection: DeadlineConnection) -> None:
         try:

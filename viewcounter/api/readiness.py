@@ -96,7 +96,7 @@ def name_instances(shard: Shard) -> list[tuple[str, Instance]]:
     """`<shard> primary`, `<shard> replica`, `<shard> replica 2`, … for the instances that can be asked."""
     named = []
     seen = {Role.PRIMARY: 0, Role.REPLICA: 0}
-    for instance in shard.instances:
+    for instance in shard.copies:
         if instance.promotable or instance.role is Role.PRIMARY:
             seen[instance.role] += 1
             number = f" {seen[instance.role]}" if seen[instance.role] > 1 else ""

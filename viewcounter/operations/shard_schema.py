@@ -15,7 +15,7 @@ from shardproxy.passwords import read_password
 from shardproxy.session_names import Purpose, name_session
 from shardproxy.settings import APPLICATION_NAME
 from viewcounter.config import get_config
-from viewcounter.storage.partitions import adopt_partitions
+from viewcounter.storage.partitions import RAISE_TERM, adopt_partitions
 from viewcounter.storage.raw_days import ensure_raw_days
 from viewcounter.storage.router import SHARD_ALIAS_PREFIX, SHARD_APP
 
@@ -50,6 +50,8 @@ def _migrate_shard(cluster: ClusterProxy, shard: Shard, *, progress: Progress) -
     try:
         with _open_connection(shard, primary) as connection:
             applied = _apply_migrations(connection, progress=progress)
+            with connection.cursor() as cursor:
+                cursor.execute(RAISE_TERM.text, {"term": shard.term})
     except DatabaseError as error:
         raise ShardMigrationFailed(f"{shard.name}: {error}") from error
     partitions = cluster.topology.get_partitions_of(shard.id)

@@ -23,6 +23,8 @@ READ_EVENT_IDS = replace(_SQL["read_event_ids"], binary=True)
 """Parameters of `event_ids_parameters`. Rows: position, minute, id_count; past the position asked for also ids and
 contents. One row without a minute where the shard has none of them."""
 READ_SCHEMA_VERSION = _SQL["read_schema_version"]
+RAISE_TERM = _SQL["raise_term"]
+"""Parameters: term. Never lowers it."""
 
 EXPECTED_SCHEMA_VERSION = "0001_initial"
 """The newest migration of the storage app; a test holds it against the migration files."""

@@ -2,6 +2,7 @@
 
 import multiprocessing
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import msgspec
@@ -14,11 +15,13 @@ from shardproxy.errors import (
     BadStatement,
     DeadlineExceeded,
     InstanceUnavailable,
+    LowerTerm,
     PoolExhausted,
     ReadOnlyInstance,
     Retryable,
 )
 from shardproxy.query import Query, QueryClass
+from shardproxy.settings import PoolSettings
 from tests.integration.clusterproxy.conftest import POOL, Shelf, Silent
 from tests.integration.shardproxy.servers import wait_until
 
@@ -259,6 +262,47 @@ class TestTopologyChanges:
         write(proxy, 1)
         assert proxy.topology.epoch == 3
         assert shard_servers.list_rows("shard1a") == [1]
+
+    def test_a_primary_of_a_lower_term_begins_no_transaction_and_one_of_a_higher_term_does(
+        self, open_cluster, shard_servers, topology
+    ):
+        raised = tuple(msgspec.structs.replace(s, term=2) for s in topology.shards)
+        shelf = Shelf(msgspec.structs.replace(topology, epoch=2, shards=raised))
+        proxy = open_cluster(shelf)
+        ran = []
+        with pytest.raises(LowerTerm, match="shard1a: serves term 1, topology says 2"), proxy.transaction(0):
+            ran.append(1)
+        assert ran == []
+        shard_servers.set_term("shard1a", 3)
+        write(proxy, 1)
+        assert shard_servers.list_rows("shard1a") == [1]
+
+    def test_a_fenced_instance_is_neither_read_nor_asked_for_its_position(self, open_cluster, topology):
+        proxy = open_cluster(Shelf(change_instance(topology, "shard1b", epoch=2, role=Role.FENCED)))
+        assert {read_instance(proxy) for _ in range(10)} == {"shard1a"}
+        assert sorted(proxy.read_every_instance(1, WHERE, {})) == ["shard1a"]
+
+    def test_a_transaction_on_a_frozen_primary_ends_when_another_one_is_published(
+        self, open_cluster, shard_servers, topology
+    ):
+        shelf = Shelf(topology)
+        proxy = open_cluster(shelf, pool=PoolSettings())
+        write(proxy, 1)
+        began = threading.Event()
+
+        def write_slowly():
+            with proxy.transaction(0, deadline_seconds=60.0) as connection:
+                connection.execute("SELECT 1")
+                began.set()
+                connection.execute("SELECT pg_sleep(30)")
+
+        with ThreadPoolExecutor() as executor:
+            writing = executor.submit(write_slowly)
+            assert began.wait(10)
+            shard_servers.cluster.server("shard1a").pause()
+            shelf.topology = swap_roles(topology, epoch=2)
+            with pytest.raises(InstanceUnavailable):
+                writing.result(timeout=10)
 
     def test_a_read_that_finds_nobody_is_tried_once_more_on_newer_topology(self, open_cluster, topology):
         wrong = change_instance(topology, "shard1a", epoch=1, port=1)

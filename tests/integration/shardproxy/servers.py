@@ -37,11 +37,18 @@ class Servers:
         return [server.name for shard in self.cluster.layout.shards.values() for server in shard]
 
     def create_table(self) -> None:
-        """`probe(id, note)`, empty, on every shard."""
+        """`probe(id, note)`, empty, and `shard_identity` at term 1, on every shard."""
         for shard in self.cluster.layout.shards.values():
             with shard[0].connect() as connection:
                 connection.execute("CREATE TABLE IF NOT EXISTS probe (id int PRIMARY KEY, note text)")
                 connection.execute("TRUNCATE probe")
+                connection.execute("CREATE TABLE IF NOT EXISTS shard_identity (term bigint NOT NULL)")
+                connection.execute("DELETE FROM shard_identity")
+                connection.execute("INSERT INTO shard_identity VALUES (1)")
+
+    def set_term(self, name: str, term: int) -> None:
+        with self.cluster.database(name).connect() as connection:
+            connection.execute("UPDATE shard_identity SET term = %s", [term])
 
     def list_rows(self, name: str) -> list[int]:
         """The ids in `probe`, asked without any proxy."""

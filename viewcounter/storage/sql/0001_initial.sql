@@ -1,5 +1,14 @@
 -- Schema of one shard. The same on every shard; every row that belongs to a partition carries it.
 
+-- One row. The term of the primary that wrote here last, raised by the config service after each promotion and replicated
+-- with everything else: who was promoted later carries the higher one. The cluster proxy begins no transaction on a
+-- primary whose term is below the topology's.
+CREATE TABLE shard_identity (
+    only_row boolean PRIMARY KEY DEFAULT true CHECK (only_row),
+    term bigint NOT NULL
+);
+INSERT INTO shard_identity (term) VALUES (0);
+
 CREATE TABLE event_type (
     id smallint PRIMARY KEY,
     name text NOT NULL UNIQUE

@@ -36,5 +36,9 @@ INSERT INTO partition_state (partition, epoch)
 SELECT * FROM unnest(%(partitions)s::smallint[], %(epochs)s::bigint[])
 ON CONFLICT (partition) DO NOTHING
 
+-- name: raise_term (maintenance)
+-- For a shard whose tables were made after its first change of primary.
+UPDATE shard_identity SET term = %(term)s WHERE term < %(term)s
+
 -- name: read_schema_version (point)
 SELECT name FROM django_migrations WHERE app = 'storage' ORDER BY id DESC LIMIT 1
