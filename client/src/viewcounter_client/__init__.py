@@ -1,0 +1,42 @@
+"""Send events to viewcounter and ask it for counts.
+
+    with Client("https://counter.example", api_key) as client:
+        client.track("view", video_id="XpVt6Z1Gjjo")
+        answer = client.ask(queries.counts("XpVt6Z1Gjjo"))
+
+`track` never waits for the network or a disk. Events are sent in batches, and again under the same ids until the
+service has answered for each; the service counts an id once. Needs only an HTTP library; never imports the service.
+"""
+
+from viewcounter_client import queries
+from viewcounter_client.aio import AsyncClient
+from viewcounter_client.client import Client
+from viewcounter_client.delivery import Counters
+from viewcounter_client.errors import (
+    BufferFull,
+    ClientClosed,
+    InvalidEvent,
+    RequestRefused,
+    ServiceUnavailable,
+    SpoolInUse,
+    ViewcounterError,
+)
+from viewcounter_client.options import Options, Overflow
+from viewcounter_client.verdict import Refusal
+
+__all__ = [
+    "AsyncClient",
+    "BufferFull",
+    "Client",
+    "ClientClosed",
+    "Counters",
+    "InvalidEvent",
+    "Options",
+    "Overflow",
+    "Refusal",
+    "RequestRefused",
+    "ServiceUnavailable",
+    "SpoolInUse",
+    "ViewcounterError",
+    "queries",
+]

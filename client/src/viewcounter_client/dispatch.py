@@ -1,0 +1,108 @@
+"""What both clients do alike around their I/O: the spool, refusals, the end."""
+
+import logging
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from viewcounter_client.breaker import Breaker
+from viewcounter_client.delivery import Delivery
+from viewcounter_client.events import PendingEvent
+from viewcounter_client.options import Options
+from viewcounter_client.spool import Spool
+from viewcounter_client.verdict import Refusal, Verdict
+
+logger = logging.getLogger("viewcounter_client")
+
+OnRefused = Callable[[Refusal], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What a client is made of."""
+
+    delivery: Delivery
+    spool: Spool | None
+    query_breaker: Breaker
+
+
+def build_parts(options: Options) -> Parts:
+    """Raises SpoolInUse, OSError."""
+    rng = random.Random()  # noqa: S311 - jitter
+    spool = None
+    if options.spool_directory is not None:
+        spool = Spool(options.spool_directory, max_bytes=options.spool_max_bytes)
+    delivery = Delivery(options, has_spool=spool is not None, rng=rng)
+    if spool is not None:
+        delivery.recover(spool.count_events())
+    # Reads have their own: a shard that is down must not hold up events, which wait in the log.
+    query_breaker = Breaker(
+        failures=options.breaker_failures,
+        open_seconds=options.breaker_open_seconds,
+        first_seconds=options.backoff_first_seconds,
+        max_seconds=options.backoff_max_seconds,
+        rng=rng,
+    )
+    return Parts(delivery, spool, query_breaker)
+
+
+@dataclass(frozen=True, slots=True)
+class SpoolPart:
+    """The oldest part of the spool: what is sent of it now, what stays, how many lines are damaged."""
+
+    sent: tuple[PendingEvent, ...]
+    rest: tuple[PendingEvent, ...]
+    damaged: int
+
+
+def read_part(spool: Spool, max_events: int) -> SpoolPart:
+    """Raises OSError."""
+    events, damaged = spool.read_oldest()
+    return SpoolPart(tuple(events[:max_events]), tuple(events[max_events:]), damaged)
+
+
+def settle_part(spool: Spool, part: SpoolPart, verdict: Verdict) -> tuple[Verdict, int]:
+    """Let go of what has come to its end; returns what may be reported, and how many damaged lines went with it.
+
+    A disk that refuses leaves everything there: it is sent once more.
+    """
+    if part.sent and len(verdict.again) == len(part.sent):
+        return verdict, 0
+    try:
+        spool.replace_oldest([*verdict.again, *part.rest])
+    except OSError as error:
+        logger.error("cannot remove delivered events from the spool; they will be sent again: %s", error)
+        return Verdict(again=part.sent, is_failure=True), 0
+    return verdict, part.damaged
+
+
+def tell_refused(refusals: Sequence[Refusal], on_refused: OnRefused | None) -> None:
+    if not refusals:
+        return
+    first = refusals[0]
+    logger.error("%d events are refused for good; first %s: %s", len(refusals), first.event_id, first.message)
+    if on_refused is None:
+        return
+    for refusal in refusals:
+        try:
+            on_refused(refusal)
+        except Exception:  # the application's code; the client goes on
+            logger.exception("on_refused failed")
+
+
+def end_delivery(parts: Parts) -> None:
+    """Nobody sends any more: keep the rest on disk if there is a spool, else say how much is lost."""
+    delivery, spool = parts.delivery, parts.spool
+    while spool is not None and (events := delivery.take_rest()):
+        try:
+            spool.append(events)
+        except OSError as error:
+            logger.error("cannot spool the last events: %s", error)
+            delivery.give_back(events, now=0.0)
+            break
+        delivery.on_stored(events)
+    dropped = delivery.drop_rest()
+    if dropped:
+        logger.error("%d events could not be delivered in time and are lost", len(dropped))
+    if spool is not None:
+        spool.close()

@@ -1,0 +1,43 @@
+"""What can go wrong, for callers. Nothing here is ever raised because an event could not be delivered yet."""
+
+
+class ViewcounterError(Exception):
+    """Base of all errors of this package."""
+
+
+class InvalidEvent(ViewcounterError, ValueError):
+    """The arguments of `track` are not an event; nothing was taken. `field` names the argument."""
+
+    def __init__(self, field: str, reason: str) -> None:
+        super().__init__(f"{field}: {reason}")
+        self.field = field
+        self.reason = reason
+
+
+class BufferFull(ViewcounterError):
+    """The buffer has no room and the overflow policy is to say so. The event was not taken."""
+
+
+class ClientClosed(ViewcounterError):
+    """The client was closed, or the process has forked since it was made: a child makes a client of its own."""
+
+
+class SpoolInUse(ViewcounterError):
+    """Another living client has this spool directory. Give each client its own."""
+
+
+class RequestRefused(ViewcounterError):
+    """The service says that the question is wrong; asking again will not help. `reasons` name fields and faults."""
+
+    def __init__(self, *, status: int, code: str, detail: str, reasons: tuple[str, ...], request_id: str) -> None:
+        explained = f"{detail} {'; '.join(reasons)}".strip()
+        super().__init__(f"{status} {code}: {explained}" + (f" (request {request_id})" if request_id else ""))
+        self.status = status
+        self.code = code
+        self.detail = detail
+        self.reasons = reasons
+        self.request_id = request_id
+
+
+class ServiceUnavailable(ViewcounterError):
+    """No answer within the attempts and the deadline, or the circuit breaker is open. Asking later may help."""

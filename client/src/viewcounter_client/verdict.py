@@ -1,0 +1,85 @@
+"""What one answer of `POST /v1/events` says about each event of a batch. Pure."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from viewcounter_client.events import PendingEvent
+
+RETRYABLE_STATUSES = frozenset({408, 425, 429, 500, 502, 503, 504})
+TOO_LARGE = 413
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """An event that the service will never take. `code` is stable, `message` for people."""
+
+    event_id: str
+    body: bytes
+    code: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """`is_failure`: the service did not do its work; that counts against the breaker and asks for backoff.
+
+    `positions` by partition: where in the event log the accepted events are. `is_too_large`: send fewer at a time.
+    """
+
+    accepted: tuple[PendingEvent, ...] = ()
+    refused: tuple[Refusal, ...] = ()
+    again: tuple[PendingEvent, ...] = ()
+    positions: Mapping[int, str] | None = None
+    retry_after_seconds: float | None = None
+    is_failure: bool = False
+    is_too_large: bool = False
+
+
+def judge_answer(batch: Sequence[PendingEvent], *, status: int, body: bytes, retry_after: str | None) -> Verdict:
+    """Only what is retryable is sent again, and of a mixed answer only the events concerned."""
+    if status in RETRYABLE_STATUSES:
+        wait = _parse_retry_after(retry_after)
+        return Verdict(again=tuple(batch), retry_after_seconds=wait, is_failure=True)
+    if status == TOO_LARGE and len(batch) > 1:
+        return Verdict(again=tuple(batch), is_too_large=True)
+    answer = _parse_object(body)
+    if status in (202, 207, 422) and isinstance(answer.get("items"), list):
+        return _judge_items(batch, answer)
+    if 200 <= status < 300:
+        # Not our service, or not a version we know: nothing says that the events are stored.
+        return Verdict(again=tuple(batch), is_failure=True)
+    code, detail = str(answer.get("code", status)), str(answer.get("detail", "the service refused the request"))
+    return Verdict(refused=tuple(Refusal(e.event_id, e.body, code, detail) for e in batch))
+
+
+def _judge_items(batch: Sequence[PendingEvent], answer: dict[str, Any]) -> Verdict:
+    problems = {item["index"]: item for item in answer["items"] if isinstance(item, dict) and "index" in item}
+    refused = tuple(
+        Refusal(event.event_id, event.body, str(item.get("code", "")), str(item.get("message", "")))
+        for place, event in enumerate(batch)
+        if (item := problems.get(place)) is not None and not item.get("retryable")
+    )
+    again = tuple(e for place, e in enumerate(batch) if place in problems and problems[place].get("retryable"))
+    positions = answer.get("positions")
+    return Verdict(
+        accepted=tuple(event for place, event in enumerate(batch) if place not in problems),
+        refused=refused,
+        again=again,
+        positions={int(p): str(at) for p, at in positions.items()} if isinstance(positions, dict) else None,
+        is_failure=bool(again),
+    )
+
+
+def _parse_object(body: bytes) -> dict[str, Any]:
+    try:
+        answer = json.loads(body)
+    except ValueError:
+        return {}
+    return answer if isinstance(answer, dict) else {}
+
+
+def _parse_retry_after(value: str | None) -> float | None:
+    """Seconds only: viewcounter sends no dates."""
+    return float(value) if value is not None and value.isascii() and value.isdigit() else None

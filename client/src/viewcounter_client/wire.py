@@ -1,0 +1,85 @@
+"""HTTP as both clients speak it: how requests look, which answers mean what."""
+
+import gzip
+import json
+from collections.abc import Sequence
+from typing import Any
+
+import httpx2
+
+from viewcounter_client.errors import RequestRefused, ServiceUnavailable
+from viewcounter_client.events import PendingEvent
+from viewcounter_client.options import Options
+from viewcounter_client.queries import Answer, Question
+from viewcounter_client.verdict import RETRYABLE_STATUSES, Verdict, judge_answer
+from viewcounter_client.version import VERSION
+
+EVENTS_PATH = "/v1/events"
+_GZIP_FROM_BYTES = 1400
+"""About what fits one packet."""
+
+
+def build_settings(base_url: str, api_key: str, options: Options) -> dict[str, Any]:
+    """Arguments of an httpx2 client. Redirects are not followed: they would carry the key elsewhere."""
+    return {
+        "base_url": base_url,
+        "headers": {
+            "Authorization": f"Bearer {api_key}",
+            "User-Agent": f"viewcounter-client/{VERSION}",
+        },
+        "timeout": httpx2.Timeout(options.request_timeout_seconds, connect=options.connect_timeout_seconds),
+    }
+
+
+def encode_batch(events: Sequence[PendingEvent]) -> tuple[bytes, dict[str, str]]:
+    """Body and headers."""
+    body = b"[" + b",".join(event.body for event in events) + b"]"
+    headers = {"Content-Type": "application/json"}
+    if len(body) >= _GZIP_FROM_BYTES:
+        body = gzip.compress(body, compresslevel=1)
+        headers["Content-Encoding"] = "gzip"
+    return body, headers
+
+
+def judge_response(events: Sequence[PendingEvent], response: httpx2.Response) -> Verdict:
+    return judge_answer(
+        events, status=response.status_code, body=response.content, retry_after=response.headers.get("retry-after")
+    )
+
+
+def is_worth_asking_again(response: httpx2.Response) -> bool:
+    return response.status_code in RETRYABLE_STATUSES
+
+
+def parse_answer(question: Question[Answer], response: httpx2.Response) -> Answer:
+    """Raises RequestRefused, or ServiceUnavailable for what is no answer of viewcounter."""
+    try:
+        body = response.json()
+    except ValueError:
+        body = None
+    if response.status_code != 200:
+        raise _build_refusal(response.status_code, body if isinstance(body, dict) else {})
+    try:
+        return question.parse(body)
+    except (KeyError, TypeError, ValueError) as error:
+        raise ServiceUnavailable(f"not an answer of viewcounter: {error!r}") from error
+
+
+def _build_refusal(status: int, problem: dict[str, Any]) -> RequestRefused:
+    faults = [fault for fault in problem.get("errors", ()) if isinstance(fault, dict)]
+    return RequestRefused(
+        status=status,
+        code=str(problem.get("code", "")),
+        detail=str(problem.get("detail", "")),
+        reasons=tuple(f"{fault.get('field', '')}: {fault.get('message', '')}" for fault in faults),
+        request_id=str(problem.get("request_id", "")),
+    )
+
+
+def encode_question(question: Question[Any]) -> dict[str, Any]:
+    """Arguments of a request besides method and path."""
+    arguments: dict[str, Any] = {"params": dict(question.parameters)}
+    if question.body is not None:
+        arguments["content"] = json.dumps(question.body)
+        arguments["headers"] = {"Content-Type": "application/json"}
+    return arguments

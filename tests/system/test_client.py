@@ -1,0 +1,155 @@
+"""The client library against the real service: kills and outages cost its events nothing and its callers no time."""
+
+import asyncio
+import resource
+import time
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from viewcounter_client import AsyncClient, Client, Options, RequestRefused, ServiceUnavailable, queries
+
+from localcluster import ClusterSpec, LocalCluster, run_temporary_cluster
+from localcluster.waiting import Waiter
+
+pytestmark = pytest.mark.system
+
+TRACKED = 40_000
+OUTAGE_SECONDS = 3.0
+SETTLE_SECONDS = 60.0
+MEBIBYTE = 1024 * 1024
+
+
+@pytest.fixture(scope="module")
+def cluster():
+    with run_temporary_cluster(spec=ClusterSpec(shards=1, replicas_per_shard=0, partitions=4)) as cluster:
+        cluster.start()
+        yield cluster
+
+
+@pytest.fixture(scope="module")
+def key(cluster: LocalCluster):
+    return cluster.run_command("create_api_key", "client", "--scopes", "events:write,stats:read", "--quiet").strip()
+
+
+def await_counts(client, video_id, expected):
+    def differ():
+        found = client.ask(queries.counts(video_id)).videos[0].counts["view"]
+        return None if found == expected else f"{found} of {expected} counted"
+
+    Waiter().wait_until(differ, within_seconds=SETTLE_SECONDS, what=f"{expected} views of {video_id}")
+    assert differ() is None
+
+
+def test_events_tracked_through_a_killed_service_count_once_without_blocking_or_growing(cluster, key, tmp_path):
+    options = Options(max_buffer_events=10_000, spool_directory=tmp_path / "spool", breaker_open_seconds=0.5)
+    waits = []
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with Client(cluster.web_url, key, options) as client:
+        for number in range(TRACKED):
+            if number == TRACKED // 10:
+                cluster.application("web").kill()
+                down_at = time.monotonic()
+            started_at = time.perf_counter()
+            client.track("view", video_id="through-a-kill")
+            waits.append(time.perf_counter() - started_at)
+            if number % 2000 == 0:
+                time.sleep(0.05)  # leaves the sending thread its share of the interpreter, as an application does
+        time.sleep(max(0.0, down_at + OUTAGE_SECONDS - time.monotonic()))
+        cluster.application("web").start()
+        cluster.application("web").wait_ready()
+        assert client.flush(SETTLE_SECONDS)
+        counters = client.counters
+        await_counts(client, "through-a-kill", TRACKED)
+    assert (counters.tracked, counters.accepted, counters.dropped, counters.refused) == (TRACKED, TRACKED, 0, 0)
+    assert counters.is_balanced
+    waits.sort()
+    assert waits[-TRACKED // 1000] < 0.1
+    assert waits[-1] < OUTAGE_SECONDS  # a busy machine may keep any thread waiting, the outage none
+    grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024
+    assert grown < 64 * MEBIBYTE
+
+
+def test_a_client_that_dies_leaves_its_spool_to_the_next_one(cluster, key, tmp_path):
+    options = Options(spool_directory=tmp_path, breaker_failures=1, linger_seconds=0.01, close_seconds=1.0)
+    cluster.application("web").kill()
+    with Client(cluster.web_url, key, options) as client:
+        for _ in range(700):
+            client.track("view", video_id="left-behind")
+    assert (client.counters.spooled, client.counters.dropped) == (700, 0)
+    cluster.application("web").start()
+    cluster.application("web").wait_ready()
+    with Client(cluster.web_url, key, options) as client:
+        assert client.counters.recovered == 700
+        assert client.flush(SETTLE_SECONDS)
+        await_counts(client, "left-behind", 700)
+
+
+def test_only_bad_events_are_refused_and_the_application_hears_why(cluster, key):
+    refusals = []
+    with Client(cluster.web_url, key, on_refused=refusals.append) as client:
+        client.track("view", video_id="mixed")
+        old = client.track("view", video_id="mixed", occurred_at=datetime.now(UTC) - timedelta(days=30))
+        unknown = client.track("applause", video_id="mixed")
+        assert client.flush()
+        assert (client.counters.accepted, client.counters.refused) == (1, 2)
+        await_counts(client, "mixed", 1)
+    assert [(r.event_id, r.code) for r in refusals] == [(old, "too_old"), (unknown, "unknown_event_type")]
+
+
+def test_events_sent_with_a_wrong_key_are_refused_and_questions_say_so(cluster):
+    with Client(cluster.web_url, "vc_nobody_nothing") as client:
+        client.track("view", video_id="wrong-key")
+        assert client.flush()
+        assert (client.counters.accepted, client.counters.refused) == (0, 1)
+        with pytest.raises(RequestRefused) as caught:
+            client.ask(queries.counts("wrong-key"))
+    assert (caught.value.status, caught.value.code) == (401, "invalid_key")
+
+
+def test_every_question_is_answered(cluster, key):
+    at = datetime.now(UTC) - timedelta(hours=2)
+    with Client(cluster.web_url, key) as client:
+        for seconds in (10.5, 20.25):
+            client.track("watch_time", video_id="asked", occurred_at=at, value=seconds)
+        assert client.flush()
+        hour = {"start_time": at - timedelta(hours=1), "end_time": at + timedelta(hours=1)}
+        question = queries.stats(video_id="asked", event_type="watch_time", function="sum", interval="hour", **hour)
+        Waiter().wait_until(
+            lambda: None if client.ask(question).value == 30.75 else "not yet",
+            within_seconds=SETTLE_SECONDS,
+            what="the sum",
+        )
+        assert [bucket.value for bucket in client.ask(question).series if bucket.value] == [30.75]
+        top = client.ask(queries.top(event_type="watch_time", function="sum", limit=1))
+        assert [(item.video_id, item.value) for item in top.items] == [("asked", 30.75)]
+        assert not top.meta.partial
+        with pytest.raises(RequestRefused, match="function"):
+            client.ask(queries.stats(video_id="asked", function="median"))
+
+
+def test_questions_to_a_service_that_is_down_fail_fast(key):
+    options = Options(backoff_max_seconds=0.05, connect_timeout_seconds=0.5)
+    with Client("http://127.0.0.1:9", key, options) as client:
+        started_at = time.monotonic()
+        for _ in range(3):
+            with pytest.raises(ServiceUnavailable):
+                client.ask(queries.counts("v"))
+        assert time.monotonic() - started_at < 5
+
+
+def test_the_client_of_an_event_loop_does_the_same(cluster, key):
+    async def run():
+        async with AsyncClient(cluster.web_url, key, Options(linger_seconds=0.01)) as client:
+            for number in range(2500):
+                client.track("view", video_id="async")
+                if number % 500 == 0:
+                    await asyncio.sleep(0)
+            assert await client.flush(SETTLE_SECONDS)
+            assert (client.counters.accepted, client.counters.is_balanced) == (2500, True)
+            deadline = time.monotonic() + SETTLE_SECONDS
+            while (await client.ask(queries.counts("async"))).videos[0].counts["view"] != 2500:
+                assert time.monotonic() < deadline
+                await asyncio.sleep(0.1)
+        assert client.counters.dropped == 0
+
+    asyncio.run(run())
