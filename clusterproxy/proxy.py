@@ -4,7 +4,7 @@ import os
 import threading
 import time
 import weakref
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -14,7 +14,7 @@ from clusterproxy.results import ReadResult, ScatterResult
 from clusterproxy.runtime import Runtime
 from clusterproxy.scatter import run_scatter
 from clusterproxy.settings import ClusterSettings
-from clusterproxy.source import TopologySource
+from clusterproxy.source import PublicationFeed, TopologySource
 from clusterproxy.write import open_transaction
 from configservice.topology import Topology
 from shardproxy.errors import ShardProxyError
@@ -28,11 +28,19 @@ ATTEMPTS_IN_DEFAULT_DEADLINE = 2
 class ClusterProxy:
     """Thread-safe; one a process. Threads and pools start with the first use, and anew in a forked child.
 
-    Deadlines default to what the query's class needs; `deadline_seconds` counts from the call.
+    Deadlines default to what the query's class needs; `deadline_seconds` counts from the call. `open_feed`,
+    called once a process, gives what makes a new epoch known at once; without it the source is only polled.
     """
 
-    def __init__(self, *, topology_source: TopologySource, settings: ClusterSettings) -> None:
+    def __init__(
+        self,
+        *,
+        topology_source: TopologySource,
+        settings: ClusterSettings,
+        open_feed: Callable[[], PublicationFeed] | None = None,
+    ) -> None:
         self._source = topology_source
+        self._open_feed = open_feed
         self._settings = settings
         self._lock = threading.Lock()  # makes the runtime once
         self._runtime: Runtime | None = None
@@ -169,7 +177,7 @@ class ClusterProxy:
             with self._lock:
                 runtime = self._runtime
                 if runtime is None:
-                    runtime = self._runtime = Runtime(self._source, self._settings)
+                    runtime = self._runtime = Runtime(self._source, self._settings, open_feed=self._open_feed)
         return runtime
 
     def _get_read_deadline(self, query_class: QueryClass, deadline_seconds: float | None) -> float:

@@ -12,7 +12,7 @@ from clusterproxy.health import HealthBoard
 from clusterproxy.plan import ReadPolicy
 from clusterproxy.registry import InstanceRegistry
 from clusterproxy.settings import ClusterSettings
-from clusterproxy.source import TopologySource
+from clusterproxy.source import PublicationFeed, TopologySource
 from clusterproxy.store import TopologyStore
 from configservice.topology import Topology
 
@@ -22,11 +22,18 @@ T = TypeVar("T")
 class Runtime:
     """Made by the first use in a process, closed by `ClusterProxy.close`."""
 
-    def __init__(self, source: TopologySource, settings: ClusterSettings) -> None:
+    def __init__(
+        self,
+        source: TopologySource,
+        settings: ClusterSettings,
+        *,
+        open_feed: Callable[[], PublicationFeed] | None = None,
+    ) -> None:
         self.settings = settings
         self.policy = ReadPolicy(zone=settings.zone, replica_max_lag_seconds=settings.replica_max_lag_seconds)
         self.registry = InstanceRegistry(settings.pool)
-        self.store = TopologyStore(source, settings, on_change=self.registry.apply)
+        feed = None if open_feed is None else open_feed()
+        self.store = TopologyStore(source, settings, on_change=self.registry.apply, feed=feed)
         self.health = HealthBoard(self.registry, settings, find_topology=self._find_topology)
         self.turns = itertools.count()
         self.executor = ThreadPoolExecutor(settings.scatter_max_threads, thread_name_prefix="scatter")

@@ -19,6 +19,19 @@ class TopologySource(Protocol):
         """
 
 
+class PublicationFeed(Protocol):
+    """Says at once that something was published; what, the source tells. Used by one thread at a time."""
+
+    def wait(self, timeout_seconds: float) -> int | None:
+        """The epoch of a publish, None if there was none within the time. Connects by itself, also after a failure.
+
+        May raise anything when its server is down; must give up within a few seconds of its own accord.
+        """
+
+    def close(self) -> None:
+        """Gives up its connection. The next `wait` would make a new one."""
+
+
 class FirstAnswer:
     """Asks sources in order until one answers: cheap ones (a cache) come before the true one.
 

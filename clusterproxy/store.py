@@ -7,11 +7,13 @@ import logging
 import threading
 import time
 from collections.abc import Callable
+from random import Random
 
 from clusterproxy.disk_copy import FILE_NAME, find_disk_copy, write_disk_copy
 from clusterproxy.errors import NoTopology
+from clusterproxy.listener import run_listener
 from clusterproxy.settings import ClusterSettings
-from clusterproxy.source import TopologySource
+from clusterproxy.source import PublicationFeed, TopologySource
 from configservice.topology import Topology
 
 logger = logging.getLogger(__name__)
@@ -22,13 +24,20 @@ STOP_SECONDS = 2.0
 class TopologyStore:
     """Thread-safe; owned by one process. Only its own thread asks the source, so a slow one delays nobody for long.
 
-    `on_change` runs in that thread with every new snapshot, before anybody sees it.
+    `on_change` runs in that thread with every new snapshot, before anybody sees it. `feed`, listened to by a second
+    thread, says when to ask; without one the source is polled only.
     """
 
     def __init__(
-        self, source: TopologySource, settings: ClusterSettings, *, on_change: Callable[[Topology], None]
+        self,
+        source: TopologySource,
+        settings: ClusterSettings,
+        *,
+        on_change: Callable[[Topology], None],
+        feed: PublicationFeed | None = None,
     ) -> None:
         self._source = source
+        self._feed = feed
         self._settings = settings
         self._on_change = on_change
         self._current: Topology | None = None
@@ -41,7 +50,8 @@ class TopologyStore:
         self._fetched_at = 0.0
         # Guards the counters, the flags and the thread; never held while the source is asked.
         self._changed = threading.Condition()
-        self._thread: threading.Thread | None = None
+        self._threads: list[threading.Thread] = []
+        self._closing = threading.Event()  # tells the listener, which waits on no condition
 
     def get_current(self) -> Topology:
         """Raises NoTopology. The first call starts polling and waits a moment for the first answer."""
@@ -70,18 +80,34 @@ class TopologyStore:
                 self._changed.wait_for(lambda: self._finished_count >= target or self._stopping, timeout_seconds)
         return self._get_epoch() > known_epoch
 
+    def hear_of(self, epoch: int | None) -> None:
+        """Has the source asked now if `epoch` is news, or unknown. Returns at once."""
+        if epoch is None or epoch > self._get_epoch():
+            with self._changed:
+                self._wanted = True
+                self._changed.notify_all()
+
     def close(self) -> None:
+        self._closing.set()
         with self._changed:
             self._stopping = True
             self._changed.notify_all()
-            thread = self._thread
-        if thread is not None:
+            threads = list(self._threads)
+        for thread in threads:
             thread.join(STOP_SECONDS)
 
     def _start(self) -> None:
-        if self._thread is None and not self._stopping:
-            self._thread = threading.Thread(target=self._run, name="topology-poll", daemon=True)
-            self._thread.start()
+        if self._threads or self._stopping:
+            return
+        self._threads.append(threading.Thread(target=self._run, name="topology-poll", daemon=True))
+        if self._feed is not None:
+            self._threads.append(threading.Thread(target=self._listen, name="topology-feed", daemon=True))
+        for thread in self._threads:
+            thread.start()
+
+    def _listen(self) -> None:
+        if self._feed is not None:
+            run_listener(self._feed, on_news=self.hear_of, stopping=self._closing, rng=Random())  # noqa: S311
 
     def _run(self) -> None:
         while True:

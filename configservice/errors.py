@@ -29,3 +29,7 @@ class TopologyCacheUnavailable(ConfigServiceError):
     """The topology cache does not answer or holds nonsense. Processes ask the control database instead."""
 
     retryable = True
+
+
+class TopologyCacheEmpty(TopologyCacheUnavailable):
+    """The topology cache was restarted without its content. The first process that notices fills it again."""

@@ -15,7 +15,7 @@ from django.db.models import Max
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from configservice.errors import ControlDatabaseUnavailable, TopologyCacheUnavailable
+from configservice.errors import ControlDatabaseUnavailable, TopologyCacheEmpty, TopologyCacheUnavailable
 from configservice.models import TopologyEpoch
 from configservice.snapshot import build_topology
 from configservice.topology import Topology, decode_topology, encode_topology
@@ -71,18 +71,32 @@ def push_to_cache(url: str, topology: Topology) -> None:
 
 
 def read_from_cache(url: str, known_epoch: int = 0) -> Topology | None:
-    """The cache's snapshot; None if it has none or it is `known_epoch`. Raises TopologyCacheUnavailable."""
+    """The cache's snapshot; None if it is `known_epoch`. Raises TopologyCacheUnavailable, TopologyCacheEmpty."""
     try:
         data = _get_client(url).get(CACHE_KEY)
     except redis.RedisError as error:
         raise TopologyCacheUnavailable(str(error)) from error
     if not isinstance(data, bytes):
-        return None
+        raise TopologyCacheEmpty(f"{CACHE_KEY} holds nothing")
     try:
         topology = decode_topology(data)
     except msgspec.DecodeError as error:
         raise TopologyCacheUnavailable(f"{CACHE_KEY} holds no snapshot: {error}") from error
     return None if topology.epoch == known_epoch else topology
+
+
+def fill_empty_cache(url: str) -> Topology | None:
+    """Gives a cache that has lost its content the newest snapshot; what somebody else put there stays. Returns it.
+
+    Raises ControlDatabaseUnavailable and TopologyCacheUnavailable.
+    """
+    topology = read_from_control_database()
+    if topology is not None:
+        try:
+            _get_client(url).set(CACHE_KEY, encode_topology(topology), nx=True)
+        except redis.RedisError as error:
+            raise TopologyCacheUnavailable(str(error)) from error
+    return topology
 
 
 def read_from_control_database(known_epoch: int = 0) -> Topology | None:

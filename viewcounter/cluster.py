@@ -9,6 +9,8 @@ from clusterproxy.proxy import ClusterProxy
 from clusterproxy.settings import ClusterSettings
 from clusterproxy.source import FirstAnswer
 from configservice import publication
+from configservice.errors import TopologyCacheEmpty
+from configservice.feed import PublishedEpochs
 from configservice.topology import Topology
 from shardproxy.query import QueryClass
 from shardproxy.settings import PoolSettings
@@ -16,10 +18,19 @@ from viewcounter.config import Config, get_config
 
 
 class CacheSource:
-    """The snapshot the config service pushes: cheap to ask, may be missing or old."""
+    """The snapshot the config service pushes: cheap to ask, may be old. Filled again here when it was restarted."""
 
     def fetch(self, known_epoch: int) -> Topology | None:
-        return publication.read_from_cache(settings.TOPOLOGY_CACHE_URL, known_epoch)
+        try:
+            return publication.read_from_cache(settings.TOPOLOGY_CACHE_URL, known_epoch)
+        except TopologyCacheEmpty:
+            return self._fill()
+
+    def _fill(self) -> Topology | None:
+        try:
+            return publication.fill_empty_cache(settings.TOPOLOGY_CACHE_URL)
+        finally:
+            close_old_connections()
 
 
 class ControlDatabaseSource:
@@ -37,7 +48,9 @@ def get_cluster() -> ClusterProxy:
     """One a process; a forked child gets new threads and pools in the same object."""
     config = get_config()
     return ClusterProxy(
-        topology_source=FirstAnswer([CacheSource(), ControlDatabaseSource()]), settings=build_cluster_settings(config)
+        topology_source=FirstAnswer([CacheSource(), ControlDatabaseSource()]),
+        open_feed=lambda: PublishedEpochs(settings.TOPOLOGY_CACHE_URL),
+        settings=build_cluster_settings(config),
     )
 
 

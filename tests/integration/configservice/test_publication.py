@@ -8,11 +8,17 @@ import pytest
 import redis
 from django.db import IntegrityError, connection, transaction
 
-from configservice.errors import ClusterNotInitialised, ControlDatabaseUnavailable, TopologyCacheUnavailable
+from configservice.errors import (
+    ClusterNotInitialised,
+    ControlDatabaseUnavailable,
+    TopologyCacheEmpty,
+    TopologyCacheUnavailable,
+)
 from configservice.models import EventType, Instance, Shard, TopologyEpoch
 from configservice.publication import (
     CACHE_CHANNEL,
     CACHE_KEY,
+    fill_empty_cache,
     publish,
     read_from_cache,
     read_from_control_database,
@@ -119,10 +125,23 @@ def test_readers_get_nothing_new_for_the_epoch_they_know(init_cluster, cache_url
 
 
 def test_an_empty_or_broken_cache(cache, cache_url):
-    assert read_from_cache(cache_url) is None
+    with pytest.raises(TopologyCacheEmpty):
+        read_from_cache(cache_url)
     cache.set(CACHE_KEY, b"{")
     with pytest.raises(TopologyCacheUnavailable):
         read_from_cache(cache_url)
+
+
+def test_a_cache_that_lost_its_content_is_filled_and_one_that_has_some_is_left_alone(init_cluster, cache, cache_url):
+    init_cluster()
+    cache.delete(CACHE_KEY)
+    assert fill_empty_cache(cache_url).epoch == 1
+    assert read_from_cache(cache_url).epoch == 1
+    add_event_type(7)
+    newer = publish(reason="added", actor="ada")
+    TopologyEpoch.objects.filter(epoch=2).delete()
+    assert fill_empty_cache(cache_url).epoch == 1
+    assert read_from_cache(cache_url) == newer
 
 
 def test_reading_goes_on_by_itself_after_the_control_database_was_away(init_cluster, servers):

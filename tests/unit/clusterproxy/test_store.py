@@ -1,12 +1,15 @@
 """The topology of a process: only ever newer, on disk for the next start."""
 
+import queue
 import stat
 import time
+from random import Random
 
 import pytest
 
 from clusterproxy.disk_copy import find_disk_copy, write_disk_copy
 from clusterproxy.errors import NoTopology
+from clusterproxy.listener import compute_reconnect_seconds
 from clusterproxy.settings import ClusterSettings
 from clusterproxy.store import TopologyStore
 from tests.unit.clusterproxy.builders import build_topology
@@ -24,11 +27,13 @@ def wait_until(condition, *, within_seconds=10.0):
 def open_store(tmp_path):
     stores = []
 
-    def open_one(shelf, *, seen=None, on_change=None, poll_seconds=0.01):
+    def open_one(shelf, *, seen=None, on_change=None, poll_seconds=0.01, feed=None):
         settings = ClusterSettings(
             state_dir=tmp_path, topology_poll_seconds=poll_seconds, topology_refresh_min_seconds=0.0
         )
-        store = TopologyStore(shelf, settings, on_change=on_change or (seen if seen is not None else []).append)
+        store = TopologyStore(
+            shelf, settings, on_change=on_change or (seen if seen is not None else []).append, feed=feed
+        )
         stores.append(store)
         return store
 
@@ -134,3 +139,73 @@ def test_a_snapshot_that_cannot_be_taken_over_does_not_end_the_polling(open_stor
     assert store.refresh(known_epoch=5, timeout_seconds=10.0) is False
     shelf.topology = build_topology(epoch=7)
     wait_until(lambda: store.get_current().epoch == 7)
+
+
+class Feed:
+    """Says what a test puts into `news`: an epoch, or an error to raise."""
+
+    def __init__(self):
+        self.news = queue.Queue()
+        self.waits = 0
+        self.closed = False
+
+    def wait(self, timeout_seconds):
+        self.waits += 1
+        try:
+            said = self.news.get(timeout=min(timeout_seconds, 0.05))
+        except queue.Empty:
+            return None
+        if isinstance(said, Exception):
+            raise said
+        return said
+
+    def close(self):
+        self.closed = True
+
+
+def test_a_publication_that_is_heard_does_not_wait_for_the_next_poll(open_store):
+    shelf, feed = Shelf(build_topology(epoch=5)), Feed()
+    store = open_store(shelf, poll_seconds=3600.0, feed=feed)
+    store.get_current()
+    shelf.topology = build_topology(epoch=6)
+    feed.news.put(6)
+    wait_until(lambda: store.get_current().epoch == 6)
+
+
+def test_a_publication_that_is_known_already_asks_nobody(open_store):
+    shelf, feed = Shelf(build_topology(epoch=5)), Feed()
+    store = open_store(shelf, poll_seconds=3600.0, feed=feed)
+    store.get_current()
+    asked_count, waits = shelf.asked_count, feed.waits
+    feed.news.put(5)
+    wait_until(lambda: feed.waits >= waits + 3)
+    assert shelf.asked_count == asked_count
+
+
+def test_a_feed_that_fails_is_listened_to_again_and_polling_goes_on_meanwhile(open_store):
+    shelf, feed = Shelf(build_topology(epoch=5)), Feed()
+    store = open_store(shelf, poll_seconds=0.01, feed=feed)
+    store.get_current()
+    feed.news.put(ConnectionError("down"))
+    wait_until(feed.news.empty)
+    shelf.topology = build_topology(epoch=6)
+    wait_until(lambda: store.get_current().epoch == 6)
+    store.close()
+    assert feed.closed
+
+
+def test_what_was_published_while_the_feed_was_down_is_found_when_it_is_back(open_store):
+    shelf, feed = Shelf(build_topology(epoch=5)), Feed()
+    store = open_store(shelf, poll_seconds=3600.0, feed=feed)
+    store.get_current()
+    feed.news.put(ConnectionError("down"))
+    wait_until(feed.news.empty)
+    shelf.topology = build_topology(epoch=6)
+    wait_until(lambda: store.get_current().epoch == 6)
+
+
+@pytest.mark.parametrize(("failures", "longest"), [(1, 0.5), (2, 1.0), (4, 4.0), (5, 5.0), (1000, 5.0)])
+def test_the_delay_before_listening_again_grows_to_a_bound_and_is_half_jitter(failures, longest):
+    delays = {compute_reconnect_seconds(failures, rng=Random(seed)) for seed in range(200)}
+    assert longest / 2 <= min(delays) < max(delays) <= longest
+    assert max(delays) - min(delays) > longest / 3

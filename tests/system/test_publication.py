@@ -1,0 +1,128 @@
+"""How a new epoch reaches other processes, and what they do when nobody can tell them."""
+
+import select
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from django.db import connections
+
+from configservice.models import Instance
+from configservice.publication import publish
+from localcluster import LocalCluster
+from localcluster.applications import PROJECT_ROOT
+
+WITHIN_SECONDS = 30.0
+NEVER_SECONDS = "3600"
+
+HOLDER = """
+import sys, time
+import django
+django.setup()
+from viewcounter.cluster import get_cluster
+known = 0
+while True:
+    epoch = get_cluster().topology.epoch
+    if epoch != known:
+        known = epoch
+        print(epoch, time.time(), flush=True)
+    time.sleep(0.002)
+"""
+
+
+class Holder:
+    """Another process, which says each epoch it comes to hold."""
+
+    def __init__(self, process: subprocess.Popen) -> None:
+        self._process = process
+
+    def wait_for(self, epoch: int) -> float:
+        """When it held `epoch`, by the clock of this machine."""
+        said: list[str] = []
+        deadline = time.monotonic() + WITHIN_SECONDS
+        while select.select([self._process.stdout], [], [], max(0.0, deadline - time.monotonic()))[0]:
+            line = self._process.stdout.readline().decode()
+            said.append(line)
+            if not line or line.startswith(f"{epoch} "):
+                break
+        assert said and said[-1].startswith(f"{epoch} "), said
+        return float(said[-1].split()[1])
+
+
+@contextmanager
+def run_holder(cluster: LocalCluster, state_dir: Path, **settings: str) -> Iterator[Holder]:
+    environment = cluster.environment | {
+        "DJANGO_SETTINGS_MODULE": "viewcounter.settings",
+        "VIEWCOUNTER_STATE_DIR": str(state_dir),
+        **{f"VIEWCOUNTER_{name}": value for name, value in settings.items()},
+    }
+    process = subprocess.Popen(
+        [sys.executable, "-c", HOLDER], cwd=PROJECT_ROOT, env=environment, stdout=subprocess.PIPE, bufsize=0
+    )
+    try:
+        yield Holder(process)
+    finally:
+        process.kill()
+        process.communicate()
+
+
+@pytest.fixture
+def control(servers: LocalCluster, django_db_blocker):
+    """The session's control database; the one thing changed is put back."""
+    with django_db_blocker.unblock():
+        yield servers
+        publish_zone("local")
+
+
+def publish_zone(zone: str) -> tuple[int, float]:
+    """Changes something harmless. Returns the epoch and when it was published."""
+    connections.close_all()  # a test may have killed what was at the other end
+    Instance.objects.filter(name="shard2b").update(zone=zone)
+    return publish(reason=f"zone {zone}", actor="test").epoch, time.time()
+
+
+def test_another_process_holds_a_new_epoch_by_push_and_by_polling_when_the_cache_is_dead(
+    control, tmp_path, record_property
+):
+    epoch, _ = publish_zone("local")
+    with (
+        run_holder(control, tmp_path / "pushed", TOPOLOGY_POLL_SECONDS=NEVER_SECONDS) as pushed,
+        run_holder(control, tmp_path / "polled") as polled,
+    ):
+        pushed.wait_for(epoch)
+        polled.wait_for(epoch)
+        epoch, at = publish_zone("east")
+        record_property("held_by_push_seconds", pushed.wait_for(epoch) - at)
+        control.server("broker").kill()
+        try:
+            epoch, at = publish_zone("west")
+            record_property("held_by_poll_seconds", polled.wait_for(epoch) - at)
+        finally:
+            control.server("broker").start()
+            control.server("broker").wait_ready()
+        # Back, the cache has lost its content, and those who listen have missed an epoch.
+        pushed.wait_for(epoch)
+
+
+def test_processes_start_and_stay_without_control_database_and_cache(control, tmp_path):
+    epoch, _ = publish_zone("south")
+    state_dir = tmp_path / "one host"
+    with run_holder(control, state_dir) as running:
+        running.wait_for(epoch)
+        control.server("control").kill()
+        try:
+            with run_holder(control, tmp_path / "another host") as from_cache:
+                from_cache.wait_for(epoch)
+            control.server("broker").kill()
+            with run_holder(control, state_dir) as from_disk:
+                from_disk.wait_for(epoch)
+        finally:
+            for name in ("control", "broker"):
+                control.server(name).start()
+                control.server(name).wait_ready()
+        epoch, _ = publish_zone("local")
+        running.wait_for(epoch)
