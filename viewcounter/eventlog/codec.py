@@ -7,17 +7,19 @@ not counted wrongly.
 """
 
 import struct
-from collections.abc import Iterable
-from typing import NamedTuple
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Annotated, Any, NamedTuple
 
 import msgspec
 import numpy as np
 import xxhash
+from numpy.typing import NDArray
 
-from viewcounter.events.columns import Columns
+from viewcounter.events.columns import Columns, number_texts
 
 CODEC_VERSION = 1
 DIGEST_BYTES = 8
+ID_BYTES = 16
 _COUNT = struct.Struct("<I")
 _HEAD_BYTES = DIGEST_BYTES + _COUNT.size
 
@@ -38,13 +40,24 @@ class AcceptedEvent(NamedTuple):
 
 class _PackedEntry(msgspec.Struct, frozen=True):
     version: int
-    received_us: int
+    received_us: Annotated[int, msgspec.Meta(le=2**63 - 1)]
     videos: tuple[str, ...]
     event_ids: bytes
     occurred_us: bytes
     type_ids: bytes
     values: bytes
     video_index: bytes
+
+    @property
+    def column_bytes(self) -> tuple[int, int, int, int, int]:
+        """16, 8, 2, 8 and 4 for each event."""
+        return (
+            len(self.event_ids),
+            len(self.occurred_us),
+            len(self.type_ids),
+            len(self.values),
+            len(self.video_index),
+        )
 
 
 _encoder = msgspec.msgpack.Encoder()
@@ -80,6 +93,31 @@ def get_event_count(payload: bytes) -> int:
 
 def unpack_entry(payload: bytes) -> Columns:
     """Raises UnreadableEntry, naming why."""
+    columns, unreadable = unpack_entries([payload])
+    for error in unreadable.values():
+        raise error
+    return columns
+
+
+def unpack_entries(payloads: Sequence[bytes]) -> tuple[Columns, dict[int, UnreadableEntry]]:
+    """The events of all entries that can be read, in order, and by index in `payloads` why the others cannot be.
+
+    Entries are many and may hold few events each, so columns are made of all of them at once.
+    """
+    readable: dict[int, _PackedEntry] = {}
+    unreadable: dict[int, UnreadableEntry] = {}
+    for number, payload in enumerate(payloads):
+        try:
+            readable[number] = _read_entry(payload)
+        except UnreadableEntry as error:
+            unreadable[number] = error
+    for number in _find_pointing_past_videos(readable):
+        del readable[number]
+        unreadable[number] = UnreadableEntry("an event points past the list of videos")
+    return _lay_out(list(readable.values())), unreadable
+
+
+def _read_entry(payload: bytes) -> _PackedEntry:
     digest, body = payload[:DIGEST_BYTES], payload[DIGEST_BYTES:]
     if xxhash.xxh3_64_digest(body) != digest:
         raise UnreadableEntry("the digest does not fit: the entry is damaged")
@@ -89,29 +127,41 @@ def unpack_entry(payload: bytes) -> Columns:
         raise UnreadableEntry(f"not a packed entry: {error}") from error
     if packed.version != CODEC_VERSION:
         raise UnreadableEntry(f"entry version {packed.version}, this reader knows {CODEC_VERSION}")
-    try:
-        columns = Columns(
-            event_ids=np.frombuffer(packed.event_ids, dtype="S16"),
-            occurred_us=np.frombuffer(packed.occurred_us, dtype="<i8"),
-            received_us=np.full(len(packed.event_ids) // 16, packed.received_us, dtype=np.int64),
-            type_ids=np.frombuffer(packed.type_ids, dtype="<u2"),
-            values=np.frombuffer(packed.values, dtype="<i8"),
-            video_index=np.frombuffer(packed.video_index, dtype="<u4"),
-            videos=packed.videos,
-        )
-    except (ValueError, OverflowError) as error:
-        raise UnreadableEntry(f"column cut short: {error}") from error
-    _check_shape(columns, count=get_event_count(payload))
-    return columns
+    count = get_event_count(payload)
+    if count == 0 or packed.column_bytes != (ID_BYTES * count, 8 * count, 2 * count, 8 * count, 4 * count):
+        raise UnreadableEntry(f"columns of {packed.column_bytes} bytes do not hold {count} events")
+    return packed
 
 
-def _check_shape(columns: Columns, *, count: int) -> None:
-    lengths = {
-        len(c) for c in (columns.event_ids, columns.occurred_us, columns.type_ids, columns.values, columns.video_index)
-    }
-    if count == 0 or lengths != {count}:
-        raise UnreadableEntry(f"columns of unequal length: {sorted(lengths | {count})}")
-    if len(set(columns.videos)) != len(columns.videos):
-        raise UnreadableEntry("a video stands twice in the list of videos")
-    if int(columns.video_index.max()) >= len(columns.videos):
-        raise UnreadableEntry("an event points past the list of videos")
+def _find_pointing_past_videos(entries: Mapping[int, _PackedEntry]) -> list[int]:
+    index = _join([entry.video_index for entry in entries.values()], "<u4")
+    sizes = np.array([len(entry.videos) for entry in entries.values()], dtype=np.int64)
+    counts = _count_events(entries.values())
+    beyond = index >= np.repeat(sizes, counts)
+    if not beyond.any():
+        return []
+    return sorted(set(np.repeat(np.array(list(entries)), counts)[beyond].tolist()))
+
+
+def _lay_out(entries: Sequence[_PackedEntry]) -> Columns:
+    counts = _count_events(entries)
+    videos, codes = number_texts([video for entry in entries for video in entry.videos])
+    sizes = np.array([len(entry.videos) for entry in entries], dtype=np.int64)
+    in_all_lists = _join([entry.video_index for entry in entries], "<u4") + np.repeat(np.cumsum(sizes) - sizes, counts)
+    return Columns(
+        event_ids=_join([entry.event_ids for entry in entries], "S16"),
+        occurred_us=_join([entry.occurred_us for entry in entries], "<i8"),
+        received_us=np.repeat(np.array([entry.received_us for entry in entries], dtype=np.int64), counts),
+        type_ids=_join([entry.type_ids for entry in entries], "<u2"),
+        values=_join([entry.values for entry in entries], "<i8"),
+        video_index=codes[in_all_lists],
+        videos=videos,
+    )
+
+
+def _count_events(entries: Iterable[_PackedEntry]) -> NDArray[np.int64]:
+    return np.array([len(entry.event_ids) // ID_BYTES for entry in entries], dtype=np.int64)
+
+
+def _join(parts: Sequence[bytes], dtype: str) -> NDArray[Any]:
+    return np.frombuffer(b"".join(parts), dtype=dtype)

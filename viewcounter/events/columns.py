@@ -7,6 +7,7 @@ thousandths, `video_index` uint32 into `videos`.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import Any
 
 import numpy as np
@@ -40,6 +41,8 @@ class Columns:
 
     def select(self, rows: NDArray[Any]) -> "Columns":
         """The rows of a boolean mask or an index array, in its order."""
+        if rows.dtype == np.bool_ and rows.all():
+            return self
         return Columns(
             event_ids=self.event_ids[rows],
             occurred_us=self.occurred_us[rows],
@@ -99,20 +102,32 @@ def concat_columns(parts: Sequence[Columns]) -> Columns:
     """All rows of `parts` in order, over one merged list of videos. Raises ValueError for no parts."""
     if len(parts) == 1:
         return parts[0]
-    codes: dict[str, int] = {}
-    indexes = []
-    for part in parts:
-        translation = np.array([codes.setdefault(v, len(codes)) for v in part.videos], dtype=np.uint32)
-        indexes.append(translation[part.video_index] if len(part) else part.video_index)
+    videos, codes = number_texts([video for part in parts for video in part.videos])
+    starts = accumulate((len(part.videos) for part in parts), initial=0)
     return Columns(
         event_ids=np.concatenate([p.event_ids for p in parts]),
         occurred_us=np.concatenate([p.occurred_us for p in parts]),
         received_us=np.concatenate([p.received_us for p in parts]),
         type_ids=np.concatenate([p.type_ids for p in parts]),
         values=np.concatenate([p.values for p in parts]),
-        video_index=np.concatenate(indexes),
-        videos=tuple(codes),
+        video_index=np.concatenate([codes[p.video_index + start] for p, start in zip(parts, starts, strict=False)]),
+        videos=videos,
     )
+
+
+def number_texts(texts: Sequence[str]) -> tuple[tuple[str, ...], NDArray[np.uint32]]:
+    """The distinct ones in order of first sight, and for each of `texts` which of them it is."""
+    distinct = tuple(dict.fromkeys(texts))
+    numbers = dict(zip(distinct, range(len(distinct)), strict=True))
+    return distinct, np.fromiter(map(numbers.__getitem__, texts), dtype=np.uint32, count=len(texts))
+
+
+def narrow(values: NDArray[Any]) -> NDArray[Any]:
+    """Numbers of the same order, in 16 bits where they fit: numpy sorts those in linear time."""
+    if not len(values):
+        return values
+    low, high = int(values.min()), int(values.max())
+    return (values - low).astype(np.uint16) if high - low < 2**16 else values
 
 
 def _mix(words: NDArray[np.uint64]) -> NDArray[np.uint64]:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from viewcounter.events.columns import MICROSECONDS_PER_MINUTE, Columns
+from viewcounter.events.columns import MICROSECONDS_PER_MINUTE, Columns, narrow
 from viewcounter.processing.deduplication import Verdict
 from viewcounter.storage.flush import Aggregates, LedgerLine
 
@@ -32,7 +32,7 @@ def aggregate(columns: Columns) -> AggregatedBatch:
     rank = np.empty(len(columns.videos), dtype=np.int64)
     rank[by_text] = np.arange(len(by_text))
     minutes = columns.minutes()
-    order = np.lexsort((minutes, columns.type_ids, rank[columns.video_index]))
+    order = np.lexsort((narrow(minutes), columns.type_ids, narrow(rank)[columns.video_index]))
     video_index, type_ids = columns.video_index[order], columns.type_ids[order]
     minutes, values = minutes[order], columns.values[order]
     same_video_and_type = (video_index[1:] == video_index[:-1]) & (type_ids[1:] == type_ids[:-1])
@@ -52,7 +52,7 @@ def build_ledger(columns: Columns, verdict: Verdict) -> list[LedgerLine]:
     hours = columns.occurred_us // MICROSECONDS_PER_HOUR
     digests = columns.id_digests()
     lines = []
-    for hour in np.unique(hours).tolist():
+    for hour in _find_distinct(hours):
         rows = hours == hour
         counted = rows & verdict.new
         lines.append(
@@ -65,6 +65,20 @@ def build_ledger(columns: Columns, verdict: Verdict) -> list[LedgerLine]:
             )
         )
     return lines
+
+
+def _find_distinct(values: NDArray[Any]) -> list[int]:
+    """Ascending. Most batches are of one hour, which two passes find out."""
+    if len(values) and values.min() == values.max():
+        return [int(values[0])]
+    found: list[int] = np.unique(values).tolist()
+    return found
+
+
+def find_types(columns: Columns) -> list[int]:
+    """The event types that occur, ascending."""
+    found: list[int] = np.flatnonzero(np.bincount(columns.type_ids)).tolist()
+    return found
 
 
 def _find_first(same_as_previous: NDArray[np.bool_], count: int) -> NDArray[np.intp]:

@@ -10,10 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from configservice.topology import EventType
-from viewcounter.eventlog.codec import AcceptedEvent, UnreadableEntry, pack_entry, unpack_entry
+from viewcounter.eventlog.codec import AcceptedEvent, pack_entry, unpack_entries
 from viewcounter.eventlog.interface import Entry, Position
 from viewcounter.events.columns import Columns, concat_columns
-from viewcounter.processing.aggregation import MICROSECONDS_PER_HOUR, aggregate, build_ledger
+from viewcounter.processing.aggregation import MICROSECONDS_PER_HOUR, aggregate, build_ledger, find_types
 from viewcounter.processing.deduplication import KnownIdSource, Verdict, judge_batch
 from viewcounter.storage.conflicts import Conflicts
 from viewcounter.storage.dead_letters import DeadLetter, RefusedEvent
@@ -73,16 +73,13 @@ class PreparedBatch:
 
 
 def decode_entries(entries: Sequence[Entry]) -> DecodedRange:
-    """Raises ValueError for no entries. An entry that cannot be read becomes a dead letter, whole."""
-    parts, dead_letters = [], []
-    for entry in entries:
-        try:
-            parts.append(unpack_entry(entry.payload))
-        except UnreadableEntry as error:
-            dead_letters.append(DeadLetter(str(entry.position), UNREADABLE_ENTRY, str(error), payload=entry.payload))
-    return DecodedRange(
-        end=entries[-1].position, columns=concat_columns(parts) if parts else NO_EVENTS, dead_letters=dead_letters
-    )
+    """Raises IndexError for no entries. An entry that cannot be read becomes a dead letter, whole."""
+    columns, unreadable = unpack_entries([entry.payload for entry in entries])
+    dead_letters = [
+        DeadLetter(str(entries[number].position), UNREADABLE_ENTRY, str(error), payload=entries[number].payload)
+        for number, error in sorted(unreadable.items())
+    ]
+    return DecodedRange(end=entries[-1].position, columns=columns, dead_letters=dead_letters)
 
 
 def prepare_batch(
@@ -108,7 +105,7 @@ def prepare_batch(
     verdict = judge_batch(columns, known)
     counted = columns.select(verdict.new)
     aggregated = aggregate(counted)
-    used_types = np.unique(counted.type_ids).tolist()
+    used_types = find_types(counted)
     batch = FlushBatch(
         partition=partition,
         epoch=state.epoch,

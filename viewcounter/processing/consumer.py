@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from viewcounter.eventlog.interface import EventLog, Position
-from viewcounter.events.columns import Columns
+from viewcounter.events.columns import Columns, narrow
 from viewcounter.processing.batch import DecodedRange, decode_entries
 
 
@@ -42,6 +42,10 @@ class _Table:
     parts: list[DecodedRange] = field(default_factory=list)
     event_count: int = 0
     byte_count: int = 0
+    _keys_fit_below: int = field(init=False)  # with fewer events than this the bound of keys cannot be reached
+
+    def __post_init__(self) -> None:
+        self._keys_fit_below = self.limits.max_keys
 
     def add(self, part: DecodedRange) -> None:
         self.parts.append(part)
@@ -53,13 +57,17 @@ class _Table:
             self.event_count >= self.limits.max_events
             or self.byte_count >= self.limits.max_bytes
             or now >= self.full_at
-            # Keys are at most as many as events, so counting them is rarely needed.
-            or (self.event_count >= self.limits.max_keys and self._count_keys() >= self.limits.max_keys)
+            or self._has_all_keys()
         )
 
-    def _count_keys(self) -> int:
+    def _has_all_keys(self) -> bool:
+        """Each event brings one key at most, so keys are seldom counted."""
+        if self.event_count < self._keys_fit_below:
+            return False
         self.parts = [DecodedRange.join(self.parts)]
-        return count_keys(self.parts[0].columns)
+        missing = self.limits.max_keys - count_keys(self.parts[0].columns)
+        self._keys_fit_below = self.event_count + missing
+        return missing <= 0
 
 
 FIRST_READ_ENTRIES = 32
@@ -114,9 +122,9 @@ class PartitionConsumer:
 
 def count_keys(columns: Columns) -> int:
     """Distinct (video, type, minute)."""
-    videos = columns.video_index.astype(np.int64)
-    order = np.lexsort((columns.minutes(), columns.type_ids, videos))
-    keys = (videos[order], columns.type_ids[order], columns.minutes()[order])
+    columns_of_key = (narrow(columns.minutes()), columns.type_ids, narrow(columns.video_index))
+    order = np.lexsort(columns_of_key)
+    keys = [column[order] for column in columns_of_key]
     changes = np.zeros(max(len(order) - 1, 0), dtype=bool)
     for key in keys:
         changes |= key[1:] != key[:-1]

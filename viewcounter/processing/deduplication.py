@@ -15,7 +15,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from viewcounter.events.columns import Columns
+from viewcounter.events.columns import Columns, narrow
 from viewcounter.storage.flush import IdBlock
 
 
@@ -69,12 +69,10 @@ class Verdict:
 
 def judge_batch(columns: Columns, source: KnownIdSource) -> Verdict:
     """Compares each event with what `source` knows of its minute, and tells it which ids are new."""
-    minutes, words, contents = columns.id_minutes(), columns.id_words(), columns.content_digests()
-    order = np.lexsort((words[:, 1], words[:, 0], minutes))
-    sorted_minutes, sorted_words = minutes[order], words[order]
+    minutes, contents = columns.id_minutes(), columns.content_digests()
+    order, starts_group = _sort_ids(minutes, columns.id_words())
+    sorted_minutes = minutes[order]
     sorted_ids, sorted_contents = columns.event_ids[order], contents[order]
-    starts_group = np.ones(len(order), dtype=bool)
-    starts_group[1:] = (sorted_minutes[1:] != sorted_minutes[:-1]) | (sorted_words[1:] != sorted_words[:-1]).any(axis=1)
     first = np.flatnonzero(starts_group)
     reference = sorted_contents[first].copy()
     is_known = np.zeros(len(first), dtype=bool)
@@ -98,6 +96,24 @@ def judge_batch(columns: Columns, source: KnownIdSource) -> Verdict:
     first_contents = np.empty(len(order), dtype=np.uint64)
     first_contents[order] = reference[group]
     return Verdict(new=new, duplicate=duplicate, conflict=conflict, first_contents=first_contents, id_blocks=blocks)
+
+
+def _sort_ids(minutes: NDArray[np.int64], words: NDArray[np.uint64]) -> tuple[NDArray[np.intp], NDArray[np.bool_]]:
+    """Rows by minute, id and their own order, and where in that order another id than the one before stands.
+
+    By the first half of the id, which is hardly ever the same for two, then what it left open, then by minute.
+    """
+    high, low = np.ascontiguousarray(words.T)
+    order = np.argsort(high)
+    equal_high = high[order[1:]] == high[order[:-1]]
+    if equal_high.any():
+        open_places = np.append(equal_high, False) | np.append(False, equal_high)
+        rows = order[open_places]
+        order[open_places] = rows[np.lexsort((rows, low[rows], high[rows]))]
+    order = order[np.argsort(narrow(minutes)[order], kind="stable")]
+    before, after = order[:-1], order[1:]
+    is_other = (high[after] != high[before]) | (low[after] != low[before]) | (minutes[after] != minutes[before])
+    return order, np.append(np.ones(min(1, len(order)), dtype=bool), is_other)
 
 
 def _judge_minute(

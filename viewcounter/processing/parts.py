@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 
 from viewcounter.events.columns import Columns
-from viewcounter.processing.aggregation import MICROSECONDS_PER_HOUR, aggregate
+from viewcounter.processing.aggregation import MICROSECONDS_PER_HOUR, aggregate, find_types
 from viewcounter.processing.batch import NO_CONFLICTS, UNREADABLE_ENTRY, PreparedBatch, build_dead_letter, merge_lines
 from viewcounter.processing.bisection import Refusal, Rows
 from viewcounter.storage.dead_letters import DeadLetter
@@ -23,7 +23,7 @@ def select_events(batch: FlushBatch, rows: Rows, *, position: str) -> FlushBatch
     """
     counted = batch.counted.select(rows)
     aggregated = aggregate(counted)
-    used_types = np.unique(counted.type_ids).tolist()
+    used_types = find_types(counted)
     return replace(
         batch,
         new_position=position,

@@ -96,6 +96,13 @@ def texts(values: Iterable[str]) -> TextArray:
     return TextArray(_variable_width([v.encode() for v in values], TextArray.element_oid))
 
 
+def texts_at(values: Sequence[str], index: NDArray[Any]) -> TextArray:
+    """`values[i]` for each i of `index`: each value is encoded once, however often it stands there."""
+    items = [_prefix_length(v.encode()) for v in values]
+    header = _array_header(len(index), TextArray.element_oid)
+    return TextArray(header + b"".join([items[i] for i in index.tolist()]))
+
+
 def byteas(values: Sequence[bytes]) -> ByteaArray:
     return ByteaArray(_variable_width(values, ByteaArray.element_oid))
 
@@ -106,17 +113,21 @@ def copy_rows(columns: Columns, *, partition: int) -> bytes:
     Rows of equal length are laid out by one structured array, so there is one array a distinct length of
     video id: one for most catalogues.
     """
-    videos = np.array([v.encode() for v in columns.videos], dtype=object)
-    lengths = np.array([len(v) for v in videos])[columns.video_index]
+    videos = [v.encode() for v in columns.videos]
+    lengths = np.array([len(v) for v in videos], dtype=np.intp)
+    row_lengths = lengths[columns.video_index]
     parts = [_COPY_HEADER]
-    for length in np.unique(lengths):
-        rows = columns.select(lengths == length)
-        parts.append(_copy_rows_of_length(rows, videos, partition=partition, length=int(length)))
+    for length in np.flatnonzero(np.bincount(row_lengths)).tolist():
+        of_length = np.flatnonzero(lengths == length)
+        names = np.zeros(len(videos), dtype=f"S{length}")
+        names[of_length] = [videos[i] for i in of_length.tolist()]
+        rows = columns.select(row_lengths == length)
+        parts.append(_copy_rows_of_length(rows, names[rows.video_index], partition=partition))
     parts.append(_COPY_TRAILER)
     return b"".join(parts)
 
 
-def _copy_rows_of_length(rows: Columns, videos: NDArray[Any], *, partition: int, length: int) -> bytes:
+def _copy_rows_of_length(rows: Columns, video_ids: NDArray[Any], *, partition: int) -> bytes:
     fields = [
         ("partition", ">i2", partition),
         ("event_type_id", ">i2", rows.type_ids),
@@ -124,17 +135,31 @@ def _copy_rows_of_length(rows: Columns, videos: NDArray[Any], *, partition: int,
         ("occurred_at", ">i8", rows.occurred_us - POSTGRES_EPOCH_US),
         ("value", ">i8", rows.values),
         ("event_id", "S16", rows.event_ids),
-        ("video_id", f"S{length}", videos[rows.video_index]),
+        ("video_id", video_ids.dtype, video_ids),
     ]
-    layout: list[tuple[str, str]] = [("field_count", ">i2")]
+    layout: list[tuple[str, Any]] = [("field_count", ">i2")]
     for name, dtype, _ in fields:
         layout += [(f"{name}_length", ">i4"), (name, dtype)]
-    table = np.zeros(len(rows), dtype=layout)
-    table["field_count"] = _RAW_EVENT_FIELDS
-    for name, dtype, values in fields:
-        table[f"{name}_length"] = np.dtype(dtype).itemsize
+    table = _repeat_row(_build_row(layout), len(rows))
+    for name, _, values in fields:
         table[name] = values
     return table.tobytes()
+
+
+def _build_row(layout: list[tuple[str, Any]]) -> NDArray[Any]:
+    """One row of `layout` with its lengths, and no values yet."""
+    row = np.zeros(1, dtype=layout)
+    row["field_count"] = _RAW_EVENT_FIELDS
+    for name, dtype in layout[2::2]:
+        row[f"{name}_length"] = np.dtype(dtype).itemsize
+    return row
+
+
+def _repeat_row(row: NDArray[Any], count: int) -> NDArray[Any]:
+    """As bytes, which is a multiple faster than field by field."""
+    table = np.empty(count, dtype=row.dtype)
+    table.view(np.uint8).reshape(count, row.itemsize)[:] = row.view(np.uint8)
+    return table
 
 
 def _array_header(count: int, element_oid: int) -> bytes:
@@ -151,8 +176,10 @@ def _fixed_width(values: NDArray[Any], element_oid: int, dtype: str) -> bytes:
     return _array_header(len(values), element_oid) + table.tobytes()
 
 
-def _variable_width(values: Sequence[bytes], element_oid: int) -> bytes:
-    parts = [_array_header(len(values), element_oid)]
-    for value in values:
-        parts += (len(value).to_bytes(4, "big"), value)
-    return b"".join(parts)
+def _variable_width(values: Iterable[bytes], element_oid: int) -> bytes:
+    items = [_prefix_length(value) for value in values]
+    return _array_header(len(items), element_oid) + b"".join(items)
+
+
+def _prefix_length(value: bytes) -> bytes:
+    return len(value).to_bytes(4, "big") + value

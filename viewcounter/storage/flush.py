@@ -163,7 +163,7 @@ def _ensure_videos(connection: Connection, batch: FlushBatch) -> list[str]:
     touched = np.unique(batch.totals.video_index)
     rows = connection.execute(
         _SQL["ensure_videos"].text,
-        {"partition": batch.partition, "video_ids": binary.texts([batch.counted.videos[i] for i in touched])},
+        {"partition": batch.partition, "video_ids": binary.texts_at(batch.counted.videos, touched)},
     )
     return [row["video_id"] for row in rows]
 
@@ -206,10 +206,9 @@ def _add_aggregates(connection: Connection, batch: FlushBatch) -> None:
 
 
 def _aggregate_parameters(batch: FlushBatch, aggregates: Aggregates) -> dict[str, Any]:
-    videos = batch.counted.videos
     return {
         "partition": batch.partition,
-        "video_ids": binary.texts([videos[i] for i in aggregates.video_index.tolist()]),
+        "video_ids": binary.texts_at(batch.counted.videos, aggregates.video_index),
         "type_ids": binary.smallints(aggregates.type_ids),
         "starts": binary.timestamps(aggregates.starts_us),
         "counts": binary.bigints(aggregates.counts),

@@ -1,11 +1,16 @@
 """A packed entry says exactly what was put in, or nothing."""
 
+import struct
+
+import msgspec
 import numpy as np
 import pytest
+import xxhash
 from hypothesis import given
 from hypothesis import strategies as st
 
-from viewcounter.eventlog.codec import AcceptedEvent, UnreadableEntry, pack_entry, unpack_entry
+from viewcounter.eventlog.codec import AcceptedEvent, UnreadableEntry, pack_entry, unpack_entries, unpack_entry
+from viewcounter.events.columns import Columns
 
 INT64 = st.integers(-(2**63), 2**63 - 1)
 events = st.builds(
@@ -24,8 +29,13 @@ SAMPLE = pack_entry(
 @given(batch=st.lists(events, min_size=1, max_size=30), received_us=INT64)
 def test_unpacking_gives_back_every_field_of_every_event_in_order(batch: list[AcceptedEvent], received_us: int) -> None:
     columns = unpack_entry(pack_entry(batch, received_us=received_us))
+    assert list_events(columns) == batch
+    assert np.array_equal(columns.received_us, np.full(len(batch), received_us))
+
+
+def list_events(columns: Columns) -> list[AcceptedEvent]:
     raw_ids = columns.event_ids.tobytes()
-    unpacked = [
+    return [
         AcceptedEvent(
             raw_ids[16 * row : 16 * row + 16],
             columns.videos[columns.video_index[row]],
@@ -35,8 +45,66 @@ def test_unpacking_gives_back_every_field_of_every_event_in_order(batch: list[Ac
         )
         for row in range(len(columns))
     ]
-    assert unpacked == batch
-    assert np.array_equal(columns.received_us, np.full(len(batch), received_us))
+
+
+@given(batches=st.lists(st.lists(events, min_size=1, max_size=5), max_size=8), data=st.data())
+def test_entries_unpacked_together_are_their_events_in_order_without_those_that_are_unreadable(
+    batches: list[list[AcceptedEvent]], data: st.DataObject
+) -> None:
+    bad = data.draw(st.sets(st.integers(0, max(0, len(batches) - 1)), max_size=len(batches)))
+    payloads = [
+        b"damaged" if number in bad else pack_entry(batch, received_us=number) for number, batch in enumerate(batches)
+    ]
+    columns, unreadable = unpack_entries(payloads)
+    good = {number: batch for number, batch in enumerate(batches) if number not in bad}
+    assert list_events(columns) == [event for batch in good.values() for event in batch]
+    assert columns.received_us.tolist() == [number for number, batch in good.items() for _ in batch]
+    assert len(set(columns.videos)) == len(columns.videos)
+    assert set(unreadable) == bad
+
+
+def pack_by_hand(count: int, **changed: object) -> bytes:
+    """An entry of two events of one video with something changed, and a digest that fits."""
+    fields = {
+        "version": 1,
+        "received_us": 7,
+        "videos": ["v"],
+        "event_ids": bytes(32),
+        "occurred_us": bytes(16),
+        "type_ids": bytes(4),
+        "values": bytes(16),
+        "video_index": bytes(8),
+    }
+    body = struct.pack("<I", count) + msgspec.msgpack.encode(fields | changed)
+    return xxhash.xxh3_64_digest(body) + body
+
+
+def test_an_entry_made_by_hand_is_readable() -> None:
+    assert len(unpack_entry(pack_by_hand(2))) == 2
+
+
+@pytest.mark.parametrize(
+    ("count", "changed", "why"),
+    [
+        (2, {"version": 2}, "entry version 2"),
+        (3, {}, "do not hold 3 events"),
+        (0, {}, "do not hold 0 events"),
+        (2, {"event_ids": bytes(31)}, "do not hold 2 events"),
+        (2, {"values": bytes(8)}, "do not hold 2 events"),
+        (2, {"video_index": struct.pack("<II", 0, 1)}, "points past the list of videos"),
+        (2, {"videos": []}, "points past the list of videos"),
+        (2, {"received_us": 2**63}, "not a packed entry"),
+        (2, {"videos": [1]}, "not a packed entry"),
+    ],
+)
+def test_an_entry_that_contradicts_itself_is_unreadable_and_spares_its_neighbours(
+    count: int, changed: dict[str, object], why: str
+) -> None:
+    columns, unreadable = unpack_entries([SAMPLE, pack_by_hand(count, **changed), SAMPLE])
+    assert list(unreadable) == [1]
+    assert why in str(unreadable[1])
+    assert columns.videos == ("v", "w")
+    assert columns.video_index.tolist() == [0, 1, 0, 1]
 
 
 @given(position=st.integers(0, len(SAMPLE) - 1), flipped=st.integers(1, 255))

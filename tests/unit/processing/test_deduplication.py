@@ -1,3 +1,5 @@
+from uuid import UUID
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -41,6 +43,17 @@ def judge_in_batches(batches):
 def test_verdicts_equal_the_rule_applied_event_by_event_however_the_log_is_cut(batches):
     batches = [[Row(*row) for row in batch] for batch in batches]
     assert judge_in_batches(batches) == judge_by_hand(batches)
+
+
+def test_ids_that_share_their_first_half_are_told_apart_and_the_first_of_equal_ones_wins():
+    base = uuid4_of(1).int
+    ids = [base, base + 1, base, base + 2, base + 1]
+    columns = build_columns([Row(0, value=value) for value in range(5)])
+    columns.event_ids[:] = [UUID(int=number).bytes for number in ids]
+    verdict = judge_batch(columns, MemoryIds())
+    assert verdict.new.tolist() == [True, True, False, True, False]
+    assert verdict.first_contents.tolist() == columns.content_digests()[[0, 1, 0, 3, 1]].tolist()
+    assert [i for block in verdict.id_blocks for i in block.ids.tolist()] == sorted({UUID(int=n).bytes for n in ids})
 
 
 def test_ids_that_end_with_nul_bytes_are_told_apart():
