@@ -4,6 +4,7 @@ import logging
 import threading
 
 from configservice.topology import Instance, Topology
+from shardproxy.conninfo import is_same_server
 from shardproxy.instance import InstanceProxy
 from shardproxy.settings import PoolSettings
 
@@ -22,7 +23,7 @@ class InstanceRegistry:
     def get(self, instance: Instance) -> InstanceProxy:
         """The proxy to this very server, made if there is none."""
         proxy = self._proxies.get(instance.name)
-        if proxy is not None and _is_same_server(proxy.instance, instance):
+        if proxy is not None and is_same_server(proxy.instance, instance):
             return proxy
         with self._lock:
             return self._replace(instance)
@@ -40,7 +41,7 @@ class InstanceRegistry:
                 if cut_count := self._proxies[name].cut_transactions():
                     logger.warning("%s is no longer primary: cut %d transactions on it", name, cut_count)
             for name, proxy in list(self._proxies.items()):
-                if name not in wanted or not _is_same_server(proxy.instance, wanted[name]):
+                if name not in wanted or not is_same_server(proxy.instance, wanted[name]):
                     self._proxies.pop(name).close()
 
     def close(self) -> None:
@@ -52,24 +53,9 @@ class InstanceRegistry:
     def _replace(self, instance: Instance) -> InstanceProxy:
         proxy = self._proxies.get(instance.name)
         if proxy is not None:
-            if _is_same_server(proxy.instance, instance):
+            if is_same_server(proxy.instance, instance):
                 return proxy
             proxy.close()
         proxy = InstanceProxy(instance, self._settings)
         self._proxies[instance.name] = proxy
         return proxy
-
-
-def _is_same_server(one: Instance, other: Instance) -> bool:
-    return _get_address(one) == _get_address(other)
-
-
-def _get_address(instance: Instance) -> tuple[str, int, str, str, str, str]:
-    return (
-        instance.host,
-        instance.port,
-        instance.database,
-        instance.user,
-        instance.password_ref,
-        instance.sslmode,
-    )

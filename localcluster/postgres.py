@@ -19,13 +19,14 @@ from localcluster.placement import Placement
 from localcluster.ports import LOOPBACK
 from localcluster.postgres_settings import (
     PASSFILE_NAME,
+    RESERVED_CONNECTIONS_SINCE,
     Upstream,
     build_access_rules,
     build_password_file,
     build_settings,
 )
 from localcluster.process import OWNER_VARIABLE, Launch
-from localcluster.spec import REPLICATION_ROLE, SERVICE_ROLE, SUPERUSER_ROLE
+from localcluster.spec import REPLICATION_ROLE, SERVICE_ROLE, SHARD_PROXY_ROLE, SUPERUSER_ROLE
 from localcluster.state import write_private
 
 CONNECT_SECONDS = 2
@@ -118,6 +119,7 @@ class PostgresServer(Member):
             replication_password = self._state.get_secret("replication_password")
             self._ensure_role(connection, REPLICATION_ROLE, replication_password, "LOGIN REPLICATION")
             connection.execute(sql.SQL("GRANT pg_monitor TO {}").format(sql.Identifier(SERVICE_ROLE)))
+            self._ensure_shard_proxy_role(connection)
             found = connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", (self.database,)).fetchone()
             if found is None:
                 connection.execute(
@@ -128,6 +130,19 @@ class PostgresServer(Member):
         if self.placement.programs.has_statement_statistics:
             with self.connect(user=SUPERUSER_ROLE) as connection:
                 connection.execute("CREATE EXTENSION IF NOT EXISTS pg_stat_statements")
+
+    def _ensure_shard_proxy_role(self, connection: psycopg.Connection[tuple[Any, ...]]) -> None:
+        """It sees and ends the sessions of others, gets in when connections are short, and owns nothing."""
+        password = self._state.get_secret("shard_proxy_password")
+        self._ensure_role(connection, SHARD_PROXY_ROLE, password, "LOGIN")
+        granted = ["pg_monitor", "pg_signal_backend"]
+        if self.placement.programs.major >= RESERVED_CONNECTIONS_SINCE:
+            granted.append("pg_use_reserved_connections")
+        connection.execute(
+            sql.SQL("GRANT {} TO {}").format(
+                sql.SQL(", ").join(map(sql.Identifier, granted)), sql.Identifier(SHARD_PROXY_ROLE)
+            )
+        )
 
     @staticmethod
     def _ensure_role(

@@ -10,6 +10,10 @@ PASSFILE_NAME = "pgpass"
 """Lies in each data directory, which is its server's working directory, so the path stays true when that moves."""
 
 
+RESERVED_CONNECTIONS_SINCE = 16
+"""PostgreSQL's first version that keeps connections free for a role."""
+
+
 @dataclass(frozen=True, slots=True)
 class Upstream:
     """Where a replica streams from."""
@@ -51,6 +55,8 @@ def build_settings(
         "wal_retrieve_retry_interval": "500ms",
         "wal_receiver_timeout": "10s",
         "wal_sender_timeout": "10s",
+        # the killer names statements by it
+        "compute_query_id": "on",
         # what an operator wants to find in the log
         "log_line_prefix": "%m [%p] %q%u@%d %a ",
         "log_min_duration_statement": "500ms",
@@ -59,6 +65,8 @@ def build_settings(
     }
     if has_statement_statistics:
         settings["shared_preload_libraries"] = "pg_stat_statements"
+    if major >= RESERVED_CONNECTIONS_SINCE:
+        settings["reserved_connections"] = "3"  # the shard proxy gets in when everybody else has taken the rest
     if major >= 18:
         settings["io_method"] = "sync"  # worker processes of five servers would outnumber the cores
     if upstream is not None:

@@ -13,6 +13,7 @@ BEAT = "beat"
 CONTROL_DATABASE = "viewcounter_control"
 SHARD_DATABASE = "viewcounter_shard"
 SERVICE_ROLE = "viewcounter"
+SHARD_PROXY_ROLE = "viewcounter_shardproxy"
 REPLICATION_ROLE = "replicator"
 SUPERUSER_ROLE = "postgres"
 

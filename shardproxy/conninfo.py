@@ -40,6 +40,22 @@ def build_connection_parameters(instance: Instance, settings: PoolSettings) -> d
     }
 
 
+def is_same_server(one: Instance, other: Instance) -> bool:
+    """Whether connections to one may serve for the other. A change of role or zone changes nothing for them."""
+    return _get_address(one) == _get_address(other)
+
+
+def _get_address(instance: Instance) -> tuple[str, int, str, str, str, str]:
+    return (
+        instance.host,
+        instance.port,
+        instance.database,
+        instance.user,
+        instance.password_ref,
+        instance.sslmode,
+    )
+
+
 @cache
 def _forget_environment() -> None:
     """Once a process: `PG*` variables are gone, for its children too."""

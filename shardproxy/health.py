@@ -31,6 +31,14 @@ class Measurement:
     lag_seconds: float | None
 
 
+def measure(connection: OwnConnection, instance: Instance, *, timeout_seconds: float) -> Measurement:
+    """Raises ShardProxyError when there is no answer within `timeout_seconds`."""
+    rows = connection.fetch(_MEASURE, timeout_seconds=timeout_seconds)
+    if not rows:
+        raise InstanceUnavailable("the probe answered nothing", instance=instance.name)
+    return Measurement(in_recovery=rows[0]["in_recovery"], lag_seconds=rows[0]["lag_seconds"])
+
+
 class InstanceProbe:
     """Used by one thread at a time. Keeps its connection between probes; reconnects after any failure."""
 
@@ -40,10 +48,7 @@ class InstanceProbe:
 
     def measure(self, *, timeout_seconds: float) -> Measurement:
         """Raises ShardProxyError when there is no answer within `timeout_seconds`."""
-        rows = self._connection.fetch(_MEASURE, timeout_seconds=timeout_seconds)
-        if not rows:
-            raise InstanceUnavailable("the probe answered nothing", instance=self._instance.name)
-        return Measurement(in_recovery=rows[0]["in_recovery"], lag_seconds=rows[0]["lag_seconds"])
+        return measure(self._connection, self._instance, timeout_seconds=timeout_seconds)
 
     def close(self) -> None:
         self._connection.close()

@@ -29,6 +29,7 @@ class OwnConnection:
         self._settings = settings
         self._purpose = purpose
         self._connection: DeadlineConnection | None = None
+        self._was_silent = False
 
     def fetch(
         self, statement: str, params: Mapping[str, Any] | None = None, *, timeout_seconds: float
@@ -42,19 +43,27 @@ class OwnConnection:
             connection.deadline_at = time.monotonic() + timeout_seconds
             return connection.execute(statement, params, prepare=False).fetchall()
         except psycopg.Error as error:
+            self._was_silent = isinstance(error, psycopg.errors.ConnectionTimeout)
             raise self._translate(error) from error
         except UnreadablePassword as error:
             raise InstanceUnavailable(str(error), instance=self._instance.name) from error
 
-    def refuses_politely(self) -> bool:
-        """Whether the server is there and just will not have us: too many connections, a wrong password.
+    def is_there(self) -> bool:
+        """Whether a server answers at the address that would not have us: too many connections, a wrong password.
 
-        To be asked after a failure. libpq keeps the SQLSTATE of a refused connection to itself; only its ping tells.
+        To be asked after a failure. libpq keeps the SQLSTATE of a refused connection to itself; only its ping tells,
+        which is not worth the wait where the attempt itself met silence.
         """
-        try:
-            conninfo = make_conninfo("", **self._build_parameters())
-        except UnreadablePassword:
+        if self._was_silent:
             return False
+        conninfo = make_conninfo(
+            "",
+            host=self._instance.host,
+            port=self._instance.port,
+            dbname=self._instance.database,
+            user=self._instance.user,
+            connect_timeout=self._settings.connect_timeout_seconds,
+        )
         return pq.PGconn.ping(conninfo.encode()) == pq.Ping.OK
 
     def close(self) -> None:

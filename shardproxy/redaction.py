@@ -1,0 +1,68 @@
+"""A statement without its values: what may be stored of a query that holds users' data, or a password.
+
+Follows PostgreSQL's lexical rules (manual, section 4.1). The server shows only the first bytes of a statement
+(`track_activity_query_size`), so a literal may be open at the end; and a session may have backslash escapes on in plain
+literals. Whatever cannot be read for sure ends the text, so no value is ever kept by mistake.
+"""
+
+import re
+
+MAX_CHARACTERS = 500
+ELLIPSIS = "…"
+
+_BACKSLASH = "\\"
+_TOKEN = re.compile(
+    r"""
+      (?P<space>      \s+ | --[^\n]*(?:\n|$) )
+    | (?P<comment>    /\* )
+    | (?P<escaped>    [eE]' (?: [^'\\] | '' | \\. )* ' )
+    | (?P<plain>      (?: [nNbBxX] | [uU]& )? ' (?: [^'] | '' )* ' )
+    | (?P<dollars>    \$ (?P<tag> (?: [^\W\d]\w* )? ) \$ .*? \$ (?P=tag) \$ )
+    | (?P<open>       ' | [eEnNbBxX]' | [uU]&' | \$ (?: [^\W\d]\w* )? \$ | [uU]&" | " (?! (?: [^"] | "" )* " ) )
+    | (?P<parameter>  \$ \d+ )
+    | (?P<identifier> " (?: [^"] | "" )* " | [^\W\d] [\w$]* )
+    | (?P<number>     \.? \d [\w.]* (?: (?<= [eE] ) [+-] \d+ )? )
+    | (?P<other>      . )
+    """,
+    re.VERBOSE | re.DOTALL,
+)
+_COMMENT_EDGE = re.compile(r"/\*|\*/")
+_LIST = re.compile(r"\?(?:, ?\?)+")
+_ASSIGNED = re.compile(r"^((?:ALTER\b.*?\b)?SET\b.*?(?:=|\bTO\b)).*", re.IGNORECASE | re.DOTALL)
+
+
+def redact_statement(text: str) -> str:
+    """One line of at most MAX_CHARACTERS: literals are `?`, lists of them `?, …`, comments are gone."""
+    parts: list[str] = []
+    place = 0
+    while place < len(text):
+        match = _TOKEN.match(text, place)
+        kind = match.lastgroup if match is not None else "open"
+        if match is None or kind == "open" or (kind == "plain" and _BACKSLASH in match.group()):
+            parts.append(ELLIPSIS)
+            break
+        place = match.end()
+        if kind == "comment":
+            place = _find_comment_end(text, place)
+        parts.append(_render(kind, match.group()))
+    line = " ".join("".join(parts).split())
+    line = _LIST.sub(f"?, {ELLIPSIS}", _ASSIGNED.sub(r"\1 ?", line))
+    return line if len(line) <= MAX_CHARACTERS else line[: MAX_CHARACTERS - 1] + ELLIPSIS
+
+
+def _render(kind: str | None, text: str) -> str:
+    if kind in ("space", "comment"):
+        return " "
+    return text if kind in ("parameter", "identifier", "other") else "?"
+
+
+def _find_comment_end(text: str, place: int) -> int:
+    """Comments nest in PostgreSQL."""
+    depth = 1
+    while depth:
+        edge = _COMMENT_EDGE.search(text, place)
+        if edge is None:
+            return len(text)
+        depth += 1 if edge.group() == "/*" else -1
+        place = edge.end()
+    return place

@@ -1,0 +1,180 @@
+"""The watch over one instance: looks every interval, kills what the plan names, says what it saw.
+
+It holds one connection, made as a role for which the server keeps slots free (`reserved_connections`), so that a server
+whose connections are all taken can still be freed, also by a watch that starts only then.
+"""
+
+import logging
+import random
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+import msgspec
+
+from configservice.topology import Instance
+from shardproxy.errors import DeadlineExceeded, InstanceUnavailable, ShardProxyError
+from shardproxy.kill_plan import KillPolicy
+from shardproxy.killer import Kill, Killer
+from shardproxy.own_connection import OwnConnection
+from shardproxy.session_names import Purpose
+from shardproxy.settings import PoolSettings
+from shardproxy.vitals import Vitals, read_database_bytes, read_vitals
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class WatchSettings:
+    """`user` and `password_ref` of the role the watch connects as; empty: the instance's own.
+
+    `answer_seconds` bounds each question, `backoff_max_seconds` the pause between attempts at a server that is away.
+    """
+
+    interval_seconds: float
+    answer_seconds: float
+    backoff_max_seconds: float
+    vitals_seconds: float
+    size_seconds: float
+    pool: PoolSettings
+    user: str = ""
+    password_ref: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Sighting:
+    """Whether a server answered at its address just now, be it by an error. `detail` says what went wrong."""
+
+    instance: str
+    host: str
+    port: int
+    is_reachable: bool
+    detail: str = ""
+
+
+class Observer(Protocol):
+    """Told by the threads of many watches at once; must neither raise nor wait."""
+
+    def on_kill(self, kill: Kill) -> None: ...
+
+    def on_refusal(self, instance: Instance) -> None:
+        """A session had to go and the watch's role may not end it."""
+
+    def on_sighting(self, sighting: Sighting) -> None: ...
+
+    def on_vitals(self, instance: Instance, vitals: Vitals) -> None: ...
+
+    def on_database_bytes(self, instance: Instance, database_bytes: float) -> None: ...
+
+
+class InstanceWatch:
+    """One thread, from `start` to `stop`. Nothing that happens to the server ends it."""
+
+    def __init__(
+        self,
+        instance: Instance,
+        settings: WatchSettings,
+        policy: KillPolicy,
+        *,
+        observer: Observer,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.instance = instance
+        self._settings = settings
+        self._observer = observer
+        self._clock = clock
+        self._connection = OwnConnection(_connect_as(instance, settings), settings.pool, purpose=Purpose.SHARD_PROXY)
+        self._killer = Killer(
+            instance,
+            self._connection,
+            policy,
+            on_kill=observer.on_kill,
+            on_refusal=lambda: observer.on_refusal(instance),
+        )
+        self._vitals_at = self._size_at = clock()
+        self._state: tuple[bool, bool] | None = None  # reachable, all well: what has been logged
+        self._is_blind = False
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name=f"watch-{instance.name}", daemon=True)
+        self.looked_at = clock()
+        """When the last round ended, whatever came of it, by the monotonic clock."""
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Does not wait; see `join`."""
+        self._stopping.set()
+
+    def join(self, *, timeout_seconds: float) -> None:
+        self._thread.join(timeout_seconds)
+
+    def _run(self) -> None:
+        failures = 0
+        while not self._stopping.is_set():
+            try:
+                self._do_round()
+            except ShardProxyError as error:
+                failures += 1
+                self._report(is_reachable=self._is_answer(error), detail=str(error))
+            except Exception:  # a thread that died here would leave the instance unwatched
+                failures += 1
+                logger.exception("%s: a round of the watch failed", self.instance.name)
+            else:
+                failures = 0
+                self._report(is_reachable=True)
+            self.looked_at = self._clock()
+            self._stopping.wait(compute_pause_seconds(self._settings, failures, jitter=random.random()))  # noqa: S311
+        self._connection.close()
+
+    def _do_round(self) -> None:
+        seconds, now = self._settings.answer_seconds, self._clock()
+        self._killer.run_once(timeout_seconds=seconds)
+        if now >= self._vitals_at:
+            vitals = read_vitals(self._connection, self.instance, timeout_seconds=seconds)
+            self._vitals_at = now + self._settings.vitals_seconds
+            self._say_if_blind(vitals)
+            self._observer.on_vitals(self.instance, vitals)
+        if now >= self._size_at:
+            self._size_at = now + self._settings.size_seconds  # also when it fails: it is the dearest question
+            size = read_database_bytes(self._connection, timeout_seconds=seconds)
+            self._observer.on_database_bytes(self.instance, size)
+
+    def _is_answer(self, error: ShardProxyError) -> bool:
+        """Whether the server is there, judged by what went wrong."""
+        if isinstance(error, DeadlineExceeded):
+            return False
+        return not isinstance(error, InstanceUnavailable) or self._connection.is_there()
+
+    def _report(self, *, is_reachable: bool, detail: str = "") -> None:
+        state = (is_reachable, not detail)
+        if state != self._state:
+            logger.log(logging.WARNING if detail else logging.INFO, "%s", detail or f"{self.instance.name}: watched")
+        self._state = state
+        self._observer.on_sighting(
+            Sighting(self.instance.name, self.instance.host, self.instance.port, is_reachable, detail)
+        )
+
+    def _say_if_blind(self, vitals: Vitals) -> None:
+        if not vitals.sees_sessions and not self._is_blind:
+            logger.error(
+                "%s: the watch's role may not see other roles' sessions and ends none: GRANT pg_monitor",
+                self.instance.name,
+            )
+        self._is_blind = not vitals.sees_sessions
+
+
+def compute_pause_seconds(settings: WatchSettings, failures: int, *, jitter: float) -> float:
+    """The interval while all is well; doubled with each failure in a row, from half to whole by `jitter` (0..1)."""
+    if not failures:
+        return settings.interval_seconds
+    longest: float = min(settings.backoff_max_seconds, settings.interval_seconds * 2 ** min(failures, 16))
+    return longest * (0.5 + jitter / 2)
+
+
+def _connect_as(instance: Instance, settings: WatchSettings) -> Instance:
+    if not settings.user:
+        return instance
+    return msgspec.structs.replace(instance, user=settings.user, password_ref=settings.password_ref)

@@ -1,0 +1,153 @@
+# ruff: noqa: ARG002 (the recorder keeps what its tests look at)
+"""Watches over real servers, what they report, and sessions that misbehave."""
+
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import Any
+
+import psycopg
+
+from configservice.topology import Instance
+from localcluster.spec import SHARD_PROXY_ROLE
+from shardproxy.kill_plan import KillPolicy
+from shardproxy.killer import Kill
+from shardproxy.query import QueryClass
+from shardproxy.settings import DEFAULT_QUERY_SECONDS, PoolSettings
+from shardproxy.vitals import Vitals
+from shardproxy.watch import InstanceWatch, Sighting, WatchSettings
+from tests.integration.shardproxy.servers import Servers, wait_until
+
+BI_ROLE = "bi"
+BI_PASSWORD = "only-for-tests"
+LONG = "SELECT pg_sleep(300)"
+POLICY = KillPolicy(
+    application="viewcounter",
+    users=frozenset({"viewcounter", SHARD_PROXY_ROLE}),
+    query_seconds={**DEFAULT_QUERY_SECONDS, QueryClass.REPORT: 1.0, QueryClass.FLUSH: 1.0},
+    slack_seconds=0.25,
+    foreign_query_seconds=1.0,
+    foreign_idle_seconds=1.0,
+    foreign_blocking_seconds=1.0,
+    grace_seconds=0.5,
+)
+
+
+class Recorder:
+    """Everything a watch has said."""
+
+    def __init__(self) -> None:
+        self.kills: list[Kill] = []
+        self.refusals: list[str] = []
+        self.sightings: list[Sighting] = []
+        self.vitals: list[Vitals] = []
+        self.sizes: list[float] = []
+
+    def on_kill(self, kill: Kill) -> None:
+        self.kills.append(kill)
+
+    def on_refusal(self, instance: Instance) -> None:
+        self.refusals.append(instance.name)
+
+    def on_sighting(self, sighting: Sighting) -> None:
+        self.sightings.append(sighting)
+
+    def on_vitals(self, instance: Instance, vitals: Vitals) -> None:
+        self.vitals.append(vitals)
+
+    def on_database_bytes(self, instance: Instance, database_bytes: float) -> None:
+        self.sizes.append(database_bytes)
+
+    def list_actions(self) -> list[tuple[str, str, str]]:
+        return [(kill.session_class, kill.reason, kill.action) for kill in self.kills]
+
+
+def build_settings(servers: Servers, **more: Any) -> WatchSettings:
+    return WatchSettings(
+        **{
+            "interval_seconds": 0.5,
+            "answer_seconds": 2.0,
+            "backoff_max_seconds": 1.0,
+            "vitals_seconds": 0.5,
+            "size_seconds": 60.0,
+            "pool": PoolSettings(),
+            "user": SHARD_PROXY_ROLE,
+            "password_ref": f"file:{servers.cluster.state.get_secret_path('shard_proxy_password')}",
+            **more,
+        }
+    )
+
+
+@contextmanager
+def watching(
+    servers: Servers, name: str = "shard1a", *, policy: KillPolicy = POLICY, **settings: Any
+) -> Iterator[Recorder]:
+    """Looking from the first line of the body on."""
+    recorder = Recorder()
+    watch = InstanceWatch(servers.get_instance(name), build_settings(servers, **settings), policy, observer=recorder)
+    watch.start()
+    try:
+        wait_until(lambda: bool(recorder.sightings))
+        yield recorder
+    finally:
+        watch.stop()
+        watch.join(timeout_seconds=10)
+
+
+class Foreigner:
+    """A session of somebody else: connects as `bi`, or as whom it is told, and runs statements in a thread."""
+
+    def __init__(self, servers: Servers, name: str = "shard1a", **parameters: Any) -> None:
+        server = servers.cluster.database(name)
+        self.connection = psycopg.connect(
+            host="127.0.0.1",
+            port=server.port,
+            dbname=server.database,
+            **{"user": BI_ROLE, "password": BI_PASSWORD, "application_name": "metabase", **parameters},
+            autocommit=True,
+        )
+        self.pid = self.connection.info.backend_pid
+        self.notices: list[str] = []
+        self.connection.add_notice_handler(lambda notice: self.notices.append(notice.message_primary or ""))
+        self._thread: threading.Thread | None = None
+        self.error: BaseException | None = None
+        self.seconds = 0.0
+
+    def start(self, statement: str) -> "Foreigner":
+        self._thread = threading.Thread(target=self._run, args=(statement,), daemon=True)
+        self._thread.start()
+        return self
+
+    def execute(self, statement: str) -> "Foreigner":
+        self.connection.execute(statement)
+        return self
+
+    @property
+    def is_done(self) -> bool:
+        return self._thread is not None and not self._thread.is_alive()
+
+    def await_end(self) -> "Foreigner":
+        """What became of the statement stands in `error`, how long it took in `seconds`."""
+        assert self._thread is not None
+        self._thread.join(30)
+        assert self.is_done
+        return self
+
+    def answers(self) -> bool:
+        try:
+            return self.connection.execute("SELECT 1").fetchone() == (1,)
+        except psycopg.Error:
+            return False
+
+    def close(self) -> None:
+        with suppress(psycopg.Error):
+            self.connection.close()
+
+    def _run(self, statement: str) -> None:
+        started_at = time.monotonic()
+        try:
+            self.connection.execute(statement)
+        except psycopg.Error as error:
+            self.error = error
+        self.seconds = time.monotonic() - started_at
