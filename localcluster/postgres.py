@@ -26,7 +26,7 @@ from localcluster.postgres_settings import (
     build_settings,
 )
 from localcluster.process import OWNER_VARIABLE, Launch
-from localcluster.spec import REPLICATION_ROLE, SERVICE_ROLE, SHARD_PROXY_ROLE, SUPERUSER_ROLE
+from localcluster.spec import REPLICATION_ROLE, SERVICE_ROLE, SHARD_DATABASE, SHARD_PROXY_ROLE, SUPERUSER_ROLE
 from localcluster.state import write_private
 
 CONNECT_SECONDS = 2
@@ -119,7 +119,8 @@ class PostgresServer(Member):
             replication_password = self._state.get_secret("replication_password")
             self._ensure_role(connection, REPLICATION_ROLE, replication_password, "LOGIN REPLICATION")
             connection.execute(sql.SQL("GRANT pg_monitor TO {}").format(sql.Identifier(SERVICE_ROLE)))
-            self._ensure_shard_proxy_role(connection)
+            if self.database == SHARD_DATABASE:
+                self._ensure_shard_proxy_role(connection)
             found = connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", (self.database,)).fetchone()
             if found is None:
                 connection.execute(

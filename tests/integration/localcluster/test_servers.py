@@ -62,7 +62,8 @@ def test_a_database_checks_its_pages_listens_on_loopback_and_admits_by_scram_onl
     }
     assert methods == [("scram-sha-256",)]
     assert errors == []
-    assert roles == {"postgres", "viewcounter", "replicator"}
+    watching = set() if name == "control" else {"viewcounter_shardproxy"}
+    assert roles == {"postgres", "viewcounter", "replicator"} | watching
 
 
 def test_the_service_owns_its_database_and_is_no_superuser(cluster: LocalCluster):
