@@ -17,6 +17,9 @@ SHARD_PROXY_ROLE = "viewcounter_shardproxy"
 REPLICATION_ROLE = "replicator"
 SUPERUSER_ROLE = "postgres"
 
+MAX_SHARDS = 64
+MAX_REPLICAS_PER_SHARD = 8
+
 
 @dataclass(frozen=True, slots=True)
 class ClusterSpec:
@@ -37,8 +40,15 @@ class ClusterSpec:
     valkey_server: Path | None = None
 
     def __post_init__(self) -> None:
-        if not (1 <= self.shards <= 64 and 0 <= self.replicas_per_shard <= 8 and self.partitions >= self.shards):
-            raise ValueError("need 1..64 shards, 0..8 replicas a shard, and a partition for each shard")
+        if not (
+            1 <= self.shards <= MAX_SHARDS
+            and 0 <= self.replicas_per_shard <= MAX_REPLICAS_PER_SHARD
+            and self.partitions >= self.shards
+        ):
+            raise ValueError(
+                f"need 1..{MAX_SHARDS} shards, 0..{MAX_REPLICAS_PER_SHARD} replicas a shard, "
+                "and a partition for each shard"
+            )
 
     @property
     def shard_names(self) -> tuple[str, ...]:

@@ -1,13 +1,15 @@
 """The id cache: bounded, and complete as of the position asked for, whoever drained in between."""
 
+import gc
 import tracemalloc
+from dataclasses import replace
 
 import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.unit.processing.builders import Row, build_columns
-from viewcounter.processing.deduplication import NONE_KNOWN, KnownIds, merge_block
+from viewcounter.processing.deduplication import NONE_KNOWN, KnownIds, judge_batch, merge_block
 from viewcounter.processing.id_cache import BYTES_PER_ID, BYTES_PER_MINUTE, IdCache, LoadedIds
 from viewcounter.storage.flush import IdBlock
 
@@ -138,6 +140,47 @@ def test_what_the_cache_holds_is_at_most_what_it_says():
         held, _ = tracemalloc.get_traced_memory()
         tracemalloc.stop()
         assert held <= cache.size_bytes
+
+
+class CachedIds:
+    """The KnownIdSource of a partition whose shard has nothing that is not in the cache."""
+
+    def __init__(self, cache):
+        self.cache = cache
+
+    def get(self, minutes):
+        return self.cache.get_minutes(PARTITION, minutes, position="1-0", load=lambda _: {})
+
+    def add(self, blocks):
+        self.cache.add(PARTITION, blocks)
+
+
+def judge_random_ids(cache, *, events, minutes, seed):
+    rng = np.random.default_rng(seed)
+    columns = build_columns([Row(0, minute=int(minute)) for minute in rng.integers(0, minutes, size=events)])
+    ids = rng.integers(0, 256, size=(events, 16), dtype=np.uint8)
+    ids[:, 6] = 0x40  # version 4, whose minute is the event's
+    assert judge_batch(replace(columns, event_ids=ids.view("S16")[:, 0]), CachedIds(cache)).new.all()
+
+
+def test_ids_of_judged_batches_take_24_bytes_each_and_keep_nothing_else_of_their_batch():
+    judge_random_ids(IdCache(max_bytes=10**9), events=10, minutes=2, seed=0)  # what Python makes on first use
+    cache = IdCache(max_bytes=10**9)
+    tracemalloc.start()
+    for batch in range(10):
+        judge_random_ids(cache, events=5000, minutes=4, seed=batch)
+    gc.collect()
+    held, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert cache.size_bytes == 50_000 * 24 + 4 * BYTES_PER_MINUTE
+    assert held <= cache.size_bytes
+
+
+def test_after_each_batch_the_cache_is_within_its_bound_whatever_the_batch_held():
+    cache = IdCache(max_bytes=100_000)
+    for batch, (events, minutes) in enumerate([(2000, 3), (3000, 500), (10_000, 1), (10, 1), (4000, 2)]):
+        judge_random_ids(cache, events=events, minutes=minutes, seed=batch)
+        assert cache.size_bytes <= 100_000
 
 
 minutes = st.dictionaries(st.integers(0, 3), st.integers(1, 3), max_size=3)

@@ -16,15 +16,16 @@ from queue import Empty, SimpleQueue
 from typing import Any
 
 from localcluster import ClusterSpec, LocalCluster, run_temporary_cluster
+from localcluster.spec import MAX_REPLICAS_PER_SHARD, MAX_SHARDS
 from viewcounter.config import PROJECT_ROOT
+from viewcounter.operations.bench.errors import BadOption, BenchStepFailed, WrongCount
 from viewcounter.operations.bench.usage import read_cpu_seconds
+
+MAX_PARTITIONS = 2**15 - 1
+"""A smallint in every row."""
 
 OnProgress = Callable[[str, int, int], None]
 """Name of the part, events done, events in all."""
-
-
-class BenchStepFailed(Exception):
-    """A step of the benchmark ended with an error; what it wrote to stderr says why."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,12 +37,32 @@ class DrainBenchOptions:
     partitions: int
     with_floor: bool
 
+    def check(self) -> None:
+        """Raises BadOption, naming the option."""
+        limits = {
+            "--events": (self.event_count, 1, None),
+            "--workers": (self.workers, 1, None),
+            "--shards": (self.shards, 1, MAX_SHARDS),
+            "--replicas": (self.replicas_per_shard, 0, MAX_REPLICAS_PER_SHARD),
+            "--partitions": (self.partitions, 1, MAX_PARTITIONS),
+        }
+        for name, (number, least, most) in limits.items():
+            if number < least or (most is not None and number > most):
+                raise BadOption(f"{name}: must be {least} or more" if most is None else f"{name}: {least} to {most}")
+        if self.shards > self.partitions:
+            raise BadOption(f"--shards: {self.partitions} partitions are too few for {self.shards} shards")
+
 
 @dataclass(slots=True)
 class DrainBenchReport:
-    """Rates are events a second to committed. CPU is seconds for a million events, by component."""
+    """Rates are events a second to committed.
+
+    CPU is seconds for a million events, by component; the floor's one client stands where the workers do.
+    `committed` is what the shards hold afterwards, by table: each is `event_count`, or there is no report.
+    """
 
     event_count: int
+    committed: dict[str, int]
     flush_count: int
     seconds: float
     events_per_second: float
@@ -53,7 +74,8 @@ class DrainBenchReport:
 
 
 def run_drain_bench(options: DrainBenchOptions, *, on_progress: OnProgress) -> DrainBenchReport:
-    """Raises BenchStepFailed, LocalClusterError."""
+    """Raises BenchError, LocalClusterError."""
+    options.check()
     spec = ClusterSpec(
         shards=options.shards, replicas_per_shard=options.replicas_per_shard, partitions=options.partitions
     )
@@ -90,11 +112,10 @@ def _drain(cluster: LocalCluster, options: DrainBenchOptions, on_progress: OnPro
         for worker in workers:
             worker.kill()
     counted = sum(worker.counted for worker in workers)
-    if counted != options.event_count:
-        raise BenchStepFailed(f"{counted} events were counted, not {options.event_count}")
     cpu = {name: after[name] - before[name] for name in roots} | {"workers": sum(end["cpu_seconds"] for end in ends)}
     return DrainBenchReport(
         event_count=counted,
+        committed=_check_committed(cluster, options.event_count),
         flush_count=sum(worker.flushes for worker in workers),
         seconds=seconds,
         events_per_second=counted / seconds,
@@ -114,10 +135,19 @@ def _measure_floor(
     for said in _run_step(cluster, "floor"):
         on_progress("measuring the floor", said.get("done", options.event_count), options.event_count)
     after = read_cpu_seconds(roots)
+    _check_committed(cluster, options.event_count)
     report.floor_events_per_second = said["event_count"] / said["seconds"]
     report.ratio_to_floor = report.events_per_second / report.floor_events_per_second
-    cpu = {name: after[name] - before[name] for name in roots if name != "log"}
+    cpu = {name: after[name] - before[name] for name in roots if name != "log"} | {"workers": said["cpu_seconds"]}
     report.floor_cpu_seconds_per_million = _per_million(cpu, report.event_count)
+
+
+def _check_committed(cluster: LocalCluster, event_count: int) -> dict[str, int]:
+    """What the shards hold of each kind. Raises WrongCount unless that is every event, once."""
+    [committed] = _run_step(cluster, "count")
+    if set(committed.values()) != {event_count}:
+        raise WrongCount(f"of {event_count} events the shards hold: {committed}")
+    return committed
 
 
 def _name_components(cluster: LocalCluster) -> dict[str, list[int]]:

@@ -7,6 +7,7 @@ import json
 import resource
 import sys
 import time
+from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
@@ -27,6 +28,13 @@ from viewcounter.storage.flush import IdBlock
 from viewcounter.storage.partitions import READ_STATE, get_state
 
 COMMITS_A_REPORT = 50
+_COUNTS = {
+    "raw_event": "SELECT count(*) FROM raw_event",
+    "event_ids": "SELECT coalesce(sum(octet_length(ids) / 16), 0)::bigint AS count FROM event_ids",
+    "event_minute": "SELECT coalesce(sum(count), 0)::bigint AS count FROM event_minute",
+    "event_total": "SELECT coalesce(sum(count), 0)::bigint AS count FROM event_total",
+    "ledger": "SELECT coalesce(sum(counted), 0)::bigint AS count FROM ledger",
+}
 _TABLES = "raw_event, event_ids, event_minute, event_total, ledger, dead_letter, event_conflict, rollup_dirty, video"
 
 
@@ -80,24 +88,36 @@ def reset() -> None:
     _say(reset=True)
 
 
+def count() -> None:
+    """How many events the shards hold, by the table that says so."""
+    found: Counter[str] = Counter()
+    for shard in get_cluster().topology.shards:
+        with get_cluster().shard_transaction(shard.id, query_class=QueryClass.MAINTENANCE) as connection:
+            for table, query in _COUNTS.items():
+                [row] = connection.execute(query).fetchall()
+                found[table] += row["count"]
+    _say(**found)
+
+
 def floor() -> None:
     """The same statements on one connection at a time, in a straight line, with all parameters made beforehand."""
     cluster, limits = get_cluster(), build_drain_settings(get_config()).dead_letters
-    seconds, event_count, flush_count = 0.0, 0, 0
+    seconds, cpu_seconds, event_count, flush_count = 0.0, 0.0, 0, 0
     for partition in range(cluster.topology.partition_count):
         flushes = [
             (len(prepared.batch.counted), record_flush(prepared.batch, limits=limits))
             for prepared in _prepare_partition(partition)
         ]
-        started_at = time.perf_counter()
-        for count, statements in flushes:
+        started_at, cpu_before = time.perf_counter(), _get_cpu_seconds()
+        for size, statements in flushes:
             with cluster.transaction(partition) as connection:
                 run_statements(connection, statements)
-            event_count += count
+            event_count += size
             flush_count += 1
         seconds += time.perf_counter() - started_at
+        cpu_seconds += _get_cpu_seconds() - cpu_before
         _say(done=event_count)
-    _say(seconds=seconds, event_count=event_count, flush_count=flush_count)
+    _say(seconds=seconds, cpu_seconds=cpu_seconds, event_count=event_count, flush_count=flush_count)
 
 
 class _NothingKnown:

@@ -12,7 +12,8 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedCo
 from rich.table import Table
 
 from localcluster.errors import LocalClusterError
-from viewcounter.operations.bench.drain import BenchStepFailed, DrainBenchOptions, DrainBenchReport, run_drain_bench
+from viewcounter.operations.bench.drain import DrainBenchOptions, DrainBenchReport, run_drain_bench
+from viewcounter.operations.bench.errors import BadOption, BenchError
 
 MEBIBYTE = 1024 * 1024
 
@@ -46,7 +47,9 @@ class Command(BaseCommand):
         try:
             with _ProgressBars() as bars:
                 report = run_drain_bench(bench_options, on_progress=bars.move)
-        except (BenchStepFailed, LocalClusterError) as error:
+        except BadOption as error:
+            raise CommandError(str(error)) from error
+        except (BenchError, LocalClusterError) as error:
             raise CommandError(f"{type(error).__name__}: {error}") from error
         if options["json"]:
             self.stdout.write(json.dumps(asdict(report)))

@@ -6,7 +6,7 @@ from typing import Any
 from django.core.management.base import BaseCommand
 
 from viewcounter.cluster import get_cluster
-from viewcounter.operations.bench.steps import drain, fill, floor, reset
+from viewcounter.operations.bench.steps import count, drain, fill, floor, reset
 
 
 class Command(BaseCommand):
@@ -19,6 +19,7 @@ class Command(BaseCommand):
         filling.add_argument("--events", type=int, required=True)
         filling.add_argument("--seed", type=int, default=1)
         steps.add_parser("drain", help="drain the partitions named on stdin")
+        steps.add_parser("count", help="how many events the shards hold")
         steps.add_parser("reset", help="shards as before the first event")
         steps.add_parser("floor", help="the statements of the drains alone")
 
@@ -28,6 +29,8 @@ class Command(BaseCommand):
                 fill(options["events"], seed=options["seed"])
             case "drain":
                 drain()
+            case "count":
+                count()
             case "reset":
                 reset()
             case "floor":

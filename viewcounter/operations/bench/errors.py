@@ -1,0 +1,17 @@
+"""What stops a benchmark; each docstring is the operator's message."""
+
+
+class BenchError(Exception):
+    """The benchmark has no result. Permanent unless a subclass says otherwise."""
+
+
+class BadOption(BenchError):
+    """An option that leaves nothing to measure, or that no cluster can be made of. The message names it."""
+
+
+class BenchStepFailed(BenchError):
+    """A step of the benchmark ended with an error; what it wrote to stderr says why."""
+
+
+class WrongCount(BenchError):
+    """The shards do not hold every event once: the figures mean nothing. The message says what they hold."""
