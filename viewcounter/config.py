@@ -57,8 +57,19 @@ class Config(BaseSettings):
     # -- gateway ---------------------------------------------------------------------------------
     commit_linger_ms: float = Field(2.0, ge=0, description="how long a group commit waits for company")
     commit_max_events: PositiveInt = Field(20_000, description="events in one group commit")
+    commit_max_wait_seconds: PositiveFloat = Field(
+        5.0, description="what has waited so long for a slow log is not appended any more: 503"
+    )
     buffer_max_events: PositiveInt = Field(100_000, description="events waiting for the log; beyond it 503")
     log_timeout_seconds: PositiveFloat = Field(1.0, description="one call to the event log")
+    log_attempts: PositiveInt = Field(3, description="attempts of one append, with backoff and full jitter")
+    log_append_seconds: PositiveFloat = Field(1.5, description="no further attempt of an append begins after this")
+    log_breaker_open_seconds: PositiveFloat = Field(1.0, description="a log that failed is left alone this long")
+    spool_dir: Path | None = Field(
+        None, description="folder on a disk of this host for events while the log is away; empty: they get a 503"
+    )
+    spool_max_bytes: PositiveInt = Field(1024**3, description="of each gateway process; beyond it 503")
+    spool_drain_interval_seconds: PositiveFloat = Field(0.2, description="spooled events are offered to the log")
     log_retry_after_seconds: PositiveInt = Field(2, description="Retry-After of a 503, plus up to as much jitter")
     request_body_seconds: PositiveFloat = Field(10.0, description="a client has this long to send its body")
     shutdown_drain_seconds: PositiveFloat = Field(10.0, description="appends under way may finish this long")

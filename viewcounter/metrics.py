@@ -53,6 +53,9 @@ EVENTS_ACCEPTED = _counter("events_accepted_total", "Events that the log holds d
 EVENTS_REJECTED = _counter("events_rejected_total", "Events refused within a request that was read, by code", "code")
 APPEND_SECONDS = _histogram("append_seconds", "One group commit to the event log", buckets=_APPEND_BUCKETS)
 APPEND_FAILURES = _counter("append_failures_total", "Group commits that the log did not confirm, whole or in part")
+EVENTS_SPOOLED = _counter("events_spooled_total", "Events accepted onto the gateway's disk while the log was away")
+SPOOLED_BYTES = _of_living_processes("spooled_bytes", "What lies on the gateways' disks and is not in the log yet")
+LOG_BREAKERS_OPEN = _of_living_processes("log_breakers_open", "Gateway processes that leave the log alone for now")
 BUFFERED_EVENTS = _of_living_processes("buffered_events", "Events that wait in the gateways for the log's answer")
 
 # -- processing -----------------------------------------------------------------------------------

@@ -15,7 +15,9 @@ from viewcounter.gateway.acceptance import AcceptWindow
 from viewcounter.gateway.authentication import LaneKeys
 from viewcounter.gateway.body import BodyLimits, Receive
 from viewcounter.gateway.group_commit import GroupCommit
+from viewcounter.gateway.guarded_log import GuardedLog
 from viewcounter.gateway.lane import GatewayLane, LaneLimits, Send
+from viewcounter.gateway.spool import Spool
 
 logger = logging.getLogger(__name__)
 
@@ -47,11 +49,14 @@ class Gateway:
         self._inner = inner
         self._get_topology = get_topology
         self._shutdown_drain_seconds = config.shutdown_drain_seconds
+        self._spool_drain_seconds = config.spool_drain_interval_seconds
+        self._log = _build_log(config, get_log)
         self._commit = GroupCommit(
-            get_log,
+            self._log,
             linger_seconds=config.commit_linger_ms / 1000,
             max_events=config.commit_max_events,
             buffer_max_events=config.buffer_max_events,
+            max_wait_seconds=config.commit_max_wait_seconds,
         )
         self._keys = LaneKeys(max_lookups=config.api_key_lookups_max, timeout_seconds=config.api_key_lookup_seconds)
         self._lane = GatewayLane(
@@ -71,14 +76,26 @@ class Gateway:
         while True:
             message = await receive()
             if message["type"] == "lifespan.startup":
+                await asyncio.to_thread(self._log.open)
+                self._spool_drain = asyncio.create_task(self._drain_spool())
                 await self._learn_topology()
                 await send({"type": "lifespan.startup.complete"})
             elif message["type"] == "lifespan.shutdown":
+                self._spool_drain.cancel()
                 await self._commit.close(timeout_seconds=self._shutdown_drain_seconds)
+                await asyncio.to_thread(self._log.close)
                 self._keys.close()
                 self._lane.close()
                 await send({"type": "lifespan.shutdown.complete"})
                 return
+
+    async def _drain_spool(self) -> None:
+        while True:
+            await asyncio.sleep(self._spool_drain_seconds)
+            try:
+                await asyncio.to_thread(self._log.drain)
+            except Exception:  # a task that died here would leave acknowledged events on the disk
+                logger.exception("the spool could not be drained; trying again")
 
     async def _learn_topology(self) -> None:
         """The first snapshot may have to be waited for; later the lane must never wait for one."""
@@ -86,6 +103,17 @@ class Gateway:
             await asyncio.to_thread(self._get_topology)
         except NoTopology as error:
             logger.warning("starting without a topology, events get a 503 until there is one: %s", error)
+
+
+def _build_log(config: Config, get_log: Callable[[], EventLog]) -> GuardedLog:
+    folder = config.spool_dir
+    return GuardedLog(
+        get_log,
+        attempts=config.log_attempts,
+        append_seconds=config.log_append_seconds,
+        breaker_open_seconds=config.log_breaker_open_seconds,
+        open_spool=None if folder is None else lambda: Spool(folder, max_bytes=config.spool_max_bytes),
+    )
 
 
 def _get_limits(config: Config) -> LaneLimits:

@@ -9,13 +9,14 @@ import asyncio
 import logging
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import Protocol
 
 from viewcounter.eventlog.codec import AcceptedEvent, pack_entry
 from viewcounter.eventlog.errors import EventLogError
-from viewcounter.eventlog.interface import AppendResult, EventLog
+from viewcounter.eventlog.interface import AppendResult
 from viewcounter.gateway.errors import BufferFull
 from viewcounter.metrics import APPEND_FAILURES, APPEND_SECONDS
 
@@ -24,10 +25,19 @@ logger = logging.getLogger(__name__)
 EventsByPartition = dict[int, list[AcceptedEvent]]
 
 
+class Appender(Protocol):
+    """What a group is handed to. Blocks until it is durable or has failed."""
+
+    def append(self, entries: Mapping[int, bytes]) -> AppendResult: ...
+
+
 @dataclass(frozen=True, slots=True)
 class _Submission:
+    """`waits_until` is of the event loop's clock."""
+
     events: EventsByPartition
     count: int
+    waits_until: float
     outcome: "asyncio.Future[AppendResult]"
 
 
@@ -38,10 +48,16 @@ class GroupCommit:
     """
 
     def __init__(
-        self, get_log: Callable[[], EventLog], *, linger_seconds: float, max_events: int, buffer_max_events: int
+        self,
+        log: Appender,
+        *,
+        linger_seconds: float,
+        max_events: int,
+        buffer_max_events: int,
+        max_wait_seconds: float,
     ) -> None:
-        """`get_log` is called on the appending thread, so that a forked worker opens its own connection."""
-        self._get_log = get_log
+        self._log = log
+        self._max_wait_seconds = max_wait_seconds
         self._linger_seconds = linger_seconds
         self._max_events = max_events
         self._buffer_max_events = buffer_max_events
@@ -67,7 +83,7 @@ class GroupCommit:
         outcome: asyncio.Future[AppendResult] = loop.create_future()
         if not self._waiting:
             self._waiting_since = loop.time()
-        self._waiting.append(_Submission(events, count, outcome))
+        self._waiting.append(_Submission(events, count, loop.time() + self._max_wait_seconds, outcome))
         self._waiting_count += count
         self._buffered_count += count
         self._schedule(loop)
@@ -105,12 +121,15 @@ class GroupCommit:
 
     def _start(self, loop: asyncio.AbstractEventLoop) -> None:
         self._timer = None
+        self._refuse_overdue(loop.time())
+        if not self._waiting:
+            return
         group = self._take_group(loop)
         self._in_flight = True
         started_at = loop.time()
         received_us = time.time_ns() // 1000
         batches = [submission.events for submission in group]
-        append = loop.run_in_executor(self._executor, append_group, self._get_log, batches, received_us)
+        append = loop.run_in_executor(self._executor, append_group, self._log, batches, received_us)
         append.add_done_callback(lambda done: self._finish(loop, group, done, started_at=started_at))
 
     def _take_group(self, loop: asyncio.AbstractEventLoop) -> list[_Submission]:
@@ -148,14 +167,22 @@ class GroupCommit:
             self._drained.set_result(None)
         self._schedule(loop)
 
+    def _refuse_overdue(self, now: float) -> None:
+        """Their clients are about to give up; nothing of theirs is stored."""
+        while self._waiting and self._waiting[0].waits_until <= now:
+            self._refuse_first("the log is too slow: the events were not appended in time")
+
     def _abandon_waiting(self) -> None:
         while self._waiting:
-            submission = self._waiting.popleft()
-            self._waiting_count -= submission.count
-            self._buffered_count -= submission.count
-            if not submission.outcome.done():
-                error = EventLogError("the gateway stops and the log did not answer in time")
-                submission.outcome.set_result(AppendResult({}, dict.fromkeys(submission.events, error)))
+            self._refuse_first("the gateway stops and the log did not answer in time")
+
+    def _refuse_first(self, reason: str) -> None:
+        submission = self._waiting.popleft()
+        self._waiting_count -= submission.count
+        self._buffered_count -= submission.count
+        if not submission.outcome.done():
+            failed = dict.fromkeys(submission.events, EventLogError(reason))
+            submission.outcome.set_result(AppendResult({}, failed))
 
     def _report(self, errors: Sequence[BaseException]) -> None:
         """One line when the log stops taking events and one when it takes them again, however many appends fail."""
@@ -174,13 +201,11 @@ class GroupCommit:
             self._timer = None
 
 
-def append_group(
-    get_log: Callable[[], EventLog], batches: Sequence[EventsByPartition], received_us: int
-) -> AppendResult:
+def append_group(log: Appender, batches: Sequence[EventsByPartition], received_us: int) -> AppendResult:
     """Merge requests in their order, pack one entry a partition, append them all at once."""
     merged: EventsByPartition = {}
     for batch in batches:
         for partition, events in batch.items():
             merged.setdefault(partition, []).extend(events)
     entries = {partition: pack_entry(events, received_us=received_us) for partition, events in merged.items()}
-    return get_log().append(entries)
+    return log.append(entries)

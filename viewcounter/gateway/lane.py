@@ -48,7 +48,8 @@ class LaneLimits(NamedTuple):
 
 
 class _Answer(msgspec.Struct, frozen=True):
-    """`positions` by partition: where in the log the accepted events are."""
+    """`positions` by partition: where in the log the accepted events are. A partition without one has events on this
+    gateway's own disk until the log takes them."""
 
     request_id: str
     accepted: int
@@ -171,7 +172,7 @@ def _answer_appended(
         unstored = acceptor.find_unstored(items, acceptance, failed)
         problems = sorted(problems + unstored, key=lambda problem: problem.index)
         accepted -= len(unstored)
-    positions = {str(p): str(result.positions[p]) for p in acceptance.by_partition if p not in failed}
+    positions = {str(p): str(result.positions[p]) for p in acceptance.by_partition if p in result.positions}
     return _build_answer(head, accepted, problems, positions)
 
 

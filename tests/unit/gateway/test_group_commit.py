@@ -20,7 +20,14 @@ CLOSE_SECONDS = 5.0
 def run(log: FaultyLog, test: Callable[[GroupCommit], Coroutine[Any, Any, None]], **settings: Any) -> None:
     async def with_commit() -> None:
         commit = GroupCommit(
-            lambda: log, **{"linger_seconds": 0.0, "max_events": 100, "buffer_max_events": 1000, **settings}
+            log,
+            **{
+                "linger_seconds": 0.0,
+                "max_events": 100,
+                "buffer_max_events": 1000,
+                "max_wait_seconds": 10.0,
+                **settings,
+            },
         )
         await test(commit)
         log.gate.set()
@@ -194,3 +201,17 @@ def test_close_gives_up_on_a_log_that_does_not_answer_and_fails_what_has_not_beg
     run(log, test)
     assert "stopping with 2 events the log has not confirmed" in caplog.text
     assert read_event_ids(log) == [str(uuid.UUID(int=0))]
+
+
+def test_what_has_waited_too_long_is_refused_and_never_appended(log: FaultyLog) -> None:
+    async def test(commit: GroupCommit) -> None:
+        log.gate.clear()
+        first, second = submit(commit, 1), submit(commit, 2)
+        await asyncio.sleep(0.1)
+        log.gate.set()
+        assert (await first).failed == {}
+        assert set((await second).failed) == {0}
+        assert commit.buffered_count == 0
+
+    run(log, test, max_wait_seconds=0.05)
+    assert read_event_ids(log) == [str(uuid.UUID(int=1))]
