@@ -2,7 +2,7 @@
 
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -16,10 +16,17 @@ STOP_SECONDS = 60.0
 
 @contextmanager
 def run_temporary_cluster(
-    *, spec: ClusterSpec | None = None, report: Callable[[str], None] | None = None
+    *,
+    spec: ClusterSpec | None = None,
+    settings: Mapping[str, str] | None = None,
+    report: Callable[[str], None] | None = None,
 ) -> Iterator[LocalCluster]:
-    """Not started yet. Whatever happens, its processes, data and secrets are gone afterwards."""
-    with create_temporary_state_dir() as state_dir, LocalCluster(state_dir, spec=spec, report=report) as cluster:
+    """Not started yet; its applications get these `VIEWCOUNTER_*` settings. Whatever happens, its processes, data and
+    secrets are gone afterwards."""
+    with (
+        create_temporary_state_dir() as state_dir,
+        LocalCluster(state_dir, spec=spec, outer=settings, report=report) as cluster,
+    ):
         yield cluster
 
 

@@ -1,0 +1,89 @@
+"""The log is away: with a spool no post is refused and none is lost, without one the refusal comes at once."""
+
+import os
+import signal
+import time
+from collections import Counter
+
+import psutil
+import pytest
+import urllib3
+
+from localcluster import ClusterSpec, run_temporary_cluster
+from localcluster.waiting import Waiter
+from tests.conftest import use_cluster
+from tests.system.exactness import assert_exactly_acknowledged, read_shards
+from tests.system.load import LoadClient
+from tests.unit.gateway.builders import make_event
+from viewcounter.cluster import get_cluster
+
+pytestmark = pytest.mark.system
+
+SPEC = ClusterSpec(shards=1, replicas_per_shard=0, partitions=4, web_workers=2)
+OUTAGE_SECONDS = 4.0
+HEAL_SECONDS = 30.0
+
+
+def create_key(cluster):
+    return cluster.run_command("create_api_key", "load", "--scopes", "events:write", "--quiet").strip()
+
+
+def wait_until(condition, *, what):
+    Waiter().wait_until(lambda: None if condition() else "not yet", within_seconds=HEAL_SECONDS, what=what)
+
+
+def test_with_a_spool_an_outage_of_the_log_and_the_death_of_a_gateway_cost_no_post_and_no_event(tmp_path):
+    settings = {"VIEWCOUNTER_SPOOL_DIR": str(tmp_path / "spool")}
+    with run_temporary_cluster(spec=SPEC, settings=settings) as cluster:
+        cluster.start()
+        use_cluster(cluster)
+        web, log = cluster.application("web"), cluster.server("log")
+        with LoadClient(cluster.web_url, create_key(cluster), seed=1) as load:
+            wait_until(lambda: len(load.acknowledged) >= 1000, what="load")
+            log.kill()
+            killed_at = time.monotonic()
+            before = len(load.acknowledged)
+            wait_until(lambda: len(load.acknowledged) >= before + 2000, what="posts accepted without the log")
+            assert list((tmp_path / "spool").rglob("*.spool")) != []
+            victim = web.list_child_pids()[0]
+            os.kill(victim, signal.SIGKILL)
+            wait_until(lambda: not psutil.pid_exists(victim), what="the worker's end")
+            time.sleep(max(0.0, killed_at + OUTAGE_SECONDS - time.monotonic()))
+            log.start()
+            log.wait_ready()
+            back = len(load.acknowledged)
+            wait_until(lambda: len(load.acknowledged) >= back + 1000, what="load after the outage")
+        wait_until(lambda: list((tmp_path / "spool").rglob("*.spool")) == [], what="an empty spool")
+        wait_until(lambda: count_raw() == len(load.acknowledged), what="everything counted")
+        assert_exactly_acknowledged(load, story="log away, one gateway worker killed")
+        refusals = load.statuses - Counter({"202": load.statuses["202"]})
+        assert not any(status.isdigit() for status in refusals), refusals  # resets by the killed worker, no 503
+        get_cluster().close()
+
+
+def count_raw():
+    return sum(row["count"] for row in read_shards("SELECT count(*) AS count FROM raw_event"))
+
+
+def test_without_a_spool_refusals_come_at_once_and_end_by_themselves():
+    with run_temporary_cluster(spec=SPEC) as cluster:
+        cluster.start()
+        key, log = create_key(cluster), cluster.server("log")
+        pool = urllib3.PoolManager(retries=False, timeout=10)
+
+        def post():
+            started_at = time.monotonic()
+            headers = {"Authorization": f"Bearer {key}"}
+            answer = pool.request("POST", f"{cluster.web_url}/v1/events", json=make_event(), headers=headers)
+            return answer, time.monotonic() - started_at
+
+        assert post()[0].status == 202
+        log.pause()  # it keeps its connections and answers nothing: the worst case for a time-out
+        answers = [post() for _ in range(20)]
+        log.resume()
+        assert [(a.status, a.json()["code"]) for a, _ in answers] == [(503, "log_unavailable")] * 20
+        assert all(int(a.headers["retry-after"]) >= 2 for a, _ in answers)
+        waits = sorted(seconds for _, seconds in answers)
+        assert waits[len(waits) // 2] < 0.5
+        assert waits[-1] < 5.0
+        wait_until(lambda: post()[0].status == 202, what="the breaker to close")
