@@ -65,7 +65,8 @@ def clean_cluster(servers: LocalCluster) -> ClusterProxy:
                 " admits_since = DEFAULT, minutes_since = DEFAULT, hours_since = DEFAULT, state = DEFAULT, epoch = 1,"
                 " stop_reason = DEFAULT, stop_detail = DEFAULT, stopped_at = DEFAULT, resumed_by = DEFAULT,"
                 " window_started_at = DEFAULT, window_read = DEFAULT, window_dead = DEFAULT, dead_run = DEFAULT,"
-                " dead_letter_allowance = DEFAULT"
+                " dead_letter_allowance = DEFAULT, move_token = DEFAULT, maintenance_held_until = DEFAULT,"
+                " raw_since = DEFAULT"
             )
     return cluster
 

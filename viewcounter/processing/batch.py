@@ -109,6 +109,7 @@ def prepare_batch(
     batch = FlushBatch(
         partition=partition,
         epoch=state.epoch,
+        state=state.state,
         old_position=state.position,
         new_position=str(decoded.end),
         watermark=datetime.fromtimestamp(decoded.end.ms / 1000, UTC),

@@ -75,7 +75,7 @@ FIRST_READ_ENTRIES = 32
 
 
 class PartitionConsumer:
-    """Reads one partition forward, at most `max_read_entries` entries of the log at once."""
+    """Reads one partition forward, at most `max_read_entries` entries of the log at once and none past `until`."""
 
     def __init__(
         self,
@@ -83,6 +83,7 @@ class PartitionConsumer:
         partition: int,
         *,
         after: Position,
+        until: Position | None = None,
         limits: FlushLimits,
         max_read_entries: int,
         clock: Callable[[], float] = time.monotonic,
@@ -90,6 +91,7 @@ class PartitionConsumer:
         self._log = log
         self._partition = partition
         self._after = after
+        self._until = until
         self._limits = limits
         self._max_read_entries = max_read_entries
         self._next_read_entries = min(FIRST_READ_ENTRIES, max_read_entries)
@@ -103,6 +105,9 @@ class PartitionConsumer:
             asked = self._next_read_entries
             entries = self._log.read(self._partition, after=self._after, max_entries=asked)
             at_end = len(entries) < asked
+            if self._until is not None and entries and entries[-1].position > self._until:
+                entries = [entry for entry in entries if entry.position <= self._until]
+                at_end = True
             if entries:
                 part = decode_entries(entries)
                 table.add(part)

@@ -238,10 +238,13 @@ def _replay_of_shard(
     events: defaultdict[int, dict[int, AcceptedEvent]] = defaultdict(dict)
     with cluster.shard_transaction(shard_id) as connection:
         partitions = cluster.topology.get_partitions_of(shard_id)
-        for letter, payload, admits_since in lock_dead_letters(connection, row_ids, partitions=partitions):
-            obstacle = find_obstacle(letter, admits_since=admits_since, rules=rules)
+        for locked in lock_dead_letters(connection, row_ids, partitions=partitions):
+            letter = locked.letter
+            obstacle = find_obstacle(letter, admits_since=locked.admits_since, rules=rules)
+            if obstacle is None and locked.is_being_moved:
+                obstacle = _describe_move(letter)
             if obstacle is None:
-                events[letter.partition][letter.id] = _read_event(payload)
+                events[letter.partition][letter.id] = _read_event(locked.payload)
             else:
                 outcomes.append(Outcome(DeadLetterId(shard_id, letter.id), *obstacle))
         received_us = int(rules.now.timestamp() * 1_000_000)
@@ -259,13 +262,22 @@ def _discard_of_shard(cluster: ClusterProxy, shard_id: int, row_ids: list[int], 
     outcomes: list[Outcome] = []
     with cluster.shard_transaction(shard_id) as connection:
         partitions = cluster.topology.get_partitions_of(shard_id)
-        locked = [letter for letter, _, _ in lock_dead_letters(connection, row_ids, partitions=partitions)]
-        new = [letter.id for letter in locked if letter.state is DeadLetterState.NEW]
-        resolve_dead_letters(connection, new, state=DeadLetterState.DISCARDED, actor=actor)
-        for letter in locked:
-            result, detail = _describe_discard(letter)
-            outcomes.append(Outcome(DeadLetterId(shard_id, letter.id), result, detail))
+        locked = lock_dead_letters(connection, row_ids, partitions=partitions)
+        new = [one for one in locked if one.letter.state is DeadLetterState.NEW]
+        resolved = [one.letter.id for one in new if not one.is_being_moved]
+        resolve_dead_letters(connection, resolved, state=DeadLetterState.DISCARDED, actor=actor)
+        for one in locked:
+            is_waiting = one in new and one.is_being_moved
+            result, detail = _describe_move(one.letter) if is_waiting else _describe_discard(one.letter)
+            outcomes.append(Outcome(DeadLetterId(shard_id, one.letter.id), result, detail))
     return outcomes
+
+
+def _describe_move(letter: StoredDeadLetter) -> tuple[Result, str]:
+    return (
+        Result.UNAVAILABLE,
+        f"partition {letter.partition} is being moved to another shard; try again when it is there",
+    )
 
 
 def _describe_discard(letter: StoredDeadLetter) -> tuple[Result, str]:

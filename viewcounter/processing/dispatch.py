@@ -2,13 +2,13 @@
 
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
 from clusterproxy.plan import Consistency
 from clusterproxy.proxy import ClusterProxy
 from viewcounter.eventlog.interface import START, EventLog, Position, Tails
-from viewcounter.storage.partitions import READ_STATES, advance_watermarks
+from viewcounter.storage.partitions import INCOMING, OWNED, READ_STATES, accept_arrived, advance_watermarks
 
 logger = logging.getLogger(__name__)
 
@@ -16,13 +16,16 @@ logger = logging.getLogger(__name__)
 @dataclass(frozen=True, slots=True)
 class Backlog:
     """`unread` partitions have entries past their position, `idle` ones have none, `lost` ones have a log that
-    ends before it. Partitions of shards that did not answer are in none of them."""
+    ends before it. Partitions of shards that did not answer are in none of them.
+
+    `arrived`, by epoch: theirs by the topology, but their shards do not know it."""
 
     unread: list[int]
     idle: dict[int, str]
     lost: dict[int, Position]
     tails: Tails
     missing_shards: list[int]
+    arrived: dict[int, int] = field(default_factory=dict)
 
 
 def plan_backlog(positions: Mapping[int, Position], tails: Tails, *, missing_shards: list[int]) -> Backlog:
@@ -42,14 +45,24 @@ def plan_backlog(positions: Mapping[int, Position], tails: Tails, *, missing_sha
 def read_backlog(cluster: ClusterProxy, log: EventLog) -> Backlog:
     """Tails first, positions after: a partition called idle had applied all that the log held at `tails.read_at`."""
     tails = log.read_tails(range(cluster.topology.partition_count))
+    topology = cluster.topology
     scattered = cluster.scatter(READ_STATES, {}, consistency=Consistency.STRONG)
-    positions = {
-        row["partition"]: Position.parse(row["position"])
-        for result in scattered.results.values()
-        for row in result.rows
-        if row["state"] == "owned"
-    }
-    return plan_backlog(positions, tails, missing_shards=sorted(scattered.missing))
+    rows = [row for result in scattered.results.values() for row in result.rows]
+    positions = {row["partition"]: Position.parse(row["position"]) for row in rows if row["state"] == OWNED}
+    backlog = plan_backlog(positions, tails, missing_shards=sorted(scattered.missing))
+    incoming = {row["partition"]: row["epoch"] for row in rows if row["state"] == INCOMING}
+    arrived = {p: epoch for p, epoch in incoming.items() if topology.assignments[p].epoch == epoch}
+    return replace(backlog, arrived=arrived)
+
+
+def accept_arrivals(cluster: ClusterProxy, arrived: Mapping[int, int]) -> None:
+    """Own what is ours, by epoch. A shard knows when a partition has come to it, unless a failover made it forget."""
+    for shard in cluster.topology.shards:
+        epochs = {p: arrived[p] for p in cluster.topology.get_partitions_of(shard.id) if p in arrived}
+        if epochs:
+            with cluster.shard_transaction(shard.id) as connection:
+                accept_arrived(connection, epochs)
+            logger.warning("%s has forgotten that partitions %s came to it; it owns them again", shard.name, [*epochs])
 
 
 def repair_log(log: EventLog, lost: Mapping[int, Position]) -> None:

@@ -35,6 +35,7 @@ from viewcounter.storage.catalogue import NO_COPIES, CatalogueCopies, write_copi
 from viewcounter.storage.errors import PositionMoved
 from viewcounter.storage.flush import apply_flush
 from viewcounter.storage.partitions import (
+    OWNED,
     READ_SCHEMA_VERSION,
     READ_STATE,
     PartitionState,
@@ -50,7 +51,8 @@ logger = logging.getLogger(__name__)
 class DrainSettings:
     """`budget_seconds` ends a drain, `flush` a flush, `log_read_entries` one read of the log.
 
-    `max_queued_batches` wait judged while one is written; a flush keeps `flush_max_conflicts` conflicts.
+    `max_queued_batches` wait judged while one is written; a flush keeps `flush_max_conflicts` conflicts. A partition in
+    another state than `partition_state` is left alone.
     """
 
     budget_seconds: float
@@ -59,6 +61,7 @@ class DrainSettings:
     max_queued_batches: int
     log_read_entries: int
     dead_letters: DeadLetterLimits
+    partition_state: str = OWNED
 
 
 @dataclass(slots=True)
@@ -121,8 +124,8 @@ class Drainer:
         self._writer = FlushWriter(self._flush, max_queued=settings.max_queued_batches)
         self._checked_shards: set[int] = set()
 
-    def drain(self, partition: int) -> DrainReport:
-        """Apply what the log holds past the partition's position, to the end that it has now.
+    def drain(self, partition: int, *, until: Position | None = None) -> DrainReport:
+        """Apply what the log holds past the partition's position, to the end that it has now, but not past `until`.
 
         Raises Retryable errors of shard and log, StaleTopology, PartitionNotOwned, PartitionStopped, PositionTrimmed,
         SchemaVersionMismatch; whatever was flushed before stays flushed.
@@ -136,7 +139,7 @@ class Drainer:
 
         while True:
             try:
-                self._run_pipeline(partition, report, may_go_on)
+                self._run_pipeline(partition, report, may_go_on, until=until)
             except (PositionMoved, OutcomeUnknown, VerdictsVoid) as error:
                 # Another drain was faster, the commit's answer got lost, or bad events were left out: the row knows.
                 logger.info("partition %d: reading the state again: %s", partition, error)
@@ -146,7 +149,9 @@ class Drainer:
                     continue
             return report
 
-    def _run_pipeline(self, partition: int, report: DrainReport, may_go_on: Callable[[], bool]) -> None:
+    def _run_pipeline(
+        self, partition: int, report: DrainReport, may_go_on: Callable[[], bool], *, until: Position | None
+    ) -> None:
         """From the position that the shard has, as far as time allows. Raises what the oldest failed batch raised."""
         state = self._get_owned_state(partition)
         report.position = state.position
@@ -154,6 +159,7 @@ class Drainer:
             self._log,
             partition,
             after=Position.parse(state.position),
+            until=until,
             limits=self._settings.flush,
             max_read_entries=self._settings.log_read_entries,
             clock=self._clock,
@@ -200,7 +206,7 @@ class Drainer:
             expected = self._cluster.topology.assignments[partition].epoch
             if state.epoch != expected:
                 raise StaleTopology(f"partition {partition} has epoch {state.epoch}, topology says {expected}")
-        if state.state != "owned":
+        if state.state != self._settings.partition_state:
             raise PartitionNotOwned(f"partition {partition} is {state.state}")
         return state
 

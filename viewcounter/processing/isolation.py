@@ -114,6 +114,7 @@ class PoisonIsolator:
             partition=batch.partition,
             old_position=batch.old_position,
             epoch=batch.epoch,
+            state=batch.state,
             limits=limits,
         )
         with connection.transaction(force_rollback=True):

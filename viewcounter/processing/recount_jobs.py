@@ -34,7 +34,7 @@ from viewcounter.processing.recount import (
     whole_partition,
 )
 from viewcounter.storage.audit import LAST_VIDEO, Differences, VideoRange
-from viewcounter.storage.errors import StorageError
+from viewcounter.storage.errors import PartitionBeingMoved, StorageError
 from viewcounter.storage.recount import Author, read_corrections
 
 logger = logging.getLogger(__name__)
@@ -106,6 +106,8 @@ def run_recount(cluster: ClusterProxy, job_id: UUID, *, config: Config, budget_s
         _run(cluster, job, config=config, budget=budget)
     except OutOfTime:
         logger.info("recount %s: %d of %s videos done", job.pk, job.videos_done, job.videos_total)
+    except PartitionBeingMoved as error:
+        RecountJob.objects.filter(pk=job.pk).update(error=f"waits: {error}")
     except (StorageError, RecountStuck) as error:
         _finish(job, RecountState.FAILED, error=str(error))
     except (ShardProxyError, ClusterProxyError) as error:

@@ -12,6 +12,7 @@ from shardproxy.query import QueryClass
 from viewcounter.config import Config
 from viewcounter.metrics import ROLLUP_BUCKETS, ROLLUP_DIRTY_BUCKETS, ROLLUP_SECONDS
 from viewcounter.processing.errors import PartitionNotOwned, StaleTopology
+from viewcounter.storage.errors import PartitionBeingMoved
 from viewcounter.storage.rollup import (
     DAY,
     HOUR,
@@ -153,10 +154,15 @@ def _count(report: RollupReport, done: _Done) -> None:
 
 
 def lock_owned(connection: Connection, partition: int, *, epoch: int) -> RollupState:
-    """The locked row of a partition that is ours to change. Raises PartitionNotOwned, StaleTopology."""
+    """The locked row of a partition that is ours to change.
+
+    Raises PartitionNotOwned, PartitionBeingMoved, StaleTopology.
+    """
     state = lock_rollup(connection, partition)
     if state.state != "owned":
         raise PartitionNotOwned(f"partition {partition} is {state.state}")
+    if state.is_being_moved:
+        raise PartitionBeingMoved(f"partition {partition} is being moved")
     if state.epoch != epoch:
         raise StaleTopology(f"partition {partition} has epoch {state.epoch}, topology says {epoch}")
     return state
@@ -172,7 +178,10 @@ def find_partitions_to_roll(cluster: ClusterProxy, *, grace_seconds: float) -> l
     return sorted(
         row["partition"]
         for row in rows
-        if row["dirty_hours"]
-        or row["dirty_days"]
-        or get_target(row["watermark"], grace_seconds=grace_seconds) > row["rolled_through"]
+        if not row["is_being_moved"]
+        and (
+            row["dirty_hours"]
+            or row["dirty_days"]
+            or get_target(row["watermark"], grace_seconds=grace_seconds) > row["rolled_through"]
+        )
     )

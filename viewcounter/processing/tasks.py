@@ -17,7 +17,7 @@ from viewcounter.eventlog.errors import EventLogError, PositionTrimmed
 from viewcounter.eventlog.registry import get_event_log
 from viewcounter.metrics import DRAINS, LOG_ENTRIES_TRIMMED, TASK_FAILURES
 from viewcounter.processing.audit_runs import run_audit
-from viewcounter.processing.dispatch import publish_watermarks, read_backlog, repair_log
+from viewcounter.processing.dispatch import accept_arrivals, publish_watermarks, read_backlog, repair_log
 from viewcounter.processing.errors import DrainError, PartitionStopped
 from viewcounter.processing.lag import publish_lag, read_lag
 from viewcounter.processing.maintenance import ensure_raw_days_everywhere, trim_log_everywhere
@@ -27,7 +27,7 @@ from viewcounter.processing.retention import RetentionPolicy, drop_old_raw_days,
 from viewcounter.processing.rollup import RollupSettings, find_partitions_to_roll, roll_partition
 from viewcounter.processing.stopped import measure_dead_letters
 from viewcounter.processing.worker import get_drain_queue, get_drainer
-from viewcounter.storage.errors import StorageError
+from viewcounter.storage.errors import PartitionBeingMoved, StorageError
 
 logger = logging.getLogger(__name__)
 
@@ -70,6 +70,7 @@ def dispatch_drains() -> None:
     try:
         backlog = read_backlog(get_cluster(), get_event_log())
         repair_log(get_event_log(), backlog.lost)
+        accept_arrivals(get_cluster(), backlog.arrived)
     except _UNAVAILABLE as error:
         _count_failure("dispatch_drains", "cannot see which partitions have unread entries", error)
         return
@@ -180,6 +181,8 @@ def rollup(partition: int) -> None:
     settings = RollupSettings.from_config(get_config())
     try:
         report = roll_partition(get_cluster(), partition, settings=settings)
+    except PartitionBeingMoved as error:
+        logger.info("not rolled up for now: %s", error)
     except (*_UNAVAILABLE, DrainError, StorageError) as error:
         _count_failure("rollup", f"partition {partition} is not rolled up", error)
     else:
@@ -203,6 +206,8 @@ def retain(partition: int) -> None:
     """Remove minutes, hours and ids of one partition that are too old; see processing.retention."""
     try:
         report = retain_partition(get_cluster(), partition, policy=RetentionPolicy.from_config(get_config()))
+    except PartitionBeingMoved as error:
+        logger.info("keeps what is too old for now: %s", error)
     except (*_UNAVAILABLE, DrainError, StorageError) as error:
         _count_failure("retain", f"partition {partition} keeps what is too old", error)
     else:

@@ -91,7 +91,7 @@ def get_raw_page(cluster: ClusterProxy, question: RawQuestion, *, future_seconds
         question=question,
         events=tuple(_build_event(row) for row in page),
         following=RawPlace(page[-1]["occurred_at"], page[-1]["event_id"]) if has_more else None,
-        kept_from=get_raw_start(read.rows[0]["oldest_raw_day"]),
+        kept_from=get_raw_start(read.rows[0]["oldest_raw_day"], raw_since=read.rows[0]["raw_since"]),
         meta=build_meta([read.seen], sources=[Source.RAW], now=now),
     )
 

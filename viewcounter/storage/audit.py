@@ -19,6 +19,7 @@ from viewcounter.events.message import VIDEO_ID_MAX_CHARACTERS
 from viewcounter.storage.binary import POSTGRES_EPOCH_US, timestamps
 from viewcounter.storage.errors import PartitionNotHere
 from viewcounter.storage.named_sql import load_queries
+from viewcounter.storage.partitions import ELSEWHERE
 from viewcounter.storage.raw import HOUR, get_complete_from, get_raw_start
 
 _SQL = load_queries("audit.sql")
@@ -161,7 +162,7 @@ def read_edges(connection: Connection, partitions: Collection[int], *, future_se
     return {
         row["partition"]: _build_edges(row, future_seconds=future_seconds)
         for row in rows
-        if row["state"] not in (None, "moved")
+        if row["state"] is not None and row["state"] not in ELSEWHERE
     }
 
 
@@ -328,7 +329,7 @@ def _build_ledger(row: dict[str, Any]) -> LedgerHour:
 
 
 def _build_edges(row: dict[str, Any], *, future_seconds: int) -> Edges:
-    raw_start = get_raw_start(row["oldest_raw_day"])
+    raw_start = get_raw_start(row["oldest_raw_day"], raw_since=row["raw_since"])
     minutes_since = row["minutes_since"].astimezone(UTC)
     raw_from = None
     if raw_start is not None:

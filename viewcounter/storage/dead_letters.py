@@ -90,6 +90,16 @@ class StoredDeadLetter:
         return cls(**fields | {"state": DeadLetterState(row["state"])})
 
 
+@dataclass(frozen=True, slots=True)
+class LockedDeadLetter:
+    """With what its partition's row says. While the partition is being moved, what is done to the row would be lost."""
+
+    letter: StoredDeadLetter
+    payload: bytes
+    admits_since: datetime
+    is_being_moved: bool
+
+
 @dataclass(frozen=True, slots=True, order=True)
 class Place:
     """Where a row stands among those of all shards: newest first. A partition is on one shard only."""
@@ -154,12 +164,17 @@ def insert_dead_letters(connection: Connection, letters: Sequence[DeadLetter], *
 
 def lock_dead_letters(
     connection: Connection, ids: Collection[int], *, partitions: Collection[int]
-) -> list[tuple[StoredDeadLetter, bytes, datetime]]:
-    """Each row with its payload and its partition's `admits_since`; rows that are not there are left out."""
-    rows = connection.execute(
-        _SQL["lock_dead_letters"].text, {"ids": list(ids), "partitions": list(partitions)}
-    ).fetchall()
-    return [(StoredDeadLetter.from_row(row), bytes(row["payload"]), row["admits_since"]) for row in rows]
+) -> list[LockedDeadLetter]:
+    """Rows that are not there are left out."""
+    parameters = {"ids": list(ids), "partitions": list(partitions)}
+    connection.execute(_SQL["lock_partitions_of_dead_letters"].text, parameters)
+    rows = connection.execute(_SQL["lock_dead_letters"].text, parameters).fetchall()
+    return [
+        LockedDeadLetter(
+            StoredDeadLetter.from_row(row), bytes(row["payload"]), row["admits_since"], row["is_being_moved"]
+        )
+        for row in rows
+    ]
 
 
 def resolve_dead_letters(connection: Connection, ids: Collection[int], *, state: DeadLetterState, actor: str) -> None:

@@ -28,5 +28,13 @@ class PartitionNotHere(StorageError):
     """The shard has no row for this partition: topology and shard disagree. Run `manage.py migrate_shards`."""
 
 
+class PartitionBeingMoved(StorageError):
+    """The partition is being copied to another shard. Its rollups, retention, recounts and dead letters wait until it
+    is there: what they changed would be missing in the copy.
+
+    Retryable: a mover that died holds them up for a minute at most (`VIEWCOUNTER_MOVE_MAINTENANCE_HOLD_SECONDS`).
+    """
+
+
 class SchemaVersionMismatch(StorageError):
     """The shard's schema is not the one this release was built for. Run `manage.py migrate_shards`."""

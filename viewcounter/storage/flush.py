@@ -21,6 +21,7 @@ from viewcounter.storage.conflicts import Conflicts, insert_conflicts
 from viewcounter.storage.dead_letters import DeadLetter, insert_dead_letters
 from viewcounter.storage.errors import PositionMoved
 from viewcounter.storage.named_sql import load_queries
+from viewcounter.storage.partitions import OWNED
 from viewcounter.storage.stopping import DeadLetterLimits, Tally, build_window_change, check_dead_letters, lock_window
 
 _SQL = load_queries("flush.sql")
@@ -74,7 +75,10 @@ class LedgerLine:
 
 @dataclass(frozen=True, slots=True)
 class FlushBatch:
-    """Everything one flush writes for `(old_position, new_position]` of a partition. Positions are `ms-seq`."""
+    """Everything one flush writes for `(old_position, new_position]` of a partition. Positions are `ms-seq`.
+
+    `state` is what the partition's row must be in: owned, or incoming for a copy that is being brought up to date.
+    """
 
     partition: int
     epoch: int
@@ -90,6 +94,7 @@ class FlushBatch:
     conflicts: Conflicts
     tally: Tally
     event_types: dict[int, str]
+    state: str = OWNED
 
 
 _LAST_SECOND = 253_402_300_799
@@ -127,6 +132,7 @@ def advance_position(connection: Connection, batch: FlushBatch, *, limits: DeadL
             partition=batch.partition,
             old_position=batch.old_position,
             epoch=batch.epoch,
+            state=batch.state,
             limits=limits,
         )
         check_dead_letters(window, batch.tally, limits)
@@ -136,6 +142,7 @@ def advance_position(connection: Connection, batch: FlushBatch, *, limits: DeadL
         {
             "partition": batch.partition,
             "epoch": batch.epoch,
+            "state": batch.state,
             "old_position": batch.old_position,
             "new_position": batch.new_position,
             "watermark": batch.watermark,

@@ -26,6 +26,14 @@ READ_SCHEMA_VERSION = _SQL["read_schema_version"]
 RAISE_TERM = _SQL["raise_term"]
 """Parameters: term. Never lowers it."""
 
+OWNED = "owned"
+INCOMING = "incoming"
+HELD = "held"
+STOPPED = "stopped"
+MOVED = "moved"
+ELSEWHERE = frozenset({INCOMING, MOVED})
+"""Rows in these states are of partitions that another shard owns."""
+
 EXPECTED_SCHEMA_VERSION = "0001_initial"
 """The newest migration of the storage app; a test holds it against the migration files."""
 
@@ -67,6 +75,18 @@ def adopt_partitions(connection: psycopg.Connection[Any], epochs: Mapping[int, i
     """Create the state rows a shard does not have yet; `epochs` by partition. Returns how many were new."""
     return connection.execute(
         _SQL["adopt_partitions"].text, {"partitions": list(epochs), "epochs": list(epochs.values())}
+    ).rowcount
+
+
+def read_incoming(connection: psycopg.Connection[Any]) -> dict[int, str]:
+    """Positions of the copies on this shard that are not the owner's yet."""
+    return {row["partition"]: row["position"] for row in connection.execute(_SQL["read_incoming"].text)}
+
+
+def accept_arrived(connection: psycopg.Connection[Any], epochs: Mapping[int, int]) -> int:
+    """Own the incoming partitions that the topology gives to this shard at these epochs. Returns how many."""
+    return connection.execute(
+        _SQL["accept_arrived"].text, {"partitions": list(epochs), "epochs": list(epochs.values())}
     ).rowcount
 
 

@@ -15,11 +15,14 @@ HOUR = timedelta(hours=1)
 _NAME_OF_DAY = "raw_event_%Y%m%d"
 
 
-def get_raw_start(oldest_raw_day: str | None) -> datetime | None:
-    """When the oldest day partition (by its name) begins; None when there is none."""
+def get_raw_start(oldest_raw_day: str | None, *, raw_since: datetime) -> datetime | None:
+    """Raw events received from here on are all there; None when there is no day partition at all.
+
+    `oldest_raw_day` is one by its name, `raw_since` what the partition's row says.
+    """
     if oldest_raw_day is None:
         return None
-    return datetime.strptime(oldest_raw_day, _NAME_OF_DAY).replace(tzinfo=UTC)
+    return max(datetime.strptime(oldest_raw_day, _NAME_OF_DAY).replace(tzinfo=UTC), raw_since.astimezone(UTC))
 
 
 def get_complete_from(raw_start: datetime, *, future_seconds: int) -> datetime:

@@ -9,6 +9,7 @@ from datetime import datetime
 from typing import Any, Self
 
 from viewcounter.storage.named_sql import load_queries
+from viewcounter.storage.partitions import ELSEWHERE
 
 _reads = load_queries("reads.sql")
 
@@ -28,7 +29,7 @@ class Seen:
 
     @classmethod
     def from_row(cls, row: Mapping[str, Any]) -> Self | None:
-        """None when the shard that answered does not hold the partition (not adopted yet, or moved away)."""
-        if row["state"] is None or row["state"] == "moved":
+        """None when the shard that answered does not hold the partition (not adopted yet, arriving or moved away)."""
+        if row["state"] is None or row["state"] in ELSEWHERE:
             return None
         return cls(epoch=row["epoch"], position=row["position"], watermark=row["watermark"])

@@ -27,13 +27,12 @@ from viewcounter.storage.audit import (
     get_edges,
     hold_raw_days,
 )
-from viewcounter.storage.errors import PartitionNotHere
+from viewcounter.storage.errors import PartitionBeingMoved, PartitionNotHere
 from viewcounter.storage.named_sql import load_queries
+from viewcounter.storage.partitions import ELSEWHERE, HELD
 from viewcounter.storage.raw import HOUR
 
 _SQL = load_queries("recount.sql")
-_CHANGEABLE = ("owned", "stopped")
-"""A held partition is being copied elsewhere: what changes now would be lost."""
 _ROWS_MAX = 1_000_000
 """More than an hour of one video can have; what is repaired is repaired whole."""
 
@@ -94,11 +93,13 @@ Step = Callable[[Connection, _Work], None]
 def apply_repair(connection: Connection, repair: Repair, *, author: Author, future_seconds: int) -> list[Difference]:
     """Within the caller's transaction on the primary. Returns what was wrong and is now right; none the second time.
 
-    Raises PartitionNotHere when the partition is not here or is held.
+    Raises PartitionNotHere when the partition is not here, PartitionBeingMoved while what changes would be lost.
     """
     row = connection.execute(_SQL["lock_partition"].text, {"partition": repair.partition}).fetchone()
-    if row is None or row["state"] not in _CHANGEABLE:
+    if row is None or row["state"] in ELSEWHERE:
         raise PartitionNotHere(f"partition {repair.partition} is {row['state'] if row else 'not on this shard'}")
+    if row["is_being_moved"] or row["state"] == HELD:
+        raise PartitionBeingMoved(f"partition {repair.partition} is being moved")
     hold_raw_days(connection)
     edges = get_edges(connection, repair.partition, future_seconds=future_seconds)
     work = _Work(repair, edges, author, future_seconds)

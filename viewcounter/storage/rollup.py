@@ -20,7 +20,8 @@ from viewcounter.storage.named_sql import load_queries
 _SQL = load_queries("rollup.sql")
 
 READ_ROLLUP_BACKLOG = _SQL["read_rollup_backlog"]
-"""Parameters: partitions. A row each: partition, state, watermark, rolled_through, dirty_hours, dirty_days."""
+"""Parameters: partitions. A row each: partition, state, watermark, rolled_through, is_being_moved, dirty_hours,
+dirty_days."""
 
 HOUR = timedelta(hours=1)
 DAY = timedelta(days=1)
@@ -44,6 +45,7 @@ class RollupState:
     admits_since: datetime
     minutes_since: datetime
     hours_since: datetime
+    is_being_moved: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +79,7 @@ def lock_rollup(connection: Connection, partition: int) -> RollupState:
         admits_since=row["admits_since"].astimezone(UTC),
         minutes_since=row["minutes_since"].astimezone(UTC),
         hours_since=row["hours_since"].astimezone(UTC),
+        is_being_moved=row["is_being_moved"],
     )
 
 

@@ -110,7 +110,7 @@ def get_most_dead(window: Window, *, read: int, limits: DeadLetterLimits) -> int
 
 
 def lock_window(
-    connection: Connection, *, partition: int, old_position: str, epoch: int, limits: DeadLetterLimits
+    connection: Connection, *, partition: int, old_position: str, epoch: int, state: str, limits: DeadLetterLimits
 ) -> Window:
     """Raises PositionMoved where the flush's compare-and-set would miss."""
     row = connection.execute(
@@ -119,6 +119,7 @@ def lock_window(
             "partition": partition,
             "old_position": old_position,
             "epoch": epoch,
+            "state": state,
             "window_seconds": limits.window_seconds,
         },
     ).fetchone()

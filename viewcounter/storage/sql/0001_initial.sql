@@ -35,6 +35,9 @@ CREATE INDEX video_channel ON video (channel_id) WHERE channel_id IS NOT NULL;
 -- `rolled_through` equal the minutes below them, but for those marked in `rollup_dirty`; later ones are not rolled yet.
 -- What retention has left: minutes from `minutes_since` on, hours from `hours_since` on, days for ever. An event that
 -- happened before `admits_since` is not counted any more: the id of an earlier copy, or its minutes, may be gone.
+-- Raw events received before `raw_since` may be missing even where the shard still has their day: the partition came
+-- without them, or the day was made again for one that came with more.
+-- `incoming` and `moved` rows are of partitions that another shard owns: nobody reads or counts by them.
 CREATE TABLE partition_state (
     partition smallint PRIMARY KEY,
     epoch bigint NOT NULL,
@@ -44,7 +47,8 @@ CREATE TABLE partition_state (
     admits_since timestamptz NOT NULL DEFAULT '1970-01-01 00:00+00',
     minutes_since timestamptz NOT NULL DEFAULT '1970-01-01 00:00+00',
     hours_since timestamptz NOT NULL DEFAULT '1970-01-01 00:00+00',
-    state text NOT NULL DEFAULT 'owned' CHECK (state IN ('owned', 'held', 'stopped', 'moved')),
+    raw_since timestamptz NOT NULL DEFAULT '1970-01-01 00:00+00',
+    state text NOT NULL DEFAULT 'owned' CHECK (state IN ('incoming', 'owned', 'held', 'stopped', 'moved')),
     updated_at timestamptz NOT NULL DEFAULT now(),
     -- Why a partition stopped by itself, and who let it go on.
     stop_reason text NOT NULL DEFAULT '',
@@ -57,6 +61,10 @@ CREATE TABLE partition_state (
     window_dead bigint NOT NULL DEFAULT 0,
     dead_run bigint NOT NULL DEFAULT 0,
     dead_letter_allowance bigint NOT NULL DEFAULT 0,
+    -- The attempt at moving the partition that this row takes part in, on either shard: a mover with another token has been
+    -- replaced. Before `maintenance_held_until` nothing but flushes changes the partition's rows here.
+    move_token uuid,
+    maintenance_held_until timestamptz NOT NULL DEFAULT '1970-01-01 00:00+00',
     CHECK (hours_since <= minutes_since AND minutes_since <= rolled_through AND minutes_since <= admits_since)
 ) WITH (fillfactor = 50);
 

@@ -10,7 +10,7 @@ LOCK TABLE raw_event IN ACCESS SHARE MODE
 
 -- name: edges_of_partitions (maintenance)
 -- From when on each tier is kept. A partition that is not here has a null state.
-SELECT asked.partition, s.state, s.rolled_through, s.minutes_since, s.hours_since,
+SELECT asked.partition, s.state, s.rolled_through, s.minutes_since, s.hours_since, s.raw_since,
     (
         SELECT min(day.relname) FROM pg_inherits AS i JOIN pg_class AS day ON day.oid = i.inhrelid
         WHERE i.inhparent = 'raw_event'::regclass

@@ -23,7 +23,7 @@ SELECT
     CASE WHEN window_started_at > now() - make_interval(secs => %(window_seconds)s) THEN window_dead ELSE 0 END AS dead,
     dead_run AS run, dead_letter_allowance AS allowance
 FROM partition_state
-WHERE partition = %(partition)s AND position = %(old_position)s AND epoch = %(epoch)s AND state = 'owned'
+WHERE partition = %(partition)s AND position = %(old_position)s AND epoch = %(epoch)s AND state = %(state)s
 FOR UPDATE
 
 -- name: stop_partition (flush)
@@ -75,12 +75,20 @@ SELECT
 FROM dead_letter
 WHERE id = %(id)s AND partition = ANY(%(partitions)s)
 
+-- name: lock_partitions_of_dead_letters (maintenance)
+-- Before the dead letters themselves, as flushes do it, and against whoever begins to move one of the partitions.
+SELECT partition FROM partition_state
+WHERE partition IN (SELECT partition FROM dead_letter WHERE id = ANY(%(ids)s) AND partition = ANY(%(partitions)s))
+ORDER BY partition
+FOR SHARE
+
 -- name: lock_dead_letters (maintenance)
 -- In the order of ids, as every other one who locks some. A flush that refuses one of them again waits for our verdict.
 SELECT
     d.id, d.partition, d.position, d.reason, d.sqlstate, d.detail, d.event_id, d.video_id, d.event_type_id, d.occurred_at,
     d.value, d.attempts, d.state, d.actor, d.created_at, d.refused_at, d.resolved_at,
-    octet_length(d.payload) AS payload_bytes, d.payload, s.admits_since
+    octet_length(d.payload) AS payload_bytes, d.payload, s.admits_since,
+    s.state = 'held' OR s.maintenance_held_until > now() AS is_being_moved
 FROM dead_letter AS d
 JOIN partition_state AS s USING (partition)
 WHERE d.id = ANY(%(ids)s) AND d.partition = ANY(%(partitions)s)

@@ -2,7 +2,8 @@
 
 -- name: advance_position (flush)
 -- The compare-and-set that makes the whole flush exactly once: it misses when another worker was faster, when
--- the partition has moved (epoch) or is held, and then nothing of this flush happens. Nor when retention has meanwhile
+-- the partition has moved (epoch) or is held, and then nothing of this flush happens. `state` is owned, or incoming where
+-- a mover brings its copy up to date. Nor when retention has meanwhile
 -- forgotten ids that the verdict about the oldest event needed (`oldest` is null for a flush that counts nothing).
 UPDATE partition_state
 SET position = %(new_position)s, watermark = greatest(watermark, %(watermark)s), updated_at = now(),
@@ -11,7 +12,7 @@ SET position = %(new_position)s, watermark = greatest(watermark, %(watermark)s),
     window_dead = CASE WHEN window_started_at > now() - make_interval(secs => %(window_seconds)s) THEN window_dead ELSE 0 END + %(dead)s,
     dead_run = CASE WHEN %(run_goes_on)s THEN dead_run ELSE 0 END + %(run)s,
     dead_letter_allowance = dead_letter_allowance - %(allowed)s
-WHERE partition = %(partition)s AND position = %(old_position)s AND epoch = %(epoch)s AND state = 'owned'
+WHERE partition = %(partition)s AND position = %(old_position)s AND epoch = %(epoch)s AND state = %(state)s
     AND admits_since <= coalesce(%(oldest)s::timestamptz, 'infinity')
 RETURNING rolled_through
 

@@ -6,6 +6,16 @@ SELECT epoch, position, watermark, state, admits_since FROM partition_state WHER
 -- name: read_states (point)
 SELECT partition, epoch, position, watermark, state FROM partition_state WHERE partition = ANY(%(partitions)s)
 
+-- name: read_incoming (maintenance)
+-- Copies that are not the owner's yet: they will read the log from their own positions on.
+SELECT partition, position FROM partition_state WHERE state = 'incoming'
+
+-- name: accept_arrived (maintenance)
+-- The topology says that these came to be owned here. A primary that lost its last commits may have lost that it knew.
+UPDATE partition_state AS s SET state = 'owned', updated_at = now()
+FROM unnest(%(partitions)s::smallint[], %(epochs)s::bigint[]) AS u (partition, epoch)
+WHERE s.partition = u.partition AND s.epoch = u.epoch AND s.state = 'incoming'
+
 -- name: read_event_ids (flush)
 -- The ids of some minutes together with the position they belong to, in one snapshot: ids read at another
 -- position than the flush's old one would let a duplicate through. Of ids that the reader holds already (those up to

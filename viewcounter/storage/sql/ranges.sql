@@ -85,7 +85,7 @@ FROM seen AS s
 LEFT JOIN summed AS b ON b.partition = s.partition
 
 -- name: top_of_range (report)
--- The first `limit` videos of this shard over the slices. A video lives on one shard only, so merging is exact.
+-- The first `limit` videos of this shard over the slices, of the partitions that are here. A video lives on one shard only, so merging is exact.
 WITH seen AS MATERIALIZED (
     SELECT asked.partition, s.epoch, s.position, s.watermark, s.state, s.rolled_through, s.minutes_since, s.hours_since,
         date_trunc('day', s.rolled_through, 'UTC') AS days_through
@@ -95,6 +95,7 @@ WITH seen AS MATERIALIZED (
     SELECT s.partition, s.rolled_through, s.days_through, p.tier, p.first, p.last
     FROM unnest(%(tiers)s::text[], %(starts)s::timestamptz[], %(ends)s::timestamptz[]) AS p (tier, first, last)
     CROSS JOIN seen AS s
+    WHERE s.state NOT IN ('incoming', 'moved')
 ), days AS MATERIALIZED (
     SELECT partition, first, least(last, days_through) AS last
     FROM slices WHERE tier = 'day' AND first < days_through

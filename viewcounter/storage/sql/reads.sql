@@ -28,11 +28,12 @@ LEFT JOIN event_total AS t
     ON t.partition = asked.partition AND t.video_id = %(video_id)s AND t.event_type_id = %(event_type_id)s
 
 -- name: top_of_all_time (report)
--- The first `limit` videos of this shard. A video lives on one shard only, so merging the shards' lists is exact.
+-- The first `limit` videos of this shard, of the partitions that are here. A video lives on one shard only, so merging the shards' lists is exact.
 WITH ranked AS MATERIALIZED (
     SELECT t.partition, t.video_id, t.count, t.sum, t.min, t.max
-    FROM event_total AS t
-    WHERE t.partition = ANY (%(partitions)s::smallint[]) AND t.event_type_id = %(event_type_id)s
+    FROM partition_state AS s JOIN event_total AS t ON t.partition = s.partition
+    WHERE s.partition = ANY (%(partitions)s::smallint[]) AND s.state NOT IN ('incoming', 'moved')
+        AND t.event_type_id = %(event_type_id)s
     ORDER BY CASE %(function)s::text
         WHEN 'count' THEN t.count::numeric
         WHEN 'sum' THEN t.sum::numeric
