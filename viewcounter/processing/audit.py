@@ -28,7 +28,6 @@ from viewcounter.storage.audit import (
     HourSums,
     LedgerHour,
     VideoRange,
-    begin_snapshot,
     count_unknown_ids,
     count_videos,
     digest_hour,
@@ -41,6 +40,7 @@ from viewcounter.storage.audit import (
     read_hour_sums,
 )
 from viewcounter.storage.raw import HOUR
+from viewcounter.storage.snapshots import begin_snapshot
 
 logger = logging.getLogger(__name__)
 

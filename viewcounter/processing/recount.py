@@ -20,7 +20,6 @@ from viewcounter.storage.audit import (
     Difference,
     Differences,
     VideoRange,
-    begin_snapshot,
     count_videos,
     find_minute_differences,
     find_next_videos,
@@ -29,6 +28,7 @@ from viewcounter.storage.audit import (
     get_edges,
 )
 from viewcounter.storage.recount import Author, Repair, Scope, apply_repair
+from viewcounter.storage.snapshots import begin_snapshot
 
 PASSES_MAX = 1000
 """Each pass repairs up to `max_differences` rows; a range that never becomes right is a fault of ours."""

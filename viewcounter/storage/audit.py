@@ -145,17 +145,6 @@ class Digested:
         self.by_minute.update(dict(zip(minutes.tolist(), counts.tolist(), strict=True)))
 
 
-def begin_snapshot(connection: Connection) -> None:
-    """First in its transaction: all that follows reads one snapshot, and raw days stay until the end."""
-    connection.execute(_SQL["begin_snapshot"].text)
-    hold_raw_days(connection)
-
-
-def hold_raw_days(connection: Connection) -> None:
-    """Until the end of the transaction no day of raw events is dropped."""
-    connection.execute(_SQL["hold_raw_days"].text)
-
-
 def read_edges(connection: Connection, partitions: Collection[int], *, future_seconds: int) -> dict[int, Edges]:
     """By partition; those that are not here (moved, not adopted) are left out."""
     rows = connection.execute(_SQL["edges_of_partitions"].text, {"partitions": list(partitions)}).fetchall()

@@ -25,12 +25,12 @@ from viewcounter.storage.audit import (
     find_rollup_differences,
     find_total_differences,
     get_edges,
-    hold_raw_days,
 )
 from viewcounter.storage.errors import PartitionBeingMoved, PartitionNotHere
 from viewcounter.storage.named_sql import load_queries
 from viewcounter.storage.partitions import ELSEWHERE, HELD
 from viewcounter.storage.raw import HOUR
+from viewcounter.storage.snapshots import hold_raw_days
 
 _SQL = load_queries("recount.sql")
 _ROWS_MAX = 1_000_000

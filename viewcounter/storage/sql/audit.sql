@@ -1,13 +1,6 @@
 -- Comparing what was counted with what it was counted from. Everything here runs in one snapshot of a shard, in which
 -- ledger, raw events and aggregates agree at any moment, because a flush writes all of them at once.
 
--- name: begin_snapshot (maintenance)
-SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY
-
--- name: hold_raw_days (maintenance)
--- Before the snapshot is taken: no day is dropped while we compare with it. Flushes are not held up.
-LOCK TABLE raw_event IN ACCESS SHARE MODE
-
 -- name: edges_of_partitions (maintenance)
 -- From when on each tier is kept. A partition that is not here has a null state.
 SELECT asked.partition, s.state, s.rolled_through, s.minutes_since, s.hours_since, s.raw_since,
