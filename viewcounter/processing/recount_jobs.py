@@ -94,8 +94,8 @@ def list_runnable(*, now: datetime) -> list[UUID]:
 def run_recount(cluster: ClusterProxy, job_id: UUID, *, config: Config, budget_seconds: float | None) -> None:
     """Goes on with a recount until it is done or the time is over. Does nothing when another worker is at it.
 
-    What a dependency that is down raises is raised here too, and another run goes on; other errors end the recount as
-    failed.
+    What a dependency that is down raises is raised here too, and PartitionBeingMoved, and another run goes on; other
+    errors end the recount as failed.
     """
     if not _claim(job_id, config.recount_lease_seconds):
         return
@@ -108,6 +108,7 @@ def run_recount(cluster: ClusterProxy, job_id: UUID, *, config: Config, budget_s
         logger.info("recount %s: %d of %s videos done", job.pk, job.videos_done, job.videos_total)
     except PartitionBeingMoved as error:
         RecountJob.objects.filter(pk=job.pk).update(error=f"waits: {error}")
+        raise
     except (StorageError, RecountStuck) as error:
         _finish(job, RecountState.FAILED, error=str(error))
     except (ShardProxyError, ClusterProxyError) as error:

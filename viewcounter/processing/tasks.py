@@ -253,5 +253,7 @@ def run_recount(job_id: str) -> None:
     config = get_config()
     try:
         go_on_with_recount(get_cluster(), UUID(job_id), config=config, budget_seconds=config.recount_budget_seconds)
+    except PartitionBeingMoved as error:
+        logger.info("recount %s waits: %s", job_id, error)
     except (*_UNAVAILABLE, DatabaseError) as error:
         _count_failure("run_recount", f"recount {job_id} waits", error)

@@ -62,7 +62,8 @@ def test_a_recount_waits_rather_than_fail(counted):
     counted.execute("DELETE FROM event_minute WHERE partition = %s", PARTITION)
     counted.execute(HELD, PARTITION)
     job = create_partition_recount(PARTITION, apply=True, actor="test")
-    run_recount(counted.cluster, job.pk, config=get_config(), budget_seconds=None)
+    with pytest.raises(PartitionBeingMoved):
+        run_recount(counted.cluster, job.pk, config=get_config(), budget_seconds=None)
     job.refresh_from_db()
     assert (job.state, job.error) == ("running", f"waits: partition {PARTITION} is being moved")
     assert counted.read("event_minute") == {}
@@ -103,6 +104,7 @@ def test_a_partition_that_is_coming_or_gone_is_read_nowhere(counted):
     ranged = TopQuestion("view", Function.COUNT, Period(counted.first_hour, counted.first_hour + 4 * HOUR), limit=10)
     for state in ("incoming", "moved"):
         counted.execute(SET_STATE, state, PARTITION)
+        wait_for_replicas(counted)
         with pytest.raises(PartitionElsewhere):
             get_counts(cluster, video_id=counted.videos[0], now=now)
         for asked in (question, ranged):
@@ -110,6 +112,7 @@ def test_a_partition_that_is_coming_or_gone_is_read_nowhere(counted):
             assert answer.items == ()
             assert answer.meta.missing == (cluster.topology.get_shard_of(PARTITION).name,)
     counted.execute(SET_STATE, "held", PARTITION)
+    wait_for_replicas(counted)
     assert len(get_top(cluster, question, max_limit=10, now=now).items) == len(counted.videos)
 
 
@@ -122,6 +125,7 @@ def test_a_partition_that_is_not_here_takes_no_place_in_the_list_of_those_that_a
     start = counted.first_hour
     counted.execute("INSERT INTO event_minute VALUES (%s, 'theirs', 1, %s, 1000000, 1, 1, 1)", other, start)
     counted.execute(SET_STATE, "incoming", other)
+    wait_for_replicas(counted)
     for period in (Period(None, None), Period(start, start + 4 * HOUR)):
         answer = get_top(
             counted.cluster, TopQuestion("view", Function.COUNT, period, limit=1), max_limit=1, now=datetime.now(UTC)
@@ -186,6 +190,19 @@ def test_the_log_is_kept_for_copies_that_are_behind(counted):
 def test_the_log_is_not_trimmed_by_a_shard_that_a_partition_has_left(counted):
     counted.execute(SET_STATE, "moved", PARTITION)
     assert trim_log_everywhere(counted.cluster, counted.log, now=datetime.now(UTC) + timedelta(hours=1)) == 0
+
+
+def wait_for_replicas(counted):
+    """Until every instance says of every partition what the primary says."""
+    shard = counted.cluster.topology.get_shard_of(PARTITION)
+    partitions = counted.cluster.topology.get_partitions_of(shard.id)
+
+    def find_obstacle():
+        answers = counted.cluster.read_every_instance(shard.id, READ_STATES, {"partitions": partitions})
+        states = {name: sorted(map(str, answer.rows)) for name, answer in answers.items()}
+        return None if len({tuple(rows) for rows in states.values()}) == 1 else "they differ"
+
+    Waiter().wait_until(find_obstacle, within_seconds=20, what="replicas to follow")
 
 
 def trim_until_done(counted, now):

@@ -17,6 +17,7 @@ from viewcounter.processing.recount_jobs import (
 )
 from viewcounter.processing.rollup import RollupSettings, roll_partition
 from viewcounter.storage import recount as storage
+from viewcounter.storage.errors import PartitionBeingMoved
 
 CORRUPTIONS = {
     "wrong count": "UPDATE event_minute SET count = count + 3, sum = 7 WHERE {some}",
@@ -171,8 +172,11 @@ def test_a_held_partition_is_not_changed_and_the_recount_says_why(counted):
     corrupt(counted, CORRUPTIONS["wrong count"])
     before = dump(counted)
     counted.execute("UPDATE partition_state SET state = 'held' WHERE partition = 3")
-    job = run(counted, create_partition_recount(PARTITION, apply=True, actor="ada"))
-    assert (job.state, job.error) == ("failed", "partition 3 is held")
+    job = create_partition_recount(PARTITION, apply=True, actor="ada")
+    with pytest.raises(PartitionBeingMoved):
+        run(counted, job)
+    job.refresh_from_db()
+    assert (job.state, job.error) == ("running", "waits: partition 3 is being moved")
     assert dump(counted) == before
 
 

@@ -12,6 +12,7 @@ from viewcounter.cluster import get_cluster
 from viewcounter.config import get_config
 from viewcounter.processing.models import RecountJob, RecountState
 from viewcounter.processing.recount_jobs import create_partition_recount, create_video_recount, encode_job, run_recount
+from viewcounter.storage.errors import PartitionBeingMoved
 
 
 class Command(BaseCommand):
@@ -37,7 +38,7 @@ class Command(BaseCommand):
             raise CommandError(f"--partition must be 0 to {cluster.topology.partition_count - 1}")
         try:
             run_recount(cluster, job.pk, config=get_config(), budget_seconds=None)
-        except (ClusterProxyError, ShardProxyError) as error:
+        except (ClusterProxyError, ShardProxyError, PartitionBeingMoved) as error:
             raise CommandError(f"recount {job.pk} waits, a worker goes on with it: {error}") from error
         job.refresh_from_db()
         if options["json"]:
