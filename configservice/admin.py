@@ -6,9 +6,10 @@ from typing import Any
 from django.contrib import admin, messages
 from django.db.models import Count, Max, QuerySet
 from django.http import HttpRequest
-from django.utils.html import format_html
+from django.utils.html import format_html, format_html_join
 
 from configservice.errors import ClusterNotInitialised
+from configservice.history import read_history
 from configservice.models import EventType, Instance, PartitionAssignment, RoleChoice, Shard, TopologyEpoch
 from configservice.publication import publish
 
@@ -143,11 +144,28 @@ class EventTypeAdmin(PublishingAdmin):
 
 @admin.register(TopologyEpoch)
 class TopologyEpochAdmin(ReadOnlyAdmin):
+    """The history of every change: who, when, why, before and after."""
+
     list_display = ["epoch", "created_at", "actor", "reason"]
     list_filter = ["created_at", "actor"]
     search_fields = ["reason", "actor"]
-    fields = ["epoch", "created_at", "actor", "reason", "readable_snapshot"]
+    fields = ["epoch", "created_at", "actor", "reason", "changes", "readable_snapshot"]
+
+    @admin.display(description="what changed")
+    def changes(self, row: TopologyEpoch) -> str:
+        (entry,) = read_history(limit=1, before_epoch=row.epoch + 1)
+        lines = ((c.kind, c.name, c.field, _show(c.before), _show(c.after)) for c in entry.changes)
+        return str(
+            format_html(
+                "<table><tr><th>what</th><th>name</th><th>field</th><th>before</th><th>after</th></tr>{}</table>",
+                format_html_join("", "<tr><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td></tr>", lines),
+            )
+        )
 
     @admin.display(description="snapshot")
     def readable_snapshot(self, row: TopologyEpoch) -> str:
         return str(format_html("<pre>{}</pre>", json.dumps(json.loads(row.snapshot), indent=2)))
+
+
+def _show(value: Any) -> str:
+    return "" if value is None else json.dumps(value, indent=2)

@@ -12,7 +12,9 @@ from configservice.models import EventType, Instance, PartitionAssignment, RoleC
 from configservice.publication import lock_topology, publish
 from configservice.topology import Role, Topology
 
-_COPIED_FIELDS = ("role", "host", "port", "database", "user", "password_ref", "zone", "promotable", "sslmode")
+_ADDRESS_FIELDS = ("role", "host", "port", "database", "user", "password_ref", "zone", "sslmode")
+_OPERATORS_FIELDS = ("promotable", "drained")
+"""Copied when an instance is created. Later they are the operator's: a file must not take a drain back."""
 
 
 @dataclass(slots=True)
@@ -83,10 +85,11 @@ def _raise_term_if_primary_changes(shard: Shard, description: ShardDescription) 
 
 
 def _save_instance(shard: Shard, description: InstanceDescription, report: InitialisationReport) -> None:
-    wanted = {name: getattr(description, name) for name in _COPIED_FIELDS} | {"role": description.role.value}
+    wanted = {name: getattr(description, name) for name in _ADDRESS_FIELDS} | {"role": description.role.value}
     row = Instance.objects.filter(name=description.name).first()
     if row is None:
-        row = Instance(shard=shard, name=description.name, **wanted)
+        state = {name: getattr(description, name) for name in _OPERATORS_FIELDS}
+        row = Instance(shard=shard, name=description.name, **wanted, **state)
         report.instances_created.append(row.name)
     elif row.shard_id != shard.id:
         raise BadClusterFile(f"{row.name} belongs to {row.shard.name}, not to {shard.name}")

@@ -4,11 +4,13 @@ Nothing here takes effect by being saved. What processes act on is the newest `T
 `configservice.publication.publish`.
 """
 
+from uuid import uuid4
+
 from django.core.validators import MaxValueValidator, MinValueValidator, RegexValidator
 from django.db import models
 from django.db.models import Deferrable, Q
 
-from configservice.topology import Role
+from configservice.topology import Durability, Role, StandbyLoss
 
 REASON_MAX_LENGTH = 200
 ACTOR_MAX_LENGTH = 150
@@ -31,6 +33,17 @@ class RoleChoice(models.TextChoices):
     FENCED = Role.FENCED.value, "fenced"
 
 
+class DurabilityChoice(models.TextChoices):
+    ASYNC = Durability.ASYNC.value, "async: the primary"
+    QUORUM = Durability.QUORUM.value, "quorum: the primary and so many replicas"
+    ALL = Durability.ALL.value, "all: the primary and every replica"
+
+
+class StandbyLossChoice(models.TextChoices):
+    DEGRADE = StandbyLoss.DEGRADE.value, "degrade: wait for those that are left"
+    BLOCK = StandbyLoss.BLOCK.value, "block: wait until they are back"
+
+
 class SslMode(models.TextChoices):
     DISABLE = "disable"
     PREFER = "prefer"
@@ -39,15 +52,49 @@ class SslMode(models.TextChoices):
     VERIFY_FULL = "verify-full"
 
 
+class Cluster(models.Model):
+    """The one row that names this cluster, made by its first publication. Shards keep a copy of the id."""
+
+    only_row = models.BooleanField(primary_key=True, default=True, editable=False)
+    id = models.UUIDField(default=uuid4, editable=False)
+
+    class Meta:
+        constraints = [models.CheckConstraint(condition=Q(only_row=True), name="one_cluster")]
+
+    def __str__(self) -> str:
+        return str(self.id)
+
+
 class Shard(models.Model):
     """One primary and its replicas. Never deleted: its partitions must be somewhere."""
 
     id = models.SmallAutoField(primary_key=True)
     name = models.CharField(max_length=63, unique=True, validators=[validate_name])
     term = models.PositiveBigIntegerField(default=1, editable=False, help_text="grows at every change of primary")
+    durability = models.CharField(
+        max_length=6,
+        choices=DurabilityChoice.choices,
+        default=DurabilityChoice.ASYNC,
+        help_text="who has a commit on disk before it is answered",
+    )
+    quorum = models.PositiveSmallIntegerField(
+        default=1, validators=[MinValueValidator(1)], help_text="replicas a commit waits for; for quorum only"
+    )
+    on_standby_loss = models.CharField(
+        "on loss of a replica",
+        max_length=7,
+        choices=StandbyLossChoice.choices,
+        default=StandbyLossChoice.DEGRADE,
+        help_text="what commits do while fewer replicas are there than the durability asks for",
+    )
 
     class Meta:
         ordering = ["id"]
+        constraints = [
+            models.CheckConstraint(condition=Q(durability__in=DurabilityChoice.values), name="known_durability"),
+            models.CheckConstraint(condition=Q(quorum__gte=1), name="quorum_of_at_least_one"),
+            models.CheckConstraint(condition=Q(on_standby_loss__in=StandbyLossChoice.values), name="known_loss_rule"),
+        ]
 
     def __str__(self) -> str:
         return str(self.name)
@@ -71,6 +118,7 @@ class Instance(models.Model):
     )
     zone = models.CharField(max_length=63, default="local")
     promotable = models.BooleanField(default=True, help_text="may become primary; the event log is kept for it")
+    drained = models.BooleanField(default=False, help_text="neither read from nor waited for: may be taken away")
     sslmode = models.CharField("SSL mode", max_length=11, choices=SslMode.choices, default=SslMode.PREFER)
 
     class Meta:

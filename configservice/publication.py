@@ -62,7 +62,7 @@ def publish(*, reason: str, actor: str) -> Topology:
 def push_to_cache(url: str, topology: Topology) -> None:
     """Best effort: a cache that does not take it is logged, readers find the snapshot in the control database."""
     try:
-        with _get_client(url).pipeline(transaction=True) as pipeline:
+        with get_cache_client(url).pipeline(transaction=True) as pipeline:
             pipeline.set(CACHE_KEY, encode_topology(topology))
             pipeline.publish(CACHE_CHANNEL, str(topology.epoch))
             pipeline.execute()
@@ -73,7 +73,7 @@ def push_to_cache(url: str, topology: Topology) -> None:
 def read_from_cache(url: str, known_epoch: int = 0) -> Topology | None:
     """The cache's snapshot; None if it is `known_epoch`. Raises TopologyCacheUnavailable, TopologyCacheEmpty."""
     try:
-        data = _get_client(url).get(CACHE_KEY)
+        data = get_cache_client(url).get(CACHE_KEY)
     except redis.RedisError as error:
         raise TopologyCacheUnavailable(str(error)) from error
     if not isinstance(data, bytes):
@@ -93,7 +93,7 @@ def fill_empty_cache(url: str) -> Topology | None:
     topology = read_from_control_database()
     if topology is not None:
         try:
-            _get_client(url).set(CACHE_KEY, encode_topology(topology), nx=True)
+            get_cache_client(url).set(CACHE_KEY, encode_topology(topology), nx=True)
         except redis.RedisError as error:
             raise TopologyCacheUnavailable(str(error)) from error
     return topology
@@ -115,7 +115,7 @@ def read_from_control_database(known_epoch: int = 0) -> Topology | None:
 
 
 @cache
-def _get_client(url: str) -> redis.Redis:
+def get_cache_client(url: str) -> redis.Redis:
     """One client a cache and process. redis-py's own defaults would retry for seconds: one attempt, bounded."""
     return redis.Redis.from_url(
         url,

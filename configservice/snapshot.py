@@ -4,11 +4,23 @@ from django.db.models import Prefetch
 
 from configservice import models
 from configservice.errors import ClusterNotInitialised
-from configservice.topology import Assignment, EventType, Instance, Role, Shard, Topology
+from configservice.topology import (
+    Assignment,
+    Durability,
+    EventType,
+    Instance,
+    Role,
+    Shard,
+    StandbyLoss,
+    Topology,
+)
 
 
 def build_topology(*, epoch: int) -> Topology:
-    """What the tables say now, numbered `epoch`. Raises ClusterNotInitialised while no partition is assigned."""
+    """What the tables say now, numbered `epoch`. Raises ClusterNotInitialised while no partition is assigned.
+
+    The first one of a control database names the cluster.
+    """
     assignments = tuple(
         Assignment(shard_id=row.shard_id, epoch=row.epoch)
         for row in models.PartitionAssignment.objects.order_by("partition")
@@ -23,6 +35,7 @@ def build_topology(*, epoch: int) -> Topology:
         event_types=tuple(
             EventType(id=row.id, name=row.name, valued=row.valued) for row in models.EventType.objects.order_by("id")
         ),
+        cluster_id=str(models.Cluster.objects.get_or_create()[0].id),
     )
 
 
@@ -32,6 +45,9 @@ def _build_shard(row: models.Shard) -> Shard:
         name=row.name,
         term=row.term,
         instances=tuple(_build_instance(instance) for instance in row.instances.all()),
+        durability=Durability(row.durability),
+        quorum=row.quorum,
+        on_standby_loss=StandbyLoss(row.on_standby_loss),
     )
 
 
@@ -47,4 +63,5 @@ def _build_instance(row: models.Instance) -> Instance:
         zone=row.zone,
         promotable=row.promotable,
         sslmode=row.sslmode,
+        drained=row.drained,
     )

@@ -17,8 +17,31 @@ class Role(StrEnum):
     """Was primary and has not rejoined: what it holds may never have happened. Neither written nor read."""
 
 
+class Durability(StrEnum):
+    """When a COMMIT on a shard is answered."""
+
+    ASYNC = "async"
+    """When the primary has it on disk. Safe for counts all the same: the log replays what a promoted replica lacks."""
+    QUORUM = "quorum"
+    """When `quorum` replicas have it on disk too, whichever are first."""
+    ALL = "all"
+    """When every replica that is not drained has it on disk too."""
+
+
+class StandbyLoss(StrEnum):
+    """What becomes of a shard's commits while fewer replicas are there than its durability asks for."""
+
+    DEGRADE = "degrade"
+    """They wait for those that are left."""
+    BLOCK = "block"
+    """They wait until the replicas are back: events wait in the log."""
+
+
 class Instance(msgspec.Struct, frozen=True):
-    """One PostgreSQL server. `password_ref` says where its password is (`env:NAME` or `file:/path`), never what."""
+    """One PostgreSQL server. `password_ref` says where its password is (`env:NAME` or `file:/path`), never what.
+
+    A drained one is not read from, and no commit waits for it: it can be taken away.
+    """
 
     name: str
     role: Role
@@ -30,15 +53,22 @@ class Instance(msgspec.Struct, frozen=True):
     zone: str = "local"
     promotable: bool = True
     sslmode: str = "prefer"
+    drained: bool = False
 
 
 class Shard(msgspec.Struct, frozen=True):
-    """One primary and its replicas, holding the same rows. `term` grows at every change of primary."""
+    """One primary and its replicas, holding the same rows. `term` grows at every change of primary.
+
+    `quorum` counts replicas and matters for that durability only.
+    """
 
     id: int
     name: str
     term: int
     instances: tuple[Instance, ...]
+    durability: Durability = Durability.ASYNC
+    quorum: int = 1
+    on_standby_loss: StandbyLoss = StandbyLoss.DEGRADE
 
     @property
     def primary(self) -> Instance | None:
@@ -47,6 +77,11 @@ class Shard(msgspec.Struct, frozen=True):
     @property
     def replicas(self) -> tuple[Instance, ...]:
         return tuple(i for i in self.instances if i.role is Role.REPLICA)
+
+    @property
+    def standbys(self) -> tuple[Instance, ...]:
+        """The replicas that a commit may wait for and a read may ask."""
+        return tuple(i for i in self.replicas if not i.drained)
 
     @property
     def copies(self) -> tuple[Instance, ...]:
@@ -76,6 +111,8 @@ class Topology(msgspec.Struct, frozen=True):
     shards: tuple[Shard, ...]
     assignments: tuple[Assignment, ...]
     event_types: tuple[EventType, ...]
+    cluster_id: str = ""
+    """Of the control database that published it; a shard's own copy of it says where the shard belongs."""
 
     @property
     def partition_count(self) -> int:

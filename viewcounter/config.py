@@ -177,6 +177,7 @@ class Config(BaseSettings):
     replica_max_lag_seconds: PositiveFloat = Field(10.0, description="a replica behind this is not read")
     topology_poll_seconds: PositiveFloat = Field(0.5, description="a new epoch is seen within this")
     topology_first_wait_seconds: PositiveFloat = Field(5.0, description="then a process starts from its disk copy")
+    history_max_epochs: PositiveInt = Field(100, description="epochs in one answer of the cluster's history")
 
     # -- catalogue -------------------------------------------------------------------------------
     catalogue_lock_seconds: PositiveFloat = Field(2.0, description="one writer of the catalogue waits for another")

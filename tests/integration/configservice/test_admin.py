@@ -87,10 +87,25 @@ def test_assignments_and_epochs_are_read_only(admin_client, init_cluster, action
     assert (PartitionAssignment.objects.count(), TopologyEpoch.objects.count()) == (7, 1)
 
 
+def test_an_epoch_shows_what_it_changed(admin_client, init_cluster):
+    init_cluster()
+    admin_client.post(f"{ADMIN}/eventtype/add/", {"name": "bookmark"})
+    page = admin_client.get(f"{ADMIN}/topologyepoch/2/change/").content.decode()
+    assert "<td>event_type</td><td>bookmark</td><td></td><td></td>" in page
+    assert admin_client.get(f"{ADMIN}/topologyepoch/1/change/").status_code == 200
+
+
 def test_before_the_cluster_is_made_changes_are_saved_and_say_that_they_are_not_published(admin_client):
     answer = admin_client.post(
         f"{ADMIN}/shard/add/",
-        {"name": "shard1", "instances-TOTAL_FORMS": "0", "instances-INITIAL_FORMS": "0"},
+        {
+            "name": "shard1",
+            "durability": "async",
+            "quorum": "1",
+            "on_standby_loss": "degrade",
+            "instances-TOTAL_FORMS": "0",
+            "instances-INITIAL_FORMS": "0",
+        },
         follow=True,
     )
     assert "Saved, but not published" in answer.content.decode()

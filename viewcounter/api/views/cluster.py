@@ -1,0 +1,51 @@
+"""`/v1/cluster`: for operators and their programs."""
+
+from drf_spectacular.types import OpenApiTypes
+from drf_spectacular.utils import OpenApiParameter, extend_schema
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from configservice.history import read_history
+from viewcounter.api.cluster_answers import HistorySerializer, encode_history
+from viewcounter.api.parameters import check_parameters, get_integer
+from viewcounter.api.views.base import ApiView
+from viewcounter.config import get_config
+from viewcounter.gateway.scopes import Scope
+from viewcounter.queries.errors import InvalidQuery
+
+HISTORY_DEFAULT_LIMIT = 20
+
+
+class ClusterHistoryView(ApiView):
+    required_scopes = {"GET": Scope.ADMIN}
+
+    @extend_schema(
+        operation_id="getClusterHistory",
+        tags=["operations"],
+        summary="Every change of the cluster: who, when, why, before and after",
+        description="One entry an epoch, newest first. Pass `next_cursor` as `cursor` for older ones.",
+        parameters=[
+            OpenApiParameter("limit", {"type": "integer", "minimum": 1, "default": HISTORY_DEFAULT_LIMIT}),
+            OpenApiParameter("cursor", OpenApiTypes.STR, description="`next_cursor` of the page before."),
+        ],
+        responses=HistorySerializer,
+    )
+    def get(self, request: Request) -> Response:
+        query = request.query_params
+        check_parameters(query, allowed=("limit", "cursor"))
+        limit, most = get_integer(query, "limit", default=HISTORY_DEFAULT_LIMIT), get_config().history_max_epochs
+        if not 1 <= limit <= most:
+            raise InvalidQuery("limit", "out_of_range", f"must be 1 to {most}")
+        entries = read_history(limit=limit, before_epoch=_decode_cursor(query.get("cursor")))
+        # The oldest epoch is the first: numbers are given without gaps, and none is ever removed.
+        has_more = bool(entries) and entries[-1].epoch > 1
+        return Response(encode_history(entries, next_cursor=str(entries[-1].epoch) if has_more else None))
+
+
+def _decode_cursor(cursor: str | None) -> int | None:
+    """The epoch that the page before ended with."""
+    if cursor is None:
+        return None
+    if not (cursor.isascii() and cursor.isdecimal() and len(cursor) <= 18):
+        raise InvalidQuery("cursor", "invalid_cursor", "must be the next_cursor of an earlier page")
+    return int(cursor)
