@@ -1,6 +1,7 @@
 """Drains on real shards, with the in-memory log: exact however they are cut, doubled or interrupted."""
 
 import random
+import threading
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
@@ -15,6 +16,7 @@ from viewcounter.eventlog.errors import PositionTrimmed
 from viewcounter.eventlog.interface import Position
 from viewcounter.eventlog.memory import MemoryEventLog
 from viewcounter.events.partition import get_partition
+from viewcounter.processing import flush_writer
 from viewcounter.processing.consumer import FlushLimits
 from viewcounter.processing.dispatch import publish_watermarks, read_backlog
 from viewcounter.processing.drain import Drainer, DrainSettings
@@ -26,6 +28,7 @@ from viewcounter.storage.stopping import DeadLetterLimits
 
 NOW_US = int(datetime.now(UTC).timestamp() * 1_000_000)
 VIDEO = "XpVt6Z1Gjjo"
+WAIT_SECONDS = 15.0
 
 
 DEAD_LETTERS = DeadLetterLimits(run_max=10, ratio_max=0.5, ratio_min_read=100, window_seconds=60.0)
@@ -36,12 +39,12 @@ class NoLease:
         pass
 
 
-def make_drainer(cluster, log, *, flush_max_events=50, read_entries=3, budget_seconds=20.0, **parts):
+def make_drainer(cluster, log, *, flush_max_events=50, read_entries=3, budget_seconds=20.0, lease=None, **parts):
     return Drainer(
         cluster=cluster,
         log=log,
         ids=IdCache(max_bytes=10_000),
-        lease=NoLease(),
+        lease=lease or NoLease(),
         settings=DrainSettings(
             budget_seconds=budget_seconds,
             flush=FlushLimits(max_events=flush_max_events, max_bytes=10**6, max_keys=10**6, max_seconds=60.0),
@@ -130,6 +133,53 @@ def test_a_drain_that_dies_is_continued_by_the_next_one(clean_cluster, monkeypat
     assert 0 < sum(count for count, _ in read_totals(clean_cluster).values()) < len(first)
     make_drainer(clean_cluster, log).drain(partition)
     assert read_totals(clean_cluster) == expected_totals(first)
+
+
+class CountingLog(MemoryEventLog):
+    """Says how many entries have been read, and through which position."""
+
+    def __init__(self):
+        super().__init__()
+        self.entries_read = 0
+
+    def read(self, partition, *, after, max_entries):
+        entries = super().read(partition, after=after, max_entries=max_entries)
+        self.entries_read += len(entries)
+        return entries
+
+
+class Watched:
+    """A lease that tells when a drain has been waiting for its shard for a while."""
+
+    def __init__(self, *, renewals):
+        self.is_waiting = threading.Event()
+        self._left = renewals
+
+    def renew(self, _partition):
+        self._left -= 1
+        if self._left == 0:
+            self.is_waiting.set()
+
+
+def test_a_drain_stops_reading_while_its_shard_does_not_take_what_it_has_read(clean_cluster, monkeypatch):
+    log, entry_count, events_a_flush, queued = CountingLog(), 40, 10, 2
+    partition = partition_of(clean_cluster, VIDEO)
+    for entry in range(entry_count):
+        ids = range(entry * events_a_flush, (entry + 1) * events_a_flush)
+        events = [AcceptedEvent(uuid4_of(number).bytes, VIDEO, 1, NOW_US, 1000) for number in ids]
+        log.append({partition: pack_entry(events, received_us=NOW_US)})
+    opened, lease = threading.Event(), Watched(renewals=50)
+    monkeypatch.setattr(flush_writer, "WATCH_SECONDS", 0.01)
+    monkeypatch.setattr(flush, "STEPS", [lambda *_: opened.wait(WAIT_SECONDS), *flush.STEPS])
+    drainer = make_drainer(clean_cluster, log, flush_max_events=events_a_flush, read_entries=1, lease=lease)
+    with ThreadPoolExecutor(1) as pool:
+        drain = pool.submit(drainer.drain, partition)
+        assert lease.is_waiting.wait(WAIT_SECONDS)
+        assert log.entries_read == 1 + queued + 1  # being written, waiting, and judged with no place to wait
+        opened.set()
+        report = drain.result(WAIT_SECONDS)
+    assert (report.counted, report.flush_count) == (entry_count * events_a_flush, entry_count)
+    assert read_totals(clean_cluster) == {1: (400, 400_000)}
 
 
 def test_a_held_partition_is_not_drained_and_its_events_wait(clean_cluster):
