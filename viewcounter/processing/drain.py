@@ -111,7 +111,7 @@ class Drainer:
         is_stopping: Callable[[], bool] = lambda: False,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """A drain ends between two flushes once `is_stopping` says so."""
+        """Once `is_stopping` says so, a drain ends after the flush that is being written."""
         self._cluster = cluster
         self._log = log
         self._ids = ids
@@ -182,6 +182,8 @@ class Drainer:
                     ids.move(prepared.batch)
                     sequence.submit(prepared, is_last=chunk.at_end)
                 report.caught_up = chunk is None or chunk.at_end
+            if self._is_stopping() and sequence.drop_queued():
+                report.caught_up = False
             sequence.settle()
         except BaseException:
             report.caught_up = False

@@ -80,11 +80,18 @@ class FlushSequence:
         """Waits for all. Raises as `submit`."""
         self._collect(until_pending=0)
 
+    def drop_queued(self) -> bool:
+        """What has not begun will not be written. Returns whether there was any; `settle` waits for the rest."""
+        pending_count = len(self._pending)
+        while self._pending and self._pending[-1].cancel():
+            self._pending.pop()
+        return len(self._pending) < pending_count
+
     def abandon(self) -> None:
-        """Nothing that is still queued will be written. One that is being written may yet commit: nobody waits."""
+        """As `drop_queued`, and one that is being written may yet commit: nobody waits."""
         self._is_broken = True
-        while self._pending:
-            self._pending.pop().cancel()
+        self.drop_queued()
+        self._pending.clear()
 
     def _collect(self, *, until_pending: int) -> None:
         while self._pending and (len(self._pending) > until_pending or self._pending[0].done()):

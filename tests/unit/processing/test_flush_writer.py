@@ -17,10 +17,12 @@ class Shard:
 
     def __init__(self):
         self.opened = threading.Event()
+        self.is_writing = threading.Event()
         self.written = []
         self.refuses = {}
 
     def write(self, batch):
+        self.is_writing.set()
         assert self.opened.wait(WAIT_SECONDS)
         if batch in self.refuses:
             raise self.refuses[batch]
@@ -103,6 +105,19 @@ def test_what_is_queued_when_a_drain_is_abandoned_is_not_written(writer, shard):
     writer.close()
     assert shard.written in ([], [0])  # the first may have been under way
     assert heard == []
+
+
+def test_dropping_what_is_queued_leaves_the_batch_that_is_being_written(writer, shard):
+    heard = []
+    sequence = open_sequence(writer, heard=heard)
+    for batch in range(3):
+        sequence.submit(batch, is_last=False)
+    assert shard.is_writing.wait(WAIT_SECONDS)
+    assert sequence.drop_queued()
+    shard.opened.set()
+    sequence.settle()
+    assert shard.written == heard == [0]
+    assert not sequence.drop_queued()
 
 
 def test_a_batch_with_nothing_around_it_is_written_by_the_thread_that_submits_it(writer, shard):
