@@ -33,3 +33,9 @@ class TopologyCacheUnavailable(ConfigServiceError):
 
 class TopologyCacheEmpty(TopologyCacheUnavailable):
     """The topology cache was restarted without its content. The first process that notices fills it again."""
+
+
+class RegistryUnavailable(ConfigServiceError):
+    """The cache, which holds the service registry, does not answer. Nothing depends on it but what is shown."""
+
+    retryable = True

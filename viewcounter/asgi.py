@@ -9,5 +9,6 @@ _django = get_asgi_application()
 
 # Models may be imported only after Django is set up.
 from viewcounter.gateway.application import Gateway  # noqa: E402
+from viewcounter.presence import start_gateway_heartbeat  # noqa: E402
 
-application = Gateway(_django)
+application = Gateway(_django, start_heartbeat=start_gateway_heartbeat)

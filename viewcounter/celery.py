@@ -10,6 +10,7 @@ from typing import Any
 
 from celery import Celery
 from celery.signals import (
+    beat_init,
     task_failure,
     task_postrun,
     task_prerun,
@@ -72,6 +73,21 @@ def _serve_metrics(**_: Any) -> None:
     if _config.worker_metrics_bind:
         host, _separator, port = _config.worker_metrics_bind.rpartition(":")
         start_http_server(int(port), host, registry=get_host_registry())
+
+
+@worker_ready.connect
+def _register_worker(**_: Any) -> None:
+    """The worker's main process stands for its pool."""
+    from viewcounter.presence import start_worker_heartbeat  # noqa: PLC0415 - as the tasks, needs Django
+
+    start_worker_heartbeat()
+
+
+@beat_init.connect
+def _register_scheduler(**_: Any) -> None:
+    from viewcounter.presence import start_scheduler_heartbeat  # noqa: PLC0415
+
+    start_scheduler_heartbeat()
 
 
 @worker_shutting_down.connect

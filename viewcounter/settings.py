@@ -1,5 +1,6 @@
 """Django settings: everything that Django itself needs, derived from `viewcounter.config`."""
 
+from viewcounter import __version__
 from viewcounter.api.settings import REST_FRAMEWORK, SPECTACULAR_SETTINGS
 from viewcounter.config import PROJECT_ROOT, get_config
 
@@ -81,6 +82,11 @@ DATABASE_ROUTERS = ["viewcounter.storage.router.ShardRouter"]
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 TOPOLOGY_CACHE_URL = _config.cache_url.get_secret_value()
+SERVICE_VERSION = __version__
+SERVICE_ZONE = _config.zone
+SERVICE_HEARTBEAT_SECONDS = _config.service_heartbeat_seconds
+SERVICE_LOST_SECONDS = _config.service_lost_seconds
+SERVICE_FORGET_SECONDS = _config.service_forget_seconds
 
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.Argon2PasswordHasher"]
 AUTH_PASSWORD_VALIDATORS = [

@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from clusterproxy.errors import NoTopology
+from configservice.heartbeat import Heartbeat
 from configservice.topology import Topology
 from viewcounter.cluster import get_cluster
 from viewcounter.config import Config, get_config
@@ -43,11 +44,16 @@ class Gateway:
         config: Config | None = None,
         get_log: Callable[[], EventLog] = get_event_log,
         get_topology: Callable[[], Topology] = get_cluster_topology,
+        start_heartbeat: Callable[[], Heartbeat] | None = None,
     ) -> None:
-        """`inner` gets every request that is not for the lane; it need not know lifespan."""
+        """`inner` gets every request that is not for the lane; it need not know lifespan.
+
+        `start_heartbeat` is called once the process serves; without it the process is in no registry.
+        """
         config = config or get_config()
         self._inner = inner
         self._get_topology = get_topology
+        self._start_heartbeat = start_heartbeat
         self._shutdown_drain_seconds = config.shutdown_drain_seconds
         self._spool_drain_seconds = config.spool_drain_interval_seconds
         self._log = _build_log(config, get_log)
@@ -73,12 +79,14 @@ class Gateway:
 
     async def _run_lifespan(self, receive: Receive, send: Send) -> None:
         """The server asks for the shutdown when its last request is answered, or when it will wait no longer."""
+        heartbeat: Heartbeat | None = None
         while True:
             message = await receive()
             if message["type"] == "lifespan.startup":
                 await asyncio.to_thread(self._log.open)
                 self._spool_drain = asyncio.create_task(self._drain_spool())
                 await self._learn_topology()
+                heartbeat = None if self._start_heartbeat is None else self._start_heartbeat()
                 await send({"type": "lifespan.startup.complete"})
             elif message["type"] == "lifespan.shutdown":
                 self._spool_drain.cancel()
@@ -86,6 +94,8 @@ class Gateway:
                 await asyncio.to_thread(self._log.close)
                 self._keys.close()
                 self._lane.close()
+                if heartbeat is not None:
+                    await asyncio.to_thread(heartbeat.stop)
                 await send({"type": "lifespan.shutdown.complete"})
                 return
 
