@@ -88,6 +88,11 @@ class DeadlineConnection(psycopg.Connection[dict[str, Any]]):
         return True
 
     @property
+    def is_on_standby(self) -> bool:
+        """By the server's own word, which comes with every change: no round trip."""
+        return self.pgconn.parameter_status(b"in_hot_standby") == b"on"
+
+    @property
     def lost(self) -> bool:
         return self.pgconn.status != pq.ConnStatus.OK
 

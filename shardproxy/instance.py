@@ -24,10 +24,12 @@ from shardproxy.errors import (
     PoolExhausted,
     ReadOnlyInstance,
     ShardProxyError,
+    StatementTimeout,
 )
 from shardproxy.health import InstanceProbe, Measurement
 from shardproxy.pool import InstancePool
 from shardproxy.query import Query, QueryClass
+from shardproxy.response_time import UNKNOWN, ResponseTime, estimate_seconds, observe
 from shardproxy.session_names import name_session
 from shardproxy.settings import PoolSettings
 from shardproxy.translate import translate, translate_in_commit
@@ -55,6 +57,8 @@ class InstanceProxy:
         self._last_failure = ""
         self._writing: set[DeadlineConnection] = set()
         self._writing_lock = threading.Lock()  # guards _writing
+        # Entries are replaced whole; of two answers at the same moment one may get lost.
+        self._response_times: dict[QueryClass, ResponseTime] = {}
 
     @property
     def breaker_state(self) -> BreakerState:
@@ -64,18 +68,46 @@ class InstanceProxy:
         """Whether a call made now would reach the server, as far as this process knows."""
         return self._breaker.may_pass(now=now)
 
-    def read(self, query: Query, params: Mapping[str, Any], *, deadline_at: float) -> list[dict[str, Any]]:
+    @property
+    def in_flight(self) -> int:
+        """Callers of this process that have a connection to the server or wait for one."""
+        return self._pool.in_flight
+
+    def estimate_seconds(self, query_class: QueryClass, *, now: float) -> float:
+        """How long reads of a class take here, by the answers of the last seconds; 0 without any."""
+        known = self._response_times.get(query_class, UNKNOWN)
+        return estimate_seconds(known, now=now, fade_seconds=self._settings.response_fade_seconds)
+
+    def read(
+        self, query: Query, params: Mapping[str, Any], *, deadline_at: float, primary_only: bool = False
+    ) -> list[dict[str, Any]]:
         """Rows of one read-only statement: one round trip when the connection did the same class last.
 
-        The server cancels at the budget of the query's class, this side gives up at `deadline_at`.
+        The server cancels at the budget of the query's class, this side gives up at `deadline_at`. With `primary_only`
+        a standby's answer raises ReadOnlyInstance.
         """
+        started_at = time.monotonic()
+        try:
+            rows = self._read(query, params, deadline_at=deadline_at, primary_only=primary_only)
+        except (DeadlineExceeded, StatementTimeout):
+            self._observe(query.query_class, started_at)
+            raise
+        self._observe(query.query_class, started_at)
+        return rows
+
+    def _read(
+        self, query: Query, params: Mapping[str, Any], *, deadline_at: float, primary_only: bool
+    ) -> list[dict[str, Any]]:
         mode = self._get_mode(query.query_class, read_only=True)
         with self._borrow(query.query_class, deadline_at=deadline_at) as connection:
             try:
                 connection.set_mode(mode)
-                return connection.execute(query.text, params, binary=query.binary).fetchall()
+                rows = connection.execute(query.text, params, binary=query.binary).fetchall()
             except (psycopg.Error, UnicodeError) as error:
                 raise self._translate(error, connection) from error
+            if primary_only and connection.is_on_standby:
+                raise ReadOnlyInstance("is a standby, not the primary", instance=self.instance.name)
+            return rows
 
     @contextmanager
     def transaction(
@@ -138,11 +170,11 @@ class InstanceProxy:
         if not self._breaker.try_pass(now=started_at):
             raise InstanceUnavailable(f"left alone after: {self._last_failure}", instance=self.instance.name)
         try:
-            connection = self._pool.take(deadline_at=deadline_at)
+            connection = self._pool.take(query_class, deadline_at=deadline_at)
             try:
                 yield connection
             finally:
-                self._pool.give_back(connection)
+                self._pool.give_back(connection, query_class)
         except ShardProxyError as error:
             self._report_error(error, had_seconds=deadline_at - started_at, query_class=query_class)
             raise
@@ -213,6 +245,14 @@ class InstanceProxy:
 
     def _get_budget_ms(self, query_class: QueryClass) -> int:
         return int(self._settings.query_seconds[query_class] * 1000)
+
+    def _observe(self, query_class: QueryClass, started_at: float) -> None:
+        """Answers, and waits for one; an error that comes at once must not look like a fast server."""
+        now = time.monotonic()
+        before = self._response_times.get(query_class, UNKNOWN)
+        self._response_times[query_class] = observe(
+            before, now - started_at, now=now, fade_seconds=self._settings.response_fade_seconds
+        )
 
     def _report_error(self, error: ShardProxyError, *, had_seconds: float, query_class: QueryClass) -> None:
         event = _find_event(

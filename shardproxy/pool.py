@@ -8,51 +8,67 @@ Leans on psycopg_pool's `_lock`, `_waiting`, `_nconns` and `_connect` (the versi
 `tests/integration/shardproxy/test_instance_proxy.py` breaks when they change.
 """
 
-import threading
 import time
 
 import psycopg
 from psycopg.rows import dict_row
-from psycopg_pool import ConnectionPool, PoolTimeout, TooManyRequests
+from psycopg_pool import ConnectionPool, PoolTimeout
 
 from configservice.topology import Instance
+from shardproxy.admission import Admission, Shed
 from shardproxy.connection import DeadlineConnection
 from shardproxy.conninfo import build_connection_parameters
 from shardproxy.errors import InstanceUnavailable, PoolExhausted, UnreadablePassword
+from shardproxy.query import QueryClass
 from shardproxy.settings import PoolSettings
 
 WORKER_THREADS = 2
 
 
 class InstancePool:
-    """Invariant: at most `max_connections` are open; `_in_use` of them are with callers."""
+    """Invariant: at most `max_connections` are open, and as many callers are admitted: whoever is finds one idle, or
+    waits for no more than a connection attempt."""
 
     def __init__(self, instance: Instance, settings: PoolSettings) -> None:
         self._instance = instance
         self._settings = settings
         self._pool = _FailFastPool(instance, settings)
-        self._in_use = 0
-        self._lock = threading.Lock()
+        self._admission = Admission(settings.build_admission_policy())
 
-    def take(self, *, deadline_at: float) -> DeadlineConnection:
+    @property
+    def in_flight(self) -> int:
+        """Callers that have a connection or wait for one."""
+        return self._admission.in_flight
+
+    def take(self, query_class: QueryClass, *, deadline_at: float) -> DeadlineConnection:
         """A living connection, to be given back with `give_back`. Raises InstanceUnavailable or PoolExhausted."""
+        try:
+            self._admission.enter(query_class, deadline_at=deadline_at)
+        except Shed as error:
+            raise PoolExhausted(str(error), instance=self._instance.name) from error
+        try:
+            return self._find_living(deadline_at)
+        except BaseException:
+            self._admission.leave(query_class)
+            raise
+
+    def give_back(self, connection: DeadlineConnection, query_class: QueryClass) -> None:
+        connection.deadline_at = None
+        try:
+            self._pool.putconn(connection)
+        finally:
+            self._admission.leave(query_class)
+
+    def _find_living(self, deadline_at: float) -> DeadlineConnection:
         # Every idle connection may have been cut by a restart; each is thrown away without a wait.
         for _ in range(self._settings.max_connections + 1):
             connection = self._get(deadline_at)
             if not connection.has_hung_up():
                 connection.deadline_at = deadline_at
-                with self._lock:
-                    self._in_use += 1
                 return connection
             connection.close()
             self._pool.putconn(connection)
         raise InstanceUnavailable("hangs up on every connection", instance=self._instance.name)
-
-    def give_back(self, connection: DeadlineConnection) -> None:
-        with self._lock:
-            self._in_use -= 1
-        connection.deadline_at = None
-        self._pool.putconn(connection)
 
     def _get(self, deadline_at: float) -> DeadlineConnection:
         name = self._instance.name
@@ -60,18 +76,16 @@ class InstancePool:
         try:
             self._pool.open()
             return self._pool.getconn(timeout=wait_seconds)
-        except TooManyRequests as error:
-            raise PoolExhausted("the queue for a connection is full", instance=name) from error
         except PoolTimeout as error:
-            if self._in_use:
-                raise PoolExhausted("no connection was given back in time", instance=name) from error
+            if self._admission.in_use > 1:  # attempts to connect may be slow because the others keep the server busy
+                raise PoolExhausted("no connection was made in time", instance=name) from error
             raise InstanceUnavailable("does not answer connection attempts", instance=name) from error
         except psycopg.OperationalError as error:  # closed for good, which `open` and `getconn` say in two ways
             raise InstanceUnavailable("is no longer part of the topology", instance=name) from error
 
     def get_stats(self) -> dict[str, int]:
-        """psycopg_pool's counters and gauges by their own names."""
-        return self._pool.get_stats()
+        """psycopg_pool's counters and gauges by their own names; those who wait do so before they reach it."""
+        return {**self._pool.get_stats(), "requests_waiting": self._admission.waiting}
 
     def close(self) -> None:
         """Idle connections close now, those in use when they are given back. Does not wait."""
@@ -91,7 +105,6 @@ class _FailFastPool(ConnectionPool[DeadlineConnection]):
             connection_class=DeadlineConnection,
             min_size=0,
             max_size=settings.max_connections,
-            max_waiting=settings.max_waiting,
             timeout=settings.wait_seconds,
             max_lifetime=settings.max_lifetime_seconds,
             max_idle=settings.max_idle_seconds,

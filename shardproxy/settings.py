@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
+from shardproxy.admission import AdmissionPolicy
 from shardproxy.query import QueryClass
 
 APPLICATION_NAME = "viewcounter"
@@ -24,8 +25,16 @@ class PoolSettings:
     """`max_connections` bounds what callers use; one more is kept for health probes."""
 
     max_connections: int = 8
+    flush_reserved: int = 1
+    """Connections that only flushes get."""
+    report_connections: int = 3
+    """Connections that reports get at most."""
     max_waiting: int = 64
     wait_seconds: float = 1.0
+    target_wait_seconds: float = 0.2
+    """Longer waits shed reports; twice as long, ranges; four times, points."""
+    response_fade_seconds: float = 10.0
+    """An answer counts so long in the mean of response times."""
     connect_timeout_seconds: int = 2
     max_lifetime_seconds: float = 3600.0
     max_idle_seconds: float = 300.0
@@ -36,6 +45,16 @@ class PoolSettings:
     breaker_open_seconds: float = 1.0
     rollback_seconds: float = 1.0
     application_name: str = APPLICATION_NAME
+
+    def build_admission_policy(self) -> AdmissionPolicy:
+        return AdmissionPolicy(
+            capacity=self.max_connections,
+            flush_reserved=self.flush_reserved,
+            report_capacity=self.report_connections,
+            max_waiting=self.max_waiting,
+            wait_seconds=self.wait_seconds,
+            target_wait_seconds=self.target_wait_seconds,
+        )
 
     def get_answer_seconds(self, query_class: QueryClass) -> float:
         """Within this a living server has answered, if only by cancelling the statement."""
