@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 
+from clusterproxy.demand import Shortfall
 from shardproxy.errors import Retryable, ShardProxyError
 
 
@@ -30,6 +31,30 @@ class ShardUnavailable(ClusterProxyError, Retryable):
         self.shard = shard
         self.partitions = partitions
         self.failures = failures
+
+
+class PrimaryUnavailable(ShardUnavailable):
+    """A read that only the primary may answer found none: a failover is under way. Other reads go on from replicas."""
+
+
+class QuorumUnavailable(ShardUnavailable):
+    """Fewer instances of this shard answer than a quorum read needs. Other reads go on."""
+
+
+class NotFarEnough(ClusterProxyError, Retryable):
+    """The instances that answer have not seen in time what a read demanded: drains or replicas are behind."""
+
+    def __init__(self, *, shard: str, shortfall: Shortfall) -> None:
+        reached = shortfall.reached
+        super().__init__(
+            f"{shard}: partition {shortfall.partition} is at {reached.position}, complete until {reached.watermark}"
+        )
+        self.shard = shard
+        self.shortfall = shortfall
+
+
+class TooManyWaiting(ClusterProxyError, Retryable):
+    """As many reads of this process wait for what they demand as may: load was shed."""
 
 
 def _abbreviate(partitions: tuple[int, ...]) -> str:

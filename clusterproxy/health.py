@@ -11,12 +11,14 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
+from clusterproxy.balancing import InstanceLoad
 from clusterproxy.plan import UNMEASURED, InstanceHealth
 from clusterproxy.registry import InstanceRegistry
 from clusterproxy.settings import ClusterSettings
 from configservice.topology import Instance, Topology
 from shardproxy.errors import ShardProxyError
 from shardproxy.instance import InstanceProxy
+from shardproxy.query import QueryClass
 
 logger = logging.getLogger(__name__)
 
@@ -63,17 +65,18 @@ class HealthBoard:
                 self._thread = threading.Thread(target=self._run, name="instance-health", daemon=True)
                 self._thread.start()
 
-    def get_health(self, instance: Instance, *, now: float) -> InstanceHealth:
-        """What is believed of an instance at `now` (monotonic clock)."""
+    def get_health(self, instance: Instance, query_class: QueryClass, *, now: float) -> InstanceHealth:
+        """What is believed of an instance at `now` (monotonic clock); its response time is of `query_class`."""
         proxy = self._registry.find(instance.name)
         if proxy is None:
             return UNMEASURED
         accepting = proxy.accepts(now=now)
+        load = InstanceLoad(proxy.in_flight, proxy.estimate_seconds(query_class, now=now))
         entry = self._entries.get(instance.name)
         old_after_seconds = MEASUREMENT_OLD_AFTER_INTERVALS * self._settings.health_interval_seconds
         if entry is None or entry.proxy is not proxy or now - entry.measured_at > old_after_seconds:
-            return InstanceHealth(accepting=accepting)
-        return InstanceHealth(reachable=entry.reachable, lag_seconds=entry.lag_seconds, accepting=accepting)
+            return InstanceHealth(accepting=accepting, load=load)
+        return InstanceHealth(entry.reachable, entry.lag_seconds, accepting=accepting, load=load)
 
     def close(self) -> None:
         self._stopping.set()

@@ -1,14 +1,18 @@
 """Which instances to ask, and in what order. Pure: the same arguments always give the same plan.
 
 A plan names every instance that may answer, best first. Instances that look bad stay on it, last: what this process
-believes of them may be old, and a wrong belief must not refuse a read that somebody could have answered.
+believes of them may be old, and a wrong belief must not refuse a read that somebody could have answered. Only an
+instance that an operator has drained is not asked at all.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import NamedTuple
 
-from configservice.topology import Instance, Shard, Topology
+from clusterproxy.balancing import IDLE, Balancer, InstanceLoad, order_instances
+from configservice.topology import Durability, Instance, Role, Shard, StandbyLoss, Topology
+from shardproxy.query import QueryClass
 
 
 class Consistency(StrEnum):
@@ -16,6 +20,27 @@ class Consistency(StrEnum):
     """Any instance: what it has may be a little old."""
     STRONG = "strong"
     """The primary only: everything committed is seen."""
+    QUORUM = "quorum"
+    """So many instances say how far they are that one of them has every acknowledged write; the furthest answers."""
+
+
+class Reason(StrEnum):
+    """Why an instance stands where it stands on a plan."""
+
+    STRONG = "strong"
+    """It is the primary, and only the primary may answer."""
+    NEAR_REPLICA = "near_replica"
+    """A fresh replica in the zone of this process."""
+    FAR_REPLICA = "far_replica"
+    """A fresh replica in another zone."""
+    PRIMARY = "primary"
+    """The primary: no fresh replica answers."""
+    LATE_REPLICA = "late_replica"
+    """A replica behind the limit: nothing fresher answers."""
+    DOUBTFUL = "doubtful"
+    """It looked dead; nothing else answers."""
+    FURTHEST = "furthest"
+    """Of the instances that a quorum needs, none is further."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +54,7 @@ class InstanceHealth:
     reachable: bool | None = None
     lag_seconds: float | None = None
     accepting: bool = True
+    load: InstanceLoad = IDLE
 
     @property
     def usable(self) -> bool:
@@ -38,13 +64,18 @@ class InstanceHealth:
 UNMEASURED = InstanceHealth()
 
 
+class Candidate(NamedTuple):
+    instance: Instance
+    reason: Reason
+
+
 @dataclass(frozen=True, slots=True)
 class ReadPlan:
     """`candidates` in the order to be asked."""
 
     epoch: int
     shard: Shard
-    candidates: tuple[Instance, ...]
+    candidates: tuple[Candidate, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,10 +89,11 @@ class WritePlan:
 
 @dataclass(frozen=True, slots=True)
 class ReadPolicy:
-    """What a process reads where: its own zone first, and no replica further behind than this."""
+    """What a process reads where: its own zone first, no replica further behind than this, equals by the balancer."""
 
     zone: str
     replica_max_lag_seconds: float
+    balancer: Balancer = Balancer.ROUND_ROBIN
 
 
 def plan_read(
@@ -72,25 +104,49 @@ def plan_read(
     policy: ReadPolicy,
     health: Mapping[str, InstanceHealth],
     turn: int,
+    key: int,
 ) -> ReadPlan:
     """Copies of `shard` that may answer: fresh replicas, primary, stale replicas, and last those that look dead.
 
-    `turn` rotates each group, so that a counter makes round robin.
+    `turn` grows with each read and `key` says what is read: the balancer orders by one or the other.
     """
     primary = shard.primary
-    primaries = () if primary is None else (primary,)
     if consistency is Consistency.STRONG:
-        return ReadPlan(topology.epoch, shard, primaries)
-    usable = [r for r in shard.replicas if health.get(r.name, UNMEASURED).usable]
-    fresh = [r for r in usable if _is_fresh(health.get(r.name, UNMEASURED), policy)]
-    stale = [r for r in usable if r not in fresh]
-    living = (
-        *_rotate_by_zone(fresh, zone=policy.zone, turn=turn),
-        *(p for p in primaries if health.get(p.name, UNMEASURED).usable),
-        *_rotate_by_zone(stale, zone=policy.zone, turn=turn),
+        strong = () if primary is None else (Candidate(primary, Reason.STRONG),)
+        return ReadPlan(topology.epoch, shard, strong)
+    fresh: list[Instance] = []
+    late: list[Instance] = []
+    doubtful: list[Instance] = []
+    living_primary: tuple[Candidate, ...] = ()
+    for instance in shard.copies:
+        if instance.drained:
+            continue
+        believed = health.get(instance.name, UNMEASURED)
+        if not believed.usable:
+            doubtful.append(instance)
+        elif instance.role is Role.PRIMARY:
+            living_primary = (Candidate(instance, Reason.PRIMARY),)
+        elif _is_fresh(believed, policy):
+            fresh.append(instance)
+        else:
+            late.append(instance)
+    loads = {name: believed.load for name, believed in health.items()}
+
+    def order(instances: Sequence[Instance]) -> list[Instance]:
+        near = [i for i in instances if i.zone == policy.zone]
+        far = [i for i in instances if i.zone != policy.zone]
+        return [
+            *order_instances(near, balancer=policy.balancer, loads=loads, turn=turn, key=key),
+            *order_instances(far, balancer=policy.balancer, loads=loads, turn=turn, key=key),
+        ]
+
+    candidates = (
+        *(Candidate(i, Reason.NEAR_REPLICA if i.zone == policy.zone else Reason.FAR_REPLICA) for i in order(fresh)),
+        *living_primary,
+        *(Candidate(i, Reason.LATE_REPLICA) for i in order(late)),
+        *(Candidate(i, Reason.DOUBTFUL) for i in order(doubtful)),
     )
-    doubtful = [i for i in shard.copies if i not in living]
-    return ReadPlan(topology.epoch, shard, (*living, *_rotate_by_zone(doubtful, zone=policy.zone, turn=turn)))
+    return ReadPlan(topology.epoch, shard, candidates)
 
 
 def plan_write(topology: Topology, shard: Shard) -> WritePlan:
@@ -111,21 +167,34 @@ def plan_attempt(*, remaining_seconds: float, answer_seconds: float, is_last: bo
     return min(answer_seconds, remaining_seconds if is_last else remaining_seconds / 2)
 
 
+def plan_wait(*, remaining_seconds: float, is_last: bool) -> float:
+    """How long to wait for one instance to come far enough: half of the time left while others remain to be asked."""
+    return remaining_seconds if is_last else remaining_seconds / 2
+
+
+def may_overflow(query_class: QueryClass, instance: Instance) -> bool:
+    """Whether a read that another instance shed for its load may be asked of this one.
+
+    Reports that replicas have no room for must not fill the primary, which writes.
+    """
+    return query_class is not QueryClass.REPORT or instance.role is not Role.PRIMARY
+
+
+def count_quorum(shard: Shard) -> int:
+    """R = N - W + 1 instances: of any so many of the primary and its standbys, one has every committed flush.
+
+    W is how many have a flush for certain when it is committed: only the primary, where commits may go on without the
+    replicas that they should wait for.
+    """
+    copies = 1 + len(shard.standbys)
+    if shard.on_standby_loss is StandbyLoss.DEGRADE or shard.durability is Durability.ASYNC:
+        return copies
+    written = copies if shard.durability is Durability.ALL else min(copies, 1 + shard.quorum)
+    return copies - written + 1
+
+
 def _is_fresh(health: InstanceHealth, policy: ReadPolicy) -> bool:
     """A replica not measured yet counts as fresh: a new process would otherwise send every read to the primary."""
     if health.reachable is None:
         return True
     return health.lag_seconds is not None and health.lag_seconds <= policy.replica_max_lag_seconds
-
-
-def _rotate_by_zone(instances: list[Instance], *, zone: str, turn: int) -> tuple[Instance, ...]:
-    near = [i for i in instances if i.zone == zone]
-    far = [i for i in instances if i.zone != zone]
-    return (*_rotate(near, turn), *_rotate(far, turn))
-
-
-def _rotate(instances: list[Instance], turn: int) -> list[Instance]:
-    if not instances:
-        return []
-    start = turn % len(instances)
-    return instances[start:] + instances[:start]

@@ -8,8 +8,10 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
+from clusterproxy.demand import Demand
+from clusterproxy.demanding import read_shard
 from clusterproxy.plan import Consistency
-from clusterproxy.read import read_every_promotable, read_shard
+from clusterproxy.read import ReadRequest, read_every_promotable
 from clusterproxy.results import ReadResult, ScatterResult
 from clusterproxy.runtime import Runtime
 from clusterproxy.scatter import run_scatter
@@ -58,26 +60,20 @@ class ClusterProxy:
         params: Mapping[str, Any],
         *,
         consistency: Consistency = Consistency.EVENTUAL,
+        demand: Demand | None = None,
         deadline_seconds: float | None = None,
     ) -> ReadResult:
-        """Rows of one statement from the shard that owns `partition`.
+        """Rows of one statement from the shard that owns `partition`. A quorum needs a `demand`, if an empty one.
 
-        Raises IndexError for an unknown partition, NoTopology, ShardUnavailable, or a ShardProxyError.
+        Raises IndexError for an unknown partition, NoTopology, ShardUnavailable, NotFarEnough, TooManyWaiting, or a
+        ShardProxyError.
         """
         runtime = self._get_runtime()
-        deadline_at = self._get_read_deadline(query.query_class, deadline_seconds)
+        deadline_at = self._get_read_deadline(query.query_class, deadline_seconds) + self._get_wait_seconds(demand)
+        request = ReadRequest(query, params, (partition,), consistency, deadline_at, demand)
 
         def attempt(topology: Topology) -> ReadResult:
-            return read_shard(
-                runtime,
-                topology,
-                topology.get_shard_of(partition),
-                query,
-                params,
-                consistency=consistency,
-                partitions=(partition,),
-                deadline_at=deadline_at,
-            )
+            return read_shard(runtime, topology, topology.get_shard_of(partition), request)
 
         return runtime.try_twice(attempt, deadline_at=deadline_at)
 
@@ -88,12 +84,14 @@ class ClusterProxy:
         *,
         partitions: Collection[int] | None = None,
         consistency: Consistency = Consistency.EVENTUAL,
+        demand: Demand | None = None,
         deadline_seconds: float | None = None,
     ) -> ScatterResult:
         """One query for each shard that owns any of `partitions` (None: all), run at the same time.
 
         Each gets its own partitions as `%(partitions)s`. Retryable failures are named in `missing`; a Permanent one
-        is raised, since every shard would say the same. Raises IndexError for an unknown partition.
+        is raised, since every shard would say the same, and so is a `demand` that one of them does not meet: what is
+        answered meets it. Raises IndexError for an unknown partition.
         """
         seconds = self._settings.scatter_seconds if deadline_seconds is None else deadline_seconds
         return run_scatter(
@@ -102,7 +100,8 @@ class ClusterProxy:
             params,
             partitions=partitions,
             consistency=consistency,
-            deadline_at=time.monotonic() + seconds,
+            demand=demand,
+            deadline_at=time.monotonic() + seconds + self._get_wait_seconds(demand),
         )
 
     def read_every_instance(
@@ -184,6 +183,9 @@ class ClusterProxy:
         if deadline_seconds is None:
             deadline_seconds = ATTEMPTS_IN_DEFAULT_DEADLINE * self._settings.pool.get_answer_seconds(query_class)
         return time.monotonic() + deadline_seconds
+
+    def _get_wait_seconds(self, demand: Demand | None) -> float:
+        return 0.0 if demand is None else self._settings.read_wait_seconds
 
     def _get_transaction_deadline(self, query_class: QueryClass, deadline_seconds: float | None) -> float:
         if deadline_seconds is None:

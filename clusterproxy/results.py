@@ -1,17 +1,61 @@
-"""What callers get back."""
+"""What callers get back: rows, and the way that led to them."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
+
+from clusterproxy.demand import Progress
+from clusterproxy.plan import Consistency, Reason
+from configservice.topology import Instance
+
+ANSWERED = "answered"
+BEHIND = "behind"
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One instance that was asked. `outcome`: ANSWERED, BEHIND (it answered, but had not seen what was demanded), or
+    the code of the error."""
+
+    instance: str
+    outcome: str
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """How one shard came to its answer. Holds names and figures only: it may be shown to whoever asked.
+
+    `lag_seconds` as last measured, None if unknown. `waited_seconds` of `seconds` went by until an instance was far
+    enough. `progress` is empty unless something was demanded. `cache` is for the layer that keeps answers.
+    """
+
+    epoch: int
+    shard: str
+    partitions: tuple[int, ...]
+    consistency: Consistency
+    instance: Instance
+    reason: Reason
+    lag_seconds: float | None
+    seconds: float
+    waited_seconds: float
+    attempts: tuple[Attempt, ...]
+    progress: Mapping[int, Progress] = field(default_factory=dict)
+    cache: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class ReadResult:
-    """Rows as dicts, who gave them, and the topology epoch that led there."""
+    """Rows as dicts, who gave them, and the topology epoch that led there.
+
+    `route` is None where instances were named by the caller.
+    """
 
     rows: list[dict[str, Any]]
     shard_id: int
     instance: str
     epoch: int
+    route: Route | None = None
 
 
 @dataclass(frozen=True, slots=True)

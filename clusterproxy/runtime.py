@@ -10,6 +10,7 @@ from typing import TypeVar
 from clusterproxy.errors import NoTopology, ShardUnavailable
 from clusterproxy.health import HealthBoard
 from clusterproxy.plan import ReadPolicy
+from clusterproxy.progress_watch import ProgressWatch
 from clusterproxy.registry import InstanceRegistry
 from clusterproxy.settings import ClusterSettings
 from clusterproxy.source import PublicationFeed, TopologySource
@@ -30,7 +31,11 @@ class Runtime:
         open_feed: Callable[[], PublicationFeed] | None = None,
     ) -> None:
         self.settings = settings
-        self.policy = ReadPolicy(zone=settings.zone, replica_max_lag_seconds=settings.replica_max_lag_seconds)
+        self.policy = ReadPolicy(
+            zone=settings.zone,
+            replica_max_lag_seconds=settings.replica_max_lag_seconds,
+            balancer=settings.read_balancer,
+        )
         self.registry = InstanceRegistry(settings.pool)
         feed = None if open_feed is None else open_feed()
         self.store = TopologyStore(source, settings, on_change=self.registry.apply, feed=feed)
@@ -39,6 +44,19 @@ class Runtime:
         self.executor = ThreadPoolExecutor(settings.scatter_max_threads, thread_name_prefix="scatter")
         # The executor's own queue has no bound; this is it.
         self.scatter_slots = threading.BoundedSemaphore(settings.scatter_max_threads + settings.scatter_max_waiting)
+        self.waiting_slots = threading.BoundedSemaphore(settings.read_max_waiting)
+        # Half of the threads: scatters that wait for nothing go on beside those that do.
+        self.scatter_waiting_slots = threading.BoundedSemaphore(max(1, settings.scatter_max_threads // 2))
+        self._watches: dict[str, ProgressWatch] = {}
+
+    def get_watch(self, instance: str) -> ProgressWatch:
+        """The one of that instance. As many are kept as there were instances."""
+        watch = self._watches.get(instance)
+        if watch is None:
+            watch = self._watches.setdefault(
+                instance, ProgressWatch(instance, poll_seconds=self.settings.read_poll_seconds)
+            )
+        return watch
 
     def refresh_topology(self, *, known_epoch: int, deadline_at: float) -> bool:
         """True if there is newer topology than `known_epoch`. Waits no longer than the caller has."""

@@ -6,9 +6,11 @@ from concurrent.futures import Future, wait
 from dataclasses import dataclass
 from typing import Any
 
-from clusterproxy.errors import ClusterProxyError, ShardUnavailable
+from clusterproxy.demand import Demand
+from clusterproxy.demanding import read_shard
+from clusterproxy.errors import ClusterProxyError, NotFarEnough, ShardUnavailable
 from clusterproxy.plan import Consistency, plan_scatter
-from clusterproxy.read import read_shard
+from clusterproxy.read import ReadRequest
 from clusterproxy.results import ReadResult, ScatterResult
 from clusterproxy.runtime import Runtime
 from configservice.topology import Topology
@@ -23,12 +25,13 @@ def run_scatter(
     *,
     partitions: Collection[int] | None,
     consistency: Consistency,
+    demand: Demand | None,
     deadline_at: float,
 ) -> ScatterResult:
     """See `ClusterProxy.scatter`."""
     topology = runtime.store.get_current()
     owned = plan_scatter(topology, partitions)
-    question = _Question(runtime, topology, owned, query, params, consistency, deadline_at)
+    question = _Question(runtime, topology, owned, query, params, consistency, demand, deadline_at)
     futures = {shard_id: _submit(runtime, question.ask, shard_id) for shard_id in owned}
     # Each shard's own deadline ends its wait; the grace lets that answer arrive before this one gives up.
     remaining_seconds = max(0.0, deadline_at - time.monotonic())
@@ -47,6 +50,7 @@ class _Question:
     query: Query
     params: Mapping[str, Any]
     consistency: Consistency
+    demand: Demand | None
     deadline_at: float
 
     def ask(self, shard_id: int) -> ReadResult:
@@ -56,16 +60,16 @@ class _Question:
         def attempt(current: Topology) -> ReadResult:
             if current.assignments != self.topology.assignments:
                 raise _name_missing(self.topology, shard_id, own, reason="partitions moved while it was asked")
-            return read_shard(
-                self.runtime,
-                current,
-                current.get_shard(shard_id),
+            request = ReadRequest(
                 self.query,
                 {**self.params, "partitions": own},
-                consistency=self.consistency,
-                partitions=tuple(own),
-                deadline_at=self.deadline_at,
+                tuple(own),
+                self.consistency,
+                self.deadline_at,
+                self.demand,
+                scattered=True,
             )
+            return read_shard(self.runtime, current, current.get_shard(shard_id), request)
 
         return self.runtime.try_twice(attempt, deadline_at=self.deadline_at)
 
@@ -82,7 +86,7 @@ def _submit(runtime: Runtime, ask: Callable[[int], ReadResult], shard_id: int) -
 def _gather(
     topology: Topology, owned: Mapping[int, list[int]], futures: Mapping[int, Future[ReadResult] | None]
 ) -> ScatterResult:
-    """Raises a Permanent error of any shard."""
+    """Raises a Permanent error of any shard, and a demand that one of them does not meet."""
     results: dict[int, ReadResult] = {}
     missing: dict[int, Exception] = {}
     for shard_id, future in futures.items():
@@ -93,11 +97,16 @@ def _gather(
             missing[shard_id] = _name_missing(topology, shard_id, owned[shard_id], reason="no answer in time")
         elif (error := future.exception()) is None:
             results[shard_id] = future.result()
-        elif isinstance(error, ClusterProxyError | ShardProxyError) and isinstance(error, Retryable):
+        elif isinstance(error, ClusterProxyError | ShardProxyError) and _leaves_out(error):
             missing[shard_id] = error
         else:
             raise error
     return ScatterResult(results=results, missing=missing)
+
+
+def _leaves_out(error: ClusterProxyError | ShardProxyError) -> bool:
+    """Whether the others' answers stand without this shard's."""
+    return isinstance(error, Retryable) and not isinstance(error, NotFarEnough)
 
 
 def _name_missing(topology: Topology, shard_id: int, partitions: list[int], *, reason: str) -> ShardUnavailable:

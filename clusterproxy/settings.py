@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from clusterproxy.balancing import Balancer
 from shardproxy.settings import PoolSettings
 
 
@@ -18,6 +19,13 @@ class ClusterSettings:
     scatter_max_waiting: int = 64
     """Shard queries queued for a scatter thread; beyond it a scatter sheds and names those shards as missing."""
     replica_max_lag_seconds: float = 10.0
+    read_balancer: Balancer = Balancer.ROUND_ROBIN
+    read_wait_seconds: float = 2.0
+    """How long a read waits, all in all, until an instance has seen what it demands."""
+    read_poll_seconds: float = 0.02
+    """Each instance is asked this often how far it is, for all reads that wait for it."""
+    read_max_waiting: int = 256
+    """Reads that wait; beyond it they are shed."""
     topology_poll_seconds: float = 0.5
     topology_refresh_min_seconds: float = 0.2
     """Refreshes asked for within this time of the last answer are answered by it."""

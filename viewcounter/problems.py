@@ -16,12 +16,16 @@ class FieldProblem(msgspec.Struct, frozen=True):
 
 
 class Problem(msgspec.Struct, frozen=True):
-    """`code` is stable and for machines; `detail` is for people and never carries internals."""
+    """`code` is stable and for machines; `detail` is for people and never carries internals.
+
+    `reached`: how far a partition was that was not far enough, by its number.
+    """
 
     status: int
     code: str
     detail: str
     errors: tuple[FieldProblem, ...] = ()
+    reached: dict[str, str] = {}
 
 
 class _Body(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -32,6 +36,7 @@ class _Body(msgspec.Struct, frozen=True, omit_defaults=True):
     code: str
     request_id: str
     errors: tuple[FieldProblem, ...] = ()
+    reached: dict[str, str] = {}
 
 
 _encoder = msgspec.json.Encoder()
@@ -48,5 +53,6 @@ def encode_problem(problem: Problem, *, request_id: str) -> bytes:
             code=problem.code,
             request_id=request_id,
             errors=problem.errors,
+            reached=problem.reached,
         )
     )

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from viewcounter.api.read_options import encode_routes
 from viewcounter.catalogue.models import Channel, Video
 from viewcounter.queries.counts import CountsAnswer, ManyCountsAnswer, VideoCounts
 from viewcounter.queries.meta import Meta
@@ -66,7 +67,7 @@ def _encode_video_counts(video: VideoCounts) -> Json:
 
 
 def encode_meta(meta: Meta) -> Json:
-    return {
+    encoded: Json = {
         "complete_until": meta.complete_until,
         "as_of": meta.as_of,
         "stale": meta.stale,
@@ -74,3 +75,6 @@ def encode_meta(meta: Meta) -> Json:
         "missing": list(meta.missing),
         "source": [source.value for source in meta.sources],
     }
+    if meta.routes:
+        encoded["route"] = encode_routes(meta.routes)
+    return encoded

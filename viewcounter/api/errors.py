@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterator, Mapping
+from datetime import UTC
 from http import HTTPStatus
 from typing import Any
 
@@ -11,12 +12,21 @@ from django.http import Http404, HttpRequest, HttpResponse
 from django.views import defaults
 from rest_framework import exceptions
 
-from clusterproxy.errors import NoTopology, SourceUnavailable
-from shardproxy.errors import DeadlineExceeded, Retryable, StatementTimeout
+from clusterproxy.demand import Shortfall
+from clusterproxy.errors import (
+    NotFarEnough,
+    NoTopology,
+    PrimaryUnavailable,
+    QuorumUnavailable,
+    SourceUnavailable,
+    TooManyWaiting,
+)
+from shardproxy.errors import DeadlineExceeded, PoolExhausted, Retryable, StatementTimeout
 from viewcounter.api.request_id import REQUEST_ID_HEADER, get_request_id
 from viewcounter.catalogue.errors import NotInCatalogue
 from viewcounter.config import get_config
 from viewcounter.eventlog.errors import EventLogError
+from viewcounter.eventlog.interface import Position
 from viewcounter.gateway.errors import KeysUnavailable
 from viewcounter.metric_files import MetricFilesLocked
 from viewcounter.problems import PROBLEM_CONTENT_TYPE, FieldProblem, Problem, encode_problem
@@ -29,6 +39,18 @@ RETRY_AFTER_SECONDS = 1
 _CODES = {"parse_error": "malformed_json"}
 
 _UNAVAILABLE: tuple[tuple[tuple[type, ...], Problem], ...] = (
+    (
+        (PoolExhausted, TooManyWaiting),
+        Problem(503, "overloaded", "Too many questions at once; this one was not asked."),
+    ),
+    (
+        (PrimaryUnavailable,),
+        Problem(503, "primary_unavailable", "The shard has no primary right now. Without `strong`, copies may answer."),
+    ),
+    (
+        (QuorumUnavailable,),
+        Problem(503, "quorum_unavailable", "Too few copies of the shard answer. Without `quorum`, one is enough."),
+    ),
     (
         (DeadlineExceeded, StatementTimeout),
         Problem(504, "deadline_exceeded", "The shard did not answer in time."),
@@ -88,7 +110,7 @@ def build_problem_response(request: HttpRequest, problem: Problem) -> HttpRespon
     )
     response[REQUEST_ID_HEADER] = request_id
     response["Cache-Control"] = "no-store"
-    if problem.status == HTTPStatus.SERVICE_UNAVAILABLE:
+    if problem.status in (HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.GATEWAY_TIMEOUT):
         response["Retry-After"] = str(RETRY_AFTER_SECONDS)
     return response
 
@@ -106,6 +128,12 @@ def find_problem(error: Exception) -> Problem | None:
             return Problem(404, "not_found", str(error) or "There is nothing at this address.")
         case RequestDataTooBig():
             return Problem(413, "body_too_large", f"The body is larger than {get_config().request_max_bytes} bytes.")
+    return _find_unavailable(error)
+
+
+def _find_unavailable(error: Exception) -> Problem | None:
+    if isinstance(error, NotFarEnough):
+        return _describe_shortfall(error.shortfall)
     return next((problem for kinds, problem in _UNAVAILABLE if isinstance(error, kinds)), None)
 
 
@@ -134,6 +162,19 @@ def _extend_path(path: str, name: Any) -> str:
 
 def _invalid(errors: tuple[FieldProblem, ...]) -> Problem:
     return Problem(422, "invalid_request", "The request has values that cannot be used.", errors)
+
+
+def _describe_shortfall(shortfall: Shortfall) -> Problem:
+    reached = str(Position(*shortfall.reached.position))
+    until = f"{shortfall.reached.watermark.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"
+    place = f"partition {shortfall.partition} is at {reached}, complete until {until}"
+    if shortfall.wanted is None:
+        code, detail, field = "too_stale", f"No copy is new enough: {place}.", "max_staleness"
+    else:
+        wanted = Position(*shortfall.wanted)
+        code, detail, field = "position_not_reached", f"No copy has come to {wanted}: {place}.", "min_position"
+    errors = (FieldProblem(field, code, place),)
+    return Problem(504, code, detail, errors, reached={str(shortfall.partition): reached})
 
 
 def _translate_api_exception(error: exceptions.APIException) -> Problem | None:

@@ -33,6 +33,11 @@ _PROBLEM: Document = {
         "code": {**_TEXT, "description": "Stable, for programs."},
         "request_id": {**_TEXT, "description": "Quote it when you ask about this error."},
         "errors": {"type": "array", "items": {"$ref": "#/components/schemas/FieldProblem"}},
+        "reached": {
+            "type": "object",
+            "additionalProperties": _TEXT,
+            "description": "With `position_not_reached` and `too_stale`: the partition, and the position it is at.",
+        },
     },
     "example": {
         "type": "urn:viewcounter:problem:invalid_request",
@@ -79,7 +84,7 @@ def add_problem_answers(result: Document, generator: Any, request: Any, public: 
     components = result.setdefault("components", {})
     components.setdefault("schemas", {}).update({"Problem": _PROBLEM, "FieldProblem": _FIELD_PROBLEM})
     components.setdefault("responses", {})["Problem"] = {
-        "description": "Any error. 503 carries Retry-After; the same request may succeed then.",
+        "description": "Any error. 503 and 504 carry Retry-After; the same request may succeed then.",
         "content": {PROBLEM_CONTENT_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}},
     }
     for operations in result["paths"].values():

@@ -8,6 +8,7 @@ from typing import Any
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
+from viewcounter.api.read_options import RouteSerializer
 from viewcounter.catalogue.limits import ID_MAX_CHARACTERS, ID_VALIDATORS, TITLE_MAX_CHARACTERS, TITLE_VALIDATORS
 from viewcounter.config import get_config
 from viewcounter.queries.meta import Source
@@ -124,6 +125,9 @@ class MetaSerializer(serializers.Serializer):
     source = serializers.ListField(
         child=serializers.ChoiceField(choices=[source.value for source in Source]),
         help_text="Kinds of rows the answer is made from, coarsest first.",
+    )
+    route = RouteSerializer(
+        many=True, required=False, help_text="With `explain=route`: how each shard came to its part of the answer."
     )
 
 

@@ -10,6 +10,7 @@ from datetime import datetime
 from typing import Any
 
 from clusterproxy.proxy import ClusterProxy
+from viewcounter.queries.freshness import DEFAULT, ReadOptions
 from viewcounter.queries.functions import Aggregate, Function, Number, evaluate, merge
 from viewcounter.queries.meta import Meta, Source, build_meta
 from viewcounter.queries.periods import (
@@ -65,9 +66,11 @@ class ChannelStats:
     meta: Meta
 
 
-def get_channel_counts(cluster: ClusterProxy, *, channel_id: str, now: datetime) -> ChannelCounts:
+def get_channel_counts(
+    cluster: ClusterProxy, *, channel_id: str, now: datetime, options: ReadOptions = DEFAULT
+) -> ChannelCounts:
     """Raises the first shard's error when no shard answered."""
-    scattered = scatter(cluster, COUNTS_OF_CHANNEL, params={"channel_id": channel_id})
+    scattered = scatter(cluster, COUNTS_OF_CHANNEL, params={"channel_id": channel_id}, options=options)
     counts: dict[int, int] = {}
     for row in scattered.rows:
         if row["event_type_id"] is not None:
@@ -81,16 +84,22 @@ def get_channel_counts(cluster: ClusterProxy, *, channel_id: str, now: datetime)
 
 
 def get_channel_stats(
-    cluster: ClusterProxy, question: ChannelQuestion, *, max_buckets: int, now: datetime
+    cluster: ClusterProxy,
+    question: ChannelQuestion,
+    *,
+    max_buckets: int,
+    now: datetime,
+    options: ReadOptions = DEFAULT,
 ) -> ChannelStats:
     """Raises what `queries.stats.get_stats` raises, and the first shard's error when no shard answered."""
     event_type = get_event_type(cluster.topology, question.event_type)
     zone = get_zone(question.zone_name)
     if question.period.is_all_time and question.interval is None:
-        return _get_total(cluster, question, event_type_id=event_type.id, now=now)
+        return _get_total(cluster, question, event_type_id=event_type.id, now=now, options=options)
     plan = plan_period(question.period, interval=question.interval, zone=zone, max_buckets=max_buckets)
     parameters = period_parameters(plan, partitions={}, event_type_id=event_type.id)
-    scattered = scatter(cluster, BUCKETS_OF_CHANNEL, params=parameters | {"channel_id": question.channel_id})
+    parameters |= {"channel_id": question.channel_id}
+    scattered = scatter(cluster, BUCKETS_OF_CHANNEL, params=parameters, options=options)
     collected = collect_buckets(scattered.rows, plan)
     return ChannelStats(
         question=question,
@@ -103,9 +112,11 @@ def get_channel_stats(
     )
 
 
-def _get_total(cluster: ClusterProxy, question: ChannelQuestion, *, event_type_id: int, now: datetime) -> ChannelStats:
+def _get_total(
+    cluster: ClusterProxy, question: ChannelQuestion, *, event_type_id: int, now: datetime, options: ReadOptions
+) -> ChannelStats:
     params = {"channel_id": question.channel_id, "event_type_id": event_type_id}
-    scattered = scatter(cluster, TOTAL_OF_CHANNEL, params=params)
+    scattered = scatter(cluster, TOTAL_OF_CHANNEL, params=params, options=options)
     found = [aggregate for row in scattered.rows if (aggregate := Aggregate.from_row(row)) is not None]
     return ChannelStats(
         question=question,
@@ -124,4 +135,6 @@ def _get_catalogue_revision(rows: Iterable[Mapping[str, Any]]) -> int:
 def _build_meta(cluster: ClusterProxy, scattered: Scattered, *, sources: Iterable[Source], now: datetime) -> Meta:
     names = {shard.id: shard.name for shard in cluster.topology.shards}
     missing = tuple(names.get(shard_id, str(shard_id)) for shard_id in scattered.missing_shards)
-    return build_meta(scattered.seen.values(), sources=frozenset(sources), now=now, missing=missing)
+    return build_meta(
+        scattered.seen.values(), sources=frozenset(sources), now=now, missing=missing, routes=scattered.routes
+    )

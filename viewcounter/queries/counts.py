@@ -8,6 +8,7 @@ from clusterproxy.proxy import ClusterProxy
 from configservice.topology import Topology
 from viewcounter.events.partition import get_partition
 from viewcounter.queries.errors import InvalidQuery
+from viewcounter.queries.freshness import DEFAULT, ReadOptions
 from viewcounter.queries.meta import Meta, Source, build_meta
 from viewcounter.queries.reading import read_video
 from viewcounter.queries.scattering import scatter
@@ -36,17 +37,22 @@ class ManyCountsAnswer:
     meta: Meta
 
 
-def get_counts(cluster: ClusterProxy, *, video_id: str, now: datetime) -> CountsAnswer:
-    read = read_video(cluster, COUNTS_OF_VIDEO, video_id=video_id, params={})
+def get_counts(cluster: ClusterProxy, *, video_id: str, now: datetime, options: ReadOptions = DEFAULT) -> CountsAnswer:
+    read = read_video(cluster, COUNTS_OF_VIDEO, video_id=video_id, params={}, options=options)
     counts = {row["event_type_id"]: row["count"] for row in read.rows}
     return CountsAnswer(
         video=VideoCounts(video_id, _name_counts(cluster.topology, counts)),
-        meta=build_meta([read.seen], sources=[Source.TOTAL], now=now),
+        meta=build_meta([read.seen], sources=[Source.TOTAL], now=now, routes=read.routes),
     )
 
 
 def get_counts_of_videos(
-    cluster: ClusterProxy, *, video_ids: Sequence[str], max_videos: int, now: datetime
+    cluster: ClusterProxy,
+    *,
+    video_ids: Sequence[str],
+    max_videos: int,
+    now: datetime,
+    options: ReadOptions = DEFAULT,
 ) -> ManyCountsAnswer:
     """Raises InvalidQuery for none or more than `max_videos`, and the shard's error when nothing could be read."""
     if not 1 <= len(video_ids) <= max_videos:
@@ -58,6 +64,7 @@ def get_counts_of_videos(
         COUNTS_OF_VIDEOS,
         params={"video_ids": list(partitions), "video_partitions": list(partitions.values())},
         partitions=set(partitions.values()),
+        options=options,
     )
     counts: dict[str, dict[int, int]] = {}
     for row in scattered.rows:
@@ -67,7 +74,9 @@ def get_counts_of_videos(
     missing = tuple(video_id for video_id, partition in partitions.items() if partition not in scattered.seen)
     return ManyCountsAnswer(
         videos=tuple(VideoCounts(v, _name_counts(topology, counts.get(v, {}))) for v in answered),
-        meta=build_meta(scattered.seen.values(), sources=[Source.TOTAL], now=now, missing=missing),
+        meta=build_meta(
+            scattered.seen.values(), sources=[Source.TOTAL], now=now, missing=missing, routes=scattered.routes
+        ),
     )
 
 

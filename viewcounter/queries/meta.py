@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
 
+from clusterproxy.results import Route
 from viewcounter.storage.reads import Seen
 
 
@@ -23,7 +24,8 @@ class Meta:
     """`complete_until`: every event received before it is in the answer (the oldest watermark of what was read).
 
     `as_of`: when it was read. `stale`: kept from an earlier answer because the shard is down. `partial`: some
-    shards did not answer; `missing` names what is therefore left out. `sources`: coarsest first.
+    shards did not answer; `missing` names what is therefore left out. `sources`: coarsest first. `routes`: how each
+    shard came to its part, where that was asked.
     """
 
     complete_until: datetime
@@ -32,10 +34,16 @@ class Meta:
     stale: bool = False
     partial: bool = False
     missing: tuple[str, ...] = ()
+    routes: tuple[Route, ...] = ()
 
 
 def build_meta(
-    seen: Iterable[Seen], *, sources: Collection[Source], now: datetime, missing: tuple[str, ...] = ()
+    seen: Iterable[Seen],
+    *,
+    sources: Collection[Source],
+    now: datetime,
+    missing: tuple[str, ...] = (),
+    routes: tuple[Route, ...] = (),
 ) -> Meta:
     """`seen` must not be empty: an answer that has read nothing is an error, not an answer."""
     return Meta(
@@ -44,4 +52,5 @@ def build_meta(
         sources=tuple(source for source in Source if source in sources),
         partial=bool(missing),
         missing=missing,
+        routes=routes,
     )

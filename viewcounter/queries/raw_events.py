@@ -8,6 +8,7 @@ from uuid import UUID
 from clusterproxy.proxy import ClusterProxy
 from viewcounter.events.message import VALUE_SCALE
 from viewcounter.queries.errors import InvalidQuery
+from viewcounter.queries.freshness import DEFAULT, ReadOptions
 from viewcounter.queries.meta import Meta, Source, build_meta
 from viewcounter.queries.reading import get_event_type, read_video
 from viewcounter.storage.raw import SLICE_OF_VIDEO, get_raw_start
@@ -62,7 +63,14 @@ class RawPage:
     meta: Meta
 
 
-def get_raw_page(cluster: ClusterProxy, question: RawQuestion, *, future_seconds: int, now: datetime) -> RawPage:
+def get_raw_page(
+    cluster: ClusterProxy,
+    question: RawQuestion,
+    *,
+    future_seconds: int,
+    now: datetime,
+    options: ReadOptions = DEFAULT,
+) -> RawPage:
     """Raises InvalidQuery for a limit out of bounds, an end before the start or an unknown event type."""
     if not 1 <= question.limit <= RAW_MAX_LIMIT:
         raise InvalidQuery("limit", "out_of_range", f"must be 1 to {RAW_MAX_LIMIT}, not {question.limit}")
@@ -84,6 +92,7 @@ def get_raw_page(cluster: ClusterProxy, question: RawQuestion, *, future_seconds
             "after_id": question.after.event_id,
             "limit": question.limit + 1,
         },
+        options=options,
     )
     rows = [row for row in read.rows if row["event_id"] is not None]
     page, has_more = rows[: question.limit], len(rows) > question.limit
@@ -92,7 +101,7 @@ def get_raw_page(cluster: ClusterProxy, question: RawQuestion, *, future_seconds
         events=tuple(_build_event(row) for row in page),
         following=RawPlace(page[-1]["occurred_at"], page[-1]["event_id"]) if has_more else None,
         kept_from=get_raw_start(read.rows[0]["oldest_raw_day"], raw_since=read.rows[0]["raw_since"]),
-        meta=build_meta([read.seen], sources=[Source.RAW], now=now),
+        meta=build_meta([read.seen], sources=[Source.RAW], now=now, routes=read.routes),
     )
 
 

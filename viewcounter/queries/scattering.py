@@ -5,8 +5,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from clusterproxy.proxy import ClusterProxy
+from clusterproxy.results import Route
 from shardproxy.query import Query
 from viewcounter.queries.errors import PartitionElsewhere
+from viewcounter.queries.freshness import DEFAULT, ReadOptions, find_demand
 from viewcounter.storage.reads import Seen
 
 
@@ -14,19 +16,33 @@ from viewcounter.storage.reads import Seen
 class Scattered:
     """`seen` has exactly the partitions that were read, and is never empty; `rows` are of those partitions only.
 
-    `missing_shards`: ids of the shards that did not answer, or not for all of the partitions asked of them.
+    `missing_shards`: ids of the shards that did not answer, or not for all of the partitions asked of them. `routes`:
+    one a shard that answered, if the options ask for them.
     """
 
     rows: list[dict[str, Any]]
     seen: Mapping[int, Seen]
     missing_shards: tuple[int, ...]
+    routes: tuple[Route, ...] = ()
 
 
 def scatter(
-    cluster: ClusterProxy, query: Query, *, params: Mapping[str, Any], partitions: Collection[int] | None = None
+    cluster: ClusterProxy,
+    query: Query,
+    *,
+    params: Mapping[str, Any],
+    partitions: Collection[int] | None = None,
+    options: ReadOptions = DEFAULT,
 ) -> Scattered:
-    """Raises the first shard's error when no shard answered at all."""
-    result = cluster.scatter(query, params, partitions=partitions)
+    """Raises the first shard's error when no shard answered at all, and NotFarEnough when one does not meet what the
+    options demand."""
+    result = cluster.scatter(
+        query,
+        params,
+        partitions=partitions,
+        consistency=options.consistency,
+        demand=find_demand(options, partitions=partitions),
+    )
     seen: dict[int, Seen] = {}
     rows: list[dict[str, Any]] = []
     elsewhere: list[PartitionElsewhere] = []
@@ -44,4 +60,5 @@ def scatter(
     if not seen and failures:
         raise failures[0]
     missing = {*result.missing, *(error.shard_id for error in elsewhere)}
-    return Scattered(rows=rows, seen=seen, missing_shards=tuple(sorted(missing)))
+    routes = tuple(r.route for r in result.results.values() if r.route is not None) if options.explains else ()
+    return Scattered(rows=rows, seen=seen, missing_shards=tuple(sorted(missing)), routes=routes)

@@ -5,6 +5,7 @@ from datetime import datetime
 
 from clusterproxy.proxy import ClusterProxy
 from viewcounter.events.partition import get_partition
+from viewcounter.queries.freshness import DEFAULT, ReadOptions
 from viewcounter.queries.functions import Aggregate, Function, Number, evaluate
 from viewcounter.queries.meta import Meta, Source, build_meta
 from viewcounter.queries.periods import (
@@ -46,18 +47,29 @@ class StatsAnswer:
     meta: Meta
 
 
-def get_stats(cluster: ClusterProxy, question: StatsQuestion, *, max_buckets: int, now: datetime) -> StatsAnswer:
+def get_stats(
+    cluster: ClusterProxy,
+    question: StatsQuestion,
+    *,
+    max_buckets: int,
+    now: datetime,
+    options: ReadOptions = DEFAULT,
+) -> StatsAnswer:
     """Raises InvalidQuery for an unknown event type or zone, for a series that has an open edge or too many buckets,
     and for a period that needs finer rows than are kept."""
     event_type = get_event_type(cluster.topology, question.event_type)
     zone = get_zone(question.zone_name)
     if question.period.is_all_time and question.interval is None:
-        return _get_total(cluster, question, event_type_id=event_type.id, now=now)
+        return _get_total(cluster, question, event_type_id=event_type.id, now=now, options=options)
     plan = plan_period(question.period, interval=question.interval, zone=zone, max_buckets=max_buckets)
     partition = get_partition(question.video_id, partition_count=cluster.topology.partition_count)
     parameters = period_parameters(plan, partitions={question.video_id: partition}, event_type_id=event_type.id)
     read = read_video(
-        cluster, BUCKETS_OF_VIDEOS, video_id=question.video_id, params=parameters | {"partitions": [partition]}
+        cluster,
+        BUCKETS_OF_VIDEOS,
+        video_id=question.video_id,
+        params=parameters | {"partitions": [partition]},
+        options=options,
     )
     collected = collect_buckets(read.rows, plan)
     return StatsAnswer(
@@ -66,15 +78,18 @@ def get_stats(cluster: ClusterProxy, question: StatsQuestion, *, max_buckets: in
         series=None
         if question.interval is None
         else build_series(plan, collected, function=question.function, fill=question.fill),
-        meta=build_meta([read.seen], sources=collected.sources, now=now),
+        meta=build_meta([read.seen], sources=collected.sources, now=now, routes=read.routes),
     )
 
 
-def _get_total(cluster: ClusterProxy, question: StatsQuestion, *, event_type_id: int, now: datetime) -> StatsAnswer:
-    read = read_video(cluster, TOTAL_OF_VIDEO, video_id=question.video_id, params={"event_type_id": event_type_id})
+def _get_total(
+    cluster: ClusterProxy, question: StatsQuestion, *, event_type_id: int, now: datetime, options: ReadOptions
+) -> StatsAnswer:
+    params = {"event_type_id": event_type_id}
+    read = read_video(cluster, TOTAL_OF_VIDEO, video_id=question.video_id, params=params, options=options)
     return StatsAnswer(
         question=question,
         value=evaluate(question.function, Aggregate.from_row(read.rows[0])),
         series=None,
-        meta=build_meta([read.seen], sources=[Source.TOTAL], now=now),
+        meta=build_meta([read.seen], sources=[Source.TOTAL], now=now, routes=read.routes),
     )

@@ -8,6 +8,7 @@ from typing import Any
 
 from clusterproxy.proxy import ClusterProxy
 from viewcounter.queries.errors import InvalidQuery
+from viewcounter.queries.freshness import DEFAULT, ReadOptions
 from viewcounter.queries.functions import Aggregate, Function, Number, evaluate, evaluate_exactly
 from viewcounter.queries.meta import Meta, Source, build_meta
 from viewcounter.queries.periods import find_sources, plan_period, tier_parameters
@@ -44,7 +45,9 @@ class TopAnswer:
     meta: Meta
 
 
-def get_top(cluster: ClusterProxy, question: TopQuestion, *, max_limit: int, now: datetime) -> TopAnswer:
+def get_top(
+    cluster: ClusterProxy, question: TopQuestion, *, max_limit: int, now: datetime, options: ReadOptions = DEFAULT
+) -> TopAnswer:
     """Raises InvalidQuery for an unknown event type, a limit outside 1..`max_limit`, or a period that needs finer rows
     than are kept."""
     topology = cluster.topology
@@ -58,17 +61,17 @@ def get_top(cluster: ClusterProxy, question: TopQuestion, *, max_limit: int, now
     }
     sources: Collection[Source] = [Source.TOTAL]
     if question.period.is_all_time:
-        scattered = scatter(cluster, TOP_OF_ALL_TIME, params=params)
+        scattered = scatter(cluster, TOP_OF_ALL_TIME, params=params, options=options)
     else:
         plan = plan_period(question.period)
-        scattered = scatter(cluster, TOP_OF_RANGE, params=params | tier_parameters(plan))
+        scattered = scatter(cluster, TOP_OF_RANGE, params=params | tier_parameters(plan), options=options)
         sources = find_sources(scattered.rows, plan)
     names = {shard.id: shard.name for shard in topology.shards}
     missing = tuple(names.get(shard_id, str(shard_id)) for shard_id in scattered.missing_shards)
     return TopAnswer(
         question=question,
         items=merge_top(scattered.rows, function=question.function, limit=question.limit),
-        meta=build_meta(scattered.seen.values(), sources=sources, now=now, missing=missing),
+        meta=build_meta(scattered.seen.values(), sources=sources, now=now, missing=missing, routes=scattered.routes),
     )
 
 

@@ -242,7 +242,7 @@ class TestPrimaryFaults:
         assert isinstance(caught.value.failures["shard1a"], InstanceUnavailable)
 
     def test_a_full_pool_sheds_as_such(self, open_cluster):
-        proxy = open_cluster(pool=replace(POOL, max_connections=1, wait_seconds=0.05))
+        proxy = open_cluster(pool=replace(POOL, max_connections=1, wait_seconds=0.3))
         with proxy.transaction(0), pytest.raises(PoolExhausted):
             proxy.read(0, WHERE, {}, consistency=Consistency.STRONG)
         assert read_instance(proxy, consistency=Consistency.STRONG) == "shard1a"

@@ -3,17 +3,23 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec import structs
 
 from clusterproxy.plan import (
     Consistency,
     InstanceHealth,
     ReadPolicy,
+    Reason,
+    count_quorum,
+    may_overflow,
     plan_attempt,
     plan_read,
     plan_scatter,
+    plan_wait,
     plan_write,
 )
-from configservice.topology import Role, Shard
+from configservice.topology import Durability, Role, Shard, StandbyLoss
+from shardproxy.query import QueryClass
 from tests.unit.clusterproxy.builders import build_instance, build_shard, build_topology
 
 POLICY = ReadPolicy(zone="local", replica_max_lag_seconds=10.0)
@@ -26,8 +32,8 @@ LEFT_ALONE = InstanceHealth(reachable=True, lag_seconds=0.0, accepting=False)
 
 def plan_names(shard, health, *, turn=0, consistency=Consistency.EVENTUAL, policy=POLICY):
     topology = build_topology(shard)
-    plan = plan_read(topology, shard, consistency=consistency, policy=policy, health=health, turn=turn)
-    return [i.name for i in plan.candidates]
+    plan = plan_read(topology, shard, consistency=consistency, policy=policy, health=health, turn=turn, key=0)
+    return [candidate.instance.name for candidate in plan.candidates]
 
 
 def test_fresh_replicas_come_first_then_the_primary():
@@ -73,6 +79,79 @@ def test_without_measurements_replicas_are_used():
 
 def test_strong_asks_the_primary_only_even_if_it_looks_dead():
     assert plan_names(build_shard(1), {"shard1a": DEAD}, consistency=Consistency.STRONG) == ["shard1a"]
+
+
+def test_every_instance_stands_on_the_plan_with_its_reason():
+    shard = build_shard(1, replicas=5, zones=("local", "far"))
+    health = {"shard1d": LATE, "shard1e": DEAD}
+    topology = build_topology(shard)
+    plan = plan_read(topology, shard, consistency=Consistency.EVENTUAL, policy=POLICY, health=health, turn=0, key=0)
+    assert [(c.instance.name, c.reason) for c in plan.candidates] == [
+        ("shard1b", Reason.NEAR_REPLICA),
+        ("shard1f", Reason.NEAR_REPLICA),
+        ("shard1c", Reason.FAR_REPLICA),
+        ("shard1a", Reason.PRIMARY),
+        ("shard1d", Reason.LATE_REPLICA),
+        ("shard1e", Reason.DOUBTFUL),
+    ]
+    plan = plan_read(topology, shard, consistency=Consistency.STRONG, policy=POLICY, health={}, turn=0, key=0)
+    assert [(c.instance.name, c.reason) for c in plan.candidates] == [("shard1a", Reason.STRONG)]
+
+
+def drain(shard, *names):
+    instances = tuple(structs.replace(i, drained=i.name in names) for i in shard.instances)
+    return structs.replace(shard, instances=instances)
+
+
+def test_a_drained_instance_is_not_read_not_even_as_the_last_one():
+    shard = drain(build_shard(1), "shard1b")
+    assert plan_names(shard, {}) == ["shard1c", "shard1a"]
+    assert plan_names(shard, {"shard1a": DEAD, "shard1c": DEAD}) == ["shard1a", "shard1c"]
+    assert plan_names(drain(shard, "shard1a", "shard1b", "shard1c"), {}) == []
+
+
+def test_a_drained_primary_still_answers_what_only_it_may_answer():
+    shard = drain(build_shard(1), "shard1a")
+    assert plan_names(shard, {}) == ["shard1b", "shard1c"]
+    assert plan_names(shard, {}, consistency=Consistency.STRONG) == ["shard1a"]
+
+
+@pytest.mark.parametrize(
+    ("durability", "quorum", "on_standby_loss", "expected"),
+    [
+        (Durability.ASYNC, 1, StandbyLoss.BLOCK, 4),
+        (Durability.QUORUM, 1, StandbyLoss.BLOCK, 3),
+        (Durability.QUORUM, 2, StandbyLoss.BLOCK, 2),
+        (Durability.QUORUM, 3, StandbyLoss.BLOCK, 1),
+        (Durability.QUORUM, 9, StandbyLoss.BLOCK, 1),
+        (Durability.ALL, 1, StandbyLoss.BLOCK, 1),
+        # Commits that went on without replicas are on the primary for certain, and nowhere else.
+        (Durability.QUORUM, 2, StandbyLoss.DEGRADE, 4),
+        (Durability.ALL, 1, StandbyLoss.DEGRADE, 4),
+    ],
+)
+def test_a_quorum_is_so_many_that_one_of_them_has_every_flush(durability, quorum, on_standby_loss, expected):
+    shard = build_shard(1, replicas=3)
+    shard = structs.replace(shard, durability=durability, quorum=quorum, on_standby_loss=on_standby_loss)
+    assert count_quorum(shard) == expected
+
+
+def test_no_commit_waits_for_a_drained_replica_and_no_quorum_asks_it():
+    shard = structs.replace(build_shard(1), durability=Durability.QUORUM, on_standby_loss=StandbyLoss.BLOCK)
+    assert count_quorum(shard) == 2
+    assert count_quorum(drain(shard, "shard1c")) == 1
+
+
+@pytest.mark.parametrize("query_class", QueryClass)
+def test_only_reports_that_replicas_shed_are_kept_from_the_primary(query_class):
+    primary, replica, _ = build_shard(1).instances
+    assert may_overflow(query_class, replica)
+    assert may_overflow(query_class, primary) is (query_class is not QueryClass.REPORT)
+
+
+def test_a_wait_leaves_half_of_the_time_for_the_next_candidate():
+    assert plan_wait(remaining_seconds=2.0, is_last=False) == 1.0
+    assert plan_wait(remaining_seconds=2.0, is_last=True) == 2.0
 
 
 def test_a_shard_without_primary_is_read_from_replicas_and_not_written():

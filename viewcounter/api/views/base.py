@@ -7,8 +7,11 @@ from django.http import HttpResponseBase
 from rest_framework.request import Request
 from rest_framework.views import APIView
 
+from viewcounter.api.parameters import check_parameters
+from viewcounter.api.read_options import READ_PARAMETERS, get_read_options
 from viewcounter.api.request_id import REQUEST_ID_HEADER, get_request_id
 from viewcounter.gateway.scopes import Scope
+from viewcounter.queries.freshness import DEFAULT, ReadOptions
 
 
 class ApiView(APIView):
@@ -31,6 +34,21 @@ class ApiView(APIView):
         response.headers.setdefault(REQUEST_ID_HEADER, get_request_id(request._request))
         response.headers.setdefault("Cache-Control", self.cache_control)
         return response
+
+
+class ReadView(ApiView):
+    """A question to the shards. `parameters`: those of its own, besides the ones that all reads take."""
+
+    parameters: ClassVar[tuple[str, ...]] = ()
+
+    def get_options(self, request: Request, *, one_video: bool) -> ReadOptions:
+        """Checks the names of all parameters, and the values of those that all reads take. Raises InvalidQuery."""
+        check_parameters(request.query_params, allowed=(*self.parameters, *READ_PARAMETERS))
+        options = get_read_options(request.query_params, one_video=one_video)
+        if options is not DEFAULT:
+            # Whoever asks how new an answer is, or how it came about, does not want one that his browser kept.
+            self.headers["Cache-Control"] = "no-store"
+        return options
 
 
 SHORTLY = "private, max-age=1"

@@ -8,11 +8,11 @@ from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from viewcounter.api import documents
+from viewcounter.api import documents, read_options
 from viewcounter.api.answers import encode_meta
-from viewcounter.api.parameters import check_id, check_parameters, get_period, get_required
+from viewcounter.api.parameters import check_id, get_period, get_required
 from viewcounter.api.serializers import CountsField, MetaSerializer, StatsAnswerSerializer
-from viewcounter.api.views.base import SHORTLY, ApiView
+from viewcounter.api.views.base import SHORTLY, ReadView
 from viewcounter.cluster import get_cluster
 from viewcounter.config import get_config
 from viewcounter.gateway.scopes import Scope
@@ -52,7 +52,7 @@ class ChannelStatsAnswerSerializer(StatsAnswerSerializer):
     meta = ChannelMetaSerializer()
 
 
-class ChannelCountsView(ApiView):
+class ChannelCountsView(ReadView):
     required_scopes = {"GET": Scope.STATS_READ}
     cache_control = SHORTLY
 
@@ -61,16 +61,17 @@ class ChannelCountsView(ApiView):
         tags=["reads"],
         summary="Events of every type on a channel's videos, over all time",
         description=MEMBERSHIP,
-        parameters=[documents.CHANNEL_ID],
+        parameters=[documents.CHANNEL_ID, *read_options.OF_MANY_PARTITIONS],
         responses=ChannelCountsAnswerSerializer,
     )
     def get(self, request: Request, channel_id: str) -> Response:
-        check_parameters(request.query_params, allowed=())
-        answer = get_channel_counts(get_cluster(), channel_id=check_id("channel_id", channel_id), now=datetime.now(UTC))
+        options = self.get_options(request, one_video=False)
+        channel_id = check_id("channel_id", channel_id)
+        answer = get_channel_counts(get_cluster(), channel_id=channel_id, now=datetime.now(UTC), options=options)
         return Response(encode_channel_counts(answer))
 
 
-class ChannelStatsView(ApiView):
+class ChannelStatsView(ReadView):
     required_scopes = {"GET": Scope.STATS_READ}
     cache_control = SHORTLY
     parameters = ("event_type", "function", "start_time", "end_time", "interval", "tz", "fill")
@@ -89,12 +90,13 @@ class ChannelStatsView(ApiView):
             documents.INTERVAL,
             documents.TIME_ZONE,
             documents.FILL,
+            *read_options.OF_MANY_PARTITIONS,
         ],
         responses=ChannelStatsAnswerSerializer,
     )
     def get(self, request: Request, channel_id: str) -> Response:
         query = request.query_params
-        check_parameters(query, allowed=self.parameters)
+        options = self.get_options(request, one_video=False)
         interval = query.get("interval")
         question = ChannelQuestion(
             channel_id=check_id("channel_id", channel_id),
@@ -106,7 +108,11 @@ class ChannelStatsView(ApiView):
             zone_name=query.get("tz", "UTC"),
         )
         answer = get_channel_stats(
-            get_cluster(), question, max_buckets=get_config().stats_max_buckets, now=datetime.now(UTC)
+            get_cluster(),
+            question,
+            max_buckets=get_config().stats_max_buckets,
+            now=datetime.now(UTC),
+            options=options,
         )
         return Response(encode_channel_stats(answer))
 

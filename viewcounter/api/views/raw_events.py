@@ -7,11 +7,11 @@ from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from viewcounter.api import documents
+from viewcounter.api import documents, read_options
 from viewcounter.api.cursor import decode_cursor, encode_cursor
-from viewcounter.api.parameters import check_id, check_parameters, find_instant, get_integer, get_required
+from viewcounter.api.parameters import check_id, find_instant, get_integer, get_required
 from viewcounter.api.raw_answers import RawPageSerializer, encode_raw_page
-from viewcounter.api.views.base import ApiView
+from viewcounter.api.views.base import ReadView
 from viewcounter.cluster import get_cluster
 from viewcounter.config import get_config
 from viewcounter.gateway.scopes import Scope
@@ -24,7 +24,7 @@ _START_TIME = OpenApiParameter("start_time", OpenApiTypes.DATETIME, description=
 _END_TIME = OpenApiParameter("end_time", OpenApiTypes.DATETIME, description="Exclusive, to the microsecond.")
 
 
-class RawEventsView(ApiView):
+class RawEventsView(ReadView):
     required_scopes = {"GET": Scope.STATS_READ}
     http_method_names = ["get", "head"]
     parameters = ("video_id", "start_time", "end_time", "event_type", "limit", "cursor")
@@ -53,12 +53,13 @@ class RawEventsView(ApiView):
                 "limit", {"type": "integer", "minimum": 1, "maximum": RAW_MAX_LIMIT, "default": RAW_DEFAULT_LIMIT}
             ),
             OpenApiParameter("cursor", OpenApiTypes.STR, description="`next_cursor` of the page before."),
+            *read_options.OF_ONE_VIDEO,
         ],
         responses=RawPageSerializer,
     )
     def get(self, request: Request) -> Response:
         query = request.query_params
-        check_parameters(query, allowed=self.parameters)
+        options = self.get_options(request, one_video=True)
         asked = (
             check_id("video_id", get_required(query, "video_id")),
             find_instant(query, "start_time"),
@@ -72,7 +73,13 @@ class RawEventsView(ApiView):
             after=BEFORE_ALL if cursor is None else decode_cursor(cursor, question=asked),
         )
         config = get_config()
-        page = get_raw_page(get_cluster(), question, future_seconds=config.accept_future_seconds, now=datetime.now(UTC))
+        page = get_raw_page(
+            get_cluster(),
+            question,
+            future_seconds=config.accept_future_seconds,
+            now=datetime.now(UTC),
+            options=options,
+        )
         following = page.following
         next_cursor = None if following is None else encode_cursor(following, question=asked)
         return Response(encode_raw_page(page, next_cursor=next_cursor))

@@ -6,9 +6,9 @@ from drf_spectacular.utils import OpenApiExample, OpenApiParameter, extend_schem
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from viewcounter.api import documents
+from viewcounter.api import documents, read_options
 from viewcounter.api.answers import encode_counts, encode_many_counts, encode_stats, encode_top
-from viewcounter.api.parameters import check_id, check_parameters, get_integer, get_period, get_required
+from viewcounter.api.parameters import check_id, get_integer, get_period, get_required
 from viewcounter.api.serializers import (
     CountsQuerySerializer,
     ManyCountsAnswerSerializer,
@@ -16,7 +16,7 @@ from viewcounter.api.serializers import (
     TopAnswerSerializer,
     VideoCountsAnswerSerializer,
 )
-from viewcounter.api.views.base import SHORTLY, ApiView
+from viewcounter.api.views.base import SHORTLY, ReadView
 from viewcounter.cluster import get_cluster
 from viewcounter.config import get_config
 from viewcounter.gateway.scopes import Scope
@@ -30,7 +30,7 @@ from viewcounter.queries.top import TopQuestion, get_top
 TOP_DEFAULT_LIMIT = 10
 
 
-class VideoCountsView(ApiView):
+class VideoCountsView(ReadView):
     required_scopes = {"GET": Scope.STATS_READ}
     cache_control = SHORTLY
 
@@ -39,16 +39,17 @@ class VideoCountsView(ApiView):
         tags=["reads"],
         summary="Events of every type, over all time",
         description="A video never seen has zeros.",
-        parameters=[documents.VIDEO_ID],
+        parameters=[documents.VIDEO_ID, *read_options.OF_ONE_VIDEO],
         responses=VideoCountsAnswerSerializer,
     )
     def get(self, request: Request, video_id: str) -> Response:
-        check_parameters(request.query_params, allowed=())
-        answer = get_counts(get_cluster(), video_id=check_id("video_id", video_id), now=datetime.now(UTC))
+        options = self.get_options(request, one_video=True)
+        video_id = check_id("video_id", video_id)
+        answer = get_counts(get_cluster(), video_id=video_id, now=datetime.now(UTC), options=options)
         return Response(encode_counts(answer))
 
 
-class VideoStatsView(ApiView):
+class VideoStatsView(ReadView):
     required_scopes = {"GET": Scope.STATS_READ}
     cache_control = SHORTLY
     parameters = ("event_type", "function", "start_time", "end_time", "interval", "tz", "fill")
@@ -66,12 +67,13 @@ class VideoStatsView(ApiView):
             documents.INTERVAL,
             documents.TIME_ZONE,
             documents.FILL,
+            *read_options.OF_ONE_VIDEO,
         ],
         responses=StatsAnswerSerializer,
     )
     def get(self, request: Request, video_id: str) -> Response:
         query = request.query_params
-        check_parameters(query, allowed=self.parameters)
+        options = self.get_options(request, one_video=True)
         interval = query.get("interval")
         question = StatsQuestion(
             video_id=check_id("video_id", video_id),
@@ -82,11 +84,17 @@ class VideoStatsView(ApiView):
             fill=Fill.parse(query.get("fill", Fill.NONE)),
             zone_name=query.get("tz", "UTC"),
         )
-        answer = get_stats(get_cluster(), question, max_buckets=get_config().stats_max_buckets, now=datetime.now(UTC))
+        answer = get_stats(
+            get_cluster(),
+            question,
+            max_buckets=get_config().stats_max_buckets,
+            now=datetime.now(UTC),
+            options=options,
+        )
         return Response(encode_stats(answer))
 
 
-class CountsQueryView(ApiView):
+class CountsQueryView(ReadView):
     required_scopes = {"POST": Scope.STATS_READ}
 
     @extend_schema(
@@ -97,12 +105,13 @@ class CountsQueryView(ApiView):
             "Up to 500 videos, answered in the order asked, each once. Videos of a shard that does not answer "
             "are left out and named in `meta.missing`."
         ),
+        parameters=read_options.OF_MANY_PARTITIONS,
         request=CountsQuerySerializer,
         responses=ManyCountsAnswerSerializer,
         examples=[OpenApiExample("two videos", value={"video_ids": ["XpVt6Z1Gjjo", "K4wEI5zhHB0"]}, request_only=True)],
     )
     def post(self, request: Request) -> Response:
-        check_parameters(request.query_params, allowed=())
+        options = self.get_options(request, one_video=False)
         body = CountsQuerySerializer(data=request.data)
         body.is_valid(raise_exception=True)
         answer = get_counts_of_videos(
@@ -110,11 +119,12 @@ class CountsQueryView(ApiView):
             video_ids=body.validated_data["video_ids"],
             max_videos=get_config().counts_query_max_videos,
             now=datetime.now(UTC),
+            options=options,
         )
         return Response(encode_many_counts(answer))
 
 
-class TopView(ApiView):
+class TopView(ReadView):
     required_scopes = {"GET": Scope.STATS_READ}
     cache_control = SHORTLY
     parameters = ("event_type", "function", "start_time", "end_time", "limit")
@@ -130,17 +140,24 @@ class TopView(ApiView):
             documents.START_TIME,
             documents.END_TIME,
             OpenApiParameter("limit", {"type": "integer", "minimum": 1, "maximum": 500, "default": TOP_DEFAULT_LIMIT}),
+            *read_options.OF_MANY_PARTITIONS,
         ],
         responses=TopAnswerSerializer,
     )
     def get(self, request: Request) -> Response:
         query = request.query_params
-        check_parameters(query, allowed=self.parameters)
+        options = self.get_options(request, one_video=False)
         question = TopQuestion(
             event_type=get_required(query, "event_type"),
             function=Function.parse(query.get("function", Function.COUNT)),
             period=get_period(query),
             limit=get_integer(query, "limit", default=TOP_DEFAULT_LIMIT),
         )
-        answer = get_top(get_cluster(), question, max_limit=get_config().top_max_limit, now=datetime.now(UTC))
+        answer = get_top(
+            get_cluster(),
+            question,
+            max_limit=get_config().top_max_limit,
+            now=datetime.now(UTC),
+            options=options,
+        )
         return Response(encode_top(answer))

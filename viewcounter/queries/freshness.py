@@ -1,0 +1,64 @@
+"""What a reader may demand of an answer besides its content: how consistent, how new, and by which way it came."""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from clusterproxy.demand import Demand, Progress, ProgressProbe
+from clusterproxy.plan import Consistency
+from viewcounter.eventlog.interface import Position
+from viewcounter.storage.partitions import READ_STATES
+from viewcounter.storage.reads import Seen
+
+
+@dataclass(frozen=True, slots=True)
+class ReadOptions:
+    """`min_positions` by partition, as the gateway acknowledged them; partitions that are not read do not matter.
+
+    `min_position` is of the one partition that a read of one video has. `explains`: the answer's meta names the route.
+    """
+
+    consistency: Consistency = Consistency.EVENTUAL
+    max_staleness_seconds: float | None = None
+    min_position: Position | None = None
+    min_positions: Mapping[int, Position] = field(default_factory=dict)
+    explains: bool = False
+
+    @property
+    def demands_something(self) -> bool:
+        """Whether not every answer will do, so that one that was kept must be looked at first."""
+        return (
+            self.consistency is not Consistency.EVENTUAL
+            or self.max_staleness_seconds is not None
+            or self.min_position is not None
+            or bool(self.min_positions)
+        )
+
+
+DEFAULT = ReadOptions()
+
+
+def parse_progress(rows: Sequence[Mapping[str, Any]]) -> dict[int, Progress]:
+    """From rows of any read statement: each carries its partition's state."""
+    progress: dict[int, Progress] = {}
+    for row in rows:
+        if row["partition"] not in progress:
+            seen = Seen.from_row(row)
+            if seen is not None:
+                progress[row["partition"]] = Progress(Position.parse(seen.position), seen.watermark)
+    return progress
+
+
+PROBE = ProgressProbe(query=READ_STATES, parse=parse_progress)
+
+
+def find_demand(options: ReadOptions, *, partitions: Collection[int] | None) -> Demand | None:
+    """For the cluster proxy; None when any answer will do. `partitions`: those that are read, None for all."""
+    wanted = dict(options.min_positions)
+    if options.min_position is not None and partitions is not None:
+        wanted = dict.fromkeys(partitions, options.min_position)
+    if partitions is not None:
+        wanted = {partition: position for partition, position in wanted.items() if partition in partitions}
+    if not wanted and options.max_staleness_seconds is None and options.consistency is not Consistency.QUORUM:
+        return None
+    return Demand(PROBE, min_positions=wanted, max_staleness_seconds=options.max_staleness_seconds)
