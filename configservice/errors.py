@@ -39,3 +39,17 @@ class RegistryUnavailable(ConfigServiceError):
     """The cache, which holds the service registry, does not answer. Nothing depends on it but what is shown."""
 
     retryable = True
+
+
+class MoveNotPossible(ConfigServiceError):
+    """The partition cannot be moved as asked, or its move is past the step in question; the message says why."""
+
+
+class MoveTaken(ConfigServiceError):
+    """Another mover is at this move, or it was aborted: whoever holds old knowledge of it must stop."""
+
+    retryable = True
+
+
+class UnknownMove(ConfigServiceError):
+    """No move has this number."""

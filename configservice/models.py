@@ -10,6 +10,7 @@ from django.core.validators import MaxValueValidator, MinValueValidator, RegexVa
 from django.db import models
 from django.db.models import Deferrable, Q
 
+from configservice.move_states import MoveState
 from configservice.topology import Durability, Role, StandbyLoss
 
 REASON_MAX_LENGTH = 200
@@ -188,3 +189,51 @@ class TopologyEpoch(models.Model):
 
     def __str__(self) -> str:
         return f"epoch {self.epoch}"
+
+
+class Move(models.Model):
+    """One partition on its way from one shard to another: what was asked for, how far it is, who is at it.
+
+    Written only by `configservice.moves`.
+    """
+
+    partition = models.PositiveSmallIntegerField()
+    source = models.ForeignKey(Shard, on_delete=models.PROTECT, related_name="moves_from")
+    target = models.ForeignKey(Shard, on_delete=models.PROTECT, related_name="moves_to")
+    source_epoch = models.PositiveBigIntegerField(help_text="the partition's own, before the move")
+    target_epoch = models.PositiveBigIntegerField(help_text="and after it; never used by an earlier move")
+    state = models.CharField(max_length=11, choices=[(s.value, s.value) for s in MoveState], default=MoveState.PLANNED)
+    copied_at_position = models.CharField(max_length=41, default="", blank=True)
+    held_at_position = models.CharField(max_length=41, default="", blank=True)
+    rows_total = models.PositiveBigIntegerField(default=0, help_text="in the snapshot that is copied")
+    rows_copied = models.PositiveBigIntegerField(default=0)
+    copy_seconds = models.FloatField(default=0.0, help_text="of the copy that was used")
+    attempts = models.PositiveIntegerField(default=0, help_text="failures in a row")
+    error = models.TextField(
+        default="", blank=True, help_text="what the last attempt ended with, or why it was aborted"
+    )
+    actor = models.CharField(max_length=ACTOR_MAX_LENGTH)
+    reason = models.CharField(max_length=REASON_MAX_LENGTH, default="", blank=True)
+    created_at = models.DateTimeField(auto_now_add=True)
+    started_at = models.DateTimeField(null=True)
+    held_at = models.DateTimeField(null=True, help_text="the source takes no flush from here on")
+    flipped_at = models.DateTimeField(null=True, help_text="the target may count from here on")
+    finished_at = models.DateTimeField(null=True)
+    lease_owner = models.CharField(max_length=100, default="", blank=True)
+    lease_until = models.DateTimeField(null=True)
+
+    class Meta:
+        ordering = ["id"]
+        constraints = [
+            models.UniqueConstraint(
+                fields=["partition"],
+                condition=~Q(state__in=[MoveState.DONE, MoveState.ABORTED]),
+                name="one_move_a_partition",
+            ),
+            models.CheckConstraint(condition=~Q(source=models.F("target")), name="move_goes_elsewhere"),
+            models.CheckConstraint(condition=Q(target_epoch__gt=models.F("source_epoch")), name="move_raises_epoch"),
+            models.CheckConstraint(condition=Q(state__in=[s.value for s in MoveState]), name="known_move_state"),
+        ]
+
+    def __str__(self) -> str:
+        return f"partition {self.partition} from {self.source} to {self.target}"

@@ -36,5 +36,19 @@ class PartitionBeingMoved(StorageError):
     """
 
 
+class MaintenanceHoldLost(StorageError):
+    """Something but flushes may have changed the partition since its copy was made, or another mover is at it.
+
+    Retryable: the copy is compared again, and made again if it differs.
+    """
+
+
+class CopyTaken(StorageError):
+    """The copy of a partition is gone, or another mover has taken it over.
+
+    Retryable: the move is looked at again.
+    """
+
+
 class SchemaVersionMismatch(StorageError):
     """The shard's schema is not the one this release was built for. Run `manage.py migrate_shards`."""
