@@ -1,0 +1,194 @@
+"""Moves in the control database: who may ask, who works on one, and the one moment at which it is decided."""
+
+from datetime import timedelta
+from uuid import uuid4
+
+import pytest
+from django.utils import timezone
+
+from configservice.errors import MoveNotPossible, MoveTaken, UnknownMove
+from configservice.models import Instance, Move, PartitionAssignment, Shard, TopologyEpoch
+from configservice.move_states import ABORTABLE, FINISHED, MoveEvent, MoveState
+from configservice.moves import (
+    abort,
+    advance,
+    claim,
+    find_free,
+    flip,
+    get_move,
+    give_up,
+    list_unfinished,
+    note_failure,
+    plan_moves,
+    release,
+    renew,
+)
+from configservice.publication import read_from_control_database
+
+PARTITION = 0
+"""On shard1."""
+
+
+@pytest.fixture
+def target(init_cluster):
+    Move.objects.all().delete()
+    init_cluster()
+    assert PartitionAssignment.objects.get(partition=PARTITION).shard.name == "shard1"
+    yield Shard.objects.get(name="shard2")
+    Move.objects.all().delete()
+
+
+def plan(target, *partitions):
+    return plan_moves(dict.fromkeys(partitions or [PARTITION], target.id), actor="ada", reason="room")
+
+
+def take(move, *, owner="mover"):
+    assert claim(move.pk, owner=owner, lease_seconds=30)
+    return get_move(move.pk)
+
+
+def bring(move, state):
+    Move.objects.filter(pk=move.pk).update(state=state)
+    return get_move(move.pk)
+
+
+def test_a_move_knows_where_from_and_under_which_epochs(target):
+    [move] = plan(target)
+    assert (move.source.name, move.target.name) == ("shard1", "shard2")
+    assert (move.source_epoch, move.target_epoch, move.state) == (1, 2, "planned")
+    assert [m.pk for m in list_unfinished()] == [move.pk]
+
+
+def test_an_epoch_that_an_aborted_move_was_to_have_is_never_used_again(target):
+    [first] = plan(target)
+    bring(first, MoveState.ABORTED)
+    [second] = plan(target)
+    assert (second.source_epoch, second.target_epoch) == (1, 3)
+
+
+@pytest.mark.parametrize(
+    ("partition", "shard", "message"),
+    [
+        (99, "shard2", "there is no partition 99"),
+        (0, "shard1", "partition 0 is on shard1 already"),
+        (1, "shard2", "partition 1 is on shard2 already"),
+    ],
+)
+def test_what_cannot_be_moved_is_refused_and_nothing_is_planned(target, partition, shard, message):
+    with pytest.raises(MoveNotPossible, match=message):
+        plan_moves({2: target.id, partition: Shard.objects.get(name=shard).id}, actor="ada")
+    with pytest.raises(MoveNotPossible, match="no such shard"):
+        plan_moves({2: 99}, actor="ada")
+    assert Move.objects.count() == 0
+
+
+def test_a_partition_moves_once_at_a_time_and_never_to_a_shard_without_primary(target):
+    plan(target)
+    with pytest.raises(MoveNotPossible, match="partition 0 is being moved already"):
+        plan(target)
+    Instance.objects.filter(shard=target).delete()
+    with pytest.raises(MoveNotPossible, match="shard2 has no primary"):
+        plan(target, 2)
+
+
+def test_one_mover_works_on_a_move_and_whoever_was_replaced_writes_nothing(target):
+    [move] = plan(target)
+    ours = take(move)
+    assert not claim(move.pk, owner="other", lease_seconds=30)
+    assert find_free(states=[MoveState.PLANNED], now=timezone.now()) == []
+    later = timezone.now() + timedelta(seconds=31)
+    assert find_free(states=[MoveState.PLANNED], now=later) == [move.pk]
+
+    Move.objects.update(lease_until=timezone.now() - timedelta(seconds=1))
+    renew(ours, lease_seconds=30, rows_copied=7)  # late, but nobody came
+    assert get_move(move.pk).rows_copied == 7
+
+    Move.objects.update(lease_until=timezone.now() - timedelta(seconds=1))
+    theirs = take(move, owner="other")
+    for attempt in (
+        lambda: renew(ours, lease_seconds=30, rows_copied=9),
+        lambda: advance(ours, MoveEvent.STARTED),
+        lambda: note_failure(ours, "no"),
+        lambda: give_up(ours, "no"),
+    ):
+        with pytest.raises(MoveTaken):
+            attempt()
+    release(move.pk, owner="mover")
+    assert not claim(move.pk, owner="third", lease_seconds=30)
+    theirs = advance(theirs, MoveEvent.STARTED)
+    assert (theirs.state, theirs.rows_copied, theirs.attempts) == ("copying", 7, 0)
+    assert theirs.started_at is not None
+    release(move.pk, owner="other")
+    assert claim(move.pk, owner="third", lease_seconds=30)
+
+
+def test_failures_in_a_row_are_counted_until_a_step_is_made(target):
+    [move] = plan(target)
+    ours = take(move)
+    ours = note_failure(note_failure(ours, "first"), "second")
+    assert (ours.attempts, ours.error) == (2, "second")
+    ours = advance(ours, MoveEvent.STARTED)
+    assert (ours.attempts, ours.error) == (0, "")
+
+
+def test_the_flip_is_one_transaction_with_a_new_epoch(target):
+    [move] = plan(target)
+    ours = bring(take(move), MoveState.ACTIVATED)
+    before = read_from_control_database()
+    ours = flip(ours)
+    after = read_from_control_database()
+    assert ours.state == "flipped"
+    assert ours.flipped_at is not None
+    assert after.epoch == before.epoch + 1
+    assert (after.get_shard_of(PARTITION).name, after.assignments[PARTITION].epoch) == ("shard2", 2)
+    assert after.assignments[1:] == before.assignments[1:]
+    assert TopologyEpoch.objects.first().reason == f"move {move.pk}: partition 0 from shard1 to shard2"
+
+
+def test_a_flip_that_cannot_be_changes_nothing(target):
+    [move] = plan(target)
+    ours = bring(take(move), MoveState.ACTIVATED)
+    before = read_from_control_database()
+    PartitionAssignment.objects.filter(partition=PARTITION).update(epoch=5)
+    with pytest.raises(MoveNotPossible, match="no longer on shard1"):
+        flip(ours)
+    PartitionAssignment.objects.filter(partition=PARTITION).update(epoch=1)
+    assert get_move(move.pk).state == "activated"
+    abort(move.pk, actor="ada")
+    with pytest.raises(MoveTaken):
+        flip(ours)
+    assert read_from_control_database() == before
+
+
+@pytest.mark.parametrize("state", sorted(set(MoveState) - {MoveState.ABORTING}))
+def test_only_what_is_not_decided_is_aborted(target, state):
+    [move] = plan(target)
+    bring(move, state)
+    if state in ABORTABLE:
+        assert abort(move.pk, actor="ada").state == "aborting"
+        assert abort(move.pk, actor="bob").error == "aborted by ada"
+        assert claim(move.pk, owner="mover", lease_seconds=30)
+    else:
+        with pytest.raises(MoveNotPossible, match="can no longer be aborted"):
+            abort(move.pk, actor="ada")
+        assert get_move(move.pk).state == state
+        assert claim(move.pk, owner="mover", lease_seconds=30) == (state not in FINISHED)
+
+
+def test_an_aborted_move_is_noticed_by_its_mover_who_then_restores(target):
+    [move] = plan(target)
+    ours = advance(take(move), MoveEvent.STARTED)
+    abort(move.pk, actor="ada")
+    with pytest.raises(MoveTaken):
+        renew(ours, lease_seconds=30, rows_copied=1)
+    ours = get_move(move.pk)
+    assert ours.lease_owner == "mover"
+    ours = advance(ours, MoveEvent.RESTORED)
+    assert (ours.state, ours.error) == ("aborted", "aborted by ada")
+
+
+def test_unknown_moves_are_named(control):
+    number = uuid4().int % 10**9
+    for ask in (get_move, lambda n: abort(n, actor="ada")):
+        with pytest.raises(UnknownMove, match=f"there is no move {number}"):
+            ask(number)
