@@ -53,3 +53,61 @@ class MoveTaken(ConfigServiceError):
 
 class UnknownMove(ConfigServiceError):
     """No move has this number."""
+
+
+class InstanceUnreachable(ConfigServiceError):
+    """An instance did not answer the config service."""
+
+    retryable = True
+
+
+class InstanceGone(InstanceUnreachable):
+    """It refuses connections or hung up: nobody listens there. Known at once."""
+
+
+class InstanceSilent(InstanceUnreachable):
+    """It did not answer in time: frozen, cut off, or very slow."""
+
+
+class InstanceRefuses(ConfigServiceError):
+    """It is there and will not have us: wrong password, no such database, too many connections. It is alive."""
+
+    retryable = True
+
+
+class ActionFailed(ConfigServiceError):
+    """An instance answered a statement of the config service with an error; the message is the server's.
+
+    `permission denied` means that the role of VIEWCOUNTER_CONFIGSERVICE_USER lacks a right; docs/operations/failover.md
+    lists them.
+    """
+
+
+class LeaseLost(ConfigServiceError):
+    """Another config service leads, or the control database does not answer: this one changes nothing."""
+
+    retryable = True
+
+
+class UnknownShard(ConfigServiceError):
+    """There is no shard of that name; the message lists those there are."""
+
+
+class FailoverRefused(ConfigServiceError):
+    """A failover or switchover was asked for that cannot be done; the message says why. Nothing was changed."""
+
+
+class FailoverUnderWay(ConfigServiceError):
+    """The shard has a failover or switchover under way. Wait for its end."""
+
+    retryable = True
+
+
+class NoLeader(ConfigServiceError):
+    """No config service leads, so nobody would carry the request out: start `manage.py run_configservice`."""
+
+    retryable = True
+
+
+class InvariantBroken(ConfigServiceError):
+    """The planner of failovers was about to do what would lose writes or make two primaries. Nothing was done."""

@@ -10,7 +10,11 @@ from django.core.validators import MaxValueValidator, MinValueValidator, RegexVa
 from django.db import models
 from django.db.models import Deferrable, Q
 
+from configservice.failover.records import Failover as Failover
+from configservice.failover.records import Leadership as Leadership
+from configservice.failover.records import ShardCondition as ShardCondition
 from configservice.move_states import MoveState
+from configservice.settings import FailoverMode
 from configservice.topology import Durability, Role, StandbyLoss
 
 REASON_MAX_LENGTH = 200
@@ -88,6 +92,12 @@ class Shard(models.Model):
         default=StandbyLossChoice.DEGRADE,
         help_text="what commits do while fewer replicas are there than the durability asks for",
     )
+    failover_mode = models.CharField(
+        max_length=9,
+        blank=True,
+        choices=[(mode.value, mode.value) for mode in FailoverMode],
+        help_text="what happens when the primary dies; empty: the cluster's setting",
+    )
 
     class Meta:
         ordering = ["id"]
@@ -120,6 +130,9 @@ class Instance(models.Model):
     zone = models.CharField(max_length=63, default="local")
     promotable = models.BooleanField(default=True, help_text="may become primary; the event log is kept for it")
     drained = models.BooleanField(default=False, help_text="neither read from nor waited for: may be taken away")
+    struck_off_at = models.DateTimeField(
+        null=True, editable=False, help_text="not promotable since, as the event log could not wait for it any longer"
+    )
     sslmode = models.CharField("SSL mode", max_length=11, choices=SslMode.choices, default=SslMode.PREFER)
 
     class Meta:

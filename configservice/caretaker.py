@@ -1,0 +1,195 @@
+"""What the leader does for one shard: begins and carries on changes of primary, and puts roles right between them."""
+
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+
+from django.db import transaction
+
+from configservice.errors import ActionFailed, InstanceRefuses, InstanceUnreachable
+from configservice.failover import journal
+from configservice.failover.executor import Executor, Observer
+from configservice.failover.looking import read_view
+from configservice.failover.operator import Operator
+from configservice.failover.plan import can_begin
+from configservice.failover.records import Failover
+from configservice.failover.state import FailoverEvent, FailoverKind, FailoverState
+from configservice.instances import Connect
+from configservice.lease import Lease, fence_change
+from configservice.models import Instance as InstanceRow
+from configservice.models import Shard as ShardRow
+from configservice.monitor import Monitor
+from configservice.publication import lock_topology, publish
+from configservice.roles import Correction, RolePlan, plan_roles
+from configservice.settings import ConfigServiceSettings, FailoverMode
+from configservice.topology import Instance, Role, Shard
+from configservice.verdict import Verdict
+
+logger = logging.getLogger(__name__)
+
+ACTOR = "config service"
+RETRY_SECONDS = 2.0
+"""A correction that was tried is not tried again before this."""
+
+_EXTERNAL = "another manager decides about the roles of this shard (failover mode external): ask it"
+
+Work = Callable[[], None]
+
+
+@dataclass(frozen=True, slots=True)
+class ShardOrders:
+    """What the control tables say of a shard beyond the topology."""
+
+    mode: FailoverMode
+    open_failover: Failover | None = None
+    struck_off: frozenset[str] = field(default_factory=frozenset)
+
+
+def read_orders(*, default_mode: FailoverMode) -> dict[int, ShardOrders]:
+    """Of every shard, by id. Raises DatabaseError."""
+    modes = dict(ShardRow.objects.values_list("id", "failover_mode"))
+    failovers: Mapping[int, Failover] = {f.shard_id: f for f in Failover.objects.filter(finished_at__isnull=True)}
+    struck_off: dict[int, set[str]] = {}
+    for shard_id, name in InstanceRow.objects.filter(struck_off_at__isnull=False).values_list("shard_id", "name"):
+        struck_off.setdefault(shard_id, set()).add(name)
+    return {
+        shard_id: ShardOrders(
+            mode=FailoverMode(mode) if mode else default_mode,
+            open_failover=failovers.get(shard_id),
+            struck_off=frozenset(struck_off.get(shard_id, ())),
+        )
+        for shard_id, mode in modes.items()
+    }
+
+
+class Caretaker:
+    """Of one shard. `find_work` is called by the loop, the work it returns runs in one other thread at a time."""
+
+    def __init__(
+        self,
+        *,
+        lease: Lease,
+        monitor: Monitor,
+        connect: Connect,
+        settings: ConfigServiceSettings,
+        observer: Observer,
+        is_stopping: Callable[[], bool],
+    ) -> None:
+        self._lease = lease
+        self._monitor = monitor
+        self._settings = settings
+        self._operator = Operator(connect, action_seconds=settings.action_seconds)
+        self._executor = Executor(lease, monitor, self._operator, settings, observer=observer, is_stopping=is_stopping)
+        self._tried_at: dict[tuple[Correction, str], float] = {}
+
+    def find_work(
+        self, shard: Shard, verdict: Verdict, orders: ShardOrders, *, generation: int, now: float
+    ) -> Work | None:
+        """None while nothing is to be done. Decides from memory, but for the orders; quick."""
+        if orders.open_failover is not None and _is_not_ours(orders):
+            return partial(
+                journal.note, orders.open_failover, FailoverEvent.REFUSE, generation=generation, message=_EXTERNAL
+            )
+        if orders.open_failover is not None:
+            return partial(self._executor.run, orders.open_failover, shard)
+        if verdict.is_dead and orders.mode is FailoverMode.AUTOMATIC:
+            return partial(self._fail_over, shard, verdict, generation)
+        plans = plan_roles(
+            shard,
+            self._monitor.get_sightings(),
+            mode=orders.mode,
+            struck_off=orders.struck_off,
+            now=now,
+            settings=self._settings,
+        )
+        due = [p for p in plans if now - self._tried_at.get((p.correction, p.name), -RETRY_SECONDS) >= RETRY_SECONDS]
+        if not due:
+            return None
+        self._tried_at = {key: at for key, at in self._tried_at.items() if now - at < RETRY_SECONDS}
+        self._tried_at.update({(p.correction, p.name): now for p in due})
+        return partial(self._correct, shard, due, orders.mode, generation)
+
+    def close(self) -> None:
+        self._operator.close()
+
+    def _fail_over(self, shard: Shard, verdict: Verdict, generation: int) -> None:
+        view = read_view(shard, self._monitor.get_sightings(), self._operator)
+        primary = shard.primary
+        if primary is None or not can_begin(view, old_primary=primary.name):
+            return  # the shard's condition says so; looked at again in the next tick
+        self._begin(shard, FailoverKind.AUTOMATIC, verdict.why, generation)
+
+    def _begin(self, shard: Shard, kind: FailoverKind, why: str, generation: int) -> None:
+        primary = shard.primary
+        if primary is None:
+            return
+        sighting = self._monitor.get_sightings().get(primary.name)
+        state = None if sighting is None else sighting.state
+        row = journal.begin(
+            shard.id,
+            kind=kind,
+            old_primary=primary.name,
+            reason=why,
+            actor=ACTOR,
+            names="" if state is None else state.synchronous_standby_names,
+            generation=generation,
+        )
+        if row is not None:
+            self._executor.run(row, shard)
+
+    def _correct(self, shard: Shard, plans: list[RolePlan], mode: FailoverMode, generation: int) -> None:
+        for plan in plans:
+            logger.warning("%s: %s %s: %s", shard.name, plan.correction, plan.name, plan.why)
+            self._lease.check()
+            try:
+                self._apply(plan, shard, mode, generation)
+            except (InstanceUnreachable, InstanceRefuses, ActionFailed) as error:
+                logger.warning("%s: %s %s failed: %s", shard.name, plan.correction, plan.name, error)
+
+    def _apply(self, plan: RolePlan, shard: Shard, mode: FailoverMode, generation: int) -> None:
+        instance = next(i for i in shard.instances if i.name == plan.name)
+        match plan.correction:
+            case Correction.FOLLOW:
+                kind = FailoverKind.FOLLOWED if mode is FailoverMode.EXTERNAL else FailoverKind.AUTOMATIC
+                self._begin(shard, kind, plan.why, generation)
+            case Correction.STRAY:
+                self._change_role(shard, instance, Role.FENCED, plan, generation)
+            case Correction.FENCE:
+                self._operator.fence(instance, drain_seconds=0.0)
+            case Correction.REJOIN if self._is_of_our_term(instance, shard):
+                self._change_role(shard, instance, Role.REPLICA, plan, generation)
+            case Correction.REATTACH:
+                self._reattach(instance, shard)
+            case Correction.READMIT if self._is_of_our_term(instance, shard):
+                _readmit(instance, generation=generation)
+
+    def _is_of_our_term(self, instance: Instance, shard: Shard) -> bool:
+        """Its own rows prove that it follows this primary and not what another one has written."""
+        return self._operator.find_term(instance) == shard.term
+
+    def _reattach(self, instance: Instance, shard: Shard) -> None:
+        """Unless it already names the primary, or another replica on purpose."""
+        upstream = self._operator.find_upstream(instance)
+        copies = {(i.host, i.port) for i in shard.copies if i is not instance}
+        if shard.primary is not None and upstream not in copies:
+            self._operator.follow(instance, shard.primary)
+
+    @staticmethod
+    def _change_role(shard: Shard, instance: Instance, role: Role, plan: RolePlan, generation: int) -> None:
+        reason = f"{instance.name} is {role.value}: {plan.why}"
+        journal.change_role(shard.id, instance.name, role, reason=reason, actor=ACTOR, generation=generation)
+
+
+def _readmit(instance: Instance, *, generation: int) -> None:
+    with transaction.atomic():
+        lock_topology()
+        fence_change(generation)
+        rows = InstanceRow.objects.filter(name=instance.name, struck_off_at__isnull=False)
+        if rows.update(promotable=True, struck_off_at=None):
+            publish(reason=f"{instance.name} is promotable again: it has caught up", actor=ACTOR)
+
+
+def _is_not_ours(orders: ShardOrders) -> bool:
+    failover = orders.open_failover
+    return orders.mode is FailoverMode.EXTERNAL and failover is not None and failover.state == FailoverState.REQUESTED

@@ -1,0 +1,69 @@
+"""What each shard can do right now, in one word: derived by the leader, kept for whoever asks."""
+
+from collections.abc import Mapping
+from datetime import timedelta
+
+from django.db import transaction
+from django.utils import timezone
+
+from configservice.failover.records import TEXT_MAX_LENGTH, Condition, ShardCondition
+from configservice.lease import fence_change
+from configservice.observation import Sighting
+from configservice.roles import find_state
+from configservice.topology import Shard
+from configservice.verdict import Verdict
+
+REFRESH_SECONDS = 5.0
+
+
+def derive_condition(
+    shard: Shard, sightings: Mapping[str, Sighting], verdict: Verdict, *, is_changing: bool
+) -> tuple[Condition, str]:
+    """The condition and a sentence for people. Pure."""
+    primary = shard.primary
+    state = None if primary is None else find_state(sightings, primary)
+    if is_changing:
+        return Condition.CHANGING, verdict.why
+    if primary is None or verdict.is_dead or (state is not None and (state.in_recovery or state.is_read_only)):
+        why = verdict.why if state is None else "its primary takes no writes"
+        return Condition.WITHOUT_PRIMARY, why
+    sighting = sightings.get(primary.name)
+    if sighting is None or sighting.failure_count:
+        return Condition.SUSPECT, verdict.why
+    standbys = [s for i in shard.replicas if i.promotable and (s := find_state(sightings, i)) and s.is_receiving]
+    if not standbys:
+        return Condition.WITHOUT_REPLICA, "no promotable replica streams"
+    return Condition.WELL, ""
+
+
+class ConditionKeeper:
+    """Writes conditions down when they change, and now and then so that it can be seen that somebody looks."""
+
+    def __init__(self) -> None:
+        self._kept: dict[int, tuple[Condition, str]] = {}
+        self._refresh_at = timezone.now()
+
+    def keep(self, conditions: Mapping[int, tuple[Condition, str]], *, generation: int) -> None:
+        """By shard id. Raises LeaseLost and DatabaseError."""
+        now = timezone.now()
+        is_due = now >= self._refresh_at
+        changed = {shard_id: c for shard_id, c in conditions.items() if is_due or self._kept.get(shard_id) != c}
+        if not changed:
+            return
+        with transaction.atomic():
+            fence_change(generation)
+            for shard_id, (condition, detail) in changed.items():
+                known = ShardCondition.objects.filter(pk=shard_id).first()
+                is_old = known is not None and known.condition == condition
+                ShardCondition.objects.update_or_create(
+                    pk=shard_id,
+                    defaults={
+                        "condition": condition,
+                        "detail": detail[:TEXT_MAX_LENGTH],
+                        "since": known.since if is_old and known is not None else now,
+                        "seen_at": now,
+                    },
+                )
+        self._kept.update(changed)
+        if is_due:
+            self._refresh_at = now + timedelta(seconds=REFRESH_SECONDS)

@@ -1,0 +1,194 @@
+"""A config service process: watches every instance, and if it leads, looks after every shard.
+
+Two or more run; all watch, one leads. The watching needs no control database and goes on from memory without it;
+nothing is changed without the lease, which needs it. One loop renews the lease and decides; what takes longer (a
+failover, a fence) runs in a thread a shard beside it, so a slow shard holds up neither the lease nor the others.
+"""
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Protocol
+
+from django.db import DatabaseError, connections
+
+from configservice import publication
+from configservice.caretaker import Caretaker, ShardOrders, read_orders
+from configservice.conditions import ConditionKeeper, derive_condition
+from configservice.errors import ConfigServiceError, ControlDatabaseUnavailable, LeaseLost
+from configservice.failover.executor import Observer
+from configservice.failover.records import Condition
+from configservice.instances import Connect
+from configservice.lease import Lease
+from configservice.monitor import Monitor
+from configservice.settings import ConfigServiceSettings
+from configservice.topology import Shard, Topology
+from configservice.verdict import StandbyWitness, Verdict, Witness, judge_primary
+
+logger = logging.getLogger(__name__)
+
+STALL_SECONDS = 1.0
+"""The loop was away this much longer than it wanted: so were the probes, and nobody else is to blame."""
+
+
+class DaemonObserver(Observer, Protocol):
+    def note_tick(self, *, leads: bool, silent_instances: Sequence[str]) -> None: ...
+
+    def note_conditions(self, conditions: dict[str, Condition]) -> None:
+        """Of every shard by name, while this process leads."""
+
+
+class ConfigService:
+    """`run` blocks until `stop`. The Django connection of the calling thread is used and, after errors, made anew."""
+
+    def __init__(
+        self,
+        *,
+        lease: Lease,
+        connect: Connect,
+        settings: ConfigServiceSettings,
+        observer: DaemonObserver,
+        witnesses: Sequence[Witness] = (),
+    ) -> None:
+        self._lease = lease
+        self._connect = connect
+        self._settings = settings
+        self._observer = observer
+        self._monitor = Monitor(connect, settings)
+        self._witnesses = (StandbyWitness(settings), *witnesses)
+        self._conditions = ConditionKeeper()
+        self._topology: Topology | None = None
+        self._caretakers: dict[int, Caretaker] = {}
+        self._at_work: dict[int, Future[None]] = {}
+        self._stopping = threading.Event()
+        self._next_heartbeat_at = 0.0
+
+    def stop(self) -> None:
+        """From a signal handler or another thread. A failover under way ends after its current step."""
+        self._stopping.set()
+        self._monitor.changed.set()
+
+    def run(self) -> None:
+        with ThreadPoolExecutor(self._settings.max_parallel_actions, thread_name_prefix="shard") as executor:
+            last_tick_at = time.monotonic()
+            while not self._stopping.is_set():
+                now = time.monotonic()
+                if now - last_tick_at > self._settings.tick_seconds + STALL_SECONDS + self._settings.lease_call_seconds:
+                    logger.warning("stood still for %.1f s: silence is counted anew", now - last_tick_at)
+                    self._monitor.forgive()
+                last_tick_at = now
+                self._tick(executor)
+                self._monitor.changed.wait(self._settings.tick_seconds)
+                self._monitor.changed.clear()
+        self._lease.release()
+        self._monitor.close()
+        for caretaker in self._caretakers.values():
+            caretaker.close()
+        connections.close_all()
+
+    def _tick(self, executor: ThreadPoolExecutor) -> None:
+        """Never raises: whatever fails is tried again in the next one."""
+        leads = self._lease.hold()
+        try:
+            self._refresh_topology()
+            if leads and self._topology is not None:
+                self._look_after(self._topology, executor)
+        except (DatabaseError, ControlDatabaseUnavailable) as error:
+            logger.warning("the control database does not answer, watching from memory: %s", _get_first_line(error))
+            connections.close_all()
+        except LeaseLost as error:
+            logger.warning("%s", error)
+        except Exception:  # a loop that died here would leave every shard without failover
+            logger.exception("this tick failed; the next one tries again")
+        self._note_tick(leads=leads)
+
+    def _refresh_topology(self) -> None:
+        known = self._topology
+        found = publication.read_from_control_database(0 if known is None else known.epoch)
+        if found is not None:
+            self._topology = found
+            self._monitor.watch(found)
+
+    def _look_after(self, topology: Topology, executor: ThreadPoolExecutor) -> None:
+        generation = self._lease.generation
+        if generation is None:
+            return
+        orders = read_orders(default_mode=self._settings.failover_mode)
+        conditions: dict[int, tuple[Condition, str]] = {}
+        for shard in topology.shards:
+            verdict = self._judge(shard)
+            is_busy = self._is_busy(shard)
+            order = orders.get(shard.id)
+            if order is not None and not is_busy:
+                is_busy = self._give_to_caretaker(shard, verdict, order, generation, executor)
+            conditions[shard.id] = derive_condition(
+                shard,
+                self._monitor.get_sightings(),
+                verdict,
+                is_changing=is_busy and order is not None and order.open_failover is not None,
+            )
+        self._conditions.keep(conditions, generation=generation)
+        self._observer.note_conditions({shard.name: conditions[shard.id][0] for shard in topology.shards})
+
+    def _judge(self, shard: Shard) -> Verdict:
+        return judge_primary(
+            shard, self._monitor.get_sightings(), self._witnesses, now=time.monotonic(), settings=self._settings
+        )
+
+    def _is_busy(self, shard: Shard) -> bool:
+        future = self._at_work.get(shard.id)
+        return future is not None and not future.done()
+
+    def _give_to_caretaker(
+        self, shard: Shard, verdict: Verdict, order: ShardOrders, generation: int, executor: ThreadPoolExecutor
+    ) -> bool:
+        """Whether there is something to be done for the shard, which its caretaker then does in a thread."""
+        caretaker = self._caretakers.get(shard.id)
+        if caretaker is None:
+            caretaker = self._caretakers[shard.id] = Caretaker(
+                lease=self._lease,
+                monitor=self._monitor,
+                connect=self._connect,
+                settings=self._settings,
+                observer=self._observer,
+                is_stopping=self._stopping.is_set,
+            )
+        work = caretaker.find_work(shard, verdict, order, generation=generation, now=time.monotonic())
+        if work is None:
+            return False
+        self._at_work[shard.id] = executor.submit(self._run_work, shard.name, work)
+        return True
+
+    def _run_work(self, shard_name: str, work: Callable[[], None]) -> None:
+        try:
+            work()
+        except (DatabaseError, ConfigServiceError) as error:
+            logger.warning("%s: %s: %s", shard_name, type(error).__name__, _get_first_line(error))
+        except Exception:  # would vanish in the future otherwise
+            logger.exception("%s: the work on it failed", shard_name)
+        finally:
+            connections.close_all()
+            self._monitor.changed.set()
+
+    def _note_tick(self, *, leads: bool) -> None:
+        sightings = self._monitor.get_sightings()
+        silent = sorted(name for name, sighting in sightings.items() if not sighting.answers)
+        self._observer.note_tick(leads=leads, silent_instances=silent)
+        now = time.monotonic()
+        if now >= self._next_heartbeat_at:
+            self._next_heartbeat_at = now + self._settings.heartbeat_seconds
+            logger.info(
+                "%s %s, epoch %s, %d of %d instances answer%s",
+                self._lease.holder,
+                f"leads, generation {self._lease.generation}," if leads else "stands by,",
+                "none" if self._topology is None else self._topology.epoch,
+                len(sightings) - len(silent),
+                len(sightings),
+                f"; silent: {', '.join(silent)}" if silent else "",
+            )
+
+
+def _get_first_line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]

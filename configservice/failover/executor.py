@@ -1,0 +1,185 @@
+"""Carries a change of primary out, step by step: look, plan, check, act, write down; until it is over or not ours.
+
+Before each step the lease is asked for, so a leader that was replaced stops there. The one step that it may still take,
+having been frozen right between the two, meets a newer term: see `docs/decisions/0022`.
+"""
+
+import logging
+import time
+from collections.abc import Callable
+from typing import Protocol
+
+from django.utils import timezone
+
+from configservice.errors import ActionFailed, InstanceRefuses, InstanceUnreachable
+from configservice.failover import journal
+from configservice.failover.actions import (
+    Action,
+    BeginPromotion,
+    Choose,
+    Detach,
+    Hold,
+    NotePromoted,
+    NoteUndone,
+    Prepare,
+    Promote,
+    Publish,
+    Refuse,
+    Release,
+    Repoint,
+    Stamp,
+    Start,
+    Wait,
+)
+from configservice.failover.looking import read_view
+from configservice.failover.operator import Operator
+from configservice.failover.plan import check_action, plan_next
+from configservice.failover.records import Failover
+from configservice.failover.state import FINISHED, FailoverEvent, FailoverState
+from configservice.lease import Lease
+from configservice.monitor import Monitor
+from configservice.settings import ConfigServiceSettings
+from configservice.topology import Instance, Shard
+
+logger = logging.getLogger(__name__)
+
+WAIT_SECONDS = 0.02
+
+
+class Observer(Protocol):
+    """Who counts what the config service does, for the metrics."""
+
+    def note_failover(self, *, kind: str, outcome: str, seconds: float) -> None:
+        """`seconds` from the last answer of the old primary, or from the request, to the end."""
+
+
+class Executor:
+    """Of one shard; used by one thread at a time."""
+
+    def __init__(
+        self,
+        lease: Lease,
+        monitor: Monitor,
+        operator: Operator,
+        settings: ConfigServiceSettings,
+        *,
+        observer: Observer,
+        is_stopping: Callable[[], bool],
+    ) -> None:
+        self._lease = lease
+        self._monitor = monitor
+        self._operator = operator
+        self._settings = settings
+        self._observer = observer
+        self._is_stopping = is_stopping
+
+    def run(self, row: Failover, shard: Shard) -> None:
+        """Until the record is finished. Raises LeaseLost, InvariantBroken, and DatabaseError of the control database.
+
+        An instance that fails a step is looked at again: by then the monitor knows whether it answers.
+        """
+        run = _Run(row, shard, writes_stopped_at=self._find_last_answer(row))
+        logger.warning("%s: %s, state %s: %s", shard.name, row.kind, row.state, row.reason)
+        while FailoverState(row.state) not in FINISHED and not self._is_stopping():
+            view = read_view(shard, self._monitor.get_sightings(), self._operator)
+            attempt = journal.read_attempt(row, now=timezone.now(), is_promotion_sent=run.is_promotion_sent)
+            action = plan_next(attempt, view, settings=self._settings)
+            generation = self._lease.check()
+            check_action(attempt, view, action)
+            if not isinstance(action, Wait):
+                logger.info("%s: %s", shard.name, action)
+            try:
+                self._act(action, run, generation)
+            except (InstanceUnreachable, InstanceRefuses, ActionFailed) as error:
+                logger.warning("%s: %s failed: %s", shard.name, type(action).__name__, error)
+                journal.note_waiting(row, f"{type(action).__name__}: {error}", generation=generation)
+                time.sleep(WAIT_SECONDS)
+        if FailoverState(row.state) in FINISHED:
+            self._report(run)
+
+    def _act(self, action: Action, run: "_Run", generation: int) -> None:
+        match action:
+            case Wait(why):
+                journal.note_waiting(run.row, why, generation=generation)
+                time.sleep(WAIT_SECONDS)
+            case Start() | Refuse() | Choose() | BeginPromotion() | NotePromoted() | NoteUndone() | Publish():
+                self._write_down(action, run, generation)
+            case Stamp(name, term):
+                self._operator.stamp(run.get(name), term=term)
+            case _:
+                self._change_servers(action, run)
+
+    def _write_down(self, action: Action, run: "_Run", generation: int) -> None:
+        row, now = run.row, timezone.now()
+        match action:
+            case Start(target):
+                journal.note(row, FailoverEvent.START, generation=generation, target=target, started_at=now)
+            case Refuse(why):
+                journal.note(row, FailoverEvent.REFUSE, generation=generation, message=why)
+            case Choose(candidate, term):
+                run.is_promotion_sent = False
+                changes = {"candidate": candidate, "term": term, "chosen_at": now}
+                journal.note(row, FailoverEvent.CHOOSE, generation=generation, **changes)
+            case BeginPromotion():
+                journal.note(row, FailoverEvent.PROMOTE, generation=generation)
+            case NotePromoted():
+                journal.note(row, FailoverEvent.LEAVE_RECOVERY, generation=generation, promoted_at=now)
+            case NoteUndone(why):
+                journal.note(row, FailoverEvent.UNDO, generation=generation, message=why)
+            case Publish(_, term):
+                pause_ms = run.get_pause_ms(now=time.monotonic())
+                epoch = journal.publish_roles(row, term=term, generation=generation, write_pause_ms=pause_ms)
+                logger.warning("%s: %s is primary, term %d, epoch %d", run.shard.name, row.candidate, term, epoch)
+
+    def _change_servers(self, action: Action, run: "_Run") -> None:
+        match action:
+            case Hold(name):
+                run.note_writes_stopped(now=time.monotonic())
+                ended = self._operator.fence(run.get(name), drain_seconds=self._settings.drain_transactions_seconds)
+                logger.info("%s takes no writes; ended %d transactions", name, ended)
+            case Detach(names):
+                for name in names:
+                    self._operator.detach(run.get(name))
+            case Prepare(name, names):
+                self._operator.prepare(run.get(name), synchronous_standby_names=names)
+            case Promote(name):
+                self._operator.promote(run.get(name))
+                run.is_promotion_sent = True
+            case Repoint(names, to):
+                for name in names:
+                    self._operator.follow(run.get(name), run.get(to))
+            case Release(name):
+                self._operator.release(run.get(name))
+
+    def _find_last_answer(self, row: Failover) -> float | None:
+        sighting = self._monitor.get_sightings().get(row.old_primary)
+        return sighting.answered_at if sighting is not None and sighting.failure_count else None
+
+    def _report(self, run: "_Run") -> None:
+        row = run.row
+        seconds = (row.finished_at - row.requested_at).total_seconds() if row.finished_at else 0.0
+        pause_ms = row.write_pause_ms
+        logger.warning("%s: %s is %s: %s", run.shard.name, row.kind, row.state, row.message)
+        self._observer.note_failover(
+            kind=row.kind, outcome=row.state, seconds=seconds if pause_ms is None else pause_ms / 1000
+        )
+
+
+class _Run:
+    """What one leader remembers of one attempt; another one that goes on with it does without."""
+
+    def __init__(self, row: Failover, shard: Shard, *, writes_stopped_at: float | None) -> None:
+        self.row = row
+        self.shard = shard
+        self.is_promotion_sent = False
+        self._writes_stopped_at = writes_stopped_at
+
+    def get(self, name: str) -> Instance:
+        return next(i for i in self.shard.instances if i.name == name)
+
+    def note_writes_stopped(self, *, now: float) -> None:
+        if self._writes_stopped_at is None:
+            self._writes_stopped_at = now
+
+    def get_pause_ms(self, *, now: float) -> int | None:
+        return None if self._writes_stopped_at is None else int((now - self._writes_stopped_at) * 1000)

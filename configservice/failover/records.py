@@ -1,0 +1,97 @@
+"""What is kept of changes of primary, and who leads, in the control database."""
+
+from enum import StrEnum
+
+from django.db import models
+from django.db.models import Q
+
+from configservice.failover.state import FailoverKind, FailoverState
+
+TEXT_MAX_LENGTH = 500
+
+
+def _list_choices(kind: type[StrEnum]) -> list[tuple[str, str]]:
+    return [(member.value, member.value) for member in kind]
+
+
+class Leadership(models.Model):
+    """One row: the lease of the leading config service; see `configservice.lease`, which alone writes it."""
+
+    ONLY_ID = 1
+
+    id = models.PositiveSmallIntegerField(primary_key=True)
+    generation = models.PositiveBigIntegerField()
+    holder = models.CharField(max_length=63)
+    taken_at = models.DateTimeField()
+    renewed_at = models.DateTimeField()
+
+    class Meta:
+        verbose_name_plural = "leadership"
+        constraints = [models.CheckConstraint(condition=Q(id=1), name="one_leadership")]
+
+    def __str__(self) -> str:
+        return f"generation {self.generation}: {self.holder}"
+
+
+class Failover(models.Model):
+    """One change of a shard's primary, from the request or the discovery to its end. Instances stand here by name, so
+    that the history outlives them. Only the leading config service writes a row after it was made."""
+
+    shard = models.ForeignKey("configservice.Shard", on_delete=models.PROTECT, related_name="failovers")
+    kind = models.CharField(max_length=10, choices=_list_choices(FailoverKind))
+    state = models.CharField(max_length=10, choices=_list_choices(FailoverState))
+    reason = models.CharField(max_length=TEXT_MAX_LENGTH)
+    actor = models.CharField(max_length=150)
+    target = models.CharField(max_length=63, blank=True, help_text="the instance asked for; empty: the best one")
+    old_primary = models.CharField(max_length=63, blank=True)
+    candidate = models.CharField(max_length=63, blank=True)
+    term = models.PositiveBigIntegerField(null=True, blank=True)
+    synchronous_standby_names = models.TextField(blank=True, help_text="of the old primary, as last seen")
+    message = models.CharField(max_length=TEXT_MAX_LENGTH, blank=True, help_text="how it ended, or what it waits for")
+    epoch = models.PositiveBigIntegerField(null=True, blank=True, help_text="with which the new roles were published")
+    write_pause_ms = models.PositiveIntegerField(null=True, blank=True)
+    requested_at = models.DateTimeField()
+    started_at = models.DateTimeField(null=True, blank=True)
+    chosen_at = models.DateTimeField(null=True, blank=True)
+    promoted_at = models.DateTimeField(null=True, blank=True)
+    finished_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        ordering = ["-requested_at", "-id"]
+        constraints = [
+            models.UniqueConstraint(
+                fields=["shard"], condition=Q(finished_at__isnull=True), name="one_open_failover_per_shard"
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.kind} of {self.shard_id}: {self.old_primary} -> {self.candidate or '?'}"
+
+
+class Condition(StrEnum):
+    """What a shard can do right now, as the leading config service sees it."""
+
+    WELL = "well"
+    WITHOUT_REPLICA = "without replica"
+    """It counts and answers; should its primary die, nobody could take over."""
+    SUSPECT = "suspect"
+    """Its primary does not answer us; no witness has confirmed yet that it is dead."""
+    CHANGING = "changing primary"
+    """Writes wait in the log for a moment."""
+    WITHOUT_PRIMARY = "without primary"
+    """Writes wait in the log, reads are answered by replicas that live; somebody must bring an instance back."""
+
+
+class ShardCondition(models.Model):
+    """The newest word on a shard, with the time since when it is so. `seen_at` grows while a config service leads."""
+
+    shard = models.OneToOneField(
+        "configservice.Shard", on_delete=models.CASCADE, related_name="condition", primary_key=True
+    )
+    condition = models.CharField(max_length=16, choices=_list_choices(Condition))
+    detail = models.CharField(max_length=TEXT_MAX_LENGTH, blank=True)
+    since = models.DateTimeField()
+    seen_at = models.DateTimeField()
+
+    def __str__(self) -> str:
+        return f"{self.shard_id}: {self.condition}"

@@ -1,0 +1,84 @@
+"""What the planner of a failover looks at: the record of the attempt and the instances as they are now. Pure data."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from configservice.failover.state import FailoverKind, FailoverState
+from configservice.observation import InstanceState
+from configservice.topology import Role
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """The record, as far as it decides. The times are ages in seconds; None for what has not happened.
+
+    `is_promotion_sent`: this process has told the candidate to leave recovery. Another one may have, too.
+    """
+
+    kind: FailoverKind
+    state: FailoverState
+    old_primary: str
+    target: str = ""
+    candidate: str = ""
+    term: int | None = None
+    synchronous_standby_names: str = ""
+    started_seconds: float = 0.0
+    chosen_seconds: float = 0.0
+    is_promotion_sent: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """One instance. `state` is None while it does not answer, for `silent_seconds` now.
+
+    `term` is what its rows say (None: unknown), `follows` the instance that its `primary_conninfo` leads to, empty for
+    none of the shard's.
+    """
+
+    name: str
+    role: Role
+    promotable: bool
+    state: InstanceState | None = None
+    silent_seconds: float = math.inf
+    term: int | None = None
+    follows: str = ""
+
+    @property
+    def is_primary_now(self) -> bool:
+        return self.state is not None and not self.state.in_recovery
+
+    @property
+    def is_writable_now(self) -> bool:
+        return self.state is not None and not self.state.in_recovery and not self.state.is_read_only
+
+    @property
+    def is_standby_now(self) -> bool:
+        """One that counts: a fenced instance may stream, but has not been found to be a copy again."""
+        return self.role is Role.REPLICA and self.state is not None and self.state.in_recovery
+
+    @property
+    def is_attached(self) -> bool:
+        return self.state is not None and (self.state.is_receiving or not self.state.is_detached)
+
+    @property
+    def progress(self) -> tuple[int, int]:
+        """What it holds, comparable: whoever has rows of a later term has the later history."""
+        return (-1 if self.term is None else self.term, -1 if self.state is None else self.state.lsn)
+
+
+@dataclass(frozen=True, slots=True)
+class ShardView:
+    """`term` is the topology's."""
+
+    name: str
+    term: int
+    members: Mapping[str, Member] = field(default_factory=dict)
+
+    def get(self, name: str) -> Member:
+        """An instance that has left the topology is one that does not answer."""
+        return self.members.get(name) or Member(name=name, role=Role.FENCED, promotable=False)
+
+    @property
+    def standbys(self) -> tuple[Member, ...]:
+        return tuple(m for m in self.members.values() if m.is_standby_now)

@@ -1,0 +1,128 @@
+"""Keeps what the topology says of instances true to what they are, between failovers. The plan is pure.
+
+A second primary is fenced; an old primary that has rejoined is a replica again; a standby that lost its primary is
+pointed to it; a change of primary that somebody else made is followed.
+"""
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+from configservice.observation import InstanceState, Sighting
+from configservice.settings import ConfigServiceSettings, FailoverMode
+from configservice.topology import Instance, Role, Shard
+from configservice.verdict import describe_unreachable
+
+
+class Correction(StrEnum):
+    FOLLOW = "follow"
+    """`name` is primary though the topology says another: take it over with a term of its own."""
+    STRAY = "stray"
+    """`name` is a second primary: it is no copy of the shard any more."""
+    FENCE = "fence"
+    """`name` has been primary and takes writes: end that."""
+    REJOIN = "rejoin"
+    """`name` streams from the primary again: it is a replica."""
+    REATTACH = "reattach"
+    """`name` follows nobody: point it to the primary."""
+    READMIT = "readmit"
+    """`name` has caught up after it was struck off: it is promotable again."""
+
+
+@dataclass(frozen=True, slots=True)
+class RolePlan:
+    correction: Correction
+    name: str
+    why: str
+
+
+def plan_roles(
+    shard: Shard,
+    sightings: Mapping[str, Sighting],
+    *,
+    mode: FailoverMode,
+    struck_off: Collection[str],
+    now: float,
+    settings: ConfigServiceSettings,
+) -> list[RolePlan]:
+    """What to put right, for a shard with no failover under way. In external mode no server is touched."""
+    seen = {i.name: state for i in shard.instances if (state := find_state(sightings, i)) is not None}
+    found = _find_other_primary(shard, seen, sightings, mode=mode, now=now, settings=settings)
+    if found is not None:
+        return [found]
+    plans = [
+        plan
+        for instance in shard.instances
+        if instance.role is not Role.PRIMARY and instance.name in seen
+        for plan in _plan_instance(instance, shard, seen, is_struck_off=instance.name in struck_off, settings=settings)
+    ]
+    touching = (Correction.FENCE, Correction.REATTACH)
+    return [p for p in plans if mode is not FailoverMode.EXTERNAL or p.correction not in touching]
+
+
+def find_state(sightings: Mapping[str, Sighting], instance: Instance) -> InstanceState | None:
+    """What it is now; None while it does not answer."""
+    sighting = sightings.get(instance.name)
+    return sighting.state if sighting is not None and sighting.answers else None
+
+
+def _find_other_primary(
+    shard: Shard,
+    seen: Mapping[str, InstanceState],
+    sightings: Mapping[str, Sighting],
+    *,
+    mode: FailoverMode,
+    now: float,
+    settings: ConfigServiceSettings,
+) -> RolePlan | None:
+    """Somebody promoted another instance, and the one the topology names is not primary any more.
+
+    Under an external manager, also while it still is: whoever has the later timeline was promoted later.
+    """
+    primary = shard.primary
+    others = {i.name: seen[i.name] for i in shard.replicas if i.name in seen and not seen[i.name].in_recovery}
+    if not others or primary is None:
+        return None
+    name, state = max(others.items(), key=lambda item: (item[1].timeline, item[1].lsn))
+    current = seen.get(primary.name)
+    if current is None:
+        sighting = sightings.get(primary.name)
+        unreachable = None if sighting is None else describe_unreachable(sighting, now=now, settings=settings)
+        if unreachable is None:
+            return None
+        return RolePlan(Correction.FOLLOW, name, f"{name} was promoted, and {primary.name} {unreachable}")
+    if current.in_recovery:
+        return RolePlan(Correction.FOLLOW, name, f"{name} was promoted, and {primary.name} is a standby")
+    if mode is FailoverMode.EXTERNAL and state.timeline > current.timeline:
+        return RolePlan(Correction.FOLLOW, name, f"{name} was promoted later than {primary.name}")
+    return None
+
+
+def _plan_instance(
+    instance: Instance,
+    shard: Shard,
+    seen: Mapping[str, InstanceState],
+    *,
+    is_struck_off: bool,
+    settings: ConfigServiceSettings,
+) -> list[RolePlan]:
+    state = seen[instance.name]
+    primary = None if shard.primary is None else seen.get(shard.primary.name)
+    has_primary = primary is not None and not primary.in_recovery
+    plans = []
+    if not state.in_recovery:
+        if instance.role is Role.REPLICA and has_primary:
+            plans.append(RolePlan(Correction.STRAY, instance.name, "it is a second primary"))
+        if not state.is_read_only and (instance.role is Role.FENCED or has_primary):
+            plans.append(RolePlan(Correction.FENCE, instance.name, "it takes writes and is not the primary"))
+        return plans
+    if primary is None or primary.in_recovery:
+        return []
+    is_close = state.is_receiving and primary.lsn - state.lsn <= settings.rejoin_max_lag_bytes
+    if instance.role is Role.FENCED and is_close:
+        plans.append(RolePlan(Correction.REJOIN, instance.name, "it follows the primary again"))
+    if instance.role is Role.REPLICA and not state.is_receiving:
+        plans.append(RolePlan(Correction.REATTACH, instance.name, "it receives from nobody"))
+    if is_struck_off and is_close:
+        plans.append(RolePlan(Correction.READMIT, instance.name, "it has caught up"))
+    return plans
