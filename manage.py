@@ -6,10 +6,23 @@ import sys
 
 from django.core.management import execute_from_command_line
 
+DAEMONS = {"run_configservice"}
+"""Commands that run for good: what they count belongs to the metrics of their host."""
+
 
 def main() -> None:
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "viewcounter.settings")
+    if DAEMONS.intersection(sys.argv[1:2]):
+        keep_metrics_in_files()
     execute_from_command_line(sys.argv)
+
+
+def keep_metrics_in_files() -> None:
+    """Before Django is set up, which imports metrics: the first import decides where they are kept."""
+    from viewcounter.config import get_config  # noqa: PLC0415
+    from viewcounter.metric_files import start_process_group  # noqa: PLC0415
+
+    start_process_group(get_config().state_dir / "metrics")
 
 
 if __name__ == "__main__":

@@ -157,6 +157,8 @@ class Caretaker:
                 self._change_role(shard, instance, Role.FENCED, plan, generation)
             case Correction.FENCE:
                 self._operator.fence(instance, drain_seconds=0.0)
+            case Correction.RELEASE:
+                self._operator.release(instance)
             case Correction.REJOIN if self._is_of_our_term(instance, shard):
                 self._change_role(shard, instance, Role.REPLICA, plan, generation)
             case Correction.REATTACH:

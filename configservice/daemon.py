@@ -182,7 +182,7 @@ class ConfigService:
             logger.info(
                 "%s %s, epoch %s, %d of %d instances answer%s",
                 self._lease.holder,
-                f"leads, generation {self._lease.generation}," if leads else "stands by,",
+                f"leads, generation {self._lease.generation}" if leads else "stands by",
                 "none" if self._topology is None else self._topology.epoch,
                 len(sightings) - len(silent),
                 len(sightings),

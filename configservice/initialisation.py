@@ -8,6 +8,7 @@ from django.db import IntegrityError, transaction
 from configservice.cluster_file import ClusterDescription, InstanceDescription, ShardDescription
 from configservice.errors import BadClusterFile, PartitionCountFixed
 from configservice.event_types import DEFAULT_EVENT_TYPES
+from configservice.failover.journal import abandon_all
 from configservice.models import EventType, Instance, PartitionAssignment, RoleChoice, Shard, TopologyEpoch
 from configservice.publication import lock_topology, publish
 from configservice.topology import Role, Topology
@@ -27,22 +28,28 @@ class InitialisationReport:
     shards_created: list[str] = field(default_factory=list)
     instances_created: list[str] = field(default_factory=list)
     instances_updated: list[str] = field(default_factory=list)
+    roles_kept: list[str] = field(default_factory=list)
+    """Instances whose role is another than described: a failover has changed it since."""
     event_types_created: list[str] = field(default_factory=list)
 
 
 def initialise_cluster(
-    description: ClusterDescription, *, partition_count: int, actor: str
+    description: ClusterDescription, *, partition_count: int, actor: str, set_roles: bool = False
 ) -> tuple[Topology, InitialisationReport]:
     """All or nothing, one transaction; a new epoch only if something changed.
 
-    Raises PartitionCountFixed when the cluster has another number of partitions, and BadClusterFile.
+    Roles of instances that are known stay what failovers have made of them, unless `set_roles`: then the description
+    is the truth, and changes of primary under way are over. Raises PartitionCountFixed when the cluster has another
+    number of partitions, and BadClusterFile.
     """
     report = InitialisationReport()
     try:
         with transaction.atomic():
             lock_topology()
             _check_partition_count(partition_count)
-            shards = [_save_shard(shard, report) for shard in description.shards]
+            shards = [_save_shard(shard, report, set_roles=set_roles) for shard in description.shards]
+            if set_roles:
+                abandon_all(message="the roles were set by init_cluster")
             _assign_partitions(partition_count, shards, report)
             _create_event_types(report)
             before = TopologyEpoch.objects.count()
@@ -62,17 +69,18 @@ def _check_partition_count(partition_count: int) -> None:
         )
 
 
-def _save_shard(description: ShardDescription, report: InitialisationReport) -> Shard:
+def _save_shard(description: ShardDescription, report: InitialisationReport, *, set_roles: bool) -> Shard:
     shard: Shard | None = Shard.objects.filter(name=description.name).first()
     if shard is None:
         shard = Shard(name=description.name)
         _check(shard)
         shard.save()
         report.shards_created.append(shard.name)
-    _raise_term_if_primary_changes(shard, description)
+    if set_roles:
+        _raise_term_if_primary_changes(shard, description)
     # Replicas first: whoever stops being primary must have done so before the new one is saved.
     for instance in sorted(description.instances, key=lambda i: i.role is Role.PRIMARY):
-        _save_instance(shard, instance, report)
+        _save_instance(shard, instance, report, set_roles=set_roles)
     return shard
 
 
@@ -84,9 +92,14 @@ def _raise_term_if_primary_changes(shard: Shard, description: ShardDescription) 
         shard.save(update_fields=["term"])
 
 
-def _save_instance(shard: Shard, description: InstanceDescription, report: InitialisationReport) -> None:
+def _save_instance(
+    shard: Shard, description: InstanceDescription, report: InitialisationReport, *, set_roles: bool
+) -> None:
     wanted = {name: getattr(description, name) for name in _ADDRESS_FIELDS} | {"role": description.role.value}
     row = Instance.objects.filter(name=description.name).first()
+    if row is not None and row.role != wanted["role"] and not set_roles:
+        wanted["role"] = row.role
+        report.roles_kept.append(row.name)
     if row is None:
         state = {name: getattr(description, name) for name in _OPERATORS_FIELDS}
         row = Instance(shard=shard, name=description.name, **wanted, **state)

@@ -10,9 +10,7 @@ from django.core.validators import MaxValueValidator, MinValueValidator, RegexVa
 from django.db import models
 from django.db.models import Deferrable, Q
 
-from configservice.failover.records import Failover as Failover
-from configservice.failover.records import Leadership as Leadership
-from configservice.failover.records import ShardCondition as ShardCondition
+from configservice.failover.records import Failover, Leadership, ShardCondition  # noqa: F401 - for Django to find
 from configservice.move_states import MoveState
 from configservice.settings import FailoverMode
 from configservice.topology import Durability, Role, StandbyLoss

@@ -23,6 +23,8 @@ class Correction(StrEnum):
     """`name` has been primary and takes writes: end that."""
     REJOIN = "rejoin"
     """`name` streams from the primary again: it is a replica."""
+    RELEASE = "release"
+    """`name` is the primary and takes no writes: a switchover that was cut off, or a fence of before."""
     REATTACH = "reattach"
     """`name` follows nobody: point it to the primary."""
     READMIT = "readmit"
@@ -56,7 +58,10 @@ def plan_roles(
         if instance.role is not Role.PRIMARY and instance.name in seen
         for plan in _plan_instance(instance, shard, seen, is_struck_off=instance.name in struck_off, settings=settings)
     ]
-    touching = (Correction.FENCE, Correction.REATTACH)
+    primary = shard.primary
+    if primary is not None and primary.name in seen and _is_held(seen[primary.name]):
+        plans.append(RolePlan(Correction.RELEASE, primary.name, "it is the primary and takes no writes"))
+    touching = (Correction.FENCE, Correction.REATTACH, Correction.RELEASE)
     return [p for p in plans if mode is not FailoverMode.EXTERNAL or p.correction not in touching]
 
 
@@ -64,6 +69,10 @@ def find_state(sightings: Mapping[str, Sighting], instance: Instance) -> Instanc
     """What it is now; None while it does not answer."""
     sighting = sightings.get(instance.name)
     return sighting.state if sighting is not None and sighting.answers else None
+
+
+def _is_held(state: InstanceState) -> bool:
+    return not state.in_recovery and state.is_read_only
 
 
 def _find_other_primary(

@@ -1,4 +1,4 @@
-"""The processes of viewcounter itself: web, worker and beat, each started as an operator would start it."""
+"""The processes of viewcounter itself, each started as an operator would start it."""
 
 import http.client
 import os
@@ -67,25 +67,13 @@ class Web(Application):
         return None if status == http.client.OK else f"GET /healthz answers {status}"
 
 
-class Worker(Application):
-    """Celery's worker; ready when it has said so in its log.
+class AnnouncedApplication(Application):
+    """Ready when it has said so in its log; only what it wrote since its start counts."""
 
-    Asking it (`celery inspect ping`) would start a Python process of a second and a half each time. Its log
-    line is written by the worker itself once it consumes, and only what it wrote since its start counts.
-    """
+    announcement: str
 
-    _NODE = "worker@local"
-
-    def __init__(self, *, processes: int, **application: Any) -> None:
-        super().__init__(
-            arguments=(
-                *_CELERY, "worker", "--hostname", self._NODE, "--loglevel", "INFO",
-                "--pool", "prefork", "--concurrency", str(processes), "--prefetch-multiplier", "1",
-                # gossip and mingle are for fleets, and mingle waits a second at each start
-                "--without-gossip", "--without-mingle",
-            ),
-            **application,
-        )  # fmt: skip
+    def __init__(self, **application: Any) -> None:
+        super().__init__(**application)
         self._log_offset = 0
         self._has_said_ready = False
 
@@ -100,14 +88,44 @@ class Worker(Application):
         if not self._has_said_ready:
             with self._state.get_log_path(self.name).open("rb") as log:
                 log.seek(self._log_offset)
-                self._has_said_ready = f"{self._NODE} ready".encode() in log.read()
-        return None if self._has_said_ready else "it does not consume yet"
+                self._has_said_ready = self.announcement.encode() in log.read()
+        return None if self._has_said_ready else "it has not said that it is ready"
 
     def _get_log_size(self) -> int:
         try:
             return self._state.get_log_path(self.name).stat().st_size
         except FileNotFoundError:
             return 0
+
+
+class Worker(AnnouncedApplication):
+    """Celery's worker.
+
+    Asking it (`celery inspect ping`) would start a Python process of a second and a half each time.
+    """
+
+    _NODE = "worker@local"
+    announcement = f"{_NODE} ready"
+
+    def __init__(self, *, processes: int, **application: Any) -> None:
+        super().__init__(
+            arguments=(
+                *_CELERY, "worker", "--hostname", self._NODE, "--loglevel", "INFO",
+                "--pool", "prefork", "--concurrency", str(processes), "--prefetch-multiplier", "1",
+                # gossip and mingle are for fleets, and mingle waits a second at each start
+                "--without-gossip", "--without-mingle",
+            ),
+            **application,
+        )  # fmt: skip
+
+
+class ConfigService(AnnouncedApplication):
+    """One of several; ready when it watches, whether or not it leads."""
+
+    announcement = "instances answer"
+
+    def __init__(self, **application: Any) -> None:
+        super().__init__(arguments=("manage.py", "run_configservice"), **application)
 
 
 class Beat(Application):

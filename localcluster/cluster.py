@@ -15,13 +15,15 @@ from typing import Self
 
 from localcluster.applications import PROJECT_ROOT, Application
 from localcluster.environment import write_environment
-from localcluster.errors import NotReady
+from localcluster.errors import NotReady, StateUnusable
+from localcluster.keeper import ShardKeeper
 from localcluster.layout import Layout, build_added_shard, build_layout, describe_instances, describe_layout
 from localcluster.member import Member
-from localcluster.postgres import PostgresServer
+from localcluster.postgres import PostgresServer, find_primary
 from localcluster.postgres_seed import seed_primary, seed_replica
 from localcluster.process import OWNER_VARIABLE, Launch, run_tool
 from localcluster.records import end_leftovers
+from localcluster.rejoin import rejoin
 from localcluster.spec import ClusterSpec
 from localcluster.state import StateFolder, write_json
 from localcluster.supervisor import ClusterLock, Phase, Supervisor
@@ -58,6 +60,7 @@ class LocalCluster:
         self._lock = ClusterLock(self.state)
         self._supervisor = Supervisor(state=self.state, report=self._report)
         self._layout: Layout | None = None
+        self._keeper: ShardKeeper | None = None
 
     def __enter__(self) -> Self:
         return self
@@ -112,7 +115,7 @@ class LocalCluster:
     def start(self) -> None:
         """Everything, until it is ready. Raises the first failure; `stop` cleans up after it."""
         self.start_servers()
-        self.prepare()
+        self.prepare(set_roles=True)
         self.start_applications()
 
     def start_servers(self) -> None:
@@ -133,13 +136,20 @@ class LocalCluster:
         self._together([*control, *shards, *(partial(self._bring_up, valkey) for valkey in self.layout.valkeys)])
         self._describe_instances()
         self._supervisor.watch(list(self.layout.servers.values()))
+        if self._keeper is None:
+            self._keeper = ShardKeeper(self.layout.shards, state=self.state, report=self._report)
+            self._keeper.start()
 
-    def prepare(self) -> None:
-        """Migrations of control and shards, the topology with the addresses of now, the administrator."""
+    def prepare(self, *, set_roles: bool = False) -> None:
+        """Migrations of control and shards, the topology with the addresses of now, the administrator.
+
+        `set_roles`: the roles of known instances too, as their data say. Before any config service runs.
+        """
         self._report("preparing databases")
         self.state.get_secret("admin_password")
         self.run_command(
             "prepare", "--partitions", str(self.spec.partitions), "--instances", str(self.state.instances_file),
+            *(["--set-roles"] if set_roles else []),
             within_seconds=self.spec.prepare_seconds,
         )  # fmt: skip
 
@@ -172,7 +182,10 @@ class LocalCluster:
     def reseed_replica(self, name: str) -> None:
         """Throw a replica's data away and make it anew from its primary. Raises KeyError for a name that is none."""
         replica = self.database(name)
-        primary = next(instances[0] for instances in self.layout.shards.values() if replica in instances[1:])
+        shard = next(instances for instances in self.layout.shards.values() if replica in instances)
+        primary = find_primary(shard)
+        if primary is None or primary is replica:
+            raise KeyError(f"{name} is no replica")
         replica.stop()
         password = self.state.get_secret("replication_password")
         seed_replica(replica, primary=primary, replication_password=password)
@@ -199,6 +212,9 @@ class LocalCluster:
 
     def stop(self, *, failed: bool = False) -> None:
         """Applications, then servers; nothing is left. Does nothing when it does not run."""
+        if self._keeper is not None:
+            self._keeper.stop()
+            self._keeper = None
         self._supervisor.stop()
         if self._layout is not None:
             if self._lock.is_held:
@@ -216,11 +232,22 @@ class LocalCluster:
         server.ensure_database()
 
     def _start_shard(self, instances: tuple[PostgresServer, ...]) -> None:
-        primary = next((i for i in instances if i.exists and not i.is_replica), instances[0])
+        primary = find_primary(instances) or instances[0]
+        if primary.exists and primary.is_replica:
+            raise StateUnusable(f"no instance of {', '.join(i.name for i in instances)} is a primary: promote one")
         self._start_primary(primary)
         password = self.state.get_secret("replication_password")
 
         def start_replica(replica: PostgresServer) -> None:
+            if replica.exists and not replica.is_replica:
+                superuser_password = self.state.get_secret("postgres_password")
+                rejoin(
+                    replica,
+                    primary=primary,
+                    superuser_password=superuser_password,
+                    replication_password=password,
+                    report=self._report,
+                )
             seed_replica(replica, primary=primary, replication_password=password)
             self._bring_up(replica)
 

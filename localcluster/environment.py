@@ -9,7 +9,15 @@ from dataclasses import dataclass
 
 from localcluster.errors import SettingsContradict
 from localcluster.ports import LOOPBACK
-from localcluster.spec import BROKER_SERVER, CONTROL_DATABASE, CONTROL_SERVER, LOG_SERVER, SERVICE_ROLE, WEB
+from localcluster.spec import (
+    BROKER_SERVER,
+    CONFIG_SERVICE_ROLE,
+    CONTROL_DATABASE,
+    CONTROL_SERVER,
+    LOG_SERVER,
+    SERVICE_ROLE,
+    WEB,
+)
 from localcluster.state import StateFolder, write_private
 
 NETWORK_NAMES = (CONTROL_SERVER, LOG_SERVER, BROKER_SERVER, WEB)
@@ -69,6 +77,8 @@ def build_own_settings(state: StateFolder, *, ports: Mapping[str, int]) -> dict[
         "VIEWCOUNTER_BROKER_URL": f"{broker}/0",
         "VIEWCOUNTER_CACHE_URL": f"{broker}/1",
         "VIEWCOUNTER_WEB_BIND": f"{LOOPBACK}:{ports[WEB]}",
+        "VIEWCOUNTER_CONFIGSERVICE_USER": CONFIG_SERVICE_ROLE,
+        "VIEWCOUNTER_CONFIGSERVICE_PASSWORD_REF": f"file:{state.get_secret_path('configservice_password')}",
     }
 
 

@@ -5,16 +5,17 @@ from dataclasses import dataclass, field
 from itertools import count
 from typing import Any
 
-from localcluster.applications import Application, Beat, Web, Worker, build_child_environment
+from localcluster.applications import Application, Beat, ConfigService, Web, Worker, build_child_environment
 from localcluster.binaries import find_valkey_server
 from localcluster.environment import NETWORK_NAMES, ClusterEnvironment, build_environment
 from localcluster.member import Member
 from localcluster.placement import Placement, place_postgres
 from localcluster.ports import LOOPBACK, assign_ports
-from localcluster.postgres import PostgresServer
+from localcluster.postgres import PostgresServer, find_primary
 from localcluster.spec import (
     BEAT,
     BROKER_SERVER,
+    CONFIG_SERVICE,
     CONTROL_DATABASE,
     CONTROL_SERVER,
     LOG_SERVER,
@@ -154,8 +155,8 @@ def _build_shard(
 ) -> tuple[PostgresServer, ...]:
     instances: list[PostgresServer] = []
 
-    def find_primary() -> PostgresServer | None:
-        return next((instance for instance in instances if instance.exists and not instance.is_replica), None)
+    def find_upstream() -> PostgresServer | None:
+        return find_primary(instances)
 
     instances += [
         PostgresServer(
@@ -164,7 +165,7 @@ def _build_shard(
             database=SHARD_DATABASE,
             service_password=state.get_secret("shard_password"),
             placement=placement,
-            find_upstream=find_primary,
+            find_upstream=find_upstream,
             **member,
         )
         for name in names
@@ -173,10 +174,12 @@ def _build_shard(
 
 
 def _build_applications(state: StateFolder, spec: ClusterSpec, member: dict[str, Any]) -> dict[str, Application]:
+    config_services = [f"{CONFIG_SERVICE}{number}" for number in range(1, spec.config_services + 1)]
     return {
         WEB: Web(name=WEB, workers=spec.web_workers, **member),
         WORKER: Worker(name=WORKER, processes=spec.worker_processes, **member),
         BEAT: Beat(name=BEAT, schedule_file=state.data / "beat-schedule", **member),
+        **{name: ConfigService(name=name, **member) for name in config_services},
     }
 
 
@@ -189,7 +192,7 @@ def describe_instances(state: StateFolder, layout: Layout, *, zone: str) -> dict
                 "instances": [
                     {
                         "name": instance.name,
-                        "role": "replica" if instance.is_replica else "primary",
+                        "role": "primary" if instance is find_primary(instances) else "replica",
                         "host": LOOPBACK,
                         "port": instance.port,
                         "database": instance.database,

@@ -10,6 +10,8 @@ import subprocess
 import threading
 import time
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from signal import Signals
 
@@ -79,6 +81,11 @@ class Member(ABC):
             return self._process is not None and self._process.poll() is None
 
     @property
+    def is_frozen(self) -> bool:
+        with self._lock:
+            return self.is_running and self._process is not None and is_paused(psutil.Process(self._process.pid))
+
+    @property
     def restarts(self) -> int:
         """How often the supervisor has started it again."""
         return self._restarts
@@ -140,6 +147,22 @@ class Member(ABC):
     def resume(self) -> None:
         send_signal(find_tree(self.pid), signal.SIGCONT)
 
+    @contextmanager
+    def taken_down(self) -> Iterator[bool]:
+        """Down for the body, and nobody else can start it meanwhile; up again afterwards, also when the body failed.
+
+        Gives whether it should run; if it should not, nothing is done to it, before or after.
+        """
+        with self._lock:
+            if not self._wanted:
+                yield False
+                return
+            self.stop()
+            try:
+                yield True
+            finally:
+                self.start()
+
     def restart(self) -> None:
         self.stop()
         self.start()
@@ -158,8 +181,13 @@ class Member(ABC):
     # -- what the supervisor does ------------------------------------------------------------------
 
     def heal(self, *, now: float) -> str | None:
-        """Start it again if it should run and has died, with a growing delay. Returns what was noticed or done."""
-        with self._lock:
+        """Start it again if it should run and has died, with a growing delay. Returns what was noticed or done.
+
+        Does nothing while somebody else is at it, so that others need not wait.
+        """
+        if not self._lock.acquire(blocking=False):
+            return None
+        try:
             if not self._wanted or self._process is None:
                 return None
             status = self._process.poll()
@@ -179,6 +207,8 @@ class Member(ABC):
             self._restarts += 1
             self._spawn()
             return f"{self.name} started again"
+        finally:
+            self._lock.release()
 
     def _find_any_obstacle(self) -> str | None:
         with self._lock:

@@ -5,7 +5,7 @@ created as: a promotion is not undone by a restart.
 """
 
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, LiteralString
 
@@ -26,11 +26,19 @@ from localcluster.postgres_settings import (
     build_settings,
 )
 from localcluster.process import OWNER_VARIABLE, Launch
-from localcluster.spec import REPLICATION_ROLE, SERVICE_ROLE, SHARD_DATABASE, SHARD_PROXY_ROLE, SUPERUSER_ROLE
+from localcluster.spec import (
+    CONFIG_SERVICE_ROLE,
+    REPLICATION_ROLE,
+    SERVICE_ROLE,
+    SHARD_DATABASE,
+    SHARD_PROXY_ROLE,
+    SUPERUSER_ROLE,
+)
 from localcluster.state import write_private
 
 CONNECT_SECONDS = 2
 STATEMENT_SECONDS = 5
+OPERATED_PARAMETERS = ("primary_conninfo", "synchronous_standby_names", "default_transaction_read_only")
 
 
 class PostgresServer(Member):
@@ -69,12 +77,18 @@ class PostgresServer(Member):
         return (self.data_dir / "standby.signal").exists()
 
     @property
+    def timeline(self) -> int:
+        """The newest that its WAL knows of. A promotion begins a new one and notes it before the first write."""
+        return max((int(path.name[:8], 16) for path in (self.data_dir / "pg_wal").glob("*.history")), default=1)
+
+    @property
     def environment(self) -> dict[str, str]:
         """Only this: a PGHOST or PGOPTIONS of the caller's shell must not reach a server."""
         return {"LC_ALL": "C", "TZ": "UTC", OWNER_VARIABLE: str(self._state.root)}
 
     def describe_launch(self) -> Launch:
         self._write_settings()
+        self.forget_overrides("primary_conninfo", "primary_slot_name")  # an address of before, perhaps
         self._remove_stale_lock()
         return Launch(
             argv=(self.placement.programs.get_path("postgres"), "-D", str(self.data_dir)),
@@ -121,6 +135,7 @@ class PostgresServer(Member):
             connection.execute(sql.SQL("GRANT pg_monitor TO {}").format(sql.Identifier(SERVICE_ROLE)))
             if self.database == SHARD_DATABASE:
                 self._ensure_shard_proxy_role(connection)
+                self._ensure_config_service_role(connection)
             found = connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", (self.database,)).fetchone()
             if found is None:
                 connection.execute(
@@ -128,9 +143,13 @@ class PostgresServer(Member):
                         sql.Identifier(self.database), sql.Identifier(SERVICE_ROLE)
                     )
                 )
-        if self.placement.programs.has_statement_statistics:
-            with self.connect(user=SUPERUSER_ROLE) as connection:
+        with self.connect(user=SUPERUSER_ROLE) as connection:
+            if self.placement.programs.has_statement_statistics:
                 connection.execute("CREATE EXTENSION IF NOT EXISTS pg_stat_statements")
+            if self.database == SHARD_DATABASE:
+                # rights on functions belong to the database in which they are called
+                grant = "GRANT EXECUTE ON FUNCTION pg_reload_conf(), pg_promote(boolean, integer) TO {}"
+                connection.execute(sql.SQL(grant).format(sql.Identifier(CONFIG_SERVICE_ROLE)))
 
     def _ensure_shard_proxy_role(self, connection: psycopg.Connection[tuple[Any, ...]]) -> None:
         """It sees and ends the sessions of others, gets in when connections are short, and owns nothing."""
@@ -144,6 +163,15 @@ class PostgresServer(Member):
                 sql.SQL(", ").join(map(sql.Identifier, granted)), sql.Identifier(SHARD_PROXY_ROLE)
             )
         )
+
+    def _ensure_config_service_role(self, connection: psycopg.Connection[tuple[Any, ...]]) -> None:
+        """It may do to a server what a failover needs, and write what the service may: no superuser."""
+        role = sql.Identifier(CONFIG_SERVICE_ROLE)
+        password = self._state.get_secret("configservice_password")
+        self._ensure_role(connection, CONFIG_SERVICE_ROLE, password, "LOGIN REPLICATION")
+        connection.execute(sql.SQL("GRANT pg_signal_backend, {} TO {}").format(sql.Identifier(SERVICE_ROLE), role))
+        parameters = sql.SQL(", ").join(map(sql.Identifier, OPERATED_PARAMETERS))
+        connection.execute(sql.SQL("GRANT SET, ALTER SYSTEM ON PARAMETER {} TO {}").format(parameters, role))
 
     @staticmethod
     def _ensure_role(
@@ -176,6 +204,15 @@ class PostgresServer(Member):
             give(self.data_dir / name, self.placement.account)
         give(self.data_dir, self.placement.account)
 
+    def forget_overrides(self, *names: str) -> None:
+        """Takes what ALTER SYSTEM has set of these back, while the server is down."""
+        overrides = self.data_dir / "postgresql.auto.conf"
+        lines = overrides.read_text(encoding="utf-8").splitlines(keepends=True)
+        kept = [line for line in lines if line.split("=")[0].strip() not in names]
+        if kept != lines:
+            write_private(overrides, "".join(kept))
+            give(overrides, self.placement.account)
+
     def _remove_stale_lock(self) -> None:
         """PostgreSQL refuses to start while the pid in postmaster.pid lives, even if that is another program by now."""
         lock = self.data_dir / "postmaster.pid"
@@ -188,3 +225,9 @@ class PostgresServer(Member):
         except (ValueError, psutil.Error, OSError):
             pass
         lock.unlink(missing_ok=True)
+
+
+def find_primary(instances: Iterable[PostgresServer]) -> PostgresServer | None:
+    """Of a shard's instances. After a failover the data of the old one may say so too: the newest timeline is it."""
+    primaries = [instance for instance in instances if instance.exists and not instance.is_replica]
+    return max(primaries, key=lambda instance: instance.timeline, default=None)

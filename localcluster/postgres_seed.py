@@ -42,7 +42,7 @@ def seed_replica(server: PostgresServer, *, primary: PostgresServer, replication
 
     A replica that was away until its slot was given up can never catch up: its data is thrown away.
     """
-    if _ensure_slot(primary, slot=server.name) and server.exists:
+    if ensure_slot(primary, slot=server.name) and server.exists:
         return
     if server.exists:
         shutil.rmtree(server.data_dir)
@@ -68,7 +68,7 @@ def seed_replica(server: PostgresServer, *, primary: PostgresServer, replication
     fresh.rename(server.data_dir)
 
 
-def _ensure_slot(primary: PostgresServer, *, slot: str) -> bool:
+def ensure_slot(primary: PostgresServer, *, slot: str) -> bool:
     """Whether the slot was there and still holds what its replica needs. Afterwards it is there and usable."""
     with primary.connect(user=SUPERUSER_ROLE, database="postgres") as connection:
         row = connection.execute(

@@ -53,7 +53,8 @@ def build_settings(
         "hot_standby_feedback": "on",
         "wal_receiver_status_interval": "1s",
         "wal_retrieve_retry_interval": "500ms",
-        "wal_receiver_timeout": "10s",
+        # at half of it a standby asks a silent primary for a sign of life: by that a frozen one is found out
+        "wal_receiver_timeout": "3s",
         "wal_sender_timeout": "10s",
         # the killer names statements by it
         "compute_query_id": "on",

@@ -9,11 +9,14 @@ BROKER_SERVER = "broker"
 WEB = "web"
 WORKER = "worker"
 BEAT = "beat"
+CONFIG_SERVICE = "configservice"
+"""With a number behind it: there are several."""
 
 CONTROL_DATABASE = "viewcounter_control"
 SHARD_DATABASE = "viewcounter_shard"
 SERVICE_ROLE = "viewcounter"
 SHARD_PROXY_ROLE = "viewcounter_shardproxy"
+CONFIG_SERVICE_ROLE = "viewcounter_configservice"
 REPLICATION_ROLE = "replicator"
 SUPERUSER_ROLE = "postgres"
 
@@ -31,6 +34,8 @@ class ClusterSpec:
     zone: str = "local"
     web_workers: int = 1
     worker_processes: int = 2
+    config_services: int = 2
+    """None leaves the roles of instances to whoever promotes them by hand."""
     log_memory_bytes: int = 2 * 1024**3
     broker_memory_bytes: int = 256 * 1024**2
     server_ready_seconds: float = 60.0

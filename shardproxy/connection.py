@@ -14,6 +14,8 @@ from typing import Any
 import psycopg
 from psycopg import pq
 from psycopg.abc import RV, PQGen
+from psycopg.conninfo import make_conninfo
+from psycopg.rows import dict_row
 
 _POLL_SECONDS = 0.1
 _LOOKS = 3
@@ -111,6 +113,11 @@ class DeadlineConnection(psycopg.Connection[dict[str, Any]]):
             except psycopg.OperationalError:
                 return True
         return True
+
+
+def open_own_connection(**parameters: str | int) -> DeadlineConnection:
+    """One outside any pool, in autocommit mode, rows as dicts. `parameters` are libpq's."""
+    return DeadlineConnection.connect(make_conninfo("", **parameters), autocommit=True, row_factory=dict_row)
 
 
 def _is_readable(descriptor: int) -> bool:

@@ -10,10 +10,9 @@ from typing import Any
 import psycopg
 from psycopg import pq
 from psycopg.conninfo import make_conninfo
-from psycopg.rows import dict_row
 
 from configservice.topology import Instance
-from shardproxy.connection import DeadlineConnection
+from shardproxy.connection import DeadlineConnection, open_own_connection
 from shardproxy.conninfo import build_connection_parameters
 from shardproxy.errors import InstanceUnavailable, ShardProxyError, UnreadablePassword
 from shardproxy.session_names import Purpose, name_session
@@ -29,7 +28,8 @@ class OwnConnection:
         self._settings = settings
         self._purpose = purpose
         self._connection: DeadlineConnection | None = None
-        self._was_silent = False
+        self.was_silent = False
+        """Whether the last failure was an attempt to connect that got no answer."""
 
     def fetch(
         self, statement: str, params: Mapping[str, Any] | None = None, *, timeout_seconds: float
@@ -38,12 +38,26 @@ class OwnConnection:
 
         A first connection may take libpq's own smallest bound, `connect_timeout_seconds`, on top.
         """
+        return self._run(statement, params, timeout_seconds=timeout_seconds).fetchall()
+
+    def execute(self, statement: str, *, timeout_seconds: float) -> None:
+        """As `fetch`, for a statement that returns no rows; outside any transaction."""
+        self._run(statement, None, timeout_seconds=timeout_seconds)
+
+    def fileno(self) -> int | None:
+        """The socket while connected. Readable while nothing is asked: the server hung up, or tells of a setting."""
+        connection = self._connection
+        return None if connection is None or connection.lost else connection.pgconn.socket
+
+    def _run(
+        self, statement: str, params: Mapping[str, Any] | None, *, timeout_seconds: float
+    ) -> psycopg.Cursor[dict[str, Any]]:
         try:
             connection = self._get_connection()
             connection.deadline_at = time.monotonic() + timeout_seconds
-            return connection.execute(statement, params, prepare=False).fetchall()
+            return connection.execute(statement, params, prepare=False)
         except psycopg.Error as error:
-            self._was_silent = isinstance(error, psycopg.errors.ConnectionTimeout)
+            self.was_silent = isinstance(error, psycopg.errors.ConnectionTimeout)
             raise self._translate(error) from error
         except UnreadablePassword as error:
             raise InstanceUnavailable(str(error), instance=self._instance.name) from error
@@ -54,7 +68,7 @@ class OwnConnection:
         To be asked after a failure. libpq keeps the SQLSTATE of a refused connection to itself; only its ping tells,
         which is not worth the wait where the attempt itself met silence.
         """
-        if self._was_silent:
+        if self.was_silent:
             return False
         conninfo = make_conninfo(
             "",
@@ -74,9 +88,7 @@ class OwnConnection:
     def _get_connection(self) -> DeadlineConnection:
         if self._connection is None or self._connection.has_hung_up():
             self.close()
-            self._connection = DeadlineConnection.connect(
-                make_conninfo("", **self._build_parameters()), autocommit=True, row_factory=dict_row
-            )
+            self._connection = open_own_connection(**self._build_parameters())
         return self._connection
 
     def _build_parameters(self) -> dict[str, str | int]:

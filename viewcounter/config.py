@@ -14,6 +14,7 @@ from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, SecretSt
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from clusterproxy.balancing import Balancer
+from configservice.settings import FailoverMode
 
 PROJECT_ROOT = Path(__file__).resolve().parent.parent
 
@@ -193,6 +194,25 @@ class Config(BaseSettings):
     topology_poll_seconds: PositiveFloat = Field(0.5, description="a new epoch is seen within this")
     topology_first_wait_seconds: PositiveFloat = Field(5.0, description="then a process starts from its disk copy")
     history_max_epochs: PositiveInt = Field(100, description="epochs in one answer of the cluster's history")
+
+    # -- config service --------------------------------------------------------------------------
+    failover_mode: FailoverMode = Field(FailoverMode.AUTOMATIC, description="of shards that do not say otherwise")
+    configservice_user: str = Field("", description="role on the shards that may operate them; empty: the instance's")
+    configservice_password_ref: str = Field("", description="its password: env:NAME or file:/path")
+    probe_interval_seconds: PositiveFloat = Field(0.5, description="the config service asks each instance this often")
+    probe_seconds: PositiveFloat = Field(1.0, description="bound of one such question")
+    primary_silence_seconds: PositiveFloat = Field(1.5, description="a primary this long silent may be dead")
+    stream_silence_seconds: PositiveFloat = Field(
+        2.5, description="a standby says so too once its WAL stream is this long silent; see failover"
+    )
+    configservice_lease_seconds: PositiveFloat = Field(3.0, description="a leader silent for longer is put out")
+    failover_action_seconds: PositiveFloat = Field(2.0, description="one statement on an instance in a failover")
+    promotion_seconds: PositiveFloat = Field(30.0, description="then another candidate is taken")
+    switchover_hold_seconds: PositiveFloat = Field(5.0, description="a switchover holds writes this long at most")
+    switchover_drain_seconds: PositiveFloat = Field(0.5, description="transactions under way may end within this")
+    switchover_max_lag_bytes: PositiveInt = Field(16 * 1024 * 1024, description="a target further behind is refused")
+    rejoin_max_lag_bytes: PositiveInt = Field(16 * 1024 * 1024, description="a replica again from here on")
+    failover_wait_seconds: PositiveFloat = Field(60.0, description="manage.py failover and switchover wait this long")
 
     # -- catalogue -------------------------------------------------------------------------------
     catalogue_lock_seconds: PositiveFloat = Field(2.0, description="one writer of the catalogue waits for another")

@@ -25,6 +25,7 @@ MEASURED_HOURLY_SECONDS: Final = 3 * 3600.0
 
 _APPEND_BUCKETS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
 _FLUSH_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 15.0)
+_FAILOVER_BUCKETS = (0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 3.0, 5.0, 8.0, 15.0, 30.0, 60.0)
 _TASK_BUCKETS = (0.005, 0.025, 0.1, 0.5, 1.0, 5.0, 15.0, 60.0)
 
 
@@ -101,6 +102,19 @@ CATALOGUE_LAG_CHANGES = _measured(
     "catalogue_lag_changes", "Changes of the catalogue that a shard has not copied yet", "shard"
 )
 VIDEOS_ENRICHED = _counter("videos_enriched_total", "Videos whose title a flush wrote at first sight")
+
+
+# -- config service -------------------------------------------------------------------------------
+CONFIG_SERVICE_LEADS = _of_living_processes("config_service_leads", "Config services of this host that lead")
+SILENT_INSTANCES = _measured("silent_instances", "Database instances that do not answer the leading config service")
+SHARD_CONDITION = _measured("shard_condition", "1 for what the shard is, as the leader sees it", "shard", "condition")
+FAILOVERS = _counter("failovers_total", "Changes of primary that have ended, by kind and outcome", "kind", "outcome")
+FAILOVER_SECONDS = _histogram(
+    "failover_seconds",
+    "From the old primary's last answer, or the hold of writes, to the new roles published",
+    "kind",
+    buckets=_FAILOVER_BUCKETS,
+)
 
 
 def get_host_registry() -> CollectorRegistry:

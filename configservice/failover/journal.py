@@ -85,6 +85,12 @@ def publish_roles(row: Failover, *, term: int, generation: int, write_pause_ms: 
     return topology.epoch
 
 
+def abandon_all(*, message: str) -> int:
+    """For whoever sets the roles anew while no config service runs. Returns how many were open."""
+    open_ones = Failover.objects.filter(finished_at__isnull=True)
+    return int(open_ones.update(state=FailoverState.UNDONE, finished_at=timezone.now(), message=message))
+
+
 def change_role(shard_id: int, name: str, role: Role, *, reason: str, actor: str, generation: int) -> None:
     """Of an instance that is not primary: fenced or replica. Raises LeaseLost."""
     with transaction.atomic():

@@ -10,7 +10,7 @@ import time
 
 import pytest
 
-from localcluster import LocalCluster, run_temporary_cluster
+from localcluster import ClusterSpec, LocalCluster, run_temporary_cluster
 from tests.conftest import use_cluster
 from tests.system.exactness import assert_exactly_acknowledged
 from tests.system.load import LoadClient
@@ -28,6 +28,14 @@ COPY_SECONDS = 60
 @pytest.fixture
 def cluster():
     with run_temporary_cluster() as cluster:
+        cluster.start()
+        yield cluster
+
+
+@pytest.fixture
+def cluster_by_hand():
+    """Nobody promotes anybody."""
+    with run_temporary_cluster(spec=ClusterSpec(config_services=0)) as cluster:
         cluster.start()
         yield cluster
 
@@ -103,7 +111,8 @@ def test_a_minute_of_chaos_loses_and_doubles_nothing(cluster: LocalCluster, seed
     get_cluster().close()
 
 
-def test_a_shard_restored_to_an_older_state_becomes_exact_by_itself(cluster: LocalCluster, tmp_path):
+def test_a_shard_restored_to_an_older_state_becomes_exact_by_itself(cluster_by_hand: LocalCluster, tmp_path):
+    cluster = cluster_by_hand
     use_cluster(cluster)
     primary, replica = cluster.database("shard1a"), cluster.database("shard1b")
     key = cluster.run_command("create_api_key", "older", "--scopes", "events:write", "--quiet").strip()

@@ -22,6 +22,11 @@ class Command(BaseCommand):
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("--partitions", type=int, default=32, help="fixed when the cluster is made (default 32)")
         parser.add_argument("--instances", type=Path, required=True, help="JSON file that describes the servers")
+        parser.add_argument(
+            "--set-roles",
+            action="store_true",
+            help="also change the roles of instances that are known; else those stay as failovers have left them",
+        )
         parser.add_argument("--json", action="store_true", help="print the report for machines")
 
     def handle(self, *args: Any, **options: Any) -> None:
@@ -30,7 +35,9 @@ class Command(BaseCommand):
             raise CommandError(f"--partitions must be 1..{PARTITIONS_MAX}")
         try:
             description = read_cluster_file(options["instances"])
-            _, report = initialise_cluster(description, partition_count=partition_count, actor=_get_actor())
+            _, report = initialise_cluster(
+                description, partition_count=partition_count, set_roles=options["set_roles"], actor=_get_actor()
+            )
         except ConfigServiceError as error:
             raise CommandError(str(error)) from error
         self.stdout.write(json.dumps(asdict(report)) if options["json"] else _describe(report))
@@ -41,10 +48,12 @@ def _get_actor() -> str:
 
 
 def _describe(report: InitialisationReport) -> str:
+    kept = f"; kept the roles of {', '.join(report.roles_kept)}" if report.roles_kept else ""
     if not report.published:
-        return f"nothing to change, epoch {report.epoch}"
+        return f"nothing to change, epoch {report.epoch}{kept}"
     return (
         f"published epoch {report.epoch}: {len(report.shards_created)} shards and {len(report.instances_created)}"
         f" instances created, {len(report.instances_updated)} instances updated,"
         f" {report.partitions_assigned} partitions assigned, {len(report.event_types_created)} event types created"
+        f"{kept}"
     )

@@ -99,10 +99,10 @@ def describe_cluster() -> dict:
 def init_cluster(control, tmp_path: Path, capsys):
     """Runs the command on a description; returns its report."""
 
-    def run(description: dict | None = None, *, partitions: int = 7) -> dict:
+    def run(description: dict | None = None, *flags: str, partitions: int = 7) -> dict:
         path = tmp_path / "cluster.json"
         path.write_text(json.dumps(description or describe_cluster()))
-        call_command("init_cluster", "--partitions", str(partitions), "--instances", str(path), "--json")
+        call_command("init_cluster", "--partitions", str(partitions), "--instances", str(path), "--json", *flags)
         return json.loads(capsys.readouterr().out)
 
     return run

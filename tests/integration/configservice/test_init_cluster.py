@@ -33,6 +33,7 @@ def test_a_new_cluster_is_complete_even_and_published(init_cluster, cache_url):
         "shards_created": ["shard1", "shard2"],
         "instances_created": ["shard1b", "shard1a", "shard2b", "shard2a"],
         "instances_updated": [],
+        "roles_kept": [],
         "event_types_created": ["view", "like", "dislike", "comment", "share", "watch_time"],
     }
     topology = get_topology()
@@ -95,12 +96,24 @@ def test_servers_may_exchange_their_addresses(init_cluster):
     assert [s.primary.port for s in get_topology().shards] == [5003, 5001]
 
 
-def test_a_change_of_primary_raises_the_term_of_that_shard_only(init_cluster):
-    init_cluster()
+def describe_exchanged_roles():
     description = describe_cluster()
     for instance in description["shards"][0]["instances"]:
         instance["role"] = "primary" if instance["role"] == "replica" else "replica"
-    init_cluster(description)
+    return description
+
+
+def test_roles_stay_what_failovers_have_made_of_them(init_cluster):
+    init_cluster()
+    before = take_stock()
+    report = init_cluster(describe_exchanged_roles())
+    assert take_stock() == before
+    assert (report["published"], report["roles_kept"]) == (False, ["shard1a", "shard1b"])
+
+
+def test_a_change_of_primary_that_is_asked_for_raises_the_term_of_that_shard_only(init_cluster):
+    init_cluster()
+    init_cluster(describe_exchanged_roles(), "--set-roles")
     assert [(s.name, s.term, s.primary.name) for s in get_topology().shards] == [
         ("shard1", 2, "shard1b"),
         ("shard2", 1, "shard2a"),

@@ -62,7 +62,7 @@ def test_a_database_checks_its_pages_listens_on_loopback_and_admits_by_scram_onl
     }
     assert methods == [("scram-sha-256",)]
     assert errors == []
-    watching = set() if name == "control" else {"viewcounter_shardproxy"}
+    watching = set() if name == "control" else {"viewcounter_shardproxy", "viewcounter_configservice"}
     assert roles == {"postgres", "viewcounter", "replicator"} | watching
 
 

@@ -23,12 +23,14 @@ class Command(BaseCommand):
     def add_arguments(self, parser: argparse.ArgumentParser) -> None:
         parser.add_argument("--partitions", type=int, required=True, help="partition count of a new cluster")
         parser.add_argument("--instances", type=Path, required=True, help="JSON file naming shards and instances")
+        parser.add_argument("--set-roles", action="store_true", help="see init_cluster")
         parser.add_argument("--admin-password-file", type=Path, help="default: secrets/admin_password of the state")
 
     def handle(self, **options: Any) -> None:
         common = {"stdout": self.stdout, "stderr": self.stderr}
         call_command("migrate", interactive=False, verbosity=0, **common)
-        call_command("init_cluster", partitions=options["partitions"], instances=options["instances"], **common)
+        described = {name: options[name] for name in ("partitions", "instances", "set_roles")}
+        call_command("init_cluster", **described, **common)
         call_command("migrate_shards", **common)
         password_file = options["admin_password_file"] or get_config().state_dir / "secrets" / "admin_password"
         self._ensure_administrator(password_file)

@@ -1,0 +1,88 @@
+"""What `manage.py failover` and `manage.py switchover` share: ask, wait, say how it went."""
+
+import getpass
+import json
+from argparse import ArgumentParser
+from collections.abc import Callable
+from typing import Any, ClassVar
+
+from django.core.management.base import BaseCommand, CommandError
+
+from configservice.errors import ConfigServiceError
+from configservice.failover.records import Failover
+from configservice.failover.requests import await_outcome, find_shard
+from configservice.failover.state import FailoverState
+from configservice.models import Instance, RoleChoice
+
+WAIT_SECONDS = 60.0
+
+
+class FailoverCommand(BaseCommand):
+    """Subclasses say whom they ask and what people are asked before."""
+
+    verb: ClassVar[str]
+    warning: ClassVar[str]
+    ask: ClassVar[Callable[..., Failover]]
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument("--shard", required=True, help="name of the shard")
+        parser.add_argument("--to", default="", metavar="INSTANCE", help="the replica to promote (default: the best)")
+        parser.add_argument("--reason", default="", help="kept in the history")
+        parser.add_argument("--yes", action="store_true", help="do not ask")
+        parser.add_argument("--json", action="store_true", help="print the outcome for machines")
+        parser.add_argument("--wait-seconds", type=float, default=WAIT_SECONDS, help="default: %(default)g")
+
+    def handle(self, **options: Any) -> None:
+        try:
+            primary = _find_primary(options["shard"])
+            if not options["yes"]:
+                self._confirm(options["shard"], primary, options["to"])
+            actor = f"{getpass.getuser()} (manage.py {self.verb})"
+            asked = type(self).ask(
+                shard=options["shard"],
+                target=options["to"],
+                reason=options["reason"] or f"manage.py {self.verb}",
+                actor=actor,
+            )
+            failover = await_outcome(asked, within_seconds=options["wait_seconds"])
+        except ConfigServiceError as error:
+            raise CommandError(str(error)) from error
+        if failover.state != FailoverState.DONE:
+            raise CommandError(f"not done yet, it goes on: {failover.state}, {failover.message}")
+        self.stdout.write(json.dumps(_build_document(failover)) if options["json"] else _describe(failover))
+
+    def _confirm(self, shard: str, primary: str, target: str) -> None:
+        self.stdout.write(f"{shard}: {primary or 'no primary'} -> {target or 'the most advanced replica'}")
+        self.stdout.write(self.warning)
+        try:
+            answer = input("Go on? [y/N] ")
+        except EOFError as error:
+            raise CommandError("nobody to ask: say --yes") from error
+        if answer.strip().lower() not in ("y", "yes"):
+            raise CommandError("nothing was changed")
+
+
+def _find_primary(shard_name: str) -> str:
+    shard = find_shard(shard_name)
+    primary = Instance.objects.filter(shard=shard, role=RoleChoice.PRIMARY).first()
+    return "" if primary is None else str(primary.name)
+
+
+def _build_document(failover: Failover) -> dict[str, Any]:
+    return {
+        "shard": failover.shard.name,
+        "kind": failover.kind,
+        "old_primary": failover.old_primary,
+        "primary": failover.candidate,
+        "term": failover.term,
+        "epoch": failover.epoch,
+        "write_pause_ms": failover.write_pause_ms,
+    }
+
+
+def _describe(failover: Failover) -> str:
+    pause = "" if failover.write_pause_ms is None else f"; writes paused for {failover.write_pause_ms} ms"
+    return (
+        f"{failover.shard.name}: {failover.old_primary} -> {failover.candidate}, term {failover.term}, "
+        f"epoch {failover.epoch}{pause}"
+    )

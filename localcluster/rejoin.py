@@ -1,0 +1,95 @@
+"""Makes an old primary a replica of the new one: what it wrote alone is taken back, or all of it is copied anew.
+
+`pg_rewind` compares the two histories and fetches what differs, which takes a second where a base backup copies
+everything. It needs the old primary's own WAL back to where they parted; without it, or when it fails for any other
+reason, the base backup is the answer.
+"""
+
+import secrets
+import shutil
+import signal
+from collections.abc import Callable
+from pathlib import Path
+
+import psycopg
+
+from localcluster.account import give
+from localcluster.errors import ProgramFailed
+from localcluster.ports import LOOPBACK
+from localcluster.postgres import PostgresServer
+from localcluster.postgres_seed import ensure_slot, seed_replica
+from localcluster.process import Launch, run_tool
+from localcluster.spec import SUPERUSER_ROLE
+from localcluster.state import write_private
+
+REWIND_SECONDS = 120.0
+
+
+def rejoin(
+    server: PostgresServer,
+    *,
+    primary: PostgresServer,
+    superuser_password: str,
+    replication_password: str,
+    report: Callable[[str], None],
+) -> None:
+    """While `server` is down and `primary` runs; afterwards its data is a replica's. Raises ProgramFailed.
+
+    One that was cut off while it copied has no data; it copies again.
+    """
+    if server.exists:
+        try:
+            _rewind(server, primary, superuser_password)
+        except ProgramFailed as error:
+            report(f"{server.name} cannot be rewound, copying {primary.name} instead: {str(error).splitlines()[-1]}")
+            shutil.rmtree(server.data_dir)
+    if not server.exists:
+        seed_replica(server, primary=primary, replication_password=replication_password)
+    server.forget_overrides("primary_conninfo", "primary_slot_name", "default_transaction_read_only")
+
+
+def drop_idle_slots(server: PostgresServer) -> None:
+    """On a replica that was primary: slots that nobody uses any more would keep its WAL for ever."""
+    with server.connect(user=SUPERUSER_ROLE, database="postgres") as connection:
+        connection.execute(
+            "SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots"
+            " WHERE slot_type = 'physical' AND NOT active"
+        )
+
+
+def is_primary_now(server: PostgresServer) -> bool:
+    """Whether it answers as one."""
+    try:
+        with server.connect(user=SUPERUSER_ROLE, database="postgres") as connection:
+            return connection.execute("SELECT pg_is_in_recovery()").fetchone() == (False,)
+    except psycopg.Error:
+        return False
+
+
+def _rewind(server: PostgresServer, primary: PostgresServer, superuser_password: str) -> None:
+    ensure_slot(primary, slot=server.name)
+    password_file = server.data_dir.with_name(f".{server.name}.{secrets.token_hex(4)}")
+    try:
+        write_private(password_file, f"*:*:*:{SUPERUSER_ROLE}:{superuser_password}\n")
+        give(password_file, server.placement.account)
+        source = (
+            f"host={LOOPBACK} port={primary.port} user={SUPERUSER_ROLE} dbname=postgres "
+            f"passfile={password_file} connect_timeout=2"
+        )
+        run_tool(
+            Launch(
+                argv=(
+                    server.placement.programs.get_path("pg_rewind"),
+                    "--target-pgdata", str(server.data_dir), "--source-server", source, "--no-sync",
+                ),
+                cwd=Path("/"),
+                environment=server.environment,
+                death_signal=signal.SIGTERM,
+                account=server.placement.account,
+            ),
+            within_seconds=REWIND_SECONDS,
+        )  # fmt: skip
+    finally:
+        password_file.unlink(missing_ok=True)
+    (server.data_dir / "standby.signal").touch()
+    give(server.data_dir / "standby.signal", server.placement.account)

@@ -1,0 +1,119 @@
+"""A config service of this process: connections with deadlines from the shard proxy, bounds from the settings."""
+
+import os
+import socket
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+from django.db import connections
+
+from configservice.daemon import ConfigService
+from configservice.errors import ActionFailed, InstanceGone, InstanceRefuses, InstanceSilent
+from configservice.lease import Lease
+from configservice.settings import ConfigServiceSettings
+from configservice.topology import Instance
+from shardproxy.connection import DeadlineConnection, open_own_connection
+from shardproxy.errors import (
+    DeadlineExceeded,
+    InstanceUnavailable,
+    OutcomeUnknown,
+    ShardProxyError,
+    StatementTimeout,
+    UnreadablePassword,
+)
+from shardproxy.own_connection import OwnConnection
+from shardproxy.session_names import Purpose
+from shardproxy.settings import PoolSettings
+from viewcounter.config import Config
+from viewcounter.operations.config_service_metrics import MetricsObserver
+
+HOST_MAX_LENGTH = 30
+
+
+class OperatingConnection:
+    """An InstanceConnection of the config service, as the role that may operate servers."""
+
+    def __init__(self, instance: Instance, settings: PoolSettings, *, user: str, password_ref: str) -> None:
+        as_operator = msgspec.structs.replace(instance, user=user, password_ref=password_ref) if user else instance
+        self._connection = OwnConnection(as_operator, settings, purpose=Purpose.CONFIG_SERVICE)
+
+    def fetch(
+        self, statement: str, params: Mapping[str, Any] | None = None, *, timeout_seconds: float
+    ) -> list[dict[str, Any]]:
+        try:
+            return self._connection.fetch(statement, params, timeout_seconds=timeout_seconds)
+        except ShardProxyError as error:
+            raise self._translate(error) from error
+
+    def execute(self, statement: str, *, timeout_seconds: float) -> None:
+        try:
+            self._connection.execute(statement, timeout_seconds=timeout_seconds)
+        except ShardProxyError as error:
+            raise self._translate(error) from error
+
+    def fileno(self) -> int | None:
+        return self._connection.fileno()
+
+    def close(self) -> None:
+        self._connection.close()
+
+    def _translate(self, error: ShardProxyError) -> InstanceGone | InstanceSilent | InstanceRefuses | ActionFailed:
+        text = str(error)
+        if isinstance(error, DeadlineExceeded | StatementTimeout | OutcomeUnknown):
+            return InstanceSilent(text)
+        if not isinstance(error, InstanceUnavailable):
+            return ActionFailed(text)
+        if self._connection.was_silent:
+            return InstanceSilent(text)
+        is_ours = isinstance(error.__cause__, UnreadablePassword)
+        return InstanceRefuses(text) if is_ours or self._connection.is_there() else InstanceGone(text)
+
+
+def build_config_service(config: Config) -> ConfigService:
+    """Gives this process's own sessions on the control database its name, by which another leader may end them."""
+    holder = f"configservice {socket.gethostname()[:HOST_MAX_LENGTH]} {os.getpid()}"
+    connections.settings["default"]["OPTIONS"]["application_name"] = holder
+    settings = build_config_service_settings(config)
+    pool = PoolSettings(connect_timeout_seconds=config.connect_timeout_seconds)
+
+    def connect(instance: Instance) -> OperatingConnection:
+        return OperatingConnection(
+            instance, pool, user=config.configservice_user, password_ref=config.configservice_password_ref
+        )
+
+    def open_control_connection(session_name: str) -> DeadlineConnection:
+        return open_own_connection(
+            host=config.control_database_host,
+            port=config.control_database_port,
+            dbname=config.control_database_name,
+            user=config.control_database_user,
+            password=config.control_database_password.get_secret_value(),
+            connect_timeout=config.connect_timeout_seconds,
+            application_name=session_name,
+        )
+
+    lease = Lease(
+        open_control_connection,
+        holder=holder,
+        lease_seconds=settings.lease_seconds,
+        call_seconds=settings.lease_call_seconds,
+    )
+    return ConfigService(lease=lease, connect=connect, settings=settings, observer=MetricsObserver())
+
+
+def build_config_service_settings(config: Config) -> ConfigServiceSettings:
+    return ConfigServiceSettings(
+        failover_mode=config.failover_mode,
+        probe_interval_seconds=config.probe_interval_seconds,
+        probe_seconds=config.probe_seconds,
+        primary_silence_seconds=config.primary_silence_seconds,
+        stream_silence_seconds=config.stream_silence_seconds,
+        lease_seconds=config.configservice_lease_seconds,
+        action_seconds=config.failover_action_seconds,
+        promotion_seconds=config.promotion_seconds,
+        hold_seconds=config.switchover_hold_seconds,
+        drain_transactions_seconds=config.switchover_drain_seconds,
+        switchover_max_lag_bytes=config.switchover_max_lag_bytes,
+        rejoin_max_lag_bytes=config.rejoin_max_lag_bytes,
+    )

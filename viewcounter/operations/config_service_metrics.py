@@ -1,0 +1,25 @@
+"""Counts what the config service does, for Prometheus."""
+
+from collections.abc import Mapping, Sequence
+
+from configservice.failover.records import Condition
+from viewcounter.metrics import CONFIG_SERVICE_LEADS, FAILOVER_SECONDS, FAILOVERS, SHARD_CONDITION, SILENT_INSTANCES
+
+
+class MetricsObserver:
+    """Gauges of the cluster are set by the leader only: two opinions of one shard would be none."""
+
+    def note_tick(self, *, leads: bool, silent_instances: Sequence[str]) -> None:
+        CONFIG_SERVICE_LEADS.set(leads)
+        if leads:
+            SILENT_INSTANCES.set(len(silent_instances))
+
+    def note_conditions(self, conditions: Mapping[str, Condition]) -> None:
+        for shard, current in conditions.items():
+            for condition in Condition:
+                SHARD_CONDITION.labels(shard, condition.value).set(condition is current)
+
+    def note_failover(self, *, kind: str, outcome: str, seconds: float) -> None:
+        FAILOVERS.labels(kind, outcome).inc()
+        if outcome == "done":
+            FAILOVER_SECONDS.labels(kind).observe(seconds)

@@ -1,0 +1,28 @@
+"""`manage.py run_configservice`: watches every instance and, if it leads, fails shards over."""
+
+import signal
+from types import FrameType
+from typing import Any
+
+from django.core.management.base import BaseCommand
+
+from viewcounter.config import get_config
+from viewcounter.operations.config_service import build_config_service
+
+
+class Command(BaseCommand):
+    help = (
+        "Run a config service: probe every database instance, replace dead primaries, carry out failovers and "
+        "switchovers that were asked for. Run two or more; one leads. SIGTERM stops it after the current step."
+    )
+    requires_system_checks = ()
+
+    def handle(self, **options: Any) -> None:
+        service = build_config_service(get_config())
+
+        def stop(_number: int, _frame: FrameType | None) -> None:
+            service.stop()
+
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, stop)
+        service.run()
