@@ -83,6 +83,9 @@ class Config(BaseSettings):
     )
     api_key_lookup_seconds: PositiveFloat = Field(3.0, description="one look-up of a key in the control database")
     api_key_lookups_max: PositiveInt = Field(64, description="keys being looked up at once in a process; beyond it 503")
+    rate_limit_burst_seconds: PositiveFloat = Field(10.0, description="what an idle key may catch up on")
+    rate_limit_sync_seconds: PositiveFloat = Field(0.1, description="processes even out what their keys have used")
+    rate_limit_timeout_seconds: PositiveFloat = Field(0.5, description="one call for that; then each limits by itself")
 
     # -- processing ------------------------------------------------------------------------------
     drain_interval_seconds: PositiveFloat = Field(0.5, description="beat looks for unread entries")

@@ -47,6 +47,7 @@ def test_drivers_stay_behind_their_seams():
         "redis": (
             "viewcounter/eventlog/",
             "viewcounter/processing/drain_queue.py",
+            "viewcounter/gateway/shared_buckets.py",
             "configservice/feed.py",
             "configservice/publication.py",
             "configservice/services.py",

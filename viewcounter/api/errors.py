@@ -36,7 +36,7 @@ from viewcounter.queries.errors import InvalidQuery
 RETRY_AFTER_SECONDS = 1
 
 # Where DRF's word is not the one that the gateway's lane has for the same fault.
-_CODES = {"parse_error": "malformed_json"}
+_CODES = {"parse_error": "malformed_json", "throttled": "rate_limited"}
 
 _UNAVAILABLE: tuple[tuple[tuple[type, ...], Problem], ...] = (
     (

@@ -4,6 +4,7 @@ REST_FRAMEWORK: dict[str, object] = {
     # Everything is denied unless a view names the scope that each of its methods needs.
     "DEFAULT_AUTHENTICATION_CLASSES": ["viewcounter.api.authentication.BearerKeyAuthentication"],
     "DEFAULT_PERMISSION_CLASSES": ["viewcounter.api.permissions.RequireScope"],
+    "DEFAULT_THROTTLE_CLASSES": ["viewcounter.api.throttling.KeyThrottle"],
     "UNAUTHENTICATED_USER": None,
     "DEFAULT_PARSER_CLASSES": ["viewcounter.api.parsers.BoundedJsonParser"],
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],

@@ -18,6 +18,7 @@ from viewcounter.gateway.body import BodyLimits, Receive
 from viewcounter.gateway.group_commit import GroupCommit
 from viewcounter.gateway.guarded_log import GuardedLog
 from viewcounter.gateway.lane import GatewayLane, LaneLimits, Send
+from viewcounter.gateway.rate_limit import get_rate_limiter
 from viewcounter.gateway.spool import Spool
 
 logger = logging.getLogger(__name__)
@@ -66,7 +67,11 @@ class Gateway:
         )
         self._keys = LaneKeys(max_lookups=config.api_key_lookups_max, timeout_seconds=config.api_key_lookup_seconds)
         self._lane = GatewayLane(
-            commit=self._commit, keys=self._keys, get_topology=get_topology, limits=_get_limits(config)
+            commit=self._commit,
+            keys=self._keys,
+            get_topology=get_topology,
+            limits=_get_limits(config),
+            limiter=get_rate_limiter(),
         )
 
     async def __call__(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
@@ -96,6 +101,7 @@ class Gateway:
                 self._lane.close()
                 if heartbeat is not None:
                     await asyncio.to_thread(heartbeat.stop)
+                get_rate_limiter().close()
                 await send({"type": "lifespan.shutdown.complete"})
                 return
 

@@ -25,6 +25,10 @@ class InvalidKey(GatewayError):
     """The API key is malformed, unknown, expired or revoked. Permanent; the client is never told which."""
 
 
+class UnknownKey(GatewayError):
+    """No living key has this prefix: it never existed, has expired or was revoked. Permanent."""
+
+
 class KeysUnavailable(GatewayError):
     """The control database did not answer and this process does not know the key. Retryable."""
 

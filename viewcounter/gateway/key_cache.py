@@ -15,12 +15,17 @@ from viewcounter.gateway.scopes import Scope
 
 @dataclass(frozen=True, slots=True)
 class AuthenticatedKey:
-    """A key that was valid when it was looked up. `expires_at` is checked again at every use."""
+    """A key that was valid when it was looked up. `expires_at` is checked again at every use.
+
+    Limits are of all processes together; None means no limit.
+    """
 
     prefix: str
     name: str
     scopes: frozenset[Scope]
     expires_at: datetime | None = None
+    requests_per_second: int | None = None
+    events_per_second: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,14 +11,15 @@ import re
 import secrets
 import time
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import cache
 
 from django.db import Error as DatabaseError
-from django.db import close_old_connections
+from django.db import close_old_connections, transaction
+from django.db.models import Q
 
 from viewcounter.config import get_config
-from viewcounter.gateway.errors import InvalidKey, KeysUnavailable
+from viewcounter.gateway.errors import InvalidKey, KeysUnavailable, UnknownKey
 from viewcounter.gateway.key_cache import AuthenticatedKey, KeyCache
 from viewcounter.gateway.models import ApiKey
 from viewcounter.gateway.scopes import Scope
@@ -26,13 +27,21 @@ from viewcounter.gateway.scopes import Scope
 logger = logging.getLogger(__name__)
 
 _TOKEN = re.compile(r"vc_([0-9a-f]{12})_([A-Za-z0-9_-]{43})")
+LAST_USED_SECONDS = 60.0
 _NOBODYS_DIGEST = hashlib.sha256(b"").digest()
 
 
-def create_key(name: str, scopes: Sequence[Scope], *, expires_at: datetime | None = None) -> tuple[ApiKey, str]:
+def create_key(
+    name: str,
+    scopes: Sequence[Scope],
+    *,
+    expires_at: datetime | None = None,
+    requests_per_second: int | None = None,
+    events_per_second: int | None = None,
+) -> tuple[ApiKey, str]:
     """Store a new key; returns it and its token, which cannot be had again.
 
-    Raises django's ValidationError for an empty or overlong name or for bad scopes.
+    Raises django's ValidationError for an empty or overlong name, for bad scopes or limits.
     """
     prefix, secret = secrets.token_hex(6), secrets.token_urlsafe(32)
     key = ApiKey(
@@ -41,10 +50,48 @@ def create_key(name: str, scopes: Sequence[Scope], *, expires_at: datetime | Non
         name=name,
         scopes=[str(scope) for scope in scopes],
         expires_at=expires_at,
+        requests_per_second=requests_per_second,
+        events_per_second=events_per_second,
     )
     key.full_clean()
     key.save()
     return key, f"vc_{prefix}_{secret}"
+
+
+def rotate_key(prefix: str, *, overlap: timedelta, now: datetime) -> tuple[ApiKey, str]:
+    """A new key with the rights and limits of the old one, which goes on working for `overlap`.
+
+    Returns the new key and its token. Raises UnknownKey for a key that does not exist, has expired or was revoked.
+    """
+    with transaction.atomic():
+        old = _get_living_key(prefix, now=now)
+        key, token = create_key(
+            old.name,
+            [Scope(scope) for scope in old.scopes],
+            expires_at=old.expires_at,
+            requests_per_second=old.requests_per_second,
+            events_per_second=old.events_per_second,
+        )
+        ends_at = now + overlap
+        old.expires_at = ends_at if old.expires_at is None else min(old.expires_at, ends_at)
+        old.save(update_fields=["expires_at"])
+    return key, token
+
+
+def revoke_key(prefix: str, *, now: datetime) -> ApiKey:
+    """Every process refuses it within `api_key_cache_seconds`. Raises UnknownKey."""
+    with transaction.atomic():
+        key = _get_living_key(prefix, now=now)
+        key.revoked_at = now
+        key.save(update_fields=["revoked_at"])
+    return key
+
+
+def _get_living_key(prefix: str, *, now: datetime) -> ApiKey:
+    key: ApiKey | None = ApiKey.objects.select_for_update().filter(prefix=prefix, revoked_at__isnull=True).first()
+    if key is None or (key.expires_at is not None and key.expires_at <= now):
+        raise UnknownKey(f"no living API key has the prefix {prefix}")
+    return key
 
 
 def authenticate(token: str) -> AuthenticatedKey:
@@ -129,8 +176,20 @@ def _read_key(token: str) -> AuthenticatedKey | None:
     matches = hmac.compare_digest(hashlib.sha256(secret.encode()).digest(), expected)
     if row is None or not matches:
         return None
+    _note_use(row)
     scopes = frozenset(scope for scope in Scope if scope in row.scopes)
-    return AuthenticatedKey(row.prefix, row.name, scopes, row.expires_at)
+    return AuthenticatedKey(
+        row.prefix, row.name, scopes, row.expires_at, row.requests_per_second, row.events_per_second
+    )
+
+
+def _note_use(row: ApiKey) -> None:
+    """A key in use is looked up every few seconds by each process; one write a minute is enough for all of them."""
+    now = datetime.now(UTC)
+    earlier = now - timedelta(seconds=LAST_USED_SECONDS)
+    if row.last_used_at is None or row.last_used_at < earlier:
+        is_due = Q(last_used_at__isnull=True) | Q(last_used_at__lt=earlier)
+        ApiKey.objects.filter(is_due, pk=row.pk).update(last_used_at=now)
 
 
 def _split(token: str) -> tuple[str, str]:

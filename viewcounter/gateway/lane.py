@@ -23,8 +23,10 @@ from viewcounter.gateway.errors import BufferFull, ClientGone, InvalidKey, KeysU
 from viewcounter.gateway.group_commit import GroupCommit
 from viewcounter.gateway.head import Head, parse_content, read_head
 from viewcounter.gateway.items import ItemProblem
+from viewcounter.gateway.key_cache import AuthenticatedKey
 from viewcounter.gateway.meter import LaneMeter
 from viewcounter.gateway.parsing import Item, parse_items
+from viewcounter.gateway.rate_limit import Allowance, RateLimiter, Unit
 from viewcounter.gateway.scopes import Scope
 from viewcounter.problems import PROBLEM_CONTENT_TYPE, Problem, encode_problem
 
@@ -62,12 +64,19 @@ class GatewayLane:
     """Stateless but for the snapshot it last judged by. `get_topology` is asked at every request and must be cheap."""
 
     def __init__(
-        self, *, commit: GroupCommit, keys: LaneKeys, get_topology: Callable[[], Topology], limits: LaneLimits
+        self,
+        *,
+        commit: GroupCommit,
+        keys: LaneKeys,
+        get_topology: Callable[[], Topology],
+        limits: LaneLimits,
+        limiter: RateLimiter,
     ) -> None:
         self._commit = commit
         self._keys = keys
         self._get_topology = get_topology
         self._limits = limits
+        self._limiter = limiter
         self._acceptor: Acceptor | None = None
         self._random = random.Random()  # noqa: S311 - jitter, no secret
         self._meter = LaneMeter(lambda: commit.buffered_count)
@@ -79,9 +88,10 @@ class GatewayLane:
     async def __call__(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
         head = read_head(scope["headers"])
         headers: Headers = (_JSON,)
+        budget = _Budget(self._limiter)
         try:
             _check_method(scope["method"])
-            answer = await self._answer(head, receive)
+            answer = await self._answer(head, receive, budget)
             self._meter.count_events(accepted=answer.accepted, problems=answer.items)
             (status, outcome), body = _judge_answer(answer), _encoder.encode(answer)
         except Refused as refusal:
@@ -102,6 +112,7 @@ class GatewayLane:
                 "status": status,
                 "headers": [
                     *headers,
+                    *budget.headers,
                     (b"content-length", b"%d" % len(body)),
                     (b"x-request-id", head.request_id.encode()),
                 ],
@@ -109,9 +120,10 @@ class GatewayLane:
         )
         await send({"type": "http.response.body", "body": body})
 
-    async def _answer(self, head: Head, receive: Receive) -> _Answer:
+    async def _answer(self, head: Head, receive: Receive, budget: "_Budget") -> _Answer:
         limits = self._limits
-        await self._authorize(head)
+        key = await self._authorize(head)
+        budget.take(key, Unit.REQUESTS, 1)
         content = parse_content(head)
         body = await read_body(receive, declared_bytes=head.content_length, is_gzip=content.is_gzip, limits=limits.body)
         items = parse_items(body, is_ndjson=content.is_ndjson, max_events=limits.max_events)
@@ -119,10 +131,11 @@ class GatewayLane:
         acceptance = acceptor.accept(items, now_us=time.time_ns() // 1000)
         if not acceptance.count:
             return _build_answer(head, 0, acceptance.problems, {})
+        budget.take(key, Unit.EVENTS, acceptance.count)
         result = await self._append(acceptance)
         return _answer_appended(head, items, acceptance, acceptor, result)
 
-    async def _authorize(self, head: Head) -> None:
+    async def _authorize(self, head: Head) -> AuthenticatedKey:
         try:
             key = await self._keys.authenticate(head.authorization)
         except InvalidKey as error:
@@ -133,6 +146,7 @@ class GatewayLane:
         if Scope.EVENTS_WRITE not in key.scopes:
             detail = f"The API key lacks the scope {Scope.EVENTS_WRITE}."
             raise Refused(Problem(status=403, code="missing_scope", detail=detail))
+        return key
 
     def _get_acceptor(self) -> Acceptor:
         try:
@@ -158,6 +172,31 @@ class GatewayLane:
             # Spread out, so that the clients of an outage do not all come back in the same second.
             headers += ((b"retry-after", b"%d" % self._random.randint(least, 2 * least)),)
         return refusal.problem.status, encode_problem(refusal.problem, request_id=request_id), headers
+
+
+class _Budget:
+    """What one request took of its key's limits; `headers` tell of the limit that is nearer to its end."""
+
+    def __init__(self, limiter: RateLimiter) -> None:
+        self._limiter = limiter
+        self._nearest: Allowance | None = None
+
+    def take(self, key: AuthenticatedKey, unit: Unit, cost: int) -> None:
+        """Raises Refused (429)."""
+        allowance = self._limiter.take(key, unit, cost)
+        if allowance is None:
+            return
+        if self._nearest is None or not allowance.is_allowed or allowance.share < self._nearest.share:
+            self._nearest = allowance
+        if not allowance.is_allowed:
+            detail = f"The API key may not send more {unit} now; its limit is a burst of {allowance.limit}."
+            raise Refused(Problem(status=429, code="rate_limited", detail=detail))
+
+    @property
+    def headers(self) -> Headers:
+        if self._nearest is None:
+            return ()
+        return tuple((name.lower().encode(), value.encode()) for name, value in self._nearest.headers.items())
 
 
 def _answer_appended(

@@ -1,6 +1,7 @@
 """API keys, in the control database. The secret itself is never stored and cannot be shown again."""
 
 from django.core.exceptions import ValidationError
+from django.core.validators import MinValueValidator
 from django.db import models
 
 from viewcounter.gateway.scopes import Scope
@@ -25,9 +26,16 @@ class ApiKey(models.Model):
     secret_sha256 = models.BinaryField(max_length=SECRET_DIGEST_BYTES, editable=False)
     name = models.CharField(max_length=100, help_text="who uses this key")
     scopes = models.JSONField(validators=[validate_scopes])
+    requests_per_second = models.PositiveIntegerField(
+        null=True, blank=True, validators=[MinValueValidator(1)], help_text="of all processes together; empty: no limit"
+    )
+    events_per_second = models.PositiveIntegerField(
+        null=True, blank=True, validators=[MinValueValidator(1)], help_text="of all processes together; empty: no limit"
+    )
     created_at = models.DateTimeField(auto_now_add=True)
     expires_at = models.DateTimeField(null=True, blank=True, help_text="empty: never")
     revoked_at = models.DateTimeField(null=True, blank=True, editable=False)
+    last_used_at = models.DateTimeField(null=True, blank=True, editable=False, help_text="to about a minute")
 
     class Meta:
         verbose_name = "API key"

@@ -15,8 +15,8 @@ from localcluster.cluster import LocalCluster
 from viewcounter.config import get_config
 from viewcounter.gateway import keys
 from viewcounter.gateway.authentication import LaneKeys
-from viewcounter.gateway.errors import InvalidKey, KeysUnavailable
-from viewcounter.gateway.keys import authenticate, create_key, get_key_cache
+from viewcounter.gateway.errors import InvalidKey, KeysUnavailable, UnknownKey
+from viewcounter.gateway.keys import authenticate, create_key, get_key_cache, revoke_key, rotate_key
 from viewcounter.gateway.models import ApiKey
 from viewcounter.gateway.scopes import Scope
 
@@ -219,3 +219,78 @@ def test_admin_revokes_but_does_not_delete(admin_client: Client) -> None:
         authenticate(token)
     assert admin_client.post(f"/admin/gateway/apikey/{key.pk}/delete/", {"post": "yes"}).status_code == 403
     assert ApiKey.objects.count() == 1
+
+
+def test_rotated_key_works_beside_its_successor_for_the_overlap_and_not_longer() -> None:
+    key, token = create_key("app", [Scope.STATS_READ], requests_per_second=7)
+    now = datetime.now(UTC)
+    new, new_token = rotate_key(key.prefix, overlap=timedelta(hours=1), now=now)
+    assert (new.name, new.scopes, new.requests_per_second, new.expires_at) == ("app", ["stats:read"], 7, None)
+    assert (authenticate(token).prefix, authenticate(new_token).prefix) == (key.prefix, new.prefix)
+    key.refresh_from_db()
+    assert key.expires_at == now + timedelta(hours=1)
+    ApiKey.objects.filter(pk=key.pk).update(expires_at=now)
+    forget_freshness(token)
+    with pytest.raises(InvalidKey):
+        authenticate(token)
+
+
+def test_neither_revoked_nor_expired_nor_unknown_keys_can_be_rotated_or_revoked() -> None:
+    now = datetime.now(UTC)
+    revoked, _ = create_key("revoked", [Scope.ADMIN])
+    revoke_key(revoked.prefix, now=now)
+    expired, _ = create_key("expired", [Scope.ADMIN], expires_at=now)
+    for prefix in (revoked.prefix, expired.prefix, "nobody"):
+        with pytest.raises(UnknownKey):
+            rotate_key(prefix, overlap=timedelta(hours=1), now=now)
+        with pytest.raises(UnknownKey):
+            revoke_key(prefix, now=now)
+
+
+def test_commands_limit_rotate_and_revoke_keys() -> None:
+    token = run_command(
+        "create_api_key",
+        "cli",
+        "--scopes",
+        "stats:read",
+        "--events-per-second",
+        "9",
+        "--expires-in-days",
+        "2",
+        "--quiet",
+    )
+    key = ApiKey.objects.get(name="cli")
+    assert (key.events_per_second, key.requests_per_second) == (9, None)
+    assert timedelta(days=1) < key.expires_at - datetime.now(UTC) <= timedelta(days=2)
+    successor = run_command("rotate_api_key", key.prefix, "--quiet")
+    assert authenticate(token).name == authenticate(successor).name == "cli"
+    assert "refuses it within 5 s" in run_command("revoke_api_key", key.prefix)
+    for bad in (
+        ("create_api_key", "bad", "--scopes", "stats:read", "--requests-per-second", "0"),
+        ("create_api_key", "bad", "--scopes", "stats:read", "--expires-in-days", "0"),
+        ("rotate_api_key", "nobody"),
+        ("rotate_api_key", key.prefix, "--overlap-hours", "-1"),
+        ("revoke_api_key", key.prefix),
+    ):
+        with pytest.raises(CommandError):
+            run_command(*bad)
+
+
+def run_command(*arguments: str) -> str:
+    out = io.StringIO()
+    call_command(*arguments, stdout=out)
+    return out.getvalue().strip()
+
+
+def test_use_of_a_key_is_noted_once_a_minute_not_at_every_look_up() -> None:
+    key, token = create_key("app", [Scope.ADMIN])
+    assert key.last_used_at is None
+    before = datetime.now(UTC)
+    authenticate(token)
+    key.refresh_from_db()
+    first = key.last_used_at
+    assert before <= first <= datetime.now(UTC)
+    forget_freshness(token)
+    authenticate(token)
+    key.refresh_from_db()
+    assert key.last_used_at == first

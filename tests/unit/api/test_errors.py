@@ -39,7 +39,7 @@ SECRET = "10.0.0.7:5432 password"
         (exceptions.NotAcceptable(), 406, "not_acceptable"),
         (RequestDataTooBig(), 413, "body_too_large"),
         (exceptions.UnsupportedMediaType("text/xml"), 415, "unsupported_media_type"),
-        (exceptions.Throttled(wait=3), 429, "throttled"),
+        (exceptions.Throttled(wait=3), 429, "rate_limited"),
         (NoTopology(SECRET), 503, "no_topology"),
         (KeysUnavailable(SECRET), 503, "keys_unavailable"),
         (OperationalError(SECRET), 503, "control_database_unavailable"),

@@ -10,6 +10,7 @@ from rest_framework.views import APIView
 from viewcounter.api.parameters import check_parameters
 from viewcounter.api.read_options import READ_PARAMETERS, get_read_options
 from viewcounter.api.request_id import REQUEST_ID_HEADER, get_request_id
+from viewcounter.api.throttling import get_rate_headers
 from viewcounter.gateway.scopes import Scope
 from viewcounter.queries.freshness import DEFAULT, ReadOptions
 
@@ -33,6 +34,8 @@ class ApiView(APIView):
         response = super().finalize_response(request, response, *args, **kwargs)
         response.headers.setdefault(REQUEST_ID_HEADER, get_request_id(request._request))
         response.headers.setdefault("Cache-Control", self.cache_control)
+        for name, value in get_rate_headers(request).items():
+            response.headers.setdefault(name, value)
         return response
 
 

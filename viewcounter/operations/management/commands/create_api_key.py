@@ -1,6 +1,7 @@
 """`manage.py create_api_key NAME --scopes events:write,stats:read`: make an API key and show it once."""
 
 from argparse import ArgumentParser
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from django.core.exceptions import ValidationError
@@ -18,17 +19,41 @@ class Command(BaseCommand):
         parser.add_argument(
             "--scopes", required=True, help=f"comma-separated, of: {', '.join(scope.value for scope in Scope)}"
         )
+        parser.add_argument("--requests-per-second", type=int, help="limit over all processes (default: none)")
+        parser.add_argument("--events-per-second", type=int, help="limit over all processes (default: none)")
+        parser.add_argument("--expires-in-days", type=int, help="the key ends after so many days (default: never)")
         parser.add_argument("--quiet", action="store_true", help="print only the key")
 
     def handle(self, *_args: Any, **options: Any) -> None:
         try:
             scopes = parse_scopes(options["scopes"])
-            key, token = create_key(options["name"], scopes)
+            key, token = create_key(
+                options["name"],
+                scopes,
+                expires_at=_get_expiry(options["expires_in_days"]),
+                requests_per_second=options["requests_per_second"],
+                events_per_second=options["events_per_second"],
+            )
         except ValidationError as error:
-            raise CommandError("; ".join(error.messages)) from error
+            raise CommandError(describe(error)) from error
         except ValueError as error:
             raise CommandError(f"--scopes: {error}") from error
         if options["quiet"]:
             self.stdout.write(token)
             return
         self.stdout.write(f"Key for {key.name} with {', '.join(scopes)}. It is shown only now:\n{token}")
+
+
+def _get_expiry(days: int | None) -> datetime | None:
+    if days is None:
+        return None
+    if days < 1:
+        raise CommandError("--expires-in-days: must be at least 1")
+    return datetime.now(UTC) + timedelta(days=days)
+
+
+def describe(error: ValidationError) -> str:
+    """Every fault with its field."""
+    if not hasattr(error, "error_dict"):
+        return "; ".join(error.messages)
+    return "; ".join(f"{field}: {' '.join(messages)}" for field, messages in error.message_dict.items())

@@ -1,0 +1,80 @@
+"""Limits of a key over real processes and a real cache server, in the lane and in the REST views alike."""
+
+import time
+
+import pytest
+import urllib3
+
+from localcluster.cluster import LocalCluster
+from tests.unit.gateway.builders import make_event
+from viewcounter.config import get_config
+from viewcounter.gateway.keys import create_key
+from viewcounter.gateway.scopes import Scope
+from viewcounter.gateway.shared_buckets import BucketsUnavailable, SharedBuckets, Take
+
+
+@pytest.fixture
+def buckets(servers: LocalCluster):
+    buckets = SharedBuckets(get_config().cache_url.get_secret_value(), timeout_seconds=0.5)
+    yield buckets
+    buckets.close()
+
+
+def test_takes_of_all_processes_come_from_one_bucket_that_fills_by_the_servers_clock(buckets):
+    name = f"test-{time.time_ns()}"
+    assert buckets.take([Take(name, 0.001, 10, 4)]) == [pytest.approx(6, abs=0.01)]
+    other = SharedBuckets(get_config().cache_url.get_secret_value(), timeout_seconds=0.5)
+    assert other.take([Take(name, 0.001, 10, 8)]) == [pytest.approx(-2, abs=0.01)]
+    other.close()
+    time.sleep(0.2)
+    (left,) = buckets.take([Take(name, 100, 10, 0)])
+    assert left > 5  # 100 a second for a fifth of a second, capped by 10
+
+
+def test_a_cache_server_that_is_frozen_is_an_error_within_the_bound(servers, buckets):
+    server = servers.server("broker")
+    server.pause()
+    try:
+        started_at = time.monotonic()
+        with pytest.raises(BucketsUnavailable):
+            buckets.take([Take("frozen", 1, 1, 1)])
+        assert time.monotonic() - started_at < 5
+    finally:
+        server.resume()
+
+
+@pytest.fixture
+def limited(web, django_db_blocker):
+    """A client whose key may do a burst of 20 requests and 50 events, and hardly more."""
+    with django_db_blocker.unblock():
+        key, token = create_key(
+            "limited", [Scope.EVENTS_WRITE, Scope.STATS_READ], requests_per_second=2, events_per_second=5
+        )
+        pool = urllib3.PoolManager(headers={"Authorization": f"Bearer {token}"}, retries=False, timeout=10)
+
+        def call(method, path, **options):
+            return pool.request(method, f"{web.web_url}{path}", **options)
+
+        yield call
+        key.delete()
+
+
+def test_past_its_limit_a_key_gets_429_with_retry_after_in_lane_and_views(limited):
+    answers = [limited("POST", "/v1/events", json=make_event()) for _ in range(10)]
+    assert [a.status for a in answers] == [202] * 10
+    assert answers[-1].headers["x-ratelimit-limit"] == "20"
+    answers = [limited("GET", "/v1/videos/v/counts") for _ in range(15)]
+    assert {a.status for a in answers} == {200, 429}
+    refused = answers[-1]
+    assert (refused.status, refused.json()["code"]) == (429, "rate_limited")
+    assert 1 <= int(refused.headers["retry-after"]) <= 10
+    assert refused.headers["x-ratelimit-remaining"] == "0"
+    assert limited("POST", "/v1/events", json=make_event()).status == 429
+
+
+def test_a_batch_past_the_limit_of_events_stores_nothing_and_says_which_limit(limited):
+    assert limited("POST", "/v1/events", json=[make_event() for _ in range(60)]).status == 202
+    refused = limited("POST", "/v1/events", json=[make_event()])
+    assert (refused.status, refused.json()["code"]) == (429, "rate_limited")
+    assert refused.headers["x-ratelimit-unit"] == "events"
+    assert int(refused.headers["retry-after"]) >= 1

@@ -1,0 +1,26 @@
+"""`manage.py revoke_api_key PREFIX`: end a key everywhere, within seconds."""
+
+from argparse import ArgumentParser
+from datetime import UTC, datetime
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError
+
+from viewcounter.config import get_config
+from viewcounter.gateway.errors import UnknownKey
+from viewcounter.gateway.keys import revoke_key
+
+
+class Command(BaseCommand):
+    help = "Revoke an API key. It is never valid again."
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument("prefix", help="the visible part of the key: vc_PREFIX_…")
+
+    def handle(self, *_args: Any, **options: Any) -> None:
+        try:
+            key = revoke_key(options["prefix"], now=datetime.now(UTC))
+        except UnknownKey as error:
+            raise CommandError(str(error)) from error
+        seconds = get_config().api_key_cache_seconds
+        self.stdout.write(f"Revoked {key}. Every process refuses it within {seconds:g} s.")
