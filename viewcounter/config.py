@@ -138,6 +138,7 @@ class Config(BaseSettings):
     dead_letters_interval_seconds: PositiveFloat = Field(15.0, description="counted for the metrics this often")
     isolation_seconds: PositiveFloat = Field(20.0, description="the search for a flush's bad events; then it stops")
     isolation_max_trials: PositiveInt = Field(2000, description="parts of a flush tried in that search")
+    conflicts_max_items: PositiveInt = Field(500, description="conflicts in one answer")
     dead_letters_max_items: PositiveInt = Field(500, description="dead letters in one answer or one bulk replay")
 
     # -- audit and recount -----------------------------------------------------------------------

@@ -1,7 +1,9 @@
 """Answers of `queries` and of the catalogue as JSON objects. Times end in Z, as DRF's encoder writes UTC."""
 
+from collections.abc import Sequence
 from typing import Any
 
+from configservice.topology import Topology
 from viewcounter.api.read_options import encode_routes
 from viewcounter.catalogue.models import Channel, Video
 from viewcounter.queries.counts import CountsAnswer, ManyCountsAnswer, VideoCounts
@@ -10,6 +12,11 @@ from viewcounter.queries.stats import StatsAnswer
 from viewcounter.queries.top import TopAnswer
 
 Json = dict[str, Any]
+
+
+def encode_missing(shard_ids: Sequence[int], *, topology: Topology) -> Json:
+    """For lists over all shards: which did not answer."""
+    return {"partial": bool(shard_ids), "missing": [topology.get_shard(shard_id).name for shard_id in shard_ids]}
 
 
 def encode_counts(answer: CountsAnswer) -> Json:

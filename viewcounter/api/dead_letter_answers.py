@@ -5,21 +5,20 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from django.core import signing
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 from configservice.topology import Topology
-from viewcounter.api.answers import Json
+from viewcounter.api.answers import Json, encode_missing
+from viewcounter.api.place_cursor import encode_place
 from viewcounter.api.serializers import IdField, RequestSerializer, TextField
 from viewcounter.config import get_config
 from viewcounter.events.message import VALUE_SCALE
 from viewcounter.processing.dead_letters import DONE, DeadLetterPage, FoundDeadLetter, Outcome, Result
-from viewcounter.queries.errors import InvalidQuery
 from viewcounter.queries.ranges import parse_instant
-from viewcounter.storage.dead_letters import DeadLetterState, Place
+from viewcounter.storage.dead_letters import DeadLetterState
 
-_SALT = "viewcounter.dead_letters"
+CURSOR_SALT = "viewcounter.dead_letters"
 REASON_MAX_CHARACTERS = 64
 
 
@@ -111,33 +110,12 @@ class ResumeAnswerSerializer(serializers.Serializer):
     resumed = serializers.BooleanField(help_text="False: it was not stopped.")
 
 
-def encode_cursor(place: Place | None) -> str | None:
-    if place is None:
-        return None
-    return str(signing.dumps([place.created_at.isoformat(), place.partition, place.id], salt=_SALT))
-
-
-def decode_cursor(cursor: str | None) -> Place | None:
-    """Raises InvalidQuery for one that this service did not make."""
-    if cursor is None:
-        return None
-    try:
-        created_at, partition, row_id = signing.loads(cursor, salt=_SALT)
-    except signing.BadSignature:
-        raise InvalidQuery("cursor", "invalid_cursor", "must be the next_cursor of an earlier answer") from None
-    return Place(datetime.fromisoformat(created_at), partition, row_id)
-
-
 def encode_page(page: DeadLetterPage, *, topology: Topology) -> Json:
     return {
-        "dead_letters": [encode_dead_letter(found, topology=topology) for found in page.letters],
-        "next_cursor": encode_cursor(page.following),
+        "dead_letters": [encode_dead_letter(found, topology=topology) for found in page.items],
+        "next_cursor": encode_place(page.following, salt=CURSOR_SALT),
         **encode_missing(page.missing_shards, topology=topology),
     }
-
-
-def encode_missing(shard_ids: Sequence[int], *, topology: Topology) -> Json:
-    return {"partial": bool(shard_ids), "missing": [topology.get_shard(shard_id).name for shard_id in shard_ids]}
 
 
 def encode_dead_letter(found: FoundDeadLetter, *, topology: Topology) -> Json:

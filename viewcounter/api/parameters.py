@@ -53,6 +53,25 @@ def find_instant(query: QueryDict, name: str) -> datetime | None:
     return None if value is None else parse_instant(name, value)
 
 
+def find_partition(query: QueryDict, *, partition_count: int) -> int | None:
+    if "partition" not in query:
+        return None
+    return check_partition(get_integer(query, "partition", default=0), partition_count=partition_count)
+
+
+def check_partition(partition: int, *, partition_count: int) -> int:
+    if not 0 <= partition < partition_count:
+        raise InvalidQuery("partition", "unknown_partition", f"must be 0 to {partition_count - 1}")
+    return partition
+
+
+def get_limit(query: QueryDict, *, default: int, most: int) -> int:
+    limit = get_integer(query, "limit", default=default)
+    if not 1 <= limit <= most:
+        raise InvalidQuery("limit", "out_of_range", f"must be 1 to {most}")
+    return limit
+
+
 def check_id(field: str, value: str) -> str:
     """An id that an event could carry, unchanged; raises InvalidQuery for any other."""
     try:

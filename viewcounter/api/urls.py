@@ -7,6 +7,7 @@ from viewcounter.api.views.audit import AuditView
 from viewcounter.api.views.catalogue import CatalogueImportView, ChannelView, VideoView
 from viewcounter.api.views.channels import ChannelCountsView, ChannelStatsView
 from viewcounter.api.views.cluster import ClusterHistoryView
+from viewcounter.api.views.conflicts import ConflictsView
 from viewcounter.api.views.dead_letters import (
     BulkReplayView,
     DeadLetterDiscardView,
@@ -37,6 +38,7 @@ urlpatterns = [
     path("v1/channels/<str:channel_id>/counts", ChannelCountsView.as_view(), name="channel-counts"),
     path("v1/channels/<str:channel_id>/stats", ChannelStatsView.as_view(), name="channel-stats"),
     path("v1/catalogue/import", CatalogueImportView.as_view(), name="catalogue-import"),
+    path("v1/conflicts", ConflictsView.as_view(), name="conflicts"),
     path("v1/counts/query", CountsQueryView.as_view(), name="counts-query"),
     path("v1/cluster/history", ClusterHistoryView.as_view(), name="cluster-history"),
     path("v1/audit", AuditView.as_view(), name="audit"),

@@ -5,10 +5,11 @@ from typing import Any
 from django.contrib import admin
 from django.http import HttpRequest
 
+from viewcounter.processing.conflict_admin import ConflictAdmin
 from viewcounter.processing.dead_letter_admin import DeadLetterAdmin
 from viewcounter.processing.models import AuditFinding, RecountJob
 
-__all__ = ["AuditFindingAdmin", "DeadLetterAdmin", "RecountJobAdmin"]
+__all__ = ["AuditFindingAdmin", "ConflictAdmin", "DeadLetterAdmin", "RecountJobAdmin"]
 
 
 class ReadOnlyAdmin(admin.ModelAdmin):

@@ -23,17 +23,18 @@ from viewcounter.config import Config
 from viewcounter.eventlog.codec import AcceptedEvent, pack_entry, unpack_entry
 from viewcounter.eventlog.interface import EventLog
 from viewcounter.processing.errors import DeadLetterNotResolved, DeadLetterUnconfirmed, UnknownDeadLetter
+from viewcounter.processing.shard_pages import Page, read_page
 from viewcounter.storage.dead_letters import (
     LIST_DEAD_LETTERS,
     READ_DEAD_LETTER,
     DeadLetterFilter,
     DeadLetterState,
-    Place,
     StoredDeadLetter,
     list_parameters,
     lock_dead_letters,
     resolve_dead_letters,
 )
+from viewcounter.storage.places import Place
 
 
 class DeadLetterId(NamedTuple):
@@ -60,13 +61,7 @@ class FoundDeadLetter:
     letter: StoredDeadLetter
 
 
-@dataclass(frozen=True, slots=True)
-class DeadLetterPage:
-    """Newest first. `following` asks for the next page; `missing_shards` did not answer: theirs are not listed."""
-
-    letters: list[FoundDeadLetter]
-    following: Place | None
-    missing_shards: tuple[int, ...]
+DeadLetterPage = Page[FoundDeadLetter]
 
 
 class Result(StrEnum):
@@ -128,26 +123,16 @@ def list_dead_letters(
     cluster: ClusterProxy, wanted: DeadLetterFilter, *, before: Place | None, limit: int
 ) -> DeadLetterPage:
     """Raises IndexError for an unknown partition, and the first shard's error when none answered."""
-    partitions = None if wanted.partition is None else [wanted.partition]
-    scattered = cluster.scatter(
+    return read_page(
+        cluster,
         LIST_DEAD_LETTERS,
         list_parameters(wanted, before=before, limit=limit + 1),
-        partitions=partitions,
-        consistency=Consistency.STRONG,
-    )
-    if scattered.missing and not scattered.results:
-        raise next(iter(scattered.missing.values()))
-    found = [
-        FoundDeadLetter(DeadLetterId(shard_id, row["id"]), StoredDeadLetter.from_row(row))
-        for shard_id, result in scattered.results.items()
-        for row in result.rows
-    ]
-    found.sort(key=lambda one: _get_place(one.letter), reverse=True)
-    page = found[:limit]
-    return DeadLetterPage(
-        letters=page,
-        following=_get_place(page[-1].letter) if len(found) > limit else None,
-        missing_shards=tuple(sorted(scattered.missing)),
+        partitions=None if wanted.partition is None else [wanted.partition],
+        limit=limit,
+        read_row=lambda shard_id, row: FoundDeadLetter(
+            DeadLetterId(shard_id, row["id"]), StoredDeadLetter.from_row(row)
+        ),
+        get_place=lambda found: found.letter.place,
     )
 
 
@@ -161,7 +146,7 @@ def iterate_dead_letters(
         if page.missing_shards:
             names = ", ".join(cluster.topology.get_shard(shard_id).name for shard_id in page.missing_shards)
             raise DeadLetterUnconfirmed(f"no answer from {names}")
-        yield from page.letters
+        yield from page.items
         place = page.following
         if place is None:
             return
@@ -300,7 +285,3 @@ def _read_event(payload: bytes) -> AcceptedEvent:
         int(columns.occurred_us[0]),
         int(columns.values[0]),
     )
-
-
-def _get_place(letter: StoredDeadLetter) -> Place:
-    return Place(letter.created_at, letter.partition, letter.id)

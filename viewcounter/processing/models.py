@@ -91,3 +91,15 @@ class DeadLetterRow(models.Model):
 
     def __str__(self) -> str:
         return f"dead letter {self.pk}"
+
+
+class ConflictRow(models.Model):
+    """Gives conflicts, which lie on the shards, a place and permissions in the admin. Has no table."""
+
+    class Meta:
+        managed = False
+        default_permissions = ("view",)
+        verbose_name = "conflict"
+
+    def __str__(self) -> str:
+        return f"conflict {self.pk}"

@@ -12,6 +12,7 @@ import psycopg
 from viewcounter.events.message import VIDEO_ID_MAX_CHARACTERS
 from viewcounter.storage import binary
 from viewcounter.storage.named_sql import load_queries
+from viewcounter.storage.places import Place, place_parameters
 
 _SQL = load_queries("dead_letters.sql")
 
@@ -84,6 +85,10 @@ class StoredDeadLetter:
     resolved_at: datetime | None
     payload_bytes: int
 
+    @property
+    def place(self) -> Place:
+        return Place(self.created_at, self.partition, self.id)
+
     @classmethod
     def from_row(cls, row: Mapping[str, Any]) -> Self:
         fields = {name: row[name] for name in cls.__dataclass_fields__}
@@ -98,15 +103,6 @@ class LockedDeadLetter:
     payload: bytes
     admits_since: datetime
     is_being_moved: bool
-
-
-@dataclass(frozen=True, slots=True, order=True)
-class Place:
-    """Where a row stands among those of all shards: newest first. A partition is on one shard only."""
-
-    created_at: datetime
-    partition: int
-    id: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,10 +125,8 @@ def list_parameters(wanted: DeadLetterFilter, *, before: Place | None, limit: in
         "video_id": wanted.video_id,
         "start": wanted.start,
         "end": wanted.end,
-        "before_at": before.created_at if before else None,
-        "before_partition": before.partition if before else None,
-        "before_id": before.id if before else None,
         "limit": limit,
+        **place_parameters(before),
     }
 
 

@@ -32,7 +32,7 @@ from viewcounter.processing.dead_letters import (
     replay_dead_letters,
 )
 from viewcounter.processing.errors import UnknownDeadLetter
-from viewcounter.storage.dead_letters import DeadLetterFilter, DeadLetterState, Place
+from viewcounter.storage.dead_letters import DeadLetterFilter, DeadLetterState
 
 OTHER_PARTITION = 4
 """On the other shard."""
@@ -48,7 +48,7 @@ def bury(cluster, log, *events, partition=PARTITION):
     append(log, *events, event(9999), partition=partition)
     make_drainer(cluster, log).drain(partition)
     wanted = DeadLetterFilter(partition=partition)
-    return [found.id for found in list_dead_letters(cluster, wanted, before=None, limit=500).letters]
+    return [found.id for found in list_dead_letters(cluster, wanted, before=None, limit=500).items]
 
 
 def too_large(number, **options):
@@ -193,10 +193,10 @@ def test_pages_go_over_all_shards_newest_first_and_neither_repeat_nor_skip(clean
     for number in range(6):
         for partition in (PARTITION, OTHER_PARTITION):
             bury(clean_cluster, log, event(number, type_id=99), event(100 + number, type_id=98), partition=partition)
-    everything = list_dead_letters(clean_cluster, DeadLetterFilter(), before=None, limit=500).letters
+    everything = list_dead_letters(clean_cluster, DeadLetterFilter(), before=None, limit=500).items
     assert len(everything) == 24
     assert len({found.id.shard_id for found in everything}) == 2
-    places = [Place(f.letter.created_at, f.letter.partition, f.letter.id) for f in everything]
+    places = [found.letter.place for found in everything]
     assert places == sorted(places, reverse=True)
     for size in (1, 7, 24):
         paged = list(iterate_dead_letters(clean_cluster, DeadLetterFilter(), page_size=size))
@@ -206,12 +206,12 @@ def test_pages_go_over_all_shards_newest_first_and_neither_repeat_nor_skip(clean
 def test_filters_choose_by_partition_state_reason_video_and_time(clean_cluster, log):
     bury(clean_cluster, log, event(1, "a", type_id=99), poison(2))
     bury(clean_cluster, log, event(3, "b", type_id=99), partition=OTHER_PARTITION)
-    [first, *_] = list_dead_letters(clean_cluster, DeadLetterFilter(video_id="a"), before=None, limit=5).letters
+    [first, *_] = list_dead_letters(clean_cluster, DeadLetterFilter(video_id="a"), before=None, limit=5).items
     discard_dead_letters(clean_cluster, [first.id], actor="op")
     moment = query(clean_cluster, "SELECT max(created_at) AS at FROM dead_letter WHERE partition = %(p)s")[0]["at"]
 
     def count(**wanted):
-        return len(list_dead_letters(clean_cluster, DeadLetterFilter(**wanted), before=None, limit=50).letters)
+        return len(list_dead_letters(clean_cluster, DeadLetterFilter(**wanted), before=None, limit=50).items)
 
     assert count() == 3
     assert count(partition=PARTITION) == 2

@@ -7,8 +7,11 @@ from drf_spectacular.utils import OpenApiExample, OpenApiParameter, extend_schem
 from rest_framework.request import Request
 from rest_framework.response import Response
 
+from clusterproxy.proxy import ClusterProxy
+from viewcounter.api.answers import encode_missing
 from viewcounter.api.authentication import get_actor
 from viewcounter.api.dead_letter_answers import (
+    CURSOR_SALT,
     REASON_MAX_CHARACTERS,
     BulkReplayAnswerSerializer,
     BulkReplaySerializer,
@@ -17,16 +20,21 @@ from viewcounter.api.dead_letter_answers import (
     DeadLetterWithPayloadSerializer,
     ResumeAnswerSerializer,
     ResumeSerializer,
-    decode_cursor,
     encode_bulk,
-    encode_cursor,
     encode_dead_letter,
-    encode_missing,
     encode_page,
     encode_payload,
 )
 from viewcounter.api.errors import StateConflict
-from viewcounter.api.parameters import check_id, check_parameters, find_instant, get_integer
+from viewcounter.api.parameters import (
+    check_id,
+    check_parameters,
+    check_partition,
+    find_instant,
+    find_partition,
+    get_limit,
+)
+from viewcounter.api.place_cursor import decode_place, encode_place
 from viewcounter.api.views.base import ApiView
 from viewcounter.cluster import get_cluster
 from viewcounter.config import get_config
@@ -76,17 +84,18 @@ class DeadLettersView(ApiView):
     def get(self, request: Request) -> Response:
         query, cluster = request.query_params, get_cluster()
         check_parameters(query, allowed=self.parameters)
-        partition, video_id = query.get("partition"), query.get("video_id")
+        video_id = query.get("video_id")
         wanted = DeadLetterFilter(
-            partition=None if partition is None else _check_partition(get_integer(query, "partition", default=0)),
+            partition=find_partition(query, partition_count=cluster.topology.partition_count),
             state=_find_state(query.get("state")),
             reason=_find_reason(query.get("reason")),
             video_id=None if video_id is None else check_id("video_id", video_id),
             start=find_instant(query, "start_time"),
             end=find_instant(query, "end_time"),
         )
-        limit = _check_limit(get_integer(query, "limit", default=DEFAULT_LIMIT))
-        page = list_dead_letters(cluster, wanted, before=decode_cursor(query.get("cursor")), limit=limit)
+        limit = get_limit(query, default=DEFAULT_LIMIT, most=get_config().dead_letters_max_items)
+        before = decode_place(query.get("cursor"), salt=CURSOR_SALT)
+        page = list_dead_letters(cluster, wanted, before=before, limit=limit)
         return Response(encode_page(page, topology=cluster.topology))
 
 
@@ -172,21 +181,22 @@ class BulkReplayView(ApiView):
         body.is_valid(raise_exception=True)
         asked, cluster = body.validated_data, get_cluster()
         wanted = DeadLetterFilter(
-            partition=None if asked["partition"] is None else _check_partition(asked["partition"]),
+            partition=None if asked["partition"] is None else _check_partition(cluster, asked["partition"]),
             state=DeadLetterState.NEW,
             reason=asked["reason"],
             video_id=asked["video_id"],
             start=asked["start_time"],
             end=asked["end_time"],
         )
-        page = list_dead_letters(cluster, wanted, before=decode_cursor(asked["cursor"]), limit=asked["limit"])
-        ids = [found.id for found in page.letters]
+        before = decode_place(asked["cursor"], salt=CURSOR_SALT)
+        page = list_dead_letters(cluster, wanted, before=before, limit=asked["limit"])
+        ids = [found.id for found in page.items]
         rules = build_replay_rules(cluster.topology, get_config(), now=datetime.now(UTC))
         outcomes = replay_dead_letters(cluster, get_event_log(), ids, actor=get_actor(request), rules=rules)
         return Response(
             {
                 **encode_bulk(outcomes),
-                "next_cursor": encode_cursor(page.following),
+                "next_cursor": encode_place(page.following, salt=CURSOR_SALT),
                 **encode_missing(page.missing_shards, topology=cluster.topology),
             }
         )
@@ -208,10 +218,14 @@ class PartitionResumeView(ApiView):
         check_parameters(request.query_params, allowed=())
         body = ResumeSerializer(data=request.data)
         body.is_valid(raise_exception=True)
-        has_resumed = resume(
-            get_cluster(), _check_partition(partition), actor=get_actor(request), **body.validated_data
-        )
+        cluster = get_cluster()
+        _check_partition(cluster, partition)
+        has_resumed = resume(cluster, partition, actor=get_actor(request), **body.validated_data)
         return Response({"partition": partition, "resumed": has_resumed})
+
+
+def _check_partition(cluster: ClusterProxy, partition: int) -> int:
+    return check_partition(partition, partition_count=cluster.topology.partition_count)
 
 
 def _check_outcome(outcome: Outcome) -> None:
@@ -219,20 +233,6 @@ def _check_outcome(outcome: Outcome) -> None:
         check_outcome(outcome)
     except DeadLetterNotResolved as error:
         raise StateConflict(str(error), code=error.code) from error
-
-
-def _check_partition(partition: int) -> int:
-    count = get_cluster().topology.partition_count
-    if not 0 <= partition < count:
-        raise InvalidQuery("partition", "unknown_partition", f"must be 0 to {count - 1}")
-    return partition
-
-
-def _check_limit(limit: int) -> int:
-    most = get_config().dead_letters_max_items
-    if not 1 <= limit <= most:
-        raise InvalidQuery("limit", "out_of_range", f"must be 1 to {most}")
-    return limit
 
 
 def _find_state(text: str | None) -> DeadLetterState | None:

@@ -199,6 +199,8 @@ CREATE TABLE event_conflict (
     created_at timestamptz NOT NULL DEFAULT now()
 );
 CREATE INDEX event_conflict_partition ON event_conflict (partition, id);
+CREATE INDEX event_conflict_place ON event_conflict (created_at, partition, id);
+CREATE INDEX event_conflict_video ON event_conflict (video_id, created_at);
 
 -- Up to which revision of the catalogue each partition's videos are known here. A row moves with its partition,
 -- and a shard copies changes from the lowest of its partitions on, so a partition that arrives misses nothing.

@@ -9,9 +9,15 @@ SELECT %(partition)s, %(position)s, u.* FROM unnest(
     %(type_ids)s::smallint[], %(occurred)s::timestamptz[], %(values)s::bigint[], %(received)s::timestamptz[]
 ) AS u
 
--- name: read_conflicts (range)
-SELECT id, event_id, minute, position, first_content, video_id, event_type_id, occurred_at, value, received_at, created_at
+-- name: list_conflicts (report)
+-- Newest first; see storage/places.py.
+SELECT id, partition, position, event_id, video_id, event_type_id, occurred_at, value, received_at, created_at
 FROM event_conflict
-WHERE partition = %(partition)s AND id < coalesce(%(before)s::bigint, 9223372036854775807)
-ORDER BY id DESC
+WHERE partition = ANY(%(partitions)s)
+    AND (%(video_id)s::text IS NULL OR video_id = %(video_id)s)
+    AND (
+        %(before_at)s::timestamptz IS NULL
+        OR (created_at, partition, id) < (%(before_at)s, %(before_partition)s::smallint, %(before_id)s::bigint)
+    )
+ORDER BY created_at DESC, partition DESC, id DESC
 LIMIT %(limit)s
