@@ -6,6 +6,7 @@ the same flushes over one connection at a time, with all parameters made beforeh
 """
 
 import json
+import os
 import subprocess
 import sys
 import threading
@@ -234,10 +235,11 @@ def _run_step(cluster: LocalCluster, *arguments: str) -> Iterator[dict[str, Any]
 
 
 def _spawn_step(cluster: LocalCluster, *arguments: str) -> "subprocess.Popen[str]":
+    """With the settings of our own environment, such as a larger flush to compare; the cluster's own come first."""
     return subprocess.Popen(
         [sys.executable, "manage.py", "bench_step", *arguments],
         cwd=PROJECT_ROOT,
-        env=cluster.environment | {"DJANGO_SETTINGS_MODULE": "viewcounter.settings"},
+        env={**os.environ, **cluster.environment, "DJANGO_SETTINGS_MODULE": "viewcounter.settings"},
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
