@@ -10,6 +10,7 @@ from typing import Any
 
 from clusterproxy.demand import Demand
 from clusterproxy.demanding import read_shard
+from clusterproxy.each_instance import Rows, read_each_instance
 from clusterproxy.plan import Consistency
 from clusterproxy.read import ReadRequest, read_every_promotable
 from clusterproxy.results import ReadResult, ScatterResult
@@ -117,6 +118,13 @@ class ClusterProxy:
         return read_every_promotable(
             runtime, topology, topology.get_shard(shard_id), query, params, deadline_at=deadline_at
         )
+
+    def read_each_instance(
+        self, query: Query, params: Mapping[str, Any], *, timeout_seconds: float
+    ) -> dict[str, Rows | ShardProxyError]:
+        """The same statement on every instance of the cluster, side by side; by its name. Raises NoTopology."""
+        runtime = self._get_runtime()
+        return read_each_instance(runtime, runtime.store.get_current(), query, params, timeout_seconds=timeout_seconds)
 
     @contextmanager
     def transaction(

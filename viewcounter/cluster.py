@@ -1,5 +1,6 @@
 """The cluster proxy of this process: where its topology comes from and which bounds it gets."""
 
+import contextlib
 from functools import cache
 
 from django.conf import settings
@@ -26,6 +27,11 @@ class CacheSource:
         except TopologyCacheEmpty:
             return self._fill()
 
+    def check(self) -> None:
+        """Raises TopologyCacheUnavailable; an empty one is filled by the next `fetch`."""
+        with contextlib.suppress(TopologyCacheEmpty):
+            publication.read_from_cache(settings.TOPOLOGY_CACHE_URL)
+
     def _fill(self) -> Topology | None:
         try:
             return publication.fill_empty_cache(settings.TOPOLOGY_CACHE_URL)
@@ -41,6 +47,10 @@ class ControlDatabaseSource:
             return publication.read_from_control_database(known_epoch)
         finally:
             close_old_connections()  # we run in a thread that lives outside any request
+
+    def check(self) -> None:
+        """Raises ControlDatabaseUnavailable."""
+        self.fetch(0)
 
 
 @cache

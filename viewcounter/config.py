@@ -243,6 +243,9 @@ class Config(BaseSettings):
     )
     worker_processes: PositiveInt = Field(2, description="Celery pool processes of the local cluster")
 
+    cluster_interval_seconds: PositiveFloat = Field(
+        10.0, description="the cluster is measured for the metrics this often"
+    )
     service_heartbeat_seconds: PositiveFloat = Field(2.0, description="each process says that it lives this often")
     service_lost_seconds: PositiveFloat = Field(10.0, description="one that is silent for longer is shown as lost")
     service_forget_seconds: PositiveFloat = Field(600.0, description="and after this no more")

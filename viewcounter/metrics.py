@@ -79,6 +79,12 @@ WATERMARK_AGE_SECONDS = _measured(
 )
 UNMEASURED_PARTITIONS = _measured("unmeasured_partitions", "Partitions whose shard did not answer the last measurement")
 
+# -- cluster --------------------------------------------------------------------------------------
+SERVICES = _measured("services", "Processes in the service registry, by kind and state", "kind", "state")
+DURABILITY_UNMET = _measured(
+    "shard_durability_unmet", "1 while fewer replicas hold a commit than the shard's durability asks for", "shard"
+)
+
 # -- audit, rollups, retention --------------------------------------------------------------------
 AUDIT_DRIFT_EVENTS = _measured(
     "audit_drift_events",

@@ -1,10 +1,34 @@
 """How the processes of viewcounter take part in the service registry."""
 
+from collections import Counter
+
+from django.conf import settings
+
 from clusterproxy.errors import ClusterProxyError
+from configservice.errors import RegistryUnavailable
 from configservice.heartbeat import Condition, Heartbeat, start_heartbeat
-from configservice.services import ServiceKind, ServiceState
+from configservice.services import RegisteredService, ServiceKind, ServiceState, read_services
 from viewcounter.cluster import get_cluster
+from viewcounter.metrics import SERVICES
 from viewcounter.processing.stopping import is_stopping
+
+
+def find_services() -> list[RegisteredService] | None:
+    """Everybody who is registered; None while the registry does not answer."""
+    try:
+        return read_services(settings.TOPOLOGY_CACHE_URL, lost_seconds=settings.SERVICE_LOST_SECONDS)
+    except RegistryUnavailable:
+        return None
+
+
+def publish_services(services: list[RegisteredService] | None) -> None:
+    """Set the gauges, those of kinds and states that nobody is in to 0. Unknown: they keep their last value."""
+    if services is None:
+        return
+    counts = Counter((r.service.kind, r.service.state) for r in services)
+    for kind in ServiceKind:
+        for state in ServiceState:
+            SERVICES.labels(kind, state).set(counts[kind, state])
 
 
 def start_gateway_heartbeat() -> Heartbeat:

@@ -1,10 +1,15 @@
 """Bodies of `/v1/cluster`: how the cluster stands, and how it came to be so."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from rest_framework import serializers
 
+from configservice.durability import DurabilityState
 from configservice.history import HistoryEntry
+from configservice.services import RegisteredService, ServiceKind, ServiceState
+from configservice.topology import Durability, Role, StandbyLoss, Topology
+from viewcounter.standing import InstanceStanding, ShardStanding, Status
 
 
 class ChangeSerializer(serializers.Serializer):
@@ -42,4 +47,117 @@ def _encode_entry(entry: HistoryEntry) -> dict[str, Any]:
             {"kind": c.kind, "name": c.name, "field": c.field, "before": c.before, "after": c.after}
             for c in entry.changes
         ],
+    }
+
+
+class InstanceStandingSerializer(serializers.Serializer):
+    name = serializers.CharField()
+    role = serializers.ChoiceField(choices=[role.value for role in Role])
+    host = serializers.CharField()
+    port = serializers.IntegerField()
+    database = serializers.CharField()
+    zone = serializers.CharField()
+    promotable = serializers.BooleanField(help_text="It may become primary; the event log is kept for it.")
+    drained = serializers.BooleanField(help_text="It is neither read from nor waited for.")
+    status = serializers.ChoiceField(choices=[status.value for status in Status])
+    reason = serializers.CharField(allow_blank=True)
+    lag_seconds = serializers.FloatField(allow_null=True, help_text="Behind its primary; null: unknown.")
+    schema_version = serializers.CharField(allow_null=True, help_text="null: unknown.")
+
+
+class DurabilitySerializer(serializers.Serializer):
+    mode = serializers.ChoiceField(choices=[mode.value for mode in Durability])
+    quorum = serializers.IntegerField(help_text="Replicas a commit waits for; for mode `quorum` only.")
+    on_standby_loss = serializers.ChoiceField(choices=[rule.value for rule in StandbyLoss])
+    state = serializers.ChoiceField(choices=[state.value for state in DurabilityState])
+    reason = serializers.CharField(allow_blank=True)
+
+
+class ShardStandingSerializer(serializers.Serializer):
+    id = serializers.IntegerField()
+    name = serializers.CharField()
+    term = serializers.IntegerField(help_text="Grows at every change of primary.")
+    primary = serializers.CharField(allow_null=True, help_text="null: a failover is under way.")
+    partitions = serializers.ListField(child=serializers.IntegerField())
+    durability = DurabilitySerializer()
+    instances = InstanceStandingSerializer(many=True)
+
+
+class ServiceSerializer(serializers.Serializer):
+    kind = serializers.ChoiceField(choices=[kind.value for kind in ServiceKind])
+    host = serializers.CharField()
+    pid = serializers.IntegerField()
+    zone = serializers.CharField()
+    version = serializers.CharField()
+    state = serializers.ChoiceField(
+        choices=[state.value for state in ServiceState], help_text="`lost`: no heartbeat for a while."
+    )
+    detail = serializers.CharField(allow_blank=True)
+    epoch = serializers.IntegerField(allow_null=True, help_text="Of the topology it acts on; null: it needs none.")
+    started_at = serializers.DateTimeField()
+    last_heartbeat_at = serializers.DateTimeField(help_text="By the cache server's clock.")
+    heartbeat_age_seconds = serializers.FloatField()
+
+
+class ClusterSerializer(serializers.Serializer):
+    cluster_id = serializers.CharField()
+    epoch = serializers.IntegerField(help_text="Of the topology that the answering process acts on.")
+    partition_count = serializers.IntegerField()
+    shards = ShardStandingSerializer(many=True)
+    services = ServiceSerializer(many=True)
+    missing = serializers.ListField(
+        child=serializers.CharField(),
+        help_text="`services`: the registry does not answer. Instances say it themselves.",
+    )
+
+
+def encode_cluster(
+    topology: Topology, shards: Sequence[ShardStanding], services: Sequence[RegisteredService] | None
+) -> dict[str, Any]:
+    return {
+        "cluster_id": topology.cluster_id,
+        "epoch": topology.epoch,
+        "partition_count": topology.partition_count,
+        "shards": [_encode_shard(standing) for standing in shards],
+        "services": [_encode_service(registered) for registered in services or ()],
+        "missing": [] if services is not None else ["services"],
+    }
+
+
+def _encode_shard(standing: ShardStanding) -> dict[str, Any]:
+    shard = standing.shard
+    return {
+        "id": shard.id,
+        "name": shard.name,
+        "term": shard.term,
+        "primary": None if shard.primary is None else shard.primary.name,
+        "partitions": standing.partitions,
+        "durability": {
+            "mode": shard.durability,
+            "quorum": shard.quorum,
+            "on_standby_loss": shard.on_standby_loss,
+            "state": standing.durability,
+            "reason": standing.durability_reason,
+        },
+        "instances": [_encode_instance(instance) for instance in standing.instances],
+    }
+
+
+def _encode_instance(standing: InstanceStanding) -> dict[str, Any]:
+    names = ("name", "role", "host", "port", "database", "zone", "promotable", "drained")
+    return {
+        **{name: getattr(standing.instance, name) for name in names},
+        "status": standing.status,
+        "reason": standing.reason,
+        "lag_seconds": None if standing.lag_seconds is None else round(standing.lag_seconds, 3),
+        "schema_version": standing.schema_version,
+    }
+
+
+def _encode_service(registered: RegisteredService) -> dict[str, Any]:
+    names = ("kind", "host", "pid", "zone", "version", "state", "detail", "epoch", "started_at")
+    return {
+        **{name: getattr(registered.service, name) for name in names},
+        "last_heartbeat_at": registered.last_heartbeat_at,
+        "heartbeat_age_seconds": round(registered.age_seconds, 3),
     }

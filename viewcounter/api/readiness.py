@@ -1,104 +1,174 @@
-"""Whether this process can do its work, part by part. Names parts, never hosts: whoever asks needs no key.
+"""Whether this process can do its work, and which part of it is degraded. Names parts, never hosts: whoever asks needs
+no key.
 
-Only what an acknowledged event needs makes the service unready: the topology (to know its partition) and the
-log. A shard that is down delays counting and blinds some reads, but taking gateways out of the load balancer
-for it would turn a small fault into a whole one.
+Only what an acknowledged event needs makes the process unready: the topology (to know its partition), and the log or a
+spool with room. A shard that is down delays counting and blinds some reads, but taking gateways out of the load
+balancer for it would turn a small fault into a whole one.
 """
 
 import time
-from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 from threading import Lock
 
-from clusterproxy.errors import ClusterProxyError, NoTopology
+from clusterproxy.errors import NoTopology
 from clusterproxy.proxy import ClusterProxy
-from clusterproxy.results import ReadResult
+from configservice.durability import DurabilityState
 from configservice.topology import Instance, Role, Shard
-from shardproxy.errors import ShardProxyError
 from viewcounter.eventlog.errors import EventLogError
 from viewcounter.eventlog.interface import EventLog
-from viewcounter.storage.errors import SchemaVersionMismatch
-from viewcounter.storage.partitions import READ_SCHEMA_VERSION, check_schema_version
+from viewcounter.gateway.spool import measure_slots
+from viewcounter.standing import ShardStanding, Status, read_standing
 
-MAX_PROBES_AT_ONCE = 8
+TOPOLOGY, LOG, SPOOL, CONTROL_DATABASE, CACHE = "topology", "log", "spool", "control database", "cache"
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    status: Status
+    reason: str = ""
+
+
+UP = Part(Status.UP)
 
 
 @dataclass(frozen=True, slots=True)
 class Readiness:
-    """`parts`: name -> whether it is up."""
+    """`is_ready`: events can be accepted durably."""
 
     is_ready: bool
-    parts: Mapping[str, bool]
+    parts: Mapping[str, Part]
+
+    @property
+    def status(self) -> str:
+        if not self.is_ready:
+            return "unready"
+        return "ready" if all(part.status is Status.UP for part in self.parts.values()) else "degraded"
+
+
+@dataclass(frozen=True, slots=True)
+class ReadinessSettings:
+    """An answer is kept `keep_seconds`; one part has `part_seconds`. `spool_max_bytes` is of each slot."""
+
+    keep_seconds: float
+    part_seconds: float
+    max_lag_seconds: float
+    spool_dir: Path | None = None
+    spool_max_bytes: int = 0
 
 
 class ReadinessProbe:
     """Asks at most once in `keep_seconds`, however many ask us: the address is open to everybody.
 
-    Invariant: at most one caller probes at a time; the others wait for its answer.
+    `dependencies` are the parts that no acknowledged event needs, by name, each with how to ask it and what its loss
+    means. Invariant: at most one caller probes at a time; the others wait for its answer.
     """
 
-    def __init__(self, *, keep_seconds: float, part_seconds: float) -> None:
-        self._keep_seconds = keep_seconds
-        self._part_seconds = part_seconds
+    def __init__(
+        self, settings: ReadinessSettings, *, dependencies: Mapping[str, tuple[Callable[[], object], str]]
+    ) -> None:
+        self._settings = settings
+        self._dependencies = {name: _Dependency(name, ask, meaning) for name, (ask, meaning) in dependencies.items()}
         self._lock = Lock()  # held while probing, so that a crowd causes one probe
         self._last: Readiness | None = None
         self._probed_at = 0.0
 
     def check(self, cluster: ClusterProxy, log: EventLog) -> Readiness:
         with self._lock:
-            if self._last is None or time.monotonic() - self._probed_at > self._keep_seconds:
-                self._last = probe(cluster, log, part_seconds=self._part_seconds)
+            if self._last is None or time.monotonic() - self._probed_at > self._settings.keep_seconds:
+                self._last = self._probe(cluster, log)
                 self._probed_at = time.monotonic()
             return self._last
 
+    def _probe(self, cluster: ClusterProxy, log: EventLog) -> Readiness:
+        settings = self._settings
+        for dependency in self._dependencies.values():
+            dependency.start()
+        parts: dict[str, Part] = {TOPOLOGY: _check_topology(cluster), LOG: _check_log(log)}
+        if settings.spool_dir is not None:
+            parts[SPOOL] = check_spool(settings.spool_dir, max_bytes=settings.spool_max_bytes)
+        takes_events = parts[LOG], parts.get(SPOOL, parts[LOG])
+        is_ready = parts[TOPOLOGY].status is Status.UP and any(part.status is Status.UP for part in takes_events)
+        if parts[TOPOLOGY].status is Status.UP:
+            _, standings = read_standing(
+                cluster, timeout_seconds=settings.part_seconds, max_lag_seconds=settings.max_lag_seconds
+            )
+            parts |= {name: part for standing in standings for name, part in name_parts(standing)}
+        parts |= {name: d.finish(timeout_seconds=settings.part_seconds) for name, d in self._dependencies.items()}
+        return Readiness(is_ready=is_ready, parts=parts)
 
-def probe(cluster: ClusterProxy, log: EventLog, *, part_seconds: float) -> Readiness:
-    """Every part, shards side by side, each within `part_seconds`."""
-    accepting = {"topology": _answers(lambda: cluster.topology), "log": _answers(log.check)}
-    shards: dict[str, bool] = {}
-    if accepting["topology"]:
-        with ThreadPoolExecutor(max_workers=MAX_PROBES_AT_ONCE, thread_name_prefix="readiness") as pool:
-            probes = pool.map(lambda shard: _probe_shard(cluster, shard, seconds=part_seconds), cluster.topology.shards)
-            for parts in probes:
-                shards |= parts
-    return Readiness(is_ready=all(accepting.values()), parts={**accepting, **shards})
+
+class _Dependency:
+    """Asked in a thread of its own, as its client may wait longer than we do; never by two at a time."""
+
+    def __init__(self, name: str, ask: Callable[[], object], meaning: str) -> None:
+        self._ask = ask
+        self._meaning = meaning
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix=f"readiness-{name}")
+        self._asked: Future[object] | None = None
+
+    def start(self) -> None:
+        if self._asked is None or self._asked.done():
+            self._asked = self._pool.submit(self._ask)
+
+    def finish(self, *, timeout_seconds: float) -> Part:
+        try:
+            if self._asked is not None:
+                self._asked.result(timeout_seconds)
+        except Exception:  # foreign clients; whatever they raise, the part does not do its work
+            return Part(Status.DOWN, self._meaning)
+        return UP
 
 
-def _answers(ask: Callable[[], object]) -> bool:
+def _check_topology(cluster: ClusterProxy) -> Part:
     try:
-        ask()
-    except (NoTopology, EventLogError):
-        return False
-    return True
+        _ = cluster.topology
+    except NoTopology:
+        return Part(Status.DOWN, "no source and no disk copy has one: no event can be routed")
+    return UP
 
 
-def _probe_shard(cluster: ClusterProxy, shard: Shard, *, seconds: float) -> dict[str, bool]:
-    """Each instance by its name, and `<shard> schema`: whether no instance that answers has another version."""
+def _check_log(log: EventLog) -> Part:
     try:
-        answers = cluster.read_every_instance(shard.id, READ_SCHEMA_VERSION, {}, deadline_seconds=seconds)
-    except (ShardProxyError, ClusterProxyError):
-        answers = {}
-    results = {name: answer for name, answer in answers.items() if isinstance(answer, ReadResult)}
-    parts = {name: instance.name in results for name, instance in name_instances(shard)}
-    return parts | {f"{shard.name} schema": all(_has_our_schema(r, shard) for r in results.values())}
+        log.check()
+    except EventLogError:
+        return Part(Status.DOWN, "does not take entries: events go to the spool, or are refused without one")
+    return UP
 
 
-def _has_our_schema(result: ReadResult, shard: Shard) -> bool:
-    try:
-        check_schema_version(result.rows, shard=shard.name)
-    except SchemaVersionMismatch:
-        return False
-    return True
+def check_spool(directory: Path, *, max_bytes: int) -> Part:
+    """Of all gateway processes of this host."""
+    slots = measure_slots(directory)
+    if slots and min(slots) >= max_bytes:
+        return Part(Status.DOWN, "is full: events are refused while the log is away")
+    if sum(slots) > 0:
+        return Part(Status.DEGRADED if max(slots) >= max_bytes else Status.UP, "holds events that wait for the log")
+    return UP
+
+
+def name_parts(standing: ShardStanding) -> Iterator[tuple[str, Part]]:
+    """Each instance, `<shard> schema`, and `<shard> durability` where commits wait for replicas."""
+    shard = standing.shard
+    if shard.primary is None:
+        yield f"{shard.name} primary", Part(Status.DOWN, "there is none: its events wait in the log")
+    by_name = {i.instance.name: i for i in standing.instances}
+    for name, instance in name_instances(shard):
+        yield name, Part(by_name[instance.name].status, by_name[instance.name].reason)
+    schema = UP if standing.has_our_schema else Part(Status.DOWN, "is not this release's: run migrate_shards")
+    yield f"{shard.name} schema", schema
+    if standing.durability is not DurabilityState.MET:
+        blocked = standing.durability is DurabilityState.BLOCKED
+        yield f"{shard.name} durability", Part(Status.DOWN if blocked else Status.DEGRADED, standing.durability_reason)
 
 
 def name_instances(shard: Shard) -> list[tuple[str, Instance]]:
-    """`<shard> primary`, `<shard> replica`, `<shard> replica 2`, … for the instances that can be asked."""
+    """`<shard> primary`, `<shard> replica`, `<shard> replica 2`, `<shard> fenced`, …"""
     named = []
-    seen = {Role.PRIMARY: 0, Role.REPLICA: 0}
-    for instance in shard.copies:
-        if instance.promotable or instance.role is Role.PRIMARY:
-            seen[instance.role] += 1
-            number = f" {seen[instance.role]}" if seen[instance.role] > 1 else ""
-            named.append((f"{shard.name} {instance.role}{number}", instance))
+    seen = dict.fromkeys(Role, 0)
+    for instance in shard.instances:
+        seen[instance.role] += 1
+        number = f" {seen[instance.role]}" if seen[instance.role] > 1 else ""
+        named.append((f"{shard.name} {instance.role}{number}", instance))
     return named

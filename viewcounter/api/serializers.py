@@ -12,6 +12,7 @@ from viewcounter.api.read_options import RouteSerializer
 from viewcounter.catalogue.limits import ID_MAX_CHARACTERS, ID_VALIDATORS, TITLE_MAX_CHARACTERS, TITLE_VALIDATORS
 from viewcounter.config import get_config
 from viewcounter.queries.meta import Source
+from viewcounter.standing import Status
 
 REVISION = "Of the last change. Statistics of channels know it once their `meta.catalogue_revision` is as high."
 
@@ -190,6 +191,14 @@ class HealthSerializer(serializers.Serializer):
     status = serializers.ChoiceField(choices=["ok"])
 
 
+class PartSerializer(serializers.Serializer):
+    status = serializers.ChoiceField(choices=[status.value for status in Status])
+    reason = serializers.CharField(allow_blank=True, help_text="For people; empty when there is nothing to say.")
+
+
 class ReadinessSerializer(serializers.Serializer):
-    status = serializers.CharField(help_text="`ready` or `unready`: whether events can be accepted durably.")
-    parts = serializers.DictField(child=serializers.CharField(), help_text="`up` or `down` by name.")
+    status = serializers.ChoiceField(
+        choices=["ready", "degraded", "unready"],
+        help_text="`unready`: events cannot be accepted durably. `degraded`: they can, and some part is not up.",
+    )
+    parts = serializers.DictField(child=PartSerializer(), help_text="By name; no name of a host.")

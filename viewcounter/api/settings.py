@@ -38,6 +38,8 @@ SPECTACULAR_SETTINGS: dict[str, object] = {
     "ENUM_NAME_OVERRIDES": {
         "DeadLetterState": ["new", "replayed", "discarded"],
         "RecountState": "viewcounter.processing.models.RecountState",
+        "PartStatus": ["up", "degraded", "down"],
+        "ReadinessStatus": ["ready", "degraded", "unready"],
     },
     "GENERIC_ADDITIONAL_PROPERTIES": None,
     "SORT_OPERATION_PARAMETERS": False,

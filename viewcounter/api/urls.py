@@ -6,7 +6,7 @@ from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerView
 from viewcounter.api.views.audit import AuditView
 from viewcounter.api.views.catalogue import CatalogueImportView, ChannelView, VideoView
 from viewcounter.api.views.channels import ChannelCountsView, ChannelStatsView
-from viewcounter.api.views.cluster import ClusterHistoryView
+from viewcounter.api.views.cluster import ClusterHistoryView, ClusterView
 from viewcounter.api.views.conflicts import ConflictsView
 from viewcounter.api.views.dead_letters import (
     BulkReplayView,
@@ -40,6 +40,7 @@ urlpatterns = [
     path("v1/catalogue/import", CatalogueImportView.as_view(), name="catalogue-import"),
     path("v1/conflicts", ConflictsView.as_view(), name="conflicts"),
     path("v1/counts/query", CountsQueryView.as_view(), name="counts-query"),
+    path("v1/cluster", ClusterView.as_view(), name="cluster"),
     path("v1/cluster/history", ClusterHistoryView.as_view(), name="cluster-history"),
     path("v1/audit", AuditView.as_view(), name="audit"),
     path("v1/dead-letters", DeadLettersView.as_view(), name="dead-letters"),

@@ -8,6 +8,7 @@ Folders (`slots`) below the spool directory belong to one process each, by a loc
 slot without an owner takes its segments over.
 """
 
+import contextlib
 import fcntl
 import logging
 import os
@@ -172,6 +173,19 @@ def _write_all(file: FileIO, record: bytes) -> None:
     rest = memoryview(record)
     while rest:
         rest = rest[file.write(rest) :]
+
+
+def measure_slots(directory: Path) -> list[int]:
+    """Bytes that wait in each slot of a spool directory, whoever owns it. Owners may take them away meanwhile."""
+    return [_measure(slot) for slot in sorted(directory.glob("slot-*"))]
+
+
+def _measure(slot: Path) -> int:
+    total = 0
+    for segment in _list_segments(slot):
+        with contextlib.suppress(FileNotFoundError):
+            total += segment.stat().st_size
+    return total
 
 
 def _claim_slot(directory: Path) -> tuple[Path, int]:

@@ -16,6 +16,7 @@ from viewcounter.config import get_config
 from viewcounter.eventlog.errors import EventLogError, PositionTrimmed
 from viewcounter.eventlog.registry import get_event_log
 from viewcounter.metrics import DRAINS, LOG_ENTRIES_TRIMMED, TASK_FAILURES
+from viewcounter.presence import find_services, publish_services
 from viewcounter.processing.audit_runs import run_audit
 from viewcounter.processing.dispatch import accept_arrivals, publish_watermarks, read_backlog, repair_log
 from viewcounter.processing.errors import DrainError, PartitionStopped
@@ -27,6 +28,7 @@ from viewcounter.processing.retention import RetentionPolicy, drop_old_raw_days,
 from viewcounter.processing.rollup import RollupSettings, find_partitions_to_roll, roll_partition
 from viewcounter.processing.stopped import measure_dead_letters
 from viewcounter.processing.worker import get_drain_queue, get_drainer
+from viewcounter.standing import publish_durability, read_standing
 from viewcounter.storage.errors import PartitionBeingMoved, StorageError
 
 logger = logging.getLogger(__name__)
@@ -45,6 +47,7 @@ def schedule_periodic_tasks(app: Celery) -> None:
     _schedule(app, dispatch_drains, seconds=config.drain_interval_seconds)
     _schedule(app, advance_idle_watermarks, seconds=config.watermark_interval_seconds)
     _schedule(app, measure_lag, seconds=config.lag_interval_seconds)
+    _schedule(app, measure_cluster, seconds=config.cluster_interval_seconds)
     _schedule(app, count_dead_letters, seconds=config.dead_letters_interval_seconds)
     _schedule(app, trim_log, seconds=config.trim_interval_seconds)
     _schedule(app, sync_catalogue, seconds=config.catalogue_interval_seconds)
@@ -119,6 +122,23 @@ def measure_lag() -> None:
         publish_lag(read_lag(get_cluster(), get_event_log()))
     except _UNAVAILABLE as error:
         _count_failure("measure_lag", "lag is not measured", error)
+
+
+@shared_task(name="measure_cluster")
+def measure_cluster() -> None:
+    """Let the metrics say which processes there are, and where fewer replicas hold a commit than should."""
+    config = get_config()
+    try:
+        _, shards = read_standing(
+            get_cluster(),
+            timeout_seconds=config.readiness_probe_seconds,
+            max_lag_seconds=config.replica_max_lag_seconds,
+        )
+    except _UNAVAILABLE as error:
+        _count_failure("measure_cluster", "the standing of the cluster is not measured", error)
+        return
+    publish_durability(shards)
+    publish_services(find_services())
 
 
 @shared_task(name="count_dead_letters")

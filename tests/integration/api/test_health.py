@@ -7,21 +7,29 @@ import pytest
 from django.db import connections
 
 from tests.integration.queries.rows import DAY, MinuteRow, await_replicas, find_videos_by_shard, store_rows
-from viewcounter.api.readiness import ReadinessProbe
+from viewcounter.api.readiness import ReadinessProbe, ReadinessSettings
 from viewcounter.api.views.health import get_readiness_probe
 from viewcounter.eventlog.registry import get_event_log
 from viewcounter.storage import partitions
 
+UP = {"status": "up", "reason": ""}
 ALL_UP = {
-    "topology": "up",
-    "log": "up",
-    "shard1 primary": "up",
-    "shard1 replica": "up",
-    "shard1 schema": "up",
-    "shard2 primary": "up",
-    "shard2 replica": "up",
-    "shard2 schema": "up",
+    "topology": UP,
+    "log": UP,
+    "shard1 primary": UP,
+    "shard1 replica": UP,
+    "shard1 schema": UP,
+    "shard2 primary": UP,
+    "shard2 replica": UP,
+    "shard2 schema": UP,
+    "control database": UP,
+    "cache": UP,
 }
+READY = {"status": "ready", "parts": ALL_UP}
+
+
+def down(reason):
+    return {"status": "down", "reason": reason}
 
 
 def read_readiness(api):
@@ -43,42 +51,56 @@ def test_health_needs_nothing_but_the_process(api):
 
 
 def test_readiness_names_each_part_and_no_host(api):
-    await_readiness(api, 200, {"status": "ready", "parts": ALL_UP})
+    await_readiness(api, 200, READY)
     assert "127.0.0.1" not in str(read_readiness(api))
 
 
-def test_a_dead_replica_is_named_and_does_not_make_the_service_unready(api, servers):
-    await_readiness(api, 200, {"status": "ready", "parts": ALL_UP})
-    replica = servers.database("shard2b")
-    replica.kill()
+@pytest.mark.parametrize(
+    ("server", "part", "reason"),
+    [
+        ("shard2b", "shard2 replica", "does not take connections"),
+        ("broker", "cache", "does not answer: topology is polled from the control database, answers are not kept"),
+        (
+            "control",
+            "control database",
+            "does not answer: known API keys and the topology stay in use, nothing can be changed",
+        ),
+    ],
+)
+def test_a_dead_part_is_named_with_its_reason_and_does_not_make_the_service_unready(api, servers, server, part, reason):
+    await_readiness(api, 200, READY)
+    servers.server(server).kill()
     try:
-        await_readiness(api, 200, {"status": "ready", "parts": ALL_UP | {"shard2 replica": "down"}})
+        await_readiness(api, 200, {"status": "degraded", "parts": ALL_UP | {part: down(reason)}})
     finally:
-        replica.start()
-        replica.wait_ready()
-    await_readiness(api, 200, {"status": "ready", "parts": ALL_UP})
+        servers.server(server).start()
+        servers.server(server).wait_ready()
+        connections.close_all()
+    await_readiness(api, 200, READY)
 
 
 def test_a_shard_with_another_schema_version_is_named(api, monkeypatch):
-    await_readiness(api, 200, {"status": "ready", "parts": ALL_UP})
+    await_readiness(api, 200, READY)
     monkeypatch.setattr(partitions, "EXPECTED_SCHEMA_VERSION", "0099_from_the_future")
-    down = {"shard1 schema": "down", "shard2 schema": "down"}
-    await_readiness(api, 200, {"status": "ready", "parts": ALL_UP | down})
+    other = down("is not this release's: run migrate_shards")
+    parts = ALL_UP | {"shard1 schema": other, "shard2 schema": other}
+    await_readiness(api, 200, {"status": "degraded", "parts": parts})
 
 
 def test_a_dead_log_makes_the_service_unready(api, servers):
     log = servers.valkey("log")
     log.kill()
     try:
-        await_readiness(api, 503, {"status": "unready", "parts": ALL_UP | {"log": "down"}})
+        reason = "does not take entries: events go to the spool, or are refused without one"
+        await_readiness(api, 503, {"status": "unready", "parts": ALL_UP | {"log": down(reason)}})
     finally:
         log.start()
         log.wait_ready()
-    await_readiness(api, 200, {"status": "ready", "parts": ALL_UP})
+    await_readiness(api, 200, READY)
 
 
 def test_a_crowd_at_the_door_causes_one_probe(api):
-    probe = ReadinessProbe(keep_seconds=60, part_seconds=1)
+    probe = ReadinessProbe(ReadinessSettings(keep_seconds=60, part_seconds=1, max_lag_seconds=10), dependencies={})
     with ThreadPoolExecutor(8) as pool:
         answers = list(pool.map(lambda _: probe.check(api.cluster, get_event_log()), range(20)))
     assert all(answer is answers[0] for answer in answers)

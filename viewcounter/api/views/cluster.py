@@ -6,14 +6,38 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from configservice.history import read_history
-from viewcounter.api.cluster_answers import HistorySerializer, encode_history
+from viewcounter.api.cluster_answers import ClusterSerializer, HistorySerializer, encode_cluster, encode_history
 from viewcounter.api.parameters import check_parameters, get_integer
 from viewcounter.api.views.base import ApiView
+from viewcounter.cluster import get_cluster
 from viewcounter.config import get_config
 from viewcounter.gateway.scopes import Scope
+from viewcounter.presence import find_services
 from viewcounter.queries.errors import InvalidQuery
+from viewcounter.standing import read_standing
 
 HISTORY_DEFAULT_LIMIT = 20
+
+
+class ClusterView(ApiView):
+    required_scopes = {"GET": Scope.ADMIN}
+
+    @extend_schema(
+        operation_id="getCluster",
+        tags=["operations"],
+        summary="Shards, instances and processes, as they are right now",
+        description="Every instance is asked; one that does not answer is `down`, with the reason.",
+        responses=ClusterSerializer,
+    )
+    def get(self, request: Request) -> Response:
+        check_parameters(request.query_params, allowed=())
+        config = get_config()
+        topology, shards = read_standing(
+            get_cluster(),
+            timeout_seconds=config.readiness_probe_seconds,
+            max_lag_seconds=config.replica_max_lag_seconds,
+        )
+        return Response(encode_cluster(topology, shards, find_services()))
 
 
 class ClusterHistoryView(ApiView):

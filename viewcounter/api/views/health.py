@@ -8,10 +8,10 @@ from rest_framework.permissions import AllowAny
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from viewcounter.api.readiness import ReadinessProbe
+from viewcounter.api.readiness import CACHE, CONTROL_DATABASE, ReadinessProbe, ReadinessSettings
 from viewcounter.api.serializers import HealthSerializer, ReadinessSerializer
 from viewcounter.api.views.base import ApiView
-from viewcounter.cluster import get_cluster
+from viewcounter.cluster import CacheSource, ControlDatabaseSource, get_cluster
 from viewcounter.config import get_config
 from viewcounter.eventlog.registry import get_event_log
 
@@ -35,15 +35,18 @@ class ReadyView(ApiView):
         operation_id="getReadiness",
         tags=["health"],
         summary="Events can be accepted durably",
-        description="503 when they cannot. A shard that is down is named, but does not make the service unready.",
+        description=(
+            "503 when they cannot. Every other part that is down or degraded is named with its reason, but does not "
+            "make the service unready: `degraded` is answered with 200."
+        ),
         auth=[],
         responses={200: ReadinessSerializer, 503: ReadinessSerializer},
     )
     def get(self, request: Request) -> Response:
         readiness = get_readiness_probe().check(get_cluster(), get_event_log())
         body = {
-            "status": "ready" if readiness.is_ready else "unready",
-            "parts": {name: "up" if is_up else "down" for name, is_up in readiness.parts.items()},
+            "status": readiness.status,
+            "parts": {name: {"status": part.status, "reason": part.reason} for name, part in readiness.parts.items()},
         }
         return Response(body, status=200 if readiness.is_ready else 503)
 
@@ -51,5 +54,22 @@ class ReadyView(ApiView):
 @cache
 def get_readiness_probe() -> ReadinessProbe:
     """The one of this process."""
-    seconds = get_config().readiness_probe_seconds
-    return ReadinessProbe(keep_seconds=seconds, part_seconds=seconds)
+    config = get_config()
+    settings = ReadinessSettings(
+        keep_seconds=config.readiness_probe_seconds,
+        part_seconds=config.readiness_probe_seconds,
+        max_lag_seconds=config.replica_max_lag_seconds,
+        spool_dir=config.spool_dir,
+        spool_max_bytes=config.spool_max_bytes,
+    )
+    dependencies = {
+        CONTROL_DATABASE: (
+            ControlDatabaseSource().check,
+            "does not answer: known API keys and the topology stay in use, nothing can be changed",
+        ),
+        CACHE: (
+            CacheSource().check,
+            "does not answer: topology is polled from the control database, answers are not kept",
+        ),
+    }
+    return ReadinessProbe(settings, dependencies=dependencies)

@@ -1,0 +1,105 @@
+"""Whom a shard's commits wait for: planned from the topology and from which standbys live. Pure.
+
+PostgreSQL keeps the rule in `synchronous_standby_names`, a setting of the primary that a reload changes; a standby goes
+by its instance's name, which must be the `application_name` it streams under.
+"""
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from enum import StrEnum
+
+from configservice.topology import Durability, Shard, StandbyLoss
+
+NOBODY = "no-standby"
+"""Listed where commits must wait and there is nobody to wait for: a name that no standby can have."""
+
+
+@dataclass(frozen=True, slots=True)
+class SynchronousPlan:
+    """`setting` is the value of `synchronous_standby_names`; commits wait for `waited_for` of the standbys listed.
+
+    It is degraded while that is fewer than the `wanted` of the shard's durability.
+    """
+
+    setting: str
+    wanted: int
+    waited_for: int
+
+    @property
+    def is_degraded(self) -> bool:
+        return self.waited_for < self.wanted
+
+
+def count_wanted(shard: Shard) -> int:
+    """How many standbys a commit is to wait for."""
+    if shard.durability is Durability.ASYNC:
+        return 0
+    return shard.quorum if shard.durability is Durability.QUORUM else len(shard.standbys)
+
+
+def plan_synchronous(shard: Shard, *, living: Collection[str]) -> SynchronousPlan:
+    """`living`: names of standbys that stream and acknowledge what they get.
+
+    As long as enough of them live, all standbys are listed: losing a spare one changes nothing.
+    """
+    wanted = count_wanted(shard)
+    if wanted == 0:
+        return SynchronousPlan("", 0, 0)
+    names = sorted(i.name for i in shard.standbys)
+    alive = [name for name in names if name in living]
+    if shard.on_standby_loss is StandbyLoss.BLOCK or len(alive) >= wanted:
+        return SynchronousPlan(build_setting(wanted, names or [NOBODY]), wanted, wanted)
+    return SynchronousPlan(build_setting(len(alive), alive), wanted, len(alive))
+
+
+def build_setting(count: int, names: Collection[str]) -> str:
+    """`ANY count (names)`; empty for none. Quoted: a name with a dash would else not be read as one."""
+    if count == 0:
+        return ""
+    return f"ANY {count} ({', '.join(_quote(name) for name in names)})"
+
+
+def _quote(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'
+
+
+class DurabilityState(StrEnum):
+    MET = "met"
+    DEGRADED = "degraded"
+    """Commits wait for fewer standbys than they should: the next loss may lose commits, which the log then replays."""
+    BLOCKED = "blocked"
+    """Commits wait for standbys that are not there: events wait in the log."""
+    UNKNOWN = "unknown"
+    """The primary does not answer, or does not let us see its standbys."""
+
+
+@dataclass(frozen=True, slots=True)
+class SeenOnPrimary:
+    """`synchronous` are the names of streaming standbys that a commit waits for; `setting` as the server has it.
+
+    `oldest_wait_seconds`: the longest that a commit has been waiting for standbys; 0 for none.
+    """
+
+    setting: str
+    synchronous: tuple[str, ...]
+    oldest_wait_seconds: float
+
+
+def judge_durability(
+    shard: Shard, seen: SeenOnPrimary | None, *, patience_seconds: float
+) -> tuple[DurabilityState, str]:
+    """What it comes to now, and in a few words why. A commit may wait `patience_seconds` without being blocked."""
+    wanted = count_wanted(shard)
+    if wanted == 0:
+        return DurabilityState.MET, ""
+    if seen is None:
+        return DurabilityState.UNKNOWN, "the primary does not answer"
+    present = len({i.name for i in shard.standbys} & set(seen.synchronous))
+    told = f"{present} of {wanted} replicas hold a commit before it is answered"
+    if seen.oldest_wait_seconds > patience_seconds:
+        return DurabilityState.BLOCKED, f"{told}; one has waited for {seen.oldest_wait_seconds:.0f} s"
+    if present >= wanted:
+        return DurabilityState.MET, ""
+    if shard.on_standby_loss is StandbyLoss.BLOCK and seen.setting:
+        return DurabilityState.BLOCKED, told
+    return DurabilityState.DEGRADED, told

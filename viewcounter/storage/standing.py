@@ -1,0 +1,7 @@
+"""How one instance stands, asked of itself."""
+
+from viewcounter.storage.named_sql import load_queries
+
+READ_STANDING = load_queries("standing.sql")["read_standing"]
+"""No parameters. One row: in_recovery, is_read_only, lag_seconds, is_receiving, schema_version, synchronous_setting,
+synchronous, oldest_wait_seconds."""
