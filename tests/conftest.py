@@ -8,12 +8,15 @@ import psycopg
 import pytest
 from django.conf import settings
 from django.db import connections
+from hypothesis import settings as hypothesis_settings
 from psycopg.rows import dict_row
 
 from clusterproxy.proxy import ClusterProxy
 from localcluster import LocalCluster, run_temporary_cluster
 from viewcounter.cluster import get_cluster
 from viewcounter.config import get_config
+
+hypothesis_settings.register_profile("long", max_examples=5000, deadline=None)
 
 EVENT_TABLES = (
     "raw_event, event_ids, event_minute, event_hour, event_day, event_total, rollup_dirty, ledger, dead_letter, video,"

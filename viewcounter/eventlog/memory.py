@@ -6,7 +6,7 @@ Forgets everything with its process, so no setting selects it.
 import threading
 import time
 from bisect import bisect_right
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
@@ -27,7 +27,9 @@ class _Stream:
 class MemoryEventLog:
     """Every method holds the one lock for its whole duration, so each is one atomic step."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, clock: Callable[[], float] = time.time) -> None:
+        """`clock` gives seconds since 1970 UTC, as a log server's does."""
+        self._clock = clock
         self._streams: dict[int, _Stream] = {}
         self._lock = threading.Lock()
 
@@ -45,13 +47,13 @@ class MemoryEventLog:
 
     def read_tails(self, partitions: Iterable[int]) -> Tails:
         with self._lock:
-            return Tails(datetime.now(UTC), {p: self._get(p).tail for p in partitions})
+            return Tails(self._now(), {p: self._get(p).tail for p in partitions})
 
     def read_unread(self, positions: Mapping[int, Position]) -> Unread:
         with self._lock:
             unread = {p: self._get(p).entries[_count_through(self._get(p), after) :] for p, after in positions.items()}
             return Unread(
-                read_at=datetime.now(UTC),
+                read_at=self._now(),
                 events={p: sum(get_event_count(entry.payload) for entry in entries) for p, entries in unread.items()},
                 oldest={p: entries[0].position for p, entries in unread.items() if entries},
             )
@@ -82,9 +84,11 @@ class MemoryEventLog:
     def _get(self, partition: int) -> _Stream:
         return self._streams.setdefault(partition, _Stream())
 
-    @staticmethod
-    def _add(stream: _Stream, payload: bytes) -> Position:
-        now_ms = time.time_ns() // 1_000_000
+    def _now(self) -> datetime:
+        return datetime.fromtimestamp(self._clock(), UTC)
+
+    def _add(self, stream: _Stream, payload: bytes) -> Position:
+        now_ms = int(self._clock() * 1000)
         tail = stream.tail
         stream.tail = Position(now_ms, 0) if now_ms > tail.ms else Position(tail.ms, tail.seq + 1)
         stream.entries.append(Entry(stream.tail, payload))

@@ -10,9 +10,7 @@ import psycopg
 from clusterproxy.proxy import ClusterProxy
 from viewcounter.processing.retention import RetentionPolicy, RetentionReport, retain_partition
 from viewcounter.processing.rollup import RollupReport, RollupSettings, roll_partition
-from viewcounter.queries.periods import Collected, PeriodPlan, collect_buckets, period_parameters, tier_parameters
 from viewcounter.storage.named_sql import load_queries
-from viewcounter.storage.ranges import BUCKETS_OF_VIDEOS, TOP_OF_RANGE
 
 PARTITION = 3
 GRACE = timedelta(minutes=5)
@@ -32,7 +30,7 @@ class Event:
 
 @dataclass
 class Rolling:
-    """`counted`: what is in the partition. Everything is read on the primary, in the transaction's own snapshot."""
+    """`counted`: what is in the partition."""
 
     cluster: ClusterProxy
     connection: psycopg.Connection[Any]
@@ -110,12 +108,3 @@ class Rolling:
     def get_state(self) -> dict[str, Any]:
         [row] = self.connection.execute("SELECT * FROM partition_state WHERE partition = %s", [PARTITION]).fetchall()
         return {k: v.astimezone(UTC) if isinstance(v, datetime) else v for k, v in row.items()}
-
-    def read(self, plan: PeriodPlan, *, video_ids: list[str], type_id: int) -> Collected:
-        parameters = period_parameters(plan, partitions=dict.fromkeys(video_ids, PARTITION), event_type_id=type_id)
-        rows = self.connection.execute(BUCKETS_OF_VIDEOS.text, {**parameters, "partitions": [PARTITION]}).fetchall()
-        return collect_buckets(rows, plan)
-
-    def read_top(self, plan: PeriodPlan, *, function: str, type_id: int, limit: int) -> list[dict[str, Any]]:
-        parameters = {"event_type_id": type_id, "function": function, "limit": limit, "partitions": [PARTITION]}
-        return self.connection.execute(TOP_OF_RANGE.text, parameters | tier_parameters(plan)).fetchall()

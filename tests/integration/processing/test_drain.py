@@ -39,11 +39,22 @@ class NoLease:
         pass
 
 
-def make_drainer(cluster, log, *, flush_max_events=50, read_entries=3, budget_seconds=20.0, lease=None, **parts):
+def make_drainer(
+    cluster,
+    log,
+    *,
+    flush_max_events=50,
+    read_entries=3,
+    budget_seconds=20.0,
+    ids=None,
+    lease=None,
+    dead_letters=DEAD_LETTERS,
+    **parts,
+):
     return Drainer(
         cluster=cluster,
         log=log,
-        ids=IdCache(max_bytes=10_000),
+        ids=ids or IdCache(max_bytes=10_000),
         lease=lease or NoLease(),
         settings=DrainSettings(
             budget_seconds=budget_seconds,
@@ -51,7 +62,7 @@ def make_drainer(cluster, log, *, flush_max_events=50, read_entries=3, budget_se
             flush_max_conflicts=5,
             max_queued_batches=2,
             log_read_entries=read_entries,
-            dead_letters=DEAD_LETTERS,
+            dead_letters=dead_letters,
         ),
         **parts,
     )
