@@ -100,6 +100,14 @@ class Config(BaseSettings):
     id_cache_max_bytes: PositiveInt = Field(256 * 1024 * 1024, description="ids a worker process keeps, 24 bytes each")
     drain_queued_seconds: PositiveInt = Field(30, description="a queued drain that got lost is queued again after this")
     drain_lease_seconds: PositiveInt = Field(5, description="a drain that died is replaced after this")
+    drain_pause_first_seconds: PositiveFloat = Field(
+        0.5, description="drains of a shard that failed one pause up to this long, twice as long each time"
+    )
+    drain_pause_max_seconds: PositiveFloat = Field(5.0, description="and no longer")
+    drain_slow_flush_seconds: PositiveFloat = Field(
+        3.0, description="a shard whose flushes take longer leaves a worker process to the others"
+    )
+    drain_forget_seconds: PositiveInt = Field(60, description="a sick shard, or a silent process, is forgotten after")
     watermark_interval_seconds: PositiveFloat = Field(2.0, description="idle partitions' watermark moves")
     lag_interval_seconds: PositiveFloat = Field(5.0, description="lag is measured for the metrics this often")
     trim_interval_seconds: PositiveFloat = 30.0

@@ -1,12 +1,14 @@
 """What beat looks at: which partitions have unread entries, and which are idle and complete."""
 
 import logging
-from collections.abc import Mapping
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
 from clusterproxy.plan import Consistency
 from clusterproxy.proxy import ClusterProxy
+from configservice.topology import Topology
 from viewcounter.eventlog.interface import START, EventLog, Position, Tails
 from viewcounter.storage.partitions import INCOMING, OWNED, READ_STATES, accept_arrived, advance_watermarks
 
@@ -63,6 +65,14 @@ def accept_arrivals(cluster: ClusterProxy, arrived: Mapping[int, int]) -> None:
             with cluster.shard_transaction(shard.id) as connection:
                 accept_arrived(connection, epochs)
             logger.warning("%s has forgotten that partitions %s came to it; it owns them again", shard.name, [*epochs])
+
+
+def group_by_shard(topology: Topology, partitions: Iterable[int]) -> dict[int, list[int]]:
+    """By the shard's id."""
+    groups: defaultdict[int, list[int]] = defaultdict(list)
+    for partition in partitions:
+        groups[topology.get_shard_of(partition).id].append(partition)
+    return dict(groups)
 
 
 def repair_log(log: EventLog, lost: Mapping[int, Position]) -> None:

@@ -1,76 +1,153 @@
-"""Which drains are queued or running, so that a partition has at most one of each.
+"""Which drains are queued or running, so that a partition has at most one of each and a sick shard few.
 
 Marks in the cache server, each with an expiry. They only save work: without them, or with wrong ones, drains
 run twice or a little later, and the flush's compare-and-set keeps the counts exact.
 """
 
 import logging
-from collections.abc import Iterable
+import os
+import socket
+import time
+from collections.abc import Collection, Iterable, Mapping
+from random import Random
+from typing import Any
 
 import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
+from viewcounter.processing.strain import Health, StrainPolicy, find_limit, get_pause_seconds
+
 logger = logging.getLogger(__name__)
+
+_SLOTS_KEY = "drain:slots"
+"""Processes that have begun a drain lately, by when."""
 
 
 class DrainQueue:
     """Marks of one cluster. Every call is bounded in time and, when the server is away, errs towards draining."""
 
-    def __init__(self, url: str, *, queued_seconds: int, lease_seconds: int, timeout_seconds: float) -> None:
+    def __init__(
+        self,
+        url: str,
+        *,
+        queued_seconds: int,
+        lease_seconds: int,
+        timeout_seconds: float,
+        strain: StrainPolicy,
+        rng: Random,
+    ) -> None:
         self._queued_seconds = queued_seconds
         self._lease_seconds = lease_seconds
-        self._redis = redis.Redis.from_url(
+        self._strain = strain
+        self._rng = rng
+        self._slot = f"{socket.gethostname()}:{os.getpid()}"
+        self._redis: Any = redis.Redis.from_url(
             url,
             socket_timeout=timeout_seconds,
             socket_connect_timeout=timeout_seconds,
             retry=Retry(NoBackoff(), 0),
         )
 
-    def claim(self, partitions: Iterable[int]) -> list[int]:
-        """Of these, the partitions with no drain queued or running; each is now marked as queued."""
-        wanted = list(partitions)
-        if not wanted:
+    def claim(self, by_shard: Mapping[int, Collection[int]]) -> list[int]:
+        """Of these partitions, those with no drain queued or running, now marked as queued; none of a shard that
+        pauses."""
+        shards = [shard_id for shard_id, partitions in by_shard.items() if partitions]
+        if not shards:
             return []
         try:
-            running = self._redis.mget([_get_lease_key(p) for p in wanted])
-            idle = [p for p, lease in zip(wanted, running, strict=True) if lease is None]
-            with self._redis.pipeline(transaction=False) as pipeline:
-                for partition in idle:
-                    pipeline.set(_get_queued_key(partition), 1, nx=True, ex=self._queued_seconds)
-                marked = pipeline.execute()
+            paused = self._redis.mget([_pause_key(shard_id) for shard_id in shards])
+            wanted = [p for s, pause in zip(shards, paused, strict=True) if pause is None for p in by_shard[s]]
+            return self._mark_queued(wanted)
         except redis.RedisError as error:
-            logger.warning("drain marks unavailable, queueing %d drains without: %s", len(wanted), error)
-            return wanted
-        return [p for p, was_free in zip(idle, marked, strict=True) if was_free]
+            everything = [p for shard_id in shards for p in by_shard[shard_id]]
+            logger.warning("drain marks unavailable, queueing %d drains without: %s", len(everything), error)
+            return everything
 
-    def start(self, partition: int) -> bool:
-        """The queued drain begins: False when another drain of the partition is alive."""
+    def start(self, partition: int, *, shard_id: int, siblings: Iterable[int]) -> bool:
+        """The queued drain begins: False when another one of the partition is alive, or as many of its `siblings`, the
+        partitions of its shard, as this may take of the fleet."""
         try:
-            with self._redis.pipeline(transaction=False) as pipeline:
-                pipeline.delete(_get_queued_key(partition))
-                pipeline.set(_get_lease_key(partition), 1, nx=True, ex=self._lease_seconds)
-                return bool(pipeline.execute()[1])
+            if not self._may_run(partition, shard_id, siblings):
+                return False
+            return bool(self._redis.set(_lease_key(partition), 1, nx=True, ex=self._lease_seconds))
         except redis.RedisError as error:
             logger.warning("drain marks unavailable, draining partition %d without: %s", partition, error)
             return True
 
     def renew(self, partition: int) -> None:
         try:
-            self._redis.set(_get_lease_key(partition), 1, ex=self._lease_seconds)
+            self._redis.set(_lease_key(partition), 1, ex=self._lease_seconds)
         except redis.RedisError as error:
             logger.warning("lease of partition %d not renewed: %s", partition, error)
 
-    def finish(self, partition: int) -> None:
+    def finish(self, partition: int, *, shard_id: int, health: Health | None) -> None:
+        """The drain has ended and found its shard like this; None: it cannot say."""
         try:
-            self._redis.delete(_get_lease_key(partition))
+            self._redis.delete(_lease_key(partition))
+            if health is not None:
+                self._note(shard_id, health)
         except redis.RedisError as error:
             logger.warning("lease of partition %d not released, it expires: %s", partition, error)
 
+    def _mark_queued(self, partitions: list[int]) -> list[int]:
+        if not partitions:
+            return []
+        running = self._redis.mget([_lease_key(p) for p in partitions])
+        idle = [p for p, lease in zip(partitions, running, strict=True) if lease is None]
+        with self._redis.pipeline(transaction=False) as pipeline:
+            for partition in idle:
+                pipeline.set(_queued_key(partition), 1, nx=True, ex=self._queued_seconds)
+            return [p for p, was_free in zip(idle, pipeline.execute(), strict=True) if was_free]
 
-def _get_queued_key(partition: int) -> str:
+    def _may_run(self, partition: int, shard_id: int, siblings: Iterable[int]) -> bool:
+        now = time.time()
+        with self._redis.pipeline(transaction=False) as pipeline:
+            pipeline.delete(_queued_key(partition))
+            pipeline.zadd(_SLOTS_KEY, {self._slot: now})
+            pipeline.zremrangebyscore(_SLOTS_KEY, "-inf", now - self._strain.forget_seconds)
+            pipeline.zcard(_SLOTS_KEY)
+            pipeline.mget([_pause_key(shard_id), _failures_key(shard_id), _slow_key(shard_id)])
+            *_, slot_count, (pause, failures, slow) = pipeline.execute()
+        if pause is not None:
+            return False
+        limit = find_limit(is_failing=failures is not None, is_slow=slow is not None, slot_count=slot_count)
+        if limit is None:
+            return True
+        leases = self._redis.mget([_lease_key(p) for p in siblings])
+        return sum(lease is not None for lease in leases) < limit
+
+    def _note(self, shard_id: int, health: Health) -> None:
+        match health:
+            case Health.WELL:
+                self._redis.delete(_failures_key(shard_id), _slow_key(shard_id))
+            case Health.SLOW:
+                self._redis.delete(_failures_key(shard_id))
+                self._redis.set(_slow_key(shard_id), 1, ex=self._strain.forget_seconds)
+            case Health.FAILING:
+                with self._redis.pipeline(transaction=False) as pipeline:
+                    pipeline.incr(_failures_key(shard_id))
+                    pipeline.expire(_failures_key(shard_id), self._strain.forget_seconds)
+                    failure_count, _ = pipeline.execute()
+                seconds = get_pause_seconds(failure_count, policy=self._strain, rng=self._rng)
+                self._redis.set(_pause_key(shard_id), 1, px=max(1, round(seconds * 1000)))
+
+
+def _queued_key(partition: int) -> str:
     return f"drain:queued:{partition}"
 
 
-def _get_lease_key(partition: int) -> str:
+def _lease_key(partition: int) -> str:
     return f"drain:lease:{partition}"
+
+
+def _pause_key(shard_id: int) -> str:
+    return f"drain:pause:{shard_id}"
+
+
+def _failures_key(shard_id: int) -> str:
+    return f"drain:failures:{shard_id}"
+
+
+def _slow_key(shard_id: int) -> str:
+    return f"drain:slow:{shard_id}"

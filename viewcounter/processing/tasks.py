@@ -1,6 +1,7 @@
 """Celery tasks and when beat sends them. Each is one domain call, finite, and may be lost, doubled or late."""
 
 import logging
+import time
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
@@ -18,7 +19,13 @@ from viewcounter.eventlog.registry import get_event_log
 from viewcounter.metrics import DRAINS, LOG_ENTRIES_TRIMMED, TASK_FAILURES
 from viewcounter.presence import find_services, publish_services
 from viewcounter.processing.audit_runs import run_audit
-from viewcounter.processing.dispatch import accept_arrivals, publish_watermarks, read_backlog, repair_log
+from viewcounter.processing.dispatch import (
+    accept_arrivals,
+    group_by_shard,
+    publish_watermarks,
+    read_backlog,
+    repair_log,
+)
 from viewcounter.processing.errors import DrainError, PartitionStopped
 from viewcounter.processing.lag import publish_lag, read_lag
 from viewcounter.processing.maintenance import ensure_raw_days_everywhere, trim_log_everywhere
@@ -27,6 +34,7 @@ from viewcounter.processing.recount_jobs import run_recount as go_on_with_recoun
 from viewcounter.processing.retention import RetentionPolicy, drop_old_raw_days, retain_partition
 from viewcounter.processing.rollup import RollupSettings, find_partitions_to_roll, roll_partition
 from viewcounter.processing.stopped import measure_dead_letters
+from viewcounter.processing.strain import Health, StrainPolicy, judge_drain
 from viewcounter.processing.worker import get_drain_queue, get_drainer
 from viewcounter.standing import publish_durability, read_standing
 from viewcounter.storage.errors import PartitionBeingMoved, StorageError
@@ -77,16 +85,32 @@ def dispatch_drains() -> None:
     except _UNAVAILABLE as error:
         _count_failure("dispatch_drains", "cannot see which partitions have unread entries", error)
         return
-    for partition in get_drain_queue().claim(backlog.unread):
+    for partition in get_drain_queue().claim(group_by_shard(get_cluster().topology, backlog.unread)):
         drain.delay(partition)
 
 
 @shared_task(name="drain")
 def drain(partition: int) -> None:
     """Apply the log to one partition; see processing.drain."""
-    queue = get_drain_queue()
-    if not queue.start(partition):
+    try:
+        topology = get_cluster().topology
+    except ClusterProxyError as error:
+        _count_failure("drain", f"partition {partition} waits", error)
         return
+    shard = topology.get_shard_of(partition)
+    queue = get_drain_queue()
+    if not queue.start(partition, shard_id=shard.id, siblings=topology.get_partitions_of(shard.id)):
+        return
+    health = None
+    try:
+        health = _drain(partition, shard_name=shard.name)
+    finally:
+        queue.finish(partition, shard_id=shard.id, health=health)
+
+
+def _drain(partition: int, *, shard_name: str) -> Health | None:
+    """How it found the shard, None where it cannot say. Raises only what is a fault of ours."""
+    started_at = time.monotonic()
     try:
         report = get_drainer().drain(partition)
     except PositionTrimmed as error:
@@ -95,14 +119,22 @@ def drain(partition: int) -> None:
     except PartitionStopped as error:
         DRAINS.labels("stopped").inc()
         logger.info("drain ended: %s", error)  # whoever stopped it has said so as an error
-    except (*_UNAVAILABLE, DrainError, StorageError) as error:
+    except (ClusterProxyError, ShardProxyError) as error:
+        DRAINS.labels("waiting").inc()
+        logger.warning("partition %d waits, drains of %s pause: %s", partition, shard_name, error)
+        return Health.FAILING
+    except (EventLogError, DrainError, StorageError) as error:
         DRAINS.labels("waiting").inc()
         logger.warning("partition %d waits: %s", partition, error)
     else:
         DRAINS.labels("caught_up" if report.caught_up else "out_of_time").inc()
         logger.info("drained %s", report)
-    finally:
-        queue.finish(partition)
+        return judge_drain(
+            seconds=time.monotonic() - started_at,
+            flush_count=report.flush_count,
+            policy=StrainPolicy.from_config(get_config()),
+        )
+    return None
 
 
 @shared_task(name="advance_idle_watermarks")

@@ -4,6 +4,7 @@ Made on first use, after the fork: connections and threads do not survive one.
 """
 
 import os
+import random
 from functools import cache
 
 from viewcounter.cluster import get_cluster
@@ -16,6 +17,7 @@ from viewcounter.processing.enrichment import Enrichment
 from viewcounter.processing.id_cache import IdCache
 from viewcounter.processing.isolation import IsolationSettings, PoisonIsolator
 from viewcounter.processing.stopping import is_stopping
+from viewcounter.processing.strain import StrainPolicy
 from viewcounter.storage.stopping import DeadLetterLimits
 
 
@@ -35,6 +37,8 @@ def _get_drain_queue(_pid: int) -> DrainQueue:
         queued_seconds=config.drain_queued_seconds,
         lease_seconds=config.drain_lease_seconds,
         timeout_seconds=config.broker_timeout_seconds,
+        strain=StrainPolicy.from_config(config),
+        rng=random.Random(),  # noqa: S311 - jitter, no secret
     )
 
 
