@@ -141,7 +141,7 @@ def audit_hour(
     begin_snapshot(connection)
     edges = read_edges(connection, partitions, future_seconds=limits.future_seconds)
     sums = read_hour_sums(connection, edges, hour=hour)
-    with_raw = [p for p in edges if _has_raw(edges[p], hour)]
+    with_raw = {partition: own for partition, own in edges.items() if _has_raw(own, hour)}
     raw = digest_hour(connection, with_raw, hour=hour, future_seconds=limits.future_seconds) if with_raw else {}
     audits = []
     for partition, own in edges.items():

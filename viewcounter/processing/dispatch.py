@@ -6,9 +6,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
+from clusterproxy.errors import ClusterProxyError
 from clusterproxy.plan import Consistency
 from clusterproxy.proxy import ClusterProxy
 from configservice.topology import Topology
+from shardproxy.errors import ShardProxyError
 from viewcounter.eventlog.interface import START, EventLog, Position, Tails
 from viewcounter.storage.partitions import INCOMING, OWNED, READ_STATES, accept_arrived, advance_watermarks
 
@@ -58,12 +60,20 @@ def read_backlog(cluster: ClusterProxy, log: EventLog) -> Backlog:
 
 
 def accept_arrivals(cluster: ClusterProxy, arrived: Mapping[int, int]) -> None:
-    """Own what is ours, by epoch. A shard knows when a partition has come to it, unless a failover made it forget."""
+    """Own what is ours, by epoch. A shard knows when a partition has come to it, unless a failover made it forget.
+
+    One that does not answer keeps nobody from those of the others; nor in `publish_watermarks`.
+    """
     for shard in cluster.topology.shards:
         epochs = {p: arrived[p] for p in cluster.topology.get_partitions_of(shard.id) if p in arrived}
-        if epochs:
+        if not epochs:
+            continue
+        try:
             with cluster.shard_transaction(shard.id) as connection:
                 accept_arrived(connection, epochs)
+        except (ShardProxyError, ClusterProxyError) as error:
+            logger.warning("partitions that came to %s wait: %s", shard.name, error)
+        else:
             logger.warning("%s has forgotten that partitions %s came to it; it owns them again", shard.name, [*epochs])
 
 
@@ -94,9 +104,13 @@ def publish_watermarks(cluster: ClusterProxy, backlog: Backlog) -> int:
         if shard.id in backlog.missing_shards:
             continue
         idle = {p: backlog.idle[p] for p in cluster.topology.get_partitions_of(shard.id) if p in backlog.idle}
-        if idle:
+        if not idle:
+            continue
+        try:
             with cluster.shard_transaction(shard.id) as connection:
                 moved += advance_watermarks(connection, idle, read_at=backlog.tails.read_at)
+        except (ShardProxyError, ClusterProxyError) as error:
+            logger.warning("watermarks of idle partitions on %s stand still: %s", shard.name, error)
     return moved
 
 

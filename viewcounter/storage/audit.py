@@ -49,8 +49,10 @@ Connection = psycopg.Connection[Any]
 @dataclass(frozen=True, slots=True)
 class Edges:
     """From when on each tier of a partition is kept. `raw_from` is an hour edge: raw events of every later hour, and
-    the minutes they were counted in, are all there; None when there is no raw day at all."""
+    the minutes they were counted in, are all there; None when there is no raw day at all. Ids of events that happened
+    before `admits_since` may be gone: a copy of such an event would not be counted anyway."""
 
+    admits_since: datetime
     rolled_through: datetime
     minutes_since: datetime
     hours_since: datetime
@@ -132,16 +134,18 @@ class HourSums:
 
 @dataclass(slots=True)
 class Digested:
-    """How many ids, the sum of their digests mod 2^64, and how many belong under each minute (since 1970 UTC)."""
+    """How many ids, the sum of their digests mod 2^64, and how many must stand under each minute (since 1970 UTC)."""
 
     count: int = 0
     digest: int = 0
     by_minute: Counter[int] = field(default_factory=Counter)
 
-    def add(self, ids: NDArray[Any], *, occurred_us: NDArray[np.int64]) -> None:
+    def add(self, ids: NDArray[Any], *, occurred_us: NDArray[np.int64], admits_since: datetime) -> None:
         self.count += len(ids)
         self.digest = (self.digest + int(digest_ids(ids).sum(dtype=np.uint64))) % 2**64
-        minutes, counts = np.unique(get_id_minutes(ids, occurred_us), return_counts=True)
+        # By the event's own time: a UUIDv7 may stand under a minute of a clock that is far off.
+        admitted = occurred_us >= int(admits_since.timestamp()) * 1_000_000
+        minutes, counts = np.unique(get_id_minutes(ids[admitted], occurred_us[admitted]), return_counts=True)
         self.by_minute.update(dict(zip(minutes.tolist(), counts.tolist(), strict=True)))
 
 
@@ -174,16 +178,20 @@ def read_hour_sums(connection: Connection, partitions: Collection[int], *, hour:
 
 
 def digest_hour(
-    connection: Connection, partitions: Collection[int], *, hour: datetime, future_seconds: int
+    connection: Connection, edges: Mapping[int, Edges], *, hour: datetime, future_seconds: int
 ) -> dict[int, Digested]:
-    """Raw events of the hour by partition. Streams: memory does not grow with their number."""
-    found = {partition: Digested() for partition in partitions}
-    parameters = {"partitions": list(partitions), "hour": hour, "future_seconds": future_seconds}
+    """Raw events of the hour for the partitions in `edges`. Streams: memory does not grow with their number."""
+    found = {partition: Digested() for partition in edges}
+    parameters = {"partitions": list(edges), "hour": hour, "future_seconds": future_seconds}
     with connection.cursor() as cursor, cursor.copy(_SQL["copy_ids_of_hour"].text, parameters) as copy:
         for block in _read_blocks(copy):
             for partition in np.unique(block["partition"]).tolist():
                 rows = block[block["partition"] == partition]
-                found[partition].add(rows["id"], occurred_us=rows["occurred"].astype(np.int64) + POSTGRES_EPOCH_US)
+                found[partition].add(
+                    rows["id"],
+                    occurred_us=rows["occurred"].astype(np.int64) + POSTGRES_EPOCH_US,
+                    admits_since=edges[partition].admits_since,
+                )
     return found
 
 
@@ -324,6 +332,7 @@ def _build_edges(row: dict[str, Any], *, future_seconds: int) -> Edges:
     if raw_start is not None:
         raw_from = max(get_complete_from(raw_start, future_seconds=future_seconds), _ceil(minutes_since, HOUR))
     return Edges(
+        admits_since=row["admits_since"].astimezone(UTC),
         rolled_through=row["rolled_through"].astimezone(UTC),
         minutes_since=minutes_since,
         hours_since=row["hours_since"].astimezone(UTC),

@@ -190,9 +190,10 @@ class Lifetime:
             with self.cluster.transaction(PARTITION) as connection:
                 limits = AuditLimits(future_seconds=future_seconds, max_differences=10)
                 [audit] = audit_hour(connection, [PARTITION], hour=hour, limits=limits)
-            assert audit.findings == []
+            assert audit.findings == [], audit.findings
         limits = RecountLimits(future_seconds=future_seconds, range_videos=10, max_differences=10)
-        assert not compare_range(self.cluster, whole_partition(PARTITION), limits=limits)
+        differences = compare_range(self.cluster, whole_partition(PARTITION), limits=limits)
+        assert not differences, differences.rows
 
     def _run(self, statements: Iterable[str]) -> None:
         """In one transaction."""

@@ -1,11 +1,13 @@
 """Audits on real shards: equal when all is well, at any moment; and naming hour, partition and rows when not."""
 
 from datetime import UTC, datetime, timedelta
+from uuid import UUID
 
 import pytest
 
 from tests.integration.processing.counted import HOUR, HOURS, PARTITION, count_events
 from viewcounter.config import get_config
+from viewcounter.eventlog.codec import AcceptedEvent, pack_entry
 from viewcounter.metrics import REGISTRY
 from viewcounter.processing.audit import AuditLimits, audit_cluster, audit_hour
 from viewcounter.processing.audit_runs import audit_partition, run_audit
@@ -93,6 +95,20 @@ def test_raw_events_without_an_id_that_would_betray_a_duplicate_are_reported(cou
     first = min(event.occurred_us // 60_000_000 for event in counted.events)
     lost = sum(event.occurred_us // 60_000_000 == first for event in counted.events)
     assert summarize(audit(counted, hour)) == {"ids": lost}
+
+
+def test_ids_may_be_gone_of_events_that_are_not_admitted_any_more_whatever_minute_their_ids_say(counted):
+    hour = counted.first_hour
+    ahead = datetime.now(UTC) + timedelta(days=3)
+    event_id = UUID(int=(int(ahead.timestamp() * 1000) << 80) | (7 << 76) | (2 << 62) | 1)
+    event = AcceptedEvent(event_id.bytes, counted.videos[0], 1, int(hour.timestamp()) * 1_000_000, 1000)
+    counted.log.append({PARTITION: pack_entry([event], received_us=int(hour.timestamp() * 1_000_000))})
+    counted.drain()
+    assert counted.execute("DELETE FROM event_ids WHERE minute > now() + interval '1 day'") == 1
+    assert summarize(audit(counted, hour)) == {"ids": 1}
+    edge = hour + timedelta(minutes=1)
+    counted.execute("UPDATE partition_state SET admits_since = %s WHERE partition = 3", edge)
+    assert audit(counted, hour).balances
 
 
 def test_rolled_hours_are_compared_with_their_minutes_unless_they_are_marked(counted):

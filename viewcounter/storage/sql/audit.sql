@@ -3,7 +3,7 @@
 
 -- name: edges_of_partitions (maintenance)
 -- From when on each tier is kept. A partition that is not here has a null state.
-SELECT asked.partition, s.state, s.rolled_through, s.minutes_since, s.hours_since, s.raw_since,
+SELECT asked.partition, s.state, s.admits_since, s.rolled_through, s.minutes_since, s.hours_since, s.raw_since,
     (
         SELECT min(day.relname) FROM pg_inherits AS i JOIN pg_class AS day ON day.oid = i.inhrelid
         WHERE i.inhparent = 'raw_event'::regclass
@@ -41,13 +41,10 @@ COPY (
 ) TO STDOUT (FORMAT BINARY)
 
 -- name: count_stored_ids (maintenance)
--- How many ids stand under each of these minutes. Their length is known without reading them. Ids of minutes before
--- `admits_since` may have been removed.
+-- How many ids stand under each of these minutes. Their length is known without reading them.
 SELECT u.minute, coalesce(sum(octet_length(e.ids)) / 16, 0) AS id_count
-FROM partition_state AS s
-CROSS JOIN unnest(%(minutes)s::timestamptz[]) AS u (minute)
-LEFT JOIN event_ids AS e ON e.partition = s.partition AND e.minute = u.minute
-WHERE s.partition = %(partition)s AND u.minute >= s.admits_since
+FROM unnest(%(minutes)s::timestamptz[]) AS u (minute)
+LEFT JOIN event_ids AS e ON e.partition = %(partition)s AND e.minute = u.minute
 GROUP BY u.minute
 
 -- name: minutes_unlike_raw (maintenance)
