@@ -1,0 +1,143 @@
+"""Waiting for an instance to come far enough, without a server."""
+
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
+
+import pytest
+
+from clusterproxy.demand import Demand, Progress, ProgressProbe
+from clusterproxy.progress_watch import ProgressWatch
+from shardproxy.errors import DeadlineExceeded, InstanceUnavailable
+from shardproxy.query import Query, QueryClass
+
+PROBE = ProgressProbe(Query("states", "SELECT 1", QueryClass.POINT), parse=dict)
+
+
+class Server:
+    """Answers how far it is; notes who was asked for what, and whether two ever asked at once."""
+
+    def __init__(self):
+        self.positions = dict.fromkeys(range(8), 100)
+        self.asked = []
+        self.error = None
+        self.most_at_once = 0
+        self._at_once = 0
+        self._lock = threading.Lock()
+
+    def ask(self, partitions):
+        with self._lock:
+            self._at_once += 1
+            self.most_at_once = max(self.most_at_once, self._at_once)
+        time.sleep(0.001)
+        with self._lock:
+            self._at_once -= 1
+            self.asked.append(list(partitions))
+            if self.error is not None:
+                raise self.error
+            return {p: Progress((self.positions[p], 0), datetime.now(UTC)) for p in partitions}
+
+
+@pytest.fixture
+def server():
+    return Server()
+
+
+@pytest.fixture
+def watch():
+    return ProgressWatch("shard1b", poll_seconds=0.005)
+
+
+def wait(watch, server, partition, ms, *, seconds=20.0):
+    demand = Demand(PROBE, min_positions={partition: (ms, 0)})
+    return watch.wait(demand, (partition,), ask=server.ask, until=time.monotonic() + seconds)
+
+
+def poll(condition):
+    deadline = time.monotonic() + 20
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.001)
+
+
+def test_what_is_far_enough_is_asked_once(watch, server):
+    assert wait(watch, server, 3, 100) is None
+    assert server.asked == [[3]]
+
+
+def test_the_end_of_the_wait_says_what_is_missing(watch, server):
+    shortfall = wait(watch, server, 3, 200, seconds=0.05)
+    assert (shortfall.partition, shortfall.reached.position, shortfall.wanted) == (3, (100, 0), (200, 0))
+
+
+def test_all_who_wait_share_one_question_at_a_time(watch, server):
+    with ThreadPoolExecutor(32) as executor:
+        waiting = [executor.submit(wait, watch, server, n % 8, 200) for n in range(32)]
+        poll(lambda: watch._wanted.total() == 32)
+        asked_before = len(server.asked)
+        started_at = time.monotonic()
+        poll(lambda: len(server.asked) >= asked_before + 5)
+        asked, seconds = len(server.asked) - asked_before, time.monotonic() - started_at
+        server.positions = dict.fromkeys(range(8), 200)
+        assert [future.result(timeout=20) for future in waiting] == [None] * 32
+    assert server.most_at_once == 1
+    # One question each poll_seconds, give or take the one under way at either end.
+    assert asked <= seconds / 0.005 + 2
+    assert [0, 1, 2, 3, 4, 5, 6, 7] in server.asked
+
+
+def test_whoever_asks_for_all_hands_over_when_it_has_what_it_wants(watch, server):
+    with ThreadPoolExecutor(2) as executor:
+        first = executor.submit(wait, watch, server, 1, 200)
+        poll(lambda: [1] in server.asked)
+        second = executor.submit(wait, watch, server, 2, 200)
+        poll(lambda: [1, 2] in server.asked)
+        server.positions[1] = 200
+        assert first.result(timeout=20) is None
+        poll(lambda: [2] in server.asked)
+        assert not second.done()
+        server.positions[2] = 200
+        assert second.result(timeout=20) is None
+
+
+def test_nobody_is_satisfied_by_what_was_known_before_it_came(watch, server):
+    assert wait(watch, server, 3, 100) is None
+    server.positions[3] = 90  # another server under the same name, restored from a copy
+    assert wait(watch, server, 3, 100, seconds=0.05).reached.position == (90, 0)
+
+
+def test_an_instance_that_fails_fails_all_who_wait_for_it(watch, server):
+    with ThreadPoolExecutor(4) as executor:
+        waiting = [executor.submit(wait, watch, server, n, 200) for n in range(4)]
+        poll(lambda: watch._wanted.total() == 4)
+        server.error = InstanceUnavailable("gone", instance="shard1b")
+        for future in waiting:
+            with pytest.raises(InstanceUnavailable):
+                future.result(timeout=20)
+    assert not watch._wanted
+
+
+def test_an_unexpected_error_blocks_nobody_else(watch, server):
+    server.error = ZeroDivisionError()
+    with pytest.raises(ZeroDivisionError):
+        wait(watch, server, 3, 100)
+    server.error = None
+    assert wait(watch, server, 3, 100) is None
+
+
+def test_learning_nothing_in_time_is_an_error(watch, server):
+    hold = threading.Event()
+
+    def ask(partitions):
+        hold.wait(20)
+        return server.ask(partitions)
+
+    demand = Demand(PROBE, min_positions={3: (100, 0)})
+    with ThreadPoolExecutor(1) as executor:
+        leader = executor.submit(watch.wait, demand, (3,), ask=ask, until=time.monotonic() + 20)
+        poll(lambda: watch._asking)
+        with pytest.raises(DeadlineExceeded):
+            wait(watch, server, 3, 100, seconds=0.05)
+        hold.set()
+        assert leader.result(timeout=20) is None
