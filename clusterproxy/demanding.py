@@ -5,7 +5,7 @@ Invariant: what is returned has been judged by its own rows. What polls say only
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
@@ -13,7 +13,7 @@ from clusterproxy.demand import Demand, Progress, Shortfall, find_shortfall, mea
 from clusterproxy.errors import NotFarEnough, QuorumUnavailable, TooManyWaiting
 from clusterproxy.plan import Candidate, Consistency, Reason, count_quorum, plan_wait
 from clusterproxy.read import TRY_THE_NEXT, ReadRequest, ShardReading, read_first_answer
-from clusterproxy.results import BEHIND, ReadResult
+from clusterproxy.results import ReadResult
 from clusterproxy.runtime import Runtime
 from configservice.topology import Shard, Topology
 from shardproxy.errors import DeadlineExceeded, ShardProxyError
@@ -113,7 +113,7 @@ def _ask(
     shortfall = find_shortfall(demand, progress, partitions=reading.request.partitions, now=datetime.now(UTC))
     if shortfall is None:
         return reading.finish(candidate, rows, progress)
-    reading.attempts[-1] = replace(reading.attempts[-1], outcome=BEHIND)
+    reading.note_behind()
     return shortfall
 
 

@@ -14,7 +14,7 @@ from clusterproxy.each_instance import Rows, read_each_instance
 from clusterproxy.plan import Consistency
 from clusterproxy.read import ReadRequest, read_every_promotable
 from clusterproxy.results import ReadResult, ScatterResult
-from clusterproxy.runtime import Runtime
+from clusterproxy.runtime import OnFailedAttempt, Runtime
 from clusterproxy.scatter import run_scatter
 from clusterproxy.settings import ClusterSettings
 from clusterproxy.source import PublicationFeed, TopologySource
@@ -33,6 +33,7 @@ class ClusterProxy:
 
     Deadlines default to what the query's class needs; `deadline_seconds` counts from the call. `open_feed`,
     called once a process, gives what makes a new epoch known at once; without it the source is only polled.
+    `on_failed_attempt` is told of each instance that a read asked in vain, also when another then answered.
     """
 
     def __init__(
@@ -41,9 +42,11 @@ class ClusterProxy:
         topology_source: TopologySource,
         settings: ClusterSettings,
         open_feed: Callable[[], PublicationFeed] | None = None,
+        on_failed_attempt: OnFailedAttempt | None = None,
     ) -> None:
         self._source = topology_source
         self._open_feed = open_feed
+        self._on_failed_attempt = on_failed_attempt
         self._settings = settings
         self._lock = threading.Lock()  # makes the runtime once
         self._runtime: Runtime | None = None
@@ -184,7 +187,12 @@ class ClusterProxy:
             with self._lock:
                 runtime = self._runtime
                 if runtime is None:
-                    runtime = self._runtime = Runtime(self._source, self._settings, open_feed=self._open_feed)
+                    runtime = self._runtime = Runtime(
+                        self._source,
+                        self._settings,
+                        open_feed=self._open_feed,
+                        on_failed_attempt=self._on_failed_attempt,
+                    )
         return runtime
 
     def _get_read_deadline(self, query_class: QueryClass, deadline_seconds: float | None) -> float:

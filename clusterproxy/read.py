@@ -17,7 +17,7 @@ from clusterproxy.plan import (
     plan_attempt,
     plan_read,
 )
-from clusterproxy.results import ANSWERED, Attempt, ReadResult, Route
+from clusterproxy.results import ANSWERED, BEHIND, Attempt, ReadResult, Route
 from clusterproxy.runtime import Runtime
 from configservice.topology import Instance, Shard, Topology
 from shardproxy.errors import (
@@ -106,7 +106,11 @@ class ShardReading:
 
     def note_failure(self, instance: Instance, error: ShardProxyError, *, started_at: float) -> None:
         self.failures[instance.name] = error
-        self.attempts.append(Attempt(instance.name, _OUTCOMES[type(error)], time.monotonic() - started_at))
+        self._note_vain(Attempt(instance.name, _OUTCOMES[type(error)], time.monotonic() - started_at))
+
+    def note_behind(self) -> None:
+        """The last answer had not seen what is demanded."""
+        self._note_vain(replace(self.attempts.pop(), outcome=BEHIND))
 
     def finish(
         self, candidate: Candidate, rows: list[dict[str, Any]], progress: Mapping[int, Progress] | None = None
@@ -144,6 +148,11 @@ class ShardReading:
         """Whether this read must not come to `instance` because others had no room for it."""
         overflowed = any(isinstance(error, PoolExhausted) for error in self.failures.values())
         return overflowed and not may_overflow(self.request.query.query_class, instance)
+
+    def _note_vain(self, attempt: Attempt) -> None:
+        self.attempts.append(attempt)
+        if self.runtime.on_failed_attempt is not None:
+            self.runtime.on_failed_attempt(attempt.instance, attempt.outcome)
 
     def _make_plan(self, topology: Topology, shard: Shard) -> ReadPlan:
         policy, demand = self.runtime.policy, self.request.demand

@@ -19,6 +19,9 @@ from configservice.topology import Topology
 
 T = TypeVar("T")
 
+OnFailedAttempt = Callable[[str, str], None]
+"""Told the instance and the outcome (`clusterproxy.results`). Called in the reading thread: must return at once."""
+
 
 class Runtime:
     """Made by the first use in a process, closed by `ClusterProxy.close`."""
@@ -29,8 +32,10 @@ class Runtime:
         settings: ClusterSettings,
         *,
         open_feed: Callable[[], PublicationFeed] | None = None,
+        on_failed_attempt: OnFailedAttempt | None = None,
     ) -> None:
         self.settings = settings
+        self.on_failed_attempt = on_failed_attempt
         self.policy = ReadPolicy(
             zone=settings.zone,
             replica_max_lag_seconds=settings.replica_max_lag_seconds,

@@ -16,6 +16,7 @@ from configservice.topology import Topology
 from shardproxy.query import QueryClass
 from shardproxy.settings import PoolSettings
 from viewcounter.config import Config, get_config
+from viewcounter.metrics import READ_FAILED_ATTEMPTS
 
 
 class CacheSource:
@@ -61,6 +62,7 @@ def get_cluster() -> ClusterProxy:
         topology_source=FirstAnswer([CacheSource(), ControlDatabaseSource()]),
         open_feed=lambda: PublishedEpochs(settings.TOPOLOGY_CACHE_URL),
         settings=build_cluster_settings(config),
+        on_failed_attempt=lambda instance, outcome: READ_FAILED_ATTEMPTS.labels(instance, outcome).inc(),
     )
 
 

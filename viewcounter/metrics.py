@@ -71,6 +71,15 @@ FLUSHES_CONTENDED = _counter("flushes_contended_total", "Flushes given up becaus
 DEAD_LETTERS = _measured("dead_letters", "Dead letters that wait for an operator", "partition")
 STOPPED_PARTITIONS = _measured("stopped_partitions", "Partitions that stopped by themselves, by reason", "reason")
 
+# -- reads ----------------------------------------------------------------------------------------
+READ_FAILED_ATTEMPTS = _counter(
+    "read_failed_attempts_total",
+    "Instances that a read asked in vain: behind, overloaded, unavailable, deadline_exceeded, out_of_resources, "
+    "conflict, not_primary",
+    "instance",
+    "outcome",
+)
+
 # -- lag ------------------------------------------------------------------------------------------
 LAG_EVENTS = _measured("partition_lag_events", "Events in the log past the partition's position", "partition")
 LAG_SECONDS = _measured("partition_lag_seconds", "Age of the oldest entry not applied, by the log's clock", "partition")

@@ -158,7 +158,7 @@ class RouteSerializer(serializers.Serializer):
 
 
 def encode_routes(routes: tuple[Route, ...]) -> list[dict[str, Any]]:
-    return [_encode_route(route) for route in routes]
+    return [_encode_route(route) for route in sorted(routes, key=lambda route: route.shard)]
 
 
 def _encode_route(route: Route) -> dict[str, Any]:
