@@ -46,6 +46,16 @@ def test_every_metric_is_documented_with_its_labels_meaning_cause_and_action():
         assert len(texts) == 3 and all(texts), name
 
 
+def test_every_metric_is_set_somewhere():
+    code = "".join(p.read_text() for p in (ROOT / "viewcounter").rglob("*.py") if p.name != "metrics.py")
+    unset = [
+        name
+        for name, value in vars(metrics).items()
+        if isinstance(value, MetricWrapperBase) and not re.search(rf"\b{name}\b", code)
+    ]
+    assert unset == []
+
+
 def name_metrics():
     """As the page names them: `name{label,label}`."""
     for metric in {value for value in vars(metrics).values() if isinstance(value, MetricWrapperBase)}:

@@ -54,6 +54,13 @@ def read_changes(*, after: int, batch: int) -> Changes:
     )
 
 
+def count_changes(*, after: int) -> int:
+    """How many entries have changed past a revision."""
+    new = {"revision__gt": after}
+    count: int = Channel.objects.filter(**new).count() + Video.objects.filter(**new).count()
+    return count
+
+
 def read_newest_revision() -> int:
     """The highest revision that is visible; 0 for an empty catalogue."""
     return max(_read_newest(Channel.objects), _read_newest(Video.objects))

@@ -8,12 +8,14 @@ import logging
 
 from clusterproxy.errors import ClusterProxyError
 from clusterproxy.proxy import ClusterProxy
+from configservice.topology import Shard
 from shardproxy.errors import ShardProxyError
 from shardproxy.query import QueryClass
-from viewcounter.catalogue.lookup import Changes, read_changes
+from viewcounter.catalogue.lookup import Changes, count_changes, read_changes
 from viewcounter.catalogue.models import Channel
 from viewcounter.config import get_config
 from viewcounter.events.partition import get_partition
+from viewcounter.metrics import CATALOGUE_LAG_CHANGES
 from viewcounter.storage.catalogue import (
     CatalogueChanges,
     ChannelCopy,
@@ -37,26 +39,30 @@ def sync_catalogue(cluster: ClusterProxy, *, batch: int) -> int:
         if not partitions:
             continue
         try:
-            taken += _sync_shard(cluster, shard.id, partitions=partitions, batch=batch)
+            taken += _sync_shard(cluster, shard, partitions=partitions, batch=batch)
         except (ShardProxyError, ClusterProxyError) as error:
             logger.warning("catalogue of shard %s waits: %s", shard.name, error)
     return taken
 
 
-def _sync_shard(cluster: ClusterProxy, shard_id: int, *, partitions: list[int], batch: int) -> int:
+def _sync_shard(cluster: ClusterProxy, shard: Shard, *, partitions: list[int], batch: int) -> int:
     seconds = get_config().catalogue_sync_shard_seconds
     with cluster.shard_transaction(
-        shard_id, query_class=QueryClass.MAINTENANCE, deadline_seconds=seconds
+        shard.id, query_class=QueryClass.MAINTENANCE, deadline_seconds=seconds
     ) as connection:
         cursor = read_catalogue_cursor(connection, partitions=partitions)
     changes = read_changes(after=cursor, batch=batch)
+    lag = CATALOGUE_LAG_CHANGES.labels(shard.name)
     if not changes:
+        lag.set(0)
         return 0
+    lag.set(count_changes(after=cursor))
     copies = plan_copies(changes, partitions=frozenset(partitions), partition_count=cluster.topology.partition_count)
     with cluster.shard_transaction(
-        shard_id, query_class=QueryClass.MAINTENANCE, deadline_seconds=seconds
+        shard.id, query_class=QueryClass.MAINTENANCE, deadline_seconds=seconds
     ) as connection:
         apply_catalogue_changes(connection, copies, partitions=partitions)
+    lag.set(count_changes(after=changes.revision))
     return len(changes)
 
 

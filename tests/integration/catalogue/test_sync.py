@@ -8,6 +8,7 @@ from viewcounter.catalogue import sync
 from viewcounter.catalogue.changes import ChannelEntry, VideoEntry, put_catalogue, put_channel, put_video
 from viewcounter.catalogue.sync import sync_catalogue
 from viewcounter.events.partition import get_partition
+from viewcounter.metrics import REGISTRY
 
 
 def sync_all(cluster, *, batch=1000):
@@ -137,3 +138,20 @@ def test_a_dead_shard_holds_up_only_itself_and_catches_up(empty_catalogue, serve
     await_replicas(empty_catalogue)
     sync_all(empty_catalogue)
     assert read_copies(empty_catalogue) == expected_copies(videos)
+
+
+def test_the_lag_says_how_many_changes_each_shard_has_not_copied(empty_catalogue):
+    fill(empty_catalogue)
+    channels, videos = read_catalogue()
+    changes = len(channels) + len(videos)
+    assert sync_catalogue(empty_catalogue, batch=3) == 6
+    assert read_lags(empty_catalogue) == {changes - 3}
+    sync_all(empty_catalogue)
+    assert read_lags(empty_catalogue) == {0}
+
+
+def read_lags(cluster):
+    return {
+        REGISTRY.get_sample_value("viewcounter_catalogue_lag_changes", {"shard": shard.name})
+        for shard in cluster.topology.shards
+    }
