@@ -96,7 +96,7 @@ BAD_ITEMS = [
     (b"null", "invalid_type", None),
     (b"[]", "invalid_type", None),
     (b"{}", "missing_field", "event_id"),
-    (json.dumps(make_event(event_id=...)).encode(), "missing_field", "event_id"),
+    pytest.param(json.dumps(make_event(event_id=...)).encode(), "missing_field", "event_id", id="no event_id"),
     (json.dumps(make_event(video_id=...)).encode(), "missing_field", "video_id"),
     (json.dumps(make_event(event_type=...)).encode(), "missing_field", "event_type"),
     (json.dumps(make_event(occurred_at=...)).encode(), "missing_field", "occurred_at"),
