@@ -167,6 +167,20 @@ class ClusterProxy:
         ) as connection:
             yield connection
 
+    def get_replica_lags(self, shard_id: int) -> dict[str, float | None]:
+        """Seconds behind, by name, of a shard's replicas, as measured lately. None: unknown, as it may be dead.
+
+        Raises KeyError for an unknown shard.
+        """
+        runtime = self._get_runtime()
+        runtime.health.start()
+        now = time.monotonic()
+        found = {
+            replica.name: runtime.health.get_health(replica, QueryClass.MAINTENANCE, now=now)
+            for replica in runtime.store.get_current().get_shard(shard_id).replicas
+        }
+        return {name: health.lag_seconds if health.reachable else None for name, health in found.items()}
+
     def refresh_topology(self) -> None:
         """Has the sources asked now. What is known stays in use when they are down. Raises NoTopology."""
         store = self._get_runtime().store

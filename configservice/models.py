@@ -220,6 +220,7 @@ class Move(models.Model):
     rows_copied = models.PositiveBigIntegerField(default=0)
     copy_seconds = models.FloatField(default=0.0, help_text="of the copy that was used")
     attempts = models.PositiveIntegerField(default=0, help_text="failures in a row")
+    setbacks = models.PositiveIntegerField(default=0, help_text="how often it had to go back a step")
     error = models.TextField(
         default="", blank=True, help_text="what the last attempt ended with, or why it was aborted"
     )

@@ -119,8 +119,10 @@ def advance(move: Move, event: MoveEvent, **facts: Any) -> Move:
     after = transition(MoveState(move.state), event)
     instant = _INSTANTS.get(event)
     instants = {} if instant is None or getattr(move, instant) else {instant: timezone.now()}
-    cleared = {} if event is MoveEvent.RESTORED else {"error": ""}  # why it was aborted stays to be read
-    if not _filter_ours(move).update(state=after, attempts=0, **cleared | instants | facts):
+    cleared = (
+        {"attempts": 0} if event is MoveEvent.RESTORED else {"attempts": 0, "error": ""}
+    )  # why it was aborted stays
+    if not _filter_ours(move).update(**{"state": after} | cleared | instants | facts):
         raise MoveTaken(f"move {move.pk} is no longer in our hands")
     return get_move(move.pk)
 

@@ -18,7 +18,6 @@ from typing import Protocol
 import numpy as np
 
 from clusterproxy.plan import Consistency
-from clusterproxy.proxy import ClusterProxy
 from configservice.topology import EventType
 from shardproxy.errors import OutcomeUnknown
 from shardproxy.query import QueryClass
@@ -30,6 +29,7 @@ from viewcounter.processing.errors import PartitionNotOwned, StaleTopology, Verd
 from viewcounter.processing.flush_writer import FlushWriter, Written
 from viewcounter.processing.id_cache import IdCache
 from viewcounter.processing.known_ids import PartitionIds
+from viewcounter.processing.partition_access import PartitionAccess
 from viewcounter.processing.poison import REFUSED, NoIsolation, PoisonHandler
 from viewcounter.storage.catalogue import NO_COPIES, CatalogueCopies, write_copies
 from viewcounter.storage.errors import PositionMoved
@@ -101,7 +101,7 @@ class Drainer:
     def __init__(
         self,
         *,
-        cluster: ClusterProxy,
+        cluster: PartitionAccess,
         log: EventLog,
         ids: IdCache,
         lease: Lease,
@@ -148,6 +148,10 @@ class Drainer:
                 if may_go_on():
                     continue
             return report
+
+    def close(self) -> None:
+        """Waits for a flush that is under way, and ends the writer's thread."""
+        self._writer.close()
 
     def _run_pipeline(
         self, partition: int, report: DrainReport, may_go_on: Callable[[], bool], *, until: Position | None

@@ -13,13 +13,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from clusterproxy.proxy import ClusterProxy
 from shardproxy.errors import BadStatement
 from shardproxy.instance import RowConnection
 from shardproxy.query import QueryClass
 from viewcounter.processing.batch import PreparedBatch
 from viewcounter.processing.bisection import Refusal, Rows, TooManyRefused, find_refused, pick_probes
 from viewcounter.processing.errors import PartitionStopped
+from viewcounter.processing.partition_access import PartitionAccess
 from viewcounter.processing.parts import remove_events, select_events
 from viewcounter.processing.poison import Refused
 from viewcounter.storage.errors import TooManyDeadLetters
@@ -69,7 +69,7 @@ class PoisonIsolator:
     def __init__(
         self,
         *,
-        cluster: ClusterProxy,
+        cluster: PartitionAccess,
         settings: IsolationSettings,
         renew: Callable[[int], None],
         clock: Callable[[], float] = time.monotonic,

@@ -11,9 +11,9 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 import numpy as np
 
 from clusterproxy.plan import Consistency
-from clusterproxy.proxy import ClusterProxy
 from viewcounter.processing.deduplication import NONE_KNOWN, KnownIds
 from viewcounter.processing.id_cache import IdCache, LoadedIds
+from viewcounter.processing.partition_access import PartitionAccess
 from viewcounter.storage.errors import PositionMoved
 from viewcounter.storage.flush import FlushBatch, IdBlock
 from viewcounter.storage.partitions import READ_EVENT_IDS, event_ids_parameters
@@ -25,7 +25,7 @@ class PartitionIds:
     `close` forgets the partition unless everything that was judged has committed.
     """
 
-    def __init__(self, cache: IdCache, cluster: ClusterProxy, partition: int, *, position: str) -> None:
+    def __init__(self, cache: IdCache, cluster: PartitionAccess, partition: int, *, position: str) -> None:
         self._cache = cache
         self._cluster = cluster
         self._partition = partition

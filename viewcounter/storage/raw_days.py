@@ -22,8 +22,24 @@ def plan_raw_days(today: date) -> list[date]:
 
 def ensure_raw_days(connection: psycopg.Connection[Any], *, today: date) -> list[date]:
     """Create the day partitions that are missing; returns their days. Safe to repeat and to run beside itself."""
-    existing = {row["name"] for row in connection.execute(_SQL["list_raw_days"].text)}
-    created = [day for day in plan_raw_days(today) if _get_name(day) not in existing]
+    return make_raw_days(connection, plan_raw_days(today))
+
+
+def list_raw_days(connection: psycopg.Connection[Any]) -> list[date]:
+    """Days that have a partition, ascending."""
+    return [_get_start(row["name"]).date() for row in connection.execute(_SQL["list_raw_days"].text)]
+
+
+def find_raw_start(connection: psycopg.Connection[Any]) -> datetime | None:
+    """When the oldest day begins; None when there is none."""
+    days = list_raw_days(connection)
+    return datetime(days[0].year, days[0].month, days[0].day, tzinfo=UTC) if days else None
+
+
+def make_raw_days(connection: psycopg.Connection[Any], days: Iterable[date]) -> list[date]:
+    """Those of `days` that have no partition yet get one; returns which. Safe to repeat and to run beside itself."""
+    existing = set(list_raw_days(connection))
+    created = [day for day in days if day not in existing]
     for day in created:
         start = datetime(day.year, day.month, day.day, tzinfo=UTC)
         connection.execute(

@@ -1,0 +1,51 @@
+"""A small cluster of its own: moves change the topology, which everybody else takes for granted."""
+
+import pytest
+from django.db import connections
+
+from configservice.models import Move, PartitionAssignment, Shard
+from configservice.publication import publish
+from localcluster import ClusterSpec, LocalCluster, run_temporary_cluster
+from tests.conftest import EVENT_TABLES, use_cluster
+from tests.integration.moves.moving import Moving
+from viewcounter.cluster import get_cluster
+from viewcounter.storage.partitions import adopt_partitions
+
+PARTITIONS = 8
+
+
+@pytest.fixture(scope="package")
+def move_cluster(servers: LocalCluster):
+    get_cluster().close()
+    with run_temporary_cluster(spec=ClusterSpec(partitions=PARTITIONS)) as cluster:
+        cluster.start_servers()
+        cluster.prepare()
+        use_cluster(cluster)
+        yield cluster
+        get_cluster().close()
+        connections.close_all()
+    use_cluster(servers)
+
+
+@pytest.fixture
+def clean_cluster(move_cluster, django_db_blocker):
+    """In place of everybody's: odd partitions on shard2, even ones on shard1, nothing in them, no move."""
+    with django_db_blocker.unblock():
+        Move.objects.all().delete()
+        for name, rest in (("shard1", 0), ("shard2", 1)):
+            own = [p for p in range(PARTITIONS) if p % 2 == rest]
+            PartitionAssignment.objects.filter(partition__in=own).update(shard=Shard.objects.get(name=name), epoch=1)
+        publish(reason="clean", actor="test")
+        cluster = get_cluster()
+        cluster.refresh_topology()
+        for shard in cluster.topology.shards:
+            with cluster.shard_transaction(shard.id) as connection:
+                connection.execute(f"TRUNCATE {EVENT_TABLES}, partition_state CASCADE")
+                adopt_partitions(connection, dict.fromkeys(cluster.topology.get_partitions_of(shard.id), 1))
+        yield cluster
+
+
+@pytest.fixture
+def moving(clean_cluster) -> Moving:
+    """A partition full of everything, about to move from shard2 to shard1."""
+    return Moving.fill(clean_cluster)

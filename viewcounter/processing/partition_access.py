@@ -1,0 +1,40 @@
+"""What a drain asks of the cluster: where its partition is, reads there, transactions there.
+
+The cluster proxy is one; a mover, whose copy no route leads to yet, brings another.
+"""
+
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
+from typing import Any, Protocol
+
+from clusterproxy.plan import Consistency
+from clusterproxy.results import ReadResult
+from configservice.topology import Topology
+from shardproxy.instance import RowConnection
+from shardproxy.query import Query, QueryClass
+
+
+class PartitionAccess(Protocol):
+    """As `ClusterProxy`, with the same errors."""
+
+    @property
+    def topology(self) -> Topology: ...
+
+    def read(
+        self,
+        partition: int,
+        query: Query,
+        params: Mapping[str, Any],
+        *,
+        consistency: Consistency = Consistency.EVENTUAL,
+    ) -> ReadResult: ...
+
+    def transaction(
+        self,
+        partition: int,
+        *,
+        query_class: QueryClass = QueryClass.FLUSH,
+        deadline_seconds: float | None = None,
+    ) -> AbstractContextManager[RowConnection]: ...
+
+    def refresh_topology(self) -> None: ...
