@@ -6,7 +6,7 @@ from contextlib import ExitStack, contextmanager
 from clusterproxy.errors import ShardUnavailable
 from clusterproxy.plan import plan_write
 from clusterproxy.runtime import Runtime
-from configservice.topology import Shard, Topology
+from configservice.topology import Durability, Shard, Topology
 from shardproxy.errors import InstanceUnavailable, LowerTerm, OutcomeUnknown, ReadOnlyInstance
 from shardproxy.instance import RowConnection
 from shardproxy.query import QueryClass
@@ -45,7 +45,14 @@ def _begin(
         if primary is None:
             raise ShardUnavailable(shard=shard.name, partitions=partitions, reason="it has no primary", failures={})
         proxy = runtime.registry.get(primary)
-        return stack.enter_context(proxy.transaction(query_class, deadline_at=deadline_at, min_term=shard.term))
+        return stack.enter_context(
+            proxy.transaction(
+                query_class,
+                deadline_at=deadline_at,
+                min_term=shard.term,
+                waits_for_standbys=shard.durability is not Durability.ASYNC,
+            )
+        )
 
     return runtime.try_twice(
         attempt, deadline_at=deadline_at, retry_on=(ReadOnlyInstance, LowerTerm, InstanceUnavailable, ShardUnavailable)

@@ -7,6 +7,7 @@ from functools import partial
 
 from django.db import transaction
 
+from configservice.durability import SynchronousPlan, find_living, plan_synchronous
 from configservice.errors import ActionFailed, InstanceRefuses, InstanceUnreachable
 from configservice.failover import journal
 from configservice.failover.executor import Executor, Observer
@@ -21,7 +22,7 @@ from configservice.models import Instance as InstanceRow
 from configservice.models import Shard as ShardRow
 from configservice.monitor import Monitor
 from configservice.publication import lock_topology, publish
-from configservice.roles import Correction, RolePlan, plan_roles
+from configservice.roles import Correction, RolePlan, find_state, plan_roles
 from configservice.settings import ConfigServiceSettings, FailoverMode
 from configservice.topology import Instance, Role, Shard
 from configservice.verdict import Verdict
@@ -82,6 +83,8 @@ class Caretaker:
         self._operator = Operator(connect, action_seconds=settings.action_seconds)
         self._executor = Executor(lease, monitor, self._operator, settings, observer=observer, is_stopping=is_stopping)
         self._tried_at: dict[tuple[Correction, str], float] = {}
+        self._synchronized_at = -RETRY_SECONDS
+        self._synchronized_to: str | None = None
 
     def find_work(
         self, shard: Shard, verdict: Verdict, orders: ShardOrders, *, generation: int, now: float
@@ -105,13 +108,40 @@ class Caretaker:
         )
         due = [p for p in plans if now - self._tried_at.get((p.correction, p.name), -RETRY_SECONDS) >= RETRY_SECONDS]
         if not due:
-            return None
+            return self._find_durability_work(shard, orders, now=now)
         self._tried_at = {key: at for key, at in self._tried_at.items() if now - at < RETRY_SECONDS}
         self._tried_at.update({(p.correction, p.name): now for p in due})
         return partial(self._correct, shard, due, orders.mode, generation)
 
     def close(self) -> None:
         self._operator.close()
+
+    def _find_durability_work(self, shard: Shard, orders: ShardOrders, *, now: float) -> Work | None:
+        """An external manager also decides whom commits wait for."""
+        primary = shard.primary
+        sightings = self._monitor.get_sightings()
+        living = find_living(shard, sightings, now=now, patience_seconds=self._settings.standby_loss_seconds)
+        state = None if primary is None else find_state(sightings, primary)
+        if orders.mode is FailoverMode.EXTERNAL or primary is None or state is None or living is None:
+            return None
+        wanted = plan_synchronous(shard, living=living)
+        is_due = now - self._synchronized_at >= RETRY_SECONDS or wanted.setting != self._synchronized_to
+        if state.in_recovery or state.synchronous_standby_names == wanted.setting or not is_due:
+            return None
+        self._synchronized_at, self._synchronized_to = now, wanted.setting
+        return partial(self._synchronize, shard, primary, wanted)
+
+    def _synchronize(self, shard: Shard, primary: Instance, wanted: SynchronousPlan) -> None:
+        logger.log(
+            logging.WARNING if wanted.is_degraded else logging.INFO,
+            "%s: commits wait for %d of %d replicas: %s",
+            shard.name,
+            wanted.waited_for,
+            wanted.wanted,
+            wanted.setting or "none",
+        )
+        self._lease.check()
+        self._operator.synchronize(primary, setting=wanted.setting)
 
     def _fail_over(self, shard: Shard, verdict: Verdict, generation: int) -> None:
         view = read_view(shard, self._monitor.get_sightings(), self._operator)

@@ -20,9 +20,11 @@ from configservice.conditions import ConditionKeeper, derive_condition
 from configservice.errors import ConfigServiceError, ControlDatabaseUnavailable, LeaseLost
 from configservice.failover.executor import Observer
 from configservice.failover.records import Condition
+from configservice.heartbeat import Condition as ServiceCondition
 from configservice.instances import Connect
 from configservice.lease import Lease
 from configservice.monitor import Monitor
+from configservice.services import ServiceState
 from configservice.settings import ConfigServiceSettings
 from configservice.topology import Shard, Topology
 from configservice.verdict import StandbyWitness, Verdict, Witness, judge_primary
@@ -69,6 +71,13 @@ class ConfigService:
         """From a signal handler or another thread. A failover under way ends after its current step."""
         self._stopping.set()
         self._monitor.changed.set()
+
+    def describe(self) -> ServiceCondition:
+        """For the service registry. From any thread."""
+        topology, leads = self._topology, self._lease.generation is not None
+        return ServiceCondition(
+            ServiceState.SERVING if leads else ServiceState.STANDBY, epoch=None if topology is None else topology.epoch
+        )
 
     def run(self) -> None:
         with ThreadPoolExecutor(self._settings.max_parallel_actions, thread_name_prefix="shard") as executor:

@@ -4,10 +4,12 @@ PostgreSQL keeps the rule in `synchronous_standby_names`, a setting of the prima
 by its instance's name, which must be the `application_name` it streams under.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from itertools import chain, combinations
 
+from configservice.observation import Sighting
 from configservice.topology import Durability, Shard, StandbyLoss
 
 NOBODY = "no-standby"
@@ -52,6 +54,13 @@ def plan_synchronous(shard: Shard, *, living: Collection[str]) -> SynchronousPla
     return SynchronousPlan(build_setting(len(alive), alive), wanted, len(alive))
 
 
+def list_settings(shard: Shard) -> frozenset[str]:
+    """Every setting that a plan for this shard may have, whoever lives."""
+    names = [i.name for i in shard.standbys]
+    subsets = chain.from_iterable(combinations(names, size) for size in range(len(names) + 1))
+    return frozenset(plan_synchronous(shard, living=living).setting for living in subsets)
+
+
 def build_setting(count: int, names: Collection[str]) -> str:
     """`ANY count (names)`; empty for none. Quoted: a name with a dash would else not be read as one."""
     if count == 0:
@@ -61,6 +70,28 @@ def build_setting(count: int, names: Collection[str]) -> str:
 
 def _quote(name: str) -> str:
     return '"' + name.replace('"', '""') + '"'
+
+
+def find_living(
+    shard: Shard, sightings: Mapping[str, Sighting], *, now: float, patience_seconds: float
+) -> frozenset[str] | None:
+    """Standbys that stream from the primary and have not been silent for longer than that; None: nobody can tell.
+
+    A frozen standby is still listed by its primary until that gives it up, which may take a minute.
+    """
+    primary = None if shard.primary is None else sightings.get(shard.primary.name)
+    if primary is None or primary.state is None or not primary.answers:
+        return None
+    streaming = set(primary.state.streaming)
+    return frozenset(
+        i.name
+        for i in shard.standbys
+        if i.name in streaming and not _is_silent(sightings.get(i.name), now=now, patience_seconds=patience_seconds)
+    )
+
+
+def _is_silent(sighting: Sighting | None, *, now: float, patience_seconds: float) -> bool:
+    return sighting is not None and sighting.failed_at is not None and now - sighting.failed_at > patience_seconds
 
 
 class DurabilityState(StrEnum):

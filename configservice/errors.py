@@ -111,3 +111,11 @@ class NoLeader(ConfigServiceError):
 
 class InvariantBroken(ConfigServiceError):
     """The planner of failovers was about to do what would lose writes or make two primaries. Nothing was done."""
+
+
+class DurabilityRefused(ConfigServiceError):
+    """A durability that the shard cannot have; `field` is what is wrong with it. Nothing was changed."""
+
+    def __init__(self, message: str, *, field: str) -> None:
+        super().__init__(message)
+        self.field = field

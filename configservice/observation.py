@@ -23,7 +23,8 @@ SELECT pg_is_in_recovery() AS in_recovery,
        extract(epoch FROM clock_timestamp() - receiver.last_msg_receipt_time)::float8 AS stream_silence_seconds,
        extract(epoch FROM current_setting('wal_receiver_timeout')::interval)::float8 AS stream_timeout_seconds,
        strpos(coalesce(current_setting('primary_conninfo', true), ''), '{DETACHED_HOST}') > 0 AS is_detached,
-       coalesce(current_setting('synchronous_standby_names', true), '') AS synchronous_standby_names
+       coalesce(current_setting('synchronous_standby_names', true), '') AS synchronous_standby_names,
+       ARRAY(SELECT application_name FROM pg_stat_replication WHERE state = 'streaming') AS streaming
 FROM (SELECT) AS one_row LEFT JOIN pg_stat_wal_receiver AS receiver ON true
 """  # noqa: S608 - a constant of ours
 
@@ -33,7 +34,8 @@ class InstanceState:
     """One answer to PROBE. `lsn` is what it has of the WAL, `replay_lsn` what it has applied, in bytes.
 
     `stream_silence_seconds` is the age of the last message of the WAL stream; None without one. After half of
-    `stream_timeout_seconds` (0: never) a standby asks its primary for one.
+    `stream_timeout_seconds` (0: never) a standby asks its primary for one. `streaming`: the names under which standbys
+    stream from it.
     """
 
     in_recovery: bool
@@ -48,10 +50,11 @@ class InstanceState:
     stream_timeout_seconds: float
     is_detached: bool
     synchronous_standby_names: str
+    streaming: tuple[str, ...] = ()
 
     @classmethod
     def from_row(cls, row: dict[str, Any]) -> Self:
-        return cls(**row)
+        return cls(**row | {"streaming": tuple(row["streaming"])})
 
 
 @dataclass(frozen=True, slots=True)

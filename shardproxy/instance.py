@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import psycopg
@@ -111,17 +112,29 @@ class InstanceProxy:
 
     @contextmanager
     def transaction(
-        self, query_class: QueryClass, *, deadline_at: float, min_term: int | None = None
+        self,
+        query_class: QueryClass,
+        *,
+        deadline_at: float,
+        min_term: int | None = None,
+        waits_for_standbys: bool = True,
     ) -> Iterator[psycopg.Connection[dict[str, Any]]]:
         """BEGIN .. COMMIT with `statement_timeout` and `lock_timeout` of the class set for this transaction only.
 
         Any exception in the body rolls back; driver errors leave as ShardProxyError. When COMMIT itself gets no
-        answer the error is OutcomeUnknown. Before the body runs, ReadOnlyInstance says that the server takes no writes,
-        LowerTerm that its term (table `shard_identity`) is below `min_term`.
+        answer, or its wait for standbys was cut short, the error is OutcomeUnknown. Without `waits_for_standbys` it
+        does not wait, whatever `synchronous_standby_names` says. Before the body runs, ReadOnlyInstance says that the
+        server takes no writes, LowerTerm that its term (table `shard_identity`) is below `min_term`.
         """
         with self._borrow(query_class, deadline_at=deadline_at) as connection, self._note_writing(connection):
             try:
-                self._begin(connection, query_class, deadline_at=deadline_at, min_term=min_term)
+                self._begin(
+                    connection,
+                    query_class,
+                    deadline_at=deadline_at,
+                    min_term=min_term,
+                    waits_for_standbys=waits_for_standbys,
+                )
                 self._report(BreakerEvent.SUCCESS)  # now, as the body may take long: others need not wait for its end
                 yield connection
             except (psycopg.Error, UnicodeError) as error:
@@ -191,7 +204,13 @@ class InstanceProxy:
                 self._writing.discard(connection)
 
     def _begin(
-        self, connection: DeadlineConnection, query_class: QueryClass, *, deadline_at: float, min_term: int | None
+        self,
+        connection: DeadlineConnection,
+        query_class: QueryClass,
+        *,
+        deadline_at: float,
+        min_term: int | None,
+        waits_for_standbys: bool,
     ) -> None:
         budget_ms = self._get_budget_ms(query_class)
         if connection.mode is not None and connection.mode.read_only:
@@ -202,6 +221,7 @@ class InstanceProxy:
             f"BEGIN; SET LOCAL statement_timeout = {statement_ms};"
             f" SET LOCAL lock_timeout = {min(int(self._settings.lock_timeout_seconds * 1000), statement_ms)};"
             f" SET LOCAL idle_in_transaction_session_timeout = {budget_ms};"
+            f" SET LOCAL synchronous_commit = {'on' if waits_for_standbys else 'local'};"
             f" SET LOCAL application_name = '{name_session(self._settings.application_name, query_class)}';"
             f" {_READ_MODE if min_term is None else _READ_MODE_AND_TERM}",
             prepare=False,
@@ -214,13 +234,21 @@ class InstanceProxy:
             raise LowerTerm(f"serves term {row['term']}, topology says {min_term}", instance=self.instance.name)
 
     def _commit(self, connection: DeadlineConnection) -> None:
+        warnings: list[str] = []
+        note = partial(_note_warning, warnings)
+        connection.add_notice_handler(note)
         try:
             outcome = connection.execute("COMMIT", prepare=False).statusmessage
         except psycopg.Error as error:
             raise translate_in_commit(error, instance=self.instance.name, connection_lost=connection.lost) from error
+        finally:
+            connection.remove_notice_handler(note)
         if outcome != "COMMIT":
             # PostgreSQL answers COMMIT of a failed transaction with a cheerful ROLLBACK.
             raise BadStatement("the transaction had failed and was rolled back", instance=self.instance.name)
+        if warnings:
+            # A cancelled wait for standbys has committed locally and says COMMIT, with a warning as the only sign.
+            raise OutcomeUnknown(f"committed here, perhaps nowhere else: {warnings[0]}", instance=self.instance.name)
 
     def _roll_back(self, connection: DeadlineConnection) -> None:
         """Never raises: a connection that cannot roll back is closed, which rolls back too."""
@@ -269,6 +297,11 @@ class InstanceProxy:
             logger.warning("left alone for %.1f s: %s", self._settings.breaker_open_seconds, self._last_failure)
         elif event is BreakerEvent.SUCCESS and before is not BreakerState.CLOSED:
             logger.info("%s: answers again", self.instance.name)
+
+
+def _note_warning(warnings: list[str], diagnostic: psycopg.errors.Diagnostic) -> None:
+    if diagnostic.severity_nonlocalized == "WARNING":
+        warnings.append(diagnostic.message_primary or "")
 
 
 def _find_event(error: ShardProxyError, *, had_seconds: float, answer_seconds: float) -> BreakerEvent | None:

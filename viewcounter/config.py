@@ -249,6 +249,9 @@ class Config(BaseSettings):
     switchover_drain_seconds: PositiveFloat = Field(0.5, description="transactions under way may end within this")
     switchover_max_lag_bytes: PositiveInt = Field(16 * 1024 * 1024, description="a target further behind is refused")
     rejoin_max_lag_bytes: PositiveInt = Field(16 * 1024 * 1024, description="a replica again from here on")
+    standby_loss_seconds: PositiveFloat = Field(
+        1.5, description="a replica this long silent is waited for no more, where durability may degrade"
+    )
     failover_wait_seconds: PositiveFloat = Field(60.0, description="manage.py failover and switchover wait this long")
 
     # -- catalogue -------------------------------------------------------------------------------

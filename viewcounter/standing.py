@@ -7,7 +7,7 @@ from typing import Any
 
 from clusterproxy.each_instance import Rows
 from clusterproxy.proxy import ClusterProxy
-from configservice.durability import DurabilityState, SeenOnPrimary, judge_durability
+from configservice.durability import DurabilityState, SeenOnPrimary, judge_durability, list_settings
 from configservice.topology import Instance, Role, Shard, Topology
 from shardproxy.errors import (
     BadStatement,
@@ -63,6 +63,8 @@ class ShardStanding:
     instances: tuple[InstanceStanding, ...]
     durability: DurabilityState
     durability_reason: str
+    synchronous_setting: str | None
+    """Of the primary; None while it does not answer."""
 
     @property
     def has_our_schema(self) -> bool:
@@ -100,7 +102,13 @@ def _build_shard(
         ),
         durability=state,
         durability_reason=reason,
+        synchronous_setting=None if seen is None else seen.setting,
     )
+
+
+def is_applied(standing: ShardStanding) -> bool:
+    """Whether the primary has been told of the shard's durability, whichever replicas live."""
+    return standing.synchronous_setting in list_settings(standing.shard)
 
 
 def _build_seen(row: Mapping[str, Any]) -> SeenOnPrimary:

@@ -104,6 +104,10 @@ class Operator:
         self._execute(instance, "ALTER SYSTEM RESET default_transaction_read_only")
         self._set(instance, "synchronous_standby_names", synchronous_standby_names)
 
+    def synchronize(self, primary: Instance, *, setting: str) -> None:
+        """Changes whom its commits wait for, those that wait now included; see `configservice.durability`."""
+        self._set(primary, "synchronous_standby_names", setting)
+
     def promote(self, instance: Instance) -> None:
         """Tells it to leave recovery; does not wait."""
         self.fetch(instance, "SELECT pg_promote(false)")

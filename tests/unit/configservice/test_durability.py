@@ -3,7 +3,10 @@
 import pytest
 from msgspec.structs import replace
 
-from configservice.durability import SeenOnPrimary, judge_durability, plan_synchronous
+from configservice.durability import SeenOnPrimary, find_living, judge_durability, list_settings, plan_synchronous
+from configservice.durability_change import check_durability
+from configservice.errors import DurabilityRefused
+from configservice.observation import InstanceState, Sighting
 from configservice.topology import Durability, StandbyLoss
 from tests.unit.clusterproxy.builders import build_shard
 
@@ -43,6 +46,73 @@ def test_nobody_waits_for_a_drained_replica_or_for_a_stranger():
     instances = tuple(replace(i, drained=i.name == "shard1c") for i in shard.instances)
     plan = plan_synchronous(replace(shard, instances=instances), living={"shard1b", "shard1c", "walreceiver"})
     assert (plan.setting, plan.wanted) == ('ANY 1 ("shard1b")', 1)
+
+
+def test_every_plan_is_among_the_settings_that_a_shard_may_have():
+    assert list_settings(build(ASYNC)) == {""}
+    assert list_settings(build(ALL, rule=BLOCK)) == {'ANY 2 ("shard1b", "shard1c")'}
+    assert list_settings(build(ALL)) == {
+        "",
+        'ANY 1 ("shard1b")',
+        'ANY 1 ("shard1c")',
+        'ANY 2 ("shard1b", "shard1c")',
+    }
+
+
+def state(**fields):
+    fine = {
+        "in_recovery": False,
+        "is_read_only": False,
+        "lsn": 1,
+        "replay_lsn": 1,
+        "timeline": 1,
+        "is_receiving": False,
+        "sender_host": None,
+        "sender_port": None,
+        "stream_silence_seconds": None,
+        "stream_timeout_seconds": 3.0,
+        "is_detached": False,
+        "synchronous_standby_names": "",
+        "streaming": ("shard1b", "shard1c", "walreceiver"),
+    }
+    return InstanceState(**fine | fields)
+
+
+def sight(*, failed_at=None, **fields):
+    answered = Sighting(watched_since=0.0).note_answer(state(**fields), now=90.0)
+    return answered if failed_at is None else answered.note_failure("silent", is_gone=False, now=failed_at)
+
+
+def find(**sightings):
+    living = {"shard1a": sight(), "shard1b": sight(), "shard1c": sight()}
+    return find_living(build(ALL), living | sightings, now=100.0, patience_seconds=1.5)
+
+
+def test_a_standby_lives_while_it_streams_and_is_not_silent_for_too_long():
+    assert find() == {"shard1b", "shard1c"}
+    assert find(shard1b=sight(failed_at=98.5)) == {"shard1b", "shard1c"}
+    assert find(shard1b=sight(failed_at=98.4)) == {"shard1c"}
+    assert find(shard1a=sight(streaming=("shard1b",))) == {"shard1b"}
+
+
+def test_nobody_can_tell_who_lives_while_the_primary_is_silent():
+    assert find(shard1a=sight(failed_at=99.9)) is None
+    assert find_living(build(ALL), {}, now=100.0, patience_seconds=1.5) is None
+
+
+@pytest.mark.parametrize(
+    ("durability", "quorum", "standbys", "field"),
+    [(QUORUM, 0, 2, "quorum"), (QUORUM, 3, 2, "quorum"), (QUORUM, 1, 0, "quorum"), (ALL, 1, 0, "durability")],
+)
+def test_a_durability_that_could_never_be_met_is_refused_by_its_field(durability, quorum, standbys, field):
+    with pytest.raises(DurabilityRefused) as refused:
+        check_durability(durability, quorum=quorum, standby_count=standbys)
+    assert refused.value.field == field
+
+
+@pytest.mark.parametrize(("durability", "standbys"), [(ASYNC, 0), (QUORUM, 2), (ALL, 1)])
+def test_a_durability_that_can_be_met_is_taken(durability, standbys):
+    check_durability(durability, quorum=min(2, standbys) or 1, standby_count=standbys)
 
 
 def seen(*synchronous, wait=0.0, setting="ANY 1"):

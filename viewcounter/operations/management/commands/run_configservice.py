@@ -6,6 +6,8 @@ from typing import Any
 
 from django.core.management.base import BaseCommand
 
+from configservice.heartbeat import start_heartbeat
+from configservice.services import ServiceKind
 from viewcounter.config import get_config
 from viewcounter.operations.config_service import build_config_service
 
@@ -25,4 +27,5 @@ class Command(BaseCommand):
 
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, stop)
+        start_heartbeat(kind=ServiceKind.CONFIG_SERVICE, describe=service.describe)
         service.run()

@@ -1,0 +1,48 @@
+"""Changes what a shard's commits wait for. Published like every change; the leading config service applies it."""
+
+from django.db import transaction
+
+from configservice.errors import DurabilityRefused
+from configservice.failover.requests import find_shard
+from configservice.models import Shard
+from configservice.publication import lock_topology, publish
+from configservice.topology import Durability, StandbyLoss, Topology
+
+
+def set_durability(
+    *,
+    shard: str,
+    durability: Durability,
+    quorum: int = 1,
+    on_standby_loss: StandbyLoss | None = None,
+    actor: str,
+    reason: str = "",
+) -> Topology:
+    """Flushes of every process follow within a second, the servers within another; nobody is restarted.
+
+    `on_standby_loss` None leaves the rule as it is. Raises UnknownShard and DurabilityRefused.
+    """
+    with transaction.atomic():
+        lock_topology()
+        row = find_shard(shard)
+        check_durability(durability, quorum=quorum, standby_count=count_standbys(row))
+        row.durability, row.quorum = durability.value, quorum
+        if on_standby_loss is not None:
+            row.on_standby_loss = on_standby_loss.value
+        row.save(update_fields=["durability", "quorum", "on_standby_loss"])
+        told = f"{durability} {quorum}" if durability is Durability.QUORUM else durability.value
+        return publish(reason=reason or f"durability of {shard}: {told}, {row.on_standby_loss} on loss", actor=actor)
+
+
+def count_standbys(row: Shard) -> int:
+    return int(row.instances.filter(role="replica", drained=False).count())
+
+
+def check_durability(durability: Durability, *, quorum: int, standby_count: int) -> None:
+    """Pure. Raises DurabilityRefused for what could never be met, even with every replica up."""
+    if quorum < 1:
+        raise DurabilityRefused("a quorum has at least one replica", field="quorum")
+    if durability is Durability.QUORUM and quorum > standby_count:
+        raise DurabilityRefused(f"the shard has {standby_count} replicas to wait for, not {quorum}", field="quorum")
+    if durability is Durability.ALL and standby_count == 0:
+        raise DurabilityRefused("the shard has no replica to wait for", field="durability")
