@@ -53,7 +53,9 @@ class ShardKeeper:
                     self._take_back(server, instances)
 
     def _take_back(self, server: PostgresServer, instances: tuple[PostgresServer, ...]) -> None:
-        if time.monotonic() < self._not_before.get(server.name, 0.0) or self._stopping.is_set():
+        if self._stopping.is_set() or not server.is_wanted:
+            return
+        if time.monotonic() < self._not_before.get(server.name, 0.0):
             return
         self._not_before[server.name] = time.monotonic() + RETRY_SECONDS
         primary = find_primary(instances)

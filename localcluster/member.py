@@ -81,6 +81,11 @@ class Member(ABC):
             return self._process is not None and self._process.poll() is None
 
     @property
+    def is_wanted(self) -> bool:
+        """Whether it should run; false for one that was stopped or killed on purpose."""
+        return self._wanted
+
+    @property
     def is_frozen(self) -> bool:
         with self._lock:
             return self.is_running and self._process is not None and is_paused(psutil.Process(self._process.pid))

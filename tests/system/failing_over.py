@@ -6,6 +6,7 @@ from types import TracebackType
 from typing import Any, Self
 
 import psycopg
+import urllib3
 
 from localcluster import LocalCluster
 from localcluster.waiting import Waiter
@@ -42,9 +43,9 @@ def await_whole(name: str) -> None:
 
 
 class WriteWatch:
-    """When partitions of a shard were last and first written, on whichever instance: looks at their positions itself.
+    """How long a shard goes unwritten: asks every instance for its positions, as no process of the service does.
 
-    `seconds_without_writes` is the longest time in which no position of the shard moved on any of its primaries.
+    `seconds_without_writes` is the longest time in which no position moved to where none had been, on any primary.
     """
 
     def __init__(self, cluster: LocalCluster, shard: str) -> None:
@@ -119,8 +120,6 @@ class ReadLoad:
         self._thread.join()
 
     def _run(self) -> None:
-        import urllib3  # noqa: PLC0415
-
         pool = urllib3.PoolManager(retries=False, timeout=urllib3.Timeout(connect=2, read=10))
         number = 0
         while not self._stopping.wait(0.02):

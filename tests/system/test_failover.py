@@ -1,0 +1,195 @@
+"""Primaries die, freeze and are exchanged under load: every acknowledged event is counted once, no post fails.
+
+One cluster for all tests; each leaves it whole, and the proof at the end of each covers everything sent before.
+"""
+
+import os
+import signal
+import time
+from contextlib import contextmanager
+
+import pytest
+
+from configservice.failover.records import Failover, ShardCondition
+from configservice.models import Instance
+from configservice.publication import publish
+from localcluster import ClusterSpec, LocalCluster, run_temporary_cluster
+from tests.conftest import use_cluster
+from tests.system.exactness import assert_exactly_acknowledged, read_shards
+from tests.system.failing_over import (
+    ReadLoad,
+    WriteWatch,
+    await_whole,
+    get_primary,
+    get_shard,
+    read_roles,
+    wait_until,
+)
+from tests.system.load import VIDEO_COUNT, LoadClient
+from viewcounter.cluster import get_cluster
+
+pytestmark = [pytest.mark.system, pytest.mark.timeout(300)]
+
+SHARD = "shard1"
+WARM_SECONDS = 1.5
+VIDEOS = [f"video-{number}" for number in range(VIDEO_COUNT)]
+
+
+@pytest.fixture(scope="module")
+def cluster(django_db_blocker):
+    with run_temporary_cluster(spec=ClusterSpec(shards=2, replicas_per_shard=1, partitions=8)) as cluster:
+        cluster.start()
+        use_cluster(cluster)
+        with django_db_blocker.unblock():
+            yield cluster
+        get_cluster().close()
+
+
+@pytest.fixture(scope="module")
+def key(cluster):
+    return cluster.run_command("create_api_key", "failover", "--scopes", "events:write,stats:read", "--quiet").strip()
+
+
+@pytest.fixture(autouse=True)
+def whole_cluster(cluster: LocalCluster):
+    yield
+    for name in ("configservice1", "configservice2"):
+        cluster.application(name).start()
+    for instances in cluster.layout.shards.values():
+        for server in instances:
+            if server.is_running:
+                server.resume()
+            server.start()
+    await_whole("shard1")
+    await_whole("shard2")
+
+
+@contextmanager
+def running_load(cluster, key, *, seed):
+    """Posts and reads for the body; afterwards everything acknowledged is counted once and nothing has failed."""
+    for table in ("raw_event", "event_ids", "event_minute", "event_total", "ledger", "rollup_dirty"):
+        clear(table)
+    with ReadLoad(cluster.web_url, key, videos=VIDEOS) as reads, LoadClient(cluster.web_url, key, seed=seed) as load:
+        time.sleep(WARM_SECONDS)
+        yield reads, load
+    assert_exactly_acknowledged(load, story=f"answers {load.statuses}")
+    assert set(load.statuses) == {"202"}
+    assert reads.failed == []
+    assert reads.answered > 0
+
+
+def clear(table):
+    for shard in get_cluster().topology.shards:
+        with get_cluster().shard_transaction(shard.id) as connection:
+            connection.execute(f"TRUNCATE {table}")
+
+
+def list_terms():
+    return {row["term"] for row in read_shards("SELECT term FROM shard_identity")}
+
+
+def test_killing_a_primary_loses_nothing_and_its_partitions_are_written_again_on_the_replica(cluster, key):
+    old, term = get_primary(SHARD), get_shard(SHARD).term
+    with running_load(cluster, key, seed=1):
+        os.kill(cluster.database(old).pid, signal.SIGKILL)
+        wait_until(lambda: get_primary(SHARD) != old, what="another primary")
+        await_whole(SHARD)
+    assert get_shard(SHARD).term == term + 1
+    assert term + 1 in list_terms()
+    record = Failover.objects.filter(shard__name=SHARD).first()
+    assert (record.kind, record.state, record.old_primary) == ("automatic", "done", old)
+
+
+def test_a_frozen_primary_is_replaced_and_serves_nothing_when_it_wakes(cluster, key):
+    old = get_primary(SHARD)
+    zombie = cluster.database(old)
+    with running_load(cluster, key, seed=2):
+        zombie.pause()
+        wait_until(lambda: get_primary(SHARD) != old, what="another primary")
+        assert read_roles(SHARD)[old] == "fenced"
+        time.sleep(WARM_SECONDS)
+        zombie.resume()
+        await_whole(SHARD)
+    assert zombie.is_replica
+
+
+def test_a_leader_that_dies_together_with_the_primary_is_followed_by_the_other_one(cluster, key):
+    old = get_primary(SHARD)
+    leader = cluster.application(find_leader(cluster))
+    with running_load(cluster, key, seed=3):
+        os.kill(leader.pid, signal.SIGKILL)
+        cluster.database(old).kill()
+        wait_until(lambda: get_primary(SHARD) != old, what="another primary")
+        cluster.database(old).start()
+        await_whole(SHARD)
+
+
+def test_a_frozen_leader_is_put_out_and_changes_nothing_when_it_wakes(cluster, key):
+    old = get_primary(SHARD)
+    leader = cluster.application(find_leader(cluster))
+    with running_load(cluster, key, seed=4):
+        leader.pause()
+        cluster.database(old).kill()
+        wait_until(lambda: get_primary(SHARD) != old, what="another primary")
+        epoch = get_cluster().topology.epoch
+        leader.resume()
+        time.sleep(WARM_SECONDS)
+        assert get_cluster().topology.epoch == epoch
+        cluster.database(old).start()
+        await_whole(SHARD)
+    assert find_leader(cluster) != leader.name
+
+
+def find_leader(cluster):
+    """By what they last said of it."""
+    found = {}
+
+    def has_leader():
+        for name in ("configservice1", "configservice2"):
+            lines = cluster.state.get_log_path(name).read_text().splitlines()
+            said = [line for line in lines if " leads, generation" in line or "no longer leads" in line]
+            if said and " leads, generation" in said[-1]:
+                found[int(said[-1].split("generation ")[1].split(",")[0])] = name
+        return bool(found)
+
+    wait_until(has_leader, what="a leader")
+    return found[max(found)]
+
+
+def test_a_switchover_fails_no_request(cluster, key):
+    old = get_primary(SHARD)
+    with running_load(cluster, key, seed=5), WriteWatch(cluster, SHARD) as watch:
+        watch.restart()
+        said = cluster.run_command("switchover", "--shard", SHARD, "--yes", "--reason", "practice")
+        await_whole(SHARD)
+    assert get_primary(SHARD) != old
+    assert f"{old} -> {get_primary(SHARD)}" in said
+    assert "writes paused for" in said
+
+
+def test_without_a_promotable_replica_reads_go_on_and_writes_wait_in_the_log(cluster, key):
+    primary = get_primary(SHARD)
+    replica = next(name for name in read_roles(SHARD) if name != primary)
+    with LoadClient(cluster.web_url, key, seed=6) as load:
+        time.sleep(WARM_SECONDS)
+        set_promotable(replica, False)
+        with ReadLoad(cluster.web_url, key, videos=VIDEOS) as reads:
+            cluster.database(primary).kill()
+            wait_until(lambda: read_condition() == "without primary", what="the condition to be told")
+            before = len(load.acknowledged)
+            wait_until(lambda: len(load.acknowledged) > before, what="posts to go on")
+            assert get_primary(SHARD) == primary
+        assert reads.failed == []
+        set_promotable(replica, True)
+        wait_until(lambda: get_primary(SHARD) == replica, what="the replica, promotable again, to be promoted")
+    assert set(load.statuses) == {"202"}
+    cluster.database(primary).start()
+
+
+def read_condition():
+    return ShardCondition.objects.get(shard__name=SHARD).condition
+
+
+def set_promotable(name, promotable):
+    Instance.objects.filter(name=name).update(promotable=promotable)
+    publish(reason="test", actor="test")
