@@ -21,6 +21,7 @@ from configservice.lease import Lease, fence_change
 from configservice.models import Instance as InstanceRow
 from configservice.models import Shard as ShardRow
 from configservice.monitor import Monitor
+from configservice.observation import DETACHED_HOST
 from configservice.publication import lock_topology, publish
 from configservice.roles import Correction, RolePlan, find_state, plan_roles
 from configservice.settings import ConfigServiceSettings, FailoverMode
@@ -201,10 +202,14 @@ class Caretaker:
         return self._operator.find_term(instance) == shard.term
 
     def _reattach(self, instance: Instance, shard: Shard) -> None:
-        """Unless it already names the primary, or another replica on purpose."""
+        """If it was detached, or names an instance that is no copy any more.
+
+        Any other address was given by somebody who knows another way to the primary, or follows a replica on purpose.
+        """
         upstream = self._operator.find_upstream(instance)
-        copies = {(i.host, i.port) for i in shard.copies if i is not instance}
-        if shard.primary is not None and upstream not in copies:
+        left = {(i.host, i.port) for i in shard.instances if i.role is Role.FENCED}
+        is_lost = upstream is not None and (upstream[0] == DETACHED_HOST or upstream in left)
+        if shard.primary is not None and is_lost:
             self._operator.follow(instance, shard.primary)
 
     @staticmethod

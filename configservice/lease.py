@@ -70,6 +70,7 @@ class Lease:
         self._lease_seconds = lease_seconds
         self._call_seconds = call_seconds
         self._connection: BoundedConnection | None = None
+        self._lost_because = "this config service does not lead"
         self._lock = threading.Lock()  # one statement at a time on the connection
 
     def hold(self) -> bool:
@@ -89,13 +90,13 @@ class Lease:
         with self._lock:
             generation = self.generation
             if generation is None:
-                raise LeaseLost("this config service does not lead")
+                raise LeaseLost(self._lost_because)
             try:
                 self._renew(generation)
             except psycopg.Error as error:
                 self._lose(f"the control database does not answer: {_get_first_line(error)}")
             if self.generation != generation:
-                raise LeaseLost("another config service has taken over")
+                raise LeaseLost(self._lost_because)
             return generation
 
     def release(self) -> None:
@@ -131,6 +132,7 @@ class Lease:
         return row
 
     def _lose(self, why: str) -> None:
+        self._lost_because = why
         if self.generation is not None:
             logger.warning("%s no longer leads: %s", self.holder, why)
         self.generation = None

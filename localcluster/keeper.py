@@ -7,17 +7,20 @@ decides who is promoted: that is the config service, or a hand.
 import threading
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 
 import psycopg
 
-from localcluster.errors import LocalClusterError
+from localcluster.errors import LocalClusterError, NotReady
 from localcluster.postgres import PostgresServer, find_primary
-from localcluster.rejoin import drop_idle_slots, is_primary_now, rejoin
+from localcluster.rejoin import drop_idle_slots, find_missing_timeline, is_primary_now, rejoin
 from localcluster.state import StateFolder
+from localcluster.waiting import Waiter
 
 LOOK_SECONDS = 0.5
 RETRY_SECONDS = 5.0
 READY_SECONDS = 60.0
+FOLLOW_SECONDS = 15.0
 
 
 class ShardKeeper:
@@ -33,6 +36,7 @@ class ShardKeeper:
         self._shards = shards
         self._state = state
         self._report = report
+        self._waiter = Waiter()
         self._not_before: dict[str, float] = {}
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="localcluster-keeper", daemon=True)
@@ -43,6 +47,7 @@ class ShardKeeper:
     def stop(self) -> None:
         """Returns when nothing is changed any more: a rejoin under way is ended first."""
         self._stopping.set()
+        self._waiter.stop()
         if self._thread.is_alive():
             self._thread.join()
 
@@ -61,24 +66,40 @@ class ShardKeeper:
         primary = find_primary(instances)
         if primary is None or not primary.is_running or not is_primary_now(primary):
             return
+        self._report(f"{server.name} is no longer primary: making it a replica of {primary.name}")
         try:
+            self._rejoin(server, primary)
+        except (LocalClusterError, OSError, psycopg.Error) as error:
+            self._report(f"{server.name} has not rejoined, trying again: {error}")
+        else:
+            self._report(f"{server.name} is a replica of {primary.name}")
+
+    def _rejoin(self, server: PostgresServer, primary: PostgresServer) -> None:
+        """By rewinding, and if it then does not follow the new history, by copying."""
+        for by_copy in (False, True):
             with server.taken_down() as was_wanted:
                 if not was_wanted:
                     return
-                self._report(f"{server.name} is no longer primary: making it a replica of {primary.name}")
                 rejoin(
                     server,
                     primary=primary,
                     superuser_password=self._state.get_secret("postgres_password"),
                     replication_password=self._state.get_secret("replication_password"),
                     report=self._report,
+                    by_copy=by_copy,
                 )
             server.wait_ready(within_seconds=READY_SECONDS)
-            drop_idle_slots(server)
-        except (LocalClusterError, OSError, psycopg.Error) as error:
-            self._report(f"{server.name} has not rejoined, trying again: {error}")
-        else:
-            self._report(f"{server.name} is a replica of {primary.name}")
+            try:
+                self._waiter.wait_until(
+                    partial(find_missing_timeline, server, primary=primary),
+                    what=f"{server.name} behind {primary.name}",
+                    within_seconds=FOLLOW_SECONDS,
+                )
+            except NotReady as error:
+                self._report(str(error))
+            else:
+                drop_idle_slots(server)
+                return
 
 
 def find_superseded(instances: tuple[PostgresServer, ...]) -> list[PostgresServer]:

@@ -3,6 +3,7 @@
 import math
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 
 from configservice.errors import ActionFailed, InstanceRefuses, InstanceUnreachable
 from configservice.failover.operator import Operator
@@ -23,7 +24,7 @@ def _read_member(instance: Instance, shard: Shard, sighting: Sighting | None, op
     silent = Member(
         name=instance.name,
         role=instance.role,
-        promotable=instance.promotable,
+        promotable=instance.promotable and not instance.drained,
         silent_seconds=_get_silence(sighting, now=time.monotonic()),
     )
     if sighting is None or sighting.failure_count:
@@ -35,15 +36,7 @@ def _read_member(instance: Instance, shard: Shard, sighting: Sighting | None, op
     except (InstanceUnreachable, InstanceRefuses, ActionFailed):
         return silent
     follows = next((i.name for i in shard.instances if (i.host, i.port) == upstream), "")
-    return Member(
-        name=instance.name,
-        role=instance.role,
-        promotable=instance.promotable,
-        state=state,
-        silent_seconds=0.0,
-        term=term,
-        follows=follows,
-    )
+    return replace(silent, state=state, silent_seconds=0.0, term=term, follows=follows)
 
 
 def _get_silence(sighting: Sighting | None, *, now: float) -> float:

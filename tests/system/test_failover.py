@@ -11,9 +11,10 @@ from contextlib import contextmanager
 import pytest
 
 from configservice.failover.records import Failover, ShardCondition
-from configservice.models import Instance
+from configservice.models import Instance, Shard
 from configservice.publication import publish
 from localcluster import ClusterSpec, LocalCluster, run_temporary_cluster
+from localcluster.errors import ProgramFailed
 from tests.conftest import use_cluster
 from tests.system.exactness import assert_exactly_acknowledged, read_shards
 from tests.system.failing_over import (
@@ -25,6 +26,7 @@ from tests.system.failing_over import (
     read_roles,
     wait_until,
 )
+from tests.system.link import Link
 from tests.system.load import VIDEO_COUNT, LoadClient
 from viewcounter.cluster import get_cluster
 
@@ -32,6 +34,7 @@ pytestmark = [pytest.mark.system, pytest.mark.timeout(300)]
 
 SHARD = "shard1"
 WARM_SECONDS = 1.5
+BEHIND_SECONDS = 5.0
 VIDEOS = [f"video-{number}" for number in range(VIDEO_COUNT)]
 
 
@@ -193,3 +196,86 @@ def read_condition():
 def set_promotable(name, promotable):
     Instance.objects.filter(name=name).update(promotable=promotable)
     publish(reason="test", actor="test")
+
+
+def test_a_replica_that_is_seconds_behind_takes_over_and_the_log_brings_what_it_lacks(cluster, key):
+    old = get_primary(SHARD)
+    replica = next(name for name in read_roles(SHARD) if name != old)
+    with Link(cluster.database(old).port) as link:
+        follow_through(cluster.database(replica), link)
+        with running_load(cluster, key, seed=7):
+            wait_until(lambda: is_streaming(cluster.database(replica)), what="the replica to follow through the link")
+            link.hold()
+            time.sleep(BEHIND_SECONDS)
+            ahead = read_positions(cluster.database(old))
+            behind = read_positions(cluster.database(replica))
+            cluster.database(old).kill()
+            wait_until(lambda: get_primary(SHARD) == replica, what="the replica to be primary")
+            assert get_newest_ms(ahead) - get_newest_ms(behind) >= BEHIND_SECONDS * 900
+            cluster.database(old).start()
+            await_whole(SHARD)
+
+
+def follow_through(replica, link):
+    """By the hand of an operator, with another address than the topology's."""
+    with replica.connect(user="postgres") as connection:
+        conninfo = connection.execute("SELECT current_setting('primary_conninfo')").fetchone()[0]
+        through = " ".join(f"port={link.port}" if part.startswith("port=") else part for part in conninfo.split())
+        connection.execute(f"ALTER SYSTEM SET primary_conninfo = '{through}'")
+        connection.execute("SELECT pg_reload_conf()")
+
+
+def is_streaming(replica):
+    with replica.connect(user="postgres") as connection:
+        return connection.execute("SELECT status FROM pg_stat_wal_receiver").fetchone() == ("streaming",)
+
+
+def read_positions(server):
+    with server.connect() as connection:
+        return [text for (text,) in connection.execute("SELECT position FROM partition_state")]
+
+
+def get_newest_ms(positions):
+    return max(int(text.split("-")[0]) for text in positions)
+
+
+def test_a_promotion_by_another_manager_is_followed_and_no_server_is_touched(cluster, key):
+    old = get_primary("shard2")
+    replica = next(name for name in read_roles("shard2") if name != old)
+    Shard.objects.filter(name="shard2").update(failover_mode="external")
+    term = get_shard("shard2").term
+    with running_load(cluster, key, seed=8):
+        with cluster.database(replica).connect(user="postgres") as connection:
+            connection.execute("SELECT pg_promote()")
+        wait_until(lambda: get_primary("shard2") == replica, what="the promotion to be followed")
+        await_whole("shard2")
+    record = Failover.objects.filter(shard__name="shard2").first()
+    assert (record.kind, record.state, record.candidate, record.term) == ("followed", "done", replica, term + 1)
+    with pytest.raises(ProgramFailed, match="another manager decides"):
+        cluster.run_command("failover", "--shard", "shard2", "--yes")
+    for name in (old, replica):
+        with cluster.database(name).connect(user="postgres") as connection:
+            rows = connection.execute(
+                "SELECT name FROM pg_file_settings WHERE sourcefile LIKE '%auto.conf' AND name <> 'primary_conninfo'"
+            ).fetchall()
+        assert rows == []
+    Shard.objects.filter(name="shard2").update(failover_mode="")
+
+
+@pytest.mark.parametrize(
+    ("command", "message"),
+    [
+        (("failover", "--shard", "shard9"), "there is no shard 'shard9'; there are: shard1, shard2"),
+        (("switchover", "--shard", "shard1", "--to", "shard2b"), "shard2b is no instance of shard1; there are:"),
+    ],
+)
+def test_a_request_that_names_nothing_known_is_refused(cluster, command, message):
+    with pytest.raises(ProgramFailed, match=message):
+        cluster.run_command(*command, "--yes")
+
+
+def test_a_switchover_to_the_primary_itself_is_refused_and_changes_nothing(cluster):
+    primary, epoch = get_primary(SHARD), get_cluster().topology.epoch
+    with pytest.raises(ProgramFailed, match=f"{primary} is the primary of {SHARD}"):
+        cluster.run_command("switchover", "--shard", SHARD, "--to", primary, "--yes")
+    assert get_cluster().topology.epoch == epoch

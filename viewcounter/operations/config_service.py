@@ -91,6 +91,8 @@ def build_config_service(config: Config) -> ConfigService:
             password=config.control_database_password.get_secret_value(),
             connect_timeout=config.connect_timeout_seconds,
             application_name=session_name,
+            # A question that we have given up must not take the lease behind our back.
+            options=f"-c statement_timeout={settings.lease_call_seconds * 1000:.0f}",
         )
 
     lease = Lease(

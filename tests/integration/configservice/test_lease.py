@@ -1,0 +1,118 @@
+"""One config service leads, whoever dies or freezes; a former leader changes nothing."""
+
+import os
+import time
+
+import pytest
+from django.db import connections, transaction
+
+from configservice.errors import LeaseLost
+from configservice.failover.records import Leadership
+from configservice.lease import Lease, fence_change
+from shardproxy.connection import open_own_connection
+from tests.integration.shardproxy.servers import wait_until
+
+LEASE_SECONDS = 0.4
+CALL_SECONDS = 1.0
+
+
+@pytest.fixture
+def open_lease(control):
+    """A lease under a name of its own, given up at the end of the test."""
+    leases = []
+    Leadership.objects.all().delete()
+    database = connections["default"].settings_dict
+
+    def connect(session_name):
+        return open_own_connection(
+            host=database["HOST"],
+            port=database["PORT"],
+            dbname=database["NAME"],
+            user=database["USER"],
+            password=database["PASSWORD"],
+            application_name=session_name,
+            options=f"-c statement_timeout={CALL_SECONDS * 1000:.0f}",
+        )
+
+    def open_one(name):
+        holder = f"configservice test-{name} {os.getpid()}"
+        leases.append(Lease(connect, holder=holder, lease_seconds=LEASE_SECONDS, call_seconds=CALL_SECONDS))
+        return leases[-1]
+
+    yield open_one
+    for lease in leases:
+        lease.release()
+
+
+def test_one_of_two_leads_and_keeps_leading(open_lease):
+    first, second = open_lease("first"), open_lease("second")
+    assert [first.hold(), second.hold(), first.hold(), second.hold()] == [True, False, True, False]
+    assert first.check() == first.generation == 1
+    with pytest.raises(LeaseLost, match="does not lead"):
+        second.check()
+
+
+def test_a_leader_that_stops_is_followed_at_once_under_a_higher_generation(open_lease):
+    first, second = open_lease("first"), open_lease("second")
+    assert first.hold()
+    first.release()
+    wait_until(second.hold)
+    assert second.generation == 2
+
+
+def test_a_leader_whose_connection_is_cut_is_followed_and_knows_it(open_lease):
+    first, second = open_lease("first"), open_lease("second")
+    assert first.hold()
+    end_sessions(first.holder)
+    wait_until(second.hold)
+    with pytest.raises(LeaseLost, match="does not answer"):
+        first.check()
+    assert not first.hold()
+
+
+def test_a_leader_that_goes_silent_is_put_out_and_changes_nothing_when_it_wakes(open_lease):
+    first, second = open_lease("first"), open_lease("second")
+    assert first.hold()
+    assert not second.hold()
+    time.sleep(LEASE_SECONDS)  # the silence itself is what is tested
+    wait_until(second.hold)
+    with pytest.raises(LeaseLost):
+        first.check()
+    with pytest.raises(LeaseLost, match="generation 1 leads no more"), transaction.atomic():
+        fence_change(1)
+    with transaction.atomic():
+        fence_change(2)
+
+
+def test_a_leader_that_renews_is_never_put_out(open_lease):
+    first, second = open_lease("first"), open_lease("second")
+    ends_at = time.monotonic() + 3 * LEASE_SECONDS
+    while time.monotonic() < ends_at:
+        assert first.hold()
+        assert not second.hold()
+
+
+def test_a_new_leader_waits_for_the_change_that_the_old_one_is_committing(open_lease):
+    first, second = open_lease("first"), open_lease("second")
+    assert first.hold()
+    with transaction.atomic():
+        fence_change(1)
+        end_sessions(first.holder)
+        assert not second.hold(), "the row is locked until the change is whole"
+    wait_until(second.hold)
+    assert second.generation == 2
+
+
+def test_nobody_leads_without_control_database(control):
+    def refuse(session_name):
+        return open_own_connection(host="127.0.0.1", port=1, dbname="nowhere", application_name=session_name)
+
+    lease = Lease(refuse, holder="configservice test-nobody 1", lease_seconds=1.0, call_seconds=1.0)
+    assert not lease.hold()
+    with pytest.raises(LeaseLost):
+        lease.check()
+
+
+def end_sessions(name):
+    with connections["default"].cursor() as cursor:
+        cursor.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = %s", [name])

@@ -1,0 +1,129 @@
+"""What is put right between failovers."""
+
+from dataclasses import replace
+
+import msgspec
+import pytest
+
+from configservice.conditions import derive_condition
+from configservice.failover.records import Condition
+from configservice.observation import Sighting
+from configservice.roles import Correction, plan_roles
+from configservice.settings import ConfigServiceSettings, FailoverMode
+from configservice.topology import Role
+from configservice.verdict import Verdict
+from tests.unit.clusterproxy.builders import build_shard
+from tests.unit.configservice.test_verdict import BROKEN, NOW, PRIMARY_STATE, STREAMING, gone, saw
+
+SETTINGS = ConfigServiceSettings(rejoin_max_lag_bytes=50)
+FENCED_STATE = replace(PRIMARY_STATE, is_read_only=True)
+PROMOTED = replace(PRIMARY_STATE, timeline=2, lsn=120)
+
+
+def give_roles(**roles):
+    shard = build_shard(1, replicas=2)
+    instances = tuple(msgspec.structs.replace(i, role=roles.get(i.name, i.role)) for i in shard.instances)
+    return msgspec.structs.replace(shard, instances=instances)
+
+
+def plan(shard, *, mode=FailoverMode.AUTOMATIC, struck_off=(), **states):
+    sightings = {name: s if isinstance(s, Sighting) else saw(s) for name, s in states.items()}
+    plans = plan_roles(shard, sightings, mode=mode, struck_off=struck_off, now=NOW, settings=SETTINGS)
+    return [(p.correction, p.name) for p in plans]
+
+
+def test_nothing_is_to_be_done_for_a_whole_shard():
+    assert plan(give_roles(), shard1a=PRIMARY_STATE, shard1b=STREAMING, shard1c=STREAMING) == []
+
+
+def test_a_second_primary_is_recorded_and_fenced():
+    assert plan(give_roles(), shard1a=PRIMARY_STATE, shard1b=PROMOTED) == [
+        (Correction.STRAY, "shard1b"),
+        (Correction.FENCE, "shard1b"),
+    ]
+
+
+def test_an_old_primary_that_wakes_is_fenced_once():
+    shard = give_roles(shard1a=Role.FENCED, shard1b=Role.PRIMARY)
+    assert plan(shard, shard1a=PRIMARY_STATE, shard1b=PROMOTED) == [(Correction.FENCE, "shard1a")]
+    assert plan(shard, shard1a=FENCED_STATE, shard1b=PROMOTED) == []
+
+
+def test_an_old_primary_that_wakes_while_the_new_one_is_away_is_fenced_too():
+    shard = give_roles(shard1a=Role.FENCED, shard1b=Role.PRIMARY)
+    assert plan(shard, shard1a=PRIMARY_STATE, shard1b=gone()) == [(Correction.FENCE, "shard1a")]
+
+
+@pytest.mark.parametrize(("lsn", "corrections"), [(70, [(Correction.REJOIN, "shard1a")]), (69, [])])
+def test_a_fenced_instance_is_a_replica_again_once_it_streams_and_is_close(lsn, corrections):
+    shard = give_roles(shard1a=Role.FENCED, shard1b=Role.PRIMARY)
+    state = replace(STREAMING, lsn=lsn)
+    assert plan(shard, shard1a=state, shard1b=PROMOTED, shard1c=STREAMING) == corrections
+
+
+def test_a_standby_that_receives_from_nobody_is_reattached_while_there_is_a_primary():
+    assert plan(give_roles(), shard1a=PRIMARY_STATE, shard1b=BROKEN) == [(Correction.REATTACH, "shard1b")]
+    assert plan(give_roles(), shard1a=gone(), shard1b=BROKEN) == []
+
+
+def test_a_primary_left_held_is_released():
+    assert plan(give_roles(), shard1a=FENCED_STATE, shard1b=STREAMING) == [(Correction.RELEASE, "shard1a")]
+
+
+def test_a_struck_off_instance_is_promotable_again_once_it_is_close():
+    shard = give_roles()
+    close, far = replace(STREAMING, lsn=60), replace(STREAMING, lsn=10)
+    assert plan(shard, struck_off={"shard1b"}, shard1a=PRIMARY_STATE, shard1b=close) == [
+        (Correction.READMIT, "shard1b")
+    ]
+    assert plan(shard, struck_off={"shard1b"}, shard1a=PRIMARY_STATE, shard1b=far) == []
+    assert plan(shard, struck_off=(), shard1a=PRIMARY_STATE, shard1b=close) == []
+
+
+@pytest.mark.parametrize("mode", list(FailoverMode))
+def test_a_primary_that_somebody_else_promoted_is_followed_when_the_old_one_is_none_any_more(mode):
+    assert plan(give_roles(), mode=mode, shard1a=STREAMING, shard1b=PROMOTED) == [(Correction.FOLLOW, "shard1b")]
+    assert plan(give_roles(), mode=mode, shard1a=gone(), shard1b=PROMOTED) == [(Correction.FOLLOW, "shard1b")]
+
+
+def test_a_primary_that_only_hiccups_is_not_replaced_by_a_stray():
+    assert plan(give_roles(), shard1a=gone(count=1), shard1b=PROMOTED) == []
+
+
+class TestExternalMode:
+    MODE = FailoverMode.EXTERNAL
+
+    def test_of_two_primaries_the_one_promoted_later_is_followed(self):
+        assert plan(give_roles(), mode=self.MODE, shard1a=PRIMARY_STATE, shard1b=PROMOTED) == [
+            (Correction.FOLLOW, "shard1b")
+        ]
+
+    def test_no_server_is_touched(self):
+        shard = give_roles(shard1a=Role.FENCED, shard1b=Role.PRIMARY)
+        assert plan(shard, mode=self.MODE, shard1a=PRIMARY_STATE, shard1b=PROMOTED, shard1c=BROKEN) == []
+
+    def test_the_old_primary_is_a_replica_once_it_streams(self):
+        shard = give_roles(shard1a=Role.FENCED, shard1b=Role.PRIMARY)
+        assert plan(shard, mode=self.MODE, shard1a=replace(STREAMING, lsn=110), shard1b=PROMOTED) == [
+            (Correction.REJOIN, "shard1a")
+        ]
+
+
+ALIVE, DEAD = Verdict(False, "shard1a answers"), Verdict(True, "shard1a is dead")
+
+
+@pytest.mark.parametrize(
+    ("primary", "standby", "verdict", "is_changing", "condition"),
+    [
+        (saw(PRIMARY_STATE), saw(STREAMING), ALIVE, False, Condition.WELL),
+        (saw(PRIMARY_STATE), saw(BROKEN), ALIVE, False, Condition.WITHOUT_REPLICA),
+        (saw(PRIMARY_STATE), gone(), ALIVE, False, Condition.WITHOUT_REPLICA),
+        (gone(), saw(STREAMING), ALIVE, False, Condition.SUSPECT),
+        (gone(), saw(BROKEN), DEAD, False, Condition.WITHOUT_PRIMARY),
+        (gone(), saw(BROKEN), DEAD, True, Condition.CHANGING),
+        (saw(FENCED_STATE), saw(STREAMING), ALIVE, False, Condition.WITHOUT_PRIMARY),
+    ],
+)
+def test_the_condition_of_a_shard(primary, standby, verdict, is_changing, condition):
+    sightings = {"shard1a": primary, "shard1b": standby}
+    assert derive_condition(give_roles(), sightings, verdict, is_changing=is_changing)[0] is condition
