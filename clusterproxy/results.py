@@ -27,15 +27,16 @@ class Route:
     """How one shard came to its answer. Holds names and figures only: it may be shown to whoever asked.
 
     `lag_seconds` as last measured, None if unknown. `waited_seconds` of `seconds` went by until an instance was far
-    enough. `progress` is empty unless something was demanded. `cache` is for the layer that keeps answers.
+    enough. `progress` is empty unless something was demanded. `cache` is for the layer that keeps answers; where it
+    had one, no instance was asked.
     """
 
     epoch: int
     shard: str
     partitions: tuple[int, ...]
     consistency: Consistency
-    instance: Instance
-    reason: Reason
+    instance: Instance | None
+    reason: Reason | None
     lag_seconds: float | None
     seconds: float
     waited_seconds: float

@@ -98,7 +98,8 @@ class ValkeyServer(Member):
             "no-appendfsync-on-rewrite no",
             "aof-load-truncated yes",
             f"maxmemory {self._memory_bytes}",
-            # An evicted entry would be a lost event; a refused write is an error that somebody sees.
-            "maxmemory-policy noeviction",
+            # An evicted entry would be a lost event; a refused write is an error that somebody sees. Without durability
+            # only what has an expiry anyway may go: answers and marks, never a task.
+            f"maxmemory-policy {'noeviction' if append_only else 'volatile-lru'}",
         ]
         return "\n".join(lines) + "\n"

@@ -13,6 +13,7 @@ from psycopg.rows import dict_row
 
 from clusterproxy.proxy import ClusterProxy
 from localcluster import LocalCluster, run_temporary_cluster
+from viewcounter.caching import find_read_cache
 from viewcounter.cluster import get_cluster
 from viewcounter.config import get_config
 
@@ -44,6 +45,7 @@ def use_cluster(cluster: LocalCluster) -> None:
     os.environ.update({name: value for name, value in cluster.environment.items() if name.startswith("VIEWCOUNTER_")})
     get_config.cache_clear()
     get_cluster.cache_clear()
+    find_read_cache.cache_clear()
     config = get_config()
     settings.TOPOLOGY_CACHE_URL = config.cache_url.get_secret_value()
     connections.close_all()
@@ -69,7 +71,7 @@ def clean_cluster(servers: LocalCluster) -> ClusterProxy:
                 " stop_reason = DEFAULT, stop_detail = DEFAULT, stopped_at = DEFAULT, resumed_by = DEFAULT,"
                 " window_started_at = DEFAULT, window_read = DEFAULT, window_dead = DEFAULT, dead_run = DEFAULT,"
                 " dead_letter_allowance = DEFAULT, move_token = DEFAULT, maintenance_held_until = DEFAULT,"
-                " raw_since = DEFAULT"
+                " raw_since = DEFAULT, generation = DEFAULT"
             )
     return cluster
 

@@ -46,7 +46,9 @@ class Config(BaseSettings):
     control_query_seconds: PositiveFloat = Field(10.0, description="statement budget on the control database")
     log_url: SecretStr = Field(SecretStr("redis://127.0.0.1:6379/0"), description="event log server")
     broker_url: SecretStr = Field(SecretStr("redis://127.0.0.1:6380/0"), description="Celery broker")
-    cache_url: SecretStr = Field(SecretStr("redis://127.0.0.1:6380/1"), description="published topology, queue markers")
+    cache_url: SecretStr = Field(
+        SecretStr("redis://127.0.0.1:6380/1"), description="published topology, queue markers, answers"
+    )
 
     # -- what is accepted ------------------------------------------------------------------------
     accept_window_seconds: PositiveInt = Field(7 * 86400, description="oldest event accepted")
@@ -264,6 +266,27 @@ class Config(BaseSettings):
     counts_query_max_videos: PositiveInt = 500
     top_max_limit: PositiveInt = 500
     readiness_probe_seconds: PositiveFloat = Field(1.0, description="readyz asks one part; its answer is kept as long")
+
+    # -- result cache ----------------------------------------------------------------------------
+    result_cache: bool = Field(True, description="keep answers; off: every read asks the shards")
+    cache_fresh_seconds: float = Field(1.0, ge=0, description="an answer that may change is used again this long")
+    cache_stale_seconds: NonNegativeInt = Field(
+        86400, description="an expired answer is kept this long, for when its shard does not answer"
+    )
+    cache_generation_seconds: float = Field(
+        0.5, ge=0, description="a correction of closed windows is noticed within this"
+    )
+    cache_max_bytes: PositiveInt = Field(64 * 1024 * 1024, description="answers in the memory of a process")
+    cache_max_entries: PositiveInt = Field(100_000, description="answers in the memory of a process")
+    cache_entry_max_bytes: PositiveInt = Field(512 * 1024, description="a longer answer is not kept")
+    cache_wait_seconds: PositiveFloat = Field(5.0, description="a reader waits so long for one that asks the same")
+    cache_max_followers: PositiveInt = Field(1000, description="readers that wait for one; more ask for themselves")
+    shared_cache_timeout_seconds: PositiveFloat = Field(0.1, description="one call to the cache that processes share")
+    shared_cache_open_seconds: PositiveFloat = Field(1.0, description="after a failure it is left alone this long")
+    shared_cache_max_connections: PositiveInt = Field(8, description="connections to it, a process")
+    closed_max_age_seconds: NonNegativeInt = Field(
+        3600, description="clients may keep answers about closed windows this long without asking"
+    )
 
     # -- replay ----------------------------------------------------------------------------------
     replay_seconds: PositiveFloat = Field(900.0, description="a whole replay, retries and waiting included")

@@ -94,6 +94,16 @@ DURABILITY_UNMET = _measured(
     "shard_durability_unmet", "1 while fewer replicas hold a commit than the shard's durability asks for", "shard"
 )
 
+# -- reads ----------------------------------------------------------------------------------------
+CACHE_READS = _counter(
+    "cache_reads_total",
+    "Parts of answers by where they come from: process, shared, coalesced, shard or stale",
+    "origin",
+)
+CACHE_EVICTIONS = _counter("cache_evictions_total", "Answers that left a process's memory for want of room")
+CACHED_BYTES = _of_living_processes("cached_bytes", "Answers in the memory of all processes")
+SHARED_CACHE_ERRORS = _counter("shared_cache_errors_total", "Calls to the shared cache that failed or took too long")
+
 # -- audit, rollups, retention --------------------------------------------------------------------
 AUDIT_DRIFT_EVENTS = _measured(
     "audit_drift_events",

@@ -49,6 +49,7 @@ def test_drivers_stay_behind_their_seams():
             "viewcounter/processing/drain_queue.py",
             "viewcounter/gateway/shared_buckets.py",
             "configservice/feed.py",
+            "viewcounter/queries/shared_cache.py",
             "configservice/publication.py",
             "configservice/services.py",
             "localcluster/",

@@ -78,6 +78,7 @@ def encode_meta(meta: Meta) -> Json:
         "complete_until": meta.complete_until,
         "as_of": meta.as_of,
         "stale": meta.stale,
+        **({"age_seconds": meta.age_seconds} if meta.stale else {}),
         "partial": meta.partial,
         "missing": list(meta.missing),
         "source": [source.value for source in meta.sources],

@@ -79,6 +79,17 @@ def add_ingest_lane(result: Document, generator: Any, request: Any, public: bool
     return result
 
 
+def add_not_modified(result: Document, generator: Any, request: Any, public: bool) -> Document:
+    """drf-spectacular's postprocessing hook: reads carry an ETag and answer 304 to a client that has it."""
+    header = {"ETag": {"schema": _TEXT, "description": "Send it as `If-None-Match` to get 304 while nothing changed."}}
+    for operations in result["paths"].values():
+        operation = operations.get("get", {})
+        if "reads" in operation.get("tags", ()):
+            operation["responses"]["200"].setdefault("headers", {}).update(header)
+            operation["responses"]["304"] = {"description": "What the client has is what would be answered."}
+    return result
+
+
 def add_problem_answers(result: Document, generator: Any, request: Any, public: bool) -> Document:
     """drf-spectacular's postprocessing hook: the one shape of every other answer, at every operation."""
     components = result.setdefault("components", {})

@@ -132,6 +132,12 @@ def _parse_position(text: str) -> Position:
         raise InvalidQuery("min_position", "invalid_position", message) from None
 
 
+CACHE = (
+    "Where the answer had been kept: `process`, `shared`, or `stale` as no instance answers; `coalesced` with a reader "
+    "who was asking the same; `miss`; null: only what is read now will do."
+)
+
+
 class AttemptSerializer(serializers.Serializer):
     instance = serializers.CharField()
     outcome = serializers.CharField(help_text="`answered`, `behind` what was demanded, or why it did not answer.")
@@ -143,12 +149,12 @@ class RouteSerializer(serializers.Serializer):
     partitions = serializers.ListField(child=serializers.IntegerField())
     epoch = serializers.IntegerField(help_text="Of the topology that led there.")
     consistency = serializers.ChoiceField(choices=list(Consistency))
-    instance = serializers.CharField()
-    role = serializers.CharField()
-    zone = serializers.CharField()
-    reason = serializers.ChoiceField(choices=list(Reason), help_text="Why this instance.")
+    instance = serializers.CharField(allow_null=True, help_text="null: none was asked, the answer had been kept.")
+    role = serializers.CharField(allow_null=True)
+    zone = serializers.CharField(allow_null=True)
+    reason = serializers.ChoiceField(choices=list(Reason), allow_null=True, help_text="Why this instance.")
     lag_seconds = serializers.FloatField(allow_null=True, help_text="As last measured; null: not known.")
-    cache = serializers.CharField(allow_null=True, help_text="What the result cache had; null: it was not asked.")
+    cache = serializers.CharField(allow_null=True, help_text=CACHE)
     elapsed_ms = serializers.FloatField(help_text="All in all, `waited_ms` and every attempt included.")
     waited_ms = serializers.FloatField(help_text="Until an instance was far enough.")
     attempts = AttemptSerializer(many=True)
@@ -162,15 +168,16 @@ def encode_routes(routes: tuple[Route, ...]) -> list[dict[str, Any]]:
 
 
 def _encode_route(route: Route) -> dict[str, Any]:
+    instance = route.instance
     return {
         "shard": route.shard,
         "partitions": list(route.partitions),
         "epoch": route.epoch,
         "consistency": route.consistency.value,
-        "instance": route.instance.name,
-        "role": route.instance.role.value,
-        "zone": route.instance.zone,
-        "reason": route.reason.value,
+        "instance": instance and instance.name,
+        "role": instance and instance.role.value,
+        "zone": instance and instance.zone,
+        "reason": route.reason and route.reason.value,
         "lag_seconds": route.lag_seconds,
         "cache": route.cache,
         "elapsed_ms": _to_ms(route.seconds),

@@ -117,7 +117,8 @@ class CountsQuerySerializer(RequestSerializer):
 class MetaSerializer(serializers.Serializer):
     complete_until = serializers.DateTimeField(help_text="Every event received before this is in the answer.")
     as_of = serializers.DateTimeField(help_text="When the answer was read.")
-    stale = serializers.BooleanField(help_text="An earlier answer, because the shard is down.")
+    stale = serializers.BooleanField(help_text="An earlier answer, because a shard does not answer.")
+    age_seconds = serializers.FloatField(required=False, min_value=0, help_text="With `stale` only: how old it is.")
     partial = serializers.BooleanField(help_text="Something is left out; `missing` names it.")
     missing = serializers.ListField(
         child=serializers.CharField(),

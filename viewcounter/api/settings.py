@@ -46,6 +46,7 @@ SPECTACULAR_SETTINGS: dict[str, object] = {
     "POSTPROCESSING_HOOKS": [
         "drf_spectacular.hooks.postprocess_schema_enums",
         "viewcounter.api.openapi.add_ingest_lane",
+        "viewcounter.api.openapi.add_not_modified",
         "viewcounter.api.openapi.add_problem_answers",
     ],
     "TAGS": [

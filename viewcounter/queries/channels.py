@@ -19,10 +19,12 @@ from viewcounter.queries.periods import (
     build_series,
     collect_buckets,
     evaluate_whole,
+    name_cut,
     period_parameters,
     plan_period,
 )
 from viewcounter.queries.ranges import Interval, Period
+from viewcounter.queries.read_cache import ReadCache
 from viewcounter.queries.reading import get_event_type
 from viewcounter.queries.scattering import Scattered, scatter
 from viewcounter.queries.zones import get_zone
@@ -67,10 +69,23 @@ class ChannelStats:
 
 
 def get_channel_counts(
-    cluster: ClusterProxy, *, channel_id: str, now: datetime, options: ReadOptions = DEFAULT
+    cluster: ClusterProxy,
+    *,
+    channel_id: str,
+    now: datetime,
+    options: ReadOptions = DEFAULT,
+    cache: ReadCache | None = None,
 ) -> ChannelCounts:
     """Raises the first shard's error when no shard answered."""
-    scattered = scatter(cluster, COUNTS_OF_CHANNEL, params={"channel_id": channel_id}, options=options)
+    scattered = scatter(
+        cluster,
+        COUNTS_OF_CHANNEL,
+        params={"channel_id": channel_id},
+        key=f"channel-counts:{channel_id}",
+        now=now,
+        options=options,
+        cache=cache,
+    )
     counts: dict[int, int] = {}
     for row in scattered.rows:
         if row["event_type_id"] is not None:
@@ -90,16 +105,26 @@ def get_channel_stats(
     max_buckets: int,
     now: datetime,
     options: ReadOptions = DEFAULT,
+    cache: ReadCache | None = None,
 ) -> ChannelStats:
-    """Raises what `queries.stats.get_stats` raises, and the first shard's error when no shard answered."""
+    """Never final, as videos may join the channel or leave it at any time.
+
+    Raises what `queries.stats.get_stats` raises, and the first shard's error when no shard answered."""
     event_type = get_event_type(cluster.topology, question.event_type)
     zone = get_zone(question.zone_name)
     if question.period.is_all_time and question.interval is None:
-        return _get_total(cluster, question, event_type_id=event_type.id, now=now, options=options)
+        return _get_total(cluster, question, event_type_id=event_type.id, now=now, options=options, cache=cache)
     plan = plan_period(question.period, interval=question.interval, zone=zone, max_buckets=max_buckets)
     parameters = period_parameters(plan, partitions={}, event_type_id=event_type.id)
-    parameters |= {"channel_id": question.channel_id}
-    scattered = scatter(cluster, BUCKETS_OF_CHANNEL, params=parameters, options=options)
+    scattered = scatter(
+        cluster,
+        BUCKETS_OF_CHANNEL,
+        params=parameters | {"channel_id": question.channel_id},
+        key=f"channel-stats:{event_type.id}:{name_cut(plan)}:{question.channel_id}",
+        now=now,
+        options=options,
+        cache=cache,
+    )
     collected = collect_buckets(scattered.rows, plan)
     return ChannelStats(
         question=question,
@@ -113,10 +138,23 @@ def get_channel_stats(
 
 
 def _get_total(
-    cluster: ClusterProxy, question: ChannelQuestion, *, event_type_id: int, now: datetime, options: ReadOptions
+    cluster: ClusterProxy,
+    question: ChannelQuestion,
+    *,
+    event_type_id: int,
+    now: datetime,
+    options: ReadOptions,
+    cache: ReadCache | None,
 ) -> ChannelStats:
-    params = {"channel_id": question.channel_id, "event_type_id": event_type_id}
-    scattered = scatter(cluster, TOTAL_OF_CHANNEL, params=params, options=options)
+    scattered = scatter(
+        cluster,
+        TOTAL_OF_CHANNEL,
+        params={"channel_id": question.channel_id, "event_type_id": event_type_id},
+        key=f"channel-total:{event_type_id}:{question.channel_id}",
+        now=now,
+        options=options,
+        cache=cache,
+    )
     found = [aggregate for row in scattered.rows if (aggregate := Aggregate.from_row(row)) is not None]
     return ChannelStats(
         question=question,
@@ -136,5 +174,10 @@ def _build_meta(cluster: ClusterProxy, scattered: Scattered, *, sources: Iterabl
     names = {shard.id: shard.name for shard in cluster.topology.shards}
     missing = tuple(names.get(shard_id, str(shard_id)) for shard_id in scattered.missing_shards)
     return build_meta(
-        scattered.seen.values(), sources=frozenset(sources), now=now, missing=missing, routes=scattered.routes
+        scattered.seen.values(),
+        sources=frozenset(sources),
+        now=now,
+        parts=scattered.parts,
+        missing=missing,
+        routes=scattered.routes,
     )

@@ -5,13 +5,16 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from clusterproxy.proxy import ClusterProxy
+from clusterproxy.results import Route
 from configservice.topology import Topology
 from viewcounter.events.partition import get_partition
 from viewcounter.queries.errors import InvalidQuery
 from viewcounter.queries.freshness import DEFAULT, ReadOptions
 from viewcounter.queries.meta import Meta, Source, build_meta
-from viewcounter.queries.reading import read_video
-from viewcounter.queries.scattering import scatter
+from viewcounter.queries.read_cache import Loaded, Part, ReadCache, Wanted, fetch
+from viewcounter.queries.reading import Keeping, build_judge, get_seen, read_video
+from viewcounter.queries.routes import describe_routes
+from viewcounter.queries.scattering import load_parts
 from viewcounter.storage.reads import COUNTS_OF_VIDEO, COUNTS_OF_VIDEOS
 
 
@@ -37,13 +40,23 @@ class ManyCountsAnswer:
     meta: Meta
 
 
-def get_counts(cluster: ClusterProxy, *, video_id: str, now: datetime, options: ReadOptions = DEFAULT) -> CountsAnswer:
-    read = read_video(cluster, COUNTS_OF_VIDEO, video_id=video_id, params={}, options=options)
-    counts = {row["event_type_id"]: row["count"] for row in read.rows}
-    return CountsAnswer(
-        video=VideoCounts(video_id, _name_counts(cluster.topology, counts)),
-        meta=build_meta([read.seen], sources=[Source.TOTAL], now=now, routes=read.routes),
-    )
+def get_counts(
+    cluster: ClusterProxy,
+    *,
+    video_id: str,
+    now: datetime,
+    options: ReadOptions = DEFAULT,
+    cache: ReadCache | None = None,
+) -> CountsAnswer:
+    keeping = Keeping(_get_key(video_id), cache)
+    read = read_video(cluster, COUNTS_OF_VIDEO, video_id=video_id, params={}, now=now, options=options, keeping=keeping)
+    return _build_answer(cluster.topology, video_id, read.part, now=now, routes=read.routes)
+
+
+def peek_counts(topology: Topology, *, video_id: str, now: datetime, cache: ReadCache) -> CountsAnswer | None:
+    """What this process has in its memory. Never waits; None says that `get_counts` has to be asked, in a thread."""
+    part = cache.peek(_get_key(video_id), now=now)
+    return None if part is None else _build_answer(topology, video_id, part, now=now)
 
 
 def get_counts_of_videos(
@@ -53,32 +66,58 @@ def get_counts_of_videos(
     max_videos: int,
     now: datetime,
     options: ReadOptions = DEFAULT,
+    cache: ReadCache | None = None,
 ) -> ManyCountsAnswer:
     """Raises InvalidQuery for none or more than `max_videos`, and the shard's error when nothing could be read."""
     if not 1 <= len(video_ids) <= max_videos:
         raise InvalidQuery("video_ids", "invalid_length", f"must name 1 to {max_videos} videos, not {len(video_ids)}")
     topology = cluster.topology
-    partitions = {v: get_partition(v, partition_count=topology.partition_count) for v in video_ids}
-    scattered = scatter(
-        cluster,
-        COUNTS_OF_VIDEOS,
-        params={"video_ids": list(partitions), "video_partitions": list(partitions.values())},
-        partitions=set(partitions.values()),
-        options=options,
+    videos = {_get_key(v): v for v in video_ids}
+    partitions = {key: get_partition(v, partition_count=topology.partition_count) for key, v in videos.items()}
+
+    def load(keys: Sequence[str]) -> Loaded:
+        return load_parts(
+            cluster,
+            COUNTS_OF_VIDEOS,
+            params={"video_ids": [videos[k] for k in keys], "video_partitions": [partitions[k] for k in keys]},
+            partitions={key: [partitions[key]] for key in keys},
+            options=options,
+            choose=lambda row: _get_key(row["video_id"]),
+        )
+
+    wanted = Wanted(
+        keys=list(videos),
+        load=load,
+        is_kept_enough=not options.insists_on_now,
+        accepts=build_judge(options, partitions=partitions.values(), now=now),
     )
-    counts: dict[str, dict[int, int]] = {}
-    for row in scattered.rows:
-        if row["video_id"] is not None:
-            counts.setdefault(row["video_id"], {})[row["event_type_id"]] = row["count"]
-    answered = [video_id for video_id, partition in partitions.items() if partition in scattered.seen]
-    missing = tuple(video_id for video_id, partition in partitions.items() if partition not in scattered.seen)
+    parts = fetch(cache, wanted, now=now).parts
     return ManyCountsAnswer(
-        videos=tuple(VideoCounts(v, _name_counts(topology, counts.get(v, {}))) for v in answered),
+        videos=tuple(_build_counts(topology, v, parts[key]) for key, v in videos.items() if key in parts),
         meta=build_meta(
-            scattered.seen.values(), sources=[Source.TOTAL], now=now, missing=missing, routes=scattered.routes
+            [get_seen(part.rows[0]) for part in parts.values()],
+            sources=[Source.TOTAL],
+            now=now,
+            parts=parts.values(),
+            missing=tuple(v for key, v in videos.items() if key not in parts),
+            routes=describe_routes(topology, parts.values(), options=options, uses_cache=cache is not None),
         ),
     )
 
 
-def _name_counts(topology: Topology, counts: Mapping[int, int]) -> dict[str, int]:
-    return {event_type.name: counts.get(event_type.id, 0) for event_type in topology.event_types}
+def _get_key(video_id: str) -> str:
+    return f"counts:{video_id}"
+
+
+def _build_answer(
+    topology: Topology, video_id: str, part: Part, *, now: datetime, routes: tuple[Route, ...] = ()
+) -> CountsAnswer:
+    return CountsAnswer(
+        video=_build_counts(topology, video_id, part),
+        meta=build_meta([get_seen(part.rows[0])], sources=[Source.TOTAL], now=now, parts=[part], routes=routes),
+    )
+
+
+def _build_counts(topology: Topology, video_id: str, part: Part) -> VideoCounts:
+    counts = {row["event_type_id"]: row["count"] for row in part.rows}
+    return VideoCounts(video_id, {t.name: counts.get(t.id, 0) for t in topology.event_types})

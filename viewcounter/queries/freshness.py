@@ -25,14 +25,9 @@ class ReadOptions:
     explains: bool = False
 
     @property
-    def demands_something(self) -> bool:
-        """Whether not every answer will do, so that one that was kept must be looked at first."""
-        return (
-            self.consistency is not Consistency.EVENTUAL
-            or self.max_staleness_seconds is not None
-            or self.min_position is not None
-            or bool(self.min_positions)
-        )
+    def insists_on_now(self) -> bool:
+        """Whether nothing will do that was read before this reader asked."""
+        return self.consistency is not Consistency.EVENTUAL
 
 
 DEFAULT = ReadOptions()

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from enum import StrEnum
 
 from clusterproxy.results import Route
+from viewcounter.queries.read_cache import Origin, Part
 from viewcounter.storage.reads import Seen
 
 
@@ -23,9 +24,10 @@ class Source(StrEnum):
 class Meta:
     """`complete_until`: every event received before it is in the answer (the oldest watermark of what was read).
 
-    `as_of`: when it was read. `stale`: kept from an earlier answer because the shard is down. `partial`: some
-    shards did not answer; `missing` names what is therefore left out. `sources`: coarsest first. `routes`: how each
-    shard came to its part, where that was asked.
+    `as_of`: when it was read, the oldest part of it. `stale`: some of it is kept from an earlier answer because a shard
+    is down; `age_seconds` says how old that is. `partial`: some shards did not answer; `missing` names what is
+    therefore left out. `sources`: coarsest first. `is_final`: nothing but a correction will change the answer.
+    `routes`: how each shard came to its part, where that was asked.
     """
 
     complete_until: datetime
@@ -34,6 +36,8 @@ class Meta:
     stale: bool = False
     partial: bool = False
     missing: tuple[str, ...] = ()
+    age_seconds: float | None = None
+    is_final: bool = False
     routes: tuple[Route, ...] = ()
 
 
@@ -42,15 +46,21 @@ def build_meta(
     *,
     sources: Collection[Source],
     now: datetime,
+    parts: Collection[Part] = (),
     missing: tuple[str, ...] = (),
     routes: tuple[Route, ...] = (),
 ) -> Meta:
-    """`seen` must not be empty: an answer that has read nothing is an error, not an answer."""
+    """`seen` must not be empty: an answer that has read nothing is an error, not an answer. No `parts`: read now."""
+    as_of = min((part.read_at for part in parts), default=now)
+    is_stale = any(part.origin is Origin.STALE for part in parts)
     return Meta(
         complete_until=min(s.watermark for s in seen).astimezone(UTC),
-        as_of=now,
+        as_of=as_of,
         sources=tuple(source for source in Source if source in sources),
+        stale=is_stale,
         partial=bool(missing),
         missing=missing,
+        age_seconds=max(0.0, round((now - as_of).total_seconds(), 3)) if is_stale else None,
+        is_final=bool(parts) and not is_stale and not missing and all(part.is_final for part in parts),
         routes=routes,
     )

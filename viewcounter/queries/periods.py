@@ -10,6 +10,8 @@ from datetime import UTC, datetime, tzinfo
 from enum import StrEnum
 from typing import Any
 
+from tzdata import IANA_VERSION
+
 from viewcounter.queries.buckets import list_buckets
 from viewcounter.queries.errors import InvalidQuery
 from viewcounter.queries.functions import Aggregate, Function, Number, evaluate, merge
@@ -79,6 +81,13 @@ def plan_period(
         edges=tuple(edges),
         slices=tuple(plan_slices(edges)),
     )
+
+
+def name_cut(plan: PeriodPlan) -> str:
+    """A name that two plans share only if they cut time alike, by the same rules of the same zone."""
+    start, end = (("" if edge is None else f"{edge:%Y%m%d%H%M}") for edge in (plan.period.start, plan.period.end))
+    cut = "" if plan.interval is None else f"{plan.interval}:{plan.zone}:{IANA_VERSION}"
+    return f"{start}:{end}:{cut}"
 
 
 def tier_parameters(plan: PeriodPlan) -> dict[str, Any]:

@@ -92,6 +92,7 @@ def get_raw_page(
             "after_id": question.after.event_id,
             "limit": question.limit + 1,
         },
+        now=now,
         options=options,
     )
     rows = [row for row in read.rows if row["event_id"] is not None]

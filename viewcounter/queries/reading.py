@@ -1,16 +1,20 @@
 """One read of one video: routed by its partition, with what the shard has seen of it."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
+from clusterproxy.demand import find_shortfall
 from clusterproxy.proxy import ClusterProxy
 from clusterproxy.results import Route
 from configservice.topology import EventType, Topology
 from shardproxy.query import Query
 from viewcounter.events.partition import get_partition
 from viewcounter.queries.errors import InvalidQuery, PartitionElsewhere
-from viewcounter.queries.freshness import DEFAULT, ReadOptions, find_demand
+from viewcounter.queries.freshness import DEFAULT, ReadOptions, find_demand, parse_progress
+from viewcounter.queries.read_cache import Loaded, Part, ReadCache, Rows, Wanted, fetch
+from viewcounter.queries.routes import describe_routes
 from viewcounter.storage.reads import Seen
 
 
@@ -21,29 +25,90 @@ class VideoRead:
     `routes`: the one that was taken, if the options ask for it.
     """
 
-    rows: list[dict[str, Any]]
+    part: Part
     seen: Seen
     routes: tuple[Route, ...] = ()
 
+    @property
+    def rows(self) -> Rows:
+        return self.part.rows
+
+
+@dataclass(frozen=True, slots=True)
+class Keeping:
+    """How the rows of a question may be kept: `key` tells it from every other one.
+
+    `find_generation` is as in `Wanted`; it makes sense of rows that carry their partition's `generation`.
+    """
+
+    key: str
+    cache: ReadCache | None
+    find_generation: Callable[[Rows], int | None] = lambda _: None
+
+
+NOT_KEPT = Keeping(key="", cache=None)
+
 
 def read_video(
-    cluster: ClusterProxy, query: Query, *, video_id: str, params: Mapping[str, Any], options: ReadOptions = DEFAULT
+    cluster: ClusterProxy,
+    query: Query,
+    *,
+    video_id: str,
+    params: Mapping[str, Any],
+    now: datetime,
+    options: ReadOptions = DEFAULT,
+    keeping: Keeping = NOT_KEPT,
 ) -> VideoRead:
     """Raises PartitionElsewhere when the shard that answered does not hold the video's partition."""
-    partition = get_partition(video_id, partition_count=cluster.topology.partition_count)
-    result = cluster.read(
-        partition,
-        query,
-        {"partition": partition, "video_id": video_id, **params},
-        consistency=options.consistency,
-        demand=find_demand(options, partitions=(partition,)),
+    cache = keeping.cache
+    topology = cluster.topology
+    partition = get_partition(video_id, partition_count=topology.partition_count)
+
+    def load(keys: Sequence[str]) -> Loaded:
+        result = cluster.read(
+            partition,
+            query,
+            {"partition": partition, "video_id": video_id, **params},
+            consistency=options.consistency,
+            demand=find_demand(options, partitions=(partition,)),
+        )
+        if Seen.from_row(result.rows[0]) is None:
+            cluster.refresh_topology()
+            raise PartitionElsewhere(partition, shard_id=result.shard_id)
+        return Loaded(dict.fromkeys(keys, result.rows), routes=dict.fromkeys(keys, result.route))
+
+    wanted = Wanted(
+        keys=[keeping.key],
+        load=load,
+        is_kept_enough=not options.insists_on_now,
+        accepts=build_judge(options, partitions=(partition,), now=now),
+        find_generation=keeping.find_generation,
+        get_generation=lambda: None if cache is None else cache.generations.find(cluster, partition),
     )
-    seen = Seen.from_row(result.rows[0])
+    part = fetch(cache, wanted, now=now).parts[keeping.key]
+    routes = describe_routes(topology, [part], options=options, uses_cache=cache is not None)
+    return VideoRead(part, get_seen(part.rows[0]), routes)
+
+
+def build_judge(options: ReadOptions, *, partitions: Collection[int], now: datetime) -> Callable[[Rows], bool] | None:
+    """Whether rows that were kept are what the options demand, told by the rows themselves. None: any will do."""
+    demand = find_demand(options, partitions=partitions)
+    if demand is None:
+        return None
+
+    def accepts(rows: Rows) -> bool:
+        progress = parse_progress(rows)
+        return find_shortfall(demand, progress, partitions=progress, now=now) is None
+
+    return accepts
+
+
+def get_seen(row: Mapping[str, Any]) -> Seen:
+    """Of a row that is part of an answer: its partition is on the shard that gave it."""
+    seen = Seen.from_row(row)
     if seen is None:
-        cluster.refresh_topology()
-        raise PartitionElsewhere(partition, shard_id=result.shard_id)
-    routes = (result.route,) if options.explains and result.route is not None else ()
-    return VideoRead(rows=result.rows, seen=seen, routes=routes)
+        raise ValueError(f"rows of partition {row['partition']} from a shard that does not hold it")
+    return seen
 
 
 def get_event_type(topology: Topology, name: str) -> EventType:

@@ -1,14 +1,23 @@
 """One question to many shards, keeping apart what was read and what is missing."""
 
-from collections.abc import Collection, Mapping
+import struct
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
+import xxhash
+
+from clusterproxy.plan import plan_scatter
 from clusterproxy.proxy import ClusterProxy
-from clusterproxy.results import Route
+from clusterproxy.results import Route, ScatterResult
+from configservice.topology import Topology
 from shardproxy.query import Query
 from viewcounter.queries.errors import PartitionElsewhere
 from viewcounter.queries.freshness import DEFAULT, ReadOptions, find_demand
+from viewcounter.queries.read_cache import Loaded, Part, ReadCache, Rows, Wanted, fetch
+from viewcounter.queries.reading import build_judge, get_seen
+from viewcounter.queries.routes import describe_routes
 from viewcounter.storage.reads import Seen
 
 
@@ -16,13 +25,14 @@ from viewcounter.storage.reads import Seen
 class Scattered:
     """`seen` has exactly the partitions that were read, and is never empty; `rows` are of those partitions only.
 
-    `missing_shards`: ids of the shards that did not answer, or not for all of the partitions asked of them. `routes`:
-    one a shard that answered, if the options ask for them.
+    `missing_shards`: ids of the shards that did not answer, or not for all of the partitions asked of them.
+    `routes`: how each part was had, if the options ask for it.
     """
 
-    rows: list[dict[str, Any]]
+    rows: Rows
     seen: Mapping[int, Seen]
     missing_shards: tuple[int, ...]
+    parts: tuple[Part, ...]
     routes: tuple[Route, ...] = ()
 
 
@@ -31,34 +41,96 @@ def scatter(
     query: Query,
     *,
     params: Mapping[str, Any],
-    partitions: Collection[int] | None = None,
+    key: str,
+    now: datetime,
     options: ReadOptions = DEFAULT,
+    cache: ReadCache | None = None,
 ) -> Scattered:
-    """Raises the first shard's error when no shard answered at all, and NotFarEnough when one does not meet what the
-    options demand."""
+    """Each shard's answer to the question `key` is kept by itself: one that is down is then answered for by what it
+    said before.
+
+    Raises the first shard's error when no shard answered at all, and NotFarEnough when one does not meet what the
+    options demand.
+    """
+    topology = cluster.topology
+    owned = plan_scatter(topology, None)
+    shards = {_name_part(topology, shard_id, key, own): shard_id for shard_id, own in owned.items()}
+    partitions = {name: owned[shard_id] for name, shard_id in shards.items()}
+
+    def load(names: Sequence[str]) -> Loaded:
+        own = {name: partitions[name] for name in names}
+        return load_parts(cluster, query, params=params, partitions=own, options=options)
+
+    wanted = Wanted(
+        keys=list(shards),
+        load=load,
+        is_kept_enough=not options.insists_on_now,
+        accepts=build_judge(options, partitions=range(topology.partition_count), now=now),
+    )
+    fetched = fetch(cache, wanted, now=now)
+    rows = [row for part in fetched.parts.values() for row in part.rows]
+    return Scattered(
+        rows=rows,
+        seen={row["partition"]: get_seen(row) for row in rows},
+        missing_shards=tuple(sorted(shards[name] for name in fetched.failures)),
+        parts=tuple(fetched.parts.values()),
+        routes=describe_routes(topology, fetched.parts.values(), options=options, uses_cache=cache is not None),
+    )
+
+
+def load_parts(
+    cluster: ClusterProxy,
+    query: Query,
+    *,
+    params: Mapping[str, Any],
+    partitions: Mapping[str, Sequence[int]],
+    options: ReadOptions,
+    choose: Callable[[Mapping[str, Any]], str] | None = None,
+) -> Loaded:
+    """One statement to all the shards that own any of `partitions`, by part; `choose` tells a row's part.
+
+    Without `choose` a partition belongs to one part. A part lacks nothing only if all of its partitions were read.
+    """
+    part_of = {partition: name for name, own in partitions.items() for partition in own}
+    choose = choose or (lambda row: part_of[row["partition"]])
     result = cluster.scatter(
         query,
         params,
-        partitions=partitions,
+        partitions=part_of,
         consistency=options.consistency,
-        demand=find_demand(options, partitions=partitions),
+        demand=find_demand(options, partitions=part_of),
     )
-    seen: dict[int, Seen] = {}
-    rows: list[dict[str, Any]] = []
-    elsewhere: list[PartitionElsewhere] = []
+    rows: dict[str, Rows] = {}
+    routes: dict[str, Route | None] = {}
+    read: set[int] = set()
+    elsewhere: dict[int, Exception] = {}
     for shard_id, shard_result in result.results.items():
         for row in shard_result.rows:
-            row_seen = Seen.from_row(row)
-            if row_seen is None:
-                elsewhere.append(PartitionElsewhere(row["partition"], shard_id=shard_id))
+            if Seen.from_row(row) is None:
+                elsewhere[row["partition"]] = PartitionElsewhere(row["partition"], shard_id=shard_id)
             else:
-                seen[row["partition"]] = row_seen
-                rows.append(row)
+                read.add(row["partition"])
+                name = choose(row)
+                rows.setdefault(name, []).append(row)
+                routes[name] = shard_result.route
     if elsewhere:
         cluster.refresh_topology()
-    failures = [*result.missing.values(), *elsewhere]
-    if not seen and failures:
-        raise failures[0]
-    missing = {*result.missing, *(error.shard_id for error in elsewhere)}
-    routes = tuple(r.route for r in result.results.values() if r.route is not None) if options.explains else ()
-    return Scattered(rows=rows, seen=seen, missing_shards=tuple(sorted(missing)), routes=routes)
+    reasons = _name_reasons(cluster.topology, result) | elsewhere
+    unread = {name: [p for p in own if p not in read] for name, own in partitions.items()}
+    return Loaded(rows, {name: reasons[own[0]] for name, own in unread.items() if own}, routes)
+
+
+def _name_reasons(topology: Topology, result: ScatterResult) -> dict[int, Exception]:
+    """By partition, why its shard did not answer, should it not have."""
+    return {
+        p: result.missing.get(assignment.shard_id) or PartitionElsewhere(p, shard_id=assignment.shard_id)
+        for p, assignment in enumerate(topology.assignments)
+    }
+
+
+def _name_part(topology: Topology, shard_id: int, key: str, partitions: Sequence[int]) -> str:
+    """A shard that has got or lost a partition has other parts: no partition may be added up twice, or be left out."""
+    owned = struct.pack(
+        f">{2 * len(partitions)}q", *(n for p in partitions for n in (p, topology.assignments[p].epoch))
+    )
+    return f"{key}:{shard_id}:{xxhash.xxh3_64_hexdigest(owned)}"

@@ -14,11 +14,13 @@ from viewcounter.queries.periods import (
     build_series,
     collect_buckets,
     evaluate_whole,
+    name_cut,
     period_parameters,
     plan_period,
 )
 from viewcounter.queries.ranges import Interval, Period
-from viewcounter.queries.reading import get_event_type, read_video
+from viewcounter.queries.read_cache import ReadCache, Rows
+from viewcounter.queries.reading import Keeping, get_event_type, read_video
 from viewcounter.queries.zones import get_zone
 from viewcounter.storage.ranges import BUCKETS_OF_VIDEOS
 from viewcounter.storage.reads import TOTAL_OF_VIDEO
@@ -54,13 +56,14 @@ def get_stats(
     max_buckets: int,
     now: datetime,
     options: ReadOptions = DEFAULT,
+    cache: ReadCache | None = None,
 ) -> StatsAnswer:
     """Raises InvalidQuery for an unknown event type or zone, for a series that has an open edge or too many buckets,
     and for a period that needs finer rows than are kept."""
     event_type = get_event_type(cluster.topology, question.event_type)
     zone = get_zone(question.zone_name)
     if question.period.is_all_time and question.interval is None:
-        return _get_total(cluster, question, event_type_id=event_type.id, now=now, options=options)
+        return _get_total(cluster, question, event_type_id=event_type.id, now=now, options=options, cache=cache)
     plan = plan_period(question.period, interval=question.interval, zone=zone, max_buckets=max_buckets)
     partition = get_partition(question.video_id, partition_count=cluster.topology.partition_count)
     parameters = period_parameters(plan, partitions={question.video_id: partition}, event_type_id=event_type.id)
@@ -69,7 +72,13 @@ def get_stats(
         BUCKETS_OF_VIDEOS,
         video_id=question.video_id,
         params=parameters | {"partitions": [partition]},
+        now=now,
         options=options,
+        keeping=Keeping(
+            key=f"stats:{event_type.id}:{name_cut(plan)}:{question.video_id}",
+            cache=cache,
+            find_generation=lambda rows: find_generation(rows, period=question.period),
+        ),
     )
     collected = collect_buckets(read.rows, plan)
     return StatsAnswer(
@@ -78,18 +87,42 @@ def get_stats(
         series=None
         if question.interval is None
         else build_series(plan, collected, function=question.function, fill=question.fill),
-        meta=build_meta([read.seen], sources=collected.sources, now=now, routes=read.routes),
+        meta=build_meta([read.seen], sources=collected.sources, now=now, parts=[read.part], routes=read.routes),
     )
 
 
+def find_generation(rows: Rows, *, period: Period) -> int | None:
+    """The generation of rows that nothing but a correction can change; None for others.
+
+    An event that happened before `admits_since` is not counted any more, whatever waits in a log, a spool or a dead
+    letter: see decision 0015. So a period that ended by then is closed.
+    """
+    row = rows[0]
+    is_closed = period.end is not None and period.end <= row["admits_since"]
+    return row["generation"] if is_closed else None
+
+
 def _get_total(
-    cluster: ClusterProxy, question: StatsQuestion, *, event_type_id: int, now: datetime, options: ReadOptions
+    cluster: ClusterProxy,
+    question: StatsQuestion,
+    *,
+    event_type_id: int,
+    now: datetime,
+    options: ReadOptions,
+    cache: ReadCache | None,
 ) -> StatsAnswer:
-    params = {"event_type_id": event_type_id}
-    read = read_video(cluster, TOTAL_OF_VIDEO, video_id=question.video_id, params=params, options=options)
+    read = read_video(
+        cluster,
+        TOTAL_OF_VIDEO,
+        video_id=question.video_id,
+        params={"event_type_id": event_type_id},
+        now=now,
+        options=options,
+        keeping=Keeping(f"total:{event_type_id}:{question.video_id}", cache),
+    )
     return StatsAnswer(
         question=question,
         value=evaluate(question.function, Aggregate.from_row(read.rows[0])),
         series=None,
-        meta=build_meta([read.seen], sources=[Source.TOTAL], now=now, routes=read.routes),
+        meta=build_meta([read.seen], sources=[Source.TOTAL], now=now, parts=[read.part], routes=read.routes),
     )

@@ -11,8 +11,9 @@ from viewcounter.queries.errors import InvalidQuery
 from viewcounter.queries.freshness import DEFAULT, ReadOptions
 from viewcounter.queries.functions import Aggregate, Function, Number, evaluate, evaluate_exactly
 from viewcounter.queries.meta import Meta, Source, build_meta
-from viewcounter.queries.periods import find_sources, plan_period, tier_parameters
+from viewcounter.queries.periods import find_sources, name_cut, plan_period, tier_parameters
 from viewcounter.queries.ranges import Period
+from viewcounter.queries.read_cache import ReadCache
 from viewcounter.queries.reading import get_event_type
 from viewcounter.queries.scattering import scatter
 from viewcounter.storage.ranges import TOP_OF_RANGE
@@ -46,7 +47,13 @@ class TopAnswer:
 
 
 def get_top(
-    cluster: ClusterProxy, question: TopQuestion, *, max_limit: int, now: datetime, options: ReadOptions = DEFAULT
+    cluster: ClusterProxy,
+    question: TopQuestion,
+    *,
+    max_limit: int,
+    now: datetime,
+    options: ReadOptions = DEFAULT,
+    cache: ReadCache | None = None,
 ) -> TopAnswer:
     """Raises InvalidQuery for an unknown event type, a limit outside 1..`max_limit`, or a period that needs finer rows
     than are kept."""
@@ -60,18 +67,29 @@ def get_top(
         "limit": question.limit,
     }
     sources: Collection[Source] = [Source.TOTAL]
+    # Titles are part of what is kept, so that it is never final: the catalogue may change them at any time.
+    key = f"top:{event_type.id}:{question.function}:{question.limit}"
     if question.period.is_all_time:
-        scattered = scatter(cluster, TOP_OF_ALL_TIME, params=params, options=options)
+        scattered = scatter(cluster, TOP_OF_ALL_TIME, params=params, key=key, now=now, options=options, cache=cache)
     else:
         plan = plan_period(question.period)
-        scattered = scatter(cluster, TOP_OF_RANGE, params=params | tier_parameters(plan), options=options)
+        key = f"{key}:{name_cut(plan)}"
+        params |= tier_parameters(plan)
+        scattered = scatter(cluster, TOP_OF_RANGE, params=params, key=key, now=now, options=options, cache=cache)
         sources = find_sources(scattered.rows, plan)
     names = {shard.id: shard.name for shard in topology.shards}
     missing = tuple(names.get(shard_id, str(shard_id)) for shard_id in scattered.missing_shards)
     return TopAnswer(
         question=question,
         items=merge_top(scattered.rows, function=question.function, limit=question.limit),
-        meta=build_meta(scattered.seen.values(), sources=sources, now=now, missing=missing, routes=scattered.routes),
+        meta=build_meta(
+            scattered.seen.values(),
+            sources=sources,
+            now=now,
+            parts=scattered.parts,
+            missing=missing,
+            routes=scattered.routes,
+        ),
     )
 
 

@@ -19,6 +19,8 @@ READ_STATE = _SQL["read_state"]
 """Parameters: partition. One row: epoch, position, watermark, state, admits_since."""
 READ_STATES = _SQL["read_states"]
 """Parameters: partitions. A row each that exists: partition, epoch, position, watermark, state."""
+READ_GENERATIONS = _SQL["read_generations"]
+"""Parameters: partitions. A row each that is here: partition, generation."""
 READ_EVENT_IDS = replace(_SQL["read_event_ids"], binary=True)
 """Parameters of `event_ids_parameters`. Rows: position, minute, id_count; past the position asked for also ids and
 contents. One row without a minute where the shard has none of them."""

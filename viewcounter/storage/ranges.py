@@ -14,8 +14,8 @@ _SQL = load_queries("ranges.sql")
 
 BUCKETS_OF_VIDEOS = _SQL["buckets_of_videos"]
 """Parameters: partitions, video_partitions and video_ids (parallel), event_type_id, those of `slice_parameters` and
-`edges`. At least one row a partition: its state, `has_dirty_days`, `has_dirty_hours`, and `bucket` (from 1: how many
-edges stand at or before it; null for none), count, sum, min, max."""
+`edges`. At least one row a partition: its state, `admits_since`, `generation`, `has_dirty_days`, `has_dirty_hours`, and
+`bucket` (from 1: how many edges stand at or before it; null for none), count, sum, min, max."""
 
 TOP_OF_RANGE = _SQL["top_of_range"]
 """Parameters: partitions, event_type_id, function, limit and those of `slice_parameters`."""

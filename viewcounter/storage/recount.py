@@ -170,7 +170,19 @@ def _record(connection: Connection, work: _Work) -> None:
         )
 
 
-STEPS: list[Step] = [_replace_minutes, _find_wrong_buckets, _mark_buckets, _replace_totals, _record]
+def _renew_generation(connection: Connection, work: _Work) -> None:
+    if work.corrections:
+        connection.execute(_SQL["renew_generation"].text, work.keys)
+
+
+STEPS: list[Step] = [
+    _replace_minutes,
+    _find_wrong_buckets,
+    _mark_buckets,
+    _replace_totals,
+    _record,
+    _renew_generation,
+]
 """In this order; a list so that tests can fail a repair between any two."""
 
 

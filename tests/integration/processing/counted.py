@@ -31,8 +31,8 @@ class Counted:
     def drain(self) -> None:
         assert make_drainer(self.cluster, self.log).drain(PARTITION).caught_up
 
-    def add(self, *, seed: int, count: int = 40) -> None:
-        """More events in the log, of every hour, the older ones late."""
+    def add(self, *, seed: int, count: int = 40, since_hour: int = 0) -> None:
+        """More events in the log, of every hour from `since_hour` on, the older ones late."""
         rng = random.Random(seed)
         start_us = int(self.first_hour.timestamp()) * 1_000_000
         for _ in range(count // 10):
@@ -41,7 +41,7 @@ class Counted:
                     uuid4_of(len(self.events) + place).bytes,
                     rng.choice(self.videos),
                     rng.choice([1, 1, 6]),
-                    start_us + rng.randrange(HOURS * 60) * MINUTE_US + rng.randrange(MINUTE_US),
+                    start_us + rng.randrange(since_hour * 60, HOURS * 60) * MINUTE_US + rng.randrange(MINUTE_US),
                     rng.choice([500, 1000, 2500]),
                 )
                 for place in range(10)

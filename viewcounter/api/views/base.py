@@ -19,8 +19,13 @@ class ApiView(APIView):
     """`required_scopes`: the scope each method needs; a method that is not named is denied."""
 
     required_scopes: ClassVar[Mapping[str, Scope]] = {}
-    cache_control: ClassVar[str] = "no-store"
     http_method_names = ["get", "head", "post", "put"]
+
+    @property
+    def default_response_headers(self) -> dict[str, str]:
+        """Whoever keeps an answer keeps it for this key only."""
+        headers: dict[str, str] = super().default_response_headers
+        return {**headers, "Vary": ", ".join(filter(None, ("Authorization", headers.get("Vary"))))}
 
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
         super().initial(request, *args, **kwargs)
@@ -33,7 +38,7 @@ class ApiView(APIView):
     ) -> HttpResponseBase:
         response = super().finalize_response(request, response, *args, **kwargs)
         response.headers.setdefault(REQUEST_ID_HEADER, get_request_id(request._request))
-        response.headers.setdefault("Cache-Control", self.cache_control)
+        response.headers.setdefault("Cache-Control", "no-store")
         for name, value in get_rate_headers(request).items():
             response.headers.setdefault(name, value)
         return response
@@ -52,7 +57,3 @@ class ReadView(ApiView):
             # Whoever asks how new an answer is, or how it came about, does not want one that his browser kept.
             self.headers["Cache-Control"] = "no-store"
         return options
-
-
-SHORTLY = "private, max-age=1"
-"""Counts move all the time; a second of the browser's own cache spares a page that asks thrice."""

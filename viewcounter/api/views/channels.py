@@ -3,16 +3,18 @@
 from datetime import UTC, datetime
 from typing import Any
 
+from django.http import HttpResponse
 from drf_spectacular.utils import extend_schema
 from rest_framework import serializers
 from rest_framework.request import Request
-from rest_framework.response import Response
 
 from viewcounter.api import documents, read_options
 from viewcounter.api.answers import encode_meta
+from viewcounter.api.http_caching import build_read_response
 from viewcounter.api.parameters import check_id, get_period, get_required
 from viewcounter.api.serializers import CountsField, MetaSerializer, StatsAnswerSerializer
-from viewcounter.api.views.base import SHORTLY, ReadView
+from viewcounter.api.views.base import ReadView
+from viewcounter.caching import find_read_cache
 from viewcounter.cluster import get_cluster
 from viewcounter.config import get_config
 from viewcounter.gateway.scopes import Scope
@@ -54,7 +56,6 @@ class ChannelStatsAnswerSerializer(StatsAnswerSerializer):
 
 class ChannelCountsView(ReadView):
     required_scopes = {"GET": Scope.STATS_READ}
-    cache_control = SHORTLY
 
     @extend_schema(
         operation_id="getChannelCounts",
@@ -64,16 +65,17 @@ class ChannelCountsView(ReadView):
         parameters=[documents.CHANNEL_ID, *read_options.OF_MANY_PARTITIONS],
         responses=ChannelCountsAnswerSerializer,
     )
-    def get(self, request: Request, channel_id: str) -> Response:
+    def get(self, request: Request, channel_id: str) -> HttpResponse:
         options = self.get_options(request, one_video=False)
         channel_id = check_id("channel_id", channel_id)
-        answer = get_channel_counts(get_cluster(), channel_id=channel_id, now=datetime.now(UTC), options=options)
-        return Response(encode_channel_counts(answer))
+        answer = get_channel_counts(
+            get_cluster(), channel_id=channel_id, now=datetime.now(UTC), options=options, cache=find_read_cache()
+        )
+        return build_read_response(request, encode_channel_counts(answer), meta=answer.meta)
 
 
 class ChannelStatsView(ReadView):
     required_scopes = {"GET": Scope.STATS_READ}
-    cache_control = SHORTLY
     parameters = ("event_type", "function", "start_time", "end_time", "interval", "tz", "fill")
 
     @extend_schema(
@@ -94,7 +96,7 @@ class ChannelStatsView(ReadView):
         ],
         responses=ChannelStatsAnswerSerializer,
     )
-    def get(self, request: Request, channel_id: str) -> Response:
+    def get(self, request: Request, channel_id: str) -> HttpResponse:
         query = request.query_params
         options = self.get_options(request, one_video=False)
         interval = query.get("interval")
@@ -113,8 +115,9 @@ class ChannelStatsView(ReadView):
             max_buckets=get_config().stats_max_buckets,
             now=datetime.now(UTC),
             options=options,
+            cache=find_read_cache(),
         )
-        return Response(encode_channel_stats(answer))
+        return build_read_response(request, encode_channel_stats(answer), meta=answer.meta)
 
 
 def encode_channel_counts(answer: ChannelCounts) -> dict[str, Any]:

@@ -2,13 +2,14 @@
 
 from datetime import UTC, datetime
 
+from django.http import HttpResponse
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework.request import Request
-from rest_framework.response import Response
 
 from viewcounter.api import documents, read_options
 from viewcounter.api.cursor import decode_cursor, encode_cursor
+from viewcounter.api.http_caching import ASK_FIRST, build_read_response
 from viewcounter.api.parameters import check_id, find_instant, get_integer, get_required
 from viewcounter.api.raw_answers import RawPageSerializer, encode_raw_page
 from viewcounter.api.views.base import ReadView
@@ -57,7 +58,7 @@ class RawEventsView(ReadView):
         ],
         responses=RawPageSerializer,
     )
-    def get(self, request: Request) -> Response:
+    def get(self, request: Request) -> HttpResponse:
         query = request.query_params
         options = self.get_options(request, one_video=True)
         asked = (
@@ -82,4 +83,5 @@ class RawEventsView(ReadView):
         )
         following = page.following
         next_cursor = None if following is None else encode_cursor(following, question=asked)
-        return Response(encode_raw_page(page, next_cursor=next_cursor))
+        body = encode_raw_page(page, next_cursor=next_cursor)
+        return build_read_response(request, body, meta=page.meta, cache_control=ASK_FIRST)

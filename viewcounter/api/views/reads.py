@@ -2,12 +2,14 @@
 
 from datetime import UTC, datetime
 
+from django.http import HttpResponse
 from drf_spectacular.utils import OpenApiExample, OpenApiParameter, extend_schema
 from rest_framework.request import Request
 from rest_framework.response import Response
 
 from viewcounter.api import documents, read_options
 from viewcounter.api.answers import encode_counts, encode_many_counts, encode_stats, encode_top
+from viewcounter.api.http_caching import build_read_response
 from viewcounter.api.parameters import check_id, get_integer, get_period, get_required
 from viewcounter.api.serializers import (
     CountsQuerySerializer,
@@ -16,7 +18,8 @@ from viewcounter.api.serializers import (
     TopAnswerSerializer,
     VideoCountsAnswerSerializer,
 )
-from viewcounter.api.views.base import SHORTLY, ReadView
+from viewcounter.api.views.base import ReadView
+from viewcounter.caching import find_read_cache
 from viewcounter.cluster import get_cluster
 from viewcounter.config import get_config
 from viewcounter.gateway.scopes import Scope
@@ -32,7 +35,6 @@ TOP_DEFAULT_LIMIT = 10
 
 class VideoCountsView(ReadView):
     required_scopes = {"GET": Scope.STATS_READ}
-    cache_control = SHORTLY
 
     @extend_schema(
         operation_id="getVideoCounts",
@@ -42,16 +44,17 @@ class VideoCountsView(ReadView):
         parameters=[documents.VIDEO_ID, *read_options.OF_ONE_VIDEO],
         responses=VideoCountsAnswerSerializer,
     )
-    def get(self, request: Request, video_id: str) -> Response:
+    def get(self, request: Request, video_id: str) -> HttpResponse:
         options = self.get_options(request, one_video=True)
         video_id = check_id("video_id", video_id)
-        answer = get_counts(get_cluster(), video_id=video_id, now=datetime.now(UTC), options=options)
-        return Response(encode_counts(answer))
+        answer = get_counts(
+            get_cluster(), video_id=video_id, now=datetime.now(UTC), options=options, cache=find_read_cache()
+        )
+        return build_read_response(request, encode_counts(answer), meta=answer.meta)
 
 
 class VideoStatsView(ReadView):
     required_scopes = {"GET": Scope.STATS_READ}
-    cache_control = SHORTLY
     parameters = ("event_type", "function", "start_time", "end_time", "interval", "tz", "fill")
 
     @extend_schema(
@@ -71,7 +74,7 @@ class VideoStatsView(ReadView):
         ],
         responses=StatsAnswerSerializer,
     )
-    def get(self, request: Request, video_id: str) -> Response:
+    def get(self, request: Request, video_id: str) -> HttpResponse:
         query = request.query_params
         options = self.get_options(request, one_video=True)
         interval = query.get("interval")
@@ -90,8 +93,9 @@ class VideoStatsView(ReadView):
             max_buckets=get_config().stats_max_buckets,
             now=datetime.now(UTC),
             options=options,
+            cache=find_read_cache(),
         )
-        return Response(encode_stats(answer))
+        return build_read_response(request, encode_stats(answer), meta=answer.meta)
 
 
 class CountsQueryView(ReadView):
@@ -120,13 +124,13 @@ class CountsQueryView(ReadView):
             max_videos=get_config().counts_query_max_videos,
             now=datetime.now(UTC),
             options=options,
+            cache=find_read_cache(),
         )
         return Response(encode_many_counts(answer))
 
 
 class TopView(ReadView):
     required_scopes = {"GET": Scope.STATS_READ}
-    cache_control = SHORTLY
     parameters = ("event_type", "function", "start_time", "end_time", "limit")
 
     @extend_schema(
@@ -144,7 +148,7 @@ class TopView(ReadView):
         ],
         responses=TopAnswerSerializer,
     )
-    def get(self, request: Request) -> Response:
+    def get(self, request: Request) -> HttpResponse:
         query = request.query_params
         options = self.get_options(request, one_video=False)
         question = TopQuestion(
@@ -159,5 +163,6 @@ class TopView(ReadView):
             max_limit=get_config().top_max_limit,
             now=datetime.now(UTC),
             options=options,
+            cache=find_read_cache(),
         )
-        return Response(encode_top(answer))
+        return build_read_response(request, encode_top(answer), meta=answer.meta)

@@ -48,6 +48,9 @@ CREATE TABLE partition_state (
     minutes_since timestamptz NOT NULL DEFAULT '1970-01-01 00:00+00',
     hours_since timestamptz NOT NULL DEFAULT '1970-01-01 00:00+00',
     raw_since timestamptz NOT NULL DEFAULT '1970-01-01 00:00+00',
+    -- Another one for each correction of counts that no event can change any more, in the transaction that corrects. At
+    -- random: one that a promoted replica never saw must not come up again for other counts.
+    generation bigint NOT NULL DEFAULT hashtextextended(gen_random_uuid()::text, 0),
     state text NOT NULL DEFAULT 'owned' CHECK (state IN ('incoming', 'owned', 'held', 'stopped', 'moved')),
     updated_at timestamptz NOT NULL DEFAULT now(),
     -- Why a partition stopped by itself, and who let it go on.

@@ -16,6 +16,9 @@ UPDATE partition_state AS s SET state = 'owned', updated_at = now()
 FROM unnest(%(partitions)s::smallint[], %(epochs)s::bigint[]) AS u (partition, epoch)
 WHERE s.partition = u.partition AND s.epoch = u.epoch AND s.state = 'incoming'
 
+-- name: read_generations (point)
+SELECT partition, generation FROM partition_state WHERE partition = ANY(%(partitions)s) AND state NOT IN ('incoming', 'moved')
+
 -- name: read_event_ids (flush)
 -- The ids of some minutes together with the position they belong to, in one snapshot: ids read at another
 -- position than the flush's old one would let a duplicate through. Of ids that the reader holds already (those up to

@@ -8,6 +8,7 @@
 -- One event type of some videos, summed by bucket of `edges` and by partition.
 WITH seen AS MATERIALIZED (
     SELECT asked.partition, s.epoch, s.position, s.watermark, s.state, s.rolled_through, s.minutes_since, s.hours_since,
+        s.admits_since, s.generation,
         date_trunc('day', s.rolled_through, 'UTC') AS days_through
     FROM unnest(%(partitions)s::smallint[]) AS asked (partition)
     LEFT JOIN partition_state AS s ON s.partition = asked.partition
@@ -79,6 +80,7 @@ WITH seen AS MATERIALIZED (
     FROM found GROUP BY 1, 2
 )
 SELECT s.partition, s.epoch, s.position, s.watermark, s.state, s.rolled_through, s.minutes_since, s.hours_since,
+    s.admits_since, s.generation,
     EXISTS (SELECT FROM dirty_days) AS has_dirty_days, EXISTS (SELECT FROM dirty_hours) AS has_dirty_hours,
     b.bucket, b.count, b.sum, b.min, b.max
 FROM seen AS s

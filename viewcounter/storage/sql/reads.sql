@@ -11,8 +11,8 @@ LEFT JOIN event_total AS t ON t.partition = asked.partition AND t.video_id = %(v
 
 -- name: counts_of_videos (range)
 -- Videos of many partitions of one shard; `video_partitions` and `video_ids` run in parallel and may name videos of
--- other shards, which are left aside.
-SELECT asked.partition, s.epoch, s.position, s.watermark, s.state, t.video_id, t.event_type_id, t.count
+-- other shards, which are left aside. Each video has a row, also one without events.
+SELECT asked.partition, s.epoch, s.position, s.watermark, s.state, wanted.video_id, t.event_type_id, t.count
 FROM unnest(%(partitions)s::smallint[]) AS asked (partition)
 LEFT JOIN partition_state AS s ON s.partition = asked.partition
 LEFT JOIN unnest(%(video_partitions)s::smallint[], %(video_ids)s::text[]) AS wanted (partition, video_id)

@@ -44,6 +44,10 @@ CROSS JOIN (VALUES ('hour', interval '1 hour'), ('day', interval '24 hours')) AS
 WHERE date_trunc(tier.name, u.start, 'UTC') + tier.width <= %(rolled_through)s
 ON CONFLICT DO NOTHING
 
+-- name: renew_generation (maintenance)
+-- What caches keep of closed windows of this partition is no longer valid.
+UPDATE partition_state SET generation = DEFAULT WHERE partition = %(partition)s
+
 -- name: insert_correction (maintenance)
 INSERT INTO correction (partition, job_id, actor, tier, video_id, event_type_id, start, before, after)
 VALUES (

@@ -1,0 +1,47 @@
+"""Read caches on real servers, and a count of what reaches the shards."""
+
+from typing import Any
+
+from clusterproxy.proxy import ClusterProxy
+from localcluster import LocalCluster
+from viewcounter.caching import build_read_cache
+from viewcounter.config import get_config
+from viewcounter.queries.read_cache import ReadCache
+from viewcounter.queries.shared_cache import KEY_PREFIX
+
+CACHE_DATABASE = 1
+
+
+def forget_shared(servers: LocalCluster) -> None:
+    with servers.valkey("broker").connect(database=CACHE_DATABASE) as client:
+        for key in client.scan_iter(f"{KEY_PREFIX}*", count=1000):
+            client.delete(key)
+
+
+def make_cache(**settings: Any) -> ReadCache:
+    """As a process has it, with settings of its own."""
+    return build_read_cache(get_config().model_copy(update=settings))
+
+
+class CountingCluster:
+    """Passes everything on and counts what was asked, by the name of the query."""
+
+    def __init__(self, cluster: ClusterProxy) -> None:
+        self._cluster = cluster
+        self.asked: list[str] = []
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._cluster, name)
+
+    def read(self, partition: int, query: Any, *args: Any, **options: Any) -> Any:
+        self.asked.append(query.name)
+        return self._cluster.read(partition, query, *args, **options)
+
+    def scatter(self, query: Any, *args: Any, **options: Any) -> Any:
+        self.asked.append(query.name)
+        return self._cluster.scatter(query, *args, **options)
+
+    def take(self) -> list[str]:
+        """What was asked since the last time."""
+        asked, self.asked = self.asked, []
+        return asked

@@ -1,0 +1,55 @@
+"""What clients and their caches may do with an answer: ETag, 304 and Cache-Control.
+
+Always `private`: answers are for holders of a key, and a cache that many share would hand them to anybody.
+"""
+
+from hashlib import blake2b
+from http import HTTPStatus
+
+import msgspec
+from django.http import HttpResponse
+from django.utils.cache import get_conditional_response
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from viewcounter.api.answers import Json
+from viewcounter.api.errors import build_problem_response
+from viewcounter.config import get_config
+from viewcounter.problems import Problem
+from viewcounter.queries.meta import Meta
+
+SHORTLY = "private, max-age=1"
+"""Counts move all the time; a second of the browser's own cache spares a page that asks thrice."""
+ASK_FIRST = "private, no-cache"
+"""May be kept, but not used without asking whether it is still right."""
+
+_VOLATILE = ("as_of", "age_seconds")
+"""Of `meta`: when somebody looked, which is not what was seen."""
+
+_ETAG_BYTES = 16
+_encoder = msgspec.json.Encoder()
+
+
+def build_read_response(
+    request: Request, body: Json, *, meta: Meta, cache_control: str = SHORTLY
+) -> Response | HttpResponse:
+    """A 200 with its ETag, or 304 for a client that has it already."""
+    response = Response(body)
+    response["ETag"] = compute_etag(body)
+    response["Cache-Control"] = _get_closed() if meta.is_final else cache_control
+    answer: HttpResponse = get_conditional_response(request._request, etag=response["ETag"], response=response)
+    if answer.status_code == HTTPStatus.PRECONDITION_FAILED:
+        problem = Problem(412, "precondition_failed", "The answer is not the one that If-Match names.")
+        return build_problem_response(request._request, problem)
+    return answer
+
+
+def compute_etag(body: Json) -> str:
+    """Strong: two answers have the same only if they say the same, word for word but for when they were read."""
+    lasting = {name: value for name, value in body["meta"].items() if name not in _VOLATILE}
+    digest = blake2b(_encoder.encode({**body, "meta": lasting}), digest_size=_ETAG_BYTES)
+    return f'"{digest.hexdigest()}"'
+
+
+def _get_closed() -> str:
+    return f"private, max-age={get_config().closed_max_age_seconds}, immutable"

@@ -1,0 +1,116 @@
+"""Answers that all processes share, in Valkey. Without it everything is a little slower and nothing is wrong.
+
+Every call is bounded by one short time-out and by a breaker, so a server that is dead costs nothing and one that is
+frozen costs one caller a second the time-out. The server also carries the queues of Celery: answers are written with an
+expiry, and only to a server that would throw such entries away rather than refuse a task for want of memory.
+"""
+
+import logging
+import time
+from collections.abc import Mapping, Sequence
+
+import msgspec
+import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from shardproxy.breaker import Breaker, BreakerEvent, BreakerState
+from shardproxy.result_cache import Stored
+from viewcounter.metrics import SHARED_CACHE_ERRORS
+
+logger = logging.getLogger(__name__)
+
+KEY_PREFIX = "viewcounter:answer:1:"
+"""The number grows whenever answers are kept in another form, so that two releases side by side do not meet."""
+
+POLICY_SECONDS = 30.0
+"""How long the server's eviction policy is believed."""
+
+_encoder = msgspec.msgpack.Encoder()
+_decoder = msgspec.msgpack.Decoder(Stored)
+
+
+class SharedCache:
+    """Thread-safe. `keep_seconds`: when the server forgets an answer that nobody reads or writes any more."""
+
+    def __init__(
+        self, url: str, *, timeout_seconds: float, open_seconds: float, max_connections: int, keep_seconds: float
+    ) -> None:
+        self._keep_ms = max(1, int(keep_seconds * 1000))
+        self._breaker = Breaker(open_seconds=open_seconds)
+        self._may_store = False
+        self._policy_until = 0.0
+        self._client = redis.Redis.from_pool(
+            redis.BlockingConnectionPool.from_url(
+                url,
+                timeout=timeout_seconds,
+                max_connections=max_connections,
+                socket_timeout=timeout_seconds,
+                socket_connect_timeout=timeout_seconds,
+                socket_keepalive=True,
+                retry=Retry(NoBackoff(), 0),
+                protocol=2,
+            )
+        )
+
+    def find(self, keys: Sequence[str]) -> dict[str, Stored]:
+        """Those that are there; none when the server does not answer."""
+        if not self._breaker.try_pass(now=time.monotonic()):
+            return {}
+        try:
+            values = self._client.mget([KEY_PREFIX + key for key in keys])
+        except redis.RedisError as error:
+            self._note_failure(error)
+            return {}
+        self._note_success()
+        found = zip(keys, values, strict=True)
+        return {key: stored for key, value in found if (stored := _decode(value)) is not None}
+
+    def store(self, answers: Mapping[str, Stored]) -> None:
+        """Best effort."""
+        if not self._breaker.try_pass(now=time.monotonic()):
+            return
+        try:
+            if self._check_policy():
+                with self._client.pipeline(transaction=False) as pipeline:
+                    for key, stored in answers.items():
+                        pipeline.set(KEY_PREFIX + key, _encoder.encode(stored), px=self._keep_ms)
+                    pipeline.execute()
+        except redis.RedisError as error:
+            self._note_failure(error)
+        else:
+            self._note_success()
+
+    def close(self) -> None:
+        self._client.close()
+
+    def _check_policy(self) -> bool:
+        """Whether the server would rather forget an answer than refuse Celery a task."""
+        now = time.monotonic()
+        if now >= self._policy_until:
+            memory = self._client.info("memory")
+            may_store = not memory.get("maxmemory") or memory.get("maxmemory_policy") != "noeviction"
+            if not may_store and self._policy_until == 0.0:
+                logger.warning("answers are not shared: the cache server refuses writes when its memory is full")
+            self._may_store, self._policy_until = may_store, now + POLICY_SECONDS
+        return self._may_store
+
+    def _note_success(self) -> None:
+        if self._breaker.report(BreakerEvent.SUCCESS, now=time.monotonic()) is not BreakerState.CLOSED:
+            logger.info("the shared cache answers again")
+
+    def _note_failure(self, error: redis.RedisError) -> None:
+        SHARED_CACHE_ERRORS.inc()
+        if self._breaker.report(BreakerEvent.FAILURE, now=time.monotonic()) is BreakerState.CLOSED:
+            logger.warning("going on without the shared cache: %s", error)
+
+
+def _decode(value: bytes | str | None) -> Stored | None:
+    """Whatever cannot be understood is as good as not there."""
+    if not isinstance(value, bytes):
+        return None
+    try:
+        return _decoder.decode(value)
+    except msgspec.DecodeError:
+        SHARED_CACHE_ERRORS.inc()
+        return None
