@@ -3,15 +3,18 @@
 import json
 from typing import Any
 
+from django import forms
 from django.contrib import admin, messages
 from django.db.models import Count, Max, QuerySet
 from django.http import HttpRequest
 from django.utils.html import format_html, format_html_join
 
-from configservice.errors import ClusterNotInitialised
+from configservice.durability_change import check_durability, count_standbys
+from configservice.errors import ClusterNotInitialised, DurabilityRefused
 from configservice.history import read_history
 from configservice.models import EventType, Instance, PartitionAssignment, RoleChoice, Shard, TopologyEpoch
 from configservice.publication import publish
+from configservice.topology import Durability
 
 
 class PublishingAdmin(admin.ModelAdmin):
@@ -62,8 +65,24 @@ class InstanceInline(admin.TabularInline):
         return False
 
 
+class ShardForm(forms.ModelForm):
+    """Refuses a durability that the shard's replicas could never meet, at the field that is wrong."""
+
+    def clean(self) -> dict[str, Any]:
+        cleaned: dict[str, Any] = super().clean() or self.cleaned_data
+        if self.errors:
+            return cleaned
+        standby_count = count_standbys(self.instance) if self.instance.pk else 0
+        try:
+            check_durability(Durability(cleaned["durability"]), quorum=cleaned["quorum"], standby_count=standby_count)
+        except DurabilityRefused as error:
+            self.add_error(error.field, str(error))
+        return cleaned
+
+
 @admin.register(Shard)
 class ShardAdmin(PublishingAdmin):
+    form = ShardForm
     list_display = ["name", "id", "term", "primary", "instance_count", "partition_count"]
     search_fields = ["name", "instances__name", "instances__host"]
     readonly_fields = ["term"]

@@ -87,6 +87,17 @@ def test_assignments_and_epochs_are_read_only(admin_client, init_cluster, action
     assert (PartitionAssignment.objects.count(), TopologyEpoch.objects.count()) == (7, 1)
 
 
+def test_a_durability_that_could_never_be_met_is_refused_at_its_field(admin_client, init_cluster):
+    init_cluster()
+    shard = Shard.objects.get(name="shard1")
+    form = {"name": "shard1", "durability": "quorum", "quorum": "2", "on_standby_loss": "block", "failover_mode": ""}
+    answer = admin_client.post(
+        f"{ADMIN}/shard/{shard.pk}/change/", form | {"instances-TOTAL_FORMS": "0", "instances-INITIAL_FORMS": "0"}
+    )
+    assert answer.context["adminform"].form.errors == {"quorum": ["the shard has 1 replicas to wait for, not 2"]}
+    assert read_from_control_database().epoch == 1
+
+
 def test_an_epoch_shows_what_it_changed(admin_client, init_cluster):
     init_cluster()
     admin_client.post(f"{ADMIN}/eventtype/add/", {"name": "bookmark"})
