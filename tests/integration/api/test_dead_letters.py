@@ -1,0 +1,55 @@
+"""Dead letters over REST: looked at, replayed once, discarded; a stopped partition resumed."""
+
+import pytest
+
+from tests.integration.processing.poisoned import PARTITION, append, event, make_drainer, read_ledger, read_total
+from tests.integration.processing.test_dead_letters import bury, fill, too_large
+from viewcounter.eventlog.registry import get_event_log
+from viewcounter.processing.errors import PartitionStopped
+
+LIST = "/v1/dead-letters"
+
+
+@pytest.fixture
+def log(api, servers):
+    with servers.valkey("log").connect() as client:
+        client.flushall()
+    return get_event_log()
+
+
+def test_an_event_replayed_over_rest_is_counted_once_however_often_it_is_asked_for(api, log):
+    fill(api.cluster, to=2**63 - 1000)
+    [letter] = bury(api.cluster, log, too_large(1))
+    fill(api.cluster, to=0)
+    [listed] = api.get(f"{LIST}?state=new", LIST, scope="admin")["dead_letters"]
+    assert (listed["id"], listed["reason"], listed["event"]["video_id"]) == (str(letter), "refused_by_shard", "full")
+    for _ in range(2):
+        replayed = api.call("POST", f"{LIST}/{letter}/replay", scope="admin")
+        assert (replayed.status_code, replayed.json()["state"]) == (200, "replayed")
+        assert replayed.json()["actor"].startswith("API key admin (")
+    bulk = api.post(f"{LIST}/replay", {"limit": 10}, scope="admin")
+    assert (bulk["replayed"], bulk["not_replayed"]) == (0, [])
+    make_drainer(api.cluster, log).drain(PARTITION)
+    assert read_total(api.cluster, "full") == (1, 4000)
+    assert read_ledger(api.cluster) == (3, 2, 0, 0, 1)
+
+
+def test_what_cannot_be_replayed_says_why_and_can_be_discarded(api, log):
+    [letter] = bury(api.cluster, log, event(1, type_id=99))
+    refused = api.call("POST", f"{LIST}/{letter}/replay", scope="admin")
+    assert (refused.status_code, refused.json()["code"]) == (409, "unknown_event_type")
+    assert api.call("POST", f"{LIST}/{letter}/discard", scope="admin").json()["state"] == "discarded"
+    refused = api.call("POST", f"{LIST}/{letter}/replay", scope="admin")
+    assert (refused.status_code, refused.json()["code"]) == (409, "already_discarded")
+    assert api.call("GET", LIST, scope="stats:read").status_code == 403
+
+
+def test_a_stopped_partition_goes_on_with_as_many_dead_letters_as_are_accepted(api, log):
+    append(log, *(event(number, type_id=99) for number in range(30)))
+    with pytest.raises(PartitionStopped):
+        make_drainer(api.cluster, log).drain(PARTITION)
+    path = f"/v1/partitions/{PARTITION}/resume"
+    answers = [api.call("POST", path, body={"accept_dead_letters": 30}, scope="admin").json() for _ in range(2)]
+    assert [answer["resumed"] for answer in answers] == [True, False]
+    make_drainer(api.cluster, log).drain(PARTITION)
+    assert read_ledger(api.cluster) == (30, 0, 0, 0, 30)
