@@ -17,6 +17,7 @@ from viewcounter.processing.dead_letters import DeadLetterId, Result, discard_de
 from viewcounter.processing.dispatch import accept_arrivals, read_backlog
 from viewcounter.processing.errors import PartitionNotOwned
 from viewcounter.processing.maintenance import trim_log_everywhere
+from viewcounter.processing.models import RecountJob
 from viewcounter.processing.recount_jobs import create_partition_recount, list_runnable, run_recount
 from viewcounter.processing.retention import RetentionPolicy, retain_partition
 from viewcounter.processing.rollup import RollupSettings, find_partitions_to_roll, roll_partition
@@ -57,8 +58,8 @@ def test_retention_waits(counted):
     counted.assert_exact()
 
 
-@pytest.mark.django_db(transaction=True)
 def test_a_recount_waits_rather_than_fail(counted):
+    RecountJob.objects.all().delete()
     counted.execute("DELETE FROM event_minute WHERE partition = %s", PARTITION)
     counted.execute(HELD, PARTITION)
     job = create_partition_recount(PARTITION, apply=True, actor="test")
