@@ -23,6 +23,9 @@ class Balancer(StrEnum):
     """The same key asks the same one as long as it is there; when it goes, only its own keys ask another."""
 
 
+NEED_LOADS = frozenset({Balancer.LEAST_CONNECTIONS, Balancer.LEAST_RESPONSE_TIME})
+
+
 @dataclass(frozen=True, slots=True)
 class InstanceLoad:
     """What this process has under way on an instance, and how long answers took lately.

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
-from clusterproxy.balancing import InstanceLoad
+from clusterproxy.balancing import IDLE, NEED_LOADS, InstanceLoad
 from clusterproxy.plan import UNMEASURED, InstanceHealth
 from clusterproxy.registry import InstanceRegistry
 from clusterproxy.settings import ClusterSettings
@@ -50,6 +50,8 @@ class HealthBoard:
         self._registry = registry
         self._settings = settings
         self._find_topology = find_topology
+        self._needs_loads = settings.read_balancer in NEED_LOADS
+        self._old_after_seconds = MEASUREMENT_OLD_AFTER_INTERVALS * settings.health_interval_seconds
         self._entries: dict[str, _Entry] = {}
         self._probing: dict[str, tuple[InstanceProxy, Future[None]]] = {}  # touched by the loop only
         self._stopping = threading.Event()
@@ -66,15 +68,19 @@ class HealthBoard:
                 self._thread.start()
 
     def get_health(self, instance: Instance, query_class: QueryClass, *, now: float) -> InstanceHealth:
-        """What is believed of an instance at `now` (monotonic clock); its response time is of `query_class`."""
+        """What is believed of an instance at `now` (monotonic clock).
+
+        Its load, response time of `query_class` included, only if the balancer looks at it.
+        """
         proxy = self._registry.find(instance.name)
         if proxy is None:
             return UNMEASURED
         accepting = proxy.accepts(now=now)
-        load = InstanceLoad(proxy.in_flight, proxy.estimate_seconds(query_class, now=now))
+        load = IDLE
+        if self._needs_loads:
+            load = InstanceLoad(proxy.in_flight, proxy.estimate_seconds(query_class, now=now))
         entry = self._entries.get(instance.name)
-        old_after_seconds = MEASUREMENT_OLD_AFTER_INTERVALS * self._settings.health_interval_seconds
-        if entry is None or entry.proxy is not proxy or now - entry.measured_at > old_after_seconds:
+        if entry is None or entry.proxy is not proxy or now - entry.measured_at > self._old_after_seconds:
             return InstanceHealth(accepting=accepting, load=load)
         return InstanceHealth(entry.reachable, entry.lag_seconds, accepting=accepting, load=load)
 

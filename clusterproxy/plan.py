@@ -5,7 +5,7 @@ believes of them may be old, and a wrong belief must not refuse a read that some
 instance that an operator has drained is not asked at all.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import NamedTuple
@@ -130,21 +130,14 @@ def plan_read(
             fresh.append(instance)
         else:
             late.append(instance)
-    loads = {name: believed.load for name, believed in health.items()}
-
-    def order(instances: Sequence[Instance]) -> list[Instance]:
-        near = [i for i in instances if i.zone == policy.zone]
-        far = [i for i in instances if i.zone != policy.zone]
-        return [
-            *order_instances(near, balancer=policy.balancer, loads=loads, turn=turn, key=key),
-            *order_instances(far, balancer=policy.balancer, loads=loads, turn=turn, key=key),
-        ]
-
     candidates = (
-        *(Candidate(i, Reason.NEAR_REPLICA if i.zone == policy.zone else Reason.FAR_REPLICA) for i in order(fresh)),
+        *(
+            Candidate(i, Reason.NEAR_REPLICA if i.zone == policy.zone else Reason.FAR_REPLICA)
+            for i in _order(fresh, policy=policy, health=health, turn=turn, key=key)
+        ),
         *living_primary,
-        *(Candidate(i, Reason.LATE_REPLICA) for i in order(late)),
-        *(Candidate(i, Reason.DOUBTFUL) for i in order(doubtful)),
+        *(Candidate(i, Reason.LATE_REPLICA) for i in _order(late, policy=policy, health=health, turn=turn, key=key)),
+        *(Candidate(i, Reason.DOUBTFUL) for i in _order(doubtful, policy=policy, health=health, turn=turn, key=key)),
     )
     return ReadPlan(topology.epoch, shard, candidates)
 
@@ -191,6 +184,21 @@ def count_quorum(shard: Shard) -> int:
         return copies
     written = copies if shard.durability is Durability.ALL else min(copies, 1 + shard.quorum)
     return copies - written + 1
+
+
+def _order(
+    instances: list[Instance], *, policy: ReadPolicy, health: Mapping[str, InstanceHealth], turn: int, key: int
+) -> list[Instance]:
+    """Those of the own zone first, and within each zone as the balancer says."""
+    if len(instances) < 2:
+        return instances
+    loads = {name: believed.load for name, believed in health.items()}
+    near = [i for i in instances if i.zone == policy.zone]
+    far = [i for i in instances if i.zone != policy.zone]
+    return [
+        *order_instances(near, balancer=policy.balancer, loads=loads, turn=turn, key=key),
+        *order_instances(far, balancer=policy.balancer, loads=loads, turn=turn, key=key),
+    ]
 
 
 def _is_fresh(health: InstanceHealth, policy: ReadPolicy) -> bool:

@@ -116,20 +116,21 @@ class ShardReading:
         self, candidate: Candidate, rows: list[dict[str, Any]], progress: Mapping[int, Progress] | None = None
     ) -> ReadResult:
         plan, (instance, reason) = self.plan, candidate
+        # By position: this is built for every read.
         route = Route(
-            epoch=plan.epoch,
-            shard=plan.shard.name,
-            partitions=self.request.partitions,
-            consistency=self.request.consistency,
-            instance=instance,
-            reason=reason,
-            lag_seconds=self._health.get(instance.name, UNMEASURED).lag_seconds,
-            seconds=time.monotonic() - self.started_at,
-            waited_seconds=self.waited_seconds,
-            attempts=tuple(self.attempts),
-            progress=progress or {},
+            plan.epoch,
+            plan.shard.name,
+            self.request.partitions,
+            self.request.consistency,
+            instance,
+            reason,
+            self._health.get(instance.name, UNMEASURED).lag_seconds,
+            time.monotonic() - self.started_at,
+            self.waited_seconds,
+            tuple(self.attempts),
+            progress or {},
         )
-        return ReadResult(rows, shard_id=plan.shard.id, instance=instance.name, epoch=plan.epoch, route=route)
+        return ReadResult(rows, plan.shard.id, instance.name, plan.epoch, route)
 
     def summarize(self) -> ShardUnavailable | ShardProxyError:
         """When nobody answered: the one reason that all share (all busy, all too slow), else each one's own."""

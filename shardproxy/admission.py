@@ -102,10 +102,6 @@ class _Waiter:
         self.outcome = _Outcome.WAITING
         self.settled = threading.Event()
 
-    def settle(self, outcome: _Outcome) -> None:
-        self.outcome = outcome
-        self.settled.set()
-
 
 class Admission:
     """Thread-safe. Invariant: as long as somebody waits, there is no room for that class."""
@@ -115,15 +111,12 @@ class Admission:
         # Guards what follows; never held while anybody waits.
         self._lock = threading.Lock()
         self._in_use = dict.fromkeys(QueryClass, 0)
+        self.waiting = 0
         self._queues: dict[QueryClass, deque[_Waiter]] = {query_class: deque() for query_class in BY_PRIORITY}
 
     @property
     def in_use(self) -> int:
         return sum(self._in_use.values())
-
-    @property
-    def waiting(self) -> int:
-        return sum(map(len, self._queues.values()))
 
     @property
     def in_flight(self) -> int:
@@ -144,6 +137,7 @@ class Admission:
                 return
             if waiter.outcome is _Outcome.WAITING:
                 self._queues[query_class].remove(waiter)
+                self.waiting -= 1
                 raise Shed("no connection was given back in time")
         raise Shed("others wait for a connection that matter more")
 
@@ -151,10 +145,12 @@ class Admission:
         """The connection has been given back: whoever matters most has it next."""
         with self._lock:
             self._in_use[query_class] -= 1
+            if not self.waiting:
+                return
             for waiting, queue in self._queues.items():
                 while queue and has_room(self._policy, self._in_use, waiting):
                     self._in_use[waiting] += 1
-                    queue.popleft().settle(_Outcome.GRANTED)
+                    self._settle(queue.popleft(), _Outcome.GRANTED)
             self._shed_waiting(now=time.monotonic())
 
     def _queue(self, query_class: QueryClass, *, now: float) -> _Waiter:
@@ -165,6 +161,7 @@ class Admission:
             self._make_place(query_class)
         waiter = _Waiter(query_class, since=now)
         self._queues[query_class].append(waiter)
+        self.waiting += 1
         return waiter
 
     def _shed_waiting(self, *, now: float) -> None:
@@ -175,7 +172,13 @@ class Admission:
             queue = self._queues[query_class]
             if queue and must_give_way(self._policy, waits, query_class):
                 while queue:
-                    queue.popleft().settle(_Outcome.SHED)
+                    self._settle(queue.popleft(), _Outcome.SHED)
+
+    def _settle(self, waiter: _Waiter, outcome: _Outcome) -> None:
+        """For one that has just been taken from its queue."""
+        self.waiting -= 1
+        waiter.outcome = outcome
+        waiter.settled.set()
 
     def _measure_waits(self, now: float) -> dict[QueryClass, float]:
         return {query_class: now - queue[0].since for query_class, queue in self._queues.items() if queue}
@@ -184,6 +187,6 @@ class Admission:
         """The newest waiter of the least class gives way to one that matters more. Raises Shed when there is none."""
         for lesser in reversed(BY_PRIORITY[_RANK[query_class] + 1 :]):
             if self._queues[lesser]:
-                self._queues[lesser].pop().settle(_Outcome.SHED)
+                self._settle(self._queues[lesser].pop(), _Outcome.SHED)
                 return
         raise Shed("the queue for a connection is full")
