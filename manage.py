@@ -6,7 +6,7 @@ import sys
 
 from django.core.management import execute_from_command_line
 
-DAEMONS = {"run_configservice"}
+DAEMONS = {"run_configservice", "run_shardproxy"}
 """Commands that run for good: what they count belongs to the metrics of their host."""
 
 

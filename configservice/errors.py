@@ -41,6 +41,12 @@ class RegistryUnavailable(ConfigServiceError):
     retryable = True
 
 
+class WitnessUnavailable(ConfigServiceError):
+    """The cache, through which shard proxies say what they see, does not answer: nobody's word but one's own."""
+
+    retryable = True
+
+
 class MoveNotPossible(ConfigServiceError):
     """The partition cannot be moved as asked, or its move is past the step in question; the message says why."""
 

@@ -3,7 +3,7 @@
 Responsible for finding the programs, creating databases and secrets, starting, watching, restarting and
 stopping every process, and for leaving nothing behind, whoever is killed and how. Used by `bin/up` and, as a
 Python API with faults to inject, by the tests. Knows no Django and nothing of counting: it runs `manage.py`
-and the web, worker and beat programs as any operator would. Production runs none of it.
+and the web, worker, beat and shard proxy programs as any operator would. Production runs none of it.
 """
 
 from localcluster.cluster import LocalCluster

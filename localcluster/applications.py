@@ -40,18 +40,12 @@ class Application(Member):
         return None if self.is_running else "it does not run"
 
 
-class Web(Application):
-    """gunicorn; ready when it answers."""
+class HttpApplication(Application):
+    """Ready when `GET /healthz` answers 200 at the address in the setting `bind`."""
 
-    def __init__(self, *, workers: int, **application: Any) -> None:
-        super().__init__(
-            arguments=(
-                "-m", "gunicorn", "--config", "viewcounter/gunicorn_conf.py", "--workers", str(workers),
-                "viewcounter.asgi:application",
-            ),
-            **application,
-        )  # fmt: skip
-        self._address = urlsplit(f"//{self._environment['VIEWCOUNTER_WEB_BIND']}")
+    def __init__(self, *, bind: str, **application: Any) -> None:
+        super().__init__(**application)
+        self._address = urlsplit(f"//{self._environment[bind]}")
 
     def find_obstacle(self) -> str | None:
         connection = http.client.HTTPConnection(
@@ -65,6 +59,20 @@ class Web(Application):
         finally:
             connection.close()
         return None if status == http.client.OK else f"GET /healthz answers {status}"
+
+
+class Web(HttpApplication):
+    """gunicorn."""
+
+    def __init__(self, *, workers: int, **application: Any) -> None:
+        super().__init__(
+            bind="VIEWCOUNTER_WEB_BIND",
+            arguments=(
+                "-m", "gunicorn", "--config", "viewcounter/gunicorn_conf.py", "--workers", str(workers),
+                "viewcounter.asgi:application",
+            ),
+            **application,
+        )  # fmt: skip
 
 
 class AnnouncedApplication(Application):
@@ -126,6 +134,17 @@ class ConfigService(AnnouncedApplication):
 
     def __init__(self, **application: Any) -> None:
         super().__init__(arguments=("manage.py", "run_configservice"), **application)
+
+
+class ShardProxy(HttpApplication):
+    """One for all instances of this machine."""
+
+    def __init__(self, **application: Any) -> None:
+        super().__init__(
+            bind="VIEWCOUNTER_SHARDPROXY_METRICS_BIND",
+            arguments=("manage.py", "run_shardproxy", "--all"),
+            **application,
+        )
 
 
 class Beat(Application):

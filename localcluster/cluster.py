@@ -107,7 +107,7 @@ class LocalCluster:
         return server
 
     def application(self, name: str) -> Application:
-        """web, worker or beat. Raises KeyError."""
+        """web, worker, beat or shardproxy. Raises KeyError."""
         return self.layout.applications[name]
 
     # -- up ------------------------------------------------------------------------------------------
@@ -154,7 +154,7 @@ class LocalCluster:
         )  # fmt: skip
 
     def start_applications(self) -> None:
-        """Web, worker and beat, until they are ready."""
+        """Web, worker, beat and shard proxy, until they are ready."""
         applications = list(self.layout.applications.values())
         self._together([partial(self._bring_up, application) for application in applications])
         self._supervisor.watch(applications)

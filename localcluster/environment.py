@@ -16,11 +16,13 @@ from localcluster.spec import (
     CONTROL_SERVER,
     LOG_SERVER,
     SERVICE_ROLE,
+    SHARD_PROXY,
+    SHARD_PROXY_ROLE,
     WEB,
 )
 from localcluster.state import StateFolder, write_private
 
-NETWORK_NAMES = (CONTROL_SERVER, LOG_SERVER, BROKER_SERVER, WEB)
+NETWORK_NAMES = (CONTROL_SERVER, LOG_SERVER, BROKER_SERVER, WEB, SHARD_PROXY)
 """What the settings point to; shards are found through the topology instead."""
 
 _CONTROL_SETTINGS = tuple(
@@ -32,6 +34,7 @@ _ADDRESSES = (
     "VIEWCOUNTER_BROKER_URL",
     "VIEWCOUNTER_CACHE_URL",
     "VIEWCOUNTER_WEB_BIND",
+    "VIEWCOUNTER_SHARDPROXY_METRICS_BIND",
 )
 
 
@@ -79,6 +82,9 @@ def build_own_settings(state: StateFolder, *, ports: Mapping[str, int]) -> dict[
         "VIEWCOUNTER_WEB_BIND": f"{LOOPBACK}:{ports[WEB]}",
         "VIEWCOUNTER_CONFIGSERVICE_USER": CONFIG_SERVICE_ROLE,
         "VIEWCOUNTER_CONFIGSERVICE_PASSWORD_REF": f"file:{state.get_secret_path('configservice_password')}",
+        "VIEWCOUNTER_SHARDPROXY_METRICS_BIND": f"{LOOPBACK}:{ports[SHARD_PROXY]}",
+        "VIEWCOUNTER_SHARDPROXY_USER": SHARD_PROXY_ROLE,
+        "VIEWCOUNTER_SHARDPROXY_PASSWORD_REF": f"file:{state.get_secret_path('shard_proxy_password')}",
     }
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from itertools import count
 from typing import Any
 
-from localcluster.applications import Application, Beat, ConfigService, Web, Worker, build_child_environment
+from localcluster.applications import Application, Beat, ConfigService, ShardProxy, Web, Worker, build_child_environment
 from localcluster.binaries import find_valkey_server
 from localcluster.environment import NETWORK_NAMES, ClusterEnvironment, build_environment
 from localcluster.member import Member
@@ -21,6 +21,7 @@ from localcluster.spec import (
     LOG_SERVER,
     SERVICE_ROLE,
     SHARD_DATABASE,
+    SHARD_PROXY,
     WEB,
     WORKER,
     ClusterSpec,
@@ -180,6 +181,7 @@ def _build_applications(state: StateFolder, spec: ClusterSpec, member: dict[str,
         WORKER: Worker(name=WORKER, processes=spec.worker_processes, **member),
         BEAT: Beat(name=BEAT, schedule_file=state.data / "beat-schedule", **member),
         **{name: ConfigService(name=name, **member) for name in config_services},
+        SHARD_PROXY: ShardProxy(name=SHARD_PROXY, **member),
     }
 
 

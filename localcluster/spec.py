@@ -11,6 +11,7 @@ WORKER = "worker"
 BEAT = "beat"
 CONFIG_SERVICE = "configservice"
 """With a number behind it: there are several."""
+SHARD_PROXY = "shardproxy"
 
 CONTROL_DATABASE = "viewcounter_control"
 SHARD_DATABASE = "viewcounter_shard"

@@ -2,6 +2,7 @@
 
 import logging
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -20,10 +21,18 @@ class Selection:
     instance: str | None = None
 
 
-def plan_watches(topology: Topology, selection: Selection) -> dict[str, Instance]:
-    """By name. Empty when the topology does not know what was chosen."""
+@dataclass(frozen=True, slots=True)
+class Target:
+    """An instance and the name of the shard it is of."""
+
+    shard: str
+    instance: Instance
+
+
+def plan_watches(topology: Topology, selection: Selection) -> dict[str, Target]:
+    """By the instance's name. Empty when the topology does not know what was chosen."""
     return {
-        instance.name: instance
+        instance.name: Target(shard.name, instance)
         for shard in topology.shards
         if selection.shard in (None, shard.name)
         for instance in shard.instances
@@ -37,7 +46,7 @@ class ShardProxyDaemon:
     Invariant: at most one living watch for each instance name.
     """
 
-    def __init__(self, *, selection: Selection, build_watch: Callable[[Instance], InstanceWatch]) -> None:
+    def __init__(self, *, selection: Selection, build_watch: Callable[[Target], InstanceWatch]) -> None:
         self._selection = selection
         self._build_watch = build_watch
         self._watches: dict[str, InstanceWatch] = {}
@@ -53,18 +62,18 @@ class ShardProxyDaemon:
         wanted = plan_watches(topology, self._selection)
         with self._lock:
             for name, watch in list(self._watches.items()):
-                if name not in wanted or not is_same_server(watch.instance, wanted[name]):
+                if name not in wanted or not is_same_server(watch.instance, wanted[name].instance):
                     logger.info("%s: no longer watched here", name)
                     self._watches.pop(name).stop()
-            missing = [instance for name, instance in wanted.items() if name not in self._watches]
-            for instance in missing:
-                watch = self._watches[instance.name] = self._build_watch(instance)
+            missing = {name: target for name, target in wanted.items() if name not in self._watches}
+            for name, target in missing.items():
+                watch = self._watches[name] = self._build_watch(target)
                 watch.start()
 
-    def close(self, *, timeout_seconds: float) -> None:
-        """Stops all watches; waits for each at most `timeout_seconds`."""
+    def close(self, *, deadline_at: float) -> None:
+        """Stops all watches; waits for them until then (monotonic clock) and no longer."""
         watches = self.watches
         for watch in watches:
             watch.stop()
         for watch in watches:
-            watch.join(timeout_seconds=timeout_seconds)
+            watch.join(timeout_seconds=max(0.0, deadline_at - time.monotonic()))

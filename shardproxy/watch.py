@@ -55,18 +55,18 @@ class Sighting:
 
 
 class Observer(Protocol):
-    """Told by the threads of many watches at once; must neither raise nor wait."""
+    """Of one watch, told by its thread; must neither raise nor wait."""
 
     def on_kill(self, kill: Kill) -> None: ...
 
-    def on_refusal(self, instance: Instance) -> None:
+    def on_refusal(self) -> None:
         """A session had to go and the watch's role may not end it."""
 
     def on_sighting(self, sighting: Sighting) -> None: ...
 
-    def on_vitals(self, instance: Instance, vitals: Vitals) -> None: ...
+    def on_vitals(self, vitals: Vitals) -> None: ...
 
-    def on_database_bytes(self, instance: Instance, database_bytes: float) -> None: ...
+    def on_database_bytes(self, database_bytes: float) -> None: ...
 
 
 class InstanceWatch:
@@ -91,7 +91,7 @@ class InstanceWatch:
             self._connection,
             policy,
             on_kill=observer.on_kill,
-            on_refusal=lambda: observer.on_refusal(instance),
+            on_refusal=observer.on_refusal,
         )
         self._vitals_at = self._size_at = clock()
         self._state: tuple[bool, bool] | None = None  # reachable, all well: what has been logged
@@ -100,6 +100,11 @@ class InstanceWatch:
         self._thread = threading.Thread(target=self._run, name=f"watch-{instance.name}", daemon=True)
         self.looked_at = clock()
         """When the last round ended, whatever came of it, by the monotonic clock."""
+
+    @property
+    def is_reachable(self) -> bool:
+        """As of the last round."""
+        return self._state is not None and self._state[0]
 
     def start(self) -> None:
         self._thread.start()
@@ -136,11 +141,10 @@ class InstanceWatch:
             vitals = read_vitals(self._connection, self.instance, timeout_seconds=seconds)
             self._vitals_at = now + self._settings.vitals_seconds
             self._say_if_blind(vitals)
-            self._observer.on_vitals(self.instance, vitals)
+            self._observer.on_vitals(vitals)
         if now >= self._size_at:
             self._size_at = now + self._settings.size_seconds  # also when it fails: it is the dearest question
-            size = read_database_bytes(self._connection, timeout_seconds=seconds)
-            self._observer.on_database_bytes(self.instance, size)
+            self._observer.on_database_bytes(read_database_bytes(self._connection, timeout_seconds=seconds))
 
     def _is_answer(self, error: ShardProxyError) -> bool:
         """Whether the server is there, judged by what went wrong."""

@@ -10,6 +10,7 @@ from typing import Any
 
 from celery import Celery
 from celery.signals import (
+    after_task_publish,
     beat_init,
     task_failure,
     task_postrun,
@@ -18,7 +19,6 @@ from celery.signals import (
     worker_ready,
     worker_shutting_down,
 )
-from prometheus_client import start_http_server
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "viewcounter.settings")
 
@@ -31,7 +31,8 @@ _config = get_config()
 METRICS_FOLDER = _config.state_dir / "metrics"
 start_process_group(METRICS_FOLDER)
 
-from viewcounter.metrics import TASK_FAILURES, TASK_SECONDS, get_host_registry  # noqa: E402
+from viewcounter.metrics import TASK_FAILURES, TASK_SECONDS, TASKS_SENT  # noqa: E402
+from viewcounter.process_http import start_process_server  # noqa: E402
 from viewcounter.processing.stopping import request_stop  # noqa: E402
 
 app = Celery("viewcounter", broker=_config.broker_url.get_secret_value())
@@ -68,11 +69,16 @@ def _schedule_periodic_tasks(sender: Celery, **_: object) -> None:
 
 
 @worker_ready.connect
-def _serve_metrics(**_: Any) -> None:
+def _serve_worker_metrics(**_: Any) -> None:
     """For hosts without a web process: the worker's main process answers Prometheus, if an address is set."""
     if _config.worker_metrics_bind:
-        host, _separator, port = _config.worker_metrics_bind.rpartition(":")
-        start_http_server(int(port), host, registry=get_host_registry())
+        start_process_server(_config.worker_metrics_bind)
+
+
+@beat_init.connect
+def _serve_beat_metrics(**_: Any) -> None:
+    if _config.beat_metrics_bind:
+        start_process_server(_config.beat_metrics_bind)
 
 
 @worker_ready.connect
@@ -100,6 +106,12 @@ def _end_drains(**_: Any) -> None:
 def _fold_metric_files(**_: Any) -> None:
     """A pool process starts, so one may have died: what it counted outlives it, its files do not."""
     fold_dead_processes(METRICS_FOLDER)
+
+
+@after_task_publish.connect
+def _count_sent(sender: str, **_: Any) -> None:
+    """In beat, and wherever one task queues another."""
+    TASKS_SENT.labels(sender).inc()
 
 
 @task_prerun.connect

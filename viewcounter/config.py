@@ -19,6 +19,7 @@ from configservice.settings import FailoverMode
 PROJECT_ROOT = Path(__file__).resolve().parent.parent
 
 CommaSeparated = Annotated[str, NoDecode]
+_BIND = r"^$|:\d+$"
 
 
 class Config(BaseSettings):
@@ -256,6 +257,40 @@ class Config(BaseSettings):
     )
     failover_wait_seconds: PositiveFloat = Field(60.0, description="manage.py failover and switchover wait this long")
 
+    # -- shard proxy -----------------------------------------------------------------------------
+    shardproxy_user: str = Field(
+        "", description="role by which run_shardproxy watches: pg_monitor, pg_signal_backend; empty: the instance's own"
+    )
+    shardproxy_password_ref: str = Field(
+        "", pattern=r"^$|^env:.+|^file:/.+", description="where its password is: env:NAME or file:/absolute/path"
+    )
+    shardproxy_metrics_bind: str = Field(
+        "", pattern=_BIND, description="host:port of its /metrics and /healthz, without a key; empty: nowhere"
+    )
+    shardproxy_answer_seconds: PositiveFloat = Field(1.0, description="an instance answers within this or is away")
+    shardproxy_backoff_seconds: PositiveFloat = Field(2.0, description="longest pause before it is asked again")
+    shardproxy_vitals_seconds: PositiveFloat = Field(5.0, description="connections, lag, slots are measured this often")
+    shardproxy_size_seconds: PositiveFloat = Field(60.0, description="the size of a database is measured this often")
+    shardproxy_stop_seconds: PositiveFloat = Field(10.0, description="run_shardproxy has so long to stop")
+    killer_interval_seconds: PositiveFloat = Field(0.5, description="sessions of an instance are looked at this often")
+    killer_slack_seconds: float = Field(
+        0.25, ge=0, description="past the budget of its class a session of ours has so long: the server cancels first"
+    )
+    killer_grace_seconds: PositiveFloat = Field(2.0, description="from the cancel of a statement to its session's end")
+    killer_foreign_query_seconds: PositiveFloat = Field(20.0, description="a statement of a foreign session")
+    killer_foreign_idle_seconds: PositiveFloat = Field(
+        10.0, description="a pause of a foreign session in a transaction, or anywhere while no connection is free"
+    )
+    killer_foreign_blocking_seconds: PositiveFloat = Field(
+        5.0, description="a foreign transaction whose lock one of ours waits for"
+    )
+    killer_spared_applications: CommaSeparated = Field(
+        "pg_dump,pg_dumpall,pg_restore,vacuumdb,reindexdb", description="application_name of sessions never ended"
+    )
+    kill_max_waiting: PositiveInt = Field(1000, description="kills kept in memory while the control database is down")
+    kill_retention_seconds: PositiveInt = Field(30 * 86400, description="kills stay in the control database")
+    kills_max_items: PositiveInt = Field(500, description="kills in one answer")
+
     # -- catalogue -------------------------------------------------------------------------------
     catalogue_lock_seconds: PositiveFloat = Field(2.0, description="one writer of the catalogue waits for another")
     catalogue_import_max_items: PositiveInt = Field(1000, description="entries in one import; beyond it 422")
@@ -298,8 +333,9 @@ class Config(BaseSettings):
     web_max_connections: PositiveInt = Field(2000, description="open connections of a web process; beyond it 503")
     web_silent_seconds: PositiveInt = Field(30, description="a web worker silent for longer is killed")
     worker_metrics_bind: str = Field(
-        "", pattern=r"^$|:\d+$", description="host:port where a worker serves metrics, without a key; empty: nowhere"
+        "", pattern=_BIND, description="host:port of a worker's /metrics and /healthz, without a key; empty: nowhere"
     )
+    beat_metrics_bind: str = Field("", pattern=_BIND, description="the same for beat")
     worker_processes: PositiveInt = Field(2, description="Celery pool processes of the local cluster")
 
     cluster_interval_seconds: PositiveFloat = Field(

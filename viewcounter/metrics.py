@@ -21,7 +21,10 @@ FRESH_SECONDS: Final[dict[str, float]] = {}
 """Measured gauges by name: how long a value is served."""
 
 MEASURED_OFTEN_SECONDS: Final = 60.0
+MEASURED_RARELY_SECONDS: Final = 300.0
 MEASURED_HOURLY_SECONDS: Final = 3 * 3600.0
+
+_INSTANCE = ("shard", "instance")
 
 _APPEND_BUCKETS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
 _FLUSH_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 15.0)
@@ -119,7 +122,38 @@ RETENTION_REMOVED = _counter(
     "retention_removed_total", "Rows, or whole day partitions of raw_event, removed for their age, by table", "table"
 )
 
+# -- instances, as shard proxies see them ---------------------------------------------------------
+INSTANCE_UP = _measured("instance_up", "1 if the server answers the shard proxy, if only with an error", *_INSTANCE)
+INSTANCE_LAG_SECONDS = _measured("instance_lag_seconds", "How old a replica's rows may be", *_INSTANCE)
+INSTANCE_LAG_BYTES = _measured(
+    "instance_lag_bytes", "WAL of the primary that the instance has not replayed", *_INSTANCE
+)
+INSTANCE_LAG_PARTITIONS = _measured(
+    "instance_lag_partitions", "Partitions whose position is lower than on the primary", *_INSTANCE
+)
+INSTANCE_LAG_EVENTS = _measured(
+    "instance_lag_events", "Events that the primary has applied and the instance has not", *_INSTANCE
+)
+INSTANCE_CONNECTIONS = _measured("instance_connections", "Client connections of all databases", *_INSTANCE)
+INSTANCE_MAX_CONNECTIONS = _measured(
+    "instance_max_connections", "max_connections, those kept for some roles included", *_INSTANCE
+)
+INSTANCE_OLDEST_TRANSACTION_SECONDS = _measured(
+    "instance_oldest_transaction_seconds", "Age of the oldest open transaction of a client", *_INSTANCE
+)
+INSTANCE_DATABASE_BYTES = _measured(
+    "instance_database_bytes", "Size of the shard's database", *_INSTANCE, fresh_seconds=MEASURED_RARELY_SECONDS
+)
+INSTANCE_SLOT_RETAINED_BYTES = _measured(
+    "instance_slot_retained_bytes", "WAL that is kept for a replication slot", *_INSTANCE, "slot"
+)
+KILLS = _counter("kills_total", "Sessions cancelled or terminated", *_INSTANCE, "session_class", "reason", "action")
+KILL_REFUSALS = _counter("kill_refusals_total", "Sessions past their budget that the role may not end", *_INSTANCE)
+KILLS_WAITING = _of_living_processes("kills_waiting", "Kills that wait for the control database")
+KILLS_DROPPED = _counter("kills_dropped_total", "Kills forgotten unstored because too many waited")
+
 # -- tasks, log, catalogue ------------------------------------------------------------------------
+TASKS_SENT = _counter("tasks_sent_total", "Tasks that the broker took, from beat or from another task", "task")
 TASK_SECONDS = _histogram("task_seconds", "One run of a periodic task", "task", buckets=_TASK_BUCKETS)
 TASK_FAILURES = _counter("task_failures_total", "Runs of periodic tasks that did not do their work", "task")
 LOG_ENTRIES_TRIMMED = _counter("log_entries_trimmed_total", "Log entries forgotten because every copy has them")

@@ -1,6 +1,7 @@
 """How the processes of viewcounter take part in the service registry."""
 
 from collections import Counter
+from collections.abc import Callable
 
 from django.conf import settings
 
@@ -42,6 +43,10 @@ def start_worker_heartbeat() -> Heartbeat:
 
 def start_scheduler_heartbeat() -> Heartbeat:
     return start_heartbeat(kind=ServiceKind.SCHEDULER)
+
+
+def start_shard_proxy_heartbeat(describe: Callable[[], Condition]) -> Heartbeat:
+    return start_heartbeat(kind=ServiceKind.SHARD_PROXY, describe=describe)
 
 
 def describe_gateway() -> Condition:

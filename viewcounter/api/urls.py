@@ -17,6 +17,7 @@ from viewcounter.api.views.dead_letters import (
     PartitionResumeView,
 )
 from viewcounter.api.views.health import HealthView, ReadyView
+from viewcounter.api.views.kills import KillsView
 from viewcounter.api.views.metrics import MetricsView
 from viewcounter.api.views.partitions import PartitionsView
 from viewcounter.api.views.raw_events import RawEventsView
@@ -49,6 +50,7 @@ urlpatterns = [
     path("v1/dead-letters/<str:dead_letter_id>/replay", DeadLetterReplayView.as_view(), name="dead-letter-replay"),
     path("v1/dead-letters/<str:dead_letter_id>/discard", DeadLetterDiscardView.as_view(), name="dead-letter-discard"),
     path("v1/partitions/<int:partition>/resume", PartitionResumeView.as_view(), name="partition-resume"),
+    path("v1/kills", KillsView.as_view(), name="kills"),
     path("v1/recounts", RecountsView.as_view(), name="recounts"),
     path("v1/recounts/<uuid:recount_id>", RecountView.as_view(), name="recount"),
     path("v1/events", RawEventsView.as_view(), name="raw-events"),

@@ -41,6 +41,7 @@ def test_the_document_names_every_address_and_method(document):
         ("/v1/dead-letters/{dead_letter_id}/replay", "post"),
         ("/v1/events", "get"),
         ("/v1/events", "post"),
+        ("/v1/kills", "get"),
         ("/v1/partitions", "get"),
         ("/v1/partitions/{partition}/resume", "post"),
         ("/v1/recounts", "get"),

@@ -10,7 +10,7 @@ from localcluster.errors import SettingsContradict
 from localcluster.spec import BROKER_SERVER, CONTROL_SERVER, LOG_SERVER
 from localcluster.state import StateFolder
 
-PORTS = {"control": 20001, "log": 20002, "broker": 20003, "web": 20004}
+PORTS = {"control": 20001, "log": 20002, "broker": 20003, "web": 20004, "shardproxy": 20005}
 
 
 @pytest.fixture

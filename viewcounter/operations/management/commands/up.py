@@ -19,7 +19,7 @@ from viewcounter.operations.local_cluster import INTERRUPTED_STATUS, START_PARTS
 
 
 class Command(BaseCommand):
-    help = "Start the local cluster: databases, logs, web, worker and beat. Ctrl-C stops all of it."
+    help = "Start the local cluster: databases, logs and every process of ours. Ctrl-C stops all of it."
     requires_system_checks = ()
 
     def add_arguments(self, parser: argparse.ArgumentParser) -> None:

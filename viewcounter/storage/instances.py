@@ -1,0 +1,24 @@
+"""What one copy of a shard has applied."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from viewcounter.storage.named_sql import load_queries
+
+READ_APPLIED = load_queries("instances.sql")["read_applied"]
+"""Parameters: partitions. Rows for `read_applied`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Applied:
+    """`wal_bytes`: written by a primary, replayed by a replica. `positions` (`ms-seq`) by partition."""
+
+    wal_bytes: int
+    positions: Mapping[int, str]
+
+
+def build_applied(rows: list[dict[str, Any]]) -> Applied:
+    """From the rows of READ_APPLIED, of which there is one at least."""
+    positions = {row["partition"]: row["position"] for row in rows if row["partition"] is not None}
+    return Applied(wal_bytes=rows[0]["wal_bytes"], positions=positions)
