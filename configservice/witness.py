@@ -1,96 +1,99 @@
 """What shard proxies see of instances, for whoever must not trust its own eyes alone before it calls a primary dead.
 
-In the cache, so that it can be read while the control database is down. Ages are by the cache server's own clock: those
-of two machines are never compared. A report is a hint with an age; nobody's word is kept longer than a minute.
+In the cache, so that it can be read while the control database is down. Ages are measured by an observer's own clock up
+to the moment it speaks, and by the cache server's from then on: clocks of two machines are never compared. An observer
+that falls silent is forgotten within a minute.
 """
 
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
+import msgspec
 import redis
 
 from configservice.errors import WitnessUnavailable
 from configservice.publication import get_cache_client
 
-REPORTS_KEPT = 256
-"""Of one instance: at two a second from each of 20 observers, those of the last six seconds."""
-KEPT_SECONDS = 60
+# One hash tag: both keys lie on one node of a Redis Cluster.
+SPOKE_KEY = "{viewcounter:witness}:spoke"
+REPORTS_KEY = "{viewcounter:witness}:reports"
+FORGET_SECONDS = 60
+FORGOTTEN_AT_ONCE = 100
+
+_SPEAK = f"""
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+redis.call('ZADD', KEYS[1], now, ARGV[1])
+redis.call('HSET', KEYS[2], ARGV[1], ARGV[2])
+local old = redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', now - {FORGET_SECONDS * 1000}, 'LIMIT', 0, {FORGOTTEN_AT_ONCE})
+for _, observer in ipairs(old) do
+    redis.call('ZREM', KEYS[1], observer)
+    redis.call('HDEL', KEYS[2], observer)
+end
+redis.call('EXPIRE', KEYS[1], {FORGET_SECONDS})
+redis.call('EXPIRE', KEYS[2], {FORGET_SECONDS})
+"""
 
 
-@dataclass(frozen=True, slots=True)
-class Report:
-    """Whether `instance` answered `observer` at `host`:`port`, be it with an error; `detail` says what went wrong."""
+class Report(msgspec.Struct, frozen=True):
+    """Whether `instance` answered at `host`:`port`, if only with an error, `age_seconds` ago; `detail`: the trouble."""
 
-    observer: str
     instance: str
     host: str
     port: int
     is_reachable: bool
+    age_seconds: float
     detail: str = ""
 
 
 @dataclass(frozen=True, slots=True)
-class AgedReport:
+class HeardReport:
+    """`observer` is `host:pid`. The age in `report` has grown by how long ago the observer spoke."""
+
+    observer: str
     report: Report
-    age_seconds: float
 
 
-def publish_reports(url: str, reports: Iterable[Report]) -> None:
-    """Raises WitnessUnavailable."""
+_decoder = msgspec.json.Decoder(list[Report])
+
+
+def publish_reports(url: str, observer: str, reports: Iterable[Report]) -> None:
+    """All that `observer` has to say; what it said before is forgotten. Raises WitnessUnavailable."""
     try:
-        with get_cache_client(url).pipeline(transaction=False) as pipeline:
-            for report in reports:
-                key = _get_key(report.instance)
-                pipeline.xadd(key, _encode(report), maxlen=REPORTS_KEPT, approximate=True)
-                pipeline.expire(key, KEPT_SECONDS)
-            pipeline.execute()
+        get_cache_client(url).eval(_SPEAK, 2, SPOKE_KEY, REPORTS_KEY, observer, msgspec.json.encode(list(reports)))
     except redis.RedisError as error:
         raise WitnessUnavailable(str(error)) from error
 
 
-def read_witness(url: str, instance: str, *, within_seconds: float) -> list[AgedReport]:
-    """The newest report of each observer that is not older than that, newest first. Raises WitnessUnavailable.
+def read_witness(url: str, *, instance: str | None = None) -> list[HeardReport]:
+    """What every observer says, of one instance or of all. Raises WitnessUnavailable.
 
     A report of an address that the instance has left says nothing of where it is now: compare `host` and `port`.
     """
     try:
-        with get_cache_client(url).pipeline(transaction=False) as pipeline:
+        with get_cache_client(url).pipeline(transaction=True) as pipeline:
             pipeline.time()
-            pipeline.xrevrange(_get_key(instance))
-            (seconds, microseconds), entries = pipeline.execute()
+            pipeline.zrange(SPOKE_KEY, 0, -1, withscores=True)
+            pipeline.hgetall(REPORTS_KEY)
+            (seconds, microseconds), spoke, said = pipeline.execute()
     except redis.RedisError as error:
         raise WitnessUnavailable(str(error)) from error
-    now_ms = seconds * 1000 + microseconds // 1000
-    newest: dict[str, AgedReport] = {}
-    for entry_id, fields in entries:
-        age_seconds = max(0, now_ms - int(entry_id.split(b"-")[0])) / 1000
-        report = _decode(instance, fields)
-        if age_seconds <= within_seconds:
-            newest.setdefault(report.observer, AgedReport(report, age_seconds))
-    return list(newest.values())
+    heard = build_heard(spoke, said, now_ms=seconds * 1000 + microseconds // 1000)
+    return [one for one in heard if instance in (None, one.report.instance)]
 
 
-def _encode(report: Report) -> dict[Any, Any]:
-    return {
-        "observer": report.observer,
-        "host": report.host,
-        "port": report.port,
-        "reachable": int(report.is_reachable),
-        "detail": report.detail,
-    }
-
-
-def _decode(instance: str, fields: dict[bytes, bytes]) -> Report:
-    return Report(
-        observer=fields[b"observer"].decode(),
-        instance=instance,
-        host=fields[b"host"].decode(),
-        port=int(fields[b"port"]),
-        is_reachable=fields[b"reachable"] == b"1",
-        detail=fields[b"detail"].decode(),
-    )
-
-
-def _get_key(instance: str) -> str:
-    return f"viewcounter:witness:{instance}"
+def build_heard(spoke: Iterable[tuple[bytes, float]], said: dict[Any, bytes], *, now_ms: int) -> list[HeardReport]:
+    """Pure. What this release cannot read is left out: a newer one wrote it."""
+    heard = []
+    for observer, spoke_ms in spoke:
+        try:
+            reports = _decoder.decode(said.get(observer, b""))
+        except msgspec.DecodeError:
+            continue
+        since_seconds = max(0.0, (now_ms - spoke_ms) / 1000)
+        heard += [
+            HeardReport(observer.decode(), msgspec.structs.replace(r, age_seconds=r.age_seconds + since_seconds))
+            for r in reports
+        ]
+    return heard

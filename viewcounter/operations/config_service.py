@@ -3,16 +3,20 @@
 import os
 import socket
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import msgspec
+from django.conf import settings as django_settings
 from django.db import connections
 
 from configservice.daemon import ConfigService
 from configservice.errors import ActionFailed, InstanceGone, InstanceRefuses, InstanceSilent
 from configservice.lease import Lease
 from configservice.settings import ConfigServiceSettings
+from configservice.shard_proxy_witness import ShardProxyWitness
 from configservice.topology import Instance
+from configservice.witness import read_witness
 from shardproxy.connection import DeadlineConnection, open_own_connection
 from shardproxy.errors import (
     DeadlineExceeded,
@@ -101,7 +105,15 @@ def build_config_service(config: Config) -> ConfigService:
         lease_seconds=settings.lease_seconds,
         call_seconds=settings.lease_call_seconds,
     )
-    return ConfigService(lease=lease, connect=connect, settings=settings, observer=MetricsObserver())
+    witness = ShardProxyWitness(
+        partial(read_witness, django_settings.TOPOLOGY_CACHE_URL),
+        host=socket.gethostname(),
+        interval_seconds=settings.probe_interval_seconds,
+    )
+    witness.start()
+    return ConfigService(
+        lease=lease, connect=connect, settings=settings, observer=MetricsObserver(), witnesses=[witness]
+    )
 
 
 def build_config_service_settings(config: Config) -> ConfigServiceSettings:

@@ -2,6 +2,7 @@
 
 import logging
 import threading
+import time
 from collections.abc import Callable, Sequence
 
 from configservice.errors import WitnessUnavailable
@@ -25,34 +26,31 @@ from viewcounter.operations.kills import KillStore
 logger = logging.getLogger(__name__)
 
 STOP_SECONDS = 2.0
+SPACING_SECONDS = 0.1
+"""Sightings come one by one, twice a second from each watch; they are published together."""
+SAID_SECONDS = 30.0
+"""A sighting that no newer one has replaced within this is not repeated: its watch is gone or stuck."""
 
 
 class WitnessWriter:
     """Publishes the newest sighting of each instance, from `start` to `stop`, in a thread of its own.
 
-    Invariant: at most one sighting an instance waits.
+    Invariant: at most one sighting an instance is kept, with the moment it was made (monotonic clock).
     """
 
-    def __init__(self, *, observer: str, publish: Callable[[Sequence[Report]], None]) -> None:
-        self._observer = observer
+    def __init__(self, *, publish: Callable[[Sequence[Report]], None]) -> None:
         self._publish = publish
-        self._waiting: dict[str, Report] = {}
-        self._changed = threading.Condition()  # guards `_waiting` and `_stopping`
+        self._newest: dict[str, tuple[Sighting, float]] = {}
+        self._has_news = False
+        self._changed = threading.Condition()  # guards all of the above and `_stopping`
         self._stopping = False
         self._is_down = False
         self._thread = threading.Thread(target=self._run, name="witness", daemon=True)
 
     def put(self, sighting: Sighting) -> None:
-        report = Report(
-            observer=self._observer,
-            instance=sighting.instance,
-            host=sighting.host,
-            port=sighting.port,
-            is_reachable=sighting.is_reachable,
-            detail=sighting.detail,
-        )
         with self._changed:
-            self._waiting[sighting.instance] = report
+            self._newest[sighting.instance] = (sighting, time.monotonic())
+            self._has_news = True
             self._changed.notify_all()
 
     def start(self) -> None:
@@ -65,21 +63,39 @@ class WitnessWriter:
         self._thread.join(STOP_SECONDS)
 
     def _run(self) -> None:
-        while True:
+        while not self._stopping:
             with self._changed:
-                self._changed.wait_for(lambda: self._waiting or self._stopping)
-                if self._stopping:
-                    return
-                reports = list(self._waiting.values())
-                self._waiting.clear()
-            try:
-                self._publish(reports)
-            except WitnessUnavailable as error:
-                if not self._is_down:
-                    logger.warning("what is seen of instances is not published: %s", error)
-                self._is_down = True
-            else:
-                self._is_down = False
+                self._changed.wait_for(lambda: self._has_news or self._stopping)
+                self._changed.wait_for(lambda: self._stopping, SPACING_SECONDS)
+                self._has_news = False
+                reports = self._build_reports(now=time.monotonic())
+            self._say(reports)
+        self._say([])  # a witness that has gone has nothing to say
+
+    def _say(self, reports: Sequence[Report]) -> None:
+        try:
+            self._publish(reports)
+        except WitnessUnavailable as error:
+            if not self._is_down:
+                logger.warning("what is seen of instances is not published: %s", error)
+            self._is_down = True
+        else:
+            self._is_down = False
+
+    def _build_reports(self, *, now: float) -> list[Report]:
+        """Forgets old sightings. For the owner of the lock."""
+        self._newest = {name: entry for name, entry in self._newest.items() if now - entry[1] <= SAID_SECONDS}
+        return [
+            Report(
+                instance=sighting.instance,
+                host=sighting.host,
+                port=sighting.port,
+                is_reachable=sighting.is_reachable,
+                age_seconds=now - seen_at,
+                detail=sighting.detail,
+            )
+            for sighting, seen_at in self._newest.values()
+        ]
 
 
 class InstanceReporter:

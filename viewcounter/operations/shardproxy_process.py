@@ -53,10 +53,8 @@ class ShardProxyProcess:
         self._pool = build_cluster_settings(config).pool
         self._registry = InstanceRegistry(ONE_CONNECTION)
         self._kills = KillStore(StoreSettings(config.kill_max_waiting, config.kill_retention_seconds))
-        self._witness = WitnessWriter(
-            observer=f"{socket.gethostname()}:{os.getpid()}",
-            publish=partial(publish_reports, settings.TOPOLOGY_CACHE_URL),
-        )
+        observer = f"{socket.gethostname()}:{os.getpid()}"
+        self._witness = WitnessWriter(publish=partial(publish_reports, settings.TOPOLOGY_CACHE_URL, observer))
         self._daemon = ShardProxyDaemon(selection=selection, build_watch=self._build_watch)
 
     def run(self, stopping: threading.Event) -> None:

@@ -1,0 +1,104 @@
+"""What a shard proxy's word is worth: its age, its place, and what it says."""
+
+import time
+
+import pytest
+
+from configservice.errors import WitnessUnavailable
+from configservice.observation import Sighting
+from configservice.settings import ConfigServiceSettings
+from configservice.shard_proxy_witness import ShardProxyWitness, judge_report
+from configservice.topology import Instance, Role, Shard
+from configservice.verdict import Word, judge_primary
+from configservice.witness import HeardReport, Report
+from tests.integration.shardproxy.servers import wait_until
+
+PRIMARY = Instance("a", Role.PRIMARY, "10.0.0.1", 5432, "db", "user", "env:X")
+SHARD = Shard(1, "s1", 1, (PRIMARY,))
+NOW = 1000.0
+DEAD_TO_US = Sighting(watched_since=0.0, answered_at=990.0, failed_at=995.0, failure_count=3, failure="silent")
+
+
+def heard(*, reachable, age=0.0, observer="other:7", host="10.0.0.1", instance="a"):
+    return HeardReport(observer, Report(instance, host, 5432, reachable, age, "" if reachable else "refused"))
+
+
+@pytest.mark.parametrize(
+    ("report", "word"),
+    [
+        (heard(reachable=True), Word.ALIVE),
+        (heard(reachable=True, age=4.9), Word.ALIVE),
+        (heard(reachable=True, age=5.1), Word.UNKNOWN),
+        (heard(reachable=False), Word.DEAD),
+        (heard(reachable=False, age=5.1), Word.UNKNOWN),
+        (heard(reachable=True, observer="ours:8"), Word.ALIVE),
+        (heard(reachable=False, observer="ours:8"), Word.UNKNOWN),
+    ],
+)
+def test_a_word_counts_if_its_look_is_younger_than_the_first_failure_and_death_only_from_another_host(report, word):
+    assert judge_report(report, read_at=NOW, failed_at=995.0, now=NOW, own_host="ours").word is word
+
+
+class Voices:
+    def __init__(self, reports):
+        self.reports = reports
+        self.asked = 0
+
+    def read(self):
+        self.asked += 1
+        if self.reports is None:
+            raise WitnessUnavailable("down")
+        return self.reports
+
+
+@pytest.fixture
+def listen():
+    opened = []
+
+    def start(voices):
+        opened.append(ShardProxyWitness(voices.read, host="ours", interval_seconds=0.01))
+        opened[-1].start()
+        wait_until(lambda: voices.asked >= 2)
+        return opened[-1]
+
+    yield start
+    for witness in opened:
+        witness.close()
+
+
+def judge(witness, sighting=DEAD_TO_US):
+    shift = time.monotonic() - NOW  # as if the failures had just happened
+    sighting = Sighting(
+        watched_since=sighting.watched_since + shift,
+        answered_at=sighting.answered_at + shift,
+        failed_at=sighting.failed_at + shift,
+        failure_count=sighting.failure_count,
+        failure=sighting.failure,
+    )
+    return judge_primary(SHARD, {"a": sighting}, [witness], now=NOW + shift, settings=ConfigServiceSettings())
+
+
+@pytest.mark.parametrize(
+    ("reports", "is_dead", "why"),
+    [
+        ([heard(reachable=False)], True, "shard proxy other:7: did not reach it"),
+        ([heard(reachable=False), heard(reachable=True, observer="third:9")], False, "shard proxy third:9: reached it"),
+        ([heard(reachable=False, observer="ours:7")], False, "no witness confirms it"),
+        ([heard(reachable=False, host="10.0.0.9")], False, "no witness confirms it"),
+        ([heard(reachable=False, instance="b")], False, "no witness confirms it"),
+        ([], False, "no witness confirms it"),
+        (None, False, "no witness confirms it"),
+    ],
+)
+def test_a_primary_is_dead_when_a_shard_proxy_elsewhere_says_so_and_none_reaches_it(listen, reports, is_dead, why):
+    verdict = judge(listen(Voices(reports)))
+    assert (verdict.is_dead, why in verdict.why) == (is_dead, True)
+
+
+def test_what_was_heard_grows_old_while_nobody_is_heard(listen):
+    voices = Voices([heard(reachable=True, age=4.99)])
+    witness = listen(voices)
+    voices.reports = None
+    asked = voices.asked
+    wait_until(lambda: voices.asked > asked + 2)
+    wait_until(lambda: "no witness confirms it" in judge(witness).why)
