@@ -99,9 +99,9 @@ def test_with_control_database_cache_and_a_replica_down_it_goes_on_and_stores_it
     try:
         wait_until(lambda: ask(servers, "/healthz").json()["instances"]["shard2b"] == "down")
         assert sleep_on(servers.database("shard1a")) == "57014"
+        wait_until(lambda: read_metrics(servers)["kills_waiting", None] == 1)
         metrics = read_metrics(servers)
         assert (metrics["instance_up", "shard2b"], metrics["instance_up", "shard2a"]) == (0, 1)
-        assert metrics["kills_waiting", None] == 1
         assert (ask(servers, "/healthz").status, read_reports("shard2b")) == (200, None)
     finally:
         for server in down:
