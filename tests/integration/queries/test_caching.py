@@ -7,6 +7,7 @@ from datetime import timedelta
 import pytest
 
 from clusterproxy.errors import ShardUnavailable
+from clusterproxy.plan import Consistency
 from localcluster.waiting import Waiter
 from shardproxy.query import Query, QueryClass
 from tests.integration.processing.counted import HOUR, HOURS, PARTITION, count_events
@@ -14,15 +15,18 @@ from tests.integration.queries.caching import CountingCluster, forget_shared, ma
 from tests.integration.queries.rows import DAY, WATERMARK, MinuteRow, await_replicas, find_videos_by_shard, store_rows
 from viewcounter.cluster import get_cluster
 from viewcounter.config import get_config
+from viewcounter.eventlog.interface import Position
 from viewcounter.events.partition import get_partition
 from viewcounter.processing.models import RecountJob
 from viewcounter.processing.recount_jobs import create_partition_recount, run_recount
 from viewcounter.queries.channels import get_channel_counts
 from viewcounter.queries.counts import get_counts, get_counts_of_videos, peek_counts
+from viewcounter.queries.freshness import ReadOptions
 from viewcounter.queries.functions import Function
 from viewcounter.queries.ranges import ALL_TIME, Interval, Period
 from viewcounter.queries.stats import StatsQuestion, get_stats
 from viewcounter.queries.top import TopQuestion, get_top
+from viewcounter.storage.partitions import READ_STATES
 
 NOW = WATERMARK + timedelta(seconds=5)
 SOON = NOW + timedelta(seconds=0.9)
@@ -100,6 +104,63 @@ def test_periods_that_are_cut_otherwise_share_nothing(stored):
                 assert cluster.take() == ["buckets_of_videos"]
                 assert kept == get_stats(cluster, question, max_buckets=50, now=NOW)
                 cluster.take()
+
+
+# -- demands ---------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def outdated(stored):
+    """The first video was kept with one view; meanwhile it has got a second one, at a later position."""
+    cluster, videos = stored
+    cache = make_cache()
+    partition = get_partition(videos[0], partition_count=cluster.topology.partition_count)
+    before = get_position(cluster, partition)
+    assert count_views(cluster, videos[0], cache=cache) == 1
+    with cluster.transaction(partition) as connection:
+        connection.execute("UPDATE event_total SET count = count + 1 WHERE video_id = %s", [videos[0]])
+    await_replicas(cluster)
+    after = get_position(cluster, partition)
+    cluster.take()
+    return cluster, videos[0], cache, (before, after)
+
+
+def get_position(cluster, partition):
+    rows = cluster.read(partition, READ_STATES, {"partitions": [partition]}).rows
+    return Position.parse(rows[0]["position"])
+
+
+def ask_with(outdated, now=SOON, **options):
+    """Views, where they come from, and the queries that it took."""
+    cluster, video_id, cache, _ = outdated
+    options = ReadOptions(explains=True, **options)
+    answer = get_counts(cluster, video_id=video_id, now=now, options=options, cache=cache)
+    return answer.video.counts["view"], [route.cache for route in answer.meta.routes], cluster.take()
+
+
+def test_a_kept_answer_is_given_to_whoever_it_will_do_for(outdated):
+    before, after = outdated[-1]
+    assert ask_with(outdated) == (1, ["process"], [])
+    assert ask_with(outdated, min_position=before) == (1, ["process"], [])
+    assert ask_with(outdated, max_staleness_seconds=10.0) == (1, ["process"], [])
+    assert ask_with(outdated, min_position=after) == (2, ["miss"], ["counts_of_video"])
+    assert ask_with(outdated) == (2, ["process"], [])  # and what the demanding reader got, all have
+
+
+@pytest.mark.parametrize("consistency", [Consistency.STRONG, Consistency.QUORUM])
+def test_who_insists_on_now_gets_nothing_that_was_kept_and_renews_it(outdated, consistency):
+    assert ask_with(outdated, consistency=consistency) == (2, [None], ["counts_of_video"])
+    assert ask_with(outdated) == (2, ["process"], [])
+
+
+def test_the_route_of_a_kept_answer_names_its_shard_and_no_instance(outdated):
+    cluster, video_id, cache, _ = outdated
+    options = ReadOptions(explains=True)
+    [route] = get_counts(cluster, video_id=video_id, now=SOON, options=options, cache=cache).meta.routes
+    partition = get_partition(video_id, partition_count=cluster.topology.partition_count)
+    shard = cluster.topology.get_shard_of(partition)
+    assert (route.shard, route.partitions, route.instance, route.reason) == (shard.name, (partition,), None, None)
+    assert (route.attempts, route.cache) == ((), "process")
 
 
 # -- closed windows ------------------------------------------------------------------------------
