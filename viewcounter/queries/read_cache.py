@@ -8,6 +8,7 @@ stands for never depends on the reader, so that everybody shares it: no function
 """
 
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -139,8 +140,8 @@ class ReadCache:
             kept = self._find_kept(wanted, failures, now=now)
             parts |= kept
             failures = {key: error for key, error in failures.items() if key not in kept}
-        for part in parts.values():
-            CACHE_READS.labels(part.origin).inc()
+        for origin, count in Counter(part.origin for part in parts.values()).items():
+            CACHE_READS.labels(origin).inc(count)
         return Fetched(parts, failures)
 
     def clear(self) -> None:
