@@ -7,7 +7,7 @@ from typing import Any
 
 from clusterproxy.demand import find_shortfall
 from clusterproxy.proxy import ClusterProxy
-from clusterproxy.results import Route
+from clusterproxy.results import ReadResult, Route
 from configservice.topology import EventType, Topology
 from shardproxy.query import Query
 from viewcounter.events.partition import get_partition
@@ -59,21 +59,28 @@ def read_video(
     options: ReadOptions = DEFAULT,
     keeping: Keeping = NOT_KEPT,
 ) -> VideoRead:
-    """Raises PartitionElsewhere when the shard that answered does not hold the video's partition."""
+    """Raises PartitionElsewhere when the shard that answered does not hold the video's partition, and the newest
+    topology does not lead elsewhere."""
     cache = keeping.cache
     topology = cluster.topology
     partition = get_partition(video_id, partition_count=topology.partition_count)
 
-    def load(keys: Sequence[str]) -> Loaded:
-        result = cluster.read(
+    def ask() -> ReadResult:
+        return cluster.read(
             partition,
             query,
             {"partition": partition, "video_id": video_id, **params},
             consistency=options.consistency,
             demand=find_demand(options, partitions=(partition,)),
         )
+
+    def load(keys: Sequence[str]) -> Loaded:
+        result = ask()
         if Seen.from_row(result.rows[0]) is None:
             cluster.refresh_topology()
+            if cluster.topology.get_shard_of(partition).id != result.shard_id:
+                result = ask()  # it has moved, and we had not heard of it
+        if Seen.from_row(result.rows[0]) is None:
             raise PartitionElsewhere(partition, shard_id=result.shard_id)
         return Loaded(dict.fromkeys(keys, result.rows), routes=dict.fromkeys(keys, result.route))
 

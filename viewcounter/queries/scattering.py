@@ -1,8 +1,8 @@
 """One question to many shards, keeping apart what was read and what is missing."""
 
 import struct
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
@@ -92,40 +92,52 @@ def load_parts(
     Without `choose` a partition belongs to one part. A part lacks nothing only if all of its partitions were read.
     """
     part_of = {partition: name for name, own in partitions.items() for partition in own}
-    choose = choose or (lambda row: part_of[row["partition"]])
-    result = cluster.scatter(
-        query,
-        params,
-        partitions=part_of,
-        consistency=options.consistency,
-        demand=find_demand(options, partitions=part_of),
-    )
-    rows: dict[str, Rows] = {}
-    routes: dict[str, Route | None] = {}
-    read: set[int] = set()
-    elsewhere: dict[int, Exception] = {}
-    for shard_id, shard_result in result.results.items():
-        for row in shard_result.rows:
-            if Seen.from_row(row) is None:
-                elsewhere[row["partition"]] = PartitionElsewhere(row["partition"], shard_id=shard_id)
-            else:
-                read.add(row["partition"])
-                name = choose(row)
-                rows.setdefault(name, []).append(row)
-                routes[name] = shard_result.route
-    if elsewhere:
+    gathered = _Gathered(choose or (lambda row: part_of[row["partition"]]))
+
+    def ask(asked: Collection[int]) -> None:
+        topology = cluster.topology
+        result = cluster.scatter(
+            query,
+            params,
+            partitions=asked,
+            consistency=options.consistency,
+            demand=find_demand(options, partitions=asked),
+        )
+        gathered.add(result, asked, topology=topology)
+
+    before = cluster.topology
+    ask(part_of)
+    if gathered.reasons:
         cluster.refresh_topology()
-    reasons = _name_reasons(cluster.topology, result) | elsewhere
-    unread = {name: [p for p in own if p not in read] for name, own in partitions.items()}
-    return Loaded(rows, {name: reasons[own[0]] for name, own in unread.items() if own}, routes)
+        after = cluster.topology
+        moved = [p for p in gathered.reasons if after.assignments[p] != before.assignments[p]]
+        if moved:
+            ask(moved)  # once more, where they are now
+    unread = {name: [p for p in own if p in gathered.reasons] for name, own in partitions.items()}
+    failures = {name: gathered.reasons[own[0]] for name, own in unread.items() if own}
+    return Loaded(gathered.rows, failures, gathered.routes)
 
 
-def _name_reasons(topology: Topology, result: ScatterResult) -> dict[int, Exception]:
-    """By partition, why its shard did not answer, should it not have."""
-    return {
-        p: result.missing.get(assignment.shard_id) or PartitionElsewhere(p, shard_id=assignment.shard_id)
-        for p, assignment in enumerate(topology.assignments)
-    }
+@dataclass(slots=True)
+class _Gathered:
+    """What was read, by part, and `reasons` by partition why it was not. A partition is read once."""
+
+    choose: Callable[[Mapping[str, Any]], str]
+    rows: dict[str, Rows] = field(default_factory=dict)
+    routes: dict[str, Route | None] = field(default_factory=dict)
+    reasons: dict[int, Exception] = field(default_factory=dict)
+
+    def add(self, result: ScatterResult, asked: Collection[int], *, topology: Topology) -> None:
+        for partition in asked:
+            shard_id = topology.assignments[partition].shard_id
+            self.reasons[partition] = result.missing.get(shard_id) or PartitionElsewhere(partition, shard_id=shard_id)
+        for shard_result in result.results.values():
+            for row in shard_result.rows:
+                if Seen.from_row(row) is not None:
+                    self.reasons.pop(row["partition"], None)
+                    name = self.choose(row)
+                    self.rows.setdefault(name, []).append(row)
+                    self.routes[name] = shard_result.route
 
 
 def _name_part(topology: Topology, shard_id: int, key: str, partitions: Sequence[int]) -> str:
