@@ -13,8 +13,11 @@ from configservice.durability_change import check_durability, count_standbys
 from configservice.errors import ClusterNotInitialised, DurabilityRefused
 from configservice.history import read_history
 from configservice.models import EventType, Instance, PartitionAssignment, RoleChoice, Shard, TopologyEpoch
+from configservice.move_admin import MoveAdmin, build_move_actions
 from configservice.publication import publish
 from configservice.topology import Durability
+
+__all__ = ["MoveAdmin"]
 
 
 class PublishingAdmin(admin.ModelAdmin):
@@ -134,10 +137,17 @@ class InstanceAdmin(PublishingAdmin):
 
 @admin.register(PartitionAssignment)
 class PartitionAssignmentAdmin(ReadOnlyAdmin):
+    """A partition changes its shard by being moved: an action for each shard."""
+
     list_display = ["partition", "shard", "epoch"]
     list_filter = ["shard"]
     search_fields = ["=partition"]
     list_select_related = ["shard"]
+
+    def get_actions(self, request: HttpRequest) -> dict[str, Any]:
+        if not request.user.has_perm("configservice.add_move"):
+            return {}
+        return dict(build_move_actions())
 
 
 @admin.register(EventType)

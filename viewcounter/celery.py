@@ -57,15 +57,17 @@ app.conf.update(
     beat_max_loop_interval=1,
     timezone="UTC",
 )
-app.autodiscover_tasks(["viewcounter.processing"])
+app.autodiscover_tasks(["viewcounter.processing", "viewcounter.operations"])
 
 
 @app.on_after_finalize.connect
 def _schedule_periodic_tasks(sender: Celery, **_: object) -> None:
-    # Imported here: the task module needs Django, which is set up while the application finalizes.
-    from viewcounter.processing.tasks import schedule_periodic_tasks  # noqa: PLC0415
+    # Imported here: task modules need Django, which is set up while the application finalizes.
+    from viewcounter.operations import tasks as operations  # noqa: PLC0415
+    from viewcounter.processing import tasks as processing  # noqa: PLC0415
 
-    schedule_periodic_tasks(sender)
+    processing.schedule_periodic_tasks(sender)
+    operations.schedule_periodic_tasks(sender)
 
 
 @worker_ready.connect

@@ -19,6 +19,7 @@ from viewcounter.api.views.dead_letters import (
 from viewcounter.api.views.health import HealthView, ReadyView
 from viewcounter.api.views.kills import KillsView
 from viewcounter.api.views.metrics import MetricsView
+from viewcounter.api.views.moves import MovesView
 from viewcounter.api.views.partitions import PartitionsView
 from viewcounter.api.views.raw_events import RawEventsView
 from viewcounter.api.views.reads import CountsQueryView, TopView, VideoCountsView, VideoStatsView
@@ -54,6 +55,7 @@ urlpatterns = [
     path("v1/recounts", RecountsView.as_view(), name="recounts"),
     path("v1/recounts/<uuid:recount_id>", RecountView.as_view(), name="recount"),
     path("v1/events", RawEventsView.as_view(), name="raw-events"),
+    path("v1/moves", MovesView.as_view(), name="moves"),
     path("v1/partitions", PartitionsView.as_view(), name="partitions"),
     path("v1/top", TopView.as_view(), name="top"),
 ]

@@ -17,8 +17,12 @@ from psycopg import sql
 from viewcounter.events.columns import digest_ids
 from viewcounter.storage.copying import list_columns
 from viewcounter.storage.moved_tables import EVENT_IDS, RAW_EVENT, MovedTable
+from viewcounter.storage.named_sql import load_queries
 
 _IDS_AT_ONCE = 50_000
+
+READ_SIZES = load_queries("moves.sql")["read_sizes"]
+"""Parameters: partitions. A row each: partition, event_count."""
 
 Connection = psycopg.Connection[Any]
 

@@ -32,6 +32,7 @@ def test_the_document_names_every_address_and_method(document):
         ("/v1/channels/{channel_id}/stats", "get"),
         ("/v1/cluster", "get"),
         ("/v1/cluster/history", "get"),
+        ("/v1/moves", "get"),
         ("/v1/conflicts", "get"),
         ("/v1/counts/query", "post"),
         ("/v1/dead-letters", "get"),

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 
+from configservice.moves import note_total
 from shardproxy.instance import RowConnection
 from viewcounter.operations.moves.cleaning import remove_rows
 from viewcounter.operations.moves.errors import SourceNotOwned
@@ -96,7 +97,8 @@ def copy_partition(work: Work) -> Copied:
 def _note_total(work: Work, source: RowConnection, *, raw_since: datetime) -> None:
     total = count_rows(source, [table for table in TABLES if table is not RAW_EVENT], partition=work.partition)
     total += estimate_raw_rows(source, partition=work.partition, since=raw_since)
-    type(work.move).objects.filter(pk=work.move.pk).update(rows_total=total)
+    work.move.rows_total = total
+    note_total(work.move)
 
 
 def _copy_shared(work: Work, source: RowConnection) -> None:
@@ -118,7 +120,7 @@ def _write(work: Work, table: MovedTable, columns: list[str], blocks: Iterator[B
         with work.open_target() as target:
             check_copy(target, work.target)
             write_block(target, table, columns, block)
-        work.rows_copied += block.row_count
+        work.note_copied(block.row_count)
 
 
 def get_raw_since(row: Row, raw_start: datetime | None) -> datetime:

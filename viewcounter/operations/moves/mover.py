@@ -167,6 +167,7 @@ def run_move(
     *,
     while_in: Collection[MoveState] = EVERY_STATE,
     on_step: Callable[[Move], None] = lambda _: None,
+    on_progress: Callable[[Move], None] = lambda _: None,
 ) -> bool:
     """Take the move up and carry it on while it is in one of these states. False when another mover is at it.
 
@@ -177,7 +178,7 @@ def run_move(
     if not claim(move_id, owner=owner, lease_seconds=tools.settings.lease_seconds):
         return False
     try:
-        _run(Work(tools, get_move(move_id), uuid4()), owner, while_in=while_in, on_step=on_step)
+        _run(Work(tools, get_move(move_id), uuid4(), on_progress), owner, while_in=while_in, on_step=on_step)
     finally:
         release(move_id, owner=owner)
     return True

@@ -51,6 +51,7 @@ class Work:
     tools: Tools
     move: Move
     token: UUID
+    on_progress: Callable[[Move], None] = lambda _: None
     rows_copied: int = 0
     keeper: "Keeper | None" = None
 
@@ -69,6 +70,11 @@ class Work:
     @property
     def settings(self) -> MoveSettings:
         return self.tools.settings
+
+    def note_copied(self, row_count: int) -> None:
+        self.rows_copied += row_count
+        self.move.rows_copied = self.rows_copied
+        self.on_progress(self.move)
 
     def check(self) -> None:
         """Between two things done. Raises MoveTaken, MaintenanceHoldLost, MoverStopping; the last not while a partition

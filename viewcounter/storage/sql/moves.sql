@@ -111,3 +111,10 @@ WHERE c.relkind = 'r' AND (
     c.oid = %(table)s::regclass OR c.oid IN (SELECT inhrelid FROM pg_inherits WHERE inhparent = %(table)s::regclass)
 )
 ORDER BY 1
+
+-- name: read_sizes (report)
+-- How large partitions are, by what was counted in them.
+SELECT u.partition, coalesce(sum(l.counted), 0) AS event_count
+FROM unnest(%(partitions)s::smallint[]) AS u (partition)
+LEFT JOIN ledger AS l ON l.partition = u.partition
+GROUP BY u.partition

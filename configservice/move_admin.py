@@ -1,0 +1,95 @@
+"""Moves of partitions in the admin: asked for on the list of partitions, watched and aborted on their own."""
+
+from collections.abc import Callable
+from typing import Any
+
+from django.contrib import admin, messages
+from django.db.models import QuerySet
+from django.http import HttpRequest, HttpResponse
+from django.template.response import TemplateResponse
+
+from configservice.errors import MoveNotPossible
+from configservice.models import Move, PartitionAssignment, Shard
+from configservice.moves import abort, plan_moves
+
+Action = Callable[[Any, HttpRequest, "QuerySet[PartitionAssignment]"], HttpResponse | None]
+_MOVE_TO = "move_to_"
+
+
+def build_move_actions() -> dict[str, tuple[Action, str, str]]:
+    """One a shard, as Django's `get_actions` wants them."""
+    return {
+        f"{_MOVE_TO}{shard.pk}": (_make_action(shard), f"{_MOVE_TO}{shard.pk}", f"Move selected partitions to {shard}")
+        for shard in Shard.objects.all()
+    }
+
+
+def _make_action(target: Shard) -> Action:
+    def move(_: Any, request: HttpRequest, chosen: "QuerySet[PartitionAssignment]") -> HttpResponse | None:
+        partitions = sorted(chosen.values_list("partition", flat=True))
+        if "confirmed" not in request.POST:
+            context = {
+                **admin.site.each_context(request),
+                "title": f"Move {len(partitions)} partitions to {target}",
+                "partitions": partitions,
+                "target": target,
+                "action": f"{_MOVE_TO}{target.pk}",
+            }
+            return TemplateResponse(request, "admin/configservice/confirm_moves.html", context)
+        try:
+            moves = plan_moves(
+                dict.fromkeys(partitions, target.pk), actor=request.user.get_username(), reason="asked for in the admin"
+            )
+        except MoveNotPossible as error:
+            messages.error(request, f"Nothing is moved: {error}")
+        else:
+            messages.success(request, f"{len(moves)} moves are planned; a mover takes them up.")
+        return None
+
+    return move
+
+
+@admin.register(Move)
+class MoveAdmin(admin.ModelAdmin):
+    """To look at; what it says was measured, not typed."""
+
+    list_display = [
+        "id",
+        "partition",
+        "source",
+        "target",
+        "state",
+        "progress",
+        "setbacks",
+        "error",
+        "actor",
+        "created_at",
+    ]
+    list_filter = ["state", "source", "target"]
+    search_fields = ["=partition", "actor"]
+    list_select_related = ["source", "target"]
+    actions = ["abort_moves"]
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """To choose rows for an action, not to edit one."""
+        return obj is None and bool(super().has_change_permission(request))
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    @admin.display(description="copied")
+    def progress(self, move: Move) -> str:
+        return f"{min(100, 100 * move.rows_copied // move.rows_total)} %" if move.rows_total else "-"
+
+    @admin.action(description="Abort selected moves", permissions=["change"])
+    def abort_moves(self, request: HttpRequest, chosen: "QuerySet[Move]") -> None:
+        for move in chosen.order_by("pk"):
+            try:
+                abort(move.pk, actor=request.user.get_username())
+            except MoveNotPossible as error:
+                self.message_user(request, str(error), messages.ERROR)
+            else:
+                self.message_user(request, f"Move {move.pk} is being aborted.")

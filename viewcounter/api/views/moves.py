@@ -1,0 +1,54 @@
+"""`GET /v1/moves`: partitions on their way from shard to shard."""
+
+from drf_spectacular.utils import extend_schema
+from rest_framework import serializers
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from configservice.move_states import MoveState
+from configservice.moves import list_moves
+from viewcounter.api.parameters import check_parameters
+from viewcounter.api.views.base import ApiView
+from viewcounter.config import get_config
+from viewcounter.gateway.scopes import Scope
+from viewcounter.operations.moves.answers import encode_move
+
+
+class MoveSerializer(serializers.Serializer):
+    id = serializers.IntegerField()
+    partition = serializers.IntegerField()
+    to = serializers.CharField(help_text="Shard; the one it comes from is `from`.")
+    state = serializers.ChoiceField([state.value for state in MoveState])
+    progress = serializers.FloatField(allow_null=True, help_text="Of copying, 0 to 1; null before it has begun.")
+    rows_copied = serializers.IntegerField()
+    copy_seconds = serializers.FloatField(help_text="Of the copy that was used; 0 before it is complete.")
+    held_seconds = serializers.FloatField(allow_null=True, help_text="How long the partition counted nothing.")
+    setbacks = serializers.IntegerField(help_text="How often it had to go back a step.")
+    error = serializers.CharField(allow_null=True, help_text="What the last attempt at a step ended with.")
+    actor = serializers.CharField(help_text="Who asked for it.")
+    created_at = serializers.DateTimeField()
+    started_at = serializers.DateTimeField(allow_null=True)
+    flipped_at = serializers.DateTimeField(allow_null=True, help_text="From then on it is on its new shard.")
+    finished_at = serializers.DateTimeField(allow_null=True)
+
+    def get_fields(self) -> dict[str, serializers.Field]:
+        """`from` is a word of Python's own."""
+        return {**super().get_fields(), "from": serializers.CharField(help_text="Shard.")}
+
+
+class MovesSerializer(serializers.Serializer):
+    moves = MoveSerializer(many=True)
+
+
+class MovesView(ApiView):
+    required_scopes = {"GET": Scope.ADMIN}
+
+    @extend_schema(
+        operation_id="getMoves",
+        tags=["operations"],
+        summary="Moves of partitions, newest first, with their progress",
+        responses=MovesSerializer,
+    )
+    def get(self, request: Request) -> Response:
+        check_parameters(request.query_params, allowed=())
+        return Response({"moves": [encode_move(move) for move in list_moves(limit=get_config().moves_listed)]})

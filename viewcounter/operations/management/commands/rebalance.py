@@ -1,0 +1,34 @@
+"""`manage.py rebalance`: even the shards out, with the fewest moves, for instance after one was added."""
+
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandParser
+
+from viewcounter.cluster import get_cluster
+from viewcounter.operations.moves.commands import ask_for_moves, carry_out, confirm, describe_plan
+from viewcounter.operations.moves.driving import read_sizes
+from viewcounter.operations.moves.plan import plan_even_numbers, plan_even_sizes
+
+
+class Command(BaseCommand):
+    help = "Even out the number of partitions of every shard, or what was counted in them, by moving partitions online."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("--by", choices=["number", "size"], default="number", help="size: events counted")
+        parser.add_argument("--dry-run", action="store_true", help="print what would move")
+        parser.add_argument("--yes", action="store_true", help="do not ask")
+        parser.add_argument("--json", action="store_true", help="print the moves as JSON when they have ended")
+
+    def handle(self, **options: Any) -> None:
+        cluster = get_cluster()
+        topology = cluster.topology
+        owned = {shard.id: topology.get_partitions_of(shard.id) for shard in topology.shards if shard.primary}
+        targets = plan_even_numbers(owned) if options["by"] == "number" else plan_even_sizes(owned, read_sizes(cluster))
+        for line in describe_plan(topology, targets):
+            self.stdout.write(line) if options["dry_run"] else self.stderr.write(line)
+        if options["dry_run"] or not targets:
+            self.stdout.write(f"{len(targets)} moves")
+            return
+        confirm(f"Move {len(targets)} partitions?", is_agreed=options["yes"])
+        moves = ask_for_moves(targets, reason="rebalance")
+        carry_out([m.pk for m in moves], stdout=self.stdout, stderr=self.stderr, as_json=options["json"])

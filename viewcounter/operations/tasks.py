@@ -1,0 +1,33 @@
+"""Celery tasks of operators' work. Each is one domain call, finite, and may be lost, doubled or late."""
+
+import logging
+
+from celery import Celery, shared_task
+from django.db import DatabaseError
+
+from clusterproxy.errors import ClusterProxyError
+from shardproxy.errors import ShardProxyError
+from viewcounter.config import get_config
+from viewcounter.metrics import TASK_FAILURES
+from viewcounter.operations.moves.driving import build_tools, finish_hanging
+from viewcounter.operations.moves.errors import MoverStopping
+from viewcounter.processing.stopping import is_stopping
+
+logger = logging.getLogger(__name__)
+
+
+def schedule_periodic_tasks(app: Celery) -> None:
+    seconds = get_config().move_interval_seconds
+    app.add_periodic_task(seconds, finish_hanging_moves.s(), name=finish_hanging_moves.name, expires=max(seconds, 1.0))
+
+
+@shared_task(name="finish_hanging_moves")
+def finish_hanging_moves() -> None:
+    """Carry on with moves whose mover died while their partition counts nothing, until it does."""
+    try:
+        finish_hanging(build_tools(get_config(), is_stopping=is_stopping))
+    except MoverStopping:
+        logger.info("the next worker goes on with moves that hang")
+    except (DatabaseError, ClusterProxyError, ShardProxyError) as error:
+        TASK_FAILURES.labels("finish_hanging_moves").inc()
+        logger.warning("moves that hang go on hanging: %s", error)
