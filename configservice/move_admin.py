@@ -25,6 +25,8 @@ def build_move_actions() -> dict[str, tuple[Action, str, str]]:
 
 
 def _make_action(target: Shard) -> Action:
+    target_id = int(target.pk)
+
     def move(_: Any, request: HttpRequest, chosen: "QuerySet[PartitionAssignment]") -> HttpResponse | None:
         partitions = sorted(chosen.values_list("partition", flat=True))
         if "confirmed" not in request.POST:
@@ -33,12 +35,12 @@ def _make_action(target: Shard) -> Action:
                 "title": f"Move {len(partitions)} partitions to {target}",
                 "partitions": partitions,
                 "target": target,
-                "action": f"{_MOVE_TO}{target.pk}",
+                "action": f"{_MOVE_TO}{target_id}",
             }
             return TemplateResponse(request, "admin/configservice/confirm_moves.html", context)
         try:
             moves = plan_moves(
-                dict.fromkeys(partitions, target.pk), actor=request.user.get_username(), reason="asked for in the admin"
+                dict.fromkeys(partitions, target_id), actor=request.user.get_username(), reason="asked for in the admin"
             )
         except MoveNotPossible as error:
             messages.error(request, f"Nothing is moved: {error}")

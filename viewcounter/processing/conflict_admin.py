@@ -17,7 +17,7 @@ class ConflictAdmin(ShardRowsAdmin):
     template = "admin/processing/conflicts.html"
     filter_form = RowsForm
 
-    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:  # noqa: ARG002
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return False
 
     def read_page(self, cluster: ClusterProxy, form: RowsForm) -> ConflictPage:

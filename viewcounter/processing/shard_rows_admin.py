@@ -2,7 +2,6 @@
 
 A model without a table gives them their place and permissions in the admin.
 """
-# ruff: noqa: ARG002 (Django gives its hooks more than they need)
 
 from collections.abc import Mapping
 from datetime import UTC
