@@ -35,6 +35,10 @@ class SupervisorRecord:
     phase: Phase
 
 
+LOCK_SECONDS = 1.0
+LOCK_RETRY_SECONDS = 0.05
+
+
 class ClusterLock:
     """Held for as long as a cluster runs. Not inherited by children."""
 
@@ -47,14 +51,23 @@ class ClusterLock:
         return self._descriptor is not None
 
     def acquire(self) -> None:
-        """Raises AlreadyRunning."""
+        """Raises AlreadyRunning.
+
+        A child that a killed supervisor was just starting holds the lock until it becomes its program: wait for that.
+        """
         descriptor = os.open(self._state.lock_file, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, PRIVATE_FILE)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            os.close(descriptor)
-            raise AlreadyRunning(f"a supervisor already runs {self._state.root}") from error
-        self._descriptor = descriptor
+        give_up_at = time.monotonic() + LOCK_SECONDS
+        while True:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                if time.monotonic() >= give_up_at:
+                    os.close(descriptor)
+                    raise AlreadyRunning(f"a supervisor already runs {self._state.root}") from error
+                time.sleep(LOCK_RETRY_SECONDS)
+            else:
+                self._descriptor = descriptor
+                return
 
     def announce(self, phase: Phase) -> None:
         identity = ProcessIdentity.read(os.getpid())

@@ -8,6 +8,7 @@ import psycopg
 import pytest
 from django.conf import settings
 from django.db import connections
+from hypothesis import HealthCheck
 from hypothesis import settings as hypothesis_settings
 from psycopg.rows import dict_row
 
@@ -17,7 +18,11 @@ from viewcounter.caching import find_read_cache
 from viewcounter.cluster import get_cluster
 from viewcounter.config import get_config
 
-hypothesis_settings.register_profile("long", max_examples=5000, deadline=None)
+# How long an example takes says how busy the machine is, not whether the code is right.
+PATIENT = hypothesis_settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+hypothesis_settings.register_profile("patient", PATIENT)
+hypothesis_settings.register_profile("long", PATIENT, max_examples=5000)
+hypothesis_settings.load_profile("patient")
 
 EVENT_TABLES = (
     "raw_event, event_ids, event_minute, event_hour, event_day, event_total, rollup_dirty, ledger, dead_letter, video,"
@@ -35,13 +40,29 @@ def servers() -> Iterator[LocalCluster]:
         cluster.start_servers()
         cluster.prepare()
         use_cluster(cluster)
+        _common.append(cluster)
         yield cluster
+        _common.clear()
         get_cluster().close()
         connections.close_all()
 
 
+_common: list[LocalCluster] = []
+"""The cluster of `servers`, once it runs."""
+_used: list[LocalCluster] = []
+"""The one that the settings point at."""
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """A test of another file may have pointed the settings at a cluster of its own, which is gone now."""
+    if "servers" in getattr(item, "fixturenames", ()) and _common and _common != _used:
+        get_cluster().close()
+        use_cluster(_common[0])
+
+
 def use_cluster(cluster: LocalCluster) -> None:
     """Point this process's settings at a cluster that was started after they were read."""
+    _used[:] = [cluster]
     os.environ.update({name: value for name, value in cluster.environment.items() if name.startswith("VIEWCOUNTER_")})
     get_config.cache_clear()
     get_cluster.cache_clear()
