@@ -26,11 +26,21 @@ class LoadClient:
     the service decides what is acknowledged.
     """
 
-    def __init__(self, url: str, key: str, *, seed: int, threads: int = 3, resend_share: float = 0.05) -> None:
+    def __init__(
+        self,
+        url: str,
+        key: str,
+        *,
+        seed: int,
+        threads: int = 3,
+        resend_share: float = 0.05,
+        between_seconds: float = 0.0,
+    ) -> None:
         self._url = url
         self._headers = {"Authorization": f"Bearer {key}", "Content-Type": "application/json"}
         self._seed = seed
         self._resend_share = resend_share
+        self._between_seconds = between_seconds
         self._stop = threading.Event()
         self._give_up_at = float("inf")
         self._lock = threading.Lock()  # guards what follows
@@ -71,6 +81,7 @@ class LoadClient:
             repeats = 2 if rng.random() < self._resend_share else 1
             for _ in range(repeats):
                 self._send_until_acknowledged(pool, batch)
+            self._stop.wait(self._between_seconds)
 
     @staticmethod
     def _make_event(rng: random.Random) -> dict[str, Any]:

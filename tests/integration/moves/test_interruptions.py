@@ -1,14 +1,20 @@
 """A mover dies after each thing that it makes last; another one goes on, and nothing is lost or owned twice."""
 
 from contextlib import contextmanager, suppress
+from datetime import UTC, datetime, timedelta
+from uuid import uuid4
 
 import pytest
 
+from configservice.errors import MoveTaken
 from configservice.move_states import ABORTABLE, FINISHED, MoveState
 from configservice.moves import abort, get_move
 from tests.integration.moves.moving import Crash, Moving
-from viewcounter.operations.moves import mover
+from viewcounter.operations.moves import copying, mover
 from viewcounter.operations.moves.work import Work
+from viewcounter.storage.errors import CopyTaken, PartitionNotHere
+from viewcounter.storage.moves import check_copy, hold_maintenance
+from viewcounter.storage.raw_days import make_raw_days
 
 READABLE = ("owned", "held", "stopped")
 
@@ -123,3 +129,71 @@ def test_a_mover_that_dies_while_it_restores_is_replaced(moving: Moving, monkeyp
     assert set(died_in) == {"aborting", "aborted"}
     assert len(died_in) > 3
     moving.assert_exact_on("shard2")
+
+
+def test_a_mover_that_was_replaced_writes_nothing_into_the_copy(moving: Moving):
+    move = moving.plan()
+    zombie = Work(moving.make_tools(), move, uuid4())
+    copying.take_source_over(zombie)
+    copying.prepare_target(zombie)
+    moving.run(move)
+    with pytest.raises(MoveTaken):
+        copying.copy_partition(zombie)
+    with pytest.raises(CopyTaken), zombie.open_target() as target:
+        check_copy(target, zombie.target)
+    with pytest.raises(PartitionNotHere):
+        copying.prepare_target(zombie)
+    with pytest.raises(PartitionNotHere), zombie.open_source() as source:
+        hold_maintenance(source, zombie.source, seconds=60)
+    moving.assert_exact_on("shard1")
+
+
+@pytest.mark.parametrize("state", ["activated", "flipped"])
+def test_a_source_that_forgot_in_a_failover_that_it_is_held_counts_for_nothing(moving: Moving, state):
+    """It may even go on counting: what it applies, the target applies too, and only the target is asked."""
+
+    def forget(move):
+        if move.state == state:
+            moving.on("shard2", "UPDATE partition_state SET state = 'owned' WHERE partition = %(p)s")
+            moving.live()
+
+    assert moving.run(moving.plan(), on_step=forget).state == "done"
+    moving.assert_exact_on("shard1")
+
+
+@pytest.mark.parametrize("by", ["mover", "drains"])
+def test_a_target_that_forgot_in_a_failover_that_it_was_activated_owns_it_again(moving: Moving, by):
+    def forget(move):
+        if move.state == "flipped":
+            moving.on("shard1", "UPDATE partition_state SET state = 'incoming' WHERE partition = %(p)s")
+            assert moving.find_owners() == []
+            if by == "drains":
+                moving.come()
+                moving.drain()
+                assert moving.find_owners() == ["shard1"]
+
+    assert moving.run(moving.plan(), on_step=forget).state == "done"
+    moving.assert_exact_on("shard1")
+
+
+def test_a_stopped_partition_is_not_moved_and_its_move_is_given_up(moving: Moving):
+    moving.on("shard2", "UPDATE partition_state SET state = 'stopped' WHERE partition = %(p)s")
+    move = moving.run(moving.plan(), attempts_max=2)
+    assert move.state == "aborted"
+    assert "is stopped at epoch 1" in move.error
+    assert moving.get_state("shard2")["state"] == "stopped"
+    assert set(moving.count_rows("shard1").values()) == {0}
+
+
+def test_days_made_again_for_an_arrival_are_no_claim_of_the_partitions_that_were_there(moving: Moving):
+    """They have no raw events of those days; and the one that comes has none from before its own shard's oldest."""
+    old = (datetime.now(UTC) - timedelta(days=5)).date()
+    with moving.cluster.shard_transaction(2) as connection:
+        make_raw_days(connection, [old])
+    moving.run(moving.plan())
+    since = {
+        row["partition"]: row["raw_since"].date()
+        for row in moving.on("shard1", "SELECT partition, raw_since FROM partition_state WHERE state = 'owned'")
+    }
+    assert since.pop(3) == old
+    assert set(since.values()) == {(datetime.now(UTC) - timedelta(days=1)).date()}

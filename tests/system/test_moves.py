@@ -1,0 +1,255 @@
+"""Half of the partitions move onto a new shard, under load, by movers that are killed; nobody notices.
+
+Measured figures are logged (`-o log_cli=true -o log_cli_level=INFO`), not asserted.
+"""
+
+import json
+import logging
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from types import TracebackType
+from typing import Self
+
+import pytest
+import urllib3
+
+from clusterproxy.plan import Consistency
+from configservice.models import Move
+from configservice.move_states import MoveState
+from localcluster import ClusterSpec, LocalCluster, run_temporary_cluster
+from localcluster.waiting import Waiter
+from tests.conftest import use_cluster
+from tests.system.exactness import assert_exactly_acknowledged, read_shards
+from tests.system.load import VIDEO_COUNT, LoadClient
+from viewcounter.cluster import get_cluster
+from viewcounter.config import PROJECT_ROOT
+from viewcounter.storage.partitions import READ_STATES
+
+pytestmark = [pytest.mark.system, pytest.mark.timeout(400)]
+
+logger = logging.getLogger(__name__)
+
+PARTITIONS = 8
+LOAD_SECONDS = 2.0
+MOVE_SECONDS = 150.0
+KILLED_IN = [
+    MoveState.COPYING,
+    MoveState.CATCHING_UP,
+    MoveState.VERIFIED,
+    MoveState.HELD,
+    MoveState.FLIPPED,
+    MoveState.RELEASED,
+]
+LEASE = {"VIEWCOUNTER_MOVE_LEASE_SECONDS": "2"}
+"""The next mover need not wait longer for a dead one."""
+
+
+@pytest.fixture(scope="module")
+def cluster(django_db_blocker):
+    with (
+        run_temporary_cluster(spec=ClusterSpec(partitions=PARTITIONS)) as cluster,
+        django_db_blocker.unblock(),
+    ):
+        cluster.start()
+        use_cluster(cluster)
+        yield cluster
+        get_cluster().close()
+
+
+class Readers:
+    """Reads counts of one video, and the top of all, all the time; remembers what was not a whole 200."""
+
+    def __init__(self, url: str, key: str) -> None:
+        self._url, self._headers = url, {"Authorization": f"Bearer {key}"}
+        self._is_over = threading.Event()
+        self._threads = [threading.Thread(target=self._run, args=(path,)) for path in (self._pick_video, self._top)]
+        self.read_count = 0
+        self.failed: list[object] = []
+
+    def __enter__(self) -> Self:
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._is_over.set()
+        for thread in self._threads:
+            thread.join(30)
+
+    @staticmethod
+    def _pick_video(number: int) -> str:
+        return f"/v1/videos/video-{number % VIDEO_COUNT}/counts"
+
+    @staticmethod
+    def _top(_: int) -> str:
+        return "/v1/top?event_type=view&function=count&limit=10"
+
+    def _run(self, path) -> None:
+        pool = urllib3.PoolManager(retries=False, timeout=urllib3.Timeout(connect=2, read=10))
+        number = 0
+        while not self._is_over.is_set():
+            number += 1
+            answer = pool.request("GET", self._url + path(number), headers=self._headers)
+            if answer.status != 200 or answer.json()["meta"]["partial"]:
+                self.failed.append((answer.status, answer.data[:300]))
+            self.read_count += 1
+            time.sleep(0.02)
+
+
+class Freshness:
+    """Looks at every position all the time: how long did each stand still before the topology led elsewhere?"""
+
+    def __init__(self) -> None:
+        self._is_over = threading.Event()
+        self._thread = threading.Thread(target=self._run)
+        self.pauses: dict[int, float] = {}
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._is_over.set()
+        self._thread.join(30)
+
+    def _run(self) -> None:
+        seen: dict[int, tuple[str, float, int]] = {}
+        while not self._is_over.wait(0.02):
+            now = time.monotonic()
+            scattered = get_cluster().scatter(READ_STATES, {}, consistency=Consistency.STRONG)
+            for result in scattered.results.values():
+                for row in result.rows:
+                    position, at, epoch = seen.get(row["partition"], (row["position"], now, row["epoch"]))
+                    if row["position"] != position:
+                        if row["epoch"] != epoch:
+                            self.pauses[row["partition"]] = now - at
+                        position, at, epoch = row["position"], now, row["epoch"]
+                    seen[row["partition"]] = (position, at, epoch)
+
+
+class Mover:
+    """`manage.py` in a process of its own, to be killed."""
+
+    def __init__(self, cluster: LocalCluster, *arguments: str) -> None:
+        self.process = subprocess.Popen(
+            [sys.executable, "manage.py", *arguments],
+            cwd=PROJECT_ROOT,
+            env=cluster.environment | LEASE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+
+    def kill_in(self, state: MoveState, move_id: int) -> str:
+        """As soon as the move is there or past it. Returns the state it was left in."""
+        order = list(MoveState)
+
+        def find_obstacle() -> str | None:
+            found = MoveState(Move.objects.values_list("state", flat=True).get(pk=move_id))
+            return None if order.index(found) >= order.index(state) else f"it is {found}"
+
+        Waiter().wait_until(find_obstacle, within_seconds=MOVE_SECONDS, what=f"move {move_id} to be {state}")
+        os.kill(self.process.pid, signal.SIGKILL)
+        self.process.communicate()
+        return str(Move.objects.values_list("state", flat=True).get(pk=move_id))
+
+    def finish(self) -> list[dict]:
+        out, err = self.process.communicate(timeout=MOVE_SECONDS)
+        assert self.process.returncode == 0, err.decode()[-2000:]
+        return json.loads(out.splitlines()[-1])
+
+
+def create_key(cluster: LocalCluster, name: str, scopes: str) -> str:
+    return cluster.run_command("create_api_key", name, "--scopes", scopes, "--quiet").strip()
+
+
+def test_half_of_the_partitions_move_to_a_new_shard_under_load_and_nobody_notices(cluster: LocalCluster):
+    pids = {name: application.pid for name, application in cluster.layout.applications.items()}
+    writer, reader = create_key(cluster, "load", "events:write"), create_key(cluster, "reads", "stats:read")
+    with (
+        LoadClient(cluster.web_url, writer, seed=11, threads=2, between_seconds=0.05) as load,
+        Readers(cluster.web_url, reader) as readers,
+        Freshness() as fresh,
+    ):
+        time.sleep(LOAD_SECONDS)
+        assert cluster.add_shard() == "shard3"
+        get_cluster().refresh_topology()
+        moves = []
+        for source in ("shard1", "shard2"):
+            arguments = ["--from", source, "--to", "shard3", "--count", "2", "--yes", "--json"]
+            moves += Mover(cluster, "move_partitions", *arguments).finish()
+        time.sleep(LOAD_SECONDS / 2)
+    pauses = sorted(fresh.pauses.values())
+    held = sorted(move["held_seconds"] * 1000 for move in moves)
+    rows, seconds = sum(m["rows_copied"] for m in moves), sum(m["copy_seconds"] for m in moves)
+    figures = (
+        f"{rows} rows, {rows / seconds:.0f} rows/s, held {held[len(held) // 2]:.0f} ms median, {held[-1]:.0f} ms worst,"
+        f" no flush for {pauses[len(pauses) // 2] * 1000:.0f} ms median, {pauses[-1] * 1000:.0f} ms worst,"
+        f" {len(load.acknowledged)} events, {readers.read_count} reads, answers {dict(load.statuses)}"
+    )
+    logger.info(figures)
+    assert [(move["state"], move["setbacks"]) for move in moves] == [("done", 0)] * 4, moves
+    assert set(load.statuses) == {"202"}, figures
+    assert (readers.failed, readers.read_count > 100) == ([], True), figures
+    assert {name: application.pid for name, application in cluster.layout.applications.items()} == pids
+    get_cluster().refresh_topology()
+    assert len(get_cluster().topology.get_partitions_of(3)) == PARTITIONS // 2
+    assert_exactly_acknowledged(load, story=figures)
+    assert_nothing_is_left_behind()
+
+
+def test_movers_killed_in_every_state_lose_and_double_nothing(cluster: LocalCluster):
+    cluster.run_command("prepare", "--partitions", str(PARTITIONS), "--instances", str(cluster.state.instances_file))
+    writer = create_key(cluster, "kills", "events:write")
+    read_before = {row["event_id"] for row in read_shards("SELECT event_id FROM raw_event")}
+    get_cluster().refresh_topology()
+    topology = get_cluster().topology
+    source = next(shard for shard in topology.shards if topology.get_partitions_of(shard.id))
+    target = next(shard for shard in topology.shards if shard != source)
+    first = topology.get_partitions_of(source.id)[0]
+    left_in = []
+    with LoadClient(cluster.web_url, writer, seed=12, threads=2, between_seconds=0.05) as load:
+        arguments = ["--from", source.name, "--to", target.name, "--partitions", str(first), "--yes", "--plan-only"]
+        cluster.run_command("move_partitions", *arguments)
+        move_id = Move.objects.latest("pk").pk
+        for state in KILLED_IN:
+            left_in.append(Mover(cluster, "moves", "resume", "--json").kill_in(state, move_id))
+        Mover(cluster, "moves", "resume", "--json").finish()
+    move = Move.objects.get(pk=move_id)
+    story = f"killed in {left_in}, setbacks {move.setbacks}, error {move.error!r}"
+    logger.info(story)
+    assert move.state == MoveState.DONE, story
+    assert set(load.statuses) == {"202"}, story
+    get_cluster().refresh_topology()
+    assert get_cluster().topology.get_shard_of(first).name == target.name
+
+    def find_missing() -> str | None:
+        found = [row["event_id"] for row in read_shards("SELECT event_id FROM raw_event")]
+        missing = set(load.acknowledged) - set(found)
+        return f"{len(missing)} events are not counted" if missing else None
+
+    Waiter().wait_until(find_missing, within_seconds=60.0, what="everything to be applied")
+    raw = [row["event_id"] for row in read_shards("SELECT event_id FROM raw_event")]
+    assert len(raw) == len(set(raw)), story
+    assert set(raw) == set(load.acknowledged) | read_before, story
+    totals = sum(row["count"] for row in read_shards("SELECT count FROM event_total"))
+    assert totals == len(raw), story
+    assert_nothing_is_left_behind()
+
+
+def assert_nothing_is_left_behind() -> None:
+    """Each partition has rows on its own shard only."""
+    cluster = get_cluster()
+    for shard in cluster.topology.shards:
+        own = cluster.topology.get_partitions_of(shard.id)
+        with cluster.shard_transaction(shard.id) as connection:
+            for table in ("raw_event", "event_ids", "event_minute", "event_total", "ledger", "video"):
+                rows = connection.execute(f"SELECT DISTINCT partition FROM {table}").fetchall()  # noqa: S608
+                assert {row["partition"] for row in rows} <= set(own), (shard.name, table)
