@@ -83,16 +83,20 @@ def use_cluster(cluster: LocalCluster) -> None:
 def clean_cluster(servers: LocalCluster) -> ClusterProxy:
     """The cluster proxy on shards without a single event; every partition owned, at the start of the log."""
     cluster = get_cluster()
+    cluster.refresh_topology()
+    epochs = [assignment.epoch for assignment in cluster.topology.assignments]  # tests of moves let them grow
     for shard in cluster.topology.shards:
         with cluster.shard_transaction(shard.id) as connection:
             connection.execute(f"TRUNCATE {EVENT_TABLES} CASCADE")
             connection.execute(
                 "UPDATE partition_state SET position = DEFAULT, watermark = DEFAULT, rolled_through = DEFAULT,"
-                " admits_since = DEFAULT, minutes_since = DEFAULT, hours_since = DEFAULT, state = DEFAULT, epoch = 1,"
+                " admits_since = DEFAULT, minutes_since = DEFAULT, hours_since = DEFAULT, state = DEFAULT,"
+                " epoch = (%(epochs)s::bigint[])[partition + 1],"
                 " stop_reason = DEFAULT, stop_detail = DEFAULT, stopped_at = DEFAULT, resumed_by = DEFAULT,"
                 " window_started_at = DEFAULT, window_read = DEFAULT, window_dead = DEFAULT, dead_run = DEFAULT,"
                 " dead_letter_allowance = DEFAULT, move_token = DEFAULT, maintenance_held_until = DEFAULT,"
-                " raw_since = DEFAULT, generation = DEFAULT"
+                " raw_since = DEFAULT, generation = DEFAULT",
+                {"epochs": epochs},
             )
     return cluster
 
