@@ -255,7 +255,6 @@ class Config(BaseSettings):
     standby_loss_seconds: PositiveFloat = Field(
         1.5, description="a replica this long silent is waited for no more, where durability may degrade"
     )
-    failover_wait_seconds: PositiveFloat = Field(60.0, description="manage.py failover and switchover wait this long")
 
     # -- shard proxy -----------------------------------------------------------------------------
     shardproxy_user: str = Field(
