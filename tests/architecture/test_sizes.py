@@ -47,6 +47,7 @@ def test_drivers_stay_behind_their_seams():
         "redis": (
             "viewcounter/eventlog/",
             "viewcounter/processing/drain_queue.py",
+            "viewcounter/gateway/kept_answers.py",
             "viewcounter/gateway/shared_buckets.py",
             "configservice/feed.py",
             "viewcounter/queries/shared_cache.py",

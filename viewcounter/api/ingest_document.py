@@ -70,6 +70,14 @@ INGEST_COMPONENTS: dict[str, Any] = {
                 "additionalProperties": {"type": "string"},
                 "description": "Partition -> position in its log up to which this batch is durable.",
             },
+            "spooled": {
+                "const": True,
+                "description": "Only while the log is away: some events are on the gateway's disk, without a position.",
+            },
+            "applied": {
+                "type": "boolean",
+                "description": "With `wait=applied` only: everything accepted is counted. False is no error.",
+            },
         },
     },
 }
@@ -90,6 +98,28 @@ INGEST_OPERATION: dict[str, Any] = {
         "counts it once."
     ),
     "security": [{"apiKey": []}],
+    "parameters": [
+        {
+            "name": "wait",
+            "in": "query",
+            "schema": {"type": "string", "enum": ["applied"]},
+            "description": (
+                "`applied`: answer when the accepted events are counted, at most {wait_seconds:g} seconds later. The "
+                "answer has `applied` then; false means not yet, the events are safe all the same."
+            ),
+        },
+        {
+            "name": "Idempotency-Key",
+            "in": "header",
+            "schema": {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[!-~]+$"},
+            "description": (
+                "The same key with the same body gets the same answer within {idempotency_seconds} seconds, with "
+                "`Idempotent-Replayed: true`, and nothing is appended again. With another body: 422 "
+                "`idempotency_key_reused`. While the first request is under way: 409 `idempotency_key_in_use`. Only "
+                "spares work: retries are counted once by their event ids, with or without a key."
+            ),
+        },
+    ],
     "requestBody": {
         "required": True,
         "content": {

@@ -64,14 +64,18 @@ def add_ingest_lane(result: Document, generator: Any, request: Any, public: bool
     """
     config = get_config()
     paths: Document = result["paths"]
+    limits = {
+        "max_events": config.request_max_events,
+        "max_bytes": config.request_max_bytes,
+        "window_days": config.accept_window_seconds // 86400,
+        "future_seconds": config.accept_future_seconds,
+        "wait_seconds": config.wait_applied_seconds,
+        "idempotency_seconds": config.idempotency_seconds,
+    }
     operation = {
         **INGEST_OPERATION,
-        "description": INGEST_OPERATION["description"].format(
-            max_events=config.request_max_events,
-            max_bytes=config.request_max_bytes,
-            window_days=config.accept_window_seconds // 86400,
-            future_seconds=config.accept_future_seconds,
-        ),
+        "description": INGEST_OPERATION["description"].format(**limits),
+        "parameters": [p | {"description": p["description"].format(**limits)} for p in INGEST_OPERATION["parameters"]],
     }
     result["paths"] = dict(sorted({**paths, "/v1/events": {**paths.get("/v1/events", {}), "post": operation}}.items()))
     schemas = result.setdefault("components", {}).setdefault("schemas", {})

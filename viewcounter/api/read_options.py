@@ -16,6 +16,7 @@ from viewcounter.queries.freshness import DEFAULT, ReadOptions
 READ_PARAMETERS = ("consistency", "max_staleness", "min_position", "explain")
 MAX_STALENESS_SECONDS = 7 * 86400
 POSITION_MAX_CHARACTERS = 41
+POSITION = {"type": "string", "maxLength": POSITION_MAX_CHARACTERS, "pattern": r"^\d+-\d+$"}
 _ROUTE = "route"
 
 _CONSISTENCY = OpenApiParameter(
@@ -101,7 +102,7 @@ def _parse_min_position(text: str | None, *, one_video: bool) -> tuple[Position 
     if text is None:
         return None, {}
     if one_video and ":" not in text:
-        return _parse_position(text), {}
+        return parse_position("min_position", text), {}
     positions: dict[int, Position] = {}
     for pair in text.split(","):
         partition_text, colon, position_text = pair.partition(":")
@@ -111,7 +112,7 @@ def _parse_min_position(text: str | None, *, one_video: bool) -> tuple[Position 
         partition = _parse_partition(partition_text)
         if partition in positions:
             raise InvalidQuery("min_position", "repeated_partition", f"names partition {partition} twice")
-        positions[partition] = _parse_position(position_text)
+        positions[partition] = parse_position("min_position", position_text)
     return None, positions
 
 
@@ -122,14 +123,15 @@ def _parse_partition(text: str) -> int:
     return int(text)
 
 
-def _parse_position(text: str) -> Position:
+def parse_position(field: str, text: str) -> Position:
+    """Raises InvalidQuery."""
     try:
         if len(text) > POSITION_MAX_CHARACTERS:
             raise ValueError
         return Position.parse(text)
     except ValueError:
         message = f"positions look like 1760000000000-0, not like {text[:64]!r}"
-        raise InvalidQuery("min_position", "invalid_position", message) from None
+        raise InvalidQuery(field, "invalid_position", message) from None
 
 
 CACHE = (

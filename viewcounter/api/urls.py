@@ -23,6 +23,7 @@ from viewcounter.api.views.moves import MovesView
 from viewcounter.api.views.partitions import PartitionsView
 from viewcounter.api.views.raw_events import RawEventsView
 from viewcounter.api.views.reads import CountsQueryView, TopView, VideoCountsView, VideoStatsView
+from viewcounter.api.views.receipts import ReceiptView
 from viewcounter.api.views.recounts import RecountsView, RecountView
 
 app_name = "api"
@@ -52,6 +53,7 @@ urlpatterns = [
     path("v1/dead-letters/<str:dead_letter_id>/discard", DeadLetterDiscardView.as_view(), name="dead-letter-discard"),
     path("v1/partitions/<int:partition>/resume", PartitionResumeView.as_view(), name="partition-resume"),
     path("v1/kills", KillsView.as_view(), name="kills"),
+    path("v1/receipts/<str:event_id>", ReceiptView.as_view(), name="receipt"),
     path("v1/recounts", RecountsView.as_view(), name="recounts"),
     path("v1/recounts/<uuid:recount_id>", RecountView.as_view(), name="recount"),
     path("v1/events", RawEventsView.as_view(), name="raw-events"),

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from typing import Any
 
 from clusterproxy.errors import NoTopology
@@ -10,16 +10,20 @@ from configservice.heartbeat import Heartbeat
 from configservice.topology import Topology
 from viewcounter.cluster import get_cluster
 from viewcounter.config import Config, get_config
-from viewcounter.eventlog.interface import EventLog
+from viewcounter.eventlog.interface import EventLog, Position
 from viewcounter.eventlog.registry import get_event_log
 from viewcounter.gateway.acceptance import AcceptWindow
+from viewcounter.gateway.applied_watch import AppliedWatch, ReadPositions, WaitLimits
 from viewcounter.gateway.authentication import LaneKeys
 from viewcounter.gateway.body import BodyLimits, Receive
 from viewcounter.gateway.group_commit import GroupCommit
 from viewcounter.gateway.guarded_log import GuardedLog
+from viewcounter.gateway.idempotency import Idempotency
+from viewcounter.gateway.kept_answers import KeptAnswers, SharedAnswers
 from viewcounter.gateway.lane import GatewayLane, LaneLimits, Send
 from viewcounter.gateway.rate_limit import get_rate_limiter
 from viewcounter.gateway.spool import Spool
+from viewcounter.queries.receipts import read_applied_positions
 
 logger = logging.getLogger(__name__)
 
@@ -35,6 +39,13 @@ def get_cluster_topology() -> Topology:
     return get_cluster().topology
 
 
+def read_cluster_positions(partitions: Collection[int]) -> Mapping[int, Position]:
+    """How far the shards have come. One question takes no longer than a whole request may wait."""
+    return read_applied_positions(
+        get_cluster(), partitions, deadline_seconds=min(get_config().wait_applied_seconds, get_config().scatter_seconds)
+    )
+
+
 class Gateway:
     """Opens nothing before its first request, so it may be made before the workers are forked."""
 
@@ -46,6 +57,8 @@ class Gateway:
         get_log: Callable[[], EventLog] = get_event_log,
         get_topology: Callable[[], Topology] = get_cluster_topology,
         start_heartbeat: Callable[[], Heartbeat] | None = None,
+        read_positions: ReadPositions = read_cluster_positions,
+        kept_answers: KeptAnswers | None = None,
     ) -> None:
         """`inner` gets every request that is not for the lane; it need not know lifespan.
 
@@ -66,7 +79,12 @@ class Gateway:
             max_wait_seconds=config.commit_max_wait_seconds,
         )
         self._keys = LaneKeys(max_lookups=config.api_key_lookups_max, timeout_seconds=config.api_key_lookup_seconds)
+        self._applied = AppliedWatch(read_positions, _get_wait_limits(config))
+        kept_answers = _build_kept_answers(config) if kept_answers is None else kept_answers
+        self._idempotency = Idempotency(kept_answers, max_answer_bytes=config.idempotency_answer_max_bytes)
         self._lane = GatewayLane(
+            applied=self._applied,
+            idempotency=self._idempotency,
             commit=self._commit,
             keys=self._keys,
             get_topology=get_topology,
@@ -95,8 +113,10 @@ class Gateway:
                 await send({"type": "lifespan.startup.complete"})
             elif message["type"] == "lifespan.shutdown":
                 self._spool_drain.cancel()
+                self._applied.close()
                 await self._commit.close(timeout_seconds=self._shutdown_drain_seconds)
                 await asyncio.to_thread(self._log.close)
+                await self._idempotency.close()
                 self._keys.close()
                 self._lane.close()
                 if heartbeat is not None:
@@ -129,6 +149,25 @@ def _build_log(config: Config, get_log: Callable[[], EventLog]) -> GuardedLog:
         append_seconds=config.log_append_seconds,
         breaker_open_seconds=config.log_breaker_open_seconds,
         open_spool=None if folder is None else lambda: Spool(folder, max_bytes=config.spool_max_bytes),
+    )
+
+
+def _build_kept_answers(config: Config) -> SharedAnswers:
+    return SharedAnswers(
+        config.cache_url.get_secret_value(),
+        timeout_seconds=config.shared_cache_timeout_seconds,
+        open_seconds=config.shared_cache_open_seconds,
+        max_connections=config.shared_cache_max_connections,
+        claim_seconds=config.idempotency_claim_seconds,
+        keep_seconds=config.idempotency_seconds,
+    )
+
+
+def _get_wait_limits(config: Config) -> WaitLimits:
+    return WaitLimits(
+        seconds=config.wait_applied_seconds,
+        poll_seconds=config.wait_applied_poll_seconds,
+        max_requests=config.wait_applied_max_requests,
     )
 
 

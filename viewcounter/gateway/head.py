@@ -22,6 +22,7 @@ class Head(NamedTuple):
     content_type: bytes | None
     content_encoding: bytes | None
     content_length: int | None
+    idempotency_key: bytes | None
 
 
 class Content(NamedTuple):
@@ -33,7 +34,7 @@ class Content(NamedTuple):
 
 def read_head(headers: Iterable[tuple[bytes, bytes]]) -> Head:
     """`headers` as ASGI gives them: names in lower case."""
-    authorization = content_type = content_encoding = content_length = request_id = None
+    authorization = content_type = content_encoding = content_length = request_id = idempotency_key = None
     for name, value in headers:
         if name == b"authorization":
             authorization = value
@@ -45,11 +46,13 @@ def read_head(headers: Iterable[tuple[bytes, bytes]]) -> Head:
             content_encoding = value
         elif name == b"x-request-id":
             request_id = value
+        elif name == b"idempotency-key":
+            idempotency_key = value
     if request_id is not None and _SANE_REQUEST_ID.fullmatch(request_id):
         identity = request_id.decode("ascii")
     else:
         identity = str(uuid.uuid4())
-    return Head(identity, authorization, content_type, content_encoding, content_length)
+    return Head(identity, authorization, content_type, content_encoding, content_length, idempotency_key)
 
 
 def parse_content(head: Head) -> Content:

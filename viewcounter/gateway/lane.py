@@ -15,19 +15,22 @@ import msgspec
 from clusterproxy.errors import NoTopology
 from configservice.topology import Topology
 from viewcounter.eventlog.errors import EventLogFull
-from viewcounter.eventlog.interface import AppendResult
+from viewcounter.eventlog.interface import AppendResult, Position
 from viewcounter.gateway.acceptance import Acceptance, Acceptor, AcceptWindow
+from viewcounter.gateway.applied_watch import AppliedWatch
 from viewcounter.gateway.authentication import LaneKeys
 from viewcounter.gateway.body import BodyLimits, Receive, read_body
 from viewcounter.gateway.errors import BufferFull, ClientGone, InvalidKey, KeysUnavailable, Refused
 from viewcounter.gateway.group_commit import GroupCommit
-from viewcounter.gateway.head import Head, parse_content, read_head
+from viewcounter.gateway.head import Content, Head, parse_content, read_head
+from viewcounter.gateway.idempotency import Idempotency, check_key
 from viewcounter.gateway.items import ItemProblem
 from viewcounter.gateway.key_cache import AuthenticatedKey
 from viewcounter.gateway.meter import LaneMeter
 from viewcounter.gateway.parsing import Item, parse_items
 from viewcounter.gateway.rate_limit import Allowance, RateLimiter, Unit
 from viewcounter.gateway.scopes import Scope
+from viewcounter.gateway.wishes import parse_wishes
 from viewcounter.problems import PROBLEM_CONTENT_TYPE, Problem, encode_problem
 
 logger = logging.getLogger(__name__)
@@ -37,6 +40,7 @@ Headers = tuple[tuple[bytes, bytes], ...]
 
 _JSON = (b"content-type", b"application/json")
 _PROBLEM = (b"content-type", PROBLEM_CONTENT_TYPE.encode())
+_REPLAYED = (b"idempotent-replayed", b"true")
 _encoder = msgspec.json.Encoder()
 
 
@@ -50,14 +54,20 @@ class LaneLimits(NamedTuple):
 
 
 class _Answer(msgspec.Struct, frozen=True):
-    """`positions` by partition: where in the log the accepted events are. A partition without one has events on this
-    gateway's own disk until the log takes them."""
+    """`positions` by partition: where in the log the accepted events are. `spooled`: some have none, they are on this
+    gateway's own disk until the log takes them. `applied` is there for those who asked to wait: whether everything
+    accepted is counted."""
 
     request_id: str
     accepted: int
     rejected: int
     items: list[ItemProblem]
     positions: dict[str, str]
+    spooled: bool | msgspec.UnsetType = msgspec.UNSET
+    applied: bool | msgspec.UnsetType = msgspec.UNSET
+
+
+_decoder = msgspec.json.Decoder(_Answer)
 
 
 class GatewayLane:
@@ -71,7 +81,11 @@ class GatewayLane:
         get_topology: Callable[[], Topology],
         limits: LaneLimits,
         limiter: RateLimiter,
+        applied: AppliedWatch,
+        idempotency: Idempotency,
     ) -> None:
+        self._applied = applied
+        self._idempotency = idempotency
         self._commit = commit
         self._keys = keys
         self._get_topology = get_topology
@@ -91,9 +105,12 @@ class GatewayLane:
         budget = _Budget(self._limiter)
         try:
             _check_method(scope["method"])
-            answer = await self._answer(head, receive, budget)
-            self._meter.count_events(accepted=answer.accepted, problems=answer.items)
+            answer, is_repeat = await self._answer(scope.get("query_string", b""), head, receive, budget)
             (status, outcome), body = _judge_answer(answer), _encoder.encode(answer)
+            if is_repeat:
+                headers, outcome = (_JSON, _REPLAYED), "repeated"
+            else:
+                self._meter.count_events(accepted=answer.accepted, problems=answer.items)
         except Refused as refusal:
             status, body, headers = self._answer_refusal(refusal, head.request_id)
             outcome = refusal.problem.code
@@ -120,13 +137,42 @@ class GatewayLane:
         )
         await send({"type": "http.response.body", "body": body})
 
-    async def _answer(self, head: Head, receive: Receive, budget: "_Budget") -> _Answer:
+    async def _answer(self, query: bytes, head: Head, receive: Receive, budget: "_Budget") -> tuple[_Answer, bool]:
+        """The answer, and whether it is the one that the same request got before."""
         limits = self._limits
         key = await self._authorize(head)
         budget.take(key, Unit.REQUESTS, 1)
-        content = parse_content(head)
+        wishes, content = parse_wishes(query), parse_content(head)
         body = await read_body(receive, declared_bytes=head.content_length, is_gzip=content.is_gzip, limits=limits.body)
-        items = parse_items(body, is_ndjson=content.is_ndjson, max_events=limits.max_events)
+        answer, is_repeat = await self._answer_once(head, key, body, content, budget)
+        if wishes.waits and answer.accepted:
+            answer = await self._await_applied(answer)
+        return answer, is_repeat
+
+    async def _answer_once(
+        self, head: Head, key: AuthenticatedKey, body: bytes, content: Content, budget: "_Budget"
+    ) -> tuple[_Answer, bool]:
+        if head.idempotency_key is None:
+            return await self._accept(head, key, body, content, budget), False
+
+        async def answer() -> tuple[bytes, bool]:
+            given = await self._accept(head, key, body, content, budget)
+            # Asked again, an answer without events, or with events to be sent again, may be another.
+            is_lasting = given.accepted > 0 and not any(item.retryable for item in given.items)
+            return _encoder.encode(given), is_lasting
+
+        encoded, is_repeat = await self._idempotency.answer_once(
+            owner=key.prefix,
+            key=check_key(head.idempotency_key),
+            request=(b"lines\n" if content.is_ndjson else b"json\n") + body,
+            answer=answer,
+        )
+        return _decoder.decode(encoded), is_repeat
+
+    async def _accept(
+        self, head: Head, key: AuthenticatedKey, body: bytes, content: Content, budget: "_Budget"
+    ) -> _Answer:
+        items = parse_items(body, is_ndjson=content.is_ndjson, max_events=self._limits.max_events)
         acceptor = self._get_acceptor()
         acceptance = acceptor.accept(items, now_us=time.time_ns() // 1000)
         if not acceptance.count:
@@ -134,6 +180,12 @@ class GatewayLane:
         budget.take(key, Unit.EVENTS, acceptance.count)
         result = await self._append(acceptance)
         return _answer_appended(head, items, acceptance, acceptor, result)
+
+    async def _await_applied(self, answer: _Answer) -> _Answer:
+        """What is spooled waits for a log that is away: it is not waited for."""
+        positions = {int(p): Position.parse(position) for p, position in answer.positions.items()}
+        is_applied = answer.spooled is msgspec.UNSET and await self._applied.wait(positions)
+        return msgspec.structs.replace(answer, applied=is_applied)
 
     async def _authorize(self, head: Head) -> AuthenticatedKey:
         try:
@@ -212,7 +264,9 @@ def _answer_appended(
         problems = sorted(problems + unstored, key=lambda problem: problem.index)
         accepted -= len(unstored)
     positions = {str(p): str(result.positions[p]) for p in acceptance.by_partition if p in result.positions}
-    return _build_answer(head, accepted, problems, positions)
+    answer = _build_answer(head, accepted, problems, positions)
+    has_spooled = len(positions) + len(failed) < len(acceptance.by_partition)
+    return msgspec.structs.replace(answer, spooled=True) if has_spooled else answer
 
 
 def _build_answer(head: Head, accepted: int, problems: list[ItemProblem], positions: dict[str, str]) -> _Answer:

@@ -45,6 +45,7 @@ def test_the_document_names_every_address_and_method(document):
         ("/v1/kills", "get"),
         ("/v1/partitions", "get"),
         ("/v1/partitions/{partition}/resume", "post"),
+        ("/v1/receipts/{event_id}", "get"),
         ("/v1/recounts", "get"),
         ("/v1/recounts", "post"),
         ("/v1/recounts/{recount_id}", "get"),

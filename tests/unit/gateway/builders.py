@@ -98,9 +98,16 @@ class Response:
         return msgspec.json.decode(self.body)
 
 
-def make_gateway(log: EventLog, *, get_topology: Callable[[], Topology] = lambda: TOPOLOGY, **settings: Any) -> Gateway:
+def make_gateway(
+    log: EventLog,
+    *,
+    get_topology: Callable[[], Topology] = lambda: TOPOLOGY,
+    parts: Mapping[str, Any] | None = None,
+    **settings: Any,
+) -> Gateway:
+    """`parts`: what the gateway is made with besides."""
     config = Config(secret_key="x" * 40, **{"commit_linger_ms": 0.0, **settings})
-    return Gateway(_refuse_everything, config=config, get_log=lambda: log, get_topology=get_topology)
+    return Gateway(_refuse_everything, config=config, get_log=lambda: log, get_topology=get_topology, **(parts or {}))
 
 
 async def _refuse_everything(_scope: Any, _receive: Any, _send: Any) -> None:
@@ -116,6 +123,7 @@ async def send(
     content_type: str | None = "application/json",
     headers: Mapping[str, str] | None = None,
     disconnects: bool = False,
+    query: str = "",
 ) -> Response:
     """One request as uvicorn would pass it on; a list is sent chunk by chunk, `disconnects` after the last one."""
     chunks = [body] if isinstance(body, bytes) else body
@@ -144,7 +152,8 @@ async def send(
             response.body += message["body"]
 
     raw = [(name.lower().encode(), value.encode("latin-1")) for name, value in lines.items()]
-    scope = {"type": "http", "path": "/v1/events", "method": method, "headers": raw}
+    address = {"path": "/v1/events", "query_string": query.encode()}
+    scope = {"type": "http", "method": method, "headers": raw, **address}
     await gateway(scope, receive, respond)
     return response
 

@@ -1,0 +1,134 @@
+"""Receipts of events that a real drain has judged, on real shards."""
+
+import uuid
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from clusterproxy.plan import Consistency
+from tests.integration.processing.test_drain import make_drainer
+from viewcounter.eventlog.codec import AcceptedEvent, pack_entry
+from viewcounter.eventlog.interface import Position
+from viewcounter.eventlog.memory import MemoryEventLog
+from viewcounter.events.partition import get_partition
+from viewcounter.queries.freshness import ReadOptions
+from viewcounter.queries.receipts import ReceiptQuestion, get_receipt, read_applied_positions
+
+VIDEO = "XpVt6Z1Gjjo"
+VIEW, NO_TYPE = 1, 999
+NOW = datetime.now(UTC)
+NOW_US = int(NOW.timestamp() * 1_000_000)
+OCCURRED = datetime.fromtimestamp(NOW_US // 1_000_000, UTC)
+
+
+def make_id(version):
+    number = uuid.uuid4().int & ~(0xF << 76)
+    if version == 7:
+        number = (number & (1 << 80) - 1) | (NOW_US // 1000) << 80
+    return uuid.UUID(int=number | version << 76)
+
+
+class Story:
+    """A partition's log, drained flush by flush."""
+
+    def __init__(self, cluster):
+        self.cluster, self.log = cluster, MemoryEventLog()
+        self.partition = get_partition(VIDEO, partition_count=cluster.topology.partition_count)
+
+    def append(self, event_id, *, type_id=VIEW, value=0):
+        at_us = int(OCCURRED.timestamp()) * 1_000_000
+        payload = pack_entry([AcceptedEvent(event_id.bytes, VIDEO, type_id, at_us, value)], received_us=NOW_US)
+        return self.log.append({self.partition: payload}).positions[self.partition]
+
+    def drain(self):
+        assert make_drainer(self.cluster, self.log).drain(self.partition).caught_up
+
+    def ask(self, event_id, **options):
+        question = ReceiptQuestion(event_id, VIDEO, **options)
+        strong = ReadOptions(consistency=Consistency.STRONG)
+        return get_receipt(self.cluster, self.log, question, max_log_entries=10, now=NOW, options=strong)
+
+
+@pytest.fixture
+def story(api):
+    return Story(api.cluster)
+
+
+@pytest.mark.parametrize("version", [4, 7])
+def test_an_event_is_followed_from_the_log_to_the_counts_and_its_copies_are_told_apart(story, version):
+    event_id = make_id(version)
+    assert story.ask(event_id).state == "unknown"
+    first = story.append(event_id)
+    assert story.ask(event_id).state == "pending"
+    assert story.ask(event_id, position=first).state == "pending"
+    story.drain()
+    receipt = story.ask(event_id)
+    assert (receipt.state, receipt.occurred_at, receipt.applied_through) == ("applied", OCCURRED, first)
+    assert story.ask(event_id, occurred_at=OCCURRED).state == "applied"
+    assert story.ask(event_id, occurred_at=OCCURRED + timedelta(minutes=1)).state == (
+        "applied" if version == 7 else "unknown"
+    )
+    second = story.append(event_id)
+    assert story.ask(event_id, position=second).state == "pending"
+    story.drain()
+    assert [story.ask(event_id, position=p).state for p in (None, first, second)] == ["applied", "applied", "duplicate"]
+    third = story.append(event_id, value=1000)
+    story.drain()
+    assert [story.ask(event_id, position=p).state for p in (None, first, third)] == ["conflict", "applied", "conflict"]
+
+
+def test_an_event_that_cannot_be_counted_is_a_dead_letter_with_its_reason(story):
+    event_id = make_id(4)
+    position = story.append(event_id, type_id=NO_TYPE)
+    story.drain()
+    receipt = story.ask(event_id, position=position)
+    assert (receipt.state, receipt.reason, receipt.occurred_at) == ("dead_letter", "unknown_event_type", None)
+
+
+def test_the_id_of_a_neighbour_in_its_packed_minute_is_not_taken_for_it(story):
+    """An id made of the halves of two that lie side by side stands in the bytes, but is no id."""
+    low, high = sorted([make_id(4), make_id(4)])
+    for event_id in (low, high):
+        story.append(event_id)
+    story.drain()
+    between = uuid.UUID(bytes=low.bytes[8:] + high.bytes[:8])
+    assert story.ask(between, occurred_at=OCCURRED).state == "unknown"
+    assert [story.ask(event_id).state for event_id in (low, high)] == ["applied", "applied"]
+
+
+def test_positions_are_read_as_the_primaries_have_them(story):
+    position = story.append(make_id(4))
+    story.drain()
+    other = (story.partition + 1) % 32
+    assert read_applied_positions(story.cluster, [story.partition, other], deadline_seconds=10.0) == {
+        story.partition: position,
+        other: Position(0, 0),
+    }
+
+
+def test_the_answer_is_what_the_document_says_and_can_be_revalidated(api, story):
+    event_id = make_id(7)
+    position = story.append(event_id)
+    story.drain()
+    path = f"/v1/receipts/{event_id}?video_id={VIDEO}&position={position}&consistency=strong"
+    body = api.get(path, "/v1/receipts/{event_id}")
+    assert (body["state"], body["partition"], body["applied_through"]) == ("applied", story.partition, str(position))
+    answer = api.call("GET", path)
+    assert api.call("GET", path, headers={"If-None-Match": answer["ETag"]}).status_code == 304
+
+
+@pytest.mark.parametrize(
+    ("path", "field", "code"),
+    [
+        ("not-a-uuid?video_id=a", "event_id", "invalid_uuid"),
+        (f"{uuid.uuid4()}", "video_id", "required"),
+        (f"{uuid.uuid4()}?video_id=a%20b", "video_id", "invalid_id"),
+        (f"{uuid.uuid4()}?video_id=a&position=7", "position", "invalid_position"),
+        (f"{uuid.uuid4()}?video_id=a&occurred_at=now", "occurred_at", "invalid_time"),
+        (f"{uuid.uuid4()}?video_id=a&postion=1-0", "postion", "unknown_parameter"),
+    ],
+)
+def test_questions_that_cannot_be_answered_name_the_parameter(api, path, field, code):
+    answer = api.call("GET", f"/v1/receipts/{path}")
+    assert answer.status_code == 422
+    assert [(e["field"], e["code"]) for e in answer.json()["errors"]] == [(field, code)]

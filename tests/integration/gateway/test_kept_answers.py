@@ -1,0 +1,73 @@
+"""Idempotency-Keys in a real Valkey, shared by two gateways; frozen, it costs a moment and refuses nobody."""
+
+import asyncio
+import json
+import uuid
+
+import pytest
+
+from localcluster.cluster import LocalCluster
+from tests.unit.gateway.builders import WRITER, FaultyLog, know_key, make_event, make_gateway, send
+from viewcounter.gateway.kept_answers import Kept, SharedAnswers
+from viewcounter.gateway.keys import get_key_cache
+from viewcounter.gateway.scopes import Scope
+
+
+@pytest.fixture
+def url(servers: LocalCluster):
+    know_key(WRITER, Scope.EVENTS_WRITE)
+    yield servers.environment["VIEWCOUNTER_CACHE_URL"]
+    get_key_cache().clear()
+
+
+def make_answers(url: str, **changes: float) -> SharedAnswers:
+    settings = {"timeout_seconds": 1.0, "open_seconds": 0.1, "claim_seconds": 30, "keep_seconds": 30, **changes}
+    return SharedAnswers(url, max_connections=2, **settings)
+
+
+def test_two_gateways_append_a_repeated_batch_once(url: str) -> None:
+    async def run() -> None:
+        log, name = FaultyLog(), uuid.uuid4().hex
+        gateways = [make_gateway(log, parts={"kept_answers": make_answers(url)}) for _ in range(2)]
+        body, headers = json.dumps([make_event(), make_event()]).encode(), {"Idempotency-Key": name}
+        first, second = [await send(gateway, body, headers=headers) for gateway in gateways]
+        assert (first.status, first.body) == (202, second.body)
+        assert second.headers["idempotent-replayed"] == "true"
+        other = await send(gateways[1], json.dumps(make_event()).encode(), headers=headers)
+        assert (other.status, other.json["code"]) == (422, "idempotency_key_reused")
+        assert log.append_sizes == [2]
+
+    asyncio.run(run())
+
+
+def test_claims_and_answers_end_by_themselves(url: str) -> None:
+    async def run() -> None:
+        name = uuid.uuid4().hex
+        answers = make_answers(url, claim_seconds=0.001, keep_seconds=30)
+        assert await answers.claim(name, Kept(b"a")) is None
+        await asyncio.sleep(0.05)
+        assert await answers.claim(name, Kept(b"b")) is None
+        await answers.keep(name, Kept(b"b", b"answer"))
+        assert await answers.claim(name, Kept(b"c")) == Kept(b"b", b"answer")
+        await answers.release(name)
+        assert await answers.claim(name, Kept(b"c")) is None
+        await answers.close()
+
+    asyncio.run(run())
+
+
+def test_a_frozen_cache_server_refuses_nobody(url: str, servers: LocalCluster) -> None:
+    async def run() -> None:
+        log = FaultyLog()
+        gateway = make_gateway(log, parts={"kept_answers": make_answers(url, timeout_seconds=0.05, open_seconds=60.0)})
+        body, headers = json.dumps(make_event()).encode(), {"Idempotency-Key": "frozen"}
+        answers = [await send(gateway, body, headers=headers) for _ in range(20)]
+        assert [answer.status for answer in answers] == [202] * 20
+        assert log.append_sizes == [1] * 20
+
+    server = servers.server("broker")
+    server.pause()
+    try:
+        asyncio.run(run())
+    finally:
+        server.resume()

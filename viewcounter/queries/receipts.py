@@ -1,0 +1,205 @@
+"""What became of one event: whether it waits, is counted, was counted before, or was refused, and why.
+
+A shard keeps nothing of a copy that it did not count, so which copy is meant is told by its place in the log, as
+`POST /v1/events` answered it. Without it the verdict is about the id.
+"""
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Any
+from uuid import UUID
+
+from clusterproxy.plan import Consistency
+from clusterproxy.proxy import ClusterProxy
+from viewcounter.eventlog.codec import UnreadableEntry, unpack_entry
+from viewcounter.eventlog.errors import EventLogError
+from viewcounter.eventlog.interface import EventLog, Position
+from viewcounter.events.columns import UUID_VERSION_7
+from viewcounter.events.partition import get_partition
+from viewcounter.queries.freshness import DEFAULT, ReadOptions, parse_progress
+from viewcounter.queries.meta import Meta, Source, build_meta
+from viewcounter.queries.reading import read_video
+from viewcounter.storage.dead_letters import DeadLetterState
+from viewcounter.storage.partitions import READ_STATES
+from viewcounter.storage.receipts import RECEIPT_OF_EVENT
+
+_UNIX_MS_SHIFT = 80
+_LATEST_MS = 253_402_300_799_999  # the year 9999, where Python's time ends
+
+
+class ReceiptState(StrEnum):
+    PENDING = "pending"
+    APPLIED = "applied"
+    DUPLICATE = "duplicate"
+    CONFLICT = "conflict"
+    DEAD_LETTER = "dead_letter"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class ReceiptQuestion:
+    """`position`: where the copy asked about is in the log. `occurred_at` spares a search among all of the video's
+    events."""
+
+    event_id: UUID
+    video_id: str
+    position: Position | None = None
+    occurred_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """What one snapshot of the shard says. Positions are the ends of the flushes that met the id.
+
+    `has_raw`: the event itself is there. `letter`: state of the newest dead letter of the id, None without one.
+    """
+
+    seen: Position
+    has_raw: bool = False
+    counted_at: Position | None = None
+    conflict_at: Position | None = None
+    letter: DeadLetterState | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """`reason` is of a dead letter. Times are None unless the event is kept as such. `applied_through`: everything in
+    the partition's log up to there has been judged."""
+
+    question: ReceiptQuestion
+    state: ReceiptState
+    partition: int
+    applied_through: Position
+    reason: str | None
+    occurred_at: datetime | None
+    received_at: datetime | None
+    meta: Meta
+
+
+def judge(evidence: Evidence, *, asked: Position | None, waits_in_log: bool) -> ReceiptState:
+    """Pure. Copies that one flush met cannot be told apart: they are told as applied, or as a conflict if one was."""
+    if asked is not None and evidence.seen < asked:
+        return ReceiptState.PENDING
+    if _is_conflict(evidence, asked):
+        return ReceiptState.CONFLICT
+    counted_at = evidence.counted_at
+    # The id alone may stand for an event of another video, which is what the conflict was about.
+    if evidence.has_raw or (counted_at is not None and evidence.conflict_at is None):
+        is_later_copy = asked is not None and counted_at is not None and counted_at < asked
+        return ReceiptState.DUPLICATE if is_later_copy else ReceiptState.APPLIED
+    if evidence.letter is not None and evidence.letter is not DeadLetterState.REPLAYED:
+        return ReceiptState.DEAD_LETTER
+    return ReceiptState.PENDING if waits_in_log or evidence.letter is not None else ReceiptState.UNKNOWN
+
+
+def _is_conflict(evidence: Evidence, asked: Position | None) -> bool:
+    if evidence.conflict_at is None:
+        return False
+    if asked is None:
+        return True
+    was_counted_before = evidence.counted_at is not None and asked <= evidence.counted_at < evidence.conflict_at
+    return asked <= evidence.conflict_at and not was_counted_before
+
+
+def get_receipt(
+    cluster: ClusterProxy,
+    log: EventLog,
+    question: ReceiptQuestion,
+    *,
+    max_log_entries: int,
+    now: datetime,
+    options: ReadOptions = DEFAULT,
+) -> Receipt:
+    """Asks the shard, and the log's next `max_log_entries` entries if the shard knows nothing.
+
+    Raises what reads raise.
+    """
+    partition = get_partition(question.video_id, partition_count=cluster.topology.partition_count)
+    read = read_video(
+        cluster,
+        RECEIPT_OF_EVENT,
+        video_id=question.video_id,
+        params={
+            "event_id": question.event_id,
+            "occurred_at": question.occurred_at,
+            "minute": find_id_minute(question.event_id, occurred_at=question.occurred_at),
+        },
+        now=now,
+        options=options,
+    )
+    row = read.rows[0]
+    evidence = read_evidence(row)
+    state = judge(evidence, asked=question.position, waits_in_log=False)
+    if state is ReceiptState.UNKNOWN:
+        waits = is_waiting(log, partition, question.event_id, after=evidence.seen, max_entries=max_log_entries)
+        state = judge(evidence, asked=question.position, waits_in_log=waits)
+    return Receipt(
+        question=question,
+        state=state,
+        partition=partition,
+        applied_through=evidence.seen,
+        reason=row["letter_reason"] if state is ReceiptState.DEAD_LETTER else None,
+        occurred_at=_find_utc(row["occurred_at"]),
+        received_at=_find_utc(row["received_at"]),
+        meta=build_meta([read.seen], sources=[Source.RAW], now=now, routes=read.routes),
+    )
+
+
+def find_id_minute(event_id: UUID, *, occurred_at: datetime | None) -> datetime | None:
+    """The minute under which shards keep the id, as `events.columns.get_id_minutes` has it; None if it takes
+    the event to know."""
+    if (event_id.int >> 76) & 0xF == UUID_VERSION_7:
+        at_ms = event_id.int >> _UNIX_MS_SHIFT
+        return None if at_ms > _LATEST_MS else datetime.fromtimestamp(at_ms // 60_000 * 60, UTC)
+    return None if occurred_at is None else occurred_at.astimezone(UTC).replace(second=0, microsecond=0)
+
+
+def read_evidence(row: Mapping[str, Any]) -> Evidence:
+    """From the row of RECEIPT_OF_EVENT."""
+    return Evidence(
+        seen=Position.parse(row["position"]),
+        has_raw=row["received_at"] is not None,
+        counted_at=_find_position(row["counted_position"]),
+        conflict_at=_find_position(row["conflict_position"]),
+        letter=None if row["letter_state"] is None else DeadLetterState(row["letter_state"]),
+    )
+
+
+def is_waiting(log: EventLog, partition: int, event_id: UUID, *, after: Position, max_entries: int) -> bool:
+    """Whether the id is among the next entries. False as well when the log cannot say."""
+    try:
+        entries = log.read(partition, after=after, max_entries=max_entries)
+    except EventLogError:
+        return False
+    return any(_has_event(entry.payload, event_id.bytes) for entry in entries)
+
+
+def _has_event(payload: bytes, event_id: bytes) -> bool:
+    if event_id not in payload:
+        return False
+    try:
+        raw = unpack_entry(payload).event_ids.tobytes()
+    except UnreadableEntry:
+        return False
+    return any(raw[start : start + len(event_id)] == event_id for start in range(0, len(raw), len(event_id)))
+
+
+def read_applied_positions(
+    cluster: ClusterProxy, partitions: Collection[int], *, deadline_seconds: float
+) -> dict[int, Position]:
+    """How far the primaries have come; partitions of shards that do not answer are left out."""
+    scattered = cluster.scatter(
+        READ_STATES, {}, partitions=partitions, consistency=Consistency.STRONG, deadline_seconds=deadline_seconds
+    )
+    rows = [row for result in scattered.results.values() for row in result.rows]
+    return {p: Position(*progress.position) for p, progress in parse_progress(rows).items() if p in partitions}
+
+
+def _find_position(text: str | None) -> Position | None:
+    return None if text is None else Position.parse(text)
+
+
+def _find_utc(instant: datetime | None) -> datetime | None:
+    return None if instant is None else instant.astimezone(UTC)
