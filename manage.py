@@ -6,13 +6,13 @@ import sys
 
 from django.core.management import execute_from_command_line
 
-DAEMONS = {"run_configservice", "run_shardproxy"}
-"""Commands that run for good: what they count belongs to the metrics of their host."""
+COUNTING = {"run_configservice", "run_shardproxy", "run_mover", "move_partitions", "rebalance", "moves"}
+"""Commands that run for good, or move partitions: what they count belongs to the metrics of their host."""
 
 
 def main() -> None:
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "viewcounter.settings")
-    if DAEMONS.intersection(sys.argv[1:2]):
+    if COUNTING.intersection(sys.argv[1:2]):
         keep_metrics_in_files()
     execute_from_command_line(sys.argv)
 

@@ -8,7 +8,7 @@ failover, a fence) runs in a thread a shard beside it, so a slow shard holds up 
 import logging
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Protocol
 
@@ -24,6 +24,7 @@ from configservice.heartbeat import Condition as ServiceCondition
 from configservice.instances import Connect
 from configservice.lease import Lease
 from configservice.monitor import Monitor
+from configservice.observation import Sighting
 from configservice.services import ServiceState
 from configservice.settings import ConfigServiceSettings
 from configservice.topology import Shard, Topology
@@ -33,6 +34,10 @@ logger = logging.getLogger(__name__)
 
 STALL_SECONDS = 1.0
 """The loop was away this much longer than it wanted: so were the probes, and nobody else is to blame."""
+
+
+STUCK_SECONDS = 30.0
+"""A loop that has ended no tick for so long is stuck; the bounds of one add up to far less."""
 
 
 class DaemonObserver(Observer, Protocol):
@@ -66,6 +71,7 @@ class ConfigService:
         self._at_work: dict[int, Future[None]] = {}
         self._stopping = threading.Event()
         self._next_heartbeat_at = 0.0
+        self._looked_at: float | None = None  # the end of the last tick that knew of every instance
 
     def stop(self) -> None:
         """From a signal handler or another thread. A failover under way ends after its current step."""
@@ -75,9 +81,27 @@ class ConfigService:
     def describe(self) -> ServiceCondition:
         """For the service registry. From any thread."""
         topology, leads = self._topology, self._lease.generation is not None
-        return ServiceCondition(
-            ServiceState.SERVING if leads else ServiceState.STANDBY, epoch=None if topology is None else topology.epoch
-        )
+        epoch = None if topology is None else topology.epoch
+        is_well, body = self.check_health()
+        if not is_well:
+            return ServiceCondition(ServiceState.IMPAIRED, f"its loop is {body['status']}", epoch)
+        return ServiceCondition(ServiceState.SERVING if leads else ServiceState.STANDBY, epoch=epoch)
+
+    def check_health(self) -> tuple[bool, dict[str, object]]:
+        """Whether it looks at the cluster, whatever it sees, and what that is. From any thread.
+
+        Not well before it has asked every instance once: then a leader has told the condition of every shard.
+        """
+        topology, sightings = self._topology, self._monitor.get_sightings()
+        looked_at = self._looked_at
+        is_stuck = looked_at is not None and time.monotonic() - looked_at > STUCK_SECONDS
+        status = "starting" if looked_at is None else "stuck" if is_stuck else "ok"
+        return status == "ok", {
+            "status": status,
+            "leads": self._lease.generation is not None,
+            "epoch": None if topology is None else topology.epoch,
+            "instances": {name: "up" if sighting.answers else "down" for name, sighting in sightings.items()},
+        }
 
     def run(self) -> None:
         with ThreadPoolExecutor(self._settings.max_parallel_actions, thread_name_prefix="shard") as executor:
@@ -111,6 +135,8 @@ class ConfigService:
             logger.warning("%s", error)
         except Exception:  # a loop that died here would leave every shard without failover
             logger.exception("this tick failed; the next one tries again")
+        if self._topology is not None and not find_unasked(self._monitor.get_sightings(), self._topology.shards):
+            self._looked_at = time.monotonic()
         self._note_tick(leads=leads)
 
     def _refresh_topology(self) -> None:
@@ -132,14 +158,17 @@ class ConfigService:
             order = orders.get(shard.id)
             if order is not None and not is_busy:
                 is_busy = self._give_to_caretaker(shard, verdict, order, generation, executor)
+            sightings = self._monitor.get_sightings()
+            if find_unasked(sightings, [shard]):
+                continue  # nothing is known yet, and nothing is not the worst
             conditions[shard.id] = derive_condition(
                 shard,
-                self._monitor.get_sightings(),
+                sightings,
                 verdict,
                 is_changing=is_busy and order is not None and order.open_failover is not None,
             )
         self._conditions.keep(conditions, generation=generation)
-        self._observer.note_conditions({shard.name: conditions[shard.id][0] for shard in topology.shards})
+        self._observer.note_conditions({s.name: conditions[s.id][0] for s in topology.shards if s.id in conditions})
 
     def _judge(self, shard: Shard) -> Verdict:
         return judge_primary(
@@ -197,6 +226,12 @@ class ConfigService:
                 len(sightings),
                 f"; silent: {', '.join(silent)}" if silent else "",
             )
+
+
+def find_unasked(sightings: Mapping[str, Sighting], shards: Iterable[Shard]) -> list[str]:
+    """Instances that have neither answered nor failed yet. Pure."""
+    names = [instance.name for shard in shards for instance in shard.instances]
+    return [n for n in names if n not in sightings or not (sightings[n].answers or sightings[n].failure_count)]
 
 
 def _get_first_line(error: Exception) -> str:

@@ -32,7 +32,7 @@ class Monitor:
         self.changed = threading.Event()
         self._connect = connect
         self._settings = settings
-        self._watches: dict[str, InstanceWatch] = {}  # touched by the caller of `watch` only
+        self._watches: dict[str, InstanceWatch] = {}  # changed by the caller of `watch` only
 
     def watch(self, topology: Topology) -> None:
         """Begins with instances that are new or stand elsewhere, leaves those that are gone."""
@@ -49,7 +49,7 @@ class Monitor:
                 self._watches[name].start()
 
     def get_sightings(self) -> Mapping[str, Sighting]:
-        return {name: watch.sighting for name, watch in self._watches.items()}
+        return {name: watch.sighting for name, watch in list(self._watches.items())}
 
     def forgive(self) -> None:
         """This process stood still: what looked like silence of instances was its own."""

@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from django.db import transaction
-from django.db.models import Max, Q, QuerySet
+from django.db.models import Count, Max, Q, QuerySet
 from django.utils import timezone
 
 from configservice.errors import MoveNotPossible, MoveTaken, UnknownMove
@@ -87,6 +87,12 @@ def list_moves(*, limit: int) -> list[Move]:
 def list_unfinished() -> list[Move]:
     """In the order in which they were asked for."""
     return list(_moves().exclude(state__in=FINISHED).order_by("id"))
+
+
+def count_unfinished() -> dict[str, int]:
+    """By state, those that no move is in left out."""
+    counted = Move.objects.exclude(state__in=FINISHED).order_by().values_list("state").annotate(count=Count("id"))
+    return dict(counted)
 
 
 def find_free(*, states: Collection[MoveState], now: datetime) -> list[int]:

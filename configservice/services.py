@@ -45,6 +45,8 @@ class ServiceKind(StrEnum):
     """Celery's beat."""
     CONFIG_SERVICE = "config_service"
     SHARD_PROXY = "shard_proxy"
+    MOVER = "mover"
+    """Carries partitions from shard to shard."""
 
 
 class ServiceState(StrEnum):

@@ -127,13 +127,21 @@ class Worker(AnnouncedApplication):
         )  # fmt: skip
 
 
-class ConfigService(AnnouncedApplication):
-    """One of several; ready when it watches, whether or not it leads."""
+class Daemon(HttpApplication):
+    """A command of `manage.py` that runs for good and answers `/healthz` at `address`, given to it by setting `bind`.
 
-    announcement = "instances answer"
+    Set for each process: several of a kind share this machine.
+    """
 
-    def __init__(self, **application: Any) -> None:
-        super().__init__(arguments=("manage.py", "run_configservice"), **application)
+    def __init__(
+        self, *, command: str, bind: str, address: str, environment: Mapping[str, str], **application: Any
+    ) -> None:
+        super().__init__(
+            bind=bind,
+            arguments=("manage.py", command),
+            environment={**environment, bind: address},
+            **application,
+        )
 
 
 class ShardProxy(HttpApplication):

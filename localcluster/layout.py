@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from itertools import count
 from typing import Any
 
-from localcluster.applications import Application, Beat, ConfigService, ShardProxy, Web, Worker, build_child_environment
+from localcluster.applications import Application, Beat, Daemon, ShardProxy, Web, Worker, build_child_environment
 from localcluster.binaries import find_valkey_server
 from localcluster.environment import NETWORK_NAMES, ClusterEnvironment, build_environment
 from localcluster.member import Member
@@ -15,7 +15,6 @@ from localcluster.postgres import PostgresServer, find_primary
 from localcluster.spec import (
     BEAT,
     BROKER_SERVER,
-    CONFIG_SERVICE,
     CONTROL_DATABASE,
     CONTROL_SERVER,
     LOG_SERVER,
@@ -57,7 +56,8 @@ def build_layout(
     state: StateFolder, *, spec: ClusterSpec, outer: Mapping[str, str], waiter: Waiter, replace_taken_ports: bool
 ) -> Layout:
     shards = {name: spec.get_instance_names(name) for name in spec.shard_names} | read_added_shards(state)
-    names = (*NETWORK_NAMES, *(name for instance_names in shards.values() for name in instance_names))
+    instance_names = (name for names in shards.values() for name in names)
+    names = (*NETWORK_NAMES, *spec.config_service_names, *spec.mover_names, *instance_names)
     ports = assign_ports(state, names, replace_taken=replace_taken_ports)
     environment = build_environment(state, ports=ports, outer=outer)
     placement = place_postgres(state, configured_bin_dir=spec.postgres_bin_dir)
@@ -74,7 +74,10 @@ def build_layout(
             for name, instance_names in shards.items()
         },
         applications=_build_applications(
-            state, spec, {**common, "ready_seconds": spec.application_ready_seconds, "environment": child_environment}
+            state,
+            spec,
+            ports,
+            {**common, "ready_seconds": spec.application_ready_seconds, "environment": child_environment},
         ),
     )
 
@@ -174,14 +177,22 @@ def _build_shard(
     return tuple(instances)
 
 
-def _build_applications(state: StateFolder, spec: ClusterSpec, member: dict[str, Any]) -> dict[str, Application]:
-    config_services = [f"{CONFIG_SERVICE}{number}" for number in range(1, spec.config_services + 1)]
+def _build_applications(
+    state: StateFolder, spec: ClusterSpec, ports: Mapping[str, int], member: dict[str, Any]
+) -> dict[str, Application]:
+    def build_daemons(names: tuple[str, ...], command: str, bind: str) -> dict[str, Application]:
+        return {
+            name: Daemon(name=name, command=command, bind=bind, address=f"{LOOPBACK}:{ports[name]}", **member)
+            for name in names
+        }
+
     return {
         WEB: Web(name=WEB, workers=spec.web_workers, **member),
         WORKER: Worker(name=WORKER, processes=spec.worker_processes, **member),
         BEAT: Beat(name=BEAT, schedule_file=state.data / "beat-schedule", **member),
-        **{name: ConfigService(name=name, **member) for name in config_services},
+        **build_daemons(spec.config_service_names, "run_configservice", "VIEWCOUNTER_CONFIGSERVICE_METRICS_BIND"),
         SHARD_PROXY: ShardProxy(name=SHARD_PROXY, **member),
+        **build_daemons(spec.mover_names, "run_mover", "VIEWCOUNTER_MOVER_METRICS_BIND"),
     }
 
 

@@ -12,6 +12,8 @@ BEAT = "beat"
 CONFIG_SERVICE = "configservice"
 """With a number behind it: there are several."""
 SHARD_PROXY = "shardproxy"
+MOVER = "mover"
+"""With a number behind it."""
 
 CONTROL_DATABASE = "viewcounter_control"
 SHARD_DATABASE = "viewcounter_shard"
@@ -37,6 +39,8 @@ class ClusterSpec:
     worker_processes: int = 2
     config_services: int = 2
     """None leaves the roles of instances to whoever promotes them by hand."""
+    movers: int = 0
+    """None leaves moves to whoever runs the command that asks for them."""
     log_memory_bytes: int = 2 * 1024**3
     broker_memory_bytes: int = 256 * 1024**2
     server_ready_seconds: float = 60.0
@@ -59,6 +63,14 @@ class ClusterSpec:
     @property
     def shard_names(self) -> tuple[str, ...]:
         return tuple(f"shard{number}" for number in range(1, self.shards + 1))
+
+    @property
+    def config_service_names(self) -> tuple[str, ...]:
+        return tuple(f"{CONFIG_SERVICE}{number}" for number in range(1, self.config_services + 1))
+
+    @property
+    def mover_names(self) -> tuple[str, ...]:
+        return tuple(f"{MOVER}{number}" for number in range(1, self.movers + 1))
 
     def get_instance_names(self, shard_name: str) -> tuple[str, ...]:
         """The first one is created as the primary: `shard1a`, then `shard1b`, ..."""

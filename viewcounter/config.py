@@ -200,6 +200,9 @@ class Config(BaseSettings):
     move_interval_seconds: PositiveFloat = Field(
         2.0, description="beat looks for partitions whose mover died while handing over"
     )
+    mover_metrics_bind: str = Field(
+        "", pattern=_BIND, description="host:port of run_mover's /metrics and /healthz, without a key; empty: nowhere"
+    )
     moves_listed: PositiveInt = Field(100, description="moves in one list, newest first")
 
     task_seconds: PositiveInt = Field(60, description="soft limit of any Celery task; killed 10 s later")
@@ -264,6 +267,9 @@ class Config(BaseSettings):
     rejoin_max_lag_bytes: PositiveInt = Field(16 * 1024 * 1024, description="a replica again from here on")
     standby_loss_seconds: PositiveFloat = Field(
         1.5, description="a replica this long silent is waited for no more, where durability may degrade"
+    )
+    configservice_metrics_bind: str = Field(
+        "", pattern=_BIND, description="host:port of its /metrics and /healthz, without a key; empty: nowhere"
     )
 
     # -- shard proxy -----------------------------------------------------------------------------
@@ -360,6 +366,7 @@ class Config(BaseSettings):
     # -- local cluster ---------------------------------------------------------------------------
     local_shards: PositiveInt = 2
     local_replicas_per_shard: NonNegativeInt = 1
+    local_movers: NonNegativeInt = Field(1, description="0: moves wait until manage.py moves resume")
     local_partitions: PositiveInt = Field(32, description="fixed by the first start")
     local_ready_seconds: PositiveFloat = Field(90.0, description="a server or process must be ready within this")
     local_stop_seconds: PositiveFloat = Field(90.0, description="bin/down kills what still runs after this")

@@ -29,6 +29,7 @@ _INSTANCE = ("shard", "instance")
 _APPEND_BUCKETS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
 _FLUSH_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 15.0)
 _FAILOVER_BUCKETS = (0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 3.0, 5.0, 8.0, 15.0, 30.0, 60.0)
+_MOVE_BUCKETS = (1.0, 5.0, 15.0, 60.0, 300.0, 900.0, 3600.0, 4 * 3600.0)
 _TASK_BUCKETS = (0.005, 0.025, 0.1, 0.5, 1.0, 5.0, 15.0, 60.0)
 
 
@@ -173,6 +174,17 @@ FAILOVER_SECONDS = _histogram(
     "From the old primary's last answer, or the hold of writes, to the new roles published",
     "kind",
     buckets=_FAILOVER_BUCKETS,
+)
+
+# -- moving partitions ----------------------------------------------------------------------------
+MOVES_UNFINISHED = _measured("moves_unfinished", "Moves that have not ended, by state", "state")
+MOVES_RUNNING = _of_living_processes("moves_running", "Moves that a process of this host is at")
+MOVES = _counter("moves_total", "Moves that have ended, by outcome: done or aborted", "outcome")
+MOVE_ROWS = _counter("move_rows_total", "Rows written to the shards that partitions move to, repeated copies included")
+MOVE_FAILURES = _counter("move_failures_total", "Attempts at a step of a move that failed, by its state", "state")
+MOVE_SECONDS = _histogram("move_seconds", "A move, from its first step to its end", buckets=_MOVE_BUCKETS)
+MOVE_HELD_SECONDS = _histogram(
+    "move_held_seconds", "How long a partition counted nothing while it was handed over", buckets=_FAILOVER_BUCKETS
 )
 
 

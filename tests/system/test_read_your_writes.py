@@ -60,6 +60,7 @@ def test_no_read_with_a_position_misses_what_was_acknowledged_while_primaries_di
             )
             if number < KILLS:
                 # The next but one kill needs somebody to take over.
+                cluster.server(killed).start()
                 wait_until(lambda shard=shard: is_whole(shard), what=f"{shard} whole", within_seconds=REJOIN_SECONDS)
         pairs.wait(within_seconds=120 + PAIRS * SECONDS_A_PAIR)
     story = pairs.describe()

@@ -1,14 +1,18 @@
 """Bodies of `/v1/cluster`: how the cluster stands, and how it came to be so."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rest_framework import serializers
 
 from configservice.durability import DurabilityState
+from configservice.failover.records import Condition
+from configservice.failover.state import FINISHED, FailoverKind, FailoverState
 from configservice.history import HistoryEntry
 from configservice.services import RegisteredService, ServiceKind, ServiceState
+from configservice.shard_reports import ShardReport
 from configservice.topology import Durability, Role, StandbyLoss, Topology
+from viewcounter.shard_condition import UNKNOWN, encode_report
 from viewcounter.standing import InstanceStanding, ShardStanding, Status
 
 
@@ -73,12 +77,35 @@ class DurabilitySerializer(serializers.Serializer):
     reason = serializers.CharField(allow_blank=True)
 
 
+class OpenFailoverSerializer(serializers.Serializer):
+    kind = serializers.ChoiceField(choices=[kind.value for kind in FailoverKind])
+    state = serializers.ChoiceField(choices=[state.value for state in FailoverState if state not in FINISHED])
+    old_primary = serializers.CharField(allow_blank=True)
+    candidate = serializers.CharField(allow_null=True, help_text="null: nobody is chosen yet.")
+    requested_at = serializers.DateTimeField()
+
+
+class MovingSerializer(serializers.Serializer):
+    """Partitions whose move has not ended."""
+
+    out = serializers.IntegerField(min_value=0)
+    into = serializers.IntegerField(min_value=0)
+
+
 class ShardStandingSerializer(serializers.Serializer):
     id = serializers.IntegerField()
     name = serializers.CharField()
     term = serializers.IntegerField(help_text="Grows at every change of primary.")
     primary = serializers.CharField(allow_null=True, help_text="null: a failover is under way.")
     partitions = serializers.ListField(child=serializers.IntegerField())
+    condition = serializers.ChoiceField(
+        choices=[*(condition.value for condition in Condition), UNKNOWN],
+        help_text="As the leading config service sees it; `unknown`: none has said anything lately.",
+    )
+    condition_detail = serializers.CharField(allow_blank=True)
+    condition_since = serializers.DateTimeField(allow_null=True)
+    failover = OpenFailoverSerializer(allow_null=True, help_text="A change of primary that is under way.")
+    moving = MovingSerializer(allow_null=True, help_text="null: the control database does not answer.")
     durability = DurabilitySerializer()
     instances = InstanceStandingSerializer(many=True)
 
@@ -107,24 +134,28 @@ class ClusterSerializer(serializers.Serializer):
     services = ServiceSerializer(many=True)
     missing = serializers.ListField(
         child=serializers.CharField(),
-        help_text="`services`: the registry does not answer. Instances say it themselves.",
+        help_text="`services`: the registry does not answer; `conditions`: the control database does not answer. "
+        "Instances say it themselves.",
     )
 
 
 def encode_cluster(
-    topology: Topology, shards: Sequence[ShardStanding], services: Sequence[RegisteredService] | None
+    topology: Topology,
+    shards: Sequence[ShardStanding],
+    services: Sequence[RegisteredService] | None,
+    reports: Mapping[str, ShardReport] | None,
 ) -> dict[str, Any]:
     return {
         "cluster_id": topology.cluster_id,
         "epoch": topology.epoch,
         "partition_count": topology.partition_count,
-        "shards": [_encode_shard(standing) for standing in shards],
+        "shards": [_encode_shard(standing, (reports or {}).get(standing.shard.name)) for standing in shards],
         "services": [_encode_service(registered) for registered in services or ()],
-        "missing": [] if services is not None else ["services"],
+        "missing": [name for name, found in (("services", services), ("conditions", reports)) if found is None],
     }
 
 
-def _encode_shard(standing: ShardStanding) -> dict[str, Any]:
+def _encode_shard(standing: ShardStanding, report: ShardReport | None) -> dict[str, Any]:
     shard = standing.shard
     return {
         "id": shard.id,
@@ -132,6 +163,7 @@ def _encode_shard(standing: ShardStanding) -> dict[str, Any]:
         "term": shard.term,
         "primary": None if shard.primary is None else shard.primary.name,
         "partitions": standing.partitions,
+        **encode_report(report),
         "durability": {
             "mode": shard.durability,
             "quorum": shard.quorum,

@@ -8,7 +8,6 @@ balancer for it would turn a small fault into a whole one.
 
 import time
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
@@ -16,13 +15,17 @@ from threading import Lock
 from clusterproxy.errors import NoTopology
 from clusterproxy.proxy import ClusterProxy
 from configservice.durability import DurabilityState
+from configservice.shard_reports import ShardReport, is_looked_after
 from configservice.topology import Instance, Role, Shard
+from viewcounter.bounded_question import BoundedQuestion
 from viewcounter.eventlog.errors import EventLogError
 from viewcounter.eventlog.interface import EventLog
 from viewcounter.gateway.spool import measure_slots
+from viewcounter.shard_condition import NOT_LOOKED_AFTER, describe_condition, find_reports
 from viewcounter.standing import ShardStanding, Status, read_standing
 
 TOPOLOGY, LOG, SPOOL, CONTROL_DATABASE, CACHE = "topology", "log", "spool", "control database", "cache"
+CONFIG_SERVICE = "config service"
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +73,10 @@ class ReadinessProbe:
         self, settings: ReadinessSettings, *, dependencies: Mapping[str, tuple[Callable[[], object], str]]
     ) -> None:
         self._settings = settings
-        self._dependencies = {name: _Dependency(name, ask, meaning) for name, (ask, meaning) in dependencies.items()}
+        self._dependencies = {
+            name: _Dependency(BoundedQuestion(f"readiness-{name}", ask), meaning)
+            for name, (ask, meaning) in dependencies.items()
+        }
         self._lock = Lock()  # held while probing, so that a crowd causes one probe
         self._last: Readiness | None = None
         self._probed_at = 0.0
@@ -85,7 +91,7 @@ class ReadinessProbe:
     def _probe(self, cluster: ClusterProxy, log: EventLog) -> Readiness:
         settings = self._settings
         for dependency in self._dependencies.values():
-            dependency.start()
+            dependency.question.start()
         parts: dict[str, Part] = {TOPOLOGY: _check_topology(cluster), LOG: _check_log(log)}
         if settings.spool_dir is not None:
             parts[SPOOL] = check_spool(settings.spool_dir, max_bytes=settings.spool_max_bytes)
@@ -96,29 +102,21 @@ class ReadinessProbe:
                 cluster, timeout_seconds=settings.part_seconds, max_lag_seconds=settings.max_lag_seconds
             )
             parts |= {name: part for standing in standings for name, part in name_parts(standing)}
+            parts |= name_conditions(find_reports(timeout_seconds=settings.part_seconds))
         parts |= {name: d.finish(timeout_seconds=settings.part_seconds) for name, d in self._dependencies.items()}
         return Readiness(is_ready=is_ready, parts=parts)
 
 
+@dataclass(frozen=True, slots=True)
 class _Dependency:
-    """Asked in a thread of its own, as its client may wait longer than we do; never by two at a time."""
-
-    def __init__(self, name: str, ask: Callable[[], object], meaning: str) -> None:
-        self._ask = ask
-        self._meaning = meaning
-        self._pool = ThreadPoolExecutor(1, thread_name_prefix=f"readiness-{name}")
-        self._asked: Future[object] | None = None
-
-    def start(self) -> None:
-        if self._asked is None or self._asked.done():
-            self._asked = self._pool.submit(self._ask)
+    question: BoundedQuestion[object]
+    meaning: str
 
     def finish(self, *, timeout_seconds: float) -> Part:
         try:
-            if self._asked is not None:
-                self._asked.result(timeout_seconds)
+            self.question.finish(timeout_seconds=timeout_seconds)
         except Exception:  # foreign clients; whatever they raise, the part does not do its work
-            return Part(Status.DOWN, self._meaning)
+            return Part(Status.DOWN, self.meaning)
         return UP
 
 
@@ -161,6 +159,16 @@ def name_parts(standing: ShardStanding) -> Iterator[tuple[str, Part]]:
     if standing.durability is not DurabilityState.MET:
         blocked = standing.durability is DurabilityState.BLOCKED
         yield f"{shard.name} durability", Part(Status.DOWN if blocked else Status.DEGRADED, standing.durability_reason)
+
+
+def name_conditions(reports: Mapping[str, ShardReport] | None) -> dict[str, Part]:
+    """`config service`, and `<shard> condition` where one looks after the shards; nothing where nobody can be asked."""
+    if reports is None:
+        return {}
+    if not is_looked_after(reports.values()):
+        return {CONFIG_SERVICE: Part(Status.DEGRADED, NOT_LOOKED_AFTER)}
+    conditions = {f"{name} condition": Part(*describe_condition(report)) for name, report in reports.items()}
+    return {CONFIG_SERVICE: UP} | conditions
 
 
 def name_instances(shard: Shard) -> list[tuple[str, Instance]]:

@@ -44,6 +44,7 @@ def build_spec(config: Config) -> ClusterSpec:
         zone=config.zone,
         web_workers=config.web_workers,
         worker_processes=config.worker_processes,
+        movers=config.local_movers,
         server_ready_seconds=config.local_ready_seconds,
         application_ready_seconds=config.local_ready_seconds,
         postgres_bin_dir=config.postgres_bin_dir,

@@ -9,6 +9,7 @@ from clusterproxy.errors import ClusterProxyError
 from shardproxy.errors import ShardProxyError
 from viewcounter.config import get_config
 from viewcounter.metrics import TASK_FAILURES
+from viewcounter.operations.moves.counting import publish_unfinished
 from viewcounter.operations.moves.driving import build_tools, finish_hanging
 from viewcounter.operations.moves.errors import MoverStopping
 from viewcounter.processing.stopping import is_stopping
@@ -17,8 +18,12 @@ logger = logging.getLogger(__name__)
 
 
 def schedule_periodic_tasks(app: Celery) -> None:
-    seconds = get_config().move_interval_seconds
-    app.add_periodic_task(seconds, finish_hanging_moves.s(), name=finish_hanging_moves.name, expires=max(seconds, 1.0))
+    config = get_config()
+    for task, seconds in (
+        (finish_hanging_moves, config.move_interval_seconds),
+        (measure_moves, config.cluster_interval_seconds),
+    ):
+        app.add_periodic_task(seconds, task.s(), name=task.name, expires=max(seconds, 1.0))
 
 
 @shared_task(name="finish_hanging_moves")
@@ -31,3 +36,13 @@ def finish_hanging_moves() -> None:
     except (DatabaseError, ClusterProxyError, ShardProxyError) as error:
         TASK_FAILURES.labels("finish_hanging_moves").inc()
         logger.warning("moves that hang go on hanging: %s", error)
+
+
+@shared_task(name="measure_moves")
+def measure_moves() -> None:
+    """Let the metrics say which moves have not ended."""
+    try:
+        publish_unfinished()
+    except DatabaseError as error:
+        TASK_FAILURES.labels("measure_moves").inc()
+        logger.warning("unfinished moves are not counted: %s", error)

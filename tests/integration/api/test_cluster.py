@@ -1,10 +1,14 @@
 """The cluster as it is right now, at an address."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from django.conf import settings
+from django.db import connections
 
+from configservice.failover.records import Failover, ShardCondition
+from configservice.models import Move, Shard
+from configservice.moves import plan_moves
 from configservice.services import Service, ServiceKind, put_heartbeat, remove_service
 from tests.integration.api.conftest import Api
 from viewcounter.storage.partitions import EXPECTED_SCHEMA_VERSION
@@ -46,6 +50,53 @@ def test_shards_say_their_term_primary_partitions_durability_and_instances(api: 
         "schema_version": EXPECTED_SCHEMA_VERSION,
     }
     assert (replica["name"], replica["role"], replica["status"]) == ("shard1b", "replica", "up")
+
+
+@pytest.fixture
+def records(api: Api):
+    """Removes what a test says of shards."""
+    yield
+    Move.objects.all().delete()
+    Failover.objects.all().delete()
+    ShardCondition.objects.all().delete()
+
+
+def test_shards_say_their_condition_and_what_is_being_done_to_them(api: Api, records):
+    shards, now = {shard.name: shard for shard in Shard.objects.all()}, datetime.now(UTC)
+    since = now - timedelta(minutes=3)
+    detail = "no promotable replica streams"
+    ShardCondition.objects.create(
+        shard=shards["shard1"], condition="without replica", detail=detail, since=since, seen_at=now
+    )
+    failover = {"kind": "forced", "state": "started", "old_primary": "shard2a", "reason": "r", "actor": "a"}
+    Failover.objects.create(shard=shards["shard2"], requested_at=now, **failover)
+    partition = api.cluster.topology.get_partitions_of(shards["shard1"].id)[0]
+    plan_moves({partition: shards["shard2"].id}, actor="test")
+    one, two = api.get(CLUSTER, CLUSTER, scope="admin")["shards"]
+    assert (one["condition"], one["condition_detail"]) == ("without replica", detail)
+    assert datetime.fromisoformat(one["condition_since"]) == since
+    assert (one["failover"], one["moving"]) == (None, {"out": 1, "into": 0})
+    assert (two["condition"], two["condition_since"], two["moving"]) == ("unknown", None, {"out": 0, "into": 1})
+    assert (two["failover"]["kind"], two["failover"]["state"], two["failover"]["candidate"]) == (
+        "forced",
+        "started",
+        None,
+    )
+
+
+def test_without_the_control_database_conditions_are_missing_and_the_rest_is_told(api: Api, servers):
+    control = servers.server("control")
+    api.get(CLUSTER, CLUSTER, scope="admin")
+    control.kill()
+    try:
+        answer = api.get(CLUSTER, CLUSTER, scope="admin")
+    finally:
+        control.start()
+        control.wait_ready()
+        connections.close_all()
+    assert answer["missing"] == ["conditions"]
+    assert [(s["condition"], s["moving"]) for s in answer["shards"]] == [("unknown", None)] * 2
+    assert {s["primary"] for s in answer["shards"]} == {"shard1a", "shard2a"}
 
 
 def test_services_say_when_they_were_heard_last(api: Api, worker):

@@ -2,16 +2,22 @@
 
 import time
 from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 
 import pytest
 from django.db import connections
+from django.utils import timezone
 
+from configservice.failover.records import Condition, ShardCondition
+from configservice.models import Shard
 from tests.integration.queries.rows import DAY, MinuteRow, await_replicas, find_videos_by_shard, store_rows
 from viewcounter.api.readiness import ReadinessProbe, ReadinessSettings
 from viewcounter.api.views.health import get_readiness_probe
 from viewcounter.eventlog.registry import get_event_log
+from viewcounter.shard_condition import NOT_LOOKED_AFTER
 from viewcounter.storage import partitions
 
+HOUR = timedelta(hours=1)
 UP = {"status": "up", "reason": ""}
 ALL_UP = {
     "topology": UP,
@@ -22,10 +28,31 @@ ALL_UP = {
     "shard2 primary": UP,
     "shard2 replica": UP,
     "shard2 schema": UP,
+    "config service": UP,
+    "shard1 condition": UP,
+    "shard2 condition": UP,
     "control database": UP,
     "cache": UP,
 }
+TOLD_BY_THE_CONFIG_SERVICE = {"config service", "shard1 condition", "shard2 condition"}
 READY = {"status": "ready", "parts": ALL_UP}
+
+
+@pytest.fixture(autouse=True)
+def conditions(api):
+    """What a leading config service writes down; none runs here."""
+    tell_conditions(Condition.WELL)
+    yield
+    ShardCondition.objects.all().delete()
+
+
+def tell_conditions(condition, *, seconds_ago=0):
+    now = timezone.now()
+    for shard in Shard.objects.all():
+        ShardCondition.objects.update_or_create(
+            shard=shard,
+            defaults={"condition": condition, "since": now, "seen_at": now + HOUR - timedelta(seconds=seconds_ago)},
+        )
 
 
 def down(reason):
@@ -71,7 +98,9 @@ def test_a_dead_part_is_named_with_its_reason_and_does_not_make_the_service_unre
     await_readiness(api, 200, READY)
     servers.server(server).kill()
     try:
-        await_readiness(api, 200, {"status": "degraded", "parts": ALL_UP | {part: down(reason)}})
+        untold = TOLD_BY_THE_CONFIG_SERVICE if server == "control" else set()
+        parts = {name: said for name, said in ALL_UP.items() if name not in untold}
+        await_readiness(api, 200, {"status": "degraded", "parts": parts | {part: down(reason)}})
     finally:
         servers.server(server).start()
         servers.server(server).wait_ready()
@@ -85,6 +114,21 @@ def test_a_shard_with_another_schema_version_is_named(api, monkeypatch):
     other = down("is not this release's: run migrate_shards")
     parts = ALL_UP | {"shard1 schema": other, "shard2 schema": other}
     await_readiness(api, 200, {"status": "degraded", "parts": parts})
+
+
+def test_a_shard_that_nobody_could_take_over_is_named(api):
+    await_readiness(api, 200, READY)
+    tell_conditions(Condition.WITHOUT_REPLICA)
+    reason = "no promotable replica: nobody could take over if its primary died"
+    told = {f"shard{n} condition": {"status": "degraded", "reason": reason} for n in (1, 2)}
+    await_readiness(api, 200, {"status": "degraded", "parts": ALL_UP | told})
+
+
+def test_without_a_config_service_that_is_said_once_and_nothing_old_is_told(api):
+    tell_conditions(Condition.WELL, seconds_ago=3600 + 60)
+    parts = {name: said for name, said in ALL_UP.items() if name not in TOLD_BY_THE_CONFIG_SERVICE}
+    unseen = {"status": "degraded", "reason": NOT_LOOKED_AFTER}
+    await_readiness(api, 200, {"status": "degraded", "parts": parts | {"config service": unseen}})
 
 
 def test_a_dead_log_makes_the_service_unready(api, servers):

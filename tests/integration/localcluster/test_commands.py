@@ -10,6 +10,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from configservice.services import ServiceKind, read_services
 from localcluster.applications import PROJECT_ROOT
 from localcluster.records import find_process, read_records
 from localcluster.state import StateFolder
@@ -44,6 +45,12 @@ def run_status(run: Run) -> tuple[int, dict]:
     return finished.returncode, json.loads(finished.stdout)
 
 
+def read_kinds(state: StateFolder) -> list[ServiceKind]:
+    """Of the processes in the service registry."""
+    lines = dict(line.split("=", 1) for line in state.environment_file.read_text().splitlines() if "=" in line)
+    return [r.service.kind for r in read_services(lines["VIEWCOUNTER_CACHE_URL"], lost_seconds=10.0)]
+
+
 def find_all_processes(state_dir: Path) -> list[psutil.Process]:
     roots = [find_process(record) for record in read_records(StateFolder(state_dir))]
     return [p for root in roots if root for p in (root, *root.children(recursive=True))]
@@ -59,13 +66,17 @@ def test_up_status_faults_and_down(run: Run, state_dir: Path):
     code, status = run_status(run)
     assert (code, status["health"], status["phase"]) == (0, "ok", "ready")
     names = ["log", "broker", "control", "shard1a", "shard1b", "web", "worker", "beat"]
-    names += ["configservice1", "configservice2", "shardproxy"]
+    names += ["configservice1", "configservice2", "shardproxy", "mover1"]
     assert [process["name"] for process in status["processes"]] == names
     assert [(d["name"], d["role"]) for d in status["databases"]] == [
         ("control", "primary"),
         ("shard1a", "primary"),
         ("shard1b", "replica"),
     ]
+    [shard] = status["shards"]
+    assert (shard["name"], shard["status"], shard["condition"]) == ("shard1", "up", "well")
+    assert (shard["primary"], shard["partition_count"], shard["moving"]) == ("shard1a", 4, {"out": 0, "into": 0})
+    assert set(read_kinds(state)) == set(ServiceKind)
     assert [p["partition"] for p in status["log_lag"]["partitions"]] == [0, 1, 2, 3]
     assert (status["log_lag"]["events_behind"], status["log_lag"]["unread_partitions"]) == (0, 0)
     assert status["urls"]["events"] in up.stdout

@@ -6,14 +6,20 @@ from datetime import timedelta
 
 import pytest
 from django.core.management import CommandError, call_command
+from django.db import connections
 from django.utils import timezone
 
 from configservice.models import Move
 from configservice.move_states import MoveState
+from configservice.moves import get_move
 from tests.integration.moves.moving import Crash, Moving
 from tests.integration.processing.counted import PARTITION
-from viewcounter.operations.moves import driving
+from viewcounter.config import get_config
+from viewcounter.metrics import REGISTRY
+from viewcounter.operations.moves import driving, process
+from viewcounter.operations.moves.counting import publish_unfinished
 from viewcounter.operations.moves.driving import finish_hanging, run_next
+from viewcounter.presence import find_services
 
 
 def call(*arguments):
@@ -76,6 +82,50 @@ def test_a_planned_move_is_taken_up_by_a_mover_and_rebalanced_back(log_of_test: 
     assert call("rebalance", "--yes").startswith("2 of 2 partitions moved")
     log_of_test.cluster.refresh_topology()
     assert len(log_of_test.cluster.topology.get_partitions_of(1)) == 4
+
+
+def read_metric(name, **labels):
+    return REGISTRY.get_sample_value(f"viewcounter_{name}", labels) or 0.0
+
+
+def test_a_mover_carries_out_what_was_asked_for_says_so_in_the_registry_and_counts_it(log_of_test: Moving, monkeypatch):
+    monkeypatch.setattr(process, "build_tools", lambda *_, **__: log_of_test.make_tools())
+    counted = [("moves_total", {"outcome": "done"}), ("move_rows_total", {}), ("move_held_seconds_count", {})]
+    before = [read_metric(name, **labels) for name, labels in counted]
+    move = log_of_test.plan()
+    publish_unfinished()
+    assert read_metric("moves_unfinished", state="planned") == 1
+    said = []
+
+    def is_done():
+        said.extend(find_services() or ())
+        return get_move(move.pk).state == MoveState.DONE
+
+    mover = process.MoverProcess(get_config(), is_stopping=is_done)
+    mover.run()
+    log_of_test.assert_exact_on("shard1")
+    assert {(s.service.kind, s.service.state) for s in said} == {("mover", "serving")}
+    assert find_services() == []
+    done, rows, held = [read_metric(name, **labels) - was for (name, labels), was in zip(counted, before, strict=True)]
+    assert (done, held) == (1, 1)
+    assert rows >= get_move(move.pk).rows_copied > 0
+    publish_unfinished()
+    assert read_metric("moves_unfinished", state="planned") == read_metric("moves_running") == 0
+    assert mover.check_health() == (True, {"status": "idle", "trouble": ""})
+
+
+def test_a_mover_whose_control_database_is_away_says_so_and_waits(log_of_test: Moving, move_cluster):
+    answers = iter([False, True])
+    control = move_cluster.server("control")
+    mover = process.MoverProcess(get_config(), is_stopping=lambda: next(answers))
+    control.kill()
+    try:
+        mover.run()
+    finally:
+        control.start()
+        control.wait_ready()
+        connections.close_all()
+    assert mover.check_health() == (True, {"status": "idle", "trouble": "the control database does not answer"})
 
 
 def test_a_move_is_aborted_by_its_number(log_of_test: Moving):

@@ -14,6 +14,7 @@ from viewcounter.config import get_config
 from viewcounter.gateway.scopes import Scope
 from viewcounter.presence import find_services
 from viewcounter.queries.errors import InvalidQuery
+from viewcounter.shard_condition import find_reports
 from viewcounter.standing import read_standing
 
 HISTORY_DEFAULT_LIMIT = 20
@@ -37,7 +38,8 @@ class ClusterView(ApiView):
             timeout_seconds=config.readiness_probe_seconds,
             max_lag_seconds=config.replica_max_lag_seconds,
         )
-        return Response(encode_cluster(topology, shards, find_services()))
+        reports = find_reports(timeout_seconds=config.readiness_probe_seconds)
+        return Response(encode_cluster(topology, shards, find_services(), reports))
 
 
 class ClusterHistoryView(ApiView):

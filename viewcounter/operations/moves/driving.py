@@ -51,13 +51,13 @@ def _finish(tools: Tools, move_id: int, *, on_move: OnMove) -> Move:
     return move
 
 
-def run_next(tools: Tools) -> bool:
+def run_next(tools: Tools, *, on_move: OnMove = lambda _: None) -> bool:
     """The oldest unfinished move that nobody is at, to its end. False when there is none.
 
     Raises MoverStopping and DatabaseError.
     """
     free = find_free(states=UNFINISHED, now=timezone.now())
-    return bool(free) and run_move(tools, free[0])
+    return bool(free) and run_move(tools, free[0], on_step=on_move, on_progress=on_move)
 
 
 def finish_hanging(tools: Tools) -> int:

@@ -23,10 +23,12 @@ from configservice.move_states import ABORTABLE, FINISHED, URGENT, MoveEvent, Mo
 from configservice.moves import advance, claim, flip, get_move, give_up, note_failure, release
 from shardproxy.errors import Permanent, ShardProxyError
 from viewcounter.eventlog.errors import EventLogError
+from viewcounter.metrics import MOVE_FAILURES, MOVES_RUNNING
 from viewcounter.operations.moves import copying, handing_over
 from viewcounter.operations.moves.catching_up import Replayer, come_close
 from viewcounter.operations.moves.cleaning import remove_rows
 from viewcounter.operations.moves.comparing import compare_whole
+from viewcounter.operations.moves.counting import note_ended
 from viewcounter.operations.moves.errors import CopyDiffers, MoveStepFailed
 from viewcounter.operations.moves.work import Keeper, Tools, Work
 from viewcounter.processing.errors import DrainError
@@ -177,9 +179,11 @@ def run_move(
     owner = name_owner()
     if not claim(move_id, owner=owner, lease_seconds=tools.settings.lease_seconds):
         return False
+    MOVES_RUNNING.inc()
     try:
         _run(Work(tools, get_move(move_id), uuid4(), on_progress), owner, while_in=while_in, on_step=on_step)
     finally:
+        MOVES_RUNNING.dec()
         release(move_id, owner=owner)
     return True
 
@@ -200,6 +204,8 @@ def _run(work: Work, owner: str, *, while_in: Collection[MoveState], on_step: Ca
             logger.info("move %d: another mover goes on with it", work.move.pk)
             return
         on_step(work.move)
+    if work.move.state in FINISHED:
+        note_ended(work.move)
 
 
 def make_step(work: Work) -> Move:
@@ -227,6 +233,7 @@ def _begin_again(work: Work, error: Exception) -> Outcome:
 def _note_failure(work: Work, error: Exception) -> Move:
     """Written down as soon as the control database answers. Returns the move as it is then."""
     logger.warning("move %d is %s: %s", work.move.pk, work.move.state, error)
+    MOVE_FAILURES.labels(work.move.state).inc()
     has_resumed = work.move.state in _HELD and _try_to_resume_source(work)
     while True:
         try:

@@ -21,6 +21,7 @@ from shardproxy.errors import ShardProxyError
 from shardproxy.instance import RowConnection
 from shardproxy.query import QueryClass
 from viewcounter.eventlog.interface import EventLog
+from viewcounter.metrics import MOVE_ROWS
 from viewcounter.operations.moves.errors import MoverStopping
 from viewcounter.operations.moves.settings import MoveSettings
 from viewcounter.processing.drain import DrainSettings
@@ -72,6 +73,7 @@ class Work:
         return self.tools.settings
 
     def note_copied(self, row_count: int) -> None:
+        MOVE_ROWS.inc(row_count)
         self.rows_copied += row_count
         self.move.rows_copied = self.rows_copied
         self.on_progress(self.move)

@@ -4,12 +4,13 @@ import signal
 from types import FrameType
 from typing import Any
 
-from django.core.management.base import BaseCommand
+from django.core.management.base import BaseCommand, CommandError
 
 from configservice.heartbeat import start_heartbeat
 from configservice.services import ServiceKind
 from viewcounter.config import get_config
 from viewcounter.operations.config_service import build_config_service
+from viewcounter.process_http import start_process_server
 
 
 class Command(BaseCommand):
@@ -20,12 +21,20 @@ class Command(BaseCommand):
     requires_system_checks = ()
 
     def handle(self, **options: Any) -> None:
-        service = build_config_service(get_config())
+        config = get_config()
+        service = build_config_service(config)
 
         def stop(_number: int, _frame: FrameType | None) -> None:
             service.stop()
 
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, stop)
+        bind = config.configservice_metrics_bind
+        try:
+            server = start_process_server(bind, check_health=service.check_health) if bind else None
+        except OSError as error:
+            raise CommandError(f"VIEWCOUNTER_CONFIGSERVICE_METRICS_BIND: {error}") from error
         start_heartbeat(kind=ServiceKind.CONFIG_SERVICE, describe=service.describe)
         service.run()
+        if server is not None:
+            server.shutdown()

@@ -18,10 +18,15 @@ from viewcounter.cluster import get_cluster
 from viewcounter.config import get_config
 from viewcounter.eventlog.errors import EventLogError
 from viewcounter.eventlog.registry import get_event_log
+from viewcounter.operations.shard_status import ShardStatus, encode_shard, judge_shard
 from viewcounter.processing.lag import ClusterLag, read_lag
+from viewcounter.shard_condition import find_reports
+from viewcounter.standing import Status, read_standing
 
 EXIT_STATUS = {Health.OK: 0, Health.NOT_RUNNING: 1, Health.DEGRADED: 3}
-PATHS = {"events": "/v1/events", "docs": "/v1/docs", "admin": "/admin/", "ready": "/readyz"}
+STATUS_SECONDS = 5.0
+"""The control database has so long to say what it knows of the shards."""
+PATHS = {"web": "", "events": "/v1/events", "docs": "/v1/docs", "admin": "/admin/", "ready": "/readyz"}
 
 
 class Command(BaseCommand):
@@ -34,21 +39,67 @@ class Command(BaseCommand):
     def handle(self, **options: Any) -> None:
         status = read_status(StateFolder(get_config().state_dir))
         lag, lag_error = _read_lag(status)
-        health = Health.DEGRADED if lag_error and status.health is Health.OK else status.health
+        shards, shards_error = _read_shards(status)
+        is_troubled = lag_error or shards_error or any(shard.status is not Status.UP for shard in shards)
+        health = Health.DEGRADED if is_troubled and status.health is Health.OK else status.health
         urls = {name: f"{status.web_url}{path}" for name, path in PATHS.items()} if status.web_url else {}
         if options["json"]:
             document = asdict(status) | {
                 "health": health,
                 "urls": urls,
+                "shards": [encode_shard(shard) for shard in shards],
+                "shards_error": shards_error,
                 "log_lag": _summarize(lag) if lag else None,
                 "log_lag_error": lag_error,
             }
             self.stdout.write(json.dumps(document, indent=2, default=str))
         else:
-            _print_status(Console(file=sys.stdout, highlight=False), status, health=health, urls=urls)
+            console = Console(file=sys.stdout, highlight=False)
+            _print_status(console, status, health=health)
+            _print_shards(console, shards, shards_error)
+            for name, url in urls.items():
+                console.print(f"{name:7} {url}", soft_wrap=True)
             if status.health is not Health.NOT_RUNNING:
                 self.stdout.write(_describe_lag(lag, lag_error))
         sys.exit(EXIT_STATUS[health])
+
+
+def _read_shards(status: ClusterStatus) -> tuple[list[ShardStatus], str | None]:
+    """What the config service knows of each, and what its instances say."""
+    if status.health is Health.NOT_RUNNING:
+        return [], None
+    config = get_config()
+    reports = find_reports(timeout_seconds=STATUS_SECONDS)
+    try:
+        _, standings = read_standing(
+            get_cluster(),
+            timeout_seconds=config.readiness_probe_seconds,
+            max_lag_seconds=config.replica_max_lag_seconds,
+        )
+    except ClusterProxyError as error:
+        return [], f"{type(error).__name__}: {error}"
+    shards = [judge_shard(standing, (reports or {}).get(standing.shard.name)) for standing in standings]
+    return shards, "the control database does not answer" if reports is None else None
+
+
+def _print_shards(console: Console, shards: list[ShardStatus], error: str | None) -> None:
+    if shards:
+        table = Table("shard", "primary", "term", "partitions", "condition", "since", "", box=None)
+        for shard in shards:
+            told = encode_shard(shard)
+            since = told["condition_since"]
+            table.add_row(
+                told["name"],
+                told["primary"] or "none",
+                str(told["term"]),
+                str(told["partition_count"]),
+                told["condition"],
+                "" if since is None else f"{since:%Y-%m-%d %H:%M:%S}Z",
+                told["reason"],
+            )
+        console.print(table)
+    if error:
+        console.print(f"shards: {error}", markup=False)
 
 
 def _read_lag(status: ClusterStatus) -> tuple[ClusterLag | None, str | None]:
@@ -83,15 +134,13 @@ def _describe_lag(lag: ClusterLag | None, error: str | None) -> str:
     return f"{text}; {error}" if error else text
 
 
-def _print_status(console: Console, status: ClusterStatus, *, health: Health, urls: dict[str, str]) -> None:
+def _print_status(console: Console, status: ClusterStatus, *, health: Health) -> None:
     if status.health is Health.NOT_RUNNING:
         console.print("not running; bin/up starts it")
         return
     console.print(f"{health.value} ({status.phase}), supervisor pid {status.supervisor_pid}")
     console.print(_build_process_table(status.processes))
     console.print(_build_database_table(status.databases))
-    for name, url in urls.items():
-        console.print(f"{name:7} {url}", soft_wrap=True)
 
 
 def _build_process_table(processes: tuple[ProcessStatus, ...]) -> Table:
