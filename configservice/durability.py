@@ -9,8 +9,10 @@ from dataclasses import dataclass
 from enum import StrEnum
 from itertools import chain, combinations
 
+import msgspec
+
 from configservice.observation import Sighting
-from configservice.topology import Durability, Shard, StandbyLoss
+from configservice.topology import Durability, Instance, Role, Shard, StandbyLoss
 
 NOBODY = "no-standby"
 """Listed where commits must wait and there is nobody to wait for: a name that no standby can have."""
@@ -32,11 +34,18 @@ class SynchronousPlan:
         return self.waited_for < self.wanted
 
 
+def list_expected(shard: Shard) -> tuple[Instance, ...]:
+    """Whom commits may wait for. A fenced instance is among them: an old primary is to come back, and what it confirms
+    it has, since only a copy of this primary's rows can stream from it. Without it, a shard whose replica was promoted
+    would seem to have everybody."""
+    return tuple(i for i in shard.instances if i.role is not Role.PRIMARY and not i.drained)
+
+
 def count_wanted(shard: Shard) -> int:
     """How many standbys a commit is to wait for."""
     if shard.durability is Durability.ASYNC:
         return 0
-    return shard.quorum if shard.durability is Durability.QUORUM else len(shard.standbys)
+    return shard.quorum if shard.durability is Durability.QUORUM else len(list_expected(shard))
 
 
 def plan_synchronous(shard: Shard, *, living: Collection[str]) -> SynchronousPlan:
@@ -47,16 +56,27 @@ def plan_synchronous(shard: Shard, *, living: Collection[str]) -> SynchronousPla
     wanted = count_wanted(shard)
     if wanted == 0:
         return SynchronousPlan("", 0, 0)
-    names = sorted(i.name for i in shard.standbys)
+    names = sorted(i.name for i in list_expected(shard))
     alive = [name for name in names if name in living]
     if shard.on_standby_loss is StandbyLoss.BLOCK or len(alive) >= wanted:
         return SynchronousPlan(build_setting(wanted, names or [NOBODY]), wanted, wanted)
     return SynchronousPlan(build_setting(len(alive), alive), wanted, len(alive))
 
 
+def plan_for_promotion(shard: Shard, *, candidate: str, living: Collection[str]) -> SynchronousPlan:
+    """What the candidate must have set before its first commit, as the setting does not travel.
+
+    The old primary will be fenced. Told the old primary's own setting instead, it would wait for the dead.
+    """
+    roles: dict[str, Role] = {i.name: Role.FENCED if i.role is Role.PRIMARY else i.role for i in shard.instances}
+    roles[candidate] = Role.PRIMARY
+    instances = tuple(msgspec.structs.replace(i, role=roles[i.name]) for i in shard.instances)
+    return plan_synchronous(msgspec.structs.replace(shard, instances=instances), living=living)
+
+
 def list_settings(shard: Shard) -> frozenset[str]:
     """Every setting that a plan for this shard may have, whoever lives."""
-    names = [i.name for i in shard.standbys]
+    names = [i.name for i in list_expected(shard)]
     subsets = chain.from_iterable(combinations(names, size) for size in range(len(names) + 1))
     return frozenset(plan_synchronous(shard, living=living).setting for living in subsets)
 
@@ -85,7 +105,7 @@ def find_living(
     streaming = set(primary.state.streaming)
     return frozenset(
         i.name
-        for i in shard.standbys
+        for i in list_expected(shard)
         if i.name in streaming and not _is_silent(sightings.get(i.name), now=now, patience_seconds=patience_seconds)
     )
 
@@ -125,7 +145,7 @@ def judge_durability(
         return DurabilityState.MET, ""
     if seen is None:
         return DurabilityState.UNKNOWN, "the primary does not answer"
-    present = len({i.name for i in shard.standbys} & set(seen.synchronous))
+    present = len({i.name for i in list_expected(shard)} & set(seen.synchronous))
     told = f"{present} of {wanted} replicas hold a commit before it is answered"
     if seen.oldest_wait_seconds > patience_seconds:
         return DurabilityState.BLOCKED, f"{told}; one has waited for {seen.oldest_wait_seconds:.0f} s"

@@ -109,7 +109,6 @@ def read_attempt(row: Failover, *, now: datetime, is_promotion_sent: bool) -> At
         target=row.target,
         candidate=row.candidate,
         term=row.term,
-        synchronous_standby_names=row.synchronous_standby_names,
         started_seconds=_get_age(row.started_at, now),
         chosen_seconds=_get_age(row.chosen_at, now),
         is_promotion_sent=is_promotion_sent,

@@ -17,7 +17,7 @@ def read_view(shard: Shard, sightings: Mapping[str, Sighting], operator: Operato
     the time the others are asked. A frozen instance costs one bound at most."""
     in_order = sorted(shard.instances, key=lambda i: i != shard.primary)
     members = {i.name: _read_member(i, shard, sightings.get(i.name), operator) for i in in_order}
-    return ShardView(name=shard.name, term=shard.term, members=members)
+    return ShardView(shard, members)
 
 
 def _read_member(instance: Instance, shard: Shard, sighting: Sighting | None, operator: Operator) -> Member:

@@ -8,8 +8,7 @@ Nothing is remembered but the record, so a leader that dies anywhere is continue
 been done by looking at the instances. `check_action` holds each step against the rules that make this safe.
 """
 
-import re
-
+from configservice.durability import plan_for_promotion
 from configservice.errors import InvariantBroken
 from configservice.failover.actions import (
     Action,
@@ -57,11 +56,6 @@ def plan_next(attempt: Attempt, view: ShardView, *, settings: ConfigServiceSetti
 def can_begin(view: ShardView, *, old_primary: str) -> bool:
     """Whether an automatic failover has anybody to promote."""
     return any(_list_candidates(view, excluding=(old_primary,)))
-
-
-def derive_synchronous_standby_names(of_old_primary: str, *, candidate: str, old_primary: str) -> str:
-    """The old primary's setting with the names exchanged: the one that was waited for becomes the one that waits."""
-    return re.sub(rf"(?<![\w-]){re.escape(candidate)}(?![\w-])", old_primary, of_old_primary)
 
 
 def _is_planned(attempt: Attempt, view: ShardView) -> bool:
@@ -172,9 +166,8 @@ def _plan_promotion(  # noqa: PLR0911 - a paragraph a step
         return _choose_another(attempt, view, settings)
     if candidate.is_attached:
         return Detach((candidate.name,))
-    wanted = derive_synchronous_standby_names(
-        attempt.synchronous_standby_names, candidate=candidate.name, old_primary=old.name
-    )
+    living = [m.name for m in view.standbys if m.name != candidate.name]
+    wanted = plan_for_promotion(view.shard, candidate=candidate.name, living=living).setting
     if candidate.state.is_read_only or candidate.state.synchronous_standby_names != wanted:
         return Prepare(candidate.name, wanted)
     return BeginPromotion()

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from configservice.failover.state import FailoverKind, FailoverState
 from configservice.observation import InstanceState
-from configservice.topology import Role
+from configservice.topology import Role, Shard
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +22,6 @@ class Attempt:
     target: str = ""
     candidate: str = ""
     term: int | None = None
-    synchronous_standby_names: str = ""
     started_seconds: float = 0.0
     chosen_seconds: float = 0.0
     is_promotion_sent: bool = False
@@ -69,11 +68,18 @@ class Member:
 
 @dataclass(frozen=True, slots=True)
 class ShardView:
-    """`term` is the topology's."""
+    """`shard` as the topology has it."""
 
-    name: str
-    term: int
+    shard: Shard
     members: Mapping[str, Member] = field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        return self.shard.name
+
+    @property
+    def term(self) -> int:
+        return self.shard.term
 
     def get(self, name: str) -> Member:
         """An instance that has left the topology is one that does not answer."""

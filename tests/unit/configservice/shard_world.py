@@ -4,8 +4,10 @@ Only what matters for safety is modelled: which rows an instance holds, whom it 
 acknowledged, and what each step of a change of primary does. Time stands still unless `age` moves it.
 """
 
+import re
 from dataclasses import dataclass, field, replace
 
+from configservice.durability import build_setting
 from configservice.failover.actions import (
     Action,
     BeginPromotion,
@@ -28,7 +30,8 @@ from configservice.failover.state import FailoverEvent, FailoverKind, FailoverSt
 from configservice.failover.view import Attempt, Member, ShardView
 from configservice.observation import InstanceState
 from configservice.settings import ConfigServiceSettings
-from configservice.topology import Role
+from configservice.topology import Durability, Role, Shard, StandbyLoss
+from tests.unit.clusterproxy.builders import build_instance
 
 SETTINGS = ConfigServiceSettings()
 
@@ -56,6 +59,8 @@ class World:
     servers: dict[str, Server]
     attempt: Attempt
     roles: dict[str, Role]
+    synchronous: int = 0
+    on_standby_loss: StandbyLoss = StandbyLoss.DEGRADE
     term: int = 1
     acknowledged: list[int] = field(default_factory=list)
     published: list[tuple[str, int]] = field(default_factory=list)
@@ -64,17 +69,23 @@ class World:
 
     @classmethod
     def build(
-        cls, *, replicas: int = 2, kind: FailoverKind = FailoverKind.AUTOMATIC, target: str = "", synchronous: int = 0
+        cls,
+        *,
+        replicas: int = 2,
+        kind: FailoverKind = FailoverKind.AUTOMATIC,
+        target: str = "",
+        synchronous: int = 0,
+        on_standby_loss: StandbyLoss = StandbyLoss.DEGRADE,
     ) -> "World":
         """`a` is primary; `b`, `c`, ... follow it. `synchronous`: so many of them must confirm a commit."""
         names = [chr(ord("b") + n) for n in range(replicas)]
-        setting = f"ANY {synchronous} ({', '.join(names)})" if synchronous else ""
+        setting = build_setting(synchronous, names)
         servers = {"a": Server("a", in_recovery=False, names=setting)}
         servers |= {name: Server(name, follows="a") for name in names}
         state = FailoverState.STARTED if kind is FailoverKind.AUTOMATIC else FailoverState.REQUESTED
-        attempt = Attempt(kind, state, old_primary="a", target=target, synchronous_standby_names=setting)
+        attempt = Attempt(kind, state, old_primary="a", target=target)
         roles = dict.fromkeys(servers, Role.REPLICA) | {"a": Role.PRIMARY}
-        return cls(servers, attempt, roles)
+        return cls(servers, attempt, roles, synchronous=synchronous, on_standby_loss=on_standby_loss)
 
     def commit(self, row: int, *, through: str = "a", reaching: tuple[str, ...] | None = None) -> bool:
         """A client's write to `through`; `reaching` says which standbys hear of it. Whether it was acknowledged."""
@@ -89,7 +100,7 @@ class World:
                 standby.term = primary.term
                 confirming.append(standby.name)
         needed = int(primary.names.split()[1]) if primary.names else 0
-        waited_for = primary.names[primary.names.find("(") + 1 : -1].split(", ") if primary.names else []
+        waited_for = re.findall(r'"(.+?)"', primary.names)
         is_acknowledged = sum(name in waited_for for name in confirming) >= needed
         if is_acknowledged:
             self.acknowledged.append(row)
@@ -123,7 +134,16 @@ class World:
                 server.silent_seconds += seconds
 
     def look(self) -> ShardView:
-        return ShardView("shard1", self.term, {name: self._see(server) for name, server in self.servers.items()})
+        shard = Shard(
+            id=1,
+            name="shard1",
+            term=self.term,
+            instances=tuple(build_instance(name, role) for name, role in self.roles.items()),
+            durability=Durability.QUORUM if self.synchronous else Durability.ASYNC,
+            quorum=max(1, self.synchronous),
+            on_standby_loss=self.on_standby_loss,
+        )
+        return ShardView(shard, {name: self._see(server) for name, server in self.servers.items()})
 
     def plan(self) -> Action:
         view = self.look()

@@ -3,11 +3,18 @@
 import pytest
 from msgspec.structs import replace
 
-from configservice.durability import SeenOnPrimary, find_living, judge_durability, list_settings, plan_synchronous
+from configservice.durability import (
+    SeenOnPrimary,
+    find_living,
+    judge_durability,
+    list_settings,
+    plan_for_promotion,
+    plan_synchronous,
+)
 from configservice.durability_change import check_durability
 from configservice.errors import DurabilityRefused
 from configservice.observation import InstanceState, Sighting
-from configservice.topology import Durability, StandbyLoss
+from configservice.topology import Durability, Role, StandbyLoss
 from tests.unit.clusterproxy.builders import build_shard
 
 ASYNC, QUORUM, ALL = Durability.ASYNC, Durability.QUORUM, Durability.ALL
@@ -46,6 +53,30 @@ def test_nobody_waits_for_a_drained_replica_or_for_a_stranger():
     instances = tuple(replace(i, drained=i.name == "shard1c") for i in shard.instances)
     plan = plan_synchronous(replace(shard, instances=instances), living={"shard1b", "shard1c", "walreceiver"})
     assert (plan.setting, plan.wanted) == ('ANY 1 ("shard1b")', 1)
+
+
+@pytest.mark.parametrize(
+    ("shard", "setting", "wanted", "seen_as"),
+    [
+        (build(ALL, replicas=1), "", 1, "degraded"),
+        (build(ALL, rule=BLOCK, replicas=1), 'ANY 1 ("shard1a")', 1, "blocked"),
+        (build(QUORUM, replicas=1), "", 1, "degraded"),
+        (build(QUORUM, rule=BLOCK, replicas=1), 'ANY 1 ("shard1a")', 1, "blocked"),
+        (build(ASYNC, replicas=1), "", 0, "met"),
+    ],
+)
+def test_a_shard_whose_old_primary_has_not_come_back_yet_does_not_seem_to_have_everybody(
+    shard, setting, wanted, seen_as
+):
+    old, new = shard.instances
+    promoted = replace(shard, instances=(replace(old, role=Role.FENCED), replace(new, role=Role.PRIMARY)))
+    plan = plan_synchronous(promoted, living=())
+    assert (plan.setting, plan.wanted) == (setting, wanted)
+    assert plan == plan_for_promotion(shard, candidate="shard1b", living=())
+    assert judge_durability(promoted, seen(setting=setting), patience_seconds=2.0)[0] == seen_as
+    back = plan_synchronous(promoted, living={"shard1a"})
+    assert not back.is_degraded
+    assert judge_durability(promoted, seen("shard1a", setting=back.setting), patience_seconds=2.0)[0] == "met"
 
 
 def test_every_plan_is_among_the_settings_that_a_shard_may_have():

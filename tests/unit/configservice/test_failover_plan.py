@@ -21,11 +21,12 @@ from configservice.failover.actions import (
     Start,
     Wait,
 )
-from configservice.failover.plan import check_action, derive_synchronous_standby_names
+from configservice.failover.plan import check_action
 from configservice.failover.state import FailoverEvent, FailoverKind, FailoverState, transition
-from configservice.topology import Role
+from configservice.topology import Role, StandbyLoss
 from tests.unit.configservice.shard_world import SETTINGS, World
 
+DEGRADE, BLOCK = StandbyLoss.DEGRADE, StandbyLoss.BLOCK
 AUTOMATIC, FORCED, SWITCHOVER = FailoverKind.AUTOMATIC, FailoverKind.FORCED, FailoverKind.SWITCHOVER
 
 
@@ -60,7 +61,7 @@ class TestOrder:
         assert world.actions == [
             Detach(("b", "c")),
             Choose("c", 2),
-            Prepare("c", "ANY 1 (b, a)"),
+            Prepare("c", 'ANY 1 ("a", "b")'),
             BeginPromotion(),
             Promote("c"),
             NotePromoted(),
@@ -208,7 +209,7 @@ class TestSwitchover:
         assert world.actions[3:] == [
             Detach(("b", "c")),
             Choose("b", 2),
-            Prepare("b", "ANY 1 (a, c)"),
+            Prepare("b", 'ANY 1 ("a", "c")'),
             BeginPromotion(),
             Promote("b"),
             NotePromoted(),
@@ -340,14 +341,23 @@ def test_every_state_takes_only_the_events_that_belong_to_it(state, event):
 
 
 @pytest.mark.parametrize(
-    ("before", "after"),
+    ("replicas", "synchronous", "rule", "names"),
     [
-        ("", ""),
-        ("ANY 1 (shard1b, shard1c)", "ANY 1 (shard1a, shard1c)"),
-        ("FIRST 2 (shard1bc, shard1b)", "FIRST 2 (shard1bc, shard1a)"),
-        ('ANY 1 ("shard1b")', 'ANY 1 ("shard1a")'),
-        ("*", "*"),
+        (2, 0, DEGRADE, ""),
+        (2, 1, DEGRADE, 'ANY 1 ("a", "c")'),
+        (2, 2, DEGRADE, 'ANY 1 ("c")'),
+        (2, 2, BLOCK, 'ANY 2 ("a", "c")'),
+        (1, 1, DEGRADE, ""),
+        (1, 1, BLOCK, 'ANY 1 ("a")'),
     ],
 )
-def test_the_promoted_one_waits_for_the_one_that_waited_for_it(before, after):
-    assert derive_synchronous_standby_names(before, candidate="shard1b", old_primary="shard1a") == after
+def test_the_promoted_one_waits_for_those_that_are_left_as_the_shard_says(replicas, synchronous, rule, names):
+    """From its first commit on: degraded, it does not wait for the dead; blocked, it acknowledges nothing alone."""
+    world = World.build(replicas=replicas, synchronous=synchronous, on_standby_loss=rule)
+    world.commit(1)
+    world.die("a")
+    world.run()
+    promoted = world.servers[world.published[-1][0]]
+    assert promoted.names == names
+    assert world.commit(2, through=promoted.name) == (rule is DEGRADE)
+    assert_whole(world)
