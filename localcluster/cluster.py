@@ -235,6 +235,9 @@ class LocalCluster:
         primary = find_primary(instances) or instances[0]
         if primary.exists and primary.is_replica:
             raise StateUnusable(f"no instance of {', '.join(i.name for i in instances)} is a primary: promote one")
+        if primary.exists and not primary.is_running:
+            # Held by a switchover that the stop has cut off; whose primary it is, its data has just said.
+            primary.forget_overrides("default_transaction_read_only")
         self._start_primary(primary)
         password = self.state.get_secret("replication_password")
 

@@ -38,6 +38,7 @@ from localcluster.state import write_private
 
 CONNECT_SECONDS = 2
 STATEMENT_SECONDS = 5
+_ALONE = "SET synchronous_commit = local"
 OPERATED_PARAMETERS = ("primary_conninfo", "synchronous_standby_names", "default_transaction_read_only")
 
 
@@ -126,8 +127,12 @@ class PostgresServer(Member):
         return None if row == ("streaming",) else f"it does not stream: {row[0] if row else 'not connected'}"
 
     def ensure_database(self) -> None:
-        """The roles and the database on a primary, with the passwords of now. Safe to repeat."""
+        """The roles and the database on a primary, with the passwords of now. Safe to repeat.
+
+        Waits for no replica, whatever the shard's durability: those are started once their primary is ready.
+        """
         with self.connect(user=SUPERUSER_ROLE, database="postgres") as connection:
+            connection.execute(_ALONE)
             # CREATEDB: the tests make databases of their own. pg_monitor: lag and sessions of others.
             self._ensure_role(connection, SERVICE_ROLE, self._service_password, "LOGIN CREATEDB")
             replication_password = self._state.get_secret("replication_password")
@@ -144,6 +149,7 @@ class PostgresServer(Member):
                     )
                 )
         with self.connect(user=SUPERUSER_ROLE) as connection:
+            connection.execute(_ALONE)
             if self.placement.programs.has_statement_statistics:
                 connection.execute("CREATE EXTENSION IF NOT EXISTS pg_stat_statements")
             if self.database == SHARD_DATABASE:

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import psutil
+import psycopg
 import pytest
 
 from localcluster import ClusterSpec, LocalCluster, run_temporary_cluster
@@ -21,8 +22,9 @@ from localcluster.control import purge
 from localcluster.errors import AlreadyRunning, SettingsContradict, StopRequested
 from localcluster.placement import find_moved_folder
 from localcluster.ports import read_ports
+from localcluster.postgres import PostgresServer
 from localcluster.records import find_process, read_records
-from localcluster.state import StateFolder
+from localcluster.state import StateFolder, read_json
 from localcluster.status import Health, read_status
 from tests.integration.localcluster.conftest import ONE_DATABASE, ONE_SHARD
 from tests.integration.localcluster.polling import wait_until
@@ -136,6 +138,59 @@ def test_a_copy_that_was_interrupted_is_begun_anew(state_dir: Path):
         cluster.start_servers()
         assert cluster.database("shard1b").find_obstacle() is None
         assert not half.exists()
+
+
+def test_a_start_after_a_failover_finds_the_roles_as_they_were_and_serves(state_dir: Path):
+    """First with the old primary down since, then after an unclean stop in the middle of a switchover."""
+    with LocalCluster(state_dir, spec=ONE_SHARD) as cluster:
+        cluster.start_servers()
+        old, new = cluster.database("shard1a"), cluster.database("shard1b")
+        operate(old, "CREATE TABLE kept (n int)", "INSERT INTO kept VALUES (1)")
+        await_rows(new, [1])
+        old.kill()
+        # As the config service leaves it where a loss blocks: commits wait for the one that is away.
+        names = """ALTER SYSTEM SET synchronous_standby_names = 'ANY 1 ("shard1a")'"""
+        operate(new, "SELECT pg_promote()", names, "SELECT pg_reload_conf()")
+    with LocalCluster(state_dir, spec=ONE_SHARD) as cluster:
+        cluster.start_servers()
+        old, new = cluster.database("shard1a"), cluster.database("shard1b")
+        assert read_roles(cluster) == {"shard1a": "replica", "shard1b": "primary"}
+        operate(new, "INSERT INTO kept VALUES (2)")
+        await_rows(old, [1, 2])
+        detached = "ALTER SYSTEM SET primary_conninfo = 'host=/detached-by-failover'"
+        operate(new, "ALTER SYSTEM SET default_transaction_read_only = on", "SELECT pg_reload_conf()")
+        operate(old, detached, "SELECT pg_reload_conf()")
+        old.kill()
+        new.kill()
+        assert (new.data_dir / "postmaster.pid").exists()
+    with LocalCluster(state_dir, spec=ONE_SHARD) as cluster:
+        cluster.start_servers()
+        assert read_roles(cluster) == {"shard1a": "replica", "shard1b": "primary"}
+        operate(cluster.database("shard1b"), "INSERT INTO kept VALUES (3)")
+        await_rows(cluster.database("shard1a"), [1, 2, 3])
+
+
+def operate(server: PostgresServer, *statements: str) -> None:
+    with server.connect(user="postgres", database="postgres") as connection:
+        for statement in statements:
+            connection.execute(statement)
+
+
+def await_rows(server: PostgresServer, rows: list[int]) -> None:
+    def has_them() -> bool:
+        try:
+            with server.connect(user="postgres", database="postgres") as connection:
+                return [n for (n,) in connection.execute("SELECT n FROM kept ORDER BY n")] == rows
+        except psycopg.Error:  # the table is not there yet
+            return False
+
+    wait_until(has_them)
+
+
+def read_roles(cluster: LocalCluster) -> dict[str, str]:
+    """As `prepare` tells them to the control database."""
+    [shard] = read_json(cluster.state.instances_file)["shards"]
+    return {instance["name"]: instance["role"] for instance in shard["instances"]}
 
 
 def test_a_remembered_port_that_somebody_else_took_is_replaced(state_dir: Path):
