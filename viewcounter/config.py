@@ -320,6 +320,10 @@ class Config(BaseSettings):
     )
     readiness_probe_seconds: PositiveFloat = Field(1.0, description="readyz asks one part; its answer is kept as long")
 
+    hot_read_threads: PositiveInt = Field(8, description="of a web process, for counts that it has not kept")
+    hot_read_max_waiting: PositiveInt = Field(256, description="different counts asked for at once; beyond it 503")
+    hot_read_seconds: PositiveFloat = Field(5.0, description="one of them, its wait for a thread included; then 504")
+
     # -- result cache ----------------------------------------------------------------------------
     result_cache: bool = Field(True, description="keep answers; off: every read asks the shards")
     cache_fresh_seconds: float = Field(1.0, ge=0, description="an answer that may change is used again this long")

@@ -76,6 +76,12 @@ DEAD_LETTERS = _measured("dead_letters", "Dead letters that wait for an operator
 STOPPED_PARTITIONS = _measured("stopped_partitions", "Partitions that stopped by themselves, by reason", "reason")
 
 # -- reads ----------------------------------------------------------------------------------------
+HOT_READS = _counter(
+    "hot_reads_total",
+    "Reads answered without Django: kept in the process, read, client_gone or the problem's code",
+    "endpoint",
+    "code",
+)
 READ_FAILED_ATTEMPTS = _counter(
     "read_failed_attempts_total",
     "Instances that a read asked in vain: behind, overloaded, unavailable, deadline_exceeded, out_of_resources, "

@@ -3,7 +3,7 @@
 
 from drf_spectacular.extensions import OpenApiAuthenticationExtension
 from rest_framework.authentication import BaseAuthentication
-from rest_framework.exceptions import AuthenticationFailed
+from rest_framework.exceptions import AuthenticationFailed, NotAuthenticated
 from rest_framework.request import Request
 
 from viewcounter.gateway.errors import InvalidKey
@@ -26,11 +26,19 @@ class BearerKeyAuthentication(BaseAuthentication):
         try:
             key = authenticate(token.strip())
         except InvalidKey:
-            raise AuthenticationFailed("The API key is not valid.", code="invalid_key") from None
+            raise build_invalid_key_error() from None
         return key, key
 
     def authenticate_header(self, request: Request) -> str:
         return CHALLENGE
+
+
+def build_missing_key_error() -> NotAuthenticated:
+    return NotAuthenticated("Send an API key as 'Authorization: Bearer <key>'.", code="missing_key")
+
+
+def build_invalid_key_error() -> AuthenticationFailed:
+    return AuthenticationFailed("The API key is not valid.", code="invalid_key")
 
 
 def get_actor(request: Request) -> str:

@@ -9,6 +9,7 @@ from http import HTTPStatus
 import msgspec
 from django.http import HttpResponse
 from django.utils.cache import get_conditional_response
+from django.utils.http import parse_etags
 from rest_framework.request import Request
 from rest_framework.response import Response
 
@@ -36,7 +37,7 @@ def build_read_response(
     """A 200 with its ETag, or 304 for a client that has it already."""
     response = Response(body)
     response["ETag"] = compute_etag(body)
-    response["Cache-Control"] = _get_closed() if meta.is_final else cache_control
+    response["Cache-Control"] = choose_cache_control(meta, default=cache_control)
     answer: HttpResponse = get_conditional_response(request._request, etag=response["ETag"], response=response)
     if answer.status_code == HTTPStatus.PRECONDITION_FAILED:
         problem = Problem(412, "precondition_failed", "The answer is not the one that If-Match names.")
@@ -51,5 +52,11 @@ def compute_etag(body: Json) -> str:
     return f'"{digest.hexdigest()}"'
 
 
-def _get_closed() -> str:
-    return f"private, max-age={get_config().closed_max_age_seconds}, immutable"
+def choose_cache_control(meta: Meta, *, default: str = SHORTLY) -> str:
+    return f"private, max-age={get_config().closed_max_age_seconds}, immutable" if meta.is_final else default
+
+
+def is_known(etag: str, *, if_none_match: str) -> bool:
+    """Whether a GET with this header is answered by 304, as `build_read_response` does (RFC 9110, 13.1.2)."""
+    tags = parse_etags(if_none_match)
+    return tags == ["*"] or etag in (tag.removeprefix("W/") for tag in tags)

@@ -3,10 +3,11 @@
 from collections.abc import Mapping
 from typing import Any
 
-from rest_framework.exceptions import MethodNotAllowed, NotAuthenticated, PermissionDenied
+from rest_framework.exceptions import MethodNotAllowed, PermissionDenied
 from rest_framework.permissions import BasePermission
 from rest_framework.request import Request
 
+from viewcounter.api.authentication import build_missing_key_error
 from viewcounter.gateway.key_cache import AuthenticatedKey
 from viewcounter.gateway.scopes import Scope
 
@@ -17,12 +18,16 @@ class RequireScope(BasePermission):
     def has_permission(self, request: Request, view: Any) -> bool:
         key = request.auth
         if not isinstance(key, AuthenticatedKey):
-            raise NotAuthenticated("Send an API key as 'Authorization: Bearer <key>'.", code="missing_key")
+            raise build_missing_key_error()
         if request.method not in view.allowed_methods:
             raise MethodNotAllowed(request.method)
         scopes: Mapping[str, Scope] = getattr(view, "required_scopes", {})
-        needed = scopes.get("GET" if request.method == "HEAD" else request.method)
-        if needed is None or needed not in key.scopes:
-            wanted = f"the scope {needed}" if needed else "no scope that exists"
-            raise PermissionDenied(f"This needs {wanted}; the key {key.prefix} lacks it.", code="missing_scope")
+        check_scope(key, scopes.get("GET" if request.method == "HEAD" else request.method))
         return True
+
+
+def check_scope(key: AuthenticatedKey, needed: Scope | None) -> None:
+    """Raises PermissionDenied."""
+    if needed is None or needed not in key.scopes:
+        wanted = f"the scope {needed}" if needed else "no scope that exists"
+        raise PermissionDenied(f"This needs {wanted}; the key {key.prefix} lacks it.", code="missing_scope")

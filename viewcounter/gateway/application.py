@@ -3,7 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Collection, Mapping
-from typing import Any
+from typing import Any, Protocol
 
 from clusterproxy.errors import NoTopology
 from configservice.heartbeat import Heartbeat
@@ -34,6 +34,14 @@ METHODS_OF_DJANGO = frozenset({"GET", "HEAD", "OPTIONS"})
 AsgiApplication = Callable[[dict[str, Any], Receive, Send], Awaitable[None]]
 
 
+class ReadLane(Protocol):
+    """An ASGI application for HTTP requests."""
+
+    async def __call__(self, scope: dict[str, Any], receive: Receive, send: Send) -> None: ...
+
+    def close(self) -> None: ...
+
+
 def get_cluster_topology() -> Topology:
     """Raises NoTopology until the cluster proxy of this process has a snapshot."""
     return get_cluster().topology
@@ -59,13 +67,15 @@ class Gateway:
         start_heartbeat: Callable[[], Heartbeat] | None = None,
         read_positions: ReadPositions = read_cluster_positions,
         kept_answers: KeptAnswers | None = None,
+        build_reads: Callable[[AsgiApplication, LaneKeys, Config], ReadLane] | None = None,
     ) -> None:
-        """`inner` gets every request that is not for the lane; it need not know lifespan.
+        """`inner` gets every request that is not for a lane; it need not know lifespan.
+
+        `build_reads` makes the lane of hot reads, which is given `inner` for what it does not answer.
 
         `start_heartbeat` is called once the process serves; without it the process is in no registry.
         """
         config = config or get_config()
-        self._inner = inner
         self._get_topology = get_topology
         self._start_heartbeat = start_heartbeat
         self._shutdown_drain_seconds = config.shutdown_drain_seconds
@@ -82,6 +92,8 @@ class Gateway:
         self._applied = AppliedWatch(read_positions, _get_wait_limits(config))
         kept_answers = _build_kept_answers(config) if kept_answers is None else kept_answers
         self._idempotency = Idempotency(kept_answers, max_answer_bytes=config.idempotency_answer_max_bytes)
+        self._reads = None if build_reads is None else build_reads(inner, self._keys, config)
+        self._inner: AsgiApplication = inner if self._reads is None else self._reads
         self._lane = GatewayLane(
             applied=self._applied,
             idempotency=self._idempotency,
@@ -119,6 +131,8 @@ class Gateway:
                 await self._idempotency.close()
                 self._keys.close()
                 self._lane.close()
+                if self._reads is not None:
+                    self._reads.close()
                 if heartbeat is not None:
                     await asyncio.to_thread(heartbeat.stop)
                 get_rate_limiter().close()

@@ -48,11 +48,15 @@ def read_head(headers: Iterable[tuple[bytes, bytes]]) -> Head:
             request_id = value
         elif name == b"idempotency-key":
             idempotency_key = value
-    if request_id is not None and _SANE_REQUEST_ID.fullmatch(request_id):
-        identity = request_id.decode("ascii")
-    else:
-        identity = str(uuid.uuid4())
+    identity = choose_request_id(request_id)
     return Head(identity, authorization, content_type, content_encoding, content_length, idempotency_key)
+
+
+def choose_request_id(offered: bytes | None) -> str:
+    """The client's own if it is short and plain, else a new one."""
+    if offered is not None and _SANE_REQUEST_ID.fullmatch(offered):
+        return offered.decode("ascii")
+    return str(uuid.uuid4())
 
 
 def parse_content(head: Head) -> Content:

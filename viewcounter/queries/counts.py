@@ -55,8 +55,9 @@ def get_counts(
 
 def peek_counts(topology: Topology, *, video_id: str, now: datetime, cache: ReadCache) -> CountsAnswer | None:
     """What this process has in its memory. Never waits; None says that `get_counts` has to be asked, in a thread."""
-    part = cache.peek(_get_key(video_id), now=now)
-    return None if part is None else _build_answer(topology, video_id, part, now=now)
+    key = _get_key(video_id)
+    parts = cache.peek((key,), now=now)
+    return None if parts is None else _build_answer(topology, video_id, parts[key], now=now)
 
 
 def get_counts_of_videos(
@@ -72,7 +73,7 @@ def get_counts_of_videos(
     if not 1 <= len(video_ids) <= max_videos:
         raise InvalidQuery("video_ids", "invalid_length", f"must name 1 to {max_videos} videos, not {len(video_ids)}")
     topology = cluster.topology
-    videos = {_get_key(v): v for v in video_ids}
+    videos = _get_keys(video_ids)
     partitions = {key: get_partition(v, partition_count=topology.partition_count) for key, v in videos.items()}
 
     def load(keys: Sequence[str]) -> Loaded:
@@ -92,6 +93,35 @@ def get_counts_of_videos(
         accepts=build_judge(options, partitions=partitions.values(), now=now),
     )
     parts = fetch(cache, wanted, now=now).parts
+    routes = describe_routes(topology, parts.values(), options=options, uses_cache=cache is not None)
+    return _build_many(topology, videos, parts, now=now, routes=routes)
+
+
+def peek_counts_of_videos(
+    topology: Topology, *, video_ids: Sequence[str], now: datetime, cache: ReadCache
+) -> ManyCountsAnswer | None:
+    """As `peek_counts`: all of them, or None."""
+    videos = _get_keys(video_ids)
+    parts = cache.peek(tuple(videos), now=now)
+    return None if parts is None else _build_many(topology, videos, parts, now=now)
+
+
+def _get_key(video_id: str) -> str:
+    return f"counts:{video_id}"
+
+
+def _get_keys(video_ids: Sequence[str]) -> dict[str, str]:
+    return {_get_key(video_id): video_id for video_id in video_ids}
+
+
+def _build_many(
+    topology: Topology,
+    videos: Mapping[str, str],
+    parts: Mapping[str, Part],
+    *,
+    now: datetime,
+    routes: tuple[Route, ...] = (),
+) -> ManyCountsAnswer:
     return ManyCountsAnswer(
         videos=tuple(_build_counts(topology, v, parts[key]) for key, v in videos.items() if key in parts),
         meta=build_meta(
@@ -100,13 +130,9 @@ def get_counts_of_videos(
             now=now,
             parts=parts.values(),
             missing=tuple(v for key, v in videos.items() if key not in parts),
-            routes=describe_routes(topology, parts.values(), options=options, uses_cache=cache is not None),
+            routes=routes,
         ),
     )
-
-
-def _get_key(video_id: str) -> str:
-    return f"counts:{video_id}"
 
 
 def _build_answer(

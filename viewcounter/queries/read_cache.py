@@ -114,13 +114,19 @@ class ReadCache:
         self._shared = shared
         self._flights: Coalescer[_Obtained] = Coalescer(max_followers=settings.max_followers)
 
-    def peek(self, key: str, *, now: datetime) -> Part | None:
-        """What this process has itself and may be given to anybody. Never waits: for callers on an event loop."""
-        stored = self._memory.find(key)
-        if stored is None or self._judge(stored, now=now, generation=None) is not Age.FRESH:
-            return None
-        CACHE_READS.labels(Origin.PROCESS).inc()
-        return _build_part(stored, Origin.PROCESS)
+    def peek(self, keys: Sequence[str], *, now: datetime) -> dict[str, Part] | None:
+        """What this process has itself and may be given to anybody; None unless it has all of it.
+
+        Never waits: for callers on an event loop.
+        """
+        found: dict[str, Stored] = {}
+        for key in keys:
+            stored = self._memory.find(key)
+            if stored is None or self._judge(stored, now=now, generation=None) is not Age.FRESH:
+                return None
+            found[key] = stored
+        CACHE_READS.labels(Origin.PROCESS).inc(len(found))
+        return {key: _build_part(stored, Origin.PROCESS) for key, stored in found.items()}
 
     def fetch(self, wanted: Wanted, *, now: datetime) -> Fetched:
         """Raises errors of `load` that are not Retryable."""

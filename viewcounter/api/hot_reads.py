@@ -1,0 +1,219 @@
+"""Counts without Django: what this process has kept is answered on the event loop, everything else in a few threads.
+
+The questions, their answers and their errors are those of the views; only the way there is another one. Readers who
+ask the same at once share one thread, so a thousand of them leave the other threads to other questions.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Hashable
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+from django.conf import settings
+from django.http.request import split_domain_port, validate_host
+from rest_framework.exceptions import Throttled
+
+from clusterproxy.errors import TooManyWaiting
+from shardproxy.errors import DeadlineExceeded
+from viewcounter.api.authentication import build_invalid_key_error, build_missing_key_error
+from viewcounter.api.hot_answers import (
+    Body,
+    build_answer,
+    build_counts_body,
+    build_lines,
+    build_many_counts_body,
+    build_refusal,
+    learn_security_headers,
+)
+from viewcounter.api.hot_requests import Endpoint, HotRequest, Site, find_hot_request, find_video_ids
+from viewcounter.api.permissions import check_scope
+from viewcounter.caching import find_read_cache
+from viewcounter.cluster import get_cluster
+from viewcounter.config import Config
+from viewcounter.gateway.application import AsgiApplication
+from viewcounter.gateway.authentication import LaneKeys
+from viewcounter.gateway.body import BodyLimits, Receive, read_body
+from viewcounter.gateway.errors import ClientGone, InvalidKey
+from viewcounter.gateway.key_cache import AuthenticatedKey
+from viewcounter.gateway.lane import Send
+from viewcounter.gateway.meter import RequestMeter
+from viewcounter.gateway.rate_limit import Allowance, Unit, get_rate_limiter
+from viewcounter.gateway.scopes import Scope
+from viewcounter.metrics import HOT_READS
+from viewcounter.queries.counts import get_counts, get_counts_of_videos, peek_counts, peek_counts_of_videos
+
+logger = logging.getLogger(__name__)
+
+PEEKED_VIDEOS_MAX = 32
+"""Longer lists are put together in a thread: milliseconds of work, during which nobody else would be answered."""
+
+_HOSTS_KNOWN = 256
+
+
+class _Flight(NamedTuple):
+    """A question that a thread is asking, or will. `deadline_at` is of the event loop's clock."""
+
+    body: "asyncio.Future[Body]"
+    deadline_at: float
+
+
+class HotReads:
+    """An ASGI application in front of `inner`, on one event loop. Opens nothing before its first question.
+
+    Invariant: a question is asked by at most one thread at a time, and at most `hot_read_max_waiting` of them are open.
+    """
+
+    def __init__(self, inner: AsgiApplication, keys: LaneKeys, config: Config) -> None:
+        self._inner = inner
+        self._keys = keys
+        self._site = Site(
+            is_known_host=_is_known_host,
+            https_only=settings.SECURE_SSL_REDIRECT,
+            behind_tls_proxy=settings.SECURE_PROXY_SSL_HEADER is not None,
+        )
+        self._body_limits = BodyLimits(
+            max_bytes=config.request_max_bytes,
+            discard_bytes=config.request_discard_bytes,
+            deadline_seconds=config.request_body_seconds,
+        )
+        self._max_videos = config.counts_query_max_videos
+        self._max_waiting = config.hot_read_max_waiting
+        self._read_seconds = config.hot_read_seconds
+        self._executor = ThreadPoolExecutor(config.hot_read_threads, thread_name_prefix="hot-reads")
+        self._flights: dict[Hashable, _Flight] = {}
+        self._security = learn_security_headers()
+        self._meter = RequestMeter(HOT_READS)
+
+    def close(self) -> None:
+        self._meter.publish()
+        self._executor.shutdown(wait=False, cancel_futures=True)
+
+    async def __call__(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
+        request = find_hot_request(scope, site=self._site, max_body_bytes=self._body_limits.max_bytes)
+        if request is None:
+            await self._inner(scope, receive, send)
+            return
+        allowance: Allowance | None = None
+        try:
+            key = await self._authorize(request)
+            video_ids: list[str] | None = None
+            if request.endpoint is Endpoint.COUNTS_QUERY:
+                content = await read_body(
+                    receive, declared_bytes=request.content_length, is_gzip=False, limits=self._body_limits
+                )
+                video_ids = find_video_ids(content, max_videos=self._max_videos)
+                if video_ids is None:
+                    await self._inner(scope, _replay(content, receive), send)
+                    return
+            allowance = get_rate_limiter().take(key, Unit.REQUESTS, 1)
+            if allowance is not None and not allowance.is_allowed:
+                raise Throttled(allowance.wait_seconds)
+            body, outcome = await self._find_body(request, video_ids)
+            answer = build_answer(body, request)
+        except ClientGone:
+            self._meter.count(request.endpoint, "client_gone")
+            return
+        except Exception as error:
+            answer, outcome = build_refusal(error, request)
+        self._meter.count(request.endpoint, outcome)
+        lines = build_lines(answer, request, allowance=allowance, security=self._security)
+        await send({"type": "http.response.start", "status": answer.status, "headers": lines})
+        await send({"type": "http.response.body", "body": answer.content})
+
+    async def _authorize(self, request: HotRequest) -> AuthenticatedKey:
+        """Raises what DRF raises for the views, and KeysUnavailable."""
+        if request.authorization is None:
+            raise build_missing_key_error()
+        try:
+            key = await self._keys.authenticate(request.authorization)
+        except InvalidKey:
+            raise build_invalid_key_error() from None
+        check_scope(key, Scope.STATS_READ)
+        return key
+
+    async def _find_body(self, request: HotRequest, video_ids: list[str] | None) -> tuple[Body, str]:
+        """With where it is from: `kept` in this process, or `read`."""
+        kept = _peek(request, video_ids)
+        if kept is not None:
+            return kept, "kept"
+        if video_ids is None:
+            video_id = request.video_id
+            return await self._obtain(video_id, lambda: _read_counts(video_id)), "read"
+        return await self._obtain(tuple(video_ids), lambda: _read_many_counts(video_ids, self._max_videos)), "read"
+
+    async def _obtain(self, question: Hashable, read: Callable[[], Body]) -> Body:
+        """Raises what `read` raises, TooManyWaiting, and DeadlineExceeded."""
+        loop = asyncio.get_running_loop()
+        flight = self._flights.get(question)
+        if flight is None:
+            if len(self._flights) >= self._max_waiting:
+                raise TooManyWaiting
+            give_up_at = time.monotonic() + self._read_seconds
+            body = loop.run_in_executor(self._executor, _read_in_time, read, give_up_at)
+            flight = self._flights[question] = _Flight(body, loop.time() + self._read_seconds)
+            body.add_done_callback(lambda done: self._forget(question, done))
+        try:
+            async with asyncio.timeout_at(flight.deadline_at):
+                return await asyncio.shield(flight.body)
+        except TimeoutError as error:
+            raise DeadlineExceeded("no answer in time", instance="hot reads") from error
+
+    def _forget(self, question: Hashable, body: "asyncio.Future[Body]") -> None:
+        del self._flights[question]
+        if not body.cancelled():
+            body.exception()  # seen, even if every client that waited for it has gone
+
+
+def _peek(request: HotRequest, video_ids: list[str] | None) -> Body | None:
+    """What this process has kept."""
+    cache = find_read_cache()
+    if cache is None:
+        return None
+    topology, now = get_cluster().topology, datetime.now(UTC)
+    if video_ids is None:
+        one = peek_counts(topology, video_id=request.video_id, now=now, cache=cache)
+        return None if one is None else build_counts_body(one)
+    if len(video_ids) > PEEKED_VIDEOS_MAX:
+        return None
+    many = peek_counts_of_videos(topology, video_ids=video_ids, now=now, cache=cache)
+    return None if many is None else build_many_counts_body(many)
+
+
+def _read_in_time(read: Callable[[], Body], give_up_at: float) -> Body:
+    """In a thread. Nobody waits any more for what did not get its thread in time: the shard is spared it."""
+    if time.monotonic() >= give_up_at:
+        raise DeadlineExceeded("no thread was free in time", instance="hot reads")
+    return read()
+
+
+def _read_counts(video_id: str) -> Body:
+    answer = get_counts(get_cluster(), video_id=video_id, now=datetime.now(UTC), cache=find_read_cache())
+    return build_counts_body(answer)
+
+
+def _read_many_counts(video_ids: list[str], max_videos: int) -> Body:
+    answer = get_counts_of_videos(
+        get_cluster(), video_ids=video_ids, max_videos=max_videos, now=datetime.now(UTC), cache=find_read_cache()
+    )
+    return build_many_counts_body(answer)
+
+
+def _replay(content: bytes, receive: Receive) -> Receive:
+    """For Django: the body that has been read already, then what follows."""
+    messages = [{"type": "http.request", "body": content, "more_body": False}]
+
+    async def replay() -> dict[str, Any]:
+        return messages.pop() if messages else await receive()
+
+    return replay
+
+
+@lru_cache(_HOSTS_KNOWN)
+def _is_known_host(header: bytes) -> bool:
+    """As HttpRequest.get_host judges it."""
+    domain, _ = split_domain_port(header.decode("latin-1"))
+    return bool(domain) and validate_host(domain, settings.ALLOWED_HOSTS)
