@@ -322,6 +322,7 @@ class Config(BaseSettings):
 
     hot_read_threads: PositiveInt = Field(8, description="of a web process, for counts that it has not kept")
     hot_read_max_waiting: PositiveInt = Field(256, description="different counts asked for at once; beyond it 503")
+    hot_read_max_bodies: PositiveInt = Field(4096, description="answers that a web process has ready to be sent")
     hot_read_seconds: PositiveFloat = Field(5.0, description="one of them, its wait for a thread included; then 504")
 
     # -- result cache ----------------------------------------------------------------------------

@@ -30,6 +30,7 @@ from viewcounter.api.hot_answers import (
     learn_security_headers,
 )
 from viewcounter.api.hot_requests import Endpoint, HotRequest, Site, find_hot_request, find_video_ids
+from viewcounter.api.kept_bodies import KeptBodies
 from viewcounter.api.permissions import check_scope
 from viewcounter.caching import find_read_cache
 from viewcounter.cluster import get_cluster
@@ -44,12 +45,9 @@ from viewcounter.gateway.meter import RequestMeter
 from viewcounter.gateway.rate_limit import Allowance, Unit, get_rate_limiter
 from viewcounter.gateway.scopes import Scope
 from viewcounter.metrics import HOT_READS
-from viewcounter.queries.counts import get_counts, get_counts_of_videos, peek_counts, peek_counts_of_videos
+from viewcounter.queries.counts import get_counts, get_counts_of_videos
 
 logger = logging.getLogger(__name__)
-
-PEEKED_VIDEOS_MAX = 32
-"""Longer lists are put together in a thread: milliseconds of work, during which nobody else would be answered."""
 
 _HOSTS_KNOWN = 256
 
@@ -84,12 +82,14 @@ class HotReads:
         self._max_waiting = config.hot_read_max_waiting
         self._read_seconds = config.hot_read_seconds
         self._executor = ThreadPoolExecutor(config.hot_read_threads, thread_name_prefix="hot-reads")
+        self._kept = KeptBodies(max_bodies=config.hot_read_max_bodies)
         self._flights: dict[Hashable, _Flight] = {}
         self._security = learn_security_headers()
         self._meter = RequestMeter(HOT_READS)
 
     def close(self) -> None:
         self._meter.publish()
+        self._kept.close()
         self._executor.shutdown(wait=False, cancel_futures=True)
 
     async def __call__(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
@@ -137,7 +137,7 @@ class HotReads:
 
     async def _find_body(self, request: HotRequest, video_ids: list[str] | None) -> tuple[Body, str]:
         """With where it is from: `kept` in this process, or `read`."""
-        kept = _peek(request, video_ids)
+        kept = self._kept.find(request.video_id) if video_ids is None else self._kept.find_many(video_ids)
         if kept is not None:
             return kept, "kept"
         if video_ids is None:
@@ -166,21 +166,6 @@ class HotReads:
         del self._flights[question]
         if not body.cancelled():
             body.exception()  # seen, even if every client that waited for it has gone
-
-
-def _peek(request: HotRequest, video_ids: list[str] | None) -> Body | None:
-    """What this process has kept."""
-    cache = find_read_cache()
-    if cache is None:
-        return None
-    topology, now = get_cluster().topology, datetime.now(UTC)
-    if video_ids is None:
-        one = peek_counts(topology, video_id=request.video_id, now=now, cache=cache)
-        return None if one is None else build_counts_body(one)
-    if len(video_ids) > PEEKED_VIDEOS_MAX:
-        return None
-    many = peek_counts_of_videos(topology, video_ids=video_ids, now=now, cache=cache)
-    return None if many is None else build_many_counts_body(many)
 
 
 def _read_in_time(read: Callable[[], Body], give_up_at: float) -> Body:

@@ -23,8 +23,8 @@ class RequestMeter:
         self._counts: Counter[tuple[str, ...]] = Counter()
         self._is_scheduled = False
 
-    def count(self, *labels: str) -> None:
-        self._counts[labels] += 1
+    def count(self, *labels: str, by: int = 1) -> None:
+        self._counts[labels] += by
         if not self._is_scheduled:
             self._is_scheduled = True
             asyncio.get_running_loop().call_later(PUBLISH_SECONDS, self.publish)

@@ -7,11 +7,12 @@ from datetime import datetime
 from clusterproxy.proxy import ClusterProxy
 from clusterproxy.results import Route
 from configservice.topology import Topology
+from shardproxy.result_cache import Stored
 from viewcounter.events.partition import get_partition
 from viewcounter.queries.errors import InvalidQuery
 from viewcounter.queries.freshness import DEFAULT, ReadOptions
 from viewcounter.queries.meta import Meta, Source, build_meta
-from viewcounter.queries.read_cache import Loaded, Part, ReadCache, Wanted, fetch
+from viewcounter.queries.read_cache import Loaded, Origin, Part, ReadCache, Wanted, build_part, fetch
 from viewcounter.queries.reading import Keeping, build_judge, get_seen, read_video
 from viewcounter.queries.routes import describe_routes
 from viewcounter.queries.scattering import load_parts
@@ -53,11 +54,14 @@ def get_counts(
     return _build_answer(cluster.topology, video_id, read.part, now=now, routes=read.routes)
 
 
-def peek_counts(topology: Topology, *, video_id: str, now: datetime, cache: ReadCache) -> CountsAnswer | None:
+def peek_counts(video_id: str, *, now: datetime, cache: ReadCache) -> Stored | None:
     """What this process has in its memory. Never waits; None says that `get_counts` has to be asked, in a thread."""
-    key = _get_key(video_id)
-    parts = cache.peek((key,), now=now)
-    return None if parts is None else _build_answer(topology, video_id, parts[key], now=now)
+    return cache.peek(_get_key(video_id), now=now)
+
+
+def build_kept_counts(topology: Topology, video_id: str, stored: Stored, *, now: datetime) -> CountsAnswer:
+    """Of what `peek_counts` has found: the answer of `get_counts`."""
+    return _build_answer(topology, video_id, build_part(stored, Origin.PROCESS), now=now)
 
 
 def get_counts_of_videos(
@@ -100,10 +104,15 @@ def get_counts_of_videos(
 def peek_counts_of_videos(
     topology: Topology, *, video_ids: Sequence[str], now: datetime, cache: ReadCache
 ) -> ManyCountsAnswer | None:
-    """As `peek_counts`: all of them, or None."""
+    """As `peek_counts`, and what is made of it: all of them, or None."""
     videos = _get_keys(video_ids)
-    parts = cache.peek(tuple(videos), now=now)
-    return None if parts is None else _build_many(topology, videos, parts, now=now)
+    parts: dict[str, Part] = {}
+    for key in videos:
+        stored = cache.peek(key, now=now)
+        if stored is None:
+            return None
+        parts[key] = build_part(stored, Origin.PROCESS)
+    return _build_many(topology, videos, parts, now=now)
 
 
 def _get_key(video_id: str) -> str:

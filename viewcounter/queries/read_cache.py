@@ -114,19 +114,15 @@ class ReadCache:
         self._shared = shared
         self._flights: Coalescer[_Obtained] = Coalescer(max_followers=settings.max_followers)
 
-    def peek(self, keys: Sequence[str], *, now: datetime) -> dict[str, Part] | None:
-        """What this process has itself and may be given to anybody; None unless it has all of it.
+    def peek(self, key: str, *, now: datetime) -> Stored | None:
+        """What this process has itself and may be given to anybody; the same object until another takes its place.
 
-        Never waits: for callers on an event loop.
+        Never waits and counts nothing: for callers on an event loop, who count what they make of it.
         """
-        found: dict[str, Stored] = {}
-        for key in keys:
-            stored = self._memory.find(key)
-            if stored is None or self._judge(stored, now=now, generation=None) is not Age.FRESH:
-                return None
-            found[key] = stored
-        CACHE_READS.labels(Origin.PROCESS).inc(len(found))
-        return {key: _build_part(stored, Origin.PROCESS) for key, stored in found.items()}
+        stored = self._memory.find(key)
+        if stored is None or self._judge(stored, now=now, generation=None) is not Age.FRESH:
+            return None
+        return stored
 
     def fetch(self, wanted: Wanted, *, now: datetime) -> Fetched:
         """Raises errors of `load` that are not Retryable."""
@@ -175,7 +171,7 @@ class ReadCache:
         parts: dict[str, Part] = {}
         for key, stored in found.items():
             if self._judge(stored, now=now, generation=generation) is Age.FRESH:
-                part = _build_part(stored, origin)
+                part = build_part(stored, origin)
                 if wanted.accepts is None or wanted.accepts(part.rows):
                     parts[key] = part
         return parts
@@ -189,7 +185,7 @@ class ReadCache:
             stored = self._memory.find(key)
             age = Age.GONE if stored is None else self._judge(stored, now=now, generation=None)
             if stored is not None and age is not Age.GONE:
-                part = _build_part(stored, Origin.PROCESS if age is Age.FRESH else Origin.STALE)
+                part = build_part(stored, Origin.PROCESS if age is Age.FRESH else Origin.STALE)
                 if wanted.accepts is None or wanted.accepts(part.rows):
                     parts[key] = part
         return parts
@@ -288,7 +284,8 @@ def _mark_coalesced(parts: Mapping[str, Part]) -> dict[str, Part]:
     return {key: replace(part, origin=Origin.COALESCED) for key, part in parts.items()}
 
 
-def _build_part(stored: Stored, origin: Origin) -> Part:
+def build_part(stored: Stored, origin: Origin) -> Part:
+    """The rows of what was kept."""
     return Part(
         rows=_decode_rows(stored.payload),
         read_at=datetime.fromtimestamp(stored.read_at, UTC),

@@ -20,7 +20,7 @@ from viewcounter.events.partition import get_partition
 from viewcounter.processing.models import RecountJob
 from viewcounter.processing.recount_jobs import create_partition_recount, run_recount
 from viewcounter.queries.channels import get_channel_counts
-from viewcounter.queries.counts import get_counts, get_counts_of_videos, peek_counts
+from viewcounter.queries.counts import build_kept_counts, get_counts, get_counts_of_videos, peek_counts
 from viewcounter.queries.freshness import ReadOptions
 from viewcounter.queries.functions import Function
 from viewcounter.queries.ranges import ALL_TIME, Interval, Period
@@ -73,11 +73,12 @@ def test_an_answer_says_when_its_oldest_part_was_read(stored):
 def test_what_the_process_has_is_found_without_waiting_for_anything(stored):
     cluster, videos = stored
     cache = make_cache()
-    assert peek_counts(cluster.topology, video_id=videos[0], now=NOW, cache=cache) is None
+    assert peek_counts(videos[0], now=NOW, cache=cache) is None
     answer = get_counts(cluster, video_id=videos[0], now=NOW, cache=cache)
     cluster.take()
-    assert peek_counts(cluster.topology, video_id=videos[0], now=SOON, cache=cache) == answer
-    assert peek_counts(cluster.topology, video_id=videos[0], now=LATER, cache=cache) is None
+    kept = peek_counts(videos[0], now=SOON, cache=cache)
+    assert build_kept_counts(cluster.topology, videos[0], kept, now=SOON) == answer
+    assert peek_counts(videos[0], now=LATER, cache=cache) is None
     assert cluster.take() == []
 
 

@@ -83,12 +83,17 @@ def run_drain_bench(options: DrainBenchOptions, *, on_progress: OnProgress) -> D
     with run_temporary_cluster(spec=spec) as cluster:
         cluster.start_servers()
         cluster.prepare()
-        for said in _run_step(cluster, "fill", "--events", str(options.event_count)):
-            on_progress("filling the log", said["appended"], options.event_count)
-        report = _drain(cluster, options, on_progress)
+        report = fill_and_drain(cluster, options, on_progress)
         if options.with_floor:
             _measure_floor(cluster, report, options, on_progress)
         return report
+
+
+def fill_and_drain(cluster: LocalCluster, options: DrainBenchOptions, on_progress: OnProgress) -> DrainBenchReport:
+    """On running, prepared servers."""
+    for said in run_step(cluster, "fill", "--events", str(options.event_count)):
+        on_progress("filling the log", said["appended"], options.event_count)
+    return _drain(cluster, options, on_progress)
 
 
 def _drain(cluster: LocalCluster, options: DrainBenchOptions, on_progress: OnProgress) -> DrainBenchReport:
@@ -128,12 +133,12 @@ def _drain(cluster: LocalCluster, options: DrainBenchOptions, on_progress: OnPro
 def _measure_floor(
     cluster: LocalCluster, report: DrainBenchReport, options: DrainBenchOptions, on_progress: OnProgress
 ) -> None:
-    for _ in _run_step(cluster, "reset"):
+    for _ in run_step(cluster, "reset"):
         pass
     roots = _name_components(cluster)
     before = read_cpu_seconds(roots)
     said: dict[str, Any] = {}
-    for said in _run_step(cluster, "floor"):
+    for said in run_step(cluster, "floor"):
         on_progress("measuring the floor", said.get("done", options.event_count), options.event_count)
     after = read_cpu_seconds(roots)
     _check_committed(cluster, options.event_count)
@@ -145,7 +150,7 @@ def _measure_floor(
 
 def _check_committed(cluster: LocalCluster, event_count: int) -> dict[str, int]:
     """What the shards hold of each kind. Raises WrongCount unless that is every event, once."""
-    [committed] = _run_step(cluster, "count")
+    [committed] = run_step(cluster, "count")
     if set(committed.values()) != {event_count}:
         raise WrongCount(f"of {event_count} events the shards hold: {committed}")
     return committed
@@ -222,7 +227,8 @@ class _Worker:
         return said
 
 
-def _run_step(cluster: LocalCluster, *arguments: str) -> Iterator[dict[str, Any]]:
+def run_step(cluster: LocalCluster, *arguments: str) -> Iterator[dict[str, Any]]:
+    """What `bench_step` says, line by line."""
     process = _spawn_step(cluster, *arguments)
     try:
         for line in process.stdout or ():

@@ -15,3 +15,7 @@ class BenchStepFailed(BenchError):
 
 class WrongCount(BenchError):
     """The shards do not hold every event once: the figures mean nothing. The message says what they hold."""
+
+
+class WrongAnswer(BenchError):
+    """The service answered something else than 200 during a measurement. The message is what it answered."""

@@ -18,6 +18,8 @@ from viewcounter.cluster import get_cluster
 from viewcounter.config import get_config
 from viewcounter.eventlog.interface import START
 from viewcounter.eventlog.registry import get_event_log
+from viewcounter.gateway.keys import create_key
+from viewcounter.gateway.scopes import Scope
 from viewcounter.operations.bench.statements import record_flush, run_statements
 from viewcounter.operations.bench.workload import generate_commits
 from viewcounter.processing.batch import PreparedBatch, prepare_batch
@@ -118,6 +120,12 @@ def floor() -> None:
         cpu_seconds += _get_cpu_seconds() - cpu_before
         _say(done=event_count)
     _say(seconds=seconds, cpu_seconds=cpu_seconds, event_count=event_count, flush_count=flush_count)
+
+
+def make_key() -> None:
+    """Says the token of a new API key that may read."""
+    _, token = create_key("bench", [Scope.STATS_READ])
+    _say(token=token)
 
 
 class _NothingKnown:

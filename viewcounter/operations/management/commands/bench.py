@@ -12,8 +12,9 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedCo
 from rich.table import Table
 
 from localcluster.errors import LocalClusterError
-from viewcounter.operations.bench.drain import DrainBenchOptions, DrainBenchReport, run_drain_bench
+from viewcounter.operations.bench.drain import DrainBenchOptions, DrainBenchReport, OnProgress, run_drain_bench
 from viewcounter.operations.bench.errors import BadOption, BenchError
+from viewcounter.operations.bench.reads import ReadsBenchOptions, ReadsBenchReport, run_reads_bench
 
 MEBIBYTE = 1024 * 1024
 
@@ -34,8 +35,37 @@ class Command(BaseCommand):
         drain.add_argument("--partitions", type=int, default=32, help="partitions (default: %(default)s)")
         drain.add_argument("--no-floor", action="store_true", help="leave out the comparison with a straight line")
         drain.add_argument("--json", action="store_true", help="print the report as JSON")
+        reads = benches.add_parser("reads", help="counts over HTTP: kept, not kept, and through Django beside them")
+        reads.add_argument("--connections", type=int, default=64, help="open at once (default: %(default)s)")
+        reads.add_argument("--seconds", type=float, default=10.0, help="of each measurement (default: %(default)s)")
+        reads.add_argument("--rate", type=float, default=500.0, help="not kept, requests/s (default: %(default)s)")
+        reads.add_argument("--json", action="store_true", help="print the report as JSON")
 
     def handle(self, **options: Any) -> None:
+        measure = self._measure_reads if options["bench"] == "reads" else self._measure_drain
+        try:
+            with _ProgressBars() as bars:
+                report = measure(options, bars.move)
+        except BadOption as error:
+            raise CommandError(str(error)) from error
+        except (BenchError, LocalClusterError) as error:
+            raise CommandError(f"{type(error).__name__}: {error}") from error
+        if options["json"]:
+            self.stdout.write(json.dumps(asdict(report)))
+        elif isinstance(report, DrainBenchReport):
+            _print_report(report, Console())
+        else:
+            _print_reads(report, Console())
+
+    @staticmethod
+    def _measure_reads(options: dict[str, Any], on_progress: OnProgress) -> ReadsBenchReport:
+        bench_options = ReadsBenchOptions(
+            connections=options["connections"], seconds=options["seconds"], unkept_per_second=options["rate"]
+        )
+        return run_reads_bench(bench_options, on_progress=on_progress)
+
+    @staticmethod
+    def _measure_drain(options: dict[str, Any], on_progress: OnProgress) -> DrainBenchReport:
         bench_options = DrainBenchOptions(
             event_count=options["events"],
             workers=options["workers"],
@@ -44,17 +74,7 @@ class Command(BaseCommand):
             partitions=options["partitions"],
             with_floor=not options["no_floor"],
         )
-        try:
-            with _ProgressBars() as bars:
-                report = run_drain_bench(bench_options, on_progress=bars.move)
-        except BadOption as error:
-            raise CommandError(str(error)) from error
-        except (BenchError, LocalClusterError) as error:
-            raise CommandError(f"{type(error).__name__}: {error}") from error
-        if options["json"]:
-            self.stdout.write(json.dumps(asdict(report)))
-        else:
-            _print_report(report, Console())
+        return run_drain_bench(bench_options, on_progress=on_progress)
 
 
 class _ProgressBars:
@@ -95,3 +115,12 @@ def _print_report(report: DrainBenchReport, console: Console) -> None:
     peaks = ", ".join(f"{size / MEBIBYTE:.0f} MiB" for size in report.worker_peak_rss_bytes)
     table.add_row("worker peak RSS", peaks)
     console.print(table)
+
+
+def _print_reads(report: ReadsBenchReport, console: Console) -> None:
+    table = Table("", "requests/s", "p50 ms", "p99 ms", "CPU us", box=None)
+    for name, figures in (("kept", report.kept), ("not kept", report.unkept), ("by Django", report.through_django)):
+        rate, cpu = f"{figures.requests_per_second:,.0f}", f"{figures.cpu_us:,.0f}"
+        table.add_row(name, rate, f"{figures.p50_ms:.1f}", f"{figures.p99_ms:.1f}", cpu)
+    console.print(table)
+    console.print(f"gateway worker on core {', '.join(map(str, report.worker_cores))}")
