@@ -1,8 +1,8 @@
 """Counts of a video over HTTP: one gateway worker on one core, the load generator and all servers on the others.
 
 Kept: a few videos asked for all the time. Unkept: every request another video, at a fixed rate. Through Django: as
-kept, with a parameter that the hot lane leaves to the views. Rates and times suffer from whatever else the machine does;
-what a request costs the gateway does not.
+kept, with a parameter that the hot lane leaves to the views. Rates and times suffer from whatever else the
+machine does, what a request costs the gateway does not.
 """
 
 import itertools
