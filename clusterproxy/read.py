@@ -194,9 +194,10 @@ def read_every_promotable(
 ) -> dict[str, ReadResult | ShardProxyError]:
     """By instance name; an instance that does not answer within its share of the deadline has its error there.
 
-    A fenced instance is none of them: it has to take over the primary's rows before it may be promoted again.
+    A fenced instance is none of them: it has to take over the primary's rows before it may be promoted again. Nor is a
+    drained one: it is used again only when it is close to the primary. The primary is one, whatever is said of it.
     """
-    promotable = [i for i in shard.copies if i.promotable]
+    promotable = [i for i in shard.copies if i is shard.primary or (i.promotable and not i.drained)]
     answers: dict[str, ReadResult | ShardProxyError] = {}
     for place, instance in enumerate(promotable):
         now = time.monotonic()

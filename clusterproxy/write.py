@@ -50,6 +50,7 @@ def _begin(
                 query_class,
                 deadline_at=deadline_at,
                 min_term=shard.term,
+                cluster_id=topology.cluster_id,
                 waits_for_standbys=shard.durability is not Durability.ASYNC,
             )
         )

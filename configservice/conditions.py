@@ -30,7 +30,7 @@ def derive_condition(
     sighting = sightings.get(primary.name)
     if sighting is None or sighting.failure_count:
         return Condition.SUSPECT, verdict.why
-    standbys = [s for i in shard.replicas if i.promotable and (s := find_state(sightings, i)) and s.is_receiving]
+    standbys = [s for i in shard.standbys if i.promotable and (s := find_state(sightings, i)) and s.is_receiving]
     if not standbys:
         return Condition.WITHOUT_REPLICA, "no promotable replica streams"
     return Condition.WELL, ""

@@ -1,5 +1,19 @@
 """What can go wrong in the config service; each docstring is the operator's message."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """`field` is that of the form or command, empty for the whole; `reason` a sentence for people."""
+
+    field: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.field}: {self.reason}" if self.field else self.reason
+
 
 class ConfigServiceError(Exception):
     """`retryable` says whether the same call may succeed later without anybody changing anything."""
@@ -79,6 +93,32 @@ class InstanceRefuses(ConfigServiceError):
     """It is there and will not have us: wrong password, no such database, too many connections. It is alive."""
 
     retryable = True
+
+
+class PasswordUnreadable(InstanceRefuses):
+    """The password is not where its reference points. The server has not been asked."""
+
+
+class CandidateRefused(ConfigServiceError):
+    """A server may not join the cluster, for each of `refusals`. Nothing was changed."""
+
+    def __init__(self, refusals: Sequence[Refusal]) -> None:
+        super().__init__("; ".join(map(str, refusals)))
+        self.refusals = tuple(refusals)
+
+
+class ShardNotPrepared(ConfigServiceError):
+    """A new shard did not get its tables; the message is the server's. It is not part of the cluster: try again."""
+
+    retryable = True
+
+
+class UnknownInstance(ConfigServiceError):
+    """There is no instance of that name; the message lists those there are."""
+
+
+class DrainRefused(ConfigServiceError):
+    """An instance cannot be drained, used again or removed as it is; the message says why. Nothing was changed."""
 
 
 class ActionFailed(ConfigServiceError):

@@ -176,7 +176,15 @@ class LocalCluster:
     def add_shard(self) -> str:
         """One more shard, empty, as part of the running cluster: no partition lives there yet. Returns its name."""
         name = self.add_shard_servers()
-        self.prepare()
+        described = describe_instances(self.state, self.layout, zone=self.spec.zone)
+        instances = next(shard["instances"] for shard in described["shards"] if shard["name"] == name)
+        for instance in sorted(instances, key=lambda i: i["role"] != "primary"):
+            verb = "add_shard" if instance["role"] == "primary" else "add_replica"
+            self.run_command(
+                verb, "--shard", name, "--instance", instance["name"], "--host", instance["host"],
+                "--port", str(instance["port"]), "--zone", instance["zone"], "--yes",
+                within_seconds=self.spec.prepare_seconds,
+            )  # fmt: skip
         return name
 
     def reseed_replica(self, name: str) -> None:

@@ -40,6 +40,20 @@ def build_connection_parameters(instance: Instance, settings: PoolSettings) -> d
     }
 
 
+def build_place(instance: Instance, address: str) -> dict[str, str | int]:
+    """More parameters, to connect to `address` whatever the instance's host name means by now; empty for none.
+
+    Nobody has vouched for a server at such an address, so it is not told the password itself, unless its certificate
+    proves that it is the host. One with SCRAM, as PostgreSQL has it by default, never asks for it.
+    """
+    if not address:
+        return {}
+    place: dict[str, str | int] = {"hostaddr": address}
+    if instance.sslmode != "verify-full":
+        place["require_auth"] = "!password"
+    return place
+
+
 def is_same_server(one: Instance, other: Instance) -> bool:
     """Whether connections to one may serve for the other. A change of role or zone changes nothing for them."""
     return _get_address(one) == _get_address(other)

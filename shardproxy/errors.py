@@ -46,6 +46,10 @@ class LowerTerm(ShardProxyError, Retryable):
     """A primary that has been replaced answered: its term is below the topology's. Nothing was begun."""
 
 
+class ForeignShard(ShardProxyError, Permanent):
+    """The database there belongs to another cluster: an address in the topology is wrong. Nothing was begun."""
+
+
 class Conflict(ShardProxyError, Retryable):
     """A deadlock, a lock not granted in time, or a replica's replay got in the way. Nothing was changed."""
 

@@ -19,6 +19,7 @@ from shardproxy.connection import DeadlineConnection, SessionMode
 from shardproxy.errors import (
     BadStatement,
     DeadlineExceeded,
+    ForeignShard,
     InstanceUnavailable,
     LowerTerm,
     OutcomeUnknown,
@@ -41,8 +42,9 @@ RowConnection = psycopg.Connection[dict[str, Any]]
 
 _TERMINATED_BY_ADMINISTRATOR = "57P01"
 _READ_MODE = "SHOW transaction_read_only"
-_READ_MODE_AND_TERM = (
-    "SELECT current_setting('transaction_read_only') AS transaction_read_only, term FROM shard_identity"
+_READ_MODE_AND_IDENTITY = (
+    "SELECT current_setting('transaction_read_only') AS transaction_read_only, term, cluster_id::text AS cluster_id"
+    " FROM shard_identity"
 )
 
 
@@ -117,6 +119,7 @@ class InstanceProxy:
         *,
         deadline_at: float,
         min_term: int | None = None,
+        cluster_id: str = "",
         waits_for_standbys: bool = True,
     ) -> Iterator[psycopg.Connection[dict[str, Any]]]:
         """BEGIN .. COMMIT with `statement_timeout` and `lock_timeout` of the class set for this transaction only.
@@ -124,7 +127,8 @@ class InstanceProxy:
         Any exception in the body rolls back; driver errors leave as ShardProxyError. When COMMIT itself gets no
         answer, or its wait for standbys was cut short, the error is OutcomeUnknown. Without `waits_for_standbys` it
         does not wait, whatever `synchronous_standby_names` says. Before the body runs, ReadOnlyInstance says that the
-        server takes no writes, LowerTerm that its term (table `shard_identity`) is below `min_term`.
+        server takes no writes, LowerTerm that its term (table `shard_identity`) is below `min_term`, ForeignShard that
+        it belongs to another cluster than `cluster_id`; these two are looked at with a `min_term` only.
         """
         with self._borrow(query_class, deadline_at=deadline_at) as connection, self._note_writing(connection):
             try:
@@ -133,6 +137,7 @@ class InstanceProxy:
                     query_class,
                     deadline_at=deadline_at,
                     min_term=min_term,
+                    cluster_id=cluster_id,
                     waits_for_standbys=waits_for_standbys,
                 )
                 self._report(BreakerEvent.SUCCESS)  # now, as the body may take long: others need not wait for its end
@@ -210,6 +215,7 @@ class InstanceProxy:
         *,
         deadline_at: float,
         min_term: int | None,
+        cluster_id: str,
         waits_for_standbys: bool,
     ) -> None:
         budget_ms = self._get_budget_ms(query_class)
@@ -223,14 +229,18 @@ class InstanceProxy:
             f" SET LOCAL idle_in_transaction_session_timeout = {budget_ms};"
             f" SET LOCAL synchronous_commit = {'on' if waits_for_standbys else 'local'};"
             f" SET LOCAL application_name = '{name_session(self._settings.application_name, query_class)}';"
-            f" {_READ_MODE if min_term is None else _READ_MODE_AND_TERM}",
+            f" {_READ_MODE if min_term is None else _READ_MODE_AND_IDENTITY}",
             prepare=False,
         )
         cursor.set_result(-1)
         row = cursor.fetchone()
         if row is None or row["transaction_read_only"] != "off":
             raise ReadOnlyInstance("takes no writes", instance=self.instance.name)
-        if min_term is not None and row["term"] < min_term:
+        if min_term is None:
+            return
+        if cluster_id and row["cluster_id"] not in (None, cluster_id):
+            raise ForeignShard(f"belongs to cluster {row['cluster_id']}", instance=self.instance.name)
+        if row["term"] < min_term:
             raise LowerTerm(f"serves term {row['term']}, topology says {min_term}", instance=self.instance.name)
 
     def _commit(self, connection: DeadlineConnection) -> None:

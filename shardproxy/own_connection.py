@@ -13,7 +13,7 @@ from psycopg.conninfo import make_conninfo
 
 from configservice.topology import Instance
 from shardproxy.connection import DeadlineConnection, open_own_connection
-from shardproxy.conninfo import build_connection_parameters
+from shardproxy.conninfo import build_connection_parameters, build_place
 from shardproxy.errors import InstanceUnavailable, ShardProxyError, UnreadablePassword
 from shardproxy.session_names import Purpose, name_session
 from shardproxy.settings import PoolSettings
@@ -23,10 +23,12 @@ from shardproxy.translate import translate
 class OwnConnection:
     """Used by one thread at a time."""
 
-    def __init__(self, instance: Instance, settings: PoolSettings, *, purpose: Purpose) -> None:
+    def __init__(self, instance: Instance, settings: PoolSettings, *, purpose: Purpose, address: str = "") -> None:
+        """With `address` it connects there; see `shardproxy.conninfo.build_place`."""
         self._instance = instance
         self._settings = settings
         self._purpose = purpose
+        self._place = build_place(instance, address)
         self._connection: DeadlineConnection | None = None
         self.was_silent = False
         """Whether the last failure was an attempt to connect that got no answer."""
@@ -77,6 +79,7 @@ class OwnConnection:
             dbname=self._instance.database,
             user=self._instance.user,
             connect_timeout=self._settings.connect_timeout_seconds,
+            **self._place,
         )
         return pq.PGconn.ping(conninfo.encode()) == pq.Ping.OK
 
@@ -93,7 +96,8 @@ class OwnConnection:
 
     def _build_parameters(self) -> dict[str, str | int]:
         parameters = build_connection_parameters(self._instance, self._settings)
-        return parameters | {"application_name": name_session(self._settings.application_name, self._purpose)}
+        name = name_session(self._settings.application_name, self._purpose)
+        return parameters | self._place | {"application_name": name}
 
     def _translate(self, error: psycopg.Error) -> ShardProxyError:
         """A connection that is lost is closed; one on which a statement failed goes on."""

@@ -10,16 +10,22 @@ from functools import cache
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, SecretStr
+from pydantic import AfterValidator, Field, NonNegativeInt, PositiveFloat, PositiveInt, SecretStr
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from clusterproxy.balancing import Balancer
+from configservice.adding.allow_list import parse_allow_list
 from configservice.settings import FailoverMode
 
 PROJECT_ROOT = Path(__file__).resolve().parent.parent
 
 CommaSeparated = Annotated[str, NoDecode]
 _BIND = r"^$|:\d+$"
+
+
+def _check_allow_list(text: str) -> str:
+    parse_allow_list(text)
+    return text
 
 
 class Config(BaseSettings):
@@ -265,6 +271,11 @@ class Config(BaseSettings):
     switchover_drain_seconds: PositiveFloat = Field(0.5, description="transactions under way may end within this")
     switchover_max_lag_bytes: PositiveInt = Field(16 * 1024 * 1024, description="a target further behind is refused")
     rejoin_max_lag_bytes: PositiveInt = Field(16 * 1024 * 1024, description="a replica again from here on")
+    instance_allow_list: Annotated[CommaSeparated, AfterValidator(_check_allow_list)] = Field(
+        "127.0.0.0/8:*,[::1]:*,10.0.0.0/8:5432,172.16.0.0/12:5432,192.168.0.0/16:5432,[fc00::/7]:5432",
+        description="NETWORK:PORTS where instances may be added; ports: a number, a range or *",
+    )
+    instance_answer_seconds: PositiveFloat = Field(5.0, description="an instance to be added answers within this")
     standby_loss_seconds: PositiveFloat = Field(
         1.5, description="a replica this long silent is waited for no more, where durability may degrade"
     )

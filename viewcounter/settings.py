@@ -61,6 +61,9 @@ TEMPLATES = [
     }
 ]
 
+# The config service depends on nobody: this is who connects for it and makes tables of new shards.
+CLUSTER_TOOLS = "viewcounter.operations.cluster_tools.build_cluster_tools"
+
 # Only the control database stands here. Shards are added by `migrate_shards` while it runs: their routing is
 # the cluster proxy's, not the ORM's.
 DATABASES = {

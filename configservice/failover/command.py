@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 
 from django.core.management.base import BaseCommand, CommandError
 
+from configservice.confirming import confirm
 from configservice.errors import ConfigServiceError
 from configservice.failover.records import Failover
 from configservice.failover.requests import await_outcome, find_shard
@@ -54,12 +55,7 @@ class FailoverCommand(BaseCommand):
     def _confirm(self, shard: str, primary: str, target: str) -> None:
         self.stdout.write(f"{shard}: {primary or 'no primary'} -> {target or 'the most advanced replica'}")
         self.stdout.write(self.warning)
-        try:
-            answer = input("Go on? [y/N] ")
-        except EOFError as error:
-            raise CommandError("nobody to ask: say --yes") from error
-        if answer.strip().lower() not in ("y", "yes"):
-            raise CommandError("nothing was changed")
+        confirm("Go on?")
 
 
 def _find_primary(shard_name: str) -> str:

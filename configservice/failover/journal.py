@@ -72,7 +72,10 @@ def publish_roles(row: Failover, *, term: int, generation: int, write_pause_ms: 
         Instance.objects.filter(shard_id=row.shard_id, role=RoleChoice.PRIMARY).exclude(name=row.candidate).update(
             role=RoleChoice.FENCED
         )
-        Instance.objects.filter(shard_id=row.shard_id, name=row.candidate).update(role=RoleChoice.PRIMARY)
+        # It may have been drained since it was chosen.
+        Instance.objects.filter(shard_id=row.shard_id, name=row.candidate).update(
+            role=RoleChoice.PRIMARY, drained=False
+        )
         Shard.objects.filter(pk=row.shard_id).update(term=term)
         topology = publish(reason=f"{row.kind} failover: {row.reason}", actor=row.actor)
         _save(

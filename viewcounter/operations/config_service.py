@@ -11,7 +11,14 @@ from django.conf import settings as django_settings
 from django.db import connections
 
 from configservice.daemon import ConfigService
-from configservice.errors import ActionFailed, InstanceGone, InstanceRefuses, InstanceSilent
+from configservice.errors import (
+    ActionFailed,
+    ConfigServiceError,
+    InstanceGone,
+    InstanceRefuses,
+    InstanceSilent,
+    PasswordUnreadable,
+)
 from configservice.lease import Lease
 from configservice.settings import ConfigServiceSettings
 from configservice.shard_proxy_witness import ShardProxyWitness
@@ -38,9 +45,11 @@ HOST_MAX_LENGTH = 30
 class OperatingConnection:
     """An InstanceConnection of the config service, as the role that may operate servers."""
 
-    def __init__(self, instance: Instance, settings: PoolSettings, *, user: str, password_ref: str) -> None:
+    def __init__(
+        self, instance: Instance, settings: PoolSettings, *, user: str, password_ref: str, address: str = ""
+    ) -> None:
         as_operator = msgspec.structs.replace(instance, user=user, password_ref=password_ref) if user else instance
-        self._connection = OwnConnection(as_operator, settings, purpose=Purpose.CONFIG_SERVICE)
+        self._connection = OwnConnection(as_operator, settings, purpose=Purpose.CONFIG_SERVICE, address=address)
 
     def fetch(
         self, statement: str, params: Mapping[str, Any] | None = None, *, timeout_seconds: float
@@ -62,7 +71,7 @@ class OperatingConnection:
     def close(self) -> None:
         self._connection.close()
 
-    def _translate(self, error: ShardProxyError) -> InstanceGone | InstanceSilent | InstanceRefuses | ActionFailed:
+    def _translate(self, error: ShardProxyError) -> ConfigServiceError:
         text = str(error)
         if isinstance(error, DeadlineExceeded | StatementTimeout | OutcomeUnknown):
             return InstanceSilent(text)
@@ -70,8 +79,9 @@ class OperatingConnection:
             return ActionFailed(text)
         if self._connection.was_silent:
             return InstanceSilent(text)
-        is_ours = isinstance(error.__cause__, UnreadablePassword)
-        return InstanceRefuses(text) if is_ours or self._connection.is_there() else InstanceGone(text)
+        if isinstance(error.__cause__, UnreadablePassword):
+            return PasswordUnreadable(text)
+        return InstanceRefuses(text) if self._connection.is_there() else InstanceGone(text)
 
 
 def build_config_service(config: Config) -> ConfigService:

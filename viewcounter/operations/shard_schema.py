@@ -7,15 +7,24 @@ from datetime import UTC, datetime
 
 from django.db import DatabaseError, connections
 from django.db.backends.base.base import BaseDatabaseWrapper
+from django.db.backends.utils import CursorWrapper
 from django.db.migrations.executor import MigrationExecutor
 
 from clusterproxy.proxy import ClusterProxy
 from configservice.topology import Instance, Shard
+from shardproxy.conninfo import build_place
+from shardproxy.errors import UnreadablePassword
 from shardproxy.passwords import read_password
 from shardproxy.session_names import Purpose, name_session
 from shardproxy.settings import APPLICATION_NAME
 from viewcounter.config import get_config
-from viewcounter.storage.partitions import RAISE_TERM, adopt_partitions
+from viewcounter.storage.partitions import (
+    HAS_IDENTITY,
+    JOIN_CLUSTER,
+    RAISE_TERM,
+    READ_CLUSTER_ID,
+    adopt_partitions,
+)
 from viewcounter.storage.raw_days import ensure_raw_days
 from viewcounter.storage.router import SHARD_ALIAS_PREFIX, SHARD_APP
 
@@ -43,15 +52,29 @@ def migrate_shards(cluster: ClusterProxy, *, progress: Progress) -> list[Migrate
     return [_migrate_shard(cluster, shard, progress=progress) for shard in cluster.topology.shards]
 
 
+def prepare_new_shard(shard: Shard, *, cluster_id: str, address: str, progress: Progress) -> None:
+    """Tables, identity and raw days on the primary of a shard that nobody knows of yet. Safe to repeat.
+
+    Connects to `address`, which was looked at. Raises ShardMigrationFailed.
+    """
+    if shard.primary is None:
+        raise ShardMigrationFailed(f"{shard.name} has no primary")
+    try:
+        with _open_connection(shard, shard.primary, address=address) as connection:
+            _bring_up_to_date(connection, shard, cluster_id=cluster_id, progress=progress)
+            with connection.wrap_database_errors:
+                ensure_raw_days(connection.connection, today=datetime.now(UTC).date())
+    except (DatabaseError, UnreadablePassword) as error:
+        raise ShardMigrationFailed(f"{shard.name}: {error}") from error
+
+
 def _migrate_shard(cluster: ClusterProxy, shard: Shard, *, progress: Progress) -> MigratedShard:
     primary = shard.primary
     if primary is None:
         raise ShardMigrationFailed(f"{shard.name} has no primary")
     try:
         with _open_connection(shard, primary) as connection:
-            applied = _apply_migrations(connection, progress=progress)
-            with connection.cursor() as cursor:
-                cursor.execute(RAISE_TERM.text, {"term": shard.term})
+            applied = _bring_up_to_date(connection, shard, cluster_id=cluster.topology.cluster_id, progress=progress)
     except DatabaseError as error:
         raise ShardMigrationFailed(f"{shard.name}: {error}") from error
     partitions = cluster.topology.get_partitions_of(shard.id)
@@ -62,8 +85,31 @@ def _migrate_shard(cluster: ClusterProxy, shard: Shard, *, progress: Progress) -
     return MigratedShard(shard.name, applied, adopted)
 
 
+def _bring_up_to_date(
+    connection: BaseDatabaseWrapper, shard: Shard, *, cluster_id: str, progress: Progress
+) -> list[str]:
+    with connection.cursor() as cursor:
+        _check_cluster(cursor, shard, cluster_id=cluster_id)
+        applied = _apply_migrations(connection, progress=progress)
+        cursor.execute(RAISE_TERM.text, {"term": shard.term})
+        if cluster_id:
+            cursor.execute(JOIN_CLUSTER.text, {"cluster_id": cluster_id})
+    return applied
+
+
+def _check_cluster(cursor: CursorWrapper, shard: Shard, *, cluster_id: str) -> None:
+    """Before anything is changed. A topology of before there were ids says nothing."""
+    cursor.execute(HAS_IDENTITY.text)
+    if cursor.fetchone() != (True,):
+        return
+    cursor.execute(READ_CLUSTER_ID.text)
+    found = cursor.fetchone()[0]
+    if cluster_id and found not in (None, cluster_id):
+        raise ShardMigrationFailed(f"{shard.name}: its database belongs to another cluster, {found}")
+
+
 @contextmanager
-def _open_connection(shard: Shard, primary: Instance) -> Iterator[BaseDatabaseWrapper]:
+def _open_connection(shard: Shard, primary: Instance, *, address: str = "") -> Iterator[BaseDatabaseWrapper]:
     """A Django connection to the shard's primary under an alias of its own, holding the migration lock."""
     alias = f"{SHARD_ALIAS_PREFIX}{shard.name}"
     lock_timeout_ms = int(get_config().migration_lock_seconds * 1000)
@@ -79,6 +125,7 @@ def _open_connection(shard: Shard, primary: Instance) -> Iterator[BaseDatabaseWr
             "sslmode": primary.sslmode,
             "application_name": name_session(APPLICATION_NAME, Purpose.MIGRATION),
             "options": f"-c lock_timeout={lock_timeout_ms} -c statement_timeout=0",
+            **build_place(primary, address),
         },
     }
     default = connections.databases["default"]

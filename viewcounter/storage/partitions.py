@@ -27,6 +27,12 @@ contents. One row without a minute where the shard has none of them."""
 READ_SCHEMA_VERSION = _SQL["read_schema_version"]
 RAISE_TERM = _SQL["raise_term"]
 """Parameters: term. Never lowers it."""
+JOIN_CLUSTER = _SQL["join_cluster"]
+"""Parameters: cluster_id. Leaves a shard alone that has one."""
+HAS_IDENTITY = _SQL["has_identity"]
+"""No parameters. One row: has_identity, whether there is anything to read it from."""
+READ_CLUSTER_ID = _SQL["read_cluster_id"]
+"""No parameters. One row: cluster_id."""
 
 OWNED = "owned"
 INCOMING = "incoming"

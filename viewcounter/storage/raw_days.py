@@ -6,6 +6,7 @@ from typing import Any
 
 import psycopg
 from psycopg import sql
+from psycopg.rows import dict_row
 
 from viewcounter.storage.named_sql import load_queries
 
@@ -27,7 +28,7 @@ def ensure_raw_days(connection: psycopg.Connection[Any], *, today: date) -> list
 
 def list_raw_days(connection: psycopg.Connection[Any]) -> list[date]:
     """Days that have a partition, ascending."""
-    return [_get_start(row["name"]).date() for row in connection.execute(_SQL["list_raw_days"].text)]
+    return [_get_start(name).date() for name in _list_names(connection)]
 
 
 def find_raw_start(connection: psycopg.Connection[Any]) -> datetime | None:
@@ -66,9 +67,12 @@ def find_old_raw_days(connection: psycopg.Connection[Any], *, retention: timedel
     edges = connection.execute(_SQL["find_raw_edges"].text).fetchone()
     if edges is None or edges["watermark"] is None:
         return []
-    names = [row["name"] for row in connection.execute(_SQL["list_raw_days"].text)]
     return plan_old_raw_days(
-        names, watermark=edges["watermark"], admits_since=edges["admits_since"], retention=retention, guard=guard
+        _list_names(connection),
+        watermark=edges["watermark"],
+        admits_since=edges["admits_since"],
+        retention=retention,
+        guard=guard,
     )
 
 
@@ -76,6 +80,12 @@ def drop_raw_day(connection: psycopg.Connection[Any], name: str, *, lock_seconds
     """Waits no longer than `lock_seconds` for those who use the table: whoever comes after waits behind us."""
     connection.execute(sql.SQL("SET LOCAL lock_timeout = {}").format(sql.Literal(f"{round(lock_seconds * 1000)}ms")))
     connection.execute(sql.SQL("DROP TABLE IF EXISTS {}").format(sql.Identifier(name)))
+
+
+def _list_names(connection: psycopg.Connection[Any]) -> list[str]:
+    """Also on a connection of Django's, whose rows are tuples."""
+    with connection.cursor(row_factory=dict_row) as cursor:
+        return [row["name"] for row in cursor.execute(_SQL["list_raw_days"].text)]
 
 
 def _get_start(name: str) -> datetime:

@@ -1,11 +1,13 @@
 -- Schema of one shard. The same on every shard; every row that belongs to a partition carries it.
 
--- One row. The term of the primary that wrote here last, raised by the config service after each promotion and replicated
+-- One row. `cluster_id` names the control database whose topology this shard is in, NULL until the shard is told. The
+-- term is of the primary that wrote here last, raised by the config service after each promotion and replicated
 -- with everything else: who was promoted later carries the higher one. The cluster proxy begins no transaction on a
--- primary whose term is below the topology's.
+-- primary whose term is below the topology's, or that belongs to another cluster.
 CREATE TABLE shard_identity (
     only_row boolean PRIMARY KEY DEFAULT true CHECK (only_row),
-    term bigint NOT NULL
+    term bigint NOT NULL,
+    cluster_id uuid
 );
 INSERT INTO shard_identity (term) VALUES (0);
 

@@ -53,5 +53,15 @@ ON CONFLICT (partition) DO NOTHING
 -- For a shard whose tables were made after its first change of primary.
 UPDATE shard_identity SET term = %(term)s WHERE term < %(term)s
 
+-- name: join_cluster (maintenance)
+-- A shard joins one cluster in its life.
+UPDATE shard_identity SET cluster_id = %(cluster_id)s WHERE cluster_id IS NULL
+
+-- name: has_identity (maintenance)
+SELECT to_regclass('shard_identity') IS NOT NULL AS has_identity
+
+-- name: read_cluster_id (maintenance)
+SELECT cluster_id::text AS cluster_id FROM shard_identity
+
 -- name: read_schema_version (point)
 SELECT name FROM django_migrations WHERE app = 'storage' ORDER BY id DESC LIMIT 1

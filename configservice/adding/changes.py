@@ -1,0 +1,154 @@
+"""Adds a shard or a replica: look, judge, prepare, record. Safe to repeat until the one transaction that records it."""
+
+from dataclasses import dataclass
+
+from django.core.exceptions import ValidationError
+from django.db import transaction
+
+from configservice import models
+from configservice.adding.facts import ServerFacts
+from configservice.adding.judging import judge_names, judge_new_primary, judge_new_replica, judge_standby
+from configservice.adding.probing import Probed, probe_candidate, read_known
+from configservice.adding.tools import ClusterTools, Progress
+from configservice.errors import CandidateRefused, Refusal
+from configservice.failover.requests import find_shard
+from configservice.publication import lock_topology, publish
+from configservice.snapshot import build_topology
+from configservice.topology import Instance, Shard, Topology
+
+_FIELDS = ("role", "host", "port", "database", "user", "password_ref", "zone", "sslmode", "promotable")
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """A server that may join. `findings` are sentences for whoever is asked to confirm."""
+
+    address: str
+    facts: ServerFacts
+
+    @property
+    def findings(self) -> list[str]:
+        version = f"PostgreSQL {self.facts.version // 10000}.{self.facts.version % 10000}"
+        content = "without tables" if self.facts.schema_version is None else f"schema {self.facts.schema_version}"
+        return [f"{version} at {self.address}", f"system identifier {self.facts.system_identifier}", content]
+
+
+def check_new_shard(shard: str, candidate: Instance, tools: ClusterTools) -> Checked:
+    """Changes nothing. Raises CandidateRefused and ClusterNotInitialised."""
+    topology = _check_fields(candidate, new_shard=shard)
+    probed = probe_candidate(candidate, tools, with_content=True)
+    known = read_known(topology.shards, tools)
+    refusals = judge_new_primary(
+        probed.facts, known, cluster_id=topology.cluster_id, schema_version=tools.schema_version
+    )
+    return _accept(probed, refusals)
+
+
+def check_new_replica(shard: str, candidate: Instance, tools: ClusterTools) -> Checked:
+    """Changes nothing. Raises CandidateRefused, UnknownShard and ClusterNotInitialised."""
+    find_shard(shard)
+    topology = _check_fields(candidate)
+    probed = probe_candidate(candidate, tools, with_content=False)
+    known = read_known(topology.shards, tools)
+    refusals = judge_new_replica(
+        candidate.name,
+        probed.facts,
+        shard=shard,
+        known=known,
+        cluster_id=topology.cluster_id,
+        max_lag_bytes=tools.max_lag_bytes,
+    )
+    return _accept(probed, refusals)
+
+
+def add_shard(
+    shard: str, candidate: Instance, tools: ClusterTools, *, actor: str, reason: str = "", progress: Progress
+) -> Topology:
+    """Nobody hears of the shard before its tables are there. No partition lives on it yet.
+
+    Raises as `check_new_shard`, and ShardNotPrepared.
+    """
+    checked = check_new_shard(shard, candidate, tools)
+    progress(f"{candidate.name} is empty and ours to use: {', '.join(checked.findings)}")
+    cluster_id = build_topology(epoch=0).cluster_id
+    unpublished = Shard(id=0, name=shard, term=1, instances=(candidate,))
+    tools.prepare_shard(unpublished, cluster_id=cluster_id, address=checked.address, progress=progress)
+    with transaction.atomic():
+        lock_topology()
+        _check_fields(candidate, new_shard=shard)
+        row = models.Shard.objects.create(name=shard)
+        topology = _record(row, candidate, actor=actor, reason=reason or f"added shard {shard}")
+    progress(f"{shard} is published with epoch {topology.epoch}")
+    return topology
+
+
+def add_replica(
+    shard: str, candidate: Instance, tools: ClusterTools, *, actor: str, reason: str = "", progress: Progress
+) -> Topology:
+    """From then on it is read from, commits wait for it and it may be promoted. Raises as `check_new_replica`."""
+    checked = check_new_replica(shard, candidate, tools)
+    progress(f"{candidate.name} follows {shard}: {', '.join(checked.findings)}")
+    with transaction.atomic():
+        lock_topology()
+        _check_fields(candidate)
+        topology = _record(
+            find_shard(shard), candidate, actor=actor, reason=reason or f"added replica {candidate.name} to {shard}"
+        )
+    progress(f"{candidate.name} is published with epoch {topology.epoch}")
+    return topology
+
+
+def check_standby(instance: Instance, shard: Shard, *, cluster_id: str, tools: ClusterTools) -> None:
+    """Whether an instance of the shard may be used again. Raises CandidateRefused."""
+    servers = read_known([shard], tools)
+    facts = next(server.facts for server in servers if server.name == instance.name)
+    if facts is None:
+        raise CandidateRefused([Refusal("", f"{instance.name} does not answer")])
+    refusals = judge_standby(
+        instance.name,
+        facts,
+        shard=shard.name,
+        known=servers,
+        cluster_id=cluster_id,
+        max_lag_bytes=tools.max_lag_bytes,
+    )
+    if refusals:
+        raise CandidateRefused([Refusal("", refusal.reason) for refusal in refusals])
+
+
+def _check_fields(candidate: Instance, *, new_shard: str = "") -> Topology:
+    """What the tables say of it now. Raises CandidateRefused and ClusterNotInitialised."""
+    topology = build_topology(epoch=0)
+    refusals = [*_judge_form(_build_row(candidate)), *judge_names(candidate, topology, new_shard=new_shard)]
+    if new_shard:
+        form = _judge_form(models.Shard(name=new_shard))
+        refusals += [Refusal("shard", refusal.reason) for refusal in form]
+    if refusals:
+        raise CandidateRefused(refusals)
+    return topology
+
+
+def _judge_form(row: models.Shard | models.Instance) -> list[Refusal]:
+    try:
+        row.clean_fields(exclude=["shard"])
+    except ValidationError as error:
+        return [Refusal(name, " ".join(messages)) for name, messages in error.message_dict.items()]
+    return []
+
+
+def _accept(probed: Probed, refusals: list[Refusal]) -> Checked:
+    if refusals:
+        raise CandidateRefused(refusals)
+    return Checked(probed.address, probed.facts)
+
+
+def _record(shard: models.Shard, candidate: Instance, *, actor: str, reason: str) -> Topology:
+    row = _build_row(candidate)
+    row.shard = shard
+    row.save()
+    return publish(reason=reason, actor=actor)
+
+
+def _build_row(candidate: Instance) -> models.Instance:
+    fields = {name: getattr(candidate, name) for name in _FIELDS}
+    return models.Instance(name=candidate.name, **fields | {"role": candidate.role.value})

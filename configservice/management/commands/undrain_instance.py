@@ -1,0 +1,14 @@
+"""`manage.py undrain_instance`: back into use."""
+
+from configservice.adding.tools import get_cluster_tools
+from configservice.draining import undrain_instance
+from configservice.draining_command import DrainingCommand
+
+
+class Command(DrainingCommand):
+    help = "Use a drained replica again, once it follows its primary closely."
+    verb = "undrain_instance"
+    outcome = "{name} is used again, epoch {epoch}"
+
+    def change(self, name: str, *, actor: str, reason: str) -> int:
+        return undrain_instance(name, get_cluster_tools(), actor=actor, reason=reason).epoch

@@ -1,0 +1,181 @@
+"""Shards and replicas are added to a running cluster, or refused with the reason; drained, used again, removed.
+
+The cluster's control database is one of our own; the servers are the session's. A server that is in no cluster is
+there, too: the one of the control database.
+"""
+
+import pytest
+from django.core.management import CommandError, call_command
+from psycopg import sql
+
+from configservice.models import Cluster, Instance
+from configservice.publication import read_from_control_database
+from localcluster import LocalCluster
+from localcluster.layout import describe_instances
+from localcluster.spec import CONFIG_SERVICE_ROLE, SERVICE_ROLE, SUPERUSER_ROLE
+from viewcounter.config import get_config
+
+NEW_DATABASE = "new_shard_test"
+
+
+@pytest.fixture
+def cluster(servers: LocalCluster, init_cluster, control):
+    """Both shards of the session in a topology of our own, which names the cluster as they do."""
+    with servers.database("shard1a").connect() as connection:
+        (cluster_id,) = connection.execute("SELECT cluster_id FROM shard_identity").fetchone()
+    Cluster.objects.update_or_create(only_row=True, defaults={"id": cluster_id})
+    init_cluster(describe_instances(servers.state, servers.layout, zone="local"), partitions=4)
+    return servers
+
+
+@pytest.fixture
+def new_database(cluster: LocalCluster):
+    """An empty database on a server that is in no cluster, with the roles that a shard needs."""
+    server = cluster.database("control")
+    password = cluster.state.get_secret("configservice_password")
+    role, service = sql.Identifier(CONFIG_SERVICE_ROLE), sql.Identifier(SERVICE_ROLE)
+    with server.connect(user=SUPERUSER_ROLE, database="postgres") as connection:
+        connection.execute(sql.SQL("CREATE DATABASE {} OWNER {}").format(sql.Identifier(NEW_DATABASE), service))
+        connection.execute(sql.SQL("CREATE ROLE {} LOGIN PASSWORD {}").format(role, sql.Literal(password)))
+        connection.execute(sql.SQL("GRANT {} TO {}").format(service, role))
+    yield NEW_DATABASE
+    with server.connect(user=SUPERUSER_ROLE, database="postgres") as connection:
+        connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(NEW_DATABASE)))
+        connection.execute(sql.SQL("DROP ROLE {}").format(role))
+
+
+def add_shard(cluster: LocalCluster, *more: str, **changed: str) -> None:
+    options = {
+        "shard": "shard3",
+        "instance": "shard3a",
+        "host": "127.0.0.1",
+        "port": str(cluster.database("control").port),
+        "database": NEW_DATABASE,
+        "password-ref": f"file:{cluster.state.get_secret_path('control_password')}",
+    } | changed
+    call_command("add_shard", *[f"--{name}={value}" for name, value in options.items()], "--yes", *more)
+
+
+def add_replica(cluster: LocalCluster, server: str, **changed: str) -> None:
+    options = {
+        "shard": "shard1",
+        "instance": "shard1z",
+        "host": "127.0.0.1",
+        "port": str(cluster.database(server).port),
+    } | changed
+    call_command("add_replica", *[f"--{name}={value}" for name, value in options.items()], "--yes")
+
+
+def read_names() -> list[str]:
+    return [i.name for shard in read_from_control_database().shards for i in shard.instances]
+
+
+def test_a_shard_is_published_when_its_tables_are_there_and_not_before(cluster, new_database, monkeypatch):
+    server = cluster.database("control")
+    with server.connect(user=SUPERUSER_ROLE, database=new_database) as connection:
+        connection.execute("CREATE TABLE foreign_table (id int)")
+    with pytest.raises(CommandError, match="--database: it is not empty: it has foreign_table"):
+        add_shard(cluster)
+    with server.connect(user=SUPERUSER_ROLE, database=new_database) as connection:
+        connection.execute("DROP TABLE foreign_table")
+    monkeypatch.setattr("configservice.adding.changes.publish", _fail)
+    with pytest.raises(ConnectionAbortedError):
+        add_shard(cluster)
+    monkeypatch.undo()
+    assert read_from_control_database().epoch == 1
+    add_shard(cluster, "--reason=it is getting full")  # on what the attempt before has left
+    topology = read_from_control_database()
+    assert (topology.epoch, [s.name for s in topology.shards]) == (2, ["shard1", "shard2", "shard3"])
+    assert topology.get_partitions_of(topology.shards[2].id) == []
+    with server.connect(user=SERVICE_ROLE, database=new_database) as connection:
+        found = connection.execute("SELECT term, cluster_id::text FROM shard_identity").fetchone()
+        assert found == (1, topology.cluster_id)
+        assert connection.execute("SELECT count(*) FROM raw_event").fetchone() == (0,)
+    with pytest.raises(CommandError, match=r"--shard: there is a shard shard3 already"):
+        add_shard(cluster)
+
+
+def _fail(**_: object) -> None:
+    raise ConnectionAbortedError
+
+
+def test_whoever_may_not_be_a_new_shard_is_told_why_at_its_field(cluster, new_database):
+    port = str(cluster.database("shard2a").port)
+    refused = [
+        ({"host": "169.254.169.254"}, "--host: 169.254.169.254 is not allowed with port"),
+        ({"host": "no-such-host.invalid"}, "--host: no-such-host.invalid has no address"),
+        ({"host": "/run/postgresql"}, "--host: /run/postgresql has no address"),
+        ({"port": "1"}, "--host: it does not answer: .*refused"),
+        ({"password-ref": "hunter2"}, "--password-ref: Say where the password is"),
+        ({"password-ref": "env:NOT_SET"}, "--password-ref: .*no password there"),
+        ({"database": "nowhere"}, "--user: it is not let in"),
+        ({"instance": "shard2b"}, "--instance: shard2b is an instance of shard2 already"),
+        ({"port": port, "database": "postgres"}, "--user: it is not let in"),
+    ]
+    for changed, reason in refused:
+        with pytest.raises(CommandError, match=reason):
+            add_shard(cluster, **changed)
+    assert (read_from_control_database().epoch, Instance.objects.count()) == (1, 4)
+
+
+def test_a_server_that_the_config_service_could_not_operate_is_no_shard(cluster, new_database, monkeypatch):
+    monkeypatch.setenv("VIEWCOUNTER_CONFIGSERVICE_USER", "nobody_there")
+    get_config.cache_clear()
+    try:
+        with pytest.raises(CommandError, match="--host: the config service's own role cannot watch it"):
+            add_shard(cluster)
+    finally:
+        monkeypatch.undo()
+        get_config.cache_clear()
+    assert read_from_control_database().epoch == 1
+
+
+def test_a_replica_joins_only_where_it_belongs(cluster):
+    with pytest.raises(CommandError, match="--host: this is shard1b of shard1"):
+        add_replica(cluster, "shard1b")
+    with pytest.raises(CommandError, match="--host: this is shard1b of shard1 under another address"):
+        add_replica(cluster, "shard1b", host="localhost")
+    Instance.objects.filter(name="shard2b").delete()
+    with pytest.raises(CommandError, match="--host: it is a copy of shard2, not of shard1"):
+        add_replica(cluster, "shard2b")
+    with pytest.raises(CommandError, match="--instance: nobody streams from shard2a under this name"):
+        add_replica(cluster, "shard2b", shard="shard2", instance="shard2z")
+    with pytest.raises(CommandError, match="there is no shard 'shard9'"):
+        add_replica(cluster, "shard2b", shard="shard9")
+    assert read_from_control_database().epoch == 1
+    add_replica(cluster, "shard2b", shard="shard2", instance="shard2b")
+    assert (read_from_control_database().epoch, read_names()) == (1, ["shard1a", "shard1b", "shard2a", "shard2b"])
+
+
+def test_an_instance_of_another_cluster_is_refused(cluster):
+    Instance.objects.filter(name="shard2b").delete()
+    Cluster.objects.update(id="99999999-9999-4999-8999-999999999999")
+    with pytest.raises(CommandError, match="--database: it belongs to another cluster"):
+        add_replica(cluster, "shard2b", shard="shard2", instance="shard2b")
+
+
+def test_an_instance_is_drained_used_again_and_removed(cluster, capsys):
+    with pytest.raises(CommandError, match=r"primary of shard1: first `manage.py switchover"):
+        call_command("drain_instance", "shard1a", "--yes")
+    with pytest.raises(CommandError, match="there is no instance 'shard9z'"):
+        call_command("drain_instance", "shard9z", "--yes")
+    call_command("drain_instance", "shard1b", "--yes", "--reason=new disks")
+    assert capsys.readouterr().out == "shard1b is drained, epoch 2\n"
+    call_command("drain_instance", "shard1b", "--yes")
+    assert read_from_control_database().epoch == 2
+    call_command("undrain_instance", "shard1b")
+    (replica,) = read_from_control_database().shards[0].replicas
+    assert (replica.drained, read_from_control_database().epoch) == (False, 3)
+    with pytest.raises(CommandError, match=r"first `manage.py drain_instance shard1b`"):
+        call_command("remove_instance", "shard1b", "--yes")
+    call_command("drain_instance", "shard1b", "--yes")
+    call_command("remove_instance", "shard1b", "--yes")
+    assert read_names() == ["shard1a", "shard2a", "shard2b"]
+
+
+def test_a_drained_instance_that_does_not_follow_is_not_used_again(cluster):
+    call_command("drain_instance", "shard1b", "--yes")
+    Instance.objects.filter(name="shard1b").update(port=1)
+    with pytest.raises(CommandError, match="shard1b cannot be used yet: shard1b does not answer"):
+        call_command("undrain_instance", "shard1b")
+    assert Instance.objects.get(name="shard1b").drained

@@ -1,0 +1,42 @@
+"""What the config service needs of this process to take servers in: connections, and tables for a new shard."""
+
+from configservice.adding.allow_list import parse_allow_list
+from configservice.adding.tools import ClusterTools, Progress
+from configservice.errors import ShardNotPrepared
+from configservice.topology import Instance, Shard
+from shardproxy.settings import PoolSettings
+from viewcounter.config import get_config
+from viewcounter.operations.config_service import OperatingConnection
+from viewcounter.operations.shard_schema import ShardMigrationFailed, prepare_new_shard
+from viewcounter.storage.partitions import EXPECTED_SCHEMA_VERSION
+
+
+def build_cluster_tools() -> ClusterTools:
+    """As settings say it now; named by Django's setting CLUSTER_TOOLS."""
+    config = get_config()
+    return ClusterTools(
+        allow_list=parse_allow_list(config.instance_allow_list),
+        answer_seconds=config.instance_answer_seconds,
+        max_lag_bytes=config.rejoin_max_lag_bytes,
+        schema_version=EXPECTED_SCHEMA_VERSION,
+        connect=_connect,
+        prepare_shard=_prepare_shard,
+    )
+
+
+def _connect(instance: Instance, *, address: str = "", as_operator: bool = False) -> OperatingConnection:
+    config = get_config()
+    return OperatingConnection(
+        instance,
+        PoolSettings(connect_timeout_seconds=config.connect_timeout_seconds),
+        user=config.configservice_user if as_operator else "",
+        password_ref=config.configservice_password_ref,
+        address=address,
+    )
+
+
+def _prepare_shard(shard: Shard, *, cluster_id: str, address: str, progress: Progress) -> None:
+    try:
+        prepare_new_shard(shard, cluster_id=cluster_id, address=address, progress=progress)
+    except ShardMigrationFailed as error:
+        raise ShardNotPrepared(str(error)) from error
