@@ -1,12 +1,13 @@
 """Adds a shard or a replica: look, judge, prepare, record. Safe to repeat until the one transaction that records it."""
 
+import time
 from dataclasses import dataclass
 
 from django.core.exceptions import ValidationError
 from django.db import transaction
 
 from configservice import models
-from configservice.adding.facts import ServerFacts
+from configservice.adding.facts import KnownServer, ServerFacts
 from configservice.adding.judging import judge_names, judge_new_primary, judge_new_replica, judge_standby
 from configservice.adding.probing import Probed, probe_candidate, read_known
 from configservice.adding.tools import ClusterTools, Progress
@@ -14,8 +15,9 @@ from configservice.errors import CandidateRefused, Refusal
 from configservice.failover.requests import find_shard
 from configservice.publication import lock_topology, publish
 from configservice.snapshot import build_topology
-from configservice.topology import Instance, Shard, Topology
+from configservice.topology import Instance, Role, Shard, Topology
 
+CATCH_UP_POLL_SECONDS = 0.2
 _FIELDS = ("role", "host", "port", "database", "user", "password_ref", "zone", "sslmode", "promotable")
 
 
@@ -48,8 +50,8 @@ def check_new_replica(shard: str, candidate: Instance, tools: ClusterTools) -> C
     """Changes nothing. Raises CandidateRefused, UnknownShard and ClusterNotInitialised."""
     find_shard(shard)
     topology = _check_fields(candidate)
-    probed = probe_candidate(candidate, tools, with_content=False)
     known = read_known(topology.shards, tools)
+    probed = _probe_caught_up(candidate, shard, known, tools)
     refusals = judge_new_replica(
         candidate.name,
         probed.facts,
@@ -126,6 +128,21 @@ def _check_fields(candidate: Instance, *, new_shard: str = "") -> Topology:
     if refusals:
         raise CandidateRefused(refusals)
     return topology
+
+
+def _probe_caught_up(candidate: Instance, shard: str, known: list[KnownServer], tools: ClusterTools) -> Probed:
+    """A replica of a shard that was made a moment ago gets its tables by the stream: it has a few looks to show them.
+
+    After `answer_seconds` it is judged as it is.
+    """
+    primary = next((server.facts for server in known if server.shard == shard and server.role is Role.PRIMARY), None)
+    deadline = time.monotonic() + tools.answer_seconds
+    while True:
+        probed = probe_candidate(candidate, tools, with_content=False)
+        is_behind = primary is not None and probed.facts.is_receiving and probed.facts.lsn < primary.lsn
+        if not is_behind or time.monotonic() >= deadline:
+            return probed
+        time.sleep(CATCH_UP_POLL_SECONDS)
 
 
 def _judge_form(row: models.Shard | models.Instance) -> list[Refusal]:

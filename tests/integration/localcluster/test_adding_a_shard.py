@@ -37,7 +37,7 @@ def test_a_shard_is_added_beside_running_servers_and_no_partition_moves(prepared
         ("shard2a", "primary"),
         ("shard2b", "replica"),
     ]
-    assert (after["epoch"], after["assignments"]) == (before["epoch"] + 1, before["assignments"])
+    assert (after["epoch"], after["assignments"]) == (before["epoch"] + 2, before["assignments"])
     with prepared.database("shard2b").connect() as replica:
         assert replica.execute("SELECT count(*) FROM raw_event").fetchone() == (0,)
         assert replica.execute("SELECT count(*) FROM partition_state").fetchone() == (0,)
