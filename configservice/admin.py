@@ -11,13 +11,14 @@ from django.utils.html import format_html, format_html_join
 
 from configservice.durability_change import check_durability, count_standbys
 from configservice.errors import ClusterNotInitialised, DurabilityRefused
+from configservice.failover_admin import FailoverAdmin
 from configservice.history import read_history
 from configservice.models import EventType, Instance, PartitionAssignment, RoleChoice, Shard, TopologyEpoch
 from configservice.move_admin import MoveAdmin, build_move_actions
 from configservice.publication import publish
 from configservice.topology import Durability
 
-__all__ = ["MoveAdmin"]
+__all__ = ["FailoverAdmin", "MoveAdmin"]
 
 
 class PublishingAdmin(admin.ModelAdmin):

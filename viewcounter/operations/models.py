@@ -39,3 +39,15 @@ class Kill(models.Model):
 
     def __str__(self) -> str:
         return f"{self.action} on {self.instance} at {self.at:%Y-%m-%d %H:%M:%S}"
+
+
+class ServiceRow(models.Model):
+    """Gives the service registry, which lies in the cache, a place and permissions in the admin. Has no table."""
+
+    class Meta:
+        managed = False
+        default_permissions = ("view",)
+        verbose_name = "service"
+
+    def __str__(self) -> str:
+        return f"service {self.pk}"

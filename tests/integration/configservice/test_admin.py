@@ -1,18 +1,87 @@
 """What operators may change in the admin, and that it is published."""
 
-import pytest
+from datetime import UTC, datetime, timedelta
 
+import pytest
+from django.contrib.auth.models import User
+from django.utils import timezone
+
+from configservice.failover.records import Failover
 from configservice.models import EventType, Instance, PartitionAssignment, Shard, TopologyEpoch
 from configservice.publication import read_from_cache, read_from_control_database
+from configservice.services import Service, ServiceKind, put_heartbeat, remove_service
 
 ADMIN = "/admin/configservice"
+SERVICES = "/admin/operations/servicerow/"
 
 
-@pytest.mark.parametrize("page", ["shard", "instance", "partitionassignment", "eventtype", "topologyepoch"])
+@pytest.mark.parametrize("page", ["shard", "instance", "partitionassignment", "eventtype", "topologyepoch", "failover"])
 def test_every_list_and_search_works(admin_client, init_cluster, page):
     init_cluster()
     assert admin_client.get(f"{ADMIN}/{page}/").status_code == 200
     assert admin_client.get(f"{ADMIN}/{page}/?q=1").status_code == 200
+
+
+@pytest.fixture
+def failover(admin_client, init_cluster):
+    init_cluster()
+    now = timezone.now()
+    row = Failover.objects.create(
+        shard=Shard.objects.get(name="shard1"),
+        kind="automatic",
+        state="done",
+        reason="shard1a refuses",
+        actor="config service",
+        old_primary="shard1a",
+        candidate="shard1b",
+        write_pause_ms=812,
+        requested_at=now,
+        promoted_at=now + timedelta(seconds=0.5),
+        finished_at=now + timedelta(seconds=1.25),
+    )
+    yield row
+    row.delete()
+
+
+def test_a_failover_is_found_with_its_steps_and_nobody_may_change_it(admin_client, failover):
+    listed = admin_client.get(f"{ADMIN}/failover/?q=refuses").content.decode()
+    assert all(text in listed for text in ("shard1a", "shard1b", "automatic", "812 ms", "1.25"))
+    assert "shard1b" not in admin_client.get(f"{ADMIN}/failover/?q=nobody").content.decode().split("</form>")[-1]
+    page = admin_client.get(f"{ADMIN}/failover/{failover.pk}/change/").content.decode()
+    assert "promoted" in page
+    assert "0.500 s" in page
+    assert admin_client.post(f"{ADMIN}/failover/{failover.pk}/change/", {"state": "undone"}).status_code == 403
+    assert admin_client.post(f"{ADMIN}/failover/{failover.pk}/delete/", {"post": "yes"}).status_code == 403
+    assert admin_client.get(f"{ADMIN}/failover/add/").status_code == 403
+
+
+def test_services_are_listed_and_searched_as_they_are_now(admin_client, cache_url):
+    started_at = datetime(2026, 1, 1, tzinfo=UTC)
+    for number, kind in enumerate([ServiceKind.MOVER, ServiceKind.WORKER]):
+        service = Service(f"id{number}", kind, f"host{number}", 700 + number, "0.1.0", "local", started_at, epoch=17)
+        put_heartbeat(cache_url, service, forget_seconds=60.0)
+    try:
+        everybody = admin_client.get(SERVICES).content.decode()
+        assert all(text in everybody for text in ("mover", "host0", "700", "worker", "host1", "701", "serving", "17"))
+        one = admin_client.get(f"{SERVICES}?q=MOVER+host0").content.decode()
+        assert "700" in one
+        assert "701" not in one
+        assert "Nothing matches" in admin_client.get(f"{SERVICES}?q=mover+host1").content.decode()
+    finally:
+        for number in range(2):
+            remove_service(cache_url, f"id{number}")
+    assert "No services" in admin_client.get(SERVICES).content.decode()
+
+
+def test_a_registry_that_does_not_answer_is_said_so(admin_client, settings):
+    settings.TOPOLOGY_CACHE_URL = "redis://127.0.0.1:1/0"
+    assert "does not answer" in admin_client.get(SERVICES).content.decode()
+
+
+def test_services_are_shown_to_those_who_may_see_them(client, control):
+    User.objects.create_user("eve", password="correct horse battery", is_staff=True)
+    assert client.login(username="eve", password="correct horse battery")
+    assert client.get(SERVICES).status_code == 403
 
 
 def test_an_event_type_added_gets_the_next_id_and_is_published(admin_client, init_cluster, cache_url):
