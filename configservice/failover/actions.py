@@ -103,20 +103,7 @@ class Wait:
     why: str
 
 
-Action = (
-    Start
-    | Refuse
-    | Hold
-    | Detach
-    | Choose
-    | Prepare
-    | BeginPromotion
-    | Promote
-    | NotePromoted
-    | Repoint
-    | Stamp
-    | Publish
-    | Release
-    | NoteUndone
-    | Wait
-)
+Recorded = Start | Refuse | Choose | BeginPromotion | NotePromoted | NoteUndone | Publish
+"""Written down, and no server is touched."""
+
+Action = Recorded | Hold | Detach | Prepare | Promote | Repoint | Stamp | Release | Wait

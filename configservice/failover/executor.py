@@ -12,25 +12,7 @@ from typing import Protocol
 from django.utils import timezone
 
 from configservice.errors import ActionFailed, InstanceRefuses, InstanceUnreachable
-from configservice.failover import journal
-from configservice.failover.actions import (
-    Action,
-    BeginPromotion,
-    Choose,
-    Detach,
-    Hold,
-    NotePromoted,
-    NoteUndone,
-    Prepare,
-    Promote,
-    Publish,
-    Refuse,
-    Release,
-    Repoint,
-    Stamp,
-    Start,
-    Wait,
-)
+from configservice.failover import actions, journal
 from configservice.failover.looking import read_view
 from configservice.failover.operator import Operator
 from configservice.failover.plan import check_action, plan_next
@@ -86,7 +68,7 @@ class Executor:
             action = plan_next(attempt, view, settings=self._settings)
             generation = self._lease.check()
             check_action(attempt, view, action)
-            if not isinstance(action, Wait):
+            if not isinstance(action, actions.Wait):
                 logger.info("%s: %s", shard.name, action)
             try:
                 self._act(action, run, generation)
@@ -97,58 +79,58 @@ class Executor:
         if FailoverState(row.state) in FINISHED:
             self._report(run)
 
-    def _act(self, action: Action, run: "_Run", generation: int) -> None:
+    def _act(self, action: actions.Action, run: "_Run", generation: int) -> None:
         match action:
-            case Wait(why):
+            case actions.Wait(why):
                 journal.note_waiting(run.row, why, generation=generation)
                 time.sleep(WAIT_SECONDS)
-            case Start() | Refuse() | Choose() | BeginPromotion() | NotePromoted() | NoteUndone() | Publish():
+            case _ if isinstance(action, actions.Recorded):
                 self._write_down(action, run, generation)
-            case Stamp(name, term):
+            case actions.Stamp(name, term):
                 self._operator.stamp(run.get(name), term=term)
             case _:
                 self._change_servers(action, run)
 
-    def _write_down(self, action: Action, run: "_Run", generation: int) -> None:
+    def _write_down(self, action: actions.Action, run: "_Run", generation: int) -> None:
         row, now = run.row, timezone.now()
         match action:
-            case Start(target):
+            case actions.Start(target):
                 journal.note(row, FailoverEvent.START, generation=generation, target=target, started_at=now)
-            case Refuse(why):
+            case actions.Refuse(why):
                 journal.note(row, FailoverEvent.REFUSE, generation=generation, message=why)
-            case Choose(candidate, term):
+            case actions.Choose(candidate, term):
                 run.is_promotion_sent = False
                 changes = {"candidate": candidate, "term": term, "chosen_at": now}
                 journal.note(row, FailoverEvent.CHOOSE, generation=generation, **changes)
-            case BeginPromotion():
+            case actions.BeginPromotion():
                 journal.note(row, FailoverEvent.PROMOTE, generation=generation)
-            case NotePromoted():
+            case actions.NotePromoted():
                 journal.note(row, FailoverEvent.LEAVE_RECOVERY, generation=generation, promoted_at=now)
-            case NoteUndone(why):
+            case actions.NoteUndone(why):
                 journal.note(row, FailoverEvent.UNDO, generation=generation, message=why)
-            case Publish(_, term):
+            case actions.Publish(_, term):
                 pause_ms = run.get_pause_ms(now=time.monotonic())
                 epoch = journal.publish_roles(row, term=term, generation=generation, write_pause_ms=pause_ms)
                 logger.warning("%s: %s is primary, term %d, epoch %d", run.shard.name, row.candidate, term, epoch)
 
-    def _change_servers(self, action: Action, run: "_Run") -> None:
+    def _change_servers(self, action: actions.Action, run: "_Run") -> None:
         match action:
-            case Hold(name):
+            case actions.Hold(name):
                 run.note_writes_stopped(now=time.monotonic())
                 ended = self._operator.fence(run.get(name), drain_seconds=self._settings.drain_transactions_seconds)
                 logger.info("%s takes no writes; ended %d transactions", name, ended)
-            case Detach(names):
+            case actions.Detach(names):
                 for name in names:
                     self._operator.detach(run.get(name))
-            case Prepare(name, names):
+            case actions.Prepare(name, names):
                 self._operator.prepare(run.get(name), synchronous_standby_names=names)
-            case Promote(name):
+            case actions.Promote(name):
                 self._operator.promote(run.get(name))
                 run.is_promotion_sent = True
-            case Repoint(names, to):
+            case actions.Repoint(names, to):
                 for name in names:
                     self._operator.follow(run.get(name), run.get(to))
-            case Release(name):
+            case actions.Release(name):
                 self._operator.release(run.get(name))
 
     def _find_last_answer(self, row: Failover) -> float | None:

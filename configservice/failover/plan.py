@@ -10,31 +10,14 @@ been done by looking at the instances. `check_action` holds each step against th
 
 from configservice.durability import plan_for_promotion
 from configservice.errors import InvariantBroken
-from configservice.failover.actions import (
-    Action,
-    BeginPromotion,
-    Choose,
-    Detach,
-    Hold,
-    NotePromoted,
-    NoteUndone,
-    Prepare,
-    Promote,
-    Publish,
-    Refuse,
-    Release,
-    Repoint,
-    Stamp,
-    Start,
-    Wait,
-)
+from configservice.failover import actions
 from configservice.failover.state import FailoverKind, FailoverState
 from configservice.failover.view import Attempt, Member, ShardView
 from configservice.settings import ConfigServiceSettings
 from configservice.topology import Role
 
 
-def plan_next(attempt: Attempt, view: ShardView, *, settings: ConfigServiceSettings) -> Action:
+def plan_next(attempt: Attempt, view: ShardView, *, settings: ConfigServiceSettings) -> actions.Action:
     """Raises ValueError for an attempt that is over."""
     match attempt.state:
         case FailoverState.REQUESTED:
@@ -63,24 +46,24 @@ def _is_planned(attempt: Attempt, view: ShardView) -> bool:
     return attempt.kind is FailoverKind.SWITCHOVER and view.get(attempt.old_primary).is_primary_now
 
 
-def _plan_start(attempt: Attempt, view: ShardView, settings: ConfigServiceSettings) -> Action:
+def _plan_start(attempt: Attempt, view: ShardView, settings: ConfigServiceSettings) -> actions.Action:
     is_planned = attempt.kind is FailoverKind.SWITCHOVER
     old = view.get(attempt.old_primary)
     if is_planned and not old.is_primary_now:
-        return Refuse(f"{old.name} does not answer as primary: a switchover needs it, a failover does not")
+        return actions.Refuse(f"{old.name} does not answer as primary: a switchover needs it, a failover does not")
     refusals = {m.name: why for m in view.members.values() if (why := _find_objection(m, old, is_planned, settings))}
     if attempt.target:
         if attempt.target not in view.members:
-            return Refuse(f"{attempt.target} is no instance of {view.name}")
+            return actions.Refuse(f"{attempt.target} is no instance of {view.name}")
         if attempt.target in refusals:
-            return Refuse(f"{attempt.target} {refusals[attempt.target]}")
-        return Start(attempt.target)
+            return actions.Refuse(f"{attempt.target} {refusals[attempt.target]}")
+        return actions.Start(attempt.target)
     able = [m for m in view.members.values() if m.name not in refusals]
     if not able:
         reasons = ", ".join(f"{name} {why}" for name, why in refusals.items() if name != old.name)
-        return Refuse(f"nobody could take over: {reasons or f'{view.name} has no replica'}")
+        return actions.Refuse(f"nobody could take over: {reasons or f'{view.name} has no replica'}")
     # A switchover fixes its target now, since writes are held only while it catches up.
-    return Start(max(able, key=lambda m: m.progress).name if is_planned else "")
+    return actions.Start(max(able, key=lambda m: m.progress).name if is_planned else "")
 
 
 def _find_objection(  # noqa: PLR0911 - a line a reason
@@ -105,59 +88,59 @@ def _find_objection(  # noqa: PLR0911 - a line a reason
     return f"is {behind_bytes} bytes behind" if behind_bytes > settings.switchover_max_lag_bytes else None
 
 
-def _plan_held_choice(attempt: Attempt, view: ShardView, settings: ConfigServiceSettings) -> Action:
+def _plan_held_choice(attempt: Attempt, view: ShardView, settings: ConfigServiceSettings) -> actions.Action:
     """A switchover: writes held, the target caught up, then everybody detached and the choice written down."""
     old, target = view.get(attempt.old_primary), view.get(attempt.target)
     if attempt.started_seconds > settings.hold_seconds:
         return _plan_undo(attempt, view, why=f"{target.name} was not ready within {settings.hold_seconds:g} s")
     if old.is_writable_now:
-        return Hold(old.name)
+        return actions.Hold(old.name)
     if target.state is None:
-        return Wait(f"{target.name} does not answer")
+        return actions.Wait(f"{target.name} does not answer")
     if target.is_attached and old.state is not None and target.state.replay_lsn < old.state.lsn:
-        return Wait(f"{target.name} catches up")
+        return actions.Wait(f"{target.name} catches up")
     attached = _list_attached(view)
-    return Detach(attached) if attached else Choose(target.name, _get_next_term(attempt, view))
+    return actions.Detach(attached) if attached else actions.Choose(target.name, _get_next_term(attempt, view))
 
 
 def _plan_choice(  # noqa: PLR0911 - a paragraph a step
     attempt: Attempt, view: ShardView, settings: ConfigServiceSettings
-) -> Action:
+) -> actions.Action:
     """A failover: detach, compare, choose."""
     old = view.get(attempt.old_primary)
     promoted = [m for m in view.members.values() if m.name != old.name and m.role is Role.REPLICA and m.is_primary_now]
     if promoted:  # by a leader that was cut off, or by hand: nobody can undo it
-        return Choose(max(promoted, key=_get_history).name, _get_next_term(attempt, view))
+        return actions.Choose(max(promoted, key=_get_history).name, _get_next_term(attempt, view))
     if attempt.kind is FailoverKind.FOLLOWED:
-        return NoteUndone("nobody else is primary any more")
+        return actions.NoteUndone("nobody else is primary any more")
     if old.is_writable_now:
         if attempt.kind is FailoverKind.FORCED:
-            return Hold(old.name)
+            return actions.Hold(old.name)
         return _plan_undo(attempt, view, why=f"{old.name} answers again")
     attached = _list_attached(view)
     if attached:
-        return Detach(attached)
+        return actions.Detach(attached)
     candidates = _list_candidates(view, excluding=(old.name,))
     if attempt.kind is FailoverKind.FORCED and attempt.target:
         candidates = [m for m in candidates if m.name == attempt.target]
     if candidates:
-        return Choose(
+        return actions.Choose(
             max(candidates, key=lambda m: (m.progress, m.name == attempt.target)).name, _get_next_term(attempt, view)
         )
     if attempt.started_seconds > settings.silence_patience_seconds:
         return _plan_undo(attempt, view, why="no promotable replica answers")
-    return Wait("no promotable replica answers")
+    return actions.Wait("no promotable replica answers")
 
 
 def _plan_promotion(  # noqa: PLR0911 - a paragraph a step
     attempt: Attempt, view: ShardView, settings: ConfigServiceSettings
-) -> Action:
+) -> actions.Action:
     """Until the promotion is written down, everything can be undone."""
     old, candidate = view.get(attempt.old_primary), view.get(attempt.candidate)
     if candidate.is_primary_now:
-        return NotePromoted()
+        return actions.NotePromoted()
     if attempt.kind is FailoverKind.FOLLOWED:
-        return NoteUndone(f"{candidate.name} is no primary any more")
+        return actions.NoteUndone(f"{candidate.name} is no primary any more")
     if attempt.kind is FailoverKind.AUTOMATIC and old.is_writable_now:
         return _plan_undo(attempt, view, why=f"{old.name} answers again")
     if _is_planned(attempt, view) and attempt.started_seconds > settings.hold_seconds:
@@ -165,66 +148,66 @@ def _plan_promotion(  # noqa: PLR0911 - a paragraph a step
     if candidate.state is None:
         return _choose_another(attempt, view, settings)
     if candidate.is_attached:
-        return Detach((candidate.name,))
+        return actions.Detach((candidate.name,))
     living = [m.name for m in view.standbys if m.name != candidate.name]
     wanted = plan_for_promotion(view.shard, candidate=candidate.name, living=living).setting
     if candidate.state.is_read_only or candidate.state.synchronous_standby_names != wanted:
-        return Prepare(candidate.name, wanted)
-    return BeginPromotion()
+        return actions.Prepare(candidate.name, wanted)
+    return actions.BeginPromotion()
 
 
-def _await_promotion(attempt: Attempt, view: ShardView, settings: ConfigServiceSettings) -> Action:
+def _await_promotion(attempt: Attempt, view: ShardView, settings: ConfigServiceSettings) -> actions.Action:
     candidate = view.get(attempt.candidate)
     if candidate.is_primary_now:
-        return NotePromoted()
+        return actions.NotePromoted()
     if candidate.state is None or attempt.chosen_seconds > settings.promotion_seconds:
         return _choose_another(attempt, view, settings)
     if attempt.is_promotion_sent:
-        return Wait(f"{candidate.name} leaves recovery")
-    return Promote(candidate.name)
+        return actions.Wait(f"{candidate.name} leaves recovery")
+    return actions.Promote(candidate.name)
 
 
-def _choose_another(attempt: Attempt, view: ShardView, settings: ConfigServiceSettings) -> Action:
+def _choose_another(attempt: Attempt, view: ShardView, settings: ConfigServiceSettings) -> actions.Action:
     """The candidate is silent, or does not leave recovery. Whatever it may do yet, it does under a lower term."""
     candidate = view.get(attempt.candidate)
     if candidate.state is None and candidate.silent_seconds < settings.silence_patience_seconds:
-        return Wait(f"{candidate.name} does not answer")
+        return actions.Wait(f"{candidate.name} does not answer")
     attached = tuple(name for name in _list_attached(view) if name != candidate.name)
     if attached:
-        return Detach(attached)
+        return actions.Detach(attached)
     others = _list_candidates(view, excluding=(attempt.old_primary, candidate.name))
     if others:
-        return Choose(max(others, key=lambda m: m.progress).name, _get_next_term(attempt, view))
-    return Wait(f"{candidate.name} does not become primary, and there is nobody else")
+        return actions.Choose(max(others, key=lambda m: m.progress).name, _get_next_term(attempt, view))
+    return actions.Wait(f"{candidate.name} does not become primary, and there is nobody else")
 
 
-def _plan_publication(attempt: Attempt, view: ShardView, settings: ConfigServiceSettings) -> Action:
+def _plan_publication(attempt: Attempt, view: ShardView, settings: ConfigServiceSettings) -> actions.Action:
     candidate = view.get(attempt.candidate)
     term = view.term if attempt.term is None else attempt.term
     if candidate.state is None:
         if candidate.silent_seconds < settings.silence_patience_seconds:
-            return Wait(f"{candidate.name} does not answer")
+            return actions.Wait(f"{candidate.name} does not answer")
         # It has been primary: say so, and let the next failover find it dead.
-        return Publish(candidate.name, term)
+        return actions.Publish(candidate.name, term)
     if attempt.kind is not FailoverKind.FOLLOWED:
         astray = tuple(m.name for m in view.standbys if candidate.name not in (m.name, m.follows))
         if astray:
-            return Repoint(astray, to=candidate.name)
+            return actions.Repoint(astray, to=candidate.name)
         if candidate.state.is_read_only:  # promoted by hand, having been fenced once
-            return Prepare(candidate.name, candidate.state.synchronous_standby_names)
+            return actions.Prepare(candidate.name, candidate.state.synchronous_standby_names)
     if candidate.term is None or candidate.term < term:
-        return Stamp(candidate.name, term)
-    return Publish(candidate.name, term)
+        return actions.Stamp(candidate.name, term)
+    return actions.Publish(candidate.name, term)
 
 
-def _plan_undo(attempt: Attempt, view: ShardView, *, why: str) -> Action:
+def _plan_undo(attempt: Attempt, view: ShardView, *, why: str) -> actions.Action:
     old = view.get(attempt.old_primary)
     if not old.is_primary_now:  # standbys stay detached until there is a primary; see `configservice.roles`
-        return NoteUndone(why)
+        return actions.NoteUndone(why)
     if attempt.kind is not FailoverKind.AUTOMATIC and not old.is_writable_now:
-        return Release(old.name)
+        return actions.Release(old.name)
     detached = tuple(m.name for m in view.standbys if m.state is not None and m.state.is_detached)
-    return Repoint(detached, to=old.name) if detached else NoteUndone(why)
+    return actions.Repoint(detached, to=old.name) if detached else actions.NoteUndone(why)
 
 
 def _get_next_term(attempt: Attempt, view: ShardView) -> int:
@@ -244,10 +227,10 @@ def _get_history(member: Member) -> tuple[int, int, int]:
     return (0 if member.state is None else member.state.timeline, *member.progress)
 
 
-def check_action(attempt: Attempt, view: ShardView, action: Action) -> None:
+def check_action(attempt: Attempt, view: ShardView, action: actions.Action) -> None:
     """Raises InvariantBroken for a step that could lose writes or make two primaries of one term."""
     match action:
-        case Choose(name, term):
+        case actions.Choose(name, term):
             chosen = view.get(name)
             known = [view.term, attempt.term or 0, *(m.term or 0 for m in view.members.values())]
             _demand(term > max(known), f"term {term} is not above every known one")
@@ -259,24 +242,24 @@ def check_action(attempt: Attempt, view: ShardView, action: Action) -> None:
                 if not attempt.target:
                     best = max(m.progress for m in _list_candidates(view, excluding=(attempt.candidate,)))
                     _demand(chosen.progress == best, f"{name} is not the most advanced")
-        case Promote(name):
+        case actions.Promote(name):
             promoted = view.get(name)
             _demand(attempt.state is FailoverState.PROMOTING, "promotion is not written down")
             _demand(name == attempt.candidate, f"{name} is not the candidate")
             _demand(promoted.is_standby_now and promoted.promotable, f"{name} is no promotable standby")
-        case Repoint(names, to):
+        case actions.Repoint(names, to):
             _demand(to not in names, f"{to} cannot follow itself")
             _demand(view.get(to).is_primary_now, f"{to} is no primary")
             _demand(all(view.get(n).is_standby_now for n in names), "only standbys can follow")
-        case Detach(names):
+        case actions.Detach(names):
             _demand(all(view.get(n).is_standby_now for n in names), "only standbys can be detached")
-        case Stamp(name, _) | Publish(name, _):
+        case actions.Stamp(name, _) | actions.Publish(name, _):
             _demand(attempt.state is FailoverState.PROMOTED, "the candidate has not left recovery")
             _demand(name == attempt.candidate, f"{name} is not the candidate")
             _demand(view.get(name).state is None or view.get(name).is_primary_now, f"{name} is in recovery")
-        case Hold(name) | Release(name):
+        case actions.Hold(name) | actions.Release(name):
             _demand(name == attempt.old_primary, f"{name} is not the old primary")
-        case NoteUndone():
+        case actions.NoteUndone():
             undoable = (FailoverState.STARTED, FailoverState.CHOSEN)
             _demand(attempt.state in undoable, "a promotion cannot be undone")
 
