@@ -13,9 +13,19 @@ from uuid import UUID
 import httpx2
 
 from viewcounter_client import wire
+from viewcounter_client.asking import Asking
 from viewcounter_client.delivery import Action, Counters, Send, SendSpooled, Store, Wait
-from viewcounter_client.dispatch import OnRefused, build_parts, end_delivery, read_part, settle_part, tell_refused
-from viewcounter_client.errors import BufferFull, ClientClosed, ServiceUnavailable
+from viewcounter_client.dispatch import (
+    OnRefused,
+    build_parts,
+    end_delivery,
+    judge_failure,
+    plan_wait,
+    read_part,
+    settle_part,
+    tell_refused,
+)
+from viewcounter_client.errors import BufferFull, ClientClosed
 from viewcounter_client.events import PendingEvent, make_event
 from viewcounter_client.options import Options, Overflow
 from viewcounter_client.queries import Answer, Question
@@ -118,24 +128,18 @@ class AsyncClient:
 
         Raises RequestRefused, ServiceUnavailable.
         """
-        breaker = self._parts.query_breaker
-        reason = "the circuit breaker is open"
-        for _ in range(self._options.query_attempts):
-            if not breaker.try_pass(now=time.monotonic()):
-                raise ServiceUnavailable(reason)
+        asking = Asking(self._parts.query_breaker, self._options)
+        while True:
+            asking.check(now=time.monotonic())
+            outcome: httpx2.Response | httpx2.HTTPError
             try:
-                response = await self._http.request(question.method, question.path, **wire.encode_question(question))
+                outcome = await self._http.request(question.method, question.path, **wire.encode_question(question))
             except httpx2.HTTPError as error:
-                reason = f"{type(error).__name__}: {error}"
-            else:
-                if not wire.is_worth_asking_again(response):
-                    breaker.report_success()
-                    return wire.parse_answer(question, response)
-                reason = f"status {response.status_code}"
-            now = time.monotonic()
-            breaker.report_failure(now=now)
-            await asyncio.sleep(min(breaker.blocked_until - now, self._options.backoff_max_seconds))
-        raise ServiceUnavailable(reason)
+                outcome = error
+            response = asking.judge(outcome, now=time.monotonic())
+            if response is not None:
+                return wire.parse_answer(question, response)
+            await asyncio.sleep(asking.pause_seconds)
 
     async def _run(self) -> None:
         while (action := await self._next_action()) is not None:
@@ -153,10 +157,9 @@ class AsyncClient:
             action = self._delivery.next_action(now=now)
             if not isinstance(action, Wait):
                 return action
-            left = self._give_up_at - now if self._closing else None
-            waits = [seconds for seconds in (action.seconds, left) if seconds is not None]
+            seconds = plan_wait(action, give_up_at=self._give_up_at, now=now)
             with suppress(TimeoutError):
-                async with asyncio.timeout(min(waits) if waits else None):
+                async with asyncio.timeout(seconds):
                     await self._wake.wait()
 
     async def _act(self, action: Action) -> None:
@@ -195,6 +198,5 @@ class AsyncClient:
         try:
             response = await self._http.post(wire.EVENTS_PATH, content=content, headers=headers)
         except httpx2.HTTPError as error:
-            logger.warning("events could not be delivered yet: %s: %s", type(error).__name__, error)
-            return Verdict(again=tuple(events), is_failure=True)
+            return judge_failure(events, error)
         return wire.judge_response(events, response)

@@ -16,9 +16,19 @@ from uuid import UUID
 import httpx2
 
 from viewcounter_client import wire
+from viewcounter_client.asking import Asking
 from viewcounter_client.delivery import Action, Counters, Send, SendSpooled, Store, Wait
-from viewcounter_client.dispatch import OnRefused, build_parts, end_delivery, read_part, settle_part, tell_refused
-from viewcounter_client.errors import BufferFull, ClientClosed, ServiceUnavailable
+from viewcounter_client.dispatch import (
+    OnRefused,
+    build_parts,
+    end_delivery,
+    judge_failure,
+    plan_wait,
+    read_part,
+    settle_part,
+    tell_refused,
+)
+from viewcounter_client.errors import BufferFull, ClientClosed
 from viewcounter_client.events import PendingEvent, make_event
 from viewcounter_client.options import Options, Overflow
 from viewcounter_client.queries import Answer, Question
@@ -128,27 +138,20 @@ class Client:
 
         Raises RequestRefused, ServiceUnavailable.
         """
-        reason = "the circuit breaker is open"
-        for _ in range(self._options.query_attempts):
+        asking = Asking(self._parts.query_breaker, self._options)
+        while True:
             with self._changed:
-                if not self._parts.query_breaker.try_pass(now=time.monotonic()):
-                    raise ServiceUnavailable(reason)
+                asking.check(now=time.monotonic())
+            outcome: httpx2.Response | httpx2.HTTPError
             try:
-                response = self._http.request(question.method, question.path, **wire.encode_question(question))
+                outcome = self._http.request(question.method, question.path, **wire.encode_question(question))
             except httpx2.HTTPError as error:
-                reason = f"{type(error).__name__}: {error}"
-            else:
-                if not wire.is_worth_asking_again(response):
-                    with self._changed:
-                        self._parts.query_breaker.report_success()
-                    return wire.parse_answer(question, response)
-                reason = f"status {response.status_code}"
+                outcome = error
             with self._changed:
-                now = time.monotonic()
-                self._parts.query_breaker.report_failure(now=now)
-                wait = self._parts.query_breaker.blocked_until - now
-            time.sleep(min(wait, self._options.backoff_max_seconds))
-        raise ServiceUnavailable(reason)
+                response = asking.judge(outcome, now=time.monotonic())
+            if response is not None:
+                return wire.parse_answer(question, response)
+            time.sleep(asking.pause_seconds)
 
     def _check_open(self) -> None:
         if self._closing:
@@ -185,9 +188,7 @@ class Client:
                 action = self._delivery.next_action(now=now)
                 if not isinstance(action, Wait):
                     return action
-                left = self._give_up_at - now if self._closing else None
-                waits = [seconds for seconds in (action.seconds, left) if seconds is not None]
-                self._changed.wait(min(waits) if waits else None)
+                self._changed.wait(plan_wait(action, give_up_at=self._give_up_at, now=now))
 
     def _act(self, action: Action) -> None:
         spool = self._parts.spool
@@ -230,8 +231,7 @@ class Client:
         try:
             response = self._http.post(wire.EVENTS_PATH, content=content, headers=headers)
         except httpx2.HTTPError as error:
-            logger.warning("events could not be delivered yet: %s: %s", type(error).__name__, error)
-            return Verdict(again=tuple(events), is_failure=True)
+            return judge_failure(events, error)
         return wire.judge_response(events, response)
 
 

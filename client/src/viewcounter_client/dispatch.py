@@ -1,12 +1,13 @@
 """What both clients do alike around their I/O: the spool, refusals, the end."""
 
 import logging
+import math
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from viewcounter_client.breaker import Breaker
-from viewcounter_client.delivery import Delivery
+from viewcounter_client.delivery import Delivery, Wait
 from viewcounter_client.events import PendingEvent
 from viewcounter_client.options import Options
 from viewcounter_client.spool import Spool
@@ -44,6 +45,18 @@ def build_parts(options: Options) -> Parts:
         rng=rng,
     )
     return Parts(delivery, spool, query_breaker)
+
+
+def plan_wait(action: Wait, *, give_up_at: float, now: float) -> float | None:
+    """Seconds until there may be something to do; None: until somebody says so. `give_up_at`: infinite till the end."""
+    left = min(math.inf if action.seconds is None else action.seconds, give_up_at - now)
+    return None if left == math.inf else left
+
+
+def judge_failure(events: Sequence[PendingEvent], error: Exception) -> Verdict:
+    """Of a request that got no answer."""
+    logger.warning("events could not be delivered yet: %s: %s", type(error).__name__, error)
+    return Verdict(again=tuple(events), is_failure=True)
 
 
 @dataclass(frozen=True, slots=True)
