@@ -11,20 +11,22 @@ from viewcounter.processing.models import ConflictRow
 from viewcounter.processing.shard_rows_admin import PAGE_SIZE, RowsForm, ShardRowsAdmin
 
 
+def read_conflicts(cluster: ClusterProxy, form: RowsForm) -> ConflictPage:
+    return list_conflicts(
+        cluster,
+        partition=form.cleaned_data["partition"],
+        video_id=form.cleaned_data["video_id"] or None,
+        before=form.find_place(),
+        limit=PAGE_SIZE,
+    )
+
+
 @admin.register(ConflictRow)
 class ConflictAdmin(ShardRowsAdmin):
     title = "Conflicts"
     template = "admin/processing/conflicts.html"
     filter_form = RowsForm
+    read_page = staticmethod(read_conflicts)
 
     def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return False
-
-    def read_page(self, cluster: ClusterProxy, form: RowsForm) -> ConflictPage:
-        return list_conflicts(
-            cluster,
-            partition=form.cleaned_data["partition"],
-            video_id=form.cleaned_data["video_id"] or None,
-            before=form.find_place(),
-            limit=PAGE_SIZE,
-        )

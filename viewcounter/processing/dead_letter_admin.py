@@ -56,17 +56,19 @@ class ResumeForm(forms.Form):
     accept_dead_letters = forms.IntegerField(min_value=0, max_value=1_000_000)
 
 
+def read_dead_letters(cluster: ClusterProxy, form: FilterForm) -> DeadLetterPage:
+    return list_dead_letters(cluster, form.get_filter(), before=form.find_place(), limit=PAGE_SIZE)
+
+
 @admin.register(DeadLetterRow)
 class DeadLetterAdmin(ShardRowsAdmin):
     title = "Dead letters"
     template = "admin/processing/dead_letters.html"
     filter_form = FilterForm
+    read_page = staticmethod(read_dead_letters)
 
     def read_context(self, cluster: ClusterProxy) -> dict[str, Any]:
         return {"stopped": list_stopped(cluster)}
-
-    def read_page(self, cluster: ClusterProxy, form: FilterForm) -> DeadLetterPage:
-        return list_dead_letters(cluster, form.get_filter(), before=form.find_place(), limit=PAGE_SIZE)
 
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
         if request.method != "POST":
