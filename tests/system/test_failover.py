@@ -9,10 +9,14 @@ import time
 from contextlib import contextmanager
 
 import pytest
+from django.db import connections
 
+from configservice.durability_change import set_durability
 from configservice.failover.records import Failover, ShardCondition
 from configservice.models import Instance, Shard
 from configservice.publication import publish
+from configservice.shard_reports import read_reports
+from configservice.topology import Durability
 from localcluster import ClusterSpec, LocalCluster, run_temporary_cluster
 from localcluster.errors import ProgramFailed
 from tests.conftest import use_cluster
@@ -29,6 +33,7 @@ from tests.system.failing_over import (
 from tests.system.link import Link
 from tests.system.load import VIDEO_COUNT, LoadClient
 from viewcounter.cluster import get_cluster
+from viewcounter.standing import read_standing
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(300)]
 
@@ -116,15 +121,48 @@ def test_a_frozen_primary_is_replaced_and_serves_nothing_when_it_wakes(cluster, 
     assert zombie.is_replica
 
 
-def test_a_leader_that_dies_together_with_the_primary_is_followed_by_the_other_one(cluster, key):
+def test_leader_control_database_and_broker_that_die_with_the_primary_only_delay_its_failover(cluster, key):
+    """The supervisor brings all of them back but the primary; no request fails meanwhile."""
     old = get_primary(SHARD)
-    leader = cluster.application(find_leader(cluster))
+    victims = [cluster.server("control"), cluster.server("broker"), cluster.application(find_leader(cluster))]
     with running_load(cluster, key, seed=3):
-        os.kill(leader.pid, signal.SIGKILL)
+        for victim in victims:
+            os.kill(victim.pid, signal.SIGKILL)
         cluster.database(old).kill()
-        wait_until(lambda: get_primary(SHARD) != old, what="another primary")
+        wait_until(lambda: get_primary(SHARD) not in ("", old), what="another primary")
         cluster.database(old).start()
         await_whole(SHARD)
+    connections.close_all()
+
+
+def test_a_shard_that_wants_a_quorum_says_what_it_lacks_when_its_replica_is_promoted(cluster, key):
+    """One replica to confirm each commit: none is left, so commits wait for nobody until the old primary is back."""
+    old = get_primary(SHARD)
+    promoted = next(name for name in read_roles(SHARD) if name != old)
+    set_durability(shard=SHARD, durability=Durability.QUORUM, actor="test")
+    wait_until(lambda: read_names(cluster, old) == f'ANY 1 ("{promoted}")', what="the primary to be told")
+    with running_load(cluster, key, seed=10):
+        cluster.database(old).kill()
+        wait_until(lambda: get_primary(SHARD) == promoted, what="the replica to be primary")
+        assert read_names(cluster, promoted) == ""
+        wait_until(lambda: read_told() == ("degraded", "without replica"), what="the shard to say what it lacks")
+        cluster.database(old).start()
+        await_whole(SHARD)
+        wait_until(lambda: read_names(cluster, promoted) == f'ANY 1 ("{old}")', what="the new primary to wait for it")
+    wait_until(lambda: read_told() == ("met", "well"), what="the shard to be well")
+    set_durability(shard=SHARD, durability=Durability.ASYNC, actor="test")
+
+
+def read_names(cluster, name):
+    with cluster.database(name).connect() as connection:
+        return connection.execute("SHOW synchronous_standby_names").fetchone()[0]
+
+
+def read_told():
+    """As `bin/status`, `/readyz` and `/v1/cluster` tell it."""
+    _, standings = read_standing(get_cluster(), timeout_seconds=2.0, max_lag_seconds=60.0)
+    durability = next(standing.durability for standing in standings if standing.shard.name == SHARD)
+    return durability.value, read_reports()[SHARD].condition.value
 
 
 def test_a_frozen_leader_is_put_out_and_changes_nothing_when_it_wakes(cluster, key):
