@@ -17,7 +17,15 @@ from localcluster.applications import PROJECT_ROOT, Application
 from localcluster.environment import write_environment
 from localcluster.errors import NotReady, StateUnusable
 from localcluster.keeper import ShardKeeper
-from localcluster.layout import Layout, build_added_shard, build_layout, describe_instances, describe_layout
+from localcluster.layout import (
+    Layout,
+    Reach,
+    build_added_shard,
+    build_layout,
+    describe_instances,
+    describe_layout,
+    reach_directly,
+)
 from localcluster.member import Member
 from localcluster.postgres import PostgresServer, find_primary
 from localcluster.postgres_seed import seed_primary, seed_replica
@@ -41,7 +49,8 @@ class LocalCluster:
     """One cluster in `state_dir`. As a context manager it is stopped at the end, whatever happened.
 
     `outer` are settings of the caller's environment that may name servers to use instead of our own; tests
-    leave it empty. `report` gets one line for each thing done, also from other threads.
+    leave it empty. `report` gets one line for each thing done, also from other threads. `reach` may put something
+    between the servers and whoever uses them.
     """
 
     def __init__(
@@ -51,11 +60,13 @@ class LocalCluster:
         spec: ClusterSpec | None = None,
         outer: Mapping[str, str] | None = None,
         report: Callable[[str], None] | None = None,
+        reach: Reach = reach_directly,
     ) -> None:
         self.spec = spec or ClusterSpec()
         self.state = StateFolder(state_dir)
         self._outer = dict(outer or {})
         self._report = report or _keep_quiet
+        self._reach = reach
         self._waiter = Waiter()
         self._lock = ClusterLock(self.state)
         self._supervisor = Supervisor(state=self.state, report=self._report)
@@ -127,7 +138,12 @@ class LocalCluster:
             for name in end_leftovers(self.state):
                 self._report(f"ended {name}, left by an unclean stop")
             self._layout = build_layout(
-                self.state, spec=self.spec, outer=self._outer, waiter=self._waiter, replace_taken_ports=True
+                self.state,
+                spec=self.spec,
+                outer=self._outer,
+                waiter=self._waiter,
+                replace_taken_ports=True,
+                reach=self._reach,
             )
         write_environment(self.state, self.layout.environment.settings)
         write_json(self.state.layout_file, describe_layout(self.layout))
@@ -265,7 +281,7 @@ class LocalCluster:
         self._together([partial(start_replica, replica) for replica in instances if replica is not primary])
 
     def _describe_instances(self) -> None:
-        instances = describe_instances(self.state, self.layout, zone=self.spec.zone)
+        instances = describe_instances(self.state, self.layout, zone=self.spec.zone, reach=self._reach)
         write_json(self.state.instances_file, instances)
 
     def _bring_up(self, member: Member) -> None:

@@ -22,7 +22,8 @@ from localcluster.spec import (
 )
 from localcluster.state import StateFolder, write_private
 
-NETWORK_NAMES = (CONTROL_SERVER, LOG_SERVER, BROKER_SERVER, WEB, SHARD_PROXY)
+SERVER_NAMES = (CONTROL_SERVER, LOG_SERVER, BROKER_SERVER)
+NETWORK_NAMES = (*SERVER_NAMES, WEB, SHARD_PROXY)
 """What the settings point to; shards are found through the topology instead."""
 
 _CONTROL_SETTINGS = tuple(

@@ -1,13 +1,13 @@
 """Builds the members of a cluster from its spec, and says where each one is."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from itertools import count
 from typing import Any
 
 from localcluster.applications import Application, Beat, Daemon, ShardProxy, Web, Worker, build_child_environment
 from localcluster.binaries import find_valkey_server
-from localcluster.environment import NETWORK_NAMES, ClusterEnvironment, build_environment
+from localcluster.environment import NETWORK_NAMES, SERVER_NAMES, ClusterEnvironment, build_environment
 from localcluster.member import Member
 from localcluster.placement import Placement, place_postgres
 from localcluster.ports import LOOPBACK, assign_ports
@@ -28,6 +28,13 @@ from localcluster.spec import (
 from localcluster.state import StateFolder, read_json, write_json
 from localcluster.valkey import Durability, ValkeyServer
 from localcluster.waiting import Waiter
+
+Reach = Callable[[str, int], int]
+"""From the name and port of a server to the port that everybody else is told: another one if something lies between."""
+
+
+def reach_directly(_name: str, port: int) -> int:
+    return port
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,13 +60,20 @@ class Layout:
 
 
 def build_layout(
-    state: StateFolder, *, spec: ClusterSpec, outer: Mapping[str, str], waiter: Waiter, replace_taken_ports: bool
+    state: StateFolder,
+    *,
+    spec: ClusterSpec,
+    outer: Mapping[str, str],
+    waiter: Waiter,
+    replace_taken_ports: bool,
+    reach: Reach = reach_directly,
 ) -> Layout:
     shards = {name: spec.get_instance_names(name) for name in spec.shard_names} | read_added_shards(state)
     instance_names = (name for names in shards.values() for name in names)
     names = (*NETWORK_NAMES, *spec.config_service_names, *spec.mover_names, *instance_names)
     ports = assign_ports(state, names, replace_taken=replace_taken_ports)
-    environment = build_environment(state, ports=ports, outer=outer)
+    told = {name: reach(name, port) if name in SERVER_NAMES else port for name, port in ports.items()}
+    environment = build_environment(state, ports=told, outer=outer)
     placement = place_postgres(state, configured_bin_dir=spec.postgres_bin_dir)
     child_environment = build_child_environment(environment.settings, outer=outer, env_file=state.environment_file)
     common = {"state": state, "waiter": waiter}
@@ -196,7 +210,9 @@ def _build_applications(
     }
 
 
-def describe_instances(state: StateFolder, layout: Layout, *, zone: str) -> dict[str, Any]:
+def describe_instances(
+    state: StateFolder, layout: Layout, *, zone: str, reach: Reach = reach_directly
+) -> dict[str, Any]:
     """What `manage.py init_cluster --instances` reads: every instance with its address and role of now."""
     return {
         "shards": [
@@ -207,7 +223,7 @@ def describe_instances(state: StateFolder, layout: Layout, *, zone: str) -> dict
                         "name": instance.name,
                         "role": "primary" if instance is find_primary(instances) else "replica",
                         "host": LOOPBACK,
-                        "port": instance.port,
+                        "port": reach(instance.name, instance.port),
                         "database": instance.database,
                         "user": SERVICE_ROLE,
                         "password_ref": f"file:{state.get_secret_path('shard_password')}",

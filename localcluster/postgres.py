@@ -5,7 +5,8 @@ created as: a promotion is not undone by a restart.
 """
 
 import signal
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, LiteralString
 
@@ -14,6 +15,7 @@ import psycopg
 from psycopg import sql
 
 from localcluster.account import give
+from localcluster.errors import NotReady
 from localcluster.member import Member
 from localcluster.placement import Placement
 from localcluster.ports import LOOPBACK
@@ -113,6 +115,15 @@ class PostgresServer(Member):
             application_name="localcluster",
             autocommit=True,
         )
+
+    @contextmanager
+    def session(self, *, user: str = SERVICE_ROLE) -> Iterator[psycopg.Connection[tuple[Any, ...]]]:
+        """As `connect`, for callers that know no driver: what the driver raises in the body is NotReady."""
+        try:
+            with self.connect(user=user) as connection:
+                yield connection
+        except psycopg.Error as error:
+            raise NotReady(f"{self.name}: {str(error).strip()}") from error
 
     def find_obstacle(self) -> str | None:
         """A primary answers; a replica answers and streams."""

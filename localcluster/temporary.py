@@ -8,6 +8,7 @@ from pathlib import Path
 
 from localcluster.cluster import LocalCluster
 from localcluster.control import purge, stop_cluster
+from localcluster.layout import Reach, reach_directly
 from localcluster.spec import ClusterSpec
 from localcluster.state import StateFolder
 
@@ -20,12 +21,13 @@ def run_temporary_cluster(
     spec: ClusterSpec | None = None,
     settings: Mapping[str, str] | None = None,
     report: Callable[[str], None] | None = None,
+    reach: Reach = reach_directly,
 ) -> Iterator[LocalCluster]:
     """Not started yet; its applications get these `VIEWCOUNTER_*` settings. Whatever happens, its processes, data and
     secrets are gone afterwards."""
     with (
         create_temporary_state_dir() as state_dir,
-        LocalCluster(state_dir, spec=spec, outer=settings, report=report) as cluster,
+        LocalCluster(state_dir, spec=spec, outer=settings, report=report, reach=reach) as cluster,
     ):
         yield cluster
 

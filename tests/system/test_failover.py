@@ -19,20 +19,20 @@ from configservice.shard_reports import read_reports
 from configservice.topology import Durability
 from localcluster import ClusterSpec, LocalCluster, run_temporary_cluster
 from localcluster.errors import ProgramFailed
+from shardproxy.query import Query, QueryClass
 from tests.conftest import use_cluster
 from tests.system.exactness import assert_exactly_acknowledged, read_shards
 from tests.system.failing_over import (
-    ReadLoad,
-    WriteWatch,
     await_whole,
     get_primary,
     get_shard,
     read_roles,
     wait_until,
 )
-from tests.system.link import Link
-from tests.system.load import VIDEO_COUNT, LoadClient
 from viewcounter.cluster import get_cluster
+from viewcounter.operations.drill.link import Links
+from viewcounter.operations.drill.load import VIDEOS, LoadClient
+from viewcounter.operations.drill.reading import ReadClient
 from viewcounter.standing import read_standing
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(300)]
@@ -40,7 +40,6 @@ pytestmark = [pytest.mark.system, pytest.mark.timeout(300)]
 SHARD = "shard1"
 WARM_SECONDS = 1.5
 BEHIND_SECONDS = 5.0
-VIDEOS = [f"video-{number}" for number in range(VIDEO_COUNT)]
 
 
 @pytest.fixture(scope="module")
@@ -77,7 +76,7 @@ def running_load(cluster, key, *, seed):
     """Posts and reads for the body; afterwards everything acknowledged is counted once and nothing has failed."""
     for table in ("raw_event", "event_ids", "event_minute", "event_total", "ledger", "rollup_dirty"):
         clear(table)
-    with ReadLoad(cluster.web_url, key, videos=VIDEOS) as reads, LoadClient(cluster.web_url, key, seed=seed) as load:
+    with ReadClient(cluster.web_url, key, videos=VIDEOS) as reads, LoadClient(cluster.web_url, key, seed=seed) as load:
         time.sleep(WARM_SECONDS)
         yield reads, load
     assert_exactly_acknowledged(load, story=f"answers {load.statuses}")
@@ -199,8 +198,7 @@ def find_leader(cluster):
 
 def test_a_switchover_fails_no_request(cluster, key):
     old = get_primary(SHARD)
-    with running_load(cluster, key, seed=5), WriteWatch(cluster, SHARD) as watch:
-        watch.restart()
+    with running_load(cluster, key, seed=5):
         said = cluster.run_command("switchover", "--shard", SHARD, "--yes", "--reason", "practice")
         await_whole(SHARD)
     assert get_primary(SHARD) != old
@@ -214,7 +212,7 @@ def test_without_a_promotable_replica_reads_go_on_and_writes_wait_in_the_log(clu
     with LoadClient(cluster.web_url, key, seed=6) as load:
         time.sleep(WARM_SECONDS)
         set_promotable(replica, False)
-        with ReadLoad(cluster.web_url, key, videos=VIDEOS) as reads:
+        with ReadClient(cluster.web_url, key, videos=VIDEOS) as reads:
             cluster.database(primary).kill()
             wait_until(lambda: read_condition() == "without primary", what="the condition to be told")
             before = len(load.acknowledged)
@@ -239,7 +237,8 @@ def set_promotable(name, promotable):
 def test_a_replica_that_is_seconds_behind_takes_over_and_the_log_brings_what_it_lacks(cluster, key):
     old = get_primary(SHARD)
     replica = next(name for name in read_roles(SHARD) if name != old)
-    with Link(cluster.database(old).port) as link:
+    with Links() as links:
+        link = links.open(old, cluster.database(old).port)
         follow_through(cluster.database(replica), link)
         with running_load(cluster, key, seed=7):
             wait_until(lambda: is_streaming(cluster.database(replica)), what="the replica to follow through the link")
@@ -252,6 +251,28 @@ def test_a_replica_that_is_seconds_behind_takes_over_and_the_log_brings_what_it_
             assert get_newest_ms(ahead) - get_newest_ms(behind) >= BEHIND_SECONDS * 900
             cluster.database(old).start()
             await_whole(SHARD)
+
+
+def test_reads_and_writes_go_on_without_replicas_which_are_used_again_when_they_are_back(cluster, key):
+    replicas = {name for shard in ("shard1", "shard2") for name, role in read_roles(shard).items() if role == "replica"}
+    assert len(replicas) == 2
+    wait_until(lambda: list_reading_instances() == replicas, what="reads from replicas")
+    with running_load(cluster, key, seed=9) as (reads, load):
+        for name in replicas:
+            cluster.server(name).stop()
+        read, acknowledged = reads.answered, len(load.acknowledged)
+        wait_until(lambda: reads.answered > read + 20, what="reads to go on")
+        wait_until(lambda: len(load.acknowledged) > acknowledged + 1000, what="posts to go on")
+        assert list_reading_instances() == {get_primary("shard1"), get_primary("shard2")}
+        for name in replicas:
+            cluster.server(name).start()
+        wait_until(lambda: list_reading_instances() == replicas, what="reads from replicas again")
+
+
+def list_reading_instances():
+    """Which instance answers a read of each shard right now."""
+    query = Query("whoami", "SELECT 1 AS one", QueryClass.POINT)
+    return {result.instance for result in get_cluster().scatter(query, {}).results.values()}
 
 
 def follow_through(replica, link):

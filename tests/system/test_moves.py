@@ -15,7 +15,6 @@ from types import TracebackType
 from typing import Self
 
 import pytest
-import urllib3
 
 from clusterproxy.plan import Consistency
 from configservice.models import Move
@@ -24,9 +23,10 @@ from localcluster import ClusterSpec, LocalCluster, run_temporary_cluster
 from localcluster.waiting import Waiter
 from tests.conftest import use_cluster
 from tests.system.exactness import assert_exactly_acknowledged, read_shards
-from tests.system.load import VIDEO_COUNT, LoadClient
 from viewcounter.cluster import get_cluster
 from viewcounter.config import PROJECT_ROOT
+from viewcounter.operations.drill.load import VIDEOS, LoadClient, Rhythm
+from viewcounter.operations.drill.reading import ReadClient
 from viewcounter.storage.partitions import READ_STATES
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(400)]
@@ -58,48 +58,6 @@ def cluster(django_db_blocker):
         use_cluster(cluster)
         yield cluster
         get_cluster().close()
-
-
-class Readers:
-    """Reads counts of one video, and the top of all, all the time; remembers what was not a whole 200."""
-
-    def __init__(self, url: str, key: str) -> None:
-        self._url, self._headers = url, {"Authorization": f"Bearer {key}"}
-        self._is_over = threading.Event()
-        self._threads = [threading.Thread(target=self._run, args=(path,)) for path in (self._pick_video, self._top)]
-        self.read_count = 0
-        self.failed: list[object] = []
-
-    def __enter__(self) -> Self:
-        for thread in self._threads:
-            thread.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._is_over.set()
-        for thread in self._threads:
-            thread.join(30)
-
-    @staticmethod
-    def _pick_video(number: int) -> str:
-        return f"/v1/videos/video-{number % VIDEO_COUNT}/counts"
-
-    @staticmethod
-    def _top(_: int) -> str:
-        return "/v1/top?event_type=view&function=count&limit=10"
-
-    def _run(self, path) -> None:
-        pool = urllib3.PoolManager(retries=False, timeout=urllib3.Timeout(connect=2, read=10))
-        number = 0
-        while not self._is_over.is_set():
-            number += 1
-            answer = pool.request("GET", self._url + path(number), headers=self._headers)
-            if answer.status != 200 or answer.json()["meta"]["partial"]:
-                self.failed.append((answer.status, answer.data[:300]))
-            self.read_count += 1
-            time.sleep(0.02)
 
 
 class Freshness:
@@ -174,8 +132,8 @@ def test_half_of_the_partitions_move_to_a_new_shard_under_load_and_nobody_notice
     pids = {name: application.pid for name, application in cluster.layout.applications.items()}
     writer, reader = create_key(cluster, "load", "events:write"), create_key(cluster, "reads", "stats:read")
     with (
-        LoadClient(cluster.web_url, writer, seed=11, threads=2, between_seconds=0.05) as load,
-        Readers(cluster.web_url, reader) as readers,
+        LoadClient(cluster.web_url, writer, seed=11, threads=2, rhythm=Rhythm(between_seconds=0.05)) as load,
+        ReadClient(cluster.web_url, reader, videos=VIDEOS) as readers,
         Freshness() as fresh,
     ):
         time.sleep(LOAD_SECONDS)
@@ -192,12 +150,12 @@ def test_half_of_the_partitions_move_to_a_new_shard_under_load_and_nobody_notice
     figures = (
         f"{rows} rows, {rows / seconds:.0f} rows/s, held {held[len(held) // 2]:.0f} ms median, {held[-1]:.0f} ms worst,"
         f" no flush for {pauses[len(pauses) // 2] * 1000:.0f} ms median, {pauses[-1] * 1000:.0f} ms worst,"
-        f" {len(load.acknowledged)} events, {readers.read_count} reads, answers {dict(load.statuses)}"
+        f" {len(load.acknowledged)} events, {readers.answered} reads, answers {dict(load.statuses)}"
     )
     logger.info(figures)
     assert [(move["state"], move["setbacks"]) for move in moves] == [("done", 0)] * 4, moves
     assert set(load.statuses) == {"202"}, figures
-    assert (readers.failed, readers.read_count > 100) == ([], True), figures
+    assert (readers.failed, readers.answered > 100) == ([], True), figures
     assert {name: application.pid for name, application in cluster.layout.applications.items()} == pids
     get_cluster().refresh_topology()
     assert len(get_cluster().topology.get_partitions_of(3)) == PARTITIONS // 2
@@ -215,7 +173,7 @@ def test_movers_killed_in_every_state_lose_and_double_nothing(cluster: LocalClus
     target = next(shard for shard in topology.shards if shard != source)
     first = topology.get_partitions_of(source.id)[0]
     left_in = []
-    with LoadClient(cluster.web_url, writer, seed=12, threads=2, between_seconds=0.05) as load:
+    with LoadClient(cluster.web_url, writer, seed=12, threads=2, rhythm=Rhythm(between_seconds=0.05)) as load:
         arguments = ["--from", source.name, "--to", target.name, "--partitions", str(first), "--yes", "--plan-only"]
         cluster.run_command("move_partitions", *arguments)
         move_id = Move.objects.latest("pk").pk

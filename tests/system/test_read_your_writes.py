@@ -12,9 +12,9 @@ import pytest
 from localcluster import run_temporary_cluster
 from tests.conftest import use_cluster
 from tests.system.failing_over import get_primary, read_roles, wait_until
-from tests.system.load import LoadClient
 from tests.system.read_your_writes import ReadYourWrites
 from viewcounter.cluster import get_cluster
+from viewcounter.operations.drill.load import LoadClient
 
 SHORT_PAIRS = 200
 PAIRS = int(os.environ.get("READ_YOUR_WRITES_PAIRS", SHORT_PAIRS))

@@ -13,9 +13,9 @@ from localcluster import ClusterSpec, run_temporary_cluster
 from localcluster.waiting import Waiter
 from tests.conftest import use_cluster
 from tests.system.exactness import assert_exactly_acknowledged, read_shards
-from tests.system.load import LoadClient
 from tests.unit.gateway.builders import make_event
 from viewcounter.cluster import get_cluster
+from viewcounter.operations.drill.load import LoadClient
 
 pytestmark = pytest.mark.system
 

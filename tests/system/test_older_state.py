@@ -1,0 +1,61 @@
+"""A shard that was put back to what it was some time ago: the log replays what it has forgotten."""
+
+import shutil
+import subprocess
+import time
+
+import pytest
+
+from localcluster import ClusterSpec, LocalCluster, run_temporary_cluster
+from tests.conftest import use_cluster
+from tests.system.exactness import assert_exactly_acknowledged
+from viewcounter.cluster import get_cluster
+from viewcounter.operations.drill.load import LoadClient
+
+pytestmark = [pytest.mark.system, pytest.mark.timeout(400)]
+
+LOAD_SECONDS = 6.0
+COPY_SECONDS = 60
+
+
+@pytest.fixture
+def cluster_by_hand():
+    """Nobody promotes anybody."""
+    with run_temporary_cluster(spec=ClusterSpec(config_services=0)) as cluster:
+        cluster.start()
+        yield cluster
+
+
+def test_a_shard_restored_to_an_older_state_becomes_exact_by_itself(cluster_by_hand: LocalCluster, tmp_path):
+    cluster = cluster_by_hand
+    use_cluster(cluster)
+    primary, replica = cluster.database("shard1a"), cluster.database("shard1b")
+    key = cluster.run_command("create_api_key", "older", "--scopes", "events:write", "--quiet").strip()
+    copy = tmp_path / "copy"
+    with LoadClient(cluster.web_url, key, seed=7) as load:
+        time.sleep(LOAD_SECONDS)
+        primary.kill()
+        subprocess.run(["cp", "-a", str(primary.data_dir), str(copy)], check=True, timeout=COPY_SECONDS)
+        primary.start()
+        primary.wait_ready()
+        before = read_positions(primary)
+        time.sleep(LOAD_SECONDS)
+        assert any(before[p] != position for p, position in read_positions(primary).items())
+
+        primary.kill()
+        replica.kill()
+        for member, source in ((primary, copy), (replica, None)):
+            shutil.rmtree(member.data_dir)
+            if source is not None:
+                subprocess.run(["cp", "-a", str(source), str(member.data_dir)], check=True, timeout=COPY_SECONDS)
+        primary.start()
+        primary.wait_ready()
+        cluster.reseed_replica("shard1b")
+        time.sleep(LOAD_SECONDS)
+    assert_exactly_acknowledged(load, story=f"answers {load.statuses}")
+    get_cluster().close()
+
+
+def read_positions(server):
+    with server.connect() as connection:
+        return dict(connection.execute("SELECT partition, position FROM partition_state").fetchall())

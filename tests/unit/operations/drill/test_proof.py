@@ -1,0 +1,78 @@
+"""What the proof says of shards that hold something else than clients were told."""
+
+from uuid import UUID
+
+import pytest
+
+from viewcounter.operations.drill.load import LoadClient
+from viewcounter.operations.drill.proof import find_miscounts
+
+ONE, TWO, POISON = UUID(int=1), UUID(int=2), UUID(int=3)
+
+
+def build_shards():
+    """Rows by statement's table, as they should be for events one and two."""
+    counts = [{"video_id": "a", "event_type_id": 1, "count": 2}]
+    return {
+        "raw_event": [{"event_id": ONE}, {"event_id": TWO}],
+        "event_ids": [{"ids": ONE.bytes + TWO.bytes}],
+        "event_type": [{"id": 1, "name": "view"}],
+        "event_total": counts,
+        "event_minute": [dict(counts[0], count=1), dict(counts[0], count=1)],
+        "ledger": [{"counted": 2, "conflict": 0, "dead": 0}, {"counted": None, "conflict": None, "dead": None}],
+        "dead_letter": [],
+    }
+
+
+def judge(shards, *, poison=()):
+    load = LoadClient("http://127.0.0.1:9", "key", seed=1)
+    load.acknowledged = {ONE: ("a", "view"), TWO: ("a", "view")}
+    return find_miscounts(load, lambda sql: shards[sql.split(" FROM ")[1].split()[0]], poison=poison)
+
+
+def test_shards_that_hold_what_was_acknowledged_are_exact():
+    assert judge(build_shards()) == []
+
+
+@pytest.mark.parametrize(
+    ("table", "rows", "said"),
+    [
+        ("raw_event", [{"event_id": ONE}], f"raw events: 1 acknowledged events are lost: {TWO}"),
+        ("raw_event", [{"event_id": e} for e in (ONE, TWO, TWO)], f"raw events: 1 are there more than once: {TWO}"),
+        (
+            "raw_event",
+            [{"event_id": e} for e in (ONE, TWO, POISON)],
+            f"raw events: 1 are there that nobody was told of: {POISON}",
+        ),
+        ("event_ids", [{"ids": ONE.bytes}], f"known ids: 1 acknowledged events are lost: {TWO}"),
+        ("event_ids", [{"ids": ONE.bytes + TWO.bytes + TWO.bytes}], f"known ids: 1 are there more than once: {TWO}"),
+        (
+            "event_total",
+            [{"video_id": "a", "event_type_id": 1, "count": 3}],
+            "event_total: 1 counts are wrong: a view: 3 instead of 2",
+        ),
+        ("event_minute", [], "event_minute: 1 counts are wrong: a view: 0 instead of 2"),
+        ("ledger", [{"counted": 3, "conflict": 0, "dead": 0}], "ledger: 3 events counted, 2 acknowledged"),
+        (
+            "ledger",
+            [{"counted": 2, "conflict": 1, "dead": 0}],
+            "ledger: 1 conflicts, though no two events had the same id",
+        ),
+        ("ledger", [{"counted": 2, "conflict": 0, "dead": 1}], "ledger: 1 events dead-lettered, 0 dead letters"),
+    ],
+)
+def test_each_deviation_is_named(table, rows, said):
+    assert judge(build_shards() | {table: rows}) == [said]
+
+
+def test_a_poison_event_must_be_a_dead_letter_and_nothing_else_may_be_one():
+    letter = {"event_id": POISON, "reason": "untranslatable", "detail": "", "attempts": 1}
+    ledger = [{"counted": 2, "conflict": 0, "dead": 1}]
+    assert judge(build_shards() | {"dead_letter": [letter], "ledger": ledger}, poison={POISON}) == []
+    assert judge(build_shards(), poison={POISON}) == [f"dead letters: none instead of {POISON}"]
+    assert len(judge(build_shards() | {"dead_letter": [letter], "ledger": ledger})) == 1
+
+
+def test_a_drill_in_which_nothing_was_acknowledged_proves_nothing():
+    load = LoadClient("http://127.0.0.1:9", "key", seed=1)
+    assert find_miscounts(load, lambda _sql: []) == ["no event was acknowledged: nothing is proved"]

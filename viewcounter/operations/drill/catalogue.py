@@ -1,0 +1,229 @@
+"""Every kind of fault: its name, what it touches, what clients may see of it, and how to make one. A table."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from random import Random
+
+from localcluster.spec import BROKER_SERVER, CONTROL_SERVER, LOG_SERVER
+from viewcounter.operations.drill.errors import BadOption
+from viewcounter.operations.drill.faults.databases import LaggingReplica, LockHolder, SlowQueries
+from viewcounter.operations.drill.faults.fault import Fault, Together
+from viewcounter.operations.drill.faults.messages import PoisonEvent, Replays, SkewedClocks
+from viewcounter.operations.drill.faults.moves import KillInMove
+from viewcounter.operations.drill.faults.network import LinkFault
+from viewcounter.operations.drill.faults.processes import (
+    MEMBERS,
+    FindVictim,
+    Freeze,
+    Kill,
+    Restart,
+    find_gateway_worker,
+    find_web,
+    find_worker,
+    find_worker_process,
+)
+from viewcounter.operations.drill.link import Link
+from viewcounter.operations.drill.outcomes import NO_ANSWER
+from viewcounter.operations.drill.plan import Kind, Part
+from viewcounter.operations.drill.site import Site
+from viewcounter.operations.drill.verdict import Excuses
+
+MakeFault = Callable[[Site, Random], Fault]
+
+SHARD_LINKS = "shards"
+"""In place of the names of all instances."""
+AWAKE = (1.0, 3.0)
+ASLEEP = (5.0, 9.0)
+ZOMBIE = (8.0, 15.0)
+"""Longer than the lease of a drain: others do its work before it wakes."""
+DELAY_SECONDS = 0.05
+LOSS_SHARE = 0.05
+
+NOTHING = Excuses()
+GATEWAY_GONE = Excuses(posts=NO_ANSWER | {"503"}, reads=NO_ANSWER | {"503"})
+LOG_AWAY = Excuses(posts=frozenset({"503", "207"}))
+"""503 with Retry-After; 207 where only some partitions could be appended to."""
+WRONG_CLOCK = Excuses(posts=frozenset({"422", "207"}))
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """`links`: the servers that something must lie in front of."""
+
+    kind: Kind
+    what: str
+    excuses: Excuses
+    make: MakeFault
+    links: frozenset[str] = frozenset()
+
+
+def _build_process_faults() -> list[Entry]:
+    parts = {
+        "beat": Part.BEAT,
+        "leader": Part.CONFIG_SERVICE,
+        "shardproxy": Part.SHARD_PROXY,
+        "log": Part.LOG,
+        "broker": Part.BROKER,
+        "control": Part.CONTROL,
+        "primary": Part.SHARDS,
+        "replica": Part.SHARDS,
+    }
+    excuses = {"log": LOG_AWAY}
+    entries = []
+    for name, part in parts.items():
+        for verb, make, hold in (("kill", Kill, (0.0, 0.0)), ("freeze", Freeze, ASLEEP), ("restart", Restart, AWAKE)):
+            kind = Kind(f"{verb}-{name}", frozenset({part}), hold)
+            what = {"kill": "kill -9 of", "freeze": "SIGSTOP, later SIGCONT, of", "restart": "restart of"}[verb]
+            entries.append(Entry(kind, f"{what} the {name}", excuses.get(name, NOTHING), _bind(make, MEMBERS[name])))
+    return entries
+
+
+def _bind(make: Callable[[Site, FindVictim, Random], Fault], find_victim: FindVictim) -> MakeFault:
+    return lambda site, rng: make(site, find_victim, rng)
+
+
+def _build_application_faults() -> list[Entry]:
+    gateway, workers = frozenset({Part.GATEWAY}), frozenset({Part.WORKERS})
+    return [
+        Entry(
+            Kind("kill-gateway", gateway), "kill -9 of a gateway process", GATEWAY_GONE,
+            _bind(Kill, find_gateway_worker),
+        ),
+        Entry(
+            Kind("freeze-gateway", gateway, ASLEEP), "a gateway process sleeps and wakes", GATEWAY_GONE,
+            _bind(Freeze, find_gateway_worker),
+        ),
+        Entry(
+            Kind("restart-gateway", gateway, AWAKE), "restart of the gateway", GATEWAY_GONE, _bind(Restart, find_web)
+        ),
+        Entry(
+            Kind("kill-worker", workers), "kill -9 of Celery's worker and all of its processes", NOTHING,
+            lambda site, rng: Kill(site, find_worker, rng, with_children=True),
+        ),
+        Entry(
+            Kind("kill-worker-process", workers), "kill -9 of one of Celery's processes", NOTHING,
+            _bind(Kill, find_worker_process),
+        ),
+        Entry(
+            Kind("freeze-worker", workers, ZOMBIE), "a Celery process sleeps through what others do in its place",
+            NOTHING, _bind(Freeze, find_worker_process),
+        ),
+        Entry(
+            Kind("restart-worker", workers, AWAKE), "restart of Celery's worker", NOTHING, _bind(Restart, find_worker)
+        ),
+    ]  # fmt: skip
+
+
+def _build_network_faults() -> list[Entry]:
+    def slow_down(link: Link) -> None:
+        link.slow_down(seconds=DELAY_SECONDS)
+
+    def lose(link: Link) -> None:
+        link.lose(share=LOSS_SHARE)
+
+    spoils = (
+        ("cut", Link.hold, "nothing passes between everybody and"),
+        ("slow", slow_down, f"{DELAY_SECONDS * 1000:.0f} ms each way between everybody and"),
+        ("lossy", lose, f"{LOSS_SHARE:.0%} of what passes is lost between everybody and"),
+    )
+    places = {
+        LOG_SERVER: (Part.LOG, LOG_AWAY, LOG_SERVER),
+        BROKER_SERVER: (Part.BROKER, NOTHING, BROKER_SERVER),
+        CONTROL_SERVER: (Part.CONTROL, NOTHING, CONTROL_SERVER),
+        "primary": (Part.SHARDS, NOTHING, SHARD_LINKS),
+        "replica": (Part.SHARDS, NOTHING, SHARD_LINKS),
+    }
+    return [
+        Entry(
+            Kind(f"{verb}-{name}" if verb != "cut" else f"cut-{name}", frozenset({part}), ASLEEP),
+            f"{what} the {name}",
+            excuses,
+            _bind_link(MEMBERS[name], spoil),
+            links=frozenset({link}),
+        )
+        for verb, spoil, what in spoils
+        for name, (part, excuses, link) in places.items()
+    ]
+
+
+def _bind_link(find_victim: FindVictim, spoil: Callable[[Link], None]) -> MakeFault:
+    return lambda site, rng: LinkFault(site, find_victim, rng, spoil=spoil)
+
+
+def _build_database_faults() -> list[Entry]:
+    shards = frozenset({Part.SHARDS})
+    return [
+        Entry(Kind("slow-queries", shards, ASLEEP), "foreign statements that do not end", NOTHING, SlowQueries),
+        Entry(
+            Kind("hold-locks", shards, ASLEEP), "a foreign transaction holds what flushes need; the killer ends it",
+            NOTHING, LockHolder,
+        ),
+        Entry(Kind("lag-replica", shards, ZOMBIE), "a replica receives and does not apply", NOTHING, LaggingReplica),
+        Entry(Kind("kill-primary-in-move", shards), "a primary dies while partitions move", NOTHING, KillInMove),
+    ]  # fmt: skip
+
+
+def _build_message_faults() -> list[Entry]:
+    return [
+        Entry(
+            Kind("replay", frozenset({Part.MESSAGES}), AWAKE), "every client sends old batches again", NOTHING,
+            lambda site, _rng: Replays(site),
+        ),
+        Entry(
+            Kind("clock", frozenset({Part.CLIENTS}), AWAKE), "clocks of two clients are ten minutes off", WRONG_CLOCK,
+            lambda site, _rng: SkewedClocks(site),
+        ),
+        Entry(
+            Kind("poison", frozenset({Part.MESSAGES})), "an event in the log that no shard can store", NOTHING,
+            PoisonEvent,
+        ),
+    ]  # fmt: skip
+
+
+def _build_combined(entries: Sequence[Entry]) -> list[Entry]:
+    """A primary, and at the same moment what is there to help."""
+    by_name = {entry.kind.name: entry for entry in entries}
+    combined = []
+    for helper in ("leader", "control", "broker"):
+        both = [by_name["kill-primary"], by_name[f"kill-{helper}"]]
+        combined.append(
+            Entry(
+                Kind(f"kill-primary-and-{helper}", both[0].kind.touches | both[1].kind.touches),
+                f"kill -9 of a primary and of the {helper} at the same moment",
+                NOTHING,
+                _bind_together([entry.make for entry in both]),
+            )
+        )
+    return combined
+
+
+def _bind_together(makes: Sequence[MakeFault]) -> MakeFault:
+    return lambda site, rng: Together([make(site, rng) for make in makes])
+
+
+def _build_catalogue() -> dict[str, Entry]:
+    entries = [
+        *_build_application_faults(),
+        *_build_process_faults(),
+        *_build_network_faults(),
+        *_build_database_faults(),
+        *_build_message_faults(),
+    ]
+    return {entry.kind.name: entry for entry in [*entries, *_build_combined(entries)]}
+
+
+CATALOGUE = _build_catalogue()
+
+QUICK_KINDS = (
+    "kill-gateway", "kill-worker", "freeze-worker", "kill-log", "kill-primary", "kill-replica", "kill-leader",
+    "kill-beat", "kill-broker", "kill-control", "kill-shardproxy", "hold-locks", "replay", "clock", "poison",
+)  # fmt: skip
+QUICK_SEED = 20261126
+
+
+def get_entries(names: Sequence[str]) -> list[Entry]:
+    """In this order; all of them where none is named. Raises BadOption."""
+    unknown = [name for name in names if name not in CATALOGUE]
+    if unknown:
+        raise BadOption(f"--faults: there is no {', '.join(unknown)}; --list shows all")
+    return [CATALOGUE[name] for name in names] if names else list(CATALOGUE.values())

@@ -1,0 +1,131 @@
+"""TCP connections between parts with a hand on them: they can be cut, slowed down, or lose what passes.
+
+A cut is silent, as a pulled cable is: connections stay open, new ones are taken, and nobody hears anything. What a lost
+segment costs a TCP connection is the time until it is sent again, and that is what `lose` takes.
+"""
+
+import asyncio
+import contextlib
+import random
+import socket
+import threading
+from collections.abc import Mapping
+from types import TracebackType
+from typing import Self
+
+CHUNK_BYTES = 64 * 1024
+CONNECT_SECONDS = 2.0
+GATE_SECONDS = 0.02
+RETRANSMISSION_SECONDS = 0.3
+"""Linux begins at 0.2 s and doubles."""
+STOP_SECONDS = 10.0
+
+
+class Link:
+    """Listens on `port` and forwards to `target_port` of this machine, both ways, in the loop of its `Links`."""
+
+    def __init__(self, target_port: int) -> None:
+        self._target_port = target_port
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.port = int(self.listener.getsockname()[1])
+        self._rng = random.Random(target_port)  # noqa: S311 - what is lost, guards nothing
+        # Set by other threads; each is one value that the loop reads.
+        self._is_held = False
+        self._delay_seconds = 0.0
+        self._loss_share = 0.0
+
+    def hold(self) -> None:
+        self._is_held = True
+
+    def slow_down(self, *, seconds: float) -> None:
+        """Everything that passes takes so much longer, each way."""
+        self._delay_seconds = seconds
+
+    def lose(self, *, share: float) -> None:
+        """So many of the pieces that pass have to be sent again."""
+        self._loss_share = share
+
+    def mend(self) -> None:
+        """What was held back goes on."""
+        self._is_held, self._delay_seconds, self._loss_share = False, 0.0, 0.0
+
+    async def join(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Of one new connection, until either side ends it."""
+        try:
+            await self._pass_gate()
+            far_reader, far_writer = await asyncio.wait_for(
+                asyncio.open_connection("127.0.0.1", self._target_port), CONNECT_SECONDS
+            )
+        except (OSError, TimeoutError):
+            writer.close()
+            return
+        directions = [
+            asyncio.create_task(self._forward(reader, far_writer)),
+            asyncio.create_task(self._forward(far_reader, writer)),
+        ]
+        try:
+            await asyncio.wait(directions, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in directions:
+                task.cancel()
+            for end in (writer, far_writer):
+                end.close()
+
+    async def _forward(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(OSError):
+            while data := await reader.read(CHUNK_BYTES):
+                await self._pass_gate()
+                if self._delay_seconds:
+                    await asyncio.sleep(self._delay_seconds)
+                if self._loss_share and self._rng.random() < self._loss_share:
+                    await asyncio.sleep(RETRANSMISSION_SECONDS)
+                writer.write(data)
+                await writer.drain()
+
+    async def _pass_gate(self) -> None:
+        while self._is_held:
+            await asyncio.sleep(GATE_SECONDS)
+
+
+class Links:
+    """All links of a drill or a test, in one thread. A context manager; `open` may be called before it is entered."""
+
+    def __init__(self) -> None:
+        self._links: dict[str, Link] = {}
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._run, name="links", daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join(timeout=STOP_SECONDS)
+
+    def open(self, name: str, target_port: int) -> Link:
+        """The link of this name; made at the first call."""
+        if name not in self._links:
+            link = self._links[name] = Link(target_port)
+            self._loop.call_soon_threadsafe(lambda: self._loop.create_task(self._serve(link)))
+        return self._links[name]
+
+    def as_mapping(self) -> Mapping[str, Link]:
+        """By name; those that are opened later too."""
+        return self._links
+
+    async def _serve(self, link: Link) -> None:
+        await asyncio.start_server(link.join, sock=link.listener)
+
+    def _run(self) -> None:
+        asyncio.set_event_loop(self._loop)
+        self._loop.run_forever()
+        tasks = asyncio.all_tasks(self._loop)
+        for task in tasks:
+            task.cancel()
+        self._loop.run_until_complete(asyncio.gather(*tasks, return_exceptions=True))
+        for link in self._links.values():
+            link.listener.close()
+        self._loop.close()

@@ -1,0 +1,32 @@
+"""What a client gets for one request, as a word: the status of the answer, or how there was none."""
+
+import urllib3
+
+REFUSED = "refused"
+"""Nobody listens."""
+RESET = "reset"
+"""The connection ended in the middle."""
+TIMEOUT = "timeout"
+PARTIAL = "partial"
+"""200, but `meta.partial`: something is missing in the answer."""
+STALE = "stale"
+"""200, but `meta.stale`: an earlier answer in place of one."""
+
+FINE = frozenset({"200", "202"})
+NO_ANSWER = frozenset({REFUSED, RESET, TIMEOUT})
+
+
+def name_error(error: urllib3.exceptions.HTTPError) -> str:
+    if isinstance(error, urllib3.exceptions.NewConnectionError):
+        return REFUSED
+    if isinstance(error, urllib3.exceptions.TimeoutError):
+        return TIMEOUT
+    return RESET
+
+
+def name_read(status: int, meta: dict[str, object]) -> str:
+    if status != 200:
+        return str(status)
+    if meta.get("partial"):
+        return PARTIAL
+    return STALE if meta.get("stale") else "200"
