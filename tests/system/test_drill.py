@@ -10,7 +10,7 @@ import pytest
 from viewcounter.config import PROJECT_ROOT
 from viewcounter.operations.drill.catalogue import QUICK_KINDS, QUICK_SEED
 
-DRILL_SECONDS = 420
+DRILL_SECONDS = 600
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(DRILL_SECONDS + 30)]
 

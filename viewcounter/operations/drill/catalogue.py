@@ -8,6 +8,7 @@ from localcluster.spec import BROKER_SERVER, CONTROL_SERVER, LOG_SERVER
 from viewcounter.operations.drill.errors import BadOption
 from viewcounter.operations.drill.faults.databases import LaggingReplica, LockHolder, SlowQueries
 from viewcounter.operations.drill.faults.fault import Fault, Together
+from viewcounter.operations.drill.faults.lagging import KillAhead
 from viewcounter.operations.drill.faults.messages import PoisonEvent, Replays, SkewedClocks
 from viewcounter.operations.drill.faults.moves import KillInMove
 from viewcounter.operations.drill.faults.network import LinkFault
@@ -160,6 +161,9 @@ def _build_database_faults() -> list[Entry]:
         ),
         Entry(Kind("lag-replica", shards, ZOMBIE), "a replica receives and does not apply", NOTHING, LaggingReplica),
         Entry(Kind("kill-primary-in-move", shards), "a primary dies while partitions move", NOTHING, KillInMove),
+        Entry(
+            Kind("kill-primary-ahead", shards), "a primary dies seconds ahead of its replica", NOTHING, KillAhead
+        ),
     ]  # fmt: skip
 
 

@@ -9,7 +9,6 @@ import contextlib
 import random
 import socket
 import threading
-from collections.abc import Mapping
 from types import TracebackType
 from typing import Self
 
@@ -112,9 +111,8 @@ class Links:
             self._loop.call_soon_threadsafe(lambda: self._loop.create_task(self._serve(link)))
         return self._links[name]
 
-    def as_mapping(self) -> Mapping[str, Link]:
-        """By name; those that are opened later too."""
-        return self._links
+    def find(self, name: str) -> Link | None:
+        return self._links.get(name)
 
     async def _serve(self, link: Link) -> None:
         await asyncio.start_server(link.join, sock=link.listener)

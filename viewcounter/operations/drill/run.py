@@ -84,7 +84,7 @@ class _Drill:
             journal_dir=options.journal_dir,
         )
         reads = ReadClient(cluster.web_url, key, videos=VIDEOS, threads=READERS, every_seconds=READ_SECONDS)
-        site = Site(cluster=cluster, load=load, links=links.as_mapping())
+        site = Site(cluster=cluster, load=load, links=links)
         writes = WriteWatch(cluster, *cluster.layout.shards, poll_seconds=WATCH_SECONDS)
         incidents = Incidents(site, self._plan, entries=self._entries, writes=writes, on_incident=self._tell_incident)
         self._started_at = time.monotonic()

@@ -1,7 +1,7 @@
 """The cluster under drill as faults see it: who is who right now, and whether the parts are whole."""
 
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from random import Random
 from typing import Any
@@ -14,7 +14,7 @@ from localcluster.rejoin import find_missing_timeline
 from localcluster.spec import SUPERUSER_ROLE, WEB, WORKER
 from localcluster.waiting import Waiter
 from viewcounter.operations.drill.errors import NoVictim
-from viewcounter.operations.drill.link import Link
+from viewcounter.operations.drill.link import Links
 from viewcounter.operations.drill.load import LoadClient
 
 WHOLE_SECONDS = 90.0
@@ -34,8 +34,8 @@ class Site:
 
     cluster: LocalCluster
     load: LoadClient
-    links: Mapping[str, Link] = field(default_factory=dict)
-    """By server name; empty for one that is reached directly."""
+    links: Links
+    """By server name, of those that are not reached directly."""
     lock: threading.Lock = field(default_factory=threading.Lock)
     poison: set[UUID] = field(default_factory=set)
     waiter: Waiter = field(default_factory=Waiter)

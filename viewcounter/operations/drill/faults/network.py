@@ -24,12 +24,12 @@ class LinkFault:
 
     def strike(self) -> None:
         hurt = self._find_victim(self._site, self._rng)
-        if hurt.name not in self._site.links:
+        link = self._link = self._site.links.find(hurt.name)
+        if link is None:
             raise NoVictim(f"nothing lies between {hurt.name} and others")
         self.victim = f"the network to {hurt.name}"
         self._hurt_shard = hurt.shard
-        self._link = self._site.links[hurt.name]
-        self._spoil(self._link)
+        self._spoil(link)
 
     def heal(self) -> None:
         if self._link is not None:
