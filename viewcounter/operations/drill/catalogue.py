@@ -7,6 +7,7 @@ from random import Random
 from localcluster.spec import BROKER_SERVER, CONTROL_SERVER, LOG_SERVER
 from viewcounter.operations.drill.errors import BadOption
 from viewcounter.operations.drill.faults.databases import LaggingReplica, LockHolder, SlowQueries
+from viewcounter.operations.drill.faults.disks import FullDisk
 from viewcounter.operations.drill.faults.fault import Fault, Together
 from viewcounter.operations.drill.faults.lagging import KillAhead
 from viewcounter.operations.drill.faults.messages import PoisonEvent, Replays, SkewedClocks
@@ -31,6 +32,7 @@ from viewcounter.operations.drill.verdict import Excuses
 
 MakeFault = Callable[[Site, Random], Fault]
 
+FULL_INSTANCE = "shard2a"
 SHARD_LINKS = "shards"
 """In place of the names of all instances."""
 AWAKE = (1.0, 3.0)
@@ -49,13 +51,14 @@ WRONG_CLOCK = Excuses(posts=frozenset({"422", "207"}))
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """`links`: the servers that something must lie in front of."""
+    """`links`: the servers that something must lie in front of. `disk`: the server that needs a small disk."""
 
     kind: Kind
     what: str
     excuses: Excuses
     make: MakeFault
     links: frozenset[str] = frozenset()
+    disk: str = ""
 
 
 def _build_process_faults() -> list[Entry]:
@@ -167,6 +170,21 @@ def _build_database_faults() -> list[Entry]:
     ]  # fmt: skip
 
 
+def _build_disk_faults() -> list[Entry]:
+    places = {LOG_SERVER: (LOG_SERVER, Part.LOG, LOG_AWAY), "shard": (FULL_INSTANCE, Part.SHARDS, NOTHING)}
+    return [
+        Entry(
+            Kind(f"fill-{name}-disk", frozenset({part}), ASLEEP), f"no space left on the disk of {server}", excuses,
+            _bind_disk(server), disk=server,
+        )
+        for name, (server, part, excuses) in places.items()
+    ]  # fmt: skip
+
+
+def _bind_disk(server: str) -> MakeFault:
+    return lambda site, _rng: FullDisk(site, server=server)
+
+
 def _build_message_faults() -> list[Entry]:
     return [
         Entry(
@@ -211,6 +229,7 @@ def _build_catalogue() -> dict[str, Entry]:
         *_build_process_faults(),
         *_build_network_faults(),
         *_build_database_faults(),
+        *_build_disk_faults(),
         *_build_message_faults(),
     ]
     return {entry.kind.name: entry for entry in [*entries, *_build_combined(entries)]}
@@ -225,9 +244,13 @@ QUICK_KINDS = (
 QUICK_SEED = 20261126
 
 
-def get_entries(names: Sequence[str]) -> list[Entry]:
-    """In this order; all of them where none is named. Raises BadOption."""
+def get_entries(names: Sequence[str], *, can_mount: bool) -> list[Entry]:
+    """In this order; all that can be done here where none is named. Raises BadOption."""
     unknown = [name for name in names if name not in CATALOGUE]
     if unknown:
         raise BadOption(f"--faults: there is no {', '.join(unknown)}; --list shows all")
-    return [CATALOGUE[name] for name in names] if names else list(CATALOGUE.values())
+    entries = [CATALOGUE[name] for name in names or CATALOGUE]
+    possible = [entry for entry in entries if can_mount or not entry.disk]
+    if names and len(possible) < len(entries):
+        raise BadOption("--faults: a full disk needs root, and the right to mount file systems")
+    return possible

@@ -23,10 +23,12 @@ class DrillOptions:
     repeat: int = 0
     rate: int = 1000
     journal_dir: Path | None = None
+    can_mount: bool = False
+    """Whether disks can be made full here; without, a plan has no such faults."""
 
     def check(self) -> None:
         """Raises BadOption, naming the option."""
-        get_entries(self.kinds)
+        self.get_entries()
         for name, number, most in (
             ("--minutes", self.minutes, MINUTES_MAX),
             ("--rate", self.rate, RATE_MAX),
@@ -40,7 +42,7 @@ class DrillOptions:
             raise BadOption(f"--journal: {self.journal_dir} is no folder")
 
     def get_entries(self) -> list[Entry]:
-        return get_entries(self.kinds or (QUICK_KINDS if self.quick else ()))
+        return get_entries(self.kinds or (QUICK_KINDS if self.quick else ()), can_mount=self.can_mount)
 
     def plan(self) -> list[PlannedFault]:
         """Raises BadOption when no fault fits."""

@@ -1,10 +1,15 @@
 """A whole drill: a cluster of its own, load, faults, quiet, the proof. Leaves nothing behind."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 
 from localcluster import ClusterSpec, LocalCluster, run_temporary_cluster
+from localcluster.postgres import PostgresServer
+from localcluster.small_disk import SmallDisk
+from localcluster.spec import LOG_SERVER
+from localcluster.valkey import ValkeyServer
 from viewcounter.operations.drill.catalogue import SHARD_LINKS, Entry
 from viewcounter.operations.drill.health import Questions, find_inexact, find_unhealed
 from viewcounter.operations.drill.incidents import Incident, Incidents
@@ -54,8 +59,18 @@ def run_drill(options: DrillOptions, *, on_news: OnNews) -> DrillReport:
 
         with run_temporary_cluster(spec=SPEC, reach=reach) as cluster:
             drill.tell("starting a cluster", 0.0)
-            cluster.start()
-            return drill.run(cluster, links)
+            cluster.start_servers()
+            with ExitStack() as disks:
+                small = {entry.disk for entry in entries.values() if entry.disk}
+                mounted = {name: disks.enter_context(SmallDisk(get_server(cluster, name))) for name in small}
+                disks.callback(cluster.stop)  # before the disks go
+                cluster.prepare(set_roles=True)
+                cluster.start_applications()
+                return drill.run(cluster, links, mounted)
+
+
+def get_server(cluster: LocalCluster, name: str) -> PostgresServer | ValkeyServer:
+    return cluster.valkey(name) if name == LOG_SERVER else cluster.database(name)
 
 
 class _Drill:
@@ -71,7 +86,7 @@ class _Drill:
         self._done = done
         self._on_news(News(text, done))
 
-    def run(self, cluster: LocalCluster, links: Links) -> DrillReport:
+    def run(self, cluster: LocalCluster, links: Links, disks: Mapping[str, SmallDisk]) -> DrillReport:
         key = cluster.run_command("create_api_key", "drill", "--scopes", "events:write,stats:read", "--quiet").strip()
         options = self._options
         load = LoadClient(
@@ -84,7 +99,7 @@ class _Drill:
             journal_dir=options.journal_dir,
         )
         reads = ReadClient(cluster.web_url, key, videos=VIDEOS, threads=READERS, every_seconds=READ_SECONDS)
-        site = Site(cluster=cluster, load=load, links=links)
+        site = Site(cluster=cluster, load=load, links=links, disks=disks)
         writes = WriteWatch(cluster, *cluster.layout.shards, poll_seconds=WATCH_SECONDS)
         incidents = Incidents(site, self._plan, entries=self._entries, writes=writes, on_incident=self._tell_incident)
         self._started_at = time.monotonic()

@@ -1,7 +1,7 @@
 """The cluster under drill as faults see it: who is who right now, and whether the parts are whole."""
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from random import Random
 from typing import Any
@@ -11,6 +11,7 @@ from localcluster import LocalCluster
 from localcluster.errors import NotReady
 from localcluster.postgres import PostgresServer, find_primary
 from localcluster.rejoin import find_missing_timeline
+from localcluster.small_disk import SmallDisk
 from localcluster.spec import SUPERUSER_ROLE, WEB, WORKER
 from localcluster.waiting import Waiter
 from viewcounter.operations.drill.errors import NoVictim
@@ -36,6 +37,8 @@ class Site:
     load: LoadClient
     links: Links
     """By server name, of those that are not reached directly."""
+    disks: Mapping[str, SmallDisk] = field(default_factory=dict)
+    """By server name, of those whose disk can be full."""
     lock: threading.Lock = field(default_factory=threading.Lock)
     poison: set[UUID] = field(default_factory=set)
     waiter: Waiter = field(default_factory=Waiter)

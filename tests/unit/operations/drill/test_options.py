@@ -40,3 +40,11 @@ def test_a_seed_is_used_as_given_and_else_a_fresh_one():
 def test_repeating_a_fault_needs_no_minutes():
     plan = DrillOptions(seed=1, kinds=("kill-primary",), repeat=10, minutes=0.1).plan()
     assert [fault.kind for fault in plan] == ["kill-primary"] * 10
+
+
+def test_disks_are_filled_only_where_file_systems_can_be_mounted():
+    filled = {"fill-log-disk", "fill-shard-disk"}
+    assert filled <= {entry.kind.name for entry in DrillOptions(seed=1, can_mount=True).get_entries()}
+    assert not filled & {entry.kind.name for entry in DrillOptions(seed=1).get_entries()}
+    with pytest.raises(BadOption, match="--faults: a full disk needs root"):
+        DrillOptions(seed=1, kinds=("kill-log", "fill-log-disk")).check()

@@ -14,6 +14,7 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 from rich.table import Table
 
 from localcluster.errors import LocalClusterError
+from localcluster.small_disk import can_mount
 from viewcounter.operations.drill.catalogue import CATALOGUE
 from viewcounter.operations.drill.errors import BadOption, DrillError
 from viewcounter.operations.drill.options import DrillOptions, choose_seed
@@ -55,6 +56,7 @@ class Command(BaseCommand):
             repeat=options["repeat"],
             rate=options["rate"],
             journal_dir=options["journal"],
+            can_mount=can_mount(),
         )
         try:
             drill_options.check()
