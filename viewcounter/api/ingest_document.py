@@ -97,7 +97,7 @@ INGEST_OPERATION: dict[str, Any] = {
         "events are durable; a refused event never sinks the others. Sending an event again, with the same id, "
         "counts it once."
     ),
-    "security": [{"apiKey": []}],
+    "security": [{"apiKey": []}, {"publicKey": []}],
     "parameters": [
         {
             "name": "wait",
@@ -136,6 +136,9 @@ INGEST_OPERATION: dict[str, Any] = {
                     "batch": {"summary": "A batch", "value": {"events": [_VIEW, _WATCH_TIME]}},
                 },
             },
+            "text/plain": {
+                "schema": {"type": "string", "description": "The same JSON from a web page, with a public key only."}
+            },
             "application/x-ndjson": {"schema": {"type": "string", "description": "One JSON event a line."}},
         },
     },
@@ -143,5 +146,45 @@ INGEST_OPERATION: dict[str, Any] = {
         "202": {"description": "All events are durable.", "content": _ANSWER},
         "207": {"description": "Some events are durable; `items` names the others.", "content": _ANSWER},
         "422": {"description": "No event was valid; `items` says why.", "content": _ANSWER},
+    },
+}
+
+PUBLIC_KEY_SCHEME = {
+    "type": "apiKey",
+    "in": "query",
+    "name": "key",
+    "description": (
+        "A public key (`vcp_…`), for web pages: their `Origin` must be one that the key names. It may stand in the "
+        "header of secret keys too. A secret key is refused here (401 `secret_key_in_address`)."
+    ),
+}
+
+PREFLIGHT_OPERATION: dict[str, Any] = {
+    "operationId": "askBeforePostEvents",
+    "tags": ["events"],
+    "summary": "What a browser asks before a page sends events (CORS)",
+    "security": [{"publicKey": []}],
+    "parameters": [
+        {
+            "name": "Origin",
+            "in": "header",
+            "required": True,
+            "schema": {"type": "string", "example": "https://www.example.com"},
+        },
+    ],
+    "responses": {"204": {"description": "The page may; headers say what."}},
+}
+
+SNIPPET_OPERATION: dict[str, Any] = {
+    "operationId": "getSnippet",
+    "tags": ["events"],
+    "summary": "The script for web pages",
+    "security": [],
+    "responses": {
+        "200": {
+            "description": "Kept by browsers for an hour; has an ETag.",
+            "content": {"text/javascript": {"schema": {"type": "string"}}},
+        },
+        "304": {"description": "What the client has is what would be answered."},
     },
 }

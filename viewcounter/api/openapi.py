@@ -3,7 +3,13 @@
 
 from typing import Any
 
-from viewcounter.api.ingest_document import INGEST_COMPONENTS, INGEST_OPERATION
+from viewcounter.api.ingest_document import (
+    INGEST_COMPONENTS,
+    INGEST_OPERATION,
+    PREFLIGHT_OPERATION,
+    PUBLIC_KEY_SCHEME,
+    SNIPPET_OPERATION,
+)
 from viewcounter.config import get_config
 from viewcounter.problems import PROBLEM_CONTENT_TYPE
 
@@ -58,7 +64,7 @@ _PROBLEM: Document = {
 
 
 def add_ingest_lane(result: Document, generator: Any, request: Any, public: bool) -> Document:
-    """drf-spectacular's postprocessing hook: `POST /v1/events`, with the limits that are in force.
+    """drf-spectacular's postprocessing hook: what the gateway answers itself, with the limits in force.
 
     `GET` of the same address is a view of DRF.
     """
@@ -77,9 +83,14 @@ def add_ingest_lane(result: Document, generator: Any, request: Any, public: bool
         "description": INGEST_OPERATION["description"].format(**limits),
         "parameters": [p | {"description": p["description"].format(**limits)} for p in INGEST_OPERATION["parameters"]],
     }
-    result["paths"] = dict(sorted({**paths, "/v1/events": {**paths.get("/v1/events", {}), "post": operation}}.items()))
-    schemas = result.setdefault("components", {}).setdefault("schemas", {})
-    schemas.update(INGEST_COMPONENTS)
+    lane = {
+        "/v1/events": {**paths.get("/v1/events", {}), "post": operation, "options": PREFLIGHT_OPERATION},
+        "/v1/viewcounter.js": {"get": SNIPPET_OPERATION},
+    }
+    result["paths"] = dict(sorted({**paths, **lane}.items()))
+    components = result.setdefault("components", {})
+    components.setdefault("schemas", {}).update(INGEST_COMPONENTS)
+    components.setdefault("securitySchemes", {})["publicKey"] = PUBLIC_KEY_SCHEME
     return result
 
 

@@ -12,7 +12,7 @@ from django.utils import timezone
 from viewcounter.gateway.errors import UnknownKey
 from viewcounter.gateway.keys import create_key, rotate_key
 from viewcounter.gateway.models import ApiKey
-from viewcounter.gateway.scopes import Scope
+from viewcounter.gateway.scopes import KeyKind, Scope
 
 ROTATION_OVERLAP = timedelta(days=1)
 
@@ -24,7 +24,9 @@ class ApiKeyForm(forms.ModelForm):
 
     class Meta:
         model = ApiKey
-        fields = ["name", "scopes", "expires_at", "requests_per_second", "events_per_second"]
+        fields = [
+            "name", "kind", "scopes", "allowed_origins", "expires_at", "requests_per_second", "events_per_second",
+        ]  # fmt: skip
 
 
 @admin.register(ApiKey)
@@ -32,11 +34,15 @@ class ApiKeyAdmin(admin.ModelAdmin):
     """Keys are revoked, never deleted: the row says until when a key could be used."""
 
     form = ApiKeyForm
-    list_display = ["name", "prefix", "scopes", "created_at", "expires_at", "last_used_at", "revoked_at"]
-    list_filter = ["revoked_at", "created_at"]
+    list_display = ["name", "prefix", "kind", "scopes", "created_at", "expires_at", "last_used_at", "revoked_at"]
+    list_filter = ["kind", "revoked_at", "created_at"]
     search_fields = ["name", "prefix"]
     readonly_fields = ["prefix", "created_at", "last_used_at", "revoked_at"]
     actions = ["revoke", "rotate"]
+
+    def get_readonly_fields(self, request: HttpRequest, obj: ApiKey | None = None) -> list[str]:
+        """The kind stands in the token, which its bearer has."""
+        return self.readonly_fields if obj is None else [*self.readonly_fields, "kind"]
 
     def save_model(self, request: HttpRequest, obj: ApiKey, form: Any, change: bool) -> None:
         if change:
@@ -48,6 +54,8 @@ class ApiKeyAdmin(admin.ModelAdmin):
             expires_at=obj.expires_at,
             requests_per_second=obj.requests_per_second,
             events_per_second=obj.events_per_second,
+            kind=KeyKind(obj.kind),
+            allowed_origins=obj.allowed_origins,
         )
         obj.pk, obj.prefix = key.pk, key.prefix
         messages.warning(request, f"The key, shown only now: {token}")
@@ -65,7 +73,7 @@ class ApiKeyAdmin(admin.ModelAdmin):
             except UnknownKey as error:
                 messages.error(request, str(error))
             else:
-                messages.warning(request, f"The key that follows vc_{old.prefix}_…, shown only now: {token}")
+                messages.warning(request, f"The key that follows {old.prefix}, shown only now: {token}")
 
     def has_delete_permission(self, request: HttpRequest, obj: ApiKey | None = None) -> bool:
         return False

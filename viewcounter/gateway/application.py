@@ -22,13 +22,15 @@ from viewcounter.gateway.idempotency import Idempotency
 from viewcounter.gateway.kept_answers import KeptAnswers, SharedAnswers
 from viewcounter.gateway.lane import GatewayLane, LaneLimits, Send
 from viewcounter.gateway.rate_limit import get_rate_limiter
+from viewcounter.gateway.snippet import METHODS as SNIPPET_METHODS
+from viewcounter.gateway.snippet import SNIPPET_PATH, Snippet
 from viewcounter.gateway.spool import Spool
 from viewcounter.queries.receipts import read_applied_positions
 
 logger = logging.getLogger(__name__)
 
 EVENTS_PATH = "/v1/events"
-METHODS_OF_DJANGO = frozenset({"GET", "HEAD", "OPTIONS"})
+METHODS_OF_DJANGO = frozenset({"GET", "HEAD"})
 """Of EVENTS_PATH: raw slices are read like everything else. Every other method is the lane's, if only to refuse it."""
 
 AsgiApplication = Callable[[dict[str, Any], Receive, Send], Awaitable[None]]
@@ -92,6 +94,7 @@ class Gateway:
         self._applied = AppliedWatch(read_positions, _get_wait_limits(config))
         kept_answers = _build_kept_answers(config) if kept_answers is None else kept_answers
         self._idempotency = Idempotency(kept_answers, max_answer_bytes=config.idempotency_answer_max_bytes)
+        self._snippet = Snippet()
         self._reads = None if build_reads is None else build_reads(inner, self._keys, config)
         self._inner: AsgiApplication = inner if self._reads is None else self._reads
         self._lane = GatewayLane(
@@ -107,6 +110,8 @@ class Gateway:
     async def __call__(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
         if scope["type"] == "http" and scope["path"] == EVENTS_PATH and scope["method"] not in METHODS_OF_DJANGO:
             await self._lane(scope, receive, send)
+        elif scope["type"] == "http" and scope["path"] == SNIPPET_PATH and scope["method"] in SNIPPET_METHODS:
+            await self._snippet(scope, receive, send)
         elif scope["type"] == "lifespan":
             await self._run_lifespan(receive, send)
         else:

@@ -23,6 +23,7 @@ class Head(NamedTuple):
     content_encoding: bytes | None
     content_length: int | None
     idempotency_key: bytes | None
+    origin: bytes | None = None
 
 
 class Content(NamedTuple):
@@ -34,7 +35,7 @@ class Content(NamedTuple):
 
 def read_head(headers: Iterable[tuple[bytes, bytes]]) -> Head:
     """`headers` as ASGI gives them: names in lower case."""
-    authorization = content_type = content_encoding = content_length = request_id = idempotency_key = None
+    authorization = content_type = content_encoding = content_length = request_id = idempotency_key = origin = None
     for name, value in headers:
         if name == b"authorization":
             authorization = value
@@ -48,8 +49,10 @@ def read_head(headers: Iterable[tuple[bytes, bytes]]) -> Head:
             request_id = value
         elif name == b"idempotency-key":
             idempotency_key = value
+        elif name == b"origin":
+            origin = value
     identity = choose_request_id(request_id)
-    return Head(identity, authorization, content_type, content_encoding, content_length, idempotency_key)
+    return Head(identity, authorization, content_type, content_encoding, content_length, idempotency_key, origin)
 
 
 def choose_request_id(offered: bytes | None) -> str:
@@ -59,21 +62,26 @@ def choose_request_id(offered: bytes | None) -> str:
     return str(uuid.uuid4())
 
 
-def parse_content(head: Head) -> Content:
-    """Raises Refused (415) for anything but JSON or NDJSON, plain or gzipped."""
+def parse_content(head: Head, *, allows_text: bool = False) -> Content:
+    """Raises Refused (415) for anything but JSON or NDJSON, plain or gzipped.
+
+    `allows_text`: JSON may say that it is text, the only type that a page can send without asking first.
+    """
     is_ndjson = _JSON_TYPES.get(head.content_type or b"")
     if is_ndjson is None:
-        is_ndjson = _parse_content_type((head.content_type or b"").decode("latin-1"))
+        is_ndjson = _parse_content_type((head.content_type or b"").decode("latin-1"), allows_text=allows_text)
     encoding = (head.content_encoding or b"identity").strip().lower()
     if encoding not in (b"identity", b"gzip"):
         raise _unsupported("unsupported_encoding", "Content-Encoding must be gzip or identity.")
     return Content(is_ndjson, encoding == b"gzip")
 
 
-def _parse_content_type(text: str) -> bool:
+def _parse_content_type(text: str, *, allows_text: bool) -> bool:
     """Whether it is NDJSON."""
     kind, *parameters = (part.strip().lower() for part in text.split(";"))
     is_ndjson = _JSON_TYPES.get(kind.encode("latin-1"))
+    if is_ndjson is None and allows_text and kind == "text/plain":
+        is_ndjson = False
     if is_ndjson is None:
         raise _unsupported("unsupported_media_type", "Content-Type must be application/json or application/x-ndjson.")
     for parameter in parameters:

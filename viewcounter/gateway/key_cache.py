@@ -17,7 +17,7 @@ from viewcounter.gateway.scopes import Scope
 class AuthenticatedKey:
     """A key that was valid when it was looked up. `expires_at` is checked again at every use.
 
-    Limits are of all processes together; None means no limit.
+    Limits are of all processes together; None means no limit. `allowed_origins` is of a public key only.
     """
 
     prefix: str
@@ -26,6 +26,8 @@ class AuthenticatedKey:
     expires_at: datetime | None = None
     requests_per_second: int | None = None
     events_per_second: int | None = None
+    is_public: bool = False
+    allowed_origins: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,8 @@
 """API keys: made once, shown once, checked at every request by the lane and by the REST views alike.
 
-A token is `vc_<prefix>_<secret>`. The prefix finds the row; the secret, 256 random bits, is compared by its
-SHA-256: with that much entropy a slow password hash would protect nothing and cost every request.
+A token is `vc_<prefix>_<secret>`; that of a public key begins with `vcp_`, so that anybody sees which may be shown. The
+prefix finds the row; the secret, 256 random bits, is compared by its SHA-256: with that much entropy a slow password
+hash would protect nothing and cost every request.
 """
 
 import hashlib
@@ -22,11 +23,12 @@ from viewcounter.config import get_config
 from viewcounter.gateway.errors import InvalidKey, KeysUnavailable, UnknownKey
 from viewcounter.gateway.key_cache import AuthenticatedKey, KeyCache
 from viewcounter.gateway.models import ApiKey
-from viewcounter.gateway.scopes import Scope
+from viewcounter.gateway.scopes import KeyKind, Scope
 
 logger = logging.getLogger(__name__)
 
-_TOKEN = re.compile(r"vc_([0-9a-f]{12})_([A-Za-z0-9_-]{43})")
+_TOKEN = re.compile(r"(vcp?)_([0-9a-f]{12})_([A-Za-z0-9_-]{43})")
+_STARTS = {KeyKind.SECRET: "vc", KeyKind.PUBLIC: "vcp"}
 LAST_USED_SECONDS = 60.0
 _NOBODYS_DIGEST = hashlib.sha256(b"").digest()
 
@@ -38,10 +40,12 @@ def create_key(
     expires_at: datetime | None = None,
     requests_per_second: int | None = None,
     events_per_second: int | None = None,
+    kind: KeyKind = KeyKind.SECRET,
+    allowed_origins: Sequence[str] = (),
 ) -> tuple[ApiKey, str]:
     """Store a new key; returns it and its token, which cannot be had again.
 
-    Raises django's ValidationError for an empty or overlong name, for bad scopes or limits.
+    Raises django's ValidationError for an empty or overlong name, for bad scopes, limits or origins.
     """
     prefix, secret = secrets.token_hex(6), secrets.token_urlsafe(32)
     key = ApiKey(
@@ -52,10 +56,12 @@ def create_key(
         expires_at=expires_at,
         requests_per_second=requests_per_second,
         events_per_second=events_per_second,
+        kind=kind,
+        allowed_origins=list(allowed_origins),
     )
     key.full_clean()
     key.save()
-    return key, f"vc_{prefix}_{secret}"
+    return key, f"{_STARTS[kind]}_{prefix}_{secret}"
 
 
 def rotate_key(prefix: str, *, overlap: timedelta, now: datetime) -> tuple[ApiKey, str]:
@@ -71,6 +77,8 @@ def rotate_key(prefix: str, *, overlap: timedelta, now: datetime) -> tuple[ApiKe
             expires_at=old.expires_at,
             requests_per_second=old.requests_per_second,
             events_per_second=old.events_per_second,
+            kind=KeyKind(old.kind),
+            allowed_origins=old.allowed_origins,
         )
         ends_at = now + overlap
         old.expires_at = ends_at if old.expires_at is None else min(old.expires_at, ends_at)
@@ -104,6 +112,11 @@ def authenticate(token: str) -> AuthenticatedKey:
     if key is not None:
         return key
     return look_up(token, digest)
+
+
+def is_public_token(token: str) -> bool:
+    """By its looks; whether it is valid is another question."""
+    return token.startswith(f"{_STARTS[KeyKind.PUBLIC]}_")
 
 
 def digest_token(token: str) -> bytes:
@@ -170,16 +183,23 @@ def _check(key: AuthenticatedKey | None) -> AuthenticatedKey:
 
 def _read_key(token: str) -> AuthenticatedKey | None:
     """None for a token that is not valid. One query and one comparison, whatever is wrong with it."""
-    prefix, secret = _split(token)
+    start, prefix, secret = _split(token)
     row = ApiKey.objects.filter(prefix=prefix, revoked_at__isnull=True).first()
     expected = _NOBODYS_DIGEST if row is None else bytes(row.secret_sha256)
     matches = hmac.compare_digest(hashlib.sha256(secret.encode()).digest(), expected)
-    if row is None or not matches:
+    if row is None or not matches or start != _STARTS[KeyKind(row.kind)]:
         return None
     _note_use(row)
     scopes = frozenset(scope for scope in Scope if scope in row.scopes)
     return AuthenticatedKey(
-        row.prefix, row.name, scopes, row.expires_at, row.requests_per_second, row.events_per_second
+        row.prefix,
+        row.name,
+        scopes,
+        row.expires_at,
+        row.requests_per_second,
+        row.events_per_second,
+        is_public=row.kind == KeyKind.PUBLIC,
+        allowed_origins=frozenset(row.allowed_origins),
     )
 
 
@@ -192,9 +212,9 @@ def _note_use(row: ApiKey) -> None:
         ApiKey.objects.filter(is_due, pk=row.pk).update(last_used_at=now)
 
 
-def _split(token: str) -> tuple[str, str]:
-    """Prefix and secret. Raises InvalidKey for text that no token can be."""
+def _split(token: str) -> tuple[str, str, str]:
+    """Start, prefix and secret. Raises InvalidKey for text that no token can be."""
     match = _TOKEN.fullmatch(token)
     if match is None:
         raise InvalidKey
-    return match[1], match[2]
+    return match[1], match[2], match[3]

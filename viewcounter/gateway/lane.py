@@ -26,11 +26,13 @@ from viewcounter.gateway.head import Content, Head, parse_content, read_head
 from viewcounter.gateway.idempotency import Idempotency, check_key
 from viewcounter.gateway.items import ItemProblem
 from viewcounter.gateway.key_cache import AuthenticatedKey
+from viewcounter.gateway.keys import is_public_token
 from viewcounter.gateway.meter import LaneMeter
+from viewcounter.gateway.origins import allow_preflight, check_origin
 from viewcounter.gateway.parsing import Item, parse_items
 from viewcounter.gateway.rate_limit import Allowance, RateLimiter, Unit
 from viewcounter.gateway.scopes import Scope
-from viewcounter.gateway.wishes import parse_wishes
+from viewcounter.gateway.wishes import Wishes, parse_wishes
 from viewcounter.problems import PROBLEM_CONTENT_TYPE, Problem, encode_problem
 
 logger = logging.getLogger(__name__)
@@ -103,9 +105,13 @@ class GatewayLane:
         head = read_head(scope["headers"])
         headers: Headers = (_JSON,)
         budget = _Budget(self._limiter)
+        query = scope.get("query_string", b"")
+        if scope["method"] == "OPTIONS" and head.origin is not None:
+            await self._answer_preflight(query, head, budget, send)
+            return
         try:
             _check_method(scope["method"])
-            answer, is_repeat = await self._answer(scope.get("query_string", b""), head, receive, budget)
+            answer, is_repeat = await self._answer(query, head, receive, budget)
             (status, outcome), body = _judge_answer(answer), _encoder.encode(answer)
             if is_repeat:
                 headers, outcome = (_JSON, _REPLAYED), "repeated"
@@ -123,26 +129,29 @@ class GatewayLane:
             status, body, headers = self._answer_refusal(Refused(problem), head.request_id)
             outcome = problem.code
         self._meter.count_request(outcome)
-        await send(
-            {
-                "type": "http.response.start",
-                "status": status,
-                "headers": [
-                    *headers,
-                    *budget.headers,
-                    (b"content-length", b"%d" % len(body)),
-                    (b"x-request-id", head.request_id.encode()),
-                ],
-            }
-        )
-        await send({"type": "http.response.body", "body": body})
+        await _respond(send, status, (*headers, *budget.headers), body, request_id=head.request_id)
+
+    async def _answer_preflight(self, query: bytes, head: Head, budget: "_Budget", send: Send) -> None:
+        """A browser asks for a page whether it may send events. It cannot show the key's header, so the key stands in
+        the address."""
+        headers: Headers = ()
+        try:
+            await self._authorize(parse_wishes(query), head, budget)
+            status, body, outcome = 204, b"", "preflight"
+            headers = allow_preflight(budget.origin_headers)
+        except Refused as refusal:
+            status, body, headers = self._answer_refusal(refusal, head.request_id)
+            outcome = refusal.problem.code
+        self._meter.count_request(outcome)
+        await _respond(send, status, headers, body, request_id=head.request_id)
 
     async def _answer(self, query: bytes, head: Head, receive: Receive, budget: "_Budget") -> tuple[_Answer, bool]:
         """The answer, and whether it is the one that the same request got before."""
         limits = self._limits
-        key = await self._authorize(head)
+        wishes = parse_wishes(query)
+        key = await self._authorize(wishes, head, budget)
         budget.take(key, Unit.REQUESTS, 1)
-        wishes, content = parse_wishes(query), parse_content(head)
+        content = parse_content(head, allows_text=key.is_public)
         body = await read_body(receive, declared_bytes=head.content_length, is_gzip=content.is_gzip, limits=limits.body)
         answer, is_repeat = await self._answer_once(head, key, body, content, budget)
         if wishes.waits and answer.accepted:
@@ -187,17 +196,20 @@ class GatewayLane:
         is_applied = answer.spooled is msgspec.UNSET and await self._applied.wait(positions)
         return msgspec.structs.replace(answer, applied=is_applied)
 
-    async def _authorize(self, head: Head) -> AuthenticatedKey:
+    async def _authorize(self, wishes: Wishes, head: Head, budget: "_Budget") -> AuthenticatedKey:
+        """Notes in `budget` what the answer tells the browser of a page."""
+        authorization = head.authorization if wishes.key is None else _read_key_of_address(wishes.key)
         try:
-            key = await self._keys.authenticate(head.authorization)
+            key = await self._keys.authenticate(authorization)
         except InvalidKey as error:
-            raise _unauthenticated(is_missing=head.authorization is None) from error
+            raise _unauthenticated(is_missing=authorization is None) from error
         except KeysUnavailable as error:
             problem = Problem(status=503, code="keys_unavailable", detail="The API key cannot be checked right now.")
             raise Refused(problem, retry=True) from error
         if Scope.EVENTS_WRITE not in key.scopes:
             detail = f"The API key lacks the scope {Scope.EVENTS_WRITE}."
             raise Refused(Problem(status=403, code="missing_scope", detail=detail))
+        budget.origin_headers = check_origin(key, head.origin)
         return key
 
     def _get_acceptor(self) -> Acceptor:
@@ -227,9 +239,11 @@ class GatewayLane:
 
 
 class _Budget:
-    """What one request took of its key's limits; `headers` tell of the limit that is nearer to its end."""
+    """What one request took of its key's limits; `headers` tell of the limit that is nearer to its end, and the browser
+    of a page that it may look at the answer."""
 
     def __init__(self, limiter: RateLimiter) -> None:
+        self.origin_headers: Headers = ()
         self._limiter = limiter
         self._nearest: Allowance | None = None
 
@@ -247,8 +261,9 @@ class _Budget:
     @property
     def headers(self) -> Headers:
         if self._nearest is None:
-            return ()
-        return tuple((name.lower().encode(), value.encode()) for name, value in self._nearest.headers.items())
+            return self.origin_headers
+        limits = ((name.lower().encode(), value.encode()) for name, value in self._nearest.headers.items())
+        return (*self.origin_headers, *limits)
 
 
 def _answer_appended(
@@ -278,6 +293,22 @@ def _judge_answer(answer: _Answer) -> tuple[int, str]:
     if not answer.items:
         return 202, "accepted"
     return (207, "partial") if answer.accepted else (422, "none_valid")
+
+
+async def _respond(send: Send, status: int, headers: Headers, body: bytes, *, request_id: str) -> None:
+    lines = [*headers, (b"content-length", b"%d" % len(body)), (b"x-request-id", request_id.encode())]
+    await send({"type": "http.response.start", "status": status, "headers": lines})
+    await send({"type": "http.response.body", "body": body})
+
+
+def _read_key_of_address(token: str) -> bytes:
+    """As the header would have it. Raises Refused (401) for a secret one: addresses are written down everywhere."""
+    if not is_public_token(token):
+        detail = (
+            "Only a public key (vcp_…) may stand in the address. A secret one that stood there is not secret any more."
+        )
+        raise Refused(Problem(status=401, code="secret_key_in_address", detail=detail))
+    return b"Bearer " + token.encode("latin-1", "replace")
 
 
 def _check_method(method: str) -> None:

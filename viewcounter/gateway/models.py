@@ -4,9 +4,12 @@ from django.core.exceptions import ValidationError
 from django.core.validators import MinValueValidator
 from django.db import models
 
-from viewcounter.gateway.scopes import Scope
+from viewcounter.gateway.origins import find_origin_fault
+from viewcounter.gateway.scopes import KeyKind, Scope
 
 SECRET_DIGEST_BYTES = 32
+ORIGINS_MAX = 100
+KINDS = [(KeyKind.SECRET.value, "secret: for programs"), (KeyKind.PUBLIC.value, "public: for web pages")]
 
 
 def validate_scopes(scopes: object) -> None:
@@ -19,8 +22,19 @@ def validate_scopes(scopes: object) -> None:
             raise ValidationError(f"Unknown scope: {scope}", code="unknown_scope")
 
 
+def validate_origins(origins: object) -> None:
+    """Raises ValidationError unless `origins` is a list of origins as browsers send them, each once."""
+    if not isinstance(origins, list) or len(origins) > ORIGINS_MAX or len(set(map(str, origins))) != len(origins):
+        raise ValidationError(f"Give a list of at most {ORIGINS_MAX} origins, each once.", code="invalid_origins")
+    for origin in origins:
+        fault = find_origin_fault(origin) if isinstance(origin, str) else "is not text"
+        if fault is not None:
+            raise ValidationError(f"{origin} {fault}.", code="invalid_origin")
+
+
 class ApiKey(models.Model):
-    """A bearer of scopes, named by `prefix`. Invariant: a revoked key is never made valid again."""
+    """A bearer of scopes, named by `prefix`. Invariants: a revoked key is never made valid again; a key never changes
+    its kind; a public one sends events and nothing else, for pages of the origins it names."""
 
     prefix = models.CharField(max_length=16, unique=True, editable=False, help_text="the visible part of the key")
     secret_sha256 = models.BinaryField(max_length=SECRET_DIGEST_BYTES, editable=False)
@@ -32,6 +46,13 @@ class ApiKey(models.Model):
     events_per_second = models.PositiveIntegerField(
         null=True, blank=True, validators=[MinValueValidator(1)], help_text="of all processes together; empty: no limit"
     )
+    kind = models.CharField(max_length=10, choices=KINDS, default=KeyKind.SECRET.value)
+    allowed_origins = models.JSONField(
+        default=list,
+        blank=True,
+        validators=[validate_origins],
+        help_text='of pages that use a public key, such as ["https://www.example.com"]',
+    )
     created_at = models.DateTimeField(auto_now_add=True)
     expires_at = models.DateTimeField(null=True, blank=True, help_text="empty: never")
     revoked_at = models.DateTimeField(null=True, blank=True, editable=False)
@@ -42,4 +63,14 @@ class ApiKey(models.Model):
         ordering = ["name", "prefix"]
 
     def __str__(self) -> str:
-        return f"{self.name} (vc_{self.prefix}_…)"
+        return f"{self.name} ({self.prefix})"
+
+    def clean(self) -> None:
+        super().clean()
+        is_public = self.kind == KeyKind.PUBLIC
+        if is_public and self.scopes != [Scope.EVENTS_WRITE.value]:
+            raise ValidationError({"scopes": f"A public key has the scope {Scope.EVENTS_WRITE} and no other."})
+        if is_public and not self.allowed_origins:
+            raise ValidationError({"allowed_origins": "A public key names the origins of the pages that use it."})
+        if not is_public and self.allowed_origins:
+            raise ValidationError({"allowed_origins": "Only public keys are bound to origins."})

@@ -9,6 +9,13 @@ class Scope(StrEnum):
     ADMIN = "admin"
 
 
+class KeyKind(StrEnum):
+    """Who holds a key: a program that keeps it to itself, or a web page that shows it to everybody."""
+
+    SECRET = "secret"  # noqa: S105
+    PUBLIC = "public"
+
+
 def parse_scopes(text: str) -> list[Scope]:
     """From `events:write,stats:read`. Raises ValueError naming the unknown one, or for none at all."""
     scopes = [Scope(part.strip()) for part in text.split(",") if part.strip()]

@@ -6,14 +6,17 @@ from urllib.parse import parse_qsl
 from viewcounter.gateway.errors import Refused
 from viewcounter.problems import FieldProblem, Problem
 
+_NAMES = ("wait", "key")
 _APPLIED = "applied"
 _MAX_PARAMETERS = 10
 
 
 class Wishes(NamedTuple):
-    """`waits`: answer once the events are counted, or when the wait is over."""
+    """`waits`: answer once the events are counted, or when the wait is over. `key`: a public one, for senders that
+    cannot set headers."""
 
     waits: bool
+    key: str | None = None
 
 
 NONE = Wishes(waits=False)
@@ -29,15 +32,15 @@ def parse_wishes(query: bytes) -> Wishes:
         raise _invalid("", "too_many_parameters", f"there may be {_MAX_PARAMETERS}") from error
     found: dict[str, str] = {}
     for name, value in parameters:
-        if name != "wait":
-            raise _invalid(name[:64], "unknown_parameter", "is not a parameter here; there are: wait")
+        if name not in _NAMES:
+            raise _invalid(name[:64], "unknown_parameter", f"is not a parameter here; there are: {', '.join(_NAMES)}")
         if name in found:
             raise _invalid(name, "repeated_parameter", "must be given once")
         found[name] = value
     wait = found.get("wait")
     if wait not in (None, _APPLIED):
         raise _invalid("wait", "unknown_wait", f"must be: {_APPLIED}")
-    return Wishes(waits=wait is not None)
+    return Wishes(waits=wait is not None, key=found.get("key"))
 
 
 def _invalid(field: str, code: str, message: str) -> Refused:

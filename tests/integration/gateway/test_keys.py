@@ -199,7 +199,14 @@ def admin_client() -> Client:
 
 
 def test_admin_shows_the_key_once_and_never_again(admin_client: Client) -> None:
-    form = {"name": "partner", "scopes": ["events:write"], "expires_at_0": "", "expires_at_1": ""}
+    form = {
+        "name": "partner",
+        "kind": "secret",
+        "scopes": ["events:write"],
+        "allowed_origins": "[]",
+        "expires_at_0": "",
+        "expires_at_1": "",
+    }
     page = admin_client.post("/admin/gateway/apikey/add/", form, follow=True)
     (message,) = (str(m) for m in page.context["messages"] if "shown only now" in str(m))
     token = message.rsplit(" ", 1)[1]
@@ -294,3 +301,53 @@ def test_use_of_a_key_is_noted_once_a_minute_not_at_every_look_up() -> None:
     authenticate(token)
     key.refresh_from_db()
     assert key.last_used_at == first
+
+
+def test_a_public_key_is_made_by_command_for_its_origins_and_can_do_one_thing() -> None:
+    token = run_command("create_api_key", "site", "--public", "--origin", "https://a.example", "--quiet")
+    key = authenticate(token)
+    assert token.startswith("vcp_")
+    assert (key.scopes, key.is_public) == ({Scope.EVENTS_WRITE}, True)
+    assert key.allowed_origins == {"https://a.example"}
+    successor = authenticate(run_command("rotate_api_key", key.prefix, "--quiet"))
+    assert (successor.is_public, successor.allowed_origins) == (True, key.allowed_origins)
+    with pytest.raises(InvalidKey):
+        authenticate("vc_" + token.removeprefix("vcp_"))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        (("--public",), "allowed_origins"),
+        (("--public", "--origin", "https://a.example/"), "allowed_origins.*https://a.example/ is not"),
+        (("--public", "--origin", "https://a.example", "--origin", "https://a.example"), "allowed_origins"),
+        (("--public", "--origin", "https://a.example", "--scopes", "events:write,stats:read"), "scopes"),
+        (("--scopes", "events:write", "--origin", "https://a.example"), "allowed_origins"),
+        ((), "--scopes"),
+    ],
+)
+def test_keys_that_fit_neither_kind_are_not_made(arguments: tuple[str, ...], reason: str) -> None:
+    with pytest.raises(CommandError, match=reason):
+        run_command("create_api_key", "site", *arguments)
+    assert ApiKey.objects.count() == 0
+
+
+def test_admin_makes_public_keys_and_does_not_change_their_kind(admin_client: Client) -> None:
+    form = {
+        "name": "site",
+        "kind": "public",
+        "scopes": ["events:write"],
+        "allowed_origins": '["https://a.example"]',
+        "expires_at_0": "",
+        "expires_at_1": "",
+    }
+    page = admin_client.post("/admin/gateway/apikey/add/", form, follow=True)
+    (message,) = (str(m) for m in page.context["messages"] if "shown only now" in str(m))
+    assert authenticate(message.rsplit(" ", 1)[1]).allowed_origins == {"https://a.example"}
+    key = ApiKey.objects.get()
+    change = {**form, "kind": "secret", "allowed_origins": '["https://b.example"]'}
+    admin_client.post(f"/admin/gateway/apikey/{key.pk}/change/", change)
+    key.refresh_from_db()
+    assert (key.kind, key.allowed_origins) == ("public", ["https://b.example"])
+    assert admin_client.post("/admin/gateway/apikey/add/", {**form, "allowed_origins": "[]"}).status_code == 200
+    assert ApiKey.objects.count() == 1

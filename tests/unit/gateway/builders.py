@@ -30,6 +30,7 @@ TOPOLOGY = Topology(
 )
 WRITER = "vc_" + "a" * 12 + "_" + "w" * 43
 READER = "vc_" + "b" * 12 + "_" + "r" * 43
+PAGE = "vcp_" + "c" * 12 + "_" + "p" * 43
 
 
 def make_event(**changes: Any) -> dict[str, Any]:
@@ -53,9 +54,18 @@ def ago(**delta: float) -> datetime:
     return datetime.now(UTC) - timedelta(**delta)
 
 
-def know_key(token: str, *scopes: Scope, expires_at: datetime | None = None, age_seconds: float = 0.0) -> None:
-    """As if the control database had been asked `age_seconds` ago."""
-    key = AuthenticatedKey(token[3:15], "test", frozenset(scopes), expires_at)
+def know_key(
+    token: str,
+    *scopes: Scope,
+    expires_at: datetime | None = None,
+    age_seconds: float = 0.0,
+    origins: tuple[str, ...] = (),
+) -> None:
+    """As if the control database had been asked `age_seconds` ago. Public if it has origins."""
+    prefix = token.split("_")[1]
+    key = AuthenticatedKey(
+        prefix, "test", frozenset(scopes), expires_at, is_public=bool(origins), allowed_origins=frozenset(origins)
+    )
     get_key_cache().confirm(hashlib.sha256(token.encode()).digest(), key, now=time.monotonic() - age_seconds)
 
 

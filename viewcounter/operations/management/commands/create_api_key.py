@@ -8,7 +8,7 @@ from django.core.exceptions import ValidationError
 from django.core.management.base import BaseCommand, CommandError
 
 from viewcounter.gateway.keys import create_key
-from viewcounter.gateway.scopes import Scope, parse_scopes
+from viewcounter.gateway.scopes import KeyKind, Scope, parse_scopes
 
 
 class Command(BaseCommand):
@@ -16,8 +16,16 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("name", help="who will use the key")
+        parser.add_argument("--scopes", help=f"comma-separated, of: {', '.join(scope.value for scope in Scope)}")
         parser.add_argument(
-            "--scopes", required=True, help=f"comma-separated, of: {', '.join(scope.value for scope in Scope)}"
+            "--public", action="store_true", help="for web pages: may be shown, sends events and does nothing else"
+        )
+        parser.add_argument(
+            "--origin",
+            action="append",
+            default=[],
+            metavar="https://www.example.com",
+            help="of the pages that use a public key; several times for several",
         )
         parser.add_argument("--requests-per-second", type=int, help="limit over all processes (default: none)")
         parser.add_argument("--events-per-second", type=int, help="limit over all processes (default: none)")
@@ -26,11 +34,13 @@ class Command(BaseCommand):
 
     def handle(self, *_args: Any, **options: Any) -> None:
         try:
-            scopes = parse_scopes(options["scopes"])
+            scopes = _get_scopes(options["scopes"], is_public=options["public"])
             key, token = create_key(
                 options["name"],
                 scopes,
                 expires_at=_get_expiry(options["expires_in_days"]),
+                kind=KeyKind.PUBLIC if options["public"] else KeyKind.SECRET,
+                allowed_origins=options["origin"],
                 requests_per_second=options["requests_per_second"],
                 events_per_second=options["events_per_second"],
             )
@@ -42,6 +52,11 @@ class Command(BaseCommand):
             self.stdout.write(token)
             return
         self.stdout.write(f"Key for {key.name} with {', '.join(scopes)}. It is shown only now:\n{token}")
+
+
+def _get_scopes(text: str | None, *, is_public: bool) -> list[Scope]:
+    """Raises ValueError. A public key need not say what it may do: there is only one thing."""
+    return [Scope.EVENTS_WRITE] if is_public and text is None else parse_scopes(text or "")
 
 
 def _get_expiry(days: int | None) -> datetime | None:

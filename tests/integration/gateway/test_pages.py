@@ -1,0 +1,88 @@
+"""Web pages against the running gateway: the script as it is served, in a real JavaScript engine, over real HTTP."""
+
+import json
+import time
+import uuid
+
+import pytest
+import urllib3
+
+from localcluster.cluster import LocalCluster
+from tests.unit.gateway.page import Page
+from viewcounter.eventlog.codec import unpack_entry
+from viewcounter.eventlog.interface import START
+from viewcounter.eventlog.redis_streams import RedisEventLog
+from viewcounter.gateway.keys import create_key
+from viewcounter.gateway.scopes import KeyKind, Scope
+
+SITE = "https://www.example.com"
+HTTP_SECONDS = 30.0
+
+
+@pytest.fixture
+def public_token(web: LocalCluster, django_db_blocker):
+    with django_db_blocker.unblock():
+        key, token = create_key("site", [Scope.EVENTS_WRITE], kind=KeyKind.PUBLIC, allowed_origins=[SITE])
+        yield token
+        key.delete()
+
+
+class Browser:
+    """Sends what a page sends as browsers do: text, and the origin of the page."""
+
+    def __init__(self, *, origin: str) -> None:
+        self._origin = origin
+        self.bodies: list[str] = []
+        self.answers: list[urllib3.BaseHTTPResponse] = []
+
+    def send(self, url: str, body: str) -> int:
+        self.bodies.append(body)
+        headers = {"Origin": self._origin, "Content-Type": "text/plain;charset=UTF-8"}
+        answer = urllib3.request("POST", url, body=body.encode(), headers=headers, timeout=HTTP_SECONDS, retries=False)
+        self.answers.append(answer)
+        return answer.status
+
+
+def open_page(web: LocalCluster, browser: Browser, token: str, video_id: str) -> Page:
+    url = f"{web.web_url}/v1/viewcounter.js"
+    script = urllib3.request("GET", url, timeout=HTTP_SECONDS)
+    assert (script.status, script.headers["content-type"]) == (200, "text/javascript; charset=utf-8")
+    return Page(
+        script.data.decode(),
+        url=url,
+        data={"key": token, "video": video_id},
+        now_ms=time.time_ns() // 1_000_000,
+        beacon=lambda url, body: browser.send(url, body) > 0,
+    )
+
+
+def read_ids(web: LocalCluster) -> set[str]:
+    log = RedisEventLog(web.environment["VIEWCOUNTER_LOG_URL"], timeout_seconds=5.0)
+    ids = set()
+    for partition in range(32):
+        for entry in log.read(partition, after=START, max_entries=1_000_000):
+            raw = unpack_entry(entry.payload).event_ids.tobytes()
+            ids |= {str(uuid.UUID(bytes=raw[i : i + 16])) for i in range(0, len(raw), 16)}
+    log.close()
+    return ids
+
+
+def test_views_and_watch_time_of_a_page_are_in_the_log(web: LocalCluster, public_token: str) -> None:
+    browser = Browser(origin=SITE)
+    page = open_page(web, browser, public_token, "page-video")
+    page.run(
+        'viewcounter.watch(media, "page-video"); fire(media.on, "playing"); media.currentTime = 1.25;'
+        'document.visibilityState = "hidden"; fire(listeners, "visibilitychange");'
+    )
+    [answer] = browser.answers
+    assert (answer.status, answer.json()["accepted"]) == (202, 3)
+    assert answer.headers["access-control-allow-origin"] == SITE
+    assert read_ids(web) >= {event["event_id"] for event in json.loads(browser.bodies[0])}
+
+
+def test_pages_of_other_sites_are_refused(web: LocalCluster, public_token: str) -> None:
+    browser = Browser(origin="https://evil.example")
+    page = open_page(web, browser, public_token, "page-video")
+    page.run("pass(1000);")
+    [answer] = browser.answers
+    assert (answer.status, answer.json()["code"]) == (403, "origin_not_allowed")
