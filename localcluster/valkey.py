@@ -1,6 +1,8 @@
 """A Valkey server: the durable one that holds the event log, or the forgetful one for broker and cache."""
 
 import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
@@ -9,6 +11,7 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
+from localcluster.errors import NotReady
 from localcluster.member import Member
 from localcluster.ports import LOOPBACK
 from localcluster.process import OWNER_VARIABLE, Launch
@@ -73,6 +76,15 @@ class ValkeyServer(Member):
             socket_connect_timeout=ANSWER_SECONDS,
             retry=Retry(NoBackoff(), 0),
         )
+
+    @contextmanager
+    def session(self) -> Iterator[redis.Redis]:
+        """As `connect`, for callers that know no client: what it raises in the body is NotReady."""
+        try:
+            with self.connect() as client:
+                yield client
+        except redis.RedisError as error:
+            raise NotReady(f"{self.name}: {error}") from error
 
     def find_obstacle(self) -> str | None:
         try:

@@ -7,9 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 
-from localcluster.errors import LocalClusterError
 from viewcounter.operations.drill.catalogue import Entry
-from viewcounter.operations.drill.errors import NoVictim
 from viewcounter.operations.drill.faults.fault import Fault
 from viewcounter.operations.drill.plan import Part, PlannedFault
 from viewcounter.operations.drill.site import Site
@@ -35,7 +33,7 @@ OnIncident = Callable[[Incident], None]
 
 
 class Incidents:
-    """The faults of a plan. A context manager: at its end, whatever its reason, none of them is in force any more.
+    """The faults of a plan.
 
     Invariant: of two faults that touch the same part, the second strikes after the first has healed.
     """
@@ -60,7 +58,7 @@ class Incidents:
         self._incidents: list[Incident] = []
 
     def run(self, *, started_at: float) -> None:
-        """Until the last fault has healed. Interrupted, it heals what is in force and raises."""
+        """Until the last fault has healed. Interrupted, it raises at once and nothing more strikes."""
         threads = [
             threading.Thread(target=self._run_one, args=(planned, started_at), name=planned.kind, daemon=True)
             for planned in self._plan
@@ -111,7 +109,7 @@ class Incidents:
             if fault.shard is not None:
                 incident.written_again_seconds = self._await_write(fault.shard, fault.victim, struck_at)
             incident.healed_at = time.monotonic()
-        except (LocalClusterError, NoVictim, OSError) as error:
+        except Exception as error:  # whatever it is, the drill must not pass without this fault
             incident.error = f"{type(error).__name__}: {error}"
             with self._lock:
                 if incident not in self._incidents:

@@ -129,6 +129,13 @@ class LoadClient:
         return Counter(self.acknowledged.values())
 
     def _run(self, number: int) -> None:
+        try:
+            self._send_all(number)
+        except Exception as error:  # a client that stops in silence would make the rest look good
+            with self._lock:
+                self.refused.append((f"client-{number}", repr(error)))
+
+    def _send_all(self, number: int) -> None:
         rng = random.Random(f"{self._seed}/{number}")  # noqa: S311 - which events, guards nothing
         with ExitStack() as stack:
             journal = None

@@ -50,6 +50,13 @@ class ReadClient:
             thread.join()
 
     def _run(self, reader: int) -> None:
+        try:
+            self._read_all(reader)
+        except Exception as error:  # a reader that stops in silence would make the rest look good
+            now = time.monotonic()
+            self._note(Attempt(f"reader-{reader}", now, now, now, type(error).__name__), repr(error))
+
+    def _read_all(self, reader: int) -> None:
         pool = urllib3.PoolManager(retries=False, timeout=urllib3.Timeout(connect=2, read=10))
         started_at, number = time.monotonic(), 0
         while not self._stopping.is_set():
@@ -70,10 +77,12 @@ class ReadClient:
             meta = json.loads(answer.data)["meta"] if answer.status == 200 else {}
             outcome = name_read(answer.status, meta)
             detail = "" if outcome == "200" else answer.data[:300].decode(errors="replace")
-        attempt = Attempt(f"reader-{reader}", due_at, began_at, time.monotonic(), outcome)
+        self._note(Attempt(f"reader-{reader}", due_at, began_at, time.monotonic(), outcome), f"{path} {detail}")
+
+    def _note(self, attempt: Attempt, what: str) -> None:
         self.attempts.add(attempt)
         with self._lock:
             if attempt.is_fine:
                 self.answered += 1
             else:
-                self.failed.append(f"{outcome}: {path} {detail}")
+                self.failed.append(f"{attempt.outcome}: {what}")

@@ -12,7 +12,7 @@ from localcluster.errors import NotReady
 from localcluster.postgres import PostgresServer, find_primary
 from localcluster.rejoin import find_missing_timeline
 from localcluster.small_disk import SmallDisk
-from localcluster.spec import SUPERUSER_ROLE, WEB, WORKER
+from localcluster.spec import CONTROL_SERVER, LOG_SERVER, SUPERUSER_ROLE, WEB, WORKER
 from localcluster.waiting import Waiter
 from viewcounter.operations.drill.errors import NoVictim
 from viewcounter.operations.drill.link import Links
@@ -76,7 +76,7 @@ class Site:
         return sorted(name for name in self.cluster.layout.applications if name.startswith("configservice"))
 
     def get_control(self) -> PostgresServer:
-        return self.cluster.database("control")
+        return self.cluster.database(CONTROL_SERVER)
 
     def _get_pid(self, name: str) -> int:
         try:
@@ -167,15 +167,14 @@ class Site:
 
     def find_lag(self) -> str | None:
         """None when every position has reached the end of its log. Once the load has ended."""
-        log = self.cluster.valkey("log")
         try:
             rows = self.read_shards("SELECT partition, position FROM partition_state WHERE state <> 'moved'")
+            with self.cluster.valkey(LOG_SERVER).session() as log:
+                for row in rows:
+                    key = f"log:{{{row['partition']}}}"
+                    end = log.xinfo_stream(key)["last-generated-id"].decode() if log.exists(key) else "0-0"
+                    if row["position"] != end:
+                        return f"partition {row['partition']} is at {row['position']}, its log ends at {end}"
         except NotReady as error:
             return str(error)
-        with log.connect() as client:
-            for row in rows:
-                key = f"log:{{{row['partition']}}}"
-                end = client.xinfo_stream(key)["last-generated-id"].decode() if client.exists(key) else "0-0"
-                if row["position"] != end:
-                    return f"partition {row['partition']} is at {row['position']}, its log ends at {end}"
         return None

@@ -11,6 +11,7 @@ from localcluster.errors import NotReady
 from localcluster.postgres import PostgresServer
 
 POLL_SECONDS = 0.02
+STOP_SECONDS = 5.0
 _READ_POSITIONS = "SELECT partition, position FROM partition_state WHERE NOT pg_is_in_recovery()"
 
 
@@ -48,7 +49,7 @@ class WriteWatch:
     ) -> None:
         self._stopping.set()
         for thread in self._threads:
-            thread.join()
+            thread.join(STOP_SECONDS)  # one may hang on a server that is frozen
 
     def find_write_after(self, shard: str, *, struck_at: float, victim: str) -> float | None:
         """When it was first written again by another instance, or by the victim after it had come back."""
