@@ -32,7 +32,7 @@ def undrain_instance(name: str, tools: ClusterTools, *, actor: str, reason: str 
     shard, instance = find_instance(name)
     if instance.drained and instance.role is Role.REPLICA:
         try:
-            check_standby(instance, shard, cluster_id=build_topology(epoch=0).cluster_id, tools=tools)
+            check_standby(instance, shard, tools=tools)
         except CandidateRefused as error:
             raise DrainRefused(f"{name} cannot be used yet: {error}") from error
     with transaction.atomic():

@@ -6,8 +6,8 @@ from typing import Any
 from django.contrib import admin, messages
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
-from django.template.response import TemplateResponse
 
+from configservice.base_admin import ask, get_reason, is_confirmed
 from configservice.errors import MoveNotPossible
 from configservice.models import Move, PartitionAssignment, Shard
 from configservice.moves import abort, plan_moves
@@ -29,18 +29,24 @@ def _make_action(target: Shard) -> Action:
 
     def move(_: Any, request: HttpRequest, chosen: "QuerySet[PartitionAssignment]") -> HttpResponse | None:
         partitions = sorted(chosen.values_list("partition", flat=True))
-        if "confirmed" not in request.POST:
-            context = {
-                **admin.site.each_context(request),
-                "title": f"Move {len(partitions)} partitions to {target}",
-                "partitions": partitions,
-                "target": target,
-                "action": f"{_MOVE_TO}{target_id}",
-            }
-            return TemplateResponse(request, "admin/configservice/confirm_moves.html", context)
+        if not is_confirmed(request):
+            return ask(
+                request,
+                action=f"{_MOVE_TO}{target_id}",
+                title=f"Move {len(partitions)} partitions to {target}",
+                lines=[
+                    f"Partitions {', '.join(map(str, partitions))} are copied to {target}, one after the other, while "
+                    "they are counted and read. Each counts nothing for a moment when it changes hands; its events "
+                    "wait in the log."
+                ],
+                selected=partitions,
+                label="Move them",
+            )
         try:
             moves = plan_moves(
-                dict.fromkeys(partitions, target_id), actor=request.user.get_username(), reason="asked for in the admin"
+                dict.fromkeys(partitions, target_id),
+                actor=request.user.get_username(),
+                reason=get_reason(request) or "asked for in the admin",
             )
         except MoveNotPossible as error:
             messages.error(request, f"Nothing is moved: {error}")

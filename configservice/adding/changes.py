@@ -100,7 +100,7 @@ def add_replica(
     return topology
 
 
-def check_standby(instance: Instance, shard: Shard, *, cluster_id: str, tools: ClusterTools) -> None:
+def check_standby(instance: Instance, shard: Shard, *, tools: ClusterTools) -> None:
     """Whether an instance of the shard may be used again. Raises CandidateRefused."""
     servers = read_known([shard], tools)
     facts = next(server.facts for server in servers if server.name == instance.name)
@@ -111,11 +111,18 @@ def check_standby(instance: Instance, shard: Shard, *, cluster_id: str, tools: C
         facts,
         shard=shard.name,
         known=servers,
-        cluster_id=cluster_id,
+        cluster_id=build_topology(epoch=0).cluster_id,
         max_lag_bytes=tools.max_lag_bytes,
     )
     if refusals:
         raise CandidateRefused([Refusal("", refusal.reason) for refusal in refusals])
+
+
+def find_similar(shard: str) -> models.Instance | None:
+    """Whose database, user and password reference a new one most likely has: the shard's primary, or any."""
+    primaries = models.Instance.objects.filter(role=Role.PRIMARY.value).order_by("shard_id")
+    found: models.Instance | None = primaries.filter(shard__name=shard).first() or primaries.first()
+    return found
 
 
 def _check_fields(candidate: Instance, *, new_shard: str = "") -> Topology:

@@ -8,12 +8,11 @@ from typing import Any, ClassVar
 
 from django.core.management.base import BaseCommand, CommandError
 
-from configservice.adding.changes import Checked
+from configservice.adding.changes import Checked, find_similar
 from configservice.adding.tools import get_cluster_tools
 from configservice.confirming import confirm
 from configservice.errors import CandidateRefused, ConfigServiceError, Refusal
-from configservice.models import Instance as InstanceRow
-from configservice.models import RoleChoice, SslMode
+from configservice.models import SslMode
 from configservice.topology import Instance, Role, Topology
 
 DEFAULT_PORT = 5432
@@ -76,11 +75,10 @@ class AddCommand(BaseCommand):
 
 def build_candidate(given: dict[str, Any], *, role: Role) -> Instance:
     """What is not given is as the primary of the same shard has it, or else of any."""
-    primaries = InstanceRow.objects.filter(role=RoleChoice.PRIMARY).order_by("shard_id")
-    model = primaries.filter(shard__name=given["shard"]).first() or primaries.first()
+    similar = find_similar(given["shard"])
 
     def get(name: str) -> str:
-        return str(given.get(name) or getattr(model, name, "") or "")
+        return str(given.get(name) or getattr(similar, name, "") or "")
 
     return Instance(
         name=given["instance"],

@@ -14,6 +14,7 @@ from configservice.topology import Role
 from shardproxy.errors import (
     BadStatement,
     DeadlineExceeded,
+    ForeignShard,
     InstanceUnavailable,
     LowerTerm,
     PoolExhausted,
@@ -274,6 +275,18 @@ class TestTopologyChanges:
             ran.append(1)
         assert ran == []
         shard_servers.set_term("shard1a", 3)
+        write(proxy, 1)
+        assert shard_servers.list_rows("shard1a") == [1]
+
+    def test_nothing_is_written_into_a_shard_of_another_cluster(self, open_cluster, shard_servers, topology):
+        ours, theirs = "11111111-1111-4111-8111-111111111111", "22222222-2222-4222-8222-222222222222"
+        proxy = open_cluster(Shelf(msgspec.structs.replace(topology, cluster_id=ours)))
+        shard_servers.set_cluster("shard1a", theirs)
+        ran = []
+        with pytest.raises(ForeignShard, match=f"shard1a: belongs to cluster {theirs}"), proxy.transaction(0):
+            ran.append(1)
+        assert ran == []
+        shard_servers.set_cluster("shard1a", ours)
         write(proxy, 1)
         assert shard_servers.list_rows("shard1a") == [1]
 

@@ -13,7 +13,8 @@ from django.db import connections
 from django.test import Client
 from psycopg import sql
 
-from configservice.models import EventType, Instance, PartitionAssignment, Shard, TopologyEpoch
+from configservice.failover.records import Failover, Leadership
+from configservice.models import EventType, Instance, Move, PartitionAssignment, Shard, TopologyEpoch
 from localcluster import LocalCluster
 from localcluster.spec import SERVICE_ROLE, SUPERUSER_ROLE
 from viewcounter.cluster import get_cluster
@@ -52,7 +53,7 @@ def control(_own_control_database, django_db_blocker, cache_url, settings):
     """Empty tables, an empty cache."""
     settings.TOPOLOGY_CACHE_URL = cache_url
     with django_db_blocker.unblock():
-        for model in (TopologyEpoch, PartitionAssignment, Instance, Shard, EventType, User):
+        for model in (TopologyEpoch, Failover, Leadership, Move, PartitionAssignment, Instance, Shard, EventType, User):
             model.objects.all().delete()
         yield
 

@@ -8,7 +8,7 @@ import pytest
 from django.core.management import CommandError, call_command
 from psycopg import sql
 
-from configservice.models import Cluster, Instance
+from configservice.models import Cluster, Instance, TopologyEpoch
 from configservice.publication import read_from_control_database
 from localcluster import LocalCluster
 from localcluster.layout import describe_instances
@@ -179,3 +179,36 @@ def test_a_drained_instance_that_does_not_follow_is_not_used_again(cluster):
     with pytest.raises(CommandError, match="shard1b cannot be used yet: shard1b does not answer"):
         call_command("undrain_instance", "shard1b")
     assert Instance.objects.get(name="shard1b").drained
+
+
+def test_the_admin_shows_what_it_found_before_it_adds_and_refusals_at_their_fields(cluster, admin_client):
+    Instance.objects.filter(name="shard2b").delete()
+    page = "/admin/configservice/instance/add/"
+    typed = {"shard": "shard2", "name": "shard2x", "host": "127.0.0.1", "port": cluster.database("shard2b").port}
+    form = admin_client.get(f"{page}?shard=shard2").context["form"]
+    typed |= {name: form.initial[name] for name in ("database", "user", "password_ref", "sslmode", "zone")}
+    refused = admin_client.post(page, typed).context["form"].errors
+    assert refused.keys() == {"name"}
+    assert refused["name"][0].startswith("nobody streams from shard2a under this name")
+    assert admin_client.post(page, typed | {"host": "169.254.169.254"}).context["form"].errors.keys() == {"host"}
+    typed |= {"name": "shard2b", "zone": "east", "reason": "more reads"}
+    asked = admin_client.post(page, typed)
+    assert asked.context["checked"].findings[0].startswith("PostgreSQL 1")
+    assert not Instance.objects.filter(name="shard2b").exists()
+    answer = admin_client.post(page, typed | {"confirmed": "yes"}, follow=True)
+    found, done = [str(message) for message in answer.context["messages"]]
+    assert found.startswith("shard2b follows shard2: PostgreSQL 1")
+    assert done == "shard2b is published with epoch 2"
+    newest = TopologyEpoch.objects.first()
+    assert (newest.epoch, newest.reason, newest.actor) == (2, "more reads", "ada")
+
+
+def test_a_replica_that_is_made_promotable_by_hand_must_follow(cluster, admin_client):
+    row = Instance.objects.get(name="shard1b")
+    Instance.objects.filter(pk=row.pk).update(promotable=False, port=1)
+    page = f"/admin/configservice/instance/{row.pk}/change/"
+    answer = admin_client.post(page, {"zone": "local", "promotable": "on"})
+    assert answer.context["adminform"].form.errors == {"promotable": ["shard1b does not answer"]}
+    Instance.objects.filter(pk=row.pk).update(port=row.port)
+    assert admin_client.post(page, {"zone": "local", "promotable": "on"}).status_code == 302
+    assert Instance.objects.get(pk=row.pk).promotable

@@ -6,8 +6,8 @@ import pytest
 from django.contrib.auth.models import User
 from django.utils import timezone
 
-from configservice.failover.records import Failover
-from configservice.models import EventType, Instance, PartitionAssignment, Shard, TopologyEpoch
+from configservice.failover.records import Failover, Leadership
+from configservice.models import EventType, Instance, Move, PartitionAssignment, Shard, TopologyEpoch
 from configservice.publication import read_from_cache, read_from_control_database
 from configservice.services import Service, ServiceKind, put_heartbeat, remove_service
 
@@ -15,7 +15,9 @@ ADMIN = "/admin/configservice"
 SERVICES = "/admin/operations/servicerow/"
 
 
-@pytest.mark.parametrize("page", ["shard", "instance", "partitionassignment", "eventtype", "topologyepoch", "failover"])
+@pytest.mark.parametrize(
+    "page", ["shard", "instance", "partitionassignment", "eventtype", "topologyepoch", "failover", "move"]
+)
 def test_every_list_and_search_works(admin_client, init_cluster, page):
     init_cluster()
     assert admin_client.get(f"{ADMIN}/{page}/").status_code == 200
@@ -128,22 +130,80 @@ def test_a_password_is_not_taken_for_a_reference(admin_client, init_cluster):
     init_cluster()
     row = Instance.objects.get(name="shard1b")
     form = {name: getattr(row, name) for name in ("host", "port", "database", "user", "zone", "sslmode")}
-    answer = admin_client.post(f"{ADMIN}/instance/{row.pk}/change/", form | {"password_ref": "hunter2"})
-    assert answer.status_code == 200
+    new = {"shard": "shard1", "name": "shard1c", "port": "5009", "password_ref": "hunter2"}
+    answer = admin_client.post(f"{ADMIN}/instance/add/", form | new)
+    assert answer.context["form"].errors.keys() == {"password_ref"}
     assert "Never the password itself" in answer.content.decode()
     assert read_from_control_database().epoch == 1
 
 
-def test_replicas_may_be_removed_and_primaries_and_shards_may_not(admin_client, init_cluster):
+def test_an_address_is_not_edited(admin_client, init_cluster):
+    init_cluster()
+    row = Instance.objects.get(name="shard1b")
+    form = {"host": "169.254.169.254", "port": "80", "password_ref": "file:/etc/passwd", "zone": "local"}
+    assert admin_client.post(f"{ADMIN}/instance/{row.pk}/change/", form | {"promotable": "on"}).status_code == 302
+    row.refresh_from_db()
+    assert (row.host, row.port, row.password_ref) == ("127.0.0.1", 5002, "env:SHARD_PASSWORD")
+    assert read_from_control_database().epoch == 1
+
+
+def act(client, page, action, *keys, **more):
+    """The page that asks; with `confirmed`, the one after it was done."""
+    return client.post(f"{ADMIN}/{page}/", {"action": action, "_selected_action": keys} | more, follow=True)
+
+
+def list_messages(answer):
+    return [str(message) for message in answer.context["messages"]]
+
+
+def test_replicas_are_drained_and_removed_when_confirmed_and_primaries_never(admin_client, init_cluster):
     init_cluster()
     primary, replica = (Instance.objects.get(name=name).pk for name in ("shard1a", "shard1b"))
-    assert admin_client.post(f"{ADMIN}/instance/{primary}/delete/", {"post": "yes"}).status_code == 403
-    shard = Shard.objects.get(name="shard1").pk
-    assert admin_client.post(f"{ADMIN}/shard/{shard}/delete/", {"post": "yes"}).status_code == 403
+    for key, page in ((primary, "instance"), (replica, "instance"), (Shard.objects.first().pk, "shard")):
+        assert admin_client.post(f"{ADMIN}/{page}/{key}/delete/", {"post": "yes"}).status_code == 403
+    asked = act(admin_client, "instance", "drain", replica).content.decode()
+    assert "nobody who could take over from its primary" in asked
     assert read_from_control_database().epoch == 1
-    assert admin_client.post(f"{ADMIN}/instance/{replica}/delete/", {"post": "yes"}).status_code == 302
+    answer = act(admin_client, "instance", "drain", primary, replica, confirmed="yes", reason="new disks")
+    refused, done = list_messages(answer)
+    assert refused.startswith("shard1a is the primary of shard1: first")
+    assert done == "shard1b: epoch 2 is published."
+    newest = TopologyEpoch.objects.first()
+    assert (newest.reason, newest.actor) == ("new disks", "ada")
+    (refused,) = list_messages(act(admin_client, "instance", "use_again", replica, confirmed="yes"))
+    assert refused == "shard1b cannot be used yet: shard1b does not answer"
+    act(admin_client, "instance", "remove", replica, confirmed="yes")
     topology = read_from_control_database()
-    assert (topology.epoch, topology.get_shard_of(0).replicas) == (2, ())
+    assert (topology.epoch, topology.get_shard_of(0).replicas) == (3, ())
+
+
+def test_a_switchover_is_asked_for_when_confirmed_and_needs_a_leader(admin_client, init_cluster):
+    init_cluster()
+    shard = Shard.objects.get(name="shard1").pk
+    assert "shard1: shard1a gives its role" in act(admin_client, "shard", "switch_over", shard).content.decode()
+    assert Failover.objects.count() == 0
+    (refused,) = list_messages(act(admin_client, "shard", "switch_over", shard, confirmed="yes"))
+    assert refused.startswith("shard1: no config service leads")
+    now = timezone.now()
+    Leadership.objects.create(id=1, generation=1, holder="test", taken_at=now, renewed_at=now)
+    act(admin_client, "shard", "switch_over", shard, confirmed="yes", reason="kernel update")
+    asked = Failover.objects.get()
+    assert (asked.kind, asked.state, asked.reason, asked.actor) == ("switchover", "requested", "kernel update", "ada")
+    assert "switchover" in admin_client.get(f"{ADMIN}/failover/").content.decode()
+
+
+def test_partitions_are_evened_out_over_the_selected_shards_when_confirmed(admin_client, init_cluster):
+    init_cluster()
+    one, two = Shard.objects.order_by("name").values_list("pk", flat=True)
+    PartitionAssignment.objects.update(shard=one)
+    assert "Partition 4 goes to shard2." in act(admin_client, "shard", "rebalance", one, two).content.decode()
+    assert Move.objects.count() == 0
+    act(admin_client, "shard", "rebalance", one, two, confirmed="yes")
+    assert list(Move.objects.order_by("partition").values_list("partition", "target")) == [(4, two), (5, two), (6, two)]
+    Move.objects.all().delete()
+    PartitionAssignment.objects.filter(partition__gte=4).update(shard=two)
+    (told,) = list_messages(act(admin_client, "shard", "rebalance", one, two))
+    assert told.startswith("No shard has two partitions more than another")
 
 
 @pytest.mark.parametrize("action", ["change", "delete"])
@@ -176,18 +236,7 @@ def test_an_epoch_shows_what_it_changed(admin_client, init_cluster):
 
 
 def test_before_the_cluster_is_made_changes_are_saved_and_say_that_they_are_not_published(admin_client):
-    answer = admin_client.post(
-        f"{ADMIN}/shard/add/",
-        {
-            "name": "shard1",
-            "durability": "async",
-            "quorum": "1",
-            "on_standby_loss": "degrade",
-            "instances-TOTAL_FORMS": "0",
-            "instances-INITIAL_FORMS": "0",
-        },
-        follow=True,
-    )
+    answer = admin_client.post(f"{ADMIN}/eventtype/add/", {"name": "bookmark"}, follow=True)
     assert "Saved, but not published" in answer.content.decode()
-    assert [shard.name for shard in Shard.objects.all()] == ["shard1"]
+    assert [kind.name for kind in EventType.objects.all()] == ["bookmark"]
     assert TopologyEpoch.objects.count() == 0

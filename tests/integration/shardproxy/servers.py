@@ -50,6 +50,10 @@ class Servers:
         with self.cluster.database(name).connect() as connection:
             connection.execute("UPDATE shard_identity SET term = %s", [term])
 
+    def set_cluster(self, name: str, cluster_id: str) -> None:
+        with self.cluster.database(name).connect() as connection:
+            connection.execute("UPDATE shard_identity SET cluster_id = %s", [cluster_id])
+
     def list_rows(self, name: str) -> list[int]:
         """The ids in `probe`, asked without any proxy."""
         with self.cluster.database(name).connect() as connection:

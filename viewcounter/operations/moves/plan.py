@@ -3,14 +3,10 @@
 import re
 from collections.abc import Collection, Mapping
 
+from configservice.balancing import Owned, Targets
 from viewcounter.operations.moves.errors import BadPartitions
 
 _PART = re.compile(r"(\d{1,5})(?:-(\d{1,5}))?")
-
-Owned = Mapping[int, Collection[int]]
-"""Partitions by the id of their shard; one with none is there too."""
-Targets = dict[int, int]
-"""The shard to go to, by partition."""
 
 
 def parse_partitions(text: str) -> list[int]:
@@ -39,19 +35,6 @@ def choose_partitions(
     if count is not None and not 1 <= count <= len(owned):
         raise BadPartitions(f"{shard} has {len(owned)} partitions, {count} cannot be moved")
     return sorted(owned)[:count]
-
-
-def plan_even_numbers(owned: Owned) -> Targets:
-    """The fewest moves after which no shard has two partitions more than another.
-
-    Shards that have most now may keep one more, so that nothing moves for the sake of a remainder.
-    """
-    base, rest = divmod(sum(map(len, owned.values())), len(owned))
-    by_size = sorted(owned, key=lambda shard: (-len(owned[shard]), shard))
-    quota = {shard: base + (place < rest) for place, shard in enumerate(by_size)}
-    surplus = [p for shard in by_size for p in sorted(owned[shard])[quota[shard] :]]
-    room = [shard for shard in by_size for _ in range(quota[shard] - len(owned[shard]))]
-    return dict(zip(surplus, room, strict=True))
 
 
 def plan_even_sizes(owned: Owned, sizes: Mapping[int, int]) -> Targets:

@@ -4,11 +4,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from configservice.balancing import plan_even_numbers
 from viewcounter.operations.moves.errors import BadPartitions
 from viewcounter.operations.moves.plan import (
     choose_partitions,
     parse_partitions,
-    plan_even_numbers,
     plan_even_sizes,
 )
 

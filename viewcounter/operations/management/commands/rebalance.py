@@ -4,10 +4,11 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandParser
 
+from configservice.balancing import plan_even_numbers
 from viewcounter.cluster import get_cluster
 from viewcounter.operations.moves.commands import ask_for_moves, carry_out, confirm, describe_plan
 from viewcounter.operations.moves.driving import read_sizes
-from viewcounter.operations.moves.plan import plan_even_numbers, plan_even_sizes
+from viewcounter.operations.moves.plan import plan_even_sizes
 
 
 class Command(BaseCommand):

@@ -1,0 +1,158 @@
+"""Shards in the admin: added after a look at their primary, switched over, evened out."""
+
+from typing import Any
+
+from django import forms
+from django.contrib import admin, messages
+from django.db.models import Count, QuerySet
+from django.http import HttpRequest, HttpResponse
+
+from configservice.adding_admin import ADD_SHARD, serve_adding
+from configservice.balancing import plan_even_numbers
+from configservice.base_admin import PublishingAdmin, ask, get_reason, is_confirmed
+from configservice.durability_change import check_durability, count_standbys
+from configservice.errors import ConfigServiceError, DurabilityRefused
+from configservice.failover.requests import request_switchover
+from configservice.models import Instance, PartitionAssignment, RoleChoice, Shard
+from configservice.moves import plan_moves
+from configservice.topology import Durability
+
+
+class InstanceInline(admin.TabularInline):
+    model = Instance
+    fields = ["name", "role", "host", "port", "zone", "promotable", "drained"]
+    readonly_fields = fields
+    extra = 0
+    show_change_link = True
+    can_delete = False
+
+    def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+
+class ShardForm(forms.ModelForm):
+    """Refuses a durability that the shard's replicas could never meet, at the field that is wrong."""
+
+    def clean(self) -> dict[str, Any]:
+        cleaned: dict[str, Any] = super().clean() or self.cleaned_data
+        if self.errors:
+            return cleaned
+        standby_count = count_standbys(self.instance) if self.instance.pk else 0
+        try:
+            check_durability(Durability(cleaned["durability"]), quorum=cleaned["quorum"], standby_count=standby_count)
+        except DurabilityRefused as error:
+            self.add_error(error.field, str(error))
+        return cleaned
+
+
+@admin.register(Shard)
+class ShardAdmin(PublishingAdmin):
+    form = ShardForm
+    list_display = ["name", "id", "term", "primary", "condition_now", "instance_count", "partition_count"]
+    search_fields = ["name", "instances__name", "instances__host"]
+    readonly_fields = ["term"]
+    inlines = [InstanceInline]
+    list_select_related = ["condition"]
+    actions = ["switch_over", "rebalance"]
+
+    def add_view(self, request: HttpRequest, form_url: str = "", extra_context: Any = None) -> HttpResponse:
+        return serve_adding(request, ADD_SHARD)
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet:
+        return (
+            super()
+            .get_queryset(request)
+            .prefetch_related("instances")
+            .annotate(
+                instance_total=Count("instances", distinct=True),
+                partition_total=Count("assignments", distinct=True),
+            )
+        )
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    @admin.display(description="primary")
+    def primary(self, shard: Shard) -> str:
+        return _find_primary(shard) or "none"
+
+    @admin.display(description="condition")
+    def condition_now(self, shard: Any) -> str:
+        """As the leading config service saw it last."""
+        return str(shard.condition.condition) if hasattr(shard, "condition") else "unknown"
+
+    @admin.display(description="instances")
+    def instance_count(self, shard: Any) -> int:
+        return int(shard.instance_total)
+
+    @admin.display(description="partitions")
+    def partition_count(self, shard: Any) -> int:
+        return int(shard.partition_total)
+
+    @admin.action(description="Switch selected shards over to another primary", permissions=["change"])
+    def switch_over(self, request: HttpRequest, chosen: "QuerySet[Shard]") -> HttpResponse | None:
+        if not is_confirmed(request):
+            return ask(
+                request,
+                action="switch_over",
+                title="Switch over",
+                lines=[
+                    f"{shard}: {_find_primary(shard) or 'no primary'} gives its role to the most advanced replica. "
+                    "Writes wait for a moment; reads and posts go on."
+                    for shard in chosen
+                ],
+                selected=chosen.values_list("pk", flat=True),
+                label="Switch over",
+            )
+        for shard in chosen:
+            try:
+                request_switchover(
+                    shard=shard.name,
+                    reason=get_reason(request) or "asked for in the admin",
+                    actor=request.user.get_username(),
+                )
+            except ConfigServiceError as error:
+                self.message_user(request, f"{shard}: {error}", messages.ERROR)
+            else:
+                self.message_user(request, f"{shard}: asked for; how far it is stands among the failovers.")
+        return None
+
+    @admin.action(description="Even out the partitions of selected shards", permissions=["rebalance"])
+    def rebalance(self, request: HttpRequest, chosen: "QuerySet[Shard]") -> HttpResponse | None:
+        targets = _plan_rebalance(chosen)
+        if not targets:
+            self.message_user(request, "No shard has two partitions more than another: nothing is to be moved.")
+            return None
+        names = dict(chosen.values_list("pk", "name"))
+        if not is_confirmed(request):
+            return ask(
+                request,
+                action="rebalance",
+                title=f"Move {len(targets)} partitions",
+                lines=[f"Partition {p} goes to {names[shard_id]}." for p, shard_id in sorted(targets.items())],
+                selected=names,
+                label="Move them",
+            )
+        try:
+            moves = plan_moves(
+                targets, actor=request.user.get_username(), reason=get_reason(request) or "rebalance, in the admin"
+            )
+        except ConfigServiceError as error:
+            self.message_user(request, f"Nothing is moved: {error}", messages.ERROR)
+        else:
+            self.message_user(request, f"{len(moves)} moves are planned; a mover takes them up.")
+        return None
+
+    def has_rebalance_permission(self, request: HttpRequest) -> bool:
+        return bool(request.user.has_perm("configservice.add_move"))
+
+
+def _plan_rebalance(chosen: "QuerySet[Shard]") -> dict[int, int]:
+    owned: dict[int, list[int]] = {shard.pk: [] for shard in chosen if _find_primary(shard)}
+    for partition, shard_id in PartitionAssignment.objects.filter(shard__in=owned).values_list("partition", "shard"):
+        owned[shard_id].append(partition)
+    return plan_even_numbers(owned) if owned else {}
+
+
+def _find_primary(shard: Shard) -> str:
+    return next((str(i.name) for i in shard.instances.all() if i.role == RoleChoice.PRIMARY), "")
