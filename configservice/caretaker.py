@@ -5,8 +5,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 
-from django.db import transaction
+from django.utils import timezone
 
+from configservice import presence
 from configservice.durability import SynchronousPlan, find_living, plan_synchronous
 from configservice.errors import ActionFailed, InstanceRefuses, InstanceUnreachable
 from configservice.failover import journal
@@ -17,12 +18,11 @@ from configservice.failover.plan import can_begin
 from configservice.failover.records import Failover
 from configservice.failover.state import FailoverEvent, FailoverKind, FailoverState
 from configservice.instances import Connect
-from configservice.lease import Lease, fence_change
+from configservice.lease import Lease
 from configservice.models import Instance as InstanceRow
 from configservice.models import Shard as ShardRow
 from configservice.monitor import Monitor
 from configservice.observation import DETACHED_HOST
-from configservice.publication import lock_topology, publish
 from configservice.roles import Correction, RolePlan, find_state, plan_roles
 from configservice.settings import ConfigServiceSettings, FailoverMode
 from configservice.topology import Instance, Role, Shard
@@ -46,6 +46,8 @@ class ShardOrders:
     mode: FailoverMode
     open_failover: Failover | None = None
     struck_off: frozenset[str] = field(default_factory=frozenset)
+    away_seconds: Mapping[str, float] = field(default_factory=dict)
+    """By name of the instance: since when it is written down to be away."""
 
 
 def read_orders(*, default_mode: FailoverMode) -> dict[int, ShardOrders]:
@@ -55,11 +57,18 @@ def read_orders(*, default_mode: FailoverMode) -> dict[int, ShardOrders]:
     struck_off: dict[int, set[str]] = {}
     for shard_id, name in InstanceRow.objects.filter(struck_off_at__isnull=False).values_list("shard_id", "name"):
         struck_off.setdefault(shard_id, set()).add(name)
+    away: dict[int, dict[str, float]] = {}
+    now = timezone.now()
+    for shard_id, name, since in InstanceRow.objects.filter(away_since__isnull=False).values_list(
+        "shard_id", "name", "away_since"
+    ):
+        away.setdefault(shard_id, {})[name] = (now - since).total_seconds()
     return {
         shard_id: ShardOrders(
             mode=FailoverMode(mode) if mode else default_mode,
             open_failover=failovers.get(shard_id),
             struck_off=frozenset(struck_off.get(shard_id, ())),
+            away_seconds=away.get(shard_id, {}),
         )
         for shard_id, mode in modes.items()
     }
@@ -104,6 +113,7 @@ class Caretaker:
             self._monitor.get_sightings(),
             mode=orders.mode,
             struck_off=orders.struck_off,
+            away_seconds=orders.away_seconds,
             now=now,
             settings=self._settings,
         )
@@ -195,7 +205,13 @@ class Caretaker:
             case Correction.REATTACH:
                 self._reattach(instance, shard)
             case Correction.READMIT if self._is_of_our_term(instance, shard):
-                _readmit(instance, generation=generation)
+                presence.readmit(instance.name, actor=ACTOR, generation=generation)
+            case Correction.NOTE_AWAY:
+                presence.note_away(instance.name, now=timezone.now(), generation=generation)
+            case Correction.NOTE_BACK:
+                presence.note_back(instance.name, generation=generation)
+            case Correction.STRIKE_OFF:
+                presence.strike_off(instance.name, why=plan.why, actor=ACTOR, generation=generation)
 
     def _is_of_our_term(self, instance: Instance, shard: Shard) -> bool:
         """Its own rows prove that it follows this primary and not what another one has written."""
@@ -216,15 +232,6 @@ class Caretaker:
     def _change_role(shard: Shard, instance: Instance, role: Role, plan: RolePlan, generation: int) -> None:
         reason = f"{instance.name} is {role.value}: {plan.why}"
         journal.change_role(shard.id, instance.name, role, reason=reason, actor=ACTOR, generation=generation)
-
-
-def _readmit(instance: Instance, *, generation: int) -> None:
-    with transaction.atomic():
-        lock_topology()
-        fence_change(generation)
-        rows = InstanceRow.objects.filter(name=instance.name, struck_off_at__isnull=False)
-        if rows.update(promotable=True, struck_off_at=None):
-            publish(reason=f"{instance.name} is promotable again: it has caught up", actor=ACTOR)
 
 
 def _is_not_ours(orders: ShardOrders) -> bool:

@@ -43,6 +43,9 @@ STUCK_SECONDS = 30.0
 class DaemonObserver(Observer, Protocol):
     def note_tick(self, *, leads: bool, silent_instances: Sequence[str]) -> None: ...
 
+    def note_struck_off(self, count: int) -> None:
+        """Instances of the cluster that are struck off, while this process leads."""
+
     def note_conditions(self, conditions: dict[str, Condition]) -> None:
         """Of every shard by name, while this process leads."""
 
@@ -151,6 +154,7 @@ class ConfigService:
         if generation is None:
             return
         orders = read_orders(default_mode=self._settings.failover_mode)
+        self._observer.note_struck_off(sum(len(order.struck_off) for order in orders.values()))
         conditions: dict[int, tuple[Condition, str]] = {}
         for shard in topology.shards:
             verdict = self._judge(shard)

@@ -117,6 +117,6 @@ def _is_changing(name: str) -> bool:
 
 
 def _set(name: str, *, drained: bool, reason: str, actor: str) -> Topology:
-    if not models.Instance.objects.filter(name=name).update(drained=drained):
+    if not models.Instance.objects.filter(name=name).update(drained=drained, away_since=None):
         raise UnknownInstance(f"there is no instance {name!r} any more")
     return publish(reason=reason, actor=actor)

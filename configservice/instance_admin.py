@@ -62,6 +62,7 @@ class InstanceAdmin(PublishingAdmin):
         "password_ref",
         "sslmode",
         "drained",
+        "away_since",
         "struck_off_at",
         "zone",
         "promotable",
@@ -78,7 +79,7 @@ class InstanceAdmin(PublishingAdmin):
 
     def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:
         if obj.promotable:
-            obj.struck_off_at = None
+            obj.struck_off_at = obj.away_since = None
         super().save_model(request, obj, form, change)
 
     @admin.action(description="Drain selected instances", permissions=["change"])

@@ -128,6 +128,11 @@ class Instance(models.Model):
     zone = models.CharField(max_length=63, default="local")
     promotable = models.BooleanField(default=True, help_text="may become primary; the event log is kept for it")
     drained = models.BooleanField(default=False, help_text="neither read from nor waited for: may be taken away")
+    away_since = models.DateTimeField(
+        null=True,
+        editable=False,
+        help_text="since when it neither answers nor follows its primary",
+    )
     struck_off_at = models.DateTimeField(
         null=True, editable=False, help_text="not promotable since, as the event log could not wait for it any longer"
     )

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from configservice.observation import InstanceState, Sighting
+from configservice.presence import is_away, is_waited_for
 from configservice.settings import ConfigServiceSettings, FailoverMode
 from configservice.topology import Instance, Role, Shard
 from configservice.verdict import describe_unreachable
@@ -27,6 +28,11 @@ class Correction(StrEnum):
     """`name` is the primary and takes no writes: a switchover that was cut off, or a fence of before."""
     REATTACH = "reattach"
     """`name` follows nobody: point it to the primary."""
+    NOTE_AWAY = "note away"
+    """`name` is away, and the event log is kept for it: write down since when."""
+    NOTE_BACK = "note back"
+    STRIKE_OFF = "strike off"
+    """`name` has been away for too long: it is not promotable, so that the event log need not be kept for it."""
     READMIT = "readmit"
     """`name` has caught up after it was struck off: it is promotable again."""
 
@@ -44,10 +50,14 @@ def plan_roles(
     *,
     mode: FailoverMode,
     struck_off: Collection[str],
+    away_seconds: Mapping[str, float],
     now: float,
     settings: ConfigServiceSettings,
 ) -> list[RolePlan]:
-    """What to put right, for a shard with no failover under way. In external mode no server is touched."""
+    """What to put right, for a shard with no failover under way. In external mode no server is touched.
+
+    `away_seconds`: by name, since when it is written down that they are away.
+    """
     seen = {i.name: state for i in shard.instances if (state := find_state(sightings, i)) is not None}
     found = _find_other_primary(shard, seen, sightings, mode=mode, now=now, settings=settings)
     if found is not None:
@@ -58,6 +68,9 @@ def plan_roles(
         if instance.role is not Role.PRIMARY and instance.name in seen
         for plan in _plan_instance(instance, shard, seen, is_struck_off=instance.name in struck_off, settings=settings)
     ]
+    for instance in shard.instances:
+        away = is_away(seen.get(instance.name), sightings.get(instance.name), now=now)
+        plans += _plan_presence(instance, shard, seen, away=away, noted=away_seconds, settings=settings)
     primary = shard.primary
     if primary is not None and primary.name in seen and _is_held(seen[primary.name]):
         plans.append(RolePlan(Correction.RELEASE, primary.name, "it is the primary and takes no writes"))
@@ -73,6 +86,30 @@ def find_state(sightings: Mapping[str, Sighting], instance: Instance) -> Instanc
 
 def _is_held(state: InstanceState) -> bool:
     return not state.in_recovery and state.is_read_only
+
+
+def _plan_presence(
+    instance: Instance,
+    shard: Shard,
+    seen: Mapping[str, InstanceState],
+    *,
+    away: bool | None,
+    noted: Mapping[str, float],
+    settings: ConfigServiceSettings,
+) -> list[RolePlan]:
+    """While the primary is away as well the log is not trimmed, and nobody gains by striking off who may come back."""
+    name, away_seconds = instance.name, noted.get(instance.name)
+    if away is None or not is_waited_for(instance):
+        return []
+    if not away:
+        return [] if away_seconds is None else [RolePlan(Correction.NOTE_BACK, name, "it follows its primary again")]
+    if away_seconds is None:
+        return [RolePlan(Correction.NOTE_AWAY, name, "it does not answer, or receives nothing")]
+    primary = None if shard.primary is None else seen.get(shard.primary.name)
+    if primary is None or primary.in_recovery or not 0 < settings.strike_off_seconds <= away_seconds:
+        return []
+    why = f"it has been away for {away_seconds / 3600:.1f} h; the event log is no longer kept for it"
+    return [RolePlan(Correction.STRIKE_OFF, name, why)]
 
 
 def _find_other_primary(

@@ -46,6 +46,8 @@ class ConfigServiceSettings:
     switchover_max_lag_bytes: int = 16 * 1024 * 1024
     rejoin_max_lag_bytes: int = 16 * 1024 * 1024
     """A fenced or struck-off instance counts again once it streams and is no further behind than this."""
+    strike_off_seconds: float = 86400.0
+    """A replica that is away this long is struck off: the event log is no longer kept for it. 0: never."""
     standby_loss_seconds: float = 1.5
     """A standby that does not answer us is waited for by commits so long; then a shard that may degrade does."""
     max_parallel_actions: int = 8

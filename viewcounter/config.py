@@ -271,6 +271,9 @@ class Config(BaseSettings):
     switchover_drain_seconds: PositiveFloat = Field(0.5, description="transactions under way may end within this")
     switchover_max_lag_bytes: PositiveInt = Field(16 * 1024 * 1024, description="a target further behind is refused")
     rejoin_max_lag_bytes: PositiveInt = Field(16 * 1024 * 1024, description="a replica again from here on")
+    strike_off_seconds: float = Field(
+        86400.0, ge=0, description="the event log is kept so long for a replica that is away; 0: for ever"
+    )
     instance_allow_list: Annotated[CommaSeparated, AfterValidator(_check_allow_list)] = Field(
         "127.0.0.0/8:*,[::1]:*,10.0.0.0/8:5432,172.16.0.0/12:5432,192.168.0.0/16:5432,[fc00::/7]:5432",
         description="NETWORK:PORTS where instances may be added; ports: a number, a range or *",

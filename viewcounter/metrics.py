@@ -173,6 +173,7 @@ VIDEOS_ENRICHED = _counter("videos_enriched_total", "Videos whose title a flush 
 # -- config service -------------------------------------------------------------------------------
 CONFIG_SERVICE_LEADS = _of_living_processes("config_service_leads", "Config services of this host that lead")
 SILENT_INSTANCES = _measured("silent_instances", "Database instances that do not answer the leading config service")
+STRUCK_OFF_INSTANCES = _measured("struck_off_instances", "Instances that the event log is no longer kept for")
 SHARD_CONDITION = _measured("shard_condition", "1 for what the shard is, as the leader sees it", "shard", "condition")
 FAILOVERS = _counter("failovers_total", "Changes of primary that have ended, by kind and outcome", "kind", "outcome")
 FAILOVER_SECONDS = _histogram(

@@ -140,5 +140,6 @@ def build_config_service_settings(config: Config) -> ConfigServiceSettings:
         drain_transactions_seconds=config.switchover_drain_seconds,
         switchover_max_lag_bytes=config.switchover_max_lag_bytes,
         rejoin_max_lag_bytes=config.rejoin_max_lag_bytes,
+        strike_off_seconds=config.strike_off_seconds,
         standby_loss_seconds=config.standby_loss_seconds,
     )

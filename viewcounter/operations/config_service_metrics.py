@@ -3,7 +3,14 @@
 from collections.abc import Mapping, Sequence
 
 from configservice.failover.records import Condition
-from viewcounter.metrics import CONFIG_SERVICE_LEADS, FAILOVER_SECONDS, FAILOVERS, SHARD_CONDITION, SILENT_INSTANCES
+from viewcounter.metrics import (
+    CONFIG_SERVICE_LEADS,
+    FAILOVER_SECONDS,
+    FAILOVERS,
+    SHARD_CONDITION,
+    SILENT_INSTANCES,
+    STRUCK_OFF_INSTANCES,
+)
 
 
 class MetricsObserver:
@@ -13,6 +20,9 @@ class MetricsObserver:
         CONFIG_SERVICE_LEADS.set(leads)
         if leads:
             SILENT_INSTANCES.set(len(silent_instances))
+
+    def note_struck_off(self, count: int) -> None:
+        STRUCK_OFF_INSTANCES.set(count)
 
     def note_conditions(self, conditions: Mapping[str, Condition]) -> None:
         for shard, current in conditions.items():

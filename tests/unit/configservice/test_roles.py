@@ -26,9 +26,11 @@ def give_roles(**roles):
     return msgspec.structs.replace(shard, instances=instances)
 
 
-def plan(shard, *, mode=FailoverMode.AUTOMATIC, struck_off=(), **states):
+def plan(shard, *, mode=FailoverMode.AUTOMATIC, struck_off=(), away=None, settings=SETTINGS, **states):
     sightings = {name: s if isinstance(s, Sighting) else saw(s) for name, s in states.items()}
-    plans = plan_roles(shard, sightings, mode=mode, struck_off=struck_off, now=NOW, settings=SETTINGS)
+    plans = plan_roles(
+        shard, sightings, mode=mode, struck_off=struck_off, away_seconds=away or {}, now=NOW, settings=settings
+    )
     return [(p.correction, p.name) for p in plans]
 
 
@@ -68,6 +70,75 @@ def test_a_standby_that_receives_from_nobody_is_reattached_while_there_is_a_prim
 
 def test_a_primary_left_held_is_released():
     assert plan(give_roles(), shard1a=FENCED_STATE, shard1b=STREAMING) == [(Correction.RELEASE, "shard1a")]
+
+
+HOUR = 3600.0
+FALLEN_OUT = replace(STREAMING, is_receiving=False)
+"""It answers and receives nothing, so it falls behind as a dead one does."""
+
+
+def silent_for(seconds):
+    return Sighting(watched_since=NOW - 100, answered_at=NOW - seconds, failed_at=NOW - seconds, failure_count=1)
+
+
+@pytest.mark.parametrize(
+    ("sighting", "noted", "corrections"),
+    [
+        (silent_for(9.9), None, []),
+        (silent_for(10.0), None, [Correction.NOTE_AWAY]),
+        (silent_for(10.0), 23.9 * HOUR, []),
+        (silent_for(10.0), 24 * HOUR, [Correction.STRIKE_OFF]),
+        (silent_for(9.9), 24 * HOUR, []),
+        (Sighting(watched_since=NOW - 100), 24 * HOUR, []),
+        (saw(STREAMING), 24 * HOUR, [Correction.NOTE_BACK]),
+        (saw(STREAMING), None, []),
+        (saw(FALLEN_OUT), None, [Correction.REATTACH, Correction.NOTE_AWAY]),
+        (saw(FALLEN_OUT), 24 * HOUR, [Correction.REATTACH, Correction.STRIKE_OFF]),
+    ],
+    ids=[
+        "a blip",
+        "away",
+        "not long enough",
+        "a day",
+        "seen a moment ago",
+        "not asked yet",
+        "back",
+        "there all the time",
+        "fallen out",
+        "fallen out for a day",
+    ],
+)
+def test_a_replica_that_stays_away_is_struck_off_after_a_day(sighting, noted, corrections):
+    away = {} if noted is None else {"shard1b": noted}
+    found = plan(give_roles(), away=away, shard1a=PRIMARY_STATE, shard1b=sighting, shard1c=STREAMING)
+    assert found == [(correction, "shard1b") for correction in corrections]
+
+
+def test_nobody_is_struck_off_while_the_primary_is_away_or_where_that_is_forbidden():
+    away = {"shard1b": 48 * HOUR}
+    assert plan(give_roles(), away=away, shard1a=gone(), shard1b=silent_for(50)) == []
+    never = replace(SETTINGS, strike_off_seconds=0)
+    assert plan(give_roles(), away=away, settings=never, shard1a=PRIMARY_STATE, shard1b=silent_for(50)) == []
+
+
+@pytest.mark.parametrize("field", [{"promotable": False}, {"drained": True}, {"role": Role.FENCED}])
+def test_only_who_the_log_is_kept_for_is_struck_off(field):
+    shard = build_shard(1, replicas=1)
+    instances = (shard.instances[0], msgspec.structs.replace(shard.instances[1], **field))
+    shard = msgspec.structs.replace(shard, instances=instances)
+    assert plan(shard, away={"shard1b": 48 * HOUR}, shard1a=PRIMARY_STATE, shard1b=silent_for(50)) == []
+
+
+def test_an_external_manager_does_not_keep_the_log_from_being_trimmed():
+    found = plan(
+        give_roles(),
+        mode=FailoverMode.EXTERNAL,
+        away={"shard1b": 48 * HOUR},
+        shard1a=PRIMARY_STATE,
+        shard1b=silent_for(50),
+        shard1c=STREAMING,
+    )
+    assert found == [(Correction.STRIKE_OFF, "shard1b")]
 
 
 def test_a_struck_off_instance_is_promotable_again_once_it_is_close():

@@ -1,0 +1,67 @@
+"""What is written down of a replica that stays away, and who may write it."""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from django.utils import timezone
+
+from configservice.caretaker import read_orders
+from configservice.errors import LeaseLost
+from configservice.failover.records import Leadership
+from configservice.models import Instance, TopologyEpoch
+from configservice.presence import note_away, note_back, readmit, strike_off
+from configservice.publication import read_from_control_database
+from configservice.settings import FailoverMode
+
+GENERATION = 7
+FIRST = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+@pytest.fixture
+def cluster(init_cluster):
+    init_cluster()
+    now = timezone.now()
+    Leadership.objects.create(id=1, generation=GENERATION, holder="test", taken_at=now, renewed_at=now)
+
+
+def get(name):
+    return Instance.objects.get(name=name)
+
+
+def read_promotable():
+    return [i.name for shard in read_from_control_database().shards for i in shard.instances if i.promotable]
+
+
+def test_the_first_instant_of_an_absence_is_kept_over_changes_of_the_leader(cluster):
+    note_away("shard1b", now=FIRST, generation=GENERATION)
+    Leadership.objects.update(generation=8)
+    note_away("shard1b", now=FIRST + timedelta(hours=5), generation=8)
+    assert get("shard1b").away_since == FIRST
+    (order,) = [o for o in read_orders(default_mode=FailoverMode.MANUAL).values() if o.away_seconds]
+    assert order.away_seconds.keys() == {"shard1b"}
+    note_back("shard1b", generation=8)
+    assert get("shard1b").away_since is None
+
+
+def test_a_strike_off_is_an_epoch_with_its_reason_and_so_is_the_return(cluster):
+    note_away("shard1b", now=FIRST, generation=GENERATION)
+    strike_off("shard1b", why="it has been away for 24.0 h", actor="config service", generation=GENERATION)
+    strike_off("shard1b", why="again", actor="config service", generation=GENERATION)
+    newest = TopologyEpoch.objects.first()
+    assert (newest.epoch, newest.reason) == (2, "shard1b is struck off: it has been away for 24.0 h")
+    assert read_promotable() == ["shard1a", "shard2a", "shard2b"]
+    assert [o.struck_off for o in read_orders(default_mode=FailoverMode.MANUAL).values()] == [{"shard1b"}, set()]
+    readmit("shard1b", actor="config service", generation=GENERATION)
+    assert read_promotable() == ["shard1a", "shard1b", "shard2a", "shard2b"]
+    row = get("shard1b")
+    assert (read_from_control_database().epoch, row.struck_off_at, row.away_since) == (3, None, None)
+
+
+def test_a_primary_is_never_struck_off_and_a_former_leader_strikes_off_nobody(cluster):
+    strike_off("shard1a", why="no", actor="config service", generation=GENERATION)
+    with pytest.raises(LeaseLost):
+        strike_off("shard1b", why="no", actor="config service", generation=GENERATION - 1)
+    with pytest.raises(LeaseLost):
+        note_away("shard1b", now=FIRST, generation=GENERATION - 1)
+    assert (read_promotable(), read_from_control_database().epoch) == (["shard1a", "shard1b", "shard2a", "shard2b"], 1)
+    assert get("shard1b").away_since is None
