@@ -97,16 +97,17 @@ def _plan_presence(
     noted: Mapping[str, float],
     settings: ConfigServiceSettings,
 ) -> list[RolePlan]:
-    """While the primary is away as well the log is not trimmed, and nobody gains by striking off who may come back."""
+    """Nothing while the primary is away as well: the log is not trimmed then, whoever is struck off, and everybody who
+    followed it would be noted just when a failover is due."""
     name, away_seconds = instance.name, noted.get(instance.name)
-    if away is None or not is_waited_for(instance):
+    primary = None if shard.primary is None else seen.get(shard.primary.name)
+    if away is None or primary is None or primary.in_recovery or not is_waited_for(instance):
         return []
     if not away:
         return [] if away_seconds is None else [RolePlan(Correction.NOTE_BACK, name, "it follows its primary again")]
     if away_seconds is None:
         return [RolePlan(Correction.NOTE_AWAY, name, "it does not answer, or receives nothing")]
-    primary = None if shard.primary is None else seen.get(shard.primary.name)
-    if primary is None or primary.in_recovery or not 0 < settings.strike_off_seconds <= away_seconds:
+    if not 0 < settings.strike_off_seconds <= away_seconds:
         return []
     why = f"it has been away for {away_seconds / 3600:.1f} h; the event log is no longer kept for it"
     return [RolePlan(Correction.STRIKE_OFF, name, why)]

@@ -64,7 +64,10 @@ def test_a_fenced_instance_is_a_replica_again_once_it_streams_and_is_close(lsn, 
 
 
 def test_a_standby_that_receives_from_nobody_is_reattached_while_there_is_a_primary():
-    assert plan(give_roles(), shard1a=PRIMARY_STATE, shard1b=BROKEN) == [(Correction.REATTACH, "shard1b")]
+    assert plan(give_roles(), shard1a=PRIMARY_STATE, shard1b=BROKEN) == [
+        (Correction.REATTACH, "shard1b"),
+        (Correction.NOTE_AWAY, "shard1b"),
+    ]
     assert plan(give_roles(), shard1a=gone(), shard1b=BROKEN) == []
 
 
@@ -117,6 +120,7 @@ def test_a_replica_that_stays_away_is_struck_off_after_a_day(sighting, noted, co
 def test_nobody_is_struck_off_while_the_primary_is_away_or_where_that_is_forbidden():
     away = {"shard1b": 48 * HOUR}
     assert plan(give_roles(), away=away, shard1a=gone(), shard1b=silent_for(50)) == []
+    assert plan(give_roles(), shard1a=gone(), shard1b=silent_for(50)) == []
     never = replace(SETTINGS, strike_off_seconds=0)
     assert plan(give_roles(), away=away, settings=never, shard1a=PRIMARY_STATE, shard1b=silent_for(50)) == []
 
@@ -171,7 +175,8 @@ class TestExternalMode:
 
     def test_no_server_is_touched(self):
         shard = give_roles(shard1a=Role.FENCED, shard1b=Role.PRIMARY)
-        assert plan(shard, mode=self.MODE, shard1a=PRIMARY_STATE, shard1b=PROMOTED, shard1c=BROKEN) == []
+        found = plan(shard, mode=self.MODE, shard1a=PRIMARY_STATE, shard1b=PROMOTED, shard1c=BROKEN)
+        assert found == [(Correction.NOTE_AWAY, "shard1c")]
 
     def test_the_old_primary_is_a_replica_once_it_streams(self):
         shard = give_roles(shard1a=Role.FENCED, shard1b=Role.PRIMARY)
