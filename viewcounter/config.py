@@ -14,18 +14,13 @@ from pydantic import AfterValidator, Field, NonNegativeInt, PositiveFloat, Posit
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from clusterproxy.balancing import Balancer
-from configservice.adding.allow_list import parse_allow_list
+from configservice.adding.allow_list import check_allow_list
 from configservice.settings import FailoverMode
 
 PROJECT_ROOT = Path(__file__).resolve().parent.parent
 
 CommaSeparated = Annotated[str, NoDecode]
 _BIND = r"^$|:\d+$"
-
-
-def _check_allow_list(text: str) -> str:
-    parse_allow_list(text)
-    return text
 
 
 class Config(BaseSettings):
@@ -271,10 +266,8 @@ class Config(BaseSettings):
     switchover_drain_seconds: PositiveFloat = Field(0.5, description="transactions under way may end within this")
     switchover_max_lag_bytes: PositiveInt = Field(16 * 1024 * 1024, description="a target further behind is refused")
     rejoin_max_lag_bytes: PositiveInt = Field(16 * 1024 * 1024, description="a replica again from here on")
-    strike_off_seconds: float = Field(
-        86400.0, ge=0, description="the event log is kept so long for a replica that is away; 0: for ever"
-    )
-    instance_allow_list: Annotated[CommaSeparated, AfterValidator(_check_allow_list)] = Field(
+    strike_off_seconds: float = Field(86400.0, ge=0, description="the log is kept so long for who is away; 0: for ever")
+    instance_allow_list: Annotated[CommaSeparated, AfterValidator(check_allow_list)] = Field(
         "127.0.0.0/8:*,[::1]:*,10.0.0.0/8:5432,172.16.0.0/12:5432,192.168.0.0/16:5432,[fc00::/7]:5432",
         description="NETWORK:PORTS where instances may be added; ports: a number, a range or *",
     )

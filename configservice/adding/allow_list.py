@@ -46,6 +46,12 @@ def parse_allow_list(text: str) -> AllowList:
     return AllowList(tuple(_parse_entry(entry.strip()) for entry in text.split(",") if entry.strip()))
 
 
+def check_allow_list(text: str) -> str:
+    """The text itself, for where settings are read. Raises BadAllowList."""
+    parse_allow_list(text)
+    return text
+
+
 def parse_address(text: str) -> Address:
     """As `getaddrinfo` gives it, perhaps with a zone (`fe80::1%eth0`). Raises ValueError."""
     return ip_address(text.partition("%")[0])

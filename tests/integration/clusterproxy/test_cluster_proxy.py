@@ -295,6 +295,13 @@ class TestTopologyChanges:
         assert {read_instance(proxy) for _ in range(10)} == {"shard1a"}
         assert sorted(proxy.read_every_instance(1, WHERE, {})) == ["shard1a"]
 
+    def test_the_log_is_kept_for_the_primary_and_for_nobody_who_is_drained_or_struck_off(self, open_cluster, topology):
+        for changed in ({"drained": True}, {"promotable": False}):
+            proxy = open_cluster(Shelf(change_instance(topology, "shard1b", epoch=2, **changed)))
+            assert sorted(proxy.read_every_instance(1, WHERE, {})) == ["shard1a"]
+        proxy = open_cluster(Shelf(change_instance(topology, "shard1a", epoch=2, promotable=False)))
+        assert sorted(proxy.read_every_instance(1, WHERE, {})) == ["shard1a", "shard1b"]
+
     def test_a_transaction_on_a_frozen_primary_ends_when_another_one_is_published(
         self, open_cluster, shard_servers, topology
     ):
