@@ -18,7 +18,7 @@ import urllib3
 
 from viewcounter.operations.drill.attempts import Attempt, AttemptLog
 from viewcounter.operations.drill.errors import SettleFailed
-from viewcounter.operations.drill.outcomes import name_error
+from viewcounter.operations.drill.outcomes import PATIENCE, name_error
 
 BATCH_EVENTS = 100
 VIDEO_COUNT = 300
@@ -162,7 +162,7 @@ class _Client:
         self._number = number
         self._rng = rng
         self._journal = journal
-        self._pool = urllib3.PoolManager(retries=False, timeout=urllib3.Timeout(connect=2, read=10))
+        self._pool = urllib3.PoolManager(retries=False, timeout=PATIENCE)
         self._sent: deque[list[dict[str, Any]]] = deque(maxlen=REPLAY_WINDOW_BATCHES)
 
     def send_next(self, due_at: float) -> None:

@@ -12,6 +12,9 @@ PARTIAL = "partial"
 STALE = "stale"
 """200, but `meta.stale`: an earlier answer in place of one."""
 
+PATIENCE = urllib3.Timeout(connect=5, read=20)
+"""Longer than any bound of the service, also on a busy machine: a slow answer is one that is late, not none."""
+
 FINE = frozenset({"200", "202"})
 NO_ANSWER = frozenset({REFUSED, RESET, TIMEOUT})
 

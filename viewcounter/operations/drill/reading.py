@@ -10,7 +10,7 @@ from typing import Self
 import urllib3
 
 from viewcounter.operations.drill.attempts import Attempt, AttemptLog
-from viewcounter.operations.drill.outcomes import name_error, name_read
+from viewcounter.operations.drill.outcomes import PATIENCE, name_error, name_read
 
 TOP_EVERY = 10
 """Every so many reads one is a list over all shards."""
@@ -57,7 +57,7 @@ class ReadClient:
             self._note(Attempt(f"reader-{reader}", now, now, now, type(error).__name__), repr(error))
 
     def _read_all(self, reader: int) -> None:
-        pool = urllib3.PoolManager(retries=False, timeout=urllib3.Timeout(connect=2, read=10))
+        pool = urllib3.PoolManager(retries=False, timeout=PATIENCE)
         started_at, number = time.monotonic(), 0
         while not self._stopping.is_set():
             due_at = started_at + number * self._every_seconds
