@@ -24,6 +24,7 @@ from viewcounter.operations.drill.faults.processes import (
     find_worker,
     find_worker_process,
 )
+from viewcounter.operations.drill.faults.zombies import FreezeInDrain
 from viewcounter.operations.drill.link import Link
 from viewcounter.operations.drill.outcomes import NO_ANSWER
 from viewcounter.operations.drill.plan import Kind, Part
@@ -113,6 +114,10 @@ def _build_application_faults() -> list[Entry]:
             NOTHING, _bind(Freeze, find_worker_process),
         ),
         Entry(
+            Kind("freeze-drain", workers, ZOMBIE), "a Celery process is frozen in the middle of a drain, and wakes",
+            NOTHING, FreezeInDrain,
+        ),
+        Entry(
             Kind("restart-worker", workers, AWAKE), "restart of Celery's worker", NOTHING, _bind(Restart, find_worker)
         ),
     ]  # fmt: skip
@@ -139,7 +144,7 @@ def _build_network_faults() -> list[Entry]:
     }
     return [
         Entry(
-            Kind(f"{verb}-{name}" if verb != "cut" else f"cut-{name}", frozenset({part}), ASLEEP),
+            Kind(f"{verb}-{name}", frozenset({part}), ASLEEP),
             f"{what} the {name}",
             excuses,
             _bind_link(MEMBERS[name], spoil),
