@@ -56,7 +56,7 @@ class Config(BaseSettings):
     accept_window_seconds: PositiveInt = Field(7 * 86400, description="oldest event accepted")
     accept_future_seconds: PositiveInt = Field(300, description="furthest event time ahead of our clock")
     request_max_events: PositiveInt = 1000
-    request_max_bytes: PositiveInt = Field(1024 * 1024, description="body limit, before and after gunzip")
+    request_max_bytes: PositiveInt = Field(1024 * 1024, description="body limit, before and after unpacking")
     request_discard_bytes: PositiveInt = Field(
         16 * 1024 * 1024, description="an oversized body is read this far, so that its sender sees the 413"
     )

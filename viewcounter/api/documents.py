@@ -4,6 +4,7 @@ from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiParameter
 
 from viewcounter.catalogue.limits import ID_MAX_CHARACTERS
+from viewcounter.queries.comparing import Compare
 from viewcounter.queries.functions import Function
 from viewcounter.queries.periods import Fill
 from viewcounter.queries.ranges import Interval
@@ -36,6 +37,14 @@ TIME_ZONE = OpenApiParameter(
         "Zone of the IANA database whose clock and calendar cut the series, for example Europe/Berlin. A day is as "
         "long as it is there (23 to 25 hours when clocks change); an hour that clocks repeat is two buckets with "
         "different offsets, one that they skip is none."
+    ),
+)
+COMPARE = OpenApiParameter(
+    "compare",
+    {"type": "string", "enum": list(Compare)},
+    description=(
+        "`previous`: adds the period of the same length that ends where this one begins, with the difference and the "
+        "ratio. Needs both times."
     ),
 )
 FILL = OpenApiParameter(

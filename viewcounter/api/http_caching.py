@@ -32,11 +32,11 @@ _encoder = msgspec.json.Encoder()
 
 
 def build_read_response(
-    request: Request, body: Json, *, meta: Meta, cache_control: str = SHORTLY
+    request: Request, body: Json, *, meta: Meta, cache_control: str = SHORTLY, variant: str = ""
 ) -> Response | HttpResponse:
-    """A 200 with its ETag, or 304 for a client that has it already."""
+    """A 200 with its ETag, or 304 for a client that has it already. `variant`: the form of the body, if not JSON."""
     response = Response(body)
-    response["ETag"] = compute_etag(body)
+    response["ETag"] = compute_etag(body, variant=variant)
     response["Cache-Control"] = choose_cache_control(meta, default=cache_control)
     answer: HttpResponse = get_conditional_response(request._request, etag=response["ETag"], response=response)
     if answer.status_code == HTTPStatus.PRECONDITION_FAILED:
@@ -45,10 +45,10 @@ def build_read_response(
     return answer
 
 
-def compute_etag(body: Json) -> str:
+def compute_etag(body: Json, *, variant: str = "") -> str:
     """Strong: two answers have the same only if they say the same, word for word but for when they were read."""
-    lasting = {name: value for name, value in body["meta"].items() if name not in _VOLATILE}
-    digest = blake2b(_encoder.encode({**body, "meta": lasting}), digest_size=_ETAG_BYTES)
+    digest = blake2b(_encoder.encode(_leave_out_volatile(body)), digest_size=_ETAG_BYTES)
+    digest.update(variant.encode())
     return f'"{digest.hexdigest()}"'
 
 
@@ -60,3 +60,10 @@ def is_known(etag: str, *, if_none_match: str) -> bool:
     """Whether a GET with this header is answered by 304, as `build_read_response` does (RFC 9110, 13.1.2)."""
     tags = parse_etags(if_none_match)
     return tags == ["*"] or etag in (tag.removeprefix("W/") for tag in tags)
+
+
+def _leave_out_volatile(body: Json) -> Json:
+    """Of the answer and of those within it."""
+    lasting = {name: value for name, value in body["meta"].items() if name not in _VOLATILE}
+    previous = {"previous": _leave_out_volatile(body["previous"])} if "previous" in body else {}
+    return {**body, **previous, "meta": lasting}

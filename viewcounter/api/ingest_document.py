@@ -92,10 +92,10 @@ INGEST_OPERATION: dict[str, Any] = {
     "summary": "Send events",
     "description": (
         'One event, an array, `{{"events": […]}}`, or one event a line (NDJSON); optionally with '
-        "`Content-Encoding: gzip`. At most {max_events} events and {max_bytes} bytes, packed or not. Events from "
-        "{window_days} days ago to {future_seconds} seconds ahead are accepted. The answer is sent when the accepted "
-        "events are durable; a refused event never sinks the others. Sending an event again, with the same id, "
-        "counts it once."
+        "`Content-Encoding: gzip` or `zstd`. At most {max_events} events and {max_bytes} bytes, packed or not. Events "
+        "from {window_days} days ago to {future_seconds} seconds ahead are accepted. The answer is sent when the "
+        "accepted events are durable; a refused event never sinks the others. Sending an event again, with the same "
+        "id, counts it once."
     ),
     "security": [{"apiKey": []}, {"publicKey": []}],
     "parameters": [

@@ -158,6 +158,14 @@ class BucketSerializer(serializers.Serializer):
     value = serializers.FloatField(allow_null=True)
 
 
+class PreviousStatsSerializer(serializers.Serializer):
+    start_time = serializers.DateTimeField()
+    end_time = serializers.DateTimeField()
+    value = serializers.FloatField(allow_null=True)
+    series = BucketSerializer(many=True, required=False, help_text="With an interval only.")
+    meta = MetaSerializer()
+
+
 class StatsAnswerSerializer(serializers.Serializer):
     video_id = serializers.CharField()
     event_type = serializers.CharField()
@@ -170,6 +178,11 @@ class StatsAnswerSerializer(serializers.Serializer):
         allow_null=True, help_text="Over the whole period. No events: 0 for count and sum, null for the others."
     )
     series = BucketSerializer(many=True, required=False, help_text="With an interval only.")
+    previous = PreviousStatsSerializer(required=False, help_text="With `compare=previous` only, as are the next two.")
+    delta = serializers.FloatField(required=False, allow_null=True, help_text="Value minus the value before.")
+    ratio = serializers.FloatField(
+        required=False, allow_null=True, help_text="Value by the value before; null where that is zero or null."
+    )
     meta = MetaSerializer()
 
 

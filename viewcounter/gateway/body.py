@@ -1,34 +1,35 @@
-"""Reading a request body with every dimension bounded: bytes as sent, bytes inflated, time.
+"""Reading a request body with every dimension bounded: bytes as sent, bytes unpacked, time.
 
 An oversized body is read on and thrown away for a while: closing on a client that is still sending resets the
 connection, and it would never see why.
 """
 
 import asyncio
-import zlib
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
 
+from viewcounter.gateway.encodings import Encoding, unpack
 from viewcounter.gateway.errors import ClientGone, Refused
 from viewcounter.problems import Problem
 
 Receive = Callable[[], Awaitable[dict[str, Any]]]
 CLOSE = ((b"connection", b"close"),)
-_GZIP_WINDOW_BITS = 31  # zlib's way to say: gzip header and trailer, largest window
 
 
 @dataclass(frozen=True, slots=True)
 class BodyLimits:
-    """`max_bytes` holds before and after inflation; an oversized body is discarded up to `discard_bytes`."""
+    """`max_bytes` holds before and after unpacking; an oversized body is discarded up to `discard_bytes`."""
 
     max_bytes: int
     discard_bytes: int
     deadline_seconds: float
 
 
-async def read_body(receive: Receive, *, declared_bytes: int | None, is_gzip: bool, limits: BodyLimits) -> bytes:
-    """The whole body, inflated. Raises Refused (400, 408, 413) or ClientGone."""
+async def read_body(
+    receive: Receive, *, declared_bytes: int | None, encoding: Encoding | None, limits: BodyLimits
+) -> bytes:
+    """The whole body, unpacked. Raises Refused (400, 408, 413) or ClientGone."""
     try:
         async with asyncio.timeout(limits.deadline_seconds):
             if declared_bytes is not None and declared_bytes > limits.max_bytes:
@@ -37,25 +38,7 @@ async def read_body(receive: Receive, *, declared_bytes: int | None, is_gzip: bo
     except TimeoutError as error:
         detail = f"The body did not arrive within {limits.deadline_seconds:g} seconds."
         raise Refused(Problem(status=408, code="body_too_slow", detail=detail), headers=CLOSE) from error
-    return inflate(body, max_bytes=limits.max_bytes) if is_gzip else body
-
-
-def inflate(data: bytes, *, max_bytes: int) -> bytes:
-    """Never holds more than `max_bytes` of output. Raises Refused (400, 413)."""
-    inflater = zlib.decompressobj(_GZIP_WINDOW_BITS)
-    try:
-        # One byte more than allowed tells "too large" from "exactly as large".
-        body = inflater.decompress(data, max_bytes + 1)
-    except zlib.error as error:
-        raise _malformed_gzip("The body is not gzip.") from error
-    if len(body) > max_bytes:
-        detail = f"The body of {len(data)} bytes inflates to more than the limit of {max_bytes} bytes."
-        raise Refused(Problem(status=413, code="body_too_large", detail=detail))
-    if not inflater.eof:
-        raise _malformed_gzip("The gzip stream is cut short.")
-    if inflater.unused_data:
-        raise _malformed_gzip("Something follows the gzip stream.")
-    return body
+    return body if encoding is None else unpack(body, encoding, max_bytes=limits.max_bytes)
 
 
 async def _receive_bounded(receive: Receive, limits: BodyLimits) -> bytes:
@@ -99,7 +82,3 @@ async def _discard(receive: Receive, message: dict[str, Any], size: int, limits:
 def _too_large(received: str, limits: BodyLimits, *, close: bool) -> Refused:
     detail = f"The body has {received} bytes; the limit is {limits.max_bytes} bytes."
     return Refused(Problem(status=413, code="body_too_large", detail=detail), headers=CLOSE if close else ())
-
-
-def _malformed_gzip(detail: str) -> Refused:
-    return Refused(Problem(status=400, code="malformed_gzip", detail=detail))

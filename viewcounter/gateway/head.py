@@ -5,11 +5,14 @@ import uuid
 from collections.abc import Iterable
 from typing import NamedTuple
 
+from viewcounter.gateway.encodings import Encoding
 from viewcounter.gateway.errors import Refused
 from viewcounter.problems import Problem
 
 _SANE_REQUEST_ID = re.compile(rb"[A-Za-z0-9._:+/=-]{1,128}")
 _JSON_TYPES = {b"application/json": False, b"application/x-ndjson": True}
+_ENCODINGS = {encoding.value.encode(): encoding for encoding in Encoding}
+_ACCEPTED = ((b"accept-encoding", b"gzip, zstd"),)  # RFC 9110: which ones it might be
 _LONGEST_LENGTH = 18  # digits; Python refuses to parse thousands of them
 _CHARSETS = frozenset({"utf-8", "utf8", "us-ascii"})
 
@@ -27,10 +30,10 @@ class Head(NamedTuple):
 
 
 class Content(NamedTuple):
-    """How the body is to be read."""
+    """How the body is to be read. `encoding` None: as it is."""
 
     is_ndjson: bool
-    is_gzip: bool
+    encoding: Encoding | None
 
 
 def read_head(headers: Iterable[tuple[bytes, bytes]]) -> Head:
@@ -63,17 +66,20 @@ def choose_request_id(offered: bytes | None) -> str:
 
 
 def parse_content(head: Head, *, allows_text: bool = False) -> Content:
-    """Raises Refused (415) for anything but JSON or NDJSON, plain or gzipped.
+    """Raises Refused (415) for anything but JSON or NDJSON, plain or packed in one of the encodings.
 
     `allows_text`: JSON may say that it is text, the only type that a page can send without asking first.
     """
     is_ndjson = _JSON_TYPES.get(head.content_type or b"")
     if is_ndjson is None:
         is_ndjson = _parse_content_type((head.content_type or b"").decode("latin-1"), allows_text=allows_text)
-    encoding = (head.content_encoding or b"identity").strip().lower()
-    if encoding not in (b"identity", b"gzip"):
-        raise _unsupported("unsupported_encoding", "Content-Encoding must be gzip or identity.")
-    return Content(is_ndjson, encoding == b"gzip")
+    if head.content_encoding is None:
+        return Content(is_ndjson, None)
+    name = head.content_encoding.strip().lower()
+    encoding = _ENCODINGS.get(name)
+    if encoding is None and name != b"identity":
+        raise _unsupported("unsupported_encoding", "Content-Encoding must be gzip, zstd or identity.", _ACCEPTED)
+    return Content(is_ndjson, encoding)
 
 
 def _parse_content_type(text: str, *, allows_text: bool) -> bool:
@@ -91,5 +97,5 @@ def _parse_content_type(text: str, *, allows_text: bool) -> bool:
     return is_ndjson
 
 
-def _unsupported(code: str, detail: str) -> Refused:
-    return Refused(Problem(status=415, code=code, detail=detail))
+def _unsupported(code: str, detail: str, headers: tuple[tuple[bytes, bytes], ...] = ()) -> Refused:
+    return Refused(Problem(status=415, code=code, detail=detail), headers=headers)

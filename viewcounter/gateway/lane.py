@@ -152,7 +152,9 @@ class GatewayLane:
         key = await self._authorize(wishes, head, budget)
         budget.take(key, Unit.REQUESTS, 1)
         content = parse_content(head, allows_text=key.is_public)
-        body = await read_body(receive, declared_bytes=head.content_length, is_gzip=content.is_gzip, limits=limits.body)
+        body = await read_body(
+            receive, declared_bytes=head.content_length, encoding=content.encoding, limits=limits.body
+        )
         answer, is_repeat = await self._answer_once(head, key, body, content, budget)
         if wishes.waits and answer.accepted:
             answer = await self._await_applied(answer)

@@ -230,3 +230,41 @@ def test_top_ranks_all_shards_together(api):
     ]
     body = api.get("/v1/top?event_type=view&limit=1&start_time=2026-02-01T00:00:00Z", "/v1/top")
     assert (body["items"], body["start_time"], body["end_time"]) == ([], "2026-02-01T00:00:00Z", None)
+
+
+def test_a_period_is_compared_with_the_one_before_it(watched):
+    hour = {"event_type": "watch_time", "start_time": "2026-01-31T01:00:00Z", "end_time": "2026-01-31T02:00:00Z"}
+    body = watched.get(stats_path("cats", **hour, function="sum", compare="previous"), STATS)
+    assert (body["value"], body["delta"], body["ratio"]) == (8, 4, 2.0)
+    previous = body["previous"]
+    assert previous.pop("meta")["source"] == ["minute"]
+    assert previous == {"start_time": "2026-01-31T00:00:00Z", "end_time": "2026-01-31T01:00:00Z", "value": 4}
+    body = watched.get(stats_path("cats", **hour, compare="previous", interval="15m"), STATS)
+    assert [bucket["value"] for bucket in body["previous"]["series"]] == [2]
+    answer = watched.call("GET", stats_path("cats", event_type="view", compare="previous"))
+    assert (answer.status_code, answer.json()["errors"][0]["field"]) == (422, "start_time")
+
+
+def test_statistics_come_as_csv_for_who_asks_for_it(watched):
+    path = stats_path("cats", event_type="view", start_time="2026-01-31T00:00:00Z", end_time="2026-01-31T02:00:00Z")
+    answer = watched.call("GET", path, headers={"Accept": "text/csv"})
+    assert answer["Content-Type"] == "text/csv; charset=utf-8"
+    assert answer.content.decode() == (
+        "video_id,event_type,function,start_time,end_time,value\r\n"
+        "cats,view,count,2026-01-31T00:00:00Z,2026-01-31T02:00:00Z,2\r\n"
+    )
+    assert (answer["X-Complete-Until"], answer["X-Partial"], answer["X-Stale"]) == (
+        "2026-02-03T12:00:00Z",
+        "false",
+        "false",
+    )
+    assert "Accept" in answer["Vary"]
+    assert answer["ETag"] != watched.call("GET", path)["ETag"]
+    again = watched.call("GET", path, headers={"Accept": "text/csv", "If-None-Match": answer["ETag"]})
+    assert again.status_code == 304
+    assert watched.call("GET", path, headers={"Accept": "text/html"}).status_code == 406
+    channel = watched.call("GET", "/v1/channels/pets/stats?event_type=view", headers={"Accept": "text/csv"})
+    assert channel.content.decode().splitlines() == [
+        "channel_id,event_type,function,start_time,end_time,value",
+        "pets,view,count,,,0",
+    ]

@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 import urllib3
+from backports import zstd
 
 from localcluster.cluster import LocalCluster
 from localcluster.waiting import Waiter
@@ -117,7 +118,7 @@ class Load:
 
 
 def test_events_posted_in_every_shape_are_in_the_log(client: Client, log: RedisEventLog) -> None:
-    events = [make_event() for _ in range(6)]
+    events = [make_event() for _ in range(7)]
     raw = [json.dumps(event).encode() for event in events]
     answers = [
         client.post(raw[0]),
@@ -125,9 +126,10 @@ def test_events_posted_in_every_shape_are_in_the_log(client: Client, log: RedisE
         client.post(b'{"events": [' + raw[2] + b"]}"),
         client.post(raw[3] + b"\n" + raw[4], Content_Type="application/x-ndjson"),
         client.post(gzip.compress(raw[5]), Content_Encoding="gzip"),
+        client.post(zstd.compress(raw[6]), Content_Encoding="zstd"),
     ]
-    assert [answer.status for answer in answers] == [202] * 5
-    assert [answer.json()["accepted"] for answer in answers] == [1, 1, 1, 2, 1]
+    assert [answer.status for answer in answers] == [202] * 6
+    assert [answer.json()["accepted"] for answer in answers] == [1, 1, 1, 2, 1, 1]
     assert sorted(read_event_ids(log)) == sorted(event["event_id"] for event in events)
 
 

@@ -4,6 +4,7 @@ import uuid
 
 import pytest
 
+from viewcounter.gateway.encodings import Encoding
 from viewcounter.gateway.errors import Refused
 from viewcounter.gateway.head import Content, parse_content, read_head
 
@@ -23,12 +24,21 @@ def content_of(**headers: bytes) -> Content:
     ],
 )
 def test_json_and_ndjson_are_read(content_type: bytes, is_ndjson: bool) -> None:
-    assert content_of(content_type=content_type) == Content(is_ndjson, is_gzip=False)
+    assert content_of(content_type=content_type) == Content(is_ndjson, encoding=None)
 
 
-@pytest.mark.parametrize("encoding", [b"gzip", b" GZIP "])
-def test_gzip_is_read(encoding: bytes) -> None:
-    assert content_of(content_type=b"application/json", content_encoding=encoding).is_gzip
+@pytest.mark.parametrize(
+    ("name", "encoding"),
+    [(b"gzip", Encoding.GZIP), (b" GZIP ", Encoding.GZIP), (b"zstd", Encoding.ZSTD), (b"Identity", None)],
+)
+def test_gzip_and_zstd_are_read(name: bytes, encoding: Encoding | None) -> None:
+    assert content_of(content_type=b"application/json", content_encoding=name).encoding is encoding
+
+
+def test_refusal_of_an_encoding_names_those_there_are() -> None:
+    with pytest.raises(Refused) as caught:
+        content_of(content_type=b"application/json", content_encoding=b"br")
+    assert caught.value.headers == ((b"accept-encoding", b"gzip, zstd"),)
 
 
 @pytest.mark.parametrize(

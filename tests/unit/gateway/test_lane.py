@@ -3,9 +3,11 @@
 import asyncio
 import gzip
 import json
+from collections.abc import Callable
 
 import msgspec
 import pytest
+from backports import zstd
 
 from clusterproxy.errors import NoTopology
 from configservice.topology import EventType, Topology
@@ -81,13 +83,14 @@ def test_batch_without_a_good_event_is_422_and_stores_nothing(log: FaultyLog) ->
     assert log.append_sizes == []
 
 
-def test_gzipped_ndjson_is_read_line_by_line(log: FaultyLog) -> None:
+@pytest.mark.parametrize(("encoding", "pack"), [("gzip", gzip.compress), ("zstd", zstd.compress)])
+def test_packed_ndjson_is_read_line_by_line(log: FaultyLog, encoding: str, pack: Callable[[bytes], bytes]) -> None:
     lines = [json.dumps(make_event()).encode(), b"{oops", b"", json.dumps(make_event()).encode()]
     response = post(
         make_gateway(log),
-        gzip.compress(b"\n".join(lines)),
+        pack(b"\n".join(lines)),
         content_type="application/x-ndjson",
-        headers={"Content-Encoding": "gzip"},
+        headers={"Content-Encoding": encoding},
     )
     assert response.status == 207
     assert [(item["index"], item["code"]) for item in response.json["items"]] == [(1, "malformed_json")]
@@ -156,6 +159,7 @@ def test_reading_events_is_passed_on_past_the_lane(log: FaultyLog, method: str) 
         (encode(make_event()), {"headers": {"Content-Encoding": "gzip"}}, 400, "malformed_gzip"),
         (gzip.compress(encode(make_event()))[:-4], {"headers": {"Content-Encoding": "gzip"}}, 400, "malformed_gzip"),
         (gzip.compress(b" " * 10**7), {"headers": {"Content-Encoding": "gzip"}}, 413, "body_too_large"),
+        (zstd.compress(b" " * 10**7), {"headers": {"Content-Encoding": "zstd"}}, 413, "body_too_large"),
         (b" " * (1024 * 1024 + 1), {}, 413, "body_too_large"),
         (encode(*[make_event()] * 1001), {}, 413, "too_many_events"),
     ],

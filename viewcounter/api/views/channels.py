@@ -11,9 +11,10 @@ from rest_framework.request import Request
 from viewcounter.api import documents, read_options
 from viewcounter.api.answers import encode_meta
 from viewcounter.api.http_caching import build_read_response
-from viewcounter.api.parameters import check_id, get_period, get_required
-from viewcounter.api.serializers import CountsField, MetaSerializer, StatsAnswerSerializer
+from viewcounter.api.parameters import check_id
+from viewcounter.api.serializers import CountsField, MetaSerializer, PreviousStatsSerializer, StatsAnswerSerializer
 from viewcounter.api.views.base import ReadView
+from viewcounter.api.views.stats import STATS_PARAMETERS, StatsView
 from viewcounter.caching import find_read_cache
 from viewcounter.cluster import get_cluster
 from viewcounter.config import get_config
@@ -25,9 +26,7 @@ from viewcounter.queries.channels import (
     get_channel_counts,
     get_channel_stats,
 )
-from viewcounter.queries.functions import Function
-from viewcounter.queries.periods import Fill
-from viewcounter.queries.ranges import Interval
+from viewcounter.queries.ranges import Period
 
 MEMBERSHIP = (
     "The sum over the videos that belong to the channel now, with all their events: a video that changes its channel "
@@ -48,9 +47,16 @@ class ChannelCountsAnswerSerializer(serializers.Serializer):
     meta = ChannelMetaSerializer()
 
 
+class ChannelPreviousStatsSerializer(PreviousStatsSerializer):
+    meta = ChannelMetaSerializer()
+
+
 class ChannelStatsAnswerSerializer(StatsAnswerSerializer):
     video_id = None
     channel_id = serializers.CharField()
+    previous = ChannelPreviousStatsSerializer(
+        required=False, help_text="With `compare=previous` only, as are the next two."
+    )
     meta = ChannelMetaSerializer()
 
 
@@ -74,50 +80,35 @@ class ChannelCountsView(ReadView):
         return build_read_response(request, encode_channel_counts(answer), meta=answer.meta)
 
 
-class ChannelStatsView(ReadView):
+class ChannelStatsView(StatsView):
     required_scopes = {"GET": Scope.STATS_READ}
-    parameters = ("event_type", "function", "start_time", "end_time", "interval", "tz", "fill")
 
     @extend_schema(
         operation_id="getChannelStats",
         tags=["reads"],
         summary="One function over a period on a channel's videos, in all and by interval",
         description=MEMBERSHIP,
-        parameters=[
-            documents.CHANNEL_ID,
-            documents.EVENT_TYPE,
-            documents.FUNCTION,
-            documents.START_TIME,
-            documents.END_TIME,
-            documents.INTERVAL,
-            documents.TIME_ZONE,
-            documents.FILL,
-            *read_options.OF_MANY_PARTITIONS,
-        ],
-        responses=ChannelStatsAnswerSerializer,
+        parameters=[documents.CHANNEL_ID, *STATS_PARAMETERS, *read_options.OF_MANY_PARTITIONS],
+        responses=StatsView.get_responses(ChannelStatsAnswerSerializer),
     )
     def get(self, request: Request, channel_id: str) -> HttpResponse:
-        query = request.query_params
-        options = self.get_options(request, one_video=False)
-        interval = query.get("interval")
-        question = ChannelQuestion(
-            channel_id=check_id("channel_id", channel_id),
-            event_type=get_required(query, "event_type"),
-            function=Function.parse(query.get("function", Function.COUNT)),
-            period=get_period(query),
-            interval=None if interval is None else Interval.parse(interval),
-            fill=Fill.parse(query.get("fill", Fill.NONE)),
-            zone_name=query.get("tz", "UTC"),
-        )
-        answer = get_channel_stats(
-            get_cluster(),
-            question,
-            max_buckets=get_config().stats_max_buckets,
-            now=datetime.now(UTC),
-            options=options,
-            cache=find_read_cache(),
-        )
-        return build_read_response(request, encode_channel_stats(answer), meta=answer.meta)
+        options, now = self.get_options(request, one_video=False), datetime.now(UTC)
+        demand, channel_id = self.get_demand(request), check_id("channel_id", channel_id)
+
+        def ask(period: Period) -> ChannelStats:
+            question = ChannelQuestion(
+                channel_id=channel_id,
+                event_type=demand.event_type,
+                function=demand.function,
+                period=period,
+                interval=demand.interval,
+                fill=demand.fill,
+                zone_name=demand.zone_name,
+            )
+            most, cache = get_config().stats_max_buckets, find_read_cache()
+            return get_channel_stats(get_cluster(), question, max_buckets=most, now=now, options=options, cache=cache)
+
+        return self.answer(request, demand, ask, encode_channel_stats)
 
 
 def encode_channel_counts(answer: ChannelCounts) -> dict[str, Any]:

@@ -19,15 +19,15 @@ from viewcounter.api.serializers import (
     VideoCountsAnswerSerializer,
 )
 from viewcounter.api.views.base import ReadView
+from viewcounter.api.views.stats import STATS_PARAMETERS, StatsView
 from viewcounter.caching import find_read_cache
 from viewcounter.cluster import get_cluster
 from viewcounter.config import get_config
 from viewcounter.gateway.scopes import Scope
 from viewcounter.queries.counts import get_counts, get_counts_of_videos
 from viewcounter.queries.functions import Function
-from viewcounter.queries.periods import Fill
-from viewcounter.queries.ranges import Interval
-from viewcounter.queries.stats import StatsQuestion, get_stats
+from viewcounter.queries.ranges import Period
+from viewcounter.queries.stats import StatsAnswer, StatsQuestion, get_stats
 from viewcounter.queries.top import TopQuestion, get_top
 
 TOP_DEFAULT_LIMIT = 10
@@ -53,49 +53,34 @@ class VideoCountsView(ReadView):
         return build_read_response(request, encode_counts(answer), meta=answer.meta)
 
 
-class VideoStatsView(ReadView):
+class VideoStatsView(StatsView):
     required_scopes = {"GET": Scope.STATS_READ}
-    parameters = ("event_type", "function", "start_time", "end_time", "interval", "tz", "fill")
 
     @extend_schema(
         operation_id="getVideoStats",
         tags=["reads"],
         summary="One function over a period, in all and by interval",
-        parameters=[
-            documents.VIDEO_ID,
-            documents.EVENT_TYPE,
-            documents.FUNCTION,
-            documents.START_TIME,
-            documents.END_TIME,
-            documents.INTERVAL,
-            documents.TIME_ZONE,
-            documents.FILL,
-            *read_options.OF_ONE_VIDEO,
-        ],
-        responses=StatsAnswerSerializer,
+        parameters=[documents.VIDEO_ID, *STATS_PARAMETERS, *read_options.OF_ONE_VIDEO],
+        responses=StatsView.get_responses(StatsAnswerSerializer),
     )
     def get(self, request: Request, video_id: str) -> HttpResponse:
-        query = request.query_params
-        options = self.get_options(request, one_video=True)
-        interval = query.get("interval")
-        question = StatsQuestion(
-            video_id=check_id("video_id", video_id),
-            event_type=get_required(query, "event_type"),
-            function=Function.parse(query.get("function", Function.COUNT)),
-            period=get_period(query),
-            interval=None if interval is None else Interval.parse(interval),
-            fill=Fill.parse(query.get("fill", Fill.NONE)),
-            zone_name=query.get("tz", "UTC"),
-        )
-        answer = get_stats(
-            get_cluster(),
-            question,
-            max_buckets=get_config().stats_max_buckets,
-            now=datetime.now(UTC),
-            options=options,
-            cache=find_read_cache(),
-        )
-        return build_read_response(request, encode_stats(answer), meta=answer.meta)
+        options, now = self.get_options(request, one_video=True), datetime.now(UTC)
+        demand, video_id = self.get_demand(request), check_id("video_id", video_id)
+
+        def ask(period: Period) -> StatsAnswer:
+            question = StatsQuestion(
+                video_id=video_id,
+                event_type=demand.event_type,
+                function=demand.function,
+                period=period,
+                interval=demand.interval,
+                fill=demand.fill,
+                zone_name=demand.zone_name,
+            )
+            most, cache = get_config().stats_max_buckets, find_read_cache()
+            return get_stats(get_cluster(), question, max_buckets=most, now=now, options=options, cache=cache)
+
+        return self.answer(request, demand, ask, encode_stats)
 
 
 class CountsQueryView(ReadView):

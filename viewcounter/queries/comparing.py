@@ -1,0 +1,73 @@
+"""A period beside the one before it, of the same length. Pure."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import StrEnum
+from fractions import Fraction
+from typing import Protocol, TypeVar
+
+from viewcounter.queries.errors import InvalidQuery
+from viewcounter.queries.functions import Number
+from viewcounter.queries.ranges import Period
+
+_DECIMALS = 6
+
+
+class Compare(StrEnum):
+    PREVIOUS = "previous"
+
+    @classmethod
+    def parse(cls, text: str) -> "Compare":
+        try:
+            return cls(text)
+        except ValueError:
+            raise InvalidQuery("compare", "unknown_comparison", f"must be one of: {', '.join(cls)}") from None
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """`ratio` is None where the value before is none or zero, `delta` where either is none."""
+
+    delta: Number | None
+    ratio: float | None
+
+
+class _HasValue(Protocol):
+    @property
+    def value(self) -> Number | None: ...
+
+
+Answer = TypeVar("Answer", bound=_HasValue)
+
+
+def plan_previous(period: Period) -> Period:
+    """Ends where `period` begins. Raises InvalidQuery for an open or empty period, or one before all time."""
+    if period.start is None or period.end is None:
+        field = "start_time" if period.start is None else "end_time"
+        raise InvalidQuery(field, "required", "is required to compare with the previous period")
+    if period.start == period.end:
+        raise InvalidQuery("end_time", "empty_period", "must be at least a minute after start_time to be compared")
+    try:
+        return Period(start=period.start - (period.end - period.start), end=period.start)
+    except OverflowError:
+        raise InvalidQuery("compare", "out_of_range", "the previous period begins before the year 1") from None
+
+
+def ask_previous(ask: Callable[[Period], Answer], period: Period) -> Answer:
+    """Raises InvalidQuery naming `compare` where only the period before cannot be answered."""
+    previous = plan_previous(period)
+    try:
+        return ask(previous)
+    except InvalidQuery as error:
+        message = f"the previous period {previous.start:%Y-%m-%dT%H:%MZ} to {previous.end:%Y-%m-%dT%H:%MZ}: {error}"
+        raise InvalidQuery("compare", error.code, message) from error
+
+
+def subtract(value: Number | None, before: Number | None) -> Difference:
+    if value is None or before is None:
+        return Difference(None, None)
+    delta: Number = value - before
+    return Difference(
+        delta=delta if isinstance(delta, int) else round(delta, _DECIMALS),
+        ratio=round(float(Fraction(value) / Fraction(before)), _DECIMALS) if before else None,
+    )
