@@ -361,6 +361,9 @@ class Config(BaseSettings):
     web_workers: PositiveInt = Field(1, description="gunicorn worker processes; one a core")
     web_graceful_seconds: PositiveInt = Field(10, description="requests under way may end within this at a stop")
     web_max_connections: PositiveInt = Field(2000, description="open connections of a web process; beyond it 503")
+    web_head_seconds: PositiveFloat = Field(10.0, description="a client has this long to send the head of a request")
+    web_head_max_bytes: PositiveInt = Field(32_768, description="address and headers of a request; beyond it 431")
+    web_head_max_headers: PositiveInt = Field(100, description="headers of a request; beyond it 431")
     web_silent_seconds: PositiveInt = Field(30, description="a web worker silent for longer is killed")
     worker_metrics_bind: str = Field(
         "", pattern=_BIND, description="host:port of a worker's /metrics and /healthz, without a key; empty: nowhere"

@@ -63,6 +63,10 @@ SPOOLED_BYTES = _of_living_processes("spooled_bytes", "What lies on the gateways
 LOG_BREAKERS_OPEN = _of_living_processes("log_breakers_open", "Gateway processes that leave the log alone for now")
 BUFFERED_EVENTS = _of_living_processes("buffered_events", "Events that wait in the gateways for the log's answer")
 
+WEB_CONNECTIONS_CUT = _counter(
+    "web_connections_cut_total", "Connections whose request head did not keep its bounds, by reason", "reason"
+)
+
 # -- processing -----------------------------------------------------------------------------------
 DRAINS = _counter(
     "drains_total", "Drains by outcome: caught_up, out_of_time, waiting (dependency down), stopped", "outcome"

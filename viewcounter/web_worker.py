@@ -1,10 +1,21 @@
-"""The gunicorn worker class: uvicorn with a bound on connections, which uvicorn itself has not."""
+"""The gunicorn worker class: uvicorn with bounds on connections and on the heads of requests."""
 
 from typing import Any
 
 from uvicorn_worker import UvicornWorker
 
+from viewcounter.bounded_http import BoundedHttpProtocol, HeadLimits
 from viewcounter.config import get_config
+
+_config = get_config()
+
+
+class WebProtocol(BoundedHttpProtocol):
+    limits = HeadLimits(
+        seconds=_config.web_head_seconds,
+        max_bytes=_config.web_head_max_bytes,
+        max_headers=_config.web_head_max_headers,
+    )
 
 
 class BoundedUvicornWorker(UvicornWorker):
@@ -12,7 +23,8 @@ class BoundedUvicornWorker(UvicornWorker):
 
     CONFIG_KWARGS: dict[str, Any] = {
         "loop": "uvloop",
-        "http": "httptools",
-        "limit_concurrency": get_config().web_max_connections,
+        "http": WebProtocol,
+        "ws": "none",
+        "limit_concurrency": _config.web_max_connections,
         "server_header": False,
     }

@@ -3,19 +3,20 @@
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiParameter
 
+from viewcounter.api.patterns import ID_PATTERN
 from viewcounter.catalogue.limits import ID_MAX_CHARACTERS
 from viewcounter.queries.comparing import Compare
 from viewcounter.queries.functions import Function
 from viewcounter.queries.periods import Fill
 from viewcounter.queries.ranges import Interval
 
-_ID = {"type": "string", "minLength": 1, "maxLength": ID_MAX_CHARACTERS}
+_ID = {"type": "string", "minLength": 1, "maxLength": ID_MAX_CHARACTERS, "pattern": ID_PATTERN}
 
 VIDEO_ID = OpenApiParameter("video_id", _ID, OpenApiParameter.PATH)
 CHANNEL_ID = OpenApiParameter("channel_id", _ID, OpenApiParameter.PATH)
 EVENT_TYPE = OpenApiParameter(
     "event_type",
-    OpenApiTypes.STR,
+    {"type": "string", "minLength": 1},
     required=True,
     description="view, like, dislike, comment, share, watch_time, or a type that an admin has added.",
 )

@@ -103,7 +103,7 @@ class HotReads:
             video_ids: list[str] | None = None
             if request.endpoint is Endpoint.COUNTS_QUERY:
                 content = await read_body(
-                    receive, declared_bytes=request.content_length, is_gzip=False, limits=self._body_limits
+                    receive, declared_bytes=request.content_length, encoding=None, limits=self._body_limits
                 )
                 video_ids = find_video_ids(content, max_videos=self._max_videos)
                 if video_ids is None:

@@ -2,21 +2,9 @@
 
 from typing import Any
 
+from viewcounter.api.patterns import ID_PATTERN
 from viewcounter.events.message import EVENT_TYPE_MAX_CHARACTERS, VALUE_MAX, VIDEO_ID_MAX_CHARACTERS
-
-_VIEW = {
-    "event_id": "019a8f0e-6c1b-7c3e-9d2a-5a7f6f3f2b10",
-    "video_id": "XpVt6Z1Gjjo",
-    "event_type": "view",
-    "occurred_at": "2026-01-31T12:00:00Z",
-}
-_WATCH_TIME = {
-    "event_id": "019a8f0e-6c1b-7c3e-9d2a-5a7f6f3f2b11",
-    "video_id": "XpVt6Z1Gjjo",
-    "event_type": "watch_time",
-    "occurred_at": "2026-01-31T13:00:00+01:00",
-    "value": 12.5,
-}
+from viewcounter.problems import PROBLEM_CONTENT_TYPE
 
 INGEST_COMPONENTS: dict[str, Any] = {
     "Event": {
@@ -32,6 +20,7 @@ INGEST_COMPONENTS: dict[str, Any] = {
                 "type": "string",
                 "minLength": 1,
                 "maxLength": VIDEO_ID_MAX_CHARACTERS,
+                "pattern": ID_PATTERN,
                 "description": "No white space, control characters or '/'.",
             },
             "event_type": {"type": "string", "maxLength": EVENT_TYPE_MAX_CHARACTERS},
@@ -131,10 +120,6 @@ INGEST_OPERATION: dict[str, Any] = {
                         {"type": "object", "required": ["events"], "properties": {"events": _EVENT_LIST}},
                     ]
                 },
-                "examples": {
-                    "one": {"summary": "One event", "value": _VIEW},
-                    "batch": {"summary": "A batch", "value": {"events": [_VIEW, _WATCH_TIME]}},
-                },
             },
             "text/plain": {
                 "schema": {"type": "string", "description": "The same JSON from a web page, with a public key only."}
@@ -145,7 +130,10 @@ INGEST_OPERATION: dict[str, Any] = {
     "responses": {
         "202": {"description": "All events are durable.", "content": _ANSWER},
         "207": {"description": "Some events are durable; `items` names the others.", "content": _ANSWER},
-        "422": {"description": "No event was valid; `items` says why.", "content": _ANSWER},
+        "422": {
+            "description": "No event was valid: `items` says why. Or the whole request could not be used: a problem.",
+            "content": {**_ANSWER, PROBLEM_CONTENT_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}},
+        },
     },
 }
 

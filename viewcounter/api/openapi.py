@@ -3,6 +3,8 @@
 
 from typing import Any
 
+from drf_spectacular.extensions import OpenApiSerializerExtension
+
 from viewcounter.api.ingest_document import (
     INGEST_COMPONENTS,
     INGEST_OPERATION,
@@ -10,6 +12,7 @@ from viewcounter.api.ingest_document import (
     PUBLIC_KEY_SCHEME,
     SNIPPET_OPERATION,
 )
+from viewcounter.api.patterns import mend_patterns
 from viewcounter.config import get_config
 from viewcounter.problems import PROBLEM_CONTENT_TYPE
 
@@ -103,6 +106,23 @@ def add_not_modified(result: Document, generator: Any, request: Any, public: boo
             operation["responses"]["200"].setdefault("headers", {}).update(header)
             operation["responses"]["304"] = {"description": "What the client has is what would be answered."}
     return result
+
+
+def use_schema_patterns(result: Document, generator: Any, request: Any, public: bool) -> Document:
+    """drf-spectacular's postprocessing hook: validators have patterns of Python."""
+    mended: Document = mend_patterns(result)
+    return mended
+
+
+class ClosedObjects(OpenApiSerializerExtension):  # type: ignore[no-untyped-call]
+    """Bodies of requests refuse fields that they do not know; the document says so."""
+
+    target_class = "viewcounter.api.serializers.RequestSerializer"
+    match_subclasses = True
+
+    def map_serializer(self, auto_schema: Any, direction: Any) -> Document:
+        schema: Document = auto_schema._map_serializer(self.target, direction, bypass_extensions=True)
+        return {**schema, "additionalProperties": False} if direction == "request" else schema
 
 
 def add_problem_answers(result: Document, generator: Any, request: Any, public: bool) -> Document:

@@ -35,19 +35,21 @@ _MAX_STALENESS = OpenApiParameter(
         "the code `too_stale`."
     ),
 )
+_PAIR = r"\d+:\d+-\d+"
 _PAIRS = (
-    "`partition:position` pairs with commas between, as `POST /v1/events` answered them in `positions`: all of "
-    "these events are in the answer, or it is a 504 with the code `position_not_reached`. The read waits a moment for "
-    "them. Partitions that the question does not touch do not matter."
+    "`partition:position` pairs with commas between (`3:1760000000000-0,7:1760000000123-0`), as `POST /v1/events` "
+    "answered them in `positions`: all of these events are in the answer, or it is a 504 with the code "
+    "`position_not_reached`. The read waits a moment for them. Partitions that the question does not touch do "
+    "not matter."
 )
 _MIN_POSITION = OpenApiParameter(
     "min_position",
-    {"type": "string", "example": "3:1760000000000-0,7:1760000000123-0"},
+    {"type": "string", "pattern": rf"^{_PAIR}(,{_PAIR})*$"},
     description=_PAIRS,
 )
 _MIN_POSITION_OF_VIDEO = OpenApiParameter(
     "min_position",
-    {"type": "string", "example": "1760000000000-0"},
+    {"type": "string", "pattern": rf"^(\d+-\d+|{_PAIR}(,{_PAIR})*)$"},
     description=_PAIRS + " Or only the position, of the video's own partition.",
 )
 _EXPLAIN = OpenApiParameter(

@@ -46,8 +46,10 @@ SPECTACULAR_SETTINGS: dict[str, object] = {
     "POSTPROCESSING_HOOKS": [
         "drf_spectacular.hooks.postprocess_schema_enums",
         "viewcounter.api.openapi.add_ingest_lane",
+        "viewcounter.api.examples.add_examples",
         "viewcounter.api.openapi.add_not_modified",
         "viewcounter.api.openapi.add_problem_answers",
+        "viewcounter.api.openapi.use_schema_patterns",
     ],
     "TAGS": [
         {"name": "events", "description": "Sending events."},

@@ -16,6 +16,7 @@ from viewcounter.gateway.acceptance import AcceptWindow
 from viewcounter.gateway.applied_watch import AppliedWatch, ReadPositions, WaitLimits
 from viewcounter.gateway.authentication import LaneKeys
 from viewcounter.gateway.body import BodyLimits, Receive
+from viewcounter.gateway.bounded_bodies import BoundedBodies
 from viewcounter.gateway.group_commit import GroupCommit
 from viewcounter.gateway.guarded_log import GuardedLog
 from viewcounter.gateway.idempotency import Idempotency
@@ -95,6 +96,8 @@ class Gateway:
         kept_answers = _build_kept_answers(config) if kept_answers is None else kept_answers
         self._idempotency = Idempotency(kept_answers, max_answer_bytes=config.idempotency_answer_max_bytes)
         self._snippet = Snippet()
+        limits = _get_limits(config)
+        inner = BoundedBodies(inner, limits.body)
         self._reads = None if build_reads is None else build_reads(inner, self._keys, config)
         self._inner: AsgiApplication = inner if self._reads is None else self._reads
         self._lane = GatewayLane(
@@ -103,7 +106,7 @@ class Gateway:
             commit=self._commit,
             keys=self._keys,
             get_topology=get_topology,
-            limits=_get_limits(config),
+            limits=limits,
             limiter=get_rate_limiter(),
         )
 

@@ -240,6 +240,20 @@ class GatewayLane:
         return refusal.problem.status, encode_problem(refusal.problem, request_id=request_id), headers
 
 
+async def send_refusal(refusal: Refused, send: Send, *, request_id: str) -> None:
+    """Of a request that did not come as far as the lane."""
+    body = encode_problem(refusal.problem, request_id=request_id)
+    headers = [
+        _PROBLEM,
+        *refusal.headers,
+        (b"content-length", b"%d" % len(body)),
+        (b"x-request-id", request_id.encode()),
+        (b"cache-control", b"no-store"),
+    ]
+    await send({"type": "http.response.start", "status": refusal.problem.status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
+
+
 class _Budget:
     """What one request took of its key's limits; `headers` tell of the limit that is nearer to its end, and the browser
     of a page that it may look at the answer."""

@@ -42,7 +42,7 @@ def admit(api, *, since):
 def test_a_client_that_has_the_answer_is_told_so_without_a_body(watched, path):
     first = watched.call("GET", path)
     assert first.status_code == 200
-    assert first["ETag"].startswith('"') and first["Vary"] == "Authorization"
+    assert first["ETag"].startswith('"') and first["Vary"].split(", ")[0] == "Authorization"
     for known in (first["ETag"], f"W/{first['ETag']}", f'"other", {first["ETag"]}', "*"):
         for method in ("GET", "HEAD"):
             again = watched.call(method, path, headers={"If-None-Match": known})

@@ -1,0 +1,26 @@
+"""Patterns as JSON Schema may have them: of text, which has no lone surrogates, as Python's strings may have."""
+
+from typing import Any
+
+from viewcounter.events.message import VIDEO_ID_PATTERN
+
+_SURROGATES = r"\ud800-\udfff"
+_END = (r"\Z", "$")
+
+
+def to_schema_pattern(pattern: str) -> str:
+    """Of a pattern of Python, one of ECMA-262 that admits the same texts."""
+    return pattern.replace(_SURROGATES, "").replace(*_END).replace(r"\x", r"\u00")
+
+
+ID_PATTERN = to_schema_pattern(VIDEO_ID_PATTERN)
+
+
+def mend_patterns(value: Any) -> Any:
+    """Every `pattern` within a document."""
+    if isinstance(value, dict):
+        return {
+            name: to_schema_pattern(part) if name == "pattern" and isinstance(part, str) else mend_patterns(part)
+            for name, part in value.items()
+        }
+    return [mend_patterns(part) for part in value] if isinstance(value, list) else value
