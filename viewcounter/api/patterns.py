@@ -16,9 +16,14 @@ def to_schema_pattern(pattern: str) -> str:
 ID_PATTERN = to_schema_pattern(VIDEO_ID_PATTERN)
 
 
+_BLANK = {"type": "string", "maxLength": 0}
+
+
 def mend_patterns(value: Any) -> Any:
-    """Every `pattern` within a document."""
+    """Every `pattern` within a document; and text that may be empty, which is said as if its pattern forbade it."""
     if isinstance(value, dict):
+        if _BLANK in value.get("oneOf", ()):
+            return mend_patterns({**value["oneOf"][0], **{n: part for n, part in value.items() if n != "oneOf"}})
         return {
             name: to_schema_pattern(part) if name == "pattern" and isinstance(part, str) else mend_patterns(part)
             for name, part in value.items()

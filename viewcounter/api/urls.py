@@ -1,7 +1,7 @@
 """Routes of the REST API. Ids hold no "/", so that each is one segment of an address."""
 
 from django.urls import path
-from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerView
+from drf_spectacular.views import SpectacularAPIView
 
 from viewcounter.api.views.audit import AuditView
 from viewcounter.api.views.catalogue import CatalogueImportView, ChannelView, VideoView
@@ -16,6 +16,7 @@ from viewcounter.api.views.dead_letters import (
     DeadLetterView,
     PartitionResumeView,
 )
+from viewcounter.api.views.docs import DocsView
 from viewcounter.api.views.health import HealthView, ReadyView
 from viewcounter.api.views.kills import KillsView
 from viewcounter.api.views.metrics import MetricsView
@@ -33,7 +34,7 @@ urlpatterns = [
     path("readyz", ReadyView.as_view(), name="readiness"),
     path("metrics", MetricsView.as_view(), name="metrics"),
     path("v1/schema", SpectacularAPIView.as_view(), name="schema"),
-    path("v1/docs", SpectacularSwaggerView.as_view(url_name="api:schema"), name="docs"),
+    path("v1/docs", DocsView.as_view(), name="docs"),
     path("v1/videos/<str:video_id>", VideoView.as_view(), name="video"),
     path("v1/videos/<str:video_id>/counts", VideoCountsView.as_view(), name="video-counts"),
     path("v1/videos/<str:video_id>/stats", VideoStatsView.as_view(), name="video-stats"),

@@ -9,14 +9,14 @@ import pytest
 from tests.unit.gateway.builders import WRITER, FaultyLog, know_key, make_gateway, send
 from viewcounter.gateway.scopes import Scope
 
-LANE = ("/v1/events", "post")
+LANE = {("/v1/events", "post"), ("/v1/events", "options"), ("/v1/viewcounter.js", "get")}
 NOBODY_S = {"/v1/dead-letters/{dead_letter_id}", "/v1/recounts/{recount_id}"}
 """Of what the examples name, there is none."""
 
 
 def list_operations(document):
     """Writers first: what they write, readers find."""
-    order = {"put": 0, "post": 1, "get": 2}
+    order = {"put": 0, "post": 1, "get": 2, "options": 3}
     found = [(path, method, o) for path, operations in document["paths"].items() for method, o in operations.items()]
     return sorted(found, key=lambda each: (order[each[1]], each[0]))
 
@@ -39,7 +39,7 @@ def build_path(path, operation):
 def test_every_example_works(api):
     sent = 0
     for path, method, operation in list_operations(api.document):
-        if (path, method) == LANE:
+        if (path, method) in LANE:
             continue
         if "requestBody" in operation:
             assert list_bodies(operation), f"{method} {path} has no example of its body"

@@ -1,0 +1,26 @@
+"""Patterns of the document admit the same texts as those of Python that validate."""
+
+import re
+
+import pytest
+
+from viewcounter.api.patterns import ID_PATTERN, mend_patterns
+from viewcounter.catalogue.limits import TITLE_PATTERN
+from viewcounter.events.message import VIDEO_ID_PATTERN
+
+
+@pytest.mark.parametrize(
+    "text", ["a", "é🎬", "a b", "a/b", "", "a\n", "\x00", "\xa0", "\u2028", "\ufeff", "\x7f", "\x9f"]
+)
+def test_ids_that_events_may_have_are_those_of_the_document(text):
+    assert bool(re.search(ID_PATTERN.removesuffix("$") + r"\Z", text)) == bool(re.search(VIDEO_ID_PATTERN, text))
+
+
+def test_no_pattern_of_python_s_own_is_left():
+    [pattern] = mend_patterns([{"pattern": TITLE_PATTERN}])
+    assert pattern == {"pattern": r"^[^\u0000]*$"}
+
+
+def test_text_that_may_be_empty_has_one_schema():
+    title = {"oneOf": [{"type": "string", "pattern": TITLE_PATTERN}, {"type": "string", "maxLength": 0}], "title": "T"}
+    assert mend_patterns({"title": title}) == {"title": {"type": "string", "pattern": r"^[^\u0000]*$", "title": "T"}}
