@@ -79,9 +79,10 @@ def get_move(move_id: int) -> Move:
     return move
 
 
-def list_moves(*, limit: int) -> list[Move]:
+def list_moves(*, limit: int, before_id: int | None = None) -> list[Move]:
     """Newest first."""
-    return list(_moves().order_by("-id")[:limit])
+    moves = _moves() if before_id is None else _moves().filter(id__lt=before_id)
+    return list(moves.order_by("-id")[:limit])
 
 
 def list_unfinished() -> list[Move]:

@@ -43,3 +43,4 @@ class RecountSerializer(serializers.Serializer):
 
 class RecountListSerializer(serializers.Serializer):
     recounts = RecountSerializer(many=True)
+    next_cursor = serializers.CharField(allow_null=True, help_text="Asks for older ones; null: there are none.")

@@ -80,9 +80,13 @@ def get_recount(job_id: UUID) -> RecountJob:
     return job
 
 
-def list_recounts(*, limit: int) -> list[RecountJob]:
-    """Newest first."""
-    return list(RecountJob.objects.order_by("-created_at")[:limit])
+def list_recounts(*, limit: int, before: tuple[datetime, UUID] | None = None) -> list[RecountJob]:
+    """Newest first; `before`: when the last one of the page before was asked for, and its id."""
+    jobs = RecountJob.objects.order_by("-created_at", "-pk")
+    if before is not None:
+        created_at, job_id = before
+        jobs = jobs.filter(Q(created_at__lt=created_at) | Q(created_at=created_at, pk__lt=job_id))
+    return list(jobs[:limit])
 
 
 def list_runnable(*, now: datetime) -> list[UUID]:

@@ -122,6 +122,21 @@ def test_a_recount_of_a_partition_only_shows_unless_asked_to_apply(api, counted)
     assert {figures[0] for figures in counted.read("event_total").values()} == {0}
 
 
+def test_recounts_are_listed_page_by_page_newest_first(api):
+    RecountJob.objects.all().delete()
+    asked = [ask(api, {"partition": partition})["id"] for partition in range(5)]
+    found, query = [], "limit=2"
+    while query:
+        page = api.get(f"/v1/recounts?{query}", "/v1/recounts", scope="admin")
+        assert len(page["recounts"]) <= 2
+        found += [job["id"] for job in page["recounts"]]
+        query = page["next_cursor"] and f"limit=2&cursor={page['next_cursor']}"
+    assert found == asked[::-1]
+    for query, field in (("limit=51", "limit"), ("limit=0", "limit"), ("cursor=x", "cursor")):
+        answer = api.call("GET", f"/v1/recounts?{query}", scope="admin")
+        assert (answer.status_code, answer.json()["errors"][0]["field"]) == (422, field)
+
+
 @pytest.mark.parametrize(
     ("body", "code"),
     [

@@ -61,7 +61,11 @@ def test_moves_are_listed_for_those_who_administer(moving: Moving):
     client = Client()
     answer = client.get("/v1/moves", headers={"Authorization": f"Bearer {tokens[Scope.ADMIN]}"})
     assert answer.status_code == 200, answer.content
-    [shown] = json.loads(answer.content)["moves"]
+    listed = json.loads(answer.content)
+    [shown] = listed["moves"]
+    assert listed["next_cursor"] is None
+    older = client.get(f"/v1/moves?cursor={move.pk}", headers={"Authorization": f"Bearer {tokens[Scope.ADMIN]}"})
+    assert json.loads(older.content) == {"moves": [], "next_cursor": None}
     assert (shown["id"], shown["from"], shown["to"], shown["state"]) == (move.pk, "shard2", "shard1", "done")
     assert shown["progress"] == 1.0
     assert shown["held_seconds"] > 0

@@ -8,6 +8,7 @@ from rest_framework.response import Response
 from configservice.history import read_history
 from viewcounter.api.cluster_answers import ClusterSerializer, HistorySerializer, encode_cluster, encode_history
 from viewcounter.api.parameters import check_parameters, get_integer
+from viewcounter.api.place_cursor import decode_number
 from viewcounter.api.views.base import ApiView
 from viewcounter.cluster import get_cluster
 from viewcounter.config import get_config
@@ -62,16 +63,7 @@ class ClusterHistoryView(ApiView):
         limit, most = get_integer(query, "limit", default=HISTORY_DEFAULT_LIMIT), get_config().history_max_epochs
         if not 1 <= limit <= most:
             raise InvalidQuery("limit", "out_of_range", f"must be 1 to {most}")
-        entries = read_history(limit=limit, before_epoch=_decode_cursor(query.get("cursor")))
+        entries = read_history(limit=limit, before_epoch=decode_number(query.get("cursor")))
         # The oldest epoch is the first: numbers are given without gaps, and none is ever removed.
         has_more = bool(entries) and entries[-1].epoch > 1
         return Response(encode_history(entries, next_cursor=str(entries[-1].epoch) if has_more else None))
-
-
-def _decode_cursor(cursor: str | None) -> int | None:
-    """The epoch that the page before ended with."""
-    if cursor is None:
-        return None
-    if not (cursor.isascii() and cursor.isdecimal() and len(cursor) <= 18):
-        raise InvalidQuery("cursor", "invalid_cursor", "must be the next_cursor of an earlier page")
-    return int(cursor)

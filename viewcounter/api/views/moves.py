@@ -1,17 +1,20 @@
 """`GET /v1/moves`: partitions on their way from shard to shard."""
 
-from drf_spectacular.utils import extend_schema
+from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
 
 from configservice.move_states import MoveState
 from configservice.moves import list_moves
-from viewcounter.api.parameters import check_parameters
+from viewcounter.api.parameters import check_parameters, get_limit
+from viewcounter.api.place_cursor import decode_number
 from viewcounter.api.views.base import ApiView
 from viewcounter.config import get_config
 from viewcounter.gateway.scopes import Scope
 from viewcounter.operations.moves.answers import encode_move
+
+DEFAULT_LIMIT = 20
 
 
 class MoveSerializer(serializers.Serializer):
@@ -38,6 +41,7 @@ class MoveSerializer(serializers.Serializer):
 
 class MovesSerializer(serializers.Serializer):
     moves = MoveSerializer(many=True)
+    next_cursor = serializers.CharField(allow_null=True, help_text="Asks for older ones; null: there are none.")
 
 
 class MovesView(ApiView):
@@ -47,8 +51,17 @@ class MovesView(ApiView):
         operation_id="getMoves",
         tags=["operations"],
         summary="Moves of partitions, newest first, with their progress",
+        parameters=[
+            OpenApiParameter("limit", {"type": "integer", "minimum": 1, "default": DEFAULT_LIMIT}),
+            OpenApiParameter("cursor", {"type": "string", "pattern": r"^\d{1,18}$"}, description="`next_cursor`."),
+        ],
         responses=MovesSerializer,
     )
     def get(self, request: Request) -> Response:
-        check_parameters(request.query_params, allowed=())
-        return Response({"moves": [encode_move(move) for move in list_moves(limit=get_config().moves_listed)]})
+        query = request.query_params
+        check_parameters(query, allowed=("limit", "cursor"))
+        limit = get_limit(query, default=DEFAULT_LIMIT, most=get_config().moves_listed)
+        found = list_moves(limit=limit + 1, before_id=decode_number(query.get("cursor")))
+        page = found[:limit]
+        next_cursor = str(page[-1].pk) if len(found) > limit else None
+        return Response({"moves": [encode_move(move) for move in page], "next_cursor": next_cursor})

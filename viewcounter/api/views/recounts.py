@@ -8,7 +8,9 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.reverse import reverse
 
-from viewcounter.api.parameters import check_parameters
+from viewcounter.api.parameters import check_parameters, get_limit
+from viewcounter.api.place_cursor import decode_job
+from viewcounter.api.place_cursor import encode_job as encode_cursor
 from viewcounter.api.recount_answers import RecountListSerializer, RecountRequestSerializer, RecountSerializer
 from viewcounter.api.views.base import ApiView
 from viewcounter.cluster import get_cluster
@@ -23,6 +25,9 @@ from viewcounter.processing.recount_jobs import (
 )
 from viewcounter.queries.errors import InvalidQuery
 
+DEFAULT_LIMIT = 20
+CURSOR_SALT = "viewcounter.recounts"
+
 
 class RecountsView(ApiView):
     required_scopes = {"GET": Scope.ADMIN, "POST": Scope.ADMIN}
@@ -31,12 +36,20 @@ class RecountsView(ApiView):
         operation_id="listRecounts",
         tags=["operations"],
         summary="The recounts asked for last",
+        parameters=[
+            OpenApiParameter("limit", {"type": "integer", "minimum": 1, "default": DEFAULT_LIMIT}),
+            OpenApiParameter("cursor", OpenApiTypes.STR, description="`next_cursor` of the page before."),
+        ],
         responses=RecountListSerializer,
     )
     def get(self, request: Request) -> Response:
-        check_parameters(request.query_params, allowed=())
-        jobs = list_recounts(limit=get_config().recounts_listed)
-        return Response({"recounts": [encode_job(job) for job in jobs]})
+        query = request.query_params
+        check_parameters(query, allowed=("limit", "cursor"))
+        limit = get_limit(query, default=DEFAULT_LIMIT, most=get_config().recounts_listed)
+        found = list_recounts(limit=limit + 1, before=decode_job(query.get("cursor"), salt=CURSOR_SALT))
+        page = found[:limit]
+        next_cursor = encode_cursor(page[-1].created_at, page[-1].pk, salt=CURSOR_SALT) if len(found) > limit else None
+        return Response({"recounts": [encode_job(job) for job in page], "next_cursor": next_cursor})
 
     @extend_schema(
         operation_id="createRecount",
