@@ -151,12 +151,13 @@ PREFLIGHT_OPERATION: dict[str, Any] = {
     "operationId": "askBeforePostEvents",
     "tags": ["events"],
     "summary": "What a browser asks before a page sends events (CORS)",
-    "security": [{"publicKey": []}],
+    "security": [{}, {"publicKey": []}],
     "parameters": [
         {
             "name": "Origin",
             "in": "header",
             "required": True,
+            "description": "Without it nobody asks for a page, and the answer is 405.",
             "schema": {"type": "string", "example": "https://www.example.com"},
         },
     ],

@@ -23,7 +23,6 @@ from viewcounter.gateway.idempotency import Idempotency
 from viewcounter.gateway.kept_answers import KeptAnswers, SharedAnswers
 from viewcounter.gateway.lane import GatewayLane, LaneLimits, Send
 from viewcounter.gateway.rate_limit import get_rate_limiter
-from viewcounter.gateway.snippet import METHODS as SNIPPET_METHODS
 from viewcounter.gateway.snippet import SNIPPET_PATH, Snippet
 from viewcounter.gateway.spool import Spool
 from viewcounter.queries.receipts import read_applied_positions
@@ -113,7 +112,7 @@ class Gateway:
     async def __call__(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
         if scope["type"] == "http" and scope["path"] == EVENTS_PATH and scope["method"] not in METHODS_OF_DJANGO:
             await self._lane(scope, receive, send)
-        elif scope["type"] == "http" and scope["path"] == SNIPPET_PATH and scope["method"] in SNIPPET_METHODS:
+        elif scope["type"] == "http" and scope["path"] == SNIPPET_PATH:
             await self._snippet(scope, receive, send)
         elif scope["type"] == "lifespan":
             await self._run_lifespan(receive, send)

@@ -5,6 +5,10 @@ from pathlib import Path
 from typing import Any
 
 from viewcounter.gateway.body import Receive
+from viewcounter.gateway.errors import Refused
+from viewcounter.gateway.head import read_head
+from viewcounter.gateway.lane import send_refusal
+from viewcounter.problems import Problem
 
 SNIPPET_PATH = "/v1/viewcounter.js"
 METHODS = frozenset({"GET", "HEAD"})
@@ -30,6 +34,11 @@ class Snippet:
         ]
 
     async def __call__(self, scope: dict[str, Any], _receive: Receive, send: Any) -> None:
+        if scope["method"] not in METHODS:
+            problem = Problem(status=405, code="method_not_allowed", detail="The script is read with GET.")
+            refusal = Refused(problem, headers=((b"allow", b"GET, HEAD"),))
+            await send_refusal(refusal, send, request_id=read_head(scope["headers"]).request_id)
+            return
         if self._is_known(scope["headers"]):
             await send({"type": "http.response.start", "status": 304, "headers": self._lasting})
             await send({"type": "http.response.body", "body": b""})
