@@ -81,13 +81,9 @@ class Config(BaseSettings):
     request_body_seconds: PositiveFloat = Field(10.0, description="a client has this long to send its body")
     wait_applied_seconds: PositiveFloat = Field(5.0, description="`wait=applied` waits so long; then: not applied yet")
     wait_applied_poll_seconds: PositiveFloat = Field(0.1, description="shards are asked this often for all who wait")
-    wait_applied_max_requests: PositiveInt = Field(
-        1000, description="requests of a process that wait until they are applied; more are answered without waiting"
-    )
+    wait_applied_max_requests: PositiveInt = Field(1000, description="of a process at once; more are not waited for")
     idempotency_seconds: PositiveInt = Field(3600, description="an answer is kept this long by its Idempotency-Key")
-    idempotency_claim_seconds: PositiveInt = Field(
-        15, description="a request whose gateway died holds its Idempotency-Key this long"
-    )
+    idempotency_claim_seconds: PositiveInt = Field(15, description="a gateway that died holds its keys this long")
     idempotency_answer_max_bytes: PositiveInt = Field(65536, description="a longer answer is not kept by its key")
     shutdown_drain_seconds: PositiveFloat = Field(10.0, description="appends under way may finish this long")
     api_key_cache_seconds: PositiveFloat = Field(5.0, description="a revoked key works at most this long")
@@ -322,9 +318,7 @@ class Config(BaseSettings):
     stats_max_buckets: PositiveInt = Field(1500, description="buckets in one answer; beyond it 422")
     counts_query_max_videos: PositiveInt = 500
     top_max_limit: PositiveInt = 500
-    receipt_log_entries: PositiveInt = Field(
-        200, description="entries of the log in which a receipt looks for an event that no shard knows"
-    )
+    receipt_log_entries: PositiveInt = Field(200, description="a receipt looks through so many entries of the log")
     readiness_probe_seconds: PositiveFloat = Field(1.0, description="readyz asks one part; its answer is kept as long")
 
     hot_read_threads: PositiveInt = Field(8, description="of a web process, for counts that it has not kept")
