@@ -60,7 +60,11 @@ class ReadYourWrites:
         for thread in self._threads:
             thread.join(max(0.0, deadline - time.monotonic()))
         assert not any(thread.is_alive() for thread in self._threads), f"not done: {self.describe()}"
-        assert self.errors == [], self.errors
+        self.check()
+
+    def check(self) -> None:
+        """Fails with what was seen so far if a thread has given up."""
+        assert self.errors == [], f"{self.errors[0]!r}: {self.describe()}"
 
     def describe(self) -> str:
         seconds = sorted(self.seconds) or [0.0]

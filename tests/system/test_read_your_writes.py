@@ -52,6 +52,7 @@ def test_no_read_with_a_position_misses_what_was_acknowledged_while_primaries_di
                 what=f"{share} pairs",
                 within_seconds=120 + PAIRS * SECONDS_A_PAIR,
             )
+            pairs.check()
             shard = f"shard{1 + number % 2}"
             killed = get_primary(shard)
             cluster.server(killed).kill()
