@@ -243,7 +243,7 @@ def _build_catalogue() -> dict[str, Entry]:
 CATALOGUE = _build_catalogue()
 
 QUICK_KINDS = (
-    "kill-gateway", "kill-worker", "freeze-worker", "kill-log", "kill-primary", "kill-replica", "kill-leader",
+    "kill-gateway", "kill-worker", "freeze-drain", "kill-log", "kill-primary", "kill-replica", "kill-leader",
     "kill-beat", "kill-broker", "kill-control", "kill-shardproxy", "hold-locks", "replay", "clock", "poison",
 )  # fmt: skip
 QUICK_SEED = 20261126
