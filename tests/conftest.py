@@ -24,10 +24,15 @@ hypothesis_settings.register_profile("patient", PATIENT)
 hypothesis_settings.register_profile("long", PATIENT, max_examples=5000)
 hypothesis_settings.load_profile("patient")
 
-EVENT_TABLES = (
-    "raw_event, event_ids, event_minute, event_hour, event_day, event_total, rollup_dirty, ledger, dead_letter, video,"
-    " channel, catalogue_cursor, correction, event_conflict"
-)
+# What a test leaves is little: to delete it costs 2 ms, to truncate all tables on all copies 200 ms of a core.
+NO_EVENTS = """
+    DELETE FROM raw_event; DELETE FROM event_ids; DELETE FROM rollup_dirty; DELETE FROM ledger;
+    DELETE FROM event_minute; DELETE FROM event_hour; DELETE FROM event_day; DELETE FROM event_total;
+"""
+NOTHING_ELSE = """
+    DELETE FROM dead_letter; DELETE FROM event_conflict; DELETE FROM correction;
+    DELETE FROM video; DELETE FROM channel; DELETE FROM catalogue_cursor;
+"""
 
 
 @pytest.fixture(scope="session")
@@ -51,6 +56,23 @@ _common: list[LocalCluster] = []
 """The cluster of `servers`, once it runs."""
 _used: list[LocalCluster] = []
 """The one that the settings point at."""
+
+
+SHARED = ("running_cluster", "local_cluster", "move_cluster")
+"""Fixtures of a cluster that tests of several files have in common."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest first, so that workers end together; those of a file, or of a cluster, stay on one worker."""
+    items.sort(key=_rank)
+    for item in items:
+        shared = next((name for name in SHARED if name in getattr(item, "fixturenames", ())), "")
+        item.add_marker(pytest.mark.xdist_group(f"{item.path.parent}:{shared}" if shared else str(item.path)))
+
+
+def _rank(item: pytest.Item) -> int:
+    parts = item.path.parts
+    return next((rank for rank, kind in enumerate(("system", "integration")) if kind in parts), 2)
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
@@ -86,7 +108,8 @@ def clean_cluster(servers: LocalCluster) -> ClusterProxy:
     cluster = get_cluster()
     for shard in cluster.topology.shards:
         with cluster.shard_transaction(shard.id) as connection:
-            connection.execute(f"TRUNCATE {EVENT_TABLES} CASCADE")
+            connection.execute(NO_EVENTS)
+            connection.execute(NOTHING_ELSE)
             connection.execute(
                 "UPDATE partition_state SET position = DEFAULT, watermark = DEFAULT, rolled_through = DEFAULT,"
                 " admits_since = DEFAULT, minutes_since = DEFAULT, hours_since = DEFAULT, state = DEFAULT, epoch = 1,"

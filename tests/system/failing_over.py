@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from localcluster import LocalCluster
 from localcluster.waiting import Waiter
 from viewcounter.cluster import get_cluster
 
@@ -32,3 +33,16 @@ def await_whole(name: str) -> None:
         lambda: sorted(read_roles(name).values()) == ["primary", *["replica"] * (len(read_roles(name)) - 1)],
         what=f"{name} whole again",
     )
+
+
+def make_whole(cluster: LocalCluster) -> None:
+    """Everything runs again, and each shard has its primary and its replicas."""
+    for name in ("configservice1", "configservice2"):
+        cluster.application(name).start()
+    for instances in cluster.layout.shards.values():
+        for server in instances:
+            if server.is_running:
+                server.resume()
+            server.start()
+    for shard in cluster.layout.shards:
+        await_whole(shard)

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from viewcounter_client import AsyncClient, Client, Options, RequestRefused, ServiceUnavailable, queries
 
-from localcluster import ClusterSpec, LocalCluster, run_temporary_cluster
+from localcluster import LocalCluster
 from localcluster.waiting import Waiter
 
 pytestmark = pytest.mark.system
@@ -20,10 +20,8 @@ MEBIBYTE = 1024 * 1024
 
 
 @pytest.fixture(scope="module")
-def cluster():
-    with run_temporary_cluster(spec=ClusterSpec(shards=1, replicas_per_shard=0, partitions=4)) as cluster:
-        cluster.start()
-        yield cluster
+def cluster(shared_cluster: LocalCluster) -> LocalCluster:
+    return shared_cluster
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,7 @@ import pytest
 from localcluster.process import OWNER_VARIABLE
 from localcluster.state import StateFolder
 from localcluster.supervisor import find_supervisor
-from localcluster.temporary import create_temporary_state_dir, run_temporary_cluster
+from localcluster.temporary import create_temporary_state_dir
 from viewcounter.config import PROJECT_ROOT
 
 pytestmark = pytest.mark.system
@@ -59,14 +59,12 @@ def test_demo_starts_a_cluster_reports_and_leaves_no_process(state_dir):
     assert list_processes_of(state_dir) == []
 
 
-def test_demo_uses_a_running_cluster_and_leaves_it_running():
-    with run_temporary_cluster() as cluster:
-        cluster.start()
-        pids = {name: member.pid for name, member in cluster.layout.applications.items()}
-        result = run("manage.py", "demo", *REDUCED, environment=cluster.environment)
-        assert_exact(result)
-        assert f"using the cluster that runs at {cluster.web_url}" in result.stderr
-        assert {name: member.pid for name, member in cluster.layout.applications.items()} == pids
+def test_demo_uses_a_running_cluster_and_leaves_it_running(shared_cluster):
+    pids = {name: member.pid for name, member in shared_cluster.layout.applications.items()}
+    result = run("manage.py", "demo", *REDUCED, environment=shared_cluster.environment)
+    assert_exact(result)
+    assert f"using the cluster that runs at {shared_cluster.web_url}" in result.stderr
+    assert {name: member.pid for name, member in shared_cluster.layout.applications.items()} == pids
 
 
 def list_processes_of(state_dir: Path) -> list[int]:

@@ -17,15 +17,16 @@ from configservice.models import Instance, Shard
 from configservice.publication import publish
 from configservice.shard_reports import read_reports
 from configservice.topology import Durability
-from localcluster import ClusterSpec, LocalCluster, run_temporary_cluster
+from localcluster import LocalCluster
 from localcluster.errors import ProgramFailed
 from shardproxy.query import Query, QueryClass
-from tests.conftest import use_cluster
+from tests.system.conftest import clear_events
 from tests.system.exactness import assert_exactly_acknowledged, read_shards
 from tests.system.failing_over import (
     await_whole,
     get_primary,
     get_shard,
+    make_whole,
     read_roles,
     wait_until,
 )
@@ -43,13 +44,9 @@ BEHIND_SECONDS = 5.0
 
 
 @pytest.fixture(scope="module")
-def cluster(django_db_blocker):
-    with run_temporary_cluster(spec=ClusterSpec(shards=2, replicas_per_shard=1, partitions=8)) as cluster:
-        cluster.start()
-        use_cluster(cluster)
-        with django_db_blocker.unblock():
-            yield cluster
-        get_cluster().close()
+def cluster(shared_cluster: LocalCluster, django_db_blocker):
+    with django_db_blocker.unblock():
+        yield shared_cluster
 
 
 @pytest.fixture(scope="module")
@@ -60,22 +57,13 @@ def key(cluster):
 @pytest.fixture(autouse=True)
 def whole_cluster(cluster: LocalCluster):
     yield
-    for name in ("configservice1", "configservice2"):
-        cluster.application(name).start()
-    for instances in cluster.layout.shards.values():
-        for server in instances:
-            if server.is_running:
-                server.resume()
-            server.start()
-    await_whole("shard1")
-    await_whole("shard2")
+    make_whole(cluster)
 
 
 @contextmanager
 def running_load(cluster, key, *, seed):
     """Posts and reads for the body; afterwards everything acknowledged is counted once and nothing has failed."""
-    for table in ("raw_event", "event_ids", "event_minute", "event_total", "ledger", "rollup_dirty"):
-        clear(table)
+    clear_events()
     with ReadClient(cluster.web_url, key, videos=VIDEOS) as reads, LoadClient(cluster.web_url, key, seed=seed) as load:
         time.sleep(WARM_SECONDS)
         yield reads, load
@@ -83,12 +71,6 @@ def running_load(cluster, key, *, seed):
     assert set(load.statuses) == {"202"}
     assert reads.failed == []
     assert reads.answered > 0
-
-
-def clear(table):
-    for shard in get_cluster().topology.shards:
-        with get_cluster().shard_transaction(shard.id) as connection:
-            connection.execute(f"TRUNCATE {table}")
 
 
 def list_terms():

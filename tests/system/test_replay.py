@@ -4,12 +4,11 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
-from localcluster import LocalCluster, run_temporary_cluster
+from localcluster import LocalCluster
 from viewcounter.config import PROJECT_ROOT
 
 pytestmark = pytest.mark.system
@@ -20,10 +19,8 @@ SENT = 6852
 
 
 @pytest.fixture(scope="module")
-def cluster() -> Iterator[LocalCluster]:
-    with run_temporary_cluster() as cluster:
-        cluster.start()
-        yield cluster
+def cluster(shared_cluster: LocalCluster) -> LocalCluster:
+    return shared_cluster
 
 
 def run_replay(environment: dict[str, str], *arguments: str) -> subprocess.CompletedProcess[str]:

@@ -14,6 +14,7 @@ from viewcounter.events.partition import get_partition
 from viewcounter.queries.freshness import ReadOptions
 from viewcounter.queries.receipts import ReceiptQuestion, get_receipt, read_applied_positions
 
+SOME_ID = "0c5f1cd1-8a0f-4a37-9b0d-4b5f6a8f1d11"
 VIDEO = "XpVt6Z1Gjjo"
 VIEW, NO_TYPE = 1, 999
 NOW = datetime.now(UTC)
@@ -121,11 +122,11 @@ def test_the_answer_is_what_the_document_says_and_can_be_revalidated(api, story)
     ("path", "field", "code"),
     [
         ("not-a-uuid?video_id=a", "event_id", "invalid_uuid"),
-        (f"{uuid.uuid4()}", "video_id", "required"),
-        (f"{uuid.uuid4()}?video_id=a%20b", "video_id", "invalid_id"),
-        (f"{uuid.uuid4()}?video_id=a&position=7", "position", "invalid_position"),
-        (f"{uuid.uuid4()}?video_id=a&occurred_at=now", "occurred_at", "invalid_time"),
-        (f"{uuid.uuid4()}?video_id=a&postion=1-0", "postion", "unknown_parameter"),
+        (f"{SOME_ID}", "video_id", "required"),
+        (f"{SOME_ID}?video_id=a%20b", "video_id", "invalid_id"),
+        (f"{SOME_ID}?video_id=a&position=7", "position", "invalid_position"),
+        (f"{SOME_ID}?video_id=a&occurred_at=now", "occurred_at", "invalid_time"),
+        (f"{SOME_ID}?video_id=a&postion=1-0", "postion", "unknown_parameter"),
     ],
 )
 def test_questions_that_cannot_be_answered_name_the_parameter(api, path, field, code):

@@ -15,5 +15,5 @@ def empty_catalogue(clean_cluster: ClusterProxy, django_db_blocker: DjangoDbBloc
         Channel.objects.all().delete()
         for shard in clean_cluster.topology.shards:
             with clean_cluster.shard_transaction(shard.id) as connection:
-                connection.execute("TRUNCATE catalogue_cursor")
+                connection.execute("DELETE FROM catalogue_cursor")
         yield clean_cluster

@@ -6,7 +6,7 @@ from django.db import connections
 from configservice.models import Move, PartitionAssignment, Shard
 from configservice.publication import publish
 from localcluster import ClusterSpec, LocalCluster, run_temporary_cluster
-from tests.conftest import EVENT_TABLES, use_cluster
+from tests.conftest import NO_EVENTS, NOTHING_ELSE, use_cluster
 from tests.integration.moves.moving import Moving
 from viewcounter.cluster import get_cluster
 from viewcounter.storage.partitions import adopt_partitions
@@ -40,7 +40,9 @@ def clean_cluster(move_cluster, django_db_blocker):
         cluster.refresh_topology()
         for shard in cluster.topology.shards:
             with cluster.shard_transaction(shard.id) as connection:
-                connection.execute(f"TRUNCATE {EVENT_TABLES}, partition_state CASCADE")
+                connection.execute(NO_EVENTS)
+                connection.execute(NOTHING_ELSE)
+                connection.execute("DELETE FROM partition_state")
                 adopt_partitions(connection, dict.fromkeys(cluster.topology.get_partitions_of(shard.id), 1))
         yield cluster
 

@@ -41,7 +41,7 @@ class Servers:
         for shard in self.cluster.layout.shards.values():
             with shard[0].connect() as connection:
                 connection.execute("CREATE TABLE IF NOT EXISTS probe (id int PRIMARY KEY, note text)")
-                connection.execute("TRUNCATE probe")
+                connection.execute("DELETE FROM probe")
                 connection.execute("CREATE TABLE IF NOT EXISTS shard_identity (term bigint NOT NULL, cluster_id uuid)")
                 connection.execute("DELETE FROM shard_identity")
                 connection.execute("INSERT INTO shard_identity VALUES (1)")
