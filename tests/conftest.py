@@ -19,7 +19,8 @@ from viewcounter.cluster import get_cluster
 from viewcounter.config import get_config
 
 # How long an example takes says how busy the machine is, not whether the code is right.
-PATIENT = hypothesis_settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+# A hundredth of what the long profile tries: the suite is run often.
+PATIENT = hypothesis_settings(deadline=None, max_examples=50, suppress_health_check=[HealthCheck.too_slow])
 hypothesis_settings.register_profile("patient", PATIENT)
 hypothesis_settings.register_profile("long", PATIENT, max_examples=5000)
 hypothesis_settings.load_profile("patient")

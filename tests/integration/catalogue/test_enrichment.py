@@ -12,7 +12,7 @@ from django.db import connections
 from clusterproxy.proxy import ClusterProxy
 from tests.integration.catalogue.state import read_copies
 from tests.integration.processing.test_drain import make_drainer
-from tests.integration.queries.rows import find_videos_by_shard
+from tests.integration.queries.rows import await_replicas, find_videos_by_shard
 from viewcounter.catalogue.changes import ChannelEntry, VideoEntry, put_catalogue, put_channel, put_video
 from viewcounter.catalogue.local_copy import LocalCopy
 from viewcounter.catalogue.models import Channel, Video
@@ -77,6 +77,7 @@ def test_a_video_that_the_catalogue_knows_has_title_and_channel_from_its_first_f
 def test_an_unknown_video_is_counted_at_once_and_gets_its_title_when_the_catalogue_learns_it(empty_catalogue, copy):
     refresh(copy)
     count_view(empty_catalogue, copy, "unknown")
+    await_replicas(empty_catalogue)
     answer = get_counts(empty_catalogue, video_id="unknown", now=datetime.now(UTC))
     assert answer.video.counts["view"] == 1
     assert read_copy(empty_catalogue, "unknown") == ("", None)

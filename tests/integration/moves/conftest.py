@@ -3,11 +3,13 @@
 import pytest
 from django.db import connections
 
+from clusterproxy.proxy import ClusterProxy
 from configservice.models import Move, PartitionAssignment, Shard
 from configservice.publication import publish
 from localcluster import ClusterSpec, LocalCluster, run_temporary_cluster
 from tests.conftest import NO_EVENTS, NOTHING_ELSE, use_cluster
 from tests.integration.moves.moving import Moving
+from tests.integration.shardproxy.servers import wait_until
 from viewcounter.cluster import get_cluster
 from viewcounter.storage.partitions import adopt_partitions
 
@@ -35,9 +37,9 @@ def clean_cluster(move_cluster, django_db_blocker):
         for name, rest in (("shard1", 0), ("shard2", 1)):
             own = [p for p in range(PARTITIONS) if p % 2 == rest]
             PartitionAssignment.objects.filter(partition__in=own).update(shard=Shard.objects.get(name=name), epoch=1)
-        publish(reason="clean", actor="test")
+        published = publish(reason="clean", actor="test")
         cluster = get_cluster()
-        cluster.refresh_topology()
+        wait_until(lambda: knows(cluster, published.epoch))
         for shard in cluster.topology.shards:
             with cluster.shard_transaction(shard.id) as connection:
                 connection.execute(NO_EVENTS)
@@ -45,6 +47,12 @@ def clean_cluster(move_cluster, django_db_blocker):
                 connection.execute("DELETE FROM partition_state")
                 adopt_partitions(connection, dict.fromkeys(cluster.topology.get_partitions_of(shard.id), 1))
         yield cluster
+
+
+def knows(cluster: ClusterProxy, epoch: int) -> bool:
+    """One refresh does not do: it asks nobody when somebody was asked a moment ago."""
+    cluster.refresh_topology()
+    return cluster.topology.epoch >= epoch
 
 
 @pytest.fixture

@@ -59,6 +59,11 @@ class Servers:
         with self.cluster.database(name).connect() as connection:
             return [row[0] for row in connection.execute("SELECT id FROM probe ORDER BY id")]
 
+    def is_locked(self, name: str) -> bool:
+        """Whether a transaction that touched `probe` is open."""
+        with self.cluster.database(name).connect() as connection:
+            return bool(connection.execute("SELECT FROM pg_locks WHERE relation = 'probe'::regclass").rowcount)
+
     def run_as_superuser(self, name: str, *statements: str) -> None:
         with self.cluster.database(name).connect(user=SUPERUSER_ROLE) as connection:
             connection.autocommit = True

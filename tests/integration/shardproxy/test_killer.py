@@ -287,7 +287,7 @@ class TestFaults:
     def test_the_watch_of_a_server_that_freezes_dies_and_comes_back_goes_on(self, shard_servers, foreigner):
         server = shard_servers.cluster.server("shard1a")
         with watching(shard_servers, answer_seconds=0.5) as recorder:
-            assert recorder.sightings[-1].is_reachable
+            wait_until(lambda: recorder.sightings[-1].is_reachable)
             server.pause()
             wait_until(lambda: not recorder.sightings[-1].is_reachable)
             server.resume()
