@@ -3,8 +3,9 @@
 import os
 from functools import cache
 
-from viewcounter.config import get_config
+from viewcounter.config import Config, get_config
 from viewcounter.eventlog.interface import EventLog
+from viewcounter.eventlog.lag_notice import SharedLagBoard
 from viewcounter.eventlog.redis_streams import RedisEventLog
 
 
@@ -17,3 +18,26 @@ def get_event_log() -> EventLog:
 @cache
 def _connect(_process_id: int, url: str, timeout_seconds: float) -> EventLog:
     return RedisEventLog(url, timeout_seconds=timeout_seconds)
+
+
+_MEASURED_IN_VAIN = 3
+"""Measurements of the lag that may fail before the note of the last one expires."""
+
+
+def build_lag_board(config: Config) -> SharedLagBoard:
+    """Opens nothing before its first call."""
+    return SharedLagBoard(
+        config.cache_url.get_secret_value(),
+        timeout_seconds=config.shed_lag_timeout_seconds,
+        keep_seconds=_MEASURED_IN_VAIN * config.lag_interval_seconds,
+    )
+
+
+def get_lag_board() -> SharedLagBoard:
+    """One a process, as `get_event_log`."""
+    return _build_lag_board(os.getpid())
+
+
+@cache
+def _build_lag_board(_process_id: int) -> SharedLagBoard:
+    return build_lag_board(get_config())

@@ -11,7 +11,8 @@ from configservice.topology import Topology
 from viewcounter.cluster import get_cluster
 from viewcounter.config import Config, get_config
 from viewcounter.eventlog.interface import EventLog, Position
-from viewcounter.eventlog.registry import get_event_log
+from viewcounter.eventlog.lag_notice import LagBoard
+from viewcounter.eventlog.registry import build_lag_board, get_event_log
 from viewcounter.gateway.acceptance import AcceptWindow
 from viewcounter.gateway.applied_watch import AppliedWatch, ReadPositions, WaitLimits
 from viewcounter.gateway.authentication import LaneKeys
@@ -23,6 +24,7 @@ from viewcounter.gateway.idempotency import Idempotency
 from viewcounter.gateway.kept_answers import KeptAnswers, SharedAnswers
 from viewcounter.gateway.lane import GatewayLane, LaneLimits, Send
 from viewcounter.gateway.rate_limit import get_rate_limiter
+from viewcounter.gateway.shedding import LagWatch, ShedLimits
 from viewcounter.gateway.snippet import SNIPPET_PATH, Snippet
 from viewcounter.gateway.spool import Spool
 from viewcounter.queries.receipts import read_applied_positions
@@ -70,6 +72,7 @@ class Gateway:
         read_positions: ReadPositions = read_cluster_positions,
         kept_answers: KeptAnswers | None = None,
         build_reads: Callable[[AsgiApplication, LaneKeys, Config], ReadLane] | None = None,
+        lag_board: LagBoard | None = None,
     ) -> None:
         """`inner` gets every request that is not for a lane; it need not know lifespan.
 
@@ -94,6 +97,11 @@ class Gateway:
         self._applied = AppliedWatch(read_positions, _get_wait_limits(config))
         kept_answers = _build_kept_answers(config) if kept_answers is None else kept_answers
         self._idempotency = Idempotency(kept_answers, max_answer_bytes=config.idempotency_answer_max_bytes)
+        self._lag = LagWatch(
+            build_lag_board(config) if lag_board is None else lag_board,
+            ShedLimits(config.shed_lag_events, config.shed_lag_seconds),
+            interval_seconds=config.shed_lag_watch_seconds,
+        )
         self._snippet = Snippet()
         limits = _get_limits(config)
         inner = BoundedBodies(inner, limits.body)
@@ -107,6 +115,7 @@ class Gateway:
             get_topology=get_topology,
             limits=limits,
             limiter=get_rate_limiter(),
+            lag=self._lag,
         )
 
     async def __call__(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
@@ -127,6 +136,7 @@ class Gateway:
             if message["type"] == "lifespan.startup":
                 await asyncio.to_thread(self._log.open)
                 self._spool_drain = asyncio.create_task(self._drain_spool())
+                self._lag.start()
                 await self._learn_topology()
                 heartbeat = None if self._start_heartbeat is None else self._start_heartbeat()
                 await send({"type": "lifespan.startup.complete"})
@@ -136,6 +146,7 @@ class Gateway:
                 await self._commit.close(timeout_seconds=self._shutdown_drain_seconds)
                 await asyncio.to_thread(self._log.close)
                 await self._idempotency.close()
+                await self._lag.close()
                 self._keys.close()
                 self._lane.close()
                 if self._reads is not None:

@@ -32,6 +32,7 @@ from viewcounter.gateway.origins import allow_preflight, check_origin
 from viewcounter.gateway.parsing import Item, parse_items
 from viewcounter.gateway.rate_limit import Allowance, RateLimiter, Unit
 from viewcounter.gateway.scopes import Scope
+from viewcounter.gateway.shedding import LagWatch
 from viewcounter.gateway.wishes import Wishes, parse_wishes
 from viewcounter.problems import PROBLEM_CONTENT_TYPE, Problem, encode_problem
 
@@ -85,7 +86,9 @@ class GatewayLane:
         limiter: RateLimiter,
         applied: AppliedWatch,
         idempotency: Idempotency,
+        lag: LagWatch,
     ) -> None:
+        self._lag = lag
         self._applied = applied
         self._idempotency = idempotency
         self._commit = commit
@@ -151,6 +154,8 @@ class GatewayLane:
         wishes = parse_wishes(query)
         key = await self._authorize(wishes, head, budget)
         budget.take(key, Unit.REQUESTS, 1)
+        if self._lag.reason is not None:
+            raise Refused(Problem(status=503, code="counting_behind", detail=self._lag.reason), retry=True)
         content = parse_content(head, allows_text=key.is_public)
         body = await read_body(
             receive, declared_bytes=head.content_length, encoding=content.encoding, limits=limits.body

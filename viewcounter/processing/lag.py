@@ -13,6 +13,7 @@ from clusterproxy.plan import Consistency
 from clusterproxy.proxy import ClusterProxy
 from configservice.topology import Topology
 from viewcounter.eventlog.interface import EventLog, Position, Unread
+from viewcounter.eventlog.lag_notice import LagNotice
 from viewcounter.metrics import LAG_EVENTS, LAG_SECONDS, UNMEASURED_PARTITIONS, WATERMARK_AGE_SECONDS
 from viewcounter.storage.partitions import READ_STATES
 
@@ -49,6 +50,12 @@ class ClusterLag:
     @property
     def seconds_behind(self) -> float:
         return max((lag.seconds_behind for lag in self.partitions), default=0.0)
+
+    @property
+    def notice(self) -> LagNotice:
+        """For gateways. The middle one of all measured partitions speaks for them: a stopped one does not."""
+        ages = sorted(lag.seconds_behind for lag in self.partitions)
+        return LagNotice(self.events_behind, ages[(len(ages) - 1) // 2] if ages else 0.0)
 
     @property
     def unread_count(self) -> int:

@@ -15,7 +15,8 @@ from viewcounter.catalogue.sync import sync_catalogue as run_sync_catalogue
 from viewcounter.cluster import get_cluster
 from viewcounter.config import get_config
 from viewcounter.eventlog.errors import EventLogError, PositionTrimmed
-from viewcounter.eventlog.registry import get_event_log
+from viewcounter.eventlog.lag_notice import LagUnknown
+from viewcounter.eventlog.registry import get_event_log, get_lag_board
 from viewcounter.metrics import DRAINS, LOG_ENTRIES_TRIMMED, TASK_FAILURES
 from viewcounter.presence import find_services, publish_services
 from viewcounter.processing.audit_runs import run_audit
@@ -149,11 +150,13 @@ def advance_idle_watermarks() -> None:
 
 @shared_task(name="measure_lag")
 def measure_lag() -> None:
-    """Let the metrics say how far each partition is behind."""
+    """Let the metrics say how far each partition is behind, and the gateways how far all of them are."""
     try:
-        publish_lag(read_lag(get_cluster(), get_event_log()))
-    except _UNAVAILABLE as error:
-        _count_failure("measure_lag", "lag is not measured", error)
+        lag = read_lag(get_cluster(), get_event_log())
+        publish_lag(lag)
+        get_lag_board().write(lag.notice)
+    except (*_UNAVAILABLE, LagUnknown) as error:
+        _count_failure("measure_lag", "lag is not measured or not told to gateways", error)
 
 
 @shared_task(name="measure_cluster")

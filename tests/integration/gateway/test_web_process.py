@@ -7,6 +7,7 @@ import signal
 import threading
 import time
 import uuid
+from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
@@ -44,6 +45,7 @@ class Client:
         self._url = f"{url}/v1/events"
         self._headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
         self.acknowledged: list[str] = []
+        self.outcomes: Counter[int | str] = Counter()
 
     def post(self, body: bytes, **headers: str) -> urllib3.BaseHTTPResponse:
         named = {name.replace("_", "-"): value for name, value in headers.items()}
@@ -54,8 +56,10 @@ class Client:
         events = [make_event() for _ in range(count)]
         try:
             response = self.post(json.dumps(events).encode())
-        except urllib3.exceptions.HTTPError:
+        except urllib3.exceptions.HTTPError as error:
+            self.outcomes[repr(error)] += 1
             return None
+        self.outcomes[response.status] += 1
         if response.status == 202:
             self.acknowledged += [event["event_id"] for event in events]
         return response.status
@@ -226,6 +230,25 @@ def test_stopped_gateway_answers_what_it_has_begun(web: LocalCluster, client: Cl
     finally:
         load.stop()
     assert set(client.acknowledged) <= set(read_event_ids(log))
+
+
+def test_a_reload_under_load_loses_no_request(web: LocalCluster, client: Client, log: RedisEventLog) -> None:
+    application = web.application("web")
+    before = set(application.list_child_pids())
+    load = Load(client)
+    try:
+        load.wait_for_more()
+        os.kill(application.pid, signal.SIGHUP)
+        Waiter().wait_until(
+            lambda: "the old worker is there" if before & set(application.list_child_pids()) else None,
+            within_seconds=60,
+            what="the reload",
+        )
+        load.wait_for_more()
+    finally:
+        load.stop()
+    assert set(client.outcomes) == {202}
+    assert sorted(read_event_ids(log)) == sorted(client.acknowledged)
 
 
 def wait_for_closed_breaker(client: Client) -> None:

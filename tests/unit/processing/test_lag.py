@@ -4,6 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 from configservice.topology import Assignment, Shard, Topology
 from viewcounter.eventlog.interface import Position, Unread
+from viewcounter.eventlog.lag_notice import LagNotice
 from viewcounter.metrics import REGISTRY
 from viewcounter.processing.lag import build_lag, publish_lag
 
@@ -53,3 +54,11 @@ def test_each_figure_is_a_gauge_of_its_partition():
     assert REGISTRY.get_sample_value("viewcounter_partition_lag_seconds", {"partition": "2"}) == 30
     assert REGISTRY.get_sample_value("viewcounter_partition_watermark_age_seconds", {"partition": "2"}) == 90
     assert REGISTRY.get_sample_value("viewcounter_unmeasured_partitions") == 1
+
+
+def test_gateways_are_told_all_events_and_how_late_most_partitions_are():
+    assert build().notice == LagNotice(events=11, seconds=0.0)  # of three, one is late
+    late = {p: get_position(timedelta(seconds=30 * (p + 1))) for p in range(3)}
+    rows = [get_row(p, watermark=NOW) for p in range(3)]
+    assert build_lag(rows, Unread(NOW, dict.fromkeys(range(3), 1), late), topology=TOPOLOGY).notice.seconds == 60.0
+    assert build_lag([], Unread(NOW, {}, {}), topology=TOPOLOGY).notice == LagNotice(0, 0.0)

@@ -1,0 +1,72 @@
+"""How far the drains are behind the log, told to every gateway through the cache server.
+
+The task that measures it for the metrics leaves a note with an expiry; without workers, or without the cache, there is
+no note, and nobody knows.
+"""
+
+from typing import Protocol
+
+import msgspec
+import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+KEY = "viewcounter:lag:1"
+"""The number grows whenever the note is written in another form."""
+
+_encoder = msgspec.msgpack.Encoder()
+
+
+class LagNotice(msgspec.Struct, frozen=True, array_like=True):
+    """`events` of all partitions lie in the log uncounted. `seconds`: more than half of the partitions that could be
+    measured have an uncounted entry older than that; one that stands still by itself does not make the others late."""
+
+    events: int
+    seconds: float
+
+
+_decoder = msgspec.msgpack.Decoder(LagNotice)
+
+
+class LagUnknown(Exception):
+    """The cache server does not answer. Retryable; meanwhile nothing is known of the lag."""
+
+
+class LagBoard(Protocol):
+    def read(self) -> LagNotice | None: ...
+
+    def close(self) -> None: ...
+
+
+class SharedLagBoard:
+    """Thread-safe. Every call is bounded by the timeout; nothing is retried. `keep_seconds`: of a note."""
+
+    def __init__(self, url: str, *, timeout_seconds: float, keep_seconds: float) -> None:
+        self._keep_ms = max(1, int(keep_seconds * 1000))
+        self._redis = redis.Redis.from_url(
+            url,
+            socket_timeout=timeout_seconds,
+            socket_connect_timeout=timeout_seconds,
+            retry=Retry(NoBackoff(), 0),
+        )
+
+    def write(self, notice: LagNotice) -> None:
+        """Raises LagUnknown."""
+        try:
+            self._redis.set(KEY, _encoder.encode(notice), px=self._keep_ms)
+        except redis.RedisError as error:
+            raise LagUnknown(str(error)) from error
+
+    def read(self) -> LagNotice | None:
+        """None if there is no note, or none that can be read. Raises LagUnknown."""
+        try:
+            value = self._redis.get(KEY)
+        except redis.RedisError as error:
+            raise LagUnknown(str(error)) from error
+        try:
+            return _decoder.decode(value) if isinstance(value, bytes) else None
+        except msgspec.DecodeError:
+            return None
+
+    def close(self) -> None:
+        self._redis.close()
