@@ -97,14 +97,8 @@ class Config(BaseSettings):
     rate_limit_sync_seconds: PositiveFloat = Field(0.1, description="processes even out what their keys have used")
     rate_limit_timeout_seconds: PositiveFloat = Field(0.5, description="one call for that; then each limits by itself")
 
-    shed_lag_events: PositiveInt = Field(
-        20_000_000, description="events that wait in the log to be counted; beyond it gateways answer 503"
-    )
-    shed_lag_seconds: PositiveFloat = Field(
-        6 * 3600.0, description="age of what waits in most partitions; beyond it gateways answer 503"
-    )
-    shed_lag_watch_seconds: PositiveFloat = Field(1.0, description="gateways ask how far the drains are this often")
-    shed_lag_timeout_seconds: PositiveFloat = Field(0.5, description="one such question; no answer sheds nothing")
+    shed_lag_events: PositiveInt = Field(20_000_000, description="events uncounted in the log; beyond it 503")
+    shed_lag_seconds: PositiveFloat = Field(6 * 3600.0, description="most partitions are this far behind; then 503")
 
     # -- processing ------------------------------------------------------------------------------
     drain_interval_seconds: PositiveFloat = Field(0.5, description="beat looks for unread entries")
@@ -363,9 +357,7 @@ class Config(BaseSettings):
     # -- processes -------------------------------------------------------------------------------
     web_workers: PositiveInt = Field(1, description="gunicorn worker processes; one a core")
     web_graceful_seconds: PositiveInt = Field(10, description="requests under way may end within this at a stop")
-    web_linger_seconds: PositiveFloat = Field(
-        1.0, description="a stopping web process still answers on open connections this long, and closes each then"
-    )
+    web_linger_seconds: PositiveFloat = Field(1.0, description="a stopping process answers on open connections so long")
     web_max_connections: PositiveInt = Field(2000, description="open connections of a web process; beyond it 503")
     web_head_seconds: PositiveFloat = Field(10.0, description="a client has this long to send the head of a request")
     web_head_max_bytes: PositiveInt = Field(32_768, description="address and headers of a request; beyond it 431")

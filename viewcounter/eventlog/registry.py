@@ -28,7 +28,7 @@ def build_lag_board(config: Config) -> SharedLagBoard:
     """Opens nothing before its first call."""
     return SharedLagBoard(
         config.cache_url.get_secret_value(),
-        timeout_seconds=config.shed_lag_timeout_seconds,
+        timeout_seconds=config.shared_cache_timeout_seconds,
         keep_seconds=_MEASURED_IN_VAIN * config.lag_interval_seconds,
     )
 

@@ -100,7 +100,7 @@ class Gateway:
         self._lag = LagWatch(
             build_lag_board(config) if lag_board is None else lag_board,
             ShedLimits(config.shed_lag_events, config.shed_lag_seconds),
-            interval_seconds=config.shed_lag_watch_seconds,
+            interval_seconds=config.lag_interval_seconds,
         )
         self._snippet = Snippet()
         limits = _get_limits(config)
