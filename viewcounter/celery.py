@@ -40,7 +40,7 @@ app.conf.update(
     task_ignore_result=True,
     task_serializer="json",
     accept_content=["json"],
-    task_acks_late=False,  # a lost drain is re-issued by beat within a second; a redelivered one would only queue
+    task_acks_late=False,  # a lost drain is queued again when its mark expires; a redelivered one would only queue
     worker_prefetch_multiplier=1,
     worker_hijack_root_logger=False,
     worker_cancel_long_running_tasks_on_connection_loss=True,

@@ -111,7 +111,7 @@ class Config(BaseSettings):
     flush_queue_batches: PositiveInt = Field(2, description="flushes that wait, judged, while one is written")
     log_read_entries: PositiveInt = Field(200, description="entries read from the log at once")
     id_cache_max_bytes: PositiveInt = Field(256 * 1024 * 1024, description="ids a worker process keeps, 24 bytes each")
-    drain_queued_seconds: PositiveInt = Field(30, description="a queued drain that got lost is queued again after this")
+    drain_queued_seconds: PositiveInt = Field(10, description="a queued drain that got lost is queued again after this")
     drain_lease_seconds: PositiveInt = Field(5, description="a drain that died is replaced after this")
     drain_pause_first_seconds: PositiveFloat = Field(
         0.5, description="drains of a shard that failed one pause up to this long, twice as long each time"
