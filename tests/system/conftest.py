@@ -9,7 +9,7 @@ from tests.conftest import NO_EVENTS, use_cluster
 from viewcounter.cluster import get_cluster
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def running_cluster() -> Iterator[LocalCluster]:
     """Two shards of a primary and a replica, two gateway workers. Whoever hurts a part waits until it is well again."""
     with run_temporary_cluster(spec=ClusterSpec(partitions=8, web_workers=2)) as cluster:
