@@ -1,7 +1,7 @@
 """One cluster of servers for all tests that need one: real PostgreSQL, real Valkey, prepared once a run."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import psycopg
@@ -53,6 +53,11 @@ def servers() -> Iterator[LocalCluster]:
         connections.close_all()
 
 
+def _list_settings(environment: Mapping[str, str]) -> dict[str, str]:
+    return {name: value for name, value in environment.items() if name.startswith("VIEWCOUNTER_")}
+
+
+_OUTER = _list_settings(os.environ)
 _common: list[LocalCluster] = []
 """The cluster of `servers`, once it runs."""
 _used: list[LocalCluster] = []
@@ -87,7 +92,9 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 def use_cluster(cluster: LocalCluster) -> None:
     """Point this process's settings at a cluster that was started after they were read."""
     _used[:] = [cluster]
-    os.environ.update({name: value for name, value in cluster.environment.items() if name.startswith("VIEWCOUNTER_")})
+    for name in _list_settings(os.environ):
+        del os.environ[name]
+    os.environ.update(_OUTER | _list_settings(cluster.environment))
     get_config.cache_clear()
     get_cluster.cache_clear()
     find_read_cache.cache_clear()

@@ -79,5 +79,11 @@ def test_what_killed_workers_counted_stays_in_the_sum_and_their_files_go(web: Lo
             os.kill(pid, signal.SIGKILL)
     post_until_accepted(web, token, 10)
     wait_for_accepted(web, token, start + 40)
-    files = sorted(path.name for path in (web.state.root / "metrics").glob("counter_*.db"))
-    assert files == ["counter_0.db", *(f"counter_{pid}.db" for pid in application.list_child_pids())]
+    deadline = time.monotonic() + SECONDS
+    while list_counter_files(web) != ["counter_0.db", *(f"counter_{pid}.db" for pid in application.list_child_pids())]:
+        assert time.monotonic() < deadline, list_counter_files(web)
+        time.sleep(0.05)
+
+
+def list_counter_files(web: LocalCluster) -> list[str]:
+    return sorted(path.name for path in (web.state.root / "metrics").glob("counter_*.db"))

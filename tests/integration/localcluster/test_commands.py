@@ -119,10 +119,10 @@ def test_up_that_cannot_start_says_why_and_leaves_nothing(run: Run, state_dir: P
     log_dir.mkdir()
     (log_dir / "appendonlydir").write_text("not a folder")
     with state.environment_file.open("a") as settings:
-        settings.write("VIEWCOUNTER_LOCAL_READY_SECONDS=2\n")
+        settings.write("VIEWCOUNTER_LOCAL_READY_SECONDS=8\n")
     up = run("up", "--detach")
     assert up.returncode == 1
-    assert "log was not ready within 2 s" in up.stdout
+    assert "log was not ready within 8 s" in up.stdout
     assert "appendonlydir" in up.stdout
     assert find_all_processes(state_dir) == []
     assert find_supervisor(state) is None
