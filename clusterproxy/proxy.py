@@ -182,10 +182,15 @@ class ClusterProxy:
         return {name: health.lag_seconds if health.reachable else None for name, health in found.items()}
 
     def refresh_topology(self) -> None:
-        """Has the sources asked now. What is known stays in use when they are down. Raises NoTopology."""
+        """Has the sources asked now, or in a moment if they just were. Raises NoTopology.
+
+        What is known stays in use when they are down.
+        """
         store = self._get_runtime().store
         store.refresh(
-            known_epoch=store.get_current().epoch, timeout_seconds=self._settings.topology_refresh_wait_seconds
+            known_epoch=store.get_current().epoch,
+            timeout_seconds=self._settings.topology_refresh_wait_seconds,
+            is_sure=True,
         )
 
     def close(self) -> None:

@@ -66,13 +66,20 @@ class TopologyStore:
             raise NoTopology("no topology source answers and there is no disk copy")
         return current
 
-    def refresh(self, *, known_epoch: int, timeout_seconds: float) -> bool:
-        """Whether there is something newer than `known_epoch`; has the source asked now, unless it just was."""
+    def refresh(self, *, known_epoch: int, timeout_seconds: float, is_sure: bool = False) -> bool:
+        """Whether there is something newer than `known_epoch`; has the source asked now, unless it just was.
+
+        `is_sure`: the caller has seen that there is. Then it is worth waiting until the source may be asked again.
+        """
         if self._get_epoch() > known_epoch:
             return True
         with self._changed:
             self._start()
-            if time.monotonic() - self._fetched_at >= self._settings.topology_refresh_min_seconds:
+            rest = self._fetched_at + self._settings.topology_refresh_min_seconds - time.monotonic()
+            if is_sure and 0 < rest < timeout_seconds:
+                self._changed.wait_for(lambda: self._get_epoch() > known_epoch or self._stopping, rest)
+                rest = 0.0
+            if rest <= 0:
                 # An answer under way may be older than the trouble the caller has seen: wait for one asked for now.
                 target = self._started_count + 1
                 self._wanted = True

@@ -27,9 +27,11 @@ def wait_until(condition, *, within_seconds=10.0):
 def open_store(tmp_path):
     stores = []
 
-    def open_one(shelf, *, seen=None, on_change=None, poll_seconds=0.01, feed=None):
+    def open_one(shelf, *, seen=None, on_change=None, poll_seconds=0.01, feed=None, refresh_min_seconds=0.0):
         settings = ClusterSettings(
-            state_dir=tmp_path, topology_poll_seconds=poll_seconds, topology_refresh_min_seconds=0.0
+            state_dir=tmp_path,
+            topology_poll_seconds=poll_seconds,
+            topology_refresh_min_seconds=refresh_min_seconds,
         )
         store = TopologyStore(
             shelf, settings, on_change=on_change or (seen if seen is not None else []).append, feed=feed
@@ -59,6 +61,15 @@ def test_polling_finds_newer_topology(open_store):
     store.get_current()
     shelf.topology = build_topology(epoch=6)
     wait_until(lambda: store.get_current().epoch == 6)
+
+
+def test_who_knows_that_there_is_newer_topology_waits_until_the_source_may_be_asked_again(open_store):
+    shelf = Shelf(build_topology(epoch=5))
+    store = open_store(shelf, poll_seconds=3600.0, refresh_min_seconds=1.0)
+    store.get_current()
+    shelf.topology = build_topology(epoch=6)
+    assert store.refresh(known_epoch=5, timeout_seconds=10.0) is False
+    assert store.refresh(known_epoch=5, timeout_seconds=10.0, is_sure=True) is True
 
 
 def test_refresh_does_not_wait_for_the_next_poll(open_store):
