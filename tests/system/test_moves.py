@@ -132,7 +132,7 @@ def test_half_of_the_partitions_move_to_a_new_shard_under_load_and_nobody_notice
     pids = {name: application.pid for name, application in cluster.layout.applications.items()}
     writer, reader = create_key(cluster, "load", "events:write"), create_key(cluster, "reads", "stats:read")
     with (
-        LoadClient(cluster.web_url, writer, seed=11, threads=2, rhythm=Rhythm(between_seconds=0.05)) as load,
+        LoadClient(cluster.web_url, writer, seed=11, threads=2, rhythm=Rhythm(between_seconds=0.1)) as load,
         ReadClient(cluster.web_url, reader, videos=VIDEOS) as readers,
         Freshness() as fresh,
     ):
@@ -173,7 +173,7 @@ def test_movers_killed_in_every_state_lose_and_double_nothing(cluster: LocalClus
     target = next(shard for shard in topology.shards if shard != source)
     first = topology.get_partitions_of(source.id)[0]
     left_in = []
-    with LoadClient(cluster.web_url, writer, seed=12, threads=2, rhythm=Rhythm(between_seconds=0.05)) as load:
+    with LoadClient(cluster.web_url, writer, seed=12, threads=1, rhythm=Rhythm(between_seconds=0.2)) as load:
         arguments = ["--from", source.name, "--to", target.name, "--partitions", str(first), "--yes", "--plan-only"]
         cluster.run_command("move_partitions", *arguments)
         move_id = Move.objects.latest("pk").pk
