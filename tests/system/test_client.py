@@ -39,7 +39,8 @@ def await_counts(client, video_id, expected):
 
 
 def test_events_tracked_through_a_killed_service_count_once_without_blocking_or_growing(cluster, key, tmp_path):
-    options = Options(max_buffer_events=10_000, spool_directory=tmp_path / "spool", breaker_open_seconds=0.5)
+    # Room for those that come while a busy machine does not let the sending thread run; the others go to the spool.
+    options = Options(max_buffer_events=30_000, spool_directory=tmp_path / "spool", breaker_open_seconds=0.5)
     waits = []
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     with Client(cluster.web_url, key, options) as client:
@@ -57,9 +58,9 @@ def test_events_tracked_through_a_killed_service_count_once_without_blocking_or_
         cluster.application("web").wait_ready()
         assert client.flush(SETTLE_SECONDS)
         counters = client.counters
+        assert (counters.tracked, counters.accepted, counters.dropped, counters.refused) == (TRACKED, TRACKED, 0, 0)
+        assert counters.is_balanced
         await_counts(client, "through-a-kill", TRACKED)
-    assert (counters.tracked, counters.accepted, counters.dropped, counters.refused) == (TRACKED, TRACKED, 0, 0)
-    assert counters.is_balanced
     waits.sort()
     assert waits[-TRACKED // 1000] < 0.1
     assert waits[-1] < OUTAGE_SECONDS  # a busy machine may keep any thread waiting, the outage none
