@@ -1,6 +1,7 @@
 """What `manage.py drain_instance`, `undrain_instance` and `remove_instance` share."""
 
 import getpass
+from abc import ABC, abstractmethod
 from argparse import ArgumentParser
 from collections.abc import Callable
 from typing import Any, ClassVar
@@ -12,16 +13,16 @@ from configservice.draining import find_instance
 from configservice.errors import ConfigServiceError
 
 
-class DrainingCommand(BaseCommand):
+class DrainingCommand(BaseCommand, ABC):
     """Subclasses say what is done. With `describe`, people are told what it means and asked before."""
 
     verb: ClassVar[str]
     outcome: ClassVar[str]
     describe: ClassVar[Callable[..., str] | None] = None
 
+    @abstractmethod
     def change(self, name: str, *, actor: str, reason: str) -> int:
         """Returns the epoch. Raises ConfigServiceError."""
-        raise NotImplementedError
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("instance", metavar="INSTANCE")
