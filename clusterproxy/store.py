@@ -77,7 +77,8 @@ class TopologyStore:
             self._start()
             rest = self._fetched_at + self._settings.topology_refresh_min_seconds - time.monotonic()
             if is_sure and 0 < rest < timeout_seconds:
-                self._changed.wait_for(lambda: self._get_epoch() > known_epoch or self._stopping, rest)
+                if self._changed.wait_for(lambda: self._get_epoch() > known_epoch or self._stopping, rest):
+                    return self._get_epoch() > known_epoch  # somebody else has asked meanwhile
                 rest = 0.0
             if rest <= 0:
                 # An answer under way may be older than the trouble the caller has seen: wait for one asked for now.
