@@ -6,27 +6,21 @@ the same flushes over one connection at a time, with all parameters made beforeh
 """
 
 import json
-import os
-import subprocess
-import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from queue import Empty, SimpleQueue
 from typing import Any
 
-from localcluster import ClusterSpec, LocalCluster, run_temporary_cluster
+from localcluster import ClusterSpec, LocalCluster
 from localcluster.spec import MAX_REPLICAS_PER_SHARD, MAX_SHARDS
-from viewcounter.config import PROJECT_ROOT
-from viewcounter.operations.bench.errors import BadOption, BenchStepFailed, WrongCount
-from viewcounter.operations.bench.usage import read_cpu_seconds
+from viewcounter.operations.bench.errors import BadOption, BenchStepFailed
+from viewcounter.operations.bench.part import OnProgress
+from viewcounter.operations.bench.step_process import check_committed, run_step, spawn_step
+from viewcounter.operations.bench.usage import divide_by_million, list_servers, read_cpu_seconds
 
 MAX_PARTITIONS = 2**15 - 1
 """A smallint in every row."""
-
-OnProgress = Callable[[str, int, int], None]
-"""Name of the part, events done, events in all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +31,10 @@ class DrainBenchOptions:
     replicas_per_shard: int
     partitions: int
     with_floor: bool
+
+    @property
+    def spec(self) -> ClusterSpec:
+        return ClusterSpec(shards=self.shards, replicas_per_shard=self.replicas_per_shard, partitions=self.partitions)
 
     def check(self) -> None:
         """Raises BadOption, naming the option."""
@@ -74,23 +72,8 @@ class DrainBenchReport:
     floor_cpu_seconds_per_million: dict[str, float] = field(default_factory=dict)
 
 
-def run_drain_bench(options: DrainBenchOptions, *, on_progress: OnProgress) -> DrainBenchReport:
-    """Raises BenchError, LocalClusterError."""
-    options.check()
-    spec = ClusterSpec(
-        shards=options.shards, replicas_per_shard=options.replicas_per_shard, partitions=options.partitions
-    )
-    with run_temporary_cluster(spec=spec) as cluster:
-        cluster.start_servers()
-        cluster.prepare()
-        report = fill_and_drain(cluster, options, on_progress)
-        if options.with_floor:
-            _measure_floor(cluster, report, options, on_progress)
-        return report
-
-
 def fill_and_drain(cluster: LocalCluster, options: DrainBenchOptions, on_progress: OnProgress) -> DrainBenchReport:
-    """On running, prepared servers."""
+    """On running, prepared servers that hold nothing. Raises BenchError."""
     for said in run_step(cluster, "fill", "--events", str(options.event_count)):
         on_progress("filling the log", said["appended"], options.event_count)
     return _drain(cluster, options, on_progress)
@@ -104,7 +87,7 @@ def _drain(cluster: LocalCluster, options: DrainBenchOptions, on_progress: OnPro
     try:
         for worker in workers:
             worker.wait_ready()
-        roots = _name_components(cluster)
+        roots = list_servers(cluster)
         before, started_at = read_cpu_seconds(roots), time.monotonic()
         for worker in workers:
             worker.start()
@@ -121,60 +104,39 @@ def _drain(cluster: LocalCluster, options: DrainBenchOptions, on_progress: OnPro
     cpu = {name: after[name] - before[name] for name in roots} | {"workers": sum(end["cpu_seconds"] for end in ends)}
     return DrainBenchReport(
         event_count=counted,
-        committed=_check_committed(cluster, options.event_count),
+        committed=check_committed(cluster, options.event_count),
         flush_count=sum(worker.flushes for worker in workers),
         seconds=seconds,
         events_per_second=counted / seconds,
-        cpu_seconds_per_million=_per_million(cpu, counted),
+        cpu_seconds_per_million=divide_by_million(cpu, counted),
         worker_peak_rss_bytes=[end["peak_rss_bytes"] for end in ends],
     )
 
 
-def _measure_floor(
+def measure_floor(
     cluster: LocalCluster, report: DrainBenchReport, options: DrainBenchOptions, on_progress: OnProgress
 ) -> None:
+    """On the shards of a drain, emptied, with the log it drained; completes its report. Raises BenchError."""
     for _ in run_step(cluster, "reset"):
         pass
-    roots = _name_components(cluster)
+    roots = list_servers(cluster)
     before = read_cpu_seconds(roots)
     said: dict[str, Any] = {}
     for said in run_step(cluster, "floor"):
         on_progress("measuring the floor", said.get("done", options.event_count), options.event_count)
     after = read_cpu_seconds(roots)
-    _check_committed(cluster, options.event_count)
+    check_committed(cluster, options.event_count)
     report.floor_events_per_second = said["event_count"] / said["seconds"]
     report.ratio_to_floor = report.events_per_second / report.floor_events_per_second
     cpu = {name: after[name] - before[name] for name in roots if name != "log"} | {"workers": said["cpu_seconds"]}
-    report.floor_cpu_seconds_per_million = _per_million(cpu, report.event_count)
-
-
-def _check_committed(cluster: LocalCluster, event_count: int) -> dict[str, int]:
-    """What the shards hold of each kind. Raises WrongCount unless that is every event, once."""
-    [committed] = run_step(cluster, "count")
-    if set(committed.values()) != {event_count}:
-        raise WrongCount(f"of {event_count} events the shards hold: {committed}")
-    return committed
-
-
-def _name_components(cluster: LocalCluster) -> dict[str, list[int]]:
-    databases = list(cluster.layout.shards.values())
-    return {
-        "primaries": [instances[0].pid for instances in databases],
-        "replicas": [replica.pid for instances in databases for replica in instances[1:]],
-        "log": [cluster.valkey("log").pid],
-        "broker and cache": [cluster.valkey("broker").pid],
-    }
-
-
-def _per_million(cpu: dict[str, float], event_count: int) -> dict[str, float]:
-    return {name: round(seconds * 1_000_000 / event_count, 2) for name, seconds in cpu.items()}
+    report.floor_cpu_seconds_per_million = divide_by_million(cpu, report.event_count)
 
 
 class _Worker:
     """One drain process and the thread that feeds it the next partition."""
 
     def __init__(self, cluster: LocalCluster, partitions: "SimpleQueue[int]") -> None:
-        self._process = _spawn_step(cluster, "drain")
+        self._process = spawn_step(cluster, "drain")
         self._partitions = partitions
         self._thread = threading.Thread(target=self._feed, daemon=True)
         self.counted = 0
@@ -225,28 +187,3 @@ class _Worker:
             raise BenchStepFailed("a drain process ended early")
         said: dict[str, Any] = json.loads(line)
         return said
-
-
-def run_step(cluster: LocalCluster, *arguments: str) -> Iterator[dict[str, Any]]:
-    """What `bench_step` says, line by line."""
-    process = _spawn_step(cluster, *arguments)
-    try:
-        for line in process.stdout or ():
-            yield json.loads(line)
-        if process.wait() != 0:
-            raise BenchStepFailed(f"{' '.join(arguments)} ended with status {process.returncode}")
-    finally:
-        process.kill()
-        process.wait()
-
-
-def _spawn_step(cluster: LocalCluster, *arguments: str) -> "subprocess.Popen[str]":
-    """With the settings of our own environment, such as a larger flush to compare; the cluster's own come first."""
-    return subprocess.Popen(
-        [sys.executable, "manage.py", "bench_step", *arguments],
-        cwd=PROJECT_ROOT,
-        env={**os.environ, **cluster.environment, "DJANGO_SETTINGS_MODULE": "viewcounter.settings"},
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    )

@@ -6,18 +6,18 @@ machine does, what a request costs the gateway does not.
 """
 
 import itertools
-import os
 import random
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import asdict, dataclass
 from urllib.parse import urlsplit
 
-import psutil
-
-from localcluster import ClusterSpec, LocalCluster, run_temporary_cluster
-from viewcounter.operations.bench.drain import DrainBenchOptions, OnProgress, fill_and_drain, run_step
+from localcluster import LocalCluster
+from viewcounter.operations.bench.drain import DrainBenchOptions, fill_and_drain
 from viewcounter.operations.bench.http_load import Load, run_closed, run_open
+from viewcounter.operations.bench.part import BenchContext
+from viewcounter.operations.bench.pinning import pinned
+from viewcounter.operations.bench.report import PartReport, Table
+from viewcounter.operations.bench.step_process import run_step
 from viewcounter.operations.bench.usage import read_cpu_seconds
 from viewcounter.operations.bench.workload import VIDEO_COUNT
 
@@ -32,6 +32,10 @@ class ReadsBenchOptions:
     connections: int
     seconds: float
     unkept_per_second: float
+
+
+FULL = ReadsBenchOptions(connections=64, seconds=10.0, unkept_per_second=500.0)
+QUICK = ReadsBenchOptions(connections=64, seconds=2.0, unkept_per_second=200.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,25 +58,50 @@ class ReadsBenchReport:
     worker_cores: list[int]
 
 
-def run_reads_bench(options: ReadsBenchOptions, *, on_progress: OnProgress) -> ReadsBenchReport:
-    """Raises BenchError, LocalClusterError."""
-    drain = DrainBenchOptions(
-        event_count=EVENTS, workers=1, shards=1, replicas_per_shard=1, partitions=PARTITIONS, with_floor=False
-    )
-    spec = ClusterSpec(shards=1, replicas_per_shard=1, partitions=PARTITIONS)
-    with run_temporary_cluster(spec=spec) as cluster:
-        cluster.start_servers()
-        cluster.prepare()
-        fill_and_drain(cluster, drain, on_progress)
+class ReadsPart:
+    name = "reads"
+    title = "counts of a video over HTTP: kept, not kept, and through Django"
+
+    def run(self, context: BenchContext) -> PartReport:
+        """One round, whatever was asked for."""
+        drain = DrainBenchOptions(
+            event_count=EVENTS, workers=1, shards=1, replicas_per_shard=1, partitions=PARTITIONS, with_floor=False
+        )
+        cluster = context.clusters.get(drain.spec)
+        fill_and_drain(cluster, drain, context.on_progress)
         [said] = run_step(cluster, "key")
         web = cluster.application("web")
         web.start()
         try:
             web.wait_ready()
-            cores = _pin(web.pid)
-            return _measure(cluster, options, said["token"], cores)
+            with pinned(web.pid) as cores:
+                report = _measure(cluster, QUICK if context.quick else FULL, said["token"], cores)
         finally:
             web.stop()
+        return _describe(report)
+
+
+def _describe(report: ReadsBenchReport) -> PartReport:
+    rows = tuple(
+        (
+            name,
+            f"{figures.requests_per_second:,.0f}",
+            f"{figures.p50_ms:.1f}",
+            f"{figures.p99_ms:.1f}",
+            f"{figures.cpu_us:,.0f}",
+        )
+        for name, figures in (("kept", report.kept), ("not kept", report.unkept), ("by Django", report.through_django))
+    )
+    note = f"gateway worker on core {', '.join(map(str, report.worker_cores))}"
+    columns = ("", "requests/s", "p50 ms", "p99 ms", "CPU us")
+    return PartReport(
+        name=ReadsPart.name,
+        title=ReadsPart.title,
+        tables=(Table("Counts of a video", columns, rows, (note,)),),
+        plots=(),
+        bounded_by=("the gateway's one core",),
+        figures=asdict(report),
+    )
 
 
 def _measure(cluster: LocalCluster, options: ReadsBenchOptions, token: str, cores: list[int]) -> ReadsBenchReport:
@@ -133,24 +162,3 @@ def _build_request(host: str, token: str, video_id: str, query: str) -> bytes:
         "Accept: */*",
     )
     return "\r\n".join([*lines, "", ""]).encode()
-
-
-def _pin(pid: int) -> list[int]:
-    """The gateway's processes, threads included, to one core; everything else to the others. Returns that core."""
-    cores = sorted(os.sched_getaffinity(0))
-    if len(cores) < 2:
-        return cores
-    own = psutil.Process(pid)
-    gateway = {own.pid, *(child.pid for child in own.children(recursive=True))}
-    for process in psutil.Process().children(recursive=True):
-        wanted = cores[:1] if process.pid in gateway else cores[1:]
-        _set_affinity(process.pid, wanted)
-    for gateway_pid in gateway:
-        _set_affinity(gateway_pid, cores[:1])
-    _set_affinity(os.getpid(), cores[1:])
-    return cores[:1]
-
-
-def _set_affinity(pid: int, cores: list[int]) -> None:
-    for thread in Path(f"/proc/{pid}/task").iterdir():
-        os.sched_setaffinity(int(thread.name), cores)

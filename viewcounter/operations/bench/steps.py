@@ -37,7 +37,16 @@ _COUNTS = {
     "event_total": "SELECT coalesce(sum(count), 0)::bigint AS count FROM event_total",
     "ledger": "SELECT coalesce(sum(counted), 0)::bigint AS count FROM ledger",
 }
-_TABLES = "raw_event, event_ids, event_minute, event_total, ledger, dead_letter, event_conflict, rollup_dirty, video"
+_LIST_TABLES = """
+    SELECT string_agg(format('%%I', tablename), ', ') AS tables FROM pg_tables
+    WHERE schemaname = 'public' AND tablename <> ALL(%(kept)s)
+"""
+_KEPT_TABLES = ["django_migrations", "shard_identity", "event_type", "partition_state"]
+_FORGET_POSITIONS = """
+    UPDATE partition_state SET position = DEFAULT, watermark = DEFAULT, rolled_through = DEFAULT,
+        admits_since = DEFAULT, minutes_since = DEFAULT, hours_since = DEFAULT, raw_since = DEFAULT,
+        generation = DEFAULT, window_started_at = DEFAULT, window_read = DEFAULT, window_dead = DEFAULT
+"""
 
 
 def fill(event_count: int, *, seed: int) -> None:
@@ -83,10 +92,9 @@ def reset() -> None:
     cluster = get_cluster()
     for shard in cluster.topology.shards:
         with cluster.shard_transaction(shard.id, query_class=QueryClass.MAINTENANCE) as connection:
-            connection.execute(f"TRUNCATE {_TABLES} CASCADE")
-            connection.execute(
-                "UPDATE partition_state SET position = DEFAULT, watermark = DEFAULT, window_read = DEFAULT"
-            )
+            [found] = connection.execute(_LIST_TABLES, {"kept": _KEPT_TABLES}).fetchall()
+            connection.execute(f"TRUNCATE {found['tables']}")
+            connection.execute(_FORGET_POSITIONS)
     _say(reset=True)
 
 

@@ -1,7 +1,4 @@
-"""The time line of a drill as one HTML page that needs nothing else: the drawings are inline SVG, made here.
-
-A library of charts would bring megabytes of script for three rows of marks over one axis of seconds.
-"""
+"""The time line of a drill as one HTML page that needs nothing else: the drawings are inline SVG, made here."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from html import escape
@@ -9,6 +6,7 @@ from math import log10
 
 from viewcounter.operations.drill.attempts import Second
 from viewcounter.operations.drill.report import ClientReport, DrillReport, IncidentReport
+from viewcounter.operations.plain_page import render_document, render_table
 
 WIDTH = 1100
 LEFT = 190
@@ -16,24 +14,16 @@ ROW = 18
 CHART = 110
 LATENCY_FLOOR_MS = 1.0
 LATENCY_TOP_MS = 10_000.0
-_STYLE = """
-body{font:14px/1.45 system-ui,sans-serif;margin:2rem auto;max-width:1120px;padding:0 1rem;color:#1d2433}
-h1{font-size:1.4rem}h2{font-size:1.1rem;margin-top:2rem}
-table{border-collapse:collapse;width:100%}td,th{padding:.2rem .6rem;text-align:left;border-bottom:1px solid #e3e6ec}
-td.n,th.n{text-align:right;font-variant-numeric:tabular-nums}
-.held{color:#0a6b3d}.broken{color:#b3261e}svg{width:100%;height:auto}
-svg text{font:11px system-ui,sans-serif;fill:#4a5366}
-"""
 
 
 def render_page(report: DrillReport) -> str:
     """Self-contained; every text from outside is escaped."""
     scale = _Scale(max(1.0, report.load_seconds))
     verdict = "The promise held" if report.has_held else "The promise did not hold"
-    return "".join(
+    return render_document(
+        "viewcounter drill",
         [
-            "<!doctype html><html lang=en><meta charset=utf-8><title>viewcounter drill</title>",
-            f"<style>{_STYLE}</style><h1>Fault drill, seed {report.seed}: ",
+            f"<h1>Fault drill, seed {report.seed}: ",
             f'<span class="{"held" if report.has_held else "broken"}">{verdict}</span></h1>',
             f"<p>{report.acknowledged:,} events acknowledged in {report.load_seconds:.0f} s of load, ",
             f"{report.duplicates_sent:,} sent again, {report.refused:,} refused, {report.poison} dead letters.</p>",
@@ -43,8 +33,8 @@ def render_page(report: DrillReport) -> str:
             _draw_seconds(report.post_seconds, scale),
             "<h2>What clients saw: reads</h2>", _describe_client(report.reads),
             _draw_seconds(report.read_seconds, scale),
-            "<h2>Faults</h2>", _render_table(report.incidents), "</html>",
-        ]
+            "<h2>Faults</h2>", _render_incidents(report.incidents),
+        ],
     )  # fmt: skip
 
 
@@ -139,7 +129,7 @@ def describe_written(incident: IncidentReport) -> str:
     return "" if incident.written_again_seconds is None else f"{incident.written_again_seconds:.2f} s"
 
 
-def _render_table(incidents: Iterable[IncidentReport]) -> str:
+def _render_incidents(incidents: Iterable[IncidentReport]) -> str:
     columns: tuple[tuple[str, Callable[[IncidentReport], str]], ...] = (
         ("at", lambda i: f"{i.struck_seconds:.1f} s"),
         ("fault", lambda i: i.kind),
@@ -150,6 +140,4 @@ def _render_table(incidents: Iterable[IncidentReport]) -> str:
         ("failed reads", lambda i: str(i.failed_reads)),
         ("", lambda i: i.error),
     )
-    head = "".join(f"<th>{name}</th>" for name, _ in columns)
-    rows = "".join("<tr>" + "".join(f"<td>{escape(text(i))}</td>" for _, text in columns) + "</tr>" for i in incidents)
-    return f"<table><tr>{head}</tr>{rows}</table>"
+    return render_table([name for name, _ in columns], [[text(i) for _, text in columns] for i in incidents])

@@ -1,6 +1,7 @@
 import pytest
 from django.core.management import CommandError, call_command
 
+from viewcounter.operations.bench.catalogue import choose_parts, list_parts
 from viewcounter.operations.bench.drain import DrainBenchOptions
 from viewcounter.operations.bench.errors import BadOption
 
@@ -42,12 +43,26 @@ def test_an_option_that_leaves_nothing_to_measure_is_refused_by_name(changed, me
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("--workers", "0"), "--workers: must be 1 or more"),
-        (("--events", "0"), "--events: must be 1 or more"),
-        (("--shards", "5", "--partitions", "4"), "--shards: 4 partitions are too few for 5 shards"),
+        (("drain", "--workers", "0"), "--workers: must be 1 or more"),
+        (("drain", "--events", "0"), "--events: must be 1 or more"),
+        (("drain", "--shards", "5", "--partitions", "4"), "--shards: 4 partitions are too few for 5 shards"),
+        (("drain", "--rounds", "0"), "--rounds: must be 1 or more"),
+        (("reads", "--no-floor"), "--no-floor: only the part drain has it"),
     ],
 )
 def test_the_command_refuses_it_before_it_starts_a_server(arguments, message):
     with pytest.raises(CommandError) as refusal:
-        call_command("bench", "drain", *arguments)
+        call_command("bench", *arguments)
     assert str(refusal.value) == message
+
+
+def test_a_part_that_there_is_not_is_refused_with_those_there_are():
+    with pytest.raises(CommandError, match=r"^there is no part 'drian'; there are .*drain"):
+        call_command("bench", "drian")
+
+
+def test_parts_run_in_their_own_order_and_all_if_none_is_named():
+    parts = list_parts(DrainBenchOptions(**GOOD))
+    names = [part.name for part in parts]
+    assert choose_parts(parts, []) == parts
+    assert [part.name for part in choose_parts(parts, list(reversed(names[:2])))] == names[:2]

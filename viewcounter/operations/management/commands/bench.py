@@ -2,125 +2,160 @@
 
 import argparse
 import json
+import signal
 import sys
-from dataclasses import asdict
-from typing import Any
+from datetime import UTC, datetime
+from pathlib import Path
+from types import FrameType, TracebackType
+from typing import Any, Self
 
 from django.core.management.base import BaseCommand, CommandError
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
-from rich.table import Table
 
 from localcluster.errors import LocalClusterError
-from viewcounter.operations.bench.drain import DrainBenchOptions, DrainBenchReport, OnProgress, run_drain_bench
+from viewcounter.operations.bench.catalogue import choose_parts, list_parts
+from viewcounter.operations.bench.clusters import Clusters
+from viewcounter.operations.bench.drain import DrainBenchOptions
 from viewcounter.operations.bench.errors import BadOption, BenchError
-from viewcounter.operations.bench.reads import ReadsBenchOptions, ReadsBenchReport, run_reads_bench
+from viewcounter.operations.bench.machine import read_machine
+from viewcounter.operations.bench.page import render_page
+from viewcounter.operations.bench.part import BenchContext, Part
+from viewcounter.operations.bench.report import BenchReport, Machine, PartReport
+from viewcounter.operations.bench.run import run_parts
+from viewcounter.operations.bench.terminal import print_report
 
-MEBIBYTE = 1024 * 1024
+ROUNDS, QUICK_ROUNDS = 3, 1
+DRAIN_EVENTS, QUICK_DRAIN_EVENTS = 2_000_000, 200_000
+DRAIN_OPTIONS = ("events", "workers", "shards", "replicas", "partitions", "no_floor")
+PLAIN_WIDTH = 140
+"""Columns where the output is no terminal."""
 
 
 class Command(BaseCommand):
-    help = "Measure the service on a temporary cluster: a benchmark each as a subcommand. See docs/benchmarks.md."
+    help = "Measure the service on temporary clusters, all parts or those named. See docs/benchmarks.md."
     requires_system_checks = ()
 
     def add_arguments(self, parser: argparse.ArgumentParser) -> None:
-        benches = parser.add_subparsers(dest="bench", required=True)
-        drain = benches.add_parser(
-            "drain", help="drains alone: from a full log to committed, CPU by component, and the ratio to the floor"
+        known = ", ".join(f"{part.name} ({part.title})" for part in list_parts(_choose_drain({})))
+        parser.add_argument("parts", nargs="*", metavar="PART", help=f"what to measure (default: all): {known}")
+        parser.add_argument("--quick", action="store_true", help="small; all parts in less than two quiet minutes")
+        parser.add_argument(
+            "--rounds", type=int, help=f"after warming up (default: {ROUNDS}, with --quick {QUICK_ROUNDS})"
         )
-        drain.add_argument("--events", type=int, default=2_000_000, help="events in the log (default: %(default)s)")
-        drain.add_argument("--workers", type=int, default=2, help="worker processes (default: %(default)s)")
-        drain.add_argument("--shards", type=int, default=2, help="shards (default: %(default)s)")
-        drain.add_argument("--replicas", type=int, default=1, help="streaming replicas a shard (default: %(default)s)")
-        drain.add_argument("--partitions", type=int, default=32, help="partitions (default: %(default)s)")
+        parser.add_argument("--html", type=Path, metavar="FILE", help="write the report as one page with plots")
+        parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures; - for stdout, without tables")
+        drain = parser.add_argument_group("of the part drain")
+        drain.add_argument("--events", type=int, help=f"in the log (default: {DRAIN_EVENTS}, with --quick fewer)")
+        drain.add_argument("--workers", type=int, help="worker processes (default: 2)")
+        drain.add_argument("--shards", type=int, help="shards (default: 2)")
+        drain.add_argument("--replicas", type=int, help="streaming replicas a shard (default: 1)")
+        drain.add_argument("--partitions", type=int, help="partitions (default: 32)")
         drain.add_argument("--no-floor", action="store_true", help="leave out the comparison with a straight line")
-        drain.add_argument("--json", action="store_true", help="print the report as JSON")
-        reads = benches.add_parser("reads", help="counts over HTTP: kept, not kept, and through Django beside them")
-        reads.add_argument("--connections", type=int, default=64, help="open at once (default: %(default)s)")
-        reads.add_argument("--seconds", type=float, default=10.0, help="of each measurement (default: %(default)s)")
-        reads.add_argument("--rate", type=float, default=500.0, help="not kept, requests/s (default: %(default)s)")
-        reads.add_argument("--json", action="store_true", help="print the report as JSON")
 
     def handle(self, **options: Any) -> None:
-        measure = self._measure_reads if options["bench"] == "reads" else self._measure_drain
         try:
-            with _ProgressBars() as bars:
-                report = measure(options, bars.move)
+            parts, rounds = _choose(options)
+            machine = read_machine()
         except BadOption as error:
             raise CommandError(str(error)) from error
-        except (BenchError, LocalClusterError) as error:
+        except LocalClusterError as error:
             raise CommandError(f"{type(error).__name__}: {error}") from error
-        if options["json"]:
-            self.stdout.write(json.dumps(asdict(report)))
-        elif isinstance(report, DrainBenchReport):
-            _print_report(report, Console())
-        else:
-            _print_reads(report, Console())
+        for number in (signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, _interrupt)
+        done: list[PartReport] = []
+        failure = None
+        try:
+            with _ProgressBars() as bars, Clusters(on_news=bars.tell) as clusters:
+                context = BenchContext(clusters, quick=options["quick"], rounds=rounds, on_progress=bars.move)
+                done.extend(run_parts(parts, context))
+        except (BenchError, LocalClusterError) as error:
+            failure = error
+        if done:
+            self._write(_build_report(done, machine, options, rounds), html=options["html"], json_file=options["json"])
+        if failure is not None:
+            raise CommandError(f"{parts[len(done)].name} has no result: {type(failure).__name__}: {failure}")
 
-    @staticmethod
-    def _measure_reads(options: dict[str, Any], on_progress: OnProgress) -> ReadsBenchReport:
-        bench_options = ReadsBenchOptions(
-            connections=options["connections"], seconds=options["seconds"], unkept_per_second=options["rate"]
-        )
-        return run_reads_bench(bench_options, on_progress=on_progress)
+    def _write(self, report: BenchReport, *, html: Path | None, json_file: Path | None) -> None:
+        if html is not None:
+            html.write_text(render_page(report), encoding="utf-8")
+        encoded = json.dumps(report.encode(), indent=1)
+        if json_file == Path("-"):
+            self.stdout.write(encoded)
+            return
+        if json_file is not None:
+            json_file.write_text(encoded, encoding="utf-8")
+        print_report(report, Console(width=None if sys.stdout.isatty() else PLAIN_WIDTH))
 
-    @staticmethod
-    def _measure_drain(options: dict[str, Any], on_progress: OnProgress) -> DrainBenchReport:
-        bench_options = DrainBenchOptions(
-            event_count=options["events"],
-            workers=options["workers"],
-            shards=options["shards"],
-            replicas_per_shard=options["replicas"],
-            partitions=options["partitions"],
-            with_floor=not options["no_floor"],
-        )
-        return run_drain_bench(bench_options, on_progress=on_progress)
+
+def _choose(options: dict[str, Any]) -> tuple[list[Part], int]:
+    """Parts and rounds. Raises BadOption."""
+    drain = _choose_drain(options)
+    drain.check()
+    parts = choose_parts(list_parts(drain), options["parts"])
+    if all(part.name != "drain" for part in parts):
+        for name in DRAIN_OPTIONS:
+            if options[name] not in (None, False):
+                raise BadOption(f"--{name.replace('_', '-')}: only the part drain has it")
+    rounds = options["rounds"]
+    if rounds is None:
+        rounds = QUICK_ROUNDS if options["quick"] else ROUNDS
+    if rounds < 1:
+        raise BadOption("--rounds: must be 1 or more")
+    return parts, rounds
+
+
+def _choose_drain(options: dict[str, Any]) -> DrainBenchOptions:
+    def get(name: str, default: int) -> int:
+        given = options.get(name)
+        return default if given is None else given
+
+    return DrainBenchOptions(
+        event_count=get("events", QUICK_DRAIN_EVENTS if options.get("quick") else DRAIN_EVENTS),
+        workers=get("workers", 2),
+        shards=get("shards", 2),
+        replicas_per_shard=get("replicas", 1),
+        partitions=get("partitions", 32),
+        with_floor=not options.get("no_floor"),
+    )
+
+
+def _build_report(done: list[PartReport], machine: Machine, options: dict[str, Any], rounds: int) -> BenchReport:
+    asked = {"parts": [part.name for part in done], "quick": options["quick"], "rounds": rounds}
+    return BenchReport(datetime.now(UTC), machine, asked, tuple(done))
+
+
+def _interrupt(number: int, _frame: FrameType | None) -> None:
+    """As Ctrl-C: the cluster is stopped, and nothing is left behind."""
+    raise KeyboardInterrupt(number)
 
 
 class _ProgressBars:
-    """One bar a part, on stderr."""
+    """One bar for each thing that is done, on stderr."""
 
     def __init__(self) -> None:
         self._progress = Progress(
             TextColumn("{task.description}"),
             BarColumn(),
-            TextColumn("{task.completed:,.0f} of {task.total:,.0f} events"),
+            TextColumn("{task.completed:,.0f} of {task.total:,.0f}"),
             TimeElapsedColumn(),
             console=Console(file=sys.stderr),
         )
         self._tasks: dict[str, TaskID] = {}
 
-    def __enter__(self) -> "_ProgressBars":
+    def __enter__(self) -> Self:
         self._progress.start()
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self._progress.stop()
 
-    def move(self, part: str, done: int, total: int) -> None:
-        if part not in self._tasks:
-            self._tasks[part] = self._progress.add_task(part, total=total)
-        self._progress.update(self._tasks[part], completed=done)
+    def tell(self, text: str) -> None:
+        self._progress.console.print(text, highlight=False, markup=False)
 
-
-def _print_report(report: DrainBenchReport, console: Console) -> None:
-    table = Table(show_header=False, box=None)
-    table.add_row("events", f"{report.event_count:,} in {report.flush_count:,} flushes, {report.seconds:.1f} s")
-    table.add_row("drained", f"{report.events_per_second:,.0f} events/s to committed")
-    if report.floor_events_per_second is not None:
-        table.add_row("floor", f"{report.floor_events_per_second:,.0f} events/s; ratio {report.ratio_to_floor:.2f}")
-    for name, seconds in report.cpu_seconds_per_million.items():
-        floor = report.floor_cpu_seconds_per_million.get(name)
-        table.add_row(f"CPU {name}", f"{seconds:.2f} s a million events" + (f" (floor {floor:.2f})" if floor else ""))
-    peaks = ", ".join(f"{size / MEBIBYTE:.0f} MiB" for size in report.worker_peak_rss_bytes)
-    table.add_row("worker peak RSS", peaks)
-    console.print(table)
-
-
-def _print_reads(report: ReadsBenchReport, console: Console) -> None:
-    table = Table("", "requests/s", "p50 ms", "p99 ms", "CPU us", box=None)
-    for name, figures in (("kept", report.kept), ("not kept", report.unkept), ("by Django", report.through_django)):
-        rate, cpu = f"{figures.requests_per_second:,.0f}", f"{figures.cpu_us:,.0f}"
-        table.add_row(name, rate, f"{figures.p50_ms:.1f}", f"{figures.p99_ms:.1f}", cpu)
-    console.print(table)
-    console.print(f"gateway worker on core {', '.join(map(str, report.worker_cores))}")
+    def move(self, what: str, done: int, total: int) -> None:
+        if what not in self._tasks:
+            self._tasks[what] = self._progress.add_task(what, total=total)
+        self._progress.update(self._tasks[what], completed=done, total=total)

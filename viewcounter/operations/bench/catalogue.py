@@ -1,0 +1,23 @@
+"""The parts there are, in the order in which they run: those that share a cluster beside each other."""
+
+from collections.abc import Sequence
+
+from viewcounter.operations.bench.drain import DrainBenchOptions
+from viewcounter.operations.bench.drain_part import DrainPart
+from viewcounter.operations.bench.errors import BadOption
+from viewcounter.operations.bench.part import Part
+from viewcounter.operations.bench.reads import ReadsPart
+
+
+def list_parts(drain: DrainBenchOptions) -> list[Part]:
+    """`drain`: the one part that can be told how much."""
+    return [DrainPart(drain), ReadsPart()]
+
+
+def choose_parts(parts: Sequence[Part], wanted: Sequence[str]) -> list[Part]:
+    """All if none is named, in the order of `parts`. Raises BadOption for a name that there is not."""
+    names = [part.name for part in parts]
+    for name in wanted:
+        if name not in names:
+            raise BadOption(f"there is no part {name!r}; there are {', '.join(names)}")
+    return [part for part in parts if not wanted or part.name in wanted]

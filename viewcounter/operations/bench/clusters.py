@@ -1,0 +1,61 @@
+"""Servers for the parts of one run: starting some costs seconds, so parts that want the same shape share them."""
+
+from collections.abc import Callable
+from contextlib import ExitStack
+from types import TracebackType
+from typing import Self
+
+from localcluster import ClusterSpec, LocalCluster, run_temporary_cluster
+from localcluster.spec import BROKER_SERVER, LOG_SERVER
+from viewcounter.operations.bench.step_process import run_step
+
+OnNews = Callable[[str], None]
+
+
+class Clusters:
+    """One cluster at a time; the last one stays until another shape is wanted, or the end of the context."""
+
+    def __init__(self, *, on_news: OnNews) -> None:
+        self._on_news = on_news
+        self._stack = ExitStack()
+        self._spec: ClusterSpec | None = None
+        self._cluster: LocalCluster | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def get(self, spec: ClusterSpec) -> LocalCluster:
+        """Prepared servers that hold no event; no application runs, all may be started.
+
+        Ends the cluster given before, or hands it out again, emptied, if it has this shape: whoever had it must have
+        stopped the applications. Raises LocalClusterError, BenchError.
+        """
+        if self._cluster is not None and spec == self._spec:
+            empty_cluster(self._cluster)
+            return self._cluster
+        self.close()
+        self._on_news(f"starting servers: {spec.shards} shards, {spec.replicas_per_shard} replicas each")
+        cluster = self._stack.enter_context(run_temporary_cluster(spec=spec))
+        cluster.start_servers()
+        cluster.prepare()
+        self._spec, self._cluster = spec, cluster
+        return cluster
+
+    def close(self) -> None:
+        self._spec = self._cluster = None
+        stack, self._stack = self._stack, ExitStack()
+        stack.close()
+
+
+def empty_cluster(cluster: LocalCluster) -> None:
+    """Shards, log, broker and cache as before the first event; keys and topology stay. No application may run."""
+    for _ in run_step(cluster, "reset"):
+        pass
+    for name in (LOG_SERVER, BROKER_SERVER):
+        with cluster.valkey(name).session() as server:
+            server.flushall()

@@ -1,0 +1,45 @@
+"""Steps of a benchmark as processes: with the settings of the cluster measured, heard line by line."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+from localcluster import LocalCluster
+from viewcounter.config import PROJECT_ROOT
+from viewcounter.operations.bench.errors import BenchStepFailed, WrongCount
+
+
+def run_step(cluster: LocalCluster, *arguments: str) -> Iterator[dict[str, Any]]:
+    """What `bench_step` says, line by line. Raises BenchStepFailed."""
+    process = spawn_step(cluster, *arguments)
+    try:
+        for line in process.stdout or ():
+            yield json.loads(line)
+        if process.wait() != 0:
+            raise BenchStepFailed(f"{' '.join(arguments)} ended with status {process.returncode}")
+    finally:
+        process.kill()
+        process.wait()
+
+
+def spawn_step(cluster: LocalCluster, *arguments: str) -> "subprocess.Popen[str]":
+    """With the settings of our own environment, such as a larger flush to compare; the cluster's own come first."""
+    return subprocess.Popen(
+        [sys.executable, "manage.py", "bench_step", *arguments],
+        cwd=PROJECT_ROOT,
+        env={**os.environ, **cluster.environment, "DJANGO_SETTINGS_MODULE": "viewcounter.settings"},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+
+
+def check_committed(cluster: LocalCluster, event_count: int) -> dict[str, int]:
+    """What the shards hold of each kind. Raises WrongCount unless that is every event, once."""
+    [committed] = run_step(cluster, "count")
+    if set(committed.values()) != {event_count}:
+        raise WrongCount(f"of {event_count} events the shards hold: {committed}")
+    return committed
