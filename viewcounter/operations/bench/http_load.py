@@ -1,178 +1,217 @@
 """A load generator that costs little itself: kept-alive connections on one event loop, nothing parsed but the length.
 
 Closed: each connection asks as soon as it is answered, so the figure is what the server can do. Open: requests begin
-at times fixed beforehand, and a request that has to wait for a connection has waited (no coordinated omission).
+at times fixed beforehand, and a request that has to wait for a connection has waited (no coordinated omission). Either
+way what was asked is waited for, so that the answers say all that the server has done.
 """
 
 import asyncio
+import resource
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import cast
 
 import uvloop
 
 from viewcounter.operations.bench.errors import WrongAnswer
+from viewcounter.operations.bench.http_connection import Connection, check_answers
 
-_LENGTH = b"content-length: "
-_END = b"\r\n\r\n"
+SETTLE_SECONDS = 30.0
+"""The last answers come within this time."""
+_POLL_SECONDS = 0.01
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """When its request was due, by `time.perf_counter`, and what it said."""
+
+    due_at: float
+    body: bytes
 
 
 @dataclass(slots=True)
 class Load:
-    """`latencies`: seconds of each request measured. `answered_count`: those of warming up included."""
+    """`latencies`: seconds of each request that was measured, `finished_count` of which were answered within `seconds`.
+
+    `answered_count`: those of warming up included. `cpu_seconds`: what the generator itself took, for all of them.
+    `answers`: all of them, if they were to be kept.
+    """
 
     seconds: float = 0.0
     latencies: list[float] = field(default_factory=list)
+    finished_count: int = 0
     answered_count: int = 0
+    cpu_seconds: float = 0.0
+    elapsed_seconds: float = 0.0
+    answers: list[Answer] = field(default_factory=list)
 
     @property
     def per_second(self) -> float:
-        return len(self.latencies) / self.seconds
+        return self.finished_count / self.seconds
+
+    @property
+    def generator_share(self) -> float:
+        """How busy the generator kept its core, 0 to 1: near 1 it is what was measured."""
+        return self.cpu_seconds / self.elapsed_seconds
 
     def get_percentile_ms(self, percent: float) -> float:
+        """100 for the slowest."""
         ordered = sorted(self.latencies)
         return ordered[min(len(ordered) - 1, int(len(ordered) * percent / 100))] * 1000
 
 
 def run_closed(
-    address: tuple[str, int], requests: Iterator[bytes], *, connections: int, warm_seconds: float, seconds: float
+    address: tuple[str, int],
+    requests: Iterator[bytes],
+    *,
+    connections: int,
+    warm_seconds: float,
+    seconds: float,
+    status: int = 200,
 ) -> Load:
-    """Raises WrongAnswer for anything but a 200."""
-    return uvloop.run(_run_closed(address, requests, connections, warm_seconds, seconds))
+    """Raises WrongAnswer for any other status."""
+    return _run(_ClosedRun(address, requests, connections, status), warm_seconds=warm_seconds, seconds=seconds)
 
 
 def run_open(
-    address: tuple[str, int], requests: Iterator[bytes], *, connections: int, per_second: float, seconds: float
+    address: tuple[str, int],
+    requests: Iterator[bytes],
+    *,
+    connections: int,
+    per_second: float,
+    seconds: float,
+    status: int = 200,
+    keeps_answers: bool = False,
 ) -> Load:
-    """Raises WrongAnswer for anything but a 200."""
-    return uvloop.run(_run_open(address, requests, connections, per_second, seconds))
+    """Raises WrongAnswer for any other status."""
+    run = _OpenRun(address, requests, connections, status, keeps_answers=keeps_answers)
+    return _run(run, per_second=per_second, seconds=seconds)
 
 
-async def _run_closed(
-    address: tuple[str, int], requests: Iterator[bytes], connections: int, warm_seconds: float, seconds: float
-) -> Load:
-    load = Load()
-    begins_at = time.perf_counter() + warm_seconds
-    ends_at = begins_at + seconds
-    clients = [await _connect(address) for _ in range(connections)]
-
-    def ask_again(client: _Client) -> None:
-        now = time.perf_counter()
-        load.answered_count += 1
-        if client.asked_at >= begins_at:
-            load.latencies.append(now - client.asked_at)
-        if now < ends_at:
-            client.ask(next(requests), at=now)
-
-    try:
-        for client in clients:
-            client.on_answer = ask_again
-            client.ask(next(requests), at=time.perf_counter())
-        await asyncio.sleep(warm_seconds + seconds)
-        _check(clients)
-        if not load.latencies:
-            raise WrongAnswer("nothing was answered")
-    finally:
-        for client in clients:
-            client.close()
-    load.seconds = seconds
+def _run(run: "_ClosedRun | _OpenRun", **arguments: float) -> Load:
+    started_at, cpu_before = time.perf_counter(), _get_cpu_seconds()
+    uvloop.run(run.run(**arguments))
+    load = run.load
+    load.elapsed_seconds = time.perf_counter() - started_at
+    load.cpu_seconds = _get_cpu_seconds() - cpu_before
+    if not load.latencies:
+        raise WrongAnswer("nothing was answered")
     return load
 
 
-async def _run_open(
-    address: tuple[str, int], requests: Iterator[bytes], connections: int, per_second: float, seconds: float
-) -> Load:
-    load = Load()
-    clients = [await _connect(address) for _ in range(connections)]
-    free = deque(clients)
-    waiting: deque[float] = deque()
+class _ClosedRun:
+    def __init__(self, address: tuple[str, int], requests: Iterator[bytes], connections: int, status: int) -> None:
+        self.load = Load()
+        self._address = address
+        self._requests = requests
+        self._count = connections
+        self._status = status
+        self._begins_at = self._ends_at = 0.0
 
-    def serve() -> None:
-        while waiting and free:
-            free.pop().ask(next(requests), at=waiting.popleft())
+    async def run(self, *, warm_seconds: float, seconds: float) -> None:
+        self.load.seconds = seconds
+        self._begins_at = time.perf_counter() + warm_seconds
+        self._ends_at = self._begins_at + seconds
+        connections = await _connect(self._address, self._count, self._status)
+        try:
+            for connection in connections:
+                connection.on_answer = self._take
+                connection.ask(next(self._requests), at=time.perf_counter())
+            await asyncio.sleep(warm_seconds + seconds)
+            await _settle(connections)
+        finally:
+            _close(connections)
 
-    def take_back(client: _Client) -> None:
-        load.latencies.append(time.perf_counter() - client.asked_at)
+    def _take(self, connection: Connection, _body: bytes) -> None:
+        now, load = time.perf_counter(), self.load
         load.answered_count += 1
-        free.append(client)
-        serve()
-
-    try:
-        for client in clients:
-            client.on_answer = take_back
-        started_at, count = time.perf_counter(), int(per_second * seconds)
-        for number in range(count):
-            due_at = started_at + number / per_second
-            delay = due_at - time.perf_counter()
-            if delay > 0:
-                await asyncio.sleep(delay)
-            waiting.append(due_at)
-            serve()
-            _check(clients)
-        while len(load.latencies) < count:
-            await asyncio.sleep(0.01)
-            _check(clients)
-    finally:
-        for client in clients:
-            client.close()
-    load.seconds = time.perf_counter() - started_at
-    return load
+        if connection.asked_at >= self._begins_at:
+            load.latencies.append(now - connection.asked_at)
+        if self._begins_at <= now < self._ends_at:
+            load.finished_count += 1
+        if now < self._ends_at:
+            connection.ask(next(self._requests), at=now)
 
 
-async def _connect(address: tuple[str, int]) -> "_Client":
-    _, client = await asyncio.get_running_loop().create_connection(_Client, *address)
-    return client
+class _OpenRun:
+    def __init__(
+        self,
+        address: tuple[str, int],
+        requests: Iterator[bytes],
+        connections: int,
+        status: int,
+        *,
+        keeps_answers: bool,
+    ) -> None:
+        self.load = Load()
+        self._address = address
+        self._requests = requests
+        self._count = connections
+        self._status = status
+        self._keeps_answers = keeps_answers
+        self._free: deque[Connection] = deque()
+        self._waiting: deque[float] = deque()
+
+    async def run(self, *, per_second: float, seconds: float) -> None:
+        connections = await _connect(self._address, self._count, self._status)
+        self._free.extend(connections)
+        try:
+            for connection in connections:
+                connection.on_answer = self._take
+            started_at = time.perf_counter()
+            for number in range(max(1, int(per_second * seconds))):
+                due_at = started_at + number / per_second
+                delay = due_at - time.perf_counter()
+                if delay > 0:
+                    await asyncio.sleep(delay)
+                self._waiting.append(due_at)
+                self._serve()
+                if number % self._count == 0:
+                    check_answers(connections)
+            await _settle(connections, self._waiting)
+            self.load.seconds = time.perf_counter() - started_at
+        finally:
+            _close(connections)
+
+    def _serve(self) -> None:
+        while self._waiting and self._free:
+            self._free.pop().ask(next(self._requests), at=self._waiting.popleft())
+
+    def _take(self, connection: Connection, body: bytes) -> None:
+        load = self.load
+        load.latencies.append(time.perf_counter() - connection.asked_at)
+        load.answered_count += 1
+        load.finished_count += 1
+        if self._keeps_answers:
+            load.answers.append(Answer(connection.asked_at, body))
+        self._free.append(connection)
+        self._serve()
 
 
-def _check(clients: "list[_Client]") -> None:
-    for client in clients:
-        if client.fault is not None:
-            raise WrongAnswer(client.fault)
+async def _connect(address: tuple[str, int], count: int, status: int) -> list[Connection]:
+    loop = asyncio.get_running_loop()
+    return [(await loop.create_connection(lambda: Connection(status), *address))[1] for _ in range(count)]
 
 
-class _Client(asyncio.Protocol):
-    """One connection with at most one request under way."""
-
-    def __init__(self) -> None:
-        self.on_answer: Callable[[_Client], None] = _ignore
-        self.asked_at = 0.0
-        self.fault: str | None = None
-        self._buffer = b""
-        self._transport: asyncio.WriteTransport | None = None
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast(asyncio.WriteTransport, transport)  # uvloop's own do not say that they are one
-
-    def ask(self, request: bytes, *, at: float) -> None:
-        self.asked_at = at
-        if self._transport is not None:
-            self._transport.write(request)
-
-    def close(self) -> None:
-        self.on_answer = _ignore
-        if self._transport is not None:
-            self._transport.close()
-
-    def data_received(self, data: bytes) -> None:
-        self._buffer += data
-        head_end = self._buffer.find(_END)
-        if head_end < 0:
+async def _settle(connections: list[Connection], waiting: "deque[float] | None" = None) -> None:
+    """Until everything asked is answered. Raises WrongAnswer, also for what never is."""
+    deadline = time.perf_counter() + SETTLE_SECONDS
+    while True:
+        check_answers(connections)
+        if not waiting and not any(connection.is_waiting for connection in connections):
             return
-        length_at = self._buffer.find(_LENGTH, 0, head_end) + len(_LENGTH)
-        length = int(self._buffer[length_at : self._buffer.find(b"\r", length_at)])
-        if len(self._buffer) < head_end + len(_END) + length:
-            return
-        if not self._buffer.startswith(b"HTTP/1.1 200"):
-            self.fault = self._buffer[:500].decode("latin-1")
-        self._buffer = b""
-        self.on_answer(self)
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        if self.on_answer is not _ignore:
-            self.fault = self.fault or f"the connection ended: {exc}"
+        if time.perf_counter() > deadline:
+            raise WrongAnswer(f"requests were not answered within {SETTLE_SECONDS:.0f} s")
+        await asyncio.sleep(_POLL_SECONDS)
 
 
-def _ignore(_client: _Client) -> None:
-    pass
+def _close(connections: list[Connection]) -> None:
+    for connection in connections:
+        connection.close()
+
+
+def _get_cpu_seconds() -> float:
+    """Of this thread: the load runs on no other."""
+    usage = resource.getrusage(resource.RUSAGE_THREAD)
+    return usage.ru_utime + usage.ru_stime

@@ -16,6 +16,7 @@ from configservice.topology import Topology
 from shardproxy.query import QueryClass
 from viewcounter.cluster import get_cluster
 from viewcounter.config import get_config
+from viewcounter.eventlog.codec import get_event_count
 from viewcounter.eventlog.interface import START
 from viewcounter.eventlog.registry import get_event_log
 from viewcounter.gateway.keys import create_key
@@ -30,6 +31,7 @@ from viewcounter.storage.flush import IdBlock
 from viewcounter.storage.partitions import READ_STATE, get_state
 
 COMMITS_A_REPORT = 50
+READ_ENTRIES = 2000
 _COUNTS = {
     "raw_event": "SELECT count(*) FROM raw_event",
     "event_ids": "SELECT coalesce(sum(octet_length(ids) / 16), 0)::bigint AS count FROM event_ids",
@@ -131,9 +133,20 @@ def floor() -> None:
 
 
 def make_key() -> None:
-    """Says the token of a new API key that may read."""
-    _, token = create_key("bench", [Scope.STATS_READ])
+    """Says the token of a new API key that may read and write."""
+    _, token = create_key("bench", [Scope.STATS_READ, Scope.EVENTS_WRITE])
     _say(token=token)
+
+
+def count_log() -> None:
+    """How many events the log holds, by looking into every entry."""
+    log, found = get_event_log(), 0
+    for partition in range(get_cluster().topology.partition_count):
+        after = START
+        while entries := log.read(partition, after=after, max_entries=READ_ENTRIES):
+            found += sum(get_event_count(entry.payload) for entry in entries)
+            after = entries[-1].position
+    _say(events=found)
 
 
 class _NothingKnown:

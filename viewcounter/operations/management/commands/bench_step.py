@@ -6,7 +6,7 @@ from typing import Any
 from django.core.management.base import BaseCommand
 
 from viewcounter.cluster import get_cluster
-from viewcounter.operations.bench.steps import count, drain, fill, floor, make_key, reset
+from viewcounter.operations.bench.steps import count, count_log, drain, fill, floor, make_key, reset
 
 
 class Command(BaseCommand):
@@ -22,7 +22,8 @@ class Command(BaseCommand):
         steps.add_parser("count", help="how many events the shards hold")
         steps.add_parser("reset", help="shards as before the first event")
         steps.add_parser("floor", help="the statements of the drains alone")
-        steps.add_parser("key", help="make an API key that reads")
+        steps.add_parser("key", help="make an API key that reads and writes")
+        steps.add_parser("log", help="how many events the log holds")
 
     def handle(self, **options: Any) -> None:
         match options["step"]:
@@ -38,4 +39,6 @@ class Command(BaseCommand):
                 floor()
             case "key":
                 make_key()
+            case "log":
+                count_log()
         get_cluster().close()

@@ -1,0 +1,68 @@
+"""One kept-alive connection of the load generator: writes what it is given, parses nothing but status and length."""
+
+import asyncio
+from collections.abc import Callable
+from typing import cast
+
+from viewcounter.operations.bench.errors import WrongAnswer
+
+_LENGTH = b"content-length: "
+_END = b"\r\n\r\n"
+
+
+class Connection(asyncio.Protocol):
+    """At most one request under way. `fault` is what was wrong with the first wrong answer."""
+
+    def __init__(self, status: int) -> None:
+        self.on_answer: Callable[[Connection, bytes], None] = _ignore
+        self.asked_at = 0.0
+        self.is_waiting = False
+        self.fault: str | None = None
+        self._wanted = f"HTTP/1.1 {status}".encode()
+        self._buffer = b""
+        self._transport: asyncio.WriteTransport | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.WriteTransport, transport)  # uvloop's own do not say that they are one
+
+    def ask(self, request: bytes, *, at: float) -> None:
+        self.asked_at = at
+        self.is_waiting = True
+        if self._transport is not None:
+            self._transport.write(request)
+
+    def close(self) -> None:
+        self.on_answer = _ignore
+        if self._transport is not None:
+            self._transport.close()
+
+    def data_received(self, data: bytes) -> None:
+        self._buffer += data
+        head_end = self._buffer.find(_END)
+        if head_end < 0:
+            return
+        length_at = self._buffer.find(_LENGTH, 0, head_end) + len(_LENGTH)
+        length = int(self._buffer[length_at : self._buffer.find(b"\r", length_at)])
+        end = head_end + len(_END)
+        if len(self._buffer) < end + length:
+            return
+        if not self._buffer.startswith(self._wanted):
+            self.fault = self._buffer[:500].decode("latin-1")
+        body, self._buffer = self._buffer[end:], b""
+        self.is_waiting = False
+        self.on_answer(self, body)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if self.on_answer is not _ignore:
+            self.fault = self.fault or f"the connection ended: {exc}"
+
+
+def check_answers(connections: list[Connection]) -> None:
+    """Raises WrongAnswer."""
+    for connection in connections:
+        if connection.fault is not None:
+            raise WrongAnswer(connection.fault)
+
+
+def _ignore(_connection: Connection, _body: bytes) -> None:
+    pass

@@ -1,0 +1,160 @@
+"""Part `ingest`: from a post to its 202, one gateway worker alone on a core, load generator and log on the others.
+
+Closed loops say what the gateway can do, by size of batch and number of connections; open ones, at shares of that, what
+clients see who do not wait for each other.
+"""
+
+import itertools
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from urllib.parse import urlsplit
+
+from localcluster import ClusterSpec, LocalCluster
+from localcluster.spec import LOG_SERVER, WEB
+from viewcounter.operations.bench.errors import WrongCount
+from viewcounter.operations.bench.http_load import Load, run_closed, run_open
+from viewcounter.operations.bench.ingest_report import PostFigures, describe_ingest, find_capacity
+from viewcounter.operations.bench.part import BenchContext
+from viewcounter.operations.bench.pinning import pinned
+from viewcounter.operations.bench.posts import make_posts
+from viewcounter.operations.bench.report import PartReport
+from viewcounter.operations.bench.step_process import run_step
+from viewcounter.operations.bench.usage import divide_by_million, read_cpu_seconds
+
+ACCEPTED = 202
+OPEN_CONNECTIONS = 256
+SHARES = (0.5, 0.8)
+"""Of the capacity, in open loops."""
+
+
+@dataclass(frozen=True, slots=True)
+class IngestPlan:
+    """`open_batches`: sizes whose capacity is loaded by open loops too."""
+
+    batches: tuple[int, ...]
+    connections: tuple[int, ...]
+    open_batches: tuple[int, ...]
+    warm_seconds: float
+    closed_seconds: float
+    open_seconds: float
+
+
+FULL = IngestPlan((1, 10, 100, 1000), (1, 16, 64, 256), (1, 100), warm_seconds=1, closed_seconds=3, open_seconds=10)
+QUICK = IngestPlan((1, 100, 1000), (1, 64), (1, 100), warm_seconds=0.3, closed_seconds=0.7, open_seconds=1)
+
+
+@dataclass(slots=True)
+class _Bench:
+    """What all runs have in common. `acknowledged`: events of every 202 so far."""
+
+    address: tuple[str, int]
+    roots: dict[str, list[int]]
+    posts: dict[int, Iterator[bytes]]
+    plan: IngestPlan
+    acknowledged: int = 0
+    figures: list[PostFigures] = field(default_factory=list)
+
+
+class IngestPart:
+    name = "ingest"
+    title = "from a post to its 202: one gateway worker on one core"
+
+    def __init__(self, spec: ClusterSpec) -> None:
+        self._spec = spec
+
+    def run(self, context: BenchContext) -> PartReport:
+        cluster = context.clusters.get(self._spec)
+        plan = QUICK if context.quick else FULL
+        [said] = run_step(cluster, "key")
+        web = cluster.application(WEB)
+        web.start()
+        try:
+            web.wait_ready()
+            with pinned(web.pid) as cores:
+                bench = _prepare(cluster, plan, said["token"])
+                _measure(bench, context)
+        finally:
+            web.stop()
+        _check_log(cluster, bench.acknowledged)
+        return describe_ingest(self.name, self.title, bench.figures, acknowledged=bench.acknowledged, core=cores)
+
+
+def _prepare(cluster: LocalCluster, plan: IngestPlan, token: str) -> _Bench:
+    url = urlsplit(cluster.web_url)
+    return _Bench(
+        address=(str(url.hostname), int(url.port or 80)),
+        roots={"gateway": [cluster.application(WEB).pid], "log": [cluster.valkey(LOG_SERVER).pid]},
+        posts={size: make_posts(host=url.netloc, token=token, batch_events=size, seed=size) for size in plan.batches},
+        plan=plan,
+    )
+
+
+def _measure(bench: _Bench, context: BenchContext) -> None:
+    plan = bench.plan
+    closed = list(itertools.product(range(context.rounds), plan.batches, plan.connections))
+    opened = list(itertools.product(range(context.rounds), plan.open_batches, SHARES))
+    done, total = 0, len(closed) + len(opened)
+    for _, size, connections in closed:
+        context.on_progress("posting, closed loops and open ones", done, total)
+        _run_closed(bench, size, connections)
+        done += 1
+    for _, size, share in opened:
+        context.on_progress("posting, closed loops and open ones", done, total)
+        _run_open(bench, size, share)
+        done += 1
+    context.on_progress("posting, closed loops and open ones", done, total)
+
+
+def _run_closed(bench: _Bench, size: int, connections: int) -> None:
+    before = read_cpu_seconds(bench.roots)
+    load = run_closed(
+        bench.address,
+        bench.posts[size],
+        connections=connections,
+        warm_seconds=bench.plan.warm_seconds,
+        seconds=bench.plan.closed_seconds,
+        status=ACCEPTED,
+    )
+    _note(bench, load, before, size=size, connections=connections, share=None)
+
+
+def _run_open(bench: _Bench, size: int, share: float) -> None:
+    before = read_cpu_seconds(bench.roots)
+    load = run_open(
+        bench.address,
+        bench.posts[size],
+        connections=OPEN_CONNECTIONS,
+        per_second=share * find_capacity(bench.figures, size) / size,
+        seconds=bench.plan.open_seconds,
+        status=ACCEPTED,
+    )
+    _note(bench, load, before, size=size, connections=OPEN_CONNECTIONS, share=share)
+
+
+def _note(
+    bench: _Bench, load: Load, before: dict[str, float], *, size: int, connections: int, share: float | None
+) -> None:
+    after = read_cpu_seconds(bench.roots)
+    events = load.answered_count * size
+    bench.acknowledged += events
+    cpu = {name: after[name] - before[name] for name in bench.roots} | {"load generator": load.cpu_seconds}
+    bench.figures.append(
+        PostFigures(
+            batch_events=size,
+            connections=connections,
+            share=share,
+            events_per_second=round(load.per_second * size, 1),
+            p50_ms=round(load.get_percentile_ms(50), 2),
+            p99_ms=round(load.get_percentile_ms(99), 2),
+            max_ms=round(load.get_percentile_ms(100), 2),
+            cpu_seconds_per_million=divide_by_million(cpu, events),
+            generator_share=round(load.generator_share, 3),
+        )
+    )
+
+
+def _check_log(cluster: LocalCluster, acknowledged: int) -> None:
+    """Raises WrongCount unless the log holds exactly what was acknowledged."""
+    [said] = run_step(cluster, "log")
+    if said["events"] != acknowledged:
+        raise WrongCount(f"{acknowledged} events were acknowledged, the log holds {said['events']}")
