@@ -234,6 +234,10 @@ class LocalCluster:
         """Make a `start` that is under way in another thread or below a signal handler give up soon."""
         self._waiter.stop()
 
+    def stop_applications(self) -> None:
+        """Whichever of them run; the servers stay."""
+        self._together([application.stop for application in self.layout.applications.values()])
+
     def stop(self, *, failed: bool = False) -> None:
         """Applications, then servers; nothing is left. Does nothing when it does not run."""
         if self._keeper is not None:
@@ -243,7 +247,7 @@ class LocalCluster:
         if self._layout is not None:
             if self._lock.is_held:
                 self._lock.announce(Phase.STOPPING)
-            self._together([application.stop for application in self._layout.applications.values()])
+            self.stop_applications()
             self._together([server.stop for server in self._layout.servers.values()])
         self._lock.release(phase=Phase.FAILED if failed else None)
         self._waiter.resume()

@@ -19,3 +19,7 @@ class WrongCount(BenchError):
 
 class WrongAnswer(BenchError):
     """The service answered something else than 200 during a measurement. The message is what it answered."""
+
+
+class NeverVisible(BenchError):
+    """What was acknowledged did not become visible on every copy within its time. The message says what was seen."""

@@ -11,6 +11,7 @@ import time
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import Any
 
 import uvloop
 
@@ -69,9 +70,11 @@ def run_closed(
     warm_seconds: float,
     seconds: float,
     status: int = 200,
+    keeps_answers: bool = False,
 ) -> Load:
     """Raises WrongAnswer for any other status."""
-    return _run(_ClosedRun(address, requests, connections, status), warm_seconds=warm_seconds, seconds=seconds)
+    run = _ClosedRun(address, requests, connections, status, keeps_answers=keeps_answers)
+    return _run(run, warm_seconds=warm_seconds, seconds=seconds)
 
 
 def run_open(
@@ -100,13 +103,34 @@ def _run(run: "_ClosedRun | _OpenRun", **arguments: float) -> Load:
     return load
 
 
-class _ClosedRun:
-    def __init__(self, address: tuple[str, int], requests: Iterator[bytes], connections: int, status: int) -> None:
+class _Run:
+    """What both kinds have in common: whom to ask what, and what came of it."""
+
+    def __init__(
+        self,
+        address: tuple[str, int],
+        requests: Iterator[bytes],
+        connections: int,
+        status: int,
+        *,
+        keeps_answers: bool,
+    ) -> None:
         self.load = Load()
         self._address = address
         self._requests = requests
         self._count = connections
         self._status = status
+        self._keeps_answers = keeps_answers
+
+    def _keep(self, connection: Connection, body: bytes) -> None:
+        self.load.answered_count += 1
+        if self._keeps_answers:
+            self.load.answers.append(Answer(connection.asked_at, body))
+
+
+class _ClosedRun(_Run):
+    def __init__(self, *arguments: Any, keeps_answers: bool) -> None:
+        super().__init__(*arguments, keeps_answers=keeps_answers)
         self._begins_at = self._ends_at = 0.0
 
     async def run(self, *, warm_seconds: float, seconds: float) -> None:
@@ -123,9 +147,9 @@ class _ClosedRun:
         finally:
             _close(connections)
 
-    def _take(self, connection: Connection, _body: bytes) -> None:
+    def _take(self, connection: Connection, body: bytes) -> None:
         now, load = time.perf_counter(), self.load
-        load.answered_count += 1
+        self._keep(connection, body)
         if connection.asked_at >= self._begins_at:
             load.latencies.append(now - connection.asked_at)
         if self._begins_at <= now < self._ends_at:
@@ -134,22 +158,9 @@ class _ClosedRun:
             connection.ask(next(self._requests), at=now)
 
 
-class _OpenRun:
-    def __init__(
-        self,
-        address: tuple[str, int],
-        requests: Iterator[bytes],
-        connections: int,
-        status: int,
-        *,
-        keeps_answers: bool,
-    ) -> None:
-        self.load = Load()
-        self._address = address
-        self._requests = requests
-        self._count = connections
-        self._status = status
-        self._keeps_answers = keeps_answers
+class _OpenRun(_Run):
+    def __init__(self, *arguments: Any, keeps_answers: bool) -> None:
+        super().__init__(*arguments, keeps_answers=keeps_answers)
         self._free: deque[Connection] = deque()
         self._waiting: deque[float] = deque()
 
@@ -180,11 +191,9 @@ class _OpenRun:
 
     def _take(self, connection: Connection, body: bytes) -> None:
         load = self.load
+        self._keep(connection, body)
         load.latencies.append(time.perf_counter() - connection.asked_at)
-        load.answered_count += 1
         load.finished_count += 1
-        if self._keeps_answers:
-            load.answers.append(Answer(connection.asked_at, body))
         self._free.append(connection)
         self._serve()
 

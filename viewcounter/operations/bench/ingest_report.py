@@ -24,7 +24,7 @@ class PostFigures:
     generator_share: float
 
 
-def find_capacity(figures: list[PostFigures], batch_events: int) -> float:
+def find_capacity(figures: Sequence[PostFigures], batch_events: int) -> float:
     """Events/s: the best number of connections, of its rounds the middle one."""
     rates: dict[int, list[float]] = {}
     for each in figures:
