@@ -111,6 +111,10 @@ class Config(BaseSettings):
     flush_queue_batches: PositiveInt = Field(2, description="flushes that wait, judged, while one is written")
     log_read_entries: PositiveInt = Field(200, description="entries read from the log at once")
     id_cache_max_bytes: PositiveInt = Field(256 * 1024 * 1024, description="ids a worker process keeps, 24 bytes each")
+    id_pieces_max: PositiveInt = Field(
+        64, description="a drain that finds the ids of a minute in more small pieces than this puts them together"
+    )
+    id_pieces_small_ids: PositiveInt = Field(4096, description="pieces of this many ids or more stay as they are")
     drain_queued_seconds: PositiveInt = Field(10, description="a queued drain that got lost is queued again after this")
     drain_lease_seconds: PositiveInt = Field(5, description="a drain that died is replaced after this")
     drain_pause_first_seconds: PositiveFloat = Field(

@@ -76,6 +76,7 @@ EVENTS_FLUSHED = _counter(
     "events_flushed_total", "Events of committed flushes: counted, duplicate, conflict or dead_lettered", "outcome"
 )
 FLUSHES_CONTENDED = _counter("flushes_contended_total", "Flushes given up because the position had moved: no harm")
+ID_PIECES_MERGED = _counter("id_pieces_merged_total", "Small pieces of ids that drains have put into larger ones")
 DEAD_LETTERS = _measured("dead_letters", "Dead letters that wait for an operator", "partition")
 STOPPED_PARTITIONS = _measured("stopped_partitions", "Partitions that stopped by themselves, by reason", "reason")
 

@@ -22,18 +22,20 @@ from configservice.topology import EventType
 from shardproxy.errors import OutcomeUnknown
 from shardproxy.query import QueryClass
 from viewcounter.eventlog.interface import EventLog, Position
-from viewcounter.metrics import EVENTS_FLUSHED, FLUSH_SECONDS, FLUSHES_CONTENDED
+from viewcounter.metrics import EVENTS_FLUSHED, FLUSH_SECONDS, FLUSHES_CONTENDED, ID_PIECES_MERGED
 from viewcounter.processing.batch import DecodedRange, PreparedBatch, prepare_batch
 from viewcounter.processing.consumer import FlushLimits, PartitionConsumer
+from viewcounter.processing.deduplication import MINUTES_AT_ONCE
 from viewcounter.processing.errors import PartitionNotOwned, StaleTopology, VerdictsVoid
 from viewcounter.processing.flush_writer import FlushWriter, Written
 from viewcounter.processing.id_cache import IdCache
-from viewcounter.processing.known_ids import PartitionIds
+from viewcounter.processing.known_ids import PartitionIds, PieceLimits
 from viewcounter.processing.partition_access import PartitionAccess
 from viewcounter.processing.poison import REFUSED, NoIsolation, PoisonHandler
 from viewcounter.storage.catalogue import NO_COPIES, CatalogueCopies, write_copies
 from viewcounter.storage.errors import PositionMoved
 from viewcounter.storage.flush import apply_flush
+from viewcounter.storage.id_pieces import merge_id_pieces
 from viewcounter.storage.partitions import (
     OWNED,
     READ_SCHEMA_VERSION,
@@ -51,13 +53,14 @@ logger = logging.getLogger(__name__)
 class DrainSettings:
     """`budget_seconds` ends a drain, `flush` a flush, `log_read_entries` one read of the log.
 
-    `max_queued_batches` wait judged while one is written; a flush keeps `flush_max_conflicts` conflicts. A partition in
-    another state than `partition_state` is left alone.
+    `max_queued_batches` wait judged while one is written; a flush keeps `flush_max_conflicts` conflicts. Ids in more
+    pieces than `id_pieces` allows are put together. A partition in another state than `partition_state` is left alone.
     """
 
     budget_seconds: float
     flush: FlushLimits
     flush_max_conflicts: int
+    id_pieces: PieceLimits
     max_queued_batches: int
     log_read_entries: int
     dead_letters: DeadLetterLimits
@@ -168,7 +171,8 @@ class Drainer:
             max_read_entries=self._settings.log_read_entries,
             clock=self._clock,
         )
-        ids = PartitionIds(self._ids, self._cluster, partition, position=state.position)
+        pieces = self._settings.id_pieces
+        ids = PartitionIds(self._ids, self._cluster, partition, position=state.position, pieces=pieces)
 
         def note(written: Written) -> None:
             _add_to_report(report, written.prepared)
@@ -189,12 +193,22 @@ class Drainer:
             if self._is_stopping() and sequence.drop_queued():
                 report.caught_up = False
             sequence.settle()
+            if ids.crowded:
+                self._merge_pieces(partition, ids.crowded)
         except BaseException:
             report.caught_up = False
             raise
         finally:
             sequence.abandon()
             ids.close()
+
+    def _merge_pieces(self, partition: int, minutes: set[int]) -> None:
+        """Whoever finds minutes in many pieces leaves some of them in few: flushes of late events put one into each
+        minute that they reach."""
+        some, small_ids = sorted(minutes)[:MINUTES_AT_ONCE], self._settings.id_pieces.small_ids
+        with self._cluster.transaction(partition, query_class=QueryClass.FLUSH) as connection:
+            gone = merge_id_pieces(connection, partition, some, small_ids=small_ids)
+        ID_PIECES_MERGED.inc(gone)
 
     def _check_schema(self, partition: int) -> None:
         """Once a shard: migrations only go forward, and a release is started after its migrations."""

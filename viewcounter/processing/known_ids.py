@@ -5,8 +5,9 @@ written only by a compare-and-set on that position, so it stands only on what it
 commit, everything judged after it is thrown away with the partition's ids, and the state is read again.
 """
 
-from collections import defaultdict, deque
+from collections import Counter, defaultdict, deque
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -19,16 +20,29 @@ from viewcounter.storage.flush import FlushBatch, IdBlock
 from viewcounter.storage.partitions import READ_EVENT_IDS, event_ids_parameters
 
 
+@dataclass(frozen=True, slots=True)
+class PieceLimits:
+    """A minute in more than `max_pieces` of fewer than `small_ids` ids each is worth putting together."""
+
+    max_pieces: int
+    small_ids: int
+
+
 class PartitionIds:
     """The KnownIdSource of one drain, always as of `position`, the end of what it has judged.
 
-    `close` forgets the partition unless everything that was judged has committed.
+    `crowded`: minutes that were read in more pieces than `pieces` allows. `close` forgets the partition unless
+    everything that was judged has committed.
     """
 
-    def __init__(self, cache: IdCache, cluster: PartitionAccess, partition: int, *, position: str) -> None:
+    def __init__(
+        self, cache: IdCache, cluster: PartitionAccess, partition: int, *, position: str, pieces: PieceLimits
+    ) -> None:
         self._cache = cache
         self._cluster = cluster
         self._partition = partition
+        self._pieces = pieces
+        self.crowded: set[int] = set()
         self._is_judging = False
         self.position = position
         self._committed = position
@@ -67,15 +81,18 @@ class PartitionIds:
         later = self._find_later(result.rows[0]["position"] if result.rows else "nowhere")
         new: defaultdict[int, list[KnownIds]] = defaultdict(list)
         held_counts: defaultdict[int, int] = defaultdict(int)
+        small_pieces: Counter[int] = Counter()
         for row in result.rows:
             if row["minute"] is None:
                 continue
             minute = int(row["minute"].timestamp()) // 60
+            small_pieces[minute] += row["id_count"] < self._pieces.small_ids
             if row["ids"] is None:
                 held_counts[minute] += row["id_count"]
             else:
                 ids = np.frombuffer(row["ids"], dtype="S16")
                 new[minute].append(KnownIds(ids, np.frombuffer(row["contents"], dtype="<u8")))
+        self.crowded.update(minute for minute, count in small_pieces.items() if count > self._pieces.max_pieces)
         for block in later:
             if block.minute in held_through:
                 new[block.minute].append(KnownIds(block.ids, block.contents))

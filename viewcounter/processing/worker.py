@@ -16,6 +16,7 @@ from viewcounter.processing.drain_queue import DrainQueue
 from viewcounter.processing.enrichment import Enrichment
 from viewcounter.processing.id_cache import IdCache
 from viewcounter.processing.isolation import IsolationSettings, PoisonIsolator
+from viewcounter.processing.known_ids import PieceLimits
 from viewcounter.processing.stopping import is_stopping
 from viewcounter.processing.strain import StrainPolicy
 from viewcounter.storage.stopping import DeadLetterLimits
@@ -67,6 +68,7 @@ def build_drain_settings(config: Config) -> DrainSettings:
             max_seconds=config.flush_max_seconds,
         ),
         flush_max_conflicts=config.flush_max_conflicts,
+        id_pieces=PieceLimits(max_pieces=config.id_pieces_max, small_ids=config.id_pieces_small_ids),
         max_queued_batches=config.flush_queue_batches,
         log_read_entries=config.log_read_entries,
         dead_letters=_get_dead_letter_limits(config),

@@ -11,8 +11,10 @@ from viewcounter.eventlog.codec import AcceptedEvent, pack_entry
 from viewcounter.eventlog.interface import Position
 from viewcounter.eventlog.memory import MemoryEventLog
 from viewcounter.events.partition import get_partition
+from viewcounter.processing.known_ids import PieceLimits
 from viewcounter.queries.freshness import ReadOptions
 from viewcounter.queries.receipts import ReceiptQuestion, get_receipt, read_applied_positions
+from viewcounter.storage.id_pieces import merge_id_pieces
 
 SOME_ID = "0c5f1cd1-8a0f-4a37-9b0d-4b5f6a8f1d11"
 VIDEO = "XpVt6Z1Gjjo"
@@ -20,6 +22,8 @@ VIEW, NO_TYPE = 1, 999
 NOW = datetime.now(UTC)
 NOW_US = int(NOW.timestamp() * 1_000_000)
 OCCURRED = datetime.fromtimestamp(NOW_US // 1_000_000, UTC)
+
+MANY_PIECES = PieceLimits(max_pieces=100, small_ids=10)
 
 
 def make_id(version):
@@ -42,7 +46,7 @@ class Story:
         return self.log.append({self.partition: payload}).positions[self.partition]
 
     def drain(self):
-        assert make_drainer(self.cluster, self.log).drain(self.partition).caught_up
+        assert make_drainer(self.cluster, self.log, id_pieces=MANY_PIECES).drain(self.partition).caught_up
 
     def ask(self, event_id, **options):
         question = ReceiptQuestion(event_id, VIDEO, **options)
@@ -76,6 +80,23 @@ def test_an_event_is_followed_from_the_log_to_the_counts_and_its_copies_are_told
     third = story.append(event_id, value=1000)
     story.drain()
     assert [story.ask(event_id, position=p).state for p in (None, first, third)] == ["conflict", "applied", "conflict"]
+
+
+def test_copies_are_told_apart_when_the_ids_of_their_minute_have_been_put_together(story):
+    ids = [make_id(4) for _ in range(4)]
+    firsts = []
+    for event_id in ids:
+        firsts.append(story.append(event_id))
+        story.drain()
+    seconds = [story.append(event_id) for event_id in ids]
+    story.drain()
+    with story.cluster.transaction(story.partition) as connection:
+        minute = int(OCCURRED.timestamp()) // 60
+        assert merge_id_pieces(connection, story.partition, [minute], small_ids=10) == 3
+    for event_id, first, second in zip(ids, firsts, seconds, strict=True):
+        assert [story.ask(event_id, position=p).state for p in (first, second)] == ["applied", "duplicate"]
+    with story.cluster.transaction(story.partition) as connection:
+        assert merge_id_pieces(connection, story.partition, [minute], small_ids=10) == 0
 
 
 def test_an_event_that_cannot_be_counted_is_a_dead_letter_with_its_reason(story):

@@ -11,6 +11,7 @@ from viewcounter.processing.dead_letters import ReplayRules
 from viewcounter.processing.drain import Drainer, DrainSettings
 from viewcounter.processing.id_cache import IdCache
 from viewcounter.processing.isolation import IsolationSettings, PoisonIsolator
+from viewcounter.processing.known_ids import PieceLimits
 from viewcounter.storage.stopping import DeadLetterLimits
 
 NOW = datetime.now(UTC).replace(second=30, microsecond=0)
@@ -36,6 +37,7 @@ def make_drainer(cluster, log, *, limits=LIMITS, max_seconds=20.0, max_trials=20
             budget_seconds=60.0,
             flush=FlushLimits(max_events=flush_max_events, max_bytes=10**8, max_keys=10**6, max_seconds=60.0),
             flush_max_conflicts=5,
+            id_pieces=PieceLimits(max_pieces=64, small_ids=4096),
             max_queued_batches=1,
             log_read_entries=500,
             dead_letters=limits,

@@ -2,7 +2,7 @@
 
 import random
 import threading
-from collections import Counter
+from collections import Counter, defaultdict
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 
@@ -22,6 +22,7 @@ from viewcounter.processing.dispatch import publish_watermarks, read_backlog
 from viewcounter.processing.drain import Drainer, DrainSettings
 from viewcounter.processing.errors import PartitionNotOwned
 from viewcounter.processing.id_cache import IdCache
+from viewcounter.processing.known_ids import PieceLimits
 from viewcounter.storage import flush, partitions
 from viewcounter.storage.errors import SchemaVersionMismatch
 from viewcounter.storage.stopping import DeadLetterLimits
@@ -32,6 +33,8 @@ WAIT_SECONDS = 15.0
 
 
 DEAD_LETTERS = DeadLetterLimits(run_max=10, ratio_max=0.5, ratio_min_read=100, window_seconds=60.0)
+
+FEW_PIECES = PieceLimits(max_pieces=2, small_ids=30)
 
 
 class NoLease:
@@ -49,6 +52,7 @@ def make_drainer(
     ids=None,
     lease=None,
     dead_letters=DEAD_LETTERS,
+    id_pieces=FEW_PIECES,
     **parts,
 ):
     return Drainer(
@@ -60,6 +64,7 @@ def make_drainer(
             budget_seconds=budget_seconds,
             flush=FlushLimits(max_events=flush_max_events, max_bytes=10**6, max_keys=10**6, max_seconds=60.0),
             flush_max_conflicts=5,
+            id_pieces=id_pieces,
             max_queued_batches=2,
             log_read_entries=read_entries,
             dead_letters=dead_letters,
@@ -125,6 +130,43 @@ def test_drains_beside_each_other_count_every_event_once(clean_cluster):
         reports = list(pool.map(lambda _: make_drainer(clean_cluster, log).drain(partition), range(4)))
     assert sum(report.counted for report in reports) == len(first)
     assert read_totals(clean_cluster) == expected_totals(first)
+
+
+def read_id_pieces(cluster):
+    """By minute: the parts of each piece, and how many ids are in it."""
+    partition = partition_of(cluster, VIDEO)
+    query = Query(
+        "pieces",
+        "SELECT extract(epoch FROM minute)::bigint / 60 AS minute, coalesce(part_sizes, '{}') AS sizes,"
+        " octet_length(ids) / 16 AS id_count FROM event_ids WHERE partition = %(p)s",
+        QueryClass.POINT,
+    )
+    pieces = defaultdict(list)
+    for row in cluster.read(partition, query, {"p": partition}, consistency=Consistency.STRONG).rows:
+        pieces[int(row["minute"])].append((row["sizes"], row["id_count"]))
+    return pieces
+
+
+def test_minutes_that_many_flushes_of_two_workers_meet_stay_in_few_pieces_and_repeats_are_still_found(clean_cluster):
+    log, limits = MemoryEventLog(), PieceLimits(max_pieces=4, small_ids=12)
+    partition, minutes = partition_of(clean_cluster, VIDEO), range(3)
+    workers = [make_drainer(clean_cluster, log, id_pieces=limits, ids=IdCache(max_bytes=10**6)) for _ in range(2)]
+    rng, first = random.Random(5), {}
+    for number in range(40):
+        events = []
+        for minutes_ago in minutes:
+            occurred_us = NOW_US - minutes_ago * MINUTE_US
+            for known in (number, rng.randint(0, number)):
+                first.setdefault((occurred_us // MINUTE_US, known), (VIDEO, 1, occurred_us, 1000))
+                events.append(AcceptedEvent(uuid4_of(known).bytes, VIDEO, 1, occurred_us, 1000))
+        log.append({partition: pack_entry(events, received_us=NOW_US)})
+        workers[number % 2].drain(partition)
+    assert read_totals(clean_cluster) == expected_totals(first) == {1: (120, 120_000)}
+    for pieces in read_id_pieces(clean_cluster).values():
+        assert len(pieces) <= 40 / limits.small_ids + limits.max_pieces + 2
+        assert sum(id_count for _, id_count in pieces) == 40
+        assert max(id_count for _, id_count in pieces) >= limits.small_ids
+        assert all(sum(sizes) == id_count for sizes, id_count in pieces if sizes)
 
 
 def test_a_drain_that_dies_is_continued_by_the_next_one(clean_cluster, monkeypatch):

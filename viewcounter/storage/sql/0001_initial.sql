@@ -89,15 +89,20 @@ CREATE TABLE raw_event (
 CREATE INDEX raw_event_place ON raw_event USING brin (partition, video_id, occurred_at)
     WITH (pages_per_range = 16, autosummarize = on);
 
--- The ids of a flush, packed: 16 bytes an id and, at the same place, 8 bytes of content digest.
+-- The ids of a flush, packed: 16 bytes an id and, at the same place, 8 bytes of content digest. Small pieces of a minute
+-- that many flushes have met are put together: then `position` is the last one's, and the parts say which ids, in this
+-- order, were of which flush.
 CREATE TABLE event_ids (
     partition smallint NOT NULL,
     minute timestamptz NOT NULL,
     position text NOT NULL,
     ids bytea NOT NULL,
     contents bytea NOT NULL,
+    part_positions text[],
+    part_sizes integer[],
     PRIMARY KEY (partition, minute, position),
-    CHECK (octet_length(ids) = 2 * octet_length(contents))
+    CHECK (octet_length(ids) = 2 * octet_length(contents)),
+    CHECK (coalesce(cardinality(part_positions), 0) = coalesce(cardinality(part_sizes), 0))
 );
 ALTER TABLE event_ids ALTER COLUMN ids SET STORAGE EXTERNAL, ALTER COLUMN contents SET STORAGE EXTERNAL;
 

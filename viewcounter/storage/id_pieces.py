@@ -1,0 +1,38 @@
+"""Ids of one minute lie on the shard in as many pieces as flushes have met it; this puts small ones together.
+
+Invariant: a piece holds the ids of flushes up to its `position` and of no later one, so who holds a minute as of an
+earlier position finds fewer ids up to there than he holds, and reads it whole. Which flush an id came with is kept.
+"""
+
+from collections.abc import Collection
+from typing import Any
+
+import numpy as np
+import psycopg
+
+from viewcounter.events.columns import MICROSECONDS_PER_MINUTE
+from viewcounter.storage import binary
+from viewcounter.storage.named_sql import load_queries
+from viewcounter.storage.partitions import OWNED
+from viewcounter.storage.rollup import lock_rollup
+
+_SQL = load_queries("id_pieces.sql")
+
+
+def merge_id_pieces(
+    connection: psycopg.Connection[Any], partition: int, minutes: Collection[int], *, small_ids: int
+) -> int:
+    """Pieces of fewer than `small_ids` ids, of each of these minutes since 1970 UTC, become one. Returns how many went.
+
+    None do of a partition that another shard owns, that is stopped, or that is being moved: its mover compares.
+    """
+    state = lock_rollup(connection, partition)
+    if state.state != OWNED or state.is_being_moved:
+        return 0
+    parameters = {
+        "partition": partition,
+        "minutes": binary.timestamps(np.array(sorted(minutes), dtype=np.int64) * MICROSECONDS_PER_MINUTE),
+        "small_ids": small_ids,
+    }
+    [row] = connection.execute(_SQL["merge_small_pieces"].text, parameters).fetchall()
+    return int(row["gone"])
