@@ -31,6 +31,7 @@ class Config(BaseSettings):
     # -- process and web -------------------------------------------------------------------------
     debug: bool = False
     secret_key: SecretStr = Field(min_length=32, description="Django's signing key")
+    viewer_key: SecretStr | None = Field(None, min_length=32, description="tells viewers apart; unset: by secret_key")
     allowed_hosts: CommaSeparated = "127.0.0.1,localhost,[::1]"
     https_only: bool = Field(True, description="redirect to HTTPS and mark cookies secure")
     behind_tls_proxy: bool = Field(False, description="trust X-Forwarded-Proto: the proxy must strip the client's own")

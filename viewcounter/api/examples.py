@@ -61,6 +61,7 @@ def _make_view(hour: datetime) -> Document:
         "video_id": VIDEO_ID,
         "event_type": "view",
         "occurred_at": _show(hour),
+        "viewer_id": "account-4711",
     }
 
 

@@ -2,8 +2,14 @@
 
 from typing import Any
 
-from viewcounter.api.patterns import ID_PATTERN
-from viewcounter.events.message import EVENT_TYPE_MAX_CHARACTERS, VALUE_MAX, VIDEO_ID_MAX_CHARACTERS
+from viewcounter.api.patterns import ID_PATTERN, to_schema_pattern
+from viewcounter.events.message import (
+    EVENT_TYPE_MAX_CHARACTERS,
+    VALUE_MAX,
+    VIDEO_ID_MAX_CHARACTERS,
+    VIEWER_ID_MAX_CHARACTERS,
+    VIEWER_ID_PATTERN,
+)
 from viewcounter.problems import PROBLEM_CONTENT_TYPE
 
 INGEST_COMPONENTS: dict[str, Any] = {
@@ -30,6 +36,16 @@ INGEST_COMPONENTS: dict[str, Any] = {
                 "minimum": 0,
                 "maximum": VALUE_MAX,
                 "description": "Of valued types, such as seconds of watch_time. Kept to thousandths.",
+            },
+            "viewer_id": {
+                "type": ["string", "null"],
+                "minLength": 1,
+                "maxLength": VIEWER_ID_MAX_CHARACTERS,
+                "pattern": to_schema_pattern(VIEWER_ID_PATTERN),
+                "description": (
+                    "Who watched, in your own words, the same in every event of theirs; no white space or control "
+                    "characters. Only a keyed digest of it is stored, and no answer shows that."
+                ),
             },
         },
     },

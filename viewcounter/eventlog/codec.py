@@ -2,8 +2,8 @@
 
 Eight bytes of xxh3_64 over the rest, four bytes that say how many events, then a MessagePack map with a version;
 columns are little-endian arrays as byte strings, so that a drain turns an entry into numpy arrays without
-touching single events. Readers refuse damage and versions they do not know: such an entry is parked, not lost and
-not counted wrongly.
+touching single events. Version 1 has no column of viewers: an entry in which no event names one is written so.
+Readers refuse damage and versions they do not know: such an entry is parked, not lost and not counted wrongly.
 """
 
 import struct
@@ -16,8 +16,10 @@ import xxhash
 from numpy.typing import NDArray
 
 from viewcounter.events.columns import Columns, number_texts
+from viewcounter.events.viewer import NO_VIEWER
 
-CODEC_VERSION = 1
+CODEC_VERSION = 2
+_WITHOUT_VIEWERS = 1
 DIGEST_BYTES = 8
 ID_BYTES = 16
 _COUNT = struct.Struct("<I")
@@ -36,9 +38,10 @@ class AcceptedEvent(NamedTuple):
     type_id: int
     occurred_us: int
     value: int
+    viewer: int = NO_VIEWER
 
 
-class _PackedEntry(msgspec.Struct, frozen=True):
+class _PackedEntry(msgspec.Struct, frozen=True, omit_defaults=True):
     version: int
     received_us: Annotated[int, msgspec.Meta(le=2**63 - 1)]
     videos: tuple[str, ...]
@@ -47,16 +50,18 @@ class _PackedEntry(msgspec.Struct, frozen=True):
     type_ids: bytes
     values: bytes
     video_index: bytes
+    viewers: bytes = b""
 
     @property
-    def column_bytes(self) -> tuple[int, int, int, int, int]:
-        """16, 8, 2, 8 and 4 for each event."""
+    def column_bytes(self) -> tuple[int, ...]:
+        """16, 8, 2, 8 and 4 for each event, and 8 or 0 of its viewer."""
         return (
             len(self.event_ids),
             len(self.occurred_us),
             len(self.type_ids),
             len(self.values),
             len(self.video_index),
+            len(self.viewers),
         )
 
 
@@ -66,13 +71,14 @@ _decoder = msgspec.msgpack.Decoder(_PackedEntry)
 
 def pack_entry(events: Iterable[AcceptedEvent], *, received_us: int) -> bytes:
     """Pack one or more events of one partition, all received at `received_us`."""
-    ids, video_ids, type_ids, occurred, values = zip(*events, strict=True)
+    ids, video_ids, type_ids, occurred, values, viewers = zip(*events, strict=True)
     codes: dict[str, int] = {}
     index = [codes.setdefault(video, len(codes)) for video in video_ids]
     count = len(ids)
+    has_viewers = any(viewers)
     body = _COUNT.pack(count) + _encoder.encode(
         _PackedEntry(
-            version=CODEC_VERSION,
+            version=CODEC_VERSION if has_viewers else _WITHOUT_VIEWERS,
             received_us=received_us,
             videos=tuple(codes),
             event_ids=b"".join(ids),
@@ -81,6 +87,7 @@ def pack_entry(events: Iterable[AcceptedEvent], *, received_us: int) -> bytes:
             type_ids=struct.pack(f"<{count}H", *type_ids),
             values=struct.pack(f"<{count}q", *values),
             video_index=struct.pack(f"<{count}I", *index),
+            viewers=struct.pack(f"<{count}q", *viewers) if has_viewers else b"",
         )
     )
     return xxhash.xxh3_64_digest(body) + body
@@ -97,6 +104,18 @@ def unpack_entry(payload: bytes) -> Columns:
     for error in unreadable.values():
         raise error
     return columns
+
+
+def get_event(columns: Columns, row: int) -> AcceptedEvent:
+    """One event as it can be packed again, for the few that are handled singly."""
+    return AcceptedEvent(
+        columns.event_ids[row : row + 1].tobytes(),
+        columns.videos[int(columns.video_index[row])],
+        int(columns.type_ids[row]),
+        int(columns.occurred_us[row]),
+        int(columns.values[row]),
+        int(columns.viewers[row]),
+    )
 
 
 def unpack_entries(payloads: Sequence[bytes]) -> tuple[Columns, dict[int, UnreadableEntry]]:
@@ -125,10 +144,12 @@ def _read_entry(payload: bytes) -> _PackedEntry:
         packed = _decoder.decode(memoryview(body)[_COUNT.size :])
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise UnreadableEntry(f"not a packed entry: {error}") from error
-    if packed.version != CODEC_VERSION:
-        raise UnreadableEntry(f"entry version {packed.version}, this reader knows {CODEC_VERSION}")
+    if not _WITHOUT_VIEWERS <= packed.version <= CODEC_VERSION:
+        raise UnreadableEntry(f"entry version {packed.version}, this reader knows up to {CODEC_VERSION}")
     count = get_event_count(payload)
-    if count == 0 or packed.column_bytes != (ID_BYTES * count, 8 * count, 2 * count, 8 * count, 4 * count):
+    viewer_bytes = 0 if packed.version == _WITHOUT_VIEWERS else 8 * count
+    needed_bytes = (ID_BYTES * count, 8 * count, 2 * count, 8 * count, 4 * count, viewer_bytes)
+    if count == 0 or packed.column_bytes != needed_bytes:
         raise UnreadableEntry(f"columns of {packed.column_bytes} bytes do not hold {count} events")
     return packed
 
@@ -155,8 +176,16 @@ def _lay_out(entries: Sequence[_PackedEntry]) -> Columns:
         type_ids=_join([entry.type_ids for entry in entries], "<u2"),
         values=_join([entry.values for entry in entries], "<i8"),
         video_index=codes[in_all_lists],
+        viewers=_join_viewers(entries, counts),
         videos=videos,
     )
+
+
+def _join_viewers(entries: Sequence[_PackedEntry], counts: NDArray[np.int64]) -> NDArray[np.int64]:
+    parts = [entry.viewers for entry in entries]
+    if not any(parts):
+        return np.full(int(counts.sum()), NO_VIEWER, dtype=np.int64)
+    return _join([part or bytes(8 * count) for part, count in zip(parts, counts.tolist(), strict=True)], "<i8")
 
 
 def _count_events(entries: Iterable[_PackedEntry]) -> NDArray[np.int64]:

@@ -2,7 +2,7 @@
 
 `event_ids` S16 (the 16 bytes of the UUID; numpy drops trailing NULs only in display, comparison is exact),
 `occurred_us` and `received_us` int64 microseconds since 1970 UTC, `type_ids` uint16, `values` int64
-thousandths, `video_index` uint32 into `videos`.
+thousandths, `video_index` uint32 into `videos`, `viewers` int64 (see `events.viewer`; 0: none named).
 """
 
 from collections.abc import Sequence
@@ -13,6 +13,8 @@ from typing import Any
 import numpy as np
 import xxhash
 from numpy.typing import NDArray
+
+from viewcounter.events.viewer import NO_VIEWER
 
 MICROSECONDS_PER_MINUTE = 60_000_000
 UUID_VERSION_7 = 7
@@ -28,6 +30,7 @@ class Columns:
     type_ids: NDArray[np.uint16]
     values: NDArray[np.int64]
     video_index: NDArray[np.uint32]
+    viewers: NDArray[np.int64]
     videos: tuple[str, ...]
 
     def __len__(self) -> int:
@@ -36,8 +39,8 @@ class Columns:
     @property
     def size_bytes(self) -> int:
         """Of the arrays; the videos' names are not counted."""
-        arrays = (self.event_ids, self.occurred_us, self.received_us, self.type_ids, self.values, self.video_index)
-        return sum(array.nbytes for array in arrays)
+        fixed = (self.event_ids, self.occurred_us, self.received_us, self.type_ids, self.values)
+        return sum(array.nbytes for array in (*fixed, self.video_index, self.viewers))
 
     def select(self, rows: NDArray[Any]) -> "Columns":
         """The rows of a boolean mask or an index array, in its order."""
@@ -50,6 +53,7 @@ class Columns:
             type_ids=self.type_ids[rows],
             values=self.values[rows],
             video_index=self.video_index[rows],
+            viewers=self.viewers[rows],
             videos=self.videos,
         )
 
@@ -73,11 +77,17 @@ class Columns:
         return digest_ids(self.event_ids)
 
     def content_digests(self) -> NDArray[np.uint64]:
-        """hash64 of what each event says (video, type, time, value): tells a duplicate from a conflict."""
+        """hash64 of what each event says (video, type, time, value, viewer): tells a duplicate from a conflict.
+
+        One that names no viewer has the digest of the other four, whatever stands beside it.
+        """
         videos = np.array([xxhash.xxh3_64_intdigest(v.encode()) for v in self.videos], dtype=np.uint64)
         digest = _mix(videos[self.video_index]) ^ self.occurred_us.astype(np.uint64)
         digest = _mix(digest) ^ self.type_ids.astype(np.uint64)
-        return _mix(_mix(digest) ^ self.values.astype(np.uint64))
+        digest = _mix(_mix(digest) ^ self.values.astype(np.uint64))
+        if not self.viewers.any():
+            return digest
+        return np.where(self.viewers == NO_VIEWER, digest, _mix(digest ^ self.viewers.astype(np.uint64)))
 
 
 def digest_ids(event_ids: NDArray[Any]) -> NDArray[np.uint64]:
@@ -111,6 +121,7 @@ def concat_columns(parts: Sequence[Columns]) -> Columns:
         type_ids=np.concatenate([p.type_ids for p in parts]),
         values=np.concatenate([p.values for p in parts]),
         video_index=np.concatenate([codes[p.video_index + start] for p, start in zip(parts, starts, strict=False)]),
+        viewers=np.concatenate([p.viewers for p in parts]),
         videos=videos,
     )
 

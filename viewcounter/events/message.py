@@ -11,6 +11,7 @@ from uuid import UUID
 from msgspec import Meta, Struct
 
 VIDEO_ID_MAX_CHARACTERS = 128
+VIEWER_ID_MAX_CHARACTERS = 128
 EVENT_TYPE_MAX_CHARACTERS = 64
 VALUE_MAX = 1_000_000
 VALUE_SCALE = 1000
@@ -19,8 +20,11 @@ VALUE_SCALE = 1000
 # Printable text that fits one segment of a URL: no controls (NUL among them), no white space, no "/" and
 # no surrogates, which are not text and which COPY refuses.
 VIDEO_ID_PATTERN = r"^[^\x00-\x20\x7f-\xa0/\ud800-\udfff\u2028\u2029\ufeff]+\Z"
+# The same with "/": it stands in no address, and base64 has it.
+VIEWER_ID_PATTERN = VIDEO_ID_PATTERN.replace("/", "")
 
 VideoId = Annotated[str, Meta(min_length=1, max_length=VIDEO_ID_MAX_CHARACTERS, pattern=VIDEO_ID_PATTERN)]
+ViewerId = Annotated[str, Meta(min_length=1, max_length=VIEWER_ID_MAX_CHARACTERS, pattern=VIEWER_ID_PATTERN)]
 Value = Annotated[float, Meta(ge=0, le=VALUE_MAX)]
 
 
@@ -30,6 +34,8 @@ class Event(Struct, frozen=True, gc=False):
     event_id: UUID chosen by the client, the same at every retry; version 7 preferred.
     occurred_at: RFC 3339 with offset.
     value: what a valued event measures (seconds watched); kept to thousandths. Other types may omit it.
+    viewer_id: whoever watched, in words of the client's own, the same at every event of theirs; never stored as it is,
+        see `events.viewer`. None: nobody says.
     """
 
     event_id: UUID
@@ -37,3 +43,4 @@ class Event(Struct, frozen=True, gc=False):
     event_type: Annotated[str, Meta(max_length=EVENT_TYPE_MAX_CHARACTERS)]
     occurred_at: Annotated[datetime, Meta(tz=True)]
     value: Value | None = None
+    viewer_id: ViewerId | None = None

@@ -11,6 +11,7 @@ from configservice.topology import EventType, Topology
 from viewcounter.eventlog.codec import AcceptedEvent
 from viewcounter.events.message import VALUE_SCALE, Event
 from viewcounter.events.partition import get_partition
+from viewcounter.events.viewer import NO_VIEWER, ViewerDigest
 from viewcounter.gateway.items import ItemProblem
 from viewcounter.gateway.parsing import Item
 
@@ -39,9 +40,10 @@ class Acceptance:
 class Acceptor:
     """Judges events by one topology snapshot. Invariant: everything here is derived from `topology`."""
 
-    def __init__(self, topology: Topology, window: AcceptWindow) -> None:
+    def __init__(self, topology: Topology, window: AcceptWindow, *, viewers: ViewerDigest) -> None:
         self.topology = topology
         self._window = window
+        self._viewers = viewers
         self._types: dict[str, EventType] = {t.name: t for t in topology.event_types}
         self._partition_count = topology.partition_count
 
@@ -97,8 +99,14 @@ class Acceptor:
                 message = f"{event_type.name} needs a value."
                 return _problem(event, index, "value_required", field="value", message=message)
             value = 0
+        viewer_id = event.viewer_id
         return AcceptedEvent(
-            event.event_id.bytes, event.video_id, event_type.id, occurred_us, round(value * VALUE_SCALE)
+            event.event_id.bytes,
+            event.video_id,
+            event_type.id,
+            occurred_us,
+            round(value * VALUE_SCALE),
+            NO_VIEWER if viewer_id is None else self._viewers.get_number(viewer_id),
         )
 
     def _explain_time(self, event: Event, index: int, *, is_old: bool) -> ItemProblem:

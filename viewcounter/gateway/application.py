@@ -13,6 +13,7 @@ from viewcounter.config import Config, get_config
 from viewcounter.eventlog.interface import EventLog, Position
 from viewcounter.eventlog.lag_notice import LagBoard
 from viewcounter.eventlog.registry import build_lag_board, get_event_log
+from viewcounter.events.viewer import ViewerDigest, derive_viewer_key
 from viewcounter.gateway.acceptance import AcceptWindow
 from viewcounter.gateway.applied_watch import AppliedWatch, ReadPositions, WaitLimits
 from viewcounter.gateway.authentication import LaneKeys
@@ -114,6 +115,7 @@ class Gateway:
             keys=self._keys,
             get_topology=get_topology,
             limits=limits,
+            viewers=_build_viewer_digest(config),
             limiter=get_rate_limiter(),
             lag=self._lag,
         )
@@ -201,6 +203,11 @@ def _get_wait_limits(config: Config) -> WaitLimits:
         poll_seconds=config.wait_applied_poll_seconds,
         max_requests=config.wait_applied_max_requests,
     )
+
+
+def _build_viewer_digest(config: Config) -> ViewerDigest:
+    secret = config.secret_key if config.viewer_key is None else config.viewer_key
+    return ViewerDigest(derive_viewer_key(secret.get_secret_value()))
 
 
 def _get_limits(config: Config) -> LaneLimits:

@@ -17,10 +17,13 @@ from viewcounter.events.message import (
     VALUE_MAX,
     VIDEO_ID_MAX_CHARACTERS,
     VIDEO_ID_PATTERN,
+    VIEWER_ID_MAX_CHARACTERS,
+    VIEWER_ID_PATTERN,
 )
 from viewcounter.gateway.items import ItemProblem
 
 _VIDEO_ID = re.compile(VIDEO_ID_PATTERN)
+_VIEWER_ID = re.compile(VIEWER_ID_PATTERN)
 
 
 class _Reason(NamedTuple):
@@ -102,10 +105,23 @@ def _check_value(value: object) -> _Reason | None:
     return None
 
 
+def _check_viewer_id(value: object) -> _Reason | None:
+    if value is None:
+        return None
+    if not isinstance(value, str):
+        return _Reason("invalid_type", "Expected text.")
+    if len(value) > VIEWER_ID_MAX_CHARACTERS:
+        return _Reason("too_long", f"Has {len(value)} characters; the limit is {VIEWER_ID_MAX_CHARACTERS}.")
+    if not _VIEWER_ID.search(value):
+        return _Reason("invalid_id", "Expected printable characters without white space, or no viewer_id at all.")
+    return None
+
+
 _CHECKS: dict[str, Callable[[object], _Reason | None]] = {
     "event_id": _check_event_id,
     "video_id": _check_video_id,
     "event_type": _check_event_type,
     "occurred_at": _check_occurred_at,
     "value": _check_value,
+    "viewer_id": _check_viewer_id,
 }

@@ -16,6 +16,7 @@ from clusterproxy.errors import NoTopology
 from configservice.topology import Topology
 from viewcounter.eventlog.errors import EventLogFull
 from viewcounter.eventlog.interface import AppendResult, Position
+from viewcounter.events.viewer import ViewerDigest
 from viewcounter.gateway.acceptance import Acceptance, Acceptor, AcceptWindow
 from viewcounter.gateway.applied_watch import AppliedWatch
 from viewcounter.gateway.authentication import LaneKeys
@@ -83,6 +84,7 @@ class GatewayLane:
         keys: LaneKeys,
         get_topology: Callable[[], Topology],
         limits: LaneLimits,
+        viewers: ViewerDigest,
         limiter: RateLimiter,
         applied: AppliedWatch,
         idempotency: Idempotency,
@@ -95,6 +97,7 @@ class GatewayLane:
         self._keys = keys
         self._get_topology = get_topology
         self._limits = limits
+        self._viewers = viewers
         self._limiter = limiter
         self._acceptor: Acceptor | None = None
         self._random = random.Random()  # noqa: S311 - jitter, no secret
@@ -226,7 +229,7 @@ class GatewayLane:
             problem = Problem(status=503, code="no_topology", detail="The server does not know its cluster yet.")
             raise Refused(problem, retry=True) from error
         if self._acceptor is None or self._acceptor.topology is not topology:
-            self._acceptor = Acceptor(topology, self._limits.window)
+            self._acceptor = Acceptor(topology, self._limits.window, viewers=self._viewers)
         return self._acceptor
 
     async def _append(self, acceptance: Acceptance) -> AppendResult:

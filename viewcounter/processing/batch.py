@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from configservice.topology import EventType
-from viewcounter.eventlog.codec import AcceptedEvent, pack_entry, unpack_entries
+from viewcounter.eventlog.codec import get_event, pack_entry, unpack_entries
 from viewcounter.eventlog.interface import Entry, Position
 from viewcounter.events.columns import Columns, concat_columns
 from viewcounter.processing.aggregation import MICROSECONDS_PER_HOUR, aggregate, build_ledger, find_types
@@ -32,6 +32,7 @@ NO_EVENTS = Columns(
     type_ids=np.empty(0, dtype=np.uint16),
     values=np.empty(0, dtype=np.int64),
     video_index=np.empty(0, dtype=np.uint32),
+    viewers=np.empty(0, dtype=np.int64),
     videos=(),
 )
 
@@ -175,11 +176,9 @@ def build_dead_letter(
     columns: Columns, row: int, *, position: str, reason: str, detail: str, sqlstate: str | None = None
 ) -> DeadLetter:
     """One event, in the log's own format so that it can be replayed."""
+    event = get_event(columns, row)
     one = columns.select(np.array([row]))
-    video = one.videos[int(one.video_index[0])]
-    alone = replace(one, videos=(video,), video_index=np.zeros(1, dtype=np.uint32))
-    event_id = one.event_ids.tobytes()
-    event = AcceptedEvent(event_id, video, int(one.type_ids[0]), int(one.occurred_us[0]), int(one.values[0]))
+    alone = replace(one, videos=(event.video_id,), video_index=np.zeros(1, dtype=np.uint32))
     return DeadLetter(
         position=position,
         reason=reason,
@@ -187,7 +186,7 @@ def build_dead_letter(
         sqlstate=sqlstate,
         payload=pack_entry([event], received_us=int(one.received_us[0])),
         event=RefusedEvent(
-            event_id=UUID(bytes=event_id),
+            event_id=UUID(bytes=event.event_id),
             content=int(alone.content_digests()[0]),
             video_id=event.video_id,
             type_id=event.type_id,

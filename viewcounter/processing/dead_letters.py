@@ -20,7 +20,7 @@ from clusterproxy.proxy import ClusterProxy
 from configservice.topology import Topology
 from shardproxy.errors import ShardProxyError
 from viewcounter.config import Config
-from viewcounter.eventlog.codec import AcceptedEvent, pack_entry, unpack_entry
+from viewcounter.eventlog.codec import AcceptedEvent, get_event, pack_entry, unpack_entry
 from viewcounter.eventlog.interface import EventLog
 from viewcounter.processing.errors import DeadLetterNotResolved, DeadLetterUnconfirmed, UnknownDeadLetter
 from viewcounter.processing.shard_pages import Page, read_page
@@ -277,11 +277,4 @@ def _describe_discard(letter: StoredDeadLetter) -> tuple[Result, str]:
 
 def _read_event(payload: bytes) -> AcceptedEvent:
     """The one event of a packed entry that a flush has buried."""
-    columns = unpack_entry(payload)
-    return AcceptedEvent(
-        columns.event_ids.tobytes(),
-        columns.videos[0],
-        int(columns.type_ids[0]),
-        int(columns.occurred_us[0]),
-        int(columns.values[0]),
-    )
+    return get_event(unpack_entry(payload), 0)

@@ -24,7 +24,7 @@ POSTGRES_EPOCH_US = 946_684_800_000_000
 
 _COPY_HEADER = b"PGCOPY\n\xff\r\n\0" + struct.pack(">ii", 0, 0)
 _COPY_TRAILER = struct.pack(">h", -1)
-_RAW_EVENT_FIELDS = 7
+_RAW_EVENT_FIELDS = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,6 +134,7 @@ def _copy_rows_of_length(rows: Columns, video_ids: NDArray[Any], *, partition: i
         ("received_at", ">i8", rows.received_us - POSTGRES_EPOCH_US),
         ("occurred_at", ">i8", rows.occurred_us - POSTGRES_EPOCH_US),
         ("value", ">i8", rows.values),
+        ("viewer", ">i8", rows.viewers),
         ("event_id", "S16", rows.event_ids),
         ("video_id", video_ids.dtype, video_ids),
     ]

@@ -78,15 +78,24 @@ class AsyncClient:
         video_id: str,
         occurred_at: datetime | None = None,
         value: float | None = None,
+        viewer_id: str | None = None,
         event_id: UUID | str | None = None,
     ) -> str:
         """Take one event, `occurred_at` now unless given; returns its id. Not a coroutine: it waits for nothing.
 
+        `viewer_id`: who watched, in your own words; the service keeps a keyed digest of it.
         Raises InvalidEvent, ClientClosed, and BufferFull if the overflow policy says so.
         """
         if self._closing or self._task is None:
             raise ClientClosed("the client is not open: use it as `async with AsyncClient(...)`")
-        event = make_event(event_type, video_id=video_id, occurred_at=occurred_at, value=value, event_id=event_id)
+        event = make_event(
+            event_type,
+            video_id=video_id,
+            occurred_at=occurred_at,
+            value=value,
+            viewer_id=viewer_id,
+            event_id=event_id,
+        )
         if not self._delivery.offer(event, now=time.monotonic()):
             if self._options.overflow is Overflow.RAISE:
                 raise BufferFull(f"{self._delivery.counters.pending} events wait already")

@@ -86,13 +86,22 @@ class Client:
         video_id: str,
         occurred_at: datetime | None = None,
         value: float | None = None,
+        viewer_id: str | None = None,
         event_id: UUID | str | None = None,
     ) -> str:
         """Take one event, `occurred_at` now unless given; returns its id. Never waits for the network or a disk.
 
+        `viewer_id`: who watched, in your own words; the service keeps a keyed digest of it.
         Raises InvalidEvent, ClientClosed, and BufferFull if the overflow policy says so.
         """
-        event = make_event(event_type, video_id=video_id, occurred_at=occurred_at, value=value, event_id=event_id)
+        event = make_event(
+            event_type,
+            video_id=video_id,
+            occurred_at=occurred_at,
+            value=value,
+            viewer_id=viewer_id,
+            event_id=event_id,
+        )
         with self._changed:
             self._check_open()
             if self._thread is None:

@@ -12,9 +12,11 @@ from uuid import UUID
 from viewcounter_client.errors import InvalidEvent
 
 VIDEO_ID_MAX_CHARACTERS = 128
+VIEWER_ID_MAX_CHARACTERS = 128
 EVENT_TYPE_MAX_CHARACTERS = 64
 VALUE_MAX = 1_000_000
 _VIDEO_ID = re.compile(r"[^\x00-\x20\x7f-\xa0/\ud800-\udfff\u2028\u2029\ufeff]+")
+_VIEWER_ID = re.compile(_VIDEO_ID.pattern.replace("/", ""))
 _EVENT_TYPE = re.compile(r"[a-z][a-z0-9_]*")
 
 
@@ -32,6 +34,7 @@ def make_event(
     video_id: str,
     occurred_at: datetime | None = None,
     value: float | None = None,
+    viewer_id: str | None = None,
     event_id: UUID | str | None = None,
 ) -> PendingEvent:
     """Raises InvalidEvent naming the argument."""
@@ -52,6 +55,8 @@ def make_event(
     }
     if value is not None:
         fields["value"] = _check_value(value)
+    if viewer_id is not None:
+        fields["viewer_id"] = _check_viewer(viewer_id)
     return PendingEvent(identity, json.dumps(fields, separators=(",", ":")).encode())
 
 
@@ -91,3 +96,11 @@ def _check_value(value: float) -> float:
     if not 0 <= value <= VALUE_MAX:
         raise InvalidEvent("value", f"must be from 0 to {VALUE_MAX}")
     return value
+
+
+def _check_viewer(viewer_id: str) -> str:
+    if not isinstance(viewer_id, str) or not _VIEWER_ID.fullmatch(viewer_id):
+        raise InvalidEvent("viewer_id", "must be printable characters without white space, or None")
+    if len(viewer_id) > VIEWER_ID_MAX_CHARACTERS:
+        raise InvalidEvent("viewer_id", f"has more than {VIEWER_ID_MAX_CHARACTERS} characters")
+    return viewer_id

@@ -40,7 +40,8 @@ def store(cluster, video, events):
             "INSERT INTO event_type (id, name) VALUES (%s, %s) ON CONFLICT DO NOTHING", list(NAMES.items())
         )
         cursor.executemany(
-            "INSERT INTO raw_event VALUES (%s, %s, %s, %s, %s, %s, %s)",
+            "INSERT INTO raw_event (partition, event_type_id, received_at, occurred_at, value, event_id, video_id)"
+            " VALUES (%s, %s, %s, %s, %s, %s, %s)",
             [(partition, type_id, NOW, at, 2500, event_id, video) for event_id, type_id, at in events],
         )
     await_replicas(cluster)

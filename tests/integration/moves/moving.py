@@ -157,8 +157,10 @@ class Moving:
         assert self.find_owners() == [shard]
         self.live()
         self.counted.assert_exact()
-        ids = Counter(row["event_id"].bytes for row in self.on(shard, "SELECT event_id FROM raw_event"))
-        assert ids == Counter(event.event_id for event in self.counted.events)
+        raw = self.on(shard, "SELECT event_id, viewer FROM raw_event")
+        assert Counter((row["event_id"].bytes, row["viewer"]) for row in raw) == Counter(
+            (event.event_id, event.viewer) for event in self.counted.events
+        )
         [ledger] = self.on(
             shard,
             "SELECT sum(counted)::int AS counted, sum(duplicate)::int AS duplicate, sum(dead_lettered)::int AS dead"

@@ -43,6 +43,7 @@ class Counted:
                     rng.choice([1, 1, 6]),
                     start_us + rng.randrange(since_hour * 60, HOURS * 60) * MINUTE_US + rng.randrange(MINUTE_US),
                     rng.choice([500, 1000, 2500]),
+                    rng.choice([0, 7, -(2**63), 2**63 - 1]),
                 )
                 for place in range(10)
             ]

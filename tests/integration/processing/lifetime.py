@@ -174,9 +174,10 @@ class Lifetime:
         lines = self._select("SELECT * FROM ledger WHERE partition = %s")
         found = {row["hour"].astimezone(UTC): tuple(int(row[name]) for name in names) for row in lines}
         assert found == self.model.get_ledger()
-        raw = self._select("SELECT event_id, video_id, event_type_id, value FROM raw_event WHERE partition = %s")
-        assert sorted((r["event_id"].bytes, r["video_id"], r["event_type_id"], r["value"]) for r in raw) == sorted(
-            (event.event_id, event.video_id, event.type_id, event.value) for event in self.model.counted
+        raw = self._select("SELECT * FROM raw_event WHERE partition = %s")
+        columns = ("video_id", "event_type_id", "value", "viewer")
+        assert sorted((r["event_id"].bytes, *(r[name] for name in columns)) for r in raw) == sorted(
+            (event.event_id, event.video_id, event.type_id, event.value, event.viewer) for event in self.model.counted
         )
         [letters] = self._select("SELECT coalesce(sum(attempts), 0) AS n FROM dead_letter WHERE partition = %s")
         assert letters["n"] == self.model.count("dead_lettered")

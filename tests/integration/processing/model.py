@@ -24,6 +24,7 @@ class Counted:
     type_id: int
     occurred_us: int
     value: int
+    viewer: int
 
     @property
     def minute(self) -> datetime:

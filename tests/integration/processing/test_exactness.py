@@ -59,6 +59,7 @@ class Draft(NamedTuple):
     second: int
     value: int
     id_offset: int | None
+    viewer: int
 
 
 class Question(NamedTuple):
@@ -93,6 +94,7 @@ def draft_events(rng, count):
             second=rng.choice([0, 1, 59]),
             value=rng.choice([0, 1, 1000, 12_345, 10**9]),
             id_offset=rng.choice([None, pick_offset(rng)]),
+            viewer=rng.choice([0, 0, 7, -(2**63)]),
         )
         for _ in range(count)
     ]
@@ -204,9 +206,9 @@ def take(lifetime, step, arguments):
 
 
 def build_event(base, videos, drafted, rng):
-    """A draft as it is or, under the same id, with another value or a minute later."""
+    """A draft as it is or, under the same id, with another value or viewer or a minute later."""
     number = rng.randrange(len(drafted))
-    draft, variant = drafted[number], rng.choice(["same"] * 6 + ["value", "time"])
+    draft, variant = drafted[number], rng.choice(["same"] * 6 + ["value", "time", "viewer"])
     base_minutes = int(base.timestamp()) // 60
     occurred_us = ((base_minutes + draft.offset + (variant == "time")) * 60 + draft.second) * 1_000_000
     event_id = uuid4_of(number)
@@ -214,7 +216,8 @@ def build_event(base, videos, drafted, rng):
         clock_ms = (base_minutes + draft.id_offset) * 60_000
         event_id = UUID(int=(clock_ms << 80) | (7 << 76) | (2 << 62) | number)
     value = draft.value + (variant == "value")
-    return AcceptedEvent(event_id.bytes, videos[draft.video], draft.type_id, occurred_us, value)
+    viewer = draft.viewer ^ (variant == "viewer")
+    return AcceptedEvent(event_id.bytes, videos[draft.video], draft.type_id, occurred_us, value, viewer)
 
 
 def check_answers(lifetime, base, videos, question):

@@ -26,8 +26,8 @@ DEAD_LETTERS = DeadLetterLimits(run_max=10, ratio_max=0.5, ratio_min_read=100, w
 TABLES = ("raw_event", "event_ids", "event_minute", "event_total", "ledger", "dead_letter", "rollup_dirty", "video")
 
 
-def event(number, video=VIDEO, type_id=1, value=1000, minutes_ago=0):
-    return AcceptedEvent(uuid4_of(number).bytes, video, type_id, NOW_US - minutes_ago * MINUTE_US, value)
+def event(number, video=VIDEO, type_id=1, value=1000, *, minutes_ago=0, viewer=0):
+    return AcceptedEvent(uuid4_of(number).bytes, video, type_id, NOW_US - minutes_ago * MINUTE_US, value, viewer)
 
 
 def build_batch(*events, partition=3, old="0-0", new="5-0", admits_since=datetime(1970, 1, 1, tzinfo=UTC)):
@@ -54,10 +54,10 @@ def run(connection, batch):
 
 
 EVENTS = (
-    event(1),
+    event(1, viewer=2**63 - 1),
     event(2),
     event(2),
-    event(3, LONG_VIDEO, 6, 12_500),
+    event(3, LONG_VIDEO, 6, 12_500, viewer=-(2**63)),
     event(4, LONG_VIDEO, 6, 7, minutes_ago=90),
     event(5, "x", 7),
     event(6, type_id=99),
@@ -68,11 +68,11 @@ def test_a_flush_writes_raw_rows_ids_aggregates_ledger_and_dead_letters(shard_co
     run(shard_connection, build_batch(*EVENTS))
     rows = dump(shard_connection)
     raw = [
-        (r["event_id"].bytes, r["video_id"], r["event_type_id"], r["occurred_at"], r["value"])
+        (r["event_id"].bytes, r["video_id"], r["event_type_id"], r["occurred_at"], r["value"], r["viewer"])
         for r in rows["raw_event"]
     ]
     assert sorted(raw) == sorted(
-        (e.event_id, e.video_id, e.type_id, datetime.fromtimestamp(e.occurred_us / 1e6, UTC), e.value)
+        (e.event_id, e.video_id, e.type_id, datetime.fromtimestamp(e.occurred_us / 1e6, UTC), e.value, e.viewer)
         for e in (EVENTS[0], EVENTS[1], *EVENTS[3:6])
     )
     assert {r["received_at"] for r in rows["raw_event"]} == {NOW}

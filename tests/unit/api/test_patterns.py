@@ -4,16 +4,18 @@ import re
 
 import pytest
 
-from viewcounter.api.patterns import ID_PATTERN, mend_patterns
+from viewcounter.api.patterns import mend_patterns, to_schema_pattern
 from viewcounter.catalogue.limits import TITLE_PATTERN
-from viewcounter.events.message import VIDEO_ID_PATTERN
+from viewcounter.events.message import VIDEO_ID_PATTERN, VIEWER_ID_PATTERN
 
 
+@pytest.mark.parametrize("pattern", [VIDEO_ID_PATTERN, VIEWER_ID_PATTERN], ids=["video", "viewer"])
 @pytest.mark.parametrize(
     "text", ["a", "é🎬", "a b", "a/b", "", "a\n", "\x00", "\xa0", "\u2028", "\ufeff", "\x7f", "\x9f"]
 )
-def test_ids_that_events_may_have_are_those_of_the_document(text):
-    assert bool(re.search(ID_PATTERN.removesuffix("$") + r"\Z", text)) == bool(re.search(VIDEO_ID_PATTERN, text))
+def test_ids_that_events_may_have_are_those_of_the_document(text, pattern):
+    of_document = to_schema_pattern(pattern).removesuffix("$") + r"\Z"
+    assert bool(re.search(of_document, text)) == bool(re.search(pattern, text))
 
 
 def test_no_pattern_of_python_s_own_is_left():

@@ -19,13 +19,16 @@ ID = "0190163d-8694-739b-aea5-966c26f8ad91"
 
 
 def test_an_event_is_written_as_the_service_reads_it():
-    event = make_event("watch_time", video_id="XpVt6Z1Gjjo", occurred_at=AT, value=12.5, event_id=UUID(ID))
+    event = make_event(
+        "watch_time", video_id="XpVt6Z1Gjjo", occurred_at=AT, value=12.5, viewer_id="ada/7", event_id=UUID(ID)
+    )
     assert json.loads(event.body) == {
         "event_id": ID,
         "video_id": "XpVt6Z1Gjjo",
         "event_type": "watch_time",
         "occurred_at": "2026-03-01T12:30:00+02:00",
         "value": 12.5,
+        "viewer_id": "ada/7",
     }
     assert event.event_id == ID
 
@@ -64,6 +67,12 @@ def test_new_ids_are_distinct():
         ("value", {"value": 1_000_001}),
         ("value", {"value": True}),
         ("value", {"value": "1"}),
+        ("viewer_id", {"viewer_id": ""}),
+        ("viewer_id", {"viewer_id": "a b"}),
+        ("viewer_id", {"viewer_id": "a\0"}),
+        ("viewer_id", {"viewer_id": "a\ud800"}),
+        ("viewer_id", {"viewer_id": "v" * 129}),
+        ("viewer_id", {"viewer_id": 7}),
         ("event_id", {"event_id": "1"}),
         ("event_id", {"event_id": 1}),
     ],
@@ -74,16 +83,26 @@ def test_what_the_service_would_refuse_is_refused_at_once_by_field(field, argume
     assert caught.value.field == field
 
 
-@given(video_id=st.text(max_size=140), value=st.none() | st.floats() | st.integers())
-def test_client_and_service_agree_on_what_an_event_is(video_id, value):
-    body = {"event_id": ID, "video_id": video_id, "event_type": "view", "occurred_at": AT.isoformat(), "value": value}
+texts = st.text(max_size=140)
+
+
+@given(video_id=st.just("v") | texts, value=st.none() | st.floats() | st.integers(), viewer_id=st.none() | texts)
+def test_client_and_service_agree_on_what_an_event_is(video_id, value, viewer_id):
+    body = {
+        "event_id": ID,
+        "video_id": video_id,
+        "event_type": "view",
+        "occurred_at": AT.isoformat(),
+        "value": value,
+        "viewer_id": viewer_id,
+    }
     try:
         msgspec.convert(body, Event)
         is_event = True
     except (msgspec.ValidationError, UnicodeEncodeError):
         is_event = False
     try:
-        make_event("view", video_id=video_id, occurred_at=AT, value=value, event_id=ID)
+        make_event("view", video_id=video_id, occurred_at=AT, value=value, viewer_id=viewer_id, event_id=ID)
     except InvalidEvent:
         assert not is_event
     else:

@@ -9,7 +9,14 @@ import xxhash
 from hypothesis import given
 from hypothesis import strategies as st
 
-from viewcounter.eventlog.codec import AcceptedEvent, UnreadableEntry, pack_entry, unpack_entries, unpack_entry
+from viewcounter.eventlog.codec import (
+    AcceptedEvent,
+    UnreadableEntry,
+    get_event,
+    pack_entry,
+    unpack_entries,
+    unpack_entry,
+)
 from viewcounter.events.columns import Columns
 
 INT64 = st.integers(-(2**63), 2**63 - 1)
@@ -20,9 +27,10 @@ events = st.builds(
     type_id=st.integers(0, 2**16 - 1),
     occurred_us=INT64,
     value=INT64,
+    viewer=st.just(0) | INT64,
 )
 SAMPLE = pack_entry(
-    [AcceptedEvent(bytes(range(16)), "v", 1, 2, 3), AcceptedEvent(b"\0" * 16, "w", 4, 5, 6)], received_us=7
+    [AcceptedEvent(bytes(range(16)), "v", 1, 2, 3), AcceptedEvent(b"\0" * 16, "w", 4, 5, 6, -7)], received_us=7
 )
 
 
@@ -42,6 +50,7 @@ def list_events(columns: Columns) -> list[AcceptedEvent]:
             int(columns.type_ids[row]),
             int(columns.occurred_us[row]),
             int(columns.values[row]),
+            int(columns.viewers[row]),
         )
         for row in range(len(columns))
     ]
@@ -83,10 +92,37 @@ def test_an_entry_made_by_hand_is_readable() -> None:
     assert len(unpack_entry(pack_by_hand(2))) == 2
 
 
+def test_an_entry_of_version_1_has_events_without_viewers() -> None:
+    assert unpack_entry(pack_by_hand(2)).viewers.tolist() == [0, 0]
+
+
+def test_an_entry_without_viewers_is_of_version_1_and_has_no_room_for_them() -> None:
+    """Readers of before read it, and it costs nothing."""
+    events = [AcceptedEvent(bytes(16), "v", 0, 0, 0)] * 2
+    assert pack_entry(events, received_us=7) == pack_by_hand(2)
+
+
+def test_an_entry_with_a_viewer_is_of_version_2_and_has_a_number_for_each_event() -> None:
+    events = [AcceptedEvent(bytes(16), "v", 0, 0, 0), AcceptedEvent(bytes(16), "v", 0, 0, 0, -2)]
+    assert pack_entry(events, received_us=7) == pack_by_hand(2, version=2, viewers=struct.pack("<qq", 0, -2))
+
+
+@given(batch=st.lists(events, min_size=1, max_size=5), data=st.data())
+def test_an_event_taken_out_of_the_columns_is_the_one_that_was_put_in(
+    batch: list[AcceptedEvent], data: st.DataObject
+) -> None:
+    row = data.draw(st.integers(0, len(batch) - 1))
+    assert get_event(unpack_entry(pack_entry(batch, received_us=0)), row) == batch[row]
+
+
 @pytest.mark.parametrize(
     ("count", "changed", "why"),
     [
-        (2, {"version": 2}, "entry version 2"),
+        (2, {"version": 3}, "entry version 3"),
+        (2, {"version": 0}, "entry version 0"),
+        (2, {"version": 2}, "do not hold 2 events"),
+        (2, {"version": 2, "viewers": bytes(15)}, "do not hold 2 events"),
+        (2, {"viewers": bytes(16)}, "do not hold 2 events"),
         (3, {}, "do not hold 3 events"),
         (0, {}, "do not hold 0 events"),
         (2, {"event_ids": bytes(31)}, "do not hold 2 events"),

@@ -15,13 +15,20 @@ rows = st.builds(
     minute=st.integers(0, 100),
     type_id=st.just(1),
     value=st.just(1),
+    viewer=st.integers(-(2**63), 2**63 - 1),
 )
 
 
 def as_tuples(columns: Columns):
     return [
-        (bytes(i), columns.videos[v], o)
-        for i, v, o in zip(columns.event_ids, columns.video_index.tolist(), columns.occurred_us.tolist(), strict=True)
+        (bytes(i), columns.videos[v], o, viewer)
+        for i, v, o, viewer in zip(
+            columns.event_ids,
+            columns.video_index.tolist(),
+            columns.occurred_us.tolist(),
+            columns.viewers.tolist(),
+            strict=True,
+        )
     ]
 
 
@@ -43,7 +50,7 @@ def test_a_version_7_id_is_stored_under_its_own_minute_and_any_other_under_the_e
     assert columns.minutes().tolist() == [9, 9]
 
 
-def test_content_digests_differ_by_each_of_video_type_time_and_value():
+def test_content_digests_differ_by_each_of_video_type_time_value_and_viewer():
     base = Row(1, "a", 1, 1, 1)
     variants = [
         base,
@@ -51,11 +58,21 @@ def test_content_digests_differ_by_each_of_video_type_time_and_value():
         base._replace(minute=2),
         base._replace(type_id=2),
         base._replace(value=2),
+        base._replace(viewer=7),
+        base._replace(viewer=-7),
     ]
     digests = build_columns(variants).content_digests()
     assert len(set(digests.tolist())) == len(variants)
     again = build_columns([base._replace(event=99)]).content_digests()
     assert again[0] == digests[0]
+
+
+@given(st.lists(rows, min_size=1, max_size=5))
+def test_the_content_of_an_event_is_the_same_whatever_stands_beside_it(batch):
+    """A retry comes in another batch, and must be known again there."""
+    batch = [*batch, Row(1)]
+    alone = [int(build_columns([row]).content_digests()[0]) for row in batch]
+    assert build_columns(batch).content_digests().tolist() == alone
 
 
 def test_minutes_round_towards_the_past():

@@ -11,13 +11,15 @@ import pytest
 from tests.unit.gateway.builders import PARTITION_COUNT, TOPOLOGY, make_event, make_uuid7
 from viewcounter.eventlog.codec import AcceptedEvent
 from viewcounter.events.partition import get_partition
+from viewcounter.events.viewer import NO_VIEWER, ViewerDigest, derive_viewer_key
 from viewcounter.gateway.acceptance import Acceptance, Acceptor, AcceptWindow
 from viewcounter.gateway.parsing import parse_items
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 NOW_US = int(NOW.timestamp()) * 1_000_000
 WINDOW = AcceptWindow(past_seconds=7 * 86400, future_seconds=300)
-ACCEPTOR = Acceptor(TOPOLOGY, WINDOW)
+VIEWERS = ViewerDigest(derive_viewer_key("x" * 40))
+ACCEPTOR = Acceptor(TOPOLOGY, WINDOW, viewers=VIEWERS)
 
 
 def event(**changes: Any) -> dict[str, Any]:
@@ -50,6 +52,17 @@ def test_accepted_event_has_id_bytes_type_id_microseconds_and_thousandths() -> N
         event_id=event_id, event_type="watch_time", occurred_at="2026-03-01T13:00:00.000001+02:00", value=12.3456
     )
     assert got == AcceptedEvent(uuid.UUID(event_id).bytes, "dQw4w9WgXcQ", 6, NOW_US - 3_600_000_000 + 1, 12346)
+
+
+def test_a_viewer_is_accepted_as_its_number_and_the_name_goes_no_further() -> None:
+    got = accepted(viewer_id="ada@example.com")
+    assert got.viewer == VIEWERS.get_number("ada@example.com")
+    assert "ada" not in repr(got)
+
+
+@pytest.mark.parametrize("viewer_id", [..., None])
+def test_an_event_without_viewer_has_none(viewer_id: object) -> None:
+    assert accepted(viewer_id=viewer_id).viewer == NO_VIEWER
 
 
 @pytest.mark.parametrize(

@@ -13,13 +13,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.unit.gateway.builders import WRITER, FaultyLog, Response, know_key, make_event, make_gateway, send
+from viewcounter.events.message import Event
 from viewcounter.gateway.scopes import Scope
 
 EXAMPLES = int(os.environ.get("VIEWCOUNTER_FUZZ_EXAMPLES", "150"))
 """Of each test; a longer run is VIEWCOUNTER_FUZZ_EXAMPLES=20000."""
 ANSWERS = {202, 207, 400, 408, 413, 415, 422}
 
-FIELDS = ["event_id", "video_id", "event_type", "occurred_at", "value"]
 BAD_STARTS = [b"[" * 50_000, b'{"events":' * 20_000, b"9" * 50_000, b"\xef\xbb\xbf[]", b'"\\ud800"', b"\x00", b"{"]
 
 numbers = st.one_of(
@@ -35,9 +35,7 @@ values = st.recursive(
 )
 events = st.builds(
     lambda changes, extra: {**make_event(), **changes, **extra},
-    st.dictionaries(
-        st.sampled_from(["event_id", "video_id", "event_type", "occurred_at", "value"]), values, max_size=2
-    ),
+    st.dictionaries(st.sampled_from(Event.__struct_fields__), values, max_size=2),
     st.dictionaries(texts, values, max_size=1),
 )
 documents = st.one_of(

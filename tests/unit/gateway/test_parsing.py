@@ -136,6 +136,13 @@ BAD_ITEMS = [
     (with_field("value", b"1000000.001"), "out_of_range", "value"),
     (with_field("value", b"9223372036854775808"), "out_of_range", "value"),
     (with_field("value", b"9" * 5000), "out_of_range", "value"),
+    (with_field("viewer_id", b"5"), "invalid_type", "viewer_id"),
+    (with_field("viewer_id", b"[]"), "invalid_type", "viewer_id"),
+    (with_field("viewer_id", b'""'), "invalid_id", "viewer_id"),
+    (with_field("viewer_id", b'"a b"'), "invalid_id", "viewer_id"),
+    (with_field("viewer_id", rb'"a\u0000b"'), "invalid_id", "viewer_id"),
+    (with_field("viewer_id", rb'"\ud800"'), "invalid_id", "viewer_id"),
+    (with_field("viewer_id", b'"' + b"v" * 129 + b'"'), "too_long", "viewer_id"),
 ]
 
 
@@ -214,7 +221,7 @@ json_values = st.recursive(
 
 
 @settings(max_examples=400)
-@given(changes=st.dictionaries(st.sampled_from([*GOOD, "value", "\ud800"]), json_values, max_size=3))
+@given(changes=st.dictionaries(st.sampled_from([*GOOD, "value", "viewer_id", "\ud800"]), json_values, max_size=3))
 def test_every_refused_event_has_a_reason_that_names_its_field(changes: dict[str, object]) -> None:
     body = json.dumps([GOOD, {**GOOD, **changes}]).encode()
     good, item = parse(body)

@@ -77,6 +77,18 @@ def test_a_page_that_names_its_video_sends_one_view_after_a_second() -> None:
     assert page.counters == {"tracked": 1, "sent": 1, "dropped": 0, "refused": 0}
 
 
+def test_events_name_the_viewer_that_the_page_names_and_no_other() -> None:
+    network = Network()
+    page = open_page(network, video="v1", viewer="ada@example.com")
+    page.run(
+        'viewcounter.track("like", "v1"); viewcounter.setViewer(7); viewcounter.track("like", "v2");'
+        'viewcounter.setViewer(null); viewcounter.track("like", "v3"); viewcounter.setViewer("");'
+        'viewcounter.track("like", "v4"); viewcounter.flush();'
+    )
+    [(_, _, batch)] = network.sent
+    assert [event.get("viewer_id", ...) for event in batch] == ["ada@example.com", "ada@example.com", "7", ..., ...]
+
+
 def test_ids_are_of_version_7_hold_the_events_time_and_differ() -> None:
     network = Network()
     page = open_page(network)

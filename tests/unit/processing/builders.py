@@ -21,6 +21,7 @@ class Row(NamedTuple):
     minute: int = 0
     type_id: int = 1
     value: int = 1000
+    viewer: int = 0
 
 
 def uuid4_of(number: int) -> UUID:
@@ -35,6 +36,7 @@ def build_columns(rows: list[Row]) -> Columns:
 
     return Columns(
         event_ids=np.array([uuid4_of(row.event).bytes for row in rows], dtype="S16"),
+        viewers=column([row.viewer for row in rows], "<i8"),
         occurred_us=column([row.minute * MINUTE_US for row in rows], "<i8"),
         received_us=column([0] * len(rows), "<i8"),
         type_ids=column([row.type_id for row in rows], "<u2"),

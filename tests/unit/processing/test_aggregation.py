@@ -15,6 +15,7 @@ rows = st.builds(
     minute=st.integers(0, 130),
     type_id=st.integers(1, 3),
     value=st.integers(0, 10**9),
+    viewer=st.just(0),
 )
 
 

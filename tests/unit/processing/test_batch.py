@@ -18,7 +18,10 @@ STATE = PartitionState(epoch=3, position="1-0", watermark=datetime(2026, 1, 1, t
 
 
 def entry(position, *rows, received_us=77):
-    events = [AcceptedEvent(uuid4_of(r.event).bytes, r.video, r.type_id, r.minute * MINUTE_US, r.value) for r in rows]
+    events = [
+        AcceptedEvent(uuid4_of(r.event).bytes, r.video, r.type_id, r.minute * MINUTE_US, r.value, r.viewer)
+        for r in rows
+    ]
     return Entry(Position.parse(position), pack_entry(events, received_us=received_us))
 
 
@@ -56,14 +59,24 @@ def test_a_range_of_only_unreadable_entries_still_moves_the_position():
 
 
 def test_events_of_an_unknown_type_are_dead_lettered_as_a_replayable_entry():
-    batch = prepare(entry("2-0", Row(1), Row(2, "b", type_id=9, value=5), Row(3, type_id=9), received_us=123)).batch
+    batch = prepare(
+        entry("2-0", Row(1), Row(2, "b", type_id=9, value=5, viewer=-4), Row(3, type_id=9), received_us=123)
+    ).batch
     assert [letter.reason for letter in batch.dead_letters] == [UNKNOWN_EVENT_TYPE, UNKNOWN_EVENT_TYPE]
     again = [unpack_entry(letter.payload) for letter in batch.dead_letters]
     assert [columns.type_ids.tolist() for columns in again] == [[9], [9]]
     assert [columns.event_ids.tobytes() for columns in again] == [uuid4_of(2).bytes, uuid4_of(3).bytes]
     assert [columns.received_us.tolist() for columns in again] == [[123], [123]]
+    assert [columns.viewers.tolist() for columns in again] == [[-4], [0]]
     [line] = batch.ledger
     assert (line.received, line.counted, line.dead_lettered) == (3, 1, 2)
+
+
+def test_one_id_with_two_viewers_is_a_conflict_and_the_first_counts():
+    prepared = prepare(entry("2-0", Row(1, viewer=7), Row(1, viewer=8), Row(1), Row(1, viewer=7)))
+    assert prepared.batch.counted.viewers.tolist() == [7]
+    assert (prepared.conflict_count, prepared.duplicate_count) == (2, 1)
+    assert prepared.batch.conflicts.events.viewers.tolist() == [8, 0]
 
 
 def test_only_used_event_types_travel_with_the_batch():

@@ -12,7 +12,7 @@ from viewcounter.processing.consumer import FlushLimits, PartitionConsumer
 
 PARTITION = 3
 NO_BOUND = FlushLimits(max_events=10**9, max_bytes=10**9, max_keys=10**9, max_seconds=10**9)
-EVENT_BYTES = 16 + 8 + 8 + 2 + 8 + 4
+EVENT_BYTES = 16 + 8 + 8 + 2 + 8 + 4 + 8
 
 rows = st.builds(
     Row,
@@ -21,6 +21,7 @@ rows = st.builds(
     minute=st.integers(0, 3),
     type_id=st.integers(1, 2),
     value=st.just(1000),
+    viewer=st.integers(-1, 1),
 )
 
 
@@ -28,7 +29,8 @@ def fill(entries):
     log = MemoryEventLog()
     for entry in entries:
         events = [
-            AcceptedEvent(uuid4_of(r.event).bytes, r.video, r.type_id, r.minute * MINUTE_US, r.value) for r in entry
+            AcceptedEvent(uuid4_of(r.event).bytes, r.video, r.type_id, r.minute * MINUTE_US, r.value, r.viewer)
+            for r in entry
         ]
         log.append({PARTITION: pack_entry(events, received_us=0)})
     return log

@@ -14,6 +14,7 @@ rows = st.builds(
     minute=st.integers(0, 2),
     type_id=st.integers(1, 2),
     value=st.integers(1, 2),
+    viewer=st.sampled_from([0, 0, 1, -1]),
 )
 
 
@@ -23,7 +24,7 @@ def judge_by_hand(batches):
     for batch in batches:
         verdict = []
         for row in batch:
-            key, content = (row.minute, row.event), (row.video, row.minute, row.type_id, row.value)
+            key, content = (row.minute, row.event), (row.video, row.minute, row.type_id, row.value, row.viewer)
             first = seen.setdefault(key, content)
             verdict.append("new" if first is content else "duplicate" if first == content else "conflict")
         verdicts.append(verdict)

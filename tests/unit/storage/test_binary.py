@@ -31,6 +31,7 @@ rows = st.builds(
     minute=st.integers(0, 10**6),
     type_id=st.integers(1, 2**15 - 1),
     value=st.integers(-(2**63), 2**63 - 1),
+    viewer=st.just(0) | st.integers(-(2**63), 2**63 - 1),
 )
 
 
@@ -42,6 +43,7 @@ def lay_out(row, *, partition):
         struct.pack(">q", -binary.POSTGRES_EPOCH_US),
         struct.pack(">q", row.minute * 60_000_000 - binary.POSTGRES_EPOCH_US),
         struct.pack(">q", row.value),
+        struct.pack(">q", row.viewer),
         uuid4_of(row.event).bytes,
         row.video.encode(),
     ]

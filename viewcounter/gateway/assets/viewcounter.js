@@ -4,9 +4,12 @@
 //
 // data-key    a public key whose origins name this page's
 // data-video  optional: counts one view of this video when the script has loaded
+// data-viewer optional: who is watching, if your site knows; goes with every event. Without it nobody is told apart:
+//             the script makes up no id, looks at nothing of the device and stores nothing on it
 //
 //   viewcounter.track("like", "XpVt6Z1Gjjo")                      one event of any type
 //   viewcounter.watch(document.querySelector("video"), "XpVt...")  a view at the first play, then the seconds played
+//   viewcounter.setViewer("account-4711")                          whose events come from now on; null: nobody's
 //   viewcounter.flush()                                            send what waits, now
 //   viewcounter.counters                                           what became of every event
 //
@@ -29,6 +32,7 @@
 
   const counters = { tracked: 0, sent: 0, dropped: 0, refused: 0 };
   const queue = [];
+  let viewer = script.dataset.viewer || null;
   const watchers = [];
   let timer = null;
   let retryMs = 0;
@@ -57,9 +61,14 @@
       occurred_at: new Date(now).toISOString(),
     };
     if (value !== undefined) event.value = value;
+    if (viewer !== null) event.viewer_id = viewer;
     queue.push(event);
     if (queue.length >= BATCH_EVENTS && retryMs === 0) flush();
     else schedule(Math.max(LINGER_MS, retryMs));
+  }
+
+  function setViewer(viewerId) {
+    viewer = viewerId === null || viewerId === undefined || viewerId === "" ? null : String(viewerId);
   }
 
   function schedule(ms) {
@@ -152,7 +161,7 @@
   });
   addEventListener("pagehide", leave);
 
-  globalThis.viewcounter = { track, watch, flush, counters };
+  globalThis.viewcounter = { track, watch, setViewer, flush, counters };
   if (!key) console.error("viewcounter: the script has no data-key; nothing can be sent");
   else if (script.dataset.video) track("view", script.dataset.video);
 })();

@@ -74,13 +74,15 @@ CREATE TABLE partition_state (
 ) WITH (fillfactor = 50);
 
 -- Raw events by day of receipt; a day is dropped whole when older than the retention.
--- Fixed-width columns first, so that binary COPY rows can be laid out as arrays.
+-- Fixed-width columns first, so that binary COPY rows can be laid out as arrays. `viewer` is a keyed digest of the name that
+-- the client gave, made by the gateway; 0: it gave none.
 CREATE TABLE raw_event (
     partition smallint NOT NULL,
     event_type_id smallint NOT NULL,
     received_at timestamptz NOT NULL,
     occurred_at timestamptz NOT NULL,
     value bigint NOT NULL,
+    viewer bigint NOT NULL DEFAULT 0,
     event_id uuid NOT NULL,
     video_id text COLLATE "C" NOT NULL
 ) PARTITION BY RANGE (received_at);

@@ -18,7 +18,7 @@ RETURNING rolled_through
 
 -- name: copy_raw_events (flush)
 -- Binary rows laid out by storage/binary.py.
-COPY raw_event (partition, event_type_id, received_at, occurred_at, value, event_id, video_id)
+COPY raw_event (partition, event_type_id, received_at, occurred_at, value, viewer, event_id, video_id)
 FROM STDIN (FORMAT BINARY)
 
 -- name: insert_event_ids (flush)

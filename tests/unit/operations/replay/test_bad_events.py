@@ -6,6 +6,7 @@ import pytest
 from configservice.event_types import DEFAULT_EVENT_TYPES
 from configservice.topology import Assignment, Topology
 from tests.unit.operations.replay.conftest import NOW
+from viewcounter.events.viewer import ViewerDigest
 from viewcounter.gateway.acceptance import Acceptor, AcceptWindow
 from viewcounter.gateway.parsing import parse_items
 from viewcounter.operations.replay.bad_events import create_spoilers
@@ -36,7 +37,8 @@ EXPECTED_CODES = {
 def judge(items, *, at_us=NOW_MS * 1000):
     topology = Topology(1, shards=(), assignments=(Assignment(1, 1),), event_types=DEFAULT_EVENT_TYPES)
     body = msgspec.json.encode({"events": items})
-    return Acceptor(topology, WINDOW).accept(parse_items(body, is_ndjson=False, max_events=1000), now_us=at_us)
+    acceptor = Acceptor(topology, WINDOW, viewers=ViewerDigest(b"key"))
+    return acceptor.accept(parse_items(body, is_ndjson=False, max_events=1000), now_us=at_us)
 
 
 def test_the_good_event_is_accepted():

@@ -96,6 +96,7 @@ def test_ids_are_stored_under_the_minute_in_which_the_event_is_counted(timeline)
         type_ids=np.ones(count, dtype=np.uint16),
         values=np.zeros(count, dtype=np.int64),
         video_index=timeline.video_index.astype(np.uint32),
+        viewers=np.zeros(count, dtype=np.int64),
         videos=timeline.videos,
     )
     assert columns.id_minutes().tolist() == columns.minutes().tolist()
