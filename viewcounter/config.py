@@ -89,9 +89,7 @@ class Config(BaseSettings):
     shutdown_drain_seconds: PositiveFloat = Field(10.0, description="appends under way may finish this long")
     api_key_cache_seconds: PositiveFloat = Field(5.0, description="a revoked key works at most this long")
     api_key_cache_max: PositiveInt = Field(10_000, description="keys, and as many refused tokens, a process knows")
-    api_key_grace_seconds: PositiveFloat = Field(
-        600.0, description="known keys work this long without control database"
-    )
+    api_key_grace_seconds: PositiveFloat = Field(600.0, description="known keys work so long without control database")
     api_key_lookup_seconds: PositiveFloat = Field(3.0, description="one look-up of a key in the control database")
     api_key_lookups_max: PositiveInt = Field(64, description="keys being looked up at once in a process; beyond it 503")
     rate_limit_burst_seconds: PositiveFloat = Field(10.0, description="what an idle key may catch up on")
@@ -143,9 +141,7 @@ class Config(BaseSettings):
     retention_interval_seconds: PositiveFloat = Field(600.0, description="beat looks for what is too old")
     retention_budget_seconds: PositiveFloat = Field(5.0, description="a retention task ends after this")
     retention_delete_rows: PositiveInt = Field(2000, description="rows of ids deleted in one transaction")
-    raw_drop_lock_seconds: PositiveFloat = Field(
-        0.5, description="dropping a day of raw events holds flushes up so long"
-    )
+    raw_drop_lock_seconds: PositiveFloat = Field(0.5, description="dropping a day of raw events delays flushes so long")
     raw_retention_seconds: PositiveInt = Field(
         7 * 86400, description="raw events, whole days; longer where an event as old may still arrive"
     )
@@ -192,9 +188,7 @@ class Config(BaseSettings):
     move_throttle_seconds: PositiveFloat = Field(300.0, description="a step that has paused this long is given up")
     move_copy_seconds: PositiveFloat = Field(6 * 3600.0, description="copying, or comparing, one partition")
     move_ready_seconds: PositiveFloat = Field(1.0, description="a copy that catches up within this is handed over")
-    move_hold_seconds: PositiveFloat = Field(
-        5.0, description="a partition counts nothing this long at most; then again"
-    )
+    move_hold_seconds: PositiveFloat = Field(5.0, description="a partition counts nothing so long at most; then again")
     move_release_seconds: PositiveFloat = Field(
         2.0, description="after it has moved, the old shard still answers readers that do not know"
     )
@@ -340,9 +334,7 @@ class Config(BaseSettings):
     cache_stale_seconds: NonNegativeInt = Field(
         86400, description="an expired answer is kept this long, for when its shard does not answer"
     )
-    cache_generation_seconds: float = Field(
-        0.5, ge=0, description="a correction of closed windows is noticed within this"
-    )
+    cache_generation_seconds: float = Field(0.5, ge=0, description="a correction of closed windows is seen within this")
     cache_max_bytes: PositiveInt = Field(64 * 1024 * 1024, description="answers in the memory of a process")
     cache_max_entries: PositiveInt = Field(100_000, description="answers in the memory of a process")
     cache_entry_max_bytes: PositiveInt = Field(512 * 1024, description="a longer answer is not kept")
@@ -374,9 +366,7 @@ class Config(BaseSettings):
     beat_metrics_bind: str = Field("", pattern=_BIND, description="the same for beat")
     worker_processes: PositiveInt = Field(2, description="Celery pool processes of the local cluster")
 
-    cluster_interval_seconds: PositiveFloat = Field(
-        10.0, description="the cluster is measured for the metrics this often"
-    )
+    cluster_interval_seconds: PositiveFloat = Field(10.0, description="the cluster is measured for metrics this often")
     service_heartbeat_seconds: PositiveFloat = Field(2.0, description="each process says that it lives this often")
     service_lost_seconds: PositiveFloat = Field(10.0, description="one that is silent for longer is shown as lost")
     service_forget_seconds: PositiveFloat = Field(600.0, description="and after this no more")
