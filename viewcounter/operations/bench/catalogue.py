@@ -2,16 +2,22 @@
 
 from collections.abc import Sequence
 
+from localcluster import ClusterSpec
 from viewcounter.operations.bench.drain import DrainBenchOptions
 from viewcounter.operations.bench.drain_part import DrainPart
 from viewcounter.operations.bench.errors import BadOption
+from viewcounter.operations.bench.ingest import IngestPart
 from viewcounter.operations.bench.part import Part
+from viewcounter.operations.bench.pipeline import PipelinePart
 from viewcounter.operations.bench.reads import ReadsPart
+
+COMMON = ClusterSpec()
+"""Two shards with a streaming replica each: the shape that most parts share, and the default of the part drain."""
 
 
 def list_parts(drain: DrainBenchOptions) -> list[Part]:
     """`drain`: the one part that can be told how much."""
-    return [DrainPart(drain), ReadsPart()]
+    return [IngestPart(COMMON), PipelinePart(COMMON), DrainPart(drain), ReadsPart()]
 
 
 def choose_parts(parts: Sequence[Part], wanted: Sequence[str]) -> list[Part]:
