@@ -29,6 +29,7 @@ hypothesis_settings.load_profile("patient")
 NO_EVENTS = """
     DELETE FROM raw_event; DELETE FROM event_ids; DELETE FROM rollup_dirty; DELETE FROM ledger;
     DELETE FROM event_minute; DELETE FROM event_hour; DELETE FROM event_day; DELETE FROM event_total;
+    DELETE FROM event_sketch; DELETE FROM sketch_due;
 """
 NOTHING_ELSE = """
     DELETE FROM dead_letter; DELETE FROM event_conflict; DELETE FROM correction;

@@ -11,11 +11,12 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, NonNegativeInt, PositiveFloat, PositiveInt, SecretStr
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic_settings import NoDecode, SettingsConfigDict
 
 from clusterproxy.balancing import Balancer
 from configservice.adding.allow_list import check_allow_list
 from configservice.settings import FailoverMode
+from viewcounter.sketch_config import SketchConfig
 
 PROJECT_ROOT = Path(__file__).resolve().parent.parent
 
@@ -23,7 +24,7 @@ CommaSeparated = Annotated[str, NoDecode]
 _BIND = r"^$|:\d+$"
 
 
-class Config(BaseSettings):
+class Config(SketchConfig):
     """All settings. Names carry their unit; sizes are bytes, times are seconds unless the name says ms."""
 
     model_config = SettingsConfigDict(env_prefix="VIEWCOUNTER_", extra="ignore", frozen=True)

@@ -83,6 +83,8 @@ def encode_meta(meta: Meta) -> Json:
         "missing": list(meta.missing),
         "source": [source.value for source in meta.sources],
     }
+    if meta.approximate:
+        encoded["approximate"] = {function: dict(error) for function, error in meta.approximate.items()}
     if meta.routes:
         encoded["route"] = encode_routes(meta.routes)
     return encoded

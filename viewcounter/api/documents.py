@@ -9,6 +9,7 @@ from viewcounter.queries.comparing import Compare
 from viewcounter.queries.functions import Function
 from viewcounter.queries.periods import Fill
 from viewcounter.queries.ranges import Interval
+from viewcounter.queries.sketched import SketchFunction
 
 _ID = {"type": "string", "minLength": 1, "maxLength": ID_MAX_CHARACTERS, "pattern": ID_PATTERN}
 
@@ -21,6 +22,15 @@ EVENT_TYPE = OpenApiParameter(
     description="view, like, dislike, comment, share, watch_time, or a type that an admin has added.",
 )
 FUNCTION = OpenApiParameter("function", {"type": "string", "enum": list(Function), "default": Function.COUNT.value})
+STATS_FUNCTION = OpenApiParameter(
+    "function",
+    {"type": "string", "enum": [*Function, *SketchFunction], "default": Function.COUNT.value},
+    description=(
+        "`unique_viewers`: how many different `viewer_id`s; events without one count as nobody's. `p50` to `p99`: the "
+        "least value that so many percent of the values do not exceed, for types that carry values. These five are "
+        "estimates whose error `meta.approximate` states; small ones are exact. The others are always exact."
+    ),
+)
 START_TIME = OpenApiParameter("start_time", OpenApiTypes.DATETIME, description="Inclusive. Left out: from the start.")
 END_TIME = OpenApiParameter("end_time", OpenApiTypes.DATETIME, description="Exclusive. Left out: without an end.")
 INTERVAL = OpenApiParameter(

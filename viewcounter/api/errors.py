@@ -31,7 +31,7 @@ from viewcounter.gateway.errors import KeysUnavailable
 from viewcounter.metric_files import MetricFilesLocked
 from viewcounter.problems import PROBLEM_CONTENT_TYPE, FieldProblem, Problem, encode_problem
 from viewcounter.processing.errors import UnknownDeadLetter, UnknownRecount
-from viewcounter.queries.errors import InvalidQuery
+from viewcounter.queries.errors import InvalidQuery, SketchesBehind
 
 RETRY_AFTER_SECONDS = 1
 
@@ -74,6 +74,12 @@ _UNAVAILABLE: tuple[tuple[tuple[type, ...], Problem], ...] = (
     (
         (MetricFilesLocked,),
         Problem(503, "metrics_locked", "The metric files are held by another process."),
+    ),
+    (
+        (SketchesBehind,),
+        Problem(
+            503, "sketches_behind", "Late or fresh events are not in sketches yet, and too many to be read singly."
+        ),
     ),
     (
         (Retryable,),

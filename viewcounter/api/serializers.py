@@ -128,6 +128,16 @@ class MetaSerializer(serializers.Serializer):
         child=serializers.ChoiceField(choices=[source.value for source in Source]),
         help_text="Kinds of rows the answer is made from, coarsest first.",
     )
+    approximate = serializers.DictField(
+        child=serializers.DictField(child=serializers.FloatField()),
+        required=False,
+        help_text=(
+            "Of functions that are estimates, how far from exact they may be. `unique_viewers`: "
+            "`relative_standard_error`, two of three answers are within it. Percentiles: `rank_error`, 99 of 100 stand "
+            "no further from the rank asked for. `lg_k` and `k` are the sizes of the sketches. Left out where the "
+            "answer is exact."
+        ),
+    )
     route = RouteSerializer(
         many=True, required=False, help_text="With `explain=route`: how each shard came to its part of the answer."
     )
@@ -175,7 +185,8 @@ class StatsAnswerSerializer(serializers.Serializer):
     interval = serializers.CharField(required=False)
     tz = serializers.CharField(required=False, help_text="With an interval only: whose clock and calendar cut it.")
     value = serializers.FloatField(
-        allow_null=True, help_text="Over the whole period. No events: 0 for count and sum, null for the others."
+        allow_null=True,
+        help_text="Over the whole period. No events: 0 for count, sum and unique_viewers, null for the others.",
     )
     series = BucketSerializer(many=True, required=False, help_text="With an interval only.")
     previous = PreviousStatsSerializer(required=False, help_text="With `compare=previous` only, as are the next two.")

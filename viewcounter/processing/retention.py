@@ -24,6 +24,7 @@ from viewcounter.storage.retention import (
     Kept,
     OldestMarks,
     delete_conflicts,
+    delete_hour_sketches_of_day,
     delete_hours_of_day,
     delete_ids,
     delete_minutes_of_hour,
@@ -81,6 +82,7 @@ class RetentionReport:
     kept: Kept | None = None
     minute_count: int = 0
     hour_count: int = 0
+    hour_sketch_count: int = 0
     id_row_count: int = 0
     dead_letter_count: int = 0
     conflict_count: int = 0
@@ -89,7 +91,7 @@ class RetentionReport:
 
 def plan_kept(state: RollupState, marks: OldestMarks, *, policy: RetentionPolicy) -> Kept:
     """Pure: how far the partition may be cut. Never back; minutes only below rolled and clean hours, hours below
-    rolled and clean days."""
+    rolled and clean days whose sketches are made."""
     admits_since = max(
         state.admits_since, (state.watermark - policy.ids + policy.guard).replace(second=0, microsecond=0)
     )
@@ -100,7 +102,11 @@ def plan_kept(state: RollupState, marks: OldestMarks, *, policy: RetentionPolicy
         *([marks.hour] if marks.hour else []),
     ]
     minutes_since = max(state.minutes_since, min(minutes).replace(minute=0, second=0, microsecond=0))
-    hours = [state.watermark - policy.hours, minutes_since, *(mark for mark in (marks.hour, marks.day) if mark)]
+    hours = [
+        state.watermark - policy.hours,
+        minutes_since,
+        *(mark for mark in (marks.hour, marks.day, marks.sketch) if mark),
+    ]
     hours_since = max(state.hours_since, min(hours).replace(hour=0, minute=0, second=0, microsecond=0))
     return Kept(admits_since, minutes_since, hours_since)
 
@@ -154,6 +160,7 @@ class _Removed:
     kept: Kept | None = None
     minute_count: int = 0
     hour_count: int = 0
+    hour_sketch_count: int = 0
     id_row_count: int = 0
     dead_letter_count: int = 0
     conflict_count: int = 0
@@ -174,7 +181,7 @@ def _remove_minutes(work: _Work) -> tuple[bool, _Removed]:
 
 
 def _remove_hours(work: _Work) -> tuple[bool, _Removed]:
-    """The oldest day's hours."""
+    """The oldest day's hours, and their sketches."""
     state = work.state
     kept = Kept(state.admits_since, state.minutes_since, min(work.plan().hours_since, _floor_day(state.minutes_since)))
     first = find_first_rolled_hour(work.connection, work.partition)
@@ -183,9 +190,10 @@ def _remove_hours(work: _Work) -> tuple[bool, _Removed]:
         return False, _Removed(kept)
     day = _floor_day(first)
     count = delete_hours_of_day(work.connection, work.partition, day=day)
+    sketch_count = delete_hour_sketches_of_day(work.connection, work.partition, day=day)
     kept = replace(kept, hours_since=max(state.hours_since, day + DAY))
     work.set_kept(kept)
-    return True, _Removed(kept, hour_count=count)
+    return True, _Removed(kept, hour_count=count, hour_sketch_count=sketch_count)
 
 
 def _remove_ids(work: _Work) -> tuple[bool, _Removed]:
@@ -215,11 +223,13 @@ def _count(report: RetentionReport, removed: _Removed) -> None:
     report.kept = removed.kept or report.kept
     report.minute_count += removed.minute_count
     report.hour_count += removed.hour_count
+    report.hour_sketch_count += removed.hour_sketch_count
     report.id_row_count += removed.id_row_count
     report.dead_letter_count += removed.dead_letter_count
     report.conflict_count += removed.conflict_count
     RETENTION_REMOVED.labels("event_minute").inc(removed.minute_count)
     RETENTION_REMOVED.labels("event_hour").inc(removed.hour_count)
+    RETENTION_REMOVED.labels("event_sketch").inc(removed.hour_sketch_count)
     RETENTION_REMOVED.labels("event_ids").inc(removed.id_row_count)
     RETENTION_REMOVED.labels("dead_letter").inc(removed.dead_letter_count)
     RETENTION_REMOVED.labels("event_conflict").inc(removed.conflict_count)

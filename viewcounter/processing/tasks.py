@@ -34,6 +34,7 @@ from viewcounter.processing.recount_jobs import list_runnable
 from viewcounter.processing.recount_jobs import run_recount as go_on_with_recount
 from viewcounter.processing.retention import RetentionPolicy, drop_old_raw_days, retain_partition
 from viewcounter.processing.rollup import RollupSettings, find_partitions_to_roll, roll_partition
+from viewcounter.processing.sketching import SketchSettings, find_partitions_to_sketch, sketch_partition
 from viewcounter.processing.stopped import measure_dead_letters
 from viewcounter.processing.strain import Health, StrainPolicy, judge_drain
 from viewcounter.processing.worker import get_drain_queue, get_drainer
@@ -64,6 +65,7 @@ def schedule_periodic_tasks(app: Celery) -> None:
     _schedule(app, audit, seconds=config.audit_interval_seconds)
     _schedule(app, resume_recounts, seconds=config.recount_interval_seconds)
     _schedule(app, dispatch_rollups, seconds=config.rollup_interval_seconds)
+    _schedule(app, dispatch_sketches, seconds=config.sketch_interval_seconds)
     _schedule(app, dispatch_retention, seconds=config.retention_interval_seconds)
 
 
@@ -242,6 +244,31 @@ def rollup(partition: int) -> None:
         _count_failure("rollup", f"partition {partition} is not rolled up", error)
     else:
         logger.info("rolled up %s", report)
+
+
+@shared_task(name="dispatch_sketches")
+def dispatch_sketches() -> None:
+    """Queue the making of sketches for each partition with buckets that are due."""
+    try:
+        partitions = find_partitions_to_sketch(get_cluster())
+    except _UNAVAILABLE as error:
+        _count_failure("dispatch_sketches", "cannot see which sketches are due", error)
+        return
+    for partition in partitions:
+        sketch.apply_async((partition,), expires=get_config().sketch_interval_seconds)
+
+
+@shared_task(name="sketch")
+def sketch(partition: int) -> None:
+    """Make sketches of viewers and values for one partition; see processing.sketching."""
+    try:
+        report = sketch_partition(get_cluster(), partition, settings=SketchSettings.from_config(get_config()))
+    except PartitionBeingMoved as error:
+        logger.info("sketches wait: %s", error)
+    except (*_UNAVAILABLE, DrainError, StorageError) as error:
+        _count_failure("sketch", f"sketches of partition {partition} wait", error)
+    else:
+        logger.info("sketched %s", report)
 
 
 @shared_task(name="dispatch_retention")

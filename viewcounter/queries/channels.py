@@ -5,7 +5,7 @@ the catalogue; `catalogue_revision` says how far. Shards that do not answer are 
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
@@ -16,8 +16,10 @@ from viewcounter.queries.meta import Meta, Source, build_meta
 from viewcounter.queries.periods import (
     Bucket,
     Fill,
+    PeriodPlan,
     build_series,
     collect_buckets,
+    evaluate_buckets,
     evaluate_whole,
     name_cut,
     period_parameters,
@@ -27,8 +29,22 @@ from viewcounter.queries.ranges import Interval, Period
 from viewcounter.queries.read_cache import ReadCache
 from viewcounter.queries.reading import get_event_type
 from viewcounter.queries.scattering import Scattered, scatter
+from viewcounter.queries.sketch_reading import read_sketches_of_channel
+from viewcounter.queries.sketched import (
+    SketchFunction,
+    SketchLimits,
+    StatsFunction,
+    check_values,
+    collect_sketches,
+    describe_error,
+    evaluate_sketch,
+    evaluate_sketches,
+    evaluate_union,
+)
 from viewcounter.queries.zones import get_zone
 from viewcounter.storage.channels import BUCKETS_OF_CHANNEL, COUNTS_OF_CHANNEL, TOTAL_OF_CHANNEL
+
+DEFAULT_LIMITS = SketchLimits()
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +66,7 @@ class ChannelQuestion:
 
     channel_id: str
     event_type: str
-    function: Function
+    function: StatsFunction
     period: Period
     interval: Interval | None = None
     fill: Fill = Fill.NONE
@@ -106,14 +122,33 @@ def get_channel_stats(
     now: datetime,
     options: ReadOptions = DEFAULT,
     cache: ReadCache | None = None,
+    limits: SketchLimits = DEFAULT_LIMITS,
 ) -> ChannelStats:
     """Never final, as videos may join the channel or leave it at any time.
 
     Raises what `queries.stats.get_stats` raises, and the first shard's error when no shard answered."""
     event_type = get_event_type(cluster.topology, question.event_type)
     zone = get_zone(question.zone_name)
+    function = question.function
+    if isinstance(function, SketchFunction):
+        check_values(function, event_type, cluster.topology)
+        plan = plan_period(question.period, interval=question.interval, zone=zone, max_buckets=max_buckets)
+        scattered = read_sketches_of_channel(
+            cluster,
+            plan,
+            channel_id=question.channel_id,
+            event_type_id=event_type.id,
+            function=function,
+            limits=limits,
+            now=now,
+            options=options,
+            cache=cache,
+        )
+        return _unite(cluster, question, function, plan, scattered, now=now)
     if question.period.is_all_time and question.interval is None:
-        return _get_total(cluster, question, event_type_id=event_type.id, now=now, options=options, cache=cache)
+        return _get_total(
+            cluster, question, function, event_type_id=event_type.id, now=now, options=options, cache=cache
+        )
     plan = plan_period(question.period, interval=question.interval, zone=zone, max_buckets=max_buckets)
     parameters = period_parameters(plan, partitions={}, event_type_id=event_type.id)
     scattered = scatter(
@@ -128,18 +163,45 @@ def get_channel_stats(
     collected = collect_buckets(scattered.rows, plan)
     return ChannelStats(
         question=question,
-        value=evaluate_whole(collected, question.function),
+        value=evaluate_whole(collected, function),
         series=None
         if question.interval is None
-        else build_series(plan, collected, function=question.function, fill=question.fill),
+        else build_series(
+            plan, evaluate_buckets(collected, function), empty=evaluate(function, None), fill=question.fill
+        ),
         catalogue_revision=_get_catalogue_revision(scattered.rows),
         meta=_build_meta(cluster, scattered, sources=collected.sources, now=now),
+    )
+
+
+def _unite(
+    cluster: ClusterProxy,
+    question: ChannelQuestion,
+    function: SketchFunction,
+    plan: PeriodPlan,
+    scattered: Scattered,
+    *,
+    now: datetime,
+) -> ChannelStats:
+    sketched = collect_sketches(scattered.rows, plan, of_viewers=function.is_of_viewers)
+    meta = _build_meta(cluster, scattered, sources=sketched.sources, now=now)
+    return ChannelStats(
+        question=question,
+        value=evaluate_union(sketched, function),
+        series=None
+        if question.interval is None
+        else build_series(
+            plan, evaluate_sketches(sketched, function), empty=evaluate_sketch(function, b""), fill=question.fill
+        ),
+        catalogue_revision=_get_catalogue_revision(scattered.rows),
+        meta=replace(meta, approximate=describe_error(function)),
     )
 
 
 def _get_total(
     cluster: ClusterProxy,
     question: ChannelQuestion,
+    function: Function,
     *,
     event_type_id: int,
     now: datetime,
@@ -158,7 +220,7 @@ def _get_total(
     found = [aggregate for row in scattered.rows if (aggregate := Aggregate.from_row(row)) is not None]
     return ChannelStats(
         question=question,
-        value=evaluate(question.function, merge(found)),
+        value=evaluate(function, merge(found)),
         series=None,
         catalogue_revision=_get_catalogue_revision(scattered.rows),
         meta=_build_meta(cluster, scattered, sources=[Source.TOTAL], now=now),

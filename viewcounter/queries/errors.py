@@ -27,3 +27,11 @@ class PartitionElsewhere(Retryable, Exception):
         super().__init__(f"partition {partition} is not on shard {shard_id}")
         self.partition = partition
         self.shard_id = shard_id
+
+
+class SketchesBehind(Retryable, Exception):
+    """More raw events would have to be read than an answer may: sketches of closed hours are not made yet.
+
+    Retryable: they are made within minutes, or served from what was kept. If it stays, look at
+    viewcounter_sketches_due_buckets and the task `sketch`.
+    """

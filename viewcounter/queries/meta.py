@@ -1,7 +1,7 @@
 """What every answer says about itself: how complete, how old, from where."""
 
-from collections.abc import Collection, Iterable
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
 
@@ -27,7 +27,8 @@ class Meta:
     `as_of`: when it was read, the oldest part of it. `stale`: some of it is kept from an earlier answer because a shard
     is down; `age_seconds` says how old that is. `partial`: some shards did not answer; `missing` names what is
     therefore left out. `sources`: coarsest first. `is_final`: nothing but a correction will change the answer.
-    `routes`: how each shard came to its part, where that was asked.
+    `routes`: how each shard came to its part, where that was asked. `approximate`: by function, how far from exact its
+    values may be; empty: they are exact.
     """
 
     complete_until: datetime
@@ -39,6 +40,7 @@ class Meta:
     age_seconds: float | None = None
     is_final: bool = False
     routes: tuple[Route, ...] = ()
+    approximate: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
 
 
 def build_meta(
@@ -49,6 +51,7 @@ def build_meta(
     parts: Collection[Part] = (),
     missing: tuple[str, ...] = (),
     routes: tuple[Route, ...] = (),
+    approximate: Mapping[str, Mapping[str, float]] | None = None,
 ) -> Meta:
     """`seen` must not be empty: an answer that has read nothing is an error, not an answer. No `parts`: read now."""
     as_of = min((part.read_at for part in parts), default=now)
@@ -63,4 +66,5 @@ def build_meta(
         age_seconds=max(0.0, round((now - as_of).total_seconds(), 3)) if is_stale else None,
         is_final=bool(parts) and not is_stale and not missing and all(part.is_final for part in parts),
         routes=routes,
+        approximate=approximate or {},
     )

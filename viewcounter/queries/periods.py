@@ -139,13 +139,18 @@ def find_sources(rows: Iterable[Mapping[str, Any]], plan: PeriodPlan) -> frozens
     return frozenset(sources)
 
 
-def build_series(plan: PeriodPlan, collected: Collected, *, function: Function, fill: Fill) -> tuple[Bucket, ...]:
-    indexes = collected.aggregates if fill is Fill.NONE else range(len(plan.bucket_starts))
+def evaluate_buckets(collected: Collected, function: Function) -> dict[int, Number | None]:
+    """By index of the bucket, those in which something happened."""
+    return {index: evaluate(function, aggregate) for index, aggregate in collected.aggregates.items()}
+
+
+def build_series(
+    plan: PeriodPlan, values: Mapping[int, Number | None], *, empty: Number | None, fill: Fill
+) -> tuple[Bucket, ...]:
+    """`values` by index of the bucket, ascending; `empty` is that of the others."""
+    indexes = values if fill is Fill.NONE else range(len(plan.bucket_starts))
     return tuple(
-        Bucket(
-            start=plan.bucket_starts[index].astimezone(plan.zone),
-            value=evaluate(function, collected.aggregates.get(index)),
-        )
+        Bucket(start=plan.bucket_starts[index].astimezone(plan.zone), value=values.get(index, empty))
         for index in indexes
     )
 

@@ -38,12 +38,14 @@ class VideoRead:
 class Keeping:
     """How the rows of a question may be kept: `key` tells it from every other one.
 
-    `find_generation` is as in `Wanted`; it makes sense of rows that carry their partition's `generation`.
+    `find_generation` is as in `Wanted`; it makes sense of rows that carry their partition's `generation`. `condense`
+    makes what is kept, and answered from, of the rows that a shard gave.
     """
 
     key: str
     cache: ReadCache | None
     find_generation: Callable[[Rows], int | None] = lambda _: None
+    condense: Callable[[Rows], Rows] = lambda rows: rows
 
 
 NOT_KEPT = Keeping(key="", cache=None)
@@ -60,7 +62,7 @@ def read_video(
     keeping: Keeping = NOT_KEPT,
 ) -> VideoRead:
     """Raises PartitionElsewhere when the shard that answered does not hold the video's partition, and the newest
-    topology does not lead elsewhere."""
+    topology does not lead elsewhere; and what `condense` raises."""
     cache = keeping.cache
     topology = cluster.topology
     partition = get_partition(video_id, partition_count=topology.partition_count)
@@ -82,7 +84,7 @@ def read_video(
                 result = ask()  # it has moved, and we had not heard of it
         if Seen.from_row(result.rows[0]) is None:
             raise PartitionElsewhere(partition, shard_id=result.shard_id)
-        return Loaded(dict.fromkeys(keys, result.rows), routes=dict.fromkeys(keys, result.route))
+        return Loaded(dict.fromkeys(keys, keeping.condense(result.rows)), routes=dict.fromkeys(keys, result.route))
 
     wanted = Wanted(
         keys=[keeping.key],

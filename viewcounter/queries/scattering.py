@@ -2,7 +2,7 @@
 
 import struct
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
@@ -45,12 +45,13 @@ def scatter(
     now: datetime,
     options: ReadOptions = DEFAULT,
     cache: ReadCache | None = None,
+    condense: Callable[[Rows], Rows] = lambda rows: rows,
 ) -> Scattered:
     """Each shard's answer to the question `key` is kept by itself: one that is down is then answered for by what it
-    said before.
+    said before. `condense` makes what is kept of the rows that a shard gave.
 
-    Raises the first shard's error when no shard answered at all, and NotFarEnough when one does not meet what the
-    options demand.
+    Raises the first shard's error when no shard answered at all, NotFarEnough when one does not meet what the
+    options demand, and what `condense` raises.
     """
     topology = cluster.topology
     owned = plan_scatter(topology, None)
@@ -59,7 +60,8 @@ def scatter(
 
     def load(names: Sequence[str]) -> Loaded:
         own = {name: partitions[name] for name in names}
-        return load_parts(cluster, query, params=params, partitions=own, options=options)
+        loaded = load_parts(cluster, query, params=params, partitions=own, options=options)
+        return replace(loaded, rows={name: condense(rows) for name, rows in loaded.rows.items()})
 
     wanted = Wanted(
         keys=list(shards),

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from clusterproxy.proxy import ClusterProxy
+from configservice.topology import EventType
 from viewcounter.events.partition import get_partition
 from viewcounter.queries.freshness import DEFAULT, ReadOptions
 from viewcounter.queries.functions import Aggregate, Function, Number, evaluate
@@ -11,8 +12,10 @@ from viewcounter.queries.meta import Meta, Source, build_meta
 from viewcounter.queries.periods import (
     Bucket,
     Fill,
+    PeriodPlan,
     build_series,
     collect_buckets,
+    evaluate_buckets,
     evaluate_whole,
     name_cut,
     period_parameters,
@@ -21,9 +24,23 @@ from viewcounter.queries.periods import (
 from viewcounter.queries.ranges import Interval, Period
 from viewcounter.queries.read_cache import ReadCache, Rows
 from viewcounter.queries.reading import Keeping, get_event_type, read_video
+from viewcounter.queries.sketch_reading import read_sketches_of_video
+from viewcounter.queries.sketched import (
+    SketchFunction,
+    SketchLimits,
+    StatsFunction,
+    check_values,
+    collect_sketches,
+    describe_error,
+    evaluate_sketch,
+    evaluate_sketches,
+    evaluate_union,
+)
 from viewcounter.queries.zones import get_zone
 from viewcounter.storage.ranges import BUCKETS_OF_VIDEOS
 from viewcounter.storage.reads import TOTAL_OF_VIDEO
+
+DEFAULT_LIMITS = SketchLimits()
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +49,7 @@ class StatsQuestion:
 
     video_id: str
     event_type: str
-    function: Function
+    function: StatsFunction
     period: Period
     interval: Interval | None = None
     fill: Fill = Fill.NONE
@@ -57,13 +74,31 @@ def get_stats(
     now: datetime,
     options: ReadOptions = DEFAULT,
     cache: ReadCache | None = None,
+    limits: SketchLimits = DEFAULT_LIMITS,
 ) -> StatsAnswer:
     """Raises InvalidQuery for an unknown event type or zone, for a series that has an open edge or too many buckets,
-    and for a period that needs finer rows than are kept."""
+    and for a period that needs finer rows than are kept; of sketches also what `sketched.condense` raises."""
     event_type = get_event_type(cluster.topology, question.event_type)
     zone = get_zone(question.zone_name)
+    function = question.function
+    if isinstance(function, SketchFunction):
+        check_values(function, event_type, cluster.topology)
+        plan = plan_period(question.period, interval=question.interval, zone=zone, max_buckets=max_buckets)
+        return _get_sketched(
+            cluster,
+            question,
+            function,
+            plan,
+            event_type=event_type,
+            limits=limits,
+            now=now,
+            options=options,
+            cache=cache,
+        )
     if question.period.is_all_time and question.interval is None:
-        return _get_total(cluster, question, event_type_id=event_type.id, now=now, options=options, cache=cache)
+        return _get_total(
+            cluster, question, function, event_type_id=event_type.id, now=now, options=options, cache=cache
+        )
     plan = plan_period(question.period, interval=question.interval, zone=zone, max_buckets=max_buckets)
     partition = get_partition(question.video_id, partition_count=cluster.topology.partition_count)
     parameters = period_parameters(plan, partitions={question.video_id: partition}, event_type_id=event_type.id)
@@ -83,11 +118,58 @@ def get_stats(
     collected = collect_buckets(read.rows, plan)
     return StatsAnswer(
         question=question,
-        value=evaluate_whole(collected, question.function),
+        value=evaluate_whole(collected, function),
         series=None
         if question.interval is None
-        else build_series(plan, collected, function=question.function, fill=question.fill),
+        else build_series(
+            plan, evaluate_buckets(collected, function), empty=evaluate(function, None), fill=question.fill
+        ),
         meta=build_meta([read.seen], sources=collected.sources, now=now, parts=[read.part], routes=read.routes),
+    )
+
+
+def _get_sketched(
+    cluster: ClusterProxy,
+    question: StatsQuestion,
+    function: SketchFunction,
+    plan: PeriodPlan,
+    *,
+    event_type: EventType,
+    limits: SketchLimits,
+    now: datetime,
+    options: ReadOptions,
+    cache: ReadCache | None,
+) -> StatsAnswer:
+    read = read_sketches_of_video(
+        cluster,
+        plan,
+        video_id=question.video_id,
+        partition=get_partition(question.video_id, partition_count=cluster.topology.partition_count),
+        event_type_id=event_type.id,
+        function=function,
+        limits=limits,
+        now=now,
+        options=options,
+        cache=cache,
+        find_generation=lambda rows: find_generation(rows, period=question.period),
+    )
+    sketched = collect_sketches(read.rows, plan, of_viewers=function.is_of_viewers)
+    return StatsAnswer(
+        question=question,
+        value=evaluate_union(sketched, function),
+        series=None
+        if question.interval is None
+        else build_series(
+            plan, evaluate_sketches(sketched, function), empty=evaluate_sketch(function, b""), fill=question.fill
+        ),
+        meta=build_meta(
+            [read.seen],
+            sources=sketched.sources,
+            now=now,
+            parts=[read.part],
+            routes=read.routes,
+            approximate=describe_error(function),
+        ),
     )
 
 
@@ -105,6 +187,7 @@ def find_generation(rows: Rows, *, period: Period) -> int | None:
 def _get_total(
     cluster: ClusterProxy,
     question: StatsQuestion,
+    function: Function,
     *,
     event_type_id: int,
     now: datetime,
@@ -122,7 +205,7 @@ def _get_total(
     )
     return StatsAnswer(
         question=question,
-        value=evaluate(question.function, Aggregate.from_row(read.rows[0])),
+        value=evaluate(function, Aggregate.from_row(read.rows[0])),
         series=None,
         meta=build_meta([read.seen], sources=[Source.TOTAL], now=now, parts=[read.part], routes=read.routes),
     )

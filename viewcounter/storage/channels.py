@@ -23,7 +23,7 @@ def derive_query(base: Query, *, name: str, query_class: QueryClass, changes: di
         if text.count(old) != 1:
             raise ValueError(f"{base.name} holds {text.count(old)} times what {name} changes: {old!r}")
         text = text.replace(old, new)
-    return Query(name=name, text=text, query_class=query_class)
+    return Query(name=name, text=text, query_class=query_class, binary=base.binary)
 
 
 BUCKETS_OF_CHANNEL = derive_query(

@@ -38,6 +38,8 @@ TABLES = (
     MovedTable("event_hour"),
     MovedTable("event_day"),
     MovedTable("rollup_dirty"),
+    MovedTable("event_sketch"),
+    MovedTable("sketch_due"),
     LEDGER,
     MovedTable(
         "dead_letter",

@@ -30,16 +30,16 @@ class Kept:
 
 @dataclass(frozen=True, slots=True)
 class OldestMarks:
-    """Starts of the oldest dirty hour and day, None where there is none."""
+    """Starts of the oldest dirty hour and day, and of the oldest bucket whose sketches are due; None: there is none."""
 
     hour: datetime | None
     day: datetime | None
+    sketch: datetime | None = None
 
 
 def find_oldest_marks(connection: Connection, partition: int) -> OldestMarks:
     [row] = connection.execute(_SQL["find_oldest_marks"].text, {"partition": partition}).fetchall()
-    hour, day = (row[tier] and row[tier].astimezone(UTC) for tier in ("hour", "day"))
-    return OldestMarks(hour, day)
+    return OldestMarks(*(row[name] and row[name].astimezone(UTC) for name in ("hour", "day", "sketch")))
 
 
 def set_kept(connection: Connection, partition: int, kept: Kept) -> None:
@@ -67,6 +67,11 @@ def find_first_rolled_hour(connection: Connection, partition: int) -> datetime |
 def delete_hours_of_day(connection: Connection, partition: int, *, day: datetime) -> int:
     """The hours below one rolled day. Returns how many."""
     return connection.execute(_SQL["delete_hours_of_day"].text, {"partition": partition, "day": day}).rowcount
+
+
+def delete_hour_sketches_of_day(connection: Connection, partition: int, *, day: datetime) -> int:
+    """The sketches of the hours below one day. Returns how many."""
+    return connection.execute(_SQL["delete_hour_sketches_of_day"].text, {"partition": partition, "day": day}).rowcount
 
 
 def delete_ids(connection: Connection, partition: int, *, guard: timedelta, limit: int) -> int:

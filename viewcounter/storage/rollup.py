@@ -93,10 +93,12 @@ def apply_step(connection: Connection, partition: int, step: RollupStep) -> None
     if step.hour is not None:
         _run(connection, "delete_hour", partition, start=step.hour)
         _run(connection, "insert_hour", partition, start=step.hour)
+        _mark_sketches_due(connection, partition, DirtyTier.HOUR, [step.hour])
     if step.day is not None:
         _run(connection, "delete_day", partition, start=step.day)
         _run(connection, "insert_day", partition, start=step.day)
         _run(connection, "mark_day_of_dirty_hours", partition, start=step.day)
+        _mark_sketches_due(connection, partition, DirtyTier.DAY, [step.day])
     _run(connection, "set_rolled_through", partition, rolled_through=step.rolled_through)
 
 
@@ -127,8 +129,14 @@ def replace_marked(
         else:
             _run(connection, "delete_dirty_days", partition, **columns)
             _run(connection, "insert_dirty_days", partition, **columns)
+        _mark_sketches_due(connection, partition, tier, columns["starts"])
     _run(connection, "delete_marks", partition, **_get_columns(marks), tier=tier.value)
     return len(kept)
+
+
+def _mark_sketches_due(connection: Connection, partition: int, tier: DirtyTier, starts: Sequence[datetime]) -> None:
+    """What counts something else now has sketches that are looked through again; see storage/sketches.py."""
+    _run(connection, "mark_sketches_due", partition, tier=tier.value, starts=list(starts))
 
 
 def _get_columns(marks: Sequence[Mark]) -> dict[str, Any]:

@@ -34,6 +34,13 @@ ROWS = {
         "INSERT INTO event_day SELECT partition, video_id, event_type_id, date_trunc('day', min(start), 'UTC'),"
         " sum(count), sum(sum), min(min), max(max) FROM event_hour GROUP BY 1, 2, 3"
     ),
+    "event_sketch": (
+        "INSERT INTO event_sketch SELECT partition, 'hour', video_id, event_type_id, start, count, NULL,"
+        " decode(repeat('00ff', 3000), 'hex') FROM event_hour WHERE partition = %(p)s"
+    ),
+    "sketch_due": (
+        "INSERT INTO sketch_due (partition, tier, start) SELECT DISTINCT partition, 'hour', start FROM event_hour"
+    ),
     "channel": "INSERT INTO channel VALUES ('science', 'Science', 7)",
     "video": "UPDATE video SET channel_id = 'science', title = 'T ' || video_id, revision = 7 WHERE partition = %(p)s",
     "catalogue_cursor": "INSERT INTO catalogue_cursor VALUES (%(p)s, 9)",

@@ -22,6 +22,7 @@ from viewcounter.processing.id_cache import IdCache
 from viewcounter.processing.recount import RecountLimits, compare_range, whole_partition
 from viewcounter.processing.retention import RetentionPolicy, retain_partition
 from viewcounter.processing.rollup import RollupSettings, roll_partition
+from viewcounter.processing.sketching import SketchSettings, sketch_partition
 from viewcounter.storage.stopping import DeadLetterLimits
 
 PARTITION = 3
@@ -37,6 +38,8 @@ TABLES = (  # each refers to earlier ones only
     "event_day",
     "event_total",
     "rollup_dirty",
+    "event_sketch",
+    "sketch_due",
     "ledger",
     "dead_letter",
     "event_conflict",
@@ -107,6 +110,12 @@ class Lifetime:
     def roll(self, *, transactions: int) -> None:
         settings = RollupSettings(grace_seconds=300.0, budget_seconds=transactions + 0.5, marks_max=3)
         self._survive(lambda: roll_partition(self.cluster, PARTITION, settings=settings, clock=_tick()))
+
+    def sketch(self, *, transactions: int) -> None:
+        """A few events and keys at once, so that hours are made in parts and minute by minute."""
+        future_seconds = int(FUTURE.total_seconds())
+        settings = SketchSettings(transactions + 0.5, max_events=3, max_keys=2, future_seconds=future_seconds)
+        self._survive(lambda: sketch_partition(self.cluster, PARTITION, settings=settings, clock=_tick()))
 
     def retain(self, *, ids: timedelta, minutes: timedelta, hours: timedelta, transactions: int) -> None:
         policy = RetentionPolicy(

@@ -38,7 +38,17 @@ class Rolling:
 
     def clear(self) -> None:
         self.counted.clear()
-        for table in ("event_minute", "event_hour", "event_day", "event_total", "ledger", "rollup_dirty", "event_ids"):
+        for table in (
+            "event_minute",
+            "event_hour",
+            "event_day",
+            "event_total",
+            "ledger",
+            "rollup_dirty",
+            "event_ids",
+            "event_sketch",
+            "sketch_due",
+        ):
             self.connection.execute(f"DELETE FROM {table} WHERE partition = %s", [PARTITION])  # noqa: S608
         self.connection.execute(
             "UPDATE partition_state SET position = DEFAULT, watermark = DEFAULT, rolled_through = DEFAULT,"
@@ -86,6 +96,7 @@ class Rolling:
         return roll_partition(self.cluster, PARTITION, settings=settings, clock=self._tick())
 
     def retain(self, *, ids: timedelta, minutes: timedelta, hours: timedelta, steps: int = 1000) -> RetentionReport:
+        self.connection.execute("DELETE FROM sketch_due")  # as if they were made: there are no raw events here
         policy = RetentionPolicy(
             raw=ids,
             ids=ids,

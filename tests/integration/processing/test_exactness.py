@@ -29,6 +29,7 @@ from viewcounter.queries.errors import InvalidQuery
 from viewcounter.queries.functions import Function
 from viewcounter.queries.periods import Fill, plan_period
 from viewcounter.queries.ranges import ALL_TIME, Interval, Period
+from viewcounter.queries.sketched import SketchFunction, StatsFunction
 from viewcounter.queries.stats import StatsQuestion, get_stats
 from viewcounter.queries.tiers import get_edges
 from viewcounter.queries.top import TopQuestion, get_top
@@ -47,6 +48,7 @@ BEGIN_MINUTES = 1500
 """So far into the span the log begins: most events are in the past by then, the others are sent later."""
 MAX_BUCKETS = 6000
 TYPES = {1: "view", 6: "watch_time"}
+VALUED_TYPE = 6
 UNKNOWN_TYPE = 99
 
 
@@ -66,7 +68,7 @@ class Question(NamedTuple):
     """`edges` of the period in minutes after the base, in either order; None: open."""
 
     of: str
-    function: Function
+    function: StatsFunction
     type_id: int
     video: int
     edges: tuple[int | None, int | None]
@@ -107,6 +109,7 @@ drains = st.builds(
     lambda *drain: ("drain", *drain), faults, st.integers(0, 1), st.sampled_from([1, 3, 8, 100]), st.integers(1, 4)
 )
 rolls = st.builds(lambda *roll: ("roll", *roll), faults, st.sampled_from([2, 7, 30, 1000, 1000]))
+sketches = st.builds(lambda *made: ("sketch", *made), faults, st.sampled_from([1, 5, 1000, 1000]))
 retentions = st.builds(
     lambda *retain: ("retain", *retain),
     faults,
@@ -119,7 +122,7 @@ plain = st.sampled_from([("save",), ("restore",), ("trim",), ("tell_idle",)])
 questions = st.builds(
     Question,
     of=st.sampled_from(["video", "video", "channel", "top"]),
-    function=st.sampled_from(Function),
+    function=st.sampled_from([*Function, SketchFunction.P50, SketchFunction.P90]),
     type_id=st.sampled_from(sorted(TYPES)),
     video=st.integers(0, 2),
     edges=st.tuples(st.one_of(offsets, offsets, offsets, st.none()), st.one_of(offsets, offsets, offsets, st.none())),
@@ -131,7 +134,7 @@ rounds = st.tuples(
     randoms,
     st.integers(1, 6),  # entries
     st.integers(0, 900),  # minutes that pass
-    st.lists(st.one_of(drains, drains, rolls, rolls, retentions, plain), min_size=2, max_size=6),
+    st.lists(st.one_of(drains, drains, rolls, rolls, sketches, retentions, plain), min_size=2, max_size=6),
     st.lists(questions, max_size=2),
 )
 
@@ -194,6 +197,8 @@ def take(lifetime, step, arguments):
             lifetime.drain(worker=worker, flush_max_events=flush_max_events, read_entries=read_entries)
         case "roll":
             lifetime.roll(transactions=arguments[0])
+        case "sketch":
+            lifetime.sketch(transactions=arguments[0])
         case "retain":
             ids, minutes, hours, transactions = arguments
             lifetime.retain(
@@ -224,8 +229,12 @@ def check_answers(lifetime, base, videos, question):
     """Of a video, of the channel that the first two belong to, or of the top list, through what the API calls."""
     period = make_period(base, *question.edges)
     if question.of == "top":
+        if isinstance(question.function, SketchFunction):
+            question = question._replace(function=Function.COUNT)
         check_top(lifetime, period, videos, question)
         return
+    if isinstance(question.function, SketchFunction) and question.type_id != VALUED_TYPE:
+        question = question._replace(type_id=VALUED_TYPE)
     options = {
         "event_type": TYPES[question.type_id],
         "function": question.function,
@@ -261,8 +270,10 @@ def check_answers(lifetime, base, videos, question):
 def check_days(lifetime, base, videos):
     """Whole days of UTC, the tier that is furthest from the events."""
     for type_id in TYPES:
-        question = Question("channel", Function.SUM, type_id, 0, (-1440, SPAN_MINUTES), Interval.DAY, "UTC", Fill.NONE)
-        check_answers(lifetime, base, videos, question)
+        for function in (Function.SUM, SketchFunction.P50) if type_id == VALUED_TYPE else (Function.SUM,):
+            edges = (-1440, SPAN_MINUTES)
+            question = Question("channel", function, type_id, 0, edges, Interval.DAY, "UTC", Fill.NONE)
+            check_answers(lifetime, base, videos, question)
 
 
 def check_series(series, events, asked):

@@ -140,7 +140,7 @@ class Crash(Exception):
     pass
 
 
-STATEMENTS = 27
+STATEMENTS = 33
 """Of the rollup in the test below, reading the state and finding the next hour apart."""
 
 

@@ -1,5 +1,6 @@
 """Known rows on real shards, and the same answers computed by brute force."""
 
+import math
 import random
 import time
 from collections import defaultdict
@@ -13,6 +14,7 @@ from shardproxy.errors import Retryable, ShardProxyError
 from shardproxy.query import Query, QueryClass
 from viewcounter.events.partition import get_partition
 from viewcounter.queries.functions import Function
+from viewcounter.queries.sketched import SketchFunction, StatsFunction
 
 DAY = datetime(2026, 1, 31, tzinfo=UTC)
 WATERMARK = datetime(2026, 2, 3, 12, tzinfo=UTC)
@@ -105,14 +107,20 @@ def _is_everywhere(cluster: ClusterProxy, shard_id: int, position: str) -> bool:
     return all(not isinstance(answer, Exception) and answer.rows[0]["position"] == position for answer in answers)
 
 
-def compute(function: Function, values: list[int]) -> int | float | None:
-    """The definition, on single values in thousandths."""
+def compute(function: StatsFunction, values: list[int]) -> int | float | None:
+    """The definition, on single values in thousandths; of viewers on their numbers."""
+    if function is SketchFunction.UNIQUE_VIEWERS:
+        return len({viewer for viewer in values if viewer})
     if function is Function.COUNT:
         return len(values)
     if function is Function.SUM:
         return in_units(Fraction(sum(values)))
-    if not values:
-        return None
+    return compute_of_some(function, values) if values else None
+
+
+def compute_of_some(function: StatsFunction, values: list[int]) -> int | float:
+    if isinstance(function, SketchFunction):
+        return in_units(Fraction(sorted(values)[math.ceil(function.rank * len(values)) - 1]))
     if function is Function.AVERAGE:
         return in_units(Fraction(sum(values), len(values)))
     return in_units(Fraction(min(values) if function is Function.MIN else max(values)))

@@ -14,7 +14,7 @@ from viewcounter.api.http_caching import build_read_response
 from viewcounter.api.parameters import check_id
 from viewcounter.api.serializers import CountsField, MetaSerializer, PreviousStatsSerializer, StatsAnswerSerializer
 from viewcounter.api.views.base import ReadView
-from viewcounter.api.views.stats import STATS_PARAMETERS, StatsView
+from viewcounter.api.views.stats import STATS_PARAMETERS, StatsView, get_sketch_limits
 from viewcounter.caching import find_read_cache
 from viewcounter.cluster import get_cluster
 from viewcounter.config import get_config
@@ -106,7 +106,15 @@ class ChannelStatsView(StatsView):
                 zone_name=demand.zone_name,
             )
             most, cache = get_config().stats_max_buckets, find_read_cache()
-            return get_channel_stats(get_cluster(), question, max_buckets=most, now=now, options=options, cache=cache)
+            return get_channel_stats(
+                get_cluster(),
+                question,
+                max_buckets=most,
+                now=now,
+                options=options,
+                cache=cache,
+                limits=get_sketch_limits(),
+            )
 
         return self.answer(request, demand, ask, encode_channel_stats)
 

@@ -19,7 +19,7 @@ from viewcounter.api.serializers import (
     VideoCountsAnswerSerializer,
 )
 from viewcounter.api.views.base import ReadView
-from viewcounter.api.views.stats import STATS_PARAMETERS, StatsView
+from viewcounter.api.views.stats import STATS_PARAMETERS, StatsView, get_sketch_limits
 from viewcounter.caching import find_read_cache
 from viewcounter.cluster import get_cluster
 from viewcounter.config import get_config
@@ -78,7 +78,15 @@ class VideoStatsView(StatsView):
                 zone_name=demand.zone_name,
             )
             most, cache = get_config().stats_max_buckets, find_read_cache()
-            return get_stats(get_cluster(), question, max_buckets=most, now=now, options=options, cache=cache)
+            return get_stats(
+                get_cluster(),
+                question,
+                max_buckets=most,
+                now=now,
+                options=options,
+                cache=cache,
+                limits=get_sketch_limits(),
+            )
 
         return self.answer(request, demand, ask, encode_stats)
 

@@ -15,15 +15,17 @@ from viewcounter.api.csv_answers import CSV_TYPE, StatsCsvRenderer
 from viewcounter.api.http_caching import build_read_response
 from viewcounter.api.parameters import get_period, get_required
 from viewcounter.api.views.base import ReadView
+from viewcounter.config import get_config
 from viewcounter.queries.comparing import Compare, ask_previous, subtract
 from viewcounter.queries.functions import Function, Number
 from viewcounter.queries.meta import Meta
 from viewcounter.queries.periods import Fill
 from viewcounter.queries.ranges import Interval, Period
+from viewcounter.queries.sketched import SketchLimits, StatsFunction, parse_stats_function
 
 STATS_PARAMETERS = [
     documents.EVENT_TYPE,
-    documents.FUNCTION,
+    documents.STATS_FUNCTION,
     documents.START_TIME,
     documents.END_TIME,
     documents.INTERVAL,
@@ -51,7 +53,7 @@ class StatsDemand:
     """What is asked, but of which video or channel."""
 
     event_type: str
-    function: Function
+    function: StatsFunction
     period: Period
     interval: Interval | None
     fill: Fill
@@ -74,7 +76,7 @@ class StatsView(ReadView):
         interval, compare = query.get("interval"), query.get("compare")
         return StatsDemand(
             event_type=get_required(query, "event_type"),
-            function=Function.parse(query.get("function", Function.COUNT)),
+            function=parse_stats_function(query.get("function", Function.COUNT)),
             period=get_period(query),
             interval=None if interval is None else Interval.parse(interval),
             fill=Fill.parse(query.get("fill", Fill.NONE)),
@@ -102,6 +104,16 @@ class StatsView(ReadView):
         return response
 
 
+def get_sketch_limits() -> SketchLimits:
+    config = get_config()
+    return SketchLimits(
+        max_events=config.sketch_read_max_events,
+        max_pieces=config.sketch_read_max_pieces,
+        max_bytes=config.sketch_read_max_bytes,
+        future_seconds=config.accept_future_seconds,
+    )
+
+
 def encode_comparison(answer: Answer, before: Answer, *, encode: Callable[[Answer], Json]) -> Json:
     encoded = encode(before)
     difference = subtract(answer.value, before.value)
@@ -118,4 +130,10 @@ def _tell_of(body: Json, response: HttpResponse) -> None:
     metas = [body["meta"], *([body["previous"]["meta"]] if "previous" in body else [])]
     response["X-Complete-Until"] = min(meta["complete_until"] for meta in metas).isoformat().replace("+00:00", "Z")
     response["X-Partial"] = "true" if any(meta["partial"] for meta in metas) else "false"
+    errors = {name: error for meta in metas for name, error in meta.get("approximate", {}).items()}
+    if errors:
+        response["X-Approximate"] = ", ".join(
+            f"{function};{';'.join(f'{name}={value}' for name, value in error.items())}"
+            for function, error in errors.items()
+        )
     response["X-Stale"] = "true" if any(meta["stale"] for meta in metas) else "false"

@@ -148,6 +148,34 @@ CREATE TABLE rollup_dirty (
     PRIMARY KEY (partition, tier, video_id, event_type_id, start)
 );
 
+-- Sketches of rolled buckets: which viewers (HyperLogLog) and which values (KLL), as bytes of Apache DataSketches, NULL where
+-- there are none. `events` raw events went in. Raw events of a bucket are only ever added to, so a sketch is right exactly
+-- if `events` is what the bucket's row in event_hour or event_day counts; nothing else marks one as outdated.
+CREATE TABLE event_sketch (
+    partition smallint NOT NULL,
+    tier text NOT NULL CHECK (tier IN ('hour', 'day')),
+    video_id text COLLATE "C" NOT NULL,
+    event_type_id smallint NOT NULL,
+    start timestamptz NOT NULL,
+    events bigint NOT NULL,
+    viewers bytea,
+    quantiles bytea,
+    PRIMARY KEY (partition, tier, video_id, event_type_id, start)
+);
+CREATE INDEX event_sketch_start ON event_sketch (partition, tier, start);
+-- They are dense: there is nothing to compress, and outside the row they are not read where only `events` is.
+ALTER TABLE event_sketch ALTER COLUMN viewers SET STORAGE EXTERNAL, ALTER COLUMN quantiles SET STORAGE EXTERNAL;
+
+-- Hours and days that a rollup has (re)placed rows of since their sketches were last looked through. Another `marked_at` with
+-- each, so that who looked through may not take away a mark that came meanwhile.
+CREATE TABLE sketch_due (
+    partition smallint NOT NULL,
+    tier text NOT NULL CHECK (tier IN ('hour', 'day')),
+    start timestamptz NOT NULL,
+    marked_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    PRIMARY KEY (partition, tier, start)
+);
+
 -- received = counted + duplicate + conflict + dead_lettered, by hour of the event. `digest` is the sum
 -- mod 2^64 of hash64(event_id) over the counted events.
 CREATE TABLE ledger (

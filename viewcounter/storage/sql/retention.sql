@@ -2,7 +2,8 @@
 -- in the transaction that removes it or one before; see storage/retention.py.
 
 -- name: find_oldest_marks (maintenance)
-SELECT min(start) FILTER (WHERE tier = 'hour') AS hour, min(start) FILTER (WHERE tier = 'day') AS day
+SELECT min(start) FILTER (WHERE tier = 'hour') AS hour, min(start) FILTER (WHERE tier = 'day') AS day,
+    (SELECT min(start) FROM sketch_due WHERE partition = %(partition)s) AS sketch
 FROM rollup_dirty WHERE partition = %(partition)s
 
 -- name: set_horizon (maintenance)
@@ -24,6 +25,10 @@ SELECT start FROM event_hour WHERE partition = %(partition)s ORDER BY start LIMI
 -- name: delete_hours_of_day (maintenance)
 DELETE FROM event_hour
 WHERE partition = %(partition)s AND start >= %(day)s AND start < %(day)s + interval '24 hours'
+
+-- name: delete_hour_sketches_of_day (maintenance)
+DELETE FROM event_sketch
+WHERE partition = %(partition)s AND tier = 'hour' AND start >= %(day)s AND start < %(day)s + interval '24 hours'
 
 -- name: delete_ids (maintenance)
 -- Ids that were stored longer ago than an event still admitted can have been counted. An id made by a clock far off stands

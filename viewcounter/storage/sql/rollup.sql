@@ -111,3 +111,8 @@ DELETE FROM rollup_dirty AS d
 USING unnest(%(video_ids)s::text[], %(type_ids)s::smallint[], %(starts)s::timestamptz[]) AS u (video_id, type_id, start)
 WHERE d.partition = %(partition)s AND d.tier = %(tier)s AND d.video_id = u.video_id
     AND d.event_type_id = u.type_id AND d.start = u.start
+
+-- name: mark_sketches_due (maintenance)
+INSERT INTO sketch_due AS t (partition, tier, start)
+SELECT DISTINCT %(partition)s::smallint, %(tier)s::text, u.start FROM unnest(%(starts)s::timestamptz[]) AS u (start)
+ON CONFLICT (partition, tier, start) DO UPDATE SET marked_at = clock_timestamp()

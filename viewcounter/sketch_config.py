@@ -1,0 +1,26 @@
+"""Settings of sketches (unique viewers, percentiles), part of `viewcounter.config`."""
+
+from pydantic import Field, PositiveFloat, PositiveInt
+from pydantic_settings import BaseSettings
+
+READ_MAX_EVENTS = 500_000
+READ_MAX_PIECES = 500
+READ_MAX_BYTES = 32 * 1024 * 1024
+
+
+class SketchConfig(BaseSettings):
+    sketch_interval_seconds: PositiveFloat = Field(30.0, description="beat looks for buckets whose sketches are due")
+    sketch_budget_seconds: PositiveFloat = Field(5.0, description="a task that makes sketches ends after this")
+    sketch_max_events: PositiveInt = Field(
+        200_000, description="raw events read at once for sketches; of a video with more, those of a minute"
+    )
+    sketch_max_keys: PositiveInt = Field(200, description="sketches made and stored at once")
+    sketch_read_max_events: PositiveInt = Field(
+        READ_MAX_EVENTS, description="raw events that an answer reads from a shard where there are no sketches yet"
+    )
+    sketch_read_max_pieces: PositiveInt = Field(
+        READ_MAX_PIECES, description="and pieces of time in which it looks for them"
+    )
+    sketch_read_max_bytes: PositiveInt = Field(
+        READ_MAX_BYTES, description="sketches that an answer reads from a shard, 7 kB at most for each bucket"
+    )

@@ -1,0 +1,33 @@
+"""The statements that answer for a period from sketches and raw events, as `storage.ranges` do from aggregates."""
+
+from dataclasses import replace
+
+from shardproxy.query import QueryClass
+from viewcounter.storage.channels import derive_query
+from viewcounter.storage.named_sql import load_queries
+
+SKETCHES_OF_VIDEOS = replace(load_queries("sketch_reads.sql")["sketches_of_videos"], binary=True)
+"""Parameters: those of `storage.ranges.BUCKETS_OF_VIDEOS`, `of_viewers` (else of values), `uses_sketches` (else all
+from raw events), `future_seconds`, and the bounds `max_bytes`, `max_events`, `max_pieces`. At least one row a
+partition: its state, what the bounds are held against, and `source` (null: nothing), `piece`, `bucket` (from 1),
+`events` that are in `data`, `counted` and `since` (of the whole piece), `data`: a sketch, or of raw events eight bytes
+each, big-endian; null for none."""
+
+SKETCHES_OF_CHANNEL = derive_query(
+    SKETCHES_OF_VIDEOS,
+    name="sketches_of_channel",
+    query_class=QueryClass.REPORT,
+    changes={
+        "CROSS JOIN unnest(%(video_partitions)s::smallint[], %(video_ids)s::text[]) AS v (partition, video_id)": (
+            "JOIN video AS v ON v.channel_id = %(channel_id)s"
+        ),
+        "    f.source, f.piece, f.bucket, f.events, f.counted, f.since, f.data\n": (
+            "    f.source, f.piece, f.bucket, f.events, f.counted, f.since, f.data, k.revision AS catalogue_revision\n"
+        ),
+        "LEFT JOIN found AS f ON f.partition = s.partition": (
+            "LEFT JOIN found AS f ON f.partition = s.partition\n"
+            "LEFT JOIN catalogue_cursor AS k ON k.partition = s.partition"
+        ),
+    },
+)
+"""Parameters: those of SKETCHES_OF_VIDEOS, with channel_id instead of video_partitions and video_ids."""
