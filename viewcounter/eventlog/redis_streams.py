@@ -5,7 +5,7 @@ cluster. An entry has two fields, the packed events and how many events the part
 difference between two such numbers says how many lie between, so lag costs the same at any length. No consumer
 groups: what has been applied is the `position` on the partition's shard.
 
-An append is one MULTI, so it is in the append-only file as a whole or not at all, followed by WAITAOF: the
+An append is one script, so it is in the append-only file as a whole or not at all, followed by WAITAOF: the
 server itself says that the file has been synced, whatever its `appendfsync` is, and a server without an
 append-only file is an error instead of a log that forgets.
 """
@@ -26,12 +26,17 @@ from viewcounter.eventlog.interface import START, AppendResult, Entry, Position,
 FIELD = b"e"
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
-# One step, so that numbers ascend as positions do, whichever gateway appends.
+# One step, so that numbers ascend as positions do, whichever gateway appends. Of all partitions at once: a command each
+# costs the gateway more than the events in it.
 _APPEND = """#!lua
-local before = redis.call('INCRBY', KEYS[2], ARGV[2]) - ARGV[2]
-local added = redis.pcall('XADD', KEYS[1], '*', 'e', ARGV[1], 'b', before)
-if type(added) == 'table' then redis.call('DECRBY', KEYS[2], ARGV[2]) end
-return added
+local all = {}
+for i = 1, #KEYS, 2 do
+    local before = redis.call('INCRBY', KEYS[i + 1], ARGV[i + 1]) - ARGV[i + 1]
+    local added = redis.pcall('XADD', KEYS[i], '*', 'e', ARGV[i], 'b', before)
+    if type(added) == 'table' then redis.call('DECRBY', KEYS[i + 1], ARGV[i + 1]) end
+    all[#all + 1] = added
+end
+return all
 """
 
 _READ_UNREAD = """#!lua flags=no-writes
@@ -163,18 +168,17 @@ class RedisEventLog:
 
     def _append(self, entries: Mapping[int, bytes]) -> list[Any]:
         """The replies of the appends, in the order of `entries`."""
+        keys: list[str] = []
+        arguments: list[bytes | int] = []
+        for partition, payload in entries.items():
+            keys += (_log_key(partition), _count_key(partition))
+            arguments += (payload, get_event_count(payload))
         pipe: Any  # redis-py leaves execute_command untyped
         with _translated(), self._client.pipeline(transaction=False) as pipe:
-            pipe.execute_command("MULTI")
-            for partition, payload in entries.items():
-                keys = _log_key(partition), _count_key(partition)
-                pipe.execute_command("EVAL", _APPEND, 2, *keys, payload, get_event_count(payload))
-            pipe.execute_command("EXEC")
+            pipe.execute_command("EVAL", _APPEND, len(keys), *keys, *arguments)
             pipe.execute_command("WAITAOF", 1, 0, self._wait_ms)
-            replies = pipe.execute(raise_on_error=False)
-            *queued, added, waited = replies
-            # EXEC only says that something was refused; the refused command says what.
-            for reply in (*queued, added, waited):
+            added, waited = pipe.execute(raise_on_error=False)
+            for reply in (added, waited):
                 if isinstance(reply, redis.RedisError):
                     raise reply
         if not waited[0]:
