@@ -9,11 +9,12 @@ first head longest makes room for a new one: whoever has something to say says i
 import asyncio
 import logging
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 from uvicorn._types import ASGIReceiveCallable, ASGISendCallable, Scope
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from viewcounter.joined_writes import JoinedWrites
 from viewcounter.metrics import WEB_CONNECTIONS_CUT
 from viewcounter.problems import PROBLEM_CONTENT_TYPE, Problem, encode_problem
 
@@ -48,7 +49,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         if self.limit_concurrency is not None and len(self.connections) >= self.limit_concurrency - 1:
             self._make_room()
-        super().connection_made(transport)
+        super().connection_made(cast(asyncio.Transport, JoinedWrites(transport, self.loop)))
         self._waiting[self] = None
         self._start_timer()
 
