@@ -22,11 +22,13 @@ from viewcounter.operations.drill.outcomes import PATIENCE, name_error
 
 BATCH_EVENTS = 100
 VIDEO_COUNT = 300
+VIEWER_COUNT = 50
 SETTLE_SECONDS = 90.0
 PAUSE_SECONDS = 0.1
 REPLAY_WINDOW_BATCHES = 200
 """How far back a replayed request may lie."""
 EVENT_TYPES = ("view", "view", "view", "like", "share", "watch_time")
+VIEWERS = (None, *(f"viewer-{number}@example.com" for number in range(VIEWER_COUNT)))
 VIDEOS = tuple(f"video-{number}" for number in range(VIDEO_COUNT))
 _RETRIED = frozenset({429, 500, 502, 503, 504})
 _JUDGED = frozenset({202, 207, 422})
@@ -88,6 +90,8 @@ class LoadClient:
         self._lock = threading.Lock()  # guards what follows
         self.acknowledged: dict[UUID, tuple[str, str]] = {}
         """Video and event type by event id."""
+        self.viewers: dict[UUID, str] = {}
+        """Of acknowledged events that named one."""
         self.statuses: Counter[str] = Counter()
         self.refused: list[tuple[str, str]] = []
         """Event id and code, or a whole request's status and body."""
@@ -185,13 +189,16 @@ class _Client:
         occurred_at = datetime.now(UTC) + timedelta(seconds=skew_seconds)
         if not skew_seconds:
             occurred_at -= timedelta(seconds=rng.randrange(7200))
-        event = {
+        event: dict[str, Any] = {
             "event_id": str(UUID(int=rng.getrandbits(128), version=4)),
             "video_id": rng.choice(VIDEOS),
             "event_type": event_type,
             "occurred_at": occurred_at.isoformat(),
         }
-        return event | ({"value": rng.randrange(100)} if event_type == "watch_time" else {})
+        if event_type == "watch_time":
+            event["value"] = rng.randrange(100)
+        viewer_id = rng.choice(VIEWERS)
+        return event if viewer_id is None else event | {"viewer_id": viewer_id}
 
     def _send_until_judged(self, batch: list[dict[str, Any]], due_at: float) -> None:
         """Again and again, only what has not been judged yet, under the same ids."""
@@ -232,7 +239,10 @@ class _Client:
                 load.last_acknowledged_at = datetime.now(UTC)
             before = len(load.acknowledged)
             for event in events:
-                load.acknowledged[UUID(event["event_id"])] = (event["video_id"], event["event_type"])
+                event_id = UUID(event["event_id"])
+                load.acknowledged[event_id] = (event["video_id"], event["event_type"])
+                if "viewer_id" in event:
+                    load.viewers[event_id] = event["viewer_id"]
             load.duplicates_sent += len(events) - (len(load.acknowledged) - before)
 
     def _refuse(self, refused: list[tuple[str, str]]) -> None:

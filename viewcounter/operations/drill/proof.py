@@ -1,10 +1,11 @@
-"""The proof: acknowledged events = raw rows = totals = minutes = ledger, event by event."""
+"""The proof: acknowledged events = raw rows = totals = minutes = ledger, event by event, with its viewer."""
 
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping
 from typing import Any
 from uuid import UUID
 
+from viewcounter.events.viewer import NO_VIEWER
 from viewcounter.operations.drill.load import LoadClient
 
 ReadShards = Callable[[str], list[dict[str, Any]]]
@@ -20,8 +21,10 @@ def find_miscounts(load: LoadClient, read_shards: ReadShards, *, poison: Collect
     """
     if not load.acknowledged:
         return ["no event was acknowledged: nothing is proved"]
+    raw = read_shards("SELECT event_id, viewer FROM raw_event")
     return [
-        *_compare_ids(load.acknowledged, read_shards("SELECT event_id FROM raw_event")),
+        *_compare_ids(load.acknowledged, raw),
+        *_compare_viewers(load.viewers, raw),
         *_compare_packed_ids(load.acknowledged, read_shards("SELECT ids FROM event_ids")),
         *_compare_counts(load.expect_counts(), read_shards),
         *_compare_ledger(len(load.acknowledged), read_shards, poison),
@@ -31,6 +34,18 @@ def find_miscounts(load: LoadClient, read_shards: ReadShards, *, poison: Collect
 def _compare_ids(acknowledged: Mapping[UUID, object], rows: list[dict[str, Any]]) -> list[str]:
     raw = Counter(row["event_id"] for row in rows)
     return _describe("raw events", acknowledged, raw)
+
+
+def _compare_viewers(named: Mapping[UUID, str], rows: list[dict[str, Any]]) -> list[str]:
+    """Whoever is one viewer to the clients has one number, which nobody else has. That needs no key to be seen."""
+    numbers: dict[str | None, int] = {None: NO_VIEWER}
+    names: dict[int, str | None] = {NO_VIEWER: None}
+    wrong = []
+    for row in rows:
+        name, number = named.get(row["event_id"]), row["viewer"]
+        if numbers.setdefault(name, number) != number or names.setdefault(number, name) != name:
+            wrong.append(row["event_id"])
+    return [f"viewers: {len(wrong)} raw events have another one: {_list_some(wrong)}"] if wrong else []
 
 
 def _compare_packed_ids(acknowledged: Mapping[UUID, object], rows: list[dict[str, Any]]) -> list[str]:

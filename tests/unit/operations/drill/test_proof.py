@@ -8,13 +8,19 @@ from viewcounter.operations.drill.load import LoadClient
 from viewcounter.operations.drill.proof import find_miscounts
 
 ONE, TWO, POISON = UUID(int=1), UUID(int=2), UUID(int=3)
+ADA = 5
+"""The number of the viewer of event two; event one names nobody."""
+
+
+def raw(event_id, viewer=None):
+    return {"event_id": event_id, "viewer": (ADA if event_id == TWO else 0) if viewer is None else viewer}
 
 
 def build_shards():
     """Rows by statement's table, as they should be for events one and two."""
     counts = [{"video_id": "a", "event_type_id": 1, "count": 2}]
     return {
-        "raw_event": [{"event_id": ONE}, {"event_id": TWO}],
+        "raw_event": [raw(ONE), raw(TWO)],
         "event_ids": [{"ids": ONE.bytes + TWO.bytes}],
         "event_type": [{"id": 1, "name": "view"}],
         "event_total": counts,
@@ -24,9 +30,10 @@ def build_shards():
     }
 
 
-def judge(shards, *, poison=()):
+def judge(shards, *, poison=(), viewers=None):
     load = LoadClient("http://127.0.0.1:9", "key", seed=1)
     load.acknowledged = {ONE: ("a", "view"), TWO: ("a", "view")}
+    load.viewers = {TWO: "ada"} if viewers is None else viewers
     return find_miscounts(load, lambda sql: shards[sql.split(" FROM ")[1].split()[0]], poison=poison)
 
 
@@ -37,13 +44,15 @@ def test_shards_that_hold_what_was_acknowledged_are_exact():
 @pytest.mark.parametrize(
     ("table", "rows", "said"),
     [
-        ("raw_event", [{"event_id": ONE}], f"raw events: 1 acknowledged events are lost: {TWO}"),
-        ("raw_event", [{"event_id": e} for e in (ONE, TWO, TWO)], f"raw events: 1 are there more than once: {TWO}"),
+        ("raw_event", [raw(ONE)], f"raw events: 1 acknowledged events are lost: {TWO}"),
+        ("raw_event", [raw(e) for e in (ONE, TWO, TWO)], f"raw events: 1 are there more than once: {TWO}"),
         (
             "raw_event",
-            [{"event_id": e} for e in (ONE, TWO, POISON)],
+            [raw(e) for e in (ONE, TWO, POISON)],
             f"raw events: 1 are there that nobody was told of: {POISON}",
         ),
+        ("raw_event", [raw(ONE), raw(TWO, 0)], f"viewers: 1 raw events have another one: {TWO}"),
+        ("raw_event", [raw(ONE, ADA), raw(TWO)], f"viewers: 1 raw events have another one: {ONE}"),
         ("event_ids", [{"ids": ONE.bytes}], f"known ids: 1 acknowledged events are lost: {TWO}"),
         ("event_ids", [{"ids": ONE.bytes + TWO.bytes + TWO.bytes}], f"known ids: 1 are there more than once: {TWO}"),
         (
@@ -63,6 +72,21 @@ def test_shards_that_hold_what_was_acknowledged_are_exact():
 )
 def test_each_deviation_is_named(table, rows, said):
     assert judge(build_shards() | {table: rows}) == [said]
+
+
+@pytest.mark.parametrize(
+    ("viewers", "numbers", "wrong"),
+    [
+        ({ONE: "ada", TWO: "ada"}, (ADA, ADA), []),
+        ({ONE: "ada", TWO: "bob"}, (ADA, -1), []),
+        ({ONE: "ada", TWO: "ada"}, (ADA, -1), [TWO]),
+        ({ONE: "ada", TWO: "bob"}, (ADA, ADA), [TWO]),
+    ],
+)
+def test_one_viewer_has_one_number_and_two_have_two(viewers, numbers, wrong):
+    shards = build_shards() | {"raw_event": [raw(ONE, numbers[0]), raw(TWO, numbers[1])]}
+    said = [f"viewers: {len(wrong)} raw events have another one: {wrong[0]}"] if wrong else []
+    assert judge(shards, viewers=viewers) == said
 
 
 def test_a_poison_event_must_be_a_dead_letter_and_nothing_else_may_be_one():
