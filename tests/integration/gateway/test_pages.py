@@ -9,9 +9,10 @@ import urllib3
 
 from localcluster.cluster import LocalCluster
 from tests.unit.gateway.page import Page
-from viewcounter.eventlog.codec import unpack_entry
+from viewcounter.eventlog.codec import get_event, unpack_entry
 from viewcounter.eventlog.interface import START
 from viewcounter.eventlog.redis_streams import RedisEventLog
+from viewcounter.events.viewer import NO_VIEWER
 from viewcounter.gateway.keys import create_key
 from viewcounter.gateway.scopes import KeyKind, Scope
 
@@ -50,21 +51,23 @@ def open_page(web: LocalCluster, browser: Browser, token: str, video_id: str) ->
     return Page(
         script.data.decode(),
         url=url,
-        data={"key": token, "video": video_id},
+        data={"key": token, "video": video_id, "viewer": "ada@example.com"},
         now_ms=time.time_ns() // 1_000_000,
         beacon=lambda url, body: browser.send(url, body) > 0,
     )
 
 
-def read_ids(web: LocalCluster) -> set[str]:
+def read_viewers(web: LocalCluster) -> dict[str, int]:
+    """Of every event in the log, by its id."""
     log = RedisEventLog(web.environment["VIEWCOUNTER_LOG_URL"], timeout_seconds=5.0)
-    ids = set()
+    viewers = {}
     for partition in range(32):
         for entry in log.read(partition, after=START, max_entries=1_000_000):
-            raw = unpack_entry(entry.payload).event_ids.tobytes()
-            ids |= {str(uuid.UUID(bytes=raw[i : i + 16])) for i in range(0, len(raw), 16)}
+            columns = unpack_entry(entry.payload)
+            events = [get_event(columns, row) for row in range(len(columns))]
+            viewers |= {str(uuid.UUID(bytes=event.event_id)): event.viewer for event in events}
     log.close()
-    return ids
+    return viewers
 
 
 def test_views_and_watch_time_of_a_page_are_in_the_log(web: LocalCluster, public_token: str) -> None:
@@ -77,7 +80,9 @@ def test_views_and_watch_time_of_a_page_are_in_the_log(web: LocalCluster, public
     [answer] = browser.answers
     assert (answer.status, answer.json()["accepted"]) == (202, 3)
     assert answer.headers["access-control-allow-origin"] == SITE
-    assert read_ids(web) >= {event["event_id"] for event in json.loads(browser.bodies[0])}
+    viewers = read_viewers(web)
+    [number] = {viewers[event["event_id"]] for event in json.loads(browser.bodies[0])}
+    assert number != NO_VIEWER
 
 
 def test_pages_of_other_sites_are_refused(web: LocalCluster, public_token: str) -> None:

@@ -47,8 +47,9 @@ def make_drainer(cluster, log, *, limits=LIMITS, max_seconds=20.0, max_trials=20
 
 
 def event(number, video="good", *, type_id=1, value=1000, minutes_ago=0):
+    """Its viewer is known by the number of the event, with a minus."""
     occurred_us = NOW_US - minutes_ago * 60_000_000
-    return AcceptedEvent(uuid4_of(number).bytes, video, type_id, occurred_us, value)
+    return AcceptedEvent(uuid4_of(number).bytes, video, type_id, occurred_us, value, -number)
 
 
 def poison(number):

@@ -89,6 +89,8 @@ def test_a_replayed_event_counts_once_and_the_ledger_balances(clean_cluster, log
     assert replay(clean_cluster, log, letter) == [Result.UNCHANGED]
     make_drainer(clean_cluster, log).drain(PARTITION)
     assert read_total(clean_cluster, "full") == (1, 4000)
+    [raw] = query(clean_cluster, "SELECT viewer FROM raw_event WHERE partition = %(p)s AND video_id = 'full'")
+    assert raw["viewer"] == -1
     assert read_ledger(clean_cluster) == (3, 2, 0, 0, 1)
     found, _ = get_dead_letter(clean_cluster, letter)
     assert (found.letter.state, found.letter.actor) == (DeadLetterState.REPLAYED, "op")
