@@ -57,7 +57,8 @@ def test_drivers_stay_behind_their_seams():
             "localcluster/",
         ),
         "celery": ("viewcounter/celery.py", "viewcounter/processing/tasks.py", "viewcounter/operations/tasks.py"),
-        "rest_framework": ("viewcounter/api/",),
+        # the application that is measured beside ours is a project of its own, which is written in DRF on purpose
+        "rest_framework": ("viewcounter/api/", "viewcounter/operations/bench/peers/"),
     }
     strays = []
     for path in get_modules():

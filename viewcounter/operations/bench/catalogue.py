@@ -8,6 +8,7 @@ from viewcounter.operations.bench.drain_part import DrainPart
 from viewcounter.operations.bench.errors import BadOption
 from viewcounter.operations.bench.ingest import IngestPart
 from viewcounter.operations.bench.part import Part
+from viewcounter.operations.bench.peers_part import PeersPart
 from viewcounter.operations.bench.pipeline import PipelinePart
 from viewcounter.operations.bench.reads import ReadsPart
 
@@ -17,7 +18,7 @@ COMMON = ClusterSpec()
 
 def list_parts(drain: DrainBenchOptions) -> list[Part]:
     """`drain`: the one part that can be told how much."""
-    return [IngestPart(COMMON), PipelinePart(COMMON), DrainPart(drain), ReadsPart()]
+    return [IngestPart(COMMON), PipelinePart(COMMON), DrainPart(drain), PeersPart(COMMON), ReadsPart()]
 
 
 def choose_parts(parts: Sequence[Part], wanted: Sequence[str]) -> list[Part]:

@@ -1,4 +1,8 @@
-"""One kept-alive connection of the load generator: writes what it is given, parses nothing but status and length."""
+"""One connection of the load generator: writes what it is given, parses nothing but status and length.
+
+It is kept alive if the server likes that; one that closes it after an answer gets another one with the next request, as
+it would from a proxy in front of it.
+"""
 
 import asyncio
 from collections.abc import Callable
@@ -7,20 +11,28 @@ from typing import cast
 from viewcounter.operations.bench.errors import WrongAnswer
 
 _LENGTH = b"content-length: "
+_CLOSES = b"\r\nconnection: close"
 _END = b"\r\n\r\n"
 
 
 class Connection(asyncio.Protocol):
     """At most one request under way. `fault` is what was wrong with the first wrong answer."""
 
-    def __init__(self, status: int) -> None:
+    def __init__(self, address: tuple[str, int], status: int) -> None:
         self.on_answer: Callable[[Connection, bytes], None] = _ignore
         self.asked_at = 0.0
         self.is_waiting = False
         self.fault: str | None = None
+        self._address = address
         self._wanted = f"HTTP/1.1 {status}".encode()
         self._buffer = b""
         self._transport: asyncio.WriteTransport | None = None
+        self._opening: asyncio.Task[None] | None = None
+        self._left_count = 0
+
+    async def open(self) -> None:
+        """Raises OSError."""
+        await asyncio.get_running_loop().create_connection(lambda: self, *self._address)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.WriteTransport, transport)  # uvloop's own do not say that they are one
@@ -28,11 +40,23 @@ class Connection(asyncio.Protocol):
     def ask(self, request: bytes, *, at: float) -> None:
         self.asked_at = at
         self.is_waiting = True
+        if self._transport is None:
+            self._opening = asyncio.get_running_loop().create_task(self._open_and_ask(request))
+        else:
+            self._transport.write(request)
+
+    async def _open_and_ask(self, request: bytes) -> None:
+        try:
+            await self.open()
+        except OSError as error:
+            self.fault = self.fault or f"no connection: {error}"
         if self._transport is not None:
             self._transport.write(request)
 
     def close(self) -> None:
         self.on_answer = _ignore
+        if self._opening is not None:
+            self._opening.cancel()
         if self._transport is not None:
             self._transport.close()
 
@@ -41,8 +65,9 @@ class Connection(asyncio.Protocol):
         head_end = self._buffer.find(_END)
         if head_end < 0:
             return
-        length_at = self._buffer.find(_LENGTH, 0, head_end) + len(_LENGTH)
-        length = int(self._buffer[length_at : self._buffer.find(b"\r", length_at)])
+        head = self._buffer[: head_end + 1].lower()
+        length_at = head.find(_LENGTH) + len(_LENGTH)
+        length = int(head[length_at : head.find(b"\r", length_at)])
         end = head_end + len(_END)
         if len(self._buffer) < end + length:
             return
@@ -50,10 +75,21 @@ class Connection(asyncio.Protocol):
             self.fault = self._buffer[:500].decode("latin-1")
         body, self._buffer = self._buffer[end:], b""
         self.is_waiting = False
+        if _CLOSES in head:
+            self._leave()
         self.on_answer(self, body)
 
+    def _leave(self) -> None:
+        """The server ends this connection; that it is lost is no fault."""
+        if self._transport is not None:
+            self._left_count += 1
+            self._transport.close()
+            self._transport = None
+
     def connection_lost(self, exc: Exception | None) -> None:
-        if self.on_answer is not _ignore:
+        if self._left_count:
+            self._left_count -= 1
+        elif self.on_answer is not _ignore:
             self.fault = self.fault or f"the connection ended: {exc}"
 
 

@@ -1,4 +1,4 @@
-"""A load generator that costs little itself: kept-alive connections on one event loop, nothing parsed but the length.
+"""A load generator that costs little itself: connections on one event loop, nothing parsed but the length.
 
 Closed: each connection asks as soon as it is answered, so the figure is what the server can do. Open: requests begin
 at times fixed beforehand, and a request that has to wait for a connection has waited (no coordinated omission). Either
@@ -72,7 +72,7 @@ def run_closed(
     status: int = 200,
     keeps_answers: bool = False,
 ) -> Load:
-    """Raises WrongAnswer for any other status."""
+    """Until the time is over or there is no further request. Raises WrongAnswer for any other status."""
     run = _ClosedRun(address, requests, connections, status, keeps_answers=keeps_answers)
     return _run(run, warm_seconds=warm_seconds, seconds=seconds)
 
@@ -132,6 +132,8 @@ class _ClosedRun(_Run):
     def __init__(self, *arguments: Any, keeps_answers: bool) -> None:
         super().__init__(*arguments, keeps_answers=keeps_answers)
         self._begins_at = self._ends_at = 0.0
+        self._has_ended = False
+        """The requests have, before the time."""
 
     async def run(self, *, warm_seconds: float, seconds: float) -> None:
         self.load.seconds = seconds
@@ -141,9 +143,13 @@ class _ClosedRun(_Run):
         try:
             for connection in connections:
                 connection.on_answer = self._take
-                connection.ask(next(self._requests), at=time.perf_counter())
-            await asyncio.sleep(warm_seconds + seconds)
+                self._ask(connection, time.perf_counter())
+            while not self._has_ended and time.perf_counter() < self._ends_at:
+                check_answers(connections)
+                await asyncio.sleep(_POLL_SECONDS)
             await _settle(connections)
+            if self._has_ended:
+                self.load.seconds = time.perf_counter() - self._begins_at
         finally:
             _close(connections)
 
@@ -155,7 +161,14 @@ class _ClosedRun(_Run):
         if self._begins_at <= now < self._ends_at:
             load.finished_count += 1
         if now < self._ends_at:
-            connection.ask(next(self._requests), at=now)
+            self._ask(connection, now)
+
+    def _ask(self, connection: Connection, now: float) -> None:
+        request = next(self._requests, None)
+        if request is None:
+            self._has_ended = True
+        else:
+            connection.ask(request, at=now)
 
 
 class _OpenRun(_Run):
@@ -199,8 +212,10 @@ class _OpenRun(_Run):
 
 
 async def _connect(address: tuple[str, int], count: int, status: int) -> list[Connection]:
-    loop = asyncio.get_running_loop()
-    return [(await loop.create_connection(lambda: Connection(status), *address))[1] for _ in range(count)]
+    connections = [Connection(address, status) for _ in range(count)]
+    for connection in connections:
+        await connection.open()
+    return connections
 
 
 async def _settle(connections: list[Connection], waiting: "deque[float] | None" = None) -> None:

@@ -1,0 +1,52 @@
+from dataclasses import replace
+
+import pytest
+
+from viewcounter.operations.bench.peer_report import NAMES, describe_peers
+from viewcounter.operations.bench.peer_runs import PeerRun
+
+PLAIN = PeerRun(
+    sent_count=1000,
+    repeated_count=10,
+    counted=1000,
+    acknowledged_per_second=500.0,
+    committed_per_second=500.0,
+    p50_ms=100.0,
+    p99_ms=200.0,
+    cpu_seconds_per_million={"web": 1500.0, "database": 100.04},
+    load_cpu_share=0.05,
+)
+SERVICE = replace(PLAIN, counted=990, acknowledged_per_second=10_000.0, committed_per_second=8000.0)
+ROUNDS = [
+    {"drf": PLAIN, "service": SERVICE},
+    {"drf": replace(PLAIN, committed_per_second=400.0), "service": SERVICE},
+    {"drf": PLAIN, "service": replace(SERVICE, committed_per_second=6000.0)},
+]
+
+
+@pytest.fixture
+def report():
+    return describe_peers(ROUNDS, name="peers", title="all of them")
+
+
+def test_speed_is_told_as_median_and_spread_and_as_a_ratio_to_the_plain_view(report):
+    rows = {row[0]: row[1:] for row in report.tables[0].rows}
+    assert rows[NAMES["drf"]] == ("500", "500 (400..500)", "1.0 and 1.0", "100.0", "200.0")
+    assert rows[NAMES["service"]] == ("10,000", "8,000 (6,000..8,000)", "20.0 and 16.0", "100.0", "200.0")
+    assert report.figures["ratios_to_drf"]["service"] == {"acknowledged": 20.0, "committed": 16.0}
+
+
+def test_what_is_not_installed_is_named(report):
+    rows = {row[0]: row[1:] for row in report.tables[0].rows}
+    assert rows[NAMES["olap"]] == ("not installed", "", "", "", "")
+
+
+def test_exactness_adds_up_all_rounds(report):
+    assert report.tables[1].rows == (
+        (NAMES["drf"], "3,000", "30", "3,000", "30"),
+        (NAMES["service"], "3,000", "30", "2,970", "0"),
+    )
+
+
+def test_cost_is_told_by_part(report):
+    assert report.tables[2].rows[0] == (NAMES["drf"], "1,600.0", "web 1,500.0, database 100.0", "5%")
