@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from configservice.event_types import DEFAULT_EVENT_TYPES
 from viewcounter.events.columns import Columns
 from viewcounter.events.message import VALUE_SCALE
+from viewcounter.events.viewer import NO_VIEWER
 from viewcounter.operations.bench.workload import TYPE_SHARES, VIDEO_COUNT, WATCH_TIME, ZIPF_EXPONENT
 
 REPEAT_EVERY = 100
@@ -111,6 +112,7 @@ def build_columns(rows: Rows, *, received_us: int) -> Columns:
         type_ids=rows["type"].astype(np.uint16),
         values=rows["value"].astype(np.int64),
         video_index=video_index.astype(np.uint32),
+        viewers=np.full(len(rows), NO_VIEWER, dtype=np.int64),
         videos=tuple(VIDEOS[number] for number in videos.tolist()),
     )
 

@@ -18,7 +18,8 @@ from viewcounter.storage.binary import bigints, copy_rows, smallints, texts_at
 _TABLES = """
     CREATE TABLE IF NOT EXISTS floor_event (
         partition smallint NOT NULL, event_type_id smallint NOT NULL, received_at timestamptz NOT NULL,
-        occurred_at timestamptz NOT NULL, value bigint NOT NULL, event_id uuid NOT NULL, video_id text NOT NULL
+        occurred_at timestamptz NOT NULL, value bigint NOT NULL, viewer bigint NOT NULL, event_id uuid NOT NULL,
+        video_id text NOT NULL
     );
     CREATE TABLE IF NOT EXISTS floor_count (
         video_id text, event_type_id smallint, count bigint NOT NULL, sum bigint NOT NULL,
@@ -26,7 +27,7 @@ _TABLES = """
     )
 """
 _COPY = """
-    COPY floor_event (partition, event_type_id, received_at, occurred_at, value, event_id, video_id)
+    COPY floor_event (partition, event_type_id, received_at, occurred_at, value, viewer, event_id, video_id)
     FROM STDIN (FORMAT BINARY)
 """
 _ADD = """
