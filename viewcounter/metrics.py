@@ -61,6 +61,9 @@ APPEND_FAILURES = _counter("append_failures_total", "Group commits that the log 
 EVENTS_SPOOLED = _counter("events_spooled_total", "Events accepted onto the gateway's disk while the log was away")
 SPOOLED_BYTES = _of_living_processes("spooled_bytes", "What lies on the gateways' disks and is not in the log yet")
 LOG_BREAKERS_OPEN = _of_living_processes("log_breakers_open", "Gateway processes that leave the log alone for now")
+GATEWAYS_BY_VIEWER_KEY = _of_living_processes(
+    "gateways_by_viewer_key", "Gateway processes by the key under which they tell viewers apart", "fingerprint"
+)
 BUFFERED_EVENTS = _of_living_processes("buffered_events", "Events that wait in the gateways for the log's answer")
 
 WEB_CONNECTIONS_CUT = _counter(

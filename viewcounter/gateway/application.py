@@ -28,6 +28,7 @@ from viewcounter.gateway.rate_limit import get_rate_limiter
 from viewcounter.gateway.shedding import LagWatch, ShedLimits
 from viewcounter.gateway.snippet import SNIPPET_PATH, Snippet
 from viewcounter.gateway.spool import Spool
+from viewcounter.metrics import GATEWAYS_BY_VIEWER_KEY
 from viewcounter.queries.receipts import read_applied_positions
 
 logger = logging.getLogger(__name__)
@@ -104,6 +105,7 @@ class Gateway:
             interval_seconds=config.lag_interval_seconds,
         )
         self._snippet = Snippet()
+        self._viewers = _build_viewer_digest(config)
         limits = _get_limits(config)
         inner = BoundedBodies(inner, limits.body)
         self._reads = None if build_reads is None else build_reads(inner, self._keys, config)
@@ -115,7 +117,7 @@ class Gateway:
             keys=self._keys,
             get_topology=get_topology,
             limits=limits,
-            viewers=_build_viewer_digest(config),
+            viewers=self._viewers,
             limiter=get_rate_limiter(),
             lag=self._lag,
         )
@@ -140,6 +142,7 @@ class Gateway:
                 self._spool_drain = asyncio.create_task(self._drain_spool())
                 self._lag.start()
                 await self._learn_topology()
+                GATEWAYS_BY_VIEWER_KEY.labels(self._viewers.key_fingerprint).set(1)
                 heartbeat = None if self._start_heartbeat is None else self._start_heartbeat()
                 await send({"type": "lifespan.startup.complete"})
             elif message["type"] == "lifespan.shutdown":

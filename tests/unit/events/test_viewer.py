@@ -35,6 +35,11 @@ def test_the_key_of_viewers_is_not_the_secret_that_it_is_derived_from() -> None:
     assert len(derive_viewer_key(SECRET)) == 32
 
 
+def test_keys_have_fingerprints_that_differ_and_belong_to_no_viewer() -> None:
+    first, second = (ViewerDigest(derive_viewer_key(secret)).key_fingerprint for secret in (SECRET, "y" * 40))
+    assert (first, second) == ("af42c76f", "e8e1f33e")
+
+
 def test_one_digest_asked_twice_is_not_changed_by_what_it_was_asked_before() -> None:
     viewers = ViewerDigest(derive_viewer_key(SECRET))
     assert [viewers.get_number(name) for name in ("ada", "bob", "ada")] == [

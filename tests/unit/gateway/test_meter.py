@@ -8,6 +8,7 @@ from typing import Any
 from tests.unit.gateway.builders import PARTITION_COUNT, READER, FaultyLog, ago, make_event, make_gateway, send
 from viewcounter.eventlog.errors import EventLogError
 from viewcounter.events.partition import get_partition
+from viewcounter.events.viewer import ViewerDigest, derive_viewer_key
 from viewcounter.gateway.application import Gateway
 from viewcounter.metrics import REGISTRY
 
@@ -100,3 +101,11 @@ def test_events_that_the_log_did_not_store_are_rejected_not_accepted(log: Faulty
         "append_failures_total": 2,
         "append_seconds_count": 2,
     }
+
+
+def test_a_gateway_shows_under_which_key_it_tells_viewers_apart(log: FaultyLog) -> None:
+    """Two that differ would count each viewer twice."""
+    for secret in ("m" * 32, "n" * 32):
+        asyncio.run(stop(make_gateway(log, viewer_key=secret)))
+        fingerprint = ViewerDigest(derive_viewer_key(secret)).key_fingerprint
+        assert REGISTRY.get_sample_value("viewcounter_gateways_by_viewer_key", {"fingerprint": fingerprint}) == 1
