@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from localcluster import ClusterSpec
+from viewcounter.operations.bench.abuse import AbusePart
 from viewcounter.operations.bench.drain import DrainBenchOptions
 from viewcounter.operations.bench.drain_part import DrainPart
 from viewcounter.operations.bench.errors import BadOption
@@ -18,7 +19,14 @@ COMMON = ClusterSpec()
 
 def list_parts(drain: DrainBenchOptions) -> list[Part]:
     """`drain`: the one part that can be told how much."""
-    return [IngestPart(COMMON), PipelinePart(COMMON), DrainPart(drain), PeersPart(COMMON), ReadsPart()]
+    return [
+        IngestPart(COMMON),
+        PipelinePart(COMMON),
+        DrainPart(drain),
+        PeersPart(COMMON),
+        AbusePart(COMMON),
+        ReadsPart(),
+    ]
 
 
 def choose_parts(parts: Sequence[Part], wanted: Sequence[str]) -> list[Part]:

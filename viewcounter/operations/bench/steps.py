@@ -21,6 +21,7 @@ from viewcounter.eventlog.interface import START
 from viewcounter.eventlog.registry import get_event_log
 from viewcounter.gateway.keys import create_key
 from viewcounter.gateway.scopes import Scope
+from viewcounter.operations.bench.attacks import Attack, run_attack
 from viewcounter.operations.bench.statements import record_flush, run_statements
 from viewcounter.operations.bench.workload import generate_commits
 from viewcounter.processing.batch import PreparedBatch, prepare_batch
@@ -147,6 +148,14 @@ def count_log() -> None:
             found += sum(get_event_count(entry.payload) for entry in entries)
             after = entries[-1].position
     _say(events=found)
+
+
+def attack(kind: Attack, *, host: str, port: int, connections: int, seconds: float) -> None:
+    """As one who holds the key named on stdin."""
+    token = sys.stdin.readline().strip()
+    _say(begun=True)
+    outcomes = run_attack(kind, host=host, port=port, token=token, connections=connections, seconds=seconds)
+    _say(outcomes=dict(outcomes))
 
 
 class _NothingKnown:

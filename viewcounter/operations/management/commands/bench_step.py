@@ -6,7 +6,8 @@ from typing import Any
 from django.core.management.base import BaseCommand
 
 from viewcounter.cluster import get_cluster
-from viewcounter.operations.bench.steps import count, count_log, drain, fill, floor, make_key, reset
+from viewcounter.operations.bench.attacks import Attack
+from viewcounter.operations.bench.steps import attack, count, count_log, drain, fill, floor, make_key, reset
 
 
 class Command(BaseCommand):
@@ -24,6 +25,12 @@ class Command(BaseCommand):
         steps.add_parser("floor", help="the statements of the drains alone")
         steps.add_parser("key", help="make an API key that reads and writes")
         steps.add_parser("log", help="how many events the log holds")
+        attacking = steps.add_parser("attack", help="be a hostile client; the key comes on stdin")
+        attacking.add_argument("--kind", type=Attack, required=True)
+        attacking.add_argument("--host", required=True)
+        attacking.add_argument("--port", type=int, required=True)
+        attacking.add_argument("--connections", type=int, required=True)
+        attacking.add_argument("--seconds", type=float, required=True)
 
     def handle(self, **options: Any) -> None:
         match options["step"]:
@@ -41,4 +48,7 @@ class Command(BaseCommand):
                 make_key()
             case "log":
                 count_log()
+            case "attack":
+                limits = {name: options[name] for name in ("host", "port", "connections", "seconds")}
+                attack(options["kind"], **limits)
         get_cluster().close()
