@@ -24,6 +24,7 @@ TRACKED, OUTAGE_SECONDS, PAUSE_SECONDS = (100_000, 30.0, 1.0) if IS_LONG else (4
 PAUSE_EVENTS = 2000
 SETTLE_SECONDS = 60.0
 MEBIBYTE = 1024 * 1024
+MINUTE = timedelta(minutes=1)
 
 
 @pytest.fixture(scope="module")
@@ -83,8 +84,8 @@ def test_a_client_that_dies_leaves_its_spool_to_the_next_one(cluster, key, tmp_p
     options = Options(spool_directory=tmp_path, breaker_failures=1, linger_seconds=0.01, close_seconds=1.0)
     cluster.application("web").kill()
     with Client(cluster.web_url, key, options) as client:
-        for _ in range(700):
-            client.track("view", video_id="left-behind")
+        for number in range(700):
+            client.track("view", video_id="left-behind", viewer_id=f"ada-{number % 50}@example.com")
     assert (client.counters.spooled, client.counters.dropped) == (700, 0)
     cluster.application("web").start()
     cluster.application("web").wait_ready()
@@ -92,6 +93,13 @@ def test_a_client_that_dies_leaves_its_spool_to_the_next_one(cluster, key, tmp_p
         assert client.counters.recovered == 700
         assert client.flush(SETTLE_SECONDS)
         await_counts(client, "left-behind", 700)
+        period = {"start_time": datetime.now(UTC) - timedelta(hours=1), "end_time": datetime.now(UTC) + MINUTE}
+        question = queries.stats(video_id="left-behind", function="unique_viewers", **period)
+        Waiter().wait_until(
+            lambda: None if client.ask(question).value == 50 else "not yet",
+            within_seconds=SETTLE_SECONDS,
+            what="the 50 viewers",
+        )
 
 
 def test_only_bad_events_are_refused_and_the_application_hears_why(cluster, key):

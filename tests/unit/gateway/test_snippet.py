@@ -89,6 +89,23 @@ def test_events_name_the_viewer_that_the_page_names_and_no_other() -> None:
     assert [event.get("viewer_id", ...) for event in batch] == ["ada@example.com", "ada@example.com", "7", ..., ...]
 
 
+@pytest.mark.parametrize("viewer", ["a b", "a\n", "v" * 129, "\x7f", "\u2028"])
+def test_a_viewer_that_the_service_would_refuse_costs_no_event(viewer: str) -> None:
+    network = Network()
+    page = open_page(network, video="v1", viewer=viewer)
+    page.run("pass(1000);")
+    [(_, _, [event])] = network.sent
+    assert "viewer_id" not in event
+    assert "a viewer has" in page.run("return complaint;")
+
+
+def test_a_viewer_of_128_characters_is_named_whatever_they_are() -> None:
+    network = Network()
+    page = open_page(network, video="v1", viewer="🎬" * 128)
+    page.run("pass(1000);")
+    assert network.sent[0][2][0]["viewer_id"] == "🎬" * 128
+
+
 def test_ids_are_of_version_7_hold_the_events_time_and_differ() -> None:
     network = Network()
     page = open_page(network)

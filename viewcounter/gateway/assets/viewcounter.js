@@ -25,6 +25,7 @@
   const RETRY_MS = [2000, 60000]; // first and longest pause after a failure
   const WATCH_SECONDS = 10; // played seconds in one event
   const STEP_SECONDS = 2; // a longer jump of the position was a seek, nobody watched it
+  const VIEWER = /^[^\u0000-\u0020\u007f-\u00a0\u2028\u2029\ufeff\ud800-\udfff]{1,128}$/u;
 
   const script = document.currentScript;
   const key = script.dataset.key;
@@ -32,7 +33,7 @@
 
   const counters = { tracked: 0, sent: 0, dropped: 0, refused: 0 };
   const queue = [];
-  let viewer = script.dataset.viewer || null;
+  let viewer = null;
   const watchers = [];
   let timer = null;
   let retryMs = 0;
@@ -69,6 +70,10 @@
 
   function setViewer(viewerId) {
     viewer = viewerId === null || viewerId === undefined || viewerId === "" ? null : String(viewerId);
+    if (viewer !== null && !VIEWER.test(viewer)) {
+      viewer = null; // the service would refuse the events themselves
+      console.error("viewcounter: a viewer has 1 to 128 printable characters without white space; nobody is named");
+    }
   }
 
   function schedule(ms) {
@@ -161,6 +166,7 @@
   });
   addEventListener("pagehide", leave);
 
+  setViewer(script.dataset.viewer);
   globalThis.viewcounter = { track, watch, setViewer, flush, counters };
   if (!key) console.error("viewcounter: the script has no data-key; nothing can be sent");
   else if (script.dataset.video) track("view", script.dataset.video);
