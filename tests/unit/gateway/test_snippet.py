@@ -89,6 +89,19 @@ def test_events_name_the_viewer_that_the_page_names_and_no_other() -> None:
     assert [event.get("viewer_id", ...) for event in batch] == ["ada@example.com", "ada@example.com", "7", ..., ...]
 
 
+def test_seconds_played_belong_to_whoever_watched_them() -> None:
+    network = Network()
+    page = open_page(network, viewer="ada")
+    page.run('viewcounter.watch(media, "v1"); fire(media.on, "playing"); media.currentTime = 1.5;')
+    page.run('viewcounter.setViewer("bob"); media.currentTime = 2; fire(media.on, "pause"); viewcounter.flush();')
+    [(_, _, batch)] = network.sent
+    assert [(event["event_type"], event.get("value"), event["viewer_id"]) for event in batch] == [
+        ("view", None, "ada"),
+        ("watch_time", 1.5, "ada"),
+        ("watch_time", 0.5, "bob"),
+    ]
+
+
 @pytest.mark.parametrize("viewer", ["a b", "a\n", "v" * 129, "\x7f", "\u2028"])
 def test_a_viewer_that_the_service_would_refuse_costs_no_event(viewer: str) -> None:
     network = Network()

@@ -69,6 +69,7 @@
   }
 
   function setViewer(viewerId) {
+    for (const report of watchers) report(); // what was played so far is of whoever watched until now
     viewer = viewerId === null || viewerId === undefined || viewerId === "" ? null : String(viewerId);
     if (viewer !== null && !VIEWER.test(viewer)) {
       viewer = null; // the service would refuse the events themselves
