@@ -12,6 +12,7 @@ from viewcounter.operations.bench.part import Part
 from viewcounter.operations.bench.peers_part import PeersPart
 from viewcounter.operations.bench.pipeline import PipelinePart
 from viewcounter.operations.bench.reads import ReadsPart
+from viewcounter.operations.bench.scale import ScalePart
 
 COMMON = ClusterSpec()
 """Two shards with a streaming replica each: the shape that most parts share, and the default of the part drain."""
@@ -25,6 +26,7 @@ def list_parts(drain: DrainBenchOptions) -> list[Part]:
         DrainPart(drain),
         PeersPart(COMMON),
         AbusePart(COMMON),
+        ScalePart(),
         ReadsPart(),
     ]
 

@@ -74,12 +74,17 @@ class DrainBenchReport:
 
 def fill_and_drain(cluster: LocalCluster, options: DrainBenchOptions, on_progress: OnProgress) -> DrainBenchReport:
     """On running, prepared servers that hold nothing. Raises BenchError."""
-    for said in run_step(cluster, "fill", "--events", str(options.event_count)):
-        on_progress("filling the log", said["appended"], options.event_count)
-    return _drain(cluster, options, on_progress)
+    fill_log(cluster, options.event_count, on_progress)
+    return drain_log(cluster, options, on_progress)
 
 
-def _drain(cluster: LocalCluster, options: DrainBenchOptions, on_progress: OnProgress) -> DrainBenchReport:
+def fill_log(cluster: LocalCluster, event_count: int, on_progress: OnProgress) -> None:
+    for said in run_step(cluster, "fill", "--events", str(event_count)):
+        on_progress("filling the log", said["appended"], event_count)
+
+
+def drain_log(cluster: LocalCluster, options: DrainBenchOptions, on_progress: OnProgress) -> DrainBenchReport:
+    """A log of so many events onto shards that hold nothing. Raises BenchError."""
     partitions: SimpleQueue[int] = SimpleQueue()
     for partition in range(options.partitions):
         partitions.put(partition)

@@ -134,6 +134,14 @@ class PositionWatch:
                 raise NeverVisible(f"not all events were visible on every copy within {within_seconds:.0f} s")
             time.sleep(POLL_SECONDS)
 
+    def count_flushes(self, *, since: float, until: float) -> int:
+        """Of all partitions, by `time.perf_counter`: how often a position was seen to move, at most once a look."""
+        with self._lock:
+            return sum(
+                max(sum(since <= at <= until for at in history.seen_at) for history in each.values())
+                for each in self._histories.values()
+            )
+
     def _list_histories(self) -> Histories:
         return {partition: list(each.values()) for partition, each in self._histories.items()}
 

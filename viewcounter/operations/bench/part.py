@@ -1,8 +1,8 @@
 """The seam between the command and the parts of the benchmark."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Protocol
+from dataclasses import dataclass, field
+from typing import Any, Protocol
 
 from viewcounter.operations.bench.clusters import Clusters
 from viewcounter.operations.bench.report import PartReport
@@ -14,12 +14,13 @@ OnProgress = Callable[[str, int, int], None]
 @dataclass(frozen=True, slots=True)
 class BenchContext:
     """`quick`: small enough that all parts together take less than two minutes on two quiet cores. `rounds`: how often
-    each thing is measured after warming up; report their `Spread`."""
+    each thing is measured after warming up; report their `Spread`. `figures`: of the parts that ran before, by name."""
 
     clusters: Clusters
     quick: bool
     rounds: int
     on_progress: OnProgress
+    figures: dict[str, dict[str, Any]] = field(default_factory=dict)
 
 
 class Part(Protocol):

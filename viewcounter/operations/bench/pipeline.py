@@ -154,6 +154,8 @@ def _sustain(bench: _Bench, plan: PipelinePlan, share: float, capacity: float, c
         freshness_p50_seconds=round(_get_percentile(freshness, 50), 3),
         freshness_p99_seconds=round(_get_percentile(freshness, 99), 3),
         freshness_max_seconds=round(freshness[-1], 3),
+        event_count=events,
+        flush_count=bench.watch.count_flushes(since=started_at, until=max(visible_at)),
         cpu_seconds_per_million=divide_by_million(cpu, events),
         generator_share=round(load.generator_share, 3),
     )

@@ -9,7 +9,7 @@ from viewcounter.operations.bench.report import PartReport, Plot, Series, Spread
 @dataclass(frozen=True, slots=True)
 class Sustained:
     """One open loop at a share of the capacity. Freshness is from the time a post was due until it is queryable on
-    every copy of its shards."""
+    every copy of its shards. `flush_count`: of all partitions, at least, until everything was queryable."""
 
     share: float
     offered_per_second: float
@@ -19,6 +19,8 @@ class Sustained:
     freshness_p50_seconds: float
     freshness_p99_seconds: float
     freshness_max_seconds: float
+    event_count: int
+    flush_count: int
     cpu_seconds_per_million: dict[str, float]
     generator_share: float
 
@@ -91,6 +93,7 @@ def _describe_sustained(each: Sustained) -> tuple[str, ...]:
         f"{each.freshness_p50_seconds:.2f}",
         f"{each.freshness_p99_seconds:.2f}",
         f"{each.freshness_max_seconds:.2f}",
+        f"{each.event_count / each.flush_count:,.0f}",
     )
 
 

@@ -13,4 +13,5 @@ def run_parts(parts: Iterable[Part], context: BenchContext) -> Iterator[PartRepo
     for part in parts:
         started_at = time.monotonic()
         report = part.run(context)
+        context.figures[part.name] = report.figures
         yield replace(report, seconds=time.monotonic() - started_at)

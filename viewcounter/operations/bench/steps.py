@@ -40,6 +40,15 @@ _COUNTS = {
     "event_total": "SELECT coalesce(sum(count), 0)::bigint AS count FROM event_total",
     "ledger": "SELECT coalesce(sum(counted), 0)::bigint AS count FROM ledger",
 }
+_SIZES = """
+    SELECT (SELECT sum(pg_total_relation_size(relid)) FROM pg_partition_tree('raw_event')) AS raw_bytes,
+        pg_total_relation_size('event_ids') AS id_bytes,
+        pg_total_relation_size('event_minute') AS minute_bytes,
+        (SELECT count(*) FROM event_minute) AS minute_rows,
+        pg_total_relation_size('event_total') AS total_bytes,
+        (SELECT count(*) FROM event_total) AS total_rows,
+        pg_wal_lsn_diff(pg_current_wal_insert_lsn(), '0/0') AS wal_bytes
+"""
 _LIST_TABLES = """
     SELECT string_agg(format('%%I', tablename), ', ') AS tables FROM pg_tables
     WHERE schemaname = 'public' AND tablename <> ALL(%(kept)s)
@@ -110,6 +119,16 @@ def count() -> None:
                 [row] = connection.execute(query).fetchall()
                 found[table] += row["count"]
     _say(**found)
+
+
+def measure_sizes() -> None:
+    """Bytes and rows of the tables of all shards, indexes included, and bytes of WAL they have ever written."""
+    found: Counter[str] = Counter()
+    for shard in get_cluster().topology.shards:
+        with get_cluster().shard_transaction(shard.id, query_class=QueryClass.MAINTENANCE) as connection:
+            [row] = connection.execute(_SIZES).fetchall()
+            found.update(row)
+    _say(**{name: int(size) for name, size in found.items()})
 
 
 def floor() -> None:

@@ -7,7 +7,17 @@ from django.core.management.base import BaseCommand
 
 from viewcounter.cluster import get_cluster
 from viewcounter.operations.bench.attacks import Attack
-from viewcounter.operations.bench.steps import attack, count, count_log, drain, fill, floor, make_key, reset
+from viewcounter.operations.bench.steps import (
+    attack,
+    count,
+    count_log,
+    drain,
+    fill,
+    floor,
+    make_key,
+    measure_sizes,
+    reset,
+)
 
 
 class Command(BaseCommand):
@@ -31,6 +41,7 @@ class Command(BaseCommand):
         attacking.add_argument("--port", type=int, required=True)
         attacking.add_argument("--connections", type=int, required=True)
         attacking.add_argument("--seconds", type=float, required=True)
+        steps.add_parser("sizes", help="bytes of tables and of WAL")
 
     def handle(self, **options: Any) -> None:
         match options["step"]:
@@ -46,6 +57,8 @@ class Command(BaseCommand):
                 floor()
             case "key":
                 make_key()
+            case "sizes":
+                measure_sizes()
             case "log":
                 count_log()
             case "attack":

@@ -1,0 +1,127 @@
+"""What so many events a second would need, from what an event and a flush were measured to cost. Pure.
+
+docs/operations/capacity.md spells the formulas out and says where they stop being true.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from statistics import median
+from typing import Any
+
+MILLION = 1e6
+DAY_SECONDS = 86_400
+JSON_BYTES = 150
+"""Of an event in a batch, as clients write it, without compression."""
+PLANNED_BATCH = 100
+"""The gateway's cost is taken from batches of this size."""
+FLUSHING = ("workers", "primaries", "replicas")
+"""Components whose work has a part that depends on the number of flushes."""
+GATEWAY, LOG, PRIMARIES = "gateway", "log", "primaries"
+
+
+@dataclass(frozen=True, slots=True)
+class Drained:
+    """One drain of a full log."""
+
+    shards: int
+    workers: int
+    events_per_second: float
+    events_a_flush: float
+    cpu_seconds_per_million: dict[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Bytes:
+    """Of an event: in the log's memory and append-only file, of tables with their indexes on one copy, of WAL. A row of
+    minutes or totals serves all events of a video and type in that minute, or ever."""
+
+    log_memory: float
+    log_file: float
+    raw: float
+    ids: float
+    wal: float
+    minute_row: float
+    minute_rows_an_event: float
+    total_row: float
+
+
+@dataclass(frozen=True, slots=True)
+class Costs:
+    """CPU seconds by component: of a million events in large flushes, and of one flush, whatever is in it. What nothing
+    measured in the same run is not there."""
+
+    events: dict[str, float]
+    flush: dict[str, float]
+    bytes: Bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Assumptions:
+    """Chosen by whoever plans. `drain_seconds`: between two drains of a partition, so about how old answers may be.
+    `events_a_flush`: at least so many, by choosing few enough partitions."""
+
+    busy_share: float = 0.6
+    drain_seconds: float = 1.0
+    events_a_flush: int = 2_000
+    outage_minutes: int = 30
+    cores_a_shard: int = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Needs:
+    """`cores` by component, busy to the assumed share. Disk is of one copy; each replica takes the same again."""
+
+    events_per_second: int
+    partitions: int
+    cores: dict[str, float]
+    shards: int
+    log_memory_bytes: float
+    raw_bytes_a_day: float
+    id_bytes_a_day: float
+    wal_bytes_per_second: float
+    client_bytes_per_second: float
+
+
+def find_costs(drained: Sequence[Drained], measured: Bytes, *, earlier: Mapping[str, Mapping[str, Any]]) -> Costs:
+    """`earlier`: figures of `ingest` and `pipeline`, if they ran in the same run.
+
+    Drains have large flushes, so what they spend is what events cost. At half load the pipeline has small ones: what it
+    spends beyond that is what flushes cost, Celery's part included.
+    """
+    events = {name: median(each.cpu_seconds_per_million[name] for each in drained) for name in (LOG, *FLUSHING)}
+    flush: dict[str, float] = {}
+    if "pipeline" in earlier:
+        half = min(earlier["pipeline"]["sustained"], key=lambda each: each["share"])
+        millions = half["event_count"] / MILLION
+        for name in FLUSHING:
+            beyond = (half["cpu_seconds_per_million"][name] - events[name]) * millions
+            flush[name] = max(0.0, beyond / half["flush_count"])
+    if "ingest" in earlier:
+        posted = [
+            run["cpu_seconds_per_million"] for run in earlier["ingest"]["runs"] if run["batch_events"] == PLANNED_BATCH
+        ]
+        events[GATEWAY] = median(each[GATEWAY] for each in posted)
+        events[LOG] += median(each[LOG] for each in posted)
+    return Costs(events, flush, measured)
+
+
+def plan_capacity(costs: Costs, events_per_second: int, given: Assumptions = Assumptions()) -> Needs:
+    partitions = 1 << max(0, math.floor(math.log2(events_per_second * given.drain_seconds / given.events_a_flush)))
+    flushes_per_second = partitions / given.drain_seconds
+    cores = {
+        name: (events_per_second / MILLION * an_event + flushes_per_second * costs.flush.get(name, 0.0))
+        / given.busy_share
+        for name, an_event in costs.events.items()
+    }
+    return Needs(
+        events_per_second=events_per_second,
+        partitions=partitions,
+        cores=cores,
+        shards=math.ceil(cores[PRIMARIES] / given.cores_a_shard),
+        log_memory_bytes=events_per_second * given.outage_minutes * 60 * costs.bytes.log_memory,
+        raw_bytes_a_day=events_per_second * DAY_SECONDS * costs.bytes.raw,
+        id_bytes_a_day=events_per_second * DAY_SECONDS * costs.bytes.ids,
+        wal_bytes_per_second=events_per_second * costs.bytes.wal,
+        client_bytes_per_second=events_per_second * JSON_BYTES,
+    )
