@@ -1,4 +1,4 @@
-"""`manage.py bench`: a report of exact counts, from servers of its own."""
+"""`manage.py bench`: parts on servers of their own, exact counts or no report, as text, JSON and a page."""
 
 import json
 import subprocess
@@ -11,14 +11,17 @@ from viewcounter.config import PROJECT_ROOT
 pytestmark = pytest.mark.system
 
 EVENTS = 2500
-BENCH_SECONDS = 180
+BENCH_SECONDS = 240
+TABLES = ("raw_event", "event_ids", "event_minute", "event_total", "ledger")
 
 
-def test_drain_reports_that_every_event_was_committed_once_and_what_it_cost():
+def test_posts_and_drains_are_measured_on_one_cluster_and_every_event_is_accounted_for(tmp_path):
+    json_file, page = tmp_path / "report.json", tmp_path / "report.html"
     result = subprocess.run(
         [
-            sys.executable, "manage.py", "bench", "drain", "--json", "-", "--rounds", "1", "--events", str(EVENTS),
-            "--workers", "2", "--shards", "2", "--replicas", "0", "--partitions", "4",
+            sys.executable, "manage.py", "bench", "drain", "ingest", "--quick", "--json", json_file, "--html", page,
+            "--shards", "2", "--replicas", "0", "--partitions", "4", "--workers", "2", "--events", str(EVENTS),
+            "--batches", "10", "--connections", "4", "--seconds", "0.3",
         ],
         cwd=PROJECT_ROOT,
         capture_output=True,
@@ -27,12 +30,34 @@ def test_drain_reports_that_every_event_was_committed_once_and_what_it_cost():
         check=False,
     )  # fmt: skip
     assert result.returncode == 0, result.stderr
-    [part] = json.loads(result.stdout)["parts"]
+    assert result.stderr.count("starting servers") == 1
+    ingest, drain = json.loads(json_file.read_text())["parts"]
+    check_ingest(ingest)
+    check_drain(drain)
+    for heading in ("ingest: from a post to its 202", "drain: from a full log to committed"):
+        assert heading in result.stdout
+        assert f"<h2>{heading}" in page.read_text()
+    assert page.read_text().count("<svg") == 2
+
+
+def check_ingest(part):
+    figures = part["figures"]
+    assert [(run["batch_events"], run["connections"], run["share"]) for run in figures["runs"]] == [
+        (10, 4, None),
+        (10, 256, 0.5),
+        (10, 256, 0.8),
+    ]
+    assert figures["acknowledged_events"] > 0
+    assert figures["acknowledged_events"] % 10 == 0
+    for run in figures["runs"]:
+        assert set(run["cpu_seconds_per_million"]) == {"gateway", "log", "load generator"}
+        assert run["p50_ms"] <= run["p99_ms"] <= run["max_ms"]
+
+
+def check_drain(part):
     [report] = part["figures"]["rounds"]
     assert report["event_count"] == EVENTS
-    assert report["committed"] == dict.fromkeys(
-        ("raw_event", "event_ids", "event_minute", "event_total", "ledger"), EVENTS
-    )
+    assert report["committed"] == dict.fromkeys(TABLES, EVENTS)
     assert report["flush_count"] == 4
     assert set(report["cpu_seconds_per_million"]) == {"primaries", "replicas", "log", "broker and cache", "workers"}
     assert report["events_per_second"] == pytest.approx(EVENTS / report["seconds"])

@@ -2,30 +2,26 @@
 
 from collections.abc import Sequence
 
-from localcluster import ClusterSpec
 from viewcounter.operations.bench.abuse import AbusePart
 from viewcounter.operations.bench.drain import DrainBenchOptions
 from viewcounter.operations.bench.drain_part import DrainPart
 from viewcounter.operations.bench.errors import BadOption
-from viewcounter.operations.bench.ingest import IngestPart
+from viewcounter.operations.bench.ingest import IngestPart, IngestPlan
 from viewcounter.operations.bench.part import Part
 from viewcounter.operations.bench.peers_part import PeersPart
 from viewcounter.operations.bench.pipeline import PipelinePart
 from viewcounter.operations.bench.reads import ReadsPart
 from viewcounter.operations.bench.scale import ScalePart
 
-COMMON = ClusterSpec()
-"""Two shards with a streaming replica each: the shape that most parts share, and the default of the part drain."""
 
-
-def list_parts(drain: DrainBenchOptions) -> list[Part]:
-    """`drain`: the one part that can be told how much."""
+def list_parts(drain: DrainBenchOptions, ingest: IngestPlan) -> list[Part]:
+    """Those of posts and drains on the cluster of `drain`."""
     return [
-        IngestPart(COMMON),
-        PipelinePart(COMMON),
+        IngestPart(drain.spec, ingest),
+        PipelinePart(drain.spec),
         DrainPart(drain),
-        PeersPart(COMMON),
-        AbusePart(COMMON),
+        PeersPart(drain.spec),
+        AbusePart(drain.spec),
         ScalePart(),
         ReadsPart(),
     ]

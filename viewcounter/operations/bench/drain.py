@@ -99,6 +99,7 @@ def drain_log(cluster: LocalCluster, options: DrainBenchOptions, on_progress: On
         while any(worker.is_busy for worker in workers):
             on_progress("draining", sum(worker.counted for worker in workers), options.event_count)
             time.sleep(0.1)
+        on_progress("draining", sum(worker.counted for worker in workers), options.event_count)
         seconds = max(worker.ended_at for worker in workers) - started_at
         after = read_cpu_seconds(roots)
         ends = [worker.finish() for worker in workers]
@@ -121,14 +122,15 @@ def drain_log(cluster: LocalCluster, options: DrainBenchOptions, on_progress: On
 def measure_floor(
     cluster: LocalCluster, report: DrainBenchReport, options: DrainBenchOptions, on_progress: OnProgress
 ) -> None:
-    """On the shards of a drain, emptied, with the log it drained; completes its report. Raises BenchError."""
-    for _ in run_step(cluster, "reset"):
-        pass
+    """With the log of a drain on its shards, which are emptied first; completes its report. Raises BenchError."""
     roots = list_servers(cluster)
-    before = read_cpu_seconds(roots)
+    before: dict[str, float] = {}
     said: dict[str, Any] = {}
     for said in run_step(cluster, "floor"):
-        on_progress("measuring the floor", said.get("done", options.event_count), options.event_count)
+        if "reset" in said:
+            before = read_cpu_seconds(roots)
+        else:
+            on_progress("measuring the floor", said.get("done", options.event_count), options.event_count)
     after = read_cpu_seconds(roots)
     check_committed(cluster, options.event_count)
     report.floor_events_per_second = said["event_count"] / said["seconds"]

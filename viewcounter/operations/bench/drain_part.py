@@ -20,8 +20,9 @@ class DrainPart:
 
     def run(self, context: BenchContext) -> PartReport:
         options = self._options
-        warm = replace(options, event_count=max(1, options.event_count // WARM_SHARE))
-        fill_and_drain(context.clusters.get(options.spec), warm, context.on_progress)
+        if not context.quick:
+            warm = replace(options, event_count=max(1, options.event_count // WARM_SHARE))
+            fill_and_drain(context.clusters.get(options.spec), warm, context.on_progress)
         rounds = []
         for _ in range(context.rounds):
             cluster = context.clusters.get(options.spec)

@@ -6,12 +6,12 @@ clients see who do not wait for each other.
 
 import itertools
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from urllib.parse import urlsplit
 
 from localcluster import ClusterSpec, LocalCluster
 from localcluster.spec import LOG_SERVER, WEB
-from viewcounter.operations.bench.errors import WrongCount
+from viewcounter.operations.bench.errors import BadOption, WrongCount
 from viewcounter.operations.bench.http_load import Load, run_closed, run_open
 from viewcounter.operations.bench.ingest_report import PostFigures, describe_ingest, find_capacity
 from viewcounter.operations.bench.part import BenchContext
@@ -22,6 +22,9 @@ from viewcounter.operations.bench.step_process import run_step
 from viewcounter.operations.bench.usage import divide_by_million, read_cpu_seconds
 
 ACCEPTED = 202
+MAX_CONNECTIONS = 1024
+REQUEST_MAX_EVENTS = 1000
+"""The default of `VIEWCOUNTER_REQUEST_MAX_EVENTS`."""
 OPEN_CONNECTIONS = 256
 SHARES = (0.5, 0.8)
 """Of the capacity, in open loops."""
@@ -31,7 +34,7 @@ SHARES = (0.5, 0.8)
 class IngestPlan:
     """`open_batches`: sizes whose capacity is loaded by open loops too. `most_events`: posted at once by all
     connections; more than the gateway buffers (`VIEWCOUNTER_BUFFER_MAX_EVENTS`) it refuses, and waves that take as long
-    as the measurement say little."""
+    as the measurement say little. `template_events`: laid out beforehand for each size."""
 
     batches: tuple[int, ...]
     connections: tuple[int, ...]
@@ -40,11 +43,41 @@ class IngestPlan:
     closed_seconds: float
     open_seconds: float
     most_events: int
+    template_events: int
 
     def list_closed(self) -> list[tuple[int, int]]:
         """Batch and connections of each closed loop."""
         pairs = itertools.product(self.batches, self.connections)
         return [(size, count) for size, count in pairs if size * count <= self.most_events]
+
+    def check(self) -> None:
+        """Raises BadOption, naming the option."""
+        if not all(1 <= size <= REQUEST_MAX_EVENTS for size in self.batches):
+            raise BadOption(f"--batches: 1 to {REQUEST_MAX_EVENTS} events")
+        if not all(1 <= count <= MAX_CONNECTIONS for count in self.connections):
+            raise BadOption(f"--connections: 1 to {MAX_CONNECTIONS}")
+        if not 0 < self.closed_seconds <= LONGEST_SECONDS:
+            raise BadOption(f"--seconds: more than 0, at most {LONGEST_SECONDS:.0f}")
+        if {size for size, _ in self.list_closed()} != set(self.batches):
+            raise BadOption(f"--connections: with any of them more than {self.most_events} events would be under way")
+
+
+@dataclass(frozen=True, slots=True)
+class IngestChoices:
+    """What was asked for instead of the plan's own."""
+
+    batches: tuple[int, ...] = ()
+    connections: tuple[int, ...] = ()
+    seconds: float | None = None
+
+    def change(self, plan: IngestPlan) -> IngestPlan:
+        """Sizes asked for are loaded by open loops too."""
+        changed = replace(plan, batches=self.batches, open_batches=self.batches) if self.batches else plan
+        if self.connections:
+            changed = replace(changed, connections=self.connections)
+        if self.seconds is not None:
+            changed = replace(changed, closed_seconds=self.seconds, open_seconds=self.seconds)
+        return changed
 
 
 FULL = IngestPlan(
@@ -55,7 +88,9 @@ FULL = IngestPlan(
     closed_seconds=3,
     open_seconds=10,
     most_events=64_000,
+    template_events=100_000,
 )
+LONGEST_SECONDS = 3600.0
 QUICK = IngestPlan(
     batches=(1, 100, 1000),
     connections=(1, 16, 64),
@@ -64,6 +99,7 @@ QUICK = IngestPlan(
     closed_seconds=0.7,
     open_seconds=1,
     most_events=16_000,
+    template_events=20_000,
 )
 
 
@@ -83,12 +119,13 @@ class IngestPart:
     name = "ingest"
     title = "from a post to its 202: one gateway worker on one core"
 
-    def __init__(self, spec: ClusterSpec) -> None:
+    def __init__(self, spec: ClusterSpec, plan: IngestPlan) -> None:
         self._spec = spec
+        self._plan = plan
 
     def run(self, context: BenchContext) -> PartReport:
         cluster = context.clusters.get(self._spec)
-        plan = QUICK if context.quick else FULL
+        plan = self._plan
         [said] = run_step(cluster, "key")
         web = cluster.application(WEB)
         web.start()
@@ -108,7 +145,16 @@ def _prepare(cluster: LocalCluster, plan: IngestPlan, token: str) -> _Bench:
     return _Bench(
         address=(str(url.hostname), int(url.port or 80)),
         roots={"gateway": [cluster.application(WEB).pid], "log": [cluster.valkey(LOG_SERVER).pid]},
-        posts={size: make_posts(host=url.netloc, token=token, batch_events=size, seed=size) for size in plan.batches},
+        posts={
+            size: make_posts(
+                host=url.netloc,
+                token=token,
+                batch_events=size,
+                seed=size,
+                template_events=plan.template_events,
+            )
+            for size in plan.batches
+        },
         plan=plan,
     )
 

@@ -49,6 +49,7 @@ def describe_pipeline(
                     "fresh p50 s",
                     "fresh p99 s",
                     "fresh max s",
+                    "events a flush",
                 ),
                 tuple(_describe_sustained(each) for each in sustained),
                 (

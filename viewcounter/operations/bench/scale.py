@@ -25,7 +25,7 @@ class ScalePlan:
 
 
 FULL = ScalePlan(((2, (1, 2, 4)), (1, (1, 2, 4)), (4, (1, 2, 4))), event_count=1_000_000)
-QUICK = ScalePlan(((2, (1, 2)), (1, (1,))), event_count=100_000)
+QUICK = ScalePlan(((2, (1, 2)),), event_count=100_000)
 
 
 class ScalePart:

@@ -132,7 +132,9 @@ def measure_sizes() -> None:
 
 
 def floor() -> None:
-    """The same statements on one connection at a time, in a straight line, with all parameters made beforehand."""
+    """The same statements on one connection at a time, in a straight line, with all parameters made beforehand, on
+    shards emptied before."""
+    reset()
     cluster, limits = get_cluster(), build_drain_settings(get_config()).dead_letters
     seconds, cpu_seconds, event_count, flush_count = 0.0, 0.0, 0, 0
     for partition in range(cluster.topology.partition_count):

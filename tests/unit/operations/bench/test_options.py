@@ -4,6 +4,7 @@ from django.core.management import CommandError, call_command
 from viewcounter.operations.bench.catalogue import choose_parts, list_parts
 from viewcounter.operations.bench.drain import DrainBenchOptions
 from viewcounter.operations.bench.errors import BadOption
+from viewcounter.operations.bench.ingest import FULL, QUICK, IngestChoices
 
 GOOD = {
     "event_count": 1,
@@ -47,7 +48,16 @@ def test_an_option_that_leaves_nothing_to_measure_is_refused_by_name(changed, me
         (("drain", "--events", "0"), "--events: must be 1 or more"),
         (("drain", "--shards", "5", "--partitions", "4"), "--shards: 4 partitions are too few for 5 shards"),
         (("drain", "--rounds", "0"), "--rounds: must be 1 or more"),
-        (("reads", "--no-floor"), "--no-floor: only the part drain has it"),
+        (("drain", "--seconds", "1"), "--seconds: only for ingest"),
+        (("scale", "--shards", "1"), "--shards: only for ingest, pipeline, drain"),
+        (("ingest", "--seconds", "0"), "--seconds: more than 0, at most 3600"),
+        (("ingest", "--batches", "1,1001"), "--batches: 1 to 1000 events"),
+        (("ingest", "--connections", "0"), "--connections: 1 to 1024"),
+        (
+            ("ingest", "--batches", "1,1000", "--connections", "65"),
+            "--connections: with any of them more than 64000 events would be under way",
+        ),
+        (("reads", "--no-floor"), "--no-floor: only for drain"),
     ],
 )
 def test_the_command_refuses_it_before_it_starts_a_server(arguments, message):
@@ -62,7 +72,21 @@ def test_a_part_that_there_is_not_is_refused_with_those_there_are():
 
 
 def test_parts_run_in_their_own_order_and_all_if_none_is_named():
-    parts = list_parts(DrainBenchOptions(**GOOD))
+    parts = list_parts(DrainBenchOptions(**GOOD), FULL)
     names = [part.name for part in parts]
     assert choose_parts(parts, []) == parts
     assert [part.name for part in choose_parts(parts, list(reversed(names[:2])))] == names[:2]
+
+
+def test_batches_and_connections_that_would_fill_the_gateways_buffer_are_left_out():
+    assert (1000, 64) in FULL.list_closed()
+    assert (1000, 256) not in FULL.list_closed()
+    assert len(FULL.list_closed()) == 15
+
+
+def test_what_is_asked_of_ingest_replaces_the_plan_also_for_open_loops():
+    plan = IngestChoices(batches=(10,), connections=(4, 8), seconds=0.5).change(QUICK)
+    assert plan.list_closed() == [(10, 4), (10, 8)]
+    assert plan.open_batches == (10,)
+    assert (plan.closed_seconds, plan.open_seconds, plan.warm_seconds) == (0.5, 0.5, QUICK.warm_seconds)
+    assert IngestChoices().change(FULL) == FULL

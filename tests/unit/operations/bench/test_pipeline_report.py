@@ -11,6 +11,8 @@ def build_sustained(share, **changes):
         "freshness_p50_seconds": 0.512,
         "freshness_p99_seconds": 1.2,
         "freshness_max_seconds": 1.5,
+        "event_count": 120_000,
+        "flush_count": 100,
         "cpu_seconds_per_million": {"gateway": 10.0, "workers": 12.5, "load generator": 2.0},
         "generator_share": 0.1,
     }
@@ -22,8 +24,8 @@ def test_each_share_is_told_with_its_freshness_and_what_it_cost_by_component():
     part = describe_pipeline("pipeline", "title", [39_000.0, 41_000.0, 40_000.0], sustained, acknowledged=7, seconds=6)
     rates, cpu = part.tables
     assert rates.rows == (
-        ("50%", "20,000", "19,500", "12", "0.51", "1.20", "1.50"),
-        ("100%", "40,000", "39,000", "12", "0.51", "1.20", "3.25"),
+        ("50%", "20,000", "19,500", "12", "0.51", "1.20", "1.50", "1,200"),
+        ("100%", "40,000", "39,000", "12", "0.51", "1.20", "3.25", "1,200"),
     )
     assert "40,000 (39,000..41,000) events/s" in rates.notes[0]
     assert cpu.rows == (

@@ -18,6 +18,7 @@ from viewcounter.operations.bench.catalogue import choose_parts, list_parts
 from viewcounter.operations.bench.clusters import Clusters
 from viewcounter.operations.bench.drain import DrainBenchOptions
 from viewcounter.operations.bench.errors import BadOption, BenchError
+from viewcounter.operations.bench.ingest import FULL, QUICK, IngestChoices
 from viewcounter.operations.bench.machine import read_machine
 from viewcounter.operations.bench.page import render_page
 from viewcounter.operations.bench.part import BenchContext, Part
@@ -27,7 +28,18 @@ from viewcounter.operations.bench.terminal import print_report
 
 ROUNDS, QUICK_ROUNDS = 3, 1
 DRAIN_EVENTS, QUICK_DRAIN_EVENTS = 2_000_000, 200_000
-DRAIN_OPTIONS = ("events", "workers", "shards", "replicas", "partitions", "no_floor")
+OPTIONS_OF = {
+    "events": ("drain",),
+    "workers": ("drain",),
+    "no_floor": ("drain",),
+    "batches": ("ingest",),
+    "connections": ("ingest",),
+    "seconds": ("ingest",),
+    "shards": ("ingest", "pipeline", "drain"),
+    "replicas": ("ingest", "pipeline", "drain"),
+    "partitions": ("ingest", "pipeline", "drain"),
+}
+"""Which parts an option is for."""
 PLAIN_WIDTH = 140
 """Columns where the output is no terminal."""
 
@@ -37,7 +49,7 @@ class Command(BaseCommand):
     requires_system_checks = ()
 
     def add_arguments(self, parser: argparse.ArgumentParser) -> None:
-        known = ", ".join(f"{part.name} ({part.title})" for part in list_parts(_choose_drain({})))
+        known = ", ".join(f"{part.name} ({part.title})" for part in list_parts(_choose_drain({}), FULL))
         parser.add_argument("parts", nargs="*", metavar="PART", help=f"what to measure (default: all): {known}")
         parser.add_argument("--quick", action="store_true", help="small; all parts in less than two quiet minutes")
         parser.add_argument(
@@ -45,12 +57,17 @@ class Command(BaseCommand):
         )
         parser.add_argument("--html", type=Path, metavar="FILE", help="write the report as one page with plots")
         parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures; - for stdout, without tables")
+        common = parser.add_argument_group("of the parts ingest, pipeline and drain")
+        common.add_argument("--shards", type=int, help="shards (default: 2)")
+        common.add_argument("--replicas", type=int, help="streaming replicas a shard (default: 1)")
+        common.add_argument("--partitions", type=int, help="partitions (default: 32)")
+        ingest = parser.add_argument_group("of the part ingest")
+        ingest.add_argument("--batches", type=_parse_numbers, metavar="N,N", help="events a post")
+        ingest.add_argument("--connections", type=_parse_numbers, metavar="N,N", help="open at once")
+        ingest.add_argument("--seconds", type=float, help="of each measurement")
         drain = parser.add_argument_group("of the part drain")
         drain.add_argument("--events", type=int, help=f"in the log (default: {DRAIN_EVENTS}, with --quick fewer)")
         drain.add_argument("--workers", type=int, help="worker processes (default: 2)")
-        drain.add_argument("--shards", type=int, help="shards (default: 2)")
-        drain.add_argument("--replicas", type=int, help="streaming replicas a shard (default: 1)")
-        drain.add_argument("--partitions", type=int, help="partitions (default: 32)")
         drain.add_argument("--no-floor", action="store_true", help="leave out the comparison with a straight line")
 
     def handle(self, **options: Any) -> None:
@@ -88,15 +105,22 @@ class Command(BaseCommand):
         print_report(report, Console(width=None if sys.stdout.isatty() else PLAIN_WIDTH))
 
 
+def _parse_numbers(text: str) -> tuple[int, ...]:
+    """`1,16,64`. Raises ValueError, which argparse tells."""
+    return tuple(int(part) for part in text.split(","))
+
+
 def _choose(options: dict[str, Any]) -> tuple[list[Part], int]:
     """Parts and rounds. Raises BadOption."""
     drain = _choose_drain(options)
     drain.check()
-    parts = choose_parts(list_parts(drain), options["parts"])
-    if all(part.name != "drain" for part in parts):
-        for name in DRAIN_OPTIONS:
-            if options[name] not in (None, False):
-                raise BadOption(f"--{name.replace('_', '-')}: only the part drain has it")
+    choices = IngestChoices(options["batches"] or (), options["connections"] or (), options["seconds"])
+    ingest = choices.change(QUICK if options["quick"] else FULL)
+    ingest.check()
+    parts = choose_parts(list_parts(drain, ingest), options["parts"])
+    for name, owners in OPTIONS_OF.items():
+        if options[name] not in (None, False) and not any(part.name in owners for part in parts):
+            raise BadOption(f"--{name.replace('_', '-')}: only for {', '.join(owners)}")
     rounds = options["rounds"]
     if rounds is None:
         rounds = QUICK_ROUNDS if options["quick"] else ROUNDS
