@@ -49,7 +49,7 @@ def test_an_option_that_leaves_nothing_to_measure_is_refused_by_name(changed, me
         (("drain", "--shards", "5", "--partitions", "4"), "--shards: 4 partitions are too few for 5 shards"),
         (("drain", "--rounds", "0"), "--rounds: must be 1 or more"),
         (("drain", "--seconds", "1"), "--seconds: only for ingest"),
-        (("scale", "--shards", "1"), "--shards: only for ingest, pipeline, drain, peers"),
+        (("scale", "--shards", "1"), "--shards: only for ingest, pipeline, drain, peers, abuse"),
         (("ingest", "--seconds", "0"), "--seconds: more than 0, at most 3600"),
         (("ingest", "--batches", "1,1001"), "--batches: 1 to 1000 events"),
         (("ingest", "--connections", "0"), "--connections: 1 to 1024"),

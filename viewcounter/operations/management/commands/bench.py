@@ -35,9 +35,9 @@ OPTIONS_OF = {
     "batches": ("ingest",),
     "connections": ("ingest",),
     "seconds": ("ingest",),
-    "shards": ("ingest", "pipeline", "drain", "peers"),
-    "replicas": ("ingest", "pipeline", "drain", "peers"),
-    "partitions": ("ingest", "pipeline", "drain", "peers"),
+    "shards": ("ingest", "pipeline", "drain", "peers", "abuse"),
+    "replicas": ("ingest", "pipeline", "drain", "peers", "abuse"),
+    "partitions": ("ingest", "pipeline", "drain", "peers", "abuse"),
 }
 """Which parts an option is for."""
 PLAIN_WIDTH = 140
@@ -57,7 +57,7 @@ class Command(BaseCommand):
         )
         parser.add_argument("--html", type=Path, metavar="FILE", help="write the report as one page with plots")
         parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures; - for stdout, without tables")
-        common = parser.add_argument_group("of the parts ingest, pipeline, drain and peers")
+        common = parser.add_argument_group("of the parts ingest, pipeline, drain, peers, abuse")
         common.add_argument("--shards", type=int, help="shards (default: 2)")
         common.add_argument("--replicas", type=int, help="streaming replicas a shard (default: 1)")
         common.add_argument("--partitions", type=int, help="partitions (default: 32)")
