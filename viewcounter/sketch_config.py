@@ -14,7 +14,7 @@ class SketchConfig(BaseSettings):
     sketch_max_events: PositiveInt = Field(
         200_000, description="raw events read at once for sketches; of a video with more, those of a minute"
     )
-    sketch_max_keys: PositiveInt = Field(200, description="sketches made and stored at once")
+    sketch_max_keys: PositiveInt = Field(500, description="sketches of hours made, or put together to days, at once")
     sketch_read_max_events: PositiveInt = Field(
         READ_MAX_EVENTS, description="raw events that an answer reads from a shard where there are no sketches yet"
     )

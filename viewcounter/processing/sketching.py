@@ -30,6 +30,9 @@ from viewcounter.storage.sketches import (
 
 logger = logging.getLogger(__name__)
 
+HOURS_OF_DAY = 24
+"""So many sketches are read for one of a day."""
+
 
 @dataclass(frozen=True, slots=True)
 class SketchSettings:
@@ -120,7 +123,8 @@ def _read_next(cluster: ClusterProxy, partition: int, place: _Place, *, settings
         if due is None:
             return None
         after = place.after if place.due == due else BEFORE_ALL
-        found = find_stale(connection, partition, due, after=after, valued_types=valued, limit=settings.max_keys)
+        limit = settings.max_keys if due.tier is DirtyTier.HOUR else max(1, settings.max_keys // HOURS_OF_DAY)
+        found = find_stale(connection, partition, due, after=after, valued_types=valued, limit=limit)
         if not found:
             return _Work(due, [], [])
         keys = found if due.tier is DirtyTier.DAY else plan_reads(found, max_events=settings.max_events)[0]

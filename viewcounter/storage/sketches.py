@@ -120,7 +120,7 @@ def make_hour_sketches(
     width = HOUR if sum(key.count for key in keys) <= max_events else _SLICE
     for start in (hour + width * n for n in range(HOUR // width)):
         parameters = columns | {"start": start, "end": start + width}
-        for row in connection.execute(_SQL["read_raw_of_keys"].text, parameters, binary=True):
+        for row in _read(connection, "read_raw_of_keys", parameters):
             builders[row["place"] - 1].add(events=row["events"], viewers=row["viewers"], values=row["values"])
     return [
         MadeSketch(key, builder.events, builder.build_viewers(), builder.build_quantiles())
@@ -133,9 +133,7 @@ def make_day_sketches(
     connection: Connection, partition: int, keys: Sequence[StaleKey], *, day: datetime, valued_types: Sequence[int]
 ) -> list[MadeSketch]:
     """Those whose hours' sketches have all the events that the day counts."""
-    rows = connection.execute(
-        _SQL["read_hour_sketches"].text, {**_get_columns(keys), "partition": partition, "start": day}, binary=True
-    )
+    rows = _read(connection, "read_hour_sketches", {**_get_columns(keys), "partition": partition, "start": day})
     hours: dict[int, list[Mapping[str, Any]]] = {}
     for row in rows:
         hours.setdefault(row["place"] - 1, []).append(row)
@@ -179,6 +177,11 @@ def store_sketches(connection: Connection, partition: int, due: Due, made: Seque
 def clear_due(connection: Connection, partition: int, due: Due) -> None:
     parameters = {"partition": partition, "tier": due.tier.value, "start": due.start, "marked_at": due.marked_at}
     connection.execute(_SQL["clear_due"].text, parameters)
+
+
+def _read(connection: Connection, name: str, parameters: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Planned anew each time: a plan for any number of keys looks each of them up in all of the hour."""
+    return connection.execute(_SQL[name].text, parameters, binary=True, prepare=False).fetchall()
 
 
 def _get_columns(keys: Sequence[StaleKey]) -> dict[str, Any]:
