@@ -15,11 +15,12 @@ import datasketches
 import numpy as np
 from numpy.typing import NDArray
 
+from viewcounter.events.viewer import NO_VIEWER
+
 VIEWERS_LG_K = 12
 """2^12 registers of four bits: about 2 kB, once a sketch is full."""
 QUANTILES_K = 200
 """About 5 kB, however many values."""
-NO_VIEWER = 0
 
 VIEWERS_RELATIVE_STANDARD_ERROR = round(
     abs(datasketches.hll_sketch.get_rel_err(True, True, VIEWERS_LG_K, 1)),

@@ -122,7 +122,7 @@ plain = st.sampled_from([("save",), ("restore",), ("trim",), ("tell_idle",)])
 questions = st.builds(
     Question,
     of=st.sampled_from(["video", "video", "channel", "top"]),
-    function=st.sampled_from([*Function, SketchFunction.P50, SketchFunction.P90]),
+    function=st.sampled_from([*Function, *SketchFunction]),
     type_id=st.sampled_from(sorted(TYPES)),
     video=st.integers(0, 2),
     edges=st.tuples(st.one_of(offsets, offsets, offsets, st.none()), st.one_of(offsets, offsets, offsets, st.none())),
@@ -233,7 +233,7 @@ def check_answers(lifetime, base, videos, question):
             question = question._replace(function=Function.COUNT)
         check_top(lifetime, period, videos, question)
         return
-    if isinstance(question.function, SketchFunction) and question.type_id != VALUED_TYPE:
+    if isinstance(question.function, SketchFunction) and question.function.rank is not None:
         question = question._replace(type_id=VALUED_TYPE)
     options = {
         "event_type": TYPES[question.type_id],
@@ -260,7 +260,7 @@ def check_answers(lifetime, base, videos, question):
         check_refusal(error, lifetime, plan_period(period, interval=asked.interval, zone=zone, max_buckets=MAX_BUCKETS))
         return
     events = select(lifetime, period, of_videos, question.type_id)
-    assert answer.value == compute(question.function, [event.value for event in events])
+    assert answer.value == compute(question.function, [weigh(event, question.function) for event in events])
     if asked.interval is not None:
         check_series(answer.series, events, asked)
     if question.of == "video":
@@ -270,7 +270,8 @@ def check_answers(lifetime, base, videos, question):
 def check_days(lifetime, base, videos):
     """Whole days of UTC, the tier that is furthest from the events."""
     for type_id in TYPES:
-        for function in (Function.SUM, SketchFunction.P50) if type_id == VALUED_TYPE else (Function.SUM,):
+        of_sketches = SketchFunction.P50 if type_id == VALUED_TYPE else SketchFunction.UNIQUE_VIEWERS
+        for function in (Function.SUM, of_sketches):
             edges = (-1440, SPAN_MINUTES)
             question = Question("channel", function, type_id, 0, edges, Interval.DAY, "UTC", Fill.NONE)
             check_answers(lifetime, base, videos, question)
@@ -280,7 +281,7 @@ def check_series(series, events, asked):
     interval, zone_name, period = asked.interval, asked.zone_name, asked.period
     buckets = defaultdict(list)
     for event in events:
-        buckets[find_bucket_start(event.minute, interval, zone_name)].append(event.value)
+        buckets[find_bucket_start(event.minute, interval, zone_name)].append(weigh(event, asked.function))
     starts = sorted(buckets)
     if asked.fill is Fill.ZERO:
         minutes = range((period.end - period.start) // MINUTE)
@@ -327,6 +328,11 @@ def select(lifetime, period, video_ids, type_id):
         and (period.start is None or event.minute >= period.start)
         and (period.end is None or event.minute < period.end)
     ]
+
+
+def weigh(event, function):
+    """What the function is of."""
+    return event.viewer if function is SketchFunction.UNIQUE_VIEWERS else event.value
 
 
 def check_refusal(error, lifetime, plan):

@@ -34,10 +34,12 @@ class Sketching(Rolling):
     def write(self, connection, events, *, watermark):
         super().write(connection, events, watermark=watermark)
         for event in events:
+            # Whoever watches for n seconds is viewer n; seconds beyond 100 are nobody's.
+            viewer = 0 if event.value > 100_000 else event.value
             connection.execute(
-                "INSERT INTO raw_event (partition, event_type_id, received_at, occurred_at, value, event_id, video_id)"
-                " VALUES (%s, %s, %s, %s, %s, %s, %s)",
-                [PARTITION, event.type_id, event.minute, event.minute, event.value, uuid4(), event.video_id],
+                "INSERT INTO raw_event (partition, event_type_id, received_at, occurred_at, value, viewer, event_id,"
+                " video_id) VALUES (%s, %s, %s, %s, %s, %s, %s, %s)",
+                [PARTITION, event.type_id, event.minute, event.minute, event.value, viewer, uuid4(), event.video_id],
             )
 
     def sketch(self):
@@ -101,6 +103,37 @@ def test_sketches_of_hours_and_days_answer_when_raw_events_are_gone(sketching, v
     with pytest.raises(InvalidQuery, match="1 events") as caught:
         sketching.ask(video, DAY, DAY + 30 * HOUR)  # the open hour would be answered from raw events
     assert caught.value.code == "raw_expired"
+
+
+def test_a_viewer_counts_once_in_an_hour_a_day_and_a_period_and_nobody_never(sketching, videos):
+    events = [
+        (0, 1),
+        (1, 1),
+        (2, 2),
+        (3, 101),
+        (60, 1),
+        (61, 3),
+        (120, 101),
+        (1441, 2),
+        (1442, 4),
+        (1500, 5),
+        (1501, 1),
+    ]
+    sketching.flush(watch(videos[0], *events), watermark=DAY + 25 * HOUR + 10 * MINUTE)
+    sketching.roll()
+    viewers = SketchFunction.UNIQUE_VIEWERS
+    for act in (lambda: None, sketching.sketch):
+        act()
+        answer = sketching.ask(videos[0], DAY, DAY + 26 * HOUR, viewers, interval=Interval.HOUR)
+        assert answer.value == 5  # 1, 2, 3 of the day, 4 of the next, 5 of its open hour
+        assert [b.value for b in answer.series] == [2, 2, 0, 2, 2]
+        assert sketching.ask(videos[0], DAY, DAY + 24 * HOUR, viewers).value == 3
+        assert sketching.ask(videos[0], DAY + MINUTE, DAY + 62 * MINUTE, viewers).value == 3
+        assert sketching.ask(videos[0], DAY + 2 * HOUR, DAY + 3 * HOUR, viewers).value == 0
+    assert answer.meta.sources == (Source.HOUR, Source.RAW)
+    sketching.forget_raw()
+    assert sketching.ask(videos[0], DAY, DAY + 25 * HOUR, viewers).value == 4
+    assert sketching.ask(videos[1], DAY, DAY + 25 * HOUR, viewers).value == 0
 
 
 def test_a_late_event_is_in_the_next_answer_and_in_the_sketches_made_again(sketching, videos):
