@@ -178,6 +178,10 @@ def test_days_of_raw_events_are_dropped_whole_once_every_partition_has_passed_th
     drop_old_raw_days(clean_cluster, policy=policy)
     assert list_raw_days(shard_connection) == old_days[4:] + kept
     shard_connection.execute("UPDATE partition_state SET admits_since = %s", [passed])
+    shard_connection.execute("INSERT INTO sketch_due (partition, tier, start) VALUES (3, 'hour', %s)", [behind])
+    drop_old_raw_days(clean_cluster, policy=policy)
+    assert list_raw_days(shard_connection) == old_days[4:] + kept
+    shard_connection.execute("DELETE FROM sketch_due")
     with shard_connection.transaction():
         shard_connection.execute("LOCK TABLE raw_event IN ROW EXCLUSIVE MODE")
         drop_old_raw_days(clean_cluster, policy=policy)  # gives way to whoever writes

@@ -155,6 +155,17 @@ def test_a_late_event_is_in_the_next_answer_and_in_the_sketches_made_again(sketc
     ]
 
 
+def test_sketches_of_hours_go_with_their_hours_and_those_of_days_stay(sketching, videos):
+    sketching.flush(watch(videos[0], (0, 1), (61, 2), (1441, 3)), watermark=DAY + 26 * HOUR)
+    sketching.roll()
+    sketching.sketch()
+    assert sketching.retain(ids=HOUR, minutes=HOUR, hours=HOUR).hour_sketch_count == 2
+    left = sketching.connection.execute("SELECT tier, start FROM event_sketch ORDER BY start").fetchall()
+    assert [tuple(row.values()) for row in left] == [("day", DAY), ("hour", DAY + 24 * HOUR)]
+    sketching.forget_raw()
+    assert sketching.ask(videos[0], DAY, DAY + 25 * HOUR, SketchFunction.P99).value == 3
+
+
 def test_an_hour_whose_raw_events_were_gone_first_is_refused_and_not_waited_for(sketching, videos):
     video = videos[0]
     sketching.flush(watch(video, (0, 1), (61, 2)), watermark=DAY + 26 * HOUR)

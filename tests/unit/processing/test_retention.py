@@ -51,6 +51,12 @@ def test_what_is_not_rolled_or_dirty_keeps_what_it_is_made_from():
     assert (kept.minutes_since, kept.hours_since) == (datetime(2026, 6, 7, 10, tzinfo=UTC), old.replace(hour=0))
 
 
+def test_a_bucket_whose_sketches_are_due_keeps_its_hours_and_not_its_minutes():
+    old = datetime(2026, 2, 1, 5, tzinfo=UTC)
+    kept = plan_kept(state(), OldestMarks(None, None, old), policy=POLICY)
+    assert (kept.minutes_since, kept.hours_since) == (datetime(2026, 6, 7, 10, tzinfo=UTC), old.replace(hour=0))
+
+
 instants = st.datetimes(datetime(2026, 1, 1), datetime(2026, 3, 1), timezones=st.just(UTC))
 ages = st.integers(0, 40 * 86400).map(lambda seconds: timedelta(seconds=seconds))
 
