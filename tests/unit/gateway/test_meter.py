@@ -105,7 +105,8 @@ def test_events_that_the_log_did_not_store_are_rejected_not_accepted(log: Faulty
 
 def test_a_gateway_shows_under_which_key_it_tells_viewers_apart(log: FaultyLog) -> None:
     """Two that differ would count each viewer twice."""
-    for secret in ("m" * 32, "n" * 32):
-        asyncio.run(stop(make_gateway(log, viewer_key=secret)))
+    own, of_everything = "m" * 32, "x" * 40
+    for secret, settings in ((own, {"viewer_key": own}), (of_everything, {"secret_key": of_everything})):
+        asyncio.run(stop(make_gateway(log, **settings)))
         fingerprint = ViewerDigest(derive_viewer_key(secret)).key_fingerprint
         assert REGISTRY.get_sample_value("viewcounter_gateways_by_viewer_key", {"fingerprint": fingerprint}) == 1
