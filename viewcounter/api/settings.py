@@ -47,6 +47,7 @@ SPECTACULAR_SETTINGS: dict[str, object] = {
         "drf_spectacular.hooks.postprocess_schema_enums",
         "viewcounter.api.openapi.add_ingest_lane",
         "viewcounter.api.examples.add_examples",
+        "viewcounter.api.links.add_links",
         "viewcounter.api.openapi.add_not_modified",
         "viewcounter.api.openapi.add_problem_answers",
         "viewcounter.api.openapi.use_schema_patterns",

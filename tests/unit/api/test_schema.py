@@ -78,3 +78,23 @@ def test_operation_ids_are_distinct(document):
     ids = [operation["operationId"] for operations in document["paths"].values() for operation in operations.values()]
     assert ids
     assert len(ids) == len(set(ids))
+
+
+def test_every_link_leads_to_an_operation_and_fills_in_what_it_needs(document):
+    operations = {o["operationId"]: o for methods in document["paths"].values() for o in methods.values()}
+    links = [
+        (operation["operationId"], status, link)
+        for operation in operations.values()
+        for status, answer in operation["responses"].items()
+        for link in answer.get("links", {}).values()
+    ]
+    assert {(source, link["operationId"]) for source, _, link in links} >= {
+        ("postEvents", "getReceipt"),
+        ("postEvents", "getVideoCounts"),
+        ("putVideo", "getVideo"),
+        ("createRecount", "getRecount"),
+    }
+    for _, status, link in links:
+        assert status.startswith("2")
+        parameters = operations[link["operationId"]]["parameters"]
+        assert link["parameters"].keys() == {p["name"] for p in parameters if p.get("required")}
