@@ -45,6 +45,8 @@ LOSS_SHARE = 0.05
 
 NOTHING = Excuses()
 GATEWAY_GONE = Excuses(posts=NO_ANSWER | {"503"}, reads=NO_ANSWER | {"503"})
+GATEWAY_ASLEEP = Excuses(posts=GATEWAY_GONE.posts, reads=GATEWAY_GONE.reads | {"504"})
+"""504: it wakes with reads under way whose time has run out meanwhile, and says so."""
 LOG_AWAY = Excuses(posts=frozenset({"503", "207"}))
 """503 with Retry-After; 207 where only some partitions could be appended to."""
 WRONG_CLOCK = Excuses(posts=frozenset({"422", "207"}))
@@ -95,7 +97,7 @@ def _build_application_faults() -> list[Entry]:
             _bind(Kill, find_gateway_worker),
         ),
         Entry(
-            Kind("freeze-gateway", gateway, ASLEEP), "a gateway process sleeps and wakes", GATEWAY_GONE,
+            Kind("freeze-gateway", gateway, ASLEEP), "a gateway process sleeps and wakes", GATEWAY_ASLEEP,
             _bind(Freeze, find_gateway_worker),
         ),
         Entry(
