@@ -10,7 +10,7 @@ from viewcounter.operations.bench.ingest import IngestPart, IngestPlan
 from viewcounter.operations.bench.part import Part
 from viewcounter.operations.bench.peers_part import PeersPart
 from viewcounter.operations.bench.pipeline import PipelinePart
-from viewcounter.operations.bench.reads import ReadsPart
+from viewcounter.operations.bench.read_part import ReadPart
 from viewcounter.operations.bench.scale import ScalePart
 
 
@@ -22,8 +22,8 @@ def list_parts(drain: DrainBenchOptions, ingest: IngestPlan) -> list[Part]:
         DrainPart(drain),
         PeersPart(drain.spec),
         AbusePart(drain.spec),
+        ReadPart(),
         ScalePart(),
-        ReadsPart(),
     ]
 
 

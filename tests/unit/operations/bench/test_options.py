@@ -57,7 +57,7 @@ def test_an_option_that_leaves_nothing_to_measure_is_refused_by_name(changed, me
             ("ingest", "--batches", "1,1000", "--connections", "65"),
             "--connections: with any of them more than 64000 events would be under way",
         ),
-        (("reads", "--no-floor"), "--no-floor: only for drain"),
+        (("read", "--no-floor"), "--no-floor: only for drain"),
     ],
 )
 def test_the_command_refuses_it_before_it_starts_a_server(arguments, message):
