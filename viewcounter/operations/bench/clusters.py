@@ -7,7 +7,7 @@ from typing import Self
 
 from localcluster import ClusterSpec, LocalCluster, run_temporary_cluster
 from localcluster.spec import BROKER_SERVER, LOG_SERVER
-from viewcounter.operations.bench.step_process import run_step
+from viewcounter.operations.bench.shard_tables import empty_shards
 
 OnNews = Callable[[str], None]
 
@@ -54,8 +54,7 @@ class Clusters:
 
 def empty_cluster(cluster: LocalCluster) -> None:
     """Shards, log, broker and cache as before the first event; keys and topology stay. No application may run."""
-    for _ in run_step(cluster, "reset"):
-        pass
+    empty_shards(cluster)
     for name in (LOG_SERVER, BROKER_SERVER):
         with cluster.valkey(name).session() as server:
             server.flushall()

@@ -16,7 +16,8 @@ from localcluster import ClusterSpec, LocalCluster
 from localcluster.spec import MAX_REPLICAS_PER_SHARD, MAX_SHARDS
 from viewcounter.operations.bench.errors import BadOption, BenchStepFailed
 from viewcounter.operations.bench.part import OnProgress
-from viewcounter.operations.bench.step_process import check_committed, run_step, spawn_step
+from viewcounter.operations.bench.shard_tables import check_committed, empty_shards
+from viewcounter.operations.bench.step_process import run_step, spawn_step
 from viewcounter.operations.bench.usage import divide_by_million, list_servers, read_cpu_seconds
 
 MAX_PARTITIONS = 2**15 - 1
@@ -124,13 +125,11 @@ def measure_floor(
 ) -> None:
     """With the log of a drain on its shards, which are emptied first; completes its report. Raises BenchError."""
     roots = list_servers(cluster)
-    before: dict[str, float] = {}
+    empty_shards(cluster)
+    before = read_cpu_seconds(roots)
     said: dict[str, Any] = {}
     for said in run_step(cluster, "floor"):
-        if "reset" in said:
-            before = read_cpu_seconds(roots)
-        else:
-            on_progress("measuring the floor", said.get("done", options.event_count), options.event_count)
+        on_progress("measuring the floor", said.get("done", options.event_count), options.event_count)
     after = read_cpu_seconds(roots)
     check_committed(cluster, options.event_count)
     report.floor_events_per_second = said["event_count"] / said["seconds"]

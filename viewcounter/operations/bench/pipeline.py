@@ -18,7 +18,8 @@ from viewcounter.operations.bench.part import BenchContext
 from viewcounter.operations.bench.pipeline_report import Sustained, describe_pipeline
 from viewcounter.operations.bench.posts import make_posts
 from viewcounter.operations.bench.report import PartReport, Spread
-from viewcounter.operations.bench.step_process import check_committed, run_step
+from viewcounter.operations.bench.shard_tables import check_committed
+from viewcounter.operations.bench.step_process import run_step
 from viewcounter.operations.bench.usage import divide_by_million, list_servers, read_cpu_seconds
 
 ACCEPTED = 202
@@ -39,7 +40,7 @@ class PipelinePlan:
 
 
 FULL = PipelinePlan(warm_seconds=5, saturated_seconds=15, sustained_seconds=60)
-QUICK = PipelinePlan(warm_seconds=1, saturated_seconds=3, sustained_seconds=6)
+QUICK = PipelinePlan(warm_seconds=1, saturated_seconds=3, sustained_seconds=5)
 
 
 @dataclass(slots=True)

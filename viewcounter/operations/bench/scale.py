@@ -13,7 +13,7 @@ from viewcounter.operations.bench.drain import DrainBenchOptions, drain_log, fil
 from viewcounter.operations.bench.part import BenchContext
 from viewcounter.operations.bench.report import PartReport
 from viewcounter.operations.bench.scale_report import describe_scale
-from viewcounter.operations.bench.step_process import run_step
+from viewcounter.operations.bench.shard_tables import empty_shards, measure_sizes
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,8 +40,7 @@ class ScalePart:
             cluster = context.clusters.get(ClusterSpec(shards=shards))
             measured.append(_warm_up(cluster, plan.event_count, workers[-1], context))
             for count in workers * context.rounds:
-                for _ in run_step(cluster, "reset"):
-                    pass
+                empty_shards(cluster)
                 drained.append(_drain(cluster, plan.event_count, count, context))
         costs = find_costs(drained, measured[0], earlier=context.figures)
         cores = len(os.sched_getaffinity(0))
@@ -51,9 +50,9 @@ class ScalePart:
 def _warm_up(cluster: LocalCluster, event_count: int, workers: int, context: BenchContext) -> Bytes:
     """Fills the log and drains it once; what that left is what an event takes."""
     logged = _fill(cluster, event_count, context)
-    before = _read_sizes(cluster)
+    before = measure_sizes(cluster)
     _drain(cluster, event_count, workers, context)
-    return _divide(before, _read_sizes(cluster), logged, event_count)
+    return _divide(before, measure_sizes(cluster), logged, event_count)
 
 
 def _drain(cluster: LocalCluster, event_count: int, workers: int, context: BenchContext) -> Drained:
@@ -87,11 +86,6 @@ def _read_log(cluster: LocalCluster) -> dict[str, int]:
     with cluster.valkey(LOG_SERVER).session() as server:
         info: Any = server.info()
     return {"log_memory": int(info["used_memory"]), "log_file": int(info["aof_current_size"])}
-
-
-def _read_sizes(cluster: LocalCluster) -> dict[str, int]:
-    [said] = run_step(cluster, "sizes")
-    return dict(said)
 
 
 def _divide(before: dict[str, int], after: dict[str, int], logged: dict[str, int], events: int) -> Bytes:

@@ -9,7 +9,7 @@ from typing import Any
 
 from localcluster import LocalCluster
 from viewcounter.config import PROJECT_ROOT
-from viewcounter.operations.bench.errors import BenchStepFailed, WrongCount
+from viewcounter.operations.bench.errors import BenchStepFailed
 
 
 def run_step(cluster: LocalCluster, *arguments: str) -> Iterator[dict[str, Any]]:
@@ -35,11 +35,3 @@ def spawn_step(cluster: LocalCluster, *arguments: str) -> "subprocess.Popen[str]
         stdout=subprocess.PIPE,
         text=True,
     )
-
-
-def check_committed(cluster: LocalCluster, event_count: int) -> dict[str, int]:
-    """What the shards hold of each kind. Raises WrongCount unless that is every event, once."""
-    [committed] = run_step(cluster, "count")
-    if set(committed.values()) != {event_count}:
-        raise WrongCount(f"of {event_count} events the shards hold: {committed}")
-    return committed

@@ -7,13 +7,11 @@ import json
 import resource
 import sys
 import time
-from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
 from configservice.topology import Topology
-from shardproxy.query import QueryClass
 from viewcounter.cluster import get_cluster
 from viewcounter.config import get_config
 from viewcounter.eventlog.codec import get_event_count
@@ -33,32 +31,6 @@ from viewcounter.storage.partitions import READ_STATE, get_state
 
 COMMITS_A_REPORT = 50
 READ_ENTRIES = 2000
-_COUNTS = {
-    "raw_event": "SELECT count(*) FROM raw_event",
-    "event_ids": "SELECT coalesce(sum(octet_length(ids) / 16), 0)::bigint AS count FROM event_ids",
-    "event_minute": "SELECT coalesce(sum(count), 0)::bigint AS count FROM event_minute",
-    "event_total": "SELECT coalesce(sum(count), 0)::bigint AS count FROM event_total",
-    "ledger": "SELECT coalesce(sum(counted), 0)::bigint AS count FROM ledger",
-}
-_SIZES = """
-    SELECT (SELECT sum(pg_total_relation_size(relid)) FROM pg_partition_tree('raw_event')) AS raw_bytes,
-        pg_total_relation_size('event_ids') AS id_bytes,
-        pg_total_relation_size('event_minute') AS minute_bytes,
-        (SELECT count(*) FROM event_minute) AS minute_rows,
-        pg_total_relation_size('event_total') AS total_bytes,
-        (SELECT count(*) FROM event_total) AS total_rows,
-        pg_wal_lsn_diff(pg_current_wal_insert_lsn(), '0/0') AS wal_bytes
-"""
-_LIST_TABLES = """
-    SELECT string_agg(format('%%I', tablename), ', ') AS tables FROM pg_tables
-    WHERE schemaname = 'public' AND tablename <> ALL(%(kept)s)
-"""
-_KEPT_TABLES = ["django_migrations", "shard_identity", "event_type", "partition_state"]
-_FORGET_POSITIONS = """
-    UPDATE partition_state SET position = DEFAULT, watermark = DEFAULT, rolled_through = DEFAULT,
-        admits_since = DEFAULT, minutes_since = DEFAULT, hours_since = DEFAULT, raw_since = DEFAULT,
-        generation = DEFAULT, window_started_at = DEFAULT, window_read = DEFAULT, window_dead = DEFAULT
-"""
 
 
 def fill(event_count: int, *, seed: int) -> None:
@@ -99,42 +71,9 @@ def drain() -> None:
     _say(cpu_seconds=_get_cpu_seconds() - started, peak_rss_bytes=usage.ru_maxrss * 1024)
 
 
-def reset() -> None:
-    """Shards as before the first event; the log stays."""
-    cluster = get_cluster()
-    for shard in cluster.topology.shards:
-        with cluster.shard_transaction(shard.id, query_class=QueryClass.MAINTENANCE) as connection:
-            [found] = connection.execute(_LIST_TABLES, {"kept": _KEPT_TABLES}).fetchall()
-            connection.execute(f"TRUNCATE {found['tables']}")
-            connection.execute(_FORGET_POSITIONS)
-    _say(reset=True)
-
-
-def count() -> None:
-    """How many events the shards hold, by the table that says so."""
-    found: Counter[str] = Counter()
-    for shard in get_cluster().topology.shards:
-        with get_cluster().shard_transaction(shard.id, query_class=QueryClass.MAINTENANCE) as connection:
-            for table, query in _COUNTS.items():
-                [row] = connection.execute(query).fetchall()
-                found[table] += row["count"]
-    _say(**found)
-
-
-def measure_sizes() -> None:
-    """Bytes and rows of the tables of all shards, indexes included, and bytes of WAL they have ever written."""
-    found: Counter[str] = Counter()
-    for shard in get_cluster().topology.shards:
-        with get_cluster().shard_transaction(shard.id, query_class=QueryClass.MAINTENANCE) as connection:
-            [row] = connection.execute(_SIZES).fetchall()
-            found.update(row)
-    _say(**{name: int(size) for name, size in found.items()})
-
-
 def floor() -> None:
     """The same statements on one connection at a time, in a straight line, with all parameters made beforehand, on
-    shards emptied before."""
-    reset()
+    shards that hold nothing."""
     cluster, limits = get_cluster(), build_drain_settings(get_config()).dead_letters
     seconds, cpu_seconds, event_count, flush_count = 0.0, 0.0, 0, 0
     for partition in range(cluster.topology.partition_count):

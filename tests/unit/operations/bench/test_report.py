@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 import pytest
 from rich.console import Console
 
+from viewcounter.operations.bench.markdown import render_markdown
 from viewcounter.operations.bench.page import render_page
 from viewcounter.operations.bench.report import BenchReport, Machine, PartReport, Plot, Series, Spread, Table
 from viewcounter.operations.bench.terminal import print_report
@@ -75,3 +76,10 @@ def test_the_terminal_shows_every_table_bound_and_the_machine():
     text = out.getvalue()
     for wanted in ("ingest: from post to 202 (12 s)", "Posts & more", "59,000 (1..2)", "a <note>", "Some CPU <x>"):
         assert wanted in text
+
+
+def test_markdown_has_every_table_with_numbers_to_the_right():
+    text = render_markdown(build_report())
+    assert "| connections | events/s |\n| --- | ---: |\n| 1 | 1,200 |\n| 64 | 59,000 (1..2) |\n\na <note>\n" in text
+    assert text.startswith("2026-01-02: 2 cores (Some CPU <x>)")
+    assert "What bounds it: the gateway's one core\n" in text

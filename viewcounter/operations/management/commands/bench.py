@@ -20,6 +20,7 @@ from viewcounter.operations.bench.drain import DrainBenchOptions
 from viewcounter.operations.bench.errors import BadOption, BenchError
 from viewcounter.operations.bench.ingest import FULL, QUICK, IngestChoices
 from viewcounter.operations.bench.machine import read_machine
+from viewcounter.operations.bench.markdown import render_markdown
 from viewcounter.operations.bench.page import render_page
 from viewcounter.operations.bench.part import BenchContext, Part
 from viewcounter.operations.bench.report import BenchReport, Machine, PartReport
@@ -56,6 +57,7 @@ class Command(BaseCommand):
             "--rounds", type=int, help=f"after warming up (default: {ROUNDS}, with --quick {QUICK_ROUNDS})"
         )
         parser.add_argument("--html", type=Path, metavar="FILE", help="write the report as one page with plots")
+        parser.add_argument("--markdown", type=Path, metavar="FILE", help="write the tables as Markdown")
         parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures; - for stdout, without tables")
         common = parser.add_argument_group("of the parts ingest, pipeline, drain, peers, abuse")
         common.add_argument("--shards", type=int, help="shards (default: 2)")
@@ -89,14 +91,15 @@ class Command(BaseCommand):
         except (BenchError, LocalClusterError) as error:
             failure = error
         if done:
-            self._write(_build_report(done, machine, options, rounds), html=options["html"], json_file=options["json"])
+            self._write(_build_report(done, machine, options, rounds), options)
         if failure is not None:
             raise CommandError(f"{parts[len(done)].name} has no result: {type(failure).__name__}: {failure}")
 
-    def _write(self, report: BenchReport, *, html: Path | None, json_file: Path | None) -> None:
-        if html is not None:
-            html.write_text(render_page(report), encoding="utf-8")
-        encoded = json.dumps(report.encode(), indent=1)
+    def _write(self, report: BenchReport, options: dict[str, Any]) -> None:
+        for file, render in ((options["html"], render_page), (options["markdown"], render_markdown)):
+            if file is not None:
+                file.write_text(render(report), encoding="utf-8")
+        json_file, encoded = options["json"], json.dumps(report.encode(), indent=1)
         if json_file == Path("-"):
             self.stdout.write(encoded)
             return

@@ -9,19 +9,16 @@ from viewcounter.cluster import get_cluster
 from viewcounter.operations.bench.attacks import Attack
 from viewcounter.operations.bench.steps import (
     attack,
-    count,
     count_log,
     drain,
     fill,
     floor,
     make_key,
-    measure_sizes,
-    reset,
 )
 
 
 class Command(BaseCommand):
-    help = "Used by `bench`: one part of it, on the cluster of the settings. Empties that cluster's shards."
+    help = "Used by `bench`: one part of it, on the cluster of the settings."
     requires_system_checks = ()
 
     def add_arguments(self, parser: argparse.ArgumentParser) -> None:
@@ -30,8 +27,6 @@ class Command(BaseCommand):
         filling.add_argument("--events", type=int, required=True)
         filling.add_argument("--seed", type=int, default=1)
         steps.add_parser("drain", help="drain the partitions named on stdin")
-        steps.add_parser("count", help="how many events the shards hold")
-        steps.add_parser("reset", help="shards as before the first event")
         steps.add_parser("floor", help="the statements of the drains alone")
         steps.add_parser("key", help="make an API key that reads and writes")
         steps.add_parser("log", help="how many events the log holds")
@@ -41,7 +36,6 @@ class Command(BaseCommand):
         attacking.add_argument("--port", type=int, required=True)
         attacking.add_argument("--connections", type=int, required=True)
         attacking.add_argument("--seconds", type=float, required=True)
-        steps.add_parser("sizes", help="bytes of tables and of WAL")
 
     def handle(self, **options: Any) -> None:
         match options["step"]:
@@ -49,16 +43,10 @@ class Command(BaseCommand):
                 fill(options["events"], seed=options["seed"])
             case "drain":
                 drain()
-            case "count":
-                count()
-            case "reset":
-                reset()
             case "floor":
                 floor()
             case "key":
                 make_key()
-            case "sizes":
-                measure_sizes()
             case "log":
                 count_log()
             case "attack":
