@@ -1,4 +1,4 @@
-"""Percentiles over HTTP: of a video and of a channel, with their error, and refused where they make no sense."""
+"""Estimates over HTTP: of a video and of a channel, with their error, and refused where they make no sense."""
 
 from datetime import UTC, datetime, timedelta
 from uuid import uuid4
@@ -19,7 +19,10 @@ QUARTER = timedelta(minutes=15)
 
 @pytest.fixture
 def videos(api: Api) -> list[str]:
-    """One a shard, all of channel c1: 1 to 4 s of watch time in the first quarter hour, 10 s in the third."""
+    """One a shard, all of channel c1: 1 to 4 s of watch time in the first quarter hour, 10 s in the third.
+
+    Who watches for 4 s is nobody; viewer 1000 watches each video for 1 s, the others are another on each shard.
+    """
     videos = [own for own, *_ in find_videos_by_shard(api.cluster, per_shard=1).values()]
     rows = [
         MinuteRow(video, WATCH_TIME, HOUR + quarter * QUARTER, values)
@@ -31,10 +34,11 @@ def videos(api: Api) -> list[str]:
         partition = get_partition(row.video_id, partition_count=api.cluster.topology.partition_count)
         with api.cluster.transaction(partition) as connection:
             for value in row.values:
+                viewer = {1000: 1000, 4000: 0}.get(value, value + videos.index(row.video_id))
                 connection.execute(
-                    "INSERT INTO raw_event (partition, event_type_id, received_at, occurred_at, value, event_id,"
-                    " video_id) VALUES (%s, %s, %s, %s, %s, %s, %s)",
-                    [partition, row.type_id, row.start, row.start, value, uuid4(), row.video_id],
+                    "INSERT INTO raw_event (partition, event_type_id, received_at, occurred_at, value, viewer,"
+                    " event_id, video_id) VALUES (%s, %s, %s, %s, %s, %s, %s, %s)",
+                    [partition, row.type_id, row.start, row.start, value, viewer, uuid4(), row.video_id],
                 )
     api.call("PUT", "/v1/channels/c1", body={"title": "One"}, scope="admin")
     for video in videos:
@@ -71,6 +75,16 @@ def test_a_percentile_of_a_channel_is_of_all_its_videos_values(api: Api, videos:
     assert api.get(f"/v1/channels/c1/stats?{ask('p50', end_time=until)}", CHANNEL_STATS)["value"] == 2
     assert answer["meta"]["approximate"] == {"p90": {"rank_error": 0.0133, "k": 200}}
     assert answer["meta"]["catalogue_revision"] > 0
+
+
+def test_a_viewer_of_several_videos_of_a_channel_counts_once(api: Api, videos: list[str]):
+    assert len(videos) == 2
+    query = ask("unique_viewers", interval="15m", fill="zero")
+    answer = api.get(f"/v1/videos/{videos[0]}/stats?{query}", VIDEO_STATS)
+    assert (answer["value"], [bucket["value"] for bucket in answer["series"]]) == (4, [3, 0, 1, 0])
+    answer = api.get(f"/v1/channels/c1/stats?{query}", CHANNEL_STATS)
+    assert (answer["value"], [bucket["value"] for bucket in answer["series"]]) == (7, [5, 0, 2, 0])
+    assert answer["meta"]["approximate"] == {"unique_viewers": {"relative_standard_error": 0.0162, "lg_k": 12}}
 
 
 def test_a_table_of_estimates_says_so_in_a_header(api: Api, videos: list[str]):

@@ -196,9 +196,11 @@ def run(*arguments):
     return out.getvalue()
 
 
-def test_the_commands_roll_and_remove_and_a_dry_run_only_says_so(rolling):
+def test_the_commands_roll_sketch_and_remove_and_a_dry_run_only_says_so(rolling):
     rolling.flush(make_events(0, 1, 30), watermark=at(24 * 20))
     assert "partition 3: rolled through 2026-01-20T23:00Z; 3 hours, 2 days" in run("rollup", "--partition", "3")
+    said = run("sketch", "--partition", "3")  # there are no raw events here
+    assert "partition 3: 0 sketches of hours, 0 of days, 5 could not be made" in said
     said = run("retention", "--partition", "3", "--dry-run")
     assert "ids of events before 2026-01-13T00:10Z" in said
     assert "minutes before 2026-01-13T00:00Z" in said

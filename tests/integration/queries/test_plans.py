@@ -7,7 +7,7 @@ import pytest
 from tests.integration.queries.rows import DAY
 from viewcounter.queries.periods import period_parameters, plan_period
 from viewcounter.queries.ranges import Interval, Period
-from viewcounter.storage import ranges, reads
+from viewcounter.storage import ranges, reads, sketch_reads
 
 VIDEOS = 2000
 MINUTES = 30
@@ -88,3 +88,17 @@ def range_parameters(interval, *videos):
 def test_reads_of_named_videos_use_the_primary_key(filled_shard, query, params, table):
     scans = {index for relation, index in find_scans(filled_shard, query, params) if relation.startswith(table)}
     assert scans == {f"{table}_pkey"}
+
+
+def test_sketches_of_named_videos_are_found_by_the_primary_key(filled_shard):
+    for tier in ("hour", "day"):
+        filled_shard.execute(
+            f"INSERT INTO event_sketch SELECT partition, '{tier}', video_id, event_type_id, start, count, 'v', 'q'"  # noqa: S608
+            f" FROM event_{tier}"
+        )
+    filled_shard.execute("ANALYZE event_sketch")
+    bounds = {"of_viewers": True, "uses_sketches": True, "future_seconds": 300}
+    bounds |= {"max_bytes": 10**6, "max_events": 10**6, "max_pieces": 100}
+    for videos in (("v7",), [f"v{i}" for i in range(500)]):
+        scans = find_scans(filled_shard, sketch_reads.SKETCHES_OF_VIDEOS, range_parameters(None, *videos) | bounds)
+        assert {index for relation, index in scans if relation == "event_sketch"} == {"event_sketch_pkey"}
