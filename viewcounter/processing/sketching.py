@@ -70,7 +70,6 @@ def sketch_partition(
     *,
     settings: SketchSettings,
     clock: Callable[[], float] = time.monotonic,
-    progress: Callable[[SketchReport], None] | None = None,
 ) -> SketchReport:
     """Raises Retryable errors of the shard, PartitionNotOwned, StaleTopology; what was stored before stays."""
     report = SketchReport(partition)
@@ -89,8 +88,6 @@ def sketch_partition(
                     clear_due(connection, partition, work.due)
             _count(report, work)
             place = work.reached
-            if progress is not None:
-                progress(report)
     return report
 
 
