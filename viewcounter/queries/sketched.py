@@ -126,8 +126,8 @@ def _merge_rows(group: Rows, *, of_viewers: bool) -> dict[str, Any]:
 
 
 _READ_ONLY = frozenset(
-    {"lost_day", "sketch_bytes", "open_events", "closed_events", "piece_count", "source", "piece", "events"}
-    | {"counted", "since", "data"}
+    {"lost_day", "sketch_bytes", "open_events", "closed_events", "open_pieces", "piece_count", "source", "piece"}
+    | {"events", "counted", "since", "data"}
 )
 
 
@@ -140,11 +140,11 @@ def _check_bounds(row: Mapping[str, Any], limits: SketchLimits) -> None:
     if row["sketch_bytes"] > limits.max_bytes:
         message = f"needs {row['sketch_bytes']} bytes of sketches, at most {limits.max_bytes}: ask for a shorter period"
         raise InvalidQuery("start_time", "too_many_sketches", message)
-    if row["open_events"] > limits.max_events:
+    if row["open_events"] > limits.max_events or row["open_pieces"] > limits.max_pieces:
         through = row["rolled_through"].astimezone(UTC)
         message = (
-            f"needs {row['open_events']} events singly, at most {limits.max_events}: ask for whole hours, up to "
-            f"{through:%Y-%m-%dT%H:%MZ}"
+            f"needs {row['open_events']} events singly, from {row['open_pieces']} places, at most {limits.max_events} "
+            f"from {limits.max_pieces}: ask for whole hours, up to {through:%Y-%m-%dT%H:%MZ}"
         )
         raise InvalidQuery("end_time", "too_many_raw_events", message)
     raw_events = row["open_events"] + row["closed_events"]

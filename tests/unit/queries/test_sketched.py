@@ -47,6 +47,7 @@ def row(partition=3, bucket=1, numbers=(), piece=1, counted=None, **changes):
         "sketch_bytes": 0,
         "open_events": 0,
         "closed_events": 0,
+        "open_pieces": 0,
         "piece_count": 0,
         "source": "raw" if bucket else None,
         "piece": piece if bucket else None,
@@ -126,7 +127,8 @@ def test_a_piece_that_counts_more_than_its_raw_events_is_never_answered():
     [
         ({"lost_day": DAY}, "raw_expired"),
         ({"sketch_bytes": 101}, "too_many_sketches"),
-        ({"open_events": 11, "piece_count": 1}, "too_many_raw_events"),
+        ({"open_events": 11, "open_pieces": 1, "piece_count": 1}, "too_many_raw_events"),
+        ({"open_events": 4, "open_pieces": 4, "piece_count": 4}, "too_many_raw_events"),
     ],
 )
 def test_what_would_cost_too_much_or_is_gone_is_refused_by_name(changes, code):
@@ -136,9 +138,9 @@ def test_what_would_cost_too_much_or_is_gone_is_refused_by_name(changes, code):
 
 
 @pytest.mark.parametrize(
-    "changes", [{"open_events": 5, "closed_events": 6, "piece_count": 2}, {"closed_events": 4, "piece_count": 4}]
+    "changes", [{"open_events": 5, "closed_events": 6, "piece_count": 2}, {"open_pieces": 3, "piece_count": 4}]
 )
 def test_closed_hours_without_sketches_are_a_reason_to_come_back_later(changes):
     with pytest.raises(SketchesBehind):
         condense_values([row(bucket=None, **changes)])
-    assert condense_values([row(bucket=None, open_events=10, piece_count=3)])
+    assert condense_values([row(bucket=None, open_events=10, open_pieces=3, piece_count=3)])

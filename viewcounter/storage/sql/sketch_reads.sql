@@ -7,7 +7,7 @@
 
 -- name: sketches_of_videos (range)
 -- A row for each sketch, or piece and bucket, that is part of the answer, with its bytes; or, where that would be more than the
--- bounds allow, none of them: `lost_day`, `sketch_bytes`, `open_events`, `closed_events` and `piece_count` say why.
+-- bounds allow, none of them: `lost_day`, `sketch_bytes`, `open_events`, `closed_events`, `open_pieces` and `piece_count` say why.
 WITH seen AS MATERIALIZED (
     SELECT asked.partition, s.epoch, s.position, s.watermark, s.state, s.rolled_through, s.minutes_since, s.hours_since,
         s.admits_since, s.generation,
@@ -114,6 +114,7 @@ WITH seen AS MATERIALIZED (
                 + (SELECT coalesce(sum(octet_length(data)), 0) FROM hour_rows)::bigint AS sketch_bytes,
             (SELECT coalesce(sum(count), 0) FROM pieces WHERE NOT is_closed)::bigint AS open_events,
             (SELECT coalesce(sum(count), 0) FROM pieces WHERE is_closed)::bigint AS closed_events,
+            (SELECT count(*) FROM pieces WHERE NOT is_closed) AS open_pieces,
             (SELECT count(*) FROM pieces) AS piece_count
         OFFSET 0
     ) AS n
@@ -141,7 +142,7 @@ WITH seen AS MATERIALIZED (
 )
 SELECT s.partition, s.epoch, s.position, s.watermark, s.state, s.rolled_through, s.minutes_since, s.hours_since,
     s.admits_since, s.generation,
-    n.lost_day, n.sketch_bytes, n.open_events, n.closed_events, n.piece_count,
+    n.lost_day, n.sketch_bytes, n.open_events, n.closed_events, n.open_pieces, n.piece_count,
     f.source, f.piece, f.bucket, f.events, f.counted, f.since, f.data
 FROM seen AS s
 CROSS JOIN needed AS n
