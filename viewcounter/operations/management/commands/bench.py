@@ -41,6 +41,7 @@ OPTIONS_OF = {
     "partitions": ("ingest", "pipeline", "drain", "peers", "abuse"),
 }
 """Which parts an option is for."""
+STDOUT = Path("-")
 PLAIN_WIDTH = 140
 """Columns where the output is no terminal."""
 
@@ -87,25 +88,23 @@ class Command(BaseCommand):
         try:
             with _ProgressBars() as bars, Clusters(on_news=bars.tell) as clusters:
                 context = BenchContext(clusters, quick=options["quick"], rounds=rounds, on_progress=bars.move)
-                done.extend(run_parts(parts, context))
+                for part in run_parts(parts, context):
+                    done.append(part)
+                    _save(_build_report(done, machine, options, rounds), options)
         except (BenchError, LocalClusterError) as error:
-            failure = error
+            failure = f"{parts[len(done)].name} has no result: {type(error).__name__}: {error}"
+        except KeyboardInterrupt:
+            failure = f"{parts[len(done)].name} was interrupted; no server is left"
         if done:
-            self._write(_build_report(done, machine, options, rounds), options)
+            self._print(_build_report(done, machine, options, rounds), options["json"])
         if failure is not None:
-            raise CommandError(f"{parts[len(done)].name} has no result: {type(failure).__name__}: {failure}")
+            raise CommandError(failure)
 
-    def _write(self, report: BenchReport, options: dict[str, Any]) -> None:
-        for file, render in ((options["html"], render_page), (options["markdown"], render_markdown)):
-            if file is not None:
-                file.write_text(render(report), encoding="utf-8")
-        json_file, encoded = options["json"], json.dumps(report.encode(), indent=1)
-        if json_file == Path("-"):
-            self.stdout.write(encoded)
-            return
-        if json_file is not None:
-            json_file.write_text(encoded, encoding="utf-8")
-        print_report(report, Console(width=None if sys.stdout.isatty() else PLAIN_WIDTH))
+    def _print(self, report: BenchReport, json_file: Path | None) -> None:
+        if json_file == STDOUT:
+            self.stdout.write(json.dumps(report.encode(), indent=1))
+        else:
+            print_report(report, Console(width=None if sys.stdout.isatty() else PLAIN_WIDTH))
 
 
 def _parse_numbers(text: str) -> tuple[int, ...]:
@@ -145,6 +144,16 @@ def _choose_drain(options: dict[str, Any]) -> DrainBenchOptions:
         partitions=get("partitions", 32),
         with_floor=not options.get("no_floor"),
     )
+
+
+def _save(report: BenchReport, options: dict[str, Any]) -> None:
+    """After each part, so that a long run that ends early leaves what it has found."""
+    if options["html"] is not None:
+        options["html"].write_text(render_page(report), encoding="utf-8")
+    if options["markdown"] is not None:
+        options["markdown"].write_text(render_markdown(report), encoding="utf-8")
+    if options["json"] not in (None, STDOUT):
+        options["json"].write_text(json.dumps(report.encode(), indent=1), encoding="utf-8")
 
 
 def _build_report(done: list[PartReport], machine: Machine, options: dict[str, Any], rounds: int) -> BenchReport:
