@@ -49,7 +49,7 @@ def get_counts(
     options: ReadOptions = DEFAULT,
     cache: ReadCache | None = None,
 ) -> CountsAnswer:
-    keeping = Keeping(_get_key(video_id), cache)
+    keeping = Keeping(_get_key(video_id), cache, is_cheap=True)
     read = read_video(cluster, COUNTS_OF_VIDEO, video_id=video_id, params={}, now=now, options=options, keeping=keeping)
     return _build_answer(cluster.topology, video_id, read.part, now=now, routes=read.routes)
 

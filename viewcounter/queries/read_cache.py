@@ -80,14 +80,16 @@ class Wanted:
     """A question. `load` asks the shards for some of its keys; a Retryable error is about all of them.
 
     `accepts`: whether rows are new enough for this reader; None: any that others may have. `is_kept_enough=False`:
-    nothing that was read before this reader asked will do. `find_generation` gives the generation of rows
-    that are final, None for others; `get_generation` the one in force, None when it cannot be learnt.
+    nothing that was read before this reader asked will do. `is_cheap`: a shard answers as quickly as the shared cache,
+    so that is looked into only for what is asked for again, or when the shard fails. `find_generation` gives the
+    generation of rows that are final, None for others; `get_generation` the one in force, None when it is not known.
     """
 
     keys: Sequence[str]
     load: Callable[[Sequence[str]], Loaded]
     accepts: Callable[[Rows], bool] | None = None
     is_kept_enough: bool = True
+    is_cheap: bool = False
     find_generation: Callable[[Rows], int | None] = lambda _: None
     get_generation: Callable[[], int | None] = lambda: None
 
@@ -180,6 +182,8 @@ class ReadCache:
         """For keys that no shard answers."""
         if not wanted.is_kept_enough:
             return {}
+        if wanted.is_cheap and keys:
+            self._find_shared(wanted, list(keys), now=now)  # it may have been passed by
         parts: dict[str, Part] = {}
         for key in keys:
             stored = self._memory.find(key)
@@ -206,7 +210,8 @@ class ReadCache:
 
     def _obtain(self, wanted: Wanted, keys: tuple[str, ...], *, now: datetime) -> "_Obtained":
         """From the shared cache, then from the shards. Raises what `load` raises, if there is nothing besides."""
-        parts = self._find_shared(wanted, keys, now=now) if wanted.is_kept_enough else {}
+        is_worth_a_look = not wanted.is_cheap or any(self._memory.find(key) is not None for key in keys)
+        parts = self._find_shared(wanted, keys, now=now) if wanted.is_kept_enough and is_worth_a_look else {}
         asked = [key for key in keys if key not in parts]
         if not asked:
             return _Obtained(parts, {})

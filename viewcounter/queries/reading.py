@@ -38,14 +38,15 @@ class VideoRead:
 class Keeping:
     """How the rows of a question may be kept: `key` tells it from every other one.
 
-    `find_generation` is as in `Wanted`; it makes sense of rows that carry their partition's `generation`. `condense`
-    makes what is kept, and answered from, of the rows that a shard gave.
+    `find_generation` and `is_cheap` are as in `Wanted`; the first makes sense of rows that carry their partition's
+    `generation`. `condense` makes what is kept, and answered from, of the rows that a shard gave.
     """
 
     key: str
     cache: ReadCache | None
     find_generation: Callable[[Rows], int | None] = lambda _: None
     condense: Callable[[Rows], Rows] = lambda rows: rows
+    is_cheap: bool = False
 
 
 NOT_KEPT = Keeping(key="", cache=None)
@@ -90,6 +91,7 @@ def read_video(
         keys=[keeping.key],
         load=load,
         is_kept_enough=not options.insists_on_now,
+        is_cheap=keeping.is_cheap,
         accepts=build_judge(options, partitions=(partition,), now=now),
         find_generation=keeping.find_generation,
         get_generation=lambda: None if cache is None else cache.generations.find(cluster, partition),

@@ -3,9 +3,12 @@
 Every call is bounded by one short time-out and by a breaker, so a server that is dead costs nothing and one that is
 frozen costs one caller a second the time-out. The server also carries the queues of Celery: answers are written with an
 expiry, and only to a server that would throw such entries away rather than refuse a task for want of memory.
+
+Writing is not waited for: a thread sends what has gathered in one go, which costs a tenth of a call for each answer.
 """
 
 import logging
+import threading
 import time
 from collections.abc import Mapping, Sequence
 
@@ -26,6 +29,12 @@ KEY_PREFIX = "viewcounter:answer:1:"
 POLICY_SECONDS = 30.0
 """How long the server's eviction policy is believed."""
 
+GATHER_SECONDS = 0.02
+"""Between two writes."""
+WAITING_MAX_BYTES = 8 * 1024 * 1024
+"""Answers beyond it are not shared: the server is slower than they come."""
+STOP_SECONDS = 1.0
+
 _encoder = msgspec.msgpack.Encoder()
 _decoder = msgspec.msgpack.Decoder(Stored)
 
@@ -40,6 +49,11 @@ class SharedCache:
         self._breaker = Breaker(open_seconds=open_seconds)
         self._may_store = False
         self._policy_until = 0.0
+        self._has_waiting = threading.Condition()  # guards what follows
+        self._waiting: dict[str, Stored] = {}
+        self._waiting_bytes = 0
+        self._writer: threading.Thread | None = None
+        self._is_closed = False
         self._client = redis.Redis.from_pool(
             redis.BlockingConnectionPool.from_url(
                 url,
@@ -67,7 +81,40 @@ class SharedCache:
         return {key: stored for key, value in found if (stored := _decode(value)) is not None}
 
     def store(self, answers: Mapping[str, Stored]) -> None:
-        """Best effort."""
+        """Soon, and as far as there is room: nobody waits for it."""
+        size = sum(len(stored.payload) for stored in answers.values())
+        with self._has_waiting:
+            if self._is_closed or self._waiting_bytes + size > WAITING_MAX_BYTES:
+                return
+            self._waiting.update(answers)
+            self._waiting_bytes += size
+            if self._writer is None:
+                self._writer = threading.Thread(target=self._write_behind, name="shared-answers", daemon=True)
+                self._writer.start()
+            self._has_waiting.notify()
+
+    def close(self) -> None:
+        """What waits is still written, if that takes no longer than a second."""
+        with self._has_waiting:
+            self._is_closed = True
+            self._has_waiting.notify()
+        if self._writer is not None:
+            self._writer.join(STOP_SECONDS)
+        self._client.close()
+
+    def _write_behind(self) -> None:
+        while answers := self._take_waiting():
+            self._write(answers)
+            time.sleep(GATHER_SECONDS)
+
+    def _take_waiting(self) -> dict[str, Stored]:
+        """Waits for some; none once closed."""
+        with self._has_waiting:
+            self._has_waiting.wait_for(lambda: self._waiting or self._is_closed)
+            answers, self._waiting, self._waiting_bytes = self._waiting, {}, 0
+            return answers
+
+    def _write(self, answers: Mapping[str, Stored]) -> None:
         if not self._breaker.try_pass(now=time.monotonic()):
             return
         try:
@@ -78,11 +125,10 @@ class SharedCache:
                     pipeline.execute()
         except redis.RedisError as error:
             self._note_failure(error)
+        except Exception:  # a thread that died here would share nothing any more
+            logger.exception("answers could not be shared")
         else:
             self._note_success()
-
-    def close(self) -> None:
-        self._client.close()
 
     def _check_policy(self) -> bool:
         """Whether the server would rather forget an answer than refuse Celery a task."""

@@ -4,6 +4,7 @@ from typing import Any
 
 from clusterproxy.proxy import ClusterProxy
 from localcluster import LocalCluster
+from localcluster.waiting import Waiter
 from viewcounter.caching import build_read_cache
 from viewcounter.config import get_config
 from viewcounter.queries.read_cache import ReadCache
@@ -16,6 +17,17 @@ def forget_shared(servers: LocalCluster) -> None:
     with servers.valkey("broker").connect(database=CACHE_DATABASE) as client:
         for key in client.scan_iter(f"{KEY_PREFIX}*", count=1000):
             client.delete(key)
+
+
+def await_shared(servers: LocalCluster, count: int) -> None:
+    """Until so many answers are shared: they are written behind."""
+
+    def lack() -> str | None:
+        with servers.valkey("broker").connect(database=CACHE_DATABASE) as client:
+            found = sum(1 for _ in client.scan_iter(f"{KEY_PREFIX}*", count=1000))
+        return None if found >= count else f"{found} of {count}"
+
+    Waiter().wait_until(lack, within_seconds=10.0, what="shared answers")
 
 
 def make_cache(**settings: Any) -> ReadCache:

@@ -47,6 +47,7 @@ class Question:
     generation_in_force: int | None = None
     accepts: object = None
     is_kept_enough: bool = True
+    is_cheap: bool = False
     asked: list[list[str]] = field(default_factory=list)
 
     def load(self, keys):
@@ -65,6 +66,7 @@ class Question:
             load=self.load,
             accepts=self.accepts,
             is_kept_enough=self.is_kept_enough,
+            is_cheap=self.is_cheap,
             find_generation=lambda _: self.generation,
             get_generation=lambda: self.generation_in_force,
         )

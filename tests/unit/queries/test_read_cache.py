@@ -50,6 +50,19 @@ def test_another_process_finds_it_in_the_shared_cache_and_keeps_it():
     assert len(question.asked) == 2
 
 
+def test_a_cheap_answer_is_looked_for_among_the_shared_ones_only_when_it_is_asked_for_again_or_the_shard_fails():
+    shared, question = FakeShared(), Question({"a": 1}, is_cheap=True)
+    ask(make_cache(shared), question)
+    other = make_cache(shared)
+    question.values = {"a": 2}
+    assert ask(other, question, now=after(0.5)) == ({"a": 2}, {"a": "shard"}, set())
+    question.values = {"a": 3}
+    ask(make_cache(shared), question, now=after(1.4))
+    assert ask(other, question, now=after(2.0)) == ({"a": 3}, {"a": "shared"}, set())
+    question.values = {"a": None}
+    assert ask(make_cache(shared), question, now=after(30.0)) == ({"a": 3}, {"a": "stale"}, set())
+
+
 def test_only_what_is_missing_is_asked_for():
     cache = make_cache()
     ask(cache, Question({"a": 1, "b": 2}))
