@@ -134,7 +134,7 @@ ROLLUP_BUCKETS = _counter("rollup_buckets_total", "Buckets replaced from the tie
 ROLLUP_SECONDS = _histogram("rollup_seconds", "One rollup of one partition", buckets=_FLUSH_BUCKETS)
 ROLLUP_DIRTY_BUCKETS = _measured("rollup_dirty_buckets", "Buckets that wait to be replaced, by tier", "tier")
 SKETCHES_MADE = _counter("sketches_made_total", "Sketches of viewers and values made, by tier", "tier")
-SKETCH_SECONDS = _histogram("sketch_seconds", "One task that makes a partition's sketches", buckets=_FLUSH_BUCKETS)
+SKETCH_SECONDS = _histogram("sketch_seconds", "One call that makes a partition's sketches", buckets=_FLUSH_BUCKETS)
 SKETCHES_DUE = _measured("sketches_due_buckets", "Hours or days of partitions whose sketches wait, by tier", "tier")
 RETENTION_REMOVED = _counter(
     "retention_removed_total", "Rows, or whole day partitions of raw_event, removed for their age, by table", "table"

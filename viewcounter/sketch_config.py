@@ -9,8 +9,11 @@ READ_MAX_BYTES = 32 * 1024 * 1024
 
 
 class SketchConfig(BaseSettings):
-    sketch_interval_seconds: PositiveFloat = Field(30.0, description="beat looks for buckets whose sketches are due")
-    sketch_budget_seconds: PositiveFloat = Field(5.0, description="a task that makes sketches ends after this")
+    sketch_interval_seconds: PositiveFloat = Field(5.0, description="beat looks for buckets whose sketches are due")
+    sketch_tasks_max: PositiveInt = Field(
+        1, description="and queues so many tasks: more need more workers, or drains wait for them"
+    )
+    sketch_budget_seconds: PositiveFloat = Field(3.0, description="a task that makes sketches ends after this")
     sketch_max_events: PositiveInt = Field(
         200_000, description="raw events read at once for sketches; of a video with more, those of a minute"
     )

@@ -1,7 +1,9 @@
 """Celery tasks and when beat sends them. Each is one domain call, finite, and may be lost, doubled or late."""
 
 import logging
+import random
 import time
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
@@ -248,27 +250,38 @@ def rollup(partition: int) -> None:
 
 @shared_task(name="dispatch_sketches")
 def dispatch_sketches() -> None:
-    """Queue the making of sketches for each partition with buckets that are due."""
+    """Queue the making of sketches, by few tasks: an hour of events takes so long that drains would wait for a worker.
+
+    In random order, so that no partition waits for one that always fails.
+    """
+    config = get_config()
     try:
         partitions = find_partitions_to_sketch(get_cluster())
     except _UNAVAILABLE as error:
         _count_failure("dispatch_sketches", "cannot see which sketches are due", error)
         return
-    for partition in partitions:
-        sketch.apply_async((partition,), expires=get_config().sketch_interval_seconds)
+    random.shuffle(partitions)
+    for first in range(min(len(partitions), config.sketch_tasks_max)):
+        sketch.apply_async((partitions[first :: config.sketch_tasks_max],), expires=config.sketch_interval_seconds)
 
 
 @shared_task(name="sketch")
-def sketch(partition: int) -> None:
-    """Make sketches of viewers and values for one partition; see processing.sketching."""
-    try:
-        report = sketch_partition(get_cluster(), partition, settings=SketchSettings.from_config(get_config()))
-    except PartitionBeingMoved as error:
-        logger.info("sketches wait: %s", error)
-    except (*_UNAVAILABLE, DrainError, StorageError) as error:
-        _count_failure("sketch", f"sketches of partition {partition} wait", error)
-    else:
-        logger.info("sketched %s", report)
+def sketch(partitions: list[int]) -> None:
+    """Make sketches of viewers and values, for as many of the partitions as there is time; see processing.sketching."""
+    settings = SketchSettings.from_config(get_config())
+    ends_at = time.monotonic() + settings.budget_seconds
+    for partition in partitions:
+        left_seconds = ends_at - time.monotonic()
+        if left_seconds <= 0:
+            return
+        try:
+            report = sketch_partition(get_cluster(), partition, settings=replace(settings, budget_seconds=left_seconds))
+        except PartitionBeingMoved as error:
+            logger.info("sketches wait: %s", error)
+        except (*_UNAVAILABLE, DrainError, StorageError) as error:
+            _count_failure("sketch", f"sketches of partition {partition} wait", error)
+        else:
+            logger.info("sketched %s", report)
 
 
 @shared_task(name="dispatch_retention")

@@ -8,6 +8,7 @@ import pytest
 from clusterproxy.plan import Consistency
 from tests.integration.processing.rolling import PARTITION, Event, Rolling
 from viewcounter.events.partition import get_partition
+from viewcounter.processing import tasks
 from viewcounter.processing.sketching import SketchSettings, find_partitions_to_sketch, sketch_partition
 from viewcounter.queries.errors import InvalidQuery, SketchesBehind
 from viewcounter.queries.freshness import ReadOptions
@@ -230,3 +231,19 @@ def test_a_maker_that_was_slow_neither_stores_less_nor_takes_a_newer_mark_away(s
     assert sketching.connection.execute("SELECT events FROM event_sketch").fetchall() == [{"events": 2}]
     assert sketching.sketch() == (1, 0, 0)
     assert sketching.ask(videos[0], DAY, DAY + HOUR).value == 2
+
+
+def test_beat_queues_one_task_for_all_partitions_that_are_due(sketching, videos, monkeypatch):
+    queued = []
+    monkeypatch.setattr(tasks.sketch, "apply_async", lambda arguments, expires: queued.append((arguments, expires)))
+    sketching.flush(watch(videos[0], (0, 1), (61, 2)), watermark=DAY + 26 * HOUR)
+    sketching.roll()
+    sketching.connection.execute("INSERT INTO sketch_due (partition, tier, start) VALUES (0, 'hour', %s)", [DAY])
+    first = find_partitions_to_sketch(sketching.cluster)
+    tasks.dispatch_sketches()
+    [((partitions,), expires)] = queued
+    assert (sorted(partitions), expires) == (first, 5.0)
+    tasks.sketch(partitions)
+    tasks.dispatch_sketches()
+    assert len(queued) == 1
+    assert sketching.ask(videos[0], DAY, DAY + 24 * HOUR).meta.sources == (Source.DAY,)
