@@ -1,14 +1,18 @@
 """Servers for the parts of one run: starting some costs seconds, so parts that want the same shape share them."""
 
+import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 from localcluster import ClusterSpec, LocalCluster, run_temporary_cluster
+from localcluster.errors import NotReady
 from localcluster.spec import BROKER_SERVER, LOG_SERVER
 from viewcounter.operations.bench.shard_tables import empty_shards
 
+FREED_SECONDS = 60.0
+FREED_POLL_SECONDS = 0.05
 OnNews = Callable[[str], None]
 
 
@@ -53,8 +57,21 @@ class Clusters:
 
 
 def empty_cluster(cluster: LocalCluster) -> None:
-    """Shards, log, broker and cache as before the first event; keys and topology stay. No application may run."""
+    """Shards, log, broker and cache as before the first event; keys and topology stay. No application may run.
+
+    Raises LocalClusterError.
+    """
     empty_shards(cluster)
     for name in (LOG_SERVER, BROKER_SERVER):
         with cluster.valkey(name).session() as server:
-            server.flushall()
+            server.flushall(asynchronous=True)  # gigabytes would take longer than a client waits for
+            _await_freed(server)
+
+
+def _await_freed(server: Any) -> None:
+    """Until the server is done with it: its memory is measured, and it would share a core with what comes next."""
+    deadline = time.monotonic() + FREED_SECONDS
+    while server.info("memory")["lazyfree_pending_objects"]:
+        if time.monotonic() >= deadline:
+            raise NotReady(f"the memory of a log or cache is not free after {FREED_SECONDS:.0f} s")
+        time.sleep(FREED_POLL_SECONDS)

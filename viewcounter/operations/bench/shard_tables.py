@@ -8,6 +8,7 @@ from typing import Any
 
 from localcluster import LocalCluster
 from viewcounter.operations.bench.errors import WrongCount
+from viewcounter.operations.bench.usage import list_primaries
 
 _PATIENCE = "SET statement_timeout = '300s'"
 """Counting tens of millions of rows is no sign of a sick server."""
@@ -41,8 +42,8 @@ _MEASURE_SIZES = """
 
 def empty_shards(cluster: LocalCluster) -> None:
     """As before the first event; topology, schema and event types stay. Raises NotReady."""
-    for instances in cluster.layout.shards.values():
-        with instances[0].session() as connection:
+    for primary in list_primaries(cluster):
+        with primary.session() as connection:
             [(tables,)] = connection.execute(_LIST_TABLES, (_KEPT_TABLES,)).fetchall()
             connection.execute(f"TRUNCATE {tables}".encode())
             connection.execute(_FORGET_POSITIONS)
@@ -62,10 +63,10 @@ def measure_sizes(cluster: LocalCluster) -> dict[str, int]:
 
 
 def _add_up(cluster: LocalCluster, question: str) -> dict[str, int]:
-    """One row of numbers from each primary, which is the first instance of a shard in a benchmark."""
+    """One row of numbers from each primary."""
     found: Counter[str] = Counter()
-    for instances in cluster.layout.shards.values():
-        with instances[0].session() as connection:
+    for primary in list_primaries(cluster):
+        with primary.session() as connection:
             connection.execute(_PATIENCE)
             cursor: Any = connection.execute(question.encode())
             [row] = cursor.fetchall()

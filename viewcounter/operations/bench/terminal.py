@@ -9,6 +9,8 @@ from rich.table import Table as RichTable
 from viewcounter.operations.bench.report import BenchReport, Machine, PartReport, Table
 
 GIBIBYTE = 1024**3
+WIDE_COLUMNS = 6
+"""With more of them, the ends of a spread stand below its middle."""
 
 
 def print_report(report: BenchReport, console: Console) -> None:
@@ -42,8 +44,9 @@ def _print_table(table: Table, console: Console) -> None:
     drawn = RichTable(title=table.title, title_justify="left", title_style="italic", box=box.SIMPLE_HEAD)
     for number, name in enumerate(table.columns):
         drawn.add_column(name, justify="right" if number else "left", overflow="fold")
+    is_wide = len(table.columns) > WIDE_COLUMNS
     for row in table.rows:
-        drawn.add_row(*row)
+        drawn.add_row(*(cell.replace(" (", "\n(") if is_wide else cell for cell in row))
     console.print(drawn, highlight=False, markup=False)
     for note in table.notes:
         _say(console, f"  {note}")
