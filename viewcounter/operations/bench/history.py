@@ -9,6 +9,7 @@ ledgers are not.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -71,8 +72,12 @@ class Rows:
     def __len__(self) -> int:
         return len(self.counts)
 
-    def select(self, chosen: NDArray[np.bool_] | slice) -> "Rows":
+    def select(self, chosen: NDArray[Any] | slice) -> "Rows":
         return Rows(*(getattr(self, name)[chosen] for name in self.__slots__))
+
+    def order_by_start(self) -> "Rows":
+        """As flushes and rollups write them: one bucket of all videos after the other."""
+        return self.select(np.argsort(self.starts, kind="stable"))
 
     def choose_partitions(self, partitions: Sequence[int]) -> "Rows":
         return self.select(np.isin(self.partitions, partitions))

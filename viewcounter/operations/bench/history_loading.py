@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import asdict
 from typing import Any, LiteralString
 
@@ -41,7 +42,14 @@ _SET_HORIZONS = """
     WHERE state = 'owned'
 """
 _WAITING = "SELECT count(*) FROM pg_stat_replication WHERE replay_lsn IS NULL OR replay_lsn < %(written)s"
-_TABLES = ("video", "event_total", "event_day", "event_hour", "event_minute")
+_LIST_INDEXES = """
+    SELECT i.indrelid::regclass::text, i.indexrelid::regclass::text, pg_get_constraintdef(c.oid),
+        pg_get_indexdef(i.indexrelid)
+    FROM pg_index AS i LEFT JOIN pg_constraint AS c ON c.conindid = i.indexrelid AND c.conrelid = i.indrelid
+    WHERE i.indrelid = %(table)s::regclass
+"""
+_TIERS = ("event_day", "event_hour", "event_minute")
+_TABLES = ("video", "event_total", *_TIERS)
 
 
 def load_history(cluster: LocalCluster, history: History, *, on_rows: Callable[[int], None]) -> None:
@@ -59,7 +67,7 @@ def count_rows(history: History) -> int:
 
 def _load_shard(primary: PostgresServer, history: History, on_rows: Callable[[int], None]) -> None:
     with primary.session() as connection:
-        connection.execute("SET statement_timeout = '60s'")
+        connection.execute("SET statement_timeout = '300s'")
         connection.execute("SET synchronous_commit = off")
         partitions = [int(row[0]) for row in connection.execute(_OWNED).fetchall()]
         types = sorted(DEFAULT_EVENT_TYPES, key=lambda event_type: event_type.id)
@@ -79,14 +87,29 @@ def _load_shard(primary: PostgresServer, history: History, on_rows: Callable[[in
             (f"INSERT INTO event_hour {_COLUMNS}", history.hours),
             (f"INSERT INTO event_minute {_COLUMNS}", history.minutes),
         )
-        for statement, rows in tiers:
-            for chunk in _split(rows.choose_partitions(partitions)):
-                connection.execute(statement, _build_parameters(chunk))
-                on_rows(len(chunk))
+        with _without_indexes(connection):
+            for statement, rows in tiers:
+                for chunk in _split(rows.choose_partitions(partitions).order_by_start()):
+                    connection.execute(statement, _build_parameters(chunk))
+                    on_rows(len(chunk))
         connection.execute(_SET_HORIZONS, asdict(history.horizons))
         for table in _TABLES:
             connection.execute(f"VACUUM (ANALYZE) {table}")  # as autovacuum would, at some time during a measurement
         _await_replicas(primary, connection)
+
+
+@contextmanager
+def _without_indexes(connection: Any) -> Iterator[None]:
+    """Those of the tiers are built at the end, from their own definitions, several times as fast as row by row."""
+    found = [row for table in _TIERS for row in connection.execute(_LIST_INDEXES, {"table": table}).fetchall()]
+    for table, name, constraint, _ in found:
+        drop = f"ALTER TABLE {table} DROP CONSTRAINT {name}" if constraint else f"DROP INDEX {name}"
+        connection.execute(drop)
+    try:
+        yield
+    finally:
+        for table, name, constraint, definition in found:
+            connection.execute(f"ALTER TABLE {table} ADD CONSTRAINT {name} {constraint}" if constraint else definition)
 
 
 def _await_replicas(primary: PostgresServer, connection: Any) -> None:

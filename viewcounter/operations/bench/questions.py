@@ -12,7 +12,7 @@ from viewcounter.operations.bench.event_stream import VIDEOS
 from viewcounter.operations.bench.history import DAYS
 from viewcounter.operations.bench.read_report import COUNTS_BY_DJANGO
 
-HOT_CONNECTIONS, DJANGO_CONNECTIONS = 64, 8
+HOT_CONNECTIONS, DJANGO_CONNECTIONS, TOP_CONNECTIONS = 64, 8, 2
 KEPT_VIDEOS = 200
 BATCH_VIDEOS = 500
 _SPREAD = 100
@@ -41,7 +41,7 @@ class Question:
     """`fresh`: so many different ones that none comes again while its answer is kept, if `per_second` are asked.
 
     `is_endless`: even if as many are asked as can be answered. `connections`: of closed loops; those of what Django
-    answers would only wait for each other.
+    answers would only wait for each other, and a shard sheds reports that are more than it has connections for.
     """
 
     name: str
@@ -72,7 +72,7 @@ def _list_counts(videos: Sequence[str]) -> Iterator[Question]:
 
     yield _about("counts", "counts of a video", videos, build(""), per_second=500, connections=HOT_CONNECTIONS)
     by_django = build("?consistency=eventual")  # which the hot lane leaves to the views
-    yield _about(COUNTS_BY_DJANGO, "the same by Django", videos, by_django, per_second=100)
+    yield _about(COUNTS_BY_DJANGO, "the same by Django", videos, by_django, per_second=50)
 
 
 def _list_statistics(videos: Sequence[str], now: datetime) -> Iterator[Question]:
@@ -81,10 +81,10 @@ def _list_statistics(videos: Sequence[str], now: datetime) -> Iterator[Question]
         return lambda video: Request(f"/v1/videos/{video}/stats?{query}")
 
     today, hour = now.replace(hour=0, minute=0), now.replace(minute=0)
-    yield _about("hour", "1 hour by the minute", videos, build(now - _HOUR, "minute"), per_second=100)
-    yield _about("day", "24 hours by the hour", videos, build(hour - 24 * _HOUR, "hour"), per_second=100)
-    yield _about("month", "30 days by the day", videos, build(today - 30 * _DAY, "day"), per_second=100)
-    yield _about("year", "1 year by the day", videos, build(today - DAYS * _DAY, "day"), per_second=50)
+    yield _about("hour", "1 hour by the minute", videos, build(now - _HOUR, "minute"), per_second=50)
+    yield _about("day", "24 hours by the hour", videos, build(hour - 24 * _HOUR, "hour"), per_second=50)
+    yield _about("month", "30 days by the day", videos, build(today - 30 * _DAY, "day"), per_second=50)
+    yield _about("year", "1 year by the day", videos, build(today - DAYS * _DAY, "day"), per_second=25)
 
 
 def _about(
@@ -108,7 +108,7 @@ def _list_tops(now: datetime) -> Iterator[Question]:
     )
     for name, label, period, per_second in periods:
         kept, *fresh = (Request(f"/v1/top?{_encode(limit=limit, **period)}") for limit in (100, *_spread_around(100)))
-        yield Question(name, label, (kept,), tuple(fresh), per_second, is_endless=False)
+        yield Question(name, label, (kept,), tuple(fresh), per_second, is_endless=False, connections=TOP_CONNECTIONS)
 
 
 def _build_batch(videos: Sequence[str]) -> Question:
@@ -117,7 +117,7 @@ def _build_batch(videos: Sequence[str]) -> Question:
         for start in range(0, len(videos), BATCH_VIDEOS)
     )
     label = f"counts of {BATCH_VIDEOS} videos"
-    return Question("batch", label, (kept,), tuple(fresh), 20, is_endless=False, connections=HOT_CONNECTIONS)
+    return Question("batch", label, (kept,), tuple(fresh), 10, is_endless=False, connections=HOT_CONNECTIONS)
 
 
 def _spread_around(limit: int) -> range:

@@ -33,7 +33,7 @@ class Place:
     shards: int
 
     def describe(self) -> str:
-        return f"{self.event_count:,} events on {self.shards} {'shard' if self.shards == 1 else 'shards'}"
+        return f"{_count(self.event_count, 'events')} on {_count(self.shards, 'shards')}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +112,7 @@ def _tabulate_main(readings: Sequence[Reading], main: Place) -> Table:
         *(["fresh, most a second"] if has_closed else []),
     )  # fmt: skip
     notes = (
-        "kept: a few asked for all the time, by 64 connections, 8 for what Django answers",
+        "kept: a few asked for all the time, by 64 connections; by 8 for statistics, 2 for top lists",
         "fresh: each time another, at times fixed beforehand",
         "CPU a request: the gateway's, and that of the shards' servers",
     )
@@ -129,7 +129,7 @@ def _tabulate_growth(
             for runs in (_find(readings, place, question, Way.FRESH) for place in places)
         ]
         rows.append((label, *cells))
-    columns = ("", *(f"{read(place):,} {what}" for place in places))
+    columns = ("", *(_count(read(place), what) for place in places))
     return Table(f"Fresh answers by {what}: p50 / p99 ms", columns, tuple(rows))
 
 
@@ -149,6 +149,11 @@ def _plot_growth(readings: Sequence[Reading], places: Sequence[Place], read: Cal
         if question != COUNTS_BY_DJANGO
     )
     return Plot(f"Fresh answers by {what}", what, "p50 ms", series, x_log=True, y_log=True)
+
+
+def _count(number: int, what: str) -> str:
+    """`what` is a plural in s."""
+    return f"{number:,} {what if number != 1 else what.removesuffix('s')}"
 
 
 def _list_questions(readings: Sequence[Reading]) -> dict[str, str]:
