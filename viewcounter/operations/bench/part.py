@@ -13,7 +13,7 @@ OnProgress = Callable[[str, int, int], None]
 
 @dataclass(frozen=True, slots=True)
 class BenchContext:
-    """`quick`: small enough that all parts together take less than two minutes on two quiet cores. `rounds`: how often
+    """`quick`: all parts together are to take less than two minutes on two quiet cores. `rounds`: how often
     each thing is measured after warming up; report their `Spread`. `figures`: of the parts that ran before, by name."""
 
     clusters: Clusters

@@ -53,7 +53,9 @@ class Command(BaseCommand):
     def add_arguments(self, parser: argparse.ArgumentParser) -> None:
         known = ", ".join(f"{part.name} ({part.title})" for part in list_parts(_choose_drain({}), FULL))
         parser.add_argument("parts", nargs="*", metavar="PART", help=f"what to measure (default: all): {known}")
-        parser.add_argument("--quick", action="store_true", help="small; all parts in less than two quiet minutes")
+        parser.add_argument(
+            "--quick", action="store_true", help="small, for a glance: about two minutes on two quiet cores"
+        )
         parser.add_argument(
             "--rounds", type=int, help=f"after warming up (default: {ROUNDS}, with --quick {QUICK_ROUNDS})"
         )
