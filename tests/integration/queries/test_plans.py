@@ -5,7 +5,7 @@ import json
 import pytest
 
 from tests.integration.queries.rows import DAY
-from viewcounter.queries.periods import period_parameters, plan_period
+from viewcounter.queries.periods import period_parameters, plan_period, tier_parameters
 from viewcounter.queries.ranges import Interval, Period
 from viewcounter.storage import ranges, reads, sketch_reads
 
@@ -102,3 +102,18 @@ def test_sketches_of_named_videos_are_found_by_the_primary_key(filled_shard):
     for videos in (("v7",), [f"v{i}" for i in range(500)]):
         scans = find_scans(filled_shard, sketch_reads.SKETCHES_OF_VIDEOS, range_parameters(None, *videos) | bounds)
         assert {index for relation, index in scans if relation == "event_sketch"} == {"event_sketch_pkey"}
+
+
+def test_minutes_of_a_top_list_are_found_by_their_time(shard_connection):
+    """60,000 rows in the order in which they happened, ten hours of them, of which one is asked for."""
+    shard_connection.execute("TRUNCATE event_minute")
+    shard_connection.execute(
+        "INSERT INTO event_minute SELECT i %% 32, 'v' || i, 1, %s::timestamptz + m * interval '1 minute', 9, 9, 1, 1"
+        " FROM generate_series(0, 599) m, generate_series(1, 100) i ORDER BY m, i",
+        (DAY,),
+    )
+    shard_connection.execute("ANALYZE event_minute")
+    hour = plan_period(Period(DAY.replace(hour=8, minute=30), DAY.replace(hour=9, minute=30)))
+    params = {"partitions": [*range(32)], "event_type_id": 1, "function": "count", "limit": 10} | tier_parameters(hour)
+    scans = find_scans(shard_connection, ranges.TOP_OF_RANGE, params)
+    assert ("event_minute_start", "event_minute_start") in scans

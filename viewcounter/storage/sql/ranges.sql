@@ -88,6 +88,8 @@ LEFT JOIN summed AS b ON b.partition = s.partition
 
 -- name: top_of_range (report)
 -- The first `limit` videos of this shard over the slices, of the partitions that are here. A video lives on one shard only, so merging is exact.
+-- Minutes are bounded once more, by what all partitions ask for: joined by partition alone they would be read from end to end,
+-- while their index by `start` finds an hour of them at once.
 WITH seen AS MATERIALIZED (
     SELECT asked.partition, s.epoch, s.position, s.watermark, s.state, s.rolled_through, s.minutes_since, s.hours_since,
         date_trunc('day', s.rolled_through, 'UTC') AS days_through
@@ -144,6 +146,7 @@ WITH seen AS MATERIALIZED (
     SELECT e.partition, e.video_id, e.count, e.sum, e.min, e.max
     FROM minutes AS r JOIN event_minute AS e ON e.partition = r.partition AND e.event_type_id = %(event_type_id)s
         AND e.start >= r.first AND e.start < r.last
+    WHERE e.start >= (SELECT min(first) FROM minutes) AND e.start < (SELECT max(last) FROM minutes)
     UNION ALL
     SELECT e.partition, e.video_id, e.count, e.sum, e.min, e.max
     FROM dirty_hours AS r JOIN event_minute AS e ON e.partition = r.partition AND e.video_id = r.video_id
