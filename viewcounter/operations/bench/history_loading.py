@@ -14,6 +14,7 @@ from localcluster.postgres import PostgresServer
 from localcluster.waiting import Waiter
 from viewcounter.operations.bench.event_stream import VIDEOS
 from viewcounter.operations.bench.history import History, Rows
+from viewcounter.operations.bench.usage import list_primaries
 from viewcounter.storage.binary import bigints, smallints, texts, texts_at, timestamps
 
 CHUNK_ROWS = 50_000
@@ -55,7 +56,7 @@ _TABLES = ("video", "event_total", *_TIERS)
 def load_history(cluster: LocalCluster, history: History, *, on_rows: Callable[[int], None]) -> None:
     """Into shards that hold no event, until every replica has it too. `on_rows` is told of how many rows there are
     more, from any thread. Raises LocalClusterError."""
-    primaries = [instances[0] for instances in cluster.layout.shards.values()]
+    primaries = list_primaries(cluster)
     with ThreadPoolExecutor(len(primaries)) as pool:
         for loading in [pool.submit(_load_shard, primary, history, on_rows) for primary in primaries]:
             loading.result()

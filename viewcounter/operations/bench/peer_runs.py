@@ -14,7 +14,7 @@ from viewcounter.operations.bench.event_stream import EventStream, build_posts
 from viewcounter.operations.bench.http_load import Load, run_closed
 from viewcounter.operations.bench.peer_floor import Floor
 from viewcounter.operations.bench.peer_olap import run_olap
-from viewcounter.operations.bench.usage import divide_by_million, read_cpu_seconds
+from viewcounter.operations.bench.usage import divide_by_million, list_primaries, read_cpu_seconds
 
 Roots = Mapping[str, list[int]]
 """Process ids of parts, by name."""
@@ -64,7 +64,7 @@ class ServiceCounts:
     """What the shards of the service have counted; its connections stay open."""
 
     def __init__(self, cluster: LocalCluster) -> None:
-        self._connections = [instances[0].connect() for instances in cluster.layout.shards.values()]
+        self._connections = [primary.connect() for primary in list_primaries(cluster)]
 
     def close(self) -> None:
         for connection in self._connections:

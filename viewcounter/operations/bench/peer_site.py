@@ -17,6 +17,7 @@ from localcluster.process import OWNER_VARIABLE, Launch, kill_group, run_tool, s
 from localcluster.spec import SERVICE_ROLE
 from localcluster.waiting import Waiter
 from viewcounter.config import PROJECT_ROOT
+from viewcounter.operations.bench.usage import list_primaries
 
 DATABASE = "peers"
 NAME = "peers"
@@ -51,7 +52,9 @@ class PeerSite:
 @contextmanager
 def run_peer_site(cluster: LocalCluster) -> Iterator[PeerSite]:
     """Afterwards neither process nor database is left. Raises LocalClusterError."""
-    server, *replicas = next(iter(cluster.layout.shards.values()))
+    server = list_primaries(cluster)[0]
+    [instances] = [servers for servers in cluster.layout.shards.values() if server in servers]
+    replicas = [instance for instance in instances if instance is not server]
     with peer_database(server):
         environment = _build_environment(cluster, server)
         run_tool(
