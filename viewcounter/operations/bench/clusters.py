@@ -9,7 +9,9 @@ from typing import Any, Self
 from localcluster import ClusterSpec, LocalCluster, run_temporary_cluster
 from localcluster.errors import NotReady
 from localcluster.spec import BROKER_SERVER, LOG_SERVER
+from viewcounter.operations.bench.errors import BenchStepFailed
 from viewcounter.operations.bench.shard_tables import empty_shards
+from viewcounter.operations.bench.step_process import run_step
 
 FREED_SECONDS = 60.0
 FREED_POLL_SECONDS = 0.05
@@ -24,6 +26,7 @@ class Clusters:
         self._stack = ExitStack()
         self._spec: ClusterSpec | None = None
         self._cluster: LocalCluster | None = None
+        self._token: str | None = None
 
     def __enter__(self) -> Self:
         return self
@@ -50,8 +53,18 @@ class Clusters:
         self._spec, self._cluster = spec, cluster
         return cluster
 
+    @property
+    def token(self) -> str:
+        """Of a key that reads and writes, in the cluster given last. Raises BenchError."""
+        if self._cluster is None:
+            raise BenchStepFailed("no cluster was asked for yet")
+        if self._token is None:
+            [said] = run_step(self._cluster, "key")
+            self._token = str(said["token"])
+        return self._token
+
     def close(self) -> None:
-        self._spec = self._cluster = None
+        self._spec = self._cluster = self._token = None
         stack, self._stack = self._stack, ExitStack()
         stack.close()
 

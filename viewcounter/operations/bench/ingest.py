@@ -126,13 +126,13 @@ class IngestPart:
     def run(self, context: BenchContext) -> PartReport:
         cluster = context.clusters.get(self._spec)
         plan = self._plan
-        [said] = run_step(cluster, "key")
+        token = context.clusters.token
         web = cluster.application(WEB)
         web.start()
         try:
             web.wait_ready()
             with pinned(web.pid) as cores:
-                bench = _prepare(cluster, plan, said["token"])
+                bench = _prepare(cluster, plan, token)
                 _measure(bench, context)
         finally:
             web.stop()

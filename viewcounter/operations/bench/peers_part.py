@@ -27,10 +27,9 @@ from viewcounter.operations.bench.peer_runs import (
 from viewcounter.operations.bench.peer_site import PeerSite, run_peer_site
 from viewcounter.operations.bench.pinning import pinned
 from viewcounter.operations.bench.report import PartReport
-from viewcounter.operations.bench.step_process import run_step
 from viewcounter.operations.bench.usage import list_servers
 
-FULL_SECONDS, QUICK_SECONDS, WARM_SECONDS = 8.0, 2.0, 0.5
+FULL_SECONDS, QUICK_SECONDS, WARM_SECONDS = 8.0, 1.2, 0.5
 BATCH = 1000
 _SEED = 1
 
@@ -78,7 +77,8 @@ class PeersPart:
                 context.on_progress("peers", number, context.rounds)
                 runs.update(measure_site(site, seconds=seconds))
                 runs.update(_measure_straight(site, seconds=seconds))
-        with run_service(cluster) as token:
+        token = context.clusters.token
+        with run_service(cluster):
             for number, runs in enumerate(rounds):
                 context.on_progress("viewcounter beside them", number, context.rounds)
                 runs.update(measure_service(cluster, token, seconds=seconds))
@@ -126,16 +126,15 @@ def measure_service(cluster: LocalCluster, token: str, *, seconds: float) -> dic
 
 
 @contextmanager
-def run_service(cluster: LocalCluster) -> Iterator[str]:
-    """Web, worker and beat on running servers; yields the token of a key that writes."""
-    [said] = run_step(cluster, "key")
+def run_service(cluster: LocalCluster) -> Iterator[None]:
+    """Web, worker and beat on running servers."""
     applications = [cluster.application(name) for name in ("web", "worker", "beat")]
     try:
         for application in applications:
             application.start()
         for application in applications:
             application.wait_ready()
-        yield said["token"]
+        yield
     finally:
         for application in reversed(applications):
             application.stop()

@@ -19,7 +19,6 @@ from viewcounter.operations.bench.pipeline_report import Sustained, describe_pip
 from viewcounter.operations.bench.posts import make_posts
 from viewcounter.operations.bench.report import PartReport, Spread
 from viewcounter.operations.bench.shard_tables import check_committed
-from viewcounter.operations.bench.step_process import run_step
 from viewcounter.operations.bench.usage import divide_by_million, list_servers, read_cpu_seconds
 
 ACCEPTED = 202
@@ -40,7 +39,7 @@ class PipelinePlan:
 
 
 FULL = PipelinePlan(warm_seconds=5, saturated_seconds=15, sustained_seconds=60)
-QUICK = PipelinePlan(warm_seconds=1, saturated_seconds=3, sustained_seconds=5)
+QUICK = PipelinePlan(warm_seconds=1, saturated_seconds=2, sustained_seconds=3)
 
 
 @dataclass(slots=True)
@@ -64,11 +63,11 @@ class PipelinePart:
     def run(self, context: BenchContext) -> PartReport:
         cluster = context.clusters.get(self._spec)
         plan = QUICK if context.quick else FULL
-        [said] = run_step(cluster, "key")
+        token = context.clusters.token
         try:
             cluster.start_applications()
             with PositionWatch(cluster) as watch:
-                bench = _prepare(cluster, watch, said["token"])
+                bench = _prepare(cluster, watch, token)
                 capacities = _find_capacities(bench, plan, context)
                 capacity = Spread.of(capacities)
                 sustained = [_sustain(bench, plan, share, capacity.median, context) for share in SHARES]

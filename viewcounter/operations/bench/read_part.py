@@ -25,7 +25,6 @@ from viewcounter.operations.bench.pinning import pinned
 from viewcounter.operations.bench.questions import Question, Request, ask, list_questions
 from viewcounter.operations.bench.read_report import Place, Reading, ReadRun, Way, describe_reads
 from viewcounter.operations.bench.report import PartReport
-from viewcounter.operations.bench.step_process import run_step
 from viewcounter.operations.bench.usage import list_servers, read_cpu_seconds
 
 OPEN_CONNECTIONS = 64
@@ -56,7 +55,7 @@ FULL = ReadPlan(
     open_seconds=4,
     with_fresh_closed=True,
 )
-QUICK = ReadPlan((20_000, 200_000), (), warm_seconds=0.2, closed_seconds=0.8, open_seconds=0.6, with_fresh_closed=False)
+QUICK = ReadPlan((20_000, 200_000), (), warm_seconds=0.2, closed_seconds=0.6, open_seconds=0.5, with_fresh_closed=False)
 
 
 @dataclass(slots=True)
@@ -99,7 +98,7 @@ class ReadPart:
         now = datetime.now(UTC).replace(second=0, microsecond=0)
         history = make_history(event_count=size, partition_count=spec.partitions, now=now, seed=_SEED)
         _load(cluster, history, context)
-        [said] = run_step(cluster, "key")
+        token = context.clusters.token
         url = urlsplit(cluster.web_url)
         web = cluster.application(WEB)
         web.start()
@@ -110,7 +109,7 @@ class ReadPart:
                 plan,
                 Place(size, spec.shards),
                 address=(str(url.hostname), int(url.port or 80)),
-                token=said["token"],
+                token=token,
                 roots={"gateway": [web.pid], **list_servers(cluster)},
                 questions=list_questions(now),
             )
