@@ -89,6 +89,8 @@ class Connection(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         if self._left_count:
             self._left_count -= 1
+        elif not self.is_waiting:
+            self._transport = None  # it said nothing for too long; there is another one for its next request
         elif self.on_answer is not _ignore:
             self.fault = self.fault or f"the connection ended: {exc}"
 

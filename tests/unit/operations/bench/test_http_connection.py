@@ -3,12 +3,12 @@
 import itertools
 import socketserver
 import threading
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import pytest
 
 from viewcounter.operations.bench.errors import WrongAnswer
-from viewcounter.operations.bench.http_load import run_closed
+from viewcounter.operations.bench.http_load import run_closed, run_open
 
 ASKED = [f"GET /{number} HTTP/1.1\r\n\r\n".encode() for number in range(50)]
 CLOSING = b"HTTP/1.1 201 Created\r\nConnection: close\r\nContent-Length: 2\r\n\r\nok"
@@ -16,12 +16,18 @@ KEEPING = b"HTTP/1.1 201 Created\r\ncontent-length: 2\r\n\r\nok"
 
 
 @contextmanager
-def answering(answer, *, keeps_alive):
-    """Yields its address and what it was asked, by connection."""
+def answering(answer, *, keeps_alive, patience_seconds=None):
+    """Yields its address and what it was asked, by connection. One that says nothing for so long is hung up on."""
     asked: list[list[str]] = []
 
     class Handler(socketserver.StreamRequestHandler):
+        timeout = patience_seconds
+
         def handle(self):
+            with suppress(TimeoutError):
+                self.listen()
+
+        def listen(self):
             of_this_connection = []
             asked.append(of_this_connection)
             while line := self.rfile.readline():
@@ -53,3 +59,10 @@ def test_every_request_is_asked_once_whether_the_server_keeps_connections_or_not
 def test_another_status_ends_the_load_and_is_told():
     with answering(KEEPING, keeps_alive=True) as (address, _), pytest.raises(WrongAnswer, match="201 Created"):
         run_closed(address, itertools.cycle(ASKED), connections=3, warm_seconds=0.0, seconds=60.0, status=202)
+
+
+def test_a_connection_that_was_idle_for_too_long_is_opened_again_for_its_next_request():
+    with answering(KEEPING, keeps_alive=True, patience_seconds=0.05) as (address, asked):
+        load = run_open(address, itertools.cycle(ASKED), connections=8, per_second=2.0, seconds=2.0, status=201)
+    assert load.answered_count == len(load.latencies) == 4
+    assert len(list(itertools.chain(*asked))) == 4
