@@ -1,6 +1,7 @@
 """The gunicorn worker class: uvicorn with bounds on connections and heads, and a stop that loses no request."""
 
 import asyncio
+import gc
 import socket
 import sys
 from typing import Any
@@ -60,6 +61,9 @@ class BoundedUvicornWorker(UvicornWorker):
         self.config.app = self.wsgi
         server = LingeringServer(config=self.config)
         self._install_sigquit_handler()
+        # What is loaded by now stays. A full collection that looks through it holds up every request under way.
+        gc.collect()
+        gc.freeze()
         await server.serve(sockets=self.sockets)
         if not server.started:
             sys.exit(Arbiter.WORKER_BOOT_ERROR)

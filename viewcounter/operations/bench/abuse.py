@@ -8,6 +8,7 @@ import itertools
 import json
 import random
 import statistics
+import subprocess
 import time
 from collections import Counter
 from dataclasses import asdict, dataclass, field
@@ -29,6 +30,7 @@ from viewcounter.operations.bench.step_process import spawn_step
 CLIENTS = 4
 POSTS_A_SECOND = 40.0
 ANSWER_SECONDS = 10.0
+END_SECONDS = 60.0
 CONNECTIONS = {
     Attack.SLOW_HEADS: 10_000,
     Attack.HUGE_BODIES: 16,
@@ -124,10 +126,13 @@ def _measure(target: _Target, attack: Attack | None, *, seconds: float, most_con
         if not process.stdout.readline():  # it has begun
             raise BenchStepFailed("the attacker did not begin")
         asyncio.run(_post(target, figures, seconds))
-        line = process.stdout.readline()
-        if not line:
+        try:
+            said, _ = process.communicate(timeout=END_SECONDS)
+        except subprocess.TimeoutExpired as error:
+            raise BenchStepFailed("the attacker does not end") from error
+        if not said:
             raise BenchStepFailed("the attacker ended early")
-        figures.outcomes = json.loads(line)["outcomes"]
+        figures.outcomes = json.loads(said)["outcomes"]
     finally:
         process.kill()
         process.wait()

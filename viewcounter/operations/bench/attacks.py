@@ -23,6 +23,7 @@ BOMB_BYTES = 200 * MEBIBYTE
 CHUNK = b"0" * 65536
 DRIP_SECONDS = 2.0
 CONNECT_AT_ONCE = 200
+END_SECONDS = 5.0
 _NICENESS = 19
 _LETTERS = string.ascii_letters + string.digits
 _HEX = "0123456789abcdef"
@@ -57,6 +58,7 @@ class _Attacker:
         self._outcomes: Counter[str] = Counter()
         self._rng = random.Random(1)  # noqa: S311 - invents keys that are not to be guessed right
         self._door = asyncio.Semaphore(CONNECT_AT_ONCE)
+        self._is_over = False  # looked at by every loop: a task may miss that it was cancelled
 
     async def run(self, attack: Attack, *, connections: int, seconds: float) -> Counter[str]:
         kinds: dict[Attack, Callable[[], Coroutine[None, None, str]]] = {
@@ -66,14 +68,16 @@ class _Attacker:
             Attack.HEADER_FLOODS: self._flood_headers,
             Attack.INVENTED_KEYS: self._guess_keys,
         }
-        with suppress(TimeoutError):
-            async with asyncio.timeout(seconds), asyncio.TaskGroup() as group:
-                for _ in range(connections):
-                    group.create_task(self._repeat(kinds[attack]))
+        tasks = [asyncio.create_task(self._repeat(kinds[attack])) for _ in range(connections)]
+        await asyncio.sleep(seconds)
+        self._is_over = True
+        for task in tasks:
+            task.cancel()
+        await asyncio.wait(tasks, timeout=END_SECONDS)
         return self._outcomes
 
     async def _repeat(self, once: Callable[[], Coroutine[None, None, str]]) -> None:
-        while True:
+        while not self._is_over:
             try:
                 outcome = await once()
             except OSError as error:
@@ -86,11 +90,12 @@ class _Attacker:
             reader, writer = await asyncio.open_connection(self._host, self._port)
         writer.write(b"POST /v1/events HTTP/1.1\r\nX-Slow: ")
         try:
-            while not reader.at_eof():
+            while not reader.at_eof() and not self._is_over:
                 writer.write(b"a")
                 await writer.drain()
                 with suppress(TimeoutError):
-                    await asyncio.wait_for(reader.read(1024), DRIP_SECONDS)
+                    async with asyncio.timeout(DRIP_SECONDS):
+                        await reader.read(1024)
         finally:
             writer.close()
         return "cut"
