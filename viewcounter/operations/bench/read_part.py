@@ -55,7 +55,7 @@ FULL = ReadPlan(
     open_seconds=4,
     with_fresh_closed=True,
 )
-QUICK = ReadPlan((20_000, 200_000), (), warm_seconds=0.2, closed_seconds=0.6, open_seconds=0.5, with_fresh_closed=False)
+QUICK = ReadPlan((200_000,), (), warm_seconds=0.2, closed_seconds=0.6, open_seconds=0.5, with_fresh_closed=False)
 
 
 @dataclass(slots=True)
