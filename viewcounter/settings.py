@@ -2,7 +2,8 @@
 
 from viewcounter import __version__
 from viewcounter.api.settings import REST_FRAMEWORK, SPECTACULAR_SETTINGS
-from viewcounter.config import PROJECT_ROOT, get_config
+from viewcounter.config import get_config
+from viewcounter.config.kinds import PROJECT_ROOT
 
 __all__ = ["REST_FRAMEWORK", "SPECTACULAR_SETTINGS"]
 

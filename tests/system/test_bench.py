@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from viewcounter.config import PROJECT_ROOT
+from viewcounter.config.kinds import PROJECT_ROOT
 
 pytestmark = pytest.mark.system
 

@@ -13,7 +13,7 @@ from localcluster.process import OWNER_VARIABLE
 from localcluster.state import StateFolder
 from localcluster.supervisor import find_supervisor
 from localcluster.temporary import create_temporary_state_dir
-from viewcounter.config import PROJECT_ROOT
+from viewcounter.config.kinds import PROJECT_ROOT
 
 pytestmark = pytest.mark.system
 

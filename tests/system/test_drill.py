@@ -7,7 +7,7 @@ from itertools import pairwise
 
 import pytest
 
-from viewcounter.config import PROJECT_ROOT
+from viewcounter.config.kinds import PROJECT_ROOT
 from viewcounter.operations.drill.catalogue import QUICK_KINDS, QUICK_SEED
 
 DRILL_SECONDS = 600

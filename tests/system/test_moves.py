@@ -24,7 +24,7 @@ from localcluster.waiting import Waiter
 from tests.conftest import use_cluster
 from tests.system.exactness import assert_exactly_acknowledged, read_shards
 from viewcounter.cluster import get_cluster
-from viewcounter.config import PROJECT_ROOT
+from viewcounter.config.kinds import PROJECT_ROOT
 from viewcounter.operations.drill.load import VIDEOS, LoadClient, Rhythm
 from viewcounter.operations.drill.reading import ReadClient
 from viewcounter.storage.partitions import READ_STATES

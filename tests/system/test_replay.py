@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from localcluster import LocalCluster
-from viewcounter.config import PROJECT_ROOT
+from viewcounter.config.kinds import PROJECT_ROOT
 
 pytestmark = pytest.mark.system
 

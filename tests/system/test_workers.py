@@ -16,7 +16,7 @@ from localcluster.waiting import Waiter
 from tests.conftest import use_cluster
 from tests.system.exactness import read_shards
 from viewcounter.cluster import get_cluster
-from viewcounter.config import PROJECT_ROOT
+from viewcounter.config.kinds import PROJECT_ROOT
 from viewcounter.eventlog.interface import Position
 from viewcounter.eventlog.registry import get_event_log
 from viewcounter.operations.bench.workload import generate_commits

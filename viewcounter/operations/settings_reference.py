@@ -4,8 +4,10 @@ from typing import Any
 
 from pydantic import SecretStr
 from pydantic.fields import FieldInfo
+from pydantic_settings import BaseSettings
 
-from viewcounter.config import PROJECT_ROOT, Config
+from viewcounter.config import SECTIONS
+from viewcounter.config.kinds import PROJECT_ROOT
 
 _HEADER = """\
 # Settings
@@ -15,19 +17,21 @@ named by `VIEWCOUNTER_ENV_FILE` (default `.local/env`), or a file with the lower
 `VIEWCOUNTER_SECRETS_DIR`. The environment wins. Units end the name; a bad value stops the process at boot and is named.
 
 This page is printed by `manage.py settings_reference`.
-
-| variable | default | meaning |
-| --- | --- | --- |
 """
 
 
 def render_settings_reference() -> str:
-    """Markdown, one table row a setting, in the order of `viewcounter.config`."""
+    """Markdown: a table for each section of `viewcounter.config`, a row for each setting."""
+    return _HEADER + "".join(_render_section(section) for section in SECTIONS)
+
+
+def _render_section(section: type[BaseSettings]) -> str:
     rows = [
         f"| `VIEWCOUNTER_{name.upper()}` | {_format_default(field)} | {field.description or _describe(name)} |"
-        for name, field in Config.model_fields.items()
+        for name, field in section.model_fields.items()
     ]
-    return _HEADER + "\n".join(rows) + "\n"
+    title = (section.__doc__ or "").strip().rstrip(".")
+    return f"\n## {title}\n\n| variable | default | meaning |\n| --- | --- | --- |\n" + "\n".join(rows) + "\n"
 
 
 def _describe(name: str) -> str:

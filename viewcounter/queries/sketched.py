@@ -12,6 +12,7 @@ from fractions import Fraction
 from typing import Any
 
 from configservice.topology import EventType, Topology
+from viewcounter.config.sketches import READ_MAX_BYTES, READ_MAX_EVENTS, READ_MAX_PIECES
 from viewcounter.events.message import VALUE_SCALE
 from viewcounter.queries.errors import InvalidQuery, SketchesBehind
 from viewcounter.queries.functions import Function, Number
@@ -20,7 +21,6 @@ from viewcounter.queries.periods import PeriodPlan
 from viewcounter.queries.read_cache import Rows
 from viewcounter.queries.resolution import check_resolution
 from viewcounter.queries.tiers import find_tiers
-from viewcounter.sketch_config import READ_MAX_BYTES, READ_MAX_EVENTS, READ_MAX_PIECES
 from viewcounter.storage.ranges import Horizon
 from viewcounter.storage.sketch_bytes import (
     QUANTILES_K,

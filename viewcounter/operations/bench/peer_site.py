@@ -16,7 +16,7 @@ from localcluster.postgres import PostgresServer
 from localcluster.process import OWNER_VARIABLE, Launch, kill_group, run_tool, spawn
 from localcluster.spec import SERVICE_ROLE
 from localcluster.waiting import Waiter
-from viewcounter.config import PROJECT_ROOT
+from viewcounter.config.kinds import PROJECT_ROOT
 from viewcounter.operations.bench.usage import list_primaries
 
 DATABASE = "peers"

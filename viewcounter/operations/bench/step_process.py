@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from localcluster import LocalCluster
-from viewcounter.config import PROJECT_ROOT
+from viewcounter.config.kinds import PROJECT_ROOT
 from viewcounter.operations.bench.errors import BenchStepFailed
 
 

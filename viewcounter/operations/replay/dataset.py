@@ -10,7 +10,7 @@ from pathlib import Path
 
 import xxhash
 
-from viewcounter.config import PROJECT_ROOT
+from viewcounter.config.kinds import PROJECT_ROOT
 from viewcounter.operations.replay.errors import BadDataset
 
 SAMPLE_PATH = PROJECT_ROOT / "sample" / "youtube_trending_us_2017.csv.gz"

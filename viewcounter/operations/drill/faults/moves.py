@@ -7,7 +7,7 @@ from random import Random
 
 from localcluster import LocalCluster
 from localcluster.errors import NotReady
-from viewcounter.config import PROJECT_ROOT
+from viewcounter.config.kinds import PROJECT_ROOT
 from viewcounter.operations.drill.faults.processes import Kill, Victim
 from viewcounter.operations.drill.site import Site
 

@@ -14,7 +14,8 @@ from localcluster.errors import AlreadyRunning, LocalClusterError, StopRequested
 from localcluster.state import StateFolder
 from localcluster.status import read_status
 from localcluster.supervisor import find_supervisor
-from viewcounter.config import PROJECT_ROOT, Config, get_config
+from viewcounter.config import Config, get_config
+from viewcounter.config.kinds import PROJECT_ROOT
 from viewcounter.operations.local_cluster import INTERRUPTED_STATUS, START_PARTS, StopSignals, build_local_cluster
 
 

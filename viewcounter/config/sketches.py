@@ -9,6 +9,8 @@ READ_MAX_BYTES = 32 * 1024 * 1024
 
 
 class SketchConfig(BaseSettings):
+    """Sketches: unique viewers and percentiles."""
+
     sketch_interval_seconds: PositiveFloat = Field(5.0, description="beat looks for buckets whose sketches are due")
     sketch_tasks_max: PositiveInt = Field(
         1, description="and queues so many tasks: more need more workers, or drains wait for them"

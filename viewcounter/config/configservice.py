@@ -1,0 +1,43 @@
+"""Settings of the config service: probes, failover, adding servers."""
+
+from typing import Annotated
+
+from pydantic import AfterValidator, Field, PositiveFloat, PositiveInt
+from pydantic_settings import BaseSettings
+
+from configservice.adding.allow_list import check_allow_list
+from configservice.settings import FailoverMode
+from viewcounter.config.kinds import BIND, CommaSeparated
+
+
+class ConfigServiceConfig(BaseSettings):
+    """Config service."""
+
+    failover_mode: FailoverMode = Field(FailoverMode.AUTOMATIC, description="of shards that do not say otherwise")
+    configservice_user: str = Field("", description="role on the shards that may operate them; empty: the instance's")
+    configservice_password_ref: str = Field("", description="its password: env:NAME or file:/path")
+    probe_interval_seconds: PositiveFloat = Field(0.5, description="the config service asks each instance this often")
+    probe_seconds: PositiveFloat = Field(1.0, description="bound of one such question")
+    primary_silence_seconds: PositiveFloat = Field(1.5, description="a primary this long silent may be dead")
+    stream_silence_seconds: PositiveFloat = Field(
+        2.5, description="a standby says so too once its WAL stream is this long silent; see failover"
+    )
+    configservice_lease_seconds: PositiveFloat = Field(3.0, description="a leader silent for longer is put out")
+    failover_action_seconds: PositiveFloat = Field(2.0, description="one statement on an instance in a failover")
+    promotion_seconds: PositiveFloat = Field(30.0, description="then another candidate is taken")
+    switchover_hold_seconds: PositiveFloat = Field(5.0, description="a switchover holds writes this long at most")
+    switchover_drain_seconds: PositiveFloat = Field(0.5, description="transactions under way may end within this")
+    switchover_max_lag_bytes: PositiveInt = Field(16 * 1024 * 1024, description="a target further behind is refused")
+    rejoin_max_lag_bytes: PositiveInt = Field(16 * 1024 * 1024, description="a replica again from here on")
+    strike_off_seconds: float = Field(86400.0, ge=0, description="the log is kept so long for who is away; 0: for ever")
+    instance_allow_list: Annotated[CommaSeparated, AfterValidator(check_allow_list)] = Field(
+        "127.0.0.0/8:*,[::1]:*,10.0.0.0/8:5432,172.16.0.0/12:5432,192.168.0.0/16:5432,[fc00::/7]:5432",
+        description="NETWORK:PORTS where instances may be added; ports: a number, a range or *",
+    )
+    instance_answer_seconds: PositiveFloat = Field(5.0, description="an instance to be added answers within this")
+    standby_loss_seconds: PositiveFloat = Field(
+        1.5, description="a replica this long silent is waited for no more, where durability may degrade"
+    )
+    configservice_metrics_bind: str = Field(
+        "", pattern=BIND, description="host:port of its /metrics and /healthz, without a key; empty: nowhere"
+    )
