@@ -7,6 +7,7 @@ A short form runs with all tests. The long one tracks 100,000 events around an o
 
 import asyncio
 import os
+import re
 import resource
 import time
 from datetime import UTC, datetime, timedelta
@@ -16,6 +17,7 @@ from viewcounter_client import AsyncClient, Client, Options, RequestRefused, Ser
 
 from localcluster import LocalCluster
 from localcluster.waiting import Waiter
+from viewcounter.config.kinds import PROJECT_ROOT
 
 pytestmark = pytest.mark.system
 
@@ -114,14 +116,36 @@ def test_only_bad_events_are_refused_and_the_application_hears_why(cluster, key)
     assert [(r.event_id, r.code) for r in refusals] == [(old, "too_old"), (unknown, "unknown_event_type")]
 
 
-def test_events_sent_with_a_wrong_key_are_refused_and_questions_say_so(cluster):
+def test_events_sent_with_a_wrong_key_wait_for_the_right_one(cluster, key, caplog):
     with Client(cluster.web_url, "vc_nobody_nothing") as client:
         client.track("view", video_id="wrong-key")
-        assert client.flush()
-        assert (client.counters.accepted, client.counters.refused) == (0, 1)
+        assert not client.flush(timeout_seconds=2.0)
+        assert (client.counters.pending, client.counters.refused) == (1, 0)
+        assert (client.rejection.status, client.rejection.code) == (401, "invalid_key")
+        assert "rejects all requests of this client (401 invalid_key" in caplog.text
         with pytest.raises(RequestRefused) as caught:
             client.ask(queries.counts("wrong-key"))
-    assert (caught.value.status, caught.value.code) == (401, "invalid_key")
+        assert (caught.value.status, caught.value.code) == (401, "invalid_key")
+        client.set_api_key(key)
+        answer = client.ask(queries.counts("wrong-key"), after_flush=True)
+    assert (answer.videos[0].counts["view"], client.counters.accepted, client.rejection) == (1, 1, None)
+
+
+def test_events_of_a_rejected_client_stay_in_its_spool(cluster, key, tmp_path):
+    options = Options(spool_directory=tmp_path)
+    with Client(f"{cluster.web_url}/elsewhere", key, options) as client:
+        client.track("view", video_id="wrong-address")
+    assert (client.counters.spooled, client.rejection.status) == (1, 404)
+    with Client(cluster.web_url, key, options) as client:
+        answer = client.ask(queries.counts("wrong-address"), after_flush=True)
+    assert answer.videos[0].counts["view"] == 1
+
+
+def test_the_first_example_of_the_manual_prints_what_it_sent(cluster, key, capsys):
+    manual = (PROJECT_ROOT / "client" / "README.md").read_text()
+    example = re.search(r"```python\n(.+?)```", manual, re.DOTALL)[1]
+    exec(example.replace("https://counter.example", cluster.web_url), {"api_key": key})  # noqa: S102 - our own manual
+    assert capsys.readouterr().out.startswith("1 complete until ")
 
 
 def test_every_question_is_answered(cluster, key):

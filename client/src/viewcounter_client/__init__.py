@@ -2,7 +2,7 @@
 
     with Client("https://counter.example", api_key) as client:
         client.track("view", video_id="XpVt6Z1Gjjo")
-        answer = client.ask(queries.counts("XpVt6Z1Gjjo"))
+        answer = client.ask(queries.counts("XpVt6Z1Gjjo"), after_flush=True)
 
 `track` never waits for the network or a disk. Events are sent in batches, and again under the same ids until the
 service has answered for each; the service counts an id once. Needs only an HTTP library; never imports the service.
@@ -22,7 +22,7 @@ from viewcounter_client.errors import (
     ViewcounterError,
 )
 from viewcounter_client.options import Options, Overflow
-from viewcounter_client.verdict import Refusal
+from viewcounter_client.verdict import Refusal, Rejection
 
 __all__ = [
     "AsyncClient",
@@ -34,6 +34,7 @@ __all__ = [
     "Options",
     "Overflow",
     "Refusal",
+    "Rejection",
     "RequestRefused",
     "ServiceUnavailable",
     "SpoolInUse",

@@ -18,10 +18,13 @@ from viewcounter_client.delivery import Action, Counters, Send, SendSpooled, Sto
 from viewcounter_client.dispatch import (
     OnRefused,
     build_parts,
+    check_delivered,
     end_delivery,
+    is_futile,
     judge_failure,
     plan_wait,
     read_part,
+    report_rejection,
     settle_part,
     tell_refused,
 )
@@ -30,7 +33,7 @@ from viewcounter_client.events import PendingEvent, make_event
 from viewcounter_client.options import Options, Overflow
 from viewcounter_client.queries import Answer, Question
 from viewcounter_client.spool import Spool
-from viewcounter_client.verdict import Verdict
+from viewcounter_client.verdict import Rejection, Verdict
 
 logger = logging.getLogger("viewcounter_client")
 
@@ -70,6 +73,17 @@ class AsyncClient:
     @property
     def counters(self) -> Counters:
         return self._delivery.counters
+
+    @property
+    def rejection(self) -> Rejection | None:
+        """Why the service rejects every request of this client (its API key, its address), or None."""
+        return self._delivery.rejection
+
+    def set_api_key(self, api_key: str) -> None:
+        """Use another API key from the next request on, after a rotation for example."""
+        self._http.headers.update(wire.build_authorization(api_key))
+        self._delivery.forget_rejection()
+        self._wake.set()
 
     def track(
         self,
@@ -132,11 +146,15 @@ class AsyncClient:
         await asyncio.to_thread(end_delivery, self._parts)
         await self._http.aclose()
 
-    async def ask(self, question: Question[Answer]) -> Answer:
+    async def ask(self, question: Question[Answer], *, after_flush: bool = False) -> Answer:
         """The answer to a question of `queries`; asked again, with backoff, while that may help.
 
-        Raises RequestRefused, ServiceUnavailable.
+        `after_flush`: deliver first what was tracked, within `request_timeout_seconds`; the answer then counts it.
+        Raises RequestRefused, and ServiceUnavailable, also if what was tracked could not be delivered in time.
         """
+        if after_flush:
+            check_delivered(await self.flush(self._options.request_timeout_seconds), self._delivery)
+            question = question.after(self._delivery.positions)
         asking = Asking(self._parts.query_breaker, self._options)
         while True:
             asking.check(now=time.monotonic())
@@ -166,6 +184,8 @@ class AsyncClient:
             action = self._delivery.next_action(now=now)
             if not isinstance(action, Wait):
                 return action
+            if self._closing and is_futile(action, give_up_at=self._give_up_at, now=now):
+                return None
             seconds = plan_wait(action, give_up_at=self._give_up_at, now=now)
             with suppress(TimeoutError):
                 async with asyncio.timeout(seconds):
@@ -177,6 +197,7 @@ class AsyncClient:
             case Send(events):
                 verdict = await self._post(events)
                 self._delivery.on_verdict(verdict, now=time.monotonic())
+                report_rejection(verdict.rejection, self.counters)
                 tell_refused(verdict.refused, self._on_refused)
             case SendSpooled(max_events) if spool is not None:
                 await self._send_spooled(spool, max_events)
@@ -200,6 +221,7 @@ class AsyncClient:
         verdict = await self._post(part.sent) if part.sent else Verdict()
         verdict, damaged = await asyncio.to_thread(settle_part, spool, part, verdict)
         self._delivery.on_spooled_verdict(verdict, damaged=damaged, now=time.monotonic())
+        report_rejection(verdict.rejection, self.counters)
         tell_refused(verdict.refused, self._on_refused)
 
     async def _post(self, events: Sequence[PendingEvent]) -> Verdict:

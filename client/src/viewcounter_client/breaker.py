@@ -42,6 +42,11 @@ class Breaker:
         self._failed_in_a_row = 0
         self.blocked_until = 0.0
 
+    def open(self, *, now: float, seconds: float) -> None:
+        """Send nothing for this long, then let one call try: more attempts before that cannot help."""
+        self._failed_in_a_row = max(self._threshold, self._failed_in_a_row + 1)
+        self.blocked_until = now + seconds
+
     def report_failure(self, *, now: float, retry_after_seconds: float | None = None) -> None:
         """Full jitter: a random part of a time that doubles; at least what the service asked for."""
         self._failed_in_a_row += 1

@@ -21,10 +21,13 @@ from viewcounter_client.delivery import Action, Counters, Send, SendSpooled, Sto
 from viewcounter_client.dispatch import (
     OnRefused,
     build_parts,
+    check_delivered,
     end_delivery,
+    is_futile,
     judge_failure,
     plan_wait,
     read_part,
+    report_rejection,
     settle_part,
     tell_refused,
 )
@@ -33,7 +36,7 @@ from viewcounter_client.events import PendingEvent, make_event
 from viewcounter_client.options import Options, Overflow
 from viewcounter_client.queries import Answer, Question
 from viewcounter_client.spool import Spool
-from viewcounter_client.verdict import Verdict
+from viewcounter_client.verdict import Rejection, Verdict
 
 logger = logging.getLogger("viewcounter_client")
 
@@ -78,6 +81,19 @@ class Client:
     def counters(self) -> Counters:
         with self._changed:
             return self._delivery.counters
+
+    @property
+    def rejection(self) -> Rejection | None:
+        """Why the service rejects every request of this client (its API key, its address), or None."""
+        with self._changed:
+            return self._delivery.rejection
+
+    def set_api_key(self, api_key: str) -> None:
+        """Use another API key from the next request on, after a rotation for example."""
+        self._http.headers.update(wire.build_authorization(api_key))
+        with self._changed:
+            self._delivery.forget_rejection()
+            self._changed.notify_all()
 
     def track(
         self,
@@ -142,11 +158,17 @@ class Client:
         end_delivery(self._parts)
         self._http.close()
 
-    def ask(self, question: Question[Answer]) -> Answer:
+    def ask(self, question: Question[Answer], *, after_flush: bool = False) -> Answer:
         """The answer to a question of `queries`; asked again, with backoff, while that may help.
 
-        Raises RequestRefused, ServiceUnavailable.
+        `after_flush`: deliver first what was tracked, within `request_timeout_seconds`; the answer then counts it.
+        Raises RequestRefused, and ServiceUnavailable, also if what was tracked could not be delivered in time.
         """
+        if after_flush:
+            is_delivered = self.flush(self._options.request_timeout_seconds)
+            with self._changed:
+                check_delivered(is_delivered, self._delivery)
+                question = question.after(self._delivery.positions)
         asking = Asking(self._parts.query_breaker, self._options)
         while True:
             with self._changed:
@@ -197,6 +219,8 @@ class Client:
                 action = self._delivery.next_action(now=now)
                 if not isinstance(action, Wait):
                     return action
+                if self._closing and is_futile(action, give_up_at=self._give_up_at, now=now):
+                    return None
                 self._changed.wait(plan_wait(action, give_up_at=self._give_up_at, now=now))
 
     def _act(self, action: Action) -> None:
@@ -206,6 +230,7 @@ class Client:
                 verdict = self._post(events)
                 with self._changed:
                     self._delivery.on_verdict(verdict, now=time.monotonic())
+                report_rejection(verdict.rejection, self.counters)
                 tell_refused(verdict.refused, self._on_refused)
             case SendSpooled(max_events) if spool is not None:
                 self._send_spooled(spool, max_events)
@@ -233,6 +258,7 @@ class Client:
         verdict, damaged = settle_part(spool, part, self._post(part.sent) if part.sent else Verdict())
         with self._changed:
             self._delivery.on_spooled_verdict(verdict, damaged=damaged, now=time.monotonic())
+        report_rejection(verdict.rejection, self.counters)
         tell_refused(verdict.refused, self._on_refused)
 
     def _post(self, events: Sequence[PendingEvent]) -> Verdict:

@@ -13,7 +13,7 @@ from viewcounter_client.breaker import Breaker
 from viewcounter_client.buffer import EventBuffer
 from viewcounter_client.events import PendingEvent
 from viewcounter_client.options import Options, Overflow
-from viewcounter_client.verdict import Verdict
+from viewcounter_client.verdict import Rejection, Verdict
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +87,9 @@ class Delivery:
         self._counters: Counter[str] = Counter()
         self._flushing = False
         self.positions: dict[int, str] = {}
+        """By partition: where in the event log the last accepted events of this client are."""
+        self.rejection: Rejection | None = None
+        """Why the service rejects every request now; None once it has accepted one."""
 
     @property
     def counters(self) -> Counters:
@@ -136,6 +139,11 @@ class Delivery:
     def start_flush(self) -> None:
         """Do not linger until everything pending now, or coming meanwhile, is gone."""
         self._flushing = True
+
+    def forget_rejection(self) -> None:
+        """The API key was replaced: try at once."""
+        self.rejection = None
+        self.breaker.report_success()
 
     def next_action(self, *, now: float) -> Action:
         ready_in = self._get_ready_in(now)
@@ -218,7 +226,11 @@ class Delivery:
         self.positions.update(verdict.positions or {})
         if verdict.is_too_large:
             self._batch_events = max(1, len(verdict.again) // 2)
-        if verdict.is_failure:
+        if verdict.rejection is not None or not verdict.is_failure:
+            self.rejection = verdict.rejection
+        if verdict.rejection is not None:
+            self.breaker.open(now=now, seconds=self._options.rejected_pause_seconds)
+        elif verdict.is_failure:
             self.breaker.report_failure(now=now, retry_after_seconds=self._bound(verdict.retry_after_seconds))
         else:
             self.breaker.report_success()

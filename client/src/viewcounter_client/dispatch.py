@@ -7,11 +7,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from viewcounter_client.breaker import Breaker
-from viewcounter_client.delivery import Delivery, Wait
+from viewcounter_client.delivery import Counters, Delivery, Wait
+from viewcounter_client.errors import ServiceUnavailable
 from viewcounter_client.events import PendingEvent
 from viewcounter_client.options import Options
 from viewcounter_client.spool import Spool
-from viewcounter_client.verdict import Refusal, Verdict
+from viewcounter_client.verdict import Refusal, Rejection, Verdict
 
 logger = logging.getLogger("viewcounter_client")
 
@@ -45,6 +46,11 @@ def build_parts(options: Options) -> Parts:
         rng=rng,
     )
     return Parts(delivery, spool, query_breaker)
+
+
+def is_futile(action: Wait, *, give_up_at: float, now: float) -> bool:
+    """Whether a client that is closing, and so gets no more events, could do nothing more before `give_up_at`."""
+    return action.seconds is None or now + action.seconds >= give_up_at
 
 
 def plan_wait(action: Wait, *, give_up_at: float, now: float) -> float | None:
@@ -89,6 +95,19 @@ def settle_part(spool: Spool, part: SpoolPart, verdict: Verdict) -> tuple[Verdic
     return verdict, part.damaged
 
 
+def report_rejection(rejection: Rejection | None, counters: Counters) -> None:
+    """One line for each attempt that the service rejected as a whole; attempts are `rejected_pause_seconds` apart."""
+    if rejection is None:
+        return
+    logger.error(
+        "the viewcounter service rejects all requests of this client (%s). No event is lost yet: %d wait in memory,"
+        " %d in the spool, and are sent again later. Check the client's address and API key",
+        rejection,
+        counters.pending + counters.in_flight,
+        counters.spooled,
+    )
+
+
 def tell_refused(refusals: Sequence[Refusal], on_refused: OnRefused | None) -> None:
     if not refusals:
         return
@@ -101,6 +120,15 @@ def tell_refused(refusals: Sequence[Refusal], on_refused: OnRefused | None) -> N
             on_refused(refusal)
         except Exception:  # the application's code; the client goes on
             logger.exception("on_refused failed")
+
+
+def check_delivered(is_delivered: bool, delivery: Delivery) -> None:
+    """Raises ServiceUnavailable: the service does not have yet what this client tracked."""
+    if not is_delivered:
+        reason = f"; the service rejects this client: {delivery.rejection}" if delivery.rejection else ""
+        counters = delivery.counters
+        waiting = counters.pending + counters.in_flight + counters.spooled
+        raise ServiceUnavailable(f"{waiting} tracked events could not be delivered in time{reason}")
 
 
 def end_delivery(parts: Parts) -> None:
@@ -116,6 +144,7 @@ def end_delivery(parts: Parts) -> None:
         delivery.on_stored(events)
     dropped = delivery.drop_rest()
     if dropped:
-        logger.error("%d events could not be delivered in time and are lost", len(dropped))
+        reason = f": the service rejects this client ({delivery.rejection})" if delivery.rejection else " in time"
+        logger.error("%d events could not be delivered%s and are lost", len(dropped), reason)
     if spool is not None:
         spool.close()

@@ -23,6 +23,7 @@ class Options:
     """Raises ValueError naming the option that makes no sense.
 
     `max_batch_events` and `max_batch_bytes` must not pass what the service takes in one request (1,000 and 1 MiB).
+    `rejected_pause_seconds` is the pause between attempts while the service rejects the API key or the address.
     `spool_directory` keeps on disk what cannot be delivered now; it belongs to one client at a time.
     """
 
@@ -40,6 +41,7 @@ class Options:
     retry_after_max_seconds: float = 60.0
     breaker_failures: int = 5
     breaker_open_seconds: float = 5.0
+    rejected_pause_seconds: float = 30.0
     query_attempts: int = 3
     close_seconds: float = 5.0
     spool_directory: Path | None = None

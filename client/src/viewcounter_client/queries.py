@@ -1,7 +1,7 @@
 """Questions and answers as plain data: `client.ask(queries.counts("XpVt6Z1Gjjo"))`. Pure."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Generic, TypeVar
 from urllib.parse import quote
@@ -80,6 +80,13 @@ class Question(Generic[Answer]):
     parameters: Mapping[str, str]
     body: Any
     parse: Callable[[Any], Answer]
+
+    def after(self, positions: Mapping[int, str]) -> "Question[Answer]":
+        """The same question; its answer holds the events up to these positions of the event log, by partition."""
+        if not positions:
+            return self
+        text = ",".join(f"{partition}:{position}" for partition, position in sorted(positions.items()))
+        return replace(self, parameters={**self.parameters, "min_position": text})
 
 
 def counts(*video_ids: str) -> Question[CountsAnswer]:

@@ -9,6 +9,9 @@ from viewcounter_client.events import PendingEvent
 
 RETRYABLE_STATUSES = frozenset({408, 425, 429, 500, 502, 503, 504})
 TOO_LARGE = 413
+REJECTED_STATUSES = frozenset({301, 302, 303, 307, 308, 401, 403, 404, 405, 407, 410, 421, 426})
+"""The service, or a server in its place, rejects the request whatever its body is: a wrong address, an API key that
+is wrong, expired, revoked or lacks the scope. The events themselves are not at fault."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,10 +25,23 @@ class Refusal:
 
 
 @dataclass(frozen=True, slots=True)
+class Rejection:
+    """The service rejects every request of this client until its address or its API key is put right."""
+
+    status: int
+    code: str
+    detail: str
+
+    def __str__(self) -> str:
+        return f"{self.status} {self.code}: {self.detail}" if self.code else f"{self.status}: {self.detail}"
+
+
+@dataclass(frozen=True, slots=True)
 class Verdict:
     """`is_failure`: the service did not do its work; that counts against the breaker and asks for backoff.
 
     `positions` by partition: where in the event log the accepted events are. `is_too_large`: send fewer at a time.
+    `rejection`: the whole request was rejected for a reason that lies in the client's configuration.
     """
 
     accepted: tuple[PendingEvent, ...] = ()
@@ -35,6 +51,7 @@ class Verdict:
     retry_after_seconds: float | None = None
     is_failure: bool = False
     is_too_large: bool = False
+    rejection: Rejection | None = None
 
 
 def judge_answer(batch: Sequence[PendingEvent], *, status: int, body: bytes, retry_after: str | None) -> Verdict:
@@ -47,11 +64,20 @@ def judge_answer(batch: Sequence[PendingEvent], *, status: int, body: bytes, ret
     answer = _parse_object(body)
     if status in (202, 207, 422) and isinstance(answer.get("items"), list):
         return _judge_items(batch, answer)
+    if status in REJECTED_STATUSES:
+        return Verdict(again=tuple(batch), is_failure=True, rejection=_build_rejection(status, answer))
     if 200 <= status < 300:
         # Not our service, or not a version we know: nothing says that the events are stored.
         return Verdict(again=tuple(batch), is_failure=True)
     code, detail = str(answer.get("code", status)), str(answer.get("detail", "the service refused the request"))
     return Verdict(refused=tuple(Refusal(e.event_id, e.body, code, detail) for e in batch))
+
+
+def _build_rejection(status: int, answer: dict[str, Any]) -> Rejection:
+    detail = "The address redirects; redirects are not followed, since they would carry the API key elsewhere."
+    if status >= 400:
+        detail = str(answer.get("detail", "The server does not accept events at this address."))
+    return Rejection(status, str(answer.get("code", "")), detail)
 
 
 def _judge_items(batch: Sequence[PendingEvent], answer: dict[str, Any]) -> Verdict:

@@ -23,12 +23,16 @@ def build_settings(base_url: str, api_key: str, options: Options) -> dict[str, A
     """Arguments of an httpx2 client. Redirects are not followed: they would carry the key elsewhere."""
     return {
         "base_url": base_url,
-        "headers": {
-            "Authorization": f"Bearer {api_key}",
-            "User-Agent": f"viewcounter-client/{VERSION}",
-        },
+        "headers": {**build_authorization(api_key), "User-Agent": f"viewcounter-client/{VERSION}"},
         "timeout": httpx2.Timeout(options.request_timeout_seconds, connect=options.connect_timeout_seconds),
     }
+
+
+def build_authorization(api_key: str) -> dict[str, str]:
+    """Raises ValueError: the key cannot be sent in a header."""
+    if not api_key.isascii() or not api_key.isprintable() or not api_key.strip():
+        raise ValueError("api_key: must be the text that create_api_key printed, without line breaks")
+    return {"Authorization": f"Bearer {api_key.strip()}"}
 
 
 def encode_batch(events: Sequence[PendingEvent]) -> tuple[bytes, dict[str, str]]:

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from viewcounter_client import Options, Overflow
 from viewcounter_client.delivery import Delivery, Send, SendSpooled, Store, Wait
 from viewcounter_client.events import PendingEvent
-from viewcounter_client.verdict import Refusal, Verdict
+from viewcounter_client.verdict import Refusal, Rejection, Verdict
 
 
 def make_event(number, size=100):
@@ -81,6 +81,48 @@ def test_an_open_breaker_lets_one_attempt_through_after_its_time_and_closes_on_s
     assert delivery.next_action(now=6.0) == Send((event,))
     delivery.on_verdict(Verdict(accepted=(event,)), now=6.0)
     assert delivery.breaker.is_closed
+
+
+REJECTED = Rejection(401, "invalid_key", "The API key is not valid.")
+
+
+def test_a_rejected_client_pauses_keeps_its_events_and_says_why():
+    delivery = make_delivery(max_batch_events=2, rejected_pause_seconds=30)
+    events = offer(delivery, 2)
+    delivery.next_action(now=0.0)
+    delivery.on_verdict(Verdict(again=events, is_failure=True, rejection=REJECTED), now=0.0)
+    assert (delivery.counters.pending, delivery.counters.refused, delivery.rejection) == (2, 0, REJECTED)
+    assert delivery.next_action(now=0.0) == Wait(30)
+    assert delivery.next_action(now=30.0) == Send(events)
+    delivery.on_verdict(Verdict(accepted=events), now=30.0)
+    assert (delivery.counters.accepted, delivery.rejection) == (2, None)
+
+
+def test_a_rejected_client_puts_its_events_on_disk():
+    delivery = make_delivery(has_spool=True, max_batch_events=1)
+    (event,) = offer(delivery, 1)
+    delivery.next_action(now=0.0)
+    delivery.on_verdict(Verdict(again=(event,), is_failure=True, rejection=REJECTED), now=0.0)
+    assert delivery.next_action(now=0.0) == Store((event,))
+
+
+def test_a_new_api_key_is_tried_at_once():
+    delivery = make_delivery(max_batch_events=1)
+    (event,) = offer(delivery, 1)
+    delivery.next_action(now=0.0)
+    delivery.on_verdict(Verdict(again=(event,), is_failure=True, rejection=REJECTED), now=0.0)
+    delivery.forget_rejection()
+    assert (delivery.next_action(now=0.0), delivery.rejection) == (Send((event,)), None)
+
+
+def test_a_service_that_fails_meanwhile_does_not_hide_the_rejection():
+    delivery = make_delivery(max_batch_events=1)
+    (event,) = offer(delivery, 1)
+    delivery.next_action(now=0.0)
+    delivery.on_verdict(Verdict(again=(event,), is_failure=True, rejection=REJECTED), now=0.0)
+    delivery.next_action(now=30.0)
+    delivery.on_verdict(Verdict(again=(event,), is_failure=True), now=30.0)
+    assert delivery.rejection == REJECTED
 
 
 def test_a_request_that_is_too_large_is_halved_down_to_single_events():

@@ -50,7 +50,20 @@ def test_a_retry_after_that_is_no_number_of_seconds_says_nothing(retry_after):
     assert judge(503, retry_after=retry_after).retry_after_seconds is None
 
 
-@pytest.mark.parametrize("status", [400, 401, 403, 404, 415])
+@pytest.mark.parametrize("status", [301, 308, 401, 403, 404, 405, 421])
+def test_a_rejected_client_keeps_its_events(status):
+    verdict = judge(status, {"code": "invalid_key", "detail": "The API key is not valid."})
+    assert (verdict.again, verdict.refused, verdict.is_failure) == (BATCH, (), True)
+    assert (verdict.rejection.status, verdict.rejection.code) == (status, "invalid_key")
+
+
+def test_a_rejection_can_be_read_whatever_server_made_it():
+    assert str(judge(401, {"code": "invalid_key", "detail": "No."}).rejection) == "401 invalid_key: No."
+    assert str(judge(404).rejection) == "404: The server does not accept events at this address."
+    assert str(judge(301).rejection).startswith("301: The address redirects;")
+
+
+@pytest.mark.parametrize("status", [400, 415])
 def test_a_request_that_is_refused_whole_refuses_its_events(status):
     verdict = judge(status, {"code": "missing_scope", "detail": "No."})
     assert [(r.event_id, r.code, r.message) for r in verdict.refused] == [
