@@ -29,7 +29,7 @@ from viewcounter.gateway.items import ItemProblem
 from viewcounter.gateway.key_cache import AuthenticatedKey
 from viewcounter.gateway.keys import is_public_token
 from viewcounter.gateway.meter import LaneMeter
-from viewcounter.gateway.origins import allow_preflight, check_origin
+from viewcounter.gateway.origins import READABLE, allow_preflight, check_origin
 from viewcounter.gateway.parsing import Item, parse_items
 from viewcounter.gateway.rate_limit import Allowance, RateLimiter, Unit
 from viewcounter.gateway.scopes import Scope
@@ -212,7 +212,8 @@ class GatewayLane:
         try:
             key = await self._keys.authenticate(authorization)
         except InvalidKey as error:
-            raise _unauthenticated(is_missing=authorization is None) from error
+            readable = () if wishes.key is None else (READABLE,)
+            raise _unauthenticated(is_missing=authorization is None, headers=readable) from error
         except KeysUnavailable as error:
             problem = Problem(status=503, code="keys_unavailable", detail="The API key cannot be checked right now.")
             raise Refused(problem, retry=True) from error
@@ -341,12 +342,12 @@ def _check_method(method: str) -> None:
         raise Refused(problem, headers=((b"allow", b"GET, HEAD, POST"),))
 
 
-def _unauthenticated(*, is_missing: bool) -> Refused:
+def _unauthenticated(*, is_missing: bool, headers: Headers) -> Refused:
     if is_missing:
         problem = Problem(status=401, code="missing_key", detail="Send an API key: Authorization: Bearer vc_….")
-        return Refused(problem, headers=((b"www-authenticate", b"Bearer"),))
+        return Refused(problem, headers=((b"www-authenticate", b"Bearer"), *headers))
     problem = Problem(status=401, code="invalid_key", detail="The API key is not valid.")
-    return Refused(problem, headers=((b"www-authenticate", b'Bearer error="invalid_token"'),))
+    return Refused(problem, headers=((b"www-authenticate", b'Bearer error="invalid_token"'), *headers))
 
 
 def _not_stored(*, is_full: bool) -> Refused:

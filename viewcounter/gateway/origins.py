@@ -22,6 +22,8 @@ PREFLIGHT_SECONDS = 600
 """How long a browser need not ask again. What an origin may send is checked at each request all the same."""
 
 _VARY = (b"vary", b"Origin")
+READABLE = (b"access-control-allow-origin", b"*")
+"""Of a refusal: whoever develops the page reads the reason in it. It holds nothing that is not in the page."""
 _METHODS = (b"access-control-allow-methods", b"POST")
 _HEADERS = (b"access-control-allow-headers", b"authorization, content-type, idempotency-key, x-request-id")
 _MAX_AGE = (b"access-control-max-age", b"%d" % PREFLIGHT_SECONDS)
@@ -53,7 +55,7 @@ def check_origin(key: AuthenticatedKey, origin: bytes | None) -> Headers:
     if not _is_allowed(origin, key.allowed_origins):
         shown = origin[:ORIGIN_MAX_CHARACTERS].decode("ascii", "replace")
         detail = f"The public key {key.prefix} may not be used by pages of {shown}."
-        raise Refused(Problem(status=403, code="origin_not_allowed", detail=detail), headers=(_VARY,))
+        raise Refused(Problem(status=403, code="origin_not_allowed", detail=detail), headers=(_VARY, READABLE))
     return ((b"access-control-allow-origin", origin), _EXPOSED, _VARY)
 
 

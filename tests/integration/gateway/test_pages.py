@@ -36,12 +36,18 @@ class Browser:
         self.bodies: list[str] = []
         self.answers: list[urllib3.BaseHTTPResponse] = []
 
-    def send(self, url: str, body: str) -> int:
+    def post(self, url: str, body: str) -> tuple[int, str]:
+        """Status 0 where the answer does not let the page read it."""
+        answer = self.send(url, body)
+        may_read = answer.headers.get("access-control-allow-origin") in ("*", self._origin)
+        return (answer.status, answer.data.decode()) if may_read else (0, "")
+
+    def send(self, url: str, body: str) -> urllib3.BaseHTTPResponse:
         self.bodies.append(body)
         headers = {"Origin": self._origin, "Content-Type": "text/plain;charset=UTF-8"}
         answer = urllib3.request("POST", url, body=body.encode(), headers=headers, timeout=HTTP_SECONDS, retries=False)
         self.answers.append(answer)
-        return answer.status
+        return answer
 
 
 def open_page(web: LocalCluster, browser: Browser, token: str, video_id: str) -> Page:
@@ -53,7 +59,8 @@ def open_page(web: LocalCluster, browser: Browser, token: str, video_id: str) ->
         url=url,
         data={"key": token, "video": video_id, "viewer": "ada@example.com"},
         now_ms=time.time_ns() // 1_000_000,
-        beacon=lambda url, body: browser.send(url, body) > 0,
+        beacon=lambda url, body: browser.send(url, body).status > 0,
+        post=browser.post,
     )
 
 
@@ -85,9 +92,23 @@ def test_views_and_watch_time_of_a_page_are_in_the_log(web: LocalCluster, public
     assert number != NO_VIEWER
 
 
-def test_pages_of_other_sites_are_refused(web: LocalCluster, public_token: str) -> None:
-    browser = Browser(origin="https://evil.example")
-    page = open_page(web, browser, public_token, "page-video")
+def test_a_page_reads_what_became_of_its_view(web: LocalCluster, public_token: str) -> None:
+    page = open_page(web, Browser(origin=SITE), public_token, "page-video")
     page.run("pass(1000);")
-    [answer] = browser.answers
-    assert (answer.status, answer.json()["code"]) == (403, "origin_not_allowed")
+    assert (page.counters["accepted"], page.complaints) == (1, [])
+
+
+@pytest.mark.parametrize(
+    ("origin", "key", "reason"),
+    [
+        ("https://evil.example", None, "403 origin_not_allowed: The public key "),
+        (SITE, "vcp_nobody_nothing", "401 invalid_key: The API key is not valid."),
+    ],
+)
+def test_a_page_that_is_rejected_keeps_its_view_and_reads_why(
+    web: LocalCluster, public_token: str, origin: str, key: str | None, reason: str
+) -> None:
+    page = open_page(web, Browser(origin=origin), key or public_token, "page-video")
+    page.run("pass(1000);")
+    assert (page.counters["pending"], page.counters["refused"]) == (1, 0)
+    assert f"rejects this page's events: {reason}" in page.complaints[0]

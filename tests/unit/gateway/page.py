@@ -39,12 +39,18 @@ globalThis.document = {
 };
 globalThis.crypto = { getRandomValues: (bytes) => bytes.map(() => Math.random() * 256) };
 globalThis.URL = class { constructor(path, base) { this.href = /^https?:\\/\\/[^/]+/.exec(base)[0] + path; } };
-globalThis.console = { error: (text) => { globalThis.complaint = text; } };
+globalThis.complaints = [];
+globalThis.logged = [];
+const complain = (text) => { complaints.push(text); };
+globalThis.console = { error: complain, warn: complain, log: (...parts) => { logged.push(parts); } };
 globalThis.navigator = { sendBeacon: (url, body) => beacon(url, body) };
 globalThis.fetch = async (url, options) => {
-  const status = post(url, options.body);
+  if (options.redirect !== "manual") throw new TypeError("a redirect would be followed");
+  const [status, body] = JSON.parse(post(url, options.body));
   if (status === 0) throw new TypeError("no network");
-  return { status };
+  const isRedirect = status >= 300 && status < 400;
+  const type = isRedirect ? "opaqueredirect" : "cors";
+  return { type, status: isRedirect ? 0 : status, json: async () => JSON.parse(body) };
 };
 globalThis.media = { currentTime: 0, playbackRate: 1, on: {} };
 media.addEventListener = listen(media.on);
@@ -52,7 +58,8 @@ media.addEventListener = listen(media.on);
 
 
 class Page:
-    """Runs `script`. `beacon` and `post` are the browser's network: whether it takes a beacon, the status of a post."""
+    """Runs `script`. `beacon` and `post` are the browser's network: whether it takes a beacon; status and body of the
+    answer to a post, status 0 for none that the page may read."""
 
     def __init__(
         self,
@@ -62,11 +69,11 @@ class Page:
         data: dict[str, str] | None = None,
         now_ms: int = NOW_MS,
         beacon: Callable[[str, str], bool] = lambda _url, _body: True,
-        post: Callable[[str, str], int] = lambda _url, _body: 202,
+        post: Callable[[str, str], tuple[int, str]] = lambda _url, _body: (202, "{}"),
     ) -> None:
         self._context = quickjs.Context()
         self._context.add_callable("beacon", beacon)
-        self._context.add_callable("post", post)
+        self._context.add_callable("post", lambda url, body: json.dumps(post(url, body)))
         head = f"const SCRIPT_URL = {json.dumps(url)}, DATASET = {json.dumps(data or {})}, NOW_MS = {now_ms};"
         self._context.eval(head + PRELUDE)
         self._context.eval(script)
@@ -82,3 +89,9 @@ class Page:
     def counters(self) -> dict[str, int]:
         counters: dict[str, int] = self.run("return viewcounter.counters;")
         return counters
+
+    @property
+    def complaints(self) -> list[str]:
+        """Warnings and errors on the console."""
+        complaints: list[str] = self.run("return complaints;")
+        return complaints

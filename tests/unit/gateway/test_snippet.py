@@ -11,14 +11,18 @@ from tests.unit.gateway.page import NOW_MS, Page
 from viewcounter.gateway.snippet import Snippet
 
 KEY = {"key": "vcp_k"}
+Answer = int | tuple[int, dict[str, Any]]
+"""Status, or status and body."""
 
 
 class Network:
-    """What left the page. `takes_beacons`: whether the browser does. `statuses`: of posts, then 202; 0: no network."""
+    """What left the page. `takes_beacons`: whether the browser does. `answers` to posts, then 202; 0: no network."""
 
-    def __init__(self, *, takes_beacons: bool = True, statuses: tuple[int, ...] = ()) -> None:
+    def __init__(
+        self, *, takes_beacons: bool = True, answers: tuple[int | tuple[int, dict[str, Any]], ...] = ()
+    ) -> None:
         self.takes_beacons = takes_beacons
-        self.statuses = list(statuses)
+        self.answers = list(answers)
         self.sent: list[tuple[str, str, list[dict[str, Any]]]] = []
 
     def beacon(self, url: str, body: str) -> bool:
@@ -26,9 +30,11 @@ class Network:
             self.sent.append(("beacon", url, json.loads(body)))
         return self.takes_beacons
 
-    def post(self, url: str, body: str) -> int:
+    def post(self, url: str, body: str) -> tuple[int, str]:
         self.sent.append(("post", url, json.loads(body)))
-        return self.statuses.pop(0) if self.statuses else 202
+        answer = self.answers.pop(0) if self.answers else 202
+        status, problem = answer if isinstance(answer, tuple) else (answer, {})
+        return status, json.dumps(problem)
 
     @property
     def events(self) -> list[tuple[str, str, float | None]]:
@@ -44,6 +50,14 @@ def serve(method: str = "GET", **headers: str) -> tuple[int, dict[str, str], byt
     lines = [(name.replace("_", "-").encode(), value.encode()) for name, value in headers.items()]
     asyncio.run(Snippet()({"method": method, "headers": lines}, None, send))  # type: ignore[arg-type]
     return sent[0]["status"], {n.decode(): v.decode() for n, v in sent[0]["headers"]}, sent[1]["body"]
+
+
+def count(page: Page, **expected: int) -> bool:
+    """Whether the counters are these, zeros left out, and add up."""
+    counters = page.counters
+    ended = {name: number for name, number in counters.items() if number and name != "tracked"}
+    assert sum(ended.values()) == counters["tracked"]
+    return ended == expected
 
 
 def open_page(network: Network, **data: str) -> Page:
@@ -70,11 +84,11 @@ def test_a_page_that_names_its_video_sends_one_view_after_a_second() -> None:
     assert network.sent == []
     page.run("pass(1000);")
     [(way, url, [event])] = network.sent
-    assert (way, url) == ("beacon", "https://counts.example/v1/events?key=vcp_k")
+    assert (way, url) == ("post", "https://counts.example/v1/events?key=vcp_k")
     assert set(event) == {"event_id", "video_id", "event_type", "occurred_at"}
     assert (event["event_type"], event["video_id"]) == ("view", "v1")
     assert event["occurred_at"] == "2026-01-31T12:00:00.123Z"
-    assert page.counters == {"tracked": 1, "sent": 1, "dropped": 0, "refused": 0}
+    assert count(page, accepted=1)
 
 
 def test_events_name_the_viewer_that_the_page_names_and_no_other() -> None:
@@ -109,7 +123,7 @@ def test_a_viewer_that_the_service_would_refuse_costs_no_event(viewer: str) -> N
     page.run("pass(1000);")
     [(_, _, [event])] = network.sent
     assert "viewer_id" not in event
-    assert "a viewer has" in page.run("return complaint;")
+    assert "a viewer has" in page.complaints[0]
 
 
 def test_a_viewer_of_128_characters_is_named_whatever_they_are() -> None:
@@ -133,6 +147,7 @@ def test_events_are_sent_together_and_full_batches_at_once() -> None:
     page = open_page(network)
     page.run('for (let i = 0; i < 250; i++) viewcounter.track("view", "v" + i);')
     assert [len(batch) for _, _, batch in network.sent] == [100, 100]
+    assert count(page, accepted=200, pending=50)
     page.run("pass(1000);")
     assert [video for _, video, _ in network.events] == [f"v{number}" for number in range(250)]
 
@@ -149,6 +164,8 @@ def test_a_page_that_is_left_sends_at_once_what_waits_and_what_was_watched(leave
         'media.currentTime = 1.5; fire(media.on, "timeupdate"); media.currentTime = 2.25;'
     )
     page.run(leave)
+    assert [way for way, _, _ in network.sent] == ["beacon"]
+    assert count(page, unconfirmed=3)
     assert network.events == [("view", "v1", None), ("view", "v2", None), ("watch_time", "v2", 2.25)]
 
 
@@ -170,40 +187,89 @@ def test_watch_time_is_what_was_played_not_where_the_video_was_moved_to() -> Non
     ]
 
 
-def test_what_the_browser_does_not_take_is_posted_again_under_the_same_ids_until_it_is_answered() -> None:
-    network = Network(takes_beacons=False, statuses=(0, 503))
+@pytest.mark.parametrize("answer", [0, 429, 500, 503, 422])
+def test_events_without_an_answer_are_sent_again_under_the_same_ids(answer: int) -> None:
+    network = Network(answers=(answer, answer))
     page = open_page(network, video="v1")
     page.run("pass(1000);")
-    assert page.counters["sent"] == 0
+    assert count(page, pending=1)
     page.run('viewcounter.track("like", "v1"); pass(2000);')
     page.run("pass(4000);")
     batches = [[event["event_id"] for event in batch] for _, _, batch in network.sent]
     assert [len(batch) for batch in batches] == [1, 2, 2]
     assert batches[0] == batches[1][:1] and batches[1] == batches[2]
-    assert page.counters == {"tracked": 2, "sent": 2, "dropped": 0, "refused": 0}
+    assert count(page, accepted=2)
+    assert len(page.complaints) == 1  # of an outage, not of each attempt
 
 
-def test_what_the_server_refuses_for_good_is_not_sent_again() -> None:
-    network = Network(takes_beacons=False, statuses=(403,))
+REJECTED = {"code": "origin_not_allowed", "detail": "The public key vcp_k may not be used by pages of https://a."}
+
+
+@pytest.mark.parametrize("status", [301, 401, 403, 404])
+def test_a_rejected_page_keeps_its_events_pauses_and_says_why(status: int) -> None:
+    network = Network(answers=((status, REJECTED),))
+    page = open_page(network, video="v1")
+    page.run("pass(1000);")
+    assert count(page, pending=1)
+    assert f"{status} origin_not_allowed: {REJECTED['detail']} (1 events wait" in page.complaints[0]
+    page.run(HIDE)
+    page.run('viewcounter.track("like", "v1"); pass(59000);')
+    assert len(network.sent) == 1
+    page.run("pass(1000);")
+    assert [len(batch) for _, _, batch in network.sent] == [1, 2]
+    assert count(page, accepted=2)
+
+
+def test_of_a_mixed_answer_each_event_is_counted_for_what_became_of_it() -> None:
+    fault = {"index": 1, "code": "unknown_event_type", "field": "event_type", "message": "No.", "retryable": False}
+    network = Network(answers=((207, {"items": [fault, {"index": 2, "retryable": True}]}),))
+    page = open_page(network)
+    page.run('for (const type of ["view", "clap", "like"]) viewcounter.track(type, "v1"); pass(1000);')
+    assert count(page, accepted=1, refused=1, pending=1)
+    assert page.complaints[0] == "viewcounter: the service refuses an event: No. (unknown_event_type, event_type)"
+    page.run("pass(2000);")
+    assert [event["event_type"] for event in network.sent[1][2]] == ["like"]
+    assert count(page, accepted=2, refused=1)
+
+
+@pytest.mark.parametrize("status", [400, 413])
+def test_a_bad_batch_is_not_sent_again(status: int) -> None:
+    network = Network(answers=(status,))
     page = open_page(network, video="v1")
     page.run("pass(60000);")
     assert len(network.sent) == 1
-    assert page.counters["refused"] == 1
+    assert count(page, refused=1)
+
+
+def test_a_page_that_is_left_posts_what_the_browser_takes_as_no_beacon() -> None:
+    network = Network(takes_beacons=False)
+    page = open_page(network, video="v1")
+    page.run(HIDE)
+    assert [way for way, _, _ in network.sent] == ["post"]
+    assert count(page, accepted=1)
+
+
+def test_the_debug_mode_prints_events_and_answers() -> None:
+    network = Network()
+    page = open_page(network, video="v1", debug="")
+    page.run("pass(1000);")
+    logged = page.run("return logged;")
+    assert [entry[1] for entry in logged] == ["tracked", "answer"]
+    assert json.loads(logged[1][4])["accepted"] == 1
 
 
 def test_a_page_without_a_network_keeps_a_bounded_number_of_events() -> None:
-    network = Network(takes_beacons=False, statuses=(0,) * 1000)
+    network = Network(answers=(0,) * 1000)
     page = open_page(network)
     page.run('for (let i = 0; i < 3000; i++) viewcounter.track("view", "v" + i);')
     page.run("pass(600000);")
-    counters = page.counters
-    assert (counters["tracked"], counters["dropped"], counters["sent"]) == (3000, 2000, 0)
-    network.statuses.clear()
+    assert count(page, dropped=2000, pending=1000)
+    network.answers.clear()
     network.sent.clear()
     for _ in range(20):
         page.run("pass(60000);")
     assert len({video for _, video, _ in network.events}) == 1000
-    assert page.counters["sent"] == 1000
+    assert count(page, dropped=2000, accepted=1000)
 
 
 def test_a_script_without_a_key_says_so_and_sends_nothing_by_itself() -> None:
@@ -211,4 +277,4 @@ def test_a_script_without_a_key_says_so_and_sends_nothing_by_itself() -> None:
     page = Page(serve()[2].decode(), data={"video": "v1"}, beacon=network.beacon, post=network.post)
     page.run("pass(5000);")
     assert network.sent == []
-    assert "data-key" in page.run("return complaint;")
+    assert "data-key" in page.complaints[0]

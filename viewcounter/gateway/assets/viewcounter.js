@@ -11,11 +11,21 @@
 //   viewcounter.watch(document.querySelector("video"), "XpVt...")  a view at the first play, then the seconds played
 //   viewcounter.setViewer("account-4711")                          whose events come from now on; null: nobody's
 //   viewcounter.flush()                                            send what waits, now
-//   viewcounter.counters                                           what became of every event
+//   viewcounter.counters                                           what became of every event, see below
 //
-// Events are collected for a second and sent together; when the page is left or hidden, at once. A batch is handed to
-// the browser (sendBeacon), which sends it even if the page is gone. Each event has an id of its own that holds its
-// time, so whatever is sent twice is counted once.
+// Events are collected for a second and sent together, a batch at a time, and again under the same ids until the service
+// has answered. When the page is left or hidden, what waits is handed to the browser (sendBeacon), which sends it even if
+// the page is gone. Each event has an id of its own that holds its time, so whatever is sent twice is counted once.
+//
+// counters: tracked = accepted + refused + dropped + unconfirmed + pending + in_flight, always.
+//   accepted     the service has stored them
+//   refused      the service will never take them (the console says why)
+//   dropped      too many waited (1,000)
+//   unconfirmed  handed to the browser when the page was left or hidden: a page cannot read the answer to those
+//   pending      wait here; in_flight: sent, no answer yet
+//
+// A wrong key, origin or address loses nothing while the page is open: events wait, and the console says why.
+// data-debug  each event, each batch and each answer on the console
 (() => {
   "use strict";
 
@@ -23,6 +33,9 @@
   const BATCH_EVENTS = 100; // about 20 KB; browsers take 64 KB of beacons that are under way
   const QUEUE_EVENTS = 1000; // beyond it new events are dropped
   const RETRY_MS = [2000, 60000]; // first and longest pause after a failure
+  const REJECTED_MS = 60000; // pause after the service rejected the key, the origin or the address
+  const BAD_REQUEST = [400, 413, 415]; // the batch itself is at fault: it would be refused again
+  const RETRYABLE = [408, 422, 425, 429]; // of the statuses from 300 to 499
   const WATCH_SECONDS = 10; // played seconds in one event
   const STEP_SECONDS = 2; // a longer jump of the position was a seek, nobody watched it
   const VIEWER = /^[^\u0000-\u0020\u007f-\u00a0\u2028\u2029\ufeff\ud800-\udfff]{1,128}$/u;
@@ -31,12 +44,27 @@
   const key = script.dataset.key;
   const address = new URL("/v1/events", script.src).href + "?key=" + encodeURIComponent(key || "");
 
-  const counters = { tracked: 0, sent: 0, dropped: 0, refused: 0 };
   const queue = [];
+  let inFlight = 0;
   let viewer = null;
   const watchers = [];
   let timer = null;
-  let retryMs = 0;
+  let pauseMs = 0; // since the last failure; 0: the last request did not fail
+  let isRejected = false;
+  const counters = {
+    tracked: 0,
+    accepted: 0,
+    refused: 0,
+    dropped: 0,
+    unconfirmed: 0,
+    get pending() {
+      return queue.length;
+    },
+    get in_flight() {
+      return inFlight;
+    },
+  };
+  const debug = "debug" in script.dataset ? (...parts) => console.log("viewcounter:", ...parts) : () => {};
 
   // RFC 9562, version 7: 48 bits of milliseconds, then chance.
   function makeId(ms) {
@@ -64,8 +92,9 @@
     if (value !== undefined) event.value = value;
     if (viewer !== null) event.viewer_id = viewer;
     queue.push(event);
-    if (queue.length >= BATCH_EVENTS && retryMs === 0) flush();
-    else schedule(Math.max(LINGER_MS, retryMs));
+    debug("tracked", event);
+    if (queue.length >= BATCH_EVENTS && pauseMs === 0) flush();
+    else schedule(Math.max(LINGER_MS, pauseMs));
   }
 
   function setViewer(viewerId) {
@@ -84,37 +113,88 @@
   function flush() {
     clearTimeout(timer);
     timer = null;
-    while (queue.length > 0) {
-      const batch = queue.splice(0, BATCH_EVENTS);
-      const body = JSON.stringify(batch); // as text: a page may send that anywhere without asking first
-      if (navigator.sendBeacon && navigator.sendBeacon(address, body)) {
-        counters.sent += batch.length;
-        retryMs = 0;
-      } else {
-        post(batch, body);
-        return; // one at a time: its answer says whether to go on
-      }
+    // One batch at a time: its answer says whether to go on.
+    if (inFlight === 0 && queue.length > 0) post(queue.splice(0, BATCH_EVENTS));
+  }
+
+  async function post(batch) {
+    inFlight = batch.length;
+    let status = 0;
+    let answer = null;
+    try {
+      // As text: a page may send that anywhere without asking first. A redirect would lose the body.
+      const options = { method: "POST", body: JSON.stringify(batch), keepalive: true, credentials: "omit" };
+      const response = await fetch(address, { ...options, redirect: "manual" });
+      status = response.type === "opaqueredirect" ? 301 : response.status;
+      answer = await response.json();
+    } catch (error) {
+      debug("no answer that can be read", status, error); // no network, or a server that does not let this page read
+    }
+    inFlight = 0;
+    settle(batch, status, answer);
+    debug("answer", status, answer, JSON.stringify(counters));
+  }
+
+  function settle(batch, status, answer) {
+    let again = batch;
+    if (status === 202) {
+      counters.accepted += batch.length;
+      again = [];
+    } else if ((status === 207 || status === 422) && answer !== null && Array.isArray(answer.items)) {
+      again = settleItems(batch, answer.items);
+    } else if (BAD_REQUEST.includes(status)) {
+      counters.refused += batch.length;
+      again = [];
+      console.error(`viewcounter: the service refuses ${batch.length} events: ${explain(status, answer)}`);
+    }
+    isRejected = again.length > 0 && status >= 300 && status < 500 && !RETRYABLE.includes(status);
+    queue.unshift(...again); // under the same ids
+    counters.dropped += queue.splice(QUEUE_EVENTS).length;
+    if (again.length === 0) {
+      pauseMs = 0;
+      if (queue.length >= BATCH_EVENTS) flush();
+      else if (queue.length > 0) schedule(LINGER_MS);
+    } else if (isRejected) {
+      pauseMs = REJECTED_MS;
+      const rest = `${queue.length} events wait in this page; next attempt in ${REJECTED_MS / 1000} s`;
+      console.error(`viewcounter: the service rejects this page's events: ${explain(status, answer)} (${rest})`);
+      schedule(pauseMs);
+    } else {
+      if (pauseMs === 0) console.warn(`viewcounter: the service did not store events (status ${status}); trying again`);
+      pauseMs = Math.min(RETRY_MS[1], Math.max(RETRY_MS[0], pauseMs * 2));
+      schedule(pauseMs * (0.5 + Math.random() / 2));
     }
   }
 
-  async function post(batch, body) {
-    let status = 0;
-    try {
-      const answer = await fetch(address, { method: "POST", body, keepalive: true, credentials: "omit" });
-      status = answer.status;
-    } catch (error) {
-      // No answer at all: the network, or a server that does not let this page read it.
+  // Returns the events to be sent again.
+  function settleItems(batch, items) {
+    const faults = new Map(items.map((item) => [item.index, item]));
+    return batch.filter((event, index) => {
+      const fault = faults.get(index);
+      if (fault === undefined) counters.accepted++;
+      else if (!fault.retryable) {
+        counters.refused++;
+        console.error(`viewcounter: the service refuses an event: ${fault.message} (${fault.code}, ${fault.field})`, event);
+      }
+      return fault !== undefined && fault.retryable;
+    });
+  }
+
+  function explain(status, answer) {
+    return answer !== null && answer.code ? `${status} ${answer.code}: ${answer.detail}` : `status ${status}`;
+  }
+
+  // The page may be gone in a moment: the browser sends these by itself, and tells no page the answer.
+  function handOver() {
+    if (isRejected) return; // they would be rejected too, unseen
+    while (queue.length > 0 && navigator.sendBeacon) {
+      const batch = queue.slice(0, BATCH_EVENTS);
+      if (!navigator.sendBeacon(address, JSON.stringify(batch))) break;
+      queue.splice(0, batch.length);
+      counters.unconfirmed += batch.length;
+      debug("handed to the browser", batch.length, JSON.stringify(counters));
     }
-    if (status === 0 || status === 429 || status >= 500) {
-      queue.unshift(...batch); // under the same ids
-      counters.dropped += queue.splice(QUEUE_EVENTS).length;
-      retryMs = Math.min(RETRY_MS[1], Math.max(RETRY_MS[0], retryMs * 2));
-      schedule(retryMs * (0.5 + Math.random() / 2));
-      return;
-    }
-    counters[status < 300 ? "sent" : "refused"] += batch.length;
-    retryMs = 0;
-    if (queue.length > 0) schedule(LINGER_MS);
+    flush();
   }
 
   function watch(element, videoId) {
@@ -159,7 +239,7 @@
 
   function leave() {
     for (const report of watchers) report();
-    flush();
+    handOver();
   }
 
   document.addEventListener("visibilitychange", () => {
