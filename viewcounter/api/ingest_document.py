@@ -20,7 +20,11 @@ INGEST_COMPONENTS: dict[str, Any] = {
             "event_id": {
                 "type": "string",
                 "format": "uuid",
-                "description": "Chosen by the client, the same at every retry; version 7 preferred.",
+                "description": (
+                    "Chosen by the client, a new one for each event, the same at every retry. Version 7 preferred: "
+                    "such an event is counted once for its video whatever is sent with the id again. With any other "
+                    "version only if `occurred_at` is in the same minute: a retry must repeat the time."
+                ),
             },
             "video_id": {
                 "type": "string",
@@ -121,7 +125,7 @@ INGEST_OPERATION: dict[str, Any] = {
                 "The same key with the same body gets the same answer within {idempotency_seconds} seconds, with "
                 "`Idempotent-Replayed: true`, and nothing is appended again. With another body: 422 "
                 "`idempotency_key_reused`. While the first request is under way: 409 `idempotency_key_in_use`. Only "
-                "spares work: retries are counted once by their event ids, with or without a key."
+                "spares work: a retry of the same events is counted once by their ids, with or without a key."
             ),
         },
     ],
