@@ -71,7 +71,8 @@ def test_from_elsewhere_a_public_key_is_refused_with_the_reason_and_nothing_is_s
 ) -> None:
     response = send_page(log, make_event(), origin=origin)
     assert (response.status, response.json["code"]) == (403, code)
-    assert "access-control-allow-origin" not in response.headers
+    # The page may read the reason; a preflight succeeds by its status, which is not one of success here.
+    assert response.headers.get("access-control-allow-origin") == (None if origin is None else "*")
     assert read_event_ids(log) == []
 
 
@@ -125,7 +126,7 @@ def test_a_browser_that_asks_for_another_page_or_key_is_told_no(
 ) -> None:
     response = ask_first(log, origin=origin, query=query)
     assert (response.status, response.json["code"]) == (status, code)
-    assert not any(name.startswith("access-control") for name in response.headers)
+    assert "access-control-allow-methods" not in response.headers
 
 
 @pytest.mark.parametrize("origin", [SITE, LOCAL, "https://a_b.example:8443", "http://127.0.0.1:1", "http://[::1]:8080"])
