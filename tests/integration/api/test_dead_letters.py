@@ -2,8 +2,17 @@
 
 import pytest
 
-from tests.integration.processing.poisoned import PARTITION, append, event, make_drainer, read_ledger, read_total
-from tests.integration.processing.test_dead_letters import bury, fill, too_large
+from tests.integration.processing.poisoned import (
+    PARTITION,
+    append,
+    bury,
+    event,
+    fill,
+    make_drainer,
+    read_ledger,
+    read_total,
+    too_large,
+)
 from viewcounter.eventlog.registry import get_event_log
 from viewcounter.processing.errors import PartitionStopped
 

@@ -8,7 +8,7 @@ import pytest
 from django.contrib.auth.models import User
 from django.test import Client
 
-from tests.integration.operations.test_kill_store import NOW, SEEN
+from tests.integration.operations.seen_kill import NOW, SEEN
 from viewcounter.operations.kills import build_row, write_kills
 from viewcounter.operations.models import Kill
 

@@ -10,7 +10,7 @@ import pytest
 from django.contrib.auth.models import User
 from django.test import Client
 
-from tests.integration.processing.test_drain import make_drainer
+from tests.integration.processing.draining import make_drainer
 from tests.unit.processing.builders import uuid4_of
 from viewcounter.eventlog.codec import AcceptedEvent, pack_entry
 from viewcounter.eventlog.memory import MemoryEventLog

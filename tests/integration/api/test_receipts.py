@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from clusterproxy.plan import Consistency
-from tests.integration.processing.test_drain import make_drainer
+from tests.integration.processing.draining import make_drainer
 from viewcounter.eventlog.codec import AcceptedEvent, pack_entry
 from viewcounter.eventlog.interface import Position
 from viewcounter.eventlog.memory import MemoryEventLog

@@ -2,7 +2,7 @@
 
 import json
 
-from tests.integration.processing.test_drain import make_drainer
+from tests.integration.processing.draining import make_drainer
 from tests.integration.queries.rows import await_replicas
 from tests.unit.gateway.builders import WRITER, know_key, make_event, make_gateway, post
 from viewcounter.eventlog.interface import START

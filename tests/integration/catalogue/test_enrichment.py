@@ -11,7 +11,7 @@ from django.db import connections
 
 from clusterproxy.proxy import ClusterProxy
 from tests.integration.catalogue.state import read_copies
-from tests.integration.processing.test_drain import make_drainer
+from tests.integration.processing.draining import make_drainer
 from tests.integration.queries.rows import await_replicas, find_videos_by_shard
 from viewcounter.catalogue.changes import ChannelEntry, VideoEntry, put_catalogue, put_channel, put_video
 from viewcounter.catalogue.local_copy import LocalCopy

@@ -14,7 +14,7 @@ from configservice.models import Move, Shard
 from configservice.move_states import FINISHED
 from configservice.moves import get_move, plan_moves
 from tests.integration.processing.counted import PARTITION, Counted, count_events
-from tests.integration.processing.test_drain import make_drainer
+from tests.integration.processing.draining import make_drainer
 from tests.unit.processing.builders import uuid4_of
 from viewcounter.config import get_config
 from viewcounter.eventlog.codec import AcceptedEvent, pack_entry

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from django.db import DataError, OperationalError
 
-from shardproxy.killer import Kill as SeenKill
+from tests.integration.operations.seen_kill import NOW, SEEN
 from tests.integration.shardproxy.servers import wait_until
 from viewcounter.metrics import KILLS_DROPPED
 from viewcounter.operations.kills import (
@@ -18,13 +18,6 @@ from viewcounter.operations.kills import (
     remove_old_kills,
     write_kills,
 )
-
-NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
-SEEN = SeenKill(
-    instance="shard1a", at=NOW, action="cancel", reason="running", session_class="foreign", age_seconds=21.0,
-    budget_seconds=20.0, pid=7, backend_start=NOW - timedelta(hours=1), since=NOW - timedelta(seconds=21), user="bi",
-    application="metabase", client_address="10.0.0.9", fingerprint="-42", statement="SELECT ?",
-)  # fmt: skip
 
 
 def number(n):

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from clusterproxy.plan import Consistency
 from clusterproxy.proxy import ClusterProxy
 from shardproxy.query import Query, QueryClass
-from tests.integration.processing.test_drain import make_drainer
+from tests.integration.processing.draining import make_drainer
 from tests.unit.processing.builders import MINUTE_US, uuid4_of
 from viewcounter.eventlog.codec import AcceptedEvent, pack_entry
 from viewcounter.eventlog.memory import MemoryEventLog

@@ -10,9 +10,9 @@ import psycopg
 
 from clusterproxy.proxy import ClusterProxy
 from shardproxy.errors import OutcomeUnknown
+from tests.integration.processing.draining import make_drainer
 from tests.integration.processing.faults import FaultyCluster, Killed
 from tests.integration.processing.model import Model
-from tests.integration.processing.test_drain import make_drainer
 from viewcounter.eventlog.codec import AcceptedEvent, pack_entry
 from viewcounter.eventlog.interface import Position
 from viewcounter.eventlog.memory import MemoryEventLog

@@ -7,11 +7,12 @@ from shardproxy.query import Query, QueryClass
 from tests.unit.processing.builders import uuid4_of
 from viewcounter.eventlog.codec import AcceptedEvent, pack_entry
 from viewcounter.processing.consumer import FlushLimits
-from viewcounter.processing.dead_letters import ReplayRules
+from viewcounter.processing.dead_letters import ReplayRules, list_dead_letters
 from viewcounter.processing.drain import Drainer, DrainSettings
 from viewcounter.processing.id_cache import IdCache
 from viewcounter.processing.isolation import IsolationSettings, PoisonIsolator
 from viewcounter.processing.known_ids import PieceLimits
+from viewcounter.storage.dead_letters import DeadLetterFilter
 from viewcounter.storage.stopping import DeadLetterLimits
 
 NOW = datetime.now(UTC).replace(second=30, microsecond=0)
@@ -93,3 +94,28 @@ def read_state(cluster):
 
 def get_rules(cluster, *, now=NOW + timedelta(seconds=40)):
     return ReplayRules(topology=cluster.topology, now=now, accept_window_seconds=7 * 86_400)
+
+
+def bury(cluster, log, *events, partition=PARTITION):
+    """Drain these and a good one. Ids of the partition's dead letters, newest first."""
+    append(log, *events, event(9999), partition=partition)
+    make_drainer(cluster, log).drain(partition)
+    wanted = DeadLetterFilter(partition=partition)
+    return [found.id for found in list_dead_letters(cluster, wanted, before=None, limit=500).items]
+
+
+def too_large(number, **options):
+    """Refused as long as the video's sum stands near the end of 64 bits."""
+    return event(number, "full", value=4000, **options)
+
+
+def fill(cluster, *, to):
+    """Stand in for what a recount would correct: the sum that made events be refused."""
+    with cluster.transaction(PARTITION) as connection:
+        connection.execute("INSERT INTO video (video_id, partition) VALUES ('full', 3) ON CONFLICT DO NOTHING")
+        connection.execute("INSERT INTO event_type (id, name) VALUES (1, 'view') ON CONFLICT DO NOTHING")
+        connection.execute(
+            "INSERT INTO event_total VALUES (3, 'full', 1, 0, %s, 0, 0)"
+            " ON CONFLICT (partition, video_id, event_type_id) DO UPDATE SET sum = excluded.sum, count = 0",
+            [to],
+        )

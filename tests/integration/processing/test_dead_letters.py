@@ -8,7 +8,9 @@ from tests.integration.processing.poisoned import (
     NOW,
     PARTITION,
     append,
+    bury,
     event,
+    fill,
     get_rules,
     make_drainer,
     poison,
@@ -16,6 +18,7 @@ from tests.integration.processing.poisoned import (
     read_ledger,
     read_letters,
     read_total,
+    too_large,
 )
 from tests.unit.processing.builders import uuid4_of
 from viewcounter.eventlog.errors import EventLogError
@@ -41,31 +44,6 @@ OTHER_PARTITION = 4
 @pytest.fixture
 def log():
     return MemoryEventLog()
-
-
-def bury(cluster, log, *events, partition=PARTITION):
-    """Drain these and a good one. Ids of the partition's dead letters, newest first."""
-    append(log, *events, event(9999), partition=partition)
-    make_drainer(cluster, log).drain(partition)
-    wanted = DeadLetterFilter(partition=partition)
-    return [found.id for found in list_dead_letters(cluster, wanted, before=None, limit=500).items]
-
-
-def too_large(number, **options):
-    """Refused as long as the video's sum stands near the end of 64 bits."""
-    return event(number, "full", value=4000, **options)
-
-
-def fill(cluster, *, to):
-    """Stand in for what a recount would correct: the sum that made events be refused."""
-    with cluster.transaction(PARTITION) as connection:
-        connection.execute("INSERT INTO video (video_id, partition) VALUES ('full', 3) ON CONFLICT DO NOTHING")
-        connection.execute("INSERT INTO event_type (id, name) VALUES (1, 'view') ON CONFLICT DO NOTHING")
-        connection.execute(
-            "INSERT INTO event_total VALUES (3, 'full', 1, 0, %s, 0, 0)"
-            " ON CONFLICT (partition, video_id, event_type_id) DO UPDATE SET sum = excluded.sum, count = 0",
-            [to],
-        )
 
 
 @pytest.fixture

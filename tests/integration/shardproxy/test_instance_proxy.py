@@ -20,18 +20,13 @@ from shardproxy.errors import (
 )
 from shardproxy.instance import InstanceProxy
 from shardproxy.query import Query, QueryClass
-from shardproxy.settings import DEFAULT_QUERY_SECONDS, PoolSettings
+from shardproxy.settings import PoolSettings
+from tests.integration.shardproxy.limits import SETTINGS, soon
 from tests.integration.shardproxy.servers import wait_until
 
 ECHO = Query("echo", "SELECT %(value)s::int AS value", QueryClass.POINT)
 SLEEP = Query("sleep", "SELECT pg_sleep(%(seconds)s)", QueryClass.POINT)
 INSERT = Query("insert", "INSERT INTO probe VALUES (1)", QueryClass.POINT)
-SETTINGS = PoolSettings(
-    query_seconds={**DEFAULT_QUERY_SECONDS, QueryClass.POINT: 0.5, QueryClass.FLUSH: 1.0},
-    lock_timeout_seconds=0.2,
-    wait_seconds=0.5,
-    breaker_open_seconds=0.5,
-)
 
 
 @pytest.fixture
@@ -46,10 +41,6 @@ def open_proxy(shard_servers):
     for proxy in proxies:
         proxy.close()
         proxy.close_probe()
-
-
-def soon(seconds=10.0):
-    return time.monotonic() + seconds
 
 
 def answers(proxy):

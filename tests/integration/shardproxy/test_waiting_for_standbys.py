@@ -7,8 +7,8 @@ import pytest
 from shardproxy.errors import OutcomeUnknown
 from shardproxy.instance import InstanceProxy
 from shardproxy.query import QueryClass
+from tests.integration.shardproxy.limits import SETTINGS, soon
 from tests.integration.shardproxy.servers import wait_until
-from tests.integration.shardproxy.test_instance_proxy import SETTINGS, soon
 
 
 @pytest.fixture

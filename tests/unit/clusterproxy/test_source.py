@@ -4,25 +4,8 @@ import pytest
 
 from clusterproxy.errors import SourceUnavailable
 from clusterproxy.source import FirstAnswer
-from configservice.topology import Topology
 from tests.unit.clusterproxy.builders import build_topology
-
-
-class Shelf:
-    """A source that holds one snapshot, or is down, and counts who asks."""
-
-    def __init__(self, topology: Topology | None, *, down: bool = False) -> None:
-        self.topology = topology
-        self.down = down
-        self.asked_count = 0
-
-    def fetch(self, known_epoch: int) -> Topology | None:
-        self.asked_count += 1
-        if self.down:
-            raise ConnectionError("down")
-        if self.topology is None or self.topology.epoch == known_epoch:
-            return None
-        return self.topology
+from tests.unit.clusterproxy.shelf import Shelf
 
 
 def test_a_new_process_takes_the_newest_of_all_sources():

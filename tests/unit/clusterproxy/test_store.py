@@ -13,7 +13,7 @@ from clusterproxy.listener import compute_reconnect_seconds
 from clusterproxy.settings import ClusterSettings
 from clusterproxy.store import TopologyStore
 from tests.unit.clusterproxy.builders import build_topology
-from tests.unit.clusterproxy.test_source import Shelf
+from tests.unit.clusterproxy.shelf import Shelf
 
 
 def wait_until(condition, *, within_seconds=10.0):

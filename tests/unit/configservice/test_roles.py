@@ -13,7 +13,7 @@ from configservice.settings import ConfigServiceSettings, FailoverMode
 from configservice.topology import Role
 from configservice.verdict import Verdict
 from tests.unit.clusterproxy.builders import build_shard
-from tests.unit.configservice.test_verdict import BROKEN, NOW, PRIMARY_STATE, STREAMING, gone, saw
+from tests.unit.configservice.sightings import BROKEN, NOW, PRIMARY_STATE, STREAMING, gone, saw
 
 SETTINGS = ConfigServiceSettings(rejoin_max_lag_bytes=50)
 FENCED_STATE = replace(PRIMARY_STATE, is_read_only=True)

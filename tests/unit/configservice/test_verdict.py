@@ -5,54 +5,15 @@ from dataclasses import replace
 
 import pytest
 
-from configservice.observation import InstanceState, Sighting
+from configservice.observation import Sighting
 from configservice.settings import ConfigServiceSettings
 from configservice.verdict import StandbyWitness, Word, judge_primary
 from configservice.verdict import Testimony as Said
 from tests.unit.clusterproxy.builders import build_shard
+from tests.unit.configservice.sightings import BROKEN, NOW, PRIMARY_STATE, STREAMING, gone, saw, silent
 
 SETTINGS = ConfigServiceSettings(primary_silence_seconds=1.5, stream_silence_seconds=2.5, first_sight_seconds=5.0)
-NOW = 1000.0
 SHARD = build_shard(1, replicas=2)
-
-PRIMARY_STATE = InstanceState(
-    in_recovery=False,
-    is_read_only=False,
-    lsn=100,
-    replay_lsn=100,
-    timeline=1,
-    is_receiving=False,
-    sender_host=None,
-    sender_port=None,
-    stream_silence_seconds=None,
-    stream_timeout_seconds=3.0,
-    is_detached=False,
-    synchronous_standby_names="",
-)
-STREAMING = replace(
-    PRIMARY_STATE,
-    in_recovery=True,
-    is_receiving=True,
-    sender_host="10.0.0.1",
-    sender_port=5432,
-    stream_silence_seconds=0.2,
-)
-BROKEN = replace(STREAMING, is_receiving=False, sender_host=None, sender_port=None, stream_silence_seconds=None)
-
-
-def saw(state, *, seconds_ago=0.1):
-    return Sighting(NOW - 60, state=state, answered_at=NOW - seconds_ago)
-
-
-def gone(*, count=2, seconds_ago=0.3):
-    sighting = saw(PRIMARY_STATE, seconds_ago=seconds_ago)
-    for _ in range(count):
-        sighting = sighting.note_failure("connection refused", is_gone=True, now=NOW - 0.2)
-    return sighting
-
-
-def silent(seconds):
-    return saw(PRIMARY_STATE, seconds_ago=seconds).note_failure("no answer", is_gone=False, now=NOW - 0.2)
 
 
 def judge(primary, *standbys, witnesses=None):

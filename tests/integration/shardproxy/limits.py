@@ -1,0 +1,17 @@
+"""Limits of a pool that a test does not wait long for, and deadlines that it should not reach."""
+
+import time
+
+from shardproxy.query import QueryClass
+from shardproxy.settings import DEFAULT_QUERY_SECONDS, PoolSettings
+
+SETTINGS = PoolSettings(
+    query_seconds={**DEFAULT_QUERY_SECONDS, QueryClass.POINT: 0.5, QueryClass.FLUSH: 1.0},
+    lock_timeout_seconds=0.2,
+    wait_seconds=0.5,
+    breaker_open_seconds=0.5,
+)
+
+
+def soon(seconds=10.0):
+    return time.monotonic() + seconds
