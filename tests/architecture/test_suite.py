@@ -22,3 +22,14 @@ def test_no_test_module_is_imported_by_another():
         and any(part.startswith("test_") for part in f"{node.module}.{'.'.join(a.name for a in node.names)}".split("."))
     ]
     assert imports == [], "move what is shared to a module named for what it gives"
+
+
+def test_there_is_one_way_to_wait():
+    own = [
+        place
+        for place, node in walk()
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+        and node.name in {"poll", "eventually", "wait_until", "wait_while", "wait_until_async"}
+        and not place.startswith("tests/waiting.py:")
+    ]
+    assert own == [], "use tests/waiting.py"

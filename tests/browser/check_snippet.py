@@ -14,7 +14,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 import urllib3
 
-from localcluster.waiting import Waiter
+from tests.waiting import wait_until
 from viewcounter.eventlog.codec import unpack_entry
 from viewcounter.eventlog.interface import START
 from viewcounter.eventlog.redis_streams import RedisEventLog
@@ -98,7 +98,7 @@ class Browser:
             start_new_session=True,
         )
         port_file = self._profile / "DevToolsActivePort"
-        wait_until(lambda: port_file.exists() and port_file.read_text().count("\n") > 0, "the browser")
+        wait_until(lambda: port_file.exists() and port_file.read_text().count("\n") > 0, what="the browser")
         self._url = f"http://127.0.0.1:{port_file.read_text().split()[0]}"
         return self
 
@@ -114,10 +114,6 @@ class Browser:
         urllib3.request("GET", f"{self._url}/json/close/{page_id}", timeout=BROWSER_SECONDS)
 
 
-def wait_until(condition, what):
-    Waiter().wait_until(lambda: None if condition() else "not yet", within_seconds=BROWSER_SECONDS, what=what)
-
-
 @pytest.mark.parametrize("is_allowed", [True, False], ids=["allowed origin", "another origin"])
 def test_a_page_in_a_browser_sends_its_events_from_its_own_origin_only(web, django_db_blocker, tmp_path, is_allowed):
     video_id = f"page-{uuid.uuid4().hex}"
@@ -130,12 +126,14 @@ def test_a_page_in_a_browser_sends_its_events_from_its_own_origin_only(web, djan
         _, token = create_key("page", [Scope.EVENTS_WRITE], kind=KeyKind.PUBLIC, allowed_origins=origins)
         with Browser(tmp_path) as browser:
             page_id = browser.open(f"{origin}/")
-            wait_until(lambda: answers, "the page to be loaded")
-            wait_until(lambda: count_refused(web) or read_videos(web, video_id), "what the page sends after a second")
+            wait_until(lambda: answers, what="the page to be loaded")
+            wait_until(
+                lambda: count_refused(web) or read_videos(web, video_id), what="what the page sends after a second"
+            )
             browser.close(page_id)
             if is_allowed:
                 # The view and the like, then what the page sent when it was closed.
-                wait_until(lambda: len(read_videos(web, video_id)) == 3, "what the page sends when it is left")
+                wait_until(lambda: len(read_videos(web, video_id)) == 3, what="what the page sends when it is left")
         assert read_videos(web, video_id) == ([7] * 3 if is_allowed else [])
         ApiKey.objects.all().delete()
         get_key_cache().clear()

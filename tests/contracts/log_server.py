@@ -4,7 +4,6 @@ import shutil
 import signal
 import socket
 import subprocess
-import time
 from pathlib import Path
 
 import redis
@@ -12,8 +11,7 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from localcluster.binaries import find_valkey_server
-
-READY_SECONDS = 10.0
+from tests.waiting import wait_while
 
 
 class LogServer:
@@ -57,17 +55,16 @@ class LogServer:
         return redis.Redis.from_url(self.url, socket_timeout=5, retry=Retry(NoBackoff(), 0))
 
     def _wait_until_ready(self) -> None:
-        deadline = time.monotonic() + READY_SECONDS
         with self.connect() as client:
-            while True:
+
+            def find_obstacle() -> redis.RedisError | None:
                 try:
                     client.ping()
-                except redis.RedisError:
-                    if time.monotonic() > deadline:
-                        raise
-                    time.sleep(0.01)
-                else:
-                    return
+                except redis.RedisError as error:
+                    return error
+                return None
+
+            wait_while(find_obstacle, what="the log server to answer")
 
 
 def _find_free_port() -> int:

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.contracts.log_server import LogServer
+from tests.waiting import wait_until
 from viewcounter.eventlog.codec import AcceptedEvent, pack_entry
 from viewcounter.eventlog.errors import EventLogError, EventLogFull, PositionTrimmed
 from viewcounter.eventlog.interface import START, EventLog, Position
@@ -236,15 +237,12 @@ def test_killed_log_server_keeps_every_acknowledged_entry(server: LogServer, ser
 
     writer = threading.Thread(target=append_until_killed)
     writer.start()
-    deadline = time.monotonic() + 10
-    while len(acknowledged) < 200 and time.monotonic() < deadline:
-        time.sleep(0.005)
+    wait_until(lambda: len(acknowledged) >= 200, what="200 entries to be acknowledged")
     server.kill()
     killed.set()
     writer.join()
     server.start()
     kept = read_payloads_of_all(server_log)
-    assert len(acknowledged) >= 200
     assert kept[: len(acknowledged)] == acknowledged
     assert server_log.append({0: b"after"}).positions[0] > START
 

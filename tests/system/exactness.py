@@ -2,12 +2,10 @@
 
 from typing import Any
 
-from localcluster.waiting import Waiter
+from tests.waiting import wait_while
 from viewcounter.cluster import get_cluster
 from viewcounter.operations.drill.load import LoadClient
 from viewcounter.operations.drill.proof import find_miscounts
-
-APPLIED_SECONDS = 60.0
 
 
 def read_shards(sql: str) -> list[dict[str, Any]]:
@@ -23,9 +21,7 @@ def read_shards(sql: str) -> list[dict[str, Any]]:
 def assert_exactly_acknowledged(load: LoadClient, *, story: str) -> None:
     """Waits until all is applied, then compares; `story` tells what was done to the cluster."""
     assert load.refused == [], story
-    Waiter().wait_until(
-        lambda: find_lag(load), within_seconds=APPLIED_SECONDS, what="everything acknowledged to be applied"
-    )
+    wait_while(lambda: find_lag(load), what="everything acknowledged to be applied")
     assert find_miscounts(load, read_shards) == [], story
 
 

@@ -3,14 +3,8 @@
 from typing import Any
 
 from localcluster import LocalCluster
-from localcluster.waiting import Waiter
+from tests.waiting import wait_until
 from viewcounter.cluster import get_cluster
-
-CHANGE_SECONDS = 60.0
-
-
-def wait_until(condition: Any, *, what: str, within_seconds: float = CHANGE_SECONDS) -> None:
-    Waiter().wait_until(lambda: None if condition() else "not yet", what=what, within_seconds=within_seconds)
 
 
 def get_shard(name: str) -> Any:

@@ -16,7 +16,7 @@ import pytest
 from viewcounter_client import AsyncClient, Client, Options, RequestRefused, ServiceUnavailable, queries
 
 from localcluster import LocalCluster
-from localcluster.waiting import Waiter
+from tests.waiting import wait_until, wait_while
 from viewcounter.config.kinds import PROJECT_ROOT
 
 pytestmark = pytest.mark.system
@@ -44,8 +44,7 @@ def await_counts(client, video_id, expected):
         found = client.ask(queries.counts(video_id)).videos[0].counts["view"]
         return None if found == expected else f"{found} of {expected} counted"
 
-    Waiter().wait_until(differ, within_seconds=SETTLE_SECONDS, what=f"{expected} views of {video_id}")
-    assert differ() is None
+    wait_while(differ, what=f"{expected} views of {video_id}")
 
 
 def test_events_tracked_through_a_killed_service_count_once_without_blocking_or_growing(cluster, key, tmp_path):
@@ -97,11 +96,7 @@ def test_a_client_that_dies_leaves_its_spool_to_the_next_one(cluster, key, tmp_p
         await_counts(client, "left-behind", 700)
         period = {"start_time": datetime.now(UTC) - timedelta(hours=1), "end_time": datetime.now(UTC) + MINUTE}
         question = queries.stats(video_id="left-behind", function="unique_viewers", **period)
-        Waiter().wait_until(
-            lambda: None if client.ask(question).value == 50 else "not yet",
-            within_seconds=SETTLE_SECONDS,
-            what="the 50 viewers",
-        )
+        wait_until(lambda: client.ask(question).value == 50, what="the 50 viewers")
 
 
 def test_only_bad_events_are_refused_and_the_application_hears_why(cluster, key):
@@ -156,11 +151,7 @@ def test_every_question_is_answered(cluster, key):
         assert client.flush()
         hour = {"start_time": at - timedelta(hours=1), "end_time": at + timedelta(hours=1)}
         question = queries.stats(video_id="asked", event_type="watch_time", function="sum", interval="hour", **hour)
-        Waiter().wait_until(
-            lambda: None if client.ask(question).value == 30.75 else "not yet",
-            within_seconds=SETTLE_SECONDS,
-            what="the sum",
-        )
+        wait_until(lambda: client.ask(question).value == 30.75, what="the sum")
         assert [bucket.value for bucket in client.ask(question).series if bucket.value] == [30.75]
         top = client.ask(queries.top(event_type="watch_time", function="sum", limit=1))
         assert [(item.video_id, item.value) for item in top.items] == [("asked", 30.75)]

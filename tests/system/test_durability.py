@@ -12,7 +12,7 @@ from configservice.topology import Durability, StandbyLoss
 from localcluster import ClusterSpec, LocalCluster, run_temporary_cluster
 from tests.conftest import use_cluster
 from tests.system.exactness import assert_exactly_acknowledged, read_shards
-from tests.system.failing_over import wait_until
+from tests.waiting import wait_until
 from viewcounter.cluster import get_cluster
 from viewcounter.operations.drill.load import LoadClient
 

@@ -28,8 +28,8 @@ from tests.system.failing_over import (
     get_shard,
     make_whole,
     read_roles,
-    wait_until,
 )
+from tests.waiting import wait_until
 from viewcounter.cluster import get_cluster
 from viewcounter.operations.drill.link import Links
 from viewcounter.operations.drill.load import VIDEOS, LoadClient

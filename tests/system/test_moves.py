@@ -20,9 +20,9 @@ from clusterproxy.plan import Consistency
 from configservice.models import Move
 from configservice.move_states import MoveState
 from localcluster import ClusterSpec, LocalCluster, run_temporary_cluster
-from localcluster.waiting import Waiter
 from tests.conftest import use_cluster
 from tests.system.exactness import assert_exactly_acknowledged, read_shards
+from tests.waiting import wait_while
 from viewcounter.cluster import get_cluster
 from viewcounter.config.kinds import PROJECT_ROOT
 from viewcounter.operations.drill.load import VIDEOS, LoadClient, Rhythm
@@ -113,7 +113,7 @@ class Mover:
             found = MoveState(Move.objects.values_list("state", flat=True).get(pk=move_id))
             return None if order.index(found) >= order.index(state) else f"it is {found}"
 
-        Waiter().wait_until(find_obstacle, within_seconds=MOVE_SECONDS, what=f"move {move_id} to be {state}")
+        wait_while(find_obstacle, within_seconds=MOVE_SECONDS, what=f"move {move_id} to be {state}")
         os.kill(self.process.pid, signal.SIGKILL)
         self.process.communicate()
         return str(Move.objects.values_list("state", flat=True).get(pk=move_id))
@@ -193,7 +193,7 @@ def test_movers_killed_in_every_state_lose_and_double_nothing(cluster: LocalClus
         missing = set(load.acknowledged) - set(found)
         return f"{len(missing)} events are not counted" if missing else None
 
-    Waiter().wait_until(find_missing, within_seconds=60.0, what="everything to be applied")
+    wait_while(find_missing, what="everything to be applied")
     raw = [row["event_id"] for row in read_shards("SELECT event_id FROM raw_event")]
     assert len(raw) == len(set(raw)), story
     assert set(raw) == set(load.acknowledged) | read_before, story

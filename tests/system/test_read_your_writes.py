@@ -9,8 +9,9 @@ import os
 
 import pytest
 
-from tests.system.failing_over import get_primary, make_whole, read_roles, wait_until
+from tests.system.failing_over import get_primary, make_whole, read_roles
 from tests.system.read_your_writes import ReadYourWrites
+from tests.waiting import wait_until
 from viewcounter.operations.drill.load import LoadClient
 
 SHORT_PAIRS = 200

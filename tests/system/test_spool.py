@@ -15,10 +15,10 @@ import pytest
 import urllib3
 
 from localcluster import ClusterSpec, run_temporary_cluster
-from localcluster.waiting import Waiter
 from tests.conftest import use_cluster
 from tests.system.exactness import assert_exactly_acknowledged, read_shards
 from tests.unit.gateway.builders import make_event
+from tests.waiting import wait_until
 from viewcounter.cluster import get_cluster
 from viewcounter.operations.drill.load import LoadClient
 
@@ -31,10 +31,6 @@ HEAL_SECONDS = 30.0 + OUTAGE_SECONDS
 
 def create_key(cluster):
     return cluster.run_command("create_api_key", "load", "--scopes", "events:write", "--quiet").strip()
-
-
-def wait_until(condition, *, what):
-    Waiter().wait_until(lambda: None if condition() else "not yet", within_seconds=HEAL_SECONDS, what=what)
 
 
 def test_with_a_spool_an_outage_of_the_log_and_the_death_of_a_gateway_cost_no_post_and_no_event(tmp_path):
@@ -60,7 +56,9 @@ def test_with_a_spool_an_outage_of_the_log_and_the_death_of_a_gateway_cost_no_po
             wait_until(lambda: len(load.acknowledged) >= back + 1000, what="load after the outage")
         wait_until(lambda: list((tmp_path / "spool").rglob("*.spool")) == [], what="an empty spool")
         emptied_seconds = time.monotonic() - emptied_from
-        wait_until(lambda: count_raw() == len(load.acknowledged), what="everything counted")
+        wait_until(
+            lambda: count_raw() == len(load.acknowledged), within_seconds=HEAL_SECONDS, what="everything counted"
+        )
         spooled = f"{back - before} events accepted without the log, spool empty after {emptied_seconds:.1f} s"
         print(f"{spooled}; {len(load.acknowledged)} acknowledged; {dict(load.statuses)}")  # noqa: T201
         assert_exactly_acknowledged(load, story="log away, one gateway worker killed")

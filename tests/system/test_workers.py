@@ -12,9 +12,9 @@ import pytest
 
 from localcluster import ClusterSpec, LocalCluster, run_temporary_cluster
 from localcluster.process import find_tree
-from localcluster.waiting import Waiter
 from tests.conftest import use_cluster
 from tests.system.exactness import read_shards
+from tests.waiting import wait_until
 from viewcounter.cluster import get_cluster
 from viewcounter.config.kinds import PROJECT_ROOT
 from viewcounter.eventlog.interface import Position
@@ -31,7 +31,6 @@ SETTINGS = {
     "VIEWCOUNTER_FLUSH_QUERY_SECONDS": str(FLUSH_SECONDS),
 }
 """Many flushes in long drains, so that a stop meets one in the middle."""
-START_SECONDS = 60.0
 APPLIED_SECONDS = 90.0
 STOP_SECONDS = 20.0
 """What localcluster and most process managers grant before they kill."""
@@ -115,7 +114,7 @@ class Backlog:
             self.append(2000)
             return condition()
 
-        wait_until(feed, what=what, within_seconds=START_SECONDS)
+        wait_until(feed, what=what)
 
 
 def count_applied() -> int:
@@ -131,10 +130,6 @@ def find_draining() -> int | None:
     return next((partition for partition, left in unread.items() if left > 10_000), None)
 
 
-def wait_until(condition: Callable[[], object], *, what: str, within_seconds: float) -> None:
-    Waiter().wait_until(lambda: None if condition() else "not yet", within_seconds=within_seconds, what=what)
-
-
 def assert_applied(event_count: int) -> None:
     wait_until(lambda: count_applied() >= event_count, what="everything to be applied", within_seconds=APPLIED_SECONDS)
     [row] = read_shards(
@@ -148,7 +143,7 @@ def test_workers_stop_and_start_in_the_middle_of_drains_and_every_event_is_count
     backlog = Backlog()
     backlog.append(160_000)
     with running(cluster, "first") as first:
-        wait_until(find_draining, what="a drain in the middle of its partition", within_seconds=START_SECONDS)
+        wait_until(lambda: find_draining() is not None, what="a drain in the middle of its partition")
         assert first.stop() == 0
         *_, (_, counted, caught_up) = first.list_drains()
         assert 0 < counted < backlog.event_count
@@ -157,13 +152,13 @@ def test_workers_stop_and_start_in_the_middle_of_drains_and_every_event_is_count
     assert applied < backlog.event_count
 
     with running(cluster, "second") as second:
-        wait_until(lambda: count_applied() > applied, what="the second worker to go on", within_seconds=START_SECONDS)
+        wait_until(lambda: count_applied() > applied, what="the second worker to go on")
         cluster.database("shard1a").pause()  # the flush under way never ends by itself
         assert second.stop() == 0
         cluster.database("shard1a").resume()
 
     with running(cluster, "third") as third:
-        wait_until(third.has_counted, what="the third worker to drain", within_seconds=START_SECONDS)
+        wait_until(third.has_counted, what="the third worker to drain")
         with running(cluster, "fourth") as fourth:
             backlog.feed_until(fourth.has_counted, what="the fourth worker to drain as well")
             drained = len(third.list_drains())

@@ -1,6 +1,5 @@
 """Health addresses, documents, and what readers are told when something is down."""
 
-import time
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 
@@ -11,6 +10,7 @@ from django.utils import timezone
 from configservice.failover.records import Condition, ShardCondition
 from configservice.models import Shard
 from tests.integration.queries.rows import DAY, MinuteRow, await_replicas, find_videos_by_shard, store_rows
+from tests.waiting import wait_while
 from viewcounter.api.readiness import ReadinessProbe, ReadinessSettings
 from viewcounter.api.views.health import get_readiness_probe
 from viewcounter.eventlog.registry import get_event_log
@@ -67,10 +67,11 @@ def read_readiness(api):
 
 
 def await_readiness(api, status, body):
-    deadline = time.monotonic() + 20
-    while read_readiness(api) != (status, body):
-        assert time.monotonic() < deadline, read_readiness(api)
-        time.sleep(0.1)
+    def find_difference():
+        found = read_readiness(api)
+        return None if found == (status, body) else found
+
+    wait_while(find_difference, what=f"readiness {status}")
 
 
 def test_health_needs_nothing_but_the_process(api):

@@ -16,6 +16,7 @@ from clusterproxy.errors import NoTopology, TooManyWaiting
 from shardproxy.errors import DeadlineExceeded, InstanceUnavailable, PoolExhausted
 from tests.integration.queries.caching import forget_shared
 from tests.integration.queries.rows import DAY, MinuteRow, store_rows
+from tests.waiting import wait_until_async
 from viewcounter.api import hot_reads
 from viewcounter.api.hot_reads import HotReads
 from viewcounter.api.views import reads
@@ -272,8 +273,7 @@ def test_many_readers_of_one_video_are_one_question_and_too_many_questions_are_s
     async def script(ask: Ask) -> list[Reply]:
         asks = [ask(path=f"/v1/videos/{video_id}/counts") for video_id in ("v1", "v2", "v3") for _ in range(20)]
         readers = [asyncio.create_task(one) for one in asks]
-        while len(asked) < 3:
-            await asyncio.sleep(0.01)
+        await wait_until_async(lambda: len(asked) >= 3)
         refused = await ask(path="/v1/videos/v4/counts")
         gate.set()
         return [*await asyncio.gather(*readers), refused]

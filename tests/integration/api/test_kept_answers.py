@@ -12,9 +12,9 @@ from datetime import timedelta
 import pytest
 import urllib3
 
-from localcluster.waiting import Waiter
 from tests.integration.queries.caching import forget_shared
 from tests.integration.queries.rows import DAY, MinuteRow, await_replicas, find_videos_by_shard, store_rows
+from tests.waiting import wait_until
 from viewcounter.gateway.keys import create_key, get_key_cache
 from viewcounter.gateway.models import ApiKey
 from viewcounter.gateway.scopes import Scope
@@ -84,12 +84,6 @@ def site(web, clean_cluster, django_db_blocker):
         yield site
         ApiKey.objects.all().delete()
         get_key_cache().clear()
-
-
-def wait_until(condition):
-    Waiter().wait_until(
-        lambda: None if condition() else "not yet", within_seconds=PATIENCE_SECONDS, what="the condition of a test"
-    )
 
 
 @contextmanager

@@ -1,6 +1,5 @@
 """Videos get their titles when a flush first sees them, later if the catalogue learns them later, stale if need be."""
 
-import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,6 +12,7 @@ from clusterproxy.proxy import ClusterProxy
 from tests.integration.catalogue.state import read_copies
 from tests.integration.processing.draining import make_drainer
 from tests.integration.queries.rows import await_replicas, find_videos_by_shard
+from tests.waiting import wait_until
 from viewcounter.catalogue.changes import ChannelEntry, VideoEntry, put_catalogue, put_channel, put_video
 from viewcounter.catalogue.local_copy import LocalCopy
 from viewcounter.catalogue.models import Channel, Video
@@ -139,17 +139,17 @@ def test_the_copy_answers_while_the_control_database_is_down_and_goes_on_when_it
     refresher = Refresher(copy, lock_path=tmp_path / "lock", interval_seconds=0.05, batch=10)
     refresher.start()
     try:
-        wait_for(lambda: copy.find(["known"]))
+        wait_until(lambda: copy.find(["known"]))
         control = servers.database("control")
         control.kill()
-        wait_for(lambda: "gets no changes" in caplog.text)
+        wait_until(lambda: "gets no changes" in caplog.text)
         count_view(empty_catalogue, copy, "known")
         assert read_copy(empty_catalogue, "known") == ("Known", None)
         control.start()
         control.wait_ready()
         connections.close_all()  # this test's own did not survive
         put_video(VideoEntry("later", "Later"))
-        wait_for(lambda: copy.find(["later"]))
+        wait_until(lambda: copy.find(["later"]))
     finally:
         refresher.close(timeout_seconds=SECONDS)
 
@@ -159,20 +159,13 @@ def test_one_process_of_a_host_refreshes_and_another_takes_over(empty_catalogue,
     settings = {"lock_path": tmp_path / "lock", "interval_seconds": 0.02, "batch": 10}
     first, second = Refresher(copy, **settings), Refresher(copy, **settings)
     first.start()
-    wait_for(lambda: copy.find(["v"]))
+    wait_until(lambda: copy.find(["v"]))
     second.start()
     put_video(VideoEntry("w", "Title"))
-    wait_for(lambda: copy.find(["w"]))
+    wait_until(lambda: copy.find(["w"]))
     assert second._lock_file is None
     first.close(timeout_seconds=SECONDS)
-    wait_for(lambda: second._lock_file is not None)
+    wait_until(lambda: second._lock_file is not None)
     put_video(VideoEntry("x", "Title"))
-    wait_for(lambda: copy.find(["x"]))
+    wait_until(lambda: copy.find(["x"]))
     second.close(timeout_seconds=SECONDS)
-
-
-def wait_for(condition) -> None:
-    deadline = time.monotonic() + SECONDS
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)

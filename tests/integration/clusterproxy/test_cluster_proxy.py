@@ -24,7 +24,7 @@ from shardproxy.errors import (
 from shardproxy.query import Query, QueryClass
 from shardproxy.settings import PoolSettings
 from tests.integration.clusterproxy.conftest import POOL, Shelf, Silent
-from tests.integration.shardproxy.servers import wait_until
+from tests.waiting import wait_until
 
 WHERE = Query("where", "SELECT inet_server_port() AS port, pg_is_in_recovery() AS replica", QueryClass.POINT)
 NOBODY = Query("nobody", "SELECT * FROM nowhere", QueryClass.POINT)

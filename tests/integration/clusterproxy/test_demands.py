@@ -14,7 +14,7 @@ from clusterproxy.plan import Consistency, Reason
 from configservice.topology import Durability, Role, StandbyLoss
 from shardproxy.query import Query, QueryClass
 from tests.integration.clusterproxy.conftest import Shelf
-from tests.integration.shardproxy.servers import wait_until
+from tests.waiting import wait_until
 
 PROGRESS = Query(
     "progress",

@@ -10,7 +10,7 @@ from configservice.errors import LeaseLost
 from configservice.failover.records import Leadership
 from configservice.lease import Lease, fence_change
 from shardproxy.connection import open_own_connection
-from tests.integration.shardproxy.servers import wait_until
+from tests.waiting import wait_until
 
 LEASE_SECONDS = 0.4
 CALL_SECONDS = 1.0

@@ -1,7 +1,6 @@
 """Processes in the registry, on a real cache."""
 
 import os
-import time
 from datetime import UTC, datetime
 
 import pytest
@@ -19,6 +18,7 @@ from configservice.services import (
     read_services,
     remove_service,
 )
+from tests.waiting import wait_until
 
 DEAD_URL = "redis://127.0.0.1:1/0"
 
@@ -37,13 +37,6 @@ def build_service(name: str) -> Service:
 
 def read(cache_url: str, *, lost_seconds: float = 10.0) -> list[tuple[str, str]]:
     return [(r.service.id, r.service.state) for r in read_services(cache_url, lost_seconds=lost_seconds)]
-
-
-def wait_until(condition):
-    deadline = time.monotonic() + 20
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
 
 
 def test_a_service_is_shown_until_it_leaves(registry, cache_url):

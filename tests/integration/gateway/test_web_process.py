@@ -5,7 +5,6 @@ import json
 import os
 import signal
 import threading
-import time
 import uuid
 from collections import Counter
 from collections.abc import Iterator
@@ -18,7 +17,7 @@ import urllib3
 from backports import zstd
 
 from localcluster.cluster import LocalCluster
-from localcluster.waiting import Waiter
+from tests.waiting import wait_until
 from viewcounter.eventlog.codec import unpack_entry
 from viewcounter.eventlog.interface import START
 from viewcounter.eventlog.redis_streams import RedisEventLog
@@ -109,10 +108,7 @@ class Load:
     def wait_for_more(self, count: int = 200) -> None:
         """Until `count` more events have been acknowledged."""
         target = len(self._client.acknowledged) + count
-        deadline = time.monotonic() + 60
-        while len(self._client.acknowledged) < target:
-            assert time.monotonic() < deadline, "events are not being acknowledged"
-            time.sleep(0.01)
+        wait_until(lambda: len(self._client.acknowledged) >= target, what="more events to be acknowledged")
 
     def stop(self) -> None:
         self._stopping.set()
@@ -239,11 +235,7 @@ def test_a_reload_under_load_loses_no_request(web: LocalCluster, client: Client,
     try:
         load.wait_for_more()
         os.kill(application.pid, signal.SIGHUP)
-        Waiter().wait_until(
-            lambda: "the old worker is there" if before & set(application.list_child_pids()) else None,
-            within_seconds=60,
-            what="the reload",
-        )
+        wait_until(lambda: not before & set(application.list_child_pids()), what="the old workers to end")
         load.wait_for_more()
     finally:
         load.stop()
@@ -253,6 +245,4 @@ def test_a_reload_under_load_loses_no_request(web: LocalCluster, client: Client,
 
 def wait_for_closed_breaker(client: Client) -> None:
     """A log that failed is left alone for a moment."""
-    Waiter().wait_until(
-        lambda: None if client.post_new_events(1) == 202 else "still open", within_seconds=30, what="a closed breaker"
-    )
+    wait_until(lambda: client.post_new_events(1) == 202, what="the breaker to close")

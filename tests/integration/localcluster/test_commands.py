@@ -16,7 +16,7 @@ from localcluster.records import find_process, read_records
 from localcluster.state import StateFolder
 from localcluster.status import Health, read_status
 from localcluster.supervisor import find_supervisor
-from tests.integration.localcluster.polling import wait_until
+from tests.waiting import wait_until
 
 COMMAND_SECONDS = 180
 Run = Callable[..., subprocess.CompletedProcess]
@@ -102,7 +102,7 @@ def test_up_status_faults_and_down(run: Run, state_dir: Path):
     processes = find_all_processes(state_dir)
     os.kill(next(r for r in read_records(state) if r.name == "shard1b").pid, signal.SIGCONT)
     os.kill(status["supervisor_pid"], signal.SIGKILL)
-    wait_until(lambda: not any(process.is_running() for process in processes), within_seconds=40)
+    wait_until(lambda: not any(process.is_running() for process in processes))
 
     assert run("up", "--detach").returncode == 0
     processes = find_all_processes(state_dir)

@@ -12,7 +12,7 @@ from redis.retry import Retry
 from localcluster import LocalCluster
 from localcluster.errors import NotReady
 from localcluster.postgres import PostgresServer
-from tests.integration.localcluster.polling import wait_until
+from tests.waiting import wait_until
 
 
 def put(server: PostgresServer, key: str) -> None:

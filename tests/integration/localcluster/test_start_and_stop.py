@@ -27,7 +27,7 @@ from localcluster.records import find_process, read_records
 from localcluster.state import StateFolder, read_json
 from localcluster.status import Health, read_status
 from tests.integration.localcluster.conftest import ONE_DATABASE, ONE_SHARD
-from tests.integration.localcluster.polling import wait_until
+from tests.waiting import wait_until
 
 SUPERVISOR = """
 import sys, time

@@ -9,7 +9,7 @@ from configservice.publication import publish
 from localcluster import ClusterSpec, LocalCluster, run_temporary_cluster
 from tests.conftest import NO_EVENTS, NOTHING_ELSE, use_cluster
 from tests.integration.moves.moving import Moving
-from tests.integration.shardproxy.servers import wait_until
+from tests.waiting import wait_until
 from viewcounter.cluster import get_cluster
 from viewcounter.storage.partitions import adopt_partitions
 

@@ -8,9 +8,9 @@ import pytest
 from clusterproxy.plan import Consistency
 from clusterproxy.proxy import ClusterProxy
 from configservice.publication import read_from_control_database
-from localcluster.waiting import Waiter
 from tests.integration.moves.moving import Crash, Moving
 from tests.integration.processing.counted import PARTITION
+from tests.waiting import wait_while
 from viewcounter.cluster import build_cluster_settings
 from viewcounter.config import get_config
 from viewcounter.eventlog.interface import Position
@@ -114,4 +114,4 @@ def test_a_read_demands_its_position_across_a_move(moving: Moving):
         answer = get_counts(moving.cluster, video_id=moving.counted.videos[0], now=datetime.now(UTC), options=options)
         return None if answer.video.counts["view"] == expect_everything(moving)[0][0] else "behind"
 
-    Waiter().wait_until(find_obstacle, within_seconds=10, what="the count")
+    wait_while(find_obstacle, what="the count")

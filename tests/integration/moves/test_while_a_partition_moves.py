@@ -6,9 +6,9 @@ from uuid import uuid4
 import pytest
 
 from clusterproxy.plan import Consistency
-from localcluster.waiting import Waiter
 from tests.integration.processing.counted import HOUR, PARTITION, count_events
 from tests.integration.processing.poisoned import NOW_US, event, get_rules, make_drainer
+from tests.waiting import wait_until, wait_while
 from viewcounter.config import get_config
 from viewcounter.eventlog.codec import pack_entry
 from viewcounter.eventlog.interface import Position
@@ -203,16 +203,12 @@ def wait_for_replicas(counted):
         states = {name: sorted(map(str, answer.rows)) for name, answer in answers.items()}
         return None if len({tuple(rows) for rows in states.values()}) == 1 else "they differ"
 
-    Waiter().wait_until(find_obstacle, within_seconds=20, what="replicas to follow")
+    wait_while(find_obstacle, what="replicas to follow")
 
 
 def trim_until_done(counted, now):
     """The replica must have applied it as well."""
-    Waiter().wait_until(
-        lambda: None if trim_log_everywhere(counted.cluster, counted.log, now=now) else "nothing is trimmed yet",
-        within_seconds=20,
-        what="the replica to follow",
-    )
+    wait_until(lambda: trim_log_everywhere(counted.cluster, counted.log, now=now), what="the replica to follow")
 
 
 def read_state(counted):

@@ -4,7 +4,7 @@ import pytest
 
 from clusterproxy.registry import InstanceRegistry
 from localcluster.spec import SUPERUSER_ROLE
-from tests.integration.shardproxy.servers import wait_until
+from tests.waiting import wait_until
 from viewcounter.eventlog.codec import AcceptedEvent, pack_entry
 from viewcounter.eventlog.memory import MemoryEventLog
 from viewcounter.operations.instance_lag import InstanceLag, measure_shard_lag

@@ -7,7 +7,7 @@ import pytest
 from django.db import DataError, OperationalError
 
 from tests.integration.operations.seen_kill import NOW, SEEN
-from tests.integration.shardproxy.servers import wait_until
+from tests.waiting import wait_until
 from viewcounter.metrics import KILLS_DROPPED
 from viewcounter.operations.kills import (
     KillFilter,

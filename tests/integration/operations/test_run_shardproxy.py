@@ -13,7 +13,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from configservice.errors import WitnessUnavailable
 from configservice.witness import read_witness
-from tests.integration.shardproxy.servers import wait_until
+from tests.waiting import wait_until
 from viewcounter.config import get_config
 
 

@@ -5,7 +5,7 @@ from random import Random
 import pytest
 import redis
 
-from tests.integration.localcluster.polling import wait_until
+from tests.waiting import wait_until
 from viewcounter.config import get_config
 from viewcounter.processing.drain_queue import DrainQueue
 from viewcounter.processing.strain import Health, StrainPolicy

@@ -1,7 +1,6 @@
 """Rollups on a real shard: whatever dies, runs twice or beside itself, hours and days equal the minutes."""
 
 import threading
-import time
 from datetime import UTC, datetime, timedelta
 
 import psycopg
@@ -9,6 +8,7 @@ import pytest
 from psycopg.rows import dict_row
 
 from tests.integration.processing.rolling import PARTITION, Event, Rolling
+from tests.waiting import wait_until
 from viewcounter.processing.errors import PartitionNotOwned, StaleTopology
 from viewcounter.processing.rollup import find_partitions_to_roll
 from viewcounter.storage import rollup
@@ -210,10 +210,7 @@ def test_an_event_whose_flush_commits_first_is_in_the_hour_that_waited_for_it(ro
 
 
 def await_lock_wait(connection):
-    deadline = time.monotonic() + 10
-    while not connection.execute("SELECT 1 FROM pg_locks WHERE NOT granted").fetchall():
-        assert time.monotonic() < deadline, "nobody waits"
-        time.sleep(0.01)
+    wait_until(lambda: connection.execute("SELECT 1 FROM pg_locks WHERE NOT granted").fetchall(), what="a lock wait")
 
 
 @pytest.mark.parametrize("state", ["held", "stopped", "moved"])

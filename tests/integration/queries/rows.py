@@ -12,13 +12,13 @@ from clusterproxy.errors import ClusterProxyError
 from clusterproxy.proxy import ClusterProxy
 from shardproxy.errors import Retryable, ShardProxyError
 from shardproxy.query import Query, QueryClass
+from tests.waiting import wait_until
 from viewcounter.events.partition import get_partition
 from viewcounter.queries.functions import Function
 from viewcounter.queries.sketched import SketchFunction, StatsFunction
 
 DAY = datetime(2026, 1, 31, tzinfo=UTC)
 WATERMARK = datetime(2026, 2, 3, 12, tzinfo=UTC)
-REPLICAS_SECONDS = 20.0
 
 _POSITION = Query("position", "SELECT max(position) AS position FROM partition_state", QueryClass.POINT)
 
@@ -79,13 +79,13 @@ def await_replicas(cluster: ClusterProxy, *, watermarks: dict[int, datetime] | N
     Also waits for a server that was just started again to be trusted again.
     """
     position = f"{time.time_ns()}-0"
-    deadline = time.monotonic() + REPLICAS_SECONDS
     for shard in cluster.topology.shards:
-        while not (
-            _mark(cluster, shard.id, position, watermarks or {}) and _is_everywhere(cluster, shard.id, position)
-        ):
-            assert time.monotonic() < deadline, f"an instance of {shard.name} does not catch up"
-            time.sleep(0.02)
+        wait_until(
+            lambda shard=shard: (
+                _mark(cluster, shard.id, position, watermarks or {}) and _is_everywhere(cluster, shard.id, position)
+            ),
+            what=f"every instance of {shard.name} to catch up",
+        )
 
 
 def _mark(cluster: ClusterProxy, shard_id: int, position: str, watermarks: dict[int, datetime]) -> bool:

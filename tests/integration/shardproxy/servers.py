@@ -1,18 +1,8 @@
-"""The servers of a local cluster as the proxies know them, and waiting for what they do."""
-
-import time
-from collections.abc import Callable
+"""The servers of a local cluster as the proxies know them."""
 
 from configservice.topology import Instance, Role
 from localcluster import LocalCluster
 from localcluster.spec import SERVICE_ROLE, SUPERUSER_ROLE
-
-
-def wait_until(condition: Callable[[], bool], *, within_seconds: float = 30.0) -> None:
-    deadline = time.monotonic() + within_seconds
-    while not condition():
-        assert time.monotonic() < deadline, "condition not met in time"
-        time.sleep(0.02)
 
 
 class Servers:

@@ -10,7 +10,7 @@ from shardproxy.errors import PoolExhausted, ShardProxyError
 from shardproxy.instance import InstanceProxy
 from shardproxy.query import Query, QueryClass
 from shardproxy.settings import DEFAULT_QUERY_SECONDS, PoolSettings
-from tests.integration.shardproxy.servers import wait_until
+from tests.waiting import wait_until
 
 REPORT = Query("report", "SELECT pg_advisory_lock_shared(4711), pg_advisory_unlock_shared(4711)", QueryClass.REPORT)
 POINT = Query("point", "SELECT 1 AS one", QueryClass.POINT)

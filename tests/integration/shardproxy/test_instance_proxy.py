@@ -22,7 +22,7 @@ from shardproxy.instance import InstanceProxy
 from shardproxy.query import Query, QueryClass
 from shardproxy.settings import PoolSettings
 from tests.integration.shardproxy.limits import SETTINGS, soon
-from tests.integration.shardproxy.servers import wait_until
+from tests.waiting import wait_until
 
 ECHO = Query("echo", "SELECT %(value)s::int AS value", QueryClass.POINT)
 SLEEP = Query("sleep", "SELECT pg_sleep(%(seconds)s)", QueryClass.POINT)

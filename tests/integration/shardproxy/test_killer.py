@@ -15,7 +15,6 @@ from shardproxy.own_connection import OwnConnection
 from shardproxy.query import Query, QueryClass
 from shardproxy.session_names import Purpose, name_session
 from shardproxy.settings import DEFAULT_QUERY_SECONDS, PoolSettings
-from tests.integration.shardproxy.servers import wait_until
 from tests.integration.shardproxy.watching import (
     BI_PASSWORD,
     BI_ROLE,
@@ -25,6 +24,7 @@ from tests.integration.shardproxy.watching import (
     build_settings,
     watching,
 )
+from tests.waiting import wait_until
 
 PATIENCE_SECONDS = 10.0
 """A session goes within a second of its budget on a quiet machine; the figures are printed, `-s` shows them."""

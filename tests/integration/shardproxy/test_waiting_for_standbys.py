@@ -8,7 +8,7 @@ from shardproxy.errors import OutcomeUnknown
 from shardproxy.instance import InstanceProxy
 from shardproxy.query import QueryClass
 from tests.integration.shardproxy.limits import SETTINGS, soon
-from tests.integration.shardproxy.servers import wait_until
+from tests.waiting import wait_until
 
 
 @pytest.fixture

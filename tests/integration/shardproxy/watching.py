@@ -15,7 +15,8 @@ from shardproxy.query import QueryClass
 from shardproxy.settings import DEFAULT_QUERY_SECONDS, PoolSettings
 from shardproxy.vitals import Vitals
 from shardproxy.watch import InstanceWatch, Sighting, WatchSettings
-from tests.integration.shardproxy.servers import Servers, wait_until
+from tests.integration.shardproxy.servers import Servers
+from tests.waiting import wait_until
 
 BI_ROLE = "bi"
 BI_PASSWORD = "only-for-tests"

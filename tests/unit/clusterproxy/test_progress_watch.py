@@ -11,6 +11,7 @@ from clusterproxy.demand import Demand, Progress, ProgressProbe
 from clusterproxy.progress_watch import ProgressWatch
 from shardproxy.errors import DeadlineExceeded, InstanceUnavailable
 from shardproxy.query import Query, QueryClass
+from tests.waiting import wait_until
 
 PROBE = ProgressProbe(Query("states", "SELECT 1", QueryClass.POINT), parse=dict)
 
@@ -54,13 +55,6 @@ def wait(watch, server, partition, ms, *, seconds=20.0):
     return watch.wait(demand, (partition,), ask=server.ask, until=time.monotonic() + seconds)
 
 
-def poll(condition):
-    deadline = time.monotonic() + 20
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.001)
-
-
 def test_what_is_far_enough_is_asked_once(watch, server):
     assert wait(watch, server, 3, 100) is None
     assert server.asked == [[3]]
@@ -74,10 +68,10 @@ def test_the_end_of_the_wait_says_what_is_missing(watch, server):
 def test_all_who_wait_share_one_question_at_a_time(watch, server):
     with ThreadPoolExecutor(32) as executor:
         waiting = [executor.submit(wait, watch, server, n % 8, 200) for n in range(32)]
-        poll(lambda: watch._wanted.total() == 32)
+        wait_until(lambda: watch._wanted.total() == 32)
         asked_before = len(server.asked)
         started_at = time.monotonic()
-        poll(lambda: len(server.asked) >= asked_before + 5)
+        wait_until(lambda: len(server.asked) >= asked_before + 5)
         asked, seconds = len(server.asked) - asked_before, time.monotonic() - started_at
         server.positions = dict.fromkeys(range(8), 200)
         assert [future.result(timeout=20) for future in waiting] == [None] * 32
@@ -90,12 +84,12 @@ def test_all_who_wait_share_one_question_at_a_time(watch, server):
 def test_whoever_asks_for_all_hands_over_when_it_has_what_it_wants(watch, server):
     with ThreadPoolExecutor(2) as executor:
         first = executor.submit(wait, watch, server, 1, 200)
-        poll(lambda: [1] in server.asked)
+        wait_until(lambda: [1] in server.asked)
         second = executor.submit(wait, watch, server, 2, 200)
-        poll(lambda: [1, 2] in server.asked)
+        wait_until(lambda: [1, 2] in server.asked)
         server.positions[1] = 200
         assert first.result(timeout=20) is None
-        poll(lambda: [2] in server.asked)
+        wait_until(lambda: [2] in server.asked)
         assert not second.done()
         server.positions[2] = 200
         assert second.result(timeout=20) is None
@@ -110,7 +104,7 @@ def test_nobody_is_satisfied_by_what_was_known_before_it_came(watch, server):
 def test_an_instance_that_fails_fails_all_who_wait_for_it(watch, server):
     with ThreadPoolExecutor(4) as executor:
         waiting = [executor.submit(wait, watch, server, n, 200) for n in range(4)]
-        poll(lambda: watch._wanted.total() == 4)
+        wait_until(lambda: watch._wanted.total() == 4)
         server.error = InstanceUnavailable("gone", instance="shard1b")
         for future in waiting:
             with pytest.raises(InstanceUnavailable):
@@ -136,7 +130,7 @@ def test_learning_nothing_in_time_is_an_error(watch, server):
     demand = Demand(PROBE, min_positions={3: (100, 0)})
     with ThreadPoolExecutor(1) as executor:
         leader = executor.submit(watch.wait, demand, (3,), ask=ask, until=time.monotonic() + 20)
-        poll(lambda: watch._asking)
+        wait_until(lambda: watch._asking)
         with pytest.raises(DeadlineExceeded):
             wait(watch, server, 3, 100, seconds=0.05)
         hold.set()

@@ -2,7 +2,6 @@
 
 import queue
 import stat
-import time
 from random import Random
 
 import pytest
@@ -14,13 +13,7 @@ from clusterproxy.settings import ClusterSettings
 from clusterproxy.store import TopologyStore
 from tests.unit.clusterproxy.builders import build_topology
 from tests.unit.clusterproxy.shelf import Shelf
-
-
-def wait_until(condition, *, within_seconds=10.0):
-    deadline = time.monotonic() + within_seconds
-    while not condition():
-        assert time.monotonic() < deadline, "condition not met in time"
-        time.sleep(0.005)
+from tests.waiting import wait_until
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from configservice.shard_proxy_witness import ShardProxyWitness, judge_report
 from configservice.topology import Instance, Role, Shard
 from configservice.verdict import Word, judge_primary
 from configservice.witness import HeardReport, Report
-from tests.integration.shardproxy.servers import wait_until
+from tests.waiting import wait_until
 
 PRIMARY = Instance("a", Role.PRIMARY, "10.0.0.1", 5432, "db", "user", "env:X")
 SHARD = Shard(1, "s1", 1, (PRIMARY,))

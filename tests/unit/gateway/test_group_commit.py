@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from tests.unit.gateway.builders import FaultyLog, read_event_ids
+from tests.waiting import wait_until_async
 from viewcounter.eventlog.codec import AcceptedEvent
 from viewcounter.eventlog.errors import EventLogError, EventLogFull
 from viewcounter.eventlog.interface import AppendResult
@@ -42,12 +43,6 @@ def one(number: int) -> AcceptedEvent:
 
 def submit(commit: GroupCommit, number: int, *, partition: int = 0) -> "asyncio.Future[AppendResult]":
     return commit.submit({partition: [one(number)]}, count=1)
-
-
-async def wait_until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(5):
-        while not condition():
-            await asyncio.sleep(0.001)
 
 
 def test_requests_that_come_during_an_append_share_the_next_one_in_order(log: FaultyLog) -> None:
@@ -195,7 +190,7 @@ def test_close_gives_up_on_a_log_that_does_not_answer_and_fails_what_has_not_beg
         assert not begun.done()
         assert (waiting.result().positions, set(waiting.result().failed)) == ({}, {3})
         log.gate.set()
-        await wait_until(begun.done)
+        await wait_until_async(begun.done)
         assert set(begun.result().positions) == {0}
 
     run(log, test)

@@ -26,6 +26,7 @@ from tests.unit.gateway.builders import (
     read_event_ids,
     send,
 )
+from tests.waiting import wait_until_async
 from viewcounter.eventlog.errors import EventLogError, EventLogFull
 from viewcounter.events.partition import get_partition
 from viewcounter.gateway.scopes import Scope
@@ -221,9 +222,7 @@ def test_full_buffer_is_503_overloaded_with_nothing_stored_of_the_request(log: F
     async def overload() -> tuple[Response, Response]:
         log.gate.clear()
         waiting = asyncio.ensure_future(send(gateway, encode(make_event(), make_event())))
-        async with asyncio.timeout(5):
-            while not gateway._commit._buffered_count:
-                await asyncio.sleep(0.001)
+        await wait_until_async(lambda: gateway._commit._buffered_count)
         refused = await send(gateway, encode(make_event(), make_event()))
         log.gate.set()
         return await waiting, refused
@@ -293,9 +292,7 @@ def test_shutdown_stores_and_answers_what_lingers(log: FaultyLog) -> None:
         lifespan = asyncio.ensure_future(gateway({"type": "lifespan"}, messages.get, record))
         messages.put_nowait({"type": "lifespan.startup"})
         lingering = asyncio.ensure_future(send(gateway, encode(make_event())))
-        async with asyncio.timeout(5):
-            while not gateway._commit._buffered_count:
-                await asyncio.sleep(0.001)
+        await wait_until_async(lambda: gateway._commit._buffered_count)
         messages.put_nowait({"type": "lifespan.shutdown"})
         await lifespan
         return await lingering

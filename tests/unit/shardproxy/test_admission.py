@@ -18,6 +18,7 @@ from shardproxy.admission import (
     must_give_way,
 )
 from shardproxy.query import QueryClass
+from tests.waiting import wait_until
 
 FLUSH, POINT, RANGE = QueryClass.FLUSH, QueryClass.POINT, QueryClass.RANGE
 MAINTENANCE, REPORT = QueryClass.MAINTENANCE, QueryClass.REPORT
@@ -96,7 +97,6 @@ class Callers:
         self.admission = admission
         self.entered = []
         self.shed = {}
-        self._changed = threading.Condition()
         self._release = {}
         self._threads = []
 
@@ -108,35 +108,24 @@ class Callers:
         self._threads.append(thread)
         thread.start()
         if place_of is not None:
-            self.wait_until(lambda: place_of in self.shed)
+            wait_until(lambda: place_of in self.shed)
         elif waits:
-            self.wait_until(lambda: self.admission.waiting == before + 1)
+            wait_until(lambda: self.admission.waiting == before + 1)
         else:
-            self.wait_until(lambda: name in self.entered or name in self.shed)
+            wait_until(lambda: name in self.entered or name in self.shed)
 
     def _run(self, name, query_class, deadline_at):
         try:
             self.admission.enter(query_class, deadline_at=deadline_at)
         except Shed as error:
-            with self._changed:
-                self.shed[name] = str(error)
-                self._changed.notify_all()
+            self.shed[name] = str(error)
             return
-        with self._changed:
-            self.entered.append(name)
-            self._changed.notify_all()
+        self.entered.append(name)
         self._release[name].wait(30)
         self.admission.leave(query_class)
 
     def release(self, name):
         self._release[name].set()
-
-    def wait_until(self, condition):
-        deadline = time.monotonic() + 20
-        with self._changed:
-            while not condition():
-                assert time.monotonic() < deadline
-                self._changed.wait(0.005)
 
     def end(self):
         for event in self._release.values():
@@ -172,7 +161,7 @@ def test_a_free_connection_goes_to_whoever_matters_most_and_within_a_class_to_wh
     order = ["holder", "flush", "point1", "point2", "range", "upkeep", "report"]
     for number, name in enumerate(order[:-1], start=1):
         callers.release(name)
-        callers.wait_until(lambda number=number: len(callers.entered) == number + 1)
+        wait_until(lambda number=number: len(callers.entered) == number + 1)
     assert callers.entered == order
     assert callers.shed == {}
 
@@ -217,10 +206,10 @@ def test_waiting_reports_are_sent_away_when_points_wait_too_long(open_callers):
     time.sleep(0.06)  # the wait itself is what is tested
     callers.start("another", REPORT, waits=False)
     assert callers.shed["another"] == "too many wait for a connection"
-    callers.wait_until(lambda: "report" in callers.shed)
+    wait_until(lambda: "report" in callers.shed)
     assert callers.shed["report"] == "others wait for a connection that matter more"
     callers.release("holder")
-    callers.wait_until(lambda: "point" in callers.entered)
+    wait_until(lambda: "point" in callers.entered)
 
 
 def test_many_callers_never_have_more_than_there_is_and_none_is_forgotten():

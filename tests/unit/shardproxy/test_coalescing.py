@@ -8,6 +8,7 @@ import pytest
 
 from shardproxy.coalescing import Coalescer, Outcome, WaitedTooLong, is_about_the_question
 from shardproxy.errors import BadStatement, DeadlineExceeded, PoolExhausted, StatementTimeout
+from tests.waiting import wait_until
 
 PATIENCE_SECONDS = 20.0
 
@@ -56,10 +57,7 @@ def start(threads, coalescer, shard, *, followers, **options):
 
 
 def await_followers(coalescer, count):
-    deadline = time.monotonic() + PATIENCE_SECONDS
-    while sum(flight.follower_count for flight in coalescer._flights.values()) < count:
-        assert time.monotonic() < deadline
-        time.sleep(0.001)
+    wait_until(lambda: sum(flight.follower_count for flight in coalescer._flights.values()) >= count)
 
 
 def test_fifty_callers_ask_once(shard, threads):
