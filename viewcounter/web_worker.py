@@ -53,6 +53,8 @@ class BoundedUvicornWorker(UvicornWorker):
         "http": WebProtocol,
         "ws": "none",
         "limit_concurrency": _config.web_max_connections,
+        # uvicorn by itself believes X-Forwarded-Proto of every client on this host
+        "proxy_headers": _config.behind_tls_proxy,
         "server_header": False,
     }
 

@@ -6,7 +6,7 @@ from datetime import UTC
 from http import HTTPStatus
 from typing import Any
 
-from django.core.exceptions import RequestDataTooBig
+from django.core.exceptions import DisallowedHost, RequestDataTooBig
 from django.db import InterfaceError, OperationalError
 from django.http import Http404, HttpRequest, HttpResponse
 from django.views import defaults
@@ -28,6 +28,7 @@ from viewcounter.config import get_config
 from viewcounter.eventlog.errors import EventLogError
 from viewcounter.eventlog.interface import Position
 from viewcounter.gateway.errors import KeysUnavailable
+from viewcounter.gateway.site import UNKNOWN_HOST
 from viewcounter.metric_files import MetricFilesLocked
 from viewcounter.problems import PROBLEM_CONTENT_TYPE, FieldProblem, Problem, encode_problem
 from viewcounter.processing.errors import UnknownDeadLetter, UnknownRecount
@@ -204,6 +205,8 @@ def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
         problem = find_problem(exception)
         if problem is not None:
             return build_problem_response(request, problem)
+    if isinstance(exception, DisallowedHost):
+        return build_problem_response(request, UNKNOWN_HOST)
     return build_problem_response(request, Problem(400, "malformed_request", "The request cannot be understood."))
 
 

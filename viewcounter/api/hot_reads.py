@@ -10,11 +10,8 @@ import time
 from collections.abc import Callable, Hashable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
-from functools import lru_cache
 from typing import Any, NamedTuple
 
-from django.conf import settings
-from django.http.request import split_domain_port, validate_host
 from rest_framework.exceptions import Throttled
 
 from clusterproxy.errors import TooManyWaiting
@@ -29,7 +26,7 @@ from viewcounter.api.hot_answers import (
     build_refusal,
     learn_security_headers,
 )
-from viewcounter.api.hot_requests import Endpoint, HotRequest, Site, find_hot_request, find_video_ids
+from viewcounter.api.hot_requests import Endpoint, HotRequest, find_hot_request, find_video_ids
 from viewcounter.api.kept_bodies import KeptBodies
 from viewcounter.api.permissions import check_scope
 from viewcounter.caching import find_read_cache
@@ -44,12 +41,11 @@ from viewcounter.gateway.lane import Send
 from viewcounter.gateway.meter import RequestMeter
 from viewcounter.gateway.rate_limit import Allowance, Unit, get_rate_limiter
 from viewcounter.gateway.scopes import Scope
+from viewcounter.gateway.site import build_site
 from viewcounter.metrics import HOT_READS
 from viewcounter.queries.counts import get_counts, get_counts_of_videos
 
 logger = logging.getLogger(__name__)
-
-_HOSTS_KNOWN = 256
 
 
 class _Flight(NamedTuple):
@@ -68,11 +64,7 @@ class HotReads:
     def __init__(self, inner: AsgiApplication, keys: LaneKeys, config: Config) -> None:
         self._inner = inner
         self._keys = keys
-        self._site = Site(
-            is_known_host=_is_known_host,
-            https_only=settings.SECURE_SSL_REDIRECT,
-            behind_tls_proxy=settings.SECURE_PROXY_SSL_HEADER is not None,
-        )
+        self._site = build_site(config)
         self._body_limits = BodyLimits(
             max_bytes=config.request_max_bytes,
             discard_bytes=config.request_discard_bytes,
@@ -195,10 +187,3 @@ def _replay(content: bytes, receive: Receive) -> Receive:
         return messages.pop() if messages else await receive()
 
     return replay
-
-
-@lru_cache(_HOSTS_KNOWN)
-def _is_known_host(header: bytes) -> bool:
-    """As HttpRequest.get_host judges it."""
-    domain, _ = split_domain_port(header.decode("latin-1"))
-    return bool(domain) and validate_host(domain, settings.ALLOWED_HOSTS)

@@ -4,7 +4,7 @@ Anything else, bad requests included, is Django's, so that nothing is judged by 
 """
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -13,6 +13,7 @@ import msgspec
 
 from viewcounter.events.message import VIDEO_ID_MAX_CHARACTERS, VIDEO_ID_PATTERN, VideoId
 from viewcounter.gateway.head import choose_request_id
+from viewcounter.gateway.site import Site
 
 COUNTS_QUERY_PATH = "/v1/counts/query"
 _COUNTS_START = "/v1/videos/"
@@ -54,15 +55,6 @@ class HotRequest:
     if_none_match: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Site:
-    """What Django is told of the site: `is_known_host` of a Host header, whether HTTP is redirected to HTTPS."""
-
-    is_known_host: Callable[[bytes], bool]
-    https_only: bool
-    behind_tls_proxy: bool
-
-
 class _CountsQuery(msgspec.Struct, forbid_unknown_fields=True):
     video_ids: list[VideoId]
 
@@ -76,9 +68,9 @@ def find_hot_request(scope: Mapping[str, Any], *, site: Site, max_body_bytes: in
     if endpoint is None or scope["query_string"]:
         return None
     headers = _read_headers(scope["headers"])
-    if headers is None or not site.is_known_host(headers.get(b"host", b"")):
+    if headers is None or not site.is_known_host(headers.get(b"host")):
         return None
-    is_secure = _is_secure(scope, headers, site)
+    is_secure = site.is_secure(scope, headers.get(b"x-forwarded-proto"))
     if (site.https_only and not is_secure) or not _is_plain(headers):
         return None
     if endpoint is Endpoint.COUNTS_QUERY and not _is_bounded_json(headers, max_body_bytes=max_body_bytes):
@@ -140,11 +132,3 @@ def _is_bounded_json(headers: Mapping[bytes, bytes], *, max_body_bytes: int) -> 
     length = headers.get(b"content-length", b"")
     is_bounded = length.isdigit() and len(length) <= _LONGEST_LENGTH and int(length) <= max_body_bytes
     return is_bounded and headers.get(b"content-type") in _JSON_TYPES
-
-
-def _is_secure(scope: Mapping[str, Any], headers: Mapping[bytes, bytes], site: Site) -> bool:
-    """As Django's SECURE_PROXY_SSL_HEADER has it."""
-    forwarded = headers.get(b"x-forwarded-proto") if site.behind_tls_proxy else None
-    if forwarded is not None:
-        return forwarded.split(b",", 1)[0].strip() == b"https"
-    return bool(scope.get("scheme") == "https")

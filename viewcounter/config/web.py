@@ -16,8 +16,12 @@ class WebConfig(BaseSettings):
     debug: bool = False
     secret_key: SecretStr = Field(min_length=32, description="Django's signing key")
     viewer_key: SecretStr | None = Field(None, min_length=32, description="tells viewers apart; unset: by secret_key")
-    allowed_hosts: CommaSeparated = "127.0.0.1,localhost,[::1]"
-    https_only: bool = Field(True, description="redirect to HTTPS and mark cookies secure")
+    allowed_hosts: CommaSeparated = Field(
+        "127.0.0.1,localhost,[::1]", description="values of the Host header; a request with another one gets a 400"
+    )
+    https_only: bool = Field(
+        True, description="refuse posts of events by plain HTTP (403), redirect other requests, mark cookies secure"
+    )
     behind_tls_proxy: bool = Field(False, description="trust X-Forwarded-Proto: the proxy must strip the client's own")
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     web_bind: str = Field("127.0.0.1:8000", description="where the web processes listen")

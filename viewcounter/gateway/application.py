@@ -21,11 +21,13 @@ from viewcounter.gateway.body import BodyLimits, Receive
 from viewcounter.gateway.bounded_bodies import BoundedBodies
 from viewcounter.gateway.group_commit import GroupCommit
 from viewcounter.gateway.guarded_log import GuardedLog
+from viewcounter.gateway.head import read_head
 from viewcounter.gateway.idempotency import Idempotency
 from viewcounter.gateway.kept_answers import KeptAnswers, SharedAnswers
 from viewcounter.gateway.lane import GatewayLane, LaneLimits, Send
 from viewcounter.gateway.rate_limit import get_rate_limiter
 from viewcounter.gateway.shedding import LagWatch, ShedLimits
+from viewcounter.gateway.site import build_site
 from viewcounter.gateway.snippet import SNIPPET_PATH, Snippet
 from viewcounter.gateway.spool import Spool
 from viewcounter.metrics import GATEWAYS_BY_VIEWER_KEY
@@ -105,6 +107,7 @@ class Gateway:
             interval_seconds=config.lag_interval_seconds,
         )
         self._snippet = Snippet()
+        self._site = build_site(config)
         self._viewers = _build_viewer_digest(config)
         limits = _get_limits(config)
         inner = BoundedBodies(inner, limits.body)
@@ -120,17 +123,22 @@ class Gateway:
             viewers=self._viewers,
             limiter=get_rate_limiter(),
             lag=self._lag,
+            site=self._site,
         )
 
     async def __call__(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
         if scope["type"] == "http" and scope["path"] == EVENTS_PATH and scope["method"] not in METHODS_OF_DJANGO:
             await self._lane(scope, receive, send)
-        elif scope["type"] == "http" and scope["path"] == SNIPPET_PATH:
+        elif scope["type"] == "http" and scope["path"] == SNIPPET_PATH and self._is_acceptable(scope):
             await self._snippet(scope, receive, send)
         elif scope["type"] == "lifespan":
             await self._run_lifespan(receive, send)
         else:
             await self._inner(scope, receive, send)
+
+    def _is_acceptable(self, scope: dict[str, Any]) -> bool:
+        """False: for Django, which refuses the host or redirects to HTTPS before it looks at the address."""
+        return self._site.is_acceptable(scope, read_head(scope["headers"]))
 
     async def _run_lifespan(self, receive: Receive, send: Send) -> None:
         """The server asks for the shutdown when its last request is answered, or when it will wait no longer."""

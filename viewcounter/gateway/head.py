@@ -18,7 +18,10 @@ _CHARSETS = frozenset({"utf-8", "utf8", "us-ascii"})
 
 
 class Head(NamedTuple):
-    """Raw header values, None where a header is missing; `request_id` is the client's if sane, else a new one."""
+    """Raw header values, None where a header is missing; `request_id` is the client's if sane, else a new one.
+
+    `host` is empty where the header stands twice.
+    """
 
     request_id: str
     authorization: bytes | None
@@ -27,6 +30,8 @@ class Head(NamedTuple):
     content_length: int | None
     idempotency_key: bytes | None
     origin: bytes | None = None
+    host: bytes | None = None
+    forwarded_proto: bytes | None = None
 
 
 class Content(NamedTuple):
@@ -39,6 +44,7 @@ class Content(NamedTuple):
 def read_head(headers: Iterable[tuple[bytes, bytes]]) -> Head:
     """`headers` as ASGI gives them: names in lower case."""
     authorization = content_type = content_encoding = content_length = request_id = idempotency_key = origin = None
+    host = forwarded_proto = None
     for name, value in headers:
         if name == b"authorization":
             authorization = value
@@ -54,8 +60,22 @@ def read_head(headers: Iterable[tuple[bytes, bytes]]) -> Head:
             idempotency_key = value
         elif name == b"origin":
             origin = value
+        elif name == b"host":
+            host = value if host is None else b""
+        elif name == b"x-forwarded-proto" and forwarded_proto is None:
+            forwarded_proto = value
     identity = choose_request_id(request_id)
-    return Head(identity, authorization, content_type, content_encoding, content_length, idempotency_key, origin)
+    return Head(
+        identity,
+        authorization,
+        content_type,
+        content_encoding,
+        content_length,
+        idempotency_key,
+        origin,
+        host,
+        forwarded_proto,
+    )
 
 
 def choose_request_id(offered: bytes | None) -> str:

@@ -34,6 +34,7 @@ from viewcounter.gateway.parsing import Item, parse_items
 from viewcounter.gateway.rate_limit import Allowance, RateLimiter, Unit
 from viewcounter.gateway.scopes import Scope
 from viewcounter.gateway.shedding import LagWatch
+from viewcounter.gateway.site import Site
 from viewcounter.gateway.wishes import Wishes, parse_wishes
 from viewcounter.problems import PROBLEM_CONTENT_TYPE, Problem, encode_problem
 
@@ -89,7 +90,9 @@ class GatewayLane:
         applied: AppliedWatch,
         idempotency: Idempotency,
         lag: LagWatch,
+        site: Site,
     ) -> None:
+        self._site = site
         self._lag = lag
         self._applied = applied
         self._idempotency = idempotency
@@ -113,9 +116,10 @@ class GatewayLane:
         budget = _Budget(self._limiter)
         query = scope.get("query_string", b"")
         if scope["method"] == "OPTIONS" and head.origin is not None:
-            await self._answer_preflight(query, head, budget, send)
+            await self._answer_preflight(scope, head, budget, send)
             return
         try:
+            self._site.check(scope, head)
             _check_method(scope["method"])
             answer, is_repeat = await self._answer(query, head, receive, budget)
             (status, outcome), body = _judge_answer(answer), _encoder.encode(answer)
@@ -137,12 +141,13 @@ class GatewayLane:
         self._meter.count_request(outcome)
         await _respond(send, status, (*headers, *budget.headers), body, request_id=head.request_id)
 
-    async def _answer_preflight(self, query: bytes, head: Head, budget: "_Budget", send: Send) -> None:
+    async def _answer_preflight(self, scope: dict[str, Any], head: Head, budget: "_Budget", send: Send) -> None:
         """A browser asks for a page whether it may send events. It cannot show the key's header, so the key stands in
         the address."""
         headers: Headers = ()
         try:
-            await self._authorize(parse_wishes(query), head, budget)
+            self._site.check(scope, head)
+            await self._authorize(parse_wishes(scope.get("query_string", b"")), head, budget)
             status, body, outcome = 204, b"", "preflight"
             headers = allow_preflight(budget.origin_headers)
         except Refused as refusal:

@@ -134,6 +134,7 @@ async def send(
     headers: Mapping[str, str] | None = None,
     disconnects: bool = False,
     query: str = "",
+    scheme: str = "http",
 ) -> Response:
     """One request as uvicorn would pass it on; a list is sent chunk by chunk, `disconnects` after the last one."""
     chunks = [body] if isinstance(body, bytes) else body
@@ -163,7 +164,7 @@ async def send(
 
     raw = [(name.lower().encode(), value.encode("latin-1")) for name, value in lines.items()]
     address = {"path": "/v1/events", "query_string": query.encode()}
-    scope = {"type": "http", "method": method, "headers": raw, **address}
+    scope = {"type": "http", "method": method, "scheme": scheme, "headers": raw, **address}
     await gateway(scope, receive, respond)
     return response
 
