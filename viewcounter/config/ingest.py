@@ -14,6 +14,10 @@ class IngestConfig(BaseSettings):
     accept_future_seconds: PositiveInt = Field(300, description="furthest event time ahead of our clock")
     request_max_events: PositiveInt = 1000
     request_max_bytes: PositiveInt = Field(1024 * 1024, description="body limit, before and after unpacking")
+    request_explain_max_values: PositiveInt = Field(
+        100_000,
+        description="JSON values looked through to say what is wrong with events; beyond it no field is named, or 400",
+    )
     request_discard_bytes: PositiveInt = Field(
         16 * 1024 * 1024, description="an oversized body is read this far, so that its sender sees the 413"
     )

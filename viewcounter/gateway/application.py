@@ -224,6 +224,7 @@ def _build_viewer_digest(config: Config) -> ViewerDigest:
 def _get_limits(config: Config) -> LaneLimits:
     return LaneLimits(
         max_events=config.request_max_events,
+        explain_max_values=config.request_explain_max_values,
         body=BodyLimits(
             max_bytes=config.request_max_bytes,
             discard_bytes=config.request_discard_bytes,

@@ -53,6 +53,7 @@ class LaneLimits(NamedTuple):
     """`retry_after_seconds` is the least that a 503 asks for; up to as much again is added at random."""
 
     max_events: int
+    explain_max_values: int
     body: BodyLimits
     window: AcceptWindow
     retry_after_seconds: int
@@ -196,7 +197,12 @@ class GatewayLane:
     async def _accept(
         self, head: Head, key: AuthenticatedKey, body: bytes, content: Content, budget: "_Budget"
     ) -> _Answer:
-        items = parse_items(body, is_ndjson=content.is_ndjson, max_events=self._limits.max_events)
+        items = parse_items(
+            body,
+            is_ndjson=content.is_ndjson,
+            max_events=self._limits.max_events,
+            explain_max_values=self._limits.explain_max_values,
+        )
         acceptor = self._get_acceptor()
         acceptance = acceptor.accept(items, now_us=time.time_ns() // 1000)
         if not acceptance.count:

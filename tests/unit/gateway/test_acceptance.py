@@ -28,7 +28,9 @@ def event(**changes: Any) -> dict[str, Any]:
 
 def accept(*events: dict[str, Any]) -> Acceptance:
     body = json.dumps(events).encode()
-    return ACCEPTOR.accept(parse_items(body, is_ndjson=False, max_events=1000), now_us=NOW_US)
+    return ACCEPTOR.accept(
+        parse_items(body, is_ndjson=False, max_events=1000, explain_max_values=100_000), now_us=NOW_US
+    )
 
 
 def accepted(**changes: Any) -> AcceptedEvent:
@@ -136,7 +138,7 @@ def test_events_are_grouped_by_the_partition_of_their_video_in_order() -> None:
 
 def test_unstored_events_are_named_with_their_index_and_may_be_sent_again() -> None:
     items = [event(video_id=f"video-{number}") for number in range(20)] + [event(event_type="clap")]
-    parsed = parse_items(json.dumps(items).encode(), is_ndjson=False, max_events=1000)
+    parsed = parse_items(json.dumps(items).encode(), is_ndjson=False, max_events=1000, explain_max_values=100_000)
     acceptance = ACCEPTOR.accept(parsed, now_us=NOW_US)
     failed = set(list(acceptance.by_partition)[:2])
     unstored = ACCEPTOR.find_unstored(parsed, acceptance, failed)

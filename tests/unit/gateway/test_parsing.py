@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from tests.unit.gateway.builders import make_event
 from viewcounter.events.message import Event
+from viewcounter.gateway import parsing
 from viewcounter.gateway.errors import Refused
 from viewcounter.gateway.items import ItemProblem
 from viewcounter.gateway.parsing import Item, parse_items
@@ -17,8 +18,8 @@ GOOD = make_event()
 RAW_GOOD = json.dumps(GOOD).encode()
 
 
-def parse(body: bytes, *, is_ndjson: bool = False) -> list[Item]:
-    return list(parse_items(body, is_ndjson=is_ndjson, max_events=1000))
+def parse(body: bytes, *, is_ndjson: bool = False, explain_max_values: int = 100_000) -> list[Item]:
+    return list(parse_items(body, is_ndjson=is_ndjson, max_events=1000, explain_max_values=explain_max_values))
 
 
 def refusal_of(body: bytes, *, is_ndjson: bool = False) -> tuple[int, str]:
@@ -229,3 +230,74 @@ def test_every_refused_event_has_a_reason_that_names_its_field(changes: dict[str
     if isinstance(item, ItemProblem):
         assert item.code != "invalid_event"
         assert item.field in changes
+
+
+RICH = {"context": {"flags": [True, False, None], "screen": {"w": 1920, "h": 1080}}}
+SMALL_OBJECTS = b'{"event_id": "x", "a": [' + b",".join([b'{"a":{}}'] * 110_000) + b"]}"
+
+
+def explain_counting(
+    monkeypatch: pytest.MonkeyPatch, body: bytes, *, is_ndjson: bool = False, explain_max_values: int = 100_000
+) -> tuple[list[Item] | tuple[int, str], int]:
+    """What is answered, and how many characters were decoded into Python objects for it."""
+    decoded: list[int] = []
+
+    class CountingDecoder(json.JSONDecoder):
+        def decode(self, text: str, *arguments: object) -> object:
+            decoded.append(len(text))
+            return super().decode(text, *arguments)
+
+    monkeypatch.setattr(parsing, "_TOLERANT", CountingDecoder(strict=False))
+    answer: list[Item] | tuple[int, str]
+    try:
+        answer = parse(body, is_ndjson=is_ndjson, explain_max_values=explain_max_values)
+    except Refused as refusal:
+        answer = (refusal.problem.status, refusal.problem.code)
+    return answer, sum(decoded)
+
+
+@pytest.mark.parametrize("is_ndjson", [False, True], ids=["array", "ndjson"])
+def test_thousand_rich_events_with_a_bad_one_keep_the_others_and_name_its_field(
+    monkeypatch: pytest.MonkeyPatch, is_ndjson: bool
+) -> None:
+    events = [json.dumps(make_event(**RICH)).encode() for _ in range(1000)]
+    events[7] = json.dumps(make_event(**RICH, value="x")).encode()
+    body = b"\n".join(events) if is_ndjson else b"[" + b",".join(events) + b"]"
+    items, decoded_characters = explain_counting(monkeypatch, body, is_ndjson=is_ndjson, explain_max_values=100)
+    assert [index for index, item in enumerate(items) if isinstance(item, ItemProblem)] == [7]
+    problem = items[7]
+    assert isinstance(problem, ItemProblem)
+    assert (problem.code, problem.field) == ("invalid_type", "value")
+    assert decoded_characters == len(events[7])
+
+
+@pytest.mark.parametrize(
+    ("body", "is_ndjson", "answer"),
+    [
+        (SMALL_OBJECTS, False, ["invalid_event"]),
+        (b"[" + RAW_GOOD + b"," + SMALL_OBJECTS + b"]", False, [None, "invalid_event"]),
+        (RAW_GOOD + b"\n" + SMALL_OBJECTS, True, [None, "invalid_event"]),
+        (SMALL_OBJECTS[:-1] + b',"b": NaN}', True, ["malformed_json"]),
+        (b"[" * 500_000 + b"\n" + RAW_GOOD, True, ["nested_too_deeply", None]),
+        (SMALL_OBJECTS[:-1] + b',"b": NaN}', False, (400, "malformed_json")),
+        (b"[NaN," + b",".join([b"1"] * 500_000) + b"]", False, (400, "malformed_json")),
+        (b"[" + b",".join([b"1"] * 500_000) + b"]", False, (413, "too_many_events")),
+        (b"[" * 500_000, False, (400, "nested_too_deeply")),
+    ],
+)
+def test_body_of_too_many_values_is_refused_without_an_object_for_each(
+    monkeypatch: pytest.MonkeyPatch, body: bytes, is_ndjson: bool, answer: object
+) -> None:
+    items, decoded_characters = explain_counting(monkeypatch, body, is_ndjson=is_ndjson)
+    codes = items if isinstance(items, tuple) else [getattr(item, "code", None) for item in items]
+    assert (codes, decoded_characters) == (answer, 0)
+
+
+def test_faulty_events_are_explained_until_the_values_of_the_request_are_used_up() -> None:
+    faulty = json.dumps(make_event(value="x")).encode()
+    values = 1 + sum(faulty.count(mark) for mark in (b"{", b"[", b",", b":"))
+    items = parse(b"[" + b",".join([faulty] * 5 + [RAW_GOOD]) + b"]", explain_max_values=2 * values)
+    problems = [item for item in items if isinstance(item, ItemProblem)]
+    assert [problem.code for problem in problems] == ["invalid_type"] * 2 + ["invalid_event"] * 3
+    assert f"more than {2 * values} values" in problems[-1].message
+    assert isinstance(items[-1], Event)

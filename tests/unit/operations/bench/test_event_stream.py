@@ -35,7 +35,7 @@ def test_a_repetition_of_a_repetition_is_refused(repeat_after):
 def test_what_is_posted_is_what_the_gateway_reads():
     rows = EventStream(seed=1, repeat_after=50).take(300, now=NOW)
     body = f"[{','.join(encode_events(rows))}]".encode()
-    events = parse_items(body, is_ndjson=False, max_events=1000)
+    events = parse_items(body, is_ndjson=False, max_events=1000, explain_max_values=100_000)
     assert [event.event_id.bytes for event in events] == [event_id.ljust(16, b"\0") for event_id in rows["id"].tolist()]
     assert {event.occurred_at for event in events} == {NOW}
     assert {event.event_id.version for event in events} == {7}

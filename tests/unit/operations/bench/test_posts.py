@@ -16,7 +16,7 @@ def parse(request):
     head, _, body = request.partition(b"\r\n\r\n")
     assert head.startswith(b"POST /v1/events HTTP/1.1\r\n")
     assert f"Content-Length: {len(body)}".encode() in head
-    return parse_items(body, is_ndjson=False, max_events=1000)
+    return parse_items(body, is_ndjson=False, max_events=1000, explain_max_values=100_000)
 
 
 @pytest.mark.parametrize("size", [1, 7, 100])

@@ -38,7 +38,9 @@ def judge(items, *, at_us=NOW_MS * 1000):
     topology = Topology(1, shards=(), assignments=(Assignment(1, 1),), event_types=DEFAULT_EVENT_TYPES)
     body = msgspec.json.encode({"events": items})
     acceptor = Acceptor(topology, WINDOW, viewers=ViewerDigest(b"key"))
-    return acceptor.accept(parse_items(body, is_ndjson=False, max_events=1000), now_us=at_us)
+    return acceptor.accept(
+        parse_items(body, is_ndjson=False, max_events=1000, explain_max_values=100_000), now_us=at_us
+    )
 
 
 def test_the_good_event_is_accepted():
