@@ -1,9 +1,9 @@
 """Whether this process can do its work, and which part of it is degraded. Names parts, never hosts: whoever asks needs
 no key.
 
-Only what an acknowledged event needs makes the process unready: the topology (to know its partition), and the log or a
-spool with room. A shard that is down delays counting and blinds some reads, but taking gateways out of the load
-balancer for it would turn a small fault into a whole one.
+Only what an acknowledged event needs makes the process unready: the topology (to know its partition), API keys that can
+be checked, and the log or a spool with room. A shard that is down delays counting and blinds some reads, but taking
+gateways out of the load balancer for it would turn a small fault into a whole one.
 """
 
 import time
@@ -25,7 +25,7 @@ from viewcounter.shard_condition import NOT_LOOKED_AFTER, describe_condition, fi
 from viewcounter.standing import ShardStanding, Status, read_standing
 
 TOPOLOGY, LOG, SPOOL, CONTROL_DATABASE, CACHE = "topology", "log", "spool", "control database", "cache"
-CONFIG_SERVICE = "config service"
+CONFIG_SERVICE, API_KEYS = "config service", "API keys"
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,13 +66,19 @@ class ReadinessProbe:
     """Asks at most once in `keep_seconds`, however many ask us: the address is open to everybody.
 
     `dependencies` are the parts that no acknowledged event needs, by name, each with how to ask it and what its loss
-    means. Invariant: at most one caller probes at a time; the others wait for its answer.
+    means. `knows_key`: whether any API key can be checked while the control database does not answer.
+    Invariant: at most one caller probes at a time; the others wait for its answer.
     """
 
     def __init__(
-        self, settings: ReadinessSettings, *, dependencies: Mapping[str, tuple[Callable[[], object], str]]
+        self,
+        settings: ReadinessSettings,
+        *,
+        dependencies: Mapping[str, tuple[Callable[[], object], str]],
+        knows_key: Callable[[], bool],
     ) -> None:
         self._settings = settings
+        self._knows_key = knows_key
         self._dependencies = {
             name: _Dependency(BoundedQuestion(f"readiness-{name}", ask), meaning)
             for name, (ask, meaning) in dependencies.items()
@@ -96,7 +102,6 @@ class ReadinessProbe:
         if settings.spool_dir is not None:
             parts[SPOOL] = check_spool(settings.spool_dir, max_bytes=settings.spool_max_bytes)
         takes_events = parts[LOG], parts.get(SPOOL, parts[LOG])
-        is_ready = parts[TOPOLOGY].status is Status.UP and any(part.status is Status.UP for part in takes_events)
         if parts[TOPOLOGY].status is Status.UP:
             _, standings = read_standing(
                 cluster, timeout_seconds=settings.part_seconds, max_lag_seconds=settings.max_lag_seconds
@@ -104,6 +109,12 @@ class ReadinessProbe:
             parts |= {name: part for standing in standings for name, part in name_parts(standing)}
             parts |= name_conditions(find_reports(timeout_seconds=settings.part_seconds))
         parts |= {name: d.finish(timeout_seconds=settings.part_seconds) for name, d in self._dependencies.items()}
+        parts[API_KEYS] = check_keys(parts.get(CONTROL_DATABASE, UP), knows_key=self._knows_key())
+        is_ready = (
+            parts[TOPOLOGY].status is Status.UP
+            and parts[API_KEYS].status is Status.UP
+            and any(part.status is Status.UP for part in takes_events)
+        )
         return Readiness(is_ready=is_ready, parts=parts)
 
 
@@ -126,6 +137,13 @@ def _check_topology(cluster: ClusterProxy) -> Part:
     except NoTopology:
         return Part(Status.DOWN, "no source and no disk copy has one: no event can be routed")
     return UP
+
+
+def check_keys(control_database: Part, *, knows_key: bool) -> Part:
+    """A process that started without the control database knows no key and would refuse every request."""
+    if control_database.status is Status.UP or knows_key:
+        return UP
+    return Part(Status.DOWN, "no key can be checked: the control database does not answer and no key is known here")
 
 
 def _check_log(log: EventLog) -> Part:

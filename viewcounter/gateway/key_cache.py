@@ -8,7 +8,7 @@ out the real ones.
 import threading
 from collections import OrderedDict
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import UTC, datetime
 
 from viewcounter.gateway.scopes import Scope
 
@@ -73,6 +73,13 @@ class KeyCache:
                 answer = room.get(token_digest)
                 if answer is not None:
                     room[token_digest] = replace(answer, asked_at=now)
+
+    def has_key_confirmed_since(self, at: float) -> bool:
+        """Whether any key that has not expired was valid then or later."""
+        now = datetime.now(UTC)
+        with self._lock:
+            keys = [answer.key for answer in self._valid.values() if answer.confirmed_at >= at]
+        return any(key is not None and (key.expires_at is None or key.expires_at > now) for key in keys)
 
     def clear(self) -> None:
         with self._lock:

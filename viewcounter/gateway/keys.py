@@ -160,6 +160,13 @@ def get_last_known(digest: bytes, *, reason: str) -> AuthenticatedKey:
     return key
 
 
+def knows_key() -> bool:
+    """Whether `get_last_known` would let any key work."""
+    config = get_config()
+    known_for_seconds = config.api_key_cache_seconds + config.api_key_grace_seconds
+    return get_key_cache().has_key_confirmed_since(time.monotonic() - known_for_seconds)
+
+
 def look_up_in_thread(token: str, digest: bytes) -> AuthenticatedKey:
     """`look_up` for a thread of its own, where no Django request opens and closes the connection."""
     close_old_connections()

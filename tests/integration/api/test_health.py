@@ -14,6 +14,7 @@ from tests.waiting import wait_while
 from viewcounter.api.readiness import ReadinessProbe, ReadinessSettings
 from viewcounter.api.views.health import get_readiness_probe
 from viewcounter.eventlog.registry import get_event_log
+from viewcounter.gateway.keys import get_key_cache
 from viewcounter.shard_condition import NOT_LOOKED_AFTER
 from viewcounter.storage import partitions
 
@@ -33,6 +34,7 @@ ALL_UP = {
     "shard2 condition": UP,
     "control database": UP,
     "cache": UP,
+    "API keys": UP,
 }
 TOLD_BY_THE_CONFIG_SERVICE = {"config service", "shard1 condition", "shard2 condition"}
 READY = {"status": "ready", "parts": ALL_UP}
@@ -97,6 +99,7 @@ def test_readiness_names_each_part_and_no_host(api):
 )
 def test_a_dead_part_is_named_with_its_reason_and_does_not_make_the_service_unready(api, servers, server, part, reason):
     await_readiness(api, 200, READY)
+    api.get("/v1/videos/v1/counts", "/v1/videos/{video_id}/counts")  # a key that is known from now on
     servers.server(server).kill()
     try:
         untold = TOLD_BY_THE_CONFIG_SERVICE if server == "control" else set()
@@ -105,6 +108,26 @@ def test_a_dead_part_is_named_with_its_reason_and_does_not_make_the_service_unre
     finally:
         servers.server(server).start()
         servers.server(server).wait_ready()
+        connections.close_all()
+    await_readiness(api, 200, READY)
+
+
+def test_without_the_control_database_a_process_that_knows_no_key_is_unready(api, servers):
+    await_readiness(api, 200, READY)
+    servers.server("control").kill()
+    try:
+        get_key_cache().clear()  # as in a process that has just started
+        away = {
+            "control database": down(
+                "does not answer: known API keys and the topology stay in use, nothing can be changed"
+            ),
+            "API keys": down("no key can be checked: the control database does not answer and no key is known here"),
+        }
+        parts = {name: said for name, said in ALL_UP.items() if name not in TOLD_BY_THE_CONFIG_SERVICE}
+        await_readiness(api, 503, {"status": "unready", "parts": parts | away})
+    finally:
+        servers.server("control").start()
+        servers.server("control").wait_ready()
         connections.close_all()
     await_readiness(api, 200, READY)
 
@@ -145,7 +168,8 @@ def test_a_dead_log_makes_the_service_unready(api, servers):
 
 
 def test_a_crowd_at_the_door_causes_one_probe(api):
-    probe = ReadinessProbe(ReadinessSettings(keep_seconds=60, part_seconds=1, max_lag_seconds=10), dependencies={})
+    settings = ReadinessSettings(keep_seconds=60, part_seconds=1, max_lag_seconds=10)
+    probe = ReadinessProbe(settings, dependencies={}, knows_key=lambda: True)
     with ThreadPoolExecutor(8) as pool:
         answers = list(pool.map(lambda _: probe.check(api.cluster, get_event_log()), range(20)))
     assert all(answer is answers[0] for answer in answers)

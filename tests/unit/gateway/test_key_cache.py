@@ -1,5 +1,7 @@
 """The cache of keys is bounded both ways, and refusals cannot push out keys."""
 
+from datetime import UTC, datetime, timedelta
+
 from viewcounter.gateway.key_cache import AuthenticatedKey, KeyCache
 
 KEY = AuthenticatedKey("p", "n", frozenset())
@@ -50,3 +52,14 @@ def test_asking_in_vain_makes_an_answer_neither_younger_nor_different() -> None:
     assert answer is not None
     assert (answer.key, answer.confirmed_at, answer.asked_at) == (KEY, 1.0, 9.0)
     assert cache.find(b"never seen") is None
+
+
+def test_key_counts_as_known_while_it_was_confirmed_lately_and_has_not_expired() -> None:
+    cache = KeyCache(max_keys=2)
+    expired = AuthenticatedKey("e", "n", frozenset(), expires_at=datetime.now(UTC) - timedelta(seconds=1))
+    cache.confirm(b"refused", None, now=10.0)
+    cache.confirm(b"expired", expired, now=10.0)
+    assert not cache.has_key_confirmed_since(0.0)
+    cache.confirm(b"a", KEY, now=5.0)
+    cache.note_asked(b"a", now=9.0)
+    assert [cache.has_key_confirmed_since(at) for at in (5.0, 5.1)] == [True, False]

@@ -14,6 +14,7 @@ from viewcounter.api.views.base import ApiView
 from viewcounter.cluster import CacheSource, ControlDatabaseSource, get_cluster
 from viewcounter.config import get_config
 from viewcounter.eventlog.registry import get_event_log
+from viewcounter.gateway.keys import knows_key
 
 
 class HealthView(ApiView):
@@ -36,7 +37,7 @@ class ReadyView(ApiView):
         tags=["health"],
         summary="Events can be accepted durably",
         description=(
-            "503 when they cannot. Every other part that is down or degraded is named with its reason, but does not "
+            "503 when they cannot, or when no API key can be checked. Every other part that is down or degraded is named with its reason, but does not "
             "make the service unready: `degraded` is answered with 200."
         ),
         auth=[],
@@ -72,4 +73,4 @@ def get_readiness_probe() -> ReadinessProbe:
             "does not answer: topology is polled from the control database, answers are not kept",
         ),
     }
-    return ReadinessProbe(settings, dependencies=dependencies)
+    return ReadinessProbe(settings, dependencies=dependencies, knows_key=knows_key)
