@@ -1,4 +1,4 @@
-"""`python -m localcluster STATE_DIR`: secrets, ports and `env` of a cluster that was never started.
+"""`python -m localcluster STATE_DIR`: secrets, ports and `env` of a cluster that was never started by this release.
 
 `manage.py` cannot even say what it can do without settings; the scripts in `bin/` run this first.
 """
@@ -17,8 +17,15 @@ def main(state_dir: Path) -> None:
     state.create()
     ports = assign_ports(state, NETWORK_NAMES, replace_taken=False)
     environment = build_environment(state, ports=ports, outer=os.environ)
-    if not state.environment_file.exists():
+    if environment.settings["VIEWCOUNTER_SECRET_KEY"] not in _read_environment(state):
         write_environment(state, environment.settings)
+
+
+def _read_environment(state: StateFolder) -> str:
+    try:
+        return state.environment_file.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return ""
 
 
 if __name__ == "__main__":

@@ -26,6 +26,11 @@ SERVER_NAMES = (CONTROL_SERVER, LOG_SERVER, BROKER_SERVER)
 NETWORK_NAMES = (*SERVER_NAMES, WEB, SHARD_PROXY)
 """What the settings point to; shards are found through the topology instead."""
 
+SIGNING_KEY_MIN_CHARACTERS = 50
+"""What `secret_key` of viewcounter's settings must have."""
+_CHECKS_OF_HTTPS = "security.W004,security.W008,security.W012,security.W016"
+"""Of `manage.py check --deploy`: a local cluster listens on loopback only, by plain HTTP."""
+
 _CONTROL_SETTINGS = tuple(
     f"VIEWCOUNTER_CONTROL_DATABASE_{part}" for part in ("HOST", "PORT", "NAME", "USER", "PASSWORD")
 )
@@ -70,8 +75,9 @@ def build_own_settings(state: StateFolder, *, ports: Mapping[str, int]) -> dict[
     broker = f"redis://:{broker_password}@{LOOPBACK}:{ports[BROKER_SERVER]}"
     return {
         "VIEWCOUNTER_STATE_DIR": str(state.root),
-        "VIEWCOUNTER_SECRET_KEY": state.get_secret("secret_key"),
+        **_get_signing_keys(state),
         "VIEWCOUNTER_HTTPS_ONLY": "false",
+        "VIEWCOUNTER_SILENCED_CHECKS": _CHECKS_OF_HTTPS,
         "VIEWCOUNTER_CONTROL_DATABASE_HOST": LOOPBACK,
         "VIEWCOUNTER_CONTROL_DATABASE_PORT": str(ports[CONTROL_SERVER]),
         "VIEWCOUNTER_CONTROL_DATABASE_NAME": CONTROL_DATABASE,
@@ -87,6 +93,16 @@ def build_own_settings(state: StateFolder, *, ports: Mapping[str, int]) -> dict[
         "VIEWCOUNTER_SHARDPROXY_USER": SHARD_PROXY_ROLE,
         "VIEWCOUNTER_SHARDPROXY_PASSWORD_REF": f"file:{state.get_secret_path('shard_proxy_password')}",
     }
+
+
+def _get_signing_keys(state: StateFolder) -> dict[str, str]:
+    """A key that an earlier release made is too short to sign with; viewers that were told apart by it still are."""
+    if len(state.get_secret("secret_key")) < SIGNING_KEY_MIN_CHARACTERS:
+        state.rename_secret("secret_key", "viewer_key")
+    keys = {"VIEWCOUNTER_SECRET_KEY": state.get_secret("secret_key")}
+    if state.get_secret_path("viewer_key").exists():
+        keys["VIEWCOUNTER_VIEWER_KEY"] = state.get_secret("viewer_key")
+    return keys
 
 
 def find_given_settings(own: Mapping[str, str], outer: Mapping[str, str]) -> dict[str, str]:

@@ -7,6 +7,7 @@ its owner alone. Files are replaced whole, so a reader or a crash never sees hal
 import json
 import os
 import secrets
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,8 @@ PRIVATE_DIR = 0o700
 PRIVATE_FILE = 0o600
 LOG_MAX_BYTES = 32 * 1024 * 1024
 LOG_TAIL_BYTES = 4 * 1024
+SECRET_BYTES = 48
+"""Random bytes of a secret: 64 characters, more than the 50 that Django's deploy check wants of a signing key."""
 
 
 def write_private(path: Path, text: str) -> None:
@@ -61,7 +64,7 @@ class StateFolder:
             return path.read_text(encoding="utf-8").strip()
         except FileNotFoundError:
             proposal = path.with_name(f".{name}.{secrets.token_hex(4)}")
-            write_private(proposal, secrets.token_urlsafe(36) + "\n")
+            write_private(proposal, secrets.token_urlsafe(SECRET_BYTES) + "\n")
             try:
                 os.link(proposal, path)
             except FileExistsError:
@@ -69,6 +72,15 @@ class StateFolder:
             finally:
                 proposal.unlink()
             return path.read_text(encoding="utf-8").strip()
+
+    def rename_secret(self, name: str, new_name: str) -> None:
+        """Never over another secret, also where two processes do it or one was killed half-way."""
+        old, new = self.get_secret_path(name), self.get_secret_path(new_name)
+        with suppress(FileExistsError, FileNotFoundError):
+            os.link(old, new)
+        with suppress(FileNotFoundError):
+            if old.samefile(new):
+                old.unlink()
 
     def get_secret_path(self, name: str) -> Path:
         return self.secrets / name

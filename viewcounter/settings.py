@@ -3,7 +3,7 @@
 from viewcounter import __version__
 from viewcounter.api.settings import REST_FRAMEWORK, SPECTACULAR_SETTINGS
 from viewcounter.config import get_config
-from viewcounter.config.kinds import PROJECT_ROOT
+from viewcounter.config.kinds import PROJECT_ROOT, split_commas
 
 __all__ = ["REST_FRAMEWORK", "SPECTACULAR_SETTINGS"]
 
@@ -11,7 +11,8 @@ _config = get_config()
 
 DEBUG = _config.debug
 SECRET_KEY = _config.secret_key.get_secret_value()
-ALLOWED_HOSTS = [host.strip() for host in _config.allowed_hosts.split(",") if host.strip()]
+ALLOWED_HOSTS = list(split_commas(_config.allowed_hosts))
+SILENCED_SYSTEM_CHECKS = list(split_commas(_config.silenced_checks))
 
 INSTALLED_APPS = [
     "django.contrib.admin",

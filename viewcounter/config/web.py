@@ -14,8 +14,13 @@ class WebConfig(BaseSettings):
 
     # -- process and web -----------------------------------------------------------------------------
     debug: bool = False
-    secret_key: SecretStr = Field(min_length=32, description="Django's signing key")
+    secret_key: SecretStr = Field(
+        min_length=50, description="Django's signing key, random; before it is replaced, keep the old one as viewer_key"
+    )
     viewer_key: SecretStr | None = Field(None, min_length=32, description="tells viewers apart; unset: by secret_key")
+    silenced_checks: CommaSeparated = Field(
+        "", description="ids of Django's system checks that do not apply here, such as security.W004"
+    )
     allowed_hosts: CommaSeparated = Field(
         "127.0.0.1,localhost,[::1]", description="values of the Host header; a request with another one gets a 400"
     )

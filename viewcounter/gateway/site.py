@@ -12,6 +12,7 @@ from typing import Any
 from django.http.request import split_domain_port, validate_host
 
 from viewcounter.config import Config
+from viewcounter.config.kinds import split_commas
 from viewcounter.gateway.body import CLOSE
 from viewcounter.gateway.errors import Refused
 from viewcounter.gateway.head import Head
@@ -56,8 +57,9 @@ class Site:
 
 
 def build_site(config: Config) -> Site:
-    hosts = tuple(host.strip() for host in config.allowed_hosts.split(",") if host.strip())
-    return Site(hosts, https_only=config.https_only, behind_tls_proxy=config.behind_tls_proxy)
+    return Site(
+        split_commas(config.allowed_hosts), https_only=config.https_only, behind_tls_proxy=config.behind_tls_proxy
+    )
 
 
 @lru_cache(_HOSTS_KNOWN)

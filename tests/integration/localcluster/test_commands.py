@@ -4,6 +4,7 @@ import json
 import os
 import signal
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -126,3 +127,19 @@ def test_up_that_cannot_start_says_why_and_leaves_nothing(run: Run, state_dir: P
     assert "appendonlydir" in up.stdout
     assert find_all_processes(state_dir) == []
     assert find_supervisor(state) is None
+
+
+def test_deploy_check_has_nothing_to_say_of_the_settings_that_up_makes(state_dir: Path):
+    StateFolder(state_dir).create()
+    StateFolder(state_dir).get_secret_path("secret_key").write_text("k" * 48)  # as an earlier release made it
+    subprocess.run([sys.executable, "-m", "localcluster", state_dir], cwd=PROJECT_ROOT, check=True, timeout=60)
+    checked = subprocess.run(
+        [sys.executable, "manage.py", "check", "--deploy", "--fail-level", "WARNING"],
+        cwd=PROJECT_ROOT,
+        env={"PATH": os.environ["PATH"], "VIEWCOUNTER_STATE_DIR": str(state_dir)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert checked.returncode == 0, checked.stderr

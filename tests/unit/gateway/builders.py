@@ -116,7 +116,7 @@ def make_gateway(
     **settings: Any,
 ) -> Gateway:
     """`parts`: what the gateway is made with besides."""
-    config = Config(**{"secret_key": "x" * 40, "commit_linger_ms": 0.0, **settings})
+    config = Config(**{"secret_key": "x" * 50, "commit_linger_ms": 0.0, **settings})
     return Gateway(_refuse_everything, config=config, get_log=lambda: log, get_topology=get_topology, **(parts or {}))
 
 

@@ -32,7 +32,7 @@ def call(chunks: list[bytes], *, headers: dict[str, str], hangs: bool = False) -
         while not received or received[-1]["type"] == "http.request":
             received.append(await receive())
 
-    config = Config(secret_key="x" * 40, request_max_bytes=MAX_BYTES, request_body_seconds=0.05)
+    config = Config(secret_key="x" * 50, request_max_bytes=MAX_BYTES, request_body_seconds=0.05)
     gateway = Gateway(inner, config=config, get_log=FaultyLog)
     raw = [(name.encode(), value.encode()) for name, value in headers.items()]
     scope = {"type": "http", "path": "/v1/top", "method": "POST", "headers": raw}

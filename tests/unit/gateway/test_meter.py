@@ -105,7 +105,7 @@ def test_events_that_the_log_did_not_store_are_rejected_not_accepted(log: Faulty
 
 def test_a_gateway_shows_under_which_key_it_tells_viewers_apart(log: FaultyLog) -> None:
     """Two that differ would count each viewer twice."""
-    own, of_everything = "m" * 32, "x" * 40
+    own, of_everything = "m" * 32, "x" * 50
     for secret, settings in ((own, {"viewer_key": own}), (of_everything, {"secret_key": of_everything})):
         asyncio.run(stop(make_gateway(log, **settings)))
         fingerprint = ViewerDigest(derive_viewer_key(secret)).key_fingerprint

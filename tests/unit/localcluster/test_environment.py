@@ -4,11 +4,13 @@ from pathlib import Path
 
 import pytest
 
+from localcluster.__main__ import main
 from localcluster.applications import build_child_environment
 from localcluster.environment import build_environment, write_environment
 from localcluster.errors import SettingsContradict
 from localcluster.spec import BROKER_SERVER, CONTROL_SERVER, LOG_SERVER
 from localcluster.state import StateFolder
+from viewcounter.config import Config
 
 PORTS = {"control": 20001, "log": 20002, "broker": 20003, "web": 20004, "shardproxy": 20005}
 
@@ -68,3 +70,30 @@ def test_settings_of_this_process_do_not_reach_a_child(monkeypatch: pytest.Monke
     ours = {name: value for name, value in child.items() if name.startswith("VIEWCOUNTER_")}
     assert ours == {"VIEWCOUNTER_X": "1", "VIEWCOUNTER_Y": "2", "VIEWCOUNTER_ENV_FILE": "/state/env"}
     assert child["PATH"] == os.environ["PATH"]
+
+
+def test_signing_key_of_an_earlier_release_is_replaced_and_goes_on_telling_viewers_apart(state: StateFolder):
+    old = "k" * 48
+    state.get_secret_path("secret_key").write_text(f"{old}\n")
+    first = build_environment(state, ports=PORTS, outer={}).settings
+    again = build_environment(StateFolder(state.root), ports=PORTS, outer={}).settings
+    assert first == again
+    assert first["VIEWCOUNTER_VIEWER_KEY"] == old
+    keys = {"secret_key": first["VIEWCOUNTER_SECRET_KEY"], "viewer_key": first["VIEWCOUNTER_VIEWER_KEY"]}
+    assert Config(**keys).viewer_key.get_secret_value() == old
+    assert sorted(path.name for path in state.secrets.iterdir() if "key" in path.name) == ["secret_key", "viewer_key"]
+
+
+def test_new_cluster_tells_viewers_apart_by_its_signing_key(state: StateFolder):
+    assert "VIEWCOUNTER_VIEWER_KEY" not in build_environment(state, ports=PORTS, outer={}).settings
+
+
+def test_settings_file_with_a_key_of_an_earlier_release_is_written_anew(state: StateFolder):
+    state.get_secret_path("secret_key").write_text("k" * 48 + "\n")
+    write_environment(state, {"VIEWCOUNTER_SECRET_KEY": "k" * 48})
+    main(state.root)
+    written = state.environment_file.read_text()
+    assert f"VIEWCOUNTER_SECRET_KEY={state.get_secret('secret_key')}\n" in written
+    state.environment_file.write_text(written + "# a line of an operator\n")
+    main(state.root)
+    assert state.environment_file.read_text().endswith("# a line of an operator\n")

@@ -23,7 +23,7 @@ def test_a_secret_is_made_once_private_and_long(state: StateFolder):
     assert state.get_secret("log_password") == first
     assert StateFolder(state.root).get_secret("log_password") == first
     assert state.get_secret("broker_password") != first
-    assert len(first) == 48
+    assert len(first) == 64
     assert stat.S_IMODE(state.get_secret_path("log_password").stat().st_mode) == 0o600
 
 

@@ -37,8 +37,8 @@ class ReadyView(ApiView):
         tags=["health"],
         summary="Events can be accepted durably",
         description=(
-            "503 when they cannot, or when no API key can be checked. Every other part that is down or degraded is named with its reason, but does not "
-            "make the service unready: `degraded` is answered with 200."
+            "503 when they cannot, or when no API key can be checked. Every other part that is down or degraded is "
+            "named with its reason, but does not make the service unready: `degraded` is answered with 200."
         ),
         auth=[],
         responses={200: ReadinessSerializer, 503: ReadinessSerializer},
