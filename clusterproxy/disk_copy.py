@@ -7,26 +7,36 @@ from pathlib import Path
 
 import msgspec
 
-from configservice.topology import Topology, decode_topology, encode_topology
+from configservice.published_snapshot import (
+    PublishedSnapshot,
+    decode_published_snapshot,
+    encode_published_snapshot,
+)
 
 logger = logging.getLogger(__name__)
 
 FILE_NAME = "topology.json"
+PLACE = "the disk copy"
 
 
-def find_disk_copy(state_dir: Path) -> Topology | None:
-    """None if there is none, or if it cannot be understood (said in the log): it is only ever a second choice."""
+def find_disk_copy(state_dir: Path) -> PublishedSnapshot | None:
+    """None if there is none, or if it cannot be read (said in the log). The snapshot in it has not been judged."""
     path = state_dir / FILE_NAME
     try:
-        return decode_topology(path.read_bytes())
+        data = path.read_bytes()
     except FileNotFoundError:
         return None
-    except (OSError, msgspec.DecodeError) as error:
+    except OSError as error:
         logger.warning("ignoring the disk copy of the topology, %s: %s", path, error)
         return None
+    try:
+        return decode_published_snapshot(data)
+    except msgspec.DecodeError:
+        # The release before kept the snapshot alone.
+        return PublishedSnapshot(data.decode("utf-8", "replace"))
 
 
-def write_disk_copy(state_dir: Path, topology: Topology) -> None:
+def write_disk_copy(state_dir: Path, published: PublishedSnapshot) -> None:
     """Atomic, mode 0600 (`mkstemp` makes it so): many processes write here, a reader always finds a whole one.
 
     Raises OSError.
@@ -36,7 +46,7 @@ def write_disk_copy(state_dir: Path, topology: Topology) -> None:
     written = Path(name)
     try:
         with os.fdopen(handle, "wb") as file:
-            file.write(encode_topology(topology))
+            file.write(encode_published_snapshot(published))
             file.flush()
             os.fsync(file.fileno())
         written.replace(state_dir / FILE_NAME)

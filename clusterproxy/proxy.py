@@ -4,7 +4,7 @@ import os
 import threading
 import time
 import weakref
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -18,6 +18,7 @@ from clusterproxy.runtime import OnFailedAttempt, Runtime
 from clusterproxy.scatter import run_scatter
 from clusterproxy.settings import ClusterSettings
 from clusterproxy.source import PublicationFeed, TopologySource
+from clusterproxy.trust import OnRefused
 from clusterproxy.write import open_transaction
 from configservice.topology import Topology
 from shardproxy.errors import ShardProxyError
@@ -33,20 +34,23 @@ class ClusterProxy:
 
     Deadlines default to what the query's class needs; `deadline_seconds` counts from the call. `open_feed`,
     called once a process, gives what makes a new epoch known at once; without it the source is only polled.
-    `on_failed_attempt` is told of each instance that a read asked in vain, also when another then answered.
+    `on_failed_attempt` is told of each instance that a read asked in vain, also when another then answered;
+    `on_refused` of each topology that is not believed.
     """
 
     def __init__(
         self,
         *,
-        topology_source: TopologySource,
+        topology_sources: Sequence[TopologySource],
         settings: ClusterSettings,
         open_feed: Callable[[], PublicationFeed] | None = None,
         on_failed_attempt: OnFailedAttempt | None = None,
+        on_refused: OnRefused | None = None,
     ) -> None:
-        self._source = topology_source
+        self._sources = topology_sources
         self._open_feed = open_feed
         self._on_failed_attempt = on_failed_attempt
+        self._on_refused = on_refused
         self._settings = settings
         self._lock = threading.Lock()  # makes the runtime once
         self._runtime: Runtime | None = None
@@ -56,6 +60,16 @@ class ClusterProxy:
     def topology(self) -> Topology:
         """The current snapshot. Raises NoTopology."""
         return self._get_runtime().store.get_current()
+
+    @property
+    def known_cluster_id(self) -> str | None:
+        """Of the cluster that this process belongs to, as far as it knows by now. Waits for nothing."""
+        return self._get_runtime().store.trust.known.cluster_id
+
+    @property
+    def refused_topologies(self) -> dict[str, str]:
+        """The reason, by the place that holds what this process does not believe; empty when all is well."""
+        return {place: refusal.reason.value for place, refusal in self._get_runtime().store.trust.refusals.items()}
 
     def read(
         self,
@@ -207,10 +221,11 @@ class ClusterProxy:
                 runtime = self._runtime
                 if runtime is None:
                     runtime = self._runtime = Runtime(
-                        self._source,
+                        self._sources,
                         self._settings,
                         open_feed=self._open_feed,
                         on_failed_attempt=self._on_failed_attempt,
+                        on_refused=self._on_refused,
                     )
         return runtime
 

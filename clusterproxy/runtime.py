@@ -3,7 +3,7 @@
 import itertools
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
@@ -15,6 +15,7 @@ from clusterproxy.registry import InstanceRegistry
 from clusterproxy.settings import ClusterSettings
 from clusterproxy.source import PublicationFeed, TopologySource
 from clusterproxy.store import TopologyStore
+from clusterproxy.trust import OnRefused
 from configservice.topology import Topology
 
 T = TypeVar("T")
@@ -28,11 +29,12 @@ class Runtime:
 
     def __init__(
         self,
-        source: TopologySource,
+        sources: Sequence[TopologySource],
         settings: ClusterSettings,
         *,
         open_feed: Callable[[], PublicationFeed] | None = None,
         on_failed_attempt: OnFailedAttempt | None = None,
+        on_refused: OnRefused | None = None,
     ) -> None:
         self.settings = settings
         self.on_failed_attempt = on_failed_attempt
@@ -43,7 +45,7 @@ class Runtime:
         )
         self.registry = InstanceRegistry(settings.pool)
         feed = None if open_feed is None else open_feed()
-        self.store = TopologyStore(source, settings, on_change=self.registry.apply, feed=feed)
+        self.store = TopologyStore(sources, settings, on_change=self.registry.apply, on_refused=on_refused, feed=feed)
         self.health = HealthBoard(self.registry, settings, find_topology=self._find_topology)
         self.turns = itertools.count()
         self.executor = ThreadPoolExecutor(settings.scatter_max_threads, thread_name_prefix="scatter")

@@ -12,6 +12,8 @@ class ClusterSettings:
     """`zone` is this process's own; `state_dir` keeps the disk copy of the topology."""
 
     state_dir: Path
+    cluster_id: str = ""
+    """Topologies of other clusters are refused; empty: the disk copy says which one it is, else the first source."""
     zone: str = "local"
     pool: PoolSettings = field(default_factory=PoolSettings)
     scatter_seconds: float = 5.0

@@ -6,14 +6,19 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from clusterproxy.errors import SourceUnavailable
-from configservice.topology import Topology
+from clusterproxy.trust import BelievedSnapshot, TopologyTrust
+from configservice.published_snapshot import PublishedSnapshot
 
 logger = logging.getLogger(__name__)
 
 
 class TopologySource(Protocol):
-    def fetch(self, known_epoch: int) -> Topology | None:
-        """The source's snapshot, or None if it has none or its epoch is `known_epoch`.
+    @property
+    def place(self) -> str:
+        """In words, for logs and readiness: "the cache"."""
+
+    def fetch(self, held: PublishedSnapshot | None) -> PublishedSnapshot | None:
+        """The snapshot that is there, which nobody has judged yet; None if there is none, or the one that is `held`.
 
         May raise anything when the source is down; must give up within a few seconds of its own accord.
         """
@@ -33,31 +38,37 @@ class PublicationFeed(Protocol):
 
 
 class FirstAnswer:
-    """Asks sources in order until one answers: cheap ones (a cache) come before the true one.
+    """Asks sources in order until one gives a believable answer: cheap ones (a cache) come before the true one.
 
     A cache that missed a publish answers for ever with what it has, so every `thorough_seconds`, and while nothing is
-    known, all are asked and the newest counts. Used by one thread at a time.
+    known, all are asked and the newest counts. While the cluster is not known, the last, the true one, is asked first:
+    only it can say whose topology is ours. Used by one thread at a time.
     """
 
-    def __init__(self, sources: Sequence[TopologySource], *, thorough_seconds: float = 5.0) -> None:
+    def __init__(
+        self, sources: Sequence[TopologySource], trust: TopologyTrust, *, thorough_seconds: float = 5.0
+    ) -> None:
         self._sources = tuple(sources)
+        self._trust = trust
         self._thorough_seconds = thorough_seconds
         self._thorough_at = 0.0
 
-    def fetch(self, known_epoch: int) -> Topology | None:
-        """Raises SourceUnavailable when not one source answers."""
-        thorough = known_epoch == 0 or time.monotonic() >= self._thorough_at
-        newest: Topology | None = None
+    def fetch(self) -> BelievedSnapshot | None:
+        """Something else than what is held, if a source has it. Raises SourceUnavailable when not one answers."""
+        held = None if self._trust.held is None else self._trust.held.published
+        thorough = held is None or time.monotonic() >= self._thorough_at
+        newest: BelievedSnapshot | None = None
         failures: list[str] = []
-        for source in self._sources:
+        knows_cluster = self._trust.known.cluster_id is not None
+        for source in self._sources if knows_cluster else reversed(self._sources):
             try:
-                found = source.fetch(known_epoch)
+                found = self._ask(source, held)
             except Exception as error:  # sources are foreign (Redis, Django); any of their errors means the same here
                 failures.append(f"{type(error).__name__}: {error}")
                 continue
-            if found is not None and (newest is None or found.epoch > newest.epoch):
+            if found is not None and (newest is None or found.topology.epoch > newest.topology.epoch):
                 newest = found
-            if not thorough:
+            if not thorough or (found is not None and not knows_cluster):
                 break
         if len(failures) == len(self._sources):
             raise SourceUnavailable("; ".join(failures))
@@ -66,3 +77,11 @@ class FirstAnswer:
         if thorough:
             self._thorough_at = time.monotonic() + self._thorough_seconds
         return newest
+
+    def _ask(self, source: TopologySource, held: PublishedSnapshot | None) -> BelievedSnapshot | None:
+        """A refused snapshot is as good as no answer: the next source is asked."""
+        published = source.fetch(held)
+        if published is None:
+            self._trust.clear(source.place)
+            return None
+        return self._trust.check(published, place=source.place)

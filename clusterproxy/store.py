@@ -1,19 +1,21 @@
-"""The topology that this process acts on: the newest it has ever seen, from wherever it could be had.
+"""The topology that this process acts on: the newest that it believes, from wherever it could be had.
 
-Invariant: the epoch never goes down, so a source that was restored from an old copy cannot move routes back.
+Invariant: the epoch never goes below that of the disk copy or of anything seen since, so a source that was restored
+from an old copy, or is made to repeat one, cannot move routes back.
 """
 
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from random import Random
 
-from clusterproxy.disk_copy import FILE_NAME, find_disk_copy, write_disk_copy
+from clusterproxy.disk_copy import PLACE, find_disk_copy, write_disk_copy
 from clusterproxy.errors import NoTopology
 from clusterproxy.listener import run_listener
 from clusterproxy.settings import ClusterSettings
-from clusterproxy.source import PublicationFeed, TopologySource
+from clusterproxy.source import FirstAnswer, PublicationFeed, TopologySource
+from clusterproxy.trust import CONTRADICTIONS, BelievedSnapshot, OnRefused, SnapshotRefused, TopologyTrust
 from configservice.topology import Topology
 
 logger = logging.getLogger(__name__)
@@ -22,27 +24,29 @@ STOP_SECONDS = 2.0
 
 
 class TopologyStore:
-    """Thread-safe; owned by one process. Only its own thread asks the source, so a slow one delays nobody for long.
+    """Thread-safe; owned by one process. Only its own thread asks the sources, so a slow one delays nobody for long.
 
-    `on_change` runs in that thread with every new snapshot, before anybody sees it. `feed`, listened to by a second
-    thread, says when to ask; without one the source is polled only.
+    `sources` in the order of `FirstAnswer`. `on_change` runs in that thread with every new snapshot, before anybody
+    sees it. `feed`, listened to by a second thread, says when to ask; without one the sources are polled only.
     """
 
     def __init__(
         self,
-        source: TopologySource,
+        sources: Sequence[TopologySource],
         settings: ClusterSettings,
         *,
         on_change: Callable[[Topology], None],
+        on_refused: OnRefused | None = None,
         feed: PublicationFeed | None = None,
     ) -> None:
-        self._source = source
+        self.trust = TopologyTrust(cluster_id=settings.cluster_id, on_refused=on_refused)
+        self._source = FirstAnswer(sources, self.trust)
+        self._true_place = sources[-1].place
         self._feed = feed
         self._settings = settings
         self._on_change = on_change
         self._current: Topology | None = None
         self._source_down = False
-        self._refused_epoch = 0
         self._stopping = False
         self._wanted = False
         self._started_count = 0
@@ -63,7 +67,8 @@ class TopologyStore:
             self._changed.wait_for(lambda: self._finished_count > 0, self._settings.topology_first_wait_seconds)
         current = self._current
         if current is None:
-            raise NoTopology("no topology source answers and there is no disk copy")
+            refusals = "; ".join(f"{place} is refused: {why}" for place, why in self.trust.refusals.items())
+            raise NoTopology(refusals or "no topology source answers and there is no disk copy")
         return current
 
     def refresh(self, *, known_epoch: int, timeout_seconds: float, is_sure: bool = False) -> bool:
@@ -125,9 +130,7 @@ class TopologyStore:
                 self._wanted = False
                 self._started_count += 1
             try:
-                self._fetch()
-                if self._current is None:
-                    self._accept_disk_copy()
+                self._look_for_topology()
             except Exception:  # a thread that died here would leave the process on old topology for good
                 logger.exception("could not take over a topology; trying again")
             with self._changed:
@@ -139,51 +142,64 @@ class TopologyStore:
     def _get_epoch(self) -> int:
         return self._current.epoch if self._current is not None else 0
 
-    def _fetch(self) -> None:
-        """Takes over a newer snapshot if the source has one. Never raises: old topology beats none."""
+    def _look_for_topology(self) -> None:
+        """Takes over a newer snapshot if a source has one. Old topology beats none."""
+        if self._current is None and self.trust.held is None:
+            self._hold_disk_copy()
+        found = self._fetch()
+        if found is not None:
+            self._accept(found)
+            self._keep(found)
+        elif self._current is None and self.trust.held is not None and not self._is_disk_copy_contradicted():
+            copy = self.trust.held
+            if self._source_down:
+                logger.warning("starting with the disk copy of the topology, epoch %d", copy.topology.epoch)
+            self._accept(copy)
+
+    def _fetch(self) -> BelievedSnapshot | None:
+        """Never raises."""
         try:
-            found = self._source.fetch(self._get_epoch())
-        except Exception as error:  # the source is foreign; whatever it raises, what is known stays in use
+            found = self._source.fetch()
+        except Exception as error:  # the sources are foreign; whatever they raise, what is known stays in use
             if not self._source_down:
                 logger.warning("no topology source answers, going on with epoch %d: %s", self._get_epoch(), error)
             self._source_down = True
-        else:
-            if self._source_down:
-                logger.info("topology source answers again")
-            self._source_down = False
-            if found is not None:
-                self._consider(found)
+            return None
+        if self._source_down:
+            logger.info("topology source answers again")
+        self._source_down = False
+        return found
 
-    def _consider(self, found: Topology) -> None:
-        if found.epoch > self._get_epoch():
-            self._accept(found)
-            self._keep(found)
-        elif found.epoch < self._get_epoch() and found.epoch != self._refused_epoch:
-            self._refused_epoch = found.epoch
-            logger.error(
-                "a topology source holds epoch %d, this process %d: was the control database restored or made anew?"
-                " To accept the older one, remove %s and restart.",
-                found.epoch,
-                self._get_epoch(),
-                self._settings.state_dir / FILE_NAME,
-            )
-
-    def _keep(self, topology: Topology) -> None:
-        """Other processes share the file; one that is behind must not write over a newer copy."""
-        on_disk = find_disk_copy(self._settings.state_dir)
-        if on_disk is not None and on_disk.epoch >= topology.epoch:
+    def _hold_disk_copy(self) -> None:
+        """Before any source is asked: nothing that is older, or of another cluster, is taken after a restart either."""
+        published = find_disk_copy(self._settings.state_dir)
+        if published is None:
             return
         try:
-            write_disk_copy(self._settings.state_dir, topology)
+            self.trust.hold(self.trust.check(published, place=PLACE))
+        except SnapshotRefused:
+            return  # the trust has said so
+
+    def _is_disk_copy_contradicted(self) -> bool:
+        """Whether the control database describes another cluster: then it is for a person to say which one is ours."""
+        refusal = self.trust.refusals.get(self._true_place)
+        return refusal is not None and refusal.reason in CONTRADICTIONS
+
+    def _keep(self, believed: BelievedSnapshot) -> None:
+        """Other processes share the file; one that is behind must not write over a newer copy."""
+        on_disk = find_disk_copy(self._settings.state_dir)
+        if on_disk is not None and self.trust.is_newer(on_disk):
+            return
+        try:
+            write_disk_copy(self._settings.state_dir, believed.published)
         except OSError as error:
             logger.warning("cannot keep a disk copy of the topology: %s", error)
+        else:
+            self.trust.clear(PLACE)
 
-    def _accept_disk_copy(self) -> None:
-        copy = find_disk_copy(self._settings.state_dir)
-        if copy is not None:
-            logger.warning("starting with the disk copy of the topology, epoch %d", copy.epoch)
-            self._accept(copy)
-
-    def _accept(self, topology: Topology) -> None:
-        self._on_change(topology)
-        self._current = topology
+    def _accept(self, believed: BelievedSnapshot) -> None:
+        """The process acts on it and is bound by it from here on."""
+        if self._current is None or believed.topology != self._current:
+            self._on_change(believed.topology)
+        self.trust.hold(believed)
+        self._current = believed.topology

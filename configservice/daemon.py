@@ -25,6 +25,7 @@ from configservice.instances import Connect
 from configservice.lease import Lease
 from configservice.monitor import Monitor
 from configservice.observation import Sighting
+from configservice.published_snapshot import PublishedSnapshot
 from configservice.services import ServiceState
 from configservice.settings import ConfigServiceSettings
 from configservice.topology import Shard, Topology
@@ -69,7 +70,8 @@ class ConfigService:
         self._monitor = Monitor(connect, settings)
         self._witnesses = (StandbyWitness(settings), *witnesses)
         self._conditions = ConditionKeeper()
-        self._topology: Topology | None = None
+        self._published: PublishedSnapshot | None = None
+        self._topology: Topology | None = None  # what it says
         self._caretakers: dict[int, Caretaker] = {}
         self._at_work: dict[int, Future[None]] = {}
         self._stopping = threading.Event()
@@ -143,11 +145,11 @@ class ConfigService:
         self._note_tick(leads=leads)
 
     def _refresh_topology(self) -> None:
-        known = self._topology
-        found = publication.read_from_control_database(0 if known is None else known.epoch)
+        found = publication.read_from_control_database(self._published)
         if found is not None:
-            self._topology = found
-            self._monitor.watch(found)
+            topology = found.decode()
+            self._monitor.watch(topology)
+            self._published, self._topology = found, topology
 
     def _look_after(self, topology: Topology, executor: ThreadPoolExecutor) -> None:
         generation = self._lease.generation

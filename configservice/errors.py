@@ -25,6 +25,17 @@ class ClusterNotInitialised(ConfigServiceError):
     """No partitions have been assigned yet, so there is nothing to publish: run `manage.py init_cluster`."""
 
 
+class ClusterUnknown(ConfigServiceError):
+    """This process does not know yet which cluster it belongs to: set VIEWCOUNTER_CLUSTER_ID, or let it reach the
+    control database once. What it would keep in the cache is not kept meanwhile."""
+
+    retryable = True
+
+
+class OtherCluster(ConfigServiceError):
+    """The control database describes another cluster than VIEWCOUNTER_CLUSTER_ID names: one of the two is wrong."""
+
+
 class PartitionCountFixed(ConfigServiceError):
     """The number of partitions is fixed when a cluster is made: another number would send videos elsewhere."""
 

@@ -1,15 +1,20 @@
 """Hears of each publish at once, through the cache's channel. Missing one costs a poll's interval, nothing else."""
 
 import time
+from collections.abc import Callable
 from typing import Any
 
 import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from configservice.publication import CACHE_CHANNEL
+from configservice.cache_keys import name_key
+from configservice.errors import ClusterUnknown
+from configservice.publication import TOPOLOGY_CHANNEL
 
 TIMEOUT_SECONDS = 1.0
+UNKNOWN_SECONDS = 0.2
+"""Between two looks whether the process knows its cluster by now."""
 SILENCE_SECONDS = 5.0
 """After this much silence the server is asked for a sign of life, and has as long again to give it."""
 
@@ -21,7 +26,9 @@ class PublishedEpochs:
     to say; hence the pings.
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, *, get_cluster_id: Callable[[], str]) -> None:
+        """`get_cluster_id` must not wait; while it raises ClusterUnknown nothing is published to us."""
+        self._get_cluster_id = get_cluster_id
         self._client = redis.Redis.from_url(
             url,
             socket_timeout=TIMEOUT_SECONDS,
@@ -48,7 +55,11 @@ class PublishedEpochs:
 
     def _wait(self, timeout_seconds: float) -> int | None:
         if self._subscription is None:
-            self._subscribe()
+            try:
+                self._subscribe(self._get_cluster_id())
+            except ClusterUnknown:
+                time.sleep(min(timeout_seconds, UNKNOWN_SECONDS))
+                return None
         else:
             self._check_alive(now=time.monotonic())
         message = self._subscription.get_message(timeout=timeout_seconds)
@@ -57,9 +68,9 @@ class PublishedEpochs:
         self._heard_at, self._pinged_at = time.monotonic(), None
         return int(message["data"]) if message["type"] == "message" else None
 
-    def _subscribe(self) -> None:
+    def _subscribe(self, cluster_id: str) -> None:
         self._subscription = self._client.pubsub()  # type: ignore[no-untyped-call]
-        self._subscription.subscribe(CACHE_CHANNEL)
+        self._subscription.subscribe(name_key(cluster_id, TOPOLOGY_CHANNEL))
         self._heard_at, self._pinged_at = time.monotonic(), None
 
     def _check_alive(self, *, now: float) -> None:

@@ -19,7 +19,8 @@ from uuid import uuid4
 import msgspec
 from django.conf import settings
 
-from configservice.errors import RegistryUnavailable
+from configservice.cluster_cache import get_cluster_cache
+from configservice.errors import ClusterUnknown, RegistryUnavailable
 from configservice.services import Service, ServiceKind, ServiceState, put_heartbeat, remove_service
 
 logger = logging.getLogger(__name__)
@@ -39,7 +40,7 @@ class Condition:
 def start_heartbeat(*, kind: ServiceKind, describe: Callable[[], Condition] = Condition) -> "Heartbeat":
     """For the process that calls it, not for its children. `describe` may wait a little; it must not raise.
 
-    Where and how often: TOPOLOGY_CACHE_URL, SERVICE_ZONE, SERVICE_VERSION, SERVICE_HEARTBEAT_SECONDS and
+    Where and how often: TOPOLOGY_CACHE_URL, CLUSTER_ID, SERVICE_ZONE, SERVICE_VERSION, SERVICE_HEARTBEAT_SECONDS and
     SERVICE_FORGET_SECONDS of Django's settings.
     """
     service = Service(
@@ -53,7 +54,6 @@ def start_heartbeat(*, kind: ServiceKind, describe: Callable[[], Condition] = Co
     )
     heartbeat = Heartbeat(
         service,
-        url=settings.TOPOLOGY_CACHE_URL,
         describe=describe,
         interval_seconds=settings.SERVICE_HEARTBEAT_SECONDS,
         forget_seconds=settings.SERVICE_FORGET_SECONDS,
@@ -70,13 +70,11 @@ class Heartbeat:
         self,
         service: Service,
         *,
-        url: str,
         describe: Callable[[], Condition],
         interval_seconds: float,
         forget_seconds: float,
     ) -> None:
         self._service = service
-        self._url = url
         self._describe = describe
         self._interval_seconds = interval_seconds
         self._forget_seconds = forget_seconds
@@ -94,8 +92,8 @@ class Heartbeat:
         self._stopping.set()
         self._thread.join(STOP_SECONDS)
         try:
-            remove_service(self._url, self._service.id)
-        except RegistryUnavailable as error:
+            remove_service(get_cluster_cache(), self._service.id)
+        except (RegistryUnavailable, ClusterUnknown) as error:
             logger.info("not taken out of the service registry, it will be shown as lost: %s", error)
 
     def _run(self) -> None:
@@ -109,8 +107,8 @@ class Heartbeat:
             service = msgspec.structs.replace(
                 self._service, state=condition.state, detail=condition.detail, epoch=condition.epoch
             )
-            put_heartbeat(self._url, service, forget_seconds=self._forget_seconds)
-        except RegistryUnavailable as error:
+            put_heartbeat(get_cluster_cache(), service, forget_seconds=self._forget_seconds)
+        except (RegistryUnavailable, ClusterUnknown) as error:
             if self._is_heard:
                 logger.warning("heartbeats do not reach the service registry: %s", error)
             self._is_heard = False

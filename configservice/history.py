@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 
 from configservice.models import TopologyEpoch
-from configservice.topology import Topology, decode_topology
+from configservice.topology import Topology
 
 Fields = Mapping[str, Any]
 Thing = tuple[str, str]
@@ -44,7 +44,7 @@ def read_history(*, limit: int, before_epoch: int | None = None) -> list[History
     if before_epoch is not None:
         rows = rows.filter(epoch__lt=before_epoch)
     found = list(rows[: limit + 1])
-    snapshots = [decode_topology(row.snapshot) for row in found]
+    snapshots = [row.topology for row in found]
     predecessors: list[Topology | None] = [*snapshots[1:], None]
     return [
         HistoryEntry(row.epoch, row.created_at, row.actor, row.reason, diff_topology(before, after))

@@ -22,6 +22,7 @@ _OPERATORS_FIELDS = ("promotable", "drained")
 class InitialisationReport:
     """What was done. Instances that the description leaves out are left alone: removing one is a decision."""
 
+    cluster_id: str = ""
     epoch: int = 0
     published: bool = False
     partitions_assigned: int = 0
@@ -40,7 +41,7 @@ def initialise_cluster(
 
     Roles of instances that are known stay what failovers have made of them, unless `set_roles`: then the description
     is the truth, and changes of primary under way are over. Raises PartitionCountFixed when the cluster has another
-    number of partitions, and BadClusterFile.
+    number of partitions, OtherCluster, and BadClusterFile.
     """
     report = InitialisationReport()
     try:
@@ -55,7 +56,7 @@ def initialise_cluster(
             before = TopologyEpoch.objects.count()
             topology = publish(reason="init_cluster", actor=actor)
             report.published = TopologyEpoch.objects.count() > before
-            report.epoch = topology.epoch
+            report.epoch, report.cluster_id = topology.epoch, topology.cluster_id
     except IntegrityError as error:
         raise BadClusterFile(f"it contradicts itself or what is already there: {error}") from error
     return topology, report

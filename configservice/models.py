@@ -12,8 +12,9 @@ from django.db.models import Deferrable, Q
 
 from configservice.failover.records import Failover, Leadership, ShardCondition  # noqa: F401 - for Django to find
 from configservice.move_states import MoveState
+from configservice.published_snapshot import PublishedSnapshot
 from configservice.settings import FailoverMode
-from configservice.topology import Durability, Role, StandbyLoss
+from configservice.topology import Durability, Role, StandbyLoss, Topology
 
 REASON_MAX_LENGTH = 200
 ACTOR_MAX_LENGTH = 150
@@ -205,6 +206,14 @@ class TopologyEpoch(models.Model):
 
     def __str__(self) -> str:
         return f"epoch {self.epoch}"
+
+    @property
+    def published(self) -> PublishedSnapshot:
+        return PublishedSnapshot(self.snapshot)
+
+    @property
+    def topology(self) -> Topology:
+        return self.published.decode()
 
 
 class Move(models.Model):

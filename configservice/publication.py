@@ -5,27 +5,30 @@ that was missed, or overtaken by an older one, is noticed by readers that ask th
 """
 
 import logging
-from functools import cache, partial
+from functools import partial
 
 import msgspec
 import redis
 from django.conf import settings
 from django.db import DatabaseError, connection, transaction
-from django.db.models import Max
-from redis.backoff import NoBackoff
-from redis.retry import Retry
+from django.db.models.functions import MD5
 
+from configservice.cluster_cache import ClusterCache
 from configservice.errors import ControlDatabaseUnavailable, TopologyCacheEmpty, TopologyCacheUnavailable
 from configservice.models import TopologyEpoch
+from configservice.published_snapshot import (
+    PublishedSnapshot,
+    build_published_snapshot,
+    decode_published_snapshot,
+    encode_published_snapshot,
+)
 from configservice.snapshot import build_topology
-from configservice.topology import Topology, decode_topology, encode_topology
+from configservice.topology import Topology
 
 logger = logging.getLogger(__name__)
 
-CACHE_KEY = "viewcounter:topology"
-CACHE_CHANNEL = "viewcounter:topology:published"
-CACHE_TIMEOUT_SECONDS = 0.5
-CACHE_MAX_CONNECTIONS = 4
+TOPOLOGY_KEY = "topology:2"
+TOPOLOGY_CHANNEL = "topology:published:2"
 
 _LOCK_KEY = 0x76_63_74_6F_70_6F  # "vctopo"
 
@@ -39,88 +42,79 @@ def lock_topology() -> None:
 def publish(*, reason: str, actor: str) -> Topology:
     """The snapshot that is true now: the newest one, or a new epoch if the tables say something else by now.
 
-    Inside a caller's transaction everything takes effect with its commit. Raises ClusterNotInitialised.
+    Inside a caller's transaction everything takes effect with its commit. Raises ClusterNotInitialised, OtherCluster.
     """
     with transaction.atomic():
         lock_topology()
         newest = TopologyEpoch.objects.order_by("-epoch").first()
         topology = build_topology(epoch=1 if newest is None else newest.epoch + 1)
-        published = None if newest is None else decode_topology(newest.snapshot)
-        if published is not None and msgspec.structs.replace(published, epoch=topology.epoch) == topology:
-            topology = published
+        published = build_published_snapshot(topology)
+        if newest is not None and msgspec.structs.replace(newest.topology, epoch=topology.epoch) == topology:
+            topology, published = newest.topology, newest.published
         else:
             TopologyEpoch.objects.create(
-                epoch=topology.epoch,
-                snapshot=encode_topology(topology).decode(),
-                reason=reason[:200],
-                actor=actor[:150],
+                epoch=topology.epoch, snapshot=published.snapshot, reason=reason[:200], actor=actor[:150]
             )
-        transaction.on_commit(partial(push_to_cache, settings.TOPOLOGY_CACHE_URL, topology), robust=True)
+        cluster_cache = ClusterCache(settings.TOPOLOGY_CACHE_URL, topology.cluster_id)
+        transaction.on_commit(partial(push_to_cache, cluster_cache, published, topology.epoch), robust=True)
     return topology
 
 
-def push_to_cache(url: str, topology: Topology) -> None:
+def push_to_cache(cluster_cache: ClusterCache, published: PublishedSnapshot, epoch: int) -> None:
     """Best effort: a cache that does not take it is logged, readers find the snapshot in the control database."""
     try:
-        with get_cache_client(url).pipeline(transaction=True) as pipeline:
-            pipeline.set(CACHE_KEY, encode_topology(topology))
-            pipeline.publish(CACHE_CHANNEL, str(topology.epoch))
+        with cluster_cache.client.pipeline(transaction=True) as pipeline:
+            pipeline.set(cluster_cache.name_key(TOPOLOGY_KEY), encode_published_snapshot(published))
+            pipeline.publish(cluster_cache.name_key(TOPOLOGY_CHANNEL), str(epoch))
             pipeline.execute()
     except redis.RedisError as error:
-        logger.warning("epoch %d is published, but the cache did not take it: %s", topology.epoch, error)
+        logger.warning("epoch %d is published, but the cache did not take it: %s", epoch, error)
 
 
-def read_from_cache(url: str, known_epoch: int = 0) -> Topology | None:
-    """The cache's snapshot; None if it is `known_epoch`. Raises TopologyCacheUnavailable, TopologyCacheEmpty."""
+def read_from_cache(cluster_cache: ClusterCache) -> PublishedSnapshot:
+    """What the cache holds, whoever wrote it. Raises TopologyCacheUnavailable, TopologyCacheEmpty."""
+    key = cluster_cache.name_key(TOPOLOGY_KEY)
     try:
-        data = get_cache_client(url).get(CACHE_KEY)
+        data = cluster_cache.client.get(key)
     except redis.RedisError as error:
         raise TopologyCacheUnavailable(str(error)) from error
     if not isinstance(data, bytes):
-        raise TopologyCacheEmpty(f"{CACHE_KEY} holds nothing")
+        raise TopologyCacheEmpty(f"{key} holds nothing")
     try:
-        topology = decode_topology(data)
+        return decode_published_snapshot(data)
     except msgspec.DecodeError as error:
-        raise TopologyCacheUnavailable(f"{CACHE_KEY} holds no snapshot: {error}") from error
-    return None if topology.epoch == known_epoch else topology
+        raise TopologyCacheUnavailable(f"{key} holds no snapshot: {error}") from error
 
 
-def fill_empty_cache(url: str) -> Topology | None:
+def fill_empty_cache(cluster_cache: ClusterCache) -> PublishedSnapshot | None:
     """Gives a cache that has lost its content the newest snapshot; what somebody else put there stays. Returns it.
 
     Raises ControlDatabaseUnavailable and TopologyCacheUnavailable.
     """
-    topology = read_from_control_database()
-    if topology is not None:
+    published = read_from_control_database()
+    if published is not None:
         try:
-            get_cache_client(url).set(CACHE_KEY, encode_topology(topology), nx=True)
+            key = cluster_cache.name_key(TOPOLOGY_KEY)
+            cluster_cache.client.set(key, encode_published_snapshot(published), nx=True)
         except redis.RedisError as error:
             raise TopologyCacheUnavailable(str(error)) from error
-    return topology
+    return published
 
 
-def read_from_control_database(known_epoch: int = 0) -> Topology | None:
-    """The newest snapshot; None if there is none or it is `known_epoch`. Raises ControlDatabaseUnavailable.
+def read_from_control_database(held: PublishedSnapshot | None = None) -> PublishedSnapshot | None:
+    """The newest snapshot; None if there is none or it is `held`. Raises ControlDatabaseUnavailable.
 
     For a thread of its own: after an error the thread's connection is closed, so that the next call makes a new one.
     """
+    newest = TopologyEpoch.objects.order_by("-epoch")
     try:
-        newest: int | None = TopologyEpoch.objects.aggregate(newest=Max("epoch"))["newest"]
-        if newest is None or newest == known_epoch:
-            return None
-        return decode_topology(TopologyEpoch.objects.values_list("snapshot", flat=True).get(epoch=newest))
+        if held is not None:
+            # The whole snapshot is sent only where it differs: every process asks every few seconds.
+            newest_digest = newest.annotate(digest=MD5("snapshot")).values_list("digest", flat=True).first()
+            if newest_digest in (None, held.compute_md5()):
+                return None
+        row = newest.first()
     except DatabaseError as error:
         connection.close()
         raise ControlDatabaseUnavailable(str(error)) from error
-
-
-@cache
-def get_cache_client(url: str) -> redis.Redis:
-    """One client a cache and process. redis-py's own defaults would retry for seconds: one attempt, bounded."""
-    return redis.Redis.from_url(
-        url,
-        socket_timeout=CACHE_TIMEOUT_SECONDS,
-        socket_connect_timeout=CACHE_TIMEOUT_SECONDS,
-        retry=Retry(NoBackoff(), 0),
-        max_connections=CACHE_MAX_CONNECTIONS,
-    )
+    return None if row is None else row.published

@@ -13,12 +13,9 @@ from typing import Any
 import msgspec
 import redis
 
+from configservice.cluster_cache import ClusterCache
 from configservice.errors import RegistryUnavailable
-from configservice.publication import get_cache_client
 
-# One hash tag: both keys lie on one node of a Redis Cluster.
-BEATS_KEY = "{viewcounter:services}:beats"
-SERVICES_KEY = "{viewcounter:services}:descriptions"
 FORGOTTEN_AT_ONCE = 100
 
 _BEAT = f"""
@@ -82,34 +79,46 @@ class RegisteredService:
     age_seconds: float
 
 
-def put_heartbeat(url: str, service: Service, *, forget_seconds: float) -> None:
+def name_registry_keys(cluster_cache: ClusterCache) -> tuple[str, ...]:
+    """Of the instants of the last heartbeats, and of the descriptions."""
+    return cluster_cache.name_tagged_keys("services", "beats", "descriptions")
+
+
+def put_heartbeat(cluster_cache: ClusterCache, service: Service, *, forget_seconds: float) -> None:
     """Registers `service`, or says that it lives still; forgets those long silent. Raises RegistryUnavailable."""
     try:
-        get_cache_client(url).eval(
-            _BEAT, 2, BEATS_KEY, SERVICES_KEY, service.id, msgspec.json.encode(service), int(forget_seconds * 1000)
+        cluster_cache.client.eval(
+            _BEAT,
+            2,
+            *name_registry_keys(cluster_cache),
+            service.id,
+            msgspec.json.encode(service),
+            int(forget_seconds * 1000),
         )
     except redis.RedisError as error:
         raise RegistryUnavailable(str(error)) from error
 
 
-def remove_service(url: str, service_id: str) -> None:
+def remove_service(cluster_cache: ClusterCache, service_id: str) -> None:
     """For one that stops in order. Raises RegistryUnavailable."""
+    beats_key, descriptions_key = name_registry_keys(cluster_cache)
     try:
-        with get_cache_client(url).pipeline(transaction=True) as pipeline:
-            pipeline.zrem(BEATS_KEY, service_id)
-            pipeline.hdel(SERVICES_KEY, service_id)
+        with cluster_cache.client.pipeline(transaction=True) as pipeline:
+            pipeline.zrem(beats_key, service_id)
+            pipeline.hdel(descriptions_key, service_id)
             pipeline.execute()
     except redis.RedisError as error:
         raise RegistryUnavailable(str(error)) from error
 
 
-def read_services(url: str, *, lost_seconds: float) -> list[RegisteredService]:
+def read_services(cluster_cache: ClusterCache, *, lost_seconds: float) -> list[RegisteredService]:
     """Every one that is remembered, by kind, host and pid. Raises RegistryUnavailable."""
+    beats_key, descriptions_key = name_registry_keys(cluster_cache)
     try:
-        with get_cache_client(url).pipeline(transaction=True) as pipeline:
+        with cluster_cache.client.pipeline(transaction=True) as pipeline:
             pipeline.time()
-            pipeline.zrange(BEATS_KEY, 0, -1, withscores=True)
-            pipeline.hgetall(SERVICES_KEY)
+            pipeline.zrange(beats_key, 0, -1, withscores=True)
+            pipeline.hgetall(descriptions_key)
             (seconds, microseconds), beats, descriptions = pipeline.execute()
     except redis.RedisError as error:
         raise RegistryUnavailable(str(error)) from error

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
-from configservice.errors import WitnessUnavailable
+from configservice.errors import ClusterUnknown, WitnessUnavailable
 from configservice.observation import Sighting
 from configservice.topology import Instance, Shard
 from configservice.verdict import Testimony, Word
@@ -32,7 +32,8 @@ class _Heard:
 class ShardProxyWitness:
     """Reads what they say from `start` to `close`, in a thread of its own; `testify` never waits.
 
-    `read` raises WitnessUnavailable; while it does, what was heard last grows old. `host` is this process's own.
+    `read` raises WitnessUnavailable or ClusterUnknown; while it does, what was heard last grows old. `host` is this
+    process's own.
     """
 
     def __init__(self, read: Callable[[], list[HeardReport]], *, host: str, interval_seconds: float) -> None:
@@ -68,7 +69,7 @@ class ShardProxyWitness:
             asked_at = time.monotonic()
             try:
                 self._heard = _Heard(asked_at, tuple(self._read()))
-            except WitnessUnavailable as error:
+            except (WitnessUnavailable, ClusterUnknown) as error:
                 if is_heard:
                     logger.warning("shard proxies are not heard: %s", error)
                 is_heard = False

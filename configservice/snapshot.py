@@ -1,9 +1,12 @@
 """Builds the snapshot from the control tables."""
 
+from uuid import uuid4
+
+from django.conf import settings
 from django.db.models import Prefetch
 
 from configservice import models
-from configservice.errors import ClusterNotInitialised
+from configservice.errors import ClusterNotInitialised, OtherCluster
 from configservice.topology import (
     Assignment,
     Durability,
@@ -17,9 +20,10 @@ from configservice.topology import (
 
 
 def build_topology(*, epoch: int) -> Topology:
-    """What the tables say now, numbered `epoch`. Raises ClusterNotInitialised while no partition is assigned.
+    """What the tables say now, numbered `epoch`.
 
-    The first one of a control database names the cluster.
+    The first one of a control database names the cluster, as VIEWCOUNTER_CLUSTER_ID says if it is set. Raises
+    OtherCluster where that names another one, and ClusterNotInitialised while no partition is assigned.
     """
     assignments = tuple(
         Assignment(shard_id=row.shard_id, epoch=row.epoch)
@@ -35,8 +39,17 @@ def build_topology(*, epoch: int) -> Topology:
         event_types=tuple(
             EventType(id=row.id, name=row.name, valued=row.valued) for row in models.EventType.objects.order_by("id")
         ),
-        cluster_id=str(models.Cluster.objects.get_or_create()[0].id),
+        cluster_id=_get_or_create_cluster_id(),
     )
+
+
+def _get_or_create_cluster_id() -> str:
+    wanted = settings.CLUSTER_ID
+    cluster, _ = models.Cluster.objects.get_or_create(defaults={"id": wanted or uuid4()})
+    found = str(cluster.id)
+    if wanted not in ("", found):
+        raise OtherCluster(f"the control database describes cluster {found}, VIEWCOUNTER_CLUSTER_ID is {wanted}")
+    return found
 
 
 def _build_shard(row: models.Shard) -> Shard:

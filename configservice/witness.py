@@ -12,12 +12,9 @@ from typing import Any
 import msgspec
 import redis
 
+from configservice.cluster_cache import ClusterCache
 from configservice.errors import WitnessUnavailable
-from configservice.publication import get_cache_client
 
-# One hash tag: both keys lie on one node of a Redis Cluster.
-SPOKE_KEY = "{viewcounter:witness}:spoke"
-REPORTS_KEY = "{viewcounter:witness}:reports"
 FORGET_SECONDS = 60
 FORGOTTEN_AT_ONCE = 100
 
@@ -58,24 +55,32 @@ class HeardReport:
 _decoder = msgspec.json.Decoder(list[Report])
 
 
-def publish_reports(url: str, observer: str, reports: Iterable[Report]) -> None:
+def name_witness_keys(cluster_cache: ClusterCache) -> tuple[str, ...]:
+    """Of the instants at which observers spoke, and of what they said."""
+    return cluster_cache.name_tagged_keys("witness", "spoke", "reports")
+
+
+def publish_reports(cluster_cache: ClusterCache, observer: str, reports: Iterable[Report]) -> None:
     """All that `observer` has to say; what it said before is forgotten. Raises WitnessUnavailable."""
     try:
-        get_cache_client(url).eval(_SPEAK, 2, SPOKE_KEY, REPORTS_KEY, observer, msgspec.json.encode(list(reports)))
+        cluster_cache.client.eval(
+            _SPEAK, 2, *name_witness_keys(cluster_cache), observer, msgspec.json.encode(list(reports))
+        )
     except redis.RedisError as error:
         raise WitnessUnavailable(str(error)) from error
 
 
-def read_witness(url: str, *, instance: str | None = None) -> list[HeardReport]:
+def read_witness(cluster_cache: ClusterCache, *, instance: str | None = None) -> list[HeardReport]:
     """What every observer says, of one instance or of all. Raises WitnessUnavailable.
 
     A report of an address that the instance has left says nothing of where it is now: compare `host` and `port`.
     """
+    spoke_key, reports_key = name_witness_keys(cluster_cache)
     try:
-        with get_cache_client(url).pipeline(transaction=True) as pipeline:
+        with cluster_cache.client.pipeline(transaction=True) as pipeline:
             pipeline.time()
-            pipeline.zrange(SPOKE_KEY, 0, -1, withscores=True)
-            pipeline.hgetall(REPORTS_KEY)
+            pipeline.zrange(spoke_key, 0, -1, withscores=True)
+            pipeline.hgetall(reports_key)
             (seconds, microseconds), spoke, said = pipeline.execute()
     except redis.RedisError as error:
         raise WitnessUnavailable(str(error)) from error

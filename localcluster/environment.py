@@ -67,6 +67,8 @@ def build_environment(state: StateFolder, *, ports: Mapping[str, int], outer: Ma
     )
     if ("VIEWCOUNTER_BROKER_URL" in given) != ("VIEWCOUNTER_CACHE_URL" in given):
         raise SettingsContradict("give both of VIEWCOUNTER_BROKER_URL and VIEWCOUNTER_CACHE_URL, or neither")
+    if CONTROL_SERVER not in servers and (cluster_id := state.find_cluster_id()):
+        own["VIEWCOUNTER_CLUSTER_ID"] = cluster_id
     return ClusterEnvironment(settings=own | given, given=servers)
 
 

@@ -10,6 +10,7 @@ import secrets
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 PRIVATE_DIR = 0o700
 PRIVATE_FILE = 0o600
@@ -34,6 +35,19 @@ def write_private(path: Path, text: str) -> None:
         raise
 
 
+def write_first(path: Path, line: str) -> str:
+    """Write `path` unless it exists; what it holds then, which is another process's line if that one was first."""
+    proposal = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    write_private(proposal, line + "\n")
+    try:
+        os.link(proposal, path)
+    except FileExistsError:
+        pass
+    finally:
+        proposal.unlink()
+    return path.read_text(encoding="utf-8").strip()
+
+
 class StateFolder:
     """Paths below `root`. `create` must come before anything is written."""
 
@@ -47,6 +61,8 @@ class StateFolder:
         self.ports_file = self.root / "ports.json"
         self.added_shards_file = self.root / "added-shards.json"
         self.placement_file = self.root / "placement.json"
+        self.cluster_id_file = self.root / "cluster-id"
+        self.topology_file = self.root / "topology.json"
         self.lock_file = self.run / "lock"
         self.supervisor_file = self.run / "supervisor.json"
         self.layout_file = self.run / "layout.json"
@@ -63,15 +79,23 @@ class StateFolder:
         try:
             return path.read_text(encoding="utf-8").strip()
         except FileNotFoundError:
-            proposal = path.with_name(f".{name}.{secrets.token_hex(4)}")
-            write_private(proposal, secrets.token_urlsafe(SECRET_BYTES) + "\n")
-            try:
-                os.link(proposal, path)
-            except FileExistsError:
-                pass  # another process was first; its secret is the one
-            finally:
-                proposal.unlink()
-            return path.read_text(encoding="utf-8").strip()
+            return write_first(path, secrets.token_urlsafe(SECRET_BYTES))
+
+    def find_cluster_id(self) -> str | None:
+        """The id of the cluster that lives here, made up at its first start.
+
+        One that an earlier release made without this file is named by the topology that its processes keep; None where
+        there is none: then only its control database knows.
+        """
+        try:
+            return self.cluster_id_file.read_text(encoding="utf-8").strip()
+        except FileNotFoundError:
+            pass
+        if not self.placement_file.exists() and not any(self.data.iterdir()):
+            return write_first(self.cluster_id_file, str(uuid4()))
+        kept = read_json(self.topology_file)
+        cluster_id = kept.get("cluster_id") if isinstance(kept, dict) else None
+        return write_first(self.cluster_id_file, cluster_id) if cluster_id else None
 
     def rename_secret(self, name: str, new_name: str) -> None:
         """Never over another secret, also where two processes do it or one was killed half-way."""

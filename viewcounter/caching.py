@@ -3,6 +3,7 @@
 from functools import cache
 
 from shardproxy.result_cache import Lifetimes
+from viewcounter.cluster import get_cluster_id
 from viewcounter.config import Config, get_config
 from viewcounter.queries.generations import GenerationBoard
 from viewcounter.queries.read_cache import CacheSettings, ReadCache
@@ -28,6 +29,7 @@ def build_read_cache(config: Config) -> ReadCache:
         ),
         shared=SharedCache(
             config.cache_url.get_secret_value(),
+            get_cluster_id=get_cluster_id,
             timeout_seconds=config.shared_cache_timeout_seconds,
             open_seconds=config.shared_cache_open_seconds,
             max_connections=config.shared_cache_max_connections,

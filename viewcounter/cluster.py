@@ -8,34 +8,37 @@ from django.db import close_old_connections
 
 from clusterproxy.proxy import ClusterProxy
 from clusterproxy.settings import ClusterSettings
-from clusterproxy.source import FirstAnswer
 from configservice import publication
-from configservice.errors import TopologyCacheEmpty
+from configservice.cluster_cache import ClusterCache
+from configservice.errors import ClusterUnknown, TopologyCacheEmpty
 from configservice.feed import PublishedEpochs
-from configservice.topology import Topology
+from configservice.published_snapshot import PublishedSnapshot
 from shardproxy.query import QueryClass
 from shardproxy.settings import PoolSettings
 from viewcounter.config import Config, get_config
-from viewcounter.metrics import READ_FAILED_ATTEMPTS
+from viewcounter.metrics import READ_FAILED_ATTEMPTS, TOPOLOGIES_REFUSED
 
 
 class CacheSource:
     """The snapshot the config service pushes: cheap to ask, may be old. Filled again here when it was restarted."""
 
-    def fetch(self, known_epoch: int) -> Topology | None:
+    place = "the cache"
+
+    def fetch(self, held: PublishedSnapshot | None) -> PublishedSnapshot | None:
         try:
-            return publication.read_from_cache(settings.TOPOLOGY_CACHE_URL, known_epoch)
+            published = publication.read_from_cache(_get_cluster_cache())
         except TopologyCacheEmpty:
             return self._fill()
+        return None if published == held else published
 
     def check(self) -> None:
-        """Raises TopologyCacheUnavailable; an empty one is filled by the next `fetch`."""
+        """Raises TopologyCacheUnavailable, ClusterUnknown; an empty one is filled by the next `fetch`."""
         with contextlib.suppress(TopologyCacheEmpty):
-            publication.read_from_cache(settings.TOPOLOGY_CACHE_URL)
+            publication.read_from_cache(_get_cluster_cache())
 
-    def _fill(self) -> Topology | None:
+    def _fill(self) -> PublishedSnapshot | None:
         try:
-            return publication.fill_empty_cache(settings.TOPOLOGY_CACHE_URL)
+            return publication.fill_empty_cache(_get_cluster_cache())
         finally:
             close_old_connections()
 
@@ -43,15 +46,17 @@ class CacheSource:
 class ControlDatabaseSource:
     """The snapshot of record."""
 
-    def fetch(self, known_epoch: int) -> Topology | None:
+    place = "the control database"
+
+    def fetch(self, held: PublishedSnapshot | None) -> PublishedSnapshot | None:
         try:
-            return publication.read_from_control_database(known_epoch)
+            return publication.read_from_control_database(held)
         finally:
             close_old_connections()  # we run in a thread that lives outside any request
 
     def check(self) -> None:
         """Raises ControlDatabaseUnavailable."""
-        self.fetch(0)
+        self.fetch(None)
 
 
 @cache
@@ -59,16 +64,30 @@ def get_cluster() -> ClusterProxy:
     """One a process; a forked child gets new threads and pools in the same object."""
     config = get_config()
     return ClusterProxy(
-        topology_source=FirstAnswer([CacheSource(), ControlDatabaseSource()]),
-        open_feed=lambda: PublishedEpochs(settings.TOPOLOGY_CACHE_URL),
+        topology_sources=[CacheSource(), ControlDatabaseSource()],
+        open_feed=lambda: PublishedEpochs(settings.TOPOLOGY_CACHE_URL, get_cluster_id=get_cluster_id),
         settings=build_cluster_settings(config),
         on_failed_attempt=lambda instance, outcome: READ_FAILED_ATTEMPTS.labels(instance, outcome).inc(),
+        on_refused=lambda reason: TOPOLOGIES_REFUSED.labels(reason).inc(),
     )
+
+
+def get_cluster_id() -> str:
+    """Of the cluster that this process belongs to; never waits. Raises ClusterUnknown until it has learned it."""
+    cluster_id = get_cluster().known_cluster_id
+    if cluster_id is None:
+        raise ClusterUnknown("no topology of the cluster has been seen yet and VIEWCOUNTER_CLUSTER_ID is not set")
+    return cluster_id
+
+
+def _get_cluster_cache() -> ClusterCache:
+    return ClusterCache(settings.TOPOLOGY_CACHE_URL, get_cluster_id())
 
 
 def build_cluster_settings(config: Config) -> ClusterSettings:
     return ClusterSettings(
         state_dir=config.state_dir,
+        cluster_id=config.cluster_id,
         zone=config.zone,
         scatter_seconds=config.scatter_seconds,
         scatter_max_threads=config.scatter_max_threads,

@@ -108,6 +108,12 @@ UNMEASURED_PARTITIONS = _measured("unmeasured_partitions", "Partitions whose sha
 
 # -- cluster --------------------------------------------------------------------------------------
 SERVICES = _measured("services", "Processes in the service registry, by kind and state", "kind", "state")
+TOPOLOGIES_REFUSED = _counter(
+    "topologies_refused_total",
+    "Topologies that a process found and did not believe, by reason: other_cluster, other_partition_count, "
+    "older_epoch, same_epoch_other_content, unreadable",
+    "reason",
+)
 DURABILITY_UNMET = _measured(
     "shard_durability_unmet", "1 while fewer replicas hold a commit than the shard's durability asks for", "shard"
 )

@@ -6,7 +6,8 @@ from collections.abc import Callable
 from django.conf import settings
 
 from clusterproxy.errors import ClusterProxyError
-from configservice.errors import RegistryUnavailable
+from configservice.cluster_cache import get_cluster_cache
+from configservice.errors import ClusterUnknown, RegistryUnavailable
 from configservice.heartbeat import Condition, Heartbeat, start_heartbeat
 from configservice.services import RegisteredService, ServiceKind, ServiceState, read_services
 from viewcounter.cluster import get_cluster
@@ -17,8 +18,8 @@ from viewcounter.processing.stopping import is_stopping
 def find_services() -> list[RegisteredService] | None:
     """Everybody who is registered; None while the registry does not answer."""
     try:
-        return read_services(settings.TOPOLOGY_CACHE_URL, lost_seconds=settings.SERVICE_LOST_SECONDS)
-    except RegistryUnavailable:
+        return read_services(get_cluster_cache(), lost_seconds=settings.SERVICE_LOST_SECONDS)
+    except (RegistryUnavailable, ClusterUnknown):
         return None
 
 

@@ -86,6 +86,7 @@ DATABASES = {
 DATABASE_ROUTERS = ["viewcounter.storage.router.ShardRouter"]
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
+CLUSTER_ID = _config.cluster_id
 TOPOLOGY_CACHE_URL = _config.cache_url.get_secret_value()
 SERVICE_VERSION = __version__
 SERVICE_ZONE = _config.zone

@@ -51,6 +51,7 @@ def test_drivers_stay_behind_their_seams():
             "viewcounter/gateway/shared_buckets.py",
             "configservice/feed.py",
             "viewcounter/queries/shared_cache.py",
+            "configservice/cluster_cache.py",
             "configservice/publication.py",
             "configservice/services.py",
             "configservice/witness.py",

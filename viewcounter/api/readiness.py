@@ -102,7 +102,7 @@ class ReadinessProbe:
         if settings.spool_dir is not None:
             parts[SPOOL] = check_spool(settings.spool_dir, max_bytes=settings.spool_max_bytes)
         takes_events = parts[LOG], parts.get(SPOOL, parts[LOG])
-        if parts[TOPOLOGY].status is Status.UP:
+        if parts[TOPOLOGY].status is not Status.DOWN:
             _, standings = read_standing(
                 cluster, timeout_seconds=settings.part_seconds, max_lag_seconds=settings.max_lag_seconds
             )
@@ -111,7 +111,7 @@ class ReadinessProbe:
         parts |= {name: d.finish(timeout_seconds=settings.part_seconds) for name, d in self._dependencies.items()}
         parts[API_KEYS] = check_keys(parts.get(CONTROL_DATABASE, UP), knows_key=self._knows_key())
         is_ready = (
-            parts[TOPOLOGY].status is Status.UP
+            parts[TOPOLOGY].status is not Status.DOWN
             and parts[API_KEYS].status is Status.UP
             and any(part.status is Status.UP for part in takes_events)
         )
@@ -132,11 +132,23 @@ class _Dependency:
 
 
 def _check_topology(cluster: ClusterProxy) -> Part:
+    """Names places and reasons, never what a refused topology says."""
+    refused = cluster.refused_topologies
     try:
         _ = cluster.topology
     except NoTopology:
+        if refused:
+            return Part(Status.DOWN, f"none can be believed, no event can be routed: {_describe_refused(refused)}")
         return Part(Status.DOWN, "no source and no disk copy has one: no event can be routed")
+    if refused:
+        return Part(Status.DEGRADED, f"the known one stays in use: {_describe_refused(refused)}")
     return UP
+
+
+def _describe_refused(refused: Mapping[str, str]) -> str:
+    return "; ".join(
+        f"{place} holds one that is refused ({reason.replace('_', ' ')})" for place, reason in refused.items()
+    )
 
 
 def check_keys(control_database: Part, *, knows_key: bool) -> Part:

@@ -1,12 +1,23 @@
 """Where the control database, the event log, the broker and the cache are."""
 
-from pydantic import Field, PositiveFloat, PositiveInt, SecretStr
+from typing import Annotated
+from uuid import UUID
+
+from pydantic import AfterValidator, Field, PositiveFloat, PositiveInt, SecretStr
 from pydantic_settings import BaseSettings
+
+
+def normalise_cluster_id(text: str) -> str:
+    """As shards and topologies write it. Raises ValueError."""
+    return str(UUID(text)) if text else ""
 
 
 class StoresConfig(BaseSettings):
     """Control database, event log, broker, cache."""
 
+    cluster_id: Annotated[str, AfterValidator(normalise_cluster_id)] = Field(
+        "", description="UUID of this cluster, as init_cluster prints it; empty: learned from the control database"
+    )
     control_database_host: str = "127.0.0.1"
     control_database_port: PositiveInt = 5432
     control_database_name: str = "viewcounter_control"

@@ -4,6 +4,7 @@ The task that measures it for the metrics leaves a note with an expiry; without 
 no note, and nobody knows.
 """
 
+from collections.abc import Callable
 from typing import Protocol
 
 import msgspec
@@ -11,7 +12,10 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-KEY = "viewcounter:lag:1"
+from configservice.cache_keys import name_key
+from configservice.errors import ClusterUnknown
+
+LAG_KEY = "lag:2"
 """The number grows whenever the note is written in another form."""
 
 _encoder = msgspec.msgpack.Encoder()
@@ -29,7 +33,8 @@ _decoder = msgspec.msgpack.Decoder(LagNotice)
 
 
 class LagUnknown(Exception):
-    """The cache server does not answer. Retryable; meanwhile nothing is known of the lag."""
+    """The cache server does not answer, or the process does not know its cluster yet. Retryable; meanwhile nothing is
+    known of the lag."""
 
 
 class LagBoard(Protocol):
@@ -41,7 +46,10 @@ class LagBoard(Protocol):
 class SharedLagBoard:
     """Thread-safe. Every call is bounded by the timeout; nothing is retried. `keep_seconds`: of a note."""
 
-    def __init__(self, url: str, *, timeout_seconds: float, keep_seconds: float) -> None:
+    def __init__(
+        self, url: str, *, get_cluster_id: Callable[[], str], timeout_seconds: float, keep_seconds: float
+    ) -> None:
+        self._get_cluster_id = get_cluster_id
         self._keep_ms = max(1, int(keep_seconds * 1000))
         self._redis = redis.Redis.from_url(
             url,
@@ -53,15 +61,15 @@ class SharedLagBoard:
     def write(self, notice: LagNotice) -> None:
         """Raises LagUnknown."""
         try:
-            self._redis.set(KEY, _encoder.encode(notice), px=self._keep_ms)
-        except redis.RedisError as error:
+            self._redis.set(self._name_key(), _encoder.encode(notice), px=self._keep_ms)
+        except (redis.RedisError, ClusterUnknown) as error:
             raise LagUnknown(str(error)) from error
 
     def read(self) -> LagNotice | None:
         """None if there is no note, or none that can be read. Raises LagUnknown."""
         try:
-            value = self._redis.get(KEY)
-        except redis.RedisError as error:
+            value = self._redis.get(self._name_key())
+        except (redis.RedisError, ClusterUnknown) as error:
             raise LagUnknown(str(error)) from error
         try:
             return _decoder.decode(value) if isinstance(value, bytes) else None
@@ -70,3 +78,6 @@ class SharedLagBoard:
 
     def close(self) -> None:
         self._redis.close()
+
+    def _name_key(self) -> str:
+        return name_key(self._get_cluster_id(), LAG_KEY)

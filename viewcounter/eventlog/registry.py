@@ -3,6 +3,7 @@
 import os
 from functools import cache
 
+from viewcounter.cluster import get_cluster_id
 from viewcounter.config import Config, get_config
 from viewcounter.eventlog.interface import EventLog
 from viewcounter.eventlog.lag_notice import SharedLagBoard
@@ -28,6 +29,7 @@ def build_lag_board(config: Config) -> SharedLagBoard:
     """Opens nothing before its first call."""
     return SharedLagBoard(
         config.cache_url.get_secret_value(),
+        get_cluster_id=get_cluster_id,
         timeout_seconds=config.shared_cache_timeout_seconds,
         keep_seconds=_MEASURED_IN_VAIN * config.lag_interval_seconds,
     )

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 from clusterproxy.errors import NoTopology
 from configservice.heartbeat import Heartbeat
 from configservice.topology import Topology
-from viewcounter.cluster import get_cluster
+from viewcounter.cluster import get_cluster, get_cluster_id
 from viewcounter.config import Config, get_config
 from viewcounter.eventlog.interface import EventLog, Position
 from viewcounter.eventlog.lag_notice import LagBoard
@@ -200,6 +200,7 @@ def _build_log(config: Config, get_log: Callable[[], EventLog]) -> GuardedLog:
 def _build_kept_answers(config: Config) -> SharedAnswers:
     return SharedAnswers(
         config.cache_url.get_secret_value(),
+        get_cluster_id=get_cluster_id,
         timeout_seconds=config.shared_cache_timeout_seconds,
         open_seconds=config.shared_cache_open_seconds,
         max_connections=config.shared_cache_max_connections,

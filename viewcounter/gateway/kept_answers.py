@@ -16,13 +16,16 @@ from redis import RedisError
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
+from configservice.cache_keys import name_key
+from configservice.errors import ClusterUnknown
 from shardproxy.breaker import Breaker, BreakerEvent, BreakerState
 from viewcounter.metrics import SHARED_CACHE_ERRORS
 
 logger = logging.getLogger(__name__)
 
-KEY_PREFIX = "viewcounter:idempotency:1:"
-"""The number grows whenever answers are kept in another form, so that two releases side by side do not meet."""
+KEY_PREFIX = "idempotency:2:"
+"""Behind the cluster's id. The number grows whenever answers are kept in another form, so that two releases side by
+side do not meet."""
 
 
 class Kept(msgspec.Struct, frozen=True, array_like=True):
@@ -57,12 +60,14 @@ class SharedAnswers:
         self,
         url: str,
         *,
+        get_cluster_id: Callable[[], str],
         timeout_seconds: float,
         open_seconds: float,
         max_connections: int,
         claim_seconds: float,
         keep_seconds: float,
     ) -> None:
+        self._get_cluster_id = get_cluster_id
         self._claim_ms = max(1, round(claim_seconds * 1000))
         self._keep_ms = max(1, round(keep_seconds * 1000))
         self._breaker = Breaker(open_seconds=open_seconds)
@@ -81,17 +86,23 @@ class SharedAnswers:
 
     async def claim(self, name: str, kept: Kept) -> Kept | None:
         value, px = _encoder.encode(kept), self._claim_ms
-        return _decode(await self._call(lambda: self._client.set(KEY_PREFIX + name, value, nx=True, get=True, px=px)))
+        return _decode(
+            await self._call(lambda: self._client.set(self._name_key(name), value, nx=True, get=True, px=px))
+        )
 
     async def keep(self, name: str, kept: Kept) -> None:
         value, px = _encoder.encode(kept), self._keep_ms
-        await self._call(lambda: self._client.set(KEY_PREFIX + name, value, px=px))
+        await self._call(lambda: self._client.set(self._name_key(name), value, px=px))
 
     async def release(self, name: str) -> None:
-        await self._call(lambda: self._client.delete(KEY_PREFIX + name))
+        await self._call(lambda: self._client.delete(self._name_key(name)))
 
     async def close(self) -> None:
         await self._client.aclose()
+
+    def _name_key(self, name: str) -> str:
+        """Raises ClusterUnknown."""
+        return name_key(self._get_cluster_id(), KEY_PREFIX + name)
 
     async def _call(self, call: Callable[[], Awaitable[object]]) -> object:
         """None also when the server does not answer."""
@@ -99,6 +110,8 @@ class SharedAnswers:
             return None
         try:
             answer = await call()
+        except ClusterUnknown:
+            return None
         except (RedisError, OSError) as error:
             SHARED_CACHE_ERRORS.inc()
             if self._breaker.report(BreakerEvent.FAILURE, now=time.monotonic()) is BreakerState.CLOSED:

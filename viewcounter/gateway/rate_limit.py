@@ -13,6 +13,7 @@ from enum import StrEnum
 from functools import cache
 from typing import Protocol
 
+from viewcounter.cluster import get_cluster_id
 from viewcounter.config import get_config
 from viewcounter.gateway.key_cache import AuthenticatedKey
 from viewcounter.gateway.shared_buckets import BucketsUnavailable, SharedBuckets, Take
@@ -174,7 +175,11 @@ def get_rate_limiter() -> RateLimiter:
     """The one of this process; made after the fork, at the first request."""
     config = get_config()
     return RateLimiter(
-        SharedBuckets(config.cache_url.get_secret_value(), timeout_seconds=config.rate_limit_timeout_seconds),
+        SharedBuckets(
+            config.cache_url.get_secret_value(),
+            get_cluster_id=get_cluster_id,
+            timeout_seconds=config.rate_limit_timeout_seconds,
+        ),
         burst_seconds=config.rate_limit_burst_seconds,
         sync_seconds=config.rate_limit_sync_seconds,
     )

@@ -4,12 +4,15 @@ The refill is computed by the server's clock in one script, so that no two hosts
 nobody uses expires when it would be full again.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
+
+from configservice.cache_keys import name_key
+from configservice.errors import ClusterUnknown
 
 _TAKE = """#!lua
 local now = redis.call('TIME')
@@ -26,7 +29,8 @@ return tostring(tokens)
 
 
 class BucketsUnavailable(Exception):
-    """The cache server does not answer. Retryable: each process limits by what it has seen itself meanwhile."""
+    """The cache server does not answer, or the process does not know its cluster yet. Retryable: each process limits by
+    what it has seen itself meanwhile."""
 
 
 class Take(NamedTuple):
@@ -41,7 +45,8 @@ class Take(NamedTuple):
 class SharedBuckets:
     """Thread-safe. Every call is bounded by the timeout; nothing is retried."""
 
-    def __init__(self, url: str, *, timeout_seconds: float) -> None:
+    def __init__(self, url: str, *, get_cluster_id: Callable[[], str], timeout_seconds: float) -> None:
+        self._get_cluster_id = get_cluster_id
         self._redis = redis.Redis.from_url(
             url,
             socket_timeout=timeout_seconds,
@@ -52,11 +57,12 @@ class SharedBuckets:
     def take(self, takes: Sequence[Take]) -> list[float]:
         """What is left in each bucket, in the order asked; below zero is a debt. Raises BucketsUnavailable."""
         try:
+            keys = [name_key(self._get_cluster_id(), f"rate:{take.name}") for take in takes]
             with self._redis.pipeline(transaction=False) as pipeline:
-                for take in takes:
-                    pipeline.eval(_TAKE, 1, f"rate:{take.name}", str(take.per_second), str(take.burst), str(take.taken))
+                for key, take in zip(keys, takes, strict=True):
+                    pipeline.eval(_TAKE, 1, key, str(take.per_second), str(take.burst), str(take.taken))
                 return [float(tokens) for tokens in pipeline.execute()]
-        except redis.RedisError as error:
+        except (redis.RedisError, ClusterUnknown) as error:
             raise BucketsUnavailable(str(error)) from error
 
     def close(self) -> None:

@@ -3,13 +3,12 @@
 import os
 import socket
 from collections.abc import Mapping
-from functools import partial
 from typing import Any
 
 import msgspec
-from django.conf import settings as django_settings
 from django.db import connections
 
+from configservice.cluster_cache import get_cluster_cache
 from configservice.daemon import ConfigService
 from configservice.errors import (
     ActionFailed,
@@ -116,7 +115,7 @@ def build_config_service(config: Config) -> ConfigService:
         call_seconds=settings.lease_call_seconds,
     )
     witness = ShardProxyWitness(
-        partial(read_witness, django_settings.TOPOLOGY_CACHE_URL),
+        lambda: read_witness(get_cluster_cache()),
         host=socket.gethostname(),
         interval_seconds=settings.probe_interval_seconds,
     )

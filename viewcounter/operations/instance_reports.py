@@ -5,7 +5,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 
-from configservice.errors import WitnessUnavailable
+from configservice.errors import ClusterUnknown, WitnessUnavailable
 from configservice.witness import Report
 from shardproxy.killer import Kill
 from shardproxy.vitals import Vitals
@@ -75,7 +75,7 @@ class WitnessWriter:
     def _say(self, reports: Sequence[Report]) -> None:
         try:
             self._publish(reports)
-        except WitnessUnavailable as error:
+        except (WitnessUnavailable, ClusterUnknown) as error:
             if not self._is_down:
                 logger.warning("what is seen of instances is not published: %s", error)
             self._is_down = True

@@ -6,13 +6,11 @@ import socket
 import threading
 import time
 from collections.abc import Callable
-from functools import partial
-
-from django.conf import settings
 
 from clusterproxy.errors import ClusterProxyError, NoTopology
 from clusterproxy.proxy import ClusterProxy
 from clusterproxy.registry import InstanceRegistry
+from configservice.cluster_cache import get_cluster_cache
 from configservice.heartbeat import Condition
 from configservice.services import ServiceState
 from configservice.topology import Shard, Topology
@@ -54,7 +52,7 @@ class ShardProxyProcess:
         self._registry = InstanceRegistry(ONE_CONNECTION)
         self._kills = KillStore(StoreSettings(config.kill_max_waiting, config.kill_retention_seconds))
         observer = f"{socket.gethostname()}:{os.getpid()}"
-        self._witness = WitnessWriter(publish=partial(publish_reports, settings.TOPOLOGY_CACHE_URL, observer))
+        self._witness = WitnessWriter(publish=lambda reports: publish_reports(get_cluster_cache(), observer, reports))
         self._daemon = ShardProxyDaemon(selection=selection, build_watch=self._build_watch)
 
     def run(self, stopping: threading.Event) -> None:

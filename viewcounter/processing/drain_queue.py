@@ -8,7 +8,7 @@ import logging
 import os
 import socket
 import time
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from random import Random
 from typing import Any
 
@@ -16,12 +16,11 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
+from configservice.cache_keys import name_key
+from configservice.errors import ClusterUnknown
 from viewcounter.processing.strain import Health, StrainPolicy, find_limit, get_pause_seconds
 
 logger = logging.getLogger(__name__)
-
-_SLOTS_KEY = "drain:slots"
-"""Processes that have begun a drain lately, by when."""
 
 
 class DrainQueue:
@@ -31,12 +30,14 @@ class DrainQueue:
         self,
         url: str,
         *,
+        get_cluster_id: Callable[[], str],
         queued_seconds: int,
         lease_seconds: int,
         timeout_seconds: float,
         strain: StrainPolicy,
         rng: Random,
     ) -> None:
+        self._get_cluster_id = get_cluster_id
         self._queued_seconds = queued_seconds
         self._lease_seconds = lease_seconds
         self._strain = strain
@@ -56,10 +57,10 @@ class DrainQueue:
         if not shards:
             return []
         try:
-            paused = self._redis.mget([_pause_key(shard_id) for shard_id in shards])
+            paused = self._redis.mget([self._pause_key(shard_id) for shard_id in shards])
             wanted = [p for s, pause in zip(shards, paused, strict=True) if pause is None for p in by_shard[s]]
             return self._mark_queued(wanted)
-        except redis.RedisError as error:
+        except (redis.RedisError, ClusterUnknown) as error:
             everything = [p for shard_id in shards for p in by_shard[shard_id]]
             logger.warning("drain marks unavailable, queueing %d drains without: %s", len(everything), error)
             return everything
@@ -70,84 +71,87 @@ class DrainQueue:
         try:
             if not self._may_run(partition, shard_id, siblings):
                 return False
-            return bool(self._redis.set(_lease_key(partition), 1, nx=True, ex=self._lease_seconds))
-        except redis.RedisError as error:
+            return bool(self._redis.set(self._lease_key(partition), 1, nx=True, ex=self._lease_seconds))
+        except (redis.RedisError, ClusterUnknown) as error:
             logger.warning("drain marks unavailable, draining partition %d without: %s", partition, error)
             return True
 
     def renew(self, partition: int) -> None:
         try:
-            self._redis.set(_lease_key(partition), 1, ex=self._lease_seconds)
-        except redis.RedisError as error:
+            self._redis.set(self._lease_key(partition), 1, ex=self._lease_seconds)
+        except (redis.RedisError, ClusterUnknown) as error:
             logger.warning("lease of partition %d not renewed: %s", partition, error)
 
     def finish(self, partition: int, *, shard_id: int, health: Health | None) -> None:
         """The drain has ended and found its shard like this; None: it cannot say."""
         try:
-            self._redis.delete(_lease_key(partition))
+            self._redis.delete(self._lease_key(partition))
             if health is not None:
                 self._note(shard_id, health)
-        except redis.RedisError as error:
+        except (redis.RedisError, ClusterUnknown) as error:
             logger.warning("lease of partition %d not released, it expires: %s", partition, error)
 
     def _mark_queued(self, partitions: list[int]) -> list[int]:
         if not partitions:
             return []
-        running = self._redis.mget([_lease_key(p) for p in partitions])
+        running = self._redis.mget([self._lease_key(p) for p in partitions])
         idle = [p for p, lease in zip(partitions, running, strict=True) if lease is None]
         with self._redis.pipeline(transaction=False) as pipeline:
             for partition in idle:
-                pipeline.set(_queued_key(partition), 1, nx=True, ex=self._queued_seconds)
+                pipeline.set(self._queued_key(partition), 1, nx=True, ex=self._queued_seconds)
             return [p for p, was_free in zip(idle, pipeline.execute(), strict=True) if was_free]
 
     def _may_run(self, partition: int, shard_id: int, siblings: Iterable[int]) -> bool:
         now = time.time()
         with self._redis.pipeline(transaction=False) as pipeline:
-            pipeline.delete(_queued_key(partition))
-            pipeline.zadd(_SLOTS_KEY, {self._slot: now})
-            pipeline.zremrangebyscore(_SLOTS_KEY, "-inf", now - self._strain.forget_seconds)
-            pipeline.zcard(_SLOTS_KEY)
-            pipeline.mget([_pause_key(shard_id), _failures_key(shard_id), _slow_key(shard_id)])
+            pipeline.delete(self._queued_key(partition))
+            pipeline.zadd(self._slots_key(), {self._slot: now})
+            pipeline.zremrangebyscore(self._slots_key(), "-inf", now - self._strain.forget_seconds)
+            pipeline.zcard(self._slots_key())
+            pipeline.mget([self._pause_key(shard_id), self._failures_key(shard_id), self._slow_key(shard_id)])
             *_, slot_count, (pause, failures, slow) = pipeline.execute()
         if pause is not None:
             return False
         limit = find_limit(is_failing=failures is not None, is_slow=slow is not None, slot_count=slot_count)
         if limit is None:
             return True
-        leases = self._redis.mget([_lease_key(p) for p in siblings])
+        leases = self._redis.mget([self._lease_key(p) for p in siblings])
         return sum(lease is not None for lease in leases) < limit
 
     def _note(self, shard_id: int, health: Health) -> None:
         match health:
             case Health.WELL:
-                self._redis.delete(_failures_key(shard_id), _slow_key(shard_id))
+                self._redis.delete(self._failures_key(shard_id), self._slow_key(shard_id))
             case Health.SLOW:
-                self._redis.delete(_failures_key(shard_id))
-                self._redis.set(_slow_key(shard_id), 1, ex=self._strain.forget_seconds)
+                self._redis.delete(self._failures_key(shard_id))
+                self._redis.set(self._slow_key(shard_id), 1, ex=self._strain.forget_seconds)
             case Health.FAILING:
                 with self._redis.pipeline(transaction=False) as pipeline:
-                    pipeline.incr(_failures_key(shard_id))
-                    pipeline.expire(_failures_key(shard_id), self._strain.forget_seconds)
+                    pipeline.incr(self._failures_key(shard_id))
+                    pipeline.expire(self._failures_key(shard_id), self._strain.forget_seconds)
                     failure_count, _ = pipeline.execute()
                 seconds = get_pause_seconds(failure_count, policy=self._strain, rng=self._rng)
-                self._redis.set(_pause_key(shard_id), 1, px=max(1, round(seconds * 1000)))
+                self._redis.set(self._pause_key(shard_id), 1, px=max(1, round(seconds * 1000)))
 
+    def _slots_key(self) -> str:
+        """Processes that have begun a drain lately, by when."""
+        return self._name_key("slots")
 
-def _queued_key(partition: int) -> str:
-    return f"drain:queued:{partition}"
+    def _queued_key(self, partition: int) -> str:
+        return self._name_key(f"queued:{partition}")
 
+    def _lease_key(self, partition: int) -> str:
+        return self._name_key(f"lease:{partition}")
 
-def _lease_key(partition: int) -> str:
-    return f"drain:lease:{partition}"
+    def _pause_key(self, shard_id: int) -> str:
+        return self._name_key(f"pause:{shard_id}")
 
+    def _failures_key(self, shard_id: int) -> str:
+        return self._name_key(f"failures:{shard_id}")
 
-def _pause_key(shard_id: int) -> str:
-    return f"drain:pause:{shard_id}"
+    def _slow_key(self, shard_id: int) -> str:
+        return self._name_key(f"slow:{shard_id}")
 
-
-def _failures_key(shard_id: int) -> str:
-    return f"drain:failures:{shard_id}"
-
-
-def _slow_key(shard_id: int) -> str:
-    return f"drain:slow:{shard_id}"
+    def _name_key(self, name: str) -> str:
+        """Raises ClusterUnknown."""
+        return name_key(self._get_cluster_id(), f"drain:{name}")

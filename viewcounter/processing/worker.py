@@ -7,7 +7,7 @@ import os
 import random
 from functools import cache
 
-from viewcounter.cluster import get_cluster
+from viewcounter.cluster import get_cluster, get_cluster_id
 from viewcounter.config import Config, get_config
 from viewcounter.eventlog.registry import get_event_log
 from viewcounter.processing.consumer import FlushLimits
@@ -35,6 +35,7 @@ def _get_drain_queue(_pid: int) -> DrainQueue:
     config = get_config()
     return DrainQueue(
         config.cache_url.get_secret_value(),
+        get_cluster_id=get_cluster_id,
         queued_seconds=config.drain_queued_seconds,
         lease_seconds=config.drain_lease_seconds,
         timeout_seconds=config.broker_timeout_seconds,

@@ -10,21 +10,24 @@ Writing is not waited for: a thread sends what has gathered in one go, which cos
 import logging
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import msgspec
 import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
+from configservice.cache_keys import name_key
+from configservice.errors import ClusterUnknown
 from shardproxy.breaker import Breaker, BreakerEvent, BreakerState
 from shardproxy.result_cache import Stored
 from viewcounter.metrics import SHARED_CACHE_ERRORS
 
 logger = logging.getLogger(__name__)
 
-KEY_PREFIX = "viewcounter:answer:1:"
-"""The number grows whenever answers are kept in another form, so that two releases side by side do not meet."""
+KEY_PREFIX = "answer:1:"
+"""Behind the cluster's id. The number grows whenever answers are kept in another form, so that two releases side by
+side do not meet."""
 
 POLICY_SECONDS = 30.0
 """How long the server's eviction policy is believed."""
@@ -43,8 +46,16 @@ class SharedCache:
     """Thread-safe. `keep_seconds`: when the server forgets an answer that nobody reads or writes any more."""
 
     def __init__(
-        self, url: str, *, timeout_seconds: float, open_seconds: float, max_connections: int, keep_seconds: float
+        self,
+        url: str,
+        *,
+        get_cluster_id: Callable[[], str],
+        timeout_seconds: float,
+        open_seconds: float,
+        max_connections: int,
+        keep_seconds: float,
     ) -> None:
+        self._get_cluster_id = get_cluster_id
         self._keep_ms = max(1, int(keep_seconds * 1000))
         self._breaker = Breaker(open_seconds=open_seconds)
         self._may_store = False
@@ -72,7 +83,10 @@ class SharedCache:
         if not self._breaker.try_pass(now=time.monotonic()):
             return {}
         try:
-            values = self._client.mget([KEY_PREFIX + key for key in keys])
+            prefix = self._name_prefix()
+            values = self._client.mget([prefix + key for key in keys])
+        except ClusterUnknown:
+            return {}
         except redis.RedisError as error:
             self._note_failure(error)
             return {}
@@ -118,17 +132,24 @@ class SharedCache:
         if not self._breaker.try_pass(now=time.monotonic()):
             return
         try:
+            prefix = self._name_prefix()
             if self._check_policy():
                 with self._client.pipeline(transaction=False) as pipeline:
                     for key, stored in answers.items():
-                        pipeline.set(KEY_PREFIX + key, _encoder.encode(stored), px=self._keep_ms)
+                        pipeline.set(prefix + key, _encoder.encode(stored), px=self._keep_ms)
                     pipeline.execute()
+        except ClusterUnknown:
+            return
         except redis.RedisError as error:
             self._note_failure(error)
         except Exception:  # a thread that died here would share nothing any more
             logger.exception("answers could not be shared")
         else:
             self._note_success()
+
+    def _name_prefix(self) -> str:
+        """Raises ClusterUnknown."""
+        return name_key(self._get_cluster_id(), KEY_PREFIX)
 
     def _check_policy(self) -> bool:
         """Whether the server would rather forget an answer than refuse Celery a task."""

@@ -52,7 +52,8 @@ def _describe(report: InitialisationReport) -> str:
     if not report.published:
         return f"nothing to change, epoch {report.epoch}{kept}"
     return (
-        f"published epoch {report.epoch}: {len(report.shards_created)} shards and {len(report.instances_created)}"
+        f"published epoch {report.epoch}, VIEWCOUNTER_CLUSTER_ID={report.cluster_id}:"
+        f" {len(report.shards_created)} shards and {len(report.instances_created)}"
         f" instances created, {len(report.instances_updated)} instances updated,"
         f" {report.partitions_assigned} partitions assigned, {len(report.event_types_created)} event types created"
         f"{kept}"

@@ -3,9 +3,9 @@
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from django.conf import settings
 from django.db import connections
 
+from configservice.cluster_cache import get_cluster_cache
 from configservice.failover.records import Failover, ShardCondition
 from configservice.models import Move, Shard
 from configservice.moves import plan_moves
@@ -19,9 +19,9 @@ CLUSTER = "/v1/cluster"
 @pytest.fixture
 def worker(api: Api):
     service = Service("w", ServiceKind.WORKER, "host1", 7, "0.1.0", "local", datetime(2026, 1, 1, tzinfo=UTC))
-    put_heartbeat(settings.TOPOLOGY_CACHE_URL, service, forget_seconds=60.0)
+    put_heartbeat(get_cluster_cache(), service, forget_seconds=60.0)
     yield service
-    remove_service(settings.TOPOLOGY_CACHE_URL, "w")
+    remove_service(get_cluster_cache(), "w")
 
 
 def test_shards_say_their_term_primary_partitions_durability_and_instances(api: Api, servers, worker):

@@ -3,12 +3,16 @@
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 
+import msgspec
 import pytest
 from django.db import connections
 from django.utils import timezone
 
+from configservice.cluster_cache import get_cluster_cache
 from configservice.failover.records import Condition, ShardCondition
 from configservice.models import Shard
+from configservice.publication import push_to_cache, read_from_control_database
+from configservice.published_snapshot import build_published_snapshot
 from tests.integration.queries.rows import DAY, MinuteRow, await_replicas, find_videos_by_shard, store_rows
 from tests.waiting import wait_while
 from viewcounter.api.readiness import ReadinessProbe, ReadinessSettings
@@ -129,6 +133,20 @@ def test_without_the_control_database_a_process_that_knows_no_key_is_unready(api
         servers.server("control").start()
         servers.server("control").wait_ready()
         connections.close_all()
+    await_readiness(api, 200, READY)
+
+
+def test_a_false_topology_is_named_with_its_place_and_what_is_known_goes_on(api):
+    await_readiness(api, 200, READY)
+    known = read_from_control_database()
+    false = msgspec.structs.replace(known.decode(), epoch=10**6, assignments=known.decode().assignments * 4)
+    push_to_cache(get_cluster_cache(), build_published_snapshot(false), false.epoch)
+    try:
+        reason = "the known one stays in use: the cache holds one that is refused (other partition count)"
+        parts = ALL_UP | {"topology": {"status": "degraded", "reason": reason}}
+        await_readiness(api, 200, {"status": "degraded", "parts": parts})
+    finally:
+        push_to_cache(get_cluster_cache(), known, known.decode().epoch)
     await_readiness(api, 200, READY)
 
 

@@ -5,6 +5,7 @@ import pytest
 from clusterproxy.proxy import ClusterProxy
 from clusterproxy.settings import ClusterSettings
 from configservice.event_types import DEFAULT_EVENT_TYPES
+from configservice.published_snapshot import PublishedSnapshot, build_published_snapshot
 from configservice.topology import Assignment, Shard, Topology
 from localcluster import ClusterSpec, run_temporary_cluster
 from shardproxy.query import QueryClass
@@ -22,18 +23,23 @@ POOL = PoolSettings(
 class Shelf:
     """A topology source that holds whatever a test puts there."""
 
+    place = "the shelf"
+
     def __init__(self, topology: Topology) -> None:
         self.topology = topology
 
-    def fetch(self, known_epoch: int) -> Topology | None:
-        return None if self.topology.epoch == known_epoch else self.topology
+    def fetch(self, held: PublishedSnapshot | None) -> PublishedSnapshot | None:
+        found = build_published_snapshot(self.topology)
+        return None if found == held else found
 
 
 class Silent:
     """A topology source that is down."""
 
-    def fetch(self, known_epoch: int) -> Topology | None:
-        raise ConnectionError(f"down, whatever came after {known_epoch}")
+    place = "a source that is down"
+
+    def fetch(self, held: PublishedSnapshot | None) -> PublishedSnapshot | None:
+        raise ConnectionError(f"down, whatever came after {held}")
 
 
 @pytest.fixture(scope="package")
@@ -77,7 +83,7 @@ def open_cluster(topology, tmp_path):
             "health_probe_seconds": 0.5,
         }
         proxies.append(
-            ClusterProxy(topology_source=source or Shelf(topology), settings=ClusterSettings(**settings | changes))
+            ClusterProxy(topology_sources=[source or Shelf(topology)], settings=ClusterSettings(**settings | changes))
         )
         return proxies[-1]
 

@@ -13,14 +13,18 @@ from django.db import connections
 from django.test import Client
 from psycopg import sql
 
+from configservice.cluster_cache import ClusterCache
 from configservice.failover.records import Failover, Leadership
-from configservice.models import EventType, Instance, Move, PartitionAssignment, Shard, TopologyEpoch
+from configservice.models import Cluster, EventType, Instance, Move, PartitionAssignment, Shard, TopologyEpoch
+from configservice.publication import read_from_control_database
+from configservice.topology import Topology
 from localcluster import LocalCluster
 from localcluster.spec import SERVICE_ROLE, SUPERUSER_ROLE
 from viewcounter.cluster import get_cluster
 
 DATABASE = "configservice_test"
 CACHE_NUMBER = 7
+CLUSTER_ID = "5c1f3d0e-2b64-4f0e-8a53-6d1b7f9f2a10"
 
 
 @pytest.fixture(scope="package")
@@ -49,11 +53,19 @@ def cache_url(servers: LocalCluster):
 
 
 @pytest.fixture
+def cluster_cache(cache_url) -> ClusterCache:
+    """The part of the cluster that `init_cluster` makes."""
+    return ClusterCache(cache_url, CLUSTER_ID)
+
+
+@pytest.fixture
 def control(_own_control_database, django_db_blocker, cache_url, settings):
     """Empty tables, an empty cache."""
     settings.TOPOLOGY_CACHE_URL = cache_url
+    settings.CLUSTER_ID = CLUSTER_ID
     with django_db_blocker.unblock():
-        for model in (TopologyEpoch, Failover, Leadership, Move, PartitionAssignment, Instance, Shard, EventType, User):
+        tables = (TopologyEpoch, Cluster, Failover, Leadership, Move, PartitionAssignment, Instance, Shard, EventType)
+        for model in (*tables, User):
             model.objects.all().delete()
         yield
 
@@ -64,6 +76,11 @@ def admin_client(control) -> Client:
     client = Client()
     assert client.login(username="ada", password="correct horse battery")
     return client
+
+
+def read_topology() -> Topology:
+    """As published last."""
+    return read_from_control_database().decode()
 
 
 def describe_instance(name: str, role: str, port: int, **more) -> dict:

@@ -9,21 +9,21 @@ from django.core.management import CommandError, call_command
 from psycopg import sql
 
 from configservice.models import Cluster, Instance, TopologyEpoch
-from configservice.publication import read_from_control_database
 from localcluster import LocalCluster
 from localcluster.layout import describe_instances
 from localcluster.spec import CONFIG_SERVICE_ROLE, SERVICE_ROLE, SUPERUSER_ROLE
+from tests.integration.configservice.conftest import read_topology
 from viewcounter.config import get_config
 
 NEW_DATABASE = "new_shard_test"
 
 
 @pytest.fixture
-def cluster(servers: LocalCluster, init_cluster, control):
+def cluster(servers: LocalCluster, init_cluster, control, settings):
     """Both shards of the session in a topology of our own, which names the cluster as they do."""
     with servers.database("shard1a").connect() as connection:
         (cluster_id,) = connection.execute("SELECT cluster_id FROM shard_identity").fetchone()
-    Cluster.objects.update_or_create(only_row=True, defaults={"id": cluster_id})
+    settings.CLUSTER_ID = str(cluster_id)
     init_cluster(describe_instances(servers.state, servers.layout, zone="local"), partitions=4)
     return servers
 
@@ -67,7 +67,7 @@ def add_replica(cluster: LocalCluster, server: str, **changed: str) -> None:
 
 
 def read_names() -> list[str]:
-    return [i.name for shard in read_from_control_database().shards for i in shard.instances]
+    return [i.name for shard in read_topology().shards for i in shard.instances]
 
 
 def test_a_shard_is_published_when_its_tables_are_there_and_not_before(cluster, new_database, monkeypatch):
@@ -82,9 +82,9 @@ def test_a_shard_is_published_when_its_tables_are_there_and_not_before(cluster, 
     with pytest.raises(ConnectionAbortedError):
         add_shard(cluster)
     monkeypatch.undo()
-    assert read_from_control_database().epoch == 1
+    assert read_topology().epoch == 1
     add_shard(cluster, "--reason=it is getting full")  # on what the attempt before has left
-    topology = read_from_control_database()
+    topology = read_topology()
     assert (topology.epoch, [s.name for s in topology.shards]) == (2, ["shard1", "shard2", "shard3"])
     assert topology.get_partitions_of(topology.shards[2].id) == []
     with server.connect(user=SERVICE_ROLE, database=new_database) as connection:
@@ -115,7 +115,7 @@ def test_whoever_may_not_be_a_new_shard_is_told_why_at_its_field(cluster, new_da
     for changed, reason in refused:
         with pytest.raises(CommandError, match=reason):
             add_shard(cluster, **changed)
-    assert (read_from_control_database().epoch, Instance.objects.count()) == (1, 4)
+    assert (read_topology().epoch, Instance.objects.count()) == (1, 4)
 
 
 def test_a_server_that_the_config_service_could_not_operate_is_no_shard(cluster, new_database, monkeypatch):
@@ -127,7 +127,7 @@ def test_a_server_that_the_config_service_could_not_operate_is_no_shard(cluster,
     finally:
         monkeypatch.undo()
         get_config.cache_clear()
-    assert read_from_control_database().epoch == 1
+    assert read_topology().epoch == 1
 
 
 def test_a_replica_joins_only_where_it_belongs(cluster):
@@ -142,13 +142,14 @@ def test_a_replica_joins_only_where_it_belongs(cluster):
         add_replica(cluster, "shard2b", shard="shard2", instance="shard2z")
     with pytest.raises(CommandError, match="there is no shard 'shard9'"):
         add_replica(cluster, "shard2b", shard="shard9")
-    assert read_from_control_database().epoch == 1
+    assert read_topology().epoch == 1
     add_replica(cluster, "shard2b", shard="shard2", instance="shard2b")
-    assert (read_from_control_database().epoch, read_names()) == (1, ["shard1a", "shard1b", "shard2a", "shard2b"])
+    assert (read_topology().epoch, read_names()) == (1, ["shard1a", "shard1b", "shard2a", "shard2b"])
 
 
-def test_an_instance_of_another_cluster_is_refused(cluster):
+def test_an_instance_of_another_cluster_is_refused(cluster, settings):
     Instance.objects.filter(name="shard2b").delete()
+    settings.CLUSTER_ID = ""
     Cluster.objects.update(id="99999999-9999-4999-8999-999999999999")
     with pytest.raises(CommandError, match="--database: it belongs to another cluster"):
         add_replica(cluster, "shard2b", shard="shard2", instance="shard2b")
@@ -162,10 +163,10 @@ def test_an_instance_is_drained_used_again_and_removed(cluster, capsys):
     call_command("drain_instance", "shard1b", "--yes", "--reason=new disks")
     assert capsys.readouterr().out == "shard1b is drained, epoch 2\n"
     call_command("drain_instance", "shard1b", "--yes")
-    assert read_from_control_database().epoch == 2
+    assert read_topology().epoch == 2
     call_command("undrain_instance", "shard1b")
-    (replica,) = read_from_control_database().shards[0].replicas
-    assert (replica.drained, read_from_control_database().epoch) == (False, 3)
+    (replica,) = read_topology().shards[0].replicas
+    assert (replica.drained, read_topology().epoch) == (False, 3)
     with pytest.raises(CommandError, match=r"first `manage.py drain_instance shard1b`"):
         call_command("remove_instance", "shard1b", "--yes")
     call_command("drain_instance", "shard1b", "--yes")

@@ -8,8 +8,9 @@ from django.utils import timezone
 
 from configservice.failover.records import Failover, Leadership
 from configservice.models import EventType, Instance, Move, PartitionAssignment, Shard, TopologyEpoch
-from configservice.publication import read_from_cache, read_from_control_database
+from configservice.publication import read_from_cache
 from configservice.services import Service, ServiceKind, put_heartbeat, remove_service
+from tests.integration.configservice.conftest import read_topology
 
 ADMIN = "/admin/configservice"
 SERVICES = "/admin/operations/servicerow/"
@@ -57,11 +58,11 @@ def test_a_failover_is_found_with_its_steps_and_nobody_may_change_it(admin_clien
     assert admin_client.get(f"{ADMIN}/failover/add/").status_code == 403
 
 
-def test_services_are_listed_and_searched_as_they_are_now(admin_client, cache_url):
+def test_services_are_listed_and_searched_as_they_are_now(admin_client, cluster_cache):
     started_at = datetime(2026, 1, 1, tzinfo=UTC)
     for number, kind in enumerate([ServiceKind.MOVER, ServiceKind.WORKER]):
         service = Service(f"id{number}", kind, f"host{number}", 700 + number, "0.1.0", "local", started_at, epoch=17)
-        put_heartbeat(cache_url, service, forget_seconds=60.0)
+        put_heartbeat(cluster_cache, service, forget_seconds=60.0)
     try:
         everybody = admin_client.get(SERVICES).content.decode()
         assert all(text in everybody for text in ("mover", "host0", "700", "worker", "host1", "701", "serving", "17"))
@@ -71,7 +72,7 @@ def test_services_are_listed_and_searched_as_they_are_now(admin_client, cache_ur
         assert "Nothing matches" in admin_client.get(f"{SERVICES}?q=mover+host1").content.decode()
     finally:
         for number in range(2):
-            remove_service(cache_url, f"id{number}")
+            remove_service(cluster_cache, f"id{number}")
     assert "No services" in admin_client.get(SERVICES).content.decode()
 
 
@@ -86,13 +87,13 @@ def test_services_are_shown_to_those_who_may_see_them(client, control):
     assert client.get(SERVICES).status_code == 403
 
 
-def test_an_event_type_added_gets_the_next_id_and_is_published(admin_client, init_cluster, cache_url):
+def test_an_event_type_added_gets_the_next_id_and_is_published(admin_client, init_cluster, cluster_cache):
     init_cluster()
     answer = admin_client.post(f"{ADMIN}/eventtype/add/", {"name": "bookmark"})
     assert answer.status_code == 302
-    topology = read_from_control_database()
+    topology = read_topology()
     assert (topology.epoch, topology.find_event_type("bookmark").id) == (2, 7)
-    assert read_from_cache(cache_url) == topology
+    assert read_from_cache(cluster_cache).decode() == topology
     newest = TopologyEpoch.objects.first()
     assert (newest.reason, newest.actor) == ("added event type bookmark", "ada")
 
@@ -102,7 +103,7 @@ def test_a_bad_event_type_is_refused_and_nothing_is_published(admin_client, init
     init_cluster()
     assert admin_client.post(f"{ADMIN}/eventtype/add/", {"name": name}).status_code == 200
     assert EventType.objects.count() == 6
-    assert read_from_control_database().epoch == 1
+    assert read_topology().epoch == 1
 
 
 def test_an_event_type_never_changes_its_meaning(admin_client, init_cluster):
@@ -110,7 +111,7 @@ def test_an_event_type_never_changes_its_meaning(admin_client, init_cluster):
     admin_client.post(f"{ADMIN}/eventtype/1/change/", {"name": "glance", "valued": "on"})
     assert EventType.objects.get(id=1).name == "view"
     assert admin_client.post(f"{ADMIN}/eventtype/1/delete/", {"post": "yes"}).status_code == 403
-    assert read_from_control_database().epoch == 1
+    assert read_topology().epoch == 1
 
 
 def test_a_change_of_an_instance_is_published_and_its_role_stays(admin_client, init_cluster):
@@ -121,7 +122,7 @@ def test_a_change_of_an_instance_is_published_and_its_role_stays(admin_client, i
         f"{ADMIN}/instance/{row.pk}/change/", form | {"zone": "east", "promotable": "on", "role": "primary"}
     )
     assert answer.status_code == 302
-    topology = read_from_control_database()
+    topology = read_topology()
     (replica,) = topology.get_shard_of(0).replicas
     assert (topology.epoch, replica.name, replica.zone) == (2, "shard1b", "east")
 
@@ -134,7 +135,7 @@ def test_a_password_is_not_taken_for_a_reference(admin_client, init_cluster):
     answer = admin_client.post(f"{ADMIN}/instance/add/", form | new)
     assert answer.context["form"].errors.keys() == {"password_ref"}
     assert "Never the password itself" in answer.content.decode()
-    assert read_from_control_database().epoch == 1
+    assert read_topology().epoch == 1
 
 
 def test_an_address_is_not_edited(admin_client, init_cluster):
@@ -144,7 +145,7 @@ def test_an_address_is_not_edited(admin_client, init_cluster):
     assert admin_client.post(f"{ADMIN}/instance/{row.pk}/change/", form | {"promotable": "on"}).status_code == 302
     row.refresh_from_db()
     assert (row.host, row.port, row.password_ref) == ("127.0.0.1", 5002, "env:SHARD_PASSWORD")
-    assert read_from_control_database().epoch == 1
+    assert read_topology().epoch == 1
 
 
 def act(client, page, action, *keys, **more):
@@ -163,7 +164,7 @@ def test_replicas_are_drained_and_removed_when_confirmed_and_primaries_never(adm
         assert admin_client.post(f"{ADMIN}/{page}/{key}/delete/", {"post": "yes"}).status_code == 403
     asked = act(admin_client, "instance", "drain", replica).content.decode()
     assert "nobody who could take over from its primary" in asked
-    assert read_from_control_database().epoch == 1
+    assert read_topology().epoch == 1
     answer = act(admin_client, "instance", "drain", primary, replica, confirmed="yes", reason="new disks")
     refused, done = list_messages(answer)
     assert refused.startswith("shard1a is the primary of shard1: first")
@@ -173,7 +174,7 @@ def test_replicas_are_drained_and_removed_when_confirmed_and_primaries_never(adm
     (refused,) = list_messages(act(admin_client, "instance", "use_again", replica, confirmed="yes"))
     assert refused == "shard1b cannot be used yet: shard1b does not answer"
     act(admin_client, "instance", "remove", replica, confirmed="yes")
-    topology = read_from_control_database()
+    topology = read_topology()
     assert (topology.epoch, topology.get_shard_of(0).replicas) == (3, ())
 
 
@@ -224,7 +225,7 @@ def test_a_durability_that_could_never_be_met_is_refused_at_its_field(admin_clie
         f"{ADMIN}/shard/{shard.pk}/change/", form | {"instances-TOTAL_FORMS": "0", "instances-INITIAL_FORMS": "0"}
     )
     assert answer.context["adminform"].form.errors == {"quorum": ["the shard has 1 replicas to wait for, not 2"]}
-    assert read_from_control_database().epoch == 1
+    assert read_topology().epoch == 1
 
 
 def test_an_epoch_shows_what_it_changed(admin_client, init_cluster):

@@ -4,12 +4,12 @@ import pytest
 from django.core.management import CommandError, call_command
 
 from configservice.models import EventType, Instance, PartitionAssignment, Shard, TopologyEpoch
-from configservice.publication import read_from_cache, read_from_control_database
-from tests.integration.configservice.conftest import describe_cluster
+from configservice.publication import read_from_cache
+from tests.integration.configservice.conftest import CLUSTER_ID, describe_cluster, read_topology
 
 
 def get_topology():
-    return read_from_control_database()
+    return read_topology()
 
 
 def take_stock():
@@ -24,9 +24,10 @@ def test_models_and_migrations_agree(control):
     call_command("makemigrations", "configservice", "--check", "--dry-run", verbosity=0)
 
 
-def test_a_new_cluster_is_complete_even_and_published(init_cluster, cache_url):
+def test_a_new_cluster_is_complete_even_and_published(init_cluster, cluster_cache):
     report = init_cluster(partitions=7)
     assert report == {
+        "cluster_id": CLUSTER_ID,
         "epoch": 1,
         "published": True,
         "partitions_assigned": 7,
@@ -52,7 +53,7 @@ def test_a_new_cluster_is_complete_even_and_published(init_cluster, cache_url):
         (5, "share", False),
         (6, "watch_time", True),
     ]
-    assert read_from_cache(cache_url) == topology
+    assert read_from_cache(cluster_cache).decode() == topology
 
 
 def test_a_second_run_changes_nothing(init_cluster):

@@ -23,7 +23,7 @@ from configservice.moves import (
     release,
     renew,
 )
-from configservice.publication import read_from_control_database
+from tests.integration.configservice.conftest import read_topology
 
 PARTITION = 0
 """On shard1."""
@@ -134,9 +134,9 @@ def test_failures_in_a_row_are_counted_until_a_step_is_made(target):
 def test_the_flip_is_one_transaction_with_a_new_epoch(target):
     [move] = plan(target)
     ours = bring(take(move), MoveState.ACTIVATED)
-    before = read_from_control_database()
+    before = read_topology()
     ours = flip(ours)
-    after = read_from_control_database()
+    after = read_topology()
     assert ours.state == "flipped"
     assert ours.flipped_at is not None
     assert after.epoch == before.epoch + 1
@@ -148,7 +148,7 @@ def test_the_flip_is_one_transaction_with_a_new_epoch(target):
 def test_a_flip_that_cannot_be_changes_nothing(target):
     [move] = plan(target)
     ours = bring(take(move), MoveState.ACTIVATED)
-    before = read_from_control_database()
+    before = read_topology()
     PartitionAssignment.objects.filter(partition=PARTITION).update(epoch=5)
     with pytest.raises(MoveNotPossible, match="no longer on shard1"):
         flip(ours)
@@ -157,7 +157,7 @@ def test_a_flip_that_cannot_be_changes_nothing(target):
     abort(move.pk, actor="ada")
     with pytest.raises(MoveTaken):
         flip(ours)
-    assert read_from_control_database() == before
+    assert read_topology() == before
 
 
 @pytest.mark.parametrize("state", sorted(set(MoveState) - {MoveState.ABORTING}))

@@ -10,8 +10,8 @@ from configservice.errors import LeaseLost
 from configservice.failover.records import Leadership
 from configservice.models import Instance, TopologyEpoch
 from configservice.presence import note_away, note_back, readmit, strike_off
-from configservice.publication import read_from_control_database
 from configservice.settings import FailoverMode
+from tests.integration.configservice.conftest import read_topology
 
 GENERATION = 7
 FIRST = datetime(2026, 1, 1, tzinfo=UTC)
@@ -29,7 +29,7 @@ def get(name):
 
 
 def read_promotable():
-    return [i.name for shard in read_from_control_database().shards for i in shard.instances if i.promotable]
+    return [i.name for shard in read_topology().shards for i in shard.instances if i.promotable]
 
 
 def test_the_first_instant_of_an_absence_is_kept_over_changes_of_the_leader(cluster):
@@ -54,7 +54,7 @@ def test_a_strike_off_is_an_epoch_with_its_reason_and_so_is_the_return(cluster):
     readmit("shard1b", actor="config service", generation=GENERATION)
     assert read_promotable() == ["shard1a", "shard1b", "shard2a", "shard2b"]
     row = get("shard1b")
-    assert (read_from_control_database().epoch, row.struck_off_at, row.away_since) == (3, None, None)
+    assert (read_topology().epoch, row.struck_off_at, row.away_since) == (3, None, None)
 
 
 def test_a_primary_is_never_struck_off_and_a_former_leader_strikes_off_nobody(cluster):
@@ -63,5 +63,5 @@ def test_a_primary_is_never_struck_off_and_a_former_leader_strikes_off_nobody(cl
         strike_off("shard1b", why="no", actor="config service", generation=GENERATION - 1)
     with pytest.raises(LeaseLost):
         note_away("shard1b", now=FIRST, generation=GENERATION - 1)
-    assert (read_promotable(), read_from_control_database().epoch) == (["shard1a", "shard1b", "shard2a", "shard2b"], 1)
+    assert (read_promotable(), read_topology().epoch) == (["shard1a", "shard1b", "shard2a", "shard2b"], 1)
     assert get("shard1b").away_since is None

@@ -8,21 +8,28 @@ import pytest
 import redis
 from django.db import IntegrityError, connection, transaction
 
+from configservice.cache_keys import name_key
+from configservice.cluster_cache import ClusterCache
 from configservice.errors import (
     ClusterNotInitialised,
     ControlDatabaseUnavailable,
+    OtherCluster,
     TopologyCacheEmpty,
     TopologyCacheUnavailable,
 )
 from configservice.models import EventType, Instance, Shard, TopologyEpoch
 from configservice.publication import (
-    CACHE_CHANNEL,
-    CACHE_KEY,
+    TOPOLOGY_CHANNEL,
+    TOPOLOGY_KEY,
     fill_empty_cache,
     publish,
     read_from_cache,
     read_from_control_database,
 )
+from configservice.published_snapshot import build_published_snapshot
+from tests.integration.configservice.conftest import CLUSTER_ID
+
+KEY = name_key(CLUSTER_ID, TOPOLOGY_KEY)
 
 
 def add_event_type(number):
@@ -30,33 +37,33 @@ def add_event_type(number):
 
 
 @pytest.fixture
-def cache(cache_url, control):
-    with redis.Redis.from_url(cache_url, socket_timeout=5.0) as client:
-        client.delete(CACHE_KEY)
+def cache(cluster_cache, control):
+    with redis.Redis.from_url(cluster_cache.url, socket_timeout=5.0) as client:
+        client.delete(KEY)
         yield client
 
 
-def test_publish_numbers_keeps_and_pushes(init_cluster, cache, cache_url):
+def test_publish_numbers_keeps_and_pushes(init_cluster, cache, cluster_cache):
     init_cluster()
     with cache.pubsub() as subscription:
-        subscription.subscribe(CACHE_CHANNEL)
+        subscription.subscribe(name_key(CLUSTER_ID, TOPOLOGY_CHANNEL))
         assert subscription.get_message(timeout=5.0)["type"] == "subscribe"
         add_event_type(7)
         topology = publish(reason="added event type type7", actor="ada")
         assert subscription.get_message(timeout=5.0)["data"] == b"2"
     assert topology.epoch == 2
     assert topology.find_event_type("type7").id == 7
-    assert read_from_cache(cache_url) == read_from_control_database() == topology
+    assert read_from_cache(cluster_cache) == read_from_control_database() == build_published_snapshot(topology)
     newest = TopologyEpoch.objects.first()
     assert (newest.epoch, newest.reason, newest.actor) == (2, "added event type type7", "ada")
 
 
-def test_publishing_what_is_published_makes_no_epoch_and_fills_an_empty_cache(init_cluster, cache, cache_url):
+def test_publishing_what_is_published_makes_no_epoch_and_fills_an_empty_cache(init_cluster, cache, cluster_cache):
     init_cluster()
-    cache.delete(CACHE_KEY)
+    cache.delete(KEY)
     assert publish(reason="again", actor="ada").epoch == 1
     assert TopologyEpoch.objects.count() == 1
-    assert read_from_cache(cache_url).epoch == 1
+    assert read_from_cache(cluster_cache).decode().epoch == 1
 
 
 def test_nothing_is_published_before_the_cluster_is_made(control, cache):
@@ -64,17 +71,17 @@ def test_nothing_is_published_before_the_cluster_is_made(control, cache):
     with pytest.raises(ClusterNotInitialised):
         publish(reason="too early", actor="ada")
     assert TopologyEpoch.objects.count() == 0
-    assert cache.get(CACHE_KEY) is None
+    assert cache.get(KEY) is None
 
 
-def test_a_rolled_back_change_is_neither_published_nor_pushed(init_cluster, cache_url):
+def test_a_rolled_back_change_is_neither_published_nor_pushed(init_cluster, cluster_cache):
     init_cluster()
     with pytest.raises(KeyError), transaction.atomic():
         add_event_type(7)
         assert publish(reason="added", actor="ada").epoch == 2
         raise KeyError
-    assert read_from_control_database().epoch == 1
-    assert read_from_cache(cache_url).epoch == 1
+    assert read_from_control_database().decode().epoch == 1
+    assert read_from_cache(cluster_cache).decode().epoch == 1
 
 
 def test_publishers_at_the_same_time_get_one_epoch_each(init_cluster):
@@ -93,7 +100,7 @@ def test_publishers_at_the_same_time_get_one_epoch_each(init_cluster):
     with ThreadPoolExecutor(4) as executor:
         epochs = list(executor.map(change, range(10, 14)))
     assert sorted(epochs) == [2, 3, 4, 5]
-    newest = read_from_control_database()
+    newest = read_from_control_database().decode()
     assert newest.epoch == 5
     assert [t.id for t in newest.event_types if t.id >= 10] == [10, 11, 12, 13]
 
@@ -103,7 +110,7 @@ def test_a_dead_cache_does_not_fail_a_publish(init_cluster, settings):
     settings.TOPOLOGY_CACHE_URL = "redis://127.0.0.1:1/0"
     add_event_type(7)
     assert publish(reason="added", actor="ada").epoch == 2
-    assert read_from_control_database().epoch == 2
+    assert read_from_control_database().decode().epoch == 2
 
 
 def test_a_frozen_cache_does_not_fail_a_publish(init_cluster, settings):
@@ -113,35 +120,48 @@ def test_a_frozen_cache_does_not_fail_a_publish(init_cluster, settings):
         add_event_type(7)
         assert publish(reason="added", actor="ada").epoch == 2
         with pytest.raises(TopologyCacheUnavailable):
-            read_from_cache(settings.TOPOLOGY_CACHE_URL)
-    assert read_from_control_database().epoch == 2
+            read_from_cache(ClusterCache(settings.TOPOLOGY_CACHE_URL, CLUSTER_ID))
+    assert read_from_control_database().decode().epoch == 2
 
 
-def test_readers_get_nothing_new_for_the_epoch_they_know(init_cluster, cache_url):
+def test_readers_of_the_control_database_get_nothing_for_the_snapshot_they_hold(init_cluster):
     init_cluster()
-    assert read_from_cache(cache_url, 1) is None
-    assert read_from_control_database(1) is None
-    assert read_from_control_database(5).epoch == 1
+    held = read_from_control_database()
+    assert read_from_control_database(held) is None
+    add_event_type(7)
+    publish(reason="added", actor="ada")
+    assert read_from_control_database(held).decode().epoch == 2
+    TopologyEpoch.objects.filter(epoch=2).update(snapshot=held.snapshot.replace("shard1b", "shard1c"))
+    assert read_from_control_database(held).decode() != held.decode()
 
 
-def test_an_empty_or_broken_cache(cache, cache_url):
+def test_a_control_database_of_another_cluster_than_the_settings_name_is_refused(init_cluster, settings):
+    init_cluster()
+    settings.CLUSTER_ID = "00000000-0000-4000-8000-000000000000"
+    add_event_type(7)
+    with pytest.raises(OtherCluster, match=CLUSTER_ID):
+        publish(reason="added", actor="ada")
+    assert TopologyEpoch.objects.count() == 1
+
+
+def test_an_empty_or_broken_cache(cache, cluster_cache):
     with pytest.raises(TopologyCacheEmpty):
-        read_from_cache(cache_url)
-    cache.set(CACHE_KEY, b"{")
+        read_from_cache(cluster_cache)
+    cache.set(KEY, b"{")
     with pytest.raises(TopologyCacheUnavailable):
-        read_from_cache(cache_url)
+        read_from_cache(cluster_cache)
 
 
-def test_a_cache_that_lost_its_content_is_filled_and_one_that_has_some_is_left_alone(init_cluster, cache, cache_url):
+def test_a_cache_that_lost_its_content_is_filled_and_one_with_some_is_left_alone(init_cluster, cache, cluster_cache):
     init_cluster()
-    cache.delete(CACHE_KEY)
-    assert fill_empty_cache(cache_url).epoch == 1
-    assert read_from_cache(cache_url).epoch == 1
+    cache.delete(KEY)
+    assert fill_empty_cache(cluster_cache).decode().epoch == 1
+    assert read_from_cache(cluster_cache).decode().epoch == 1
     add_event_type(7)
     newer = publish(reason="added", actor="ada")
     TopologyEpoch.objects.filter(epoch=2).delete()
-    assert fill_empty_cache(cache_url).epoch == 1
-    assert read_from_cache(cache_url) == newer
+    assert fill_empty_cache(cluster_cache).decode().epoch == 1
+    assert read_from_cache(cluster_cache) == build_published_snapshot(newer)
 
 
 def test_reading_goes_on_by_itself_after_the_control_database_was_away(init_cluster, servers):
@@ -154,7 +174,7 @@ def test_reading_goes_on_by_itself_after_the_control_database_was_away(init_clus
     finally:
         servers.server("control").start()
         servers.server("control").wait_ready()
-    assert read_from_control_database().epoch == 1
+    assert read_from_control_database().decode().epoch == 1
 
 
 @pytest.mark.parametrize(

@@ -6,8 +6,9 @@ import msgspec
 import pytest
 
 from configservice import witness
+from configservice.cluster_cache import ClusterCache
 from configservice.errors import WitnessUnavailable
-from configservice.witness import Report, publish_reports, read_witness
+from configservice.witness import Report, name_witness_keys, publish_reports, read_witness
 from viewcounter.config import get_config
 
 ONE = Report("shard1a", "10.0.0.1", 5432, True, 1.5)
@@ -15,15 +16,16 @@ OTHER = Report("shard1b", "10.0.0.2", 5432, False, 0.0, "no answer before the de
 
 
 @pytest.fixture
-def url(servers):
+def own_cache(servers):
+    own_cache = ClusterCache(get_config().cache_url.get_secret_value(), "a-cluster")
     with servers.valkey("broker").connect(database=1) as client:
-        client.delete(witness.SPOKE_KEY, witness.REPORTS_KEY)
-    return get_config().cache_url.get_secret_value()
+        client.delete(*name_witness_keys(own_cache))
+    return own_cache
 
 
-def read(url, instance=None):
+def read(own_cache, instance=None):
     """Without ages."""
-    heard = read_witness(url, instance=instance)
+    heard = read_witness(own_cache, instance=instance)
     return {(h.observer, msgspec.structs.replace(h.report, age_seconds=0.0)) for h in heard}
 
 
@@ -31,44 +33,44 @@ def without_age(observer, report):
     return (observer, msgspec.structs.replace(report, age_seconds=0.0))
 
 
-def test_the_last_word_of_each_observer_counts(url):
-    publish_reports(url, "host1:7", [OTHER])
-    publish_reports(url, "host1:7", [ONE])
-    publish_reports(url, "host2:9", [ONE, OTHER])
+def test_the_last_word_of_each_observer_counts(own_cache):
+    publish_reports(own_cache, "host1:7", [OTHER])
+    publish_reports(own_cache, "host1:7", [ONE])
+    publish_reports(own_cache, "host2:9", [ONE, OTHER])
     expected = {without_age("host1:7", ONE), without_age("host2:9", ONE), without_age("host2:9", OTHER)}
-    assert read(url) == expected
-    assert read(url, "shard1b") == {without_age("host2:9", OTHER)}
-    assert read(url, "shard9z") == set()
+    assert read(own_cache) == expected
+    assert read(own_cache, "shard1b") == {without_age("host2:9", OTHER)}
+    assert read(own_cache, "shard9z") == set()
 
 
-def test_a_report_grows_older_from_the_age_it_had(url):
-    publish_reports(url, "host1:7", [ONE])
-    first = read_witness(url)[0].report.age_seconds
+def test_a_report_grows_older_from_the_age_it_had(own_cache):
+    publish_reports(own_cache, "host1:7", [ONE])
+    first = read_witness(own_cache)[0].report.age_seconds
     time.sleep(0.05)
-    second = read_witness(url)[0].report.age_seconds
+    second = read_witness(own_cache)[0].report.age_seconds
     assert 1.5 <= first < second < 30
 
 
-def test_observers_that_fall_silent_are_forgotten(url, servers):
-    publish_reports(url, "host1:7", [ONE])
+def test_observers_that_fall_silent_are_forgotten(own_cache, servers):
+    publish_reports(own_cache, "host1:7", [ONE])
     with servers.valkey("broker").connect(database=1) as client:
-        client.zincrby(witness.SPOKE_KEY, -1000 * (witness.FORGET_SECONDS + 1), "host1:7")
-        publish_reports(url, "host2:9", [OTHER])
-        assert read(url) == {without_age("host2:9", OTHER)}
-        assert client.hkeys(witness.REPORTS_KEY) == [b"host2:9"]
-        for key in (witness.SPOKE_KEY, witness.REPORTS_KEY):
+        client.zincrby(name_witness_keys(own_cache)[0], -1000 * (witness.FORGET_SECONDS + 1), "host1:7")
+        publish_reports(own_cache, "host2:9", [OTHER])
+        assert read(own_cache) == {without_age("host2:9", OTHER)}
+        assert client.hkeys(name_witness_keys(own_cache)[1]) == [b"host2:9"]
+        for key in name_witness_keys(own_cache):
             assert 0 < client.ttl(key) <= witness.FORGET_SECONDS
 
 
-def test_what_a_newer_release_says_is_left_out(url, servers):
-    publish_reports(url, "host1:7", [ONE])
+def test_what_a_newer_release_says_is_left_out(own_cache, servers):
+    publish_reports(own_cache, "host1:7", [ONE])
     with servers.valkey("broker").connect(database=1) as client:
-        client.hset(witness.REPORTS_KEY, "host1:7", b'{"new": 1}')
-    assert read_witness(url) == []
+        client.hset(name_witness_keys(own_cache)[1], "host1:7", b'{"new": 1}')
+    assert read_witness(own_cache) == []
 
 
-def test_a_cache_that_is_away_is_said_not_taken_for_silence(url):
-    away = "redis://127.0.0.1:1/0"
+def test_a_cache_that_is_away_is_said_not_taken_for_silence(own_cache):
+    away = ClusterCache("redis://127.0.0.1:1/0", "a-cluster")
     with pytest.raises(WitnessUnavailable):
         read_witness(away)
     with pytest.raises(WitnessUnavailable):

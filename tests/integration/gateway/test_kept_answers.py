@@ -22,7 +22,7 @@ def url(servers: LocalCluster):
 
 def make_answers(url: str, **changes: float) -> SharedAnswers:
     settings = {"timeout_seconds": 1.0, "open_seconds": 0.1, "claim_seconds": 30, "keep_seconds": 30, **changes}
-    return SharedAnswers(url, max_connections=2, **settings)
+    return SharedAnswers(url, get_cluster_id=lambda: "a-cluster", max_connections=2, **settings)
 
 
 def test_two_gateways_append_a_repeated_batch_once(url: str) -> None:

@@ -13,9 +13,14 @@ from viewcounter.gateway.scopes import Scope
 from viewcounter.gateway.shared_buckets import BucketsUnavailable, SharedBuckets, Take
 
 
+def make_buckets() -> SharedBuckets:
+    url = get_config().cache_url.get_secret_value()
+    return SharedBuckets(url, get_cluster_id=lambda: "a-cluster", timeout_seconds=0.5)
+
+
 @pytest.fixture
 def buckets(servers: LocalCluster):
-    buckets = SharedBuckets(get_config().cache_url.get_secret_value(), timeout_seconds=0.5)
+    buckets = make_buckets()
     yield buckets
     buckets.close()
 
@@ -23,7 +28,7 @@ def buckets(servers: LocalCluster):
 def test_takes_of_all_processes_come_from_one_bucket_that_fills_by_the_servers_clock(buckets):
     name = f"test-{time.time_ns()}"
     assert buckets.take([Take(name, 0.001, 10, 4)]) == [pytest.approx(6, abs=0.01)]
-    other = SharedBuckets(get_config().cache_url.get_secret_value(), timeout_seconds=0.5)
+    other = make_buckets()
     assert other.take([Take(name, 0.001, 10, 8)]) == [pytest.approx(-2, abs=0.01)]
     other.close()
     time.sleep(0.2)

@@ -11,6 +11,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from configservice.cluster_cache import ClusterCache
 from configservice.services import ServiceKind, read_services
 from localcluster.applications import PROJECT_ROOT
 from localcluster.records import find_process, read_records
@@ -49,7 +50,8 @@ def run_status(run: Run) -> tuple[int, dict]:
 def read_kinds(state: StateFolder) -> list[ServiceKind]:
     """Of the processes in the service registry."""
     lines = dict(line.split("=", 1) for line in state.environment_file.read_text().splitlines() if "=" in line)
-    return [r.service.kind for r in read_services(lines["VIEWCOUNTER_CACHE_URL"], lost_seconds=10.0)]
+    cluster_cache = ClusterCache(lines["VIEWCOUNTER_CACHE_URL"], lines["VIEWCOUNTER_CLUSTER_ID"])
+    return [r.service.kind for r in read_services(cluster_cache, lost_seconds=10.0)]
 
 
 def find_all_processes(state_dir: Path) -> list[psutil.Process]:

@@ -11,10 +11,10 @@ from django.core.management import CommandError, call_command
 from django.db import connections
 from prometheus_client.parser import text_string_to_metric_families
 
+from configservice.cluster_cache import get_cluster_cache
 from configservice.errors import WitnessUnavailable
 from configservice.witness import read_witness
 from tests.waiting import wait_until
-from viewcounter.config import get_config
 
 
 def sleep_on(server, *, seconds=60):
@@ -54,7 +54,7 @@ def read_metrics(servers):
 
 def read_reports(instance):
     try:
-        heard = read_witness(get_config().cache_url.get_secret_value(), instance=instance)
+        heard = read_witness(get_cluster_cache(), instance=instance)
     except WitnessUnavailable:
         return None
     return [one.report.is_reachable for one in heard if one.report.age_seconds < 10]

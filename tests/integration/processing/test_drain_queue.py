@@ -5,11 +5,13 @@ from random import Random
 import pytest
 import redis
 
+from configservice.cache_keys import name_key
 from tests.waiting import wait_until
 from viewcounter.config import get_config
 from viewcounter.processing.drain_queue import DrainQueue
 from viewcounter.processing.strain import Health, StrainPolicy
 
+CLUSTER_ID = "a-cluster"
 ONE, TWO = 1, 2
 PARTITIONS = {ONE: [1, 3, 5, 7], TWO: [0, 2, 4, 6]}
 PAUSE = 1.5
@@ -25,6 +27,7 @@ class NoLuck(Random):
 def make_queue(url=None, *, process=1, lease_seconds=30, queued_seconds=30):
     queue = DrainQueue(
         url or get_config().cache_url.get_secret_value(),
+        get_cluster_id=lambda: CLUSTER_ID,
         queued_seconds=queued_seconds,
         lease_seconds=lease_seconds,
         timeout_seconds=2.0,
@@ -40,7 +43,7 @@ def make_queue(url=None, *, process=1, lease_seconds=30, queued_seconds=30):
 @pytest.fixture
 def queue(servers):
     with redis.Redis.from_url(get_config().cache_url.get_secret_value()) as client:
-        for key in client.scan_iter("drain:*"):
+        for key in client.scan_iter(name_key(CLUSTER_ID, "drain:*")):
             client.delete(key)
     return make_queue()
 

@@ -15,7 +15,7 @@ CACHE_DATABASE = 1
 
 def forget_shared(servers: LocalCluster) -> None:
     with servers.valkey("broker").connect(database=CACHE_DATABASE) as client:
-        for key in client.scan_iter(f"{KEY_PREFIX}*", count=1000):
+        for key in client.scan_iter(f"*:{KEY_PREFIX}*", count=1000):
             client.delete(key)
 
 
@@ -24,7 +24,7 @@ def await_shared(servers: LocalCluster, count: int) -> None:
 
     def lack() -> str | None:
         with servers.valkey("broker").connect(database=CACHE_DATABASE) as client:
-            found = sum(1 for _ in client.scan_iter(f"{KEY_PREFIX}*", count=1000))
+            found = sum(1 for _ in client.scan_iter(f"*:{KEY_PREFIX}*", count=1000))
         return None if found >= count else f"{found} of {count}"
 
     Waiter().wait_until(lack, within_seconds=10.0, what="shared answers")

@@ -19,12 +19,12 @@ def build_instance(
     )
 
 
-def build_shard(shard_id: int, *, replicas: int = 2, zones: tuple[str, ...] = ("local",)) -> Shard:
+def build_shard(shard_id: int, *, replicas: int = 2, zones: tuple[str, ...] = ("local",), term: int = 1) -> Shard:
     """Instances `shard<id>a` (primary), `shard<id>b`, ...; replicas take `zones` in turn."""
     return Shard(
         id=shard_id,
         name=f"shard{shard_id}",
-        term=1,
+        term=term,
         instances=(
             build_instance(f"shard{shard_id}a", Role.PRIMARY),
             *(
@@ -35,12 +35,18 @@ def build_shard(shard_id: int, *, replicas: int = 2, zones: tuple[str, ...] = ("
     )
 
 
-def build_topology(*shards: Shard, epoch: int = 1, partitions: int = 8) -> Topology:
+CLUSTER_ID = "0b7f6d3c-7a51-4c7e-9a3f-0f4f5c1d2e90"
+
+
+def build_topology(
+    *shards: Shard, epoch: int = 1, partitions: int = 8, cluster_id: str = CLUSTER_ID, term: int = 1
+) -> Topology:
     """Partitions go to the shards in turn."""
-    shards = shards or (build_shard(1), build_shard(2))
+    shards = shards or (build_shard(1, term=term), build_shard(2, term=term))
     return Topology(
         epoch=epoch,
         shards=shards,
         assignments=tuple(Assignment(shards[p % len(shards)].id, 1) for p in range(partitions)),
         event_types=DEFAULT_EVENT_TYPES,
+        cluster_id=cluster_id,
     )

@@ -11,23 +11,49 @@ from clusterproxy.errors import NoTopology
 from clusterproxy.listener import compute_reconnect_seconds
 from clusterproxy.settings import ClusterSettings
 from clusterproxy.store import TopologyStore
-from tests.unit.clusterproxy.builders import build_topology
+from clusterproxy.trust import KnownCluster
+from configservice.published_snapshot import build_published_snapshot
+from configservice.topology import encode_topology
+from tests.unit.clusterproxy.builders import CLUSTER_ID, build_topology
 from tests.unit.clusterproxy.shelf import Shelf
 from tests.waiting import wait_until
+
+
+def publish(**topology):
+    return build_published_snapshot(build_topology(**topology))
+
+
+def refused(store):
+    return {place: refusal.reason for place, refusal in store.trust.refusals.items()}
 
 
 @pytest.fixture
 def open_store(tmp_path):
     stores = []
 
-    def open_one(shelf, *, seen=None, on_change=None, poll_seconds=0.01, feed=None, refresh_min_seconds=0.0):
+    def open_one(
+        shelf,
+        *,
+        seen=None,
+        on_change=None,
+        on_refused=None,
+        poll_seconds=0.01,
+        feed=None,
+        refresh_min_seconds=0.0,
+        cluster_id="",
+    ):
         settings = ClusterSettings(
             state_dir=tmp_path,
+            cluster_id=cluster_id,
             topology_poll_seconds=poll_seconds,
             topology_refresh_min_seconds=refresh_min_seconds,
         )
         store = TopologyStore(
-            shelf, settings, on_change=on_change or (seen if seen is not None else []).append, feed=feed
+            [shelf],
+            settings,
+            on_change=on_change or (seen if seen is not None else []).append,
+            on_refused=on_refused,
+            feed=feed,
         )
         stores.append(store)
         return store
@@ -43,7 +69,7 @@ def test_the_first_call_asks_the_source_and_keeps_a_private_copy(open_store, tmp
     assert store.get_current().epoch == 5
     assert [t.epoch for t in seen] == [5]
     wait_until(lambda: find_disk_copy(tmp_path) is not None)
-    assert find_disk_copy(tmp_path) == build_topology(epoch=5)
+    assert find_disk_copy(tmp_path) == publish(epoch=5)
     assert stat.S_IMODE((tmp_path / "topology.json").stat().st_mode) == 0o600
     assert [p.name for p in tmp_path.iterdir()] == ["topology.json"]
 
@@ -91,13 +117,13 @@ def test_an_older_snapshot_is_never_taken(open_store, tmp_path):
     shelf.topology = build_topology(epoch=4)
     assert store.refresh(known_epoch=5, timeout_seconds=10.0) is False
     assert store.get_current().epoch == 5
-    assert find_disk_copy(tmp_path).epoch == 5
+    assert find_disk_copy(tmp_path) == publish(epoch=5)
 
 
 def test_a_process_starts_from_the_disk_copy_when_the_sources_are_down_and_goes_on_when_they_return(
     open_store, tmp_path
 ):
-    write_disk_copy(tmp_path, build_topology(epoch=7))
+    write_disk_copy(tmp_path, publish(epoch=7))
     shelf = Shelf(None, down=True)
     store = open_store(shelf)
     assert store.get_current().epoch == 7
@@ -105,12 +131,74 @@ def test_a_process_starts_from_the_disk_copy_when_the_sources_are_down_and_goes_
     wait_until(lambda: store.get_current().epoch == 8)
 
 
-def test_a_process_behind_does_not_write_over_a_newer_disk_copy(open_store, tmp_path):
-    write_disk_copy(tmp_path, build_topology(epoch=9))
-    store = open_store(Shelf(build_topology(epoch=5)))
+def test_a_restarted_process_takes_nothing_older_than_its_disk_copy(open_store, tmp_path):
+    write_disk_copy(tmp_path, publish(epoch=9))
+    shelf = Shelf(build_topology(epoch=5))
+    store = open_store(shelf)
+    assert store.get_current().epoch == 9
+    assert refused(store) == {"the shelf": "older_epoch"}
+    assert find_disk_copy(tmp_path) == publish(epoch=9)
+    shelf.topology = build_topology(epoch=10)
+    wait_until(lambda: store.get_current().epoch == 10)
+    assert refused(store) == {}
+
+
+def test_a_disk_copy_of_the_release_before_is_read_and_replaced(open_store, tmp_path):
+    (tmp_path / "topology.json").write_bytes(encode_topology(build_topology(epoch=7)))
+    shelf = Shelf(None, down=True)
+    store = open_store(shelf)
+    assert store.get_current() == build_topology(epoch=7)
+    shelf.topology, shelf.down = build_topology(epoch=8), False
+    wait_until(lambda: find_disk_copy(tmp_path) == publish(epoch=8))
+
+
+@pytest.mark.parametrize(
+    ("false", "reason"),
+    [
+        (build_topology(epoch=10**6, partitions=16), "other_partition_count"),
+        (build_topology(epoch=10**6, cluster_id="of another cluster"), "other_cluster"),
+        (build_topology(epoch=10**6, cluster_id=""), "other_cluster"),
+        (build_topology(epoch=5, term=2), "same_epoch_other_content"),
+        (build_topology(epoch=4), "older_epoch"),
+    ],
+)
+def test_a_false_topology_is_refused_logged_once_counted_and_forgotten(open_store, tmp_path, caplog, false, reason):
+    reasons = []
+    shelf = Shelf(build_topology(epoch=5))
+    store = open_store(shelf, on_refused=reasons.append)
+    store.get_current()
+    shelf.topology = false
+    wait_until(lambda: len(reasons) >= 3)
+    assert set(reasons) == {reason}
+    assert refused(store) == {"the shelf": reason}
+    assert store.get_current() == build_topology(epoch=5)
+    assert find_disk_copy(tmp_path) == publish(epoch=5)
+    assert [r.levelname for r in caplog.records if "the topology in the shelf is refused" in r.message] == ["ERROR"]
+    shelf.topology = build_topology(epoch=6)
+    wait_until(lambda: store.get_current().epoch == 6)
+    assert refused(store) == {}
+
+
+def test_what_a_cluster_is_outlasts_the_process(open_store, tmp_path):
+    write_disk_copy(tmp_path, publish(epoch=5))
+    store = open_store(Shelf(None))
     assert store.get_current().epoch == 5
-    assert store.refresh(known_epoch=5, timeout_seconds=10.0) is False
-    assert find_disk_copy(tmp_path).epoch == 9
+    assert store.trust.known == KnownCluster(CLUSTER_ID, 8)
+
+
+@pytest.mark.parametrize("change", [{"partitions": 16}, {"cluster_id": "of another cluster"}])
+def test_a_process_does_not_choose_between_disk_copy_and_control_database(open_store, tmp_path, change):
+    write_disk_copy(tmp_path, publish(epoch=5, **change))
+    with pytest.raises(NoTopology, match="the shelf is refused: it"):
+        open_store(Shelf(build_topology(epoch=9))).get_current()
+
+
+def test_a_disk_copy_of_another_cluster_than_the_settings_name_is_replaced(open_store, tmp_path):
+    write_disk_copy(tmp_path, publish(epoch=9, cluster_id="of another cluster"))
+    store = open_store(Shelf(build_topology(epoch=5)), cluster_id=CLUSTER_ID)
+    assert store.get_current() == build_topology(epoch=5)
+    wait_until(lambda: find_disk_copy(tmp_path) == publish(epoch=5))
+    assert refused(store) == {}
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b'{"epoch": 3}', b"\x00\xff"])

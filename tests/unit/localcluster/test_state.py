@@ -3,6 +3,7 @@ import socket
 import stat
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from uuid import UUID
 
 import pytest
 
@@ -83,3 +84,19 @@ def test_instances_are_named_after_their_shard():
     spec = ClusterSpec(shards=2, replicas_per_shard=2)
     assert spec.shard_names == ("shard1", "shard2")
     assert spec.get_instance_names("shard2") == ("shard2a", "shard2b", "shard2c")
+
+
+def test_the_id_of_a_cluster_is_made_up_at_its_first_start_and_kept(state: StateFolder):
+    cluster_id = state.find_cluster_id()
+    assert str(UUID(cluster_id)) == cluster_id
+    (state.data / "control").mkdir()
+    assert StateFolder(state.root).find_cluster_id() == cluster_id
+
+
+def test_a_cluster_of_the_release_before_keeps_the_id_its_processes_know(state: StateFolder):
+    (state.data / "control").mkdir()
+    assert state.find_cluster_id() is None
+    state.topology_file.write_text('{"epoch": 4, "cluster_id": "8873339a-daf2-413a-ba44-0aeb1ed9e840"}')
+    assert state.find_cluster_id() == "8873339a-daf2-413a-ba44-0aeb1ed9e840"
+    state.topology_file.unlink()
+    assert state.find_cluster_id() == "8873339a-daf2-413a-ba44-0aeb1ed9e840"
