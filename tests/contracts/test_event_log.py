@@ -11,7 +11,7 @@ import pytest
 from tests.contracts.log_server import LogServer
 from tests.waiting import wait_until
 from viewcounter.eventlog.codec import AcceptedEvent, pack_entry
-from viewcounter.eventlog.errors import EventLogError, EventLogFull, PositionTrimmed
+from viewcounter.eventlog.errors import EventLogError, EventLogFull, LogClockSkewed, PositionTrimmed
 from viewcounter.eventlog.interface import START, EventLog, Position
 from viewcounter.eventlog.memory import MemoryEventLog
 from viewcounter.eventlog.redis_streams import RedisEventLog
@@ -334,6 +334,32 @@ def test_log_server_without_append_only_file_acknowledges_nothing(tmp_path: Path
     finally:
         streams.close()
         server.kill()
+
+
+@pytest.mark.parametrize("ahead_seconds", [-75.0, 75.0])
+def test_a_log_whose_clock_is_far_from_the_gateways_takes_nothing(server: LogServer, ahead_seconds: float) -> None:
+    skewed = RedisEventLog(server.url, timeout_seconds=TIMEOUT_SECONDS, clock=lambda: time.time() - ahead_seconds)
+    try:
+        result = skewed.append({0: pack(1), 1: pack(1)})
+        assert result.positions == {}
+        assert {type(error) for error in result.failed.values()} == {LogClockSkewed}
+        where = f"7[45] s {'ahead of' if ahead_seconds > 0 else 'behind'} this gateway's"
+        with pytest.raises(LogClockSkewed, match=where):
+            skewed.check()
+        assert skewed.read_tails([0, 1]).positions == {0: START, 1: START}
+        with server.connect() as client:
+            assert client.keys("*") == []
+    finally:
+        skewed.close()
+
+
+def test_clocks_that_are_apart_by_less_than_the_setting_are_no_hindrance(server: LogServer) -> None:
+    near = RedisEventLog(server.url, timeout_seconds=TIMEOUT_SECONDS, clock=lambda: time.time() - 45)
+    try:
+        assert near.append({0: pack(1)}).failed == {}
+        near.check()
+    finally:
+        near.close()
 
 
 def test_one_damaged_stream_fails_alone(server: LogServer, server_log: RedisEventLog) -> None:

@@ -30,6 +30,9 @@ class IngestConfig(BaseSettings):
     )
     buffer_max_events: PositiveInt = Field(100_000, description="events waiting for the log; beyond it 503")
     log_timeout_seconds: PositiveFloat = Field(1.0, description="one call to the event log")
+    log_clock_skew_seconds: PositiveFloat = Field(
+        60.0, description="a log server whose clock is further from the gateway's takes nothing: 503"
+    )
     log_attempts: PositiveInt = Field(3, description="attempts of one append, with backoff and full jitter")
     log_append_seconds: PositiveFloat = Field(1.5, description="no further attempt of an append begins after this")
     log_breaker_open_seconds: PositiveFloat = Field(1.0, description="a log that failed is left alone this long")

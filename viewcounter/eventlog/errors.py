@@ -9,6 +9,25 @@ class EventLogFull(EventLogError):
     """The log server is out of memory or disk. Nothing was stored; drain the log or give it more room."""
 
 
+class LogUnfit(EventLogError):
+    """The server must not be used as the event log: nothing was stored, and trying again does not help.
+
+    A person has to look at it. `code` is for clients, the text names no host.
+    """
+
+    code = "log_unfit"
+
+
+class LogClockSkewed(LogUnfit):
+    """The clocks of the log server and of this process are further apart than `log_clock_skew_seconds`.
+
+    Positions, and with them what answers say of their completeness, are of the log server's clock. Put the clock right
+    that is wrong: compare both machines with a third.
+    """
+
+    code = "log_clock_skew"
+
+
 class PositionTrimmed(EventLogError):
     """Entries past the partition's position are gone: the shard is older than the log reaches back.
 

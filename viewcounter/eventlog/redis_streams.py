@@ -10,7 +10,9 @@ server itself says that the file has been synced, whatever its `appendfsync` is,
 append-only file is an error instead of a log that forgets.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+import re
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -20,20 +22,26 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from viewcounter.eventlog.codec import get_event_count
-from viewcounter.eventlog.errors import EventLogError, EventLogFull, PositionTrimmed
+from viewcounter.eventlog.errors import EventLogError, EventLogFull, LogClockSkewed, PositionTrimmed
 from viewcounter.eventlog.interface import START, AppendResult, Entry, Position, Tails, Unread
 
 FIELD = b"e"
+_CLOCK_SKEW = re.compile(r"CLOCKSKEW (-?\d+)")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 # One step, so that numbers ascend as positions do, whichever gateway appends. Of all partitions at once: a command each
-# costs the gateway more than the events in it.
+# costs the gateway more than the events in it. The clocks are compared here, before anything is written: XADD takes the
+# positions from this one.
 _APPEND = """#!lua
+local time = redis.call('TIME')
+local ahead_ms = time[1] * 1000 + math.floor(time[2] / 1000) - ARGV[1]
+if math.abs(ahead_ms) > tonumber(ARGV[2]) then return redis.error_reply(string.format('CLOCKSKEW %d', ahead_ms)) end
 local all = {}
 for i = 1, #KEYS, 2 do
-    local before = redis.call('INCRBY', KEYS[i + 1], ARGV[i + 1]) - ARGV[i + 1]
-    local added = redis.pcall('XADD', KEYS[i], '*', 'e', ARGV[i], 'b', before)
-    if type(added) == 'table' then redis.call('DECRBY', KEYS[i + 1], ARGV[i + 1]) end
+    local payload, count = ARGV[i + 2], ARGV[i + 3]
+    local before = redis.call('INCRBY', KEYS[i + 1], count) - count
+    local added = redis.pcall('XADD', KEYS[i], '*', 'e', payload, 'b', before)
+    if type(added) == 'table' then redis.call('DECRBY', KEYS[i + 1], count) end
     all[#all + 1] = added
 end
 return all
@@ -84,8 +92,20 @@ return 1
 class RedisEventLog:
     """Safe to share between threads; each call takes a connection of the pool for its duration."""
 
-    def __init__(self, url: str, *, timeout_seconds: float) -> None:
-        """`timeout_seconds` bounds each connect, send and receive; nothing is retried here."""
+    def __init__(
+        self,
+        url: str,
+        *,
+        timeout_seconds: float,
+        clock_skew_seconds: float = 60.0,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        """`timeout_seconds` bounds each connect, send and receive; nothing is retried here.
+
+        `clock` gives seconds since 1970 UTC; a server whose clock is more than `clock_skew_seconds` away takes nothing.
+        """
+        self._clock = clock
+        self._clock_skew_ms = int(clock_skew_seconds * 1000)
         self._wait_ms = max(1, int(timeout_seconds * 1000 * 0.8))  # WAITAOF gives up before the socket does
         self._client: redis.Redis = redis.Redis.from_url(
             url,
@@ -160,8 +180,12 @@ class RedisEventLog:
     def check(self) -> None:
         with _translated():
             persistence: Any = self._client.info("persistence")
+            seconds, microseconds = self._client.time()
         if not persistence.get("aof_enabled"):
             raise EventLogError("the log server keeps no append-only file: nothing on it is durable")
+        ahead_ms = int(seconds * 1000 + microseconds / 1000 - self._clock() * 1000)
+        if abs(ahead_ms) > self._clock_skew_ms:
+            raise _describe_skew(ahead_ms)
 
     def close(self) -> None:
         self._client.close()
@@ -169,7 +193,7 @@ class RedisEventLog:
     def _append(self, entries: Mapping[int, bytes]) -> list[Any]:
         """The replies of the appends, in the order of `entries`."""
         keys: list[str] = []
-        arguments: list[bytes | int] = []
+        arguments: list[bytes | int] = [int(self._clock() * 1000), self._clock_skew_ms]
         for partition, payload in entries.items():
             keys += (_log_key(partition), _count_key(partition))
             arguments += (payload, get_event_count(payload))
@@ -214,4 +238,11 @@ def _translated() -> Iterator[None]:
 def _translate(error: redis.RedisError) -> EventLogError:
     if isinstance(error, redis.exceptions.OutOfMemoryError) or str(error).startswith("MISCONF"):
         return EventLogFull(f"the log server takes no more: {error}")
+    if (skew := _CLOCK_SKEW.match(str(error))) is not None:
+        return _describe_skew(int(skew[1]))
     return EventLogError(f"{type(error).__name__}: {error}")
+
+
+def _describe_skew(ahead_ms: int) -> LogClockSkewed:
+    direction = "ahead of" if ahead_ms > 0 else "behind"
+    return LogClockSkewed(f"the log server's clock is {abs(ahead_ms) / 1000:.0f} s {direction} this gateway's")

@@ -13,12 +13,17 @@ from viewcounter.eventlog.redis_streams import RedisEventLog
 def get_event_log() -> EventLog:
     """One client a process: a forked child gets its own, never its parent's sockets."""
     config = get_config()
-    return _connect(os.getpid(), config.log_url.get_secret_value(), config.log_timeout_seconds)
+    return _connect(
+        os.getpid(),
+        config.log_url.get_secret_value(),
+        config.log_timeout_seconds,
+        config.log_clock_skew_seconds,
+    )
 
 
 @cache
-def _connect(_process_id: int, url: str, timeout_seconds: float) -> EventLog:
-    return RedisEventLog(url, timeout_seconds=timeout_seconds)
+def _connect(_process_id: int, url: str, timeout_seconds: float, clock_skew_seconds: float) -> EventLog:
+    return RedisEventLog(url, timeout_seconds=timeout_seconds, clock_skew_seconds=clock_skew_seconds)
 
 
 _MEASURED_IN_VAIN = 3

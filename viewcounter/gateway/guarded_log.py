@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 
 from shardproxy.breaker import Breaker, BreakerEvent, BreakerState
 from viewcounter.eventlog.codec import get_event_count
-from viewcounter.eventlog.errors import EventLogError
+from viewcounter.eventlog.errors import EventLogError, LogUnfit
 from viewcounter.eventlog.interface import AppendResult, EventLog, Position
 from viewcounter.gateway.spool import Spool
 from viewcounter.metrics import EVENTS_SPOOLED, LOG_BREAKERS_OPEN, SPOOLED_BYTES
@@ -130,7 +130,9 @@ class GuardedLog:
             failed = result.failed
             left = {partition: entries[partition] for partition in failed}
             pause = self._random.uniform(0, FIRST_BACKOFF_SECONDS * 2**attempt)
-            if not left or attempt + 1 == attempts or time.monotonic() + pause >= started_at + self._append_seconds:
+            is_out_of_time = time.monotonic() + pause >= started_at + self._append_seconds
+            is_futile = any(isinstance(error, LogUnfit) for error in failed.values())
+            if not left or is_futile or is_out_of_time or attempt + 1 == attempts:
                 break
             time.sleep(pause)
         self._report(None if positions else next(iter(failed.values())))

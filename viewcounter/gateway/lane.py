@@ -14,7 +14,7 @@ import msgspec
 
 from clusterproxy.errors import NoTopology
 from configservice.topology import Topology
-from viewcounter.eventlog.errors import EventLogFull
+from viewcounter.eventlog.errors import EventLogError, EventLogFull, LogUnfit
 from viewcounter.eventlog.interface import AppendResult, Position
 from viewcounter.events.viewer import ViewerDigest
 from viewcounter.gateway.acceptance import Acceptance, Acceptor, AcceptWindow
@@ -310,7 +310,7 @@ def _answer_appended(
     problems, accepted = acceptance.problems, acceptance.count
     if failed:
         if len(failed) == len(acceptance.by_partition):
-            raise _not_stored(is_full=any(isinstance(result.failed[p], EventLogFull) for p in failed))
+            raise _not_stored([result.failed[p] for p in failed])
         unstored = acceptor.find_unstored(items, acceptance, failed)
         problems = sorted(problems + unstored, key=lambda problem: problem.index)
         accepted -= len(unstored)
@@ -361,8 +361,12 @@ def _unauthenticated(*, is_missing: bool, headers: Headers) -> Refused:
     return Refused(problem, headers=((b"www-authenticate", b'Bearer error="invalid_token"'), *headers))
 
 
-def _not_stored(*, is_full: bool) -> Refused:
-    if is_full:
+def _not_stored(errors: Sequence[EventLogError]) -> Refused:
+    unfit = next((error for error in errors if isinstance(error, LogUnfit)), None)
+    if unfit is not None:
+        detail = f"The event log cannot be used: {unfit}. Nothing was stored; send the events again later."
+        problem = Problem(status=503, code=unfit.code, detail=detail)
+    elif any(isinstance(error, EventLogFull) for error in errors):
         problem = Problem(status=503, code="log_full", detail="The event log has no room; send the events again later.")
     else:
         detail = "The event log did not confirm the events; send them again under the same ids."

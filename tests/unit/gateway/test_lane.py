@@ -27,7 +27,7 @@ from tests.unit.gateway.builders import (
     send,
 )
 from tests.waiting import wait_until_async
-from viewcounter.eventlog.errors import EventLogError, EventLogFull
+from viewcounter.eventlog.errors import EventLogError, EventLogFull, LogClockSkewed
 from viewcounter.events.partition import get_partition
 from viewcounter.gateway.scopes import Scope
 
@@ -197,6 +197,16 @@ def test_full_log_is_503_log_full(log: FaultyLog) -> None:
     response = post(make_gateway(log), encode(make_event(), make_event(video_id="other")))
     assert_problem(response, 503, "log_full")
     assert "retry-after" in response.headers
+
+
+def test_a_log_with_another_clock_is_503_that_names_the_clocks(log: FaultyLog) -> None:
+    error = LogClockSkewed("the log server's clock is 75 s ahead of this gateway's")
+    log.failing = dict.fromkeys(range(PARTITION_COUNT), error)
+    response = post(make_gateway(log), encode(make_event()))
+    assert_problem(response, 503, "log_clock_skew")
+    assert "75 s ahead of this gateway's" in response.json["detail"]
+    assert "retry-after" in response.headers
+    assert len(log.append_sizes) == 1  # another attempt would find the same clocks
 
 
 def test_events_of_a_failed_partition_may_be_sent_again_while_the_rest_is_stored(log: FaultyLog) -> None:
