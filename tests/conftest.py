@@ -34,6 +34,7 @@ NO_EVENTS = """
 NOTHING_ELSE = """
     DELETE FROM dead_letter; DELETE FROM event_conflict; DELETE FROM correction;
     DELETE FROM video; DELETE FROM channel; DELETE FROM catalogue_cursor;
+    DELETE FROM deletion_clock;
 """
 
 

@@ -104,6 +104,9 @@ LAG_SECONDS = _measured("partition_lag_seconds", "Age of the oldest entry not ap
 WATERMARK_AGE_SECONDS = _measured(
     "partition_watermark_age_seconds", "How far complete_until is behind the log's clock", "partition"
 )
+LOG_CLOCK_AHEAD_SECONDS = _measured(
+    "log_clock_ahead_seconds", "How far the log server's clock is ahead of the worker's that measured; negative: behind"
+)
 UNMEASURED_PARTITIONS = _measured("unmeasured_partitions", "Partitions whose shard did not answer the last measurement")
 
 # -- cluster --------------------------------------------------------------------------------------
@@ -142,6 +145,12 @@ ROLLUP_DIRTY_BUCKETS = _measured("rollup_dirty_buckets", "Buckets that wait to b
 SKETCHES_MADE = _counter("sketches_made_total", "Sketches of viewers and values made, by tier", "tier")
 SKETCH_SECONDS = _histogram("sketch_seconds", "One call that makes a partition's sketches", buckets=_FLUSH_BUCKETS)
 SKETCHES_DUE = _measured("sketches_due_buckets", "Hours or days of partitions whose sketches wait, by tier", "tier")
+DELETION_CLOCK_BEHIND_SECONDS = _measured(
+    "deletion_clock_behind_seconds",
+    "How far the time that deletion by age counts from is behind the shard's clock",
+    "shard",
+    fresh_seconds=MEASURED_HOURLY_SECONDS,
+)
 RETENTION_REMOVED = _counter(
     "retention_removed_total", "Rows, or whole day partitions of raw_event, removed for their age, by table", "table"
 )

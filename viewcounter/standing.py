@@ -33,7 +33,7 @@ _REASONS: dict[type[ShardProxyError], str] = {
     StatementTimeout: "answers too slowly",
     PoolExhausted: "all connections to it are in use",
     OutOfResources: "has no disk, memory or connections left",
-    BadStatement: "does not have our tables",
+    BadStatement: "lacks tables of this release: run migrate_shards",
     Conflict: "replays what the question reads",
 }
 _MAY_BE_FINE = (PoolExhausted, Conflict)
@@ -65,6 +65,8 @@ class ShardStanding:
     durability_reason: str
     synchronous_setting: str | None
     """Of the primary; None while it does not answer."""
+    deletion_behind_seconds: float | None = None
+    """How far what deletion by age counts from is behind the primary's clock; None while it does not answer."""
 
     @property
     def has_our_schema(self) -> bool:
@@ -92,7 +94,8 @@ def _build_shard(
     topology: Topology, shard: Shard, answers: Mapping[str, Rows | ShardProxyError], *, max_lag_seconds: float
 ) -> ShardStanding:
     primary = None if shard.primary is None else answers.get(shard.primary.name)
-    seen = None if primary is None or isinstance(primary, ShardProxyError) else _build_seen(primary[0])
+    row = None if primary is None or isinstance(primary, ShardProxyError) else primary[0]
+    seen = None if row is None else _build_seen(row)
     state, reason = judge_durability(shard, seen, patience_seconds=COMMIT_PATIENCE_SECONDS)
     return ShardStanding(
         shard=shard,
@@ -103,6 +106,7 @@ def _build_shard(
         durability=state,
         durability_reason=reason,
         synchronous_setting=None if seen is None else seen.setting,
+        deletion_behind_seconds=None if row is None else row["deletion_behind_seconds"],
     )
 
 

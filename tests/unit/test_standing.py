@@ -8,6 +8,7 @@ from shardproxy.errors import BadStatement, DeadlineExceeded, InstanceUnavailabl
 from tests.unit.clusterproxy.builders import build_instance, build_shard, build_topology
 from viewcounter.api.readiness import name_parts
 from viewcounter.standing import build_standing, judge_instance
+from viewcounter.storage.partitions import EXPECTED_SCHEMA_VERSION
 
 PRIMARY = build_instance("shard1a", Role.PRIMARY)
 REPLICA = build_instance("shard1b", Role.REPLICA)
@@ -20,10 +21,11 @@ def answer(**row):
         "is_read_only": False,
         "lag_seconds": 0.0,
         "is_receiving": False,
-        "schema_version": "0001_initial",
+        "schema_version": EXPECTED_SCHEMA_VERSION,
         "synchronous_setting": "",
         "synchronous": [],
         "oldest_wait_seconds": 0.0,
+        "deletion_behind_seconds": 0.0,
     }
     return [fine | row]
 
@@ -48,7 +50,12 @@ STREAMING = {"in_recovery": True, "is_receiving": True}
         (REPLICA, InstanceUnavailable("at 10.1.2.3", instance="x"), "down", "does not take connections"),
         (REPLICA, DeadlineExceeded("at 10.1.2.3", instance="x"), "down", "does not answer in time"),
         (REPLICA, PoolExhausted("at 10.1.2.3", instance="x"), "degraded", "all connections to it are in use"),
-        (PRIMARY, BadStatement("at 10.1.2.3", instance="x"), "down", "does not have our tables"),
+        (
+            PRIMARY,
+            BadStatement("at 10.1.2.3", instance="x"),
+            "down",
+            "lacks tables of this release: run migrate_shards",
+        ),
         (REPLICA, None, "degraded", "has not been asked yet"),
     ],
 )

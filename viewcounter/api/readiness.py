@@ -18,14 +18,17 @@ from configservice.durability import DurabilityState
 from configservice.shard_reports import ShardReport, is_looked_after
 from configservice.topology import Instance, Role, Shard
 from viewcounter.bounded_question import BoundedQuestion
-from viewcounter.eventlog.errors import EventLogError
+from viewcounter.eventlog.errors import EventLogError, LogUnfit
 from viewcounter.eventlog.interface import EventLog
 from viewcounter.gateway.spool import measure_slots
+from viewcounter.processing.retention import DELETION_PATIENCE
 from viewcounter.shard_condition import NOT_LOOKED_AFTER, describe_condition, find_reports
 from viewcounter.standing import ShardStanding, Status, read_standing
 
 TOPOLOGY, LOG, SPOOL, CONTROL_DATABASE, CACHE = "topology", "log", "spool", "control database", "cache"
 CONFIG_SERVICE, API_KEYS = "config service", "API keys"
+
+_HELD_BACK = "counts ages {hours:.1f} hours behind the shard's clock: a clock was set ahead, or nothing ran for so long"
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,6 +164,8 @@ def check_keys(control_database: Part, *, knows_key: bool) -> Part:
 def _check_log(log: EventLog) -> Part:
     try:
         log.check()
+    except LogUnfit as error:
+        return Part(Status.DOWN, f"takes nothing: {error}")
     except EventLogError:
         return Part(Status.DOWN, "does not take entries: events go to the spool, or are refused without one")
     return UP
@@ -177,7 +182,8 @@ def check_spool(directory: Path, *, max_bytes: int) -> Part:
 
 
 def name_parts(standing: ShardStanding) -> Iterator[tuple[str, Part]]:
-    """Each instance, `<shard> schema`, and `<shard> durability` where commits wait for replicas."""
+    """Each instance, `<shard> schema`, `<shard> deletion` where what is too old is kept for now, and `<shard>
+    durability` where commits wait for replicas."""
     shard = standing.shard
     if shard.primary is None:
         yield f"{shard.name} primary", Part(Status.DOWN, "there is none: its events wait in the log")
@@ -186,6 +192,9 @@ def name_parts(standing: ShardStanding) -> Iterator[tuple[str, Part]]:
         yield name, Part(by_name[instance.name].status, by_name[instance.name].reason)
     schema = UP if standing.has_our_schema else Part(Status.DOWN, "is not this release's: run migrate_shards")
     yield f"{shard.name} schema", schema
+    behind_seconds = standing.deletion_behind_seconds
+    if behind_seconds is not None and behind_seconds > DELETION_PATIENCE.total_seconds():
+        yield f"{shard.name} deletion", Part(Status.DEGRADED, _HELD_BACK.format(hours=behind_seconds / 3600))
     if standing.durability is not DurabilityState.MET:
         blocked = standing.durability is DurabilityState.BLOCKED
         yield f"{shard.name} durability", Part(Status.DOWN if blocked else Status.DEGRADED, standing.durability_reason)

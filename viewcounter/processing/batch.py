@@ -91,10 +91,12 @@ def prepare_batch(
     event_types: Mapping[int, EventType],
     known: KnownIdSource,
     max_conflicts: int,
+    complete_ms: int | None,
 ) -> PreparedBatch:
     """Everything that one flush from `state.position` to `decoded.end` writes.
 
-    `known` is as of `state.position` and is told of the new ids. The first `max_conflicts` conflicts are kept.
+    `known` is as of `state.position` and is told of the new ids. The first `max_conflicts` conflicts are kept. The
+    watermark becomes `complete_ms`, and stays where it is without.
     """
     is_known_type = np.isin(decoded.columns.type_ids, list(event_types))
     # Accepted in time, but it waited so long outside the log that nobody knows any more whether it was counted.
@@ -113,7 +115,7 @@ def prepare_batch(
         state=state.state,
         old_position=state.position,
         new_position=str(decoded.end),
-        watermark=datetime.fromtimestamp(decoded.end.ms / 1000, UTC),
+        watermark=state.watermark if complete_ms is None else datetime.fromtimestamp(complete_ms / 1000, UTC),
         counted=counted.select(aggregated.order),  # rows of a video lie together: see the index of raw_event
         id_blocks=verdict.id_blocks,
         minutes=aggregated.minutes,

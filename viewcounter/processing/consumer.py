@@ -27,10 +27,12 @@ class FlushLimits:
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """`at_end`: the log held no more when this was read."""
+    """`at_end`: the log held no more when this was read. Everything acknowledged before `complete_ms` (since 1970 UTC)
+    is in it or lies before it; None: nothing is known of that."""
 
     decoded: DecodedRange
     at_end: bool
+    complete_ms: int | None
 
 
 @dataclass(slots=True)
@@ -87,7 +89,9 @@ class PartitionConsumer:
         limits: FlushLimits,
         max_read_entries: int,
         clock: Callable[[], float] = time.monotonic,
+        wall_clock: Callable[[], float] = time.time,
     ) -> None:
+        """`wall_clock` gives seconds since 1970 UTC."""
         self._log = log
         self._partition = partition
         self._after = after
@@ -96,18 +100,23 @@ class PartitionConsumer:
         self._max_read_entries = max_read_entries
         self._next_read_entries = min(FIRST_READ_ENTRIES, max_read_entries)
         self._clock = clock
+        self._wall_clock = wall_clock
 
     def read_chunk(self) -> Chunk | None:
         """The next flush's worth; None when the log holds nothing more. Raises EventLogError, PositionTrimmed."""
         table = _Table(self._limits, full_at=self._clock() + self._limits.max_seconds)
         at_end = False
+        complete_ms: int | None = None
         while not at_end:
             asked = self._next_read_entries
+            read_at_ms = int(self._wall_clock() * 1000)
             entries = self._log.read(self._partition, after=self._after, max_entries=asked)
-            at_end = len(entries) < asked
+            at_end = is_tail = len(entries) < asked
             if self._until is not None and entries and entries[-1].position > self._until:
                 entries = [entry for entry in entries if entry.position <= self._until]
-                at_end = True
+                at_end, is_tail = True, False
+            end = entries[-1].position if entries else self._after
+            complete_ms = get_complete_ms(end, read_at_ms=read_at_ms, is_tail=is_tail)
             if entries:
                 part = decode_entries(entries)
                 table.add(part)
@@ -115,7 +124,7 @@ class PartitionConsumer:
                 self._next_read_entries = self._plan_read(table, entry_count=len(entries), part=part)
             if table.is_full(now=self._clock()):
                 break
-        return Chunk(DecodedRange.join(table.parts), at_end) if table.parts else None
+        return Chunk(DecodedRange.join(table.parts), at_end, complete_ms) if table.parts else None
 
     def _plan_read(self, table: _Table, *, entry_count: int, part: DecodedRange) -> int:
         """As many entries as fill the rest of the table, if they are like the last ones; a whole one if it is full."""
@@ -123,6 +132,18 @@ class PartitionConsumer:
         missing = self._limits.max_events - table.event_count
         wanted = (missing if missing > 0 else self._limits.max_events) / events_an_entry
         return min(self._max_read_entries, max(1, round(wanted)))
+
+
+def get_complete_ms(end: Position, *, read_at_ms: int, is_tail: bool) -> int | None:
+    """Up to when a partition that has applied all through `end` is complete, as far as a reader can vouch for it.
+
+    Positions are of the log server's clock, in the order of the appends. One that lies in the reader's future was given
+    out by a clock that was wrong and says nothing; then only the end of the log (`is_tail`) does, for the moment at
+    which it was looked at.
+    """
+    if end.ms <= read_at_ms:
+        return end.ms
+    return read_at_ms if is_tail else None
 
 
 def count_keys(columns: Columns) -> int:

@@ -48,7 +48,9 @@ def plan_backlog(positions: Mapping[int, Position], tails: Tails, *, missing_sha
 
 def read_backlog(cluster: ClusterProxy, log: EventLog) -> Backlog:
     """Tails first, positions after: a partition called idle had applied all that the log held at `tails.read_at`."""
+    looked_at = datetime.now(UTC)
     tails = log.read_tails(range(cluster.topology.partition_count))
+    tails = replace(tails, read_at=min(tails.read_at, looked_at))  # a clock that is ahead promises nothing
     topology = cluster.topology
     scattered = cluster.scatter(READ_STATES, {}, consistency=Consistency.STRONG)
     rows = [row for result in scattered.results.values() for row in result.rows]
@@ -112,9 +114,3 @@ def publish_watermarks(cluster: ClusterProxy, backlog: Backlog) -> int:
         except (ShardProxyError, ClusterProxyError) as error:
             logger.warning("watermarks of idle partitions on %s stand still: %s", shard.name, error)
     return moved
-
-
-def get_trim_point(positions: list[Position], *, now: datetime, safety_seconds: int) -> Position:
-    """The last position that may be forgotten: below every copy's position and older than the safety time."""
-    safe_ms = int((now.astimezone(UTC).timestamp() - safety_seconds) * 1000)
-    return min([*positions, Position(safe_ms, 0)])

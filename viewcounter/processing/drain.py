@@ -24,7 +24,7 @@ from shardproxy.query import QueryClass
 from viewcounter.eventlog.interface import EventLog, Position
 from viewcounter.metrics import EVENTS_FLUSHED, FLUSH_SECONDS, FLUSHES_CONTENDED, ID_PIECES_MERGED
 from viewcounter.processing.batch import DecodedRange, PreparedBatch, prepare_batch
-from viewcounter.processing.consumer import FlushLimits, PartitionConsumer
+from viewcounter.processing.consumer import Chunk, FlushLimits, PartitionConsumer
 from viewcounter.processing.deduplication import MINUTES_AT_ONCE
 from viewcounter.processing.errors import PartitionNotOwned, StaleTopology, VerdictsVoid
 from viewcounter.processing.flush_writer import FlushWriter, Written
@@ -186,7 +186,7 @@ class Drainer:
                 self._lease.renew(partition)
                 chunk = consumer.read_chunk()
                 if chunk is not None:
-                    prepared = self._prepare(partition, replace(state, position=ids.position), chunk.decoded, ids)
+                    prepared = self._prepare(partition, replace(state, position=ids.position), chunk, ids)
                     ids.move(prepared.batch)
                     sequence.submit(prepared, is_last=chunk.at_end)
                 report.caught_up = chunk is None or chunk.at_end
@@ -234,16 +234,15 @@ class Drainer:
         result = self._cluster.read(partition, READ_STATE, {"partition": partition}, consistency=Consistency.STRONG)
         return get_state(result.rows, partition=partition)
 
-    def _prepare(
-        self, partition: int, state: PartitionState, decoded: DecodedRange, ids: PartitionIds
-    ) -> PreparedBatch:
+    def _prepare(self, partition: int, state: PartitionState, chunk: Chunk, ids: PartitionIds) -> PreparedBatch:
         return prepare_batch(
-            decoded,
+            chunk.decoded,
             partition=partition,
             state=state,
-            event_types=self._get_event_types(decoded),
+            event_types=self._get_event_types(chunk.decoded),
             known=ids,
             max_conflicts=self._settings.flush_max_conflicts,
+            complete_ms=chunk.complete_ms,
         )
 
     def _get_event_types(self, decoded: DecodedRange) -> dict[int, EventType]:

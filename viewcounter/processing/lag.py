@@ -5,7 +5,7 @@ server's clock, so that no two machines' clocks are compared.
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -14,7 +14,13 @@ from clusterproxy.proxy import ClusterProxy
 from configservice.topology import Topology
 from viewcounter.eventlog.interface import EventLog, Position, Unread
 from viewcounter.eventlog.lag_notice import LagNotice
-from viewcounter.metrics import LAG_EVENTS, LAG_SECONDS, UNMEASURED_PARTITIONS, WATERMARK_AGE_SECONDS
+from viewcounter.metrics import (
+    LAG_EVENTS,
+    LAG_SECONDS,
+    LOG_CLOCK_AHEAD_SECONDS,
+    UNMEASURED_PARTITIONS,
+    WATERMARK_AGE_SECONDS,
+)
 from viewcounter.storage.partitions import READ_STATES
 
 
@@ -42,6 +48,8 @@ class ClusterLag:
     measured_at: datetime
     partitions: tuple[PartitionLag, ...]
     missing: tuple[int, ...]
+    log_ahead_seconds: float = 0.0
+    """How far the log server's clock is ahead of this process's."""
 
     @property
     def events_behind(self) -> int:
@@ -70,8 +78,10 @@ def read_lag(cluster: ClusterProxy, log: EventLog) -> ClusterLag:
     topology = cluster.topology
     scattered = cluster.scatter(READ_STATES, {}, consistency=Consistency.STRONG)
     rows = [row for result in scattered.results.values() for row in result.rows]
+    looked_at = datetime.now(UTC)
     unread = log.read_unread({row["partition"]: Position.parse(row["position"]) for row in rows})
-    return build_lag(rows, unread, topology=topology)
+    ahead_seconds = (unread.read_at - looked_at).total_seconds()
+    return replace(build_lag(rows, unread, topology=topology), log_ahead_seconds=ahead_seconds)
 
 
 def build_lag(rows: Iterable[Mapping[str, Any]], unread: Unread, *, topology: Topology) -> ClusterLag:
@@ -88,7 +98,7 @@ def build_lag(rows: Iterable[Mapping[str, Any]], unread: Unread, *, topology: To
 def _build_partition_lag(row: Mapping[str, Any], unread: Unread, *, topology: Topology) -> PartitionLag:
     partition = row["partition"]
     oldest = unread.oldest.get(partition)
-    since = None if oldest is None else datetime.fromtimestamp(oldest.ms / 1000, UTC)
+    read_at_ms = unread.read_at.timestamp() * 1000
     return PartitionLag(
         partition=partition,
         shard=topology.get_shard_of(partition).name,
@@ -96,7 +106,7 @@ def _build_partition_lag(row: Mapping[str, Any], unread: Unread, *, topology: To
         position=row["position"],
         watermark=row["watermark"].astimezone(UTC),
         events_behind=unread.events[partition],
-        seconds_behind=0.0 if since is None else _get_age_seconds(since, unread.read_at),
+        seconds_behind=0.0 if oldest is None else max(0.0, round((read_at_ms - oldest.ms) / 1000, 3)),
         watermark_age_seconds=_get_age_seconds(row["watermark"], unread.read_at),
     )
 
@@ -113,3 +123,4 @@ def publish_lag(lag: ClusterLag) -> None:
         LAG_SECONDS.labels(label).set(partition.seconds_behind)
         WATERMARK_AGE_SECONDS.labels(label).set(partition.watermark_age_seconds)
     UNMEASURED_PARTITIONS.set(len(lag.missing))
+    LOG_CLOCK_AHEAD_SECONDS.set(lag.log_ahead_seconds)

@@ -1,7 +1,8 @@
 """Retention: what each partition may let go of, and letting go of it in short transactions.
 
 All ages count back from the partition's *watermark*, not from the clock: what waits in the log has yet to be compared
-with ids and added to minutes as old as it is.
+with ids and added to minutes as old as it is. Nor do they count from later than the shard's deletion clock, which does
+not jump when a clock does; see storage/deletion_clock.py.
 """
 
 import logging
@@ -16,8 +17,14 @@ from configservice.topology import Shard
 from shardproxy.errors import ShardProxyError
 from shardproxy.query import QueryClass
 from viewcounter.config import Config
-from viewcounter.metrics import RETENTION_REMOVED
+from viewcounter.metrics import DELETION_CLOCK_BEHIND_SECONDS, RETENTION_REMOVED
 from viewcounter.processing.rollup import lock_owned
+from viewcounter.storage.deletion_clock import (
+    DeletionClock,
+    advance_deletion_clock,
+    read_deletion_clock,
+    read_uptime,
+)
 from viewcounter.storage.raw_days import drop_raw_day, find_old_raw_days
 from viewcounter.storage.retention import (
     Connection,
@@ -39,6 +46,9 @@ logger = logging.getLogger(__name__)
 
 CLOCK_MARGIN = timedelta(minutes=5)
 """How far the clocks of gateways and log may be apart."""
+
+DELETION_PATIENCE = timedelta(hours=2)
+"""A deletion clock further behind its shard's clock is something to be told."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +121,11 @@ def plan_kept(state: RollupState, marks: OldestMarks, *, policy: RetentionPolicy
     return Kept(admits_since, minutes_since, hours_since)
 
 
+def limit_age(state: RollupState, horizon: datetime) -> RollupState:
+    """Pure. The row as retention sees it: no age counts from later than `horizon`."""
+    return replace(state, watermark=min(state.watermark, horizon))
+
+
 def retain_partition(
     cluster: ClusterProxy,
     partition: int,
@@ -122,6 +137,8 @@ def retain_partition(
     """Raises Retryable errors of the shard, PartitionNotOwned, StaleTopology; what was removed before stays removed."""
     report = RetentionReport(partition)
     ends_at = clock() + policy.budget_seconds
+    with cluster.transaction(partition, query_class=QueryClass.MAINTENANCE) as connection:
+        horizon = advance_deletion_clock(connection, read_uptime()).horizon
     for remove in (_remove_minutes, _remove_hours, _remove_ids, _remove_dead_letters, _remove_conflicts):
         is_more = True
         while is_more:
@@ -129,7 +146,7 @@ def retain_partition(
                 return report
             with cluster.transaction(partition, query_class=QueryClass.MAINTENANCE) as connection:
                 state = lock_owned(connection, partition, epoch=cluster.topology.assignments[partition].epoch)
-                is_more, removed = remove(_Work(connection, state, partition, policy))
+                is_more, removed = remove(_Work(connection, limit_age(state, horizon), partition, policy, horizon))
             _count(report, removed)
             if progress is not None:
                 progress(report)
@@ -145,6 +162,7 @@ class _Work:
     state: RollupState
     partition: int
     policy: RetentionPolicy
+    horizon: datetime
 
     def plan(self) -> Kept:
         return plan_kept(self.state, find_oldest_marks(self.connection, self.partition), policy=self.policy)
@@ -205,13 +223,17 @@ def _remove_ids(work: _Work) -> tuple[bool, _Removed]:
 
 def _remove_dead_letters(work: _Work) -> tuple[bool, _Removed]:
     limit = work.policy.delete_rows
-    count = delete_resolved_dead_letters(work.connection, work.partition, age=work.policy.resolved, limit=limit)
+    count = delete_resolved_dead_letters(
+        work.connection, work.partition, horizon=work.horizon, age=work.policy.resolved, limit=limit
+    )
     return count == limit, _Removed(dead_letter_count=count)
 
 
 def _remove_conflicts(work: _Work) -> tuple[bool, _Removed]:
     limit = work.policy.delete_rows
-    count = delete_conflicts(work.connection, work.partition, age=work.policy.resolved, limit=limit)
+    count = delete_conflicts(
+        work.connection, work.partition, horizon=work.horizon, age=work.policy.resolved, limit=limit
+    )
     return count == limit, _Removed(conflict_count=count)
 
 
@@ -239,19 +261,22 @@ def read_plan(cluster: ClusterProxy, partition: int, *, policy: RetentionPolicy)
     """What `retain_partition` would begin with: what is kept now, and what would be."""
     with cluster.transaction(partition, query_class=QueryClass.MAINTENANCE) as connection:
         state = lock_owned(connection, partition, epoch=cluster.topology.assignments[partition].epoch)
-        return state, plan_kept(state, find_oldest_marks(connection, partition), policy=policy)
+        limited = limit_age(state, read_deletion_clock(connection).horizon)
+        return state, plan_kept(limited, find_oldest_marks(connection, partition), policy=policy)
 
 
 def find_old_raw_days_of(cluster: ClusterProxy, shard: Shard, *, policy: RetentionPolicy) -> list[str]:
     """Names of the day partitions of raw_event that nothing needs any more."""
     with cluster.shard_transaction(shard.id) as connection:
-        return find_old_raw_days(connection, retention=policy.raw, guard=policy.guard)
+        horizon = read_deletion_clock(connection).horizon
+        return find_old_raw_days(connection, horizon=horizon, retention=policy.raw, guard=policy.guard)
 
 
 def drop_old_raw_days(cluster: ClusterProxy, *, policy: RetentionPolicy) -> None:
     """Each in a transaction of its own. A shard that is down or busy delays only itself, until the next time."""
     for shard in cluster.topology.shards:
         try:
+            _advance(cluster, shard)
             for name in find_old_raw_days_of(cluster, shard, policy=policy):
                 with cluster.shard_transaction(shard.id) as connection:
                     drop_raw_day(connection, name, lock_seconds=policy.drop_lock_seconds)
@@ -259,3 +284,19 @@ def drop_old_raw_days(cluster: ClusterProxy, *, policy: RetentionPolicy) -> None
                 logger.info("dropped %s on %s", name, shard.name)
         except (ShardProxyError, ClusterProxyError) as error:
             logger.warning("old raw events stay on %s for now: %s", shard.name, error)
+
+
+def _advance(cluster: ClusterProxy, shard: Shard) -> None:
+    """The shard's deletion clock, and what is said of it."""
+    with cluster.shard_transaction(shard.id) as connection:
+        clock: DeletionClock = advance_deletion_clock(connection, read_uptime())
+    DELETION_CLOCK_BEHIND_SECONDS.labels(shard.name).set(max(0.0, clock.behind_seconds))
+    if clock.behind_seconds > DELETION_PATIENCE.total_seconds():
+        logger.warning(
+            "deletion by age on %s counts from %s, %.1f hours behind the shard's clock: a clock was set ahead, or no "
+            "worker has run retention for that long; it follows by itself, or at once by `manage.py retention "
+            "--accept-clock` if the clock is right",
+            shard.name,
+            clock.horizon.isoformat(timespec="seconds"),
+            clock.behind_seconds / 3600,
+        )

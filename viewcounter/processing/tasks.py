@@ -31,7 +31,7 @@ from viewcounter.processing.dispatch import (
 )
 from viewcounter.processing.errors import DrainError, PartitionStopped
 from viewcounter.processing.lag import publish_lag, read_lag
-from viewcounter.processing.maintenance import ensure_raw_days_everywhere, trim_log_everywhere
+from viewcounter.processing.maintenance import ensure_raw_days_everywhere
 from viewcounter.processing.recount_jobs import list_runnable
 from viewcounter.processing.recount_jobs import run_recount as go_on_with_recount
 from viewcounter.processing.retention import RetentionPolicy, drop_old_raw_days, retain_partition
@@ -39,7 +39,8 @@ from viewcounter.processing.rollup import RollupSettings, find_partitions_to_rol
 from viewcounter.processing.sketching import SketchSettings, find_partitions_to_sketch, sketch_partition
 from viewcounter.processing.stopped import measure_dead_letters
 from viewcounter.processing.strain import Health, StrainPolicy, judge_drain
-from viewcounter.processing.worker import get_drain_queue, get_drainer
+from viewcounter.processing.trimming import trim_log_everywhere
+from viewcounter.processing.worker import get_applied_earlier, get_drain_queue, get_drainer
 from viewcounter.standing import publish_durability, read_standing
 from viewcounter.storage.errors import PartitionBeingMoved, StorageError
 
@@ -193,7 +194,9 @@ def count_dead_letters() -> None:
 def trim_log() -> None:
     """Forget entries that every promotable copy of their shard has applied."""
     try:
-        trimmed = trim_log_everywhere(get_cluster(), get_event_log(), now=datetime.now(UTC))
+        trimmed = trim_log_everywhere(
+            get_cluster(), get_event_log(), now=datetime.now(UTC), earlier=get_applied_earlier()
+        )
     except _UNAVAILABLE as error:
         _count_failure("trim_log", "the log is not trimmed", error)
     else:

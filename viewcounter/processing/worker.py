@@ -19,6 +19,7 @@ from viewcounter.processing.isolation import IsolationSettings, PoisonIsolator
 from viewcounter.processing.known_ids import PieceLimits
 from viewcounter.processing.stopping import is_stopping
 from viewcounter.processing.strain import StrainPolicy
+from viewcounter.processing.trimming import AppliedEarlier
 from viewcounter.storage.stopping import DeadLetterLimits
 
 
@@ -28,6 +29,15 @@ def get_drain_queue() -> DrainQueue:
 
 def get_drainer() -> Drainer:
     return _get_drainer(os.getpid())
+
+
+def get_applied_earlier() -> AppliedEarlier:
+    return _get_applied_earlier(os.getpid())
+
+
+@cache
+def _get_applied_earlier(_pid: int) -> AppliedEarlier:
+    return AppliedEarlier(safety_seconds=get_config().trim_safety_seconds)
 
 
 @cache

@@ -22,7 +22,8 @@ class Source(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Meta:
-    """`complete_until`: every event received before it is in the answer (the oldest watermark of what was read).
+    """`complete_until`: every event received before it is in the answer (the oldest watermark of what was read), never
+    later than this process's clock.
 
     `as_of`: when it was read, the oldest part of it. `stale`: some of it is kept from an earlier answer because a shard
     is down; `age_seconds` says how old that is. `partial`: some shards did not answer; `missing` names what is
@@ -57,7 +58,7 @@ def build_meta(
     as_of = min((part.read_at for part in parts), default=now)
     is_stale = any(part.origin is Origin.STALE for part in parts)
     return Meta(
-        complete_until=min(s.watermark for s in seen).astimezone(UTC),
+        complete_until=min(now, *(s.watermark for s in seen)).astimezone(UTC),
         as_of=as_of,
         sources=tuple(source for source in Source if source in sources),
         stale=is_stale,

@@ -42,7 +42,7 @@ MOVED = "moved"
 ELSEWHERE = frozenset({INCOMING, MOVED})
 """Rows in these states are of partitions that another shard owns."""
 
-EXPECTED_SCHEMA_VERSION = "0001_initial"
+EXPECTED_SCHEMA_VERSION = "0002_deletion_clock"
 """The newest migration of the storage app; a test holds it against the migration files."""
 
 

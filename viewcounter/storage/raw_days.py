@@ -62,10 +62,12 @@ def plan_old_raw_days(
     return sorted(name for name in names if _get_start(name) + timedelta(days=1) <= keep_from)
 
 
-def find_old_raw_days(connection: psycopg.Connection[Any], *, retention: timedelta, guard: timedelta) -> list[str]:
-    """Names of the day partitions to drop."""
-    edges = connection.execute(_SQL["find_raw_edges"].text).fetchone()
-    if edges is None or edges["watermark"] is None:
+def find_old_raw_days(
+    connection: psycopg.Connection[Any], *, horizon: datetime, retention: timedelta, guard: timedelta
+) -> list[str]:
+    """Names of the day partitions to drop; ages count back from the watermarks, and from `horizon` at most."""
+    edges = connection.execute(_SQL["find_raw_edges"].text, {"horizon": horizon}).fetchone()
+    if edges is None or edges["admits_since"] is None:
         return []
     return plan_old_raw_days(
         _list_names(connection),

@@ -80,13 +80,15 @@ def delete_ids(connection: Connection, partition: int, *, guard: timedelta, limi
     return connection.execute(_SQL["delete_ids"].text, parameters).rowcount
 
 
-def delete_resolved_dead_letters(connection: Connection, partition: int, *, age: timedelta, limit: int) -> int:
-    """Up to `limit` of those resolved longer than `age` ago, by the shard's clock. Returns how many."""
-    parameters = {"partition": partition, "age": age, "limit": limit}
+def delete_resolved_dead_letters(
+    connection: Connection, partition: int, *, horizon: datetime, age: timedelta, limit: int
+) -> int:
+    """Up to `limit` of those resolved longer than `age` before `horizon`. Returns how many."""
+    parameters = {"partition": partition, "horizon": horizon, "age": age, "limit": limit}
     return connection.execute(_SQL["delete_resolved_dead_letters"].text, parameters).rowcount
 
 
-def delete_conflicts(connection: Connection, partition: int, *, age: timedelta, limit: int) -> int:
-    """Up to `limit` of those recorded longer than `age` ago, by the shard's clock. Returns how many."""
-    parameters = {"partition": partition, "age": age, "limit": limit}
+def delete_conflicts(connection: Connection, partition: int, *, horizon: datetime, age: timedelta, limit: int) -> int:
+    """Up to `limit` of those recorded longer than `age` before `horizon`. Returns how many."""
+    parameters = {"partition": partition, "horizon": horizon, "age": age, "limit": limit}
     return connection.execute(_SQL["delete_conflicts"].text, parameters).rowcount

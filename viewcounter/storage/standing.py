@@ -4,4 +4,4 @@ from viewcounter.storage.named_sql import load_queries
 
 READ_STANDING = load_queries("standing.sql")["read_standing"]
 """No parameters. One row: in_recovery, is_read_only, lag_seconds, is_receiving, schema_version, synchronous_setting,
-synchronous, oldest_wait_seconds."""
+synchronous, oldest_wait_seconds, deletion_behind_seconds."""

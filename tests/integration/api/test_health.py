@@ -17,6 +17,7 @@ from tests.integration.queries.rows import DAY, MinuteRow, await_replicas, find_
 from tests.waiting import wait_while
 from viewcounter.api.readiness import ReadinessProbe, ReadinessSettings
 from viewcounter.api.views.health import get_readiness_probe
+from viewcounter.eventlog.redis_streams import RedisEventLog
 from viewcounter.eventlog.registry import get_event_log
 from viewcounter.gateway.keys import get_key_cache
 from viewcounter.shard_condition import NOT_LOOKED_AFTER
@@ -182,6 +183,37 @@ def test_a_dead_log_makes_the_service_unready(api, servers):
     finally:
         log.start()
         log.wait_ready()
+    await_readiness(api, 200, READY)
+
+
+def test_a_log_with_another_clock_makes_the_service_unready_and_says_so(api, servers):
+    url = servers.environment["VIEWCOUNTER_LOG_URL"]
+    log = RedisEventLog(url, timeout_seconds=2.0, clock=lambda: time.time() + 90)
+    probe = ReadinessProbe(ReadinessSettings(keep_seconds=60, part_seconds=1, max_lag_seconds=10), dependencies={})
+    try:
+        readiness = probe.check(api.cluster, log)
+    finally:
+        log.close()
+    assert readiness.status == "unready"
+    assert readiness.parts["log"].reason == "takes nothing: the log server's clock is 90 s behind this gateway's"
+
+
+def test_a_shard_whose_clock_ran_ahead_of_what_deletion_trusts_is_named(api):
+    await_readiness(api, 200, READY)
+    shard = api.cluster.topology.shards[0]
+    with api.cluster.shard_transaction(shard.id) as connection:
+        connection.execute("INSERT INTO deletion_clock VALUES ('a machine', 0, now() - interval '3 days')")
+    try:
+        status, body = read_readiness(api)
+        assert (status, body["status"]) == (200, "degraded")
+        assert body["parts"]["shard1 deletion"] == {
+            "status": "degraded",
+            "reason": "counts ages 72.0 hours behind the shard's clock: "
+            "a clock was set ahead, or nothing ran for so long",
+        }
+    finally:
+        with api.cluster.shard_transaction(shard.id) as connection:
+            connection.execute("DELETE FROM deletion_clock")
     await_readiness(api, 200, READY)
 
 

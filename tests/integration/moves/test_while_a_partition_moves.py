@@ -16,11 +16,11 @@ from viewcounter.eventlog.memory import MemoryEventLog
 from viewcounter.processing.dead_letters import DeadLetterId, Result, discard_dead_letters, replay_dead_letters
 from viewcounter.processing.dispatch import accept_arrivals, read_backlog
 from viewcounter.processing.errors import PartitionNotOwned
-from viewcounter.processing.maintenance import trim_log_everywhere
 from viewcounter.processing.models import RecountJob
 from viewcounter.processing.recount_jobs import create_partition_recount, list_runnable, run_recount
 from viewcounter.processing.retention import RetentionPolicy, retain_partition
 from viewcounter.processing.rollup import RollupSettings, find_partitions_to_roll, roll_partition
+from viewcounter.processing.trimming import trim_log_everywhere
 from viewcounter.queries.counts import get_counts
 from viewcounter.queries.errors import PartitionElsewhere
 from viewcounter.queries.functions import Function

@@ -39,6 +39,7 @@ def build_batch(*events, partition=3, old="0-0", new="5-0", admits_since=datetim
         event_types=TYPES,
         known=MemoryIds(),
         max_conflicts=2,
+        complete_ms=entry.position.ms,
     ).batch
 
 

@@ -89,14 +89,14 @@ def test_the_hour_that_the_watermark_has_not_passed_by_the_grace_stays_open(roll
 
 
 def test_a_partition_without_events_and_one_after_years_of_silence_take_a_step_or_two(rolling):
-    rolling.flush([], watermark=DAY)
+    years_ago = DAY - timedelta(days=3650)
+    rolling.flush([], watermark=years_ago)
     assert rolling.roll(transactions=2).is_complete
-    assert_rolled(rolling, through=DAY - HOUR)
-    years_later = DAY + timedelta(days=3650)
-    rolling.flush([Event("a", 1, years_later, 5)], watermark=years_later + 2 * HOUR)
+    assert_rolled(rolling, through=years_ago - HOUR)
+    rolling.flush([Event("a", 1, DAY, 5)], watermark=DAY + 2 * HOUR)
     report = rolling.roll(transactions=5)
     assert (report.is_complete, report.hour_count) == (True, 1)
-    assert_rolled(rolling, through=years_later + HOUR)
+    assert_rolled(rolling, through=DAY + HOUR)
 
 
 def test_late_events_are_rolled_again_in_their_hour_and_then_in_their_day(rolling):

@@ -33,6 +33,7 @@ def prepare(*entries):
         event_types=TYPES,
         known=MemoryIds(),
         max_conflicts=2,
+        complete_ms=entries[-1].position.ms,
     )
 
 

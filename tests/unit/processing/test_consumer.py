@@ -6,12 +6,13 @@ from hypothesis import strategies as st
 
 from tests.unit.processing.builders import MINUTE_US, Row, uuid4_of
 from viewcounter.eventlog.codec import AcceptedEvent, pack_entry
-from viewcounter.eventlog.interface import START
+from viewcounter.eventlog.interface import START, Position
 from viewcounter.eventlog.memory import MemoryEventLog
-from viewcounter.processing.consumer import FlushLimits, PartitionConsumer
+from viewcounter.processing.consumer import FlushLimits, PartitionConsumer, get_complete_ms
 
 PARTITION = 3
 NO_BOUND = FlushLimits(max_events=10**9, max_bytes=10**9, max_keys=10**9, max_seconds=10**9)
+EVENT = AcceptedEvent(uuid4_of(1).bytes, "a", 1, 0, 1000)
 EVENT_BYTES = 16 + 8 + 8 + 2 + 8 + 4 + 8
 
 rows = st.builds(
@@ -102,3 +103,23 @@ def test_the_end_of_the_log_is_known_with_the_chunk_that_reaches_it():
     log = fill(ENTRIES)
     assert [chunk.at_end for chunk in read_chunks(log, bound(max_events=20), max_read_entries=5)] == [False, True]
     assert read_chunks(MemoryEventLog(), NO_BOUND) == []
+
+
+@pytest.mark.parametrize(
+    ("end_ms", "is_tail", "complete_ms"),
+    [(900, False, 900), (1000, True, 1000), (1001, True, 1000), (1001, False, None), (2**63, True, 1000)],
+)
+def test_a_position_of_the_future_promises_nothing_and_the_end_of_the_log_the_time_of_the_look(
+    end_ms, is_tail, complete_ms
+):
+    assert get_complete_ms(Position(end_ms, 3), read_at_ms=1000, is_tail=is_tail) == complete_ms
+
+
+def test_entries_behind_the_bound_of_a_read_are_not_promised_when_the_log_ahead_of_us_goes_on():
+    log = MemoryEventLog(clock=lambda: 5000.0)
+    first, _ = (log.append({PARTITION: pack_entry([EVENT], received_us=0)}).positions[PARTITION] for _ in range(2))
+    consumer = PartitionConsumer(
+        log, PARTITION, after=START, until=first, limits=NO_BOUND, max_read_entries=10, wall_clock=lambda: 4000.0
+    )
+    chunk = consumer.read_chunk()
+    assert (chunk.decoded.end, chunk.at_end, chunk.complete_ms) == (first, True, None)

@@ -1,10 +1,9 @@
 from datetime import UTC, datetime
 
 from viewcounter.eventlog.interface import START, Position, Tails
-from viewcounter.processing.dispatch import get_trim_point, plan_backlog
+from viewcounter.processing.dispatch import plan_backlog
 
 NOW = datetime(2026, 11, 1, tzinfo=UTC)
-NOW_MS = int(NOW.timestamp() * 1000)
 
 
 def test_partitions_are_unread_idle_or_lost_by_comparing_position_with_the_end_of_the_log():
@@ -12,9 +11,3 @@ def test_partitions_are_unread_idle_or_lost_by_comparing_position_with_the_end_o
     positions = {1: Position(9, 0), 2: Position(9, 0), 3: Position(9, 0), 4: START}
     backlog = plan_backlog(positions, tails, missing_shards=[2])
     assert (backlog.unread, backlog.idle, backlog.lost) == ([1], {2: "9-0", 4: "0-0"}, {3: Position(9, 0)})
-
-
-def test_the_log_is_trimmed_below_the_slowest_copy_and_never_within_the_safety_time():
-    slow, fast = Position(NOW_MS - 500_000, 3), Position(NOW_MS - 1000, 0)
-    assert get_trim_point([fast, slow], now=NOW, safety_seconds=120) == slow
-    assert get_trim_point([fast], now=NOW, safety_seconds=120) == Position(NOW_MS - 120_000, 0)

@@ -148,6 +148,7 @@ def _prepare_partition(partition: int) -> Iterator[PreparedBatch]:
             event_types={t.id: t for t in topology.event_types},
             known=_NothingKnown(),
             max_conflicts=0,
+            complete_ms=chunk.complete_ms,
         )
         yield prepared
         state = replace(state, position=prepared.batch.new_position)

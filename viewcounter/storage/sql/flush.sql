@@ -5,8 +5,11 @@
 -- the partition has moved (epoch) or is held, and then nothing of this flush happens. `state` is owned, or incoming where
 -- a mover brings its copy up to date. Nor when retention has meanwhile
 -- forgotten ids that the verdict about the oldest event needed (`oldest` is null for a flush that counts nothing).
+-- The watermark never passes this server's clock; one that did, by a minute and more, is put right.
 UPDATE partition_state
-SET position = %(new_position)s, watermark = greatest(watermark, %(watermark)s), updated_at = now(),
+SET position = %(new_position)s, updated_at = now(),
+    watermark = CASE WHEN watermark > now() + interval '1 minute' THEN least(%(watermark)s, now())
+        ELSE greatest(watermark, least(%(watermark)s, now())) END,
     window_started_at = CASE WHEN window_started_at > now() - make_interval(secs => %(window_seconds)s) THEN window_started_at ELSE now() END,
     window_read = CASE WHEN window_started_at > now() - make_interval(secs => %(window_seconds)s) THEN window_read ELSE 0 END + %(read)s,
     window_dead = CASE WHEN window_started_at > now() - make_interval(secs => %(window_seconds)s) THEN window_dead ELSE 0 END + %(dead)s,

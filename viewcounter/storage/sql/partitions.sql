@@ -38,10 +38,12 @@ LEFT JOIN (
 WHERE s.partition = %(partition)s
 
 -- name: advance_watermarks (flush)
--- Idle partitions: the log held nothing past `position` at `read_at`, so they are complete up to then.
-UPDATE partition_state AS s SET watermark = %(read_at)s
+-- Idle partitions: the log held nothing past `position` at `read_at`, so they are complete up to then. As in a flush, never
+-- past this server's clock.
+UPDATE partition_state AS s SET watermark = least(%(read_at)s, now())
 FROM unnest(%(tail_partitions)s::smallint[], %(tails)s::text[]) AS u (partition, tail)
-WHERE s.partition = u.partition AND s.position = u.tail AND s.watermark < %(read_at)s
+WHERE s.partition = u.partition AND s.position = u.tail 
+    AND (s.watermark < least(%(read_at)s, now()) OR s.watermark > now() + interval '1 minute')
 
 -- name: adopt_partitions (maintenance)
 -- First placement of partitions on a shard. Never touches a row that exists: its position is the truth.

@@ -47,8 +47,8 @@ WHERE partition = %(partition)s AND (minute, position) IN (
 -- A dead letter that nobody has resolved is never removed: its event is not counted anywhere.
 DELETE FROM dead_letter WHERE id IN (
     SELECT id FROM dead_letter
-    WHERE partition = %(partition)s AND created_at < now() - %(age)s::interval
-        AND resolved_at < now() - %(age)s::interval
+    WHERE partition = %(partition)s AND created_at < %(horizon)s::timestamptz - %(age)s::interval
+        AND resolved_at < %(horizon)s::timestamptz - %(age)s::interval
     LIMIT %(limit)s
 )
 
@@ -59,7 +59,7 @@ DELETE FROM event_conflict WHERE id IN (
     WHERE partition = %(partition)s AND id < coalesce(
         (
             SELECT id FROM event_conflict
-            WHERE partition = %(partition)s AND created_at >= now() - %(age)s::interval
+            WHERE partition = %(partition)s AND created_at >= %(horizon)s::timestamptz - %(age)s::interval
             ORDER BY id LIMIT 1
         ),
         9223372036854775807

@@ -2,14 +2,15 @@
 -- recounts of the partition; see storage/rollup.py.
 
 -- name: read_rollup_backlog (report)
-SELECT s.partition, s.state, s.watermark, s.rolled_through, s.maintenance_held_until > now() AS is_being_moved,
+SELECT s.partition, s.state, least(s.watermark, now()) AS watermark, s.rolled_through, s.maintenance_held_until > now() AS is_being_moved,
     (SELECT count(*) FROM rollup_dirty AS d WHERE d.partition = s.partition AND d.tier = 'hour') AS dirty_hours,
     (SELECT count(*) FROM rollup_dirty AS d WHERE d.partition = s.partition AND d.tier = 'day') AS dirty_days
 FROM partition_state AS s
 WHERE s.partition = ANY (%(partitions)s::smallint[])
 
 -- name: lock_rollup (maintenance)
-SELECT epoch, state, watermark, rolled_through, admits_since, minutes_since, hours_since,
+-- A watermark ahead of this server's clock was made by a clock that was wrong: nothing is rolled up or deleted by it.
+SELECT epoch, state, least(watermark, now()) AS watermark, rolled_through, admits_since, minutes_since, hours_since,
     maintenance_held_until > now() AS is_being_moved
 FROM partition_state WHERE partition = %(partition)s FOR UPDATE
 

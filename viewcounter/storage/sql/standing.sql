@@ -17,4 +17,5 @@ SELECT pg_is_in_recovery() AS in_recovery,
         SELECT application_name FROM pg_stat_replication WHERE state = 'streaming' AND sync_state IN ('sync', 'quorum')
     ) AS synchronous,
     (SELECT coalesce(max(extract(epoch FROM clock_timestamp() - query_start)), 0)::float8
-        FROM pg_stat_activity WHERE wait_event = 'SyncRep') AS oldest_wait_seconds
+        FROM pg_stat_activity WHERE wait_event = 'SyncRep') AS oldest_wait_seconds,
+    (SELECT coalesce(extract(epoch FROM now() - max(trusted_at)), 0)::float8 FROM deletion_clock) AS deletion_behind_seconds

@@ -9,6 +9,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from clusterproxy.errors import ClusterProxyError
 from clusterproxy.proxy import ClusterProxy
+from configservice.confirming import confirm
 from shardproxy.errors import ShardProxyError
 from viewcounter.cluster import get_cluster
 from viewcounter.config import get_config
@@ -21,6 +22,7 @@ from viewcounter.processing.retention import (
     read_plan,
     retain_partition,
 )
+from viewcounter.storage.deletion_clock import accept_deletion_clock, read_deletion_clock
 from viewcounter.storage.errors import StorageError
 
 
@@ -33,9 +35,18 @@ class Command(BaseCommand):
     def add_arguments(self, parser: CommandParser) -> None:
         add_partition_arguments(parser)
         parser.add_argument("--dry-run", action="store_true", help="only show what would be removed")
+        parser.add_argument(
+            "--accept-clock",
+            action="store_true",
+            help="first let ages count from the shards' clocks as they are now: after a long outage, never before you "
+            "have looked at the clocks of all machines",
+        )
+        parser.add_argument("--yes", action="store_true", help="do not ask")
 
     def handle(self, *args: Any, **options: Any) -> None:
         cluster = get_cluster()
+        if options["accept_clock"]:
+            self._accept_clock(cluster, confirmed=options["yes"])
         policy = replace(RetentionPolicy.from_config(get_config()), budget_seconds=math.inf)
         work = self._show if options["dry_run"] else self._remove
         partitions = get_partitions(options, partition_count=cluster.topology.partition_count)
@@ -54,6 +65,20 @@ class Command(BaseCommand):
             drop_old_raw_days(cluster, policy=policy)
         if failed:
             raise CommandError(f"{len(failed)} of {len(partitions)} partitions were left as they are: {failed}")
+
+    def _accept_clock(self, cluster: ClusterProxy, *, confirmed: bool) -> None:
+        """Raises CommandError, having changed nothing on the shards that come after."""
+        for shard in cluster.topology.shards:
+            try:
+                with cluster.shard_transaction(shard.id) as connection:
+                    clock = read_deletion_clock(connection)
+                self.stdout.write(f"{shard.name}: ages count {clock.behind_seconds / 3600:.1f} hours behind its clock")
+                if not confirmed:
+                    confirm(f"Is the clock of {shard.name} right?")
+                with cluster.shard_transaction(shard.id) as connection:
+                    accept_deletion_clock(connection)
+            except (ClusterProxyError, ShardProxyError) as error:
+                raise CommandError(f"{shard.name}: {error}") from error
 
     def _show(self, cluster: ClusterProxy, partition: int, policy: RetentionPolicy) -> None:
         state, kept = read_plan(cluster, partition, policy=policy)
