@@ -1,5 +1,6 @@
 """Health addresses, documents, and what readers are told when something is down."""
 
+import time
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 
@@ -189,7 +190,8 @@ def test_a_dead_log_makes_the_service_unready(api, servers):
 def test_a_log_with_another_clock_makes_the_service_unready_and_says_so(api, servers):
     url = servers.environment["VIEWCOUNTER_LOG_URL"]
     log = RedisEventLog(url, timeout_seconds=2.0, clock=lambda: time.time() + 90)
-    probe = ReadinessProbe(ReadinessSettings(keep_seconds=60, part_seconds=1, max_lag_seconds=10), dependencies={})
+    settings = ReadinessSettings(keep_seconds=60, part_seconds=1, max_lag_seconds=10)
+    probe = ReadinessProbe(settings, dependencies={}, knows_key=lambda: True)
     try:
         readiness = probe.check(api.cluster, log)
     finally:

@@ -7,12 +7,13 @@ import pytest
 from django.core.management import CommandError, call_command
 
 from tests.contracts.log_server import LogServer
+from tests.integration.processing.draining import make_drainer
 from tests.integration.processing.rolling import PARTITION
-from tests.integration.processing.test_drain import VIDEO, make_drainer, partition_of
 from tests.unit.processing.builders import uuid4_of
 from viewcounter.config import get_config
 from viewcounter.eventlog.codec import AcceptedEvent, pack_entry
 from viewcounter.eventlog.redis_streams import RedisEventLog
+from viewcounter.events.partition import get_partition
 from viewcounter.processing.dispatch import publish_watermarks, read_backlog
 from viewcounter.processing.retention import RetentionPolicy, drop_old_raw_days, retain_partition
 from viewcounter.storage.deletion_clock import (
@@ -23,6 +24,7 @@ from viewcounter.storage.deletion_clock import (
 )
 from viewcounter.storage.raw_days import ensure_raw_days, list_raw_days
 
+VIDEO = "XpVt6Z1Gjjo"
 DAY = timedelta(days=1)
 HOUR = timedelta(hours=1)
 MINUTE = timedelta(minutes=1)
@@ -50,13 +52,17 @@ def make_entry(*numbers):
     return pack_entry(events, received_us=BEGAN_US)
 
 
+def partition_of(cluster):
+    return get_partition(VIDEO, partition_count=cluster.topology.partition_count)
+
+
 def read_row(cluster, partition, statement="SELECT * FROM partition_state WHERE partition = %s"):
     with cluster.transaction(partition) as connection:
         return connection.execute(statement, [partition]).fetchone()
 
 
 def test_one_position_ten_days_ahead_deletes_nothing_and_stops_nothing(clean_cluster, server, log):
-    partition = partition_of(clean_cluster, VIDEO)
+    partition = partition_of(clean_cluster)
     drainer = make_drainer(clean_cluster, log)
     log.append({partition: make_entry(1, 2, 3)})
     assert drainer.drain(partition).counted == 3
@@ -84,7 +90,7 @@ def test_one_position_ten_days_ahead_deletes_nothing_and_stops_nothing(clean_clu
 
 
 def test_a_watermark_of_the_future_is_put_right_by_the_next_flush(clean_cluster, log):
-    partition = partition_of(clean_cluster, VIDEO)
+    partition = partition_of(clean_cluster)
     with clean_cluster.transaction(partition) as connection:
         connection.execute("UPDATE partition_state SET watermark = now() + interval '10 days'")
     log.append({partition: make_entry(1)})
