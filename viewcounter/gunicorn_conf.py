@@ -24,6 +24,8 @@ graceful_timeout = _config.web_graceful_seconds
 # Longer than the idle time of usual load balancers, so that it is never we who close a connection in use.
 keepalive = 75
 backlog = 2048
+# uvicorn believes X-Forwarded-For of these, and only with `behind_tls_proxy`: see web_worker.
+forwarded_allow_ips = _config.proxy_addresses
 accesslog = None
 errorlog = "-"
 control_socket_disable = True

@@ -6,6 +6,7 @@ from rest_framework.authentication import BaseAuthentication
 from rest_framework.exceptions import AuthenticationFailed, NotAuthenticated
 from rest_framework.request import Request
 
+from viewcounter.gateway.checked_requests import KEY_VERDICT, KeyVerdict
 from viewcounter.gateway.errors import InvalidKey
 from viewcounter.gateway.key_cache import AuthenticatedKey
 from viewcounter.gateway.keys import authenticate
@@ -24,13 +25,23 @@ class BearerKeyAuthentication(BaseAuthentication):
         if scheme.lower() != "bearer":
             raise AuthenticationFailed("Send the API key as 'Authorization: Bearer <key>'.", code="invalid_key")
         try:
-            key = authenticate(token.strip())
+            key = _check_key(request, token.strip())
         except InvalidKey:
             raise build_invalid_key_error() from None
         return key, key
 
     def authenticate_header(self, request: Request) -> str:
         return CHALLENGE
+
+
+def _check_key(request: Request, token: str) -> AuthenticatedKey:
+    """Looked up only where no gateway has judged the key already. Raises InvalidKey or KeysUnavailable."""
+    verdict: KeyVerdict | None = getattr(request._request, "scope", {}).get(KEY_VERDICT)
+    if verdict is None:
+        return authenticate(token)
+    if isinstance(verdict, Exception):
+        raise verdict
+    return verdict
 
 
 def build_missing_key_error() -> NotAuthenticated:

@@ -34,7 +34,7 @@ from viewcounter.cluster import get_cluster
 from viewcounter.config import Config
 from viewcounter.gateway.application import AsgiApplication
 from viewcounter.gateway.authentication import LaneKeys
-from viewcounter.gateway.body import BodyLimits, Receive, read_body
+from viewcounter.gateway.body import BodyReader, Receive
 from viewcounter.gateway.errors import ClientGone, InvalidKey
 from viewcounter.gateway.key_cache import AuthenticatedKey
 from viewcounter.gateway.lane import Send
@@ -61,15 +61,12 @@ class HotReads:
     Invariant: a question is asked by at most one thread at a time, and at most `hot_read_max_waiting` of them are open.
     """
 
-    def __init__(self, inner: AsgiApplication, keys: LaneKeys, config: Config) -> None:
+    def __init__(self, inner: AsgiApplication, keys: LaneKeys, bodies: BodyReader, config: Config) -> None:
         self._inner = inner
         self._keys = keys
         self._site = build_site(config)
-        self._body_limits = BodyLimits(
-            max_bytes=config.request_max_bytes,
-            discard_bytes=config.request_discard_bytes,
-            deadline_seconds=config.request_body_seconds,
-        )
+        self._bodies = bodies
+        self._max_body_bytes = config.request_max_bytes
         self._max_videos = config.counts_query_max_videos
         self._max_waiting = config.hot_read_max_waiting
         self._read_seconds = config.hot_read_seconds
@@ -85,7 +82,7 @@ class HotReads:
         self._executor.shutdown(wait=False, cancel_futures=True)
 
     async def __call__(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
-        request = find_hot_request(scope, site=self._site, max_body_bytes=self._body_limits.max_bytes)
+        request = find_hot_request(scope, site=self._site, max_body_bytes=self._max_body_bytes)
         if request is None:
             await self._inner(scope, receive, send)
             return
@@ -94,9 +91,7 @@ class HotReads:
             key = await self._authorize(request)
             video_ids: list[str] | None = None
             if request.endpoint is Endpoint.COUNTS_QUERY:
-                content = await read_body(
-                    receive, declared_bytes=request.content_length, encoding=None, limits=self._body_limits
-                )
+                content = await self._bodies.read(receive, declared_bytes=request.content_length, encoding=None)
                 video_ids = find_video_ids(content, max_videos=self._max_videos)
                 if video_ids is None:
                     await self._inner(scope, _replay(content, receive), send)

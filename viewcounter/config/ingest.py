@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from pydantic import Field, PositiveFloat, PositiveInt
+from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt
 from pydantic_settings import BaseSettings
 
 
@@ -20,6 +20,11 @@ class IngestConfig(BaseSettings):
     )
     request_discard_bytes: PositiveInt = Field(
         16 * 1024 * 1024, description="an oversized body is read this far, so that its sender sees the 413"
+    )
+
+    request_bodies_held_max_bytes: PositiveInt = Field(
+        64 * 1024 * 1024,
+        description="of bodies of a process that are not whole yet; beyond it the one begun first gets a 408",
     )
 
     # -- gateway -------------------------------------------------------------------------------------
@@ -55,6 +60,16 @@ class IngestConfig(BaseSettings):
     api_key_grace_seconds: PositiveFloat = Field(600.0, description="known keys work so long without control database")
     api_key_lookup_seconds: PositiveFloat = Field(3.0, description="one look-up of a key in the control database")
     api_key_lookups_max: PositiveInt = Field(64, description="keys being looked up at once in a process; beyond it 503")
+    public_key_requests_per_second: NonNegativeInt = Field(
+        500, description="of a public key that has no such limit of its own, over all processes; 0: no limit"
+    )
+    public_key_events_per_second: NonNegativeInt = Field(
+        2000, description="the same for events, also refused ones; a body counts at least as its KiB; 0: no limit"
+    )
+    public_key_address_requests_per_second: NonNegativeInt = Field(
+        0, description="of one client address with one public key, by process; needs proxy_addresses; 0: no limit"
+    )
+    address_limits_max: PositiveInt = Field(10_000, description="client addresses a process keeps limits of")
     rate_limit_burst_seconds: PositiveFloat = Field(10.0, description="what an idle key may catch up on")
     rate_limit_sync_seconds: PositiveFloat = Field(0.1, description="processes even out what their keys have used")
     rate_limit_timeout_seconds: PositiveFloat = Field(0.5, description="one call for that; then each limits by itself")

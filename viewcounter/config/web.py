@@ -28,6 +28,10 @@ class WebConfig(BaseSettings):
         True, description="refuse posts of events by plain HTTP (403), redirect other requests, mark cookies secure"
     )
     behind_tls_proxy: bool = Field(False, description="trust X-Forwarded-Proto: the proxy must strip the client's own")
+    proxy_addresses: CommaSeparated = Field(
+        "127.0.0.1,::1",
+        description="proxies whose X-Forwarded-For says who the client is, with behind_tls_proxy; also networks",
+    )
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     web_bind: str = Field("127.0.0.1:8000", description="where the web processes listen")
     state_dir: Path = Field(PROJECT_ROOT / ".local", description="disk copies that survive a restart")

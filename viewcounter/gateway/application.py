@@ -15,10 +15,11 @@ from viewcounter.eventlog.lag_notice import LagBoard
 from viewcounter.eventlog.registry import build_lag_board, get_event_log
 from viewcounter.events.viewer import ViewerDigest, derive_viewer_key
 from viewcounter.gateway.acceptance import AcceptWindow
+from viewcounter.gateway.address_limit import BoundedBuckets
 from viewcounter.gateway.applied_watch import AppliedWatch, ReadPositions, WaitLimits
 from viewcounter.gateway.authentication import LaneKeys
-from viewcounter.gateway.body import BodyLimits, Receive
-from viewcounter.gateway.bounded_bodies import BoundedBodies
+from viewcounter.gateway.body import BodyLimits, BodyReader, Receive
+from viewcounter.gateway.checked_requests import CheckedRequests
 from viewcounter.gateway.group_commit import GroupCommit
 from viewcounter.gateway.guarded_log import GuardedLog
 from viewcounter.gateway.head import read_head
@@ -36,6 +37,7 @@ from viewcounter.queries.receipts import read_applied_positions
 logger = logging.getLogger(__name__)
 
 EVENTS_PATH = "/v1/events"
+ADMIN_START = "/admin/"
 METHODS_OF_DJANGO = frozenset({"GET", "HEAD"})
 """Of EVENTS_PATH: raw slices are read like everything else. Every other method is the lane's, if only to refuse it."""
 
@@ -75,7 +77,7 @@ class Gateway:
         start_heartbeat: Callable[[], Heartbeat] | None = None,
         read_positions: ReadPositions = read_cluster_positions,
         kept_answers: KeptAnswers | None = None,
-        build_reads: Callable[[AsgiApplication, LaneKeys, Config], ReadLane] | None = None,
+        build_reads: Callable[[AsgiApplication, LaneKeys, BodyReader, Config], ReadLane] | None = None,
         lag_board: LagBoard | None = None,
     ) -> None:
         """`inner` gets every request that is not for a lane; it need not know lifespan.
@@ -109,9 +111,9 @@ class Gateway:
         self._snippet = Snippet()
         self._site = build_site(config)
         self._viewers = _build_viewer_digest(config)
-        limits = _get_limits(config)
-        inner = BoundedBodies(inner, limits.body)
-        self._reads = None if build_reads is None else build_reads(inner, self._keys, config)
+        bodies = BodyReader(_get_body_limits(config))
+        inner = CheckedRequests(inner, keys=self._keys, bodies=bodies, site=self._site, keyless=(ADMIN_START,))
+        self._reads = None if build_reads is None else build_reads(inner, self._keys, bodies, config)
         self._inner: AsgiApplication = inner if self._reads is None else self._reads
         self._lane = GatewayLane(
             applied=self._applied,
@@ -119,11 +121,13 @@ class Gateway:
             commit=self._commit,
             keys=self._keys,
             get_topology=get_topology,
-            limits=limits,
+            limits=_get_limits(config),
             viewers=self._viewers,
             limiter=get_rate_limiter(),
             lag=self._lag,
             site=self._site,
+            bodies=bodies,
+            addresses=_build_address_buckets(config),
         )
 
     async def __call__(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
@@ -226,11 +230,23 @@ def _get_limits(config: Config) -> LaneLimits:
     return LaneLimits(
         max_events=config.request_max_events,
         explain_max_values=config.request_explain_max_values,
-        body=BodyLimits(
-            max_bytes=config.request_max_bytes,
-            discard_bytes=config.request_discard_bytes,
-            deadline_seconds=config.request_body_seconds,
-        ),
+        max_body_bytes=config.request_max_bytes,
         window=AcceptWindow(config.accept_window_seconds, config.accept_future_seconds),
         retry_after_seconds=config.log_retry_after_seconds,
+    )
+
+
+def _build_address_buckets(config: Config) -> BoundedBuckets | None:
+    per_second = config.public_key_address_requests_per_second
+    if not per_second:
+        return None
+    return BoundedBuckets(per_second, config.rate_limit_burst_seconds, config.address_limits_max)
+
+
+def _get_body_limits(config: Config) -> BodyLimits:
+    return BodyLimits(
+        max_bytes=config.request_max_bytes,
+        discard_bytes=config.request_discard_bytes,
+        deadline_seconds=config.request_body_seconds,
+        held_bytes=config.request_bodies_held_max_bytes,
     )

@@ -1,4 +1,4 @@
-"""Keys for the lane: a cached answer costs no wait; a look-up runs on a thread and is shared by all who need it.
+"""Keys of all requests: a cached answer costs no wait; a look-up runs on a thread and is shared by all who need it.
 
 The look-ups have threads, a bound and a deadline of their own, so a slow control database or a flood of
 invented keys takes nothing from clients whose keys are known.

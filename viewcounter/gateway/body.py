@@ -1,4 +1,4 @@
-"""Reading a request body with every dimension bounded: bytes as sent, bytes unpacked, time.
+"""Reading request bodies with every dimension bounded: bytes as sent, bytes unpacked, time, bytes held for all of them.
 
 An oversized body is read on and thrown away for a while: closing on a client that is still sending resets the
 connection, and it would never see why.
@@ -19,44 +19,78 @@ CLOSE = ((b"connection", b"close"),)
 
 @dataclass(frozen=True, slots=True)
 class BodyLimits:
-    """`max_bytes` holds before and after unpacking; an oversized body is discarded up to `discard_bytes`."""
+    """`max_bytes` holds before and after unpacking; an oversized body is discarded up to `discard_bytes`.
+
+    `held_bytes`: of all bodies that are not whole yet.
+    """
 
     max_bytes: int
     discard_bytes: int
     deadline_seconds: float
+    held_bytes: int
 
 
-async def read_body(
-    receive: Receive, *, declared_bytes: int | None, encoding: Encoding | None, limits: BodyLimits
-) -> bytes:
-    """The whole body, unpacked. Raises Refused (400, 408, 413) or ClientGone."""
-    try:
-        async with asyncio.timeout(limits.deadline_seconds):
-            if declared_bytes is not None and declared_bytes > limits.max_bytes:
-                await _refuse_declared(receive, declared_bytes, limits)
-            body = await _receive_bounded(receive, limits)
-    except TimeoutError as error:
-        detail = f"The body did not arrive within {limits.deadline_seconds:g} seconds."
-        raise Refused(Problem(status=408, code="body_too_slow", detail=detail), headers=CLOSE) from error
-    return body if encoding is None else unpack(body, encoding, max_bytes=limits.max_bytes)
+class BodyReader:
+    """Lives on one event loop. Invariant: `_held` has the bytes that have come of each body that is not whole yet, the
+    body that was begun first in front, and `_held_bytes` is their sum."""
 
+    def __init__(self, limits: BodyLimits) -> None:
+        self._limits = limits
+        self._held: dict[asyncio.Timeout, int] = {}
+        self._held_bytes = 0
 
-async def _receive_bounded(receive: Receive, limits: BodyLimits) -> bytes:
-    message = await receive()
-    body: bytes = message.get("body", b"")
-    chunks = [body]
-    size = len(body)
-    while True:
-        if message["type"] == "http.disconnect":
-            raise ClientGone
-        if size > limits.max_bytes:
-            size, is_whole = await _discard(receive, message, size, limits)
-            raise _too_large(f"{size}" if is_whole else f"more than {size}", limits, close=not is_whole)
-        if not message.get("more_body", False):
-            return body if len(chunks) == 1 else b"".join(chunks)
+    async def read(self, receive: Receive, *, declared_bytes: int | None, encoding: Encoding | None) -> bytes:
+        """The whole body, unpacked. Raises Refused (400, 408, 413) or ClientGone."""
+        limits = self._limits
+        deadline = asyncio.timeout(limits.deadline_seconds)
+        try:
+            async with deadline:
+                if declared_bytes is not None and declared_bytes > limits.max_bytes:
+                    await _refuse_declared(receive, declared_bytes, limits)
+                body = await self._receive(receive, deadline)
+        except TimeoutError as error:
+            raise self._too_slow() from error
+        finally:
+            self._release(deadline)
+        return body if encoding is None else unpack(body, encoding, max_bytes=limits.max_bytes)
+
+    async def _receive(self, receive: Receive, deadline: asyncio.Timeout) -> bytes:
+        limits = self._limits
         message = await receive()
-        chunks.append(message.get("body", b""))
-        size += len(chunks[-1])
+        body: bytes = message.get("body", b"")
+        chunks = [body]
+        size = len(body)
+        while True:
+            if message["type"] == "http.disconnect":
+                raise ClientGone
+            if size > limits.max_bytes:
+                chunks.clear()
+                self._release(deadline)
+                size, is_whole = await _discard(receive, message, size, limits)
+                raise _too_large(f"{size}" if is_whole else f"more than {size}", limits, close=not is_whole)
+            if not message.get("more_body", False):
+                return body if len(chunks) == 1 else b"".join(chunks)
+            self._hold(deadline, len(chunks[-1]))
+            message = await receive()
+            chunks.append(message.get("body", b""))
+            size += len(chunks[-1])
+
+    def _hold(self, deadline: asyncio.Timeout, count: int) -> None:
+        """Where memory is scarce, the body that was begun first gives way: one sent at once is whole at once."""
+        self._held[deadline] = self._held.get(deadline, 0) + count
+        self._held_bytes += count
+        while self._held_bytes > self._limits.held_bytes:
+            oldest = next(iter(self._held))
+            if not oldest.expired():
+                oldest.reschedule(asyncio.get_running_loop().time())
+            self._release(oldest)
+
+    def _release(self, deadline: asyncio.Timeout) -> None:
+        self._held_bytes -= self._held.pop(deadline, 0)
+
+    def _too_slow(self) -> Refused:
+        detail = f"The body was not whole within {self._limits.deadline_seconds:g} seconds, or its memory was needed."
+        return Refused(Problem(status=408, code="body_too_slow", detail=detail), headers=CLOSE)
 
 
 async def _refuse_declared(receive: Receive, declared_bytes: int, limits: BodyLimits) -> None:

@@ -203,10 +203,21 @@ def _read_key(token: str) -> AuthenticatedKey | None:
         row.name,
         scopes,
         row.expires_at,
-        row.requests_per_second,
-        row.events_per_second,
+        *_get_limits(row),
         is_public=row.kind == KeyKind.PUBLIC,
         allowed_origins=frozenset(row.allowed_origins),
+    )
+
+
+def _get_limits(row: ApiKey) -> tuple[int | None, int | None]:
+    """Requests and events a second. Everybody has a public key: without limits of its own it has the settings'."""
+    requests, events = row.requests_per_second, row.events_per_second
+    if row.kind != KeyKind.PUBLIC:
+        return requests, events
+    config = get_config()
+    return (
+        requests or config.public_key_requests_per_second or None,
+        events or config.public_key_events_per_second or None,
     )
 
 

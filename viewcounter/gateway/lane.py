@@ -18,9 +18,10 @@ from viewcounter.eventlog.errors import EventLogError, EventLogFull, LogUnfit
 from viewcounter.eventlog.interface import AppendResult, Position
 from viewcounter.events.viewer import ViewerDigest
 from viewcounter.gateway.acceptance import Acceptance, Acceptor, AcceptWindow
+from viewcounter.gateway.address_limit import BoundedBuckets, get_client_address
 from viewcounter.gateway.applied_watch import AppliedWatch
 from viewcounter.gateway.authentication import LaneKeys
-from viewcounter.gateway.body import BodyLimits, Receive, read_body
+from viewcounter.gateway.body import BodyReader, Receive
 from viewcounter.gateway.errors import BufferFull, ClientGone, InvalidKey, KeysUnavailable, Refused
 from viewcounter.gateway.group_commit import GroupCommit
 from viewcounter.gateway.head import Content, Head, parse_content, read_head
@@ -31,7 +32,8 @@ from viewcounter.gateway.keys import is_public_token
 from viewcounter.gateway.meter import LaneMeter
 from viewcounter.gateway.origins import READABLE, allow_preflight, check_origin
 from viewcounter.gateway.parsing import Item, parse_items
-from viewcounter.gateway.rate_limit import Allowance, RateLimiter, Unit
+from viewcounter.gateway.rate_limit import RateLimiter, Unit
+from viewcounter.gateway.request_budget import Headers, RequestBudget, count_at_least
 from viewcounter.gateway.scopes import Scope
 from viewcounter.gateway.shedding import LagWatch
 from viewcounter.gateway.site import Site
@@ -41,7 +43,6 @@ from viewcounter.problems import PROBLEM_CONTENT_TYPE, Problem, encode_problem
 logger = logging.getLogger(__name__)
 
 Send = Callable[[dict[str, Any]], Awaitable[None]]
-Headers = tuple[tuple[bytes, bytes], ...]
 
 _JSON = (b"content-type", b"application/json")
 _PROBLEM = (b"content-type", PROBLEM_CONTENT_TYPE.encode())
@@ -54,7 +55,7 @@ class LaneLimits(NamedTuple):
 
     max_events: int
     explain_max_values: int
-    body: BodyLimits
+    max_body_bytes: int
     window: AcceptWindow
     retry_after_seconds: int
 
@@ -92,8 +93,12 @@ class GatewayLane:
         idempotency: Idempotency,
         lag: LagWatch,
         site: Site,
+        bodies: BodyReader,
+        addresses: BoundedBuckets | None,
     ) -> None:
+        self._addresses = addresses
         self._site = site
+        self._bodies = bodies
         self._lag = lag
         self._applied = applied
         self._idempotency = idempotency
@@ -114,15 +119,14 @@ class GatewayLane:
     async def __call__(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
         head = read_head(scope["headers"])
         headers: Headers = (_JSON,)
-        budget = _Budget(self._limiter)
-        query = scope.get("query_string", b"")
+        budget = RequestBudget(self._limiter, self._addresses)
         if scope["method"] == "OPTIONS" and head.origin is not None:
             await self._answer_preflight(scope, head, budget, send)
             return
         try:
             self._site.check(scope, head)
             _check_method(scope["method"])
-            answer, is_repeat = await self._answer(query, head, receive, budget)
+            answer, is_repeat = await self._answer(scope, head, receive, budget)
             (status, outcome), body = _judge_answer(answer), _encoder.encode(answer)
             if is_repeat:
                 headers, outcome = (_JSON, _REPLAYED), "repeated"
@@ -142,7 +146,7 @@ class GatewayLane:
         self._meter.count_request(outcome)
         await _respond(send, status, (*headers, *budget.headers), body, request_id=head.request_id)
 
-    async def _answer_preflight(self, scope: dict[str, Any], head: Head, budget: "_Budget", send: Send) -> None:
+    async def _answer_preflight(self, scope: dict[str, Any], head: Head, budget: RequestBudget, send: Send) -> None:
         """A browser asks for a page whether it may send events. It cannot show the key's header, so the key stands in
         the address."""
         headers: Headers = ()
@@ -157,25 +161,37 @@ class GatewayLane:
         self._meter.count_request(outcome)
         await _respond(send, status, headers, body, request_id=head.request_id)
 
-    async def _answer(self, query: bytes, head: Head, receive: Receive, budget: "_Budget") -> tuple[_Answer, bool]:
+    async def _answer(
+        self, scope: dict[str, Any], head: Head, receive: Receive, budget: RequestBudget
+    ) -> tuple[_Answer, bool]:
         """The answer, and whether it is the one that the same request got before."""
-        limits = self._limits
-        wishes = parse_wishes(query)
+        wishes = parse_wishes(scope.get("query_string", b""))
         key = await self._authorize(wishes, head, budget)
+        if key.is_public:
+            budget.take_of_address(key, get_client_address(scope))
         budget.take(key, Unit.REQUESTS, 1)
         if self._lag.reason is not None:
             raise Refused(Problem(status=503, code="counting_behind", detail=self._lag.reason), retry=True)
         content = parse_content(head, allows_text=key.is_public)
-        body = await read_body(
-            receive, declared_bytes=head.content_length, encoding=content.encoding, limits=limits.body
-        )
+        budget.take(key, Unit.EVENTS, 0)  # nothing is read, unpacked or decoded for a key that has used up its events
+        body = await self._read(key, head, receive, content, budget)
         answer, is_repeat = await self._answer_once(head, key, body, content, budget)
         if wishes.waits and answer.accepted:
             answer = await self._await_applied(answer)
         return answer, is_repeat
 
+    async def _read(
+        self, key: AuthenticatedKey, head: Head, receive: Receive, content: Content, budget: RequestBudget
+    ) -> bytes:
+        try:
+            return await self._bodies.read(receive, declared_bytes=head.content_length, encoding=content.encoding)
+        except Refused:
+            if content.encoding is not None:
+                budget.charge_refused_body(key, self._limits.max_body_bytes)
+            raise
+
     async def _answer_once(
-        self, head: Head, key: AuthenticatedKey, body: bytes, content: Content, budget: "_Budget"
+        self, head: Head, key: AuthenticatedKey, body: bytes, content: Content, budget: RequestBudget
     ) -> tuple[_Answer, bool]:
         if head.idempotency_key is None:
             return await self._accept(head, key, body, content, budget), False
@@ -195,21 +211,30 @@ class GatewayLane:
         return _decoder.decode(encoded), is_repeat
 
     async def _accept(
-        self, head: Head, key: AuthenticatedKey, body: bytes, content: Content, budget: "_Budget"
+        self, head: Head, key: AuthenticatedKey, body: bytes, content: Content, budget: RequestBudget
     ) -> _Answer:
-        items = parse_items(
-            body,
-            is_ndjson=content.is_ndjson,
-            max_events=self._limits.max_events,
-            explain_max_values=self._limits.explain_max_values,
-        )
+        items = self._parse(key, body, content, budget)
+        # Refused events have cost as much as accepted ones, and so have the values that were decoded to explain them.
+        budget.take(key, Unit.EVENTS, max(len(items), count_at_least(len(body))))
         acceptor = self._get_acceptor()
         acceptance = acceptor.accept(items, now_us=time.time_ns() // 1000)
         if not acceptance.count:
             return _build_answer(head, 0, acceptance.problems, {})
-        budget.take(key, Unit.EVENTS, acceptance.count)
         result = await self._append(acceptance)
         return _answer_appended(head, items, acceptance, acceptor, result)
+
+    def _parse(self, key: AuthenticatedKey, body: bytes, content: Content, budget: RequestBudget) -> Sequence[Item]:
+        limits = self._limits
+        try:
+            return parse_items(
+                body,
+                is_ndjson=content.is_ndjson,
+                max_events=limits.max_events,
+                explain_max_values=limits.explain_max_values,
+            )
+        except Refused:
+            budget.charge_refused_body(key, len(body))
+            raise
 
     async def _await_applied(self, answer: _Answer) -> _Answer:
         """What is spooled waits for a log that is away: it is not waited for."""
@@ -217,7 +242,7 @@ class GatewayLane:
         is_applied = answer.spooled is msgspec.UNSET and await self._applied.wait(positions)
         return msgspec.structs.replace(answer, applied=is_applied)
 
-    async def _authorize(self, wishes: Wishes, head: Head, budget: "_Budget") -> AuthenticatedKey:
+    async def _authorize(self, wishes: Wishes, head: Head, budget: RequestBudget) -> AuthenticatedKey:
         """Notes in `budget` what the answer tells the browser of a page."""
         authorization = head.authorization if wishes.key is None else _read_key_of_address(wishes.key)
         try:
@@ -272,34 +297,6 @@ async def send_refusal(refusal: Refused, send: Send, *, request_id: str) -> None
     ]
     await send({"type": "http.response.start", "status": refusal.problem.status, "headers": headers})
     await send({"type": "http.response.body", "body": body})
-
-
-class _Budget:
-    """What one request took of its key's limits; `headers` tell of the limit that is nearer to its end, and the browser
-    of a page that it may look at the answer."""
-
-    def __init__(self, limiter: RateLimiter) -> None:
-        self.origin_headers: Headers = ()
-        self._limiter = limiter
-        self._nearest: Allowance | None = None
-
-    def take(self, key: AuthenticatedKey, unit: Unit, cost: int) -> None:
-        """Raises Refused (429)."""
-        allowance = self._limiter.take(key, unit, cost)
-        if allowance is None:
-            return
-        if self._nearest is None or not allowance.is_allowed or allowance.share < self._nearest.share:
-            self._nearest = allowance
-        if not allowance.is_allowed:
-            detail = f"The API key may not send more {unit} now; its limit is a burst of {allowance.limit}."
-            raise Refused(Problem(status=429, code="rate_limited", detail=detail))
-
-    @property
-    def headers(self) -> Headers:
-        if self._nearest is None:
-            return self.origin_headers
-        limits = ((name.lower().encode(), value.encode()) for name, value in self._nearest.headers.items())
-        return (*self.origin_headers, *limits)
 
 
 def _answer_appended(

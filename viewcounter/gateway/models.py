@@ -12,6 +12,9 @@ ORIGINS_MAX = 100
 KINDS = [(KeyKind.SECRET.value, "secret: for programs"), (KeyKind.PUBLIC.value, "public: for web pages")]
 
 
+LIMIT_HELP = "of all processes together; empty: no limit, for a public key that of the settings"
+
+
 def validate_scopes(scopes: object) -> None:
     """Raises ValidationError unless `scopes` is a non-empty list of known scopes, each once."""
     known = {scope.value for scope in Scope}
@@ -41,10 +44,10 @@ class ApiKey(models.Model):
     name = models.CharField(max_length=100, help_text="who uses this key")
     scopes = models.JSONField(validators=[validate_scopes])
     requests_per_second = models.PositiveIntegerField(
-        null=True, blank=True, validators=[MinValueValidator(1)], help_text="of all processes together; empty: no limit"
+        null=True, blank=True, validators=[MinValueValidator(1)], help_text=LIMIT_HELP
     )
     events_per_second = models.PositiveIntegerField(
-        null=True, blank=True, validators=[MinValueValidator(1)], help_text="of all processes together; empty: no limit"
+        null=True, blank=True, validators=[MinValueValidator(1)], help_text=LIMIT_HELP
     )
     kind = models.CharField(max_length=10, choices=KINDS, default=KeyKind.SECRET.value)
     allowed_origins = models.JSONField(

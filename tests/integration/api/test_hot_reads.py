@@ -24,6 +24,7 @@ from viewcounter.caching import find_read_cache
 from viewcounter.config import get_config
 from viewcounter.gateway import rate_limit
 from viewcounter.gateway.authentication import LaneKeys
+from viewcounter.gateway.body import BodyLimits, BodyReader
 from viewcounter.gateway.keys import create_key
 from viewcounter.gateway.scopes import Scope
 
@@ -73,7 +74,8 @@ class Lanes:
 
         config = get_config()
         keys = LaneKeys(max_lookups=config.api_key_lookups_max, timeout_seconds=30)
-        hot = HotReads(inner, keys, config)
+        bodies = BodyReader(BodyLimits(max_bytes=2**20, discard_bytes=2**24, deadline_seconds=30, held_bytes=2**26))
+        hot = HotReads(inner, keys, bodies, config)
         try:
             return await script(partial(self._send, hot))
         finally:

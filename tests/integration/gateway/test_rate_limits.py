@@ -1,5 +1,6 @@
 """Limits of a key over real processes and a real cache server, in the lane and in the REST views alike."""
 
+import gzip
 import time
 
 import pytest
@@ -8,9 +9,11 @@ import urllib3
 from localcluster.cluster import LocalCluster
 from tests.unit.gateway.builders import make_event
 from viewcounter.config import get_config
-from viewcounter.gateway.keys import create_key
-from viewcounter.gateway.scopes import Scope
+from viewcounter.gateway.keys import authenticate, create_key, get_key_cache
+from viewcounter.gateway.scopes import KeyKind, Scope
 from viewcounter.gateway.shared_buckets import BucketsUnavailable, SharedBuckets, Take
+
+GZIPPED = {"Content-Type": "application/json", "Content-Encoding": "gzip"}
 
 
 def make_buckets() -> SharedBuckets:
@@ -55,11 +58,13 @@ def limited(web, django_db_blocker):
         key, token = create_key(
             "limited", [Scope.EVENTS_WRITE, Scope.STATS_READ], requests_per_second=2, events_per_second=5
         )
-        pool = urllib3.PoolManager(headers={"Authorization": f"Bearer {token}"}, retries=False, timeout=10)
+        headers = {"Authorization": f"Bearer {token}"}
+        pool = urllib3.PoolManager(headers=headers, retries=False, timeout=10)
 
         def call(method, path, **options):
             return pool.request(method, f"{web.web_url}{path}", **options)
 
+        call.headers = headers
         yield call
         key.delete()
 
@@ -83,3 +88,37 @@ def test_a_batch_past_the_limit_of_events_stores_nothing_and_says_which_limit(li
     assert (refused.status, refused.json()["code"]) == (429, "rate_limited")
     assert refused.headers["x-ratelimit-unit"] == "events"
     assert int(refused.headers["retry-after"]) >= 1
+
+
+@pytest.mark.parametrize(
+    ("status", "request_of"),
+    [
+        (422, lambda: {"json": [make_event(event_type="clap") for _ in range(60)]}),
+        (400, lambda: {"body": b"[" + b" " * 61_440, "headers": {"Content-Type": "application/json"}}),
+        (413, lambda: {"body": gzip.compress(b" " * 2**21), "headers": GZIPPED}),
+    ],
+    ids=["refused events", "a body that is no JSON", "a bomb"],
+)
+def test_what_a_gateway_refuses_after_looking_at_it_counts_as_events(limited, status, request_of):
+    request = request_of()
+    options = {**request, "headers": {**limited.headers, **request.get("headers", {})}}
+    assert limited("POST", "/v1/events", **options).status == status
+    refused = limited("POST", "/v1/events", **options)
+    assert (refused.status, refused.headers["x-ratelimit-unit"]) == (429, "events")
+
+
+def test_a_public_key_without_limits_of_its_own_has_those_of_the_settings(control_database, monkeypatch):
+    made = {"scopes": [Scope.EVENTS_WRITE], "kind": KeyKind.PUBLIC, "allowed_origins": ["https://a.example"]}
+    _, without = create_key("site", **made)
+    _, own = create_key("site", **made, requests_per_second=7, events_per_second=8)
+    _, secret = create_key("app", [Scope.EVENTS_WRITE])
+    limits = [(key.requests_per_second, key.events_per_second) for key in map(authenticate, (without, own, secret))]
+    assert limits == [(500, 2000), (7, 8), (None, None)]
+    monkeypatch.setenv("VIEWCOUNTER_PUBLIC_KEY_REQUESTS_PER_SECOND", "0")
+    monkeypatch.setenv("VIEWCOUNTER_PUBLIC_KEY_EVENTS_PER_SECOND", "30")
+    get_config.cache_clear()
+    get_key_cache().clear()
+    key = authenticate(without)
+    assert (key.requests_per_second, key.events_per_second) == (None, 30)
+    monkeypatch.undo()
+    get_config.cache_clear()

@@ -135,6 +135,7 @@ async def send(
     disconnects: bool = False,
     query: str = "",
     scheme: str = "http",
+    client: str = "192.0.2.1",
 ) -> Response:
     """One request as uvicorn would pass it on; a list is sent chunk by chunk, `disconnects` after the last one."""
     chunks = [body] if isinstance(body, bytes) else body
@@ -164,7 +165,7 @@ async def send(
 
     raw = [(name.lower().encode(), value.encode("latin-1")) for name, value in lines.items()]
     address = {"path": "/v1/events", "query_string": query.encode()}
-    scope = {"type": "http", "method": method, "scheme": scheme, "headers": raw, **address}
+    scope = {"type": "http", "method": method, "scheme": scheme, "client": (client, 1), "headers": raw, **address}
     await gateway(scope, receive, respond)
     return response
 

@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
-from viewcounter.gateway.body import BodyLimits, read_body
+from viewcounter.gateway.body import BodyLimits, BodyReader
 from viewcounter.gateway.encodings import Encoding
 from viewcounter.gateway.errors import ClientGone, Refused
 
-LIMITS = BodyLimits(max_bytes=1000, discard_bytes=5000, deadline_seconds=0.05)
+LIMITS = BodyLimits(max_bytes=1000, discard_bytes=5000, deadline_seconds=0.05, held_bytes=2000)
 
 
 def read(
@@ -22,7 +22,7 @@ def read(
     async def receive() -> dict[str, Any]:
         return messages.pop(0)
 
-    return asyncio.run(read_body(receive, declared_bytes=declared, encoding=encoding, limits=LIMITS))
+    return asyncio.run(BodyReader(LIMITS).read(receive, declared_bytes=declared, encoding=encoding))
 
 
 def refusal_of(chunks: list[bytes], **options: Any) -> Refused:
@@ -53,7 +53,7 @@ def test_declared_length_past_what_is_discarded_is_refused_unread_and_closes() -
         raise AssertionError("nothing of this body may be read")
 
     with pytest.raises(Refused) as caught:
-        asyncio.run(read_body(receive, declared_bytes=5001, encoding=None, limits=LIMITS))
+        asyncio.run(BodyReader(LIMITS).read(receive, declared_bytes=5001, encoding=None))
     assert caught.value.problem.status == 413
     assert caught.value.headers == ((b"connection", b"close"),)
 
@@ -63,7 +63,7 @@ def test_endless_body_is_refused_and_closed_once_enough_was_discarded() -> None:
         return {"type": "http.request", "body": b"x" * 100, "more_body": True}
 
     with pytest.raises(Refused) as caught:
-        asyncio.run(read_body(receive, declared_bytes=None, encoding=None, limits=LIMITS))
+        asyncio.run(BodyReader(LIMITS).read(receive, declared_bytes=None, encoding=None))
     assert caught.value.problem.detail == "The body has more than 5100 bytes; the limit is 1000 bytes."
     assert caught.value.headers == ((b"connection", b"close"),)
 
@@ -73,7 +73,7 @@ def test_body_that_does_not_arrive_in_time_is_refused_and_closed() -> None:
         return await asyncio.get_running_loop().create_future()
 
     with pytest.raises(Refused) as caught:
-        asyncio.run(read_body(receive, declared_bytes=10, encoding=None, limits=LIMITS))
+        asyncio.run(BodyReader(LIMITS).read(receive, declared_bytes=10, encoding=None))
     assert (caught.value.problem.status, caught.value.problem.code) == (408, "body_too_slow")
     assert caught.value.headers == ((b"connection", b"close"),)
 
@@ -89,3 +89,37 @@ def test_packed_body_is_held_to_the_limit_packed_and_unpacked() -> None:
     refusal = refusal_of([bomb], encoding=Encoding.GZIP)
     assert refusal.problem.status == 413
     assert refusal.problem.detail == f"The body of {len(bomb)} bytes unpacks to more than the limit of 1000 bytes."
+
+
+class Sender:
+    """A client whose body comes part by part, as the test says."""
+
+    def __init__(self) -> None:
+        self._parts: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
+        self.receive = self._parts.get
+
+    def send(self, part: bytes, *, more: bool = True) -> None:
+        self._parts.put_nowait({"type": "http.request", "body": part, "more_body": more})
+
+
+def test_bodies_that_are_not_whole_hold_no_more_than_their_bound_the_oldest_gives_way() -> None:
+    limits = BodyLimits(max_bytes=1000, discard_bytes=5000, deadline_seconds=3600, held_bytes=2000)
+
+    async def read_many() -> tuple[list[object], int]:
+        reader, senders = BodyReader(limits), [Sender() for _ in range(5)]
+        reads = []
+        for sender in senders:
+            reads.append(asyncio.ensure_future(reader.read(sender.receive, declared_bytes=None, encoding=None)))
+            sender.send(b"x" * 900)
+            await asyncio.sleep(0)
+            await asyncio.sleep(0)
+        for sender in senders[3:]:
+            sender.send(b"y", more=False)
+        outcomes = await asyncio.gather(*reads, return_exceptions=True)
+        return list(outcomes), reader._held_bytes
+
+    outcomes, held = asyncio.run(read_many())
+    refusals = [outcome.problem.code for outcome in outcomes[:3] if isinstance(outcome, Refused)]
+    assert refusals == ["body_too_slow"] * 3
+    assert outcomes[3:] == [b"x" * 900 + b"y"] * 2
+    assert held == 0

@@ -1,5 +1,6 @@
 """Pages send events with a key that everybody may see, from the origins it names and from no others."""
 
+import asyncio
 import json
 
 import pytest
@@ -14,7 +15,9 @@ from tests.unit.gateway.builders import (
     make_gateway,
     post,
     read_event_ids,
+    send,
 )
+from viewcounter.gateway.address_limit import BoundedBuckets
 from viewcounter.gateway.origins import find_origin_fault
 from viewcounter.gateway.scopes import Scope
 
@@ -144,3 +147,40 @@ def test_origins_are_taken_as_browsers_send_them(origin: str) -> None:
 )
 def test_what_no_browser_sends_is_no_origin(origin: str) -> None:
     assert find_origin_fault(origin)
+
+
+def send_many(log: FaultyLog, clients: list[str], **settings: object) -> list[Response]:
+    """One after the other, to one gateway."""
+    gateway = make_gateway(log, **settings)
+
+    async def send_all() -> list[Response]:
+        body = json.dumps(make_event()).encode()
+        options = {**IN_ADDRESS, "content_type": "text/plain", "headers": {"Origin": SITE}}
+        return [await send(gateway, body, client=client, **options) for client in clients]
+
+    return asyncio.run(send_all())
+
+
+def test_one_client_of_a_public_key_is_limited_by_its_address_and_the_others_go_on(log: FaultyLog) -> None:
+    clients = ["192.0.2.7"] * 3 + ["2001:db8::1", "2001:db8::2", "2001:db8:0:0:ffff::3", "2001:db8:0:1::1", "192.0.2.8"]
+    limits = {"public_key_address_requests_per_second": 1, "rate_limit_burst_seconds": 2.0}
+    answers = send_many(log, clients, **limits)
+    assert [answer.status for answer in answers] == [202, 202, 429, 202, 202, 429, 202, 202]
+    refused = answers[2]
+    assert (refused.json["code"], refused.headers["x-ratelimit-limit"]) == ("rate_limited", "2")
+    assert refused.headers["access-control-allow-origin"] == SITE
+    assert 1 <= int(refused.headers["retry-after"]) <= 2
+    assert sum(log.append_sizes) == 6
+
+
+def test_without_a_limit_of_addresses_and_for_secret_keys_no_address_is_limited(log: FaultyLog) -> None:
+    assert {answer.status for answer in send_many(log, ["192.0.2.7"] * 20, rate_limit_burst_seconds=2.0)} == {202}
+    limits = {"public_key_address_requests_per_second": 1, "rate_limit_burst_seconds": 1.0}
+    for _ in range(3):
+        assert post(make_gateway(log, **limits), json.dumps(make_event()).encode()).status == 202
+
+
+def test_addresses_are_remembered_up_to_a_bound_the_least_recent_is_forgotten() -> None:
+    buckets = BoundedBuckets(per_second=1.0, burst_seconds=1.0, max_buckets=2)
+    assert all(buckets.get((name,), now=0.0).take(1, now=0.0) for name in "abc")
+    assert [buckets.get((name,), now=0.0).take(1, now=0.0) for name in "bca"] == [False, False, True]

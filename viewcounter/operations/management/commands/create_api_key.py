@@ -10,6 +10,8 @@ from django.core.management.base import BaseCommand, CommandError
 from viewcounter.gateway.keys import create_key
 from viewcounter.gateway.scopes import KeyKind, Scope, parse_scopes
 
+LIMIT_HELP = "limit over all processes (default: none; for a public key VIEWCOUNTER_PUBLIC_KEY_..._PER_SECOND)"
+
 
 class Command(BaseCommand):
     help = "Create an API key and print it. It cannot be shown again."
@@ -27,8 +29,8 @@ class Command(BaseCommand):
             metavar="https://www.example.com",
             help="of the pages that use a public key; several times for several",
         )
-        parser.add_argument("--requests-per-second", type=int, help="limit over all processes (default: none)")
-        parser.add_argument("--events-per-second", type=int, help="limit over all processes (default: none)")
+        parser.add_argument("--requests-per-second", type=int, help=LIMIT_HELP)
+        parser.add_argument("--events-per-second", type=int, help=LIMIT_HELP)
         parser.add_argument("--expires-in-days", type=int, help="the key ends after so many days (default: never)")
         parser.add_argument("--quiet", action="store_true", help="print only the key")
 
