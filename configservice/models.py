@@ -247,6 +247,7 @@ class Move(models.Model):
     finished_at = models.DateTimeField(null=True)
     lease_owner = models.CharField(max_length=100, default="", blank=True)
     lease_until = models.DateTimeField(null=True)
+    claims = models.PositiveBigIntegerField(default=0, help_text="how often a mover has taken it up")
 
     class Meta:
         ordering = ["id"]

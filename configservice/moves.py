@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from django.db import transaction
-from django.db.models import Count, Max, Q, QuerySet
+from django.db.models import Count, F, Max, Q, QuerySet
 from django.utils import timezone
 
 from configservice.errors import MoveNotPossible, MoveTaken, UnknownMove
@@ -102,11 +102,18 @@ def find_free(*, states: Collection[MoveState], now: datetime) -> list[int]:
     return list(free.order_by("id").values_list("pk", flat=True))
 
 
-def claim(move_id: int, *, owner: str, lease_seconds: float) -> bool:
-    """Whether the move is ours to work on now. False for one that is finished or that somebody else works on."""
+def claim(move_id: int, *, owner: str, lease_seconds: float) -> Move | None:
+    """The move, if it is ours to work on now. None for one that is finished or that somebody else works on.
+
+    `claims` of the move returned is larger than that of every mover before.
+    """
     now = timezone.now()
     free = _filter_free(Move.objects.filter(pk=move_id).exclude(state__in=FINISHED), now)
-    return bool(free.update(lease_owner=owner, lease_until=now + timedelta(seconds=lease_seconds)))
+    if not free.update(lease_owner=owner, lease_until=now + timedelta(seconds=lease_seconds), claims=F("claims") + 1):
+        return None
+    move = get_move(move_id)
+    # Who falls asleep between the two statements for longer than the lease would read what another mover's claim wrote.
+    return move if move.lease_owner == owner else None
 
 
 def renew(move: Move, *, lease_seconds: float, rows_copied: int) -> None:

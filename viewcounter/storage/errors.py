@@ -1,5 +1,7 @@
 """What a shard's tables can refuse; each docstring is the operator's message."""
 
+from shardproxy.errors import Permanent
+
 
 class StorageError(Exception):
     """A shard's tables are not in the state this process expects."""
@@ -47,6 +49,20 @@ class CopyTaken(StorageError):
     """The copy of a partition is gone, or another mover has taken it over.
 
     Retryable: the move is looked at again.
+    """
+
+
+class MoverReplaced(StorageError):
+    """Another mover has taken the move over, and this one stops. Nothing was changed.
+
+    Retryable: the move is looked at again.
+    """
+
+
+class CleanUpOutOfDate(StorageError, Permanent):
+    """Rows were to be removed because their partition had left the shard, and it has come back. Nothing was removed.
+
+    Permanent for a mover that was replaced; the one that has the move looks at it again.
     """
 
 

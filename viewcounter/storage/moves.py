@@ -1,8 +1,9 @@
 """The rows of `partition_state` of a partition that moves, on the source and on the target.
 
 Invariants. Only one of the two is `owned` at an epoch that the topology knows. A copy is `incoming`, at position 0-0
-until it is complete. Each mover has a token of its own, written on both rows when it takes over, and whatever it does
-asks for it. Each function runs in the caller's transaction and may run twice.
+until it is complete. Each mover has a token, larger than those of all movers of the partition before it, which it
+writes on both rows when it takes over; every transaction of a mover asks for it, or for an epoch that is over for good,
+under a lock on the row. Each function runs in the caller's transaction and may run twice.
 """
 
 from collections.abc import Mapping
@@ -16,11 +17,20 @@ from psycopg import sql
 
 from shardproxy.session_names import Purpose, name_session
 from shardproxy.settings import APPLICATION_NAME
-from viewcounter.storage.errors import CopyTaken, MaintenanceHoldLost, PartitionNotHere
+from viewcounter.storage.errors import (
+    CleanUpOutOfDate,
+    CopyTaken,
+    MaintenanceHoldLost,
+    MoverReplaced,
+    PartitionNotHere,
+)
 from viewcounter.storage.named_sql import load_queries
 from viewcounter.storage.partitions import OWNED
 
 _SQL = load_queries("moves.sql")
+
+READ_COPY = _SQL["read_copy"]
+"""Parameters: partition. One row where the instance has one: epoch, position, state, move_token."""
 
 _OF_THE_SHARD = frozenset(
     {"partition", "epoch", "state", "updated_at", "move_token", "maintenance_held_until", "raw_since"}
@@ -29,8 +39,17 @@ _OF_THE_SHARD = frozenset(
 MAINTAINED = ("rolled_through", "admits_since", "minutes_since", "hours_since")
 """What maintenance changes: as it is held, source and copy have the same."""
 
+_ABOVE_RANDOM_TOKENS = 0xFFFFFFFF << 96
+"""Movers of earlier releases had random ones: theirs are smaller."""
+
 Connection = psycopg.Connection[Any]
 Row = Mapping[str, Any]
+
+
+def build_token(*, target_epoch: int, claim: int) -> UUID:
+    """Pure. Of the mover that was the `claim`th to take a move up. Each later mover of a partition has a larger one, as
+    no two moves of a partition have the same target epoch. PostgreSQL compares uuids as it would these numbers."""
+    return UUID(int=_ABOVE_RANDOM_TOKENS | target_epoch << 48 | claim)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,12 +89,15 @@ def read_row(connection: Connection, partition: int) -> Row:
 
 
 def hold_maintenance(connection: Connection, source: Side, *, seconds: float) -> None:
-    """From the commit on, and for so long, only flushes change the partition's rows. Raises PartitionNotHere."""
+    """From the commit on, and for so long, only flushes change the partition's rows.
+
+    Raises PartitionNotHere, MoverReplaced.
+    """
     _expect_hit(connection, "hold_maintenance", source, seconds=seconds)
 
 
 def continue_maintenance_hold(connection: Connection, source: Side, *, seconds: float) -> None:
-    """Raises MaintenanceHoldLost when it has run out since."""
+    """Raises MaintenanceHoldLost when it has run out since, or a mover that came later has it."""
     if not _run(connection, "continue_maintenance_hold", source, seconds=seconds):
         raise MaintenanceHoldLost(f"partition {source.partition} may have been rolled up or cut since it was copied")
 
@@ -108,7 +130,10 @@ def release_source(connection: Connection, source: Side) -> bool:
 
 
 def begin_copy(connection: Connection, target: Side) -> None:
-    """Raises PartitionNotHere when the target owns the partition: nothing of it may be touched."""
+    """Raises PartitionNotHere when the target owns the partition, or the move is over: nothing of it may be touched.
+
+    Raises MoverReplaced.
+    """
     _expect_hit(connection, "begin_copy", target)
 
 
@@ -122,6 +147,18 @@ def check_copy(connection: Connection, target: Side) -> None:
     """Until the transaction ends nobody else takes the copy over. Raises CopyTaken."""
     if not _run(connection, "check_copy", target):
         raise CopyTaken(f"the copy of partition {target.partition} belongs to another mover")
+
+
+def check_moved_away(connection: Connection, side: Side, *, shard: str) -> None:
+    """Until the transaction ends nothing of the partition comes to this shard. Raises CleanUpOutOfDate."""
+    if _run(connection, "check_moved_away", side):
+        return
+    found = connection.execute(_SQL["find_row"].text, side.keys).fetchone()
+    state = f"state {found['state']}, epoch {found['epoch']}" if found else "no state row"
+    raise CleanUpOutOfDate(
+        f"partition {side.partition} on {shard} is no longer moved away as of epoch {side.epoch} ({state}):"
+        " this clean-up is out of date, nothing was removed"
+    )
 
 
 def finish_copy(connection: Connection, target: Side, row: Row, *, raw_since: datetime) -> None:
@@ -140,16 +177,22 @@ def activate_copy(connection: Connection, target: Side, row: Row) -> None:
 
 
 def retire_copy(connection: Connection, target: Side) -> None:
+    """From the commit on no mover of this move writes to the target's rows, or removes any that came after it."""
     _run(connection, "retire_copy", target)
 
 
 def own_arrival(connection: Connection, target: Side) -> None:
-    """Raises PartitionNotHere when the target has nothing of the partition at this epoch."""
+    """Raises PartitionNotHere when the target has nothing of the partition at this epoch; MoverReplaced."""
     _expect_hit(connection, "own_arrival", target)
 
 
+def lock_every_row(connection: Connection) -> None:
+    """Before several rows of the shard are changed: in order, so that no two wait for each other."""
+    connection.execute(_SQL["lock_every_row"].text)
+
+
 def limit_raw_claims(connection: Connection, *, oldest_day: datetime, partition: int) -> None:
-    """The other partitions here have no raw events of days before `oldest_day`."""
+    """The other partitions here have no raw events of days before `oldest_day`. After `lock_every_row`."""
     connection.execute(_SQL["limit_raw_claims"].text, {"oldest_day": oldest_day, "partition": partition})
 
 
@@ -169,6 +212,8 @@ def _expect_hit(connection: Connection, name: str, side: Side, **parameters: Any
     if _run(connection, name, side, **parameters):
         return
     found = connection.execute(_SQL["find_row"].text, side.keys).fetchone()
+    if found and found["epoch"] == side.epoch and found["move_token"] and found["move_token"] > side.token:
+        raise MoverReplaced(f"another mover has taken partition {side.partition} over")
     state = f"is {found['state']} at epoch {found['epoch']}" if found else "has no state row"
     raise PartitionNotHere(f"partition {side.partition} {state} on its shard, and the move knows epoch {side.epoch}")
 

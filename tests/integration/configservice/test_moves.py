@@ -122,6 +122,23 @@ def test_one_mover_works_on_a_move_and_whoever_was_replaced_writes_nothing(targe
     assert claim(move.pk, owner="third", lease_seconds=30)
 
 
+def test_each_claim_has_a_larger_number_and_who_slept_through_its_lease_has_none(target, monkeypatch):
+    [move] = plan(target)
+    assert claim(move.pk, owner="first", lease_seconds=30).claims == 1
+    release(move.pk, owner="first")
+    assert claim(move.pk, owner="second", lease_seconds=0.0).claims == 2
+
+    def read_late(move_id):
+        Move.objects.update(lease_until=timezone.now() - timedelta(seconds=1))
+        monkeypatch.undo()
+        assert claim(move_id, owner="awake", lease_seconds=30).claims == 4
+        return get_move(move_id)
+
+    monkeypatch.setattr("configservice.moves.get_move", read_late)
+    assert claim(move.pk, owner="asleep", lease_seconds=30) is None
+    assert get_move(move.pk).lease_owner == "awake"
+
+
 def test_failures_in_a_row_are_counted_until_a_step_is_made(target):
     [move] = plan(target)
     ours = take(move)
@@ -172,7 +189,7 @@ def test_only_what_is_not_decided_is_aborted(target, state):
         with pytest.raises(MoveNotPossible, match="can no longer be aborted"):
             abort(move.pk, actor="ada")
         assert get_move(move.pk).state == state
-        assert claim(move.pk, owner="mover", lease_seconds=30) == (state not in FINISHED)
+        assert (claim(move.pk, owner="mover", lease_seconds=30) is not None) == (state not in FINISHED)
 
 
 def test_an_aborted_move_is_noticed_by_its_mover_who_then_restores(target):

@@ -2,7 +2,6 @@
 
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
-from uuid import uuid4
 
 import pytest
 
@@ -13,7 +12,7 @@ from tests.integration.moves.moving import Crash, Moving
 from viewcounter.operations.moves import copying, mover
 from viewcounter.operations.moves.work import Work
 from viewcounter.storage.errors import CopyTaken, PartitionNotHere
-from viewcounter.storage.moves import check_copy, hold_maintenance
+from viewcounter.storage.moves import build_token, check_copy, hold_maintenance
 from viewcounter.storage.raw_days import make_raw_days
 
 READABLE = ("owned", "held", "stopped")
@@ -133,7 +132,7 @@ def test_a_mover_that_dies_while_it_restores_is_replaced(moving: Moving, monkeyp
 
 def test_a_mover_that_was_replaced_writes_nothing_into_the_copy(moving: Moving):
     move = moving.plan()
-    zombie = Work(moving.make_tools(), move, uuid4())
+    zombie = Work(moving.make_tools(), move, build_token(target_epoch=move.target_epoch, claim=0))
     copying.take_source_over(zombie)
     copying.prepare_target(zombie)
     moving.run(move)

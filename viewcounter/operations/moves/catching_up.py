@@ -28,7 +28,7 @@ from viewcounter.processing.errors import PartitionNotOwned, PartitionStopped
 from viewcounter.processing.id_cache import IdCache
 from viewcounter.processing.isolation import IsolationSettings, PoisonIsolator
 from viewcounter.storage.errors import PartitionNotHere
-from viewcounter.storage.moves import read_row
+from viewcounter.storage.moves import Side, check_copy, read_row
 from viewcounter.storage.partitions import HELD, INCOMING, OWNED
 from viewcounter.storage.stopping import DeadLetterLimits
 
@@ -39,16 +39,16 @@ NO_LIMITS = DeadLetterLimits(run_max=2**62, ratio_max=1.0, ratio_min_read=2**62,
 class IncomingAccess:
     """The cluster as it will be: the partition on its target, at its new epoch. A PartitionAccess."""
 
-    def __init__(self, cluster: ClusterProxy, *, partition: int, shard_id: int, epoch: int) -> None:
+    def __init__(self, cluster: ClusterProxy, target: Side, *, shard_id: int) -> None:
         self._cluster = cluster
-        self._partition = partition
-        self._assignment = Assignment(shard_id=shard_id, epoch=epoch)
+        self._target = target
+        self._assignment = Assignment(shard_id=shard_id, epoch=target.epoch)
 
     @property
     def topology(self) -> Topology:
         now = self._cluster.topology
         assignments = list(now.assignments)
-        assignments[self._partition] = self._assignment
+        assignments[self._target.partition] = self._assignment
         return msgspec.structs.replace(now, assignments=tuple(assignments))
 
     def read(
@@ -73,9 +73,11 @@ class IncomingAccess:
         query_class: QueryClass = QueryClass.FLUSH,
         deadline_seconds: float | None = None,
     ) -> Iterator[RowConnection]:
+        """Raises CopyTaken, also, when another mover has the copy."""
         with self._cluster.shard_transaction(
             self._assignment.shard_id, query_class=query_class, deadline_seconds=deadline_seconds
         ) as connection:
+            check_copy(connection, self._target)
             yield connection
 
     def refresh_topology(self) -> None:
@@ -87,12 +89,7 @@ class Replayer:
 
     def __init__(self, work: Work) -> None:
         self._work = work
-        access = IncomingAccess(
-            work.tools.cluster,
-            partition=work.partition,
-            shard_id=work.move.target_id,
-            epoch=work.move.target_epoch,
-        )
+        access = IncomingAccess(work.tools.cluster, work.target, shard_id=work.move.target_id)
         settings = plan_replay_settings(work.tools.drain, hold_seconds=work.settings.hold_seconds)
         isolation = IsolationSettings(limits=NO_LIMITS, max_seconds=work.settings.throttle_seconds, max_trials=2**31)
         self._drainer = Drainer(

@@ -16,7 +16,8 @@ Guard = Callable[[RowConnection], None]
 def remove_rows(work: Work, open_transaction: Open, *, guard: Guard) -> int:
     """All rows of the partition but its state, some pages a transaction, each of which begins with `guard`.
 
-    Returns how many were there. May run any number of times.
+    `guard` locks the partition's row in the state in which nobody needs the rows, or raises: between two transactions
+    this mover may have slept for hours. Returns how many were there. May run any number of times.
     """
     with open_transaction() as connection:
         found = {

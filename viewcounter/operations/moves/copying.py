@@ -32,6 +32,7 @@ from viewcounter.storage.moves import (
     finish_copy,
     hold_maintenance,
     limit_raw_claims,
+    lock_every_row,
     read_row,
     unhold_source,
 )
@@ -65,10 +66,13 @@ def prepare_target(work: Work) -> None:
     with work.open_source() as source:
         days = list_raw_days(source)
     with work.open_target() as target:
-        check_copy(target, work.target)
         oldest = find_raw_start(target)
         if days and oldest is not None and min(days) < oldest.date():
+            lock_every_row(target)
+            check_copy(target, work.target)
             limit_raw_claims(target, oldest_day=oldest, partition=work.partition)
+        else:
+            check_copy(target, work.target)
         make_raw_days(target, days)
     remove_rows(work, work.open_target, guard=lambda target: check_copy(target, work.target))
 

@@ -18,6 +18,7 @@ from viewcounter.operations.moves.comparing import compare_last
 from viewcounter.operations.moves.errors import HandOverTooSlow, ReplicasBehind
 from viewcounter.operations.moves.work import Work
 from viewcounter.storage.moves import (
+    READ_COPY,
     activate_copy,
     continue_maintenance_hold,
     hold_source,
@@ -26,7 +27,7 @@ from viewcounter.storage.moves import (
     take_copy_over,
     unhold_source,
 )
-from viewcounter.storage.partitions import INCOMING, READ_STATES
+from viewcounter.storage.partitions import INCOMING
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +53,8 @@ def resume_source(work: Work) -> None:
 
 
 def wait_for_every_instance(work: Work) -> None:
-    """Until each promotable instance of the target has the whole copy: any of them may be its primary in a moment.
+    """Until each promotable instance of the target has the whole copy: any of them may be its primary in a moment. And
+    our token with it, so that after a promotion no mover before us can begin the copy anew.
 
     Raises ReplicasBehind.
     """
@@ -70,7 +72,7 @@ def wait_for_every_instance(work: Work) -> None:
 
 def _find_missing(work: Work) -> list[str]:
     copied_at = Position.parse(work.move.copied_at_position)
-    answers = work.tools.cluster.read_every_instance(work.move.target_id, READ_STATES, {"partitions": [work.partition]})
+    answers = work.tools.cluster.read_every_instance(work.move.target_id, READ_COPY, {"partition": work.partition})
     return [
         name
         for name, answer in answers.items()
@@ -78,6 +80,7 @@ def _find_missing(work: Work) -> list[str]:
         or not any(
             row["state"] == INCOMING
             and row["epoch"] == work.move.target_epoch
+            and row["move_token"] == work.token
             and Position.parse(row["position"]) >= copied_at
             for row in answer.rows
         )

@@ -18,7 +18,7 @@ from django.db import DatabaseError, close_old_connections
 
 from clusterproxy.errors import ClusterProxyError
 from configservice.errors import MoveNotPossible, MoveTaken
-from configservice.models import Move
+from configservice.models import Move, Shard
 from configservice.move_states import ABORTABLE, FINISHED, URGENT, MoveEvent, MoveState
 from configservice.moves import advance, claim, flip, get_move, give_up, note_failure, release
 from shardproxy.errors import Permanent, ShardProxyError
@@ -26,14 +26,22 @@ from viewcounter.eventlog.errors import EventLogError
 from viewcounter.metrics import MOVE_FAILURES, MOVES_RUNNING
 from viewcounter.operations.moves import copying, handing_over
 from viewcounter.operations.moves.catching_up import Replayer, come_close
-from viewcounter.operations.moves.cleaning import remove_rows
+from viewcounter.operations.moves.cleaning import Open, remove_rows
 from viewcounter.operations.moves.comparing import compare_whole
 from viewcounter.operations.moves.counting import note_ended
 from viewcounter.operations.moves.errors import CopyDiffers, MoveStepFailed
 from viewcounter.operations.moves.work import Keeper, Tools, Work
 from viewcounter.processing.errors import DrainError
 from viewcounter.storage.errors import CopyTaken, MaintenanceHoldLost, StorageError
-from viewcounter.storage.moves import free_source, retire_copy, take_copy_over
+from viewcounter.storage.moves import (
+    Side,
+    build_token,
+    check_moved_away,
+    free_source,
+    release_source,
+    retire_copy,
+    take_copy_over,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -120,7 +128,9 @@ def finish_release(work: Work) -> Outcome:
 
 
 def clean(work: Work) -> Outcome:
-    removed = remove_rows(work, work.open_source, guard=lambda _: None)
+    with work.open_source() as source:
+        release_source(source, work.source)  # a failover may have made it forget that it was released
+    removed = _remove_remains(work, work.open_source, work.source, shard=work.move.source)
     logger.info("move %d: %d rows are removed from %s", work.move.pk, removed, work.move.source)
     return Outcome(MoveEvent.CLEANED)
 
@@ -130,8 +140,14 @@ def restore(work: Work) -> Outcome:
         free_source(source, work.source)
     with work.open_target() as target:
         retire_copy(target, work.target)
-    remove_rows(work, work.open_target, guard=lambda _: None)
+    _remove_remains(work, work.open_target, work.target, shard=work.move.target)
     return Outcome(MoveEvent.RESTORED)
+
+
+def _remove_remains(work: Work, open_transaction: Open, side: Side, *, shard: Shard) -> int:
+    return remove_rows(
+        work, open_transaction, guard=lambda connection: check_moved_away(connection, side, shard=shard.name)
+    )
 
 
 @contextmanager
@@ -177,11 +193,13 @@ def run_move(
     that is not decided yet, and are no more than written down afterwards.
     """
     owner = name_owner()
-    if not claim(move_id, owner=owner, lease_seconds=tools.settings.lease_seconds):
+    move = claim(move_id, owner=owner, lease_seconds=tools.settings.lease_seconds)
+    if move is None:
         return False
+    token = build_token(target_epoch=move.target_epoch, claim=move.claims)
     MOVES_RUNNING.inc()
     try:
-        _run(Work(tools, get_move(move_id), uuid4(), on_progress), owner, while_in=while_in, on_step=on_step)
+        _run(Work(tools, move, token, on_progress), owner, while_in=while_in, on_step=on_step)
     finally:
         MOVES_RUNNING.dec()
         release(move_id, owner=owner)

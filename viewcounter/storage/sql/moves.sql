@@ -1,5 +1,6 @@
--- What a mover does to the rows of a partition's state on its two shards. Each statement names the move's token, so that
--- a mover which was replaced changes nothing; see storage/moves.py.
+-- What a mover does to the rows of a partition's state on its two shards. Each statement names the move's token, or an
+-- epoch that is over for good, so that a mover which was replaced changes nothing; see storage/moves.py. A mover that takes
+-- over replaces no token larger than its own: that would be of a mover that came after it.
 
 -- name: read_row (maintenance)
 SELECT * FROM partition_state WHERE partition = %(partition)s
@@ -9,12 +10,14 @@ SELECT * FROM partition_state WHERE partition = %(partition)s
 UPDATE partition_state
 SET move_token = %(token)s, maintenance_held_until = now() + make_interval(secs => %(seconds)s)
 WHERE partition = %(partition)s AND epoch = %(epoch)s AND state IN ('owned', 'held')
+    AND (move_token IS NULL OR move_token <= %(token)s)
 
 -- name: continue_maintenance_hold (maintenance)
 -- The same, but only if nothing can have come between: the hold of the mover before has not run out.
 UPDATE partition_state
 SET move_token = %(token)s, maintenance_held_until = now() + make_interval(secs => %(seconds)s)
 WHERE partition = %(partition)s AND epoch = %(epoch)s AND state IN ('owned', 'held') AND maintenance_held_until > now()
+    AND move_token <= %(token)s
 
 -- name: renew_maintenance_hold (maintenance)
 UPDATE partition_state
@@ -33,49 +36,72 @@ UPDATE partition_state SET state = 'owned', updated_at = now()
 WHERE partition = %(partition)s AND epoch = %(epoch)s AND state = 'held' AND move_token = %(token)s
 
 -- name: free_source (maintenance)
--- The move is aborted: everything goes on as before it.
+-- The move is aborted: everything goes on as before it. The token stays, as the epoch does: movers of this move that wake
+-- up later must not take the source over once more.
 UPDATE partition_state
 SET state = CASE WHEN state = 'held' THEN 'owned' ELSE state END, updated_at = now(),
-    move_token = NULL, maintenance_held_until = '1970-01-01 00:00+00'
+    move_token = %(token)s, maintenance_held_until = '1970-01-01 00:00+00'
 WHERE partition = %(partition)s AND epoch = %(epoch)s AND state <> 'moved'
+    AND (move_token IS NULL OR move_token <= %(token)s)
 
 -- name: release_source (maintenance)
--- In whatever state it is: after a failover it may have forgotten that it was held.
+-- In whatever state it is: after a failover it may have forgotten that it was held. The topology has given the partition to
+-- the target, so this epoch of the source is over, whichever mover says so and however late.
 UPDATE partition_state
 SET state = 'moved', updated_at = now(), move_token = NULL, maintenance_held_until = '1970-01-01 00:00+00'
 WHERE partition = %(partition)s AND epoch = %(epoch)s AND state <> 'moved'
 
 -- name: begin_copy (maintenance)
--- Takes the target over for a new copy. Never the row of a partition that the target owns.
+-- Takes the target over for a new copy. Never the row of a partition that the target owns, or owned after this move began;
+-- nor one of this very epoch that is `moved`: the move was aborted.
 INSERT INTO partition_state AS s (partition, epoch, state, move_token)
 VALUES (%(partition)s, %(epoch)s, 'incoming', %(token)s)
 ON CONFLICT (partition) DO UPDATE
 SET epoch = excluded.epoch, position = DEFAULT, state = 'incoming', move_token = excluded.move_token, updated_at = now()
-WHERE s.state IN ('incoming', 'moved') OR (s.epoch = excluded.epoch AND s.move_token IS NOT NULL)
+WHERE (s.epoch < excluded.epoch AND s.state IN ('incoming', 'moved'))
+    OR (s.epoch = excluded.epoch AND s.state IN ('incoming', 'owned') AND s.move_token <= excluded.move_token)
 
 -- name: take_copy_over (maintenance)
 -- A copy that is complete goes on under another mover. One that was activated, but not flipped to, is a copy again.
 UPDATE partition_state SET state = 'incoming', move_token = %(token)s, updated_at = now()
-WHERE partition = %(partition)s AND epoch = %(epoch)s AND state IN ('incoming', 'owned') AND move_token IS NOT NULL
+WHERE partition = %(partition)s AND epoch = %(epoch)s AND state IN ('incoming', 'owned') AND move_token <= %(token)s
 
 -- name: check_copy (maintenance)
 -- In each transaction that writes to a copy.
 SELECT FROM partition_state
-WHERE partition = %(partition)s AND state = 'incoming' AND move_token = %(token)s
+WHERE partition = %(partition)s AND epoch = %(epoch)s AND state = 'incoming' AND move_token = %(token)s
+FOR SHARE
+
+-- name: check_moved_away (maintenance)
+-- In each transaction that removes what a partition left behind, or an aborted move brought.
+SELECT FROM partition_state
+WHERE partition = %(partition)s AND epoch = %(epoch)s AND state = 'moved'
 FOR SHARE
 
 -- name: retire_copy (maintenance)
--- The move is aborted: the copy is nobody's.
-UPDATE partition_state SET state = 'moved', move_token = NULL, updated_at = now()
-WHERE partition = %(partition)s AND epoch = %(epoch)s AND state IN ('incoming', 'owned')
+-- The move is aborted: the copy is nobody's. Also where none was begun: a mover that wakes up later must not begin one.
+INSERT INTO partition_state AS s (partition, epoch, state)
+VALUES (%(partition)s, %(epoch)s, 'moved')
+ON CONFLICT (partition) DO UPDATE
+SET epoch = excluded.epoch, state = 'moved', move_token = NULL, updated_at = now()
+WHERE (s.epoch < excluded.epoch AND s.state IN ('incoming', 'moved'))
+    OR (s.epoch = excluded.epoch AND s.state IN ('incoming', 'owned'))
 
 -- name: own_arrival (maintenance)
 -- The topology names this shard. A failover may have made it forget that it was activated.
 UPDATE partition_state SET state = 'owned', move_token = NULL, updated_at = now()
 WHERE partition = %(partition)s AND epoch = %(epoch)s AND state IN ('incoming', 'owned')
+    AND (move_token IS NULL OR move_token <= %(token)s)
 
 -- name: find_row (maintenance)
-SELECT epoch, state FROM partition_state WHERE partition = %(partition)s
+SELECT epoch, state, move_token FROM partition_state WHERE partition = %(partition)s
+
+-- name: read_copy (point)
+SELECT epoch, position, state, move_token FROM partition_state WHERE partition = %(partition)s
+
+-- name: lock_every_row (maintenance)
+-- In the order in which whoever locks several of them does.
+SELECT FROM partition_state ORDER BY partition FOR NO KEY UPDATE
 
 -- name: limit_raw_claims (maintenance)
 -- Days older than the oldest one here are about to be made for a partition that comes: the others have nothing in them.

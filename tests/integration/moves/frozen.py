@@ -1,0 +1,221 @@
+"""Movers that sleep before a transaction of theirs and wake when others have gone on: what they find must stop them."""
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from typing import Any, Self
+
+from django.db import connections
+
+from clusterproxy.proxy import ClusterProxy
+from configservice.models import Move
+from configservice.move_states import FINISHED
+from configservice.moves import get_move
+from tests.integration.moves.moving import Crash, Moving
+from viewcounter.cluster import ControlDatabaseSource, build_cluster_settings
+from viewcounter.config import get_config
+from viewcounter.operations.moves import mover
+from viewcounter.operations.moves.mover import run_move
+from viewcounter.storage.moved_tables import TABLES
+
+WAKE_SECONDS = 300.0
+END_SECONDS = 60.0
+SLEEPERS_MAX = 40
+"""Of one shard's connections: who sleeps in the middle of a copy keeps one."""
+NEVER_RENEWED_SECONDS = 3600.0
+"""A lease is renewed four times in its length: with this one a mover does not learn from it that it was replaced."""
+PLACES_MAX = 100
+
+
+class Gate:
+    """Where one mover stops: the place of this number, of those it comes to."""
+
+    def __init__(self, number: int) -> None:
+        self._left = number
+        self._wake = threading.Event()
+        self.is_frozen = threading.Event()
+
+    def reach(self) -> None:
+        self._left -= 1
+        if self._left == 0:
+            connections.close_all()  # of this thread, which may sleep for long
+            self.is_frozen.set()
+            assert self._wake.wait(WAKE_SECONDS)
+
+    def open(self) -> None:
+        self._wake.set()
+
+
+class GatedCluster:
+    """The cluster as one mover sees it: each transaction on a shard is a place to stop at, before it begins."""
+
+    def __init__(self, cluster: ClusterProxy, gate: Gate) -> None:
+        self._cluster = cluster
+        self._gate = gate
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._cluster, name)
+
+    @contextmanager
+    def shard_transaction(self, shard_id: int, **options: Any) -> Iterator[Any]:
+        self._gate.reach()
+        with self._cluster.shard_transaction(shard_id, **options) as connection:
+            yield connection
+
+
+def watch_control_database(monkeypatch: Any) -> None:
+    """Places to stop at are also after the claim, and before a step is written down."""
+
+    def wrap(name: str, *, is_before: bool) -> Callable[..., Any]:
+        function = getattr(mover, name)
+
+        def call(*arguments: Any, **keywords: Any) -> Any:
+            gate: Gate | None = getattr(threading.current_thread(), "gate", None)
+            if gate is not None and is_before:
+                gate.reach()
+            result = function(*arguments, **keywords)
+            if gate is not None and not is_before:
+                gate.reach()
+            return result
+
+        return call
+
+    for name in ("claim", "advance", "flip"):
+        monkeypatch.setattr(mover, name, wrap(name, is_before=name != "claim"))
+    # A mover that sleeps does not give its lease back.
+    monkeypatch.setattr(mover, "release", lambda *_, **__: None)
+
+
+class FrozenMover(threading.Thread):
+    """One mover, which stops at the place of this number, and for good when the move is in one of `until`."""
+
+    def __init__(
+        self, moving: Moving, cluster: ClusterProxy, move: Move, *, number: int, until: frozenset[str]
+    ) -> None:
+        super().__init__(daemon=True)
+        self.state = move.state
+        self.gate = Gate(number)
+        self.error: BaseException | None = None
+        self._move_id = move.pk
+        self._until = until
+        tools = moving.make_tools(
+            lease_seconds=NEVER_RENEWED_SECONDS, block_bytes=10**6, delete_pages=1000, retry_max_seconds=0.01
+        )
+        self._tools = replace(tools, cluster=GatedCluster(cluster, self.gate))
+
+    def run(self) -> None:
+        try:
+            run_move(self._tools, self._move_id, on_step=self._end_at_state)
+        except Crash:
+            pass
+        except BaseException as error:  # told to the test
+            self.error = error
+        finally:
+            connections.close_all()
+
+    def start_and_wait(self) -> bool:
+        """Whether it sleeps; else it has come to its end."""
+        self.start()
+        while self.is_alive():
+            if self.gate.is_frozen.wait(0.01):
+                return True
+        self._check()
+        return False
+
+    def wake(self) -> None:
+        self.gate.open()
+        self.join(END_SECONDS)
+        assert not self.is_alive()
+        self._check()
+
+    def _check(self) -> None:
+        if self.error is not None:
+            raise self.error
+
+    def _end_at_state(self, move: Move) -> None:
+        if move.state in self._until:
+            raise Crash
+
+
+@dataclass
+class Sleepers:
+    """Movers that sleep, in the order in which they fell asleep."""
+
+    moving: Moving
+    cluster: ClusterProxy
+    asleep: list[FrozenMover] = field(default_factory=list)
+
+    @classmethod
+    @contextmanager
+    def open(cls, moving: Moving) -> Iterator[Self]:
+        """With connections of their own, as another process has."""
+        settings = build_cluster_settings(get_config())
+        pool = replace(settings.pool, max_connections=SLEEPERS_MAX)
+        cluster = ClusterProxy(topology_source=ControlDatabaseSource(), settings=replace(settings, pool=pool))
+        sleepers = cls(moving, cluster)
+        try:
+            yield sleepers
+        finally:
+            for frozen in sleepers.asleep:
+                frozen.gate.open()
+            for frozen in sleepers.asleep:
+                frozen.join(END_SECONDS)
+            cluster.close()
+
+    @property
+    def states(self) -> set[str]:
+        return {frozen.state for frozen in self.asleep}
+
+    def freeze(self, move: Move, *, until: frozenset[str] = FINISHED) -> None:
+        """One falls asleep at the first place of a step, the next one at the second, until one makes the step; and so
+        on, until the move is in one of these states."""
+        number = 1
+        while move.state not in until | FINISHED:
+            before = move.state
+            self._freeze_one(move, number, until)
+            move = get_move(move.pk)
+            number = 1 if move.state != before else number + 1
+            assert number < PLACES_MAX
+
+    def freeze_first(self, move: Move, *, places: int) -> None:
+        """Only at the first places of the step that the move is at."""
+        for number in range(1, places + 1):
+            assert self._freeze_one(move, number, FINISHED)
+
+    def wake_all_and_assert_nothing_changes(self) -> None:
+        """One after the other."""
+        changes = []
+        before = self._read_everything()
+        for place, frozen in enumerate(self.asleep):
+            frozen.wake()
+            after = self._read_everything()
+            changes += [
+                f"mover {place}, {frozen.state}: {name}: {value} -> {after[name]}"
+                for name, value in before.items()
+                if after[name] != value
+            ]
+            before = after
+        assert not changes, "\n".join(changes)
+
+    def _freeze_one(self, move: Move, number: int, until: frozenset[str]) -> bool:
+        self.moving.let_lease_end(move)
+        frozen = FrozenMover(self.moving, self.cluster, move, number=number, until=until)
+        is_asleep = frozen.start_and_wait()
+        if is_asleep:
+            self.asleep.append(frozen)
+        return is_asleep
+
+    def _read_everything(self) -> dict[str, Any]:
+        """What both shards hold of the partition: every row of every table, and every column of its state."""
+        found: dict[str, Any] = {}
+        for shard in ("shard1", "shard2"):
+            digests = ", ".join(
+                f"(SELECT count(*) || ' rows ' || coalesce(md5(string_agg(t::text, ' ' ORDER BY t::text)), '')"  # noqa: S608
+                f" FROM {table.name} AS t WHERE partition = %(p)s) AS {table.name}"
+                for table in TABLES
+            )
+            [rows] = self.moving.on(shard, f"SELECT {digests}")
+            state = self.moving.get_state(shard) or {}
+            found |= {f"{name} on {shard}": value for name, value in {**rows, **state}.items() if name != "updated_at"}
+        return found
