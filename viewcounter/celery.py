@@ -21,6 +21,8 @@ from celery.signals import (
 )
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "viewcounter.settings")
+# Celery runs every system check at each start and never looks at what they find; they load each page and each form.
+os.environ.setdefault("CELERY_SKIP_CHECKS", "1")
 
 from viewcounter.config import get_config
 from viewcounter.metric_files import fold_dead_processes, start_process_group

@@ -15,7 +15,7 @@ ALLOWED_HOSTS = list(split_commas(_config.allowed_hosts))
 SILENCED_SYSTEM_CHECKS = list(split_commas(_config.silenced_checks))
 
 INSTALLED_APPS = [
-    "django.contrib.admin",
+    "viewcounter.admin_app.AdminConfig",
     "django.contrib.auth",
     "django.contrib.contenttypes",
     "django.contrib.sessions",

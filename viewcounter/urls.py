@@ -5,6 +5,8 @@ from django.urls import include, path
 
 from viewcounter.api import errors
 
+admin.autodiscover()
+
 urlpatterns = [
     path("admin/", admin.site.urls),
     path("", include("viewcounter.api.urls")),

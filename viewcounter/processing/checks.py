@@ -5,7 +5,7 @@ from typing import Any
 from django.core.checks import CheckMessage, Error
 
 from viewcounter.config import Config, get_config
-from viewcounter.processing.retention import CLOCK_MARGIN
+from viewcounter.processing.retention_policy import CLOCK_MARGIN
 
 
 def check_retention(**_options: Any) -> list[CheckMessage]:

@@ -9,15 +9,15 @@ import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from clusterproxy.errors import ClusterProxyError
 from clusterproxy.proxy import ClusterProxy
 from configservice.topology import Shard
 from shardproxy.errors import ShardProxyError
 from shardproxy.query import QueryClass
-from viewcounter.config import Config
 from viewcounter.metrics import DELETION_CLOCK_BEHIND_SECONDS, RETENTION_REMOVED
+from viewcounter.processing.retention_policy import RetentionPolicy
 from viewcounter.processing.rollup import lock_owned
 from viewcounter.storage.deletion_clock import (
     DeletionClock,
@@ -44,44 +44,8 @@ from viewcounter.storage.rollup import DAY, HOUR, RollupState, find_next_hour
 
 logger = logging.getLogger(__name__)
 
-CLOCK_MARGIN = timedelta(minutes=5)
-"""How far the clocks of gateways and log may be apart."""
-
 DELETION_PATIENCE = timedelta(hours=2)
 """A deletion clock further behind its shard's clock is something to be told."""
-
-
-@dataclass(frozen=True, slots=True)
-class RetentionPolicy:
-    """How long each thing is kept behind the watermark; `resolved` (dead letters, and conflicts) by the clock.
-
-    `guard`: ids are kept this much longer than events of their age are counted, since the time of an event may lie
-    that far ahead of the clock of the log, which dates its id.
-    """
-
-    raw: timedelta
-    ids: timedelta
-    minutes: timedelta
-    hours: timedelta
-    resolved: timedelta
-    guard: timedelta
-    budget_seconds: float
-    delete_rows: int
-    drop_lock_seconds: float
-
-    @classmethod
-    def from_config(cls, config: Config) -> "RetentionPolicy":
-        return cls(
-            raw=timedelta(seconds=config.raw_retention_seconds),
-            ids=timedelta(seconds=config.id_retention_seconds),
-            minutes=timedelta(seconds=config.minute_retention_seconds),
-            hours=timedelta(seconds=config.hour_retention_seconds),
-            resolved=timedelta(seconds=config.resolved_retention_seconds),
-            guard=timedelta(seconds=config.accept_future_seconds) + CLOCK_MARGIN,
-            budget_seconds=config.retention_budget_seconds,
-            delete_rows=config.retention_delete_rows,
-            drop_lock_seconds=config.raw_drop_lock_seconds,
-        )
 
 
 @dataclass(slots=True)

@@ -34,7 +34,8 @@ from viewcounter.processing.lag import publish_lag, read_lag
 from viewcounter.processing.maintenance import ensure_raw_days_everywhere
 from viewcounter.processing.recount_jobs import list_runnable
 from viewcounter.processing.recount_jobs import run_recount as go_on_with_recount
-from viewcounter.processing.retention import RetentionPolicy, drop_old_raw_days, retain_partition
+from viewcounter.processing.retention import drop_old_raw_days, retain_partition
+from viewcounter.processing.retention_policy import RetentionPolicy
 from viewcounter.processing.rollup import RollupSettings, find_partitions_to_roll, roll_partition
 from viewcounter.processing.sketching import SketchSettings, find_partitions_to_sketch, sketch_partition
 from viewcounter.processing.stopped import measure_dead_letters

@@ -18,7 +18,8 @@ from viewcounter.processing.dispatch import accept_arrivals, read_backlog
 from viewcounter.processing.errors import PartitionNotOwned
 from viewcounter.processing.models import RecountJob
 from viewcounter.processing.recount_jobs import create_partition_recount, list_runnable, run_recount
-from viewcounter.processing.retention import RetentionPolicy, retain_partition
+from viewcounter.processing.retention import retain_partition
+from viewcounter.processing.retention_policy import RetentionPolicy
 from viewcounter.processing.rollup import RollupSettings, find_partitions_to_roll, roll_partition
 from viewcounter.processing.trimming import trim_log_everywhere
 from viewcounter.queries.counts import get_counts

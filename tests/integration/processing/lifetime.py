@@ -20,7 +20,8 @@ from viewcounter.processing.audit import AuditLimits, audit_hour
 from viewcounter.processing.dispatch import publish_watermarks, read_backlog
 from viewcounter.processing.id_cache import IdCache
 from viewcounter.processing.recount import RecountLimits, compare_range, whole_partition
-from viewcounter.processing.retention import RetentionPolicy, retain_partition
+from viewcounter.processing.retention import retain_partition
+from viewcounter.processing.retention_policy import RetentionPolicy
 from viewcounter.processing.rollup import RollupSettings, roll_partition
 from viewcounter.processing.sketching import SketchSettings, sketch_partition
 from viewcounter.storage.stopping import DeadLetterLimits

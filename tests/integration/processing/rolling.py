@@ -8,7 +8,8 @@ from typing import Any
 import psycopg
 
 from clusterproxy.proxy import ClusterProxy
-from viewcounter.processing.retention import RetentionPolicy, RetentionReport, retain_partition
+from viewcounter.processing.retention import RetentionReport, retain_partition
+from viewcounter.processing.retention_policy import RetentionPolicy
 from viewcounter.processing.rollup import RollupReport, RollupSettings, roll_partition
 from viewcounter.storage.named_sql import load_queries
 

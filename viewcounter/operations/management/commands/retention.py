@@ -16,12 +16,12 @@ from viewcounter.config import get_config
 from viewcounter.operations.partition_choice import add_partition_arguments, get_partitions
 from viewcounter.processing.errors import DrainError
 from viewcounter.processing.retention import (
-    RetentionPolicy,
     drop_old_raw_days,
     find_old_raw_days_of,
     read_plan,
     retain_partition,
 )
+from viewcounter.processing.retention_policy import RetentionPolicy
 from viewcounter.storage.deletion_clock import accept_deletion_clock, read_deletion_clock
 from viewcounter.storage.errors import StorageError
 

@@ -1,0 +1,28 @@
+"""The admin, whose modules are loaded only where its pages are served or checked.
+
+Django's own configuration imports every `admin.py` in every process. They import all that the pages show, which takes a
+worker, a daemon and each command longer than everything else that it loads.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+from django.apps import AppConfig
+from django.contrib.admin import autodiscover
+from django.contrib.admin.apps import SimpleAdminConfig
+from django.contrib.admin.checks import check_admin_app, check_dependencies
+from django.core.checks import CheckMessage, Tags, register
+
+
+class AdminConfig(SimpleAdminConfig):
+    """`viewcounter.urls` discovers the modules."""
+
+    def ready(self) -> None:
+        register(check_dependencies, Tags.admin)
+        register(check_discovered, Tags.admin)
+
+
+def check_discovered(app_configs: Sequence[AppConfig] | None, **options: Any) -> list[CheckMessage]:
+    """Django's check of every registered admin; it may run before the one of the addresses, which discovers them."""
+    autodiscover()
+    return list(check_admin_app(app_configs, **options))
