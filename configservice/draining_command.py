@@ -3,38 +3,43 @@
 import getpass
 from abc import ABC, abstractmethod
 from argparse import ArgumentParser
-from collections.abc import Callable
 from typing import Any, ClassVar
 
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import CommandError
 
+from commandline.command import OperatorCommand, Subject
 from configservice.confirming import confirm
-from configservice.draining import find_instance
 from configservice.errors import ConfigServiceError
+from configservice.topology import Instance, Shard
 
 
-class DrainingCommand(BaseCommand, ABC):
-    """Subclasses say what is done. With `describe`, people are told what it means and asked before."""
+class DrainingCommand(OperatorCommand, ABC):
+    """Subclasses say what is done. Where `describe` says what it means, people are asked before."""
 
+    subject = Subject.CLUSTER
     verb: ClassVar[str]
     outcome: ClassVar[str]
-    describe: ClassVar[Callable[..., str] | None] = None
+
+    def describe(self, shard: Shard, instance: Instance) -> str:  # noqa: ARG002 - of subclasses
+        return ""
 
     @abstractmethod
     def change(self, name: str, *, actor: str, reason: str) -> int:
         """Returns the epoch. Raises ConfigServiceError."""
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        parser.add_argument("instance", metavar="INSTANCE")
-        parser.add_argument("--reason", default="", help="kept in the history")
+        parser.add_argument("instance", metavar="INSTANCE", help="name of the instance, such as shard1b")
+        parser.add_argument("--reason", default="", metavar="TEXT", help="why, for the history")
         parser.add_argument("--yes", action="store_true", help="do not ask")
 
     def handle(self, **options: Any) -> None:
+        from configservice.draining import find_instance
+
         name: str = options["instance"]
-        describe = type(self).describe
         try:
-            if describe is not None and not options["yes"]:
-                self.stderr.write(describe(*find_instance(name)))
+            meaning = "" if options["yes"] else self.describe(*find_instance(name))
+            if meaning:
+                self.stderr.write(meaning)
                 confirm("Go on?")
             epoch = self.change(name, actor=f"{getpass.getuser()} (manage.py {self.verb})", reason=options["reason"])
         except ConfigServiceError as error:

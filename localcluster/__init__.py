@@ -6,8 +6,25 @@ Python API with faults to inject, by the tests. Knows no Django and nothing of c
 and the web, worker, beat and shard proxy programs as any operator would. Production runs none of it.
 """
 
-from localcluster.cluster import LocalCluster
-from localcluster.spec import ClusterSpec
-from localcluster.temporary import run_temporary_cluster
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from localcluster.cluster import LocalCluster
+    from localcluster.spec import ClusterSpec
+    from localcluster.temporary import run_temporary_cluster
 
 __all__ = ["ClusterSpec", "LocalCluster", "run_temporary_cluster"]
+
+_MODULES = {
+    "ClusterSpec": "localcluster.spec",
+    "LocalCluster": "localcluster.cluster",
+    "run_temporary_cluster": "localcluster.temporary",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Loaded when it is first used: `bin/status` reads files of a cluster, and needs none of what starts one."""
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_MODULES[name]), name)

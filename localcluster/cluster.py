@@ -165,7 +165,7 @@ class LocalCluster:
         self.state.get_secret("admin_password")
         self.run_command(
             "prepare", "--partitions", str(self.spec.partitions), "--instances", str(self.state.instances_file),
-            *(["--set-roles"] if set_roles else []),
+            "--local-keys", *(["--set-roles"] if set_roles else []),
             within_seconds=self.spec.prepare_seconds,
         )  # fmt: skip
 

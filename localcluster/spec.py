@@ -23,6 +23,11 @@ CONFIG_SERVICE_ROLE = "viewcounter_configservice"
 REPLICATION_ROLE = "replicator"
 SUPERUSER_ROLE = "postgres"
 
+STATUS_KEY = "status_key"
+"""The secret that holds the API key of `bin/status`."""
+TRYOUT_KEY = "tryout_key"
+"""The one that holds the API key that `bin/up` shows."""
+
 MAX_SHARDS = 64
 MAX_REPLICAS_PER_SHARD = 8
 

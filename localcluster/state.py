@@ -7,11 +7,15 @@ its owner alone. Files are replaced whole, so a reader or a crash never sees hal
 import json
 import os
 import secrets
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+from dotenv import dotenv_values
+
+STATE_DIR_VARIABLE = "VIEWCOUNTER_STATE_DIR"
 PRIVATE_DIR = 0o700
 PRIVATE_FILE = 0o600
 LOG_MAX_BYTES = 32 * 1024 * 1024
@@ -48,6 +52,16 @@ def write_first(path: Path, line: str) -> str:
     return path.read_text(encoding="utf-8").strip()
 
 
+def find_state_dir(environment: Mapping[str, str], *, default: Path) -> Path:
+    """Where the settings of `environment` keep a cluster's files, without loading all of them."""
+    given = environment.get(STATE_DIR_VARIABLE)
+    if given is None:
+        settings_file = environment.get("VIEWCOUNTER_ENV_FILE", str(default / "env"))
+        # pydantic-settings reads the file by the same library
+        given = dotenv_values(settings_file).get(STATE_DIR_VARIABLE)
+    return Path(given) if given else default
+
+
 class StateFolder:
     """Paths below `root`. `create` must come before anything is written."""
 
@@ -75,11 +89,15 @@ class StateFolder:
 
     def get_secret(self, name: str) -> str:
         """The secret of that name; made up and kept when it is asked for the first time."""
-        path = self.get_secret_path(name)
+        kept = self.find_secret(name)
+        return write_first(self.get_secret_path(name), secrets.token_urlsafe(SECRET_BYTES)) if kept is None else kept
+
+    def find_secret(self, name: str) -> str | None:
+        """The secret of that name, None when there is none."""
         try:
-            return path.read_text(encoding="utf-8").strip()
+            return self.get_secret_path(name).read_text(encoding="utf-8").strip()
         except FileNotFoundError:
-            return write_first(path, secrets.token_urlsafe(SECRET_BYTES))
+            return None
 
     def find_cluster_id(self) -> str | None:
         """The id of the cluster that lives here, made up at its first start.

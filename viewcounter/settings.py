@@ -4,8 +4,9 @@ from viewcounter import __version__
 from viewcounter.api.settings import REST_FRAMEWORK, SPECTACULAR_SETTINGS
 from viewcounter.config import get_config
 from viewcounter.config.kinds import PROJECT_ROOT, split_commas
+from viewcounter.installed_apps import INSTALLED_APPS
 
-__all__ = ["REST_FRAMEWORK", "SPECTACULAR_SETTINGS"]
+__all__ = ["INSTALLED_APPS", "REST_FRAMEWORK", "SPECTACULAR_SETTINGS"]
 
 _config = get_config()
 
@@ -13,25 +14,6 @@ DEBUG = _config.debug
 SECRET_KEY = _config.secret_key.get_secret_value()
 ALLOWED_HOSTS = list(split_commas(_config.allowed_hosts))
 SILENCED_SYSTEM_CHECKS = list(split_commas(_config.silenced_checks))
-
-INSTALLED_APPS = [
-    "viewcounter.admin_app.AdminConfig",
-    "django.contrib.auth",
-    "django.contrib.contenttypes",
-    "django.contrib.sessions",
-    "django.contrib.messages",
-    "django.contrib.staticfiles",
-    "rest_framework",
-    "drf_spectacular",
-    "drf_spectacular_sidecar",
-    "configservice",
-    "viewcounter.gateway",
-    "viewcounter.catalogue",
-    "viewcounter.storage",
-    "viewcounter.processing",
-    "viewcounter.api",
-    "viewcounter.operations",
-]
 
 MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",

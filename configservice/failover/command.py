@@ -2,44 +2,57 @@
 
 import getpass
 import json
+from abc import ABC, abstractmethod
 from argparse import ArgumentParser
-from collections.abc import Callable
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import CommandError
 
+from commandline.command import OperatorCommand, Subject
 from configservice.confirming import confirm
 from configservice.errors import ConfigServiceError
-from configservice.failover.records import Failover
-from configservice.failover.requests import await_outcome, find_shard
 from configservice.failover.state import FailoverState
-from configservice.models import Instance, RoleChoice
+
+if TYPE_CHECKING:
+    from configservice.failover.records import Failover
 
 WAIT_SECONDS = 60.0
 
 
-class FailoverCommand(BaseCommand):
-    """Subclasses say whom they ask and what people are asked before."""
+class FailoverCommand(OperatorCommand, ABC):
+    """Subclasses say what they ask for and what people are asked before."""
 
+    subject = Subject.CLUSTER
     verb: ClassVar[str]
     warning: ClassVar[str]
-    ask: ClassVar[Callable[..., Failover]]
+
+    @abstractmethod
+    def ask(self, **request: Any) -> "Failover":
+        """As `request_failover`."""
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        parser.add_argument("--shard", required=True, help="name of the shard")
+        parser.add_argument("--shard", required=True, metavar="NAME", help="name of the shard")
         parser.add_argument("--to", default="", metavar="INSTANCE", help="the replica to promote (default: the best)")
-        parser.add_argument("--reason", default="", help="kept in the history")
+        parser.add_argument("--reason", default="", metavar="TEXT", help="why, for the history")
         parser.add_argument("--yes", action="store_true", help="do not ask")
-        parser.add_argument("--json", action="store_true", help="print the outcome for machines")
-        parser.add_argument("--wait-seconds", type=float, default=WAIT_SECONDS, help="default: %(default)g")
+        parser.add_argument("--json", action="store_true", help="print the outcome as JSON")
+        parser.add_argument(
+            "--wait-seconds",
+            type=float,
+            default=WAIT_SECONDS,
+            metavar="SECONDS",
+            help="how long to wait for the outcome (default: %(default)g)",
+        )
 
     def handle(self, **options: Any) -> None:
+        from configservice.failover.requests import await_outcome
+
         try:
             primary = _find_primary(options["shard"])
             if not options["yes"]:
                 self._confirm(options["shard"], primary, options["to"])
             actor = f"{getpass.getuser()} (manage.py {self.verb})"
-            asked = type(self).ask(
+            asked = self.ask(
                 shard=options["shard"],
                 target=options["to"],
                 reason=options["reason"] or f"manage.py {self.verb}",
@@ -59,12 +72,15 @@ class FailoverCommand(BaseCommand):
 
 
 def _find_primary(shard_name: str) -> str:
+    from configservice.failover.requests import find_shard
+    from configservice.models import Instance, RoleChoice
+
     shard = find_shard(shard_name)
     primary = Instance.objects.filter(shard=shard, role=RoleChoice.PRIMARY).first()
     return "" if primary is None else str(primary.name)
 
 
-def _build_document(failover: Failover) -> dict[str, Any]:
+def _build_document(failover: "Failover") -> dict[str, Any]:
     return {
         "shard": failover.shard.name,
         "kind": failover.kind,
@@ -76,7 +92,7 @@ def _build_document(failover: Failover) -> dict[str, Any]:
     }
 
 
-def _describe(failover: Failover) -> str:
+def _describe(failover: "Failover") -> str:
     pause = "" if failover.write_pause_ms is None else f"; writes paused for {failover.write_pause_ms} ms"
     return (
         f"{failover.shard.name}: {failover.old_primary} -> {failover.candidate}, term {failover.term}, "

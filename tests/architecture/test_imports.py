@@ -10,14 +10,30 @@ CHILD_SECONDS = 120
 CALCULATION = ("numpy", "datasketches", "celery", "rich")
 PAGES = ("rest_framework.views", "drf_spectacular.openapi", "viewcounter.urls", "configservice.admin")
 CLIENTS = ("redis", "clusterproxy.proxy", "shardproxy.instance", "prometheus_client")
+DJANGO = ("django.db.models", "rest_framework", "pydantic", "viewcounter.settings")
+
+PRINT_HELP_OF_ALL = """
+from commandline.entry import find_app_commands, load_own_command
+from viewcounter.installed_apps import OWN_APPS
+for name, app in find_app_commands(OWN_APPS).items():
+    load_own_command(app, name).print_help("manage.py", name)
+"""
+RUN = """
+import runpy, sys
+sys.argv = ["manage.py", {words}]
+try:
+    runpy.run_path("manage.py", run_name="__main__")
+except SystemExit:
+    pass
+"""
 
 
-def find_loaded(code: str, modules: tuple[str, ...]) -> list[str]:
+def find_loaded(code: str, modules: tuple[str, ...], *, state_dir: Path | None = None) -> list[str]:
     """Which of them a fresh process has loaded once it has run `code`."""
     output = subprocess.run(
         [sys.executable, "-c", f"{code}\nimport sys\nprint(*sys.modules, sep='\\n', file=sys.stderr)"],
         cwd=ROOT,
-        env=os.environ | {"DJANGO_SETTINGS_MODULE": "viewcounter.settings"},
+        env=os.environ | {"DJANGO_SETTINGS_MODULE": "viewcounter.settings", "VIEWCOUNTER_STATE_DIR": str(state_dir)},
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         text=True,
@@ -30,3 +46,17 @@ def find_loaded(code: str, modules: tuple[str, ...]) -> list[str]:
 
 def test_django_is_set_up_without_pages_calculation_or_clients():
     assert find_loaded("import django; django.setup()", CALCULATION + PAGES + CLIENTS) == []
+
+
+def test_help_of_our_commands_loads_neither_django_s_models_nor_our_work():
+    assert find_loaded(PRINT_HELP_OF_ALL, (*CALCULATION, *PAGES, *CLIENTS, *DJANGO, "psycopg")) == []
+
+
+def test_the_list_of_commands_loads_no_application():
+    code = RUN.format(words="'help'")
+    assert find_loaded(code, (*CALCULATION, *PAGES, *CLIENTS, *DJANGO, "django.contrib.auth")) == []
+
+
+def test_status_of_a_cluster_that_does_not_run_loads_neither_settings_nor_models(tmp_path: Path):
+    code = RUN.format(words="'status'")
+    assert find_loaded(code, CALCULATION + PAGES + CLIENTS + DJANGO, state_dir=tmp_path) == []

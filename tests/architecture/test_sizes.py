@@ -4,7 +4,7 @@ import ast
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-PACKAGES = ("viewcounter", "clusterproxy", "shardproxy", "configservice", "localcluster", "client/src")
+PACKAGES = ("viewcounter", "clusterproxy", "shardproxy", "configservice", "localcluster", "commandline", "client/src")
 MODULE_MAX_LINES = 400
 FUNCTION_MAX_LINES = 70
 FORBIDDEN_NAMES = {"utils", "helpers", "common", "misc", "manager"}

@@ -9,8 +9,8 @@ from configservice.failover.records import Condition
 from configservice.shard_reports import OpenFailover, ShardReport
 from tests.unit.clusterproxy.builders import build_shard
 from viewcounter.api.readiness import name_conditions
-from viewcounter.operations.shard_status import judge_shard
 from viewcounter.shard_condition import NOT_LOOKED_AFTER, describe_condition, encode_report
+from viewcounter.shard_status import judge_shard
 from viewcounter.standing import ShardStanding
 
 OPEN = OpenFailover("automatic", "chosen", "shard1a", "shard1b", datetime(2026, 1, 1, tzinfo=UTC))

@@ -13,6 +13,7 @@ from configservice.services import RegisteredService, ServiceKind, ServiceState
 from configservice.shard_reports import ShardReport
 from configservice.topology import Durability, Role, StandbyLoss, Topology
 from viewcounter.shard_condition import UNKNOWN, encode_report
+from viewcounter.shard_status import judge_shard
 from viewcounter.standing import InstanceStanding, ShardStanding, Status
 
 
@@ -95,6 +96,10 @@ class MovingSerializer(serializers.Serializer):
 class ShardStandingSerializer(serializers.Serializer):
     id = serializers.IntegerField()
     name = serializers.CharField()
+    status = serializers.ChoiceField(
+        choices=[status.value for status in Status], help_text="The worse of its condition and its durability."
+    )
+    reason = serializers.CharField(allow_blank=True, help_text="Of both; empty: all is well.")
     term = serializers.IntegerField(help_text="Grows at every change of primary.")
     primary = serializers.CharField(allow_null=True, help_text="null: a failover is under way.")
     partitions = serializers.ListField(child=serializers.IntegerField())
@@ -157,9 +162,12 @@ def encode_cluster(
 
 def _encode_shard(standing: ShardStanding, report: ShardReport | None) -> dict[str, Any]:
     shard = standing.shard
+    judged = judge_shard(standing, report)
     return {
         "id": shard.id,
         "name": shard.name,
+        "status": judged.status,
+        "reason": judged.reason,
         "term": shard.term,
         "primary": None if shard.primary is None else shard.primary.name,
         "partitions": standing.partitions,

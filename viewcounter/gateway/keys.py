@@ -11,7 +11,7 @@ import logging
 import re
 import secrets
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import cache
 
@@ -93,6 +93,26 @@ def revoke_key(prefix: str, *, now: datetime) -> ApiKey:
         key.revoked_at = now
         key.save(update_fields=["revoked_at"])
     return key
+
+
+def list_keys() -> Iterator[ApiKey]:
+    """Every key there is or was, by name."""
+    yield from ApiKey.objects.order_by("name", "created_at").iterator()
+
+
+def is_valid(token: str, *, now: datetime) -> bool:
+    """Asks the control database whatever the cache says, and counts as no use."""
+    try:
+        start, prefix, secret = _split(token)
+    except InvalidKey:
+        return False
+    row = ApiKey.objects.filter(prefix=prefix, revoked_at__isnull=True).first()
+    return (
+        row is not None
+        and hmac.compare_digest(hashlib.sha256(secret.encode()).digest(), bytes(row.secret_sha256))
+        and start == _STARTS[KeyKind(row.kind)]
+        and (row.expires_at is None or row.expires_at > now)
+    )
 
 
 def _get_living_key(prefix: str, *, now: datetime) -> ApiKey:

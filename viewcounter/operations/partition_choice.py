@@ -8,7 +8,7 @@ from django.core.management.base import CommandError, CommandParser
 
 def add_partition_arguments(parser: CommandParser) -> None:
     group = parser.add_mutually_exclusive_group(required=True)
-    group.add_argument("--partition", type=int, nargs="+", metavar="N", help="these partitions")
+    group.add_argument("--partition", type=int, nargs="+", metavar="N", help="these partitions, by number")
     group.add_argument("--all", action="store_true", help="every partition")
 
 

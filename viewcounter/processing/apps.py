@@ -1,7 +1,7 @@
 from django.apps import AppConfig
 from django.core.checks import register
 
-from viewcounter.processing.checks import check_retention
+from viewcounter.processing.checks import RETENTION, check_retention
 
 
 class ProcessingConfig(AppConfig):
@@ -9,4 +9,4 @@ class ProcessingConfig(AppConfig):
     label = "processing"
 
     def ready(self) -> None:
-        register(check_retention)
+        register(check_retention, RETENTION)

@@ -7,6 +7,9 @@ from django.core.checks import CheckMessage, Error
 from viewcounter.config import Config, get_config
 from viewcounter.processing.retention_policy import CLOCK_MARGIN
 
+RETENTION = "retention"
+"""The tag of the check."""
+
 
 def check_retention(**_options: Any) -> list[CheckMessage]:
     """Django system check; see decision 0015."""

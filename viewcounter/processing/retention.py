@@ -9,7 +9,7 @@ import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from clusterproxy.errors import ClusterProxyError
 from clusterproxy.proxy import ClusterProxy

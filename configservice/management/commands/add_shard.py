@@ -1,18 +1,24 @@
 """`manage.py add_shard`: one more shard, beside everything that runs."""
 
-from configservice.adding.changes import add_shard, check_new_shard
-from configservice.adding.command import AddCommand
+from configservice.adding.command import AddCommand, Steps
 from configservice.topology import Role
 
 
 class Command(AddCommand):
     help = (
-        "Add a shard: look at the empty database of its primary, make the tables there, then publish it. Nothing is "
-        "restarted and no partition moves: that is `manage.py rebalance`. Add its replicas with `add_replica`. Safe to "
-        "repeat after a failure."
+        "Add an empty shard to the running cluster. Looks at the empty database of its primary, makes the tables "
+        "there, then publishes it. Nothing is restarted and no partition moves: that is `manage.py rebalance`. Add its "
+        "replicas with `add_replica`. Safe to repeat after a failure."
+    )
+    examples = (
+        "manage.py add_shard --shard shard3 --instance shard3a --host 10.0.0.31 --check-only",
+        "manage.py rebalance --dry-run",
     )
     verb = "add_shard"
     role = Role.PRIMARY
     question = "Make our tables on {name} and add it as the primary of {shard}?"
-    check_candidate = staticmethod(check_new_shard)
-    add = staticmethod(add_shard)
+
+    def get_steps(self) -> Steps:
+        from configservice.adding.changes import add_shard, check_new_shard
+
+        return Steps(check=check_new_shard, add=add_shard)

@@ -1,17 +1,24 @@
 """`manage.py drain_instance`: nobody reads from it, nothing waits for it."""
 
-from configservice.draining import describe_drain, drain_instance
 from configservice.draining_command import DrainingCommand
+from configservice.topology import Instance, Shard
 
 
 class Command(DrainingCommand):
     help = (
-        "Take a replica out of reads, commits and promotion while it goes on replicating, before it is worked on or "
+        "Take a replica out of reads, commits and promotion. It goes on replicating; do so before it is worked on or "
         "removed. A primary is refused: switch over first."
     )
+    examples = ('manage.py drain_instance shard1b --reason "new disk"', "manage.py undrain_instance shard1b")
     verb = "drain_instance"
     outcome = "{name} is drained, epoch {epoch}"
-    describe = staticmethod(describe_drain)
+
+    def describe(self, shard: Shard, instance: Instance) -> str:
+        from configservice.draining import describe_drain
+
+        return describe_drain(shard, instance)
 
     def change(self, name: str, *, actor: str, reason: str) -> int:
+        from configservice.draining import drain_instance
+
         return drain_instance(name, actor=actor, reason=reason).epoch

@@ -1,11 +1,23 @@
 """`manage.py failover`: another primary now, whether or not this one answers."""
 
+from typing import TYPE_CHECKING, Any
+
 from configservice.failover.command import FailoverCommand
-from configservice.failover.requests import request_failover
+
+if TYPE_CHECKING:
+    from configservice.failover.records import Failover
 
 
 class Command(FailoverCommand):
-    help = "Promote a replica now. The old primary is fenced if it answers. For a primary that is well: switchover."
+    help = (
+        "Promote a replica now, whether or not the primary answers. It is fenced if it does. For a primary that is "
+        "well: switchover."
+    )
+    examples = ("manage.py failover --shard shard1",)
     verb = "failover"
     warning = "Transactions under way on the old primary are cut; what it alone has is written again from the log."
-    ask = staticmethod(request_failover)
+
+    def ask(self, **request: Any) -> "Failover":
+        from configservice.failover.requests import request_failover
+
+        return request_failover(**request)

@@ -5,31 +5,46 @@ import json
 from argparse import ArgumentParser
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import CommandError
 
-from configservice.cluster_file import read_cluster_file
+from commandline.command import OperatorCommand, Subject
 from configservice.errors import ConfigServiceError
-from configservice.initialisation import InitialisationReport, initialise_cluster
+
+if TYPE_CHECKING:
+    from configservice.initialisation import InitialisationReport
 
 PARTITIONS_MAX = 4096
 
 
-class Command(BaseCommand):
-    help = "Create or update shards and instances from a file, assign partitions evenly the first time, publish."
+class Command(OperatorCommand):
+    subject = Subject.CLUSTER
+    help = "Record shards and instances from a file and publish them. The first time, partitions are assigned evenly."
+    examples = ("manage.py init_cluster --partitions 32 --instances cluster.json",)
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        parser.add_argument("--partitions", type=int, default=32, help="fixed when the cluster is made (default 32)")
-        parser.add_argument("--instances", type=Path, required=True, help="JSON file that describes the servers")
+        parser.add_argument(
+            "--partitions",
+            type=int,
+            default=32,
+            metavar="N",
+            help="number of partitions, fixed when the cluster is made (default: %(default)d)",
+        )
+        parser.add_argument(
+            "--instances", type=Path, required=True, metavar="FILE", help="JSON file that describes the servers"
+        )
         parser.add_argument(
             "--set-roles",
             action="store_true",
             help="also change the roles of instances that are known; else those stay as failovers have left them",
         )
-        parser.add_argument("--json", action="store_true", help="print the report for machines")
+        parser.add_argument("--json", action="store_true", help="print the report as JSON")
 
     def handle(self, *args: Any, **options: Any) -> None:
+        from configservice.cluster_file import read_cluster_file
+        from configservice.initialisation import initialise_cluster
+
         partition_count: int = options["partitions"]
         if not 1 <= partition_count <= PARTITIONS_MAX:
             raise CommandError(f"--partitions must be 1..{PARTITIONS_MAX}")
@@ -47,7 +62,7 @@ def _get_actor() -> str:
     return f"{getpass.getuser()} (manage.py init_cluster)"
 
 
-def _describe(report: InitialisationReport) -> str:
+def _describe(report: "InitialisationReport") -> str:
     kept = f"; kept the roles of {', '.join(report.roles_kept)}" if report.roles_kept else ""
     if not report.published:
         return f"nothing to change, epoch {report.epoch}{kept}"

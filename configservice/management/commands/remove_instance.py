@@ -1,14 +1,20 @@
 """`manage.py remove_instance`: the cluster forgets it."""
 
-from configservice.draining import describe_removal, remove_instance
 from configservice.draining_command import DrainingCommand
+from configservice.topology import Instance, Shard
 
 
 class Command(DrainingCommand):
     help = "Take a drained replica out of the cluster. The server itself is left as it is."
     verb = "remove_instance"
     outcome = "{name} is removed, epoch {epoch}"
-    describe = staticmethod(describe_removal)
+
+    def describe(self, shard: Shard, instance: Instance) -> str:
+        from configservice.draining import describe_removal
+
+        return describe_removal(shard, instance)
 
     def change(self, name: str, *, actor: str, reason: str) -> int:
+        from configservice.draining import remove_instance
+
         return remove_instance(name, actor=actor, reason=reason).epoch

@@ -1,7 +1,5 @@
 """`manage.py undrain_instance`: back into use."""
 
-from configservice.adding.tools import get_cluster_tools
-from configservice.draining import undrain_instance
 from configservice.draining_command import DrainingCommand
 
 
@@ -11,4 +9,7 @@ class Command(DrainingCommand):
     outcome = "{name} is used again, epoch {epoch}"
 
     def change(self, name: str, *, actor: str, reason: str) -> int:
+        from configservice.adding.tools import get_cluster_tools
+        from configservice.draining import undrain_instance
+
         return undrain_instance(name, get_cluster_tools(), actor=actor, reason=reason).epoch

@@ -2,8 +2,10 @@
 
 import asyncio
 import io
+import json
 import time
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 from django.contrib.auth.models import User
@@ -12,6 +14,8 @@ from django.core.management import CommandError, call_command
 from django.test import Client
 
 from localcluster.cluster import LocalCluster
+from localcluster.spec import STATUS_KEY, TRYOUT_KEY
+from localcluster.state import StateFolder
 from viewcounter.config import get_config
 from viewcounter.gateway import keys
 from viewcounter.gateway.authentication import LaneKeys
@@ -19,6 +23,7 @@ from viewcounter.gateway.errors import InvalidKey, KeysUnavailable, UnknownKey
 from viewcounter.gateway.keys import authenticate, create_key, get_key_cache, revoke_key, rotate_key
 from viewcounter.gateway.models import ApiKey
 from viewcounter.gateway.scopes import Scope
+from viewcounter.operations.local_keys import ensure_local_keys
 
 pytestmark = pytest.mark.usefixtures("control_database")
 
@@ -281,6 +286,57 @@ def test_commands_limit_rotate_and_revoke_keys() -> None:
     ):
         with pytest.raises(CommandError):
             run_command(*bad)
+
+
+def test_keys_are_listed_with_what_they_may_do_and_without_their_secrets() -> None:
+    now = datetime.now(UTC)
+    used, token = create_key("app", [Scope.EVENTS_WRITE, Scope.STATS_READ], events_per_second=9)
+    authenticate(token)
+    gone, old_token = create_key("old", [Scope.ADMIN], expires_at=now + timedelta(days=2))
+    revoke_key(gone.prefix, now=now)
+    create_key("past", [Scope.ADMIN], expires_at=now - timedelta(seconds=1))
+    site = ("create_api_key", "site", "--public", "--origin", "https://www.example.com", "--quiet")
+    public_token = run_command(*site)
+    listed = run_command("list_api_keys", "--json")
+    rows = {row["name"]: row for row in json.loads(listed)}
+    assert {name: row["state"] for name, row in rows.items()} == {
+        "app": "valid",
+        "old": "revoked",
+        "past": "expired",
+        "site": "valid",
+    }
+    app = rows["app"]
+    assert (app["prefix"], app["kind"], app["scopes"]) == (used.prefix, "secret", ["events:write", "stats:read"])
+    assert (app["events_per_second"], app["requests_per_second"], app["allowed_origins"]) == (9, None, [])
+    assert (app["expires_at"], app["revoked_at"]) == (None, None)
+    assert now <= datetime.fromisoformat(app["last_used_at"]) <= datetime.now(UTC)
+    assert datetime.fromisoformat(rows["old"]["revoked_at"]) == now
+    assert (rows["site"]["kind"], rows["site"]["allowed_origins"]) == ("public", ["https://www.example.com"])
+    table = run_command("list_api_keys")
+    assert [line.split()[:4] for line in table.splitlines()[:2]] == [
+        ["prefix", "name", "kind", "state"],
+        [used.prefix, "app", "secret", "valid"],
+    ]
+    for secret in (token, old_token, public_token):
+        assert secret.rsplit("_", 1)[1] not in listed + table
+
+
+def test_the_local_cluster_keeps_its_keys_in_files_of_their_owner_until_they_are_revoked(tmp_path: Path) -> None:
+    state = StateFolder(tmp_path / "state")
+    state.create()
+    now = datetime.now(UTC)
+    ensure_local_keys(state.root, now=now)
+    tokens = {name: state.find_secret(name) for name in (TRYOUT_KEY, STATUS_KEY)}
+    assert authenticate(tokens[TRYOUT_KEY]).scopes == {Scope.EVENTS_WRITE, Scope.STATS_READ}
+    assert authenticate(tokens[STATUS_KEY]).scopes == {Scope.ADMIN}
+    assert {state.get_secret_path(name).stat().st_mode & 0o777 for name in tokens} == {0o600}
+    ensure_local_keys(state.root, now=now)
+    assert {name: state.find_secret(name) for name in tokens} == tokens
+    assert ApiKey.objects.count() == len(tokens)
+    revoke_key(tokens[TRYOUT_KEY].split("_")[1], now=now)
+    ensure_local_keys(state.root, now=now)
+    assert state.find_secret(STATUS_KEY) == tokens[STATUS_KEY]
+    assert authenticate(state.find_secret(TRYOUT_KEY)).prefix != tokens[TRYOUT_KEY].split("_")[1]
 
 
 def run_command(*arguments: str) -> str:

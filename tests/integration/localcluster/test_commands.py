@@ -15,6 +15,7 @@ from configservice.cluster_cache import ClusterCache
 from configservice.services import ServiceKind, read_services
 from localcluster.applications import PROJECT_ROOT
 from localcluster.records import find_process, read_records
+from localcluster.spec import STATUS_KEY
 from localcluster.state import StateFolder
 from localcluster.status import Health, read_status
 from localcluster.supervisor import find_supervisor
@@ -59,6 +60,35 @@ def find_all_processes(state_dir: Path) -> list[psutil.Process]:
     return [p for root in roots if root for p in (root, *root.children(recursive=True))]
 
 
+def find_loaded_by_status(state: StateFolder) -> set[str]:
+    """Names of the modules that the command imports."""
+    lines = subprocess.run(
+        [sys.executable, "-X", "importtime", PROJECT_ROOT / "manage.py", "status"],
+        cwd=PROJECT_ROOT,
+        env=os.environ
+        | {"VIEWCOUNTER_STATE_DIR": str(state.root), "VIEWCOUNTER_ENV_FILE": str(state.environment_file)},
+        capture_output=True,
+        text=True,
+        timeout=COMMAND_SECONDS,
+        check=True,
+    ).stderr.splitlines()
+    return {line.rpartition("|")[2].strip() for line in lines}
+
+
+def describe_report(answer: tuple[int, dict]) -> tuple[object, ...]:
+    """Exit status, the shards, and of the lag what does not change from moment to moment."""
+    code, status = answer
+    partitions = [(p["partition"], p["shard"], p["state"], sorted(p)) for p in status["log_lag"]["partitions"]]
+    return (
+        code,
+        status["shards"],
+        status["shards_error"],
+        sorted(status["log_lag"]),
+        partitions,
+        status["log_lag_error"],
+    )
+
+
 def test_up_status_faults_and_down(run: Run, state_dir: Path):
     """One start serves all of it: starting everything is the expensive part."""
     state = StateFolder(state_dir)
@@ -83,6 +113,13 @@ def test_up_status_faults_and_down(run: Run, state_dir: Path):
     assert [p["partition"] for p in status["log_lag"]["partitions"]] == [0, 1, 2, 3]
     assert (status["log_lag"]["events_behind"], status["log_lag"]["unread_partitions"]) == (0, 0)
     assert status["urls"]["events"] in up.stdout
+
+    # A gateway that answers spares the command all that it would load to look for itself; the answers are the same.
+    assert find_loaded_by_status(state) & {"django.db.models", "redis", "pydantic", "numpy"} == set()
+    state.get_secret_path(STATUS_KEY).rename(state.secrets / "elsewhere")
+    assert "django.db.models" in find_loaded_by_status(state)
+    assert describe_report(run_status(run)) == describe_report((code, status))
+    (state.secrets / "elsewhere").rename(state.get_secret_path(STATUS_KEY))
 
     again = run("up", "--detach")
     assert (again.returncode, again.stdout.splitlines()[0]) == (0, "already running")

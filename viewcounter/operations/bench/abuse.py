@@ -19,6 +19,7 @@ import psutil
 from localcluster import ClusterSpec, LocalCluster
 from localcluster.spec import WEB
 from viewcounter.operations.bench.attacks import MEBIBYTE, Attack, invent_token
+from viewcounter.operations.bench.defaults import TITLES
 from viewcounter.operations.bench.errors import BenchStepFailed
 from viewcounter.operations.bench.http_connection import Connection, check_answers
 from viewcounter.operations.bench.part import BenchContext
@@ -60,7 +61,7 @@ class AbuseFigures:
 
 class AbusePart:
     name = "abuse"
-    title = "posts of well-behaved clients while a gateway process is attacked"
+    title = TITLES[name]
 
     def __init__(self, spec: ClusterSpec) -> None:
         self._spec = spec

@@ -2,6 +2,7 @@
 
 from dataclasses import asdict, replace
 
+from viewcounter.operations.bench.defaults import TITLES
 from viewcounter.operations.bench.drain import DrainBenchOptions, DrainBenchReport, fill_and_drain, measure_floor
 from viewcounter.operations.bench.part import BenchContext
 from viewcounter.operations.bench.report import PartReport, Spread, Table
@@ -13,7 +14,7 @@ WARM_SHARE = 10
 
 class DrainPart:
     name = "drain"
-    title = "from a full log to committed, without Celery, and the ratio to the same statements in a straight line"
+    title = TITLES[name]
 
     def __init__(self, options: DrainBenchOptions) -> None:
         self._options = options

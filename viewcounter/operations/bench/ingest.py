@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 
 from localcluster import ClusterSpec, LocalCluster
 from localcluster.spec import LOG_SERVER, WEB
+from viewcounter.operations.bench.defaults import TITLES
 from viewcounter.operations.bench.errors import BadOption, WrongCount
 from viewcounter.operations.bench.http_load import Load, run_closed, run_open
 from viewcounter.operations.bench.ingest_report import PostFigures, describe_ingest, find_capacity
@@ -117,7 +118,7 @@ class _Bench:
 
 class IngestPart:
     name = "ingest"
-    title = "from a post to its 202: one gateway worker on one core"
+    title = TITLES[name]
 
     def __init__(self, spec: ClusterSpec, plan: IngestPlan) -> None:
         self._spec = spec

@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 
 from localcluster import ClusterSpec, LocalCluster
 from viewcounter.operations.bench import peer_olap
+from viewcounter.operations.bench.defaults import TITLES
 from viewcounter.operations.bench.event_stream import EventStream
 from viewcounter.operations.bench.part import BenchContext
 from viewcounter.operations.bench.peer_floor import Floor
@@ -63,7 +64,7 @@ SERVICE_WAYS = {"service": SINGLY, "service_batches": IN_BATCHES}
 
 class PeersPart:
     name = "peers"
-    title = "the same work by a DRF view, by batches, by bare psycopg and by us: speed beside exactness"
+    title = TITLES[name]
 
     def __init__(self, spec: ClusterSpec) -> None:
         self._spec = spec

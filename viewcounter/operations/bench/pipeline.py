@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 
 from localcluster import ClusterSpec, LocalCluster
 from localcluster.spec import BEAT, WEB, WORKER
+from viewcounter.operations.bench.defaults import TITLES
 from viewcounter.operations.bench.errors import WrongCount
 from viewcounter.operations.bench.freshness import PositionWatch, Post, parse_posts
 from viewcounter.operations.bench.http_load import Load, run_closed, run_open
@@ -55,7 +56,7 @@ class _Bench:
 
 class PipelinePart:
     name = "pipeline"
-    title = "from a post to queryable on every copy, everything on this machine"
+    title = TITLES[name]
 
     def __init__(self, spec: ClusterSpec) -> None:
         self._spec = spec

@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 
 from localcluster import ClusterSpec, LocalCluster
 from localcluster.spec import WEB
+from viewcounter.operations.bench.defaults import TITLES
 from viewcounter.operations.bench.errors import WrongCount
 from viewcounter.operations.bench.event_stream import TYPE_NAMES, VIDEOS
 from viewcounter.operations.bench.history import History, make_history
@@ -74,7 +75,7 @@ class _Bench:
 
 class ReadPart:
     name = "read"
-    title = "counts, statistics and top lists over HTTP, kept and fresh, by events and by shards"
+    title = TITLES[name]
 
     def run(self, context: BenchContext) -> PartReport:
         plan = QUICK if context.quick else FULL

@@ -9,6 +9,7 @@ from typing import Any
 from localcluster import ClusterSpec, LocalCluster
 from localcluster.spec import LOG_SERVER
 from viewcounter.operations.bench.capacity import Bytes, Drained, find_costs
+from viewcounter.operations.bench.defaults import TITLES
 from viewcounter.operations.bench.drain import DrainBenchOptions, drain_log, fill_log
 from viewcounter.operations.bench.part import BenchContext
 from viewcounter.operations.bench.report import PartReport
@@ -30,7 +31,7 @@ QUICK = ScalePlan(((2, (1, 2)),), event_count=100_000)
 
 class ScalePart:
     name = "scale"
-    title = "drains by workers and shards, bytes an event, and what more events a second would need"
+    title = TITLES[name]
 
     def run(self, context: BenchContext) -> PartReport:
         plan = QUICK if context.quick else FULL

@@ -1,7 +1,9 @@
 """Everything that is decided about a run before its first request: pure, the same for the same options and nonce."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 import numpy as np
 
@@ -60,6 +62,24 @@ class ReplayOptions:
         for name, number in numbers.items():
             if number is not None and number <= 0:
                 raise BadOption(f"{name}: more than zero")
+
+
+def read_replay_options(options: Mapping[str, Any], *, url: str, key: str) -> ReplayOptions:
+    return ReplayOptions(
+        url=url,
+        key=key,
+        scale=options["scale"],
+        day_length_seconds=options["day_length"],
+        duplicate_share=options["duplicates"],
+        bad_share=options["invalid"],
+        batch_events=options["batch"],
+        threads=options["threads"],
+        seed=options["seed"],
+        use_gzip=options["gzip"],
+        limit_days=options["limit_days"],
+        max_events=options["max_events"],
+        nonce=options["nonce"],
+    )
 
 
 @dataclass(frozen=True, slots=True)

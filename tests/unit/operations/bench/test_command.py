@@ -6,9 +6,9 @@ import signal
 import pytest
 from django.core.management import CommandError, call_command
 
+from viewcounter.operations.bench import command
 from viewcounter.operations.bench.errors import WrongCount
 from viewcounter.operations.bench.report import PartReport
-from viewcounter.operations.management.commands import bench
 
 
 class FakePart:
@@ -32,7 +32,7 @@ def signals():
 
 
 def run(monkeypatch, tmp_path, *parts):
-    monkeypatch.setattr(bench, "list_parts", lambda *_: list(parts))
+    monkeypatch.setattr(command, "list_parts", lambda *_: list(parts))
     files = {name: tmp_path / f"report.{name}" for name in ("json", "html", "markdown")}
     call_command("bench", **files)
     return files

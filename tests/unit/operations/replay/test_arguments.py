@@ -3,8 +3,9 @@ import argparse
 import pytest
 
 from viewcounter.config import get_config
-from viewcounter.operations.replay.arguments import add_replay_arguments, parse_duration, read_replay_options
+from viewcounter.operations.replay.arguments import add_replay_arguments, parse_duration
 from viewcounter.operations.replay.errors import BadOption
+from viewcounter.operations.replay.plan import read_replay_options
 
 
 def parse(*arguments):

@@ -1,114 +1,29 @@
 """`manage.py audit`: is everything that was counted in the raw events, and the other way round?"""
 
-import json
-import sys
-from dataclasses import asdict
-from datetime import UTC, datetime
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import CommandParser
 
-from clusterproxy.errors import ClusterProxyError
-from shardproxy.errors import ShardProxyError
-from viewcounter.cluster import get_cluster
-from viewcounter.config import get_config
-from viewcounter.processing.audit import Finding
-from viewcounter.processing.audit_runs import PartitionAudit, audit_partition
-from viewcounter.processing.findings import encode_difference
-from viewcounter.storage.raw import HOUR
-
-EXIT_DRIFT = 1
-EXIT_INCOMPLETE = 2
+from commandline.command import OperatorCommand, Subject
 
 
-class Command(BaseCommand):
+class Command(OperatorCommand):
+    subject = Subject.DATA
     help = (
-        "Compare ledger, raw events and aggregates of the last hours, and all-time totals with the sum of the tiers. "
-        "Changes nothing but the list of findings. Exits with 1 when something differs, with 2 when a partition could "
-        "not be compared."
+        "Compare ledger, raw events and aggregates of the last hours. All-time totals are compared with the sum of the "
+        "tiers. Changes nothing but the list of findings. Exits with 1 when something differs, with 2 when a "
+        "partition could not be compared."
     )
+    examples = ("manage.py audit", "manage.py audit --hours 168 --partition 3 --json")
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("--hours", type=int, default=24, help="how many, the current one included (default 24)")
-        parser.add_argument("--partition", type=int, help="only this one")
+        parser.add_argument(
+            "--hours", type=int, default=24, metavar="N", help="how many, the current one included (default: 24)"
+        )
+        parser.add_argument("--partition", type=int, metavar="N", help="only this partition (default: all)")
         parser.add_argument("--json", action="store_true", help="print one JSON document")
 
     def handle(self, **options: Any) -> None:
-        cluster, now = get_cluster(), datetime.now(UTC)
-        partition_count = cluster.topology.partition_count
-        partitions = range(partition_count) if options["partition"] is None else [options["partition"]]
-        if options["hours"] < 1 or not set(partitions) <= set(range(partition_count)):
-            raise CommandError(f"--hours must be at least 1, --partition 0 to {partition_count - 1}")
-        current = now.replace(minute=0, second=0, microsecond=0)
-        hours = [current - HOUR * back for back in reversed(range(options["hours"]))]
-        audits: list[PartitionAudit] = []
-        missing: dict[int, str] = {}
-        for partition in partitions:
-            try:
-                audits.append(audit_partition(cluster, partition, hours=hours, config=get_config(), now=now))
-            except (ClusterProxyError, ShardProxyError) as error:
-                missing[partition] = str(error)
-        missing |= {a.partition: "its shard does not hold it" for a in audits if not a.hours}
-        if options["json"]:
-            self.stdout.write(json.dumps(_encode(audits, missing, hours=hours)))
-        else:
-            self._print(audits, missing, hour_count=len(hours))
-        if missing:
-            sys.exit(EXIT_INCOMPLETE)
-        if not all(audit.balances for audit in audits):
-            sys.exit(EXIT_DRIFT)
+        from viewcounter.operations.audit_command import run_audit
 
-    def _print(self, audits: list[PartitionAudit], missing: dict[int, str], *, hour_count: int) -> None:
-        for partition, hour, finding in _list_findings(audits):
-            self.stdout.write(f"partition {partition}, {hour}: {finding.comparison}: {finding.text}")
-            for row in finding.differences:
-                self.stdout.write(f"    {json.dumps(encode_difference(row))}")
-        for partition, reason in missing.items():
-            self.stdout.write(f"partition {partition}: not compared: {reason}")
-        counted = sum(hour.ledger.counted for audit in audits for hour in audit.hours)
-        wrong = sum(not audit.balances for audit in audits)
-        self.stdout.write(
-            f"{len(audits)} partitions over {hour_count} hours: {counted} events counted, {wrong} partitions differ, "
-            f"{len(missing)} not compared"
-        )
-
-
-def _list_findings(audits: list[PartitionAudit]) -> list[tuple[int, str, Finding]]:
-    return [
-        (audit.partition, period, finding)
-        for audit in audits
-        for period, findings in [
-            *((f"{hour.hour:%Y-%m-%dT%H:%MZ}", hour.findings) for hour in audit.hours),
-            ("all time", list(audit.totals)),
-        ]
-        for finding in findings
-    ]
-
-
-def _encode(audits: list[PartitionAudit], missing: dict[int, str], *, hours: list[datetime]) -> dict[str, Any]:
-    return {
-        "first_hour": hours[0].isoformat(),
-        "hour_count": len(hours),
-        "balances": not missing and all(audit.balances for audit in audits),
-        "missing": missing,
-        "partitions": [
-            {
-                "partition": audit.partition,
-                "balances": audit.balances,
-                **{
-                    name: sum(getattr(hour.ledger, name) for hour in audit.hours)
-                    for name in ("received", "counted", "duplicate", "conflict", "dead_lettered")
-                },
-            }
-            for audit in audits
-        ],
-        "findings": [
-            {
-                "partition": partition,
-                "period": period,
-                **{k: v for k, v in asdict(finding).items() if k != "differences"},
-                "differences": [encode_difference(row) for row in finding.differences],
-            }
-            for partition, period, finding in _list_findings(audits)
-        ],
-    }
+        run_audit(options, stdout=self.stdout)

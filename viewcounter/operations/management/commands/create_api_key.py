@@ -5,20 +5,29 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from django.core.exceptions import ValidationError
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import CommandError
 
-from viewcounter.gateway.keys import create_key
+from commandline.command import OperatorCommand, Subject
 from viewcounter.gateway.scopes import KeyKind, Scope, parse_scopes
 
 LIMIT_HELP = "limit over all processes (default: none; for a public key VIEWCOUNTER_PUBLIC_KEY_..._PER_SECOND)"
 
 
-class Command(BaseCommand):
+class Command(OperatorCommand):
+    subject = Subject.KEYS
     help = "Create an API key and print it. It cannot be shown again."
+    examples = (
+        "manage.py create_api_key reports --scopes stats:read",
+        "manage.py create_api_key site --public --origin https://www.example.com",
+    )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        parser.add_argument("name", help="who will use the key")
-        parser.add_argument("--scopes", help=f"comma-separated, of: {', '.join(scope.value for scope in Scope)}")
+        parser.add_argument("name", metavar="NAME", help="who will use the key")
+        parser.add_argument(
+            "--scopes",
+            metavar="SCOPE,SCOPE",
+            help=f"what the key may do, of: {', '.join(scope.value for scope in Scope)}",
+        )
         parser.add_argument(
             "--public", action="store_true", help="for web pages: may be shown, sends events and does nothing else"
         )
@@ -26,15 +35,19 @@ class Command(BaseCommand):
             "--origin",
             action="append",
             default=[],
-            metavar="https://www.example.com",
-            help="of the pages that use a public key; several times for several",
+            metavar="ORIGIN",
+            help="origin of the pages that use a public key, such as https://www.example.com; may be given again",
         )
-        parser.add_argument("--requests-per-second", type=int, help=LIMIT_HELP)
-        parser.add_argument("--events-per-second", type=int, help=LIMIT_HELP)
-        parser.add_argument("--expires-in-days", type=int, help="the key ends after so many days (default: never)")
+        parser.add_argument("--requests-per-second", type=int, metavar="N", help=LIMIT_HELP)
+        parser.add_argument("--events-per-second", type=int, metavar="N", help=LIMIT_HELP)
+        parser.add_argument(
+            "--expires-in-days", type=int, metavar="DAYS", help="the key ends after so many days (default: never)"
+        )
         parser.add_argument("--quiet", action="store_true", help="print only the key")
 
     def handle(self, *_args: Any, **options: Any) -> None:
+        from viewcounter.gateway.keys import create_key
+
         try:
             scopes = _get_scopes(options["scopes"], is_public=options["public"])
             key, token = create_key(

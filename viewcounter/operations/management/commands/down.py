@@ -3,22 +3,26 @@
 import argparse
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import CommandError
 
-from localcluster.control import purge, stop_cluster
-from localcluster.errors import LocalClusterError
-from localcluster.state import StateFolder
-from viewcounter.config import get_config
+from commandline.command import OperatorCommand, Subject
 
 
-class Command(BaseCommand):
+class Command(OperatorCommand):
+    subject = Subject.RUN
     help = "Stop the local cluster. Its data stays unless --purge is given."
-    requires_system_checks = ()
+    examples = ("bin/down", "bin/down --purge")
+    needs_apps = False
 
     def add_arguments(self, parser: argparse.ArgumentParser) -> None:
         parser.add_argument("--purge", action="store_true", help="also remove all data, secrets and logs")
 
     def handle(self, **options: Any) -> None:
+        from localcluster.control import purge, stop_cluster
+        from localcluster.errors import LocalClusterError
+        from localcluster.state import StateFolder
+        from viewcounter.config import get_config
+
         config = get_config()
         state = StateFolder(config.state_dir)
         try:

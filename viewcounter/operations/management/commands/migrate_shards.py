@@ -4,24 +4,27 @@ import json
 from dataclasses import asdict
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import CommandError, CommandParser
 
 from clusterproxy.errors import ClusterProxyError
+from commandline.command import OperatorCommand, Subject
 from shardproxy.errors import ShardProxyError
-from viewcounter.cluster import get_cluster
-from viewcounter.operations.shard_schema import ShardMigrationFailed, migrate_shards
 
 
-class Command(BaseCommand):
+class Command(OperatorCommand):
+    subject = Subject.CLUSTER
     help = (
-        "Create or upgrade the tables of every shard, one after the other, and place the partitions assigned to it. "
-        "Safe to re-run: a shard that is up to date is left alone."
+        "Create or upgrade the tables of every shard. One after the other; the partitions assigned to a shard are "
+        "placed there. Safe to re-run: a shard that is up to date is left alone."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--json", action="store_true", help="print the result as JSON")
 
     def handle(self, *args: Any, **options: Any) -> None:
+        from viewcounter.cluster import get_cluster
+        from viewcounter.operations.shard_schema import ShardMigrationFailed, migrate_shards
+
         try:
             migrated = migrate_shards(get_cluster(), progress=self.stderr.write)
         except (ShardMigrationFailed, ClusterProxyError, ShardProxyError) as error:

@@ -3,26 +3,24 @@
 import json
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import CommandError, CommandParser
 
+from commandline.command import Subject
 from configservice.errors import MoveNotPossible, UnknownMove
-from configservice.moves import abort, list_moves, list_unfinished
-from viewcounter.config import get_config
-from viewcounter.operations.moves.answers import encode_move
-from viewcounter.operations.moves.commands import carry_out, get_actor
-from viewcounter.operations.moves.driving import build_tools, drive
-from viewcounter.operations.moves.progress import describe_move
+from viewcounter.operations.counting_command import CountingCommand
 
 
-class Command(BaseCommand):
-    help = "Moves of partitions: list them, go on with those that nobody finished, abort one that is not decided yet."
+class Command(CountingCommand):
+    subject = Subject.CLUSTER
+    help = "List, finish or abort moves of partitions. One that is decided can only be finished."
+    examples = ("manage.py moves list", "manage.py moves resume", "manage.py moves abort 17")
 
     def add_arguments(self, parser: CommandParser) -> None:
-        actions = parser.add_subparsers(dest="action", required=True)
+        actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION", help="what to do")
         actions.add_parser("list", help="newest first")
         actions.add_parser("resume", help="finish every unfinished move")
         stop = actions.add_parser("abort", help="have the source go on and remove the copy")
-        stop.add_argument("id", type=int)
+        stop.add_argument("id", type=int, metavar="ID", help="number of the move, as `moves list` shows it")
         for action in actions.choices.values():
             action.add_argument("--json", action="store_true", help="print JSON")
 
@@ -30,6 +28,11 @@ class Command(BaseCommand):
         getattr(self, f"_{options['action']}")(options)
 
     def _list(self, options: dict[str, Any]) -> None:
+        from configservice.moves import list_moves
+        from viewcounter.config import get_config
+        from viewcounter.operations.moves.answers import encode_move
+        from viewcounter.operations.moves.progress import describe_move
+
         moves = list_moves(limit=get_config().moves_listed)
         if options["json"]:
             self.stdout.write(json.dumps([encode_move(move) for move in moves], default=str))
@@ -38,11 +41,21 @@ class Command(BaseCommand):
             self.stdout.write(describe_move(move))
 
     def _resume(self, options: dict[str, Any]) -> None:
+        from configservice.moves import list_unfinished
+        from viewcounter.operations.moves.commands import carry_out
+
         ids = [move.pk for move in list_unfinished()]
         carry_out(ids, stdout=self.stdout, stderr=self.stderr, as_json=options["json"])
 
     def _abort(self, options: dict[str, Any]) -> None:
         """Carried out here, unless the mover that is at it does so."""
+        from configservice.moves import abort
+        from viewcounter.config import get_config
+        from viewcounter.operations.moves.answers import encode_move
+        from viewcounter.operations.moves.commands import get_actor
+        from viewcounter.operations.moves.driving import build_tools, drive
+        from viewcounter.operations.moves.progress import describe_move
+
         try:
             abort(options["id"], actor=get_actor())
         except (MoveNotPossible, UnknownMove) as error:

@@ -2,25 +2,36 @@
 
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandParser
+from django.core.management.base import CommandParser
 
-from configservice.balancing import plan_even_numbers
-from viewcounter.cluster import get_cluster
-from viewcounter.operations.moves.commands import ask_for_moves, carry_out, confirm, describe_plan
-from viewcounter.operations.moves.driving import read_sizes
-from viewcounter.operations.moves.plan import plan_even_sizes
+from commandline.command import Subject
+from viewcounter.operations.counting_command import CountingCommand
 
 
-class Command(BaseCommand):
-    help = "Even out the number of partitions of every shard, or what was counted in them, by moving partitions online."
+class Command(CountingCommand):
+    subject = Subject.CLUSTER
+    help = "Even out the shards by moving partitions online. By number of partitions, or by what was counted in them."
+
+    examples = ("manage.py rebalance --dry-run", "manage.py rebalance --by size --yes")
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("--by", choices=["number", "size"], default="number", help="size: events counted")
+        parser.add_argument(
+            "--by",
+            choices=["number", "size"],
+            default="number",
+            help="what is evened out: the number of partitions, or the events counted in them (default: %(default)s)",
+        )
         parser.add_argument("--dry-run", action="store_true", help="print what would move")
         parser.add_argument("--yes", action="store_true", help="do not ask")
         parser.add_argument("--json", action="store_true", help="print the moves as JSON when they have ended")
 
     def handle(self, **options: Any) -> None:
+        from configservice.balancing import plan_even_numbers
+        from viewcounter.cluster import get_cluster
+        from viewcounter.operations.moves.commands import ask_for_moves, carry_out, confirm, describe_plan
+        from viewcounter.operations.moves.driving import read_sizes
+        from viewcounter.operations.moves.plan import plan_even_sizes
+
         cluster = get_cluster()
         topology = cluster.topology
         owned = {shard.id: topology.get_partitions_of(shard.id) for shard in topology.shards if shard.primary}

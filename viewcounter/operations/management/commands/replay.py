@@ -3,29 +3,36 @@
 import argparse
 import sys
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import CommandError
 from django.db import DatabaseError
 
-from viewcounter.config import Config, get_config
-from viewcounter.operations.replay.arguments import add_replay_arguments, read_replay_options
-from viewcounter.operations.replay.keys import create_replay_key
-from viewcounter.operations.replay.session import run_and_report
+from commandline.command import OperatorCommand, Subject
+from viewcounter.operations.replay.arguments import add_replay_arguments
+from viewcounter.operations.stop_signals import INTERRUPTED_STATUS
 
-INTERRUPTED_STATUS = 130
+if TYPE_CHECKING:
+    from viewcounter.config import Config
 
 
-class Command(BaseCommand):
-    help = "Replay the sample of real videos over HTTP and compare every count with the truth. Exit 0 only if exact."
-    requires_system_checks = ()
+class Command(OperatorCommand):
+    subject = Subject.TRY
+    help = "Replay real events over HTTP and compare every count with the truth. Status 0 only if all are exact."
+    examples = ("manage.py replay --scale 50000", "manage.py replay --url https://counts.example.com --key vc_…")
 
     def add_arguments(self, parser: argparse.ArgumentParser) -> None:
-        parser.add_argument("--url", help="where the service answers (default: the local cluster)")
-        parser.add_argument("--key", help="an API key with all three scopes (default: one made for this run)")
+        parser.add_argument("--url", metavar="URL", help="where the service answers (default: the local cluster)")
+        parser.add_argument(
+            "--key", metavar="KEY", help="an API key with all three scopes (default: one made for this run)"
+        )
         add_replay_arguments(parser)
 
     def handle(self, **options: Any) -> None:
+        from viewcounter.config import get_config
+        from viewcounter.operations.replay.plan import read_replay_options
+        from viewcounter.operations.replay.session import run_and_report
+
         config, now = get_config(), datetime.now(UTC)
         replay_options = read_replay_options(
             options,
@@ -40,7 +47,9 @@ class Command(BaseCommand):
             sys.exit(1)
 
 
-def _create_key(config: Config, *, now: datetime) -> str:
+def _create_key(config: "Config", *, now: datetime) -> str:
+    from viewcounter.operations.replay.keys import create_replay_key
+
     try:
         return create_replay_key(now=now, valid_seconds=config.replay_seconds)
     except DatabaseError as error:

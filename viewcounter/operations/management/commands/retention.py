@@ -3,33 +3,28 @@
 import math
 from dataclasses import replace
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import CommandError, CommandParser
 
 from clusterproxy.errors import ClusterProxyError
-from clusterproxy.proxy import ClusterProxy
+from commandline.command import OperatorCommand, Subject
 from configservice.confirming import confirm
 from shardproxy.errors import ShardProxyError
-from viewcounter.cluster import get_cluster
-from viewcounter.config import get_config
 from viewcounter.operations.partition_choice import add_partition_arguments, get_partitions
 from viewcounter.processing.errors import DrainError
-from viewcounter.processing.retention import (
-    drop_old_raw_days,
-    find_old_raw_days_of,
-    read_plan,
-    retain_partition,
-)
-from viewcounter.processing.retention_policy import RetentionPolicy
-from viewcounter.storage.deletion_clock import accept_deletion_clock, read_deletion_clock
 from viewcounter.storage.errors import StorageError
 
+if TYPE_CHECKING:
+    from clusterproxy.proxy import ClusterProxy
+    from viewcounter.processing.retention_policy import RetentionPolicy
 
-class Command(BaseCommand):
+
+class Command(OperatorCommand):
+    subject = Subject.DATA
     help = (
-        "Remove minutes, hours, ids and conflicts of some partitions, and days of raw events, that are older than "
-        "their retention and needed by nothing. Celery does the same all the time; running both is harmless."
+        "Remove what is older than its retention and needed by nothing. That is minutes, hours, ids and conflicts of "
+        "some partitions, and days of raw events. Celery does the same all the time; running both is harmless."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
@@ -44,6 +39,13 @@ class Command(BaseCommand):
         parser.add_argument("--yes", action="store_true", help="do not ask")
 
     def handle(self, *args: Any, **options: Any) -> None:
+        from viewcounter.cluster import get_cluster
+        from viewcounter.config import get_config
+        from viewcounter.processing.checks import RETENTION
+        from viewcounter.processing.retention import drop_old_raw_days, find_old_raw_days_of
+        from viewcounter.processing.retention_policy import RetentionPolicy
+
+        self.check(tags=[RETENTION])
         cluster = get_cluster()
         if options["accept_clock"]:
             self._accept_clock(cluster, confirmed=options["yes"])
@@ -66,8 +68,10 @@ class Command(BaseCommand):
         if failed:
             raise CommandError(f"{len(failed)} of {len(partitions)} partitions were left as they are: {failed}")
 
-    def _accept_clock(self, cluster: ClusterProxy, *, confirmed: bool) -> None:
+    def _accept_clock(self, cluster: "ClusterProxy", *, confirmed: bool) -> None:
         """Raises CommandError, having changed nothing on the shards that come after."""
+        from viewcounter.storage.deletion_clock import accept_deletion_clock, read_deletion_clock
+
         for shard in cluster.topology.shards:
             try:
                 with cluster.shard_transaction(shard.id) as connection:
@@ -80,7 +84,9 @@ class Command(BaseCommand):
             except (ClusterProxyError, ShardProxyError) as error:
                 raise CommandError(f"{shard.name}: {error}") from error
 
-    def _show(self, cluster: ClusterProxy, partition: int, policy: RetentionPolicy) -> None:
+    def _show(self, cluster: "ClusterProxy", partition: int, policy: "RetentionPolicy") -> None:
+        from viewcounter.processing.retention import read_plan
+
         state, kept = read_plan(cluster, partition, policy=policy)
         edges = (
             ("ids of events", state.admits_since, kept.admits_since),
@@ -90,7 +96,9 @@ class Command(BaseCommand):
         moves = [f"{name} before {_show_time(new)} (now {_show_time(old)})" for name, old, new in edges if new > old]
         self.stdout.write(f"partition {partition}: would remove {', '.join(moves) or 'nothing'}")
 
-    def _remove(self, cluster: ClusterProxy, partition: int, policy: RetentionPolicy) -> None:
+    def _remove(self, cluster: "ClusterProxy", partition: int, policy: "RetentionPolicy") -> None:
+        from viewcounter.processing.retention import retain_partition
+
         report = retain_partition(cluster, partition, policy=policy)
         self.stdout.write(
             f"partition {partition}: removed {report.minute_count} minutes, {report.hour_count} hours, "

@@ -4,20 +4,23 @@ from argparse import ArgumentParser
 from datetime import UTC, datetime
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import CommandError
 
-from viewcounter.config import get_config
+from commandline.command import OperatorCommand, Subject
 from viewcounter.gateway.errors import UnknownKey
-from viewcounter.gateway.keys import revoke_key
 
 
-class Command(BaseCommand):
+class Command(OperatorCommand):
+    subject = Subject.KEYS
     help = "Revoke an API key. It is never valid again."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        parser.add_argument("prefix", help="the visible part of the key: vc_PREFIX_…")
+        parser.add_argument("prefix", metavar="PREFIX", help="the visible part of the key: vc_PREFIX_…")
 
     def handle(self, *_args: Any, **options: Any) -> None:
+        from viewcounter.config import get_config
+        from viewcounter.gateway.keys import revoke_key
+
         try:
             key = revoke_key(options["prefix"], now=datetime.now(UTC))
         except UnknownKey as error:

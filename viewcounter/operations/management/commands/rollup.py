@@ -2,32 +2,39 @@
 
 import math
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import CommandError, CommandParser
 
 from clusterproxy.errors import ClusterProxyError
+from commandline.command import OperatorCommand, Subject
 from shardproxy.errors import ShardProxyError
-from viewcounter.cluster import get_cluster
-from viewcounter.config import get_config
 from viewcounter.operations.partition_choice import add_partition_arguments, get_partitions
 from viewcounter.processing.errors import DrainError
-from viewcounter.processing.rollup import RollupReport, RollupSettings, roll_partition
 from viewcounter.storage.errors import StorageError
+
+if TYPE_CHECKING:
+    from viewcounter.processing.rollup import RollupReport
 
 _PROGRESS_EVERY = 24
 
 
-class Command(BaseCommand):
+class Command(OperatorCommand):
+    subject = Subject.DATA
     help = (
-        "Roll minutes up to hours and days, to the last hour that the watermark has passed, and replace dirty buckets. "
-        "Celery does the same all the time; running both is harmless, and this may be stopped and started again."
+        "Roll minutes up to hours and days. To the last hour that the watermark has passed; dirty buckets are "
+        "replaced. Celery does the same all the time; running both is harmless, and this may be stopped and started "
+        "again."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
         add_partition_arguments(parser)
 
     def handle(self, *args: Any, **options: Any) -> None:
+        from viewcounter.cluster import get_cluster
+        from viewcounter.config import get_config
+        from viewcounter.processing.rollup import RollupSettings, roll_partition
+
         cluster = get_cluster()
         settings = replace(RollupSettings.from_config(get_config()), budget_seconds=math.inf)
         failed = []
@@ -43,12 +50,12 @@ class Command(BaseCommand):
         if failed:
             raise CommandError(f"{len(failed)} of {len(partitions)} partitions are not rolled up: {failed}")
 
-    def _show_progress(self, report: RollupReport) -> None:
+    def _show_progress(self, report: "RollupReport") -> None:
         if report.hour_count and report.hour_count % _PROGRESS_EVERY == 0:
             self.stderr.write(f"  {_describe(report)}")
 
 
-def _describe(report: RollupReport) -> str:
+def _describe(report: "RollupReport") -> str:
     return (
         f"partition {report.partition}: rolled through {report.rolled_through:%Y-%m-%dT%H:%MZ}; "
         f"{report.hour_count} hours, {report.day_count} days, "

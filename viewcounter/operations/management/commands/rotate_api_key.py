@@ -4,23 +4,34 @@ from argparse import ArgumentParser
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import CommandError
 
+from commandline.command import OperatorCommand, Subject
 from viewcounter.gateway.errors import UnknownKey
-from viewcounter.gateway.keys import rotate_key
 
 
-class Command(BaseCommand):
-    help = "Make a key with the rights and limits of another one and print it; the old one goes on working for a while."
+class Command(OperatorCommand):
+    subject = Subject.KEYS
+    help = (
+        "Replace an API key by a new one and print it. The new one has its rights and limits; the old one goes on "
+        "working for a while."
+    )
+    examples = ("manage.py rotate_api_key db6745ebef25 --overlap-hours 48",)
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        parser.add_argument("prefix", help="the visible part of the old key: vc_PREFIX_…")
+        parser.add_argument("prefix", metavar="PREFIX", help="the visible part of the old key: vc_PREFIX_…")
         parser.add_argument(
-            "--overlap-hours", type=float, default=24.0, help="the old key ends after this (default: %(default)s)"
+            "--overlap-hours",
+            type=float,
+            default=24.0,
+            metavar="HOURS",
+            help="the old key ends after this (default: %(default)g)",
         )
         parser.add_argument("--quiet", action="store_true", help="print only the key")
 
     def handle(self, *_args: Any, **options: Any) -> None:
+        from viewcounter.gateway.keys import rotate_key
+
         if options["overlap_hours"] < 0:
             raise CommandError("--overlap-hours: must not be negative")
         overlap = timedelta(hours=options["overlap_hours"])

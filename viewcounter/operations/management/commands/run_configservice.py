@@ -4,23 +4,26 @@ import signal
 from types import FrameType
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import CommandError
 
-from configservice.heartbeat import start_heartbeat
-from configservice.services import ServiceKind
-from viewcounter.config import get_config
-from viewcounter.operations.config_service import build_config_service
-from viewcounter.process_http import start_process_server
+from commandline.command import Subject
+from viewcounter.operations.counting_command import CountingCommand
 
 
-class Command(BaseCommand):
+class Command(CountingCommand):
+    subject = Subject.RUN
     help = (
-        "Run a config service: probe every database instance, replace dead primaries, carry out failovers and "
+        "Run a config service, which watches instances and replaces dead primaries. It also carries out failovers and "
         "switchovers that were asked for. Run two or more; one leads. SIGTERM stops it after the current step."
     )
-    requires_system_checks = ()
 
     def handle(self, **options: Any) -> None:
+        from configservice.heartbeat import start_heartbeat
+        from configservice.services import ServiceKind
+        from viewcounter.config import get_config
+        from viewcounter.operations.config_service import build_config_service
+        from viewcounter.process_http import start_process_server
+
         config = get_config()
         service = build_config_service(config)
 

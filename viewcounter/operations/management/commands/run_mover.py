@@ -2,19 +2,22 @@
 
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import CommandError
 
-from viewcounter.cluster import get_cluster
-from viewcounter.config import get_config
-from viewcounter.operations.moves.commands import StopFlag
-from viewcounter.operations.moves.process import MoverProcess
+from commandline.command import Subject
+from viewcounter.operations.counting_command import CountingCommand
 
 
-class Command(BaseCommand):
-    help = "Run a mover: takes up moves of partitions that nobody is at. Two of it divide the moves. SIGTERM stops it."
-    requires_system_checks = ()
+class Command(CountingCommand):
+    subject = Subject.RUN
+    help = "Run a mover, which carries out moves of partitions. Two movers divide the moves. SIGTERM stops it."
 
     def handle(self, **options: Any) -> None:
+        from viewcounter.cluster import get_cluster
+        from viewcounter.config import get_config
+        from viewcounter.operations.moves.commands import StopFlag
+        from viewcounter.operations.moves.process import MoverProcess
+
         flag = StopFlag()
         flag.install()
         try:

@@ -2,33 +2,41 @@
 
 import argparse
 from contextlib import suppress
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import CommandError
 
 from clusterproxy.errors import NoTopology
+from commandline.command import Subject
 from configservice.topology import Topology
-from shardproxy.daemon import Selection, plan_watches
-from viewcounter.cluster import get_cluster
-from viewcounter.config import get_config
-from viewcounter.eventlog.registry import get_event_log
-from viewcounter.operations.local_cluster import StopSignals
-from viewcounter.operations.shardproxy_process import ShardProxyProcess
+from viewcounter.operations.counting_command import CountingCommand
+
+if TYPE_CHECKING:
+    from shardproxy.daemon import Selection
 
 
-class Command(BaseCommand):
+class Command(CountingCommand):
+    subject = Subject.RUN
     help = (
-        "Watch database instances until SIGTERM: end sessions past their budget, measure health and lag, publish "
-        "metrics. Any number may run, also of the same instances. See docs/operations/killer.md."
+        "Run a shard proxy, which watches instances and ends overlong sessions. It also measures health and lag, and "
+        "publishes metrics. Any number may run, also of the same instances. SIGTERM stops it. See "
+        "docs/operations/killer.md."
     )
 
     def add_arguments(self, parser: argparse.ArgumentParser) -> None:
         what = parser.add_mutually_exclusive_group()
-        what.add_argument("--shard", help="watch the instances of this shard")
-        what.add_argument("--instance", help="watch this instance")
+        what.add_argument("--shard", metavar="NAME", help="watch the instances of this shard")
+        what.add_argument("--instance", metavar="NAME", help="watch this instance")
         what.add_argument("--all", action="store_true", help="watch every instance of the cluster (the default)")
 
     def handle(self, **options: Any) -> None:
+        from shardproxy.daemon import Selection
+        from viewcounter.cluster import get_cluster
+        from viewcounter.config import get_config
+        from viewcounter.eventlog.registry import get_event_log
+        from viewcounter.operations.shardproxy_process import ShardProxyProcess
+        from viewcounter.operations.stop_signals import StopSignals
+
         selection = Selection(shard=options["shard"], instance=options["instance"])
         cluster = get_cluster()
         with suppress(NoTopology):  # the process waits for one
@@ -43,8 +51,10 @@ class Command(BaseCommand):
             cluster.close()
 
 
-def _check_selection(selection: Selection, topology: Topology) -> None:
+def _check_selection(selection: "Selection", topology: Topology) -> None:
     """Raises CommandError for a name that the topology does not know."""
+    from shardproxy.daemon import plan_watches
+
     if plan_watches(topology, selection):
         return
     if selection.shard is not None:

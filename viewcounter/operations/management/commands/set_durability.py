@@ -3,39 +3,60 @@
 import argparse
 import getpass
 import time
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import CommandError
 
+from commandline.command import OperatorCommand, Subject
 from configservice.durability import DurabilityState
-from configservice.durability_change import set_durability
 from configservice.errors import ConfigServiceError
-from configservice.failover.requests import check_leader
 from configservice.topology import Durability, StandbyLoss
-from viewcounter.cluster import get_cluster
-from viewcounter.config import get_config
-from viewcounter.standing import ShardStanding, is_applied, read_standing
+
+if TYPE_CHECKING:
+    from viewcounter.standing import ShardStanding
 
 POLL_SECONDS = 0.1
 SETTLE_SECONDS = 3.0
 
 
-class Command(BaseCommand):
+class Command(OperatorCommand):
+    subject = Subject.CLUSTER
     help = (
-        "Change what commits of a shard wait for, without restarting anything: async (the primary), quorum (--k "
-        "replicas too) or all replicas. --on-loss says what commits do while replicas are missing: degrade or block."
+        "Change which replicas a commit of a shard waits for. Nothing is restarted. Modes are async (the primary "
+        "alone), quorum (--k replicas too) and all replicas; --on-loss says what commits do while replicas are missing."
     )
-    requires_system_checks = ()
+    examples = (
+        "manage.py set_durability --shard shard1 --mode quorum --k 1 --on-loss block",
+        "manage.py set_durability --shard shard1 --mode async",
+    )
 
     def add_arguments(self, parser: argparse.ArgumentParser) -> None:
-        parser.add_argument("--shard", required=True)
-        parser.add_argument("--mode", required=True, choices=[mode.value for mode in Durability])
-        parser.add_argument("--k", type=int, default=1, help="replicas of a quorum (default 1)")
-        parser.add_argument("--on-loss", choices=[rule.value for rule in StandbyLoss], help="default: as it is")
-        parser.add_argument("--reason", default="", help="for the history")
-        parser.add_argument("--wait-seconds", type=float, default=15.0, help="for the primary to have it")
+        parser.add_argument("--shard", required=True, metavar="NAME", help="name of the shard")
+        parser.add_argument(
+            "--mode",
+            required=True,
+            choices=[mode.value for mode in Durability],
+            help="what a commit waits for: the primary, a quorum of replicas, or all of them",
+        )
+        parser.add_argument("--k", type=int, default=1, metavar="N", help="replicas of a quorum (default: 1)")
+        parser.add_argument(
+            "--on-loss",
+            choices=[rule.value for rule in StandbyLoss],
+            help="what commits do while replicas are missing (default: as it is)",
+        )
+        parser.add_argument("--reason", default="", metavar="TEXT", help="why, for the history")
+        parser.add_argument(
+            "--wait-seconds",
+            type=float,
+            default=15.0,
+            metavar="SECONDS",
+            help="how long to wait until the primary has it (default: %(default)g)",
+        )
 
     def handle(self, **options: Any) -> None:
+        from configservice.durability_change import set_durability
+        from configservice.failover.requests import check_leader
+
         rule = options["on_loss"]
         try:
             topology = set_durability(
@@ -57,8 +78,12 @@ class Command(BaseCommand):
         self.stdout.write(f"{options['shard']}: {standing.durability}, {told}")
 
 
-def _await_applied(shard: str, *, epoch: int, within_seconds: float) -> ShardStanding | None:
+def _await_applied(shard: str, *, epoch: int, within_seconds: float) -> "ShardStanding | None":
     """How the shard stands once its primary has been told; the standbys get a moment more to be counted by it."""
+    from viewcounter.cluster import get_cluster
+    from viewcounter.config import get_config
+    from viewcounter.standing import is_applied, read_standing
+
     config, cluster = get_config(), get_cluster()
     deadline = time.monotonic() + within_seconds
     told_at: float | None = None

@@ -2,13 +2,14 @@
 
 from typing import Any
 
-from django.core.management.base import BaseCommand
-
-from viewcounter.operations.settings_reference import render_settings_reference
+from commandline.command import OperatorCommand
 
 
-class Command(BaseCommand):
-    help = "Print every setting with its default and meaning, as the page docs/operations/settings.md."
+class Command(OperatorCommand):
+    help = "Print the page docs/operations/settings.md. It has every setting with its default and meaning."
+    needs_apps = False
 
     def handle(self, *args: Any, **options: Any) -> None:
+        from viewcounter.operations.settings_reference import render_settings_reference
+
         self.stdout.write(render_settings_reference(), ending="")

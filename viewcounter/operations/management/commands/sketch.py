@@ -4,21 +4,20 @@ import math
 from dataclasses import replace
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import CommandError, CommandParser
 
 from clusterproxy.errors import ClusterProxyError
+from commandline.command import OperatorCommand, Subject
 from shardproxy.errors import ShardProxyError
-from viewcounter.cluster import get_cluster
-from viewcounter.config import get_config
 from viewcounter.operations.partition_choice import add_partition_arguments, get_partitions
 from viewcounter.processing.errors import DrainError
-from viewcounter.processing.sketching import SketchSettings, sketch_partition
 from viewcounter.storage.errors import StorageError
 
 
-class Command(BaseCommand):
+class Command(OperatorCommand):
+    subject = Subject.DATA
     help = (
-        "Make the sketches of viewers and values of every hour and day that is rolled. "
+        "Make the sketches of viewers and values. Of every hour and day that is rolled. "
         "Celery does the same all the time; running both is harmless, and this may be stopped and started again."
     )
 
@@ -26,6 +25,10 @@ class Command(BaseCommand):
         add_partition_arguments(parser)
 
     def handle(self, *args: Any, **options: Any) -> None:
+        from viewcounter.cluster import get_cluster
+        from viewcounter.config import get_config
+        from viewcounter.processing.sketching import SketchSettings, sketch_partition
+
         cluster = get_cluster()
         settings = replace(SketchSettings.from_config(get_config()), budget_seconds=math.inf)
         failed = []

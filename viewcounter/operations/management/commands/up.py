@@ -1,90 +1,21 @@
 """`manage.py up`: the whole of viewcounter on this machine."""
 
 import argparse
-import os
-import sys
-import time
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError
-from rich.console import Console
-
-from localcluster.control import start_detached, wait_until_ready
-from localcluster.errors import AlreadyRunning, LocalClusterError, StopRequested
-from localcluster.state import StateFolder
-from localcluster.status import read_status
-from localcluster.supervisor import find_supervisor
-from viewcounter.config import Config, get_config
-from viewcounter.config.kinds import PROJECT_ROOT
-from viewcounter.operations.local_cluster import INTERRUPTED_STATUS, START_PARTS, StopSignals, build_local_cluster
+from commandline.command import OperatorCommand, Subject
 
 
-class Command(BaseCommand):
+class Command(OperatorCommand):
+    subject = Subject.RUN
     help = "Start the local cluster: databases, logs and every process of ours. Ctrl-C stops all of it."
-    requires_system_checks = ()
+    examples = ("bin/up", "bin/up --detach", "bin/down")
+    needs_apps = False
 
     def add_arguments(self, parser: argparse.ArgumentParser) -> None:
         parser.add_argument("--detach", action="store_true", help="return when everything is ready; bin/down stops it")
 
     def handle(self, **options: Any) -> None:
-        config = get_config()
-        console = Console(file=sys.stdout, highlight=False, soft_wrap=True)
-        state = StateFolder(config.state_dir)
-        try:
-            if options["detach"]:
-                _run_detached(config, state, console)
-            else:
-                _run_foreground(config, console)
-        except AlreadyRunning as error:
-            raise CommandError(f"{error}; bin/status shows it, bin/down stops it") from error
-        except StopRequested:
-            sys.exit(INTERRUPTED_STATUS)
-        except LocalClusterError as error:
-            raise CommandError(f"{type(error).__name__}: {error}") from error
+        from viewcounter.operations.up_command import run_up
 
-
-def _run_foreground(config: Config, console: Console) -> None:
-    started_at = time.monotonic()
-
-    def report(line: str) -> None:
-        console.print(f"[dim]{time.monotonic() - started_at:6.1f} s[/dim]  {line}", markup=True)
-
-    with build_local_cluster(config, report=report) as cluster:
-        signals = StopSignals(cluster.cancel)
-        signals.install()
-        try:
-            cluster.start()
-        except StopRequested:
-            console.print("stopping")
-            raise
-        except LocalClusterError:
-            cluster.stop(failed=True)
-            raise
-        _print_addresses(console, cluster.web_url, config)
-        console.print("Ctrl-C stops everything" if sys.stdout.isatty() else "bin/down stops everything")
-        signals.stopped.wait()
-        console.print("stopping")
-    console.print("stopped")
-
-
-def _run_detached(config: Config, state: StateFolder, console: Console) -> None:
-    within_seconds = START_PARTS * config.local_ready_seconds
-    if find_supervisor(state) is not None:
-        wait_until_ready(state, within_seconds=within_seconds)
-        console.print("already running")
-        _print_addresses(console, read_status(state).web_url, config)
-        return
-    start_detached(
-        [sys.executable, str(PROJECT_ROOT / "manage.py"), "up"],
-        state,
-        environment=os.environ,
-        within_seconds=within_seconds,
-        relay=lambda line: console.print(line, markup=False),
-    )
-
-
-def _print_addresses(console: Console, url: str, config: Config) -> None:
-    password_file = config.state_dir / "secrets" / "admin_password"
-    console.print(f"events     POST {url}/v1/events")
-    console.print(f"API docs   {url}/v1/docs")
-    console.print(f"admin      {url}/admin/  user admin, password in {password_file}")
+        run_up(is_detached=options["detach"])

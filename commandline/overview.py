@@ -1,0 +1,32 @@
+"""The page that `manage.py help` prints: our commands by subject with a line each, then the names of all others."""
+
+from collections.abc import Mapping, Sequence
+from textwrap import fill
+
+from commandline.command import OperatorCommand, Subject, get_columns
+
+_INTRODUCTION = """\
+Usage: manage.py COMMAND [OPTIONS]
+
+`manage.py help COMMAND` or `manage.py COMMAND --help` says what a command takes.
+"""
+_OTHERS = "of Django and of libraries; each also takes --settings, --traceback and --no-color, as ours do"
+
+
+def render_overview(commands: Mapping[str, OperatorCommand], others: Sequence[str]) -> str:
+    columns = get_columns()
+    width = max(len(name) for name in commands)
+    blocks = [_INTRODUCTION]
+    for subject in Subject:
+        lines = [
+            fill(
+                f"  {name:{width}}  {command.summary}",
+                columns,
+                subsequent_indent=" " * (width + 4),
+            )
+            for name, command in sorted(commands.items())
+            if command.subject is subject
+        ]
+        blocks.append("\n".join([f"{subject.value}:", *lines, ""]))
+    blocks.append(f"{_OTHERS}:\n{fill(' '.join(others), columns, initial_indent='  ', subsequent_indent='  ')}\n")
+    return "\n".join(blocks)

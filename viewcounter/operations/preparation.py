@@ -1,0 +1,55 @@
+"""From empty databases to a cluster that can serve, and nothing where that is done already: run at each local start."""
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from django.contrib.auth import get_user_model
+from django.core.management import call_command
+from django.core.management.base import CommandError, OutputWrapper
+from django.db import DEFAULT_DB_ALIAS, connections
+from django.db.migrations.executor import MigrationExecutor
+
+from viewcounter.operations.local_keys import ensure_local_keys
+
+ADMIN_NAME = "admin"
+
+
+def prepare_cluster(
+    *,
+    partitions: int,
+    instances: Path,
+    set_roles: bool,
+    admin_password_file: Path,
+    local_keys_dir: Path | None,
+    stdout: OutputWrapper,
+    stderr: OutputWrapper,
+) -> None:
+    """Every step may be repeated. `local_keys_dir` is the state folder of a local cluster. Raises CommandError."""
+    common: dict[str, Any] = {"stdout": stdout, "stderr": stderr}
+    if has_migrations_to_apply():
+        call_command("migrate", interactive=False, verbosity=0, **common)
+    call_command("init_cluster", partitions=partitions, instances=instances, set_roles=set_roles, **common)
+    call_command("migrate_shards", **common)
+    ensure_administrator(admin_password_file, stdout=stdout)
+    if local_keys_dir is not None:
+        ensure_local_keys(local_keys_dir, now=datetime.now(UTC))
+
+
+def has_migrations_to_apply() -> bool:
+    """Of the control database. `migrate` itself writes every permission and content type anew each time."""
+    executor = MigrationExecutor(connections[DEFAULT_DB_ALIAS])
+    return bool(executor.migration_plan(executor.loader.graph.leaf_nodes()))
+
+
+def ensure_administrator(password_file: Path, *, stdout: OutputWrapper) -> None:
+    """Never changes one that exists: its password may have been changed in the admin site."""
+    users = get_user_model()._default_manager
+    if users.filter(username=ADMIN_NAME).exists():
+        return
+    try:
+        password = password_file.read_text(encoding="utf-8").strip()
+    except OSError as error:
+        raise CommandError(f"no password for the administrator: {error}") from error
+    users.create_superuser(username=ADMIN_NAME, password=password)
+    stdout.write(f"administrator {ADMIN_NAME} created, password in {password_file}")
