@@ -8,7 +8,7 @@ target, reports are shed first, then ranges, then points; flushes only ever wait
 import threading
 import time
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import Enum, auto
 
@@ -106,8 +106,9 @@ class _Waiter:
 class Admission:
     """Thread-safe. Invariant: as long as somebody waits, there is no room for that class."""
 
-    def __init__(self, policy: AdmissionPolicy) -> None:
+    def __init__(self, policy: AdmissionPolicy, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._policy = policy
+        self._clock = clock
         # Guards what follows; never held while anybody waits.
         self._lock = threading.Lock()
         self._in_use = dict.fromkeys(QueryClass, 0)
@@ -129,7 +130,7 @@ class Admission:
             if has_room(self._policy, self._in_use, query_class):
                 self._in_use[query_class] += 1
                 return
-            now = time.monotonic()
+            now = self._clock()
             waiter = self._queue(query_class, now=now)
         waiter.settled.wait(max(0.0, min(get_patience_seconds(self._policy, query_class), deadline_at - now)))
         with self._lock:
@@ -151,7 +152,7 @@ class Admission:
                 while queue and has_room(self._policy, self._in_use, waiting):
                     self._in_use[waiting] += 1
                     self._settle(queue.popleft(), _Outcome.GRANTED)
-            self._shed_waiting(now=time.monotonic())
+            self._shed_waiting(now=self._clock())
 
     def _queue(self, query_class: QueryClass, *, now: float) -> _Waiter:
         self._shed_waiting(now=now)

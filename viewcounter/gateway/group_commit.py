@@ -9,7 +9,7 @@ import asyncio
 import logging
 import time
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Protocol
@@ -33,7 +33,7 @@ class Appender(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class _Submission:
-    """`waits_until` is of the event loop's clock."""
+    """`waits_until` is of the commit's clock."""
 
     events: EventsByPartition
     count: int
@@ -55,8 +55,10 @@ class GroupCommit:
         max_events: int,
         buffer_max_events: int,
         max_wait_seconds: float,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._log = log
+        self._clock = clock
         self._max_wait_seconds = max_wait_seconds
         self._linger_seconds = linger_seconds
         self._max_events = max_events
@@ -82,8 +84,8 @@ class GroupCommit:
         loop = asyncio.get_running_loop()
         outcome: asyncio.Future[AppendResult] = loop.create_future()
         if not self._waiting:
-            self._waiting_since = loop.time()
-        self._waiting.append(_Submission(events, count, loop.time() + self._max_wait_seconds, outcome))
+            self._waiting_since = self._clock()
+        self._waiting.append(_Submission(events, count, self._clock() + self._max_wait_seconds, outcome))
         self._waiting_count += count
         self._buffered_count += count
         self._schedule(loop)
@@ -112,7 +114,7 @@ class GroupCommit:
         """Start an append now or at the end of the linger, unless one is in flight or already scheduled."""
         if self._in_flight or not self._waiting:
             return
-        wait_seconds = self._waiting_since + self._linger_seconds - loop.time()
+        wait_seconds = self._waiting_since + self._linger_seconds - self._clock()
         if wait_seconds <= 0 or self._waiting_count >= self._max_events:
             self._cancel_timer()
             self._start(loop)
@@ -121,18 +123,18 @@ class GroupCommit:
 
     def _start(self, loop: asyncio.AbstractEventLoop) -> None:
         self._timer = None
-        self._refuse_overdue(loop.time())
+        self._refuse_overdue(self._clock())
         if not self._waiting:
             return
-        group = self._take_group(loop)
+        group = self._take_group()
         self._in_flight = True
-        started_at = loop.time()
+        started_at = self._clock()
         received_us = time.time_ns() // 1000
         batches = [submission.events for submission in group]
         append = loop.run_in_executor(self._executor, append_group, self._log, batches, received_us)
         append.add_done_callback(lambda done: self._finish(loop, group, done, started_at=started_at))
 
-    def _take_group(self, loop: asyncio.AbstractEventLoop) -> list[_Submission]:
+    def _take_group(self) -> list[_Submission]:
         """At least one request, and more while they fit into `max_events`."""
         group = [self._waiting.popleft()]
         count = group[0].count
@@ -140,7 +142,7 @@ class GroupCommit:
             group.append(self._waiting.popleft())
             count += group[-1].count
         self._waiting_count -= count
-        self._waiting_since = loop.time()
+        self._waiting_since = self._clock()
         return group
 
     def _finish(
@@ -152,7 +154,7 @@ class GroupCommit:
         started_at: float,
     ) -> None:
         self._in_flight = False
-        APPEND_SECONDS.observe(loop.time() - started_at)
+        APPEND_SECONDS.observe(self._clock() - started_at)
         error = append.exception()
         self._report([error] if error is not None else list(append.result().failed.values()))
         for submission in group:

@@ -38,9 +38,11 @@ class GuardedLog:
         append_seconds: float,
         breaker_open_seconds: float,
         open_spool: Callable[[], Spool] | None = None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """`append_seconds`: no further attempt begins after this."""
         self._get_log = get_log
+        self._clock = clock
         self._attempts = attempts
         self._append_seconds = append_seconds
         self._breaker = Breaker(open_seconds=breaker_open_seconds)
@@ -95,9 +97,9 @@ class GuardedLog:
 
     def _move(self, spool: Spool) -> int:
         """For a moment, as long as the log takes it; returns how many groups have moved."""
-        deadline_at = time.monotonic() + DRAIN_SECONDS
+        deadline_at = self._clock() + DRAIN_SECONDS
         moved = 0
-        while time.monotonic() < deadline_at and (group := spool.find_oldest()) is not None:
+        while self._clock() < deadline_at and (group := spool.find_oldest()) is not None:
             if self._try_append(group).failed:
                 break
             spool.remove_oldest()
@@ -117,7 +119,7 @@ class GuardedLog:
 
     def _try_append(self, entries: Mapping[int, bytes]) -> AppendResult:
         """Full jitter between attempts. While the breaker is open no attempt is made, and half-open a single one."""
-        started_at = time.monotonic()
+        started_at = self._clock()
         attempts = self._attempts if self._breaker.state is BreakerState.CLOSED else 1
         if not self._breaker.try_pass(now=started_at):
             return AppendResult({}, dict.fromkeys(entries, self._last_error))
@@ -130,7 +132,7 @@ class GuardedLog:
             failed = result.failed
             left = {partition: entries[partition] for partition in failed}
             pause = self._random.uniform(0, FIRST_BACKOFF_SECONDS * 2**attempt)
-            is_out_of_time = time.monotonic() + pause >= started_at + self._append_seconds
+            is_out_of_time = self._clock() + pause >= started_at + self._append_seconds
             is_futile = any(isinstance(error, LogUnfit) for error in failed.values())
             if not left or is_futile or is_out_of_time or attempt + 1 == attempts:
                 break
@@ -142,6 +144,6 @@ class GuardedLog:
         """An append that stored something shows that the log answers."""
         event = BreakerEvent.SUCCESS if error is None else BreakerEvent.FAILURE
         self._last_error = error or self._last_error
-        before = self._breaker.report(event, now=time.monotonic())
+        before = self._breaker.report(event, now=self._clock())
         if (before is BreakerState.CLOSED) != (error is None):
             LOG_BREAKERS_OPEN.set(0 if error is None else 1)

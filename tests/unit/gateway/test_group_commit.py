@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from tests.clock import Clock
 from tests.unit.gateway.builders import FaultyLog, read_event_ids
 from tests.waiting import wait_until_async
 from viewcounter.eventlog.codec import AcceptedEvent
@@ -202,11 +203,12 @@ def test_what_has_waited_too_long_is_refused_and_never_appended(log: FaultyLog) 
     async def test(commit: GroupCommit) -> None:
         log.gate.clear()
         first, second = submit(commit, 1), submit(commit, 2)
-        await asyncio.sleep(0.1)
+        clock.advance(10.0)
         log.gate.set()
         assert (await first).failed == {}
         assert set((await second).failed) == {0}
         assert commit.buffered_count == 0
 
-    run(log, test, max_wait_seconds=0.05)
+    clock = Clock()
+    run(log, test, max_wait_seconds=10.0, clock=clock)
     assert read_event_ids(log) == [str(uuid.UUID(int=1))]

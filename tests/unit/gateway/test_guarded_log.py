@@ -1,9 +1,8 @@
 """Appends with a few attempts, a breaker, and a disk for when the log is away."""
 
-import time
-
 import pytest
 
+from tests.clock import Clock
 from tests.unit.gateway.builders import FaultyLog, read_event_ids
 from viewcounter.eventlog.codec import AcceptedEvent, pack_entry
 from viewcounter.eventlog.errors import EventLogError, EventLogFull
@@ -11,7 +10,7 @@ from viewcounter.eventlog.interface import AppendResult
 from viewcounter.gateway.guarded_log import GuardedLog
 from viewcounter.gateway.spool import Spool
 
-OPEN_SECONDS = 0.2
+OPEN_SECONDS = 60.0
 
 
 def make_id(number):
@@ -23,7 +22,12 @@ def make_entry(number):
 
 
 @pytest.fixture
-def make_guarded(log, tmp_path):
+def clock():
+    return Clock()
+
+
+@pytest.fixture
+def make_guarded(log, clock, tmp_path):
     made = []
 
     def make(*, attempts=1, has_spool=False):
@@ -34,6 +38,7 @@ def make_guarded(log, tmp_path):
             append_seconds=5.0,
             breaker_open_seconds=OPEN_SECONDS,
             open_spool=open_spool,
+            clock=clock,
         )
         made.append(guarded)
         return guarded
@@ -89,35 +94,35 @@ def test_a_log_that_failed_is_left_alone_and_refusals_come_at_once_with_its_reas
     assert isinstance(refused.failed[3], EventLogFull)
 
 
-def test_the_breaker_closes_by_itself_when_the_log_is_back(log, make_guarded):
+def test_the_breaker_closes_by_itself_when_the_log_is_back(log, make_guarded, clock):
     guarded = make_guarded()
     break_log(log)
     guarded.append({0: make_entry(1)})
     log.failing = {}
-    time.sleep(OPEN_SECONDS)
+    clock.advance(OPEN_SECONDS)
     assert set(guarded.append({0: make_entry(2)}).positions) == {0}
     assert set(guarded.append({0: make_entry(3)}).positions) == {0}
 
 
-def test_while_the_log_is_away_events_are_kept_on_disk_and_follow_in_order(log, make_guarded):
+def test_while_the_log_is_away_events_are_kept_on_disk_and_follow_in_order(log, make_guarded, clock):
     guarded = make_guarded(has_spool=True)
     break_log(log)
     for number in range(5):
         assert guarded.append({0: make_entry(number)}) == AppendResult({})
     log.failing = {}
-    time.sleep(OPEN_SECONDS)
+    clock.advance(OPEN_SECONDS)
     guarded.append({0: make_entry(5)})
     assert read_event_ids(log) == [make_id(number) for number in range(6)]
 
 
-def test_without_new_events_the_disk_is_emptied_too(log, make_guarded):
+def test_without_new_events_the_disk_is_emptied_too(log, make_guarded, clock):
     guarded = make_guarded(has_spool=True)
     break_log(log)
     guarded.append({0: make_entry(1)})
     guarded.drain()
     assert read_event_ids(log) == []
     log.failing = {}
-    time.sleep(OPEN_SECONDS)
+    clock.advance(OPEN_SECONDS)
     guarded.drain()
     assert read_event_ids(log) == [make_id(1)]
 
@@ -133,13 +138,13 @@ def test_what_was_kept_survives_the_process_and_goes_before_anything_new(log, ma
     assert read_event_ids(log) == [make_id(1), make_id(2)]
 
 
-def test_a_partition_that_failed_alone_is_kept_and_later_events_queue_behind_it(log, make_guarded):
+def test_a_partition_that_failed_alone_is_kept_and_later_events_queue_behind_it(log, make_guarded, clock):
     guarded = make_guarded(has_spool=True)
     log.failing = {1: EventLogError("away")}
     assert set(guarded.append({0: make_entry(1), 1: make_entry(2)}).positions) == {0}
     assert guarded.append({1: make_entry(3)}) == AppendResult({})
     log.failing = {}
-    time.sleep(OPEN_SECONDS)
+    clock.advance(OPEN_SECONDS)
     guarded.drain()
     assert read_event_ids(log, [1]) == [make_id(2), make_id(3)]
 

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from tests.unit.gateway.builders import FaultyLog, Response, make_event, make_gateway, post, read_event_ids
+from tests.waiting import wait_until_async
 from viewcounter.eventlog.errors import EventLogError
 from viewcounter.eventlog.interface import Position
 from viewcounter.gateway.applied_watch import AppliedWatch, WaitLimits
@@ -137,10 +138,7 @@ def test_a_wait_that_nobody_needs_any_more_asks_no_more() -> None:
         shards = EverythingApplied()
         watch = AppliedWatch(shards.read, PATIENT)
         assert await watch.wait({1: Position(5, 0)})
-        await asyncio.sleep(0.05)
-        asked = len(shards.asked)
-        await asyncio.sleep(0.05)
-        assert len(shards.asked) == asked
+        await wait_until_async(lambda: asyncio.all_tasks() == {asyncio.current_task()})
         assert await watch.wait({2: Position(5, 0)})
         watch.close()
 

@@ -18,6 +18,7 @@ from shardproxy.admission import (
     must_give_way,
 )
 from shardproxy.query import QueryClass
+from tests.clock import Clock
 from tests.waiting import wait_until
 
 FLUSH, POINT, RANGE = QueryClass.FLUSH, QueryClass.POINT, QueryClass.RANGE
@@ -139,10 +140,10 @@ class Callers:
 def open_callers():
     opened = []
 
-    def open_one(**changes):
+    def open_one(clock=time.monotonic, **changes):
         bounds = {"capacity": 1, "flush_reserved": 0, "report_capacity": 1, "max_waiting": 64}
         times = {"wait_seconds": 30.0, "target_wait_seconds": 30.0}
-        opened.append(Callers(Admission(AdmissionPolicy(**bounds | times | changes))))
+        opened.append(Callers(Admission(AdmissionPolicy(**bounds | times | changes), clock=clock)))
         return opened[-1]
 
     yield open_one
@@ -199,11 +200,12 @@ def test_a_caller_gives_up_at_its_own_deadline_and_leaves_no_trace(open_callers)
 
 
 def test_waiting_reports_are_sent_away_when_points_wait_too_long(open_callers):
-    callers = open_callers(target_wait_seconds=0.05)
+    clock = Clock()
+    callers = open_callers(clock=clock)
     callers.start("holder", POINT, waits=False)
     callers.start("report", REPORT)
     callers.start("point", POINT)
-    time.sleep(0.06)  # the wait itself is what is tested
+    clock.advance(31.0)
     callers.start("another", REPORT, waits=False)
     assert callers.shed["another"] == "too many wait for a connection"
     wait_until(lambda: "report" in callers.shed)

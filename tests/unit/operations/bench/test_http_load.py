@@ -3,7 +3,6 @@
 import itertools
 import socket
 import threading
-import time
 from contextlib import contextmanager, suppress
 
 import pytest
@@ -21,6 +20,7 @@ class Server:
         self.answered = 0
         self._stall_seconds = stall_seconds
         self._lock = threading.Lock()
+        self._closing = threading.Event()
         self._status = status
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.address = self._listener.getsockname()
@@ -34,6 +34,7 @@ class Server:
             threading.Thread(target=self._serve, args=(connection,), daemon=True).start()
 
     def close(self):
+        self._closing.set()
         self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
 
@@ -43,7 +44,7 @@ class Server:
                 with self._lock:
                     stall_seconds, self._stall_seconds = self._stall_seconds, 0
                     self.answered += 1
-                time.sleep(stall_seconds)
+                self._closing.wait(stall_seconds)
                 connection.sendall(f"HTTP/1.1 {self._status} X\r\ncontent-le".encode())
                 connection.sendall(b"ngth: 1\r\n\r\n!")
 
