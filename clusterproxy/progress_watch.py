@@ -35,9 +35,16 @@ class ProgressWatch:
         # Guards everything below; never held while the instance is asked.
         self._changed = threading.Condition()
         self._wanted: Counter[int] = Counter()
+        self._reader_count = 0
         self._asking = False
         self._next_at = 0.0
         self._round = _Round()
+
+    @property
+    def reader_count(self) -> int:
+        """How many reads wait for the instance now."""
+        with self._changed:
+            return self._reader_count
 
     def wait(self, demand: Demand, partitions: Sequence[int], *, ask: Ask, until: float) -> Shortfall | None:
         """None once `demand` is met; what is still missing at `until` (monotonic clock).
@@ -46,6 +53,7 @@ class ProgressWatch:
         """
         with self._changed:
             self._wanted.update(partitions)
+            self._reader_count += 1
         try:
             last = None
             while (found := self._await_round(partitions, ask, until=until)) is not None:
@@ -60,6 +68,7 @@ class ProgressWatch:
         finally:
             with self._changed:
                 self._wanted -= Counter(partitions)
+                self._reader_count -= 1
 
     def _await_round(self, partitions: Sequence[int], ask: Ask, *, until: float) -> _Round | None:
         """The next round that has asked for all of `partitions`, asked by this thread if nobody else does."""

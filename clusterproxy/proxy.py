@@ -195,6 +195,10 @@ class ClusterProxy:
         }
         return {name: health.lag_seconds if health.reachable else None for name, health in found.items()}
 
+    def count_waiting_reads(self) -> int:
+        """How many reads of this process wait until an instance has come far enough; `read_max_waiting` bounds them."""
+        return self._get_runtime().count_waiting_reads()
+
     def refresh_topology(self) -> None:
         """Has the sources asked now, or in a moment if they just were. Raises NoTopology.
 

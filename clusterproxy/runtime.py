@@ -65,6 +65,10 @@ class Runtime:
             )
         return watch
 
+    def count_waiting_reads(self) -> int:
+        """Reads that wait until an instance has come far enough."""
+        return sum(watch.reader_count for watch in list(self._watches.values()))
+
     def refresh_topology(self, *, known_epoch: int, deadline_at: float) -> bool:
         """True if there is newer topology than `known_epoch`. Waits no longer than the caller has."""
         remaining_seconds = max(0.0, deadline_at - time.monotonic())

@@ -81,6 +81,12 @@ class Member(ABC):
             return self._process is not None and self._process.poll() is None
 
     @property
+    def exit_status(self) -> int | None:
+        """Of a process that ended by itself or was ended from outside, until it is started again; else None."""
+        with self._lock:
+            return None if self._process is None else self._process.poll()
+
+    @property
     def is_wanted(self) -> bool:
         """Whether it should run; false for one that was stopped or killed on purpose."""
         return self._wanted

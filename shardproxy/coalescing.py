@@ -57,6 +57,12 @@ class Coalescer(Generic[T]):
         self._flights: dict[Hashable, _Flight[T]] = {}
         self._lock = threading.Lock()  # guards the flights and their follower counts, never held while asking
 
+    @property
+    def follower_count(self) -> int:
+        """Callers that wait for the answer of another one now."""
+        with self._lock:
+            return sum(flight.follower_count for flight in self._flights.values())
+
     def run(
         self,
         key: Hashable,

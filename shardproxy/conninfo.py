@@ -21,7 +21,7 @@ UNSENT_DATA_TIMEOUT_SECONDS = 10
 
 def build_connection_parameters(instance: Instance, settings: PoolSettings) -> dict[str, str | int]:
     """libpq parameters with the password read now. Raises UnreadablePassword."""
-    _forget_environment()
+    forget_environment()
     return {
         "host": instance.host,
         "port": instance.port,
@@ -71,7 +71,7 @@ def _get_address(instance: Instance) -> tuple[str, int, str, str, str, str]:
 
 
 @cache
-def _forget_environment() -> None:
+def forget_environment() -> None:
     """Once a process: `PG*` variables are gone, for its children too."""
     for option in pq.Conninfo.get_defaults():
         if option.envvar:

@@ -61,4 +61,4 @@ def name_metrics():
     for metric in {value for value in vars(metrics).values() if isinstance(value, MetricWrapperBase)}:
         suffix = "_total" if isinstance(metric, Counter) else ""
         labels = f"{{{','.join(metric._labelnames)}}}" if metric._labelnames else ""
-        yield f"{metric._name}{suffix}{labels}"
+        yield f"{metric.describe()[0].name}{suffix}{labels}"

@@ -14,6 +14,10 @@ def walk(folder: Path = TESTS) -> Iterator[tuple[str, ast.AST]]:
             yield f"{path.relative_to(TESTS.parent)}:{getattr(node, 'lineno', 0)}", node
 
 
+def name_called(call: ast.Call) -> str:
+    return str(getattr(call.func, "attr", getattr(call.func, "id", "")))
+
+
 def test_no_test_module_is_imported_by_another():
     imports = [
         place
@@ -33,3 +37,38 @@ def test_there_is_one_way_to_wait():
         and not place.startswith("tests/waiting.py:")
     ]
     assert own == [], "use tests/waiting.py"
+
+
+def test_no_unit_test_sleeps():
+    sleeps = [
+        place
+        for place, node in walk(TESTS / "unit")
+        if isinstance(node, ast.Call)
+        and name_called(node) == "sleep"
+        and not (len(node.args) == 1 and isinstance(node.args[0], ast.Constant) and node.args[0].value == 0)
+    ]
+    assert sleeps == [], "hand the component a tests.clock.Clock, or use tests.waiting"
+
+
+PUBLIC_BY_CUSTOM = {"_meta", "_replace", "_exit"}
+"""Of Django's models, of named tuples, of os."""
+NOT_TO_BE_HAD_OTHERWISE = {"_labelnames"}
+"""Of a metric of prometheus_client."""
+
+
+def test_no_test_reaches_into_what_is_private():
+    assert [f"{place}: {name}" for place, node in walk() for name in name_private(node)] == []
+
+
+def name_private(node: ast.AST) -> Iterator[str]:
+    """Private names of others that `node` reads, sets, patches or imports."""
+    allowed = PUBLIC_BY_CUSTOM | NOT_TO_BE_HAD_OTHERWISE
+    if isinstance(node, ast.Attribute) and not (isinstance(node.value, ast.Name) and node.value.id in {"self", "cls"}):
+        names = [node.attr]
+    elif isinstance(node, ast.ImportFrom) and not (node.module or "").startswith("tests"):
+        names = [alias.name for alias in node.names]
+    elif isinstance(node, ast.Call) and name_called(node) in {"getattr", "setattr", "delattr"}:
+        names = [str(argument.value) for argument in node.args[1:2] if isinstance(argument, ast.Constant)]
+    else:
+        names = []
+    yield from (name for name in names if name.startswith("_") and not name.startswith("__") and name not in allowed)

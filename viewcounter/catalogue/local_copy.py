@@ -69,7 +69,7 @@ class LocalCopy:
     """One file. Threads may share this object; each process makes its own, after its fork."""
 
     def __init__(self, path: Path) -> None:
-        self._path = path
+        self.path = path
         self._lock = threading.Lock()
         self._connection: sqlite3.Connection | None = None
         self._inode = 0
@@ -80,7 +80,7 @@ class LocalCopy:
             try:
                 rows = self._open().execute(_FIND, [json.dumps(video_ids)]).fetchall()
             except sqlite3.Error as error:
-                logger.warning("%s gives no titles: %s", self._path, error)
+                logger.warning("%s gives no titles: %s", self.path, error)
                 self._give_up(error)
                 return []
         return [
@@ -122,8 +122,8 @@ class LocalCopy:
             if self._find_inode() == self._inode:
                 return self._connection
             self._close()
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        connection = sqlite3.connect(self._path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False)
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        connection = sqlite3.connect(self.path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False)
         try:
             # Killed at any moment, the file stays whole; what the last second wrote may be copied again.
             connection.execute("PRAGMA journal_mode = WAL")
@@ -149,14 +149,14 @@ class LocalCopy:
     def _give_up(self, error: sqlite3.Error) -> None:
         """Another process may have replaced the damaged file already: only the one that was open goes."""
         if getattr(error, "sqlite_errorcode", 0) & 0xFF in _DAMAGES and self._find_inode() == self._inode:
-            logger.error("%s is damaged and will be filled anew: %s", self._path, error)
+            logger.error("%s is damaged and will be filled anew: %s", self.path, error)
             self._discard()
 
     def _discard(self) -> None:
         self._close()
         # This order: SQLite drops a write-ahead log that it finds beside an empty file, never one beside a full one.
         for suffix in ("", "-wal", "-shm"):
-            self._path.with_name(self._path.name + suffix).unlink(missing_ok=True)
+            self.path.with_name(self.path.name + suffix).unlink(missing_ok=True)
 
     def _close(self) -> None:
         if self._connection is not None:
@@ -165,6 +165,6 @@ class LocalCopy:
 
     def _find_inode(self) -> int:
         try:
-            return self._path.stat().st_ino
+            return self.path.stat().st_ino
         except FileNotFoundError:
             return 0

@@ -70,6 +70,11 @@ class Refresher:
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="catalogue-refresh", daemon=True)
 
+    @property
+    def is_refreshing(self) -> bool:
+        """Whether this process is the one of its host that refreshes."""
+        return self._lock_file is not None
+
     def start(self) -> None:
         self._thread.start()
 

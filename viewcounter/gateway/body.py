@@ -32,12 +32,12 @@ class BodyLimits:
 
 class BodyReader:
     """Lives on one event loop. Invariant: `_held` has the bytes that have come of each body that is not whole yet, the
-    body that was begun first in front, and `_held_bytes` is their sum."""
+    body that was begun first in front, and `held_bytes` is their sum."""
 
     def __init__(self, limits: BodyLimits) -> None:
         self._limits = limits
         self._held: dict[asyncio.Timeout, int] = {}
-        self._held_bytes = 0
+        self.held_bytes = 0
 
     async def read(self, receive: Receive, *, declared_bytes: int | None, encoding: Encoding | None) -> bytes:
         """The whole body, unpacked. Raises Refused (400, 408, 413) or ClientGone."""
@@ -78,15 +78,15 @@ class BodyReader:
     def _hold(self, deadline: asyncio.Timeout, count: int) -> None:
         """Where memory is scarce, the body that was begun first gives way: one sent at once is whole at once."""
         self._held[deadline] = self._held.get(deadline, 0) + count
-        self._held_bytes += count
-        while self._held_bytes > self._limits.held_bytes:
+        self.held_bytes += count
+        while self.held_bytes > self._limits.held_bytes:
             oldest = next(iter(self._held))
             if not oldest.expired():
                 oldest.reschedule(asyncio.get_running_loop().time())
             self._release(oldest)
 
     def _release(self, deadline: asyncio.Timeout) -> None:
-        self._held_bytes -= self._held.pop(deadline, 0)
+        self.held_bytes -= self._held.pop(deadline, 0)
 
     def _too_slow(self) -> Refused:
         detail = f"The body was not whole within {self._limits.deadline_seconds:g} seconds, or its memory was needed."

@@ -141,7 +141,7 @@ def _decode_typed(body: bytes) -> list[Event]:
 def _decode_tolerant(body: bytes) -> object:
     """Raises Refused (400). What was not UTF-8 becomes lone surrogates, which no field of an event admits."""
     try:
-        return _TOLERANT.decode(body.decode("utf-8", "surrogateescape"))
+        return TOLERANT_DECODER.decode(body.decode("utf-8", "surrogateescape"))
     except RecursionError as error:
         raise _nested_too_deeply() from error
     except ValueError as error:
@@ -153,7 +153,7 @@ def _parse_integer(digits: str) -> int | float:
     return int(digits) if len(digits) <= _LONGEST_EXACT_INTEGER else float(digits)
 
 
-_TOLERANT = json.JSONDecoder(strict=False, parse_int=_parse_integer)
+TOLERANT_DECODER = json.JSONDecoder(strict=False, parse_int=_parse_integer)
 
 
 def _malformed(detail: str) -> Refused:

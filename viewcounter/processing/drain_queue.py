@@ -36,13 +36,15 @@ class DrainQueue:
         timeout_seconds: float,
         strain: StrainPolicy,
         rng: Random,
+        slot: str | None = None,
     ) -> None:
+        """`slot` names this process among those that drain; None: by its host and pid."""
         self._get_cluster_id = get_cluster_id
         self._queued_seconds = queued_seconds
         self._lease_seconds = lease_seconds
         self._strain = strain
         self._rng = rng
-        self._slot = f"{socket.gethostname()}:{os.getpid()}"
+        self._slot = f"{socket.gethostname()}:{os.getpid()}" if slot is None else slot
         self._redis: Any = redis.Redis.from_url(
             url,
             socket_timeout=timeout_seconds,

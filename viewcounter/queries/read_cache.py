@@ -116,6 +116,11 @@ class ReadCache:
         self._shared = shared
         self._flights: Coalescer[_Obtained] = Coalescer(max_followers=settings.max_followers)
 
+    @property
+    def waiting_count(self) -> int:
+        """Readers that wait for what another one asks now."""
+        return self._flights.follower_count
+
     def peek(self, key: str, *, now: datetime) -> Stored | None:
         """What this process has itself and may be given to anybody; the same object until another takes its place.
 

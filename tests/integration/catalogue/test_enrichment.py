@@ -163,9 +163,9 @@ def test_one_process_of_a_host_refreshes_and_another_takes_over(empty_catalogue,
     second.start()
     put_video(VideoEntry("w", "Title"))
     wait_until(lambda: copy.find(["w"]))
-    assert second._lock_file is None
+    assert not second.is_refreshing
     first.close(timeout_seconds=SECONDS)
-    wait_until(lambda: second._lock_file is not None)
+    wait_until(lambda: second.is_refreshing)
     put_video(VideoEntry("x", "Title"))
     wait_until(lambda: copy.find(["x"]))
     second.close(timeout_seconds=SECONDS)

@@ -13,7 +13,7 @@ from tests.integration.configservice.conftest import CLUSTER_ID, read_topology
 from tests.waiting import wait_until
 from viewcounter.cluster import get_cluster
 from viewcounter.config import get_config
-from viewcounter.metrics import TOPOLOGIES_REFUSED
+from viewcounter.metrics import REGISTRY
 
 
 @pytest.fixture
@@ -38,7 +38,7 @@ def write(cluster_cache: ClusterCache, **changes) -> None:
 
 
 def count_refusals(reason: str) -> float:
-    return TOPOLOGIES_REFUSED.labels(reason)._value.get()
+    return REGISTRY.get_sample_value("viewcounter_topologies_refused_total", {"reason": reason}) or 0.0
 
 
 def test_a_topology_with_more_partitions_is_refused_and_does_not_stick(process, cluster_cache, tmp_path):

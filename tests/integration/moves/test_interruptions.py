@@ -23,7 +23,7 @@ class Killer:
 
     def __init__(self, monkeypatch) -> None:
         self.left = 0
-        open_before = Work._open
+        open_before = Work.open_shard
 
         @contextmanager
         def open_and_die(work, shard_id, seconds):
@@ -31,7 +31,7 @@ class Killer:
                 yield connection
             self._count()
 
-        monkeypatch.setattr(Work, "_open", open_and_die)
+        monkeypatch.setattr(Work, "open_shard", open_and_die)
         for name in ("claim", "advance", "flip"):
             monkeypatch.setattr(mover, name, self._wrap(getattr(mover, name)))
         # A dead mover does not give its lease back.

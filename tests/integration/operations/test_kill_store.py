@@ -8,7 +8,7 @@ from django.db import DataError, OperationalError
 
 from tests.integration.operations.seen_kill import NOW, SEEN
 from tests.waiting import wait_until
-from viewcounter.metrics import KILLS_DROPPED
+from viewcounter.metrics import REGISTRY
 from viewcounter.operations.kills import (
     KillFilter,
     KillStore,
@@ -22,6 +22,10 @@ from viewcounter.operations.kills import (
 
 def number(n):
     return replace(SEEN, pid=n, at=NOW + timedelta(seconds=n))
+
+
+def count_dropped():
+    return REGISTRY.get_sample_value("viewcounter_kills_dropped_total")
 
 
 class Database:
@@ -59,10 +63,10 @@ def list_pids(kills):
 
 def test_the_newest_kills_wait_while_the_database_is_down_and_the_others_are_counted_as_dropped(open_store, kills):
     database = Database()
-    store, before = open_store(database, max_waiting=3), KILLS_DROPPED._value.get()
+    store, before = open_store(database, max_waiting=3), count_dropped()
     for n in range(1, 6):
         store.put(number(n), shard="shard1")
-    assert (store.waiting_count, KILLS_DROPPED._value.get() - before) == (3, 2)
+    assert (store.waiting_count, count_dropped() - before) == (3, 2)
     database.is_up = True
     wait_until(lambda: store.waiting_count == 0)
     assert list_pids(kills) == [3, 4, 5]

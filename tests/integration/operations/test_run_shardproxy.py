@@ -85,10 +85,9 @@ def test_it_kills_stores_measures_and_bears_witness_and_ends_at_sigterm(servers,
     health = ask(servers, "/healthz")
     assert (health.status, health.json()["instances"]) == (200, dict.fromkeys(INSTANCES, "up"))
     assert ask(servers, "/admin/").status == 404
-    with shard_proxy._lock:
-        process = shard_proxy._process
     os.kill(shard_proxy.pid, signal.SIGTERM)
-    assert process.wait(timeout=30) == 0
+    wait_until(lambda: shard_proxy.exit_status is not None)
+    assert shard_proxy.exit_status == 0
 
 
 def test_with_control_database_cache_and_a_replica_down_it_goes_on_and_stores_its_kills_later(

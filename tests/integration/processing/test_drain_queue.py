@@ -25,7 +25,7 @@ class NoLuck(Random):
 
 
 def make_queue(url=None, *, process=1, lease_seconds=30, queued_seconds=30):
-    queue = DrainQueue(
+    return DrainQueue(
         url or get_config().cache_url.get_secret_value(),
         get_cluster_id=lambda: CLUSTER_ID,
         queued_seconds=queued_seconds,
@@ -35,9 +35,8 @@ def make_queue(url=None, *, process=1, lease_seconds=30, queued_seconds=30):
             pause_first_seconds=PAUSE, pause_max_seconds=PAUSE, slow_flush_seconds=3.0, forget_seconds=60
         ),
         rng=NoLuck(),
+        slot=f"host:{process}",
     )
-    queue._slot = f"host:{process}"
-    return queue
 
 
 @pytest.fixture

@@ -21,7 +21,7 @@ from tests.integration.processing.poisoned import (
 from tests.unit.processing.builders import uuid4_of
 from viewcounter.eventlog.codec import pack_entry, unpack_entry
 from viewcounter.eventlog.memory import MemoryEventLog
-from viewcounter.metrics import DEAD_LETTERS, STOPPED_PARTITIONS
+from viewcounter.metrics import REGISTRY
 from viewcounter.processing import isolation
 from viewcounter.processing.errors import PartitionNotOwned, PartitionStopped
 from viewcounter.processing.stopped import list_stopped, measure_dead_letters, resume
@@ -272,10 +272,14 @@ def test_metrics_and_the_list_name_stopped_partitions_and_waiting_letters(clean_
     with pytest.raises(PartitionStopped):
         make_drainer(clean_cluster, log).drain(PARTITION)
     measure_dead_letters(clean_cluster)
-    assert DEAD_LETTERS.labels(str(PARTITION))._value.get() == 1
-    assert DEAD_LETTERS.labels("4")._value.get() == 0
-    assert STOPPED_PARTITIONS.labels(StopReason.RUN.value)._value.get() == 1
+    assert read_metric("dead_letters", partition=str(PARTITION)) == 1
+    assert read_metric("dead_letters", partition="4") == 0
+    assert read_metric("stopped_partitions", reason=StopReason.RUN.value) == 1
     assert [(one.partition, one.reason) for one in list_stopped(clean_cluster)] == [(PARTITION, StopReason.RUN)]
     resume(clean_cluster, PARTITION, actor="op")
     measure_dead_letters(clean_cluster)
-    assert STOPPED_PARTITIONS.labels(StopReason.RUN.value)._value.get() == 0
+    assert read_metric("stopped_partitions", reason=StopReason.RUN.value) == 0
+
+
+def read_metric(name, **labels):
+    return REGISTRY.get_sample_value(f"viewcounter_{name}", labels)

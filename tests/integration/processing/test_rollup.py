@@ -7,6 +7,7 @@ import psycopg
 import pytest
 from psycopg.rows import dict_row
 
+from tests.integration.processing.faults import FaultyCluster, Killed
 from tests.integration.processing.rolling import PARTITION, Event, Rolling
 from tests.waiting import wait_until
 from viewcounter.processing.errors import PartitionNotOwned, StaleTopology
@@ -136,41 +137,30 @@ def test_rolling_twice_and_beside_itself_changes_nothing(rolling):
     assert_rolled(rolling, through=NOON_AFTER - HOUR)
 
 
-class Crash(Exception):
-    pass
+def test_a_crash_at_any_step_is_made_good_by_the_next_rollup(rolling):
+    """Before a statement, before a COMMIT or after it; a late event arrives after that.
 
-
-STATEMENTS = 33
-"""Of the rollup in the test below, reading the state and finding the next hour apart."""
-
-
-def test_a_crash_before_any_statement_is_made_good_by_the_next_rollup(rolling, monkeypatch):
-    """Each statement of each transaction is the first one that is not run, and a late event arrives after that."""
-    run, crashed, crash_at = rollup._run, True, 0
+    Every second step will do: each transaction has at least four, and all but the last leave nothing behind.
+    """
+    rolling.cluster = FaultyCluster(rolling.cluster)
+    crashed, crash_at = True, 1
     while crashed:
         rolling.clear()
         rolling.flush(make_events(0, 1), watermark=DAY + 2 * HOUR)
         rolling.roll()
         rolling.flush(make_events(5, 300, 1439, 1440), watermark=NOON_AFTER)
-        calls = iter(range(crash_at))
-
-        def run_until_the_crash(*args, calls=calls, **kwargs):
-            if next(calls, None) is None:
-                raise Crash
-            return run(*args, **kwargs)
-
-        with monkeypatch.context() as patch:
-            patch.setattr(rollup, "_run", run_until_the_crash)
-            try:
-                rolling.roll()
-            except Crash:
-                crash_at += 1
-            else:
-                crashed = False
+        rolling.cluster.arm(crash_at)
+        try:
+            rolling.roll()
+        except Killed:
+            crash_at += 2
+        else:
+            crashed = False
+        rolling.cluster.arm(None)
         rolling.flush(make_events(2, 310, 1441), watermark=NOON_AFTER)
         rolling.roll()
         assert_rolled(rolling, through=NOON_AFTER - HOUR)
-    assert crash_at == STATEMENTS
+    assert crash_at == 71
 
 
 def test_a_late_event_flushed_while_an_hour_is_being_rolled_waits_and_leaves_a_mark(rolling, second_connection):

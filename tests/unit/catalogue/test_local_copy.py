@@ -20,10 +20,6 @@ def copy(tmp_path: Path):
     copy.close()
 
 
-def get_path(copy: LocalCopy) -> Path:
-    return copy._path
-
-
 def put(copy: LocalCopy, *videos: KnownVideo, channels: tuple[KnownChannel, ...] = (), revision: int) -> None:
     copy.put(channels=channels, videos=videos, revision=revision)
 
@@ -49,7 +45,7 @@ def test_it_survives_its_process_and_is_shared_by_others(copy: LocalCopy):
 from pathlib import Path
 from viewcounter.catalogue.local_copy import KnownVideo, LocalCopy
 import os
-LocalCopy(Path({str(get_path(copy))!r})).put(channels=[], videos=[KnownVideo("v", None, "Title", 4)], revision=4)
+LocalCopy(Path({str(copy.path)!r})).put(channels=[], videos=[KnownVideo("v", None, "Title", 4)], revision=4)
 os._exit(9)
 """
     assert copy.get_revision() == 0
@@ -61,7 +57,7 @@ os._exit(9)
 def test_a_damaged_file_knows_nothing_once_and_is_made_anew(copy: LocalCopy, caplog: pytest.LogCaptureFixture):
     put(copy, KnownVideo("v", OLD, "Title", 2), revision=2)
     copy.close()
-    get_path(copy).write_bytes(b"rubbish" * 1000)
+    copy.path.write_bytes(b"rubbish" * 1000)
     assert copy.find(["v"]) == []
     assert "is damaged and will be filled anew" in caplog.text
     assert copy.get_revision() == 0
@@ -72,7 +68,7 @@ def test_a_damaged_file_knows_nothing_once_and_is_made_anew(copy: LocalCopy, cap
 def test_damage_within_the_file_is_found_by_whoever_meets_it(copy: LocalCopy):
     put(copy, *(KnownVideo(f"v{n:05}", None, "x" * 200, n) for n in range(2000)), revision=2000)
     copy.close()  # the last connection to close moves the write-ahead log into the file
-    with get_path(copy).open("r+b") as file:
+    with copy.path.open("r+b") as file:
         file.seek(8192)
         file.write(b"\xff" * 200_000)
     assert copy.find([f"v{n:05}" for n in range(2000)]) == []
@@ -80,7 +76,7 @@ def test_damage_within_the_file_is_found_by_whoever_meets_it(copy: LocalCopy):
 
 
 def test_every_process_finds_the_file_that_replaced_a_discarded_one(copy: LocalCopy):
-    other = LocalCopy(get_path(copy))
+    other = LocalCopy(copy.path)
     put(copy, KnownVideo("v", None, "Before", 1), revision=1)
     assert other.find(["v"]) == [KnownVideo("v", None, "Before", 1)]
     copy.discard()
@@ -92,7 +88,7 @@ def test_every_process_finds_the_file_that_replaced_a_discarded_one(copy: LocalC
 
 def test_a_writer_that_takes_long_makes_readers_neither_wait_nor_fail(copy: LocalCopy):
     put(copy, KnownVideo("v", None, "Title", 1), revision=1)
-    with sqlite3.connect(get_path(copy), isolation_level=None) as writer:
+    with sqlite3.connect(copy.path, isolation_level=None) as writer:
         writer.execute("BEGIN IMMEDIATE")
         writer.execute("UPDATE video SET title = 'half'")
         assert copy.find(["v"]) == [KnownVideo("v", None, "Title", 1)]

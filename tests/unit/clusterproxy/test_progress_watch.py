@@ -13,28 +13,35 @@ from shardproxy.errors import DeadlineExceeded, InstanceUnavailable
 from shardproxy.query import Query, QueryClass
 from tests.waiting import wait_until
 
+POLL_SECONDS = 0.005
 PROBE = ProgressProbe(Query("states", "SELECT 1", QueryClass.POINT), parse=dict)
 
 
 class Server:
-    """Answers how far it is; notes who was asked for what, and whether two ever asked at once."""
+    """Answers how far it is, while `gate` is set; has who was asked for what, and the times between two questions."""
 
     def __init__(self):
         self.positions = dict.fromkeys(range(8), 100)
         self.asked = []
         self.error = None
-        self.most_at_once = 0
-        self._at_once = 0
+        self.most_at_once = self.at_once = 0
+        self.pauses_seconds = []
+        self.gate = threading.Event()
+        self.gate.set()
+        self._answered_at = None
         self._lock = threading.Lock()
 
     def ask(self, partitions):
         with self._lock:
-            self._at_once += 1
-            self.most_at_once = max(self.most_at_once, self._at_once)
-        time.sleep(0.001)
+            if self._answered_at is not None:
+                self.pauses_seconds.append(time.monotonic() - self._answered_at)
+            self.at_once += 1
+            self.most_at_once = max(self.most_at_once, self.at_once)
+        assert self.gate.wait(20)
         with self._lock:
-            self._at_once -= 1
+            self.at_once -= 1
             self.asked.append(list(partitions))
+            self._answered_at = time.monotonic()
             if self.error is not None:
                 raise self.error
             return {p: Progress((self.positions[p], 0), datetime.now(UTC)) for p in partitions}
@@ -47,7 +54,7 @@ def server():
 
 @pytest.fixture
 def watch():
-    return ProgressWatch("shard1b", poll_seconds=0.005)
+    return ProgressWatch("shard1b", poll_seconds=POLL_SECONDS)
 
 
 def wait(watch, server, partition, ms, *, seconds=20.0):
@@ -67,17 +74,15 @@ def test_the_end_of_the_wait_says_what_is_missing(watch, server):
 
 def test_all_who_wait_share_one_question_at_a_time(watch, server):
     with ThreadPoolExecutor(32) as executor:
+        server.gate.clear()
         waiting = [executor.submit(wait, watch, server, n % 8, 200) for n in range(32)]
-        wait_until(lambda: watch._wanted.total() == 32)
-        asked_before = len(server.asked)
-        started_at = time.monotonic()
-        wait_until(lambda: len(server.asked) >= asked_before + 5)
-        asked, seconds = len(server.asked) - asked_before, time.monotonic() - started_at
+        wait_until(lambda: watch.reader_count == 32)
+        server.gate.set()
+        wait_until(lambda: len(server.asked) >= 5)
         server.positions = dict.fromkeys(range(8), 200)
         assert [future.result(timeout=20) for future in waiting] == [None] * 32
     assert server.most_at_once == 1
-    # One question each poll_seconds, give or take the one under way at either end.
-    assert asked <= seconds / 0.005 + 2
+    assert min(server.pauses_seconds) >= POLL_SECONDS
     assert [0, 1, 2, 3, 4, 5, 6, 7] in server.asked
 
 
@@ -104,12 +109,18 @@ def test_nobody_is_satisfied_by_what_was_known_before_it_came(watch, server):
 def test_an_instance_that_fails_fails_all_who_wait_for_it(watch, server):
     with ThreadPoolExecutor(4) as executor:
         waiting = [executor.submit(wait, watch, server, n, 200) for n in range(4)]
-        wait_until(lambda: watch._wanted.total() == 4)
+        wait_until(lambda: watch.reader_count == 4)
         server.error = InstanceUnavailable("gone", instance="shard1b")
         for future in waiting:
             with pytest.raises(InstanceUnavailable):
                 future.result(timeout=20)
-    assert not watch._wanted
+    assert watch.reader_count == 0
+
+
+def test_what_nobody_waits_for_any_more_is_not_asked_for(watch, server):
+    assert wait(watch, server, 3, 200, seconds=0.05) is not None
+    assert wait(watch, server, 5, 100) is None
+    assert server.asked[-1] == [5]
 
 
 def test_an_unexpected_error_blocks_nobody_else(watch, server):
@@ -121,17 +132,11 @@ def test_an_unexpected_error_blocks_nobody_else(watch, server):
 
 
 def test_learning_nothing_in_time_is_an_error(watch, server):
-    hold = threading.Event()
-
-    def ask(partitions):
-        hold.wait(20)
-        return server.ask(partitions)
-
-    demand = Demand(PROBE, min_positions={3: (100, 0)})
+    server.gate.clear()
     with ThreadPoolExecutor(1) as executor:
-        leader = executor.submit(watch.wait, demand, (3,), ask=ask, until=time.monotonic() + 20)
-        wait_until(lambda: watch._asking)
+        leader = executor.submit(wait, watch, server, 3, 100)
+        wait_until(lambda: server.at_once == 1)
         with pytest.raises(DeadlineExceeded):
             wait(watch, server, 3, 100, seconds=0.05)
-        hold.set()
+        server.gate.set()
         assert leader.result(timeout=20) is None

@@ -70,16 +70,21 @@ def know_key(
 
 
 class FaultyLog(MemoryEventLog):
-    """Refuses the partitions in `failing` with the error given there; `gate`, while clear, holds every append."""
+    """Refuses the partitions in `failing` with the error given there; `gate`, while clear, holds every append.
+
+    `begun_count`: appends that have come as far as the gate.
+    """
 
     def __init__(self) -> None:
         super().__init__()
         self.failing: dict[int, EventLogError] = {}
         self.gate = threading.Event()
         self.gate.set()
+        self.begun_count = 0
         self.append_sizes: list[int] = []
 
     def append(self, entries: Mapping[int, bytes]) -> AppendResult:
+        self.begun_count += 1
         self.gate.wait(timeout=10)
         self.append_sizes.append(sum(len(unpack_entry(payload)) for payload in entries.values()))
         failed = {p: self.failing[p] for p in entries if p in self.failing}

@@ -116,7 +116,7 @@ def test_bodies_that_are_not_whole_hold_no_more_than_their_bound_the_oldest_give
         for sender in senders[3:]:
             sender.send(b"y", more=False)
         outcomes = await asyncio.gather(*reads, return_exceptions=True)
-        return list(outcomes), reader._held_bytes
+        return list(outcomes), reader.held_bytes
 
     outcomes, held = asyncio.run(read_many())
     refusals = [outcome.problem.code for outcome in outcomes[:3] if isinstance(outcome, Refused)]

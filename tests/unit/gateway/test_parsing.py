@@ -247,7 +247,7 @@ def explain_counting(
             decoded.append(len(text))
             return super().decode(text, *arguments)
 
-    monkeypatch.setattr(parsing, "_TOLERANT", CountingDecoder(strict=False))
+    monkeypatch.setattr(parsing, "TOLERANT_DECODER", CountingDecoder(strict=False))
     answer: list[Item] | tuple[int, str]
     try:
         answer = parse(body, is_ndjson=is_ndjson, explain_max_values=explain_max_values)

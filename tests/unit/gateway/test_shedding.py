@@ -2,10 +2,12 @@
 
 import asyncio
 import json
+from typing import Any
 
 import pytest
 
 from tests.unit.gateway.builders import FaultyLog, Response, make_event, make_gateway, read_event_ids, send
+from tests.waiting import wait_until_async
 from viewcounter.eventlog.lag_notice import LagNotice, LagUnknown
 from viewcounter.gateway.shedding import LagWatch, ShedLimits, find_shed_reason
 
@@ -26,6 +28,28 @@ class Board:
 
     def close(self) -> None:
         pass
+
+
+class ChangingBoard:
+    def __init__(self, notice: LagNotice) -> None:
+        self.notice = notice
+        self._read_count = 0
+
+    def read(self) -> LagNotice:
+        self._read_count += 1
+        return self.notice
+
+    def close(self) -> None:
+        pass
+
+    async def be_heard(self) -> None:
+        """Until it is read by somebody who has acted on a read that began after this call."""
+        before = self._read_count
+        await wait_until_async(lambda: self._read_count >= before + 2)
+
+
+async def ignore(_message: Any) -> None:
+    pass
 
 
 @pytest.mark.parametrize(
@@ -61,13 +85,19 @@ def test_the_lane_answers_503_before_it_reads_stores_nothing_and_goes_on_once_th
     event = make_event()
 
     async def run() -> list[Response]:
-        board = Board(LagNotice(101, 0.0), LagNotice(3, 0.0))
-        gateway = make_gateway(log, parts={"lag_board": board}, shed_lag_events=100)
-        answers = []
-        for body in ([], json.dumps(event).encode()):  # of the first one not even the body has come
-            await gateway._lag.look()
-            answers.append(await send(gateway, body))
-        return answers
+        board = ChangingBoard(LagNotice(101, 0.0))
+        gateway = make_gateway(log, parts={"lag_board": board}, shed_lag_events=100, lag_interval_seconds=0.001)
+        messages: asyncio.Queue[dict[str, str]] = asyncio.Queue()
+        messages.put_nowait({"type": "lifespan.startup"})
+        lifespan = asyncio.create_task(gateway({"type": "lifespan"}, messages.get, ignore))
+        await board.be_heard()
+        refused = await send(gateway, [])  # not even the body has come
+        board.notice = LagNotice(3, 0.0)
+        await board.be_heard()
+        accepted = await send(gateway, json.dumps(event).encode())
+        messages.put_nowait({"type": "lifespan.shutdown"})
+        await lifespan
+        return [refused, accepted]
 
     refused, accepted = asyncio.run(run())
     assert (refused.status, refused.json["code"]) == (503, "counting_behind")

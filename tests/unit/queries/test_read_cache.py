@@ -11,6 +11,7 @@ import pytest
 from shardproxy.errors import BadStatement
 from shardproxy.result_cache import Lifetimes
 from tests.unit.queries.caching import DOWN, NOW, SETTINGS, FakeShared, Question, after, make_cache
+from tests.waiting import wait_until
 from viewcounter.queries.read_cache import Loaded, Origin, Wanted, build_part, fetch
 
 
@@ -193,8 +194,7 @@ def test_readers_at_the_same_time_ask_once_and_those_who_waited_are_told_apart()
         leader = pool.submit(fetch, cache, wanted, now=NOW)
         assert entered.wait(20)
         followers = [pool.submit(fetch, cache, wanted, now=NOW) for _ in range(8)]
-        while sum(flight.follower_count for flight in cache._flights._flights.values()) < 8:
-            pass
+        wait_until(lambda: cache.waiting_count == 8)
         release.set()
         assert leader.result().parts["a"].origin is Origin.SHARD
         assert {f.result().parts["a"].origin for f in followers} == {Origin.COALESCED}

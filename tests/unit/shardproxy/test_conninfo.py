@@ -5,7 +5,7 @@ import os
 import pytest
 
 from configservice.topology import Instance, Role
-from shardproxy.conninfo import _forget_environment, build_connection_parameters
+from shardproxy.conninfo import build_connection_parameters, forget_environment
 from shardproxy.errors import UnreadablePassword
 from shardproxy.settings import PoolSettings
 
@@ -34,7 +34,7 @@ VARIABLES = {
 
 
 def test_libpq_variables_of_the_environment_are_gone_before_the_first_connection(monkeypatch):
-    _forget_environment.cache_clear()
+    forget_environment.cache_clear()
     monkeypatch.setenv("SHARD_PASSWORD", "s3cret")
     for name, value in VARIABLES.items():
         monkeypatch.setenv(name, value)

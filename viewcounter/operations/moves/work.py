@@ -96,16 +96,17 @@ class Work:
     @contextmanager
     def open_source(self, *, seconds: float | None = None) -> Iterator[RowConnection]:
         """A transaction on the source's primary."""
-        with self._open(self.move.source_id, seconds) as opened:
+        with self.open_shard(self.move.source_id, seconds) as opened:
             yield opened
 
     @contextmanager
     def open_target(self, *, seconds: float | None = None) -> Iterator[RowConnection]:
-        with self._open(self.move.target_id, seconds) as opened:
+        with self.open_shard(self.move.target_id, seconds) as opened:
             yield opened
 
     @contextmanager
-    def _open(self, shard_id: int, seconds: float | None) -> Iterator[RowConnection]:
+    def open_shard(self, shard_id: int, seconds: float | None) -> Iterator[RowConnection]:
+        """A transaction on a shard's primary; `seconds` bound it and name its session as the mover's."""
         with self.tools.cluster.shard_transaction(
             shard_id, query_class=QueryClass.MAINTENANCE, deadline_seconds=seconds
         ) as opened:
