@@ -4,6 +4,7 @@ import os
 import socket
 from collections.abc import Mapping
 from typing import Any
+from uuid import uuid4
 
 import msgspec
 from django.db import connections
@@ -83,9 +84,18 @@ class OperatingConnection:
         return InstanceRefuses(text) if self._connection.is_there() else InstanceGone(text)
 
 
+def name_holder(host: str, pid: int) -> str:
+    """Of the lease, and of this process's sessions on the control database: never that of another process.
+
+    Host and process id are for people. Pods of one deployment have them in common, and a service does not end the
+    sessions of its own name: a frozen leader would lead for ever.
+    """
+    return f"configservice {host[:HOST_MAX_LENGTH]} {uuid4().hex[:8]} {pid}"
+
+
 def build_config_service(config: Config) -> ConfigService:
     """Gives this process's own sessions on the control database its name, by which another leader may end them."""
-    holder = f"configservice {socket.gethostname()[:HOST_MAX_LENGTH]} {os.getpid()}"
+    holder = name_holder(socket.gethostname(), os.getpid())
     connections.settings["default"]["OPTIONS"]["application_name"] = holder
     settings = build_config_service_settings(config)
     pool = PoolSettings(connect_timeout_seconds=config.connect_timeout_seconds)
