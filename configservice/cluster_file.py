@@ -2,7 +2,7 @@
 
 {"shards": [{"name": "shard1", "instances": [
     {"name": "shard1a", "role": "primary", "host": "10.0.0.1", "port": 5432, "database": "viewcounter",
-     "user": "viewcounter", "password_ref": "file:/run/secrets/shard", "zone": "a"}]}]}
+     "user": "viewcounter", "password_ref": "file:/etc/viewcounter/shards/one", "zone": "a"}]}]}
 """
 
 from collections import Counter

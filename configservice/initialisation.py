@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 
+from django.conf import settings
 from django.core.exceptions import ValidationError
 from django.db import IntegrityError, transaction
 
@@ -10,6 +11,7 @@ from configservice.errors import BadClusterFile, PartitionCountFixed
 from configservice.event_types import DEFAULT_EVENT_TYPES
 from configservice.failover.journal import abandon_all
 from configservice.models import EventType, Instance, PartitionAssignment, RoleChoice, Shard, TopologyEpoch
+from configservice.password_refs import PasswordRefNotAllowed
 from configservice.publication import lock_topology, publish
 from configservice.topology import Role, Topology
 
@@ -140,6 +142,10 @@ def _check(row: Shard | Instance) -> None:
     """Fields only; what concerns several rows is checked by the database, at the end of the transaction."""
     try:
         row.clean_fields()
+        if isinstance(row, Instance):
+            settings.PASSWORD_REF_RULES.check(row.password_ref)
+    except PasswordRefNotAllowed as error:
+        raise BadClusterFile(f"{row}: password_ref: {error}") from error
     except ValidationError as error:
         problems = "; ".join(f"{name}: {' '.join(messages)}" for name, messages in error.message_dict.items())
         raise BadClusterFile(f"{row}: {problems}") from error

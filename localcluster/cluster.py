@@ -137,6 +137,7 @@ class LocalCluster:
             self._lock.announce(Phase.STARTING)
             for name in end_leftovers(self.state):
                 self._report(f"ended {name}, left by an unclean stop")
+            self.state.move_instance_passwords()
             self._layout = build_layout(
                 self.state,
                 spec=self.spec,

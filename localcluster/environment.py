@@ -41,6 +41,7 @@ _ADDRESSES = (
     "VIEWCOUNTER_CACHE_URL",
     "VIEWCOUNTER_WEB_BIND",
     "VIEWCOUNTER_SHARDPROXY_METRICS_BIND",
+    "VIEWCOUNTER_INSTANCE_ALLOW_LIST",
 )
 
 
@@ -89,6 +90,8 @@ def build_own_settings(state: StateFolder, *, ports: Mapping[str, int]) -> dict[
         "VIEWCOUNTER_BROKER_URL": f"{broker}/0",
         "VIEWCOUNTER_CACHE_URL": f"{broker}/1",
         "VIEWCOUNTER_WEB_BIND": f"{LOOPBACK}:{ports[WEB]}",
+        "VIEWCOUNTER_PASSWORD_REF_DIR": str(state.instance_passwords),
+        "VIEWCOUNTER_INSTANCE_ALLOW_LIST": "127.0.0.0/8:*,[::1]:*",
         "VIEWCOUNTER_CONFIGSERVICE_USER": CONFIG_SERVICE_ROLE,
         "VIEWCOUNTER_CONFIGSERVICE_PASSWORD_REF": f"file:{state.get_secret_path('configservice_password')}",
         "VIEWCOUNTER_SHARDPROXY_METRICS_BIND": f"{LOOPBACK}:{ports[SHARD_PROXY]}",

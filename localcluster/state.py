@@ -24,6 +24,9 @@ SECRET_BYTES = 48
 """Random bytes of a secret: 64 characters, more than the 50 that Django's deploy check wants of a signing key."""
 
 
+INSTANCE_PASSWORDS = frozenset({"shard_password", "configservice_password", "shard_proxy_password"})
+
+
 def write_private(path: Path, text: str) -> None:
     """Replace `path` by a file that only its owner may read, at once and never half."""
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
@@ -62,12 +65,23 @@ def find_state_dir(environment: Mapping[str, str], *, default: Path) -> Path:
     return Path(given) if given else default
 
 
+def _move(old: Path, new: Path) -> None:
+    """Never over another file, also where two processes do it or one was killed half-way."""
+    with suppress(FileExistsError, FileNotFoundError):
+        os.link(old, new)
+    with suppress(FileNotFoundError):
+        if old.samefile(new):
+            old.unlink()
+
+
 class StateFolder:
     """Paths below `root`. `create` must come before anything is written."""
 
     def __init__(self, root: Path) -> None:
         self.root = root.absolute()
         self.secrets = self.root / "secrets"
+        self.instance_passwords = self.secrets / "instances"
+        """The only ones that a topology may name."""
         self.logs = self.root / "log"
         self.run = self.root / "run"
         self.data = self.root / "data"
@@ -84,7 +98,7 @@ class StateFolder:
 
     def create(self) -> None:
         self.root.mkdir(mode=PRIVATE_DIR, parents=True, exist_ok=True)
-        for folder in (self.secrets, self.logs, self.run, self.data):
+        for folder in (self.secrets, self.instance_passwords, self.logs, self.run, self.data):
             folder.mkdir(mode=PRIVATE_DIR, exist_ok=True)
 
     def get_secret(self, name: str) -> str:
@@ -117,15 +131,18 @@ class StateFolder:
 
     def rename_secret(self, name: str, new_name: str) -> None:
         """Never over another secret, also where two processes do it or one was killed half-way."""
-        old, new = self.get_secret_path(name), self.get_secret_path(new_name)
-        with suppress(FileExistsError, FileNotFoundError):
-            os.link(old, new)
-        with suppress(FileNotFoundError):
-            if old.samefile(new):
-                old.unlink()
+        _move(self.get_secret_path(name), self.get_secret_path(new_name))
+
+    def move_instance_passwords(self) -> None:
+        """Releases before kept them among all secrets. Only while nothing of the cluster runs."""
+        for name in INSTANCE_PASSWORDS:
+            _move(self.secrets / name, self.instance_passwords / name)
 
     def get_secret_path(self, name: str) -> Path:
-        return self.secrets / name
+        if name not in INSTANCE_PASSWORDS:
+            return self.secrets / name
+        moved, before = self.instance_passwords / name, self.secrets / name
+        return before if before.exists() and not moved.exists() else moved
 
     def get_log_path(self, name: str) -> Path:
         return self.logs / f"{name}.log"

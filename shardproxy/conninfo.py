@@ -27,7 +27,7 @@ def build_connection_parameters(instance: Instance, settings: PoolSettings) -> d
         "port": instance.port,
         "dbname": instance.database,
         "user": instance.user,
-        "password": read_password(instance.password_ref),
+        "password": read_password(instance.password_ref, settings.password_refs),
         "sslmode": instance.sslmode,
         "application_name": settings.application_name,
         "connect_timeout": settings.connect_timeout_seconds,

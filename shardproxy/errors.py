@@ -67,7 +67,8 @@ class BadStatement(ShardProxyError, Permanent):
 
 
 class UnreadablePassword(Exception, Permanent):
-    """The variable or file named by an instance's `password_ref` is missing or empty on this machine.
+    """The variable or file named by an instance's `password_ref` is missing or empty on this machine, or may not be
+    named: see VIEWCOUNTER_PASSWORD_REF_DIR and VIEWCOUNTER_PASSWORD_REF_ENV_PREFIX.
 
     Raised while connecting; callers see it as InstanceUnavailable with this text.
     """

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
+from configservice.password_refs import PasswordRefRules
 from shardproxy.admission import AdmissionPolicy
 from shardproxy.query import QueryClass
 
@@ -45,6 +46,8 @@ class PoolSettings:
     breaker_open_seconds: float = 1.0
     rollback_seconds: float = 1.0
     application_name: str = APPLICATION_NAME
+    password_refs: PasswordRefRules = field(default_factory=PasswordRefRules)
+    """Instances whose password reference breaks them are not connected to."""
 
     def build_admission_policy(self) -> AdmissionPolicy:
         return AdmissionPolicy(

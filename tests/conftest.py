@@ -101,7 +101,7 @@ def use_cluster(cluster: LocalCluster) -> None:
     get_cluster.cache_clear()
     find_read_cache.cache_clear()
     config = get_config()
-    settings.CLUSTER_ID = config.cluster_id
+    settings.CLUSTER_ID, settings.PASSWORD_REF_RULES = config.cluster_id, config.password_refs
     settings.TOPOLOGY_CACHE_URL = config.cache_url.get_secret_value()
     connections.close_all()
     connections["default"].settings_dict.update(

@@ -116,6 +116,7 @@ def build_cluster_settings(config: Config) -> ClusterSettings:
             answer_grace_seconds=config.answer_grace_seconds,
             breaker_open_seconds=config.breaker_open_seconds,
             rollback_seconds=config.rollback_seconds,
+            password_refs=config.password_refs,
             query_seconds={
                 QueryClass.POINT: config.point_query_seconds,
                 QueryClass.RANGE: config.range_query_seconds,

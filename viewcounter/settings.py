@@ -69,6 +69,7 @@ DATABASE_ROUTERS = ["viewcounter.storage.router.ShardRouter"]
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 CLUSTER_ID = _config.cluster_id
+PASSWORD_REF_RULES = _config.password_refs
 TOPOLOGY_CACHE_URL = _config.cache_url.get_secret_value()
 SERVICE_VERSION = __version__
 SERVICE_ZONE = _config.zone

@@ -15,7 +15,9 @@ class ConfigServiceConfig(BaseSettings):
 
     failover_mode: FailoverMode = Field(FailoverMode.AUTOMATIC, description="of shards that do not say otherwise")
     configservice_user: str = Field("", description="role on the shards that may operate them; empty: the instance's")
-    configservice_password_ref: str = Field("", description="its password: env:NAME or file:/path")
+    configservice_password_ref: str = Field(
+        "", description="its password: env:NAME or file:/path, see password_ref_dir"
+    )
     probe_interval_seconds: PositiveFloat = Field(0.5, description="the config service asks each instance this often")
     probe_seconds: PositiveFloat = Field(1.0, description="bound of one such question")
     primary_silence_seconds: PositiveFloat = Field(1.5, description="a primary this long silent may be dead")
@@ -31,8 +33,8 @@ class ConfigServiceConfig(BaseSettings):
     rejoin_max_lag_bytes: PositiveInt = Field(16 * 1024 * 1024, description="a replica again from here on")
     strike_off_seconds: float = Field(86400.0, ge=0, description="the log is kept so long for who is away; 0: for ever")
     instance_allow_list: Annotated[CommaSeparated, AfterValidator(check_allow_list)] = Field(
-        "127.0.0.0/8:*,[::1]:*,10.0.0.0/8:5432,172.16.0.0/12:5432,192.168.0.0/16:5432,[fc00::/7]:5432",
-        description="NETWORK:PORTS where instances may be added; ports: a number, a range or *",
+        "",
+        description="NETWORK:PORTS, ... where instances may be added; ports: a number, a range or *; empty: nowhere",
     )
     instance_answer_seconds: PositiveFloat = Field(5.0, description="an instance to be added answers within this")
     standby_loss_seconds: PositiveFloat = Field(

@@ -1,9 +1,13 @@
 """Settings of connections to shards: pools, time budgets, routing, health."""
 
-from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import AfterValidator, Field, NonNegativeInt, PositiveFloat, PositiveInt
 from pydantic_settings import BaseSettings
 
 from clusterproxy.balancing import Balancer
+from configservice.password_refs import DEFAULT_ENV_PREFIX, PasswordRefRules, check_env_prefix
 
 
 class DatabasesConfig(BaseSettings):
@@ -46,4 +50,14 @@ class DatabasesConfig(BaseSettings):
     read_max_waiting: PositiveInt = Field(256, description="reads of a process that wait; beyond it 503")
     topology_poll_seconds: PositiveFloat = Field(0.5, description="a new epoch is seen within this")
     topology_first_wait_seconds: PositiveFloat = Field(5.0, description="then a process starts from its disk copy")
+    password_ref_dir: Path | None = Field(
+        None, description="file:/path in a password reference must lie below this folder; unset: no file is read"
+    )
+    password_ref_env_prefix: Annotated[str, AfterValidator(check_env_prefix)] = Field(
+        DEFAULT_ENV_PREFIX, description="env:NAME in a password reference must begin with it"
+    )
     history_max_epochs: PositiveInt = Field(100, description="epochs in one answer of the cluster's history")
+
+    @property
+    def password_refs(self) -> PasswordRefRules:
+        return PasswordRefRules(self.password_ref_dir, self.password_ref_env_prefix)

@@ -28,7 +28,7 @@ def _connect(instance: Instance, *, address: str = "", as_operator: bool = False
     config = get_config()
     return OperatingConnection(
         instance,
-        PoolSettings(connect_timeout_seconds=config.connect_timeout_seconds),
+        PoolSettings(connect_timeout_seconds=config.connect_timeout_seconds, password_refs=config.password_refs),
         user=config.configservice_user if as_operator else "",
         password_ref=config.configservice_password_ref,
         address=address,

@@ -98,7 +98,7 @@ def build_config_service(config: Config) -> ConfigService:
     holder = name_holder(socket.gethostname(), os.getpid())
     connections.settings["default"]["OPTIONS"]["application_name"] = holder
     settings = build_config_service_settings(config)
-    pool = PoolSettings(connect_timeout_seconds=config.connect_timeout_seconds)
+    pool = PoolSettings(connect_timeout_seconds=config.connect_timeout_seconds, password_refs=config.password_refs)
 
     def connect(instance: Instance) -> OperatingConnection:
         return OperatingConnection(

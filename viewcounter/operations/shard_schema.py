@@ -119,7 +119,7 @@ def _open_connection(shard: Shard, primary: Instance, *, address: str = "") -> I
         "PORT": primary.port,
         "NAME": primary.database,
         "USER": primary.user,
-        "PASSWORD": read_password(primary.password_ref),
+        "PASSWORD": read_password(primary.password_ref, get_config().password_refs),
         "OPTIONS": {
             "connect_timeout": get_config().connect_timeout_seconds,
             "sslmode": primary.sslmode,

@@ -34,8 +34,6 @@ logger = logging.getLogger(__name__)
 
 FOLLOW_SECONDS = 0.5
 """New topology is acted upon within this after the process has it."""
-ONE_CONNECTION = PoolSettings(max_connections=1, flush_reserved=0, report_connections=1)
-"""For the positions, which belong to the instance's own role; all else is asked over the watch's connection."""
 STUCK_SECONDS = 30.0
 """A watch that has ended no round for so long is stuck; the bounds of one round add up to far less."""
 
@@ -49,7 +47,10 @@ class ShardProxyProcess:
         self._cluster = cluster
         self._log = log
         self._pool = build_cluster_settings(config).pool
-        self._registry = InstanceRegistry(ONE_CONNECTION)
+        # For the positions, which belong to the instance's own role; all else is asked over the watch's connection.
+        self._registry = InstanceRegistry(
+            PoolSettings(max_connections=1, flush_reserved=0, report_connections=1, password_refs=config.password_refs)
+        )
         self._kills = KillStore(StoreSettings(config.kill_max_waiting, config.kill_retention_seconds))
         observer = f"{socket.gethostname()}:{os.getpid()}"
         self._witness = WitnessWriter(publish=lambda reports: publish_reports(get_cluster_cache(), observer, reports))

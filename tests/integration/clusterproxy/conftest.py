@@ -10,10 +10,12 @@ from configservice.topology import Assignment, Shard, Topology
 from localcluster import ClusterSpec, run_temporary_cluster
 from shardproxy.query import QueryClass
 from shardproxy.settings import DEFAULT_QUERY_SECONDS, PoolSettings
+from tests.integration.shardproxy.limits import ANY_FILE
 from tests.integration.shardproxy.servers import Servers
 
 PARTITION_COUNT = 8
 POOL = PoolSettings(
+    password_refs=ANY_FILE,
     query_seconds={**DEFAULT_QUERY_SECONDS, QueryClass.POINT: 0.5, QueryClass.FLUSH: 1.0, QueryClass.REPORT: 2.0},
     wait_seconds=0.5,
     breaker_open_seconds=0.5,

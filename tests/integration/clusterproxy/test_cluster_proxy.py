@@ -24,6 +24,7 @@ from shardproxy.errors import (
 from shardproxy.query import Query, QueryClass
 from shardproxy.settings import PoolSettings
 from tests.integration.clusterproxy.conftest import POOL, Shelf, Silent
+from tests.integration.shardproxy.limits import ANY_FILE
 from tests.waiting import wait_until
 
 WHERE = Query("where", "SELECT inet_server_port() AS port, pg_is_in_recovery() AS replica", QueryClass.POINT)
@@ -306,7 +307,7 @@ class TestTopologyChanges:
         self, open_cluster, shard_servers, topology
     ):
         shelf = Shelf(topology)
-        proxy = open_cluster(shelf, pool=PoolSettings())
+        proxy = open_cluster(shelf, pool=PoolSettings(password_refs=ANY_FILE))
         write(proxy, 1)
         began = threading.Event()
 

@@ -91,7 +91,7 @@ def describe_instance(name: str, role: str, port: int, **more) -> dict:
         "port": port,
         "database": "counts",
         "user": "viewcounter",
-        "password_ref": "env:SHARD_PASSWORD",
+        "password_ref": "env:VIEWCOUNTER_SHARD_PASSWORD",
         "zone": "local",
         **more,
     }

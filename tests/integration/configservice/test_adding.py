@@ -38,7 +38,11 @@ def new_database(cluster: LocalCluster):
         connection.execute(sql.SQL("CREATE DATABASE {} OWNER {}").format(sql.Identifier(NEW_DATABASE), service))
         connection.execute(sql.SQL("CREATE ROLE {} LOGIN PASSWORD {}").format(role, sql.Literal(password)))
         connection.execute(sql.SQL("GRANT {} TO {}").format(service, role))
+    # The control server's own password is no instance's: it lies where no topology may name it.
+    told = cluster.state.instance_passwords / "new_shard"
+    told.write_text(cluster.state.get_secret("control_password"))
     yield NEW_DATABASE
+    told.unlink()
     with server.connect(user=SUPERUSER_ROLE, database="postgres") as connection:
         connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(NEW_DATABASE)))
         connection.execute(sql.SQL("DROP ROLE {}").format(role))
@@ -51,7 +55,7 @@ def add_shard(cluster: LocalCluster, *more: str, **changed: str) -> None:
         "host": "127.0.0.1",
         "port": str(cluster.database("control").port),
         "database": NEW_DATABASE,
-        "password-ref": f"file:{cluster.state.get_secret_path('control_password')}",
+        "password-ref": f"file:{cluster.state.instance_passwords / 'new_shard'}",
     } | changed
     call_command("add_shard", *[f"--{name}={value}" for name, value in options.items()], "--yes", *more)
 
@@ -101,13 +105,16 @@ def _fail(**_: object) -> None:
 
 def test_whoever_may_not_be_a_new_shard_is_told_why_at_its_field(cluster, new_database):
     port = str(cluster.database("shard2a").port)
+    secret = cluster.state.get_secret_path("secret_key")
     refused = [
         ({"host": "169.254.169.254"}, "--host: 169.254.169.254 is not allowed with port"),
         ({"host": "no-such-host.invalid"}, "--host: no-such-host.invalid has no address"),
         ({"host": "/run/postgresql"}, "--host: /run/postgresql has no address"),
         ({"port": "1"}, "--host: it does not answer: .*refused"),
         ({"password-ref": "hunter2"}, "--password-ref: Say where the password is"),
-        ({"password-ref": "env:NOT_SET"}, "--password-ref: .*no password there"),
+        ({"password-ref": "env:VIEWCOUNTER_SHARD_NOT_SET"}, "--password-ref: .*no password there"),
+        ({"password-ref": "env:VIEWCOUNTER_SECRET_KEY"}, "--password-ref: .*does not begin with VIEWCOUNTER_SHARD_"),
+        ({"password-ref": f"file:{secret}"}, "--password-ref: .*does not lie below"),
         ({"database": "nowhere"}, "--user: it is not let in"),
         ({"instance": "shard2b"}, "--instance: shard2b is an instance of shard2 already"),
         ({"port": port, "database": "postgres"}, "--user: it is not let in"),

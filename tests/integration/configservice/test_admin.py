@@ -144,7 +144,7 @@ def test_an_address_is_not_edited(admin_client, init_cluster):
     form = {"host": "169.254.169.254", "port": "80", "password_ref": "file:/etc/passwd", "zone": "local"}
     assert admin_client.post(f"{ADMIN}/instance/{row.pk}/change/", form | {"promotable": "on"}).status_code == 302
     row.refresh_from_db()
-    assert (row.host, row.port, row.password_ref) == ("127.0.0.1", 5002, "env:SHARD_PASSWORD")
+    assert (row.host, row.port, row.password_ref) == ("127.0.0.1", 5002, "env:VIEWCOUNTER_SHARD_PASSWORD")
     assert read_topology().epoch == 1
 
 

@@ -140,6 +140,8 @@ def test_a_shard_added_later_owns_nothing_until_partitions_are_moved(init_cluste
         ({"port": 70000}, "port: Ensure this value is less than or equal to 65535"),
         ({"password_ref": "hunter2"}, "Never the password itself"),
         ({"password_ref": "file:relative"}, "Never the password itself"),
+        ({"password_ref": "file:/etc/passwd"}, "password_ref: file:/etc/passwd does not lie below"),
+        ({"password_ref": "env:VIEWCOUNTER_SECRET_KEY"}, "env:VIEWCOUNTER_SECRET_KEY does not begin with"),
         ({"name": "shard2b"}, "shard2b is named 2 times"),
         ({"name": "Shard One"}, "Lower-case letters"),
         ({"sslmode": "sometimes"}, "sslmode: Value 'sometimes' is not a valid choice"),

@@ -10,6 +10,7 @@ from shardproxy.errors import PoolExhausted, ShardProxyError
 from shardproxy.instance import InstanceProxy
 from shardproxy.query import Query, QueryClass
 from shardproxy.settings import DEFAULT_QUERY_SECONDS, PoolSettings
+from tests.integration.shardproxy.limits import ANY_FILE
 from tests.waiting import wait_until
 
 REPORT = Query("report", "SELECT pg_advisory_lock_shared(4711), pg_advisory_unlock_shared(4711)", QueryClass.REPORT)
@@ -17,6 +18,7 @@ POINT = Query("point", "SELECT 1 AS one", QueryClass.POINT)
 HOLD = Query("hold", REPORT.text, QueryClass.POINT)
 FLOOD = 40
 SETTINGS = PoolSettings(
+    password_refs=ANY_FILE,
     max_connections=4,
     flush_reserved=1,
     report_connections=2,

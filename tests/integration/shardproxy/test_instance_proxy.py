@@ -1,11 +1,14 @@
 """What one instance does for its callers, on real servers that are killed and frozen."""
 
+import dataclasses
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 
+import msgspec
 import pytest
 
+from configservice.password_refs import PasswordRefRules
 from shardproxy.breaker import BreakerState
 from shardproxy.errors import (
     BadStatement,
@@ -21,7 +24,7 @@ from shardproxy.errors import (
 from shardproxy.instance import InstanceProxy
 from shardproxy.query import Query, QueryClass
 from shardproxy.settings import PoolSettings
-from tests.integration.shardproxy.limits import SETTINGS, soon
+from tests.integration.shardproxy.limits import ANY_FILE, SETTINGS, soon
 from tests.waiting import wait_until
 
 ECHO = Query("echo", "SELECT %(value)s::int AS value", QueryClass.POINT)
@@ -225,7 +228,7 @@ class TestTransactions:
 
 class TestBounds:
     def test_a_full_pool_sheds_at_once_when_the_queue_is_full_and_after_a_while_when_not(self, open_proxy):
-        settings = PoolSettings(max_connections=1, max_waiting=1, wait_seconds=1.0)
+        settings = PoolSettings(password_refs=ANY_FILE, max_connections=1, max_waiting=1, wait_seconds=1.0)
         proxy = open_proxy(settings=settings)
         with ThreadPoolExecutor(1) as executor, proxy.transaction(QueryClass.FLUSH, deadline_at=soon()):
             queued = executor.submit(proxy.read, ECHO, {"value": 1}, deadline_at=soon())
@@ -239,7 +242,7 @@ class TestBounds:
         assert answers(proxy)
 
     def test_many_callers_never_hold_more_connections_than_the_bound(self, open_proxy):
-        proxy = open_proxy(settings=PoolSettings(max_connections=3))
+        proxy = open_proxy(settings=PoolSettings(max_connections=3, password_refs=ANY_FILE))
         count = Query(
             "count",
             "SELECT count(*) AS n, pg_sleep(0.01) FROM pg_stat_activity WHERE application_name = 'viewcounter point'",
@@ -314,6 +317,18 @@ class TestFaults:
             proxy.read(ECHO, {"value": 1}, deadline_at=soon())
         proxy.close()
 
+    def test_a_password_that_may_not_be_named_is_not_read_and_others_go_on(self, shard_servers, open_proxy, tmp_path):
+        (tmp_path / "secret_key").write_text("secret")
+        instance = shard_servers.get_instance("shard1a")
+        rules = PasswordRefRules(shard_servers.cluster.state.instance_passwords)
+        settings = dataclasses.replace(SETTINGS, password_refs=rules)
+        false = msgspec.structs.replace(instance, password_ref=f"file:{tmp_path / 'secret_key'}")
+        proxy = InstanceProxy(false, settings)
+        with pytest.raises(InstanceUnavailable, match="password reference not allowed: file:"):
+            proxy.read(ECHO, {"value": 1}, deadline_at=soon())
+        proxy.close()
+        assert answers(open_proxy(settings=settings))
+
 
 class TestMeasurements:
     def test_primary_and_replica_are_told_apart_and_a_caught_up_replica_has_no_lag(self, open_proxy):
@@ -335,7 +350,7 @@ class TestMeasurements:
         wait_until(lambda: replica.measure(timeout_seconds=5.0).lag_seconds == 0.0)
 
     def test_a_probe_that_succeeds_closes_the_breaker(self, open_proxy, shard_servers):
-        proxy = open_proxy(settings=PoolSettings(breaker_open_seconds=3600.0))
+        proxy = open_proxy(settings=PoolSettings(breaker_open_seconds=3600.0, password_refs=ANY_FILE))
         shard_servers.cluster.server("shard1a").kill()
         with pytest.raises(InstanceUnavailable):
             proxy.read(ECHO, {"value": 1}, deadline_at=soon())

@@ -15,6 +15,7 @@ from shardproxy.own_connection import OwnConnection
 from shardproxy.query import Query, QueryClass
 from shardproxy.session_names import Purpose, name_session
 from shardproxy.settings import DEFAULT_QUERY_SECONDS, PoolSettings
+from tests.integration.shardproxy.limits import ANY_FILE
 from tests.integration.shardproxy.watching import (
     BI_PASSWORD,
     BI_ROLE,
@@ -85,7 +86,8 @@ class TestBudgets:
 
     def test_a_report_that_its_server_does_not_stop_ends_within_a_second_of_its_budget(self, shard_servers):
         seconds = {**DEFAULT_QUERY_SECONDS, QueryClass.REPORT: 60.0}
-        proxy = InstanceProxy(shard_servers.get_instance("shard1a"), PoolSettings(query_seconds=seconds))
+        settings = PoolSettings(query_seconds=seconds, password_refs=ANY_FILE)
+        proxy = InstanceProxy(shard_servers.get_instance("shard1a"), settings)
         sleep = Query("sleep", "SELECT pg_sleep(%(seconds)s)", QueryClass.REPORT)
         with watching(shard_servers) as recorder:
             started_at = time.monotonic()
@@ -136,7 +138,8 @@ class TestLocks:
         if busy:
             holder.start(LONG)
         policy = replace(POLICY, foreign_query_seconds=60, foreign_idle_seconds=60)
-        proxy = InstanceProxy(shard_servers.get_instance("shard1a"), PoolSettings(lock_timeout_seconds=30))
+        settings = PoolSettings(lock_timeout_seconds=30, password_refs=ANY_FILE)
+        proxy = InstanceProxy(shard_servers.get_instance("shard1a"), settings)
         with watching(shard_servers, policy=policy) as recorder:
             time.sleep(2 * POLICY.foreign_blocking_seconds)
             assert recorder.kills == []  # it holds up nobody
@@ -259,7 +262,7 @@ class TestFullServer:
     def test_a_server_without_a_free_connection_is_freed_by_a_watch_that_starts_only_then(
         self, shard_servers, foreigner
     ):
-        proxy = InstanceProxy(shard_servers.get_instance("shard1a"), PoolSettings())
+        proxy = InstanceProxy(shard_servers.get_instance("shard1a"), PoolSettings(password_refs=ANY_FILE))
         echo = Query("echo", "SELECT 1 AS one", QueryClass.POINT)
         idle = []
         with pytest.raises(psycopg.OperationalError, match="remaining connection slots are reserved"):

@@ -15,6 +15,7 @@ from shardproxy.query import QueryClass
 from shardproxy.settings import DEFAULT_QUERY_SECONDS, PoolSettings
 from shardproxy.vitals import Vitals
 from shardproxy.watch import InstanceWatch, Sighting, WatchSettings
+from tests.integration.shardproxy.limits import ANY_FILE
 from tests.integration.shardproxy.servers import Servers
 from tests.waiting import wait_until
 
@@ -70,7 +71,7 @@ def build_settings(servers: Servers, **more: Any) -> WatchSettings:
             "backoff_max_seconds": 1.0,
             "vitals_seconds": 0.5,
             "size_seconds": 60.0,
-            "pool": PoolSettings(),
+            "pool": PoolSettings(password_refs=ANY_FILE),
             "user": SHARD_PROXY_ROLE,
             "password_ref": f"file:{servers.cluster.state.get_secret_path('shard_proxy_password')}",
             **more,

@@ -14,7 +14,7 @@ def build_instance(
         port=5432,
         database="counts",
         user="viewcounter",
-        password_ref="env:SHARD_PASSWORD",
+        password_ref="env:VIEWCOUNTER_SHARD_PASSWORD",
         zone=zone,
     )
 

@@ -16,7 +16,7 @@ def describe(name, role, **more):
         "port": 5432,
         "database": "counts",
         "user": "viewcounter",
-        "password_ref": "env:SHARD_PASSWORD",
+        "password_ref": "env:VIEWCOUNTER_SHARD_PASSWORD",
         **more,
     }
 

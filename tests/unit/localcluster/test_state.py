@@ -32,7 +32,7 @@ def test_processes_that_ask_for_a_new_secret_together_get_the_same(state: StateF
     with ThreadPoolExecutor(8) as pool:
         secrets = set(pool.map(lambda _: StateFolder(state.root).get_secret("shared"), range(32)))
     assert secrets == {state.get_secret("shared")}
-    assert [path.name for path in state.secrets.iterdir()] == ["shared"]
+    assert {path.name for path in state.secrets.iterdir()} == {"shared", "instances"}
 
 
 def test_ports_are_distinct_below_the_outgoing_range_and_remembered(state: StateFolder):
@@ -100,3 +100,14 @@ def test_a_cluster_of_the_release_before_keeps_the_id_its_processes_know(state: 
     assert state.find_cluster_id() == "8873339a-daf2-413a-ba44-0aeb1ed9e840"
     state.topology_file.unlink()
     assert state.find_cluster_id() == "8873339a-daf2-413a-ba44-0aeb1ed9e840"
+
+
+def test_instance_passwords_of_the_release_before_are_moved_to_where_a_topology_may_name_them(state: StateFolder):
+    before = state.secrets / "shard_password"
+    before.write_text("old\n")
+    assert (state.get_secret("shard_password"), state.get_secret_path("shard_password")) == ("old", before)
+    state.move_instance_passwords()
+    state.move_instance_passwords()
+    assert (state.get_secret("shard_password"), before.exists()) == ("old", False)
+    assert state.get_secret_path("shard_password").parent == state.instance_passwords
+    assert state.get_secret_path("secret_key").parent == state.secrets

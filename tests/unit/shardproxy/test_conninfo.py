@@ -1,9 +1,12 @@
 """Connections take nothing from the environment but the password they are told to."""
 
 import os
+from pathlib import Path
 
 import pytest
+from msgspec import structs
 
+from configservice.password_refs import PasswordRefRules
 from configservice.topology import Instance, Role
 from shardproxy.conninfo import build_connection_parameters, forget_environment
 from shardproxy.errors import UnreadablePassword
@@ -16,7 +19,7 @@ INSTANCE = Instance(
     port=5433,
     database="counts",
     user="viewcounter",
-    password_ref="env:SHARD_PASSWORD",
+    password_ref="env:VIEWCOUNTER_SHARD_PASSWORD",
     sslmode="verify-full",
 )
 VARIABLES = {
@@ -35,7 +38,7 @@ VARIABLES = {
 
 def test_libpq_variables_of_the_environment_are_gone_before_the_first_connection(monkeypatch):
     forget_environment.cache_clear()
-    monkeypatch.setenv("SHARD_PASSWORD", "s3cret")
+    monkeypatch.setenv("VIEWCOUNTER_SHARD_PASSWORD", "s3cret")
     for name, value in VARIABLES.items():
         monkeypatch.setenv(name, value)
     parameters = build_connection_parameters(INSTANCE, PoolSettings(application_name="test"))
@@ -53,20 +56,29 @@ def test_libpq_variables_of_the_environment_are_gone_before_the_first_connection
     assert {name: parameters[name] for name in wanted} == wanted
 
 
-def test_password_is_read_anew_for_each_connection(tmp_path, monkeypatch):
+def test_password_is_read_anew_for_each_connection(tmp_path):
+    settings = PoolSettings(password_refs=PasswordRefRules(tmp_path))
     file = tmp_path / "password"
     file.write_text("first\n")
     instance = Instance(
         **{name: getattr(INSTANCE, name) for name in INSTANCE.__struct_fields__} | {"password_ref": f"file:{file}"}
     )
-    assert build_connection_parameters(instance, PoolSettings())["password"] == "first"
+    assert build_connection_parameters(instance, settings)["password"] == "first"
     file.write_text("second\n")
-    assert build_connection_parameters(instance, PoolSettings())["password"] == "second"
+    assert build_connection_parameters(instance, settings)["password"] == "second"
 
 
-@pytest.mark.parametrize("reference", ["env:NOT_SET_ANYWHERE", "file:/nonexistent/password", "hunter2"])
+@pytest.mark.parametrize("reference", ["env:VIEWCOUNTER_SHARD_NOT_SET", "file:/nonexistent/password", "hunter2"])
 def test_a_reference_to_nothing_is_refused_and_never_repeated_as_a_password(reference):
     instance = Instance(name="a", role=Role.PRIMARY, host="h", port=1, database="d", user="u", password_ref=reference)
     with pytest.raises(UnreadablePassword) as caught:
-        build_connection_parameters(instance, PoolSettings())
+        build_connection_parameters(instance, PoolSettings(password_refs=PasswordRefRules(Path("/nonexistent"))))
     assert "hunter2" not in str(caught.value)
+
+
+def test_a_topology_cannot_have_a_secret_of_ours_sent_to_its_server(tmp_path, monkeypatch):
+    monkeypatch.setenv("VIEWCOUNTER_SECRET_KEY", "s3cret")
+    (tmp_path / "secret_key").write_text("s3cret")
+    for place in ("env:VIEWCOUNTER_SECRET_KEY", f"file:{tmp_path / 'secret_key'}"):
+        with pytest.raises(UnreadablePassword, match="password reference not allowed"):
+            build_connection_parameters(structs.replace(INSTANCE, password_ref=place), PoolSettings())
