@@ -1,4 +1,4 @@
-"""Where the server programs are: in the wheels of requirements.txt, or where the settings say.
+"""Where the server programs are: in the wheels of requirements-local.txt, or where the settings say.
 
 The wheels are located, not imported: importing them takes locks and installs exit handlers, and they would
 manage servers in their own way.
@@ -15,7 +15,7 @@ from localcluster.errors import ProgramNotFound
 
 OLDEST_POSTGRES = 15
 VERSION_SECONDS = 10.0
-_INSTALL = "pip install -r requirements.txt"
+_INSTALL = "pip install -r requirements-local.lock"
 
 
 @dataclass(frozen=True, slots=True)

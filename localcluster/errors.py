@@ -14,7 +14,7 @@ class Permanent(LocalClusterError):
 
 
 class ProgramNotFound(Permanent):
-    """A server program is missing. Install requirements.txt, or name a system one in the settings."""
+    """A server program is missing. Install requirements-local.lock, or name a system one in the settings."""
 
 
 class ProgramFailed(Permanent):
