@@ -1,7 +1,6 @@
 import pytest
 
 from viewcounter.operations.bench.capacity import Assumptions, Bytes, Costs, Drained, find_costs, plan_capacity
-from viewcounter.operations.bench.scale_report import describe_scale, format_bytes
 
 BYTES = Bytes(
     log_memory=50.0,
@@ -98,23 +97,3 @@ def test_memory_disk_and_network_grow_with_the_events():
 def test_a_rate_below_one_flush_needs_one_partition_and_one_shard():
     needs = plan_capacity(COSTS, 10)
     assert (needs.partitions, needs.shards) == (1, 1)
-
-
-@pytest.mark.parametrize(
-    ("size", "text"), [(50.0, "50 B"), (1500, "1.5 kB"), (24.4e6, "24.4 MB"), (8.82e12, "8.82 TB"), (9.6e9, "9.6 GB")]
-)
-def test_bytes_are_told_in_three_digits(size, text):
-    assert format_bytes(size) == text
-
-
-def test_drains_stand_by_shards_and_workers_and_the_needs_of_both_rates_beside_each_other():
-    drained = [build_drained(2, 2), build_drained(1, 1), build_drained(2, 1)]
-    part = describe_scale("scale", "title", drained, BYTES, COSTS, cores=2)
-    drains, sizes, costs, needs = part.tables
-    assert [row[:3] for row in drains.rows] == [("1", "1", "500,000"), ("2", "1", "500,000"), ("2", "2", "500,000")]
-    assert ("raw event, on each copy", "100") in sizes.rows
-    assert ("workers", "1.00", "10.0") in costs.rows
-    assert ("raw events a day, a copy", "864 GB", "8.64 TB") in needs.rows
-    assert part.figures["bytes"]["log_memory"] == 50.0
-    assert [series.name for series in part.plots[0].series] == ["1 shard", "2 shards"]
-    assert len(part.figures["drains"]) == 3

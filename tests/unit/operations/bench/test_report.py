@@ -1,15 +1,11 @@
-import io
 import json
 import re
 from datetime import UTC, datetime
 
 import pytest
-from rich.console import Console
 
-from viewcounter.operations.bench.markdown import render_markdown
 from viewcounter.operations.bench.page import render_page
 from viewcounter.operations.bench.report import BenchReport, Machine, PartReport, Plot, Series, Spread, Table
-from viewcounter.operations.bench.terminal import print_report
 
 MACHINE = Machine(2, "Some CPU <x>", 8 * 1024**3, "Linux 6.1", "3.11.2", "postgres (PostgreSQL) 18.1", "Valkey 9")
 
@@ -60,26 +56,3 @@ def test_the_page_needs_nothing_from_elsewhere_and_escapes_texts():
     assert "https://" not in page and "http://" not in page
     assert "<x>" not in page and "<note>" not in page
     assert "Posts &amp; more" in page
-
-
-def test_the_page_shows_every_table_plot_and_bound():
-    page = render_page(build_report())
-    assert page.count("<table>") == 1
-    assert page.count("<svg") == 1
-    assert '<td class="n">59,000 (1..2)</td>' in page
-    assert "the gateway&#x27;s one core" in page
-
-
-def test_the_terminal_shows_every_table_bound_and_the_machine():
-    out = io.StringIO()
-    print_report(build_report(), Console(file=out, width=120))
-    text = out.getvalue()
-    for wanted in ("ingest: from post to 202 (12 s)", "Posts & more", "59,000 (1..2)", "a <note>", "Some CPU <x>"):
-        assert wanted in text
-
-
-def test_markdown_has_every_table_with_numbers_to_the_right():
-    text = render_markdown(build_report())
-    assert "| connections | events/s |\n| --- | ---: |\n| 1 | 1,200 |\n| 64 | 59,000 (1..2) |\n\na <note>\n" in text
-    assert text.startswith("2026-01-02: 2 cores (Some CPU <x>)")
-    assert "What bounds it: the gateway's one core\n" in text

@@ -1,27 +1,8 @@
-from pathlib import Path
-
 import pytest
 
 from viewcounter.operations.drill.catalogue import CATALOGUE, QUICK_KINDS, QUICK_SEED
 from viewcounter.operations.drill.errors import BadOption
 from viewcounter.operations.drill.options import DrillOptions, choose_seed
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"kinds": ("kill-nobody",)}, "--faults: there is no kill-nobody"),
-        ({"minutes": 0.0}, "--minutes: must be more than 0"),
-        ({"minutes": -1.0}, "--minutes: must be more than 0"),
-        ({"rate": 0}, "--rate: must be more than 0"),
-        ({"repeat": -1, "kinds": ("kill-log",)}, "--repeat: must be more than 0"),
-        ({"repeat": 2}, "--repeat: name what is to be repeated"),
-        ({"journal_dir": Path("/nowhere")}, "--journal: /nowhere is no folder"),
-    ],
-)
-def test_a_bad_option_is_named(options, message):
-    with pytest.raises(BadOption, match=message):
-        DrillOptions(seed=1, **options).check()
 
 
 def test_a_quick_drill_has_the_same_plan_every_time_and_every_one_of_its_faults():
@@ -30,11 +11,6 @@ def test_a_quick_drill_has_the_same_plan_every_time_and_every_one_of_its_faults(
     assert sorted(fault.kind for fault in plan) == sorted(QUICK_KINDS)
     assert set(QUICK_KINDS) <= set(CATALOGUE)
     assert max(fault.at_seconds + fault.hold_seconds for fault in plan) < 60
-
-
-def test_a_seed_is_used_as_given_and_else_a_fresh_one():
-    assert choose_seed(7, quick=True, fresh=5) == 7
-    assert choose_seed(None, quick=False, fresh=5) == 5
 
 
 def test_repeating_a_fault_needs_no_minutes():

@@ -1,5 +1,4 @@
 import re
-from html.parser import HTMLParser
 
 from viewcounter.operations.drill.attempts import Second
 from viewcounter.operations.drill.page import render_page
@@ -29,35 +28,10 @@ def build_report(**changes):
     return DrillReport(**(report | changes))
 
 
-class Tags(HTMLParser):
-    def __init__(self):
-        super().__init__()
-        self.found = []
-
-    def handle_starttag(self, tag, attrs):
-        self.found.append((tag, dict(attrs)))
-
-
-def parse(page):
-    tags = Tags()
-    tags.feed(page)
-    return tags.found
-
-
 def test_the_page_needs_nothing_from_elsewhere():
     page = render_page(build_report())
     assert not re.search(r"(src|href|@import|url\()", page)
     assert "https://" not in page and "http://" not in page
-
-
-def test_it_shows_each_fault_and_each_second_of_posts_and_reads():
-    tags = parse(render_page(build_report()))
-    colors = [attrs["fill"] for tag, attrs in tags if tag == "rect"]
-    assert colors.count("#e08a00") == 1  # healed
-    assert colors.count("#b3261e") == 1  # never healed
-    assert colors.count("#bcd3ee") == 2 * 12
-    assert colors.count("#d94841") == 2 * 6
-    assert len([tag for tag, _ in tags if tag == "polyline"]) == 2
 
 
 def test_texts_from_outside_are_escaped():

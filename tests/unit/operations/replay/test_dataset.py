@@ -78,8 +78,3 @@ def test_a_file_cut_short_is_refused(tmp_path):
     path.write_bytes(SAMPLE_PATH.read_bytes()[:-1000])
     with pytest.raises(BadDataset):
         read_dataset(path)
-
-
-def test_a_missing_file_is_refused(tmp_path):
-    with pytest.raises(BadDataset):
-        read_dataset(tmp_path / "nothing.gz")

@@ -1,12 +1,10 @@
-import io
 import json
 
 import msgspec
-from rich.console import Console
 
 from viewcounter.operations.replay.answers import TopVideo
 from viewcounter.operations.replay.comparison import WrongCount
-from viewcounter.operations.replay.report import Report, encode_report, render_report
+from viewcounter.operations.replay.report import Report, encode_report
 
 EXACT = Report(
     nonce="1-00000001",
@@ -37,12 +35,6 @@ EXACT = Report(
 WRONG = WrongCount("v1", "like", None, expected=2, actual=1)
 
 
-def render(report):
-    text = io.StringIO()
-    Console(file=text, width=120).print(render_report(report))
-    return text.getvalue()
-
-
 def test_a_run_is_exact_only_without_any_fault():
     assert EXACT.is_exact
     for fault in (
@@ -61,14 +53,3 @@ def test_json_says_whether_the_run_is_exact():
         {"video_id": "v1", "event_type": "like", "hour": None, "expected": 2, "actual": 1}
     ]
     assert json.loads(encode_report(EXACT))["exact"] is True
-
-
-def test_titles_are_shown_as_they_are():
-    assert "[bold]A [title]" in render(EXACT)
-
-
-def test_a_run_with_a_wrong_count_says_so_and_shows_it():
-    text = render(msgspec.structs.replace(EXACT, wrong_count=1, wrong_counts=(WRONG,)))
-    assert "NOT exact" in text
-    assert "all time" in text
-    assert "Every count is exact." in render(EXACT)
