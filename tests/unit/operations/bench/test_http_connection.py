@@ -39,7 +39,7 @@ def answering(answer, *, keeps_alive, patience_seconds=None):
 
     with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Handler) as server:
         server.daemon_threads = True
-        threading.Thread(target=server.serve_forever, daemon=True).start()
+        threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
         try:
             yield server.server_address, asked
         finally:
@@ -62,7 +62,7 @@ def test_another_status_ends_the_load_and_is_told():
 
 
 def test_a_connection_that_was_idle_for_too_long_is_opened_again_for_its_next_request():
-    with answering(KEEPING, keeps_alive=True, patience_seconds=0.05) as (address, asked):
-        load = run_open(address, itertools.cycle(ASKED), connections=8, per_second=2.0, seconds=2.0, status=201)
+    with answering(KEEPING, keeps_alive=True, patience_seconds=0.01) as (address, asked):
+        load = run_open(address, itertools.cycle(ASKED), connections=8, per_second=20.0, seconds=0.2, status=201)
     assert load.answered_count == len(load.latencies) == 4
     assert len(list(itertools.chain(*asked))) == 4
