@@ -72,3 +72,17 @@ def name_private(node: ast.AST) -> Iterator[str]:
     else:
         names = []
     yield from (name for name in names if name.startswith("_") and not name.startswith("__") and name not in allowed)
+
+
+NAME_MAX_CHARACTERS = 80
+
+
+def test_the_name_of_a_test_is_one_short_promise():
+    long = [
+        f"{place}: {node.name}"
+        for place, node in walk()
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+        and node.name.startswith("test_")
+        and len(node.name) > NAME_MAX_CHARACTERS
+    ]
+    assert long == [], "a name that needs more promises two things: make two tests of it, or say the one that matters"

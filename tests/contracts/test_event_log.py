@@ -305,7 +305,7 @@ def test_log_that_came_back_empty_is_detected_and_continues_past_the_old_end(
     assert read_payloads(server_log, 0, after=applied) == [b"new"]
 
 
-def test_full_log_server_refuses_appends_whole_but_can_still_be_read_trimmed_and_raised(
+def test_full_log_server_refuses_appends_but_is_read_trimmed_and_raised(
     server: LogServer, server_log: RedisEventLog
 ) -> None:
     last = append_all(server_log, 0, [b"a" * 1000, b"b" * 1000])[-1]

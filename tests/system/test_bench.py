@@ -15,7 +15,7 @@ BENCH_SECONDS = 240
 TABLES = ("raw_event", "event_ids", "event_minute", "event_total", "ledger")
 
 
-def test_posts_and_drains_are_measured_on_one_cluster_and_every_event_is_accounted_for(tmp_path):
+def test_every_event_of_measured_posts_and_drains_is_accounted_for(tmp_path):
     json_file, page = tmp_path / "report.json", tmp_path / "report.html"
     result = subprocess.run(
         [

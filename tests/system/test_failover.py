@@ -77,7 +77,7 @@ def list_terms():
     return {row["term"] for row in read_shards("SELECT term FROM shard_identity")}
 
 
-def test_killing_a_primary_loses_nothing_and_its_partitions_are_written_again_on_the_replica(cluster, key):
+def test_killing_a_primary_loses_nothing(cluster, key):
     old, term = get_primary(SHARD), get_shard(SHARD).term
     with running_load(cluster, key, seed=1):
         os.kill(cluster.database(old).pid, signal.SIGKILL)
@@ -102,7 +102,7 @@ def test_a_frozen_primary_is_replaced_and_serves_nothing_when_it_wakes(cluster, 
     assert zombie.is_replica
 
 
-def test_leader_control_database_and_broker_that_die_with_the_primary_only_delay_its_failover(cluster, key):
+def test_leader_and_stores_that_die_with_the_primary_only_delay_its_failover(cluster, key):
     """The supervisor brings all of them back but the primary; no request fails meanwhile."""
     old = get_primary(SHARD)
     victims = [cluster.server("control"), cluster.server("broker"), cluster.application(find_leader(cluster))]
@@ -216,7 +216,7 @@ def set_promotable(name, promotable):
     publish(reason="test", actor="test")
 
 
-def test_a_replica_that_is_seconds_behind_takes_over_and_the_log_brings_what_it_lacks(cluster, key):
+def test_the_log_brings_what_a_promoted_replica_lacks(cluster, key):
     old = get_primary(SHARD)
     replica = next(name for name in read_roles(SHARD) if name != old)
     with Links() as links:
@@ -236,7 +236,7 @@ def test_a_replica_that_is_seconds_behind_takes_over_and_the_log_brings_what_it_
             await_whole(SHARD)
 
 
-def test_reads_and_writes_go_on_without_replicas_which_are_used_again_when_they_are_back(cluster, key):
+def test_reads_and_writes_go_on_without_replicas(cluster, key):
     replicas = {name for shard in ("shard1", "shard2") for name, role in read_roles(shard).items() if role == "replica"}
     assert len(replicas) == 2
     wait_until(lambda: list_reading_instances() == replicas, what="reads from replicas")

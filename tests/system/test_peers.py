@@ -24,7 +24,7 @@ def measure(target, **counts):
     return measure_posts(target, open_stream(), seconds=60.0, warm_seconds=0.0, most_requests=requests, **counts)
 
 
-def test_an_event_sent_again_is_counted_twice_by_the_plain_peers_and_once_by_the_service(shared_cluster: LocalCluster):
+def test_an_event_sent_again_is_counted_once_by_the_service_alone(shared_cluster: LocalCluster):
     runs = {}
     with run_peer_site(shared_cluster) as site:
         for path, batch_size in (("/events", None), ("/batches", BATCH), ("/checked-batches", BATCH)):

@@ -85,9 +85,7 @@ def publish_zone(zone: str) -> tuple[int, float]:
     return publish(reason=f"zone {zone}", actor="test").epoch, time.time()
 
 
-def test_another_process_holds_a_new_epoch_by_push_and_by_polling_when_the_cache_is_dead(
-    control, tmp_path, record_property
-):
+def test_another_process_holds_a_new_epoch_by_push_and_by_polling(control, tmp_path, record_property):
     epoch, _ = publish_zone("local")
     with (
         run_holder(control, tmp_path / "pushed", TOPOLOGY_POLL_SECONDS=NEVER_SECONDS) as pushed,

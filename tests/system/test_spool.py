@@ -33,7 +33,7 @@ def create_key(cluster):
     return cluster.run_command("create_api_key", "load", "--scopes", "events:write", "--quiet").strip()
 
 
-def test_with_a_spool_an_outage_of_the_log_and_the_death_of_a_gateway_cost_no_post_and_no_event(tmp_path):
+def test_with_a_spool_an_outage_of_the_log_costs_no_post_and_no_event(tmp_path):
     settings = {"VIEWCOUNTER_SPOOL_DIR": str(tmp_path / "spool")}
     with run_temporary_cluster(spec=SPEC, settings=settings) as cluster:
         cluster.start()

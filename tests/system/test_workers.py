@@ -139,7 +139,7 @@ def assert_applied(event_count: int) -> None:
     assert row == dict.fromkeys(("ledger", "totals", "minutes", "raw"), event_count)
 
 
-def test_workers_stop_and_start_in_the_middle_of_drains_and_every_event_is_counted_once(cluster):
+def test_workers_that_stop_in_the_middle_of_drains_count_every_event_once(cluster):
     backlog = Backlog()
     backlog.append(160_000)
     with running(cluster, "first") as first:

@@ -65,7 +65,7 @@ def test_every_example_of_an_event_is_accepted(document):
 
 
 @pytest.mark.parametrize("path", ["/v1/docs", "/v1/schema"])
-def test_the_document_and_its_pages_are_there_without_a_key_and_load_nothing_from_elsewhere(api, client, path):
+def test_the_document_and_its_pages_need_no_key_and_load_nothing_from_elsewhere(api, client, path):
     answer = client.get(path)
     assert answer.status_code == 200
     assert answer["X-Content-Type-Options"] == "nosniff"

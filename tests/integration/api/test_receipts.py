@@ -60,7 +60,7 @@ def story(api):
 
 
 @pytest.mark.parametrize("version", [4, 7])
-def test_an_event_is_followed_from_the_log_to_the_counts_and_its_copies_are_told_apart(story, version):
+def test_an_event_is_followed_from_the_log_to_the_counts(story, version):
     event_id = make_id(version)
     assert story.ask(event_id).state == "unknown"
     first = story.append(event_id)

@@ -42,7 +42,7 @@ def test_an_unknown_channel_changes_nothing_at_all(empty_catalogue):
     assert read_catalogue() == ({}, {})
 
 
-def test_an_import_may_bring_the_channels_its_videos_name_and_the_last_entry_of_an_id_wins(empty_catalogue):
+def test_an_import_may_bring_the_channels_that_its_videos_name(empty_catalogue):
     changed = put_catalogue(
         channels=[ChannelEntry("c1", "One")],
         videos=[VideoEntry("v1", "Old", "c1"), VideoEntry("v1", "New", "c1"), VideoEntry("v2", "", None)],

@@ -116,7 +116,7 @@ def assert_exact(cluster, rows, channels, *, channel="a"):
 
 
 @pytest.mark.parametrize("channel", ["a", "b", "empty", "unknown"])
-def test_counts_and_every_function_over_every_period_are_the_sum_over_the_videos_of_all_shards(stored, channel):
+def test_counts_and_every_function_of_a_channel_are_those_of_all_its_videos(stored, channel):
     assert_exact(*stored, channel=channel)
 
 

@@ -59,7 +59,7 @@ def read_copy(cluster: ClusterProxy, video_id: str) -> tuple[str, str | None]:
     return title, channel_id
 
 
-def test_a_video_that_the_catalogue_knows_has_title_and_channel_from_its_first_flush_on(empty_catalogue, copy):
+def test_a_video_of_the_catalogue_has_title_and_channel_from_its_first_flush_on(empty_catalogue, copy):
     put_catalogue(
         channels=[ChannelEntry("c", "Channel")],
         videos=[VideoEntry("first", "First", "c"), VideoEntry("second", "Second", "c"), VideoEntry("third", "Third")],
@@ -74,7 +74,7 @@ def test_a_video_that_the_catalogue_knows_has_title_and_channel_from_its_first_f
     assert channels == {"c": "Channel"}
 
 
-def test_an_unknown_video_is_counted_at_once_and_gets_its_title_when_the_catalogue_learns_it(empty_catalogue, copy):
+def test_an_unknown_video_is_counted_at_once_and_gets_its_title_later(empty_catalogue, copy):
     refresh(copy)
     count_view(empty_catalogue, copy, "unknown")
     await_replicas(empty_catalogue)
@@ -132,9 +132,7 @@ def test_a_channel_renamed_after_its_videos_comes_with_them(empty_catalogue, cop
     assert (video.channel.title, Channel.objects.get().title) == ("New", "New")
 
 
-def test_the_copy_answers_while_the_control_database_is_down_and_goes_on_when_it_is_back(
-    empty_catalogue, copy, servers, tmp_path, caplog
-):
+def test_the_copy_answers_while_the_control_database_is_down(empty_catalogue, copy, servers, tmp_path, caplog):
     put_video(VideoEntry("known", "Known"))
     refresher = Refresher(copy, lock_path=tmp_path / "lock", interval_seconds=0.05, batch=10)
     refresher.start()

@@ -61,7 +61,7 @@ def test_a_second_run_takes_nothing(empty_catalogue):
     assert read_copies(empty_catalogue) == before
 
 
-def test_a_renamed_channel_is_renamed_where_it_stands_and_a_moved_video_brings_its_channel(empty_catalogue):
+def test_a_renamed_channel_and_a_moved_video_reach_every_shard(empty_catalogue):
     videos = fill(empty_catalogue)
     sync_all(empty_catalogue)
     put_channel(ChannelEntry("shared", "Renamed"))

@@ -236,7 +236,7 @@ def test_an_epoch_shows_what_it_changed(admin_client, init_cluster):
     assert admin_client.get(f"{ADMIN}/topologyepoch/1/change/").status_code == 200
 
 
-def test_before_the_cluster_is_made_changes_are_saved_and_say_that_they_are_not_published(admin_client):
+def test_changes_before_the_cluster_is_made_are_saved_but_not_published(admin_client):
     answer = admin_client.post(f"{ADMIN}/eventtype/add/", {"name": "bookmark"}, follow=True)
     assert "Saved, but not published" in answer.content.decode()
     assert [kind.name for kind in EventType.objects.all()] == ["bookmark"]

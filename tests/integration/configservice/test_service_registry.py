@@ -50,7 +50,7 @@ def test_a_service_is_shown_until_it_leaves(registry, cluster_cache):
     assert read(cluster_cache) == [("b", "serving")]
 
 
-def test_a_silent_one_is_lost_then_forgotten_when_others_beat_and_with_the_last_of_all(registry, cluster_cache):
+def test_a_silent_service_is_lost_and_then_forgotten(registry, cluster_cache):
     put_heartbeat(cluster_cache, build_service("silent"), forget_seconds=60.0)
     wait_until(lambda: read(cluster_cache, lost_seconds=0.05) == [("silent", "lost")])
     put_heartbeat(cluster_cache, build_service("living"), forget_seconds=0.05)

@@ -88,7 +88,7 @@ def read_metric(name, **labels):
     return REGISTRY.get_sample_value(f"viewcounter_{name}", labels) or 0.0
 
 
-def test_a_mover_carries_out_what_was_asked_for_says_so_in_the_registry_and_counts_it(log_of_test: Moving, monkeypatch):
+def test_a_mover_carries_out_what_was_asked_for_and_counts_it(log_of_test: Moving, monkeypatch):
     monkeypatch.setattr(process, "build_tools", lambda *_, **__: log_of_test.make_tools())
     counted = [("moves_total", {"outcome": "done"}), ("move_rows_total", {}), ("move_held_seconds_count", {})]
     before = [read_metric(name, **labels) for name, labels in counted]

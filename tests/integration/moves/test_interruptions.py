@@ -184,7 +184,7 @@ def test_a_stopped_partition_is_not_moved_and_its_move_is_given_up(moving: Movin
     assert set(moving.count_rows("shard1").values()) == {0}
 
 
-def test_days_made_again_for_an_arrival_are_no_claim_of_the_partitions_that_were_there(moving: Moving):
+def test_days_made_again_for_an_arrival_are_no_claim_of_other_partitions(moving: Moving):
     """They have no raw events of those days; and the one that comes has none from before its own shard's oldest."""
     old = (datetime.now(UTC) - timedelta(days=5)).date()
     with moving.cluster.shard_transaction(2) as connection:

@@ -156,7 +156,7 @@ def test_a_drain_ends_where_it_is_told_to(counted):
     counted.assert_exact()
 
 
-def test_a_shard_that_forgot_an_arrival_owns_it_again_but_only_at_the_epoch_of_the_topology(counted):
+def test_a_shard_that_forgot_an_arrival_owns_it_again_at_the_topologys_epoch(counted):
     counted.execute("UPDATE partition_state SET state = 'incoming', epoch = 2 WHERE partition = %s", PARTITION)
     backlog = read_backlog(counted.cluster, counted.log)
     assert backlog.arrived == {}

@@ -61,7 +61,7 @@ def list_pids(kills):
     return list(kills.order_by("pid").values_list("pid", flat=True))
 
 
-def test_the_newest_kills_wait_while_the_database_is_down_and_the_others_are_counted_as_dropped(open_store, kills):
+def test_the_newest_kills_wait_while_the_database_is_down(open_store, kills):
     database = Database()
     store, before = open_store(database, max_waiting=3), count_dropped()
     for n in range(1, 6):

@@ -90,9 +90,7 @@ def test_it_kills_stores_measures_and_bears_witness_and_ends_at_sigterm(servers,
     assert shard_proxy.exit_status == 0
 
 
-def test_with_control_database_cache_and_a_replica_down_it_goes_on_and_stores_its_kills_later(
-    servers, shard_proxy, kills
-):
+def test_kills_are_stored_later_when_control_database_and_cache_are_down(servers, shard_proxy, kills):
     wait_until(lambda: read_reports("shard2b") == [True])
     down = [servers.server(name) for name in ("control", "broker", "shard2b")]
     for server in down:

@@ -104,7 +104,7 @@ def read_id_pieces(cluster):
     return pieces
 
 
-def test_minutes_that_many_flushes_of_two_workers_meet_stay_in_few_pieces_and_repeats_are_still_found(clean_cluster):
+def test_ids_of_a_minute_that_many_flushes_meet_stay_in_few_pieces(clean_cluster):
     log, limits = MemoryEventLog(), PieceLimits(max_pieces=4, small_ids=12)
     partition, minutes = partition_of(clean_cluster, VIDEO), range(3)
     workers = [make_drainer(clean_cluster, log, id_pieces=limits, ids=IdCache(max_bytes=10**6)) for _ in range(2)]

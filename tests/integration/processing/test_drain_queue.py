@@ -51,7 +51,7 @@ def start(queue, partition, shard_id=ONE):
     return queue.start(partition, shard_id=shard_id, siblings=PARTITIONS[shard_id])
 
 
-def test_a_partition_is_queued_once_until_its_drain_begins_and_then_once_more_when_it_has_ended(queue):
+def test_a_partition_is_queued_once_until_its_drain_begins(queue):
     assert queue.claim({ONE: [1, 3], TWO: [2]}) == [1, 3, 2]
     assert queue.claim({ONE: [1, 3, 5]}) == [5]
     assert start(queue, 1)

@@ -196,7 +196,7 @@ def test_a_flush_whose_oldest_event_retention_has_passed_meanwhile_writes_nothin
     assert dump(shard_connection) == before
 
 
-def test_an_event_that_can_no_longer_be_compared_with_earlier_ids_becomes_a_dead_letter(shard_connection):
+def test_an_event_too_old_to_be_compared_with_earlier_ids_is_a_dead_letter(shard_connection):
     oldest = NOW - timedelta(minutes=90)
     admits_since = oldest.replace(second=0) + timedelta(minutes=1)
     shard_connection.execute("UPDATE partition_state SET admits_since = %s WHERE partition = 3", [admits_since])

@@ -68,7 +68,7 @@ def dump(counted):
 
 
 @pytest.mark.parametrize("name", CORRUPTIONS)
-def test_a_recount_shows_the_difference_changes_nothing_unasked_and_repairs_when_asked(counted, name):
+def test_a_recount_shows_the_difference_and_repairs_only_when_asked(counted, name):
     corrupt(counted, CORRUPTIONS[name])
     before = dump(counted)
     job = run(counted, create_partition_recount(PARTITION, apply=False, actor="ada"))

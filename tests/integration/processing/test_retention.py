@@ -135,7 +135,7 @@ def test_ages_count_from_the_watermark_so_that_what_waits_in_the_log_finds_its_i
     assert read_edges(rolling)[0] < at(0)
 
 
-def test_resolved_dead_letters_and_conflicts_go_after_their_time_and_unresolved_ones_never(rolling):
+def test_resolved_dead_letters_go_after_their_time_and_unresolved_ones_never(rolling):
     for days, state in ((40, "new"), (40, "replayed"), (40, "discarded"), (20, "replayed")):
         resolved = None if state == "new" else timedelta(days=days)
         rolling.connection.execute(

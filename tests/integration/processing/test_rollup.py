@@ -89,7 +89,7 @@ def test_the_hour_that_the_watermark_has_not_passed_by_the_grace_stays_open(roll
     assert_rolled(rolling, through=DAY + HOUR)
 
 
-def test_a_partition_without_events_and_one_after_years_of_silence_take_a_step_or_two(rolling):
+def test_years_without_events_take_a_step_or_two(rolling):
     years_ago = DAY - timedelta(days=3650)
     rolling.flush([], watermark=years_ago)
     assert rolling.roll(transactions=2).is_complete

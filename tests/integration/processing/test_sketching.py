@@ -189,7 +189,7 @@ def test_a_sketch_that_cannot_be_read_is_not_used(sketching, videos, caplog):
     assert "cannot be read" in caplog.text
 
 
-def test_too_many_events_without_sketches_are_refused_and_those_of_closed_hours_waited_for(sketching, videos):
+def test_too_many_events_without_sketches_are_refused(sketching, videos):
     video = videos[0]
     sketching.flush(watch(video, (0, 1), (1, 2), (1500, 3)), watermark=DAY + 25 * HOUR)
     sketching.roll()

@@ -223,7 +223,7 @@ def test_only_a_window_that_no_event_can_reach_any_more_is_final(counted):
             assert (answer.meta.is_final, answer.value) == (is_final, expect_hours(counted, hours=hours))
 
 
-def test_a_closed_window_is_read_once_and_a_recount_invalidates_it_at_once_in_every_process(counted):
+def test_a_recount_invalidates_a_closed_window_at_once_in_every_process(counted):
     broken = counted.execute(
         "UPDATE event_minute SET count = count + 100 WHERE video_id = %s AND event_type_id = 1 AND start < %s",
         counted.videos[0],
@@ -267,7 +267,7 @@ def test_the_generation_is_asked_for_once_while_it_is_known(counted):
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_kept_answers_equal_those_that_are_not_whatever_is_flushed_closed_and_corrected(counted, seed):
+def test_kept_answers_equal_new_ones_whatever_is_flushed_closed_and_corrected(counted, seed):
     """Open windows by the second that they may lag, closed ones at once."""
     rng = random.Random(seed)
     caches = [make_cache(cache_generation_seconds=0.0) for _ in range(2)]

@@ -50,9 +50,7 @@ def test_one_that_need_not_wait_does_not(proxy, nobody_confirms, shard_servers):
     assert shard_servers.list_rows("shard1a") == [1]
 
 
-def test_our_own_deadline_ends_the_wait_and_what_was_committed_appears_when_the_server_gives_up(
-    proxy, nobody_confirms, shard_servers
-):
+def test_a_commit_that_outlives_our_deadline_appears_when_the_server_gives_up(proxy, nobody_confirms, shard_servers):
     with pytest.raises(OutcomeUnknown, match="no answer before the deadline"):
         insert(proxy, 1, deadline_at=soon(1.5))
     assert count_waiting(shard_servers) == 1

@@ -67,7 +67,7 @@ def test_partitions_that_are_not_read_or_not_here_do_not_matter():
     assert find({}, positions={3: (99, 0)}, staleness=1.0) is None
 
 
-def test_a_raised_demand_asks_for_the_highest_that_anybody_has_seen_and_no_less_than_before():
+def test_a_raised_demand_asks_for_the_highest_that_anybody_has_seen():
     demand = Demand(PROBE, min_positions={3: (15, 0), 7: (1, 0)}, max_staleness_seconds=2.0)
     raised = raise_demand(demand, [{3: at(10), 4: at(20)}, {3: at(12), 4: at(19, 9)}])
     assert raised == Demand(PROBE, min_positions={3: (15, 0), 4: (20, 0), 7: (1, 0)}, max_staleness_seconds=2.0)

@@ -82,7 +82,7 @@ def test_polling_finds_newer_topology(open_store):
     wait_until(lambda: store.get_current().epoch == 6)
 
 
-def test_who_knows_that_there_is_newer_topology_waits_until_the_source_may_be_asked_again(open_store):
+def test_a_caller_sure_of_newer_topology_waits_until_it_may_ask_again(open_store):
     shelf = Shelf(build_topology(epoch=5))
     store = open_store(shelf, poll_seconds=3600.0, refresh_min_seconds=1.0)
     store.get_current()
@@ -120,9 +120,7 @@ def test_an_older_snapshot_is_never_taken(open_store, tmp_path):
     assert find_disk_copy(tmp_path) == publish(epoch=5)
 
 
-def test_a_process_starts_from_the_disk_copy_when_the_sources_are_down_and_goes_on_when_they_return(
-    open_store, tmp_path
-):
+def test_a_process_starts_from_the_disk_copy_when_the_sources_are_down(open_store, tmp_path):
     write_disk_copy(tmp_path, publish(epoch=7))
     shelf = Shelf(None, down=True)
     store = open_store(shelf)

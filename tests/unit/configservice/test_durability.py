@@ -65,9 +65,7 @@ def test_nobody_waits_for_a_drained_replica_or_for_a_stranger():
         (build(ASYNC, replicas=1), "", 0, "met"),
     ],
 )
-def test_a_shard_whose_old_primary_has_not_come_back_yet_does_not_seem_to_have_everybody(
-    shard, setting, wanted, seen_as
-):
+def test_a_shard_whose_old_primary_is_away_does_not_seem_complete(shard, setting, wanted, seen_as):
     old, new = shard.instances
     promoted = replace(shard, instances=(replace(old, role=Role.FENCED), replace(new, role=Role.PRIMARY)))
     plan = plan_synchronous(promoted, living=())

@@ -172,7 +172,7 @@ class TestInterruptions:
             assert (published, victim) == ("c", "c")
 
     @pytest.mark.parametrize("at", range(9))
-    def test_a_former_leader_that_promotes_its_candidate_late_makes_no_second_primary_of_a_term(self, at):
+    def test_a_former_leader_that_promotes_late_makes_no_second_primary_of_a_term(self, at):
         """It was frozen before `Promote`; meanwhile the candidate seemed silent and another one was chosen."""
         world = build_dead()
         while not isinstance(world.actions[-1] if world.actions else None, BeginPromotion):

@@ -156,7 +156,7 @@ def test_a_struck_off_instance_is_promotable_again_once_it_is_close():
 
 
 @pytest.mark.parametrize("mode", list(FailoverMode))
-def test_a_primary_that_somebody_else_promoted_is_followed_when_the_old_one_is_none_any_more(mode):
+def test_a_primary_promoted_by_somebody_else_is_followed(mode):
     assert plan(give_roles(), mode=mode, shard1a=STREAMING, shard1b=PROMOTED) == [(Correction.FOLLOW, "shard1b")]
     assert plan(give_roles(), mode=mode, shard1a=gone(), shard1b=PROMOTED) == [(Correction.FOLLOW, "shard1b")]
 

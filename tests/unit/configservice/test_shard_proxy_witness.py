@@ -35,7 +35,7 @@ def heard(*, reachable, age=0.0, observer="other:7", host="10.0.0.1", instance="
         (heard(reachable=False, observer="ours:8"), Word.UNKNOWN),
     ],
 )
-def test_a_word_counts_if_its_look_is_younger_than_the_first_failure_and_death_only_from_another_host(report, word):
+def test_a_report_counts_only_if_younger_than_the_first_failure(report, word):
     assert judge_report(report, read_at=NOW, failed_at=995.0, now=NOW, own_host="ours").word is word
 
 

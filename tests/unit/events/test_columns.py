@@ -40,7 +40,7 @@ def test_concatenation_keeps_every_row_in_order_over_one_list_of_distinct_videos
     assert len(set(joined.videos)) == len(joined.videos)
 
 
-def test_a_version_7_id_is_stored_under_its_own_minute_and_any_other_under_the_events():
+def test_a_version_7_id_is_stored_under_its_own_minute():
     ms = int(time.time() * 1000)
     version_7 = UUID(int=(ms << 80) | (7 << 76) | (2 << 62) | 5)
     columns = build_columns([Row(1, minute=9), Row(2, minute=9)])

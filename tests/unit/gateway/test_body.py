@@ -102,7 +102,7 @@ class Sender:
         self._parts.put_nowait({"type": "http.request", "body": part, "more_body": more})
 
 
-def test_bodies_that_are_not_whole_hold_no_more_than_their_bound_the_oldest_gives_way() -> None:
+def test_bodies_that_are_not_whole_hold_no_more_than_their_bound() -> None:
     limits = BodyLimits(max_bytes=1000, discard_bytes=5000, deadline_seconds=3600, held_bytes=2000)
 
     async def read_many() -> tuple[list[object], int]:

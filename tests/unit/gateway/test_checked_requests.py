@@ -97,7 +97,7 @@ def test_without_a_valid_key_django_answers_before_anything_of_the_body_is_read(
     assert exchange.sent == []
 
 
-def test_body_by_plain_http_is_not_read_where_django_redirects_and_no_key_is_looked_at() -> None:
+def test_body_by_plain_http_is_not_read_where_django_redirects() -> None:
     exchange = Exchange([b"abc"], headers={**KNOWN, "content-length": "3"}).run(https_only=True)
     assert (exchange.received, exchange.unread_when_served, exchange.verdict) == ([EMPTY, GONE], 1, None)
 

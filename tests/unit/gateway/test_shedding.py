@@ -81,7 +81,7 @@ def test_lag_that_is_not_known_any_more_ends_the_shedding(unknown: Exception | N
     assert first is not None and second is None
 
 
-def test_the_lane_answers_503_before_it_reads_stores_nothing_and_goes_on_once_the_lag_is_gone(log: FaultyLog) -> None:
+def test_a_post_is_shed_before_it_is_read_and_accepted_once_the_lag_is_gone(log: FaultyLog) -> None:
     event = make_event()
 
     async def run() -> list[Response]:

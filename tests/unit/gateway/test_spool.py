@@ -56,7 +56,7 @@ def test_what_a_dead_process_left_is_there_for_the_next_one(tmp_path):
     spool.close()
 
 
-def test_two_processes_have_a_slot_each_and_the_survivor_takes_over_what_the_other_left(tmp_path):
+def test_the_survivor_of_two_processes_takes_over_what_the_other_left(tmp_path):
     first, second = make_spool(tmp_path), make_spool(tmp_path)
     first.append(make_group(1))
     second.append(make_group(2))

@@ -104,7 +104,7 @@ def test_parameters_that_cannot_be_used_are_named_and_nothing_is_stored(query: s
     assert log.append_sizes == []
 
 
-def test_many_wait_with_one_question_at_a_time_and_each_ends_when_its_own_positions_are_reached() -> None:
+def test_each_of_many_waits_ends_when_its_own_positions_are_reached() -> None:
     async def run() -> None:
         shards = Shards()
         watch = AppliedWatch(shards.read, PATIENT)

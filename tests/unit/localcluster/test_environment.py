@@ -72,7 +72,7 @@ def test_settings_of_this_process_do_not_reach_a_child(monkeypatch: pytest.Monke
     assert child["PATH"] == os.environ["PATH"]
 
 
-def test_signing_key_of_an_earlier_release_is_replaced_and_goes_on_telling_viewers_apart(state: StateFolder):
+def test_signing_key_of_an_earlier_release_goes_on_telling_viewers_apart(state: StateFolder):
     old = "k" * 48
     state.get_secret_path("secret_key").write_text(f"{old}\n")
     first = build_environment(state, ports=PORTS, outer={}).settings

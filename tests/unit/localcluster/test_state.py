@@ -102,7 +102,7 @@ def test_a_cluster_of_the_release_before_keeps_the_id_its_processes_know(state: 
     assert state.find_cluster_id() == "8873339a-daf2-413a-ba44-0aeb1ed9e840"
 
 
-def test_instance_passwords_of_the_release_before_are_moved_to_where_a_topology_may_name_them(state: StateFolder):
+def test_instance_passwords_of_an_earlier_release_are_moved(state: StateFolder):
     before = state.secrets / "shard_password"
     before.write_text("old\n")
     assert (state.get_secret("shard_password"), state.get_secret_path("shard_password")) == ("old", before)

@@ -48,7 +48,7 @@ def test_aggregates_equal_a_loop_over_the_events_and_keys_are_sorted(batch):
 
 
 @given(st.lists(rows, min_size=1, max_size=40))
-def test_ledger_lines_account_for_every_event_of_their_hour_and_sum_the_digests_of_the_counted(batch):
+def test_ledger_lines_account_for_every_event_of_their_hour(batch):
     columns = build_columns(batch)
     verdict = judge_batch(columns, MemoryIds())
     lines = {line.hour_us // (60 * MINUTE_US): line for line in build_ledger(columns, verdict)}

@@ -109,13 +109,11 @@ def test_the_end_of_the_log_is_known_with_the_chunk_that_reaches_it():
     ("end_ms", "is_tail", "complete_ms"),
     [(900, False, 900), (1000, True, 1000), (1001, True, 1000), (1001, False, None), (2**63, True, 1000)],
 )
-def test_a_position_of_the_future_promises_nothing_and_the_end_of_the_log_the_time_of_the_look(
-    end_ms, is_tail, complete_ms
-):
+def test_a_position_of_the_future_promises_nothing(end_ms, is_tail, complete_ms):
     assert get_complete_ms(Position(end_ms, 3), read_at_ms=1000, is_tail=is_tail) == complete_ms
 
 
-def test_entries_behind_the_bound_of_a_read_are_not_promised_when_the_log_ahead_of_us_goes_on():
+def test_entries_behind_the_bound_of_a_read_are_not_promised():
     log = MemoryEventLog(clock=lambda: 5000.0)
     first, _ = (log.append({PARTITION: pack_entry([EVENT], received_us=0)}).positions[PARTITION] for _ in range(2))
     consumer = PartitionConsumer(

@@ -6,7 +6,7 @@ from viewcounter.processing.dispatch import plan_backlog
 NOW = datetime(2026, 11, 1, tzinfo=UTC)
 
 
-def test_partitions_are_unread_idle_or_lost_by_comparing_position_with_the_end_of_the_log():
+def test_partitions_are_unread_idle_or_lost_by_their_position_in_the_log():
     tails = Tails(NOW, {1: Position(9, 1), 2: Position(9, 0), 3: Position(8, 5)})
     positions = {1: Position(9, 0), 2: Position(9, 0), 3: Position(9, 0), 4: START}
     backlog = plan_backlog(positions, tails, missing_shards=[2])

@@ -163,7 +163,7 @@ def judge_random_ids(cache, *, events, minutes, seed):
     assert judge_batch(replace(columns, event_ids=ids.view("S16")[:, 0]), CachedIds(cache)).new.all()
 
 
-def test_ids_of_judged_batches_take_24_bytes_each_and_keep_nothing_else_of_their_batch():
+def test_ids_of_judged_batches_take_24_bytes_each():
     cache = IdCache(max_bytes=10**9)
     tracemalloc.start()
     for batch in range(10):

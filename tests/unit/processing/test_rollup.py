@@ -29,7 +29,7 @@ def test_nothing_is_due_at_the_target_or_past_it():
     assert plan_step(NOON, next_hour=None, target=NOON - HOUR) is None
 
 
-def test_hours_without_events_are_passed_in_one_step_but_not_the_end_of_a_day_that_has_some():
+def test_hours_without_events_are_passed_in_one_step():
     assert plan_step(NOON, next_hour=None, target=NOON + 5 * HOUR) == RollupStep(None, None, NOON + 5 * HOUR)
     assert plan_step(NOON, next_hour=MIDNIGHT + 30 * DAY, target=MIDNIGHT + 60 * DAY) == RollupStep(
         None, MIDNIGHT - DAY, MIDNIGHT

@@ -51,7 +51,7 @@ def test_another_process_finds_it_in_the_shared_cache_and_keeps_it():
     assert len(question.asked) == 2
 
 
-def test_a_cheap_answer_is_looked_for_among_the_shared_ones_only_when_it_is_asked_for_again_or_the_shard_fails():
+def test_a_cheap_answer_is_shared_only_when_asked_for_again_or_the_shard_fails():
     shared, question = FakeShared(), Question({"a": 1}, is_cheap=True)
     ask(make_cache(shared), question)
     other = make_cache(shared)
@@ -90,7 +90,7 @@ def test_a_final_answer_lasts_as_long_as_its_generation():
     assert ask(cache, question, now=after(0.0)) == ({"a": 2}, {"a": "shard"}, set())
 
 
-def test_an_answer_read_before_a_correction_is_not_valid_after_it_however_late_it_is_stored():
+def test_an_answer_read_before_a_correction_is_not_valid_after_it():
     """A replica that is behind gives rows of the old generation when the new one is in force already."""
     cache = make_cache()
     late = Question({"a": 1}, generation=5, generation_in_force=6)
@@ -99,7 +99,7 @@ def test_an_answer_read_before_a_correction_is_not_valid_after_it_however_late_i
     assert ask(cache, current, now=after(0.1)) == ({"a": 2}, {"a": "shard"}, set())
 
 
-def test_when_the_shard_is_down_an_expired_answer_is_served_as_stale_for_as_long_as_it_is_kept():
+def test_an_expired_answer_is_served_as_stale_while_the_shard_is_down():
     cache, question = make_cache(), Question({"a": 1})
     ask(cache, question)
     question.values = {"a": None}

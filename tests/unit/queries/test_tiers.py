@@ -107,7 +107,7 @@ def refusal(start, end, *, interval=None, buckets=()):
     return caught.value.field, caught.value.message
 
 
-def test_a_period_that_needs_rows_retention_deleted_is_refused_with_what_can_be_asked_instead():
+def test_a_period_whose_rows_retention_deleted_is_refused_with_a_hint():
     field, message = refusal("10 01:30", "13")
     assert field == "start_time"
     assert message == (

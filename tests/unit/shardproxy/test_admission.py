@@ -152,7 +152,7 @@ def open_callers():
         assert (callers.admission.in_use, callers.admission.in_flight) == (0, 0)
 
 
-def test_a_free_connection_goes_to_whoever_matters_most_and_within_a_class_to_whoever_came_first(open_callers):
+def test_a_free_connection_goes_to_the_highest_class_and_there_to_the_first(open_callers):
     callers = open_callers()
     callers.start("holder", POINT, waits=False)
     for name, query_class in [("report", REPORT), ("range", RANGE), ("point1", POINT), ("point2", POINT)]:

@@ -77,7 +77,7 @@ def test_each_instance_is_watched_once_however_often_the_topology_is_followed(bu
     ]  # fmt: skip
 
 
-def test_instances_that_come_go_and_move_are_followed_and_a_change_of_role_is_not_a_move(built):
+def test_instances_that_come_go_and_move_are_followed(built):
     daemon = make_daemon(built)
     daemon.follow(TWO)
     promoted = msgspec.structs.replace(instance("s1b"), role=Role.PRIMARY, zone="elsewhere")

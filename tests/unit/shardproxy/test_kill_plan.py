@@ -201,7 +201,7 @@ ATTEMPTS = st.builds(Attempt, st.sampled_from(KillAction), st.floats(0, 10).map(
 
 
 @given(SESSIONS, st.data())
-def test_whatever_is_seen_only_sessions_past_a_budget_go_each_once_and_no_pause_is_cancelled(sessions, data):
+def test_only_sessions_past_a_budget_are_ended_each_once(sessions, data):
     tried = data.draw(st.dictionaries(st.sampled_from([s.identity for s in sessions] or [None]), ATTEMPTS))
     kills = plan(*sessions, attempts=tried)
     assert len({kill.session.identity.pid for kill in kills}) == len(kills)

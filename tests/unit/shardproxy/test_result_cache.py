@@ -64,7 +64,7 @@ def test_a_large_answer_makes_as_many_leave_as_it_needs_room_for():
     assert [key for key in "abcde" if memory.find(key)] == ["c", "d", "e"]
 
 
-def test_an_answer_larger_than_the_whole_memory_is_not_taken_and_takes_only_its_predecessor_along():
+def test_an_answer_larger_than_the_whole_memory_is_not_taken():
     memory = MemoryCache(max_bytes=1000, max_entries=10)
     memory.put("a", answer(1))
     memory.put("b", answer(1))

@@ -72,7 +72,7 @@ def test_a_flush_passes_only_within_run_and_ratio_or_its_allowance(window, text,
     assert caught.value.reason is reason
 
 
-def test_a_run_goes_on_over_flushes_that_hold_nothing_else_and_accepted_ones_leave_no_trace():
+def test_a_run_of_dead_letters_goes_on_over_flushes_that_hold_nothing_else():
     def change(text, *, allowed=False):
         built = build_window_change(tally(text), allowed=allowed, limits=LIMITS)
         return built["dead"], built["run"], built["run_goes_on"], built["allowed"]

@@ -40,13 +40,13 @@ INGEST = {
 }
 
 
-def test_an_event_costs_what_drains_spent_in_the_middle_and_nothing_else_is_known_without_other_parts():
+def test_an_event_costs_what_drains_spent_in_the_middle():
     costs = find_costs([build_drained(workers_cpu=c) for c in (1.0, 1.5, 4.0)], BYTES, earlier={})
     assert costs.events == {"log": 0.1, "workers": 1.5, "primaries": 2.0, "replicas": 0.5}
     assert costs.flush == {}
 
 
-def test_a_flush_costs_what_the_pipeline_spent_beyond_its_events_and_never_less_than_nothing():
+def test_a_flush_costs_what_the_pipeline_spent_beyond_its_events():
     costs = find_costs([build_drained()], BYTES, earlier={"pipeline": PIPELINE})
     assert costs.flush == pytest.approx({"workers": 0.010, "primaries": 0.005, "replicas": 0.0})
 

@@ -78,7 +78,7 @@ def test_days_and_what_is_not_rolled_into_them_yet_are_the_totals(history):
     assert add_up(Rows(*columns)) == add_up(history.totals)
 
 
-def test_nothing_is_kept_that_retention_would_have_deleted_nor_rolled_that_is_not_over(history):
+def test_the_history_keeps_nothing_that_retention_would_have_deleted(history):
     horizons = history.horizons
     assert history.minutes.starts.min() >= number(horizons.minutes_since)
     assert history.minutes.starts.max() < number(NOW)

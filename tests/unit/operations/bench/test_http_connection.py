@@ -61,7 +61,7 @@ def test_another_status_ends_the_load_and_is_told():
         run_closed(address, itertools.cycle(ASKED), connections=3, warm_seconds=0.0, seconds=60.0, status=202)
 
 
-def test_a_connection_that_was_idle_for_too_long_is_opened_again_for_its_next_request():
+def test_a_connection_that_was_idle_too_long_is_opened_again():
     with answering(KEEPING, keeps_alive=True, patience_seconds=0.01) as (address, asked):
         load = run_open(address, itertools.cycle(ASKED), connections=8, per_second=20.0, seconds=0.2, status=201)
     assert load.answered_count == len(load.latencies) == 4

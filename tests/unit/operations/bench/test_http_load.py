@@ -61,7 +61,7 @@ def serving(status, stall_seconds=0):
         thread.join(10)
 
 
-def test_every_answer_that_the_server_has_sent_is_counted_those_under_way_at_the_end_included():
+def test_every_answer_that_the_server_has_sent_is_counted():
     with serving(202) as server:
         load = run_closed(
             server.address, itertools.repeat(REQUEST), connections=4, warm_seconds=0, seconds=0.1, status=202,

@@ -1,7 +1,7 @@
 from viewcounter.operations.drill.attempts import Attempt, Second, count_by_second, find_percentile
 
 
-def test_requests_are_counted_in_the_second_in_which_they_ended_with_the_time_since_they_were_due():
+def test_requests_are_counted_in_the_second_in_which_they_ended():
     attempts = [
         Attempt("c", 100.0, 100.5, 100.9, "202"),  # 900 ms although it took 400
         Attempt("c", 100.0, 100.0, 100.1, "202"),
