@@ -14,6 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from signal import Signals
+from typing import Any
 
 import psutil
 
@@ -72,21 +73,30 @@ def spawn(launch: Launch, *, log: Path) -> subprocess.Popen[bytes]:
 def _spawn(launch: Launch, log: Path) -> subprocess.Popen[bytes]:
     descriptor = os.open(log, os.O_CREAT | os.O_APPEND | os.O_WRONLY, 0o600)
     try:
+        return _start(launch, stdin=subprocess.DEVNULL, stdout=descriptor, stderr=descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def start(launch: Launch, *, stdin: int = subprocess.DEVNULL, stdout: int, stderr: int | None) -> subprocess.Popen[str]:
+    """Start a process in a session of its own that the caller talks with and ends. Raises ProgramFailed."""
+    pipes = {"stdin": stdin, "stdout": stdout, "stderr": stderr, "text": True, "errors": "replace"}
+    return _spawner.submit(_start, launch, **pipes).result()
+
+
+def _start(launch: Launch, **pipes: Any) -> subprocess.Popen[Any]:
+    try:
         return subprocess.Popen(
             launch.argv,
             cwd=launch.cwd,
             env=dict(launch.environment),
-            stdin=subprocess.DEVNULL,
-            stdout=descriptor,
-            stderr=descriptor,
             start_new_session=True,
             preexec_fn=_DeathPact(launch.death_signal),  # noqa: PLW1509 - see there
+            **pipes,
             **build_switch(launch.account),
         )
     except OSError as error:
         raise ProgramFailed(f"cannot start {launch.argv[0]}: {error}") from error
-    finally:
-        os.close(descriptor)
 
 
 def run_tool(launch: Launch, *, within_seconds: float, is_cancelled: Callable[[], bool] = lambda: False) -> str:
@@ -94,22 +104,7 @@ def run_tool(launch: Launch, *, within_seconds: float, is_cancelled: Callable[[]
 
     Raises ProgramFailed with the end of what it wrote, StopRequested when `is_cancelled` says so.
     """
-    try:
-        process = subprocess.Popen(
-            launch.argv,
-            cwd=launch.cwd,
-            env=dict(launch.environment),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            errors="replace",
-            start_new_session=True,
-            preexec_fn=_DeathPact(launch.death_signal),  # noqa: PLW1509 - see there
-            **build_switch(launch.account),
-        )
-    except OSError as error:
-        raise ProgramFailed(f"cannot run {launch.argv[0]}: {error}") from error
+    process = start(launch, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     try:
         output = _await_output(process, within_seconds=within_seconds, is_cancelled=is_cancelled)
     finally:

@@ -2,12 +2,14 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
 from typing import Any
 
 from localcluster import LocalCluster
+from localcluster.process import Launch, start
 from viewcounter.config.kinds import PROJECT_ROOT
 from viewcounter.operations.bench.errors import BenchStepFailed
 
@@ -27,11 +29,10 @@ def run_step(cluster: LocalCluster, *arguments: str) -> Iterator[dict[str, Any]]
 
 def spawn_step(cluster: LocalCluster, *arguments: str) -> "subprocess.Popen[str]":
     """With the settings of our own environment, such as a larger flush to compare; the cluster's own come first."""
-    return subprocess.Popen(
-        [sys.executable, "manage.py", "bench_step", *arguments],
+    launch = Launch(
+        argv=(sys.executable, "manage.py", "bench_step", *arguments),
         cwd=PROJECT_ROOT,
-        env={**os.environ, **cluster.environment, "DJANGO_SETTINGS_MODULE": "viewcounter.settings"},
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
+        environment={**os.environ, **cluster.environment, "DJANGO_SETTINGS_MODULE": "viewcounter.settings"},
+        death_signal=signal.SIGKILL,
     )
+    return start(launch, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=None)

@@ -1,5 +1,6 @@
 """A primary that dies while partitions move to or from its shard."""
 
+import signal
 import subprocess
 import sys
 import time
@@ -7,6 +8,7 @@ from random import Random
 
 from localcluster import LocalCluster
 from localcluster.errors import NotReady
+from localcluster.process import OWNER_VARIABLE, Launch, start
 from viewcounter.config.kinds import PROJECT_ROOT
 from viewcounter.operations.drill.faults.processes import Kill, Victim
 from viewcounter.operations.drill.site import Site
@@ -24,7 +26,7 @@ class KillInMove:
     def __init__(self, site: Site, rng: Random) -> None:
         self._site = site
         self._rng = rng
-        self._mover: subprocess.Popen[bytes] | None = None
+        self._mover: subprocess.Popen[str] | None = None
         self._kill: Kill | None = None
         self.victim = ""
         self.shard: str | None = None
@@ -57,21 +59,21 @@ class KillInMove:
         raise NotReady(f"the moves did not end: {said}")
 
 
-def _start(cluster: LocalCluster, *arguments: str) -> subprocess.Popen[bytes]:
-    return subprocess.Popen(
-        [sys.executable, "manage.py", *arguments],
+def _start(cluster: LocalCluster, *arguments: str) -> subprocess.Popen[str]:
+    launch = Launch(
+        argv=(sys.executable, "manage.py", *arguments),
         cwd=PROJECT_ROOT,
-        env=cluster.environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
+        environment=cluster.environment | {OWNER_VARIABLE: str(cluster.state.root)},
+        death_signal=signal.SIGTERM,
     )
+    return start(launch, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
 
 
-def _await_end(process: subprocess.Popen[bytes]) -> tuple[int, str]:
+def _await_end(process: subprocess.Popen[str]) -> tuple[int, str]:
     try:
         out, err = process.communicate(timeout=MOVE_SECONDS)
     except subprocess.TimeoutExpired:
         process.kill()
         process.communicate()
         return -1, f"no end within {MOVE_SECONDS:.0f} s"
-    return process.returncode, (err.decode(errors="replace") + out.decode(errors="replace"))[-500:]
+    return process.returncode, (err + out)[-500:]
