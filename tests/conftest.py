@@ -2,28 +2,21 @@
 
 import os
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 import psycopg
 import pytest
 from django.conf import settings
 from django.db import connections
-from hypothesis import HealthCheck
-from hypothesis import settings as hypothesis_settings
 from psycopg.rows import dict_row
 
 from clusterproxy.proxy import ClusterProxy
-from localcluster import LocalCluster, run_temporary_cluster
+from localcluster import LocalCluster
+from tests.clusters import run_cluster, start_prepared_servers
 from viewcounter.caching import find_read_cache
 from viewcounter.cluster import get_cluster
 from viewcounter.config import get_config
-
-# How long an example takes says how busy the machine is, not whether the code is right.
-# A hundredth of what the long profile tries: the suite is run often.
-PATIENT = hypothesis_settings(deadline=None, max_examples=50, suppress_health_check=[HealthCheck.too_slow])
-hypothesis_settings.register_profile("patient", PATIENT)
-hypothesis_settings.register_profile("long", PATIENT, max_examples=5000)
-hypothesis_settings.load_profile("patient")
 
 # What a test leaves is little: to delete it costs 2 ms, to truncate all tables on all copies 200 ms of a core.
 NO_EVENTS = """
@@ -44,9 +37,7 @@ def servers() -> Iterator[LocalCluster]:
 
     Whoever stops or kills one of them starts it again; tests that break more use a cluster of their own.
     """
-    with run_temporary_cluster() as cluster:
-        cluster.start_servers()
-        cluster.prepare()
+    with run_cluster(start=start_prepared_servers) as cluster:
         use_cluster(cluster)
         _common.append(cluster)
         yield cluster
@@ -70,17 +61,20 @@ SHARED = ("running_cluster", "local_cluster", "move_cluster")
 """Fixtures of a cluster that tests of several files have in common."""
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """The longest first, so that workers end together; those of a file, or of a cluster, stay on one worker."""
-    items.sort(key=_rank)
+    if not config.option.only_long:
+        items.sort(key=_rank)
     for item in items:
+        if "static" in item.path.parts:
+            continue  # each may run beside any other
         shared = next((name for name in SHARED if name in getattr(item, "fixturenames", ())), "")
         item.add_marker(pytest.mark.xdist_group(f"{item.path.parent}:{shared}" if shared else str(item.path)))
 
 
 def _rank(item: pytest.Item) -> int:
     parts = item.path.parts
-    return next((rank for rank, kind in enumerate(("system", "integration")) if kind in parts), 2)
+    return next((rank for rank, kind in enumerate(("static", "system", "integration")) if kind in parts), 3)
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
@@ -116,6 +110,10 @@ def use_cluster(cluster: LocalCluster) -> None:
 @pytest.fixture
 def clean_cluster(servers: LocalCluster) -> ClusterProxy:
     """The cluster proxy on shards without a single event; every partition owned, at the start of the log."""
+    return empty_shards()
+
+
+def empty_shards() -> ClusterProxy:
     cluster = get_cluster()
     for shard in cluster.topology.shards:
         with cluster.shard_transaction(shard.id) as connection:
@@ -135,7 +133,13 @@ def clean_cluster(servers: LocalCluster) -> ClusterProxy:
 @pytest.fixture
 def shard_connection(clean_cluster: ClusterProxy) -> Iterator[psycopg.Connection]:
     """An autocommit connection to the primary of partition 3's shard, which holds nothing yet."""
-    primary = clean_cluster.topology.get_shard_of(3).primary
+    with connect_to_shard(clean_cluster) as connection:
+        yield connection
+
+
+@contextmanager
+def connect_to_shard(cluster: ClusterProxy) -> Iterator[psycopg.Connection]:
+    primary = cluster.topology.get_shard_of(3).primary
     password = Path(primary.password_ref.removeprefix("file:")).read_text().strip()
     with psycopg.connect(
         host=primary.host,

@@ -6,12 +6,12 @@ import time
 from collections.abc import Callable, Iterator
 from typing import TypeVar
 
+from tests.pace import limit
+
 Found = TypeVar("Found")
 
 LIMIT_SECONDS = 60.0
 FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.001, 0.1
-SLOWNESS = 1.0
-"""Every limit is multiplied by this."""
 
 
 def wait_until(condition: Callable[[], Found], *, what: str = "", within_seconds: float = LIMIT_SECONDS) -> Found:
@@ -21,7 +21,7 @@ def wait_until(condition: Callable[[], Found], *, what: str = "", within_seconds
             return found
         time.sleep(pause_seconds)
     found = condition()
-    assert found, f"not within {within_seconds * SLOWNESS:.0f} s: {what or _quote(condition)}"
+    assert found, f"not within {limit(within_seconds):.0f} s: {what or _quote(condition)}"
     return found
 
 
@@ -32,7 +32,7 @@ def wait_while(find_obstacle: Callable[[], object], *, what: str, within_seconds
             return
         time.sleep(pause_seconds)
     obstacle = find_obstacle()
-    assert not obstacle, f"not within {within_seconds * SLOWNESS:.0f} s: {what}: {obstacle}"
+    assert not obstacle, f"not within {limit(within_seconds):.0f} s: {what}: {obstacle}"
 
 
 async def wait_until_async(condition: Callable[[], object], *, within_seconds: float = LIMIT_SECONDS) -> None:
@@ -41,11 +41,11 @@ async def wait_until_async(condition: Callable[[], object], *, within_seconds: f
         if condition():
             return
         await asyncio.sleep(pause_seconds)
-    assert condition(), f"not within {within_seconds * SLOWNESS:.0f} s: {_quote(condition)}"
+    assert condition(), f"not within {limit(within_seconds):.0f} s: {_quote(condition)}"
 
 
 def _list_pauses(within_seconds: float) -> Iterator[float]:
-    deadline_at = time.monotonic() + within_seconds * SLOWNESS
+    deadline_at = time.monotonic() + limit(within_seconds)
     pause_seconds = FIRST_PAUSE_SECONDS
     while (left_seconds := deadline_at - time.monotonic()) > 0:
         yield min(pause_seconds, left_seconds)

@@ -1,5 +1,6 @@
 """One real Valkey server as the event log, which a test may kill, freeze, empty and start again."""
 
+import os
 import shutil
 import signal
 import socket
@@ -11,6 +12,7 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from localcluster.binaries import find_valkey_server
+from localcluster.process import Launch, start
 from tests.waiting import wait_while
 
 
@@ -22,14 +24,15 @@ class LogServer:
         self._options = options
         self.port = _find_free_port()
         self.url = f"redis://127.0.0.1:{self.port}/0"
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: subprocess.Popen[str] | None = None
 
     def start(self) -> None:
         self._folder.mkdir(parents=True, exist_ok=True)
         command = [str(find_valkey_server(None)), "--port", str(self.port), "--bind", "127.0.0.1"]
         command += ["--dir", str(self._folder), "--appendonly", "yes", "--appendfsync", "always", "--save", ""]
         command += ["--maxmemory-policy", "noeviction", *self._options]
-        self._process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        launch = Launch(tuple(command), cwd=self._folder, environment=os.environ, death_signal=signal.SIGKILL)
+        self._process = start(launch, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         self._wait_until_ready()
 
     def kill(self) -> None:

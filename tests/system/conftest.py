@@ -4,7 +4,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from localcluster import ClusterSpec, LocalCluster, run_temporary_cluster
+from localcluster import ClusterSpec, LocalCluster
+from tests.clusters import run_cluster
 from tests.conftest import NO_EVENTS, use_cluster
 from viewcounter.cluster import get_cluster
 
@@ -12,8 +13,7 @@ from viewcounter.cluster import get_cluster
 @pytest.fixture(scope="package")
 def running_cluster() -> Iterator[LocalCluster]:
     """Two shards of a primary and a replica, two gateway workers. Whoever hurts a part waits until it is well again."""
-    with run_temporary_cluster(spec=ClusterSpec(partitions=8, web_workers=2)) as cluster:
-        cluster.start()
+    with run_cluster(spec=ClusterSpec(partitions=8, web_workers=2)) as cluster:
         yield cluster
 
 

@@ -1,12 +1,11 @@
 """The client library against the real service: kills and outages cost its events nothing and its callers no time.
 
-A short form runs with all tests. The long one tracks 100,000 events around an outage of 30 s, and prints its figures:
+The long form tracks 100,000 events around an outage of 30 s, and prints its figures:
 
-    VIEWCOUNTER_LONG_OUTAGE=1 bin/test tests/system/test_client.py -s
+    bin/test --long tests/system/test_client.py -s
 """
 
 import asyncio
-import os
 import re
 import resource
 import time
@@ -21,8 +20,6 @@ from viewcounter.config.kinds import PROJECT_ROOT
 
 pytestmark = pytest.mark.system
 
-IS_LONG = "VIEWCOUNTER_LONG_OUTAGE" in os.environ
-TRACKED, OUTAGE_SECONDS, PAUSE_SECONDS = (100_000, 30.0, 1.0) if IS_LONG else (40_000, 3.0, 0.05)
 PAUSE_EVENTS = 2000
 SETTLE_SECONDS = 60.0
 MEBIBYTE = 1024 * 1024
@@ -47,36 +44,41 @@ def await_counts(client, video_id, expected):
     wait_while(differ, what=f"{expected} views of {video_id}")
 
 
-def test_events_tracked_through_a_killed_service_count_once(cluster, key, tmp_path):
+@pytest.mark.parametrize(
+    ("tracked", "outage_seconds", "pause_seconds"),
+    [(40_000, 3.0, 0.05), pytest.param(100_000, 30.0, 1.0, marks=pytest.mark.long(minutes=2))],
+)
+def test_events_tracked_through_a_killed_service_count_once(
+    cluster, key, tmp_path, *, tracked, outage_seconds, pause_seconds
+):
+    video_id = f"through-a-kill-{tracked}"
     # Room for those that come while a busy machine does not let the sending thread run; the others go to the spool.
     options = Options(max_buffer_events=30_000, spool_directory=tmp_path / "spool", breaker_open_seconds=0.5)
     waits = []
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     with Client(cluster.web_url, key, options) as client:
-        for number in range(TRACKED):
-            if number == TRACKED // 10:
+        for number in range(tracked):
+            if number == tracked // 10:
                 cluster.application("web").kill()
                 down_at = time.monotonic()
             started_at = time.perf_counter()
-            client.track("view", video_id="through-a-kill")
+            client.track("view", video_id=video_id)
             waits.append(time.perf_counter() - started_at)
             if number % PAUSE_EVENTS == 0:
-                time.sleep(
-                    PAUSE_SECONDS
-                )  # leaves the sending thread its share of the interpreter, as an application does
-        time.sleep(max(0.0, down_at + OUTAGE_SECONDS - time.monotonic()))
+                time.sleep(pause_seconds)  # leaves the sending thread its share, as an application does
+        time.sleep(max(0.0, down_at + outage_seconds - time.monotonic()))
         cluster.application("web").start()
         cluster.application("web").wait_ready()
         assert client.flush(SETTLE_SECONDS)
         counters = client.counters
-        assert (counters.tracked, counters.accepted, counters.dropped, counters.refused) == (TRACKED, TRACKED, 0, 0)
+        assert (counters.tracked, counters.accepted, counters.dropped, counters.refused) == (tracked, tracked, 0, 0)
         assert counters.is_balanced
-        await_counts(client, "through-a-kill", TRACKED)
+        await_counts(client, video_id, tracked)
     waits.sort()
-    assert waits[-TRACKED // 1000] < 0.1
-    assert waits[-1] < OUTAGE_SECONDS  # a busy machine may keep any thread waiting, the outage none
+    assert waits[-tracked // 1000] < 0.1
+    assert waits[-1] < outage_seconds  # a busy machine may keep any thread waiting, the outage none
     grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024
-    waited = f"track() p50 {waits[TRACKED // 2] * 1e6:.0f} us, p99.9 {waits[-TRACKED // 1000] * 1e6:.0f} us"
+    waited = f"track() p50 {waits[tracked // 2] * 1e6:.0f} us, p99.9 {waits[-tracked // 1000] * 1e6:.0f} us"
     print(f"{waited}, longest {waits[-1] * 1e3:.1f} ms; grown by {grown / MEBIBYTE:.1f} MiB; {counters}")  # noqa: T201
     assert grown < 64 * MEBIBYTE
 

@@ -2,7 +2,6 @@
 
 import json
 import os
-import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,7 +12,7 @@ from localcluster.process import OWNER_VARIABLE
 from localcluster.state import StateFolder
 from localcluster.supervisor import find_supervisor
 from localcluster.temporary import create_temporary_state_dir
-from viewcounter.config.kinds import PROJECT_ROOT
+from tests.processes import run
 
 pytestmark = pytest.mark.system
 
@@ -28,19 +27,11 @@ def state_dir() -> Iterator[Path]:
         yield state_dir
 
 
-def run(*command: str, environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, *command],
-        cwd=PROJECT_ROOT,
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=DEMO_SECONDS,
-        check=False,
-    )
+def run_python(*command: str, environment: dict[str, str]):
+    return run([sys.executable, *command], environment=environment, within_seconds=DEMO_SECONDS)
 
 
-def assert_exact(result: subprocess.CompletedProcess[str]) -> None:
+def assert_exact(result) -> None:
     assert result.returncode == 0, result.stderr + result.stdout
     report = json.loads(result.stdout)
     assert (report["exact"], report["wrong_count"], report["sent"]) == (True, 0, SENT)
@@ -49,8 +40,8 @@ def assert_exact(result: subprocess.CompletedProcess[str]) -> None:
 def test_demo_starts_a_cluster_reports_and_leaves_no_process(state_dir):
     outer = {name: value for name, value in os.environ.items() if not name.startswith("VIEWCOUNTER_")}
     environment = outer | {"VIEWCOUNTER_ENV_FILE": str(state_dir / "env")}
-    assert run("-m", "localcluster", str(state_dir), environment=environment).returncode == 0
-    result = run("manage.py", "demo", *REDUCED, environment=environment)
+    assert run_python("-m", "localcluster", str(state_dir), environment=environment).returncode == 0
+    result = run_python("manage.py", "demo", *REDUCED, environment=environment)
     assert_exact(result)
     password = (state_dir / "secrets" / "admin_password").read_text().strip()
     for shown in ("/v1/docs", "/admin/", password, "API key"):
@@ -61,7 +52,7 @@ def test_demo_starts_a_cluster_reports_and_leaves_no_process(state_dir):
 
 def test_demo_uses_a_running_cluster_and_leaves_it_running(shared_cluster):
     pids = {name: member.pid for name, member in shared_cluster.layout.applications.items()}
-    result = run("manage.py", "demo", *REDUCED, environment=shared_cluster.environment)
+    result = run_python("manage.py", "demo", *REDUCED, environment=shared_cluster.environment)
     assert_exact(result)
     assert f"using the cluster that runs at {shared_cluster.web_url}" in result.stderr
     assert {name: member.pid for name, member in shared_cluster.layout.applications.items()} == pids

@@ -1,13 +1,12 @@
 """`bin/drill --quick`: kills, a zombie, locks and bad clients under load; the promise holds."""
 
 import json
-import subprocess
 import sys
 from itertools import pairwise
 
 import pytest
 
-from viewcounter.config.kinds import PROJECT_ROOT
+from tests.processes import run
 from viewcounter.operations.drill.catalogue import QUICK_KINDS, QUICK_SEED
 
 DRILL_SECONDS = 600
@@ -17,14 +16,8 @@ pytestmark = [pytest.mark.system, pytest.mark.timeout(DRILL_SECONDS + 30)]
 
 def test_every_acknowledged_event_of_the_quick_drill_is_counted_once(tmp_path):
     html, report_file = tmp_path / "drill.html", tmp_path / "drill.json"
-    result = subprocess.run(
-        [sys.executable, "manage.py", "drill", "--quick", "--html", str(html), "--json", str(report_file)],
-        cwd=PROJECT_ROOT,
-        capture_output=True,
-        text=True,
-        timeout=DRILL_SECONDS,
-        check=False,
-    )
+    command = [sys.executable, "manage.py", "drill", "--quick", "--html", html, "--json", report_file]
+    result = run(command, within_seconds=DRILL_SECONDS)
     assert result.returncode == 0, result.stdout + result.stderr
     report = json.loads(report_file.read_text())
     assert (report["has_held"], report["violations"], report["seed"]) == (True, [], QUICK_SEED)

@@ -9,7 +9,8 @@ from django.db import connections
 from configservice.durability_change import set_durability as change_durability
 from configservice.errors import DurabilityRefused
 from configservice.topology import Durability, StandbyLoss
-from localcluster import ClusterSpec, LocalCluster, run_temporary_cluster
+from localcluster import ClusterSpec, LocalCluster
+from tests.clusters import run_cluster
 from tests.conftest import use_cluster
 from tests.system.exactness import assert_exactly_acknowledged, read_shards
 from tests.waiting import wait_until
@@ -26,8 +27,7 @@ BOTH = 'ANY 2 ("shard1b", "shard1c")'
 def cluster(django_db_blocker):
     """One shard of a primary and two replicas, with everything that runs beside it."""
     spec = ClusterSpec(shards=1, replicas_per_shard=2, partitions=4, config_services=1, worker_processes=1)
-    with run_temporary_cluster(spec=spec) as cluster, django_db_blocker.unblock():
-        cluster.start()
+    with run_cluster(spec=spec) as cluster, django_db_blocker.unblock():
         use_cluster(cluster)
         yield cluster
         get_cluster().close()

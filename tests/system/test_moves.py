@@ -5,12 +5,12 @@ Measured figures are logged (`-o log_cli=true -o log_cli_level=INFO`), not asser
 
 import json
 import logging
-import os
-import signal
 import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import TracebackType
 from typing import Self
 
@@ -19,12 +19,14 @@ import pytest
 from clusterproxy.plan import Consistency
 from configservice.models import Move
 from configservice.move_states import MoveState
-from localcluster import ClusterSpec, LocalCluster, run_temporary_cluster
+from localcluster import ClusterSpec, LocalCluster
+from tests.clusters import run_cluster
 from tests.conftest import use_cluster
+from tests.pace import limit
+from tests.processes import running
 from tests.system.exactness import assert_exactly_acknowledged, read_shards
 from tests.waiting import wait_while
 from viewcounter.cluster import get_cluster
-from viewcounter.config.kinds import PROJECT_ROOT
 from viewcounter.operations.drill.load import VIDEOS, LoadClient, Rhythm
 from viewcounter.operations.drill.reading import ReadClient
 from viewcounter.storage.partitions import READ_STATES
@@ -51,10 +53,9 @@ LEASE = {"VIEWCOUNTER_MOVE_LEASE_SECONDS": "2"}
 @pytest.fixture(scope="module")
 def cluster(django_db_blocker):
     with (
-        run_temporary_cluster(spec=ClusterSpec(partitions=PARTITIONS)) as cluster,
+        run_cluster(spec=ClusterSpec(partitions=PARTITIONS)) as cluster,
         django_db_blocker.unblock(),
     ):
-        cluster.start()
         use_cluster(cluster)
         yield cluster
         get_cluster().close()
@@ -96,14 +97,8 @@ class Freshness:
 class Mover:
     """`manage.py` in a process of its own, to be killed."""
 
-    def __init__(self, cluster: LocalCluster, *arguments: str) -> None:
-        self.process = subprocess.Popen(
-            [sys.executable, "manage.py", *arguments],
-            cwd=PROJECT_ROOT,
-            env=cluster.environment | LEASE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-        )
+    def __init__(self, process: subprocess.Popen[str]) -> None:
+        self._process = process
 
     def kill_in(self, state: MoveState, move_id: int) -> str:
         """As soon as the move is there or past it. Returns the state it was left in."""
@@ -114,14 +109,21 @@ class Mover:
             return None if order.index(found) >= order.index(state) else f"it is {found}"
 
         wait_while(find_obstacle, within_seconds=MOVE_SECONDS, what=f"move {move_id} to be {state}")
-        os.kill(self.process.pid, signal.SIGKILL)
-        self.process.communicate()
+        self._process.kill()
+        self._process.wait()
         return str(Move.objects.values_list("state", flat=True).get(pk=move_id))
 
     def finish(self) -> list[dict]:
-        out, err = self.process.communicate(timeout=MOVE_SECONDS)
-        assert self.process.returncode == 0, err.decode()[-2000:]
+        out, err = self._process.communicate(timeout=limit(MOVE_SECONDS))
+        assert self._process.returncode == 0, err[-2000:]
         return json.loads(out.splitlines()[-1])
+
+
+@contextmanager
+def run_mover(cluster: LocalCluster, *arguments: str) -> Iterator[Mover]:
+    command = [sys.executable, "manage.py", *arguments]
+    with running(command, environment=cluster.environment | LEASE, stderr=subprocess.PIPE) as process:
+        yield Mover(process)
 
 
 def create_key(cluster: LocalCluster, name: str, scopes: str) -> str:
@@ -142,7 +144,8 @@ def test_half_of_the_partitions_move_to_a_new_shard_under_load_and_nobody_notice
         moves = []
         for source in ("shard1", "shard2"):
             arguments = ["--from", source, "--to", "shard3", "--count", "2", "--yes", "--json"]
-            moves += Mover(cluster, "move_partitions", *arguments).finish()
+            with run_mover(cluster, "move_partitions", *arguments) as mover:
+                moves += mover.finish()
         time.sleep(LOAD_SECONDS / 2)
     pauses = sorted(fresh.pauses.values())
     held = sorted(move["held_seconds"] * 1000 for move in moves)
@@ -163,6 +166,7 @@ def test_half_of_the_partitions_move_to_a_new_shard_under_load_and_nobody_notice
     assert_nothing_is_left_behind()
 
 
+@pytest.mark.long(minutes=2)
 def test_movers_killed_in_every_state_lose_and_double_nothing(cluster: LocalCluster):
     cluster.run_command("prepare", "--partitions", str(PARTITIONS), "--instances", str(cluster.state.instances_file))
     writer = create_key(cluster, "kills", "events:write")
@@ -178,8 +182,10 @@ def test_movers_killed_in_every_state_lose_and_double_nothing(cluster: LocalClus
         cluster.run_command("move_partitions", *arguments)
         move_id = Move.objects.latest("pk").pk
         for state in KILLED_IN:
-            left_in.append(Mover(cluster, "moves", "resume", "--json").kill_in(state, move_id))
-        Mover(cluster, "moves", "resume", "--json").finish()
+            with run_mover(cluster, "moves", "resume", "--json") as mover:
+                left_in.append(mover.kill_in(state, move_id))
+        with run_mover(cluster, "moves", "resume", "--json") as mover:
+            mover.finish()
     move = Move.objects.get(pk=move_id)
     story = f"killed in {left_in}, setbacks {move.setbacks}, error {move.error!r}"
     logger.info(story)

@@ -6,13 +6,14 @@ import time
 
 import pytest
 
-from localcluster import ClusterSpec, LocalCluster, run_temporary_cluster
+from localcluster import ClusterSpec, LocalCluster
+from tests.clusters import run_cluster
 from tests.conftest import use_cluster
 from tests.system.exactness import assert_exactly_acknowledged
 from viewcounter.cluster import get_cluster
 from viewcounter.operations.drill.load import LoadClient
 
-pytestmark = [pytest.mark.system, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.system, pytest.mark.timeout(400), pytest.mark.long(minutes=1.5)]
 
 LOAD_SECONDS = 6.0
 COPY_SECONDS = 60
@@ -21,8 +22,7 @@ COPY_SECONDS = 60
 @pytest.fixture
 def cluster_by_hand():
     """Nobody promotes anybody."""
-    with run_temporary_cluster(spec=ClusterSpec(config_services=0)) as cluster:
-        cluster.start()
+    with run_cluster(spec=ClusterSpec(config_services=0)) as cluster:
         yield cluster
 
 

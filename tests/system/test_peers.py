@@ -10,7 +10,7 @@ from viewcounter.operations.bench.peer_floor import Floor
 from viewcounter.operations.bench.peer_runs import ServiceCounts, Target, measure_floor, measure_posts
 from viewcounter.operations.bench.peer_site import run_peer_site
 
-pytestmark = pytest.mark.system
+pytestmark = [pytest.mark.system, pytest.mark.long(minutes=1)]
 
 EVENTS, REPEATED, BATCH = 400, 4, 20
 

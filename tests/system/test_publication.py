@@ -1,11 +1,10 @@
 """How a new epoch reaches other processes, and what they do when nobody can tell them."""
 
-import select
-import subprocess
 import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import count
 from pathlib import Path
 
 import pytest
@@ -14,9 +13,9 @@ from django.db import connections
 from configservice.models import Instance
 from configservice.publication import publish
 from localcluster import LocalCluster
-from localcluster.applications import PROJECT_ROOT
+from tests.processes import running
+from tests.waiting import wait_until
 
-WITHIN_SECONDS = 30.0
 NEVER_SECONDS = "3600"
 
 HOLDER = """
@@ -35,22 +34,19 @@ while True:
 
 
 class Holder:
-    """Another process, which says each epoch it comes to hold."""
+    """Another process, which writes each epoch it comes to hold into a file."""
 
-    def __init__(self, process: subprocess.Popen) -> None:
-        self._process = process
+    def __init__(self, said: Path) -> None:
+        self._said = said
 
     def wait_for(self, epoch: int) -> float:
         """When it held `epoch`, by the clock of this machine."""
-        said: list[str] = []
-        deadline = time.monotonic() + WITHIN_SECONDS
-        while select.select([self._process.stdout], [], [], max(0.0, deadline - time.monotonic()))[0]:
-            line = self._process.stdout.readline().decode()
-            said.append(line)
-            if not line or line.startswith(f"{epoch} "):
-                break
-        assert said and said[-1].startswith(f"{epoch} "), said
-        return float(said[-1].split()[1])
+
+        def find_line() -> str:
+            lines = self._said.read_text().splitlines(keepends=True)
+            return next((line for line in lines if line.startswith(f"{epoch} ") and line.endswith("\n")), "")
+
+        return float(wait_until(find_line, what=f"epoch {epoch} in another process").split()[1])
 
 
 @contextmanager
@@ -60,14 +56,15 @@ def run_holder(cluster: LocalCluster, state_dir: Path, **settings: str) -> Itera
         "VIEWCOUNTER_STATE_DIR": str(state_dir),
         **{f"VIEWCOUNTER_{name}": value for name, value in settings.items()},
     }
-    process = subprocess.Popen(
-        [sys.executable, "-c", HOLDER], cwd=PROJECT_ROOT, env=environment, stdout=subprocess.PIPE, bufsize=0
-    )
-    try:
-        yield Holder(process)
-    finally:
-        process.kill()
-        process.communicate()
+    said = state_dir.with_name(f"said by {next(_numbers)}")
+    with (
+        said.open("w") as output,
+        running([sys.executable, "-c", HOLDER], environment=environment, stdout=output.fileno()),
+    ):
+        yield Holder(said)
+
+
+_numbers = count()
 
 
 @pytest.fixture

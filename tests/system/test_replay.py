@@ -2,14 +2,13 @@
 
 import json
 import os
-import subprocess
 import sys
 from typing import Any
 
 import pytest
 
 from localcluster import LocalCluster
-from viewcounter.config.kinds import PROJECT_ROOT
+from tests.processes import run
 
 pytestmark = pytest.mark.system
 
@@ -23,19 +22,12 @@ def cluster(shared_cluster: LocalCluster) -> LocalCluster:
     return shared_cluster
 
 
-def run_replay(environment: dict[str, str], *arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "manage.py", "replay", "--json", *arguments],
-        cwd=PROJECT_ROOT,
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=REPLAY_SECONDS,
-        check=False,
-    )
+def run_replay(environment: dict[str, str], *arguments: str):
+    command = [sys.executable, "manage.py", "replay", "--json", *arguments]
+    return run(command, environment=environment, within_seconds=REPLAY_SECONDS)
 
 
-def read_report(result: subprocess.CompletedProcess[str]) -> dict[str, Any]:
+def read_report(result) -> dict[str, Any]:
     assert result.returncode == 0, result.stderr + result.stdout
     report: dict[str, Any] = json.loads(result.stdout)
     assert report["exact"] is True

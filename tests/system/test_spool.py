@@ -1,8 +1,6 @@
 """The log is away: with a spool no post is refused and none is lost, without one the refusal comes at once.
 
-A short form runs with all tests; the long one keeps the log away for a minute, and prints its figures:
-
-    VIEWCOUNTER_LONG_OUTAGE=1 bin/test tests/system/test_spool.py -s
+The long form keeps the log away for a minute, and prints its figures: bin/test --long tests/system/test_spool.py -s
 """
 
 import os
@@ -14,7 +12,8 @@ import psutil
 import pytest
 import urllib3
 
-from localcluster import ClusterSpec, run_temporary_cluster
+from localcluster import ClusterSpec
+from tests.clusters import run_cluster
 from tests.conftest import use_cluster
 from tests.system.exactness import assert_exactly_acknowledged, read_shards
 from tests.unit.gateway.builders import make_event
@@ -25,18 +24,17 @@ from viewcounter.operations.drill.load import LoadClient
 pytestmark = pytest.mark.system
 
 SPEC = ClusterSpec(shards=1, replicas_per_shard=0, partitions=4, web_workers=2)
-OUTAGE_SECONDS = 60.0 if "VIEWCOUNTER_LONG_OUTAGE" in os.environ else 4.0
-HEAL_SECONDS = 30.0 + OUTAGE_SECONDS
+HEAL_SECONDS = 90.0
 
 
 def create_key(cluster):
     return cluster.run_command("create_api_key", "load", "--scopes", "events:write", "--quiet").strip()
 
 
-def test_with_a_spool_an_outage_of_the_log_costs_no_post_and_no_event(tmp_path):
+@pytest.mark.parametrize("outage_seconds", [4.0, pytest.param(60.0, marks=pytest.mark.long(minutes=2))])
+def test_with_a_spool_an_outage_of_the_log_costs_no_post_and_no_event(tmp_path, outage_seconds):
     settings = {"VIEWCOUNTER_SPOOL_DIR": str(tmp_path / "spool")}
-    with run_temporary_cluster(spec=SPEC, settings=settings) as cluster:
-        cluster.start()
+    with run_cluster(spec=SPEC, settings=settings) as cluster:
         use_cluster(cluster)
         web, log = cluster.application("web"), cluster.server("log")
         with LoadClient(cluster.web_url, create_key(cluster), seed=1) as load:
@@ -49,7 +47,7 @@ def test_with_a_spool_an_outage_of_the_log_costs_no_post_and_no_event(tmp_path):
             victim = web.list_child_pids()[0]
             os.kill(victim, signal.SIGKILL)
             wait_until(lambda: not psutil.pid_exists(victim), what="the worker's end")
-            time.sleep(max(0.0, killed_at + OUTAGE_SECONDS - time.monotonic()))
+            time.sleep(max(0.0, killed_at + outage_seconds - time.monotonic()))
             log.start()
             log.wait_ready()
             back, emptied_from = len(load.acknowledged), time.monotonic()
@@ -71,9 +69,9 @@ def count_raw():
     return sum(row["count"] for row in read_shards("SELECT count(*) AS count FROM raw_event"))
 
 
+@pytest.mark.long(minutes=0.5)
 def test_without_a_spool_refusals_come_at_once_and_end_by_themselves():
-    with run_temporary_cluster(spec=SPEC) as cluster:
-        cluster.start()
+    with run_cluster(spec=SPEC) as cluster:
         key, log = create_key(cluster), cluster.server("log")
         pool = urllib3.PoolManager(retries=False, timeout=10)
 

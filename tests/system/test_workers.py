@@ -7,16 +7,18 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 
-from localcluster import ClusterSpec, LocalCluster, run_temporary_cluster
-from localcluster.process import find_tree
+from localcluster import ClusterSpec, LocalCluster
+from tests.clusters import run_cluster, start_prepared_servers
 from tests.conftest import use_cluster
+from tests.pace import limit
+from tests.processes import running
 from tests.system.exactness import read_shards
 from tests.waiting import wait_until
 from viewcounter.cluster import get_cluster
-from viewcounter.config.kinds import PROJECT_ROOT
 from viewcounter.eventlog.interface import Position
 from viewcounter.eventlog.registry import get_event_log
 from viewcounter.operations.bench.workload import generate_commits
@@ -39,25 +41,14 @@ STOP_SECONDS = 20.0
 class Worker:
     """`celery worker` with one pool process, as an operator starts it; only its node name is its own."""
 
-    def __init__(self, cluster: LocalCluster, name: str) -> None:
-        self._log_path = cluster.state.root / f"{name}.log"
-        self._log = self._log_path.open("w")
-        self.process = subprocess.Popen(
-            [
-                sys.executable, "-m", "celery", "--app", "viewcounter.celery:app", "worker",
-                "--hostname", f"{name}@local", "--concurrency", "1", "--loglevel", "INFO",
-                "--without-gossip", "--without-mingle",
-            ],
-            cwd=PROJECT_ROOT,
-            env=cluster.environment | SETTINGS,
-            stdout=self._log,
-            stderr=subprocess.STDOUT,
-        )  # fmt: skip
+    def __init__(self, process: subprocess.Popen[str], log_path: Path) -> None:
+        self._process = process
+        self._log_path = log_path
 
     def stop(self) -> int:
         """SIGTERM, as a process manager sends it. Returns the exit code; raises TimeoutExpired past the limit."""
-        self.process.send_signal(signal.SIGTERM)
-        return self.process.wait(timeout=STOP_SECONDS)
+        self._process.send_signal(signal.SIGTERM)
+        return self._process.wait(timeout=limit(STOP_SECONDS))
 
     def list_drains(self) -> list[tuple[int, int, bool]]:
         """Partition, events counted and whether the end of the log was reached, of each drain that ended."""
@@ -67,19 +58,11 @@ class Worker:
     def has_counted(self) -> bool:
         return any(counted for _, counted, _ in self.list_drains())
 
-    def close(self) -> None:
-        if self.process.poll() is None:
-            for process in find_tree(self.process.pid):
-                process.kill()
-        self.process.wait()
-        self._log.close()
-
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[LocalCluster]:
-    with run_temporary_cluster(spec=ClusterSpec(shards=1, replicas_per_shard=0, partitions=PARTITIONS)) as cluster:
-        cluster.start_servers()
-        cluster.prepare()
+    spec = ClusterSpec(shards=1, replicas_per_shard=0, partitions=PARTITIONS)
+    with run_cluster(spec=spec, start=start_prepared_servers) as cluster:
         use_cluster(cluster)
         cluster.application("beat").start()
         yield cluster
@@ -87,12 +70,20 @@ def cluster() -> Iterator[LocalCluster]:
 
 
 @contextmanager
-def running(cluster: LocalCluster, name: str) -> Iterator[Worker]:
-    worker = Worker(cluster, name)
-    try:
-        yield worker
-    finally:
-        worker.close()
+def run_worker(cluster: LocalCluster, name: str) -> Iterator[Worker]:
+    log_path = cluster.state.root / f"{name}.log"
+    command = [
+        sys.executable, "-m", "celery", "--app", "viewcounter.celery:app", "worker",
+        "--hostname", f"{name}@local", "--concurrency", "1", "--loglevel", "INFO",
+        "--without-gossip", "--without-mingle",
+    ]  # fmt: skip
+    with (
+        log_path.open("w") as log,
+        running(
+            command, environment=cluster.environment | SETTINGS, stdout=log.fileno(), stderr=subprocess.STDOUT
+        ) as process,
+    ):
+        yield Worker(process, log_path)
 
 
 class Backlog:
@@ -142,7 +133,7 @@ def assert_applied(event_count: int) -> None:
 def test_workers_that_stop_in_the_middle_of_drains_count_every_event_once(cluster):
     backlog = Backlog()
     backlog.append(160_000)
-    with running(cluster, "first") as first:
+    with run_worker(cluster, "first") as first:
         wait_until(lambda: find_draining() is not None, what="a drain in the middle of its partition")
         assert first.stop() == 0
         *_, (_, counted, caught_up) = first.list_drains()
@@ -151,15 +142,15 @@ def test_workers_that_stop_in_the_middle_of_drains_count_every_event_once(cluste
     applied = count_applied()
     assert applied < backlog.event_count
 
-    with running(cluster, "second") as second:
+    with run_worker(cluster, "second") as second:
         wait_until(lambda: count_applied() > applied, what="the second worker to go on")
         cluster.database("shard1a").pause()  # the flush under way never ends by itself
         assert second.stop() == 0
         cluster.database("shard1a").resume()
 
-    with running(cluster, "third") as third:
+    with run_worker(cluster, "third") as third:
         wait_until(third.has_counted, what="the third worker to drain")
-        with running(cluster, "fourth") as fourth:
+        with run_worker(cluster, "fourth") as fourth:
             backlog.feed_until(fourth.has_counted, what="the fourth worker to drain as well")
             drained = len(third.list_drains())
             backlog.feed_until(lambda: len(third.list_drains()) > drained, what="the third worker to drain beside it")

@@ -9,6 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.integration.queries.rows import await_replicas
+from tests.tiers import scale_examples
 from viewcounter.api.cursor import encode_cursor
 from viewcounter.events.partition import get_partition
 from viewcounter.queries.raw_events import RawPlace
@@ -80,7 +81,9 @@ def events(api):
 def test_pages_hold_every_event_once_and_in_order_however_they_are_cut(api, events):
     expected = [(str(event_id), NAMES[type_id], show(at)) for event_id, type_id, at in events]
 
-    @settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+    @settings(
+        max_examples=scale_examples(15), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    )
     @given(limits=st.lists(st.integers(9, 150), min_size=1, max_size=4))
     def check(limits):
         found = read_pages(api, limits)

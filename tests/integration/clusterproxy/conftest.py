@@ -7,9 +7,10 @@ from clusterproxy.settings import ClusterSettings
 from configservice.event_types import DEFAULT_EVENT_TYPES
 from configservice.published_snapshot import PublishedSnapshot, build_published_snapshot
 from configservice.topology import Assignment, Shard, Topology
-from localcluster import ClusterSpec, run_temporary_cluster
+from localcluster import ClusterSpec, LocalCluster
 from shardproxy.query import QueryClass
 from shardproxy.settings import DEFAULT_QUERY_SECONDS, PoolSettings
+from tests.clusters import run_cluster
 from tests.integration.shardproxy.limits import ANY_FILE
 from tests.integration.shardproxy.servers import Servers
 
@@ -46,8 +47,7 @@ class Silent:
 
 @pytest.fixture(scope="package")
 def local_cluster():
-    with run_temporary_cluster(spec=ClusterSpec(shards=2)) as cluster:
-        cluster.start_servers()
+    with run_cluster(spec=ClusterSpec(shards=2), start=LocalCluster.start_servers) as cluster:
         yield cluster
 
 

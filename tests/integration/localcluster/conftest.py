@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from localcluster import ClusterSpec, LocalCluster, run_temporary_cluster
+from localcluster import ClusterSpec, LocalCluster
 from localcluster.temporary import create_temporary_state_dir
+from tests.clusters import run_cluster
 
 ONE_SHARD = ClusterSpec(shards=1, replicas_per_shard=1, partitions=4)
 ONE_DATABASE = ClusterSpec(shards=1, replicas_per_shard=0, partitions=4)
@@ -21,6 +22,5 @@ def state_dir() -> Iterator[Path]:
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[LocalCluster]:
     """One shard with a replica, shared by the tests of a module: each leaves it running."""
-    with run_temporary_cluster(spec=ONE_SHARD) as running:
-        running.start_servers()
+    with run_cluster(spec=ONE_SHARD, start=LocalCluster.start_servers) as running:
         yield running

@@ -19,6 +19,8 @@ from localcluster.spec import STATUS_KEY
 from localcluster.state import StateFolder
 from localcluster.status import Health, read_status
 from localcluster.supervisor import find_supervisor
+from tests import processes
+from tests.processes import lives
 from tests.waiting import wait_until
 
 COMMAND_SECONDS = 180
@@ -31,13 +33,9 @@ def run(state_dir: Path) -> Run:
     sizes = {"VIEWCOUNTER_LOCAL_SHARDS": "1", "VIEWCOUNTER_LOCAL_PARTITIONS": "4", "VIEWCOUNTER_WORKER_PROCESSES": "1"}
 
     def run_script(name: str, *arguments: str) -> subprocess.CompletedProcess:
-        return subprocess.run(
-            [PROJECT_ROOT / "bin" / name, *arguments],
-            env=inherited | sizes | {"VIEWCOUNTER_STATE_DIR": str(state_dir)},
-            capture_output=True,
-            text=True,
-            timeout=COMMAND_SECONDS,
-            check=False,
+        environment = inherited | sizes | {"VIEWCOUNTER_STATE_DIR": str(state_dir)}
+        return processes.run(
+            [PROJECT_ROOT / "bin" / name, *arguments], environment=environment, within_seconds=COMMAND_SECONDS
         )
 
     return run_script
@@ -139,16 +137,16 @@ def test_up_status_faults_and_down(run: Run, state_dir: Path):
     code, status = run_status(run)
     assert (code, status["health"]) == (3, "degraded")
 
-    processes = find_all_processes(state_dir)
+    members = find_all_processes(state_dir)
     os.kill(next(r for r in read_records(state) if r.name == "shard1b").pid, signal.SIGCONT)
     os.kill(status["supervisor_pid"], signal.SIGKILL)
-    wait_until(lambda: not any(process.is_running() for process in processes))
+    wait_until(lambda: not any(lives(process) for process in members))
 
     assert run("up", "--detach").returncode == 0
-    processes = find_all_processes(state_dir)
+    members = find_all_processes(state_dir)
     down = run("down")
     assert (down.returncode, down.stdout) == (0, "stopped\n")
-    assert [process for process in processes if process.is_running()] == []
+    assert [process for process in members if lives(process)] == []
     assert read_status(state).health is Health.NOT_RUNNING
 
 

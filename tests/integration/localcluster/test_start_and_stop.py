@@ -16,7 +16,6 @@ import psycopg
 import pytest
 
 from localcluster import ClusterSpec, LocalCluster, run_temporary_cluster
-from localcluster.applications import PROJECT_ROOT
 from localcluster.binaries import find_postgres_dir
 from localcluster.control import purge
 from localcluster.errors import AlreadyRunning, SettingsContradict, StopRequested
@@ -27,6 +26,7 @@ from localcluster.records import find_process, read_records
 from localcluster.state import StateFolder, read_json
 from localcluster.status import Health, read_status
 from tests.integration.localcluster.conftest import ONE_DATABASE, ONE_SHARD
+from tests.processes import lives, running
 from tests.waiting import wait_until
 
 SUPERVISOR = """
@@ -43,15 +43,9 @@ time.sleep(600)
 @contextmanager
 def run_supervisor(state_dir: Path) -> Iterator[subprocess.Popen]:
     """A cluster supervised by another process, servers ready."""
-    process = subprocess.Popen(
-        [sys.executable, "-c", SUPERVISOR, str(state_dir)], cwd=PROJECT_ROOT, stdout=subprocess.PIPE, text=True
-    )
-    try:
+    with running([sys.executable, "-c", SUPERVISOR, str(state_dir)]) as process:
         assert process.stdout.readline() == "ready\n"
         yield process
-    finally:
-        process.kill()
-        process.communicate()
 
 
 def find_all_processes(state_dir: Path) -> list[psutil.Process]:
@@ -67,7 +61,7 @@ def test_a_stop_leaves_no_process_and_a_second_start_finds_the_data(state_dir: P
         with cluster.database("control").connect() as connection:
             connection.execute("CREATE TABLE kept AS SELECT 42 AS answer")
         environment = cluster.environment
-    assert [p for p in processes if p.is_running()] == []
+    assert [p for p in processes if lives(p)] == []
     assert read_records(StateFolder(state_dir)) == []
     with LocalCluster(state_dir, spec=ONE_SHARD) as cluster:
         cluster.start_servers()
@@ -94,7 +88,7 @@ def test_killing_the_supervisor_leaves_no_process_and_the_next_start_works(state
         processes = find_all_processes(state_dir)
         supervisor.kill()
         supervisor.wait()
-        wait_until(lambda: not any(p.is_running() for p in processes))
+        wait_until(lambda: not any(lives(p) for p in processes))
     with LocalCluster(state_dir, spec=ONE_SHARD) as cluster:
         cluster.start_servers()
         assert cluster.database("shard1b").find_obstacle() is None
@@ -109,7 +103,7 @@ def test_servers_frozen_while_the_supervisor_was_killed_are_ended_by_the_next_st
     reported: list[str] = []
     with LocalCluster(state_dir, spec=ONE_SHARD, report=reported.append) as cluster:
         cluster.start_servers()
-        assert [p for p in frozen if p.is_running()] == []
+        assert [p for p in frozen if lives(p)] == []
         assert cluster.database("shard1b").find_obstacle() is None
     assert "ended control, left by an unclean stop" in reported
 
@@ -307,18 +301,13 @@ def test_a_start_that_is_told_to_stop_gives_up_and_leaves_nothing(state_dir: Pat
             cluster.start_servers()
         processes = find_all_processes(state_dir)
         assert processes != []
-    assert [p for p in processes if p.is_running()] == []
+    assert [p for p in processes if lives(p)] == []
 
 
 def test_a_supervisor_killed_during_a_start_leaves_nothing_that_stops_the_next(state_dir: Path):
-    process = subprocess.Popen(
-        [sys.executable, "-c", SUPERVISOR, str(state_dir)], cwd=PROJECT_ROOT, stdout=subprocess.PIPE
-    )
-    try:
+    with running([sys.executable, "-c", SUPERVISOR, str(state_dir)]) as process:
         wait_until((state_dir / "data" / "control.new").exists)
-    finally:
         process.kill()
-        process.communicate()
     with LocalCluster(state_dir, spec=ONE_SHARD) as cluster:
         cluster.start_servers()
         assert cluster.database("shard1b").find_obstacle() is None

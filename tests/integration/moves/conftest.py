@@ -6,7 +6,8 @@ from django.db import connections
 from clusterproxy.proxy import ClusterProxy
 from configservice.models import Move, PartitionAssignment, Shard
 from configservice.publication import publish
-from localcluster import ClusterSpec, LocalCluster, run_temporary_cluster
+from localcluster import ClusterSpec, LocalCluster
+from tests.clusters import run_cluster, start_prepared_servers
 from tests.conftest import NO_EVENTS, NOTHING_ELSE, use_cluster
 from tests.integration.moves.moving import Moving
 from tests.waiting import wait_until
@@ -19,9 +20,7 @@ PARTITIONS = 8
 @pytest.fixture(scope="package")
 def move_cluster(servers: LocalCluster):
     get_cluster().close()
-    with run_temporary_cluster(spec=ClusterSpec(partitions=PARTITIONS)) as cluster:
-        cluster.start_servers()
-        cluster.prepare()
+    with run_cluster(spec=ClusterSpec(partitions=PARTITIONS), start=start_prepared_servers) as cluster:
         use_cluster(cluster)
         yield cluster
         get_cluster().close()

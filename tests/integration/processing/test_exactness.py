@@ -4,7 +4,7 @@ Events come late, twice, out of order, in conflict, of unknown types; entries ar
 die between any two statements; answers of COMMITs get lost; the shard goes back to an older state; hours are rolled,
 rows removed and the log trimmed in between.
 
-`pytest --hypothesis-profile=long` runs thousands of examples.
+`--long` tries twenty times the examples.
 """
 
 import random
@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 
 from tests.integration.processing.lifetime import CHANNEL, PARTITION, Lifetime
 from tests.integration.queries.rows import compute
+from tests.tiers import scale_examples
 from tests.unit.processing.builders import uuid4_of
 from tests.unit.queries.wall_clock import ZONES, find_bucket_start
 from viewcounter.eventlog.codec import AcceptedEvent
@@ -160,7 +161,10 @@ def videos(clean_cluster):
     return [name for name in names if get_partition(name, partition_count=count) == PARTITION][:3]
 
 
-@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+@settings(
+    max_examples=scale_examples(20),
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
 @given(
     base=st.sampled_from(BASES),
     drafted=st.builds(draft_events, randoms, st.integers(5, 40)),

@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from tests.conftest import connect_to_shard, empty_shards
 from tests.integration.queries.rows import DAY
 from viewcounter.queries.periods import period_parameters, plan_period, tier_parameters
 from viewcounter.queries.ranges import Interval, Period
@@ -13,9 +14,15 @@ VIDEOS = 2000
 MINUTES = 30
 
 
-@pytest.fixture
-def filled_shard(shard_connection):
-    """The shard of partition 3 with 2,000 videos in it, 2 types each, and 60,000 minute rows."""
+@pytest.fixture(scope="module")
+def filled_shard(servers):
+    """The shard of partition 3 with 2,000 videos in it, 2 types each, and 60,000 minute rows; tests only look."""
+    with connect_to_shard(empty_shards()) as connection:
+        fill(connection)
+        yield connection
+
+
+def fill(shard_connection):
     shard_connection.execute("INSERT INTO event_type VALUES (1, 'view'), (6, 'watch_time') ON CONFLICT DO NOTHING")
     shard_connection.execute("INSERT INTO video SELECT 'v' || i, 3 FROM generate_series(1, %s) i", (VIDEOS,))
     shard_connection.execute(
@@ -40,7 +47,6 @@ def filled_shard(shard_connection):
         (DAY, VIDEOS),
     )
     shard_connection.execute("ANALYZE")
-    return shard_connection
 
 
 def find_scans(connection, query, params):

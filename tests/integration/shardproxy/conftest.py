@@ -2,14 +2,14 @@
 
 import pytest
 
-from localcluster import ClusterSpec, run_temporary_cluster
+from localcluster import ClusterSpec, LocalCluster
+from tests.clusters import run_cluster
 from tests.integration.shardproxy.servers import Servers
 
 
 @pytest.fixture(scope="package")
 def local_cluster():
-    with run_temporary_cluster(spec=ClusterSpec(shards=1, partitions=4)) as cluster:
-        cluster.start_servers()
+    with run_cluster(spec=ClusterSpec(shards=1, partitions=4), start=LocalCluster.start_servers) as cluster:
         yield cluster
 
 

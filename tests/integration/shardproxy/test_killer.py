@@ -1,6 +1,5 @@
 """The killer on real servers: who goes, when, and who stays whatever happens."""
 
-import subprocess
 import time
 from dataclasses import replace
 
@@ -25,6 +24,8 @@ from tests.integration.shardproxy.watching import (
     build_settings,
     watching,
 )
+from tests.pace import limit
+from tests.processes import run, running
 from tests.waiting import wait_until
 
 PATIENCE_SECONDS = 10.0
@@ -70,7 +71,7 @@ class TestBudgets:
         }  # fmt: skip
         with watching(shard_servers) as first, watching(shard_servers) as second:
             started_at = time.monotonic()
-            done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+            done = run(command, environment=environment, within_seconds=60)
             report("psql", time.monotonic() - started_at, budget=POLICY.foreign_query_seconds)
         assert "canceling statement due to user request" in done.stderr
         kills = first.kills + second.kills
@@ -183,9 +184,9 @@ class TestWhoStays:
         }
         with watching(shard_servers, policy=self.STRICT) as recorder:
             started_at = time.monotonic()
-            backup = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
-            victim = foreigner().start(LONG).await_end()
-            assert backup.wait(60) == 0, backup.stderr.read()
+            with running(command, environment=environment) as backup:
+                victim = foreigner().start(LONG).await_end()
+                assert backup.wait(limit(60)) == 0
         assert time.monotonic() - started_at > 2 * POLICY.foreign_query_seconds
         assert [kill.pid for kill in recorder.kills] == [victim.pid]
 

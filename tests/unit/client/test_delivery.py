@@ -10,6 +10,8 @@ from viewcounter_client.delivery import Delivery, Send, SendSpooled, Store, Wait
 from viewcounter_client.events import PendingEvent
 from viewcounter_client.verdict import Refusal, Rejection, Verdict
 
+from tests.tiers import scale_examples
+
 
 def make_event(number, size=100):
     return PendingEvent(f"id-{number}", b"x" * size)
@@ -175,7 +177,7 @@ def test_a_broken_disk_is_left_alone_for_a_while_and_memory_goes_on():
     assert delivery.next_action(now=5.0) == Send((event,))
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=scale_examples(300), deadline=None)
 @given(data=st.data(), has_spool=st.booleans(), overflow=st.sampled_from([Overflow.DROP_NEWEST, Overflow.DROP_OLDEST]))
 def test_every_event_is_always_in_exactly_one_place(data, has_spool, overflow):
     """A random life: bursts, failures, mixed answers, full disks. What comes to an end does so once."""

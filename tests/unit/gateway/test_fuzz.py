@@ -3,7 +3,6 @@
 import asyncio
 import gzip
 import json
-import os
 from collections.abc import Iterator
 from typing import Any
 
@@ -12,12 +11,12 @@ from backports import zstd
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.tiers import scale_examples
 from tests.unit.gateway.builders import WRITER, FaultyLog, Response, know_key, make_event, make_gateway, send
 from viewcounter.events.message import Event
 from viewcounter.gateway.scopes import Scope
 
-EXAMPLES = int(os.environ.get("VIEWCOUNTER_FUZZ_EXAMPLES", "150"))
-"""Of each test; a longer run is VIEWCOUNTER_FUZZ_EXAMPLES=20000."""
+EXAMPLES = scale_examples(150)
 ANSWERS = {202, 207, 400, 408, 413, 415, 422}
 
 BAD_STARTS = [b"[" * 50_000, b'{"events":' * 20_000, b"9" * 50_000, b"\xef\xbb\xbf[]", b'"\\ud800"', b"\x00", b"{"]

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.tiers import scale_examples
 from tests.unit.gateway.builders import make_event
 from viewcounter.events.message import Event
 from viewcounter.gateway import parsing
@@ -201,7 +202,7 @@ FRAGMENTS = [
 almost_json = st.lists(st.sampled_from(FRAGMENTS), max_size=25).map(b"".join)
 
 
-@settings(max_examples=400)
+@settings(max_examples=scale_examples(400))
 @given(body=st.binary(max_size=200) | almost_json, is_ndjson=st.booleans())
 def test_arbitrary_bytes_raise_nothing_but_a_refusal(body: bytes, is_ndjson: bool) -> None:
     try:
@@ -221,7 +222,7 @@ json_values = st.recursive(
 )
 
 
-@settings(max_examples=400)
+@settings(max_examples=scale_examples(400))
 @given(changes=st.dictionaries(st.sampled_from([*GOOD, "value", "viewer_id", "\ud800"]), json_values, max_size=3))
 def test_every_refused_event_has_a_reason_that_names_its_field(changes: dict[str, object]) -> None:
     body = json.dumps([GOOD, {**GOOD, **changes}]).encode()

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.tiers import scale_examples
 from viewcounter.gateway import spool as spool_module
 from viewcounter.gateway.spool import Spool, SpoolFull
 
@@ -120,7 +121,7 @@ def test_a_group_that_the_disk_refused_is_not_in_the_spool(tmp_path, monkeypatch
     spool.close()
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=scale_examples(60), deadline=None)
 @given(steps=st.lists(st.sampled_from(["append", "remove", "die"]), max_size=40))
 def test_any_life_of_a_spool_keeps_order_and_repeats_at_most_a_segment(tmp_path_factory, steps):
     """After a death what had left of the oldest segment may come again, nothing else, and nothing is missing."""

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.tiers import scale_examples
 from viewcounter.processing.bisection import Refusal, TooManyRefused, find_refused, pick_probes
 
 
@@ -29,7 +30,7 @@ class FakeShard:
         return None
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=scale_examples(300), deadline=None)
 @given(st.data())
 def test_finds_exactly_the_bad_rows_within_the_trials_it_promises(data):
     count = data.draw(st.integers(1, 3000))
@@ -42,7 +43,7 @@ def test_finds_exactly_the_bad_rows_within_the_trials_it_promises(data):
     assert all(refusal.message == "bad among 1" for refusal in refused.values())
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=scale_examples(200), deadline=None)
 @given(st.lists(st.integers(0, 50), min_size=1, max_size=200), st.integers(0, 500))
 def test_rows_that_are_bad_only_together_leave_a_rest_that_passes_as_a_whole(weights, most):
     shard = FakeShard(weights=weights, most=most)

@@ -8,6 +8,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.tiers import scale_examples
 from tests.unit.processing.builders import Row, build_columns
 from viewcounter.processing.deduplication import NONE_KNOWN, KnownIds, judge_batch, merge_block
 from viewcounter.processing.id_cache import BYTES_PER_ID, BYTES_PER_MINUTE, IdCache, LoadedIds
@@ -188,7 +189,7 @@ steps = st.lists(
 )
 
 
-@settings(max_examples=150)
+@settings(max_examples=scale_examples(150))
 @given(steps=steps, max_minutes=st.integers(1, 4))
 def test_known_ids_equal_the_shards_whatever_happens_in_between(steps, max_minutes):
     shard, cache = Shard(), IdCache(max_bytes=max_minutes * (BYTES_PER_MINUTE + 3 * BYTES_PER_ID))

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from shardproxy.errors import InstanceUnavailable
 from shardproxy.result_cache import Lifetimes
+from tests.tiers import scale_examples
 from tests.unit.queries.caching import DOWN, NOW, SETTINGS, FakeShared, make_cache
 from viewcounter.queries.read_cache import Loaded, Origin, Wanted, fetch
 
@@ -132,7 +133,7 @@ ACTIONS = st.one_of(
 )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=scale_examples(300), deadline=None)
 @given(is_closed=st.booleans(), script=st.lists(ACTIONS, min_size=15, max_size=60))
 def test_an_answer_is_one_that_the_shard_could_have_given_a_moment_ago(is_closed, script):
     world = World(is_closed=is_closed)

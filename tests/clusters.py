@@ -1,0 +1,53 @@
+"""Clusters for tests: `run_temporary_cluster`, as patient as this machine is slow, and in the accounts of the run."""
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+
+from localcluster import ClusterSpec, LocalCluster, run_temporary_cluster
+from tests.pace import limit
+from tests.summary import meter
+
+_living: list[LocalCluster] = []
+
+
+def start_prepared_servers(cluster: LocalCluster) -> None:
+    """Servers with their tables and a topology, no application."""
+    cluster.start_servers()
+    cluster.prepare()
+
+
+@contextmanager
+def run_cluster(
+    *,
+    spec: ClusterSpec | None = None,
+    settings: Mapping[str, str] | None = None,
+    start: Callable[[LocalCluster], None] = LocalCluster.start,
+) -> Iterator[LocalCluster]:
+    """Started by `start` when the block begins; nothing of it is left afterwards."""
+    with ExitStack() as stack:
+        with meter.charging_clusters():
+            cluster = stack.enter_context(run_temporary_cluster(spec=scale_limits(spec), settings=settings))
+            start(cluster)
+        _living.append(cluster)
+        try:
+            yield cluster
+        finally:
+            _living.remove(cluster)
+            with meter.charging_clusters():
+                stack.close()
+
+
+def scale_limits(spec: ClusterSpec | None) -> ClusterSpec:
+    spec = spec or ClusterSpec()
+    return replace(
+        spec,
+        server_ready_seconds=limit(spec.server_ready_seconds),
+        application_ready_seconds=limit(spec.application_ready_seconds),
+        prepare_seconds=limit(spec.prepare_seconds),
+    )
+
+
+def list_state_folders() -> set[str]:
+    """Of the clusters that fixtures keep now."""
+    return {str(cluster.state.root) for cluster in _living}
