@@ -36,6 +36,8 @@ redis.call('PEXPIRE', KEYS[2], ARGV[3])
 class ServiceKind(StrEnum):
     GATEWAY = "gateway"
     """A web process: takes events, answers reads."""
+    ADMIN = "admin"
+    """A web process that serves the admin and nothing else."""
     WORKER = "worker"
     """A Celery worker: applies the log."""
     SCHEDULER = "scheduler"

@@ -80,6 +80,7 @@ def build_own_settings(state: StateFolder, *, ports: Mapping[str, int]) -> dict[
         "VIEWCOUNTER_STATE_DIR": str(state.root),
         **_get_signing_keys(state),
         "VIEWCOUNTER_HTTPS_ONLY": "false",
+        "VIEWCOUNTER_ADMIN": "here",  # a process of its own would take 90 MiB
         "VIEWCOUNTER_SILENCED_CHECKS": _CHECKS_OF_HTTPS,
         "VIEWCOUNTER_CONTROL_DATABASE_HOST": LOOPBACK,
         "VIEWCOUNTER_CONTROL_DATABASE_PORT": str(ports[CONTROL_SERVER]),

@@ -5,4 +5,5 @@ import os
 os.environ.setdefault("VIEWCOUNTER_SECRET_KEY", "only-for-tests-" + "x" * 40)
 os.environ["VIEWCOUNTER_ENV_FILE"] = os.devnull
 os.environ["VIEWCOUNTER_HTTPS_ONLY"] = "false"
+os.environ["VIEWCOUNTER_ADMIN"] = "here"
 os.environ["VIEWCOUNTER_RESULT_CACHE"] = "false"  # tests read back what they have just written

@@ -1,4 +1,4 @@
-"""The web process: the lanes in front, Django behind them."""
+"""The web process: the lanes in front, Django behind them. With `admin=only`: Django's admin alone."""
 
 import os
 
@@ -9,7 +9,13 @@ _django = get_asgi_application()
 
 # Models may be imported only after Django is set up.
 from viewcounter.api.hot_reads import HotReads  # noqa: E402
+from viewcounter.config import get_config  # noqa: E402
+from viewcounter.gateway.admin_process import AdminProcess  # noqa: E402
 from viewcounter.gateway.application import Gateway  # noqa: E402
-from viewcounter.presence import start_gateway_heartbeat  # noqa: E402
+from viewcounter.presence import start_admin_heartbeat, start_gateway_heartbeat  # noqa: E402
 
-application = Gateway(_django, start_heartbeat=start_gateway_heartbeat, build_reads=HotReads)
+application: AdminProcess | Gateway
+if get_config().admin == "only":
+    application = AdminProcess(_django, config=get_config(), start_heartbeat=start_admin_heartbeat)
+else:
+    application = Gateway(_django, start_heartbeat=start_gateway_heartbeat, build_reads=HotReads)

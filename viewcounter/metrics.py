@@ -70,6 +70,11 @@ WEB_CONNECTIONS_CUT = _counter(
     "web_connections_cut_total", "Connections whose request head did not keep its bounds, by reason", "reason"
 )
 
+WEB_REQUESTS_SHED = _counter(
+    "web_requests_shed_total", "Requests that Django was not asked for, too many being under way, by kind", "kind"
+)
+LOG_INS = _counter("log_ins_total", "Log-ins to the admin by outcome: accepted, failed, limited", "outcome")
+
 # -- processing -----------------------------------------------------------------------------------
 DRAINS = _counter(
     "drains_total", "Drains by outcome: caught_up, out_of_time, waiting (dependency down), stopped", "outcome"

@@ -37,6 +37,10 @@ def start_gateway_heartbeat() -> Heartbeat:
     return start_heartbeat(kind=ServiceKind.GATEWAY, describe=describe_gateway)
 
 
+def start_admin_heartbeat() -> Heartbeat:
+    return start_heartbeat(kind=ServiceKind.ADMIN, describe=describe_gateway)
+
+
 def start_worker_heartbeat() -> Heartbeat:
     """For a worker's main process, which stands for its pool: it routes nothing itself, so it holds no topology."""
     return start_heartbeat(kind=ServiceKind.WORKER, describe=describe_worker)
@@ -51,7 +55,7 @@ def start_shard_proxy_heartbeat(describe: Callable[[], Condition]) -> Heartbeat:
 
 
 def describe_gateway() -> Condition:
-    """Impaired while it has no topology: it refuses events then."""
+    """Impaired while it has no topology: it refuses events then, and the admin's pages that read shards are empty."""
     try:
         return Condition(epoch=get_cluster().topology.epoch)
     except ClusterProxyError as error:

@@ -77,7 +77,7 @@ SERVICE_HEARTBEAT_SECONDS = _config.service_heartbeat_seconds
 SERVICE_LOST_SECONDS = _config.service_lost_seconds
 SERVICE_FORGET_SECONDS = _config.service_forget_seconds
 
-PASSWORD_HASHERS = ["django.contrib.auth.hashers.Argon2PasswordHasher"]
+PASSWORD_HASHERS = ["viewcounter.operations.passwords.PasswordHasher"]
 AUTH_PASSWORD_VALIDATORS = [
     {"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator", "OPTIONS": {"min_length": 12}},
     {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},

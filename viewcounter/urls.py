@@ -1,16 +1,21 @@
 """All routes but `POST /v1/events`, which the gateway lane answers before Django is asked."""
 
 from django.contrib import admin
-from django.urls import include, path
+from django.urls import URLPattern, URLResolver, include, path
 
 from viewcounter.api import errors
+from viewcounter.api.views.health import HealthView
+from viewcounter.config import get_config
+from viewcounter.operations.log_in import log_in
 
-admin.autodiscover()
+if get_config().admin != "none":
+    admin.autodiscover()
 
-urlpatterns = [
-    path("admin/", admin.site.urls),
-    path("", include("viewcounter.api.urls")),
-]
+ADMIN: list[URLPattern | URLResolver] = [path("admin/login/", log_in), path("admin/", admin.site.urls)]
+API: list[URLPattern | URLResolver] = [path("", include("viewcounter.api.urls"))]
+HEALTH: list[URLPattern | URLResolver] = [path("healthz", HealthView.as_view())]
+
+urlpatterns = {"none": API, "here": ADMIN + API, "only": ADMIN + HEALTH}[get_config().admin]
 
 handler400 = errors.bad_request
 handler403 = errors.permission_denied

@@ -32,7 +32,6 @@ from viewcounter.api.permissions import check_scope
 from viewcounter.caching import find_read_cache
 from viewcounter.cluster import get_cluster
 from viewcounter.config import Config
-from viewcounter.gateway.application import AsgiApplication
 from viewcounter.gateway.authentication import LaneKeys
 from viewcounter.gateway.body import BodyReader, Receive
 from viewcounter.gateway.errors import ClientGone, InvalidKey
@@ -42,6 +41,7 @@ from viewcounter.gateway.meter import RequestMeter
 from viewcounter.gateway.rate_limit import Allowance, Unit, get_rate_limiter
 from viewcounter.gateway.scopes import Scope
 from viewcounter.gateway.site import build_site
+from viewcounter.gateway.slots import AsgiApplication
 from viewcounter.metrics import HOT_READS
 from viewcounter.queries.counts import get_counts, get_counts_of_videos
 

@@ -37,6 +37,15 @@ class WebConfig(BaseSettings):
     state_dir: Path = Field(PROJECT_ROOT / ".local", description="disk copies that survive a restart")
     zone: str = Field("local", description="zone of this process; reads prefer replicas of the same zone")
 
+    # -- admin ---------------------------------------------------------------------------------------
+    admin: Literal["none", "here", "only"] = Field(
+        "none", description="what of /admin/ a web process serves: nothing, it beside the API, or nothing else"
+    )
+    log_in_max_at_once: PositiveInt = Field(2, description="passwords checked at once in a process, 46 MiB each")
+    log_in_max_waiting: PositiveInt = Field(8, description="log-ins that wait for that; beyond it 503")
+    log_in_failures_per_minute_of_address: PositiveInt = Field(10, description="then 429, no password is checked")
+    log_in_failures_per_minute_of_name: PositiveInt = Field(20, description="the same, from all addresses together")
+
     # -- processes -----------------------------------------------------------------------------------
     web_workers: PositiveInt = Field(1, description="gunicorn worker processes; one a core")
     web_graceful_seconds: PositiveInt = Field(10, description="requests under way may end within this at a stop")
@@ -45,6 +54,11 @@ class WebConfig(BaseSettings):
     web_head_seconds: PositiveFloat = Field(10.0, description="a client has this long to send the head of a request")
     web_head_max_bytes: PositiveInt = Field(32_768, description="address and headers of a request; beyond it 431")
     web_head_max_headers: PositiveInt = Field(100, description="headers of a request; beyond it 431")
+    web_keyless_max_at_once: PositiveInt = Field(
+        4, description="requests without a valid secret key that Django works on at once, in a process"
+    )
+    web_keyless_max_waiting: PositiveInt = Field(100, description="such requests that wait for that; beyond it 503")
+    web_keyless_wait_seconds: PositiveFloat = Field(5.0, description="they, and log-ins, wait so long; then 503")
     web_silent_seconds: PositiveInt = Field(30, description="a web worker silent for longer is killed")
     worker_metrics_bind: str = Field(
         "", pattern=BIND, description="host:port of a worker's /metrics and /healthz, without a key; empty: nowhere"

@@ -40,13 +40,14 @@ class BoundedBuckets:
 
 
 def get_client_address(scope: Mapping[str, Any]) -> str:
-    """As limits take it: of IPv6 the network, which one client has whole. Empty where the server does not say."""
+    """As limits take it. Empty where the server does not say."""
     client = scope.get("client")
-    return _shorten(str(client[0])) if client else ""
+    return shorten_address(str(client[0])) if client else ""
 
 
 @lru_cache(_ADDRESSES_PARSED)
-def _shorten(address: str) -> str:
+def shorten_address(address: str) -> str:
+    """Of IPv6 the network, which one client has whole; other text as it is."""
     try:
         parsed = ipaddress.ip_address(address)
     except ValueError:

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any, Protocol
 
 from clusterproxy.errors import NoTopology
@@ -18,8 +18,9 @@ from viewcounter.gateway.acceptance import AcceptWindow
 from viewcounter.gateway.address_limit import BoundedBuckets
 from viewcounter.gateway.applied_watch import AppliedWatch, ReadPositions, WaitLimits
 from viewcounter.gateway.authentication import LaneKeys
-from viewcounter.gateway.body import BodyLimits, BodyReader, Receive
+from viewcounter.gateway.body import BodyReader, Receive, get_body_limits
 from viewcounter.gateway.checked_requests import CheckedRequests
+from viewcounter.gateway.django_shares import DjangoShares
 from viewcounter.gateway.group_commit import GroupCommit
 from viewcounter.gateway.guarded_log import GuardedLog
 from viewcounter.gateway.head import read_head
@@ -29,6 +30,7 @@ from viewcounter.gateway.lane import GatewayLane, LaneLimits, Send
 from viewcounter.gateway.rate_limit import get_rate_limiter
 from viewcounter.gateway.shedding import LagWatch, ShedLimits
 from viewcounter.gateway.site import build_site
+from viewcounter.gateway.slots import AsgiApplication
 from viewcounter.gateway.snippet import SNIPPET_PATH, Snippet
 from viewcounter.gateway.spool import Spool
 from viewcounter.metrics import GATEWAYS_BY_VIEWER_KEY
@@ -37,11 +39,8 @@ from viewcounter.queries.receipts import read_applied_positions
 logger = logging.getLogger(__name__)
 
 EVENTS_PATH = "/v1/events"
-ADMIN_START = "/admin/"
 METHODS_OF_DJANGO = frozenset({"GET", "HEAD"})
 """Of EVENTS_PATH: raw slices are read like everything else. Every other method is the lane's, if only to refuse it."""
-
-AsgiApplication = Callable[[dict[str, Any], Receive, Send], Awaitable[None]]
 
 
 class ReadLane(Protocol):
@@ -111,8 +110,8 @@ class Gateway:
         self._snippet = Snippet()
         self._site = build_site(config)
         self._viewers = _build_viewer_digest(config)
-        bodies = BodyReader(_get_body_limits(config))
-        inner = CheckedRequests(inner, keys=self._keys, bodies=bodies, site=self._site, keyless=(ADMIN_START,))
+        bodies = BodyReader(get_body_limits(config))
+        inner = CheckedRequests(inner, keys=self._keys, bodies=bodies, site=self._site, shares=DjangoShares(config))
         self._reads = None if build_reads is None else build_reads(inner, self._keys, bodies, config)
         self._inner: AsgiApplication = inner if self._reads is None else self._reads
         self._lane = GatewayLane(
@@ -241,12 +240,3 @@ def _build_address_buckets(config: Config) -> BoundedBuckets | None:
     if not per_second:
         return None
     return BoundedBuckets(per_second, config.rate_limit_burst_seconds, config.address_limits_max)
-
-
-def _get_body_limits(config: Config) -> BodyLimits:
-    return BodyLimits(
-        max_bytes=config.request_max_bytes,
-        discard_bytes=config.request_discard_bytes,
-        deadline_seconds=config.request_body_seconds,
-        held_bytes=config.request_bodies_held_max_bytes,
-    )

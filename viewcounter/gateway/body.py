@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
 
+from viewcounter.config import Config
 from viewcounter.gateway.encodings import Encoding, unpack
 from viewcounter.gateway.errors import ClientGone, Refused
 from viewcounter.problems import Problem
@@ -28,6 +29,15 @@ class BodyLimits:
     discard_bytes: int
     deadline_seconds: float
     held_bytes: int
+
+
+def get_body_limits(config: Config) -> BodyLimits:
+    return BodyLimits(
+        max_bytes=config.request_max_bytes,
+        discard_bytes=config.request_discard_bytes,
+        deadline_seconds=config.request_body_seconds,
+        held_bytes=config.request_bodies_held_max_bytes,
+    )
 
 
 class BodyReader:

@@ -5,16 +5,17 @@ client takes, and a view looks its key up in the request's own thread. So keys a
 `LaneKeys`, and only a request with a valid key has its body read; the verdict goes with the request. Views answer.
 """
 
-from collections.abc import Awaitable, Callable
 from typing import Any
 
 from viewcounter.gateway.authentication import LaneKeys
 from viewcounter.gateway.body import BodyReader, Receive
+from viewcounter.gateway.django_shares import ADMIN_START, DjangoShares
 from viewcounter.gateway.errors import ClientGone, InvalidKey, KeysUnavailable, Refused
 from viewcounter.gateway.head import Head, read_head
 from viewcounter.gateway.key_cache import AuthenticatedKey
 from viewcounter.gateway.lane import Send, send_refusal
 from viewcounter.gateway.site import Site
+from viewcounter.gateway.slots import AsgiApplication
 
 KEY_VERDICT = "viewcounter.key_verdict"
 """In the scope of a request that sent a key: the AuthenticatedKey, or the InvalidKey or KeysUnavailable to raise."""
@@ -23,22 +24,22 @@ KeyVerdict = AuthenticatedKey | InvalidKey | KeysUnavailable
 
 
 class CheckedRequests:
-    """An ASGI application in front of `inner`. Addresses that begin with one of `keyless` take bodies without a key."""
+    """An ASGI application in front of `inner`."""
 
     def __init__(
         self,
-        inner: Callable[[dict[str, Any], Receive, Send], Awaitable[None]],
+        inner: AsgiApplication,
         *,
         keys: LaneKeys,
         bodies: BodyReader,
         site: Site,
-        keyless: tuple[str, ...],
+        shares: DjangoShares,
     ) -> None:
         self._inner = inner
         self._keys = keys
         self._bodies = bodies
         self._site = site
-        self._keyless = keyless
+        self._shares = shares
 
     async def __call__(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -49,18 +50,17 @@ class CheckedRequests:
         verdict = await self._judge_key(head) if is_acceptable else None
         if verdict is not None:
             scope = {**scope, KEY_VERDICT: verdict}
-        if _has_body(scope["headers"]):
-            try:
-                if is_acceptable and self._may_send_body(scope["path"], verdict):
+        try:
+            if _has_body(scope["headers"]):
+                if is_acceptable and _may_send_body(scope["path"], verdict):
                     receive = _replay(await self._read_body(receive, head), receive)
                 else:
                     receive = _leave_out_body(receive)
-            except Refused as refusal:
-                await send_refusal(refusal, send, request_id=head.request_id)
-                return
-            except ClientGone:
-                return
-        await self._inner(scope, receive, send)
+            await self._shares.serve(self._inner, scope, receive, send, is_trusted=_is_trusted(verdict))
+        except Refused as refusal:
+            await send_refusal(refusal, send, request_id=head.request_id)
+        except ClientGone:
+            return
 
     async def _judge_key(self, head: Head) -> KeyVerdict | None:
         """None: there is no key."""
@@ -71,11 +71,18 @@ class CheckedRequests:
         except (InvalidKey, KeysUnavailable) as error:
             return error
 
-    def _may_send_body(self, path: str, verdict: KeyVerdict | None) -> bool:
-        return isinstance(verdict, AuthenticatedKey) or path.startswith(self._keyless)
-
     async def _read_body(self, receive: Receive, head: Head) -> bytes:
         return await self._bodies.read(receive, declared_bytes=head.content_length, encoding=None)
+
+
+def _may_send_body(path: str, verdict: KeyVerdict | None) -> bool:
+    """Forms of the admin have no key."""
+    return isinstance(verdict, AuthenticatedKey) or path.startswith(ADMIN_START)
+
+
+def _is_trusted(verdict: KeyVerdict | None) -> bool:
+    """A public key is everybody's."""
+    return isinstance(verdict, AuthenticatedKey) and not verdict.is_public
 
 
 def _has_body(headers: list[tuple[bytes, bytes]]) -> bool:

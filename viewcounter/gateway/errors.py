@@ -33,6 +33,10 @@ class KeysUnavailable(GatewayError):
     """The control database did not answer and this process does not know the key. Retryable."""
 
 
+class NoSlot(GatewayError):
+    """Too many requests of this kind are under way in this process, or one waited too long for its turn. Retryable."""
+
+
 class BufferFull(GatewayError):
     """More events wait for the log than `buffer_max_events`. Retryable: nothing of the request was stored.
 

@@ -9,8 +9,11 @@ from django.template.response import TemplateResponse
 from django.urls import URLPattern, path
 
 from configservice.services import RegisteredService
+from viewcounter.operations.log_in import LogInForm
 from viewcounter.operations.models import Kill, ServiceRow
 from viewcounter.presence import find_services
+
+admin.site.login_form = LogInForm
 
 
 @admin.register(Kill)
