@@ -54,7 +54,7 @@ def count_hashes(monkeypatch):
     return checked
 
 
-def test_password_of_an_earlier_release_is_kept_anew_with_46_mib_and_one_lane_at_its_log_in(ada):
+def test_password_of_an_earlier_release_is_hashed_anew_at_its_log_in(ada):
     assert try_log_in(password=PASSWORD).status_code == 302
     ada.refresh_from_db()
     kept = get_hasher("default").decode(ada.password)
@@ -62,7 +62,7 @@ def test_password_of_an_earlier_release_is_kept_anew_with_46_mib_and_one_lane_at
     assert try_log_in(password=PASSWORD).status_code == 302
 
 
-def test_address_with_failed_log_ins_is_refused_unseen_also_with_the_right_password(ada, monkeypatch):
+def test_address_with_failed_log_ins_is_refused_even_with_the_right_password(ada, monkeypatch):
     checked = count_hashes(monkeypatch)
     pages = [try_log_in(f"user{number}") for number in range(TRIES_OF_ADDRESS)]
     assert {page.status_code for page in pages} == {200}
@@ -75,7 +75,7 @@ def test_address_with_failed_log_ins_is_refused_unseen_also_with_the_right_passw
 
 
 @pytest.mark.parametrize("name", ["ada", "nobody"])
-def test_name_with_failed_log_ins_is_refused_from_anywhere_whether_it_exists_or_not(ada, monkeypatch, name):
+def test_name_with_failed_log_ins_is_refused_whether_it_exists_or_not(ada, monkeypatch, name):
     checked = count_hashes(monkeypatch)
     for number in range(TRIES_OF_NAME):
         assert try_log_in(name.upper() if number % 2 else name, address=f"192.0.2.{number}").status_code == 200
@@ -84,7 +84,7 @@ def test_name_with_failed_log_ins_is_refused_from_anywhere_whether_it_exists_or_
     assert try_log_in("somebody else", address="198.51.100.1").status_code == 200
 
 
-def test_failures_count_in_all_processes_and_in_each_alone_while_the_cache_is_away(ada):
+def test_failed_log_ins_count_in_all_processes_and_without_the_cache_in_each(ada):
     for _ in range(TRIES_OF_ADDRESS):
         try_log_in()
     get_log_in_limits.cache_clear()  # as another process
