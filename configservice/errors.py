@@ -106,8 +106,8 @@ class InstanceRefuses(ConfigServiceError):
     retryable = True
 
 
-class PasswordUnreadable(InstanceRefuses):
-    """The password is not where its reference points. The server has not been asked."""
+class InstanceUnusable(InstanceRefuses):
+    """Its password is not where its reference points, or its SSL mode could drop TLS. The server has not been asked."""
 
 
 class CandidateRefused(ConfigServiceError):

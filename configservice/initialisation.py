@@ -142,6 +142,7 @@ def _check(row: Shard | Instance) -> None:
     """Fields only; what concerns several rows is checked by the database, at the end of the transaction."""
     try:
         row.clean_fields()
+        row.clean()
         if isinstance(row, Instance):
             settings.PASSWORD_REF_RULES.check(row.password_ref)
     except PasswordRefNotAllowed as error:

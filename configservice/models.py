@@ -6,6 +6,7 @@ Nothing here takes effect by being saved. What processes act on is the newest `T
 
 from uuid import uuid4
 
+from django.core.exceptions import ValidationError
 from django.core.validators import MaxValueValidator, MinValueValidator, RegexValidator
 from django.db import models
 from django.db.models import Deferrable, Q
@@ -14,7 +15,7 @@ from configservice.failover.records import Failover, Leadership, ShardCondition 
 from configservice.move_states import MoveState
 from configservice.published_snapshot import PublishedSnapshot
 from configservice.settings import FailoverMode
-from configservice.topology import Durability, Role, StandbyLoss, Topology
+from configservice.topology import Durability, Role, StandbyLoss, Topology, is_loopback
 
 REASON_MAX_LENGTH = 200
 ACTOR_MAX_LENGTH = 150
@@ -159,6 +160,16 @@ class Instance(models.Model):
 
     def __str__(self) -> str:
         return str(self.name)
+
+    def clean(self) -> None:
+        """Raises ValidationError. Connections to such an instance are refused as well, whoever wrote its row."""
+        if self.sslmode == SslMode.PREFER and not is_loopback(self.host):
+            raise ValidationError(
+                {
+                    "sslmode": "prefer could drop TLS silently on the way to another machine; choose verify-full, "
+                    "verify-ca or require, or disable in a network that you trust"
+                }
+            )
 
 
 class PartitionAssignment(models.Model):

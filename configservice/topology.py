@@ -5,6 +5,7 @@ immutable and complete: a process that holds one can route everything, whatever 
 grow; of two snapshots the one with the higher epoch is true.
 """
 
+import ipaddress
 from enum import StrEnum
 
 import msgspec
@@ -35,6 +36,20 @@ class StandbyLoss(StrEnum):
     """They wait for those that are left."""
     BLOCK = "block"
     """They wait until the replicas are back: events wait in the log."""
+
+
+def is_loopback(host: str) -> bool:
+    """Whether what is sent to `host` (or hosts with commas in between) stays on this machine."""
+    return all(_is_local(name) for name in host.split(","))
+
+
+def _is_local(host: str) -> bool:
+    if host in ("", "localhost") or host.startswith("/"):  # a socket of this machine
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 class Instance(msgspec.Struct, frozen=True):

@@ -66,9 +66,16 @@ class BadStatement(ShardProxyError, Permanent):
     """The statement or its data is wrong for this schema; `sqlstate` says how (None: refused by the driver)."""
 
 
-class UnreadablePassword(Exception, Permanent):
-    """The variable or file named by an instance's `password_ref` is missing or empty on this machine, or may not be
-    named: see VIEWCOUNTER_PASSWORD_REF_DIR and VIEWCOUNTER_PASSWORD_REF_ENV_PREFIX.
+class InstanceMisconfigured(Exception, Permanent):
+    """What this machine's settings and the topology say of an instance cannot be used to connect to it.
 
     Raised while connecting; callers see it as InstanceUnavailable with this text.
     """
+
+
+class InsecureConnection(InstanceMisconfigured):
+    """The instance's SSL mode could drop TLS silently on the way to another machine."""
+
+
+class UnreadablePassword(InstanceMisconfigured):
+    """The variable or file named by an instance's `password_ref` is missing or empty on this machine."""

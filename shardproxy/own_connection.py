@@ -14,7 +14,7 @@ from psycopg.conninfo import make_conninfo
 from configservice.topology import Instance
 from shardproxy.connection import DeadlineConnection, open_own_connection
 from shardproxy.conninfo import build_connection_parameters, build_place
-from shardproxy.errors import InstanceUnavailable, ShardProxyError, UnreadablePassword
+from shardproxy.errors import InstanceMisconfigured, InstanceUnavailable, ShardProxyError
 from shardproxy.session_names import Purpose, name_session
 from shardproxy.settings import PoolSettings
 from shardproxy.translate import translate
@@ -28,7 +28,7 @@ class OwnConnection:
         self._instance = instance
         self._settings = settings
         self._purpose = purpose
-        self._place = build_place(instance, address)
+        self._place = build_place(address)
         self._connection: DeadlineConnection | None = None
         self.was_silent = False
         """Whether the last failure was an attempt to connect that got no answer."""
@@ -61,7 +61,7 @@ class OwnConnection:
         except psycopg.Error as error:
             self.was_silent = isinstance(error, psycopg.errors.ConnectionTimeout)
             raise self._translate(error) from error
-        except UnreadablePassword as error:
+        except InstanceMisconfigured as error:
             raise InstanceUnavailable(str(error), instance=self._instance.name) from error
 
     def is_there(self) -> bool:

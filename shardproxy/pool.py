@@ -18,7 +18,7 @@ from configservice.topology import Instance
 from shardproxy.admission import Admission, Shed
 from shardproxy.connection import DeadlineConnection
 from shardproxy.conninfo import build_connection_parameters
-from shardproxy.errors import InstanceUnavailable, PoolExhausted, UnreadablePassword
+from shardproxy.errors import InstanceMisconfigured, InstanceUnavailable, PoolExhausted
 from shardproxy.query import QueryClass
 from shardproxy.settings import PoolSettings
 
@@ -117,7 +117,7 @@ class _FailFastPool(ConnectionPool[DeadlineConnection]):
     def _connect(self, timeout: float | None = None) -> DeadlineConnection:
         try:
             return super()._connect(timeout)
-        except (psycopg.Error, UnreadablePassword) as error:
+        except (psycopg.Error, InstanceMisconfigured) as error:
             self._last_failure = error
             raise
 

@@ -7,6 +7,7 @@ from types import MappingProxyType
 from configservice.password_refs import PasswordRefRules
 from shardproxy.admission import AdmissionPolicy
 from shardproxy.query import QueryClass
+from shardproxy.tls import NO_FILES, TlsFiles
 
 APPLICATION_NAME = "viewcounter"
 
@@ -37,6 +38,7 @@ class PoolSettings:
     response_fade_seconds: float = 10.0
     """An answer counts so long in the mean of response times."""
     connect_timeout_seconds: int = 2
+    tls: TlsFiles = NO_FILES
     max_lifetime_seconds: float = 3600.0
     max_idle_seconds: float = 300.0
     query_seconds: Mapping[QueryClass, float] = field(default_factory=lambda: DEFAULT_QUERY_SECONDS)

@@ -24,6 +24,7 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "viewcounter.settings")
 # Celery runs every system check at each start and never looks at what they find; they load each page and each form.
 os.environ.setdefault("CELERY_SKIP_CHECKS", "1")
 
+from viewcounter.broker_tls import split_broker_url
 from viewcounter.config import get_config
 from viewcounter.metric_files import fold_dead_processes, start_process_group
 
@@ -37,8 +38,10 @@ from viewcounter.metrics import TASK_FAILURES, TASK_SECONDS, TASKS_SENT  # noqa:
 from viewcounter.process_http import start_process_server  # noqa: E402
 from viewcounter.processing.stopping import request_stop  # noqa: E402
 
-app = Celery("viewcounter", broker=_config.broker_url.get_secret_value())
+_broker_url, _broker_tls = split_broker_url(_config.broker_url.get_secret_value())
+app = Celery("viewcounter", broker=_broker_url)
 app.conf.update(
+    broker_use_ssl=_broker_tls,
     task_ignore_result=True,
     task_serializer="json",
     accept_content=["json"],

@@ -110,6 +110,7 @@ def build_cluster_settings(config: Config) -> ClusterSettings:
             response_fade_seconds=config.response_fade_seconds,
             wait_seconds=config.pool_wait_seconds,
             connect_timeout_seconds=config.connect_timeout_seconds,
+            tls=config.shard_tls,
             max_lifetime_seconds=config.pool_max_lifetime_seconds,
             max_idle_seconds=config.pool_max_idle_seconds,
             lock_timeout_seconds=config.lock_timeout_seconds,

@@ -1,5 +1,9 @@
 """Django settings: everything that Django itself needs, derived from `viewcounter.config`."""
 
+from django.core.exceptions import ImproperlyConfigured
+
+from shardproxy.errors import InsecureConnection
+from shardproxy.tls import build_tls_parameters, find_stray_variables
 from viewcounter import __version__
 from viewcounter.api.settings import REST_FRAMEWORK, SPECTACULAR_SETTINGS
 from viewcounter.config import get_config
@@ -9,6 +13,19 @@ from viewcounter.installed_apps import INSTALLED_APPS
 __all__ = ["INSTALLED_APPS", "REST_FRAMEWORK", "SPECTACULAR_SETTINGS"]
 
 _config = get_config()
+
+if _stray := find_stray_variables():
+    raise ImproperlyConfigured(
+        f"{', '.join(_stray)}: libpq would use this for every connection to a database, whatever the settings say."
+        " Unset it, and set VIEWCOUNTER_CONTROL_DATABASE_SSL..., VIEWCOUNTER_SHARD_SSL... and the SSL mode of each"
+        " instance instead (docs/operations/tls.md)."
+    )
+try:
+    _CONTROL_DATABASE_TLS = build_tls_parameters(
+        host=_config.control_database_host, sslmode=_config.control_database_sslmode, files=_config.control_database_tls
+    )
+except InsecureConnection as error:
+    raise ImproperlyConfigured(f"VIEWCOUNTER_CONTROL_DATABASE_SSLMODE: {error}") from error
 
 DEBUG = _config.debug
 SECRET_KEY = _config.secret_key.get_secret_value()
@@ -60,6 +77,7 @@ DATABASES = {
         "PASSWORD": _config.control_database_password.get_secret_value(),
         "CONN_HEALTH_CHECKS": True,
         "OPTIONS": {
+            **_CONTROL_DATABASE_TLS,
             "connect_timeout": _config.connect_timeout_seconds,
             "options": f"-c statement_timeout={_config.control_query_seconds * 1000:.0f}",
         },

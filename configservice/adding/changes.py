@@ -155,6 +155,7 @@ def _probe_caught_up(candidate: Instance, shard: str, known: list[KnownServer], 
 def _judge_form(row: models.Shard | models.Instance) -> list[Refusal]:
     try:
         row.clean_fields(exclude=["shard"])
+        row.clean()
     except ValidationError as error:
         return [Refusal(name, " ".join(messages)) for name, messages in error.message_dict.items()]
     return []

@@ -27,7 +27,7 @@ from configservice.errors import (
     CandidateRefused,
     InstanceRefuses,
     InstanceUnreachable,
-    PasswordUnreadable,
+    InstanceUnusable,
     Refusal,
 )
 from configservice.instances import InstanceConnection
@@ -132,7 +132,7 @@ def _probe_at(address: str, candidate: Instance, tools: ClusterTools, *, with_co
     with closing(tools.connect(candidate, address=address)) as connection:
         try:
             facts = read_facts(connection, answer_seconds=tools.answer_seconds, with_content=with_content)
-        except PasswordUnreadable as error:
+        except InstanceUnusable as error:
             raise CandidateRefused([Refusal("password_ref", _flatten(error))]) from error
         except InstanceRefuses as error:
             raise CandidateRefused([Refusal("user", f"it is not let in: {_flatten(error)}")]) from error

@@ -8,11 +8,18 @@ from pydantic_settings import BaseSettings
 
 from clusterproxy.balancing import Balancer
 from configservice.password_refs import DEFAULT_ENV_PREFIX, PasswordRefRules, check_env_prefix
+from shardproxy.tls import TlsFiles
 
 
 class DatabasesConfig(BaseSettings):
     """Connections to the shards."""
 
+    shard_sslrootcert: str = Field(
+        "",
+        description="file of the certificate authorities of the shards' certificates; system: those of the system",
+    )
+    shard_sslcert: str = Field("", description="file of the client certificate shown to shards")
+    shard_sslkey: str = Field("", description="file of the private key of that certificate, mode 0600")
     pool_max_connections: PositiveInt = Field(8, description="connections an instance, a process")
     pool_max_waiting: PositiveInt = Field(64, description="callers queued for a connection; beyond it shed")
     pool_flush_reserved: NonNegativeInt = Field(1, description="of them, connections that only flushes get")
@@ -61,3 +68,7 @@ class DatabasesConfig(BaseSettings):
     @property
     def password_refs(self) -> PasswordRefRules:
         return PasswordRefRules(self.password_ref_dir, self.password_ref_env_prefix)
+
+    @property
+    def shard_tls(self) -> TlsFiles:
+        return TlsFiles(self.shard_sslrootcert, self.shard_sslcert, self.shard_sslkey)

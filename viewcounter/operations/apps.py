@@ -1,7 +1,8 @@
 from django.apps import AppConfig
-from django.core.checks import register
+from django.core.checks import Tags, register
 
 from viewcounter.operations.checks import check_password_refs
+from viewcounter.operations.transport_checks import check_transport
 
 
 class OperationsConfig(AppConfig):
@@ -10,3 +11,4 @@ class OperationsConfig(AppConfig):
 
     def ready(self) -> None:
         register(check_password_refs)
+        register(Tags.security, deploy=True)(check_transport)

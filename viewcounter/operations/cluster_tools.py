@@ -28,7 +28,11 @@ def _connect(instance: Instance, *, address: str = "", as_operator: bool = False
     config = get_config()
     return OperatingConnection(
         instance,
-        PoolSettings(connect_timeout_seconds=config.connect_timeout_seconds, password_refs=config.password_refs),
+        PoolSettings(
+            connect_timeout_seconds=config.connect_timeout_seconds,
+            password_refs=config.password_refs,
+            tls=config.shard_tls,
+        ),
         user=config.configservice_user if as_operator else "",
         password_ref=config.configservice_password_ref,
         address=address,

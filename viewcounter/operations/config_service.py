@@ -17,7 +17,7 @@ from configservice.errors import (
     InstanceGone,
     InstanceRefuses,
     InstanceSilent,
-    PasswordUnreadable,
+    InstanceUnusable,
 )
 from configservice.lease import Lease
 from configservice.settings import ConfigServiceSettings
@@ -27,15 +27,16 @@ from configservice.witness import read_witness
 from shardproxy.connection import DeadlineConnection, open_own_connection
 from shardproxy.errors import (
     DeadlineExceeded,
+    InstanceMisconfigured,
     InstanceUnavailable,
     OutcomeUnknown,
     ShardProxyError,
     StatementTimeout,
-    UnreadablePassword,
 )
 from shardproxy.own_connection import OwnConnection
 from shardproxy.session_names import Purpose
 from shardproxy.settings import PoolSettings
+from shardproxy.tls import build_tls_parameters
 from viewcounter.config import Config
 from viewcounter.operations.config_service_metrics import MetricsObserver
 
@@ -79,8 +80,8 @@ class OperatingConnection:
             return ActionFailed(text)
         if self._connection.was_silent:
             return InstanceSilent(text)
-        if isinstance(error.__cause__, UnreadablePassword):
-            return PasswordUnreadable(text)
+        if isinstance(error.__cause__, InstanceMisconfigured):
+            return InstanceUnusable(text)
         return InstanceRefuses(text) if self._connection.is_there() else InstanceGone(text)
 
 
@@ -98,7 +99,11 @@ def build_config_service(config: Config) -> ConfigService:
     holder = name_holder(socket.gethostname(), os.getpid())
     connections.settings["default"]["OPTIONS"]["application_name"] = holder
     settings = build_config_service_settings(config)
-    pool = PoolSettings(connect_timeout_seconds=config.connect_timeout_seconds, password_refs=config.password_refs)
+    pool = PoolSettings(
+        connect_timeout_seconds=config.connect_timeout_seconds,
+        password_refs=config.password_refs,
+        tls=config.shard_tls,
+    )
 
     def connect(instance: Instance) -> OperatingConnection:
         return OperatingConnection(
@@ -112,6 +117,11 @@ def build_config_service(config: Config) -> ConfigService:
             dbname=config.control_database_name,
             user=config.control_database_user,
             password=config.control_database_password.get_secret_value(),
+            **build_tls_parameters(
+                host=config.control_database_host,
+                sslmode=config.control_database_sslmode,
+                files=config.control_database_tls,
+            ),
             connect_timeout=config.connect_timeout_seconds,
             application_name=session_name,
             # A question that we have given up must not take the lease behind our back.

@@ -13,10 +13,11 @@ from django.db.migrations.executor import MigrationExecutor
 from clusterproxy.proxy import ClusterProxy
 from configservice.topology import Instance, Shard
 from shardproxy.conninfo import build_place
-from shardproxy.errors import UnreadablePassword
+from shardproxy.errors import InstanceMisconfigured
 from shardproxy.passwords import read_password
 from shardproxy.session_names import Purpose, name_session
 from shardproxy.settings import APPLICATION_NAME
+from shardproxy.tls import build_tls_parameters
 from viewcounter.config import get_config
 from viewcounter.storage.partitions import (
     HAS_IDENTITY,
@@ -64,7 +65,7 @@ def prepare_new_shard(shard: Shard, *, cluster_id: str, address: str, progress: 
             _bring_up_to_date(connection, shard, cluster_id=cluster_id, progress=progress)
             with connection.wrap_database_errors:
                 ensure_raw_days(connection.connection, today=datetime.now(UTC).date())
-    except (DatabaseError, UnreadablePassword) as error:
+    except (DatabaseError, InstanceMisconfigured) as error:
         raise ShardMigrationFailed(f"{shard.name}: {error}") from error
 
 
@@ -122,10 +123,10 @@ def _open_connection(shard: Shard, primary: Instance, *, address: str = "") -> I
         "PASSWORD": read_password(primary.password_ref, get_config().password_refs),
         "OPTIONS": {
             "connect_timeout": get_config().connect_timeout_seconds,
-            "sslmode": primary.sslmode,
+            **build_tls_parameters(host=primary.host, sslmode=primary.sslmode, files=get_config().shard_tls),
             "application_name": name_session(APPLICATION_NAME, Purpose.MIGRATION),
             "options": f"-c lock_timeout={lock_timeout_ms} -c statement_timeout=0",
-            **build_place(primary, address),
+            **build_place(address),
         },
     }
     default = connections.databases["default"]

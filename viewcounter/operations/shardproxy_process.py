@@ -49,7 +49,13 @@ class ShardProxyProcess:
         self._pool = build_cluster_settings(config).pool
         # For the positions, which belong to the instance's own role; all else is asked over the watch's connection.
         self._registry = InstanceRegistry(
-            PoolSettings(max_connections=1, flush_reserved=0, report_connections=1, password_refs=config.password_refs)
+            PoolSettings(
+                max_connections=1,
+                flush_reserved=0,
+                report_connections=1,
+                password_refs=config.password_refs,
+                tls=config.shard_tls,
+            )
         )
         self._kills = KillStore(StoreSettings(config.kill_max_waiting, config.kill_retention_seconds))
         observer = f"{socket.gethostname()}:{os.getpid()}"

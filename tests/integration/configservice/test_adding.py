@@ -107,8 +107,9 @@ def test_whoever_may_not_be_a_new_shard_is_told_why_at_its_field(cluster, new_da
     port = str(cluster.database("shard2a").port)
     secret = cluster.state.get_secret_path("secret_key")
     refused = [
-        ({"host": "169.254.169.254"}, "--host: 169.254.169.254 is not allowed with port"),
-        ({"host": "no-such-host.invalid"}, "--host: no-such-host.invalid has no address"),
+        ({"host": "169.254.169.254"}, "--sslmode: prefer could drop TLS silently"),
+        ({"host": "169.254.169.254", "sslmode": "require"}, "--host: 169.254.169.254 is not allowed with port"),
+        ({"host": "no-such-host.invalid", "sslmode": "require"}, "--host: no-such-host.invalid has no address"),
         ({"host": "/run/postgresql"}, "--host: /run/postgresql has no address"),
         ({"port": "1"}, "--host: it does not answer: .*refused"),
         ({"password-ref": "hunter2"}, "--password-ref: Say where the password is"),
@@ -198,7 +199,10 @@ def test_the_admin_shows_what_it_found_before_it_adds_and_refusals_at_their_fiel
     refused = admin_client.post(page, typed).context["form"].errors
     assert refused.keys() == {"name"}
     assert refused["name"][0].startswith("nobody streams from shard2a under this name")
-    assert admin_client.post(page, typed | {"host": "169.254.169.254"}).context["form"].errors.keys() == {"host"}
+    elsewhere = typed | {"host": "169.254.169.254"}
+    assert admin_client.post(page, elsewhere).context["form"].errors.keys() == {"sslmode"}
+    elsewhere |= {"sslmode": "verify-full"}
+    assert admin_client.post(page, elsewhere).context["form"].errors.keys() == {"host"}
     typed |= {"name": "shard2b", "zone": "east", "reason": "more reads"}
     asked = admin_client.post(page, typed)
     assert asked.context["checked"].findings[0].startswith("PostgreSQL 1")

@@ -1,0 +1,58 @@
+"""TLS parameters of every connection to PostgreSQL, shards and control database alike.
+
+Invariant: TLS is never dropped silently. `prefer`, which falls back to plain text when a server (or an attacker on the
+way to it) says that it has no TLS, is taken on loopback only. A server whose certificate does not prove its name never
+gets the password: it has to speak SCRAM, which does not reveal it, and in which the server proves that it knows it too.
+"""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from configservice.topology import is_loopback
+from shardproxy.errors import InsecureConnection
+
+PROTECTED_MODES = frozenset({"require", "verify-ca", "verify-full"})
+STRAY_VARIABLES = (
+    *("PGHOSTADDR", "PGSERVICE", "PGSERVICEFILE", "PGOPTIONS", "PGTARGETSESSIONATTRS", "PGLOADBALANCEHOSTS", "PGREALM"),
+    *("PGSSLMODE", "PGREQUIRESSL", "PGSSLNEGOTIATION", "PGSSLCOMPRESSION", "PGSSLCERT", "PGSSLKEY", "PGSSLCERTMODE"),
+    *("PGSSLROOTCERT", "PGSSLCRL", "PGSSLCRLDIR", "PGSSLSNI", "PGSSLMINPROTOCOLVERSION", "PGSSLMAXPROTOCOLVERSION"),
+    *("PGREQUIREAUTH", "PGREQUIREPEER", "PGCHANNELBINDING", "PGMINPROTOCOLVERSION", "PGMAXPROTOCOLVERSION"),
+    *("PGGSSENCMODE", "PGKRBSRVNAME", "PGGSSLIB", "PGGSSDELEGATION", "PGOAUTHDEBUG"),
+)
+"""What libpq would take from the environment for our connections. Not PGHOST, PGPORT, PGDATABASE, PGUSER, PGPASSWORD
+and such: every connection states those itself."""
+
+
+@dataclass(frozen=True, slots=True)
+class TlsFiles:
+    """Paths; empty: libpq's default in the home folder of the account, which need not exist.
+
+    `root_certificate` may also be `system`: the certificate authorities of the operating system.
+    """
+
+    root_certificate: str = ""
+    certificate: str = ""
+    key: str = ""
+
+
+NO_FILES = TlsFiles()
+
+
+def build_tls_parameters(*, host: str, sslmode: str, files: TlsFiles = NO_FILES) -> dict[str, str]:
+    """libpq parameters. Raises InsecureConnection for a mode that could drop TLS on the way to another machine."""
+    if sslmode not in PROTECTED_MODES and sslmode != "disable" and not is_loopback(host):
+        raise InsecureConnection(
+            f"sslmode {sslmode} to {host} could drop TLS silently; use verify-full, verify-ca or require,"
+            " or disable in a network that you trust"
+        )
+    given = {"sslrootcert": files.root_certificate, "sslcert": files.certificate, "sslkey": files.key}
+    parameters = {"sslmode": sslmode, **{keyword: path for keyword, path in given.items() if path}}
+    if sslmode != "verify-full":
+        parameters["require_auth"] = "scram-sha-256"
+    return parameters
+
+
+def find_stray_variables(environment: Mapping[str, str] = os.environ) -> list[str]:
+    """Variables that would change our connections behind the back of the settings."""
+    return sorted(name for name in STRAY_VARIABLES if environment.get(name))
