@@ -94,7 +94,7 @@ class TlsFront:
         await asyncio.gather(*under_way, return_exceptions=True)
 
     async def _take(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with suppress(OSError, asyncio.IncompleteReadError):
+        with suppress(OSError, asyncio.IncompleteReadError, asyncio.CancelledError):
             if self._is_postgres:
                 if await reader.readexactly(len(SSL_REQUEST)) != SSL_REQUEST:
                     writer.close()  # as a server with nothing but `hostssl` lines would, less politely
