@@ -15,11 +15,12 @@ from configservice.base_admin import PublishingAdmin, ReadOnlyAdmin
 from configservice.failover_admin import FailoverAdmin
 from configservice.history import read_history
 from configservice.instance_admin import InstanceAdmin
+from configservice.log_loss_admin import LogLossAdmin
 from configservice.models import EventType, PartitionAssignment, TopologyEpoch
 from configservice.move_admin import MoveAdmin, build_move_actions
 from configservice.shard_admin import ShardAdmin
 
-__all__ = ["FailoverAdmin", "InstanceAdmin", "MoveAdmin", "ShardAdmin"]
+__all__ = ["FailoverAdmin", "InstanceAdmin", "LogLossAdmin", "MoveAdmin", "ShardAdmin"]
 
 
 @admin.register(PartitionAssignment)

@@ -76,7 +76,7 @@ def _diff(thing: Thing, old: Fields | None, new: Fields | None) -> Iterator[Chan
 
 def _describe_things(topology: Topology) -> dict[Thing, Fields]:
     """Cluster, shards, instances and event types, by names that people know."""
-    things: dict[Thing, Fields] = {("cluster", ""): {"cluster_id": topology.cluster_id}}
+    things: dict[Thing, Fields] = {("cluster", ""): {"cluster_id": topology.cluster_id, "log_id": topology.log_id}}
     for shard in topology.shards:
         fields = msgspec.to_builtins(shard)
         instances = fields.pop("instances")

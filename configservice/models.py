@@ -17,6 +17,8 @@ from configservice.published_snapshot import PublishedSnapshot
 from configservice.settings import FailoverMode
 from configservice.topology import Durability, Role, StandbyLoss, Topology, is_loopback
 
+LOG_ID_MAX_LENGTH = 80
+POSITION_MAX_LENGTH = 41
 REASON_MAX_LENGTH = 200
 ACTOR_MAX_LENGTH = 150
 NAME_PATTERN = r"^[a-z][a-z0-9_-]{0,62}\Z"
@@ -62,6 +64,7 @@ class Cluster(models.Model):
 
     only_row = models.BooleanField(primary_key=True, default=True, editable=False)
     id = models.UUIDField(default=uuid4, editable=False)
+    log_id = models.CharField(max_length=LOG_ID_MAX_LENGTH, default="", blank=True, editable=False)
 
     class Meta:
         constraints = [models.CheckConstraint(condition=Q(only_row=True), name="one_cluster")]
@@ -225,6 +228,29 @@ class TopologyEpoch(models.Model):
     @property
     def topology(self) -> Topology:
         return self.published.decode()
+
+
+class LogLoss(models.Model):
+    """What the event log has lost of one partition: what it held past `position` and no shard had applied.
+
+    Written once, by `configservice.event_log`, and kept for ever: how many events there were is not known.
+    """
+
+    partition = models.PositiveSmallIntegerField()
+    shard = models.CharField(max_length=63, help_text="name of the shard that had applied the log so far")
+    position = models.CharField(max_length=POSITION_MAX_LENGTH, help_text="the last entry applied before the loss")
+    log_id = models.CharField(max_length=LOG_ID_MAX_LENGTH, blank=True, help_text="of the log that lost its entries")
+    found_at = models.DateTimeField(auto_now_add=True)
+    actor = models.CharField(max_length=ACTOR_MAX_LENGTH)
+    reason = models.CharField(max_length=REASON_MAX_LENGTH)
+
+    class Meta:
+        ordering = ["-id"]
+        verbose_name = "loss of the event log"
+        verbose_name_plural = "losses of the event log"
+
+    def __str__(self) -> str:
+        return f"partition {self.partition} after {self.position}"
 
 
 class Move(models.Model):

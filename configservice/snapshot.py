@@ -31,6 +31,7 @@ def build_topology(*, epoch: int) -> Topology:
     )
     if not assignments:
         raise ClusterNotInitialised("no partition is assigned to a shard: run `manage.py init_cluster`")
+    cluster = _get_or_create_cluster()
     instances = Prefetch("instances", queryset=models.Instance.objects.order_by("name"))
     return Topology(
         epoch=epoch,
@@ -39,17 +40,19 @@ def build_topology(*, epoch: int) -> Topology:
         event_types=tuple(
             EventType(id=row.id, name=row.name, valued=row.valued) for row in models.EventType.objects.order_by("id")
         ),
-        cluster_id=_get_or_create_cluster_id(),
+        cluster_id=str(cluster.id),
+        log_id=cluster.log_id,
     )
 
 
-def _get_or_create_cluster_id() -> str:
+def _get_or_create_cluster() -> models.Cluster:
     wanted = settings.CLUSTER_ID
+    cluster: models.Cluster
     cluster, _ = models.Cluster.objects.get_or_create(defaults={"id": wanted or uuid4()})
     found = str(cluster.id)
     if wanted not in ("", found):
         raise OtherCluster(f"the control database describes cluster {found}, VIEWCOUNTER_CLUSTER_ID is {wanted}")
-    return found
+    return cluster
 
 
 def _build_shard(row: models.Shard) -> Shard:

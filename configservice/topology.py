@@ -128,6 +128,8 @@ class Topology(msgspec.Struct, frozen=True):
     event_types: tuple[EventType, ...]
     cluster_id: str = ""
     """Of the control database that published it; a shard's own copy of it says where the shard belongs."""
+    log_id: str = ""
+    """Of the event log: a server that does not hold it is refused. Empty until the log has been created."""
 
     @property
     def partition_count(self) -> int:

@@ -18,6 +18,8 @@ from localcluster.process import OWNER_VARIABLE, Launch
 from localcluster.state import write_private
 
 ANSWER_SECONDS = 1.0
+LOG_ID_KEY = "log-id"
+"""Where the event log's id is; see viewcounter.eventlog."""
 
 
 class Durability(StrEnum):
@@ -85,6 +87,16 @@ class ValkeyServer(Member):
                 yield client
         except redis.RedisError as error:
             raise NotReady(f"{self.name}: {error}") from error
+
+    def empty_log(self) -> None:
+        """Forget every entry, but not which log it is: as if nothing had been sent yet. Raises NotReady."""
+        with self.session() as client:
+            log_id: Any = client.get(LOG_ID_KEY)
+            with client.pipeline(transaction=True) as pipe:
+                pipe.flushall(asynchronous=True)  # gigabytes would take longer than a client waits for
+                if log_id is not None:
+                    pipe.set(LOG_ID_KEY, log_id)
+                pipe.execute()
 
     def find_obstacle(self) -> str | None:
         try:

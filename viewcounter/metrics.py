@@ -194,6 +194,10 @@ KILLS_DROPPED = _counter("kills_dropped_total", "Kills forgotten unstored becaus
 TASKS_SENT = _counter("tasks_sent_total", "Tasks that the broker took, from beat or from another task", "task")
 TASK_SECONDS = _histogram("task_seconds", "One run of a periodic task", "task", buckets=_TASK_BUCKETS)
 TASK_FAILURES = _counter("task_failures_total", "Runs of periodic tasks that did not do their work", "task")
+LOG_UNFIT = _measured("log_unfit", "1 while the log server must not be used, by the code of its 503s", "code")
+LOG_ENDS_RAISED = _counter(
+    "log_ends_raised_total", "Logs of partitions that ended before what had been applied: their server lost entries"
+)
 LOG_ENTRIES_TRIMMED = _counter("log_entries_trimmed_total", "Log entries forgotten because every copy has them")
 CATALOGUE_LAG_CHANGES = _measured(
     "catalogue_lag_changes", "Changes of the catalogue that a shard has not copied yet", "shard"

@@ -11,7 +11,7 @@ import pytest
 from tests.contracts.log_server import LogServer
 from tests.waiting import wait_until
 from viewcounter.eventlog.codec import AcceptedEvent, pack_entry
-from viewcounter.eventlog.errors import EventLogError, EventLogFull, LogClockSkewed, PositionTrimmed
+from viewcounter.eventlog.errors import EventLogError, EventLogFull, LogClockSkewed, LogLost, LogUnsafe, PositionTrimmed
 from viewcounter.eventlog.interface import START, EventLog, Position
 from viewcounter.eventlog.memory import MemoryEventLog
 from viewcounter.eventlog.redis_streams import RedisEventLog
@@ -131,25 +131,49 @@ def test_raised_tail_makes_the_next_append_land_past_it(log: EventLog, written: 
     if written:
         log.append({0: b"old"})
     target = Position(int(time.time() * 1000) + 10_000_000, 7)
-    assert log.raise_tail(0, to=target) is True
-    assert log.read_tails([0]).positions == {0: target}
+    assert log.raise_tail(0, to=target) == written
     assert log.append({0: b"new"}).positions[0] > target
-    assert read_payloads(log, 0, after=target) == [b"new"]
+    assert read_payloads(log, 0, after=target) == [b"old"] * written + [b"new"]
 
 
 def test_raised_tail_of_an_emptied_stream_makes_the_next_append_land_past_it(log: EventLog) -> None:
     last = append_all(log, 0, [b"a"])[-1]
     log.trim(0, through=last)
     target = Position(last.ms + 10_000_000, 0)
-    assert log.raise_tail(0, to=target) is True
+    assert log.raise_tail(0, to=target) == 0
+    assert log.read_tails([0]).positions == {0: target}
     assert log.append({0: b"b"}).positions[0] > target
+
+
+def test_entries_below_a_raised_tail_are_read_behind_it_in_their_order(log: EventLog) -> None:
+    positions = append_all(log, 0, [pack(2), pack(3), pack(4)])
+    log.trim(0, through=positions[0])
+    target = Position(positions[-1].ms + 60_000, 5)
+    assert log.raise_tail(0, to=target) == 2
+    again = log.read(0, after=target, max_entries=10)
+    assert [entry.payload for entry in again] == [pack(3), pack(4)]
+    assert target < again[0].position < again[1].position < log.append({0: pack(1)}).positions[0]
+    assert log.read_unread({0: target, 1: START}).events == {0: 8, 1: 0}
+    assert log.read_unread({0: again[0].position}).events == {0: 5}
+
+
+def test_a_raised_floor_refuses_those_below_it_and_never_sinks(log: EventLog) -> None:
+    positions = append_all(log, 0, [b"a", b"b", b"c"])
+    assert log.raise_floor(0, to=positions[1]) is True
+    assert log.raise_floor(0, to=positions[0]) is False
+    assert log.raise_floor(0, to=positions[1]) is False
+    with pytest.raises(PositionTrimmed):
+        log.read(0, after=positions[0], max_entries=10)
+    assert read_payloads(log, 0, after=positions[1]) == [b"c"]
+    assert log.raise_floor(0, to=Position(positions[1].ms, 10**19)) is True
+    assert log.raise_floor(0, to=Position(positions[1].ms, 9)) is False
 
 
 def test_raise_tail_does_nothing_when_the_log_already_reaches_that_far(log: EventLog) -> None:
     positions = append_all(log, 0, [b"a", b"b"])
-    assert log.raise_tail(0, to=positions[1]) is False
-    assert log.raise_tail(0, to=positions[0]) is False
-    assert log.raise_tail(1, to=START) is False
+    assert log.raise_tail(0, to=positions[1]) is None
+    assert log.raise_tail(0, to=positions[0]) is None
+    assert log.raise_tail(1, to=START) is None
     assert read_payloads(log, 0) == [b"a", b"b"]
     assert log.read_tails([0, 1]).positions == {0: positions[1], 1: START}
 
@@ -186,7 +210,7 @@ def test_unread_goes_on_after_a_raised_tail(log: EventLog) -> None:
     target = Position(append_all(log, 0, [pack(3)])[0].ms + 60_000, 0)
     log.raise_tail(0, to=target)
     log.append({0: pack(2)})
-    assert log.read_unread({0: target}).events == {0: 2}
+    assert log.read_unread({0: target}).events == {0: 5}  # the three of before may not have been applied
 
 
 def test_concurrent_appends_lose_nothing_and_share_no_position(log: EventLog) -> None:
@@ -300,7 +324,7 @@ def test_log_that_came_back_empty_is_detected_and_continues_past_the_old_end(
     server.empty()
     server.start()
     assert server_log.read_tails([0]).positions == {0: START}
-    assert server_log.raise_tail(0, to=applied) is True
+    assert server_log.raise_tail(0, to=applied) == 0
     assert server_log.append({0: b"new"}).positions[0] > applied
     assert read_payloads(server_log, 0, after=applied) == [b"new"]
 
@@ -317,7 +341,7 @@ def test_full_log_server_refuses_appends_but_is_read_trimmed_and_raised(
     assert len(read_payloads(server_log, 0)) == 2
     assert server_log.read_tails([0, 1]).positions == {0: last, 1: START}
     assert server_log.trim(0, through=last) == 2
-    assert server_log.raise_tail(1, to=Position(9, 9)) is True
+    assert server_log.raise_tail(1, to=Position(9, 9)) == 0
     with server.connect() as client:
         client.config_set("maxmemory", "0")
     assert server_log.append({0: b"c"}).failed == {}
@@ -360,6 +384,63 @@ def test_clocks_that_are_apart_by_less_than_the_setting_are_no_hindrance(server:
         near.check()
     finally:
         near.close()
+
+
+def test_a_server_that_lost_its_data_takes_and_gives_nothing_until_it_is_named_again(server: LogServer) -> None:
+    streams = RedisEventLog(server.url, timeout_seconds=TIMEOUT_SECONDS, get_log_id=lambda: "cluster:1")
+    try:
+        assert streams.read_id() is None
+        assert {type(e) for e in streams.append({0: pack(1), 1: pack(1)}).failed.values()} == {LogLost}
+        streams.write_id("cluster:1")
+        streams.check()
+        position = append_all(streams, 0, [pack(1)])[0]
+        server.kill()
+        server.start()
+        assert append_all(streams, 0, [pack(1)])[0] > position
+        server.kill()
+        server.empty()
+        server.start()
+        assert {type(e) for e in streams.append({0: pack(1), 1: pack(1)}).failed.values()} == {LogLost}
+        for call in (
+            lambda: streams.read(0, after=START, max_entries=1),
+            lambda: streams.read_tails([0]),
+            lambda: streams.read_unread({0: START}),
+            lambda: streams.trim(0, through=position),
+            streams.check,
+        ):
+            with pytest.raises(LogLost, match="holds no log"):
+                call()
+        with server.connect() as client:
+            assert client.keys("*") == []
+        streams.write_id("cluster:2")
+        with pytest.raises(LogLost, match="holds another log, cluster:2"):
+            streams.check()
+        assert {type(e) for e in streams.append({0: pack(1)}).failed.values()} == {LogLost}
+    finally:
+        streams.close()
+
+
+@pytest.mark.parametrize("policy", ["allkeys-lru", "volatile-ttl"])
+def test_a_server_that_may_evict_entries_takes_nothing(tmp_path: Path, policy: str) -> None:
+    server = LogServer(tmp_path / "log", options=("--maxmemory-policy", policy))
+    server.start()
+    streams = RedisEventLog(server.url, timeout_seconds=TIMEOUT_SECONDS)
+    try:
+        assert {type(error) for error in streams.append({0: pack(1)}).failed.values()} == {LogUnsafe}
+        with pytest.raises(LogUnsafe, match=policy):
+            streams.check()
+        assert streams.read_tails([0]).positions == {0: START}
+        with server.connect() as client:
+            client.config_set("maxmemory-policy", "noeviction")
+        assert streams.append({0: pack(1)}).failed == {}
+        with server.connect() as client:
+            client.config_set("maxmemory-policy", policy)
+        with pytest.raises(LogUnsafe):
+            streams.check()
+        assert {type(error) for error in streams.append({0: pack(1)}).failed.values()} == {LogUnsafe}
+    finally:
+        streams.close()
+        server.kill()
 
 
 def test_one_damaged_stream_fails_alone(server: LogServer, server_log: RedisEventLog) -> None:

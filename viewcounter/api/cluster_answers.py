@@ -9,6 +9,7 @@ from configservice.durability import DurabilityState
 from configservice.failover.records import Condition
 from configservice.failover.state import FINISHED, FailoverKind, FailoverState
 from configservice.history import HistoryEntry
+from configservice.models import LogLoss
 from configservice.services import RegisteredService, ServiceKind, ServiceState
 from configservice.shard_reports import ShardReport
 from configservice.topology import Durability, Role, StandbyLoss, Topology
@@ -131,10 +132,29 @@ class ServiceSerializer(serializers.Serializer):
     heartbeat_age_seconds = serializers.FloatField()
 
 
+class LogLossSerializer(serializers.Serializer):
+    """What the log held of a partition past a position, and no shard had applied, is lost."""
+
+    partition = serializers.IntegerField()
+    shard = serializers.CharField()
+    after = serializers.CharField(help_text="The last entry that was applied before the loss.")
+    found_at = serializers.DateTimeField()
+    actor = serializers.CharField()
+    reason = serializers.CharField()
+
+
+class LogSerializer(serializers.Serializer):
+    id = serializers.CharField(
+        allow_blank=True, help_text="The log that the server must hold; empty: none was created."
+    )
+    losses = LogLossSerializer(many=True, allow_null=True, help_text="Newest first; null: not known right now.")
+
+
 class ClusterSerializer(serializers.Serializer):
     cluster_id = serializers.CharField()
     epoch = serializers.IntegerField(help_text="Of the topology that the answering process acts on.")
     partition_count = serializers.IntegerField()
+    log = LogSerializer()
     shards = ShardStandingSerializer(many=True)
     services = ServiceSerializer(many=True)
     missing = serializers.ListField(
@@ -149,14 +169,27 @@ def encode_cluster(
     shards: Sequence[ShardStanding],
     services: Sequence[RegisteredService] | None,
     reports: Mapping[str, ShardReport] | None,
+    losses: Sequence[LogLoss] | None,
 ) -> dict[str, Any]:
     return {
         "cluster_id": topology.cluster_id,
         "epoch": topology.epoch,
         "partition_count": topology.partition_count,
+        "log": {"id": topology.log_id, "losses": None if losses is None else [_encode_loss(loss) for loss in losses]},
         "shards": [_encode_shard(standing, (reports or {}).get(standing.shard.name)) for standing in shards],
         "services": [_encode_service(registered) for registered in services or ()],
         "missing": [name for name, found in (("services", services), ("conditions", reports)) if found is None],
+    }
+
+
+def _encode_loss(loss: LogLoss) -> dict[str, Any]:
+    return {
+        "partition": loss.partition,
+        "shard": loss.shard,
+        "after": loss.position,
+        "found_at": loss.found_at,
+        "actor": loss.actor,
+        "reason": loss.reason,
     }
 
 

@@ -7,26 +7,32 @@ gateways out of the load balancer for it would turn a small fault into a whole o
 """
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from pathlib import Path
 from threading import Lock
+
+from django.utils import timezone
 
 from clusterproxy.errors import NoTopology
 from clusterproxy.proxy import ClusterProxy
 from configservice.durability import DurabilityState
+from configservice.models import LogLoss
 from configservice.shard_reports import ShardReport, is_looked_after
-from configservice.topology import Instance, Role, Shard
+from configservice.topology import Instance, Role, Shard, Topology
 from viewcounter.bounded_question import BoundedQuestion
 from viewcounter.eventlog.errors import EventLogError, LogUnfit
 from viewcounter.eventlog.interface import EventLog
 from viewcounter.gateway.spool import measure_slots
+from viewcounter.log_losses import find_losses
 from viewcounter.processing.retention import DELETION_PATIENCE
 from viewcounter.shard_condition import NOT_LOOKED_AFTER, describe_condition, find_reports
 from viewcounter.standing import ShardStanding, Status, read_standing
 
 TOPOLOGY, LOG, SPOOL, CONTROL_DATABASE, CACHE = "topology", "log", "spool", "control database", "cache"
 CONFIG_SERVICE, API_KEYS = "config service", "API keys"
+LOSS_SHOWN = timedelta(days=1)
 
 _HELD_BACK = "counts ages {hours:.1f} hours behind the shard's clock: a clock was set ahead, or nothing ran for so long"
 
@@ -111,6 +117,9 @@ class ReadinessProbe:
             )
             parts |= {name: part for standing in standings for name, part in name_parts(standing)}
             parts |= name_conditions(find_reports(timeout_seconds=settings.part_seconds))
+            parts |= name_losses(
+                cluster.topology, find_losses(timeout_seconds=settings.part_seconds), now=timezone.now()
+            )
         parts |= {name: d.finish(timeout_seconds=settings.part_seconds) for name, d in self._dependencies.items()}
         parts[API_KEYS] = check_keys(parts.get(CONTROL_DATABASE, UP), knows_key=self._knows_key())
         is_ready = (
@@ -165,10 +174,22 @@ def _check_log(log: EventLog) -> Part:
     try:
         log.check()
     except LogUnfit as error:
-        return Part(Status.DOWN, f"takes nothing: {error}")
+        return Part(Status.DOWN, f"takes nothing: {error}; {error.remedy}")
     except EventLogError:
         return Part(Status.DOWN, "does not take entries: events go to the spool, or are refused without one")
     return UP
+
+
+def name_losses(topology: Topology, losses: Sequence[LogLoss] | None, *, now: datetime) -> dict[str, Part]:
+    """`log id` while the log has none, `log losses` for a day after the log has lost entries."""
+    parts = {}
+    if not topology.log_id:
+        parts["log id"] = Part(Status.DEGRADED, "an emptied log would not be noticed: run migrate_shards")
+    if losses and now - losses[0].found_at < LOSS_SHOWN:
+        count = sum(now - loss.found_at < LOSS_SHOWN for loss in losses)
+        told = f"the log has lost entries of {count} partitions, last at {losses[0].found_at:%Y-%m-%dT%H:%M:%SZ}"
+        parts["log losses"] = Part(Status.DEGRADED, f"{told}: see GET /v1/cluster")
+    return parts
 
 
 def check_spool(directory: Path, *, max_bytes: int) -> Part:

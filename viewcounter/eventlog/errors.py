@@ -12,10 +12,11 @@ class EventLogFull(EventLogError):
 class LogUnfit(EventLogError):
     """The server must not be used as the event log: nothing was stored, and trying again does not help.
 
-    A person has to look at it. `code` is for clients, the text names no host.
+    A person has to look at it: `remedy` says what to do. `code` is for clients, the text names no host.
     """
 
     code = "log_unfit"
+    remedy = ""
 
 
 class LogClockSkewed(LogUnfit):
@@ -26,6 +27,25 @@ class LogClockSkewed(LogUnfit):
     """
 
     code = "log_clock_skew"
+    remedy = "put the clock right that differs from a third machine's"
+
+
+class LogUnsafe(LogUnfit):
+    """The log server is configured so that it may lose what it has acknowledged: it keeps no file, or evicts keys."""
+
+    code = "log_unsafe"
+    remedy = "set `appendonly yes` and `maxmemory-policy noeviction` on the log server"
+
+
+class LogLost(LogUnfit):
+    """The log server does not hold the log of this cluster: it lost its data, is an empty one, or another cluster's.
+
+    If the data are lost for good, `manage.py accept_log_loss` writes down what is lost, and the cluster goes on with
+    this server.
+    """
+
+    code = "log_lost"
+    remedy = "bring the server with the data back; if they are lost for good, run `manage.py accept_log_loss`"
 
 
 class PositionTrimmed(EventLogError):

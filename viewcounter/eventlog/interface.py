@@ -68,7 +68,11 @@ class Unread:
 
 
 class EventLog(Protocol):
-    """Every call is bounded in time and raises EventLogError (retryable) when the log cannot answer."""
+    """Every call is bounded in time and raises EventLogError (retryable) when the log cannot answer.
+
+    An implementation on a server is told which log to expect, and touches no other: but for the calls about ids, and
+    the two that raise, by which a lost log is made good.
+    """
 
     def append(self, entries: Mapping[int, bytes]) -> AppendResult:
         """Append one entry to each partition named. Returns when durable; never raises for a single partition."""
@@ -88,15 +92,26 @@ class EventLog(Protocol):
     def trim(self, partition: int, *, through: Position) -> int:
         """Forget entries up to and including `through`; returns how many went. Safe to repeat."""
 
-    def raise_tail(self, partition: int, *, to: Position) -> bool:
-        """Make the next append land past `to`. True if the log ended before it (a log that lost its end).
+    def raise_tail(self, partition: int, *, to: Position) -> int | None:
+        """Make the next append land past `to`; None if the log already reaches that far (nothing is changed then).
 
-        Positions must only grow: a log server that comes back empty would otherwise hand out positions that
-        the shard has long passed, and the drains would skip those entries in silence. After a raise, `read`
-        refuses positions below `to`: what stood there is lost to whoever has not applied it.
+        Positions must only grow: a log whose end was lost would otherwise hand out positions that the shard has long
+        passed, and the drains would skip those entries in silence. Entries that lie at or below `to` may be such
+        ones: they are appended again, in their order, and their number is returned. Whoever has applied them finds
+        their events to be repeats. After a raise, `read` refuses positions below `to`: what else stood there is lost
+        to whoever has not applied it.
         """
 
+    def raise_floor(self, partition: int, *, to: Position) -> bool:
+        """Let `read` refuse positions below `to`, as after a trim. False if it already does."""
+
+    def read_id(self) -> str | None:
+        """Which log the server holds; None: it holds none, or one from before logs had ids."""
+
+    def write_id(self, log_id: str) -> None:
+        """Create the log, or take it over. Durable when this returns; every other call then demands this id."""
+
     def check(self) -> None:
-        """Raises EventLogError unless the log answers."""
+        """Raises EventLogError unless the log can be used; LogUnfit where a person has to look at the server."""
 
     def close(self) -> None: ...

@@ -32,6 +32,7 @@ class MemoryEventLog:
         self._clock = clock
         self._streams: dict[int, _Stream] = {}
         self._lock = threading.Lock()
+        self._log_id: str | None = None
 
     def append(self, entries: Mapping[int, bytes]) -> AppendResult:
         with self._lock:
@@ -67,13 +68,30 @@ class MemoryEventLog:
                 del stream.entries[:count]
             return count
 
-    def raise_tail(self, partition: int, *, to: Position) -> bool:
+    def raise_tail(self, partition: int, *, to: Position) -> int | None:
         with self._lock:
             stream = self._get(partition)
             if stream.tail >= to:
-                return False
+                return None
+            again, stream.entries = stream.entries, []
             stream.tail = stream.floor = to
-            return True
+            for number, entry in enumerate(again, start=to.seq + 1):
+                stream.tail = Position(to.ms, number)
+                stream.entries.append(Entry(stream.tail, entry.payload))
+            return len(again)
+
+    def raise_floor(self, partition: int, *, to: Position) -> bool:
+        with self._lock:
+            stream = self._get(partition)
+            is_raised = stream.floor < to
+            stream.floor = max(stream.floor, to)
+            return is_raised
+
+    def read_id(self) -> str | None:
+        return self._log_id
+
+    def write_id(self, log_id: str) -> None:
+        self._log_id = log_id
 
     def check(self) -> None:
         """Nothing can be down."""

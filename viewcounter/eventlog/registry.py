@@ -3,7 +3,8 @@
 import os
 from functools import cache
 
-from viewcounter.cluster import get_cluster_id
+from clusterproxy.errors import NoTopology
+from viewcounter.cluster import get_cluster, get_cluster_id
 from viewcounter.config import Config, get_config
 from viewcounter.eventlog.interface import EventLog
 from viewcounter.eventlog.lag_notice import SharedLagBoard
@@ -21,9 +22,19 @@ def get_event_log() -> EventLog:
     )
 
 
+def get_log_id() -> str:
+    """Of the log that the cluster has, as this process's topology says; empty: it says of none."""
+    try:
+        return get_cluster().topology.log_id
+    except NoTopology:
+        return ""
+
+
 @cache
 def _connect(_process_id: int, url: str, timeout_seconds: float, clock_skew_seconds: float) -> EventLog:
-    return RedisEventLog(url, timeout_seconds=timeout_seconds, clock_skew_seconds=clock_skew_seconds)
+    return RedisEventLog(
+        url, timeout_seconds=timeout_seconds, clock_skew_seconds=clock_skew_seconds, get_log_id=get_log_id
+    )
 
 
 _MEASURED_IN_VAIN = 3

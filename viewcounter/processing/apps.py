@@ -1,6 +1,7 @@
 from django.apps import AppConfig
 from django.core.checks import register
 
+from viewcounter.eventlog.checks import check_event_log
 from viewcounter.processing.checks import RETENTION, check_retention
 
 
@@ -10,3 +11,4 @@ class ProcessingConfig(AppConfig):
 
     def ready(self) -> None:
         register(check_retention, RETENTION)
+        register(check_event_log, deploy=True)

@@ -12,6 +12,7 @@ from clusterproxy.proxy import ClusterProxy
 from configservice.topology import Topology
 from shardproxy.errors import ShardProxyError
 from viewcounter.eventlog.interface import START, EventLog, Position, Tails
+from viewcounter.metrics import LOG_ENDS_RAISED
 from viewcounter.storage.partitions import INCOMING, OWNED, READ_STATES, accept_arrived, advance_watermarks
 
 logger = logging.getLogger(__name__)
@@ -87,16 +88,26 @@ def group_by_shard(topology: Topology, partitions: Iterable[int]) -> dict[int, l
     return dict(groups)
 
 
-def repair_log(log: EventLog, lost: Mapping[int, Position]) -> None:
-    """Positions must only grow: lift the end of a log that lost its entries above what has been applied."""
+def repair_log(log: EventLog, lost: Mapping[int, Position]) -> dict[int, Position]:
+    """Positions must only grow: lift the end of a log that lost its entries above what has been applied.
+
+    Returns what was lifted, which is what has lost something. Entries that the log still holds are read again.
+    """
+    raised = {}
     for partition, position in lost.items():
-        if log.raise_tail(partition, to=position):
+        moved_count = log.raise_tail(partition, to=position)
+        if moved_count is not None:
+            raised[partition] = position
+            LOG_ENDS_RAISED.inc()
             logger.error(
-                "the log of partition %d ended before the applied position %s: it has lost entries or its server's "
-                "clock stepped back; new entries will follow that position",
+                "the log of partition %d ended before the applied position %s: its server has lost entries. What was "
+                "acknowledged after that position and is not in the log is lost; new entries, and the %d that it still "
+                "holds, follow that position",
                 partition,
                 position,
+                moved_count,
             )
+    return raised
 
 
 def publish_watermarks(cluster: ClusterProxy, backlog: Backlog) -> int:

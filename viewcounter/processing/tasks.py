@@ -16,7 +16,7 @@ from shardproxy.errors import ShardProxyError
 from viewcounter.catalogue.sync import sync_catalogue as run_sync_catalogue
 from viewcounter.cluster import get_cluster
 from viewcounter.config import get_config
-from viewcounter.eventlog.errors import EventLogError, PositionTrimmed
+from viewcounter.eventlog.errors import EventLogError, LogUnfit, PositionTrimmed
 from viewcounter.eventlog.lag_notice import LagUnknown
 from viewcounter.eventlog.registry import get_event_log, get_lag_board
 from viewcounter.metrics import DRAINS, LOG_ENTRIES_TRIMMED, TASK_FAILURES
@@ -31,6 +31,7 @@ from viewcounter.processing.dispatch import (
 )
 from viewcounter.processing.errors import DrainError, PartitionStopped
 from viewcounter.processing.lag import publish_lag, read_lag
+from viewcounter.processing.log_watch import record_lost_ends, report_unfit_log, watch_log
 from viewcounter.processing.maintenance import ensure_raw_days_everywhere
 from viewcounter.processing.recount_jobs import list_runnable
 from viewcounter.processing.recount_jobs import run_recount as go_on_with_recount
@@ -87,8 +88,12 @@ def dispatch_drains() -> None:
     """Queue a drain for each partition that has unread entries and none queued or running."""
     try:
         backlog = read_backlog(get_cluster(), get_event_log())
-        repair_log(get_event_log(), backlog.lost)
+        record_lost_ends(get_cluster().topology, repair_log(get_event_log(), backlog.lost))
         accept_arrivals(get_cluster(), backlog.arrived)
+    except LogUnfit as error:
+        TASK_FAILURES.labels("dispatch_drains").inc()
+        report_unfit_log(error)
+        return
     except _UNAVAILABLE as error:
         _count_failure("dispatch_drains", "cannot see which partitions have unread entries", error)
         return
@@ -158,6 +163,7 @@ def advance_idle_watermarks() -> None:
 def measure_lag() -> None:
     """Let the metrics say how far each partition is behind, and the gateways how far all of them are."""
     try:
+        watch_log(get_event_log())
         lag = read_lag(get_cluster(), get_event_log())
         publish_lag(lag)
         get_lag_board().write(lag.notice)

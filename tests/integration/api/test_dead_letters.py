@@ -21,8 +21,7 @@ LIST = "/v1/dead-letters"
 
 @pytest.fixture
 def log(api, servers):
-    with servers.valkey("log").connect() as client:
-        client.flushall()
+    servers.valkey("log").empty_log()
     return get_event_log()
 
 

@@ -13,8 +13,7 @@ from viewcounter.eventlog.redis_streams import RedisEventLog
 
 @pytest.fixture
 def log(api: Api, servers) -> Iterator[RedisEventLog]:
-    with servers.valkey("log").connect() as client:
-        client.flushall()
+    servers.valkey("log").empty_log()
     streams = RedisEventLog(servers.environment["VIEWCOUNTER_LOG_URL"], timeout_seconds=2.0)
     yield streams
     streams.close()

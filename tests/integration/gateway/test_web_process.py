@@ -29,8 +29,7 @@ HTTP_SECONDS = 10.0
 @pytest.fixture
 def log(web: LocalCluster) -> Iterator[RedisEventLog]:
     """The cluster's log, empty."""
-    with web.valkey("log").connect() as client:
-        client.flushall()
+    web.valkey("log").empty_log()
     streams = RedisEventLog(web.environment["VIEWCOUNTER_LOG_URL"], timeout_seconds=2.0)
     yield streams
     streams.close()

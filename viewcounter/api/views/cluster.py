@@ -13,6 +13,7 @@ from viewcounter.api.views.base import ApiView
 from viewcounter.cluster import get_cluster
 from viewcounter.config import get_config
 from viewcounter.gateway.scopes import Scope
+from viewcounter.log_losses import find_losses
 from viewcounter.presence import find_services
 from viewcounter.queries.errors import InvalidQuery
 from viewcounter.shard_condition import find_reports
@@ -40,7 +41,8 @@ class ClusterView(ApiView):
             max_lag_seconds=config.replica_max_lag_seconds,
         )
         reports = find_reports(timeout_seconds=config.readiness_probe_seconds)
-        return Response(encode_cluster(topology, shards, find_services(), reports))
+        losses = find_losses(timeout_seconds=config.readiness_probe_seconds)
+        return Response(encode_cluster(topology, shards, find_services(), reports, losses))
 
 
 class ClusterHistoryView(ApiView):

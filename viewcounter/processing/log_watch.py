@@ -1,0 +1,56 @@
+"""What workers say of a log server that is not fit: a metric, a line in the log, and a record of what it has lost."""
+
+import logging
+import time
+from collections.abc import Mapping
+
+from django.db import DatabaseError
+
+from configservice.event_log import Loss, record_losses
+from configservice.topology import Topology
+from viewcounter.eventlog.errors import LogClockSkewed, LogLost, LogUnfit, LogUnsafe
+from viewcounter.eventlog.interface import EventLog, Position
+from viewcounter.metrics import LOG_UNFIT
+
+logger = logging.getLogger(__name__)
+
+REPEAT_SECONDS = 60.0
+ACTOR = "worker"
+
+_said_at: dict[str, float] = {}
+"""When this process last said so, by code."""
+
+
+def watch_log(log: EventLog) -> None:
+    """Set the gauges. Raises EventLogError."""
+    found = ""
+    try:
+        log.check()
+    except LogUnfit as error:
+        found = error.code
+        report_unfit_log(error)
+        raise
+    finally:
+        for kind in (LogClockSkewed, LogLost, LogUnsafe):
+            LOG_UNFIT.labels(kind.code).set(kind.code == found)
+
+
+def report_unfit_log(error: LogUnfit) -> None:
+    """Once a minute and process: beat asks twice a second."""
+    now = time.monotonic()
+    if now - _said_at.get(error.code, -REPEAT_SECONDS) >= REPEAT_SECONDS:
+        _said_at[error.code] = now
+        logger.error("the event log cannot be used, nothing is accepted nor counted: %s; %s", error, error.remedy)
+
+
+def record_lost_ends(topology: Topology, raised: Mapping[int, Position]) -> None:
+    """Write down which partitions' logs ended before what had been applied. It stands in our log in any case."""
+    if not raised:
+        return
+    losses = [Loss(p, topology.get_shard_of(p).name, str(position)) for p, position in sorted(raised.items())]
+    try:
+        record_losses(
+            losses, log_id=topology.log_id, actor=ACTOR, reason="the log ended before what had been applied of it"
+        )
+    except DatabaseError as error:
+        logger.error("a loss of the event log could not be recorded: %s", error)
