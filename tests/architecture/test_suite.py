@@ -2,16 +2,21 @@
 
 import ast
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 TESTS = Path(__file__).resolve().parents[1]
 
 
-def walk(folder: Path = TESTS) -> Iterator[tuple[str, ast.AST]]:
-    """Every node of every module below `folder`, with its place."""
-    for path in sorted(folder.rglob("*.py")):
-        for node in ast.walk(ast.parse(path.read_text())):
-            yield f"{path.relative_to(TESTS.parent)}:{getattr(node, 'lineno', 0)}", node
+@cache
+def walk(folder: Path = TESTS) -> list[tuple[str, ast.AST]]:
+    """Every node of every module below `folder` that a rule below is about, with its place."""
+    return [
+        (f"{path.relative_to(TESTS.parent)}:{node.lineno}", node)
+        for path in sorted(folder.rglob("*.py"))
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.ImportFrom | ast.Call | ast.Attribute | ast.FunctionDef | ast.AsyncFunctionDef)
+    ]
 
 
 def name_called(call: ast.Call) -> str:
