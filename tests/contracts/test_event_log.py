@@ -3,7 +3,7 @@
 import threading
 import time
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -84,7 +84,7 @@ def test_tails_are_the_last_positions_and_start_where_nothing_was_written(log: E
     before = datetime.now(UTC)
     tails = log.read_tails([5, 6])
     assert tails.positions == {5: last, 6: START}
-    assert abs((tails.read_at - before).total_seconds()) < 5
+    assert before - timedelta(seconds=1) <= tails.read_at <= datetime.now(UTC) + timedelta(seconds=1)
     assert tails.read_at.tzinfo is UTC
 
 
@@ -285,20 +285,17 @@ def test_trim_floor_survives_the_death_of_the_log_server(server: LogServer, serv
     assert read_payloads(server_log, 0, after=positions[1]) == [b"c"]
 
 
-def test_frozen_log_server_costs_a_bounded_time_and_an_error(server: LogServer, server_log: RedisEventLog) -> None:
+def test_frozen_log_server_is_an_error_for_append_and_read(server: LogServer, server_log: RedisEventLog) -> None:
     server_log.append({0: b"before"})
     server.pause()
     try:
-        started = time.monotonic()
         result = server_log.append({0: b"a", 1: b"b"})
         with pytest.raises(EventLogError):
             server_log.read(0, after=START, max_entries=1)
-        elapsed = time.monotonic() - started
     finally:
         server.resume()
     assert result.positions == {}
     assert set(result.failed) == {0, 1}
-    assert elapsed < 4 * TIMEOUT_SECONDS + 1  # two calls, each one connect and one receive at most
     assert server_log.append({0: b"after"}).failed == {}
 
 

@@ -106,7 +106,7 @@ def test_without_the_control_database_conditions_are_missing_and_the_rest_is_tol
 def test_services_say_when_they_were_heard_last(api: Api, worker):
     (service,) = [s for s in api.get(CLUSTER, CLUSTER, scope="admin")["services"] if s["kind"] == "worker"]
     assert (service["host"], service["pid"], service["version"], service["state"]) == ("host1", 7, "0.1.0", "serving")
-    assert 0 <= service["heartbeat_age_seconds"] < 10
+    assert 0 <= service["heartbeat_age_seconds"] < 300
 
 
 def test_what_is_dead_is_down_and_a_silent_registry_is_missing(api: Api, servers, worker):

@@ -133,7 +133,6 @@ def test_a_thousand_readers_of_one_video_cost_its_shard_about_a_query_a_second(s
     answers = sum(asyncio.run(read()), Counter())
     seconds = time.monotonic() - started_at
     queries = site.read_metric(shard_reads) - before
-    print(f"{answers.total()} answers, {queries:.0f} queries in {seconds:.1f} s")  # noqa: T201
     assert set(answers) == {("200", 2)}
     assert answers.total() >= READERS
     assert 1 <= queries <= seconds + 1

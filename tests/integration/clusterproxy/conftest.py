@@ -75,7 +75,7 @@ def open_cluster(topology, tmp_path):
     """A cluster proxy on `source`, closed at the end of the test."""
     proxies = []
 
-    def open_one(source=None, **changes):
+    def open_one(source=None, *, on_failed_attempt=None, **changes):
         settings = {
             "state_dir": tmp_path / f"process{len(proxies)}",
             "pool": POOL,
@@ -85,7 +85,11 @@ def open_cluster(topology, tmp_path):
             "health_probe_seconds": 0.5,
         }
         proxies.append(
-            ClusterProxy(topology_sources=[source or Shelf(topology)], settings=ClusterSettings(**settings | changes))
+            ClusterProxy(
+                topology_sources=[source or Shelf(topology)],
+                settings=ClusterSettings(**settings | changes),
+                on_failed_attempt=on_failed_attempt,
+            )
         )
         return proxies[-1]
 
