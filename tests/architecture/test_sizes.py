@@ -1,6 +1,7 @@
 """Modules that can be read in one sitting."""
 
 import ast
+from functools import cache
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -8,6 +9,11 @@ PACKAGES = ("viewcounter", "clusterproxy", "shardproxy", "configservice", "local
 MODULE_MAX_LINES = 400
 FUNCTION_MAX_LINES = 70
 FORBIDDEN_NAMES = {"utils", "helpers", "common", "misc", "manager"}
+
+
+@cache
+def parse(path):
+    return ast.parse(path.read_text())
 
 
 def get_modules():
@@ -25,7 +31,7 @@ def test_no_function_is_longer_than_one_screen():
     long = [
         f"{path.relative_to(ROOT)}:{node.name}"
         for path in get_modules()
-        for node in ast.walk(ast.parse(path.read_text()))
+        for node in ast.walk(parse(path))
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
         and node.end_lineno - node.lineno + 1 > FUNCTION_MAX_LINES
     ]
@@ -38,7 +44,7 @@ def test_no_module_is_named_after_nothing():
 
 def test_every_package_says_what_it_is_responsible_for():
     packages = [p for p in get_modules() if p.name == "__init__.py" and "management" not in p.parts]
-    assert [str(p.relative_to(ROOT)) for p in packages if not ast.get_docstring(ast.parse(p.read_text()))] == []
+    assert [str(p.relative_to(ROOT)) for p in packages if not ast.get_docstring(parse(p))] == []
 
 
 def test_drivers_stay_behind_their_seams():
@@ -64,7 +70,7 @@ def test_drivers_stay_behind_their_seams():
     strays = []
     for path in get_modules():
         place = str(path.relative_to(ROOT))
-        for node in ast.walk(ast.parse(path.read_text())):
+        for node in ast.walk(parse(path)):
             if isinstance(node, ast.Import):
                 names = [alias.name for alias in node.names]
             elif isinstance(node, ast.ImportFrom):
