@@ -34,6 +34,22 @@ def set_durability(
         return publish(reason=reason or f"durability of {shard}: {told}, {row.on_standby_loss} on loss", actor=actor)
 
 
+def describe_durability(row: Shard) -> str:
+    """As a sentence."""
+    waits_for = {
+        Durability.ASYNC: "the primary alone; what it has not sent when it is lost is read from the event log again",
+        Durability.QUORUM: f"the primary and {row.quorum} of its replicas",
+        Durability.ALL: "the primary and all its replicas",
+    }[Durability(row.durability)]
+    if Durability(row.durability) is Durability.ASYNC:
+        return f"commits of {row.name} wait for {waits_for}."
+    lost = {
+        StandbyLoss.BLOCK: "commits wait until they are back",
+        StandbyLoss.DEGRADE: "commits wait for those that are left",
+    }[StandbyLoss(row.on_standby_loss)]
+    return f"commits of {row.name} wait for {waits_for}; while too few replicas are there, {lost}."
+
+
 def count_standbys(row: Shard) -> int:
     return int(row.instances.filter(role="replica", drained=False).count())
 

@@ -4,10 +4,11 @@ from collections.abc import Callable
 from typing import Any
 
 from django.contrib import admin, messages
+from django.db import transaction
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 
-from configservice.base_admin import ask, get_reason, is_confirmed
+from configservice.base_admin import ask, get_reason, is_confirmed, is_confirmed_with_reason, record
 from configservice.errors import MoveNotPossible
 from configservice.models import Move, PartitionAssignment, Shard
 from configservice.moves import abort, plan_moves
@@ -93,11 +94,29 @@ class MoveAdmin(admin.ModelAdmin):
         return f"{min(100, 100 * move.rows_copied // move.rows_total)} %" if move.rows_total else "-"
 
     @admin.action(description="Abort selected moves", permissions=["change"])
-    def abort_moves(self, request: HttpRequest, chosen: "QuerySet[Move]") -> None:
-        for move in chosen.order_by("pk"):
+    def abort_moves(self, request: HttpRequest, chosen: "QuerySet[Move]") -> HttpResponse | None:
+        moves = chosen.select_related("source", "target").order_by("pk")
+        if not is_confirmed_with_reason(request):
+            return ask(
+                request,
+                action="abort_moves",
+                title=f"Abort {len(moves)} moves",
+                lines=[
+                    f"Move {move.pk} of partition {move.partition} from {move.source} to {move.target}, now "
+                    f"{move.state}: {move.source} keeps the partition, the copy on {move.target} is removed."
+                    for move in moves
+                ],
+                selected=chosen.values_list("pk", flat=True),
+                label="Abort",
+                wants_reason=True,
+            )
+        for move in moves:
             try:
-                abort(move.pk, actor=request.user.get_username())
+                with transaction.atomic():
+                    abort(move.pk, actor=request.user.get_username())
+                    record(request, [move], "Aborted")
             except MoveNotPossible as error:
                 self.message_user(request, str(error), messages.ERROR)
             else:
                 self.message_user(request, f"Move {move.pk} is being aborted.")
+        return None

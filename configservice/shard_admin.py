@@ -9,13 +9,22 @@ from django.http import HttpRequest, HttpResponse
 
 from configservice.adding_admin import ADD_SHARD, serve_adding
 from configservice.balancing import plan_even_numbers
-from configservice.base_admin import PublishingAdmin, ask, get_reason, is_confirmed
-from configservice.durability_change import check_durability, count_standbys
+from configservice.base_admin import (
+    PublishingAdmin,
+    ask,
+    get_reason,
+    is_confirmed,
+    is_confirmed_with_reason,
+    list_fields,
+)
+from configservice.durability_change import check_durability, count_standbys, describe_durability
 from configservice.errors import ConfigServiceError, DurabilityRefused
 from configservice.failover.requests import request_switchover
 from configservice.models import Instance, PartitionAssignment, RoleChoice, Shard
 from configservice.moves import plan_moves
 from configservice.topology import Durability
+
+DURABILITY_FIELDS = frozenset({"durability", "quorum", "on_standby_loss"})
 
 
 class InstanceInline(admin.TabularInline):
@@ -57,6 +66,41 @@ class ShardAdmin(PublishingAdmin):
 
     def add_view(self, request: HttpRequest, form_url: str = "", extra_context: Any = None) -> HttpResponse:
         return serve_adding(request, ADD_SHARD)
+
+    def changeform_view(
+        self, request: HttpRequest, object_id: str | None = None, form_url: str = "", extra_context: Any = None
+    ) -> HttpResponse:
+        """Another durability is asked for once more: acknowledged events depend on it."""
+        if request.method == "POST" and object_id is not None and not is_confirmed_with_reason(request):
+            shard = self.get_object(request, object_id)
+            if shard is not None and self.has_change_permission(request, shard):
+                lines = self._describe_durability_change(request, shard)
+                if lines:
+                    return ask(
+                        request,
+                        action="",
+                        title=f"Change the durability of {shard}",
+                        lines=lines,
+                        selected=(),
+                        hidden=list_fields(request),
+                        label="Change durability",
+                        wants_reason=True,
+                    )
+        response: HttpResponse = super().changeform_view(request, object_id, form_url, extra_context)
+        return response
+
+    def _describe_durability_change(self, request: HttpRequest, shard: Shard) -> list[str]:
+        """Empty if it stays as it is, or cannot become what was typed: then the form says so."""
+        before = describe_durability(shard)
+        form = self.get_form(request, shard)(request.POST, instance=shard)
+        if not form.is_valid() or not DURABILITY_FIELDS.intersection(form.changed_data):
+            return []
+        return [f"Before: {before}", f"From now on: {describe_durability(form.instance)}"]
+
+    def log_change(self, request: HttpRequest, obj: Any, message: Any) -> Any:
+        if get_reason(request):
+            return super().log_change(request, obj, f"{describe_durability(obj)} Reason: {get_reason(request)}")
+        return super().log_change(request, obj, message)
 
     def get_queryset(self, request: HttpRequest) -> QuerySet:
         return (

@@ -228,6 +228,28 @@ def test_a_durability_that_could_never_be_met_is_refused_at_its_field(admin_clie
     assert read_topology().epoch == 1
 
 
+def test_another_durability_is_asked_for_with_a_reason_that_is_kept(admin_client, init_cluster):
+    init_cluster()
+    shard = Shard.objects.get(name="shard1")
+    page = f"{ADMIN}/shard/{shard.pk}/change/"
+    unchanged = {"name": "shard1", "durability": "async", "quorum": "1", "on_standby_loss": "degrade"}
+    inlines = {"failover_mode": shard.failover_mode, "instances-TOTAL_FORMS": "0", "instances-INITIAL_FORMS": "0"}
+    typed = unchanged | inlines | {"durability": "all", "on_standby_loss": "block"}
+    for answer in ({}, {"confirmed": "yes", "reason": ""}):
+        asked = admin_client.post(page, typed | answer)
+        assert "Before: commits of shard1 wait for the primary alone" in asked.content.decode()
+        assert ("durability", "all") in asked.context["hidden"]
+        assert read_topology().epoch == 1
+    sent = dict(asked.context["hidden"]) | {"confirmed": "yes", "reason": "audit of May"}
+    assert admin_client.post(page, sent).status_code == 302
+    topology = read_topology()
+    assert (topology.epoch, topology.get_shard_of(0).durability) == (2, "all")
+    assert TopologyEpoch.objects.get(epoch=2).reason == "audit of May"
+    history = admin_client.get(f"{ADMIN}/shard/{shard.pk}/history/").content.decode()
+    assert "wait for the primary and all its replicas" in history
+    assert "Reason: audit of May" in history
+
+
 def test_an_epoch_shows_what_it_changed(admin_client, init_cluster):
     init_cluster()
     admin_client.post(f"{ADMIN}/eventtype/add/", {"name": "bookmark"})

@@ -47,10 +47,16 @@ def test_partitions_are_moved_from_their_list_after_a_question(moving: Moving, a
 
 def test_a_move_is_aborted_in_the_admin_and_nowhere_edited(moving: Moving, admin):
     move = moving.plan()
-    page = admin.post(
-        "/admin/configservice/move/", {"action": "abort_moves", "_selected_action": [str(move.pk)]}, follow=True
-    )
+    chosen = {"action": "abort_moves", "_selected_action": [str(move.pk)]}
+    for answer in ({}, {"confirmed": "yes", "reason": " "}):
+        page = admin.post("/admin/configservice/move/", chosen | answer, follow=True).content.decode()
+        assert f"Move {move.pk} of partition {PARTITION} from shard2 to shard1, now planned" in page
+        assert Move.objects.get().state == "planned"
+    answer = {"confirmed": "yes", "reason": "wrong shard"}
+    page = admin.post("/admin/configservice/move/", chosen | answer, follow=True)
     assert f"Move {move.pk} is being aborted" in page.content.decode()
+    history = admin.get(f"/admin/configservice/move/{move.pk}/history/").content.decode()
+    assert "Aborted: wrong shard" in history
     assert moving.run(move).error == "aborted by ada"
     assert admin.get("/admin/configservice/move/add/").status_code == 403
 
