@@ -152,7 +152,7 @@ class Sleepers:
         """With connections of their own, as another process has."""
         settings = build_cluster_settings(get_config())
         pool = replace(settings.pool, max_connections=SLEEPERS_MAX)
-        cluster = ClusterProxy(topology_source=ControlDatabaseSource(), settings=replace(settings, pool=pool))
+        cluster = ClusterProxy(topology_sources=[ControlDatabaseSource()], settings=replace(settings, pool=pool))
         sleepers = cls(moving, cluster)
         try:
             yield sleepers
