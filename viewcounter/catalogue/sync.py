@@ -5,6 +5,7 @@ is interrupted, runs twice or runs beside itself ends the same. A shard that is 
 """
 
 import logging
+from collections.abc import Mapping
 
 from clusterproxy.errors import ClusterProxyError
 from clusterproxy.proxy import ClusterProxy
@@ -34,34 +35,42 @@ def sync_catalogue(cluster: ClusterProxy, *, batch: int) -> int:
     date, so that the caller repeats until then. Unreachable shards are logged and go on at a later call.
     """
     taken = 0
-    for shard in cluster.topology.shards:
-        partitions = cluster.topology.get_partitions_of(shard.id)
-        if not partitions:
+    topology = cluster.topology
+    for shard in topology.shards:
+        epochs = {p: topology.assignments[p].epoch for p in topology.get_partitions_of(shard.id)}
+        if not epochs:
             continue
         try:
-            taken += _sync_shard(cluster, shard, partitions=partitions, batch=batch)
+            taken += _sync_shard(cluster, shard, epochs=epochs, batch=batch)
         except (ShardProxyError, ClusterProxyError) as error:
             logger.warning("catalogue of shard %s waits: %s", shard.name, error)
     return taken
 
 
-def _sync_shard(cluster: ClusterProxy, shard: Shard, *, partitions: list[int], batch: int) -> int:
+def _sync_shard(cluster: ClusterProxy, shard: Shard, *, epochs: Mapping[int, int], batch: int) -> int:
+    """`epochs` of the partitions that the shard has by the topology."""
     seconds = get_config().catalogue_sync_shard_seconds
     with cluster.shard_transaction(
         shard.id, query_class=QueryClass.MAINTENANCE, deadline_seconds=seconds
     ) as connection:
-        cursor = read_catalogue_cursor(connection, partitions=partitions)
+        cursor = read_catalogue_cursor(connection, partitions=epochs.keys())
     changes = read_changes(after=cursor, batch=batch)
     lag = CATALOGUE_LAG_CHANGES.labels(shard.name)
     if not changes:
         lag.set(0)
         return 0
     lag.set(count_changes(after=cursor))
-    copies = plan_copies(changes, partitions=frozenset(partitions), partition_count=cluster.topology.partition_count)
+    copies = plan_copies(changes, partitions=frozenset(epochs), partition_count=cluster.topology.partition_count)
     with cluster.shard_transaction(
         shard.id, query_class=QueryClass.MAINTENANCE, deadline_seconds=seconds
     ) as connection:
-        apply_catalogue_changes(connection, copies, partitions=partitions)
+        written = apply_catalogue_changes(connection, copies, epochs=epochs)
+    if len(written) < len(epochs):
+        moved = sorted(epochs.keys() - written)
+        logger.info(
+            "catalogue of shard %s goes on when it is known where partitions %s have moved to", shard.name, moved
+        )
+        return 0
     lag.set(count_changes(after=changes.revision))
     return len(changes)
 

@@ -29,6 +29,7 @@ from viewcounter.storage.dead_letters import (
     READ_DEAD_LETTER,
     DeadLetterFilter,
     DeadLetterState,
+    LockedDeadLetter,
     StoredDeadLetter,
     list_parameters,
     lock_dead_letters,
@@ -222,12 +223,13 @@ def _replay_of_shard(
     outcomes: list[Outcome] = []
     events: defaultdict[int, dict[int, AcceptedEvent]] = defaultdict(dict)
     with cluster.shard_transaction(shard_id) as connection:
-        partitions = cluster.topology.get_partitions_of(shard_id)
-        for locked in lock_dead_letters(connection, row_ids, partitions=partitions):
+        for locked in lock_dead_letters(connection, row_ids, epochs=_get_epochs(cluster, shard_id)):
             letter = locked.letter
-            obstacle = find_obstacle(letter, admits_since=locked.admits_since, rules=rules)
-            if obstacle is None and locked.is_being_moved:
-                obstacle = _describe_move(letter)
+            obstacle = (
+                _find_departure(locked)
+                or find_obstacle(letter, admits_since=locked.admits_since, rules=rules)
+                or _find_move(locked)
+            )
             if obstacle is None:
                 events[letter.partition][letter.id] = _read_event(locked.payload)
             else:
@@ -246,23 +248,39 @@ def _replay_of_shard(
 def _discard_of_shard(cluster: ClusterProxy, shard_id: int, row_ids: list[int], actor: str) -> list[Outcome]:
     outcomes: list[Outcome] = []
     with cluster.shard_transaction(shard_id) as connection:
-        partitions = cluster.topology.get_partitions_of(shard_id)
-        locked = lock_dead_letters(connection, row_ids, partitions=partitions)
+        locked = lock_dead_letters(connection, row_ids, epochs=_get_epochs(cluster, shard_id))
         new = [one for one in locked if one.letter.state is DeadLetterState.NEW]
-        resolved = [one.letter.id for one in new if not one.is_being_moved]
+        resolved = [one.letter.id for one in new if not (_find_departure(one) or _find_move(one))]
         resolve_dead_letters(connection, resolved, state=DeadLetterState.DISCARDED, actor=actor)
         for one in locked:
-            is_waiting = one in new and one.is_being_moved
-            result, detail = _describe_move(one.letter) if is_waiting else _describe_discard(one.letter)
+            obstacle = _find_departure(one) or (_find_move(one) if one in new else None)
+            result, detail = obstacle or _describe_discard(one.letter)
             outcomes.append(Outcome(DeadLetterId(shard_id, one.letter.id), result, detail))
     return outcomes
 
 
-def _describe_move(letter: StoredDeadLetter) -> tuple[Result, str]:
+def _get_epochs(cluster: ClusterProxy, shard_id: int) -> dict[int, int]:
+    topology = cluster.topology
+    return {p: topology.assignments[p].epoch for p in topology.get_partitions_of(shard_id)}
+
+
+def _find_departure(locked: LockedDeadLetter) -> tuple[Result, str] | None:
+    """Pure. Set where the row is what a partition left behind, and says nothing any more."""
+    if locked.is_here:
+        return None
+    partition = locked.letter.partition
     return (
         Result.UNAVAILABLE,
-        f"partition {letter.partition} is being moved to another shard; try again when it is there",
+        f"partition {partition} has moved, and its dead letters have other ids now; list them again",
     )
+
+
+def _find_move(locked: LockedDeadLetter) -> tuple[Result, str] | None:
+    """Pure. Set where what is done to the row would be missing in the copy that is being made."""
+    if not locked.is_being_moved:
+        return None
+    partition = locked.letter.partition
+    return Result.UNAVAILABLE, f"partition {partition} is being moved to another shard; try again when it is there"
 
 
 def _describe_discard(letter: StoredDeadLetter) -> tuple[Result, str]:

@@ -119,9 +119,10 @@ def publish_watermarks(cluster: ClusterProxy, backlog: Backlog) -> int:
         idle = {p: backlog.idle[p] for p in cluster.topology.get_partitions_of(shard.id) if p in backlog.idle}
         if not idle:
             continue
+        epochs = {p: cluster.topology.assignments[p].epoch for p in idle}
         try:
             with cluster.shard_transaction(shard.id) as connection:
-                moved += advance_watermarks(connection, idle, read_at=backlog.tails.read_at)
+                moved += advance_watermarks(connection, idle, epochs=epochs, read_at=backlog.tails.read_at)
         except (ShardProxyError, ClusterProxyError) as error:
             logger.warning("watermarks of idle partitions on %s stand still: %s", shard.name, error)
     return moved

@@ -194,7 +194,7 @@ class Drainer:
                 report.caught_up = False
             sequence.settle()
             if ids.crowded:
-                self._merge_pieces(partition, ids.crowded)
+                self._merge_pieces(partition, ids.crowded, epoch=state.epoch)
         except BaseException:
             report.caught_up = False
             raise
@@ -202,12 +202,12 @@ class Drainer:
             sequence.abandon()
             ids.close()
 
-    def _merge_pieces(self, partition: int, minutes: set[int]) -> None:
+    def _merge_pieces(self, partition: int, minutes: set[int], *, epoch: int) -> None:
         """Whoever finds minutes in many pieces leaves some of them in few: flushes of late events put one into each
         minute that they reach."""
         some, small_ids = sorted(minutes)[:MINUTES_AT_ONCE], self._settings.id_pieces.small_ids
         with self._cluster.transaction(partition, query_class=QueryClass.FLUSH) as connection:
-            gone = merge_id_pieces(connection, partition, some, small_ids=small_ids)
+            gone = merge_id_pieces(connection, partition, some, epoch=epoch, small_ids=small_ids)
         ID_PIECES_MERGED.inc(gone)
 
     def _check_schema(self, partition: int) -> None:

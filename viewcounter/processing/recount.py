@@ -27,7 +27,7 @@ from viewcounter.storage.audit import (
     find_total_differences,
     get_edges,
 )
-from viewcounter.storage.recount import Author, Repair, Scope, apply_repair
+from viewcounter.storage.recount import Author, Repair, Scope, apply_repair, check_owner
 from viewcounter.storage.snapshots import begin_snapshot
 
 PASSES_MAX = 1000
@@ -59,7 +59,9 @@ def get_range_of_video(cluster: ClusterProxy, video_id: str) -> VideoRange:
 
 def count_videos_of(cluster: ClusterProxy, partition: int) -> int:
     with cluster.transaction(partition, query_class=QueryClass.MAINTENANCE) as connection:
-        return count_videos(connection, partition=partition)
+        count = count_videos(connection, partition=partition)
+        check_owner(connection, partition, epoch=_get_epoch(cluster, partition))
+        return count
 
 
 def find_range(cluster: ClusterProxy, videos: VideoRange, *, limits: RecountLimits) -> RangeFound:
@@ -70,6 +72,7 @@ def find_range(cluster: ClusterProxy, videos: VideoRange, *, limits: RecountLimi
         following = find_next_videos(
             connection, partition=videos.partition, first=videos.first, limit=limits.range_videos
         )
+        check_owner(connection, videos.partition, epoch=_get_epoch(cluster, videos.partition))
     if following is None or following[1] < limits.range_videos:
         return RangeFound(videos, video_count=following[1] if following else 0, next_first=None)
     last, video_count = following
@@ -81,6 +84,7 @@ def compare_range(cluster: ClusterProxy, videos: VideoRange, *, limits: RecountL
     """Every aggregate of these videos with the raw events, in one snapshot."""
     with cluster.transaction(videos.partition, query_class=QueryClass.MAINTENANCE) as connection:
         begin_snapshot(connection)
+        check_owner(connection, videos.partition, epoch=_get_epoch(cluster, videos.partition))
         future_seconds, limit = limits.future_seconds, limits.max_differences
         edges = get_edges(connection, videos.partition, future_seconds=future_seconds)
         raw_from = edges.raw_from or FOREVER
@@ -130,11 +134,20 @@ def repair_range(
         for repair in plan_repairs(found):
             keep_alive()
             with cluster.transaction(repair.partition, query_class=QueryClass.MAINTENANCE) as connection:
-                corrected_count += len(
-                    apply_repair(connection, repair, author=author, future_seconds=limits.future_seconds)
+                repaired = apply_repair(
+                    connection,
+                    repair,
+                    epoch=_get_epoch(cluster, repair.partition),
+                    author=author,
+                    future_seconds=limits.future_seconds,
                 )
+            corrected_count += len(repaired)
         found = compare_range(cluster, videos, limits=limits)
     raise RecountStuck(f"{videos} still differs in {dict(found.counts)} rows after {PASSES_MAX} passes")
+
+
+def _get_epoch(cluster: ClusterProxy, partition: int) -> int:
+    return cluster.topology.assignments[partition].epoch
 
 
 def whole_partition(partition: int) -> VideoRange:

@@ -25,6 +25,7 @@ from viewcounter.storage.deletion_clock import (
     read_deletion_clock,
     read_uptime,
 )
+from viewcounter.storage.partitions import lock_every_row
 from viewcounter.storage.raw_days import drop_raw_day, find_old_raw_days
 from viewcounter.storage.retention import (
     Connection,
@@ -100,6 +101,7 @@ def retain_partition(
 ) -> RetentionReport:
     """Raises Retryable errors of the shard, PartitionNotOwned, StaleTopology; what was removed before stays removed."""
     report = RetentionReport(partition)
+    epoch = cluster.topology.assignments[partition].epoch  # the horizon is of the shard that has it at this one
     ends_at = clock() + policy.budget_seconds
     with cluster.transaction(partition, query_class=QueryClass.MAINTENANCE) as connection:
         horizon = advance_deletion_clock(connection, read_uptime()).horizon
@@ -109,7 +111,7 @@ def retain_partition(
             if clock() >= ends_at:
                 return report
             with cluster.transaction(partition, query_class=QueryClass.MAINTENANCE) as connection:
-                state = lock_owned(connection, partition, epoch=cluster.topology.assignments[partition].epoch)
+                state = lock_owned(connection, partition, epoch=epoch)
                 is_more, removed = remove(_Work(connection, limit_age(state, horizon), partition, policy, horizon))
             _count(report, removed)
             if progress is not None:
@@ -242,12 +244,23 @@ def drop_old_raw_days(cluster: ClusterProxy, *, policy: RetentionPolicy) -> None
         try:
             _advance(cluster, shard)
             for name in find_old_raw_days_of(cluster, shard, policy=policy):
-                with cluster.shard_transaction(shard.id) as connection:
-                    drop_raw_day(connection, name, lock_seconds=policy.drop_lock_seconds)
-                RETENTION_REMOVED.labels("raw_event").inc()
-                logger.info("dropped %s on %s", name, shard.name)
+                if _drop_raw_day(cluster, shard, name, policy=policy):
+                    RETENTION_REMOVED.labels("raw_event").inc()
+                    logger.info("dropped %s on %s", name, shard.name)
         except (ShardProxyError, ClusterProxyError) as error:
             logger.warning("old raw events stay on %s for now: %s", shard.name, error)
+
+
+def _drop_raw_day(cluster: ClusterProxy, shard: Shard, name: str, *, policy: RetentionPolicy) -> bool:
+    """False when it is not old any more: a partition has come whose raw events reach that far back."""
+    with cluster.shard_transaction(shard.id) as connection:
+        lock_every_row(connection)
+        horizon = read_deletion_clock(connection).horizon
+        old = find_old_raw_days(connection, horizon=horizon, retention=policy.raw, guard=policy.guard)
+        if name not in old:
+            return False
+        drop_raw_day(connection, name, lock_seconds=policy.drop_lock_seconds)
+        return True
 
 
 def _advance(cluster: ClusterProxy, shard: Shard) -> None:

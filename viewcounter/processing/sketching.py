@@ -71,8 +71,13 @@ def sketch_partition(
     settings: SketchSettings,
     clock: Callable[[], float] = time.monotonic,
 ) -> SketchReport:
-    """Raises Retryable errors of the shard, PartitionNotOwned, StaleTopology; what was stored before stays."""
+    """Raises Retryable errors of the shard, PartitionNotOwned, StaleTopology; what was stored before stays.
+
+    What is read without a lock is stored only if the partition is still where it was before it was read: the epoch is
+    that of the beginning.
+    """
     report = SketchReport(partition)
+    epoch = cluster.topology.assignments[partition].epoch
     place = _Place(None, BEFORE_ALL)
     ends_at = clock() + settings.budget_seconds
     with SKETCH_SECONDS.time():
@@ -82,7 +87,7 @@ def sketch_partition(
                 report.is_complete = True
                 break
             with cluster.transaction(partition, query_class=QueryClass.MAINTENANCE) as connection:
-                lock_owned(connection, partition, epoch=cluster.topology.assignments[partition].epoch)
+                lock_owned(connection, partition, epoch=epoch)
                 store_sketches(connection, partition, work.due, work.made)
                 if not work.keys:
                     clear_due(connection, partition, work.due)

@@ -43,7 +43,13 @@ def resume(cluster: ClusterProxy, partition: int, *, actor: str, accept_dead_let
     stops it again, unless the cause is gone. Raises IndexError for an unknown partition.
     """
     with cluster.transaction(partition, query_class=QueryClass.MAINTENANCE) as connection:
-        has_resumed = resume_partition(connection, partition=partition, actor=actor, allowance=accept_dead_letters)
+        has_resumed = resume_partition(
+            connection,
+            partition=partition,
+            epoch=cluster.topology.assignments[partition].epoch,
+            actor=actor,
+            allowance=accept_dead_letters,
+        )
     if has_resumed:
         logger.warning(
             "partition %d goes on, resumed by %s; %d dead letters are accepted", partition, actor, accept_dead_letters

@@ -1,6 +1,6 @@
 """The copies of the catalogue on a shard: written here and nowhere else, always towards the newer revision."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,6 +8,7 @@ import psycopg
 from psycopg.rows import scalar_row
 
 from viewcounter.storage.named_sql import load_queries
+from viewcounter.storage.partitions import lock_partitions_here
 
 _statements = load_queries("catalogue.sql")
 
@@ -61,16 +62,23 @@ def read_catalogue_cursor(connection: psycopg.Connection[Any], *, partitions: Co
 
 
 def apply_catalogue_changes(
-    connection: psycopg.Connection[Any], changes: CatalogueChanges, *, partitions: Collection[int]
-) -> None:
-    """Write the copies and move the cursor of `partitions`, within the caller's transaction. May run twice."""
+    connection: psycopg.Connection[Any], changes: CatalogueChanges, *, epochs: Mapping[int, int]
+) -> frozenset[int]:
+    """Write the copies and move the cursors of the partitions, within the caller's transaction. May run twice.
+
+    Returns of which partitions: nothing is written of those that are not this shard's, at their epochs, any more. What
+    they left behind is about to be removed, and a copy that has just come has a cursor of its own.
+    """
+    partitions = lock_partitions_here(connection, epochs)
     connection.execute(_statements["update_channels"].text, _channel_columns(changes.changed_channels))
     connection.execute(_statements["upsert_channels"].text, _channel_columns(changes.channels_of_videos))
-    connection.execute(_statements["upsert_videos"].text, _video_columns(changes.videos))
+    videos = [video for video in changes.videos if video.partition in partitions]
+    connection.execute(_statements["upsert_videos"].text, _video_columns(videos))
     connection.execute(
         _statements["advance_catalogue_cursor"].text,
         {"partitions": sorted(partitions), "revision": changes.revision},
     )
+    return partitions
 
 
 def write_copies(connection: psycopg.Connection[Any], copies: CatalogueCopies) -> None:

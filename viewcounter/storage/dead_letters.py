@@ -97,11 +97,13 @@ class StoredDeadLetter:
 
 @dataclass(frozen=True, slots=True)
 class LockedDeadLetter:
-    """With what its partition's row says. While the partition is being moved, what is done to the row would be lost."""
+    """With what its partition's row says. What is done to the row while the partition is being moved, or when it is not
+    this shard's any more (`is_here`), would be lost."""
 
     letter: StoredDeadLetter
     payload: bytes
     admits_since: datetime
+    is_here: bool
     is_being_moved: bool
 
 
@@ -157,15 +159,19 @@ def insert_dead_letters(connection: Connection, letters: Sequence[DeadLetter], *
 
 
 def lock_dead_letters(
-    connection: Connection, ids: Collection[int], *, partitions: Collection[int]
+    connection: Connection, ids: Collection[int], *, epochs: Mapping[int, int]
 ) -> list[LockedDeadLetter]:
-    """Rows that are not there are left out."""
-    parameters = {"ids": list(ids), "partitions": list(partitions)}
+    """Of these partitions, which the topology has at these epochs. Rows that are not there are left out."""
+    parameters = {"ids": list(ids), "partitions": list(epochs), "epochs": list(epochs.values())}
     connection.execute(_SQL["lock_partitions_of_dead_letters"].text, parameters)
     rows = connection.execute(_SQL["lock_dead_letters"].text, parameters).fetchall()
     return [
         LockedDeadLetter(
-            StoredDeadLetter.from_row(row), bytes(row["payload"]), row["admits_since"], row["is_being_moved"]
+            StoredDeadLetter.from_row(row),
+            bytes(row["payload"]),
+            row["admits_since"],
+            is_here=row["is_here"],
+            is_being_moved=row["is_being_moved"],
         )
         for row in rows
     ]

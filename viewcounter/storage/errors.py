@@ -31,8 +31,8 @@ class PartitionNotHere(StorageError):
 
 
 class PartitionBeingMoved(StorageError):
-    """The partition is being copied to another shard. Its rollups, retention, recounts and dead letters wait until it
-    is there: what they changed would be missing in the copy.
+    """The partition is being copied to another shard, or has just changed it. Its rollups, retention, recounts and dead
+    letters wait until it is there and the topology says so: what they changed would be missing in the copy.
 
     Retryable: a mover that died holds them up for a minute at most (`VIEWCOUNTER_MOVE_MAINTENANCE_HOLD_SECONDS`).
     """

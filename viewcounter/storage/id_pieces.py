@@ -20,14 +20,14 @@ _SQL = load_queries("id_pieces.sql")
 
 
 def merge_id_pieces(
-    connection: psycopg.Connection[Any], partition: int, minutes: Collection[int], *, small_ids: int
+    connection: psycopg.Connection[Any], partition: int, minutes: Collection[int], *, epoch: int, small_ids: int
 ) -> int:
     """Pieces of fewer than `small_ids` ids, of each of these minutes since 1970 UTC, become one. Returns how many went.
 
-    None do of a partition that another shard owns, that is stopped, or that is being moved: its mover compares.
+    None do of a partition that is not owned here at this epoch, or that is being moved: its mover compares.
     """
     state = lock_rollup(connection, partition)
-    if state.state != OWNED or state.is_being_moved:
+    if state.state != OWNED or state.epoch != epoch or state.is_being_moved:
         return 0
     parameters = {
         "partition": partition,

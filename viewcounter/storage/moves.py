@@ -186,11 +186,6 @@ def own_arrival(connection: Connection, target: Side) -> None:
     _expect_hit(connection, "own_arrival", target)
 
 
-def lock_every_row(connection: Connection) -> None:
-    """Before several rows of the shard are changed: in order, so that no two wait for each other."""
-    connection.execute(_SQL["lock_every_row"].text)
-
-
 def limit_raw_claims(connection: Connection, *, oldest_day: datetime, partition: int) -> None:
     """The other partitions here have no raw events of days before `oldest_day`. After `lock_every_row`."""
     connection.execute(_SQL["limit_raw_claims"].text, {"oldest_day": oldest_day, "partition": partition})

@@ -98,12 +98,33 @@ def accept_arrived(connection: psycopg.Connection[Any], epochs: Mapping[int, int
     ).rowcount
 
 
-def advance_watermarks(connection: psycopg.Connection[Any], tails: Mapping[int, str], *, read_at: datetime) -> int:
-    """Move the watermark of partitions that have applied all of the log as it was at `read_at`."""
+def advance_watermarks(
+    connection: psycopg.Connection[Any], tails: Mapping[int, str], *, epochs: Mapping[int, int], read_at: datetime
+) -> int:
+    """Move the watermark of partitions that have applied all of the log as it was at `read_at`, and that are still this
+    shard's at their epochs."""
     return connection.execute(
         _SQL["advance_watermarks"].text,
-        {"tail_partitions": list(tails), "tails": list(tails.values()), "read_at": read_at},
+        {
+            "tail_partitions": list(tails),
+            "tails": list(tails.values()),
+            "epochs": [epochs[partition] for partition in tails],
+            "read_at": read_at,
+        },
     ).rowcount
+
+
+def lock_partitions_here(connection: psycopg.Connection[Any], epochs: Mapping[int, int]) -> frozenset[int]:
+    """Those of the partitions that are this shard's at these epochs. None of them leaves until the transaction ends."""
+    rows = connection.execute(
+        _SQL["lock_partitions_here"].text, {"partitions": list(epochs), "epochs": list(epochs.values())}
+    )
+    return frozenset(row["partition"] for row in rows)
+
+
+def lock_every_row(connection: psycopg.Connection[Any]) -> None:
+    """Before what concerns all partitions of the shard is decided: in order, so that no two wait for each other."""
+    connection.execute(_SQL["lock_every_row"].text)
 
 
 def check_schema_version(rows: list[dict[str, Any]], *, shard: str) -> None:

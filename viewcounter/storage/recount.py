@@ -6,7 +6,7 @@ minutes are right, since it becomes the sum of the tiers: until then it may have
 locked first, so no flush or rollup comes between.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
@@ -90,15 +90,16 @@ class _Work:
 Step = Callable[[Connection, _Work], None]
 
 
-def apply_repair(connection: Connection, repair: Repair, *, author: Author, future_seconds: int) -> list[Difference]:
+def apply_repair(
+    connection: Connection, repair: Repair, *, epoch: int, author: Author, future_seconds: int
+) -> list[Difference]:
     """Within the caller's transaction on the primary. Returns what was wrong and is now right; none the second time.
 
-    Raises PartitionNotHere when the partition is not here, PartitionBeingMoved while what changes would be lost.
+    Raises as `check_owner`, and PartitionBeingMoved while what changes would be lost.
     """
     row = connection.execute(_SQL["lock_partition"].text, {"partition": repair.partition}).fetchone()
-    if row is None or row["state"] in ELSEWHERE:
-        raise PartitionNotHere(f"partition {repair.partition} is {row['state'] if row else 'not on this shard'}")
-    if row["is_being_moved"] or row["state"] == HELD:
+    _check_owner(row, repair.partition, epoch=epoch)
+    if row is None or row["is_being_moved"] or row["state"] == HELD:
         raise PartitionBeingMoved(f"partition {repair.partition} is being moved")
     hold_raw_days(connection)
     edges = get_edges(connection, repair.partition, future_seconds=future_seconds)
@@ -106,6 +107,25 @@ def apply_repair(connection: Connection, repair: Repair, *, author: Author, futu
     for step in STEPS:
         step(connection, work)
     return work.corrections
+
+
+def check_owner(connection: Connection, partition: int, *, epoch: int) -> None:
+    """What the caller reads in this snapshot, or has read before, is of the partition, not of what it left behind here.
+
+    Raises PartitionNotHere where the shard has no row, PartitionBeingMoved where the partition is not this shard's at
+    that epoch of the topology.
+    """
+    row = connection.execute(_SQL["read_owner"].text, {"partition": partition}).fetchone()
+    _check_owner(row, partition, epoch=epoch)
+
+
+def _check_owner(row: Mapping[str, Any] | None, partition: int, *, epoch: int) -> None:
+    if row is None:
+        raise PartitionNotHere(f"partition {partition} is not on this shard")
+    if row["state"] in ELSEWHERE or row["epoch"] != epoch:
+        raise PartitionBeingMoved(
+            f"partition {partition} is {row['state']} on this shard at epoch {row['epoch']}, the topology says {epoch}"
+        )
 
 
 def _replace_minutes(connection: Connection, work: _Work) -> None:

@@ -158,10 +158,11 @@ def stop_partition(
     )
 
 
-def resume_partition(connection: Connection, *, partition: int, actor: str, allowance: int) -> bool:
-    """Let a stopped partition go on, with an empty window. False for one that is not stopped."""
+def resume_partition(connection: Connection, *, partition: int, epoch: int, actor: str, allowance: int) -> bool:
+    """Let a stopped partition go on, with an empty window. False for one that is not stopped, or not at this epoch."""
     return bool(
         connection.execute(
-            _SQL["resume_partition"].text, {"partition": partition, "actor": actor, "allowance": allowance}
+            _SQL["resume_partition"].text,
+            {"partition": partition, "epoch": epoch, "actor": actor, "allowance": allowance},
         ).rowcount
     )

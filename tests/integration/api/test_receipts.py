@@ -92,11 +92,11 @@ def test_copies_are_told_apart_when_the_ids_of_their_minute_have_been_put_togeth
     story.drain()
     with story.cluster.transaction(story.partition) as connection:
         minute = int(OCCURRED.timestamp()) // 60
-        assert merge_id_pieces(connection, story.partition, [minute], small_ids=10) == 3
+        assert merge_id_pieces(connection, story.partition, [minute], epoch=1, small_ids=10) == 3
     for event_id, first, second in zip(ids, firsts, seconds, strict=True):
         assert [story.ask(event_id, position=p).state for p in (first, second)] == ["applied", "duplicate"]
     with story.cluster.transaction(story.partition) as connection:
-        assert merge_id_pieces(connection, story.partition, [minute], small_ids=10) == 0
+        assert merge_id_pieces(connection, story.partition, [minute], epoch=1, small_ids=10) == 0
 
 
 def test_an_event_that_cannot_be_counted_is_a_dead_letter_with_its_reason(story):

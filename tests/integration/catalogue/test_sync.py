@@ -102,7 +102,7 @@ def test_an_older_copy_never_overwrites_a_newer_one(empty_catalogue):
     sync_all(empty_catalogue)
     cursors = read_cursors(empty_catalogue)
     with empty_catalogue.shard_transaction(shard.id) as connection:
-        sync.apply_catalogue_changes(connection, late, partitions=partitions)
+        sync.apply_catalogue_changes(connection, late, epochs=dict.fromkeys(partitions, 1))
     assert read_copies(empty_catalogue)[shard.id][1][video_id][0] == "New"
     assert read_cursors(empty_catalogue) == cursors
 

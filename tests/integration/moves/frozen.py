@@ -186,15 +186,11 @@ class Sleepers:
     def wake_all_and_assert_nothing_changes(self) -> None:
         """One after the other."""
         changes = []
-        before = self._read_everything()
+        before = read_everything(self.moving)
         for place, frozen in enumerate(self.asleep):
             frozen.wake()
-            after = self._read_everything()
-            changes += [
-                f"mover {place}, {frozen.state}: {name}: {value} -> {after[name]}"
-                for name, value in before.items()
-                if after[name] != value
-            ]
+            after = read_everything(self.moving)
+            changes += [f"mover {place}, {frozen.state}: {change}" for change in find_changes(before, after)]
             before = after
         assert not changes, "\n".join(changes)
 
@@ -206,16 +202,21 @@ class Sleepers:
             self.asleep.append(frozen)
         return is_asleep
 
-    def _read_everything(self) -> dict[str, Any]:
-        """What both shards hold of the partition: every row of every table, and every column of its state."""
-        found: dict[str, Any] = {}
-        for shard in ("shard1", "shard2"):
-            digests = ", ".join(
-                f"(SELECT count(*) || ' rows ' || coalesce(md5(string_agg(t::text, ' ' ORDER BY t::text)), '')"  # noqa: S608
-                f" FROM {table.name} AS t WHERE partition = %(p)s) AS {table.name}"
-                for table in TABLES
-            )
-            [rows] = self.moving.on(shard, f"SELECT {digests}")
-            state = self.moving.get_state(shard) or {}
-            found |= {f"{name} on {shard}": value for name, value in {**rows, **state}.items() if name != "updated_at"}
-        return found
+
+def read_everything(moving: Moving) -> dict[str, Any]:
+    """What both shards hold of the partition: every row of every table, and every column of its state."""
+    found: dict[str, Any] = {}
+    for shard in ("shard1", "shard2"):
+        digests = ", ".join(
+            f"(SELECT count(*) || ' rows ' || coalesce(md5(string_agg(t::text, ' ' ORDER BY t::text)), '')"  # noqa: S608
+            f" FROM {table.name} AS t WHERE partition = %(p)s) AS {table.name}"
+            for table in TABLES
+        )
+        [rows] = moving.on(shard, f"SELECT {digests}")
+        state = moving.get_state(shard) or {}
+        found |= {f"{name} on {shard}": value for name, value in {**rows, **state}.items() if name != "updated_at"}
+    return found
+
+
+def find_changes(before: dict[str, Any], after: dict[str, Any]) -> list[str]:
+    return [f"{name}: {value} -> {after[name]}" for name, value in before.items() if after[name] != value]

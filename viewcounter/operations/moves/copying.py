@@ -32,10 +32,10 @@ from viewcounter.storage.moves import (
     finish_copy,
     hold_maintenance,
     limit_raw_claims,
-    lock_every_row,
     read_row,
     unhold_source,
 )
+from viewcounter.storage.partitions import lock_every_row
 from viewcounter.storage.raw_days import find_raw_start, list_raw_days, make_raw_days
 from viewcounter.storage.snapshots import begin_snapshot
 

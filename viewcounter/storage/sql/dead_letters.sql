@@ -36,7 +36,7 @@ WHERE partition = %(partition)s AND position = %(old_position)s AND epoch = %(ep
 UPDATE partition_state
 SET state = 'owned', stop_reason = '', stop_detail = '', stopped_at = NULL, resumed_by = %(actor)s, updated_at = now(),
     window_started_at = now(), window_read = 0, window_dead = 0, dead_run = 0, dead_letter_allowance = %(allowance)s
-WHERE partition = %(partition)s AND state = 'stopped'
+WHERE partition = %(partition)s AND epoch = %(epoch)s AND state = 'stopped'
 
 -- name: read_stopped (point)
 SELECT partition, position, stop_reason, stop_detail, stopped_at
@@ -76,7 +76,7 @@ FROM dead_letter
 WHERE id = %(id)s AND partition = ANY(%(partitions)s)
 
 -- name: lock_partitions_of_dead_letters (maintenance)
--- Before the dead letters themselves, as flushes do it, and against whoever begins to move one of the partitions.
+-- Before the dead letters themselves, as flushes do it; and against movers: a partition that is here stays here.
 SELECT partition FROM partition_state
 WHERE partition IN (SELECT partition FROM dead_letter WHERE id = ANY(%(ids)s) AND partition = ANY(%(partitions)s))
 ORDER BY partition
@@ -88,10 +88,12 @@ SELECT
     d.id, d.partition, d.position, d.reason, d.sqlstate, d.detail, d.event_id, d.video_id, d.event_type_id, d.occurred_at,
     d.value, d.attempts, d.state, d.actor, d.created_at, d.refused_at, d.resolved_at,
     octet_length(d.payload) AS payload_bytes, d.payload, s.admits_since,
+    s.epoch = u.epoch AND s.state NOT IN ('incoming', 'moved') AS is_here,
     s.state = 'held' OR s.maintenance_held_until > now() AS is_being_moved
 FROM dead_letter AS d
 JOIN partition_state AS s USING (partition)
-WHERE d.id = ANY(%(ids)s) AND d.partition = ANY(%(partitions)s)
+JOIN unnest(%(partitions)s::smallint[], %(epochs)s::bigint[]) AS u (partition, epoch) USING (partition)
+WHERE d.id = ANY(%(ids)s)
 ORDER BY d.id
 FOR UPDATE OF d
 

@@ -99,10 +99,6 @@ SELECT epoch, state, move_token FROM partition_state WHERE partition = %(partiti
 -- name: read_copy (point)
 SELECT epoch, position, state, move_token FROM partition_state WHERE partition = %(partition)s
 
--- name: lock_every_row (maintenance)
--- In the order in which whoever locks several of them does.
-SELECT FROM partition_state ORDER BY partition FOR NO KEY UPDATE
-
 -- name: limit_raw_claims (maintenance)
 -- Days older than the oldest one here are about to be made for a partition that comes: the others have nothing in them.
 UPDATE partition_state SET raw_since = greatest(raw_since, %(oldest_day)s)

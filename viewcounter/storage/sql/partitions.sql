@@ -12,9 +12,16 @@ SELECT partition, position FROM partition_state WHERE state = 'incoming'
 
 -- name: accept_arrived (maintenance)
 -- The topology says that these came to be owned here. A primary that lost its last commits may have lost that it knew.
+WITH arrived AS (
+    SELECT s.partition
+    FROM partition_state AS s
+    JOIN unnest(%(partitions)s::smallint[], %(epochs)s::bigint[]) AS u (partition, epoch)
+        ON s.partition = u.partition AND s.epoch = u.epoch
+    WHERE s.state = 'incoming'
+    ORDER BY s.partition FOR NO KEY UPDATE OF s
+)
 UPDATE partition_state AS s SET state = 'owned', updated_at = now()
-FROM unnest(%(partitions)s::smallint[], %(epochs)s::bigint[]) AS u (partition, epoch)
-WHERE s.partition = u.partition AND s.epoch = u.epoch AND s.state = 'incoming'
+FROM arrived WHERE s.partition = arrived.partition
 
 -- name: read_generations (point)
 SELECT partition, generation FROM partition_state WHERE partition = ANY(%(partitions)s) AND state NOT IN ('incoming', 'moved')
@@ -40,10 +47,31 @@ WHERE s.partition = %(partition)s
 -- name: advance_watermarks (flush)
 -- Idle partitions: the log held nothing past `position` at `read_at`, so they are complete up to then. As in a flush, never
 -- past this server's clock.
+WITH idle AS (
+    SELECT s.partition
+    FROM partition_state AS s
+    JOIN unnest(%(tail_partitions)s::smallint[], %(epochs)s::bigint[], %(tails)s::text[]) AS u (partition, epoch, tail)
+        ON s.partition = u.partition AND s.epoch = u.epoch AND s.position = u.tail
+    WHERE s.state = 'owned' AND (s.watermark < least(%(read_at)s, now()) OR s.watermark > now() + interval '1 minute')
+    ORDER BY s.partition FOR NO KEY UPDATE OF s
+)
 UPDATE partition_state AS s SET watermark = least(%(read_at)s, now())
-FROM unnest(%(tail_partitions)s::smallint[], %(tails)s::text[]) AS u (partition, tail)
-WHERE s.partition = u.partition AND s.position = u.tail 
-    AND (s.watermark < least(%(read_at)s, now()) OR s.watermark > now() + interval '1 minute')
+FROM idle WHERE s.partition = idle.partition
+
+-- name: lock_partitions_here (maintenance)
+-- Of the partitions given, those that are this shard's at the epochs that the topology has them at. They stay so until the
+-- transaction ends; others are left out.
+SELECT s.partition
+FROM partition_state AS s
+JOIN unnest(%(partitions)s::smallint[], %(epochs)s::bigint[]) AS u (partition, epoch)
+    ON s.partition = u.partition AND s.epoch = u.epoch
+WHERE s.state NOT IN ('incoming', 'moved')
+ORDER BY s.partition
+FOR SHARE OF s
+
+-- name: lock_every_row (maintenance)
+-- In the order in which whoever locks several of them does.
+SELECT FROM partition_state ORDER BY partition FOR NO KEY UPDATE
 
 -- name: adopt_partitions (maintenance)
 -- First placement of partitions on a shard. Never touches a row that exists: its position is the truth.

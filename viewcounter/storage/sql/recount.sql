@@ -2,7 +2,11 @@
 -- flushes and rollups; see storage/recount.py.
 
 -- name: lock_partition (maintenance)
-SELECT state, maintenance_held_until > now() AS is_being_moved FROM partition_state WHERE partition = %(partition)s FOR UPDATE
+SELECT epoch, state, maintenance_held_until > now() AS is_being_moved
+FROM partition_state WHERE partition = %(partition)s FOR UPDATE
+
+-- name: read_owner (maintenance)
+SELECT epoch, state FROM partition_state WHERE partition = %(partition)s
 
 -- name: set_minutes (maintenance)
 INSERT INTO event_minute (partition, video_id, event_type_id, start, count, sum, min, max)
