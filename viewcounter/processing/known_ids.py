@@ -16,8 +16,8 @@ from viewcounter.processing.deduplication import NONE_KNOWN, KnownIds
 from viewcounter.processing.id_cache import IdCache, LoadedIds
 from viewcounter.processing.partition_access import PartitionAccess
 from viewcounter.storage.errors import PositionMoved
+from viewcounter.storage.event_ids import READ_EVENT_IDS, event_ids_parameters
 from viewcounter.storage.flush import FlushBatch, IdBlock
-from viewcounter.storage.partitions import READ_EVENT_IDS, event_ids_parameters
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,15 +1,12 @@
-"""Reading and placing the state rows of partitions, and the ids a drain compares with."""
+"""Reading and placing the state rows of partitions. Loaded by every process: needs no numpy."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-import numpy as np
 import psycopg
 
-from viewcounter.events.columns import MICROSECONDS_PER_MINUTE
-from viewcounter.storage import binary
 from viewcounter.storage.errors import PartitionNotHere, SchemaVersionMismatch
 from viewcounter.storage.named_sql import load_queries
 
@@ -21,9 +18,6 @@ READ_STATES = _SQL["read_states"]
 """Parameters: partitions. A row each that exists: partition, epoch, position, watermark, state."""
 READ_GENERATIONS = _SQL["read_generations"]
 """Parameters: partitions. A row each that is here: partition, generation."""
-READ_EVENT_IDS = replace(_SQL["read_event_ids"], binary=True)
-"""Parameters of `event_ids_parameters`. Rows: position, minute, id_count; past the position asked for also ids and
-contents. One row without a minute where the shard has none of them."""
 READ_SCHEMA_VERSION = _SQL["read_schema_version"]
 RAISE_TERM = _SQL["raise_term"]
 """Parameters: term. Never lowers it."""
@@ -66,17 +60,6 @@ def get_state(rows: list[dict[str, Any]], *, partition: int) -> PartitionState:
         raise PartitionNotHere(f"partition {partition} has no state row on its shard")
     row = rows[0]
     return PartitionState(row["epoch"], row["position"], row["watermark"], row["state"], row["admits_since"])
-
-
-def event_ids_parameters(partition: int, held_through: Mapping[int, str | None]) -> dict[str, Any]:
-    """Parameters of READ_EVENT_IDS: by minute since 1970 UTC, the position up to which its ids are held, if any."""
-    minutes = sorted(held_through)
-    starts = np.array(minutes, dtype=np.int64) * MICROSECONDS_PER_MINUTE
-    return {
-        "partition": partition,
-        "minutes": binary.timestamps(starts),
-        "held_through": [held_through[minute] for minute in minutes],
-    }
 
 
 def adopt_partitions(connection: psycopg.Connection[Any], epochs: Mapping[int, int]) -> int:
