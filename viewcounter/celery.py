@@ -4,6 +4,7 @@ Redis as a broker may lose, double or delay a task (kombu pops and records in tw
 finite and may run twice, and beat re-issues whatever is still to do.
 """
 
+import logging
 import os
 import time
 from typing import Any
@@ -15,6 +16,7 @@ from celery.signals import (
     task_failure,
     task_postrun,
     task_prerun,
+    worker_init,
     worker_process_init,
     worker_ready,
     worker_shutting_down,
@@ -36,6 +38,7 @@ start_process_group(METRICS_FOLDER)
 
 from viewcounter.metrics import TASK_FAILURES, TASK_SECONDS, TASKS_SENT  # noqa: E402
 from viewcounter.process_http import start_process_server  # noqa: E402
+from viewcounter.processing.schedule import build_schedule  # noqa: E402
 from viewcounter.processing.stopping import request_stop  # noqa: E402
 
 _broker_url, _broker_tls = split_broker_url(_config.broker_url.get_secret_value())
@@ -59,20 +62,25 @@ app.conf.update(
         "socket_connect_timeout": _config.broker_timeout_seconds,
         "health_check_interval": 10,
     },
+    beat_schedule=build_schedule(_config),
     beat_max_loop_interval=1,
     timezone="UTC",
 )
-app.autodiscover_tasks(["viewcounter.processing", "viewcounter.operations"])
+logger = logging.getLogger(__name__)
 
 
-@app.on_after_finalize.connect
-def _schedule_periodic_tasks(sender: Celery, **_: object) -> None:
-    # Imported here: task modules need Django, which is set up while the application finalizes.
-    from viewcounter.operations import tasks as operations  # noqa: PLC0415
-    from viewcounter.processing import tasks as processing  # noqa: PLC0415
+@worker_init.connect
+def _load_tasks(**_: Any) -> None:
+    """In workers alone: beat sends tasks by their names, and needs none of what they do.
 
-    processing.schedule_periodic_tasks(sender)
-    operations.schedule_periodic_tasks(sender)
+    Celery would log an error of a handler and go on, with a worker that knows no task.
+    """
+    try:
+        from viewcounter.operations import tasks as _operations  # noqa: F401, PLC0415 - Django is set up by now
+        from viewcounter.processing import tasks as _processing  # noqa: F401, PLC0415
+    except Exception as error:
+        logger.exception("the tasks cannot be loaded")
+        raise SystemExit(1) from error
 
 
 @worker_ready.connect

@@ -28,7 +28,7 @@ except SystemExit:
 """
 
 
-def find_loaded(code: str, modules: tuple[str, ...], *, state_dir: Path | None = None) -> list[str]:
+def find_loaded(code: str, modules: tuple[str, ...], *, state_dir: Path) -> list[str]:
     """Which of them a fresh process has loaded once it has run `code`."""
     output = subprocess.run(
         [sys.executable, "-c", f"{code}\nimport sys\nprint(*sys.modules, sep='\\n', file=sys.stderr)"],
@@ -44,17 +44,27 @@ def find_loaded(code: str, modules: tuple[str, ...], *, state_dir: Path | None =
     return [module for module in modules if module in loaded]
 
 
-def test_django_is_set_up_without_pages_calculation_or_clients():
-    assert find_loaded("import django; django.setup()", CALCULATION + PAGES + CLIENTS) == []
+def test_django_is_set_up_without_pages_calculation_or_clients(tmp_path: Path):
+    assert find_loaded("import django; django.setup()", CALCULATION + PAGES + CLIENTS, state_dir=tmp_path) == []
 
 
-def test_help_of_our_commands_loads_neither_django_s_models_nor_our_work():
-    assert find_loaded(PRINT_HELP_OF_ALL, (*CALCULATION, *PAGES, *CLIENTS, *DJANGO, "psycopg")) == []
+def test_beat_loads_none_of_the_tasks_that_it_sends(tmp_path: Path):
+    code = "from viewcounter.celery import app; app.loader.init_worker(); app.finalize()"
+    assert (
+        find_loaded(code, ("numpy", "viewcounter.processing.tasks", "viewcounter.operations.tasks"), state_dir=tmp_path)
+        == []
+    )
 
 
-def test_the_list_of_commands_loads_no_application():
+def test_help_of_our_commands_loads_neither_django_s_models_nor_our_work(tmp_path: Path):
+    assert (
+        find_loaded(PRINT_HELP_OF_ALL, (*CALCULATION, *PAGES, *CLIENTS, *DJANGO, "psycopg"), state_dir=tmp_path) == []
+    )
+
+
+def test_the_list_of_commands_loads_no_application(tmp_path: Path):
     code = RUN.format(words="'help'")
-    assert find_loaded(code, (*CALCULATION, *PAGES, *CLIENTS, *DJANGO, "django.contrib.auth")) == []
+    assert find_loaded(code, (*CALCULATION, *PAGES, *CLIENTS, *DJANGO, "django.contrib.auth"), state_dir=tmp_path) == []
 
 
 def test_status_of_a_cluster_that_does_not_run_loads_neither_settings_nor_models(tmp_path: Path):

@@ -1,8 +1,11 @@
-"""Celery tasks of operators' work. Each is one domain call, finite, and may be lost, doubled or late."""
+"""Celery tasks of operators' work. Each is one domain call, finite, and may be lost, doubled or late.
+
+When beat sends them stands in `processing.schedule`.
+"""
 
 import logging
 
-from celery import Celery, shared_task
+from celery import shared_task
 from django.db import DatabaseError
 
 from clusterproxy.errors import ClusterProxyError
@@ -15,15 +18,6 @@ from viewcounter.operations.moves.errors import MoverStopping
 from viewcounter.processing.stopping import is_stopping
 
 logger = logging.getLogger(__name__)
-
-
-def schedule_periodic_tasks(app: Celery) -> None:
-    config = get_config()
-    for task, seconds in (
-        (finish_hanging_moves, config.move_interval_seconds),
-        (measure_moves, config.cluster_interval_seconds),
-    ):
-        app.add_periodic_task(seconds, task.s(), name=task.name, expires=max(seconds, 1.0))
 
 
 @shared_task(name="finish_hanging_moves")

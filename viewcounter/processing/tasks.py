@@ -1,14 +1,13 @@
-"""Celery tasks and when beat sends them. Each is one domain call, finite, and may be lost, doubled or late."""
+"""Celery tasks. Each is one domain call, finite, and may be lost, doubled or late. When beat sends them: `schedule`."""
 
 import logging
 import random
 import time
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import Any
 from uuid import UUID
 
-from celery import Celery, shared_task
+from celery import shared_task
 from django.db import DatabaseError
 
 from clusterproxy.errors import ClusterProxyError
@@ -54,28 +53,6 @@ CATALOGUE_MAX_ROUNDS = 20
 
 _UNAVAILABLE = (EventLogError, ClusterProxyError, ShardProxyError)
 """A dependency is down: the events wait in the log, beat asks again, the breakers keep each attempt short."""
-
-
-def schedule_periodic_tasks(app: Celery) -> None:
-    """Every entry expires before the next: a worker that was away finds one of each, not a queue of them."""
-    config = get_config()
-    _schedule(app, dispatch_drains, seconds=config.drain_interval_seconds)
-    _schedule(app, advance_idle_watermarks, seconds=config.watermark_interval_seconds)
-    _schedule(app, measure_lag, seconds=config.lag_interval_seconds)
-    _schedule(app, measure_cluster, seconds=config.cluster_interval_seconds)
-    _schedule(app, count_dead_letters, seconds=config.dead_letters_interval_seconds)
-    _schedule(app, trim_log, seconds=config.trim_interval_seconds)
-    _schedule(app, sync_catalogue, seconds=config.catalogue_interval_seconds)
-    _schedule(app, ensure_raw_days, seconds=config.raw_days_interval_seconds)
-    _schedule(app, audit, seconds=config.audit_interval_seconds)
-    _schedule(app, resume_recounts, seconds=config.recount_interval_seconds)
-    _schedule(app, dispatch_rollups, seconds=config.rollup_interval_seconds)
-    _schedule(app, dispatch_sketches, seconds=config.sketch_interval_seconds)
-    _schedule(app, dispatch_retention, seconds=config.retention_interval_seconds)
-
-
-def _schedule(app: Celery, task: Any, *, seconds: float) -> None:
-    app.add_periodic_task(seconds, task.s(), name=task.name, expires=max(seconds, 1.0))
 
 
 def _count_failure(task: str, effect: str, error: Exception) -> None:

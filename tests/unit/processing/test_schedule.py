@@ -1,0 +1,28 @@
+"""Beat sends tasks by name: each name must be one that workers know."""
+
+from viewcounter.config import Config
+from viewcounter.operations import tasks as operations
+from viewcounter.processing import tasks as processing
+from viewcounter.processing.schedule import build_schedule
+
+CONFIG = Config(secret_key="x" * 60, drain_interval_seconds=0.25, audit_interval_seconds=3600)
+QUEUED_BY_OTHERS = {"drain", "rollup", "sketch", "retain", "audit_partition", "run_recount"}
+
+
+def list_tasks() -> set[str]:
+    return {
+        value.name
+        for module in (operations, processing)
+        for value in vars(module).values()
+        if hasattr(value, "delay") and hasattr(value, "name")
+    }
+
+
+def test_each_task_is_sent_by_beat_or_queued_by_another_one():
+    assert set(build_schedule(CONFIG)) | QUEUED_BY_OTHERS == list_tasks()
+
+
+def test_an_entry_expires_before_the_next_and_never_at_once():
+    schedule = build_schedule(CONFIG)
+    assert schedule["dispatch_drains"] == {"task": "dispatch_drains", "schedule": 0.25, "options": {"expires": 1.0}}
+    assert schedule["audit"]["options"] == {"expires": 3600}

@@ -1,0 +1,43 @@
+"""When beat sends which task: names alone, so that beat loads none of them."""
+
+from typing import Any
+
+from viewcounter.config import Config
+
+SHORTEST_EXPIRY_SECONDS = 1.0
+
+
+def build_schedule(config: Config) -> dict[str, dict[str, Any]]:
+    """Celery's `beat_schedule`.
+
+    Every entry expires before the next: a worker that was away finds one of each, not a queue of them.
+    """
+    return {
+        name: {
+            "task": name,
+            "schedule": seconds,
+            "options": {"expires": max(seconds, SHORTEST_EXPIRY_SECONDS)},
+        }
+        for name, seconds in _list_intervals(config).items()
+    }
+
+
+def _list_intervals(config: Config) -> dict[str, float]:
+    """Seconds by the name of a task."""
+    return {
+        "dispatch_drains": config.drain_interval_seconds,
+        "advance_idle_watermarks": config.watermark_interval_seconds,
+        "measure_lag": config.lag_interval_seconds,
+        "measure_cluster": config.cluster_interval_seconds,
+        "count_dead_letters": config.dead_letters_interval_seconds,
+        "trim_log": config.trim_interval_seconds,
+        "sync_catalogue": config.catalogue_interval_seconds,
+        "ensure_raw_days": config.raw_days_interval_seconds,
+        "audit": config.audit_interval_seconds,
+        "resume_recounts": config.recount_interval_seconds,
+        "dispatch_rollups": config.rollup_interval_seconds,
+        "dispatch_sketches": config.sketch_interval_seconds,
+        "dispatch_retention": config.retention_interval_seconds,
+        "finish_hanging_moves": config.move_interval_seconds,
+        "measure_moves": config.cluster_interval_seconds,
+    }
