@@ -1,13 +1,15 @@
-"""`LocalCluster`: the whole of it, started in the right order, each step beside its equals.
+"""`LocalCluster`: the whole of it, started at once as far as one thing does not need the other.
 
-Order: servers, then `manage.py prepare` (migrations, topology, administrator), then the applications; down
-again the other way round. Every step may be repeated, so a start after any kind of stop is the same start.
+Databases start beside Valkey, `manage.py prepare` (migrations, topology, administrator), the gateway and the worker,
+which load for longer than any server takes and wait for what they need themselves. What acts on the topology or sends
+work starts when `prepare` has ended. Down it goes applications first, then servers. Every step may be repeated, so a
+start after any kind of stop is the same start.
 """
 
 import signal
 import sys
-from collections.abc import Callable, Iterable, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from functools import partial
 from pathlib import Path
 from types import TracebackType
@@ -22,6 +24,7 @@ from localcluster.layout import (
     Reach,
     build_added_shard,
     build_layout,
+    choose_primary,
     describe_instances,
     describe_layout,
     reach_directly,
@@ -32,13 +35,15 @@ from localcluster.postgres_seed import seed_primary, seed_replica
 from localcluster.process import OWNER_VARIABLE, Launch, run_tool
 from localcluster.records import end_leftovers
 from localcluster.rejoin import rejoin
-from localcluster.spec import ClusterSpec
+from localcluster.spec import WEB, WORKER, ClusterSpec
 from localcluster.state import StateFolder, write_json
 from localcluster.supervisor import ClusterLock, Phase, Supervisor
 from localcluster.valkey import ValkeyServer
 from localcluster.waiting import Waiter
 
-PARALLEL_STARTS = 8
+PARALLEL_STOPS = 8
+PATIENT_APPLICATIONS = (WEB, WORKER)
+"""They take nothing for granted: without topology events are refused or wait in the log, and tasks come with beat."""
 
 
 def _keep_quiet(_: str) -> None:
@@ -125,12 +130,33 @@ class LocalCluster:
 
     def start(self) -> None:
         """Everything, until it is ready. Raises the first failure; `stop` cleans up after it."""
-        self.start_servers()
-        self.prepare(set_roles=True)
-        self.start_applications()
+        self._open()
+        patient = [a for name, a in self.layout.applications.items() if name in PATIENT_APPLICATIONS]
+        others = [a for name, a in self.layout.applications.items() if name not in PATIENT_APPLICATIONS]
+
+        def start_valkeys_and_patient_applications() -> None:
+            self._bring_up_all(self.layout.valkeys)
+            self._bring_up_all(patient)
+
+        def prepare_and_start_others() -> None:
+            self.prepare(set_roles=True)
+            self._bring_up_all(others)
+
+        self._at_once(
+            [self._start_databases, start_valkeys_and_patient_applications, prepare_and_start_others],
+        )
+        self._watch_servers()
+        self._announce_ready()
 
     def start_servers(self) -> None:
         """The databases and Valkey servers, until they are ready and replicas stream. Raises AlreadyRunning."""
+        self._open()
+        self._at_once([self._start_databases, partial(self._bring_up_all, self.layout.valkeys)])
+        self._describe_instances()  # replicas that rejoined may have found another primary
+        self._watch_servers()
+
+    def _open(self) -> None:
+        """Claims the folder and writes down what others read: settings, layout, instances. Raises AlreadyRunning."""
         self.state.create()
         if not self._lock.is_held:
             self._lock.acquire()
@@ -148,10 +174,14 @@ class LocalCluster:
             )
         write_environment(self.state, self.layout.environment.settings)
         write_json(self.state.layout_file, describe_layout(self.layout))
+        self._describe_instances()
+
+    def _start_databases(self) -> None:
         control = [partial(self._start_primary, self.layout.control)] if self.layout.control else []
         shards = [partial(self._start_shard, instances) for instances in self.layout.shards.values()]
-        self._together([*control, *shards, *(partial(self._bring_up, valkey) for valkey in self.layout.valkeys)])
-        self._describe_instances()
+        self._at_once([*control, *shards])
+
+    def _watch_servers(self) -> None:
         self._supervisor.watch(list(self.layout.servers.values()))
         if self._keeper is None:
             self._keeper = ShardKeeper(self.layout.shards, state=self.state, report=self._report)
@@ -160,21 +190,25 @@ class LocalCluster:
     def prepare(self, *, set_roles: bool = False) -> None:
         """Migrations of control and shards, the topology with the addresses of now, the administrator.
 
-        `set_roles`: the roles of known instances too, as their data say. Before any config service runs.
+        Waits for the databases. `set_roles`: the roles of known instances too, as their data say. Before any config
+        service runs.
         """
         self._report("preparing databases")
         self.state.get_secret("admin_password")
         self.run_command(
             "prepare", "--partitions", str(self.spec.partitions), "--instances", str(self.state.instances_file),
-            "--local-keys", *(["--set-roles"] if set_roles else []),
+            "--wait-seconds", str(self.spec.server_ready_seconds), "--local-keys",
+            *(["--set-roles"] if set_roles else []),
             within_seconds=self.spec.prepare_seconds,
         )  # fmt: skip
 
     def start_applications(self) -> None:
         """Web, worker, beat and shard proxy, until they are ready."""
-        applications = list(self.layout.applications.values())
-        self._together([partial(self._bring_up, application) for application in applications])
-        self._supervisor.watch(applications)
+        self._bring_up_all(list(self.layout.applications.values()))
+        self._announce_ready()
+
+    def _announce_ready(self) -> None:
+        self._supervisor.watch(list(self.layout.applications.values()))
         self._lock.announce(Phase.READY)
 
     def add_shard_servers(self) -> str:
@@ -261,7 +295,7 @@ class LocalCluster:
         server.ensure_database()
 
     def _start_shard(self, instances: tuple[PostgresServer, ...]) -> None:
-        primary = find_primary(instances) or instances[0]
+        primary = choose_primary(instances)
         if primary.exists and primary.is_replica:
             raise StateUnusable(f"no instance of {', '.join(i.name for i in instances)} is a primary: promote one")
         if primary.exists and not primary.is_running:
@@ -283,21 +317,40 @@ class LocalCluster:
             seed_replica(replica, primary=primary, replication_password=password)
             self._bring_up(replica)
 
-        self._together([partial(start_replica, replica) for replica in instances if replica is not primary])
+        self._at_once([partial(start_replica, replica) for replica in instances if replica is not primary])
 
     def _describe_instances(self) -> None:
         instances = describe_instances(self.state, self.layout, zone=self.spec.zone, reach=self._reach)
         write_json(self.state.instances_file, instances)
+
+    def _bring_up_all(self, members: Iterable[Member]) -> None:
+        self._at_once([partial(self._bring_up, member) for member in members])
 
     def _bring_up(self, member: Member) -> None:
         member.start()
         member.wait_ready()
         self._report(f"{member.name} ready")
 
+    def _at_once(self, steps: Sequence[Callable[[], None]]) -> None:
+        """Run all beside each other. The first that fails makes the others give up waiting, and is raised."""
+        failure: BaseException | None = None
+        with ThreadPoolExecutor(max_workers=max(1, len(steps))) as pool:
+            for future in as_completed([pool.submit(step) for step in steps]):
+                error = future.exception()
+                if error is not None and failure is None:
+                    failure = error
+                    is_ours = not self._waiter.is_stopped
+                    self._waiter.stop()
+        if failure is None:
+            return
+        if is_ours:
+            self._waiter.resume()  # a later start may wait again
+        raise failure
+
     @staticmethod
     def _together(steps: Iterable[Callable[[], None]]) -> None:
         """Run all beside each other to their ends, then raise the first failure."""
-        with ThreadPoolExecutor(max_workers=PARALLEL_STARTS) as pool:
+        with ThreadPoolExecutor(max_workers=PARALLEL_STOPS) as pool:
             futures = [pool.submit(step) for step in steps]
         for future in futures:
             future.result()

@@ -1,5 +1,6 @@
 """From another process: start a cluster in the background, stop one that runs, remove what it kept."""
 
+import os
 import shutil
 import signal
 import subprocess
@@ -13,7 +14,7 @@ from localcluster.errors import AlreadyRunning, NotReady
 from localcluster.placement import remove_moved
 from localcluster.process import ProcessIdentity
 from localcluster.records import end_leftovers
-from localcluster.state import StateFolder
+from localcluster.state import PRIVATE_FILE, StateFolder, read_json
 from localcluster.supervisor import ClusterLock, Phase, SupervisorRecord, find_supervisor
 
 SUPERVISOR_LOG = "supervisor"
@@ -29,24 +30,21 @@ class StopResult:
     leftovers: tuple[str, ...]
 
 
-def start_detached(
-    command: Sequence[str],
-    state: StateFolder,
-    *,
-    environment: Mapping[str, str],
-    within_seconds: float,
-    relay: Callable[[str], None],
-) -> None:
-    """Run `command`, a foreground supervisor, in a session of its own; return when it says that all is ready.
+@dataclass(frozen=True, slots=True)
+class DetachedSupervisor:
+    """`output_start`: where in the supervisor's log its own output begins."""
 
-    What it prints meanwhile goes to `relay` line by line. Raises NotReady when it fails or takes too long; it
-    is stopped then.
-    """
+    process: subprocess.Popen[bytes]
+    output_start: int
+
+
+def spawn_detached(command: Sequence[str], state: StateFolder, *, environment: Mapping[str, str]) -> DetachedSupervisor:
+    """Run `command`, a foreground supervisor, in a session of its own, its output appended to a log."""
     state.create()
     state.bound_log(SUPERVISOR_LOG)
-    log_path = state.get_log_path(SUPERVISOR_LOG)
-    with log_path.open("ab") as log:
-        start_of_output = log.tell()
+    descriptor = os.open(state.get_log_path(SUPERVISOR_LOG), os.O_CREAT | os.O_APPEND | os.O_WRONLY, PRIVATE_FILE)
+    with os.fdopen(descriptor, "ab") as log:
+        output_start = log.tell()
         process = subprocess.Popen(
             command,
             stdin=subprocess.DEVNULL,
@@ -55,17 +53,30 @@ def start_detached(
             env=dict(environment),
             start_new_session=True,
         )
+    return DetachedSupervisor(process, output_start)
+
+
+def await_detached(
+    supervisor: DetachedSupervisor, state: StateFolder, *, within_seconds: float, relay: Callable[[str], None]
+) -> None:
+    """Returns when it says that all is ready. What it prints meanwhile goes to `relay` line by line.
+
+    Raises NotReady when it fails or takes too long; it is stopped then.
+    """
+    log_path = state.get_log_path(SUPERVISOR_LOG)
     deadline = time.monotonic() + within_seconds
+    process = supervisor.process
     try:
         with log_path.open(encoding="utf-8", errors="replace") as output:
-            output.seek(start_of_output)
+            output.seek(supervisor.output_start)
             while True:
                 status = process.poll()
-                _relay_lines(output.read(), relay)
+                found = find_supervisor(state)
+                is_ready = found is not None and found.pid == process.pid and found.phase is Phase.READY
+                _relay_lines(output.read(), relay)  # after the look: all that was printed before it was ready
                 if status is not None:
                     raise NotReady(f"the supervisor ended with status {status}; see {log_path}")
-                supervisor = find_supervisor(state)
-                if supervisor is not None and supervisor.pid == process.pid and supervisor.phase is Phase.READY:
+                if is_ready:
                     return
                 if time.monotonic() >= deadline:
                     raise NotReady(f"not ready within {within_seconds:.0f} s; see {log_path}")
@@ -73,6 +84,14 @@ def start_detached(
     except BaseException:
         process.terminate()
         raise
+
+
+def find_web_url(state: StateFolder) -> str:
+    """Of a cluster that runs. Raises NotReady."""
+    layout = read_json(state.layout_file)
+    if not isinstance(layout, dict):
+        raise NotReady(f"there is no {state.layout_file}")
+    return str(layout["web_url"])
 
 
 def _relay_lines(text: str, relay: Callable[[str], None]) -> None:

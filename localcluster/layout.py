@@ -210,6 +210,11 @@ def _build_applications(
     }
 
 
+def choose_primary(instances: tuple[PostgresServer, ...]) -> PostgresServer:
+    """Of a shard: as the data say; the first one where there are none yet."""
+    return find_primary(instances) or instances[0]
+
+
 def describe_instances(
     state: StateFolder, layout: Layout, *, zone: str, reach: Reach = reach_directly
 ) -> dict[str, Any]:
@@ -221,7 +226,7 @@ def describe_instances(
                 "instances": [
                     {
                         "name": instance.name,
-                        "role": "primary" if instance is find_primary(instances) else "replica",
+                        "role": "primary" if instance is choose_primary(instances) else "replica",
                         "host": LOOPBACK,
                         "port": reach(instance.name, instance.port),
                         "database": instance.database,

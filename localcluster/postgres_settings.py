@@ -49,6 +49,7 @@ def build_settings(
         "max_replication_slots": "10",
         "wal_keep_size": "256MB",
         "max_slot_wal_keep_size": "4GB",
+        "max_logical_replication_workers": "0",  # nothing subscribes: without it no launcher runs
         "hot_standby": "on",
         "hot_standby_feedback": "on",
         "wal_receiver_status_interval": "1s",

@@ -91,6 +91,7 @@ class StateFolder:
         self.placement_file = self.root / "placement.json"
         self.cluster_id_file = self.root / "cluster-id"
         self.topology_file = self.root / "topology.json"
+        self.tryout_file = self.root / "tryout"
         self.lock_file = self.run / "lock"
         self.supervisor_file = self.run / "supervisor.json"
         self.layout_file = self.run / "layout.json"

@@ -21,11 +21,12 @@ from localcluster.supervisor import find_supervisor
 from viewcounter.config import Config, get_config
 from viewcounter.gateway.keys import create_key
 from viewcounter.gateway.scopes import Scope
-from viewcounter.operations.local_cluster import START_PARTS, build_local_cluster
+from viewcounter.operations.local_cluster import build_local_cluster
 from viewcounter.operations.preparation import ADMIN_NAME
 from viewcounter.operations.replay.plan import read_replay_options
 from viewcounter.operations.replay.session import run_and_report
 from viewcounter.operations.stop_signals import INTERRUPTED_STATUS, StopSignals
+from viewcounter.operations.up_command import START_PARTS
 
 KEY_NAME = "demo"
 

@@ -6,9 +6,6 @@ from collections.abc import Callable
 from localcluster import ClusterSpec, LocalCluster
 from viewcounter.config import Config
 
-START_PARTS = 3
-"""Servers, preparation and applications, each within its own bound."""
-
 
 def build_local_cluster(config: Config, *, report: Callable[[str], None]) -> LocalCluster:
     return LocalCluster(config.state_dir, spec=build_spec(config), outer=os.environ, report=report)

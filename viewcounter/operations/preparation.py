@@ -1,17 +1,23 @@
 """From empty databases to a cluster that can serve, and nothing where that is done already: run at each local start."""
 
+import time
+from collections.abc import Callable
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from django.contrib.auth import get_user_model
 from django.core.management import call_command
 from django.core.management.base import CommandError, OutputWrapper
-from django.db import DEFAULT_DB_ALIAS, connections
+from django.db import DEFAULT_DB_ALIAS, OperationalError, connections
 from django.db.migrations.executor import MigrationExecutor
 
+from viewcounter.cluster import get_cluster
 from viewcounter.operations.local_keys import ensure_local_keys
+from viewcounter.operations.shard_schema import check_primary
 
+POLL_SECONDS = 0.1
 ADMIN_NAME = "admin"
 
 
@@ -22,18 +28,38 @@ def prepare_cluster(
     set_roles: bool,
     admin_password_file: Path,
     local_keys_dir: Path | None,
+    wait_seconds: float,
     stdout: OutputWrapper,
     stderr: OutputWrapper,
 ) -> None:
-    """Every step may be repeated. `local_keys_dir` is the state folder of a local cluster. Raises CommandError."""
+    """Every step may be repeated. `local_keys_dir` is the state folder of a local cluster.
+
+    Databases that are just starting are waited for, `wait_seconds` in all. Raises CommandError.
+    """
+    deadline_at = time.monotonic() + wait_seconds
     common: dict[str, Any] = {"stdout": stdout, "stderr": stderr}
+    await_answer("the control database", connections[DEFAULT_DB_ALIAS].ensure_connection, deadline_at=deadline_at)
     if has_migrations_to_apply():
         call_command("migrate", interactive=False, verbosity=0, **common)
     call_command("init_cluster", partitions=partitions, instances=instances, set_roles=set_roles, **common)
+    for shard in get_cluster().topology.shards:
+        await_answer(shard.name, partial(check_primary, shard), deadline_at=deadline_at)
     call_command("migrate_shards", **common)
     ensure_administrator(admin_password_file, stdout=stdout)
     if local_keys_dir is not None:
         ensure_local_keys(local_keys_dir, now=datetime.now(UTC))
+
+
+def await_answer(name: str, connect: Callable[[], None], *, deadline_at: float) -> None:
+    """Returns when `connect` does. Raises CommandError with what it says when the time is over."""
+    while True:
+        try:
+            connect()
+            return
+        except OperationalError as error:
+            if time.monotonic() >= deadline_at:
+                raise CommandError(f"{name} does not answer: {error}") from error
+        time.sleep(POLL_SECONDS)
 
 
 def has_migrations_to_apply() -> bool:

@@ -69,6 +69,14 @@ def prepare_new_shard(shard: Shard, *, cluster_id: str, address: str, progress: 
         raise ShardMigrationFailed(f"{shard.name}: {error}") from error
 
 
+def check_primary(shard: Shard) -> None:
+    """Connects to it. Raises OperationalError while it takes no connections, and ShardMigrationFailed without one."""
+    if shard.primary is None:
+        raise ShardMigrationFailed(f"{shard.name} has no primary")
+    with _open_connection(shard, shard.primary):
+        pass
+
+
 def _migrate_shard(cluster: ClusterProxy, shard: Shard, *, progress: Progress) -> MigratedShard:
     primary = shard.primary
     if primary is None:

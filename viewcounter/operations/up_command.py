@@ -3,31 +3,37 @@
 import os
 import sys
 import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from uuid import uuid4
 
 from django.core.management.base import CommandError
-from rich.console import Console
 
-from localcluster.control import start_detached, wait_until_ready
+from localcluster.applications import PROJECT_ROOT
+from localcluster.control import await_detached, find_web_url, spawn_detached, wait_until_ready
 from localcluster.errors import AlreadyRunning, LocalClusterError, StopRequested
-from localcluster.state import StateFolder
-from localcluster.status import read_status
+from localcluster.state import StateFolder, find_state_dir
 from localcluster.supervisor import find_supervisor
-from viewcounter.config import Config, get_config
-from viewcounter.config.kinds import PROJECT_ROOT
-from viewcounter.operations.local_cluster import START_PARTS, build_local_cluster
+from viewcounter.operations.access import describe_access, write_tryout
 from viewcounter.operations.stop_signals import INTERRUPTED_STATUS, StopSignals
 
+START_PARTS = 3
+"""Servers, preparation and applications, each within its own bound."""
 
-def run_up(*, is_detached: bool) -> None:
-    """Until it is stopped; detached, until it is ready. Raises CommandError."""
-    config = get_config()
-    console = Console(file=sys.stdout, highlight=False, soft_wrap=True)
-    state = StateFolder(config.state_dir)
+Write = Callable[[str], None]
+
+
+def run_up(*, is_detached: bool, is_supervisor: bool, write: Write) -> None:
+    """Until it is stopped; detached, until it is ready. Raises CommandError.
+
+    `is_supervisor`: started by a detached one, which shows how to get at the cluster; a log is no place for keys.
+    """
+    state = StateFolder(find_state_dir(os.environ, default=PROJECT_ROOT / ".local"))
     try:
         if is_detached:
-            _run_detached(config, state, console)
+            _run_detached(state, write)
         else:
-            _run_foreground(config, console)
+            _run_foreground(state, write, shows_access=not is_supervisor)
     except AlreadyRunning as error:
         raise CommandError(f"{error}; bin/status shows it, bin/down stops it") from error
     except StopRequested:
@@ -36,48 +42,54 @@ def run_up(*, is_detached: bool) -> None:
         raise CommandError(f"{type(error).__name__}: {error}") from error
 
 
-def _run_foreground(config: Config, console: Console) -> None:
+def _run_foreground(state: StateFolder, write: Write, *, shows_access: bool) -> None:
+    from viewcounter.config import get_config
+    from viewcounter.operations.local_cluster import build_local_cluster
+
     started_at = time.monotonic()
 
     def report(line: str) -> None:
-        console.print(f"[dim]{time.monotonic() - started_at:6.1f} s[/dim]  {line}", markup=True)
+        write(f"{time.monotonic() - started_at:6.1f} s  {line}")
 
-    with build_local_cluster(config, report=report) as cluster:
+    with build_local_cluster(get_config(), report=report) as cluster:
         signals = StopSignals(cluster.cancel)
         signals.install()
         try:
             cluster.start()
         except StopRequested:
-            console.print("stopping")
+            write("stopping")
             raise
         except LocalClusterError:
             cluster.stop(failed=True)
             raise
-        _print_addresses(console, cluster.web_url, config)
-        console.print("Ctrl-C stops everything" if sys.stdout.isatty() else "bin/down stops everything")
+        if shows_access:
+            _show_access(cluster.web_url, state, write)
+            write("Ctrl-C stops everything" if sys.stdout.isatty() else "bin/down stops everything")
         signals.stopped.wait()
-        console.print("stopping")
-    console.print("stopped")
+        write("stopping")
+    write("stopped")
 
 
-def _run_detached(config: Config, state: StateFolder, console: Console) -> None:
-    within_seconds = START_PARTS * config.local_ready_seconds
+def _run_detached(state: StateFolder, write: Write) -> None:
     if find_supervisor(state) is not None:
-        wait_until_ready(state, within_seconds=within_seconds)
-        console.print("already running")
-        _print_addresses(console, read_status(state).web_url, config)
-        return
-    start_detached(
-        [sys.executable, str(PROJECT_ROOT / "manage.py"), "up"],
-        state,
-        environment=os.environ,
-        within_seconds=within_seconds,
-        relay=lambda line: console.print(line, markup=False),
-    )
+        wait_until_ready(state, within_seconds=_get_start_seconds())
+        write("already running")
+    else:
+        command = [sys.executable, str(PROJECT_ROOT / "manage.py"), "up", "--supervisor"]
+        process = spawn_detached(command, state, environment=os.environ)
+        # Settings are loaded while the supervisor loads what it needs.
+        await_detached(process, state, within_seconds=_get_start_seconds(), relay=write)
+    _show_access(find_web_url(state), state, write)
+    write("bin/down stops everything")
 
 
-def _print_addresses(console: Console, url: str, config: Config) -> None:
-    password_file = config.state_dir / "secrets" / "admin_password"
-    console.print(f"events     POST {url}/v1/events")
-    console.print(f"API docs   {url}/v1/docs")
-    console.print(f"admin      {url}/admin/  user admin, password in {password_file}")
+def _get_start_seconds() -> float:
+    from viewcounter.config import get_config
+
+    return START_PARTS * get_config().local_ready_seconds
+
+
+def _show_access(url: str, state: StateFolder, write: Write) -> None:
+    write_tryout(url, state)
+    for line in describe_access(url, state, now=datetime.now(UTC), event_id=uuid4()):
+        write(line)

@@ -3,8 +3,10 @@
 import json
 import os
 import signal
+import stat
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,16 +16,20 @@ import pytest
 from configservice.cluster_cache import ClusterCache
 from configservice.services import ServiceKind, read_services
 from localcluster.applications import PROJECT_ROOT
+from localcluster.control import SUPERVISOR_LOG
 from localcluster.records import find_process, read_records
-from localcluster.spec import STATUS_KEY
-from localcluster.state import StateFolder
+from localcluster.spec import STATUS_KEY, TRYOUT_KEY
+from localcluster.state import StateFolder, read_json
 from localcluster.status import Health, read_status
 from localcluster.supervisor import find_supervisor
 from tests import processes
 from tests.processes import lives
 from tests.waiting import wait_until
+from viewcounter.operations.access import EXAMPLE_VIDEO
 
 COMMAND_SECONDS = 180
+IDLE_CONNECTIONS = 2
+"""Of a process to a server, while nothing is asked."""
 Run = Callable[..., subprocess.CompletedProcess]
 
 
@@ -56,6 +62,47 @@ def read_kinds(state: StateFolder) -> list[ServiceKind]:
 def find_all_processes(state_dir: Path) -> list[psutil.Process]:
     roots = [find_process(record) for record in read_records(StateFolder(state_dir))]
     return [p for root in roots if root for p in (root, *root.children(recursive=True))]
+
+
+def check_what_people_copy(printed: str, state: StateFolder) -> None:
+    """The requests that `bin/up` prints, and the block of the README: both count an event and read it."""
+    key = state.find_secret(TRYOUT_KEY)
+    lines = [line for line in printed.splitlines() if line.startswith("  curl ")]
+    assert [key in line for line in lines] == [True, True]
+    assert [stat.S_IMODE(path.stat().st_mode) for path in (state.tryout_file, state.get_secret_path(TRYOUT_KEY))] == [
+        0o600,
+        0o600,
+    ]
+    assert key not in state.get_log_path(SUPERVISOR_LOG).read_text()
+    readme = (PROJECT_ROOT / "README.md").read_text().partition("## Use it")[2].split("```")[1]
+    block = readme.removeprefix("bash").replace(".local/tryout", str(state.tryout_file))
+    # Of another video: counts are kept for a second, and these follow each other faster than people copy.
+    for text in ("\n".join(lines), block.replace(EXAMPLE_VIDEO, "another")):
+        answers = run_in_shell(text, state)
+        assert ['"applied":true' in answers, '"view":1' in answers] == [True, True], answers
+
+
+def run_in_shell(text: str, state: StateFolder) -> str:
+    return subprocess.run(
+        ["bash", "-eu", "-c", text],
+        cwd=PROJECT_ROOT,
+        env=os.environ | {"VIEWCOUNTER_STATE_DIR": str(state.root)},
+        capture_output=True,
+        text=True,
+        timeout=COMMAND_SECONDS,
+        check=True,
+    ).stdout
+
+
+def count_connections(processes: list[psutil.Process], ports: set[int]) -> Counter[tuple[int, int]]:
+    """Connections of each process to each of these ports, of processes that are no server themselves."""
+    return Counter(
+        (process.pid, connection.raddr.port)
+        for process in processes
+        if not process.name().startswith("postgres")
+        for connection in process.net_connections("tcp")
+        if connection.raddr and connection.raddr.port in ports and connection.status == psutil.CONN_ESTABLISHED
+    )
 
 
 def find_loaded_by_status(state: StateFolder) -> set[str]:
@@ -111,6 +158,12 @@ def test_up_status_faults_and_down(run: Run, state_dir: Path):
     assert [p["partition"] for p in status["log_lag"]["partitions"]] == [0, 1, 2, 3]
     assert (status["log_lag"]["events_behind"], status["log_lag"]["unread_partitions"]) == (0, 0)
     assert status["urls"]["events"] in up.stdout
+    check_what_people_copy(up.stdout, state)
+    started_at = {record.name: record.created_at_seconds for record in read_records(state)}
+    assert max(started_at["web"], started_at["worker"]) < started_at["beat"]  # beside the databases, not after them
+    assert [p for p in find_all_processes(state_dir) if "logical replication" in " ".join(p.cmdline())] == []
+    ports = {server["port"] for server in read_json(state.layout_file)["databases"]}
+    wait_until(lambda: max(count_connections(find_all_processes(state_dir), ports).values()) <= IDLE_CONNECTIONS)
 
     # A gateway that answers spares the command all that it would load to look for itself; the answers are the same.
     assert find_loaded_by_status(state) & {"django.db.models", "redis", "pydantic", "numpy"} == set()

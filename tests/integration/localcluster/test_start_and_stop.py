@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -18,9 +19,9 @@ import pytest
 from localcluster import ClusterSpec, LocalCluster, run_temporary_cluster
 from localcluster.binaries import find_postgres_dir
 from localcluster.control import purge
-from localcluster.errors import AlreadyRunning, SettingsContradict, StopRequested
+from localcluster.errors import AlreadyRunning, ProgramFailed, SettingsContradict, StopRequested
 from localcluster.placement import find_moved_folder
-from localcluster.ports import read_ports
+from localcluster.ports import LOOPBACK, read_ports
 from localcluster.postgres import PostgresServer
 from localcluster.records import find_process, read_records
 from localcluster.state import StateFolder, read_json
@@ -29,6 +30,7 @@ from tests.integration.localcluster.conftest import ONE_DATABASE, ONE_SHARD
 from tests.processes import lives, running
 from tests.waiting import wait_until
 
+ATTEMPT_SECONDS = 60.0
 SUPERVISOR = """
 import sys, time
 from pathlib import Path
@@ -74,7 +76,7 @@ def test_only_the_owner_reads_secrets_settings_and_logs(state_dir: Path):
     with LocalCluster(state_dir, spec=ONE_DATABASE) as cluster:
         cluster.start_servers()
     state = StateFolder(state_dir)
-    secrets = list(state.secrets.iterdir())
+    secrets = [path for path in state.secrets.rglob("*") if path.is_file()]
     assert {path.name for path in secrets} >= {"secret_key", "postgres_password", "control_password", "log_password"}
     assert {stat.S_IMODE(folder.stat().st_mode) for folder in (state.secrets, state.logs, state.run)} == {0o700}
     files = [*secrets, state.environment_file, state.ports_file, *state.logs.iterdir()]
@@ -119,6 +121,24 @@ def test_a_pid_file_that_names_a_foreign_process_does_not_block_the_start(state_
         lock.write_text("\n".join(lines))
         cluster.server("control").start()
         cluster.server("control").wait_ready()
+
+
+def test_preparing_waits_for_a_database_that_is_still_starting(state_dir: Path):
+    with LocalCluster(state_dir, spec=ONE_DATABASE) as cluster, ThreadPoolExecutor() as pool:
+        cluster.start_servers()
+        control = cluster.database("control")
+        control.stop()
+        with pytest.raises(ProgramFailed, match="the control database does not answer"):
+            cluster.run_command("prepare", "--partitions", "4", "--instances", str(cluster.state.instances_file))
+        with socket.create_server((LOOPBACK, control.port)) as refusing:
+            refusing.settimeout(ATTEMPT_SECONDS)
+            preparing = pool.submit(cluster.prepare)
+            for _ in range(2):  # the second one only comes from somebody who waits
+                refusing.accept()[0].close()
+        control.start()
+        preparing.result()
+        with control.session() as connection:
+            assert connection.execute("SELECT count(*) FROM configservice_partitionassignment").fetchone() == (4,)
 
 
 def test_a_copy_that_was_interrupted_is_begun_anew(state_dir: Path):

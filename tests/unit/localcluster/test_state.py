@@ -9,7 +9,7 @@ import pytest
 
 from localcluster.ports import FIRST_PORT, LAST_PORT, assign_ports
 from localcluster.spec import ClusterSpec
-from localcluster.state import LOG_MAX_BYTES, StateFolder, read_json
+from localcluster.state import LOG_MAX_BYTES, StateFolder, find_state_dir, read_json
 
 
 @pytest.fixture
@@ -111,3 +111,29 @@ def test_instance_passwords_of_an_earlier_release_are_moved(state: StateFolder):
     assert (state.get_secret("shard_password"), before.exists()) == ("old", False)
     assert state.get_secret_path("shard_password").parent == state.instance_passwords
     assert state.get_secret_path("secret_key").parent == state.secrets
+
+
+@pytest.mark.parametrize(
+    ("environment", "line", "found"),
+    [
+        ({}, None, "default"),
+        ({}, "VIEWCOUNTER_STATE_DIR=/elsewhere", "/elsewhere"),
+        ({}, "VIEWCOUNTER_STATE_DIR='/with quotes'", "/with quotes"),
+        ({"VIEWCOUNTER_STATE_DIR": "/given"}, "VIEWCOUNTER_STATE_DIR=/elsewhere", "/given"),
+        ({"VIEWCOUNTER_ENV_FILE": "nothing"}, "VIEWCOUNTER_STATE_DIR=/elsewhere", "default"),
+    ],
+)
+def test_the_state_folder_is_found_as_the_settings_find_it(tmp_path, environment, line, found):
+    default = tmp_path / "default"
+    default.mkdir()
+    if line is not None:
+        (default / "env").write_text(f"VIEWCOUNTER_SECRET_KEY=x\n{line}\n")
+    expected = default if found == "default" else Path(found)
+    assert find_state_dir(environment, default=default) == expected
+
+
+def test_a_secret_that_nobody_asked_for_is_not_made(tmp_path):
+    state = StateFolder(tmp_path / "state")
+    state.create()
+    assert state.find_secret("key") is None
+    assert state.get_secret("key") == state.find_secret("key")

@@ -30,6 +30,13 @@ class Command(OperatorCommand):
         )
 
         parser.add_argument(
+            "--wait-seconds",
+            type=float,
+            default=0.0,
+            metavar="SECONDS",
+            help="how long databases that are just starting may take to answer (default: not at all)",
+        )
+        parser.add_argument(
             "--local-keys",
             action="store_true",
             help="also make the API keys of a local cluster, kept in files of the state folder",
@@ -48,6 +55,7 @@ class Command(OperatorCommand):
             set_roles=options["set_roles"],
             admin_password_file=options["admin_password_file"] or state_dir / "secrets" / "admin_password",
             local_keys_dir=state_dir if options["local_keys"] else None,
+            wait_seconds=options["wait_seconds"],
             stdout=self.stdout,
             stderr=self.stderr,
         )

@@ -15,7 +15,9 @@ class Command(OperatorCommand):
     def add_arguments(self, parser: argparse.ArgumentParser) -> None:
         parser.add_argument("--detach", action="store_true", help="return when everything is ready; bin/down stops it")
 
+        parser.add_argument("--supervisor", action="store_true", help=argparse.SUPPRESS)  # of --detach itself
+
     def handle(self, **options: Any) -> None:
         from viewcounter.operations.up_command import run_up
 
-        run_up(is_detached=options["detach"])
+        run_up(is_detached=options["detach"], is_supervisor=options["supervisor"], write=self.stdout.write)
