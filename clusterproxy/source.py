@@ -17,6 +17,10 @@ class TopologySource(Protocol):
     def place(self) -> str:
         """In words, for logs and readiness: "the cache"."""
 
+    @property
+    def is_open(self) -> bool:
+        """Whether others than our own processes may write there: then only what is signed is believed."""
+
     def fetch(self, held: PublishedSnapshot | None) -> PublishedSnapshot | None:
         """The snapshot that is there, which nobody has judged yet; None if there is none, or the one that is `held`.
 
@@ -84,4 +88,4 @@ class FirstAnswer:
         if published is None:
             self._trust.clear(source.place)
             return None
-        return self._trust.check(published, place=source.place)
+        return self._trust.check(published, place=source.place, is_open=source.is_open)

@@ -17,6 +17,7 @@ from clusterproxy.settings import ClusterSettings
 from clusterproxy.source import FirstAnswer, PublicationFeed, TopologySource
 from clusterproxy.trust import CONTRADICTIONS, BelievedSnapshot, OnRefused, SnapshotRefused, TopologyTrust
 from configservice.topology import Topology
+from configservice.topology_signing import PublicKeys
 
 logger = logging.getLogger(__name__)
 
@@ -39,7 +40,11 @@ class TopologyStore:
         on_refused: OnRefused | None = None,
         feed: PublicationFeed | None = None,
     ) -> None:
-        self.trust = TopologyTrust(cluster_id=settings.cluster_id, on_refused=on_refused)
+        self.trust = TopologyTrust(
+            cluster_id=settings.cluster_id,
+            public_keys=PublicKeys.parse(settings.topology_public_keys),
+            on_refused=on_refused,
+        )
         self._source = FirstAnswer(sources, self.trust)
         self._true_place = sources[-1].place
         self._feed = feed
@@ -143,10 +148,16 @@ class TopologyStore:
         return self._current.epoch if self._current is not None else 0
 
     def _look_for_topology(self) -> None:
-        """Takes over a newer snapshot if a source has one. Old topology beats none."""
-        if self._current is None and self.trust.held is None:
-            self._hold_disk_copy()
+        """Takes over a newer snapshot if a source has one. Old topology beats none.
+
+        The disk copy binds a process that starts; one that nobody has signed only where the sources say nothing.
+        """
+        is_starting = self._current is None
+        if is_starting and self.trust.held is None:
+            self._hold_disk_copy(even_unsigned=not self.trust.verifies)
         found = self._fetch()
+        if is_starting and found is None and self.trust.held is None:
+            self._hold_disk_copy(even_unsigned=True)
         if found is not None:
             self._accept(found)
             self._keep(found)
@@ -170,10 +181,10 @@ class TopologyStore:
         self._source_down = False
         return found
 
-    def _hold_disk_copy(self) -> None:
-        """Before any source is asked: nothing that is older, or of another cluster, is taken after a restart either."""
+    def _hold_disk_copy(self, *, even_unsigned: bool) -> None:
+        """From then on nothing that is older, or of another cluster, is taken from a source."""
         published = find_disk_copy(self._settings.state_dir)
-        if published is None:
+        if published is None or not (even_unsigned or published.signatures):
             return
         try:
             self.trust.hold(self.trust.check(published, place=PLACE))

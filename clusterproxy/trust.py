@@ -1,7 +1,9 @@
-"""Which snapshots this process believes, whatever place they come from: only those of its own cluster.
+"""Which snapshots this process believes, whatever place they come from: only those of its own cluster, and signed.
 
-Invariant: the cluster's id and the number of partitions, once known, never change in a process; the disk copy hands
-them to the next one. An event that was put into a partition of another count would never be applied.
+Invariants: the cluster's id and the number of partitions, once known, never change in a process; the disk copy hands
+them to the next one. An event that was put into a partition of another count would never be applied. And where public
+keys are configured, a snapshot without a valid signature is believed only of the control database or the disk copy, and
+only until the first signed one was seen: the release before signs nothing.
 """
 
 import logging
@@ -15,12 +17,15 @@ import msgspec
 from clusterproxy.errors import ClusterProxyError
 from configservice.published_snapshot import PublishedSnapshot
 from configservice.topology import Topology
+from configservice.topology_signing import PublicKeys
 
 logger = logging.getLogger(__name__)
 
 
 class RefusalReason(StrEnum):
     UNREADABLE = "unreadable"
+    UNSIGNED = "unsigned"
+    WRONG_SIGNATURE = "wrong_signature"
     OTHER_CLUSTER = "other_cluster"
     OTHER_PARTITION_COUNT = "other_partition_count"
     OLDER_EPOCH = "older_epoch"
@@ -45,6 +50,8 @@ class BelievedSnapshot:
 
     published: PublishedSnapshot
     topology: Topology
+    is_signed: bool = False
+    """By a key of ours."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +60,8 @@ class KnownCluster:
 
     cluster_id: str | None = None
     partition_count: int | None = None
+    has_signed: bool = False
+    """A signed snapshot of it has been seen."""
 
 
 OnRefused = Callable[[str], None]
@@ -62,8 +71,11 @@ OnRefused = Callable[[str], None]
 class TopologyTrust:
     """Thread-safe. A refusal is logged once, and remembered by its place until that place holds something else."""
 
-    def __init__(self, *, cluster_id: str = "", on_refused: OnRefused | None = None) -> None:
-        """`cluster_id`: of the settings; empty where the first snapshot says it."""
+    def __init__(
+        self, *, cluster_id: str = "", public_keys: PublicKeys | None = None, on_refused: OnRefused | None = None
+    ) -> None:
+        """`cluster_id`: of the settings; empty where the first snapshot says it. No keys: nothing is verified."""
+        self._public_keys = public_keys or PublicKeys({})
         self.known = KnownCluster(cluster_id or None)
         self.held: BelievedSnapshot | None = None
         """The newest that was believed."""
@@ -77,10 +89,15 @@ class TopologyTrust:
         with self._lock:
             return dict(self._refusals)
 
-    def check(self, published: PublishedSnapshot, *, place: str) -> BelievedSnapshot:
-        """Raises SnapshotRefused."""
+    @property
+    def verifies(self) -> bool:
+        return bool(self._public_keys)
+
+    def check(self, published: PublishedSnapshot, *, place: str, is_open: bool = False) -> BelievedSnapshot:
+        """`is_open`: others than our own processes may write there. Raises SnapshotRefused."""
         try:
-            believed = judge_snapshot(published, self.known, self.held)
+            is_signed = self._check_signature(published, is_open=is_open)
+            believed = judge_snapshot(published, self.known, self.held, is_signed=is_signed)
         except SnapshotRefused as refusal:
             self._remember(place, refusal)
             raise
@@ -92,12 +109,15 @@ class TopologyTrust:
         topology = believed.topology
         self.held = believed
         self.known = KnownCluster(
-            self.known.cluster_id or topology.cluster_id or None, self.known.partition_count or topology.partition_count
+            self.known.cluster_id or topology.cluster_id or None,
+            self.known.partition_count or topology.partition_count,
+            self.known.has_signed or believed.is_signed,
         )
 
     def is_newer(self, published: PublishedSnapshot) -> bool:
         """Whether it is believable and of a higher epoch than what is held."""
         try:
+            self._check_signature(published, is_open=False)
             found = judge_snapshot(published, self.known, self.held)
         except SnapshotRefused:
             return False
@@ -110,6 +130,17 @@ class TopologyTrust:
         if gone is not None:
             logger.info("%s holds a topology of ours again", place)
 
+    def _check_signature(self, published: PublishedSnapshot, *, is_open: bool) -> bool:
+        """Whether it is signed. Raises SnapshotRefused where it must be."""
+        if self._public_keys.verify(published):
+            return True
+        if published.signatures and self.verifies:
+            signers = ", ".join(published.signatures)
+            raise SnapshotRefused(RefusalReason.WRONG_SIGNATURE, f"no key of ours has signed it, but {signers}")
+        if is_open or self.known.has_signed:
+            raise SnapshotRefused(RefusalReason.UNSIGNED, "nobody has signed it")
+        return False
+
     def _remember(self, place: str, refusal: SnapshotRefused) -> None:
         with self._lock:
             before = self._refusals.get(place)
@@ -121,9 +152,9 @@ class TopologyTrust:
 
 
 def judge_snapshot(
-    published: PublishedSnapshot, known: KnownCluster, held: BelievedSnapshot | None
+    published: PublishedSnapshot, known: KnownCluster, held: BelievedSnapshot | None, *, is_signed: bool = False
 ) -> BelievedSnapshot:
-    """Pure. Raises SnapshotRefused."""
+    """Pure; of one whose signature has been looked at. Raises SnapshotRefused."""
     try:
         topology = published.decode()
     except msgspec.DecodeError as error:
@@ -136,7 +167,7 @@ def judge_snapshot(
         raise SnapshotRefused(RefusalReason.OTHER_PARTITION_COUNT, message)
     if held is not None:
         _check_order(topology, held.topology)
-    return BelievedSnapshot(published, topology)
+    return BelievedSnapshot(published, topology, is_signed)
 
 
 def _check_order(topology: Topology, held: Topology) -> None:

@@ -36,6 +36,20 @@ class OtherCluster(ConfigServiceError):
     """The control database describes another cluster than VIEWCOUNTER_CLUSTER_ID names: one of the two is wrong."""
 
 
+class BadSigningKey(ConfigServiceError):
+    """The file named by VIEWCOUNTER_TOPOLOGY_SIGNING_KEY_FILE is no private key that topologies can be signed with."""
+
+
+class NotSignable(ConfigServiceError):
+    """The newest topology in the control database is not this cluster's: it is not signed. See decision 0061."""
+
+
+class NoSigner(ConfigServiceError):
+    """What is published now would reach nobody: no config service runs that could sign it. Start one."""
+
+    retryable = True
+
+
 class PartitionCountFixed(ConfigServiceError):
     """The number of partitions is fixed when a cluster is made: another number would send videos elsewhere."""
 
@@ -58,6 +72,10 @@ class TopologyCacheUnavailable(ConfigServiceError):
 
 class TopologyCacheEmpty(TopologyCacheUnavailable):
     """The topology cache was restarted without its content. The first process that notices fills it again."""
+
+
+class TopologyCacheDamaged(TopologyCacheUnavailable):
+    """The topology cache holds something that is no published snapshot. A config service puts it right."""
 
 
 class RegistryUnavailable(ConfigServiceError):

@@ -211,6 +211,8 @@ class TopologyEpoch(models.Model):
 
     epoch = models.PositiveBigIntegerField(primary_key=True)
     snapshot = models.TextField()
+    signatures = models.JSONField(default=dict, db_default={}, editable=False)
+    """Of `snapshot`, by key id. The release before knows nothing of it and leaves it to the database."""
     reason = models.CharField(max_length=REASON_MAX_LENGTH)
     actor = models.CharField(max_length=ACTOR_MAX_LENGTH)
     created_at = models.DateTimeField(auto_now_add=True)
@@ -223,7 +225,7 @@ class TopologyEpoch(models.Model):
 
     @property
     def published(self) -> PublishedSnapshot:
-        return PublishedSnapshot(self.snapshot)
+        return PublishedSnapshot(self.snapshot, self.signatures)
 
     @property
     def topology(self) -> Topology:

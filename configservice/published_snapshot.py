@@ -11,9 +11,10 @@ from configservice.topology import Topology, decode_topology, encode_topology
 
 
 class PublishedSnapshot(msgspec.Struct, frozen=True):
-    """`snapshot` is the JSON text of a `Topology`."""
+    """`snapshot` is the JSON text of a `Topology`; `signatures` of that text by key id, see `topology_signing`."""
 
     snapshot: str
+    signatures: dict[str, str] = {}
 
     def decode(self) -> Topology:
         """Raises msgspec.ValidationError or msgspec.DecodeError for anything that is not a whole snapshot."""

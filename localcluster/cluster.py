@@ -35,6 +35,7 @@ from localcluster.postgres_seed import seed_primary, seed_replica
 from localcluster.process import OWNER_VARIABLE, Launch, run_tool
 from localcluster.records import end_leftovers
 from localcluster.rejoin import rejoin
+from localcluster.signing_key import SETTING, get_signing_key_path
 from localcluster.spec import WEB, WORKER, ClusterSpec
 from localcluster.state import StateFolder, write_json
 from localcluster.supervisor import ClusterLock, Phase, Supervisor
@@ -199,7 +200,7 @@ class LocalCluster:
             "prepare", "--partitions", str(self.spec.partitions), "--instances", str(self.state.instances_file),
             "--wait-seconds", str(self.spec.server_ready_seconds), "--local-keys",
             *(["--set-roles"] if set_roles else []),
-            within_seconds=self.spec.prepare_seconds,
+            within_seconds=self.spec.prepare_seconds, signs=True,
         )  # fmt: skip
 
     def start_applications(self) -> None:
@@ -250,13 +251,17 @@ class LocalCluster:
         seed_replica(replica, primary=primary, replication_password=password)
         self._bring_up(replica)
 
-    def run_command(self, *arguments: str, within_seconds: float = 60.0) -> str:
-        """`manage.py` on this cluster; returns its output. Raises ProgramFailed."""
+    def run_command(self, *arguments: str, within_seconds: float = 60.0, signs: bool = False) -> str:
+        """`manage.py` on this cluster; returns its output. Raises ProgramFailed.
+
+        `signs`: it publishes a topology while no config service runs, which would sign it.
+        """
+        signing = {SETTING: str(get_signing_key_path(self.state))} if signs or not self.spec.config_services else {}
         return run_tool(
             Launch(
                 argv=(sys.executable, str(PROJECT_ROOT / "manage.py"), *arguments),
                 cwd=PROJECT_ROOT,
-                environment=self.environment | {OWNER_VARIABLE: str(self.state.root)},
+                environment=self.environment | signing | {OWNER_VARIABLE: str(self.state.root)},
                 death_signal=signal.SIGTERM,
             ),
             within_seconds=within_seconds,

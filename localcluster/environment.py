@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from localcluster.errors import SettingsContradict
 from localcluster.ports import LOOPBACK
+from localcluster.signing_key import get_public_key
 from localcluster.spec import (
     BROKER_SERVER,
     CONFIG_SERVICE_ROLE,
@@ -91,6 +92,7 @@ def build_own_settings(state: StateFolder, *, ports: Mapping[str, int]) -> dict[
         "VIEWCOUNTER_BROKER_URL": f"{broker}/0",
         "VIEWCOUNTER_CACHE_URL": f"{broker}/1",
         "VIEWCOUNTER_WEB_BIND": f"{LOOPBACK}:{ports[WEB]}",
+        "VIEWCOUNTER_TOPOLOGY_PUBLIC_KEYS": get_public_key(state),
         "VIEWCOUNTER_PASSWORD_REF_DIR": str(state.instance_passwords),
         "VIEWCOUNTER_INSTANCE_ALLOW_LIST": "127.0.0.0/8:*,[::1]:*",
         "VIEWCOUNTER_CONFIGSERVICE_USER": CONFIG_SERVICE_ROLE,

@@ -12,6 +12,8 @@ from localcluster.member import Member
 from localcluster.placement import Placement, place_postgres
 from localcluster.ports import LOOPBACK, assign_ports
 from localcluster.postgres import PostgresServer, find_primary
+from localcluster.signing_key import SETTING as SIGNING_KEY_SETTING
+from localcluster.signing_key import get_signing_key_path
 from localcluster.spec import (
     BEAT,
     BROKER_SERVER,
@@ -194,9 +196,14 @@ def _build_shard(
 def _build_applications(
     state: StateFolder, spec: ClusterSpec, ports: Mapping[str, int], member: dict[str, Any]
 ) -> dict[str, Application]:
-    def build_daemons(names: tuple[str, ...], command: str, bind: str) -> dict[str, Application]:
+    signing = {SIGNING_KEY_SETTING: str(get_signing_key_path(state))}
+    if not spec.config_services:  # else they alone have the key
+        member = member | {"environment": {**member["environment"], **signing}}
+
+    def build_daemons(names: tuple[str, ...], command: str, bind: str, **settings: str) -> dict[str, Application]:
+        own = member | {"environment": {**member["environment"], **settings}}
         return {
-            name: Daemon(name=name, command=command, bind=bind, address=f"{LOOPBACK}:{ports[name]}", **member)
+            name: Daemon(name=name, command=command, bind=bind, address=f"{LOOPBACK}:{ports[name]}", **own)
             for name in names
         }
 
@@ -204,7 +211,9 @@ def _build_applications(
         WEB: Web(name=WEB, workers=spec.web_workers, **member),
         WORKER: Worker(name=WORKER, processes=spec.worker_processes, **member),
         BEAT: Beat(name=BEAT, schedule_file=state.data / "beat-schedule", **member),
-        **build_daemons(spec.config_service_names, "run_configservice", "VIEWCOUNTER_CONFIGSERVICE_METRICS_BIND"),
+        **build_daemons(
+            spec.config_service_names, "run_configservice", "VIEWCOUNTER_CONFIGSERVICE_METRICS_BIND", **signing
+        ),
         SHARD_PROXY: ShardProxy(name=SHARD_PROXY, **member),
         **build_daemons(spec.mover_names, "run_mover", "VIEWCOUNTER_MOVER_METRICS_BIND"),
     }

@@ -13,6 +13,7 @@ from psycopg.rows import dict_row
 
 from clusterproxy.proxy import ClusterProxy
 from localcluster import LocalCluster
+from localcluster.signing_key import SETTING, get_signing_key_path
 from tests.clusters import run_cluster, start_prepared_servers
 from viewcounter.caching import find_read_cache
 from viewcounter.cluster import get_cluster
@@ -91,11 +92,14 @@ def use_cluster(cluster: LocalCluster) -> None:
     for name in _list_settings(os.environ):
         del os.environ[name]
     os.environ.update(_OUTER | _list_settings(cluster.environment))
+    os.environ[SETTING] = str(get_signing_key_path(cluster.state))  # tests publish, as a config service does
     get_config.cache_clear()
     get_cluster.cache_clear()
     find_read_cache.cache_clear()
     config = get_config()
     settings.CLUSTER_ID, settings.PASSWORD_REF_RULES = config.cluster_id, config.password_refs
+    settings.TOPOLOGY_PUBLIC_KEYS = config.topology_public_keys
+    settings.TOPOLOGY_SIGNING_KEY_FILE = config.topology_signing_key_file
     settings.TOPOLOGY_CACHE_URL = config.cache_url.get_secret_value()
     connections.close_all()
     connections["default"].settings_dict.update(

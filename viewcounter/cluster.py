@@ -1,6 +1,7 @@
 """The cluster proxy of this process: where its topology comes from and which bounds it gets."""
 
 import contextlib
+import logging
 from functools import cache
 
 from django.conf import settings
@@ -10,35 +11,53 @@ from clusterproxy.proxy import ClusterProxy
 from clusterproxy.settings import ClusterSettings
 from configservice import publication
 from configservice.cluster_cache import ClusterCache
-from configservice.errors import ClusterUnknown, TopologyCacheEmpty
+from configservice.errors import (
+    ClusterUnknown,
+    ControlDatabaseUnavailable,
+    TopologyCacheEmpty,
+    TopologyCacheUnavailable,
+)
 from configservice.feed import PublishedEpochs
 from configservice.published_snapshot import PublishedSnapshot
+from configservice.topology_keys import split_public_keys
 from shardproxy.query import QueryClass
 from shardproxy.settings import PoolSettings
 from viewcounter.config import Config, get_config
 from viewcounter.metrics import READ_FAILED_ATTEMPTS, TOPOLOGIES_REFUSED
 
+logger = logging.getLogger(__name__)
+
+SIGNED_WITHIN_SECONDS = 5.0
+"""A config service signs what others publish within milliseconds."""
+
+
+class TopologyUnsigned(Exception):
+    """The newest change of the topology has no signature, so that no process acts on it: start a config service that
+    has the signing key."""
+
 
 class CacheSource:
-    """The snapshot the config service pushes: cheap to ask, may be old. Filled again here when it was restarted."""
+    """The snapshot that config services push: cheap to ask, may be old. Filled again here when it was restarted."""
 
     place = "the cache"
+    is_open = True
 
     def fetch(self, held: PublishedSnapshot | None) -> PublishedSnapshot | None:
+        cluster_cache = _find_cluster_cache()
         try:
-            published = publication.read_from_cache(_get_cluster_cache())
+            published = publication.read_from_cache(cluster_cache)
         except TopologyCacheEmpty:
-            return self._fill()
+            return self._fill(cluster_cache)
         return None if published == held else published
 
     def check(self) -> None:
         """Raises TopologyCacheUnavailable, ClusterUnknown; an empty one is filled by the next `fetch`."""
         with contextlib.suppress(TopologyCacheEmpty):
-            publication.read_from_cache(_get_cluster_cache())
+            publication.read_from_cache(_find_cluster_cache())
 
-    def _fill(self) -> PublishedSnapshot | None:
+    def _fill(self, cluster_cache: ClusterCache) -> PublishedSnapshot | None:
         try:
-            return publication.fill_empty_cache(_get_cluster_cache())
+            return publication.fill_empty_cache(cluster_cache)
         finally:
             close_old_connections()
 
@@ -47,10 +66,11 @@ class ControlDatabaseSource:
     """The snapshot of record."""
 
     place = "the control database"
+    is_open = False
 
     def fetch(self, held: PublishedSnapshot | None) -> PublishedSnapshot | None:
         try:
-            return publication.read_from_control_database(held)
+            return publication.read_from_control_database(held, prefers_signed=bool(settings.TOPOLOGY_PUBLIC_KEYS))
         finally:
             close_old_connections()  # we run in a thread that lives outside any request
 
@@ -59,12 +79,42 @@ class ControlDatabaseSource:
         self.fetch(None)
 
 
+def check_signature() -> None:
+    """Raises TopologyUnsigned. While the control database is away there is nothing to sign."""
+    try:
+        epoch = publication.find_unsigned_epoch(after_seconds=SIGNED_WITHIN_SECONDS)
+    except ControlDatabaseUnavailable:
+        return
+    finally:
+        close_old_connections()  # we run in a thread that lives outside any request
+    if epoch is not None:
+        raise TopologyUnsigned(f"epoch {epoch}")
+
+
+class HintedSource(ControlDatabaseSource):
+    """The control database, spared while the cache holds nothing new: for processes that cannot verify what is there.
+
+    What the cache says is never believed, only that it says something else.
+    """
+
+    def fetch(self, held: PublishedSnapshot | None) -> PublishedSnapshot | None:
+        with contextlib.suppress(TopologyCacheUnavailable, ClusterUnknown):
+            if held is not None and publication.read_from_cache(_find_cluster_cache()) == held:
+                return None
+        return super().fetch(held)
+
+
 @cache
 def get_cluster() -> ClusterProxy:
     """One a process; a forked child gets new threads and pools in the same object."""
     config = get_config()
+    if not config.topology_public_keys:
+        logger.warning("VIEWCOUNTER_TOPOLOGY_PUBLIC_KEYS is empty: only the control database is believed")
     return ClusterProxy(
-        topology_sources=[CacheSource(), ControlDatabaseSource()],
+        topology_sources=[
+            CacheSource() if config.topology_public_keys else HintedSource(),
+            ControlDatabaseSource(),
+        ],
         open_feed=lambda: PublishedEpochs(settings.TOPOLOGY_CACHE_URL, get_cluster_id=get_cluster_id),
         settings=build_cluster_settings(config),
         on_failed_attempt=lambda instance, outcome: READ_FAILED_ATTEMPTS.labels(instance, outcome).inc(),
@@ -80,14 +130,24 @@ def get_cluster_id() -> str:
     return cluster_id
 
 
-def _get_cluster_cache() -> ClusterCache:
-    return ClusterCache(settings.TOPOLOGY_CACHE_URL, get_cluster_id())
+def _find_cluster_cache() -> ClusterCache:
+    """A process that knows nothing but public keys finds its cluster by them. Raises ClusterUnknown, and
+    TopologyCacheUnavailable."""
+    url = settings.TOPOLOGY_CACHE_URL
+    try:
+        return ClusterCache(url, get_cluster_id())
+    except ClusterUnknown:
+        cluster_id = publication.find_cluster_of_signers(url, split_public_keys(settings.TOPOLOGY_PUBLIC_KEYS))
+        if cluster_id is None:
+            raise
+        return ClusterCache(url, cluster_id)
 
 
 def build_cluster_settings(config: Config) -> ClusterSettings:
     return ClusterSettings(
         state_dir=config.state_dir,
         cluster_id=config.cluster_id,
+        topology_public_keys=config.topology_public_keys,
         zone=config.zone,
         scatter_seconds=config.scatter_seconds,
         scatter_max_threads=config.scatter_max_threads,

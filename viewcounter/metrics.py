@@ -118,10 +118,11 @@ UNMEASURED_PARTITIONS = _measured("unmeasured_partitions", "Partitions whose sha
 SERVICES = _measured("services", "Processes in the service registry, by kind and state", "kind", "state")
 TOPOLOGIES_REFUSED = _counter(
     "topologies_refused_total",
-    "Topologies that a process found and did not believe, by reason: other_cluster, other_partition_count, "
-    "older_epoch, same_epoch_other_content, unreadable",
+    "Topologies that a process found and did not believe, by reason: unsigned, wrong_signature, other_cluster, "
+    "other_partition_count, older_epoch, same_epoch_other_content, unreadable",
     "reason",
 )
+TOPOLOGY_UNSIGNED = _measured("topology_unsigned", "1 while the newest topology waits for a config service to sign it")
 DURABILITY_UNMET = _measured(
     "shard_durability_unmet", "1 while fewer replicas hold a commit than the shard's durability asks for", "shard"
 )

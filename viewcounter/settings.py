@@ -88,6 +88,8 @@ DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 CLUSTER_ID = _config.cluster_id
 PASSWORD_REF_RULES = _config.password_refs
+TOPOLOGY_PUBLIC_KEYS = _config.topology_public_keys
+TOPOLOGY_SIGNING_KEY_FILE = _config.topology_signing_key_file
 TOPOLOGY_CACHE_URL = _config.cache_url.get_secret_value()
 SERVICE_VERSION = __version__
 SERVICE_ZONE = _config.zone

@@ -1,6 +1,7 @@
 """How the cluster stands right now: every instance asked at once, and what its answer means. Writes nothing."""
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -8,6 +9,8 @@ from typing import Any
 from clusterproxy.each_instance import Rows
 from clusterproxy.proxy import ClusterProxy
 from configservice.durability import DurabilityState, SeenOnPrimary, judge_durability, list_settings
+from configservice.errors import ControlDatabaseUnavailable
+from configservice.publication import find_unsigned_epoch
 from configservice.topology import Instance, Role, Shard, Topology
 from shardproxy.errors import (
     BadStatement,
@@ -19,7 +22,7 @@ from shardproxy.errors import (
     ShardProxyError,
     StatementTimeout,
 )
-from viewcounter.metrics import DURABILITY_UNMET
+from viewcounter.metrics import DURABILITY_UNMET, TOPOLOGY_UNSIGNED
 from viewcounter.storage import partitions
 from viewcounter.storage.standing import READ_STANDING
 
@@ -162,3 +165,9 @@ def publish_durability(shards: Sequence[ShardStanding]) -> None:
     """Set the gauges."""
     for standing in shards:
         DURABILITY_UNMET.labels(standing.shard.name).set(standing.durability is not DurabilityState.MET)
+
+
+def publish_signature() -> None:
+    """Set the gauge; while the control database is away it keeps its last value."""
+    with suppress(ControlDatabaseUnavailable):
+        TOPOLOGY_UNSIGNED.set(int(find_unsigned_epoch() is not None))

@@ -1,9 +1,11 @@
 """How a new epoch reaches other processes, and what they do when nobody can tell them."""
 
+import os
+import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from itertools import count
 from pathlib import Path
 
@@ -12,7 +14,9 @@ from django.db import connections
 
 from configservice.models import Instance
 from configservice.publication import publish
+from configservice.topology_signing import make_signing_key_file, read_signing_key
 from localcluster import LocalCluster
+from localcluster.signing_key import SETTING
 from tests.processes import running
 from tests.waiting import wait_until
 
@@ -121,3 +125,44 @@ def test_processes_start_and_stay_without_control_database_and_cache(control, tm
                 control.server(name).wait_ready()
         epoch, _ = publish_zone("local")
         running.wait_for(epoch)
+
+
+def test_what_a_process_without_the_key_publishes_reaches_others_signed(control, tmp_path, settings, record_property):
+    key_file, service = settings.TOPOLOGY_SIGNING_KEY_FILE, [sys.executable, "manage.py", "run_configservice"]
+    epoch, _ = publish_zone("local")
+    with run_holder(control, tmp_path / "host", TOPOLOGY_POLL_SECONDS=NEVER_SECONDS) as holder:
+        holder.wait_for(epoch)
+        with running(service, environment=control.environment | {SETTING: str(key_file)}, stdout=subprocess.DEVNULL):
+            settings.TOPOLOGY_SIGNING_KEY_FILE = None
+            epoch, _ = publish_zone("north")  # perhaps before the service listens
+            holder.wait_for(epoch)
+            seconds = []
+            for zone in ("east", "west", "south", "north", "east", "west", "south", "north", "east"):
+                epoch, at = publish_zone(zone)
+                seconds.append(holder.wait_for(epoch) - at)
+            record_property("held_signed_by_another_seconds", sorted(seconds)[len(seconds) // 2])
+        settings.TOPOLOGY_SIGNING_KEY_FILE = key_file
+
+
+def test_keys_are_exchanged_while_processes_hold_every_epoch(control, tmp_path, settings):
+    """Add the new public key, sign with the new key, remove the old one: nobody is without a topology, or behind."""
+    old = read_signing_key(settings.TOPOLOGY_SIGNING_KEY_FILE)
+    new = make_signing_key_file(tmp_path / "new")
+    epoch, _ = publish_zone("local")
+    keys = {"old": old.public, "both": f"{old.public},{new.public}", "new": new.public}
+    with ExitStack() as stack:
+
+        def start(name: str) -> Holder:
+            return stack.enter_context(run_holder(control, tmp_path / name, TOPOLOGY_PUBLIC_KEYS=keys[name]))
+
+        holders = [start("old"), start("both")]
+        for holder in holders:
+            holder.wait_for(epoch)
+        settings.TOPOLOGY_SIGNING_KEY_FILE = tmp_path / "new"
+        publish(reason="signed again", actor="test")
+        holders = [holders[1], start("new")]
+        holders[1].wait_for(epoch)
+        epoch, _ = publish_zone("east")
+        for holder in holders:
+            holder.wait_for(epoch)
+    settings.TOPOLOGY_SIGNING_KEY_FILE = Path(os.environ[SETTING])

@@ -32,6 +32,7 @@ from viewcounter.standing import ShardStanding, Status, read_standing
 
 TOPOLOGY, LOG, SPOOL, CONTROL_DATABASE, CACHE = "topology", "log", "spool", "control database", "cache"
 CONFIG_SERVICE, API_KEYS = "config service", "API keys"
+SIGNATURE = "topology signature"
 LOSS_SHOWN = timedelta(days=1)
 
 _HELD_BACK = "counts ages {hours:.1f} hours behind the shard's clock: a clock was set ahead, or nothing ran for so long"

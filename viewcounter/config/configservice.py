@@ -1,5 +1,6 @@
 """Settings of the config service: probes, failover, adding servers."""
 
+from pathlib import Path
 from typing import Annotated
 
 from pydantic import AfterValidator, Field, PositiveFloat, PositiveInt
@@ -7,12 +8,19 @@ from pydantic_settings import BaseSettings
 
 from configservice.adding.allow_list import check_allow_list
 from configservice.settings import FailoverMode
+from configservice.topology_keys import check_public_keys
 from viewcounter.config.kinds import BIND, CommaSeparated
 
 
 class ConfigServiceConfig(BaseSettings):
     """Config service."""
 
+    topology_public_keys: Annotated[CommaSeparated, AfterValidator(check_public_keys)] = Field(
+        "", description="processes believe topologies signed by one of them, see topology; empty: none is verified"
+    )
+    topology_signing_key_file: Path | None = Field(
+        None, description="private key of topologies; for config services alone, see make_signing_key"
+    )
     failover_mode: FailoverMode = Field(FailoverMode.AUTOMATIC, description="of shards that do not say otherwise")
     configservice_user: str = Field("", description="role on the shards that may operate them; empty: the instance's")
     configservice_password_ref: str = Field(

@@ -1,7 +1,7 @@
 from django.apps import AppConfig
 from django.core.checks import Tags, register
 
-from viewcounter.operations.checks import check_password_refs
+from viewcounter.operations.checks import check_password_refs, check_public_keys, check_signing_key
 from viewcounter.operations.transport_checks import check_transport
 
 
@@ -11,4 +11,6 @@ class OperationsConfig(AppConfig):
 
     def ready(self) -> None:
         register(check_password_refs)
+        register(check_signing_key)
+        register(check_public_keys, Tags.security, deploy=True)
         register(Tags.security, deploy=True)(check_transport)

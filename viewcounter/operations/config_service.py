@@ -3,6 +3,7 @@
 import os
 import socket
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 from uuid import uuid4
 
@@ -23,6 +24,8 @@ from configservice.lease import Lease
 from configservice.settings import ConfigServiceSettings
 from configservice.shard_proxy_witness import ShardProxyWitness
 from configservice.topology import Instance
+from configservice.topology_signer import TopologySigner
+from configservice.topology_signing import read_signing_key
 from configservice.witness import read_witness
 from shardproxy.connection import DeadlineConnection, open_own_connection
 from shardproxy.errors import (
@@ -110,26 +113,8 @@ def build_config_service(config: Config) -> ConfigService:
             instance, pool, user=config.configservice_user, password_ref=config.configservice_password_ref
         )
 
-    def open_control_connection(session_name: str) -> DeadlineConnection:
-        return open_own_connection(
-            host=config.control_database_host,
-            port=config.control_database_port,
-            dbname=config.control_database_name,
-            user=config.control_database_user,
-            password=config.control_database_password.get_secret_value(),
-            **build_tls_parameters(
-                host=config.control_database_host,
-                sslmode=config.control_database_sslmode,
-                files=config.control_database_tls,
-            ),
-            connect_timeout=config.connect_timeout_seconds,
-            application_name=session_name,
-            # A question that we have given up must not take the lease behind our back.
-            options=f"-c statement_timeout={settings.lease_call_seconds * 1000:.0f}",
-        )
-
     lease = Lease(
-        open_control_connection,
+        partial(open_control_connection, config=config, call_seconds=settings.lease_call_seconds),
         holder=holder,
         lease_seconds=settings.lease_seconds,
         call_seconds=settings.lease_call_seconds,
@@ -142,6 +127,39 @@ def build_config_service(config: Config) -> ConfigService:
     witness.start()
     return ConfigService(
         lease=lease, connect=connect, settings=settings, observer=MetricsObserver(), witnesses=[witness]
+    )
+
+
+def open_control_connection(session_name: str, *, config: Config, call_seconds: float) -> DeadlineConnection:
+    return open_own_connection(
+        host=config.control_database_host,
+        port=config.control_database_port,
+        dbname=config.control_database_name,
+        user=config.control_database_user,
+        password=config.control_database_password.get_secret_value(),
+        **build_tls_parameters(
+            host=config.control_database_host,
+            sslmode=config.control_database_sslmode,
+            files=config.control_database_tls,
+        ),
+        connect_timeout=config.connect_timeout_seconds,
+        application_name=session_name,
+        # A question that we have given up must not take the lease, or sign, behind our back.
+        options=f"-c statement_timeout={call_seconds * 1000:.0f}",
+    )
+
+
+def build_topology_signer(config: Config) -> TopologySigner | None:
+    """None without a signing key. Raises BadSigningKey."""
+    if config.topology_signing_key_file is None:
+        return None
+    call_seconds = build_config_service_settings(config).action_seconds
+    return TopologySigner(
+        read_signing_key(config.topology_signing_key_file),
+        open_connection=partial(open_control_connection, config=config, call_seconds=call_seconds),
+        cache_url=config.cache_url.get_secret_value(),
+        cluster_id=config.cluster_id,
+        call_seconds=call_seconds,
     )
 
 

@@ -42,7 +42,7 @@ from viewcounter.processing.stopped import measure_dead_letters
 from viewcounter.processing.strain import Health, StrainPolicy, judge_drain
 from viewcounter.processing.trimming import trim_log_everywhere
 from viewcounter.processing.worker import get_applied_earlier, get_drain_queue, get_drainer
-from viewcounter.standing import publish_durability, read_standing
+from viewcounter.standing import publish_durability, publish_signature, read_standing
 from viewcounter.storage.errors import PartitionBeingMoved, StorageError
 
 logger = logging.getLogger(__name__)
@@ -162,6 +162,7 @@ def measure_cluster() -> None:
         _count_failure("measure_cluster", "the standing of the cluster is not measured", error)
         return
     publish_durability(shards)
+    publish_signature()
     publish_services(find_services())
 
 

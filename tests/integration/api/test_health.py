@@ -11,7 +11,7 @@ from django.utils import timezone
 
 from configservice.cluster_cache import get_cluster_cache
 from configservice.failover.records import Condition, ShardCondition
-from configservice.models import Shard
+from configservice.models import Shard, TopologyEpoch
 from configservice.publication import push_to_cache, read_from_control_database
 from configservice.published_snapshot import build_published_snapshot
 from tests.integration.queries.rows import DAY, MinuteRow, await_replicas, find_videos_by_shard, store_rows
@@ -40,6 +40,7 @@ ALL_UP = {
     "shard2 condition": UP,
     "control database": UP,
     "cache": UP,
+    "topology signature": UP,
     "API keys": UP,
 }
 TOLD_BY_THE_CONFIG_SERVICE = {"config service", "shard1 condition", "shard2 condition"}
@@ -144,11 +145,27 @@ def test_a_false_topology_is_named_with_its_place_and_what_is_known_goes_on(api)
     false = msgspec.structs.replace(known.decode(), epoch=10**6, assignments=known.decode().assignments * 4)
     push_to_cache(get_cluster_cache(), build_published_snapshot(false), false.epoch)
     try:
-        reason = "the known one stays in use: the cache holds one that is refused (other partition count)"
+        reason = "the known one stays in use: the cache holds one that is refused (unsigned)"
         parts = ALL_UP | {"topology": {"status": "degraded", "reason": reason}}
         await_readiness(api, 200, {"status": "degraded", "parts": parts})
     finally:
         push_to_cache(get_cluster_cache(), known, known.decode().epoch)
+    await_readiness(api, 200, READY)
+
+
+def test_a_change_of_the_topology_that_nobody_signs_is_named(api):
+    await_readiness(api, 200, READY)
+    newest = TopologyEpoch.objects.first()
+    changed = {"epoch": newest.epoch + 1, "snapshot": newest.snapshot, "signatures": {}}
+    row = TopologyEpoch.objects.create(reason="unsigned", actor="test", **changed)
+    try:
+        TopologyEpoch.objects.filter(epoch=row.epoch).update(created_at=timezone.now() - HOUR)
+        reason = (
+            "is missing from the newest change: no process acts on it before a config service with the key signs it"
+        )
+        await_readiness(api, 200, {"status": "degraded", "parts": ALL_UP | {"topology signature": down(reason)}})
+    finally:
+        row.delete()
     await_readiness(api, 200, READY)
 
 

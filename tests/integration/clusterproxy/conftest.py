@@ -27,6 +27,7 @@ class Shelf:
     """A topology source that holds whatever a test puts there."""
 
     place = "the shelf"
+    is_open = False
 
     def __init__(self, topology: Topology) -> None:
         self.topology = topology
@@ -40,6 +41,7 @@ class Silent:
     """A topology source that is down."""
 
     place = "a source that is down"
+    is_open = False
 
     def fetch(self, held: PublishedSnapshot | None) -> PublishedSnapshot | None:
         raise ConnectionError(f"down, whatever came after {held}")

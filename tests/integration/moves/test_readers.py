@@ -29,6 +29,7 @@ class OldNews:
     """A topology source that is behind until somebody asks `hurry`."""
 
     place = "old news"
+    is_open = False
 
     def __init__(self, published) -> None:
         self.published = published

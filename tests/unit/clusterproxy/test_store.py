@@ -14,8 +14,9 @@ from clusterproxy.store import TopologyStore
 from clusterproxy.trust import KnownCluster
 from configservice.published_snapshot import build_published_snapshot
 from configservice.topology import encode_topology
+from configservice.topology_signing import make_signing_key_file
 from tests.unit.clusterproxy.builders import CLUSTER_ID, build_topology
-from tests.unit.clusterproxy.shelf import Shelf
+from tests.unit.clusterproxy.shelf import Shelf, sign
 from tests.waiting import wait_until
 
 
@@ -41,10 +42,12 @@ def open_store(tmp_path):
         feed=None,
         refresh_min_seconds=0.0,
         cluster_id="",
+        keys=(),
     ):
         settings = ClusterSettings(
             state_dir=tmp_path,
             cluster_id=cluster_id,
+            topology_public_keys=",".join(key.public for key in keys),
             topology_poll_seconds=poll_seconds,
             topology_refresh_min_seconds=refresh_min_seconds,
         )
@@ -181,7 +184,7 @@ def test_what_a_cluster_is_outlasts_the_process(open_store, tmp_path):
     write_disk_copy(tmp_path, publish(epoch=5))
     store = open_store(Shelf(None))
     assert store.get_current().epoch == 5
-    assert store.trust.known == KnownCluster(CLUSTER_ID, 8)
+    assert store.trust.known == KnownCluster(CLUSTER_ID, 8, has_signed=False)
 
 
 @pytest.mark.parametrize("change", [{"partitions": 16}, {"cluster_id": "of another cluster"}])
@@ -299,3 +302,62 @@ def test_the_delay_before_listening_again_grows_to_a_bound_and_is_half_jitter(fa
     delays = {compute_reconnect_seconds(failures, rng=Random(seed)) for seed in range(200)}
     assert longest / 2 <= min(delays) < max(delays) <= longest
     assert max(delays) - min(delays) > longest / 3
+
+
+@pytest.fixture
+def key(tmp_path_factory):
+    return make_signing_key_file(tmp_path_factory.mktemp("keys") / "key")
+
+
+def test_a_new_host_with_public_keys_alone_takes_a_signed_topology(open_store, tmp_path, key):
+    cache = Shelf(build_topology(epoch=5), key, is_open=True)
+    store = open_store(cache, keys=[key])
+    assert store.get_current() == build_topology(epoch=5)
+    assert store.trust.known == KnownCluster(CLUSTER_ID, 8, has_signed=True)
+    assert find_disk_copy(tmp_path) == sign(build_topology(epoch=5), key)
+
+
+def test_a_signed_disk_copy_outranks_an_older_signed_snapshot_that_is_repeated(open_store, tmp_path, key):
+    write_disk_copy(tmp_path, sign(build_topology(epoch=9), key))
+    store = open_store(Shelf(build_topology(epoch=5), key, is_open=True), keys=[key])
+    assert store.get_current().epoch == 9
+    assert refused(store) == {"the shelf": "older_epoch"}
+
+
+def test_a_forged_disk_copy_is_not_believed_whatever_else_is_there(open_store, tmp_path, key):
+    foreign = make_signing_key_file(tmp_path / "foreign")
+    write_disk_copy(tmp_path, sign(build_topology(epoch=10**6, partitions=16), foreign))
+    shelf = Shelf(None, key, down=True)
+    store = open_store(shelf, keys=[key])
+    with pytest.raises(NoTopology, match="the disk copy is refused: no key of ours"):
+        store.get_current()
+    shelf.topology, shelf.down = build_topology(epoch=5), False
+    wait_until(lambda: find_disk_copy(tmp_path) == sign(build_topology(epoch=5), key))
+    assert (store.get_current().epoch, refused(store)) == (5, {})
+
+
+def test_an_unsigned_disk_copy_does_not_bind_a_process_that_finds_a_signed_one(open_store, tmp_path, key):
+    write_disk_copy(tmp_path, publish(epoch=10**6, partitions=16))
+    store = open_store(Shelf(build_topology(epoch=5), key), keys=[key])
+    assert store.get_current() == build_topology(epoch=5)
+    wait_until(lambda: find_disk_copy(tmp_path) == sign(build_topology(epoch=5), key))
+
+
+def test_an_unsigned_disk_copy_serves_a_process_that_finds_nothing_else(open_store, tmp_path, key):
+    write_disk_copy(tmp_path, publish(epoch=5))
+    shelf = Shelf(None, key, down=True)
+    store = open_store(shelf, keys=[key])
+    assert store.get_current().epoch == 5
+    shelf.topology, shelf.down = build_topology(epoch=6), False
+    wait_until(lambda: store.get_current().epoch == 6)
+
+
+def test_the_disk_copy_follows_when_the_same_topology_is_signed_with_a_new_key(open_store, tmp_path, key):
+    new = make_signing_key_file(tmp_path / "new")
+    changes = []
+    shelf = Shelf(build_topology(epoch=5), key)
+    store = open_store(shelf, keys=[key, new], seen=changes)
+    store.get_current()
+    shelf.keys = (key, new)
+    wait_until(lambda: find_disk_copy(tmp_path) == sign(build_topology(epoch=5), key, new))
+    assert [topology.epoch for topology in changes] == [5]

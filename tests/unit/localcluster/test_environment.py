@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from configservice.topology_signing import read_signing_key
 from localcluster.__main__ import main
 from localcluster.applications import build_child_environment
 from localcluster.environment import build_environment, write_environment
@@ -81,11 +82,20 @@ def test_signing_key_of_an_earlier_release_goes_on_telling_viewers_apart(state: 
     assert first["VIEWCOUNTER_VIEWER_KEY"] == old
     keys = {"secret_key": first["VIEWCOUNTER_SECRET_KEY"], "viewer_key": first["VIEWCOUNTER_VIEWER_KEY"]}
     assert Config(**keys).viewer_key.get_secret_value() == old
-    assert sorted(path.name for path in state.secrets.iterdir() if "key" in path.name) == ["secret_key", "viewer_key"]
+    names = sorted(path.name for path in state.secrets.iterdir() if "key" in path.name)
+    assert names == ["secret_key", "topology_signing_key", "viewer_key"]
 
 
 def test_new_cluster_tells_viewers_apart_by_its_signing_key(state: StateFolder):
     assert "VIEWCOUNTER_VIEWER_KEY" not in build_environment(state, ports=PORTS, outer={}).settings
+
+
+def test_processes_get_the_public_key_and_not_the_private_one(state: StateFolder):
+    settings = build_environment(state, ports=PORTS, outer={}).settings
+    key = read_signing_key(state.get_secret_path("topology_signing_key"))
+    assert settings["VIEWCOUNTER_TOPOLOGY_PUBLIC_KEYS"] == key.public
+    assert "VIEWCOUNTER_TOPOLOGY_SIGNING_KEY_FILE" not in settings
+    assert stat.S_IMODE(state.get_secret_path("topology_signing_key").stat().st_mode) == 0o600
 
 
 def test_settings_file_with_a_key_of_an_earlier_release_is_written_anew(state: StateFolder):

@@ -8,10 +8,10 @@ from rest_framework.permissions import AllowAny
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from viewcounter.api.readiness import CACHE, CONTROL_DATABASE, ReadinessProbe, ReadinessSettings
+from viewcounter.api.readiness import CACHE, CONTROL_DATABASE, SIGNATURE, ReadinessProbe, ReadinessSettings
 from viewcounter.api.serializers import HealthSerializer, ReadinessSerializer
 from viewcounter.api.views.base import ApiView
-from viewcounter.cluster import CacheSource, ControlDatabaseSource, get_cluster
+from viewcounter.cluster import CacheSource, ControlDatabaseSource, check_signature, get_cluster
 from viewcounter.config import get_config
 from viewcounter.eventlog.registry import get_event_log
 from viewcounter.gateway.keys import knows_key
@@ -71,6 +71,10 @@ def get_readiness_probe() -> ReadinessProbe:
         CACHE: (
             CacheSource().check,
             "does not answer: topology is polled from the control database, answers are not kept",
+        ),
+        SIGNATURE: (
+            check_signature,
+            "is missing from the newest change: no process acts on it before a config service with the key signs it",
         ),
     }
     return ReadinessProbe(settings, dependencies=dependencies, knows_key=knows_key)

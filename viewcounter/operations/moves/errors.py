@@ -29,6 +29,10 @@ class ReplicasBehind(MoveStepFailed):
     """
 
 
+class MoveUnsigned(MoveStepFailed):
+    """The topology that names the partition's new shard is not signed yet: start a config service with the key."""
+
+
 class MoverStopping(Exception):
     """This process is to end; the move goes on elsewhere or later."""
 

@@ -11,11 +11,12 @@ from datetime import UTC, datetime
 
 from django.utils import timezone
 
+from configservice.publication import find_unsigned_epoch
 from shardproxy.errors import ShardProxyError
 from viewcounter.eventlog.interface import Position
 from viewcounter.operations.moves.catching_up import Replayer
 from viewcounter.operations.moves.comparing import compare_last
-from viewcounter.operations.moves.errors import HandOverTooSlow, ReplicasBehind
+from viewcounter.operations.moves.errors import HandOverTooSlow, MoveUnsigned, ReplicasBehind
 from viewcounter.operations.moves.work import Work
 from viewcounter.storage.moves import (
     READ_COPY,
@@ -87,6 +88,18 @@ def _find_missing(work: Work) -> list[str]:
     ]
 
 
+def wait_until_signed(work: Work) -> None:
+    """Until processes believe the topology that names the target: until then only the source can answer them.
+
+    Raises MoveUnsigned.
+    """
+    ends_at = time.monotonic() + work.settings.throttle_seconds
+    while (epoch := find_unsigned_epoch()) is not None:
+        if time.monotonic() >= ends_at:
+            raise MoveUnsigned(f"epoch {epoch} waits for a config service to sign it")
+        work.pause(work.settings.poll_seconds)
+
+
 def hand_over(work: Work, replayer: Replayer) -> HandedOver:
     """Hold the source, bring the copy the last delta, compare, activate it. No longer than `hold_seconds`.
 
@@ -109,6 +122,7 @@ def release(work: Work) -> None:
     """The target owns it, whatever a failover made it forget; the source says so to whoever still asks it."""
     with work.open_target() as target:
         own_arrival(target, work.target)
+    wait_until_signed(work)
     flipped_at: datetime = work.move.flipped_at or datetime.now(UTC)
     work.pause(work.settings.release_seconds - (timezone.now() - flipped_at).total_seconds())
     with work.open_source() as source:

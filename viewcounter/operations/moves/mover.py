@@ -17,10 +17,11 @@ from uuid import uuid4
 from django.db import DatabaseError, close_old_connections
 
 from clusterproxy.errors import ClusterProxyError
-from configservice.errors import MoveNotPossible, MoveTaken
+from configservice.errors import ControlDatabaseUnavailable, MoveNotPossible, MoveTaken, NoSigner
 from configservice.models import Move, Shard
 from configservice.move_states import ABORTABLE, FINISHED, URGENT, MoveEvent, MoveState
 from configservice.moves import advance, claim, flip, get_move, give_up, note_failure, release
+from configservice.publication import check_signer
 from shardproxy.errors import Permanent, ShardProxyError
 from viewcounter.eventlog.errors import EventLogError
 from viewcounter.metrics import MOVE_FAILURES, MOVES_RUNNING
@@ -54,6 +55,8 @@ _FAILURES = (
     DatabaseError,
     MoveStepFailed,
     MoveNotPossible,
+    NoSigner,
+    ControlDatabaseUnavailable,
 )
 _FIRST_RETRY_SECONDS = 0.5
 _HELD = frozenset({MoveState.HELD, MoveState.ACTIVATED})
@@ -110,6 +113,7 @@ def make_ready(work: Work) -> Outcome:
     handing_over.resume_source(work)
     with _replaying(work) as replayer:
         come_close(work, replayer)
+        check_signer()  # a partition that is held counts nothing until processes believe the topology after it
         handing_over.wait_for_every_instance(work)
         come_close(work, replayer)
     return Outcome(MoveEvent.HELD)

@@ -2,12 +2,16 @@
 
 import signal
 from types import FrameType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from django.core.management.base import CommandError
 
 from commandline.command import Subject
 from viewcounter.operations.counting_command import CountingCommand
+
+if TYPE_CHECKING:
+    from configservice.topology_signer import TopologySigner
+    from viewcounter.config import Config
 
 
 class Command(CountingCommand):
@@ -25,6 +29,7 @@ class Command(CountingCommand):
         from viewcounter.process_http import start_process_server
 
         config = get_config()
+        signer = _build_signer(config)
         service = build_config_service(config)
 
         def stop(_number: int, _frame: FrameType | None) -> None:
@@ -38,6 +43,25 @@ class Command(CountingCommand):
         except OSError as error:
             raise CommandError(f"VIEWCOUNTER_CONFIGSERVICE_METRICS_BIND: {error}") from error
         start_heartbeat(kind=ServiceKind.CONFIG_SERVICE, describe=service.describe)
+        if signer is not None:
+            signer.start()
         service.run()
+        if signer is not None:
+            signer.close()
         if server is not None:
             server.shutdown()
+
+
+def _build_signer(config: "Config") -> "TopologySigner | None":
+    from configservice.errors import BadSigningKey
+    from viewcounter.operations.config_service import build_topology_signer
+
+    if config.topology_public_keys and config.topology_signing_key_file is None:
+        raise CommandError(
+            "VIEWCOUNTER_TOPOLOGY_PUBLIC_KEYS is set and VIEWCOUNTER_TOPOLOGY_SIGNING_KEY_FILE is not: no process would"
+            " believe what this config service publishes"
+        )
+    try:
+        return build_topology_signer(config)
+    except BadSigningKey as error:
+        raise CommandError(f"VIEWCOUNTER_TOPOLOGY_SIGNING_KEY_FILE: {error}") from error

@@ -1,0 +1,93 @@
+"""What a process believes by its signature, its origin and what was seen before."""
+
+import pytest
+
+from clusterproxy.trust import RefusalReason, SnapshotRefused, TopologyTrust
+from configservice.published_snapshot import PublishedSnapshot
+from configservice.topology_signing import PublicKeys, make_signing_key_file
+from tests.unit.clusterproxy.builders import CLUSTER_ID, build_topology
+from tests.unit.clusterproxy.shelf import sign
+
+
+@pytest.fixture
+def keys(tmp_path):
+    return [make_signing_key_file(tmp_path / name) for name in ("ours", "new", "foreign")]
+
+
+def make_trust(*keys, cluster_id=CLUSTER_ID):
+    return TopologyTrust(cluster_id=cluster_id, public_keys=PublicKeys.parse(",".join(key.public for key in keys)))
+
+
+def judge(trust, published, *, is_open=False):
+    """The reason of a refusal; None: believed, and held."""
+    try:
+        trust.hold(trust.check(published, place="somewhere", is_open=is_open))
+    except SnapshotRefused as refusal:
+        return refusal.reason
+    return None
+
+
+def test_what_our_key_has_signed_is_believed_of_every_place(keys):
+    ours, _, _ = keys
+    for is_open in (True, False):
+        assert judge(make_trust(ours), sign(build_topology(), ours), is_open=is_open) is None
+
+
+@pytest.mark.parametrize("is_open", [True, False])
+def test_what_a_foreign_key_has_signed_is_believed_of_no_place(keys, is_open):
+    ours, _, foreign = keys
+    trust = make_trust(ours)
+    assert judge(trust, sign(build_topology(), foreign), is_open=is_open) is RefusalReason.WRONG_SIGNATURE
+    forged = PublishedSnapshot(sign(build_topology(epoch=9), ours).snapshot, sign(build_topology(), ours).signatures)
+    assert judge(trust, forged, is_open=is_open) is RefusalReason.WRONG_SIGNATURE
+
+
+def test_unsigned_ones_are_believed_of_our_own_places_until_the_first_signed_one(keys):
+    ours, _, _ = keys
+    trust = make_trust(ours)
+    assert judge(trust, sign(build_topology(epoch=1)), is_open=True) is RefusalReason.UNSIGNED
+    assert judge(trust, sign(build_topology(epoch=1))) is None
+    assert judge(trust, sign(build_topology(epoch=2))) is None
+    assert judge(trust, sign(build_topology(epoch=2), ours), is_open=True) is None
+    assert judge(trust, sign(build_topology(epoch=3))) is RefusalReason.UNSIGNED
+    assert judge(trust, sign(build_topology(epoch=3), ours)) is None
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"epoch": 9, "partitions": 16}, RefusalReason.OTHER_PARTITION_COUNT),
+        ({"epoch": 9, "cluster_id": "another"}, RefusalReason.OTHER_CLUSTER),
+        ({"epoch": 4}, RefusalReason.OLDER_EPOCH),
+        ({"epoch": 5, "term": 2}, RefusalReason.SAME_EPOCH_OTHER_CONTENT),
+    ],
+)
+def test_our_own_signature_does_not_make_a_contradiction_true(keys, change, reason):
+    ours, _, _ = keys
+    trust = make_trust(ours)
+    assert judge(trust, sign(build_topology(epoch=5), ours)) is None
+    assert judge(trust, sign(build_topology(**change), ours), is_open=True) is reason
+    assert trust.held.topology == build_topology(epoch=5)
+
+
+def test_without_keys_nothing_is_verified_and_open_places_are_not_believed(keys):
+    ours, _, _ = keys
+    trust = make_trust()
+    assert judge(trust, sign(build_topology(epoch=1)), is_open=True) is RefusalReason.UNSIGNED
+    assert judge(trust, sign(build_topology(epoch=1))) is None
+    assert judge(trust, sign(build_topology(epoch=2), ours)) is None
+    assert judge(trust, sign(build_topology(epoch=3))) is None
+
+
+def test_keys_are_exchanged_by_adding_signing_again_and_removing(keys):
+    old, new, _ = keys
+    before, both, after = make_trust(old), make_trust(old, new), make_trust(new)
+    published = sign(build_topology(epoch=1), old)
+    assert [judge(trust, published) for trust in (before, both)] == [None, None]
+    # Config services have the new key and sign the newest again: everybody goes on, and who starts with the new list.
+    again = sign(build_topology(epoch=1), old, new)
+    assert [judge(trust, again) for trust in (before, both, after)] == [None, None, None]
+    assert both.held.published == again
+    later = sign(build_topology(epoch=2), new)
+    assert [judge(trust, later) for trust in (both, after)] == [None, None]
+    assert judge(before, later) is RefusalReason.WRONG_SIGNATURE
