@@ -4,6 +4,7 @@ from django.contrib import admin
 from django.urls import URLPattern, URLResolver, include, path
 
 from viewcounter.api import errors
+from viewcounter.api.start_page import show_no_icon, show_robots, show_start_page
 from viewcounter.api.views.health import HealthView
 from viewcounter.config import get_config
 from viewcounter.operations.log_in import log_in
@@ -13,9 +14,14 @@ if get_config().admin != "none":
 
 ADMIN: list[URLPattern | URLResolver] = [path("admin/login/", log_in), path("admin/", admin.site.urls)]
 API: list[URLPattern | URLResolver] = [path("", include("viewcounter.api.urls"))]
+START: list[URLPattern | URLResolver] = [
+    path("", show_start_page),
+    path("favicon.ico", show_no_icon),
+    path("robots.txt", show_robots),
+]
 HEALTH: list[URLPattern | URLResolver] = [path("healthz", HealthView.as_view())]
 
-urlpatterns = {"none": API, "here": ADMIN + API, "only": ADMIN + HEALTH}[get_config().admin]
+urlpatterns = START + {"none": API, "here": ADMIN + API, "only": ADMIN + HEALTH}[get_config().admin]
 
 handler400 = errors.bad_request
 handler403 = errors.permission_denied

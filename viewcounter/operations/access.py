@@ -13,6 +13,7 @@ EXAMPLE_VIDEO = "XpVt6Z1Gjjo"
 
 def describe_access(url: str, state: StateFolder, *, now: datetime, event_id: UUID) -> Iterator[str]:
     """`now` and `event_id` are of the event in the line to copy: sent twice, it is counted once."""
+    yield f"web        {url}/"
     yield f"events     POST {url}/v1/events"
     yield f"API docs   {url}/v1/docs"
     yield f"admin      {url}/admin/  user admin, password in {state.get_secret_path('admin_password')}"

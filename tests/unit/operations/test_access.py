@@ -35,7 +35,7 @@ def test_a_line_that_posts_an_event_and_one_that_reads_the_count_are_ready_to_co
 
 def test_without_a_key_only_addresses_are_shown(tmp_path: Path):
     lines = list(describe_access(URL, make_state(tmp_path, key=None), now=NOW, event_id=EVENT_ID))
-    assert [line.split()[0] for line in lines] == ["events", "API", "admin"]
+    assert [line.split()[0] for line in lines] == ["web", "events", "API", "admin"]
     assert "curl" not in "".join(lines)
 
 
