@@ -3,6 +3,7 @@
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from itertools import count
 from typing import NamedTuple
 
 from viewcounter.processing.deduplication import NONE_KNOWN, KnownIds, merge_block
@@ -29,8 +30,9 @@ LoadIds = Callable[[Mapping[int, str | None]], dict[int, LoadedIds]]
 
 @dataclass(slots=True)
 class _Lineage:
-    """A partition's position here. `generation` grows when somebody else has moved it; `ends` says where the earlier
-    generations ended, the newest REMEMBERED_GENERATIONS of them."""
+    """A partition's position here. It has another `generation` since somebody else has moved it; `ends` says where the
+    earlier ones ended, the newest REMEMBERED_GENERATIONS of them. No number is ever used twice, by whatever partition,
+    so a minute that was left behind belongs to no lineage of later."""
 
     position: str
     generation: int
@@ -50,8 +52,8 @@ class IdCache:
     """Least recently used minutes go first. Owned by the one thread that judges.
 
     Invariant: a minute of the current generation is complete as of its partition's `position`; a minute of an
-    earlier one as of where that generation ended. `position` may be ahead of the shard: whoever judges ahead
-    forgets the partition when a flush misses, and on any error before it has committed.
+    earlier one as of where that generation ended. `position` may be ahead of the shard while somebody judges ahead,
+    from `open` to `settle`. Where that ends before, by an exception anywhere, the next `open` forgets the partition.
     """
 
     def __init__(self, *, max_bytes: int) -> None:
@@ -59,10 +61,22 @@ class IdCache:
         self._bytes = 0
         self._minutes: OrderedDict[tuple[int, int], _Minute] = OrderedDict()
         self._lineages: dict[int, _Lineage] = {}
+        self._generations = count()
+        self._unsettled: set[int] = set()
 
     @property
     def size_bytes(self) -> int:
         return self._bytes
+
+    def open(self, partition: int) -> None:
+        """Somebody begins to judge. What was judged before and never known to be committed is forgotten."""
+        if partition in self._unsettled:
+            self.forget(partition)
+        self._unsettled.add(partition)
+
+    def settle(self, partition: int) -> None:
+        """Everything that was judged since `open` has been committed."""
+        self._unsettled.discard(partition)
 
     def get_minutes(
         self, partition: int, minutes: Iterable[int], *, position: str, load: LoadIds
@@ -111,19 +125,21 @@ class IdCache:
         self._follow(partition, after).position = position
 
     def forget(self, partition: int) -> None:
+        # The lineage first, in one step: what an exception leaves of the minutes is of no generation any more.
         self._lineages.pop(partition, None)
         for key in [key for key in self._minutes if key[0] == partition]:
-            self._bytes -= self._minutes.pop(key).size_bytes
+            del self._minutes[key]
+        self._bytes = sum(minute.size_bytes for minute in self._minutes.values())
 
     def _follow(self, partition: int, position: str) -> _Lineage:
         lineage = self._lineages.get(partition)
         if lineage is None:
-            lineage = self._lineages[partition] = _Lineage(position, 0, OrderedDict())
+            lineage = self._lineages[partition] = _Lineage(position, next(self._generations), OrderedDict())
         elif lineage.position != position:
             lineage.ends[lineage.generation] = lineage.position
             if len(lineage.ends) > REMEMBERED_GENERATIONS:
                 lineage.ends.popitem(last=False)
-            lineage.generation += 1
+            lineage.generation = next(self._generations)
             lineage.position = position
         return lineage
 

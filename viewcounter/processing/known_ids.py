@@ -32,7 +32,7 @@ class PartitionIds:
     """The KnownIdSource of one drain, always as of `position`, the end of what it has judged.
 
     `crowded`: minutes that were read in more pieces than `pieces` allows. `close` forgets the partition unless
-    everything that was judged has committed.
+    everything that was judged has committed; should it not come to that, the next one of the partition does.
     """
 
     def __init__(
@@ -47,6 +47,7 @@ class PartitionIds:
         self.position = position
         self._committed = position
         self._ahead: deque[FlushBatch] = deque()  # judged, not known to have committed; consecutive from `_committed`
+        cache.open(partition)
 
     def get(self, minutes: Collection[int]) -> Mapping[int, KnownIds]:
         self._is_judging = True
@@ -69,6 +70,8 @@ class PartitionIds:
     def close(self) -> None:
         if self._ahead or self._is_judging:
             self._cache.forget(self._partition)
+        else:
+            self._cache.settle(self._partition)
 
     def _load(self, held_through: Mapping[int, str | None]) -> dict[int, LoadedIds]:
         """From the shard as it is, and from what we know it will be. Raises PositionMoved, and errors of the shard."""

@@ -1,7 +1,9 @@
 """The id cache: bounded, and complete as of the position asked for, whoever drained in between."""
 
 import gc
+import sys
 import tracemalloc
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 
 import numpy as np
@@ -10,6 +12,7 @@ from hypothesis import strategies as st
 
 from tests.tiers import scale_examples
 from tests.unit.processing.builders import Row, build_columns
+from viewcounter.processing import id_cache
 from viewcounter.processing.deduplication import NONE_KNOWN, KnownIds, judge_batch, merge_block
 from viewcounter.processing.id_cache import BYTES_PER_ID, BYTES_PER_MINUTE, IdCache, LoadedIds
 from viewcounter.storage.flush import IdBlock
@@ -221,3 +224,112 @@ def test_merging_keeps_ids_sorted_and_contents_beside_them():
     expected = KnownIds.join([ids_of(1, 4, 6), ids_of(2, 5, 9)])
     assert merged.ids.tolist() == expected.ids.tolist()
     assert merged.contents.tolist() == expected.contents.tolist()
+
+
+class Interrupted(BaseException):
+    """As a time limit raises it in a worker: at any line."""
+
+
+@contextmanager
+def interrupted_after(lines):
+    """Raises Interrupted in front of a line of the cache, the body being of that many; None: never."""
+    left = lines
+
+    def trace(frame, event, _):
+        nonlocal left
+        if frame.f_code.co_filename != id_cache.__file__:
+            return None
+        if event == "line" and left is not None:
+            left -= 1
+            if left < 0:
+                left = None
+                raise Interrupted
+        return trace
+
+    before = sys.gettrace()
+    sys.settrace(trace)
+    try:
+        yield
+    finally:
+        sys.settrace(before)
+
+
+class Drain:
+    """One drain beside the shard, as `known_ids` does it: it judges ahead of what has been committed."""
+
+    def __init__(self, shard, cache):
+        self._shard, self._cache = shard, cache
+        self._ahead = []
+        self._is_judging = False
+        self._position = shard.position
+        cache.open(PARTITION)
+
+    def judge(self, minutes):
+        """Counts what is new; what is known must be what the shard has, and what was judged before."""
+        self._is_judging = True
+        known = self._cache.get_minutes(PARTITION, list(minutes), position=str(self._position), load=self._load)
+        assert {m: numbers_in(ids) for m, ids in known.items()} == {m: self._read(m) for m in minutes}
+        new = {m: numbers - self._read(m) for m, numbers in minutes.items() if numbers - self._read(m)}
+        self._cache.add(PARTITION, [IdBlock(m, ids_of(*n).ids, ids_of(*n).contents) for m, n in new.items()])
+        self._cache.move(PARTITION, after=str(self._position), position=str(self._position + 1))
+        self._position += 1
+        self._ahead.append(new)
+        self._is_judging = False
+
+    def commit(self):
+        if self._ahead:
+            self._shard.flush(self._ahead.pop(0))
+
+    def close(self):
+        if self._ahead or self._is_judging:
+            self._cache.forget(PARTITION)
+        else:
+            self._cache.settle(PARTITION)
+
+    def _read(self, minute):
+        committed = [ids for _, m, ids in self._shard.rows if m == minute]
+        found = set().union(*(numbers_in(ids) for ids in committed))
+        return found.union(*(batch.get(minute, set()) for batch in self._ahead))
+
+    def _load(self, held_through):
+        ahead = Shard()
+        ahead.position = self._shard.position
+        ahead.rows = list(self._shard.rows)
+        for batch in self._ahead:
+            ahead.flush(batch)
+        committed = Shard()
+        committed.rows = self._shard.rows
+        loaded, held = ahead.load(held_through), committed.load(held_through)
+        return {minute: LoadedIds(loaded[minute].new, held[minute].held_count) for minute in held_through}
+
+
+batches = st.dictionaries(st.integers(0, 2), st.sets(st.integers(0, 6), min_size=1, max_size=3), min_size=1, max_size=2)
+drains = st.fixed_dictionaries(
+    {
+        "batches": st.lists(batches, min_size=1, max_size=3),
+        "commits": st.integers(0, 3),
+        "lines": st.one_of(st.none(), st.integers(0, 120)),
+        "lines_of_close": st.one_of(st.none(), st.integers(0, 12)),
+        "foreign": st.one_of(st.none(), batches),
+    }
+)
+
+
+@settings(max_examples=scale_examples(80), deadline=None)
+@given(story=st.lists(drains, min_size=2, max_size=5), max_minutes=st.integers(1, 4))
+def test_ids_are_never_known_wrongly_whatever_line_an_exception_hits(story, max_minutes):
+    shard, cache = Shard(), IdCache(max_bytes=max_minutes * (BYTES_PER_MINUTE + 3 * BYTES_PER_ID))
+    for step in story:
+        drain = None
+        with suppress(Interrupted), interrupted_after(step["lines"]):
+            drain = Drain(shard, cache)
+            for number, minutes in enumerate(step["batches"]):
+                drain.judge(minutes)
+                if number < step["commits"]:
+                    drain.commit()
+        with suppress(Interrupted), interrupted_after(step["lines_of_close"]):
+            if drain is not None:
+                drain.close()
+        if step["foreign"] is not None:
+            known = {m: set().union(*(numbers_in(i) for _, n, i in shard.rows if n == m)) for m in step["foreign"]}
+            shard.flush({m: n - known[m] for m, n in step["foreign"].items() if n - known[m]})
