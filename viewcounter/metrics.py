@@ -59,6 +59,13 @@ EVENTS_REJECTED = _counter("events_rejected_total", "Events refused within a req
 APPEND_SECONDS = _histogram("append_seconds", "One group commit to the event log", buckets=_APPEND_BUCKETS)
 APPEND_FAILURES = _counter("append_failures_total", "Group commits that the log did not confirm, whole or in part")
 EVENTS_SPOOLED = _counter("events_spooled_total", "Events accepted onto the gateway's disk while the log was away")
+SPOOL_REFUSED_PARTITIONS = _of_living_processes(
+    "spool_refused_partitions", "Partitions whose entries the log refuses and gateways hold on their disks, by process"
+)
+SPOOL_DAMAGED_RECORDS = _counter(
+    "spool_damaged_records_total",
+    "Damaged places in spools, whose events could not be delivered; the files are kept",
+)
 SPOOLED_BYTES = _of_living_processes("spooled_bytes", "What lies on the gateways' disks and is not in the log yet")
 LOG_BREAKERS_OPEN = _of_living_processes("log_breakers_open", "Gateway processes that leave the log alone for now")
 GATEWAYS_BY_VIEWER_KEY = _of_living_processes(

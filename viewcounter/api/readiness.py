@@ -24,7 +24,7 @@ from configservice.topology import Instance, Role, Shard, Topology
 from viewcounter.bounded_question import BoundedQuestion
 from viewcounter.eventlog.errors import EventLogError, LogUnfit
 from viewcounter.eventlog.interface import EventLog
-from viewcounter.gateway.spool import measure_slots
+from viewcounter.gateway.spool import SpoolState, measure_slots
 from viewcounter.log_losses import find_losses
 from viewcounter.processing.retention import DELETION_PATIENCE
 from viewcounter.shard_condition import NOT_LOOKED_AFTER, describe_condition, find_reports
@@ -110,7 +110,9 @@ class ReadinessProbe:
             dependency.question.start()
         parts: dict[str, Part] = {TOPOLOGY: _check_topology(cluster), LOG: _check_log(log)}
         if settings.spool_dir is not None:
-            parts[SPOOL] = check_spool(settings.spool_dir, max_bytes=settings.spool_max_bytes)
+            spool = measure_slots(settings.spool_dir)
+            parts[SPOOL] = check_spool(spool, max_bytes=settings.spool_max_bytes)
+            parts |= name_spool_troubles(spool)
         takes_events = parts[LOG], parts.get(SPOOL, parts[LOG])
         if parts[TOPOLOGY].status is not Status.DOWN:
             _, standings = read_standing(
@@ -193,14 +195,24 @@ def name_losses(topology: Topology, losses: Sequence[LogLoss] | None, *, now: da
     return parts
 
 
-def check_spool(directory: Path, *, max_bytes: int) -> Part:
+def check_spool(state: SpoolState, *, max_bytes: int) -> Part:
     """Of all gateway processes of this host."""
-    slots = measure_slots(directory)
+    slots = state.slot_bytes
     if slots and min(slots) >= max_bytes:
         return Part(Status.DOWN, "is full: events are refused while the log is away")
     if sum(slots) > 0:
         return Part(Status.DEGRADED if max(slots) >= max_bytes else Status.UP, "holds events that wait for the log")
     return UP
+
+
+def name_spool_troubles(state: SpoolState) -> dict[str, Part]:
+    """`spooled events`, where some cannot be delivered: the spool takes others all the same."""
+    refused = ", ".join(map(str, state.refused_partitions))
+    troubles = [
+        f"the log refuses those of partitions {refused}" if refused else "",
+        f"{state.damaged_count} damaged files are kept aside" if state.damaged_count else "",
+    ]
+    return {"spooled events": Part(Status.DEGRADED, "; ".join(filter(None, troubles)))} if any(troubles) else {}
 
 
 def name_parts(standing: ShardStanding) -> Iterator[tuple[str, Part]]:

@@ -9,6 +9,13 @@ class EventLogFull(EventLogError):
     """The log server is out of memory or disk. Nothing was stored; drain the log or give it more room."""
 
 
+class EntryRefused(EventLogError):
+    """The log server answers and takes entries, but not this one: its partition's stream is damaged, or the entry is.
+
+    Look at the key `log:{partition}` on the server. Other partitions are not concerned.
+    """
+
+
 class LogUnfit(EventLogError):
     """The server must not be used as the event log: nothing was stored, and trying again does not help.
 

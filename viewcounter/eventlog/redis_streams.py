@@ -24,6 +24,7 @@ from redis.retry import Retry
 from viewcounter.eventlog import redis_scripts as scripts
 from viewcounter.eventlog.codec import get_event_count
 from viewcounter.eventlog.errors import (
+    EntryRefused,
     EventLogError,
     EventLogFull,
     LogClockSkewed,
@@ -89,7 +90,7 @@ class RedisEventLog:
         failed: dict[int, EventLogError] = {}
         for partition, reply in zip(partitions, replies, strict=True):
             if isinstance(reply, redis.RedisError):
-                failed[partition] = _translate(reply)
+                failed[partition] = _translate_refusal(reply)
             else:
                 positions[partition] = Position.parse(reply.decode())
         return AppendResult(positions, failed)
@@ -254,6 +255,12 @@ def _translate(error: redis.RedisError) -> EventLogError:
     if (other := _NOT_OUR_LOG.match(str(error))) is not None:
         return _describe_other(None if other[1] == "none" else other[1])
     return EventLogError(f"{type(error).__name__}: {error}")
+
+
+def _translate_refusal(error: redis.RedisError) -> EventLogError:
+    """Of a single partition, by a server that has answered for the others."""
+    ours = _translate(error)
+    return ours if isinstance(ours, EventLogFull) else EntryRefused(str(ours))
 
 
 def _describe_skew(ahead_ms: int) -> LogClockSkewed:

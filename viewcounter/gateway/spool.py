@@ -1,8 +1,8 @@
 """Groups of entries on the gateway's own disk while the event log takes none: fsynced, bounded, in order.
 
-A spool is a folder of segments, files of records; each record is one group that a commit would have appended. It is
-read in the order it was written, and a segment goes when the log has all of it. A crash in between sends a segment
-twice: event ids make that harmless. A record cut short by a crash was never acknowledged and is skipped.
+A spool is a folder of segments, see `spool_segments`. It is read in the order it was written, and a segment goes when
+the log has all of it. A crash in between sends a segment twice: event ids make that harmless. What the log refuses of a
+single partition, while it takes the others, is set aside in a queue of that partition and holds up nobody else.
 
 Folders (`slots`) below the spool directory belong to one process each, by a lock that dies with it. Whoever finds a
 slot without an owner takes its segments over.
@@ -12,27 +12,15 @@ import contextlib
 import fcntl
 import logging
 import os
-import struct
 from collections.abc import Mapping
-from io import FileIO
+from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
 
-import msgspec
-import xxhash
+from viewcounter.gateway.spool_segments import DAMAGED, REFUSED, SPOOLED, Group, SegmentQueue, pack_record
 
 logger = logging.getLogger(__name__)
 
-SEGMENT_BYTES = 8 * 1024 * 1024
 MAX_SLOTS = 256
-_HEADER = struct.Struct("<IQ")
-"""Length of the body, xxh3_64 of it."""
-_SUFFIX = ".spool"
-_encoder = msgspec.msgpack.Encoder()
-_decoder = msgspec.msgpack.Decoder(dict[int, bytes])
-
-Group = dict[int, bytes]
-"""Packed entries by partition."""
 
 
 class SpoolFull(OSError):
@@ -40,77 +28,77 @@ class SpoolFull(OSError):
 
 
 class Spool:
-    """One process's slot. Used by one thread at a time.
-
-    Invariant: `_segments` ascend in age; all but the last are complete, and only the first is being read.
-    """
+    """One process's slot. Used by one thread at a time."""
 
     def __init__(self, directory: Path, *, max_bytes: int) -> None:
         """Takes the first slot that is free, with whatever a dead process has left there. Raises OSError."""
         self._directory = directory
         self._max_bytes = max_bytes
         self._slot, self._lock = _claim_slot(directory)
-        self._segments = _list_segments(self._slot)
-        self._bytes = sum(segment.stat().st_size for segment in self._segments)
-        self._next_number = _get_number(self._segments[-1]) + 1 if self._segments else 0
-        self._writing: FileIO | None = None
-        self._reading: BinaryIO | None = None
-        self._head: Group | None = None
+        self._queue = SegmentQueue(self._slot)
+        self._refused: dict[int, SegmentQueue] = {}
+        for segment in _list_segments(self._slot, REFUSED):
+            self._open_refused(_get_partition(segment))
 
     @property
     def size_bytes(self) -> int:
         """On disk; a segment counts until all of it has left."""
-        return self._bytes
+        return self._queue.size_bytes + sum(queue.size_bytes for queue in self._refused.values())
+
+    @property
+    def refused_partitions(self) -> list[int]:
+        """Partitions of which something is set aside, ascending."""
+        return sorted(self._refused)
 
     def append(self, group: Mapping[int, bytes]) -> None:
         """On disk when this returns. Raises OSError, SpoolFull among them; then the group is not in the spool."""
-        body = _encoder.encode(dict(group))
-        record = _HEADER.pack(len(body), xxhash.xxh3_64_intdigest(body)) + body
-        if self._bytes + len(record) > self._max_bytes:
-            raise SpoolFull(f"the spool holds {self._bytes} bytes of {self._max_bytes}")
-        file = self._get_writable()
-        start = os.fstat(file.fileno()).st_size
-        try:
-            _write_all(file, record)
-            os.fdatasync(file.fileno())
-        except OSError:
-            self._end_segment()
-            # Not acknowledged: nobody may read it. If even this fails, its check sum gives it away.
-            os.truncate(self._segments[-1], start)
-            raise
-        self._bytes += len(record)
-        if start + len(record) >= SEGMENT_BYTES:
-            self._end_segment()
+        self._queue.append(self._pack(group))
+
+    def append_refused(self, partition: int, payload: bytes) -> None:
+        """As `append`, behind what is set aside of the partition."""
+        self._open_refused(partition).append(self._pack({partition: payload}))
 
     def find_oldest(self) -> Group | None:
-        """The oldest group, until `remove_oldest`; None when the spool is empty."""
-        while self._head is None and self._segments:
-            if self._reading is None:
-                self._reading = self._segments[0].open("rb")
-            self._head = self._read_record(self._reading)
-            if self._head is None:
-                self._remove_segment()
-        return self._head
+        """The oldest group, until all of it has been dropped; None when nothing is left but what is set aside."""
+        return self._queue.find_oldest()
 
-    def remove_oldest(self) -> None:
+    def drop_from_oldest(self, partitions: set[int]) -> None:
+        """The log has these entries of the oldest group."""
+        self._queue.drop_from_oldest(partitions)
+
+    def set_aside(self, partition: int) -> None:
+        """The oldest group's entry of this partition waits by itself from here on. Raises OSError."""
+        payload = (self._queue.find_oldest() or {})[partition]
+        # Past the bound, if need be: it is on the disk already, and leaves the main queue in a moment.
+        self._open_refused(partition).append(pack_record({partition: payload}))
+        self._queue.drop_from_oldest({partition})
+
+    def find_refused(self, partition: int) -> bytes | None:
+        """The oldest entry that is set aside, until `drop_refused`; None when there is none."""
+        queue = self._refused.get(partition)
+        group = None if queue is None else queue.find_oldest()
+        if queue is not None and group is None:
+            queue.close()
+            del self._refused[partition]
+        return None if group is None else next(iter(group.values()))
+
+    def drop_refused(self, partition: int) -> None:
         """The log has it."""
-        self._head = None
+        self._refused[partition].drop_from_oldest({partition})
 
     def adopt_orphans(self) -> int:
         """Take over the segments of slots whose process is gone; returns how many."""
         adopted = 0
         for slot in sorted(self._directory.glob("slot-*")):
-            segments = _list_segments(slot) if slot != self._slot else []
+            segments = [] if slot == self._slot else [*_list_segments(slot, SPOOLED), *_list_segments(slot, REFUSED)]
             lock = _try_lock(slot) if segments else None
             if lock is None:
                 continue
             try:
-                self._end_segment()
                 for segment in segments:
-                    mine = self._name_next()
-                    segment.rename(mine)
-                    self._segments.append(mine)
-                    self._bytes += mine.stat().st_size
+                    is_refused = segment.suffix == REFUSED
+                    queue = self._open_refused(_get_partition(segment)) if is_refused else self._queue
+                    queue.adopt([segment])
                     adopted += 1
             finally:
                 os.close(lock)
@@ -119,70 +107,46 @@ class Spool:
         return adopted
 
     def close(self) -> None:
-        self._end_segment()
-        if self._reading is not None:
-            self._reading.close()
+        for queue in (self._queue, *self._refused.values()):
+            queue.close()
         os.close(self._lock)
 
-    def _read_record(self, file: BinaryIO) -> Group | None:
-        """None at the end of the segment, whole or cut short."""
-        at = file.tell()
-        header = file.read(_HEADER.size)
-        if not header:
-            return None
-        if len(header) == _HEADER.size:
-            length, digest = _HEADER.unpack(header)
-            body = file.read(length)
-            if len(body) == length and xxhash.xxh3_64_intdigest(body) == digest:
-                return _decoder.decode(body)
-        size = os.fstat(file.fileno()).st_size
-        logger.error("%s is damaged at byte %d: its last %d bytes are skipped", file.name, at, size - at)
-        return None
+    def _pack(self, group: Mapping[int, bytes]) -> bytes:
+        record = pack_record(group)
+        if self.size_bytes + len(record) > self._max_bytes:
+            raise SpoolFull(f"the spool holds {self.size_bytes} bytes of {self._max_bytes}")
+        return record
 
-    def _get_writable(self) -> FileIO:
-        if self._writing is None:
-            segment = self._name_next()
-            self._writing = segment.open("ab", buffering=0)
-            self._segments.append(segment)
-            _sync_folder(self._slot)
-        return self._writing
-
-    def _name_next(self) -> Path:
-        name = self._slot / f"{self._next_number:012d}{_SUFFIX}"
-        self._next_number += 1
-        return name
-
-    def _end_segment(self) -> None:
-        if self._writing is not None:
-            self._writing.close()
-            self._writing = None
-
-    def _remove_segment(self) -> None:
-        segment = self._segments.pop(0)
-        if self._reading is not None:
-            self._reading.close()
-            self._reading = None
-        if not self._segments:
-            self._end_segment()
-        self._bytes -= segment.stat().st_size
-        segment.unlink()
+    def _open_refused(self, partition: int) -> SegmentQueue:
+        if partition not in self._refused:
+            self._refused[partition] = SegmentQueue(self._slot, prefix=f"p{partition}-", suffix=REFUSED)
+        return self._refused[partition]
 
 
-def _write_all(file: FileIO, record: bytes) -> None:
-    """A disk that fills up takes a part first and refuses the rest."""
-    rest = memoryview(record)
-    while rest:
-        rest = rest[file.write(rest) :]
+@dataclass(frozen=True, slots=True)
+class SpoolState:
+    """Of all slots of a directory, whoever owns them: `slot_bytes` wait in each, `refused_partitions` have something
+    set aside, `damaged_count` segments could not be read whole and are kept."""
+
+    slot_bytes: tuple[int, ...]
+    refused_partitions: tuple[int, ...]
+    damaged_count: int
 
 
-def measure_slots(directory: Path) -> list[int]:
-    """Bytes that wait in each slot of a spool directory, whoever owns it. Owners may take them away meanwhile."""
-    return [_measure(slot) for slot in sorted(directory.glob("slot-*"))]
+def measure_slots(directory: Path) -> SpoolState:
+    """Owners may take files away meanwhile."""
+    slots = sorted(directory.glob("slot-*"))
+    refused = {_get_partition(segment) for slot in slots for segment in _list_segments(slot, REFUSED)}
+    return SpoolState(
+        slot_bytes=tuple(_measure(slot) for slot in slots),
+        refused_partitions=tuple(sorted(refused)),
+        damaged_count=sum(len(_list_segments(slot, DAMAGED)) for slot in slots),
+    )
 
 
 def _measure(slot: Path) -> int:
     total = 0
-    for segment in _list_segments(slot):
+    for segment in (*_list_segments(slot, SPOOLED), *_list_segments(slot, REFUSED)):
         with contextlib.suppress(FileNotFoundError):
             total += segment.stat().st_size
     return total
@@ -210,17 +174,10 @@ def _try_lock(slot: Path) -> int | None:
     return lock
 
 
-def _list_segments(slot: Path) -> list[Path]:
-    return sorted(slot.glob(f"*{_SUFFIX}"))
+def _list_segments(slot: Path, suffix: str) -> list[Path]:
+    return sorted(slot.glob(f"*{suffix}"))
 
 
-def _get_number(segment: Path) -> int:
-    return int(segment.stem)
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+def _get_partition(segment: Path) -> int:
+    """Of what is set aside: `p<partition>-<number>.refused`."""
+    return int(segment.stem[1:].partition("-")[0])

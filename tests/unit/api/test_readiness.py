@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from viewcounter.api.readiness import check_spool
+from viewcounter.api.readiness import check_spool, name_spool_troubles
+from viewcounter.gateway.spool import measure_slots
 
 
 def fill(spool: Path, *sizes: int) -> Path:
@@ -21,4 +22,18 @@ def fill(spool: Path, *sizes: int) -> Path:
     [((), "up"), ((0,), "up"), ((99,), "up"), ((100,), "down"), ((100, 5), "degraded"), ((120, 100), "down")],
 )
 def test_a_spool_is_down_when_every_slot_is_full(tmp_path, sizes, status):
-    assert check_spool(fill(tmp_path / "spool", *sizes), max_bytes=100).status == status
+    state = measure_slots(fill(tmp_path / "spool", *sizes))
+    assert (check_spool(state, max_bytes=100).status, name_spool_troubles(state)) == (status, {})
+
+
+def test_what_of_a_spool_cannot_be_delivered_is_named(tmp_path):
+    spool = fill(tmp_path / "spool", 0, 0)
+    for name in (
+        "slot-000/000000000007.damaged",
+        "slot-001/p12-000000000000.refused",
+        "slot-001/p3-000000000000.refused",
+    ):
+        (spool / name).write_bytes(b"x")
+    [(name, part)] = name_spool_troubles(measure_slots(spool)).items()
+    assert (name, part.status) == ("spooled events", "degraded")
+    assert part.reason == "the log refuses those of partitions 3, 12; 1 damaged files are kept aside"

@@ -5,9 +5,9 @@ import pytest
 from tests.clock import Clock
 from tests.unit.gateway.builders import FaultyLog, read_event_ids
 from viewcounter.eventlog.codec import AcceptedEvent, pack_entry
-from viewcounter.eventlog.errors import EventLogError, EventLogFull
+from viewcounter.eventlog.errors import EntryRefused, EventLogError, EventLogFull
 from viewcounter.eventlog.interface import AppendResult
-from viewcounter.gateway.guarded_log import GuardedLog
+from viewcounter.gateway.guarded_log import REFUSED_FIRST_SECONDS, REFUSED_MAX_SECONDS, GuardedLog
 from viewcounter.gateway.spool import Spool
 
 OPEN_SECONDS = 60.0
@@ -147,6 +147,57 @@ def test_a_partition_that_failed_alone_is_kept_and_later_events_queue_behind_it(
     clock.advance(OPEN_SECONDS)
     guarded.drain()
     assert read_event_ids(log, [1]) == [make_id(2), make_id(3)]
+
+
+def test_what_the_log_refuses_of_a_partition_holds_up_nobody_else(log, make_guarded, clock):
+    guarded = make_guarded(has_spool=True, attempts=3)
+    log.failing = {1: EntryRefused("WRONGTYPE")}
+    result = guarded.append({0: make_entry(1), 1: make_entry(2)})
+    assert (set(result.positions), result.failed) == ({0}, {})
+    assert log.append_sizes == [2]  # another attempt would be refused as well
+    assert set(guarded.append({0: make_entry(3)}).positions) == {0}
+    assert guarded.append({1: make_entry(4)}) == AppendResult({})  # behind what is refused
+    for _ in range(5):
+        guarded.drain()
+    assert log.append_sizes == [2, 1]
+    clock.advance(REFUSED_FIRST_SECONDS)
+    guarded.drain()
+    assert log.append_sizes == [2, 1, 1]
+    log.failing = {}
+    clock.advance(2 * REFUSED_FIRST_SECONDS)
+    guarded.drain()
+    assert read_event_ids(log, [1]) == [make_id(2), make_id(4)]
+    assert set(guarded.append({1: make_entry(5)}).positions) == {1}
+
+
+def test_a_spooled_group_of_which_a_part_is_refused_is_appended_once(log, make_guarded, clock):
+    guarded = make_guarded(has_spool=True)
+    break_log(log)
+    guarded.append({0: make_entry(1), 1: make_entry(2)})
+    guarded.append({0: make_entry(3), 2: make_entry(4)})
+    log.failing = {1: EntryRefused("WRONGTYPE")}
+    clock.advance(OPEN_SECONDS)
+    for _ in range(4):
+        guarded.drain()
+        clock.advance(REFUSED_MAX_SECONDS)
+    assert read_event_ids(log) == [make_id(1), make_id(3), make_id(4)]
+    log.failing = {}
+    guarded.drain()
+    assert sorted(read_event_ids(log)) == [make_id(number) for number in range(1, 5)]
+
+
+def test_what_is_refused_without_a_spool_is_refused_to_the_client(log, make_guarded):
+    log.failing = {1: EntryRefused("WRONGTYPE")}
+    result = make_guarded().append({0: make_entry(1), 1: make_entry(2)})
+    assert (set(result.positions), set(result.failed)) == ({0}, {1})
+
+
+def test_refused_entries_leave_the_breaker_closed(log, make_guarded):
+    guarded = make_guarded()
+    log.failing = {1: EntryRefused("WRONGTYPE")}
+    for number in range(10):
+        guarded.append({1: make_entry(number)})
+    assert set(guarded.append({0: make_entry(11)}).positions) == {0}
 
 
 def test_a_full_disk_refuses_as_if_there_were_none(log, tmp_path):

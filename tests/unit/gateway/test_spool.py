@@ -1,14 +1,17 @@
 """Groups on the gateway's disk: in order, whole or not at all, bounded, never without an owner."""
 
 import os
+import struct
 
+import msgspec
 import pytest
+import xxhash
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.tiers import scale_examples
-from viewcounter.gateway import spool as spool_module
-from viewcounter.gateway.spool import Spool, SpoolFull
+from viewcounter.gateway import spool_segments
+from viewcounter.gateway.spool import Spool, SpoolFull, measure_slots
 
 
 def make_spool(directory, max_bytes=10_000_000):
@@ -23,7 +26,7 @@ def empty(spool):
     groups = []
     while (group := spool.find_oldest()) is not None:
         groups.append(group)
-        spool.remove_oldest()
+        spool.drop_from_oldest(set(group))
     return groups
 
 
@@ -83,14 +86,89 @@ def test_a_record_cut_short_by_a_crash_is_skipped_and_those_before_it_are_not(tm
     spool.close()
 
 
-def test_a_damaged_record_ends_its_segment_not_the_spool(tmp_path, monkeypatch):
-    monkeypatch.setattr(spool_module, "SEGMENT_BYTES", 1)  # a segment a record
+def write_segment(tmp_path, groups):
+    """The file in which a dead process has left these."""
+    dead = make_spool(tmp_path)
+    for group in groups:
+        dead.append(group)
+    dead.close()
+    (segment,) = tmp_path.rglob("*.spool")
+    return segment
+
+
+def flip(segment, place, bit=0):
+    content = bytearray(segment.read_bytes())
+    content[place % len(content)] ^= 1 << bit
+    segment.write_bytes(content)
+
+
+@settings(max_examples=scale_examples(60), deadline=None)
+@given(sizes=st.lists(st.integers(1, 60), min_size=1, max_size=6), place=st.integers(0, 10_000), bit=st.integers(0, 7))
+def test_a_flipped_bit_costs_the_record_that_it_is_in_and_no_other(tmp_path_factory, sizes, place, bit):
+    tmp_path = tmp_path_factory.mktemp("spool")
+    groups = [{number: bytes([number + 1]) * size} for number, size in enumerate(sizes)]
+    segment = write_segment(tmp_path, groups)
+    before = segment.read_bytes()
+    flip(segment, place, bit)
     spool = make_spool(tmp_path)
+    ends = [sum(len(spool_segments.pack_record(g)) for g in groups[: n + 1]) for n in range(len(groups))]
+    hit = next(n for n, end in enumerate(ends) if place % len(before) < end)
+    assert empty(spool) == [group for number, group in enumerate(groups) if number != hit]
+    (kept,) = tmp_path.rglob("*.damaged")
+    assert len(kept.read_bytes()) == len(before)
+    assert (spool.size_bytes, list(tmp_path.rglob("*.spool"))) == (0, [])
+    assert measure_slots(tmp_path).damaged_count == 1
+    spool.close()
+
+
+def test_every_damaged_file_is_kept_under_a_name_of_its_own(tmp_path):
     for number in range(3):
-        spool.append(make_group(number))
-    damaged = sorted(tmp_path.rglob("*.spool"))[1]
-    damaged.write_bytes(damaged.read_bytes()[:-1] + b"\xff")
-    assert empty(spool) == [make_group(0), make_group(2)]
+        flip(write_segment(tmp_path, [make_group(number)]), -1)
+        spool = make_spool(tmp_path)
+        assert empty(spool) == []
+        spool.close()
+    kept = sorted(tmp_path.rglob("*.damaged"))
+    assert len({path.read_bytes() for path in kept}) == len(kept) == 3
+
+
+def pack_unmarked(group):
+    """As the release before wrote it."""
+    body = msgspec.msgpack.encode(group)
+    return struct.pack("<IQ", len(body), xxhash.xxh3_64_intdigest(body)) + body
+
+
+def test_records_of_the_release_before_are_read_and_damaged_ones_passed(tmp_path):
+    groups = [make_group(number, size=40) for number in range(3)]
+    segment = write_segment(tmp_path, [make_group(9)])
+    records = [pack_unmarked(group) for group in groups]
+    segment.write_bytes(b"".join([*records, spool_segments.pack_record(make_group(3))]))
+    flip(segment, len(records[0]) + 30)
+    spool = make_spool(tmp_path)
+    assert empty(spool) == [groups[0], groups[2], make_group(3)]
+    assert len(list(tmp_path.rglob("*.damaged"))) == 1
+    spool.close()
+
+
+def test_what_is_set_aside_holds_up_no_other_and_survives_the_process(tmp_path):
+    spool = make_spool(tmp_path)
+    spool.append({1: b"one", 2: b"two"})
+    spool.append({1: b"three"})
+    assert spool.find_oldest() == {1: b"one", 2: b"two"}
+    spool.set_aside(1)
+    assert spool.find_oldest() == {2: b"two"}
+    spool.drop_from_oldest({2})
+    spool.append_refused(1, b"four")
+    spool.close()
+    spool = make_spool(tmp_path)
+    assert (spool.refused_partitions, measure_slots(tmp_path).refused_partitions) == ([1], (1,))
+    found = []
+    while (payload := spool.find_refused(1)) is not None:
+        found.append(payload)
+        spool.drop_refused(1)
+    assert found == [b"one", b"four"]
+    assert spool.refused_partitions == []
+    assert empty(spool) == [{1: b"one", 2: b"two"}, {1: b"three"}]  # its segment had not left: ids make it harmless
+    assert spool.size_bytes == 0
     spool.close()
 
 
@@ -134,7 +212,7 @@ def test_any_life_of_a_spool_keeps_order_and_repeats_at_most_a_segment(tmp_path_
             number += 1
         elif step == "remove" and (group := spool.find_oldest()) is not None:
             seen.append(group)
-            spool.remove_oldest()
+            spool.drop_from_oldest(set(group))
         elif step == "die":
             spool.close()  # writes nothing, as a death
             spool = make_spool(directory)
