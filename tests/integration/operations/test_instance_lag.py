@@ -5,17 +5,18 @@ import pytest
 from clusterproxy.registry import InstanceRegistry
 from localcluster.spec import SUPERUSER_ROLE
 from tests.waiting import wait_until
+from viewcounter.cluster import build_cluster_settings
+from viewcounter.config import get_config
 from viewcounter.eventlog.codec import AcceptedEvent, pack_entry
 from viewcounter.eventlog.memory import MemoryEventLog
 from viewcounter.operations.instance_lag import InstanceLag, measure_shard_lag
-from viewcounter.operations.shardproxy_process import ONE_CONNECTION
 
 PARTITION = 3
 
 
 @pytest.fixture
 def measure(clean_cluster):
-    registry, log = InstanceRegistry(ONE_CONNECTION), MemoryEventLog()
+    registry, log = InstanceRegistry(build_cluster_settings(get_config()).pool), MemoryEventLog()
     topology = clean_cluster.topology
     shard = topology.get_shard_of(PARTITION)
 
