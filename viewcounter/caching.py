@@ -3,6 +3,7 @@
 from functools import cache
 
 from shardproxy.result_cache import Lifetimes
+from viewcounter.cache_macs import CacheValue, build_authenticator
 from viewcounter.cluster import get_cluster_id
 from viewcounter.config import Config, get_config
 from viewcounter.queries.generations import GenerationBoard
@@ -30,6 +31,7 @@ def build_read_cache(config: Config) -> ReadCache:
         shared=SharedCache(
             config.cache_url.get_secret_value(),
             get_cluster_id=get_cluster_id,
+            authenticator=build_authenticator(CacheValue.ANSWER, config),
             timeout_seconds=config.shared_cache_timeout_seconds,
             open_seconds=config.shared_cache_open_seconds,
             max_connections=config.shared_cache_max_connections,

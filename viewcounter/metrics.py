@@ -142,6 +142,11 @@ CACHE_READS = _counter(
 )
 CACHE_EVICTIONS = _counter("cache_evictions_total", "Answers that left a process's memory for want of room")
 CACHED_BYTES = _of_living_processes("cached_bytes", "Answers in the memory of all processes")
+CACHE_VALUES_REFUSED = _counter(
+    "cache_values_refused_total",
+    "Values in the cache that no process of this cluster has written, by kind: witness, lag, idempotency, answer",
+    "kind",
+)
 SHARED_CACHE_ERRORS = _counter("shared_cache_errors_total", "Calls to the shared cache that failed or took too long")
 
 # -- audit, rollups, retention --------------------------------------------------------------------

@@ -39,6 +39,9 @@ class StoresConfig(BaseSettings):
     cache_url: SecretStr = Field(
         SecretStr("redis://127.0.0.1:6380/1"), description="published topology, queue markers, answers"
     )
+    cache_secret: SecretStr | None = Field(
+        None, min_length=32, description="proves what is in the cache, the same on every host; unset: by secret_key"
+    )
 
     @property
     def control_database_tls(self) -> TlsFiles:

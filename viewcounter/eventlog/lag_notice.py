@@ -4,6 +4,7 @@ The task that measures it for the metrics leaves a note with an expiry; without 
 no note, and nobody knows.
 """
 
+import time
 from collections.abc import Callable
 from typing import Protocol
 
@@ -14,8 +15,9 @@ from redis.retry import Retry
 
 from configservice.cache_keys import name_key
 from configservice.errors import ClusterUnknown
+from configservice.value_macs import ValueAuthenticator
 
-LAG_KEY = "lag:2"
+LAG_KEY = "lag:3"
 """The number grows whenever the note is written in another form."""
 
 _encoder = msgspec.msgpack.Encoder()
@@ -47,8 +49,15 @@ class SharedLagBoard:
     """Thread-safe. Every call is bounded by the timeout; nothing is retried. `keep_seconds`: of a note."""
 
     def __init__(
-        self, url: str, *, get_cluster_id: Callable[[], str], timeout_seconds: float, keep_seconds: float
+        self,
+        url: str,
+        *,
+        get_cluster_id: Callable[[], str],
+        authenticator: ValueAuthenticator,
+        timeout_seconds: float,
+        keep_seconds: float,
     ) -> None:
+        self._authenticator = authenticator
         self._get_cluster_id = get_cluster_id
         self._keep_ms = max(1, int(keep_seconds * 1000))
         self._redis = redis.Redis.from_url(
@@ -61,18 +70,24 @@ class SharedLagBoard:
     def write(self, notice: LagNotice) -> None:
         """Raises LagUnknown."""
         try:
-            self._redis.set(self._name_key(), _encoder.encode(notice), px=self._keep_ms)
+            name, good_until = self._name_key(), time.time() + self._keep_ms / 1000
+            value = self._authenticator.protect(_encoder.encode(notice), name=name, good_until=good_until)
+            self._redis.set(name, value, px=self._keep_ms)
         except (redis.RedisError, ClusterUnknown) as error:
             raise LagUnknown(str(error)) from error
 
     def read(self) -> LagNotice | None:
-        """None if there is no note, or none that can be read. Raises LagUnknown."""
+        """None if there is no note, or none that one of our processes has written. Raises LagUnknown."""
         try:
-            value = self._redis.get(self._name_key())
+            name = self._name_key()
+            value = self._redis.get(name)
         except (redis.RedisError, ClusterUnknown) as error:
             raise LagUnknown(str(error)) from error
+        if not isinstance(value, bytes):
+            return None
+        authentic = self._authenticator.read(value, name=name, now=time.time())
         try:
-            return _decoder.decode(value) if isinstance(value, bytes) else None
+            return None if authentic is None else _decoder.decode(authentic)
         except msgspec.DecodeError:
             return None
 

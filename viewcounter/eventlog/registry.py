@@ -4,6 +4,7 @@ import os
 from functools import cache
 
 from clusterproxy.errors import NoTopology
+from viewcounter.cache_macs import CacheValue, build_authenticator
 from viewcounter.cluster import get_cluster, get_cluster_id
 from viewcounter.config import Config, get_config
 from viewcounter.eventlog.interface import EventLog
@@ -46,6 +47,7 @@ def build_lag_board(config: Config) -> SharedLagBoard:
     return SharedLagBoard(
         config.cache_url.get_secret_value(),
         get_cluster_id=get_cluster_id,
+        authenticator=build_authenticator(CacheValue.LAG, config),
         timeout_seconds=config.shared_cache_timeout_seconds,
         keep_seconds=_MEASURED_IN_VAIN * config.lag_interval_seconds,
     )

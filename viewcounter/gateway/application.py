@@ -8,6 +8,7 @@ from typing import Any, Protocol
 from clusterproxy.errors import NoTopology
 from configservice.heartbeat import Heartbeat
 from configservice.topology import Topology
+from viewcounter.cache_macs import CacheValue, build_authenticator
 from viewcounter.cluster import get_cluster, get_cluster_id
 from viewcounter.config import Config, get_config
 from viewcounter.eventlog.interface import EventLog, Position
@@ -204,6 +205,7 @@ def _build_kept_answers(config: Config) -> SharedAnswers:
     return SharedAnswers(
         config.cache_url.get_secret_value(),
         get_cluster_id=get_cluster_id,
+        authenticator=build_authenticator(CacheValue.IDEMPOTENCY, config),
         timeout_seconds=config.shared_cache_timeout_seconds,
         open_seconds=config.shared_cache_open_seconds,
         max_connections=config.shared_cache_max_connections,

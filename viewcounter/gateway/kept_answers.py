@@ -18,12 +18,13 @@ from redis.backoff import NoBackoff
 
 from configservice.cache_keys import name_key
 from configservice.errors import ClusterUnknown
+from configservice.value_macs import ValueAuthenticator
 from shardproxy.breaker import Breaker, BreakerEvent, BreakerState
 from viewcounter.metrics import SHARED_CACHE_ERRORS
 
 logger = logging.getLogger(__name__)
 
-KEY_PREFIX = "idempotency:2:"
+KEY_PREFIX = "idempotency:3:"
 """Behind the cluster's id. The number grows whenever answers are kept in another form, so that two releases side by
 side do not meet."""
 
@@ -61,6 +62,7 @@ class SharedAnswers:
         url: str,
         *,
         get_cluster_id: Callable[[], str],
+        authenticator: ValueAuthenticator,
         timeout_seconds: float,
         open_seconds: float,
         max_connections: int,
@@ -68,6 +70,7 @@ class SharedAnswers:
         keep_seconds: float,
     ) -> None:
         self._get_cluster_id = get_cluster_id
+        self._authenticator = authenticator
         self._claim_ms = max(1, round(claim_seconds * 1000))
         self._keep_ms = max(1, round(keep_seconds * 1000))
         self._breaker = Breaker(open_seconds=open_seconds)
@@ -85,24 +88,46 @@ class SharedAnswers:
         )
 
     async def claim(self, name: str, kept: Kept) -> Kept | None:
-        value, px = _encoder.encode(kept), self._claim_ms
-        return _decode(
-            await self._call(lambda: self._client.set(self._name_key(name), value, nx=True, get=True, px=px))
-        )
+        key, px = self._find_key(name), self._claim_ms
+        if key is None:
+            return None
+        value = self._protect(kept, key, px)
+        return self._read(await self._call(lambda: self._client.set(key, value, nx=True, get=True, px=px)), key)
 
     async def keep(self, name: str, kept: Kept) -> None:
-        value, px = _encoder.encode(kept), self._keep_ms
-        await self._call(lambda: self._client.set(self._name_key(name), value, px=px))
+        key, px = self._find_key(name), self._keep_ms
+        if key is not None:
+            value = self._protect(kept, key, px)
+            await self._call(lambda: self._client.set(key, value, px=px))
 
     async def release(self, name: str) -> None:
-        await self._call(lambda: self._client.delete(self._name_key(name)))
+        key = self._find_key(name)
+        if key is not None:
+            await self._call(lambda: self._client.delete(key))
 
     async def close(self) -> None:
         await self._client.aclose()
 
-    def _name_key(self, name: str) -> str:
-        """Raises ClusterUnknown."""
-        return name_key(self._get_cluster_id(), KEY_PREFIX + name)
+    def _find_key(self, name: str) -> str | None:
+        """None while the process does not know its cluster."""
+        try:
+            return name_key(self._get_cluster_id(), KEY_PREFIX + name)
+        except ClusterUnknown:
+            return None
+
+    def _protect(self, kept: Kept, key: str, px: int) -> bytes:
+        return self._authenticator.protect(_encoder.encode(kept), name=key, good_until=time.time() + px / 1000)
+
+    def _read(self, data: object, key: str) -> Kept | None:
+        """What none of our processes has written, or cannot be understood, is as good as not there."""
+        value = self._authenticator.read(data, name=key, now=time.time()) if isinstance(data, bytes) else None
+        if value is None:
+            return None
+        try:
+            return _decoder.decode(value)
+        except msgspec.DecodeError:
+            SHARED_CACHE_ERRORS.inc()
+            return None
 
     async def _call(self, call: Callable[[], Awaitable[object]]) -> object:
         """None also when the server does not answer."""
@@ -110,8 +135,6 @@ class SharedAnswers:
             return None
         try:
             answer = await call()
-        except ClusterUnknown:
-            return None
         except (RedisError, OSError) as error:
             SHARED_CACHE_ERRORS.inc()
             if self._breaker.report(BreakerEvent.FAILURE, now=time.monotonic()) is BreakerState.CLOSED:
@@ -120,14 +143,3 @@ class SharedAnswers:
         if self._breaker.report(BreakerEvent.SUCCESS, now=time.monotonic()) is not BreakerState.CLOSED:
             logger.info("idempotency keys are looked at again")
         return answer
-
-
-def _decode(value: object) -> Kept | None:
-    """Whatever cannot be understood is as good as not there."""
-    if not isinstance(value, bytes):
-        return None
-    try:
-        return _decoder.decode(value)
-    except msgspec.DecodeError:
-        SHARED_CACHE_ERRORS.inc()
-        return None

@@ -26,7 +26,7 @@ from configservice.shard_proxy_witness import ShardProxyWitness
 from configservice.topology import Instance
 from configservice.topology_signer import TopologySigner
 from configservice.topology_signing import read_signing_key
-from configservice.witness import read_witness
+from configservice.witness import WitnessReader
 from shardproxy.connection import DeadlineConnection, open_own_connection
 from shardproxy.errors import (
     DeadlineExceeded,
@@ -40,6 +40,7 @@ from shardproxy.own_connection import OwnConnection
 from shardproxy.session_names import Purpose
 from shardproxy.settings import PoolSettings
 from shardproxy.tls import build_tls_parameters
+from viewcounter.cache_macs import CacheValue, build_authenticator
 from viewcounter.config import Config
 from viewcounter.operations.config_service_metrics import MetricsObserver
 
@@ -119,8 +120,9 @@ def build_config_service(config: Config) -> ConfigService:
         lease_seconds=settings.lease_seconds,
         call_seconds=settings.lease_call_seconds,
     )
+    reader = WitnessReader(build_authenticator(CacheValue.WITNESS, config))
     witness = ShardProxyWitness(
-        lambda: read_witness(get_cluster_cache()),
+        lambda: reader.read(get_cluster_cache()),
         host=socket.gethostname(),
         interval_seconds=settings.probe_interval_seconds,
     )

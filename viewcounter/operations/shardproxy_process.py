@@ -20,6 +20,7 @@ from shardproxy.errors import ShardProxyError
 from shardproxy.kill_plan import KillPolicy
 from shardproxy.settings import PoolSettings
 from shardproxy.watch import InstanceWatch, WatchSettings
+from viewcounter.cache_macs import CacheValue, build_authenticator
 from viewcounter.cluster import build_cluster_settings
 from viewcounter.config import Config
 from viewcounter.eventlog.errors import EventLogError
@@ -59,7 +60,10 @@ class ShardProxyProcess:
         )
         self._kills = KillStore(StoreSettings(config.kill_max_waiting, config.kill_retention_seconds))
         observer = f"{socket.gethostname()}:{os.getpid()}"
-        self._witness = WitnessWriter(publish=lambda reports: publish_reports(get_cluster_cache(), observer, reports))
+        authenticator = build_authenticator(CacheValue.WITNESS, config)
+        self._witness = WitnessWriter(
+            publish=lambda reports: publish_reports(get_cluster_cache(), observer, reports, authenticator=authenticator)
+        )
         self._daemon = ShardProxyDaemon(selection=selection, build_watch=self._build_watch)
 
     def run(self, stopping: threading.Event) -> None:

@@ -19,13 +19,14 @@ from redis.retry import Retry
 
 from configservice.cache_keys import name_key
 from configservice.errors import ClusterUnknown
+from configservice.value_macs import ValueAuthenticator
 from shardproxy.breaker import Breaker, BreakerEvent, BreakerState
 from shardproxy.result_cache import Stored
 from viewcounter.metrics import SHARED_CACHE_ERRORS
 
 logger = logging.getLogger(__name__)
 
-KEY_PREFIX = "answer:1:"
+KEY_PREFIX = "answer:2:"
 """Behind the cluster's id. The number grows whenever answers are kept in another form, so that two releases side by
 side do not meet."""
 
@@ -50,12 +51,14 @@ class SharedCache:
         url: str,
         *,
         get_cluster_id: Callable[[], str],
+        authenticator: ValueAuthenticator,
         timeout_seconds: float,
         open_seconds: float,
         max_connections: int,
         keep_seconds: float,
     ) -> None:
         self._get_cluster_id = get_cluster_id
+        self._authenticator = authenticator
         self._keep_ms = max(1, int(keep_seconds * 1000))
         self._breaker = Breaker(open_seconds=open_seconds)
         self._may_store = False
@@ -91,8 +94,9 @@ class SharedCache:
             self._note_failure(error)
             return {}
         self._note_success()
+        now = time.time()
         found = zip(keys, values, strict=True)
-        return {key: stored for key, value in found if (stored := _decode(value)) is not None}
+        return {key: stored for key, value in found if (stored := self._read(value, prefix + key, now=now)) is not None}
 
     def store(self, answers: Mapping[str, Stored]) -> None:
         """Soon, and as far as there is room: nobody waits for it."""
@@ -135,8 +139,11 @@ class SharedCache:
             prefix = self._name_prefix()
             if self._check_policy():
                 with self._client.pipeline(transaction=False) as pipeline:
+                    good_until = time.time() + self._keep_ms / 1000
                     for key, stored in answers.items():
-                        pipeline.set(prefix + key, _encoder.encode(stored), px=self._keep_ms)
+                        name = prefix + key
+                        value = self._authenticator.protect(_encoder.encode(stored), name=name, good_until=good_until)
+                        pipeline.set(name, value, px=self._keep_ms)
                     pipeline.execute()
         except ClusterUnknown:
             return
@@ -171,13 +178,13 @@ class SharedCache:
         if self._breaker.report(BreakerEvent.FAILURE, now=time.monotonic()) is BreakerState.CLOSED:
             logger.warning("going on without the shared cache: %s", error)
 
-
-def _decode(value: bytes | str | None) -> Stored | None:
-    """Whatever cannot be understood is as good as not there."""
-    if not isinstance(value, bytes):
-        return None
-    try:
-        return _decoder.decode(value)
-    except msgspec.DecodeError:
-        SHARED_CACHE_ERRORS.inc()
-        return None
+    def _read(self, data: bytes | str | None, name: str, *, now: float) -> Stored | None:
+        """What none of our processes has written, or cannot be understood, is as good as not there."""
+        value = self._authenticator.read(data, name=name, now=now) if isinstance(data, bytes) else None
+        if value is None:
+            return None
+        try:
+            return _decoder.decode(value)
+        except msgspec.DecodeError:
+            SHARED_CACHE_ERRORS.inc()
+            return None

@@ -8,9 +8,11 @@ import pytest
 from configservice import witness
 from configservice.cluster_cache import ClusterCache
 from configservice.errors import WitnessUnavailable
-from configservice.witness import Report, name_witness_keys, publish_reports, read_witness
+from configservice.value_macs import ValueAuthenticator
+from configservice.witness import Report, WitnessReader, name_witness_keys, publish_reports
 from viewcounter.config import get_config
 
+AUTHENTICATOR = ValueAuthenticator("s" * 50, kind="witness")
 ONE = Report("shard1a", "10.0.0.1", 5432, True, 1.5)
 OTHER = Report("shard1b", "10.0.0.2", 5432, False, 0.0, "no answer before the deadline")
 
@@ -23,9 +25,13 @@ def own_cache(servers):
     return own_cache
 
 
+def say(own_cache, observer, reports, authenticator=AUTHENTICATOR):
+    publish_reports(own_cache, observer, reports, authenticator=authenticator)
+
+
 def read(own_cache, instance=None):
     """Without ages."""
-    heard = read_witness(own_cache, instance=instance)
+    heard = WitnessReader(AUTHENTICATOR).read(own_cache, instance=instance)
     return {(h.observer, msgspec.structs.replace(h.report, age_seconds=0.0)) for h in heard}
 
 
@@ -34,9 +40,9 @@ def without_age(observer, report):
 
 
 def test_the_last_word_of_each_observer_counts(own_cache):
-    publish_reports(own_cache, "host1:7", [OTHER])
-    publish_reports(own_cache, "host1:7", [ONE])
-    publish_reports(own_cache, "host2:9", [ONE, OTHER])
+    say(own_cache, "host1:7", [OTHER])
+    say(own_cache, "host1:7", [ONE])
+    say(own_cache, "host2:9", [ONE, OTHER])
     expected = {without_age("host1:7", ONE), without_age("host2:9", ONE), without_age("host2:9", OTHER)}
     assert read(own_cache) == expected
     assert read(own_cache, "shard1b") == {without_age("host2:9", OTHER)}
@@ -44,18 +50,18 @@ def test_the_last_word_of_each_observer_counts(own_cache):
 
 
 def test_a_report_grows_older_from_the_age_it_had(own_cache):
-    publish_reports(own_cache, "host1:7", [ONE])
-    first = read_witness(own_cache)[0].report.age_seconds
+    say(own_cache, "host1:7", [ONE])
+    first = WitnessReader(AUTHENTICATOR).read(own_cache)[0].report.age_seconds
     time.sleep(0.05)
-    second = read_witness(own_cache)[0].report.age_seconds
+    second = WitnessReader(AUTHENTICATOR).read(own_cache)[0].report.age_seconds
     assert 1.5 <= first < second < 30
 
 
 def test_observers_that_fall_silent_are_forgotten(own_cache, servers):
-    publish_reports(own_cache, "host1:7", [ONE])
+    say(own_cache, "host1:7", [ONE])
     with servers.valkey("broker").connect(database=1) as client:
         client.zincrby(name_witness_keys(own_cache)[0], -1000 * (witness.FORGET_SECONDS + 1), "host1:7")
-        publish_reports(own_cache, "host2:9", [OTHER])
+        say(own_cache, "host2:9", [OTHER])
         assert read(own_cache) == {without_age("host2:9", OTHER)}
         assert client.hkeys(name_witness_keys(own_cache)[1]) == [b"host2:9"]
         for key in name_witness_keys(own_cache):
@@ -63,15 +69,15 @@ def test_observers_that_fall_silent_are_forgotten(own_cache, servers):
 
 
 def test_what_a_newer_release_says_is_left_out(own_cache, servers):
-    publish_reports(own_cache, "host1:7", [ONE])
+    say(own_cache, "host1:7", [ONE])
     with servers.valkey("broker").connect(database=1) as client:
         client.hset(name_witness_keys(own_cache)[1], "host1:7", b'{"new": 1}')
-    assert read_witness(own_cache) == []
+    assert WitnessReader(AUTHENTICATOR).read(own_cache) == []
 
 
 def test_a_cache_that_is_away_is_said_not_taken_for_silence(own_cache):
     away = ClusterCache("redis://127.0.0.1:1/0", "a-cluster")
     with pytest.raises(WitnessUnavailable):
-        read_witness(away)
+        WitnessReader(AUTHENTICATOR).read(away)
     with pytest.raises(WitnessUnavailable):
-        publish_reports(away, "host1:7", [ONE])
+        say(away, "host1:7", [ONE])

@@ -3,9 +3,11 @@
 import asyncio
 import json
 import uuid
+from typing import Any
 
 import pytest
 
+from configservice.value_macs import ValueAuthenticator
 from localcluster.cluster import LocalCluster
 from tests.unit.gateway.builders import WRITER, FaultyLog, know_key, make_event, make_gateway, send
 from viewcounter.gateway.kept_answers import Kept, SharedAnswers
@@ -20,8 +22,12 @@ def url(servers: LocalCluster):
     get_key_cache().clear()
 
 
-def make_answers(url: str, **changes: float) -> SharedAnswers:
-    settings = {"timeout_seconds": 1.0, "open_seconds": 0.1, "claim_seconds": 30, "keep_seconds": 30, **changes}
+BOUNDS = {"timeout_seconds": 1.0, "open_seconds": 0.1, "claim_seconds": 30, "keep_seconds": 30}
+AUTHENTICATOR = ValueAuthenticator("s" * 50, kind="idempotency")
+
+
+def make_answers(url: str, **changes: Any) -> SharedAnswers:
+    settings = {**BOUNDS, "authenticator": AUTHENTICATOR, **changes}
     return SharedAnswers(url, get_cluster_id=lambda: "a-cluster", max_connections=2, **settings)
 
 
@@ -71,3 +77,20 @@ def test_a_frozen_cache_server_refuses_nobody(url: str, servers: LocalCluster) -
         asyncio.run(run())
     finally:
         server.resume()
+
+
+def test_an_answer_that_none_of_our_processes_has_written_is_no_answer(url: str) -> None:
+    """Whoever can write to the cache could else tell a client that its events are counted."""
+
+    async def run() -> None:
+        log, name = FaultyLog(), uuid.uuid4().hex
+        forger = make_answers(url, authenticator=ValueAuthenticator("another secret" * 4, kind="idempotency"))
+        body, headers = json.dumps([make_event()]).encode(), {"Idempotency-Key": name}
+        forgery = await send(make_gateway(FaultyLog(), parts={"kept_answers": forger}), body, headers=headers)
+        gateway = make_gateway(log, parts={"kept_answers": make_answers(url)})
+        first, second = [await send(gateway, body, headers=headers) for _ in range(2)]
+        assert (forgery.status, first.status, second.status, log.append_sizes) == (202, 202, 202, [1])
+        assert ("idempotent-replayed" in first.headers, second.headers["idempotent-replayed"]) == (False, "true")
+        await forger.close()
+
+    asyncio.run(run())

@@ -13,8 +13,9 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from configservice.cluster_cache import get_cluster_cache
 from configservice.errors import WitnessUnavailable
-from configservice.witness import read_witness
+from configservice.witness import WitnessReader
 from tests.waiting import wait_until
+from viewcounter.cache_macs import CacheValue, build_authenticator
 
 
 def sleep_on(server, *, seconds=60):
@@ -54,7 +55,7 @@ def read_metrics(servers):
 
 def read_reports(instance):
     try:
-        heard = read_witness(get_cluster_cache(), instance=instance)
+        heard = WitnessReader(build_authenticator(CacheValue.WITNESS)).read(get_cluster_cache(), instance=instance)
     except WitnessUnavailable:
         return None
     return [one.report.is_reachable for one in heard if one.report.age_seconds < 10]
