@@ -79,7 +79,10 @@ DATABASES = {
         "OPTIONS": {
             **_CONTROL_DATABASE_TLS,
             "connect_timeout": _config.connect_timeout_seconds,
-            "options": f"-c statement_timeout={_config.control_query_seconds * 1000:.0f}",
+            "options": (
+                f"-c statement_timeout={_config.control_query_seconds * 1000:.0f}"
+                f" -c idle_in_transaction_session_timeout={_config.control_idle_seconds * 1000:.0f}"
+            ),
         },
     }
 }

@@ -34,6 +34,11 @@ class StoresConfig(BaseSettings):
     control_database_sslcert: str = Field("", description="file of the client certificate shown to it")
     control_database_sslkey: str = Field("", description="file of the private key of that certificate, mode 0600")
     control_query_seconds: PositiveFloat = Field(10.0, description="statement budget on the control database")
+    control_idle_seconds: PositiveFloat = Field(
+        10.0,
+        description="the control database ends a transaction whose process does nothing for so long, as one that is "
+        "frozen: changes of the topology, failovers among them, wait for each other",
+    )
     log_url: SecretStr = Field(SecretStr("redis://127.0.0.1:6379/0"), description="event log server")
     broker_url: SecretStr = Field(SecretStr("redis://127.0.0.1:6380/0"), description="Celery broker")
     cache_url: SecretStr = Field(

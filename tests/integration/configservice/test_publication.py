@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import redis
-from django.db import IntegrityError, connection, transaction
+from django.db import DatabaseError, IntegrityError, connection, transaction
 
 from configservice.cache_keys import name_key
 from configservice.cluster_cache import ClusterCache
@@ -22,6 +22,7 @@ from configservice.publication import (
     TOPOLOGY_CHANNEL,
     TOPOLOGY_KEY,
     fill_empty_cache,
+    lock_topology,
     publish,
     read_from_cache,
     read_from_control_database,
@@ -64,6 +65,37 @@ def test_publishing_what_is_published_makes_no_epoch_and_fills_an_empty_cache(in
     assert publish(reason="again", actor="ada").epoch == 1
     assert TopologyEpoch.objects.count() == 1
     assert read_from_cache(cluster_cache).decode().epoch == 1
+
+
+def test_a_process_that_froze_while_it_changes_the_topology_holds_up_nobody(init_cluster, monkeypatch):
+    init_cluster()
+    options = connection.settings_dict["OPTIONS"]
+    assert "idle_in_transaction_session_timeout=10000" in options["options"]
+    shorter = options["options"].replace("session_timeout=10000", "session_timeout=200")
+    monkeypatch.setitem(options, "options", shorter)
+    connection.close()
+    has_locked, wake = threading.Event(), threading.Event()
+
+    def freeze() -> None:
+        try:
+            with transaction.atomic():
+                lock_topology()
+                has_locked.set()
+                assert wake.wait(60)
+                add_event_type(7)
+        finally:
+            connection.close()
+
+    with ThreadPoolExecutor(1) as pool:
+        frozen = pool.submit(freeze)
+        assert has_locked.wait(60)
+        add_event_type(8)
+        assert publish(reason="somebody else", actor="ada").epoch == 2
+        wake.set()
+        with pytest.raises(DatabaseError, match="idle-in-transaction"):
+            frozen.result()
+    assert not EventType.objects.filter(pk=7).exists()
+    connection.close()
 
 
 def test_nothing_is_published_before_the_cluster_is_made(control, cache):

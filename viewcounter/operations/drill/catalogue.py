@@ -11,7 +11,7 @@ from viewcounter.operations.drill.faults.disks import FullDisk
 from viewcounter.operations.drill.faults.fault import Fault, Together
 from viewcounter.operations.drill.faults.lagging import KillAhead
 from viewcounter.operations.drill.faults.messages import PoisonEvent, Replays, SkewedClocks
-from viewcounter.operations.drill.faults.moves import KillInMove
+from viewcounter.operations.drill.faults.moves import FreezeMovers, KillInMove
 from viewcounter.operations.drill.faults.network import LinkFault
 from viewcounter.operations.drill.faults.processes import (
     MEMBERS,
@@ -171,6 +171,11 @@ def _build_database_faults() -> list[Entry]:
         ),
         Entry(Kind("lag-replica", shards, ZOMBIE), "a replica receives and does not apply", NOTHING, LaggingReplica),
         Entry(Kind("kill-primary-in-move", shards), "a primary dies while partitions move", NOTHING, KillInMove),
+        Entry(
+            Kind("freeze-movers", shards),
+            "movers sleep at steps of their moves, and wake when others have finished them and moved back", NOTHING,
+            FreezeMovers,
+        ),
         Entry(
             Kind("kill-primary-ahead", shards), "a primary dies seconds ahead of its replica", NOTHING, KillAhead
         ),
