@@ -15,7 +15,7 @@ from tests.contracts.log_server import LogServer
 from tests.tls import Authority, open_tls_front
 from viewcounter.config.kinds import PROJECT_ROOT
 
-pytestmark = [pytest.mark.system, pytest.mark.long(1)]
+pytestmark = [pytest.mark.system, pytest.mark.long(minutes=1)]
 
 PASSWORD = "s3cret-of-this-test"
 

@@ -23,7 +23,7 @@ from shardproxy.tls import TlsFiles
 from tests.tls import Authority
 from tests.waiting import wait_until
 
-pytestmark = pytest.mark.long(1)
+pytestmark = pytest.mark.long(minutes=1)
 
 PLACES = sorted(Path("/usr/lib/postgresql").glob("1[5-9]/bin/postgres"))
 ANSWER_SECONDS = 10.0
