@@ -11,7 +11,7 @@ import logging
 from dataclasses import dataclass
 from typing import Any, ClassVar, cast
 
-from uvicorn._types import ASGIReceiveCallable, ASGISendCallable, Scope
+import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from viewcounter.joined_writes import JoinedWrites
@@ -21,6 +21,17 @@ from viewcounter.problems import PROBLEM_CONTENT_TYPE, Problem, encode_problem
 logger = logging.getLogger(__name__)
 
 _TOO_LARGE = Problem(431, "head_too_large", "The request has too many headers, or too long ones.")
+_TOO_LARGE_BODY = encode_problem(_TOO_LARGE, request_id="")
+_TOO_LARGE_ANSWER = b"\r\n".join(
+    (
+        b"HTTP/1.1 431 Request Header Fields Too Large",
+        b"content-type: " + PROBLEM_CONTENT_TYPE.encode(),
+        b"content-length: %d" % len(_TOO_LARGE_BODY),
+        b"connection: close",
+        b"",
+        _TOO_LARGE_BODY,
+    )
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +41,10 @@ class HeadLimits:
     seconds: float
     max_bytes: int
     max_headers: int
+
+
+class _HeadTooLarge(Exception):
+    """Never leaves the protocol."""
 
 
 class BoundedHttpProtocol(HttpToolsProtocol):
@@ -45,6 +60,8 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         self._in_head = True
         self._head_bytes = 0
         self._header_count = 0
+        self._held_bytes = 0
+        self._has_parsed = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         if self.limit_concurrency is not None and len(self.connections) >= self.limit_concurrency - 1:
@@ -59,54 +76,75 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
+        """As the parent's, but for heads past their bounds."""
         was_in_head = self._in_head and self._head_timer is not None
-        super().data_received(data)
+        self._has_parsed = False
+        self._unset_keepalive_if_required()
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserUpgrade:
+            self._unsupported_upgrade_warning()
+        except httptools.HttpParserError:
+            if self._is_within_bounds():
+                message = "Invalid HTTP request received."
+                self.logger.warning(message)
+                self.send_400_response(message)
+            else:
+                self._refuse_rest_of_head()
+            return
         if self._head_timer is None and self._is_idle() and self.timeout_keep_alive_task is None:
             self._start_timer()  # neither a request nor silence, such as empty lines: uvicorn has stopped its own timer
-        # What was all head and did not end it is held by the parser, not seen by the callbacks yet.
         if was_in_head and self._in_head and not self.transport.is_closing():
-            self._head_bytes += len(data)
-            if self._head_bytes > self.limits.max_bytes:
-                self._cut("head_too_large")
+            # What is all one line, and does not end it, is held by the parser: no callback has seen it yet.
+            self._held_bytes += 0 if self._has_parsed else len(data)
+            if not self._is_within_bounds():
+                self._refuse_rest_of_head()
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
         self._in_head = True
-        self._head_bytes = self._header_count = 0
+        self._head_bytes = self._header_count = self._held_bytes = 0
         if self._head_timer is None:
             self._start_timer()
 
     def on_url(self, url: bytes) -> None:
-        self._head_bytes += len(url)
-        if self._is_within_bounds():
-            super().on_url(url)
+        self._count(len(url))
+        super().on_url(url)
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        self._head_bytes += len(name) + len(value)
         self._header_count += 1
-        if self._is_within_bounds():
-            super().on_header(name, value)
+        self._count(len(name) + len(value))
+        super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
         self._in_head = False
         self._waiting.pop(self, None)
         self._stop_timer()
-        if self._is_within_bounds():
-            super().on_headers_complete()
-            return
-        WEB_CONNECTIONS_CUT.labels("head_too_large").inc()
-        self.url = b"/"  # what there is of the address may be cut anywhere
-        app, self.app = self.app, _refuse_head
-        try:
-            super().on_headers_complete()
-        finally:
-            self.app = app
+        super().on_headers_complete()
+
+    def _count(self, byte_count: int) -> None:
+        """Raises _HeadTooLarge, which stops the parser: a callback for each header of a flood holds up everybody."""
+        self._has_parsed, self._held_bytes = True, 0
+        self._head_bytes += byte_count
+        if not self._is_within_bounds():
+            raise _HeadTooLarge
 
     def _is_idle(self) -> bool:
         return self.cycle is None or bool(self.cycle.response_complete)
 
     def _is_within_bounds(self) -> bool:
-        return self._head_bytes <= self.limits.max_bytes and self._header_count <= self.limits.max_headers
+        head_bytes = self._head_bytes + self._held_bytes
+        return head_bytes <= self.limits.max_bytes and self._header_count <= self.limits.max_headers
+
+    def _refuse_rest_of_head(self) -> None:
+        """Without waiting for its end. Said only where no answer to a request before it would be cut in two."""
+        if not self._is_idle():
+            self._cut("head_too_large")
+            return
+        WEB_CONNECTIONS_CUT.labels("head_too_large").inc()
+        self._stop_timer()
+        self.transport.write(_TOO_LARGE_ANSWER)
+        self.transport.close()
 
     def _make_room(self) -> None:
         """Connections that owe their first head give way, the oldest first."""
@@ -136,14 +174,3 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         self.connections.discard(self)
         self._stop_timer()
         self.transport.abort()
-
-
-async def _refuse_head(_scope: Scope, _receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
-    body = encode_problem(_TOO_LARGE, request_id="")
-    headers = [
-        (b"content-type", PROBLEM_CONTENT_TYPE.encode()),
-        (b"content-length", b"%d" % len(body)),
-        (b"connection", b"close"),
-    ]
-    await send({"type": "http.response.start", "status": _TOO_LARGE.status, "headers": headers, "trailers": False})
-    await send({"type": "http.response.body", "body": body, "more_body": False})

@@ -147,8 +147,32 @@ def test_a_flood_of_headers_that_never_ends_is_cut_off(port: int) -> None:
 def test_heads_within_their_bounds_pass_whole_or_in_pieces(port: int) -> None:
     head = b"POST / HTTP/1.1\r\nContent-Length: 3\r\nConnection: close\r\nx: " + b"y" * 3900 + b"\r\n\r\n"
     for pieces in ([head + b"abc"], [head[:100], head[100:3000], head[3000:], b"abc"]):
-        with connect(port, *pieces) as connection:
+        with connect(port) as connection:
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            for piece in pieces:
+                connection.sendall(piece)
+                time.sleep(0.05)  # a segment each
             assert read_all(connection).endswith(b"\r\n\r\n3")
+
+
+def test_large_body_arrives_whole_behind_a_head_of_several_kilobytes(port: int) -> None:
+    head = b"POST / HTTP/1.1\r\nContent-Length: 300000\r\nConnection: close\r\nx: " + b"y" * 3000 + b"\r\n\r\n"
+    with connect(port, head + b"z" * 300_000) as connection:
+        assert read_all(connection).endswith(b"\r\n\r\n300000")
+
+
+def test_of_a_head_past_its_bounds_the_rest_is_not_parsed(monkeypatch: pytest.MonkeyPatch, port: int) -> None:
+    """All of it is there at once, and ends; each further header would cost the event loop a callback."""
+    parsed: list[bytes] = []
+    on_header = Protocol.on_header
+    monkeypatch.setattr(
+        Protocol, "on_header", lambda self, name, value: parsed.append(name) or on_header(self, name, value)
+    )
+    head = b"GET / HTTP/1.1\r\n" + b"".join(b"x-%d: y\r\n" % number for number in range(20_000)) + b"\r\n"
+    with connect(port) as connection, contextlib.suppress(ConnectionError):
+        connection.sendall(head)
+        read_all(connection)
+    assert 20 < len(parsed) < 1000
 
 
 def test_pipelined_requests_are_each_counted_by_themselves(port: int) -> None:
