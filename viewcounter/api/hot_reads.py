@@ -91,7 +91,7 @@ class HotReads:
             key = await self._authorize(request)
             video_ids: list[str] | None = None
             if request.endpoint is Endpoint.COUNTS_QUERY:
-                content = await self._bodies.read(receive, declared_bytes=request.content_length, encoding=None)
+                content = await self._bodies.read(receive, declared_bytes=request.content_length)
                 video_ids = find_video_ids(content, max_videos=self._max_videos)
                 if video_ids is None:
                     await self._inner(scope, _replay(content, receive), send)

@@ -1,4 +1,4 @@
-"""Reading request bodies with every dimension bounded: bytes as sent, bytes unpacked, time, bytes held for all of them.
+"""Reading request bodies with every dimension bounded: bytes of each, time, bytes held for all of them.
 
 An oversized body is read on and thrown away for a while: closing on a client that is still sending resets the
 connection, and it would never see why.
@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from viewcounter.config import Config
-from viewcounter.gateway.encodings import Encoding, unpack
 from viewcounter.gateway.errors import ClientGone, Refused
 from viewcounter.problems import Problem
 
@@ -20,7 +19,7 @@ CLOSE = ((b"connection", b"close"),)
 
 @dataclass(frozen=True, slots=True)
 class BodyLimits:
-    """`max_bytes` holds before and after unpacking; an oversized body is discarded up to `discard_bytes`.
+    """An oversized body is discarded up to `discard_bytes`.
 
     `held_bytes`: of all bodies that are not whole yet.
     """
@@ -49,20 +48,19 @@ class BodyReader:
         self._held: dict[asyncio.Timeout, int] = {}
         self.held_bytes = 0
 
-    async def read(self, receive: Receive, *, declared_bytes: int | None, encoding: Encoding | None) -> bytes:
-        """The whole body, unpacked. Raises Refused (400, 408, 413) or ClientGone."""
+    async def read(self, receive: Receive, *, declared_bytes: int | None) -> bytes:
+        """The whole body as it was sent. Raises Refused (408, 413) or ClientGone."""
         limits = self._limits
         deadline = asyncio.timeout(limits.deadline_seconds)
         try:
             async with deadline:
                 if declared_bytes is not None and declared_bytes > limits.max_bytes:
                     await _refuse_declared(receive, declared_bytes, limits)
-                body = await self._receive(receive, deadline)
+                return await self._receive(receive, deadline)
         except TimeoutError as error:
             raise self._too_slow() from error
         finally:
             self._release(deadline)
-        return body if encoding is None else unpack(body, encoding, max_bytes=limits.max_bytes)
 
     async def _receive(self, receive: Receive, deadline: asyncio.Timeout) -> bytes:
         limits = self._limits

@@ -72,7 +72,7 @@ class CheckedRequests:
             return error
 
     async def _read_body(self, receive: Receive, head: Head) -> bytes:
-        return await self._bodies.read(receive, declared_bytes=head.content_length, encoding=None)
+        return await self._bodies.read(receive, declared_bytes=head.content_length)
 
 
 def _may_send_body(path: str, verdict: KeyVerdict | None) -> bool:

@@ -22,6 +22,7 @@ from viewcounter.gateway.address_limit import BoundedBuckets, get_client_address
 from viewcounter.gateway.applied_watch import AppliedWatch
 from viewcounter.gateway.authentication import LaneKeys
 from viewcounter.gateway.body import BodyReader, Receive
+from viewcounter.gateway.encodings import unpack
 from viewcounter.gateway.errors import BufferFull, ClientGone, InvalidKey, KeysUnavailable, Refused
 from viewcounter.gateway.group_commit import GroupCommit
 from viewcounter.gateway.head import Content, Head, parse_content, read_head
@@ -37,6 +38,7 @@ from viewcounter.gateway.request_budget import Headers, RequestBudget, count_at_
 from viewcounter.gateway.scopes import Scope
 from viewcounter.gateway.shedding import LagWatch
 from viewcounter.gateway.site import Site
+from viewcounter.gateway.turns import LARGE_BYTES, Turns
 from viewcounter.gateway.wishes import Wishes, parse_wishes
 from viewcounter.problems import PROBLEM_CONTENT_TYPE, Problem, encode_problem
 
@@ -99,6 +101,7 @@ class GatewayLane:
         self._addresses = addresses
         self._site = site
         self._bodies = bodies
+        self._turns = Turns()
         self._lag = lag
         self._applied = applied
         self._idempotency = idempotency
@@ -183,11 +186,15 @@ class GatewayLane:
     async def _read(
         self, key: AuthenticatedKey, head: Head, receive: Receive, content: Content, budget: RequestBudget
     ) -> bytes:
+        body = await self._bodies.read(receive, declared_bytes=head.content_length)
+        if content.encoding is not None or len(body) >= LARGE_BYTES:
+            await self._turns.wait(key.prefix)
+        if content.encoding is None:
+            return body
         try:
-            return await self._bodies.read(receive, declared_bytes=head.content_length, encoding=content.encoding)
+            return unpack(body, content.encoding, max_bytes=self._limits.max_body_bytes)
         except Refused:
-            if content.encoding is not None:
-                budget.charge_refused_body(key, self._limits.max_body_bytes)
+            budget.charge_refused_body(key, self._limits.max_body_bytes)
             raise
 
     async def _answer_once(
