@@ -5,6 +5,7 @@ invented keys takes nothing from clients whose keys are known.
 """
 
 import asyncio
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
@@ -31,6 +32,8 @@ class LaneKeys:
         self._timeout_seconds = timeout_seconds
         self._executor = ThreadPoolExecutor(max_workers=_LOOKUP_THREADS, thread_name_prefix="api-keys")
         self._lookups: dict[bytes, _LookUp] = {}
+        self._waiting_count = 0
+        self._lock = threading.Lock()  # guards the count: of look-ups that wait for a thread
 
     async def authenticate(self, authorization: bytes | None) -> AuthenticatedKey:
         """`authorization` is the raw header. Raises InvalidKey or KeysUnavailable."""
@@ -51,13 +54,20 @@ class LaneKeys:
         if lookup is None:
             if len(self._lookups) >= self._max_lookups:
                 return keys.get_last_known(digest, reason="too many keys are being looked up")
-            answer = loop.run_in_executor(self._executor, keys.look_up_in_thread, token, digest)
+            with self._lock:
+                self._waiting_count += 1
+            answer = loop.run_in_executor(self._executor, self._look_up_in_thread, token, digest)
             lookup = self._lookups[digest] = _LookUp(answer, loop.time() + self._timeout_seconds)
             answer.add_done_callback(lambda done: self._forget(digest, done))
         try:
             return await asyncio.wait_for(asyncio.shield(lookup.answer), lookup.deadline_at - loop.time())
         except TimeoutError:
             return keys.get_last_known(digest, reason="it did not answer in time")
+
+    def _look_up_in_thread(self, token: str, digest: bytes) -> AuthenticatedKey:
+        with self._lock:
+            self._waiting_count -= 1
+        return keys.look_up_in_thread(token, digest, has_more=lambda: self._waiting_count > 0)
 
     def _forget(self, digest: bytes, answer: "asyncio.Future[AuthenticatedKey]") -> None:
         del self._lookups[digest]

@@ -11,12 +11,12 @@ import logging
 import re
 import secrets
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import cache
 
 from django.db import Error as DatabaseError
-from django.db import close_old_connections, transaction
+from django.db import connection, transaction
 from django.db.models import Q
 
 from viewcounter.config import get_config
@@ -187,13 +187,19 @@ def knows_key() -> bool:
     return get_key_cache().has_key_confirmed_since(time.monotonic() - known_for_seconds)
 
 
-def look_up_in_thread(token: str, digest: bytes) -> AuthenticatedKey:
-    """`look_up` for a thread of its own, where no Django request opens and closes the connection."""
-    close_old_connections()
+def look_up_in_thread(token: str, digest: bytes, has_more: Callable[[], bool] = lambda: False) -> AuthenticatedKey:
+    """`look_up` for a thread of its own, where no Django request opens and closes the connection.
+
+    It is kept for the next look-up while there are more: connecting costs many times what the question does. If another
+    thread takes the last one, it is kept until the next one that this thread takes.
+    """
+    if connection.errors_occurred:
+        connection.close()
     try:
         return look_up(token, digest)
     finally:
-        close_old_connections()
+        if connection.errors_occurred or not has_more():
+            connection.close()
 
 
 @cache

@@ -10,6 +10,7 @@ import pytest
 from django.contrib.auth.models import User
 from django.core.exceptions import ValidationError
 from django.core.management import CommandError, call_command
+from django.db.backends.postgresql.base import DatabaseWrapper
 from django.test import Client
 
 from localcluster.cluster import LocalCluster
@@ -176,6 +177,23 @@ def test_lane_shares_one_look_up_among_concurrent_requests_and_bounds_their_numb
     names, crowd = asyncio.run(authenticate_all())
     assert names == ["app"] * 20
     assert [type(outcome).__name__ for outcome in crowd] == ["AuthenticatedKey", "AuthenticatedKey", "KeysUnavailable"]
+
+
+def test_look_ups_in_a_row_share_a_connection(monkeypatch: pytest.MonkeyPatch) -> None:
+    opened, connect = [], DatabaseWrapper.get_new_connection
+    monkeypatch.setattr(
+        DatabaseWrapper, "get_new_connection", lambda self, params: opened.append(connect(self, params)) or opened[-1]
+    )
+
+    async def look_up(count: int) -> None:
+        lane_keys = LaneKeys(max_lookups=count, timeout_seconds=30.0)
+        tokens = [f"bearer vc_{number:012x}_{'x' * 43}".encode() for number in range(count)]
+        await asyncio.gather(*(lane_keys.authenticate(token) for token in tokens), return_exceptions=True)
+        lane_keys.close()
+
+    asyncio.run(look_up(40))
+    assert 1 <= len(opened) <= 4  # two threads; one may have found nothing more to do for a moment
+    assert sum(not connection.closed for connection in opened) <= 1
 
 
 def test_command_prints_only_the_key_when_quiet() -> None:
