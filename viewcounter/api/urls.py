@@ -1,7 +1,6 @@
 """Routes of the REST API. Ids hold no "/", so that each is one segment of an address."""
 
 from django.urls import path
-from drf_spectacular.views import SpectacularAPIView
 
 from viewcounter.api.views.audit import AuditView
 from viewcounter.api.views.catalogue import CatalogueImportView, ChannelView, VideoView
@@ -26,6 +25,7 @@ from viewcounter.api.views.raw_events import RawEventsView
 from viewcounter.api.views.reads import CountsQueryView, TopView, VideoCountsView, VideoStatsView
 from viewcounter.api.views.receipts import ReceiptView
 from viewcounter.api.views.recounts import RecountsView, RecountView
+from viewcounter.api.views.schema import SchemaView
 
 app_name = "api"
 
@@ -33,7 +33,7 @@ urlpatterns = [
     path("healthz", HealthView.as_view(), name="health"),
     path("readyz", ReadyView.as_view(), name="readiness"),
     path("metrics", MetricsView.as_view(), name="metrics"),
-    path("v1/schema", SpectacularAPIView.as_view(), name="schema"),
+    path("v1/schema", SchemaView.as_view(), name="schema"),
     path("v1/docs", DocsView.as_view(), name="docs"),
     path("v1/videos/<str:video_id>", VideoView.as_view(), name="video"),
     path("v1/videos/<str:video_id>/counts", VideoCountsView.as_view(), name="video-counts"),
