@@ -55,7 +55,7 @@ class WebConfig(BaseSettings):
     web_head_max_bytes: PositiveInt = Field(32_768, description="address and headers of a request; beyond it 431")
     web_head_max_headers: PositiveInt = Field(100, description="headers of a request; beyond it 431")
     web_keyless_max_at_once: PositiveInt = Field(
-        4, description="requests without a valid secret key that Django works on at once, in a process"
+        2, description="requests without a valid secret key that Django works on at once, in a process"
     )
     web_keyless_max_waiting: PositiveInt = Field(100, description="such requests that wait for that; beyond it 503")
     web_keyless_wait_seconds: PositiveFloat = Field(5.0, description="they, and log-ins, wait so long; then 503")
