@@ -37,7 +37,12 @@ CONNECTIONS = {
     Attack.HUGE_BODIES: 16,
     Attack.GZIP_BOMBS: 16,
     Attack.HEADER_FLOODS: 16,
+    Attack.PACKED_OBJECTS: 16,
     Attack.INVENTED_KEYS: 32,
+    Attack.INVENTED_KEYS_ELSEWHERE: 150,
+    Attack.UNREAD_BODIES: 300,
+    Attack.LOG_INS: 40,
+    Attack.PAGES: 40,
 }
 QUICK_ATTACKS = (Attack.SLOW_HEADS, Attack.GZIP_BOMBS, Attack.INVENTED_KEYS)
 QUICK_CONNECTIONS = 500
@@ -46,7 +51,8 @@ _KEY_HEX = 12
 
 @dataclass(slots=True)
 class AbuseFigures:
-    """`outcomes` of the attack's requests; times and `failed` are of the clients that mean well."""
+    """`outcomes` of the attack's requests; times and `failed` are of the clients that mean well. `web_cpu_share`: of a
+    core, by the gateway process, whatever else the machine did."""
 
     attack: str
     connections: int
@@ -57,6 +63,7 @@ class AbuseFigures:
     p99_ms: float = 0.0
     max_ms: float = 0.0
     peak_rss_bytes: int = 0
+    web_cpu_share: float = 0.0
 
 
 class AbusePart:
@@ -76,7 +83,7 @@ class AbusePart:
         try:
             web.wait_ready()
             with pinned(web.pid):
-                target = _Target(cluster, token)
+                target = _Target(cluster, token, context.clusters.public_token)
                 figures = []
                 attacks: list[Attack | None] = [None, *(QUICK_ATTACKS if context.quick else Attack)]
                 for done, attack in enumerate(attacks):
@@ -99,12 +106,16 @@ class Guessing:
 
 
 class _Target:
-    def __init__(self, cluster: LocalCluster, token: str) -> None:
+    def __init__(self, cluster: LocalCluster, token: str, public_token: str) -> None:
         url = urlsplit(cluster.web_url)
-        self.cluster, self.token = cluster, token
+        self.cluster, self.token, self.public_token = cluster, token, public_token
         self.host, self.port, self.netloc = str(url.hostname), int(url.port or 80), url.netloc
         self.web = psutil.Process(cluster.application(WEB).pid)
         self.posts = make_posts(host=url.netloc, token=token, batch_events=1, seed=1)
+
+    def read_cpu_seconds(self) -> float:
+        times = [child.cpu_times() for child in self.web.children()]
+        return float(sum(each.user + each.system for each in times))
 
     def read_rss(self) -> int:
         return sum(child.memory_info().rss for child in self.web.children())
@@ -122,7 +133,7 @@ def _measure(target: _Target, attack: Attack | None, *, seconds: float, most_con
     try:
         if process.stdin is None or process.stdout is None:
             raise BenchStepFailed("the attacker has no pipes")
-        process.stdin.write(target.token + "\n")
+        process.stdin.write(f"{target.token}\n{target.public_token}\n")
         process.stdin.flush()
         if not process.stdout.readline():  # it has begun
             raise BenchStepFailed("the attacker did not begin")
@@ -161,7 +172,9 @@ async def _post(target: _Target, figures: AbuseFigures, seconds: float) -> None:
         connection.close()
 
     watch = asyncio.create_task(_watch_memory(target, figures))
+    cpu_seconds = target.read_cpu_seconds()
     await asyncio.gather(*(post_regularly(number) for number in range(CLIENTS)))
+    figures.web_cpu_share = round((target.read_cpu_seconds() - cpu_seconds) / (time.perf_counter() - begins_at), 2)
     watch.cancel()
     ordered = sorted(latencies) or [0.0]
     figures.posts = len(latencies)
@@ -230,12 +243,17 @@ def describe_abuse(name: str, title: str, figures: list[AbuseFigures], guessing:
             f"{each.p99_ms:.1f}",
             f"{each.max_ms:.0f}",
             f"{each.peak_rss_bytes / MEBIBYTE:.0f}",
+            f"{each.web_cpu_share:.2f}",
         )
         for each in figures
     )
-    columns = ("attack", "connections", "its requests", "posts", "failed", "p50 ms", "p99 ms", "max ms", "peak MiB")
+    columns = (
+        *("attack", "connections", "its requests", "posts", "failed", "p50 ms", "p99 ms", "max ms"),
+        *("peak MiB", "cores"),
+    )
     notes = (
-        f"{CLIENTS} clients post single events, {POSTS_A_SECOND:.0f} a second in all; memory is the gateway process's.",
+        f"{CLIENTS} clients post single events, {POSTS_A_SECOND:.0f} a second in all; memory and cores are the "
+        "gateway process's.",
         f"Refusing a wrong key takes {guessing.unknown_prefix_ms:.2f} ms when its prefix is unknown, "
         f"{guessing.known_prefix_ms:.2f} ms when there is such a key (medians, in turn).",
     )

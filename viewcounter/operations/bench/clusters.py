@@ -26,7 +26,7 @@ class Clusters:
         self._stack = ExitStack()
         self._spec: ClusterSpec | None = None
         self._cluster: LocalCluster | None = None
-        self._token: str | None = None
+        self._tokens: dict[str, str] = {}
 
     def __enter__(self) -> Self:
         return self
@@ -56,15 +56,24 @@ class Clusters:
     @property
     def token(self) -> str:
         """Of a key that reads and writes, in the cluster given last. Raises BenchError."""
+        return self._get_token("key")
+
+    @property
+    def public_token(self) -> str:
+        """Of a page's key, in the cluster given last. Raises BenchError."""
+        return self._get_token("public_key")
+
+    def _get_token(self, step: str) -> str:
         if self._cluster is None:
             raise BenchStepFailed("no cluster was asked for yet")
-        if self._token is None:
-            [said] = run_step(self._cluster, "key")
-            self._token = str(said["token"])
-        return self._token
+        if step not in self._tokens:
+            [said] = run_step(self._cluster, step)
+            self._tokens[step] = str(said["token"])
+        return self._tokens[step]
 
     def close(self) -> None:
-        self._spec = self._cluster = self._token = None
+        self._spec = self._cluster = None
+        self._tokens = {}
         stack, self._stack = self._stack, ExitStack()
         stack.close()
 

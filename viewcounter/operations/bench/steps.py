@@ -18,8 +18,8 @@ from viewcounter.eventlog.codec import get_event_count
 from viewcounter.eventlog.interface import START
 from viewcounter.eventlog.registry import get_event_log
 from viewcounter.gateway.keys import create_key
-from viewcounter.gateway.scopes import Scope
-from viewcounter.operations.bench.attacks import Attack, run_attack
+from viewcounter.gateway.scopes import KeyKind, Scope
+from viewcounter.operations.bench.attacks import PAGE_ORIGIN, Attack, Target, prepare_attack, run_attack
 from viewcounter.operations.bench.statements import record_flush, run_statements
 from viewcounter.operations.bench.workload import generate_commits
 from viewcounter.processing.batch import PreparedBatch, prepare_batch
@@ -110,11 +110,17 @@ def count_log() -> None:
     _say(events=found)
 
 
+def make_public_key() -> None:
+    _say(token=create_key("bench page", [Scope.EVENTS_WRITE], kind=KeyKind.PUBLIC, allowed_origins=[PAGE_ORIGIN])[1])
+
+
 def attack(kind: Attack, *, host: str, port: int, connections: int, seconds: float) -> None:
-    """As one who holds the key named on stdin."""
-    token = sys.stdin.readline().strip()
+    """As one who holds the keys named on stdin: a secret one of his own, and a page's."""
+    token, public_token = sys.stdin.readline().strip(), sys.stdin.readline().strip()
+    target = Target(host, port, token=token, public_token=public_token)
+    prepare_attack(kind)
     _say(begun=True)
-    outcomes = run_attack(kind, host=host, port=port, token=token, connections=connections, seconds=seconds)
+    outcomes = run_attack(kind, target, connections=connections, seconds=seconds)
     _say(outcomes=dict(outcomes))
 
 

@@ -17,8 +17,9 @@ class Command(OperatorCommand):
         steps.add_parser("drain", help="drain the partitions named on stdin")
         steps.add_parser("floor", help="the statements of the drains alone")
         steps.add_parser("key", help="make an API key that reads and writes")
+        steps.add_parser("public_key", help="make a public API key of a page")
         steps.add_parser("log", help="how many events the log holds")
-        attacking = steps.add_parser("attack", help="be a hostile client; the key comes on stdin")
+        attacking = steps.add_parser("attack", help="be a hostile client; the keys come on stdin")
         attacking.add_argument("--kind", required=True, metavar="KIND", help="what to do to the gateway")
         attacking.add_argument("--host", required=True, metavar="HOST", help="of the gateway")
         attacking.add_argument("--port", type=int, required=True, metavar="PORT", help="of the gateway")
@@ -28,7 +29,7 @@ class Command(OperatorCommand):
     def handle(self, **options: Any) -> None:
         from viewcounter.cluster import get_cluster
         from viewcounter.operations.bench.attacks import Attack
-        from viewcounter.operations.bench.steps import attack, count_log, drain, fill, floor, make_key
+        from viewcounter.operations.bench.steps import attack, count_log, drain, fill, floor, make_key, make_public_key
 
         match options["step"]:
             case "fill":
@@ -39,6 +40,8 @@ class Command(OperatorCommand):
                 floor()
             case "key":
                 make_key()
+            case "public_key":
+                make_public_key()
             case "log":
                 count_log()
             case "attack":
