@@ -10,7 +10,6 @@ from django.http import HttpResponse
 from drf_spectacular.generators import SchemaGenerator
 from rest_framework.test import APIRequestFactory
 
-from viewcounter.api.views import schema
 from viewcounter.api.views.schema import SchemaView
 
 THREADS = 8
@@ -31,7 +30,7 @@ def test_the_document_is_made_once_for_each_form_however_many_ask_at_once(monkey
         return get_schema(self, **asked)
 
     monkeypatch.setattr(SchemaGenerator, "get_schema", count)
-    monkeypatch.setattr(schema, "_forms", {})
+    monkeypatch.setattr(SchemaView, "forms", {})
     with ThreadPoolExecutor(THREADS) as pool:
         answers = list(pool.map(get, [YAML, JSON] * THREADS))
     assert {answer.status_code for answer in answers} == {200}

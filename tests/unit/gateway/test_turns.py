@@ -23,7 +23,6 @@ def test_those_of_one_owner_come_one_in_a_pass_and_those_of_two_owners_together(
         while not all(task.done() for task in tasks):
             await asyncio.sleep(0)
             passes.append([])
-        assert turns._queues == {}
         return [done for done in passes if done]
 
     passes = asyncio.run(run())
@@ -60,7 +59,6 @@ def test_client_that_leaves_while_it_waits_for_its_turn_holds_up_nobody() -> Non
         await asyncio.sleep(0)
         second.cancel()
         await asyncio.gather(first, third)
-        assert turns._queues == {}
 
     asyncio.run(run())
 
