@@ -80,10 +80,10 @@ class ValkeyServer(Member):
         )
 
     @contextmanager
-    def session(self) -> Iterator[redis.Redis]:
+    def session(self, *, database: int = 0) -> Iterator[redis.Redis]:
         """As `connect`, for callers that know no client: what it raises in the body is NotReady."""
         try:
-            with self.connect() as client:
+            with self.connect(database=database) as client:
                 yield client
         except redis.RedisError as error:
             raise NotReady(f"{self.name}: {error}") from error

@@ -22,6 +22,10 @@ from viewcounter.processing.strain import Health, StrainPolicy, find_limit, get_
 
 logger = logging.getLogger(__name__)
 
+PREFIX = "drain:"
+LEASES_OF_ANY_CLUSTER = name_key("*", f"{PREFIX}lease:*")
+"""A pattern of the keys of drains under way."""
+
 
 class DrainQueue:
     """Marks of one cluster. Every call is bounded in time and, when the server is away, errs towards draining."""
@@ -156,4 +160,4 @@ class DrainQueue:
 
     def _name_key(self, name: str) -> str:
         """Raises ClusterUnknown."""
-        return name_key(self._get_cluster_id(), f"drain:{name}")
+        return name_key(self._get_cluster_id(), PREFIX + name)

@@ -5,13 +5,17 @@ import signal
 import time
 from random import Random
 
+from localcluster.errors import NotReady
 from localcluster.spec import BROKER_SERVER
 from viewcounter.operations.drill.errors import NoVictim
 from viewcounter.operations.drill.faults.processes import Freeze, find_worker_process
 from viewcounter.operations.drill.site import Site
+from viewcounter.processing.drain_queue import LEASES_OF_ANY_CLUSTER
 
 CACHE_DATABASE = 1
-DRAIN_SECONDS = 15.0
+DRAIN_SECONDS = 30.0
+RETRY_SECONDS = 0.1
+LOOK_SECONDS = 0.001
 INTO_DRAIN_SECONDS = (0.0, 0.008)
 """A drain under steady load takes some ten milliseconds; which of its steps is hit is left to chance."""
 
@@ -29,13 +33,23 @@ class FreezeInDrain(Freeze):
         os.kill(hurt.pid, signal.SIGSTOP)
 
     def _await_drain(self) -> None:
-        """Until marks appear where a moment ago there was none."""
-        marks = [f"drain:lease:{partition}" for partition in range(self._site.cluster.spec.partitions)]
-        give_up_at, was_idle = time.monotonic() + DRAIN_SECONDS, False
-        with self._site.cluster.valkey(BROKER_SERVER).connect(database=CACHE_DATABASE) as cache:
-            while time.monotonic() < give_up_at:
-                is_draining = any(mark is not None for mark in cache.mget(marks))
-                if is_draining and was_idle:
+        """Until a partition is marked that was not a moment ago. Meanwhile the cache itself may be killed."""
+        give_up_at = time.monotonic() + DRAIN_SECONDS
+        while time.monotonic() < give_up_at:
+            try:
+                if self._sees_drain_begin(give_up_at):
                     return
-                was_idle = was_idle or not is_draining
+            except NotReady:
+                time.sleep(RETRY_SECONDS)
         raise NoVictim("no drain has begun")
+
+    def _sees_drain_begin(self, give_up_at: float) -> bool:
+        drained_before: set[bytes | str] | None = None
+        with self._site.cluster.valkey(BROKER_SERVER).session(database=CACHE_DATABASE) as cache:
+            while time.monotonic() < give_up_at:
+                drained = set(cache.keys(LEASES_OF_ANY_CLUSTER))
+                if drained_before is not None and drained - drained_before:
+                    return True
+                drained_before = drained
+                time.sleep(LOOK_SECONDS)
+        return False
