@@ -278,12 +278,16 @@ class LocalCluster:
         """Whichever of them run; the servers stay."""
         self._together([application.stop for application in self.layout.applications.values()])
 
+    def discard(self) -> None:
+        """Everything at once, as its data are not used again; `stop` then finds nothing that runs."""
+        self._end_watching()
+        if self._layout is not None:
+            members = [*self._layout.applications.values(), *self._layout.servers.values()]
+            self._together([member.discard for member in members])
+
     def stop(self, *, failed: bool = False) -> None:
         """Applications, then servers; nothing is left. Does nothing when it does not run."""
-        if self._keeper is not None:
-            self._keeper.stop()
-            self._keeper = None
-        self._supervisor.stop()
+        self._end_watching()
         if self._layout is not None:
             if self._lock.is_held:
                 self._lock.announce(Phase.STOPPING)
@@ -291,6 +295,13 @@ class LocalCluster:
             self._together([server.stop for server in self._layout.servers.values()])
         self._lock.release(phase=Phase.FAILED if failed else None)
         self._waiter.resume()
+
+    def _end_watching(self) -> None:
+        """Nothing is started again or taken back once this has returned."""
+        if self._keeper is not None:
+            self._keeper.stop()
+            self._keeper = None
+        self._supervisor.stop()
 
     # -- steps ---------------------------------------------------------------------------------------
 

@@ -52,6 +52,8 @@ class Member(ABC):
     kind: str
     stop_signals: tuple[tuple[Signals, float], ...]
     """Signals of a graceful stop, each with the seconds it may take; then the whole tree is killed."""
+    discard_signals: tuple[tuple[Signals, float], ...] = ()
+    """The same of a stop after which the data are thrown away."""
 
     def __init__(self, *, name: str, state: StateFolder, waiter: Waiter, ready_seconds: float) -> None:
         self.name = name
@@ -126,6 +128,13 @@ class Member(ABC):
 
     def stop(self) -> None:
         """Stop it in order, with everything below it; kill what does not obey in time."""
+        self._end(self.stop_signals)
+
+    def discard(self) -> None:
+        """Stop it as quickly as can be; its data are not used again."""
+        self._end(self.discard_signals)
+
+    def _end(self, signals: tuple[tuple[Signals, float], ...]) -> None:
         with self._lock:
             self._wanted = False
             process = self._process
@@ -133,7 +142,7 @@ class Member(ABC):
                 return
             tree = find_tree(process.pid) if process.poll() is None else []
             send_signal(tree, signal.SIGCONT)  # a paused process obeys nothing but a kill
-            for number, seconds in self.stop_signals:
+            for number, seconds in signals:
                 if process.poll() is None:
                     process.send_signal(number)
                     self._await_exit(process, seconds)

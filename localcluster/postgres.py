@@ -49,6 +49,7 @@ class PostgresServer(Member):
 
     kind = "postgres"
     stop_signals = ((signal.SIGINT, 20.0), (signal.SIGQUIT, 5.0))
+    discard_signals = ((signal.SIGQUIT, 5.0),)  # a killed one would leave shared memory behind
 
     def __init__(
         self,

@@ -29,7 +29,10 @@ def run_temporary_cluster(
         create_temporary_state_dir() as state_dir,
         LocalCluster(state_dir, spec=spec, outer=settings, report=report, reach=reach) as cluster,
     ):
-        yield cluster
+        try:
+            yield cluster
+        finally:
+            cluster.discard()
 
 
 @contextmanager
