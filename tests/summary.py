@@ -35,7 +35,8 @@ class CpuMeter:
         if charged == self._charged:
             return
         now = read_cpu_seconds()
-        self.seconds[self._charged] += now - self._read
+        # Less than before when a process was killed of whose children nobody had the account.
+        self.seconds[self._charged] += max(0.0, now - self._read)
         self._charged, self._read = charged, now
 
     @contextmanager

@@ -1,19 +1,26 @@
 """One whole cluster, servers and applications, for the tests that can share it: to start one costs 16 s of a core."""
 
 from collections.abc import Iterator
+from functools import partial
 
 import pytest
 
 from localcluster import ClusterSpec, LocalCluster
-from tests.clusters import run_cluster
+from shardproxy.errors import Conflict
+from tests.clusters import SELDOM, run_cluster
 from tests.conftest import NO_EVENTS, use_cluster
+from tests.waiting import wait_until
 from viewcounter.cluster import get_cluster
 
 
 @pytest.fixture(scope="package")
-def running_cluster() -> Iterator[LocalCluster]:
-    """Two shards of a primary and a replica, two gateway workers. Whoever hurts a part waits until it is well again."""
-    with run_cluster(spec=ClusterSpec(partitions=8, web_workers=2)) as cluster:
+def running_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalCluster]:
+    """Two shards of a primary and a replica, two gateway workers with a spool for when the log is away.
+
+    Whoever hurts a part waits until it is well again.
+    """
+    settings = SELDOM | {"VIEWCOUNTER_SPOOL_DIR": str(tmp_path_factory.mktemp("spool"))}
+    with run_cluster(spec=ClusterSpec(partitions=8, web_workers=2), settings=settings) as cluster:
         yield cluster
 
 
@@ -27,7 +34,15 @@ def shared_cluster(running_cluster: LocalCluster) -> Iterator[LocalCluster]:
 
 
 def clear_events() -> None:
-    """While nothing is sent."""
+    """While nothing is sent; periodic work that goes on may get in the way of it."""
     for shard in get_cluster().topology.shards:
-        with get_cluster().shard_transaction(shard.id) as connection:
+        wait_until(partial(_clear, shard.id), what=f"{shard.name} without an event")
+
+
+def _clear(shard_id: int) -> bool:
+    try:
+        with get_cluster().shard_transaction(shard_id) as connection:
             connection.execute(NO_EVENTS)
+    except Conflict:
+        return False
+    return True

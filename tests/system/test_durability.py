@@ -10,12 +10,12 @@ from configservice.durability_change import set_durability as change_durability
 from configservice.errors import DurabilityRefused
 from configservice.topology import Durability, StandbyLoss
 from localcluster import ClusterSpec, LocalCluster
-from tests.clusters import run_cluster
+from tests.clusters import SELDOM, run_cluster
 from tests.conftest import use_cluster
 from tests.system.exactness import assert_exactly_acknowledged, read_shards
+from tests.system.steady_load import post_steadily
 from tests.waiting import wait_until
 from viewcounter.cluster import get_cluster
-from viewcounter.operations.drill.load import LoadClient
 
 pytestmark = pytest.mark.system
 
@@ -27,7 +27,7 @@ BOTH = 'ANY 2 ("shard1b", "shard1c")'
 def cluster(django_db_blocker):
     """One shard of a primary and two replicas, with everything that runs beside it."""
     spec = ClusterSpec(shards=1, replicas_per_shard=2, partitions=4, config_services=1, worker_processes=1)
-    with run_cluster(spec=spec) as cluster, django_db_blocker.unblock():
+    with run_cluster(spec=spec, settings=SELDOM) as cluster, django_db_blocker.unblock():
         use_cluster(cluster)
         yield cluster
         get_cluster().close()
@@ -45,7 +45,7 @@ def keys(cluster: LocalCluster) -> dict[str, str]:
 @pytest.fixture(scope="module")
 def load(cluster: LocalCluster, keys):
     """Sends all the time, through every test."""
-    with LoadClient(cluster.web_url, keys["events:write"], seed=1, threads=1) as load:
+    with post_steadily(cluster, keys["events:write"], seed=1, threads=1) as load:
         yield load
 
 
@@ -156,7 +156,7 @@ def test_where_loss_blocks_nothing_is_counted_until_the_replica_is_back(cluster:
         wait_until(lambda: find_durability(admin)[0] == "blocked", what="the shard to say that it is blocked")
         blocked_at = read_positions()
         acknowledged = len(load.acknowledged)
-        wait_until(lambda: len(load.acknowledged) > acknowledged + 1000, what="events to be accepted meanwhile")
+        wait_until(lambda: len(load.acknowledged) > acknowledged + 200, what="events to be accepted meanwhile")
         assert read_positions() == blocked_at
         assert read_setting(cluster) == BOTH
     finally:

@@ -1,6 +1,7 @@
 """Primaries die, freeze and are exchanged under load: every acknowledged event is counted once, no post fails.
 
-One cluster for all tests; each leaves it whole, and the proof at the end of each covers everything sent before.
+One cluster for all tests; each leaves it whole, and the proof at the end of each covers everything sent in it. What the
+quick drill does to a primary as well is repeated among the long tests only.
 """
 
 import os
@@ -29,11 +30,10 @@ from tests.system.failing_over import (
     make_whole,
     read_roles,
 )
+from tests.system.steady_load import post_steadily, read_steadily
 from tests.waiting import wait_until
 from viewcounter.cluster import get_cluster
 from viewcounter.operations.drill.link import Links
-from viewcounter.operations.drill.load import VIDEOS, LoadClient
-from viewcounter.operations.drill.reading import ReadClient
 from viewcounter.standing import read_standing
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(300)]
@@ -64,7 +64,7 @@ def whole_cluster(cluster: LocalCluster):
 def running_load(cluster, key, *, seed):
     """Posts and reads for the body; afterwards everything acknowledged is counted once and nothing has failed."""
     clear_events()
-    with ReadClient(cluster.web_url, key, videos=VIDEOS) as reads, LoadClient(cluster.web_url, key, seed=seed) as load:
+    with read_steadily(cluster, key) as reads, post_steadily(cluster, key, seed=seed) as load:
         time.sleep(WARM_SECONDS)
         yield reads, load
     assert_exactly_acknowledged(load, story=f"answers {load.statuses}")
@@ -77,6 +77,7 @@ def list_terms():
     return {row["term"] for row in read_shards("SELECT term FROM shard_identity")}
 
 
+@pytest.mark.long(minutes=0.5)
 def test_killing_a_primary_loses_nothing(cluster, key):
     old, term = get_primary(SHARD), get_shard(SHARD).term
     with running_load(cluster, key, seed=1):
@@ -102,6 +103,7 @@ def test_a_frozen_primary_is_replaced_and_serves_nothing_when_it_wakes(cluster, 
     assert zombie.is_replica
 
 
+@pytest.mark.long(minutes=0.5)
 def test_leader_and_stores_that_die_with_the_primary_only_delay_its_failover(cluster, key):
     """The supervisor brings all of them back but the primary; no request fails meanwhile."""
     old = get_primary(SHARD)
@@ -116,6 +118,7 @@ def test_leader_and_stores_that_die_with_the_primary_only_delay_its_failover(clu
     connections.close_all()
 
 
+@pytest.mark.long(minutes=0.5)
 def test_a_shard_that_wants_a_quorum_says_what_it_lacks_when_its_replica_is_promoted(cluster, key):
     """One replica to confirm each commit: none is left, so commits wait for nobody until the old primary is back."""
     old = get_primary(SHARD)
@@ -146,6 +149,7 @@ def read_told():
     return durability.value, read_reports()[SHARD].condition.value
 
 
+@pytest.mark.long(minutes=0.5)
 def test_a_frozen_leader_is_put_out_and_changes_nothing_when_it_wakes(cluster, key):
     old = get_primary(SHARD)
     leader = cluster.application(find_leader(cluster))
@@ -191,10 +195,10 @@ def test_a_switchover_fails_no_request(cluster, key):
 def test_without_a_promotable_replica_reads_go_on_and_writes_wait_in_the_log(cluster, key):
     primary = get_primary(SHARD)
     replica = next(name for name in read_roles(SHARD) if name != primary)
-    with LoadClient(cluster.web_url, key, seed=6) as load:
+    with post_steadily(cluster, key, seed=6) as load:
         time.sleep(WARM_SECONDS)
         set_promotable(replica, False)
-        with ReadClient(cluster.web_url, key, videos=VIDEOS) as reads:
+        with read_steadily(cluster, key) as reads:
             cluster.database(primary).kill()
             wait_until(lambda: read_condition() == "without primary", what="the condition to be told")
             before = len(load.acknowledged)
@@ -216,6 +220,7 @@ def set_promotable(name, promotable):
     publish(reason="test", actor="test")
 
 
+@pytest.mark.long(minutes=0.5)
 def test_the_log_brings_what_a_promoted_replica_lacks(cluster, key):
     old = get_primary(SHARD)
     replica = next(name for name in read_roles(SHARD) if name != old)
@@ -236,6 +241,7 @@ def test_the_log_brings_what_a_promoted_replica_lacks(cluster, key):
             await_whole(SHARD)
 
 
+@pytest.mark.long(minutes=0.5)
 def test_reads_and_writes_go_on_without_replicas(cluster, key):
     replicas = {name for shard in ("shard1", "shard2") for name, role in read_roles(shard).items() if role == "replica"}
     assert len(replicas) == 2

@@ -10,8 +10,8 @@ from localcluster import ClusterSpec, LocalCluster
 from tests.clusters import run_cluster
 from tests.conftest import use_cluster
 from tests.system.exactness import assert_exactly_acknowledged
+from tests.system.steady_load import post_steadily
 from viewcounter.cluster import get_cluster
-from viewcounter.operations.drill.load import LoadClient
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(400), pytest.mark.long(minutes=1.5)]
 
@@ -32,7 +32,7 @@ def test_a_shard_restored_to_an_older_state_becomes_exact_by_itself(cluster_by_h
     primary, replica = cluster.database("shard1a"), cluster.database("shard1b")
     key = cluster.run_command("create_api_key", "older", "--scopes", "events:write", "--quiet").strip()
     copy = tmp_path / "copy"
-    with LoadClient(cluster.web_url, key, seed=7) as load:
+    with post_steadily(cluster, key, seed=7) as load:
         time.sleep(LOAD_SECONDS)
         primary.kill()
         subprocess.run(["cp", "-a", str(primary.data_dir), str(copy)], check=True, timeout=COPY_SECONDS)

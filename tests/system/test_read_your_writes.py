@@ -9,8 +9,8 @@ import pytest
 
 from tests.system.failing_over import get_primary, make_whole, read_roles
 from tests.system.read_your_writes import ReadYourWrites
+from tests.system.steady_load import post_steadily
 from tests.waiting import wait_until
-from viewcounter.operations.drill.load import LoadClient
 
 REJOIN_SECONDS = 240.0
 THREADS = 16
@@ -38,7 +38,7 @@ def test_no_read_with_a_position_misses_what_was_acknowledged_while_primaries_di
     key = cluster.run_command("create_api_key", "pairs", "--scopes", "events:write,stats:read", "--quiet").strip()
     replicas = {name for shard in SHARDS for name, role in read_roles(shard).items() if role == "replica"}
     with (
-        LoadClient(cluster.web_url, key, seed=7, threads=1),
+        post_steadily(cluster, key, seed=7),
         ReadYourWrites(cluster.web_url, key, pairs=pair_count, threads=THREADS, seed=11) as pairs,
     ):
         for number in range(1, kills + 1):

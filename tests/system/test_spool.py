@@ -7,6 +7,7 @@ import os
 import signal
 import time
 from collections import Counter
+from pathlib import Path
 
 import psutil
 import pytest
@@ -14,12 +15,11 @@ import urllib3
 
 from localcluster import ClusterSpec
 from tests.clusters import run_cluster
-from tests.conftest import use_cluster
+from tests.system.conftest import clear_events
 from tests.system.exactness import assert_exactly_acknowledged, read_shards
+from tests.system.steady_load import post_steadily
 from tests.unit.gateway.builders import make_event
 from tests.waiting import wait_until
-from viewcounter.cluster import get_cluster
-from viewcounter.operations.drill.load import LoadClient
 
 pytestmark = pytest.mark.system
 
@@ -32,37 +32,33 @@ def create_key(cluster):
 
 
 @pytest.mark.parametrize("outage_seconds", [4.0, pytest.param(60.0, marks=pytest.mark.long(minutes=2))])
-def test_with_a_spool_an_outage_of_the_log_costs_no_post_and_no_event(tmp_path, outage_seconds):
-    settings = {"VIEWCOUNTER_SPOOL_DIR": str(tmp_path / "spool")}
-    with run_cluster(spec=SPEC, settings=settings) as cluster:
-        use_cluster(cluster)
-        web, log = cluster.application("web"), cluster.server("log")
-        with LoadClient(cluster.web_url, create_key(cluster), seed=1) as load:
-            wait_until(lambda: len(load.acknowledged) >= 1000, what="load")
-            log.kill()
-            killed_at = time.monotonic()
-            before = len(load.acknowledged)
-            wait_until(lambda: len(load.acknowledged) >= before + 2000, what="posts accepted without the log")
-            assert list((tmp_path / "spool").rglob("*.spool")) != []
-            victim = web.list_child_pids()[0]
-            os.kill(victim, signal.SIGKILL)
-            wait_until(lambda: not psutil.pid_exists(victim), what="the worker's end")
-            time.sleep(max(0.0, killed_at + outage_seconds - time.monotonic()))
-            log.start()
-            log.wait_ready()
-            back, emptied_from = len(load.acknowledged), time.monotonic()
-            wait_until(lambda: len(load.acknowledged) >= back + 1000, what="load after the outage")
-        wait_until(lambda: list((tmp_path / "spool").rglob("*.spool")) == [], what="an empty spool")
-        emptied_seconds = time.monotonic() - emptied_from
-        wait_until(
-            lambda: count_raw() == len(load.acknowledged), within_seconds=HEAL_SECONDS, what="everything counted"
-        )
-        spooled = f"{back - before} events accepted without the log, spool empty after {emptied_seconds:.1f} s"
-        print(f"{spooled}; {len(load.acknowledged)} acknowledged; {dict(load.statuses)}")  # noqa: T201
-        assert_exactly_acknowledged(load, story="log away, one gateway worker killed")
-        refusals = load.statuses - Counter({"202": load.statuses["202"]})
-        assert not any(status.isdigit() for status in refusals), refusals  # resets by the killed worker, no 503
-        get_cluster().close()
+def test_with_a_spool_an_outage_of_the_log_costs_no_post_and_no_event(shared_cluster, outage_seconds):
+    clear_events()
+    spool = Path(shared_cluster.environment["VIEWCOUNTER_SPOOL_DIR"])
+    web, log = shared_cluster.application("web"), shared_cluster.server("log")
+    with post_steadily(shared_cluster, create_key(shared_cluster), seed=1) as load:
+        wait_until(lambda: len(load.acknowledged) >= 1000, what="load")
+        log.kill()
+        killed_at = time.monotonic()
+        before = len(load.acknowledged)
+        wait_until(lambda: len(load.acknowledged) >= before + 1000, what="posts accepted without the log")
+        assert list(spool.rglob("*.spool")) != []
+        victim = web.list_child_pids()[0]
+        os.kill(victim, signal.SIGKILL)
+        wait_until(lambda: not psutil.pid_exists(victim), what="the worker's end")
+        time.sleep(max(0.0, killed_at + outage_seconds - time.monotonic()))
+        log.start()
+        log.wait_ready()
+        back, emptied_from = len(load.acknowledged), time.monotonic()
+        wait_until(lambda: len(load.acknowledged) >= back + 1000, what="load after the outage")
+    wait_until(lambda: list(spool.rglob("*.spool")) == [], what="an empty spool")
+    emptied_seconds = time.monotonic() - emptied_from
+    wait_until(lambda: count_raw() == len(load.acknowledged), within_seconds=HEAL_SECONDS, what="everything counted")
+    spooled = f"{back - before} events accepted without the log, spool empty after {emptied_seconds:.1f} s"
+    print(f"{spooled}; {len(load.acknowledged)} acknowledged; {dict(load.statuses)}")  # noqa: T201
+    assert_exactly_acknowledged(load, story="log away, one gateway worker killed")
+    refusals = load.statuses - Counter({"202": load.statuses["202"]})
+    assert not any(status.isdigit() for status in refusals), refusals  # resets by the killed worker, no 503
 
 
 def count_raw():

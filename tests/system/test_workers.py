@@ -102,7 +102,7 @@ class Backlog:
 
     def feed_until(self, condition: Callable[[], bool], *, what: str) -> None:
         def feed() -> bool:
-            self.append(2000)
+            self.append(400)
             return condition()
 
         wait_until(feed, what=what)
@@ -118,7 +118,7 @@ def find_draining() -> int | None:
     rows = read_shards("SELECT partition, position FROM partition_state WHERE position <> '0-0'")
     positions = {row["partition"]: Position.parse(row["position"]) for row in rows}
     unread = get_event_log().read_unread(positions).events
-    return next((partition for partition, left in unread.items() if left > 10_000), None)
+    return next((partition for partition, left in unread.items() if left > 5_000), None)
 
 
 def assert_applied(event_count: int) -> None:
@@ -132,7 +132,7 @@ def assert_applied(event_count: int) -> None:
 
 def test_workers_that_stop_in_the_middle_of_drains_count_every_event_once(cluster):
     backlog = Backlog()
-    backlog.append(160_000)
+    backlog.append(80_000)
     with run_worker(cluster, "first") as first:
         wait_until(lambda: find_draining() is not None, what="a drain in the middle of its partition")
         assert first.stop() == 0

@@ -102,6 +102,7 @@ def test_servers_frozen_while_the_supervisor_was_killed_are_ended_by_the_next_st
         for process in frozen:
             process.suspend()
         supervisor.kill()
+        supervisor.wait()
     reported: list[str] = []
     with LocalCluster(state_dir, spec=ONE_SHARD, report=reported.append) as cluster:
         cluster.start_servers()
@@ -328,6 +329,7 @@ def test_a_supervisor_killed_during_a_start_leaves_nothing_that_stops_the_next(s
     with running([sys.executable, "-c", SUPERVISOR, str(state_dir)]) as process:
         wait_until((state_dir / "data" / "control.new").exists)
         process.kill()
+        process.wait()
     with LocalCluster(state_dir, spec=ONE_SHARD) as cluster:
         cluster.start_servers()
         assert cluster.database("shard1b").find_obstacle() is None

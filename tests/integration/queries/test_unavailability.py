@@ -5,6 +5,7 @@ from datetime import timedelta
 import pytest
 
 from clusterproxy.errors import ShardUnavailable
+from tests.conftest import empty_shards
 from tests.integration.queries.rows import (
     DAY,
     WATERMARK,
@@ -24,22 +25,26 @@ NOW = WATERMARK + timedelta(seconds=5)
 TOP = TopQuestion(event_type="view", function=Function.COUNT, period=ALL_TIME, limit=10)
 
 
+def store(cluster):
+    videos = find_videos_by_shard(cluster, per_shard=3)
+    store_rows(cluster, [MinuteRow(v, 1, DAY, (1000,)) for own in videos.values() for v in own])
+    return cluster, videos
+
+
 @pytest.fixture
 def stored(clean_cluster):
-    videos = find_videos_by_shard(clean_cluster, per_shard=3)
-    store_rows(clean_cluster, [MinuteRow(v, 1, DAY, (1000,)) for own in videos.values() for v in own])
-    return clean_cluster, videos
+    return store(clean_cluster)
 
 
-@pytest.fixture
-def dead_shard(stored, servers):
-    """The last shard, all of its instances stopped; started again afterwards."""
-    cluster, _ = stored
+@pytest.fixture(scope="class")
+def dead_shard(servers):
+    """The last shard, all of its instances killed; the cluster, the videos of all shards, and it."""
+    cluster, videos = store(empty_shards())
     shard = cluster.topology.shards[-1]
     instances = [servers.database(instance.name) for instance in shard.instances]
     for instance in instances:
         instance.kill()
-    yield shard
+    yield cluster, videos, shard
     for instance in instances:
         instance.start()
     for instance in instances:
@@ -47,33 +52,34 @@ def dead_shard(stored, servers):
     await_replicas(cluster)
 
 
-def test_a_dead_shard_leaves_its_videos_out_by_name(stored, dead_shard):
-    cluster, videos = stored
-    asked = [v for own in zip(*videos.values(), strict=True) for v in own]
-    answer = get_counts_of_videos(cluster, video_ids=asked, max_videos=500, now=NOW)
-    assert answer.meta.partial
-    assert list(answer.meta.missing) == [v for v in asked if v in videos[dead_shard.id]]
-    assert {video.video_id: video.counts["view"] for video in answer.videos} == {
-        v: 1 for v in asked if v not in videos[dead_shard.id]
-    }
-    assert answer.meta.complete_until == WATERMARK
+class TestADeadShard:
+    """Killed once for all of these, as it takes its time to come back."""
 
+    def test_a_dead_shard_leaves_its_videos_out_by_name(self, dead_shard):
+        cluster, videos, shard = dead_shard
+        asked = [v for own in zip(*videos.values(), strict=True) for v in own]
+        answer = get_counts_of_videos(cluster, video_ids=asked, max_videos=500, now=NOW)
+        assert answer.meta.partial
+        assert list(answer.meta.missing) == [v for v in asked if v in videos[shard.id]]
+        assert {video.video_id: video.counts["view"] for video in answer.videos} == {
+            v: 1 for v in asked if v not in videos[shard.id]
+        }
+        assert answer.meta.complete_until == WATERMARK
 
-def test_top_without_a_dead_shard_says_so(stored, dead_shard):
-    cluster, videos = stored
-    answer = get_top(cluster, TOP, max_limit=500, now=NOW)
-    assert (answer.meta.partial, answer.meta.missing) == (True, (dead_shard.name,))
-    assert sorted(item.video_id for item in answer.items) == sorted(
-        v for shard_id, own in videos.items() if shard_id != dead_shard.id for v in own
-    )
+    def test_top_without_a_dead_shard_says_so(self, dead_shard):
+        cluster, videos, shard = dead_shard
+        answer = get_top(cluster, TOP, max_limit=500, now=NOW)
+        assert (answer.meta.partial, answer.meta.missing) == (True, (shard.name,))
+        assert sorted(item.video_id for item in answer.items) == sorted(
+            v for shard_id, own in videos.items() if shard_id != shard.id for v in own
+        )
 
-
-def test_when_nothing_can_be_read_it_is_an_error(stored, dead_shard):
-    cluster, videos = stored
-    with pytest.raises(ShardUnavailable):
-        get_counts(cluster, video_id=videos[dead_shard.id][0], now=NOW)
-    with pytest.raises(ShardUnavailable):
-        get_counts_of_videos(cluster, video_ids=videos[dead_shard.id], max_videos=500, now=NOW)
+    def test_when_nothing_can_be_read_it_is_an_error(self, dead_shard):
+        cluster, videos, shard = dead_shard
+        with pytest.raises(ShardUnavailable):
+            get_counts(cluster, video_id=videos[shard.id][0], now=NOW)
+        with pytest.raises(ShardUnavailable):
+            get_counts_of_videos(cluster, video_ids=videos[shard.id], max_videos=500, now=NOW)
 
 
 def move_away(cluster, video_id):

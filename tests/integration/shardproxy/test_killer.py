@@ -1,5 +1,6 @@
 """The killer on real servers: who goes, when, and who stays whatever happens."""
 
+import subprocess
 import time
 from dataclasses import replace
 
@@ -175,7 +176,7 @@ class TestWhoStays:
         }
         with watching(shard_servers, policy=self.STRICT) as recorder:
             started_at = time.monotonic()
-            with running(command, environment=environment) as backup:
+            with running(command, environment=environment, stdout=subprocess.DEVNULL) as backup:
                 victim = foreigner().start(LONG).await_end()
                 assert backup.wait(limit(60)) == 0
         assert time.monotonic() - started_at > 2 * POLICY.foreign_query_seconds

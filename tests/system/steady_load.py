@@ -1,0 +1,19 @@
+"""Posts and reads that leave a machine of two cores time for what a test is about: a fifth of one core, all in all."""
+
+from localcluster import LocalCluster
+from viewcounter.operations.drill.load import VIDEOS, LoadClient, Rhythm
+from viewcounter.operations.drill.reading import ReadClient
+
+BATCH_EVENTS = 50
+EVERY_SECONDS = 0.1
+READ_SECONDS = 0.05
+
+
+def post_steadily(cluster: LocalCluster, key: str, *, seed: int, threads: int = 2) -> LoadClient:
+    """So many clients, ten batches a second each; most of the time something of theirs is under way."""
+    rhythm = Rhythm(every_seconds=EVERY_SECONDS)
+    return LoadClient(cluster.web_url, key, seed=seed, threads=threads, rhythm=rhythm, batch_events=BATCH_EVENTS)
+
+
+def read_steadily(cluster: LocalCluster, key: str) -> ReadClient:
+    return ReadClient(cluster.web_url, key, videos=VIDEOS, every_seconds=READ_SECONDS)
