@@ -251,7 +251,7 @@ class LocalCluster:
         seed_replica(replica, primary=primary, replication_password=password)
         self._bring_up(replica)
 
-    def run_command(self, *arguments: str, within_seconds: float = 60.0, signs: bool = False) -> str:
+    def run_command(self, *arguments: str, within_seconds: float | None = None, signs: bool = False) -> str:
         """`manage.py` on this cluster; returns its output. Raises ProgramFailed.
 
         `signs`: it publishes a topology while no config service runs, which would sign it.
@@ -264,7 +264,7 @@ class LocalCluster:
                 environment=self.environment | signing | {OWNER_VARIABLE: str(self.state.root)},
                 death_signal=signal.SIGTERM,
             ),
-            within_seconds=within_seconds,
+            within_seconds=self.spec.command_seconds if within_seconds is None else within_seconds,
             is_cancelled=lambda: self._waiter.is_stopped,
         )
 

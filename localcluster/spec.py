@@ -51,6 +51,7 @@ class ClusterSpec:
     server_ready_seconds: float = 60.0
     application_ready_seconds: float = 60.0
     prepare_seconds: float = 120.0
+    command_seconds: float = 60.0
     postgres_bin_dir: Path | None = None
     valkey_server: Path | None = None
 

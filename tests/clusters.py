@@ -60,6 +60,7 @@ def scale_limits(spec: ClusterSpec | None) -> ClusterSpec:
         server_ready_seconds=limit(spec.server_ready_seconds),
         application_ready_seconds=limit(spec.application_ready_seconds),
         prepare_seconds=limit(spec.prepare_seconds),
+        command_seconds=limit(spec.command_seconds),
     )
 
 

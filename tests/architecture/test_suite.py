@@ -44,6 +44,17 @@ def test_there_is_one_way_to_wait():
     assert own == [], "use tests/waiting.py"
 
 
+def test_processes_of_tests_are_started_where_they_are_ended_too():
+    started = [
+        place
+        for place, node in walk()
+        if place.startswith(("tests/contracts/", "tests/integration/", "tests/static/", "tests/system/"))
+        and isinstance(node, ast.Call)
+        and ast.unparse(node.func) in {"subprocess.run", "subprocess.Popen", "os.fork", "os.system"}
+    ]
+    assert started == [], "use tests/processes.py: what it starts dies with its test, and its limit fits the machine"
+
+
 def test_no_unit_test_sleeps():
     sleeps = [
         place

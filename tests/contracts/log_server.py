@@ -13,6 +13,7 @@ from redis.retry import Retry
 
 from localcluster.binaries import find_valkey_server
 from localcluster.process import Launch, start
+from tests.pace import limit
 from tests.waiting import wait_while
 
 
@@ -55,7 +56,7 @@ class LogServer:
         shutil.rmtree(self._folder)
 
     def connect(self) -> redis.Redis:
-        return redis.Redis.from_url(self.url, socket_timeout=5, retry=Retry(NoBackoff(), 0))
+        return redis.Redis.from_url(self.url, socket_timeout=limit(5), retry=Retry(NoBackoff(), 0))
 
     def _wait_until_ready(self) -> None:
         with self.connect() as client:

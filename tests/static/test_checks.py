@@ -1,13 +1,11 @@
 """What can be said of the code without running it: linter, formatter, import contracts, types, Django's own checks."""
 
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from tests.pace import limit
-from viewcounter.config.kinds import PROJECT_ROOT
+from tests.processes import run
 
 CHECK_SECONDS = 300.0
 PROGRAMS = Path(sys.executable).parent
@@ -28,7 +26,5 @@ PROGRAMS = Path(sys.executable).parent
     ],
 )
 def test_a_check_finds_nothing(command):
-    done = subprocess.run(
-        command, cwd=PROJECT_ROOT, capture_output=True, text=True, timeout=limit(CHECK_SECONDS), check=False
-    )
+    done = run(command, within_seconds=CHECK_SECONDS)
     assert done.returncode == 0, done.stdout + done.stderr

@@ -15,8 +15,10 @@ from uuid import UUID
 import msgspec
 import urllib3
 
+from tests.pace import limit
+
 VIDEOS_A_THREAD = 8
-GIVE_UP_SECONDS = 120.0
+GIVE_UP_SECONDS = limit(120.0)
 PAUSE_SECONDS = 0.05
 
 

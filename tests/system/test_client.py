@@ -15,13 +15,14 @@ import pytest
 from viewcounter_client import AsyncClient, Client, Options, RequestRefused, ServiceUnavailable, queries
 
 from localcluster import LocalCluster
+from tests.pace import limit
 from tests.waiting import wait_until, wait_while
 from viewcounter.config.kinds import PROJECT_ROOT
 
 pytestmark = pytest.mark.system
 
 PAUSE_EVENTS = 2000
-SETTLE_SECONDS = 60.0
+SETTLE_SECONDS = limit(60.0)
 MEBIBYTE = 1024 * 1024
 MINUTE = timedelta(minutes=1)
 

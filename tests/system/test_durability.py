@@ -12,6 +12,7 @@ from configservice.topology import Durability, StandbyLoss
 from localcluster import ClusterSpec, LocalCluster
 from tests.clusters import SELDOM, run_cluster
 from tests.conftest import use_cluster
+from tests.pace import limit
 from tests.system.exactness import assert_exactly_acknowledged, read_shards
 from tests.system.steady_load import post_steadily
 from tests.waiting import wait_until
@@ -51,7 +52,7 @@ def load(cluster: LocalCluster, keys):
 
 @pytest.fixture
 def admin(cluster: LocalCluster, keys):
-    pool = urllib3.PoolManager(retries=False, timeout=10.0)
+    pool = urllib3.PoolManager(retries=False, timeout=limit(10.0))
 
     def get(path: str) -> dict:
         answer = pool.request("GET", cluster.web_url + path, headers={"Authorization": f"Bearer {keys['admin']}"})

@@ -9,6 +9,7 @@ import urllib3
 from localcluster import ClusterSpec, run_temporary_cluster
 from localcluster.errors import ProgramFailed
 from tests.conftest import use_cluster
+from tests.pace import limit
 from tests.system.exactness import read_shards
 from tests.unit.gateway.builders import make_event
 from tests.waiting import wait_until
@@ -29,7 +30,7 @@ class Service:
             scope: cluster.run_command("create_api_key", scope[:5], "--scopes", scope, "--quiet").strip()
             for scope in ("events:write", "admin")
         }
-        self._pool = urllib3.PoolManager(retries=False, timeout=10)
+        self._pool = urllib3.PoolManager(retries=False, timeout=limit(10))
 
     def post(self, events):
         return self._request("POST", "/v1/events", "events:write", json=events)

@@ -77,7 +77,7 @@ class Freshness:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._is_over.set()
-        self._thread.join(30)
+        self._thread.join(limit(30))
 
     def _run(self) -> None:
         seen: dict[int, tuple[str, float, int]] = {}

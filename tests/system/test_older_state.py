@@ -1,7 +1,6 @@
 """A shard that was put back to what it was some time ago: the log replays what it has forgotten."""
 
 import shutil
-import subprocess
 import time
 
 import pytest
@@ -9,6 +8,7 @@ import pytest
 from localcluster import ClusterSpec, LocalCluster
 from tests.clusters import run_cluster
 from tests.conftest import use_cluster
+from tests.processes import run
 from tests.system.exactness import assert_exactly_acknowledged
 from tests.system.steady_load import post_steadily
 from viewcounter.cluster import get_cluster
@@ -35,7 +35,7 @@ def test_a_shard_restored_to_an_older_state_becomes_exact_by_itself(cluster_by_h
     with post_steadily(cluster, key, seed=7) as load:
         time.sleep(LOAD_SECONDS)
         primary.kill()
-        subprocess.run(["cp", "-a", str(primary.data_dir), str(copy)], check=True, timeout=COPY_SECONDS)
+        copy_folder(primary.data_dir, copy)
         primary.start()
         primary.wait_ready()
         before = read_positions(primary)
@@ -47,13 +47,18 @@ def test_a_shard_restored_to_an_older_state_becomes_exact_by_itself(cluster_by_h
         for member, source in ((primary, copy), (replica, None)):
             shutil.rmtree(member.data_dir)
             if source is not None:
-                subprocess.run(["cp", "-a", str(source), str(member.data_dir)], check=True, timeout=COPY_SECONDS)
+                copy_folder(source, member.data_dir)
         primary.start()
         primary.wait_ready()
         cluster.reseed_replica("shard1b")
         time.sleep(LOAD_SECONDS)
     assert_exactly_acknowledged(load, story=f"answers {load.statuses}")
     get_cluster().close()
+
+
+def copy_folder(source, target):
+    """With owners and modes."""
+    assert run(["cp", "-a", source, target], within_seconds=COPY_SECONDS).returncode == 0
 
 
 def read_positions(server):

@@ -15,6 +15,7 @@ import urllib3
 
 from localcluster import ClusterSpec
 from tests.clusters import run_cluster
+from tests.pace import limit
 from tests.system.conftest import clear_events
 from tests.system.exactness import assert_exactly_acknowledged, read_shards
 from tests.system.steady_load import post_steadily
@@ -69,7 +70,7 @@ def count_raw():
 def test_without_a_spool_refusals_end_by_themselves():
     with run_cluster(spec=SPEC) as cluster:
         key, log = create_key(cluster), cluster.server("log")
-        pool = urllib3.PoolManager(retries=False, timeout=10)
+        pool = urllib3.PoolManager(retries=False, timeout=limit(10))
 
         def post():
             headers = {"Authorization": f"Bearer {key}"}

@@ -16,6 +16,7 @@ from clusterproxy.errors import NoTopology, TooManyWaiting
 from shardproxy.errors import DeadlineExceeded, InstanceUnavailable, PoolExhausted
 from tests.integration.queries.caching import forget_shared
 from tests.integration.queries.rows import DAY, MinuteRow, store_rows
+from tests.pace import limit
 from tests.waiting import wait_until_async
 from viewcounter.api import hot_reads
 from viewcounter.api.hot_reads import HotReads
@@ -267,7 +268,7 @@ def test_many_readers_of_one_video_are_one_question_and_too_many_questions_are_s
 
     def wait(*arguments: Any, video_id: str, **options: Any) -> Any:
         asked.append(video_id)
-        assert gate.wait(60)
+        assert gate.wait(limit(60))
         return get_counts(*arguments, video_id=video_id, **options)
 
     monkeypatch.setattr(hot_reads, "get_counts", wait)
@@ -293,7 +294,7 @@ def test_a_read_that_takes_too_long_is_504_and_one_that_waited_too_long_is_not_a
 
     def wait(*_: Any, video_id: str, **__: Any) -> Any:
         asked.append(video_id)
-        assert gate.wait(60)
+        assert gate.wait(limit(60))
         raise AssertionError("nobody waits for this any more")
 
     monkeypatch.setattr(hot_reads, "get_counts", wait)

@@ -14,6 +14,7 @@ import urllib3
 
 from tests.integration.queries.caching import forget_shared
 from tests.integration.queries.rows import DAY, MinuteRow, await_replicas, find_videos_by_shard, store_rows
+from tests.pace import limit
 from tests.waiting import wait_until
 from viewcounter.gateway.keys import create_key, get_key_cache
 from viewcounter.gateway.models import ApiKey
@@ -21,7 +22,7 @@ from viewcounter.gateway.scopes import Scope
 
 READERS = 1000
 READ_SECONDS = 4.0
-PATIENCE_SECONDS = 60.0
+PATIENCE_SECONDS = limit(60.0)
 FROZEN_SECONDS = 2.5
 
 

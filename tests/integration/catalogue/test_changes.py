@@ -6,6 +6,7 @@ import pytest
 from django.db import OperationalError, connections, transaction
 
 from tests.integration.catalogue.state import read_catalogue
+from tests.pace import limit
 from viewcounter.catalogue.changes import Changed, ChannelEntry, VideoEntry, put_catalogue, put_channel, put_video
 from viewcounter.catalogue.errors import UnknownChannels
 from viewcounter.catalogue.lookup import read_changes
@@ -82,7 +83,7 @@ def test_a_slow_writer_is_never_overtaken_by_a_later_revision(empty_catalogue):
         put_channel(ChannelEntry("first", ""))
         second.start()
         assert not is_second_done.wait(0.3)
-    second.join(timeout=10)
+    second.join(timeout=limit(10))
     assert is_second_done.is_set()
     assert Channel.objects.get(pk="first").revision < Channel.objects.get(pk="second").revision
     assert [c.channel_id for c in read_changes(after=0, batch=10).channels] == ["first", "second"]
@@ -105,7 +106,7 @@ def test_a_writer_waits_for_another_only_so_long(empty_catalogue, monkeypatch):
         put_channel(ChannelEntry("first", ""))
         second = threading.Thread(target=put_second)
         second.start()
-        second.join(timeout=10)
+        second.join(timeout=limit(10))
     get_config.cache_clear()
     assert len(failures) == 1
     assert list(read_catalogue()[0]) == ["first"]

@@ -25,6 +25,7 @@ from shardproxy.query import Query, QueryClass
 from shardproxy.settings import PoolSettings
 from tests.integration.clusterproxy.conftest import POOL, Shelf, Silent
 from tests.integration.shardproxy.limits import ANY_FILE
+from tests.pace import limit
 from tests.waiting import wait_until
 
 WHERE = Query("where", "SELECT inet_server_port() AS port, pg_is_in_recovery() AS replica", QueryClass.POINT)
@@ -317,11 +318,11 @@ class TestTopologyChanges:
 
         with ThreadPoolExecutor() as executor:
             writing = executor.submit(write_slowly)
-            assert began.wait(10)
+            assert began.wait(limit(10))
             shard_servers.cluster.server("shard1a").pause()
             shelf.topology = swap_roles(topology, epoch=2)
             with pytest.raises(InstanceUnavailable):
-                writing.result(timeout=10)
+                writing.result(timeout=limit(10))
 
     def test_a_read_that_finds_nobody_is_tried_once_more_on_newer_topology(self, open_cluster, topology):
         wrong = change_instance(topology, "shard1a", epoch=1, port=1)
@@ -376,7 +377,7 @@ class TestProcesses:
         child.start()
         assert receiver.poll(30)
         child_pid = receiver.recv()
-        child.join(30)
+        child.join(limit(30))
         assert child.exitcode == 0
         assert child_pid != parent_pid
         assert proxy.read(0, pid_query, {}).rows[0]["pid"] == parent_pid

@@ -14,6 +14,7 @@ from clusterproxy.plan import Consistency, Reason
 from configservice.topology import Durability, Role, StandbyLoss
 from shardproxy.query import Query, QueryClass
 from tests.integration.clusterproxy.conftest import Shelf
+from tests.pace import limit
 from tests.waiting import wait_until
 
 PROGRESS = Query(
@@ -114,7 +115,7 @@ class TestMinPosition:
             reading = executor.submit(read, proxy, query=query, demand=demand(p0=200))
             wait_until(lambda: proxy.count_waiting_reads() == 1)
             advance(proxy, 0, 200)
-            result = reading.result(timeout=20)
+            result = reading.result(timeout=limit(20))
         assert (result.instance, result.rows[0]["ms"]) == ("shard1b", 200)
         assert result.route.waited_seconds > 0
 
@@ -155,7 +156,7 @@ class TestMinPosition:
                 wait_until(lambda: "shard1a" in asked_in_vain)
                 assert not reading.done()
                 shard_servers.run_as_superuser("shard1b", "SELECT pg_wal_replay_resume()")
-                assert reading.result(timeout=20).rows[0]["ms"] == 200
+                assert reading.result(timeout=limit(20)).rows[0]["ms"] == 200
 
     def test_when_nobody_answers_it_is_unavailability_and_no_matter_of_age(self, open_cluster, shard_servers):
         proxy = open_cluster()
@@ -174,7 +175,7 @@ class TestMinPosition:
                 read(proxy, 2, demand=demand(p2=200))
             assert read(proxy, 2, demand=demand(p2=100)).rows[0]["ms"] == 100
             advance(proxy, 0, 200)
-            assert waiting.result(timeout=20).rows[0]["ms"] == 200
+            assert waiting.result(timeout=limit(20)).rows[0]["ms"] == 200
 
     def test_all_who_wait_are_answered_by_rows_that_are_far_enough(self, open_cluster):
         proxy = open_cluster(read_wait_seconds=30.0)
@@ -196,7 +197,7 @@ class TestMinPosition:
             writing = executor.submit(write)
             answers = [pair for pairs in executor.map(read_all, range(12)) for pair in pairs]
             stop.set()
-            writing.result(timeout=30)
+            writing.result(timeout=limit(30))
         assert len(answers) == 60
         assert all(seen >= wanted for wanted, seen in answers)
 
@@ -285,7 +286,7 @@ class TestQuorum:
             reading = executor.submit(read, proxy, consistency=Consistency.QUORUM, demand=demand(p0=200))
             wait_until(lambda: proxy.count_waiting_reads() == 1)
             advance(proxy, 0, 200)
-            assert reading.result(timeout=20).rows[0]["ms"] == 200
+            assert reading.result(timeout=limit(20)).rows[0]["ms"] == 200
 
 
 class TestScatter:
@@ -325,7 +326,7 @@ class TestScatter:
             assert sorted(proxy.scatter(ROWS, {}).results) == [1, 2]
             assert not any(future.done() for future in waiting)
             advance(proxy, 0, 200)
-            assert all(sorted(future.result(timeout=20).results) == [1, 2] for future in waiting)
+            assert all(sorted(future.result(timeout=limit(20)).results) == [1, 2] for future in waiting)
 
 
 def test_a_drained_replica_is_left_alone_and_read_again_afterwards(open_cluster, topology):

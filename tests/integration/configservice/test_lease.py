@@ -9,10 +9,11 @@ from configservice.errors import LeaseLost
 from configservice.failover.records import Leadership
 from configservice.lease import Lease, fence_change
 from shardproxy.connection import open_own_connection
+from tests.pace import limit
 from tests.waiting import wait_until
 from viewcounter.operations.config_service import name_holder
 
-LEASE_SECONDS = 0.4
+LEASE_SECONDS = limit(0.4)
 CALL_SECONDS = 1.0
 
 
@@ -108,7 +109,7 @@ def test_a_new_leader_waits_for_the_change_that_the_old_one_is_committing(open_l
         end_sessions(first.holder)
         assert not second.hold(), "the row is locked until the change is whole"
     wait_until(second.hold)
-    assert second.generation == 2
+    assert second.generation > 1  # more than 2 when the server has ended the statement given up above after all
 
 
 def test_nobody_leads_without_control_database(control):

@@ -28,6 +28,7 @@ from configservice.publication import (
     read_from_control_database,
 )
 from tests.integration.configservice.conftest import CLUSTER_ID
+from tests.pace import limit
 
 KEY = name_key(CLUSTER_ID, TOPOLOGY_KEY)
 
@@ -38,7 +39,7 @@ def add_event_type(number):
 
 @pytest.fixture
 def cache(cluster_cache, control):
-    with redis.Redis.from_url(cluster_cache.url, socket_timeout=5.0) as client:
+    with redis.Redis.from_url(cluster_cache.url, socket_timeout=limit(5)) as client:
         client.delete(KEY)
         yield client
 
@@ -47,10 +48,10 @@ def test_publish_numbers_keeps_and_pushes(init_cluster, cache, cluster_cache):
     init_cluster()
     with cache.pubsub() as subscription:
         subscription.subscribe(name_key(CLUSTER_ID, TOPOLOGY_CHANNEL))
-        assert subscription.get_message(timeout=5.0)["type"] == "subscribe"
+        assert subscription.get_message(timeout=limit(5.0))["type"] == "subscribe"
         add_event_type(7)
         topology = publish(reason="added event type type7", actor="ada")
-        assert subscription.get_message(timeout=5.0)["data"] == b"2"
+        assert subscription.get_message(timeout=limit(5.0))["data"] == b"2"
     assert topology.epoch == 2
     assert topology.find_event_type("type7").id == 7
     assert read_from_cache(cluster_cache) == read_from_control_database()
@@ -81,14 +82,14 @@ def test_a_process_that_froze_while_it_changes_the_topology_holds_up_nobody(init
             with transaction.atomic():
                 lock_topology()
                 has_locked.set()
-                assert wake.wait(60)
+                assert wake.wait(limit(60))
                 add_event_type(7)
         finally:
             connection.close()
 
     with ThreadPoolExecutor(1) as pool:
         frozen = pool.submit(freeze)
-        assert has_locked.wait(60)
+        assert has_locked.wait(limit(60))
         add_event_type(8)
         assert publish(reason="somebody else", actor="ada").epoch == 2
         wake.set()
@@ -122,7 +123,7 @@ def test_publishers_at_the_same_time_get_one_epoch_each(init_cluster):
 
     def change(number):
         try:
-            barrier.wait(10)
+            barrier.wait(limit(10))
             with transaction.atomic():
                 add_event_type(number)
                 return publish(reason=f"type{number}", actor="ada").epoch

@@ -18,6 +18,7 @@ from configservice.services import (
     read_services,
     remove_service,
 )
+from tests.pace import limit
 from tests.waiting import wait_until
 
 CLUSTER_ID = "a-cluster"
@@ -27,7 +28,7 @@ DEAD_URL = "redis://127.0.0.1:1/0"
 @pytest.fixture
 def registry(cluster_cache, settings):
     settings.TOPOLOGY_CACHE_URL, settings.CLUSTER_ID = cluster_cache.url, cluster_cache.cluster_id
-    with redis.Redis.from_url(cluster_cache.url, socket_timeout=5.0) as client:
+    with redis.Redis.from_url(cluster_cache.url, socket_timeout=limit(5)) as client:
         client.delete(*name_registry_keys(cluster_cache))
         yield client
         client.delete(*name_registry_keys(cluster_cache))

@@ -15,10 +15,11 @@ from localcluster.applications import Web
 from localcluster.cluster import LocalCluster
 from localcluster.ports import LOOPBACK, assign_ports
 from localcluster.waiting import Waiter
+from tests.pace import limit
 from tests.waiting import wait_until
 from viewcounter.presence import find_services
 
-HTTP_SECONDS = 60.0
+HTTP_SECONDS = limit(60.0)
 LOG_INS = 40
 MEBIBYTE = 1024 * 1024
 HASH_BYTES = 46 * MEBIBYTE

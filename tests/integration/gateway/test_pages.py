@@ -8,6 +8,7 @@ import pytest
 import urllib3
 
 from localcluster.cluster import LocalCluster
+from tests.pace import limit
 from tests.unit.gateway.page import Page
 from viewcounter.eventlog.codec import get_event, unpack_entry
 from viewcounter.eventlog.interface import START
@@ -17,7 +18,7 @@ from viewcounter.gateway.keys import create_key
 from viewcounter.gateway.scopes import KeyKind, Scope
 
 SITE = "https://www.example.com"
-HTTP_SECONDS = 30.0
+HTTP_SECONDS = limit(30.0)
 
 
 @pytest.fixture

@@ -7,6 +7,7 @@ import pytest
 import urllib3
 
 from localcluster.cluster import LocalCluster
+from tests.pace import limit
 from tests.unit.gateway.builders import make_event
 from tests.waiting import wait_until
 from viewcounter.config import get_config
@@ -56,7 +57,7 @@ def limited(web, django_db_blocker):
             "limited", [Scope.EVENTS_WRITE, Scope.STATS_READ], requests_per_second=2, events_per_second=5
         )
         headers = {"Authorization": f"Bearer {token}"}
-        pool = urllib3.PoolManager(headers=headers, retries=False, timeout=10)
+        pool = urllib3.PoolManager(headers=headers, retries=False, timeout=limit(10))
 
         def call(method, path, **options):
             return pool.request(method, f"{web.web_url}{path}", **options)

@@ -9,10 +9,11 @@ import psutil
 import urllib3
 
 from localcluster.cluster import LocalCluster
+from tests.pace import limit
 
 MEBIBYTE = 1024 * 1024
 STRANGERS = 40
-HTTP_SECONDS = 30.0
+HTTP_SECONDS = limit(30.0)
 OWN_CONNECTIONS = 6
 """To the control database, of a web process: topology, readiness, reports and the two threads of look-ups."""
 

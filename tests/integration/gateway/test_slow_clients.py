@@ -11,10 +11,11 @@ import pytest
 import urllib3
 import uvicorn
 
+from tests.pace import limit
 from viewcounter.bounded_http import BoundedHttpProtocol, HeadLimits
 
 PLACES = 60
-HTTP_SECONDS = 20.0
+HTTP_SECONDS = limit(20.0)
 HEAD = b"GET / HTTP/1.1\r\nHost: x\r\n"
 
 

@@ -17,13 +17,14 @@ import urllib3
 from backports import zstd
 
 from localcluster.cluster import LocalCluster
+from tests.pace import limit
 from tests.waiting import wait_until
 from viewcounter.eventlog.codec import unpack_entry
 from viewcounter.eventlog.interface import START
 from viewcounter.eventlog.redis_streams import RedisEventLog
 
 PARTITIONS = range(32)
-HTTP_SECONDS = 10.0
+HTTP_SECONDS = limit(10.0)
 
 
 @pytest.fixture

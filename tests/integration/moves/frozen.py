@@ -13,14 +13,15 @@ from configservice.models import Move
 from configservice.move_states import FINISHED
 from configservice.moves import get_move
 from tests.integration.moves.moving import Crash, Moving
+from tests.pace import limit
 from viewcounter.cluster import ControlDatabaseSource, build_cluster_settings
 from viewcounter.config import get_config
 from viewcounter.operations.moves import mover
 from viewcounter.operations.moves.mover import run_move
 from viewcounter.storage.moved_tables import TABLES
 
-WAKE_SECONDS = 300.0
-END_SECONDS = 60.0
+WAKE_SECONDS = limit(300.0)
+END_SECONDS = limit(60.0)
 SLEEPERS_MAX = 40
 """Of one shard's connections: who sleeps in the middle of a copy keeps one."""
 NEVER_RENEWED_SECONDS = 3600.0

@@ -15,6 +15,7 @@ from configservice.move_states import FINISHED
 from configservice.moves import get_move, plan_moves
 from tests.integration.processing.counted import PARTITION, Counted, count_events
 from tests.integration.processing.draining import make_drainer
+from tests.pace import limit
 from tests.unit.processing.builders import uuid4_of
 from viewcounter.config import get_config
 from viewcounter.eventlog.codec import AcceptedEvent, pack_entry
@@ -203,7 +204,7 @@ class Traffic:
 
     def __exit__(self, *_: object) -> None:
         self._is_over.set()
-        self._thread.join(30)
+        self._thread.join(limit(30))
         assert self.errors == []
 
     def _run(self) -> None:

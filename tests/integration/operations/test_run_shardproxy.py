@@ -14,6 +14,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from configservice.cluster_cache import get_cluster_cache
 from configservice.errors import WitnessUnavailable
 from configservice.witness import WitnessReader
+from tests.pace import limit
 from tests.waiting import wait_until
 from viewcounter.cache_macs import CacheValue, build_authenticator
 
@@ -33,14 +34,14 @@ def sleep_on(server, *, seconds=60):
 
     thread = threading.Thread(target=run, daemon=True)
     thread.start()
-    thread.join(30)
+    thread.join(limit(30))
     assert found, "nobody ended it"
     return found[0]
 
 
 def ask(servers, path):
     address = servers.environment["VIEWCOUNTER_SHARDPROXY_METRICS_BIND"]
-    return urllib3.request("GET", f"http://{address}{path}", retries=False, timeout=10.0)
+    return urllib3.request("GET", f"http://{address}{path}", retries=False, timeout=limit(10.0))
 
 
 def read_metrics(servers):

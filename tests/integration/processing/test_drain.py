@@ -11,6 +11,7 @@ import pytest
 from clusterproxy.plan import Consistency
 from shardproxy.query import Query, QueryClass
 from tests.integration.processing.draining import make_drainer
+from tests.pace import limit
 from tests.unit.processing.builders import MINUTE_US, uuid4_of
 from viewcounter.eventlog.codec import AcceptedEvent, pack_entry
 from viewcounter.eventlog.errors import PositionTrimmed
@@ -27,7 +28,7 @@ from viewcounter.storage.errors import SchemaVersionMismatch
 
 NOW_US = int(datetime.now(UTC).timestamp() * 1_000_000)
 VIDEO = "XpVt6Z1Gjjo"
-WAIT_SECONDS = 15.0
+WAIT_SECONDS = limit(15.0)
 
 
 def partition_of(cluster, video):

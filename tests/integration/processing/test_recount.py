@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 import pytest
 
 from tests.integration.processing.counted import HOUR, HOURS, PARTITION, count_events
+from tests.pace import limit
 from viewcounter.config import get_config
 from viewcounter.processing import recount_jobs
 from viewcounter.processing.models import RecountJob
@@ -272,7 +273,7 @@ def test_recounts_beside_drains_stay_exact(counted):
     job = create_partition_recount(PARTITION, apply=True, actor="ada")
     drain.start()
     run(counted, job, recount_range_videos=2)
-    drain.join(timeout=60)
+    drain.join(timeout=limit(60))
     assert not drain.is_alive()
     run(counted, create_partition_recount(PARTITION, apply=True, actor="ada"))
     counted.assert_exact()

@@ -9,6 +9,7 @@ from psycopg.rows import dict_row
 
 from tests.integration.processing.faults import FaultyCluster, Killed
 from tests.integration.processing.rolling import PARTITION, Event, Rolling
+from tests.pace import limit
 from tests.waiting import wait_until
 from viewcounter.processing.errors import PartitionNotOwned, StaleTopology
 from viewcounter.processing.rollup import find_partitions_to_roll
@@ -129,7 +130,7 @@ def test_rolling_twice_and_beside_itself_changes_nothing(rolling):
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(timeout=30)
+        thread.join(timeout=limit(30))
     rolling.roll()
     assert_rolled(rolling, through=NOON_AFTER - HOUR)
     rolling.connection.execute("UPDATE partition_state SET rolled_through = %s WHERE partition = %s", [DAY, PARTITION])
@@ -179,7 +180,7 @@ def test_a_late_event_flushed_while_an_hour_is_being_rolled_waits_and_leaves_a_m
         thread.start()
         await_lock_wait(rolling.connection)
         assert not flushed.is_set()
-    thread.join(timeout=10)
+    thread.join(timeout=limit(10))
     assert flushed.is_set()
     assert len(rolling.connection.execute("SELECT * FROM rollup_dirty").fetchall()) == 1
     rolling.roll()
@@ -194,7 +195,7 @@ def test_an_event_whose_flush_commits_first_is_in_the_hour_that_waited_for_it(ro
         rolling.write(second_connection, make_events(1), watermark=DAY + 2 * HOUR)
         thread.start()
         await_lock_wait(rolling.connection)
-    thread.join(timeout=10)
+    thread.join(timeout=limit(10))
     assert_rolled(rolling, through=DAY + HOUR)
     assert read(rolling.connection, "event_hour")[0][3] == 1
 

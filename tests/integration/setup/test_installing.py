@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.processes import run
+
 BIN = Path(__file__).resolve().parents[3] / "bin"
 WITHIN_SECONDS = 120
 
@@ -42,15 +44,8 @@ class Clone:
             "VIEWCOUNTER_ENV_FILE": str(self.folder / "settings"),
             "NEEDS": needs,
         }
-        return subprocess.run(
-            ["bash", "-c", "source bin/_bootstrap"],
-            cwd=self.folder,
-            env=environment,
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=WITHIN_SECONDS,
-        )
+        command = ["bash", "-c", "source bin/_bootstrap"]
+        return run(command, cwd=self.folder, environment=environment, within_seconds=WITHIN_SECONDS)
 
     def read_installed(self) -> set[str]:
         installed = (self.folder / ".venv").glob("lib/python3.*/site-packages/*.dist-info")

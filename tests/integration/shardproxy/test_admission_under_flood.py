@@ -11,6 +11,7 @@ from shardproxy.instance import InstanceProxy
 from shardproxy.query import Query, QueryClass
 from shardproxy.settings import DEFAULT_QUERY_SECONDS, PoolSettings
 from tests.integration.shardproxy.limits import ANY_FILE
+from tests.pace import limit
 from tests.waiting import wait_until
 
 REPORT = Query("report", "SELECT pg_advisory_lock_shared(4711), pg_advisory_unlock_shared(4711)", QueryClass.REPORT)
@@ -108,6 +109,6 @@ def test_a_point_that_finds_no_connection_is_told_so_and_a_flush_still_gets_its_
         finally:
             gate.open()
         for future in held:
-            future.result(timeout=30)
+            future.result(timeout=limit(30))
     assert shard_servers.list_rows("shard1a") == [1]
     assert proxy.in_flight == 0

@@ -25,6 +25,7 @@ from shardproxy.instance import InstanceProxy
 from shardproxy.query import Query, QueryClass
 from shardproxy.settings import PoolSettings
 from tests.integration.shardproxy.limits import ANY_FILE, SETTINGS, soon
+from tests.pace import limit
 from tests.waiting import wait_until
 
 ECHO = Query("echo", "SELECT %(value)s::int AS value", QueryClass.POINT)
@@ -237,7 +238,7 @@ class TestBounds:
                 proxy.read(ECHO, {"value": 2}, deadline_at=soon())
             assert not queued.done()
             with pytest.raises(PoolExhausted, match="no connection was given back in time"):
-                queued.result(timeout=10)
+                queued.result(timeout=limit(10))
         assert proxy.breaker_state is BreakerState.CLOSED
         assert answers(proxy)
 
@@ -281,7 +282,7 @@ class TestFaults:
 
         def hold(_):
             with proxy.transaction(QueryClass.FLUSH, deadline_at=soon()):
-                barrier.wait(10)
+                barrier.wait(limit(10))
 
         with ThreadPoolExecutor(4) as executor:
             list(executor.map(hold, range(4)))

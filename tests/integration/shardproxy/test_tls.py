@@ -17,10 +17,11 @@ from shardproxy.session_names import Purpose
 from shardproxy.settings import PoolSettings
 from shardproxy.tls import TlsFiles
 from tests.integration.shardproxy.servers import Servers
+from tests.pace import limit
 from tests.tls import Authority, open_tls_front
 
 AUTHENTICATION_CLEARTEXT_PASSWORD = b"R" + (8).to_bytes(4, "big") + (3).to_bytes(4, "big")
-ANSWER_SECONDS = 10.0
+ANSWER_SECONDS = limit(10.0)
 
 
 @pytest.fixture

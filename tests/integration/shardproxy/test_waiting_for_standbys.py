@@ -8,6 +8,7 @@ from shardproxy.errors import OutcomeUnknown
 from shardproxy.instance import InstanceProxy
 from shardproxy.query import QueryClass
 from tests.integration.shardproxy.limits import SETTINGS, soon
+from tests.pace import limit
 from tests.waiting import wait_until
 
 
@@ -65,5 +66,5 @@ def test_a_cancelled_wait_is_no_success_though_the_server_says_commit(proxy, nob
         wait_until(lambda: count_waiting(shard_servers) == 1)
         ask(shard_servers, "SELECT pg_cancel_backend(pid) FROM pg_stat_activity WHERE wait_event = 'SyncRep'")
         with pytest.raises(OutcomeUnknown, match="committed here, perhaps nowhere else"):
-            inserting.result(timeout=20)
+            inserting.result(timeout=limit(20))
     assert shard_servers.list_rows("shard1a") == [1]

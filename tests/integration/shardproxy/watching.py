@@ -17,6 +17,7 @@ from shardproxy.vitals import Vitals
 from shardproxy.watch import InstanceWatch, Sighting, WatchSettings
 from tests.integration.shardproxy.limits import ANY_FILE
 from tests.integration.shardproxy.servers import Servers
+from tests.pace import limit
 from tests.waiting import wait_until
 
 BI_ROLE = "bi"
@@ -92,7 +93,7 @@ def watching(
         yield recorder
     finally:
         watch.stop()
-        watch.join(timeout_seconds=10)
+        watch.join(timeout_seconds=limit(10))
 
 
 class Foreigner:
@@ -130,7 +131,7 @@ class Foreigner:
     def await_end(self) -> "Foreigner":
         """What became of the statement stands in `error`, how long it took in `seconds`."""
         assert self._thread is not None
-        self._thread.join(30)
+        self._thread.join(limit(30))
         assert self.is_done
         return self
 

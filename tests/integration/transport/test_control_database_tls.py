@@ -1,14 +1,13 @@
 """Processes whose control database demands TLS."""
 
-import subprocess
 import sys
 from collections.abc import Iterator
 
 import pytest
 
 from localcluster import LocalCluster
+from tests import processes
 from tests.tls import Authority, TlsFront, open_tls_front
-from viewcounter.config.kinds import PROJECT_ROOT
 
 START_SECONDS = 120.0
 ASK_BOTH_KINDS = """
@@ -38,16 +37,9 @@ def front(servers: LocalCluster, authority: Authority) -> Iterator[TlsFront]:
         yield front
 
 
-def run(servers: LocalCluster, *arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, *arguments],
-        env={**servers.environment, **settings},
-        cwd=PROJECT_ROOT,
-        capture_output=True,
-        text=True,
-        timeout=START_SECONDS,
-        check=False,
-    )
+def run(servers: LocalCluster, *arguments: str, **settings: str):
+    environment = {**servers.environment, **settings}
+    return processes.run([sys.executable, *arguments], environment=environment, within_seconds=START_SECONDS)
 
 
 def test_the_control_database_is_asked_by_tls_before_and_after_a_shard(servers, authority, front):

@@ -20,13 +20,14 @@ from shardproxy.own_connection import OwnConnection
 from shardproxy.session_names import Purpose
 from shardproxy.settings import PoolSettings
 from shardproxy.tls import TlsFiles
+from tests.pace import limit
 from tests.tls import Authority
 from tests.waiting import wait_until
 
 pytestmark = pytest.mark.long(minutes=1)
 
 PLACES = sorted(Path("/usr/lib/postgresql").glob("1[5-9]/bin/postgres"))
-ANSWER_SECONDS = 10.0
+ANSWER_SECONDS = limit(10.0)
 WHO = "SELECT ssl, client_dn FROM pg_stat_ssl WHERE pid = pg_backend_pid()"
 
 

@@ -8,6 +8,7 @@ import redis
 from celery import Celery
 
 from tests.contracts.log_server import LogServer
+from tests.pace import limit
 from tests.tls import Authority, open_tls_front
 from viewcounter.broker_tls import split_broker_url
 from viewcounter.eventlog.errors import EventLogError
@@ -40,7 +41,7 @@ def open_log(url: str) -> RedisEventLog:
 def connect_broker(url: str) -> None:
     address, tls = split_broker_url(url)
     with Celery(broker=address, broker_use_ssl=tls).connection() as connection:
-        connection.ensure_connection(max_retries=1, timeout=5, interval_start=0)
+        connection.ensure_connection(max_retries=1, timeout=limit(5), interval_start=0)
 
 
 def test_the_log_is_reached_by_tls_as_a_user(authority: Authority, address: str) -> None:
@@ -71,4 +72,4 @@ def test_a_broker_that_cannot_be_verified_is_refused(address: str, tmp_path, is_
 
 def test_plain_text_to_a_server_that_demands_tls_is_an_error(address: str) -> None:
     with pytest.raises(redis.ConnectionError):
-        redis.Redis.from_url(address.replace("rediss://", "redis://"), retry=None, socket_timeout=5.0).ping()
+        redis.Redis.from_url(address.replace("rediss://", "redis://"), retry=None, socket_timeout=limit(5)).ping()

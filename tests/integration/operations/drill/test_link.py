@@ -6,6 +6,7 @@ import time
 
 import pytest
 
+from tests.pace import limit
 from viewcounter.operations.drill.link import Links
 
 QUIET_SECONDS = 0.2
@@ -43,7 +44,7 @@ def link(echo):
 
 
 def connect(link):
-    return socket.create_connection(("127.0.0.1", link.port), timeout=10)
+    return socket.create_connection(("127.0.0.1", link.port), timeout=limit(10))
 
 
 def say(connection, text):
