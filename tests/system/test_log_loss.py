@@ -6,8 +6,9 @@ from uuid import uuid4
 import pytest
 import urllib3
 
-from localcluster import ClusterSpec, run_temporary_cluster
+from localcluster import ClusterSpec
 from localcluster.errors import ProgramFailed
+from tests.clusters import run_cluster
 from tests.conftest import use_cluster
 from tests.pace import limit
 from tests.system.exactness import read_shards
@@ -62,8 +63,7 @@ class Service:
 
 @pytest.fixture(scope="module")
 def service():
-    with run_temporary_cluster(spec=SPEC, settings={"VIEWCOUNTER_LOG_BREAKER_OPEN_SECONDS": "0.1"}) as cluster:
-        cluster.start()
+    with run_cluster(spec=SPEC, settings={"VIEWCOUNTER_LOG_BREAKER_OPEN_SECONDS": "0.1"}) as cluster:
         use_cluster(cluster)
         yield Service(cluster)
         get_cluster().close()
