@@ -1,10 +1,17 @@
 """Beat sends tasks by name: each name must be one that workers know."""
 
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 from viewcounter.config import Config
 from viewcounter.operations import tasks as operations
 from viewcounter.processing import tasks as processing
 from viewcounter.processing.schedule import build_schedule
 
+ROOT = Path(__file__).resolve().parents[3]
+CHILD_SECONDS = 120
 CONFIG = Config(secret_key="x" * 60, drain_interval_seconds=0.25, audit_interval_seconds=3600)
 QUEUED_BY_OTHERS = {"drain", "rollup", "sketch", "retain", "audit_partition", "run_recount"}
 
@@ -26,3 +33,26 @@ def test_an_entry_expires_before_the_next_and_never_at_once():
     schedule = build_schedule(CONFIG)
     assert schedule["dispatch_drains"] == {"task": "dispatch_drains", "schedule": 0.25, "options": {"expires": 1.0}}
     assert schedule["audit"]["options"] == {"expires": 3600}
+
+
+def test_worker_that_cannot_load_its_tasks_ends(tmp_path: Path):
+    code = """
+import sys
+sys.modules["viewcounter.processing.tasks"] = None
+from celery.signals import worker_init
+from viewcounter.celery import app
+app.loader.init_worker()
+worker_init.send(sender=None)
+print("goes on")
+"""
+    child = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", code],
+        cwd=ROOT,
+        env=os.environ | {"VIEWCOUNTER_STATE_DIR": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        timeout=CHILD_SECONDS,
+        check=False,
+    )
+    assert (child.returncode, child.stdout) == (1, "")
+    assert "the tasks cannot be loaded" in child.stderr
