@@ -127,6 +127,18 @@ def test_a_service_that_fails_meanwhile_does_not_hide_the_rejection():
     assert delivery.rejection == REJECTED
 
 
+def test_damaged_lines_of_the_spool_are_dropped_and_counted():
+    delivery = make_delivery(has_spool=True)
+    delivery.recover(5)
+    assert delivery.next_action(now=0.0) == SendSpooled(Options().max_batch_events)
+    events = tuple(make_event(number) for number in range(3))
+    delivery.on_read(events)
+    delivery.on_spooled_verdict(Verdict(accepted=events[:2], again=events[2:]), damaged=2, now=0.0)
+    counters = delivery.counters
+    assert (counters.accepted, counters.dropped, counters.spooled) == (2, 2, 1)
+    assert counters.is_balanced
+
+
 def test_a_request_that_is_too_large_is_halved_down_to_single_events():
     delivery = make_delivery(max_batch_events=4)
     events = offer(delivery, 4)

@@ -144,6 +144,17 @@ def test_a_restarted_process_takes_nothing_older_than_its_disk_copy(open_store, 
     assert refused(store) == {}
 
 
+def test_a_process_that_is_behind_does_not_write_over_a_newer_disk_copy(open_store, tmp_path):
+    shelf = Shelf(build_topology(epoch=5))
+    store = open_store(shelf, poll_seconds=3600.0)
+    store.get_current()
+    write_disk_copy(tmp_path, publish(epoch=7))  # by another process
+    shelf.topology = build_topology(epoch=6)
+    assert store.refresh(known_epoch=5, timeout_seconds=10.0) is True
+    assert store.get_current().epoch == 6
+    assert find_disk_copy(tmp_path) == publish(epoch=7)
+
+
 def test_a_disk_copy_of_the_release_before_is_read_and_replaced(open_store, tmp_path):
     (tmp_path / "topology.json").write_bytes(encode_topology(build_topology(epoch=7)))
     shelf = Shelf(None, down=True)

@@ -7,7 +7,7 @@ from tests.unit.gateway.builders import FaultyLog, read_event_ids
 from viewcounter.eventlog.codec import AcceptedEvent, pack_entry
 from viewcounter.eventlog.errors import EntryRefused, EventLogError, EventLogFull
 from viewcounter.eventlog.interface import AppendResult
-from viewcounter.gateway.guarded_log import REFUSED_FIRST_SECONDS, REFUSED_MAX_SECONDS, GuardedLog
+from viewcounter.gateway.guarded_log import DRAIN_SECONDS, REFUSED_FIRST_SECONDS, REFUSED_MAX_SECONDS, GuardedLog
 from viewcounter.gateway.spool import Spool
 
 OPEN_SECONDS = 60.0
@@ -125,6 +125,25 @@ def test_without_new_events_the_disk_is_emptied_too(log, make_guarded, clock):
     clock.advance(OPEN_SECONDS)
     guarded.drain()
     assert read_event_ids(log) == [make_id(1)]
+
+
+def test_new_events_wait_behind_a_disk_that_is_not_emptied_in_one_go(log, make_guarded, clock):
+    guarded = make_guarded(has_spool=True)
+    break_log(log)
+    for number in range(3):
+        guarded.append({0: make_entry(number)})
+    log.failing = {}
+    clock.advance(OPEN_SECONDS)
+    append = log.append
+
+    def append_slowly(entries):
+        clock.advance(DRAIN_SECONDS)
+        return append(entries)
+
+    log.append = append_slowly
+    assert guarded.append({0: make_entry(3)}) == AppendResult({})
+    guarded.drain()
+    assert read_event_ids(log) == [make_id(number) for number in range(4)]
 
 
 def test_what_was_kept_survives_the_process_and_goes_before_anything_new(log, make_guarded):

@@ -117,6 +117,15 @@ def test_a_stale_answer_is_also_found_in_the_shared_cache():
     assert ask(make_cache(shared), question, now=after(30.0)) == ({"a": 1}, {"a": "stale"}, set())
 
 
+def test_an_older_shared_answer_does_not_replace_a_newer_one_of_the_process():
+    shared = FakeShared()
+    ask(make_cache(shared), Question({"a": 1}))
+    shared.is_dead, cache = True, make_cache(shared)
+    ask(cache, Question({"a": 2}), now=after(5.0))
+    shared.is_dead = False
+    assert ask(cache, Question({"a": None}), now=after(10.0)) == ({"a": 2}, {"a": "stale"}, set())
+
+
 def test_a_final_answer_of_a_shard_that_cannot_be_asked_is_stale():
     cache, question = make_cache(), Question({"a": 1}, generation=5, generation_in_force=5)
     ask(cache, question)
