@@ -239,7 +239,8 @@ def check_action(attempt: Attempt, view: ShardView, action: actions.Action) -> N
                 _demand(chosen.is_standby_now and chosen.promotable, f"{name} is not promotable")
                 still = [n for n in _list_attached(view) if n != attempt.candidate]
                 _demand(not still, f"{', '.join(still)} may still confirm writes of the old primary")
-                if not attempt.target:
+                is_wished = attempt.kind is FailoverKind.FORCED and attempt.target
+                if not is_wished and not _is_planned(attempt, view):
                     best = max(m.progress for m in _list_candidates(view, excluding=(attempt.candidate,)))
                     _demand(chosen.progress == best, f"{name} is not the most advanced")
         case actions.Promote(name):

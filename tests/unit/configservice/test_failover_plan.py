@@ -238,6 +238,15 @@ class TestSwitchover:
         world.run()
         assert_whole(world)
 
+    def test_a_failover_that_it_becomes_takes_the_most_advanced_whatever_was_asked_for(self):
+        world = World.build(kind=SWITCHOVER, target="b", synchronous=1)
+        assert world.step() == Start("b")
+        assert world.commit(1, reaching=("c",))
+        world.die("a")
+        world.run()
+        assert_whole(world)
+        assert world.published == [("c", 2)]
+
     @pytest.mark.parametrize(
         ("target", "change", "why"),
         [
