@@ -18,6 +18,7 @@ from configservice.instance_admin import InstanceAdmin
 from configservice.log_loss_admin import LogLossAdmin
 from configservice.models import EventType, PartitionAssignment, TopologyEpoch
 from configservice.move_admin import MoveAdmin, build_move_actions
+from configservice.publication import lock_topology
 from configservice.shard_admin import ShardAdmin
 
 __all__ = ["FailoverAdmin", "InstanceAdmin", "LogLossAdmin", "MoveAdmin", "ShardAdmin"]
@@ -55,6 +56,7 @@ class EventTypeAdmin(PublishingAdmin):
 
     def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:
         if not change:
+            lock_topology()  # until the commit: somebody else who adds one meanwhile gets the id after this
             obj.id = (EventType.objects.aggregate(last=Max("id"))["last"] or 0) + 1
         super().save_model(request, obj, form, change)
 

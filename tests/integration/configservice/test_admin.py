@@ -1,16 +1,19 @@
 """What operators may change in the admin, and that it is published."""
 
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 
 import pytest
 from django.contrib.auth.models import User
+from django.db import connection, transaction
 from django.utils import timezone
 
 from configservice.failover.records import Failover, Leadership
 from configservice.models import EventType, Instance, Move, PartitionAssignment, Shard, TopologyEpoch
-from configservice.publication import read_from_cache
+from configservice.publication import lock_topology, read_from_cache
 from configservice.services import Service, ServiceKind, put_heartbeat, remove_service
 from tests.integration.configservice.conftest import read_topology
+from tests.waiting import wait_until
 
 ADMIN = "/admin/configservice"
 SERVICES = "/admin/operations/servicerow/"
@@ -96,6 +99,31 @@ def test_an_event_type_added_gets_the_next_id_and_is_published(admin_client, ini
     assert read_from_cache(cluster_cache).decode() == topology
     newest = TopologyEpoch.objects.first()
     assert (newest.reason, newest.actor) == ("added event type bookmark", "ada")
+
+
+def test_event_types_added_at_the_same_time_get_ids_of_their_own(admin_client, init_cluster):
+    init_cluster()
+
+    def add() -> int:
+        try:
+            return admin_client.post(f"{ADMIN}/eventtype/add/", {"name": "bookmark"}).status_code
+        finally:
+            connection.close()
+
+    with ThreadPoolExecutor(1) as pool:
+        with transaction.atomic():
+            lock_topology()
+            status = pool.submit(add)
+            wait_until(is_lock_waited_for, what="the other one to wait")
+            EventType.objects.create(pk=7, name="clap")
+        assert status.result() == 302
+    assert dict(EventType.objects.filter(pk__gte=7).values_list("name", "pk")) == {"clap": 7, "bookmark": 8}
+
+
+def is_lock_waited_for() -> bool:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted")
+        return cursor.fetchone() == (1,)
 
 
 @pytest.mark.parametrize("name", ["view", "Book Mark", "", "x" * 64])
