@@ -12,18 +12,25 @@ from viewcounter.storage.named_sql import load_queries
 
 DAYS_BEHIND = 1
 DAYS_AHEAD = 7
+GAP_MAX_DAYS = 60
+"""No older days are made: the event log keeps no events for longer, and a wrong clock must not make years of them."""
 
 _SQL = load_queries("raw_days.sql")
 
 
-def plan_raw_days(today: date) -> list[date]:
-    """Yesterday (a flush may carry what was received before midnight) to a week ahead."""
-    return [today + timedelta(days=offset) for offset in range(-DAYS_BEHIND, DAYS_AHEAD + 1)]
+def plan_raw_days(today: date, *, newest: date | None) -> list[date]:
+    """Yesterday (a flush may carry what was received before midnight) to a week ahead, and the days between these and
+    `newest`, the last day that was made: a shard that was away for weeks gets the events of those weeks from the log.
+    """
+    since = today - timedelta(days=DAYS_BEHIND)
+    if newest is not None:
+        since = max(min(since, newest + timedelta(days=1)), today - timedelta(days=GAP_MAX_DAYS))
+    return [since + timedelta(days=offset) for offset in range((today - since).days + DAYS_AHEAD + 1)]
 
 
 def ensure_raw_days(connection: psycopg.Connection[Any], *, today: date) -> list[date]:
     """Create the day partitions that are missing; returns their days. Safe to repeat and to run beside itself."""
-    return make_raw_days(connection, plan_raw_days(today))
+    return make_raw_days(connection, plan_raw_days(today, newest=max(list_raw_days(connection), default=None)))
 
 
 def list_raw_days(connection: psycopg.Connection[Any]) -> list[date]:
