@@ -55,6 +55,7 @@ class FirstOnly:
     """A source of topology that never has another one than the first."""
 
     place = "the past"
+    is_open = False
 
     def fetch(self, held: PublishedSnapshot | None) -> PublishedSnapshot | None:
         return ControlDatabaseSource().fetch(None) if held is None else None
