@@ -1,6 +1,5 @@
 """Connections to instances that demand TLS, and to impostors."""
 
-import dataclasses
 import socket
 import threading
 from collections.abc import Iterator
@@ -16,6 +15,7 @@ from shardproxy.own_connection import OwnConnection
 from shardproxy.session_names import Purpose
 from shardproxy.settings import PoolSettings
 from shardproxy.tls import TlsFiles
+from tests.integration.shardproxy.limits import ANY_FILE
 from tests.integration.shardproxy.servers import Servers
 from tests.pace import limit
 from tests.tls import Authority, open_tls_front
@@ -30,7 +30,7 @@ def instance(shard_servers: Servers) -> Instance:
 
 
 def ask(instance: Instance, files: TlsFiles, **changes: object) -> int:
-    settings = dataclasses.replace(PoolSettings(), tls=files)
+    settings = PoolSettings(password_refs=ANY_FILE, tls=files)
     changed = msgspec.structs.replace(instance, **changes)
     with closing(OwnConnection(changed, settings, purpose=Purpose.HEALTH)) as connection:
         return connection.fetch("SELECT 7 AS number", timeout_seconds=ANSWER_SECONDS)[0]["number"]

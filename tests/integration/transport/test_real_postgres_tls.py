@@ -3,7 +3,6 @@
 The wheel's PostgreSQL is built without TLS, so this runs where one that has it is installed.
 """
 
-import dataclasses
 import os
 from collections.abc import Iterator
 from contextlib import closing
@@ -20,6 +19,7 @@ from shardproxy.own_connection import OwnConnection
 from shardproxy.session_names import Purpose
 from shardproxy.settings import PoolSettings
 from shardproxy.tls import TlsFiles
+from tests.integration.shardproxy.limits import ANY_FILE
 from tests.pace import limit
 from tests.tls import Authority
 from tests.waiting import wait_until
@@ -77,10 +77,10 @@ def ask(server: PostgresServer, files: TlsFiles, *, sslmode: str = "verify-full"
         port=server.port,
         database=server.database,
         user=SERVICE_ROLE,
-        password_ref=f"file:{server.data_dir.parents[1] / 'secrets' / 'shard_password'}",
+        password_ref=f"file:{server.data_dir.parents[1] / 'secrets' / 'instances' / 'shard_password'}",
         sslmode=sslmode,
     )
-    settings = dataclasses.replace(PoolSettings(), tls=files)
+    settings = PoolSettings(password_refs=ANY_FILE, tls=files)
     with closing(OwnConnection(instance, settings, purpose=Purpose.HEALTH)) as connection:
         return connection.fetch(WHO, timeout_seconds=ANSWER_SECONDS)[0]
 
