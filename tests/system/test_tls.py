@@ -33,14 +33,16 @@ def run_server(folder: Path, authority: Authority, *roles: str) -> Iterator[tupl
     """A Valkey server behind TLS with these users only; yields it and where the front is."""
     server = LogServer(folder)
     server.start()
-    with server.connect() as client:
-        client.execute_command("ACL", "SETUSER", "watcher", "on", f">{PASSWORD}", "+acl|log", "+client|setinfo")
-        for role in roles:
-            client.execute_command("ACL", "SETUSER", role, "on", f">{PASSWORD}", *read_rules(role).split())
-        client.execute_command("ACL", "SETUSER", "default", "off")
-    with open_tls_front(authority.issue(f"server-{folder.name}"), server.port, is_postgres=False) as front:
-        yield server, f"127.0.0.1:{front.port}"
-    server.kill()
+    try:
+        with server.connect() as client:
+            client.execute_command("ACL", "SETUSER", "watcher", "on", f">{PASSWORD}", "+acl|log", "+client|setinfo")
+            for role in roles:
+                client.execute_command("ACL", "SETUSER", role, "on", f">{PASSWORD}", *read_rules(role).split())
+            client.execute_command("ACL", "SETUSER", "default", "off")
+        with open_tls_front(authority.issue(f"server-{folder.name}"), server.port, is_postgres=False) as front:
+            yield server, f"127.0.0.1:{front.port}"
+    finally:
+        server.kill()
 
 
 def check_nothing_was_denied(*servers: LogServer) -> None:
