@@ -56,10 +56,14 @@ def test_shards_say_their_term_primary_partitions_durability_and_instances(api: 
 @pytest.fixture
 def records(api: Api):
     """Removes what a test says of shards."""
+    forget_records()  # a config service of an earlier test may have left some
     yield
-    Move.objects.all().delete()
-    Failover.objects.all().delete()
-    ShardCondition.objects.all().delete()
+    forget_records()
+
+
+def forget_records():
+    for model in (Move, Failover, ShardCondition):
+        model.objects.all().delete()
 
 
 def test_shards_say_their_condition_and_what_is_being_done_to_them(api: Api, records):
