@@ -68,6 +68,28 @@ def test_one_append_writes_each_partition_named_and_no_other(log: EventLog) -> N
     assert [read_payloads(log, partition) for partition in (1, 2, 3)] == [[b"a"], [b"b"], []]
 
 
+def test_floors_are_where_reading_begins_to_be_refused(log: EventLog) -> None:
+    positions = append_all(log, 1, [b"a", b"b", b"c"])
+    assert log.read_floors([1, 2]) == {1: START, 2: START}
+    log.trim(1, through=positions[1])
+    floor = log.read_floors([1])[1]
+    assert floor == positions[1]
+    assert [entry.payload for entry in log.read(1, after=floor, max_entries=9)] == [b"c"]
+    with pytest.raises(PositionTrimmed):
+        log.read(1, after=positions[0], max_entries=9)
+
+
+def test_usage_grows_with_the_entries_and_shrinks_with_a_trim(log: EventLog) -> None:
+    assert log.read_usage([1, 2]).partition_bytes == {1: 0, 2: 0}
+    positions = append_all(log, 1, [bytes(50_000)] * 4)
+    full = log.read_usage([1, 2])
+    assert full.partition_bytes[1] >= 200_000
+    assert (full.partition_bytes[2], full.max_bytes) == (0, None)
+    assert full.used_bytes >= full.partition_bytes[1]
+    log.trim(1, through=positions[2])
+    assert 50_000 <= log.read_usage([1]).partition_bytes[1] < full.partition_bytes[1] / 2
+
+
 def test_append_of_nothing_changes_nothing(log: EventLog) -> None:
     assert log.append({}).positions == {}
 

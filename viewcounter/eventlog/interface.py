@@ -67,6 +67,18 @@ class Unread:
     oldest: dict[int, Position]
 
 
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Memory of the log server: what the entries of each partition take, all that it uses, and its bound.
+
+    `max_bytes` None: the server has no bound of its own.
+    """
+
+    partition_bytes: dict[int, int]
+    used_bytes: int
+    max_bytes: int | None
+
+
 class EventLog(Protocol):
     """Every call is bounded in time and raises EventLogError (retryable) when the log cannot answer.
 
@@ -88,6 +100,12 @@ class EventLog(Protocol):
 
     def read_unread(self, positions: Mapping[int, Position]) -> Unread:
         """How much lies past each of `positions`. Costs the same however much it is."""
+
+    def read_floors(self, partitions: Iterable[int]) -> dict[int, Position]:
+        """Below which position `read` refuses; START for a partition of which nothing has been trimmed or lost."""
+
+    def read_usage(self, partitions: Iterable[int]) -> Usage:
+        """Estimates of the server's; the cost does not grow with the number of entries."""
 
     def trim(self, partition: int, *, through: Position) -> int:
         """Forget entries up to and including `through`; returns how many went. Safe to repeat."""

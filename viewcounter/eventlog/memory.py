@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 
 from viewcounter.eventlog.codec import get_event_count
 from viewcounter.eventlog.errors import PositionTrimmed
-from viewcounter.eventlog.interface import START, AppendResult, Entry, Position, Tails, Unread
+from viewcounter.eventlog.interface import START, AppendResult, Entry, Position, Tails, Unread, Usage
 
 
 @dataclass(slots=True)
@@ -58,6 +58,15 @@ class MemoryEventLog:
                 events={p: sum(get_event_count(entry.payload) for entry in entries) for p, entries in unread.items()},
                 oldest={p: entries[0].position for p, entries in unread.items() if entries},
             )
+
+    def read_floors(self, partitions: Iterable[int]) -> dict[int, Position]:
+        with self._lock:
+            return {p: self._get(p).floor for p in partitions}
+
+    def read_usage(self, partitions: Iterable[int]) -> Usage:
+        with self._lock:
+            sizes = {p: sum(len(entry.payload) for entry in self._get(p).entries) for p in partitions}
+            return Usage(sizes, used_bytes=sum(sizes.values()), max_bytes=None)
 
     def trim(self, partition: int, *, through: Position) -> int:
         with self._lock:

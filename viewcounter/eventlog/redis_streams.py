@@ -32,7 +32,7 @@ from viewcounter.eventlog.errors import (
     LogUnsafe,
     PositionTrimmed,
 )
-from viewcounter.eventlog.interface import START, AppendResult, Entry, Position, Tails, Unread
+from viewcounter.eventlog.interface import START, AppendResult, Entry, Position, Tails, Unread, Usage
 
 FIELD = b"e"
 _NOT_OUR_LOG = re.compile(r"NOTOURLOG (\S+)")
@@ -132,6 +132,32 @@ class RedisEventLog:
             read_at=_EPOCH + timedelta(seconds=seconds, microseconds=microseconds),
             events={partition: count for partition, (count, _) in found.items()},
             oldest={p: Position.parse(first.decode()) for p, (_, first) in found.items() if first is not None},
+        )
+
+    def read_floors(self, partitions: Iterable[int]) -> dict[int, Position]:
+        wanted = list(partitions)
+        with _translated(), self._client.pipeline(transaction=True) as pipe:
+            pipe.get(ID_KEY)
+            for partition in wanted:
+                pipe.get(_floor_key(partition))
+            log_id, *floors = pipe.execute()
+        self._check_id(log_id)
+        found = zip(wanted, floors, strict=True)
+        return {p: START if floor is None else Position.parse(floor.decode()) for p, floor in found}
+
+    def read_usage(self, partitions: Iterable[int]) -> Usage:
+        wanted = list(partitions)
+        with _translated(), self._client.pipeline(transaction=False) as pipe:
+            pipe.get(ID_KEY)
+            pipe.info("memory")
+            for partition in wanted:
+                pipe.memory_usage(_log_key(partition))
+            log_id, memory, *sizes = pipe.execute()
+        self._check_id(log_id)
+        return Usage(
+            {partition: size or 0 for partition, size in zip(wanted, sizes, strict=True)},
+            used_bytes=memory["used_memory"],
+            max_bytes=memory["maxmemory"] or None,
         )
 
     def trim(self, partition: int, *, through: Position) -> int:
