@@ -154,6 +154,8 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 def pytest_sessionfinish(session: pytest.Session) -> None:
     """After the last fixture is torn down, and before the summary is written or a worker says what it has measured."""
     meter.switch("")
+    if session.config.getoption("numprocesses", None):  # what its children have used, they say themselves
+        meter.seconds = Counter({COLLECTION: time.process_time()})
     measured = {"cpu": dict(meter.seconds), "clusters": dict(meter.cluster_seconds)}
     if hasattr(session.config, "workeroutput"):
         session.config.workeroutput["minutes"] = measured
