@@ -46,6 +46,7 @@ GUARDS: dict[str, frozenset[str]] = {
             "moves.sql:own_arrival",
             "partitions.sql:accept_arrived",
             "partitions.sql:advance_watermarks",
+            "partitions.sql:pass_over_lost",
         ],
         OF_ITSELF,
     ),

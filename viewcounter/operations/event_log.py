@@ -11,12 +11,12 @@ from django.db import transaction
 
 from clusterproxy.plan import Consistency
 from clusterproxy.proxy import ClusterProxy
-from configservice.event_log import Loss, is_log_of, make_log_id, name_log, replace_log
+from configservice.event_log import Loss, is_log_of, make_log_id, name_log, record_losses, replace_log
 from configservice.models import Cluster
 from configservice.publication import lock_topology
 from configservice.topology import Topology
 from viewcounter.eventlog.interface import EventLog, Position
-from viewcounter.storage.partitions import ELSEWHERE, READ_STATES
+from viewcounter.storage.partitions import ELSEWHERE, READ_STATES, pass_over_lost
 
 
 class LogRefused(Exception):
@@ -59,26 +59,58 @@ def create_log(cluster: ClusterProxy, log: EventLog, *, actor: str) -> str | Non
 
 
 def find_losses(cluster: ClusterProxy, log: EventLog) -> list[Loss]:
-    """What would be lost by going on with the server as it is: by partition, after which position.
+    """What would be lost by going on with server and shards as they are: by partition, after which position.
 
-    Raises LogRefused where nothing is lost, or not all is known; EventLogError, NoTopology, DatabaseError.
+    Of a server that does not hold this cluster's log, everything past what has been applied; of one that does, what it
+    no longer holds and a shard has not applied. Raises LogRefused where nothing is lost, or not all is known;
+    EventLogError, NoTopology, DatabaseError.
     """
     row = Cluster.objects.get()
     found = log.read_id()
-    if found is not None and found == row.log_id:
-        raise LogRefused(f"the log server holds the log of this cluster, {found}: nothing is lost")
-    _check_owner(found, cluster_id=str(row.id))
+    applied = _read_applied(cluster)
+    if holds_log := found is not None and found == row.log_id:
+        floors = log.read_floors(applied)
+        applied = {p: one for p, one in applied.items() if one.position < floors[p]}
+    else:
+        _check_owner(found, cluster_id=str(row.id))
+    if holds_log and not applied:
+        raise LogRefused(
+            f"the log server holds the log of this cluster, {found}, and all that its shards have not applied of it: "
+            "nothing is lost"
+        )
     return [
-        Loss(partition=partition, shard=applied.shard, position=str(applied.position))
-        for partition, applied in sorted(_read_applied(cluster).items())
+        Loss(partition=partition, shard=one.shard, position=str(one.position))
+        for partition, one in sorted(applied.items())
     ]
 
 
 def accept_loss(cluster: ClusterProxy, log: EventLog, *, actor: str, reason: str) -> Topology:
-    """Go on with the server as it is. Safe to repeat and to stop anywhere: nobody appends before the last step.
+    """Go on with server and shards as they are. Safe to repeat and to stop anywhere. Raises as `find_losses`."""
+    if log.read_id() == cluster.topology.log_id:
+        return _pass_over_lost(cluster, log, actor=actor, reason=reason)
+    return _replace_log(cluster, log, actor=actor, reason=reason)
+
+
+def _pass_over_lost(cluster: ClusterProxy, log: EventLog, *, actor: str, reason: str) -> Topology:
+    """Let shards that are older than the log reaches back go on with what it still holds, once that is written down."""
+    topology = cluster.topology
+    losses = find_losses(cluster, log)
+    record_losses(losses, log_id=topology.log_id, actor=actor, reason=reason)
+    floors = {p: str(floor) for p, floor in log.read_floors([loss.partition for loss in losses]).items()}
+    epochs = {loss.partition: topology.assignments[loss.partition].epoch for loss in losses}
+    for shard in topology.shards:
+        lost = {loss.partition: loss.position for loss in losses if loss.shard == shard.name}
+        if lost:
+            with cluster.shard_transaction(shard.id) as connection:
+                pass_over_lost(connection, lost, floors=floors, epochs=epochs)
+    return topology
+
+
+def _replace_log(cluster: ClusterProxy, log: EventLog, *, actor: str, reason: str) -> Topology:
+    """Nobody appends before the last step.
 
     First every partition's log is made to go on past what has been applied, and to refuse whoever has applied less;
-    then the log gets a new id, which is published with what is lost. Raises as `find_losses`.
+    then the log gets a new id, which is published with what is lost.
     """
     with transaction.atomic():
         lock_topology()

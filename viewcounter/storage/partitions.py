@@ -97,6 +97,28 @@ def advance_watermarks(
     ).rowcount
 
 
+def pass_over_lost(
+    connection: psycopg.Connection[Any],
+    positions: Mapping[int, str],
+    *,
+    floors: Mapping[int, str],
+    epochs: Mapping[int, int],
+) -> int:
+    """Go on reading the log at `floors`, by partition, where it does not reach back to `positions` any more.
+
+    A partition that is somewhere else by now is left alone. Returns how many went on.
+    """
+    return connection.execute(
+        _SQL["pass_over_lost"].text,
+        {
+            "partitions": list(positions),
+            "epochs": [epochs[partition] for partition in positions],
+            "positions": list(positions.values()),
+            "floors": [floors[partition] for partition in positions],
+        },
+    ).rowcount
+
+
 def lock_partitions_here(connection: psycopg.Connection[Any], epochs: Mapping[int, int]) -> frozenset[int]:
     """Those of the partitions that are this shard's at these epochs. None of them leaves until the transaction ends."""
     rows = connection.execute(

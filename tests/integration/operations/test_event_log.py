@@ -94,6 +94,27 @@ def test_a_creation_that_stopped_half_way_goes_on_with_the_same_log(clean_cluste
     assert create_log(clean_cluster, log, actor="ada") == f"{row.id}:0123456789ab"
 
 
+def test_a_shard_older_than_the_log_goes_on_once_its_loss_is_accepted(clean_cluster, row, log):
+    partition = partition_of(clean_cluster)
+    log_id = create_log(clean_cluster, log, actor="ada")
+    drainer = make_drainer(clean_cluster, log)
+    applied = append(log, partition, 1)
+    assert drainer.drain(partition).counted == 1
+    trimmed = append(log, partition, 2)
+    append(log, partition, 3)
+    log.trim(partition, through=trimmed)  # a copy that is gone had applied so much
+    with pytest.raises(PositionTrimmed):
+        drainer.drain(partition)
+    topology = accept_loss(clean_cluster, log, actor="ada", reason="its replica was promoted")
+    assert (topology.log_id, log.read_id()) == (log_id, log_id)
+    loss = LogLoss.objects.get()
+    assert (loss.partition, loss.position, loss.log_id) == (partition, str(applied), log_id)
+    assert drainer.drain(partition).counted == 1
+    with pytest.raises(LogRefused, match="nothing is lost"):
+        accept_loss(clean_cluster, log, actor="ada", reason="again")
+    assert LogLoss.objects.count() == 1
+
+
 def test_a_server_that_ends_too_early_or_holds_anothers_log_is_not_taken(clean_cluster, row, log, server):
     set_position(clean_cluster, 3, "5-0")
     with pytest.raises(LogRefused, match=r"ends before what the shards have applied of partitions 3:"):

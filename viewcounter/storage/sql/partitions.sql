@@ -58,6 +58,20 @@ WITH idle AS (
 UPDATE partition_state AS s SET watermark = least(%(read_at)s, now())
 FROM idle WHERE s.partition = idle.partition
 
+-- name: pass_over_lost (maintenance)
+-- An operator has accepted that the log no longer holds what follows these positions. By compare-and-set, as a flush.
+WITH lost AS (
+    SELECT s.partition, u.floor
+    FROM partition_state AS s
+    JOIN unnest(%(partitions)s::smallint[], %(epochs)s::bigint[], %(positions)s::text[], %(floors)s::text[])
+        AS u (partition, epoch, position, floor)
+        ON s.partition = u.partition AND s.epoch = u.epoch AND s.position = u.position
+    WHERE s.state NOT IN ('incoming', 'moved')
+    ORDER BY s.partition FOR NO KEY UPDATE OF s
+)
+UPDATE partition_state AS s SET position = lost.floor, updated_at = now()
+FROM lost WHERE s.partition = lost.partition
+
 -- name: lock_partitions_here (maintenance)
 -- Of the partitions given, those that are this shard's at the epochs that the topology has them at. They stay so until the
 -- transaction ends; others are left out.

@@ -1,4 +1,4 @@
-"""`manage.py accept_log_loss`: go on with a log server that does not hold the log, and write down what is lost."""
+"""`manage.py accept_log_loss`: go on without what the event log has lost, and write down what that is."""
 
 import getpass
 from typing import Any
@@ -17,10 +17,11 @@ class Command(OperatorCommand):
     subject = Subject.CLUSTER
     examples = ('manage.py accept_log_loss --reason "the disk of host7 died"',)
     help = (
-        "Go on with a log server that does not hold the log. It has lost its data, or is a new one: gateways refuse it "
-        "(log_lost) until you say here that what it held is lost for good. What no shard had applied is not counted "
-        "then, unless clients send it again. This is written down by partition, with your name and reason; then events "
-        "are accepted again. What gateways hold in their spools is not lost."
+        "Go on without what the event log has lost. Its server has lost its data, or is a new one: gateways refuse it "
+        "(log_lost) until you say here that what it held is lost for good. Or it holds the log, but a shard is older "
+        "than it reaches back, after a forced failover or a restored backup: those partitions have stopped. What is "
+        "lost is not counted, unless clients send it again. It is written down by partition, with your name and "
+        "reason; then events are accepted and counted again. What gateways hold in their spools is not lost."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
