@@ -12,14 +12,16 @@ from configservice.durability import SynchronousPlan, find_living, plan_synchron
 from configservice.errors import ActionFailed, InstanceRefuses, InstanceUnreachable
 from configservice.failover import journal
 from configservice.failover.executor import Executor, Observer
-from configservice.failover.looking import read_view
+from configservice.failover.looking import read_lacking, read_view
 from configservice.failover.operator import Operator
-from configservice.failover.plan import can_begin
+from configservice.failover.plan import can_begin, describe_lacks
 from configservice.failover.records import Failover
 from configservice.failover.state import FailoverEvent, FailoverKind, FailoverState
 from configservice.instances import Connect
+from configservice.kept_log import LogWatch
 from configservice.lease import Lease
 from configservice.models import Instance as InstanceRow
+from configservice.models import RoleChoice
 from configservice.models import Shard as ShardRow
 from configservice.monitor import Monitor
 from configservice.observation import DETACHED_HOST
@@ -59,9 +61,10 @@ def read_orders(*, default_mode: FailoverMode) -> dict[int, ShardOrders]:
         struck_off.setdefault(shard_id, set()).add(name)
     away: dict[int, dict[str, float]] = {}
     now = timezone.now()
-    for shard_id, name, since in InstanceRow.objects.filter(away_since__isnull=False).values_list(
-        "shard_id", "name", "away_since"
-    ):
+    waited_for = InstanceRow.objects.filter(
+        away_since__isnull=False, role=RoleChoice.REPLICA, promotable=True, drained=False
+    )
+    for shard_id, name, since in waited_for.values_list("shard_id", "name", "away_since"):
         away.setdefault(shard_id, {})[name] = (now - since).total_seconds()
     return {
         shard_id: ShardOrders(
@@ -85,13 +88,17 @@ class Caretaker:
         connect: Connect,
         settings: ConfigServiceSettings,
         observer: Observer,
+        log: LogWatch,
         is_stopping: Callable[[], bool],
     ) -> None:
         self._lease = lease
+        self._log = log
         self._monitor = monitor
         self._settings = settings
         self._operator = Operator(connect, action_seconds=settings.action_seconds)
-        self._executor = Executor(lease, monitor, self._operator, settings, observer=observer, is_stopping=is_stopping)
+        self._executor = Executor(
+            lease, monitor, self._operator, settings, observer=observer, log=log, is_stopping=is_stopping
+        )
         self._tried_at: dict[tuple[Correction, str], float] = {}
         self._synchronized_at = -RETRY_SECONDS
         self._synchronized_to: str | None = None
@@ -114,6 +121,7 @@ class Caretaker:
             mode=orders.mode,
             struck_off=orders.struck_off,
             away_seconds=orders.away_seconds,
+            log_share=self._log.get_share(shard.id),
             now=now,
             settings=self._settings,
         )
@@ -155,9 +163,12 @@ class Caretaker:
         self._operator.synchronize(primary, setting=wanted.setting)
 
     def _fail_over(self, shard: Shard, verdict: Verdict, generation: int) -> None:
-        view = read_view(shard, self._monitor.get_sightings(), self._operator)
+        view = read_view(shard, self._monitor.get_sightings(), self._operator, find_lacking=self._log.find_lacking)
         primary = shard.primary
         if primary is None or not can_begin(view, old_primary=primary.name):
+            for member in view.standbys:
+                if why := describe_lacks(member):
+                    logger.error("%s: %s is not promoted: it %s", shard.name, member.name, why)
             return  # the shard's condition says so; looked at again in the next tick
         self._begin(shard, FailoverKind.AUTOMATIC, verdict.why, generation)
 
@@ -200,11 +211,11 @@ class Caretaker:
                 self._operator.fence(instance, drain_seconds=0.0)
             case Correction.RELEASE:
                 self._operator.release(instance)
-            case Correction.REJOIN if self._is_of_our_term(instance, shard):
+            case Correction.REJOIN if self._may_be_promoted(instance, shard):
                 self._change_role(shard, instance, Role.REPLICA, plan, generation)
             case Correction.REATTACH:
                 self._reattach(instance, shard)
-            case Correction.READMIT if self._is_of_our_term(instance, shard):
+            case Correction.READMIT if self._may_be_promoted(instance, shard):
                 presence.readmit(instance.name, actor=ACTOR, generation=generation)
             case Correction.NOTE_AWAY:
                 presence.note_away(instance.name, now=timezone.now(), generation=generation)
@@ -213,9 +224,16 @@ class Caretaker:
             case Correction.STRIKE_OFF:
                 presence.strike_off(instance.name, why=plan.why, actor=ACTOR, generation=generation)
 
-    def _is_of_our_term(self, instance: Instance, shard: Shard) -> bool:
-        """Its own rows prove that it follows this primary and not what another one has written."""
-        return self._operator.find_term(instance) == shard.term
+    def _may_be_promoted(self, instance: Instance, shard: Shard) -> bool:
+        """Its own rows prove that it follows this primary and not what another one has written, and the event log still
+        holds all that it has not applied."""
+        if self._operator.find_term(instance) != shard.term:
+            return False
+        self._log.read_now()
+        lacking = read_lacking(instance, shard, self._operator, self._log.find_lacking)
+        if lacking:
+            logger.info("%s: %s has yet to apply partitions %s", shard.name, instance.name, lacking)
+        return not lacking
 
     def _reattach(self, instance: Instance, shard: Shard) -> None:
         """If it was detached, or names an instance that is no copy any more.

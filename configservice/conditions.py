@@ -1,12 +1,15 @@
 """What each shard can do right now, in one word: derived by the leader, kept for whoever asks."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import timedelta
+from typing import Any
 
 from django.db import transaction
 from django.utils import timezone
 
 from configservice.failover.records import TEXT_MAX_LENGTH, Condition, ShardCondition
+from configservice.kept_log import LogShare
 from configservice.lease import fence_change
 from configservice.observation import Sighting
 from configservice.roles import find_state
@@ -36,6 +39,14 @@ def derive_condition(
     return Condition.WELL, ""
 
 
+@dataclass(frozen=True, slots=True)
+class LogKept:
+    """Replicas that are away, by name, and what the event log keeps for them; None: not known, or without a bound."""
+
+    replicas: tuple[str, ...]
+    share: LogShare | None
+
+
 class ConditionKeeper:
     """Writes conditions down when they change, and now and then so that it can be seen that somebody looks."""
 
@@ -43,8 +54,10 @@ class ConditionKeeper:
         self._kept: dict[int, tuple[Condition, str]] = {}
         self._refresh_at = timezone.now()
 
-    def keep(self, conditions: Mapping[int, tuple[Condition, str]], *, generation: int) -> None:
-        """By shard id. Raises LeaseLost and DatabaseError."""
+    def keep(
+        self, conditions: Mapping[int, tuple[Condition, str]], kept: Mapping[int, LogKept], *, generation: int
+    ) -> None:
+        """By shard id; `kept` of shards that the log is kept for. Raises LeaseLost and DatabaseError."""
         now = timezone.now()
         is_due = now >= self._refresh_at
         changed = {shard_id: c for shard_id, c in conditions.items() if is_due or self._kept.get(shard_id) != c}
@@ -62,8 +75,19 @@ class ConditionKeeper:
                         "detail": detail[:TEXT_MAX_LENGTH],
                         "since": known.since if is_old and known is not None else now,
                         "seen_at": now,
+                        **_build_log_columns(kept.get(shard_id)),
                     },
                 )
         self._kept.update(changed)
         if is_due:
             self._refresh_at = now + timedelta(seconds=REFRESH_SECONDS)
+
+
+def _build_log_columns(kept: LogKept | None) -> dict[str, Any]:
+    share = None if kept is None else kept.share
+    return {
+        "log_kept_for": None if kept is None else list(kept.replicas),
+        "log_kept_bytes": None if share is None else share.kept_bytes,
+        "log_share_bytes": None if share is None else share.share_bytes,
+        "log_full_seconds": None if share is None else share.full_seconds,
+    }

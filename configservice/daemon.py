@@ -16,12 +16,13 @@ from django.db import DatabaseError, connections
 
 from configservice import publication
 from configservice.caretaker import Caretaker, ShardOrders, read_orders
-from configservice.conditions import ConditionKeeper, derive_condition
+from configservice.conditions import ConditionKeeper, LogKept, derive_condition
 from configservice.errors import ConfigServiceError, ControlDatabaseUnavailable, LeaseLost
 from configservice.failover.executor import Observer
 from configservice.failover.records import Condition
 from configservice.heartbeat import Condition as ServiceCondition
 from configservice.instances import Connect
+from configservice.kept_log import LogShare, LogWatch
 from configservice.lease import Lease
 from configservice.monitor import Monitor
 from configservice.observation import Sighting
@@ -47,6 +48,9 @@ class DaemonObserver(Observer, Protocol):
     def note_struck_off(self, count: int) -> None:
         """Instances of the cluster that are struck off, while this process leads."""
 
+    def note_log_shares(self, shares: Mapping[str, LogShare | None]) -> None:
+        """What each shard's entries take of the event log, by name; None: not known. While this process leads."""
+
     def note_conditions(self, conditions: dict[str, Condition]) -> None:
         """Of every shard by name, while this process leads."""
 
@@ -61,12 +65,14 @@ class ConfigService:
         connect: Connect,
         settings: ConfigServiceSettings,
         observer: DaemonObserver,
+        log: LogWatch,
         witnesses: Sequence[Witness] = (),
     ) -> None:
         self._lease = lease
         self._connect = connect
         self._settings = settings
         self._observer = observer
+        self._log = log
         self._monitor = Monitor(connect, settings)
         self._witnesses = (StandbyWitness(settings), *witnesses)
         self._conditions = ConditionKeeper()
@@ -122,6 +128,7 @@ class ConfigService:
                 self._monitor.changed.clear()
         self._lease.release()
         self._monitor.close()
+        self._log.close()
         for caretaker in self._caretakers.values():
             caretaker.close()
         connections.close_all()
@@ -149,6 +156,7 @@ class ConfigService:
         if found is not None:
             topology = found.decode()
             self._monitor.watch(topology)
+            self._log.watch(topology)
             self._published, self._topology = found, topology
 
     def _look_after(self, topology: Topology, executor: ThreadPoolExecutor) -> None:
@@ -158,12 +166,15 @@ class ConfigService:
         orders = read_orders(default_mode=self._settings.failover_mode)
         self._observer.note_struck_off(sum(len(order.struck_off) for order in orders.values()))
         conditions: dict[int, tuple[Condition, str]] = {}
+        kept: dict[int, LogKept] = {}
         for shard in topology.shards:
             verdict = self._judge(shard)
             is_busy = self._is_busy(shard)
             order = orders.get(shard.id)
             if order is not None and not is_busy:
                 is_busy = self._give_to_caretaker(shard, verdict, order, generation, executor)
+            if order is not None and order.away_seconds:
+                kept[shard.id] = LogKept(tuple(sorted(order.away_seconds)), self._log.get_share(shard.id))
             sightings = self._monitor.get_sightings()
             if find_unasked(sightings, [shard]):
                 continue  # nothing is known yet, and nothing is not the worst
@@ -173,7 +184,8 @@ class ConfigService:
                 verdict,
                 is_changing=is_busy and order is not None and order.open_failover is not None,
             )
-        self._conditions.keep(conditions, generation=generation)
+        self._conditions.keep(conditions, kept, generation=generation)
+        self._observer.note_log_shares({s.name: self._log.get_share(s.id) for s in topology.shards})
         self._observer.note_conditions({s.name: conditions[s.id][0] for s in topology.shards if s.id in conditions})
 
     def _judge(self, shard: Shard) -> Verdict:
@@ -197,6 +209,7 @@ class ConfigService:
                 connect=self._connect,
                 settings=self._settings,
                 observer=self._observer,
+                log=self._log,
                 is_stopping=self._stopping.is_set,
             )
         work = caretaker.find_work(shard, verdict, order, generation=generation, now=time.monotonic())

@@ -84,6 +84,12 @@ class RegistryUnavailable(ConfigServiceError):
     retryable = True
 
 
+class LogUnavailable(ConfigServiceError):
+    """The event log does not answer the config service, or is not this cluster's. Nothing is trimmed meanwhile."""
+
+    retryable = True
+
+
 class WitnessUnavailable(ConfigServiceError):
     """The cache, through which shard proxies say what they see, does not answer: nobody's word but one's own."""
 

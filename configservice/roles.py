@@ -8,11 +8,14 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
+from configservice.kept_log import LogShare
 from configservice.observation import InstanceState, Sighting
 from configservice.presence import is_away, is_waited_for
 from configservice.settings import ConfigServiceSettings, FailoverMode
 from configservice.topology import Instance, Role, Shard
 from configservice.verdict import describe_unreachable
+
+MIB = 1024 * 1024
 
 
 class Correction(StrEnum):
@@ -32,7 +35,8 @@ class Correction(StrEnum):
     """`name` is away, and the event log is kept for it: write down since when."""
     NOTE_BACK = "note back"
     STRIKE_OFF = "strike off"
-    """`name` has been away for too long: it is not promotable, so that the event log need not be kept for it."""
+    """`name` has been away for too long, or the event log keeps too much for it: it is not promotable, so that the log
+    need not be kept for it."""
     READMIT = "readmit"
     """`name` has caught up after it was struck off: it is promotable again."""
 
@@ -51,12 +55,14 @@ def plan_roles(
     mode: FailoverMode,
     struck_off: Collection[str],
     away_seconds: Mapping[str, float],
+    log_share: LogShare | None = None,
     now: float,
     settings: ConfigServiceSettings,
 ) -> list[RolePlan]:
     """What to put right, for a shard with no failover under way. In external mode no server is touched.
 
-    `away_seconds`: by name, since when it is written down that they are away.
+    `away_seconds`: by name, since when it is written down that they are away. `log_share`: what the shard's entries
+    take of the event log; None: not known.
     """
     seen = {i.name: state for i in shard.instances if (state := find_state(sightings, i)) is not None}
     found = _find_other_primary(shard, seen, sightings, mode=mode, now=now, settings=settings)
@@ -70,7 +76,9 @@ def plan_roles(
     ]
     for instance in shard.instances:
         away = is_away(seen.get(instance.name), sightings.get(instance.name), now=now)
-        plans += _plan_presence(instance, shard, seen, away=away, noted=away_seconds, settings=settings)
+        plans += _plan_presence(
+            instance, shard, seen, away=away, noted=away_seconds, log_share=log_share, settings=settings
+        )
     primary = shard.primary
     if primary is not None and primary.name in seen and _is_held(seen[primary.name]):
         plans.append(RolePlan(Correction.RELEASE, primary.name, "it is the primary and takes no writes"))
@@ -95,6 +103,7 @@ def _plan_presence(
     *,
     away: bool | None,
     noted: Mapping[str, float],
+    log_share: LogShare | None,
     settings: ConfigServiceSettings,
 ) -> list[RolePlan]:
     """Nothing while the primary is away as well: the log is not trimmed then, whoever is struck off, and everybody who
@@ -103,14 +112,41 @@ def _plan_presence(
     primary = None if shard.primary is None else seen.get(shard.primary.name)
     if away is None or primary is None or primary.in_recovery or not is_waited_for(instance):
         return []
-    if not away:
-        return [] if away_seconds is None else [RolePlan(Correction.NOTE_BACK, name, "it follows its primary again")]
-    if away_seconds is None:
+    if why := _find_strike_off(seen.get(name), primary, away_seconds if away else None, log_share, settings):
+        return [RolePlan(Correction.STRIKE_OFF, name, why)]
+    if away and away_seconds is None:
         return [RolePlan(Correction.NOTE_AWAY, name, "it does not answer, or receives nothing")]
-    if not 0 < settings.strike_off_seconds <= away_seconds:
-        return []
-    why = f"it has been away for {away_seconds / 3600:.1f} h; the event log is no longer kept for it"
-    return [RolePlan(Correction.STRIKE_OFF, name, why)]
+    if not away and away_seconds is not None:
+        return [RolePlan(Correction.NOTE_BACK, name, "it follows its primary again")]
+    return []
+
+
+def _find_strike_off(
+    state: InstanceState | None,
+    primary: InstanceState,
+    away_seconds: float | None,
+    log_share: LogShare | None,
+    settings: ConfigServiceSettings,
+) -> str | None:
+    """Why the event log can be kept no longer for a replica that is away so long, or, None, that is not; None: it can.
+
+    `state` None: it does not answer.
+    """
+    is_behind = state is not None and state.is_receiving and not _has_applied(state, primary, settings)
+    if away_seconds is None and not is_behind:
+        return None
+    what = "it applies too slowly" if away_seconds is None else f"it has been away for {away_seconds / 3600:.1f} h"
+    if log_share is not None and log_share.is_used_up:
+        kept, share = log_share.kept_bytes / MIB, log_share.share_bytes / MIB
+        return f"{what}, and the event log keeps {kept:.0f} MiB of the shard, of {share:.0f} MiB for absent replicas"
+    if away_seconds is not None and 0 < settings.strike_off_seconds <= away_seconds:
+        return f"{what}; the event log is no longer kept for it"
+    return None
+
+
+def _has_applied(state: InstanceState, primary: InstanceState, settings: ConfigServiceSettings) -> bool:
+    """Nearly all that its primary has written."""
+    return primary.lsn - state.replay_lsn <= settings.rejoin_max_lag_bytes
 
 
 def _find_other_primary(
@@ -165,7 +201,7 @@ def _plan_instance(
         return plans
     if primary is None or primary.in_recovery:
         return []
-    is_close = state.is_receiving and primary.lsn - state.lsn <= settings.rejoin_max_lag_bytes
+    is_close = state.is_receiving and _has_applied(state, primary, settings)
     if instance.role is Role.FENCED and is_close:
         plans.append(RolePlan(Correction.REJOIN, instance.name, "it follows the primary again"))
     if instance.role is Role.REPLICA and not state.is_receiving:

@@ -57,7 +57,7 @@ class ShardForm(forms.ModelForm):
 @admin.register(Shard)
 class ShardAdmin(PublishingAdmin):
     form = ShardForm
-    list_display = ["name", "id", "term", "primary", "condition_now", "instance_count", "partition_count"]
+    list_display = ["name", "id", "term", "primary", "condition_now", "event_log", "instance_count", "partition_count"]
     search_fields = ["name", "instances__name", "instances__host"]
     readonly_fields = ["term"]
     inlines = [InstanceInline]
@@ -124,6 +124,18 @@ class ShardAdmin(PublishingAdmin):
     def condition_now(self, shard: Any) -> str:
         """As the leading config service saw it last."""
         return str(shard.condition.condition) if hasattr(shard, "condition") else "unknown"
+
+    @admin.display(description="event log")
+    def event_log(self, shard: Any) -> str:
+        """For whom it is kept, and how much of what it may take for them is taken."""
+        said = getattr(shard, "condition", None)
+        if said is None or not said.log_kept_for:
+            return "-"
+        names = ", ".join(said.log_kept_for)
+        if said.log_kept_bytes is None or not said.log_share_bytes:
+            return f"kept for {names}"
+        full = "" if said.log_full_seconds is None else f", full in about {said.log_full_seconds / 60:.0f} min"
+        return f"kept for {names}: {said.log_kept_bytes / said.log_share_bytes:.0%}{full}"
 
     @admin.display(description="instances")
     def instance_count(self, shard: Any) -> int:

@@ -11,6 +11,7 @@ from django.utils import timezone
 from configservice.errors import ControlDatabaseUnavailable
 from configservice.failover.records import Condition, Failover, ShardCondition
 from configservice.failover.requests import LEADER_SILENCE_SECONDS
+from configservice.kept_log import LogShare
 from configservice.models import Move, Shard
 from configservice.move_states import FINISHED
 
@@ -30,6 +31,7 @@ class OpenFailover:
 class ShardReport:
     """`condition` None: no config service has looked at the shard lately, so nothing old is told as if it were new.
 
+    `log_kept_for`: replicas that are away, which the event log is kept for; `log_share` what that takes, None: unknown.
     `moving_out` and `moving_in` count partitions whose move has not ended.
     """
 
@@ -40,6 +42,8 @@ class ShardReport:
     failover: OpenFailover | None = None
     moving_out: int = 0
     moving_in: int = 0
+    log_kept_for: tuple[str, ...] = ()
+    log_share: LogShare | None = None
 
 
 def read_reports() -> dict[str, ShardReport]:
@@ -92,7 +96,15 @@ def build_report(
         ),
         moving_out=moving_out,
         moving_in=moving_in,
+        log_kept_for=tuple(said.log_kept_for or ()) if said is not None and is_current else (),
+        log_share=_get_share(said) if said is not None and is_current else None,
     )
+
+
+def _get_share(said: ShardCondition) -> LogShare | None:
+    if said.log_kept_bytes is None or said.log_share_bytes is None:
+        return None
+    return LogShare(said.log_kept_bytes, said.log_share_bytes, said.log_full_seconds)
 
 
 def is_looked_after(reports: Iterable[ShardReport]) -> bool:

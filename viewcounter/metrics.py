@@ -222,6 +222,13 @@ VIDEOS_ENRICHED = _counter("videos_enriched_total", "Videos whose title a flush 
 CONFIG_SERVICE_LEADS = _of_living_processes("config_service_leads", "Config services of this host that lead")
 SILENT_INSTANCES = _measured("silent_instances", "Database instances that do not answer the leading config service")
 STRUCK_OFF_INSTANCES = _measured("struck_off_instances", "Instances that the event log is no longer kept for")
+LOG_KEPT_BYTES = _measured("log_kept_bytes", "What the entries of a shard take of the event log", "shard")
+LOG_SHARE_BYTES = _measured(
+    "log_share_bytes", "What they may take while a replica of the shard is away; then it is struck off", "shard"
+)
+LOG_FULL_SECONDS = _measured(
+    "log_share_full_seconds", "Until they take their share, as they grow now; +Inf while they do not", "shard"
+)
 SHARD_CONDITION = _measured("shard_condition", "1 for what the shard is, as the leader sees it", "shard", "condition")
 FAILOVERS = _counter("failovers_total", "Changes of primary that have ended, by kind and outcome", "kind", "outcome")
 FAILOVER_SECONDS = _histogram(

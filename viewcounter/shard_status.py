@@ -5,7 +5,7 @@ from typing import Any
 
 from configservice.durability import DurabilityState
 from configservice.shard_reports import ShardReport
-from viewcounter.shard_condition import describe_condition, encode_report
+from viewcounter.shard_condition import describe_condition, describe_log, encode_report
 from viewcounter.standing import ShardStanding, Status
 
 
@@ -20,12 +20,15 @@ class ShardStatus:
 
 
 def judge_shard(standing: ShardStanding, report: ShardReport | None) -> ShardStatus:
-    """The worse of its condition and its durability, and both reasons."""
+    """The worst of its condition, its durability and what the event log keeps for it, and all reasons."""
     known = (Status.DEGRADED, "its condition is not known") if report is None else describe_condition(report)
     statuses, reasons = [known[0]], [known[1]]
     if standing.durability is not DurabilityState.MET:
         statuses.append(Status.DOWN if standing.durability is DurabilityState.BLOCKED else Status.DEGRADED)
         reasons.append(f"durability {standing.durability}: {standing.durability_reason}")
+    if report is not None and (kept := describe_log(report, {})):
+        statuses.append(Status.DEGRADED)
+        reasons.append(f"event log {kept}")
     worst = max(statuses, key=list(Status).index)
     return ShardStatus(standing, report, worst, "; ".join(text for text in reasons if text))
 

@@ -1,6 +1,7 @@
 """Adds a shard or a replica: look, judge, prepare, record. Safe to repeat until the one transaction that records it."""
 
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from django.core.exceptions import ValidationError
@@ -11,8 +12,9 @@ from configservice.adding.facts import KnownServer, ServerFacts
 from configservice.adding.judging import judge_names, judge_new_primary, judge_new_replica, judge_standby
 from configservice.adding.probing import Probed, probe_candidate, read_known
 from configservice.adding.tools import ClusterTools, Progress
-from configservice.errors import CandidateRefused, Refusal
+from configservice.errors import CandidateRefused, LogUnavailable, Refusal
 from configservice.failover.requests import find_shard
+from configservice.kept_log import LogPosition
 from configservice.publication import lock_topology, publish
 from configservice.snapshot import build_topology
 from configservice.topology import Instance, Role, Shard, Topology
@@ -59,6 +61,7 @@ def check_new_replica(shard: str, candidate: Instance, tools: ClusterTools) -> C
         known=known,
         cluster_id=topology.cluster_id,
         max_lag_bytes=tools.max_lag_bytes,
+        floors=_read_floors(topology, shard, tools),
     )
     return _accept(probed, refusals)
 
@@ -106,13 +109,15 @@ def check_standby(instance: Instance, shard: Shard, *, tools: ClusterTools) -> N
     facts = next(server.facts for server in servers if server.name == instance.name)
     if facts is None:
         raise CandidateRefused([Refusal("", f"{instance.name} does not answer")])
+    topology = build_topology(epoch=0)
     refusals = judge_standby(
         instance.name,
         facts,
         shard=shard.name,
         known=servers,
-        cluster_id=build_topology(epoch=0).cluster_id,
+        cluster_id=topology.cluster_id,
         max_lag_bytes=tools.max_lag_bytes,
+        floors=_read_floors(topology, shard.name, tools),
     )
     if refusals:
         raise CandidateRefused([Refusal("", refusal.reason) for refusal in refusals])
@@ -150,6 +155,16 @@ def _probe_caught_up(candidate: Instance, shard: str, known: list[KnownServer], 
         if not is_behind or time.monotonic() >= deadline:
             return probed
         time.sleep(CATCH_UP_POLL_SECONDS)
+
+
+def _read_floors(topology: Topology, shard_name: str, tools: ClusterTools) -> Mapping[int, LogPosition]:
+    """Raises CandidateRefused while the event log cannot be asked."""
+    shard = next(shard for shard in topology.shards if shard.name == shard_name)
+    try:
+        return tools.read_floors(topology.get_partitions_of(shard.id))
+    except LogUnavailable as error:
+        told = f"whether the event log still holds what it has not applied cannot be told: {error}"
+        raise CandidateRefused([Refusal("", told)]) from error
 
 
 def _judge_form(row: models.Shard | models.Instance) -> list[Refusal]:

@@ -1,7 +1,7 @@
 """What is asked of a server that is to join, and what is known of those that have. Pure data and statements."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Self
 
@@ -63,7 +63,8 @@ def build_filled_query(tables: Sequence[Table]) -> str:
 class ServerFacts:
     """`lsn`: written by a primary, replayed by a standby, in bytes. `streaming`: names under which standbys stream.
 
-    `tables` and `filled` (those with a row) are looked for only where a shard is to begin.
+    `positions`: by partition, how far it has applied the event log (`ms-seq`). `tables` and `filled` (those with a row)
+    are looked for only where a shard is to begin.
     """
 
     version: int
@@ -78,6 +79,7 @@ class ServerFacts:
     schema_version: str | None = None
     tables: tuple[Table, ...] = ()
     filled: tuple[Table, ...] = ()
+    positions: Mapping[int, str] = field(default_factory=dict)
 
     @classmethod
     def from_row(cls, row: Mapping[str, Any], **more: Any) -> Self:

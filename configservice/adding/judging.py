@@ -6,6 +6,7 @@ from itertools import groupby
 from configservice.adding.allow_list import Address, AllowList
 from configservice.adding.facts import KnownServer, ServerFacts, Table
 from configservice.errors import Refusal
+from configservice.kept_log import LogPosition, find_lacking
 from configservice.topology import Instance, Role, Topology
 
 OLDEST_VERSION = 150000
@@ -57,21 +58,38 @@ def judge_new_primary(
 
 
 def judge_new_replica(
-    name: str, found: ServerFacts, *, shard: str, known: Sequence[KnownServer], cluster_id: str, max_lag_bytes: int
+    name: str,
+    found: ServerFacts,
+    *,
+    shard: str,
+    known: Sequence[KnownServer],
+    cluster_id: str,
+    max_lag_bytes: int,
+    floors: Mapping[int, LogPosition],
 ) -> list[Refusal]:
     """For one more replica of `shard`."""
     refusals = [*_judge_version(found), *_judge_sameness(found, known)]
     if refusals:
         return refusals
-    return judge_standby(name, found, shard=shard, known=known, cluster_id=cluster_id, max_lag_bytes=max_lag_bytes)
+    return judge_standby(
+        name, found, shard=shard, known=known, cluster_id=cluster_id, max_lag_bytes=max_lag_bytes, floors=floors
+    )
 
 
 def judge_standby(
-    name: str, found: ServerFacts, *, shard: str, known: Sequence[KnownServer], cluster_id: str, max_lag_bytes: int
+    name: str,
+    found: ServerFacts,
+    *,
+    shard: str,
+    known: Sequence[KnownServer],
+    cluster_id: str,
+    max_lag_bytes: int,
+    floors: Mapping[int, LogPosition],
 ) -> list[Refusal]:
     """Whether it may be read from and promoted: it follows this shard's primary and holds nearly all that it has.
 
-    Nearly all: the event log was not kept for it meanwhile, so what it lacks must still be there to be replayed.
+    Nearly all: the event log was not kept for it meanwhile, so what it lacks must still be there to be applied again.
+    `floors`: below which position the log holds nothing, of each partition of the shard.
     """
     primary = next((s for s in known if s.shard == shard and s.role is Role.PRIMARY), None)
     if primary is None or primary.facts is None:
@@ -94,6 +112,10 @@ def judge_standby(
     if found.schema_version != primary.facts.schema_version:
         told = f"it has schema {found.schema_version or 'none'}, {primary.name} has {primary.facts.schema_version}"
         refusals.append(Refusal("database", told))
+    if lacking := find_lacking(found.positions, floors):
+        partitions = ", ".join(map(str, lacking))
+        told = f"it has not applied entries of partitions {partitions} that the event log no longer holds"
+        refusals.append(Refusal("host", f"{told}: wait until it has caught up with {primary.name}"))
     return refusals
 
 

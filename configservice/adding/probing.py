@@ -31,6 +31,7 @@ from configservice.errors import (
     Refusal,
 )
 from configservice.instances import InstanceConnection
+from configservice.kept_log import READ_POSITIONS
 from configservice.observation import PROBE
 from configservice.topology import Instance, Shard
 
@@ -93,6 +94,7 @@ def read_facts(connection: InstanceConnection, *, answer_seconds: float, with_co
     (row,) = connection.fetch(READ_SERVER, timeout_seconds=answer_seconds)
     identity = connection.fetch(READ_IDENTITY, timeout_seconds=answer_seconds) if row["has_identity"] else []
     versions = connection.fetch(READ_SCHEMA_VERSION, timeout_seconds=answer_seconds) if row["has_migrations"] else []
+    positions = connection.fetch(READ_POSITIONS, timeout_seconds=answer_seconds) if versions else []
     tables: list[Table] = []
     if with_content:
         listed = connection.fetch(LIST_TABLES, {"limit": TABLES_MAX}, timeout_seconds=answer_seconds)
@@ -106,6 +108,7 @@ def read_facts(connection: InstanceConnection, *, answer_seconds: float, with_co
         schema_version=versions[0]["name"] if versions else None,
         tables=tuple(tables),
         filled=tuple(tables[f["place"]] for f in filled),
+        positions={p["partition"]: p["position"] for p in positions},
     )
 
 

@@ -3,7 +3,7 @@
 It depends on nobody, so the settings name who gives it: `CLUSTER_TOOLS`, the dotted path of a function.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -12,6 +12,7 @@ from django.utils.module_loading import import_string
 
 from configservice.adding.allow_list import AllowList
 from configservice.instances import InstanceConnection
+from configservice.kept_log import LogPosition
 from configservice.topology import Instance, Shard
 
 Progress = Callable[[str], None]
@@ -33,7 +34,10 @@ class PrepareShard(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class ClusterTools:
-    """`answer_seconds` bounds one question, the look-up of a name included."""
+    """`answer_seconds` bounds one question, the look-up of a name included.
+
+    `read_floors`: below which position the event log holds nothing of each of these partitions; raises LogUnavailable.
+    """
 
     allow_list: AllowList
     answer_seconds: float
@@ -41,6 +45,7 @@ class ClusterTools:
     schema_version: str
     connect: ConnectTo
     prepare_shard: PrepareShard
+    read_floors: Callable[[Sequence[int]], Mapping[int, LogPosition]]
 
 
 def get_cluster_tools() -> ClusterTools:

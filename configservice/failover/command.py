@@ -50,13 +50,14 @@ class FailoverCommand(OperatorCommand, ABC):
         try:
             primary = _find_primary(options["shard"])
             if not options["yes"]:
-                self._confirm(options["shard"], primary, options["to"])
+                self._confirm(options["shard"], primary, options["to"], accepts_loss=options.get("accepts_loss", False))
             actor = f"{getpass.getuser()} (manage.py {self.verb})"
             asked = self.ask(
                 shard=options["shard"],
                 target=options["to"],
                 reason=options["reason"] or f"manage.py {self.verb}",
                 actor=actor,
+                **({"accepts_loss": True} if options.get("accepts_loss") else {}),
             )
             failover = await_outcome(asked, within_seconds=options["wait_seconds"])
         except ConfigServiceError as error:
@@ -65,9 +66,14 @@ class FailoverCommand(OperatorCommand, ABC):
             raise CommandError(f"not done yet, it goes on: {failover.state}, {failover.message}")
         self.stdout.write(json.dumps(_build_document(failover)) if options["json"] else _describe(failover))
 
-    def _confirm(self, shard: str, primary: str, target: str) -> None:
+    def _confirm(self, shard: str, primary: str, target: str, *, accepts_loss: bool) -> None:
         self.stdout.write(f"{shard}: {primary or 'no primary'} -> {target or 'the most advanced replica'}")
         self.stdout.write(self.warning)
+        if accepts_loss:
+            self.stdout.write(
+                f"What {target} has not applied and the event log no longer holds is lost: acknowledged events are not "
+                "counted, unless clients send them again."
+            )
         confirm("Go on?")
 
 
@@ -89,12 +95,14 @@ def _build_document(failover: "Failover") -> dict[str, Any]:
         "term": failover.term,
         "epoch": failover.epoch,
         "write_pause_ms": failover.write_pause_ms,
+        "message": failover.message,
     }
 
 
 def _describe(failover: "Failover") -> str:
     pause = "" if failover.write_pause_ms is None else f"; writes paused for {failover.write_pause_ms} ms"
+    hint = f"\n{failover.message}" if failover.accepts_loss else ""
     return (
         f"{failover.shard.name}: {failover.old_primary} -> {failover.candidate}, term {failover.term}, "
-        f"epoch {failover.epoch}{pause}"
+        f"epoch {failover.epoch}{pause}{hint}"
     )

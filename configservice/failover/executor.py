@@ -18,6 +18,7 @@ from configservice.failover.operator import Operator
 from configservice.failover.plan import check_action, plan_next
 from configservice.failover.records import Failover
 from configservice.failover.state import FINISHED, FailoverEvent, FailoverState
+from configservice.kept_log import LogWatch
 from configservice.lease import Lease
 from configservice.monitor import Monitor
 from configservice.settings import ConfigServiceSettings
@@ -26,6 +27,8 @@ from configservice.topology import Instance, Shard
 logger = logging.getLogger(__name__)
 
 WAIT_SECONDS = 0.02
+_COMPARED = frozenset({FailoverState.REQUESTED, FailoverState.STARTED, FailoverState.CHOSEN})
+"""While somebody may still be chosen, standbys are compared with what the event log holds."""
 
 
 class Observer(Protocol):
@@ -46,6 +49,7 @@ class Executor:
         settings: ConfigServiceSettings,
         *,
         observer: Observer,
+        log: LogWatch,
         is_stopping: Callable[[], bool],
     ) -> None:
         self._lease = lease
@@ -53,6 +57,7 @@ class Executor:
         self._operator = operator
         self._settings = settings
         self._observer = observer
+        self._log = log
         self._is_stopping = is_stopping
 
     def run(self, row: Failover, shard: Shard) -> None:
@@ -60,10 +65,14 @@ class Executor:
 
         An instance that fails a step is looked at again: by then the monitor knows whether it answers.
         """
+        if row.state == FailoverState.REQUESTED:
+            self._log.read_now()  # somebody waits for it; a dead primary is replaced by what is known
         run = _Run(row, shard, writes_stopped_at=self._find_last_answer(row))
         logger.warning("%s: %s, state %s: %s", shard.name, row.kind, row.state, row.reason)
         while FailoverState(row.state) not in FINISHED and not self._is_stopping():
-            view = read_view(shard, self._monitor.get_sightings(), self._operator)
+            is_open = FailoverState(row.state) in _COMPARED
+            find_lacking = self._log.find_lacking if is_open else None
+            view = read_view(shard, self._monitor.get_sightings(), self._operator, find_lacking=find_lacking)
             attempt = journal.read_attempt(row, now=timezone.now(), is_promotion_sent=run.is_promotion_sent)
             action = plan_next(attempt, view, settings=self._settings)
             generation = self._lease.check()

@@ -14,6 +14,11 @@ from configservice.models import Instance, RoleChoice, Shard
 from configservice.publication import lock_topology, publish
 from configservice.topology import Role
 
+_LOSS_TO_ACCEPT = (
+    ". Partitions of which the event log no longer holds all that it lacks have stopped: `manage.py accept_log_loss` "
+    "names them and lets them go on"
+)
+
 
 def find_open(shard_id: int) -> Failover | None:
     row: Failover | None = Failover.objects.filter(shard_id=shard_id, finished_at__isnull=True).first()
@@ -72,9 +77,9 @@ def publish_roles(row: Failover, *, term: int, generation: int, write_pause_ms: 
         Instance.objects.filter(shard_id=row.shard_id, role=RoleChoice.PRIMARY).exclude(name=row.candidate).update(
             role=RoleChoice.FENCED
         )
-        # It may have been drained since it was chosen.
+        # It may have been drained or struck off since it was chosen, or promoted all the same.
         Instance.objects.filter(shard_id=row.shard_id, name=row.candidate).update(
-            role=RoleChoice.PRIMARY, drained=False
+            role=RoleChoice.PRIMARY, drained=False, promotable=True, struck_off_at=None, away_since=None
         )
         Shard.objects.filter(pk=row.shard_id).update(term=term)
         topology = publish(reason=f"{row.kind} failover: {row.reason}", actor=row.actor)
@@ -83,7 +88,7 @@ def publish_roles(row: Failover, *, term: int, generation: int, write_pause_ms: 
             state=state,
             epoch=topology.epoch,
             write_pause_ms=write_pause_ms,
-            message=f"{row.candidate} is primary, term {term}",
+            message=f"{row.candidate} is primary, term {term}{_LOSS_TO_ACCEPT if row.accepts_loss else ''}",
         )
     return topology.epoch
 
@@ -115,6 +120,7 @@ def read_attempt(row: Failover, *, now: datetime, is_promotion_sent: bool) -> At
         started_seconds=_get_age(row.started_at, now),
         chosen_seconds=_get_age(row.chosen_at, now),
         is_promotion_sent=is_promotion_sent,
+        accepts_loss=row.accepts_loss,
     )
 
 

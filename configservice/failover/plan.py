@@ -51,7 +51,11 @@ def _plan_start(attempt: Attempt, view: ShardView, settings: ConfigServiceSettin
     old = view.get(attempt.old_primary)
     if is_planned and not old.is_primary_now:
         return actions.Refuse(f"{old.name} does not answer as primary: a switchover needs it, a failover does not")
-    refusals = {m.name: why for m in view.members.values() if (why := _find_objection(m, old, is_planned, settings))}
+    refusals = {
+        m.name: why
+        for m in view.members.values()
+        if (why := _find_objection(m, old, settings, is_planned=is_planned, accepted=attempt.accepted))
+    }
     if attempt.target:
         if attempt.target not in view.members:
             return actions.Refuse(f"{attempt.target} is no instance of {view.name}")
@@ -67,12 +71,12 @@ def _plan_start(attempt: Attempt, view: ShardView, settings: ConfigServiceSettin
 
 
 def _find_objection(  # noqa: PLR0911 - a line a reason
-    member: Member, old: Member, is_planned: bool, settings: ConfigServiceSettings
+    member: Member, old: Member, settings: ConfigServiceSettings, *, is_planned: bool, accepted: str
 ) -> str | None:
     """Why a member cannot be promoted, None if it can."""
     if member.name == old.name:
         return "is the primary"
-    if not member.promotable:
+    if not member.promotable and member.name != accepted:
         return "is not promotable"
     if member.role is Role.FENCED:
         return "is fenced and has not rejoined"
@@ -81,11 +85,19 @@ def _find_objection(  # noqa: PLR0911 - a line a reason
     if not member.state.in_recovery:
         return "is no standby"
     if not is_planned or old.state is None:
-        return None
+        return None if member.name == accepted else describe_lacks(member)
     if not member.state.is_receiving:
         return "does not stream"
     behind_bytes = old.state.lsn - member.state.replay_lsn
     return f"is {behind_bytes} bytes behind" if behind_bytes > settings.switchover_max_lag_bytes else None
+
+
+def describe_lacks(member: Member) -> str | None:
+    """None where the event log holds all that it has not applied, or it is about to apply it. Pure."""
+    if not member.lacks or member.is_replaying:
+        return None
+    partitions = ", ".join(map(str, member.lacks))
+    return f"has not applied entries of partitions {partitions} that the event log no longer holds: they would be lost"
 
 
 def _plan_held_choice(attempt: Attempt, view: ShardView, settings: ConfigServiceSettings) -> actions.Action:
@@ -120,16 +132,22 @@ def _plan_choice(  # noqa: PLR0911 - a paragraph a step
     attached = _list_attached(view)
     if attached:
         return actions.Detach(attached)
-    candidates = _list_candidates(view, excluding=(old.name,))
-    if attempt.kind is FailoverKind.FORCED and attempt.target:
-        candidates = [m for m in candidates if m.name == attempt.target]
+    is_asked_for = attempt.kind is FailoverKind.FORCED and attempt.target != ""
+    asked = [m for m in view.standbys if not is_asked_for or m.name == attempt.target]
+    replaying = [m.name for m in asked if m.promotable and m.lacks and m.is_replaying and m.name != attempt.accepted]
+    if replaying:  # that may be all it lacks; another one may not have writes that it has acknowledged
+        return actions.Wait(f"{', '.join(replaying)} has yet to apply what it has received")
+    able = _list_candidates(view, excluding=(old.name,), accepted=attempt.accepted)
+    candidates = [m for m in able if m in asked]
     if candidates:
         return actions.Choose(
             max(candidates, key=lambda m: (m.progress, m.name == attempt.target)).name, _get_next_term(attempt, view)
         )
+    lacking = [f"{m.name} {why}" for m in view.standbys if m.promotable and (why := describe_lacks(m))]
+    why = "; ".join(lacking) or "no promotable replica answers"
     if attempt.started_seconds > settings.silence_patience_seconds:
-        return _plan_undo(attempt, view, why="no promotable replica answers")
-    return actions.Wait("no promotable replica answers")
+        return _plan_undo(attempt, view, why=why)
+    return actions.Wait(why)
 
 
 def _plan_promotion(  # noqa: PLR0911 - a paragraph a step
@@ -219,8 +237,10 @@ def _list_attached(view: ShardView) -> tuple[str, ...]:
     return tuple(m.name for m in view.standbys if m.is_attached)
 
 
-def _list_candidates(view: ShardView, *, excluding: tuple[str, ...]) -> list[Member]:
-    return [m for m in view.standbys if m.promotable and m.name not in excluding]
+def _list_candidates(view: ShardView, *, excluding: tuple[str, ...], accepted: str = "") -> list[Member]:
+    """Those that lose nothing, and the one whose loss is accepted."""
+    fit = [m for m in view.standbys if m.name == accepted or (m.promotable and not m.lacks)]
+    return [m for m in fit if m.name not in excluding]
 
 
 def _get_history(member: Member) -> tuple[int, int, int]:
@@ -236,7 +256,11 @@ def check_action(attempt: Attempt, view: ShardView, action: actions.Action) -> N
             _demand(term > max(known), f"term {term} is not above every known one")
             _demand(attempt.state is not FailoverState.PROMOTED, "somebody has been promoted already")
             if not chosen.is_primary_now:
-                _demand(chosen.is_standby_now and chosen.promotable, f"{name} is not promotable")
+                is_accepted = name == attempt.accepted
+                _demand(chosen.is_standby_now and (chosen.promotable or is_accepted), f"{name} is not promotable")
+                _demand(
+                    not chosen.lacks or is_accepted or _is_planned(attempt, view), f"{name} {describe_lacks(chosen)}"
+                )
                 still = [n for n in _list_attached(view) if n != attempt.candidate]
                 _demand(not still, f"{', '.join(still)} may still confirm writes of the old primary")
                 is_wished = attempt.kind is FailoverKind.FORCED and attempt.target
@@ -247,7 +271,8 @@ def check_action(attempt: Attempt, view: ShardView, action: actions.Action) -> N
             promoted = view.get(name)
             _demand(attempt.state is FailoverState.PROMOTING, "promotion is not written down")
             _demand(name == attempt.candidate, f"{name} is not the candidate")
-            _demand(promoted.is_standby_now and promoted.promotable, f"{name} is no promotable standby")
+            may_be = promoted.promotable or name == attempt.accepted
+            _demand(promoted.is_standby_now and may_be, f"{name} is no promotable standby")
         case actions.Repoint(names, to):
             _demand(to not in names, f"{to} cannot follow itself")
             _demand(view.get(to).is_primary_now, f"{to} is no primary")

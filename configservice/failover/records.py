@@ -43,6 +43,11 @@ class Failover(models.Model):
     reason = models.CharField(max_length=TEXT_MAX_LENGTH)
     actor = models.CharField(max_length=150)
     target = models.CharField(max_length=63, blank=True, help_text="the instance asked for; empty: the best one")
+    accepts_loss = models.BooleanField(
+        default=False,
+        db_default=False,
+        help_text="the instance asked for may lack entries that the event log no longer holds",
+    )
     old_primary = models.CharField(max_length=63, blank=True)
     candidate = models.CharField(max_length=63, blank=True)
     term = models.PositiveBigIntegerField(null=True, blank=True)
@@ -92,6 +97,14 @@ class ShardCondition(models.Model):
     detail = models.CharField(max_length=TEXT_MAX_LENGTH, blank=True)
     since = models.DateTimeField()
     seen_at = models.DateTimeField()
+    log_kept_for = models.JSONField(
+        null=True, help_text="names of the replicas that are away and that the event log is kept for; null: none"
+    )
+    log_kept_bytes = models.BigIntegerField(null=True, help_text="what the shard's entries take of the event log")
+    log_share_bytes = models.BigIntegerField(null=True, help_text="what they may take before it is kept no longer")
+    log_full_seconds = models.FloatField(
+        null=True, help_text="until then, if it grows on as it does; null: it does not"
+    )
 
     def __str__(self) -> str:
         return f"{self.shard_id}: {self.condition}"

@@ -15,12 +15,17 @@ LEADER_SILENCE_SECONDS = 15.0
 """Longer than a change of leader takes."""
 
 
-def request_failover(*, shard: str, target: str = "", reason: str, actor: str) -> Failover:
+def request_failover(*, shard: str, target: str = "", reason: str, actor: str, accepts_loss: bool = False) -> Failover:
     """Another primary now, whether or not this one answers; `target` or, empty, the most advanced replica.
 
-    Returns the record, still `requested`. Raises UnknownShard, FailoverRefused, FailoverUnderWay, NoLeader.
+    `accepts_loss`: also a target that is struck off, or lacks entries that the event log no longer holds. Returns the
+    record, still `requested`. Raises UnknownShard, FailoverRefused, FailoverUnderWay, NoLeader.
     """
-    return _request(FailoverKind.FORCED, shard=shard, target=target, reason=reason, actor=actor)
+    if accepts_loss and not target:
+        raise FailoverRefused("a loss is accepted of one replica: name it")
+    return _request(
+        FailoverKind.FORCED, shard=shard, target=target, reason=reason, actor=actor, accepts_loss=accepts_loss
+    )
 
 
 def request_switchover(*, shard: str, target: str = "", reason: str, actor: str) -> Failover:
@@ -60,7 +65,9 @@ def check_leader() -> None:
         raise NoLeader("no config service leads; start `manage.py run_configservice`")
 
 
-def _request(kind: FailoverKind, *, shard: str, target: str, reason: str, actor: str) -> Failover:
+def _request(
+    kind: FailoverKind, *, shard: str, target: str, reason: str, actor: str, accepts_loss: bool = False
+) -> Failover:
     row = find_shard(shard)
     if target and not Instance.objects.filter(shard=row, name=target).exists():
         known = ", ".join(Instance.objects.filter(shard=row).order_by("name").values_list("name", flat=True))
@@ -78,6 +85,7 @@ def _request(kind: FailoverKind, *, shard: str, target: str, reason: str, actor:
                 reason=reason[:TEXT_MAX_LENGTH],
                 actor=actor[:ACTOR_MAX_LENGTH],
                 target=target,
+                accepts_loss=accepts_loss,
                 old_primary="" if primary is None else primary.name,
                 requested_at=timezone.now(),
             )

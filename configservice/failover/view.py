@@ -13,6 +13,7 @@ from configservice.topology import Role, Shard
 class Attempt:
     """The record, as far as it decides. The times are ages in seconds; None for what has not happened.
 
+    `accepts_loss`: the target may lack entries that the event log no longer holds.
     `is_promotion_sent`: this process has told the candidate to leave recovery. Another one may have, too.
     """
 
@@ -25,6 +26,12 @@ class Attempt:
     started_seconds: float = 0.0
     chosen_seconds: float = 0.0
     is_promotion_sent: bool = False
+    accepts_loss: bool = False
+
+    @property
+    def accepted(self) -> str:
+        """Who is promoted whatever it lacks; empty: nobody."""
+        return self.target if self.accepts_loss and self.kind is FailoverKind.FORCED else ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +39,7 @@ class Member:
     """One instance. `state` is None while it does not answer, for `silent_seconds` now.
 
     `term` is what its rows say (None: unknown), `follows` the instance that its `primary_conninfo` leads to, empty for
-    none of the shard's.
+    none of the shard's. `lacks`: partitions of which the event log no longer holds what it has not applied.
     """
 
     name: str
@@ -42,6 +49,12 @@ class Member:
     silent_seconds: float = math.inf
     term: int | None = None
     follows: str = ""
+    lacks: tuple[int, ...] = ()
+
+    @property
+    def is_replaying(self) -> bool:
+        """It has received more than it has applied."""
+        return self.state is not None and self.state.replay_lsn < self.state.lsn
 
     @property
     def is_primary_now(self) -> bool:

@@ -6,10 +6,11 @@ import pytest
 
 from configservice.durability import DurabilityState
 from configservice.failover.records import Condition
+from configservice.kept_log import LogShare
 from configservice.shard_reports import OpenFailover, ShardReport
-from tests.unit.clusterproxy.builders import build_shard
-from viewcounter.api.readiness import name_conditions
-from viewcounter.shard_condition import NOT_LOOKED_AFTER, describe_condition, encode_report
+from tests.unit.clusterproxy.builders import build_shard, build_topology
+from viewcounter.api.readiness import name_conditions, name_kept_logs
+from viewcounter.shard_condition import NOT_LOOKED_AFTER, describe_condition, describe_log, encode_report
 from viewcounter.shard_status import judge_shard
 from viewcounter.standing import ShardStanding
 
@@ -91,3 +92,29 @@ def test_a_shard_that_nobody_can_be_asked_about_is_unknown_rather_than_well():
     assert encode_report(None)["condition"] == encode_report(report(None))["condition"] == "unknown"
     assert (encode_report(None)["moving"], encode_report(report(None))["moving"]) == (None, {"out": 0, "into": 0})
     assert encode_report(report(Condition.SUSPECT, failover=OPEN))["failover"]["candidate"] == "shard1b"
+
+
+MIB = 1024 * 1024
+
+
+@pytest.mark.parametrize(
+    ("share", "told"),
+    [
+        (LogShare(3 * MIB, 64 * MIB, 7300.0), "3.0 of 64.0 MiB, full in about 2 h"),
+        (LogShare(3 * MIB, 64 * MIB, 119.0), "3.0 of 64.0 MiB, full in about 119 s"),
+        (LogShare(3 * MIB, 64 * MIB), "3.0 of 64.0 MiB"),
+    ],
+)
+def test_whom_the_log_is_kept_for_and_how_long_yet_is_told(share, told):
+    known = report(Condition.WELL, log_kept_for=("shard1b",), log_share=share)
+    rest = "; then it is kept no longer, and they cannot be promoted before they have caught up"
+    assert describe_log(known, {}) == f"kept for shard1b, which is away: {told}{rest}"
+    assert describe_log(report(Condition.WELL, log_share=share), {}) == ""
+
+
+def test_the_readiness_page_names_parts_and_never_instances():
+    known = report(Condition.WELL, log_kept_for=("shard1b",))
+    parts = name_kept_logs(build_topology(build_shard(1, replicas=1)), {"shard1": known})
+    assert list(parts) == ["shard1 log"]
+    assert parts["shard1 log"].reason.startswith("kept for shard1 replica, which is away; how much that takes is not")
+    assert judge_shard(stand(DurabilityState.MET), known).status == "degraded"

@@ -94,13 +94,22 @@ class MovingSerializer(serializers.Serializer):
     into = serializers.IntegerField(min_value=0)
 
 
+class KeptLogSerializer(serializers.Serializer):
+    """What the event log keeps for replicas that are away; see docs/operations/event-log.md."""
+
+    kept_for = serializers.ListField(child=serializers.CharField(), help_text="Names; empty: it is kept for nobody.")
+    kept_bytes = serializers.IntegerField(allow_null=True, help_text="Of the shard's entries; null: not known.")
+    share_bytes = serializers.IntegerField(allow_null=True, help_text="At so many they are struck off.")
+    full_seconds = serializers.FloatField(allow_null=True, help_text="Until then; null: it does not grow.")
+
+
 class ShardStandingSerializer(serializers.Serializer):
     id = serializers.IntegerField()
     name = serializers.CharField()
     status = serializers.ChoiceField(
-        choices=[status.value for status in Status], help_text="The worse of its condition and its durability."
+        choices=[status.value for status in Status], help_text="The worst of its condition, its durability and its log."
     )
-    reason = serializers.CharField(allow_blank=True, help_text="Of both; empty: all is well.")
+    reason = serializers.CharField(allow_blank=True, help_text="Of each; empty: all is well.")
     term = serializers.IntegerField(help_text="Grows at every change of primary.")
     primary = serializers.CharField(allow_null=True, help_text="null: a failover is under way.")
     partitions = serializers.ListField(child=serializers.IntegerField())
@@ -112,6 +121,7 @@ class ShardStandingSerializer(serializers.Serializer):
     condition_since = serializers.DateTimeField(allow_null=True)
     failover = OpenFailoverSerializer(allow_null=True, help_text="A change of primary that is under way.")
     moving = MovingSerializer(allow_null=True, help_text="null: the control database does not answer.")
+    kept_log = KeptLogSerializer(allow_null=True, help_text="null: the control database does not answer.")
     durability = DurabilitySerializer()
     instances = InstanceStandingSerializer(many=True)
 

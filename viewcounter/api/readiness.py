@@ -27,7 +27,7 @@ from viewcounter.eventlog.interface import EventLog
 from viewcounter.gateway.spool import SpoolState, measure_slots
 from viewcounter.log_losses import find_losses
 from viewcounter.processing.retention import DELETION_PATIENCE
-from viewcounter.shard_condition import NOT_LOOKED_AFTER, describe_condition, find_reports
+from viewcounter.shard_condition import NOT_LOOKED_AFTER, describe_condition, describe_log, find_reports
 from viewcounter.standing import ShardStanding, Status, read_standing
 
 TOPOLOGY, LOG, SPOOL, CONTROL_DATABASE, CACHE = "topology", "log", "spool", "control database", "cache"
@@ -119,7 +119,8 @@ class ReadinessProbe:
                 cluster, timeout_seconds=settings.part_seconds, max_lag_seconds=settings.max_lag_seconds
             )
             parts |= {name: part for standing in standings for name, part in name_parts(standing)}
-            parts |= name_conditions(find_reports(timeout_seconds=settings.part_seconds))
+            reports = find_reports(timeout_seconds=settings.part_seconds)
+            parts |= name_conditions(reports) | name_kept_logs(cluster.topology, reports or {})
             parts |= name_losses(
                 cluster.topology, find_losses(timeout_seconds=settings.part_seconds), now=timezone.now()
             )
@@ -242,6 +243,13 @@ def name_conditions(reports: Mapping[str, ShardReport] | None) -> dict[str, Part
         return {CONFIG_SERVICE: Part(Status.DEGRADED, NOT_LOOKED_AFTER)}
     conditions = {f"{name} condition": Part(*describe_condition(report)) for name, report in reports.items()}
     return {CONFIG_SERVICE: UP} | conditions
+
+
+def name_kept_logs(topology: Topology, reports: Mapping[str, ShardReport]) -> dict[str, Part]:
+    """`<shard> log` while it is kept for a replica that is away."""
+    labels = {i.name: label for shard in topology.shards for label, i in name_instances(shard)}
+    texts = {name: describe_log(report, labels) for name, report in reports.items()}
+    return {f"{name} log": Part(Status.DEGRADED, text) for name, text in texts.items() if text}
 
 
 def name_instances(shard: Shard) -> list[tuple[str, Instance]]:

@@ -40,6 +40,9 @@ class ConfigServiceConfig(BaseSettings):
     switchover_max_lag_bytes: PositiveInt = Field(16 * 1024 * 1024, description="a target further behind is refused")
     rejoin_max_lag_bytes: PositiveInt = Field(16 * 1024 * 1024, description="a replica again from here on")
     strike_off_seconds: float = Field(86400.0, ge=0, description="the log is kept so long for who is away; 0: for ever")
+    log_keep_share: float = Field(
+        0.5, gt=0, le=1, description="of the log's memory, kept for replicas that are away; of all shards together"
+    )
     instance_allow_list: Annotated[CommaSeparated, AfterValidator(check_allow_list)] = Field(
         "",
         description="NETWORK:PORTS, ... where instances may be added; ports: a number, a range or *; empty: nowhere",

@@ -24,6 +24,7 @@ _SHARD_FIELDS = (
     "condition_since",
     "failover",
     "moving",
+    "kept_log",
 )
 
 

@@ -1,11 +1,16 @@
 """What the config service needs of this process to take servers in: connections, and tables for a new shard."""
 
+from collections.abc import Mapping, Sequence
+
 from configservice.adding.allow_list import parse_allow_list
 from configservice.adding.tools import ClusterTools, Progress
-from configservice.errors import ShardNotPrepared
+from configservice.errors import LogUnavailable, ShardNotPrepared
+from configservice.kept_log import LogPosition
 from configservice.topology import Instance, Shard
 from shardproxy.settings import PoolSettings
 from viewcounter.config import get_config
+from viewcounter.eventlog.errors import EventLogError
+from viewcounter.eventlog.registry import get_event_log
 from viewcounter.operations.config_service import OperatingConnection
 from viewcounter.operations.shard_schema import ShardMigrationFailed, prepare_new_shard
 from viewcounter.storage.partitions import EXPECTED_SCHEMA_VERSION
@@ -21,6 +26,7 @@ def build_cluster_tools() -> ClusterTools:
         schema_version=EXPECTED_SCHEMA_VERSION,
         connect=_connect,
         prepare_shard=_prepare_shard,
+        read_floors=_read_floors,
     )
 
 
@@ -44,3 +50,10 @@ def _prepare_shard(shard: Shard, *, cluster_id: str, address: str, progress: Pro
         prepare_new_shard(shard, cluster_id=cluster_id, address=address, progress=progress)
     except ShardMigrationFailed as error:
         raise ShardNotPrepared(str(error)) from error
+
+
+def _read_floors(partitions: Sequence[int]) -> Mapping[int, LogPosition]:
+    try:
+        return get_event_log().read_floors(partitions)
+    except EventLogError as error:
+        raise LogUnavailable(str(error)) from error

@@ -2,7 +2,7 @@
 
 import os
 import socket
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 from uuid import uuid4
@@ -19,7 +19,9 @@ from configservice.errors import (
     InstanceRefuses,
     InstanceSilent,
     InstanceUnusable,
+    LogUnavailable,
 )
+from configservice.kept_log import LogReading, LogWatch
 from configservice.lease import Lease
 from configservice.settings import ConfigServiceSettings
 from configservice.shard_proxy_witness import ShardProxyWitness
@@ -42,6 +44,9 @@ from shardproxy.settings import PoolSettings
 from shardproxy.tls import build_tls_parameters
 from viewcounter.cache_macs import CacheValue, build_authenticator
 from viewcounter.config import Config
+from viewcounter.eventlog.errors import EventLogError
+from viewcounter.eventlog.interface import EventLog
+from viewcounter.eventlog.registry import get_event_log
 from viewcounter.operations.config_service_metrics import MetricsObserver
 
 HOST_MAX_LENGTH = 30
@@ -127,9 +132,20 @@ def build_config_service(config: Config) -> ConfigService:
         interval_seconds=settings.probe_interval_seconds,
     )
     witness.start()
+    log = LogWatch(partial(read_log, get_event_log()), keep_share=config.log_keep_share)
+    log.start()
     return ConfigService(
-        lease=lease, connect=connect, settings=settings, observer=MetricsObserver(), witnesses=[witness]
+        lease=lease, connect=connect, settings=settings, observer=MetricsObserver(), log=log, witnesses=[witness]
     )
+
+
+def read_log(log: EventLog, partitions: Sequence[int]) -> LogReading:
+    """Raises LogUnavailable."""
+    try:
+        usage = log.read_usage(partitions)
+        return LogReading(log.read_floors(partitions), usage.partition_bytes, usage.max_bytes)
+    except EventLogError as error:
+        raise LogUnavailable(str(error)) from error
 
 
 def open_control_connection(session_name: str, *, config: Config, call_seconds: float) -> DeadlineConnection:

@@ -1,12 +1,17 @@
 """Counts what the config service does, for Prometheus."""
 
+import math
 from collections.abc import Mapping, Sequence
 
 from configservice.failover.records import Condition
+from configservice.kept_log import LogShare
 from viewcounter.metrics import (
     CONFIG_SERVICE_LEADS,
     FAILOVER_SECONDS,
     FAILOVERS,
+    LOG_FULL_SECONDS,
+    LOG_KEPT_BYTES,
+    LOG_SHARE_BYTES,
     SHARD_CONDITION,
     SILENT_INSTANCES,
     STRUCK_OFF_INSTANCES,
@@ -23,6 +28,13 @@ class MetricsObserver:
 
     def note_struck_off(self, count: int) -> None:
         STRUCK_OFF_INSTANCES.set(count)
+
+    def note_log_shares(self, shares: Mapping[str, LogShare | None]) -> None:
+        for shard, share in shares.items():
+            if share is not None:
+                LOG_KEPT_BYTES.labels(shard).set(share.kept_bytes)
+                LOG_SHARE_BYTES.labels(shard).set(share.share_bytes)
+                LOG_FULL_SECONDS.labels(shard).set(math.inf if share.full_seconds is None else share.full_seconds)
 
     def note_conditions(self, conditions: Mapping[str, Condition]) -> None:
         for shard, current in conditions.items():

@@ -50,6 +50,9 @@ class Server:
     names: str = ""
     promotable: bool = True
     silent_seconds: float = 0.0
+    lacks: tuple[int, ...] = ()
+    replayed: int | None = None
+    """How many of its rows it has applied; None: all."""
 
 
 @dataclass(slots=True)
@@ -196,7 +199,7 @@ class World:
             in_recovery=server.in_recovery,
             is_read_only=server.is_read_only,
             lsn=len(server.rows),
-            replay_lsn=len(server.rows),
+            replay_lsn=len(server.rows) if server.replayed is None else server.replayed,
             timeline=server.timeline,
             is_receiving=primary is not None and self.receives(server, primary),
             sender_host=None,
@@ -207,7 +210,8 @@ class World:
             synchronous_standby_names=server.names,
         )
         follows = "" if server.is_detached else server.follows
-        return replace(member, state=state, silent_seconds=0.0, term=server.term, follows=follows)
+        lacks = server.lacks if server.in_recovery else ()
+        return replace(member, state=state, silent_seconds=0.0, term=server.term, follows=follows, lacks=lacks)
 
     def _change_servers(self, action: Action) -> None:
         match action:

@@ -31,7 +31,9 @@ PRIMARY1 = ServerFacts(
     streaming=("shard1b", "shard1c"),
     cluster_id=OURS,
     schema_version=SCHEMA,
+    positions={0: "50-1", 1: "60-0"},
 )
+FLOORS = {0: (50, 1), 1: (0, 0)}
 REPLICA1 = replace(PRIMARY1, started_at=started(2), in_recovery=True, is_receiving=True, lsn=990, streaming=())
 PRIMARY2 = replace(PRIMARY1, system_identifier="7002", started_at=started(3), streaming=())
 KNOWN = [
@@ -51,8 +53,10 @@ def judge_primary(found, known=KNOWN):
     return [str(refusal) for refusal in refusals]
 
 
-def judge_replica(found, *, name="shard1c", shard="shard1", known=KNOWN):
-    refusals = judge_new_replica(name, found, shard=shard, known=known, cluster_id=OURS, max_lag_bytes=100)
+def judge_replica(found, *, name="shard1c", shard="shard1", known=KNOWN, floors=FLOORS):
+    refusals = judge_new_replica(
+        name, found, shard=shard, known=known, cluster_id=OURS, max_lag_bytes=100, floors=floors
+    )
     return [str(refusal) for refusal in refusals]
 
 
@@ -141,6 +145,14 @@ def test_a_replica_that_is_none_of_this_shard_is_refused(found, refusals):
 def test_a_replica_must_stream_under_its_name():
     (refusal,) = judge_replica(NEW_REPLICA, name="shard1x")
     assert refusal.startswith("name: nobody streams from shard1a under this name")
+
+
+def test_a_replica_that_lacks_what_the_log_no_longer_holds_does_not_join():
+    refusal = (
+        "host: it has not applied entries of partitions 0 that the event log no longer holds: "
+        "wait until it has caught up with shard1a"
+    )
+    assert judge_replica(NEW_REPLICA, floors={0: (50, 2), 1: (60, 0)}) == [refusal]
 
 
 def test_a_shard_whose_primary_is_away_gets_no_replica():

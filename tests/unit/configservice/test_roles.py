@@ -7,6 +7,7 @@ import pytest
 
 from configservice.conditions import derive_condition
 from configservice.failover.records import Condition
+from configservice.kept_log import LogShare
 from configservice.observation import Sighting
 from configservice.roles import Correction, plan_roles
 from configservice.settings import ConfigServiceSettings, FailoverMode
@@ -26,10 +27,17 @@ def give_roles(**roles):
     return msgspec.structs.replace(shard, instances=instances)
 
 
-def plan(shard, *, mode=FailoverMode.AUTOMATIC, struck_off=(), away=None, settings=SETTINGS, **states):
+def plan(shard, *, mode=FailoverMode.AUTOMATIC, struck_off=(), away=None, settings=SETTINGS, log_share=None, **states):
     sightings = {name: s if isinstance(s, Sighting) else saw(s) for name, s in states.items()}
     plans = plan_roles(
-        shard, sightings, mode=mode, struck_off=struck_off, away_seconds=away or {}, now=NOW, settings=settings
+        shard,
+        sightings,
+        mode=mode,
+        struck_off=struck_off,
+        away_seconds=away or {},
+        log_share=log_share,
+        now=NOW,
+        settings=settings,
     )
     return [(p.correction, p.name) for p in plans]
 
@@ -59,7 +67,7 @@ def test_an_old_primary_that_wakes_while_the_new_one_is_away_is_fenced_too():
 @pytest.mark.parametrize(("lsn", "corrections"), [(70, [(Correction.REJOIN, "shard1a")]), (69, [])])
 def test_a_fenced_instance_is_a_replica_again_once_it_streams_and_is_close(lsn, corrections):
     shard = give_roles(shard1a=Role.FENCED, shard1b=Role.PRIMARY)
-    state = replace(STREAMING, lsn=lsn)
+    state = replace(STREAMING, lsn=lsn, replay_lsn=lsn)
     assert plan(shard, shard1a=state, shard1b=PROMOTED, shard1c=STREAMING) == corrections
 
 
@@ -117,6 +125,33 @@ def test_a_replica_that_stays_away_is_struck_off_after_a_day(sighting, noted, co
     assert found == [(correction, "shard1b") for correction in corrections]
 
 
+USED_UP, NOT_YET = LogShare(100, 100), LogShare(99, 100)
+SLOW = replace(STREAMING, lsn=100, replay_lsn=49)
+"""It receives all and has yet to apply more than 50 bytes of it."""
+
+
+@pytest.mark.parametrize(
+    ("share", "sighting", "noted", "corrections"),
+    [
+        (USED_UP, silent_for(10.0), 11.0, [Correction.STRIKE_OFF]),
+        (NOT_YET, silent_for(10.0), 11.0, []),
+        (None, silent_for(10.0), 11.0, []),
+        (USED_UP, silent_for(10.0), None, [Correction.NOTE_AWAY]),
+        (USED_UP, silent_for(9.9), 11.0, []),
+        (USED_UP, saw(STREAMING), None, []),
+        (USED_UP, saw(SLOW), None, [Correction.STRIKE_OFF]),
+        (NOT_YET, saw(SLOW), None, []),
+    ],
+    ids=["away", "not yet", "not known", "not noted yet", "seen a moment ago", "there", "too slow", "slow"],
+)
+def test_a_replica_that_the_log_is_kept_for_is_struck_off_once_its_share_is_used_up(
+    share, sighting, noted, corrections
+):
+    away = {} if noted is None else {"shard1b": noted}
+    found = plan(give_roles(), away=away, log_share=share, shard1a=PRIMARY_STATE, shard1b=sighting, shard1c=STREAMING)
+    assert found == [(correction, "shard1b") for correction in corrections]
+
+
 def test_nobody_is_struck_off_while_the_primary_is_away_or_where_that_is_forbidden():
     away = {"shard1b": 48 * HOUR}
     assert plan(give_roles(), away=away, shard1a=gone(), shard1b=silent_for(50)) == []
@@ -147,7 +182,7 @@ def test_an_external_manager_does_not_keep_the_log_from_being_trimmed():
 
 def test_a_struck_off_instance_is_promotable_again_once_it_is_close():
     shard = give_roles()
-    close, far = replace(STREAMING, lsn=60), replace(STREAMING, lsn=10)
+    close, far = replace(STREAMING, lsn=60, replay_lsn=60), replace(STREAMING, lsn=60, replay_lsn=10)
     assert plan(shard, struck_off={"shard1b"}, shard1a=PRIMARY_STATE, shard1b=close) == [
         (Correction.READMIT, "shard1b")
     ]
