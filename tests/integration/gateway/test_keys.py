@@ -1,17 +1,12 @@
-"""API keys on the real control database: made, shown once, checked, revoked, and outliving a dead database."""
+"""API keys on the real control database: made, checked, revoked, rotated, and outliving a dead database."""
 
 import asyncio
-import io
-import json
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from django.contrib.auth.models import User
 from django.core.exceptions import ValidationError
-from django.core.management import CommandError, call_command
 from django.db.backends.postgresql.base import DatabaseWrapper
-from django.test import Client
 
 from localcluster.cluster import LocalCluster
 from localcluster.spec import STATUS_KEY, TRYOUT_KEY
@@ -196,105 +191,6 @@ def test_look_ups_in_a_row_share_a_connection(monkeypatch: pytest.MonkeyPatch) -
     assert sum(not connection.closed for connection in opened) <= 1
 
 
-def test_command_prints_only_the_key_when_quiet() -> None:
-    output = io.StringIO()
-    call_command("create_api_key", "replay", "--scopes", "events:write, stats:read", "--quiet", stdout=output)
-    token = output.getvalue().removesuffix("\n")
-    assert authenticate(token).scopes == {Scope.EVENTS_WRITE, Scope.STATS_READ}
-
-
-@pytest.mark.parametrize("scopes", ["", "events:write,everything"])
-def test_command_refuses_bad_scopes_naming_them(scopes: str) -> None:
-    with pytest.raises(CommandError, match="--scopes"):
-        call_command("create_api_key", "replay", "--scopes", scopes)
-    assert ApiKey.objects.count() == 0
-
-
-@pytest.fixture
-def admin_client() -> Client:
-    User.objects.filter(username="key-admin").delete()
-    user = User.objects.create_superuser("key-admin", password="long enough to pass")
-    client = Client()
-    client.force_login(user)
-    return client
-
-
-def test_admin_shows_the_key_once_and_never_again(admin_client: Client) -> None:
-    form = {
-        "name": "partner",
-        "kind": "secret",
-        "scopes": ["events:write"],
-        "allowed_origins": "[]",
-        "expires_at_0": "",
-        "expires_at_1": "",
-    }
-    page = admin_client.post("/admin/gateway/apikey/add/", form, follow=True)
-    (message,) = (str(m) for m in page.context["messages"] if "shown only now" in str(m))
-    token = message.rsplit(" ", 1)[1]
-    assert authenticate(token).name == "partner"
-    key = ApiKey.objects.get()
-    for path in ("/admin/gateway/apikey/", f"/admin/gateway/apikey/{key.pk}/change/"):
-        again = admin_client.get(path)
-        assert again.status_code == 200
-        assert token.encode() not in again.content
-        assert bytes(key.secret_sha256).hex().encode() not in again.content
-
-
-def choose(admin_client: Client, action: str, key: ApiKey, *, reason: str | None) -> str:
-    """The page after the action was chosen, or after it was confirmed with a reason."""
-    chosen = {"action": action, "_selected_action": [key.pk]}
-    confirmed = {} if reason is None else {"confirmed": "yes", "reason": reason}
-    return admin_client.post("/admin/gateway/apikey/", chosen | confirmed, follow=True).content.decode()
-
-
-def read_key_history(admin_client: Client, key: ApiKey) -> str:
-    return admin_client.get(f"/admin/gateway/apikey/{key.pk}/history/").content.decode()
-
-
-@pytest.mark.parametrize("action", ["revoke", "rotate"])
-@pytest.mark.parametrize("reason", [None, "", "  "])
-def test_admin_asks_for_a_reason_before_a_key_is_changed(admin_client: Client, action: str, reason: str | None) -> None:
-    key, token = create_key("partner", [Scope.EVENTS_WRITE])
-    page = choose(admin_client, action, key, reason=reason)
-    assert f"partner ({key.prefix}), secret, events:write: never used." in page
-    assert ">Cancel</a>" in page
-    assert ("Nothing was done: say why" in page) is (reason is not None)
-    key.refresh_from_db()
-    assert (key.revoked_at, key.expires_at, ApiKey.objects.count()) == (None, None, 1)
-    assert authenticate(token).name == "partner"
-
-
-def test_admin_keeps_who_revoked_a_key_and_why(admin_client: Client) -> None:
-    key, _ = create_key("partner", [Scope.EVENTS_WRITE])
-    choose(admin_client, "revoke", key, reason="contract ended")
-    history = read_key_history(admin_client, key)
-    assert "Revoked: contract ended" in history
-    assert "key-admin" in history
-    again = choose(admin_client, "revoke", key, reason="once more")
-    assert f"living API key has the prefix {key.prefix}" in again
-    assert "once more" not in read_key_history(admin_client, key)
-    form = {"name": "other", "scopes": ["admin"], "allowed_origins": "[]", "expires_at_0": "", "expires_at_1": ""}
-    assert admin_client.post(f"/admin/gateway/apikey/{key.pk}/change/", form).status_code == 403
-
-
-def test_admin_keeps_why_a_key_was_rotated_with_both_keys(admin_client: Client) -> None:
-    old, _ = create_key("partner", [Scope.EVENTS_WRITE])
-    page = choose(admin_client, "rotate", old, reason="yearly")
-    new = ApiKey.objects.exclude(pk=old.pk).get()
-    assert f"The key that follows {old.prefix}, shown only now: vc_{new.prefix}_" in page
-    assert f"Rotated, {new.prefix} follows: yearly" in read_key_history(admin_client, old)
-    assert f"Made by rotating {old.prefix}: yearly" in read_key_history(admin_client, new)
-
-
-def test_admin_revokes_but_does_not_delete(admin_client: Client) -> None:
-    key, token = create_key("partner", [Scope.EVENTS_WRITE])
-    choose(admin_client, "revoke", key, reason="leaked")
-    with pytest.raises(InvalidKey):
-        authenticate(token)
-    assert admin_client.post(f"/admin/gateway/apikey/{key.pk}/delete/", {"post": "yes"}).status_code == 403
-    assert ApiKey.objects.count() == 1
-
-
 def test_rotated_key_works_beside_its_successor_for_the_overlap_and_not_longer() -> None:
     key, token = create_key("app", [Scope.STATS_READ], requests_per_second=7)
     now = datetime.now(UTC)
@@ -321,68 +217,6 @@ def test_neither_revoked_nor_expired_nor_unknown_keys_can_be_rotated_or_revoked(
             revoke_key(prefix, now=now)
 
 
-def test_commands_limit_rotate_and_revoke_keys() -> None:
-    token = run_command(
-        "create_api_key",
-        "cli",
-        "--scopes",
-        "stats:read",
-        "--events-per-second",
-        "9",
-        "--expires-in-days",
-        "2",
-        "--quiet",
-    )
-    key = ApiKey.objects.get(name="cli")
-    assert (key.events_per_second, key.requests_per_second) == (9, None)
-    assert timedelta(days=1) < key.expires_at - datetime.now(UTC) <= timedelta(days=2)
-    successor = run_command("rotate_api_key", key.prefix, "--quiet")
-    assert authenticate(token).name == authenticate(successor).name == "cli"
-    assert "refuses it within 5 s" in run_command("revoke_api_key", key.prefix)
-    for bad in (
-        ("create_api_key", "bad", "--scopes", "stats:read", "--requests-per-second", "0"),
-        ("create_api_key", "bad", "--scopes", "stats:read", "--expires-in-days", "0"),
-        ("rotate_api_key", "nobody"),
-        ("rotate_api_key", key.prefix, "--overlap-hours", "-1"),
-        ("revoke_api_key", key.prefix),
-    ):
-        with pytest.raises(CommandError):
-            run_command(*bad)
-
-
-def test_keys_are_listed_with_what_they_may_do_and_without_their_secrets() -> None:
-    now = datetime.now(UTC)
-    used, token = create_key("app", [Scope.EVENTS_WRITE, Scope.STATS_READ], events_per_second=9)
-    authenticate(token)
-    gone, old_token = create_key("old", [Scope.ADMIN], expires_at=now + timedelta(days=2))
-    revoke_key(gone.prefix, now=now)
-    create_key("past", [Scope.ADMIN], expires_at=now - timedelta(seconds=1))
-    site = ("create_api_key", "site", "--public", "--origin", "https://www.example.com", "--quiet")
-    public_token = run_command(*site)
-    listed = run_command("list_api_keys", "--json")
-    rows = {row["name"]: row for row in json.loads(listed)}
-    assert {name: row["state"] for name, row in rows.items()} == {
-        "app": "valid",
-        "old": "revoked",
-        "past": "expired",
-        "site": "valid",
-    }
-    app = rows["app"]
-    assert (app["prefix"], app["kind"], app["scopes"]) == (used.prefix, "secret", ["events:write", "stats:read"])
-    assert (app["events_per_second"], app["requests_per_second"], app["allowed_origins"]) == (9, None, [])
-    assert (app["expires_at"], app["revoked_at"]) == (None, None)
-    assert now <= datetime.fromisoformat(app["last_used_at"]) <= datetime.now(UTC)
-    assert datetime.fromisoformat(rows["old"]["revoked_at"]) == now
-    assert (rows["site"]["kind"], rows["site"]["allowed_origins"]) == ("public", ["https://www.example.com"])
-    table = run_command("list_api_keys")
-    assert [line.split()[:4] for line in table.splitlines()[:2]] == [
-        ["prefix", "name", "kind", "state"],
-        [used.prefix, "app", "secret", "valid"],
-    ]
-    for secret in (token, old_token, public_token):
-        assert secret.rsplit("_", 1)[1] not in listed + table
-
-
 def test_the_local_cluster_keeps_its_keys_in_files_of_their_owner(tmp_path: Path) -> None:
     state = StateFolder(tmp_path / "state")
     state.create()
@@ -401,12 +235,6 @@ def test_the_local_cluster_keeps_its_keys_in_files_of_their_owner(tmp_path: Path
     assert authenticate(state.find_secret(TRYOUT_KEY)).prefix != tokens[TRYOUT_KEY].split("_")[1]
 
 
-def run_command(*arguments: str) -> str:
-    out = io.StringIO()
-    call_command(*arguments, stdout=out)
-    return out.getvalue().strip()
-
-
 def test_use_of_a_key_is_noted_once_a_minute_not_at_every_look_up() -> None:
     key, token = create_key("app", [Scope.ADMIN])
     assert key.last_used_at is None
@@ -419,53 +247,3 @@ def test_use_of_a_key_is_noted_once_a_minute_not_at_every_look_up() -> None:
     authenticate(token)
     key.refresh_from_db()
     assert key.last_used_at == first
-
-
-def test_a_public_key_is_made_by_command_for_its_origins_and_can_do_one_thing() -> None:
-    token = run_command("create_api_key", "site", "--public", "--origin", "https://a.example", "--quiet")
-    key = authenticate(token)
-    assert token.startswith("vcp_")
-    assert (key.scopes, key.is_public) == ({Scope.EVENTS_WRITE}, True)
-    assert key.allowed_origins == {"https://a.example"}
-    successor = authenticate(run_command("rotate_api_key", key.prefix, "--quiet"))
-    assert (successor.is_public, successor.allowed_origins) == (True, key.allowed_origins)
-    with pytest.raises(InvalidKey):
-        authenticate("vc_" + token.removeprefix("vcp_"))
-
-
-@pytest.mark.parametrize(
-    ("arguments", "reason"),
-    [
-        (("--public",), "allowed_origins"),
-        (("--public", "--origin", "https://a.example/"), "allowed_origins.*https://a.example/ is not"),
-        (("--public", "--origin", "https://a.example", "--origin", "https://a.example"), "allowed_origins"),
-        (("--public", "--origin", "https://a.example", "--scopes", "events:write,stats:read"), "scopes"),
-        (("--scopes", "events:write", "--origin", "https://a.example"), "allowed_origins"),
-        ((), "--scopes"),
-    ],
-)
-def test_keys_that_fit_neither_kind_are_not_made(arguments: tuple[str, ...], reason: str) -> None:
-    with pytest.raises(CommandError, match=reason):
-        run_command("create_api_key", "site", *arguments)
-    assert ApiKey.objects.count() == 0
-
-
-def test_admin_makes_public_keys_and_does_not_change_their_kind(admin_client: Client) -> None:
-    form = {
-        "name": "site",
-        "kind": "public",
-        "scopes": ["events:write"],
-        "allowed_origins": '["https://a.example"]',
-        "expires_at_0": "",
-        "expires_at_1": "",
-    }
-    page = admin_client.post("/admin/gateway/apikey/add/", form, follow=True)
-    (message,) = (str(m) for m in page.context["messages"] if "shown only now" in str(m))
-    assert authenticate(message.rsplit(" ", 1)[1]).allowed_origins == {"https://a.example"}
-    key = ApiKey.objects.get()
-    change = {**form, "kind": "secret", "allowed_origins": '["https://b.example"]'}
-    admin_client.post(f"/admin/gateway/apikey/{key.pk}/change/", change)
-    key.refresh_from_db()
-    assert (key.kind, key.allowed_origins) == ("public", ["https://b.example"])
-    assert admin_client.post("/admin/gateway/apikey/add/", {**form, "allowed_origins": "[]"}).status_code == 200
-    assert ApiKey.objects.count() == 1
