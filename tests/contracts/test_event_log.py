@@ -1,17 +1,15 @@
-"""What every event log promises, on every implementation; then what only a server can break."""
+"""What every event log promises, on every implementation."""
 
 import threading
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 import pytest
 
+from tests.contracts.log_entries import append_all, pack, read_payloads
 from tests.contracts.log_server import LogServer
-from tests.waiting import wait_until
-from viewcounter.eventlog.codec import AcceptedEvent, pack_entry
-from viewcounter.eventlog.errors import EventLogError, EventLogFull, LogClockSkewed, LogLost, LogUnsafe, PositionTrimmed
+from viewcounter.eventlog.errors import PositionTrimmed
 from viewcounter.eventlog.interface import START, EventLog, Position
 from viewcounter.eventlog.memory import MemoryEventLog
 from viewcounter.eventlog.redis_streams import RedisEventLog
@@ -38,20 +36,6 @@ def log(request: pytest.FixtureRequest) -> Iterator[EventLog]:
     streams = RedisEventLog(server.url, timeout_seconds=TIMEOUT_SECONDS)
     yield streams
     streams.close()
-
-
-def append_all(log: EventLog, partition: int, payloads: list[bytes]) -> list[Position]:
-    return [log.append({partition: payload}).positions[partition] for payload in payloads]
-
-
-def pack(event_count: int) -> bytes:
-    """An entry of so many events."""
-    event = AcceptedEvent(bytes(range(16)), "video", 1, 0, 0)
-    return pack_entry([event] * event_count, received_us=0)
-
-
-def read_payloads(log: EventLog, partition: int, *, after: Position = START) -> list[bytes]:
-    return [entry.payload for entry in log.read(partition, after=after, max_entries=1000)]
 
 
 def test_entries_come_back_in_the_order_of_their_appends_with_growing_positions(log: EventLog) -> None:
@@ -252,224 +236,3 @@ def test_concurrent_appends_lose_nothing_and_share_no_position(log: EventLog) ->
     for worker in range(4):
         mine = [payload for payload in payloads if payload.startswith(b"%d-" % worker)]
         assert mine == [b"%d-%d" % (worker, number) for number in range(50)]
-
-
-@pytest.fixture
-def server(tmp_path: Path) -> Iterator[LogServer]:
-    server = LogServer(tmp_path / "log")
-    server.start()
-    yield server
-    server.kill()
-
-
-@pytest.fixture
-def server_log(server: LogServer) -> Iterator[RedisEventLog]:
-    streams = RedisEventLog(server.url, timeout_seconds=TIMEOUT_SECONDS)
-    yield streams
-    streams.close()
-
-
-def test_killed_log_server_keeps_every_acknowledged_entry(server: LogServer, server_log: RedisEventLog) -> None:
-    acknowledged: list[bytes] = []
-    killed = threading.Event()
-
-    def append_until_killed() -> None:
-        number = 0
-        while not killed.is_set():
-            payload = b"%d" % number
-            if server_log.append({0: payload}).positions:
-                acknowledged.append(payload)
-            number += 1
-
-    writer = threading.Thread(target=append_until_killed)
-    writer.start()
-    wait_until(lambda: len(acknowledged) >= 200, what="200 entries to be acknowledged")
-    server.kill()
-    killed.set()
-    writer.join()
-    server.start()
-    kept = read_payloads_of_all(server_log)
-    assert kept[: len(acknowledged)] == acknowledged
-    assert server_log.append({0: b"after"}).positions[0] > START
-
-
-def read_payloads_of_all(log: EventLog) -> list[bytes]:
-    return [entry.payload for entry in log.read(0, after=START, max_entries=1_000_000)]
-
-
-def test_trim_floor_survives_the_death_of_the_log_server(server: LogServer, server_log: RedisEventLog) -> None:
-    positions = append_all(server_log, 0, [b"a", b"b", b"c"])
-    server_log.trim(0, through=positions[1])
-    server.kill()
-    server.start()
-    with pytest.raises(PositionTrimmed):
-        server_log.read(0, after=positions[0], max_entries=10)
-    assert read_payloads(server_log, 0, after=positions[1]) == [b"c"]
-
-
-def test_frozen_log_server_is_an_error_for_append_and_read(server: LogServer, server_log: RedisEventLog) -> None:
-    server_log.append({0: b"before"})
-    server.pause()
-    try:
-        result = server_log.append({0: b"a", 1: b"b"})
-        with pytest.raises(EventLogError):
-            server_log.read(0, after=START, max_entries=1)
-    finally:
-        server.resume()
-    assert result.positions == {}
-    assert set(result.failed) == {0, 1}
-    assert server_log.append({0: b"after"}).failed == {}
-
-
-def test_log_server_that_is_down_is_an_error_for_every_call(server: LogServer, server_log: RedisEventLog) -> None:
-    server.kill()
-    assert set(server_log.append({0: b"a"}).failed) == {0}
-    for call in (
-        lambda: server_log.read(0, after=START, max_entries=1),
-        lambda: server_log.read_tails([0]),
-        lambda: server_log.trim(0, through=Position(1, 1)),
-        lambda: server_log.raise_tail(0, to=Position(1, 1)),
-        server_log.check,
-    ):
-        with pytest.raises(EventLogError):
-            call()
-
-
-def test_log_that_came_back_empty_is_detected_and_continues_past_the_old_end(
-    server: LogServer, server_log: RedisEventLog
-) -> None:
-    applied = Position(append_all(server_log, 0, [b"a"])[-1].ms + 3_600_000, 0)
-    server.kill()
-    server.empty()
-    server.start()
-    assert server_log.read_tails([0]).positions == {0: START}
-    assert server_log.raise_tail(0, to=applied) == 0
-    assert server_log.append({0: b"new"}).positions[0] > applied
-    assert read_payloads(server_log, 0, after=applied) == [b"new"]
-
-
-def test_full_log_server_refuses_appends_but_is_read_trimmed_and_raised(
-    server: LogServer, server_log: RedisEventLog
-) -> None:
-    last = append_all(server_log, 0, [b"a" * 1000, b"b" * 1000])[-1]
-    with server.connect() as client:
-        client.config_set("maxmemory", "1mb")
-    result = server_log.append({0: b"c", 1: b"d"})
-    assert result.positions == {}
-    assert {type(error) for error in result.failed.values()} == {EventLogFull}
-    assert len(read_payloads(server_log, 0)) == 2
-    assert server_log.read_tails([0, 1]).positions == {0: last, 1: START}
-    assert server_log.trim(0, through=last) == 2
-    assert server_log.raise_tail(1, to=Position(9, 9)) == 0
-    with server.connect() as client:
-        client.config_set("maxmemory", "0")
-    assert server_log.append({0: b"c"}).failed == {}
-
-
-def test_log_server_without_append_only_file_acknowledges_nothing(tmp_path: Path) -> None:
-    server = LogServer(tmp_path / "log", options=("--appendonly", "no"))
-    server.start()
-    streams = RedisEventLog(server.url, timeout_seconds=TIMEOUT_SECONDS)
-    try:
-        assert set(streams.append({0: b"a"}).failed) == {0}
-        with pytest.raises(EventLogError):
-            streams.check()
-    finally:
-        streams.close()
-        server.kill()
-
-
-@pytest.mark.parametrize("ahead_seconds", [-75.0, 75.0])
-def test_a_log_whose_clock_is_far_from_the_gateways_takes_nothing(server: LogServer, ahead_seconds: float) -> None:
-    skewed = RedisEventLog(server.url, timeout_seconds=TIMEOUT_SECONDS, clock=lambda: time.time() - ahead_seconds)
-    try:
-        result = skewed.append({0: pack(1), 1: pack(1)})
-        assert result.positions == {}
-        assert {type(error) for error in result.failed.values()} == {LogClockSkewed}
-        where = f"7[45] s {'ahead of' if ahead_seconds > 0 else 'behind'} this gateway's"
-        with pytest.raises(LogClockSkewed, match=where):
-            skewed.check()
-        assert skewed.read_tails([0, 1]).positions == {0: START, 1: START}
-        with server.connect() as client:
-            assert client.keys("*") == []
-    finally:
-        skewed.close()
-
-
-def test_clocks_that_are_apart_by_less_than_the_setting_are_no_hindrance(server: LogServer) -> None:
-    near = RedisEventLog(server.url, timeout_seconds=TIMEOUT_SECONDS, clock=lambda: time.time() - 45)
-    try:
-        assert near.append({0: pack(1)}).failed == {}
-        near.check()
-    finally:
-        near.close()
-
-
-def test_a_server_that_lost_its_data_takes_and_gives_nothing_until_it_is_named_again(server: LogServer) -> None:
-    streams = RedisEventLog(server.url, timeout_seconds=TIMEOUT_SECONDS, get_log_id=lambda: "cluster:1")
-    try:
-        assert streams.read_id() is None
-        assert {type(e) for e in streams.append({0: pack(1), 1: pack(1)}).failed.values()} == {LogLost}
-        streams.write_id("cluster:1")
-        streams.check()
-        position = append_all(streams, 0, [pack(1)])[0]
-        server.kill()
-        server.start()
-        assert append_all(streams, 0, [pack(1)])[0] > position
-        server.kill()
-        server.empty()
-        server.start()
-        assert {type(e) for e in streams.append({0: pack(1), 1: pack(1)}).failed.values()} == {LogLost}
-        for call in (
-            lambda: streams.read(0, after=START, max_entries=1),
-            lambda: streams.read_tails([0]),
-            lambda: streams.read_unread({0: START}),
-            lambda: streams.trim(0, through=position),
-            streams.check,
-        ):
-            with pytest.raises(LogLost, match="holds no log"):
-                call()
-        with server.connect() as client:
-            assert client.keys("*") == []
-        streams.write_id("cluster:2")
-        with pytest.raises(LogLost, match="holds another log, cluster:2"):
-            streams.check()
-        assert {type(e) for e in streams.append({0: pack(1)}).failed.values()} == {LogLost}
-    finally:
-        streams.close()
-
-
-@pytest.mark.parametrize("policy", ["allkeys-lru", "volatile-ttl"])
-def test_a_server_that_may_evict_entries_takes_nothing(tmp_path: Path, policy: str) -> None:
-    server = LogServer(tmp_path / "log", options=("--maxmemory-policy", policy))
-    server.start()
-    streams = RedisEventLog(server.url, timeout_seconds=TIMEOUT_SECONDS)
-    try:
-        assert {type(error) for error in streams.append({0: pack(1)}).failed.values()} == {LogUnsafe}
-        with pytest.raises(LogUnsafe, match=policy):
-            streams.check()
-        assert streams.read_tails([0]).positions == {0: START}
-        with server.connect() as client:
-            client.config_set("maxmemory-policy", "noeviction")
-        assert streams.append({0: pack(1)}).failed == {}
-        with server.connect() as client:
-            client.config_set("maxmemory-policy", policy)
-        with pytest.raises(LogUnsafe):
-            streams.check()
-        assert {type(error) for error in streams.append({0: pack(1)}).failed.values()} == {LogUnsafe}
-    finally:
-        streams.close()
-        server.kill()
-
-
-def test_one_damaged_stream_fails_alone(server: LogServer, server_log: RedisEventLog) -> None:
-    with server.connect() as client:
-        client.set("log:{1}", "not a stream")
-    result = server_log.append({0: b"a", 1: b"b", 2: b"c"})
-    assert set(result.positions) == {0, 2}
-    assert set(result.failed) == {1}
-    assert read_payloads(server_log, 2) == [b"c"]
-    with server.connect() as client:
-        client.delete("log:{1}")
-    position = append_all(server_log, 1, [pack(4)])[0]
-    assert server_log.read_unread({1: Position(position.ms - 1, 0)}).events == {1: 4}
