@@ -1,5 +1,6 @@
 """The flush transaction on a real shard: all of it, once, or nothing."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -100,15 +101,16 @@ def test_a_flush_writes_raw_rows_ids_aggregates_ledger_and_dead_letters(shard_co
     assert {"partition": 3, "position": "5-0"}.items() <= next(s for s in rows["states"] if s["partition"] == 3).items()
 
 
-def test_a_second_flush_adds_to_the_first(shard_connection):
+def test_later_flushes_add_to_the_first(shard_connection):
     run(shard_connection, build_batch(event(1, type_id=6, value=5)))
     run(shard_connection, build_batch(event(2, type_id=6, value=3), event(3, type_id=6, value=9), old="5-0", new="6-0"))
+    run(shard_connection, build_batch(event(4, type_id=6, value=6), old="6-0", new="7-0"))
     for table in ("event_total", "event_minute"):
         [row] = shard_connection.execute(f"SELECT count, sum, min, max FROM {table}").fetchall()  # noqa: S608
-        assert row == {"count": 3, "sum": 17, "min": 3, "max": 9}
+        assert row == {"count": 4, "sum": 23, "min": 3, "max": 9}
     [line] = shard_connection.execute("SELECT counted, digest FROM ledger").fetchall()
-    assert line["counted"] == 3
-    digests = build_batch(event(1), event(2), event(3)).counted.id_digests()
+    assert line["counted"] == 4
+    digests = build_batch(*map(event, range(1, 5))).counted.id_digests()
     assert int(line["digest"]) == sum(map(int, digests)) % 2**64
 
 
@@ -152,6 +154,15 @@ def test_the_same_flush_twice_counts_once(shard_connection):
     with pytest.raises(PositionMoved):
         run(shard_connection, build_batch(*EVENTS))
     assert dump(shard_connection) == once
+
+
+def test_a_flush_never_puts_the_watermark_back(shard_connection):
+    """Answers have said `complete_until` it."""
+    run(shard_connection, replace(build_batch(event(1)), watermark=HOUR))
+    earlier = replace(build_batch(event(2), old="5-0", new="6-0"), watermark=HOUR - timedelta(hours=1))
+    run(shard_connection, earlier)
+    [state] = shard_connection.execute("SELECT position, watermark FROM partition_state WHERE partition = 3").fetchall()
+    assert state == {"position": "6-0", "watermark": HOUR}
 
 
 def test_late_events_mark_their_hour_and_day_dirty_and_fresh_ones_do_not(shard_connection):
