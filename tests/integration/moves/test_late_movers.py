@@ -6,6 +6,11 @@ from configservice.models import Move
 from configservice.moves import abort, get_move
 from tests.integration.moves.frozen import Sleepers, watch_control_database
 from tests.integration.moves.moving import Crash, Moving
+from viewcounter.operations.moves import handing_over
+from viewcounter.operations.moves.errors import ReplicasBehind
+from viewcounter.operations.moves.work import Work
+from viewcounter.storage.errors import MaintenanceHoldLost
+from viewcounter.storage.moves import build_token, hold_maintenance, hold_source
 
 BEFORE_ACTIVATION = frozenset({"planned", "copying", "catching_up", "verified", "held"})
 AFTER_IT = frozenset({"activated", "flipped", "released"})
@@ -71,3 +76,27 @@ def test_movers_of_an_aborted_move_that_wake_when_nothing_moves_change_nothing(m
     sleepers.freeze(abort(move.pk, actor="ada"))
     sleepers.wake_all_and_assert_nothing_changes()
     moving.assert_exact_on("shard2")
+
+
+def test_a_mover_that_slept_past_its_hold_of_maintenance_does_not_hold_the_source(moving: Moving):
+    """A rollup or a recount may have changed the source since it was compared with its copy."""
+    move = moving.plan()
+    work = Work(moving.make_tools(), move, build_token(target_epoch=move.target_epoch, claim=1))
+    with work.open_source() as source:
+        hold_maintenance(source, work.source, seconds=60)
+    moving.on("shard2", "UPDATE partition_state SET maintenance_held_until = now() WHERE partition = %(p)s")
+    with pytest.raises(MaintenanceHoldLost), work.open_source() as source:
+        hold_source(source, work.source)
+    assert moving.get_state("shard2")["state"] == "owned"
+
+
+def test_a_replica_that_knows_an_earlier_movers_token_is_waited_for(moving: Moving):
+    """Promoted, it would let the earlier mover begin the copy anew."""
+    move = moving.plan()
+    go_on_until(moving, move, "verified")
+    move = get_move(move.pk)
+    token = moving.get_state("shard1")["move_token"]
+    handing_over.wait_for_every_instance(Work(moving.make_tools(), move, token))
+    next_token = build_token(target_epoch=move.target_epoch, claim=99)
+    with pytest.raises(ReplicasBehind, match="whole on shard1a, shard1b"):
+        handing_over.wait_for_every_instance(Work(moving.make_tools(throttle_seconds=0.0), move, next_token))
