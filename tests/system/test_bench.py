@@ -10,6 +10,7 @@ from tests.processes import run
 pytestmark = [pytest.mark.system, pytest.mark.long(minutes=1)]
 
 EVENTS = 2500
+BATCH, SECONDS = 10, 0.3
 BENCH_SECONDS = 240
 TABLES = ("raw_event", "event_ids", "event_minute", "event_total", "ledger")
 
@@ -20,7 +21,7 @@ def test_every_event_of_measured_posts_and_drains_is_accounted_for(tmp_path):
         [
             sys.executable, "manage.py", "bench", "drain", "ingest", "--quick", "--json", json_file, "--html", page,
             "--shards", "2", "--replicas", "0", "--partitions", "4", "--workers", "2", "--events", str(EVENTS),
-            "--batches", "10", "--connections", "4", "--seconds", "0.3",
+            "--batches", str(BATCH), "--connections", "4", "--seconds", str(SECONDS),
         ],
         within_seconds=BENCH_SECONDS,
     )  # fmt: skip
@@ -28,6 +29,7 @@ def test_every_event_of_measured_posts_and_drains_is_accounted_for(tmp_path):
     assert result.stderr.count("starting servers") == 1
     ingest, drain = json.loads(json_file.read_text())["parts"]
     check_ingest(ingest)
+    assert f"{ingest['figures']['acknowledged_events']:,} events were acknowledged" in result.stdout
     check_drain(drain)
     for heading in ("ingest: from a post to its 202", "drain: from a full log to committed"):
         assert heading in result.stdout
@@ -38,12 +40,15 @@ def test_every_event_of_measured_posts_and_drains_is_accounted_for(tmp_path):
 def check_ingest(part):
     figures = part["figures"]
     assert [(run["batch_events"], run["connections"], run["share"]) for run in figures["runs"]] == [
-        (10, 4, None),
-        (10, 256, 0.5),
-        (10, 256, 0.8),
+        (BATCH, 4, None),
+        (BATCH, 256, 0.5),
+        (BATCH, 256, 0.8),
     ]
-    assert figures["acknowledged_events"] > 0
-    assert figures["acknowledged_events"] % 10 == 0
+    capacity = figures["runs"][0]["events_per_second"]
+    assert figures["capacity_events_per_second"] == {str(BATCH): capacity}
+    asked = [round(capacity * SECONDS / BATCH), *(int(share * capacity / BATCH * SECONDS) for share in (0.5, 0.8))]
+    assert figures["acknowledged_events"] >= BATCH * sum(asked)  # and what warmed up
+    assert figures["acknowledged_events"] % BATCH == 0
     for measured in figures["runs"]:
         assert set(measured["cpu_seconds_per_million"]) == {"gateway", "log", "load generator"}
         assert measured["p50_ms"] <= measured["p99_ms"] <= measured["max_ms"]
