@@ -47,7 +47,8 @@ class RecountJob(models.Model):
     """One recount of a video or of a whole partition. Written through `processing.recount_jobs` only.
 
     `next_first`: videos before it are done. `lease_until`: a worker is at it until then. `differences` lists the
-    first rows of each tier and `difference_counts` counts all of them: found, or corrected if `apply`.
+    first rows of each tier and `difference_counts` counts all of them: found, or corrected if `apply`. `corrected_on`
+    is the shard and its term that the corrections were made on, or found again after a change of primary.
     """
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
@@ -61,6 +62,7 @@ class RecountJob(models.Model):
     videos_total = models.PositiveBigIntegerField(null=True, blank=True)
     difference_counts = models.JSONField(default=dict)
     differences = models.JSONField(default=list)
+    corrected_on = models.CharField(max_length=90, blank=True, default="", db_default="", editable=False)
     error = models.TextField(blank=True)
     lease_until = models.DateTimeField(null=True, blank=True)
     created_at = models.DateTimeField(auto_now_add=True)

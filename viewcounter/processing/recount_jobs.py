@@ -2,6 +2,9 @@
 
 What is done stands in the job's row (`next_first`) and, for what was changed, in the shard's `correction` rows, which
 are written with the change. The lease only saves work: two workers at one job repair nothing twice.
+
+A change of primary may lose the last corrections. A recount during which it happens begins again; one that was done
+before is repeated if its corrections are not all there any more.
 """
 
 import logging
@@ -35,13 +38,15 @@ from viewcounter.processing.recount import (
 )
 from viewcounter.storage.audit import LAST_VIDEO, Differences, VideoRange
 from viewcounter.storage.errors import PartitionBeingMoved, StorageError
-from viewcounter.storage.recount import Author, read_corrections
+from viewcounter.storage.recount import Author, Corrections, read_corrections
 
 logger = logging.getLogger(__name__)
 
 RUNNABLE_MAX = 20
 """Recounts queued at once; the others have their turn when these are done."""
 UNFINISHED = (RecountState.QUEUED, RecountState.RUNNING)
+REPEATED_FOR = timedelta(days=7)
+"""A replica that lacks what was written longer ago is promoted by nobody: it was struck off long before."""
 
 
 class OutOfTime(Exception):
@@ -95,6 +100,54 @@ def list_runnable(*, now: datetime) -> list[UUID]:
     return list(free.values_list("pk", flat=True)[:RUNNABLE_MAX])
 
 
+def requeue_lost(cluster: ClusterProxy, *, now: datetime) -> list[UUID]:
+    """Queue recounts again of which a change of primary has lost corrections; their ids.
+
+    Raises as `ClusterProxy.transaction`; then some may have been queued already.
+    """
+    lost = []
+    for job in _list_to_verify(cluster, now=now):
+        corrections = _read_corrections(cluster, job, limit=1)
+        if corrections.counts == job.difference_counts:
+            RecountJob.objects.filter(pk=job.pk).update(corrected_on=_name_place(cluster, job, corrections.term))
+            continue
+        logger.warning("recount %s is repeated: a change of primary has lost some of its corrections", job.pk)
+        done = RecountJob.objects.filter(pk=job.pk, state=RecountState.DONE)
+        done.update(state=RecountState.QUEUED, finished_at=None, **_build_beginning(job))
+        lost.append(job.pk)
+    return lost
+
+
+def _list_to_verify(cluster: ClusterProxy, *, now: datetime) -> list[RecountJob]:
+    topology = cluster.topology
+    is_elsewhere = Q()
+    for shard in topology.shards:
+        partitions = topology.get_partitions_of(shard.id)
+        is_elsewhere |= Q(partition__in=partitions) & ~Q(corrected_on=f"{shard.name} in term {shard.term}")
+    done = RecountJob.objects.filter(apply=True, state=RecountState.DONE, finished_at__gte=now - REPEATED_FOR)
+    return list(done.exclude(difference_counts={}).filter(is_elsewhere)[:RUNNABLE_MAX])
+
+
+def _name_place(cluster: ClusterProxy, job: RecountJob, term: int) -> str:
+    return f"{cluster.topology.get_shard_of(job.partition).name} in term {term}"
+
+
+def _read_corrections(cluster: ClusterProxy, job: RecountJob, *, limit: int) -> Corrections:
+    with cluster.transaction(job.partition, query_class=QueryClass.MAINTENANCE) as connection:
+        return read_corrections(connection, partition=job.partition, job_id=job.pk, limit=limit)
+
+
+def _build_beginning(job: RecountJob, *, corrected_on: str = "") -> dict[str, Any]:
+    """The columns of a recount that has not begun."""
+    return {
+        "next_first": job.video_id,
+        "videos_done": 0,
+        "difference_counts": {},
+        "differences": [],
+        "corrected_on": corrected_on,
+    }
+
+
 def run_recount(cluster: ClusterProxy, job_id: UUID, *, config: Config, budget_seconds: float | None) -> None:
     """Goes on with a recount until it is done or the time is over. Does nothing when another worker is at it.
 
@@ -138,6 +191,8 @@ def _run(cluster: ClusterProxy, job: RecountJob, *, config: Config, budget: Budg
     if job.videos_total is None:
         job.videos_total = count_videos_of(cluster, job.partition)
         job.save(update_fields=["videos_total"])
+    if job.apply and not job.corrected_on:
+        _begin(job, corrected_on=_name_place(cluster, job, _read_corrections(cluster, job, limit=1).term))
     while True:
         keep_alive()
         found = find_range(cluster, _get_rest(job), limits=limits)
@@ -145,7 +200,13 @@ def _run(cluster: ClusterProxy, job: RecountJob, *, config: Config, budget: Budg
         if job.apply:
             author = Author(job_id=job.pk, actor=job.actor)
             repair_range(cluster, found.videos, differences, author=author, limits=limits, keep_alive=keep_alive)
-            _note_corrections(cluster, job, limit=config.recount_listed_differences)
+            corrections = _read_corrections(cluster, job, limit=config.recount_listed_differences)
+            place = _name_place(cluster, job, corrections.term)
+            if place != job.corrected_on:
+                logger.warning("recount %s begins again: it is on %s, no more %s", job.pk, place, job.corrected_on)
+                _begin(job, corrected_on=place)
+                continue
+            _note_corrections(job, corrections)
         else:
             _note_differences(job, differences, limit=config.recount_listed_differences)
         _advance(job, found)
@@ -178,12 +239,22 @@ def _get_rest(job: RecountJob) -> VideoRange:
     return VideoRange(job.partition, job.next_first or whole_partition(job.partition).first, LAST_VIDEO)
 
 
-def _note_corrections(cluster: ClusterProxy, job: RecountJob, *, limit: int) -> None:
+def _begin(job: RecountJob, *, corrected_on: str) -> None:
+    """From the first video on. Raises OutOfTime as `_advance`."""
+    here = RecountJob.objects.filter(
+        pk=job.pk, state=RecountState.RUNNING, next_first=job.next_first, videos_done=job.videos_done
+    )
+    beginning = _build_beginning(job, corrected_on=corrected_on)
+    if not here.update(**beginning):
+        raise OutOfTime
+    for name, value in beginning.items():
+        setattr(job, name, value)
+
+
+def _note_corrections(job: RecountJob, found: Corrections) -> None:
     """From the shard, where they were written with the changes: right also after a death in between."""
-    with cluster.transaction(job.partition, query_class=QueryClass.MAINTENANCE) as connection:
-        corrections = read_corrections(connection, partition=job.partition, job_id=job.pk, limit=limit)
-    job.difference_counts = corrections.counts
-    job.differences = [encode_difference(row) for row in corrections.rows]
+    job.difference_counts = found.counts
+    job.differences = [encode_difference(row) for row in found.rows]
 
 
 def _note_differences(job: RecountJob, found: Differences, *, limit: int) -> None:

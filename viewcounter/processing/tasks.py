@@ -32,7 +32,7 @@ from viewcounter.processing.errors import DrainError, PartitionStopped
 from viewcounter.processing.lag import publish_lag, read_lag
 from viewcounter.processing.log_watch import record_lost_ends, report_unfit_log, watch_log
 from viewcounter.processing.maintenance import ensure_raw_days_everywhere
-from viewcounter.processing.recount_jobs import list_runnable
+from viewcounter.processing.recount_jobs import list_runnable, requeue_lost
 from viewcounter.processing.recount_jobs import run_recount as go_on_with_recount
 from viewcounter.processing.retention import drop_old_raw_days, retain_partition
 from viewcounter.processing.retention_policy import RetentionPolicy
@@ -320,9 +320,14 @@ def audit_partition(partition: int) -> None:
 
 @shared_task(name="resume_recounts")
 def resume_recounts() -> None:
-    """Queue every recount that is not done and that no worker is at."""
+    """Queue every recount that is not done and that no worker is at, and those that a change of primary has undone."""
+    now = datetime.now(UTC)
     try:
-        runnable = list_runnable(now=datetime.now(UTC))
+        requeue_lost(get_cluster(), now=now)
+    except (*_UNAVAILABLE, DatabaseError) as error:
+        _count_failure("resume_recounts", "recounts that are done are not compared with their shards", error)
+    try:
+        runnable = list_runnable(now=now)
     except DatabaseError as error:
         _count_failure("resume_recounts", "recounts wait", error)
         return

@@ -208,10 +208,11 @@ STEPS: list[Step] = [
 
 @dataclass(frozen=True, slots=True)
 class Corrections:
-    """The first rows of each tier, and how many there are by tier."""
+    """The first rows of each tier, how many there are by tier, and the shard's term in which they were read."""
 
     rows: tuple[Difference, ...]
     counts: dict[str, int]
+    term: int
 
 
 def read_corrections(connection: Connection, *, partition: int, job_id: UUID, limit: int) -> Corrections:
@@ -232,7 +233,13 @@ def read_corrections(connection: Connection, *, partition: int, job_id: UUID, li
             for row in rows
         ),
         counts={row["tier"]: row["tier_count"] for row in rows},
+        term=read_term(connection),
     )
+
+
+def read_term(connection: Connection) -> int:
+    """Of the shard: grows at every change of its primary."""
+    return int(connection.execute(_SQL["read_term"].text).fetchall()[0]["term"])
 
 
 def _replace(

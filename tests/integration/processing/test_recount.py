@@ -14,11 +14,13 @@ from viewcounter.processing.recount_jobs import (
     create_partition_recount,
     create_video_recount,
     list_runnable,
+    requeue_lost,
     run_recount,
 )
 from viewcounter.processing.rollup import RollupSettings, roll_partition
 from viewcounter.storage import recount as storage
 from viewcounter.storage.errors import PartitionBeingMoved
+from viewcounter.storage.recount import read_term
 
 CORRUPTIONS = {
     "wrong count": "UPDATE event_minute SET count = count + 3, sum = 7 WHERE {some}",
@@ -218,16 +220,71 @@ def test_a_recount_in_small_ranges_and_small_steps_is_the_same(counted):
     assert (job.state, job.videos_done, job.videos_total) == ("done", len(counted.videos), len(counted.videos))
 
 
-def test_a_recount_without_time_goes_on_where_it_stopped(counted):
+def run_until_it_dies(counted, job, *, after_ranges):
+    """Of one video each."""
+    left = iter(range(after_ranges))
+    repair = recount_jobs.repair_range
+
+    def repair_or_die(*arguments, **options):
+        if next(left, None) is None:
+            raise RuntimeError("the worker dies")
+        return repair(*arguments, **options)
+
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(RuntimeError, match="the worker dies"):
+        patch.setattr(recount_jobs, "repair_range", repair_or_die)
+        run(counted, job, recount_range_videos=1)
+    job.refresh_from_db()
+    assert (job.state, job.videos_done) == ("running", after_ranges)
+
+
+def test_a_recount_goes_on_where_it_stopped(counted):
     corrupt(counted, CORRUPTIONS["missing minutes"])
     job = create_partition_recount(PARTITION, apply=True, actor="ada")
-    config = get_config().model_copy(update={"recount_range_videos": 1})
-    for _ in range(3):
-        run_recount(counted.cluster, job.pk, config=config, budget_seconds=0.0)
-        job.refresh_from_db()
-        assert (job.state, job.lease_until) == ("running", None)
+    run_recount(counted.cluster, job.pk, config=get_config(), budget_seconds=0.0)  # no time at all
+    run_until_it_dies(counted, job, after_ranges=3)
     run(counted, job)
+    assert job.videos_done == job.videos_total == len(counted.videos)
     counted.assert_exact()
+
+
+def lose_in_failover(counted, *, term):
+    """What a promoted replica does not have: the last corrections, with what they changed."""
+    corrupt(counted, CORRUPTIONS["missing minutes"])
+    counted.execute("DELETE FROM correction")
+    counted.execute("UPDATE shard_identity SET term = %s", term)
+
+
+@pytest.fixture
+def term(counted):
+    """Of the shard, which is put back."""
+    with counted.cluster.transaction(PARTITION) as connection:
+        term = read_term(connection)
+    yield term
+    counted.execute("UPDATE shard_identity SET term = %s", term)
+
+
+def test_a_recount_that_a_failover_has_undone_is_repeated(counted, term):
+    corrupt(counted, CORRUPTIONS["missing minutes"])
+    job = run(counted, create_partition_recount(PARTITION, apply=True, actor="ada"))
+    assert requeue_lost(counted.cluster, now=datetime.now(UTC)) == []
+    lose_in_failover(counted, term=term)
+    assert requeue_lost(counted.cluster, now=datetime.now(UTC)) == []  # the same term: nothing can be lost
+    RecountJob.objects.update(corrected_on="shard1 in term 0")
+    assert requeue_lost(counted.cluster, now=datetime.now(UTC)) == [job.pk]
+    assert list_runnable(now=datetime.now(UTC)) == [job.pk]
+    assert run(counted, job).state == "done"
+    counted.assert_exact()
+    assert requeue_lost(counted.cluster, now=datetime.now(UTC)) == []
+
+
+def test_a_recount_under_way_begins_again_after_a_failover(counted, term):
+    corrupt(counted, CORRUPTIONS["missing minutes"])
+    job = create_partition_recount(PARTITION, apply=True, actor="ada")
+    run_until_it_dies(counted, job, after_ranges=3)
+    lose_in_failover(counted, term=term + 1)
+    assert run(counted, job, recount_range_videos=1).state == "done"
+    counted.assert_exact()
+    assert job.corrected_on.endswith(f"in term {term + 1}")
 
 
 def test_the_next_rollup_makes_what_a_recount_marked_right_again(counted):

@@ -70,3 +70,6 @@ FROM (
 ) AS numbered
 WHERE place <= %(limit)s
 ORDER BY id
+
+-- name: read_term (maintenance)
+SELECT term FROM shard_identity
