@@ -143,8 +143,9 @@ def test_a_crash_between_any_two_statements_leaves_nothing_and_the_rerun_counts_
 def test_a_flush_for_another_position_epoch_or_state_writes_nothing(shard_connection, column, value):
     shard_connection.execute(f"UPDATE partition_state SET {column} = %s WHERE partition = 3", [value])  # noqa: S608
     before = dump(shard_connection)
-    with pytest.raises(PositionMoved):
-        run(shard_connection, build_batch(*EVENTS))
+    for events in (EVENTS, EVENTS[:1]):  # one with dead letters is refused by their own look at the row
+        with pytest.raises(PositionMoved):
+            run(shard_connection, build_batch(*events))
     assert dump(shard_connection) == before
 
 
