@@ -197,8 +197,8 @@ class LocalCluster:
         self._report("preparing databases")
         self.state.get_secret("admin_password")
         self.run_command(
-            "prepare", "--partitions", str(self.spec.partitions), "--instances", str(self.state.instances_file),
-            "--wait-seconds", str(self.spec.server_ready_seconds), "--local-keys",
+            "prepare_local", "--partitions", str(self.spec.partitions), "--instances", str(self.state.instances_file),
+            "--wait-seconds", str(self.spec.server_ready_seconds),
             *(["--set-roles"] if set_roles else []),
             within_seconds=self.spec.prepare_seconds, signs=True,
         )  # fmt: skip

@@ -12,7 +12,7 @@ from viewcounter.installed_apps import OTHER_APPS, OWN_APPS
 
 COLUMNS = 98
 COMMANDS = {name: load_own_command(app, name) for name, app in find_app_commands(OWN_APPS).items()}
-INTERNAL = {"bench_step", "settings_reference"}
+INTERNAL = {"bench_step", "prepare_local", "settings_reference"}
 EXAMPLES = [example for command in COMMANDS.values() for example in command.examples]
 
 

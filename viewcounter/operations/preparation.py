@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Callable
-from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,6 @@ from django.db import DEFAULT_DB_ALIAS, OperationalError, connections
 from django.db.migrations.executor import MigrationExecutor
 
 from viewcounter.cluster import get_cluster
-from viewcounter.operations.local_keys import ensure_local_keys
 from viewcounter.operations.shard_schema import check_primary
 
 POLL_SECONDS = 0.1
@@ -27,12 +25,11 @@ def prepare_cluster(
     instances: Path,
     set_roles: bool,
     admin_password_file: Path,
-    local_keys_dir: Path | None,
     wait_seconds: float,
     stdout: OutputWrapper,
     stderr: OutputWrapper,
 ) -> None:
-    """Every step may be repeated. `local_keys_dir` is the state folder of a local cluster.
+    """Every step may be repeated.
 
     Databases that are just starting are waited for, `wait_seconds` in all. Raises CommandError.
     """
@@ -46,8 +43,6 @@ def prepare_cluster(
         await_answer(shard.name, partial(check_primary, shard), deadline_at=deadline_at)
     call_command("migrate_shards", **common)
     ensure_administrator(admin_password_file, stdout=stdout)
-    if local_keys_dir is not None:
-        ensure_local_keys(local_keys_dir, now=datetime.now(UTC))
 
 
 def await_answer(name: str, connect: Callable[[], None], *, deadline_at: float) -> None:

@@ -1,14 +1,14 @@
-"""`manage.py prepare`: from empty databases to a cluster that can serve; run at each start of the local cluster."""
+"""`manage.py prepare`: from empty databases to a cluster that can serve."""
 
 import argparse
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from commandline.command import OperatorCommand, Subject
 
 
 class Command(OperatorCommand):
-    subject = Subject.CLUSTER
+    subject: ClassVar[Subject | None] = Subject.CLUSTER
     help = (
         "Make empty databases a cluster that can serve. Migrate the control database, record the shards with their "
         "addresses of now, migrate every shard, and create the administrator if there is none. Safe to re-run."
@@ -36,11 +36,6 @@ class Command(OperatorCommand):
             metavar="SECONDS",
             help="how long databases that are just starting may take to answer (default: not at all)",
         )
-        parser.add_argument(
-            "--local-keys",
-            action="store_true",
-            help="also make the API keys of a local cluster, kept in files of the state folder",
-        )
 
     def handle(self, **options: Any) -> None:
         from viewcounter.config import get_config
@@ -54,7 +49,6 @@ class Command(OperatorCommand):
             instances=options["instances"],
             set_roles=options["set_roles"],
             admin_password_file=options["admin_password_file"] or state_dir / "secrets" / "admin_password",
-            local_keys_dir=state_dir if options["local_keys"] else None,
             wait_seconds=options["wait_seconds"],
             stdout=self.stdout,
             stderr=self.stderr,
