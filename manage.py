@@ -5,7 +5,7 @@ import os
 import sys
 
 from commandline.entry import CommandLine, quiet_when_unread
-from viewcounter.installed_apps import OTHER_APPS, OWN_APPS
+from viewcounter.commands.installed_apps import OTHER_APPS, OWN_APPS
 
 
 def main() -> None:

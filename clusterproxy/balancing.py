@@ -9,7 +9,7 @@ from enum import StrEnum
 
 import xxhash
 
-from configservice.topology import Instance
+from configservice.topology.model import Instance
 
 
 class Balancer(StrEnum):

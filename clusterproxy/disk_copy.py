@@ -7,7 +7,7 @@ from pathlib import Path
 
 import msgspec
 
-from configservice.published_snapshot import (
+from configservice.topology.published_snapshot import (
     PublishedSnapshot,
     decode_published_snapshot,
     encode_published_snapshot,

@@ -2,8 +2,9 @@
 
 from collections.abc import Mapping
 
-from clusterproxy.demand import Shortfall
-from shardproxy.errors import Retryable, ShardProxyError
+from clusterproxy.freshness import Shortfall
+from runtime.errors import Retryable
+from shardproxy.errors import ShardProxyError
 
 
 class ClusterProxyError(Exception):

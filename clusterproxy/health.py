@@ -15,7 +15,7 @@ from clusterproxy.balancing import IDLE, NEED_LOADS, InstanceLoad
 from clusterproxy.plan import UNMEASURED, InstanceHealth
 from clusterproxy.registry import InstanceRegistry
 from clusterproxy.settings import ClusterSettings
-from configservice.topology import Instance, Topology
+from configservice.topology.model import Instance, Topology
 from shardproxy.errors import ShardProxyError
 from shardproxy.instance import InstanceProxy
 from shardproxy.query import QueryClass

@@ -11,7 +11,7 @@ from enum import StrEnum
 from typing import NamedTuple
 
 from clusterproxy.balancing import IDLE, Balancer, InstanceLoad, order_instances
-from configservice.topology import Durability, Instance, Role, Shard, StandbyLoss, Topology
+from configservice.topology.model import Durability, Instance, Role, Shard, StandbyLoss, Topology
 from shardproxy.query import QueryClass
 
 

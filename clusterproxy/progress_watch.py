@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from clusterproxy.demand import Demand, Progress, Shortfall, find_shortfall
+from clusterproxy.freshness import Demand, Progress, Shortfall, find_shortfall
 from shardproxy.errors import DeadlineExceeded, ShardProxyError
 
 Ask = Callable[[Sequence[int]], Mapping[int, Progress]]

@@ -8,9 +8,9 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from clusterproxy.demand import Demand
-from clusterproxy.demanding import read_shard
-from clusterproxy.each_instance import Rows, read_each_instance
+from clusterproxy.broadcast import Rows, read_each_instance
+from clusterproxy.fresh_reads import read_shard
+from clusterproxy.freshness import Demand
 from clusterproxy.plan import Consistency
 from clusterproxy.read import ReadRequest, read_every_promotable
 from clusterproxy.results import ReadResult, ScatterResult
@@ -20,7 +20,7 @@ from clusterproxy.settings import ClusterSettings
 from clusterproxy.source import PublicationFeed, TopologySource
 from clusterproxy.trust import OnRefused
 from clusterproxy.write import open_transaction
-from configservice.topology import Topology
+from configservice.topology.model import Topology
 from shardproxy.errors import ShardProxyError
 from shardproxy.instance import RowConnection
 from shardproxy.query import Query, QueryClass

@@ -5,8 +5,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from clusterproxy.demand import Demand, Progress
 from clusterproxy.errors import PrimaryUnavailable, ShardUnavailable
+from clusterproxy.freshness import Demand, Progress
 from clusterproxy.plan import (
     UNMEASURED,
     Candidate,
@@ -19,7 +19,7 @@ from clusterproxy.plan import (
 )
 from clusterproxy.results import ANSWERED, BEHIND, Attempt, ReadResult, Route
 from clusterproxy.runtime import Runtime
-from configservice.topology import Instance, Shard, Topology
+from configservice.topology.model import Instance, Shard, Topology
 from shardproxy.errors import (
     Conflict,
     DeadlineExceeded,

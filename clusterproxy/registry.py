@@ -3,7 +3,7 @@
 import logging
 import threading
 
-from configservice.topology import Instance, Topology
+from configservice.topology.model import Instance, Topology
 from shardproxy.conninfo import is_same_server
 from shardproxy.instance import InstanceProxy
 from shardproxy.settings import PoolSettings

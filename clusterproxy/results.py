@@ -4,9 +4,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from clusterproxy.demand import Progress
+from clusterproxy.freshness import Progress
 from clusterproxy.plan import Consistency, Reason
-from configservice.topology import Instance
+from configservice.topology.model import Instance
 
 ANSWERED = "answered"
 BEHIND = "behind"

@@ -16,7 +16,7 @@ from clusterproxy.settings import ClusterSettings
 from clusterproxy.source import PublicationFeed, TopologySource
 from clusterproxy.store import TopologyStore
 from clusterproxy.trust import OnRefused
-from configservice.topology import Topology
+from configservice.topology.model import Topology
 
 T = TypeVar("T")
 

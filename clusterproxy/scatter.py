@@ -6,15 +6,16 @@ from concurrent.futures import Future, wait
 from dataclasses import dataclass
 from typing import Any
 
-from clusterproxy.demand import Demand
-from clusterproxy.demanding import read_shard
 from clusterproxy.errors import ClusterProxyError, NotFarEnough, ShardUnavailable
+from clusterproxy.fresh_reads import read_shard
+from clusterproxy.freshness import Demand
 from clusterproxy.plan import Consistency, plan_scatter
 from clusterproxy.read import ReadRequest
 from clusterproxy.results import ReadResult, ScatterResult
 from clusterproxy.runtime import Runtime
-from configservice.topology import Topology
-from shardproxy.errors import Retryable, ShardProxyError
+from configservice.topology.model import Topology
+from runtime.errors import Retryable
+from shardproxy.errors import ShardProxyError
 from shardproxy.query import Query
 
 

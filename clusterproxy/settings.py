@@ -15,7 +15,7 @@ class ClusterSettings:
     cluster_id: str = ""
     """Topologies of other clusters are refused; empty: the disk copy says which one it is, else the first source."""
     topology_public_keys: str = ""
-    """Of who signs topologies, see `configservice.topology_keys`; empty: nothing is verified."""
+    """Of who signs topologies, see `configservice.topology.keys`; empty: nothing is verified."""
     zone: str = "local"
     pool: PoolSettings = field(default_factory=PoolSettings)
     scatter_seconds: float = 5.0

@@ -7,7 +7,7 @@ from typing import Protocol
 
 from clusterproxy.errors import SourceUnavailable
 from clusterproxy.trust import BelievedSnapshot, TopologyTrust
-from configservice.published_snapshot import PublishedSnapshot
+from configservice.topology.published_snapshot import PublishedSnapshot
 
 logger = logging.getLogger(__name__)
 

@@ -16,8 +16,8 @@ from clusterproxy.listener import run_listener
 from clusterproxy.settings import ClusterSettings
 from clusterproxy.source import FirstAnswer, PublicationFeed, TopologySource
 from clusterproxy.trust import CONTRADICTIONS, BelievedSnapshot, OnRefused, SnapshotRefused, TopologyTrust
-from configservice.topology import Topology
-from configservice.topology_signing import PublicKeys
+from configservice.topology.model import Topology
+from configservice.topology.signing import PublicKeys
 
 logger = logging.getLogger(__name__)
 

@@ -15,9 +15,9 @@ from enum import StrEnum
 import msgspec
 
 from clusterproxy.errors import ClusterProxyError
-from configservice.published_snapshot import PublishedSnapshot
-from configservice.topology import Topology
-from configservice.topology_signing import PublicKeys
+from configservice.topology.model import Topology
+from configservice.topology.published_snapshot import PublishedSnapshot
+from configservice.topology.signing import PublicKeys
 
 logger = logging.getLogger(__name__)
 

@@ -6,7 +6,7 @@ from contextlib import ExitStack, contextmanager
 from clusterproxy.errors import ShardUnavailable
 from clusterproxy.plan import plan_write
 from clusterproxy.runtime import Runtime
-from configservice.topology import Durability, Shard, Topology
+from configservice.topology.model import Durability, Shard, Topology
 from shardproxy.errors import InstanceUnavailable, LowerTerm, OutcomeUnknown, ReadOnlyInstance
 from shardproxy.instance import RowConnection
 from shardproxy.query import QueryClass

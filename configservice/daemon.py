@@ -14,23 +14,23 @@ from typing import Protocol
 
 from django.db import DatabaseError, connections
 
-from configservice import publication
-from configservice.caretaker import Caretaker, ShardOrders, read_orders
-from configservice.conditions import ConditionKeeper, LogKept, derive_condition
 from configservice.errors import ConfigServiceError, ControlDatabaseUnavailable, LeaseLost
 from configservice.failover.executor import Observer
+from configservice.failover.kept_log import LogShare, LogWatch
+from configservice.failover.lease import Lease
+from configservice.failover.reconciler import Caretaker, ShardOrders, read_orders
 from configservice.failover.records import Condition
-from configservice.heartbeat import Condition as ServiceCondition
-from configservice.instances import Connect
-from configservice.kept_log import LogShare, LogWatch
-from configservice.lease import Lease
-from configservice.monitor import Monitor
-from configservice.observation import Sighting
-from configservice.published_snapshot import PublishedSnapshot
-from configservice.services import ServiceState
+from configservice.monitoring.conditions import ConditionKeeper, LogKept, derive_condition
+from configservice.monitoring.connections import Connect
+from configservice.monitoring.failure_detection import StandbyWitness, Verdict, Witness, judge_primary
+from configservice.monitoring.monitor import Monitor
+from configservice.monitoring.probe_result import Sighting
+from configservice.registry.heartbeat import Condition as ServiceCondition
+from configservice.registry.services import ServiceState
 from configservice.settings import ConfigServiceSettings
-from configservice.topology import Shard, Topology
-from configservice.verdict import StandbyWitness, Verdict, Witness, judge_primary
+from configservice.topology import publication
+from configservice.topology.model import Shard, Topology
+from configservice.topology.published_snapshot import PublishedSnapshot
 
 logger = logging.getLogger(__name__)
 

@@ -1,7 +1,7 @@
 """Control data: the tables behind the topology snapshot, and every snapshot there ever was.
 
 Nothing here takes effect by being saved. What processes act on is the newest `TopologyEpoch`, written by
-`configservice.publication.publish`.
+`configservice.topology.publication.publish`.
 """
 
 from uuid import uuid4
@@ -12,10 +12,10 @@ from django.db import models
 from django.db.models import Deferrable, Q
 
 from configservice.failover.records import Failover, Leadership, ShardCondition  # noqa: F401 - for Django to find
-from configservice.move_states import MoveState
-from configservice.published_snapshot import PublishedSnapshot
+from configservice.moves.states import MoveState
 from configservice.settings import FailoverMode
-from configservice.topology import Durability, Role, StandbyLoss, Topology, is_loopback
+from configservice.topology.model import Durability, Role, StandbyLoss, Topology, is_loopback
+from configservice.topology.published_snapshot import PublishedSnapshot
 
 LOG_ID_MAX_LENGTH = 80
 POSITION_MAX_LENGTH = 41
@@ -235,7 +235,7 @@ class TopologyEpoch(models.Model):
 class LogLoss(models.Model):
     """What the event log has lost of one partition: what it held past `position` and no shard had applied.
 
-    Written once, by `configservice.event_log`, and kept for ever: how many events there were is not known.
+    Written once, by `configservice.topology.event_log`, and kept for ever: how many events there were is not known.
     """
 
     partition = models.PositiveSmallIntegerField()
@@ -258,7 +258,7 @@ class LogLoss(models.Model):
 class Move(models.Model):
     """One partition on its way from one shard to another: what was asked for, how far it is, who is at it.
 
-    Written only by `configservice.moves`.
+    Written only by `configservice.moves.records`.
     """
 
     partition = models.PositiveSmallIntegerField()

@@ -4,7 +4,7 @@ libpq fills every keyword that is not given from `PG*` variables, so a stray `PG
 redirect a shard. Processes with such variables do not start (`shardproxy.tls.find_stray_variables`).
 """
 
-from configservice.topology import Instance
+from configservice.topology.model import Instance
 from shardproxy.passwords import read_password
 from shardproxy.settings import PoolSettings
 from shardproxy.tls import build_tls_parameters

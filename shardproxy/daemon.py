@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from configservice.topology import Instance, Topology
+from configservice.topology.model import Instance, Topology
 from shardproxy.conninfo import is_same_server
 from shardproxy.watch import InstanceWatch
 

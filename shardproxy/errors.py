@@ -4,13 +4,7 @@ Driver errors are turned into these once, in `shardproxy.translate`. Callers act
 may succeed elsewhere or later) and `Permanent` (it never will).
 """
 
-
-class Retryable:
-    """Nothing is wrong with the request: try again, elsewhere or later."""
-
-
-class Permanent:
-    """The request itself cannot succeed; repeating it changes nothing."""
+from runtime.errors import CallerOnly, Permanent, Retryable
 
 
 class ShardProxyError(Exception):
@@ -30,7 +24,7 @@ class PoolExhausted(ShardProxyError, Retryable):
     """Every connection to this server is in use and the queue for one is full or too slow: load was shed."""
 
 
-class DeadlineExceeded(ShardProxyError, Retryable):
+class DeadlineExceeded(ShardProxyError, CallerOnly):
     """The caller's deadline passed without an answer; the connection was cut. A frozen server looks like this."""
 
 

@@ -5,7 +5,7 @@ A probe uses a connection of its own, never the pool's: a pool that is full says
 
 from dataclasses import dataclass
 
-from configservice.topology import Instance
+from configservice.topology.model import Instance
 from shardproxy.errors import InstanceUnavailable
 from shardproxy.own_connection import OwnConnection
 from shardproxy.session_names import Purpose

@@ -13,8 +13,8 @@ from typing import Any
 
 import psycopg
 
-from configservice.topology import Instance
-from shardproxy.breaker import Breaker, BreakerEvent, BreakerState
+from configservice.topology.model import Instance
+from runtime.breaker import Breaker, BreakerEvent, BreakerState
 from shardproxy.connection import DeadlineConnection, SessionMode
 from shardproxy.errors import (
     BadStatement,

@@ -12,7 +12,7 @@ from datetime import datetime
 from hashlib import blake2b
 from typing import Any
 
-from configservice.topology import Instance
+from configservice.topology.model import Instance
 from shardproxy.errors import BadStatement
 from shardproxy.kill_plan import (
     Attempt,

@@ -11,7 +11,7 @@ import psycopg
 from psycopg import pq
 from psycopg.conninfo import make_conninfo
 
-from configservice.topology import Instance
+from configservice.topology.model import Instance
 from shardproxy.connection import DeadlineConnection, open_own_connection
 from shardproxy.conninfo import build_connection_parameters, build_place
 from shardproxy.errors import InstanceMisconfigured, InstanceUnavailable, ShardProxyError

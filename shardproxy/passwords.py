@@ -5,7 +5,7 @@ Nothing keeps the password, so rotating it needs no restart: new connections use
 
 import os
 
-from configservice.password_refs import PasswordRefNotAllowed, PasswordRefRules
+from configservice.topology.password_refs import PasswordRefNotAllowed, PasswordRefRules
 from shardproxy.errors import UnreadablePassword
 
 

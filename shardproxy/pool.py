@@ -14,7 +14,7 @@ import psycopg
 from psycopg.rows import dict_row
 from psycopg_pool import ConnectionPool, PoolTimeout
 
-from configservice.topology import Instance
+from configservice.topology.model import Instance
 from shardproxy.admission import Admission, Shed
 from shardproxy.connection import DeadlineConnection
 from shardproxy.conninfo import build_connection_parameters

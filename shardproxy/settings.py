@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
-from configservice.password_refs import PasswordRefRules
+from configservice.topology.password_refs import PasswordRefRules
 from shardproxy.admission import AdmissionPolicy
 from shardproxy.query import QueryClass
 from shardproxy.tls import NO_FILES, TlsFiles

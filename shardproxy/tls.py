@@ -9,7 +9,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from configservice.topology import is_loopback
+from configservice.topology.model import is_loopback
 from shardproxy.errors import InsecureConnection
 
 PROTECTED_MODES = frozenset({"require", "verify-ca", "verify-full"})

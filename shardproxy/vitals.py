@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from configservice.topology import Instance
+from configservice.topology.model import Instance
 from shardproxy.health import measure
 from shardproxy.own_connection import OwnConnection
 

@@ -14,7 +14,7 @@ from typing import Protocol
 
 import msgspec
 
-from configservice.topology import Instance
+from configservice.topology.model import Instance
 from shardproxy.errors import DeadlineExceeded, InstanceUnavailable, ShardProxyError
 from shardproxy.kill_plan import KillPolicy
 from shardproxy.killer import Kill, Killer

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 
-from localcluster import ClusterSpec, LocalCluster, run_temporary_cluster
+from devtools.localcluster import ClusterSpec, LocalCluster, run_temporary_cluster
 from tests.pace import limit
 from tests.summary import meter
 

@@ -12,10 +12,10 @@ from django.db import connections
 from psycopg.rows import dict_row
 
 from clusterproxy.proxy import ClusterProxy
-from localcluster import LocalCluster
-from localcluster.signing_key import SETTING, get_signing_key_path
+from devtools.localcluster import LocalCluster
+from devtools.localcluster.signing_key import SETTING, get_signing_key_path
 from tests.clusters import run_cluster, start_prepared_servers
-from viewcounter.caching import find_read_cache
+from viewcounter.cache.process import find_read_cache
 from viewcounter.cluster import get_cluster
 from viewcounter.config import get_config
 

@@ -17,7 +17,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from localcluster.process import OWNER_VARIABLE, send_signal
+from devtools.localcluster.process import OWNER_VARIABLE, send_signal
 from tests.clusters import list_state_folders
 
 _RUN_VARIABLE = "PYTEST_PROCESS"

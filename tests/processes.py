@@ -9,7 +9,7 @@ from pathlib import Path
 
 import psutil
 
-from localcluster.process import Launch, find_tree, kill_group, send_signal, start
+from devtools.localcluster.process import Launch, find_tree, kill_group, send_signal, start
 from tests.pace import limit
 from viewcounter.config.kinds import PROJECT_ROOT
 

@@ -26,9 +26,9 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "viewcounter.settings")
 # Celery runs every system check at each start and never looks at what they find; they load each page and each form.
 os.environ.setdefault("CELERY_SKIP_CHECKS", "1")
 
-from viewcounter.broker_tls import split_broker_url
+from runtime.metric_files import fold_dead_processes, start_process_group
 from viewcounter.config import get_config
-from viewcounter.metric_files import fold_dead_processes, start_process_group
+from viewcounter.config.broker_tls import split_broker_url
 
 _config = get_config()
 
@@ -36,10 +36,10 @@ _config = get_config()
 METRICS_FOLDER = _config.state_dir / "metrics"
 start_process_group(METRICS_FOLDER)
 
-from viewcounter.metrics import TASK_FAILURES, TASK_SECONDS, TASKS_SENT  # noqa: E402
-from viewcounter.process_http import start_process_server  # noqa: E402
+from runtime.http.metrics_server import start_process_server  # noqa: E402
+from runtime.metrics import TASK_FAILURES, TASK_SECONDS, TASKS_SENT  # noqa: E402
 from viewcounter.processing.schedule import build_schedule  # noqa: E402
-from viewcounter.processing.stopping import request_stop  # noqa: E402
+from viewcounter.processing.shutdown import request_stop  # noqa: E402
 
 _broker_url, _broker_tls = split_broker_url(_config.broker_url.get_secret_value())
 app = Celery("viewcounter", broker=_broker_url)
@@ -76,7 +76,7 @@ def _load_tasks(**_: Any) -> None:
     Celery would log an error of a handler and go on, with a worker that knows no task.
     """
     try:
-        from viewcounter.operations import tasks as _operations  # noqa: F401, PLC0415 - Django is set up by now
+        from viewcounter.maintenance import operator_tasks as _operations  # noqa: F401, PLC0415 - Django is set up by now
         from viewcounter.processing import tasks as _processing  # noqa: F401, PLC0415
     except Exception as error:
         logger.exception("the tasks cannot be loaded")
@@ -99,14 +99,14 @@ def _serve_beat_metrics(**_: Any) -> None:
 @worker_ready.connect
 def _register_worker(**_: Any) -> None:
     """The worker's main process stands for its pool."""
-    from viewcounter.presence import start_worker_heartbeat  # noqa: PLC0415 - as the tasks, needs Django
+    from viewcounter.health.registration import start_worker_heartbeat  # noqa: PLC0415 - as the tasks, needs Django
 
     start_worker_heartbeat()
 
 
 @beat_init.connect
 def _register_scheduler(**_: Any) -> None:
-    from viewcounter.presence import start_scheduler_heartbeat  # noqa: PLC0415
+    from viewcounter.health.registration import start_scheduler_heartbeat  # noqa: PLC0415
 
     start_scheduler_heartbeat()
 

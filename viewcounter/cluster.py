@@ -9,21 +9,21 @@ from django.db import close_old_connections
 
 from clusterproxy.proxy import ClusterProxy
 from clusterproxy.settings import ClusterSettings
-from configservice import publication
-from configservice.cluster_cache import ClusterCache
 from configservice.errors import (
     ClusterUnknown,
     ControlDatabaseUnavailable,
     TopologyCacheEmpty,
     TopologyCacheUnavailable,
 )
-from configservice.feed import PublishedEpochs
-from configservice.published_snapshot import PublishedSnapshot
-from configservice.topology_keys import split_public_keys
+from configservice.topology import publication
+from configservice.topology.cluster_cache import ClusterCache
+from configservice.topology.keys import split_public_keys
+from configservice.topology.published_snapshot import PublishedSnapshot
+from configservice.topology.subscription import PublishedEpochs
+from runtime.metrics import READ_FAILED_ATTEMPTS, TOPOLOGIES_REFUSED
 from shardproxy.query import QueryClass
 from shardproxy.settings import PoolSettings
 from viewcounter.config import Config, get_config
-from viewcounter.metrics import READ_FAILED_ATTEMPTS, TOPOLOGIES_REFUSED
 
 logger = logging.getLogger(__name__)
 

@@ -6,9 +6,9 @@ from shardproxy.errors import InsecureConnection
 from shardproxy.tls import build_tls_parameters, find_stray_variables
 from viewcounter import __version__
 from viewcounter.api.settings import REST_FRAMEWORK, SPECTACULAR_SETTINGS
+from viewcounter.commands.installed_apps import INSTALLED_APPS
 from viewcounter.config import get_config
 from viewcounter.config.kinds import PROJECT_ROOT, split_commas
-from viewcounter.installed_apps import INSTALLED_APPS
 
 __all__ = ["INSTALLED_APPS", "REST_FRAMEWORK", "SPECTACULAR_SETTINGS"]
 
@@ -44,7 +44,7 @@ MIDDLEWARE = [
 ]
 
 ROOT_URLCONF = "viewcounter.urls"
-ASGI_APPLICATION = "viewcounter.asgi.application"
+ASGI_APPLICATION = "viewcounter.web.asgi.application"
 APPEND_SLASH = False
 
 TEMPLATES = [
@@ -63,7 +63,7 @@ TEMPLATES = [
 ]
 
 # The config service depends on nobody: this is who connects for it and makes tables of new shards.
-CLUSTER_TOOLS = "viewcounter.operations.cluster_tools.build_cluster_tools"
+CLUSTER_TOOLS = "viewcounter.controlplane.cluster_tools.build_cluster_tools"
 
 # Only the control database stands here. Shards are added by `migrate_shards` while it runs: their routing is
 # the cluster proxy's, not the ORM's.
@@ -100,7 +100,7 @@ SERVICE_HEARTBEAT_SECONDS = _config.service_heartbeat_seconds
 SERVICE_LOST_SECONDS = _config.service_lost_seconds
 SERVICE_FORGET_SECONDS = _config.service_forget_seconds
 
-PASSWORD_HASHERS = ["viewcounter.operations.passwords.PasswordHasher"]
+PASSWORD_HASHERS = ["viewcounter.web.passwords.PasswordHasher"]
 AUTH_PASSWORD_VALIDATORS = [
     {"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator", "OPTIONS": {"min_length": 12}},
     {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},

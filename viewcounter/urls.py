@@ -4,10 +4,10 @@ from django.contrib import admin
 from django.urls import URLPattern, URLResolver, include, path
 
 from viewcounter.api import errors
+from viewcounter.api.resources.health import HealthView
 from viewcounter.api.start_page import show_no_icon, show_robots, show_start_page
-from viewcounter.api.views.health import HealthView
 from viewcounter.config import get_config
-from viewcounter.operations.log_in import log_in
+from viewcounter.web.log_in import log_in
 
 if get_config().admin != "none":
     admin.autodiscover()

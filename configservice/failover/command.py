@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from django.core.management.base import CommandError
 
 from commandline.command import OperatorCommand, Subject
-from configservice.confirming import confirm
 from configservice.errors import ConfigServiceError
 from configservice.failover.state import FailoverState
+from configservice.join.prompts import confirm
 
 if TYPE_CHECKING:
     from configservice.failover.records import Failover

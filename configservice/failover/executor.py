@@ -13,16 +13,16 @@ from django.utils import timezone
 
 from configservice.errors import ActionFailed, InstanceRefuses, InstanceUnreachable
 from configservice.failover import actions, journal
-from configservice.failover.looking import read_view
+from configservice.failover.kept_log import LogWatch
+from configservice.failover.lease import Lease
 from configservice.failover.operator import Operator
 from configservice.failover.plan import check_action, plan_next
+from configservice.failover.probe import read_view
 from configservice.failover.records import Failover
 from configservice.failover.state import FINISHED, FailoverEvent, FailoverState
-from configservice.kept_log import LogWatch
-from configservice.lease import Lease
-from configservice.monitor import Monitor
+from configservice.monitoring.monitor import Monitor
 from configservice.settings import ConfigServiceSettings
-from configservice.topology import Instance, Shard
+from configservice.topology.model import Instance, Shard
 
 logger = logging.getLogger(__name__)
 

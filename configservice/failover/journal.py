@@ -6,13 +6,13 @@ from typing import Any
 from django.db import transaction
 from django.utils import timezone
 
+from configservice.failover.lease import fence_change
 from configservice.failover.records import TEXT_MAX_LENGTH, Failover
 from configservice.failover.state import FINISHED, FailoverEvent, FailoverKind, FailoverState, transition
 from configservice.failover.view import Attempt
-from configservice.lease import fence_change
 from configservice.models import Instance, RoleChoice, Shard
-from configservice.publication import lock_topology, publish
-from configservice.topology import Role
+from configservice.topology.model import Role
+from configservice.topology.publication import lock_topology, publish
 
 _LOSS_TO_ACCEPT = (
     ". Partitions of which the event log no longer holds all that it lacks have stopped: `manage.py accept_log_loss` "

@@ -12,9 +12,9 @@ from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from configservice.errors import ActionFailed, InstanceSilent
-from configservice.instances import Connect, InstanceConnection
-from configservice.observation import DETACHED_HOST
-from configservice.topology import Instance
+from configservice.monitoring.connections import Connect, InstanceConnection
+from configservice.monitoring.probe_result import DETACHED_HOST
+from configservice.topology.model import Instance
 
 POLL_SECONDS = 0.01
 
@@ -105,7 +105,7 @@ class Operator:
         self._set(instance, "synchronous_standby_names", synchronous_standby_names)
 
     def synchronize(self, primary: Instance, *, setting: str) -> None:
-        """Changes whom its commits wait for, those that wait now included; see `configservice.durability`."""
+        """Changes whom its commits wait for, those that wait now included; see `configservice.failover.durability`."""
         self._set(primary, "synchronous_standby_names", setting)
 
     def promote(self, instance: Instance) -> None:

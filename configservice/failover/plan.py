@@ -8,13 +8,13 @@ Nothing is remembered but the record, so a leader that dies anywhere is continue
 been done by looking at the instances. `check_action` holds each step against the rules that make this safe.
 """
 
-from configservice.durability import plan_for_promotion
 from configservice.errors import InvariantBroken
 from configservice.failover import actions
+from configservice.failover.durability import plan_for_promotion
 from configservice.failover.state import FailoverKind, FailoverState
 from configservice.failover.view import Attempt, Member, ShardView
 from configservice.settings import ConfigServiceSettings
-from configservice.topology import Role
+from configservice.topology.model import Role
 
 
 def plan_next(attempt: Attempt, view: ShardView, *, settings: ConfigServiceSettings) -> actions.Action:
@@ -220,7 +220,7 @@ def _plan_publication(attempt: Attempt, view: ShardView, settings: ConfigService
 
 def _plan_undo(attempt: Attempt, view: ShardView, *, why: str) -> actions.Action:
     old = view.get(attempt.old_primary)
-    if not old.is_primary_now:  # standbys stay detached until there is a primary; see `configservice.roles`
+    if not old.is_primary_now:  # standbys stay detached until there is a primary; see `configservice.failover.roles`
         return actions.NoteUndone(why)
     if attempt.kind is not FailoverKind.AUTOMATIC and not old.is_writable_now:
         return actions.Release(old.name)

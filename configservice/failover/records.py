@@ -15,7 +15,7 @@ def _list_choices(kind: type[StrEnum]) -> list[tuple[str, str]]:
 
 
 class Leadership(models.Model):
-    """One row: the lease of the leading config service; see `configservice.lease`, which alone writes it."""
+    """One row: the lease of the leading config service; see `configservice.failover.lease`, which alone writes it."""
 
     ONLY_ID = 1
 

@@ -5,8 +5,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from configservice.failover.state import FailoverKind, FailoverState
-from configservice.observation import InstanceState
-from configservice.topology import Role, Shard
+from configservice.monitoring.probe_result import InstanceState
+from configservice.topology.model import Role, Shard
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ import pytest
 
 from commandline.command import OperatorCommand
 from commandline.entry import find_app_commands, load_own_command
-from viewcounter.installed_apps import OTHER_APPS, OWN_APPS
+from viewcounter.commands.installed_apps import OTHER_APPS, OWN_APPS
 
 COLUMNS = 98
 COMMANDS = {name: load_own_command(app, name) for name, app in find_app_commands(OWN_APPS).items()}

@@ -13,9 +13,15 @@ from typing import Any
 import pytest
 import yaml
 
-from configservice.cluster_file import read_cluster_file
-from localcluster.postgres import OPERATED_PARAMETERS
-from localcluster.spec import CONFIG_SERVICE_ROLE, REPLICATION_ROLE, SERVICE_ROLE, SHARD_DATABASE, SHARD_PROXY_ROLE
+from configservice.topology.cluster_file import read_cluster_file
+from devtools.localcluster.postgres import OPERATED_PARAMETERS
+from devtools.localcluster.spec import (
+    CONFIG_SERVICE_ROLE,
+    REPLICATION_ROLE,
+    SERVICE_ROLE,
+    SHARD_DATABASE,
+    SHARD_PROXY_ROLE,
+)
 from viewcounter.config import Config
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -6,8 +6,8 @@ from pathlib import Path
 from prometheus_client import Counter
 from prometheus_client.metrics import MetricWrapperBase
 
-from viewcounter import metrics
-from viewcounter.operations.settings_reference import render_settings_reference
+from devtools.settings_reference import render_settings_reference
+from runtime import metrics
 from viewcounter.storage.partitions import EXPECTED_SCHEMA_VERSION
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -47,7 +47,12 @@ def test_every_metric_is_documented_with_its_labels_meaning_cause_and_action():
 
 
 def test_every_metric_is_set_somewhere():
-    code = "".join(p.read_text() for p in (ROOT / "viewcounter").rglob("*.py") if p.name != "metrics.py")
+    code = "".join(
+        path.read_text()
+        for package in ("viewcounter", "runtime")
+        for path in (ROOT / package).rglob("*.py")
+        if path != ROOT / "runtime" / "metrics.py"
+    )
     unset = [
         name
         for name, value in vars(metrics).items()

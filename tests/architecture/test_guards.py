@@ -120,7 +120,7 @@ GUARDS: dict[str, frozenset[str]] = {
 }
 """Every statement that writes rows of a partition; one of its guards has run before it, in the same transaction."""
 
-LEFT_OUT = ("viewcounter/operations/bench/", "viewcounter/catalogue/local_copy.py")
+LEFT_OUT = ("devtools/bench/", "viewcounter/catalogue/local_copy.py")
 """Benchmarks write to clusters of their own; the copy of the catalogue is a file of SQLite."""
 GUARD_ARGUMENT = "guard"
 """A function may be given the guard: then each caller's is looked at."""
@@ -172,9 +172,9 @@ def test_every_caller_that_hands_over_a_guard_hands_over_one_that_looks():
 
 
 LATE = """
-from viewcounter.operations.moves.cleaning import remove_rows
+from viewcounter.moves.cleanup import remove_rows
 from viewcounter.storage.retention import delete_ids
-from viewcounter.processing.rollup import lock_owned
+from viewcounter.maintenance.rollup import lock_owned
 
 def forget(cluster, partition):
     with cluster.transaction(partition) as connection:

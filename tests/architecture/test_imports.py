@@ -8,13 +8,13 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 CHILD_SECONDS = 120
 CALCULATION = ("numpy", "datasketches", "celery", "rich")
-PAGES = ("rest_framework.views", "drf_spectacular.openapi", "viewcounter.urls", "configservice.admin")
+PAGES = ("rest_framework.views", "drf_spectacular.openapi", "viewcounter.urls", "configservice.admin.topology")
 CLIENTS = ("redis", "clusterproxy.proxy", "shardproxy.instance", "prometheus_client")
 DJANGO = ("django.db.models", "rest_framework", "pydantic", "viewcounter.settings")
 
 PRINT_HELP_OF_ALL = """
 from commandline.entry import find_app_commands, load_own_command
-from viewcounter.installed_apps import OWN_APPS
+from viewcounter.commands.installed_apps import OWN_APPS
 for name, app in find_app_commands(OWN_APPS).items():
     load_own_command(app, name).print_help("manage.py", name)
 """
@@ -51,7 +51,11 @@ def test_django_is_set_up_without_pages_calculation_or_clients(tmp_path: Path):
 def test_beat_loads_none_of_the_tasks_that_it_sends(tmp_path: Path):
     code = "from viewcounter.celery import app; app.loader.init_worker(); app.finalize()"
     assert (
-        find_loaded(code, ("numpy", "viewcounter.processing.tasks", "viewcounter.operations.tasks"), state_dir=tmp_path)
+        find_loaded(
+            code,
+            ("numpy", "viewcounter.processing.tasks", "viewcounter.maintenance.operator_tasks"),
+            state_dir=tmp_path,
+        )
         == []
     )
 

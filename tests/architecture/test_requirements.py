@@ -89,7 +89,7 @@ import django
 django.setup()
 # What Celery and gunicorn are told by names in settings and on command lines.
 modules = ["kombu.transport.redis", "celery.bin.worker", "celery.bin.beat", "gunicorn.app.wsgiapp", "uvicorn_worker"]
-for package in ("viewcounter", "clusterproxy", "shardproxy", "configservice", "localcluster"):
+for package in ("viewcounter", "clusterproxy", "shardproxy", "configservice", "devtools", "runtime"):
     modules += [found.name for found in walk_packages([f"{sys.path[1]}/{package}"], f"{package}.")]
 for name in modules:
     # bench.peers: a Django project of its own.

@@ -15,12 +15,12 @@ import pytest
 import urllib3
 
 from tests.waiting import wait_until
+from viewcounter.apikeys.keys import create_key, get_key_cache
+from viewcounter.apikeys.models import ApiKey
+from viewcounter.apikeys.scopes import KeyKind, Scope
 from viewcounter.eventlog.codec import unpack_entry
 from viewcounter.eventlog.interface import START
 from viewcounter.eventlog.redis_streams import RedisEventLog
-from viewcounter.gateway.keys import create_key, get_key_cache
-from viewcounter.gateway.models import ApiKey
-from viewcounter.gateway.scopes import KeyKind, Scope
 
 BROWSER_SECONDS = 60
 ADMIN: list[str] = []

@@ -11,8 +11,8 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from localcluster.binaries import find_valkey_server
-from localcluster.process import Launch, start
+from devtools.localcluster.binaries import find_valkey_server
+from devtools.localcluster.process import Launch, start
 from tests.pace import limit
 from tests.waiting import wait_while
 

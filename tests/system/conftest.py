@@ -5,7 +5,7 @@ from functools import partial
 
 import pytest
 
-from localcluster import ClusterSpec, LocalCluster
+from devtools.localcluster import ClusterSpec, LocalCluster
 from shardproxy.errors import Conflict
 from tests.clusters import SELDOM, run_cluster
 from tests.conftest import NO_EVENTS, use_cluster

@@ -2,10 +2,10 @@
 
 from typing import Any
 
+from devtools.drill.load import LoadClient
+from devtools.drill.proof import find_miscounts
 from tests.waiting import wait_while
 from viewcounter.cluster import get_cluster
-from viewcounter.operations.drill.load import LoadClient
-from viewcounter.operations.drill.proof import find_miscounts
 
 
 def read_shards(sql: str) -> list[dict[str, Any]]:

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from localcluster import LocalCluster
+from devtools.localcluster import LocalCluster
 from tests.waiting import wait_until
 from viewcounter.cluster import get_cluster
 

@@ -1,8 +1,8 @@
 """Posts and reads that leave a machine of two cores time for what a test is about: a fifth of one core, all in all."""
 
-from localcluster import LocalCluster
-from viewcounter.operations.drill.load import VIDEOS, LoadClient, Rhythm
-from viewcounter.operations.drill.reading import ReadClient
+from devtools.drill.load import VIDEOS, LoadClient, Rhythm
+from devtools.drill.reading import ReadClient
+from devtools.localcluster import LocalCluster
 
 BATCH_EVENTS = 50
 EVERY_SECONDS = 0.1

@@ -15,7 +15,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from viewcounter_client import AsyncClient, Client, Options, RequestRefused, ServiceUnavailable, queries
 
-from localcluster import LocalCluster
+from devtools.localcluster import LocalCluster
 from tests.pace import limit
 from tests.waiting import wait_until, wait_while
 from viewcounter.config.kinds import PROJECT_ROOT

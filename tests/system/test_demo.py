@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from localcluster.process import OWNER_VARIABLE
-from localcluster.state import StateFolder
-from localcluster.supervisor import find_supervisor
-from localcluster.temporary import create_temporary_state_dir
+from devtools.localcluster.process import OWNER_VARIABLE
+from devtools.localcluster.state import StateFolder
+from devtools.localcluster.supervisor import find_supervisor
+from devtools.localcluster.temporary import create_temporary_state_dir
 from tests.processes import run
 
 pytestmark = pytest.mark.system
@@ -40,7 +40,7 @@ def assert_exact(result) -> None:
 def test_demo_starts_a_cluster_reports_and_leaves_no_process(state_dir):
     outer = {name: value for name, value in os.environ.items() if not name.startswith("VIEWCOUNTER_")}
     environment = outer | {"VIEWCOUNTER_ENV_FILE": str(state_dir / "env")}
-    assert run_python("-m", "localcluster", str(state_dir), environment=environment).returncode == 0
+    assert run_python("-m", "devtools.localcluster", str(state_dir), environment=environment).returncode == 0
     result = run_python("manage.py", "demo", *REDUCED, environment=environment)
     assert_exact(result)
     password = (state_dir / "secrets" / "admin_password").read_text().strip()

@@ -6,9 +6,9 @@ from itertools import pairwise
 
 import pytest
 
+from devtools.drill.catalogue import QUICK_KINDS, QUICK_SEED
+from devtools.drill.run import BATCH_EVENTS
 from tests.processes import run
-from viewcounter.operations.drill.catalogue import QUICK_KINDS, QUICK_SEED
-from viewcounter.operations.drill.run import BATCH_EVENTS
 
 DRILL_SECONDS = 600
 

@@ -6,10 +6,10 @@ import pytest
 import urllib3
 from django.db import connections
 
-from configservice.durability_change import set_durability as change_durability
 from configservice.errors import DurabilityRefused
-from configservice.topology import Durability, StandbyLoss
-from localcluster import ClusterSpec, LocalCluster
+from configservice.failover.durability_change import set_durability as change_durability
+from configservice.topology.model import Durability, StandbyLoss
+from devtools.localcluster import ClusterSpec, LocalCluster
 from tests.clusters import SELDOM, run_cluster
 from tests.conftest import use_cluster
 from tests.pace import limit

@@ -12,14 +12,15 @@ from contextlib import contextmanager
 import pytest
 from django.db import connections
 
-from configservice.durability_change import set_durability
+from configservice.failover.durability_change import set_durability
 from configservice.failover.records import Failover, ShardCondition
 from configservice.models import Instance, Shard
-from configservice.publication import publish
-from configservice.shard_reports import read_reports
-from configservice.topology import Durability
-from localcluster import LocalCluster
-from localcluster.errors import ProgramFailed
+from configservice.monitoring.shard_reports import read_reports
+from configservice.topology.model import Durability
+from configservice.topology.publication import publish
+from devtools.drill.link import Links
+from devtools.localcluster import LocalCluster
+from devtools.localcluster.errors import ProgramFailed
 from shardproxy.query import Query, QueryClass
 from tests.system.conftest import clear_events
 from tests.system.exactness import assert_exactly_acknowledged, read_shards
@@ -33,8 +34,7 @@ from tests.system.failing_over import (
 from tests.system.steady_load import post_steadily, read_steadily
 from tests.waiting import wait_until
 from viewcounter.cluster import get_cluster
-from viewcounter.operations.drill.link import Links
-from viewcounter.standing import read_standing
+from viewcounter.health.cluster_health import read_standing
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(300)]
 

@@ -7,14 +7,14 @@ import pytest
 import urllib3
 
 from configservice.models import Instance, LogLoss
-from localcluster import ClusterSpec
-from localcluster.errors import ProgramFailed
+from devtools.localcluster import ClusterSpec
+from devtools.localcluster.errors import ProgramFailed
 from tests.clusters import SELDOM, run_cluster
 from tests.conftest import use_cluster
 from tests.pace import limit
 from tests.system.exactness import read_shards
 from tests.system.failing_over import get_primary
-from tests.unit.gateway.builders import make_event
+from tests.unit.ingest.builders import make_event
 from tests.waiting import wait_until
 from viewcounter.cluster import get_cluster
 

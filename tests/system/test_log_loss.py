@@ -6,13 +6,13 @@ from uuid import uuid4
 import pytest
 import urllib3
 
-from localcluster import ClusterSpec
-from localcluster.errors import ProgramFailed
+from devtools.localcluster import ClusterSpec
+from devtools.localcluster.errors import ProgramFailed
 from tests.clusters import run_cluster
 from tests.conftest import use_cluster
 from tests.pace import limit
 from tests.system.exactness import read_shards
-from tests.unit.gateway.builders import make_event
+from tests.unit.ingest.builders import make_event
 from tests.waiting import wait_until
 from viewcounter.cluster import get_cluster
 

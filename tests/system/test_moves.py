@@ -18,8 +18,8 @@ import pytest
 
 from clusterproxy.plan import Consistency
 from configservice.models import Move
-from configservice.move_states import MoveState
-from localcluster import ClusterSpec, LocalCluster
+from configservice.moves.states import MoveState
+from devtools.localcluster import ClusterSpec, LocalCluster
 from tests.clusters import SELDOM, run_cluster
 from tests.conftest import use_cluster
 from tests.pace import limit

@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from localcluster import ClusterSpec, LocalCluster
+from devtools.localcluster import ClusterSpec, LocalCluster
 from tests.clusters import run_cluster
 from tests.conftest import use_cluster
 from tests.processes import run

@@ -4,11 +4,11 @@ from contextlib import closing
 
 import pytest
 
-from localcluster import LocalCluster
-from viewcounter.operations.bench.event_stream import EventStream
-from viewcounter.operations.bench.peer_floor import Floor
-from viewcounter.operations.bench.peer_runs import ServiceCounts, Target, measure_floor, measure_posts
-from viewcounter.operations.bench.peer_site import run_peer_site
+from devtools.bench.event_stream import EventStream
+from devtools.bench.peer_floor import Floor
+from devtools.bench.peer_runs import ServiceCounts, Target, measure_floor, measure_posts
+from devtools.bench.peer_site import run_peer_site
+from devtools.localcluster import LocalCluster
 
 pytestmark = [pytest.mark.system, pytest.mark.long(minutes=1)]
 

@@ -13,10 +13,10 @@ import pytest
 from django.db import connections
 
 from configservice.models import Instance
-from configservice.publication import publish
-from configservice.topology_signing import make_signing_key_file, read_signing_key
-from localcluster import LocalCluster
-from localcluster.signing_key import SETTING
+from configservice.topology.publication import publish
+from configservice.topology.signing import make_signing_key_file, read_signing_key
+from devtools.localcluster import LocalCluster
+from devtools.localcluster.signing_key import SETTING
 from tests.processes import running
 from tests.waiting import wait_until
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from localcluster import LocalCluster
+from devtools.localcluster import LocalCluster
 from tests.processes import run
 
 pytestmark = pytest.mark.system

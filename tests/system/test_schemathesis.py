@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 from pytest_django.plugin import DjangoDbBlocker
 
-from localcluster.cluster import LocalCluster
+from devtools.localcluster.cluster import LocalCluster
 from tests.processes import run
-from viewcounter.gateway.keys import create_key
-from viewcounter.gateway.scopes import Scope
+from viewcounter.apikeys.keys import create_key
+from viewcounter.apikeys.scopes import Scope
 
 pytestmark = pytest.mark.system
 

@@ -13,13 +13,13 @@ import psutil
 import pytest
 import urllib3
 
-from localcluster import ClusterSpec
+from devtools.localcluster import ClusterSpec
 from tests.clusters import run_cluster
 from tests.pace import limit
 from tests.system.conftest import clear_events
 from tests.system.exactness import assert_exactly_acknowledged, read_shards
 from tests.system.steady_load import post_steadily
-from tests.unit.gateway.builders import make_event
+from tests.unit.ingest.builders import make_event
 from tests.waiting import wait_until
 
 pytestmark = pytest.mark.system

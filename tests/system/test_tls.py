@@ -9,8 +9,8 @@ import pytest
 import redis
 from viewcounter_client import Client, queries
 
-from localcluster import ClusterSpec, run_temporary_cluster
-from localcluster.spec import CONTROL_SERVER
+from devtools.localcluster import ClusterSpec, run_temporary_cluster
+from devtools.localcluster.spec import CONTROL_SERVER
 from tests.contracts.log_server import LogServer
 from tests.tls import Authority, open_tls_front
 from viewcounter.config.kinds import PROJECT_ROOT

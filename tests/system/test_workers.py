@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from localcluster import ClusterSpec, LocalCluster
+from devtools.bench.workload import generate_commits
+from devtools.localcluster import ClusterSpec, LocalCluster
 from tests.clusters import run_cluster, start_prepared_servers
 from tests.conftest import use_cluster
 from tests.pace import limit
@@ -21,7 +22,6 @@ from tests.waiting import wait_until
 from viewcounter.cluster import get_cluster
 from viewcounter.eventlog.interface import Position
 from viewcounter.eventlog.registry import get_event_log
-from viewcounter.operations.bench.workload import generate_commits
 
 pytestmark = pytest.mark.system
 
@@ -35,7 +35,7 @@ SETTINGS = {
 """Many flushes in long drains, so that a stop meets one in the middle."""
 APPLIED_SECONDS = 90.0
 STOP_SECONDS = 20.0
-"""What localcluster and most process managers grant before they kill."""
+"""What devtools.localcluster and most process managers grant before they kill."""
 
 
 class Worker:

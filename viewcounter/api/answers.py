@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from configservice.topology import Topology
+from configservice.topology.model import Topology
 from viewcounter.api.read_options import encode_routes
 from viewcounter.catalogue.models import Channel, Video
 from viewcounter.queries.counts import CountsAnswer, ManyCountsAnswer, VideoCounts

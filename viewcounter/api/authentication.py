@@ -6,10 +6,10 @@ from rest_framework.authentication import BaseAuthentication
 from rest_framework.exceptions import AuthenticationFailed, NotAuthenticated
 from rest_framework.request import Request
 
-from viewcounter.gateway.checked_requests import KEY_VERDICT, KeyVerdict
-from viewcounter.gateway.errors import InvalidKey
-from viewcounter.gateway.key_cache import AuthenticatedKey
-from viewcounter.gateway.keys import authenticate
+from viewcounter.apikeys.key_cache import AuthenticatedKey
+from viewcounter.apikeys.keys import authenticate
+from viewcounter.ingest.errors import InvalidKey
+from viewcounter.web.checked_requests import KEY_VERDICT, KeyVerdict
 
 CHALLENGE = 'Bearer realm="viewcounter"'
 

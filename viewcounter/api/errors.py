@@ -12,7 +12,6 @@ from django.http import Http404, HttpRequest, HttpResponse
 from django.views import defaults
 from rest_framework import exceptions
 
-from clusterproxy.demand import Shortfall
 from clusterproxy.errors import (
     NotFarEnough,
     NoTopology,
@@ -21,18 +20,20 @@ from clusterproxy.errors import (
     SourceUnavailable,
     TooManyWaiting,
 )
-from shardproxy.errors import DeadlineExceeded, PoolExhausted, Retryable, StatementTimeout
+from clusterproxy.freshness import Shortfall
+from runtime.errors import Retryable
+from runtime.http.problems import PROBLEM_CONTENT_TYPE, FieldProblem, Problem, encode_problem
+from runtime.metric_files import MetricFilesLocked
+from shardproxy.errors import DeadlineExceeded, PoolExhausted, StatementTimeout
 from viewcounter.api.request_id import REQUEST_ID_HEADER, get_request_id
 from viewcounter.catalogue.errors import NotInCatalogue
 from viewcounter.config import get_config
 from viewcounter.eventlog.errors import EventLogError
 from viewcounter.eventlog.interface import Position
-from viewcounter.gateway.errors import KeysUnavailable
-from viewcounter.gateway.site import UNKNOWN_HOST
-from viewcounter.metric_files import MetricFilesLocked
-from viewcounter.problems import PROBLEM_CONTENT_TYPE, FieldProblem, Problem, encode_problem
+from viewcounter.ingest.errors import KeysUnavailable
 from viewcounter.processing.errors import UnknownDeadLetter, UnknownRecount
 from viewcounter.queries.errors import InvalidQuery, SketchesBehind
+from viewcounter.web.site import UNKNOWN_HOST
 
 RETRY_AFTER_SECONDS = 1
 

@@ -13,10 +13,10 @@ from django.utils.http import parse_etags
 from rest_framework.request import Request
 from rest_framework.response import Response
 
+from runtime.http.problems import Problem
 from viewcounter.api.answers import Json
 from viewcounter.api.errors import build_problem_response
 from viewcounter.config import get_config
-from viewcounter.problems import Problem
 from viewcounter.queries.meta import Meta
 
 SHORTLY = "private, max-age=1"

@@ -6,7 +6,7 @@ from uuid import UUID
 from django.core import signing
 
 from viewcounter.queries.errors import InvalidQuery
-from viewcounter.storage.places import Place
+from viewcounter.storage.page_keys import Place
 
 NUMBER_MAX_DIGITS = 18
 

@@ -11,8 +11,8 @@ from rest_framework import serializers
 from viewcounter.api.read_options import RouteSerializer
 from viewcounter.catalogue.limits import ID_MAX_CHARACTERS, ID_VALIDATORS, TITLE_MAX_CHARACTERS, TITLE_VALIDATORS
 from viewcounter.config import get_config
+from viewcounter.health.cluster_health import Status
 from viewcounter.queries.meta import Source
-from viewcounter.standing import Status
 
 REVISION = "Of the last change. Statistics of channels know it once their `meta.catalogue_revision` is as high."
 

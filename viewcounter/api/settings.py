@@ -37,7 +37,7 @@ SPECTACULAR_SETTINGS: dict[str, object] = {
     "ENUM_GENERATE_CHOICE_DESCRIPTION": False,
     "ENUM_NAME_OVERRIDES": {
         "DeadLetterState": ["new", "replayed", "discarded"],
-        "RecountState": "viewcounter.processing.models.RecountState",
+        "RecountState": "viewcounter.maintenance.models.RecountState",
         "PartStatus": ["up", "degraded", "down"],
         "ReadinessStatus": ["ready", "degraded", "unready"],
     },
@@ -45,12 +45,12 @@ SPECTACULAR_SETTINGS: dict[str, object] = {
     "SORT_OPERATION_PARAMETERS": False,
     "POSTPROCESSING_HOOKS": [
         "drf_spectacular.hooks.postprocess_schema_enums",
-        "viewcounter.api.openapi.add_ingest_lane",
-        "viewcounter.api.examples.add_examples",
-        "viewcounter.api.links.add_links",
-        "viewcounter.api.openapi.add_not_modified",
-        "viewcounter.api.openapi.add_problem_answers",
-        "viewcounter.api.openapi.use_schema_patterns",
+        "viewcounter.api.openapi.hooks.add_ingest_lane",
+        "viewcounter.api.openapi.examples.add_examples",
+        "viewcounter.api.openapi.links.add_links",
+        "viewcounter.api.openapi.hooks.add_not_modified",
+        "viewcounter.api.openapi.hooks.add_problem_answers",
+        "viewcounter.api.openapi.hooks.use_schema_patterns",
     ],
     "TAGS": [
         {"name": "events", "description": "Sending events."},

@@ -12,10 +12,10 @@ from html import escape
 from django.http import HttpRequest, HttpResponse
 from django.views.decorators.csrf import csrf_exempt
 
+from runtime.http.problems import Problem
 from viewcounter import __version__
 from viewcounter.api.errors import build_problem_response
 from viewcounter.config import get_config
-from viewcounter.problems import Problem
 
 METHODS = ("GET", "HEAD")
 PAGE_SECONDS = 60

@@ -2,12 +2,12 @@
 
 from django.urls import path
 
-from viewcounter.api.views.audit import AuditView
-from viewcounter.api.views.catalogue import CatalogueImportView, ChannelView, VideoView
-from viewcounter.api.views.channels import ChannelCountsView, ChannelStatsView
-from viewcounter.api.views.cluster import ClusterHistoryView, ClusterView
-from viewcounter.api.views.conflicts import ConflictsView
-from viewcounter.api.views.dead_letters import (
+from viewcounter.api.resources.audit import AuditView
+from viewcounter.api.resources.catalogue import CatalogueImportView, ChannelView, VideoView
+from viewcounter.api.resources.channels import ChannelCountsView, ChannelStatsView
+from viewcounter.api.resources.cluster import ClusterHistoryView, ClusterView
+from viewcounter.api.resources.conflicts import ConflictsView
+from viewcounter.api.resources.dead_letters import (
     BulkReplayView,
     DeadLetterDiscardView,
     DeadLetterReplayView,
@@ -15,17 +15,17 @@ from viewcounter.api.views.dead_letters import (
     DeadLetterView,
     PartitionResumeView,
 )
-from viewcounter.api.views.docs import DocsView
-from viewcounter.api.views.health import HealthView, ReadyView
-from viewcounter.api.views.kills import KillsView
-from viewcounter.api.views.metrics import MetricsView
-from viewcounter.api.views.moves import MovesView
-from viewcounter.api.views.partitions import PartitionsView
-from viewcounter.api.views.raw_events import RawEventsView
-from viewcounter.api.views.reads import CountsQueryView, TopView, VideoCountsView, VideoStatsView
-from viewcounter.api.views.receipts import ReceiptView
-from viewcounter.api.views.recounts import RecountsView, RecountView
-from viewcounter.api.views.schema import SchemaView
+from viewcounter.api.resources.docs import DocsView
+from viewcounter.api.resources.health import HealthView, ReadyView
+from viewcounter.api.resources.kills import KillsView
+from viewcounter.api.resources.metrics import MetricsView
+from viewcounter.api.resources.moves import MovesView
+from viewcounter.api.resources.partitions import PartitionsView
+from viewcounter.api.resources.raw_events import RawEventsView
+from viewcounter.api.resources.reads import CountsQueryView, TopView, VideoCountsView, VideoStatsView
+from viewcounter.api.resources.receipts import ReceiptView
+from viewcounter.api.resources.recounts import RecountsView, RecountView
+from viewcounter.api.resources.schema import SchemaView
 
 app_name = "api"
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Collection
 
-from shardproxy.errors import Permanent
+from runtime.errors import Permanent
 
 
 class UnknownChannels(Permanent, Exception):

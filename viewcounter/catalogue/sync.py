@@ -9,14 +9,14 @@ from collections.abc import Mapping
 
 from clusterproxy.errors import ClusterProxyError
 from clusterproxy.proxy import ClusterProxy
-from configservice.topology import Shard
+from configservice.topology.model import Shard
+from runtime.metrics import CATALOGUE_LAG_CHANGES
 from shardproxy.errors import ShardProxyError
 from shardproxy.query import QueryClass
 from viewcounter.catalogue.lookup import Changes, count_changes, read_changes
 from viewcounter.catalogue.models import Channel
 from viewcounter.config import get_config
 from viewcounter.events.partition import get_partition
-from viewcounter.metrics import CATALOGUE_LAG_CHANGES
 from viewcounter.storage.catalogue import (
     CatalogueChanges,
     ChannelCopy,

@@ -6,9 +6,9 @@ from typing import Annotated
 from pydantic import AfterValidator, Field, PositiveFloat, PositiveInt
 from pydantic_settings import BaseSettings
 
-from configservice.adding.allow_list import check_allow_list
+from configservice.join.allow_list import check_allow_list
 from configservice.settings import FailoverMode
-from configservice.topology_keys import check_public_keys
+from configservice.topology.keys import check_public_keys
 from viewcounter.config.kinds import BIND, CommaSeparated
 
 

@@ -7,7 +7,7 @@ from pydantic import AfterValidator, Field, NonNegativeInt, PositiveFloat, Posit
 from pydantic_settings import BaseSettings
 
 from clusterproxy.balancing import Balancer
-from configservice.password_refs import DEFAULT_ENV_PREFIX, PasswordRefRules, check_env_prefix
+from configservice.topology.password_refs import DEFAULT_ENV_PREFIX, PasswordRefRules, check_env_prefix
 from shardproxy.tls import TlsFiles
 
 

@@ -13,9 +13,9 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from configservice.cache_keys import name_key
 from configservice.errors import ClusterUnknown
-from configservice.value_macs import ValueAuthenticator
+from configservice.topology.cache_keys import name_key
+from configservice.topology.value_macs import ValueAuthenticator
 
 LAG_KEY = "lag:3"
 """The number grows whenever the note is written in another form."""

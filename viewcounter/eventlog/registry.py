@@ -4,7 +4,7 @@ import os
 from functools import cache
 
 from clusterproxy.errors import NoTopology
-from viewcounter.cache_macs import CacheValue, build_authenticator
+from viewcounter.cache.macs import CacheValue, build_authenticator
 from viewcounter.cluster import get_cluster, get_cluster_id
 from viewcounter.config import Config, get_config
 from viewcounter.eventlog.interface import EventLog

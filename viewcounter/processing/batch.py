@@ -9,17 +9,17 @@ from uuid import UUID
 import numpy as np
 from numpy.typing import NDArray
 
-from configservice.topology import EventType
+from configservice.topology.model import EventType
 from viewcounter.eventlog.codec import get_event, pack_entry, unpack_entries
 from viewcounter.eventlog.interface import Entry, Position
 from viewcounter.events.columns import Columns, concat_columns
 from viewcounter.processing.aggregation import MICROSECONDS_PER_HOUR, aggregate, build_ledger, find_types
 from viewcounter.processing.deduplication import KnownIdSource, Verdict, judge_batch
 from viewcounter.storage.conflicts import Conflicts
+from viewcounter.storage.dead_letter_limits import tally_range
 from viewcounter.storage.dead_letters import DeadLetter, RefusedEvent
 from viewcounter.storage.flush import FlushBatch, LedgerLine
 from viewcounter.storage.partitions import PartitionState
-from viewcounter.storage.stopping import tally_range
 
 UNREADABLE_ENTRY = "unreadable_entry"
 UNKNOWN_EVENT_TYPE = "unknown_event_type"

@@ -9,10 +9,10 @@ from datetime import UTC, datetime
 from clusterproxy.errors import ClusterProxyError
 from clusterproxy.plan import Consistency
 from clusterproxy.proxy import ClusterProxy
-from configservice.topology import Topology
+from configservice.topology.model import Topology
+from runtime.metrics import LOG_ENDS_RAISED
 from shardproxy.errors import ShardProxyError
 from viewcounter.eventlog.interface import START, EventLog, Position, Tails
-from viewcounter.metrics import LOG_ENDS_RAISED
 from viewcounter.storage.partitions import INCOMING, OWNED, READ_STATES, accept_arrived, advance_watermarks
 
 logger = logging.getLogger(__name__)

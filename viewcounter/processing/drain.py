@@ -18,11 +18,12 @@ from typing import Protocol
 import numpy as np
 
 from clusterproxy.plan import Consistency
-from configservice.topology import EventType
+from configservice.topology.model import EventType
+from runtime.metrics import EVENTS_FLUSHED, FLUSH_SECONDS, FLUSHES_CONTENDED, ID_PIECES_MERGED
 from shardproxy.errors import OutcomeUnknown
 from shardproxy.query import QueryClass
+from viewcounter.deadletters.poison import REFUSED, NoIsolation, PoisonHandler
 from viewcounter.eventlog.interface import EventLog, Position
-from viewcounter.metrics import EVENTS_FLUSHED, FLUSH_SECONDS, FLUSHES_CONTENDED, ID_PIECES_MERGED
 from viewcounter.processing.batch import DecodedRange, PreparedBatch, prepare_batch
 from viewcounter.processing.consumer import Chunk, FlushLimits, PartitionConsumer
 from viewcounter.processing.deduplication import MINUTES_AT_ONCE
@@ -31,8 +32,8 @@ from viewcounter.processing.flush_writer import FlushWriter, Written
 from viewcounter.processing.id_cache import IdCache
 from viewcounter.processing.known_ids import PartitionIds, PieceLimits
 from viewcounter.processing.partition_access import PartitionAccess
-from viewcounter.processing.poison import REFUSED, NoIsolation, PoisonHandler
 from viewcounter.storage.catalogue import NO_COPIES, CatalogueCopies, write_copies
+from viewcounter.storage.dead_letter_limits import DeadLetterLimits
 from viewcounter.storage.errors import PositionMoved
 from viewcounter.storage.flush import apply_flush
 from viewcounter.storage.id_pieces import merge_id_pieces
@@ -44,7 +45,6 @@ from viewcounter.storage.partitions import (
     check_schema_version,
     get_state,
 )
-from viewcounter.storage.stopping import DeadLetterLimits
 
 logger = logging.getLogger(__name__)
 

@@ -16,9 +16,9 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from configservice.cache_keys import name_key
 from configservice.errors import ClusterUnknown
-from viewcounter.processing.strain import Health, StrainPolicy, find_limit, get_pause_seconds
+from configservice.topology.cache_keys import name_key
+from viewcounter.processing.shard_throttle import Health, StrainPolicy, find_limit, get_pause_seconds
 
 logger = logging.getLogger(__name__)
 

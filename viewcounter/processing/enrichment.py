@@ -8,10 +8,10 @@ that video, so the copying still comes to it and to its channel, and the newer r
 
 from collections.abc import Sequence
 
+from runtime.metrics import VIDEOS_ENRICHED
 from viewcounter.catalogue.local_copy import LocalCopy
 from viewcounter.catalogue.refresh import Refresher
 from viewcounter.config import Config
-from viewcounter.metrics import VIDEOS_ENRICHED
 from viewcounter.storage.catalogue import CatalogueCopies, ChannelCopy, VideoCopy
 
 

@@ -1,6 +1,6 @@
 """Why a drain stopped early; each docstring is the operator's message."""
 
-from shardproxy.errors import Permanent, Retryable
+from runtime.errors import Permanent, Retryable
 
 
 class DrainError(Exception):

@@ -6,11 +6,11 @@ from collections.abc import Mapping
 
 from django.db import DatabaseError
 
-from configservice.event_log import Loss, record_losses
-from configservice.topology import Topology
+from configservice.topology.event_log import Loss, record_losses
+from configservice.topology.model import Topology
+from runtime.metrics import LOG_UNFIT
 from viewcounter.eventlog.errors import LogClockSkewed, LogLost, LogUnfit, LogUnsafe
 from viewcounter.eventlog.interface import EventLog, Position
-from viewcounter.metrics import LOG_UNFIT
 
 logger = logging.getLogger(__name__)
 

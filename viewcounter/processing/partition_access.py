@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 from clusterproxy.plan import Consistency
 from clusterproxy.results import ReadResult
-from configservice.topology import Topology
+from configservice.topology.model import Topology
 from shardproxy.instance import RowConnection
 from shardproxy.query import Query, QueryClass
 

@@ -11,16 +11,26 @@ from celery import shared_task
 from django.db import DatabaseError
 
 from clusterproxy.errors import ClusterProxyError
+from runtime.metrics import DRAINS, LOG_ENTRIES_TRIMMED, TASK_FAILURES
 from shardproxy.errors import ShardProxyError
 from viewcounter.catalogue.sync import sync_catalogue as run_sync_catalogue
 from viewcounter.cluster import get_cluster
 from viewcounter.config import get_config
+from viewcounter.deadletters.stopped import measure_dead_letters
 from viewcounter.eventlog.errors import EventLogError, LogUnfit, PositionTrimmed
 from viewcounter.eventlog.lag_notice import LagUnknown
 from viewcounter.eventlog.registry import get_event_log, get_lag_board
-from viewcounter.metrics import DRAINS, LOG_ENTRIES_TRIMMED, TASK_FAILURES
-from viewcounter.presence import find_services, publish_services
-from viewcounter.processing.audit_runs import run_audit
+from viewcounter.health.cluster_health import publish_durability, publish_signature, read_standing
+from viewcounter.health.registration import find_services, publish_services
+from viewcounter.maintenance.audit_runs import run_audit
+from viewcounter.maintenance.lag import publish_lag, read_lag
+from viewcounter.maintenance.recount_jobs import list_runnable, requeue_lost
+from viewcounter.maintenance.recount_jobs import run_recount as go_on_with_recount
+from viewcounter.maintenance.retention import drop_old_raw_days, retain_partition
+from viewcounter.maintenance.retention_policy import RetentionPolicy
+from viewcounter.maintenance.rollup import RollupSettings, find_partitions_to_roll, roll_partition
+from viewcounter.maintenance.shard_care import ensure_raw_days_everywhere
+from viewcounter.maintenance.sketching import SketchSettings, find_partitions_to_sketch, sketch_partition
 from viewcounter.processing.dispatch import (
     accept_arrivals,
     group_by_shard,
@@ -29,20 +39,10 @@ from viewcounter.processing.dispatch import (
     repair_log,
 )
 from viewcounter.processing.errors import DrainError, PartitionStopped
-from viewcounter.processing.lag import publish_lag, read_lag
 from viewcounter.processing.log_watch import record_lost_ends, report_unfit_log, watch_log
-from viewcounter.processing.maintenance import ensure_raw_days_everywhere
-from viewcounter.processing.recount_jobs import list_runnable, requeue_lost
-from viewcounter.processing.recount_jobs import run_recount as go_on_with_recount
-from viewcounter.processing.retention import drop_old_raw_days, retain_partition
-from viewcounter.processing.retention_policy import RetentionPolicy
-from viewcounter.processing.rollup import RollupSettings, find_partitions_to_roll, roll_partition
-from viewcounter.processing.sketching import SketchSettings, find_partitions_to_sketch, sketch_partition
-from viewcounter.processing.stopped import measure_dead_letters
-from viewcounter.processing.strain import Health, StrainPolicy, judge_drain
+from viewcounter.processing.shard_throttle import Health, StrainPolicy, judge_drain
 from viewcounter.processing.trimming import trim_log_everywhere
 from viewcounter.processing.worker import get_applied_earlier, get_drain_queue, get_drainer
-from viewcounter.standing import publish_durability, publish_signature, read_standing
 from viewcounter.storage.errors import PartitionBeingMoved, StorageError
 
 logger = logging.getLogger(__name__)

@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 
 from clusterproxy.errors import ClusterProxyError
 from clusterproxy.proxy import ClusterProxy
-from configservice.topology import Shard
+from configservice.topology.model import Shard
 from shardproxy.errors import ShardProxyError
 from viewcounter.config import get_config
 from viewcounter.eventlog.interface import START, EventLog, Position

@@ -9,18 +9,18 @@ from functools import cache
 
 from viewcounter.cluster import get_cluster, get_cluster_id
 from viewcounter.config import Config, get_config
+from viewcounter.deadletters.isolation import IsolationSettings, PoisonIsolator
 from viewcounter.eventlog.registry import get_event_log
 from viewcounter.processing.consumer import FlushLimits
 from viewcounter.processing.drain import Drainer, DrainSettings
 from viewcounter.processing.drain_queue import DrainQueue
 from viewcounter.processing.enrichment import Enrichment
 from viewcounter.processing.id_cache import IdCache
-from viewcounter.processing.isolation import IsolationSettings, PoisonIsolator
 from viewcounter.processing.known_ids import PieceLimits
-from viewcounter.processing.stopping import is_stopping
-from viewcounter.processing.strain import StrainPolicy
+from viewcounter.processing.shard_throttle import StrainPolicy
+from viewcounter.processing.shutdown import is_stopping
 from viewcounter.processing.trimming import AppliedEarlier
-from viewcounter.storage.stopping import DeadLetterLimits
+from viewcounter.storage.dead_letter_limits import DeadLetterLimits
 
 
 def get_drain_queue() -> DrainQueue:

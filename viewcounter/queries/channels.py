@@ -10,6 +10,7 @@ from datetime import datetime
 from typing import Any
 
 from clusterproxy.proxy import ClusterProxy
+from viewcounter.cache.read_cache import ReadCache
 from viewcounter.queries.freshness import DEFAULT, ReadOptions
 from viewcounter.queries.functions import Aggregate, Function, Number, evaluate, merge
 from viewcounter.queries.meta import Meta, Source, build_meta
@@ -26,7 +27,6 @@ from viewcounter.queries.periods import (
     plan_period,
 )
 from viewcounter.queries.ranges import Interval, Period
-from viewcounter.queries.read_cache import ReadCache
 from viewcounter.queries.reading import get_event_type
 from viewcounter.queries.scattering import Scattered, scatter
 from viewcounter.queries.sketch_reading import read_sketches_of_channel

@@ -6,13 +6,13 @@ from datetime import datetime
 
 from clusterproxy.proxy import ClusterProxy
 from clusterproxy.results import Route
-from configservice.topology import Topology
-from shardproxy.result_cache import Stored
+from configservice.topology.model import Topology
+from viewcounter.cache.memory import Stored
+from viewcounter.cache.read_cache import Loaded, Origin, Part, ReadCache, Wanted, build_part, fetch
 from viewcounter.events.partition import get_partition
 from viewcounter.queries.errors import InvalidQuery
 from viewcounter.queries.freshness import DEFAULT, ReadOptions
 from viewcounter.queries.meta import Meta, Source, build_meta
-from viewcounter.queries.read_cache import Loaded, Origin, Part, ReadCache, Wanted, build_part, fetch
 from viewcounter.queries.reading import Keeping, build_judge, get_seen, read_video
 from viewcounter.queries.routes import describe_routes
 from viewcounter.queries.scattering import load_parts

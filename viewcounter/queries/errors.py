@@ -1,6 +1,6 @@
 """What can be wrong with a question, and with the place that should answer it."""
 
-from shardproxy.errors import Permanent, Retryable
+from runtime.errors import Permanent, Retryable
 
 
 class InvalidQuery(Permanent, ValueError):

@@ -4,7 +4,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from clusterproxy.demand import Demand, Progress, ProgressProbe
+from clusterproxy.freshness import Demand, Progress, ProgressProbe
 from clusterproxy.plan import Consistency
 from viewcounter.eventlog.interface import Position
 from viewcounter.storage.partitions import READ_STATES

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from enum import StrEnum
 
 from clusterproxy.results import Route
-from viewcounter.queries.read_cache import Origin, Part
+from viewcounter.cache.read_cache import Origin, Part
 from viewcounter.storage.reads import Seen
 
 

@@ -5,15 +5,15 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from clusterproxy.demand import find_shortfall
+from clusterproxy.freshness import find_shortfall
 from clusterproxy.proxy import ClusterProxy
 from clusterproxy.results import ReadResult, Route
-from configservice.topology import EventType, Topology
+from configservice.topology.model import EventType, Topology
 from shardproxy.query import Query
+from viewcounter.cache.read_cache import Loaded, Part, ReadCache, Rows, Wanted, fetch
 from viewcounter.events.partition import get_partition
 from viewcounter.queries.errors import InvalidQuery, PartitionElsewhere
 from viewcounter.queries.freshness import DEFAULT, ReadOptions, find_demand, parse_progress
-from viewcounter.queries.read_cache import Loaded, Part, ReadCache, Rows, Wanted, fetch
 from viewcounter.queries.routes import describe_routes
 from viewcounter.storage.reads import Seen
 

@@ -4,9 +4,9 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from clusterproxy.results import Route
-from configservice.topology import Topology
+from configservice.topology.model import Topology
+from viewcounter.cache.read_cache import Origin, Part
 from viewcounter.queries.freshness import ReadOptions
-from viewcounter.queries.read_cache import Origin, Part
 
 MISS = "miss"
 """The caches were asked and had nothing that would do."""

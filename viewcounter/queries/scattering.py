@@ -11,11 +11,11 @@ import xxhash
 from clusterproxy.plan import plan_scatter
 from clusterproxy.proxy import ClusterProxy
 from clusterproxy.results import Route, ScatterResult
-from configservice.topology import Topology
+from configservice.topology.model import Topology
 from shardproxy.query import Query
+from viewcounter.cache.read_cache import Loaded, Part, ReadCache, Rows, Wanted, fetch
 from viewcounter.queries.errors import PartitionElsewhere
 from viewcounter.queries.freshness import DEFAULT, ReadOptions, find_demand
-from viewcounter.queries.read_cache import Loaded, Part, ReadCache, Rows, Wanted, fetch
 from viewcounter.queries.reading import build_judge, get_seen
 from viewcounter.queries.routes import describe_routes
 from viewcounter.storage.reads import Seen

@@ -10,9 +10,9 @@ from datetime import datetime
 from typing import Any, TypeVar
 
 from clusterproxy.proxy import ClusterProxy
+from viewcounter.cache.read_cache import ReadCache, Rows
 from viewcounter.queries.freshness import ReadOptions
 from viewcounter.queries.periods import PeriodPlan, name_cut, period_parameters
-from viewcounter.queries.read_cache import ReadCache, Rows
 from viewcounter.queries.reading import Keeping, VideoRead, read_video
 from viewcounter.queries.scattering import Scattered, scatter
 from viewcounter.queries.sketched import SketchFunction, SketchLimits, condense

@@ -11,14 +11,14 @@ from enum import StrEnum
 from fractions import Fraction
 from typing import Any
 
-from configservice.topology import EventType, Topology
+from configservice.topology.model import EventType, Topology
+from viewcounter.cache.read_cache import Rows
 from viewcounter.config.sketches import READ_MAX_BYTES, READ_MAX_EVENTS, READ_MAX_PIECES
 from viewcounter.events.message import VALUE_SCALE
 from viewcounter.queries.errors import InvalidQuery, SketchesBehind
 from viewcounter.queries.functions import Function, Number
 from viewcounter.queries.meta import Source
 from viewcounter.queries.periods import PeriodPlan
-from viewcounter.queries.read_cache import Rows
 from viewcounter.queries.resolution import check_resolution
 from viewcounter.queries.tiers import find_tiers
 from viewcounter.storage.ranges import Horizon

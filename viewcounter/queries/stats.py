@@ -4,7 +4,8 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from clusterproxy.proxy import ClusterProxy
-from configservice.topology import EventType
+from configservice.topology.model import EventType
+from viewcounter.cache.read_cache import ReadCache, Rows
 from viewcounter.events.partition import get_partition
 from viewcounter.queries.freshness import DEFAULT, ReadOptions
 from viewcounter.queries.functions import Aggregate, Function, Number, evaluate
@@ -22,7 +23,6 @@ from viewcounter.queries.periods import (
     plan_period,
 )
 from viewcounter.queries.ranges import Interval, Period
-from viewcounter.queries.read_cache import ReadCache, Rows
 from viewcounter.queries.reading import Keeping, get_event_type, read_video
 from viewcounter.queries.sketch_reading import read_sketches_of_video
 from viewcounter.queries.sketched import (

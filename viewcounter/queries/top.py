@@ -7,13 +7,13 @@ from datetime import datetime
 from typing import Any
 
 from clusterproxy.proxy import ClusterProxy
+from viewcounter.cache.read_cache import ReadCache
 from viewcounter.queries.errors import InvalidQuery
 from viewcounter.queries.freshness import DEFAULT, ReadOptions
 from viewcounter.queries.functions import Aggregate, Function, Number, evaluate, evaluate_exactly
 from viewcounter.queries.meta import Meta, Source, build_meta
 from viewcounter.queries.periods import find_sources, name_cut, plan_period, tier_parameters
 from viewcounter.queries.ranges import Period
-from viewcounter.queries.read_cache import ReadCache
 from viewcounter.queries.reading import get_event_type
 from viewcounter.queries.scattering import scatter
 from viewcounter.storage.ranges import TOP_OF_RANGE

@@ -16,7 +16,7 @@ from viewcounter.events.message import VIDEO_ID_MAX_CHARACTERS
 from viewcounter.storage import binary
 from viewcounter.storage.dead_letters import clean_text
 from viewcounter.storage.named_sql import load_queries
-from viewcounter.storage.places import Place, place_parameters
+from viewcounter.storage.page_keys import Place, place_parameters
 
 _SQL = load_queries("conflicts.sql")
 

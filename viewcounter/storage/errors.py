@@ -1,6 +1,6 @@
 """What a shard's tables can refuse; each docstring is the operator's message."""
 
-from shardproxy.errors import Permanent
+from runtime.errors import Permanent
 
 
 class StorageError(Exception):

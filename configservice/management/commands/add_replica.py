@@ -1,7 +1,7 @@
 """`manage.py add_replica`: one more replica of a shard, beside everything that runs."""
 
-from configservice.adding.command import AddCommand, Steps
-from configservice.topology import Role
+from configservice.join.command import AddCommand, Steps
+from configservice.topology.model import Role
 
 
 class Command(AddCommand):
@@ -15,6 +15,6 @@ class Command(AddCommand):
     question = "Add {name} to {shard}: reads go to it, commits may wait for it, it may be promoted?"
 
     def get_steps(self) -> Steps:
-        from configservice.adding.changes import add_replica, check_new_replica
+        from configservice.join.changes import add_replica, check_new_replica
 
         return Steps(check=check_new_replica, add=add_replica)

@@ -1,7 +1,7 @@
 """`manage.py add_shard`: one more shard, beside everything that runs."""
 
-from configservice.adding.command import AddCommand, Steps
-from configservice.topology import Role
+from configservice.join.command import AddCommand, Steps
+from configservice.topology.model import Role
 
 
 class Command(AddCommand):
@@ -19,6 +19,6 @@ class Command(AddCommand):
     question = "Make our tables on {name} and add it as the primary of {shard}?"
 
     def get_steps(self) -> Steps:
-        from configservice.adding.changes import add_shard, check_new_shard
+        from configservice.join.changes import add_shard, check_new_shard
 
         return Steps(check=check_new_shard, add=add_shard)

@@ -1,7 +1,7 @@
 """`manage.py drain_instance`: nobody reads from it, nothing waits for it."""
 
-from configservice.draining_command import DrainingCommand
-from configservice.topology import Instance, Shard
+from configservice.join.draining_command import DrainingCommand
+from configservice.topology.model import Instance, Shard
 
 
 class Command(DrainingCommand):
@@ -14,11 +14,11 @@ class Command(DrainingCommand):
     outcome = "{name} is drained, epoch {epoch}"
 
     def describe(self, shard: Shard, instance: Instance) -> str:
-        from configservice.draining import describe_drain
+        from configservice.join.draining import describe_drain
 
         return describe_drain(shard, instance)
 
     def change(self, name: str, *, actor: str, reason: str) -> int:
-        from configservice.draining import drain_instance
+        from configservice.join.draining import drain_instance
 
         return drain_instance(name, actor=actor, reason=reason).epoch

@@ -1,7 +1,7 @@
 """`manage.py remove_instance`: the cluster forgets it."""
 
-from configservice.draining_command import DrainingCommand
-from configservice.topology import Instance, Shard
+from configservice.join.draining_command import DrainingCommand
+from configservice.topology.model import Instance, Shard
 
 
 class Command(DrainingCommand):
@@ -10,11 +10,11 @@ class Command(DrainingCommand):
     outcome = "{name} is removed, epoch {epoch}"
 
     def describe(self, shard: Shard, instance: Instance) -> str:
-        from configservice.draining import describe_removal
+        from configservice.join.draining import describe_removal
 
         return describe_removal(shard, instance)
 
     def change(self, name: str, *, actor: str, reason: str) -> int:
-        from configservice.draining import remove_instance
+        from configservice.join.draining import remove_instance
 
         return remove_instance(name, actor=actor, reason=reason).epoch

@@ -1,6 +1,6 @@
 """`manage.py undrain_instance`: back into use."""
 
-from configservice.draining_command import DrainingCommand
+from configservice.join.draining_command import DrainingCommand
 
 
 class Command(DrainingCommand):
@@ -9,7 +9,7 @@ class Command(DrainingCommand):
     outcome = "{name} is used again, epoch {epoch}"
 
     def change(self, name: str, *, actor: str, reason: str) -> int:
-        from configservice.adding.tools import get_cluster_tools
-        from configservice.draining import undrain_instance
+        from configservice.join.dependencies import get_cluster_tools
+        from configservice.join.draining import undrain_instance
 
         return undrain_instance(name, get_cluster_tools(), actor=actor, reason=reason).epoch

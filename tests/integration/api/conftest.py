@@ -14,11 +14,11 @@ from drf_spectacular.renderers import OpenApiJsonRenderer
 from pytest_django.plugin import DjangoDbBlocker
 
 from clusterproxy.proxy import ClusterProxy
-from viewcounter.api.views.health import get_readiness_probe
+from viewcounter.api.resources.health import get_readiness_probe
+from viewcounter.apikeys.keys import create_key, get_key_cache
+from viewcounter.apikeys.models import ApiKey
+from viewcounter.apikeys.scopes import Scope
 from viewcounter.catalogue.models import Channel, Video
-from viewcounter.gateway.keys import create_key, get_key_cache
-from viewcounter.gateway.models import ApiKey
-from viewcounter.gateway.scopes import Scope
 
 
 @dataclass

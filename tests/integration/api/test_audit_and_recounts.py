@@ -6,8 +6,8 @@ import pytest
 
 from tests.integration.processing.counted import HOUR, PARTITION, count_events
 from viewcounter.config import get_config
-from viewcounter.processing.models import RecountJob
-from viewcounter.processing.recount_jobs import run_recount
+from viewcounter.maintenance.models import RecountJob
+from viewcounter.maintenance.recount_jobs import run_recount
 
 LEDGER = ("received", "counted", "duplicate", "conflict", "dead_lettered")
 

@@ -5,11 +5,11 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from django.db import connections
 
-from configservice.cluster_cache import get_cluster_cache
 from configservice.failover.records import Failover, ShardCondition
 from configservice.models import Move, Shard
-from configservice.moves import plan_moves
-from configservice.services import Service, ServiceKind, put_heartbeat, remove_service
+from configservice.moves.records import plan_moves
+from configservice.registry.services import Service, ServiceKind, put_heartbeat, remove_service
+from configservice.topology.cluster_cache import get_cluster_cache
 from tests.integration.api.conftest import Api
 from viewcounter.storage.partitions import EXPECTED_SCHEMA_VERSION
 

@@ -3,7 +3,7 @@
 import pytest
 
 from configservice.models import Instance, Shard, TopologyEpoch
-from configservice.publication import publish
+from configservice.topology.publication import publish
 from tests.integration.api.conftest import Api
 
 HISTORY = "/v1/cluster/history"

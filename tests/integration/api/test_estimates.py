@@ -126,7 +126,7 @@ def test_closed_hours_without_sketches_that_are_too_many_are_a_503(api: Api, vid
             " max(max) FROM event_minute GROUP BY 1, 2, 3",
             [HOUR],
         )
-    monkeypatch.setattr("viewcounter.api.views.stats.SketchLimits", lambda **limits: make_limits(limits))
+    monkeypatch.setattr("viewcounter.api.resources.stats.SketchLimits", lambda **limits: make_limits(limits))
     response = api.call("GET", f"/v1/videos/{videos[0]}/stats?{ask('p50', consistency='strong')}")
     assert (response.status_code, response.json()["code"]) == (503, "sketches_behind")
     assert response["Retry-After"] == "1"

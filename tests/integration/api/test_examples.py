@@ -6,8 +6,8 @@ from urllib.parse import quote, urlencode
 
 import pytest
 
-from tests.unit.gateway.builders import WRITER, FaultyLog, know_key, make_gateway, send
-from viewcounter.gateway.scopes import Scope
+from tests.unit.ingest.builders import WRITER, FaultyLog, know_key, make_gateway, send
+from viewcounter.apikeys.scopes import Scope
 
 LANE = {("/v1/events", "post"), ("/v1/events", "options"), ("/v1/viewcounter.js", "get")}
 NOBODY_S = {"/v1/dead-letters/{dead_letter_id}", "/v1/recounts/{recount_id}"}

@@ -9,19 +9,19 @@ import pytest
 from django.db import connections
 from django.utils import timezone
 
-from configservice.cluster_cache import get_cluster_cache
 from configservice.failover.records import Condition, ShardCondition
 from configservice.models import Shard, TopologyEpoch
-from configservice.publication import push_to_cache, read_from_control_database
-from configservice.published_snapshot import build_published_snapshot
+from configservice.topology.cluster_cache import get_cluster_cache
+from configservice.topology.publication import push_to_cache, read_from_control_database
+from configservice.topology.published_snapshot import build_published_snapshot
 from tests.integration.queries.rows import DAY, MinuteRow, await_replicas, find_videos_by_shard, store_rows
 from tests.waiting import wait_while
-from viewcounter.api.readiness import ReadinessProbe, ReadinessSettings
-from viewcounter.api.views.health import get_readiness_probe
+from viewcounter.api.resources.health import get_readiness_probe
+from viewcounter.apikeys.keys import get_key_cache
 from viewcounter.eventlog.redis_streams import RedisEventLog
 from viewcounter.eventlog.registry import get_event_log
-from viewcounter.gateway.keys import get_key_cache
-from viewcounter.shard_condition import NOT_LOOKED_AFTER
+from viewcounter.health.readiness import ReadinessProbe, ReadinessSettings
+from viewcounter.health.shard_condition import NOT_LOOKED_AFTER
 from viewcounter.storage import partitions
 
 HOUR = timedelta(hours=1)

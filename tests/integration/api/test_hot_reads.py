@@ -18,16 +18,16 @@ from tests.integration.queries.caching import forget_shared
 from tests.integration.queries.rows import DAY, MinuteRow, store_rows
 from tests.pace import limit
 from tests.waiting import wait_until_async
-from viewcounter.api import hot_reads
-from viewcounter.api.hot_reads import HotReads
-from viewcounter.api.views import reads
-from viewcounter.caching import find_read_cache
+from viewcounter.api.fast import reads as hot_reads
+from viewcounter.api.fast.reads import HotReads
+from viewcounter.api.resources import reads
+from viewcounter.apikeys import rate_limit
+from viewcounter.apikeys.authentication import LaneKeys
+from viewcounter.apikeys.keys import create_key
+from viewcounter.apikeys.scopes import Scope
+from viewcounter.cache.process import find_read_cache
 from viewcounter.config import get_config
-from viewcounter.gateway import rate_limit
-from viewcounter.gateway.authentication import LaneKeys
-from viewcounter.gateway.body import BodyLimits, BodyReader
-from viewcounter.gateway.keys import create_key
-from viewcounter.gateway.scopes import Scope
+from viewcounter.web.body import BodyLimits, BodyReader
 
 COUNTS = "/v1/videos/cats/counts"
 QUERY = "/v1/counts/query"

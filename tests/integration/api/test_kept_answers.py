@@ -16,9 +16,9 @@ from tests.integration.queries.caching import forget_shared
 from tests.integration.queries.rows import DAY, MinuteRow, await_replicas, find_videos_by_shard, store_rows
 from tests.pace import limit
 from tests.waiting import wait_until
-from viewcounter.gateway.keys import create_key, get_key_cache
-from viewcounter.gateway.models import ApiKey
-from viewcounter.gateway.scopes import Scope
+from viewcounter.apikeys.keys import create_key, get_key_cache
+from viewcounter.apikeys.models import ApiKey
+from viewcounter.apikeys.scopes import Scope
 
 READERS = 1000
 READ_SECONDS = 4.0

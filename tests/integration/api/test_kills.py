@@ -8,9 +8,9 @@ import pytest
 from django.contrib.auth.models import User
 from django.test import Client
 
-from tests.integration.operations.seen_kill import NOW, SEEN
-from viewcounter.operations.kills import build_row, write_kills
-from viewcounter.operations.models import Kill
+from tests.integration.shardwatch.seen_kill import NOW, SEEN
+from viewcounter.shardwatch.kills import build_row, write_kills
+from viewcounter.shardwatch.models import Kill
 
 OTHER = replace(
     SEEN, instance="shard2b", at=NOW + timedelta(minutes=1), action="terminate", reason="idle_in_transaction",

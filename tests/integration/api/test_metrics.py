@@ -2,8 +2,8 @@
 
 from prometheus_client.parser import text_string_to_metric_families
 
+from runtime.metrics import LOG_ENTRIES_TRIMMED
 from tests.integration.api.conftest import Api
-from viewcounter.metrics import LOG_ENTRIES_TRIMMED
 
 
 def test_an_admin_key_gets_every_metric(api: Api):

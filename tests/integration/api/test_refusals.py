@@ -8,7 +8,7 @@ import pytest
 from django.core.handlers.asgi import ASGIRequest
 
 from tests.integration.catalogue.state import read_catalogue
-from viewcounter.api.views.catalogue import ChannelView
+from viewcounter.api.resources.catalogue import ChannelView
 
 ROUTES = [
     ("GET", "/v1/videos/v1", "stats:read"),

@@ -4,12 +4,12 @@ import json
 
 from tests.integration.processing.draining import make_drainer
 from tests.integration.queries.rows import await_replicas
-from tests.unit.gateway.builders import WRITER, know_key, make_event, make_gateway, post
+from tests.unit.ingest.builders import WRITER, know_key, make_event, make_gateway, post
+from viewcounter.apikeys.scopes import Scope
 from viewcounter.eventlog.interface import START
 from viewcounter.eventlog.memory import MemoryEventLog
 from viewcounter.events.partition import get_partition
 from viewcounter.events.viewer import NO_VIEWER, ViewerDigest, derive_viewer_key
-from viewcounter.gateway.scopes import Scope
 
 VIDEO = "XpVt6Z1Gjjo"
 ADA, BOB = "ada@example.com", "bob/7"

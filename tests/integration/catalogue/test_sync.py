@@ -2,13 +2,13 @@
 
 import pytest
 
+from runtime.metrics import REGISTRY
 from tests.integration.catalogue.state import read_catalogue, read_copies, read_cursors
 from tests.integration.queries.rows import await_replicas, find_videos_by_shard
 from viewcounter.catalogue import sync
 from viewcounter.catalogue.changes import ChannelEntry, VideoEntry, put_catalogue, put_channel, put_video
 from viewcounter.catalogue.sync import sync_catalogue
 from viewcounter.events.partition import get_partition
-from viewcounter.metrics import REGISTRY
 
 
 def sync_all(cluster, *, batch=1000):

@@ -4,10 +4,10 @@ import pytest
 
 from clusterproxy.proxy import ClusterProxy
 from clusterproxy.settings import ClusterSettings
-from configservice.event_types import DEFAULT_EVENT_TYPES
-from configservice.published_snapshot import PublishedSnapshot, build_published_snapshot
-from configservice.topology import Assignment, Shard, Topology
-from localcluster import ClusterSpec, LocalCluster
+from configservice.topology.event_types import DEFAULT_EVENT_TYPES
+from configservice.topology.model import Assignment, Shard, Topology
+from configservice.topology.published_snapshot import PublishedSnapshot, build_published_snapshot
+from devtools.localcluster import ClusterSpec, LocalCluster
 from shardproxy.query import QueryClass
 from shardproxy.settings import DEFAULT_QUERY_SECONDS, PoolSettings
 from tests.clusters import run_cluster

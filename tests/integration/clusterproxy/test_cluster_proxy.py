@@ -10,7 +10,8 @@ import pytest
 
 from clusterproxy.errors import ShardUnavailable
 from clusterproxy.plan import Consistency
-from configservice.topology import Role
+from configservice.topology.model import Role
+from runtime.errors import Retryable
 from shardproxy.errors import (
     BadStatement,
     DeadlineExceeded,
@@ -19,7 +20,6 @@ from shardproxy.errors import (
     LowerTerm,
     PoolExhausted,
     ReadOnlyInstance,
-    Retryable,
 )
 from shardproxy.query import Query, QueryClass
 from shardproxy.settings import PoolSettings

@@ -8,10 +8,10 @@ from contextlib import contextmanager
 import msgspec
 import pytest
 
-from clusterproxy.demand import Demand, Progress, ProgressProbe, Shortfall
 from clusterproxy.errors import NotFarEnough, PrimaryUnavailable, QuorumUnavailable, ShardUnavailable, TooManyWaiting
+from clusterproxy.freshness import Demand, Progress, ProgressProbe, Shortfall
 from clusterproxy.plan import Consistency, Reason
-from configservice.topology import Durability, Role, StandbyLoss
+from configservice.topology.model import Durability, Role, StandbyLoss
 from shardproxy.query import Query, QueryClass
 from tests.integration.clusterproxy.conftest import Shelf
 from tests.pace import limit

@@ -13,13 +13,13 @@ from django.db import connections
 from django.test import Client
 from psycopg import sql
 
-from configservice.cluster_cache import ClusterCache
 from configservice.failover.records import Failover, Leadership
 from configservice.models import Cluster, EventType, Instance, Move, PartitionAssignment, Shard, TopologyEpoch
-from configservice.publication import read_from_control_database
-from configservice.topology import Topology
-from localcluster import LocalCluster
-from localcluster.spec import SERVICE_ROLE, SUPERUSER_ROLE
+from configservice.topology.cluster_cache import ClusterCache
+from configservice.topology.model import Topology
+from configservice.topology.publication import read_from_control_database
+from devtools.localcluster import LocalCluster
+from devtools.localcluster.spec import SERVICE_ROLE, SUPERUSER_ROLE
 from viewcounter.cluster import get_cluster
 
 DATABASE = "configservice_test"

@@ -9,9 +9,9 @@ from django.core.management import CommandError, call_command
 from psycopg import sql
 
 from configservice.models import Cluster, Instance, TopologyEpoch
-from localcluster import LocalCluster
-from localcluster.layout import describe_instances
-from localcluster.spec import CONFIG_SERVICE_ROLE, SERVICE_ROLE, SUPERUSER_ROLE
+from devtools.localcluster import LocalCluster
+from devtools.localcluster.layout import describe_instances
+from devtools.localcluster.spec import CONFIG_SERVICE_ROLE, SERVICE_ROLE, SUPERUSER_ROLE
 from tests.integration.configservice.conftest import read_topology
 from viewcounter.config import get_config
 
@@ -82,7 +82,7 @@ def test_a_shard_is_published_when_its_tables_are_there_and_not_before(cluster, 
         add_shard(cluster)
     with server.connect(user=SUPERUSER_ROLE, database=new_database) as connection:
         connection.execute("DROP TABLE foreign_table")
-    monkeypatch.setattr("configservice.adding.changes.publish", _fail)
+    monkeypatch.setattr("configservice.join.changes.publish", _fail)
     with pytest.raises(ConnectionAbortedError):
         add_shard(cluster)
     monkeypatch.undo()

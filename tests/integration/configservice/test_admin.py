@@ -10,8 +10,8 @@ from django.utils import timezone
 
 from configservice.failover.records import Failover, Leadership
 from configservice.models import EventType, Instance, Move, PartitionAssignment, Shard, TopologyEpoch
-from configservice.publication import lock_topology, read_from_cache
-from configservice.services import Service, ServiceKind, put_heartbeat, remove_service
+from configservice.registry.services import Service, ServiceKind, put_heartbeat, remove_service
+from configservice.topology.publication import lock_topology, read_from_cache
 from tests.integration.configservice.conftest import read_topology
 from tests.waiting import wait_until
 

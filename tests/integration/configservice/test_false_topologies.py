@@ -9,23 +9,23 @@ import pytest
 from django.db import connections
 
 from clusterproxy.disk_copy import find_disk_copy
-from configservice.cluster_cache import ClusterCache
 from configservice.models import EventType
-from configservice.publication import (
+from configservice.topology.cluster_cache import ClusterCache
+from configservice.topology.model import Topology
+from configservice.topology.publication import (
     find_signing_key,
     publish,
     push_to_cache,
     read_from_cache,
     read_from_control_database,
 )
-from configservice.published_snapshot import PublishedSnapshot, build_published_snapshot
-from configservice.topology import Topology
-from configservice.topology_signing import make_signing_key_file
+from configservice.topology.published_snapshot import PublishedSnapshot, build_published_snapshot
+from configservice.topology.signing import make_signing_key_file
+from runtime.metrics import REGISTRY
 from tests.integration.configservice.conftest import CLUSTER_ID, read_topology
 from tests.waiting import wait_until
 from viewcounter.cluster import get_cluster
 from viewcounter.config import get_config
-from viewcounter.metrics import REGISTRY
 
 OTHER_CLUSTER = "00000000-0000-4000-8000-000000000000"
 

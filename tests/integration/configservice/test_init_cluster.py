@@ -4,7 +4,7 @@ import pytest
 from django.core.management import CommandError, call_command
 
 from configservice.models import EventType, Instance, PartitionAssignment, Shard, TopologyEpoch
-from configservice.publication import read_from_cache
+from configservice.topology.publication import read_from_cache
 from tests.integration.configservice.conftest import CLUSTER_ID, describe_cluster, read_topology
 
 

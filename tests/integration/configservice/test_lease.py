@@ -6,12 +6,12 @@ import pytest
 from django.db import connections, transaction
 
 from configservice.errors import LeaseLost
+from configservice.failover.lease import Lease, fence_change
 from configservice.failover.records import Leadership
-from configservice.lease import Lease, fence_change
 from shardproxy.connection import open_own_connection
 from tests.pace import limit
 from tests.waiting import wait_until
-from viewcounter.operations.config_service import name_holder
+from viewcounter.controlplane.config_service import name_holder
 
 LEASE_SECONDS = limit(0.4)
 CALL_SECONDS = 1.0

@@ -8,8 +8,7 @@ from django.utils import timezone
 
 from configservice.errors import MoveNotPossible, MoveTaken, UnknownMove
 from configservice.models import Instance, Move, PartitionAssignment, Shard, TopologyEpoch
-from configservice.move_states import ABORTABLE, FINISHED, MoveEvent, MoveState
-from configservice.moves import (
+from configservice.moves.records import (
     abort,
     advance,
     claim,
@@ -23,6 +22,7 @@ from configservice.moves import (
     release,
     renew,
 )
+from configservice.moves.states import ABORTABLE, FINISHED, MoveEvent, MoveState
 from tests.integration.configservice.conftest import read_topology
 
 PARTITION = 0
@@ -134,7 +134,7 @@ def test_each_claim_has_a_larger_number_and_who_slept_through_its_lease_has_none
         assert claim(move_id, owner="awake", lease_seconds=30).claims == 4
         return get_move(move_id)
 
-    monkeypatch.setattr("configservice.moves.get_move", read_late)
+    monkeypatch.setattr("configservice.moves.records.get_move", read_late)
     assert claim(move.pk, owner="asleep", lease_seconds=30) is None
     assert get_move(move.pk).lease_owner == "awake"
 

@@ -5,11 +5,11 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from django.utils import timezone
 
-from configservice.caretaker import read_orders
 from configservice.errors import LeaseLost
+from configservice.failover.absence import note_away, note_back, readmit, strike_off
+from configservice.failover.reconciler import read_orders
 from configservice.failover.records import Leadership
 from configservice.models import Instance, TopologyEpoch
-from configservice.presence import note_away, note_back, readmit, strike_off
 from configservice.settings import FailoverMode
 from tests.integration.configservice.conftest import read_topology
 

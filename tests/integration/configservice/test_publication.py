@@ -8,8 +8,6 @@ import pytest
 import redis
 from django.db import DatabaseError, IntegrityError, connection, transaction
 
-from configservice.cache_keys import name_key
-from configservice.cluster_cache import ClusterCache
 from configservice.errors import (
     ClusterNotInitialised,
     ControlDatabaseUnavailable,
@@ -18,7 +16,9 @@ from configservice.errors import (
     TopologyCacheUnavailable,
 )
 from configservice.models import EventType, Instance, Shard, TopologyEpoch
-from configservice.publication import (
+from configservice.topology.cache_keys import name_key
+from configservice.topology.cluster_cache import ClusterCache
+from configservice.topology.publication import (
     TOPOLOGY_CHANNEL,
     TOPOLOGY_KEY,
     fill_empty_cache,

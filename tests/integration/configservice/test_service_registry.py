@@ -6,10 +6,9 @@ from datetime import UTC, datetime
 import pytest
 import redis
 
-from configservice.cluster_cache import ClusterCache
 from configservice.errors import RegistryUnavailable
-from configservice.heartbeat import Condition, start_heartbeat
-from configservice.services import (
+from configservice.registry.heartbeat import Condition, start_heartbeat
+from configservice.registry.services import (
     Service,
     ServiceKind,
     ServiceState,
@@ -18,6 +17,7 @@ from configservice.services import (
     read_services,
     remove_service,
 )
+from configservice.topology.cluster_cache import ClusterCache
 from tests.pace import limit
 from tests.waiting import wait_until
 

@@ -7,7 +7,7 @@ from django.db import connection, connections
 from configservice.errors import NoSigner
 from configservice.failover.records import Leadership
 from configservice.models import EventType, TopologyEpoch
-from configservice.publication import (
+from configservice.topology.publication import (
     check_signer,
     find_signing_key,
     find_unsigned_epoch,
@@ -16,9 +16,9 @@ from configservice.publication import (
     read_from_cache,
     read_from_control_database,
 )
-from configservice.published_snapshot import PublishedSnapshot, build_published_snapshot
-from configservice.topology_signer import TopologySigner
-from configservice.topology_signing import PublicKeys, make_signing_key_file
+from configservice.topology.published_snapshot import PublishedSnapshot, build_published_snapshot
+from configservice.topology.signer import TopologySigner
+from configservice.topology.signing import PublicKeys, make_signing_key_file
 from shardproxy.connection import open_own_connection
 from tests.integration.configservice.conftest import CLUSTER_ID, read_topology
 from tests.waiting import wait_until

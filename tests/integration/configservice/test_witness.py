@@ -5,11 +5,11 @@ import time
 import msgspec
 import pytest
 
-from configservice import witness
-from configservice.cluster_cache import ClusterCache
 from configservice.errors import WitnessUnavailable
-from configservice.value_macs import ValueAuthenticator
-from configservice.witness import Report, WitnessReader, name_witness_keys, publish_reports
+from configservice.monitoring import witness_reports as witness
+from configservice.monitoring.witness_reports import Report, WitnessReader, name_witness_keys, publish_reports
+from configservice.topology.cluster_cache import ClusterCache
+from configservice.topology.value_macs import ValueAuthenticator
 from viewcounter.config import get_config
 
 AUTHENTICATOR = ValueAuthenticator("s" * 50, kind="witness")

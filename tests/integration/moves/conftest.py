@@ -5,8 +5,8 @@ from django.db import connections
 
 from clusterproxy.proxy import ClusterProxy
 from configservice.models import Move, PartitionAssignment, Shard
-from configservice.publication import publish
-from localcluster import ClusterSpec, LocalCluster
+from configservice.topology.publication import publish
+from devtools.localcluster import ClusterSpec, LocalCluster
 from tests.clusters import run_cluster, start_prepared_servers
 from tests.conftest import NO_EVENTS, NOTHING_ELSE, use_cluster
 from tests.integration.moves.moving import Moving

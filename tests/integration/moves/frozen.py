@@ -10,14 +10,14 @@ from django.db import connections
 
 from clusterproxy.proxy import ClusterProxy
 from configservice.models import Move
-from configservice.move_states import FINISHED
-from configservice.moves import get_move
+from configservice.moves.records import get_move
+from configservice.moves.states import FINISHED
 from tests.integration.moves.moving import Crash, Moving
 from tests.pace import limit
 from viewcounter.cluster import ControlDatabaseSource, build_cluster_settings
 from viewcounter.config import get_config
-from viewcounter.operations.moves import mover
-from viewcounter.operations.moves.mover import run_move
+from viewcounter.moves import mover
+from viewcounter.moves.mover import run_move
 from viewcounter.storage.moved_tables import TABLES
 
 WAKE_SECONDS = limit(300.0)

@@ -11,17 +11,17 @@ from django.utils import timezone
 
 from clusterproxy.proxy import ClusterProxy
 from configservice.models import Move, Shard
-from configservice.move_states import FINISHED
-from configservice.moves import get_move, plan_moves
+from configservice.moves.records import get_move, plan_moves
+from configservice.moves.states import FINISHED
 from tests.integration.processing.counted import PARTITION, Counted, count_events
 from tests.integration.processing.draining import make_drainer
 from tests.pace import limit
 from tests.unit.processing.builders import uuid4_of
 from viewcounter.config import get_config
 from viewcounter.eventlog.codec import AcceptedEvent, pack_entry
-from viewcounter.operations.moves.mover import run_move
-from viewcounter.operations.moves.settings import MoveSettings
-from viewcounter.operations.moves.work import Tools
+from viewcounter.moves.mover import run_move
+from viewcounter.moves.settings import MoveSettings
+from viewcounter.moves.work import Tools
 from viewcounter.processing.dispatch import accept_arrivals, read_backlog
 from viewcounter.processing.worker import build_drain_settings
 from viewcounter.storage.moved_tables import TABLES

@@ -10,16 +10,17 @@ from django.db import connections
 from django.utils import timezone
 
 from configservice.models import Move
-from configservice.move_states import MoveState
-from configservice.moves import get_move
+from configservice.moves.records import get_move
+from configservice.moves.states import MoveState
+from runtime.metrics import REGISTRY
 from tests.integration.moves.moving import Crash, Moving
 from tests.integration.processing.counted import PARTITION
 from viewcounter.config import get_config
-from viewcounter.metrics import REGISTRY
-from viewcounter.operations.moves import driving, process
-from viewcounter.operations.moves.counting import publish_unfinished
-from viewcounter.operations.moves.driving import finish_hanging, run_next
-from viewcounter.presence import find_services
+from viewcounter.health.registration import find_services
+from viewcounter.moves import process
+from viewcounter.moves import scheduler as driving
+from viewcounter.moves.metrics import publish_unfinished
+from viewcounter.moves.scheduler import finish_hanging, run_next
 
 
 def call(*arguments):

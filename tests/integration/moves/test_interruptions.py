@@ -6,11 +6,11 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from configservice.errors import MoveTaken
-from configservice.move_states import ABORTABLE, FINISHED, MoveState
-from configservice.moves import abort, get_move
+from configservice.moves.records import abort, get_move
+from configservice.moves.states import ABORTABLE, FINISHED, MoveState
 from tests.integration.moves.moving import Crash, Moving
-from viewcounter.operations.moves import copying, mover
-from viewcounter.operations.moves.work import Work
+from viewcounter.moves import copying, mover
+from viewcounter.moves.work import Work
 from viewcounter.storage.errors import CopyTaken, PartitionNotHere
 from viewcounter.storage.moves import build_token, check_copy, hold_maintenance
 from viewcounter.storage.raw_days import make_raw_days

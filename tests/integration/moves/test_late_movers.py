@@ -3,12 +3,12 @@
 import pytest
 
 from configservice.models import Move
-from configservice.moves import abort, get_move
+from configservice.moves.records import abort, get_move
 from tests.integration.moves.frozen import Sleepers, watch_control_database
 from tests.integration.moves.moving import Crash, Moving
-from viewcounter.operations.moves import handing_over
-from viewcounter.operations.moves.errors import ReplicasBehind
-from viewcounter.operations.moves.work import Work
+from viewcounter.moves import handing_over
+from viewcounter.moves.errors import ReplicasBehind
+from viewcounter.moves.work import Work
 from viewcounter.storage.errors import MaintenanceHoldLost
 from viewcounter.storage.moves import build_token, hold_maintenance, hold_source
 

@@ -12,7 +12,7 @@ import pytest
 
 from clusterproxy.proxy import ClusterProxy
 from configservice.models import Move
-from configservice.published_snapshot import PublishedSnapshot
+from configservice.topology.published_snapshot import PublishedSnapshot
 from shardproxy.errors import ShardProxyError
 from tests.integration.moves.frozen import find_changes, read_everything
 from tests.integration.moves.moving import Crash, Moving
@@ -23,25 +23,20 @@ from viewcounter.catalogue.models import Video
 from viewcounter.catalogue.sync import sync_catalogue
 from viewcounter.cluster import ControlDatabaseSource, build_cluster_settings
 from viewcounter.config import get_config
-from viewcounter.processing.dead_letters import (
-    DeadLetterId,
-    build_replay_rules,
-    discard_dead_letters,
-    replay_dead_letters,
-)
-from viewcounter.processing.dispatch import Backlog, publish_watermarks
-from viewcounter.processing.errors import DrainError
-from viewcounter.processing.models import RecountJob
-from viewcounter.processing.recount_jobs import create_partition_recount, run_recount
-from viewcounter.processing.retention import (
+from viewcounter.deadletters.replay import DeadLetterId, build_replay_rules, discard_dead_letters, replay_dead_letters
+from viewcounter.deadletters.stopped import resume
+from viewcounter.maintenance.models import RecountJob
+from viewcounter.maintenance.recount_jobs import create_partition_recount, run_recount
+from viewcounter.maintenance.retention import (
     RetentionPolicy,
     drop_old_raw_days,
     find_old_raw_days_of,
     retain_partition,
 )
-from viewcounter.processing.rollup import RollupSettings, roll_partition
-from viewcounter.processing.sketching import SketchSettings, sketch_partition
-from viewcounter.processing.stopped import resume
+from viewcounter.maintenance.rollup import RollupSettings, roll_partition
+from viewcounter.maintenance.sketching import SketchSettings, sketch_partition
+from viewcounter.processing.dispatch import Backlog, publish_watermarks
+from viewcounter.processing.errors import DrainError
 from viewcounter.storage.errors import StorageError
 from viewcounter.storage.id_pieces import merge_id_pieces
 from viewcounter.storage.raw_days import make_raw_days

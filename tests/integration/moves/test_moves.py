@@ -3,7 +3,7 @@
 import pytest
 
 from configservice.models import Shard
-from configservice.moves import plan_moves
+from configservice.moves.records import plan_moves
 from tests.integration.moves.moving import Moving
 from tests.integration.processing.counted import PARTITION, Counted
 from viewcounter.eventlog.memory import MemoryEventLog

@@ -7,14 +7,14 @@ import pytest
 
 from clusterproxy.plan import Consistency
 from clusterproxy.proxy import ClusterProxy
-from configservice.publication import read_from_control_database
+from configservice.topology.publication import read_from_control_database
 from tests.integration.moves.moving import Crash, Moving
 from tests.integration.processing.counted import PARTITION
 from tests.waiting import wait_while
 from viewcounter.cluster import build_cluster_settings
 from viewcounter.config import get_config
 from viewcounter.eventlog.interface import Position
-from viewcounter.processing.lag import read_lag
+from viewcounter.maintenance.lag import read_lag
 from viewcounter.queries.channels import get_channel_counts
 from viewcounter.queries.counts import get_counts, get_counts_of_videos
 from viewcounter.queries.freshness import ReadOptions

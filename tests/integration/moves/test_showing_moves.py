@@ -9,8 +9,8 @@ from django.test import Client
 from configservice.models import Move, PartitionAssignment
 from tests.integration.moves.moving import Moving
 from tests.integration.processing.counted import PARTITION
-from viewcounter.gateway.keys import create_key
-from viewcounter.gateway.scopes import Scope
+from viewcounter.apikeys.keys import create_key
+from viewcounter.apikeys.scopes import Scope
 
 
 @pytest.fixture

@@ -10,17 +10,17 @@ from tests.integration.processing.counted import HOUR, PARTITION, count_events
 from tests.integration.processing.poisoned import NOW_US, event, get_rules, make_drainer
 from tests.waiting import wait_until, wait_while
 from viewcounter.config import get_config
+from viewcounter.deadletters.replay import DeadLetterId, Result, discard_dead_letters, replay_dead_letters
 from viewcounter.eventlog.codec import pack_entry
 from viewcounter.eventlog.interface import Position
 from viewcounter.eventlog.memory import MemoryEventLog
-from viewcounter.processing.dead_letters import DeadLetterId, Result, discard_dead_letters, replay_dead_letters
+from viewcounter.maintenance.models import RecountJob
+from viewcounter.maintenance.recount_jobs import create_partition_recount, list_runnable, run_recount
+from viewcounter.maintenance.retention import retain_partition
+from viewcounter.maintenance.retention_policy import RetentionPolicy
+from viewcounter.maintenance.rollup import RollupSettings, find_partitions_to_roll, roll_partition
 from viewcounter.processing.dispatch import accept_arrivals, read_backlog
 from viewcounter.processing.errors import PartitionNotOwned
-from viewcounter.processing.models import RecountJob
-from viewcounter.processing.recount_jobs import create_partition_recount, list_runnable, run_recount
-from viewcounter.processing.retention import retain_partition
-from viewcounter.processing.retention_policy import RetentionPolicy
-from viewcounter.processing.rollup import RollupSettings, find_partitions_to_roll, roll_partition
 from viewcounter.processing.trimming import trim_log_everywhere
 from viewcounter.queries.counts import get_counts
 from viewcounter.queries.errors import PartitionElsewhere

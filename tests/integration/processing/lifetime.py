@@ -16,15 +16,15 @@ from tests.integration.processing.model import Model
 from viewcounter.eventlog.codec import AcceptedEvent, pack_entry
 from viewcounter.eventlog.interface import Position
 from viewcounter.eventlog.memory import MemoryEventLog
-from viewcounter.processing.audit import AuditLimits, audit_hour
+from viewcounter.maintenance.audit import AuditLimits, audit_hour
+from viewcounter.maintenance.recount import RecountLimits, compare_range, whole_partition
+from viewcounter.maintenance.retention import retain_partition
+from viewcounter.maintenance.retention_policy import RetentionPolicy
+from viewcounter.maintenance.rollup import RollupSettings, roll_partition
+from viewcounter.maintenance.sketching import SketchSettings, sketch_partition
 from viewcounter.processing.dispatch import publish_watermarks, read_backlog
 from viewcounter.processing.id_cache import IdCache
-from viewcounter.processing.recount import RecountLimits, compare_range, whole_partition
-from viewcounter.processing.retention import retain_partition
-from viewcounter.processing.retention_policy import RetentionPolicy
-from viewcounter.processing.rollup import RollupSettings, roll_partition
-from viewcounter.processing.sketching import SketchSettings, sketch_partition
-from viewcounter.storage.stopping import DeadLetterLimits
+from viewcounter.storage.dead_letter_limits import DeadLetterLimits
 
 PARTITION = 3
 CHANNEL = "channel"

@@ -5,15 +5,15 @@ from datetime import UTC, datetime, timedelta
 from clusterproxy.plan import Consistency
 from shardproxy.query import Query, QueryClass
 from tests.unit.processing.builders import uuid4_of
+from viewcounter.deadletters.isolation import IsolationSettings, PoisonIsolator
+from viewcounter.deadletters.replay import ReplayRules, list_dead_letters
 from viewcounter.eventlog.codec import AcceptedEvent, pack_entry
 from viewcounter.processing.consumer import FlushLimits
-from viewcounter.processing.dead_letters import ReplayRules, list_dead_letters
 from viewcounter.processing.drain import Drainer, DrainSettings
 from viewcounter.processing.id_cache import IdCache
-from viewcounter.processing.isolation import IsolationSettings, PoisonIsolator
 from viewcounter.processing.known_ids import PieceLimits
+from viewcounter.storage.dead_letter_limits import DeadLetterLimits
 from viewcounter.storage.dead_letters import DeadLetterFilter
-from viewcounter.storage.stopping import DeadLetterLimits
 
 NOW = datetime.now(UTC).replace(second=30, microsecond=0)
 NOW_US = int(NOW.timestamp()) * 1_000_000

@@ -8,9 +8,9 @@ from typing import Any
 import psycopg
 
 from clusterproxy.proxy import ClusterProxy
-from viewcounter.processing.retention import RetentionReport, retain_partition
-from viewcounter.processing.retention_policy import RetentionPolicy
-from viewcounter.processing.rollup import RollupReport, RollupSettings, roll_partition
+from viewcounter.maintenance.retention import RetentionReport, retain_partition
+from viewcounter.maintenance.retention_policy import RetentionPolicy
+from viewcounter.maintenance.rollup import RollupReport, RollupSettings, roll_partition
 from viewcounter.storage.named_sql import load_queries
 
 PARTITION = 3

@@ -5,13 +5,13 @@ from uuid import UUID
 
 import pytest
 
+from runtime.metrics import REGISTRY
 from tests.integration.processing.counted import HOUR, HOURS, PARTITION, count_events
 from viewcounter.config import get_config
 from viewcounter.eventlog.codec import AcceptedEvent, pack_entry
-from viewcounter.metrics import REGISTRY
-from viewcounter.processing.audit import AuditLimits, audit_cluster, audit_hour
-from viewcounter.processing.audit_runs import audit_partition, run_audit
-from viewcounter.processing.models import AuditFinding
+from viewcounter.maintenance.audit import AuditLimits, audit_cluster, audit_hour
+from viewcounter.maintenance.audit_runs import audit_partition, run_audit
+from viewcounter.maintenance.models import AuditFinding
 
 LIMITS = AuditLimits(future_seconds=300, max_differences=100)
 

@@ -7,7 +7,7 @@ import pytest
 from django.core.management import CommandError, call_command
 
 from tests.integration.processing.counted import PARTITION, count_events
-from viewcounter.processing.models import AuditFinding, RecountJob
+from viewcounter.maintenance.models import AuditFinding, RecountJob
 
 
 @pytest.fixture

@@ -21,11 +21,8 @@ from tests.integration.processing.poisoned import (
     too_large,
 )
 from tests.unit.processing.builders import uuid4_of
-from viewcounter.eventlog.errors import EventLogError
-from viewcounter.eventlog.interface import AppendResult
-from viewcounter.eventlog.memory import MemoryEventLog
-from viewcounter.processing import dead_letters as domain
-from viewcounter.processing.dead_letters import (
+from viewcounter.deadletters import replay as domain
+from viewcounter.deadletters.replay import (
     DeadLetterId,
     Result,
     discard_dead_letters,
@@ -34,6 +31,9 @@ from viewcounter.processing.dead_letters import (
     list_dead_letters,
     replay_dead_letters,
 )
+from viewcounter.eventlog.errors import EventLogError
+from viewcounter.eventlog.interface import AppendResult
+from viewcounter.eventlog.memory import MemoryEventLog
 from viewcounter.processing.errors import UnknownDeadLetter
 from viewcounter.storage.dead_letters import DeadLetterFilter, DeadLetterState
 

@@ -5,11 +5,11 @@ from random import Random
 import pytest
 import redis
 
-from configservice.cache_keys import name_key
+from configservice.topology.cache_keys import name_key
 from tests.waiting import wait_until
 from viewcounter.config import get_config
 from viewcounter.processing.drain_queue import DrainQueue
-from viewcounter.processing.strain import Health, StrainPolicy
+from viewcounter.processing.shard_throttle import Health, StrainPolicy
 
 CLUSTER_ID = "a-cluster"
 ONE, TWO = 1, 2

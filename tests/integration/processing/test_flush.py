@@ -5,16 +5,16 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from configservice.topology import EventType
+from configservice.topology.model import EventType
 from tests.unit.processing.builders import MINUTE_US, MemoryIds, uuid4_of
 from viewcounter.eventlog.codec import AcceptedEvent, pack_entry
 from viewcounter.eventlog.interface import Entry, Position
 from viewcounter.processing.batch import decode_entries, prepare_batch
 from viewcounter.storage import flush
+from viewcounter.storage.dead_letter_limits import DeadLetterLimits
 from viewcounter.storage.errors import PositionMoved
 from viewcounter.storage.flush import apply_flush
 from viewcounter.storage.partitions import PartitionState
-from viewcounter.storage.stopping import DeadLetterLimits
 
 NOW = datetime.now(UTC).replace(second=30, microsecond=0)
 HOUR = NOW.replace(minute=0, second=0)

@@ -5,6 +5,7 @@ import random
 
 import pytest
 
+from runtime.metrics import REGISTRY
 from tests.integration.processing.poisoned import (
     NOW_US,
     PARTITION,
@@ -19,14 +20,13 @@ from tests.integration.processing.poisoned import (
     read_total,
 )
 from tests.unit.processing.builders import uuid4_of
+from viewcounter.deadletters import isolation
+from viewcounter.deadletters.stopped import list_stopped, measure_dead_letters, resume
 from viewcounter.eventlog.codec import pack_entry, unpack_entry
 from viewcounter.eventlog.memory import MemoryEventLog
-from viewcounter.metrics import REGISTRY
-from viewcounter.processing import isolation
 from viewcounter.processing.errors import PartitionNotOwned, PartitionStopped
-from viewcounter.processing.stopped import list_stopped, measure_dead_letters, resume
 from viewcounter.storage import flush
-from viewcounter.storage.stopping import DeadLetterLimits, StopReason
+from viewcounter.storage.dead_letter_limits import DeadLetterLimits, StopReason
 
 LONG_VIDEO = "".join(random.Random(1).choices("abcdefghijklmnopqrstuvwxyz0123456789", k=6000))
 """More than an index row takes, and not to be compressed."""

@@ -8,16 +8,16 @@ import pytest
 from tests.integration.processing.counted import HOUR, HOURS, PARTITION, count_events
 from tests.pace import limit
 from viewcounter.config import get_config
-from viewcounter.processing import recount_jobs
-from viewcounter.processing.models import RecountJob
-from viewcounter.processing.recount_jobs import (
+from viewcounter.maintenance import recount_jobs
+from viewcounter.maintenance.models import RecountJob
+from viewcounter.maintenance.recount_jobs import (
     create_partition_recount,
     create_video_recount,
     list_runnable,
     requeue_lost,
     run_recount,
 )
-from viewcounter.processing.rollup import RollupSettings, roll_partition
+from viewcounter.maintenance.rollup import RollupSettings, roll_partition
 from viewcounter.storage import recount as storage
 from viewcounter.storage.errors import PartitionBeingMoved
 from viewcounter.storage.recount import read_term

@@ -8,8 +8,8 @@ from django.core.management import CommandError, call_command
 
 from tests.integration.processing.rolling import PARTITION, Event, Rolling
 from viewcounter.config import get_config
-from viewcounter.processing.retention import drop_old_raw_days
-from viewcounter.processing.retention_policy import RetentionPolicy
+from viewcounter.maintenance.retention import drop_old_raw_days
+from viewcounter.maintenance.retention_policy import RetentionPolicy
 from viewcounter.storage.raw_days import ensure_raw_days
 
 DAY = datetime(2026, 1, 1, tzinfo=UTC)

@@ -11,8 +11,8 @@ from tests.integration.processing.faults import FaultyCluster, Killed
 from tests.integration.processing.rolling import PARTITION, Event, Rolling
 from tests.pace import limit
 from tests.waiting import wait_until
+from viewcounter.maintenance.rollup import find_partitions_to_roll
 from viewcounter.processing.errors import PartitionNotOwned, StaleTopology
-from viewcounter.processing.rollup import find_partitions_to_roll
 from viewcounter.storage import rollup
 
 DAY = datetime(2026, 1, 31, tzinfo=UTC)

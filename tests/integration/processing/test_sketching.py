@@ -8,8 +8,8 @@ import pytest
 from clusterproxy.plan import Consistency
 from tests.integration.processing.rolling import PARTITION, Event, Rolling
 from viewcounter.events.partition import get_partition
+from viewcounter.maintenance.sketching import SketchSettings, find_partitions_to_sketch, sketch_partition
 from viewcounter.processing import tasks
-from viewcounter.processing.sketching import SketchSettings, find_partitions_to_sketch, sketch_partition
 from viewcounter.queries.errors import InvalidQuery, SketchesBehind
 from viewcounter.queries.freshness import ReadOptions
 from viewcounter.queries.meta import Source

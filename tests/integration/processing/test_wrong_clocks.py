@@ -14,9 +14,9 @@ from viewcounter.config import get_config
 from viewcounter.eventlog.codec import AcceptedEvent, pack_entry
 from viewcounter.eventlog.redis_streams import RedisEventLog
 from viewcounter.events.partition import get_partition
+from viewcounter.maintenance.retention import drop_old_raw_days, retain_partition
+from viewcounter.maintenance.retention_policy import RetentionPolicy
 from viewcounter.processing.dispatch import publish_watermarks, read_backlog
-from viewcounter.processing.retention import drop_old_raw_days, retain_partition
-from viewcounter.processing.retention_policy import RetentionPolicy
 from viewcounter.storage.deletion_clock import (
     Uptime,
     accept_deletion_clock,

@@ -3,12 +3,12 @@
 from typing import Any
 
 from clusterproxy.proxy import ClusterProxy
-from localcluster import LocalCluster
-from localcluster.waiting import Waiter
-from viewcounter.caching import build_read_cache
+from devtools.localcluster import LocalCluster
+from devtools.localcluster.waiting import Waiter
+from viewcounter.cache.process import build_read_cache
+from viewcounter.cache.read_cache import ReadCache
+from viewcounter.cache.shared import KEY_PREFIX
 from viewcounter.config import get_config
-from viewcounter.queries.read_cache import ReadCache
-from viewcounter.queries.shared_cache import KEY_PREFIX
 
 CACHE_DATABASE = 1
 

@@ -10,7 +10,8 @@ from fractions import Fraction
 
 from clusterproxy.errors import ClusterProxyError
 from clusterproxy.proxy import ClusterProxy
-from shardproxy.errors import Retryable, ShardProxyError
+from runtime.errors import Retryable
+from shardproxy.errors import ShardProxyError
 from shardproxy.query import Query, QueryClass
 from tests.waiting import wait_until
 from viewcounter.events.partition import get_partition

@@ -8,7 +8,7 @@ import pytest
 
 from clusterproxy.errors import ShardUnavailable
 from clusterproxy.plan import Consistency
-from localcluster.waiting import Waiter
+from devtools.localcluster.waiting import Waiter
 from shardproxy.query import Query, QueryClass
 from tests.integration.processing.counted import HOUR, HOURS, PARTITION, count_events
 from tests.integration.queries.caching import CountingCluster, await_shared, forget_shared, make_cache
@@ -17,8 +17,8 @@ from viewcounter.cluster import get_cluster
 from viewcounter.config import get_config
 from viewcounter.eventlog.interface import Position
 from viewcounter.events.partition import get_partition
-from viewcounter.processing.models import RecountJob
-from viewcounter.processing.recount_jobs import create_partition_recount, run_recount
+from viewcounter.maintenance.models import RecountJob
+from viewcounter.maintenance.recount_jobs import create_partition_recount, run_recount
 from viewcounter.queries.channels import get_channel_counts
 from viewcounter.queries.counts import build_kept_counts, get_counts, get_counts_of_videos, peek_counts
 from viewcounter.queries.freshness import ReadOptions

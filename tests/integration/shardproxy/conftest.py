@@ -2,7 +2,7 @@
 
 import pytest
 
-from localcluster import ClusterSpec, LocalCluster
+from devtools.localcluster import ClusterSpec, LocalCluster
 from tests.clusters import run_cluster
 from tests.integration.shardproxy.servers import Servers
 

@@ -3,7 +3,7 @@
 import time
 from pathlib import Path
 
-from configservice.password_refs import PasswordRefRules
+from configservice.topology.password_refs import PasswordRefRules
 from shardproxy.query import QueryClass
 from shardproxy.settings import DEFAULT_QUERY_SECONDS, PoolSettings
 

@@ -1,8 +1,8 @@
 """The servers of a local cluster as the proxies know them."""
 
-from configservice.topology import Instance, Role
-from localcluster import LocalCluster
-from localcluster.spec import SERVICE_ROLE, SUPERUSER_ROLE
+from configservice.topology.model import Instance, Role
+from devtools.localcluster import LocalCluster
+from devtools.localcluster.spec import SERVICE_ROLE, SUPERUSER_ROLE
 
 
 class Servers:

@@ -8,8 +8,8 @@ from concurrent.futures import ThreadPoolExecutor
 import msgspec
 import pytest
 
-from configservice.password_refs import PasswordRefRules
-from shardproxy.breaker import BreakerState
+from configservice.topology.password_refs import PasswordRefRules
+from runtime.breaker import BreakerState
 from shardproxy.errors import (
     BadStatement,
     Conflict,

@@ -7,7 +7,7 @@ from dataclasses import replace
 import psycopg
 import pytest
 
-from localcluster.spec import SERVICE_ROLE, SHARD_PROXY_ROLE, SUPERUSER_ROLE
+from devtools.localcluster.spec import SERVICE_ROLE, SHARD_PROXY_ROLE, SUPERUSER_ROLE
 from shardproxy.errors import ShardProxyError, StatementTimeout
 from shardproxy.instance import InstanceProxy
 from shardproxy.killer import Killer

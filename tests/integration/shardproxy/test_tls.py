@@ -9,7 +9,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from configservice.topology import Instance
+from configservice.topology.model import Instance
 from shardproxy.errors import InstanceUnavailable
 from shardproxy.own_connection import OwnConnection
 from shardproxy.session_names import Purpose

@@ -8,7 +8,7 @@ from typing import Any
 
 import psycopg
 
-from localcluster.spec import SHARD_PROXY_ROLE
+from devtools.localcluster.spec import SHARD_PROXY_ROLE
 from shardproxy.kill_plan import KillPolicy
 from shardproxy.killer import Kill
 from shardproxy.query import QueryClass

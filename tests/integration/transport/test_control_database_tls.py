@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from localcluster import LocalCluster
+from devtools.localcluster import LocalCluster
 from tests import processes
 from tests.tls import Authority, TlsFront, open_tls_front
 

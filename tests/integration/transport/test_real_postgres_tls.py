@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from configservice.topology import Instance, Role
-from localcluster import ClusterSpec, run_temporary_cluster
-from localcluster.postgres import PostgresServer
-from localcluster.spec import SERVICE_ROLE, SUPERUSER_ROLE
+from configservice.topology.model import Instance, Role
+from devtools.localcluster import ClusterSpec, run_temporary_cluster
+from devtools.localcluster.postgres import PostgresServer
+from devtools.localcluster.spec import SERVICE_ROLE, SUPERUSER_ROLE
 from shardproxy.errors import InstanceUnavailable
 from shardproxy.own_connection import OwnConnection
 from shardproxy.session_names import Purpose

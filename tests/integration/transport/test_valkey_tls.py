@@ -10,7 +10,7 @@ from celery import Celery
 from tests.contracts.log_server import LogServer
 from tests.pace import limit
 from tests.tls import Authority, open_tls_front
-from viewcounter.broker_tls import split_broker_url
+from viewcounter.config.broker_tls import split_broker_url
 from viewcounter.eventlog.errors import EventLogError
 from viewcounter.eventlog.interface import START
 from viewcounter.eventlog.redis_streams import RedisEventLog

@@ -9,6 +9,7 @@ from django.test import RequestFactory
 from rest_framework import exceptions, serializers
 
 from clusterproxy.errors import NoTopology, ShardUnavailable
+from runtime.http.problems import FieldProblem
 from shardproxy.errors import BadStatement, DeadlineExceeded, InstanceUnavailable, StatementTimeout
 from viewcounter.api.errors import (
     bad_request,
@@ -19,8 +20,7 @@ from viewcounter.api.errors import (
     server_error,
 )
 from viewcounter.api.serializers import CatalogueImportSerializer, CountsQuerySerializer, VideoWriteSerializer
-from viewcounter.gateway.errors import KeysUnavailable
-from viewcounter.problems import FieldProblem
+from viewcounter.ingest.errors import KeysUnavailable
 from viewcounter.queries.errors import InvalidQuery, PartitionElsewhere
 
 SECRET = "10.0.0.7:5432 password"

@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from viewcounter.api.patterns import mend_patterns, to_schema_pattern
+from viewcounter.api.openapi.patterns import mend_patterns, to_schema_pattern
 from viewcounter.catalogue.limits import TITLE_PATTERN
 from viewcounter.events.message import VIDEO_ID_PATTERN, VIEWER_ID_PATTERN
 

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from viewcounter.api.readiness import check_spool, name_spool_troubles
-from viewcounter.gateway.spool import measure_slots
+from viewcounter.health.readiness import check_spool, name_spool_troubles
+from viewcounter.ingest.spool import measure_slots
 
 
 def fill(spool: Path, *sizes: int) -> Path:

@@ -10,7 +10,7 @@ from django.http import HttpResponse
 from drf_spectacular.generators import SchemaGenerator
 from rest_framework.test import APIRequestFactory
 
-from viewcounter.api.views.schema import SchemaView
+from viewcounter.api.resources.schema import SchemaView
 
 THREADS = 8
 YAML, JSON = "application/vnd.oai.openapi", "application/vnd.oai.openapi+json"
@@ -51,7 +51,7 @@ def test_the_document_comes_in_the_form_that_was_asked_for(form: str, content_ty
 FIRST = """
 import django; django.setup()
 from rest_framework.test import APIRequestFactory
-from viewcounter.api.views.schema import SchemaView
+from viewcounter.api.resources.schema import SchemaView
 headers = {"host": "localhost", "accept": "application/vnd.oai.openapi+json"}
 request = APIRequestFactory().get("/v1/schema", headers=headers)
 print(SchemaView.as_view()(request).content.decode())

@@ -1,7 +1,7 @@
 """Small topologies by hand."""
 
-from configservice.event_types import DEFAULT_EVENT_TYPES
-from configservice.topology import Assignment, Instance, Role, Shard, Topology
+from configservice.topology.event_types import DEFAULT_EVENT_TYPES
+from configservice.topology.model import Assignment, Instance, Role, Shard, Topology
 
 
 def build_instance(

@@ -1,8 +1,8 @@
 """A source of the topology whose content a test changes."""
 
-from configservice.published_snapshot import PublishedSnapshot, build_published_snapshot
-from configservice.topology import Topology
-from configservice.topology_signing import SigningKey
+from configservice.topology.model import Topology
+from configservice.topology.published_snapshot import PublishedSnapshot, build_published_snapshot
+from configservice.topology.signing import SigningKey
 
 
 class Shelf:

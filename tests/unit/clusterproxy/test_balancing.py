@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from clusterproxy.balancing import Balancer, InstanceLoad, order_instances
 from clusterproxy.plan import Consistency, InstanceHealth, ReadPolicy, plan_read
-from configservice.topology import Role
+from configservice.topology.model import Role
 from tests.unit.clusterproxy.builders import build_instance, build_shard, build_topology
 
 NAMES = ("b", "c", "d")

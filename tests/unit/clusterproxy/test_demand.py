@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from clusterproxy.demand import (
+from clusterproxy.freshness import (
     Demand,
     Progress,
     ProgressProbe,

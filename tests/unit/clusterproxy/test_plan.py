@@ -18,7 +18,7 @@ from clusterproxy.plan import (
     plan_wait,
     plan_write,
 )
-from configservice.topology import Durability, Role, Shard, StandbyLoss
+from configservice.topology.model import Durability, Role, Shard, StandbyLoss
 from shardproxy.query import QueryClass
 from tests.unit.clusterproxy.builders import build_instance, build_shard, build_topology
 

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from clusterproxy.demand import Demand, Progress, ProgressProbe
+from clusterproxy.freshness import Demand, Progress, ProgressProbe
 from clusterproxy.progress_watch import ProgressWatch
 from shardproxy.errors import DeadlineExceeded, InstanceUnavailable
 from shardproxy.query import Query, QueryClass

@@ -5,7 +5,7 @@ import pytest
 from clusterproxy.errors import SourceUnavailable
 from clusterproxy.source import FirstAnswer
 from clusterproxy.trust import TopologyTrust
-from configservice.published_snapshot import build_published_snapshot
+from configservice.topology.published_snapshot import build_published_snapshot
 from tests.unit.clusterproxy.builders import CLUSTER_ID, build_topology
 from tests.unit.clusterproxy.shelf import Shelf
 

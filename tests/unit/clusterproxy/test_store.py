@@ -12,9 +12,9 @@ from clusterproxy.listener import compute_reconnect_seconds
 from clusterproxy.settings import ClusterSettings
 from clusterproxy.store import TopologyStore
 from clusterproxy.trust import KnownCluster
-from configservice.published_snapshot import build_published_snapshot
-from configservice.topology import encode_topology
-from configservice.topology_signing import make_signing_key_file
+from configservice.topology.model import encode_topology
+from configservice.topology.published_snapshot import build_published_snapshot
+from configservice.topology.signing import make_signing_key_file
 from tests.unit.clusterproxy.builders import CLUSTER_ID, build_topology
 from tests.unit.clusterproxy.shelf import Shelf, sign
 from tests.waiting import wait_until

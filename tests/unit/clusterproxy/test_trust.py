@@ -3,8 +3,8 @@
 import pytest
 
 from clusterproxy.trust import RefusalReason, SnapshotRefused, TopologyTrust
-from configservice.published_snapshot import PublishedSnapshot
-from configservice.topology_signing import PublicKeys, make_signing_key_file
+from configservice.topology.published_snapshot import PublishedSnapshot
+from configservice.topology.signing import PublicKeys, make_signing_key_file
 from tests.unit.clusterproxy.builders import CLUSTER_ID, build_topology
 from tests.unit.clusterproxy.shelf import sign
 

@@ -7,7 +7,6 @@ acknowledged, and what each step of a change of primary does. Time stands still 
 import re
 from dataclasses import dataclass, field, replace
 
-from configservice.durability import build_setting
 from configservice.failover.actions import (
     Action,
     BeginPromotion,
@@ -25,12 +24,13 @@ from configservice.failover.actions import (
     Stamp,
     Start,
 )
+from configservice.failover.durability import build_setting
 from configservice.failover.plan import check_action, plan_next
 from configservice.failover.state import FailoverEvent, FailoverKind, FailoverState, transition
 from configservice.failover.view import Attempt, Member, ShardView
-from configservice.observation import InstanceState
+from configservice.monitoring.probe_result import InstanceState
 from configservice.settings import ConfigServiceSettings
-from configservice.topology import Durability, Role, Shard, StandbyLoss
+from configservice.topology.model import Durability, Role, Shard, StandbyLoss
 from tests.unit.clusterproxy.builders import build_instance
 
 SETTINGS = ConfigServiceSettings()

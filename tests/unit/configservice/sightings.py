@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from configservice.observation import InstanceState, Sighting
+from configservice.monitoring.probe_result import InstanceState, Sighting
 
 NOW = 1000.0
 

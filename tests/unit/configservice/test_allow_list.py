@@ -4,7 +4,7 @@ from ipaddress import ip_address
 
 import pytest
 
-from configservice.adding.allow_list import BadAllowList, parse_address, parse_allow_list
+from configservice.join.allow_list import BadAllowList, parse_address, parse_allow_list
 from viewcounter.config import Config
 
 LIST = "10.0.0.0/8:5432, 192.0.2.7:6000-6010,[fd00::/8]:*"

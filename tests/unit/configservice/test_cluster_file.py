@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from configservice.cluster_file import read_cluster_file
 from configservice.errors import BadClusterFile
+from configservice.topology.cluster_file import read_cluster_file
 
 
 def describe(name, role, **more):

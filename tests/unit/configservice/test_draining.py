@@ -3,9 +3,9 @@
 import msgspec
 import pytest
 
-from configservice.draining import check_drain, check_removal, describe_drain
 from configservice.errors import DrainRefused
-from configservice.topology import Durability, Role
+from configservice.join.draining import check_drain, check_removal, describe_drain
+from configservice.topology.model import Durability, Role
 from tests.unit.clusterproxy.builders import build_shard
 
 

@@ -3,7 +3,8 @@
 import pytest
 from msgspec.structs import replace
 
-from configservice.durability import (
+from configservice.errors import DurabilityRefused
+from configservice.failover.durability import (
     SeenOnPrimary,
     find_living,
     judge_durability,
@@ -11,10 +12,9 @@ from configservice.durability import (
     plan_for_promotion,
     plan_synchronous,
 )
-from configservice.durability_change import check_durability
-from configservice.errors import DurabilityRefused
-from configservice.observation import InstanceState, Sighting
-from configservice.topology import Durability, Role, StandbyLoss
+from configservice.failover.durability_change import check_durability
+from configservice.monitoring.probe_result import InstanceState, Sighting
+from configservice.topology.model import Durability, Role, StandbyLoss
 from tests.unit.clusterproxy.builders import build_shard
 
 ASYNC, QUORUM, ALL = Durability.ASYNC, Durability.QUORUM, Durability.ALL

@@ -2,8 +2,8 @@
 
 from datetime import UTC, datetime, timedelta
 
+from configservice.admin.failovers import list_steps
 from configservice.failover.records import Failover
-from configservice.failover_admin import list_steps
 
 AT = datetime(2026, 1, 1, tzinfo=UTC)
 

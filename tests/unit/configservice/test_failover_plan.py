@@ -23,7 +23,7 @@ from configservice.failover.actions import (
 )
 from configservice.failover.plan import can_begin, check_action
 from configservice.failover.state import FailoverEvent, FailoverKind, FailoverState, transition
-from configservice.topology import Role, StandbyLoss
+from configservice.topology.model import Role, StandbyLoss
 from tests.unit.configservice.shard_world import SETTINGS, World
 
 DEGRADE, BLOCK = StandbyLoss.DEGRADE, StandbyLoss.BLOCK

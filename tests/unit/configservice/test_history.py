@@ -4,8 +4,8 @@ from dataclasses import astuple
 
 from msgspec.structs import replace
 
-from configservice.history import diff_topology
-from configservice.topology import Assignment, Durability, EventType, Role
+from configservice.topology.history import diff_topology
+from configservice.topology.model import Assignment, Durability, EventType, Role
 from tests.unit.clusterproxy.builders import build_instance, build_shard, build_topology
 
 BEFORE = build_topology(epoch=4)

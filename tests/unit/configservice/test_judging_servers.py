@@ -7,10 +7,10 @@ from ipaddress import ip_address
 import msgspec
 import pytest
 
-from configservice.adding.allow_list import parse_allow_list
-from configservice.adding.facts import KnownServer, ServerFacts, Table
-from configservice.adding.judging import judge_address, judge_names, judge_new_primary, judge_new_replica
-from configservice.topology import Role
+from configservice.join.allow_list import parse_allow_list
+from configservice.join.server_info import KnownServer, ServerFacts, Table
+from configservice.join.validation import judge_address, judge_names, judge_new_primary, judge_new_replica
+from configservice.topology.model import Role
 from tests.unit.clusterproxy.builders import build_instance, build_topology
 
 OURS, THEIRS = "11111111-1111-1111-1111-111111111111", "22222222-2222-2222-2222-222222222222"

@@ -3,7 +3,7 @@
 import pytest
 
 from configservice.errors import LogUnavailable
-from configservice.kept_log import LogReading, LogShare, LogWatch, compute_share, find_lacking
+from configservice.failover.kept_log import LogReading, LogShare, LogWatch, compute_share, find_lacking
 from tests.unit.clusterproxy.builders import build_topology
 
 

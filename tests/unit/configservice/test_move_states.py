@@ -5,7 +5,7 @@ import itertools
 import pytest
 
 from configservice.errors import MoveNotPossible
-from configservice.move_states import ABORTABLE, FINISHED, TRANSITIONS, URGENT, MoveEvent, MoveState, transition
+from configservice.moves.states import ABORTABLE, FINISHED, TRANSITIONS, URGENT, MoveEvent, MoveState, transition
 
 THE_WAY = [
     (MoveEvent.STARTED, MoveState.COPYING),

@@ -3,7 +3,7 @@
 import pytest
 from pydantic import ValidationError
 
-from configservice.password_refs import PasswordRefNotAllowed, PasswordRefRules
+from configservice.topology.password_refs import PasswordRefNotAllowed, PasswordRefRules
 from viewcounter.config import Config
 
 

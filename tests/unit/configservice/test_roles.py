@@ -5,14 +5,14 @@ from dataclasses import replace
 import msgspec
 import pytest
 
-from configservice.conditions import derive_condition
+from configservice.failover.kept_log import LogShare
 from configservice.failover.records import Condition
-from configservice.kept_log import LogShare
-from configservice.observation import Sighting
-from configservice.roles import Correction, plan_roles
+from configservice.failover.roles import Correction, plan_roles
+from configservice.monitoring.conditions import derive_condition
+from configservice.monitoring.failure_detection import Verdict
+from configservice.monitoring.probe_result import Sighting
 from configservice.settings import ConfigServiceSettings, FailoverMode
-from configservice.topology import Role
-from configservice.verdict import Verdict
+from configservice.topology.model import Role
 from tests.unit.clusterproxy.builders import build_shard
 from tests.unit.configservice.sightings import BROKEN, NOW, PRIMARY_STATE, STREAMING, gone, saw
 

@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 
 import msgspec
 
-from configservice.services import Service, ServiceKind, ServiceState, build_services
+from configservice.registry.services import Service, ServiceKind, ServiceState, build_services
 
 NOW_MS = 1_700_000_100_000
 

@@ -5,12 +5,12 @@ import time
 import pytest
 
 from configservice.errors import WitnessUnavailable
-from configservice.observation import Sighting
+from configservice.monitoring.failure_detection import Word, judge_primary
+from configservice.monitoring.observers import ShardProxyWitness, judge_report
+from configservice.monitoring.probe_result import Sighting
+from configservice.monitoring.witness_reports import HeardReport, Report
 from configservice.settings import ConfigServiceSettings
-from configservice.shard_proxy_witness import ShardProxyWitness, judge_report
-from configservice.topology import Instance, Role, Shard
-from configservice.verdict import Word, judge_primary
-from configservice.witness import HeardReport, Report
+from configservice.topology.model import Instance, Role, Shard
 from tests.waiting import wait_until
 
 PRIMARY = Instance("a", Role.PRIMARY, "10.0.0.1", 5432, "db", "user", "env:X")

@@ -3,7 +3,7 @@
 import msgspec
 import pytest
 
-from configservice.topology import decode_topology, encode_topology
+from configservice.topology.model import decode_topology, encode_topology
 from tests.unit.clusterproxy.builders import build_shard, build_topology
 
 

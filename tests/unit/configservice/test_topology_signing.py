@@ -5,9 +5,9 @@ import stat
 import pytest
 
 from configservice.errors import BadSigningKey
-from configservice.published_snapshot import PublishedSnapshot
-from configservice.topology_keys import split_public_keys
-from configservice.topology_signing import PublicKeys, make_signing_key_file, read_signing_key
+from configservice.topology.keys import split_public_keys
+from configservice.topology.published_snapshot import PublishedSnapshot
+from configservice.topology.signing import PublicKeys, make_signing_key_file, read_signing_key
 
 SNAPSHOT = '{"epoch": 5}'
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from configservice.value_macs import CLOCK_TOLERANCE_SECONDS, ValueAuthenticator
+from configservice.topology.value_macs import CLOCK_TOLERANCE_SECONDS, ValueAuthenticator
 
 NOW = 1_000_000.0
 NAME = "viewcounter:a-cluster:lag:3"

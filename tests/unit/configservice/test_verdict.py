@@ -5,10 +5,10 @@ from dataclasses import replace
 
 import pytest
 
-from configservice.observation import Sighting
+from configservice.monitoring.failure_detection import StandbyWitness, Word, judge_primary
+from configservice.monitoring.failure_detection import Testimony as Said
+from configservice.monitoring.probe_result import Sighting
 from configservice.settings import ConfigServiceSettings
-from configservice.verdict import StandbyWitness, Word, judge_primary
-from configservice.verdict import Testimony as Said
 from tests.unit.clusterproxy.builders import build_shard
 from tests.unit.configservice.sightings import BROKEN, NOW, PRIMARY_STATE, STREAMING, gone, saw, silent
 

@@ -3,8 +3,8 @@
 import msgspec
 import pytest
 
-from configservice.value_macs import CLOCK_TOLERANCE_SECONDS, ValueAuthenticator
-from configservice.witness import FORGET_SECONDS, Report, WitnessReader, name_reports
+from configservice.monitoring.witness_reports import FORGET_SECONDS, Report, WitnessReader, name_reports
+from configservice.topology.value_macs import CLOCK_TOLERANCE_SECONDS, ValueAuthenticator
 
 KEY = "reports"
 OBSERVER = "host1:7"

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 from hypothesis import given
 from hypothesis import strategies as st
 
-from viewcounter.processing.audit import Finding, HourAudit, group_differences, plan_hours
+from viewcounter.maintenance.audit import Finding, HourAudit, group_differences, plan_hours
 from viewcounter.storage.audit import Difference, Differences, Digested, Figures, LedgerHour
 
 HOUR = timedelta(hours=1)

@@ -1,6 +1,6 @@
 from datetime import UTC, datetime
 
-from configservice.topology import EventType
+from configservice.topology.model import EventType
 from tests.unit.processing.builders import MINUTE_US, MemoryIds, Row, uuid4_of
 from viewcounter.eventlog.codec import AcceptedEvent, pack_entry, unpack_entry
 from viewcounter.eventlog.interface import Entry, Position

@@ -2,11 +2,11 @@
 
 from datetime import UTC, datetime, timedelta
 
-from configservice.topology import Assignment, Shard, Topology
+from configservice.topology.model import Assignment, Shard, Topology
+from runtime.metrics import REGISTRY
 from viewcounter.eventlog.interface import Position, Unread
 from viewcounter.eventlog.lag_notice import LagNotice
-from viewcounter.metrics import REGISTRY
-from viewcounter.processing.lag import build_lag, publish_lag
+from viewcounter.maintenance.lag import build_lag, publish_lag
 
 NOW = datetime(2026, 1, 31, 12, 0, tzinfo=UTC)
 SHARDS = (Shard(id=1, name="one", term=1, instances=()), Shard(id=2, name="two", term=1, instances=()))

@@ -2,7 +2,7 @@
 
 from datetime import UTC, datetime
 
-from viewcounter.processing.recount import plan_repairs
+from viewcounter.maintenance.recount import plan_repairs
 from viewcounter.storage.audit import Difference, Differences, Figures
 from viewcounter.storage.recount import Repair, Scope
 

@@ -7,9 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from viewcounter.config import Config
-from viewcounter.processing.checks import find_contradictions
-from viewcounter.processing.retention import plan_kept
-from viewcounter.processing.retention_policy import RetentionPolicy
+from viewcounter.maintenance.checks import find_contradictions
+from viewcounter.maintenance.retention import plan_kept
+from viewcounter.maintenance.retention_policy import RetentionPolicy
 from viewcounter.storage.raw_days import plan_old_raw_days
 from viewcounter.storage.retention import Kept, OldestMarks
 from viewcounter.storage.rollup import RollupState

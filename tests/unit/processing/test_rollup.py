@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 from hypothesis import given
 from hypothesis import strategies as st
 
-from viewcounter.processing.rollup import get_target, plan_step
+from viewcounter.maintenance.rollup import get_target, plan_step
 from viewcounter.storage.rollup import DAY, HOUR, RollupStep
 
 NOON = datetime(2026, 1, 31, 12, tzinfo=UTC)

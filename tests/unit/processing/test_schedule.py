@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 from viewcounter.config import Config
-from viewcounter.operations import tasks as operations
+from viewcounter.maintenance import operator_tasks as operations
 from viewcounter.processing import tasks as processing
 from viewcounter.processing.schedule import build_schedule
 

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from viewcounter.processing.strain import Health, StrainPolicy, find_limit, get_pause_seconds, judge_drain
+from viewcounter.processing.shard_throttle import Health, StrainPolicy, find_limit, get_pause_seconds, judge_drain
 
 POLICY = StrainPolicy(pause_first_seconds=0.5, pause_max_seconds=5.0, slow_flush_seconds=3.0, forget_seconds=60)
 

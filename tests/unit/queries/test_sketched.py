@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 import numpy as np
 import pytest
 
-from configservice.topology import EventType, Topology
+from configservice.topology.model import EventType, Topology
 from viewcounter.queries.errors import InvalidQuery, SketchesBehind
 from viewcounter.queries.functions import Function
 from viewcounter.queries.meta import Source

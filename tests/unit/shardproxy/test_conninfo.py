@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 from msgspec import structs
 
-from configservice.password_refs import PasswordRefRules
-from configservice.topology import Instance, Role
+from configservice.topology.model import Instance, Role
+from configservice.topology.password_refs import PasswordRefRules
 from shardproxy.conninfo import build_connection_parameters
 from shardproxy.errors import UnreadablePassword
 from shardproxy.settings import PoolSettings

@@ -3,7 +3,7 @@
 import msgspec
 import pytest
 
-from configservice.topology import Assignment, Instance, Role, Shard, Topology
+from configservice.topology.model import Assignment, Instance, Role, Shard, Topology
 from shardproxy.daemon import Selection, ShardProxyDaemon, plan_watches
 from shardproxy.settings import PoolSettings
 from shardproxy.watch import WatchSettings, compute_pause_seconds

@@ -3,7 +3,7 @@
 import pytest
 from psycopg import pq
 
-from configservice.topology import is_loopback
+from configservice.topology.model import is_loopback
 from shardproxy.errors import InsecureConnection
 from shardproxy.tls import STRAY_VARIABLES, TlsFiles, build_tls_parameters, find_stray_variables
 

@@ -4,6 +4,7 @@ import psycopg
 import pytest
 from psycopg import errors as pg
 
+from runtime.errors import Permanent, Retryable
 from shardproxy.connection import ClientDeadlinePassed
 from shardproxy.errors import (
     BadStatement,
@@ -12,9 +13,7 @@ from shardproxy.errors import (
     InstanceUnavailable,
     OutcomeUnknown,
     OutOfResources,
-    Permanent,
     ReadOnlyInstance,
-    Retryable,
     ShardProxyError,
     StatementTimeout,
 )

@@ -5,8 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from viewcounter.storage.errors import TooManyDeadLetters
-from viewcounter.storage.stopping import (
+from viewcounter.storage.dead_letter_limits import (
     DeadLetterLimits,
     StopReason,
     Tally,
@@ -16,6 +15,7 @@ from viewcounter.storage.stopping import (
     get_most_dead,
     tally_range,
 )
+from viewcounter.storage.errors import TooManyDeadLetters
 
 LIMITS = DeadLetterLimits(run_max=5, ratio_max=0.1, ratio_min_read=100, window_seconds=60)
 EMPTY = Window(read=0, dead=0, run=0, allowance=0)

@@ -1,0 +1,257 @@
+"""What the leader does for one shard: begins and carries on changes of primary, and puts roles right between them."""
+
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+
+from django.utils import timezone
+
+from configservice.errors import ActionFailed, InstanceRefuses, InstanceUnreachable
+from configservice.failover import absence as presence
+from configservice.failover import journal
+from configservice.failover.durability import SynchronousPlan, find_living, plan_synchronous
+from configservice.failover.executor import Executor, Observer
+from configservice.failover.kept_log import LogWatch
+from configservice.failover.lease import Lease
+from configservice.failover.operator import Operator
+from configservice.failover.plan import can_begin, describe_lacks
+from configservice.failover.probe import read_lacking, read_view
+from configservice.failover.records import Failover
+from configservice.failover.roles import Correction, RolePlan, find_state, plan_roles
+from configservice.failover.state import FailoverEvent, FailoverKind, FailoverState
+from configservice.models import Instance as InstanceRow
+from configservice.models import RoleChoice
+from configservice.models import Shard as ShardRow
+from configservice.monitoring.connections import Connect
+from configservice.monitoring.failure_detection import Verdict
+from configservice.monitoring.monitor import Monitor
+from configservice.monitoring.probe_result import DETACHED_HOST
+from configservice.settings import ConfigServiceSettings, FailoverMode
+from configservice.topology.model import Instance, Role, Shard
+
+logger = logging.getLogger(__name__)
+
+ACTOR = "config service"
+RETRY_SECONDS = 2.0
+"""A correction that was tried is not tried again before this."""
+
+_EXTERNAL = "another manager decides about the roles of this shard (failover mode external): ask it"
+
+Work = Callable[[], None]
+
+
+@dataclass(frozen=True, slots=True)
+class ShardOrders:
+    """What the control tables say of a shard beyond the topology."""
+
+    mode: FailoverMode
+    open_failover: Failover | None = None
+    struck_off: frozenset[str] = field(default_factory=frozenset)
+    away_seconds: Mapping[str, float] = field(default_factory=dict)
+    """By name of the instance: since when it is written down to be away."""
+
+
+def read_orders(*, default_mode: FailoverMode) -> dict[int, ShardOrders]:
+    """Of every shard, by id. Raises DatabaseError."""
+    modes = dict(ShardRow.objects.values_list("id", "failover_mode"))
+    failovers: Mapping[int, Failover] = {f.shard_id: f for f in Failover.objects.filter(finished_at__isnull=True)}
+    struck_off: dict[int, set[str]] = {}
+    for shard_id, name in InstanceRow.objects.filter(struck_off_at__isnull=False).values_list("shard_id", "name"):
+        struck_off.setdefault(shard_id, set()).add(name)
+    away: dict[int, dict[str, float]] = {}
+    now = timezone.now()
+    waited_for = InstanceRow.objects.filter(
+        away_since__isnull=False, role=RoleChoice.REPLICA, promotable=True, drained=False
+    )
+    for shard_id, name, since in waited_for.values_list("shard_id", "name", "away_since"):
+        away.setdefault(shard_id, {})[name] = (now - since).total_seconds()
+    return {
+        shard_id: ShardOrders(
+            mode=FailoverMode(mode) if mode else default_mode,
+            open_failover=failovers.get(shard_id),
+            struck_off=frozenset(struck_off.get(shard_id, ())),
+            away_seconds=away.get(shard_id, {}),
+        )
+        for shard_id, mode in modes.items()
+    }
+
+
+class Caretaker:
+    """Of one shard. `find_work` is called by the loop, the work it returns runs in one other thread at a time."""
+
+    def __init__(
+        self,
+        *,
+        lease: Lease,
+        monitor: Monitor,
+        connect: Connect,
+        settings: ConfigServiceSettings,
+        observer: Observer,
+        log: LogWatch,
+        is_stopping: Callable[[], bool],
+    ) -> None:
+        self._lease = lease
+        self._log = log
+        self._monitor = monitor
+        self._settings = settings
+        self._operator = Operator(connect, action_seconds=settings.action_seconds)
+        self._executor = Executor(
+            lease, monitor, self._operator, settings, observer=observer, log=log, is_stopping=is_stopping
+        )
+        self._tried_at: dict[tuple[Correction, str], float] = {}
+        self._synchronized_at = -RETRY_SECONDS
+        self._synchronized_to: str | None = None
+
+    def find_work(
+        self, shard: Shard, verdict: Verdict, orders: ShardOrders, *, generation: int, now: float
+    ) -> Work | None:
+        """None while nothing is to be done. Decides from memory, but for the orders; quick."""
+        if orders.open_failover is not None and _is_not_ours(orders):
+            return partial(
+                journal.note, orders.open_failover, FailoverEvent.REFUSE, generation=generation, message=_EXTERNAL
+            )
+        if orders.open_failover is not None:
+            return partial(self._executor.run, orders.open_failover, shard)
+        if verdict.is_dead and orders.mode is FailoverMode.AUTOMATIC:
+            return partial(self._fail_over, shard, verdict, generation)
+        plans = plan_roles(
+            shard,
+            self._monitor.get_sightings(),
+            mode=orders.mode,
+            struck_off=orders.struck_off,
+            away_seconds=orders.away_seconds,
+            log_share=self._log.get_share(shard.id),
+            now=now,
+            settings=self._settings,
+        )
+        due = [p for p in plans if now - self._tried_at.get((p.correction, p.name), -RETRY_SECONDS) >= RETRY_SECONDS]
+        if not due:
+            return self._find_durability_work(shard, orders, now=now)
+        self._tried_at = {key: at for key, at in self._tried_at.items() if now - at < RETRY_SECONDS}
+        self._tried_at.update({(p.correction, p.name): now for p in due})
+        return partial(self._correct, shard, due, orders.mode, generation)
+
+    def close(self) -> None:
+        self._operator.close()
+
+    def _find_durability_work(self, shard: Shard, orders: ShardOrders, *, now: float) -> Work | None:
+        """An external manager also decides whom commits wait for."""
+        primary = shard.primary
+        sightings = self._monitor.get_sightings()
+        living = find_living(shard, sightings, now=now, patience_seconds=self._settings.standby_loss_seconds)
+        state = None if primary is None else find_state(sightings, primary)
+        if orders.mode is FailoverMode.EXTERNAL or primary is None or state is None or living is None:
+            return None
+        wanted = plan_synchronous(shard, living=living)
+        is_due = now - self._synchronized_at >= RETRY_SECONDS or wanted.setting != self._synchronized_to
+        if state.in_recovery or state.synchronous_standby_names == wanted.setting or not is_due:
+            return None
+        self._synchronized_at, self._synchronized_to = now, wanted.setting
+        return partial(self._synchronize, shard, primary, wanted)
+
+    def _synchronize(self, shard: Shard, primary: Instance, wanted: SynchronousPlan) -> None:
+        logger.log(
+            logging.WARNING if wanted.is_degraded else logging.INFO,
+            "%s: commits wait for %d of %d replicas: %s",
+            shard.name,
+            wanted.waited_for,
+            wanted.wanted,
+            wanted.setting or "none",
+        )
+        self._lease.check()
+        self._operator.synchronize(primary, setting=wanted.setting)
+
+    def _fail_over(self, shard: Shard, verdict: Verdict, generation: int) -> None:
+        view = read_view(shard, self._monitor.get_sightings(), self._operator, find_lacking=self._log.find_lacking)
+        primary = shard.primary
+        if primary is None or not can_begin(view, old_primary=primary.name):
+            for member in view.standbys:
+                if why := describe_lacks(member):
+                    logger.error("%s: %s is not promoted: it %s", shard.name, member.name, why)
+            return  # the shard's condition says so; looked at again in the next tick
+        self._begin(shard, FailoverKind.AUTOMATIC, verdict.why, generation)
+
+    def _begin(self, shard: Shard, kind: FailoverKind, why: str, generation: int) -> None:
+        primary = shard.primary
+        if primary is None:
+            return
+        sighting = self._monitor.get_sightings().get(primary.name)
+        state = None if sighting is None else sighting.state
+        row = journal.begin(
+            shard.id,
+            kind=kind,
+            old_primary=primary.name,
+            reason=why,
+            actor=ACTOR,
+            names="" if state is None else state.synchronous_standby_names,
+            generation=generation,
+        )
+        if row is not None:
+            self._executor.run(row, shard)
+
+    def _correct(self, shard: Shard, plans: list[RolePlan], mode: FailoverMode, generation: int) -> None:
+        for plan in plans:
+            logger.warning("%s: %s %s: %s", shard.name, plan.correction, plan.name, plan.why)
+            self._lease.check()
+            try:
+                self._apply(plan, shard, mode, generation)
+            except (InstanceUnreachable, InstanceRefuses, ActionFailed) as error:
+                logger.warning("%s: %s %s failed: %s", shard.name, plan.correction, plan.name, error)
+
+    def _apply(self, plan: RolePlan, shard: Shard, mode: FailoverMode, generation: int) -> None:
+        instance = next(i for i in shard.instances if i.name == plan.name)
+        match plan.correction:
+            case Correction.FOLLOW:
+                kind = FailoverKind.FOLLOWED if mode is FailoverMode.EXTERNAL else FailoverKind.AUTOMATIC
+                self._begin(shard, kind, plan.why, generation)
+            case Correction.STRAY:
+                self._change_role(shard, instance, Role.FENCED, plan, generation)
+            case Correction.FENCE:
+                self._operator.fence(instance, drain_seconds=0.0)
+            case Correction.RELEASE:
+                self._operator.release(instance)
+            case Correction.REJOIN if self._may_be_promoted(instance, shard):
+                self._change_role(shard, instance, Role.REPLICA, plan, generation)
+            case Correction.REATTACH:
+                self._reattach(instance, shard)
+            case Correction.READMIT if self._may_be_promoted(instance, shard):
+                presence.readmit(instance.name, actor=ACTOR, generation=generation)
+            case Correction.NOTE_AWAY:
+                presence.note_away(instance.name, now=timezone.now(), generation=generation)
+            case Correction.NOTE_BACK:
+                presence.note_back(instance.name, generation=generation)
+            case Correction.STRIKE_OFF:
+                presence.strike_off(instance.name, why=plan.why, actor=ACTOR, generation=generation)
+
+    def _may_be_promoted(self, instance: Instance, shard: Shard) -> bool:
+        """Its own rows prove that it follows this primary and not what another one has written, and the event log still
+        holds all that it has not applied."""
+        if self._operator.find_term(instance) != shard.term:
+            return False
+        self._log.read_now()
+        lacking = read_lacking(instance, shard, self._operator, self._log.find_lacking)
+        if lacking:
+            logger.info("%s: %s has yet to apply partitions %s", shard.name, instance.name, lacking)
+        return not lacking
+
+    def _reattach(self, instance: Instance, shard: Shard) -> None:
+        """If it was detached, or names an instance that is no copy any more.
+
+        Any other address was given by somebody who knows another way to the primary, or follows a replica on purpose.
+        """
+        upstream = self._operator.find_upstream(instance)
+        left = {(i.host, i.port) for i in shard.instances if i.role is Role.FENCED}
+        is_lost = upstream is not None and (upstream[0] == DETACHED_HOST or upstream in left)
+        if shard.primary is not None and is_lost:
+            self._operator.follow(instance, shard.primary)
+
+    @staticmethod
+    def _change_role(shard: Shard, instance: Instance, role: Role, plan: RolePlan, generation: int) -> None:
+        reason = f"{instance.name} is {role.value}: {plan.why}"
+        journal.change_role(shard.id, instance.name, role, reason=reason, actor=ACTOR, generation=generation)
+
+
+def _is_not_ours(orders: ShardOrders) -> bool:
+    failover = orders.open_failover
+    return orders.mode is FailoverMode.EXTERNAL and failover is not None and failover.state == FailoverState.REQUESTED

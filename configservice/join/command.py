@@ -1,0 +1,131 @@
+"""What `manage.py add_shard` and `manage.py add_replica` share: a server by name and address, looked at, confirmed."""
+
+import getpass
+import json
+from abc import ABC, abstractmethod
+from argparse import ArgumentParser
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from django.core.management.base import CommandError
+
+from commandline.command import OperatorCommand, Subject
+from configservice.errors import CandidateRefused, ConfigServiceError, Refusal
+from configservice.join.prompts import confirm
+from configservice.topology.model import Instance, Role, Topology
+
+if TYPE_CHECKING:
+    from configservice.join.changes import Checked
+
+DEFAULT_PORT = 5432
+_AS_OTHERS = "default: as the shard's primary, or else another one, has it"
+_OPTIONS = {"name": "--instance", "password_ref": "--password-ref"}
+"""Of fields whose option is called otherwise."""
+
+
+@dataclass(frozen=True, slots=True)
+class Steps:
+    """`check` looks at a server and changes nothing; `add` takes it in."""
+
+    check: "Callable[..., Checked]"
+    add: Callable[..., Topology]
+
+
+class AddCommand(OperatorCommand, ABC):
+    """Subclasses say what is checked, what is done, and what people are asked before."""
+
+    subject = Subject.CLUSTER
+    verb: ClassVar[str]
+    role: ClassVar[Role]
+    question: ClassVar[str]
+
+    @abstractmethod
+    def get_steps(self) -> Steps: ...
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument("--shard", required=True, metavar="NAME", help="name of the shard")
+        parser.add_argument("--instance", required=True, metavar="NAME", help="what the server will be called")
+        parser.add_argument(
+            "--host",
+            required=True,
+            metavar="HOST",
+            help="name or address of the server; VIEWCOUNTER_INSTANCE_ALLOW_LIST must allow it",
+        )
+        parser.add_argument(
+            "--port", type=int, default=DEFAULT_PORT, metavar="PORT", help="port of the server (default: %(default)d)"
+        )
+        parser.add_argument("--database", metavar="NAME", help=f"name of its database ({_AS_OTHERS})")
+        parser.add_argument("--user", metavar="ROLE", help=f"role to connect as ({_AS_OTHERS})")
+        parser.add_argument(
+            "--password-ref",
+            metavar="REF",
+            help=f"where its password is: env:NAME or file:/absolute/path ({_AS_OTHERS})",
+        )
+        parser.add_argument(
+            "--sslmode", metavar="MODE", help=f"disable, prefer, require, verify-ca or verify-full ({_AS_OTHERS})"
+        )
+        parser.add_argument(
+            "--zone", default="local", metavar="ZONE", help="zone that the server is in (default: %(default)s)"
+        )
+        parser.add_argument("--reason", default="", metavar="TEXT", help="why, for the history")
+        parser.add_argument("--check-only", action="store_true", help="look and judge; change nothing")
+        parser.add_argument("--yes", action="store_true", help="do not ask")
+        parser.add_argument("--json", action="store_true", help="print the outcome as JSON")
+
+    def handle(self, **options: Any) -> None:
+        from configservice.join.dependencies import get_cluster_tools
+
+        shard: str = options["shard"]
+        steps = self.get_steps()
+        try:
+            tools = get_cluster_tools()
+            candidate = build_candidate(options, role=self.role)
+            if options["check_only"] or not options["yes"]:
+                checked = steps.check(shard, candidate, tools)
+                self.stderr.write(f"{candidate.name}: {', '.join(checked.findings)}")
+            if options["check_only"]:
+                self.stdout.write(f"{candidate.name} may join {shard}; nothing was changed")
+                return
+            if not options["yes"]:
+                confirm(self.question.format(name=candidate.name, shard=shard))
+            actor = f"{getpass.getuser()} (manage.py {self.verb})"
+            topology = steps.add(
+                shard, candidate, tools, actor=actor, reason=options["reason"], progress=self.stderr.write
+            )
+        except CandidateRefused as error:
+            lines = [f"  {_name_option(refusal)}{refusal.reason}" for refusal in error.refusals]
+            raise CommandError("\n".join(["refused, nothing was changed:", *lines])) from error
+        except ConfigServiceError as error:
+            raise CommandError(str(error)) from error
+        if options["json"]:
+            document = {"shard": shard, "instance": candidate.name, "role": self.role.value, "epoch": topology.epoch}
+            self.stdout.write(json.dumps(document))
+        else:
+            self.stdout.write(f"{candidate.name} is {self.role.value} of {shard}, epoch {topology.epoch}")
+
+
+def build_candidate(given: dict[str, Any], *, role: Role) -> Instance:
+    """What is not given is as the primary of the same shard has it, or else of any."""
+    from configservice.join.changes import find_similar
+
+    similar = find_similar(given["shard"])
+
+    def get(name: str) -> str:
+        return str(given.get(name) or getattr(similar, name, "") or "")
+
+    return Instance(
+        name=given["instance"],
+        role=role,
+        host=given["host"],
+        port=given["port"],
+        database=get("database"),
+        user=get("user"),
+        password_ref=get("password_ref"),
+        zone=given["zone"],
+        sslmode=get("sslmode"),
+    )
+
+
+def _name_option(refusal: Refusal) -> str:
+    return f"{_OPTIONS.get(refusal.field, f'--{refusal.field}')}: " if refusal.field else ""

@@ -1,0 +1,122 @@
+"""Taking an instance out of use, back into it, or out of the cluster. Each is a change of the topology, published.
+
+A drained instance goes on replicating: nobody reads from it, no commit waits for it, it is not promoted and the event
+log is not kept for it. So before it is used again it must be close to its primary.
+"""
+
+from django.db import transaction
+from django.db.models import Q
+
+from configservice import models
+from configservice.errors import CandidateRefused, DrainRefused, DurabilityRefused, UnknownInstance
+from configservice.failover.durability_change import check_durability
+from configservice.failover.records import Failover
+from configservice.join.changes import check_standby
+from configservice.join.dependencies import ClusterTools
+from configservice.topology.model import Instance, Role, Shard, Topology
+from configservice.topology.publication import lock_topology, publish
+from configservice.topology.snapshot import build_topology
+
+
+def drain_instance(name: str, *, actor: str, reason: str = "") -> Topology:
+    """Raises UnknownInstance and DrainRefused; one that is drained already stays so."""
+    with transaction.atomic():
+        lock_topology()
+        shard, instance = find_instance(name)
+        check_drain(shard, instance, is_changing=_is_changing(name))
+        return _set(name, drained=True, reason=reason or f"drained {name}", actor=actor)
+
+
+def undrain_instance(name: str, tools: ClusterTools, *, actor: str, reason: str = "") -> Topology:
+    """Raises UnknownInstance, and DrainRefused unless it follows its primary closely."""
+    shard, instance = find_instance(name)
+    if instance.drained and instance.role is Role.REPLICA:
+        try:
+            check_standby(instance, shard, tools=tools)
+        except CandidateRefused as error:
+            raise DrainRefused(f"{name} cannot be used yet: {error}") from error
+    with transaction.atomic():
+        lock_topology()
+        return _set(name, drained=False, reason=reason or f"{name} is used again", actor=actor)
+
+
+def remove_instance(name: str, *, actor: str, reason: str = "") -> Topology:
+    """Raises UnknownInstance and DrainRefused."""
+    with transaction.atomic():
+        lock_topology()
+        shard, instance = find_instance(name)
+        check_removal(shard, instance, is_changing=_is_changing(name))
+        models.Instance.objects.filter(name=name).delete()
+        return publish(reason=reason or f"removed {name} from {shard.name}", actor=actor)
+
+
+def find_instance(name: str) -> tuple[Shard, Instance]:
+    """As the tables have it now, with its shard. Raises UnknownInstance."""
+    topology = build_topology(epoch=0)
+    found = {i.name: (shard, i) for shard in topology.shards for i in shard.instances}
+    if name not in found:
+        raise UnknownInstance(f"there is no instance {name!r}; there are: {', '.join(sorted(found))}")
+    return found[name]
+
+
+def check_drain(shard: Shard, instance: Instance, *, is_changing: bool) -> None:
+    """Pure. Raises DrainRefused."""
+    if instance.role is Role.PRIMARY:
+        raise DrainRefused(
+            f"{instance.name} is the primary of {shard.name}: first `manage.py switchover --shard {shard.name}`"
+        )
+    _check_unchanging(shard, is_changing=is_changing)
+    remaining = [i for i in shard.standbys if i.name != instance.name]
+    if len(remaining) == len(shard.standbys):
+        return  # nobody waits for it as it is
+    try:
+        check_durability(shard.durability, quorum=shard.quorum, standby_count=len(remaining))
+    except DurabilityRefused as error:
+        raise DrainRefused(
+            f"without {instance.name}, {error}: first `manage.py set_durability --shard {shard.name}`"
+        ) from error
+
+
+def check_removal(shard: Shard, instance: Instance, *, is_changing: bool) -> None:
+    """Pure. Raises DrainRefused."""
+    if instance.role is Role.PRIMARY:
+        raise DrainRefused(f"{instance.name} is the primary of {shard.name}")
+    if not instance.drained:
+        raise DrainRefused(f"{instance.name} is in use: first `manage.py drain_instance {instance.name}`")
+    _check_unchanging(shard, is_changing=is_changing)
+
+
+def describe_drain(shard: Shard, instance: Instance) -> str:
+    """What it means, for whoever is asked to confirm. Pure."""
+    text = (
+        f"{instance.name} is read no more, no commit waits for it, and it is not promoted. It goes on replicating "
+        "until it is removed or used again."
+    )
+    if not any(i.promotable for i in shard.standbys if i.name != instance.name):
+        text += f" {shard.name} then has nobody who could take over from its primary."
+    return text
+
+
+def describe_removal(shard: Shard, instance: Instance) -> str:
+    """As `describe_drain`."""
+    primary = "its primary" if shard.primary is None else shard.primary.name
+    return (
+        f"{shard.name} forgets {instance.name}, which itself is left as it is. Drop its replication slot on {primary}, "
+        "which would else keep WAL for it for ever."
+    )
+
+
+def _check_unchanging(shard: Shard, *, is_changing: bool) -> None:
+    if is_changing:
+        raise DrainRefused(f"{shard.name} has a change of primary under way in which it takes part; wait for its end")
+
+
+def _is_changing(name: str) -> bool:
+    named = Q(old_primary=name) | Q(candidate=name) | Q(target=name)
+    return bool(Failover.objects.filter(named, finished_at__isnull=True).exists())
+
+
+def _set(name: str, *, drained: bool, reason: str, actor: str) -> Topology:
+    if not models.Instance.objects.filter(name=name).update(drained=drained, away_since=None):
+        raise UnknownInstance(f"there is no instance {name!r} any more")
+    return publish(reason=reason, actor=actor)

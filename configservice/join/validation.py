@@ -1,0 +1,175 @@
+"""May this server join? Pure: facts in, refusals out, each with the field that is wrong. None at all means yes."""
+
+from collections.abc import Collection, Mapping, Sequence
+from itertools import groupby
+
+from configservice.errors import Refusal
+from configservice.failover.kept_log import LogPosition, find_lacking
+from configservice.join.allow_list import Address, AllowList
+from configservice.join.server_info import KnownServer, ServerFacts, Table
+from configservice.topology.model import Instance, Role, Topology
+
+OLDEST_VERSION = 150000
+NAMED_MAX = 5
+"""So many tables are named in a refusal."""
+_HOLD_ROWS_FROM_THE_START = frozenset({Table("public", "django_migrations"), Table("public", "shard_identity")})
+_BOOKKEEPING = Table("public", "django_migrations")
+
+
+def judge_address(addresses: Sequence[Address], *, host: str, port: int, allowed: AllowList) -> Refusal | None:
+    """Every address of the name must be allowed, since any of them may be the one that is connected to."""
+    for address in addresses:
+        if not allowed.permits(address, port):
+            told = host if str(address) == host else f"{host} is {address}, which"
+            return Refusal("host", f"{told} is not allowed with port {port}: see VIEWCOUNTER_INSTANCE_ALLOW_LIST")
+    return None if addresses else Refusal("host", f"{host} has no address")
+
+
+def judge_names(candidate: Instance, topology: Topology, *, new_shard: str = "") -> list[Refusal]:
+    """What can be said without looking at any server."""
+    refusals = []
+    if new_shard and any(shard.name == new_shard for shard in topology.shards):
+        refusals.append(Refusal("shard", f"there is a shard {new_shard} already"))
+    for shard in topology.shards:
+        for instance in shard.instances:
+            if instance.name == candidate.name:
+                refusals.append(Refusal("name", f"{instance.name} is an instance of {shard.name} already"))
+            elif _get_address(instance) == _get_address(candidate):
+                refusals.append(Refusal("host", f"this is {instance.name} of {shard.name}"))
+    return refusals
+
+
+def judge_new_primary(
+    found: ServerFacts, known: Sequence[KnownServer], *, cluster_id: str, schema_version: str
+) -> list[Refusal]:
+    """For the first instance of a new shard."""
+    refusals = [
+        *_judge_version(found),
+        *(_judge_sameness(found, known) or _judge_copy(found, known)),
+        *_judge_cluster(found, cluster_id),
+    ]
+    if found.in_recovery:
+        refusals.append(Refusal("host", "it is a standby; a new shard begins with a primary"))
+    silent = [shard for shard, servers in _group(known).items() if all(s.facts is None for s in servers)]
+    if silent:
+        names = ", ".join(silent)
+        refusals.append(Refusal("host", f"whether it is a copy of {names} cannot be told: no instance of it answers"))
+    return refusals + _judge_content(found, schema_version)
+
+
+def judge_new_replica(
+    name: str,
+    found: ServerFacts,
+    *,
+    shard: str,
+    known: Sequence[KnownServer],
+    cluster_id: str,
+    max_lag_bytes: int,
+    floors: Mapping[int, LogPosition],
+) -> list[Refusal]:
+    """For one more replica of `shard`."""
+    refusals = [*_judge_version(found), *_judge_sameness(found, known)]
+    if refusals:
+        return refusals
+    return judge_standby(
+        name, found, shard=shard, known=known, cluster_id=cluster_id, max_lag_bytes=max_lag_bytes, floors=floors
+    )
+
+
+def judge_standby(
+    name: str,
+    found: ServerFacts,
+    *,
+    shard: str,
+    known: Sequence[KnownServer],
+    cluster_id: str,
+    max_lag_bytes: int,
+    floors: Mapping[int, LogPosition],
+) -> list[Refusal]:
+    """Whether it may be read from and promoted: it follows this shard's primary and holds nearly all that it has.
+
+    Nearly all: the event log was not kept for it meanwhile, so what it lacks must still be there to be applied again.
+    `floors`: below which position the log holds nothing, of each partition of the shard.
+    """
+    primary = next((s for s in known if s.shard == shard and s.role is Role.PRIMARY), None)
+    if primary is None or primary.facts is None:
+        told = "has no primary" if primary is None else f"has a primary, {primary.name}, that does not answer"
+        return [Refusal("shard", f"{shard} {told}: nothing can be compared")]
+    if found.system_identifier != primary.facts.system_identifier:
+        whose = next((s.shard for s in known if _is_copy(found, s.facts)), "another server")
+        return [Refusal("host", f"it is a copy of {whose}, not of {shard}")]
+    if not found.in_recovery:
+        return [Refusal("host", "it is no standby; make it one by pg_basebackup from the primary")]
+    refusals = _judge_cluster(found, cluster_id)
+    if not found.is_receiving:
+        refusals.append(Refusal("host", f"it receives nothing; point its primary_conninfo to {primary.name}"))
+    elif name not in primary.facts.streaming:
+        why = f"nobody streams from {primary.name} under this name; set application_name in its primary_conninfo"
+        refusals.append(Refusal("name", why))
+    lag_bytes = primary.facts.lsn - found.lsn
+    if lag_bytes > max_lag_bytes:
+        refusals.append(Refusal("host", f"it is {lag_bytes} bytes behind {primary.name}, more than {max_lag_bytes}"))
+    if found.schema_version != primary.facts.schema_version:
+        told = f"it has schema {found.schema_version or 'none'}, {primary.name} has {primary.facts.schema_version}"
+        refusals.append(Refusal("database", told))
+    if lacking := find_lacking(found.positions, floors):
+        partitions = ", ".join(map(str, lacking))
+        told = f"it has not applied entries of partitions {partitions} that the event log no longer holds"
+        refusals.append(Refusal("host", f"{told}: wait until it has caught up with {primary.name}"))
+    return refusals
+
+
+def _judge_version(found: ServerFacts) -> list[Refusal]:
+    if found.version >= OLDEST_VERSION:
+        return []
+    oldest = OLDEST_VERSION // 10000
+    return [Refusal("host", f"PostgreSQL {found.version // 10000} is too old: {oldest} or later is needed")]
+
+
+def _judge_sameness(found: ServerFacts, known: Sequence[KnownServer]) -> list[Refusal]:
+    for server in known:
+        if server.facts is not None and found.is_same_server(server.facts):
+            return [Refusal("host", f"this is {server.name} of {server.shard} under another address")]
+    return []
+
+
+def _judge_copy(found: ServerFacts, known: Sequence[KnownServer]) -> list[Refusal]:
+    original = next((server for server in known if _is_copy(found, server.facts)), None)
+    return [] if original is None else [Refusal("host", f"it is a copy of {original.name} of {original.shard}")]
+
+
+def _is_copy(found: ServerFacts, other: ServerFacts | None) -> bool:
+    return other is not None and found.system_identifier == other.system_identifier
+
+
+def _judge_cluster(found: ServerFacts, cluster_id: str) -> list[Refusal]:
+    if found.cluster_id in (None, cluster_id):
+        return []
+    return [Refusal("database", f"it belongs to another cluster, {found.cluster_id}")]
+
+
+def _judge_content(found: ServerFacts, schema_version: str) -> list[Refusal]:
+    """Nothing at all, or our tables without a row: what an attempt that was cut off leaves behind."""
+    if not found.may_create:
+        return [Refusal("user", "it may not create tables in the schema public of this database")]
+    if found.schema_version is None:
+        foreign = [table for table in found.tables if table != _BOOKKEEPING]
+        return [Refusal("database", f"it is not empty: it has {_name_some(foreign)}")] if foreign else []
+    if found.schema_version != schema_version:
+        return [Refusal("database", f"it has schema {found.schema_version}, this release makes {schema_version}")]
+    filled = [table for table in found.filled if table not in _HOLD_ROWS_FROM_THE_START]
+    return [Refusal("database", f"it is not empty: there are rows in {_name_some(filled)}")] if filled else []
+
+
+def _name_some(tables: Collection[Table]) -> str:
+    named = ", ".join(str(table) for table in sorted(tables)[:NAMED_MAX])
+    return named if len(tables) <= NAMED_MAX else f"{named} and {len(tables) - NAMED_MAX} more"
+
+
+def _group(known: Sequence[KnownServer]) -> Mapping[str, list[KnownServer]]:
+    ordered = sorted(known, key=lambda s: s.shard)
+    return {shard: list(servers) for shard, servers in groupby(ordered, key=lambda s: s.shard)}
+
+
+def _get_address(instance: Instance) -> tuple[str, int, str]:
+    return (instance.host, instance.port, instance.database)

@@ -1,0 +1,93 @@
+"""What each shard can do right now, in one word: derived by the leader, kept for whoever asks."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+from django.db import transaction
+from django.utils import timezone
+
+from configservice.failover.kept_log import LogShare
+from configservice.failover.lease import fence_change
+from configservice.failover.records import TEXT_MAX_LENGTH, Condition, ShardCondition
+from configservice.failover.roles import find_state
+from configservice.monitoring.failure_detection import Verdict
+from configservice.monitoring.probe_result import Sighting
+from configservice.topology.model import Shard
+
+REFRESH_SECONDS = 5.0
+
+
+def derive_condition(
+    shard: Shard, sightings: Mapping[str, Sighting], verdict: Verdict, *, is_changing: bool
+) -> tuple[Condition, str]:
+    """The condition and a sentence for people. Pure."""
+    primary = shard.primary
+    state = None if primary is None else find_state(sightings, primary)
+    if is_changing:
+        return Condition.CHANGING, verdict.why
+    if primary is None or verdict.is_dead or (state is not None and (state.in_recovery or state.is_read_only)):
+        why = verdict.why if state is None else "its primary takes no writes"
+        return Condition.WITHOUT_PRIMARY, why
+    sighting = sightings.get(primary.name)
+    if sighting is None or sighting.failure_count:
+        return Condition.SUSPECT, verdict.why
+    standbys = [s for i in shard.standbys if i.promotable and (s := find_state(sightings, i)) and s.is_receiving]
+    if not standbys:
+        return Condition.WITHOUT_REPLICA, "no promotable replica streams"
+    return Condition.WELL, ""
+
+
+@dataclass(frozen=True, slots=True)
+class LogKept:
+    """Replicas that are away, by name, and what the event log keeps for them; None: not known, or without a bound."""
+
+    replicas: tuple[str, ...]
+    share: LogShare | None
+
+
+class ConditionKeeper:
+    """Writes conditions down when they change, and now and then so that it can be seen that somebody looks."""
+
+    def __init__(self) -> None:
+        self._kept: dict[int, tuple[Condition, str]] = {}
+        self._refresh_at = timezone.now()
+
+    def keep(
+        self, conditions: Mapping[int, tuple[Condition, str]], kept: Mapping[int, LogKept], *, generation: int
+    ) -> None:
+        """By shard id; `kept` of shards that the log is kept for. Raises LeaseLost and DatabaseError."""
+        now = timezone.now()
+        is_due = now >= self._refresh_at
+        changed = {shard_id: c for shard_id, c in conditions.items() if is_due or self._kept.get(shard_id) != c}
+        if not changed:
+            return
+        with transaction.atomic():
+            fence_change(generation)
+            for shard_id, (condition, detail) in changed.items():
+                known = ShardCondition.objects.filter(pk=shard_id).first()
+                is_old = known is not None and known.condition == condition
+                ShardCondition.objects.update_or_create(
+                    pk=shard_id,
+                    defaults={
+                        "condition": condition,
+                        "detail": detail[:TEXT_MAX_LENGTH],
+                        "since": known.since if is_old and known is not None else now,
+                        "seen_at": now,
+                        **_build_log_columns(kept.get(shard_id)),
+                    },
+                )
+        self._kept.update(changed)
+        if is_due:
+            self._refresh_at = now + timedelta(seconds=REFRESH_SECONDS)
+
+
+def _build_log_columns(kept: LogKept | None) -> dict[str, Any]:
+    share = None if kept is None else kept.share
+    return {
+        "log_kept_for": None if kept is None else list(kept.replicas),
+        "log_kept_bytes": None if share is None else share.kept_bytes,
+        "log_share_bytes": None if share is None else share.share_bytes,
+        "log_full_seconds": None if share is None else share.full_seconds,
+    }

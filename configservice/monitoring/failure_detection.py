@@ -1,0 +1,126 @@
+"""Is a primary dead? Only if this process cannot reach it *and* somebody else says so. Pure.
+
+A witness that sees the primary alive is believed over a probe that does not: whoever cannot reach a living primary is
+the one that is cut off.
+"""
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Protocol
+
+from configservice.monitoring.probe_result import InstanceState, Sighting
+from configservice.settings import ConfigServiceSettings
+from configservice.topology.model import Instance, Shard
+
+REFUSALS_OF_THE_DEAD = 2
+
+
+class Word(StrEnum):
+    ALIVE = "alive"
+    DEAD = "dead"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class Testimony:
+    """What one witness says of a shard's primary, and why, for people."""
+
+    witness: str
+    word: Word
+    why: str
+
+
+class Witness(Protocol):
+    """Somebody who knows of a primary by another way than our probes."""
+
+    def testify(self, shard: Shard, sightings: Mapping[str, Sighting], *, now: float) -> Iterable[Testimony]:
+        """Must not wait: what it says may be a moment old, but not older than the primary's first failure."""
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    is_dead: bool
+    why: str
+
+
+def judge_primary(
+    shard: Shard,
+    sightings: Mapping[str, Sighting],
+    witnesses: Iterable[Witness],
+    *,
+    now: float,
+    settings: ConfigServiceSettings,
+) -> Verdict:
+    """Whether the shard needs another primary. A shard without one has nothing to be judged."""
+    primary = shard.primary
+    if primary is None:
+        return Verdict(False, "it has no primary")
+    sighting = sightings.get(primary.name)
+    if sighting is None:
+        return Verdict(False, f"{primary.name} is not watched yet")
+    unreachable = describe_unreachable(sighting, now=now, settings=settings)
+    if unreachable is None:
+        return Verdict(False, f"{primary.name} answers")
+    words = [t for witness in witnesses for t in witness.testify(shard, sightings, now=now)]
+    alive = next((t for t in words if t.word is Word.ALIVE), None)
+    if alive is not None:
+        return Verdict(False, f"{primary.name} {unreachable}, but {alive.witness}: {alive.why}")
+    dead = next((t for t in words if t.word is Word.DEAD), None)
+    if dead is None:
+        return Verdict(False, f"{primary.name} {unreachable}, but no witness confirms it")
+    return Verdict(True, f"{primary.name} {unreachable}; {dead.witness}: {dead.why}")
+
+
+def describe_unreachable(sighting: Sighting, *, now: float, settings: ConfigServiceSettings) -> str | None:
+    """Why the probes alone would call it dead; None if they would not."""
+    if sighting.failure_count == 0:
+        return None
+    if sighting.answered_at is None and now - sighting.watched_since < settings.first_sight_seconds:
+        return None
+    if sighting.is_gone and sighting.failure_count >= REFUSALS_OF_THE_DEAD:
+        return f"refuses ({sighting.failure})"
+    silent_seconds = now - (sighting.watched_since if sighting.answered_at is None else sighting.answered_at)
+    if silent_seconds >= settings.primary_silence_seconds:
+        return f"has been silent for {silent_seconds:.1f} s ({sighting.failure})"
+    return None
+
+
+class StandbyWitness:
+    """The shard's own standbys: they hear from a living primary all the time, by a connection of theirs."""
+
+    def __init__(self, settings: ConfigServiceSettings) -> None:
+        self._settings = settings
+
+    def testify(self, shard: Shard, sightings: Mapping[str, Sighting], *, now: float) -> Iterable[Testimony]:
+        primary = shard.primary
+        suspect = None if primary is None else sightings.get(primary.name)
+        if suspect is None or suspect.failed_at is None:
+            return
+        for replica in shard.replicas:
+            sighting = sightings.get(replica.name)
+            if sighting is not None:
+                yield self._hear(replica, sighting, shard, since=suspect.failed_at, now=now)
+
+    def _hear(self, replica: Instance, sighting: Sighting, shard: Shard, *, since: float, now: float) -> Testimony:
+        state, answered_at = sighting.state, sighting.answered_at
+        if state is None or answered_at is None or not sighting.answers or answered_at < since:
+            return Testimony(replica.name, Word.UNKNOWN, "has not answered since")
+        if not state.in_recovery:
+            return Testimony(replica.name, Word.UNKNOWN, "is no standby")
+        if not state.is_receiving or state.stream_silence_seconds is None:
+            return Testimony(replica.name, Word.DEAD, "its WAL stream is broken")
+        if any((i.host, i.port) == (state.sender_host, state.sender_port) for i in shard.replicas):
+            return Testimony(replica.name, Word.UNKNOWN, "it follows another replica")
+        silent_seconds = state.stream_silence_seconds + (now - answered_at)
+        if silent_seconds >= self._get_patience_seconds(state):
+            return Testimony(replica.name, Word.DEAD, f"its WAL stream has been silent for {silent_seconds:.1f} s")
+        return Testimony(replica.name, Word.ALIVE, f"its WAL stream spoke {silent_seconds:.1f} s ago")
+
+    def _get_patience_seconds(self, state: InstanceState) -> float:
+        """An idle primary says nothing until it is asked."""
+        if state.stream_timeout_seconds == 0:
+            return math.inf
+        asked_after_seconds = state.stream_timeout_seconds / 2
+        return max(self._settings.stream_silence_seconds, asked_after_seconds + self._settings.stream_answer_seconds)

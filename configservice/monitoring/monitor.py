@@ -1,0 +1,189 @@
+"""Probes every instance all the time, each in a thread of its own: a frozen one delays nobody but itself.
+
+Needs no control database: it goes on with the instances it was told last. A server that hangs up is noticed at once, as
+the probe's connection stays open between probes and is watched. When one instance of a shard fails, the others are
+probed at once, since what they say is evidence.
+"""
+
+import logging
+import os
+import select
+import threading
+import time
+from collections.abc import Callable, Mapping
+
+from configservice.errors import ActionFailed, InstanceGone, InstanceRefuses, InstanceUnreachable
+from configservice.monitoring.connections import Connect
+from configservice.monitoring.probe_result import PROBE, InstanceState, Sighting
+from configservice.settings import ConfigServiceSettings
+from configservice.topology.model import Instance, Topology
+
+logger = logging.getLogger(__name__)
+
+STOP_SECONDS = 5.0
+REPROBES = 4
+"""Failures in a row after which an instance is probed at the usual interval again."""
+
+
+class Monitor:
+    """Thread-safe. `changed` is set whenever an instance begins or ceases to answer, or looks different."""
+
+    def __init__(self, connect: Connect, settings: ConfigServiceSettings) -> None:
+        self.changed = threading.Event()
+        self._connect = connect
+        self._settings = settings
+        self._watches: dict[str, InstanceWatch] = {}  # changed by the caller of `watch` only
+
+    def watch(self, topology: Topology) -> None:
+        """Begins with instances that are new or stand elsewhere, leaves those that are gone."""
+        wanted = {i.name: (i, shard.name) for shard in topology.shards for i in shard.instances}
+        for name, watch in list(self._watches.items()):
+            if name not in wanted or not watch.is_for(wanted[name][0]):
+                watch.stop()
+                del self._watches[name]
+        for name, (instance, shard_name) in wanted.items():
+            if name not in self._watches:
+                self._watches[name] = InstanceWatch(
+                    instance, shard_name, self._connect, self._settings, on_change=self._tell
+                )
+                self._watches[name].start()
+
+    def get_sightings(self) -> Mapping[str, Sighting]:
+        return {name: watch.sighting for name, watch in list(self._watches.items())}
+
+    def forgive(self) -> None:
+        """This process stood still: what looked like silence of instances was its own."""
+        for watch in self._watches.values():
+            watch.forgive()
+
+    def close(self) -> None:
+        for watch in self._watches.values():
+            watch.stop()
+        for watch in self._watches.values():
+            watch.join(STOP_SECONDS)
+
+    def _tell(self, watch: "InstanceWatch") -> None:
+        """Runs in the watch's thread."""
+        if watch.sighting.failure_count:
+            for other in list(self._watches.values()):
+                if other is not watch and other.shard_name == watch.shard_name:
+                    other.wake()
+        self.changed.set()
+
+
+class InstanceWatch:
+    """One thread, one connection. `sighting` is replaced whole, so it may be read from anywhere."""
+
+    def __init__(
+        self,
+        instance: Instance,
+        shard_name: str,
+        connect: Connect,
+        settings: ConfigServiceSettings,
+        *,
+        on_change: "Callable[[InstanceWatch], None]",
+    ) -> None:
+        self.shard_name = shard_name
+        self.sighting = Sighting(watched_since=time.monotonic())
+        self._instance = instance
+        self._settings = settings
+        self._on_change = on_change
+        self._connection = connect(instance)
+        self._stopping = False
+        self._bell, self._bell_pull = os.pipe()
+        os.set_blocking(self._bell, False)
+        os.set_blocking(self._bell_pull, False)
+        self._lock = threading.Lock()  # the bell must not be pulled once it has been taken down
+        self._thread = threading.Thread(target=self._run, name=f"watch-{instance.name}", daemon=True)
+
+    def is_for(self, instance: Instance) -> bool:
+        """A change of role is no reason to begin anew."""
+        return (self._instance.host, self._instance.port, self._instance.database) == (
+            instance.host,
+            instance.port,
+            instance.database,
+        )
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def wake(self) -> None:
+        with self._lock:
+            if self._bell_pull >= 0:
+                try:
+                    os.write(self._bell_pull, b"!")
+                except BlockingIOError:
+                    return  # it has not even heard the last ones
+
+    def forgive(self) -> None:
+        self.sighting = self.sighting.forgive(now=time.monotonic())
+
+    def stop(self) -> None:
+        self._stopping = True
+        self.wake()
+
+    def join(self, seconds: float) -> None:
+        self._thread.join(seconds)
+
+    def _run(self) -> None:
+        try:
+            while not self._stopping:
+                before = self.sighting
+                self.sighting = self._probe(before)
+                if _is_news(before, self.sighting):
+                    self._on_change(self)
+                self._wait()
+        finally:
+            self._connection.close()
+            with self._lock:
+                os.close(self._bell)
+                os.close(self._bell_pull)
+                self._bell = self._bell_pull = -1
+
+    def _probe(self, before: Sighting) -> Sighting:
+        name = self._instance.name
+        try:
+            rows = self._connection.fetch(PROBE, timeout_seconds=self._settings.probe_seconds)
+            state = InstanceState.from_row(rows[0])
+        except InstanceUnreachable as error:
+            now = time.monotonic()
+            if before.failure_count == 0:
+                logger.warning("%s does not answer: %s", name, error)
+            return before.note_failure(str(error), is_gone=isinstance(error, InstanceGone), now=now)
+        except (InstanceRefuses, ActionFailed) as error:
+            # Somebody is at home: no reason to replace it, and nothing is known of it.
+            if before.failure != str(error):
+                logger.error("%s cannot be probed: %s", name, error)
+            return Sighting(before.watched_since, answered_at=time.monotonic(), failure=str(error))
+        if before.failure_count:
+            logger.info("%s answers again", name)
+        return before.note_answer(state, now=time.monotonic())
+
+    def _wait(self) -> None:
+        """Until the next probe is due, the server hangs up, or somebody wakes us."""
+        fails_anew = 0 < self.sighting.failure_count <= REPROBES
+        seconds = self._settings.reprobe_seconds if fails_anew else self._settings.probe_interval_seconds
+        poll = select.poll()
+        poll.register(self._bell, select.POLLIN)
+        descriptor = self._connection.fileno()
+        if descriptor is not None:
+            poll.register(descriptor, select.POLLIN)
+        if poll.poll(seconds * 1000):
+            try:
+                os.read(self._bell, 4096)
+            except BlockingIOError:
+                return
+
+
+def _is_news(before: Sighting, after: Sighting) -> bool:
+    if before.answers != after.answers or 0 < after.failure_count <= REPROBES:
+        return True
+    old, new = before.state, after.state
+    if old is None or new is None:
+        return (old is None) != (new is None)
+    return (old.in_recovery, old.is_receiving, old.is_read_only, old.is_detached) != (
+        new.in_recovery,
+        new.is_receiving,
+        new.is_read_only,
+        new.is_detached,
+    )

@@ -1,0 +1,99 @@
+"""The shard proxies as witnesses of a primary's death, or of its life.
+
+They look at each instance twice a second from hosts of their own. One that reaches the primary is believed: whoever
+cannot is cut off. One on this very host confirms no death, as it would be cut off or starved with us.
+"""
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+
+from configservice.errors import ClusterUnknown, WitnessUnavailable
+from configservice.monitoring.failure_detection import Testimony, Word
+from configservice.monitoring.probe_result import Sighting
+from configservice.monitoring.witness_reports import HeardReport
+from configservice.topology.model import Instance, Shard
+
+logger = logging.getLogger(__name__)
+
+STOP_SECONDS = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Heard:
+    """`read_at` on the monotonic clock: what the ages in `reports` count back from."""
+
+    read_at: float = 0.0
+    reports: tuple[HeardReport, ...] = ()
+
+
+class ShardProxyWitness:
+    """Reads what they say from `start` to `close`, in a thread of its own; `testify` never waits.
+
+    `read` raises WitnessUnavailable or ClusterUnknown; while it does, what was heard last grows old. `host` is this
+    process's own.
+    """
+
+    def __init__(self, read: Callable[[], list[HeardReport]], *, host: str, interval_seconds: float) -> None:
+        self._read = read
+        self._host = host
+        self._interval_seconds = interval_seconds
+        self._heard = _Heard()
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="shard-proxy-witness", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def close(self) -> None:
+        self._stopping.set()
+        self._thread.join(STOP_SECONDS)
+
+    def testify(self, shard: Shard, sightings: Mapping[str, Sighting], *, now: float) -> Iterable[Testimony]:
+        primary = shard.primary
+        suspect = None if primary is None else sightings.get(primary.name)
+        if primary is None or suspect is None or suspect.failed_at is None:
+            return []
+        heard = self._heard
+        return [
+            judge_report(one, read_at=heard.read_at, failed_at=suspect.failed_at, now=now, own_host=self._host)
+            for one in heard.reports
+            if is_about(one, primary)
+        ]
+
+    def _run(self) -> None:
+        is_heard = True
+        while not self._stopping.is_set():
+            asked_at = time.monotonic()
+            try:
+                self._heard = _Heard(asked_at, tuple(self._read()))
+            except (WitnessUnavailable, ClusterUnknown) as error:
+                if is_heard:
+                    logger.warning("shard proxies are not heard: %s", error)
+                is_heard = False
+            except Exception:  # a thread that died here would leave them unheard for good
+                logger.exception("what shard proxies say could not be read")
+            else:
+                is_heard = True
+            self._stopping.wait(self._interval_seconds)
+
+
+def is_about(heard: HeardReport, primary: Instance) -> bool:
+    report = heard.report
+    return (report.instance, report.host, report.port) == (primary.name, primary.host, primary.port)
+
+
+def judge_report(heard: HeardReport, *, read_at: float, failed_at: float, now: float, own_host: str) -> Testimony:
+    """Pure. A word counts only if it was said of a look that is younger than the primary's first failure."""
+    seen_at = read_at - heard.report.age_seconds
+    ago = f"{now - seen_at:.1f} s ago"
+    name = f"shard proxy {heard.observer}"
+    if seen_at < failed_at:
+        return Testimony(name, Word.UNKNOWN, f"looked last {ago}")
+    if heard.report.is_reachable:
+        return Testimony(name, Word.ALIVE, f"reached it {ago}")
+    if heard.observer.rpartition(":")[0] == own_host:
+        return Testimony(name, Word.UNKNOWN, f"did not reach it {ago}, but is on this host")
+    return Testimony(name, Word.DEAD, f"did not reach it {ago} ({heard.report.detail})")

@@ -1,0 +1,171 @@
+"""What shard proxies see of instances, for whoever must not trust its own eyes alone before it calls a primary dead.
+
+In the cache, so that it can be read while the control database is down, and proved by a MAC, as it decides. Ages are
+measured by an observer's own clock up to the moment it speaks, and by the cache server's from then on: clocks of two
+machines are never compared. An observer that falls silent is forgotten within a minute.
+"""
+
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+import msgspec
+import redis
+
+from configservice.errors import WitnessUnavailable
+from configservice.topology.cluster_cache import ClusterCache
+from configservice.topology.value_macs import CLOCK_TOLERANCE_SECONDS, ValueAuthenticator
+
+FORGET_SECONDS = 60
+FORGOTTEN_AT_ONCE = 100
+
+_SPEAK = f"""
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+redis.call('ZADD', KEYS[1], now, ARGV[1])
+redis.call('HSET', KEYS[2], ARGV[1], ARGV[2])
+local old = redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', now - {FORGET_SECONDS * 1000}, 'LIMIT', 0, {FORGOTTEN_AT_ONCE})
+for _, observer in ipairs(old) do
+    redis.call('ZREM', KEYS[1], observer)
+    redis.call('HDEL', KEYS[2], observer)
+end
+redis.call('EXPIRE', KEYS[1], {FORGET_SECONDS})
+redis.call('EXPIRE', KEYS[2], {FORGET_SECONDS})
+"""
+
+
+class Report(msgspec.Struct, frozen=True):
+    """Whether `instance` answered at `host`:`port`, if only with an error, `age_seconds` ago; `detail`: the trouble."""
+
+    instance: str
+    host: str
+    port: int
+    is_reachable: bool
+    age_seconds: float
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class HeardReport:
+    """`observer` is `host:pid`. The age in `report` has grown by how long ago the observer spoke."""
+
+    observer: str
+    report: Report
+
+
+_decoder = msgspec.json.Decoder(list[Report])
+
+
+def name_witness_keys(cluster_cache: ClusterCache) -> tuple[str, ...]:
+    """Of the instants at which observers spoke, and of what they said."""
+    return cluster_cache.name_tagged_keys("witness:2", "spoke", "reports")
+
+
+def publish_reports(
+    cluster_cache: ClusterCache, observer: str, reports: Iterable[Report], *, authenticator: ValueAuthenticator
+) -> None:
+    """All that `observer` has to say; what it said before is forgotten. Raises WitnessUnavailable."""
+    spoke_key, reports_key = name_witness_keys(cluster_cache)
+    said = authenticator.protect(
+        msgspec.json.encode(list(reports)),
+        name=name_reports(reports_key, observer),
+        good_until=time.time() + FORGET_SECONDS,
+    )
+    try:
+        cluster_cache.client.eval(_SPEAK, 2, spoke_key, reports_key, observer, said)
+    except redis.RedisError as error:
+        raise WitnessUnavailable(str(error)) from error
+
+
+def name_reports(reports_key: str, observer: str) -> str:
+    return f"{reports_key}:{observer}"
+
+
+class WitnessReader:
+    """Used by one thread. What no observer of this cluster has said is not heard.
+
+    Invariant: a report grows older from the moment at which it was first read, by this process's own clock. So one that
+    somebody keeps or repeats in the cache is no younger for it, whatever time the cache says; and an older one than was
+    heard before is not heard again.
+    """
+
+    def __init__(self, authenticator: ValueAuthenticator) -> None:
+        self._authenticator = authenticator
+        self._first_read: dict[str, tuple[int, float]] = {}  # by observer: the stamp of its last word, and when
+
+    def read(self, cluster_cache: ClusterCache, *, instance: str | None = None) -> list[HeardReport]:
+        """What every observer says, of one instance or of all. Raises WitnessUnavailable.
+
+        A report of an address that the instance has left says nothing of where it is now: compare `host` and `port`.
+        """
+        spoke_key, reports_key = name_witness_keys(cluster_cache)
+        try:
+            with cluster_cache.client.pipeline(transaction=True) as pipeline:
+                pipeline.time()
+                pipeline.zrange(spoke_key, 0, -1, withscores=True)
+                pipeline.hgetall(reports_key)
+                (seconds, microseconds), spoke, said = pipeline.execute()
+        except redis.RedisError as error:
+            raise WitnessUnavailable(str(error)) from error
+        heard = self.hear(
+            spoke,
+            {name.decode(errors="replace"): value for name, value in said.items()},
+            reports_key=reports_key,
+            cache_now_ms=seconds * 1000 + microseconds // 1000,
+            now=time.time(),
+            monotonic_now=time.monotonic(),
+        )
+        return [one for one in heard if instance in (None, one.report.instance)]
+
+    def hear(
+        self,
+        spoke: Iterable[tuple[bytes, float]],
+        said: Mapping[str, bytes],
+        *,
+        reports_key: str,
+        cache_now_ms: int,
+        now: float,
+        monotonic_now: float,
+    ) -> list[HeardReport]:
+        """What this release cannot read is left out: a newer one wrote it."""
+        heard = []
+        for name, spoke_ms in spoke:
+            observer = name.decode(errors="replace")
+            data = said.get(observer, b"")
+            authentic = self._authenticator.read_stamped(data, name=name_reports(reports_key, observer), now=now)
+            if authentic is None:
+                continue
+            value, stamp = authentic
+            if stamp / 1000 > now + FORGET_SECONDS + CLOCK_TOLERANCE_SECONDS:
+                continue  # its clock is so far ahead that the word could be repeated for long
+            read_seconds = self._get_age(observer, stamp, monotonic_now)
+            if read_seconds is None:
+                continue
+            try:
+                reports = _decoder.decode(value)
+            except msgspec.DecodeError:
+                continue
+            age_seconds = max(0.0, (cache_now_ms - spoke_ms) / 1000, read_seconds)
+            heard += [
+                HeardReport(observer, msgspec.structs.replace(r, age_seconds=r.age_seconds + age_seconds))
+                for r in reports
+            ]
+        self._forget(monotonic_now)
+        return heard
+
+    def _get_age(self, observer: str, stamp: int, now: float) -> float | None:
+        """Seconds since this word of the observer was first read; None for one from before its last word."""
+        known, first_read_at = self._first_read.get(observer, (0, now))
+        if stamp < known:
+            return None
+        if stamp > known:
+            first_read_at = now
+            self._first_read[observer] = (stamp, now)
+        return now - first_read_at
+
+    def _forget(self, now: float) -> None:
+        """Only words that are too old to be authentic by now: an older one of the observer cannot come back."""
+        kept_seconds = FORGET_SECONDS + 2 * CLOCK_TOLERANCE_SECONDS
+        self._first_read = {
+            observer: (stamp, at) for observer, (stamp, at) in self._first_read.items() if now - at <= kept_seconds
+        }

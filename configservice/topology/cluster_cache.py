@@ -1,0 +1,72 @@
+"""The cache server as this cluster uses it: clusters may share one, as the name of every key carries the cluster's id.
+
+Whatever is kept there may be lost, and may have been written by anybody: see decision 0060.
+"""
+
+from dataclasses import dataclass
+from functools import cache
+
+import redis
+from django.conf import settings
+from django.db import DatabaseError, close_old_connections, connection
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from configservice.errors import ClusterUnknown
+from configservice.models import Cluster
+from configservice.topology.cache_keys import name_key
+
+CACHE_TIMEOUT_SECONDS = 0.5
+CACHE_MAX_CONNECTIONS = 4
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterCache:
+    """One cluster's part of the server at `url`."""
+
+    url: str
+    cluster_id: str
+
+    @property
+    def client(self) -> redis.Redis:
+        return get_cache_client(self.url)
+
+    def name_key(self, name: str) -> str:
+        return name_key(self.cluster_id, name)
+
+    def name_tagged_keys(self, name: str, *parts: str) -> tuple[str, ...]:
+        """A key for each part, all on one node of a Redis Cluster: they share a hash tag."""
+        return tuple(f"{{{self.name_key(name)}}}:{part}" for part in parts)
+
+
+def get_cluster_cache() -> ClusterCache:
+    """This process's own. Raises ClusterUnknown; the first call may have to ask the control database."""
+    return ClusterCache(settings.TOPOLOGY_CACHE_URL, settings.CLUSTER_ID or read_cluster_id())
+
+
+@cache
+def read_cluster_id() -> str:
+    """Of the control database, which is asked once. Raises ClusterUnknown."""
+    try:
+        cluster = Cluster.objects.first()
+    except DatabaseError as error:
+        connection.close()
+        raise ClusterUnknown(f"VIEWCOUNTER_CLUSTER_ID is not set and the control database is away: {error}") from error
+    finally:
+        if not connection.in_atomic_block:
+            close_old_connections()  # it may be a thread that asks nothing else for as long as it lives
+    if cluster is None:
+        raise ClusterUnknown("the control database describes no cluster yet: run `manage.py init_cluster`")
+    return str(cluster.id)
+
+
+@cache
+def get_cache_client(url: str) -> redis.Redis:
+    """One client a cache and process. redis-py's own defaults would retry for seconds: one attempt, bounded."""
+    return redis.Redis.from_url(
+        url,
+        socket_timeout=CACHE_TIMEOUT_SECONDS,
+        socket_connect_timeout=CACHE_TIMEOUT_SECONDS,
+        retry=Retry(NoBackoff(), 0),
+        max_connections=CACHE_MAX_CONNECTIONS,
+    )

@@ -1,0 +1,216 @@
+"""Publishes topology: a new epoch in the control database, then a copy in the cache that processes poll.
+
+The control database is the truth; the cache only spares it the polling, so a dead cache never fails a publish. A copy
+that was missed, or overtaken by an older one, is noticed by readers that ask the database now and then. What processes
+believe is signed: by whoever publishes if it has the key, else by a config service (`topology_signer`).
+"""
+
+import logging
+from collections.abc import Iterable
+from datetime import timedelta
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import redis
+from django.conf import settings
+from django.db import DatabaseError, connection, transaction
+from django.db.models.functions import MD5
+from django.utils import timezone
+
+from configservice.errors import (
+    ControlDatabaseUnavailable,
+    NoSigner,
+    TopologyCacheDamaged,
+    TopologyCacheEmpty,
+    TopologyCacheUnavailable,
+)
+from configservice.failover.records import Leadership
+from configservice.models import TopologyEpoch
+from configservice.topology.cluster_cache import ClusterCache, get_cache_client
+from configservice.topology.model import Topology
+from configservice.topology.published_snapshot import (
+    PublishedSnapshot,
+    build_published_snapshot,
+    decode_published_snapshot,
+    encode_published_snapshot,
+)
+from configservice.topology.signing import SigningKey, read_signing_key
+from configservice.topology.snapshot import build_topology
+
+logger = logging.getLogger(__name__)
+
+TOPOLOGY_KEY = "topology:2"
+TOPOLOGY_CHANNEL = "topology:published:2"
+UNSIGNED_CHANNEL = "viewcounter_topology_unsigned"
+"""Of the control database: something was published that a config service has to sign."""
+SIGNER_SILENCE_SECONDS = 15.0
+"""Config services of which none has renewed its lease for so long are taken for dead."""
+
+_LOCK_KEY = 0x76_63_74_6F_70_6F  # "vctopo"
+
+
+def lock_topology() -> None:
+    """Until the end of the current transaction, nobody else publishes or makes a cluster."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_advisory_xact_lock(%s)", [_LOCK_KEY])
+
+
+def publish(*, reason: str, actor: str) -> Topology:
+    """The snapshot that is true now: the newest one, or a new epoch if the tables say something else by now.
+
+    A process that has the signing key signs it; otherwise a config service does, which is woken by the commit. Inside a
+    caller's transaction everything takes effect with its commit. Raises ClusterNotInitialised, OtherCluster,
+    BadSigningKey.
+    """
+    with transaction.atomic():
+        lock_topology()
+        newest = TopologyEpoch.objects.order_by("-epoch").first()
+        topology = build_topology(epoch=1 if newest is None else newest.epoch + 1)
+        if newest is not None and msgspec.structs.replace(newest.topology, epoch=topology.epoch) == topology:
+            row, topology = newest, newest.topology
+            if _sign(row):
+                row.save(update_fields=["signatures"])
+        else:
+            row = TopologyEpoch(
+                epoch=topology.epoch,
+                snapshot=build_published_snapshot(topology).snapshot,
+                reason=reason[:200],
+                actor=actor[:150],
+            )
+            _sign(row)
+            row.save(force_insert=True)
+        if row.signatures or not settings.TOPOLOGY_PUBLIC_KEYS:
+            cluster_cache = ClusterCache(settings.TOPOLOGY_CACHE_URL, topology.cluster_id)
+            transaction.on_commit(partial(push_to_cache, cluster_cache, row.published, topology.epoch), robust=True)
+        if not row.signatures:
+            with connection.cursor() as cursor:
+                cursor.execute("SELECT pg_notify(%s, '')", [UNSIGNED_CHANNEL])
+    return topology
+
+
+def _sign(row: TopologyEpoch) -> bool:
+    """Whether this process has added its signature."""
+    key = find_signing_key()
+    if key is None or key.id in row.signatures:
+        return False
+    row.signatures = row.signatures | {key.id: key.sign(row.snapshot)}
+    return True
+
+
+def find_signing_key() -> SigningKey | None:
+    """This process's own, if it has one. Raises BadSigningKey."""
+    path: Path | None = settings.TOPOLOGY_SIGNING_KEY_FILE
+    return None if path is None else read_signing_key(path)
+
+
+def find_unsigned_epoch(*, after_seconds: float = 0.0) -> int | None:
+    """The newest epoch, if processes that verify signatures do not believe it so long after it was published.
+
+    Raises ControlDatabaseUnavailable.
+    """
+    if not settings.TOPOLOGY_PUBLIC_KEYS:
+        return None
+    published_by = timezone.now() - timedelta(seconds=after_seconds)
+    try:
+        newest = TopologyEpoch.objects.order_by("-epoch").values_list("epoch", "signatures", "created_at").first()
+    except DatabaseError as error:
+        connection.close()
+        raise ControlDatabaseUnavailable(str(error)) from error
+    return newest[0] if newest is not None and not newest[1] and newest[2] <= published_by else None
+
+
+def check_signer() -> None:
+    """Raises NoSigner unless what is published now would be signed within moments."""
+    if not settings.TOPOLOGY_PUBLIC_KEYS or find_signing_key() is not None:
+        return
+    renewed_at = Leadership.objects.values_list("renewed_at", flat=True).first()
+    if renewed_at is None or (timezone.now() - renewed_at).total_seconds() > SIGNER_SILENCE_SECONDS:
+        raise NoSigner("no config service runs that could sign a change of the topology")
+
+
+def push_to_cache(cluster_cache: ClusterCache, published: PublishedSnapshot, epoch: int) -> None:
+    """Best effort: a cache that does not take it is logged, readers find the snapshot in the control database."""
+    try:
+        with cluster_cache.client.pipeline(transaction=True) as pipeline:
+            pipeline.set(cluster_cache.name_key(TOPOLOGY_KEY), encode_published_snapshot(published))
+            for key_id in published.signatures:
+                pipeline.set(name_key_of_signer(key_id), cluster_cache.cluster_id)
+            pipeline.publish(cluster_cache.name_key(TOPOLOGY_CHANNEL), str(epoch))
+            pipeline.execute()
+    except redis.RedisError as error:
+        logger.warning("epoch %d is published, but the cache did not take it: %s", epoch, error)
+
+
+def read_from_cache(cluster_cache: ClusterCache) -> PublishedSnapshot:
+    """What the cache holds, whoever wrote it. Raises TopologyCacheUnavailable, TopologyCacheEmpty."""
+    key = cluster_cache.name_key(TOPOLOGY_KEY)
+    try:
+        data = cluster_cache.client.get(key)
+    except redis.RedisError as error:
+        raise TopologyCacheUnavailable(str(error)) from error
+    if not isinstance(data, bytes):
+        raise TopologyCacheEmpty(f"{key} holds nothing")
+    try:
+        return decode_published_snapshot(data)
+    except msgspec.DecodeError as error:
+        raise TopologyCacheDamaged(f"{key} holds no snapshot: {error}") from error
+
+
+def name_key_of_signer(key_id: str) -> str:
+    """Of the id of the cluster whose topology that key signs."""
+    return f"viewcounter:signer:{key_id}"
+
+
+def find_cluster_of_signers(url: str, key_ids: Iterable[str]) -> str | None:
+    """For a process that knows no more of its cluster than who signs for it. A hint: the topology found there proves
+    itself by its signature. Raises TopologyCacheUnavailable."""
+    names = [name_key_of_signer(key_id) for key_id in key_ids]
+    try:
+        found = get_cache_client(url).mget(names) if names else []
+    except redis.RedisError as error:
+        raise TopologyCacheUnavailable(str(error)) from error
+    return next((cluster_id.decode() for cluster_id in found if isinstance(cluster_id, bytes)), None)
+
+
+def fill_empty_cache(cluster_cache: ClusterCache) -> PublishedSnapshot | None:
+    """Gives a cache that has lost its content what the control database holds; what somebody else put there stays.
+
+    Returns it. Raises ControlDatabaseUnavailable and TopologyCacheUnavailable.
+    """
+    published = read_from_control_database(prefers_signed=bool(settings.TOPOLOGY_PUBLIC_KEYS))
+    if published is not None:
+        try:
+            key = cluster_cache.name_key(TOPOLOGY_KEY)
+            cluster_cache.client.set(key, encode_published_snapshot(published), nx=True)
+        except redis.RedisError as error:
+            raise TopologyCacheUnavailable(str(error)) from error
+    return published
+
+
+def read_from_control_database(
+    held: PublishedSnapshot | None = None, *, prefers_signed: bool = False
+) -> PublishedSnapshot | None:
+    """The newest snapshot; None if there is none or it is `held`. Raises ControlDatabaseUnavailable.
+
+    `prefers_signed`: the newest that is signed, if there is any at all. For a thread of its own: after an error the
+    thread's connection is closed, so that the next call makes a new one.
+    """
+    try:
+        row = _find_newest(prefers_signed=prefers_signed)
+        if row is None or (held is not None and row.signatures == held.signatures and row.digest == held.compute_md5()):
+            return None
+        return PublishedSnapshot(row.snapshot, row.signatures)
+    except DatabaseError as error:
+        connection.close()
+        raise ControlDatabaseUnavailable(str(error)) from error
+
+
+def _find_newest(*, prefers_signed: bool) -> Any:
+    """With its digest; the snapshot itself is read where it is looked at: every process asks every few seconds."""
+    epochs = TopologyEpoch.objects.defer("snapshot").annotate(digest=MD5("snapshot")).order_by("-epoch")
+    newest = epochs.first()
+    if newest is None or newest.signatures or not prefers_signed:
+        return newest
+    return epochs.exclude(signatures={}).first() or newest

@@ -1,0 +1,185 @@
+"""Signs what others publish, and puts right what the cache holds: a thread of every config service, leading or not.
+
+Web processes, movers and commands change the topology without a private key. Their commit wakes this thread, which adds
+the signature to the row and hands the snapshot to the cache; a look every second finds what nobody told of. With a new
+key it signs the newest snapshot again, beside the old signature: see docs/operations/topology.md.
+"""
+
+import json
+import logging
+import select
+import threading
+import time
+from collections.abc import Callable
+from contextlib import closing
+from typing import Any, Protocol
+
+import msgspec
+import psycopg
+
+from configservice.errors import NotSignable, TopologyCacheDamaged, TopologyCacheEmpty, TopologyCacheUnavailable
+from configservice.topology.cluster_cache import ClusterCache
+from configservice.topology.model import Topology, decode_topology
+from configservice.topology.publication import UNSIGNED_CHANNEL, push_to_cache, read_from_cache
+from configservice.topology.published_snapshot import PublishedSnapshot
+from configservice.topology.signing import SigningKey
+
+logger = logging.getLogger(__name__)
+
+SESSION_NAME = "configservice signer"
+LOOK_SECONDS = 1.0
+REPAIR_SECONDS = 5.0
+"""The cache is compared with the control database this often."""
+RECONNECT_SECONDS = 1.0
+STOP_SECONDS = 3.0
+
+_LISTEN = f"LISTEN {UNSIGNED_CHANNEL}"
+_READ_NEWEST = "SELECT epoch, snapshot, signatures FROM configservice_topologyepoch ORDER BY epoch DESC LIMIT 1"
+_HAS_UNSIGNED = """
+SELECT NOT signatures ? %(key_id)s AS is_unsigned
+FROM configservice_topologyepoch ORDER BY epoch DESC LIMIT 1
+"""
+_READ_LAST_SIGNED = """
+SELECT snapshot FROM configservice_topologyepoch
+WHERE signatures <> '{}' AND epoch < %(epoch)s ORDER BY epoch DESC LIMIT 1
+"""
+_ADD_SIGNATURE = """
+UPDATE configservice_topologyepoch SET signatures = signatures || %(added)s::jsonb
+WHERE epoch = %(epoch)s AND snapshot = %(snapshot)s RETURNING signatures
+"""
+
+
+class ListeningConnection(Protocol):
+    """A psycopg connection in autocommit mode, rows as dicts, that gives up at `deadline_at` (monotonic clock)."""
+
+    deadline_at: float | None
+
+    def execute(self, query: Any, params: Any = ..., *, prepare: bool | None = ...) -> Any: ...
+
+    def add_notify_handler(self, callback: Callable[[psycopg.Notify], None]) -> None: ...
+
+    def fileno(self) -> int: ...
+
+    def close(self) -> None: ...
+
+
+class TopologySigner:
+    """`cluster_id`: of the settings; empty where the control database alone says it. `call_seconds` bounds one
+    statement."""
+
+    def __init__(
+        self,
+        key: SigningKey,
+        *,
+        open_connection: Callable[[str], ListeningConnection],
+        cache_url: str,
+        cluster_id: str,
+        call_seconds: float,
+    ) -> None:
+        self._key = key
+        self._open_connection = open_connection
+        self._cache_url = cache_url
+        self._cluster_id = cluster_id
+        self._call_seconds = call_seconds
+        self._is_connected = True
+        self._refused_epoch: int | None = None
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="topology-signer", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def close(self) -> None:
+        self._stopping.set()
+        self._thread.join(STOP_SECONDS)
+
+    def _run(self) -> None:
+        while not self._stopping.is_set():
+            try:
+                with closing(self._open_connection(SESSION_NAME)) as connection:
+                    self._serve(connection)
+            except psycopg.Error as error:
+                if self._is_connected:
+                    logger.warning("topologies are not signed, the control database does not answer: %s", error)
+                self._is_connected = False
+            except Exception:  # a thread that died here would leave every later change of the topology unsigned
+                logger.exception("topologies are not signed; trying again")
+            self._stopping.wait(RECONNECT_SECONDS)
+
+    def _serve(self, connection: ListeningConnection) -> None:
+        connection.add_notify_handler(lambda _: None)  # else psycopg would keep them all
+        self._execute(connection, _LISTEN)
+        if not self._is_connected:
+            logger.info("topologies are signed again")
+        self._is_connected = True
+        repair_at = 0.0
+        while not self._stopping.is_set():
+            now = time.monotonic()
+            row = self._execute(connection, _HAS_UNSIGNED, key_id=self._key.id).fetchone()
+            if row is not None and (row["is_unsigned"] or now >= repair_at):
+                self._look_at_newest(connection)
+                repair_at = now + REPAIR_SECONDS
+            # Readable: something was published, or the server hung up, which the next statement finds.
+            select.select([connection.fileno()], [], [], LOOK_SECONDS)
+
+    def _look_at_newest(self, connection: ListeningConnection) -> None:
+        newest = self._execute(connection, _READ_NEWEST).fetchone()
+        topology = decode_topology(newest["snapshot"])
+        published = PublishedSnapshot(newest["snapshot"], newest["signatures"])
+        if self._key.id not in published.signatures:
+            signed = self._sign(connection, published, topology)
+            if signed is None:
+                return
+            published = signed
+        self._put_into_cache(published, topology)
+
+    def _sign(
+        self, connection: ListeningConnection, published: PublishedSnapshot, topology: Topology
+    ) -> PublishedSnapshot | None:
+        """None where it is not to be signed, or is another one by now."""
+        before = self._execute(connection, _READ_LAST_SIGNED, epoch=topology.epoch).fetchone()
+        try:
+            check_signable(topology, None if before is None else decode_topology(before["snapshot"]), self._cluster_id)
+        except NotSignable as error:
+            if self._refused_epoch != topology.epoch:
+                logger.error("epoch %d is not signed: %s", topology.epoch, error)
+            self._refused_epoch = topology.epoch
+            return None
+        added = json.dumps({self._key.id: self._key.sign(published.snapshot)})
+        row = self._execute(
+            connection, _ADD_SIGNATURE, added=added, epoch=topology.epoch, snapshot=published.snapshot
+        ).fetchone()
+        if row is None:
+            return None
+        logger.info("signed epoch %d with key %s", topology.epoch, self._key.id)
+        return msgspec.structs.replace(published, signatures=row["signatures"])
+
+    def _put_into_cache(self, published: PublishedSnapshot, topology: Topology) -> None:
+        cluster_cache = ClusterCache(self._cache_url, topology.cluster_id)
+        try:
+            if read_from_cache(cluster_cache) == published:
+                return
+        except (TopologyCacheEmpty, TopologyCacheDamaged):
+            pass
+        except TopologyCacheUnavailable as error:
+            logger.debug("the cache is not compared with epoch %d: %s", topology.epoch, error)
+            return
+        push_to_cache(cluster_cache, published, topology.epoch)
+
+    def _execute(self, connection: ListeningConnection, statement: str, **params: Any) -> Any:
+        connection.deadline_at = time.monotonic() + self._call_seconds
+        return connection.execute(statement, params, prepare=False)
+
+
+def check_signable(topology: Topology, last_signed: Topology | None, cluster_id: str) -> None:
+    """Pure. Raises NotSignable: what is signed is believed everywhere, so every process must be able to believe it."""
+    if cluster_id and topology.cluster_id != cluster_id:
+        raise NotSignable(f"it is cluster {topology.cluster_id}'s, VIEWCOUNTER_CLUSTER_ID is {cluster_id}")
+    if last_signed is None:
+        return
+    if topology.cluster_id != last_signed.cluster_id:
+        raise NotSignable(f"it is cluster {topology.cluster_id}'s, the last signed one {last_signed.cluster_id}'s")
+    if topology.partition_count != last_signed.partition_count:
+        raise NotSignable(
+            f"it has {topology.partition_count} partitions, the last signed one {last_signed.partition_count}"
+        )

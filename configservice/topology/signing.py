@@ -1,0 +1,101 @@
+"""Ed25519 signatures of published snapshots: whose topology it is, whatever place it comes from. See decision 0061.
+
+The exact text that was published is signed, and stored beside its signatures: nothing is encoded anew to be verified.
+A snapshot may carry signatures of several keys, and a process may accept several: so keys are changed one after the
+other. Signatures are written as base64.
+"""
+
+import os
+from base64 import b64decode, b64encode
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    load_pem_private_key,
+)
+
+from configservice.errors import BadSigningKey
+from configservice.topology.keys import name_key, split_public_keys, write_public_key
+from configservice.topology.published_snapshot import PublishedSnapshot
+
+_PURPOSE = b"viewcounter topology snapshot\n"
+"""Signed before the text, so that no signature of something else would fit."""
+
+
+@dataclass(frozen=True, slots=True)
+class PublicKeys:
+    """Those whose signatures count; none: nothing is verified."""
+
+    by_id: dict[str, Ed25519PublicKey]
+
+    @classmethod
+    def parse(cls, text: str) -> "PublicKeys":
+        """Raises ValueError."""
+        return cls({key_id: Ed25519PublicKey.from_public_bytes(raw) for key_id, raw in split_public_keys(text).items()})
+
+    def __bool__(self) -> bool:
+        return bool(self.by_id)
+
+    def verify(self, published: PublishedSnapshot) -> bool:
+        """Whether one of these keys has signed exactly this text."""
+        return any(
+            _is_valid(key, published.snapshot, signature)
+            for key_id, signature in published.signatures.items()
+            if (key := self.by_id.get(key_id)) is not None
+        )
+
+
+def _is_valid(key: Ed25519PublicKey, snapshot: str, signature: str) -> bool:
+    try:
+        key.verify(b64decode(signature, validate=True), _PURPOSE + snapshot.encode())
+    except (InvalidSignature, ValueError):
+        return False
+    return True
+
+
+@dataclass(frozen=True, slots=True)
+class SigningKey:
+    private: Ed25519PrivateKey
+    public: str
+    """As settings name it."""
+    id: str
+
+    def sign(self, snapshot: str) -> str:
+        return b64encode(self.private.sign(_PURPOSE + snapshot.encode())).decode()
+
+
+@cache
+def read_signing_key(path: Path) -> SigningKey:
+    """Of a PEM file, read once. Raises BadSigningKey."""
+    try:
+        private = load_pem_private_key(path.read_bytes(), password=None)
+    except OSError as error:
+        raise BadSigningKey(f"{path}: {error.strerror}") from error
+    except (ValueError, TypeError, UnsupportedAlgorithm) as error:
+        raise BadSigningKey(f"{path} holds no unencrypted private key in PEM form") from error
+    if not isinstance(private, Ed25519PrivateKey):
+        raise BadSigningKey(f"{path} holds a key of another kind than Ed25519")
+    return _build_signing_key(private)
+
+
+def make_signing_key() -> str:
+    """The text of a PEM file with a new private key."""
+    return Ed25519PrivateKey.generate().private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
+
+
+def make_signing_key_file(path: Path) -> SigningKey:
+    """A new key, in a file that only its owner may read. Raises FileExistsError and other OSErrors."""
+    with os.fdopen(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "w") as file:
+        file.write(make_signing_key())
+    return read_signing_key(path)
+
+
+def _build_signing_key(private: Ed25519PrivateKey) -> SigningKey:
+    raw = private.public_key().public_bytes_raw()
+    return SigningKey(private, write_public_key(raw), name_key(raw))

@@ -1,0 +1,82 @@
+"""Hears of each publish at once, through the cache's channel. Missing one costs a poll's interval, nothing else."""
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from configservice.errors import ClusterUnknown
+from configservice.topology.cache_keys import name_key
+from configservice.topology.publication import TOPOLOGY_CHANNEL
+
+TIMEOUT_SECONDS = 1.0
+UNKNOWN_SECONDS = 0.2
+"""Between two looks whether the process knows its cluster by now."""
+SILENCE_SECONDS = 5.0
+"""After this much silence the server is asked for a sign of life, and has as long again to give it."""
+
+
+class PublishedEpochs:
+    """A subscription that connects when it is waited on. Owned by one thread.
+
+    A subscriber cannot tell a frozen server, or a connection that a firewall has forgotten, from one that has nothing
+    to say; hence the pings.
+    """
+
+    def __init__(self, url: str, *, get_cluster_id: Callable[[], str]) -> None:
+        """`get_cluster_id` must not wait; while it raises ClusterUnknown nothing is published to us."""
+        self._get_cluster_id = get_cluster_id
+        self._client = redis.Redis.from_url(
+            url,
+            socket_timeout=TIMEOUT_SECONDS,
+            socket_connect_timeout=TIMEOUT_SECONDS,
+            retry=Retry(NoBackoff(), 0),
+            max_connections=1,
+        )
+        self._subscription: Any = None
+        self._heard_at = 0.0
+        self._pinged_at: float | None = None
+
+    def wait(self, timeout_seconds: float) -> int | None:
+        """Raises ConnectionError or TimeoutError, redis-py's among them, when the server does not answer."""
+        try:
+            return self._wait(timeout_seconds)
+        except (redis.RedisError, OSError):
+            self.close()
+            raise
+
+    def close(self) -> None:
+        subscription, self._subscription = self._subscription, None
+        if subscription is not None:
+            subscription.close()
+
+    def _wait(self, timeout_seconds: float) -> int | None:
+        if self._subscription is None:
+            try:
+                self._subscribe(self._get_cluster_id())
+            except ClusterUnknown:
+                time.sleep(min(timeout_seconds, UNKNOWN_SECONDS))
+                return None
+        else:
+            self._check_alive(now=time.monotonic())
+        message = self._subscription.get_message(timeout=timeout_seconds)
+        if message is None:
+            return None
+        self._heard_at, self._pinged_at = time.monotonic(), None
+        return int(message["data"]) if message["type"] == "message" else None
+
+    def _subscribe(self, cluster_id: str) -> None:
+        self._subscription = self._client.pubsub()  # type: ignore[no-untyped-call]
+        self._subscription.subscribe(name_key(cluster_id, TOPOLOGY_CHANNEL))
+        self._heard_at, self._pinged_at = time.monotonic(), None
+
+    def _check_alive(self, *, now: float) -> None:
+        if self._pinged_at is not None:
+            if now - self._pinged_at > SILENCE_SECONDS:
+                raise redis.TimeoutError(f"no sign of life for {now - self._heard_at:.0f} s")
+        elif now - self._heard_at > SILENCE_SECONDS:
+            self._subscription.ping()
+            self._pinged_at = now

@@ -1,0 +1,176 @@
+"""How long it takes from a post until every copy of its shard shows its events.
+
+Each 202 names the positions that its events have in the log, and each copy the positions it has applied, in the same
+snapshot as its counts. So no probe is needed: a post is visible when every instance of each of its partitions' shards
+has reached its position there, and any question asked of any of them from then on counts it.
+"""
+
+import threading
+import time
+from bisect import bisect_left
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Self
+
+import msgspec
+
+from devtools.bench.errors import NeverVisible
+from devtools.bench.http_load import Answer
+from devtools.localcluster import LocalCluster
+from devtools.localcluster.errors import LocalClusterError
+from devtools.localcluster.postgres import PostgresServer
+from viewcounter.eventlog.interface import Position
+
+POLL_SECONDS = 0.05
+"""A time is late by no more than this; looking costs the servers a few percent of a core."""
+STOP_SECONDS = 10.0
+_READ_POSITIONS = "SELECT partition, position FROM partition_state WHERE state = 'owned'"
+
+
+class _Posted(msgspec.Struct):
+    """Of a 202."""
+
+    accepted: int
+    rejected: int
+    positions: dict[str, str]
+
+
+_decoder = msgspec.json.Decoder(_Posted)
+
+
+@dataclass(frozen=True, slots=True)
+class Post:
+    """`due_at` as of `time.perf_counter`; `positions` by partition."""
+
+    due_at: float
+    event_count: int
+    positions: dict[int, Position]
+
+
+@dataclass(slots=True)
+class History:
+    """What was seen of one instance's partition: ascending positions, and when each was first seen."""
+
+    positions: list[Position] = field(default_factory=list)
+    seen_at: list[float] = field(default_factory=list)
+
+    def note(self, position: Position, now: float) -> None:
+        if not self.positions or position > self.positions[-1]:
+            self.positions.append(position)
+            self.seen_at.append(now)
+
+    def find_seen_at(self, position: Position) -> float | None:
+        """When it was first seen at or past `position`."""
+        number = bisect_left(self.positions, position)
+        return self.seen_at[number] if number < len(self.positions) else None
+
+
+Histories = Mapping[int, Sequence[History]]
+"""By partition, one for each instance of its shard."""
+
+
+def parse_posts(answers: Iterable[Answer]) -> list[Post]:
+    posts = []
+    for answer in answers:
+        said = _decoder.decode(answer.body)
+        positions = {int(partition): Position.parse(text) for partition, text in said.positions.items()}
+        posts.append(Post(answer.due_at, said.accepted, positions))
+    return posts
+
+
+def find_visible_at(post: Post, histories: Histories) -> float | None:
+    """None if some instance has not got there yet."""
+    latest = 0.0
+    for partition, position in post.positions.items():
+        for history in histories[partition]:
+            seen_at = history.find_seen_at(position)
+            if seen_at is None:
+                return None
+            latest = max(latest, seen_at)
+    return latest
+
+
+class PositionWatch:
+    """Asks every instance for its positions all the time, each in a thread of its own, while it is a context."""
+
+    def __init__(self, cluster: LocalCluster) -> None:
+        self._stopping = threading.Event()
+        self._lock = threading.Lock()  # guards what follows
+        self._histories: dict[int, dict[str, History]] = {}
+        self._failure: str | None = None
+        self._copies = 1 + cluster.spec.replicas_per_shard
+        self._threads = [
+            threading.Thread(target=self._watch, args=(server,), daemon=True)
+            for servers in cluster.layout.shards.values()
+            for server in servers
+        ]
+
+    def __enter__(self) -> Self:
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stopping.set()
+        for thread in self._threads:
+            thread.join(STOP_SECONDS)
+
+    def wait_visible(self, posts: Sequence[Post], *, within_seconds: float) -> list[float]:
+        """When each became visible. Raises NeverVisible."""
+        deadline = time.monotonic() + within_seconds
+        ends = _find_ends(posts)
+        while True:
+            with self._lock:
+                if self._failure is not None:
+                    raise NeverVisible(self._failure)
+                if self._has_reached(ends):
+                    histories = self._list_histories()
+                    found = [find_visible_at(post, histories) for post in posts]
+                    return [at for at in found if at is not None]
+            if time.monotonic() >= deadline:
+                raise NeverVisible(f"not all events were visible on every copy within {within_seconds:.0f} s")
+            time.sleep(POLL_SECONDS)
+
+    def count_flushes(self, *, since: float, until: float) -> int:
+        """Of all partitions, by `time.perf_counter`: how often a position was seen to move, at most once a look."""
+        with self._lock:
+            return sum(
+                max(sum(since <= at <= until for at in history.seen_at) for history in each.values())
+                for each in self._histories.values()
+            )
+
+    def _list_histories(self) -> Histories:
+        return {partition: list(each.values()) for partition, each in self._histories.items()}
+
+    def _has_reached(self, ends: Post) -> bool:
+        is_known = all(len(self._histories.get(partition, {})) == self._copies for partition in ends.positions)
+        return is_known and find_visible_at(ends, self._list_histories()) is not None
+
+    def _watch(self, server: PostgresServer) -> None:
+        try:
+            with server.session() as connection:
+                while not self._stopping.wait(POLL_SECONDS):
+                    rows = connection.execute(_READ_POSITIONS).fetchall()
+                    now = time.perf_counter()
+                    self._note(server.name, rows, now)
+        except LocalClusterError as error:
+            with self._lock:
+                self._failure = f"{server.name} stopped saying its positions: {error}"
+
+    def _note(self, instance: str, rows: list[tuple[int, str]], now: float) -> None:
+        with self._lock:
+            for partition, text in rows:
+                history = self._histories.setdefault(partition, {}).setdefault(instance, History())
+                history.note(Position.parse(text), now)
+
+
+def _find_ends(posts: Iterable[Post]) -> Post:
+    """As one post that is visible when all are."""
+    ends: dict[int, Position] = {}
+    for post in posts:
+        for partition, position in post.positions.items():
+            ends[partition] = max(ends.get(partition, position), position)
+    return Post(0.0, 0, ends)

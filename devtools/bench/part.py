@@ -1,0 +1,37 @@
+"""The seam between the command and the parts of the benchmark."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from devtools.bench.clusters import Clusters
+from devtools.bench.report import PartReport
+
+OnProgress = Callable[[str, int, int], None]
+"""What is done, how far it is, how far it goes."""
+
+
+@dataclass(frozen=True, slots=True)
+class BenchContext:
+    """`quick`: all parts together are to take less than two minutes on two quiet cores. `rounds`: how often
+    each thing is measured after warming up; report their `Spread`. `figures`: of the parts that ran before, by name."""
+
+    clusters: Clusters
+    quick: bool
+    rounds: int
+    on_progress: OnProgress
+    figures: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+
+class Part(Protocol):
+    """Measured by `run`, which leaves no process of its own behind, whatever it raises."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def title(self) -> str:
+        """What it measures, in half a line."""
+
+    def run(self, context: BenchContext) -> PartReport:
+        """Raises BenchError, LocalClusterError."""

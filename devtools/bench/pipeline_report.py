@@ -1,0 +1,120 @@
+"""What part `pipeline` measured, and how it is told. Pure."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+
+from devtools.bench.report import PartReport, Plot, Series, Spread, Table
+
+
+@dataclass(frozen=True, slots=True)
+class Sustained:
+    """One open loop at a share of the capacity. Freshness is from the time a post was due until it is queryable on
+    every copy of its shards. `flush_count`: of all partitions, at least, until everything was queryable."""
+
+    share: float
+    offered_per_second: float
+    accepted_per_second: float
+    queryable_per_second: float
+    post_p99_ms: float
+    freshness_p50_seconds: float
+    freshness_p99_seconds: float
+    freshness_max_seconds: float
+    event_count: int
+    flush_count: int
+    cpu_seconds_per_million: dict[str, float]
+    generator_share: float
+
+
+def describe_pipeline(
+    name: str,
+    title: str,
+    capacities: Sequence[float],
+    sustained: Sequence[Sustained],
+    *,
+    acknowledged: int,
+    seconds: float,
+) -> PartReport:
+    capacity = Spread.of(capacities)
+    return PartReport(
+        name=name,
+        title=title,
+        tables=(
+            Table(
+                f"Sustained for {seconds:.0f} s, from intended start times",
+                (
+                    "of capacity",
+                    "accepted/s",
+                    "queryable/s",
+                    "post p99 ms",
+                    "fresh p50 s",
+                    "fresh p99 s",
+                    "fresh max s",
+                    "events a flush",
+                ),
+                tuple(_describe_sustained(each) for each in sustained),
+                (
+                    f"Capacity, by saturating it: {capacity.describe()} events/s from post to queryable.",
+                    "Fresh: from a post's intended time until every copy of its shards counts it, seen to 0.05 s.",
+                    f"{acknowledged:,} events were acknowledged, and the shards hold each exactly once.",
+                ),
+            ),
+            _describe_cpu(sustained),
+        ),
+        plots=(
+            Plot(
+                "Freshness",
+                "events/s accepted",
+                "seconds",
+                (
+                    _draw(sustained, "p50", lambda each: each.freshness_p50_seconds),
+                    _draw(sustained, "p99", lambda each: each.freshness_p99_seconds),
+                    _draw(sustained, "max", lambda each: each.freshness_max_seconds),
+                ),
+            ),
+        ),
+        bounded_by=_name_bounds(sustained),
+        figures={
+            "acknowledged_events": acknowledged,
+            "capacity_events_per_second": [round(each, 1) for each in capacities],
+            "sustained": [asdict(each) for each in sustained],
+        },
+    )
+
+
+def _draw(sustained: Sequence[Sustained], name: str, read: Callable[[Sustained], float]) -> Series:
+    return Series(name, tuple((each.accepted_per_second, read(each)) for each in sustained))
+
+
+def _describe_sustained(each: Sustained) -> tuple[str, ...]:
+    return (
+        f"{each.share:.0%}",
+        f"{each.accepted_per_second:,.0f}",
+        f"{each.queryable_per_second:,.0f}",
+        f"{each.post_p99_ms:,.0f}",
+        f"{each.freshness_p50_seconds:.2f}",
+        f"{each.freshness_p99_seconds:.2f}",
+        f"{each.freshness_max_seconds:.2f}",
+        f"{each.event_count / each.flush_count:,.0f}",
+    )
+
+
+def _describe_cpu(sustained: Sequence[Sustained]) -> Table:
+    rows = [
+        (component, *(f"{each.cpu_seconds_per_million[component]:.2f}" for each in sustained))
+        for component in sustained[0].cpu_seconds_per_million
+    ]
+    total = ("all", *(f"{sum(each.cpu_seconds_per_million.values()):.2f}" for each in sustained))
+    columns = ("", *(f"at {each.share:.0%}" for each in sustained))
+    return Table("CPU, seconds a million events", columns, (*rows, total))
+
+
+def _name_bounds(sustained: Sequence[Sustained]) -> tuple[str, ...]:
+    last = sustained[-1]
+    total = sum(last.cpu_seconds_per_million.values())
+    used = total * last.accepted_per_second / 1e6
+    return (
+        f"CPU: {total:.1f} s a million events, {last.cpu_seconds_per_million['load generator']:.2f} of them for the "
+        f"load generator; at {last.accepted_per_second:,.0f} events/s that is the work of {used:.1f} cores.",
+        "Freshness at half load: beat looks for unread entries every half second "
+        "(`VIEWCOUNTER_DRAIN_INTERVAL_SECONDS`), then the drains of all partitions share the worker processes.",
+    )

@@ -1,0 +1,67 @@
+"""The statements of a flush with their parameters ready: what remains when everything else is taken away."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any, Self
+
+from shardproxy.instance import RowConnection
+from viewcounter.storage.dead_letter_limits import DeadLetterLimits
+from viewcounter.storage.flush import FlushBatch, apply_flush
+
+_NOTHING_ROLLED = {"rolled_through": datetime(1970, 1, 1, tzinfo=UTC)}
+
+
+@dataclass(slots=True)
+class Statement:
+    """`rows` is the stream of a COPY."""
+
+    text: str
+    parameters: dict[str, Any] | None = None
+    rows: list[bytes] = field(default_factory=list)
+
+
+class _Recorder:
+    """Stands where a flush expects its connection and writes down what it would be asked."""
+
+    def __init__(self) -> None:
+        self.statements: list[Statement] = []
+
+    def execute(self, text: str, parameters: dict[str, Any]) -> Self:
+        self.statements.append(Statement(text, parameters))
+        return self
+
+    def fetchone(self) -> dict[str, Any]:
+        return _NOTHING_ROLLED
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        return iter(())
+
+    @contextmanager
+    def cursor(self) -> Iterator[Self]:
+        yield self
+
+    @contextmanager
+    def copy(self, text: str) -> Iterator[Self]:
+        self.statements.append(Statement(text))
+        yield self
+
+    def write(self, rows: bytes) -> None:
+        self.statements[-1].rows.append(rows)
+
+
+def record_flush(batch: FlushBatch, *, limits: DeadLetterLimits) -> list[Statement]:
+    recorder = _Recorder()
+    apply_flush(recorder, batch, limits=limits)  # type: ignore[arg-type]
+    return recorder.statements
+
+
+def run_statements(connection: RowConnection, statements: list[Statement]) -> None:
+    for statement in statements:
+        if statement.parameters is None:
+            with connection.cursor() as cursor, cursor.copy(statement.text) as copy:
+                for rows in statement.rows:
+                    copy.write(rows)
+        else:
+            connection.execute(statement.text, statement.parameters)

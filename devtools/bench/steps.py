@@ -1,0 +1,170 @@
+"""The parts of a benchmark that run inside the service, each in a process of its own: `manage.py bench_step`.
+
+Each talks to the orchestrator in JSON lines: what it has done on stdout, what it is to do on stdin.
+"""
+
+import json
+import resource
+import sys
+import time
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import replace
+from typing import Any
+
+from configservice.topology.model import Topology
+from devtools.bench.attacks import PAGE_ORIGIN, Attack, Target, prepare_attack, run_attack
+from devtools.bench.statements import record_flush, run_statements
+from devtools.bench.workload import generate_commits
+from viewcounter.apikeys.keys import create_key
+from viewcounter.apikeys.scopes import KeyKind, Scope
+from viewcounter.cluster import get_cluster
+from viewcounter.config import get_config
+from viewcounter.eventlog.codec import get_event_count
+from viewcounter.eventlog.interface import START
+from viewcounter.eventlog.registry import get_event_log
+from viewcounter.processing.batch import PreparedBatch, prepare_batch
+from viewcounter.processing.consumer import PartitionConsumer
+from viewcounter.processing.deduplication import NONE_KNOWN, KnownIds
+from viewcounter.processing.worker import build_drain_settings, get_drainer
+from viewcounter.storage.flush import IdBlock
+from viewcounter.storage.partitions import READ_STATE, get_state
+
+COMMITS_A_REPORT = 50
+READ_ENTRIES = 2000
+
+
+def fill(event_count: int, *, seed: int) -> None:
+    """Append the workload to the log; says how far it is."""
+    log, topology = get_event_log(), get_cluster().topology
+    now_us = time.time_ns() // 1000
+    appended = 0
+    commits = generate_commits(
+        event_count=event_count, partition_count=topology.partition_count, until_us=now_us, seed=seed
+    )
+    for number, commit in enumerate(commits, start=1):
+        failed = log.append(commit.entries).failed
+        if failed:
+            raise next(iter(failed.values()))
+        appended += commit.event_count
+        if number % COMMITS_A_REPORT == 0:
+            _say(appended=appended)
+    _say(appended=appended)
+
+
+def drain() -> None:
+    """As a pool process of a worker: drains each partition named on stdin, one a line, until it ends."""
+    drainer = get_drainer()
+    for shard in get_cluster().topology.shards:
+        with get_cluster().shard_transaction(shard.id) as connection:
+            connection.execute("SELECT 1")
+    started = _get_cpu_seconds()
+    _say(ready=True)
+    for line in sys.stdin:
+        partition, caught_up, counted, flushes = int(line), False, 0, 0
+        while not caught_up:
+            report = drainer.drain(partition)
+            caught_up = report.caught_up
+            counted += report.counted
+            flushes += report.flush_count
+        _say(partition=partition, counted=counted, flushes=flushes)
+    usage = resource.getrusage(resource.RUSAGE_SELF)
+    _say(cpu_seconds=_get_cpu_seconds() - started, peak_rss_bytes=usage.ru_maxrss * 1024)
+
+
+def floor() -> None:
+    """The same statements on one connection at a time, in a straight line, with all parameters made beforehand, on
+    shards that hold nothing."""
+    cluster, limits = get_cluster(), build_drain_settings(get_config()).dead_letters
+    seconds, cpu_seconds, event_count, flush_count = 0.0, 0.0, 0, 0
+    for partition in range(cluster.topology.partition_count):
+        flushes = [
+            (len(prepared.batch.counted), record_flush(prepared.batch, limits=limits))
+            for prepared in _prepare_partition(partition)
+        ]
+        started_at, cpu_before = time.perf_counter(), _get_cpu_seconds()
+        for size, statements in flushes:
+            with cluster.transaction(partition) as connection:
+                run_statements(connection, statements)
+            event_count += size
+            flush_count += 1
+        seconds += time.perf_counter() - started_at
+        cpu_seconds += _get_cpu_seconds() - cpu_before
+        _say(done=event_count)
+    _say(seconds=seconds, cpu_seconds=cpu_seconds, event_count=event_count, flush_count=flush_count)
+
+
+def make_key() -> None:
+    """Says the token of a new API key that may read and write."""
+    _, token = create_key("bench", [Scope.STATS_READ, Scope.EVENTS_WRITE])
+    _say(token=token)
+
+
+def count_log() -> None:
+    """How many events the log holds, by looking into every entry."""
+    log, found = get_event_log(), 0
+    for partition in range(get_cluster().topology.partition_count):
+        after = START
+        while entries := log.read(partition, after=after, max_entries=READ_ENTRIES):
+            found += sum(get_event_count(entry.payload) for entry in entries)
+            after = entries[-1].position
+    _say(events=found)
+
+
+def make_public_key() -> None:
+    _say(token=create_key("bench page", [Scope.EVENTS_WRITE], kind=KeyKind.PUBLIC, allowed_origins=[PAGE_ORIGIN])[1])
+
+
+def attack(kind: Attack, *, host: str, port: int, connections: int, seconds: float) -> None:
+    """As one who holds the keys named on stdin: a secret one of his own, and a page's."""
+    token, public_token = sys.stdin.readline().strip(), sys.stdin.readline().strip()
+    target = Target(host, port, token=token, public_token=public_token)
+    prepare_attack(kind)
+    _say(begun=True)
+    outcomes = run_attack(kind, target, connections=connections, seconds=seconds)
+    _say(outcomes=dict(outcomes))
+
+
+class _NothingKnown:
+    """The ids of the workload are distinct."""
+
+    def get(self, minutes: Collection[int]) -> dict[int, KnownIds]:
+        return dict.fromkeys(minutes, NONE_KNOWN)
+
+    def add(self, blocks: Sequence[IdBlock]) -> None:
+        """Nor will they be."""
+
+
+def _prepare_partition(partition: int) -> Iterator[PreparedBatch]:
+    """The batches that a drain would make."""
+    cluster, settings = get_cluster(), build_drain_settings(get_config())
+    topology: Topology = cluster.topology
+    state = get_state(cluster.read(partition, READ_STATE, {"partition": partition}).rows, partition=partition)
+    consumer = PartitionConsumer(
+        get_event_log(),
+        partition,
+        after=START,
+        limits=settings.flush,
+        max_read_entries=settings.log_read_entries,
+    )
+    while (chunk := consumer.read_chunk()) is not None:
+        prepared = prepare_batch(
+            chunk.decoded,
+            partition=partition,
+            state=state,
+            event_types={t.id: t for t in topology.event_types},
+            known=_NothingKnown(),
+            max_conflicts=0,
+            complete_ms=chunk.complete_ms,
+        )
+        yield prepared
+        state = replace(state, position=prepared.batch.new_position)
+
+
+def _get_cpu_seconds() -> float:
+    usage = resource.getrusage(resource.RUSAGE_SELF)
+    return usage.ru_utime + usage.ru_stime
+
+
+def _say(**what: Any) -> None:
+    sys.stdout.write(json.dumps(what) + "\n")
+    sys.stdout.flush()

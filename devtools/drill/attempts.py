@@ -1,0 +1,77 @@
+"""What happened to single requests, and the same by second. Instants are seconds of the monotonic clock."""
+
+import threading
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass
+from math import ceil, floor
+
+from devtools.drill.outcomes import FINE
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """`due_at` is when the request should have been sent: waiting for a slow service counts as its slowness."""
+
+    client: str
+    due_at: float
+    started_at: float
+    ended_at: float
+    outcome: str
+
+    @property
+    def is_fine(self) -> bool:
+        return self.outcome in FINE
+
+    @property
+    def latency_seconds(self) -> float:
+        return self.ended_at - self.due_at
+
+
+class AttemptLog:
+    """Thread-safe. Bounded by the length of the drill: one entry a request."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()  # protects _attempts
+        self._attempts: list[Attempt] = []
+
+    def add(self, attempt: Attempt) -> None:
+        with self._lock:
+            self._attempts.append(attempt)
+
+    def read(self) -> list[Attempt]:
+        with self._lock:
+            return list(self._attempts)
+
+
+@dataclass(frozen=True, slots=True)
+class Second:
+    """Requests that ended in this second after the start; latencies of those that went well, in milliseconds."""
+
+    second: int
+    fine: int
+    failed: int
+    p99_ms: float | None
+
+
+def count_by_second(attempts: Iterable[Attempt], *, started_at: float, seconds: int) -> list[Second]:
+    """Every second from 0 to `seconds`, also those in which nothing ended."""
+    latencies: defaultdict[int, list[float]] = defaultdict(list)
+    failed: defaultdict[int, int] = defaultdict(int)
+    for attempt in attempts:
+        second = floor(attempt.ended_at - started_at)
+        if attempt.is_fine:
+            latencies[second].append(attempt.latency_seconds * 1000)
+        else:
+            failed[second] += 1
+    return [
+        Second(second, len(latencies[second]), failed[second], find_percentile(latencies[second], 0.99))
+        for second in range(seconds + 1)
+    ]
+
+
+def find_percentile(values: list[float], share: float) -> float | None:
+    """The smallest of them that at least `share` of them do not exceed."""
+    if not values:
+        return None
+    return sorted(values)[max(0, ceil(len(values) * share) - 1)]

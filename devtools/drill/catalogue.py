@@ -1,0 +1,268 @@
+"""Every kind of fault: its name, what it touches, what clients may see of it, and how to make one. A table."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from random import Random
+
+from devtools.drill.errors import BadOption
+from devtools.drill.faults.databases import LaggingReplica, LockHolder, SlowQueries
+from devtools.drill.faults.disks import FullDisk
+from devtools.drill.faults.fault import Fault, Together
+from devtools.drill.faults.lagging import KillAhead
+from devtools.drill.faults.messages import PoisonEvent, Replays, SkewedClocks
+from devtools.drill.faults.moves import FreezeMovers, KillInMove
+from devtools.drill.faults.network import LinkFault
+from devtools.drill.faults.processes import (
+    MEMBERS,
+    FindVictim,
+    Freeze,
+    Kill,
+    Restart,
+    find_gateway_worker,
+    find_web,
+    find_worker,
+    find_worker_process,
+)
+from devtools.drill.faults.zombies import FreezeInDrain
+from devtools.drill.link import Link
+from devtools.drill.outcomes import NO_ANSWER
+from devtools.drill.plan import Kind, Part
+from devtools.drill.site import Site
+from devtools.drill.verdict import Excuses
+from devtools.localcluster.spec import BROKER_SERVER, CONTROL_SERVER, LOG_SERVER
+
+MakeFault = Callable[[Site, Random], Fault]
+
+FULL_INSTANCE = "shard2a"
+SHARD_LINKS = "shards"
+"""In place of the names of all instances."""
+AWAKE = (1.0, 3.0)
+ASLEEP = (5.0, 9.0)
+ZOMBIE = (8.0, 15.0)
+"""Longer than the lease of a drain: others do its work before it wakes."""
+DELAY_SECONDS = 0.05
+LOSS_SHARE = 0.05
+
+NOTHING = Excuses()
+GATEWAY_GONE = Excuses(posts=NO_ANSWER | {"503"}, reads=NO_ANSWER | {"503"})
+GATEWAY_ASLEEP = Excuses(posts=GATEWAY_GONE.posts, reads=GATEWAY_GONE.reads | {"504"})
+"""504: it wakes with reads under way whose time has run out meanwhile, and says so."""
+LOG_AWAY = Excuses(posts=frozenset({"503", "207"}))
+"""503 with Retry-After; 207 where only some partitions could be appended to."""
+WRONG_CLOCK = Excuses(posts=frozenset({"422", "207"}))
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """`links`: the servers that something must lie in front of. `disk`: the server that needs a small disk."""
+
+    kind: Kind
+    what: str
+    excuses: Excuses
+    make: MakeFault
+    links: frozenset[str] = frozenset()
+    disk: str = ""
+
+
+def _build_process_faults() -> list[Entry]:
+    parts = {
+        "beat": Part.BEAT,
+        "leader": Part.CONFIG_SERVICE,
+        "shardproxy": Part.SHARD_PROXY,
+        "log": Part.LOG,
+        "broker": Part.BROKER,
+        "control": Part.CONTROL,
+        "primary": Part.SHARDS,
+        "replica": Part.SHARDS,
+    }
+    excuses = {"log": LOG_AWAY}
+    entries = []
+    for name, part in parts.items():
+        for verb, make, hold in (("kill", Kill, (0.0, 0.0)), ("freeze", Freeze, ASLEEP), ("restart", Restart, AWAKE)):
+            kind = Kind(f"{verb}-{name}", frozenset({part}), hold)
+            what = {"kill": "kill -9 of", "freeze": "SIGSTOP, later SIGCONT, of", "restart": "restart of"}[verb]
+            entries.append(Entry(kind, f"{what} the {name}", excuses.get(name, NOTHING), _bind(make, MEMBERS[name])))
+    return entries
+
+
+def _bind(make: Callable[[Site, FindVictim, Random], Fault], find_victim: FindVictim) -> MakeFault:
+    return lambda site, rng: make(site, find_victim, rng)
+
+
+def _build_application_faults() -> list[Entry]:
+    gateway, workers = frozenset({Part.GATEWAY}), frozenset({Part.WORKERS})
+    return [
+        Entry(
+            Kind("kill-gateway", gateway), "kill -9 of a gateway process", GATEWAY_GONE,
+            _bind(Kill, find_gateway_worker),
+        ),
+        Entry(
+            Kind("freeze-gateway", gateway, ASLEEP), "a gateway process sleeps and wakes", GATEWAY_ASLEEP,
+            _bind(Freeze, find_gateway_worker),
+        ),
+        Entry(
+            Kind("restart-gateway", gateway, AWAKE), "restart of the gateway", GATEWAY_GONE, _bind(Restart, find_web)
+        ),
+        Entry(
+            Kind("kill-worker", workers), "kill -9 of Celery's worker and all of its processes", NOTHING,
+            lambda site, rng: Kill(site, find_worker, rng, with_children=True),
+        ),
+        Entry(
+            Kind("kill-worker-process", workers), "kill -9 of one of Celery's processes", NOTHING,
+            _bind(Kill, find_worker_process),
+        ),
+        Entry(
+            Kind("freeze-worker", workers, ZOMBIE), "a Celery process sleeps through what others do in its place",
+            NOTHING, _bind(Freeze, find_worker_process),
+        ),
+        Entry(
+            Kind("freeze-drain", workers, ZOMBIE), "a Celery process is frozen in the middle of a drain, and wakes",
+            NOTHING, FreezeInDrain,
+        ),
+        Entry(
+            Kind("restart-worker", workers, AWAKE), "restart of Celery's worker", NOTHING, _bind(Restart, find_worker)
+        ),
+    ]  # fmt: skip
+
+
+def _build_network_faults() -> list[Entry]:
+    def slow_down(link: Link) -> None:
+        link.slow_down(seconds=DELAY_SECONDS)
+
+    def lose(link: Link) -> None:
+        link.lose(share=LOSS_SHARE)
+
+    spoils = (
+        ("cut", Link.hold, "nothing passes between everybody and"),
+        ("slow", slow_down, f"{DELAY_SECONDS * 1000:.0f} ms each way between everybody and"),
+        ("lossy", lose, f"{LOSS_SHARE:.0%} of what passes is lost between everybody and"),
+    )
+    places = {
+        LOG_SERVER: (Part.LOG, LOG_AWAY, LOG_SERVER),
+        BROKER_SERVER: (Part.BROKER, NOTHING, BROKER_SERVER),
+        CONTROL_SERVER: (Part.CONTROL, NOTHING, CONTROL_SERVER),
+        "primary": (Part.SHARDS, NOTHING, SHARD_LINKS),
+        "replica": (Part.SHARDS, NOTHING, SHARD_LINKS),
+    }
+    return [
+        Entry(
+            Kind(f"{verb}-{name}", frozenset({part}), ASLEEP),
+            f"{what} the {name}",
+            excuses,
+            _bind_link(MEMBERS[name], spoil),
+            links=frozenset({link}),
+        )
+        for verb, spoil, what in spoils
+        for name, (part, excuses, link) in places.items()
+    ]
+
+
+def _bind_link(find_victim: FindVictim, spoil: Callable[[Link], None]) -> MakeFault:
+    return lambda site, rng: LinkFault(site, find_victim, rng, spoil=spoil)
+
+
+def _build_database_faults() -> list[Entry]:
+    shards = frozenset({Part.SHARDS})
+    return [
+        Entry(Kind("slow-queries", shards, ASLEEP), "foreign statements that do not end", NOTHING, SlowQueries),
+        Entry(
+            Kind("hold-locks", shards, ASLEEP), "a foreign transaction holds what flushes need; the killer ends it",
+            NOTHING, LockHolder,
+        ),
+        Entry(Kind("lag-replica", shards, ZOMBIE), "a replica receives and does not apply", NOTHING, LaggingReplica),
+        Entry(Kind("kill-primary-in-move", shards), "a primary dies while partitions move", NOTHING, KillInMove),
+        Entry(
+            Kind("freeze-movers", shards),
+            "movers sleep at steps of their moves, and wake when others have finished them and moved back", NOTHING,
+            FreezeMovers,
+        ),
+        Entry(
+            Kind("kill-primary-ahead", shards), "a primary dies seconds ahead of its replica", NOTHING, KillAhead
+        ),
+    ]  # fmt: skip
+
+
+def _build_disk_faults() -> list[Entry]:
+    places = {LOG_SERVER: (LOG_SERVER, Part.LOG, LOG_AWAY), "shard": (FULL_INSTANCE, Part.SHARDS, NOTHING)}
+    return [
+        Entry(
+            Kind(f"fill-{name}-disk", frozenset({part}), ASLEEP), f"no space left on the disk of {server}", excuses,
+            _bind_disk(server), disk=server,
+        )
+        for name, (server, part, excuses) in places.items()
+    ]  # fmt: skip
+
+
+def _bind_disk(server: str) -> MakeFault:
+    return lambda site, _rng: FullDisk(site, server=server)
+
+
+def _build_message_faults() -> list[Entry]:
+    return [
+        Entry(
+            Kind("replay", frozenset({Part.MESSAGES}), AWAKE), "every client sends old batches again", NOTHING,
+            lambda site, _rng: Replays(site),
+        ),
+        Entry(
+            Kind("clock", frozenset({Part.CLIENTS}), AWAKE), "clocks of two clients are ten minutes off", WRONG_CLOCK,
+            lambda site, _rng: SkewedClocks(site),
+        ),
+        Entry(
+            Kind("poison", frozenset({Part.MESSAGES})), "an event in the log that no shard can store", NOTHING,
+            PoisonEvent,
+        ),
+    ]  # fmt: skip
+
+
+def _build_combined(entries: Sequence[Entry]) -> list[Entry]:
+    """A primary, and at the same moment what is there to help."""
+    by_name = {entry.kind.name: entry for entry in entries}
+    combined = []
+    for helper in ("leader", "control", "broker"):
+        both = [by_name["kill-primary"], by_name[f"kill-{helper}"]]
+        combined.append(
+            Entry(
+                Kind(f"kill-primary-and-{helper}", both[0].kind.touches | both[1].kind.touches),
+                f"kill -9 of a primary and of the {helper} at the same moment",
+                NOTHING,
+                _bind_together([entry.make for entry in both]),
+            )
+        )
+    return combined
+
+
+def _bind_together(makes: Sequence[MakeFault]) -> MakeFault:
+    return lambda site, rng: Together([make(site, rng) for make in makes])
+
+
+def _build_catalogue() -> dict[str, Entry]:
+    entries = [
+        *_build_application_faults(),
+        *_build_process_faults(),
+        *_build_network_faults(),
+        *_build_database_faults(),
+        *_build_disk_faults(),
+        *_build_message_faults(),
+    ]
+    return {entry.kind.name: entry for entry in [*entries, *_build_combined(entries)]}
+
+
+CATALOGUE = _build_catalogue()
+
+QUICK_KINDS = (
+    "kill-gateway", "kill-worker", "freeze-drain", "kill-log", "kill-primary", "kill-replica", "kill-leader",
+    "kill-beat", "kill-broker", "kill-control", "kill-shardproxy", "hold-locks", "replay", "clock", "poison",
+)  # fmt: skip
+QUICK_SEED = 20261126
+
+
+def get_entries(names: Sequence[str], *, can_mount: bool) -> list[Entry]:
+    """In this order; all that can be done here where none is named. Raises BadOption."""
+    unknown = [name for name in names if name not in CATALOGUE]
+    if unknown:
+        raise BadOption(f"--faults: there is no {', '.join(unknown)}; --list shows all")
+    entries = [CATALOGUE[name] for name in names or CATALOGUE]
+    possible = [entry for entry in entries if can_mount or not entry.disk]
+    if names and len(possible) < len(entries):
+        raise BadOption("--faults: a full disk needs root, and the right to mount file systems")
+    return possible

@@ -1,0 +1,186 @@
+"""Processes killed, frozen and restarted."""
+
+import os
+import signal
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from random import Random
+
+import psutil
+
+from devtools.drill.errors import NoVictim
+from devtools.drill.site import Site
+from devtools.localcluster.errors import NotReady
+from devtools.localcluster.member import Member
+from devtools.localcluster.spec import BEAT, BROKER_SERVER, CONTROL_SERVER, LOG_SERVER, SHARD_PROXY, WEB, WORKER
+
+
+@dataclass(frozen=True, slots=True)
+class Victim:
+    """A process of a member: its own (`pid` is the member's), or one below it. `shard` where it is a shard's primary or
+    replica."""
+
+    name: str
+    member: Member
+    pid: int
+    shard: str | None = None
+    is_primary: bool = False
+    is_child: bool = False
+
+
+FindVictim = Callable[[Site, Random], Victim]
+
+
+def find_gateway_worker(site: Site, rng: Random) -> Victim:
+    return _find_child(site.cluster.application(WEB), rng)
+
+
+def find_worker_process(site: Site, rng: Random) -> Victim:
+    return _find_child(site.cluster.application(WORKER), rng)
+
+
+def _find_child(member: Member, rng: Random) -> Victim:
+    children = sorted(member.list_child_pids())
+    if not children:
+        raise NoVictim(f"{member.name} has no processes")
+    pid = rng.choice(children)
+    return Victim(f"process {pid} of {member.name}", member, pid, is_child=True)
+
+
+def find_member(name: str) -> FindVictim:
+    def find(site: Site, _rng: Random) -> Victim:
+        layout = site.cluster.layout
+        return _as_victim(layout.applications[name] if name in layout.applications else site.cluster.server(name))
+
+    return find
+
+
+def find_leader(site: Site, rng: Random) -> Victim:
+    """Any config service while nobody knows who leads."""
+    return _as_victim(site.cluster.application(site.find_leader() or rng.choice(site.list_config_services())))
+
+
+def find_primary(site: Site, rng: Random) -> Victim:
+    shard = site.choose_shard(rng)
+    server = site.get_primary(shard)
+    return Victim(server.name, server, server.pid, shard, is_primary=True)
+
+
+def find_replica(site: Site, rng: Random) -> Victim:
+    shard = site.choose_shard(rng)
+    server = site.get_replica(shard, rng)
+    return Victim(server.name, server, server.pid, shard)
+
+
+def _as_victim(member: Member) -> Victim:
+    try:
+        return Victim(member.name, member, member.pid)
+    except NotReady as error:
+        raise NoVictim(str(error)) from error
+
+
+class _ProcessFault:
+    def __init__(self, site: Site, find_victim: FindVictim, rng: Random) -> None:
+        self._site = site
+        self._find_victim = find_victim
+        self._rng = rng
+        self._hurt: Victim | None = None
+        self.victim = ""
+        self.shard: str | None = None
+
+    def _choose(self) -> Victim:
+        hurt = self._hurt = self._find_victim(self._site, self._rng)
+        self.victim = hurt.name
+        self.shard = hurt.shard if hurt.is_primary else None
+        return hurt
+
+    def _await_whole(self) -> None:
+        """The member, and for an instance its shard."""
+        if self._hurt is None:
+            return
+        member, shard = self._hurt.member, self._hurt.shard
+
+        def find_obstacle() -> str | None:
+            if not member.is_running:
+                return "it does not run"
+            if member.name in (WEB, WORKER) and len(_list_living(member)) < self._site.count_children(member.name):
+                return "it has fewer processes than it should"
+            return member.find_obstacle() or (self._site.find_obstacle_of_shard(shard) if shard else None)
+
+        self._site.await_none(find_obstacle, what=self.victim)
+
+
+def _list_living(member: Member) -> list[int]:
+    return [pid for pid in member.list_child_pids() if psutil.pid_exists(pid)]
+
+
+class Kill(_ProcessFault):
+    """`kill -9`. Nobody heals it but whoever watches over processes: gunicorn, Celery, an init system."""
+
+    def __init__(self, site: Site, find_victim: FindVictim, rng: Random, *, with_children: bool = False) -> None:
+        super().__init__(site, find_victim, rng)
+        self._with_children = with_children
+
+    def strike(self) -> None:
+        hurt = self._choose()
+        for pid in [hurt.pid, *(hurt.member.list_child_pids() if self._with_children else [])]:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+
+    def heal(self) -> None:
+        hurt = self._hurt
+        if hurt is None:
+            return
+        self._site.await_none(
+            lambda: f"process {hurt.pid} is still there" if psutil.pid_exists(hurt.pid) else None,
+            what=f"{self.victim} to be gone",
+        )
+        self._await_whole()
+
+
+class Freeze(_ProcessFault):
+    """SIGSTOP, then SIGCONT: whoever slept goes on with what it had in hand, not knowing what others did meanwhile."""
+
+    def strike(self) -> None:
+        hurt = self._choose()
+        if hurt.is_child:
+            os.kill(hurt.pid, signal.SIGSTOP)
+        else:
+            hurt.member.pause()
+
+    def heal(self) -> None:
+        hurt = self._hurt
+        if hurt is None:
+            return
+        with suppress(ProcessLookupError, NotReady, psutil.NoSuchProcess):
+            if hurt.is_child:
+                os.kill(hurt.pid, signal.SIGCONT)
+            else:
+                hurt.member.resume()
+        self._await_whole()
+
+
+class Restart(_ProcessFault):
+    """In order, as an operator does it."""
+
+    def strike(self) -> None:
+        self._choose().member.restart()
+
+    def heal(self) -> None:
+        self._await_whole()
+
+
+MEMBERS = {
+    "beat": find_member(BEAT),
+    "leader": find_leader,
+    "shardproxy": find_member(SHARD_PROXY),
+    "log": find_member(LOG_SERVER),
+    "broker": find_member(BROKER_SERVER),
+    "control": find_member(CONTROL_SERVER),
+    "primary": find_primary,
+    "replica": find_replica,
+}
+"""Victims whose process is a member's own, by the word that names them in a fault."""
+find_web = find_member(WEB)
+find_worker = find_member(WORKER)

@@ -1,0 +1,55 @@
+"""A worker that is frozen with a range of the log in its hand, and wakes when another one has applied it."""
+
+import os
+import signal
+import time
+from random import Random
+
+from devtools.drill.errors import NoVictim
+from devtools.drill.faults.processes import Freeze, find_worker_process
+from devtools.drill.site import Site
+from devtools.localcluster.errors import NotReady
+from devtools.localcluster.spec import BROKER_SERVER
+from viewcounter.processing.drain_queue import LEASES_OF_ANY_CLUSTER
+
+CACHE_DATABASE = 1
+DRAIN_SECONDS = 30.0
+RETRY_SECONDS = 0.1
+LOOK_SECONDS = 0.001
+INTO_DRAIN_SECONDS = (0.0, 0.008)
+"""A drain under steady load takes some ten milliseconds; which of its steps is hit is left to chance."""
+
+
+class FreezeInDrain(Freeze):
+    """Waits for a drain to begin, by its mark in the cache, and freezes a process in the middle of it."""
+
+    def __init__(self, site: Site, rng: Random) -> None:
+        super().__init__(site, find_worker_process, rng)
+
+    def strike(self) -> None:
+        hurt = self._choose()
+        self._await_drain()
+        time.sleep(self._rng.uniform(*INTO_DRAIN_SECONDS))
+        os.kill(hurt.pid, signal.SIGSTOP)
+
+    def _await_drain(self) -> None:
+        """Until a partition is marked that was not a moment ago. Meanwhile the cache itself may be killed."""
+        give_up_at = time.monotonic() + DRAIN_SECONDS
+        while time.monotonic() < give_up_at:
+            try:
+                if self._sees_drain_begin(give_up_at):
+                    return
+            except NotReady:
+                time.sleep(RETRY_SECONDS)
+        raise NoVictim("no drain has begun")
+
+    def _sees_drain_begin(self, give_up_at: float) -> bool:
+        drained_before: set[bytes | str] | None = None
+        with self._site.cluster.valkey(BROKER_SERVER).session(database=CACHE_DATABASE) as cache:
+            while time.monotonic() < give_up_at:
+                drained = set(cache.keys(LEASES_OF_ANY_CLUSTER))
+                if drained_before is not None and drained - drained_before:
+                    return True
+                drained_before = drained
+                time.sleep(LOOK_SECONDS)
+        return False

@@ -1,0 +1,61 @@
+"""What a drill is asked to do, checked, and the plan that follows from it."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from devtools.drill.catalogue import QUICK_KINDS, QUICK_SEED, Entry, get_entries
+from devtools.drill.errors import BadOption
+from devtools.drill.plan import PlannedFault, plan_faults, plan_repeats, plan_tightly
+
+MINUTES_MAX = 24 * 60
+RATE_MAX = 20_000
+REPEATS_MAX = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class DrillOptions:
+    """`rate` is of events a second. With `repeat` every kind comes so often, one by one, however long that takes."""
+
+    seed: int
+    minutes: float = 3.0
+    kinds: tuple[str, ...] = ()
+    quick: bool = False
+    repeat: int = 0
+    rate: int = 1000
+    journal_dir: Path | None = None
+    can_mount: bool = False
+    """Whether disks can be made full here; without, a plan has no such faults."""
+
+    def check(self) -> None:
+        """Raises BadOption, naming the option."""
+        self.get_entries()
+        for name, number, most in (
+            ("--minutes", self.minutes, MINUTES_MAX),
+            ("--rate", self.rate, RATE_MAX),
+            ("--repeat", self.repeat or 1, REPEATS_MAX),
+        ):
+            if not 0 < number <= most:
+                raise BadOption(f"{name}: must be more than 0 and at most {most}")
+        if self.repeat and not self.kinds:
+            raise BadOption("--repeat: name what is to be repeated with --faults")
+        if self.journal_dir is not None and not self.journal_dir.is_dir():
+            raise BadOption(f"--journal: {self.journal_dir} is no folder")
+
+    def get_entries(self) -> list[Entry]:
+        return get_entries(self.kinds or (QUICK_KINDS if self.quick else ()), can_mount=self.can_mount)
+
+    def plan(self) -> list[PlannedFault]:
+        """Raises BadOption when no fault fits."""
+        kinds = [entry.kind for entry in self.get_entries()]
+        if self.repeat:
+            return plan_repeats(self.seed, kinds=kinds, repeat=self.repeat)
+        if self.quick:
+            return plan_tightly(self.seed, kinds=kinds)
+        return plan_faults(self.seed, minutes=self.minutes, kinds=kinds)
+
+
+def choose_seed(seed: int | None, *, quick: bool, fresh: int) -> int:
+    """The one given; else that of quick drills, always the same; else `fresh`."""
+    if seed is not None:
+        return seed
+    return QUICK_SEED if quick else fresh

@@ -1,0 +1,180 @@
+"""The cluster under drill as faults see it: who is who right now, and whether the parts are whole."""
+
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from random import Random
+from typing import Any
+from uuid import UUID
+
+from devtools.drill.errors import NoVictim
+from devtools.drill.link import Links
+from devtools.drill.load import LoadClient
+from devtools.localcluster import LocalCluster
+from devtools.localcluster.errors import NotReady
+from devtools.localcluster.postgres import PostgresServer, find_primary
+from devtools.localcluster.rejoin import find_missing_timeline
+from devtools.localcluster.small_disk import SmallDisk
+from devtools.localcluster.spec import CONTROL_SERVER, LOG_SERVER, SUPERUSER_ROLE, WEB, WORKER
+from devtools.localcluster.waiting import Waiter
+
+WHOLE_SECONDS = 90.0
+"""What a part is given to become whole by itself, on a machine that has other things to do as well."""
+_READ_ROLES = (
+    "SELECT instance.name, instance.role FROM configservice_instance AS instance"
+    " JOIN configservice_shard AS shard ON shard.id = instance.shard_id WHERE shard.name = %s"
+)
+_READ_LEADER = "SELECT holder FROM configservice_leadership"
+_FIND_UNFINISHED_MOVES = "SELECT count(*) FROM configservice_move WHERE state NOT IN ('done', 'aborted')"
+_FIND_STOPPED = "SELECT partition, state, stop_reason FROM partition_state WHERE state NOT IN ('owned', 'moved')"
+
+
+@dataclass
+class Site:
+    """Shared by faults that run beside each other; what they change is guarded by `lock`."""
+
+    cluster: LocalCluster
+    load: LoadClient
+    links: Links
+    """By server name, of those that are not reached directly."""
+    disks: Mapping[str, SmallDisk] = field(default_factory=dict)
+    """By server name, of those whose disk can be full."""
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    poison: set[UUID] = field(default_factory=set)
+    waiter: Waiter = field(default_factory=Waiter)
+
+    # -- who is who ------------------------------------------------------------------------------
+
+    def choose_shard(self, rng: Random) -> str:
+        return rng.choice(sorted(self.cluster.layout.shards))
+
+    def get_primary(self, shard: str) -> PostgresServer:
+        """By the data on disk. Raises NoVictim."""
+        primary = find_primary(self.cluster.layout.shards[shard])
+        if primary is None or not primary.is_running:
+            raise NoVictim(f"{shard} has no primary that runs")
+        return primary
+
+    def get_replica(self, shard: str, rng: Random) -> PostgresServer:
+        """Raises NoVictim."""
+        replicas = [s for s in self.cluster.layout.shards[shard] if s.exists and s.is_replica and s.is_running]
+        if not replicas:
+            raise NoVictim(f"{shard} has no replica that runs")
+        return rng.choice(replicas)
+
+    def find_leader(self) -> str | None:
+        """The config service that holds the lease; None while the control database does not say."""
+        try:
+            with self.get_control().session(user=SUPERUSER_ROLE) as connection:
+                row = connection.execute(_READ_LEADER).fetchone()
+        except NotReady:
+            return None
+        pid = int(row[0].split()[-1]) if row else 0
+        return next((name for name in self.list_config_services() if self._get_pid(name) == pid), None)
+
+    def list_config_services(self) -> list[str]:
+        return sorted(name for name in self.cluster.layout.applications if name.startswith("configservice"))
+
+    def get_control(self) -> PostgresServer:
+        return self.cluster.database(CONTROL_SERVER)
+
+    def _get_pid(self, name: str) -> int:
+        try:
+            return self.cluster.application(name).pid
+        except NotReady:
+            return -1
+
+    # -- whether it is whole ---------------------------------------------------------------------
+
+    def await_none(self, find_obstacle: Callable[[], str | None], *, what: str, seconds: float = WHOLE_SECONDS) -> None:
+        """Raises NotReady."""
+        self.waiter.wait_until(find_obstacle, what=what, within_seconds=seconds)
+
+    def find_obstacle_of_shard(self, shard: str) -> str | None:
+        """None when it has one primary, and replicas that follow it, and the topology says the same."""
+        servers = self.cluster.layout.shards[shard]
+        for server in servers:
+            if not server.is_running:
+                return f"{server.name} does not run"
+            if server.is_frozen:
+                return f"{server.name} is frozen"
+        primaries = [server for server in servers if server.exists and not server.is_replica]
+        if len(primaries) != 1:
+            return f"primaries: {', '.join(server.name for server in primaries) or 'none'}"
+        for server in servers:
+            obstacle = server.find_obstacle() or (
+                find_missing_timeline(server, primary=primaries[0]) if server is not primaries[0] else None
+            )
+            if obstacle:
+                return f"{server.name}: {obstacle}"
+        return self._compare_roles(shard, primaries[0].name)
+
+    def _compare_roles(self, shard: str, primary: str) -> str | None:
+        try:
+            with self.get_control().session(user=SUPERUSER_ROLE) as connection:
+                roles = dict(connection.execute(_READ_ROLES, (shard,)).fetchall())
+        except NotReady as error:
+            return str(error)
+        wrong = {n: r for n, r in roles.items() if r != ("primary" if n == primary else "replica")}
+        return f"the topology has {wrong}" if wrong else None
+
+    def find_obstacle_of_any(self) -> str | None:
+        """None when every process runs and is ready, every shard is whole and no move is left."""
+        layout = self.cluster.layout
+        for member in [*layout.applications.values(), *layout.servers.values()]:
+            if not member.is_running:
+                return f"{member.name} does not run"
+            if obstacle := member.find_obstacle():
+                return f"{member.name}: {obstacle}"
+        for name in (WEB, WORKER):
+            if len(layout.applications[name].list_child_pids()) < self.count_children(name):
+                return f"{name} has fewer processes than it should"
+        for shard in layout.shards:
+            if obstacle := self.find_obstacle_of_shard(shard):
+                return obstacle
+        return self._find_unfinished()
+
+    def count_children(self, application: str) -> int:
+        spec = self.cluster.spec
+        return {WEB: spec.web_workers, WORKER: spec.worker_processes}[application]
+
+    def _find_unfinished(self) -> str | None:
+        try:
+            with self.get_control().session(user=SUPERUSER_ROLE) as connection:
+                row = connection.execute(_FIND_UNFINISHED_MOVES).fetchone()
+            if row and row[0]:
+                return f"{row[0]} moves have not ended"
+            stopped = self.read_shards(_FIND_STOPPED)
+        except NotReady as error:
+            return str(error)
+        return f"partitions {stopped}" if stopped else None
+
+    # -- what it holds ---------------------------------------------------------------------------
+
+    def read_shards(self, statement: str) -> list[dict[str, Any]]:
+        """Rows of every shard's primary. Raises NotReady."""
+        rows: list[dict[str, Any]] = []
+        for servers in self.cluster.layout.shards.values():
+            primary = find_primary(servers)
+            if primary is None:
+                raise NotReady("a shard has no primary")
+            with primary.session() as connection:
+                cursor = connection.execute("SET statement_timeout = '60s'")
+                cursor = connection.execute(statement.encode())
+                names = [column.name for column in cursor.description or []]
+                rows += [dict(zip(names, row, strict=True)) for row in cursor]
+        return rows
+
+    def find_lag(self) -> str | None:
+        """None when every position has reached the end of its log. Once the load has ended."""
+        try:
+            rows = self.read_shards("SELECT partition, position FROM partition_state WHERE state <> 'moved'")
+            with self.cluster.valkey(LOG_SERVER).session() as log:
+                for row in rows:
+                    key = f"log:{{{row['partition']}}}"
+                    end = log.xinfo_stream(key)["last-generated-id"].decode() if log.exists(key) else "0-0"
+                    if row["position"] != end:
+                        return f"partition {row['partition']} is at {row['position']}, its log ends at {end}"
+        except NotReady as error:
+            return str(error)
+        return None

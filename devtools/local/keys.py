@@ -1,0 +1,27 @@
+"""The API keys of a local cluster: one for people to try it out, one for `bin/status`.
+
+They lie in the state folder beside its other secrets, readable by its owner alone, so that each start shows the same.
+"""
+
+from datetime import datetime
+from pathlib import Path
+
+from devtools.localcluster.spec import STATUS_KEY, TRYOUT_KEY
+from devtools.localcluster.state import StateFolder, write_private
+from viewcounter.apikeys.keys import create_key, is_valid
+from viewcounter.apikeys.scopes import Scope
+
+_KEYS = {
+    TRYOUT_KEY: ("bin/up, for trying out", (Scope.EVENTS_WRITE, Scope.STATS_READ)),
+    STATUS_KEY: ("bin/status", (Scope.ADMIN,)),
+}
+
+
+def ensure_local_keys(state_dir: Path, *, now: datetime) -> None:
+    """Makes those that are missing, revoked, expired or of another control database."""
+    state = StateFolder(state_dir)
+    for file_name, (name, scopes) in _KEYS.items():
+        token = state.find_secret(file_name)
+        if token is None or not is_valid(token, now=now):
+            _, token = create_key(name, scopes)
+            write_private(state.get_secret_path(file_name), f"{token}\n")

@@ -1,0 +1,372 @@
+"""`LocalCluster`: the whole of it, started at once as far as one thing does not need the other.
+
+Databases start beside Valkey, `manage.py prepare` (migrations, topology, administrator), the gateway and the worker,
+which load for longer than any server takes and wait for what they need themselves. What acts on the topology or sends
+work starts when `prepare` has ended. Down it goes applications first, then servers. Every step may be repeated, so a
+start after any kind of stop is the same start.
+"""
+
+import signal
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from functools import partial
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from devtools.localcluster.applications import PROJECT_ROOT, Application
+from devtools.localcluster.environment import write_environment
+from devtools.localcluster.errors import NotReady, StateUnusable
+from devtools.localcluster.keeper import ShardKeeper
+from devtools.localcluster.layout import (
+    Layout,
+    Reach,
+    build_added_shard,
+    build_layout,
+    choose_primary,
+    describe_instances,
+    describe_layout,
+    reach_directly,
+)
+from devtools.localcluster.member import Member
+from devtools.localcluster.postgres import PostgresServer, find_primary
+from devtools.localcluster.postgres_seed import seed_primary, seed_replica
+from devtools.localcluster.process import OWNER_VARIABLE, Launch, run_tool
+from devtools.localcluster.records import end_leftovers
+from devtools.localcluster.rejoin import rejoin
+from devtools.localcluster.signing_key import SETTING, get_signing_key_path
+from devtools.localcluster.spec import WEB, WORKER, ClusterSpec
+from devtools.localcluster.state import StateFolder, write_json
+from devtools.localcluster.supervisor import ClusterLock, Phase, Supervisor
+from devtools.localcluster.valkey import ValkeyServer
+from devtools.localcluster.waiting import Waiter
+
+PARALLEL_STOPS = 8
+PATIENT_APPLICATIONS = (WEB, WORKER)
+"""They take nothing for granted: without topology events are refused or wait in the log, and tasks come with beat."""
+
+
+def _keep_quiet(_: str) -> None:
+    return
+
+
+class LocalCluster:
+    """One cluster in `state_dir`. As a context manager it is stopped at the end, whatever happened.
+
+    `outer` are settings of the caller's environment that may name servers to use instead of our own; tests
+    leave it empty. `report` gets one line for each thing done, also from other threads. `reach` may put something
+    between the servers and whoever uses them.
+    """
+
+    def __init__(
+        self,
+        state_dir: Path,
+        *,
+        spec: ClusterSpec | None = None,
+        outer: Mapping[str, str] | None = None,
+        report: Callable[[str], None] | None = None,
+        reach: Reach = reach_directly,
+    ) -> None:
+        self.spec = spec or ClusterSpec()
+        self.state = StateFolder(state_dir)
+        self._outer = dict(outer or {})
+        self._report = report or _keep_quiet
+        self._reach = reach
+        self._waiter = Waiter()
+        self._lock = ClusterLock(self.state)
+        self._supervisor = Supervisor(state=self.state, report=self._report)
+        self._layout: Layout | None = None
+        self._keeper: ShardKeeper | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    # -- what it is made of ------------------------------------------------------------------------
+
+    @property
+    def layout(self) -> Layout:
+        """Raises NotReady before the first start."""
+        if self._layout is None:
+            raise NotReady("the cluster has not been started")
+        return self._layout
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """The whole environment of a process that is to use this cluster."""
+        return dict(self.layout.child_environment)
+
+    @property
+    def web_url(self) -> str:
+        return self.layout.web_url
+
+    def server(self, name: str) -> Member:
+        """Any server by name: control, log, broker, shard1a, shard1b, ... Raises KeyError."""
+        return self.layout.servers[name]
+
+    def database(self, name: str) -> PostgresServer:
+        """A PostgreSQL server by name. Raises KeyError."""
+        server = self.layout.servers[name]
+        if not isinstance(server, PostgresServer):
+            raise KeyError(name)
+        return server
+
+    def valkey(self, name: str) -> ValkeyServer:
+        """A Valkey server by name, `log` or `broker`. Raises KeyError."""
+        server = self.layout.servers[name]
+        if not isinstance(server, ValkeyServer):
+            raise KeyError(name)
+        return server
+
+    def application(self, name: str) -> Application:
+        """web, worker, beat or shardproxy. Raises KeyError."""
+        return self.layout.applications[name]
+
+    # -- up ------------------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Everything, until it is ready. Raises the first failure; `stop` cleans up after it."""
+        self._open()
+        patient = [a for name, a in self.layout.applications.items() if name in PATIENT_APPLICATIONS]
+        others = [a for name, a in self.layout.applications.items() if name not in PATIENT_APPLICATIONS]
+
+        def start_valkeys_and_patient_applications() -> None:
+            self._bring_up_all(self.layout.valkeys)
+            self._bring_up_all(patient)
+
+        def prepare_and_start_others() -> None:
+            self.prepare(set_roles=True)
+            self._bring_up_all(others)
+
+        self._at_once(
+            [self._start_databases, start_valkeys_and_patient_applications, prepare_and_start_others],
+        )
+        self._watch_servers()
+        self._announce_ready()
+
+    def start_servers(self) -> None:
+        """The databases and Valkey servers, until they are ready and replicas stream. Raises AlreadyRunning."""
+        self._open()
+        self._at_once([self._start_databases, partial(self._bring_up_all, self.layout.valkeys)])
+        self._describe_instances()  # replicas that rejoined may have found another primary
+        self._watch_servers()
+
+    def _open(self) -> None:
+        """Claims the folder and writes down what others read: settings, layout, instances. Raises AlreadyRunning."""
+        self.state.create()
+        if not self._lock.is_held:
+            self._lock.acquire()
+            self._lock.announce(Phase.STARTING)
+            for name in end_leftovers(self.state):
+                self._report(f"ended {name}, left by an unclean stop")
+            self.state.move_instance_passwords()
+            self._layout = build_layout(
+                self.state,
+                spec=self.spec,
+                outer=self._outer,
+                waiter=self._waiter,
+                replace_taken_ports=True,
+                reach=self._reach,
+            )
+        write_environment(self.state, self.layout.environment.settings)
+        write_json(self.state.layout_file, describe_layout(self.layout))
+        self._describe_instances()
+
+    def _start_databases(self) -> None:
+        control = [partial(self._start_primary, self.layout.control)] if self.layout.control else []
+        shards = [partial(self._start_shard, instances) for instances in self.layout.shards.values()]
+        self._at_once([*control, *shards])
+
+    def _watch_servers(self) -> None:
+        self._supervisor.watch(list(self.layout.servers.values()))
+        if self._keeper is None:
+            self._keeper = ShardKeeper(self.layout.shards, state=self.state, report=self._report)
+            self._keeper.start()
+
+    def prepare(self, *, set_roles: bool = False) -> None:
+        """Migrations of control and shards, the topology with the addresses of now, the administrator.
+
+        Waits for the databases. `set_roles`: the roles of known instances too, as their data say. Before any config
+        service runs.
+        """
+        self._report("preparing databases")
+        self.state.get_secret("admin_password")
+        self.run_command(
+            "prepare_local", "--partitions", str(self.spec.partitions), "--instances", str(self.state.instances_file),
+            "--wait-seconds", str(self.spec.server_ready_seconds),
+            *(["--set-roles"] if set_roles else []),
+            within_seconds=self.spec.prepare_seconds, signs=True,
+        )  # fmt: skip
+
+    def start_applications(self) -> None:
+        """Web, worker, beat and shard proxy, until they are ready."""
+        self._bring_up_all(list(self.layout.applications.values()))
+        self._announce_ready()
+
+    def _announce_ready(self) -> None:
+        self._supervisor.watch(list(self.layout.applications.values()))
+        self._lock.announce(Phase.READY)
+
+    def add_shard_servers(self) -> str:
+        """The servers of one more shard, ready and empty, beside everything that runs; returns the shard's name.
+
+        The cluster does not know of it yet; see `add_shard`. Later starts of this state folder have it too.
+        """
+        name, instances = build_added_shard(self.state, spec=self.spec, taken=self.layout.shards, waiter=self._waiter)
+        self.layout.shards[name] = instances
+        write_json(self.state.layout_file, describe_layout(self.layout))
+        self._start_shard(instances)
+        self._describe_instances()
+        self._supervisor.watch(instances)
+        return name
+
+    def add_shard(self) -> str:
+        """One more shard, empty, as part of the running cluster: no partition lives there yet. Returns its name."""
+        name = self.add_shard_servers()
+        described = describe_instances(self.state, self.layout, zone=self.spec.zone)
+        instances = next(shard["instances"] for shard in described["shards"] if shard["name"] == name)
+        for instance in sorted(instances, key=lambda i: i["role"] != "primary"):
+            verb = "add_shard" if instance["role"] == "primary" else "add_replica"
+            self.run_command(
+                verb, "--shard", name, "--instance", instance["name"], "--host", instance["host"],
+                "--port", str(instance["port"]), "--zone", instance["zone"], "--yes",
+                within_seconds=self.spec.prepare_seconds,
+            )  # fmt: skip
+        return name
+
+    def reseed_replica(self, name: str) -> None:
+        """Throw a replica's data away and make it anew from its primary. Raises KeyError for a name that is none."""
+        replica = self.database(name)
+        shard = next(instances for instances in self.layout.shards.values() if replica in instances)
+        primary = find_primary(shard)
+        if primary is None or primary is replica:
+            raise KeyError(f"{name} is no replica")
+        replica.stop()
+        password = self.state.get_secret("replication_password")
+        seed_replica(replica, primary=primary, replication_password=password)
+        self._bring_up(replica)
+
+    def run_command(self, *arguments: str, within_seconds: float | None = None, signs: bool = False) -> str:
+        """`manage.py` on this cluster; returns its output. Raises ProgramFailed.
+
+        `signs`: it publishes a topology while no config service runs, which would sign it.
+        """
+        signing = {SETTING: str(get_signing_key_path(self.state))} if signs or not self.spec.config_services else {}
+        return run_tool(
+            Launch(
+                argv=(sys.executable, str(PROJECT_ROOT / "manage.py"), *arguments),
+                cwd=PROJECT_ROOT,
+                environment=self.environment | signing | {OWNER_VARIABLE: str(self.state.root)},
+                death_signal=signal.SIGTERM,
+            ),
+            within_seconds=self.spec.command_seconds if within_seconds is None else within_seconds,
+            is_cancelled=lambda: self._waiter.is_stopped,
+        )
+
+    # -- down ----------------------------------------------------------------------------------------
+
+    def cancel(self) -> None:
+        """Make a `start` that is under way in another thread or below a signal handler give up soon."""
+        self._waiter.stop()
+
+    def stop_applications(self) -> None:
+        """Whichever of them run; the servers stay."""
+        self._together([application.stop for application in self.layout.applications.values()])
+
+    def discard(self) -> None:
+        """Everything at once, as its data are not used again; `stop` then finds nothing that runs."""
+        self._end_watching()
+        if self._layout is not None:
+            members = [*self._layout.applications.values(), *self._layout.servers.values()]
+            self._together([member.discard for member in members])
+
+    def stop(self, *, failed: bool = False) -> None:
+        """Applications, then servers; nothing is left. Does nothing when it does not run."""
+        self._end_watching()
+        if self._layout is not None:
+            if self._lock.is_held:
+                self._lock.announce(Phase.STOPPING)
+            self.stop_applications()
+            self._together([server.stop for server in self._layout.servers.values()])
+        self._lock.release(phase=Phase.FAILED if failed else None)
+        self._waiter.resume()
+
+    def _end_watching(self) -> None:
+        """Nothing is started again or taken back once this has returned."""
+        if self._keeper is not None:
+            self._keeper.stop()
+            self._keeper = None
+        self._supervisor.stop()
+
+    # -- steps ---------------------------------------------------------------------------------------
+
+    def _start_primary(self, server: PostgresServer) -> None:
+        seed_primary(server, superuser_password=self.state.get_secret("postgres_password"))
+        self._bring_up(server)
+        server.ensure_database()
+
+    def _start_shard(self, instances: tuple[PostgresServer, ...]) -> None:
+        primary = choose_primary(instances)
+        if primary.exists and primary.is_replica:
+            raise StateUnusable(f"no instance of {', '.join(i.name for i in instances)} is a primary: promote one")
+        if primary.exists and not primary.is_running:
+            # Held by a switchover that the stop has cut off; whose primary it is, its data has just said.
+            primary.forget_overrides("default_transaction_read_only")
+        self._start_primary(primary)
+        password = self.state.get_secret("replication_password")
+
+        def start_replica(replica: PostgresServer) -> None:
+            if replica.exists and not replica.is_replica:
+                superuser_password = self.state.get_secret("postgres_password")
+                rejoin(
+                    replica,
+                    primary=primary,
+                    superuser_password=superuser_password,
+                    replication_password=password,
+                    report=self._report,
+                )
+            seed_replica(replica, primary=primary, replication_password=password)
+            self._bring_up(replica)
+
+        self._at_once([partial(start_replica, replica) for replica in instances if replica is not primary])
+
+    def _describe_instances(self) -> None:
+        instances = describe_instances(self.state, self.layout, zone=self.spec.zone, reach=self._reach)
+        write_json(self.state.instances_file, instances)
+
+    def _bring_up_all(self, members: Iterable[Member]) -> None:
+        self._at_once([partial(self._bring_up, member) for member in members])
+
+    def _bring_up(self, member: Member) -> None:
+        member.start()
+        member.wait_ready()
+        self._report(f"{member.name} ready")
+
+    def _at_once(self, steps: Sequence[Callable[[], None]]) -> None:
+        """Run all beside each other. The first that fails makes the others give up waiting, and is raised."""
+        failure: BaseException | None = None
+        with ThreadPoolExecutor(max_workers=max(1, len(steps))) as pool:
+            for future in as_completed([pool.submit(step) for step in steps]):
+                error = future.exception()
+                if error is not None and failure is None:
+                    failure = error
+                    is_ours = not self._waiter.is_stopped
+                    self._waiter.stop()
+        if failure is None:
+            return
+        if is_ours:
+            self._waiter.resume()  # a later start may wait again
+        raise failure
+
+    @staticmethod
+    def _together(steps: Iterable[Callable[[], None]]) -> None:
+        """Run all beside each other to their ends, then raise the first failure."""
+        with ThreadPoolExecutor(max_workers=PARALLEL_STOPS) as pool:
+            futures = [pool.submit(step) for step in steps]
+        for future in futures:
+            future.result()

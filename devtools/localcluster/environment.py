@@ -1,0 +1,124 @@
+"""The `VIEWCOUNTER_*` settings that lead a process to this cluster, and which servers somebody else runs.
+
+A server whose address stands in the real environment is not started: the given address is used instead. The
+lines are written to `.local/env`, so that a command in any other shell finds the same cluster.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from devtools.localcluster.errors import SettingsContradict
+from devtools.localcluster.ports import LOOPBACK
+from devtools.localcluster.signing_key import get_public_key
+from devtools.localcluster.spec import (
+    BROKER_SERVER,
+    CONFIG_SERVICE_ROLE,
+    CONTROL_DATABASE,
+    CONTROL_SERVER,
+    LOG_SERVER,
+    SERVICE_ROLE,
+    SHARD_PROXY,
+    SHARD_PROXY_ROLE,
+    WEB,
+)
+from devtools.localcluster.state import StateFolder, write_private
+
+SERVER_NAMES = (CONTROL_SERVER, LOG_SERVER, BROKER_SERVER)
+NETWORK_NAMES = (*SERVER_NAMES, WEB, SHARD_PROXY)
+"""What the settings point to; shards are found through the topology instead."""
+
+SIGNING_KEY_MIN_CHARACTERS = 50
+"""What `secret_key` of viewcounter's settings must have."""
+_CHECKS_OF_HTTPS = "security.W004,security.W008,security.W012,security.W016"
+"""Of `manage.py check --deploy`: a local cluster listens on loopback only, by plain HTTP."""
+
+_CONTROL_SETTINGS = tuple(
+    f"VIEWCOUNTER_CONTROL_DATABASE_{part}" for part in ("HOST", "PORT", "NAME", "USER", "PASSWORD")
+)
+_ADDRESSES = (
+    *_CONTROL_SETTINGS,
+    "VIEWCOUNTER_LOG_URL",
+    "VIEWCOUNTER_BROKER_URL",
+    "VIEWCOUNTER_CACHE_URL",
+    "VIEWCOUNTER_WEB_BIND",
+    "VIEWCOUNTER_SHARDPROXY_METRICS_BIND",
+    "VIEWCOUNTER_INSTANCE_ALLOW_LIST",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterEnvironment:
+    """`settings` for every process; `given` are the servers that we do not run."""
+
+    settings: dict[str, str]
+    given: frozenset[str]
+
+
+def build_environment(state: StateFolder, *, ports: Mapping[str, int], outer: Mapping[str, str]) -> ClusterEnvironment:
+    """Our own settings, replaced by those of the real environment where it names another server."""
+    own = build_own_settings(state, ports=ports)
+    given = find_given_settings(own, outer)
+    servers = frozenset(
+        server
+        for server, names in {
+            CONTROL_SERVER: _CONTROL_SETTINGS[:2],
+            LOG_SERVER: ("VIEWCOUNTER_LOG_URL",),
+            BROKER_SERVER: ("VIEWCOUNTER_BROKER_URL",),
+        }.items()
+        if any(name in given for name in names)
+    )
+    if ("VIEWCOUNTER_BROKER_URL" in given) != ("VIEWCOUNTER_CACHE_URL" in given):
+        raise SettingsContradict("give both of VIEWCOUNTER_BROKER_URL and VIEWCOUNTER_CACHE_URL, or neither")
+    if CONTROL_SERVER not in servers and (cluster_id := state.find_cluster_id()):
+        own["VIEWCOUNTER_CLUSTER_ID"] = cluster_id
+    return ClusterEnvironment(settings=own | given, given=servers)
+
+
+def build_own_settings(state: StateFolder, *, ports: Mapping[str, int]) -> dict[str, str]:
+    log_password, broker_password = state.get_secret("log_password"), state.get_secret("broker_password")
+    broker = f"redis://:{broker_password}@{LOOPBACK}:{ports[BROKER_SERVER]}"
+    return {
+        "VIEWCOUNTER_STATE_DIR": str(state.root),
+        **_get_signing_keys(state),
+        "VIEWCOUNTER_HTTPS_ONLY": "false",
+        "VIEWCOUNTER_ADMIN": "here",  # a process of its own would take 90 MiB
+        "VIEWCOUNTER_SILENCED_CHECKS": _CHECKS_OF_HTTPS,
+        "VIEWCOUNTER_CONTROL_DATABASE_HOST": LOOPBACK,
+        "VIEWCOUNTER_CONTROL_DATABASE_PORT": str(ports[CONTROL_SERVER]),
+        "VIEWCOUNTER_CONTROL_DATABASE_NAME": CONTROL_DATABASE,
+        "VIEWCOUNTER_CONTROL_DATABASE_USER": SERVICE_ROLE,
+        "VIEWCOUNTER_CONTROL_DATABASE_PASSWORD": state.get_secret("control_password"),
+        "VIEWCOUNTER_LOG_URL": f"redis://:{log_password}@{LOOPBACK}:{ports[LOG_SERVER]}/0",
+        "VIEWCOUNTER_BROKER_URL": f"{broker}/0",
+        "VIEWCOUNTER_CACHE_URL": f"{broker}/1",
+        "VIEWCOUNTER_WEB_BIND": f"{LOOPBACK}:{ports[WEB]}",
+        "VIEWCOUNTER_TOPOLOGY_PUBLIC_KEYS": get_public_key(state),
+        "VIEWCOUNTER_PASSWORD_REF_DIR": str(state.instance_passwords),
+        "VIEWCOUNTER_INSTANCE_ALLOW_LIST": "127.0.0.0/8:*,[::1]:*",
+        "VIEWCOUNTER_CONFIGSERVICE_USER": CONFIG_SERVICE_ROLE,
+        "VIEWCOUNTER_CONFIGSERVICE_PASSWORD_REF": f"file:{state.get_secret_path('configservice_password')}",
+        "VIEWCOUNTER_SHARDPROXY_METRICS_BIND": f"{LOOPBACK}:{ports[SHARD_PROXY]}",
+        "VIEWCOUNTER_SHARDPROXY_USER": SHARD_PROXY_ROLE,
+        "VIEWCOUNTER_SHARDPROXY_PASSWORD_REF": f"file:{state.get_secret_path('shard_proxy_password')}",
+    }
+
+
+def _get_signing_keys(state: StateFolder) -> dict[str, str]:
+    """A key that an earlier release made is too short to sign with; viewers that were told apart by it still are."""
+    if len(state.get_secret("secret_key")) < SIGNING_KEY_MIN_CHARACTERS:
+        state.rename_secret("secret_key", "viewer_key")
+    keys = {"VIEWCOUNTER_SECRET_KEY": state.get_secret("secret_key")}
+    if state.get_secret_path("viewer_key").exists():
+        keys["VIEWCOUNTER_VIEWER_KEY"] = state.get_secret("viewer_key")
+    return keys
+
+
+def find_given_settings(own: Mapping[str, str], outer: Mapping[str, str]) -> dict[str, str]:
+    """Addresses in the real environment that are not ours (a shell may have loaded our own `.local/env`)."""
+    return {name: outer[name] for name in _ADDRESSES if name in outer and outer[name] != own[name]}
+
+
+def write_environment(state: StateFolder, settings: Mapping[str, str]) -> None:
+    lines = ["# Written by the local cluster at each start. Holds passwords."]
+    lines += [f"{name}={value}" for name, value in settings.items()]
+    write_private(state.environment_file, "\n".join(lines) + "\n")

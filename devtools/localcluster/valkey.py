@@ -1,0 +1,129 @@
+"""A Valkey server: the durable one that holds the event log, or the forgetful one for broker and cache."""
+
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from devtools.localcluster.errors import NotReady
+from devtools.localcluster.member import Member
+from devtools.localcluster.ports import LOOPBACK
+from devtools.localcluster.process import OWNER_VARIABLE, Launch
+from devtools.localcluster.state import write_private
+
+ANSWER_SECONDS = 1.0
+LOG_ID_KEY = "log-id"
+"""Where the event log's id is; see viewcounter.eventlog."""
+
+
+class Durability(StrEnum):
+    ALWAYS = "always"
+    """Every write is on disk before it is acknowledged."""
+    NEVER = "never"
+    """Nothing survives a restart: the content can be made again."""
+
+
+class ValkeyServer(Member):
+    """Only `server_program` decides whether it is Valkey or Redis; both understand the same settings."""
+
+    kind = "valkey"
+    stop_signals = ((signal.SIGTERM, 15.0),)
+
+    def __init__(
+        self,
+        *,
+        server_program: Path,
+        port: int,
+        password: str,
+        durability: Durability,
+        memory_bytes: int,
+        **member: Any,
+    ) -> None:
+        super().__init__(**member)
+        self.port = port
+        self._server_program = server_program
+        self._password = password
+        self._durability = durability
+        self._memory_bytes = memory_bytes
+
+    @property
+    def data_dir(self) -> Path:
+        return self._state.data / self.name
+
+    def describe_launch(self) -> Launch:
+        self.data_dir.mkdir(mode=0o700, exist_ok=True)
+        settings_file = self.data_dir / "valkey.conf"
+        write_private(settings_file, self._build_settings())
+        return Launch(
+            argv=(str(self._server_program), str(settings_file)),
+            cwd=self.data_dir,
+            environment={"LC_ALL": "C", OWNER_VARIABLE: str(self._state.root)},
+            death_signal=signal.SIGTERM,
+        )
+
+    def connect(self, *, database: int = 0) -> redis.Redis:
+        """A client that gives up at once: the caller decides whether to try again."""
+        return redis.Redis(
+            host=LOOPBACK,
+            port=self.port,
+            db=database,
+            password=self._password,
+            socket_timeout=ANSWER_SECONDS,
+            socket_connect_timeout=ANSWER_SECONDS,
+            retry=Retry(NoBackoff(), 0),
+        )
+
+    @contextmanager
+    def session(self, *, database: int = 0) -> Iterator[redis.Redis]:
+        """As `connect`, for callers that know no client: what it raises in the body is NotReady."""
+        try:
+            with self.connect(database=database) as client:
+                yield client
+        except redis.RedisError as error:
+            raise NotReady(f"{self.name}: {error}") from error
+
+    def empty_log(self) -> None:
+        """Forget every entry, but not which log it is: as if nothing had been sent yet. Raises NotReady."""
+        with self.session() as client:
+            log_id: Any = client.get(LOG_ID_KEY)
+            with client.pipeline(transaction=True) as pipe:
+                pipe.flushall(asynchronous=True)  # gigabytes would take longer than a client waits for
+                if log_id is not None:
+                    pipe.set(LOG_ID_KEY, log_id)
+                pipe.execute()
+
+    def find_obstacle(self) -> str | None:
+        try:
+            with self.connect() as client:
+                client.ping()
+        except redis.RedisError as error:
+            return str(error)
+        return None
+
+    def _build_settings(self) -> str:
+        append_only = self._durability is Durability.ALWAYS
+        lines = [
+            f"bind {LOOPBACK}",
+            f"port {self.port}",
+            "protected-mode yes",
+            f"requirepass {self._password}",
+            f'dir "{self.data_dir}"',
+            'logfile ""',
+            "daemonize no",
+            'save ""',
+            f"appendonly {'yes' if append_only else 'no'}",
+            "appendfsync always",
+            "no-appendfsync-on-rewrite no",
+            "aof-load-truncated yes",
+            f"maxmemory {self._memory_bytes}",
+            # An evicted entry would be a lost event; a refused write is an error that somebody sees. Without durability
+            # only what has an expiry anyway may go: answers and marks, never a task.
+            f"maxmemory-policy {'noeviction' if append_only else 'volatile-lru'}",
+        ]
+        return "\n".join(lines) + "\n"

@@ -1,0 +1,38 @@
+"""`manage.py down`: stop the local cluster and leave no process."""
+
+import argparse
+from typing import Any
+
+from django.core.management.base import CommandError
+
+from commandline.command import OperatorCommand, Subject
+
+
+class Command(OperatorCommand):
+    subject = Subject.RUN
+    help = "Stop the local cluster. Its data stays unless --purge is given."
+    examples = ("bin/down", "bin/down --purge")
+    needs_apps = False
+
+    def add_arguments(self, parser: argparse.ArgumentParser) -> None:
+        parser.add_argument("--purge", action="store_true", help="also remove all data, secrets and logs")
+
+    def handle(self, **options: Any) -> None:
+        from devtools.localcluster.control import purge, stop_cluster
+        from devtools.localcluster.errors import LocalClusterError
+        from devtools.localcluster.state import StateFolder
+        from viewcounter.config import get_config
+
+        config = get_config()
+        state = StateFolder(config.state_dir)
+        try:
+            result = stop_cluster(state, within_seconds=config.local_stop_seconds)
+            if options["purge"]:
+                purge(state)
+        except LocalClusterError as error:
+            raise CommandError(f"{type(error).__name__}: {error}") from error
+        if result.leftovers:
+            self.stdout.write(f"ended what an unclean stop had left: {', '.join(result.leftovers)}")
+        self.stdout.write("stopped" if result.was_running else "not running")
+        if options["purge"]:
+            self.stdout.write(f"removed {state.root}")

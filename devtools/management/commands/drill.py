@@ -1,0 +1,38 @@
+"""`manage.py drill`: hurt a cluster of its own under load, and prove that nothing acknowledged was lost or doubled."""
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from commandline.command import OperatorCommand, Subject
+
+
+class Command(OperatorCommand):
+    subject = Subject.TRY
+    help = (
+        "Kill, freeze and lock servers under load, then compare every count. The cluster is its own, the "
+        "plan comes from a seed, the truth is what clients were told. Status 0 only if the promise held. See "
+        "docs/operations/drill.md."
+    )
+    examples = ("bin/drill --quick", "bin/drill --list", "bin/drill --minutes 10 --html drill.html")
+
+    def add_arguments(self, parser: argparse.ArgumentParser) -> None:
+        parser.add_argument("--seed", type=int, metavar="N", help="repeats a plan (default: a fresh one, printed)")
+        parser.add_argument(
+            "--minutes", type=float, default=3.0, metavar="N", help="how long load lasts (default: %(default)s)"
+        )
+        parser.add_argument("--quick", action="store_true", help="a fixed short plan, about 100 seconds in all")
+        parser.add_argument("--faults", default="", metavar="A,B", help="only these kinds (default: all)")
+        parser.add_argument("--repeat", type=int, default=0, metavar="N", help="each of --faults N times, one by one")
+        parser.add_argument(
+            "--rate", type=int, default=1000, metavar="N", help="events a second (default: %(default)s)"
+        )
+        parser.add_argument("--list", action="store_true", help="print the kinds of faults and the plan, do nothing")
+        parser.add_argument("--html", type=Path, metavar="FILE", help="write the time line as one page")
+        parser.add_argument("--json", type=Path, metavar="FILE", help="write the report; - for stdout")
+        parser.add_argument("--journal", type=Path, metavar="FOLDER", help="write every answer down, as JSON lines")
+
+    def handle(self, **options: Any) -> None:
+        from devtools.drill.command import run_drill_command
+
+        run_drill_command(options, stdout=self.stdout, stderr=self.stderr)

@@ -1,0 +1,23 @@
+"""`manage.py up`: the whole of viewcounter on this machine."""
+
+import argparse
+from typing import Any
+
+from commandline.command import OperatorCommand, Subject
+
+
+class Command(OperatorCommand):
+    subject = Subject.RUN
+    help = "Start the local cluster: databases, logs and every process of ours. Ctrl-C stops all of it."
+    examples = ("bin/up", "bin/up --detach", "bin/down")
+    needs_apps = False
+
+    def add_arguments(self, parser: argparse.ArgumentParser) -> None:
+        parser.add_argument("--detach", action="store_true", help="return when everything is ready; bin/down stops it")
+
+        parser.add_argument("--supervisor", action="store_true", help=argparse.SUPPRESS)  # of --detach itself
+
+    def handle(self, **options: Any) -> None:
+        from devtools.local.up_command import run_up
+
+        run_up(is_detached=options["detach"], is_supervisor=options["supervisor"], write=self.stdout.write)

@@ -1,0 +1,40 @@
+"""The name of one run. It fixes every time and id of the run, so the same nonce and options give the same events."""
+
+import secrets
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Self
+
+from devtools.replay.errors import BadOption
+
+_SALT_BITS = 32
+
+
+@dataclass(frozen=True, slots=True)
+class Nonce:
+    """Written `ms-salt`: when the last data day ends (milliseconds since 1970 UTC), and eight hexadecimal digits.
+
+    The salt keeps two runs that start in the same millisecond apart.
+    """
+
+    end_ms: int
+    salt: int
+
+    @classmethod
+    def create(cls, *, now: datetime) -> Self:
+        return cls(end_ms=int(now.timestamp() * 1000), salt=secrets.randbits(_SALT_BITS))
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Raises BadOption unless `text` was written by `str()` of a nonce."""
+        try:
+            end_ms, salt = text.split("-")
+            nonce = cls(end_ms=int(end_ms), salt=int(salt, 16))
+        except ValueError as error:
+            raise BadOption(f"not a nonce that a replay has printed: {text!r}") from error
+        if str(nonce) != text:
+            raise BadOption(f"not a nonce that a replay has printed: {text!r}")
+        return nonce
+
+    def __str__(self) -> str:
+        return f"{self.end_ms}-{self.salt:08x}"

@@ -1,0 +1,137 @@
+"""Sends batches with several threads until the service has said of every event what became of it.
+
+There is no queue: a thread takes the next batch from the one iterator when it is free to send it, so generation can
+never run ahead of sending. An event counts as accepted only when an answer says so.
+"""
+
+import gzip
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterator
+from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+import msgspec
+
+from devtools.replay.batches import Batch
+from devtools.replay.errors import ServiceRefused
+from devtools.replay.service import Service
+
+PROGRESS_INTERVAL_SECONDS = 0.2
+KEPT_FAULTS_MAX = 10
+_GZIP_LEVEL = 1
+
+OnProgress = Callable[[int], None]
+"""Called with the events acknowledged or refused so far, from the thread that called `send_batches`."""
+
+
+@dataclass
+class Tally:
+    """What the service has said so far.
+
+    `wrongly_refused` and `wrongly_accepted` name the first things that it should not have said.
+    """
+
+    accepted: int = 0
+    refused: Counter[str] = field(default_factory=Counter)
+    wrongly_refused: list[str] = field(default_factory=list)
+    wrongly_accepted: list[str] = field(default_factory=list)
+    newest_position_ms: int = 0
+
+    @property
+    def done(self) -> int:
+        return self.accepted + self.refused.total()
+
+    @property
+    def acknowledged_until(self) -> datetime:
+        """An instant past the newest acknowledged event, by the clock of the log server, as `complete_until` is."""
+        return datetime.fromtimestamp((self.newest_position_ms + 1) / 1000, UTC)
+
+    def add(self, other: "Tally") -> None:
+        self.accepted += other.accepted
+        self.refused += other.refused
+        self.wrongly_refused += other.wrongly_refused
+        self.wrongly_accepted += other.wrongly_accepted
+        self.newest_position_ms = max(self.newest_position_ms, other.newest_position_ms)
+
+
+def send_batches(
+    service: Service, batches: Iterator[Batch], *, threads: int, use_gzip: bool, on_progress: OnProgress
+) -> Tally:
+    """Returns when every batch is settled. The first error of any thread stops all and is raised."""
+    source = _SharedIterator(batches)
+    tallies = [Tally() for _ in range(threads)]
+    with ThreadPoolExecutor(threads, thread_name_prefix="replay-sender") as pool:
+        futures = [pool.submit(_send_all, service, source, tally=tally, use_gzip=use_gzip) for tally in tallies]
+        try:
+            _watch(futures, tallies=tallies, on_progress=on_progress)
+        except BaseException:
+            service.stop.set()
+            raise
+    total = Tally()
+    for tally in tallies:
+        total.add(tally)
+    return total
+
+
+def _watch(futures: list[Future[None]], *, tallies: list[Tally], on_progress: OnProgress) -> None:
+    pending: set[Future[None]] = set(futures)
+    while pending:
+        finished, pending = wait(pending, timeout=PROGRESS_INTERVAL_SECONDS, return_when=FIRST_EXCEPTION)
+        for future in finished:
+            future.result()
+        on_progress(sum(tally.done for tally in tallies))
+
+
+class _SharedIterator:
+    """Hands each batch to exactly one thread; the lock protects the generator, which only one thread may run."""
+
+    def __init__(self, batches: Iterator[Batch]) -> None:
+        self._batches = batches
+        self._lock = threading.Lock()
+
+    def take(self) -> Batch | None:
+        with self._lock:
+            return next(self._batches, None)
+
+
+def _send_all(service: Service, source: _SharedIterator, *, tally: Tally, use_gzip: bool) -> None:
+    while not service.stop.is_set() and (batch := source.take()):
+        send_batch(service, batch, tally=tally, use_gzip=use_gzip)
+
+
+def send_batch(service: Service, batch: Batch, *, tally: Tally, use_gzip: bool) -> None:
+    """Send until every item is accepted or refused for good; only items marked retryable are sent again."""
+    places = list(range(len(batch.items)))
+    accepted = set(places)
+    backoff = service.create_backoff()
+    while places:
+        body = msgspec.json.encode({"events": [batch.items[place] for place in places]})
+        answer = service.post_events(gzip.compress(body, _GZIP_LEVEL) if use_gzip else body, is_gzip=use_gzip)
+        if answer.accepted + answer.rejected != len(places) or answer.rejected != len(answer.items):
+            raise ServiceRefused(f"{len(places)} events sent, answered: {answer}")
+        tally.accepted += answer.accepted
+        for position in answer.positions.values():
+            tally.newest_position_ms = max(tally.newest_position_ms, int(position.partition("-")[0]))
+        retry = []
+        for item in answer.items:
+            place = places[item.index]
+            if item.retryable:
+                retry.append(place)
+                continue
+            accepted.discard(place)
+            tally.refused[item.code] += 1
+            if place not in batch.bad:
+                _keep_first(tally.wrongly_refused, f"{batch.items[place]}: {item.code} {item.message}")
+        places = retry
+        if places:
+            backoff.wait(reason=f"{len(places)} events of a batch: {answer.items[0].message}")
+    for place, kind in batch.bad.items():
+        if place in accepted:
+            _keep_first(tally.wrongly_accepted, f"{kind}: {batch.items[place]!r}")
+
+
+def _keep_first(faults: list[str], fault: str) -> None:
+    if len(faults) < KEPT_FAULTS_MAX:
+        faults.append(fault)

@@ -1,0 +1,46 @@
+"""What a gateway would say of the cluster, read by this process itself. Django must be set up."""
+
+from dataclasses import asdict
+
+from clusterproxy.errors import ClusterProxyError
+from devtools.status.cluster_report import NO_CONDITIONS, ClusterReport, build_lag, describe_missing
+from shardproxy.errors import ShardProxyError
+from viewcounter.cluster import get_cluster
+from viewcounter.config import get_config
+from viewcounter.eventlog.errors import EventLogError
+from viewcounter.eventlog.registry import get_event_log
+from viewcounter.health.cluster_health import read_standing
+from viewcounter.health.shard_condition import find_reports
+from viewcounter.health.shard_status import encode_shard, judge_shard
+from viewcounter.maintenance.lag import read_lag
+
+
+def read_report(*, within_seconds: float) -> ClusterReport:
+    """The control database has `within_seconds` to say what it knows of the shards."""
+    shards, shards_error = _read_shards(within_seconds=within_seconds)
+    try:
+        lag = read_lag(get_cluster(), get_event_log())
+    except (EventLogError, ClusterProxyError, ShardProxyError) as error:
+        return ClusterReport(shards, shards_error, lag_error=f"{type(error).__name__}: {error}")
+    return ClusterReport(
+        shards,
+        shards_error,
+        lag=build_lag([asdict(partition) for partition in lag.partitions], missing=lag.missing),
+        lag_error=describe_missing(lag.missing),
+    )
+
+
+def _read_shards(*, within_seconds: float) -> tuple[list[dict[str, object]], str | None]:
+    """What the config service knows of each, and what its instances say."""
+    config = get_config()
+    reports = find_reports(timeout_seconds=within_seconds)
+    try:
+        _, standings = read_standing(
+            get_cluster(),
+            timeout_seconds=config.readiness_probe_seconds,
+            max_lag_seconds=config.replica_max_lag_seconds,
+        )
+    except ClusterProxyError as error:
+        return [], f"{type(error).__name__}: {error}"
+    shards = [encode_shard(judge_shard(standing, (reports or {}).get(standing.shard.name))) for standing in standings]
+    return shards, NO_CONDITIONS if reports is None else None

@@ -1,0 +1,133 @@
+"""Many callers with the same question at the same time: one asks, the others wait for its answer.
+
+The first caller leads. A follower waits no longer than its own deadline and takes the answer only if it will do for it.
+An error is shared when it is about what was asked or whom; one that is about the leader alone (it ran out of its own
+time, its thread was ended) makes a follower lead instead. Nobody depends on the leader's good will: whatever ends it
+wakes everybody.
+"""
+
+import threading
+import time
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass, field
+from enum import Enum, auto
+from typing import Generic, TypeVar
+
+from runtime.errors import CallerOnly, Permanent, Retryable
+
+T = TypeVar("T")
+
+
+class WaitedTooLong(CallerOnly, Exception):
+    """Somebody else asked the same question and had no answer by the time this caller had to give up."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome(Generic[T]):
+    """`is_shared`: another caller's answer."""
+
+    answer: T
+    is_shared: bool
+
+
+@dataclass(slots=True, eq=False)
+class _Flight(Generic[T]):
+    """`answer` and `error` are set before `landed`, by the leader, and never again."""
+
+    landed: threading.Event = field(default_factory=threading.Event)
+    follower_count: int = 0
+    answer: T | None = None
+    error: BaseException | None = None
+
+
+class _Place(Enum):
+    LEADING = auto()
+    FOLLOWING = auto()
+    ALONE = auto()
+
+
+class Coalescer(Generic[T]):
+    """Of one process, thread-safe. Invariant: at most one flight a key, and at most `max_followers` wait on it.
+
+    Whoever comes beyond that asks for itself.
+    """
+
+    def __init__(self, *, max_followers: int) -> None:
+        self._max_followers = max_followers
+        self._flights: dict[Hashable, _Flight[T]] = {}
+        self._lock = threading.Lock()  # guards the flights and their follower counts, never held while asking
+
+    @property
+    def follower_count(self) -> int:
+        """Callers that wait for the answer of another one now."""
+        with self._lock:
+            return sum(flight.follower_count for flight in self._flights.values())
+
+    def run(
+        self,
+        key: Hashable,
+        ask: Callable[[], T],
+        *,
+        deadline_at: float,
+        may_lead: bool = True,
+        accepts: Callable[[T], bool] = lambda _: True,
+    ) -> Outcome[T]:
+        """The answer of `ask`, by this caller or by one that asks already. `deadline_at` is on the monotonic clock.
+
+        `may_lead=False`: this caller asks for more than others need, so nobody should wait for it. Raises what `ask`
+        raises, here or at the leader, and WaitedTooLong.
+        """
+        while True:
+            flight, place = self._take_place(key, may_lead=may_lead)
+            if place is _Place.ALONE:
+                return Outcome(ask(), is_shared=False)
+            if place is _Place.LEADING:
+                return Outcome(self._lead(key, flight, ask), is_shared=False)
+            self._follow(flight, deadline_at=deadline_at)
+            if flight.error is None:
+                if accepts(flight.answer):  # type: ignore[arg-type]  # set, as there is no error
+                    return Outcome(flight.answer, is_shared=True)  # type: ignore[arg-type]
+                return Outcome(ask(), is_shared=False)
+            if is_about_the_question(flight.error):
+                raise flight.error
+
+    def _take_place(self, key: Hashable, *, may_lead: bool) -> tuple[_Flight[T], _Place]:
+        with self._lock:
+            flight = self._flights.get(key)
+            if flight is None:
+                flight = _Flight()
+                if not may_lead:
+                    return flight, _Place.ALONE
+                self._flights[key] = flight
+                return flight, _Place.LEADING
+            if flight.follower_count >= self._max_followers:
+                return flight, _Place.ALONE
+            flight.follower_count += 1
+            return flight, _Place.FOLLOWING
+
+    def _lead(self, key: Hashable, flight: _Flight[T], ask: Callable[[], T]) -> T:
+        try:
+            flight.answer = ask()
+            return flight.answer
+        except BaseException as error:
+            flight.error = error
+            raise
+        finally:
+            with self._lock:
+                del self._flights[key]
+            flight.landed.set()
+
+    def _follow(self, flight: _Flight[T], *, deadline_at: float) -> None:
+        try:
+            if not flight.landed.wait(max(0.0, deadline_at - time.monotonic())):
+                raise WaitedTooLong("another reader's question has no answer yet")
+        finally:
+            with self._lock:
+                flight.follower_count -= 1
+
+
+def is_about_the_question(error: BaseException) -> bool:
+    """Whether everybody who asks the same now would get the same error. Pure."""
+    if isinstance(error, CallerOnly):
+        return False
+    return isinstance(error, Permanent | Retryable)

@@ -1,0 +1,44 @@
+"""Settings that would let a topology name our secrets."""
+
+import pytest
+
+from configservice.topology.signing import make_signing_key_file
+from viewcounter.config import Config
+from viewcounter.controlplane.checks import (
+    find_exposed_secrets,
+    find_trouble_of_public_keys,
+    find_trouble_of_signing_key,
+)
+
+
+@pytest.mark.parametrize(
+    ("password_ref_dir", "secrets_dir", "ids"),
+    [
+        ("/run/secrets", "/run/secrets", ["viewcounter.E004"]),
+        ("/run", "/run/secrets", ["viewcounter.E004"]),
+        ("/run/secrets/shards", "/run/secrets", []),
+        ("/run/secrets", "", []),
+        (None, "/run/secrets", []),
+    ],
+)
+def test_a_folder_of_passwords_that_holds_our_secrets_is_refused(password_ref_dir, secrets_dir, ids):
+    config = Config(secret_key="k" * 50, password_ref_dir=password_ref_dir)
+    assert [error.id for error in find_exposed_secrets(config, secrets_dir=secrets_dir)] == ids
+
+
+def test_a_deployment_that_verifies_no_topology_is_refused():
+    config = Config(secret_key="k" * 50, topology_public_keys="")
+    assert [error.id for error in find_trouble_of_public_keys(config)] == ["viewcounter.E005"]
+
+
+def test_a_signing_key_must_be_one_that_processes_believe(tmp_path):
+    key, other = (make_signing_key_file(tmp_path / name) for name in ("key", "other"))
+    (tmp_path / "none").write_text("none")
+
+    def check(file, *public):
+        settings = {"topology_signing_key_file": tmp_path / file, "topology_public_keys": ",".join(public)}
+        return [error.id for error in find_trouble_of_signing_key(Config(secret_key="k" * 50, **settings))]
+
+    assert check("key", key.public) == check("key", other.public, key.public) == check("key") == []
+    assert check("key", other.public) == ["viewcounter.E007"]
+    assert check("none", key.public) == check("nowhere", key.public) == ["viewcounter.E006"]

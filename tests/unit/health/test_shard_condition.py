@@ -1,0 +1,120 @@
+"""A shard's condition in words, for `/readyz` and `manage.py status`."""
+
+from datetime import UTC, datetime
+
+import pytest
+
+from configservice.failover.durability import DurabilityState
+from configservice.failover.kept_log import LogShare
+from configservice.failover.records import Condition
+from configservice.monitoring.shard_reports import OpenFailover, ShardReport
+from tests.unit.clusterproxy.builders import build_shard, build_topology
+from viewcounter.health.cluster_health import ShardStanding
+from viewcounter.health.readiness import name_conditions, name_kept_logs
+from viewcounter.health.shard_condition import NOT_LOOKED_AFTER, describe_condition, describe_log, encode_report
+from viewcounter.health.shard_status import judge_shard
+
+OPEN = OpenFailover("automatic", "chosen", "shard1a", "shard1b", datetime(2026, 1, 1, tzinfo=UTC))
+NO_REPLICA = "no promotable replica: nobody could take over if its primary died"
+FAILING_OVER = "failing over: its events wait in the log"
+NO_PRIMARY = "no primary and nobody to promote: its events wait in the log"
+
+
+def report(condition, **fields):
+    return ShardReport("shard1", condition, **fields)
+
+
+@pytest.mark.parametrize(
+    ("known", "status", "reason"),
+    [
+        (report(Condition.WELL), "up", ""),
+        (report(Condition.WELL, moving_out=2), "up", "2 partitions are moving away"),
+        (
+            report(Condition.WELL, moving_out=1, moving_in=3),
+            "up",
+            "1 partition is moving away, 3 partitions are moving here",
+        ),
+        (report(Condition.WITHOUT_REPLICA), "degraded", NO_REPLICA),
+        (report(Condition.WITHOUT_REPLICA, moving_in=1), "degraded", f"{NO_REPLICA}; 1 partition is moving here"),
+        (report(Condition.SUSPECT), "degraded", "its primary does not answer the config service"),
+        (report(Condition.SUSPECT, failover=OPEN), "degraded", FAILING_OVER),
+        (report(Condition.CHANGING), "degraded", FAILING_OVER),
+        (report(Condition.WITHOUT_PRIMARY), "down", NO_PRIMARY),
+        (report(Condition.WITHOUT_PRIMARY, failover=OPEN), "down", NO_PRIMARY),
+        (report(None), "degraded", NOT_LOOKED_AFTER),
+    ],
+)
+def test_a_condition_says_what_it_means_for_events_and_names_no_instance(known, status, reason):
+    assert describe_condition(known) == (status, reason)
+
+
+def test_readiness_names_each_condition_or_once_that_nobody_looks():
+    well, bad = report(Condition.WELL), report(Condition.WITHOUT_REPLICA)
+    parts = name_conditions({"shard1": well, "shard2": bad})
+    assert {name: (part.status, part.reason) for name, part in parts.items()} == {
+        "config service": ("up", ""),
+        "shard1 condition": ("up", ""),
+        "shard2 condition": ("degraded", NO_REPLICA),
+    }
+    alone = name_conditions({"shard1": well, "shard2": report(None)})
+    assert {name: (part.status, part.reason) for name, part in alone.items()} == {
+        "config service": ("degraded", NOT_LOOKED_AFTER)
+    }
+    assert name_conditions(None) == {}
+
+
+def stand(durability, reason=""):
+    shard = build_shard(1, replicas=0)
+    return ShardStanding(shard, (0, 1), (), durability, reason, None)
+
+
+@pytest.mark.parametrize(
+    ("known", "standing", "status", "reason"),
+    [
+        (report(Condition.WELL), stand(DurabilityState.MET), "up", ""),
+        (report(Condition.WELL), stand(DurabilityState.DEGRADED, "1 of 2"), "degraded", "durability degraded: 1 of 2"),
+        (report(Condition.WELL), stand(DurabilityState.BLOCKED, "0 of 1"), "down", "durability blocked: 0 of 1"),
+        (
+            report(Condition.WITHOUT_REPLICA),
+            stand(DurabilityState.BLOCKED, "0 of 1"),
+            "down",
+            f"{NO_REPLICA}; durability blocked: 0 of 1",
+        ),
+        (None, stand(DurabilityState.MET), "degraded", "its condition is not known"),
+    ],
+)
+def test_status_tells_the_worse_of_condition_and_durability_and_both_reasons(known, standing, status, reason):
+    judged = judge_shard(standing, known)
+    assert (judged.status, judged.reason) == (status, reason)
+
+
+def test_a_shard_that_nobody_can_be_asked_about_is_unknown_rather_than_well():
+    assert encode_report(None)["condition"] == encode_report(report(None))["condition"] == "unknown"
+    assert (encode_report(None)["moving"], encode_report(report(None))["moving"]) == (None, {"out": 0, "into": 0})
+    assert encode_report(report(Condition.SUSPECT, failover=OPEN))["failover"]["candidate"] == "shard1b"
+
+
+MIB = 1024 * 1024
+
+
+@pytest.mark.parametrize(
+    ("share", "told"),
+    [
+        (LogShare(3 * MIB, 64 * MIB, 7300.0), "3.0 of 64.0 MiB, full in about 2 h"),
+        (LogShare(3 * MIB, 64 * MIB, 119.0), "3.0 of 64.0 MiB, full in about 119 s"),
+        (LogShare(3 * MIB, 64 * MIB), "3.0 of 64.0 MiB"),
+    ],
+)
+def test_whom_the_log_is_kept_for_and_how_long_yet_is_told(share, told):
+    known = report(Condition.WELL, log_kept_for=("shard1b",), log_share=share)
+    rest = "; then it is kept no longer, and they cannot be promoted before they have caught up"
+    assert describe_log(known, {}) == f"kept for shard1b, which is away: {told}{rest}"
+    assert describe_log(report(Condition.WELL, log_share=share), {}) == ""
+
+
+def test_the_readiness_page_names_parts_and_never_instances():
+    known = report(Condition.WELL, log_kept_for=("shard1b",))
+    parts = name_kept_logs(build_topology(build_shard(1, replicas=1)), {"shard1": known})
+    assert list(parts) == ["shard1 log"]
+    assert parts["shard1 log"].reason.startswith("kept for shard1 replica, which is away; how much that takes is not")
+    assert judge_shard(stand(DurabilityState.MET), known).status == "degraded"

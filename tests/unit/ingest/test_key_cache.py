@@ -1,0 +1,65 @@
+"""The cache of keys is bounded both ways, and refusals cannot push out keys."""
+
+from datetime import UTC, datetime, timedelta
+
+from viewcounter.apikeys.key_cache import AuthenticatedKey, KeyCache
+
+KEY = AuthenticatedKey("p", "n", frozenset())
+
+
+def test_unknown_token_has_no_answer() -> None:
+    assert KeyCache(max_keys=2).find(b"a") is None
+
+
+def test_flood_of_refused_tokens_leaves_the_known_keys() -> None:
+    cache = KeyCache(max_keys=2)
+    cache.confirm(b"known", KEY, now=1.0)
+    for number in range(100):
+        cache.confirm(b"%d" % number, None, now=2.0)
+    known = cache.find(b"known")
+    assert known is not None
+    assert (known.key, known.confirmed_at) == (KEY, 1.0)
+    assert cache.find(b"97") is None
+    assert cache.find(b"98") is not None
+
+
+def test_least_recently_confirmed_key_leaves_first() -> None:
+    cache = KeyCache(max_keys=2)
+    for name, now in ((b"a", 1.0), (b"b", 2.0), (b"a", 3.0), (b"c", 4.0)):
+        cache.confirm(name, KEY, now=now)
+    assert [cache.find(name) is not None for name in (b"a", b"b", b"c")] == [True, False, True]
+
+
+def test_later_answer_replaces_the_earlier_one_of_either_kind() -> None:
+    cache = KeyCache(max_keys=2)
+    cache.confirm(b"a", KEY, now=1.0)
+    cache.confirm(b"a", None, now=2.0)
+    refused = cache.find(b"a")
+    assert refused is not None
+    assert refused.key is None
+    cache.confirm(b"a", KEY, now=3.0)
+    valid = cache.find(b"a")
+    assert valid is not None
+    assert valid.key == KEY
+
+
+def test_asking_in_vain_makes_an_answer_neither_younger_nor_different() -> None:
+    cache = KeyCache(max_keys=2)
+    cache.confirm(b"a", KEY, now=1.0)
+    cache.note_asked(b"a", now=9.0)
+    cache.note_asked(b"never seen", now=9.0)
+    answer = cache.find(b"a")
+    assert answer is not None
+    assert (answer.key, answer.confirmed_at, answer.asked_at) == (KEY, 1.0, 9.0)
+    assert cache.find(b"never seen") is None
+
+
+def test_key_counts_as_known_while_it_was_confirmed_lately_and_has_not_expired() -> None:
+    cache = KeyCache(max_keys=2)
+    expired = AuthenticatedKey("e", "n", frozenset(), expires_at=datetime.now(UTC) - timedelta(seconds=1))
+    cache.confirm(b"refused", None, now=10.0)
+    cache.confirm(b"expired", expired, now=10.0)
+    assert not cache.has_key_confirmed_since(0.0)
+    cache.confirm(b"a", KEY, now=5.0)
+    cache.note_asked(b"a", now=9.0)
+    assert [cache.has_key_confirmed_since(at) for at in (5.0, 5.1)] == [True, False]

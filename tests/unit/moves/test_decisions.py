@@ -1,0 +1,58 @@
+"""When a mover pauses, tries again, and what it takes for equal."""
+
+import msgspec
+import pytest
+
+from configservice.topology.model import Role
+from tests.unit.clusterproxy.builders import build_instance, build_shard
+from viewcounter.moves.comparing import check_rows, find_differences
+from viewcounter.moves.errors import CopyDiffers
+from viewcounter.moves.mover import plan_retry_seconds
+from viewcounter.moves.throttle import find_obstacle
+from viewcounter.storage.comparison import Digest
+
+SHARD = build_shard(1, replicas=2)
+ROW = {"position": "9-0", "rolled_through": 1, "admits_since": 2, "minutes_since": 3, "hours_since": 4, "watermark": 5}
+
+
+@pytest.mark.parametrize(
+    ("lags", "expected"),
+    [
+        ({"shard1b": 0.0, "shard1c": 5.0}, None),
+        ({"shard1b": 0.0, "shard1c": 5.1}, "shard1c is 5.1 s behind"),
+        ({"shard1b": None, "shard1c": 0.0}, "shard1b: how far it is behind is not known"),
+        ({"shard1c": 0.0}, "shard1b: how far it is behind is not known"),
+    ],
+)
+def test_a_mover_pauses_while_a_replica_is_behind_or_unknown(lags, expected):
+    assert find_obstacle(SHARD, lags, max_lag_seconds=5.0) == expected
+
+
+def test_a_dead_replica_that_is_not_promotable_holds_nobody_up():
+    replica = msgspec.structs.replace(build_instance("shard1b", Role.REPLICA), promotable=False)
+    shard = msgspec.structs.replace(SHARD, instances=(SHARD.instances[0], replica))
+    assert find_obstacle(shard, {"shard1b": None}, max_lag_seconds=5.0) is None
+    assert find_obstacle(shard, {"shard1b": 9.0}, max_lag_seconds=5.0) == "shard1b is 9.0 s behind"
+
+
+def test_differences_name_the_table_and_both_sides():
+    source = {"ledger": Digest(3, 1), "video": Digest(2, 7), "event_day": Digest(1, 1)}
+    copy = {"ledger": Digest(2, 1), "video": Digest(2, 8), "event_day": Digest(1, 1)}
+    assert find_differences(source, copy) == [
+        "ledger: 3 rows, 2 in the copy",
+        "video: 2 rows, 2 in the copy, not the same ones",
+    ]
+    assert find_differences(source, source) == []
+
+
+@pytest.mark.parametrize("name", ["position", "rolled_through", "admits_since", "minutes_since", "hours_since"])
+def test_a_copy_at_another_position_or_otherwise_maintained_is_none(name):
+    with pytest.raises(CopyDiffers, match=name):
+        check_rows(ROW, ROW | {name: "else"})
+    check_rows(ROW, ROW | {"watermark": 6})
+
+
+def test_pauses_between_attempts_grow_to_their_bound():
+    pauses = [plan_retry_seconds(n, max_seconds=15.0, rng=lambda: 1.0) for n in range(8)]
+    assert pauses == [0.5, 1.0, 2.0, 4.0, 8.0, 15.0, 15.0, 15.0]
+    assert plan_retry_seconds(0, max_seconds=15.0, rng=lambda: 0.0) == 0.25

@@ -1,8 +1,0 @@
-from tests.unit.operations.replay.conftest import NOW
-from viewcounter.operations.replay.nonce import Nonce
-
-
-def test_text_of_a_nonce_leads_back_to_it():
-    nonce = Nonce.create(now=NOW)
-    assert Nonce.parse(str(nonce)) == nonce
-    assert nonce.end_ms == 1_772_368_496_789

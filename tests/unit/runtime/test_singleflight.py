@@ -1,0 +1,162 @@
+"""One asks, the others wait; nobody waits for ever, and nobody gets an answer that does not do for it."""
+
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from runtime.singleflight import Coalescer, Outcome, WaitedTooLong, is_about_the_question
+from shardproxy.errors import BadStatement, DeadlineExceeded, PoolExhausted, StatementTimeout
+from tests.waiting import wait_until
+
+PATIENCE_SECONDS = 20.0
+
+
+class Shard:
+    """Answers when it is told to; counts its questions."""
+
+    def __init__(self):
+        self.asked = threading.Semaphore(0)
+        self.release = threading.Event()
+        self.answers = iter(range(1, 1000))
+        self.errors = []
+        self.count = 0
+
+    def ask(self):
+        self.count += 1
+        self.asked.release()
+        assert self.release.wait(PATIENCE_SECONDS)
+        if self.errors:
+            raise self.errors.pop(0)
+        return next(self.answers)
+
+
+@pytest.fixture
+def shard():
+    return Shard()
+
+
+@pytest.fixture
+def threads():
+    with ThreadPoolExecutor(60) as pool:
+        yield pool
+
+
+def run(coalescer, shard, *, seconds=PATIENCE_SECONDS, **options):
+    return coalescer.run("key", shard.ask, deadline_at=time.monotonic() + seconds, **options)
+
+
+def start(threads, coalescer, shard, *, followers, **options):
+    """A leader that has asked, and followers that wait for it."""
+    leader = threads.submit(run, coalescer, shard)
+    assert shard.asked.acquire(timeout=PATIENCE_SECONDS)
+    following = [threads.submit(run, coalescer, shard, **options) for _ in range(followers)]
+    await_followers(coalescer, followers)
+    return leader, following
+
+
+def await_followers(coalescer, count):
+    wait_until(lambda: coalescer.follower_count >= count)
+
+
+def test_fifty_callers_ask_once(shard, threads):
+    coalescer = Coalescer(max_followers=100)
+    leader, followers = start(threads, coalescer, shard, followers=49)
+    shard.release.set()
+    assert leader.result() == Outcome(1, is_shared=False)
+    assert [f.result() for f in followers] == [Outcome(1, is_shared=True)] * 49
+    assert shard.count == 1
+    assert run(coalescer, shard) == Outcome(2, is_shared=False)  # and a later one asks anew
+
+
+def test_other_questions_do_not_wait(shard, threads):
+    coalescer = Coalescer(max_followers=100)
+    leader, _ = start(threads, coalescer, shard, followers=0)
+    assert coalescer.run("other", lambda: "at once", deadline_at=0.0) == Outcome("at once", is_shared=False)
+    shard.release.set()
+    leader.result()
+
+
+def test_beyond_the_cap_a_caller_asks_for_itself(shard, threads):
+    coalescer = Coalescer(max_followers=2)
+    leader, followers = start(threads, coalescer, shard, followers=2)
+    alone = threads.submit(run, coalescer, shard)
+    assert shard.asked.acquire(timeout=PATIENCE_SECONDS)
+    shard.release.set()
+    outcomes = [leader.result(), alone.result()]
+    assert {outcome.is_shared for outcome in outcomes} == {False}
+    assert all(f.result().is_shared for f in followers)
+    assert shard.count == 2
+
+
+def test_a_follower_gives_up_at_its_own_deadline_while_the_leader_goes_on(shard, threads):
+    coalescer = Coalescer(max_followers=100)
+    leader, _ = start(threads, coalescer, shard, followers=0)
+    with pytest.raises(WaitedTooLong):
+        run(coalescer, shard, seconds=0.01)
+    assert coalescer.follower_count == 0
+    shard.release.set()
+    assert leader.result() == Outcome(1, is_shared=False)
+
+
+@pytest.mark.parametrize("error", [BadStatement("wrong", instance="a"), PoolExhausted("busy", instance="a")])
+def test_an_error_about_the_question_or_the_server_is_everybodys(shard, threads, error):
+    coalescer = Coalescer(max_followers=100)
+    leader, followers = start(threads, coalescer, shard, followers=5)
+    shard.errors = [error]
+    shard.release.set()
+    assert [f.exception() for f in [leader, *followers]] == [error] * 6
+    assert shard.count == 1
+
+
+@pytest.mark.parametrize("error", [DeadlineExceeded("late", instance="a"), SystemExit(), ValueError("a bug")])
+def test_what_ends_the_leader_alone_makes_one_follower_lead(shard, threads, error):
+    coalescer = Coalescer(max_followers=100)
+    leader, followers = start(threads, coalescer, shard, followers=20)
+    shard.errors = [error]
+    shard.release.set()
+    assert leader.exception() is error
+    outcomes = [f.result() for f in followers]
+    assert {outcome.answer for outcome in outcomes} <= set(range(1, shard.count))
+    assert sum(not outcome.is_shared for outcome in outcomes) == shard.count - 1
+
+
+def test_an_answer_that_is_not_new_enough_makes_the_follower_ask_for_itself(shard, threads):
+    coalescer = Coalescer(max_followers=100)
+    leader, followers = start(threads, coalescer, shard, followers=1, accepts=lambda answer: answer >= 2)
+    shard.release.set()
+    assert leader.result() == Outcome(1, is_shared=False)
+    assert followers[0].result() == Outcome(2, is_shared=False)
+
+
+def test_an_answer_that_is_new_enough_is_taken(shard, threads):
+    coalescer = Coalescer(max_followers=100)
+    leader, followers = start(threads, coalescer, shard, followers=1, accepts=lambda answer: answer >= 1)
+    shard.release.set()
+    assert (leader.result().answer, followers[0].result()) == (1, Outcome(1, is_shared=True))
+
+
+def test_nobody_waits_for_a_caller_that_may_not_lead(shard, threads):
+    coalescer = Coalescer(max_followers=100)
+    demanding = threads.submit(run, coalescer, shard, may_lead=False)
+    assert shard.asked.acquire(timeout=PATIENCE_SECONDS)
+    plain = threads.submit(run, coalescer, shard)
+    assert shard.asked.acquire(timeout=PATIENCE_SECONDS)
+    shard.release.set()
+    assert {demanding.result().is_shared, plain.result().is_shared} == {False}
+    assert shard.count == 2
+
+
+@pytest.mark.parametrize(
+    ("error", "is_shared"),
+    [
+        (StatementTimeout("slow", instance="a"), True),
+        (DeadlineExceeded("late", instance="a"), False),
+        (WaitedTooLong(), False),
+        (KeyError("bug"), False),
+        (KeyboardInterrupt(), False),
+    ],
+)
+def test_which_errors_are_about_the_question(error, is_shared):
+    assert is_about_the_question(error) is is_shared

@@ -1,0 +1,184 @@
+"""Counts without Django: what this process has kept is answered on the event loop, everything else in a few threads.
+
+The questions, their answers and their errors are those of the views; only the way there is another one. Readers who
+ask the same at once share one thread, so a thousand of them leave the other threads to other questions.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Hashable
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
+from typing import Any, NamedTuple
+
+from rest_framework.exceptions import Throttled
+
+from clusterproxy.errors import TooManyWaiting
+from runtime.metrics import HOT_READS
+from shardproxy.errors import DeadlineExceeded
+from viewcounter.api.authentication import build_invalid_key_error, build_missing_key_error
+from viewcounter.api.fast.answers import (
+    Body,
+    build_answer,
+    build_counts_body,
+    build_lines,
+    build_many_counts_body,
+    build_refusal,
+    learn_security_headers,
+)
+from viewcounter.api.fast.rendered import KeptBodies
+from viewcounter.api.fast.requests import Endpoint, HotRequest, find_hot_request, find_video_ids
+from viewcounter.api.permissions import check_scope
+from viewcounter.apikeys.authentication import LaneKeys
+from viewcounter.apikeys.key_cache import AuthenticatedKey
+from viewcounter.apikeys.rate_limit import Allowance, Unit, get_rate_limiter
+from viewcounter.apikeys.scopes import Scope
+from viewcounter.cache.process import find_read_cache
+from viewcounter.cluster import get_cluster
+from viewcounter.config import Config
+from viewcounter.ingest.endpoint import Send
+from viewcounter.ingest.errors import ClientGone, InvalidKey
+from viewcounter.ingest.metrics import RequestMeter
+from viewcounter.queries.counts import get_counts, get_counts_of_videos
+from viewcounter.web.body import BodyReader, Receive
+from viewcounter.web.site import build_site
+from viewcounter.web.slots import AsgiApplication
+
+logger = logging.getLogger(__name__)
+
+
+class _Flight(NamedTuple):
+    """A question that a thread is asking, or will. `deadline_at` is of the event loop's clock."""
+
+    body: "asyncio.Future[Body]"
+    deadline_at: float
+
+
+class HotReads:
+    """An ASGI application in front of `inner`, on one event loop. Opens nothing before its first question.
+
+    Invariant: a question is asked by at most one thread at a time, and at most `hot_read_max_waiting` of them are open.
+    """
+
+    def __init__(self, inner: AsgiApplication, keys: LaneKeys, bodies: BodyReader, config: Config) -> None:
+        self._inner = inner
+        self._keys = keys
+        self._site = build_site(config)
+        self._bodies = bodies
+        self._max_body_bytes = config.request_max_bytes
+        self._max_videos = config.counts_query_max_videos
+        self._max_waiting = config.hot_read_max_waiting
+        self._read_seconds = config.hot_read_seconds
+        self._executor = ThreadPoolExecutor(config.hot_read_threads, thread_name_prefix="hot-reads")
+        self._kept = KeptBodies(max_bodies=config.hot_read_max_bodies)
+        self._flights: dict[Hashable, _Flight] = {}
+        self._security = learn_security_headers()
+        self._meter = RequestMeter(HOT_READS)
+
+    def close(self) -> None:
+        self._meter.publish()
+        self._kept.close()
+        self._executor.shutdown(wait=False, cancel_futures=True)
+
+    async def __call__(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
+        request = find_hot_request(scope, site=self._site, max_body_bytes=self._max_body_bytes)
+        if request is None:
+            await self._inner(scope, receive, send)
+            return
+        allowance: Allowance | None = None
+        try:
+            key = await self._authorize(request)
+            video_ids: list[str] | None = None
+            if request.endpoint is Endpoint.COUNTS_QUERY:
+                content = await self._bodies.read(receive, declared_bytes=request.content_length)
+                video_ids = find_video_ids(content, max_videos=self._max_videos)
+                if video_ids is None:
+                    await self._inner(scope, _replay(content, receive), send)
+                    return
+            allowance = get_rate_limiter().take(key, Unit.REQUESTS, 1)
+            if allowance is not None and not allowance.is_allowed:
+                raise Throttled(allowance.wait_seconds)
+            body, outcome = await self._find_body(request, video_ids)
+            answer = build_answer(body, request)
+        except ClientGone:
+            self._meter.count(request.endpoint, "client_gone")
+            return
+        except Exception as error:
+            answer, outcome = build_refusal(error, request)
+        self._meter.count(request.endpoint, outcome)
+        lines = build_lines(answer, request, allowance=allowance, security=self._security)
+        await send({"type": "http.response.start", "status": answer.status, "headers": lines})
+        await send({"type": "http.response.body", "body": answer.content})
+
+    async def _authorize(self, request: HotRequest) -> AuthenticatedKey:
+        """Raises what DRF raises for the views, and KeysUnavailable."""
+        if request.authorization is None:
+            raise build_missing_key_error()
+        try:
+            key = await self._keys.authenticate(request.authorization)
+        except InvalidKey:
+            raise build_invalid_key_error() from None
+        check_scope(key, Scope.STATS_READ)
+        return key
+
+    async def _find_body(self, request: HotRequest, video_ids: list[str] | None) -> tuple[Body, str]:
+        """With where it is from: `kept` in this process, or `read`."""
+        kept = self._kept.find(request.video_id) if video_ids is None else self._kept.find_many(video_ids)
+        if kept is not None:
+            return kept, "kept"
+        if video_ids is None:
+            video_id = request.video_id
+            return await self._obtain(video_id, lambda: _read_counts(video_id)), "read"
+        return await self._obtain(tuple(video_ids), lambda: _read_many_counts(video_ids, self._max_videos)), "read"
+
+    async def _obtain(self, question: Hashable, read: Callable[[], Body]) -> Body:
+        """Raises what `read` raises, TooManyWaiting, and DeadlineExceeded."""
+        loop = asyncio.get_running_loop()
+        flight = self._flights.get(question)
+        if flight is None:
+            if len(self._flights) >= self._max_waiting:
+                raise TooManyWaiting
+            give_up_at = time.monotonic() + self._read_seconds
+            body = loop.run_in_executor(self._executor, _read_in_time, read, give_up_at)
+            flight = self._flights[question] = _Flight(body, loop.time() + self._read_seconds)
+            body.add_done_callback(lambda done: self._forget(question, done))
+        try:
+            async with asyncio.timeout_at(flight.deadline_at):
+                return await asyncio.shield(flight.body)
+        except TimeoutError as error:
+            raise DeadlineExceeded("no answer in time", instance="hot reads") from error
+
+    def _forget(self, question: Hashable, body: "asyncio.Future[Body]") -> None:
+        del self._flights[question]
+        if not body.cancelled():
+            body.exception()  # seen, even if every client that waited for it has gone
+
+
+def _read_in_time(read: Callable[[], Body], give_up_at: float) -> Body:
+    """In a thread. Nobody waits any more for what did not get its thread in time: the shard is spared it."""
+    if time.monotonic() >= give_up_at:
+        raise DeadlineExceeded("no thread was free in time", instance="hot reads")
+    return read()
+
+
+def _read_counts(video_id: str) -> Body:
+    answer = get_counts(get_cluster(), video_id=video_id, now=datetime.now(UTC), cache=find_read_cache())
+    return build_counts_body(answer)
+
+
+def _read_many_counts(video_ids: list[str], max_videos: int) -> Body:
+    answer = get_counts_of_videos(
+        get_cluster(), video_ids=video_ids, max_videos=max_videos, now=datetime.now(UTC), cache=find_read_cache()
+    )
+    return build_many_counts_body(answer)
+
+
+def _replay(content: bytes, receive: Receive) -> Receive:
+    """For Django: the body that has been read already, then what follows."""
+    messages = [{"type": "http.request", "body": content, "more_body": False}]
+
+    async def replay() -> dict[str, Any]:
+        return messages.pop() if messages else await receive()
+
+    return replay

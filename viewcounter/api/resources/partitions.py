@@ -1,0 +1,72 @@
+"""`GET /v1/partitions`: how far the counts are behind the events, partition by partition."""
+
+from typing import Any
+
+from drf_spectacular.utils import extend_schema
+from rest_framework import serializers
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from viewcounter.api.parameters import check_parameters
+from viewcounter.api.resources.base import ApiView
+from viewcounter.apikeys.scopes import Scope
+from viewcounter.cluster import get_cluster
+from viewcounter.eventlog.registry import get_event_log
+from viewcounter.maintenance.lag import ClusterLag, read_lag
+
+
+class PartitionLagSerializer(serializers.Serializer):
+    partition = serializers.IntegerField()
+    shard = serializers.CharField()
+    state = serializers.CharField(help_text="`owned`: its events are applied; any other word: they wait.")
+    position = serializers.CharField(help_text="`ms-seq`: everything in the log up to here has been applied.")
+    watermark = serializers.DateTimeField(help_text="`complete_until` of answers that read this partition.")
+    events_behind = serializers.IntegerField(help_text="Events in the log past the position.")
+    seconds_behind = serializers.FloatField(help_text="Age of the oldest of them, by the log server's clock.")
+    watermark_age_seconds = serializers.FloatField()
+
+
+class PartitionsAnswerSerializer(serializers.Serializer):
+    measured_at = serializers.DateTimeField(help_text="The log server's clock.")
+    events_behind = serializers.IntegerField(help_text="Sum over the partitions named.")
+    seconds_behind = serializers.FloatField(help_text="The largest of them.")
+    partitions = PartitionLagSerializer(many=True)
+    missing = serializers.ListField(
+        child=serializers.IntegerField(), help_text="Partitions whose shard did not answer: nothing is known of them."
+    )
+
+
+class PartitionsView(ApiView):
+    required_scopes = {"GET": Scope.ADMIN}
+
+    @extend_schema(
+        operation_id="getPartitions",
+        tags=["health"],
+        summary="Position, lag and watermark of every partition",
+        responses=PartitionsAnswerSerializer,
+    )
+    def get(self, request: Request) -> Response:
+        check_parameters(request.query_params, allowed=())
+        return Response(encode_lag(read_lag(get_cluster(), get_event_log())))
+
+
+def encode_lag(lag: ClusterLag) -> dict[str, Any]:
+    return {
+        "measured_at": lag.measured_at,
+        "events_behind": lag.events_behind,
+        "seconds_behind": lag.seconds_behind,
+        "partitions": [
+            {
+                "partition": p.partition,
+                "shard": p.shard,
+                "state": p.state,
+                "position": p.position,
+                "watermark": p.watermark,
+                "events_behind": p.events_behind,
+                "seconds_behind": p.seconds_behind,
+                "watermark_age_seconds": p.watermark_age_seconds,
+            }
+            for p in lag.partitions
+        ],
+        "missing": list(lag.missing),
+    }

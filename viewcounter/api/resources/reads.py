@@ -1,0 +1,162 @@
+"""Counts, statistics and top lists."""
+
+from datetime import UTC, datetime
+
+from django.http import HttpResponse
+from drf_spectacular.utils import OpenApiExample, OpenApiParameter, extend_schema
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from viewcounter.api import read_options
+from viewcounter.api.answers import encode_counts, encode_many_counts, encode_stats, encode_top
+from viewcounter.api.http_caching import build_read_response
+from viewcounter.api.openapi import documents
+from viewcounter.api.parameters import check_id, get_integer, get_period, get_required
+from viewcounter.api.resources.base import ReadView
+from viewcounter.api.resources.stats import STATS_PARAMETERS, StatsView, get_sketch_limits
+from viewcounter.api.serializers import (
+    CountsQuerySerializer,
+    ManyCountsAnswerSerializer,
+    StatsAnswerSerializer,
+    TopAnswerSerializer,
+    VideoCountsAnswerSerializer,
+)
+from viewcounter.apikeys.scopes import Scope
+from viewcounter.cache.process import find_read_cache
+from viewcounter.cluster import get_cluster
+from viewcounter.config import get_config
+from viewcounter.queries.counts import get_counts, get_counts_of_videos
+from viewcounter.queries.functions import Function
+from viewcounter.queries.ranges import Period
+from viewcounter.queries.stats import StatsAnswer, StatsQuestion, get_stats
+from viewcounter.queries.top import TopQuestion, get_top
+
+TOP_DEFAULT_LIMIT = 10
+
+
+class VideoCountsView(ReadView):
+    required_scopes = {"GET": Scope.STATS_READ}
+
+    @extend_schema(
+        operation_id="getVideoCounts",
+        tags=["reads"],
+        summary="Events of every type, over all time",
+        description="A video never seen has zeros.",
+        parameters=[documents.VIDEO_ID, *read_options.OF_ONE_VIDEO],
+        responses=VideoCountsAnswerSerializer,
+    )
+    def get(self, request: Request, video_id: str) -> HttpResponse:
+        options = self.get_options(request, one_video=True)
+        video_id = check_id("video_id", video_id)
+        answer = get_counts(
+            get_cluster(), video_id=video_id, now=datetime.now(UTC), options=options, cache=find_read_cache()
+        )
+        return build_read_response(request, encode_counts(answer), meta=answer.meta)
+
+
+class VideoStatsView(StatsView):
+    required_scopes = {"GET": Scope.STATS_READ}
+
+    @extend_schema(
+        operation_id="getVideoStats",
+        tags=["reads"],
+        summary="One function over a period, in all and by interval",
+        parameters=[documents.VIDEO_ID, *STATS_PARAMETERS, *read_options.OF_ONE_VIDEO],
+        responses=StatsView.get_responses(StatsAnswerSerializer),
+    )
+    def get(self, request: Request, video_id: str) -> HttpResponse:
+        options, now = self.get_options(request, one_video=True), datetime.now(UTC)
+        demand, video_id = self.get_demand(request), check_id("video_id", video_id)
+
+        def ask(period: Period) -> StatsAnswer:
+            question = StatsQuestion(
+                video_id=video_id,
+                event_type=demand.event_type,
+                function=demand.function,
+                period=period,
+                interval=demand.interval,
+                fill=demand.fill,
+                zone_name=demand.zone_name,
+            )
+            most, cache = get_config().stats_max_buckets, find_read_cache()
+            return get_stats(
+                get_cluster(),
+                question,
+                max_buckets=most,
+                now=now,
+                options=options,
+                cache=cache,
+                limits=get_sketch_limits(),
+            )
+
+        return self.answer(request, demand, ask, encode_stats)
+
+
+class CountsQueryView(ReadView):
+    required_scopes = {"POST": Scope.STATS_READ}
+
+    @extend_schema(
+        operation_id="queryCounts",
+        tags=["reads"],
+        summary="Counts of many videos at once",
+        description=(
+            "Up to 500 videos, answered in the order asked, each once. Videos of a shard that does not answer "
+            "are left out and named in `meta.missing`."
+        ),
+        parameters=read_options.OF_MANY_PARTITIONS,
+        request=CountsQuerySerializer,
+        responses=ManyCountsAnswerSerializer,
+        examples=[OpenApiExample("two videos", value={"video_ids": ["XpVt6Z1Gjjo", "K4wEI5zhHB0"]}, request_only=True)],
+    )
+    def post(self, request: Request) -> Response:
+        options = self.get_options(request, one_video=False)
+        body = CountsQuerySerializer(data=request.data)
+        body.is_valid(raise_exception=True)
+        answer = get_counts_of_videos(
+            get_cluster(),
+            video_ids=body.validated_data["video_ids"],
+            max_videos=get_config().counts_query_max_videos,
+            now=datetime.now(UTC),
+            options=options,
+            cache=find_read_cache(),
+        )
+        return Response(encode_many_counts(answer))
+
+
+class TopView(ReadView):
+    required_scopes = {"GET": Scope.STATS_READ}
+    parameters = ("event_type", "function", "start_time", "end_time", "limit")
+
+    @extend_schema(
+        operation_id="getTop",
+        tags=["reads"],
+        summary="The videos with the highest value",
+        description="Highest first, equal values by video id. Over all time unless a period is given.",
+        parameters=[
+            documents.EVENT_TYPE,
+            documents.FUNCTION,
+            documents.START_TIME,
+            documents.END_TIME,
+            OpenApiParameter("limit", {"type": "integer", "minimum": 1, "maximum": 500, "default": TOP_DEFAULT_LIMIT}),
+            *read_options.OF_MANY_PARTITIONS,
+        ],
+        responses=TopAnswerSerializer,
+    )
+    def get(self, request: Request) -> HttpResponse:
+        query = request.query_params
+        options = self.get_options(request, one_video=False)
+        question = TopQuestion(
+            event_type=get_required(query, "event_type"),
+            function=Function.parse(query.get("function", Function.COUNT)),
+            period=get_period(query),
+            limit=get_integer(query, "limit", default=TOP_DEFAULT_LIMIT),
+        )
+        answer = get_top(
+            get_cluster(),
+            question,
+            max_limit=get_config().top_max_limit,
+            now=datetime.now(UTC),
+            options=options,
+            cache=find_read_cache(),
+        )
+        return build_read_response(request, encode_top(answer), meta=answer.meta)

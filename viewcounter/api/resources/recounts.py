@@ -1,0 +1,100 @@
+"""`/v1/recounts`: ask for one, see how it goes."""
+
+from uuid import UUID
+
+from drf_spectacular.types import OpenApiTypes
+from drf_spectacular.utils import OpenApiExample, OpenApiParameter, extend_schema
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.reverse import reverse
+
+from viewcounter.api.parameters import check_parameters, get_limit
+from viewcounter.api.place_cursor import decode_job
+from viewcounter.api.place_cursor import encode_job as encode_cursor
+from viewcounter.api.resources.base import ApiView
+from viewcounter.api.resources.recount_answers import (
+    RecountListSerializer,
+    RecountRequestSerializer,
+    RecountSerializer,
+)
+from viewcounter.apikeys.scopes import Scope
+from viewcounter.cluster import get_cluster
+from viewcounter.config import get_config
+from viewcounter.maintenance.recount_jobs import (
+    create_partition_recount,
+    create_video_recount,
+    encode_job,
+    get_recount,
+    list_recounts,
+)
+from viewcounter.queries.errors import InvalidQuery
+
+DEFAULT_LIMIT = 20
+CURSOR_SALT = "viewcounter.recounts"
+
+
+class RecountsView(ApiView):
+    required_scopes = {"GET": Scope.ADMIN, "POST": Scope.ADMIN}
+
+    @extend_schema(
+        operation_id="listRecounts",
+        tags=["operations"],
+        summary="The recounts asked for last",
+        parameters=[
+            OpenApiParameter("limit", {"type": "integer", "minimum": 1, "default": DEFAULT_LIMIT}),
+            OpenApiParameter("cursor", OpenApiTypes.STR, description="`next_cursor` of the page before."),
+        ],
+        responses=RecountListSerializer,
+    )
+    def get(self, request: Request) -> Response:
+        query = request.query_params
+        check_parameters(query, allowed=("limit", "cursor"))
+        limit = get_limit(query, default=DEFAULT_LIMIT, most=get_config().recounts_listed)
+        found = list_recounts(limit=limit + 1, before=decode_job(query.get("cursor"), salt=CURSOR_SALT))
+        page = found[:limit]
+        next_cursor = encode_cursor(page[-1].created_at, page[-1].pk, salt=CURSOR_SALT) if len(found) > limit else None
+        return Response({"recounts": [encode_job(job) for job in page], "next_cursor": next_cursor})
+
+    @extend_schema(
+        operation_id="createRecount",
+        tags=["operations"],
+        summary="Rebuild aggregates from raw events",
+        description=(
+            "Compares every aggregate of a video, or of all videos of a partition, with its raw events, as far back "
+            "as these are kept, and with `apply` corrects what differs. A worker begins within seconds; ask for the "
+            "recount by its id to see how far it is. Counting goes on meanwhile and stays exact."
+        ),
+        request=RecountRequestSerializer,
+        responses={202: RecountSerializer},
+        examples=[OpenApiExample("one video", value={"video_id": "XpVt6Z1Gjjo", "apply": True}, request_only=True)],
+    )
+    def post(self, request: Request) -> Response:
+        check_parameters(request.query_params, allowed=())
+        body = RecountRequestSerializer(data=request.data)
+        body.is_valid(raise_exception=True)
+        video_id, partition = body.validated_data["video_id"], body.validated_data["partition"]
+        apply, actor = body.validated_data["apply"], f"API key {request.auth.name} ({request.auth.prefix})"
+        if video_id is not None:
+            job = create_video_recount(get_cluster(), video_id, apply=apply, actor=actor)
+        else:
+            partition_count = get_cluster().topology.partition_count
+            if partition >= partition_count:
+                raise InvalidQuery("partition", "unknown_partition", f"must be 0 to {partition_count - 1}")
+            job = create_partition_recount(partition, apply=apply, actor=actor)
+        location = reverse("api:recount", kwargs={"recount_id": job.pk})
+        return Response(encode_job(job), status=202, headers={"Location": location})
+
+
+class RecountView(ApiView):
+    required_scopes = {"GET": Scope.ADMIN}
+
+    @extend_schema(
+        operation_id="getRecount",
+        tags=["operations"],
+        summary="How far a recount is, and what it found",
+        parameters=[OpenApiParameter("recount_id", OpenApiTypes.UUID, OpenApiParameter.PATH)],
+        responses=RecountSerializer,
+    )
+    def get(self, request: Request, recount_id: UUID) -> Response:
+        check_parameters(request.query_params, allowed=())
+        return Response(encode_job(get_recount(recount_id)))

@@ -1,0 +1,190 @@
+"""Answers that all processes share, in Valkey. Without it everything is a little slower and nothing is wrong.
+
+Every call is bounded by one short time-out and by a breaker, so a server that is dead costs nothing and one that is
+frozen costs one caller a second the time-out. The server also carries the queues of Celery: answers are written with an
+expiry, and only to a server that would throw such entries away rather than refuse a task for want of memory.
+
+Writing is not waited for: a thread sends what has gathered in one go, which costs a tenth of a call for each answer.
+"""
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+
+import msgspec
+import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from configservice.errors import ClusterUnknown
+from configservice.topology.cache_keys import name_key
+from configservice.topology.value_macs import ValueAuthenticator
+from runtime.breaker import Breaker, BreakerEvent, BreakerState
+from runtime.metrics import SHARED_CACHE_ERRORS
+from viewcounter.cache.memory import Stored
+
+logger = logging.getLogger(__name__)
+
+KEY_PREFIX = "answer:2:"
+"""Behind the cluster's id. The number grows whenever answers are kept in another form, so that two releases side by
+side do not meet."""
+
+POLICY_SECONDS = 30.0
+"""How long the server's eviction policy is believed."""
+
+GATHER_SECONDS = 0.02
+"""Between two writes."""
+WAITING_MAX_BYTES = 8 * 1024 * 1024
+"""Answers beyond it are not shared: the server is slower than they come."""
+STOP_SECONDS = 1.0
+
+_encoder = msgspec.msgpack.Encoder()
+_decoder = msgspec.msgpack.Decoder(Stored)
+
+
+class SharedCache:
+    """Thread-safe. `keep_seconds`: when the server forgets an answer that nobody reads or writes any more."""
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        get_cluster_id: Callable[[], str],
+        authenticator: ValueAuthenticator,
+        timeout_seconds: float,
+        open_seconds: float,
+        max_connections: int,
+        keep_seconds: float,
+    ) -> None:
+        self._get_cluster_id = get_cluster_id
+        self._authenticator = authenticator
+        self._keep_ms = max(1, int(keep_seconds * 1000))
+        self._breaker = Breaker(open_seconds=open_seconds)
+        self._may_store = False
+        self._policy_until = 0.0
+        self._has_waiting = threading.Condition()  # guards what follows
+        self._waiting: dict[str, Stored] = {}
+        self._waiting_bytes = 0
+        self._writer: threading.Thread | None = None
+        self._is_closed = False
+        self._client = redis.Redis.from_pool(
+            redis.BlockingConnectionPool.from_url(
+                url,
+                timeout=timeout_seconds,
+                max_connections=max_connections,
+                socket_timeout=timeout_seconds,
+                socket_connect_timeout=timeout_seconds,
+                socket_keepalive=True,
+                retry=Retry(NoBackoff(), 0),
+                protocol=2,
+            )
+        )
+
+    def find(self, keys: Sequence[str]) -> dict[str, Stored]:
+        """Those that are there; none when the server does not answer."""
+        if not self._breaker.try_pass(now=time.monotonic()):
+            return {}
+        try:
+            prefix = self._name_prefix()
+            values = self._client.mget([prefix + key for key in keys])
+        except ClusterUnknown:
+            return {}
+        except redis.RedisError as error:
+            self._note_failure(error)
+            return {}
+        self._note_success()
+        now = time.time()
+        found = zip(keys, values, strict=True)
+        return {key: stored for key, value in found if (stored := self._read(value, prefix + key, now=now)) is not None}
+
+    def store(self, answers: Mapping[str, Stored]) -> None:
+        """Soon, and as far as there is room: nobody waits for it."""
+        size = sum(len(stored.payload) for stored in answers.values())
+        with self._has_waiting:
+            if self._is_closed or self._waiting_bytes + size > WAITING_MAX_BYTES:
+                return
+            self._waiting.update(answers)
+            self._waiting_bytes += size
+            if self._writer is None:
+                self._writer = threading.Thread(target=self._write_behind, name="shared-answers", daemon=True)
+                self._writer.start()
+            self._has_waiting.notify()
+
+    def close(self) -> None:
+        """What waits is still written, if that takes no longer than a second."""
+        with self._has_waiting:
+            self._is_closed = True
+            self._has_waiting.notify()
+        if self._writer is not None:
+            self._writer.join(STOP_SECONDS)
+        self._client.close()
+
+    def _write_behind(self) -> None:
+        while answers := self._take_waiting():
+            self._write(answers)
+            time.sleep(GATHER_SECONDS)
+
+    def _take_waiting(self) -> dict[str, Stored]:
+        """Waits for some; none once closed."""
+        with self._has_waiting:
+            self._has_waiting.wait_for(lambda: self._waiting or self._is_closed)
+            answers, self._waiting, self._waiting_bytes = self._waiting, {}, 0
+            return answers
+
+    def _write(self, answers: Mapping[str, Stored]) -> None:
+        if not self._breaker.try_pass(now=time.monotonic()):
+            return
+        try:
+            prefix = self._name_prefix()
+            if self._check_policy():
+                with self._client.pipeline(transaction=False) as pipeline:
+                    good_until = time.time() + self._keep_ms / 1000
+                    for key, stored in answers.items():
+                        name = prefix + key
+                        value = self._authenticator.protect(_encoder.encode(stored), name=name, good_until=good_until)
+                        pipeline.set(name, value, px=self._keep_ms)
+                    pipeline.execute()
+        except ClusterUnknown:
+            return
+        except redis.RedisError as error:
+            self._note_failure(error)
+        except Exception:  # a thread that died here would share nothing any more
+            logger.exception("answers could not be shared")
+        else:
+            self._note_success()
+
+    def _name_prefix(self) -> str:
+        """Raises ClusterUnknown."""
+        return name_key(self._get_cluster_id(), KEY_PREFIX)
+
+    def _check_policy(self) -> bool:
+        """Whether the server would rather forget an answer than refuse Celery a task."""
+        now = time.monotonic()
+        if now >= self._policy_until:
+            memory = self._client.info("memory")
+            may_store = not memory.get("maxmemory") or memory.get("maxmemory_policy") != "noeviction"
+            if not may_store and self._policy_until == 0.0:
+                logger.warning("answers are not shared: the cache server refuses writes when its memory is full")
+            self._may_store, self._policy_until = may_store, now + POLICY_SECONDS
+        return self._may_store
+
+    def _note_success(self) -> None:
+        if self._breaker.report(BreakerEvent.SUCCESS, now=time.monotonic()) is not BreakerState.CLOSED:
+            logger.info("the shared cache answers again")
+
+    def _note_failure(self, error: redis.RedisError) -> None:
+        SHARED_CACHE_ERRORS.inc()
+        if self._breaker.report(BreakerEvent.FAILURE, now=time.monotonic()) is BreakerState.CLOSED:
+            logger.warning("going on without the shared cache: %s", error)
+
+    def _read(self, data: bytes | str | None, name: str, *, now: float) -> Stored | None:
+        """What none of our processes has written, or cannot be understood, is as good as not there."""
+        value = self._authenticator.read(data, name=name, now=now) if isinstance(data, bytes) else None
+        if value is None:
+            return None
+        try:
+            return _decoder.decode(value)
+        except msgspec.DecodeError:
+            SHARED_CACHE_ERRORS.inc()
+            return None

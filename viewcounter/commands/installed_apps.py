@@ -1,0 +1,30 @@
+"""The applications that Django is made of here. Apart from its settings: `manage.py help` needs no secret."""
+
+from importlib.util import find_spec
+
+OTHER_APPS = (
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "django.contrib.staticfiles",
+    "rest_framework",
+    "drf_spectacular",
+    "drf_spectacular_sidecar",
+)
+OWN_APPS = (
+    "configservice",
+    "viewcounter.apikeys",
+    "viewcounter.catalogue",
+    "viewcounter.storage",
+    "viewcounter.maintenance",
+    "viewcounter.deadletters",
+    "viewcounter.moves",
+    "viewcounter.shardwatch",
+    "viewcounter.controlplane",
+    "viewcounter.api",
+    *(("devtools",) if find_spec("devtools") else ()),
+)
+"""`devtools`, which a production host need not have, brings commands."""
+
+INSTALLED_APPS = ("viewcounter.web.admin_app.AdminConfig", *OTHER_APPS, *OWN_APPS)

@@ -1,0 +1,74 @@
+"""Settings are refused with which foreign topologies would be believed, ours would not, or one could name a secret."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+from django.core.checks import CheckMessage, Error
+
+from configservice.errors import BadSigningKey
+from configservice.topology.keys import split_public_keys
+from configservice.topology.signing import read_signing_key
+from viewcounter.config import Config, get_config
+
+
+def check_password_refs(**_options: Any) -> list[CheckMessage]:
+    """Django system check; see docs/operations/adding-instances.md."""
+    return find_exposed_secrets(get_config(), secrets_dir=os.environ.get("VIEWCOUNTER_SECRETS_DIR", ""))
+
+
+def find_exposed_secrets(config: Config, *, secrets_dir: str) -> list[CheckMessage]:
+    if config.password_ref_dir is None or not secrets_dir:
+        return []
+    if not Path(secrets_dir).resolve().is_relative_to(config.password_ref_dir.resolve()):
+        return []
+    return [
+        Error(
+            f"VIEWCOUNTER_SECRETS_DIR ({secrets_dir}) lies in password_ref_dir ({config.password_ref_dir}).",
+            hint="A topology could name any secret of ours as a password. Keep passwords of instances in a folder of"
+            " their own.",
+            id="viewcounter.E004",
+        )
+    ]
+
+
+def check_public_keys(**_options: Any) -> list[CheckMessage]:
+    """Django system check of deployments; see docs/operations/topology.md."""
+    return find_trouble_of_public_keys(get_config())
+
+
+def find_trouble_of_public_keys(config: Config) -> list[CheckMessage]:
+    if config.topology_public_keys:
+        return []
+    return [
+        Error(
+            "topology_public_keys is empty.",
+            hint="Nobody verifies topologies: processes believe the control database alone, and do not start without it"
+            " on new hosts. Make a key: manage.py make_signing_key.",
+            id="viewcounter.E005",
+        )
+    ]
+
+
+def check_signing_key(**_options: Any) -> list[CheckMessage]:
+    """Django system check."""
+    return find_trouble_of_signing_key(get_config())
+
+
+def find_trouble_of_signing_key(config: Config) -> list[CheckMessage]:
+    path = config.topology_signing_key_file
+    if path is None:
+        return []
+    try:
+        key = read_signing_key(path)
+    except BadSigningKey as error:
+        return [Error(f"topology_signing_key_file: {error}.", id="viewcounter.E006")]
+    if not config.topology_public_keys or key.id in split_public_keys(config.topology_public_keys):
+        return []
+    return [
+        Error(
+            f"topology_public_keys does not hold the public half of topology_signing_key_file, {key.public}.",
+            hint="Nobody would believe what is signed with it.",
+            id="viewcounter.E007",
+        )
+    ]

@@ -1,0 +1,59 @@
+"""What the config service needs of this process to take servers in: connections, and tables for a new shard."""
+
+from collections.abc import Mapping, Sequence
+
+from configservice.errors import LogUnavailable, ShardNotPrepared
+from configservice.failover.kept_log import LogPosition
+from configservice.join.allow_list import parse_allow_list
+from configservice.join.dependencies import ClusterTools, Progress
+from configservice.topology.model import Instance, Shard
+from shardproxy.settings import PoolSettings
+from viewcounter.config import get_config
+from viewcounter.controlplane.config_service import OperatingConnection
+from viewcounter.controlplane.shard_schema import ShardMigrationFailed, prepare_new_shard
+from viewcounter.eventlog.errors import EventLogError
+from viewcounter.eventlog.registry import get_event_log
+from viewcounter.storage.partitions import EXPECTED_SCHEMA_VERSION
+
+
+def build_cluster_tools() -> ClusterTools:
+    """As settings say it now; named by Django's setting CLUSTER_TOOLS."""
+    config = get_config()
+    return ClusterTools(
+        allow_list=parse_allow_list(config.instance_allow_list),
+        answer_seconds=config.instance_answer_seconds,
+        max_lag_bytes=config.rejoin_max_lag_bytes,
+        schema_version=EXPECTED_SCHEMA_VERSION,
+        connect=_connect,
+        prepare_shard=_prepare_shard,
+        read_floors=_read_floors,
+    )
+
+
+def _connect(instance: Instance, *, address: str = "", as_operator: bool = False) -> OperatingConnection:
+    config = get_config()
+    return OperatingConnection(
+        instance,
+        PoolSettings(
+            connect_timeout_seconds=config.connect_timeout_seconds,
+            password_refs=config.password_refs,
+            tls=config.shard_tls,
+        ),
+        user=config.configservice_user if as_operator else "",
+        password_ref=config.configservice_password_ref,
+        address=address,
+    )
+
+
+def _prepare_shard(shard: Shard, *, cluster_id: str, address: str, progress: Progress) -> None:
+    try:
+        prepare_new_shard(shard, cluster_id=cluster_id, address=address, progress=progress)
+    except ShardMigrationFailed as error:
+        raise ShardNotPrepared(str(error)) from error
+
+
+def _read_floors(partitions: Sequence[int]) -> Mapping[int, LogPosition]:
+    try:
+        return get_event_log().read_floors(partitions)
+    except EventLogError as error:
+        raise LogUnavailable(str(error)) from error

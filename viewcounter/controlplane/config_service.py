@@ -1,0 +1,200 @@
+"""A config service of this process: connections with deadlines from the shard proxy, bounds from the settings."""
+
+import os
+import socket
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import Any
+from uuid import uuid4
+
+import msgspec
+from django.db import connections
+
+from configservice.daemon import ConfigService
+from configservice.errors import (
+    ActionFailed,
+    ConfigServiceError,
+    InstanceGone,
+    InstanceRefuses,
+    InstanceSilent,
+    InstanceUnusable,
+    LogUnavailable,
+)
+from configservice.failover.kept_log import LogReading, LogWatch
+from configservice.failover.lease import Lease
+from configservice.monitoring.observers import ShardProxyWitness
+from configservice.monitoring.witness_reports import WitnessReader
+from configservice.settings import ConfigServiceSettings
+from configservice.topology.cluster_cache import get_cluster_cache
+from configservice.topology.model import Instance
+from configservice.topology.signer import TopologySigner
+from configservice.topology.signing import read_signing_key
+from shardproxy.connection import DeadlineConnection, open_own_connection
+from shardproxy.errors import (
+    DeadlineExceeded,
+    InstanceMisconfigured,
+    InstanceUnavailable,
+    OutcomeUnknown,
+    ShardProxyError,
+    StatementTimeout,
+)
+from shardproxy.own_connection import OwnConnection
+from shardproxy.session_names import Purpose
+from shardproxy.settings import PoolSettings
+from shardproxy.tls import build_tls_parameters
+from viewcounter.cache.macs import CacheValue, build_authenticator
+from viewcounter.config import Config
+from viewcounter.controlplane.config_service_metrics import MetricsObserver
+from viewcounter.eventlog.errors import EventLogError
+from viewcounter.eventlog.interface import EventLog
+from viewcounter.eventlog.registry import get_event_log
+
+HOST_MAX_LENGTH = 30
+
+
+class OperatingConnection:
+    """An InstanceConnection of the config service, as the role that may operate servers."""
+
+    def __init__(
+        self, instance: Instance, settings: PoolSettings, *, user: str, password_ref: str, address: str = ""
+    ) -> None:
+        as_operator = msgspec.structs.replace(instance, user=user, password_ref=password_ref) if user else instance
+        self._connection = OwnConnection(as_operator, settings, purpose=Purpose.CONFIG_SERVICE, address=address)
+
+    def fetch(
+        self, statement: str, params: Mapping[str, Any] | None = None, *, timeout_seconds: float
+    ) -> list[dict[str, Any]]:
+        try:
+            return self._connection.fetch(statement, params, timeout_seconds=timeout_seconds)
+        except ShardProxyError as error:
+            raise self._translate(error) from error
+
+    def execute(self, statement: str, *, timeout_seconds: float) -> None:
+        try:
+            self._connection.execute(statement, timeout_seconds=timeout_seconds)
+        except ShardProxyError as error:
+            raise self._translate(error) from error
+
+    def fileno(self) -> int | None:
+        return self._connection.fileno()
+
+    def close(self) -> None:
+        self._connection.close()
+
+    def _translate(self, error: ShardProxyError) -> ConfigServiceError:
+        text = str(error)
+        if isinstance(error, DeadlineExceeded | StatementTimeout | OutcomeUnknown):
+            return InstanceSilent(text)
+        if not isinstance(error, InstanceUnavailable):
+            return ActionFailed(text)
+        if self._connection.was_silent:
+            return InstanceSilent(text)
+        if isinstance(error.__cause__, InstanceMisconfigured):
+            return InstanceUnusable(text)
+        return InstanceRefuses(text) if self._connection.is_there() else InstanceGone(text)
+
+
+def name_holder(host: str, pid: int) -> str:
+    """Of the lease, and of this process's sessions on the control database: never that of another process.
+
+    Host and process id are for people. Pods of one deployment have them in common, and a service does not end the
+    sessions of its own name: a frozen leader would lead for ever.
+    """
+    return f"configservice {host[:HOST_MAX_LENGTH]} {uuid4().hex[:8]} {pid}"
+
+
+def build_config_service(config: Config) -> ConfigService:
+    """Gives this process's own sessions on the control database its name, by which another leader may end them."""
+    holder = name_holder(socket.gethostname(), os.getpid())
+    connections.settings["default"]["OPTIONS"]["application_name"] = holder
+    settings = build_config_service_settings(config)
+    pool = PoolSettings(
+        connect_timeout_seconds=config.connect_timeout_seconds,
+        password_refs=config.password_refs,
+        tls=config.shard_tls,
+    )
+
+    def connect(instance: Instance) -> OperatingConnection:
+        return OperatingConnection(
+            instance, pool, user=config.configservice_user, password_ref=config.configservice_password_ref
+        )
+
+    lease = Lease(
+        partial(open_control_connection, config=config, call_seconds=settings.lease_call_seconds),
+        holder=holder,
+        lease_seconds=settings.lease_seconds,
+        call_seconds=settings.lease_call_seconds,
+    )
+    reader = WitnessReader(build_authenticator(CacheValue.WITNESS, config))
+    witness = ShardProxyWitness(
+        lambda: reader.read(get_cluster_cache()),
+        host=socket.gethostname(),
+        interval_seconds=settings.probe_interval_seconds,
+    )
+    witness.start()
+    log = LogWatch(partial(read_log, get_event_log()), keep_share=config.log_keep_share)
+    log.start()
+    return ConfigService(
+        lease=lease, connect=connect, settings=settings, observer=MetricsObserver(), log=log, witnesses=[witness]
+    )
+
+
+def read_log(log: EventLog, partitions: Sequence[int]) -> LogReading:
+    """Raises LogUnavailable."""
+    try:
+        usage = log.read_usage(partitions)
+        return LogReading(log.read_floors(partitions), usage.partition_bytes, usage.max_bytes)
+    except EventLogError as error:
+        raise LogUnavailable(str(error)) from error
+
+
+def open_control_connection(session_name: str, *, config: Config, call_seconds: float) -> DeadlineConnection:
+    return open_own_connection(
+        host=config.control_database_host,
+        port=config.control_database_port,
+        dbname=config.control_database_name,
+        user=config.control_database_user,
+        password=config.control_database_password.get_secret_value(),
+        **build_tls_parameters(
+            host=config.control_database_host,
+            sslmode=config.control_database_sslmode,
+            files=config.control_database_tls,
+        ),
+        connect_timeout=config.connect_timeout_seconds,
+        application_name=session_name,
+        # A question that we have given up must not take the lease, or sign, behind our back.
+        options=f"-c statement_timeout={call_seconds * 1000:.0f}",
+    )
+
+
+def build_topology_signer(config: Config) -> TopologySigner | None:
+    """None without a signing key. Raises BadSigningKey."""
+    if config.topology_signing_key_file is None:
+        return None
+    call_seconds = build_config_service_settings(config).action_seconds
+    return TopologySigner(
+        read_signing_key(config.topology_signing_key_file),
+        open_connection=partial(open_control_connection, config=config, call_seconds=call_seconds),
+        cache_url=config.cache_url.get_secret_value(),
+        cluster_id=config.cluster_id,
+        call_seconds=call_seconds,
+    )
+
+
+def build_config_service_settings(config: Config) -> ConfigServiceSettings:
+    return ConfigServiceSettings(
+        failover_mode=config.failover_mode,
+        probe_interval_seconds=config.probe_interval_seconds,
+        probe_seconds=config.probe_seconds,
+        primary_silence_seconds=config.primary_silence_seconds,
+        stream_silence_seconds=config.stream_silence_seconds,
+        lease_seconds=config.configservice_lease_seconds,
+        action_seconds=config.failover_action_seconds,
+        promotion_seconds=config.promotion_seconds,
+        hold_seconds=config.switchover_hold_seconds,
+        drain_transactions_seconds=config.switchover_drain_seconds,
+        switchover_max_lag_bytes=config.switchover_max_lag_bytes,
+        rejoin_max_lag_bytes=config.rejoin_max_lag_bytes,
+        strike_off_seconds=config.strike_off_seconds,
+        standby_loss_seconds=config.standby_loss_seconds,
+    )

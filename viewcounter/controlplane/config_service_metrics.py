@@ -1,0 +1,47 @@
+"""Counts what the config service does, for Prometheus."""
+
+import math
+from collections.abc import Mapping, Sequence
+
+from configservice.failover.kept_log import LogShare
+from configservice.failover.records import Condition
+from runtime.metrics import (
+    CONFIG_SERVICE_LEADS,
+    FAILOVER_SECONDS,
+    FAILOVERS,
+    LOG_FULL_SECONDS,
+    LOG_KEPT_BYTES,
+    LOG_SHARE_BYTES,
+    SHARD_CONDITION,
+    SILENT_INSTANCES,
+    STRUCK_OFF_INSTANCES,
+)
+
+
+class MetricsObserver:
+    """Gauges of the cluster are set by the leader only: two opinions of one shard would be none."""
+
+    def note_tick(self, *, leads: bool, silent_instances: Sequence[str]) -> None:
+        CONFIG_SERVICE_LEADS.set(leads)
+        if leads:
+            SILENT_INSTANCES.set(len(silent_instances))
+
+    def note_struck_off(self, count: int) -> None:
+        STRUCK_OFF_INSTANCES.set(count)
+
+    def note_log_shares(self, shares: Mapping[str, LogShare | None]) -> None:
+        for shard, share in shares.items():
+            if share is not None:
+                LOG_KEPT_BYTES.labels(shard).set(share.kept_bytes)
+                LOG_SHARE_BYTES.labels(shard).set(share.share_bytes)
+                LOG_FULL_SECONDS.labels(shard).set(math.inf if share.full_seconds is None else share.full_seconds)
+
+    def note_conditions(self, conditions: Mapping[str, Condition]) -> None:
+        for shard, current in conditions.items():
+            for condition in Condition:
+                SHARD_CONDITION.labels(shard, condition.value).set(condition is current)
+
+    def note_failover(self, *, kind: str, outcome: str, seconds: float) -> None:
+        FAILOVERS.labels(kind, outcome).inc()
+        if outcome == "done":
+            FAILOVER_SECONDS.labels(kind).observe(seconds)

@@ -1,0 +1,154 @@
+"""The event log's own life: created once, lost at worst once, and never taken for another.
+
+Invariant: a log server gets an id only while the cluster demands none, or from an operator who has accepted that the
+log before it is lost. An emptied server has none, so nothing is ever appended to one.
+"""
+
+from collections.abc import Collection
+from dataclasses import dataclass
+
+from django.db import transaction
+
+from clusterproxy.plan import Consistency
+from clusterproxy.proxy import ClusterProxy
+from configservice.models import Cluster
+from configservice.topology.event_log import Loss, is_log_of, make_log_id, name_log, record_losses, replace_log
+from configservice.topology.model import Topology
+from configservice.topology.publication import lock_topology
+from viewcounter.eventlog.interface import EventLog, Position
+from viewcounter.storage.partitions import ELSEWHERE, READ_STATES, pass_over_lost
+
+
+class LogRefused(Exception):
+    """The log server cannot become the log of this cluster. Nothing was changed; the text says what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Applied:
+    """How far each partition has been applied, by the primary of its shard."""
+
+    shard: str
+    position: Position
+
+
+def create_log(cluster: ClusterProxy, log: EventLog, *, actor: str) -> str | None:
+    """Give the log its id, unless it has one; the new one is returned. Safe to repeat and to stop anywhere.
+
+    A log from before logs had ids is taken over if it reaches as far as what has been applied of it. Raises LogRefused,
+    EventLogError, NoTopology, DatabaseError.
+    """
+    with transaction.atomic():
+        lock_topology()
+        row = Cluster.objects.get()
+        if row.log_id:
+            return None
+        found = log.read_id()
+        _check_owner(found, cluster_id=str(row.id))
+        ends = log.read_tails(range(cluster.topology.partition_count)).positions
+        behind = [p for p, applied in _read_applied(cluster).items() if ends[p] < applied.position]
+        if behind:
+            raise LogRefused(
+                f"the log server ends before what the shards have applied of partitions {_list(behind)}: it is not the "
+                "log that they were filled from. Bring that one back; if it is lost, run `manage.py accept_log_loss`"
+            )
+        log_id = found or make_log_id(str(row.id))
+        if found is None:
+            log.write_id(log_id)
+        name_log(log_id, actor=actor)
+        return log_id
+
+
+def find_losses(cluster: ClusterProxy, log: EventLog) -> list[Loss]:
+    """What would be lost by going on with server and shards as they are: by partition, after which position.
+
+    Of a server that does not hold this cluster's log, everything past what has been applied; of one that does, what it
+    no longer holds and a shard has not applied. Raises LogRefused where nothing is lost, or not all is known;
+    EventLogError, NoTopology, DatabaseError.
+    """
+    row = Cluster.objects.get()
+    found = log.read_id()
+    applied = _read_applied(cluster)
+    if holds_log := found is not None and found == row.log_id:
+        floors = log.read_floors(applied)
+        applied = {p: one for p, one in applied.items() if one.position < floors[p]}
+    else:
+        _check_owner(found, cluster_id=str(row.id))
+    if holds_log and not applied:
+        raise LogRefused(
+            f"the log server holds the log of this cluster, {found}, and all that its shards have not applied of it: "
+            "nothing is lost"
+        )
+    return [
+        Loss(partition=partition, shard=one.shard, position=str(one.position))
+        for partition, one in sorted(applied.items())
+    ]
+
+
+def accept_loss(cluster: ClusterProxy, log: EventLog, *, actor: str, reason: str) -> Topology:
+    """Go on with server and shards as they are. Safe to repeat and to stop anywhere. Raises as `find_losses`."""
+    if log.read_id() == cluster.topology.log_id:
+        return _pass_over_lost(cluster, log, actor=actor, reason=reason)
+    return _replace_log(cluster, log, actor=actor, reason=reason)
+
+
+def _pass_over_lost(cluster: ClusterProxy, log: EventLog, *, actor: str, reason: str) -> Topology:
+    """Let shards that are older than the log reaches back go on with what it still holds, once that is written down."""
+    topology = cluster.topology
+    losses = find_losses(cluster, log)
+    record_losses(losses, log_id=topology.log_id, actor=actor, reason=reason)
+    floors = {p: str(floor) for p, floor in log.read_floors([loss.partition for loss in losses]).items()}
+    epochs = {loss.partition: topology.assignments[loss.partition].epoch for loss in losses}
+    for shard in topology.shards:
+        lost = {loss.partition: loss.position for loss in losses if loss.shard == shard.name}
+        if lost:
+            with cluster.shard_transaction(shard.id) as connection:
+                pass_over_lost(connection, lost, floors=floors, epochs=epochs)
+    return topology
+
+
+def _replace_log(cluster: ClusterProxy, log: EventLog, *, actor: str, reason: str) -> Topology:
+    """Nobody appends before the last step.
+
+    First every partition's log is made to go on past what has been applied, and to refuse whoever has applied less;
+    then the log gets a new id, which is published with what is lost.
+    """
+    with transaction.atomic():
+        lock_topology()
+        losses = find_losses(cluster, log)
+        for loss in losses:
+            applied = Position.parse(loss.position)
+            log.raise_tail(loss.partition, to=applied)
+            log.raise_floor(loss.partition, to=applied)
+        log_id = make_log_id(cluster.topology.cluster_id)
+        log.write_id(log_id)
+        return replace_log(log_id, losses=losses, actor=actor, reason=reason)
+
+
+def _check_owner(found: str | None, *, cluster_id: str) -> None:
+    if found is not None and not is_log_of(cluster_id, found):
+        raise LogRefused(
+            f"the log server holds the log of another cluster, {found}: set VIEWCOUNTER_LOG_URL to a server of your own"
+        )
+
+
+def _read_applied(cluster: ClusterProxy) -> dict[int, Applied]:
+    """Of every partition. Raises LogRefused while a shard does not answer: what it has applied must be known."""
+    topology = cluster.topology
+    scattered = cluster.scatter(READ_STATES, {}, consistency=Consistency.STRONG)
+    rows = [row for result in scattered.results.values() for row in result.rows if row["state"] not in ELSEWHERE]
+    applied = {
+        row["partition"]: Applied(topology.get_shard_of(row["partition"]).name, Position.parse(row["position"]))
+        for row in rows
+    }
+    unknown = sorted(set(range(topology.partition_count)) - applied.keys())
+    if unknown:
+        shards = sorted({topology.get_shard_of(partition).name for partition in unknown})
+        raise LogRefused(
+            f"it is not known how far {', '.join(shards)} has applied partitions {_list(unknown)}: bring its primary "
+            "back, or fail it over, first"
+        )
+    return applied
+
+
+def _list(partitions: Collection[int]) -> str:
+    return ", ".join(map(str, sorted(partitions)))

@@ -1,0 +1,48 @@
+"""`manage.py accept_log_loss`: go on without what the event log has lost, and write down what that is."""
+
+import getpass
+from typing import Any
+
+from django.core.management.base import CommandError, CommandParser
+from django.db import DatabaseError
+
+from clusterproxy.errors import ClusterProxyError
+from commandline.command import OperatorCommand, Subject
+from configservice.join.prompts import confirm
+from shardproxy.errors import ShardProxyError
+from viewcounter.eventlog.errors import EventLogError
+
+
+class Command(OperatorCommand):
+    subject = Subject.CLUSTER
+    examples = ('manage.py accept_log_loss --reason "the disk of host7 died"',)
+    help = (
+        "Go on without what the event log has lost. Its server has lost its data, or is a new one: gateways refuse it "
+        "(log_lost) until you say here that what it held is lost for good. Or it holds the log, but a shard is older "
+        "than it reaches back, after a forced failover or a restored backup: those partitions have stopped. What is "
+        "lost is not counted, unless clients send it again. It is written down by partition, with your name and "
+        "reason; then events are accepted and counted again. What gateways hold in their spools is not lost."
+    )
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument(
+            "--reason", required=True, metavar="TEXT", help="how the log was lost; kept with the record"
+        )
+        parser.add_argument("--yes", action="store_true", help="do not ask")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        from viewcounter.cluster import get_cluster
+        from viewcounter.controlplane.event_log import LogRefused, accept_loss, find_losses
+        from viewcounter.eventlog.registry import get_event_log
+
+        cluster, log = get_cluster(), get_event_log()
+        actor = f"{getpass.getuser()} (manage.py accept_log_loss)"
+        try:
+            for loss in find_losses(cluster, log):
+                self.stdout.write(f"partition {loss.partition} ({loss.shard}): lost after {loss.position}")
+            if not options["yes"]:
+                confirm("What was acknowledged after these positions and not counted yet is lost. Go on?")
+            topology = accept_loss(cluster, log, actor=actor, reason=options["reason"])
+        except (LogRefused, EventLogError, ClusterProxyError, ShardProxyError, DatabaseError) as error:
+            raise CommandError(f"no loss was accepted: {error}") from error
+        self.stdout.write(f"written down; the log goes on as {topology.log_id}, epoch {topology.epoch}")

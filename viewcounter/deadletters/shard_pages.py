@@ -1,0 +1,48 @@
+"""Pages of rows that lie on all shards: dead letters, conflicts. Newest first, a page from each shard, merged."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+from clusterproxy.plan import Consistency
+from clusterproxy.proxy import ClusterProxy
+from shardproxy.query import Query
+from viewcounter.storage.page_keys import Place
+
+Item = TypeVar("Item")
+
+
+@dataclass(frozen=True, slots=True)
+class Page(Generic[Item]):
+    """Newest first. `following` asks for the next page; `missing_shards` did not answer: theirs are not listed."""
+
+    items: list[Item]
+    following: Place | None
+    missing_shards: tuple[int, ...]
+
+
+def read_page(
+    cluster: ClusterProxy,
+    query: Query,
+    parameters: Mapping[str, Any],
+    *,
+    partitions: Sequence[int] | None,
+    limit: int,
+    read_row: Callable[[int, Mapping[str, Any]], Item],
+    get_place: Callable[[Item], Place],
+) -> Page[Item]:
+    """`parameters` ask each shard for one row more than `limit`; `read_row` is told the shard's id.
+
+    Raises IndexError for an unknown partition, and the first shard's error when none answered.
+    """
+    scattered = cluster.scatter(query, parameters, partitions=partitions, consistency=Consistency.STRONG)
+    if scattered.missing and not scattered.results:
+        raise next(iter(scattered.missing.values()))
+    found = [read_row(shard_id, row) for shard_id, result in scattered.results.items() for row in result.rows]
+    found.sort(key=get_place, reverse=True)
+    page = found[:limit]
+    return Page(
+        items=page,
+        following=get_place(page[-1]) if len(found) > limit else None,
+        missing_shards=tuple(sorted(scattered.missing)),
+    )

@@ -1,0 +1,173 @@
+"""How the cluster stands right now: every instance asked at once, and what its answer means. Writes nothing."""
+
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+from clusterproxy.broadcast import Rows
+from clusterproxy.proxy import ClusterProxy
+from configservice.errors import ControlDatabaseUnavailable
+from configservice.failover.durability import DurabilityState, SeenOnPrimary, judge_durability, list_settings
+from configservice.topology.model import Instance, Role, Shard, Topology
+from configservice.topology.publication import find_unsigned_epoch
+from runtime.metrics import DURABILITY_UNMET, TOPOLOGY_UNSIGNED
+from shardproxy.errors import (
+    BadStatement,
+    Conflict,
+    DeadlineExceeded,
+    InstanceUnavailable,
+    OutOfResources,
+    PoolExhausted,
+    ShardProxyError,
+    StatementTimeout,
+)
+from viewcounter.storage import partitions
+from viewcounter.storage.instance_probe import READ_STANDING
+
+COMMIT_PATIENCE_SECONDS = 2.0
+"""A commit that waits longer than this for standbys is said to be blocked."""
+
+# For anybody: what is wrong, never where.
+_REASONS: dict[type[ShardProxyError], str] = {
+    InstanceUnavailable: "does not take connections",
+    DeadlineExceeded: "does not answer in time",
+    StatementTimeout: "answers too slowly",
+    PoolExhausted: "all connections to it are in use",
+    OutOfResources: "has no disk, memory or connections left",
+    BadStatement: "lacks tables of this release: run migrate_shards",
+    Conflict: "replays what the question reads",
+}
+_MAY_BE_FINE = (PoolExhausted, Conflict)
+
+
+class Status(StrEnum):
+    UP = "up"
+    DEGRADED = "degraded"
+    DOWN = "down"
+
+
+@dataclass(frozen=True, slots=True)
+class InstanceStanding:
+    """`reason` says why it is not simply up, without naming hosts. The rest is None where it does not answer."""
+
+    instance: Instance
+    status: Status
+    reason: str = ""
+    lag_seconds: float | None = None
+    schema_version: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ShardStanding:
+    shard: Shard
+    partitions: tuple[int, ...]
+    instances: tuple[InstanceStanding, ...]
+    durability: DurabilityState
+    durability_reason: str
+    synchronous_setting: str | None
+    """Of the primary; None while it does not answer."""
+    deletion_behind_seconds: float | None = None
+    """How far what deletion by age counts from is behind the primary's clock; None while it does not answer."""
+
+    @property
+    def has_our_schema(self) -> bool:
+        """Whether no instance that answers has another one."""
+        return all(i.schema_version in (None, partitions.EXPECTED_SCHEMA_VERSION) for i in self.instances)
+
+
+def read_standing(
+    cluster: ClusterProxy, *, timeout_seconds: float, max_lag_seconds: float
+) -> tuple[Topology, tuple[ShardStanding, ...]]:
+    """Bounded by `timeout_seconds` for each instance. Raises NoTopology."""
+    topology = cluster.topology
+    answers = cluster.read_each_instance(READ_STANDING, {}, timeout_seconds=timeout_seconds)
+    return topology, build_standing(topology, answers, max_lag_seconds=max_lag_seconds)
+
+
+def build_standing(
+    topology: Topology, answers: Mapping[str, Rows | ShardProxyError], *, max_lag_seconds: float
+) -> tuple[ShardStanding, ...]:
+    """Pure. An instance that is missing in `answers` came with a newer topology: nothing is known of it yet."""
+    return tuple(_build_shard(topology, shard, answers, max_lag_seconds=max_lag_seconds) for shard in topology.shards)
+
+
+def _build_shard(
+    topology: Topology, shard: Shard, answers: Mapping[str, Rows | ShardProxyError], *, max_lag_seconds: float
+) -> ShardStanding:
+    primary = None if shard.primary is None else answers.get(shard.primary.name)
+    row = None if primary is None or isinstance(primary, ShardProxyError) else primary[0]
+    seen = None if row is None else _build_seen(row)
+    state, reason = judge_durability(shard, seen, patience_seconds=COMMIT_PATIENCE_SECONDS)
+    return ShardStanding(
+        shard=shard,
+        partitions=tuple(topology.get_partitions_of(shard.id)),
+        instances=tuple(
+            judge_instance(i, answers.get(i.name), max_lag_seconds=max_lag_seconds) for i in shard.instances
+        ),
+        durability=state,
+        durability_reason=reason,
+        synchronous_setting=None if seen is None else seen.setting,
+        deletion_behind_seconds=None if row is None else row["deletion_behind_seconds"],
+    )
+
+
+def is_applied(standing: ShardStanding) -> bool:
+    """Whether the primary has been told of the shard's durability, whichever replicas live."""
+    return standing.synchronous_setting in list_settings(standing.shard)
+
+
+def _build_seen(row: Mapping[str, Any]) -> SeenOnPrimary:
+    return SeenOnPrimary(
+        setting=row["synchronous_setting"],
+        synchronous=tuple(row["synchronous"]),
+        oldest_wait_seconds=row["oldest_wait_seconds"],
+    )
+
+
+def judge_instance(
+    instance: Instance, answer: Rows | ShardProxyError | None, *, max_lag_seconds: float
+) -> InstanceStanding:
+    if answer is None:
+        return InstanceStanding(instance, Status.DEGRADED, "has not been asked yet")
+    if isinstance(answer, ShardProxyError):
+        reason = next((text for kind, text in _REASONS.items() if isinstance(answer, kind)), "does not answer")
+        return InstanceStanding(instance, Status.DEGRADED if isinstance(answer, _MAY_BE_FINE) else Status.DOWN, reason)
+    row = answer[0]
+    status, reason = _judge_role(instance, row, max_lag_seconds=max_lag_seconds)
+    return InstanceStanding(instance, status, reason, row["lag_seconds"], row["schema_version"] or "none")
+
+
+def _judge_role(instance: Instance, row: Mapping[str, Any], *, max_lag_seconds: float) -> tuple[Status, str]:
+    if instance.role is Role.FENCED:
+        return Status.DEGRADED, "is fenced until it has rejoined"
+    if instance.role is Role.PRIMARY:
+        trouble = "is a standby: takes no writes" if row["in_recovery"] else "takes no writes"
+        return (Status.DOWN, trouble) if row["in_recovery"] or row["is_read_only"] else (Status.UP, "")
+    trouble = _find_trouble_of_replica(row, max_lag_seconds=max_lag_seconds)
+    if trouble:
+        return Status.DEGRADED, trouble
+    return Status.UP, "drained" if instance.drained else ""
+
+
+def _find_trouble_of_replica(row: Mapping[str, Any], *, max_lag_seconds: float) -> str:
+    if not row["in_recovery"]:
+        return "follows no primary"
+    if row["lag_seconds"] is None:
+        return "nobody knows how far behind it is"
+    if row["lag_seconds"] > max_lag_seconds:
+        return f"is {row['lag_seconds']:.0f} s behind"
+    return "" if row["is_receiving"] else "receives nothing from its primary"
+
+
+def publish_durability(shards: Sequence[ShardStanding]) -> None:
+    """Set the gauges."""
+    for standing in shards:
+        DURABILITY_UNMET.labels(standing.shard.name).set(standing.durability is not DurabilityState.MET)
+
+
+def publish_signature() -> None:
+    """Set the gauge; while the control database is away it keeps its last value."""
+    with suppress(ControlDatabaseUnavailable):
+        TOPOLOGY_UNSIGNED.set(int(find_unsigned_epoch() is not None))

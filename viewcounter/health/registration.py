@@ -1,0 +1,66 @@
+"""How the processes of viewcounter take part in the service registry."""
+
+from collections import Counter
+from collections.abc import Callable
+
+from django.conf import settings
+
+from clusterproxy.errors import ClusterProxyError
+from configservice.errors import ClusterUnknown, RegistryUnavailable
+from configservice.registry.heartbeat import Condition, Heartbeat, start_heartbeat
+from configservice.registry.services import RegisteredService, ServiceKind, ServiceState, read_services
+from configservice.topology.cluster_cache import get_cluster_cache
+from runtime.metrics import SERVICES
+from viewcounter.cluster import get_cluster
+from viewcounter.processing.shutdown import is_stopping
+
+
+def find_services() -> list[RegisteredService] | None:
+    """Everybody who is registered; None while the registry does not answer."""
+    try:
+        return read_services(get_cluster_cache(), lost_seconds=settings.SERVICE_LOST_SECONDS)
+    except (RegistryUnavailable, ClusterUnknown):
+        return None
+
+
+def publish_services(services: list[RegisteredService] | None) -> None:
+    """Set the gauges, those of kinds and states that nobody is in to 0. Unknown: they keep their last value."""
+    if services is None:
+        return
+    counts = Counter((r.service.kind, r.service.state) for r in services)
+    for kind in ServiceKind:
+        for state in ServiceState:
+            SERVICES.labels(kind, state).set(counts[kind, state])
+
+
+def start_gateway_heartbeat() -> Heartbeat:
+    return start_heartbeat(kind=ServiceKind.GATEWAY, describe=describe_gateway)
+
+
+def start_admin_heartbeat() -> Heartbeat:
+    return start_heartbeat(kind=ServiceKind.ADMIN, describe=describe_gateway)
+
+
+def start_worker_heartbeat() -> Heartbeat:
+    """For a worker's main process, which stands for its pool: it routes nothing itself, so it holds no topology."""
+    return start_heartbeat(kind=ServiceKind.WORKER, describe=describe_worker)
+
+
+def start_scheduler_heartbeat() -> Heartbeat:
+    return start_heartbeat(kind=ServiceKind.SCHEDULER)
+
+
+def start_shard_proxy_heartbeat(describe: Callable[[], Condition]) -> Heartbeat:
+    return start_heartbeat(kind=ServiceKind.SHARD_PROXY, describe=describe)
+
+
+def describe_gateway() -> Condition:
+    """Impaired while it has no topology: it refuses events then, and the admin's pages that read shards are empty."""
+    try:
+        return Condition(epoch=get_cluster().topology.epoch)
+    except ClusterProxyError as error:
+        return Condition(ServiceState.IMPAIRED, detail=str(error))
+
+
+def describe_worker() -> Condition:
+    return Condition(ServiceState.STOPPING if is_stopping() else ServiceState.SERVING)

@@ -1,0 +1,137 @@
+"""A shard's condition in words: the same for `/readyz`, `/v1/cluster` and `manage.py status`.
+
+What the config service says (`ShardReport`) and what the instances say when asked now (`ShardStanding`) stay apart: the
+one knows who could take over and what is under way, the other who answers and which commits wait.
+"""
+
+from collections.abc import Mapping
+from functools import cache
+from typing import Any
+
+from django.db import close_old_connections
+
+from configservice.errors import ControlDatabaseUnavailable
+from configservice.failover.records import Condition
+from configservice.monitoring.shard_reports import ShardReport, read_reports
+from runtime.timed_call import BoundedQuestion
+from viewcounter.health.cluster_health import Status
+
+Reports = dict[str, ShardReport]
+
+# For anybody: what is wrong and what it means, never where.
+_WORDS: dict[Condition, tuple[Status, str]] = {
+    Condition.WELL: (Status.UP, ""),
+    Condition.WITHOUT_REPLICA: (
+        Status.DEGRADED,
+        "no promotable replica: nobody could take over if its primary died",
+    ),
+    Condition.SUSPECT: (Status.DEGRADED, "its primary does not answer the config service"),
+    Condition.CHANGING: (Status.DEGRADED, "failing over: its events wait in the log"),
+    Condition.WITHOUT_PRIMARY: (Status.DOWN, "no primary and nobody to promote: its events wait in the log"),
+}
+MIB = 1024 * 1024
+UNKNOWN = "unknown"
+NOT_LOOKED_AFTER = "no config service looks after the shards: a dead primary would not be replaced"
+
+
+def find_reports(*, timeout_seconds: float) -> Reports | None:
+    """By shard; None where the control database does not answer in time."""
+    question = get_question()
+    question.start()
+    try:
+        return question.finish(timeout_seconds=timeout_seconds)
+    except (ControlDatabaseUnavailable, TimeoutError):
+        return None
+
+
+@cache
+def get_question() -> "BoundedQuestion[Reports]":
+    """The one of this process."""
+    return BoundedQuestion("shard-reports", _ask)
+
+
+def _ask() -> Reports:
+    try:
+        return read_reports()
+    finally:
+        close_old_connections()  # we run in a thread that lives outside any request
+
+
+def describe_condition(report: ShardReport) -> tuple[Status, str]:
+    """Names neither hosts nor instances. A move is no fault: the status stays `up`."""
+    if report.condition is None:
+        status, words = Status.DEGRADED, NOT_LOOKED_AFTER
+    else:
+        is_changing = report.failover is not None and report.condition is not Condition.WITHOUT_PRIMARY
+        status, words = _WORDS[Condition.CHANGING if is_changing else report.condition]
+    moving = _describe_moves(report)
+    return status, "; ".join(text for text in (words, moving) if text)
+
+
+def describe_log(report: ShardReport, labels: Mapping[str, str]) -> str:
+    """Whom the event log is kept for, what that takes, and when it ends; empty while it is kept for nobody.
+
+    `labels` are what the replicas are called to whoever asks.
+    """
+    if not report.log_kept_for:
+        return ""
+    names = ", ".join(labels.get(name, name) for name in report.log_kept_for)
+    text = f"kept for {names}, which {'is' if len(report.log_kept_for) == 1 else 'are'} away"
+    share = report.log_share
+    if share is None:
+        return f"{text}; how much that takes is not known: the log has no bound, or was not asked yet"
+    text += f": {share.kept_bytes / MIB:.1f} of {share.share_bytes / MIB:.1f} MiB"
+    if share.full_seconds is not None:
+        text += f", full in about {_describe_duration(share.full_seconds)}"
+    return f"{text}; then it is kept no longer, and they cannot be promoted before they have caught up"
+
+
+def _describe_duration(seconds: float) -> str:
+    for unit, length in (("d", 86400.0), ("h", 3600.0), ("min", 60.0)):
+        if seconds >= 2 * length:
+            return f"{seconds / length:.0f} {unit}"
+    return f"{seconds:.0f} s"
+
+
+def _describe_moves(report: ShardReport) -> str:
+    parts = [
+        f"{count} {'partition is' if count == 1 else 'partitions are'} moving {where}"
+        for count, where in ((report.moving_out, "away"), (report.moving_in, "here"))
+        if count
+    ]
+    return ", ".join(parts)
+
+
+def encode_report(report: ShardReport | None) -> dict[str, Any]:
+    """As JSON, times as datetimes. None: the control database does not answer."""
+    if report is None:
+        return {
+            "condition": UNKNOWN,
+            "condition_detail": "",
+            "condition_since": None,
+            "failover": None,
+            "moving": None,
+            "kept_log": None,
+        }
+    failover, share = report.failover, report.log_share
+    return {
+        "condition": UNKNOWN if report.condition is None else report.condition.value,
+        "condition_detail": report.detail,
+        "condition_since": report.since,
+        "failover": None
+        if failover is None
+        else {
+            "kind": failover.kind,
+            "state": failover.state,
+            "old_primary": failover.old_primary,
+            "candidate": failover.candidate or None,
+            "requested_at": failover.requested_at,
+        },
+        "moving": {"out": report.moving_out, "into": report.moving_in},
+        "kept_log": {
+            "kept_for": list(report.log_kept_for),
+            "kept_bytes": None if share is None else share.kept_bytes,
+            "share_bytes": None if share is None else share.share_bytes,
+            "full_seconds": None if share is None else share.full_seconds,
+        },
+    }

@@ -1,0 +1,237 @@
+"""The event log as the gateway appends to it: a few attempts, a circuit breaker, and a disk for when it is away.
+
+Order of a partition: while anything lies in the spool, new groups go behind it, and the spool leaves oldest first. What
+the log refuses of one partition while it takes the others is set aside and tried again by itself; new entries of that
+partition go behind it, and nobody else waits.
+"""
+
+import logging
+import random
+import threading
+import time
+from collections.abc import Callable, Collection, Mapping
+from typing import NamedTuple
+
+from runtime.breaker import Breaker, BreakerEvent, BreakerState
+from runtime.metrics import EVENTS_SPOOLED, LOG_BREAKERS_OPEN, SPOOL_REFUSED_PARTITIONS, SPOOLED_BYTES
+from viewcounter.eventlog.codec import get_event_count
+from viewcounter.eventlog.errors import EntryRefused, EventLogError, LogUnfit
+from viewcounter.eventlog.interface import AppendResult, EventLog, Position
+from viewcounter.ingest.spool import Spool
+
+logger = logging.getLogger(__name__)
+
+FIRST_BACKOFF_SECONDS = 0.02
+DRAIN_SECONDS = 0.05
+"""How long an append may first empty the spool: longer, and its own clients would wait for the events of others."""
+
+
+REFUSED_FIRST_SECONDS, REFUSED_MAX_SECONDS = 1.0, 60.0
+"""What the log refuses is offered again after up to so long, twice as long each time."""
+
+
+class _Retry(NamedTuple):
+    """When a partition's entries are offered again, and the bound of the wait that led there."""
+
+    at: float
+    seconds: float
+
+
+class GuardedLog:
+    """Thread-safe; nothing is opened before `open` or the first append, so it may be made before a fork.
+
+    `append` never raises: it answers for each partition, durable in the log (with a position), durable on this disk
+    (without), or failed.
+    """
+
+    def __init__(
+        self,
+        get_log: Callable[[], EventLog],
+        *,
+        attempts: int,
+        append_seconds: float,
+        breaker_open_seconds: float,
+        open_spool: Callable[[], Spool] | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """`append_seconds`: no further attempt begins after this."""
+        self._get_log = get_log
+        self._clock = clock
+        self._attempts = attempts
+        self._append_seconds = append_seconds
+        self._breaker = Breaker(open_seconds=breaker_open_seconds)
+        self._last_error = EventLogError("the event log has not been asked yet")
+        self._open_spool = open_spool
+        self._spool: Spool | None = None
+        self._retries: dict[int, _Retry] = {}
+        self._random = random.Random()  # noqa: S311 - jitter
+        # Held through appends and drains: the order of the log is the order in which they get it.
+        self._turn = threading.Lock()
+
+    def open(self) -> None:
+        """Find what was left on the disk. Raises OSError when the spool directory cannot be used."""
+        with self._turn:
+            self._find_spool()
+
+    def append(self, entries: Mapping[int, bytes]) -> AppendResult:
+        with self._turn:
+            spool = self._find_spool()
+            if spool is None:
+                return self._try_append(entries)
+            # Behind what is set aside of their partitions, and everything else behind what waits for the log.
+            behind = {partition for partition in spool.refused_partitions if partition in entries}
+            others = {p: payload for p, payload in entries.items() if p not in behind}
+            if not others or self._empty(spool):
+                result = self._try_append(others)
+            else:
+                result = AppendResult({}, dict.fromkeys(others, self._last_error))
+            refused = find_refused(result)
+            self._report_refused(refused)
+            failed = result.failed | dict.fromkeys(behind, self._last_error)
+            return self._keep(spool, entries, AppendResult(result.positions, failed), aside=behind | refused.keys())
+
+    def drain(self) -> None:
+        """Move what lies on the disk into the log, if it takes it. Appends have their turn in between."""
+        is_moving = True
+        while is_moving:
+            with self._turn:
+                spool = self._find_spool()
+                if spool is None:
+                    return
+                spool.adopt_orphans()
+                self._offer_refused(spool)
+                is_moving = self._move(spool) > 0
+
+    def close(self) -> None:
+        with self._turn:
+            if self._spool is not None:
+                self._spool.close()
+                self._spool = None
+                self._open_spool = None
+
+    def _find_spool(self) -> Spool | None:
+        if self._spool is None and self._open_spool is not None:
+            self._spool = self._open_spool()
+        return self._spool
+
+    def _empty(self, spool: Spool) -> bool:
+        """Whether nothing waits for the log any more, after moving a little."""
+        try:
+            self._move(spool)
+            return spool.find_oldest() is None
+        except OSError:
+            logger.exception("the spool cannot be read")
+            return False
+
+    def _move(self, spool: Spool) -> int:
+        """For a moment, as long as the log takes it; returns how many groups have moved. Raises OSError."""
+        deadline_at = self._clock() + DRAIN_SECONDS
+        moved = 0
+        while self._clock() < deadline_at and (group := spool.find_oldest()) is not None:
+            behind = group.keys() & set(spool.refused_partitions)
+            result = self._try_append({p: payload for p, payload in group.items() if p not in behind})
+            spool.drop_from_oldest(set(result.positions))
+            refused = find_refused(result)
+            self._report_refused(refused)
+            for partition in behind | refused.keys():
+                spool.set_aside(partition)
+            if result.failed.keys() - refused.keys():
+                break
+            moved += 1
+        self._show(spool)
+        return moved
+
+    def _offer_refused(self, spool: Spool) -> None:
+        """What is set aside is tried again, less and less often. Raises OSError."""
+        for partition in spool.refused_partitions:
+            while (payload := spool.find_refused(partition)) is not None and self._is_due(partition):
+                result = self._try_append({partition: payload})
+                if partition not in result.positions:
+                    self._report_refused(find_refused(result))
+                    break
+                spool.drop_refused(partition)
+            if payload is None:
+                self._retries.pop(partition, None)
+                logger.warning("the event log takes entries of partition %d again", partition)
+
+    def _is_due(self, partition: int) -> bool:
+        return self._clock() >= self._retries.get(partition, _Retry(0.0, 0.0)).at
+
+    def _report_refused(self, failed: Mapping[int, EventLogError]) -> None:
+        """The next attempt comes twice as late, with jitter."""
+        for partition, error in failed.items():
+            last = self._retries.get(partition)
+            seconds = REFUSED_FIRST_SECONDS if last is None else min(2 * last.seconds, REFUSED_MAX_SECONDS)
+            self._retries[partition] = _Retry(self._clock() + self._random.uniform(seconds / 2, seconds), seconds)
+            if last is None:
+                logger.error(
+                    "the event log refuses entries of partition %d, which are kept on this gateway's disk: %s",
+                    partition,
+                    error,
+                )
+
+    def _show(self, spool: Spool) -> None:
+        SPOOLED_BYTES.set(spool.size_bytes)
+        SPOOL_REFUSED_PARTITIONS.set(len(spool.refused_partitions))
+
+    def _keep(
+        self, spool: Spool, entries: Mapping[int, bytes], result: AppendResult, *, aside: Collection[int]
+    ) -> AppendResult:
+        """What has failed goes to the disk, each of `aside` by itself; what does not get there stays failed."""
+        if not result.failed:
+            return result
+        waiting = {partition: entries[partition] for partition in result.failed if partition not in aside}
+        kept: set[int] = set()
+        try:
+            if waiting:
+                spool.append(waiting)
+                kept |= waiting.keys()
+            for partition in aside:
+                spool.append_refused(partition, entries[partition])
+                kept.add(partition)
+        except OSError as error:
+            logger.error("cannot spool events: %s", error)
+        EVENTS_SPOOLED.inc(sum(get_event_count(entries[partition]) for partition in kept))
+        self._show(spool)
+        return AppendResult(result.positions, {p: error for p, error in result.failed.items() if p not in kept})
+
+    def _try_append(self, entries: Mapping[int, bytes]) -> AppendResult:
+        """Full jitter between attempts. While the breaker is open no attempt is made, and half-open a single one. What
+        the log refuses of a partition is not tried again here."""
+        if not entries:
+            return AppendResult({})
+        started_at = self._clock()
+        attempts = self._attempts if self._breaker.state is BreakerState.CLOSED else 1
+        if not self._breaker.try_pass(now=started_at):
+            return AppendResult({}, dict.fromkeys(entries, self._last_error))
+        positions: dict[int, Position] = {}
+        refused: dict[int, EventLogError] = {}
+        failed: dict[int, EventLogError] = {}
+        left = dict(entries)
+        for attempt in range(attempts):
+            result = self._get_log().append(left)
+            positions |= result.positions
+            refused |= find_refused(result)
+            failed = {partition: error for partition, error in result.failed.items() if partition not in refused}
+            left = {partition: entries[partition] for partition in failed}
+            pause = self._random.uniform(0, FIRST_BACKOFF_SECONDS * 2**attempt)
+            is_out_of_time = self._clock() + pause >= started_at + self._append_seconds
+            is_futile = any(isinstance(error, LogUnfit) for error in failed.values())
+            if not left or is_futile or is_out_of_time or attempt + 1 == attempts:
+                break
+            time.sleep(pause)
+        self._report(None if positions or refused else next(iter(failed.values())))
+        return AppendResult(positions, failed | refused)
+
+    def _report(self, error: EventLogError | None) -> None:
+        """An append that stored something, or was refused for its own sake, shows that the log answers."""
+        event = BreakerEvent.SUCCESS if error is None else BreakerEvent.FAILURE
+        self._last_error = error or self._last_error
+        before = self._breaker.report(event, now=self._clock())
+        if (before is BreakerState.CLOSED) != (error is None):
+            LOG_BREAKERS_OPEN.set(0 if error is None else 1)
+
+
+def find_refused(result: AppendResult) -> dict[int, EventLogError]:
+    """What the log has refused of single partitions, for their own sake."""
+    return {partition: error for partition, error in result.failed.items() if isinstance(error, EntryRefused)}

@@ -1,0 +1,113 @@
+"""One run of the audit over a partition, and what it leaves behind: findings and the drift metric."""
+
+import logging
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from clusterproxy.proxy import ClusterProxy
+from shardproxy.query import QueryClass
+from viewcounter.config import Config
+from viewcounter.maintenance.audit import (
+    AuditLimits,
+    Finding,
+    HourAudit,
+    audit_hour,
+    audit_totals,
+    find_sample,
+    plan_hours,
+)
+from viewcounter.maintenance.findings import (
+    find_open_hours,
+    has_open_totals,
+    publish_drift,
+    record_hour,
+    record_totals,
+    resolve_totals,
+)
+from viewcounter.storage.audit import VideoRange
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class PartitionAudit:
+    """`totals`: what was wrong with the all-time totals that were looked at."""
+
+    partition: int
+    hours: Sequence[HourAudit]
+    totals: Sequence[Finding]
+
+    @property
+    def balances(self) -> bool:
+        return not self.totals and all(hour.balances for hour in self.hours)
+
+
+def get_audit_limits(config: Config) -> AuditLimits:
+    return AuditLimits(future_seconds=config.accept_future_seconds, max_differences=config.audit_max_differences)
+
+
+def run_audit(cluster: ClusterProxy, partition: int, *, config: Config, now: datetime) -> PartitionAudit:
+    """What the hourly audit does for one partition: the hours of the plan and those found wrong before, and totals."""
+    since = now - timedelta(seconds=config.accept_window_seconds)
+    planned = plan_hours(
+        now,
+        window_seconds=config.accept_window_seconds,
+        closed_hours=config.audit_closed_hours,
+        older_hours=config.audit_older_hours,
+    )
+    hours = {*planned, *find_open_hours(partition, since=since)}
+    is_whole = has_open_totals(partition)
+    turn = int(now.timestamp() / config.audit_interval_seconds)
+    return audit_partition(
+        cluster, partition, hours=sorted(hours), config=config, now=now, totals_turn=None if is_whole else turn
+    )
+
+
+def audit_partition(
+    cluster: ClusterProxy,
+    partition: int,
+    *,
+    hours: Iterable[datetime],
+    config: Config,
+    now: datetime,
+    totals_turn: int | None = None,
+) -> PartitionAudit:
+    """Each hour in a snapshot of its own. Totals of every video, or of the sample whose turn it is.
+
+    Findings are recorded, and resolved where all is equal again. Raises what the shard raises.
+    """
+    limits = get_audit_limits(config)
+    audits = []
+    for hour in hours:
+        with cluster.transaction(partition, query_class=QueryClass.MAINTENANCE) as connection:
+            found = audit_hour(connection, [partition], hour=hour, limits=limits)
+        for audit in found:
+            record_hour(audit, now=now)
+            _log(partition, f"{hour:%Y-%m-%dT%H:%MZ}", audit.findings)
+        audits += found
+    totals = _audit_totals(cluster, partition, config=config, limits=limits, turn=totals_turn)
+    record_totals(totals, partition=partition, now=now)
+    if totals_turn is None and not totals:
+        resolve_totals(partition, now=now)
+    _log(partition, "all time", totals)
+    publish_drift()
+    return PartitionAudit(partition, audits, totals)
+
+
+def _audit_totals(
+    cluster: ClusterProxy, partition: int, *, config: Config, limits: AuditLimits, turn: int | None
+) -> list[Finding]:
+    videos: VideoRange | None = VideoRange(partition)
+    if turn is not None:
+        with cluster.transaction(partition, query_class=QueryClass.MAINTENANCE) as connection:
+            videos = find_sample(connection, partition=partition, turn=turn, video_count=config.audit_total_videos)
+    if videos is None:
+        return []
+    with cluster.transaction(partition, query_class=QueryClass.MAINTENANCE) as connection:
+        return audit_totals(connection, videos, limits=limits)
+
+
+def _log(partition: int, period: str, findings: Sequence[Finding]) -> None:
+    for finding in findings:
+        logger.error("audit of partition %d, %s: %s: %s", partition, period, finding.comparison, finding.text)

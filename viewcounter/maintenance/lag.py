@@ -1,0 +1,126 @@
+"""How far each partition is behind the log: events and seconds past its position, and how old its watermark is.
+
+Events are counted exactly, by the running number each entry carries; seconds and the watermark's age by the log
+server's clock, so that no two machines' clocks are compared.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import Any
+
+from clusterproxy.plan import Consistency
+from clusterproxy.proxy import ClusterProxy
+from configservice.topology.model import Topology
+from runtime.metrics import (
+    LAG_EVENTS,
+    LAG_SECONDS,
+    LOG_CLOCK_AHEAD_SECONDS,
+    UNMEASURED_PARTITIONS,
+    WATERMARK_AGE_SECONDS,
+)
+from viewcounter.eventlog.interface import EventLog, Position, Unread
+from viewcounter.eventlog.lag_notice import LagNotice
+from viewcounter.storage.partitions import READ_STATES
+
+
+@dataclass(frozen=True, slots=True)
+class PartitionLag:
+    """`events_behind` lie in the log past `position` (`ms-seq`); the oldest of them is `seconds_behind` old.
+
+    Both are 0 when everything has been applied. Answers are complete until `watermark`.
+    """
+
+    partition: int
+    shard: str
+    state: str
+    position: str
+    watermark: datetime
+    events_behind: int
+    seconds_behind: float
+    watermark_age_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterLag:
+    """`partitions` ascend; `missing` are those whose shard did not answer: nothing is known of them."""
+
+    measured_at: datetime
+    partitions: tuple[PartitionLag, ...]
+    missing: tuple[int, ...]
+    log_ahead_seconds: float = 0.0
+    """How far the log server's clock is ahead of this process's."""
+
+    @property
+    def events_behind(self) -> int:
+        return sum(lag.events_behind for lag in self.partitions)
+
+    @property
+    def seconds_behind(self) -> float:
+        return max((lag.seconds_behind for lag in self.partitions), default=0.0)
+
+    @property
+    def notice(self) -> LagNotice:
+        """For gateways. The middle one of all measured partitions speaks for them: a stopped one does not."""
+        ages = sorted(lag.seconds_behind for lag in self.partitions)
+        return LagNotice(self.events_behind, ages[(len(ages) - 1) // 2] if ages else 0.0)
+
+    @property
+    def unread_count(self) -> int:
+        return sum(lag.events_behind > 0 for lag in self.partitions)
+
+
+def read_lag(cluster: ClusterProxy, log: EventLog) -> ClusterLag:
+    """Positions first, the log after: what was applied in between still counts as behind, never the other way.
+
+    Raises what the log and the topology raise.
+    """
+    topology = cluster.topology
+    scattered = cluster.scatter(READ_STATES, {}, consistency=Consistency.STRONG)
+    rows = [row for result in scattered.results.values() for row in result.rows]
+    looked_at = datetime.now(UTC)
+    unread = log.read_unread({row["partition"]: Position.parse(row["position"]) for row in rows})
+    ahead_seconds = (unread.read_at - looked_at).total_seconds()
+    return replace(build_lag(rows, unread, topology=topology), log_ahead_seconds=ahead_seconds)
+
+
+def build_lag(rows: Iterable[Mapping[str, Any]], unread: Unread, *, topology: Topology) -> ClusterLag:
+    """Pure. `rows` as READ_STATES gives them."""
+    by_partition = {row["partition"]: row for row in rows}
+    known = sorted(by_partition)
+    return ClusterLag(
+        measured_at=unread.read_at,
+        partitions=tuple(_build_partition_lag(by_partition[p], unread, topology=topology) for p in known),
+        missing=tuple(p for p in range(topology.partition_count) if p not in by_partition),
+    )
+
+
+def _build_partition_lag(row: Mapping[str, Any], unread: Unread, *, topology: Topology) -> PartitionLag:
+    partition = row["partition"]
+    oldest = unread.oldest.get(partition)
+    read_at_ms = unread.read_at.timestamp() * 1000
+    return PartitionLag(
+        partition=partition,
+        shard=topology.get_shard_of(partition).name,
+        state=row["state"],
+        position=row["position"],
+        watermark=row["watermark"].astimezone(UTC),
+        events_behind=unread.events[partition],
+        seconds_behind=0.0 if oldest is None else max(0.0, round((read_at_ms - oldest.ms) / 1000, 3)),
+        watermark_age_seconds=_get_age_seconds(row["watermark"], unread.read_at),
+    )
+
+
+def _get_age_seconds(instant: datetime, now: datetime) -> float:
+    return max(0.0, round((now - instant).total_seconds(), 3))
+
+
+def publish_lag(lag: ClusterLag) -> None:
+    """Set the gauges. Those of missing partitions keep their last value until it is too old to be served."""
+    for partition in lag.partitions:
+        label = str(partition.partition)
+        LAG_EVENTS.labels(label).set(partition.events_behind)
+        LAG_SECONDS.labels(label).set(partition.seconds_behind)
+        WATERMARK_AGE_SECONDS.labels(label).set(partition.watermark_age_seconds)
+    UNMEASURED_PARTITIONS.set(len(lag.missing))
+    LOG_CLOCK_AHEAD_SECONDS.set(lag.log_ahead_seconds)

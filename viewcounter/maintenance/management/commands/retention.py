@@ -1,0 +1,111 @@
+"""`manage.py retention`: remove what is too old now, or show what would be removed."""
+
+import math
+from dataclasses import replace
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from django.core.management.base import CommandError, CommandParser
+
+from clusterproxy.errors import ClusterProxyError
+from commandline.command import OperatorCommand, Subject
+from configservice.join.prompts import confirm
+from shardproxy.errors import ShardProxyError
+from viewcounter.maintenance.partition_choice import add_partition_arguments, get_partitions
+from viewcounter.processing.errors import DrainError
+from viewcounter.storage.errors import StorageError
+
+if TYPE_CHECKING:
+    from clusterproxy.proxy import ClusterProxy
+    from viewcounter.maintenance.retention_policy import RetentionPolicy
+
+
+class Command(OperatorCommand):
+    subject = Subject.DATA
+    help = (
+        "Remove what is older than its retention and needed by nothing. That is minutes, hours, ids and conflicts of "
+        "some partitions, and days of raw events. Celery does the same all the time; running both is harmless."
+    )
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        add_partition_arguments(parser)
+        parser.add_argument("--dry-run", action="store_true", help="only show what would be removed")
+        parser.add_argument(
+            "--accept-clock",
+            action="store_true",
+            help="first let ages count from the shards' clocks as they are now: after a long outage, never before you "
+            "have looked at the clocks of all machines",
+        )
+        parser.add_argument("--yes", action="store_true", help="do not ask")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        from viewcounter.cluster import get_cluster
+        from viewcounter.config import get_config
+        from viewcounter.maintenance.checks import RETENTION
+        from viewcounter.maintenance.retention import drop_old_raw_days, find_old_raw_days_of
+        from viewcounter.maintenance.retention_policy import RetentionPolicy
+
+        self.check(tags=[RETENTION])
+        cluster = get_cluster()
+        if options["accept_clock"]:
+            self._accept_clock(cluster, confirmed=options["yes"])
+        policy = replace(RetentionPolicy.from_config(get_config()), budget_seconds=math.inf)
+        work = self._show if options["dry_run"] else self._remove
+        partitions = get_partitions(options, partition_count=cluster.topology.partition_count)
+        failed = []
+        for partition in partitions:
+            try:
+                work(cluster, partition, policy)
+            except (ClusterProxyError, ShardProxyError, StorageError, DrainError) as error:
+                failed.append(partition)
+                self.stderr.write(f"partition {partition}: {error}")
+        if options["dry_run"]:
+            for shard in cluster.topology.shards:
+                names = find_old_raw_days_of(cluster, shard, policy=policy)
+                self.stdout.write(f"{shard.name}: would drop {', '.join(names) or 'no day of raw events'}")
+        else:
+            drop_old_raw_days(cluster, policy=policy)
+        if failed:
+            raise CommandError(f"{len(failed)} of {len(partitions)} partitions were left as they are: {failed}")
+
+    def _accept_clock(self, cluster: "ClusterProxy", *, confirmed: bool) -> None:
+        """Raises CommandError, having changed nothing on the shards that come after."""
+        from viewcounter.storage.deletion_clock import accept_deletion_clock, read_deletion_clock
+
+        for shard in cluster.topology.shards:
+            try:
+                with cluster.shard_transaction(shard.id) as connection:
+                    clock = read_deletion_clock(connection)
+                self.stdout.write(f"{shard.name}: ages count {clock.behind_seconds / 3600:.1f} hours behind its clock")
+                if not confirmed:
+                    confirm(f"Is the clock of {shard.name} right?")
+                with cluster.shard_transaction(shard.id) as connection:
+                    accept_deletion_clock(connection)
+            except (ClusterProxyError, ShardProxyError) as error:
+                raise CommandError(f"{shard.name}: {error}") from error
+
+    def _show(self, cluster: "ClusterProxy", partition: int, policy: "RetentionPolicy") -> None:
+        from viewcounter.maintenance.retention import read_plan
+
+        state, kept = read_plan(cluster, partition, policy=policy)
+        edges = (
+            ("ids of events", state.admits_since, kept.admits_since),
+            ("minutes", state.minutes_since, kept.minutes_since),
+            ("hours", state.hours_since, kept.hours_since),
+        )
+        moves = [f"{name} before {_show_time(new)} (now {_show_time(old)})" for name, old, new in edges if new > old]
+        self.stdout.write(f"partition {partition}: would remove {', '.join(moves) or 'nothing'}")
+
+    def _remove(self, cluster: "ClusterProxy", partition: int, policy: "RetentionPolicy") -> None:
+        from viewcounter.maintenance.retention import retain_partition
+
+        report = retain_partition(cluster, partition, policy=policy)
+        self.stdout.write(
+            f"partition {partition}: removed {report.minute_count} minutes, {report.hour_count} hours, "
+            f"{report.id_row_count} rows of ids, {report.dead_letter_count} resolved dead letters, "
+            f"{report.conflict_count} conflicts"
+        )
+
+
+def _show_time(instant: datetime) -> str:
+    return f"{instant:%Y-%m-%dT%H:%MZ}"

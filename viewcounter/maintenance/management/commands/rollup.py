@@ -1,0 +1,63 @@
+"""`manage.py rollup`: replace hours and days of some partitions now, until nothing is left to do."""
+
+import math
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from django.core.management.base import CommandError, CommandParser
+
+from clusterproxy.errors import ClusterProxyError
+from commandline.command import OperatorCommand, Subject
+from shardproxy.errors import ShardProxyError
+from viewcounter.maintenance.partition_choice import add_partition_arguments, get_partitions
+from viewcounter.processing.errors import DrainError
+from viewcounter.storage.errors import StorageError
+
+if TYPE_CHECKING:
+    from viewcounter.maintenance.rollup import RollupReport
+
+_PROGRESS_EVERY = 24
+
+
+class Command(OperatorCommand):
+    subject = Subject.DATA
+    help = (
+        "Roll minutes up to hours and days. To the last hour that the watermark has passed; dirty buckets are "
+        "replaced. Celery does the same all the time; running both is harmless, and this may be stopped and started "
+        "again."
+    )
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        add_partition_arguments(parser)
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        from viewcounter.cluster import get_cluster
+        from viewcounter.config import get_config
+        from viewcounter.maintenance.rollup import RollupSettings, roll_partition
+
+        cluster = get_cluster()
+        settings = replace(RollupSettings.from_config(get_config()), budget_seconds=math.inf)
+        failed = []
+        partitions = get_partitions(options, partition_count=cluster.topology.partition_count)
+        for partition in partitions:
+            try:
+                report = roll_partition(cluster, partition, settings=settings, progress=self._show_progress)
+            except (ClusterProxyError, ShardProxyError, StorageError, DrainError) as error:
+                failed.append(partition)
+                self.stderr.write(f"partition {partition}: {error}")
+            else:
+                self.stdout.write(_describe(report))
+        if failed:
+            raise CommandError(f"{len(failed)} of {len(partitions)} partitions are not rolled up: {failed}")
+
+    def _show_progress(self, report: "RollupReport") -> None:
+        if report.hour_count and report.hour_count % _PROGRESS_EVERY == 0:
+            self.stderr.write(f"  {_describe(report)}")
+
+
+def _describe(report: "RollupReport") -> str:
+    return (
+        f"partition {report.partition}: rolled through {report.rolled_through:%Y-%m-%dT%H:%MZ}; "
+        f"{report.hour_count} hours, {report.day_count} days, "
+        f"{report.dirty_hour_count} dirty hours, {report.dirty_day_count} dirty days"
+    )

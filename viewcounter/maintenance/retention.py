@@ -1,0 +1,279 @@
+"""Retention: what each partition may let go of, and letting go of it in short transactions.
+
+All ages count back from the partition's *watermark*, not from the clock: what waits in the log has yet to be compared
+with ids and added to minutes as old as it is. Nor do they count from later than the shard's deletion clock, which does
+not jump when a clock does; see storage/deletion_clock.py.
+"""
+
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+
+from clusterproxy.errors import ClusterProxyError
+from clusterproxy.proxy import ClusterProxy
+from configservice.topology.model import Shard
+from runtime.metrics import DELETION_CLOCK_BEHIND_SECONDS, RETENTION_REMOVED
+from shardproxy.errors import ShardProxyError
+from shardproxy.query import QueryClass
+from viewcounter.maintenance.retention_policy import RetentionPolicy
+from viewcounter.maintenance.rollup import lock_owned
+from viewcounter.storage.deletion_clock import (
+    DeletionClock,
+    advance_deletion_clock,
+    read_deletion_clock,
+    read_uptime,
+)
+from viewcounter.storage.partitions import lock_every_row
+from viewcounter.storage.raw_days import drop_raw_day, find_old_raw_days
+from viewcounter.storage.retention import (
+    Connection,
+    Kept,
+    OldestMarks,
+    delete_conflicts,
+    delete_hour_sketches_of_day,
+    delete_hours_of_day,
+    delete_ids,
+    delete_minutes_of_hour,
+    delete_resolved_dead_letters,
+    find_first_rolled_hour,
+    find_oldest_marks,
+    set_kept,
+)
+from viewcounter.storage.rollup import DAY, HOUR, RollupState, find_next_hour
+
+logger = logging.getLogger(__name__)
+
+DELETION_PATIENCE = timedelta(hours=2)
+"""A deletion clock further behind its shard's clock is something to be told."""
+
+
+@dataclass(slots=True)
+class RetentionReport:
+    """Rows removed from one partition, and what it keeps. `is_complete`: nothing was left to remove."""
+
+    partition: int
+    kept: Kept | None = None
+    minute_count: int = 0
+    hour_count: int = 0
+    hour_sketch_count: int = 0
+    id_row_count: int = 0
+    dead_letter_count: int = 0
+    conflict_count: int = 0
+    is_complete: bool = False
+
+
+def plan_kept(state: RollupState, marks: OldestMarks, *, policy: RetentionPolicy) -> Kept:
+    """Pure: how far the partition may be cut. Never back; minutes only below rolled and clean hours, hours below
+    rolled and clean days whose sketches are made."""
+    admits_since = max(
+        state.admits_since, (state.watermark - policy.ids + policy.guard).replace(second=0, microsecond=0)
+    )
+    minutes = [
+        state.watermark - policy.minutes,
+        admits_since,
+        state.rolled_through,
+        *([marks.hour] if marks.hour else []),
+    ]
+    minutes_since = max(state.minutes_since, min(minutes).replace(minute=0, second=0, microsecond=0))
+    hours = [
+        state.watermark - policy.hours,
+        minutes_since,
+        *(mark for mark in (marks.hour, marks.day, marks.sketch) if mark),
+    ]
+    hours_since = max(state.hours_since, min(hours).replace(hour=0, minute=0, second=0, microsecond=0))
+    return Kept(admits_since, minutes_since, hours_since)
+
+
+def limit_age(state: RollupState, horizon: datetime) -> RollupState:
+    """Pure. The row as retention sees it: no age counts from later than `horizon`."""
+    return replace(state, watermark=min(state.watermark, horizon))
+
+
+def retain_partition(
+    cluster: ClusterProxy,
+    partition: int,
+    *,
+    policy: RetentionPolicy,
+    clock: Callable[[], float] = time.monotonic,
+    progress: Callable[[RetentionReport], None] | None = None,
+) -> RetentionReport:
+    """Raises Retryable errors of the shard, PartitionNotOwned, StaleTopology; what was removed before stays removed."""
+    report = RetentionReport(partition)
+    epoch = cluster.topology.assignments[partition].epoch  # the horizon is of the shard that has it at this one
+    ends_at = clock() + policy.budget_seconds
+    with cluster.transaction(partition, query_class=QueryClass.MAINTENANCE) as connection:
+        horizon = advance_deletion_clock(connection, read_uptime()).horizon
+    for remove in (_remove_minutes, _remove_hours, _remove_ids, _remove_dead_letters, _remove_conflicts):
+        is_more = True
+        while is_more:
+            if clock() >= ends_at:
+                return report
+            with cluster.transaction(partition, query_class=QueryClass.MAINTENANCE) as connection:
+                state = lock_owned(connection, partition, epoch=epoch)
+                is_more, removed = remove(_Work(connection, limit_age(state, horizon), partition, policy, horizon))
+            _count(report, removed)
+            if progress is not None:
+                progress(report)
+    report.is_complete = True
+    return report
+
+
+@dataclass(frozen=True, slots=True)
+class _Work:
+    """One transaction on a partition whose row, `state`, is locked by it."""
+
+    connection: Connection
+    state: RollupState
+    partition: int
+    policy: RetentionPolicy
+    horizon: datetime
+
+    def plan(self) -> Kept:
+        return plan_kept(self.state, find_oldest_marks(self.connection, self.partition), policy=self.policy)
+
+    def set_kept(self, kept: Kept) -> None:
+        set_kept(self.connection, self.partition, kept)
+
+
+@dataclass(frozen=True, slots=True)
+class _Removed:
+    """By one transaction, counted once it has committed."""
+
+    kept: Kept | None = None
+    minute_count: int = 0
+    hour_count: int = 0
+    hour_sketch_count: int = 0
+    id_row_count: int = 0
+    dead_letter_count: int = 0
+    conflict_count: int = 0
+
+
+def _remove_minutes(work: _Work) -> tuple[bool, _Removed]:
+    """The oldest hour's minutes; the row's edge moves with them."""
+    goal = work.plan()
+    kept = replace(goal, hours_since=work.state.hours_since)
+    hour = find_next_hour(work.connection, work.partition, first=work.state.minutes_since)
+    if hour is None or hour >= goal.minutes_since:
+        work.set_kept(kept)
+        return False, _Removed(kept)
+    count = delete_minutes_of_hour(work.connection, work.partition, hour=hour)
+    kept = replace(kept, minutes_since=hour + HOUR)
+    work.set_kept(kept)
+    return True, _Removed(kept, minute_count=count)
+
+
+def _remove_hours(work: _Work) -> tuple[bool, _Removed]:
+    """The oldest day's hours, and their sketches."""
+    state = work.state
+    kept = Kept(state.admits_since, state.minutes_since, min(work.plan().hours_since, _floor_day(state.minutes_since)))
+    first = find_first_rolled_hour(work.connection, work.partition)
+    if first is None or first >= kept.hours_since:
+        work.set_kept(kept)
+        return False, _Removed(kept)
+    day = _floor_day(first)
+    count = delete_hours_of_day(work.connection, work.partition, day=day)
+    sketch_count = delete_hour_sketches_of_day(work.connection, work.partition, day=day)
+    kept = replace(kept, hours_since=max(state.hours_since, day + DAY))
+    work.set_kept(kept)
+    return True, _Removed(kept, hour_count=count, hour_sketch_count=sketch_count)
+
+
+def _remove_ids(work: _Work) -> tuple[bool, _Removed]:
+    """Those below the edge that an earlier transaction has committed."""
+    policy = work.policy
+    count = delete_ids(work.connection, work.partition, guard=policy.guard, limit=policy.delete_rows)
+    return count == policy.delete_rows, _Removed(id_row_count=count)
+
+
+def _remove_dead_letters(work: _Work) -> tuple[bool, _Removed]:
+    limit = work.policy.delete_rows
+    count = delete_resolved_dead_letters(
+        work.connection, work.partition, horizon=work.horizon, age=work.policy.resolved, limit=limit
+    )
+    return count == limit, _Removed(dead_letter_count=count)
+
+
+def _remove_conflicts(work: _Work) -> tuple[bool, _Removed]:
+    limit = work.policy.delete_rows
+    count = delete_conflicts(
+        work.connection, work.partition, horizon=work.horizon, age=work.policy.resolved, limit=limit
+    )
+    return count == limit, _Removed(conflict_count=count)
+
+
+def _floor_day(instant: datetime) -> datetime:
+    return instant.replace(hour=0, minute=0, second=0, microsecond=0)
+
+
+def _count(report: RetentionReport, removed: _Removed) -> None:
+    report.kept = removed.kept or report.kept
+    report.minute_count += removed.minute_count
+    report.hour_count += removed.hour_count
+    report.hour_sketch_count += removed.hour_sketch_count
+    report.id_row_count += removed.id_row_count
+    report.dead_letter_count += removed.dead_letter_count
+    report.conflict_count += removed.conflict_count
+    RETENTION_REMOVED.labels("event_minute").inc(removed.minute_count)
+    RETENTION_REMOVED.labels("event_hour").inc(removed.hour_count)
+    RETENTION_REMOVED.labels("event_sketch").inc(removed.hour_sketch_count)
+    RETENTION_REMOVED.labels("event_ids").inc(removed.id_row_count)
+    RETENTION_REMOVED.labels("dead_letter").inc(removed.dead_letter_count)
+    RETENTION_REMOVED.labels("event_conflict").inc(removed.conflict_count)
+
+
+def read_plan(cluster: ClusterProxy, partition: int, *, policy: RetentionPolicy) -> tuple[RollupState, Kept]:
+    """What `retain_partition` would begin with: what is kept now, and what would be."""
+    with cluster.transaction(partition, query_class=QueryClass.MAINTENANCE) as connection:
+        state = lock_owned(connection, partition, epoch=cluster.topology.assignments[partition].epoch)
+        limited = limit_age(state, read_deletion_clock(connection).horizon)
+        return state, plan_kept(limited, find_oldest_marks(connection, partition), policy=policy)
+
+
+def find_old_raw_days_of(cluster: ClusterProxy, shard: Shard, *, policy: RetentionPolicy) -> list[str]:
+    """Names of the day partitions of raw_event that nothing needs any more."""
+    with cluster.shard_transaction(shard.id) as connection:
+        horizon = read_deletion_clock(connection).horizon
+        return find_old_raw_days(connection, horizon=horizon, retention=policy.raw, guard=policy.guard)
+
+
+def drop_old_raw_days(cluster: ClusterProxy, *, policy: RetentionPolicy) -> None:
+    """Each in a transaction of its own. A shard that is down or busy delays only itself, until the next time."""
+    for shard in cluster.topology.shards:
+        try:
+            _advance(cluster, shard)
+            for name in find_old_raw_days_of(cluster, shard, policy=policy):
+                if _drop_raw_day(cluster, shard, name, policy=policy):
+                    RETENTION_REMOVED.labels("raw_event").inc()
+                    logger.info("dropped %s on %s", name, shard.name)
+        except (ShardProxyError, ClusterProxyError) as error:
+            logger.warning("old raw events stay on %s for now: %s", shard.name, error)
+
+
+def _drop_raw_day(cluster: ClusterProxy, shard: Shard, name: str, *, policy: RetentionPolicy) -> bool:
+    """False when it is not old any more: a partition has come whose raw events reach that far back."""
+    with cluster.shard_transaction(shard.id) as connection:
+        lock_every_row(connection)
+        horizon = read_deletion_clock(connection).horizon
+        old = find_old_raw_days(connection, horizon=horizon, retention=policy.raw, guard=policy.guard)
+        if name not in old:
+            return False
+        drop_raw_day(connection, name, lock_seconds=policy.drop_lock_seconds)
+        return True
+
+
+def _advance(cluster: ClusterProxy, shard: Shard) -> None:
+    """The shard's deletion clock, and what is said of it."""
+    with cluster.shard_transaction(shard.id) as connection:
+        clock: DeletionClock = advance_deletion_clock(connection, read_uptime())
+    DELETION_CLOCK_BEHIND_SECONDS.labels(shard.name).set(max(0.0, clock.behind_seconds))
+    if clock.behind_seconds > DELETION_PATIENCE.total_seconds():
+        logger.warning(
+            "deletion by age on %s counts from %s, %.1f hours behind the shard's clock: a clock was set ahead, or no "
+            "worker has run retention for that long; it follows by itself, or at once by `manage.py retention "
+            "--accept-clock` if the clock is right",
+            shard.name,
+            clock.horizon.isoformat(timespec="seconds"),
+            clock.behind_seconds / 3600,
+        )

@@ -1,0 +1,154 @@
+"""Bringing the copy up to date: it reads the event log on from its own position, as any partition does.
+
+The flushes that the source applies meanwhile are not copied but made again, by the same code from the same log, up to a
+position that the source has reached. So the work grows with the events that come, not with the rows that change.
+"""
+
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any
+
+import msgspec
+
+from clusterproxy.plan import Consistency
+from clusterproxy.proxy import ClusterProxy
+from clusterproxy.results import ReadResult
+from configservice.topology.model import Assignment, Topology
+from shardproxy.instance import RowConnection
+from shardproxy.query import Query, QueryClass
+from viewcounter.deadletters.isolation import IsolationSettings, PoisonIsolator
+from viewcounter.eventlog.errors import PositionTrimmed
+from viewcounter.eventlog.interface import Position
+from viewcounter.moves.errors import CopyDiffers, HandOverTooSlow, SourceNotOwned
+from viewcounter.moves.throttle import wait_for_replicas
+from viewcounter.moves.work import Work
+from viewcounter.processing.drain import Drainer, DrainSettings
+from viewcounter.processing.errors import PartitionNotOwned, PartitionStopped
+from viewcounter.processing.id_cache import IdCache
+from viewcounter.storage.dead_letter_limits import DeadLetterLimits
+from viewcounter.storage.errors import PartitionNotHere
+from viewcounter.storage.moves import Side, check_copy, read_row
+from viewcounter.storage.partitions import HELD, INCOMING, OWNED
+
+NO_LIMITS = DeadLetterLimits(run_max=2**62, ratio_max=1.0, ratio_min_read=2**62, window_seconds=3600.0)
+"""What the source has accepted as dead letters, the copy accepts."""
+
+
+class IncomingAccess:
+    """The cluster as it will be: the partition on its target, at its new epoch. A PartitionAccess."""
+
+    def __init__(self, cluster: ClusterProxy, target: Side, *, shard_id: int) -> None:
+        self._cluster = cluster
+        self._target = target
+        self._assignment = Assignment(shard_id=shard_id, epoch=target.epoch)
+
+    @property
+    def topology(self) -> Topology:
+        now = self._cluster.topology
+        assignments = list(now.assignments)
+        assignments[self._target.partition] = self._assignment
+        return msgspec.structs.replace(now, assignments=tuple(assignments))
+
+    def read(
+        self,
+        partition: int,  # noqa: ARG002
+        query: Query,
+        params: Mapping[str, Any],
+        *,
+        consistency: Consistency = Consistency.STRONG,  # noqa: ARG002
+    ) -> ReadResult:
+        """On the target's primary: nobody but the mover knows of the copy."""
+        shard_id = self._assignment.shard_id
+        with self._cluster.shard_transaction(shard_id, query_class=query.query_class) as connection:
+            rows = connection.execute(query.text, params, binary=query.binary).fetchall()
+        return ReadResult(rows=rows, shard_id=shard_id, instance="", epoch=self._cluster.topology.epoch)
+
+    @contextmanager
+    def transaction(
+        self,
+        partition: int,  # noqa: ARG002
+        *,
+        query_class: QueryClass = QueryClass.FLUSH,
+        deadline_seconds: float | None = None,
+    ) -> Iterator[RowConnection]:
+        """Raises CopyTaken, also, when another mover has the copy."""
+        with self._cluster.shard_transaction(
+            self._assignment.shard_id, query_class=query_class, deadline_seconds=deadline_seconds
+        ) as connection:
+            check_copy(connection, self._target)
+            yield connection
+
+    def refresh_topology(self) -> None:
+        self._cluster.refresh_topology()
+
+
+class Replayer:
+    """Drains the copy of one move, never further than it is told to. Closed at its end."""
+
+    def __init__(self, work: Work) -> None:
+        self._work = work
+        access = IncomingAccess(work.tools.cluster, work.target, shard_id=work.move.target_id)
+        settings = plan_replay_settings(work.tools.drain, hold_seconds=work.settings.hold_seconds)
+        isolation = IsolationSettings(limits=NO_LIMITS, max_seconds=work.settings.throttle_seconds, max_trials=2**31)
+        self._drainer = Drainer(
+            cluster=access,
+            log=work.tools.log,
+            ids=IdCache(max_bytes=work.tools.id_cache_bytes),
+            lease=self,
+            settings=settings,
+            poison=PoisonIsolator(cluster=access, settings=isolation, renew=self.renew),
+        )
+
+    def renew(self, partition: int) -> None:  # noqa: ARG002
+        """A Lease for the drainer: the mover's own is kept elsewhere."""
+        self._work.check()
+
+    def close(self) -> None:
+        self._drainer.close()
+
+    def replay(self, *, until: Position, ends_at: float | None = None) -> Position:
+        """Returns the copy's position: `until`, or past it if it was there. Raises HandOverTooSlow at `ends_at`
+        (monotonic), CopyDiffers when the copy can go no further."""
+        while True:
+            self._work.check()
+            try:
+                report = self._drainer.drain(self._work.partition, until=until)
+            except (PositionTrimmed, PartitionStopped, PartitionNotHere, PartitionNotOwned) as error:
+                raise CopyDiffers(f"the copy cannot be brought up to date: {error}") from error
+            position = Position.parse(report.position)
+            if position >= until:
+                return position
+            if ends_at is not None and time.monotonic() >= ends_at:
+                raise HandOverTooSlow(f"the copy is at {position}, the source at {until}")
+
+
+def plan_replay_settings(drain: DrainSettings, *, hold_seconds: float) -> DrainSettings:
+    """Pure. As the workers drain, but of a copy, accepting what the source accepted, and in short turns."""
+    return replace(drain, dead_letters=NO_LIMITS, partition_state=INCOMING, budget_seconds=min(hold_seconds, 1.0))
+
+
+def read_source_position(work: Work) -> Position:
+    """Raises SourceNotOwned when it will not move on."""
+    with work.open_source() as source:
+        row = read_row(source, work.partition)
+    if row["epoch"] != work.move.source_epoch or row["state"] not in (OWNED, HELD):
+        raise SourceNotOwned(
+            f"partition {work.partition} is {row['state']} at epoch {row['epoch']} on {work.move.source}"
+        )
+    return Position.parse(row["position"])
+
+
+def come_close(work: Work, replayer: Replayer) -> None:
+    """Until one round, from looking where the source is to being there, takes less than `ready_seconds`."""
+    ends_at = time.monotonic() + work.settings.copy_seconds
+    while time.monotonic() < ends_at:
+        wait_for_replicas(work)
+        started_at = time.monotonic()
+        until = read_source_position(work)
+        if replayer.replay(until=until) > until:
+            work.pause(work.settings.poll_seconds)  # a failover set the source back; it is reading the log again
+        elif time.monotonic() - started_at < work.settings.ready_seconds:
+            return
+    raise CopyDiffers(f"the copy did not come close within {work.settings.copy_seconds:g} s")

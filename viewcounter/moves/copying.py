@@ -1,0 +1,133 @@
+"""Making the copy: one snapshot of the source, block by block into the target."""
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+
+from configservice.moves.records import note_total
+from shardproxy.instance import RowConnection
+from viewcounter.moves.cleanup import remove_rows
+from viewcounter.moves.errors import SourceNotOwned
+from viewcounter.moves.throttle import wait_for_replicas
+from viewcounter.moves.work import Work
+from viewcounter.storage.copying import (
+    Block,
+    count_rows,
+    ensure_event_types,
+    estimate_raw_rows,
+    list_columns,
+    read_blocks,
+    read_channels,
+    read_event_types,
+    write_block,
+    write_channels,
+)
+from viewcounter.storage.errors import PartitionNotHere
+from viewcounter.storage.moved_tables import RAW_EVENT, TABLES, MovedTable
+from viewcounter.storage.moves import (
+    Row,
+    begin_copy,
+    check_copy,
+    finish_copy,
+    hold_maintenance,
+    limit_raw_claims,
+    read_row,
+    unhold_source,
+)
+from viewcounter.storage.partitions import lock_every_row
+from viewcounter.storage.raw_days import find_raw_start, list_raw_days, make_raw_days
+from viewcounter.storage.snapshots import begin_snapshot
+
+
+@dataclass(frozen=True, slots=True)
+class Copied:
+    """`position` is the source's in the snapshot, `ms-seq`."""
+
+    position: str
+    row_count: int
+    seconds: float
+
+
+def take_source_over(work: Work) -> None:
+    """From now on nothing but flushes changes the source's rows; and flushes do. Raises SourceNotOwned."""
+    try:
+        with work.open_source() as source:
+            hold_maintenance(source, work.source, seconds=work.settings.maintenance_hold_seconds)
+            unhold_source(source, work.source)
+    except PartitionNotHere as error:
+        raise SourceNotOwned(str(error)) from error
+
+
+def prepare_target(work: Work) -> None:
+    """A row that holds the place, the days that the source has, and nothing of an earlier copy."""
+    with work.open_target() as target:
+        begin_copy(target, work.target)
+    with work.open_source() as source:
+        days = list_raw_days(source)
+    with work.open_target() as target:
+        oldest = find_raw_start(target)
+        if days and oldest is not None and min(days) < oldest.date():
+            lock_every_row(target)
+            check_copy(target, work.target)
+            limit_raw_claims(target, oldest_day=oldest, partition=work.partition)
+        else:
+            check_copy(target, work.target)
+        make_raw_days(target, days)
+    remove_rows(work, work.open_target, guard=lambda target: check_copy(target, work.target))
+
+
+def copy_partition(work: Work) -> Copied:
+    """Into the prepared target; the source goes on counting. Raises CopyTaken when another mover has taken it over."""
+    started_at = time.monotonic()
+    work.rows_copied = 0
+    with work.open_source(seconds=work.settings.copy_seconds) as source:
+        begin_snapshot(source)
+        row = read_row(source, work.partition)
+        raw_since = get_raw_since(row, find_raw_start(source))
+        _note_total(work, source, raw_since=raw_since)
+        _copy_shared(work, source)
+        for table in TABLES:
+            columns = list_columns(source, table)
+            blocks = read_blocks(
+                source, table, columns, partition=work.partition, block_bytes=work.settings.block_bytes
+            )
+            _write(work, table, columns, blocks)
+    with work.open_target() as target:
+        finish_copy(target, work.target, row, raw_since=raw_since)
+    return Copied(row["position"], work.rows_copied, time.monotonic() - started_at)
+
+
+def _note_total(work: Work, source: RowConnection, *, raw_since: datetime) -> None:
+    total = count_rows(source, [table for table in TABLES if table is not RAW_EVENT], partition=work.partition)
+    total += estimate_raw_rows(source, partition=work.partition, since=raw_since)
+    work.move.rows_total = total
+    note_total(work.move)
+
+
+def _copy_shared(work: Work, source: RowConnection) -> None:
+    """What rows of the partition refer to, and other partitions may have brought already."""
+    types = read_event_types(source)
+    with work.open_target() as target:
+        check_copy(target, work.target)
+        ensure_event_types(target, types)
+    for channels in read_channels(source, partition=work.partition):
+        wait_for_replicas(work)
+        with work.open_target() as target:
+            check_copy(target, work.target)
+            write_channels(target, channels)
+
+
+def _write(work: Work, table: MovedTable, columns: list[str], blocks: Iterator[Block]) -> None:
+    for block in blocks:
+        wait_for_replicas(work)
+        with work.open_target() as target:
+            check_copy(target, work.target)
+            write_block(target, table, columns, block)
+        work.note_copied(block.row_count)
+
+
+def get_raw_since(row: Row, raw_start: datetime | None) -> datetime:
+    """From when on a side has every raw event it was given."""
+    since: datetime = row["raw_since"]
+    return since if raw_start is None else max(since, raw_start)

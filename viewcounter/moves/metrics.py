@@ -1,0 +1,25 @@
+"""What moves come to, for Prometheus."""
+
+from configservice.models import Move
+from configservice.moves.records import count_unfinished
+from configservice.moves.states import FINISHED, MoveState
+from runtime.metrics import MOVE_HELD_SECONDS, MOVE_SECONDS, MOVES, MOVES_UNFINISHED
+from viewcounter.moves.answers import get_held_seconds
+
+
+def note_ended(move: Move) -> None:
+    """By the mover that made the last step."""
+    MOVES.labels(move.state).inc()
+    if move.started_at is not None and move.finished_at is not None:
+        MOVE_SECONDS.observe((move.finished_at - move.started_at).total_seconds())
+    held_seconds = get_held_seconds(move)
+    if held_seconds is not None:
+        MOVE_HELD_SECONDS.observe(held_seconds)
+
+
+def publish_unfinished() -> None:
+    """Set the gauges, those of states that no move is in to 0. Raises DatabaseError."""
+    counts = count_unfinished()
+    for state in MoveState:
+        if state not in FINISHED:
+            MOVES_UNFINISHED.labels(state).set(counts.get(state, 0))

@@ -1,0 +1,303 @@
+"""Carries one move on from the step that is written down, to its end or until it is told to stop.
+
+Each step may run again after it has done its work, entirely or in part: what counts is what the config service has
+written down. So whoever takes a move up begins with the step it is at, whatever became of the mover before.
+"""
+
+import logging
+import random
+import socket
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from os import getpid
+from typing import Any
+from uuid import uuid4
+
+from django.db import DatabaseError, close_old_connections
+
+from clusterproxy.errors import ClusterProxyError
+from configservice.errors import ControlDatabaseUnavailable, MoveNotPossible, MoveTaken, NoSigner
+from configservice.models import Move, Shard
+from configservice.moves.records import advance, claim, flip, get_move, give_up, note_failure, release
+from configservice.moves.states import ABORTABLE, FINISHED, URGENT, MoveEvent, MoveState
+from configservice.topology.publication import check_signer
+from runtime.errors import Permanent
+from runtime.metrics import MOVE_FAILURES, MOVES_RUNNING
+from shardproxy.errors import ShardProxyError
+from viewcounter.eventlog.errors import EventLogError
+from viewcounter.moves import copying, handing_over
+from viewcounter.moves.catching_up import Replayer, come_close
+from viewcounter.moves.cleanup import Open, remove_rows
+from viewcounter.moves.comparing import compare_whole
+from viewcounter.moves.errors import CopyDiffers, MoveStepFailed
+from viewcounter.moves.metrics import note_ended
+from viewcounter.moves.work import Keeper, Tools, Work
+from viewcounter.processing.errors import DrainError
+from viewcounter.storage.errors import CopyTaken, MaintenanceHoldLost, StorageError
+from viewcounter.storage.moves import (
+    Side,
+    build_token,
+    check_moved_away,
+    free_source,
+    release_source,
+    retire_copy,
+    take_copy_over,
+)
+
+logger = logging.getLogger(__name__)
+
+_FAILURES = (
+    ShardProxyError,
+    ClusterProxyError,
+    EventLogError,
+    DrainError,
+    StorageError,
+    DatabaseError,
+    MoveStepFailed,
+    MoveNotPossible,
+    NoSigner,
+    ControlDatabaseUnavailable,
+)
+_FIRST_RETRY_SECONDS = 0.5
+_HELD = frozenset({MoveState.HELD, MoveState.ACTIVATED})
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a step came to: to be written down, with what is known then."""
+
+    event: MoveEvent
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+
+def name_owner() -> str:
+    """Of a lease: this run of this process."""
+    return f"{socket.gethostname()}:{getpid()}:{uuid4().hex[:8]}"[:100]
+
+
+def start(work: Work) -> Outcome:  # noqa: ARG001
+    return Outcome(MoveEvent.STARTED)
+
+
+def copy(work: Work) -> Outcome:
+    copying.take_source_over(work)
+    copying.prepare_target(work)
+    copied = copying.copy_partition(work)
+    return Outcome(
+        MoveEvent.COPIED,
+        {
+            "copied_at_position": copied.position,
+            "rows_copied": copied.row_count,
+            "rows_total": copied.row_count,
+            "copy_seconds": copied.seconds,
+        },
+    )
+
+
+def catch_up(work: Work) -> Outcome:
+    copying.take_source_over(work)
+    with work.open_target() as target:
+        take_copy_over(target, work.target)
+    with _replaying(work) as replayer:
+        come_close(work, replayer)
+        compare_whole(work, replayer)
+    return Outcome(MoveEvent.VERIFIED)
+
+
+def make_ready(work: Work) -> Outcome:
+    try:
+        handing_over.take_over_verified(work)
+    except MaintenanceHoldLost as error:
+        logger.info("move %d: %s", work.move.pk, error)
+        return Outcome(MoveEvent.UNHELD)
+    handing_over.resume_source(work)
+    with _replaying(work) as replayer:
+        come_close(work, replayer)
+        check_signer()  # a partition that is held counts nothing until processes believe the topology after it
+        handing_over.wait_for_every_instance(work)
+        come_close(work, replayer)
+    return Outcome(MoveEvent.HELD)
+
+
+def hand_over(work: Work) -> Outcome:
+    handing_over.take_over_verified(work)
+    with _replaying(work) as replayer:
+        handed = handing_over.hand_over(work, replayer)
+    return Outcome(MoveEvent.ACTIVATED, {"held_at": handed.held_at, "held_at_position": handed.position})
+
+
+def finish_release(work: Work) -> Outcome:
+    handing_over.release(work)
+    return Outcome(MoveEvent.RELEASED)
+
+
+def clean(work: Work) -> Outcome:
+    with work.open_source() as source:
+        release_source(source, work.source)  # a failover may have made it forget that it was released
+    removed = _remove_remains(work, work.open_source, work.source, shard=work.move.source)
+    logger.info("move %d: %d rows are removed from %s", work.move.pk, removed, work.move.source)
+    return Outcome(MoveEvent.CLEANED)
+
+
+def restore(work: Work) -> Outcome:
+    with work.open_source() as source:
+        free_source(source, work.source)
+    with work.open_target() as target:
+        retire_copy(target, work.target)
+    _remove_remains(work, work.open_target, work.target, shard=work.move.target)
+    return Outcome(MoveEvent.RESTORED)
+
+
+def _remove_remains(work: Work, open_transaction: Open, side: Side, *, shard: Shard) -> int:
+    return remove_rows(
+        work, open_transaction, guard=lambda connection: check_moved_away(connection, side, shard=shard.name)
+    )
+
+
+@contextmanager
+def _replaying(work: Work) -> Iterator[Replayer]:
+    replayer = Replayer(work)
+    try:
+        yield replayer
+    finally:
+        replayer.close()
+
+
+Step = Callable[[Work], Outcome]
+STEPS: dict[MoveState, Step] = {
+    MoveState.PLANNED: start,
+    MoveState.COPYING: copy,
+    MoveState.CATCHING_UP: catch_up,
+    MoveState.VERIFIED: make_ready,
+    MoveState.HELD: hand_over,
+    MoveState.FLIPPED: finish_release,
+    MoveState.RELEASED: clean,
+    MoveState.ABORTING: restore,
+}
+"""By the state a move is in. From `activated` it is flipped, which the config service does."""
+
+_KEEPS_MAINTENANCE = frozenset({MoveState.COPYING, MoveState.CATCHING_UP, MoveState.VERIFIED, MoveState.HELD})
+_REPEATS_COPY = frozenset({MoveState.CATCHING_UP, MoveState.VERIFIED, MoveState.HELD})
+EVERY_STATE = frozenset(MoveState)
+UNDELAYED = URGENT | {MoveState.ABORTING}
+"""Somebody waits while a move is here: it is finished by whoever comes first."""
+
+
+def run_move(
+    tools: Tools,
+    move_id: int,
+    *,
+    while_in: Collection[MoveState] = EVERY_STATE,
+    on_step: Callable[[Move], None] = lambda _: None,
+    on_progress: Callable[[Move], None] = lambda _: None,
+) -> bool:
+    """Take the move up and carry it on while it is in one of these states. False when another mover is at it.
+
+    Raises MoverStopping when this process is to end. Failures are written down and tried again; too many abort a move
+    that is not decided yet, and are no more than written down afterwards.
+    """
+    owner = name_owner()
+    move = claim(move_id, owner=owner, lease_seconds=tools.settings.lease_seconds)
+    if move is None:
+        return False
+    token = build_token(target_epoch=move.target_epoch, claim=move.claims)
+    MOVES_RUNNING.inc()
+    try:
+        _run(Work(tools, move, token, on_progress), owner, while_in=while_in, on_step=on_step)
+    finally:
+        MOVES_RUNNING.dec()
+        release(move_id, owner=owner)
+    return True
+
+
+def _run(work: Work, owner: str, *, while_in: Collection[MoveState], on_step: Callable[[Move], None]) -> None:
+    on_step(work.move)
+    while work.move.state not in FINISHED and work.move.state in while_in:
+        work.check()
+        try:
+            work.move = make_step(work)
+        except MoveTaken:
+            work.move = get_move(work.move.pk)
+        except _FAILURES as error:
+            work.move = _note_failure(work, error)
+            with Keeper(work, holds_maintenance=work.move.state in _KEEPS_MAINTENANCE):
+                work.pause(plan_retry_seconds(work.move.attempts, max_seconds=work.settings.retry_max_seconds))
+        if work.move.lease_owner != owner:
+            logger.info("move %d: another mover goes on with it", work.move.pk)
+            return
+        on_step(work.move)
+    if work.move.state in FINISHED:
+        note_ended(work.move)
+
+
+def make_step(work: Work) -> Move:
+    """The step that the move is at, and write it down. Raises what the step raises."""
+    state = MoveState(work.move.state)
+    if state is MoveState.ACTIVATED:
+        return flip(work.move)
+    with Keeper(work, holds_maintenance=state in _KEEPS_MAINTENANCE):
+        try:
+            outcome = STEPS[state](work)
+        except (CopyDiffers, CopyTaken) as error:
+            if state not in _REPEATS_COPY:
+                raise
+            outcome = _begin_again(work, error)
+    logger.info("move %d: %s: %s", work.move.pk, work.move, outcome.event)
+    return advance(work.move, outcome.event, **outcome.facts)
+
+
+def _begin_again(work: Work, error: Exception) -> Outcome:
+    logger.warning("move %d: the copy is made again: %s", work.move.pk, error)
+    handing_over.resume_source(work)
+    return Outcome(MoveEvent.DIFFERED, _describe(work.move, error) | {"setbacks": work.move.setbacks + 1})
+
+
+def _note_failure(work: Work, error: Exception) -> Move:
+    """Written down as soon as the control database answers. Returns the move as it is then."""
+    logger.warning("move %d is %s: %s", work.move.pk, work.move.state, error)
+    MOVE_FAILURES.labels(work.move.state).inc()
+    has_resumed = work.move.state in _HELD and _try_to_resume_source(work)
+    while True:
+        try:
+            return _write_failure(work.move, error, work=work, has_resumed=has_resumed)
+        except MoveTaken:
+            return get_move(work.move.pk)
+        except DatabaseError as database_error:
+            logger.warning("move %d: the control database does not answer: %s", work.move.pk, database_error)
+            close_old_connections()
+            work.pause(work.settings.poll_seconds)
+
+
+def _write_failure(known: Move, error: Exception, *, work: Work, has_resumed: bool) -> Move:
+    move = get_move(known.pk)
+    if (move.state, move.lease_owner) != (known.state, known.lease_owner):
+        return move  # the step was written down, though nobody told us; or another mover has come
+    attempts_max = work.settings.attempts_max
+    is_hopeless = isinstance(error, Permanent | MoveNotPossible)
+    is_enough = move.attempts >= attempts_max or move.setbacks >= attempts_max
+    if move.state in ABORTABLE and (is_hopeless or is_enough):
+        logger.error("move %d is given up: %s", move.pk, error)
+        return give_up(move, str(error))
+    if has_resumed:
+        return advance(move, MoveEvent.UNHELD, **_describe(move, error), setbacks=move.setbacks + 1)
+    return note_failure(move, str(error))
+
+
+def _try_to_resume_source(work: Work) -> bool:
+    """What waits should not wait for us. Harmless whatever became of the step: only the copy's own position counts."""
+    try:
+        handing_over.resume_source(work)
+    except (ShardProxyError, ClusterProxyError) as error:
+        logger.warning("move %d: %s is still held: %s", work.move.pk, work.move, error)
+        return False
+    return True
+
+
+def _describe(move: Move, error: Exception) -> dict[str, Any]:
+    return {"attempts": move.attempts + 1, "error": str(error)}
+
+
+def plan_retry_seconds(attempts: int, *, max_seconds: float, rng: Callable[[], float] = random.random) -> float:
+    """Pure but for `rng`: exponential, with jitter."""
+    return min(max_seconds, _FIRST_RETRY_SECONDS * 2.0 ** min(attempts, 16)) * (0.5 + rng() / 2)

@@ -1,0 +1,81 @@
+"""The process `manage.py run_mover`: takes up moves that nobody is at, one after the other."""
+
+import logging
+import time
+from collections.abc import Callable
+
+from django.db import DatabaseError, close_old_connections
+
+from clusterproxy.errors import NoTopology
+from configservice.models import Move
+from configservice.moves.states import FINISHED
+from configservice.registry.heartbeat import Condition, start_heartbeat
+from configservice.registry.services import ServiceKind, ServiceState
+from runtime.http.metrics_server import Health, start_process_server
+from viewcounter.config import Config
+from viewcounter.moves.errors import MoverStopping
+from viewcounter.moves.scheduler import build_tools, run_next
+
+logger = logging.getLogger(__name__)
+
+
+class MoverProcess:
+    """`run` blocks until `is_stopping`; a control database that is away ends nothing."""
+
+    def __init__(self, config: Config, *, is_stopping: Callable[[], bool]) -> None:
+        self._config = config
+        self._is_stopping = is_stopping
+        self._tools = build_tools(config, is_stopping=is_stopping)
+        self._move: Move | None = None  # the one that we are at
+        self._trouble = ""
+
+    def run(self) -> None:
+        """Raises OSError for an address that is taken."""
+        bind = self._config.mover_metrics_bind
+        server = start_process_server(bind, check_health=self.check_health) if bind else None
+        heartbeat = start_heartbeat(kind=ServiceKind.MOVER, describe=self.describe)
+        try:
+            while not self._is_stopping():
+                if not self._run_next():
+                    time.sleep(self._config.move_poll_seconds)
+        except MoverStopping:
+            logger.info("whoever comes next goes on with the move")
+        finally:
+            heartbeat.stop()
+            if server is not None:
+                server.shutdown()
+
+    def check_health(self) -> Health:
+        """Well whatever is away: a restart would not bring it back."""
+        move = self._move
+        body = {"status": "moving" if move is not None else "idle", "trouble": self._trouble}
+        return True, body if move is None else body | {"move": move.pk, "state": move.state}
+
+    def describe(self) -> Condition:
+        """For the service registry."""
+        try:
+            epoch = self._tools.cluster.topology.epoch
+        except NoTopology:
+            return Condition(ServiceState.IMPAIRED, detail="it knows no topology yet")
+        if self._trouble:
+            return Condition(ServiceState.IMPAIRED, self._trouble, epoch)
+        move = self._move
+        return Condition(detail="" if move is None else f"move {move.pk} is {move.state}: {move}", epoch=epoch)
+
+    def _run_next(self) -> bool:
+        """Whether there was a move to be carried on."""
+        try:
+            is_found = run_next(self._tools, on_move=self._note_move)
+        except DatabaseError as error:
+            logger.warning("the control database does not answer: %s", error)
+            self._trouble = "the control database does not answer"
+            close_old_connections()
+            return False
+        else:
+            self._trouble = ""
+            return is_found
+        finally:
+            self._move = None
+
+    def _note_move(self, move: Move) -> None:
+        self._move = None if move.state in FINISHED else move

@@ -1,0 +1,170 @@
+"""One mover at one move: the shards, the token, the lease that is kept alive beside the work."""
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Self
+from uuid import UUID
+
+from django.db import DatabaseError, close_old_connections, connection
+
+from clusterproxy.errors import ClusterProxyError
+from clusterproxy.proxy import ClusterProxy
+from configservice.errors import MoveTaken
+from configservice.models import Move
+from configservice.moves.records import renew
+from configservice.moves.states import URGENT
+from runtime.metrics import MOVE_ROWS
+from shardproxy.errors import ShardProxyError
+from shardproxy.instance import RowConnection
+from shardproxy.query import QueryClass
+from viewcounter.eventlog.interface import EventLog
+from viewcounter.moves.errors import MoverStopping
+from viewcounter.moves.settings import MoveSettings
+from viewcounter.processing.drain import DrainSettings
+from viewcounter.storage.errors import MaintenanceHoldLost
+from viewcounter.storage.moves import Side, name_move_session, renew_maintenance_hold
+
+RENEWALS_IN_LEASE = 4
+STOP_SECONDS = 1.0
+"""A renewal that hangs on a dead server is left to end by itself; it can only find that the move is no longer so."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tools:
+    """What a mover process brings to every move."""
+
+    cluster: ClusterProxy
+    log: EventLog
+    settings: MoveSettings
+    drain: DrainSettings
+    id_cache_bytes: int
+    is_stopping: Callable[[], bool] = lambda: False
+
+
+@dataclass(slots=True)
+class Work:
+    """One run of a mover on one move. `move` is as last read; `rows_copied` grows while it is copied."""
+
+    tools: Tools
+    move: Move
+    token: UUID
+    on_progress: Callable[[Move], None] = lambda _: None
+    rows_copied: int = 0
+    keeper: "Keeper | None" = None
+
+    @property
+    def partition(self) -> int:
+        return int(self.move.partition)
+
+    @property
+    def source(self) -> Side:
+        return Side(self.partition, self.move.source_epoch, self.token)
+
+    @property
+    def target(self) -> Side:
+        return Side(self.partition, self.move.target_epoch, self.token)
+
+    @property
+    def settings(self) -> MoveSettings:
+        return self.tools.settings
+
+    def note_copied(self, row_count: int) -> None:
+        MOVE_ROWS.inc(row_count)
+        self.rows_copied += row_count
+        self.move.rows_copied = self.rows_copied
+        self.on_progress(self.move)
+
+    def check(self) -> None:
+        """Between two things done. Raises MoveTaken, MaintenanceHoldLost, MoverStopping; the last not while a partition
+        waits for what we do."""
+        if self.tools.is_stopping() and self.move.state not in URGENT:
+            raise MoverStopping
+        if self.keeper is not None:
+            self.keeper.check()
+
+    def pause(self, seconds: float) -> None:
+        """Raises as `check`."""
+        ends_at = time.monotonic() + seconds
+        while (left := ends_at - time.monotonic()) > 0:
+            self.check()
+            time.sleep(min(left, self.settings.poll_seconds))
+
+    @contextmanager
+    def open_source(self, *, seconds: float | None = None) -> Iterator[RowConnection]:
+        """A transaction on the source's primary."""
+        with self.open_shard(self.move.source_id, seconds) as opened:
+            yield opened
+
+    @contextmanager
+    def open_target(self, *, seconds: float | None = None) -> Iterator[RowConnection]:
+        with self.open_shard(self.move.target_id, seconds) as opened:
+            yield opened
+
+    @contextmanager
+    def open_shard(self, shard_id: int, seconds: float | None) -> Iterator[RowConnection]:
+        """A transaction on a shard's primary; `seconds` bound it and name its session as the mover's."""
+        with self.tools.cluster.shard_transaction(
+            shard_id, query_class=QueryClass.MAINTENANCE, deadline_seconds=seconds
+        ) as opened:
+            if seconds is not None:
+                name_move_session(opened, seconds=seconds)
+            yield opened
+
+
+class Keeper:
+    """Renews the lease of a move, and the hold of maintenance on its source, while a step of it is at work.
+
+    A thread of its own, as a statement may take minutes. What it finds lost is raised by `check`, in the mover's
+    thread; the tokens on the shards keep a mover harmless that does not look.
+    """
+
+    def __init__(self, work: Work, *, holds_maintenance: bool) -> None:
+        self._work = work
+        self._move = work.move
+        self._source = work.source
+        self._holds_maintenance = holds_maintenance
+        self._lost: Exception | None = None
+        self._is_over = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="move-keeper", daemon=True)
+
+    def __enter__(self) -> Self:
+        self._work.keeper = self
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._work.keeper = None
+        self._is_over.set()
+        self._thread.join(STOP_SECONDS)
+
+    def check(self) -> None:
+        if self._lost is not None:
+            raise self._lost
+
+    def _run(self) -> None:
+        interval_seconds = self._work.settings.lease_seconds / RENEWALS_IN_LEASE
+        try:
+            while not self._is_over.wait(interval_seconds):
+                try:
+                    self._renew()
+                except (DatabaseError, ShardProxyError, ClusterProxyError):
+                    # Whoever works finds out by itself; the lease is still ours while nobody else takes it.
+                    close_old_connections()
+                except (MoveTaken, MaintenanceHoldLost) as error:
+                    self._lost = error
+                    return
+        finally:
+            connection.close()
+
+    def _renew(self) -> None:
+        work = self._work
+        renew(self._move, lease_seconds=work.settings.lease_seconds, rows_copied=work.rows_copied)
+        if self._holds_maintenance:
+            with work.open_source() as source:
+                renew_maintenance_hold(source, self._source, seconds=work.settings.maintenance_hold_seconds)

@@ -1,0 +1,6 @@
+from django.apps import AppConfig
+
+
+class ShardWatchConfig(AppConfig):
+    name = "viewcounter.shardwatch"
+    label = "operations"

@@ -1,0 +1,131 @@
+"""What a watch sees becomes metrics, stored kills, and the word of a witness. Nothing here waits for anybody."""
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Sequence
+
+from configservice.errors import ClusterUnknown, WitnessUnavailable
+from configservice.monitoring.witness_reports import Report
+from runtime.metrics import (
+    INSTANCE_CONNECTIONS,
+    INSTANCE_DATABASE_BYTES,
+    INSTANCE_LAG_SECONDS,
+    INSTANCE_MAX_CONNECTIONS,
+    INSTANCE_OLDEST_TRANSACTION_SECONDS,
+    INSTANCE_SLOT_RETAINED_BYTES,
+    INSTANCE_UP,
+    KILL_REFUSALS,
+    KILLS,
+)
+from shardproxy.killer import Kill
+from shardproxy.vitals import Vitals
+from shardproxy.watch import Sighting
+from viewcounter.shardwatch.kills import KillStore
+
+logger = logging.getLogger(__name__)
+
+STOP_SECONDS = 2.0
+SPACING_SECONDS = 0.1
+"""Sightings come one by one, twice a second from each watch; they are published together."""
+SAID_SECONDS = 30.0
+"""A sighting that no newer one has replaced within this is not repeated: its watch is gone or stuck."""
+
+
+class WitnessWriter:
+    """Publishes the newest sighting of each instance, from `start` to `stop`, in a thread of its own.
+
+    Invariant: at most one sighting an instance is kept, with the moment it was made (monotonic clock).
+    """
+
+    def __init__(self, *, publish: Callable[[Sequence[Report]], None]) -> None:
+        self._publish = publish
+        self._newest: dict[str, tuple[Sighting, float]] = {}
+        self._has_news = False
+        self._changed = threading.Condition()  # guards all of the above and `_stopping`
+        self._stopping = False
+        self._is_down = False
+        self._thread = threading.Thread(target=self._run, name="witness", daemon=True)
+
+    def put(self, sighting: Sighting) -> None:
+        with self._changed:
+            self._newest[sighting.instance] = (sighting, time.monotonic())
+            self._has_news = True
+            self._changed.notify_all()
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        with self._changed:
+            self._stopping = True
+            self._changed.notify_all()
+        self._thread.join(STOP_SECONDS)
+
+    def _run(self) -> None:
+        while not self._stopping:
+            with self._changed:
+                self._changed.wait_for(lambda: self._has_news or self._stopping)
+                self._changed.wait_for(lambda: self._stopping, SPACING_SECONDS)
+                self._has_news = False
+                reports = self._build_reports(now=time.monotonic())
+            self._say(reports)
+        self._say([])  # a witness that has gone has nothing to say
+
+    def _say(self, reports: Sequence[Report]) -> None:
+        try:
+            self._publish(reports)
+        except (WitnessUnavailable, ClusterUnknown) as error:
+            if not self._is_down:
+                logger.warning("what is seen of instances is not published: %s", error)
+            self._is_down = True
+        else:
+            self._is_down = False
+
+    def _build_reports(self, *, now: float) -> list[Report]:
+        """Forgets old sightings. For the owner of the lock."""
+        self._newest = {name: entry for name, entry in self._newest.items() if now - entry[1] <= SAID_SECONDS}
+        return [
+            Report(
+                instance=sighting.instance,
+                host=sighting.host,
+                port=sighting.port,
+                is_reachable=sighting.is_reachable,
+                age_seconds=now - seen_at,
+                detail=sighting.detail,
+            )
+            for sighting, seen_at in self._newest.values()
+        ]
+
+
+class InstanceReporter:
+    """The observer of one watch."""
+
+    def __init__(self, *, shard: str, instance: str, kills: KillStore, witness: WitnessWriter) -> None:
+        self._shard = shard
+        self._labels = (shard, instance)
+        self._kills = kills
+        self._witness = witness
+
+    def on_kill(self, kill: Kill) -> None:
+        KILLS.labels(*self._labels, kill.session_class, kill.reason, kill.action).inc()
+        self._kills.put(kill, shard=self._shard)
+
+    def on_refusal(self) -> None:
+        KILL_REFUSALS.labels(*self._labels).inc()
+
+    def on_sighting(self, sighting: Sighting) -> None:
+        INSTANCE_UP.labels(*self._labels).set(int(sighting.is_reachable))
+        self._witness.put(sighting)
+
+    def on_vitals(self, vitals: Vitals) -> None:
+        INSTANCE_CONNECTIONS.labels(*self._labels).set(vitals.connections)
+        INSTANCE_MAX_CONNECTIONS.labels(*self._labels).set(vitals.max_connections)
+        INSTANCE_OLDEST_TRANSACTION_SECONDS.labels(*self._labels).set(vitals.oldest_transaction_seconds)
+        if vitals.lag_seconds is not None:
+            INSTANCE_LAG_SECONDS.labels(*self._labels).set(vitals.lag_seconds)
+        for slot, retained_bytes in vitals.slot_retained_bytes.items():
+            INSTANCE_SLOT_RETAINED_BYTES.labels(*self._labels, slot).set(retained_bytes)
+
+    def on_database_bytes(self, database_bytes: float) -> None:
+        INSTANCE_DATABASE_BYTES.labels(*self._labels).set(database_bytes)

@@ -1,0 +1,183 @@
+"""The process `manage.py run_shardproxy`: watches instances, and hands on what it sees."""
+
+import logging
+import os
+import socket
+import threading
+import time
+from collections.abc import Callable
+
+from clusterproxy.errors import ClusterProxyError, NoTopology
+from clusterproxy.proxy import ClusterProxy
+from clusterproxy.registry import InstanceRegistry
+from configservice.monitoring.witness_reports import publish_reports
+from configservice.registry.heartbeat import Condition
+from configservice.registry.services import ServiceState
+from configservice.topology.cluster_cache import get_cluster_cache
+from configservice.topology.model import Shard, Topology
+from runtime.http.metrics_server import Health, start_process_server
+from shardproxy.daemon import Selection, ShardProxyDaemon, Target, plan_watches
+from shardproxy.errors import ShardProxyError
+from shardproxy.kill_plan import KillPolicy
+from shardproxy.settings import PoolSettings
+from shardproxy.watch import InstanceWatch, WatchSettings
+from viewcounter.cache.macs import CacheValue, build_authenticator
+from viewcounter.cluster import build_cluster_settings
+from viewcounter.config import Config
+from viewcounter.eventlog.errors import EventLogError
+from viewcounter.eventlog.interface import EventLog
+from viewcounter.health.registration import start_shard_proxy_heartbeat
+from viewcounter.shardwatch.instance_lag import measure_shard_lag, publish_instance_lag
+from viewcounter.shardwatch.instance_reports import InstanceReporter, WitnessWriter
+from viewcounter.shardwatch.kills import KillStore, StoreSettings
+
+logger = logging.getLogger(__name__)
+
+FOLLOW_SECONDS = 0.5
+"""New topology is acted upon within this after the process has it."""
+STUCK_SECONDS = 30.0
+"""A watch that has ended no round for so long is stuck; the bounds of one round add up to far less."""
+
+
+class ShardProxyProcess:
+    """`run` blocks until `stopping` is set; a database, cache or log that is away ends nothing."""
+
+    def __init__(self, config: Config, selection: Selection, *, cluster: ClusterProxy, log: EventLog) -> None:
+        self._config = config
+        self._selection = selection
+        self._cluster = cluster
+        self._log = log
+        self._pool = build_cluster_settings(config).pool
+        # For the positions, which belong to the instance's own role; all else is asked over the watch's connection.
+        self._registry = InstanceRegistry(
+            PoolSettings(
+                max_connections=1,
+                flush_reserved=0,
+                report_connections=1,
+                password_refs=config.password_refs,
+                tls=config.shard_tls,
+            )
+        )
+        self._kills = KillStore(StoreSettings(config.kill_max_waiting, config.kill_retention_seconds))
+        observer = f"{socket.gethostname()}:{os.getpid()}"
+        authenticator = build_authenticator(CacheValue.WITNESS, config)
+        self._witness = WitnessWriter(
+            publish=lambda reports: publish_reports(get_cluster_cache(), observer, reports, authenticator=authenticator)
+        )
+        self._daemon = ShardProxyDaemon(selection=selection, build_watch=self._build_watch)
+
+    def run(self, stopping: threading.Event) -> None:
+        bind = self._config.shardproxy_metrics_bind
+        server = start_process_server(bind, check_health=self.check_health) if bind else None
+        self._kills.start()
+        self._witness.start()
+        heartbeat = start_shard_proxy_heartbeat(self.describe)
+        lag = threading.Thread(target=self._measure_lag, args=(stopping,), name="instance-lag", daemon=True)
+        lag.start()
+        try:
+            while not stopping.wait(FOLLOW_SECONDS):
+                topology = self._find_topology()
+                if topology is not None:
+                    self._daemon.follow(topology)
+        finally:
+            stopping.set()
+            heartbeat.stop()
+            self._stop(lag)
+            if server is not None:
+                server.shutdown()
+
+    def check_health(self) -> Health:
+        """Well while every watch goes on, whatever it sees."""
+        now = time.monotonic()
+        watches = self._daemon.watches
+        stuck = [watch.instance.name for watch in watches if now - watch.looked_at > STUCK_SECONDS]
+        instances = {watch.instance.name: "up" if watch.is_reachable else "down" for watch in watches}
+        return not stuck, {"status": "stuck" if stuck else "ok", "stuck": stuck, "instances": instances}
+
+    def describe(self) -> Condition:
+        """For the service registry."""
+        is_well, body = self.check_health()
+        topology = self._find_topology()
+        if topology is None:
+            return Condition(ServiceState.IMPAIRED, detail="it knows no topology yet")
+        if not is_well:
+            return Condition(ServiceState.IMPAIRED, f"stuck: {', '.join(body['stuck'])}", topology.epoch)
+        return Condition(detail=f"watches {', '.join(sorted(body['instances']))}", epoch=topology.epoch)
+
+    def _find_topology(self) -> Topology | None:
+        try:
+            return self._cluster.topology
+        except NoTopology as error:
+            logger.warning("nothing to watch yet: %s", error)
+            return None
+
+    def _build_watch(self, target: Target) -> InstanceWatch:
+        reporter = InstanceReporter(
+            shard=target.shard, instance=target.instance.name, kills=self._kills, witness=self._witness
+        )
+        return InstanceWatch(
+            target.instance,
+            build_watch_settings(self._config, self._pool),
+            build_kill_policy(self._config, self._pool, service_user=target.instance.user),
+            observer=reporter,
+        )
+
+    def _measure_lag(self, stopping: threading.Event) -> None:
+        while not stopping.wait(self._config.shardproxy_vitals_seconds):
+            topology = self._find_topology()
+            if topology is None:
+                continue
+            self._registry.apply(topology)
+            watched = plan_watches(topology, self._selection)
+            for shard in topology.shards:
+                if any(instance.name in watched for instance in shard.instances):
+                    self._publish_lag(topology, shard, is_watched=watched.__contains__)
+
+    def _publish_lag(self, topology: Topology, shard: Shard, *, is_watched: Callable[[str], bool]) -> None:
+        seconds = self._config.shardproxy_answer_seconds
+        try:
+            for lag in measure_shard_lag(self._registry, self._log, topology, shard, seconds=seconds):
+                if is_watched(lag.instance):
+                    publish_instance_lag(lag)
+        except (ShardProxyError, ClusterProxyError, EventLogError) as error:
+            logger.debug("lag of %s is not measured: %s", shard.name, error)
+        except Exception:  # the thread must not die of one shard
+            logger.exception("lag of %s is not measured", shard.name)
+
+    def _stop(self, lag: threading.Thread) -> None:
+        """Within `shardproxy_stop_seconds`, shared by the parts in turn."""
+        ends_at = time.monotonic() + self._config.shardproxy_stop_seconds
+        self._daemon.close(deadline_at=ends_at)
+        self._kills.stop(timeout_seconds=max(0.0, ends_at - time.monotonic()))
+        self._witness.stop()
+        lag.join(max(0.0, ends_at - time.monotonic()))
+        self._registry.close()
+
+
+def build_watch_settings(config: Config, pool: PoolSettings) -> WatchSettings:
+    return WatchSettings(
+        interval_seconds=config.killer_interval_seconds,
+        answer_seconds=config.shardproxy_answer_seconds,
+        backoff_max_seconds=config.shardproxy_backoff_seconds,
+        vitals_seconds=config.shardproxy_vitals_seconds,
+        size_seconds=config.shardproxy_size_seconds,
+        pool=pool,
+        user=config.shardproxy_user,
+        password_ref=config.shardproxy_password_ref,
+    )
+
+
+def build_kill_policy(config: Config, pool: PoolSettings, *, service_user: str) -> KillPolicy:
+    return KillPolicy(
+        application=pool.application_name,
+        users=frozenset({service_user, config.shardproxy_user, config.configservice_user}) - {""},
+        query_seconds=pool.query_seconds,
+        slack_seconds=config.killer_slack_seconds,
+        foreign_query_seconds=config.killer_foreign_query_seconds,
+        foreign_idle_seconds=config.killer_foreign_idle_seconds,
+        foreign_blocking_seconds=config.killer_foreign_blocking_seconds,
+        grace_seconds=config.killer_grace_seconds,
+        spared_applications=frozenset(
+            name.strip() for name in config.killer_spared_applications.split(",") if name.strip()
+        ),
+    )

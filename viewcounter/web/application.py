@@ -1,0 +1,244 @@
+"""The web process as ASGI sees it: the lane in front, everything else to Django, start and stop in order."""
+
+import asyncio
+import logging
+from collections.abc import Callable, Collection, Mapping
+from typing import Any, Protocol
+
+from clusterproxy.errors import NoTopology
+from configservice.registry.heartbeat import Heartbeat
+from configservice.topology.model import Topology
+from runtime.metrics import GATEWAYS_BY_VIEWER_KEY
+from viewcounter.apikeys.address_limit import BoundedBuckets
+from viewcounter.apikeys.authentication import LaneKeys
+from viewcounter.apikeys.rate_limit import get_rate_limiter
+from viewcounter.cache.macs import CacheValue, build_authenticator
+from viewcounter.cluster import get_cluster, get_cluster_id
+from viewcounter.config import Config, get_config
+from viewcounter.eventlog.interface import EventLog, Position
+from viewcounter.eventlog.lag_notice import LagBoard
+from viewcounter.eventlog.registry import build_lag_board, get_event_log
+from viewcounter.events.viewer import ViewerDigest, derive_viewer_key
+from viewcounter.ingest.endpoint import GatewayLane, LaneLimits, Send
+from viewcounter.ingest.group_commit import GroupCommit
+from viewcounter.ingest.idempotency import Idempotency
+from viewcounter.ingest.idempotency_store import KeptAnswers, SharedAnswers
+from viewcounter.ingest.load_shedding import LagWatch, ShedLimits
+from viewcounter.ingest.log_writer import GuardedLog
+from viewcounter.ingest.request_head import read_head
+from viewcounter.ingest.snippet import SNIPPET_PATH, Snippet
+from viewcounter.ingest.spool import Spool
+from viewcounter.ingest.validation import AcceptWindow
+from viewcounter.ingest.wait_applied import AppliedWatch, ReadPositions, WaitLimits
+from viewcounter.queries.receipts import read_applied_positions
+from viewcounter.web.body import BodyReader, Receive, get_body_limits
+from viewcounter.web.checked_requests import CheckedRequests
+from viewcounter.web.django_shares import DjangoShares
+from viewcounter.web.site import build_site
+from viewcounter.web.slots import AsgiApplication
+
+logger = logging.getLogger(__name__)
+
+EVENTS_PATH = "/v1/events"
+METHODS_OF_DJANGO = frozenset({"GET", "HEAD"})
+"""Of EVENTS_PATH: raw slices are read like everything else. Every other method is the lane's, if only to refuse it."""
+
+
+class ReadLane(Protocol):
+    """An ASGI application for HTTP requests."""
+
+    async def __call__(self, scope: dict[str, Any], receive: Receive, send: Send) -> None: ...
+
+    def close(self) -> None: ...
+
+
+def get_cluster_topology() -> Topology:
+    """Raises NoTopology until the cluster proxy of this process has a snapshot."""
+    return get_cluster().topology
+
+
+def read_cluster_positions(partitions: Collection[int]) -> Mapping[int, Position]:
+    """How far the shards have come. One question takes no longer than a whole request may wait."""
+    return read_applied_positions(
+        get_cluster(), partitions, deadline_seconds=min(get_config().wait_applied_seconds, get_config().scatter_seconds)
+    )
+
+
+class Gateway:
+    """Opens nothing before its first request, so it may be made before the workers are forked."""
+
+    def __init__(
+        self,
+        inner: AsgiApplication,
+        *,
+        config: Config | None = None,
+        get_log: Callable[[], EventLog] = get_event_log,
+        get_topology: Callable[[], Topology] = get_cluster_topology,
+        start_heartbeat: Callable[[], Heartbeat] | None = None,
+        read_positions: ReadPositions = read_cluster_positions,
+        kept_answers: KeptAnswers | None = None,
+        build_reads: Callable[[AsgiApplication, LaneKeys, BodyReader, Config], ReadLane] | None = None,
+        lag_board: LagBoard | None = None,
+    ) -> None:
+        """`inner` gets every request that is not for a lane; it need not know lifespan.
+
+        `build_reads` makes the lane of hot reads, which is given `inner` for what it does not answer.
+
+        `start_heartbeat` is called once the process serves; without it the process is in no registry.
+        """
+        config = config or get_config()
+        self._get_topology = get_topology
+        self._start_heartbeat = start_heartbeat
+        self._shutdown_drain_seconds = config.shutdown_drain_seconds
+        self._spool_drain_seconds = config.spool_drain_interval_seconds
+        self._log = _build_log(config, get_log)
+        self._commit = GroupCommit(
+            self._log,
+            linger_seconds=config.commit_linger_ms / 1000,
+            max_events=config.commit_max_events,
+            buffer_max_events=config.buffer_max_events,
+            max_wait_seconds=config.commit_max_wait_seconds,
+        )
+        self._keys = LaneKeys(max_lookups=config.api_key_lookups_max, timeout_seconds=config.api_key_lookup_seconds)
+        self._applied = AppliedWatch(read_positions, _get_wait_limits(config))
+        kept_answers = _build_kept_answers(config) if kept_answers is None else kept_answers
+        self._idempotency = Idempotency(kept_answers, max_answer_bytes=config.idempotency_answer_max_bytes)
+        self._lag = LagWatch(
+            build_lag_board(config) if lag_board is None else lag_board,
+            ShedLimits(config.shed_lag_events, config.shed_lag_seconds),
+            interval_seconds=config.lag_interval_seconds,
+        )
+        self._snippet = Snippet()
+        self._site = build_site(config)
+        self._viewers = _build_viewer_digest(config)
+        bodies = BodyReader(get_body_limits(config))
+        inner = CheckedRequests(inner, keys=self._keys, bodies=bodies, site=self._site, shares=DjangoShares(config))
+        self._reads = None if build_reads is None else build_reads(inner, self._keys, bodies, config)
+        self._inner: AsgiApplication = inner if self._reads is None else self._reads
+        self._lane = GatewayLane(
+            applied=self._applied,
+            idempotency=self._idempotency,
+            commit=self._commit,
+            keys=self._keys,
+            get_topology=get_topology,
+            limits=_get_limits(config),
+            viewers=self._viewers,
+            limiter=get_rate_limiter(),
+            lag=self._lag,
+            site=self._site,
+            bodies=bodies,
+            addresses=_build_address_buckets(config),
+        )
+
+    async def __call__(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and scope["path"] == EVENTS_PATH and scope["method"] not in METHODS_OF_DJANGO:
+            await self._lane(scope, receive, send)
+        elif scope["type"] == "http" and scope["path"] == SNIPPET_PATH and self._is_acceptable(scope):
+            await self._snippet(scope, receive, send)
+        elif scope["type"] == "lifespan":
+            await self._run_lifespan(receive, send)
+        else:
+            await self._inner(scope, receive, send)
+
+    def _is_acceptable(self, scope: dict[str, Any]) -> bool:
+        """False: for Django, which refuses the host or redirects to HTTPS before it looks at the address."""
+        return self._site.is_acceptable(scope, read_head(scope["headers"]))
+
+    async def _run_lifespan(self, receive: Receive, send: Send) -> None:
+        """The server asks for the shutdown when its last request is answered, or when it will wait no longer."""
+        heartbeat: Heartbeat | None = None
+        while True:
+            message = await receive()
+            if message["type"] == "lifespan.startup":
+                await asyncio.to_thread(self._log.open)
+                self._spool_drain = asyncio.create_task(self._drain_spool())
+                self._lag.start()
+                await self._learn_topology()
+                GATEWAYS_BY_VIEWER_KEY.labels(self._viewers.key_fingerprint).set(1)
+                heartbeat = None if self._start_heartbeat is None else self._start_heartbeat()
+                await send({"type": "lifespan.startup.complete"})
+            elif message["type"] == "lifespan.shutdown":
+                self._spool_drain.cancel()
+                self._applied.close()
+                await self._commit.close(timeout_seconds=self._shutdown_drain_seconds)
+                await asyncio.to_thread(self._log.close)
+                await self._idempotency.close()
+                await self._lag.close()
+                self._keys.close()
+                self._lane.close()
+                if self._reads is not None:
+                    self._reads.close()
+                if heartbeat is not None:
+                    await asyncio.to_thread(heartbeat.stop)
+                get_rate_limiter().close()
+                await send({"type": "lifespan.shutdown.complete"})
+                return
+
+    async def _drain_spool(self) -> None:
+        while True:
+            await asyncio.sleep(self._spool_drain_seconds)
+            try:
+                await asyncio.to_thread(self._log.drain)
+            except Exception:  # a task that died here would leave acknowledged events on the disk
+                logger.exception("the spool could not be drained; trying again")
+
+    async def _learn_topology(self) -> None:
+        """The first snapshot may have to be waited for; later the lane must never wait for one."""
+        try:
+            await asyncio.to_thread(self._get_topology)
+        except NoTopology as error:
+            logger.warning("starting without a topology, events get a 503 until there is one: %s", error)
+
+
+def _build_log(config: Config, get_log: Callable[[], EventLog]) -> GuardedLog:
+    folder = config.spool_dir
+    return GuardedLog(
+        get_log,
+        attempts=config.log_attempts,
+        append_seconds=config.log_append_seconds,
+        breaker_open_seconds=config.log_breaker_open_seconds,
+        open_spool=None if folder is None else lambda: Spool(folder, max_bytes=config.spool_max_bytes),
+    )
+
+
+def _build_kept_answers(config: Config) -> SharedAnswers:
+    return SharedAnswers(
+        config.cache_url.get_secret_value(),
+        get_cluster_id=get_cluster_id,
+        authenticator=build_authenticator(CacheValue.IDEMPOTENCY, config),
+        timeout_seconds=config.shared_cache_timeout_seconds,
+        open_seconds=config.shared_cache_open_seconds,
+        max_connections=config.shared_cache_max_connections,
+        claim_seconds=config.idempotency_claim_seconds,
+        keep_seconds=config.idempotency_seconds,
+    )
+
+
+def _get_wait_limits(config: Config) -> WaitLimits:
+    return WaitLimits(
+        seconds=config.wait_applied_seconds,
+        poll_seconds=config.wait_applied_poll_seconds,
+        max_requests=config.wait_applied_max_requests,
+    )
+
+
+def _build_viewer_digest(config: Config) -> ViewerDigest:
+    secret = config.secret_key if config.viewer_key is None else config.viewer_key
+    return ViewerDigest(derive_viewer_key(secret.get_secret_value()))
+
+
+def _get_limits(config: Config) -> LaneLimits:
+    return LaneLimits(
+        max_events=config.request_max_events,
+        explain_max_values=config.request_explain_max_values,
+        max_body_bytes=config.request_max_bytes,
+        window=AcceptWindow(config.accept_window_seconds, config.accept_future_seconds),
+        retry_after_seconds=config.log_retry_after_seconds,
+    )
+
+
+def _build_address_buckets(config: Config) -> BoundedBuckets | None:
+    per_second = config.public_key_address_requests_per_second
+    if not per_second:
+        return None
+    return BoundedBuckets(per_second, config.rate_limit_burst_seconds, config.address_limits_max)

@@ -1,0 +1,21 @@
+"""The web process: the lanes in front, Django behind them. With `admin=only`: Django's admin alone."""
+
+import os
+
+from django.core.asgi import get_asgi_application
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "viewcounter.settings")
+_django = get_asgi_application()
+
+# Models may be imported only after Django is set up.
+from viewcounter.api.fast.reads import HotReads  # noqa: E402
+from viewcounter.config import get_config  # noqa: E402
+from viewcounter.health.registration import start_admin_heartbeat, start_gateway_heartbeat  # noqa: E402
+from viewcounter.web.admin_process import AdminProcess  # noqa: E402
+from viewcounter.web.application import Gateway  # noqa: E402
+
+application: AdminProcess | Gateway
+if get_config().admin == "only":
+    application = AdminProcess(_django, config=get_config(), start_heartbeat=start_admin_heartbeat)
+else:
+    application = Gateway(_django, start_heartbeat=start_gateway_heartbeat, build_reads=HotReads)

@@ -1,0 +1,68 @@
+"""A known host and HTTPS: what Django asks of every request, for the requests that are answered in front of Django.
+
+Django redirects a request that came by plain HTTP. A post of events is refused instead: its key could be read on the
+way, and a client that follows the redirect would never learn of it.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+from django.http.request import split_domain_port, validate_host
+
+from runtime.http.problems import Problem
+from viewcounter.config import Config
+from viewcounter.config.kinds import split_commas
+from viewcounter.ingest.errors import Refused
+from viewcounter.ingest.request_head import Head
+from viewcounter.web.body import CLOSE
+
+UNKNOWN_HOST = Problem(400, "unknown_host", "The Host header names no host of this service.")
+_HTTPS_REQUIRED = Problem(
+    403,
+    "https_required",
+    "Events are taken by HTTPS only; nothing was stored. A key that was sent by plain HTTP could be read: replace it.",
+)
+_HOSTS_KNOWN = 256
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    allowed_hosts: tuple[str, ...]
+    https_only: bool
+    behind_tls_proxy: bool
+
+    def is_known_host(self, host: bytes | None) -> bool:
+        """As HttpRequest.get_host judges a Host header."""
+        return host is not None and _is_allowed_host(host, self.allowed_hosts)
+
+    def is_secure(self, scope: Mapping[str, Any], forwarded_proto: bytes | None) -> bool:
+        """As Django's SECURE_PROXY_SSL_HEADER has it."""
+        if self.behind_tls_proxy and forwarded_proto is not None:
+            return forwarded_proto.split(b",", 1)[0].strip() == b"https"
+        return bool(scope.get("scheme") == "https")
+
+    def is_acceptable(self, scope: Mapping[str, Any], head: Head) -> bool:
+        """False: Django would answer 400, or redirect to HTTPS."""
+        is_secure = not self.https_only or self.is_secure(scope, head.forwarded_proto)
+        return is_secure and self.is_known_host(head.host)
+
+    def check(self, scope: Mapping[str, Any], head: Head) -> None:
+        """Raises Refused (400, 403). Comes before the key: the database is not asked for one that will not be used."""
+        if not self.is_known_host(head.host):
+            raise Refused(UNKNOWN_HOST, headers=CLOSE)
+        if self.https_only and not self.is_secure(scope, head.forwarded_proto):
+            raise Refused(_HTTPS_REQUIRED, headers=CLOSE)
+
+
+def build_site(config: Config) -> Site:
+    return Site(
+        split_commas(config.allowed_hosts), https_only=config.https_only, behind_tls_proxy=config.behind_tls_proxy
+    )
+
+
+@lru_cache(_HOSTS_KNOWN)
+def _is_allowed_host(host: bytes, allowed_hosts: tuple[str, ...]) -> bool:
+    domain, _ = split_domain_port(host.decode("latin-1"))
+    return bool(domain) and validate_host(domain, allowed_hosts)

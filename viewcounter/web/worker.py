@@ -1,0 +1,75 @@
+"""The gunicorn worker class: uvicorn with bounds on connections and heads, and a stop that loses no request."""
+
+import asyncio
+import gc
+import socket
+import sys
+from typing import Any
+
+import uvicorn
+from gunicorn.arbiter import Arbiter
+from uvicorn_worker import UvicornWorker
+
+from runtime.http.bounded_protocol import BoundedHttpProtocol, HeadLimits
+from viewcounter.config import get_config
+
+_config = get_config()
+
+_CLOSE = (b"connection", b"close")
+# A thread of Django that computes gives the interpreter to the event loop after this. Python's own 5 ms, with two such
+# threads and a hand-over to the thread of the log, are tens of milliseconds for a post; shorter ones gain nothing.
+_SWITCH_SECONDS = 0.001
+_LOOK_SECONDS = 0.02
+
+
+class WebProtocol(BoundedHttpProtocol):
+    limits = HeadLimits(
+        seconds=_config.web_head_seconds,
+        max_bytes=_config.web_head_max_bytes,
+        max_headers=_config.web_head_max_headers,
+    )
+
+
+class LingeringServer(uvicorn.Server):
+    """Stops in two steps. uvicorn hangs up on every connection without a request under way, also on one whose next
+    request is on the wire; so first each answer says that it is the last one, and clients move to the next process.
+
+    New connections wait meanwhile, in the queue of the socket that all workers share, for whoever accepts next.
+    """
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        for server in self.servers:
+            server.close()
+        self.server_state.default_headers = [*self.server_state.default_headers, _CLOSE]
+        loop = asyncio.get_running_loop()
+        ends_at = loop.time() + _config.web_linger_seconds
+        while self.server_state.connections and not self.force_exit and loop.time() < ends_at:
+            await asyncio.sleep(_LOOK_SECONDS)
+        await super().shutdown(sockets)
+
+
+class BoundedUvicornWorker(UvicornWorker):
+    """Past `web_max_connections`, a process answers 503 at once instead of taking on what it cannot serve."""
+
+    CONFIG_KWARGS: dict[str, Any] = {
+        "loop": "uvloop",
+        "http": WebProtocol,
+        "ws": "none",
+        "limit_concurrency": _config.web_max_connections,
+        # uvicorn by itself believes X-Forwarded-Proto of every client on this host
+        "proxy_headers": _config.behind_tls_proxy,
+        "server_header": False,
+    }
+
+    async def _serve(self) -> None:
+        """As the parent's, but for the class of the server."""
+        self.config.app = self.wsgi
+        server = LingeringServer(config=self.config)
+        self._install_sigquit_handler()
+        sys.setswitchinterval(_SWITCH_SECONDS)
+        # What is loaded by now stays. A full collection that looks through it holds up every request under way.
+        gc.collect()
+        gc.freeze()
+        await server.serve(sockets=self.sockets)
+        if not server.started:
+            sys.exit(Arbiter.WORKER_BOOT_ERROR)
