@@ -38,6 +38,13 @@ globalThis.document = {
   currentScript: { src: SCRIPT_URL, dataset: DATASET },
 };
 globalThis.crypto = { getRandomValues: (bytes) => bytes.map(() => Math.random() * 256) };
+globalThis.TextEncoder = class {
+  encode(text) { return { length: unescape(encodeURIComponent(text)).length }; }
+};
+globalThis.AbortController = class {
+  signal = { onabort() {} };
+  abort() { this.signal.onabort(); }
+};
 globalThis.URL = class { constructor(path, base) { this.href = /^https?:\\/\\/[^/]+/.exec(base)[0] + path; } };
 globalThis.complaints = [];
 globalThis.logged = [];
@@ -48,6 +55,7 @@ globalThis.fetch = async (url, options) => {
   if (options.redirect !== "manual") throw new TypeError("a redirect would be followed");
   const [status, body] = JSON.parse(post(url, options.body));
   if (status === 0) throw new TypeError("no network");
+  if (status < 0) return new Promise((_, reject) => { options.signal.onabort = () => reject(new Error("aborted")); });
   const isRedirect = status >= 300 && status < 400;
   const type = isRedirect ? "opaqueredirect" : "cors";
   return { type, status: isRedirect ? 0 : status, json: async () => JSON.parse(body) };
@@ -59,7 +67,7 @@ media.addEventListener = listen(media.on);
 
 class Page:
     """Runs `script`. `beacon` and `post` are the browser's network: whether it takes a beacon; status and body of the
-    answer to a post, status 0 for none that the page may read."""
+    answer to a post, status 0 for none that the page may read, -1 for none ever."""
 
     def __init__(
         self,

@@ -16,19 +16,22 @@ Answer = int | tuple[int, dict[str, Any]]
 
 
 class Network:
-    """What left the page. `takes_beacons`: whether the browser does. `answers` to posts, then 202; 0: no network."""
+    """What left the page. `beacon_bytes`: how much the browser takes in beacons. `answers` to posts, then 202; 0: no
+    network, -1: none ever."""
 
     def __init__(
-        self, *, takes_beacons: bool = True, answers: tuple[int | tuple[int, dict[str, Any]], ...] = ()
+        self, *, beacon_bytes: int = 65536, answers: tuple[int | tuple[int, dict[str, Any]], ...] = ()
     ) -> None:
-        self.takes_beacons = takes_beacons
+        self.beacon_bytes = beacon_bytes
         self.answers = list(answers)
         self.sent: list[tuple[str, str, list[dict[str, Any]]]] = []
 
     def beacon(self, url: str, body: str) -> bool:
-        if self.takes_beacons:
+        takes = len(body.encode()) <= self.beacon_bytes
+        if takes:
+            self.beacon_bytes -= len(body.encode())
             self.sent.append(("beacon", url, json.loads(body)))
-        return self.takes_beacons
+        return takes
 
     def post(self, url: str, body: str) -> tuple[int, str]:
         self.sent.append(("post", url, json.loads(body)))
@@ -60,8 +63,9 @@ def count(page: Page, **expected: int) -> bool:
     return ended == expected
 
 
-def open_page(network: Network, **data: str) -> Page:
-    return Page(serve()[2].decode(), data={**KEY, **data}, beacon=network.beacon, post=network.post)
+def open_page(network: Network, *, prelude: str = "", **data: str) -> Page:
+    script = prelude + serve()[2].decode()
+    return Page(script, data={**KEY, **data}, beacon=network.beacon, post=network.post)
 
 
 def test_the_script_is_served_as_a_script_to_every_page_and_kept_by_its_tag() -> None:
@@ -242,10 +246,102 @@ def test_a_bad_batch_is_not_sent_again(status: int) -> None:
 
 
 def test_a_page_that_is_left_posts_what_the_browser_takes_as_no_beacon() -> None:
-    network = Network(takes_beacons=False)
+    network = Network(beacon_bytes=0)
     page = open_page(network, video="v1")
     page.run(HIDE)
     assert [way for way, _, _ in network.sent] == ["post"]
+    assert count(page, accepted=1)
+
+
+SHOW = 'document.visibilityState = "visible"; fire(listeners, "visibilitychange");'
+
+
+@pytest.mark.parametrize("show", [SHOW, 'fire(listeners, "pageshow");'])
+def test_a_page_that_is_shown_again_sends_what_it_handed_over_under_the_same_ids(show: str) -> None:
+    network = Network()
+    page = open_page(network, video="v1")
+    page.run(HIDE)
+    page.run(f'viewcounter.track("like", "v1"); {show}')
+    assert count(page, pending=2)
+    page.run("pass(1000);")
+    assert [way for way, _, _ in network.sent] == ["beacon", "post"]
+    assert network.sent[1][2][0] == network.sent[0][2][0]
+    assert count(page, accepted=2)
+    page.run(show)
+    page.run("pass(1000);")
+    assert len(network.sent) == 2
+
+
+def test_a_page_keeps_the_newest_thousand_of_what_it_handed_over() -> None:
+    network = Network(beacon_bytes=10_000_000)
+    page = open_page(network)
+    for _ in range(20):
+        page.run(f'for (let i = 0; i < 60; i++) viewcounter.track("view", "v"); {HIDE}')
+    assert count(page, unconfirmed=1200)
+    page.run(SHOW)
+    assert count(page, unconfirmed=200, pending=1000)
+
+
+def test_a_page_that_is_left_hands_over_all_that_the_browser_takes() -> None:
+    network = Network(beacon_bytes=30_000, answers=(0,))
+    page = open_page(network)
+    page.run('for (let i = 0; i < 99; i++) viewcounter.track("view", "a long name of a video, ".repeat(10) + i);')
+    page.run(HIDE)
+    sizes = [len(batch) for way, _, batch in network.sent if way == "beacon"]
+    assert len(sizes) > 1
+    assert network.beacon_bytes < 500  # not one event more
+    assert count(page, unconfirmed=sum(sizes), pending=99 - sum(sizes))
+
+
+def test_a_batch_is_no_larger_than_browsers_send_for_a_page_that_is_left() -> None:
+    network = Network()
+    page = open_page(network, viewer="🎬" * 128)
+    page.run('for (let i = 0; i < 100; i++) viewcounter.track("view", "🎥".repeat(128)); pass(1000);')
+    page.run("pass(1000);")
+    sizes = [len(json.dumps(batch, ensure_ascii=False, separators=(",", ":")).encode()) for _, _, batch in network.sent]
+    assert len(sizes) == 2
+    assert max(sizes) <= 60_000
+    assert count(page, accepted=100)
+
+
+def test_an_event_that_is_no_json_is_refused_and_holds_up_no_other() -> None:
+    network = Network()
+    page = open_page(network)
+    page.run('viewcounter.track("like", "v1", 10n); viewcounter.track("like", Object.create(null));')
+    assert count(page, refused=2)
+    assert page.complaints[0].startswith("viewcounter: an event cannot be written as JSON")
+    page.run('viewcounter.track("like", "v1"); pass(1000);')
+    assert count(page, accepted=1, refused=2)
+
+
+def test_a_batch_without_an_answer_is_sent_again_under_the_same_ids() -> None:
+    network = Network(answers=(-1,))
+    page = open_page(network, video="v1")
+    page.run("pass(30999);")
+    assert count(page, in_flight=1)
+    page.run("pass(1);")
+    assert count(page, pending=1)
+    page.run("pass(2000);")
+    assert network.sent[0] == network.sent[1]
+    assert count(page, accepted=1)
+
+
+def test_an_event_tracked_while_others_are_under_way_does_not_shorten_the_pause() -> None:
+    network = Network(answers=((403, REJECTED),))
+    page = open_page(network, video="v1")
+    page.run('pass(1000); viewcounter.track("like", "v1");')
+    page.run("pass(59000);")
+    assert len(network.sent) == 1
+    page.run("pass(1000);")
+    assert count(page, accepted=2)
+
+
+def test_a_page_loaded_ahead_counts_its_view_when_it_is_shown() -> None:
+    network = Network()
+    page = open_page(network, prelude="document.prerendering = true;", video="v1")
+    page.run("pass(5000);")
+    assert count(page)
+    page.run('fire(listeners, "prerenderingchange"); pass(1000);')
     assert count(page, accepted=1)
 
 

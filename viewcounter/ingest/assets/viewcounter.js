@@ -15,13 +15,15 @@
 //
 // Events are collected for a second and sent together, a batch at a time, and again under the same ids until the service
 // has answered. When the page is left or hidden, what waits is handed to the browser (sendBeacon), which sends it even if
-// the page is gone. Each event has an id of its own that holds its time, so whatever is sent twice is counted once.
+// the page is gone; if the page is shown again, it sends the same events itself and reads the answer. Each event has an id
+// of its own that holds its time, so whatever is sent twice is counted once.
 //
 // counters: tracked = accepted + refused + dropped + unconfirmed + pending + in_flight, always.
 //   accepted     the service has stored them
-//   refused      the service will never take them (the console says why)
+//   refused      the service will never take them, or they cannot be written as JSON (the console says why)
 //   dropped      too many waited (1,000)
-//   unconfirmed  handed to the browser when the page was left or hidden: a page cannot read the answer to those
+//   unconfirmed  handed to the browser when the page was left or hidden: a page cannot read the answer to those. When the
+//                page is shown again, up to 1,000 of them are pending again
 //   pending      wait here; in_flight: sent, no answer yet
 //
 // A wrong key, origin or address loses nothing while the page is open: events wait, and the console says why.
@@ -30,7 +32,9 @@
   "use strict";
 
   const LINGER_MS = 1000;
-  const BATCH_EVENTS = 100; // about 20 KB; browsers take 64 KB of beacons that are under way
+  const BATCH_EVENTS = 100;
+  const BATCH_BYTES = 60000; // browsers refuse more than 64 KiB of requests that may outlive the page
+  const ANSWER_MS = 30000; // without an answer by then, a batch is sent again
   const QUEUE_EVENTS = 1000; // beyond it new events are dropped
   const RETRY_MS = [2000, 60000]; // first and longest pause after a failure
   const REJECTED_MS = 60000; // pause after the service rejected the key, the origin or the address
@@ -44,11 +48,14 @@
   const key = script.dataset.key;
   const address = new URL("/v1/events", script.src).href + "?key=" + encodeURIComponent(key || "");
 
+  const encoder = new TextEncoder();
   const queue = [];
+  const handedOver = []; // unconfirmed; sent again if the page is shown again
   let inFlight = 0;
   let viewer = null;
   const watchers = [];
   let timer = null;
+  let forgotten = 0; // unconfirmed, and too many to be kept for the page to send them again
   let pauseMs = 0; // since the last failure; 0: the last request did not fail
   let isRejected = false;
   const counters = {
@@ -56,7 +63,9 @@
     accepted: 0,
     refused: 0,
     dropped: 0,
-    unconfirmed: 0,
+    get unconfirmed() {
+      return handedOver.length + forgotten;
+    },
     get pending() {
       return queue.length;
     },
@@ -82,6 +91,20 @@
       counters.dropped++;
       return;
     }
+    try {
+      queue.push(encode(eventType, videoId, value));
+    } catch (error) {
+      counters.refused++;
+      console.error("viewcounter: an event cannot be written as JSON and is not sent:", eventType, videoId, value, error);
+      return;
+    }
+    debug("tracked", queue[queue.length - 1].text);
+    if (queue.length >= BATCH_EVENTS && pauseMs === 0) flush();
+    else schedule(Math.max(LINGER_MS, pauseMs));
+  }
+
+  // An event as it will be sent. Throws for what is no JSON, such as a BigInt, before others wait behind it.
+  function encode(eventType, videoId, value) {
     const now = Date.now();
     const event = {
       event_id: makeId(now),
@@ -91,10 +114,8 @@
     };
     if (value !== undefined) event.value = value;
     if (viewer !== null) event.viewer_id = viewer;
-    queue.push(event);
-    debug("tracked", event);
-    if (queue.length >= BATCH_EVENTS && pauseMs === 0) flush();
-    else schedule(Math.max(LINGER_MS, pauseMs));
+    const text = JSON.stringify(event);
+    return { text, bytes: encoder.encode(text).length };
   }
 
   function setViewer(viewerId) {
@@ -110,26 +131,51 @@
     if (timer === null) timer = setTimeout(flush, ms);
   }
 
+  // Events that were tracked while the batch was under way have set a timer that knows nothing of the pause.
+  function scheduleAnew(ms) {
+    clearTimeout(timer);
+    timer = setTimeout(flush, ms);
+  }
+
   function flush() {
     clearTimeout(timer);
     timer = null;
     // One batch at a time: its answer says whether to go on.
-    if (inFlight === 0 && queue.length > 0) post(queue.splice(0, BATCH_EVENTS));
+    if (inFlight === 0 && queue.length > 0) post(takeBatch(BATCH_EVENTS));
+  }
+
+  // As many of the events that wait as one request may hold, at least one.
+  function takeBatch(maxEvents) {
+    let count = 1;
+    let bytes = queue[0].bytes;
+    while (count < Math.min(maxEvents, queue.length) && bytes + queue[count].bytes < BATCH_BYTES) {
+      bytes += queue[count++].bytes + 1;
+    }
+    return queue.splice(0, count);
+  }
+
+  function join(batch) {
+    return `[${batch.map((event) => event.text).join()}]`;
   }
 
   async function post(batch) {
     inFlight = batch.length;
     let status = 0;
     let answer = null;
+    const deadline = new AbortController();
+    const clock = setTimeout(() => deadline.abort(), ANSWER_MS);
     try {
       // As text: a page may send that anywhere without asking first. A redirect would lose the body.
-      const options = { method: "POST", body: JSON.stringify(batch), keepalive: true, credentials: "omit" };
-      const response = await fetch(address, { ...options, redirect: "manual" });
+      const options = { method: "POST", body: join(batch), credentials: "omit", redirect: "manual" };
+      // A single event that is too large to outlive the page is posted all the same, for the service to say so.
+      const keepalive = batch.length > 1 || batch[0].bytes < BATCH_BYTES;
+      const response = await fetch(address, { ...options, keepalive, signal: deadline.signal });
       status = response.type === "opaqueredirect" ? 301 : response.status;
       answer = await response.json();
     } catch (error) {
       debug("no answer that can be read", status, error); // no network, or a server that does not let this page read
     }
+    clearTimeout(clock);
     inFlight = 0;
     settle(batch, status, answer);
     debug("answer", status, answer, JSON.stringify(counters));
@@ -158,11 +204,11 @@
       pauseMs = REJECTED_MS;
       const rest = `${queue.length} events wait in this page; next attempt in ${REJECTED_MS / 1000} s`;
       console.error(`viewcounter: the service rejects this page's events: ${explain(status, answer)} (${rest})`);
-      schedule(pauseMs);
+      scheduleAnew(pauseMs);
     } else {
       if (pauseMs === 0) console.warn(`viewcounter: the service did not store events (status ${status}); trying again`);
       pauseMs = Math.min(RETRY_MS[1], Math.max(RETRY_MS[0], pauseMs * 2));
-      schedule(pauseMs * (0.5 + Math.random() / 2));
+      scheduleAnew(pauseMs * (0.5 + Math.random() / 2));
     }
   }
 
@@ -174,7 +220,7 @@
       if (fault === undefined) counters.accepted++;
       else if (!fault.retryable) {
         counters.refused++;
-        console.error(`viewcounter: the service refuses an event: ${fault.message} (${fault.code}, ${fault.field})`, event);
+        console.error(`viewcounter: the service refuses an event: ${fault.message} (${fault.code}, ${fault.field})`, event.text);
       }
       return fault !== undefined && fault.retryable;
     });
@@ -187,14 +233,26 @@
   // The page may be gone in a moment: the browser sends these by itself, and tells no page the answer.
   function handOver() {
     if (isRejected) return; // they would be rejected too, unseen
-    while (queue.length > 0 && navigator.sendBeacon) {
-      const batch = queue.slice(0, BATCH_EVENTS);
-      if (!navigator.sendBeacon(address, JSON.stringify(batch))) break;
-      queue.splice(0, batch.length);
-      counters.unconfirmed += batch.length;
-      debug("handed to the browser", batch.length, JSON.stringify(counters));
+    let maxEvents = navigator.sendBeacon ? BATCH_EVENTS : 0;
+    while (queue.length > 0 && maxEvents > 0) {
+      const batch = takeBatch(maxEvents);
+      if (navigator.sendBeacon(address, join(batch))) {
+        handedOver.push(...batch);
+        debug("handed to the browser", batch.length, JSON.stringify(counters));
+      } else {
+        queue.unshift(...batch);
+        maxEvents = Math.floor(batch.length / 2); // fill what is left of the browser's 64 KiB
+      }
     }
+    forgotten += handedOver.splice(0, handedOver.length - QUEUE_EVENTS).length;
     flush();
+  }
+
+  // The page is there again, and nobody knows what became of the events that the browser was to send.
+  function takeBack() {
+    const room = QUEUE_EVENTS - queue.length;
+    queue.unshift(...handedOver.splice(Math.max(0, handedOver.length - room)));
+    if (queue.length > 0) schedule(Math.max(LINGER_MS, pauseMs));
   }
 
   function watch(element, videoId) {
@@ -242,13 +300,21 @@
     handOver();
   }
 
+  // A browser may load a page ahead of a click that never comes.
+  function whenShown(act) {
+    if (document.prerendering) document.addEventListener("prerenderingchange", act, { once: true });
+    else act();
+  }
+
   document.addEventListener("visibilitychange", () => {
     if (document.visibilityState === "hidden") leave();
+    else takeBack();
   });
   addEventListener("pagehide", leave);
+  addEventListener("pageshow", takeBack);
 
   setViewer(script.dataset.viewer);
   globalThis.viewcounter = { track, watch, setViewer, flush, counters };
   if (!key) console.error("viewcounter: the script has no data-key; nothing can be sent");
-  else if (script.dataset.video) track("view", script.dataset.video);
+  else if (script.dataset.video) whenShown(() => track("view", script.dataset.video));
 })();
