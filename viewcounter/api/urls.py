@@ -13,14 +13,13 @@ from viewcounter.api.resources.dead_letters import (
     DeadLetterReplayView,
     DeadLettersView,
     DeadLetterView,
-    PartitionResumeView,
 )
 from viewcounter.api.resources.docs import DocsView
 from viewcounter.api.resources.health import HealthView, ReadyView
 from viewcounter.api.resources.kills import KillsView
 from viewcounter.api.resources.metrics import MetricsView
 from viewcounter.api.resources.moves import MovesView
-from viewcounter.api.resources.partitions import PartitionsView
+from viewcounter.api.resources.partitions import PartitionResumeView, PartitionsView
 from viewcounter.api.resources.raw_events import RawEventsView
 from viewcounter.api.resources.reads import CountsQueryView, TopView, VideoCountsView, VideoStatsView
 from viewcounter.api.resources.receipts import ReceiptView

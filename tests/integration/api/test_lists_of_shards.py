@@ -186,7 +186,7 @@ def admin(api):
 
 def test_the_admin_shows_them_page_by_page(listed, admin, monkeypatch):
     for module in ("conflict_admin", "dead_letter_admin"):
-        monkeypatch.setattr(f"viewcounter.processing.{module}.PAGE_SIZE", 4)
+        monkeypatch.setattr(f"viewcounter.deadletters.{module}.PAGE_SIZE", 4)
     first = admin.get(listed.admin_path).content.decode()
     [following] = re.findall(r'<a href="(\?[^"]*)">Next page', first)
     second = admin.get(listed.admin_path + unescape(following)).content.decode()

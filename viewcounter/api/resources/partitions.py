@@ -1,18 +1,23 @@
-"""`GET /v1/partitions`: how far the counts are behind the events, partition by partition."""
+"""`/v1/partitions`: how far the counts are behind the events, by partition; and letting one that stopped go on."""
 
 from typing import Any
 
-from drf_spectacular.utils import extend_schema
+from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from viewcounter.api.parameters import check_parameters
+from viewcounter.api.authentication import get_actor
+from viewcounter.api.parameters import check_parameters, check_partition
 from viewcounter.api.resources.base import ApiView
+from viewcounter.api.serializers import RequestSerializer
 from viewcounter.apikeys.scopes import Scope
 from viewcounter.cluster import get_cluster
+from viewcounter.deadletters.stopped import resume
 from viewcounter.eventlog.registry import get_event_log
 from viewcounter.maintenance.lag import ClusterLag, read_lag
+
+_PARTITION = OpenApiParameter("partition", {"type": "integer"}, OpenApiParameter.PATH)
 
 
 class PartitionLagSerializer(serializers.Serializer):
@@ -70,3 +75,36 @@ def encode_lag(lag: ClusterLag) -> dict[str, Any]:
         ],
         "missing": list(lag.missing),
     }
+
+
+class ResumeSerializer(RequestSerializer):
+    accept_dead_letters = serializers.IntegerField(
+        default=0, min_value=0, max_value=1_000_000, help_text="So many are written whatever the limits say."
+    )
+
+
+class ResumeAnswerSerializer(serializers.Serializer):
+    partition = serializers.IntegerField()
+    resumed = serializers.BooleanField(help_text="False: it was not stopped.")
+
+
+class PartitionResumeView(ApiView):
+    required_scopes = {"POST": Scope.ADMIN}
+
+    @extend_schema(
+        operation_id="resumePartition",
+        tags=["operations"],
+        summary="Let a partition that stopped by itself go on",
+        description="Find the cause first: the same events stop it again, unless their dead letters are accepted.",
+        parameters=[_PARTITION],
+        request=ResumeSerializer,
+        responses=ResumeAnswerSerializer,
+    )
+    def post(self, request: Request, partition: int) -> Response:
+        check_parameters(request.query_params, allowed=())
+        body = ResumeSerializer(data=request.data)
+        body.is_valid(raise_exception=True)
+        cluster = get_cluster()
+        check_partition(partition, partition_count=cluster.topology.partition_count)
+        has_resumed = resume(cluster, partition, actor=get_actor(request), **body.validated_data)
+        return Response({"partition": partition, "resumed": has_resumed})

@@ -1,23 +1,69 @@
 """`GET /v1/events`: single events of a video, page by page. `POST` of the same address is the gateway's lane."""
 
 from datetime import UTC, datetime
+from typing import Any
 
 from django.http import HttpResponse
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiParameter, extend_schema
+from rest_framework import serializers
 from rest_framework.request import Request
 
 from viewcounter.api import read_options
+from viewcounter.api.answers import Json, encode_meta
 from viewcounter.api.cursor import decode_cursor, encode_cursor
 from viewcounter.api.http_caching import ASK_FIRST, build_read_response
 from viewcounter.api.openapi import documents
 from viewcounter.api.parameters import check_id, find_instant, get_integer, get_required
 from viewcounter.api.resources.base import ReadView
-from viewcounter.api.resources.raw_answers import RawPageSerializer, encode_raw_page
+from viewcounter.api.serializers import MetaSerializer
 from viewcounter.apikeys.scopes import Scope
 from viewcounter.cluster import get_cluster
 from viewcounter.config import get_config
-from viewcounter.queries.raw_events import BEFORE_ALL, RAW_MAX_LIMIT, RawQuestion, get_raw_page
+from viewcounter.queries.raw_events import BEFORE_ALL, RAW_MAX_LIMIT, RawPage, RawQuestion, get_raw_page
+
+
+class RawEventSerializer(serializers.Serializer):
+    event_id = serializers.UUIDField()
+    event_type = serializers.CharField()
+    occurred_at = serializers.DateTimeField()
+    received_at = serializers.DateTimeField()
+    value = serializers.FloatField(help_text="In the unit of the event type; 1 where it has none.")
+
+
+class RawPageSerializer(serializers.Serializer):
+    video_id = serializers.CharField()
+    start_time = serializers.DateTimeField(allow_null=True, help_text="Inclusive; null: open.")
+    end_time = serializers.DateTimeField(allow_null=True, help_text="Exclusive; null: open.")
+    kept_from = serializers.DateTimeField(
+        allow_null=True, help_text="Events received before this are no longer kept one by one."
+    )
+    events = RawEventSerializer(many=True)
+    next_cursor = serializers.CharField(allow_null=True, help_text="Asks for the next page; null on the last.")
+    meta = MetaSerializer()
+
+
+def encode_raw_page(page: RawPage, *, next_cursor: str | None) -> Json:
+    events: list[dict[str, Any]] = [
+        {
+            "event_id": event.event_id,
+            "event_type": event.event_type,
+            "occurred_at": event.occurred_at,
+            "received_at": event.received_at,
+            "value": event.value,
+        }
+        for event in page.events
+    ]
+    return {
+        "video_id": page.question.video_id,
+        "start_time": page.question.start,
+        "end_time": page.question.end,
+        "kept_from": page.kept_from,
+        "events": events,
+        "next_cursor": next_cursor,
+        "meta": encode_meta(page.meta),
+    }
+
 
 RAW_DEFAULT_LIMIT = 100
 _VIDEO_ID = OpenApiParameter("video_id", documents.VIDEO_ID.type, required=True)

@@ -1,9 +1,11 @@
 """`/v1/recounts`: ask for one, see how it goes."""
 
+from typing import Any
 from uuid import UUID
 
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiExample, OpenApiParameter, extend_schema
+from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.reverse import reverse
@@ -11,15 +13,13 @@ from rest_framework.reverse import reverse
 from viewcounter.api.parameters import check_parameters, get_limit
 from viewcounter.api.place_cursor import decode_job
 from viewcounter.api.place_cursor import encode_job as encode_cursor
+from viewcounter.api.resources.audit import DifferenceSerializer
 from viewcounter.api.resources.base import ApiView
-from viewcounter.api.resources.recount_answers import (
-    RecountListSerializer,
-    RecountRequestSerializer,
-    RecountSerializer,
-)
+from viewcounter.api.serializers import IdField, RequestSerializer
 from viewcounter.apikeys.scopes import Scope
 from viewcounter.cluster import get_cluster
 from viewcounter.config import get_config
+from viewcounter.maintenance.models import RecountState
 from viewcounter.maintenance.recount_jobs import (
     create_partition_recount,
     create_video_recount,
@@ -28,6 +28,44 @@ from viewcounter.maintenance.recount_jobs import (
     list_recounts,
 )
 from viewcounter.queries.errors import InvalidQuery
+
+
+class RecountRequestSerializer(RequestSerializer):
+    """Exactly one of `video_id` and `partition`."""
+
+    video_id = IdField(required=False, allow_null=True, default=None)
+    partition = serializers.IntegerField(required=False, allow_null=True, default=None, min_value=0, max_value=32_767)
+    apply = serializers.BooleanField(default=False, help_text="Correct what differs. Without: only show it.")
+
+    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
+        if (attrs["video_id"] is None) == (attrs["partition"] is None):
+            raise serializers.ValidationError("Name a video_id or a partition, not both.", code="one_target")
+        return attrs
+
+
+class RecountSerializer(serializers.Serializer):
+    id = serializers.UUIDField()
+    video_id = serializers.CharField(allow_null=True, help_text="Null: every video of the partition.")
+    partition = serializers.IntegerField()
+    apply = serializers.BooleanField()
+    actor = serializers.CharField(help_text="Who asked for it.")
+    state = serializers.ChoiceField(choices=RecountState.choices)
+    videos_done = serializers.IntegerField()
+    videos_total = serializers.IntegerField(allow_null=True, help_text="Null: not known yet.")
+    difference_counts = serializers.DictField(
+        child=serializers.IntegerField(), help_text="Tier -> rows that differ, or were corrected."
+    )
+    differences = DifferenceSerializer(many=True, help_text="The first of each tier: before and after.")
+    error = serializers.CharField(allow_null=True)
+    created_at = serializers.DateTimeField()
+    started_at = serializers.DateTimeField(allow_null=True)
+    finished_at = serializers.DateTimeField(allow_null=True)
+
+
+class RecountListSerializer(serializers.Serializer):
+    recounts = RecountSerializer(many=True)
+    next_cursor = serializers.CharField(allow_null=True, help_text="Asks for older ones; null: there are none.")
+
 
 DEFAULT_LIMIT = 20
 CURSOR_SALT = "viewcounter.recounts"
