@@ -17,7 +17,7 @@ from clusterproxy.plan import (
     plan_attempt,
     plan_read,
 )
-from clusterproxy.results import ANSWERED, BEHIND, Attempt, ReadResult, Route
+from clusterproxy.results import ANSWERED, BEHIND, QueryAttempt, ReadResult, Route
 from clusterproxy.runtime import Runtime
 from configservice.topology.model import Instance, Shard, Topology
 from shardproxy.errors import (
@@ -70,7 +70,7 @@ class ShardReading:
         self.request = request
         self.started_at = time.monotonic()
         self.waited_seconds = 0.0
-        self.attempts: list[Attempt] = []
+        self.attempts: list[QueryAttempt] = []
         self.failures: dict[str, ShardProxyError] = {}
         self._health = {
             i.name: runtime.health.get_health(i, request.query.query_class, now=self.started_at) for i in shard.copies
@@ -101,12 +101,12 @@ class ShardReading:
         except TRY_THE_NEXT as error:
             self.note_failure(instance, error, started_at=now)
             return None
-        self.attempts.append(Attempt(instance.name, ANSWERED, time.monotonic() - now))
+        self.attempts.append(QueryAttempt(instance.name, ANSWERED, time.monotonic() - now))
         return rows
 
     def note_failure(self, instance: Instance, error: ShardProxyError, *, started_at: float) -> None:
         self.failures[instance.name] = error
-        self._note_vain(Attempt(instance.name, _OUTCOMES[type(error)], time.monotonic() - started_at))
+        self._note_vain(QueryAttempt(instance.name, _OUTCOMES[type(error)], time.monotonic() - started_at))
 
     def note_behind(self) -> None:
         """The last answer had not seen what is demanded."""
@@ -150,7 +150,7 @@ class ShardReading:
         overflowed = any(isinstance(error, PoolExhausted) for error in self.failures.values())
         return overflowed and not may_overflow(self.request.query.query_class, instance)
 
-    def _note_vain(self, attempt: Attempt) -> None:
+    def _note_vain(self, attempt: QueryAttempt) -> None:
         self.attempts.append(attempt)
         if self.runtime.on_failed_attempt is not None:
             self.runtime.on_failed_attempt(attempt.instance, attempt.outcome)

@@ -13,7 +13,7 @@ BEHIND = "behind"
 
 
 @dataclass(frozen=True, slots=True)
-class Attempt:
+class QueryAttempt:
     """One instance that was asked. `outcome`: ANSWERED, BEHIND (it answered, but had not seen what was demanded), or
     the code of the error."""
 
@@ -40,7 +40,7 @@ class Route:
     lag_seconds: float | None
     seconds: float
     waited_seconds: float
-    attempts: tuple[Attempt, ...]
+    attempts: tuple[QueryAttempt, ...]
     progress: Mapping[int, Progress] = field(default_factory=dict)
     cache: str | None = None
 

@@ -3,7 +3,7 @@
 from django.apps import AppConfig
 
 
-class ConfigServiceConfig(AppConfig):
+class ConfigServiceAppConfig(AppConfig):
     name = "configservice"
     verbose_name = "cluster"
     default_auto_field = "django.db.models.BigAutoField"

@@ -15,17 +15,17 @@ from typing import Protocol
 from django.db import DatabaseError, connections
 
 from configservice.errors import ConfigServiceError, ControlDatabaseUnavailable, LeaseLost
-from configservice.failover.executor import Observer
+from configservice.failover.executor import FailoverObserver
 from configservice.failover.kept_log import LogShare, LogWatch
 from configservice.failover.lease import Lease
 from configservice.failover.reconciler import Caretaker, ShardOrders, read_orders
 from configservice.failover.records import Condition
 from configservice.monitoring.conditions import ConditionKeeper, LogKept, derive_condition
 from configservice.monitoring.connections import Connect
-from configservice.monitoring.failure_detection import StandbyWitness, Verdict, Witness, judge_primary
+from configservice.monitoring.failure_detection import PrimaryVerdict, StandbyWitness, Witness, judge_primary
 from configservice.monitoring.monitor import Monitor
-from configservice.monitoring.probe_result import Sighting
-from configservice.registry.heartbeat import Condition as ServiceCondition
+from configservice.monitoring.probe_result import ProbeResult
+from configservice.registry.heartbeat import ProcessCondition as ServiceCondition
 from configservice.registry.services import ServiceState
 from configservice.settings import ConfigServiceSettings
 from configservice.topology import publication
@@ -42,7 +42,7 @@ STUCK_SECONDS = 30.0
 """A loop that has ended no tick for so long is stuck; the bounds of one add up to far less."""
 
 
-class DaemonObserver(Observer, Protocol):
+class DaemonObserver(FailoverObserver, Protocol):
     def note_tick(self, *, leads: bool, silent_instances: Sequence[str]) -> None: ...
 
     def note_struck_off(self, count: int) -> None:
@@ -188,7 +188,7 @@ class ConfigService:
         self._observer.note_log_shares({s.name: self._log.get_share(s.id) for s in topology.shards})
         self._observer.note_conditions({s.name: conditions[s.id][0] for s in topology.shards if s.id in conditions})
 
-    def _judge(self, shard: Shard) -> Verdict:
+    def _judge(self, shard: Shard) -> PrimaryVerdict:
         return judge_primary(
             shard, self._monitor.get_sightings(), self._witnesses, now=time.monotonic(), settings=self._settings
         )
@@ -198,7 +198,7 @@ class ConfigService:
         return future is not None and not future.done()
 
     def _give_to_caretaker(
-        self, shard: Shard, verdict: Verdict, order: ShardOrders, generation: int, executor: ThreadPoolExecutor
+        self, shard: Shard, verdict: PrimaryVerdict, order: ShardOrders, generation: int, executor: ThreadPoolExecutor
     ) -> bool:
         """Whether there is something to be done for the shard, which its caretaker then does in a thread."""
         caretaker = self._caretakers.get(shard.id)
@@ -247,7 +247,7 @@ class ConfigService:
             )
 
 
-def find_unasked(sightings: Mapping[str, Sighting], shards: Iterable[Shard]) -> list[str]:
+def find_unasked(sightings: Mapping[str, ProbeResult], shards: Iterable[Shard]) -> list[str]:
     """Instances that have neither answered nor failed yet. Pure."""
     names = [instance.name for shard in shards for instance in shard.instances]
     return [n for n in names if n not in sightings or not (sightings[n].answers or sightings[n].failure_count)]

@@ -23,7 +23,7 @@ class WaitedTooLong(CallerOnly, Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome(Generic[T]):
+class FlightOutcome(Generic[T]):
     """`is_shared`: another caller's answer."""
 
     answer: T
@@ -71,7 +71,7 @@ class Coalescer(Generic[T]):
         deadline_at: float,
         may_lead: bool = True,
         accepts: Callable[[T], bool] = lambda _: True,
-    ) -> Outcome[T]:
+    ) -> FlightOutcome[T]:
         """The answer of `ask`, by this caller or by one that asks already. `deadline_at` is on the monotonic clock.
 
         `may_lead=False`: this caller asks for more than others need, so nobody should wait for it. Raises what `ask`
@@ -80,14 +80,14 @@ class Coalescer(Generic[T]):
         while True:
             flight, place = self._take_place(key, may_lead=may_lead)
             if place is _Place.ALONE:
-                return Outcome(ask(), is_shared=False)
+                return FlightOutcome(ask(), is_shared=False)
             if place is _Place.LEADING:
-                return Outcome(self._lead(key, flight, ask), is_shared=False)
+                return FlightOutcome(self._lead(key, flight, ask), is_shared=False)
             self._follow(flight, deadline_at=deadline_at)
             if flight.error is None:
                 if accepts(flight.answer):  # type: ignore[arg-type]  # set, as there is no error
-                    return Outcome(flight.answer, is_shared=True)  # type: ignore[arg-type]
-                return Outcome(ask(), is_shared=False)
+                    return FlightOutcome(flight.answer, is_shared=True)  # type: ignore[arg-type]
+                return FlightOutcome(ask(), is_shared=False)
             if is_about_the_question(flight.error):
                 raise flight.error
 

@@ -80,7 +80,7 @@ class Session:
 
 
 @dataclass(frozen=True, slots=True)
-class Attempt:
+class KillAttempt:
     """What was last done to a statement, and when."""
 
     action: KillAction
@@ -122,7 +122,7 @@ def plan_kills(
     policy: KillPolicy,
     *,
     now: datetime,
-    attempts: Mapping[StatementIdentity, Attempt],
+    attempts: Mapping[StatementIdentity, KillAttempt],
     is_full: bool = False,
 ) -> list[PlannedKill]:
     """At most one kill a session. The same statement is cancelled once, and its session ended after the grace.
@@ -189,7 +189,7 @@ def _find_excess(
 
 
 def _choose_action(
-    session: Session, attempt: Attempt | None, policy: KillPolicy, *, now: datetime
+    session: Session, attempt: KillAttempt | None, policy: KillPolicy, *, now: datetime
 ) -> KillAction | None:
     """A pause has no statement to cancel. A session that ignores its end is told again after each grace."""
     if attempt is not None and now < attempt.at + timedelta(seconds=policy.grace_seconds):

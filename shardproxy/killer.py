@@ -15,8 +15,8 @@ from typing import Any
 from configservice.topology.model import Instance
 from shardproxy.errors import BadStatement
 from shardproxy.kill_plan import (
-    Attempt,
     KillAction,
+    KillAttempt,
     KillPolicy,
     PlannedKill,
     Session,
@@ -67,7 +67,7 @@ WHERE a.pid = %(pid)s AND a.backend_start = %(backend_start)s AND a.wait_event I
 
 
 @dataclass(frozen=True, slots=True)
-class Kill:
+class SessionKill:
     """One session cancelled or ended. `statement` holds no values; `fingerprint` is the same for all that differ in
     values only: PostgreSQL's query id, or a digest of `statement` where the server computes none."""
 
@@ -100,7 +100,7 @@ class Killer:
         connection: OwnConnection,
         policy: KillPolicy,
         *,
-        on_kill: Callable[[Kill], None],
+        on_kill: Callable[[SessionKill], None],
         on_refusal: Callable[[], None],
     ) -> None:
         self._instance = instance
@@ -108,7 +108,7 @@ class Killer:
         self._policy = policy
         self._on_kill = on_kill
         self._on_refusal = on_refusal
-        self._attempts: dict[StatementIdentity, Attempt] = {}
+        self._attempts: dict[StatementIdentity, KillAttempt] = {}
         self._refused: set[StatementIdentity] = set()
 
     def run_once(self, *, timeout_seconds: float) -> None:
@@ -144,12 +144,12 @@ class Killer:
             logger.error("%s: may not end a session of %s: %s", self._instance.name, planned.session.user, error)
             return
         if rows and rows[0]["done"]:
-            self._attempts[identity] = Attempt(planned.action, rows[0]["now"])
+            self._attempts[identity] = KillAttempt(planned.action, rows[0]["now"])
             self._on_kill(self._describe(planned, rows[0]))
 
-    def _describe(self, planned: PlannedKill, row: Mapping[str, Any]) -> Kill:
+    def _describe(self, planned: PlannedKill, row: Mapping[str, Any]) -> SessionKill:
         session, statement = planned.session, redact_statement(row["query"])
-        kill = Kill(
+        kill = SessionKill(
             instance=self._instance.name,
             at=row["now"],
             action=planned.action.value,

@@ -11,7 +11,7 @@ from django.utils import timezone
 
 from configservice.failover.lease import fence_change
 from configservice.models import Instance, RoleChoice
-from configservice.monitoring.probe_result import InstanceState, Sighting
+from configservice.monitoring.probe_result import InstanceState, ProbeResult
 from configservice.topology.model import Instance as TopologyInstance
 from configservice.topology.model import Role
 from configservice.topology.publication import lock_topology, publish
@@ -25,7 +25,7 @@ def is_waited_for(instance: TopologyInstance) -> bool:
     return instance.role is Role.REPLICA and instance.promotable and not instance.drained
 
 
-def is_away(state: InstanceState | None, sighting: Sighting | None, *, now: float) -> bool | None:
+def is_away(state: InstanceState | None, sighting: ProbeResult | None, *, now: float) -> bool | None:
     """Pure. One that answers and receives nothing falls behind as one that is silent does.
 
     None where it cannot be said yet, and of one that has left recovery, which others look after.

@@ -11,7 +11,7 @@ from itertools import chain, combinations
 
 import msgspec
 
-from configservice.monitoring.probe_result import Sighting
+from configservice.monitoring.probe_result import ProbeResult
 from configservice.topology.model import Durability, Instance, Role, Shard, StandbyLoss
 
 NOBODY = "no-standby"
@@ -93,7 +93,7 @@ def _quote(name: str) -> str:
 
 
 def find_living(
-    shard: Shard, sightings: Mapping[str, Sighting], *, now: float, patience_seconds: float
+    shard: Shard, sightings: Mapping[str, ProbeResult], *, now: float, patience_seconds: float
 ) -> frozenset[str] | None:
     """Standbys that stream from the primary and have not been silent for longer than that; None: nobody can tell.
 
@@ -110,7 +110,7 @@ def find_living(
     )
 
 
-def _is_silent(sighting: Sighting | None, *, now: float, patience_seconds: float) -> bool:
+def _is_silent(sighting: ProbeResult | None, *, now: float, patience_seconds: float) -> bool:
     return sighting is not None and sighting.failed_at is not None and now - sighting.failed_at > patience_seconds
 
 

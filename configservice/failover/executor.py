@@ -31,7 +31,7 @@ _COMPARED = frozenset({FailoverState.REQUESTED, FailoverState.STARTED, FailoverS
 """While somebody may still be chosen, standbys are compared with what the event log holds."""
 
 
-class Observer(Protocol):
+class FailoverObserver(Protocol):
     """Who counts what the config service does, for the metrics."""
 
     def note_failover(self, *, kind: str, outcome: str, seconds: float) -> None:
@@ -48,7 +48,7 @@ class Executor:
         operator: Operator,
         settings: ConfigServiceSettings,
         *,
-        observer: Observer,
+        observer: FailoverObserver,
         log: LogWatch,
         is_stopping: Callable[[], bool],
     ) -> None:

@@ -9,7 +9,7 @@ from django.utils import timezone
 from configservice.failover.lease import fence_change
 from configservice.failover.records import TEXT_MAX_LENGTH, Failover
 from configservice.failover.state import FINISHED, FailoverEvent, FailoverKind, FailoverState, transition
-from configservice.failover.view import Attempt
+from configservice.failover.view import FailoverAttempt
 from configservice.models import Instance, RoleChoice, Shard
 from configservice.topology.model import Role
 from configservice.topology.publication import lock_topology, publish
@@ -109,8 +109,8 @@ def change_role(shard_id: int, name: str, role: Role, *, reason: str, actor: str
             publish(reason=reason, actor=actor)
 
 
-def read_attempt(row: Failover, *, now: datetime, is_promotion_sent: bool) -> Attempt:
-    return Attempt(
+def read_attempt(row: Failover, *, now: datetime, is_promotion_sent: bool) -> FailoverAttempt:
+    return FailoverAttempt(
         kind=FailoverKind(row.kind),
         state=FailoverState(row.state),
         old_primary=row.old_primary,

@@ -12,12 +12,12 @@ from configservice.errors import InvariantBroken
 from configservice.failover import actions
 from configservice.failover.durability import plan_for_promotion
 from configservice.failover.state import FailoverKind, FailoverState
-from configservice.failover.view import Attempt, Member, ShardView
+from configservice.failover.view import FailoverAttempt, ShardMember, ShardView
 from configservice.settings import ConfigServiceSettings
 from configservice.topology.model import Role
 
 
-def plan_next(attempt: Attempt, view: ShardView, *, settings: ConfigServiceSettings) -> actions.Action:
+def plan_next(attempt: FailoverAttempt, view: ShardView, *, settings: ConfigServiceSettings) -> actions.Action:
     """Raises ValueError for an attempt that is over."""
     match attempt.state:
         case FailoverState.REQUESTED:
@@ -41,12 +41,12 @@ def can_begin(view: ShardView, *, old_primary: str) -> bool:
     return any(_list_candidates(view, excluding=(old_primary,)))
 
 
-def _is_planned(attempt: Attempt, view: ShardView) -> bool:
+def _is_planned(attempt: FailoverAttempt, view: ShardView) -> bool:
     """A switchover whose old primary has died meanwhile goes on as a failover."""
     return attempt.kind is FailoverKind.SWITCHOVER and view.get(attempt.old_primary).is_primary_now
 
 
-def _plan_start(attempt: Attempt, view: ShardView, settings: ConfigServiceSettings) -> actions.Action:
+def _plan_start(attempt: FailoverAttempt, view: ShardView, settings: ConfigServiceSettings) -> actions.Action:
     is_planned = attempt.kind is FailoverKind.SWITCHOVER
     old = view.get(attempt.old_primary)
     if is_planned and not old.is_primary_now:
@@ -71,7 +71,7 @@ def _plan_start(attempt: Attempt, view: ShardView, settings: ConfigServiceSettin
 
 
 def _find_objection(  # noqa: PLR0911 - a line a reason
-    member: Member, old: Member, settings: ConfigServiceSettings, *, is_planned: bool, accepted: str
+    member: ShardMember, old: ShardMember, settings: ConfigServiceSettings, *, is_planned: bool, accepted: str
 ) -> str | None:
     """Why a member cannot be promoted, None if it can."""
     if member.name == old.name:
@@ -92,7 +92,7 @@ def _find_objection(  # noqa: PLR0911 - a line a reason
     return f"is {behind_bytes} bytes behind" if behind_bytes > settings.switchover_max_lag_bytes else None
 
 
-def describe_lacks(member: Member) -> str | None:
+def describe_lacks(member: ShardMember) -> str | None:
     """None where the event log holds all that it has not applied, or it is about to apply it. Pure."""
     if not member.lacks or member.is_replaying:
         return None
@@ -100,7 +100,7 @@ def describe_lacks(member: Member) -> str | None:
     return f"has not applied entries of partitions {partitions} that the event log no longer holds: they would be lost"
 
 
-def _plan_held_choice(attempt: Attempt, view: ShardView, settings: ConfigServiceSettings) -> actions.Action:
+def _plan_held_choice(attempt: FailoverAttempt, view: ShardView, settings: ConfigServiceSettings) -> actions.Action:
     """A switchover: writes held, the target caught up, then everybody detached and the choice written down."""
     old, target = view.get(attempt.old_primary), view.get(attempt.target)
     if attempt.started_seconds > settings.hold_seconds:
@@ -116,7 +116,7 @@ def _plan_held_choice(attempt: Attempt, view: ShardView, settings: ConfigService
 
 
 def _plan_choice(  # noqa: PLR0911 - a paragraph a step
-    attempt: Attempt, view: ShardView, settings: ConfigServiceSettings
+    attempt: FailoverAttempt, view: ShardView, settings: ConfigServiceSettings
 ) -> actions.Action:
     """A failover: detach, compare, choose."""
     old = view.get(attempt.old_primary)
@@ -151,7 +151,7 @@ def _plan_choice(  # noqa: PLR0911 - a paragraph a step
 
 
 def _plan_promotion(  # noqa: PLR0911 - a paragraph a step
-    attempt: Attempt, view: ShardView, settings: ConfigServiceSettings
+    attempt: FailoverAttempt, view: ShardView, settings: ConfigServiceSettings
 ) -> actions.Action:
     """Until the promotion is written down, everything can be undone."""
     old, candidate = view.get(attempt.old_primary), view.get(attempt.candidate)
@@ -174,7 +174,7 @@ def _plan_promotion(  # noqa: PLR0911 - a paragraph a step
     return actions.BeginPromotion()
 
 
-def _await_promotion(attempt: Attempt, view: ShardView, settings: ConfigServiceSettings) -> actions.Action:
+def _await_promotion(attempt: FailoverAttempt, view: ShardView, settings: ConfigServiceSettings) -> actions.Action:
     candidate = view.get(attempt.candidate)
     if candidate.is_primary_now:
         return actions.NotePromoted()
@@ -185,7 +185,7 @@ def _await_promotion(attempt: Attempt, view: ShardView, settings: ConfigServiceS
     return actions.Promote(candidate.name)
 
 
-def _choose_another(attempt: Attempt, view: ShardView, settings: ConfigServiceSettings) -> actions.Action:
+def _choose_another(attempt: FailoverAttempt, view: ShardView, settings: ConfigServiceSettings) -> actions.Action:
     """The candidate is silent, or does not leave recovery. Whatever it may do yet, it does under a lower term."""
     candidate = view.get(attempt.candidate)
     if candidate.state is None and candidate.silent_seconds < settings.silence_patience_seconds:
@@ -199,7 +199,7 @@ def _choose_another(attempt: Attempt, view: ShardView, settings: ConfigServiceSe
     return actions.Wait(f"{candidate.name} does not become primary, and there is nobody else")
 
 
-def _plan_publication(attempt: Attempt, view: ShardView, settings: ConfigServiceSettings) -> actions.Action:
+def _plan_publication(attempt: FailoverAttempt, view: ShardView, settings: ConfigServiceSettings) -> actions.Action:
     candidate = view.get(attempt.candidate)
     term = view.term if attempt.term is None else attempt.term
     if candidate.state is None:
@@ -218,7 +218,7 @@ def _plan_publication(attempt: Attempt, view: ShardView, settings: ConfigService
     return actions.Publish(candidate.name, term)
 
 
-def _plan_undo(attempt: Attempt, view: ShardView, *, why: str) -> actions.Action:
+def _plan_undo(attempt: FailoverAttempt, view: ShardView, *, why: str) -> actions.Action:
     old = view.get(attempt.old_primary)
     if not old.is_primary_now:  # standbys stay detached until there is a primary; see `configservice.failover.roles`
         return actions.NoteUndone(why)
@@ -228,7 +228,7 @@ def _plan_undo(attempt: Attempt, view: ShardView, *, why: str) -> actions.Action
     return actions.Repoint(detached, to=old.name) if detached else actions.NoteUndone(why)
 
 
-def _get_next_term(attempt: Attempt, view: ShardView) -> int:
+def _get_next_term(attempt: FailoverAttempt, view: ShardView) -> int:
     """Above everything known, this attempt's own included: a candidate that was given up may yet be promoted."""
     return 1 + max([view.term, attempt.term or 0, *(m.term or 0 for m in view.members.values())])
 
@@ -237,17 +237,17 @@ def _list_attached(view: ShardView) -> tuple[str, ...]:
     return tuple(m.name for m in view.standbys if m.is_attached)
 
 
-def _list_candidates(view: ShardView, *, excluding: tuple[str, ...], accepted: str = "") -> list[Member]:
+def _list_candidates(view: ShardView, *, excluding: tuple[str, ...], accepted: str = "") -> list[ShardMember]:
     """Those that lose nothing, and the one whose loss is accepted."""
     fit = [m for m in view.standbys if m.name == accepted or (m.promotable and not m.lacks)]
     return [m for m in fit if m.name not in excluding]
 
 
-def _get_history(member: Member) -> tuple[int, int, int]:
+def _get_history(member: ShardMember) -> tuple[int, int, int]:
     return (0 if member.state is None else member.state.timeline, *member.progress)
 
 
-def check_action(attempt: Attempt, view: ShardView, action: actions.Action) -> None:
+def check_action(attempt: FailoverAttempt, view: ShardView, action: actions.Action) -> None:
     """Raises InvariantBroken for a step that could lose writes or make two primaries of one term."""
     match action:
         case actions.Choose(name, term):

@@ -9,8 +9,8 @@ from dataclasses import replace
 from configservice.errors import ActionFailed, InstanceRefuses, InstanceUnreachable
 from configservice.failover.kept_log import READ_POSITIONS
 from configservice.failover.operator import Operator
-from configservice.failover.view import Member, ShardView
-from configservice.monitoring.probe_result import PROBE, InstanceState, Sighting
+from configservice.failover.view import ShardMember, ShardView
+from configservice.monitoring.probe_result import PROBE, InstanceState, ProbeResult
 from configservice.topology.model import Instance, Shard
 
 logger = logging.getLogger(__name__)
@@ -20,7 +20,7 @@ FindLacking = Callable[[int, Mapping[int, str]], list[int]]
 
 
 def read_view(
-    shard: Shard, sightings: Mapping[str, Sighting], operator: Operator, *, find_lacking: FindLacking | None = None
+    shard: Shard, sightings: Mapping[str, ProbeResult], operator: Operator, *, find_lacking: FindLacking | None = None
 ) -> ShardView:
     """With `find_lacking`, also what standbys lack.
 
@@ -51,8 +51,8 @@ def read_lacking(instance: Instance, shard: Shard, operator: Operator, find_lack
     return find_lacking(shard.id, {row["partition"]: row["position"] for row in rows})
 
 
-def _read_member(instance: Instance, shard: Shard, sighting: Sighting | None, operator: Operator) -> Member:
-    silent = Member(
+def _read_member(instance: Instance, shard: Shard, sighting: ProbeResult | None, operator: Operator) -> ShardMember:
+    silent = ShardMember(
         name=instance.name,
         role=instance.role,
         promotable=instance.promotable and not instance.drained,
@@ -70,7 +70,7 @@ def _read_member(instance: Instance, shard: Shard, sighting: Sighting | None, op
     return replace(silent, state=state, silent_seconds=0.0, term=term, follows=follows)
 
 
-def _get_silence(sighting: Sighting | None, *, now: float) -> float:
+def _get_silence(sighting: ProbeResult | None, *, now: float) -> float:
     if sighting is None or sighting.answered_at is None:
         return math.inf
     return now - sighting.answered_at

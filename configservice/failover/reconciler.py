@@ -11,7 +11,7 @@ from configservice.errors import ActionFailed, InstanceRefuses, InstanceUnreacha
 from configservice.failover import absence as presence
 from configservice.failover import journal
 from configservice.failover.durability import SynchronousPlan, find_living, plan_synchronous
-from configservice.failover.executor import Executor, Observer
+from configservice.failover.executor import Executor, FailoverObserver
 from configservice.failover.kept_log import LogWatch
 from configservice.failover.lease import Lease
 from configservice.failover.operator import Operator
@@ -24,7 +24,7 @@ from configservice.models import Instance as InstanceRow
 from configservice.models import RoleChoice
 from configservice.models import Shard as ShardRow
 from configservice.monitoring.connections import Connect
-from configservice.monitoring.failure_detection import Verdict
+from configservice.monitoring.failure_detection import PrimaryVerdict
 from configservice.monitoring.monitor import Monitor
 from configservice.monitoring.probe_result import DETACHED_HOST
 from configservice.settings import ConfigServiceSettings, FailoverMode
@@ -87,7 +87,7 @@ class Caretaker:
         monitor: Monitor,
         connect: Connect,
         settings: ConfigServiceSettings,
-        observer: Observer,
+        observer: FailoverObserver,
         log: LogWatch,
         is_stopping: Callable[[], bool],
     ) -> None:
@@ -104,7 +104,7 @@ class Caretaker:
         self._synchronized_to: str | None = None
 
     def find_work(
-        self, shard: Shard, verdict: Verdict, orders: ShardOrders, *, generation: int, now: float
+        self, shard: Shard, verdict: PrimaryVerdict, orders: ShardOrders, *, generation: int, now: float
     ) -> Work | None:
         """None while nothing is to be done. Decides from memory, but for the orders; quick."""
         if orders.open_failover is not None and _is_not_ours(orders):
@@ -162,7 +162,7 @@ class Caretaker:
         self._lease.check()
         self._operator.synchronize(primary, setting=wanted.setting)
 
-    def _fail_over(self, shard: Shard, verdict: Verdict, generation: int) -> None:
+    def _fail_over(self, shard: Shard, verdict: PrimaryVerdict, generation: int) -> None:
         view = read_view(shard, self._monitor.get_sightings(), self._operator, find_lacking=self._log.find_lacking)
         primary = shard.primary
         if primary is None or not can_begin(view, old_primary=primary.name):

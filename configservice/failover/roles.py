@@ -11,7 +11,7 @@ from enum import StrEnum
 from configservice.failover.absence import is_away, is_waited_for
 from configservice.failover.kept_log import LogShare
 from configservice.monitoring.failure_detection import describe_unreachable
-from configservice.monitoring.probe_result import InstanceState, Sighting
+from configservice.monitoring.probe_result import InstanceState, ProbeResult
 from configservice.settings import ConfigServiceSettings, FailoverMode
 from configservice.topology.model import Instance, Role, Shard
 
@@ -50,7 +50,7 @@ class RolePlan:
 
 def plan_roles(
     shard: Shard,
-    sightings: Mapping[str, Sighting],
+    sightings: Mapping[str, ProbeResult],
     *,
     mode: FailoverMode,
     struck_off: Collection[str],
@@ -86,7 +86,7 @@ def plan_roles(
     return [p for p in plans if mode is not FailoverMode.EXTERNAL or p.correction not in touching]
 
 
-def find_state(sightings: Mapping[str, Sighting], instance: Instance) -> InstanceState | None:
+def find_state(sightings: Mapping[str, ProbeResult], instance: Instance) -> InstanceState | None:
     """What it is now; None while it does not answer."""
     sighting = sightings.get(instance.name)
     return sighting.state if sighting is not None and sighting.answers else None
@@ -152,7 +152,7 @@ def _has_applied(state: InstanceState, primary: InstanceState, settings: ConfigS
 def _find_other_primary(
     shard: Shard,
     seen: Mapping[str, InstanceState],
-    sightings: Mapping[str, Sighting],
+    sightings: Mapping[str, ProbeResult],
     *,
     mode: FailoverMode,
     now: float,

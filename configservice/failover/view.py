@@ -10,7 +10,7 @@ from configservice.topology.model import Role, Shard
 
 
 @dataclass(frozen=True, slots=True)
-class Attempt:
+class FailoverAttempt:
     """The record, as far as it decides. The times are ages in seconds; None for what has not happened.
 
     `accepts_loss`: the target may lack entries that the event log no longer holds.
@@ -35,7 +35,7 @@ class Attempt:
 
 
 @dataclass(frozen=True, slots=True)
-class Member:
+class ShardMember:
     """One instance. `state` is None while it does not answer, for `silent_seconds` now.
 
     `term` is what its rows say (None: unknown), `follows` the instance that its `primary_conninfo` leads to, empty for
@@ -84,7 +84,7 @@ class ShardView:
     """`shard` as the topology has it."""
 
     shard: Shard
-    members: Mapping[str, Member] = field(default_factory=dict)
+    members: Mapping[str, ShardMember] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
@@ -94,10 +94,10 @@ class ShardView:
     def term(self) -> int:
         return self.shard.term
 
-    def get(self, name: str) -> Member:
+    def get(self, name: str) -> ShardMember:
         """An instance that has left the topology is one that does not answer."""
-        return self.members.get(name) or Member(name=name, role=Role.FENCED, promotable=False)
+        return self.members.get(name) or ShardMember(name=name, role=Role.FENCED, promotable=False)
 
     @property
-    def standbys(self) -> tuple[Member, ...]:
+    def standbys(self) -> tuple[ShardMember, ...]:
         return tuple(m for m in self.members.values() if m.is_standby_now)

@@ -12,15 +12,15 @@ from configservice.failover.kept_log import LogShare
 from configservice.failover.lease import fence_change
 from configservice.failover.records import TEXT_MAX_LENGTH, Condition, ShardCondition
 from configservice.failover.roles import find_state
-from configservice.monitoring.failure_detection import Verdict
-from configservice.monitoring.probe_result import Sighting
+from configservice.monitoring.failure_detection import PrimaryVerdict
+from configservice.monitoring.probe_result import ProbeResult
 from configservice.topology.model import Shard
 
 REFRESH_SECONDS = 5.0
 
 
 def derive_condition(
-    shard: Shard, sightings: Mapping[str, Sighting], verdict: Verdict, *, is_changing: bool
+    shard: Shard, sightings: Mapping[str, ProbeResult], verdict: PrimaryVerdict, *, is_changing: bool
 ) -> tuple[Condition, str]:
     """The condition and a sentence for people. Pure."""
     primary = shard.primary

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
 
-from configservice.monitoring.probe_result import InstanceState, Sighting
+from configservice.monitoring.probe_result import InstanceState, ProbeResult
 from configservice.settings import ConfigServiceSettings
 from configservice.topology.model import Instance, Shard
 
@@ -35,45 +35,45 @@ class Testimony:
 class Witness(Protocol):
     """Somebody who knows of a primary by another way than our probes."""
 
-    def testify(self, shard: Shard, sightings: Mapping[str, Sighting], *, now: float) -> Iterable[Testimony]:
+    def testify(self, shard: Shard, sightings: Mapping[str, ProbeResult], *, now: float) -> Iterable[Testimony]:
         """Must not wait: what it says may be a moment old, but not older than the primary's first failure."""
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class PrimaryVerdict:
     is_dead: bool
     why: str
 
 
 def judge_primary(
     shard: Shard,
-    sightings: Mapping[str, Sighting],
+    sightings: Mapping[str, ProbeResult],
     witnesses: Iterable[Witness],
     *,
     now: float,
     settings: ConfigServiceSettings,
-) -> Verdict:
+) -> PrimaryVerdict:
     """Whether the shard needs another primary. A shard without one has nothing to be judged."""
     primary = shard.primary
     if primary is None:
-        return Verdict(False, "it has no primary")
+        return PrimaryVerdict(False, "it has no primary")
     sighting = sightings.get(primary.name)
     if sighting is None:
-        return Verdict(False, f"{primary.name} is not watched yet")
+        return PrimaryVerdict(False, f"{primary.name} is not watched yet")
     unreachable = describe_unreachable(sighting, now=now, settings=settings)
     if unreachable is None:
-        return Verdict(False, f"{primary.name} answers")
+        return PrimaryVerdict(False, f"{primary.name} answers")
     words = [t for witness in witnesses for t in witness.testify(shard, sightings, now=now)]
     alive = next((t for t in words if t.word is Word.ALIVE), None)
     if alive is not None:
-        return Verdict(False, f"{primary.name} {unreachable}, but {alive.witness}: {alive.why}")
+        return PrimaryVerdict(False, f"{primary.name} {unreachable}, but {alive.witness}: {alive.why}")
     dead = next((t for t in words if t.word is Word.DEAD), None)
     if dead is None:
-        return Verdict(False, f"{primary.name} {unreachable}, but no witness confirms it")
-    return Verdict(True, f"{primary.name} {unreachable}; {dead.witness}: {dead.why}")
+        return PrimaryVerdict(False, f"{primary.name} {unreachable}, but no witness confirms it")
+    return PrimaryVerdict(True, f"{primary.name} {unreachable}; {dead.witness}: {dead.why}")
 
 
-def describe_unreachable(sighting: Sighting, *, now: float, settings: ConfigServiceSettings) -> str | None:
+def describe_unreachable(sighting: ProbeResult, *, now: float, settings: ConfigServiceSettings) -> str | None:
     """Why the probes alone would call it dead; None if they would not."""
     if sighting.failure_count == 0:
         return None
@@ -93,7 +93,7 @@ class StandbyWitness:
     def __init__(self, settings: ConfigServiceSettings) -> None:
         self._settings = settings
 
-    def testify(self, shard: Shard, sightings: Mapping[str, Sighting], *, now: float) -> Iterable[Testimony]:
+    def testify(self, shard: Shard, sightings: Mapping[str, ProbeResult], *, now: float) -> Iterable[Testimony]:
         primary = shard.primary
         suspect = None if primary is None else sightings.get(primary.name)
         if suspect is None or suspect.failed_at is None:
@@ -103,7 +103,7 @@ class StandbyWitness:
             if sighting is not None:
                 yield self._hear(replica, sighting, shard, since=suspect.failed_at, now=now)
 
-    def _hear(self, replica: Instance, sighting: Sighting, shard: Shard, *, since: float, now: float) -> Testimony:
+    def _hear(self, replica: Instance, sighting: ProbeResult, shard: Shard, *, since: float, now: float) -> Testimony:
         state, answered_at = sighting.state, sighting.answered_at
         if state is None or answered_at is None or not sighting.answers or answered_at < since:
             return Testimony(replica.name, Word.UNKNOWN, "has not answered since")

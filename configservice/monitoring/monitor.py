@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 
 from configservice.errors import ActionFailed, InstanceGone, InstanceRefuses, InstanceUnreachable
 from configservice.monitoring.connections import Connect
-from configservice.monitoring.probe_result import PROBE, InstanceState, Sighting
+from configservice.monitoring.probe_result import PROBE, InstanceState, ProbeResult
 from configservice.settings import ConfigServiceSettings
 from configservice.topology.model import Instance, Topology
 
@@ -32,7 +32,7 @@ class Monitor:
         self.changed = threading.Event()
         self._connect = connect
         self._settings = settings
-        self._watches: dict[str, InstanceWatch] = {}  # changed by the caller of `watch` only
+        self._watches: dict[str, InstanceMonitor] = {}  # changed by the caller of `watch` only
 
     def watch(self, topology: Topology) -> None:
         """Begins with instances that are new or stand elsewhere, leaves those that are gone."""
@@ -43,12 +43,12 @@ class Monitor:
                 del self._watches[name]
         for name, (instance, shard_name) in wanted.items():
             if name not in self._watches:
-                self._watches[name] = InstanceWatch(
+                self._watches[name] = InstanceMonitor(
                     instance, shard_name, self._connect, self._settings, on_change=self._tell
                 )
                 self._watches[name].start()
 
-    def get_sightings(self) -> Mapping[str, Sighting]:
+    def get_sightings(self) -> Mapping[str, ProbeResult]:
         return {name: watch.sighting for name, watch in list(self._watches.items())}
 
     def forgive(self) -> None:
@@ -62,7 +62,7 @@ class Monitor:
         for watch in self._watches.values():
             watch.join(STOP_SECONDS)
 
-    def _tell(self, watch: "InstanceWatch") -> None:
+    def _tell(self, watch: "InstanceMonitor") -> None:
         """Runs in the watch's thread."""
         if watch.sighting.failure_count:
             for other in list(self._watches.values()):
@@ -71,7 +71,7 @@ class Monitor:
         self.changed.set()
 
 
-class InstanceWatch:
+class InstanceMonitor:
     """One thread, one connection. `sighting` is replaced whole, so it may be read from anywhere."""
 
     def __init__(
@@ -81,10 +81,10 @@ class InstanceWatch:
         connect: Connect,
         settings: ConfigServiceSettings,
         *,
-        on_change: "Callable[[InstanceWatch], None]",
+        on_change: "Callable[[InstanceMonitor], None]",
     ) -> None:
         self.shard_name = shard_name
-        self.sighting = Sighting(watched_since=time.monotonic())
+        self.sighting = ProbeResult(watched_since=time.monotonic())
         self._instance = instance
         self._settings = settings
         self._on_change = on_change
@@ -140,7 +140,7 @@ class InstanceWatch:
                 os.close(self._bell_pull)
                 self._bell = self._bell_pull = -1
 
-    def _probe(self, before: Sighting) -> Sighting:
+    def _probe(self, before: ProbeResult) -> ProbeResult:
         name = self._instance.name
         try:
             rows = self._connection.fetch(PROBE, timeout_seconds=self._settings.probe_seconds)
@@ -154,7 +154,7 @@ class InstanceWatch:
             # Somebody is at home: no reason to replace it, and nothing is known of it.
             if before.failure != str(error):
                 logger.error("%s cannot be probed: %s", name, error)
-            return Sighting(before.watched_since, answered_at=time.monotonic(), failure=str(error))
+            return ProbeResult(before.watched_since, answered_at=time.monotonic(), failure=str(error))
         if before.failure_count:
             logger.info("%s answers again", name)
         return before.note_answer(state, now=time.monotonic())
@@ -175,7 +175,7 @@ class InstanceWatch:
                 return
 
 
-def _is_news(before: Sighting, after: Sighting) -> bool:
+def _is_news(before: ProbeResult, after: ProbeResult) -> bool:
     if before.answers != after.answers or 0 < after.failure_count <= REPROBES:
         return True
     old, new = before.state, after.state

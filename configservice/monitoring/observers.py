@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from configservice.errors import ClusterUnknown, WitnessUnavailable
 from configservice.monitoring.failure_detection import Testimony, Word
-from configservice.monitoring.probe_result import Sighting
+from configservice.monitoring.probe_result import ProbeResult
 from configservice.monitoring.witness_reports import HeardReport
 from configservice.topology.model import Instance, Shard
 
@@ -51,7 +51,7 @@ class ShardProxyWitness:
         self._stopping.set()
         self._thread.join(STOP_SECONDS)
 
-    def testify(self, shard: Shard, sightings: Mapping[str, Sighting], *, now: float) -> Iterable[Testimony]:
+    def testify(self, shard: Shard, sightings: Mapping[str, ProbeResult], *, now: float) -> Iterable[Testimony]:
         primary = shard.primary
         suspect = None if primary is None else sightings.get(primary.name)
         if primary is None or suspect is None or suspect.failed_at is None:

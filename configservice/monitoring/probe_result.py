@@ -58,7 +58,7 @@ class InstanceState:
 
 
 @dataclass(frozen=True, slots=True)
-class Sighting:
+class ProbeResult:
     """What is known of an instance. Instants are on the monotonic clock; `answered_at` None: never.
 
     Failures count since the last answer, the first of them at `failed_at`. `is_gone`: the last one was a refusal or a
@@ -77,10 +77,10 @@ class Sighting:
     def answers(self) -> bool:
         return self.answered_at is not None and self.failure_count == 0
 
-    def note_answer(self, state: InstanceState, *, now: float) -> "Sighting":
-        return Sighting(self.watched_since, state=state, answered_at=now)
+    def note_answer(self, state: InstanceState, *, now: float) -> "ProbeResult":
+        return ProbeResult(self.watched_since, state=state, answered_at=now)
 
-    def note_failure(self, failure: str, *, is_gone: bool, now: float) -> "Sighting":
+    def note_failure(self, failure: str, *, is_gone: bool, now: float) -> "ProbeResult":
         return replace(
             self,
             failed_at=now if self.failed_at is None else self.failed_at,
@@ -89,7 +89,7 @@ class Sighting:
             failure=failure,
         )
 
-    def forgive(self, *, now: float) -> "Sighting":
+    def forgive(self, *, now: float) -> "ProbeResult":
         """After a stall of our own: silence was ours, so it is counted from now."""
         return replace(
             self,

@@ -34,7 +34,7 @@ redis.call('EXPIRE', KEYS[2], {FORGET_SECONDS})
 """
 
 
-class Report(msgspec.Struct, frozen=True):
+class WitnessReport(msgspec.Struct, frozen=True):
     """Whether `instance` answered at `host`:`port`, if only with an error, `age_seconds` ago; `detail`: the trouble."""
 
     instance: str
@@ -50,10 +50,10 @@ class HeardReport:
     """`observer` is `host:pid`. The age in `report` has grown by how long ago the observer spoke."""
 
     observer: str
-    report: Report
+    report: WitnessReport
 
 
-_decoder = msgspec.json.Decoder(list[Report])
+_decoder = msgspec.json.Decoder(list[WitnessReport])
 
 
 def name_witness_keys(cluster_cache: ClusterCache) -> tuple[str, ...]:
@@ -62,7 +62,7 @@ def name_witness_keys(cluster_cache: ClusterCache) -> tuple[str, ...]:
 
 
 def publish_reports(
-    cluster_cache: ClusterCache, observer: str, reports: Iterable[Report], *, authenticator: ValueAuthenticator
+    cluster_cache: ClusterCache, observer: str, reports: Iterable[WitnessReport], *, authenticator: ValueAuthenticator
 ) -> None:
     """All that `observer` has to say; what it said before is forgotten. Raises WitnessUnavailable."""
     spoke_key, reports_key = name_witness_keys(cluster_cache)

@@ -29,7 +29,7 @@ STOP_SECONDS = 2.0
 
 
 @dataclass(frozen=True, slots=True)
-class Condition:
+class ProcessCondition:
     """How a process finds itself, asked before each heartbeat."""
 
     state: ServiceState = ServiceState.SERVING
@@ -37,7 +37,7 @@ class Condition:
     epoch: int | None = None
 
 
-def start_heartbeat(*, kind: ServiceKind, describe: Callable[[], Condition] = Condition) -> "Heartbeat":
+def start_heartbeat(*, kind: ServiceKind, describe: Callable[[], ProcessCondition] = ProcessCondition) -> "Heartbeat":
     """For the process that calls it, not for its children. `describe` may wait a little; it must not raise.
 
     Where and how often: TOPOLOGY_CACHE_URL, CLUSTER_ID, SERVICE_ZONE, SERVICE_VERSION, SERVICE_HEARTBEAT_SECONDS and
@@ -70,7 +70,7 @@ class Heartbeat:
         self,
         service: Service,
         *,
-        describe: Callable[[], Condition],
+        describe: Callable[[], ProcessCondition],
         interval_seconds: float,
         forget_seconds: float,
     ) -> None:

@@ -23,7 +23,7 @@ from devtools.bench.http_connection import Connection, check_answers
 from devtools.bench.part import BenchContext
 from devtools.bench.pinning import pinned
 from devtools.bench.posts import make_posts
-from devtools.bench.report import PartReport, Table
+from devtools.bench.report import PartReport, ReportTable
 from devtools.bench.step_process import spawn_step
 from devtools.localcluster import ClusterSpec, LocalCluster
 from devtools.localcluster.spec import WEB
@@ -260,7 +260,7 @@ def describe_abuse(name: str, title: str, figures: list[AbuseFigures], guessing:
     return PartReport(
         name=name,
         title=title,
-        tables=(Table("Clients that mean well, and who does not", columns, rows, notes),),
+        tables=(ReportTable("Clients that mean well, and who does not", columns, rows, notes),),
         plots=(),
         bounded_by=("the attackers' CPU: on two cores they share one with the clients and all servers",),
         figures={"attacks": [asdict(each) for each in figures], "guessing": asdict(guessing)},

@@ -49,7 +49,7 @@ class Attack(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Target:
+class AttackTarget:
     """`token` is a key that may write, of an attacker with an account of his own; `public_token` stands in a page."""
 
     host: str
@@ -64,7 +64,7 @@ def prepare_attack(attack: Attack) -> None:
         _get_bomb()
 
 
-def run_attack(attack: Attack, target: Target, *, connections: int, seconds: float) -> Counter[str]:
+def run_attack(attack: Attack, target: AttackTarget, *, connections: int, seconds: float) -> Counter[str]:
     """Blocks for `seconds`."""
     os.nice(_NICENESS)  # it is the service that is measured, on a machine that has to run both
     most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
@@ -79,7 +79,7 @@ def invent_token(rng: random.Random, *, prefix: str | None = None) -> str:
 
 
 class _Attacker:
-    def __init__(self, target: Target) -> None:
+    def __init__(self, target: AttackTarget) -> None:
         self._host, self._port, self._token = target.host, target.port, target.token
         self._public_token = target.public_token
         self._form: tuple[str, str] | None = None

@@ -16,12 +16,12 @@ from devtools.bench.catalogue import choose_parts, list_parts
 from devtools.bench.clusters import Clusters
 from devtools.bench.defaults import DRAIN_EVENTS, QUICK_DRAIN_EVENTS, QUICK_ROUNDS, ROUNDS
 from devtools.bench.drain import DrainBenchOptions
-from devtools.bench.errors import BadOption, BenchError
+from devtools.bench.errors import BadBenchOption, BenchError
 from devtools.bench.ingest import FULL, QUICK, IngestChoices
 from devtools.bench.machine import read_machine
 from devtools.bench.markdown import render_markdown
 from devtools.bench.page import render_page
-from devtools.bench.part import BenchContext, Part
+from devtools.bench.part import BenchContext, BenchPart
 from devtools.bench.report import BenchReport, Machine, PartReport
 from devtools.bench.run import run_parts
 from devtools.bench.terminal import print_report
@@ -49,7 +49,7 @@ def run_bench(options: dict[str, Any], *, stdout: OutputWrapper) -> None:
     try:
         parts, rounds = _choose(options)
         machine = read_machine()
-    except BadOption as error:
+    except BadBenchOption as error:
         raise CommandError(str(error)) from error
     except LocalClusterError as error:
         raise CommandError(f"{type(error).__name__}: {error}") from error
@@ -80,7 +80,7 @@ def _print(report: BenchReport, json_file: Path | None, *, stdout: OutputWrapper
         print_report(report, Console(width=None if sys.stdout.isatty() else PLAIN_WIDTH))
 
 
-def _choose(options: dict[str, Any]) -> tuple[list[Part], int]:
+def _choose(options: dict[str, Any]) -> tuple[list[BenchPart], int]:
     """Parts and rounds. Raises BadOption."""
     drain = _choose_drain(options)
     drain.check()
@@ -90,12 +90,12 @@ def _choose(options: dict[str, Any]) -> tuple[list[Part], int]:
     parts = choose_parts(list_parts(drain, ingest), options["parts"])
     for name, owners in OPTIONS_OF.items():
         if options[name] not in (None, False) and not any(part.name in owners for part in parts):
-            raise BadOption(f"--{name.replace('_', '-')}: only for {', '.join(owners)}")
+            raise BadBenchOption(f"--{name.replace('_', '-')}: only for {', '.join(owners)}")
     rounds = options["rounds"]
     if rounds is None:
         rounds = QUICK_ROUNDS if options["quick"] else ROUNDS
     if rounds < 1:
-        raise BadOption("--rounds: must be 1 or more")
+        raise BadBenchOption("--rounds: must be 1 or more")
     return parts, rounds
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from queue import Empty, SimpleQueue
 from typing import Any
 
-from devtools.bench.errors import BadOption, BenchStepFailed
+from devtools.bench.errors import BadBenchOption, BenchStepFailed
 from devtools.bench.part import OnProgress
 from devtools.bench.shard_tables import check_committed, empty_shards
 from devtools.bench.step_process import run_step, spawn_step
@@ -48,9 +48,11 @@ class DrainBenchOptions:
         }
         for name, (number, least, most) in limits.items():
             if number < least or (most is not None and number > most):
-                raise BadOption(f"{name}: must be {least} or more" if most is None else f"{name}: {least} to {most}")
+                raise BadBenchOption(
+                    f"{name}: must be {least} or more" if most is None else f"{name}: {least} to {most}"
+                )
         if self.shards > self.partitions:
-            raise BadOption(f"--shards: {self.partitions} partitions are too few for {self.shards} shards")
+            raise BadBenchOption(f"--shards: {self.partitions} partitions are too few for {self.shards} shards")
 
 
 @dataclass(slots=True)

@@ -5,7 +5,7 @@ from dataclasses import asdict, replace
 from devtools.bench.defaults import TITLES
 from devtools.bench.drain import DrainBenchOptions, DrainBenchReport, fill_and_drain, measure_floor
 from devtools.bench.part import BenchContext
-from devtools.bench.report import PartReport, Spread, Table
+from devtools.bench.report import PartReport, ReportTable, Spread
 
 MEBIBYTE = 1024 * 1024
 WARM_SHARE = 10
@@ -51,7 +51,7 @@ def describe_drains(options: DrainBenchOptions, rounds: list[DrainBenchReport]) 
     return PartReport(
         name=DrainPart.name,
         title=DrainPart.title,
-        tables=(Table("Drains and their floor", ("", "drains", "floor"), tuple(rows), tuple(notes)),),
+        tables=(ReportTable("Drains and their floor", ("", "drains", "floor"), tuple(rows), tuple(notes)),),
         plots=(),
         bounded_by=(
             f"CPU: a million events cost {total.describe('.2f')} s of it over all components, so C cores can commit no "

@@ -5,7 +5,7 @@ class BenchError(Exception):
     """The benchmark has no result. Permanent unless a subclass says otherwise."""
 
 
-class BadOption(BenchError):
+class BadBenchOption(BenchError):
     """An option that leaves nothing to measure, or that no cluster can be made of. The message names it."""
 
 
@@ -13,7 +13,7 @@ class BenchStepFailed(BenchError):
     """A step of the benchmark ended with an error; what it wrote to stderr says why."""
 
 
-class WrongCount(BenchError):
+class BenchMiscount(BenchError):
     """The shards do not hold every event once: the figures mean nothing. The message says what they hold."""
 
 

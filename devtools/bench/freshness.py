@@ -16,7 +16,7 @@ from typing import Self
 import msgspec
 
 from devtools.bench.errors import NeverVisible
-from devtools.bench.http_load import Answer
+from devtools.bench.http_load import HttpAnswer
 from devtools.localcluster import LocalCluster
 from devtools.localcluster.errors import LocalClusterError
 from devtools.localcluster.postgres import PostgresServer
@@ -49,7 +49,7 @@ class Post:
 
 
 @dataclass(slots=True)
-class History:
+class HistoryFreshness:
     """What was seen of one instance's partition: ascending positions, and when each was first seen."""
 
     positions: list[Position] = field(default_factory=list)
@@ -66,11 +66,11 @@ class History:
         return self.seen_at[number] if number < len(self.positions) else None
 
 
-Histories = Mapping[int, Sequence[History]]
+Histories = Mapping[int, Sequence[HistoryFreshness]]
 """By partition, one for each instance of its shard."""
 
 
-def parse_posts(answers: Iterable[Answer]) -> list[Post]:
+def parse_posts(answers: Iterable[HttpAnswer]) -> list[Post]:
     posts = []
     for answer in answers:
         said = _decoder.decode(answer.body)
@@ -97,7 +97,7 @@ class PositionWatch:
     def __init__(self, cluster: LocalCluster) -> None:
         self._stopping = threading.Event()
         self._lock = threading.Lock()  # guards what follows
-        self._histories: dict[int, dict[str, History]] = {}
+        self._histories: dict[int, dict[str, HistoryFreshness]] = {}
         self._failure: str | None = None
         self._copies = 1 + cluster.spec.replicas_per_shard
         self._threads = [
@@ -163,7 +163,7 @@ class PositionWatch:
     def _note(self, instance: str, rows: list[tuple[int, str]], now: float) -> None:
         with self._lock:
             for partition, text in rows:
-                history = self._histories.setdefault(partition, {}).setdefault(instance, History())
+                history = self._histories.setdefault(partition, {}).setdefault(instance, HistoryFreshness())
                 history.note(Position.parse(text), now)
 
 

@@ -24,7 +24,7 @@ _POLL_SECONDS = 0.01
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class HttpAnswer:
     """When its request was due, by `time.perf_counter`, and what it said."""
 
     due_at: float
@@ -45,7 +45,7 @@ class Load:
     answered_count: int = 0
     cpu_seconds: float = 0.0
     elapsed_seconds: float = 0.0
-    answers: list[Answer] = field(default_factory=list)
+    answers: list[HttpAnswer] = field(default_factory=list)
 
     @property
     def per_second(self) -> float:
@@ -125,7 +125,7 @@ class _Run:
     def _keep(self, connection: Connection, body: bytes) -> None:
         self.load.answered_count += 1
         if self._keeps_answers:
-            self.load.answers.append(Answer(connection.asked_at, body))
+            self.load.answers.append(HttpAnswer(connection.asked_at, body))
 
 
 class _ClosedRun(_Run):

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from urllib.parse import urlsplit
 
 from devtools.bench.defaults import TITLES
-from devtools.bench.errors import BadOption, WrongCount
+from devtools.bench.errors import BadBenchOption, BenchMiscount
 from devtools.bench.http_load import Load, run_closed, run_open
 from devtools.bench.ingest_report import PostFigures, describe_ingest, find_capacity
 from devtools.bench.part import BenchContext
@@ -54,13 +54,15 @@ class IngestPlan:
     def check(self) -> None:
         """Raises BadOption, naming the option."""
         if not all(1 <= size <= REQUEST_MAX_EVENTS for size in self.batches):
-            raise BadOption(f"--batches: 1 to {REQUEST_MAX_EVENTS} events")
+            raise BadBenchOption(f"--batches: 1 to {REQUEST_MAX_EVENTS} events")
         if not all(1 <= count <= MAX_CONNECTIONS for count in self.connections):
-            raise BadOption(f"--connections: 1 to {MAX_CONNECTIONS}")
+            raise BadBenchOption(f"--connections: 1 to {MAX_CONNECTIONS}")
         if not 0 < self.closed_seconds <= LONGEST_SECONDS:
-            raise BadOption(f"--seconds: more than 0, at most {LONGEST_SECONDS:.0f}")
+            raise BadBenchOption(f"--seconds: more than 0, at most {LONGEST_SECONDS:.0f}")
         if {size for size, _ in self.list_closed()} != set(self.batches):
-            raise BadOption(f"--connections: with any of them more than {self.most_events} events would be under way")
+            raise BadBenchOption(
+                f"--connections: with any of them more than {self.most_events} events would be under way"
+            )
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,4 +230,4 @@ def _check_log(cluster: LocalCluster, acknowledged: int) -> None:
     """Raises WrongCount unless the log holds exactly what was acknowledged."""
     [said] = run_step(cluster, "log")
     if said["events"] != acknowledged:
-        raise WrongCount(f"{acknowledged} events were acknowledged, the log holds {said['events']}")
+        raise BenchMiscount(f"{acknowledged} events were acknowledged, the log holds {said['events']}")

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 
-from devtools.bench.report import PartReport, Plot, Series, Spread, Table
+from devtools.bench.report import PartReport, Plot, ReportTable, Series, Spread
 
 Key = tuple[int, int, float | None]
 """Events of a batch, connections, share of the capacity."""
@@ -53,8 +53,10 @@ def describe_ingest(
         name=name,
         title=title,
         tables=(
-            Table("As fast as each connection is answered", ("batch", "connections", *shared), closed_rows, notes),
-            Table(
+            ReportTable(
+                "As fast as each connection is answered", ("batch", "connections", *shared), closed_rows, notes
+            ),
+            ReportTable(
                 "At shares of the capacity, from intended start times",
                 ("batch", "of capacity", *shared),
                 open_rows,

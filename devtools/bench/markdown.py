@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator
 
-from devtools.bench.report import BenchReport, PartReport, Table
+from devtools.bench.report import BenchReport, PartReport, ReportTable
 from devtools.bench.terminal import describe_machine, describe_options
 
 
@@ -25,7 +25,7 @@ def _render_part(part: PartReport) -> Iterator[str]:
         yield from ("", f"What bounds it: {text}")
 
 
-def _render_table(table: Table) -> Iterator[str]:
+def _render_table(table: ReportTable) -> Iterator[str]:
     yield _render_row(table.columns)
     yield _render_row(["---", *("---:" for _ in table.columns[1:])])
     for row in table.rows:

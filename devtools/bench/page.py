@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from html import escape
 
 from devtools.bench.plots import draw_plot
-from devtools.bench.report import BenchReport, PartReport, Table
+from devtools.bench.report import BenchReport, PartReport, ReportTable
 from devtools.bench.terminal import describe_machine, describe_options
 from devtools.html_page import render_document, render_table
 
@@ -33,7 +33,7 @@ def _render_part(part: PartReport) -> str:
     )
 
 
-def _render_table(table: Table) -> str:
+def _render_table(table: ReportTable) -> str:
     return f"<h3>{escape(table.title)}</h3>{render_table(table.columns, table.rows, numbers_from=1)}" + _render_notes(
         table.notes
     )

@@ -23,7 +23,7 @@ class BenchContext:
     figures: dict[str, dict[str, Any]] = field(default_factory=dict)
 
 
-class Part(Protocol):
+class BenchPart(Protocol):
     """Measured by `run`, which leaves no process of its own behind, whatever it raises."""
 
     @property

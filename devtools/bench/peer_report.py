@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 
 from devtools.bench.peer_runs import PeerRun
-from devtools.bench.report import PartReport, Spread, Table
+from devtools.bench.report import PartReport, ReportTable, Spread
 
 NAMES = {
     "drf": "DRF view, one event a request, F() update",
@@ -59,7 +59,7 @@ def describe_peers(rounds: Sequence[Mapping[str, PeerRun]], *, name: str, title:
     )
 
 
-def _tabulate_speed(by_name: Mapping[str, Sequence[PeerRun]]) -> Table:
+def _tabulate_speed(by_name: Mapping[str, Sequence[PeerRun]]) -> ReportTable:
     base, base_acknowledged = _find_base(by_name)
     rows = []
     for name, label in NAMES.items():
@@ -85,10 +85,10 @@ def _tabulate_speed(by_name: Mapping[str, Sequence[PeerRun]]) -> Table:
         "64 connections for single events, 4 for batches; times are of a request, or of a batch",
         "times DRF: acknowledged and committed events/s by those of the first row",
     )
-    return Table("Speed", columns, tuple(rows), notes)
+    return ReportTable("Speed", columns, tuple(rows), notes)
 
 
-def _tabulate_exactness(by_name: Mapping[str, Sequence[PeerRun]]) -> Table:
+def _tabulate_exactness(by_name: Mapping[str, Sequence[PeerRun]]) -> ReportTable:
     rows = tuple(
         (
             NAMES[name],
@@ -100,10 +100,10 @@ def _tabulate_exactness(by_name: Mapping[str, Sequence[PeerRun]]) -> Table:
         for name, runs in by_name.items()
     )
     columns = ("", "sent", "of them again", "counted", "counted twice")
-    return Table("Exactness: one event in a hundred is sent again", columns, rows, ("all rounds together",))
+    return ReportTable("Exactness: one event in a hundred is sent again", columns, rows, ("all rounds together",))
 
 
-def _tabulate_cpu(by_name: Mapping[str, Sequence[PeerRun]]) -> Table:
+def _tabulate_cpu(by_name: Mapping[str, Sequence[PeerRun]]) -> ReportTable:
     rows = []
     for name, runs in by_name.items():
         parts = {part: _spread(runs, _read_part(part)).median for part in runs[0].cpu_seconds_per_million}
@@ -117,7 +117,7 @@ def _tabulate_cpu(by_name: Mapping[str, Sequence[PeerRun]]) -> Table:
             )
         )
     columns = ("", "CPU s a million events", "by part", "load generator, of a core")
-    return Table("Cost", columns, tuple(rows))
+    return ReportTable("Cost", columns, tuple(rows))
 
 
 def _find_base(by_name: Mapping[str, Sequence[PeerRun]]) -> tuple[float, float]:

@@ -8,7 +8,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import LiteralString
 
-from devtools.bench.errors import WrongCount
+from devtools.bench.errors import BenchMiscount
 from devtools.bench.event_stream import EventStream, build_posts
 from devtools.bench.http_load import Load, run_closed
 from devtools.bench.peer_floor import Floor
@@ -23,7 +23,7 @@ _POLL_SECONDS = 0.02
 
 
 @dataclass(frozen=True, slots=True)
-class Target:
+class PeerTarget:
     """Where events are posted to, and the `status` of the answer that accepts them. `batch_size` None: one an event."""
 
     address: tuple[str, int]
@@ -83,7 +83,7 @@ class ServiceCounts:
 
 
 def measure_posts(
-    target: Target,
+    target: PeerTarget,
     stream: EventStream,
     *,
     seconds: float,
@@ -181,5 +181,5 @@ def _wait_for(count_received: Callable[[], int], wanted: int) -> None:
     deadline = time.monotonic() + COMMIT_SECONDS
     while (received := count_received()) < wanted:
         if time.monotonic() > deadline:
-            raise WrongCount(f"{wanted - received} acknowledged events were not counted in {COMMIT_SECONDS:.0f} s")
+            raise BenchMiscount(f"{wanted - received} acknowledged events were not counted in {COMMIT_SECONDS:.0f} s")
         time.sleep(_POLL_SECONDS)

@@ -16,7 +16,7 @@ from devtools.bench.event_stream import EventStream
 from devtools.bench.part import BenchContext
 from devtools.bench.peer_floor import Floor
 from devtools.bench.peer_report import describe_peers
-from devtools.bench.peer_runs import PeerRun, ServiceCounts, Target, measure_floor, measure_olap, measure_posts
+from devtools.bench.peer_runs import PeerRun, PeerTarget, ServiceCounts, measure_floor, measure_olap, measure_posts
 from devtools.bench.peer_site import PeerSite, run_peer_site
 from devtools.bench.pinning import pinned
 from devtools.bench.report import PartReport
@@ -29,7 +29,7 @@ _SEED = 1
 
 
 @dataclass(frozen=True, slots=True)
-class Way:
+class PeerWay:
     """How events are sent: by how many connections, `batch_size` in a request (None: one, not as a list).
 
     `repeat_after` is more than is under way at once: who sends an event again has waited for the first one in vain.
@@ -43,8 +43,8 @@ class Way:
         return EventStream(seed=_SEED, repeat_after=self.repeat_after)
 
 
-SINGLY = Way(batch_size=None, connections=64, repeat_after=250)
-IN_BATCHES = Way(batch_size=BATCH, connections=4, repeat_after=5 * BATCH + 50)
+SINGLY = PeerWay(batch_size=None, connections=64, repeat_after=250)
+IN_BATCHES = PeerWay(batch_size=BATCH, connections=4, repeat_after=5 * BATCH + 50)
 
 PEER_PATHS = {
     "drf": ("/events", SINGLY),
@@ -85,7 +85,7 @@ def measure_site(site: PeerSite, *, seconds: float) -> dict[str, PeerRun]:
     with pinned(site.pid):
         return {
             name: measure_posts(
-                Target(site.address, path, 201, way.batch_size, way.connections, roots),
+                PeerTarget(site.address, path, 201, way.batch_size, way.connections, roots),
                 way.open_stream(),
                 seconds=seconds,
                 warm_seconds=WARM_SECONDS,
@@ -108,7 +108,7 @@ def measure_service(cluster: LocalCluster, token: str, *, seconds: float) -> dic
     with pinned(web), closing(ServiceCounts(cluster)) as counts:
         return {
             name: measure_posts(
-                Target(address, "/v1/events", 202, way.batch_size, way.connections, roots, token),
+                PeerTarget(address, "/v1/events", 202, way.batch_size, way.connections, roots, token),
                 way.open_stream(),
                 seconds=seconds,
                 warm_seconds=WARM_SECONDS,

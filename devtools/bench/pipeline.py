@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from devtools.bench.defaults import TITLES
-from devtools.bench.errors import WrongCount
+from devtools.bench.errors import BenchMiscount
 from devtools.bench.freshness import PositionWatch, Post, parse_posts
 from devtools.bench.http_load import Load, run_closed, run_open
 from devtools.bench.part import BenchContext
@@ -166,7 +166,7 @@ def _await_visible(bench: _Bench, load: Load) -> tuple[list[Post], list[float]]:
     """Raises WrongCount for a post that was accepted in part, NeverVisible."""
     posts = parse_posts(load.answers)
     if any(post.event_count != BATCH_EVENTS for post in posts):
-        raise WrongCount(f"some posts of {BATCH_EVENTS} events were not accepted whole")
+        raise BenchMiscount(f"some posts of {BATCH_EVENTS} events were not accepted whole")
     bench.acknowledged += sum(post.event_count for post in posts)
     return posts, bench.watch.wait_visible(posts, within_seconds=VISIBLE_SECONDS)
 

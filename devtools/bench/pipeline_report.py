@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 
-from devtools.bench.report import PartReport, Plot, Series, Spread, Table
+from devtools.bench.report import PartReport, Plot, ReportTable, Series, Spread
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +39,7 @@ def describe_pipeline(
         name=name,
         title=title,
         tables=(
-            Table(
+            ReportTable(
                 f"Sustained for {seconds:.0f} s, from intended start times",
                 (
                     "of capacity",
@@ -98,14 +98,14 @@ def _describe_sustained(each: Sustained) -> tuple[str, ...]:
     )
 
 
-def _describe_cpu(sustained: Sequence[Sustained]) -> Table:
+def _describe_cpu(sustained: Sequence[Sustained]) -> ReportTable:
     rows = [
         (component, *(f"{each.cpu_seconds_per_million[component]:.2f}" for each in sustained))
         for component in sustained[0].cpu_seconds_per_million
     ]
     total = ("all", *(f"{sum(each.cpu_seconds_per_million.values()):.2f}" for each in sustained))
     columns = ("", *(f"at {each.share:.0%}" for each in sustained))
-    return Table("CPU, seconds a million events", columns, (*rows, total))
+    return ReportTable("CPU, seconds a million events", columns, (*rows, total))
 
 
 def _name_bounds(sustained: Sequence[Sustained]) -> tuple[str, ...]:

@@ -14,7 +14,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from devtools.bench.defaults import TITLES
-from devtools.bench.errors import WrongCount
+from devtools.bench.errors import BenchMiscount
 from devtools.bench.event_stream import TYPE_NAMES, VIDEOS
 from devtools.bench.history import History, make_history
 from devtools.bench.history_loading import count_rows, load_history
@@ -22,7 +22,7 @@ from devtools.bench.http_load import Load, run_closed, run_open
 from devtools.bench.part import BenchContext
 from devtools.bench.pinning import pinned
 from devtools.bench.questions import Question, Request, ask, list_questions
-from devtools.bench.read_report import Place, Reading, ReadRun, Way, describe_reads
+from devtools.bench.read_report import Reading, ReadPlace, ReadRun, Way, describe_reads
 from devtools.bench.report import PartReport
 from devtools.bench.usage import list_servers, read_cpu_seconds
 from devtools.localcluster import ClusterSpec, LocalCluster
@@ -37,7 +37,7 @@ _SEED = 1
 
 
 @dataclass(frozen=True, slots=True)
-class ReadPlan:
+class ReadMix:
     """`sizes`: events, ascending; at the largest everything is measured. `shards`: other numbers, at that size."""
 
     sizes: tuple[int, ...]
@@ -48,7 +48,7 @@ class ReadPlan:
     with_fresh_closed: bool
 
 
-FULL = ReadPlan(
+FULL = ReadMix(
     (1_000_000, 3_000_000, 10_000_000),
     (1, 4),
     warm_seconds=0.5,
@@ -56,7 +56,7 @@ FULL = ReadPlan(
     open_seconds=4,
     with_fresh_closed=True,
 )
-QUICK = ReadPlan((200_000,), (), warm_seconds=0.2, closed_seconds=0.6, open_seconds=0.5, with_fresh_closed=False)
+QUICK = ReadMix((200_000,), (), warm_seconds=0.2, closed_seconds=0.6, open_seconds=0.5, with_fresh_closed=False)
 
 
 @dataclass(slots=True)
@@ -64,8 +64,8 @@ class _Bench:
     """What is read from at the moment."""
 
     context: BenchContext
-    plan: ReadPlan
-    place: Place
+    plan: ReadMix
+    place: ReadPlace
     address: tuple[str, int]
     token: str
     roots: dict[str, list[int]]
@@ -93,7 +93,7 @@ class ReadPart:
         return describe_reads(readings, name=self.name, title=self.title)
 
     @contextmanager
-    def _open(self, context: BenchContext, plan: ReadPlan, spec: ClusterSpec, size: int) -> Iterator[_Bench]:
+    def _open(self, context: BenchContext, plan: ReadMix, spec: ClusterSpec, size: int) -> Iterator[_Bench]:
         """A cluster with so many events, its gateway running."""
         cluster = context.clusters.get(spec)
         now = datetime.now(UTC).replace(second=0, microsecond=0)
@@ -108,7 +108,7 @@ class ReadPart:
             bench = _Bench(
                 context,
                 plan,
-                Place(size, spec.shards),
+                ReadPlace(size, spec.shards),
                 address=(str(url.hostname), int(url.port or 80)),
                 token=token,
                 roots={"gateway": [web.pid], **list_servers(cluster)},
@@ -241,7 +241,7 @@ def _check_answers(bench: _Bench, history: History) -> None:
         told = {names[name]: count for name, count in counts.items() if count}
         views = _get(bench, f"/v1/videos/{VIDEOS[video]}/stats?{year}")["value"]
         if told != loaded or views != loaded.get(names["view"], 0):
-            raise WrongCount(f"{VIDEOS[video]}: loaded {loaded}, counts say {told}, a year's views {views}")
+            raise BenchMiscount(f"{VIDEOS[video]}: loaded {loaded}, counts say {told}, a year's views {views}")
 
 
 def _get(bench: _Bench, path: str) -> dict[str, Any]:
@@ -253,6 +253,6 @@ def _get(bench: _Bench, path: str) -> dict[str, Any]:
     finally:
         connection.close()
     if response.status != 200:
-        raise WrongCount(f"GET {path} answers {response.status}: {content[:500]!r}")
+        raise BenchMiscount(f"GET {path} answers {response.status}: {content[:500]!r}")
     answer: dict[str, Any] = json.loads(content)
     return answer

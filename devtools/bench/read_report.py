@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 
-from devtools.bench.report import PartReport, Plot, Series, Spread, Table
+from devtools.bench.report import PartReport, Plot, ReportTable, Series, Spread
 
 COUNTS_BY_DJANGO = "counts_django"
 """The same as others: no line of its own in a plot."""
@@ -26,7 +26,7 @@ class Way(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class ReadPlace:
     """What was read from."""
 
     event_count: int
@@ -53,7 +53,7 @@ class ReadRun:
 class Reading:
     """One measurement of a question."""
 
-    place: Place
+    place: ReadPlace
     question: str
     label: str
     way: Way
@@ -87,7 +87,7 @@ def describe_reads(readings: Sequence[Reading], *, name: str, title: str) -> Par
     )
 
 
-def _tabulate_main(readings: Sequence[Reading], main: Place) -> Table:
+def _tabulate_main(readings: Sequence[Reading], main: ReadPlace) -> ReportTable:
     rows = []
     has_closed = any(each.way is Way.FRESH_CLOSED for each in readings)
     for question, label in _list_questions(readings).items():
@@ -116,12 +116,12 @@ def _tabulate_main(readings: Sequence[Reading], main: Place) -> Table:
         "fresh: each time another, at times fixed beforehand",
         "CPU a request: the gateway's, and that of the shards' servers",
     )
-    return Table(f"Reads from {main.describe()}", columns, tuple(rows), notes)
+    return ReportTable(f"Reads from {main.describe()}", columns, tuple(rows), notes)
 
 
 def _tabulate_growth(
-    readings: Sequence[Reading], places: Sequence[Place], read: Callable[[Place], int], what: str
-) -> Table:
+    readings: Sequence[Reading], places: Sequence[ReadPlace], read: Callable[[ReadPlace], int], what: str
+) -> ReportTable:
     rows = []
     for question, label in _list_questions(readings).items():
         cells = [
@@ -130,10 +130,12 @@ def _tabulate_growth(
         ]
         rows.append((label, *cells))
     columns = ("", *(_count(read(place), what) for place in places))
-    return Table(f"Fresh answers by {what}: p50 / p99 ms", columns, tuple(rows))
+    return ReportTable(f"Fresh answers by {what}: p50 / p99 ms", columns, tuple(rows))
 
 
-def _plot_growth(readings: Sequence[Reading], places: Sequence[Place], read: Callable[[Place], int], what: str) -> Plot:
+def _plot_growth(
+    readings: Sequence[Reading], places: Sequence[ReadPlace], read: Callable[[ReadPlace], int], what: str
+) -> Plot:
     series = tuple(
         Series(
             label,
@@ -160,11 +162,11 @@ def _list_questions(readings: Sequence[Reading]) -> dict[str, str]:
     return {each.question: each.label for each in readings}
 
 
-def _list_places(readings: Sequence[Reading], is_wanted: Callable[[Place], bool]) -> list[Place]:
+def _list_places(readings: Sequence[Reading], is_wanted: Callable[[ReadPlace], bool]) -> list[ReadPlace]:
     return list(dict.fromkeys(each.place for each in readings if is_wanted(each.place)))
 
 
-def _find(readings: Sequence[Reading], place: Place, question: str, way: Way) -> list[ReadRun]:
+def _find(readings: Sequence[Reading], place: ReadPlace, question: str, way: Way) -> list[ReadRun]:
     return [each.run for each in readings if (each.place, each.question, each.way) == (place, question, way)]
 
 

@@ -27,7 +27,7 @@ class Spread:
 
 
 @dataclass(frozen=True, slots=True)
-class Table:
+class ReportTable:
     """Cells are texts as they are to be shown; the first column names the row."""
 
     title: str
@@ -68,7 +68,7 @@ class PartReport:
 
     name: str
     title: str
-    tables: tuple[Table, ...]
+    tables: tuple[ReportTable, ...]
     plots: tuple[Plot, ...]
     bounded_by: tuple[str, ...]
     figures: dict[str, Any]

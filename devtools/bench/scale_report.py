@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 
 from devtools.bench.capacity import Assumptions, Bytes, Costs, Drained, Needs, plan_capacity
-from devtools.bench.report import PartReport, Plot, Series, Spread, Table
+from devtools.bench.report import PartReport, Plot, ReportTable, Series, Spread
 
 PLANNED = (100_000, 1_000_000)
 """Events/s."""
@@ -70,7 +70,7 @@ def _draw(groups: dict[tuple[int, int], list[Drained]], shards: int) -> Series:
     return Series("1 shard" if shards == 1 else f"{shards} shards", points)
 
 
-def _describe_drained(groups: dict[tuple[int, int], list[Drained]]) -> Table:
+def _describe_drained(groups: dict[tuple[int, int], list[Drained]]) -> ReportTable:
     components = list(next(iter(groups.values()))[0].cpu_seconds_per_million)
     rows = []
     for (shards, workers), rounds in groups.items():
@@ -80,10 +80,10 @@ def _describe_drained(groups: dict[tuple[int, int], list[Drained]]) -> Table:
         rate = Spread.of([each.events_per_second for each in rounds]).describe()
         rows.append((str(shards), str(workers), rate, f"{rounds[0].events_a_flush:,.0f}", *cpu))
     columns = ("shards", "workers", "events/s", "events a flush", *(f"CPU {name}" for name in components))
-    return Table("Drains", columns, tuple(rows), ("CPU is seconds a million events.",))
+    return ReportTable("Drains", columns, tuple(rows), ("CPU is seconds a million events.",))
 
 
-def _describe_bytes(measured: Bytes) -> Table:
+def _describe_bytes(measured: Bytes) -> ReportTable:
     rows = (
         ("log, memory", f"{measured.log_memory:.0f}"),
         ("log, append-only file", f"{measured.log_file:.0f}"),
@@ -94,19 +94,19 @@ def _describe_bytes(measured: Bytes) -> Table:
         ("minutes, rows an event in this load", f"{measured.minute_rows_an_event:.3f}"),
         ("totals, a row", f"{measured.total_row:.0f}"),
     )
-    return Table("Bytes an event", ("", "bytes"), rows, ("Tables with their indexes, freshly written.",))
+    return ReportTable("Bytes an event", ("", "bytes"), rows, ("Tables with their indexes, freshly written.",))
 
 
-def _describe_costs(costs: Costs) -> Table:
+def _describe_costs(costs: Costs) -> ReportTable:
     rows = tuple(
         (name, f"{seconds:.2f}", f"{costs.flush[name] * 1000:.1f}" if name in costs.flush else "")
         for name, seconds in costs.events.items()
     )
     notes = () if costs.flush else ("A flush's cost needs the figures of `pipeline`, the gateway's those of `ingest`.",)
-    return Table("Cost by component", ("", "CPU s a million events", "CPU ms a flush"), rows, notes)
+    return ReportTable("Cost by component", ("", "CPU s a million events", "CPU ms a flush"), rows, notes)
 
 
-def _describe_needs(needs: Sequence[Needs]) -> Table:
+def _describe_needs(needs: Sequence[Needs]) -> ReportTable:
     given = Assumptions()
     names = list(needs[0].cores)
     rows = [
@@ -128,6 +128,6 @@ def _describe_needs(needs: Sequence[Needs]) -> Table:
     ]
     if "gateway" not in names:
         notes.append("Cores of the gateway need the figures of `ingest` in the same run.")
-    return Table(
+    return ReportTable(
         "What more would need", ("", *(f"{each.events_per_second:,}/s" for each in needs)), tuple(rows), tuple(notes)
     )

@@ -6,7 +6,7 @@ Asked of the primaries directly: a process of the service would take longer to s
 from collections import Counter
 from typing import Any
 
-from devtools.bench.errors import WrongCount
+from devtools.bench.errors import BenchMiscount
 from devtools.bench.usage import list_primaries
 from devtools.localcluster import LocalCluster
 
@@ -53,7 +53,7 @@ def check_committed(cluster: LocalCluster, event_count: int) -> dict[str, int]:
     """What the shards hold of each kind. Raises WrongCount unless that is every event, once; NotReady."""
     committed = _add_up(cluster, _COUNT_EVENTS)
     if set(committed.values()) != {event_count}:
-        raise WrongCount(f"of {event_count} events the shards hold: {committed}")
+        raise BenchMiscount(f"of {event_count} events the shards hold: {committed}")
     return committed
 
 

@@ -12,7 +12,7 @@ from dataclasses import replace
 from typing import Any
 
 from configservice.topology.model import Topology
-from devtools.bench.attacks import PAGE_ORIGIN, Attack, Target, prepare_attack, run_attack
+from devtools.bench.attacks import PAGE_ORIGIN, Attack, AttackTarget, prepare_attack, run_attack
 from devtools.bench.statements import record_flush, run_statements
 from devtools.bench.workload import generate_commits
 from viewcounter.apikeys.keys import create_key
@@ -117,7 +117,7 @@ def make_public_key() -> None:
 def attack(kind: Attack, *, host: str, port: int, connections: int, seconds: float) -> None:
     """As one who holds the keys named on stdin: a secret one of his own, and a page's."""
     token, public_token = sys.stdin.readline().strip(), sys.stdin.readline().strip()
-    target = Target(host, port, token=token, public_token=public_token)
+    target = AttackTarget(host, port, token=token, public_token=public_token)
     prepare_attack(kind)
     _say(begun=True)
     outcomes = run_attack(kind, target, connections=connections, seconds=seconds)

@@ -6,7 +6,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table as RichTable
 
-from devtools.bench.report import BenchReport, Machine, PartReport, Table
+from devtools.bench.report import BenchReport, Machine, PartReport, ReportTable
 
 GIBIBYTE = 1024**3
 WIDE_COLUMNS = 6
@@ -40,7 +40,7 @@ def _print_part(part: PartReport, console: Console) -> None:
         _say(console, f"  bounded by: {text}")
 
 
-def _print_table(table: Table, console: Console) -> None:
+def _print_table(table: ReportTable, console: Console) -> None:
     drawn = RichTable(title=table.title, title_justify="left", title_style="italic", box=box.SIMPLE_HEAD)
     for number, name in enumerate(table.columns):
         drawn.add_column(name, justify="right" if number else "left", overflow="fold")

@@ -10,7 +10,7 @@ from devtools.drill.outcomes import FINE
 
 
 @dataclass(frozen=True, slots=True)
-class Attempt:
+class PostAttempt:
     """`due_at` is when the request should have been sent: waiting for a slow service counts as its slowness."""
 
     client: str
@@ -33,13 +33,13 @@ class AttemptLog:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()  # protects _attempts
-        self._attempts: list[Attempt] = []
+        self._attempts: list[PostAttempt] = []
 
-    def add(self, attempt: Attempt) -> None:
+    def add(self, attempt: PostAttempt) -> None:
         with self._lock:
             self._attempts.append(attempt)
 
-    def read(self) -> list[Attempt]:
+    def read(self) -> list[PostAttempt]:
         with self._lock:
             return list(self._attempts)
 
@@ -54,7 +54,7 @@ class Second:
     p99_ms: float | None
 
 
-def count_by_second(attempts: Iterable[Attempt], *, started_at: float, seconds: int) -> list[Second]:
+def count_by_second(attempts: Iterable[PostAttempt], *, started_at: float, seconds: int) -> list[Second]:
     """Every second from 0 to `seconds`, also those in which nothing ended."""
     latencies: defaultdict[int, list[float]] = defaultdict(list)
     failed: defaultdict[int, int] = defaultdict(int)

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from random import Random
 
-from devtools.drill.errors import BadOption
+from devtools.drill.errors import BadDrillOption
 from devtools.drill.faults.databases import LaggingReplica, LockHolder, SlowQueries
 from devtools.drill.faults.disks import FullDisk
 from devtools.drill.faults.fault import Fault, Together
@@ -16,7 +16,7 @@ from devtools.drill.faults.processes import (
     MEMBERS,
     FindVictim,
     Freeze,
-    Kill,
+    KillFault,
     Restart,
     find_gateway_worker,
     find_web,
@@ -26,12 +26,12 @@ from devtools.drill.faults.processes import (
 from devtools.drill.faults.zombies import FreezeInDrain
 from devtools.drill.link import Link
 from devtools.drill.outcomes import NO_ANSWER
-from devtools.drill.plan import Kind, Part
-from devtools.drill.site import Site
+from devtools.drill.plan import ClusterPart, Kind
+from devtools.drill.site import DrillSite
 from devtools.drill.verdict import Excuses
 from devtools.localcluster.spec import BROKER_SERVER, CONTROL_SERVER, LOG_SERVER
 
-MakeFault = Callable[[Site, Random], Fault]
+MakeFault = Callable[[DrillSite, Random], Fault]
 
 FULL_INSTANCE = "shard2a"
 SHARD_LINKS = "shards"
@@ -53,7 +53,7 @@ WRONG_CLOCK = Excuses(posts=frozenset({"422", "207"}))
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class DrillFault:
     """`links`: the servers that something must lie in front of. `disk`: the server that needs a small disk."""
 
     kind: Kind
@@ -64,68 +64,74 @@ class Entry:
     disk: str = ""
 
 
-def _build_process_faults() -> list[Entry]:
+def _build_process_faults() -> list[DrillFault]:
     parts = {
-        "beat": Part.BEAT,
-        "leader": Part.CONFIG_SERVICE,
-        "shardproxy": Part.SHARD_PROXY,
-        "log": Part.LOG,
-        "broker": Part.BROKER,
-        "control": Part.CONTROL,
-        "primary": Part.SHARDS,
-        "replica": Part.SHARDS,
+        "beat": ClusterPart.BEAT,
+        "leader": ClusterPart.CONFIG_SERVICE,
+        "shardproxy": ClusterPart.SHARD_PROXY,
+        "log": ClusterPart.LOG,
+        "broker": ClusterPart.BROKER,
+        "control": ClusterPart.CONTROL,
+        "primary": ClusterPart.SHARDS,
+        "replica": ClusterPart.SHARDS,
     }
     excuses = {"log": LOG_AWAY}
     entries = []
     for name, part in parts.items():
-        for verb, make, hold in (("kill", Kill, (0.0, 0.0)), ("freeze", Freeze, ASLEEP), ("restart", Restart, AWAKE)):
+        for verb, make, hold in (
+            ("kill", KillFault, (0.0, 0.0)),
+            ("freeze", Freeze, ASLEEP),
+            ("restart", Restart, AWAKE),
+        ):
             kind = Kind(f"{verb}-{name}", frozenset({part}), hold)
             what = {"kill": "kill -9 of", "freeze": "SIGSTOP, later SIGCONT, of", "restart": "restart of"}[verb]
-            entries.append(Entry(kind, f"{what} the {name}", excuses.get(name, NOTHING), _bind(make, MEMBERS[name])))
+            entries.append(
+                DrillFault(kind, f"{what} the {name}", excuses.get(name, NOTHING), _bind(make, MEMBERS[name]))
+            )
     return entries
 
 
-def _bind(make: Callable[[Site, FindVictim, Random], Fault], find_victim: FindVictim) -> MakeFault:
+def _bind(make: Callable[[DrillSite, FindVictim, Random], Fault], find_victim: FindVictim) -> MakeFault:
     return lambda site, rng: make(site, find_victim, rng)
 
 
-def _build_application_faults() -> list[Entry]:
-    gateway, workers = frozenset({Part.GATEWAY}), frozenset({Part.WORKERS})
+def _build_application_faults() -> list[DrillFault]:
+    gateway, workers = frozenset({ClusterPart.GATEWAY}), frozenset({ClusterPart.WORKERS})
     return [
-        Entry(
+        DrillFault(
             Kind("kill-gateway", gateway), "kill -9 of a gateway process", GATEWAY_GONE,
-            _bind(Kill, find_gateway_worker),
+            _bind(KillFault, find_gateway_worker),
         ),
-        Entry(
+        DrillFault(
             Kind("freeze-gateway", gateway, ASLEEP), "a gateway process sleeps and wakes", GATEWAY_ASLEEP,
             _bind(Freeze, find_gateway_worker),
         ),
-        Entry(
+        DrillFault(
             Kind("restart-gateway", gateway, AWAKE), "restart of the gateway", GATEWAY_GONE, _bind(Restart, find_web)
         ),
-        Entry(
+        DrillFault(
             Kind("kill-worker", workers), "kill -9 of Celery's worker and all of its processes", NOTHING,
-            lambda site, rng: Kill(site, find_worker, rng, with_children=True),
+            lambda site, rng: KillFault(site, find_worker, rng, with_children=True),
         ),
-        Entry(
+        DrillFault(
             Kind("kill-worker-process", workers), "kill -9 of one of Celery's processes", NOTHING,
-            _bind(Kill, find_worker_process),
+            _bind(KillFault, find_worker_process),
         ),
-        Entry(
+        DrillFault(
             Kind("freeze-worker", workers, ZOMBIE), "a Celery process sleeps through what others do in its place",
             NOTHING, _bind(Freeze, find_worker_process),
         ),
-        Entry(
+        DrillFault(
             Kind("freeze-drain", workers, ZOMBIE), "a Celery process is frozen in the middle of a drain, and wakes",
             NOTHING, FreezeInDrain,
         ),
-        Entry(
+        DrillFault(
             Kind("restart-worker", workers, AWAKE), "restart of Celery's worker", NOTHING, _bind(Restart, find_worker)
         ),
     ]  # fmt: skip
 
 
-def _build_network_faults() -> list[Entry]:
+def _build_network_faults() -> list[DrillFault]:
     def slow_down(link: Link) -> None:
         link.slow_down(seconds=DELAY_SECONDS)
 
@@ -138,14 +144,14 @@ def _build_network_faults() -> list[Entry]:
         ("lossy", lose, f"{LOSS_SHARE:.0%} of what passes is lost between everybody and"),
     )
     places = {
-        LOG_SERVER: (Part.LOG, LOG_AWAY, LOG_SERVER),
-        BROKER_SERVER: (Part.BROKER, NOTHING, BROKER_SERVER),
-        CONTROL_SERVER: (Part.CONTROL, NOTHING, CONTROL_SERVER),
-        "primary": (Part.SHARDS, NOTHING, SHARD_LINKS),
-        "replica": (Part.SHARDS, NOTHING, SHARD_LINKS),
+        LOG_SERVER: (ClusterPart.LOG, LOG_AWAY, LOG_SERVER),
+        BROKER_SERVER: (ClusterPart.BROKER, NOTHING, BROKER_SERVER),
+        CONTROL_SERVER: (ClusterPart.CONTROL, NOTHING, CONTROL_SERVER),
+        "primary": (ClusterPart.SHARDS, NOTHING, SHARD_LINKS),
+        "replica": (ClusterPart.SHARDS, NOTHING, SHARD_LINKS),
     }
     return [
-        Entry(
+        DrillFault(
             Kind(f"{verb}-{name}", frozenset({part}), ASLEEP),
             f"{what} the {name}",
             excuses,
@@ -161,31 +167,36 @@ def _bind_link(find_victim: FindVictim, spoil: Callable[[Link], None]) -> MakeFa
     return lambda site, rng: LinkFault(site, find_victim, rng, spoil=spoil)
 
 
-def _build_database_faults() -> list[Entry]:
-    shards = frozenset({Part.SHARDS})
+def _build_database_faults() -> list[DrillFault]:
+    shards = frozenset({ClusterPart.SHARDS})
     return [
-        Entry(Kind("slow-queries", shards, ASLEEP), "foreign statements that do not end", NOTHING, SlowQueries),
-        Entry(
+        DrillFault(Kind("slow-queries", shards, ASLEEP), "foreign statements that do not end", NOTHING, SlowQueries),
+        DrillFault(
             Kind("hold-locks", shards, ASLEEP), "a foreign transaction holds what flushes need; the killer ends it",
             NOTHING, LockHolder,
         ),
-        Entry(Kind("lag-replica", shards, ZOMBIE), "a replica receives and does not apply", NOTHING, LaggingReplica),
-        Entry(Kind("kill-primary-in-move", shards), "a primary dies while partitions move", NOTHING, KillInMove),
-        Entry(
+        DrillFault(
+            Kind("lag-replica", shards, ZOMBIE), "a replica receives and does not apply", NOTHING, LaggingReplica
+        ),
+        DrillFault(Kind("kill-primary-in-move", shards), "a primary dies while partitions move", NOTHING, KillInMove),
+        DrillFault(
             Kind("freeze-movers", shards),
             "movers sleep at steps of their moves, and wake when others have finished them and moved back", NOTHING,
             FreezeMovers,
         ),
-        Entry(
+        DrillFault(
             Kind("kill-primary-ahead", shards), "a primary dies seconds ahead of its replica", NOTHING, KillAhead
         ),
     ]  # fmt: skip
 
 
-def _build_disk_faults() -> list[Entry]:
-    places = {LOG_SERVER: (LOG_SERVER, Part.LOG, LOG_AWAY), "shard": (FULL_INSTANCE, Part.SHARDS, NOTHING)}
+def _build_disk_faults() -> list[DrillFault]:
+    places = {
+        LOG_SERVER: (LOG_SERVER, ClusterPart.LOG, LOG_AWAY),
+        "shard": (FULL_INSTANCE, ClusterPart.SHARDS, NOTHING),
+    }
     return [
-        Entry(
+        DrillFault(
             Kind(f"fill-{name}-disk", frozenset({part}), ASLEEP), f"no space left on the disk of {server}", excuses,
             _bind_disk(server), disk=server,
         )
@@ -197,31 +208,32 @@ def _bind_disk(server: str) -> MakeFault:
     return lambda site, _rng: FullDisk(site, server=server)
 
 
-def _build_message_faults() -> list[Entry]:
+def _build_message_faults() -> list[DrillFault]:
     return [
-        Entry(
-            Kind("replay", frozenset({Part.MESSAGES}), AWAKE), "every client sends old batches again", NOTHING,
+        DrillFault(
+            Kind("replay", frozenset({ClusterPart.MESSAGES}), AWAKE), "every client sends old batches again", NOTHING,
             lambda site, _rng: Replays(site),
         ),
-        Entry(
-            Kind("clock", frozenset({Part.CLIENTS}), AWAKE), "clocks of two clients are ten minutes off", WRONG_CLOCK,
+        DrillFault(
+            Kind("clock", frozenset({ClusterPart.CLIENTS}), AWAKE),
+            "clocks of two clients are ten minutes off", WRONG_CLOCK,
             lambda site, _rng: SkewedClocks(site),
         ),
-        Entry(
-            Kind("poison", frozenset({Part.MESSAGES})), "an event in the log that no shard can store", NOTHING,
+        DrillFault(
+            Kind("poison", frozenset({ClusterPart.MESSAGES})), "an event in the log that no shard can store", NOTHING,
             PoisonEvent,
         ),
     ]  # fmt: skip
 
 
-def _build_combined(entries: Sequence[Entry]) -> list[Entry]:
+def _build_combined(entries: Sequence[DrillFault]) -> list[DrillFault]:
     """A primary, and at the same moment what is there to help."""
     by_name = {entry.kind.name: entry for entry in entries}
     combined = []
     for helper in ("leader", "control", "broker"):
         both = [by_name["kill-primary"], by_name[f"kill-{helper}"]]
         combined.append(
-            Entry(
+            DrillFault(
                 Kind(f"kill-primary-and-{helper}", both[0].kind.touches | both[1].kind.touches),
                 f"kill -9 of a primary and of the {helper} at the same moment",
                 NOTHING,
@@ -235,7 +247,7 @@ def _bind_together(makes: Sequence[MakeFault]) -> MakeFault:
     return lambda site, rng: Together([make(site, rng) for make in makes])
 
 
-def _build_catalogue() -> dict[str, Entry]:
+def _build_catalogue() -> dict[str, DrillFault]:
     entries = [
         *_build_application_faults(),
         *_build_process_faults(),
@@ -256,13 +268,13 @@ QUICK_KINDS = (
 QUICK_SEED = 20261126
 
 
-def get_entries(names: Sequence[str], *, can_mount: bool) -> list[Entry]:
+def get_entries(names: Sequence[str], *, can_mount: bool) -> list[DrillFault]:
     """In this order; all that can be done here where none is named. Raises BadOption."""
     unknown = [name for name in names if name not in CATALOGUE]
     if unknown:
-        raise BadOption(f"--faults: there is no {', '.join(unknown)}; --list shows all")
+        raise BadDrillOption(f"--faults: there is no {', '.join(unknown)}; --list shows all")
     entries = [CATALOGUE[name] for name in names or CATALOGUE]
     possible = [entry for entry in entries if can_mount or not entry.disk]
     if names and len(possible) < len(entries):
-        raise BadOption("--faults: a full disk needs root, and the right to mount file systems")
+        raise BadDrillOption("--faults: a full disk needs root, and the right to mount file systems")
     return possible

@@ -14,7 +14,7 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 from rich.table import Table
 
 from devtools.drill.catalogue import CATALOGUE
-from devtools.drill.errors import BadOption, DrillError
+from devtools.drill.errors import BadDrillOption, DrillError
 from devtools.drill.options import DrillOptions, choose_seed
 from devtools.drill.page import describe_whole, describe_written, render_page
 from devtools.drill.report import DrillReport
@@ -50,7 +50,7 @@ def run_drill_command(options: dict[str, Any], *, stdout: OutputWrapper, stderr:
             signal.signal(number, _interrupt)
         with _LiveLine(sys.stderr) as line:
             report = run_drill(drill_options, on_news=line.tell)
-    except BadOption as error:
+    except BadDrillOption as error:
         raise CommandError(str(error)) from error
     except (DrillError, LocalClusterError) as error:
         raise CommandError(f"no verdict: {type(error).__name__}: {error}") from error

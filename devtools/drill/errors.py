@@ -5,7 +5,7 @@ class DrillError(Exception):
     """The drill has no verdict. Permanent unless a subclass says otherwise."""
 
 
-class BadOption(DrillError):
+class BadDrillOption(DrillError):
     """An option that leaves nothing to do, or a fault that nobody knows. The message names it."""
 
 

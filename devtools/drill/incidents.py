@@ -7,10 +7,10 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 
-from devtools.drill.catalogue import Entry
+from devtools.drill.catalogue import DrillFault
 from devtools.drill.faults.fault import Fault
-from devtools.drill.plan import Part, PlannedFault
-from devtools.drill.site import Site
+from devtools.drill.plan import ClusterPart, PlannedFault
+from devtools.drill.site import DrillSite
 from devtools.drill.verdict import InForce
 from devtools.drill.writes import WriteWatch
 
@@ -40,10 +40,10 @@ class Incidents:
 
     def __init__(
         self,
-        site: Site,
+        site: DrillSite,
         plan: Sequence[PlannedFault],
         *,
-        entries: Mapping[str, Entry],
+        entries: Mapping[str, DrillFault],
         writes: WriteWatch,
         on_incident: OnIncident,
     ) -> None:
@@ -52,7 +52,7 @@ class Incidents:
         self._entries = entries
         self._writes = writes
         self._on_incident = on_incident
-        self._busy = {part: threading.Lock() for part in Part}
+        self._busy = {part: threading.Lock() for part in ClusterPart}
         self._giving_up = threading.Event()
         self._lock = threading.Lock()  # guards _incidents
         self._incidents: list[Incident] = []

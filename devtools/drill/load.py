@@ -16,7 +16,7 @@ from uuid import UUID
 import msgspec
 import urllib3
 
-from devtools.drill.attempts import Attempt, AttemptLog
+from devtools.drill.attempts import AttemptLog, PostAttempt
 from devtools.drill.errors import SettleFailed
 from devtools.drill.outcomes import PATIENCE, name_error
 
@@ -251,7 +251,7 @@ class _Client:
 
     def _note(self, batch: list[dict[str, Any]], due_at: float, started_at: float, outcome: str) -> None:
         load, ended_at = self._load, time.monotonic()
-        load.attempts.add(Attempt(f"client-{self._number}", due_at, started_at, ended_at, outcome))
+        load.attempts.add(PostAttempt(f"client-{self._number}", due_at, started_at, ended_at, outcome))
         with load._lock:
             load.statuses[outcome] += 1
         if self._journal is not None:

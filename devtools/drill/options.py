@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from devtools.drill.catalogue import QUICK_KINDS, QUICK_SEED, Entry, get_entries
-from devtools.drill.errors import BadOption
+from devtools.drill.catalogue import QUICK_KINDS, QUICK_SEED, DrillFault, get_entries
+from devtools.drill.errors import BadDrillOption
 from devtools.drill.plan import PlannedFault, plan_faults, plan_repeats, plan_tightly
 
 MINUTES_MAX = 24 * 60
@@ -35,13 +35,13 @@ class DrillOptions:
             ("--repeat", self.repeat or 1, REPEATS_MAX),
         ):
             if not 0 < number <= most:
-                raise BadOption(f"{name}: must be more than 0 and at most {most}")
+                raise BadDrillOption(f"{name}: must be more than 0 and at most {most}")
         if self.repeat and not self.kinds:
-            raise BadOption("--repeat: name what is to be repeated with --faults")
+            raise BadDrillOption("--repeat: name what is to be repeated with --faults")
         if self.journal_dir is not None and not self.journal_dir.is_dir():
-            raise BadOption(f"--journal: {self.journal_dir} is no folder")
+            raise BadDrillOption(f"--journal: {self.journal_dir} is no folder")
 
-    def get_entries(self) -> list[Entry]:
+    def get_entries(self) -> list[DrillFault]:
         return get_entries(self.kinds or (QUICK_KINDS if self.quick else ()), can_mount=self.can_mount)
 
     def plan(self) -> list[PlannedFault]:

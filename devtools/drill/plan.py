@@ -8,10 +8,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from devtools.drill.errors import BadOption
+from devtools.drill.errors import BadDrillOption
 
 
-class Part(StrEnum):
+class ClusterPart(StrEnum):
     """What a fault touches. Two that touch the same part never overlap: each would explain away what the other does."""
 
     GATEWAY = "gateway"
@@ -32,7 +32,7 @@ class Kind:
     """A kind of fault as the plan sees it. `hold_seconds`: least and most time between striking and healing."""
 
     name: str
-    touches: frozenset[Part]
+    touches: frozenset[ClusterPart]
     hold_seconds: tuple[float, float] = (0.0, 0.0)
 
 
@@ -81,14 +81,14 @@ def plan_faults(seed: int, *, minutes: float, kinds: Sequence[Kind], pace: Pace 
         plan += faults
         at_seconds += max(f.hold_seconds for f in faults) + pace.heal_seconds + rng.uniform(*pace.calm_seconds)
     if not plan:
-        raise BadOption(f"--minutes: {minutes:g} are too few for a single fault")
+        raise BadDrillOption(f"--minutes: {minutes:g} are too few for a single fault")
     return plan
 
 
 def plan_tightly(seed: int, *, kinds: Sequence[Kind], pace: Pace = QUICK) -> list[PlannedFault]:
     """Every kind once, each as soon as the one before that touches the same part should be over."""
     rng = random.Random(seed)  # noqa: S311 - repeatable, guards nothing
-    free_at: dict[Part, float] = {}
+    free_at: dict[ClusterPart, float] = {}
     plan: list[PlannedFault] = []
     waiting = rng.sample(kinds, len(kinds))
     next_at = pace.first_seconds

@@ -9,7 +9,7 @@ from typing import Self
 
 import urllib3
 
-from devtools.drill.attempts import Attempt, AttemptLog
+from devtools.drill.attempts import AttemptLog, PostAttempt
 from devtools.drill.outcomes import PATIENCE, name_error, name_read
 
 TOP_EVERY = 10
@@ -54,7 +54,7 @@ class ReadClient:
             self._read_all(reader)
         except Exception as error:  # a reader that stops in silence would make the rest look good
             now = time.monotonic()
-            self._note(Attempt(f"reader-{reader}", now, now, now, type(error).__name__), repr(error))
+            self._note(PostAttempt(f"reader-{reader}", now, now, now, type(error).__name__), repr(error))
 
     def _read_all(self, reader: int) -> None:
         pool = urllib3.PoolManager(retries=False, timeout=PATIENCE)
@@ -77,9 +77,9 @@ class ReadClient:
             meta = json.loads(answer.data)["meta"] if answer.status == 200 else {}
             outcome = name_read(answer.status, meta)
             detail = "" if outcome == "200" else answer.data[:300].decode(errors="replace")
-        self._note(Attempt(f"reader-{reader}", due_at, began_at, time.monotonic(), outcome), f"{path} {detail}")
+        self._note(PostAttempt(f"reader-{reader}", due_at, began_at, time.monotonic(), outcome), f"{path} {detail}")
 
-    def _note(self, attempt: Attempt, what: str) -> None:
+    def _note(self, attempt: PostAttempt, what: str) -> None:
         self.attempts.add(attempt)
         with self._lock:
             if attempt.is_fine:

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, field
 from statistics import median
 from typing import Any
 
-from devtools.drill.attempts import Attempt, Second, count_by_second, find_percentile
+from devtools.drill.attempts import PostAttempt, Second, count_by_second, find_percentile
 from devtools.drill.incidents import Incident
 
 
@@ -74,7 +74,7 @@ class DrillReport:
         return {"has_held": self.has_held, **asdict(self), "summary": [asdict(s) for s in self.summarize()]}
 
 
-def report_client(attempts: Sequence[Attempt]) -> ClientReport:
+def report_client(attempts: Sequence[PostAttempt]) -> ClientReport:
     milliseconds = [attempt.latency_seconds * 1000 for attempt in attempts if attempt.is_fine]
     return ClientReport(
         answers=dict(Counter(attempt.outcome for attempt in attempts)),
@@ -85,11 +85,11 @@ def report_client(attempts: Sequence[Attempt]) -> ClientReport:
 
 
 def report_incident(
-    incident: Incident, posts: Sequence[Attempt], reads: Sequence[Attempt], *, started_at: float
+    incident: Incident, posts: Sequence[PostAttempt], reads: Sequence[PostAttempt], *, started_at: float
 ) -> IncidentReport:
     until = incident.healed_at or float("inf")
 
-    def count(attempts: Sequence[Attempt]) -> int:
+    def count(attempts: Sequence[PostAttempt]) -> int:
         return sum(not a.is_fine and a.ended_at >= incident.struck_at and a.started_at <= until for a in attempts)
 
     return IncidentReport(
@@ -104,5 +104,5 @@ def report_incident(
     )
 
 
-def build_seconds(attempts: Sequence[Attempt], *, started_at: float, ended_at: float) -> list[Second]:
+def build_seconds(attempts: Sequence[PostAttempt], *, started_at: float, ended_at: float) -> list[Second]:
     return count_by_second(attempts, started_at=started_at, seconds=int(ended_at - started_at))

@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from devtools.drill.attempts import Attempt
+from devtools.drill.attempts import PostAttempt
 
 SHOWN_MAX = 20
 
@@ -29,7 +29,7 @@ class InForce:
 
 
 def find_unexplained(
-    posts: Iterable[Attempt], reads: Iterable[Attempt], faults: Sequence[InForce], *, started_at: float
+    posts: Iterable[PostAttempt], reads: Iterable[PostAttempt], faults: Sequence[InForce], *, started_at: float
 ) -> list[str]:
     """A line each, times in seconds after `started_at`; at most SHOWN_MAX of a kind, then how many more."""
     said = []
@@ -45,7 +45,7 @@ def find_unexplained(
     return said
 
 
-def _is_explained(attempt: Attempt, faults: Sequence[InForce], *, is_post: bool) -> bool:
+def _is_explained(attempt: PostAttempt, faults: Sequence[InForce], *, is_post: bool) -> bool:
     return any(
         attempt.outcome in (fault.excuses.posts if is_post else fault.excuses.reads)
         and attempt.started_at <= fault.until_at + fault.excuses.grace_seconds

@@ -36,7 +36,7 @@ from devtools.localcluster.spec import (
     ClusterSpec,
 )
 from devtools.localcluster.state import StateFolder, read_json, write_json
-from devtools.localcluster.valkey import Durability, ValkeyServer
+from devtools.localcluster.valkey import ValkeyDurability, ValkeyServer
 from devtools.localcluster.waiting import Waiter
 
 Reach = Callable[[str, int], int]
@@ -153,8 +153,8 @@ def _build_valkeys(
     member: dict[str, Any],
 ) -> tuple[ValkeyServer, ...]:
     kinds = {
-        LOG_SERVER: (Durability.ALWAYS, spec.log_memory_bytes),
-        BROKER_SERVER: (Durability.NEVER, spec.broker_memory_bytes),
+        LOG_SERVER: (ValkeyDurability.ALWAYS, spec.log_memory_bytes),
+        BROKER_SERVER: (ValkeyDurability.NEVER, spec.broker_memory_bytes),
     }
     wanted = {name: kind for name, kind in kinds.items() if name not in environment.given}
     if not wanted:

@@ -23,7 +23,7 @@ _READ_POSITION = """
 """
 
 
-class Health(StrEnum):
+class LocalHealth(StrEnum):
     OK = "ok"
     DEGRADED = "degraded"
     NOT_RUNNING = "not running"
@@ -57,7 +57,7 @@ class DatabaseStatus:
 
 @dataclass(frozen=True, slots=True)
 class ClusterStatus:
-    health: Health
+    health: LocalHealth
     phase: str
     supervisor_pid: int | None
     web_url: str
@@ -70,7 +70,7 @@ def read_status(state: StateFolder) -> ClusterStatus:
     supervisor = find_supervisor(state)
     layout = read_json(state.layout_file)
     if supervisor is None or not isinstance(layout, dict):
-        return ClusterStatus(health=Health.NOT_RUNNING, phase="stopped", supervisor_pid=None, web_url="")
+        return ClusterStatus(health=LocalHealth.NOT_RUNNING, phase="stopped", supervisor_pid=None, web_url="")
     processes = _read_processes(state, layout["members"])
     databases = compute_lags([_read_database(state, database) for database in layout["databases"]])
     fine = (
@@ -79,7 +79,7 @@ def read_status(state: StateFolder) -> ClusterStatus:
         and all(database.is_up and database.is_streaming is not False for database in databases)
     )
     return ClusterStatus(
-        health=Health.OK if fine else Health.DEGRADED,
+        health=LocalHealth.OK if fine else LocalHealth.DEGRADED,
         phase=supervisor.phase.value,
         supervisor_pid=supervisor.pid,
         web_url=layout["web_url"],

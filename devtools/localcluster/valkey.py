@@ -22,7 +22,7 @@ LOG_ID_KEY = "log-id"
 """Where the event log's id is; see viewcounter.eventlog."""
 
 
-class Durability(StrEnum):
+class ValkeyDurability(StrEnum):
     ALWAYS = "always"
     """Every write is on disk before it is acknowledged."""
     NEVER = "never"
@@ -41,7 +41,7 @@ class ValkeyServer(Member):
         server_program: Path,
         port: int,
         password: str,
-        durability: Durability,
+        durability: ValkeyDurability,
         memory_bytes: int,
         **member: Any,
     ) -> None:
@@ -107,7 +107,7 @@ class ValkeyServer(Member):
         return None
 
     def _build_settings(self) -> str:
-        append_only = self._durability is Durability.ALWAYS
+        append_only = self._durability is ValkeyDurability.ALWAYS
         lines = [
             f"bind {LOOPBACK}",
             f"port {self.port}",

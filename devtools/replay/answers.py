@@ -22,7 +22,7 @@ class PostAnswer(msgspec.Struct, frozen=True):
     positions: dict[str, str] = {}
 
 
-class Meta(msgspec.Struct, frozen=True):
+class AnsweredMeta(msgspec.Struct, frozen=True):
     """Every event acknowledged before `complete_until` is in the answer. `missing` names what a partial one lacks."""
 
     complete_until: datetime | None = None
@@ -30,24 +30,24 @@ class Meta(msgspec.Struct, frozen=True):
     missing: tuple[str, ...] = ()
 
 
-class VideoCounts(msgspec.Struct, frozen=True):
+class AnsweredVideoCounts(msgspec.Struct, frozen=True):
     video_id: str
     counts: dict[str, int]
 
 
-class CountsAnswer(msgspec.Struct, frozen=True):
-    videos: tuple[VideoCounts, ...]
-    meta: Meta
+class AnsweredCounts(msgspec.Struct, frozen=True):
+    videos: tuple[AnsweredVideoCounts, ...]
+    meta: AnsweredMeta
 
 
-class Bucket(msgspec.Struct, frozen=True):
+class AnsweredBucket(msgspec.Struct, frozen=True):
     start: datetime
     value: float | None
 
 
 class SeriesAnswer(msgspec.Struct, frozen=True):
-    series: tuple[Bucket, ...]
-    meta: Meta
+    series: tuple[AnsweredBucket, ...]
+    meta: AnsweredMeta
 
 
 class TopVideo(msgspec.Struct, frozen=True):
@@ -56,6 +56,6 @@ class TopVideo(msgspec.Struct, frozen=True):
     title: str | None = None
 
 
-class TopAnswer(msgspec.Struct, frozen=True):
+class AnsweredTop(msgspec.Struct, frozen=True):
     items: tuple[TopVideo, ...]
-    meta: Meta
+    meta: AnsweredMeta

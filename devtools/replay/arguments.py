@@ -3,7 +3,7 @@
 import argparse
 import re
 
-from devtools.replay.errors import BadOption
+from devtools.replay.errors import BadReplayOption
 from devtools.replay.nonce import Nonce
 
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)(s|m|h|d)")
@@ -56,5 +56,5 @@ def parse_duration(text: str) -> float:
 def parse_nonce(text: str) -> Nonce:
     try:
         return Nonce.parse(text)
-    except BadOption as error:
+    except BadReplayOption as error:
         raise argparse.ArgumentTypeError(str(error)) from error

@@ -11,16 +11,16 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from devtools.replay.answers import CountsAnswer, SeriesAnswer
+from devtools.replay.answers import AnsweredCounts, SeriesAnswer
 from devtools.replay.errors import DeadlinePassed, ServiceRefused
-from devtools.replay.service import COUNTS_MAX_VIDEOS, Service, split_pages
+from devtools.replay.service import COUNTS_MAX_VIDEOS, ReplayTarget, split_pages
 from devtools.replay.timeline import EVENT_TYPES
-from devtools.replay.truth import Counts, Subject
+from devtools.replay.truth import Counts, TruthSubject
 
 POLL_INTERVAL_SECONDS = 0.2
 SECONDS_PER_HOUR = 3600
 
-A = TypeVar("A", CountsAnswer, SeriesAnswer)
+A = TypeVar("A", AnsweredCounts, SeriesAnswer)
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +34,7 @@ class WrongCount:
     actual: int
 
 
-def read_counts(service: Service, subject: Subject, *, until: datetime, threads: int) -> Counts:
+def read_counts(service: ReplayTarget, subject: TruthSubject, *, until: datetime, threads: int) -> Counts:
     """What stands there once it holds every event acknowledged before `until`. Raises DeadlinePassed."""
     return Counts(
         totals=read_totals(service, subject, until=until, threads=threads),
@@ -42,8 +42,8 @@ def read_counts(service: Service, subject: Subject, *, until: datetime, threads:
     )
 
 
-def read_totals(service: Service, subject: Subject, *, until: datetime, threads: int) -> NDArray[np.int64]:
-    def read_page(page: list[str]) -> CountsAnswer:
+def read_totals(service: ReplayTarget, subject: TruthSubject, *, until: datetime, threads: int) -> NDArray[np.int64]:
+    def read_page(page: list[str]) -> AnsweredCounts:
         return _read_complete(lambda: service.read_counts(page), service=service, until=until)
 
     with ThreadPoolExecutor(threads, thread_name_prefix="replay-reader") as pool:
@@ -55,7 +55,7 @@ def read_totals(service: Service, subject: Subject, *, until: datetime, threads:
     return np.array([[counts[video].get(kind, 0) for kind in EVENT_TYPES] for video in subject.videos], dtype=np.int64)
 
 
-def read_hours(service: Service, subject: Subject, *, until: datetime, threads: int) -> NDArray[np.int64]:
+def read_hours(service: ReplayTarget, subject: TruthSubject, *, until: datetime, threads: int) -> NDArray[np.int64]:
     start, end = to_time(subject.hours.start), to_time(subject.hours.stop)
 
     def read_series(series: tuple[str, str]) -> list[int]:
@@ -71,7 +71,7 @@ def read_hours(service: Service, subject: Subject, *, until: datetime, threads: 
     return np.array(counts, dtype=np.int64).reshape(len(subject.close_videos), len(EVENT_TYPES), len(subject.hours))
 
 
-def find_wrong_counts(subject: Subject, *, expected: Counts, actual: Counts) -> list[WrongCount]:
+def find_wrong_counts(subject: TruthSubject, *, expected: Counts, actual: Counts) -> list[WrongCount]:
     """Every cell that differs, totals first."""
     wrong = [
         WrongCount(
@@ -101,7 +101,7 @@ def to_time(hour: int) -> datetime:
     return datetime.fromtimestamp(hour * SECONDS_PER_HOUR, UTC)
 
 
-def _read_complete(read: Callable[[], A], *, service: Service, until: datetime) -> A:
+def _read_complete(read: Callable[[], A], *, service: ReplayTarget, until: datetime) -> A:
     """Ask until the answer is whole. Each answer may come from another replica, so each is looked at by itself."""
     while True:
         answer = read()

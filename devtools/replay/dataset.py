@@ -30,13 +30,13 @@ class DailyRow:
 
 
 @dataclass(frozen=True, slots=True)
-class Channel:
+class SampleChannel:
     channel_id: str
     title: str
 
 
 @dataclass(frozen=True, slots=True)
-class Video:
+class SampleVideo:
     video_id: str
     channel_id: str
     title: str
@@ -63,18 +63,18 @@ class Dataset:
         kept = frozenset(self.days()[:count])
         return Dataset(rows=tuple(row for row in self.rows if row.day in kept))
 
-    def videos(self) -> tuple[Video, ...]:
+    def videos(self) -> tuple[SampleVideo, ...]:
         """Each video once, ascending by id, with the title and channel of its last day."""
         last = {row.video_id: row for row in self.rows}
         return tuple(
-            Video(video_id, get_channel_id(last[video_id].channel_title), last[video_id].title)
+            SampleVideo(video_id, get_channel_id(last[video_id].channel_title), last[video_id].title)
             for video_id in sorted(last)
         )
 
-    def channels(self) -> tuple[Channel, ...]:
+    def channels(self) -> tuple[SampleChannel, ...]:
         """Each channel once, ascending by title."""
         titles = sorted({row.channel_title for row in self.rows})
-        return tuple(Channel(get_channel_id(title), title) for title in titles)
+        return tuple(SampleChannel(get_channel_id(title), title) for title in titles)
 
 
 def get_channel_id(channel_title: str) -> str:

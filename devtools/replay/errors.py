@@ -9,7 +9,7 @@ class BadDataset(ReplayError):
     """The sample is not what its README promises: restore the file. The message names the line."""
 
 
-class BadOption(ReplayError):
+class BadReplayOption(ReplayError):
     """An option asks for what the service would refuse, such as events older than its accept window."""
 
 

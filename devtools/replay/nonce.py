@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Self
 
-from devtools.replay.errors import BadOption
+from devtools.replay.errors import BadReplayOption
 
 _SALT_BITS = 32
 
@@ -31,9 +31,9 @@ class Nonce:
             end_ms, salt = text.split("-")
             nonce = cls(end_ms=int(end_ms), salt=int(salt, 16))
         except ValueError as error:
-            raise BadOption(f"not a nonce that a replay has printed: {text!r}") from error
+            raise BadReplayOption(f"not a nonce that a replay has printed: {text!r}") from error
         if str(nonce) != text:
-            raise BadOption(f"not a nonce that a replay has printed: {text!r}")
+            raise BadReplayOption(f"not a nonce that a replay has printed: {text!r}")
         return nonce
 
     def __str__(self) -> str:

@@ -9,10 +9,10 @@ import numpy as np
 
 from devtools.replay.batches import Stream, plan_stream
 from devtools.replay.dataset import Dataset
-from devtools.replay.errors import BadOption
+from devtools.replay.errors import BadReplayOption
 from devtools.replay.nonce import Nonce
 from devtools.replay.timeline import Timeline, TimelinePlan, check_fits_window, plan_timeline
-from devtools.replay.truth import Counts, Subject, choose_videos, count_events, count_events_by_hour, get_hours
+from devtools.replay.truth import Counts, TruthSubject, choose_videos, count_events, count_events_by_hour, get_hours
 from viewcounter.config import Config
 
 CLOSE_VIDEO_COUNT = 50
@@ -41,10 +41,10 @@ class ReplayOptions:
     def check(self, config: Config) -> None:
         """Raises BadOption, naming the option."""
         if not 1 <= self.batch_events <= config.request_max_events:
-            raise BadOption(f"--batch: 1 to {config.request_max_events} events in a request")
+            raise BadReplayOption(f"--batch: 1 to {config.request_max_events} events in a request")
         for name, share in (("--duplicates", self.duplicate_share), ("--invalid", self.bad_share)):
             if not 0 <= share <= 1:
-                raise BadOption(f"{name}: a share from 0 to 1")
+                raise BadReplayOption(f"{name}: a share from 0 to 1")
         numbers = {
             "--scale": self.scale,
             "--day-length": self.day_length_seconds,
@@ -54,7 +54,7 @@ class ReplayOptions:
         }
         for name, number in numbers.items():
             if number is not None and number <= 0:
-                raise BadOption(f"{name}: more than zero")
+                raise BadReplayOption(f"{name}: more than zero")
 
 
 def read_replay_options(options: Mapping[str, Any], *, url: str, key: str) -> ReplayOptions:
@@ -83,7 +83,7 @@ class RunPlan:
     dataset: Dataset
     timeline: Timeline
     stream: Stream
-    subject: Subject
+    subject: TruthSubject
     growth: Counts
     rng: np.random.Generator
 
@@ -109,7 +109,7 @@ def plan_run(options: ReplayOptions, *, dataset: Dataset, config: Config, now: d
     )
     if options.nonce is not None:
         growth = Counts(totals=np.zeros_like(growth.totals), hours=np.zeros_like(growth.hours))
-    subject = Subject(
+    subject = TruthSubject(
         videos=timeline.videos,
         close_videos=tuple(timeline.videos[index] for index in close_videos),
         hours=get_hours(timeline),
@@ -129,5 +129,5 @@ def _plan_timeline(
     )
     timeline = plan_timeline(dataset, plan=plan, nonce=nonce)
     if not len(timeline):
-        raise BadOption("no events at all: choose a smaller --scale")
+        raise BadReplayOption("no events at all: choose a smaller --scale")
     return timeline

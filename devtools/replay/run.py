@@ -12,8 +12,8 @@ from devtools.replay.comparison import find_wrong_counts, read_counts, read_hour
 from devtools.replay.dataset import read_dataset
 from devtools.replay.plan import ReplayOptions, RunPlan, plan_run
 from devtools.replay.report import LISTED_MAX, Report
-from devtools.replay.sender import Tally, send_batches
-from devtools.replay.service import Service
+from devtools.replay.sender import SendTally, send_batches
+from devtools.replay.service import ReplayTarget
 from devtools.replay.truth import Counts
 from viewcounter.config import Config
 
@@ -36,7 +36,7 @@ def run_replay(options: ReplayOptions, *, config: Config, now: datetime, on_prog
     """Raises ReplayError when the run cannot be carried through; a run with wrong counts ends in a report."""
     started = time.monotonic()
     plan = plan_run(options, dataset=read_dataset(), config=config, now=now)
-    service = Service(
+    service = ReplayTarget(
         url=options.url.rstrip("/"),
         key=options.key,
         request_seconds=config.replay_request_seconds,
@@ -75,8 +75,14 @@ def run_replay(options: ReplayOptions, *, config: Config, now: datetime, on_prog
 
 
 def _send(
-    plan: RunPlan, *, options: ReplayOptions, service: Service, config: Config, now: datetime, on_progress: OnProgress
-) -> Tally:
+    plan: RunPlan,
+    *,
+    options: ReplayOptions,
+    service: ReplayTarget,
+    config: Config,
+    now: datetime,
+    on_progress: OnProgress,
+) -> SendTally:
     spoilers = create_spoilers(
         sent_at=now,
         accept_window_seconds=config.accept_window_seconds,
@@ -99,7 +105,7 @@ def build_report(
     plan: RunPlan,
     *,
     url: str,
-    tally: Tally,
+    tally: SendTally,
     retries: int,
     growth: Counts,
     sending_seconds: float,

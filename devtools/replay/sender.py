@@ -16,7 +16,7 @@ import msgspec
 
 from devtools.replay.batches import Batch
 from devtools.replay.errors import ServiceRefused
-from devtools.replay.service import Service
+from devtools.replay.service import ReplayTarget
 
 PROGRESS_INTERVAL_SECONDS = 0.2
 KEPT_FAULTS_MAX = 10
@@ -27,7 +27,7 @@ OnProgress = Callable[[int], None]
 
 
 @dataclass
-class Tally:
+class SendTally:
     """What the service has said so far.
 
     `wrongly_refused` and `wrongly_accepted` name the first things that it should not have said.
@@ -48,7 +48,7 @@ class Tally:
         """An instant past the newest acknowledged event, by the clock of the log server, as `complete_until` is."""
         return datetime.fromtimestamp((self.newest_position_ms + 1) / 1000, UTC)
 
-    def add(self, other: "Tally") -> None:
+    def add(self, other: "SendTally") -> None:
         self.accepted += other.accepted
         self.refused += other.refused
         self.wrongly_refused += other.wrongly_refused
@@ -57,11 +57,11 @@ class Tally:
 
 
 def send_batches(
-    service: Service, batches: Iterator[Batch], *, threads: int, use_gzip: bool, on_progress: OnProgress
-) -> Tally:
+    service: ReplayTarget, batches: Iterator[Batch], *, threads: int, use_gzip: bool, on_progress: OnProgress
+) -> SendTally:
     """Returns when every batch is settled. The first error of any thread stops all and is raised."""
     source = _SharedIterator(batches)
-    tallies = [Tally() for _ in range(threads)]
+    tallies = [SendTally() for _ in range(threads)]
     with ThreadPoolExecutor(threads, thread_name_prefix="replay-sender") as pool:
         futures = [pool.submit(_send_all, service, source, tally=tally, use_gzip=use_gzip) for tally in tallies]
         try:
@@ -69,13 +69,13 @@ def send_batches(
         except BaseException:
             service.stop.set()
             raise
-    total = Tally()
+    total = SendTally()
     for tally in tallies:
         total.add(tally)
     return total
 
 
-def _watch(futures: list[Future[None]], *, tallies: list[Tally], on_progress: OnProgress) -> None:
+def _watch(futures: list[Future[None]], *, tallies: list[SendTally], on_progress: OnProgress) -> None:
     pending: set[Future[None]] = set(futures)
     while pending:
         finished, pending = wait(pending, timeout=PROGRESS_INTERVAL_SECONDS, return_when=FIRST_EXCEPTION)
@@ -96,12 +96,12 @@ class _SharedIterator:
             return next(self._batches, None)
 
 
-def _send_all(service: Service, source: _SharedIterator, *, tally: Tally, use_gzip: bool) -> None:
+def _send_all(service: ReplayTarget, source: _SharedIterator, *, tally: SendTally, use_gzip: bool) -> None:
     while not service.stop.is_set() and (batch := source.take()):
         send_batch(service, batch, tally=tally, use_gzip=use_gzip)
 
 
-def send_batch(service: Service, batch: Batch, *, tally: Tally, use_gzip: bool) -> None:
+def send_batch(service: ReplayTarget, batch: Batch, *, tally: SendTally, use_gzip: bool) -> None:
     """Send until every item is accepted or refused for good; only items marked retryable are sent again."""
     places = list(range(len(batch.items)))
     accepted = set(places)

@@ -13,8 +13,8 @@ from urllib.parse import quote, urlencode
 import msgspec
 import urllib3
 
-from devtools.replay.answers import CountsAnswer, PostAnswer, SeriesAnswer, TopAnswer
-from devtools.replay.dataset import Channel, Video
+from devtools.replay.answers import AnsweredCounts, AnsweredTop, PostAnswer, SeriesAnswer
+from devtools.replay.dataset import SampleChannel, SampleVideo
 from devtools.replay.errors import DeadlinePassed, ServiceRefused, ServiceUnreachable
 
 CATALOGUE_MAX_ITEMS = 1000
@@ -49,7 +49,7 @@ class Backoff:
 
 
 @dataclass
-class Service:
+class ReplayTarget:
     """One client of the service. Safe to share between threads.
 
     `deadline` is on the monotonic clock and ends every retry; `stop` ends them at once.
@@ -94,7 +94,7 @@ class Service:
                 f"no viewcounter answers at {self.url} ({error}); start one with bin/up"
             ) from error
 
-    def import_catalogue(self, *, channels: Iterable[Channel], videos: Iterable[Video]) -> None:
+    def import_catalogue(self, *, channels: Iterable[SampleChannel], videos: Iterable[SampleVideo]) -> None:
         """Channels first: videos refer to them. Repeating it changes nothing."""
         for name, items in (("channels", channels), ("videos", videos)):
             for page in split_pages(items, size=CATALOGUE_MAX_ITEMS):
@@ -106,10 +106,10 @@ class Service:
         answer = self._call("POST", "/v1/events", body=body, headers=headers, also_answers=(422,))
         return _decode(answer, PostAnswer)
 
-    def read_counts(self, video_ids: Sequence[str]) -> CountsAnswer:
+    def read_counts(self, video_ids: Sequence[str]) -> AnsweredCounts:
         """All-time counts of up to COUNTS_MAX_VIDEOS videos."""
         body = self._json.encode({"video_ids": video_ids})
-        return _decode(self._call("POST", "/v1/counts/query", body=body), CountsAnswer)
+        return _decode(self._call("POST", "/v1/counts/query", body=body), AnsweredCounts)
 
     def read_hours(self, video_id: str, *, event_type: str, start: datetime, end: datetime) -> SeriesAnswer:
         query = {
@@ -123,9 +123,9 @@ class Service:
             self._call("GET", f"/v1/videos/{quote(video_id, safe='')}/stats?{urlencode(query)}"), SeriesAnswer
         )
 
-    def read_top(self, *, event_type: str, limit: int) -> TopAnswer:
+    def read_top(self, *, event_type: str, limit: int) -> AnsweredTop:
         query = urlencode({"event_type": event_type, "limit": limit})
-        return _decode(self._call("GET", f"/v1/top?{query}"), TopAnswer)
+        return _decode(self._call("GET", f"/v1/top?{query}"), AnsweredTop)
 
     def _call(
         self,

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from devtools.replay.dataset import COUNT_COLUMNS, Dataset
-from devtools.replay.errors import BadOption
+from devtools.replay.errors import BadReplayOption
 from devtools.replay.nonce import Nonce
 
 EVENT_TYPES = ("view", "like", "dislike", "comment")
@@ -55,7 +55,7 @@ def check_fits_window(
     """Raises BadOption if the oldest event is too old when sent `sent_after_seconds` after the last data day ended."""
     longest = max((accept_window_seconds - sent_after_seconds) // day_count, 0)
     if plan.day_length_seconds > longest:
-        raise BadOption(
+        raise BadReplayOption(
             f"{day_count} days of {plan.day_length_seconds:.0f} s reach back further than the service accepts; "
             f"the longest day length is {longest:.0f} s"
         )

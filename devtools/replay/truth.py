@@ -19,7 +19,7 @@ class Counts:
 
 
 @dataclass(frozen=True, slots=True)
-class Subject:
+class TruthSubject:
     """What a run compares: totals of `videos`, and each of `hours` (hours since 1970 UTC) of `close_videos`."""
 
     videos: tuple[str, ...]

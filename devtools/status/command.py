@@ -13,10 +13,10 @@ from commandline.table import align
 from devtools.localcluster.applications import PROJECT_ROOT
 from devtools.localcluster.spec import STATUS_KEY, WEB
 from devtools.localcluster.state import StateFolder, find_state_dir
-from devtools.localcluster.status import ClusterStatus, DatabaseStatus, Health, ProcessStatus, read_status
+from devtools.localcluster.status import ClusterStatus, DatabaseStatus, LocalHealth, ProcessStatus, read_status
 from devtools.status.cluster_report import ClusterReport, GatewayUnavailable, ask_gateway
 
-EXIT_STATUS = {Health.OK: 0, Health.NOT_RUNNING: 1, Health.DEGRADED: 3}
+EXIT_STATUS = {LocalHealth.OK: 0, LocalHealth.NOT_RUNNING: 1, LocalHealth.DEGRADED: 3}
 STATUS_SECONDS = 5.0
 """A gateway, or the control database, has so long to say what it knows."""
 PATHS = {"web": "", "events": "/v1/events", "docs": "/v1/docs", "admin": "/admin/", "ready": "/readyz"}
@@ -30,9 +30,9 @@ def run_status(*, as_json: bool, stdout: OutputWrapper) -> int:
     """Returns the status to end with."""
     state = StateFolder(find_state_dir(os.environ, default=PROJECT_ROOT / ".local"))
     status = read_status(state)
-    report = ClusterReport() if status.health is Health.NOT_RUNNING else _find_report(state, status)
+    report = ClusterReport() if status.health is LocalHealth.NOT_RUNNING else _find_report(state, status)
     is_troubled = report.lag_error or report.shards_error or any(shard["status"] != "up" for shard in report.shards)
-    health = Health.DEGRADED if is_troubled and status.health is Health.OK else status.health
+    health = LocalHealth.DEGRADED if is_troubled and status.health is LocalHealth.OK else status.health
     urls = {name: f"{status.web_url}{path}" for name, path in PATHS.items()} if status.web_url else {}
     if as_json:
         document = asdict(status) | {
@@ -65,8 +65,10 @@ def _find_report(state: StateFolder, status: ClusterStatus) -> ClusterReport:
     return read_report(within_seconds=STATUS_SECONDS)
 
 
-def _render(status: ClusterStatus, report: ClusterReport, *, health: Health, urls: Mapping[str, str]) -> Iterable[str]:
-    if status.health is Health.NOT_RUNNING:
+def _render(
+    status: ClusterStatus, report: ClusterReport, *, health: LocalHealth, urls: Mapping[str, str]
+) -> Iterable[str]:
+    if status.health is LocalHealth.NOT_RUNNING:
         yield "not running; bin/up starts it"
         return
     yield f"{health.value} ({status.phase}), supervisor pid {status.supervisor_pid}"

@@ -1,6 +1,7 @@
 """Modules that can be read in one sitting."""
 
 import ast
+from collections import Counter
 from functools import cache
 from pathlib import Path
 
@@ -49,6 +50,21 @@ def test_no_function_is_longer_than_one_screen():
 
 def test_no_module_is_named_after_nothing():
     assert [str(p) for p in get_modules() if p.stem in FORBIDDEN_NAMES] == []
+
+
+DEFINED_TWICE = {"Shard", "Instance", "EventType"}
+"""In the topology that processes hold, and in the control tables that it is built from."""
+
+
+def test_a_public_class_name_is_defined_once():
+    names = Counter(
+        node.name
+        for path in get_modules()
+        if "management" not in path.parts and "client" not in path.parts
+        for node in parse(path).body
+        if isinstance(node, ast.ClassDef) and not node.name.startswith("_")
+    )
+    assert {name for name, count in names.items() if count > 1} == DEFINED_TWICE
 
 
 def test_every_package_says_what_it_is_responsible_for():

@@ -6,7 +6,7 @@ import pytest
 
 from devtools.bench.event_stream import EventStream
 from devtools.bench.peer_floor import Floor
-from devtools.bench.peer_runs import ServiceCounts, Target, measure_floor, measure_posts
+from devtools.bench.peer_runs import PeerTarget, ServiceCounts, measure_floor, measure_posts
 from devtools.bench.peer_site import run_peer_site
 from devtools.localcluster import LocalCluster
 
@@ -28,7 +28,9 @@ def test_an_event_sent_again_is_counted_once_by_the_service_alone(shared_cluster
     runs = {}
     with run_peer_site(shared_cluster) as site:
         for path, batch_size in (("/events", None), ("/batches", BATCH), ("/checked-batches", BATCH)):
-            runs[path] = measure(Target(site.address, path, 201, batch_size, 2, {"web": [site.pid]}), count=site.count)
+            runs[path] = measure(
+                PeerTarget(site.address, path, 201, batch_size, 2, {"web": [site.pid]}), count=site.count
+            )
         with closing(Floor(site.server)) as floor:
             runs["floor"] = measure_floor(
                 floor, open_stream(), seconds=1e-6, batch_size=EVENTS, roots=site.database_pids
@@ -36,7 +38,7 @@ def test_an_event_sent_again_is_counted_once_by_the_service_alone(shared_cluster
     token = shared_cluster.run_command("create_api_key", "peers", "--scopes", "events:write", "--quiet").strip()
     host, port = shared_cluster.web_url.removeprefix("http://").split(":")
     roots = {"web": [shared_cluster.application("web").pid]}
-    target = Target((host, int(port)), "/v1/events", 202, None, 2, roots, token)
+    target = PeerTarget((host, int(port)), "/v1/events", 202, None, 2, roots, token)
     with closing(ServiceCounts(shared_cluster)) as counts:
         runs["service"] = measure(target, count=counts.count, count_received=counts.count_received)
     assert {(run.sent_count, run.repeated_count) for run in runs.values()} == {(EVENTS, REPEATED)}

@@ -45,7 +45,7 @@ class Origin(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class CachedPart:
     """Rows of one key. `read_at`: when whoever read them began to ask. `is_final`: only a correction changes them.
 
     `route`: how they were asked for, None where they had been kept.
@@ -71,7 +71,7 @@ class Loaded:
 class Fetched:
     """Each key asked for is in `parts`, in `failures`, or, with what could be read of it, in both."""
 
-    parts: Mapping[str, Part]
+    parts: Mapping[str, CachedPart]
     failures: Mapping[str, Exception]
 
 
@@ -165,17 +165,17 @@ class ReadCache:
     def _judge(self, stored: Stored, *, now: datetime, generation: int | None) -> Age:
         return judge_age(stored, now=now.timestamp(), generation=generation, lifetimes=self._settings.lifetimes)
 
-    def _find_in_memory(self, wanted: Wanted, *, now: datetime) -> dict[str, Part]:
+    def _find_in_memory(self, wanted: Wanted, *, now: datetime) -> dict[str, CachedPart]:
         found = {key: stored for key in wanted.keys if (stored := self._memory.find(key)) is not None}
         return self._keep_fresh(wanted, found, Origin.PROCESS, now=now)
 
     def _keep_fresh(
         self, wanted: Wanted, found: Mapping[str, Stored], origin: Origin, *, now: datetime
-    ) -> dict[str, Part]:
+    ) -> dict[str, CachedPart]:
         """Those of `found` that may be used while shards answer."""
         has_final = any(stored.generation is not None for stored in found.values())
         generation = wanted.get_generation() if has_final else None
-        parts: dict[str, Part] = {}
+        parts: dict[str, CachedPart] = {}
         for key, stored in found.items():
             if self._judge(stored, now=now, generation=generation) is Age.FRESH:
                 part = build_part(stored, origin)
@@ -183,13 +183,13 @@ class ReadCache:
                     parts[key] = part
         return parts
 
-    def _find_kept(self, wanted: Wanted, keys: Mapping[str, Exception], *, now: datetime) -> dict[str, Part]:
+    def _find_kept(self, wanted: Wanted, keys: Mapping[str, Exception], *, now: datetime) -> dict[str, CachedPart]:
         """For keys that no shard answers."""
         if not wanted.is_kept_enough:
             return {}
         if wanted.is_cheap and keys:
             self._find_shared(wanted, list(keys), now=now)  # it may have been passed by
-        parts: dict[str, Part] = {}
+        parts: dict[str, CachedPart] = {}
         for key in keys:
             stored = self._memory.find(key)
             age = Age.GONE if stored is None else self._judge(stored, now=now, generation=None)
@@ -229,10 +229,10 @@ class ReadCache:
         self._store(wanted, loaded, now=now)
         for key, rows in loaded.rows.items():
             is_final = key not in loaded.failures and wanted.find_generation(rows) is not None
-            parts[key] = Part(rows, now, Origin.SHARD, is_final, loaded.routes.get(key))
+            parts[key] = CachedPart(rows, now, Origin.SHARD, is_final, loaded.routes.get(key))
         return _Obtained(parts, loaded.failures)
 
-    def _find_shared(self, wanted: Wanted, keys: Sequence[str], *, now: datetime) -> dict[str, Part]:
+    def _find_shared(self, wanted: Wanted, keys: Sequence[str], *, now: datetime) -> dict[str, CachedPart]:
         if self._shared is None:
             return {}
         found = self._shared.find(keys)
@@ -278,7 +278,7 @@ def fetch(cache: ReadCache | None, wanted: Wanted, *, now: datetime) -> Fetched:
 def _fetch_uncached(wanted: Wanted, *, now: datetime) -> Fetched:
     loaded = wanted.load(wanted.keys)
     parts = {
-        key: Part(rows, now, Origin.SHARD, wanted.find_generation(rows) is not None, loaded.routes.get(key))
+        key: CachedPart(rows, now, Origin.SHARD, wanted.find_generation(rows) is not None, loaded.routes.get(key))
         for key, rows in loaded.rows.items()
     }
     return Fetched(parts, loaded.failures)
@@ -286,17 +286,17 @@ def _fetch_uncached(wanted: Wanted, *, now: datetime) -> Fetched:
 
 @dataclass(frozen=True, slots=True)
 class _Obtained:
-    parts: dict[str, Part]
+    parts: dict[str, CachedPart]
     failures: Mapping[str, Exception]
 
 
-def _mark_coalesced(parts: Mapping[str, Part]) -> dict[str, Part]:
+def _mark_coalesced(parts: Mapping[str, CachedPart]) -> dict[str, CachedPart]:
     return {key: replace(part, origin=Origin.COALESCED) for key, part in parts.items()}
 
 
-def build_part(stored: Stored, origin: Origin) -> Part:
+def build_part(stored: Stored, origin: Origin) -> CachedPart:
     """The rows of what was kept."""
-    return Part(
+    return CachedPart(
         rows=_decode_rows(stored.payload),
         read_at=datetime.fromtimestamp(stored.read_at, UTC),
         origin=origin,

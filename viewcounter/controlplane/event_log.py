@@ -24,7 +24,7 @@ class LogRefused(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Applied:
+class AppliedPosition:
     """How far each partition has been applied, by the primary of its shard."""
 
     shard: str
@@ -131,13 +131,13 @@ def _check_owner(found: str | None, *, cluster_id: str) -> None:
         )
 
 
-def _read_applied(cluster: ClusterProxy) -> dict[int, Applied]:
+def _read_applied(cluster: ClusterProxy) -> dict[int, AppliedPosition]:
     """Of every partition. Raises LogRefused while a shard does not answer: what it has applied must be known."""
     topology = cluster.topology
     scattered = cluster.scatter(READ_STATES, {}, consistency=Consistency.STRONG)
     rows = [row for result in scattered.results.values() for row in result.rows if row["state"] not in ELSEWHERE]
     applied = {
-        row["partition"]: Applied(topology.get_shard_of(row["partition"]).name, Position.parse(row["position"]))
+        row["partition"]: AppliedPosition(topology.get_shard_of(row["partition"]).name, Position.parse(row["position"]))
         for row in rows
     }
     unknown = sorted(set(range(topology.partition_count)) - applied.keys())

@@ -14,32 +14,32 @@ Rows = NDArray[np.intp]
 
 
 @dataclass(frozen=True, slots=True)
-class Refusal:
+class BatchRefusal:
     """Why a shard refused a part. `sqlstate` is None where the driver refused it."""
 
     sqlstate: str | None
     message: str
 
 
-TryRows = Callable[[Rows], Refusal | None]
+TryRows = Callable[[Rows], BatchRefusal | None]
 """Apply these rows on top of those that passed; None: they passed and stay. Raises to end the search."""
 
 
 class TooManyRefused(Exception):
     """More rows are refused than the caller is ready to give up; the search ended early."""
 
-    def __init__(self, refused: dict[int, Refusal]) -> None:
+    def __init__(self, refused: dict[int, BatchRefusal]) -> None:
         super().__init__(f"{len(refused)} are refused already")
         self.refused = refused
 
 
-def find_refused(rows: Rows, try_rows: TryRows, *, max_refused: int) -> dict[int, Refusal]:
+def find_refused(rows: Rows, try_rows: TryRows, *, max_refused: int) -> dict[int, BatchRefusal]:
     """The refused ones of `rows`, each with its reason. Raises TooManyRefused, and what `try_rows` raises.
 
     At most `2 * k * ceil(log2 n) + 1` trials for k refused ones of n: each halving of a part that holds one of them
     costs two.
     """
-    refused: dict[int, Refusal] = {}
+    refused: dict[int, BatchRefusal] = {}
     pending = [rows] if len(rows) else []
     while pending:
         part = pending.pop()

@@ -21,7 +21,7 @@ from viewcounter.deadletters.replay import (
     DONE,
     DeadLetterId,
     FoundDeadLetter,
-    Outcome,
+    ReplayOutcome,
     build_replay_rules,
     discard_dead_letters,
     get_dead_letter,
@@ -33,7 +33,7 @@ from viewcounter.eventlog.registry import get_event_log
 from viewcounter.processing.errors import DeadLetterUnconfirmed, UnknownDeadLetter
 from viewcounter.storage.dead_letters import DeadLetterFilter, DeadLetterState
 
-Act = Callable[[list[DeadLetterId]], list[Outcome]]
+Act = Callable[[list[DeadLetterId]], list[ReplayOutcome]]
 
 
 class DeadLetterActions:
@@ -76,7 +76,7 @@ class DeadLetterActions:
                 self.stdout.write(f"{name:14} {'' if value is None else _make_printable(str(value))}")
 
     def _replay(self, cluster: ClusterProxy, options: dict[str, Any]) -> None:
-        def act(ids: list[DeadLetterId]) -> list[Outcome]:
+        def act(ids: list[DeadLetterId]) -> list[ReplayOutcome]:
             rules = build_replay_rules(cluster.topology, get_config(), now=datetime.now(UTC))
             return replay_dead_letters(cluster, get_event_log(), ids, actor=_get_actor(), rules=rules)
 
@@ -131,7 +131,7 @@ class DeadLetterActions:
         )
         self.stdout.write(_make_printable(text))
 
-    def _print_outcome(self, outcome: Outcome, *, as_json: bool) -> None:
+    def _print_outcome(self, outcome: ReplayOutcome, *, as_json: bool) -> None:
         if as_json:
             self.stdout.write(
                 json.dumps({"id": str(outcome.id), "result": outcome.result.value, "detail": outcome.detail})

@@ -25,7 +25,7 @@ from viewcounter.config import get_config
 from viewcounter.deadletters.replay import (
     DeadLetterId,
     DeadLetterPage,
-    Outcome,
+    ReplayOutcome,
     Result,
     build_replay_rules,
     discard_dead_letters,
@@ -184,7 +184,7 @@ def _resume(request: HttpRequest, cluster: ClusterProxy) -> HttpResponse | None:
     return None
 
 
-def _tell(request: HttpRequest, outcomes: list[Outcome]) -> None:
+def _tell(request: HttpRequest, outcomes: list[ReplayOutcome]) -> None:
     counts = Counter(outcome.result.value for outcome in outcomes)
     for result, done in _RECORDED.items():
         record(request, [DeadLetterRow(pk=each.id) for each in outcomes if each.result is result], done)

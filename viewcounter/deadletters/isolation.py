@@ -16,7 +16,7 @@ import numpy as np
 from shardproxy.errors import BadStatement
 from shardproxy.instance import RowConnection
 from shardproxy.query import QueryClass
-from viewcounter.deadletters.bisection import Refusal, Rows, TooManyRefused, find_refused, pick_probes
+from viewcounter.deadletters.bisection import BatchRefusal, Rows, TooManyRefused, find_refused, pick_probes
 from viewcounter.deadletters.parts import remove_events, select_events
 from viewcounter.deadletters.poison import Refused
 from viewcounter.processing.batch import PreparedBatch
@@ -184,7 +184,7 @@ class _Trials:
         self._watch = watch
         self._rolled_through = advance_position(connection, batch, limits=limits)
 
-    def find_refused(self, *, max_refused: int) -> dict[int, Refusal]:
+    def find_refused(self, *, max_refused: int) -> dict[int, BatchRefusal]:
         """Rows of `batch.counted`. Raises TooManyDeadLetters, _BoundReached and what no event is to blame for."""
         rows = np.arange(len(self._batch.counted))
         probes = pick_probes(rows, count=PROBES)
@@ -200,7 +200,7 @@ class _Trials:
                 StopReason.RATIO, f"more than {max_refused} of {self._batch.tally.read} events are refused: {message}"
             ) from error
 
-    def _try(self, rows: Rows, *, keep: bool) -> Refusal | None:
+    def _try(self, rows: Rows, *, keep: bool) -> BatchRefusal | None:
         self.count += 1
         if self.count > self._max_trials:
             raise _BoundReached(f"not all bad events were found in {self._max_trials} trials")
@@ -209,4 +209,6 @@ class _Trials:
         error = try_part(self._connection, part, rolled_through=self._rolled_through, keep=keep)
         if error is None:
             return None
-        return Refusal(getattr(error, "sqlstate", None), (str(error).strip() or type(error).__name__).splitlines()[0])
+        return BatchRefusal(
+            getattr(error, "sqlstate", None), (str(error).strip() or type(error).__name__).splitlines()[0]
+        )

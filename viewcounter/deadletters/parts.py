@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from viewcounter.deadletters.bisection import Refusal, Rows
+from viewcounter.deadletters.bisection import BatchRefusal, Rows
 from viewcounter.events.columns import Columns
 from viewcounter.processing.aggregation import MICROSECONDS_PER_HOUR, aggregate, find_types
 from viewcounter.processing.batch import NO_CONFLICTS, UNREADABLE_ENTRY, PreparedBatch, build_dead_letter, merge_lines
@@ -38,7 +38,7 @@ def select_events(batch: FlushBatch, rows: Rows, *, position: str) -> FlushBatch
     )
 
 
-def remove_events(prepared: PreparedBatch, refused: Mapping[int, Refusal]) -> PreparedBatch:
+def remove_events(prepared: PreparedBatch, refused: Mapping[int, BatchRefusal]) -> PreparedBatch:
     """The same range with these rows of `batch.counted` as dead letters: not counted, their ids not stored.
 
     Repeats of a refused event within the range stay what they were, duplicates or conflicts.
@@ -68,7 +68,7 @@ def remove_events(prepared: PreparedBatch, refused: Mapping[int, Refusal]) -> Pr
     )
 
 
-def _bury(batch: FlushBatch, row: int, refusal: Refusal) -> DeadLetter:
+def _bury(batch: FlushBatch, row: int, refusal: BatchRefusal) -> DeadLetter:
     return build_dead_letter(
         batch.counted,
         row,

@@ -82,14 +82,14 @@ class Result(StrEnum):
     """Shard or log did not confirm it: it may be repeated."""
 
 
-ActOnShard = Callable[[int, list[int]], "list[Outcome]"]
+ActOnShard = Callable[[int, list[int]], "list[ReplayOutcome]"]
 """Takes a shard's id and ids of its rows; leaves out rows that do not exist."""
 
 DONE = frozenset({Result.REPLAYED, Result.DISCARDED, Result.UNCHANGED})
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class ReplayOutcome:
     """`detail` is for people; empty where there is nothing to say."""
 
     id: DeadLetterId
@@ -110,7 +110,7 @@ def build_replay_rules(topology: Topology, config: Config, *, now: datetime) -> 
     return ReplayRules(topology=topology, now=now, accept_window_seconds=config.accept_window_seconds)
 
 
-def check_outcome(outcome: Outcome) -> None:
+def check_outcome(outcome: ReplayOutcome) -> None:
     """Raises UnknownDeadLetter, DeadLetterNotResolved or DeadLetterUnconfirmed unless all is as wanted."""
     if outcome.result is Result.NOT_FOUND:
         raise UnknownDeadLetter(f"no dead letter has the id {outcome.id}")
@@ -171,14 +171,14 @@ def get_dead_letter(cluster: ClusterProxy, wanted: DeadLetterId) -> tuple[FoundD
 
 def replay_dead_letters(
     cluster: ClusterProxy, log: EventLog, wanted: Iterable[DeadLetterId], *, actor: str, rules: ReplayRules
-) -> list[Outcome]:
+) -> list[ReplayOutcome]:
     """Count these after all. One outcome each, in their order; what was not done says why."""
     return _resolve_by_shard(
         cluster, wanted, lambda shard_id, ids: _replay_of_shard(cluster, log, shard_id, ids, actor=actor, rules=rules)
     )
 
 
-def discard_dead_letters(cluster: ClusterProxy, wanted: Iterable[DeadLetterId], *, actor: str) -> list[Outcome]:
+def discard_dead_letters(cluster: ClusterProxy, wanted: Iterable[DeadLetterId], *, actor: str) -> list[ReplayOutcome]:
     """Give these up; they stay to be looked at. One outcome each, in their order."""
     return _resolve_by_shard(cluster, wanted, lambda shard_id, ids: _discard_of_shard(cluster, shard_id, ids, actor))
 
@@ -199,28 +199,30 @@ def find_obstacle(letter: StoredDeadLetter, *, admits_since: datetime, rules: Re
     return None
 
 
-def _resolve_by_shard(cluster: ClusterProxy, wanted: Iterable[DeadLetterId], act: ActOnShard) -> list[Outcome]:
+def _resolve_by_shard(cluster: ClusterProxy, wanted: Iterable[DeadLetterId], act: ActOnShard) -> list[ReplayOutcome]:
     """A shard that does not answer keeps nobody from those of the others."""
     ids = list(dict.fromkeys(wanted))
     by_shard: defaultdict[int, list[int]] = defaultdict(list)
     for one in ids:
         by_shard[one.shard_id].append(one.row_id)
-    outcomes: dict[DeadLetterId, Outcome] = {}
+    outcomes: dict[DeadLetterId, ReplayOutcome] = {}
     for shard_id, row_ids in by_shard.items():
         if not cluster.topology.get_partitions_of(shard_id):
             continue
         try:
             found = act(shard_id, row_ids)
         except (ShardProxyError, ClusterProxyError) as error:
-            found = [Outcome(DeadLetterId(shard_id, row_id), Result.UNAVAILABLE, str(error)) for row_id in row_ids]
+            found = [
+                ReplayOutcome(DeadLetterId(shard_id, row_id), Result.UNAVAILABLE, str(error)) for row_id in row_ids
+            ]
         outcomes |= {outcome.id: outcome for outcome in found}
-    return [outcomes.get(one) or Outcome(one, Result.NOT_FOUND, "there is none with this id") for one in ids]
+    return [outcomes.get(one) or ReplayOutcome(one, Result.NOT_FOUND, "there is none with this id") for one in ids]
 
 
 def _replay_of_shard(
     cluster: ClusterProxy, log: EventLog, shard_id: int, row_ids: list[int], *, actor: str, rules: ReplayRules
-) -> list[Outcome]:
-    outcomes: list[Outcome] = []
+) -> list[ReplayOutcome]:
+    outcomes: list[ReplayOutcome] = []
     events: defaultdict[int, dict[int, AcceptedEvent]] = defaultdict(dict)
     with cluster.shard_transaction(shard_id) as connection:
         for locked in lock_dead_letters(connection, row_ids, epochs=_get_epochs(cluster, shard_id)):
@@ -233,7 +235,7 @@ def _replay_of_shard(
             if obstacle is None:
                 events[letter.partition][letter.id] = _read_event(locked.payload)
             else:
-                outcomes.append(Outcome(DeadLetterId(shard_id, letter.id), *obstacle))
+                outcomes.append(ReplayOutcome(DeadLetterId(shard_id, letter.id), *obstacle))
         received_us = int(rules.now.timestamp() * 1_000_000)
         appended = log.append({p: pack_entry(rows.values(), received_us=received_us) for p, rows in events.items()})
         for partition, rows in events.items():
@@ -241,12 +243,12 @@ def _replay_of_shard(
             if error is None:
                 resolve_dead_letters(connection, list(rows), state=DeadLetterState.REPLAYED, actor=actor)
             result, detail = (Result.REPLAYED, "") if error is None else (Result.UNAVAILABLE, str(error))
-            outcomes += [Outcome(DeadLetterId(shard_id, row_id), result, detail) for row_id in rows]
+            outcomes += [ReplayOutcome(DeadLetterId(shard_id, row_id), result, detail) for row_id in rows]
     return outcomes
 
 
-def _discard_of_shard(cluster: ClusterProxy, shard_id: int, row_ids: list[int], actor: str) -> list[Outcome]:
-    outcomes: list[Outcome] = []
+def _discard_of_shard(cluster: ClusterProxy, shard_id: int, row_ids: list[int], actor: str) -> list[ReplayOutcome]:
+    outcomes: list[ReplayOutcome] = []
     with cluster.shard_transaction(shard_id) as connection:
         locked = lock_dead_letters(connection, row_ids, epochs=_get_epochs(cluster, shard_id))
         new = [one for one in locked if one.letter.state is DeadLetterState.NEW]
@@ -255,7 +257,7 @@ def _discard_of_shard(cluster: ClusterProxy, shard_id: int, row_ids: list[int], 
         for one in locked:
             obstacle = _find_departure(one) or (_find_move(one) if one in new else None)
             result, detail = obstacle or _describe_discard(one.letter)
-            outcomes.append(Outcome(DeadLetterId(shard_id, one.letter.id), result, detail))
+            outcomes.append(ReplayOutcome(DeadLetterId(shard_id, one.letter.id), result, detail))
     return outcomes
 
 

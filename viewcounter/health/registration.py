@@ -7,7 +7,7 @@ from django.conf import settings
 
 from clusterproxy.errors import ClusterProxyError
 from configservice.errors import ClusterUnknown, RegistryUnavailable
-from configservice.registry.heartbeat import Condition, Heartbeat, start_heartbeat
+from configservice.registry.heartbeat import Heartbeat, ProcessCondition, start_heartbeat
 from configservice.registry.services import RegisteredService, ServiceKind, ServiceState, read_services
 from configservice.topology.cluster_cache import get_cluster_cache
 from runtime.metrics import SERVICES
@@ -50,17 +50,17 @@ def start_scheduler_heartbeat() -> Heartbeat:
     return start_heartbeat(kind=ServiceKind.SCHEDULER)
 
 
-def start_shard_proxy_heartbeat(describe: Callable[[], Condition]) -> Heartbeat:
+def start_shard_proxy_heartbeat(describe: Callable[[], ProcessCondition]) -> Heartbeat:
     return start_heartbeat(kind=ServiceKind.SHARD_PROXY, describe=describe)
 
 
-def describe_gateway() -> Condition:
+def describe_gateway() -> ProcessCondition:
     """Impaired while it has no topology: it refuses events then, and the admin's pages that read shards are empty."""
     try:
-        return Condition(epoch=get_cluster().topology.epoch)
+        return ProcessCondition(epoch=get_cluster().topology.epoch)
     except ClusterProxyError as error:
-        return Condition(ServiceState.IMPAIRED, detail=str(error))
+        return ProcessCondition(ServiceState.IMPAIRED, detail=str(error))
 
 
-def describe_worker() -> Condition:
-    return Condition(ServiceState.STOPPING if is_stopping() else ServiceState.SERVING)
+def describe_worker() -> ProcessCondition:
+    return ProcessCondition(ServiceState.STOPPING if is_stopping() else ServiceState.SERVING)

@@ -9,7 +9,7 @@ from hashlib import blake2b
 
 from runtime.http.problems import FieldProblem, Problem
 from viewcounter.ingest.errors import Refused
-from viewcounter.ingest.idempotency_store import Kept, KeptAnswers
+from viewcounter.ingest.idempotency_store import KeptAnswers, StoredResponse
 
 HEADER = "Idempotency-Key"
 _FIRST, _LAST = 0x21, 0x7E  # visible ASCII
@@ -17,20 +17,20 @@ _MAX_CHARACTERS = 255
 _DIGEST_BYTES = 16
 
 
-class Verdict(Enum):
+class IdempotencyVerdict(Enum):
     FIRST = auto()
     REPEATED = auto()
     UNDER_WAY = auto()
     REUSED = auto()
 
 
-def judge_kept(kept: Kept | None, *, digest: bytes) -> Verdict:
+def judge_kept(kept: StoredResponse | None, *, digest: bytes) -> IdempotencyVerdict:
     """What a request is, by what its key holds. Pure."""
     if kept is None:
-        return Verdict.FIRST
+        return IdempotencyVerdict.FIRST
     if kept.digest != digest:
-        return Verdict.REUSED
-    return Verdict.REPEATED if kept.answer else Verdict.UNDER_WAY
+        return IdempotencyVerdict.REUSED
+    return IdempotencyVerdict.REPEATED if kept.answer else IdempotencyVerdict.UNDER_WAY
 
 
 def check_key(key: bytes) -> bytes:
@@ -58,9 +58,9 @@ class Idempotency:
         """
         name = f"{owner}:{blake2b(key, digest_size=_DIGEST_BYTES).hexdigest()}"
         digest = blake2b(request, digest_size=_DIGEST_BYTES).digest()
-        kept = await self._answers.claim(name, Kept(digest))
+        kept = await self._answers.claim(name, StoredResponse(digest))
         verdict = judge_kept(kept, digest=digest)
-        if kept is not None and verdict is Verdict.REPEATED:
+        if kept is not None and verdict is IdempotencyVerdict.REPEATED:
             return kept.answer, True
         _check_verdict(verdict)
         try:
@@ -69,7 +69,7 @@ class Idempotency:
             await self._answers.release(name)
             raise
         if is_lasting and len(given) <= self._max_answer_bytes:
-            await self._answers.keep(name, Kept(digest, given))
+            await self._answers.keep(name, StoredResponse(digest, given))
         else:
             await self._answers.release(name)
         return given, False
@@ -78,11 +78,11 @@ class Idempotency:
         await self._answers.close()
 
 
-def _check_verdict(verdict: Verdict) -> None:
-    if verdict is Verdict.UNDER_WAY:
+def _check_verdict(verdict: IdempotencyVerdict) -> None:
+    if verdict is IdempotencyVerdict.UNDER_WAY:
         detail = "A request with this Idempotency-Key is under way; ask again for its answer."
         raise _refuse(409, "idempotency_key_in_use", detail, "in_use", "is that of a request under way", retry=True)
-    if verdict is Verdict.REUSED:
+    if verdict is IdempotencyVerdict.REUSED:
         detail = "This Idempotency-Key was sent with another body; nothing of this request is stored."
         raise _refuse(422, "idempotency_key_reused", detail, "reused", "belongs to another body")
 

@@ -29,7 +29,7 @@ KEY_PREFIX = "idempotency:3:"
 side do not meet."""
 
 
-class Kept(msgspec.Struct, frozen=True, array_like=True):
+class StoredResponse(msgspec.Struct, frozen=True, array_like=True):
     """`digest` of the request; `answer` is empty while the request is under way."""
 
     digest: bytes
@@ -39,10 +39,10 @@ class Kept(msgspec.Struct, frozen=True, array_like=True):
 class KeptAnswers(Protocol):
     """Best effort, bounded in time, and never raises: what cannot be reached is not there."""
 
-    async def claim(self, name: str, kept: Kept) -> Kept | None:
+    async def claim(self, name: str, kept: StoredResponse) -> StoredResponse | None:
         """Take `name` for a while; what it holds already, if it does. None means: go on, whether taken or not."""
 
-    async def keep(self, name: str, kept: Kept) -> None: ...
+    async def keep(self, name: str, kept: StoredResponse) -> None: ...
 
     async def release(self, name: str) -> None: ...
 
@@ -50,7 +50,7 @@ class KeptAnswers(Protocol):
 
 
 _encoder = msgspec.msgpack.Encoder()
-_decoder = msgspec.msgpack.Decoder(Kept)
+_decoder = msgspec.msgpack.Decoder(StoredResponse)
 
 
 class SharedAnswers:
@@ -87,14 +87,14 @@ class SharedAnswers:
             )
         )
 
-    async def claim(self, name: str, kept: Kept) -> Kept | None:
+    async def claim(self, name: str, kept: StoredResponse) -> StoredResponse | None:
         key, px = self._find_key(name), self._claim_ms
         if key is None:
             return None
         value = self._protect(kept, key, px)
         return self._read(await self._call(lambda: self._client.set(key, value, nx=True, get=True, px=px)), key)
 
-    async def keep(self, name: str, kept: Kept) -> None:
+    async def keep(self, name: str, kept: StoredResponse) -> None:
         key, px = self._find_key(name), self._keep_ms
         if key is not None:
             value = self._protect(kept, key, px)
@@ -115,10 +115,10 @@ class SharedAnswers:
         except ClusterUnknown:
             return None
 
-    def _protect(self, kept: Kept, key: str, px: int) -> bytes:
+    def _protect(self, kept: StoredResponse, key: str, px: int) -> bytes:
         return self._authenticator.protect(_encoder.encode(kept), name=key, good_until=time.time() + px / 1000)
 
-    def _read(self, data: object, key: str) -> Kept | None:
+    def _read(self, data: object, key: str) -> StoredResponse | None:
         """What none of our processes has written, or cannot be understood, is as good as not there."""
         value = self._authenticator.read(data, name=key, now=time.time()) if isinstance(data, bytes) else None
         if value is None:

@@ -12,7 +12,7 @@ from viewcounter.maintenance.models import AuditFinding, RecountJob
 __all__ = ["AuditFindingAdmin", "ConflictAdmin", "DeadLetterAdmin", "RecountJobAdmin"]
 
 
-class ReadOnlyAdmin(admin.ModelAdmin):
+class MaintenanceRecordAdmin(admin.ModelAdmin):
     def has_add_permission(self, request: HttpRequest) -> bool:
         return False
 
@@ -24,13 +24,13 @@ class ReadOnlyAdmin(admin.ModelAdmin):
 
 
 @admin.register(AuditFinding)
-class AuditFindingAdmin(ReadOnlyAdmin):
+class AuditFindingAdmin(MaintenanceRecordAdmin):
     list_display = ["partition", "hour", "comparison", "drift_events", "text", "last_seen_at", "resolved_at"]
     list_filter = ["comparison", ("resolved_at", admin.EmptyFieldListFilter), "partition"]
 
 
 @admin.register(RecountJob)
-class RecountJobAdmin(ReadOnlyAdmin):
+class RecountJobAdmin(MaintenanceRecordAdmin):
     list_display = ["id", "partition", "video_id", "apply", "state", "actor", "videos_done", "created_at"]
     list_filter = ["state", "apply", "partition"]
     search_fields = ["video_id", "actor"]

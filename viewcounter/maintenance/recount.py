@@ -27,7 +27,7 @@ from viewcounter.storage.audit import (
     find_total_differences,
     get_edges,
 )
-from viewcounter.storage.recount import Author, Repair, Scope, apply_repair, check_owner
+from viewcounter.storage.recount import Author, Repair, RepairScope, apply_repair, check_owner
 from viewcounter.storage.snapshots import begin_snapshot
 
 PASSES_MAX = 1000
@@ -156,9 +156,9 @@ def whole_partition(partition: int) -> VideoRange:
 
 def _get_repair(row: Difference) -> Repair:
     if row.start is None:
-        return Repair(row.partition, row.video_id, Scope.TOTAL)
+        return Repair(row.partition, row.video_id, RepairScope.TOTAL)
     # A row that a hand has put between two minutes belongs to their hour all the same.
     hour = row.start.replace(minute=0, second=0, microsecond=0)
     if row.tier == "minute":
-        return Repair(row.partition, row.video_id, Scope.HOUR, hour)
-    return Repair(row.partition, row.video_id, Scope.DAY, hour.replace(hour=0))
+        return Repair(row.partition, row.video_id, RepairScope.HOUR, hour)
+    return Repair(row.partition, row.video_id, RepairScope.DAY, hour.replace(hour=0))

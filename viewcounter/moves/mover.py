@@ -64,7 +64,7 @@ _HELD = frozenset({MoveState.HELD, MoveState.ACTIVATED})
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class MoveOutcome:
     """What a step came to: to be written down, with what is known then."""
 
     event: MoveEvent
@@ -76,15 +76,15 @@ def name_owner() -> str:
     return f"{socket.gethostname()}:{getpid()}:{uuid4().hex[:8]}"[:100]
 
 
-def start(work: Work) -> Outcome:  # noqa: ARG001
-    return Outcome(MoveEvent.STARTED)
+def start(work: Work) -> MoveOutcome:  # noqa: ARG001
+    return MoveOutcome(MoveEvent.STARTED)
 
 
-def copy(work: Work) -> Outcome:
+def copy(work: Work) -> MoveOutcome:
     copying.take_source_over(work)
     copying.prepare_target(work)
     copied = copying.copy_partition(work)
-    return Outcome(
+    return MoveOutcome(
         MoveEvent.COPIED,
         {
             "copied_at_position": copied.position,
@@ -95,58 +95,58 @@ def copy(work: Work) -> Outcome:
     )
 
 
-def catch_up(work: Work) -> Outcome:
+def catch_up(work: Work) -> MoveOutcome:
     copying.take_source_over(work)
     with work.open_target() as target:
         take_copy_over(target, work.target)
     with _replaying(work) as replayer:
         come_close(work, replayer)
         compare_whole(work, replayer)
-    return Outcome(MoveEvent.VERIFIED)
+    return MoveOutcome(MoveEvent.VERIFIED)
 
 
-def make_ready(work: Work) -> Outcome:
+def make_ready(work: Work) -> MoveOutcome:
     try:
         handing_over.take_over_verified(work)
     except MaintenanceHoldLost as error:
         logger.info("move %d: %s", work.move.pk, error)
-        return Outcome(MoveEvent.UNHELD)
+        return MoveOutcome(MoveEvent.UNHELD)
     handing_over.resume_source(work)
     with _replaying(work) as replayer:
         come_close(work, replayer)
         check_signer()  # a partition that is held counts nothing until processes believe the topology after it
         handing_over.wait_for_every_instance(work)
         come_close(work, replayer)
-    return Outcome(MoveEvent.HELD)
+    return MoveOutcome(MoveEvent.HELD)
 
 
-def hand_over(work: Work) -> Outcome:
+def hand_over(work: Work) -> MoveOutcome:
     handing_over.take_over_verified(work)
     with _replaying(work) as replayer:
         handed = handing_over.hand_over(work, replayer)
-    return Outcome(MoveEvent.ACTIVATED, {"held_at": handed.held_at, "held_at_position": handed.position})
+    return MoveOutcome(MoveEvent.ACTIVATED, {"held_at": handed.held_at, "held_at_position": handed.position})
 
 
-def finish_release(work: Work) -> Outcome:
+def finish_release(work: Work) -> MoveOutcome:
     handing_over.release(work)
-    return Outcome(MoveEvent.RELEASED)
+    return MoveOutcome(MoveEvent.RELEASED)
 
 
-def clean(work: Work) -> Outcome:
+def clean(work: Work) -> MoveOutcome:
     with work.open_source() as source:
         release_source(source, work.source)  # a failover may have made it forget that it was released
     removed = _remove_remains(work, work.open_source, work.source, shard=work.move.source)
     logger.info("move %d: %d rows are removed from %s", work.move.pk, removed, work.move.source)
-    return Outcome(MoveEvent.CLEANED)
+    return MoveOutcome(MoveEvent.CLEANED)
 
 
-def restore(work: Work) -> Outcome:
+def restore(work: Work) -> MoveOutcome:
     with work.open_source() as source:
         free_source(source, work.source)
     with work.open_target() as target:
         retire_copy(target, work.target)
     _remove_remains(work, work.open_target, work.target, shard=work.move.target)
-    return Outcome(MoveEvent.RESTORED)
+    return MoveOutcome(MoveEvent.RESTORED)
 
 
 def _remove_remains(work: Work, open_transaction: Open, side: Side, *, shard: Shard) -> int:
@@ -164,7 +164,7 @@ def _replaying(work: Work) -> Iterator[Replayer]:
         replayer.close()
 
 
-Step = Callable[[Work], Outcome]
+Step = Callable[[Work], MoveOutcome]
 STEPS: dict[MoveState, Step] = {
     MoveState.PLANNED: start,
     MoveState.COPYING: copy,
@@ -247,10 +247,10 @@ def make_step(work: Work) -> Move:
     return advance(work.move, outcome.event, **outcome.facts)
 
 
-def _begin_again(work: Work, error: Exception) -> Outcome:
+def _begin_again(work: Work, error: Exception) -> MoveOutcome:
     logger.warning("move %d: the copy is made again: %s", work.move.pk, error)
     handing_over.resume_source(work)
-    return Outcome(MoveEvent.DIFFERED, _describe(work.move, error) | {"setbacks": work.move.setbacks + 1})
+    return MoveOutcome(MoveEvent.DIFFERED, _describe(work.move, error) | {"setbacks": work.move.setbacks + 1})
 
 
 def _note_failure(work: Work, error: Exception) -> Move:

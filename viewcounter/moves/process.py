@@ -9,7 +9,7 @@ from django.db import DatabaseError, close_old_connections
 from clusterproxy.errors import NoTopology
 from configservice.models import Move
 from configservice.moves.states import FINISHED
-from configservice.registry.heartbeat import Condition, start_heartbeat
+from configservice.registry.heartbeat import ProcessCondition, start_heartbeat
 from configservice.registry.services import ServiceKind, ServiceState
 from runtime.http.metrics_server import Health, start_process_server
 from viewcounter.config import Config
@@ -51,16 +51,16 @@ class MoverProcess:
         body = {"status": "moving" if move is not None else "idle", "trouble": self._trouble}
         return True, body if move is None else body | {"move": move.pk, "state": move.state}
 
-    def describe(self) -> Condition:
+    def describe(self) -> ProcessCondition:
         """For the service registry."""
         try:
             epoch = self._tools.cluster.topology.epoch
         except NoTopology:
-            return Condition(ServiceState.IMPAIRED, detail="it knows no topology yet")
+            return ProcessCondition(ServiceState.IMPAIRED, detail="it knows no topology yet")
         if self._trouble:
-            return Condition(ServiceState.IMPAIRED, self._trouble, epoch)
+            return ProcessCondition(ServiceState.IMPAIRED, self._trouble, epoch)
         move = self._move
-        return Condition(detail="" if move is None else f"move {move.pk} is {move.state}: {move}", epoch=epoch)
+        return ProcessCondition(detail="" if move is None else f"move {move.pk} is {move.state}: {move}", epoch=epoch)
 
     def _run_next(self) -> bool:
         """Whether there was a move to be carried on."""

@@ -82,7 +82,7 @@ class DrainReport:
     contended_count: int = 0
 
 
-class Lease(Protocol):
+class DrainLease(Protocol):
     """Tells others that this drain is alive. Only saves work; never decides what is counted."""
 
     def renew(self, partition: int) -> None: ...
@@ -107,7 +107,7 @@ class Drainer:
         cluster: PartitionAccess,
         log: EventLog,
         ids: IdCache,
-        lease: Lease,
+        lease: DrainLease,
         settings: DrainSettings,
         poison: PoisonHandler | None = None,
         find_copies: FindCopies = know_nothing,

@@ -25,7 +25,7 @@ class Compare(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Difference:
+class PeriodDifference:
     """`ratio` is None where the value before is none or zero, `delta` where either is none."""
 
     delta: Number | None
@@ -63,11 +63,11 @@ def ask_previous(ask: Callable[[Period], Answer], period: Period) -> Answer:
         raise InvalidQuery("compare", error.code, message) from error
 
 
-def subtract(value: Number | None, before: Number | None) -> Difference:
+def subtract(value: Number | None, before: Number | None) -> PeriodDifference:
     if value is None or before is None:
-        return Difference(None, None)
+        return PeriodDifference(None, None)
     delta: Number = value - before
-    return Difference(
+    return PeriodDifference(
         delta=delta if isinstance(delta, int) else round(delta, _DECIMALS),
         ratio=round(float(Fraction(value) / Fraction(before)), _DECIMALS) if before else None,
     )

@@ -8,7 +8,7 @@ from clusterproxy.proxy import ClusterProxy
 from clusterproxy.results import Route
 from configservice.topology.model import Topology
 from viewcounter.cache.memory import Stored
-from viewcounter.cache.read_cache import Loaded, Origin, Part, ReadCache, Wanted, build_part, fetch
+from viewcounter.cache.read_cache import CachedPart, Loaded, Origin, ReadCache, Wanted, build_part, fetch
 from viewcounter.events.partition import get_partition
 from viewcounter.queries.errors import InvalidQuery
 from viewcounter.queries.freshness import DEFAULT, ReadOptions
@@ -106,7 +106,7 @@ def peek_counts_of_videos(
 ) -> ManyCountsAnswer | None:
     """As `peek_counts`, and what is made of it: all of them, or None."""
     videos = _get_keys(video_ids)
-    parts: dict[str, Part] = {}
+    parts: dict[str, CachedPart] = {}
     for key in videos:
         stored = cache.peek(key, now=now)
         if stored is None:
@@ -126,7 +126,7 @@ def _get_keys(video_ids: Sequence[str]) -> dict[str, str]:
 def _build_many(
     topology: Topology,
     videos: Mapping[str, str],
-    parts: Mapping[str, Part],
+    parts: Mapping[str, CachedPart],
     *,
     now: datetime,
     routes: tuple[Route, ...] = (),
@@ -145,7 +145,7 @@ def _build_many(
 
 
 def _build_answer(
-    topology: Topology, video_id: str, part: Part, *, now: datetime, routes: tuple[Route, ...] = ()
+    topology: Topology, video_id: str, part: CachedPart, *, now: datetime, routes: tuple[Route, ...] = ()
 ) -> CountsAnswer:
     return CountsAnswer(
         video=_build_counts(topology, video_id, part),
@@ -153,6 +153,6 @@ def _build_answer(
     )
 
 
-def _build_counts(topology: Topology, video_id: str, part: Part) -> VideoCounts:
+def _build_counts(topology: Topology, video_id: str, part: CachedPart) -> VideoCounts:
     counts = {row["event_type_id"]: row["count"] for row in part.rows}
     return VideoCounts(video_id, {t.name: counts.get(t.id, 0) for t in topology.event_types})

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from enum import StrEnum
 
 from clusterproxy.results import Route
-from viewcounter.cache.read_cache import Origin, Part
+from viewcounter.cache.read_cache import CachedPart, Origin
 from viewcounter.storage.reads import Seen
 
 
@@ -49,7 +49,7 @@ def build_meta(
     *,
     sources: Collection[Source],
     now: datetime,
-    parts: Collection[Part] = (),
+    parts: Collection[CachedPart] = (),
     missing: tuple[str, ...] = (),
     routes: tuple[Route, ...] = (),
     approximate: Mapping[str, Mapping[str, float]] | None = None,

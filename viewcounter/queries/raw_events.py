@@ -42,7 +42,7 @@ class RawQuestion:
 
 
 @dataclass(frozen=True, slots=True)
-class RawEvent:
+class SingleEvent:
     """`value` is in units."""
 
     event_id: UUID
@@ -57,7 +57,7 @@ class RawPage:
     """`following` is where the next page begins, None on the last. Events received before `kept_from` are gone."""
 
     question: RawQuestion
-    events: tuple[RawEvent, ...]
+    events: tuple[SingleEvent, ...]
     following: RawPlace | None
     kept_from: datetime | None
     meta: Meta
@@ -106,9 +106,9 @@ def get_raw_page(
     )
 
 
-def _build_event(row: dict[str, Any]) -> RawEvent:
+def _build_event(row: dict[str, Any]) -> SingleEvent:
     units, rest = divmod(row["value"], VALUE_SCALE)
-    return RawEvent(
+    return SingleEvent(
         event_id=row["event_id"],
         event_type=row["event_type"],
         occurred_at=row["occurred_at"].astimezone(UTC),

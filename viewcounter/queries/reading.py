@@ -10,7 +10,7 @@ from clusterproxy.proxy import ClusterProxy
 from clusterproxy.results import ReadResult, Route
 from configservice.topology.model import EventType, Topology
 from shardproxy.query import Query
-from viewcounter.cache.read_cache import Loaded, Part, ReadCache, Rows, Wanted, fetch
+from viewcounter.cache.read_cache import CachedPart, Loaded, ReadCache, Rows, Wanted, fetch
 from viewcounter.events.partition import get_partition
 from viewcounter.queries.errors import InvalidQuery, PartitionElsewhere
 from viewcounter.queries.freshness import DEFAULT, ReadOptions, find_demand, parse_progress
@@ -25,7 +25,7 @@ class VideoRead:
     `routes`: the one that was taken, if the options ask for it.
     """
 
-    part: Part
+    part: CachedPart
     seen: Seen
     routes: tuple[Route, ...] = ()
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from clusterproxy.results import Route
 from configservice.topology.model import Topology
-from viewcounter.cache.read_cache import Origin, Part
+from viewcounter.cache.read_cache import CachedPart, Origin
 from viewcounter.queries.freshness import ReadOptions
 
 MISS = "miss"
@@ -13,7 +13,7 @@ MISS = "miss"
 
 
 def describe_routes(
-    topology: Topology, parts: Iterable[Part], *, options: ReadOptions, uses_cache: bool
+    topology: Topology, parts: Iterable[CachedPart], *, options: ReadOptions, uses_cache: bool
 ) -> tuple[Route, ...]:
     """One for each question that a shard was asked, and one a shard for all that was kept in the same place.
 

@@ -13,7 +13,7 @@ from clusterproxy.proxy import ClusterProxy
 from clusterproxy.results import Route, ScatterResult
 from configservice.topology.model import Topology
 from shardproxy.query import Query
-from viewcounter.cache.read_cache import Loaded, Part, ReadCache, Rows, Wanted, fetch
+from viewcounter.cache.read_cache import CachedPart, Loaded, ReadCache, Rows, Wanted, fetch
 from viewcounter.queries.errors import PartitionElsewhere
 from viewcounter.queries.freshness import DEFAULT, ReadOptions, find_demand
 from viewcounter.queries.reading import build_judge, get_seen
@@ -32,7 +32,7 @@ class Scattered:
     rows: Rows
     seen: Mapping[int, Seen]
     missing_shards: tuple[int, ...]
-    parts: tuple[Part, ...]
+    parts: tuple[CachedPart, ...]
     routes: tuple[Route, ...] = ()
 
 

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Sequence
 
 from configservice.errors import ClusterUnknown, WitnessUnavailable
-from configservice.monitoring.witness_reports import Report
+from configservice.monitoring.witness_reports import WitnessReport
 from runtime.metrics import (
     INSTANCE_CONNECTIONS,
     INSTANCE_DATABASE_BYTES,
@@ -18,7 +18,7 @@ from runtime.metrics import (
     KILL_REFUSALS,
     KILLS,
 )
-from shardproxy.killer import Kill
+from shardproxy.killer import SessionKill
 from shardproxy.vitals import Vitals
 from shardproxy.watch import Sighting
 from viewcounter.shardwatch.kills import KillStore
@@ -38,7 +38,7 @@ class WitnessWriter:
     Invariant: at most one sighting an instance is kept, with the moment it was made (monotonic clock).
     """
 
-    def __init__(self, *, publish: Callable[[Sequence[Report]], None]) -> None:
+    def __init__(self, *, publish: Callable[[Sequence[WitnessReport]], None]) -> None:
         self._publish = publish
         self._newest: dict[str, tuple[Sighting, float]] = {}
         self._has_news = False
@@ -72,7 +72,7 @@ class WitnessWriter:
             self._say(reports)
         self._say([])  # a witness that has gone has nothing to say
 
-    def _say(self, reports: Sequence[Report]) -> None:
+    def _say(self, reports: Sequence[WitnessReport]) -> None:
         try:
             self._publish(reports)
         except (WitnessUnavailable, ClusterUnknown) as error:
@@ -82,11 +82,11 @@ class WitnessWriter:
         else:
             self._is_down = False
 
-    def _build_reports(self, *, now: float) -> list[Report]:
+    def _build_reports(self, *, now: float) -> list[WitnessReport]:
         """Forgets old sightings. For the owner of the lock."""
         self._newest = {name: entry for name, entry in self._newest.items() if now - entry[1] <= SAID_SECONDS}
         return [
-            Report(
+            WitnessReport(
                 instance=sighting.instance,
                 host=sighting.host,
                 port=sighting.port,
@@ -107,7 +107,7 @@ class InstanceReporter:
         self._kills = kills
         self._witness = witness
 
-    def on_kill(self, kill: Kill) -> None:
+    def on_kill(self, kill: SessionKill) -> None:
         KILLS.labels(*self._labels, kill.session_class, kill.reason, kill.action).inc()
         self._kills.put(kill, shard=self._shard)
 

@@ -11,7 +11,7 @@ from clusterproxy.errors import ClusterProxyError, NoTopology
 from clusterproxy.proxy import ClusterProxy
 from clusterproxy.registry import InstanceRegistry
 from configservice.monitoring.witness_reports import publish_reports
-from configservice.registry.heartbeat import Condition
+from configservice.registry.heartbeat import ProcessCondition
 from configservice.registry.services import ServiceState
 from configservice.topology.cluster_cache import get_cluster_cache
 from configservice.topology.model import Shard, Topology
@@ -94,15 +94,15 @@ class ShardProxyProcess:
         instances = {watch.instance.name: "up" if watch.is_reachable else "down" for watch in watches}
         return not stuck, {"status": "stuck" if stuck else "ok", "stuck": stuck, "instances": instances}
 
-    def describe(self) -> Condition:
+    def describe(self) -> ProcessCondition:
         """For the service registry."""
         is_well, body = self.check_health()
         topology = self._find_topology()
         if topology is None:
-            return Condition(ServiceState.IMPAIRED, detail="it knows no topology yet")
+            return ProcessCondition(ServiceState.IMPAIRED, detail="it knows no topology yet")
         if not is_well:
-            return Condition(ServiceState.IMPAIRED, f"stuck: {', '.join(body['stuck'])}", topology.epoch)
-        return Condition(detail=f"watches {', '.join(sorted(body['instances']))}", epoch=topology.epoch)
+            return ProcessCondition(ServiceState.IMPAIRED, f"stuck: {', '.join(body['stuck'])}", topology.epoch)
+        return ProcessCondition(detail=f"watches {', '.join(sorted(body['instances']))}", epoch=topology.epoch)
 
     def _find_topology(self) -> Topology | None:
         try:

@@ -39,7 +39,7 @@ _ROWS_MAX = 1_000_000
 Connection = psycopg.Connection[Any]
 
 
-class Scope(StrEnum):
+class RepairScope(StrEnum):
     """What one transaction repairs of a video."""
 
     HOUR = "hour"
@@ -56,7 +56,7 @@ class Repair:
 
     partition: int
     video_id: str
-    scope: Scope
+    scope: RepairScope
     start: datetime | None = None
 
 
@@ -130,7 +130,12 @@ def _check_owner(row: Mapping[str, Any] | None, partition: int, *, epoch: int) -
 
 def _replace_minutes(connection: Connection, work: _Work) -> None:
     hour = work.repair.start
-    if work.repair.scope is not Scope.HOUR or hour is None or not work.edges.raw_from or hour < work.edges.raw_from:
+    if (
+        work.repair.scope is not RepairScope.HOUR
+        or hour is None
+        or not work.edges.raw_from
+        or hour < work.edges.raw_from
+    ):
         return
     wrong = find_minute_differences(
         connection, work.videos, start=hour, end=hour + HOUR, future_seconds=work.future_seconds, limit=_ROWS_MAX
@@ -140,7 +145,7 @@ def _replace_minutes(connection: Connection, work: _Work) -> None:
 
 def _find_wrong_buckets(connection: Connection, work: _Work) -> None:
     day = work.repair.start
-    if work.repair.scope is Scope.DAY and day is not None:
+    if work.repair.scope is RepairScope.DAY and day is not None:
         work.corrections += find_rollup_differences(
             connection,
             work.videos,
@@ -161,7 +166,7 @@ def _mark_buckets(connection: Connection, work: _Work) -> None:
 
 
 def _replace_totals(connection: Connection, work: _Work) -> None:
-    if work.repair.scope is not Scope.TOTAL:
+    if work.repair.scope is not RepairScope.TOTAL:
         return
     connection.execute(_SQL["ensure_video"].text, work.keys)
     wrong = find_total_differences(

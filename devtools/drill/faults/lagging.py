@@ -3,9 +3,9 @@
 import time
 from random import Random
 
-from devtools.drill.faults.processes import Kill, Victim
+from devtools.drill.faults.processes import KillFault, Victim
 from devtools.drill.link import Link
-from devtools.drill.site import Site
+from devtools.drill.site import DrillSite
 from devtools.localcluster.postgres import PostgresServer
 from devtools.localcluster.spec import SUPERUSER_ROLE
 
@@ -16,11 +16,11 @@ STREAMING_SECONDS = 30.0
 class KillAhead:
     """The replica's stream is held for some seconds, and then the primary dies. The log must have what is missing."""
 
-    def __init__(self, site: Site, rng: Random) -> None:
+    def __init__(self, site: DrillSite, rng: Random) -> None:
         self._site = site
         self._rng = rng
         self._link: Link | None = None
-        self._kill: Kill | None = None
+        self._kill: KillFault | None = None
         self.victim = ""
         self.shard: str | None = None
 
@@ -36,7 +36,7 @@ class KillAhead:
         link.hold()
         time.sleep(BEHIND_SECONDS)
         victim = Victim(primary.name, primary, primary.pid, shard, is_primary=True)
-        self._kill = Kill(site, lambda _site, _rng: victim, self._rng)
+        self._kill = KillFault(site, lambda _site, _rng: victim, self._rng)
         self._kill.strike()
         self.victim = primary.name
 

@@ -10,8 +10,8 @@ from random import Random
 from typing import Any
 
 from devtools.drill.errors import NoVictim
-from devtools.drill.faults.processes import Kill, Victim
-from devtools.drill.site import Site
+from devtools.drill.faults.processes import KillFault, Victim
+from devtools.drill.site import DrillSite
 from devtools.localcluster import LocalCluster
 from devtools.localcluster.errors import NotReady
 from devtools.localcluster.process import OWNER_VARIABLE, Launch, start
@@ -39,11 +39,11 @@ _FIND_STATE = "SELECT state FROM configservice_move WHERE partition = %s AND id 
 class KillInMove:
     """Partitions move between shards by `manage.py move_partitions`; the primary of either one dies meanwhile."""
 
-    def __init__(self, site: Site, rng: Random) -> None:
+    def __init__(self, site: DrillSite, rng: Random) -> None:
         self._site = site
         self._rng = rng
         self._mover: subprocess.Popen[str] | None = None
-        self._kill: Kill | None = None
+        self._kill: KillFault | None = None
         self.victim = ""
         self.shard: str | None = None
 
@@ -55,7 +55,7 @@ class KillInMove:
         self.shard = rng.choice([source, target])
         primary = site.get_primary(self.shard)
         victim = Victim(primary.name, primary, primary.pid, self.shard, is_primary=True)
-        self._kill = Kill(site, lambda _site, _rng: victim, rng)
+        self._kill = KillFault(site, lambda _site, _rng: victim, rng)
         self._kill.strike()
         self.victim = f"{primary.name}, partitions moving from {source} to {target}"
 
@@ -77,7 +77,7 @@ class FreezeMovers:
     """Each of several movers is frozen at another step of its move. Others finish the moves and bring the partitions
     back; then those that were frozen wake, and must find that there is nothing left for them to do."""
 
-    def __init__(self, site: Site, rng: Random) -> None:
+    def __init__(self, site: DrillSite, rng: Random) -> None:
         self._site = site
         self._rng = rng
         self._source = self._target = ""

@@ -10,7 +10,7 @@ from random import Random
 import psutil
 
 from devtools.drill.errors import NoVictim
-from devtools.drill.site import Site
+from devtools.drill.site import DrillSite
 from devtools.localcluster.errors import NotReady
 from devtools.localcluster.member import Member
 from devtools.localcluster.spec import BEAT, BROKER_SERVER, CONTROL_SERVER, LOG_SERVER, SHARD_PROXY, WEB, WORKER
@@ -29,14 +29,14 @@ class Victim:
     is_child: bool = False
 
 
-FindVictim = Callable[[Site, Random], Victim]
+FindVictim = Callable[[DrillSite, Random], Victim]
 
 
-def find_gateway_worker(site: Site, rng: Random) -> Victim:
+def find_gateway_worker(site: DrillSite, rng: Random) -> Victim:
     return _find_child(site.cluster.application(WEB), rng)
 
 
-def find_worker_process(site: Site, rng: Random) -> Victim:
+def find_worker_process(site: DrillSite, rng: Random) -> Victim:
     return _find_child(site.cluster.application(WORKER), rng)
 
 
@@ -49,25 +49,25 @@ def _find_child(member: Member, rng: Random) -> Victim:
 
 
 def find_member(name: str) -> FindVictim:
-    def find(site: Site, _rng: Random) -> Victim:
+    def find(site: DrillSite, _rng: Random) -> Victim:
         layout = site.cluster.layout
         return _as_victim(layout.applications[name] if name in layout.applications else site.cluster.server(name))
 
     return find
 
 
-def find_leader(site: Site, rng: Random) -> Victim:
+def find_leader(site: DrillSite, rng: Random) -> Victim:
     """Any config service while nobody knows who leads."""
     return _as_victim(site.cluster.application(site.find_leader() or rng.choice(site.list_config_services())))
 
 
-def find_primary(site: Site, rng: Random) -> Victim:
+def find_primary(site: DrillSite, rng: Random) -> Victim:
     shard = site.choose_shard(rng)
     server = site.get_primary(shard)
     return Victim(server.name, server, server.pid, shard, is_primary=True)
 
 
-def find_replica(site: Site, rng: Random) -> Victim:
+def find_replica(site: DrillSite, rng: Random) -> Victim:
     shard = site.choose_shard(rng)
     server = site.get_replica(shard, rng)
     return Victim(server.name, server, server.pid, shard)
@@ -81,7 +81,7 @@ def _as_victim(member: Member) -> Victim:
 
 
 class _ProcessFault:
-    def __init__(self, site: Site, find_victim: FindVictim, rng: Random) -> None:
+    def __init__(self, site: DrillSite, find_victim: FindVictim, rng: Random) -> None:
         self._site = site
         self._find_victim = find_victim
         self._rng = rng
@@ -115,10 +115,10 @@ def _list_living(member: Member) -> list[int]:
     return [pid for pid in member.list_child_pids() if psutil.pid_exists(pid)]
 
 
-class Kill(_ProcessFault):
+class KillFault(_ProcessFault):
     """`kill -9`. Nobody heals it but whoever watches over processes: gunicorn, Celery, an init system."""
 
-    def __init__(self, site: Site, find_victim: FindVictim, rng: Random, *, with_children: bool = False) -> None:
+    def __init__(self, site: DrillSite, find_victim: FindVictim, rng: Random, *, with_children: bool = False) -> None:
         super().__init__(site, find_victim, rng)
         self._with_children = with_children
 

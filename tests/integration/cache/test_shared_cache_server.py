@@ -7,7 +7,7 @@ from random import Random
 
 import pytest
 
-from configservice.monitoring.witness_reports import Report, WitnessReader, publish_reports
+from configservice.monitoring.witness_reports import WitnessReader, WitnessReport, publish_reports
 from configservice.registry.services import Service, ServiceKind, put_heartbeat, read_services
 from configservice.topology.cluster_cache import ClusterCache
 from configservice.topology.value_macs import ValueAuthenticator
@@ -19,7 +19,7 @@ from viewcounter.cache.memory import Stored
 from viewcounter.cache.shared import SharedCache
 from viewcounter.config import get_config
 from viewcounter.eventlog.lag_notice import LagNotice, SharedLagBoard
-from viewcounter.ingest.idempotency_store import Kept, SharedAnswers
+from viewcounter.ingest.idempotency_store import SharedAnswers, StoredResponse
 from viewcounter.processing.drain_queue import DrainQueue
 from viewcounter.processing.shard_throttle import StrainPolicy
 
@@ -75,7 +75,9 @@ def test_services_and_witnesses_of_two_clusters_do_not_meet(ids: Ids):
     service = Service("a", ServiceKind.WORKER, "host", 7, "1", "local", datetime(2026, 1, 1, tzinfo=UTC))
     put_heartbeat(one, service, forget_seconds=60.0)
     authenticator = build_authenticator(CacheValue.WITNESS)
-    publish_reports(one, "host:7", [Report("shard1a", "10.0.0.1", 5432, False, 0.0)], authenticator=authenticator)
+    publish_reports(
+        one, "host:7", [WitnessReport("shard1a", "10.0.0.1", 5432, False, 0.0)], authenticator=authenticator
+    )
     assert [len(read_services(part, lost_seconds=10.0)) for part in (one, other)] == [1, 0]
     assert [len(WitnessReader(authenticator).read(part)) for part in (one, other)] == [1, 0]
 
@@ -108,20 +110,20 @@ def test_limits_and_idempotency_keys_of_two_clusters_do_not_meet(ids: Ids):
     assert one.take([Take("key", 0.001, 10, 4)]) == [pytest.approx(6, abs=0.01)]
     assert other.take([Take("key", 0.001, 10, 4)]) == [pytest.approx(6, abs=0.01)]
 
-    async def claim() -> list[Kept | None]:
+    async def claim() -> list[StoredResponse | None]:
         bounds = {"timeout_seconds": 1.0, "open_seconds": 0.1, "claim_seconds": 30, "keep_seconds": 30}
         authenticator = build_authenticator(CacheValue.IDEMPOTENCY)
         answers = [
             SharedAnswers(get_url(), get_cluster_id=get_id, authenticator=authenticator, max_connections=1, **bounds)
             for get_id in ids
         ]
-        await answers[0].keep("key", Kept(b"digest", b"answer"))
-        found = [await part.claim("key", Kept(b"digest")) for part in answers]
+        await answers[0].keep("key", StoredResponse(b"digest", b"answer"))
+        found = [await part.claim("key", StoredResponse(b"digest")) for part in answers]
         for part in answers:
             await part.close()
         return found
 
-    assert asyncio.run(claim()) == [Kept(b"digest", b"answer"), None]
+    assert asyncio.run(claim()) == [StoredResponse(b"digest", b"answer"), None]
 
 
 def test_answers_of_two_clusters_do_not_meet(ids: Ids):

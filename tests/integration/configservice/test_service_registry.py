@@ -7,7 +7,7 @@ import pytest
 import redis
 
 from configservice.errors import RegistryUnavailable
-from configservice.registry.heartbeat import Condition, start_heartbeat
+from configservice.registry.heartbeat import ProcessCondition, start_heartbeat
 from configservice.registry.services import (
     Service,
     ServiceKind,
@@ -61,12 +61,12 @@ def test_a_silent_service_is_lost_and_then_forgotten(registry, cluster_cache):
 
 def test_a_process_beats_says_how_it_is_and_leaves_when_it_stops(registry, cluster_cache, settings):
     settings.SERVICE_HEARTBEAT_SECONDS = 0.02
-    said = Condition(epoch=4)
+    said = ProcessCondition(epoch=4)
     heartbeat = start_heartbeat(kind=ServiceKind.GATEWAY, describe=lambda: said)
     wait_until(lambda: read(cluster_cache) != [])
     (registered,) = read_services(cluster_cache, lost_seconds=10.0)
     assert (registered.service.kind, registered.service.pid, registered.service.epoch) == ("gateway", os.getpid(), 4)
-    said = Condition(ServiceState.IMPAIRED, detail="no topology")
+    said = ProcessCondition(ServiceState.IMPAIRED, detail="no topology")
     wait_until(lambda: [r.service.detail for r in read_services(cluster_cache, lost_seconds=10.0)] == ["no topology"])
     registry.delete(*name_registry_keys(cluster_cache))  # a cache that was restarted
     wait_until(lambda: [state for _, state in read(cluster_cache)] == ["impaired"])
@@ -82,7 +82,7 @@ def test_a_process_that_cannot_say_how_it_is_beats_again_when_it_can(registry, c
     def describe():
         for error in answers:
             raise error
-        return Condition()
+        return ProcessCondition()
 
     heartbeat = start_heartbeat(kind=ServiceKind.WORKER, describe=describe)
     wait_until(lambda: [state for _, state in read(cluster_cache)] == ["serving"])

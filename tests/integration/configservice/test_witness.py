@@ -7,14 +7,14 @@ import pytest
 
 from configservice.errors import WitnessUnavailable
 from configservice.monitoring import witness_reports as witness
-from configservice.monitoring.witness_reports import Report, WitnessReader, name_witness_keys, publish_reports
+from configservice.monitoring.witness_reports import WitnessReader, WitnessReport, name_witness_keys, publish_reports
 from configservice.topology.cluster_cache import ClusterCache
 from configservice.topology.value_macs import ValueAuthenticator
 from viewcounter.config import get_config
 
 AUTHENTICATOR = ValueAuthenticator("s" * 50, kind="witness")
-ONE = Report("shard1a", "10.0.0.1", 5432, True, 1.5)
-OTHER = Report("shard1b", "10.0.0.2", 5432, False, 0.0, "no answer before the deadline")
+ONE = WitnessReport("shard1a", "10.0.0.1", 5432, True, 1.5)
+OTHER = WitnessReport("shard1b", "10.0.0.2", 5432, False, 0.0, "no answer before the deadline")
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from devtools.localcluster.cluster import LocalCluster
 from tests.unit.ingest.builders import WRITER, FaultyLog, know_key, make_event, make_gateway, send
 from viewcounter.apikeys.keys import get_key_cache
 from viewcounter.apikeys.scopes import Scope
-from viewcounter.ingest.idempotency_store import Kept, SharedAnswers
+from viewcounter.ingest.idempotency_store import SharedAnswers, StoredResponse
 
 
 @pytest.fixture
@@ -50,13 +50,13 @@ def test_claims_and_answers_end_by_themselves(url: str) -> None:
     async def run() -> None:
         name = uuid.uuid4().hex
         answers = make_answers(url, claim_seconds=0.001, keep_seconds=30)
-        assert await answers.claim(name, Kept(b"a")) is None
+        assert await answers.claim(name, StoredResponse(b"a")) is None
         await asyncio.sleep(0.05)
-        assert await answers.claim(name, Kept(b"b")) is None
-        await answers.keep(name, Kept(b"b", b"answer"))
-        assert await answers.claim(name, Kept(b"c")) == Kept(b"b", b"answer")
+        assert await answers.claim(name, StoredResponse(b"b")) is None
+        await answers.keep(name, StoredResponse(b"b", b"answer"))
+        assert await answers.claim(name, StoredResponse(b"c")) == StoredResponse(b"b", b"answer")
         await answers.release(name)
-        assert await answers.claim(name, Kept(b"c")) is None
+        assert await answers.claim(name, StoredResponse(b"c")) is None
         await answers.close()
 
     asyncio.run(run())

@@ -27,7 +27,7 @@ from configservice.failover.actions import (
 from configservice.failover.durability import build_setting
 from configservice.failover.plan import check_action, plan_next
 from configservice.failover.state import FailoverEvent, FailoverKind, FailoverState, transition
-from configservice.failover.view import Attempt, Member, ShardView
+from configservice.failover.view import FailoverAttempt, ShardMember, ShardView
 from configservice.monitoring.probe_result import InstanceState
 from configservice.settings import ConfigServiceSettings
 from configservice.topology.model import Durability, Role, Shard, StandbyLoss
@@ -60,7 +60,7 @@ class World:
     """Invariant watched by `check`: at most one writable primary a term, and none of a term that was never chosen."""
 
     servers: dict[str, Server]
-    attempt: Attempt
+    attempt: FailoverAttempt
     roles: dict[str, Role]
     synchronous: int = 0
     on_standby_loss: StandbyLoss = StandbyLoss.DEGRADE
@@ -86,7 +86,7 @@ class World:
         servers = {"a": Server("a", in_recovery=False, names=setting)}
         servers |= {name: Server(name, follows="a") for name in names}
         state = FailoverState.STARTED if kind is FailoverKind.AUTOMATIC else FailoverState.REQUESTED
-        attempt = Attempt(kind, state, old_primary="a", target=target)
+        attempt = FailoverAttempt(kind, state, old_primary="a", target=target)
         roles = dict.fromkeys(servers, Role.REPLICA) | {"a": Role.PRIMARY}
         return cls(servers, attempt, roles, synchronous=synchronous, on_standby_loss=on_standby_loss)
 
@@ -188,8 +188,8 @@ class World:
             assert len(published) <= 1, f"term {term} was published for {published}"
             assert len(names - {"a"}) <= 1 or term == 1, f"{names} were primary in term {term}"
 
-    def _see(self, server: Server) -> Member:
-        member = Member(
+    def _see(self, server: Server) -> ShardMember:
+        member = ShardMember(
             server.name, self.roles[server.name], promotable=server.promotable, silent_seconds=server.silent_seconds
         )
         if not server.is_up:

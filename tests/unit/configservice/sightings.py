@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from configservice.monitoring.probe_result import InstanceState, Sighting
+from configservice.monitoring.probe_result import InstanceState, ProbeResult
 
 NOW = 1000.0
 
@@ -32,7 +32,7 @@ BROKEN = replace(STREAMING, is_receiving=False, sender_host=None, sender_port=No
 
 
 def saw(state, *, seconds_ago=0.1):
-    return Sighting(NOW - 60, state=state, answered_at=NOW - seconds_ago)
+    return ProbeResult(NOW - 60, state=state, answered_at=NOW - seconds_ago)
 
 
 def gone(*, count=2, seconds_ago=0.3):

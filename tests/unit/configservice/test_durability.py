@@ -13,7 +13,7 @@ from configservice.failover.durability import (
     plan_synchronous,
 )
 from configservice.failover.durability_change import check_durability
-from configservice.monitoring.probe_result import InstanceState, Sighting
+from configservice.monitoring.probe_result import InstanceState, ProbeResult
 from configservice.topology.model import Durability, Role, StandbyLoss
 from tests.unit.clusterproxy.builders import build_shard
 
@@ -108,7 +108,7 @@ def state(**fields):
 
 
 def sight(*, failed_at=None, **fields):
-    answered = Sighting(watched_since=0.0).note_answer(state(**fields), now=90.0)
+    answered = ProbeResult(watched_since=0.0).note_answer(state(**fields), now=90.0)
     return answered if failed_at is None else answered.note_failure("silent", is_gone=False, now=failed_at)
 
 

@@ -9,8 +9,8 @@ from configservice.failover.kept_log import LogShare
 from configservice.failover.records import Condition
 from configservice.failover.roles import Correction, plan_roles
 from configservice.monitoring.conditions import derive_condition
-from configservice.monitoring.failure_detection import Verdict
-from configservice.monitoring.probe_result import Sighting
+from configservice.monitoring.failure_detection import PrimaryVerdict
+from configservice.monitoring.probe_result import ProbeResult
 from configservice.settings import ConfigServiceSettings, FailoverMode
 from configservice.topology.model import Role
 from tests.unit.clusterproxy.builders import build_shard
@@ -28,7 +28,7 @@ def give_roles(**roles):
 
 
 def plan(shard, *, mode=FailoverMode.AUTOMATIC, struck_off=(), away=None, settings=SETTINGS, log_share=None, **states):
-    sightings = {name: s if isinstance(s, Sighting) else saw(s) for name, s in states.items()}
+    sightings = {name: s if isinstance(s, ProbeResult) else saw(s) for name, s in states.items()}
     plans = plan_roles(
         shard,
         sightings,
@@ -89,7 +89,7 @@ FALLEN_OUT = replace(STREAMING, is_receiving=False)
 
 
 def silent_for(seconds):
-    return Sighting(watched_since=NOW - 100, answered_at=NOW - seconds, failed_at=NOW - seconds, failure_count=1)
+    return ProbeResult(watched_since=NOW - 100, answered_at=NOW - seconds, failed_at=NOW - seconds, failure_count=1)
 
 
 @pytest.mark.parametrize(
@@ -100,7 +100,7 @@ def silent_for(seconds):
         (silent_for(10.0), 23.9 * HOUR, []),
         (silent_for(10.0), 24 * HOUR, [Correction.STRIKE_OFF]),
         (silent_for(9.9), 24 * HOUR, []),
-        (Sighting(watched_since=NOW - 100), 24 * HOUR, []),
+        (ProbeResult(watched_since=NOW - 100), 24 * HOUR, []),
         (saw(STREAMING), 24 * HOUR, [Correction.NOTE_BACK]),
         (saw(STREAMING), None, []),
         (saw(FALLEN_OUT), None, [Correction.REATTACH, Correction.NOTE_AWAY]),
@@ -220,7 +220,7 @@ class TestExternalMode:
         ]
 
 
-ALIVE, DEAD = Verdict(False, "shard1a answers"), Verdict(True, "shard1a is dead")
+ALIVE, DEAD = PrimaryVerdict(False, "shard1a answers"), PrimaryVerdict(True, "shard1a is dead")
 
 
 @pytest.mark.parametrize(

@@ -7,8 +7,8 @@ import pytest
 from configservice.errors import WitnessUnavailable
 from configservice.monitoring.failure_detection import Word, judge_primary
 from configservice.monitoring.observers import ShardProxyWitness, judge_report
-from configservice.monitoring.probe_result import Sighting
-from configservice.monitoring.witness_reports import HeardReport, Report
+from configservice.monitoring.probe_result import ProbeResult
+from configservice.monitoring.witness_reports import HeardReport, WitnessReport
 from configservice.settings import ConfigServiceSettings
 from configservice.topology.model import Instance, Role, Shard
 from tests.waiting import wait_until
@@ -16,11 +16,11 @@ from tests.waiting import wait_until
 PRIMARY = Instance("a", Role.PRIMARY, "10.0.0.1", 5432, "db", "user", "env:X")
 SHARD = Shard(1, "s1", 1, (PRIMARY,))
 NOW = 1000.0
-DEAD_TO_US = Sighting(watched_since=0.0, answered_at=990.0, failed_at=995.0, failure_count=3, failure="silent")
+DEAD_TO_US = ProbeResult(watched_since=0.0, answered_at=990.0, failed_at=995.0, failure_count=3, failure="silent")
 
 
 def heard(*, reachable, age=0.0, observer="other:7", host="10.0.0.1", instance="a"):
-    return HeardReport(observer, Report(instance, host, 5432, reachable, age, "" if reachable else "refused"))
+    return HeardReport(observer, WitnessReport(instance, host, 5432, reachable, age, "" if reachable else "refused"))
 
 
 @pytest.mark.parametrize(
@@ -68,7 +68,7 @@ def listen():
 
 def judge(witness, sighting=DEAD_TO_US):
     shift = time.monotonic() - NOW  # as if the failures had just happened
-    sighting = Sighting(
+    sighting = ProbeResult(
         watched_since=sighting.watched_since + shift,
         answered_at=sighting.answered_at + shift,
         failed_at=sighting.failed_at + shift,

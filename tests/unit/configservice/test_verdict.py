@@ -7,7 +7,7 @@ import pytest
 
 from configservice.monitoring.failure_detection import StandbyWitness, Word, judge_primary
 from configservice.monitoring.failure_detection import Testimony as Said
-from configservice.monitoring.probe_result import Sighting
+from configservice.monitoring.probe_result import ProbeResult
 from configservice.settings import ConfigServiceSettings
 from tests.unit.clusterproxy.builders import build_shard
 from tests.unit.configservice.sightings import BROKEN, NOW, PRIMARY_STATE, STREAMING, gone, saw, silent
@@ -95,7 +95,7 @@ def test_other_witnesses_are_heard():
 
 
 def test_a_primary_never_seen_alive_gets_its_time_after_our_start():
-    never = Sighting(NOW - 4).note_failure("refused", is_gone=True, now=NOW).note_failure("r", is_gone=True, now=NOW)
+    never = ProbeResult(NOW - 4).note_failure("refused", is_gone=True, now=NOW).note_failure("r", is_gone=True, now=NOW)
     assert not judge(never, saw(BROKEN, seconds_ago=0.0)).is_dead
     assert judge(replace(never, watched_since=NOW - 6), saw(BROKEN, seconds_ago=0.0)).is_dead
 
@@ -114,5 +114,5 @@ def test_a_shard_without_primary_is_not_judged():
 
 
 def test_silence_of_one_never_seen_is_measured_from_the_start_of_the_watch():
-    never = Sighting(-math.inf).note_failure("no answer", is_gone=False, now=NOW)
+    never = ProbeResult(-math.inf).note_failure("no answer", is_gone=False, now=NOW)
     assert judge(never, saw(BROKEN, seconds_ago=0.0)).is_dead

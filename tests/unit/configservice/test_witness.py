@@ -3,14 +3,14 @@
 import msgspec
 import pytest
 
-from configservice.monitoring.witness_reports import FORGET_SECONDS, Report, WitnessReader, name_reports
+from configservice.monitoring.witness_reports import FORGET_SECONDS, WitnessReader, WitnessReport, name_reports
 from configservice.topology.value_macs import CLOCK_TOLERANCE_SECONDS, ValueAuthenticator
 
 KEY = "reports"
 OBSERVER = "host1:7"
 AUTHENTICATOR = ValueAuthenticator("s" * 50, kind="witness")
-DEAD = Report("shard1a", "10.0.0.1", 5432, False, 0.5, "no answer")
-ALIVE = Report("shard1a", "10.0.0.1", 5432, True, 0.5)
+DEAD = WitnessReport("shard1a", "10.0.0.1", 5432, False, 0.5, "no answer")
+ALIVE = WitnessReport("shard1a", "10.0.0.1", 5432, True, 0.5)
 
 
 def say(report, *, at, observer=OBSERVER, authenticator=AUTHENTICATOR):

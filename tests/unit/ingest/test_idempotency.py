@@ -19,22 +19,22 @@ from tests.unit.ingest.builders import (
 )
 from viewcounter.apikeys.scopes import Scope
 from viewcounter.eventlog.errors import EventLogError
-from viewcounter.ingest.idempotency import Verdict, judge_kept
-from viewcounter.ingest.idempotency_store import Kept
+from viewcounter.ingest.idempotency import IdempotencyVerdict, judge_kept
+from viewcounter.ingest.idempotency_store import StoredResponse
 
 OTHER_WRITER = "vc_" + "c" * 12 + "_" + "w" * 43
 
 
 class MemoryAnswers:
     def __init__(self) -> None:
-        self.by_name: dict[str, Kept] = {}
+        self.by_name: dict[str, StoredResponse] = {}
 
-    async def claim(self, name: str, kept: Kept) -> Kept | None:
+    async def claim(self, name: str, kept: StoredResponse) -> StoredResponse | None:
         held = self.by_name.get(name)
         self.by_name.setdefault(name, kept)
         return held
 
-    async def keep(self, name: str, kept: Kept) -> None:
+    async def keep(self, name: str, kept: StoredResponse) -> None:
         self.by_name[name] = kept
 
     async def release(self, name: str) -> None:
@@ -45,7 +45,7 @@ class MemoryAnswers:
 
 
 class AwayAnswers(MemoryAnswers):
-    async def claim(self, *_: object) -> Kept | None:
+    async def claim(self, *_: object) -> StoredResponse | None:
         return None
 
 
@@ -67,14 +67,14 @@ class Sender:
 @pytest.mark.parametrize(
     ("kept", "verdict"),
     [
-        (None, Verdict.FIRST),
-        (Kept(b"same"), Verdict.UNDER_WAY),
-        (Kept(b"same", b"{}"), Verdict.REPEATED),
-        (Kept(b"other"), Verdict.REUSED),
-        (Kept(b"other", b"{}"), Verdict.REUSED),
+        (None, IdempotencyVerdict.FIRST),
+        (StoredResponse(b"same"), IdempotencyVerdict.UNDER_WAY),
+        (StoredResponse(b"same", b"{}"), IdempotencyVerdict.REPEATED),
+        (StoredResponse(b"other"), IdempotencyVerdict.REUSED),
+        (StoredResponse(b"other", b"{}"), IdempotencyVerdict.REUSED),
     ],
 )
-def test_verdict(kept: Kept | None, verdict: Verdict) -> None:
+def test_verdict(kept: StoredResponse | None, verdict: IdempotencyVerdict) -> None:
     assert judge_kept(kept, digest=b"same") is verdict
 
 

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.tiers import scale_examples
-from viewcounter.deadletters.bisection import Refusal, TooManyRefused, find_refused, pick_probes
+from viewcounter.deadletters.bisection import BatchRefusal, TooManyRefused, find_refused, pick_probes
 
 
 class FakeShard:
@@ -23,9 +23,9 @@ class FakeShard:
         self.trials += 1
         rows = rows.tolist()
         if self.bad & set(rows):
-            return Refusal("22003", f"bad among {len(rows)}")
+            return BatchRefusal("22003", f"bad among {len(rows)}")
         if self.most is not None and sum(self.weights[row] for row in self.taken + rows) > self.most:
-            return Refusal("22003", "out of range")
+            return BatchRefusal("22003", "out of range")
         self.taken += rows
         return None
 

@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 
 from viewcounter.maintenance.recount import plan_repairs
 from viewcounter.storage.audit import Difference, Differences, Figures
-from viewcounter.storage.recount import Repair, Scope
+from viewcounter.storage.recount import Repair, RepairScope
 
 ONE = Figures(1, 1, 1, 1)
 
@@ -30,16 +30,16 @@ def test_minutes_of_an_hour_of_a_video_are_one_repair():
         differ("hour", "a", at(2)),
         differ("total", "c"),
     ) == [
-        Repair(3, "a", Scope.HOUR, at(6)),
-        Repair(3, "a", Scope.HOUR, at(7)),
-        Repair(3, "b", Scope.HOUR, at(5)),
+        Repair(3, "a", RepairScope.HOUR, at(6)),
+        Repair(3, "a", RepairScope.HOUR, at(7)),
+        Repair(3, "b", RepairScope.HOUR, at(5)),
     ]
 
 
 def test_rolled_buckets_are_repaired_by_day_and_totals_alone():
     assert plan(
         differ("hour", "a", at(2)), differ("hour", "a", at(9)), differ("day", "a", at(0)), differ("total", "a")
-    ) == [Repair(3, "a", Scope.DAY, at(0)), Repair(3, "a", Scope.TOTAL)]
+    ) == [Repair(3, "a", RepairScope.DAY, at(0)), Repair(3, "a", RepairScope.TOTAL)]
 
 
 def test_no_differences_need_no_repairs():

@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from viewcounter.queries.comparing import Difference, ask_previous, plan_previous, subtract
+from viewcounter.queries.comparing import PeriodDifference, ask_previous, plan_previous, subtract
 from viewcounter.queries.errors import InvalidQuery
 from viewcounter.queries.ranges import ALL_TIME, Period
 
@@ -35,18 +35,18 @@ def test_periods_without_one_before_are_refused(period: Period, field: str, code
 @pytest.mark.parametrize(
     ("value", "before", "difference"),
     [
-        (15, 10, Difference(5, 1.5)),
-        (10, 15, Difference(-5, 0.666667)),
-        (7, 0, Difference(7, None)),
-        (0, 7, Difference(-7, 0.0)),
-        (0, 0, Difference(0, None)),
-        (0.3, 0.1, Difference(0.2, 3.0)),
-        (10**30, 1, Difference(10**30 - 1, 1e30)),
-        (None, 7, Difference(None, None)),
-        (7, None, Difference(None, None)),
+        (15, 10, PeriodDifference(5, 1.5)),
+        (10, 15, PeriodDifference(-5, 0.666667)),
+        (7, 0, PeriodDifference(7, None)),
+        (0, 7, PeriodDifference(-7, 0.0)),
+        (0, 0, PeriodDifference(0, None)),
+        (0.3, 0.1, PeriodDifference(0.2, 3.0)),
+        (10**30, 1, PeriodDifference(10**30 - 1, 1e30)),
+        (None, 7, PeriodDifference(None, None)),
+        (7, None, PeriodDifference(None, None)),
     ],
 )
-def test_difference(value: float | None, before: float | None, difference: Difference) -> None:
+def test_difference(value: float | None, before: float | None, difference: PeriodDifference) -> None:
     assert subtract(value, before) == difference
 
 

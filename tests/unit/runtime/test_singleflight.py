@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from runtime.singleflight import Coalescer, Outcome, WaitedTooLong, is_about_the_question
+from runtime.singleflight import Coalescer, FlightOutcome, WaitedTooLong, is_about_the_question
 from shardproxy.errors import BadStatement, DeadlineExceeded, PoolExhausted, StatementTimeout
 from tests.waiting import wait_until
 
@@ -64,16 +64,16 @@ def test_fifty_callers_ask_once(shard, threads):
     coalescer = Coalescer(max_followers=100)
     leader, followers = start(threads, coalescer, shard, followers=49)
     shard.release.set()
-    assert leader.result() == Outcome(1, is_shared=False)
-    assert [f.result() for f in followers] == [Outcome(1, is_shared=True)] * 49
+    assert leader.result() == FlightOutcome(1, is_shared=False)
+    assert [f.result() for f in followers] == [FlightOutcome(1, is_shared=True)] * 49
     assert shard.count == 1
-    assert run(coalescer, shard) == Outcome(2, is_shared=False)  # and a later one asks anew
+    assert run(coalescer, shard) == FlightOutcome(2, is_shared=False)  # and a later one asks anew
 
 
 def test_other_questions_do_not_wait(shard, threads):
     coalescer = Coalescer(max_followers=100)
     leader, _ = start(threads, coalescer, shard, followers=0)
-    assert coalescer.run("other", lambda: "at once", deadline_at=0.0) == Outcome("at once", is_shared=False)
+    assert coalescer.run("other", lambda: "at once", deadline_at=0.0) == FlightOutcome("at once", is_shared=False)
     shard.release.set()
     leader.result()
 
@@ -97,7 +97,7 @@ def test_a_follower_gives_up_at_its_own_deadline_while_the_leader_goes_on(shard,
         run(coalescer, shard, seconds=0.01)
     assert coalescer.follower_count == 0
     shard.release.set()
-    assert leader.result() == Outcome(1, is_shared=False)
+    assert leader.result() == FlightOutcome(1, is_shared=False)
 
 
 @pytest.mark.parametrize("error", [BadStatement("wrong", instance="a"), PoolExhausted("busy", instance="a")])
@@ -126,15 +126,15 @@ def test_an_answer_that_is_not_new_enough_makes_the_follower_ask_for_itself(shar
     coalescer = Coalescer(max_followers=100)
     leader, followers = start(threads, coalescer, shard, followers=1, accepts=lambda answer: answer >= 2)
     shard.release.set()
-    assert leader.result() == Outcome(1, is_shared=False)
-    assert followers[0].result() == Outcome(2, is_shared=False)
+    assert leader.result() == FlightOutcome(1, is_shared=False)
+    assert followers[0].result() == FlightOutcome(2, is_shared=False)
 
 
 def test_an_answer_that_is_new_enough_is_taken(shard, threads):
     coalescer = Coalescer(max_followers=100)
     leader, followers = start(threads, coalescer, shard, followers=1, accepts=lambda answer: answer >= 1)
     shard.release.set()
-    assert (leader.result().answer, followers[0].result()) == (1, Outcome(1, is_shared=True))
+    assert (leader.result().answer, followers[0].result()) == (1, FlightOutcome(1, is_shared=True))
 
 
 def test_nobody_waits_for_a_caller_that_may_not_lead(shard, threads):

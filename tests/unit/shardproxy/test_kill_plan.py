@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from shardproxy.kill_plan import (
     FOREIGN,
-    Attempt,
     KillAction,
+    KillAttempt,
     KillPolicy,
     KillReason,
     Session,
@@ -153,11 +153,11 @@ class TestEscalation:
         [(CANCEL, 1.9, []), (CANCEL, 2.0, [TERMINATE]), (TERMINATE, 1.9, []), (TERMINATE, 2.0, [TERMINATE])],
     )
     def test_a_statement_that_outlives_its_cancel_by_the_grace_costs_the_session(self, action, seconds_ago, expected):
-        attempts = {self.RUNNING_ON.identity: Attempt(action, ago(seconds_ago))}
+        attempts = {self.RUNNING_ON.identity: KillAttempt(action, ago(seconds_ago))}
         assert [kill.action for kill in plan(self.RUNNING_ON, attempts=attempts)] == expected
 
     def test_the_next_statement_of_a_cancelled_session_starts_with_a_cancel_again(self):
-        attempts = {replace(self.RUNNING_ON.identity, since=ago(90)): Attempt(CANCEL, ago(50))}
+        attempts = {replace(self.RUNNING_ON.identity, since=ago(90)): KillAttempt(CANCEL, ago(50))}
         assert [kill.action for kill in plan(self.RUNNING_ON, attempts=attempts)] == [CANCEL]
 
 
@@ -174,7 +174,7 @@ SPARED = [{"application": name} for name in (f"viewcounter {purpose}" for purpos
 def test_spared_sessions_are_not_touched_however_old_they_are(marks, idle):
     old = session(seconds=10**6, idle=idle, **marks)
     waiting = session(seconds=0.1, pid=8, application="viewcounter flush", blocked_by=(7,))
-    for attempt in (None, Attempt(CANCEL, ago(100)), Attempt(TERMINATE, ago(100))):
+    for attempt in (None, KillAttempt(CANCEL, ago(100)), KillAttempt(TERMINATE, ago(100))):
         assert plan(old, waiting, attempts={old.identity: attempt} if attempt else {}) == []
 
 
@@ -197,7 +197,7 @@ SESSIONS = st.lists(
     unique_by=lambda s: s.identity.pid,
     max_size=6,
 )
-ATTEMPTS = st.builds(Attempt, st.sampled_from(KillAction), st.floats(0, 10).map(ago))
+ATTEMPTS = st.builds(KillAttempt, st.sampled_from(KillAction), st.floats(0, 10).map(ago))
 
 
 @given(SESSIONS, st.data())

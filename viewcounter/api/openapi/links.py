@@ -10,7 +10,7 @@ _CHANNEL_OF_PATH = {"channel_id": "$request.path.channel_id"}
 _VIDEO_OF_EVENT = {"video_id": "$request.body#/video_id"}
 
 
-class Link(NamedTuple):
+class ApiLink(NamedTuple):
     """From an answer of `operation`, with one of `statuses`, to another operation; how to fill in its parameters."""
 
     operation: str
@@ -22,21 +22,21 @@ class Link(NamedTuple):
 
 
 LINKS = (
-    Link(
+    ApiLink(
         "postEvents", ("202",), "receipt", "getReceipt", {"event_id": "$request.body#/event_id", **_VIDEO_OF_EVENT},
         "What became of the event, when one was sent by itself.",
     ),
-    Link(
+    ApiLink(
         "postEvents", ("202",), "counts", "getVideoCounts", _VIDEO_OF_EVENT,
         "The counts of its video; with `min_position` from `positions` the event is in them.",
     ),
-    Link("putVideo", ("200", "201"), "video", "getVideo", _VIDEO_OF_PATH, "What was written."),
-    Link("putVideo", ("200", "201"), "counts", "getVideoCounts", _VIDEO_OF_PATH, "The counts of the video."),
-    Link("getVideo", ("200",), "counts", "getVideoCounts", _VIDEO_OF_PATH, "The counts of the video."),
-    Link("putChannel", ("200", "201"), "channel", "getChannel", _CHANNEL_OF_PATH, "What was written."),
-    Link("putChannel", ("200", "201"), "counts", "getChannelCounts", _CHANNEL_OF_PATH, "The counts of its videos."),
-    Link("createRecount", ("202",), "recount", "getRecount", {"recount_id": "$response.body#/id"}, "How far it is."),
-    Link(
+    ApiLink("putVideo", ("200", "201"), "video", "getVideo", _VIDEO_OF_PATH, "What was written."),
+    ApiLink("putVideo", ("200", "201"), "counts", "getVideoCounts", _VIDEO_OF_PATH, "The counts of the video."),
+    ApiLink("getVideo", ("200",), "counts", "getVideoCounts", _VIDEO_OF_PATH, "The counts of the video."),
+    ApiLink("putChannel", ("200", "201"), "channel", "getChannel", _CHANNEL_OF_PATH, "What was written."),
+    ApiLink("putChannel", ("200", "201"), "counts", "getChannelCounts", _CHANNEL_OF_PATH, "The counts of its videos."),
+    ApiLink("createRecount", ("202",), "recount", "getRecount", {"recount_id": "$response.body#/id"}, "How far it is."),
+    ApiLink(
         "listDeadLetters", ("200",), "first", "getDeadLetter", {"dead_letter_id": "$response.body#/dead_letters/0/id"},
         "The first one, with its payload.",
     ),

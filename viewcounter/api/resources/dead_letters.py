@@ -35,7 +35,7 @@ from viewcounter.deadletters.replay import (
     DeadLetterId,
     DeadLetterPage,
     FoundDeadLetter,
-    Outcome,
+    ReplayOutcome,
     Result,
     build_replay_rules,
     check_outcome,
@@ -179,11 +179,11 @@ def encode_payload(payload: bytes) -> str:
     return b64encode(payload).decode()
 
 
-def encode_outcome(outcome: Outcome) -> Json:
+def encode_outcome(outcome: ReplayOutcome) -> Json:
     return {"id": str(outcome.id), "result": outcome.result.value, "detail": outcome.detail}
 
 
-def encode_bulk(outcomes: Sequence[Outcome]) -> Json:
+def encode_bulk(outcomes: Sequence[ReplayOutcome]) -> Json:
     """`unchanged` ones were replayed by somebody else in the same moment."""
     return {
         "replayed": sum(outcome.result is Result.REPLAYED for outcome in outcomes),
@@ -342,7 +342,7 @@ def _check_partition(cluster: ClusterProxy, partition: int) -> int:
     return check_partition(partition, partition_count=cluster.topology.partition_count)
 
 
-def _check_outcome(outcome: Outcome) -> None:
+def _check_outcome(outcome: ReplayOutcome) -> None:
     try:
         check_outcome(outcome)
     except DeadLetterNotResolved as error:

@@ -21,7 +21,7 @@ from devtools.localcluster.control import SUPERVISOR_LOG
 from devtools.localcluster.records import find_process, read_records
 from devtools.localcluster.spec import STATUS_KEY, TRYOUT_KEY
 from devtools.localcluster.state import StateFolder, read_json
-from devtools.localcluster.status import Health, read_status
+from devtools.localcluster.status import LocalHealth, read_status
 from devtools.localcluster.supervisor import find_supervisor
 from tests import processes
 from tests.pace import limit
@@ -190,7 +190,7 @@ def test_up_status_faults_and_down(run: Run, state_dir: Path):
     wait_until(
         lambda: {"worker", "web"} <= {r.name for r in read_records(state) if r.restarts == 1 and find_process(r)}
     )
-    wait_until(lambda: read_status(state).health is Health.OK)
+    wait_until(lambda: read_status(state).health is LocalHealth.OK)
 
     os.kill(next(r for r in read_records(state) if r.name == "shard1b").pid, signal.SIGSTOP)
     code, status = run_status(run)
@@ -206,7 +206,7 @@ def test_up_status_faults_and_down(run: Run, state_dir: Path):
     down = run("down")
     assert (down.returncode, down.stdout) == (0, "stopped\n")
     assert [process for process in members if lives(process)] == []
-    assert read_status(state).health is Health.NOT_RUNNING
+    assert read_status(state).health is LocalHealth.NOT_RUNNING
 
 
 def test_up_that_cannot_start_says_why_and_leaves_nothing(run: Run, state_dir: Path, monkeypatch: pytest.MonkeyPatch):

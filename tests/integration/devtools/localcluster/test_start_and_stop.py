@@ -25,7 +25,7 @@ from devtools.localcluster.ports import LOOPBACK, read_ports
 from devtools.localcluster.postgres import PostgresServer
 from devtools.localcluster.records import find_process, read_records
 from devtools.localcluster.state import StateFolder, read_json
-from devtools.localcluster.status import Health, read_status
+from devtools.localcluster.status import LocalHealth, read_status
 from tests.integration.devtools.localcluster.conftest import ONE_DATABASE, ONE_SHARD
 from tests.processes import lives, running
 from tests.waiting import wait_until
@@ -286,7 +286,7 @@ def test_a_broker_given_without_its_cache_is_refused_before_anything_starts(stat
 
 def test_status_names_what_is_down_and_what_is_paused(state_dir: Path):
     state = StateFolder(state_dir)
-    assert read_status(state).health is Health.NOT_RUNNING
+    assert read_status(state).health is LocalHealth.NOT_RUNNING
     with LocalCluster(state_dir, spec=ONE_SHARD) as cluster:
         cluster.start_servers()
         cluster.server("shard1b").stop()
@@ -313,7 +313,7 @@ def test_status_names_what_is_down_and_what_is_paused(state_dir: Path):
             )
 
         wait_until(replica_has_everything)
-    assert read_status(state).health is Health.NOT_RUNNING
+    assert read_status(state).health is LocalHealth.NOT_RUNNING
 
 
 def test_a_start_that_is_told_to_stop_gives_up_and_leaves_nothing(state_dir: Path):

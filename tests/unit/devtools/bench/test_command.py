@@ -7,7 +7,7 @@ import pytest
 from django.core.management import CommandError, call_command
 
 from devtools.bench import command
-from devtools.bench.errors import WrongCount
+from devtools.bench.errors import BenchMiscount
 from devtools.bench.report import PartReport
 
 
@@ -47,7 +47,10 @@ def test_each_part_sees_the_figures_of_those_before_it(monkeypatch, tmp_path):
 @pytest.mark.parametrize(
     ("outcome", "message"),
     [
-        (WrongCount("of 3 events the shards hold 2"), "two has no result: WrongCount: of 3 events the shards hold 2"),
+        (
+            BenchMiscount("of 3 events the shards hold 2"),
+            "two has no result: BenchMiscount: of 3 events the shards hold 2",
+        ),
         (KeyboardInterrupt(), "two was interrupted; no server is left"),
     ],
 )

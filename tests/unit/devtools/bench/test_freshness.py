@@ -1,12 +1,12 @@
 import pytest
 
-from devtools.bench.freshness import History, Post, find_visible_at, parse_posts
-from devtools.bench.http_load import Answer
+from devtools.bench.freshness import HistoryFreshness, Post, find_visible_at, parse_posts
+from devtools.bench.http_load import HttpAnswer
 from viewcounter.eventlog.interface import Position
 
 
 def build_history(*seen):
-    history = History()
+    history = HistoryFreshness()
     for at, ms in seen:
         history.note(Position(ms, 0), at)
     return history
@@ -34,4 +34,4 @@ def test_it_is_not_while_one_copy_lacks_it():
 
 def test_positions_are_read_from_the_answers_of_the_gateway():
     body = b'{"request_id":"r","accepted":3,"rejected":0,"items":[],"positions":{"7":"12-1","9":"13-0"}}'
-    assert parse_posts([Answer(4.5, body)]) == [Post(4.5, 3, {7: Position(12, 1), 9: Position(13, 0)})]
+    assert parse_posts([HttpAnswer(4.5, body)]) == [Post(4.5, 3, {7: Position(12, 1), 9: Position(13, 0)})]

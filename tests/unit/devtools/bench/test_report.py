@@ -5,13 +5,15 @@ from datetime import UTC, datetime
 import pytest
 
 from devtools.bench.page import render_page
-from devtools.bench.report import BenchReport, Machine, PartReport, Plot, Series, Spread, Table
+from devtools.bench.report import BenchReport, Machine, PartReport, Plot, ReportTable, Series, Spread
 
 MACHINE = Machine(2, "Some CPU <x>", 8 * 1024**3, "Linux 6.1", "3.11.2", "postgres (PostgreSQL) 18.1", "Valkey 9")
 
 
 def build_report():
-    table = Table("Posts & more", ("connections", "events/s"), (("1", "1,200"), ("64", "59,000 (1..2)")), ("a <note>",))
+    table = ReportTable(
+        "Posts & more", ("connections", "events/s"), (("1", "1,200"), ("64", "59,000 (1..2)")), ("a <note>",)
+    )
     part = PartReport(
         name="ingest",
         title="from post to 202",
@@ -35,7 +37,7 @@ def test_a_spread_is_the_median_with_its_ends_where_they_differ(values, text):
 
 def test_a_row_that_does_not_fit_its_table_is_refused():
     with pytest.raises(ValueError, match="2 columns, but a row of 1"):
-        Table("t", ("a", "b"), (("1",),))
+        ReportTable("t", ("a", "b"), (("1",),))
 
 
 def test_json_holds_figures_tables_machine_and_options():

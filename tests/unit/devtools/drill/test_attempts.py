@@ -1,11 +1,11 @@
-from devtools.drill.attempts import Attempt, Second, count_by_second, find_percentile
+from devtools.drill.attempts import PostAttempt, Second, count_by_second, find_percentile
 
 
 def test_requests_are_counted_in_the_second_in_which_they_ended():
     attempts = [
-        Attempt("c", 100.0, 100.5, 100.9, "202"),  # 900 ms although it took 400
-        Attempt("c", 100.0, 100.0, 100.1, "202"),
-        Attempt("c", 100.0, 100.0, 102.5, "503"),
+        PostAttempt("c", 100.0, 100.5, 100.9, "202"),  # 900 ms although it took 400
+        PostAttempt("c", 100.0, 100.0, 100.1, "202"),
+        PostAttempt("c", 100.0, 100.0, 102.5, "503"),
     ]
     assert count_by_second(attempts, started_at=100.0, seconds=3) == [
         Second(0, 2, 0, attempts[0].latency_seconds * 1000),

@@ -1,7 +1,7 @@
 import pytest
 
 from devtools.drill.catalogue import CATALOGUE, QUICK_KINDS, QUICK_SEED
-from devtools.drill.errors import BadOption
+from devtools.drill.errors import BadDrillOption
 from devtools.drill.options import DrillOptions, choose_seed
 
 
@@ -22,5 +22,5 @@ def test_disks_are_filled_only_where_file_systems_can_be_mounted():
     filled = {"fill-log-disk", "fill-shard-disk"}
     assert filled <= {entry.kind.name for entry in DrillOptions(seed=1, can_mount=True).get_entries()}
     assert not filled & {entry.kind.name for entry in DrillOptions(seed=1).get_entries()}
-    with pytest.raises(BadOption, match="--faults: a full disk needs root"):
+    with pytest.raises(BadDrillOption, match="--faults: a full disk needs root"):
         DrillOptions(seed=1, kinds=("kill-log", "fill-log-disk")).check()

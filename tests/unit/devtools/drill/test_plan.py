@@ -3,13 +3,13 @@ import itertools
 import pytest
 
 from devtools.drill.catalogue import CATALOGUE
-from devtools.drill.errors import BadOption
-from devtools.drill.plan import Kind, Pace, Part, plan_faults, plan_repeats, plan_tightly
+from devtools.drill.errors import BadDrillOption
+from devtools.drill.plan import ClusterPart, Kind, Pace, plan_faults, plan_repeats, plan_tightly
 
 ALL = [entry.kind for entry in CATALOGUE.values()]
-LOG = Kind("log", frozenset({Part.LOG}), (1.0, 2.0))
-BEAT = Kind("beat", frozenset({Part.BEAT}))
-BOTH = Kind("both", frozenset({Part.LOG, Part.BEAT}), (3.0, 3.0))
+LOG = Kind("log", frozenset({ClusterPart.LOG}), (1.0, 2.0))
+BEAT = Kind("beat", frozenset({ClusterPart.BEAT}))
+BOTH = Kind("both", frozenset({ClusterPart.LOG, ClusterPart.BEAT}), (3.0, 3.0))
 
 
 def test_the_same_seed_gives_the_same_plan_and_another_seed_another_one():
@@ -39,7 +39,7 @@ def test_faults_end_before_the_load_does(minutes):
 
 
 def test_time_that_is_too_short_for_any_fault_is_refused():
-    with pytest.raises(BadOption, match=r"--minutes: 0\.1 are too few"):
+    with pytest.raises(BadDrillOption, match=r"--minutes: 0\.1 are too few"):
         plan_faults(1, minutes=0.1, kinds=[LOG])
 
 

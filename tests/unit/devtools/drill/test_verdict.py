@@ -2,14 +2,14 @@
 
 import pytest
 
-from devtools.drill.attempts import Attempt
+from devtools.drill.attempts import PostAttempt
 from devtools.drill.verdict import Excuses, InForce, find_unexplained
 
 LOG_AWAY = InForce("kill-log", 10.0, 12.0, Excuses(posts=frozenset({"503"}), grace_seconds=2.0))
 
 
 def attempt(outcome, started_at, ended_at):
-    return Attempt("client-0", started_at, started_at, ended_at, outcome)
+    return PostAttempt("client-0", started_at, started_at, ended_at, outcome)
 
 
 @pytest.mark.parametrize(

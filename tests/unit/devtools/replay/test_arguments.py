@@ -3,7 +3,7 @@ import argparse
 import pytest
 
 from devtools.replay.arguments import add_replay_arguments, parse_duration
-from devtools.replay.errors import BadOption
+from devtools.replay.errors import BadReplayOption
 from devtools.replay.plan import read_replay_options
 from viewcounter.config import get_config
 
@@ -34,5 +34,5 @@ def test_other_durations_are_refused(text):
     ],
 )
 def test_options_out_of_bounds_are_refused_by_name(arguments):
-    with pytest.raises(BadOption, match=arguments[0]):
+    with pytest.raises(BadReplayOption, match=arguments[0]):
         parse(*arguments).check(get_config())

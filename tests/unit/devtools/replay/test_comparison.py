@@ -6,20 +6,20 @@ import pytest
 
 from devtools.replay.comparison import WrongCount, find_wrong_counts, read_hours, read_totals, to_time
 from devtools.replay.errors import DeadlinePassed, ServiceRefused
-from devtools.replay.service import Service
-from devtools.replay.truth import Counts, Subject
+from devtools.replay.service import ReplayTarget
+from devtools.replay.truth import Counts, TruthSubject
 from tests.unit.devtools.replay.scripted_server import run_scripted_server
 
 UNTIL = datetime(2026, 3, 1, 12, tzinfo=UTC)
 HOURS = range(492_300, 492_303)
-SUBJECT = Subject(videos=("a", "b"), close_videos=("b",), hours=HOURS)
+SUBJECT = TruthSubject(videos=("a", "b"), close_videos=("b",), hours=HOURS)
 WHOLE = {"complete_until": UNTIL.isoformat(), "partial": False, "missing": []}
 COUNTS = [{"video_id": "a", "counts": {"view": 5, "share": 9}}, {"video_id": "b", "counts": {"view": 7, "comment": 2}}]
 
 
 def ask(script, read, *, seconds=10.0):
     with run_scripted_server(script) as url:
-        service = Service(url, "key", request_seconds=5, deadline=time.monotonic() + seconds, connections=2)
+        service = ReplayTarget(url, "key", request_seconds=5, deadline=time.monotonic() + seconds, connections=2)
         try:
             return read(service, SUBJECT, until=UNTIL, threads=2)
         finally:

@@ -7,7 +7,7 @@ import pytest
 from devtools.replay.batches import Batch
 from devtools.replay.errors import DeadlinePassed, ServiceRefused, ServiceUnreachable
 from devtools.replay.sender import send_batches
-from devtools.replay.service import Service
+from devtools.replay.service import ReplayTarget
 from tests.unit.devtools.replay.scripted_server import CUT, run_scripted_server
 
 
@@ -32,7 +32,7 @@ def accept(events, *, refuse=()):
 @contextmanager
 def connect(script, *, seconds=10.0):
     with run_scripted_server(script) as url:
-        service = Service(url, "key", request_seconds=5, deadline=time.monotonic() + seconds, connections=4)
+        service = ReplayTarget(url, "key", request_seconds=5, deadline=time.monotonic() + seconds, connections=4)
         try:
             yield service
         finally:
@@ -153,6 +153,6 @@ def test_retries_end_at_the_deadline_naming_the_last_reason():
 def test_nobody_listening_is_told_at_once():
     with connect(lambda *_: CUT) as service:
         url = service.url
-    service = Service(url, "key", request_seconds=5, deadline=time.monotonic() + 60, connections=1)
+    service = ReplayTarget(url, "key", request_seconds=5, deadline=time.monotonic() + 60, connections=1)
     with pytest.raises(ServiceUnreachable, match="bin/up"):
         service.check_answers()

@@ -6,7 +6,7 @@ import pytest
 
 from devtools.replay.batches import format_uuids
 from devtools.replay.dataset import COUNT_COLUMNS, read_dataset
-from devtools.replay.errors import BadOption
+from devtools.replay.errors import BadReplayOption
 from devtools.replay.nonce import Nonce
 from devtools.replay.timeline import (
     EVENT_TYPES,
@@ -116,5 +116,5 @@ def test_days_that_fit_the_accept_window_pass():
 
 
 def test_days_that_would_be_too_old_when_sent_are_refused():
-    with pytest.raises(BadOption, match="the longest day length is 3599 s"):
+    with pytest.raises(BadReplayOption, match="the longest day length is 3599 s"):
         check_fits_window(PLAN, day_count=40, accept_window_seconds=40 * 3600 + 899, sent_after_seconds=900)
