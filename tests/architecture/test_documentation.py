@@ -11,6 +11,7 @@ from runtime import metrics
 from viewcounter.storage.partitions import EXPECTED_SCHEMA_VERSION
 
 ROOT = Path(__file__).resolve().parents[2]
+DECISIONS = sorted((ROOT / "docs/decisions").glob("[0-9]*.md"))
 
 
 def test_the_settings_page_is_what_the_command_prints():
@@ -30,10 +31,26 @@ def test_readme_fits_its_limit_and_starts_with_the_demo_and_the_tests():
 
 
 def test_every_decision_has_context_options_decision_and_the_test_that_would_fail():
-    for path in sorted((ROOT / "docs/decisions").glob("*.md")):
+    for path in DECISIONS:
         text = path.read_text()
         for heading in ("## Context", "## Options", "## Decision", "## Consequences", "## The test that would fail"):
             assert heading in text, f"{path.name} lacks {heading!r}"
+
+
+def test_every_decision_stands_once_in_the_index():
+    listed = re.findall(r"^- \[(\d{4})\]\(([\w-]+\.md)\)", (ROOT / "docs/decisions/README.md").read_text(), re.M)
+    assert sorted(name for _, name in listed) == [path.name for path in DECISIONS]
+    assert all(name.startswith(number) for number, name in listed)
+
+
+def test_every_link_between_documents_leads_to_a_file():
+    missing = [
+        f"{path.relative_to(ROOT)}: {target}"
+        for path in [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "docker").glob("*.md")]
+        for target in re.findall(r"\]\(([\w./-]+)(?:#[\w-]*)?\)", path.read_text())
+        if not (path.parent / target).exists()
+    ]
+    assert missing == []
 
 
 def test_every_metric_is_documented_with_its_labels_meaning_cause_and_action():
