@@ -15,7 +15,7 @@ MAX_THREADS = 16
 Rows = list[dict[str, Any]]
 
 
-def read_each_instance(
+def query_all_instances(
     runtime: Runtime, topology: Topology, query: Query, params: Mapping[str, Any], *, timeout_seconds: float
 ) -> dict[str, Rows | ShardProxyError]:
     """By instance name: its rows, or why there are none. Fenced and drained ones are asked too.

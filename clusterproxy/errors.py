@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from clusterproxy.freshness import Shortfall
+from clusterproxy.freshness import FreshnessLag
 from runtime.errors import Retryable
 from shardproxy.errors import ShardProxyError
 
@@ -45,7 +45,7 @@ class QuorumUnavailable(ShardUnavailable):
 class NotFarEnough(ClusterProxyError, Retryable):
     """The instances that answer have not seen in time what a read demanded: drains or replicas are behind."""
 
-    def __init__(self, *, shard: str, shortfall: Shortfall) -> None:
+    def __init__(self, *, shard: str, shortfall: FreshnessLag) -> None:
         reached = shortfall.reached
         super().__init__(
             f"{shard}: partition {shortfall.partition} is at {reached.position}, complete until {reached.watermark}"

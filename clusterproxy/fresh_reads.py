@@ -10,7 +10,14 @@ from datetime import UTC, datetime
 from typing import Any
 
 from clusterproxy.errors import NotFarEnough, QuorumUnavailable, TooManyWaiting
-from clusterproxy.freshness import Demand, Progress, Shortfall, find_shortfall, measure_distance, raise_demand
+from clusterproxy.freshness import (
+    FreshnessLag,
+    FreshnessRequirement,
+    Progress,
+    find_shortfall,
+    measure_distance,
+    raise_demand,
+)
 from clusterproxy.plan import Candidate, Consistency, Reason, count_quorum, plan_wait
 from clusterproxy.read import TRY_THE_NEXT, ReadRequest, ShardReading, read_first_answer
 from clusterproxy.results import ReadResult
@@ -40,7 +47,7 @@ def read_shard(runtime: Runtime, topology: Topology, shard: Shard, request: Read
     return read_first_answer(reading)
 
 
-def read_as_demanded(reading: ShardReading, demand: Demand) -> ReadResult:
+def read_as_demanded(reading: ShardReading, demand: FreshnessRequirement) -> ReadResult:
     """Rows that meet `demand`, and for a quorum everything that R copies have seen.
 
     Raises NotFarEnough when those who answer do not get there within `read_wait_seconds`, TooManyWaiting when as many
@@ -50,7 +57,7 @@ def read_as_demanded(reading: ShardReading, demand: Demand) -> ReadResult:
     if reading.request.consistency is Consistency.QUORUM:
         demand, candidates = _ask_quorum(reading, demand)
     waiting = _Waiting()
-    behind: list[tuple[Candidate, Shortfall]] = []
+    behind: list[tuple[Candidate, FreshnessLag]] = []
     for place, candidate in enumerate(candidates, start=1):
         if time.monotonic() >= reading.request.deadline_at:
             break
@@ -77,15 +84,15 @@ def _has_time(reading: ShardReading, waiting: _Waiting) -> bool:
 
 
 def _visit(
-    reading: ShardReading, candidate: Candidate, demand: Demand, waiting: _Waiting, *, is_last: bool
-) -> ReadResult | Shortfall | None:
+    reading: ShardReading, candidate: Candidate, demand: FreshnessRequirement, waiting: _Waiting, *, is_last: bool
+) -> ReadResult | FreshnessLag | None:
     """Asks one instance, and again when it has come far enough within its share of the wait. None when it failed."""
-    behind: Shortfall | None = None
+    behind: FreshnessLag | None = None
     is_worth_asking = reading.request.query.query_class not in _LOOK_FIRST
     while True:
         if is_worth_asking:
             found = _ask(reading, candidate, demand, is_last=is_last)
-            if not isinstance(found, Shortfall):
+            if not isinstance(found, FreshnessLag):
                 return found
             behind = found
         started_at = time.monotonic()
@@ -104,8 +111,8 @@ def _visit(
 
 
 def _ask(
-    reading: ShardReading, candidate: Candidate, demand: Demand, *, is_last: bool
-) -> ReadResult | Shortfall | None:
+    reading: ShardReading, candidate: Candidate, demand: FreshnessRequirement, *, is_last: bool
+) -> ReadResult | FreshnessLag | None:
     rows = reading.ask(candidate.instance, is_last=is_last)
     if rows is None:
         return None
@@ -118,8 +125,8 @@ def _ask(
 
 
 def _wait(
-    reading: ShardReading, candidate: Candidate, demand: Demand, waiting: _Waiting, *, is_last: bool
-) -> Shortfall | None:
+    reading: ShardReading, candidate: Candidate, demand: FreshnessRequirement, waiting: _Waiting, *, is_last: bool
+) -> FreshnessLag | None:
     """Until the instance is far enough, or its share of the wait is over. Raises what can be wrong with it."""
     runtime, request = reading.runtime, reading.request
     started_at = time.monotonic()
@@ -145,7 +152,7 @@ def _wait(
         reading.waited_seconds += time.monotonic() - started_at
 
 
-def _ask_quorum(reading: ShardReading, demand: Demand) -> tuple[Demand, list[Candidate]]:
+def _ask_quorum(reading: ShardReading, demand: FreshnessRequirement) -> tuple[FreshnessRequirement, list[Candidate]]:
     """Asks so many instances how far they are that one of them has everything acknowledged.
 
     Then whoever answers must be as far as the furthest of them, which is asked first.

@@ -36,7 +36,7 @@ class ProgressProbe:
 
 
 @dataclass(frozen=True, slots=True)
-class Demand:
+class FreshnessRequirement:
     """An answer has everything up to `min_positions`, and everything received `max_staleness_seconds` ago.
 
     Partitions without a minimum may be anywhere.
@@ -48,7 +48,7 @@ class Demand:
 
 
 @dataclass(frozen=True, slots=True)
-class Shortfall:
+class FreshnessLag:
     """The partition that is not far enough. `wanted` is None when it is its age that does not do."""
 
     partition: int
@@ -57,8 +57,8 @@ class Shortfall:
 
 
 def find_shortfall(
-    demand: Demand, progress: Mapping[int, Progress], *, partitions: Iterable[int], now: datetime
-) -> Shortfall | None:
+    demand: FreshnessRequirement, progress: Mapping[int, Progress], *, partitions: Iterable[int], now: datetime
+) -> FreshnessLag | None:
     """The first of `partitions` that is not far enough; those that are not here are the caller's own matter."""
     oldest = None if demand.max_staleness_seconds is None else now - timedelta(seconds=demand.max_staleness_seconds)
     for partition in partitions:
@@ -67,13 +67,13 @@ def find_shortfall(
             continue
         wanted = demand.min_positions.get(partition)
         if wanted is not None and reached.position < wanted:
-            return Shortfall(partition, reached, wanted)
+            return FreshnessLag(partition, reached, wanted)
         if oldest is not None and reached.watermark < oldest:
-            return Shortfall(partition, reached, None)
+            return FreshnessLag(partition, reached, None)
     return None
 
 
-def raise_demand(demand: Demand, seen: Iterable[Mapping[int, Progress]]) -> Demand:
+def raise_demand(demand: FreshnessRequirement, seen: Iterable[Mapping[int, Progress]]) -> FreshnessRequirement:
     """`demand`, and besides everything that any of `seen` has."""
     highest = dict(demand.min_positions)
     for progress in seen:

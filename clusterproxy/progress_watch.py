@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from clusterproxy.freshness import Demand, Progress, Shortfall, find_shortfall
+from clusterproxy.freshness import FreshnessLag, FreshnessRequirement, Progress, find_shortfall
 from shardproxy.errors import DeadlineExceeded, ShardProxyError
 
 Ask = Callable[[Sequence[int]], Mapping[int, Progress]]
@@ -46,7 +46,9 @@ class ProgressWatch:
         with self._changed:
             return self._reader_count
 
-    def wait(self, demand: Demand, partitions: Sequence[int], *, ask: Ask, until: float) -> Shortfall | None:
+    def wait(
+        self, demand: FreshnessRequirement, partitions: Sequence[int], *, ask: Ask, until: float
+    ) -> FreshnessLag | None:
         """None once `demand` is met; what is still missing at `until` (monotonic clock).
 
         Raises what `ask` raises, and DeadlineExceeded if nothing was learnt until then.

@@ -8,9 +8,9 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from clusterproxy.broadcast import Rows, read_each_instance
+from clusterproxy.broadcast import Rows, query_all_instances
 from clusterproxy.fresh_reads import read_shard
-from clusterproxy.freshness import Demand
+from clusterproxy.freshness import FreshnessRequirement
 from clusterproxy.plan import Consistency
 from clusterproxy.read import ReadRequest, read_every_promotable
 from clusterproxy.results import ReadResult, ScatterResult
@@ -78,7 +78,7 @@ class ClusterProxy:
         params: Mapping[str, Any],
         *,
         consistency: Consistency = Consistency.EVENTUAL,
-        demand: Demand | None = None,
+        demand: FreshnessRequirement | None = None,
         deadline_seconds: float | None = None,
     ) -> ReadResult:
         """Rows of one statement from the shard that owns `partition`. A quorum needs a `demand`, if an empty one.
@@ -102,7 +102,7 @@ class ClusterProxy:
         *,
         partitions: Collection[int] | None = None,
         consistency: Consistency = Consistency.EVENTUAL,
-        demand: Demand | None = None,
+        demand: FreshnessRequirement | None = None,
         deadline_seconds: float | None = None,
     ) -> ScatterResult:
         """One query for each shard that owns any of `partitions` (None: all), run at the same time.
@@ -122,7 +122,7 @@ class ClusterProxy:
             deadline_at=time.monotonic() + seconds + self._get_wait_seconds(demand),
         )
 
-    def read_every_instance(
+    def query_promotable_instances(
         self, shard_id: int, query: Query, params: Mapping[str, Any], *, deadline_seconds: float | None = None
     ) -> dict[str, ReadResult | ShardProxyError]:
         """The same statement on each promotable instance of a shard, one after the other; by instance name.
@@ -136,12 +136,12 @@ class ClusterProxy:
             runtime, topology, topology.get_shard(shard_id), query, params, deadline_at=deadline_at
         )
 
-    def read_each_instance(
+    def query_all_instances(
         self, query: Query, params: Mapping[str, Any], *, timeout_seconds: float
     ) -> dict[str, Rows | ShardProxyError]:
         """The same statement on every instance of the cluster, side by side; by its name. Raises NoTopology."""
         runtime = self._get_runtime()
-        return read_each_instance(runtime, runtime.store.get_current(), query, params, timeout_seconds=timeout_seconds)
+        return query_all_instances(runtime, runtime.store.get_current(), query, params, timeout_seconds=timeout_seconds)
 
     @contextmanager
     def transaction(
@@ -238,7 +238,7 @@ class ClusterProxy:
             deadline_seconds = ATTEMPTS_IN_DEFAULT_DEADLINE * self._settings.pool.get_answer_seconds(query_class)
         return time.monotonic() + deadline_seconds
 
-    def _get_wait_seconds(self, demand: Demand | None) -> float:
+    def _get_wait_seconds(self, demand: FreshnessRequirement | None) -> float:
         return 0.0 if demand is None else self._settings.read_wait_seconds
 
     def _get_transaction_deadline(self, query_class: QueryClass, deadline_seconds: float | None) -> float:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from clusterproxy.errors import PrimaryUnavailable, ShardUnavailable
-from clusterproxy.freshness import Demand, Progress
+from clusterproxy.freshness import FreshnessRequirement, Progress
 from clusterproxy.plan import (
     UNMEASURED,
     Candidate,
@@ -57,7 +57,7 @@ class ReadRequest:
     partitions: tuple[int, ...]
     consistency: Consistency
     deadline_at: float
-    demand: Demand | None = None
+    demand: FreshnessRequirement | None = None
     scattered: bool = False
 
 

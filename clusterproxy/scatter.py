@@ -8,7 +8,7 @@ from typing import Any
 
 from clusterproxy.errors import ClusterProxyError, NotFarEnough, ShardUnavailable
 from clusterproxy.fresh_reads import read_shard
-from clusterproxy.freshness import Demand
+from clusterproxy.freshness import FreshnessRequirement
 from clusterproxy.plan import Consistency, plan_scatter
 from clusterproxy.read import ReadRequest
 from clusterproxy.results import ReadResult, ScatterResult
@@ -26,7 +26,7 @@ def run_scatter(
     *,
     partitions: Collection[int] | None,
     consistency: Consistency,
-    demand: Demand | None,
+    demand: FreshnessRequirement | None,
     deadline_at: float,
 ) -> ScatterResult:
     """See `ClusterProxy.scatter`."""
@@ -51,7 +51,7 @@ class _Question:
     query: Query
     params: Mapping[str, Any]
     consistency: Consistency
-    demand: Demand | None
+    demand: FreshnessRequirement | None
     deadline_at: float
 
     def ask(self, shard_id: int) -> ReadResult:

@@ -18,11 +18,11 @@ from configservice.errors import ConfigServiceError, ControlDatabaseUnavailable,
 from configservice.failover.executor import FailoverObserver
 from configservice.failover.kept_log import LogShare, LogWatch
 from configservice.failover.lease import Lease
-from configservice.failover.reconciler import Caretaker, ShardOrders, read_orders
+from configservice.failover.reconciler import ShardDirectives, ShardReconciler, read_directives
 from configservice.failover.records import Condition
 from configservice.monitoring.conditions import ConditionKeeper, LogKept, derive_condition
 from configservice.monitoring.connections import Connect
-from configservice.monitoring.failure_detection import PrimaryVerdict, StandbyWitness, Witness, judge_primary
+from configservice.monitoring.failure_detection import PrimaryVerdict, StandbyWitness, Witness, classify_primary
 from configservice.monitoring.monitor import Monitor
 from configservice.monitoring.probe_result import ProbeResult
 from configservice.registry.heartbeat import ProcessCondition as ServiceCondition
@@ -78,7 +78,7 @@ class ConfigService:
         self._conditions = ConditionKeeper()
         self._published: PublishedSnapshot | None = None
         self._topology: Topology | None = None  # what it says
-        self._caretakers: dict[int, Caretaker] = {}
+        self._caretakers: dict[int, ShardReconciler] = {}
         self._at_work: dict[int, Future[None]] = {}
         self._stopping = threading.Event()
         self._next_heartbeat_at = 0.0
@@ -121,7 +121,7 @@ class ConfigService:
                 now = time.monotonic()
                 if now - last_tick_at > self._settings.tick_seconds + STALL_SECONDS + self._settings.lease_call_seconds:
                     logger.warning("stood still for %.1f s: silence is counted anew", now - last_tick_at)
-                    self._monitor.forgive()
+                    self._monitor.reset_after_pause()
                 last_tick_at = now
                 self._tick(executor)
                 self._monitor.changed.wait(self._settings.tick_seconds)
@@ -163,7 +163,7 @@ class ConfigService:
         generation = self._lease.generation
         if generation is None:
             return
-        orders = read_orders(default_mode=self._settings.failover_mode)
+        orders = read_directives(default_mode=self._settings.failover_mode)
         self._observer.note_struck_off(sum(len(order.struck_off) for order in orders.values()))
         conditions: dict[int, tuple[Condition, str]] = {}
         kept: dict[int, LogKept] = {}
@@ -189,7 +189,7 @@ class ConfigService:
         self._observer.note_conditions({s.name: conditions[s.id][0] for s in topology.shards if s.id in conditions})
 
     def _judge(self, shard: Shard) -> PrimaryVerdict:
-        return judge_primary(
+        return classify_primary(
             shard, self._monitor.get_sightings(), self._witnesses, now=time.monotonic(), settings=self._settings
         )
 
@@ -198,12 +198,17 @@ class ConfigService:
         return future is not None and not future.done()
 
     def _give_to_caretaker(
-        self, shard: Shard, verdict: PrimaryVerdict, order: ShardOrders, generation: int, executor: ThreadPoolExecutor
+        self,
+        shard: Shard,
+        verdict: PrimaryVerdict,
+        order: ShardDirectives,
+        generation: int,
+        executor: ThreadPoolExecutor,
     ) -> bool:
         """Whether there is something to be done for the shard, which its caretaker then does in a thread."""
         caretaker = self._caretakers.get(shard.id)
         if caretaker is None:
-            caretaker = self._caretakers[shard.id] = Caretaker(
+            caretaker = self._caretakers[shard.id] = ShardReconciler(
                 lease=self._lease,
                 monitor=self._monitor,
                 connect=self._connect,
@@ -212,7 +217,7 @@ class ConfigService:
                 log=self._log,
                 is_stopping=self._stopping.is_set,
             )
-        work = caretaker.find_work(shard, verdict, order, generation=generation, now=time.monotonic())
+        work = caretaker.plan_work(shard, verdict, order, generation=generation, now=time.monotonic())
         if work is None:
             return False
         self._at_work[shard.id] = executor.submit(self._run_work, shard.name, work)

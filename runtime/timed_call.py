@@ -7,7 +7,7 @@ from typing import Generic, TypeVar
 Answer = TypeVar("Answer")
 
 
-class BoundedQuestion(Generic[Answer]):
+class TimedCall(Generic[Answer]):
     """Asked in a thread of its own, never by two at a time: one that hangs is waited for by whoever asks next."""
 
     def __init__(self, name: str, ask: Callable[[], Answer]) -> None:

@@ -140,7 +140,7 @@ class Admission:
                 self._queues[query_class].remove(waiter)
                 self.waiting -= 1
                 raise Shed("no connection was given back in time")
-        raise Shed("others wait for a connection that matter more")
+        raise Shed("shed: queries of higher priority wait for a connection")
 
     def leave(self, query_class: QueryClass) -> None:
         """The connection has been given back: whoever matters most has it next."""

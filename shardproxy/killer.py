@@ -67,7 +67,7 @@ WHERE a.pid = %(pid)s AND a.backend_start = %(backend_start)s AND a.wait_event I
 
 
 @dataclass(frozen=True, slots=True)
-class SessionKill:
+class TerminatedSession:
     """One session cancelled or ended. `statement` holds no values; `fingerprint` is the same for all that differ in
     values only: PostgreSQL's query id, or a digest of `statement` where the server computes none."""
 
@@ -100,7 +100,7 @@ class Killer:
         connection: OwnConnection,
         policy: KillPolicy,
         *,
-        on_kill: Callable[[SessionKill], None],
+        on_kill: Callable[[TerminatedSession], None],
         on_refusal: Callable[[], None],
     ) -> None:
         self._instance = instance
@@ -147,9 +147,9 @@ class Killer:
             self._attempts[identity] = KillAttempt(planned.action, rows[0]["now"])
             self._on_kill(self._describe(planned, rows[0]))
 
-    def _describe(self, planned: PlannedKill, row: Mapping[str, Any]) -> SessionKill:
+    def _describe(self, planned: PlannedKill, row: Mapping[str, Any]) -> TerminatedSession:
         session, statement = planned.session, redact_statement(row["query"])
-        kill = SessionKill(
+        kill = TerminatedSession(
             instance=self._instance.name,
             at=row["now"],
             action=planned.action.value,

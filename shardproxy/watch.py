@@ -17,7 +17,7 @@ import msgspec
 from configservice.topology.model import Instance
 from shardproxy.errors import DeadlineExceeded, InstanceUnavailable, ShardProxyError
 from shardproxy.kill_plan import KillPolicy
-from shardproxy.killer import Killer, SessionKill
+from shardproxy.killer import Killer, TerminatedSession
 from shardproxy.own_connection import OwnConnection
 from shardproxy.session_names import Purpose
 from shardproxy.settings import PoolSettings
@@ -57,7 +57,7 @@ class Sighting:
 class Observer(Protocol):
     """Of one watch, told by its thread; must neither raise nor wait."""
 
-    def on_kill(self, kill: SessionKill) -> None: ...
+    def on_kill(self, kill: TerminatedSession) -> None: ...
 
     def on_refusal(self) -> None:
         """A session had to go and the watch's role may not end it."""

@@ -38,14 +38,14 @@ def is_away(state: InstanceState | None, sighting: ProbeResult | None, *, now: f
     return True if now - silent_since >= AWAY_NOTED_SECONDS else None
 
 
-def note_away(name: str, *, now: datetime, generation: int) -> None:
+def record_absence(name: str, *, now: datetime, generation: int) -> None:
     """Keeps an earlier instant. Raises LeaseLost."""
     with transaction.atomic():
         fence_change(generation)
         Instance.objects.filter(name=name, away_since__isnull=True).update(away_since=now)
 
 
-def note_back(name: str, *, generation: int) -> None:
+def record_return(name: str, *, generation: int) -> None:
     """Raises LeaseLost."""
     with transaction.atomic():
         fence_change(generation)
@@ -62,7 +62,7 @@ def strike_off(name: str, *, why: str, actor: str, generation: int) -> None:
             publish(reason=f"{name} is struck off: {why}", actor=actor)
 
 
-def readmit(name: str, *, actor: str, generation: int) -> None:
+def reinstate(name: str, *, actor: str, generation: int) -> None:
     """Raises LeaseLost."""
     with transaction.atomic():
         lock_topology()

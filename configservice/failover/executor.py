@@ -17,7 +17,7 @@ from configservice.failover.kept_log import LogWatch
 from configservice.failover.lease import Lease
 from configservice.failover.operator import Operator
 from configservice.failover.plan import check_action, plan_next
-from configservice.failover.probe import read_view
+from configservice.failover.probe import probe_shard
 from configservice.failover.records import Failover
 from configservice.failover.state import FINISHED, FailoverEvent, FailoverState
 from configservice.monitoring.monitor import Monitor
@@ -72,7 +72,7 @@ class Executor:
         while FailoverState(row.state) not in FINISHED and not self._is_stopping():
             is_open = FailoverState(row.state) in _COMPARED
             find_lacking = self._log.find_lacking if is_open else None
-            view = read_view(shard, self._monitor.get_sightings(), self._operator, find_lacking=find_lacking)
+            view = probe_shard(shard, self._monitor.get_sightings(), self._operator, find_lacking=find_lacking)
             attempt = journal.read_attempt(row, now=timezone.now(), is_promotion_sent=run.is_promotion_sent)
             action = plan_next(attempt, view, settings=self._settings)
             generation = self._lease.check()

@@ -19,7 +19,7 @@ FindLacking = Callable[[int, Mapping[int, str]], list[int]]
 """As `LogWatch.find_lacking`."""
 
 
-def read_view(
+def probe_shard(
     shard: Shard, sightings: Mapping[str, ProbeResult], operator: Operator, *, find_lacking: FindLacking | None = None
 ) -> ShardView:
     """With `find_lacking`, also what standbys lack.

@@ -16,7 +16,7 @@ from configservice.failover.kept_log import LogWatch
 from configservice.failover.lease import Lease
 from configservice.failover.operator import Operator
 from configservice.failover.plan import can_begin, describe_lacks
-from configservice.failover.probe import read_lacking, read_view
+from configservice.failover.probe import probe_shard, read_lacking
 from configservice.failover.records import Failover
 from configservice.failover.roles import Correction, RolePlan, find_state, plan_roles
 from configservice.failover.state import FailoverEvent, FailoverKind, FailoverState
@@ -42,7 +42,7 @@ Work = Callable[[], None]
 
 
 @dataclass(frozen=True, slots=True)
-class ShardOrders:
+class ShardDirectives:
     """What the control tables say of a shard beyond the topology."""
 
     mode: FailoverMode
@@ -52,7 +52,7 @@ class ShardOrders:
     """By name of the instance: since when it is written down to be away."""
 
 
-def read_orders(*, default_mode: FailoverMode) -> dict[int, ShardOrders]:
+def read_directives(*, default_mode: FailoverMode) -> dict[int, ShardDirectives]:
     """Of every shard, by id. Raises DatabaseError."""
     modes = dict(ShardRow.objects.values_list("id", "failover_mode"))
     failovers: Mapping[int, Failover] = {f.shard_id: f for f in Failover.objects.filter(finished_at__isnull=True)}
@@ -67,7 +67,7 @@ def read_orders(*, default_mode: FailoverMode) -> dict[int, ShardOrders]:
     for shard_id, name, since in waited_for.values_list("shard_id", "name", "away_since"):
         away.setdefault(shard_id, {})[name] = (now - since).total_seconds()
     return {
-        shard_id: ShardOrders(
+        shard_id: ShardDirectives(
             mode=FailoverMode(mode) if mode else default_mode,
             open_failover=failovers.get(shard_id),
             struck_off=frozenset(struck_off.get(shard_id, ())),
@@ -77,8 +77,8 @@ def read_orders(*, default_mode: FailoverMode) -> dict[int, ShardOrders]:
     }
 
 
-class Caretaker:
-    """Of one shard. `find_work` is called by the loop, the work it returns runs in one other thread at a time."""
+class ShardReconciler:
+    """Of one shard. `plan_work` is called by the loop, the work it returns runs in one other thread at a time."""
 
     def __init__(
         self,
@@ -103,8 +103,8 @@ class Caretaker:
         self._synchronized_at = -RETRY_SECONDS
         self._synchronized_to: str | None = None
 
-    def find_work(
-        self, shard: Shard, verdict: PrimaryVerdict, orders: ShardOrders, *, generation: int, now: float
+    def plan_work(
+        self, shard: Shard, verdict: PrimaryVerdict, orders: ShardDirectives, *, generation: int, now: float
     ) -> Work | None:
         """None while nothing is to be done. Decides from memory, but for the orders; quick."""
         if orders.open_failover is not None and _is_not_ours(orders):
@@ -135,7 +135,7 @@ class Caretaker:
     def close(self) -> None:
         self._operator.close()
 
-    def _find_durability_work(self, shard: Shard, orders: ShardOrders, *, now: float) -> Work | None:
+    def _find_durability_work(self, shard: Shard, orders: ShardDirectives, *, now: float) -> Work | None:
         """An external manager also decides whom commits wait for."""
         primary = shard.primary
         sightings = self._monitor.get_sightings()
@@ -163,7 +163,7 @@ class Caretaker:
         self._operator.synchronize(primary, setting=wanted.setting)
 
     def _fail_over(self, shard: Shard, verdict: PrimaryVerdict, generation: int) -> None:
-        view = read_view(shard, self._monitor.get_sightings(), self._operator, find_lacking=self._log.find_lacking)
+        view = probe_shard(shard, self._monitor.get_sightings(), self._operator, find_lacking=self._log.find_lacking)
         primary = shard.primary
         if primary is None or not can_begin(view, old_primary=primary.name):
             for member in view.standbys:
@@ -216,11 +216,11 @@ class Caretaker:
             case Correction.REATTACH:
                 self._reattach(instance, shard)
             case Correction.READMIT if self._may_be_promoted(instance, shard):
-                presence.readmit(instance.name, actor=ACTOR, generation=generation)
+                presence.reinstate(instance.name, actor=ACTOR, generation=generation)
             case Correction.NOTE_AWAY:
-                presence.note_away(instance.name, now=timezone.now(), generation=generation)
+                presence.record_absence(instance.name, now=timezone.now(), generation=generation)
             case Correction.NOTE_BACK:
-                presence.note_back(instance.name, generation=generation)
+                presence.record_return(instance.name, generation=generation)
             case Correction.STRIKE_OFF:
                 presence.strike_off(instance.name, why=plan.why, actor=ACTOR, generation=generation)
 
@@ -252,6 +252,6 @@ class Caretaker:
         journal.change_role(shard.id, instance.name, role, reason=reason, actor=ACTOR, generation=generation)
 
 
-def _is_not_ours(orders: ShardOrders) -> bool:
+def _is_not_ours(orders: ShardDirectives) -> bool:
     failover = orders.open_failover
     return orders.mode is FailoverMode.EXTERNAL and failover is not None and failover.state == FailoverState.REQUESTED

@@ -14,7 +14,7 @@ from configservice.failover.requests import find_shard
 from configservice.join.dependencies import ClusterTools, Progress
 from configservice.join.inspection import Probed, probe_candidate, read_known
 from configservice.join.server_info import KnownServer, ServerFacts
-from configservice.join.validation import judge_names, judge_new_primary, judge_new_replica, judge_standby
+from configservice.join.validation import validate_names, validate_new_primary, validate_new_replica, validate_standby
 from configservice.topology.model import Instance, Role, Shard, Topology
 from configservice.topology.publication import lock_topology, publish
 from configservice.topology.snapshot import build_topology
@@ -42,7 +42,7 @@ def check_new_shard(shard: str, candidate: Instance, tools: ClusterTools) -> Che
     topology = _check_fields(candidate, new_shard=shard)
     probed = probe_candidate(candidate, tools, with_content=True)
     known = read_known(topology.shards, tools)
-    refusals = judge_new_primary(
+    refusals = validate_new_primary(
         probed.facts, known, cluster_id=topology.cluster_id, schema_version=tools.schema_version
     )
     return _accept(probed, refusals)
@@ -54,7 +54,7 @@ def check_new_replica(shard: str, candidate: Instance, tools: ClusterTools) -> C
     topology = _check_fields(candidate)
     known = read_known(topology.shards, tools)
     probed = _probe_caught_up(candidate, shard, known, tools)
-    refusals = judge_new_replica(
+    refusals = validate_new_replica(
         candidate.name,
         probed.facts,
         shard=shard,
@@ -110,7 +110,7 @@ def check_standby(instance: Instance, shard: Shard, *, tools: ClusterTools) -> N
     if facts is None:
         raise CandidateRefused([Refusal("", f"{instance.name} does not answer")])
     topology = build_topology(epoch=0)
-    refusals = judge_standby(
+    refusals = validate_standby(
         instance.name,
         facts,
         shard=shard.name,
@@ -133,7 +133,7 @@ def find_similar(shard: str) -> models.Instance | None:
 def _check_fields(candidate: Instance, *, new_shard: str = "") -> Topology:
     """What the tables say of it now. Raises CandidateRefused and ClusterNotInitialised."""
     topology = build_topology(epoch=0)
-    refusals = [*_judge_form(_build_row(candidate)), *judge_names(candidate, topology, new_shard=new_shard)]
+    refusals = [*_judge_form(_build_row(candidate)), *validate_names(candidate, topology, new_shard=new_shard)]
     if new_shard:
         form = _judge_form(models.Shard(name=new_shard))
         refusals += [Refusal("shard", refusal.reason) for refusal in form]

@@ -30,7 +30,7 @@ from configservice.join.server_info import (
     Table,
     build_filled_query,
 )
-from configservice.join.validation import judge_address
+from configservice.join.validation import validate_address
 from configservice.monitoring.connections import InstanceConnection
 from configservice.monitoring.probe_result import PROBE
 from configservice.topology.model import Instance, Shard
@@ -65,7 +65,7 @@ def probe_candidate(candidate: Instance, tools: ClusterTools, *, with_content: b
 def find_addresses(candidate: Instance, tools: ClusterTools) -> list[str]:
     """The name is looked up once; every address of it must be allowed. Raises CandidateRefused."""
     addresses = resolve(candidate.host, candidate.port, within_seconds=tools.answer_seconds)
-    refusal = judge_address(addresses, host=candidate.host, port=candidate.port, allowed=tools.allow_list)
+    refusal = validate_address(addresses, host=candidate.host, port=candidate.port, allowed=tools.allow_list)
     if refusal is not None:
         raise CandidateRefused([refusal])
     return list(dict.fromkeys(map(str, addresses)))[:ADDRESSES_MAX]

@@ -16,7 +16,7 @@ _HOLD_ROWS_FROM_THE_START = frozenset({Table("public", "django_migrations"), Tab
 _BOOKKEEPING = Table("public", "django_migrations")
 
 
-def judge_address(addresses: Sequence[Address], *, host: str, port: int, allowed: AllowList) -> Refusal | None:
+def validate_address(addresses: Sequence[Address], *, host: str, port: int, allowed: AllowList) -> Refusal | None:
     """Every address of the name must be allowed, since any of them may be the one that is connected to."""
     for address in addresses:
         if not allowed.permits(address, port):
@@ -25,7 +25,7 @@ def judge_address(addresses: Sequence[Address], *, host: str, port: int, allowed
     return None if addresses else Refusal("host", f"{host} has no address")
 
 
-def judge_names(candidate: Instance, topology: Topology, *, new_shard: str = "") -> list[Refusal]:
+def validate_names(candidate: Instance, topology: Topology, *, new_shard: str = "") -> list[Refusal]:
     """What can be said without looking at any server."""
     refusals = []
     if new_shard and any(shard.name == new_shard for shard in topology.shards):
@@ -39,7 +39,7 @@ def judge_names(candidate: Instance, topology: Topology, *, new_shard: str = "")
     return refusals
 
 
-def judge_new_primary(
+def validate_new_primary(
     found: ServerFacts, known: Sequence[KnownServer], *, cluster_id: str, schema_version: str
 ) -> list[Refusal]:
     """For the first instance of a new shard."""
@@ -57,7 +57,7 @@ def judge_new_primary(
     return refusals + _judge_content(found, schema_version)
 
 
-def judge_new_replica(
+def validate_new_replica(
     name: str,
     found: ServerFacts,
     *,
@@ -71,12 +71,12 @@ def judge_new_replica(
     refusals = [*_judge_version(found), *_judge_sameness(found, known)]
     if refusals:
         return refusals
-    return judge_standby(
+    return validate_standby(
         name, found, shard=shard, known=known, cluster_id=cluster_id, max_lag_bytes=max_lag_bytes, floors=floors
     )
 
 
-def judge_standby(
+def validate_standby(
     name: str,
     found: ServerFacts,
     *,

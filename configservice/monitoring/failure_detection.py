@@ -17,25 +17,27 @@ from configservice.topology.model import Instance, Shard
 REFUSALS_OF_THE_DEAD = 2
 
 
-class Word(StrEnum):
+class Liveness(StrEnum):
     ALIVE = "alive"
     DEAD = "dead"
     UNKNOWN = "unknown"
 
 
 @dataclass(frozen=True, slots=True)
-class Testimony:
+class Observation:
     """What one witness says of a shard's primary, and why, for people."""
 
     witness: str
-    word: Word
+    word: Liveness
     why: str
 
 
 class Witness(Protocol):
     """Somebody who knows of a primary by another way than our probes."""
 
-    def testify(self, shard: Shard, sightings: Mapping[str, ProbeResult], *, now: float) -> Iterable[Testimony]:
+    def observe_primary(
+        self, shard: Shard, sightings: Mapping[str, ProbeResult], *, now: float
+    ) -> Iterable[Observation]:
         """Must not wait: what it says may be a moment old, but not older than the primary's first failure."""
 
 
@@ -45,7 +47,7 @@ class PrimaryVerdict:
     why: str
 
 
-def judge_primary(
+def classify_primary(
     shard: Shard,
     sightings: Mapping[str, ProbeResult],
     witnesses: Iterable[Witness],
@@ -63,11 +65,11 @@ def judge_primary(
     unreachable = describe_unreachable(sighting, now=now, settings=settings)
     if unreachable is None:
         return PrimaryVerdict(False, f"{primary.name} answers")
-    words = [t for witness in witnesses for t in witness.testify(shard, sightings, now=now)]
-    alive = next((t for t in words if t.word is Word.ALIVE), None)
+    words = [t for witness in witnesses for t in witness.observe_primary(shard, sightings, now=now)]
+    alive = next((t for t in words if t.word is Liveness.ALIVE), None)
     if alive is not None:
         return PrimaryVerdict(False, f"{primary.name} {unreachable}, but {alive.witness}: {alive.why}")
-    dead = next((t for t in words if t.word is Word.DEAD), None)
+    dead = next((t for t in words if t.word is Liveness.DEAD), None)
     if dead is None:
         return PrimaryVerdict(False, f"{primary.name} {unreachable}, but no witness confirms it")
     return PrimaryVerdict(True, f"{primary.name} {unreachable}; {dead.witness}: {dead.why}")
@@ -93,7 +95,9 @@ class StandbyWitness:
     def __init__(self, settings: ConfigServiceSettings) -> None:
         self._settings = settings
 
-    def testify(self, shard: Shard, sightings: Mapping[str, ProbeResult], *, now: float) -> Iterable[Testimony]:
+    def observe_primary(
+        self, shard: Shard, sightings: Mapping[str, ProbeResult], *, now: float
+    ) -> Iterable[Observation]:
         primary = shard.primary
         suspect = None if primary is None else sightings.get(primary.name)
         if suspect is None or suspect.failed_at is None:
@@ -103,20 +107,22 @@ class StandbyWitness:
             if sighting is not None:
                 yield self._hear(replica, sighting, shard, since=suspect.failed_at, now=now)
 
-    def _hear(self, replica: Instance, sighting: ProbeResult, shard: Shard, *, since: float, now: float) -> Testimony:
+    def _hear(self, replica: Instance, sighting: ProbeResult, shard: Shard, *, since: float, now: float) -> Observation:
         state, answered_at = sighting.state, sighting.answered_at
         if state is None or answered_at is None or not sighting.answers or answered_at < since:
-            return Testimony(replica.name, Word.UNKNOWN, "has not answered since")
+            return Observation(replica.name, Liveness.UNKNOWN, "has not answered since")
         if not state.in_recovery:
-            return Testimony(replica.name, Word.UNKNOWN, "is no standby")
+            return Observation(replica.name, Liveness.UNKNOWN, "is no standby")
         if not state.is_receiving or state.stream_silence_seconds is None:
-            return Testimony(replica.name, Word.DEAD, "its WAL stream is broken")
+            return Observation(replica.name, Liveness.DEAD, "its WAL stream is broken")
         if any((i.host, i.port) == (state.sender_host, state.sender_port) for i in shard.replicas):
-            return Testimony(replica.name, Word.UNKNOWN, "it follows another replica")
+            return Observation(replica.name, Liveness.UNKNOWN, "it follows another replica")
         silent_seconds = state.stream_silence_seconds + (now - answered_at)
         if silent_seconds >= self._get_patience_seconds(state):
-            return Testimony(replica.name, Word.DEAD, f"its WAL stream has been silent for {silent_seconds:.1f} s")
-        return Testimony(replica.name, Word.ALIVE, f"its WAL stream spoke {silent_seconds:.1f} s ago")
+            return Observation(
+                replica.name, Liveness.DEAD, f"its WAL stream has been silent for {silent_seconds:.1f} s"
+            )
+        return Observation(replica.name, Liveness.ALIVE, f"its WAL stream spoke {silent_seconds:.1f} s ago")
 
     def _get_patience_seconds(self, state: InstanceState) -> float:
         """An idle primary says nothing until it is asked."""

@@ -51,10 +51,10 @@ class Monitor:
     def get_sightings(self) -> Mapping[str, ProbeResult]:
         return {name: watch.sighting for name, watch in list(self._watches.items())}
 
-    def forgive(self) -> None:
+    def reset_after_pause(self) -> None:
         """This process stood still: what looked like silence of instances was its own."""
         for watch in self._watches.values():
-            watch.forgive()
+            watch.reset_after_pause()
 
     def close(self) -> None:
         for watch in self._watches.values():
@@ -115,8 +115,8 @@ class InstanceMonitor:
                 except BlockingIOError:
                     return  # it has not even heard the last ones
 
-    def forgive(self) -> None:
-        self.sighting = self.sighting.forgive(now=time.monotonic())
+    def reset_after_pause(self) -> None:
+        self.sighting = self.sighting.reset_after_pause(now=time.monotonic())
 
     def stop(self) -> None:
         self._stopping = True

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 from configservice.errors import ClusterUnknown, WitnessUnavailable
-from configservice.monitoring.failure_detection import Testimony, Word
+from configservice.monitoring.failure_detection import Liveness, Observation
 from configservice.monitoring.probe_result import ProbeResult
 from configservice.monitoring.witness_reports import HeardReport
 from configservice.topology.model import Instance, Shard
@@ -30,7 +30,7 @@ class _Heard:
 
 
 class ShardProxyWitness:
-    """Reads what they say from `start` to `close`, in a thread of its own; `testify` never waits.
+    """Reads what they say from `start` to `close`, in a thread of its own; `observe_primary` never waits.
 
     `read` raises WitnessUnavailable or ClusterUnknown; while it does, what was heard last grows old. `host` is this
     process's own.
@@ -51,14 +51,16 @@ class ShardProxyWitness:
         self._stopping.set()
         self._thread.join(STOP_SECONDS)
 
-    def testify(self, shard: Shard, sightings: Mapping[str, ProbeResult], *, now: float) -> Iterable[Testimony]:
+    def observe_primary(
+        self, shard: Shard, sightings: Mapping[str, ProbeResult], *, now: float
+    ) -> Iterable[Observation]:
         primary = shard.primary
         suspect = None if primary is None else sightings.get(primary.name)
         if primary is None or suspect is None or suspect.failed_at is None:
             return []
         heard = self._heard
         return [
-            judge_report(one, read_at=heard.read_at, failed_at=suspect.failed_at, now=now, own_host=self._host)
+            classify_report(one, read_at=heard.read_at, failed_at=suspect.failed_at, now=now, own_host=self._host)
             for one in heard.reports
             if is_about(one, primary)
         ]
@@ -85,15 +87,15 @@ def is_about(heard: HeardReport, primary: Instance) -> bool:
     return (report.instance, report.host, report.port) == (primary.name, primary.host, primary.port)
 
 
-def judge_report(heard: HeardReport, *, read_at: float, failed_at: float, now: float, own_host: str) -> Testimony:
+def classify_report(heard: HeardReport, *, read_at: float, failed_at: float, now: float, own_host: str) -> Observation:
     """Pure. A word counts only if it was said of a look that is younger than the primary's first failure."""
     seen_at = read_at - heard.report.age_seconds
     ago = f"{now - seen_at:.1f} s ago"
     name = f"shard proxy {heard.observer}"
     if seen_at < failed_at:
-        return Testimony(name, Word.UNKNOWN, f"looked last {ago}")
+        return Observation(name, Liveness.UNKNOWN, f"looked last {ago}")
     if heard.report.is_reachable:
-        return Testimony(name, Word.ALIVE, f"reached it {ago}")
+        return Observation(name, Liveness.ALIVE, f"reached it {ago}")
     if heard.observer.rpartition(":")[0] == own_host:
-        return Testimony(name, Word.UNKNOWN, f"did not reach it {ago}, but is on this host")
-    return Testimony(name, Word.DEAD, f"did not reach it {ago} ({heard.report.detail})")
+        return Observation(name, Liveness.UNKNOWN, f"did not reach it {ago}, but is on this host")
+    return Observation(name, Liveness.DEAD, f"did not reach it {ago} ({heard.report.detail})")

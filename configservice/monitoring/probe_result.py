@@ -89,7 +89,7 @@ class ProbeResult:
             failure=failure,
         )
 
-    def forgive(self, *, now: float) -> "ProbeResult":
+    def reset_after_pause(self, *, now: float) -> "ProbeResult":
         """After a stall of our own: silence was ours, so it is counted from now."""
         return replace(
             self,

@@ -27,11 +27,11 @@ from devtools.drill.faults.zombies import FreezeInDrain
 from devtools.drill.link import Link
 from devtools.drill.outcomes import NO_ANSWER
 from devtools.drill.plan import ClusterPart, Kind
-from devtools.drill.site import DrillSite
-from devtools.drill.verdict import Excuses
+from devtools.drill.site import FaultContext
+from devtools.drill.verdict import ExpectedErrors
 from devtools.localcluster.spec import BROKER_SERVER, CONTROL_SERVER, LOG_SERVER
 
-MakeFault = Callable[[DrillSite, Random], Fault]
+MakeFault = Callable[[FaultContext, Random], Fault]
 
 FULL_INSTANCE = "shard2a"
 SHARD_LINKS = "shards"
@@ -43,13 +43,13 @@ ZOMBIE = (8.0, 15.0)
 DELAY_SECONDS = 0.05
 LOSS_SHARE = 0.05
 
-NOTHING = Excuses()
-GATEWAY_GONE = Excuses(posts=NO_ANSWER | {"503"}, reads=NO_ANSWER | {"503"})
-GATEWAY_ASLEEP = Excuses(posts=GATEWAY_GONE.posts, reads=GATEWAY_GONE.reads | {"504"})
+NOTHING = ExpectedErrors()
+GATEWAY_GONE = ExpectedErrors(posts=NO_ANSWER | {"503"}, reads=NO_ANSWER | {"503"})
+GATEWAY_ASLEEP = ExpectedErrors(posts=GATEWAY_GONE.posts, reads=GATEWAY_GONE.reads | {"504"})
 """504: it wakes with reads under way whose time has run out meanwhile, and says so."""
-LOG_AWAY = Excuses(posts=frozenset({"503", "207"}))
+LOG_AWAY = ExpectedErrors(posts=frozenset({"503", "207"}))
 """503 with Retry-After; 207 where only some partitions could be appended to."""
-WRONG_CLOCK = Excuses(posts=frozenset({"422", "207"}))
+WRONG_CLOCK = ExpectedErrors(posts=frozenset({"422", "207"}))
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +58,7 @@ class DrillFault:
 
     kind: Kind
     what: str
-    excuses: Excuses
+    excuses: ExpectedErrors
     make: MakeFault
     links: frozenset[str] = frozenset()
     disk: str = ""
@@ -91,7 +91,7 @@ def _build_process_faults() -> list[DrillFault]:
     return entries
 
 
-def _bind(make: Callable[[DrillSite, FindVictim, Random], Fault], find_victim: FindVictim) -> MakeFault:
+def _bind(make: Callable[[FaultContext, FindVictim, Random], Fault], find_victim: FindVictim) -> MakeFault:
     return lambda site, rng: make(site, find_victim, rng)
 
 

@@ -6,7 +6,7 @@ import urllib3
 
 from devtools.drill.load import VIDEOS, LoadClient
 from devtools.drill.proof import compare_sums, find_miscounts
-from devtools.drill.site import DrillSite
+from devtools.drill.site import FaultContext
 from devtools.localcluster.errors import LocalClusterError, NotReady, ProgramFailed
 
 APPLIED_SECONDS = 120.0
@@ -57,7 +57,7 @@ class Questions:
         return compare_sums("read API", load.expect_counts(), found)
 
 
-def find_unhealed(site: DrillSite, questions: Questions) -> list[str]:
+def find_unhealed(site: FaultContext, questions: Questions) -> list[str]:
     said = []
     for find_obstacle, what, seconds in (
         (site.find_obstacle_of_any, "the cluster is not whole again", READY_SECONDS),
@@ -71,7 +71,7 @@ def find_unhealed(site: DrillSite, questions: Questions) -> list[str]:
     return said
 
 
-def find_inexact(site: DrillSite, questions: Questions) -> list[str]:
+def find_inexact(site: FaultContext, questions: Questions) -> list[str]:
     """Raw rows, ids, totals, minutes, ledger, dead letters; then what readers get; then the service's own audit."""
     try:
         return [
@@ -83,7 +83,7 @@ def find_inexact(site: DrillSite, questions: Questions) -> list[str]:
         return [f"the counts cannot be compared: {error}"]
 
 
-def _find_audit_findings(site: DrillSite) -> list[str]:
+def _find_audit_findings(site: FaultContext) -> list[str]:
     try:
         site.cluster.run_command("audit", "--hours", str(AUDIT_HOURS), within_seconds=AUDIT_SECONDS)
     except ProgramFailed as error:

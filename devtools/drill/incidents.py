@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from devtools.drill.catalogue import DrillFault
 from devtools.drill.faults.fault import Fault
 from devtools.drill.plan import ClusterPart, PlannedFault
-from devtools.drill.site import DrillSite
-from devtools.drill.verdict import InForce
+from devtools.drill.site import FaultContext
+from devtools.drill.verdict import ActiveFault
 from devtools.drill.writes import WriteWatch
 
 WRITTEN_SECONDS = 60.0
@@ -40,7 +40,7 @@ class Incidents:
 
     def __init__(
         self,
-        site: DrillSite,
+        site: FaultContext,
         plan: Sequence[PlannedFault],
         *,
         entries: Mapping[str, DrillFault],
@@ -77,10 +77,10 @@ class Incidents:
         with self._lock:
             return sorted(self._incidents, key=lambda incident: incident.struck_at)
 
-    def list_in_force(self) -> list[InForce]:
+    def list_in_force(self) -> list[ActiveFault]:
         """For the verdict. One that never healed excuses until the end."""
         return [
-            InForce(i.kind, i.struck_at, i.healed_at or float("inf"), self._entries[i.kind].excuses)
+            ActiveFault(i.kind, i.struck_at, i.healed_at or float("inf"), self._entries[i.kind].excuses)
             for i in self.read()
         ]
 

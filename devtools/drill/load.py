@@ -36,7 +36,7 @@ _JUDGED = frozenset({202, 207, 422})
 
 
 @dataclass(frozen=True, slots=True)
-class Rhythm:
+class LoadShape:
     """When a client sends. With `every_seconds` at fixed instants, however long the service took for the one before;
     else as soon as the last batch is acknowledged and `between_seconds` have passed."""
 
@@ -45,7 +45,7 @@ class Rhythm:
 
 
 @dataclass(slots=True)
-class Mischief:
+class ClientFaults:
     """What faults make clients do; read by the senders before each batch."""
 
     replay_share: float = 0.0
@@ -72,7 +72,7 @@ class LoadClient:
         seed: int,
         threads: int = 3,
         resend_share: float = 0.05,
-        rhythm: Rhythm = Rhythm(),
+        rhythm: LoadShape = LoadShape(),
         batch_events: int = BATCH_EVENTS,
         journal_dir: Path | None = None,
     ) -> None:
@@ -85,7 +85,7 @@ class LoadClient:
         self._journal_dir = journal_dir
         self._stop = threading.Event()
         self._give_up_at = float("inf")
-        self.mischief = Mischief()
+        self.mischief = ClientFaults()
         self.attempts = AttemptLog()
         self._lock = threading.Lock()  # guards what follows
         self.acknowledged: dict[UUID, tuple[str, str]] = {}

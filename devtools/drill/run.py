@@ -9,11 +9,11 @@ from devtools.drill.catalogue import SHARD_LINKS, DrillFault
 from devtools.drill.health import Questions, find_inexact, find_unhealed
 from devtools.drill.incidents import Incident, Incidents
 from devtools.drill.link import Links
-from devtools.drill.load import VIDEOS, LoadClient, Rhythm
+from devtools.drill.load import VIDEOS, LoadClient, LoadShape
 from devtools.drill.options import DrillOptions
 from devtools.drill.reading import ReadClient
 from devtools.drill.report import DrillReport, build_seconds, report_client, report_incident
-from devtools.drill.site import DrillSite
+from devtools.drill.site import FaultContext
 from devtools.drill.verdict import find_unexplained
 from devtools.drill.writes import WriteWatch
 from devtools.localcluster import ClusterSpec, LocalCluster, run_temporary_cluster
@@ -94,12 +94,12 @@ class _Drill:
             key,
             seed=options.seed,
             threads=CLIENTS,
-            rhythm=Rhythm(every_seconds=CLIENTS * BATCH_EVENTS / options.rate),
+            rhythm=LoadShape(every_seconds=CLIENTS * BATCH_EVENTS / options.rate),
             batch_events=BATCH_EVENTS,
             journal_dir=options.journal_dir,
         )
         reads = ReadClient(cluster.web_url, key, videos=VIDEOS, threads=READERS, every_seconds=READ_SECONDS)
-        site = DrillSite(cluster=cluster, load=load, links=links, disks=disks)
+        site = FaultContext(cluster=cluster, load=load, links=links, disks=disks)
         writes = WriteWatch(cluster, *cluster.layout.shards, poll_seconds=WATCH_SECONDS)
         incidents = Incidents(site, self._plan, entries=self._entries, writes=writes, on_incident=self._tell_incident)
         self._started_at = time.monotonic()
@@ -114,7 +114,7 @@ class _Drill:
         violations += self._prove(site, Questions(cluster.web_url, key), incidents, reads)
         return self._report(site, reads, incidents, ended_at=ended_at, violations=violations)
 
-    def _prove(self, site: DrillSite, questions: Questions, incidents: Incidents, reads: ReadClient) -> list[str]:
+    def _prove(self, site: FaultContext, questions: Questions, incidents: Incidents, reads: ReadClient) -> list[str]:
         self.tell("waiting until all is whole and applied", 0.87)
         found = find_unhealed(site, questions)
         self.tell("comparing what was acknowledged with what is counted", 0.93)
@@ -125,13 +125,13 @@ class _Drill:
         return found + self._find_refusals(site)
 
     @staticmethod
-    def _find_refusals(site: DrillSite) -> list[str]:
+    def _find_refusals(site: FaultContext) -> list[str]:
         """Events may be refused for the time they carry, and only while a client's clock is wrong; see `verdict`."""
         wrong = [refusal for refusal in site.load.refused if refusal[1] != "in_the_future"]
         return [f"{len(wrong)} refused, the first: {wrong[0]}"] if wrong else []
 
     def _report(
-        self, site: DrillSite, reads: ReadClient, incidents: Incidents, *, ended_at: float, violations: list[str]
+        self, site: FaultContext, reads: ReadClient, incidents: Incidents, *, ended_at: float, violations: list[str]
     ) -> DrillReport:
         load = site.load
         posted, read = load.attempts.read(), reads.attempts.read()

@@ -30,7 +30,7 @@ _FIND_STOPPED = "SELECT partition, state, stop_reason FROM partition_state WHERE
 
 
 @dataclass
-class DrillSite:
+class FaultContext:
     """Shared by faults that run beside each other; what they change is guarded by `lock`."""
 
     cluster: LocalCluster

@@ -10,7 +10,7 @@ SHOWN_MAX = 20
 
 
 @dataclass(frozen=True, slots=True)
-class Excuses:
+class ExpectedErrors:
     """What clients may see while a fault is in force, and `grace_seconds` after it has healed."""
 
     posts: frozenset[str] = frozenset()
@@ -19,17 +19,17 @@ class Excuses:
 
 
 @dataclass(frozen=True, slots=True)
-class InForce:
+class ActiveFault:
     """A fault from when it was about to strike until everything it had hurt was whole again."""
 
     kind: str
     from_at: float
     until_at: float
-    excuses: Excuses
+    excuses: ExpectedErrors
 
 
 def find_unexplained(
-    posts: Iterable[PostAttempt], reads: Iterable[PostAttempt], faults: Sequence[InForce], *, started_at: float
+    posts: Iterable[PostAttempt], reads: Iterable[PostAttempt], faults: Sequence[ActiveFault], *, started_at: float
 ) -> list[str]:
     """A line each, times in seconds after `started_at`; at most SHOWN_MAX of a kind, then how many more."""
     said = []
@@ -45,7 +45,7 @@ def find_unexplained(
     return said
 
 
-def _is_explained(attempt: PostAttempt, faults: Sequence[InForce], *, is_post: bool) -> bool:
+def _is_explained(attempt: PostAttempt, faults: Sequence[ActiveFault], *, is_post: bool) -> bool:
     return any(
         attempt.outcome in (fault.excuses.posts if is_post else fault.excuses.reads)
         and attempt.started_at <= fault.until_at + fault.excuses.grace_seconds

@@ -9,9 +9,9 @@ from viewcounter.cluster import get_cluster
 from viewcounter.config import get_config
 from viewcounter.eventlog.errors import EventLogError
 from viewcounter.eventlog.registry import get_event_log
-from viewcounter.health.cluster_health import read_standing
+from viewcounter.health.cluster_health import probe_cluster
 from viewcounter.health.shard_condition import find_reports
-from viewcounter.health.shard_status import encode_shard, judge_shard
+from viewcounter.health.shard_status import classify_shard, encode_shard
 from viewcounter.maintenance.lag import read_lag
 
 
@@ -35,12 +35,14 @@ def _read_shards(*, within_seconds: float) -> tuple[list[dict[str, object]], str
     config = get_config()
     reports = find_reports(timeout_seconds=within_seconds)
     try:
-        _, standings = read_standing(
+        _, standings = probe_cluster(
             get_cluster(),
             timeout_seconds=config.readiness_probe_seconds,
             max_lag_seconds=config.replica_max_lag_seconds,
         )
     except ClusterProxyError as error:
         return [], f"{type(error).__name__}: {error}"
-    shards = [encode_shard(judge_shard(standing, (reports or {}).get(standing.shard.name))) for standing in standings]
+    shards = [
+        encode_shard(classify_shard(standing, (reports or {}).get(standing.shard.name))) for standing in standings
+    ]
     return shards, NO_CONDITIONS if reports is None else None

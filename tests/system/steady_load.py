@@ -1,6 +1,6 @@
 """Posts and reads that leave a machine of two cores time for what a test is about: a fifth of one core, all in all."""
 
-from devtools.drill.load import VIDEOS, LoadClient, Rhythm
+from devtools.drill.load import VIDEOS, LoadClient, LoadShape
 from devtools.drill.reading import ReadClient
 from devtools.localcluster import LocalCluster
 
@@ -11,7 +11,7 @@ READ_SECONDS = 0.05
 
 def post_steadily(cluster: LocalCluster, key: str, *, seed: int, threads: int = 2) -> LoadClient:
     """So many clients, ten batches a second each; most of the time something of theirs is under way."""
-    rhythm = Rhythm(every_seconds=EVERY_SECONDS)
+    rhythm = LoadShape(every_seconds=EVERY_SECONDS)
     return LoadClient(cluster.web_url, key, seed=seed, threads=threads, rhythm=rhythm, batch_events=BATCH_EVENTS)
 
 

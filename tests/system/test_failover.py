@@ -34,7 +34,7 @@ from tests.system.failing_over import (
 from tests.system.steady_load import post_steadily, read_steadily
 from tests.waiting import wait_until
 from viewcounter.cluster import get_cluster
-from viewcounter.health.cluster_health import read_standing
+from viewcounter.health.cluster_health import probe_cluster
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(300)]
 
@@ -144,7 +144,7 @@ def read_names(cluster, name):
 
 def read_told():
     """As `bin/status`, `/readyz` and `/v1/cluster` tell it."""
-    _, standings = read_standing(get_cluster(), timeout_seconds=2.0, max_lag_seconds=60.0)
+    _, standings = probe_cluster(get_cluster(), timeout_seconds=2.0, max_lag_seconds=60.0)
     durability = next(standing.durability for standing in standings if standing.shard.name == SHARD)
     return durability.value, read_reports()[SHARD].condition.value
 

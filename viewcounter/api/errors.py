@@ -20,7 +20,7 @@ from clusterproxy.errors import (
     SourceUnavailable,
     TooManyWaiting,
 )
-from clusterproxy.freshness import Shortfall
+from clusterproxy.freshness import FreshnessLag
 from runtime.errors import Retryable
 from runtime.http.problems import PROBLEM_CONTENT_TYPE, FieldProblem, Problem, encode_problem
 from runtime.metric_files import MetricFilesLocked
@@ -172,7 +172,7 @@ def _invalid(errors: tuple[FieldProblem, ...]) -> Problem:
     return Problem(422, "invalid_request", "The request has values that cannot be used.", errors)
 
 
-def _describe_shortfall(shortfall: Shortfall) -> Problem:
+def _describe_shortfall(shortfall: FreshnessLag) -> Problem:
     reached = str(Position(*shortfall.reached.position))
     until = f"{shortfall.reached.watermark.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"
     place = f"partition {shortfall.partition} is at {reached}, complete until {until}"

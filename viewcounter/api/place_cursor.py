@@ -6,19 +6,19 @@ from uuid import UUID
 from django.core import signing
 
 from viewcounter.queries.errors import InvalidQuery
-from viewcounter.storage.page_keys import Place
+from viewcounter.storage.page_keys import PageKey
 
 NUMBER_MAX_DIGITS = 18
 
 
-def encode_place(place: Place | None, *, salt: str) -> str | None:
+def encode_place(place: PageKey | None, *, salt: str) -> str | None:
     """None for no next page."""
     if place is None:
         return None
     return str(signing.dumps([place.created_at.isoformat(), place.partition, place.id], salt=salt))
 
 
-def decode_place(cursor: str | None, *, salt: str) -> Place | None:
+def decode_place(cursor: str | None, *, salt: str) -> PageKey | None:
     """Raises InvalidQuery for one that this service did not make, or made for another list."""
     if cursor is None:
         return None
@@ -26,7 +26,7 @@ def decode_place(cursor: str | None, *, salt: str) -> Place | None:
         created_at, partition, row_id = signing.loads(cursor, salt=salt)
     except signing.BadSignature:
         raise InvalidQuery("cursor", "invalid_cursor", "must be the next_cursor of an earlier answer") from None
-    return Place(datetime.fromisoformat(created_at), partition, row_id)
+    return PageKey(datetime.fromisoformat(created_at), partition, row_id)
 
 
 def decode_number(cursor: str | None) -> int | None:

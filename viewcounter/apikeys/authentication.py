@@ -24,7 +24,7 @@ class _LookUp(NamedTuple):
     deadline_at: float
 
 
-class LaneKeys:
+class KeyAuthenticator:
     """Lives on one event loop. Invariant: a token is looked up at most once at a time."""
 
     def __init__(self, *, max_lookups: int, timeout_seconds: float) -> None:

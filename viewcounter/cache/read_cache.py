@@ -76,20 +76,21 @@ class Fetched:
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class CacheRequest:
     """A question. `load` asks the shards for some of its keys; a Retryable error is about all of them.
 
-    `accepts`: whether rows are new enough for this reader; None: any that others may have. `is_kept_enough=False`:
-    nothing that was read before this reader asked will do. `is_cheap`: a shard answers as quickly as the shared cache,
-    so that is looked into only for what is asked for again, or when the shard fails. `find_generation` gives the
-    generation of rows that are final, None for others; `get_generation` the one in force, None when it is not known.
+    `accepts`: whether rows are new enough for this reader; None: any that others may have. `allow_cached=False`:
+    nothing that was read before this reader asked will do. `skip_shared_cache`: a shard answers as quickly as the
+    shared cache, so that is looked into only for what is asked for again, or when the shard fails. `find_generation`
+    gives the generation of rows that are final, None for others; `get_generation` the one in force, None when it is
+    not known.
     """
 
     keys: Sequence[str]
     load: Callable[[Sequence[str]], Loaded]
     accepts: Callable[[Rows], bool] | None = None
-    is_kept_enough: bool = True
-    is_cheap: bool = False
+    allow_cached: bool = True
+    skip_shared_cache: bool = False
     find_generation: Callable[[Rows], int | None] = lambda _: None
     get_generation: Callable[[], int | None] = lambda: None
 
@@ -131,9 +132,9 @@ class ReadCache:
             return None
         return stored
 
-    def fetch(self, wanted: Wanted, *, now: datetime) -> Fetched:
+    def fetch(self, wanted: CacheRequest, *, now: datetime) -> Fetched:
         """Raises errors of `load` that are not Retryable."""
-        parts = self._find_in_memory(wanted, now=now) if wanted.is_kept_enough else {}
+        parts = self._find_in_memory(wanted, now=now) if wanted.allow_cached else {}
         failures: dict[str, Exception] = {}
         missing = tuple(key for key in wanted.keys if key not in parts)
         if missing:
@@ -165,12 +166,12 @@ class ReadCache:
     def _judge(self, stored: Stored, *, now: datetime, generation: int | None) -> Age:
         return judge_age(stored, now=now.timestamp(), generation=generation, lifetimes=self._settings.lifetimes)
 
-    def _find_in_memory(self, wanted: Wanted, *, now: datetime) -> dict[str, CachedPart]:
+    def _find_in_memory(self, wanted: CacheRequest, *, now: datetime) -> dict[str, CachedPart]:
         found = {key: stored for key in wanted.keys if (stored := self._memory.find(key)) is not None}
         return self._keep_fresh(wanted, found, Origin.PROCESS, now=now)
 
     def _keep_fresh(
-        self, wanted: Wanted, found: Mapping[str, Stored], origin: Origin, *, now: datetime
+        self, wanted: CacheRequest, found: Mapping[str, Stored], origin: Origin, *, now: datetime
     ) -> dict[str, CachedPart]:
         """Those of `found` that may be used while shards answer."""
         has_final = any(stored.generation is not None for stored in found.values())
@@ -183,11 +184,13 @@ class ReadCache:
                     parts[key] = part
         return parts
 
-    def _find_kept(self, wanted: Wanted, keys: Mapping[str, Exception], *, now: datetime) -> dict[str, CachedPart]:
+    def _find_kept(
+        self, wanted: CacheRequest, keys: Mapping[str, Exception], *, now: datetime
+    ) -> dict[str, CachedPart]:
         """For keys that no shard answers."""
-        if not wanted.is_kept_enough:
+        if not wanted.allow_cached:
             return {}
-        if wanted.is_cheap and keys:
+        if wanted.skip_shared_cache and keys:
             self._find_shared(wanted, list(keys), now=now)  # it may have been passed by
         parts: dict[str, CachedPart] = {}
         for key in keys:
@@ -199,9 +202,11 @@ class ReadCache:
                     parts[key] = part
         return parts
 
-    def _obtain_together(self, wanted: Wanted, keys: tuple[str, ...], *, now: datetime) -> "tuple[_Obtained, bool]":
+    def _obtain_together(
+        self, wanted: CacheRequest, keys: tuple[str, ...], *, now: datetime
+    ) -> "tuple[_Obtained, bool]":
         """Nobody may wait for a reader who asks for more than others, nor may one who insists on now follow others."""
-        if not wanted.is_kept_enough:
+        if not wanted.allow_cached:
             return self._obtain(wanted, keys, now=now), False
         accepts = wanted.accepts
         outcome = self._flights.run(
@@ -213,10 +218,10 @@ class ReadCache:
         )
         return outcome.answer, outcome.is_shared
 
-    def _obtain(self, wanted: Wanted, keys: tuple[str, ...], *, now: datetime) -> "_Obtained":
+    def _obtain(self, wanted: CacheRequest, keys: tuple[str, ...], *, now: datetime) -> "_Obtained":
         """From the shared cache, then from the shards. Raises what `load` raises, if there is nothing besides."""
-        is_worth_a_look = not wanted.is_cheap or any(self._memory.find(key) is not None for key in keys)
-        parts = self._find_shared(wanted, keys, now=now) if wanted.is_kept_enough and is_worth_a_look else {}
+        is_worth_a_look = not wanted.skip_shared_cache or any(self._memory.find(key) is not None for key in keys)
+        parts = self._find_shared(wanted, keys, now=now) if wanted.allow_cached and is_worth_a_look else {}
         asked = [key for key in keys if key not in parts]
         if not asked:
             return _Obtained(parts, {})
@@ -232,7 +237,7 @@ class ReadCache:
             parts[key] = CachedPart(rows, now, Origin.SHARD, is_final, loaded.routes.get(key))
         return _Obtained(parts, loaded.failures)
 
-    def _find_shared(self, wanted: Wanted, keys: Sequence[str], *, now: datetime) -> dict[str, CachedPart]:
+    def _find_shared(self, wanted: CacheRequest, keys: Sequence[str], *, now: datetime) -> dict[str, CachedPart]:
         if self._shared is None:
             return {}
         found = self._shared.find(keys)
@@ -242,7 +247,7 @@ class ReadCache:
                 self._remember(key, stored)
         return self._keep_fresh(wanted, found, Origin.SHARED, now=now)
 
-    def _store(self, wanted: Wanted, loaded: Loaded, *, now: datetime) -> None:
+    def _store(self, wanted: CacheRequest, loaded: Loaded, *, now: datetime) -> None:
         """What was read in part only is not kept."""
         answers: dict[str, Stored] = {}
         for key, rows in loaded.rows.items():
@@ -262,7 +267,7 @@ class ReadCache:
         CACHED_BYTES.set(self._memory.size_bytes)
 
 
-def fetch(cache: ReadCache | None, wanted: Wanted, *, now: datetime) -> Fetched:
+def fetch(cache: ReadCache | None, wanted: CacheRequest, *, now: datetime) -> Fetched:
     """Without a cache, every part from its shard.
 
     Raises the first failure when there is nothing at all, and NotFarEnough whatever else there is: half of what a
@@ -275,7 +280,7 @@ def fetch(cache: ReadCache | None, wanted: Wanted, *, now: datetime) -> Fetched:
     return fetched
 
 
-def _fetch_uncached(wanted: Wanted, *, now: datetime) -> Fetched:
+def _fetch_uncached(wanted: CacheRequest, *, now: datetime) -> Fetched:
     loaded = wanted.load(wanted.keys)
     parts = {
         key: CachedPart(rows, now, Origin.SHARD, wanted.find_generation(rows) is not None, loaded.routes.get(key))

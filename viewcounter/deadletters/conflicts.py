@@ -4,13 +4,13 @@ from clusterproxy.proxy import ClusterProxy
 from viewcounter.deadletters.shard_pages import Page, read_page
 from viewcounter.events.partition import get_partition
 from viewcounter.storage.conflicts import LIST_CONFLICTS, StoredConflict, list_parameters
-from viewcounter.storage.page_keys import Place
+from viewcounter.storage.page_keys import PageKey
 
 ConflictPage = Page[StoredConflict]
 
 
 def list_conflicts(
-    cluster: ClusterProxy, *, partition: int | None, video_id: str | None, before: Place | None, limit: int
+    cluster: ClusterProxy, *, partition: int | None, video_id: str | None, before: PageKey | None, limit: int
 ) -> ConflictPage:
     """Raises IndexError for an unknown partition, and the first shard's error when none answered."""
     if video_id is not None and partition is None:

@@ -31,7 +31,7 @@ from viewcounter.storage.dead_letter_limits import (
 )
 from viewcounter.storage.errors import TooManyDeadLetters
 from viewcounter.storage.flush import FlushBatch, advance_position, apply_flush
-from viewcounter.storage.savepoint import try_part
+from viewcounter.storage.savepoint import try_batch
 
 logger = logging.getLogger(__name__)
 
@@ -206,7 +206,7 @@ class _Trials:
             raise _BoundReached(f"not all bad events were found in {self._max_trials} trials")
         self._watch()
         part = select_events(self._batch, rows, position=f"trial {self.count}")
-        error = try_part(self._connection, part, rolled_through=self._rolled_through, keep=keep)
+        error = try_batch(self._connection, part, rolled_through=self._rolled_through, keep=keep)
         if error is None:
             return None
         return BatchRefusal(

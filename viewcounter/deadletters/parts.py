@@ -9,7 +9,7 @@ from viewcounter.deadletters.bisection import BatchRefusal, Rows
 from viewcounter.events.columns import Columns
 from viewcounter.processing.aggregation import MICROSECONDS_PER_HOUR, aggregate, find_types
 from viewcounter.processing.batch import NO_CONFLICTS, UNREADABLE_ENTRY, PreparedBatch, build_dead_letter, merge_lines
-from viewcounter.storage.dead_letter_limits import tally_range
+from viewcounter.storage.dead_letter_limits import count_range
 from viewcounter.storage.dead_letters import DeadLetter
 from viewcounter.storage.flush import FlushBatch, IdBlock, LedgerLine
 
@@ -61,7 +61,7 @@ def remove_events(prepared: PreparedBatch, refused: Mapping[int, BatchRefusal]) 
             ledger=merge_lines([*batch.ledger, *_move_to_dead(bad)]),
             dead_letters=[*batch.dead_letters, *letters],
             conflicts=batch.conflicts,
-            tally=tally_range(is_dead, unreadable_count=unreadable_count),
+            tally=count_range(is_dead, unreadable_count=unreadable_count),
         ),
         is_dead=is_dead,
         counted_rows=prepared.counted_rows[kept_rows],

@@ -35,7 +35,7 @@ from viewcounter.storage.dead_letters import (
     lock_dead_letters,
     resolve_dead_letters,
 )
-from viewcounter.storage.page_keys import Place
+from viewcounter.storage.page_keys import PageKey
 
 
 class DeadLetterId(NamedTuple):
@@ -121,7 +121,7 @@ def check_outcome(outcome: ReplayOutcome) -> None:
 
 
 def list_dead_letters(
-    cluster: ClusterProxy, wanted: DeadLetterFilter, *, before: Place | None, limit: int
+    cluster: ClusterProxy, wanted: DeadLetterFilter, *, before: PageKey | None, limit: int
 ) -> DeadLetterPage:
     """Raises IndexError for an unknown partition, and the first shard's error when none answered."""
     return read_page(
@@ -141,7 +141,7 @@ def iterate_dead_letters(
     cluster: ClusterProxy, wanted: DeadLetterFilter, *, page_size: int
 ) -> Iterator[FoundDeadLetter]:
     """Page by page, newest first. Raises the error of a shard that does not answer rather than leave its own out."""
-    place: Place | None = None
+    place: PageKey | None = None
     while True:
         page = list_dead_letters(cluster, wanted, before=place, limit=page_size)
         if page.missing_shards:

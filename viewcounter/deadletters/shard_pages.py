@@ -7,7 +7,7 @@ from typing import Any, Generic, TypeVar
 from clusterproxy.plan import Consistency
 from clusterproxy.proxy import ClusterProxy
 from shardproxy.query import Query
-from viewcounter.storage.page_keys import Place
+from viewcounter.storage.page_keys import PageKey
 
 Item = TypeVar("Item")
 
@@ -17,7 +17,7 @@ class Page(Generic[Item]):
     """Newest first. `following` asks for the next page; `missing_shards` did not answer: theirs are not listed."""
 
     items: list[Item]
-    following: Place | None
+    following: PageKey | None
     missing_shards: tuple[int, ...]
 
 
@@ -29,7 +29,7 @@ def read_page(
     partitions: Sequence[int] | None,
     limit: int,
     read_row: Callable[[int, Mapping[str, Any]], Item],
-    get_place: Callable[[Item], Place],
+    get_place: Callable[[Item], PageKey],
 ) -> Page[Item]:
     """`parameters` ask each shard for one row more than `limit`; `read_row` is told the shard's id.
 

@@ -20,7 +20,7 @@ from clusterproxy.proxy import ClusterProxy
 from shardproxy.errors import ShardProxyError
 from viewcounter.cluster import get_cluster
 from viewcounter.deadletters.shard_pages import Page
-from viewcounter.storage.page_keys import Place
+from viewcounter.storage.page_keys import PageKey
 
 PAGE_SIZE = 100
 UNREACHABLE = (ClusterProxyError, ShardProxyError)
@@ -35,9 +35,9 @@ class RowsForm(forms.Form):
     before_partition = forms.IntegerField(required=False, widget=forms.HiddenInput)
     before_id = forms.IntegerField(required=False, widget=forms.HiddenInput)
 
-    def find_place(self) -> Place | None:
+    def find_place(self) -> PageKey | None:
         parts = [self.cleaned_data[name] for name in ("before_at", "before_partition", "before_id")]
-        return None if None in parts else Place(*parts)
+        return None if None in parts else PageKey(*parts)
 
 
 class ShardRowsAdmin(admin.ModelAdmin):
@@ -94,7 +94,7 @@ def is_partition(cluster: ClusterProxy, partition: int | None) -> bool:
     return partition is None or partition < cluster.topology.partition_count
 
 
-def _build_next_query(request: HttpRequest, following: Place | None) -> str:
+def _build_next_query(request: HttpRequest, following: PageKey | None) -> str:
     if following is None:
         return ""
     place = {

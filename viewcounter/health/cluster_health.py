@@ -24,7 +24,7 @@ from shardproxy.errors import (
     StatementTimeout,
 )
 from viewcounter.storage import partitions
-from viewcounter.storage.instance_probe import READ_STANDING
+from viewcounter.storage.instance_probe import PROBE_INSTANCE
 
 COMMIT_PATIENCE_SECONDS = 2.0
 """A commit that waits longer than this for standbys is said to be blocked."""
@@ -37,7 +37,7 @@ _REASONS: dict[type[ShardProxyError], str] = {
     PoolExhausted: "all connections to it are in use",
     OutOfResources: "has no disk, memory or connections left",
     BadStatement: "lacks tables of this release: run migrate_shards",
-    Conflict: "replays what the question reads",
+    Conflict: "cancelled the query: a recovery conflict while it replays WAL",
 }
 _MAY_BE_FINE = (PoolExhausted, Conflict)
 
@@ -49,7 +49,7 @@ class Status(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class InstanceStanding:
+class InstanceCondition:
     """`reason` says why it is not simply up, without naming hosts. The rest is None where it does not answer."""
 
     instance: Instance
@@ -60,10 +60,10 @@ class InstanceStanding:
 
 
 @dataclass(frozen=True, slots=True)
-class ShardStanding:
+class ShardHealth:
     shard: Shard
     partitions: tuple[int, ...]
-    instances: tuple[InstanceStanding, ...]
+    instances: tuple[InstanceCondition, ...]
     durability: DurabilityState
     durability_reason: str
     synchronous_setting: str | None
@@ -77,30 +77,30 @@ class ShardStanding:
         return all(i.schema_version in (None, partitions.EXPECTED_SCHEMA_VERSION) for i in self.instances)
 
 
-def read_standing(
+def probe_cluster(
     cluster: ClusterProxy, *, timeout_seconds: float, max_lag_seconds: float
-) -> tuple[Topology, tuple[ShardStanding, ...]]:
+) -> tuple[Topology, tuple[ShardHealth, ...]]:
     """Bounded by `timeout_seconds` for each instance. Raises NoTopology."""
     topology = cluster.topology
-    answers = cluster.read_each_instance(READ_STANDING, {}, timeout_seconds=timeout_seconds)
+    answers = cluster.query_all_instances(PROBE_INSTANCE, {}, timeout_seconds=timeout_seconds)
     return topology, build_standing(topology, answers, max_lag_seconds=max_lag_seconds)
 
 
 def build_standing(
     topology: Topology, answers: Mapping[str, Rows | ShardProxyError], *, max_lag_seconds: float
-) -> tuple[ShardStanding, ...]:
+) -> tuple[ShardHealth, ...]:
     """Pure. An instance that is missing in `answers` came with a newer topology: nothing is known of it yet."""
     return tuple(_build_shard(topology, shard, answers, max_lag_seconds=max_lag_seconds) for shard in topology.shards)
 
 
 def _build_shard(
     topology: Topology, shard: Shard, answers: Mapping[str, Rows | ShardProxyError], *, max_lag_seconds: float
-) -> ShardStanding:
+) -> ShardHealth:
     primary = None if shard.primary is None else answers.get(shard.primary.name)
     row = None if primary is None or isinstance(primary, ShardProxyError) else primary[0]
     seen = None if row is None else _build_seen(row)
     state, reason = judge_durability(shard, seen, patience_seconds=COMMIT_PATIENCE_SECONDS)
-    return ShardStanding(
+    return ShardHealth(
         shard=shard,
         partitions=tuple(topology.get_partitions_of(shard.id)),
         instances=tuple(
@@ -113,7 +113,7 @@ def _build_shard(
     )
 
 
-def is_applied(standing: ShardStanding) -> bool:
+def is_applied(standing: ShardHealth) -> bool:
     """Whether the primary has been told of the shard's durability, whichever replicas live."""
     return standing.synchronous_setting in list_settings(standing.shard)
 
@@ -128,15 +128,15 @@ def _build_seen(row: Mapping[str, Any]) -> SeenOnPrimary:
 
 def judge_instance(
     instance: Instance, answer: Rows | ShardProxyError | None, *, max_lag_seconds: float
-) -> InstanceStanding:
+) -> InstanceCondition:
     if answer is None:
-        return InstanceStanding(instance, Status.DEGRADED, "has not been asked yet")
+        return InstanceCondition(instance, Status.DEGRADED, "has not been asked yet")
     if isinstance(answer, ShardProxyError):
         reason = next((text for kind, text in _REASONS.items() if isinstance(answer, kind)), "does not answer")
-        return InstanceStanding(instance, Status.DEGRADED if isinstance(answer, _MAY_BE_FINE) else Status.DOWN, reason)
+        return InstanceCondition(instance, Status.DEGRADED if isinstance(answer, _MAY_BE_FINE) else Status.DOWN, reason)
     row = answer[0]
     status, reason = _judge_role(instance, row, max_lag_seconds=max_lag_seconds)
-    return InstanceStanding(instance, status, reason, row["lag_seconds"], row["schema_version"] or "none")
+    return InstanceCondition(instance, status, reason, row["lag_seconds"], row["schema_version"] or "none")
 
 
 def _judge_role(instance: Instance, row: Mapping[str, Any], *, max_lag_seconds: float) -> tuple[Status, str]:
@@ -155,13 +155,13 @@ def _find_trouble_of_replica(row: Mapping[str, Any], *, max_lag_seconds: float) 
     if not row["in_recovery"]:
         return "follows no primary"
     if row["lag_seconds"] is None:
-        return "nobody knows how far behind it is"
+        return "its replication lag is not known"
     if row["lag_seconds"] > max_lag_seconds:
         return f"is {row['lag_seconds']:.0f} s behind"
     return "" if row["is_receiving"] else "receives nothing from its primary"
 
 
-def publish_durability(shards: Sequence[ShardStanding]) -> None:
+def publish_durability(shards: Sequence[ShardHealth]) -> None:
     """Set the gauges."""
     for standing in shards:
         DURABILITY_UNMET.labels(standing.shard.name).set(standing.durability is not DurabilityState.MET)

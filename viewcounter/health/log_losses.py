@@ -7,7 +7,7 @@ from django.db import close_old_connections
 from configservice.errors import ControlDatabaseUnavailable
 from configservice.models import LogLoss
 from configservice.topology.event_log import list_losses
-from runtime.timed_call import BoundedQuestion
+from runtime.timed_call import TimedCall
 
 LISTED = 100
 """Losses told at once; the admin has all of them."""
@@ -24,9 +24,9 @@ def find_losses(*, timeout_seconds: float) -> list[LogLoss] | None:
 
 
 @cache
-def get_question() -> "BoundedQuestion[list[LogLoss]]":
+def get_question() -> "TimedCall[list[LogLoss]]":
     """The one of this process."""
-    return BoundedQuestion("log-losses", _ask)
+    return TimedCall("log-losses", _ask)
 
 
 def _ask() -> list[LogLoss]:

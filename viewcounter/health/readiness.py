@@ -21,10 +21,10 @@ from configservice.failover.durability import DurabilityState
 from configservice.models import LogLoss
 from configservice.monitoring.shard_reports import ShardReport, is_looked_after
 from configservice.topology.model import Instance, Role, Shard, Topology
-from runtime.timed_call import BoundedQuestion
+from runtime.timed_call import TimedCall
 from viewcounter.eventlog.errors import EventLogError, LogUnfit
 from viewcounter.eventlog.interface import EventLog
-from viewcounter.health.cluster_health import ShardStanding, Status, read_standing
+from viewcounter.health.cluster_health import ShardHealth, Status, probe_cluster
 from viewcounter.health.log_losses import find_losses
 from viewcounter.health.shard_condition import NOT_LOOKED_AFTER, describe_condition, describe_log, find_reports
 from viewcounter.ingest.spool import SpoolState, measure_slots
@@ -90,7 +90,7 @@ class ReadinessProbe:
         self._settings = settings
         self._knows_key = knows_key
         self._dependencies = {
-            name: _Dependency(BoundedQuestion(f"readiness-{name}", ask), meaning)
+            name: _Dependency(TimedCall(f"readiness-{name}", ask), meaning)
             for name, (ask, meaning) in dependencies.items()
         }
         self._lock = Lock()  # held while probing, so that a crowd causes one probe
@@ -115,7 +115,7 @@ class ReadinessProbe:
             parts |= name_spool_troubles(spool)
         takes_events = parts[LOG], parts.get(SPOOL, parts[LOG])
         if parts[TOPOLOGY].status is not Status.DOWN:
-            _, standings = read_standing(
+            _, standings = probe_cluster(
                 cluster, timeout_seconds=settings.part_seconds, max_lag_seconds=settings.max_lag_seconds
             )
             parts |= {name: part for standing in standings for name, part in name_parts(standing)}
@@ -136,7 +136,7 @@ class ReadinessProbe:
 
 @dataclass(frozen=True, slots=True)
 class _Dependency:
-    question: BoundedQuestion[object]
+    question: TimedCall[object]
     meaning: str
 
     def finish(self, *, timeout_seconds: float) -> Part:
@@ -216,7 +216,7 @@ def name_spool_troubles(state: SpoolState) -> dict[str, Part]:
     return {"spooled events": Part(Status.DEGRADED, "; ".join(filter(None, troubles)))} if any(troubles) else {}
 
 
-def name_parts(standing: ShardStanding) -> Iterator[tuple[str, Part]]:
+def name_parts(standing: ShardHealth) -> Iterator[tuple[str, Part]]:
     """Each instance, `<shard> schema`, `<shard> deletion` where what is too old is kept for now, and `<shard>
     durability` where commits wait for replicas."""
     shard = standing.shard

@@ -1,6 +1,6 @@
 """A shard's condition in words: the same for `/readyz`, `/v1/cluster` and `manage.py status`.
 
-What the config service says (`ShardReport`) and what the instances say when asked now (`ShardStanding`) stay apart: the
+What the config service says (`ShardReport`) and what the instances say when asked now (`ShardHealth`) stay apart: the
 one knows who could take over and what is under way, the other who answers and which commits wait.
 """
 
@@ -13,7 +13,7 @@ from django.db import close_old_connections
 from configservice.errors import ControlDatabaseUnavailable
 from configservice.failover.records import Condition
 from configservice.monitoring.shard_reports import ShardReport, read_reports
-from runtime.timed_call import BoundedQuestion
+from runtime.timed_call import TimedCall
 from viewcounter.health.cluster_health import Status
 
 Reports = dict[str, ShardReport]
@@ -45,9 +45,9 @@ def find_reports(*, timeout_seconds: float) -> Reports | None:
 
 
 @cache
-def get_question() -> "BoundedQuestion[Reports]":
+def get_question() -> "TimedCall[Reports]":
     """The one of this process."""
-    return BoundedQuestion("shard-reports", _ask)
+    return TimedCall("shard-reports", _ask)
 
 
 def _ask() -> Reports:

@@ -5,7 +5,7 @@ from typing import Any
 
 from configservice.failover.durability import DurabilityState
 from configservice.monitoring.shard_reports import ShardReport
-from viewcounter.health.cluster_health import ShardStanding, Status
+from viewcounter.health.cluster_health import ShardHealth, Status
 from viewcounter.health.shard_condition import describe_condition, describe_log, encode_report
 
 
@@ -13,13 +13,13 @@ from viewcounter.health.shard_condition import describe_condition, describe_log,
 class ShardStatus:
     """`report` None: the control database does not answer."""
 
-    standing: ShardStanding
+    standing: ShardHealth
     report: ShardReport | None
     status: Status
     reason: str
 
 
-def judge_shard(standing: ShardStanding, report: ShardReport | None) -> ShardStatus:
+def classify_shard(standing: ShardHealth, report: ShardReport | None) -> ShardStatus:
     """The worst of its condition, its durability and what the event log keeps for it, and all reasons."""
     known = (Status.DEGRADED, "its condition is not known") if report is None else describe_condition(report)
     statuses, reasons = [known[0]], [known[1]]

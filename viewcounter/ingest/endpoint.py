@@ -16,7 +16,7 @@ from clusterproxy.errors import NoTopology
 from configservice.topology.model import Topology
 from runtime.http.problems import PROBLEM_CONTENT_TYPE, Problem, encode_problem
 from viewcounter.apikeys.address_limit import BoundedBuckets, get_client_address
-from viewcounter.apikeys.authentication import LaneKeys
+from viewcounter.apikeys.authentication import KeyAuthenticator
 from viewcounter.apikeys.key_cache import AuthenticatedKey
 from viewcounter.apikeys.keys import is_public_token
 from viewcounter.apikeys.origins import READABLE, allow_preflight, check_origin
@@ -32,8 +32,8 @@ from viewcounter.ingest.group_commit import GroupCommit
 from viewcounter.ingest.idempotency import Idempotency, check_key
 from viewcounter.ingest.items import ItemProblem
 from viewcounter.ingest.load_shedding import LagWatch
-from viewcounter.ingest.metrics import LaneMeter
-from viewcounter.ingest.parameters import Wishes, parse_wishes
+from viewcounter.ingest.metrics import IngestMeter
+from viewcounter.ingest.parameters import IngestParams, parse_params
 from viewcounter.ingest.request_head import Content, Head, parse_content, read_head
 from viewcounter.ingest.turns import LARGE_BYTES, Turns
 from viewcounter.ingest.validation import Acceptance, Acceptor, AcceptWindow
@@ -86,7 +86,7 @@ class GatewayLane:
         self,
         *,
         commit: GroupCommit,
-        keys: LaneKeys,
+        keys: KeyAuthenticator,
         get_topology: Callable[[], Topology],
         limits: LaneLimits,
         viewers: ViewerDigest,
@@ -113,7 +113,7 @@ class GatewayLane:
         self._limiter = limiter
         self._acceptor: Acceptor | None = None
         self._random = random.Random()  # noqa: S311 - jitter, no secret
-        self._meter = LaneMeter(lambda: commit.buffered_count)
+        self._meter = IngestMeter(lambda: commit.buffered_count)
 
     def close(self) -> None:
         """Hand over what has been counted since the last second."""
@@ -155,7 +155,7 @@ class GatewayLane:
         headers: Headers = ()
         try:
             self._site.check(scope, head)
-            await self._authorize(parse_wishes(scope.get("query_string", b"")), head, budget)
+            await self._authorize(parse_params(scope.get("query_string", b"")), head, budget)
             status, body, outcome = 204, b"", "preflight"
             headers = allow_preflight(budget.origin_headers)
         except Refused as refusal:
@@ -168,7 +168,7 @@ class GatewayLane:
         self, scope: dict[str, Any], head: Head, receive: Receive, budget: RequestBudget
     ) -> tuple[_Answer, bool]:
         """The answer, and whether it is the one that the same request got before."""
-        wishes = parse_wishes(scope.get("query_string", b""))
+        wishes = parse_params(scope.get("query_string", b""))
         key = await self._authorize(wishes, head, budget)
         if key.is_public:
             budget.take_of_address(key, get_client_address(scope))
@@ -206,8 +206,8 @@ class GatewayLane:
         async def answer() -> tuple[bytes, bool]:
             given = await self._accept(head, key, body, content, budget)
             # Asked again, an answer without events, or with events to be sent again, may be another.
-            is_lasting = given.accepted > 0 and not any(item.retryable for item in given.items)
-            return _encoder.encode(given), is_lasting
+            is_replayable = given.accepted > 0 and not any(item.retryable for item in given.items)
+            return _encoder.encode(given), is_replayable
 
         encoded, is_repeat = await self._idempotency.answer_once(
             owner=key.prefix,
@@ -249,7 +249,7 @@ class GatewayLane:
         is_applied = answer.spooled is msgspec.UNSET and await self._applied.wait(positions)
         return msgspec.structs.replace(answer, applied=is_applied)
 
-    async def _authorize(self, wishes: Wishes, head: Head, budget: RequestBudget) -> AuthenticatedKey:
+    async def _authorize(self, wishes: IngestParams, head: Head, budget: RequestBudget) -> AuthenticatedKey:
         """Notes in `budget` what the answer tells the browser of a page."""
         authorization = head.authorization if wishes.key is None else _read_key_of_address(wishes.key)
         try:

@@ -64,11 +64,11 @@ class Idempotency:
             return kept.answer, True
         _check_verdict(verdict)
         try:
-            given, is_lasting = await answer()
+            given, is_replayable = await answer()
         except Exception:
             await self._answers.release(name)
             raise
-        if is_lasting and len(given) <= self._max_answer_bytes:
+        if is_replayable and len(given) <= self._max_answer_bytes:
             await self._answers.keep(name, StoredResponse(digest, given))
         else:
             await self._answers.release(name)

@@ -16,7 +16,7 @@ PUBLISH_SECONDS = 1.0
 
 
 class RequestMeter:
-    """Counts by the labels of one metric; the rest as `LaneMeter`."""
+    """Counts by the labels of one metric; the rest as `IngestMeter`."""
 
     def __init__(self, metric: Metric) -> None:
         self._metric = metric
@@ -36,7 +36,7 @@ class RequestMeter:
         self._counts.clear()
 
 
-class LaneMeter:
+class IngestMeter:
     """Lives on one event loop; every method is called there. What a killed process had not published is not counted."""
 
     def __init__(self, get_buffered_count: Callable[[], int]) -> None:

@@ -11,7 +11,7 @@ _APPLIED = "applied"
 _MAX_PARAMETERS = 10
 
 
-class Wishes(NamedTuple):
+class IngestParams(NamedTuple):
     """`waits`: answer once the events are counted, or when the wait is over. `key`: a public one, for senders that
     cannot set headers."""
 
@@ -19,10 +19,10 @@ class Wishes(NamedTuple):
     key: str | None = None
 
 
-NONE = Wishes(waits=False)
+NONE = IngestParams(waits=False)
 
 
-def parse_wishes(query: bytes) -> Wishes:
+def parse_params(query: bytes) -> IngestParams:
     """`query` as it stands in the address, raw. Raises Refused (422) naming the parameter."""
     if not query:
         return NONE
@@ -40,7 +40,7 @@ def parse_wishes(query: bytes) -> Wishes:
     wait = found.get("wait")
     if wait not in (None, _APPLIED):
         raise _invalid("wait", "unknown_wait", f"must be: {_APPLIED}")
-    return Wishes(waits=wait is not None, key=found.get("key"))
+    return IngestParams(waits=wait is not None, key=found.get("key"))
 
 
 def _invalid(field: str, code: str, message: str) -> Refused:

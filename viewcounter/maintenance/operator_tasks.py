@@ -14,7 +14,7 @@ from shardproxy.errors import ShardProxyError
 from viewcounter.config import get_config
 from viewcounter.moves.errors import MoverStopping
 from viewcounter.moves.metrics import publish_unfinished
-from viewcounter.moves.scheduler import build_tools, finish_hanging
+from viewcounter.moves.scheduler import build_tools, resume_abandoned
 from viewcounter.processing.shutdown import is_stopping
 
 logger = logging.getLogger(__name__)
@@ -24,7 +24,7 @@ logger = logging.getLogger(__name__)
 def finish_hanging_moves() -> None:
     """Carry on with moves whose mover died while their partition counts nothing, until it does."""
     try:
-        finish_hanging(build_tools(get_config(), is_stopping=is_stopping))
+        resume_abandoned(build_tools(get_config(), is_stopping=is_stopping))
     except MoverStopping:
         logger.info("the next worker goes on with moves that hang")
     except (DatabaseError, ClusterProxyError, ShardProxyError) as error:

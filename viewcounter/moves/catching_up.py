@@ -140,7 +140,7 @@ def read_source_position(work: Work) -> Position:
     return Position.parse(row["position"])
 
 
-def come_close(work: Work, replayer: Replayer) -> None:
+def catch_up_within(work: Work, replayer: Replayer) -> None:
     """Until one round, from looking where the source is to being there, takes less than `ready_seconds`."""
     ends_at = time.monotonic() + work.settings.copy_seconds
     while time.monotonic() < ends_at:

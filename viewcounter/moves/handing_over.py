@@ -73,7 +73,9 @@ def wait_for_every_instance(work: Work) -> None:
 
 def _find_missing(work: Work) -> list[str]:
     copied_at = Position.parse(work.move.copied_at_position)
-    answers = work.tools.cluster.read_every_instance(work.move.target_id, READ_COPY, {"partition": work.partition})
+    answers = work.tools.cluster.query_promotable_instances(
+        work.move.target_id, READ_COPY, {"partition": work.partition}
+    )
     return [
         name
         for name, answer in answers.items()

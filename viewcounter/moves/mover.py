@@ -27,12 +27,12 @@ from runtime.metrics import MOVE_FAILURES, MOVES_RUNNING
 from shardproxy.errors import ShardProxyError
 from viewcounter.eventlog.errors import EventLogError
 from viewcounter.moves import copying, handing_over
-from viewcounter.moves.catching_up import Replayer, come_close
+from viewcounter.moves.catching_up import Replayer, catch_up_within
 from viewcounter.moves.cleanup import Open, remove_rows
 from viewcounter.moves.comparing import compare_whole
 from viewcounter.moves.errors import CopyDiffers, MoveStepFailed
 from viewcounter.moves.metrics import note_ended
-from viewcounter.moves.work import Keeper, Tools, Work
+from viewcounter.moves.work import LeaseRenewer, Tools, Work
 from viewcounter.processing.errors import DrainError
 from viewcounter.storage.errors import CopyTaken, MaintenanceHoldLost, StorageError
 from viewcounter.storage.moves import (
@@ -100,7 +100,7 @@ def catch_up(work: Work) -> MoveOutcome:
     with work.open_target() as target:
         take_copy_over(target, work.target)
     with _replaying(work) as replayer:
-        come_close(work, replayer)
+        catch_up_within(work, replayer)
         compare_whole(work, replayer)
     return MoveOutcome(MoveEvent.VERIFIED)
 
@@ -113,10 +113,10 @@ def make_ready(work: Work) -> MoveOutcome:
         return MoveOutcome(MoveEvent.UNHELD)
     handing_over.resume_source(work)
     with _replaying(work) as replayer:
-        come_close(work, replayer)
+        catch_up_within(work, replayer)
         check_signer()  # a partition that is held counts nothing until processes believe the topology after it
         handing_over.wait_for_every_instance(work)
-        come_close(work, replayer)
+        catch_up_within(work, replayer)
     return MoveOutcome(MoveEvent.HELD)
 
 
@@ -221,7 +221,7 @@ def _run(work: Work, owner: str, *, while_in: Collection[MoveState], on_step: Ca
             work.move = get_move(work.move.pk)
         except _FAILURES as error:
             work.move = _note_failure(work, error)
-            with Keeper(work, holds_maintenance=work.move.state in _KEEPS_MAINTENANCE):
+            with LeaseRenewer(work, holds_maintenance=work.move.state in _KEEPS_MAINTENANCE):
                 work.pause(plan_retry_seconds(work.move.attempts, max_seconds=work.settings.retry_max_seconds))
         if work.move.lease_owner != owner:
             logger.info("move %d: another mover goes on with it", work.move.pk)
@@ -236,7 +236,7 @@ def make_step(work: Work) -> Move:
     state = MoveState(work.move.state)
     if state is MoveState.ACTIVATED:
         return flip(work.move)
-    with Keeper(work, holds_maintenance=state in _KEEPS_MAINTENANCE):
+    with LeaseRenewer(work, holds_maintenance=state in _KEEPS_MAINTENANCE):
         try:
             outcome = STEPS[state](work)
         except (CopyDiffers, CopyTaken) as error:

@@ -60,7 +60,7 @@ def run_next(tools: Tools, *, on_move: OnMove = lambda _: None) -> bool:
     return bool(free) and run_move(tools, free[0], on_step=on_move, on_progress=on_move)
 
 
-def finish_hanging(tools: Tools) -> int:
+def resume_abandoned(tools: Tools) -> int:
     """Moves whose mover died while somebody waits: until nobody does. Returns how many were taken up."""
     free = find_free(states=UNDELAYED, now=timezone.now())
     return sum(run_move(tools, move_id, while_in=UNDELAYED) for move_id in free)

@@ -54,7 +54,7 @@ class Work:
     token: UUID
     on_progress: Callable[[Move], None] = lambda _: None
     rows_copied: int = 0
-    keeper: "Keeper | None" = None
+    keeper: "LeaseRenewer | None" = None
 
     @property
     def partition(self) -> int:
@@ -115,7 +115,7 @@ class Work:
             yield opened
 
 
-class Keeper:
+class LeaseRenewer:
     """Renews the lease of a move, and the hold of maintenance on its source, while a step of it is at work.
 
     A thread of its own, as a statement may take minutes. What it finds lost is raised by `check`, in the mover's

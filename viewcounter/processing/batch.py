@@ -16,7 +16,7 @@ from viewcounter.events.columns import Columns, concat_columns
 from viewcounter.processing.aggregation import MICROSECONDS_PER_HOUR, aggregate, build_ledger, find_types
 from viewcounter.processing.deduplication import KnownIdSource, Verdict, judge_batch
 from viewcounter.storage.conflicts import Conflicts
-from viewcounter.storage.dead_letter_limits import tally_range
+from viewcounter.storage.dead_letter_limits import count_range
 from viewcounter.storage.dead_letters import DeadLetter, RefusedEvent
 from viewcounter.storage.flush import FlushBatch, LedgerLine
 from viewcounter.storage.partitions import PartitionState
@@ -120,14 +120,16 @@ def prepare_batch(
         id_blocks=verdict.id_blocks,
         minutes=aggregated.minutes,
         totals=aggregated.totals,
-        ledger=merge_lines(build_ledger(columns, verdict) + count_dead(unknown) + count_dead(too_late)),
+        ledger=merge_lines(
+            build_ledger(columns, verdict) + count_dead_lettered(unknown) + count_dead_lettered(too_late)
+        ),
         dead_letters=[
             *decoded.dead_letters,
             *bury_unknown_types(unknown, position=str(decoded.end)),
-            *bury_late(too_late, position=str(decoded.end), admits_since=state.admits_since),
+            *dead_letter_late(too_late, position=str(decoded.end), admits_since=state.admits_since),
         ],
         conflicts=_select_conflicts(columns, verdict, max_count=max_conflicts),
-        tally=tally_range(is_dead, unreadable_count=len(decoded.dead_letters)),
+        tally=count_range(is_dead, unreadable_count=len(decoded.dead_letters)),
         event_types={type_id: event_types[type_id].name for type_id in used_types},
     )
     return PreparedBatch(
@@ -144,7 +146,7 @@ def _select_conflicts(columns: Columns, verdict: Verdict, *, max_count: int) -> 
     return Conflicts(columns.select(rows), verdict.first_contents[rows])
 
 
-def count_dead(columns: Columns) -> list[LedgerLine]:
+def count_dead_lettered(columns: Columns) -> list[LedgerLine]:
     """Ledger lines of dead-lettered events."""
     hours, counts = np.unique(columns.occurred_us // MICROSECONDS_PER_HOUR, return_counts=True)
     return [
@@ -166,7 +168,7 @@ def bury_unknown_types(columns: Columns, *, position: str) -> list[DeadLetter]:
     ]
 
 
-def bury_late(columns: Columns, *, position: str, admits_since: datetime) -> list[DeadLetter]:
+def dead_letter_late(columns: Columns, *, position: str, admits_since: datetime) -> list[DeadLetter]:
     detail = f"happened before {admits_since.isoformat()}: whether it was counted before is no longer known"
     return [
         build_dead_letter(columns, row, position=position, reason=TOO_LATE, detail=detail)

@@ -18,7 +18,7 @@ from redis.retry import Retry
 
 from configservice.errors import ClusterUnknown
 from configservice.topology.cache_keys import name_key
-from viewcounter.processing.shard_throttle import Health, StrainPolicy, find_limit, get_pause_seconds
+from viewcounter.processing.shard_throttle import Health, StrainPolicy, get_pause_seconds, max_concurrent_drains
 
 logger = logging.getLogger(__name__)
 
@@ -118,7 +118,7 @@ class DrainQueue:
             *_, slot_count, (pause, failures, slow) = pipeline.execute()
         if pause is not None:
             return False
-        limit = find_limit(is_failing=failures is not None, is_slow=slow is not None, slot_count=slot_count)
+        limit = max_concurrent_drains(is_failing=failures is not None, is_slow=slow is not None, slot_count=slot_count)
         if limit is None:
             return True
         leases = self._redis.mget([self._lease_key(p) for p in siblings])

@@ -42,7 +42,7 @@ class StrainPolicy:
         )
 
 
-def judge_drain(*, seconds: float, flush_count: int, policy: StrainPolicy) -> Health:
+def classify_drain(*, seconds: float, flush_count: int, policy: StrainPolicy) -> Health:
     """Of a drain that succeeded. One that flushed nothing says nothing bad about its shard."""
     is_slow = flush_count > 0 and seconds / flush_count > policy.slow_flush_seconds
     return Health.SLOW if is_slow else Health.WELL
@@ -54,7 +54,7 @@ def get_pause_seconds(failure_count: int, *, policy: StrainPolicy, rng: Random) 
     return rng.uniform(0.0, longest)
 
 
-def find_limit(*, is_failing: bool, is_slow: bool, slot_count: int) -> int | None:
+def max_concurrent_drains(*, is_failing: bool, is_slow: bool, slot_count: int) -> int | None:
     """How many drains of the shard may run at once, of `slot_count` in the whole fleet; None: any number."""
     if is_failing:
         return 1

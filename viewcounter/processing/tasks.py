@@ -20,7 +20,7 @@ from viewcounter.deadletters.stopped import measure_dead_letters
 from viewcounter.eventlog.errors import EventLogError, LogUnfit, PositionTrimmed
 from viewcounter.eventlog.lag_notice import LagUnknown
 from viewcounter.eventlog.registry import get_event_log, get_lag_board
-from viewcounter.health.cluster_health import publish_durability, publish_signature, read_standing
+from viewcounter.health.cluster_health import probe_cluster, publish_durability, publish_signature
 from viewcounter.health.registration import find_services, publish_services
 from viewcounter.maintenance.audit_runs import run_audit
 from viewcounter.maintenance.lag import publish_lag, read_lag
@@ -40,7 +40,7 @@ from viewcounter.processing.dispatch import (
 )
 from viewcounter.processing.errors import DrainError, PartitionStopped
 from viewcounter.processing.log_watch import record_lost_ends, report_unfit_log, watch_log
-from viewcounter.processing.shard_throttle import Health, StrainPolicy, judge_drain
+from viewcounter.processing.shard_throttle import Health, StrainPolicy, classify_drain
 from viewcounter.processing.trimming import trim_log_everywhere
 from viewcounter.processing.worker import get_applied_earlier, get_drain_queue, get_drainer
 from viewcounter.storage.errors import PartitionBeingMoved, StorageError
@@ -118,7 +118,7 @@ def _drain(partition: int, *, shard_name: str) -> Health | None:
     else:
         DRAINS.labels("caught_up" if report.caught_up else "out_of_time").inc()
         logger.info("drained %s", report)
-        return judge_drain(
+        return classify_drain(
             seconds=time.monotonic() - started_at,
             flush_count=report.flush_count,
             policy=StrainPolicy.from_config(get_config()),
@@ -153,7 +153,7 @@ def measure_cluster() -> None:
     """Let the metrics say which processes there are, and where fewer replicas hold a commit than should."""
     config = get_config()
     try:
-        _, shards = read_standing(
+        _, shards = probe_cluster(
             get_cluster(),
             timeout_seconds=config.readiness_probe_seconds,
             max_lag_seconds=config.replica_max_lag_seconds,

@@ -107,7 +107,7 @@ def _trim_shard(
     partitions = cluster.topology.get_partitions_of(shard.id)
     if not partitions:
         return 0
-    answers = cluster.read_every_instance(shard.id, READ_STATES, {"partitions": partitions})
+    answers = cluster.query_promotable_instances(shard.id, READ_STATES, {"partitions": partitions})
     positions: dict[int, list[Position]] = {p: [] for p in partitions}
     for instance, answer in answers.items():
         if isinstance(answer, Exception):

@@ -8,12 +8,12 @@ from clusterproxy.proxy import ClusterProxy
 from clusterproxy.results import Route
 from configservice.topology.model import Topology
 from viewcounter.cache.memory import Stored
-from viewcounter.cache.read_cache import CachedPart, Loaded, Origin, ReadCache, Wanted, build_part, fetch
+from viewcounter.cache.read_cache import CachedPart, CacheRequest, Loaded, Origin, ReadCache, build_part, fetch
 from viewcounter.events.partition import get_partition
 from viewcounter.queries.errors import InvalidQuery
 from viewcounter.queries.freshness import DEFAULT, ReadOptions
 from viewcounter.queries.meta import Meta, Source, build_meta
-from viewcounter.queries.reading import Keeping, build_judge, get_seen, read_video
+from viewcounter.queries.reading import CachePolicy, build_judge, get_seen, read_video
 from viewcounter.queries.routes import describe_routes
 from viewcounter.queries.scattering import load_parts
 from viewcounter.storage.reads import COUNTS_OF_VIDEO, COUNTS_OF_VIDEOS
@@ -49,7 +49,7 @@ def get_counts(
     options: ReadOptions = DEFAULT,
     cache: ReadCache | None = None,
 ) -> CountsAnswer:
-    keeping = Keeping(_get_key(video_id), cache, is_cheap=True)
+    keeping = CachePolicy(_get_key(video_id), cache, skip_shared_cache=True)
     read = read_video(cluster, COUNTS_OF_VIDEO, video_id=video_id, params={}, now=now, options=options, keeping=keeping)
     return _build_answer(cluster.topology, video_id, read.part, now=now, routes=read.routes)
 
@@ -90,10 +90,10 @@ def get_counts_of_videos(
             choose=lambda row: _get_key(row["video_id"]),
         )
 
-    wanted = Wanted(
+    wanted = CacheRequest(
         keys=list(videos),
         load=load,
-        is_kept_enough=not options.insists_on_now,
+        allow_cached=not options.insists_on_now,
         accepts=build_judge(options, partitions=partitions.values(), now=now),
     )
     parts = fetch(cache, wanted, now=now).parts

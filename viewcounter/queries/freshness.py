@@ -4,7 +4,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from clusterproxy.freshness import Demand, Progress, ProgressProbe
+from clusterproxy.freshness import FreshnessRequirement, Progress, ProgressProbe
 from clusterproxy.plan import Consistency
 from viewcounter.eventlog.interface import Position
 from viewcounter.storage.partitions import READ_STATES
@@ -47,7 +47,7 @@ def parse_progress(rows: Sequence[Mapping[str, Any]]) -> dict[int, Progress]:
 PROBE = ProgressProbe(query=READ_STATES, parse=parse_progress)
 
 
-def find_demand(options: ReadOptions, *, partitions: Collection[int] | None) -> Demand | None:
+def find_demand(options: ReadOptions, *, partitions: Collection[int] | None) -> FreshnessRequirement | None:
     """For the cluster proxy; None when any answer will do. `partitions`: those that are read, None for all."""
     wanted = dict(options.min_positions)
     if options.min_position is not None and partitions is not None:
@@ -56,4 +56,4 @@ def find_demand(options: ReadOptions, *, partitions: Collection[int] | None) -> 
         wanted = {partition: position for partition, position in wanted.items() if partition in partitions}
     if not wanted and options.max_staleness_seconds is None and options.consistency is not Consistency.QUORUM:
         return None
-    return Demand(PROBE, min_positions=wanted, max_staleness_seconds=options.max_staleness_seconds)
+    return FreshnessRequirement(PROBE, min_positions=wanted, max_staleness_seconds=options.max_staleness_seconds)

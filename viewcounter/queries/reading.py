@@ -10,7 +10,7 @@ from clusterproxy.proxy import ClusterProxy
 from clusterproxy.results import ReadResult, Route
 from configservice.topology.model import EventType, Topology
 from shardproxy.query import Query
-from viewcounter.cache.read_cache import CachedPart, Loaded, ReadCache, Rows, Wanted, fetch
+from viewcounter.cache.read_cache import CachedPart, CacheRequest, Loaded, ReadCache, Rows, fetch
 from viewcounter.events.partition import get_partition
 from viewcounter.queries.errors import InvalidQuery, PartitionElsewhere
 from viewcounter.queries.freshness import DEFAULT, ReadOptions, find_demand, parse_progress
@@ -35,21 +35,21 @@ class VideoRead:
 
 
 @dataclass(frozen=True, slots=True)
-class Keeping:
+class CachePolicy:
     """How the rows of a question may be kept: `key` tells it from every other one.
 
-    `find_generation` and `is_cheap` are as in `Wanted`; the first makes sense of rows that carry their partition's
-    `generation`. `condense` makes what is kept, and answered from, of the rows that a shard gave.
+    `find_generation` and `skip_shared_cache` are as in `CacheRequest`; the first makes sense of rows that carry their
+    partition's `generation`. `condense` makes what is kept, and answered from, of the rows that a shard gave.
     """
 
     key: str
     cache: ReadCache | None
     find_generation: Callable[[Rows], int | None] = lambda _: None
     condense: Callable[[Rows], Rows] = lambda rows: rows
-    is_cheap: bool = False
+    skip_shared_cache: bool = False
 
 
-NOT_KEPT = Keeping(key="", cache=None)
+NOT_KEPT = CachePolicy(key="", cache=None)
 
 
 def read_video(
@@ -60,7 +60,7 @@ def read_video(
     params: Mapping[str, Any],
     now: datetime,
     options: ReadOptions = DEFAULT,
-    keeping: Keeping = NOT_KEPT,
+    keeping: CachePolicy = NOT_KEPT,
 ) -> VideoRead:
     """Raises PartitionElsewhere when the shard that answered does not hold the video's partition, and the newest
     topology does not lead elsewhere; and what `condense` raises."""
@@ -87,11 +87,11 @@ def read_video(
             raise PartitionElsewhere(partition, shard_id=result.shard_id)
         return Loaded(dict.fromkeys(keys, keeping.condense(result.rows)), routes=dict.fromkeys(keys, result.route))
 
-    wanted = Wanted(
+    wanted = CacheRequest(
         keys=[keeping.key],
         load=load,
-        is_kept_enough=not options.insists_on_now,
-        is_cheap=keeping.is_cheap,
+        allow_cached=not options.insists_on_now,
+        skip_shared_cache=keeping.skip_shared_cache,
         accepts=build_judge(options, partitions=(partition,), now=now),
         find_generation=keeping.find_generation,
         get_generation=lambda: None if cache is None else cache.generations.find(cluster, partition),

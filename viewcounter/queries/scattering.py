@@ -13,7 +13,7 @@ from clusterproxy.proxy import ClusterProxy
 from clusterproxy.results import Route, ScatterResult
 from configservice.topology.model import Topology
 from shardproxy.query import Query
-from viewcounter.cache.read_cache import CachedPart, Loaded, ReadCache, Rows, Wanted, fetch
+from viewcounter.cache.read_cache import CachedPart, CacheRequest, Loaded, ReadCache, Rows, fetch
 from viewcounter.queries.errors import PartitionElsewhere
 from viewcounter.queries.freshness import DEFAULT, ReadOptions, find_demand
 from viewcounter.queries.reading import build_judge, get_seen
@@ -63,10 +63,10 @@ def scatter(
         loaded = load_parts(cluster, query, params=params, partitions=own, options=options)
         return replace(loaded, rows={name: condense(rows) for name, rows in loaded.rows.items()})
 
-    wanted = Wanted(
+    wanted = CacheRequest(
         keys=list(shards),
         load=load,
-        is_kept_enough=not options.insists_on_now,
+        allow_cached=not options.insists_on_now,
         accepts=build_judge(options, partitions=range(topology.partition_count), now=now),
     )
     fetched = fetch(cache, wanted, now=now)

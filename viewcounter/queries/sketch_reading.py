@@ -13,7 +13,7 @@ from clusterproxy.proxy import ClusterProxy
 from viewcounter.cache.read_cache import ReadCache, Rows
 from viewcounter.queries.freshness import ReadOptions
 from viewcounter.queries.periods import PeriodPlan, name_cut, period_parameters
-from viewcounter.queries.reading import Keeping, VideoRead, read_video
+from viewcounter.queries.reading import CachePolicy, VideoRead, read_video
 from viewcounter.queries.scattering import Scattered, scatter
 from viewcounter.queries.sketched import SketchFunction, SketchLimits, condense
 from viewcounter.storage.sketch_bytes import UnreadableSketch
@@ -51,7 +51,7 @@ def read_sketches_of_video(
             | _get_bounds(function, limits, uses_sketches=uses_sketches),
             now=now,
             options=options,
-            keeping=Keeping(
+            keeping=CachePolicy(
                 key=f"sketches:{_name_kind(function)}:{event_type_id}:{name_cut(plan)}:{video_id}",
                 cache=cache,
                 find_generation=find_generation,

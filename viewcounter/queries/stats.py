@@ -23,7 +23,7 @@ from viewcounter.queries.periods import (
     plan_period,
 )
 from viewcounter.queries.ranges import Interval, Period
-from viewcounter.queries.reading import Keeping, get_event_type, read_video
+from viewcounter.queries.reading import CachePolicy, get_event_type, read_video
 from viewcounter.queries.sketch_reading import read_sketches_of_video
 from viewcounter.queries.sketched import (
     SketchFunction,
@@ -109,7 +109,7 @@ def get_stats(
         params=parameters | {"partitions": [partition]},
         now=now,
         options=options,
-        keeping=Keeping(
+        keeping=CachePolicy(
             key=f"stats:{event_type.id}:{name_cut(plan)}:{question.video_id}",
             cache=cache,
             find_generation=lambda rows: find_generation(rows, period=question.period),
@@ -201,7 +201,7 @@ def _get_total(
         params={"event_type_id": event_type_id},
         now=now,
         options=options,
-        keeping=Keeping(f"total:{event_type_id}:{question.video_id}", cache),
+        keeping=CachePolicy(f"total:{event_type_id}:{question.video_id}", cache),
     )
     return StatsAnswer(
         question=question,

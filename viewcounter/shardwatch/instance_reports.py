@@ -18,7 +18,7 @@ from runtime.metrics import (
     KILL_REFUSALS,
     KILLS,
 )
-from shardproxy.killer import SessionKill
+from shardproxy.killer import TerminatedSession
 from shardproxy.vitals import Vitals
 from shardproxy.watch import Sighting
 from viewcounter.shardwatch.kills import KillStore
@@ -107,7 +107,7 @@ class InstanceReporter:
         self._kills = kills
         self._witness = witness
 
-    def on_kill(self, kill: SessionKill) -> None:
+    def on_kill(self, kill: TerminatedSession) -> None:
         KILLS.labels(*self._labels, kill.session_class, kill.reason, kill.action).inc()
         self._kills.put(kill, shard=self._shard)
 

@@ -17,7 +17,7 @@ from django.db.models import Q
 from django.utils import timezone
 
 from runtime.metrics import KILLS_DROPPED, KILLS_WAITING
-from shardproxy.killer import SessionKill as SeenKill
+from shardproxy.killer import TerminatedSession as SeenKill
 from viewcounter.shardwatch.models import Kill
 
 logger = logging.getLogger(__name__)

@@ -16,7 +16,7 @@ from viewcounter.events.message import VIDEO_ID_MAX_CHARACTERS
 from viewcounter.storage import binary
 from viewcounter.storage.dead_letters import clean_text
 from viewcounter.storage.named_sql import load_queries
-from viewcounter.storage.page_keys import Place, place_parameters
+from viewcounter.storage.page_keys import PageKey, place_parameters
 
 _SQL = load_queries("conflicts.sql")
 
@@ -48,15 +48,15 @@ class StoredConflict:
     created_at: datetime
 
     @property
-    def place(self) -> Place:
-        return Place(self.created_at, self.partition, self.id)
+    def place(self) -> PageKey:
+        return PageKey(self.created_at, self.partition, self.id)
 
     @classmethod
     def from_row(cls, row: Mapping[str, Any]) -> Self:
         return cls(**{name: row[name] for name in cls.__dataclass_fields__})
 
 
-def list_parameters(*, video_id: str | None, before: Place | None, limit: int) -> dict[str, Any]:
+def list_parameters(*, video_id: str | None, before: PageKey | None, limit: int) -> dict[str, Any]:
     """For LIST_CONFLICTS; `partitions` comes from whoever routes it."""
     return {"video_id": video_id, "limit": limit, **place_parameters(before)}
 

@@ -64,7 +64,7 @@ class Tally:
         return self.read == self.dead
 
 
-def tally_range(is_dead: NDArray[np.bool_], *, unreadable_count: int) -> Tally:
+def count_range(is_dead: NDArray[np.bool_], *, unreadable_count: int) -> Tally:
     """`is_dead` for each event of a range of the log, in its order.
 
     How many events an unreadable entry held is unknown: it counts as one, and in a run only if nothing else was read.

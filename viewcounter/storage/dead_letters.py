@@ -12,7 +12,7 @@ import psycopg
 from viewcounter.events.message import VIDEO_ID_MAX_CHARACTERS
 from viewcounter.storage import binary
 from viewcounter.storage.named_sql import load_queries
-from viewcounter.storage.page_keys import Place, place_parameters
+from viewcounter.storage.page_keys import PageKey, place_parameters
 
 _SQL = load_queries("dead_letters.sql")
 
@@ -86,8 +86,8 @@ class StoredDeadLetter:
     payload_bytes: int
 
     @property
-    def place(self) -> Place:
-        return Place(self.created_at, self.partition, self.id)
+    def place(self) -> PageKey:
+        return PageKey(self.created_at, self.partition, self.id)
 
     @classmethod
     def from_row(cls, row: Mapping[str, Any]) -> Self:
@@ -119,7 +119,7 @@ class DeadLetterFilter:
     end: datetime | None = None
 
 
-def list_parameters(wanted: DeadLetterFilter, *, before: Place | None, limit: int) -> dict[str, Any]:
+def list_parameters(wanted: DeadLetterFilter, *, before: PageKey | None, limit: int) -> dict[str, Any]:
     """For LIST_DEAD_LETTERS; `partitions` comes from whoever routes it."""
     return {
         "state": wanted.state,

@@ -2,6 +2,6 @@
 
 from viewcounter.storage.named_sql import load_queries
 
-READ_STANDING = load_queries("standing.sql")["read_standing"]
+PROBE_INSTANCE = load_queries("standing.sql")["probe_cluster"]
 """No parameters. One row: in_recovery, is_read_only, lag_seconds, is_receiving, schema_version, synchronous_setting,
 synchronous, oldest_wait_seconds, deletion_behind_seconds."""

@@ -7,7 +7,7 @@ from typing import Any
 
 
 @dataclass(frozen=True, slots=True, order=True)
-class Place:
+class PageKey:
     """A partition is on one shard only, so no two rows share a place."""
 
     created_at: datetime
@@ -15,7 +15,7 @@ class Place:
     id: int
 
 
-def place_parameters(before: Place | None) -> dict[str, Any]:
+def place_parameters(before: PageKey | None) -> dict[str, Any]:
     """Of a statement that lists the rows older than `before`; all of them for None."""
     return {
         "before_at": before.created_at if before else None,

@@ -19,7 +19,7 @@ def is_blamed_on_data(sqlstate: str | None) -> bool:
     return sqlstate is None or sqlstate[:2] in _BLAMES_DATA
 
 
-def try_part(
+def try_batch(
     connection: Connection, batch: FlushBatch, *, rolled_through: datetime, keep: bool
 ) -> psycopg.Error | UnicodeError | None:
     """Write the batch's content on top of what this transaction has written. The error if an event may be to blame.

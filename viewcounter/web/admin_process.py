@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 from configservice.registry.heartbeat import Heartbeat
-from viewcounter.apikeys.authentication import LaneKeys
+from viewcounter.apikeys.authentication import KeyAuthenticator
 from viewcounter.config import Config
 from viewcounter.web.body import BodyReader, Receive, get_body_limits
 from viewcounter.web.checked_requests import CheckedRequests
@@ -25,7 +25,9 @@ class AdminProcess:
         self, inner: AsgiApplication, *, config: Config, start_heartbeat: Callable[[], Heartbeat] | None = None
     ) -> None:
         self._start_heartbeat = start_heartbeat
-        self._keys = LaneKeys(max_lookups=config.api_key_lookups_max, timeout_seconds=config.api_key_lookup_seconds)
+        self._keys = KeyAuthenticator(
+            max_lookups=config.api_key_lookups_max, timeout_seconds=config.api_key_lookup_seconds
+        )
         self._inner = CheckedRequests(
             inner,
             keys=self._keys,

@@ -10,7 +10,7 @@ from configservice.registry.heartbeat import Heartbeat
 from configservice.topology.model import Topology
 from runtime.metrics import GATEWAYS_BY_VIEWER_KEY
 from viewcounter.apikeys.address_limit import BoundedBuckets
-from viewcounter.apikeys.authentication import LaneKeys
+from viewcounter.apikeys.authentication import KeyAuthenticator
 from viewcounter.apikeys.rate_limit import get_rate_limiter
 from viewcounter.cache.macs import CacheValue, build_authenticator
 from viewcounter.cluster import get_cluster, get_cluster_id
@@ -77,7 +77,7 @@ class Gateway:
         start_heartbeat: Callable[[], Heartbeat] | None = None,
         read_positions: ReadPositions = read_cluster_positions,
         kept_answers: KeptAnswers | None = None,
-        build_reads: Callable[[AsgiApplication, LaneKeys, BodyReader, Config], ReadLane] | None = None,
+        build_reads: Callable[[AsgiApplication, KeyAuthenticator, BodyReader, Config], ReadLane] | None = None,
         lag_board: LagBoard | None = None,
     ) -> None:
         """`inner` gets every request that is not for a lane; it need not know lifespan.
@@ -99,7 +99,9 @@ class Gateway:
             buffer_max_events=config.buffer_max_events,
             max_wait_seconds=config.commit_max_wait_seconds,
         )
-        self._keys = LaneKeys(max_lookups=config.api_key_lookups_max, timeout_seconds=config.api_key_lookup_seconds)
+        self._keys = KeyAuthenticator(
+            max_lookups=config.api_key_lookups_max, timeout_seconds=config.api_key_lookup_seconds
+        )
         self._applied = AppliedWatch(read_positions, _get_wait_limits(config))
         kept_answers = _build_kept_answers(config) if kept_answers is None else kept_answers
         self._idempotency = Idempotency(kept_answers, max_answer_bytes=config.idempotency_answer_max_bytes)

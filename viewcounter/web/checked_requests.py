@@ -2,12 +2,12 @@
 
 Django's handler reads a body of any length into a temporary file before the first view is asked, for as long as the
 client takes, and a view looks its key up in the request's own thread. So keys are looked up here, by the few threads of
-`LaneKeys`, and only a request with a valid key has its body read; the verdict goes with the request. Views answer.
+`KeyAuthenticator`, and only a request with a valid key has its body read; the verdict goes with the request.
 """
 
 from typing import Any
 
-from viewcounter.apikeys.authentication import LaneKeys
+from viewcounter.apikeys.authentication import KeyAuthenticator
 from viewcounter.apikeys.key_cache import AuthenticatedKey
 from viewcounter.ingest.endpoint import Send, send_refusal
 from viewcounter.ingest.errors import ClientGone, InvalidKey, KeysUnavailable, Refused
@@ -30,7 +30,7 @@ class CheckedRequests:
         self,
         inner: AsgiApplication,
         *,
-        keys: LaneKeys,
+        keys: KeyAuthenticator,
         bodies: BodyReader,
         site: Site,
         shares: DjangoShares,

@@ -4,7 +4,7 @@ import threading
 from contextlib import suppress
 from random import Random
 
-from devtools.drill.site import DrillSite
+from devtools.drill.site import FaultContext
 from devtools.localcluster.errors import NotReady
 from devtools.localcluster.postgres import PostgresServer
 from devtools.localcluster.spec import SUPERUSER_ROLE
@@ -20,7 +20,7 @@ class _SessionFault:
     statements: tuple[str, ...]
     sessions = 1
 
-    def __init__(self, site: DrillSite, rng: Random) -> None:
+    def __init__(self, site: FaultContext, rng: Random) -> None:
         self._site = site
         self._rng = rng
         self._server: PostgresServer | None = None
@@ -71,7 +71,7 @@ class LockHolder(_SessionFault):
 class LaggingReplica:
     """A replica that receives and does not apply."""
 
-    def __init__(self, site: DrillSite, rng: Random) -> None:
+    def __init__(self, site: FaultContext, rng: Random) -> None:
         self._site = site
         self._rng = rng
         self._server: PostgresServer | None = None

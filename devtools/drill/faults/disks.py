@@ -1,7 +1,7 @@
 """A disk that is full for a while."""
 
 from devtools.drill.errors import NoVictim
-from devtools.drill.site import DrillSite
+from devtools.drill.site import FaultContext
 
 
 class FullDisk:
@@ -9,7 +9,7 @@ class FullDisk:
 
     shard: str | None = None
 
-    def __init__(self, site: DrillSite, *, server: str) -> None:
+    def __init__(self, site: FaultContext, *, server: str) -> None:
         self._site = site
         self._server = server
         self.victim = f"the disk of {server}"

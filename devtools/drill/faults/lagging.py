@@ -5,7 +5,7 @@ from random import Random
 
 from devtools.drill.faults.processes import KillFault, Victim
 from devtools.drill.link import Link
-from devtools.drill.site import DrillSite
+from devtools.drill.site import FaultContext
 from devtools.localcluster.postgres import PostgresServer
 from devtools.localcluster.spec import SUPERUSER_ROLE
 
@@ -16,7 +16,7 @@ STREAMING_SECONDS = 30.0
 class KillAhead:
     """The replica's stream is held for some seconds, and then the primary dies. The log must have what is missing."""
 
-    def __init__(self, site: DrillSite, rng: Random) -> None:
+    def __init__(self, site: FaultContext, rng: Random) -> None:
         self._site = site
         self._rng = rng
         self._link: Link | None = None

@@ -6,7 +6,7 @@ from random import Random
 from uuid import UUID
 
 from devtools.drill.errors import NoVictim
-from devtools.drill.site import DrillSite
+from devtools.drill.site import FaultContext
 from viewcounter.eventlog.codec import AcceptedEvent, pack_entry
 from viewcounter.eventlog.redis_streams import RedisEventLog
 
@@ -21,7 +21,7 @@ class Replays:
 
     shard: str | None = None
 
-    def __init__(self, site: DrillSite) -> None:
+    def __init__(self, site: FaultContext) -> None:
         self._mischief = site.load.mischief
         self.victim = "every client"
 
@@ -37,7 +37,7 @@ class SkewedClocks:
 
     shard: str | None = None
 
-    def __init__(self, site: DrillSite) -> None:
+    def __init__(self, site: FaultContext) -> None:
         self._site = site
         self._mischief = site.load.mischief
         self.victim = "clients 0 and 1"
@@ -60,7 +60,7 @@ class PoisonEvent:
 
     shard: str | None = None
 
-    def __init__(self, site: DrillSite, rng: Random) -> None:
+    def __init__(self, site: FaultContext, rng: Random) -> None:
         self._site = site
         self._rng = rng
         self.victim = ""

@@ -11,7 +11,7 @@ from typing import Any
 
 from devtools.drill.errors import NoVictim
 from devtools.drill.faults.processes import KillFault, Victim
-from devtools.drill.site import DrillSite
+from devtools.drill.site import FaultContext
 from devtools.localcluster import LocalCluster
 from devtools.localcluster.errors import NotReady
 from devtools.localcluster.process import OWNER_VARIABLE, Launch, start
@@ -39,7 +39,7 @@ _FIND_STATE = "SELECT state FROM configservice_move WHERE partition = %s AND id 
 class KillInMove:
     """Partitions move between shards by `manage.py move_partitions`; the primary of either one dies meanwhile."""
 
-    def __init__(self, site: DrillSite, rng: Random) -> None:
+    def __init__(self, site: FaultContext, rng: Random) -> None:
         self._site = site
         self._rng = rng
         self._mover: subprocess.Popen[str] | None = None
@@ -77,7 +77,7 @@ class FreezeMovers:
     """Each of several movers is frozen at another step of its move. Others finish the moves and bring the partitions
     back; then those that were frozen wake, and must find that there is nothing left for them to do."""
 
-    def __init__(self, site: DrillSite, rng: Random) -> None:
+    def __init__(self, site: FaultContext, rng: Random) -> None:
         self._site = site
         self._rng = rng
         self._source = self._target = ""

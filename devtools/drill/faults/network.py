@@ -6,13 +6,15 @@ from random import Random
 from devtools.drill.errors import NoVictim
 from devtools.drill.faults.processes import FindVictim
 from devtools.drill.link import Link
-from devtools.drill.site import DrillSite
+from devtools.drill.site import FaultContext
 
 
 class LinkFault:
     """`spoil` is what is done to everything that passes between one server and whoever uses it."""
 
-    def __init__(self, site: DrillSite, find_victim: FindVictim, rng: Random, *, spoil: Callable[[Link], None]) -> None:
+    def __init__(
+        self, site: FaultContext, find_victim: FindVictim, rng: Random, *, spoil: Callable[[Link], None]
+    ) -> None:
         self._site = site
         self._find_victim = find_victim
         self._rng = rng

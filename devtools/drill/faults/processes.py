@@ -10,7 +10,7 @@ from random import Random
 import psutil
 
 from devtools.drill.errors import NoVictim
-from devtools.drill.site import DrillSite
+from devtools.drill.site import FaultContext
 from devtools.localcluster.errors import NotReady
 from devtools.localcluster.member import Member
 from devtools.localcluster.spec import BEAT, BROKER_SERVER, CONTROL_SERVER, LOG_SERVER, SHARD_PROXY, WEB, WORKER
@@ -29,14 +29,14 @@ class Victim:
     is_child: bool = False
 
 
-FindVictim = Callable[[DrillSite, Random], Victim]
+FindVictim = Callable[[FaultContext, Random], Victim]
 
 
-def find_gateway_worker(site: DrillSite, rng: Random) -> Victim:
+def find_gateway_worker(site: FaultContext, rng: Random) -> Victim:
     return _find_child(site.cluster.application(WEB), rng)
 
 
-def find_worker_process(site: DrillSite, rng: Random) -> Victim:
+def find_worker_process(site: FaultContext, rng: Random) -> Victim:
     return _find_child(site.cluster.application(WORKER), rng)
 
 
@@ -49,25 +49,25 @@ def _find_child(member: Member, rng: Random) -> Victim:
 
 
 def find_member(name: str) -> FindVictim:
-    def find(site: DrillSite, _rng: Random) -> Victim:
+    def find(site: FaultContext, _rng: Random) -> Victim:
         layout = site.cluster.layout
         return _as_victim(layout.applications[name] if name in layout.applications else site.cluster.server(name))
 
     return find
 
 
-def find_leader(site: DrillSite, rng: Random) -> Victim:
+def find_leader(site: FaultContext, rng: Random) -> Victim:
     """Any config service while nobody knows who leads."""
     return _as_victim(site.cluster.application(site.find_leader() or rng.choice(site.list_config_services())))
 
 
-def find_primary(site: DrillSite, rng: Random) -> Victim:
+def find_primary(site: FaultContext, rng: Random) -> Victim:
     shard = site.choose_shard(rng)
     server = site.get_primary(shard)
     return Victim(server.name, server, server.pid, shard, is_primary=True)
 
 
-def find_replica(site: DrillSite, rng: Random) -> Victim:
+def find_replica(site: FaultContext, rng: Random) -> Victim:
     shard = site.choose_shard(rng)
     server = site.get_replica(shard, rng)
     return Victim(server.name, server, server.pid, shard)
@@ -81,7 +81,7 @@ def _as_victim(member: Member) -> Victim:
 
 
 class _ProcessFault:
-    def __init__(self, site: DrillSite, find_victim: FindVictim, rng: Random) -> None:
+    def __init__(self, site: FaultContext, find_victim: FindVictim, rng: Random) -> None:
         self._site = site
         self._find_victim = find_victim
         self._rng = rng
@@ -118,7 +118,9 @@ def _list_living(member: Member) -> list[int]:
 class KillFault(_ProcessFault):
     """`kill -9`. Nobody heals it but whoever watches over processes: gunicorn, Celery, an init system."""
 
-    def __init__(self, site: DrillSite, find_victim: FindVictim, rng: Random, *, with_children: bool = False) -> None:
+    def __init__(
+        self, site: FaultContext, find_victim: FindVictim, rng: Random, *, with_children: bool = False
+    ) -> None:
         super().__init__(site, find_victim, rng)
         self._with_children = with_children
 

@@ -7,7 +7,7 @@ from random import Random
 
 from devtools.drill.errors import NoVictim
 from devtools.drill.faults.processes import Freeze, find_worker_process
-from devtools.drill.site import DrillSite
+from devtools.drill.site import FaultContext
 from devtools.localcluster.errors import NotReady
 from devtools.localcluster.spec import BROKER_SERVER
 from viewcounter.processing.drain_queue import LEASES_OF_ANY_CLUSTER
@@ -23,7 +23,7 @@ INTO_DRAIN_SECONDS = (0.0, 0.008)
 class FreezeInDrain(Freeze):
     """Waits for a drain to begin, by its mark in the cache, and freezes a process in the middle of it."""
 
-    def __init__(self, site: DrillSite, rng: Random) -> None:
+    def __init__(self, site: FaultContext, rng: Random) -> None:
         super().__init__(site, find_worker_process, rng)
 
     def strike(self) -> None:

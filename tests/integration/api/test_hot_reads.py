@@ -22,7 +22,7 @@ from viewcounter.api.fast import reads as hot_reads
 from viewcounter.api.fast.reads import HotReads
 from viewcounter.api.resources import reads
 from viewcounter.apikeys import rate_limit
-from viewcounter.apikeys.authentication import LaneKeys
+from viewcounter.apikeys.authentication import KeyAuthenticator
 from viewcounter.apikeys.keys import create_key
 from viewcounter.apikeys.scopes import Scope
 from viewcounter.cache.process import find_read_cache
@@ -74,7 +74,7 @@ class Lanes:
             await self.django(*arguments)
 
         config = get_config()
-        keys = LaneKeys(max_lookups=config.api_key_lookups_max, timeout_seconds=30)
+        keys = KeyAuthenticator(max_lookups=config.api_key_lookups_max, timeout_seconds=30)
         bodies = BodyReader(BodyLimits(max_bytes=2**20, discard_bytes=2**24, deadline_seconds=30, held_bytes=2**26))
         hot = HotReads(inner, keys, bodies, config)
         try:

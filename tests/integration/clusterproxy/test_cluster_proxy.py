@@ -191,10 +191,10 @@ class TestReplicaFaults:
 
     def test_every_promotable_instance_answers_for_itself(self, open_cluster, shard_servers):
         proxy = open_cluster()
-        answers = proxy.read_every_instance(1, WHERE, {})
+        answers = proxy.query_promotable_instances(1, WHERE, {})
         assert {name: a.rows[0]["replica"] for name, a in answers.items()} == {"shard1a": False, "shard1b": True}
         shard_servers.cluster.server("shard1b").kill()
-        answers = proxy.read_every_instance(1, WHERE, {})
+        answers = proxy.query_promotable_instances(1, WHERE, {})
         assert answers["shard1a"].rows[0]["replica"] is False
         assert isinstance(answers["shard1b"], InstanceUnavailable)
 
@@ -293,14 +293,14 @@ class TestTopologyChanges:
     def test_a_fenced_instance_is_neither_read_nor_asked_for_its_position(self, open_cluster, topology):
         proxy = open_cluster(Shelf(change_instance(topology, "shard1b", epoch=2, role=Role.FENCED)))
         assert {read_instance(proxy) for _ in range(10)} == {"shard1a"}
-        assert sorted(proxy.read_every_instance(1, WHERE, {})) == ["shard1a"]
+        assert sorted(proxy.query_promotable_instances(1, WHERE, {})) == ["shard1a"]
 
     def test_the_log_is_kept_for_the_primary_and_for_nobody_who_is_drained_or_struck_off(self, open_cluster, topology):
         for changed in ({"drained": True}, {"promotable": False}):
             proxy = open_cluster(Shelf(change_instance(topology, "shard1b", epoch=2, **changed)))
-            assert sorted(proxy.read_every_instance(1, WHERE, {})) == ["shard1a"]
+            assert sorted(proxy.query_promotable_instances(1, WHERE, {})) == ["shard1a"]
         proxy = open_cluster(Shelf(change_instance(topology, "shard1a", epoch=2, promotable=False)))
-        assert sorted(proxy.read_every_instance(1, WHERE, {})) == ["shard1a", "shard1b"]
+        assert sorted(proxy.query_promotable_instances(1, WHERE, {})) == ["shard1a", "shard1b"]
 
     def test_a_transaction_on_a_frozen_primary_ends_when_another_one_is_published(
         self, open_cluster, shard_servers, topology

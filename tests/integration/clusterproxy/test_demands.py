@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from clusterproxy.errors import NotFarEnough, PrimaryUnavailable, QuorumUnavailable, ShardUnavailable, TooManyWaiting
-from clusterproxy.freshness import Demand, Progress, ProgressProbe, Shortfall
+from clusterproxy.freshness import FreshnessLag, FreshnessRequirement, Progress, ProgressProbe
 from clusterproxy.plan import Consistency, Reason
 from configservice.topology.model import Durability, Role, StandbyLoss
 from shardproxy.query import Query, QueryClass
@@ -79,7 +79,7 @@ def held_back(shard_servers, name):
 def demand(staleness=None, **positions):
     """`demand(p0=200)`: partition 0 at 200-0."""
     wanted = {int(name[1:]): (ms, 0) for name, ms in positions.items()}
-    return Demand(PROBE, min_positions=wanted, max_staleness_seconds=staleness)
+    return FreshnessRequirement(PROBE, min_positions=wanted, max_staleness_seconds=staleness)
 
 
 def read(proxy, partition=0, query=ROWS, **more):
@@ -217,7 +217,7 @@ class TestMaxStaleness:
         with pytest.raises(NotFarEnough) as caught:
             read(proxy, demand=demand(staleness=0.5))
         shortfall = caught.value.shortfall
-        assert isinstance(shortfall, Shortfall)
+        assert isinstance(shortfall, FreshnessLag)
         assert (shortfall.partition, shortfall.reached.position, shortfall.wanted) == (0, (100, 0), None)
 
 

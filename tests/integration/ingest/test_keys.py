@@ -13,7 +13,7 @@ from devtools.localcluster.cluster import LocalCluster
 from devtools.localcluster.spec import STATUS_KEY, TRYOUT_KEY
 from devtools.localcluster.state import StateFolder
 from viewcounter.apikeys import keys
-from viewcounter.apikeys.authentication import LaneKeys
+from viewcounter.apikeys.authentication import KeyAuthenticator
 from viewcounter.apikeys.keys import authenticate, create_key, get_key_cache, revoke_key, rotate_key
 from viewcounter.apikeys.models import ApiKey
 from viewcounter.apikeys.scopes import Scope
@@ -137,7 +137,7 @@ def test_frozen_control_database_delays_known_keys_once(
     control = control_database.server("control")
 
     async def authenticate_thrice() -> None:
-        lane_keys = LaneKeys(max_lookups=2, timeout_seconds=0.3)
+        lane_keys = KeyAuthenticator(max_lookups=2, timeout_seconds=0.3)
         control.pause()
         try:
             assert (await lane_keys.authenticate(header)).name == "app"
@@ -161,7 +161,7 @@ def test_lane_shares_one_look_up_among_concurrent_requests_and_bounds_their_numb
     others = [create_key(f"app {number}", [Scope.ADMIN])[1].encode() for number in range(3)]
 
     async def authenticate_all() -> tuple[list[str], list[BaseException | keys.AuthenticatedKey]]:
-        lane_keys = LaneKeys(max_lookups=2, timeout_seconds=5.0)
+        lane_keys = KeyAuthenticator(max_lookups=2, timeout_seconds=5.0)
         shared = await asyncio.gather(*(lane_keys.authenticate(header) for _ in range(20)))
         crowd = await asyncio.gather(
             *(lane_keys.authenticate(b"bearer " + other) for other in others), return_exceptions=True
@@ -181,7 +181,7 @@ def test_look_ups_in_a_row_share_a_connection(monkeypatch: pytest.MonkeyPatch) -
     )
 
     async def look_up(count: int) -> None:
-        lane_keys = LaneKeys(max_lookups=count, timeout_seconds=30.0)
+        lane_keys = KeyAuthenticator(max_lookups=count, timeout_seconds=30.0)
         tokens = [f"bearer vc_{number:012x}_{'x' * 43}".encode() for number in range(count)]
         await asyncio.gather(*(lane_keys.authenticate(token) for token in tokens), return_exceptions=True)
         lane_keys.close()

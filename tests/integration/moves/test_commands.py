@@ -20,7 +20,7 @@ from viewcounter.health.registration import find_services
 from viewcounter.moves import process
 from viewcounter.moves import scheduler as driving
 from viewcounter.moves.metrics import publish_unfinished
-from viewcounter.moves.scheduler import finish_hanging, run_next
+from viewcounter.moves.scheduler import resume_abandoned, run_next
 
 
 def call(*arguments):
@@ -149,8 +149,8 @@ def test_a_partition_whose_mover_died_handing_over_does_not_wait_for_an_operator
     with pytest.raises(Crash):
         log_of_test.run(move, on_step=stop)
     Move.objects.filter(pk=move.pk).update(lease_until=timezone.now() - timedelta(seconds=1))
-    assert finish_hanging(log_of_test.make_tools()) == 1
+    assert resume_abandoned(log_of_test.make_tools()) == 1
     move.refresh_from_db()
     assert move.state == MoveState.RELEASED
     assert log_of_test.find_owners() == ["shard1"]
-    assert finish_hanging(log_of_test.make_tools()) == 0
+    assert resume_abandoned(log_of_test.make_tools()) == 0

@@ -200,7 +200,7 @@ def wait_for_replicas(counted):
     partitions = counted.cluster.topology.get_partitions_of(shard.id)
 
     def find_obstacle():
-        answers = counted.cluster.read_every_instance(shard.id, READ_STATES, {"partitions": partitions})
+        answers = counted.cluster.query_promotable_instances(shard.id, READ_STATES, {"partitions": partitions})
         states = {name: sorted(map(str, answer.rows)) for name, answer in answers.items()}
         return None if len({tuple(rows) for rows in states.values()}) == 1 else "they differ"
 

@@ -46,7 +46,7 @@ def read_content(cluster):
 
 def count_trials(monkeypatch):
     tried = []
-    real = isolation.try_part
+    real = isolation.try_batch
 
     def spy(connection, batch, **options):
         tried.append(len(batch.counted))

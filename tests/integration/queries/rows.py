@@ -104,7 +104,7 @@ def _mark(cluster: ClusterProxy, shard_id: int, position: str, watermarks: dict[
 
 
 def _is_everywhere(cluster: ClusterProxy, shard_id: int, position: str) -> bool:
-    answers = cluster.read_every_instance(shard_id, _POSITION, {}).values()
+    answers = cluster.query_promotable_instances(shard_id, _POSITION, {}).values()
     return all(not isinstance(answer, Exception) and answer.rows[0]["position"] == position for answer in answers)
 
 

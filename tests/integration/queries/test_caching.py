@@ -209,7 +209,7 @@ def await_everywhere(counted):
     shard_id = counted.cluster.topology.get_shard_of(PARTITION).id
 
     def find_one_behind():
-        answers = counted.cluster.read_every_instance(shard_id, MARK, {"partition": PARTITION})
+        answers = counted.cluster.query_promotable_instances(shard_id, MARK, {"partition": PARTITION})
         return next((name for name, answer in answers.items() if answer.rows[0]["updated_at"] != mark), None)
 
     Waiter().wait_until(find_one_behind, within_seconds=20.0, what="every replica to have it")

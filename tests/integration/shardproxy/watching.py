@@ -10,7 +10,7 @@ import psycopg
 
 from devtools.localcluster.spec import SHARD_PROXY_ROLE
 from shardproxy.kill_plan import KillPolicy
-from shardproxy.killer import SessionKill
+from shardproxy.killer import TerminatedSession
 from shardproxy.query import QueryClass
 from shardproxy.settings import DEFAULT_QUERY_SECONDS, PoolSettings
 from shardproxy.vitals import Vitals
@@ -39,13 +39,13 @@ class Recorder:
     """Everything a watch has said."""
 
     def __init__(self) -> None:
-        self.kills: list[SessionKill] = []
+        self.kills: list[TerminatedSession] = []
         self.refusals = 0
         self.sightings: list[Sighting] = []
         self.vitals: list[Vitals] = []
         self.sizes: list[float] = []
 
-    def on_kill(self, kill: SessionKill) -> None:
+    def on_kill(self, kill: TerminatedSession) -> None:
         self.kills.append(kill)
 
     def on_refusal(self) -> None:

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 
 from shardproxy.errors import InstanceUnavailable
 from viewcounter.cache.memory import Lifetimes
-from viewcounter.cache.read_cache import CacheSettings, Loaded, ReadCache, Wanted
+from viewcounter.cache.read_cache import CacheRequest, CacheSettings, Loaded, ReadCache
 
 NOW = datetime(2026, 1, 31, 12, tzinfo=UTC)
 SETTINGS = CacheSettings(
@@ -46,8 +46,8 @@ class Question:
     generation: int | None = None
     generation_in_force: int | None = None
     accepts: object = None
-    is_kept_enough: bool = True
-    is_cheap: bool = False
+    allow_cached: bool = True
+    skip_shared_cache: bool = False
     asked: list[list[str]] = field(default_factory=list)
 
     def load(self, keys):
@@ -61,12 +61,12 @@ class Question:
 
     @property
     def wanted(self):
-        return Wanted(
+        return CacheRequest(
             keys=list(self.values),
             load=self.load,
             accepts=self.accepts,
-            is_kept_enough=self.is_kept_enough,
-            is_cheap=self.is_cheap,
+            allow_cached=self.allow_cached,
+            skip_shared_cache=self.skip_shared_cache,
             find_generation=lambda _: self.generation,
             get_generation=lambda: self.generation_in_force,
         )

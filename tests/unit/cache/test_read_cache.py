@@ -12,7 +12,7 @@ from shardproxy.errors import BadStatement
 from tests.unit.cache.builders import DOWN, NOW, SETTINGS, FakeShared, Question, after, make_cache
 from tests.waiting import wait_until
 from viewcounter.cache.memory import Lifetimes
-from viewcounter.cache.read_cache import Loaded, Origin, Wanted, build_part, fetch
+from viewcounter.cache.read_cache import CacheRequest, Loaded, Origin, build_part, fetch
 
 
 def ask(cache, question, *, now=NOW):
@@ -52,7 +52,7 @@ def test_another_process_finds_it_in_the_shared_cache_and_keeps_it():
 
 
 def test_a_cheap_answer_is_shared_only_when_asked_for_again_or_the_shard_fails():
-    shared, question = FakeShared(), Question({"a": 1}, is_cheap=True)
+    shared, question = FakeShared(), Question({"a": 1}, skip_shared_cache=True)
     ask(make_cache(shared), question)
     other = make_cache(shared)
     question.values = {"a": 2}
@@ -142,7 +142,7 @@ def test_what_one_shard_cannot_say_is_stale_or_missing_beside_what_others_say():
 
 def test_what_could_be_read_in_part_is_given_but_not_kept():
     cache = make_cache()
-    wanted = Wanted(keys=["a"], load=lambda _: Loaded({"a": [{"value": 1}]}, {"a": DOWN}))
+    wanted = CacheRequest(keys=["a"], load=lambda _: Loaded({"a": [{"value": 1}]}, {"a": DOWN}))
     fetched = fetch(cache, wanted, now=NOW)
     assert (fetched.parts["a"].rows, set(fetched.failures)) == ([{"value": 1}], {"a"})
     assert cache.peek("a", now=NOW) is None
@@ -156,14 +156,14 @@ def test_an_error_of_the_question_itself_is_never_answered_by_an_old_answer():
         raise BadStatement("wrong", instance="shard1a")
 
     with pytest.raises(BadStatement):
-        fetch(cache, Wanted(keys=["a"], load=refuse), now=after(30.0))
+        fetch(cache, CacheRequest(keys=["a"], load=refuse), now=after(30.0))
 
 
 def test_a_reader_that_insists_on_now_gets_nothing_kept_and_renews_what_others_get():
     shared = FakeShared()
     cache, question = make_cache(shared), Question({"a": 1})
     ask(cache, question)
-    strong = Question({"a": 2}, is_kept_enough=False)
+    strong = Question({"a": 2}, allow_cached=False)
     assert ask(cache, strong) == ({"a": 2}, {"a": "shard"}, set())
     assert ask(cache, question) == ({"a": 2}, {"a": "process"}, set())
     strong.values = {"a": None}
@@ -198,7 +198,7 @@ def test_readers_at_the_same_time_ask_once_and_those_who_waited_are_told_apart()
         assert release.wait(20)
         return Loaded({"a": [{"value": 1}]})
 
-    wanted = Wanted(keys=["a"], load=load)
+    wanted = CacheRequest(keys=["a"], load=load)
     with ThreadPoolExecutor(9) as pool:
         leader = pool.submit(fetch, cache, wanted, now=NOW)
         assert entered.wait(20)
@@ -246,6 +246,6 @@ def test_rows_come_back_as_they_were_with_decimals_as_text_that_is_as_good():
         "is_dirty": False,
     }
     cache = make_cache()
-    fetch(cache, Wanted(keys=["a"], load=lambda _: Loaded({"a": [row, row]})), now=NOW)
+    fetch(cache, CacheRequest(keys=["a"], load=lambda _: Loaded({"a": [row, row]})), now=NOW)
     part = build_part(cache.peek("a", now=NOW), Origin.PROCESS)
     assert part.rows == [{**row, "sum": str(2**70)}] * 2

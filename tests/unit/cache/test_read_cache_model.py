@@ -14,7 +14,7 @@ from shardproxy.errors import InstanceUnavailable
 from tests.tiers import scale_examples
 from tests.unit.cache.builders import DOWN, NOW, SETTINGS, FakeShared, make_cache
 from viewcounter.cache.memory import Lifetimes
-from viewcounter.cache.read_cache import Loaded, Origin, Wanted, fetch
+from viewcounter.cache.read_cache import CacheRequest, Loaded, Origin, fetch
 
 TENTHS = 10
 """Time is counted in tenths of a second, so that it can be compared exactly."""
@@ -81,7 +81,7 @@ class World:
 
     def read(self, process):
         asked_at = self.now
-        wanted = Wanted(
+        wanted = CacheRequest(
             keys=["window"],
             load=lambda _: self.load(),
             find_generation=lambda rows: rows[0]["generation"] if rows[0]["is_closed"] else None,

@@ -7,10 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from clusterproxy.freshness import (
-    Demand,
+    FreshnessLag,
+    FreshnessRequirement,
     Progress,
     ProgressProbe,
-    Shortfall,
     find_shortfall,
     measure_distance,
     raise_demand,
@@ -26,7 +26,7 @@ def at(ms, seq=0, *, age=0.0):
 
 
 def find(progress, *, partitions=(3,), positions=None, staleness=None):
-    demand = Demand(PROBE, min_positions=positions or {}, max_staleness_seconds=staleness)
+    demand = FreshnessRequirement(PROBE, min_positions=positions or {}, max_staleness_seconds=staleness)
     return find_shortfall(demand, progress, partitions=partitions, now=NOW)
 
 
@@ -45,13 +45,13 @@ def find(progress, *, partitions=(3,), positions=None, staleness=None):
 )
 def test_positions_compare_as_the_log_orders_them(reached, wanted, is_met):
     progress = Progress(reached, NOW)
-    expected = None if is_met else Shortfall(3, progress, wanted)
+    expected = None if is_met else FreshnessLag(3, progress, wanted)
     assert find({3: progress}, positions={3: wanted}) == expected
 
 
 @pytest.mark.parametrize(("age", "is_met"), [(0.0, True), (5.0, True), (5.001, False)])
 def test_staleness_is_the_age_of_what_is_complete(age, is_met):
-    expected = None if is_met else Shortfall(3, at(1, age=age), None)
+    expected = None if is_met else FreshnessLag(3, at(1, age=age), None)
     assert find({3: at(1, age=age)}, staleness=5.0) == expected
 
 
@@ -59,7 +59,7 @@ def test_each_partition_has_to_be_far_enough():
     progress = {3: at(10), 4: at(20), 5: at(30)}
     partitions = (3, 4, 5)
     assert find(progress, partitions=partitions, positions={3: (10, 0), 5: (30, 0)}) is None
-    assert find(progress, partitions=partitions, positions={3: (10, 0), 5: (31, 0)}) == Shortfall(5, at(30), (31, 0))
+    assert find(progress, partitions=partitions, positions={3: (10, 0), 5: (31, 0)}) == FreshnessLag(5, at(30), (31, 0))
 
 
 def test_partitions_that_are_not_read_or_not_here_do_not_matter():
@@ -68,9 +68,11 @@ def test_partitions_that_are_not_read_or_not_here_do_not_matter():
 
 
 def test_a_raised_demand_asks_for_the_highest_that_anybody_has_seen():
-    demand = Demand(PROBE, min_positions={3: (15, 0), 7: (1, 0)}, max_staleness_seconds=2.0)
+    demand = FreshnessRequirement(PROBE, min_positions={3: (15, 0), 7: (1, 0)}, max_staleness_seconds=2.0)
     raised = raise_demand(demand, [{3: at(10), 4: at(20)}, {3: at(12), 4: at(19, 9)}])
-    assert raised == Demand(PROBE, min_positions={3: (15, 0), 4: (20, 0), 7: (1, 0)}, max_staleness_seconds=2.0)
+    assert raised == FreshnessRequirement(
+        PROBE, min_positions={3: (15, 0), 4: (20, 0), 7: (1, 0)}, max_staleness_seconds=2.0
+    )
 
 
 positions = st.tuples(st.integers(0, 5), st.integers(0, 2))
@@ -79,7 +81,7 @@ positions = st.tuples(st.integers(0, 5), st.integers(0, 2))
 @given(st.lists(st.dictionaries(st.integers(0, 2), positions, min_size=3), min_size=1, max_size=4))
 def test_whoever_meets_a_raised_demand_is_as_far_as_each_of_them(copies):
     seen = [{p: Progress(position, NOW) for p, position in copy.items()} for copy in copies]
-    raised = raise_demand(Demand(PROBE), seen)
+    raised = raise_demand(FreshnessRequirement(PROBE), seen)
     for candidate in seen:
         is_furthest = all(candidate[p].position >= other[p].position for other in seen for p in range(3))
         missing = find_shortfall(raised, candidate, partitions=range(3), now=NOW)

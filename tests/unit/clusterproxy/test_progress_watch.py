@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from clusterproxy.freshness import Demand, Progress, ProgressProbe
+from clusterproxy.freshness import FreshnessRequirement, Progress, ProgressProbe
 from clusterproxy.progress_watch import ProgressWatch
 from shardproxy.errors import DeadlineExceeded, InstanceUnavailable
 from shardproxy.query import Query, QueryClass
@@ -58,7 +58,7 @@ def watch():
 
 
 def wait(watch, server, partition, ms, *, seconds=20.0):
-    demand = Demand(PROBE, min_positions={partition: (ms, 0)})
+    demand = FreshnessRequirement(PROBE, min_positions={partition: (ms, 0)})
     return watch.wait(demand, (partition,), ask=server.ask, until=time.monotonic() + seconds)
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from configservice.join.allow_list import parse_allow_list
 from configservice.join.server_info import KnownServer, ServerFacts, Table
-from configservice.join.validation import judge_address, judge_names, judge_new_primary, judge_new_replica
+from configservice.join.validation import validate_address, validate_names, validate_new_primary, validate_new_replica
 from configservice.topology.model import Role
 from tests.unit.clusterproxy.builders import build_instance, build_topology
 
@@ -48,13 +48,13 @@ MIGRATED = replace(EMPTY, schema_version=SCHEMA, cluster_id=OURS, tables=(BOOKKE
 NEW_REPLICA = replace(REPLICA1, started_at=started(5))
 
 
-def judge_primary(found, known=KNOWN):
-    refusals = judge_new_primary(found, known, cluster_id=OURS, schema_version=SCHEMA)
+def classify_primary(found, known=KNOWN):
+    refusals = validate_new_primary(found, known, cluster_id=OURS, schema_version=SCHEMA)
     return [str(refusal) for refusal in refusals]
 
 
 def judge_replica(found, *, name="shard1c", shard="shard1", known=KNOWN, floors=FLOORS):
-    refusals = judge_new_replica(
+    refusals = validate_new_replica(
         name, found, shard=shard, known=known, cluster_id=OURS, max_lag_bytes=100, floors=floors
     )
     return [str(refusal) for refusal in refusals]
@@ -71,7 +71,7 @@ def judge_replica(found, *, name="shard1c", shard="shard1", known=KNOWN, floors=
     ids=["nothing", "an attempt that was cut off early", "one that was cut off late", "not stamped yet"],
 )
 def test_a_shard_may_begin_where_there_is_nothing_or_what_we_have_left(found):
-    assert judge_primary(found) == []
+    assert classify_primary(found) == []
 
 
 @pytest.mark.parametrize(
@@ -93,23 +93,23 @@ def test_a_shard_may_begin_where_there_is_nothing_or_what_we_have_left(found):
     ids=["old", "known", "copy", "standby", "foreign cluster", "foreign tables", "rows", "other schema", "no right"],
 )
 def test_a_shard_begins_nowhere_else(found, refusals):
-    assert judge_primary(found) == refusals
+    assert classify_primary(found) == refusals
 
 
 def test_many_tables_are_not_all_named():
     tables = tuple(Table("public", f"t{n}") for n in range(7))
-    assert judge_primary(replace(EMPTY, tables=tables)) == [
+    assert classify_primary(replace(EMPTY, tables=tables)) == [
         "database: it is not empty: it has t0, t1, t2, t3, t4 and 2 more"
     ]
 
 
 def test_while_a_whole_shard_is_silent_nobody_can_say_that_this_is_not_a_copy_of_it():
     silent = [*KNOWN[:2], KnownServer("shard2a", "shard2", Role.PRIMARY, None)]
-    assert judge_primary(EMPTY, silent) == [
+    assert classify_primary(EMPTY, silent) == [
         "host: whether it is a copy of shard2 cannot be told: no instance of it answers"
     ]
     one_of_two = [KnownServer("shard1a", "shard1", Role.PRIMARY, None), *KNOWN[1:]]
-    assert judge_primary(EMPTY, one_of_two) == []
+    assert classify_primary(EMPTY, one_of_two) == []
 
 
 def test_a_replica_that_follows_closely_may_join():
@@ -164,24 +164,26 @@ def test_a_shard_whose_primary_is_away_gets_no_replica():
 
 def test_a_name_or_an_address_is_used_once():
     taken = msgspec.structs.replace(build_instance("shard9a", Role.PRIMARY), host="10.0.0.1")
-    assert judge_names(taken, build_topology(), new_shard="shard9") == []
-    assert [str(r) for r in judge_names(taken, build_topology(), new_shard="shard2")] == [
+    assert validate_names(taken, build_topology(), new_shard="shard9") == []
+    assert [str(r) for r in validate_names(taken, build_topology(), new_shard="shard2")] == [
         "shard: there is a shard shard2 already"
     ]
     again = msgspec.structs.replace(taken, name="shard2b")
-    assert [str(r) for r in judge_names(again, build_topology())] == ["name: shard2b is an instance of shard2 already"]
+    assert [str(r) for r in validate_names(again, build_topology())] == [
+        "name: shard2b is an instance of shard2 already"
+    ]
     there = build_instance("shard9a", Role.PRIMARY)
-    assert str(judge_names(there, build_topology())[0]) == "host: this is shard1a of shard1"
+    assert str(validate_names(there, build_topology())[0]) == "host: this is shard1a of shard1"
 
 
 def test_every_address_of_a_name_must_be_allowed():
     allowed = parse_allow_list("10.0.0.0/8:5432")
     inside, outside = ip_address("10.0.0.1"), ip_address("169.254.169.254")
-    assert judge_address([inside], host="db1", port=5432, allowed=allowed) is None
-    assert str(judge_address([inside, outside], host="db1", port=5432, allowed=allowed)) == (
+    assert validate_address([inside], host="db1", port=5432, allowed=allowed) is None
+    assert str(validate_address([inside, outside], host="db1", port=5432, allowed=allowed)) == (
         "host: db1 is 169.254.169.254, which is not allowed with port 5432: see VIEWCOUNTER_INSTANCE_ALLOW_LIST"
     )
-    assert str(judge_address([inside], host="10.0.0.1", port=22, allowed=allowed)) == (
+    assert str(validate_address([inside], host="10.0.0.1", port=22, allowed=allowed)) == (
         "host: 10.0.0.1 is not allowed with port 22: see VIEWCOUNTER_INSTANCE_ALLOW_LIST"
     )
-    assert str(judge_address([], host="nowhere", port=5432, allowed=allowed)) == "host: nowhere has no address"
+    assert str(validate_address([], host="nowhere", port=5432, allowed=allowed)) == "host: nowhere has no address"

@@ -5,8 +5,8 @@ import time
 import pytest
 
 from configservice.errors import WitnessUnavailable
-from configservice.monitoring.failure_detection import Word, judge_primary
-from configservice.monitoring.observers import ShardProxyWitness, judge_report
+from configservice.monitoring.failure_detection import Liveness, classify_primary
+from configservice.monitoring.observers import ShardProxyWitness, classify_report
 from configservice.monitoring.probe_result import ProbeResult
 from configservice.monitoring.witness_reports import HeardReport, WitnessReport
 from configservice.settings import ConfigServiceSettings
@@ -26,17 +26,17 @@ def heard(*, reachable, age=0.0, observer="other:7", host="10.0.0.1", instance="
 @pytest.mark.parametrize(
     ("report", "word"),
     [
-        (heard(reachable=True), Word.ALIVE),
-        (heard(reachable=True, age=4.9), Word.ALIVE),
-        (heard(reachable=True, age=5.1), Word.UNKNOWN),
-        (heard(reachable=False), Word.DEAD),
-        (heard(reachable=False, age=5.1), Word.UNKNOWN),
-        (heard(reachable=True, observer="ours:8"), Word.ALIVE),
-        (heard(reachable=False, observer="ours:8"), Word.UNKNOWN),
+        (heard(reachable=True), Liveness.ALIVE),
+        (heard(reachable=True, age=4.9), Liveness.ALIVE),
+        (heard(reachable=True, age=5.1), Liveness.UNKNOWN),
+        (heard(reachable=False), Liveness.DEAD),
+        (heard(reachable=False, age=5.1), Liveness.UNKNOWN),
+        (heard(reachable=True, observer="ours:8"), Liveness.ALIVE),
+        (heard(reachable=False, observer="ours:8"), Liveness.UNKNOWN),
     ],
 )
 def test_a_report_counts_only_if_younger_than_the_first_failure(report, word):
-    assert judge_report(report, read_at=NOW, failed_at=995.0, now=NOW, own_host="ours").word is word
+    assert classify_report(report, read_at=NOW, failed_at=995.0, now=NOW, own_host="ours").word is word
 
 
 class Voices:
@@ -75,7 +75,7 @@ def judge(witness, sighting=DEAD_TO_US):
         failure_count=sighting.failure_count,
         failure=sighting.failure,
     )
-    return judge_primary(SHARD, {"a": sighting}, [witness], now=NOW + shift, settings=ConfigServiceSettings())
+    return classify_primary(SHARD, {"a": sighting}, [witness], now=NOW + shift, settings=ConfigServiceSettings())
 
 
 @pytest.mark.parametrize(

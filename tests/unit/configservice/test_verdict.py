@@ -5,8 +5,8 @@ from dataclasses import replace
 
 import pytest
 
-from configservice.monitoring.failure_detection import StandbyWitness, Word, judge_primary
-from configservice.monitoring.failure_detection import Testimony as Said
+from configservice.monitoring.failure_detection import Liveness, StandbyWitness, classify_primary
+from configservice.monitoring.failure_detection import Observation as Said
 from configservice.monitoring.probe_result import ProbeResult
 from configservice.settings import ConfigServiceSettings
 from tests.unit.clusterproxy.builders import build_shard
@@ -19,7 +19,7 @@ SHARD = build_shard(1, replicas=2)
 def judge(primary, *standbys, witnesses=None):
     sightings = {"shard1a": primary} | dict(zip(("shard1b", "shard1c"), standbys, strict=False))
     heard = [StandbyWitness(SETTINGS)] if witnesses is None else witnesses
-    return judge_primary(SHARD, sightings, heard, now=NOW, settings=SETTINGS)
+    return classify_primary(SHARD, sightings, heard, now=NOW, settings=SETTINGS)
 
 
 @pytest.mark.parametrize(
@@ -86,12 +86,12 @@ def test_other_witnesses_are_heard():
         def __init__(self, word):
             self.word = word
 
-        def testify(self, *_shard_and_sightings, **_now):
+        def observe_primary(self, *_shard_and_sightings, **_now):
             return [Said("the proxy", self.word, "it said so")]
 
-    assert judge(gone(), witnesses=[Says(Word.DEAD)]).is_dead
-    assert not judge(gone(), witnesses=[Says(Word.UNKNOWN)]).is_dead
-    assert not judge(gone(), witnesses=[Says(Word.DEAD), Says(Word.ALIVE)]).is_dead
+    assert judge(gone(), witnesses=[Says(Liveness.DEAD)]).is_dead
+    assert not judge(gone(), witnesses=[Says(Liveness.UNKNOWN)]).is_dead
+    assert not judge(gone(), witnesses=[Says(Liveness.DEAD), Says(Liveness.ALIVE)]).is_dead
 
 
 def test_a_primary_never_seen_alive_gets_its_time_after_our_start():
@@ -101,7 +101,7 @@ def test_a_primary_never_seen_alive_gets_its_time_after_our_start():
 
 
 def test_silence_is_forgiven_after_a_stall_of_our_own():
-    forgiven = silent(30.0).forgive(now=NOW)
+    forgiven = silent(30.0).reset_after_pause(now=NOW)
     assert not judge(forgiven, saw(BROKEN)).is_dead
     assert forgiven.answered_at == NOW
 
@@ -109,7 +109,7 @@ def test_silence_is_forgiven_after_a_stall_of_our_own():
 def test_a_shard_without_primary_is_not_judged():
     headless = build_shard(1)
     shard = type(headless)(id=1, name="shard1", term=1, instances=headless.replicas)
-    verdict = judge_primary(shard, {}, [], now=NOW, settings=SETTINGS)
+    verdict = classify_primary(shard, {}, [], now=NOW, settings=SETTINGS)
     assert (verdict.is_dead, verdict.why) == (False, "it has no primary")
 
 

@@ -43,7 +43,7 @@ STREAMING = {"in_recovery": True, "is_receiving": True}
         (replace(REPLICA, drained=True), answer(**STREAMING), "up", "drained"),
         (REPLICA, answer(**STREAMING, lag_seconds=5.0), "up", ""),
         (REPLICA, answer(**STREAMING, lag_seconds=5.01), "degraded", "is 5 s behind"),
-        (REPLICA, answer(**STREAMING, lag_seconds=None), "degraded", "nobody knows how far behind it is"),
+        (REPLICA, answer(**STREAMING, lag_seconds=None), "degraded", "its replication lag is not known"),
         (REPLICA, answer(in_recovery=True), "degraded", "receives nothing from its primary"),
         (REPLICA, answer(), "degraded", "follows no primary"),
         (FENCED, answer(), "degraded", "is fenced until it has rejoined"),

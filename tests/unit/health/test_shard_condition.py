@@ -9,10 +9,10 @@ from configservice.failover.kept_log import LogShare
 from configservice.failover.records import Condition
 from configservice.monitoring.shard_reports import OpenFailover, ShardReport
 from tests.unit.clusterproxy.builders import build_shard, build_topology
-from viewcounter.health.cluster_health import ShardStanding
+from viewcounter.health.cluster_health import ShardHealth
 from viewcounter.health.readiness import name_conditions, name_kept_logs
 from viewcounter.health.shard_condition import NOT_LOOKED_AFTER, describe_condition, describe_log, encode_report
-from viewcounter.health.shard_status import judge_shard
+from viewcounter.health.shard_status import classify_shard
 
 OPEN = OpenFailover("automatic", "chosen", "shard1a", "shard1b", datetime(2026, 1, 1, tzinfo=UTC))
 NO_REPLICA = "no promotable replica: nobody could take over if its primary died"
@@ -65,7 +65,7 @@ def test_readiness_names_each_condition_or_once_that_nobody_looks():
 
 def stand(durability, reason=""):
     shard = build_shard(1, replicas=0)
-    return ShardStanding(shard, (0, 1), (), durability, reason, None)
+    return ShardHealth(shard, (0, 1), (), durability, reason, None)
 
 
 @pytest.mark.parametrize(
@@ -84,7 +84,7 @@ def stand(durability, reason=""):
     ],
 )
 def test_status_tells_the_worse_of_condition_and_durability_and_both_reasons(known, standing, status, reason):
-    judged = judge_shard(standing, known)
+    judged = classify_shard(standing, known)
     assert (judged.status, judged.reason) == (status, reason)
 
 
@@ -117,4 +117,4 @@ def test_the_readiness_page_names_parts_and_never_instances():
     parts = name_kept_logs(build_topology(build_shard(1, replicas=1)), {"shard1": known})
     assert list(parts) == ["shard1 log"]
     assert parts["shard1 log"].reason.startswith("kept for shard1 replica, which is away; how much that takes is not")
-    assert judge_shard(stand(DurabilityState.MET), known).status == "degraded"
+    assert classify_shard(stand(DurabilityState.MET), known).status == "degraded"

@@ -4,7 +4,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from viewcounter.processing.shard_throttle import Health, StrainPolicy, find_limit, get_pause_seconds, judge_drain
+from viewcounter.processing.shard_throttle import (
+    Health,
+    StrainPolicy,
+    classify_drain,
+    get_pause_seconds,
+    max_concurrent_drains,
+)
 
 POLICY = StrainPolicy(pause_first_seconds=0.5, pause_max_seconds=5.0, slow_flush_seconds=3.0, forget_seconds=60)
 
@@ -14,7 +20,7 @@ POLICY = StrainPolicy(pause_first_seconds=0.5, pause_max_seconds=5.0, slow_flush
     [(3.0, 1, Health.WELL), (3.1, 1, Health.SLOW), (6.1, 2, Health.SLOW), (5.0, 2, Health.WELL), (9.0, 0, Health.WELL)],
 )
 def test_a_shard_is_slow_when_its_flushes_take_too_long_on_average(seconds, flush_count, health):
-    assert judge_drain(seconds=seconds, flush_count=flush_count, policy=POLICY) is health
+    assert classify_drain(seconds=seconds, flush_count=flush_count, policy=POLICY) is health
 
 
 @given(failure_count=st.integers(1, 10_000), seed=st.integers())
@@ -42,4 +48,4 @@ def test_pauses_of_workers_that_failed_together_differ():
     ],
 )
 def test_a_failing_shard_has_one_drain_and_a_slow_one_leaves_a_process(is_failing, is_slow, slot_count, limit):
-    assert find_limit(is_failing=is_failing, is_slow=is_slow, slot_count=slot_count) == limit
+    assert max_concurrent_drains(is_failing=is_failing, is_slow=is_slow, slot_count=slot_count) == limit

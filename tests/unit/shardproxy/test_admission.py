@@ -185,7 +185,7 @@ def test_the_queue_is_bounded_and_gives_way_from_its_least_end(open_callers):
     callers.start("report3", REPORT, waits=False)
     assert callers.shed == {"report3": "the queue for a connection is full"}
     callers.start("point", POINT, place_of="report2")
-    assert callers.shed["report2"] == "others wait for a connection that matter more"
+    assert callers.shed["report2"] == "shed: queries of higher priority wait for a connection"
     callers.start("range", RANGE, place_of="report1")
     callers.start("upkeep", MAINTENANCE, waits=False)
     assert callers.shed["upkeep"] == "the queue for a connection is full"
@@ -209,7 +209,7 @@ def test_waiting_reports_are_sent_away_when_points_wait_too_long(open_callers):
     callers.start("another", REPORT, waits=False)
     assert callers.shed["another"] == "too many wait for a connection"
     wait_until(lambda: "report" in callers.shed)
-    assert callers.shed["report"] == "others wait for a connection that matter more"
+    assert callers.shed["report"] == "shed: queries of higher priority wait for a connection"
     callers.release("holder")
     wait_until(lambda: "point" in callers.entered)
 

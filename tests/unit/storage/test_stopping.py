@@ -12,8 +12,8 @@ from viewcounter.storage.dead_letter_limits import (
     Window,
     build_window_change,
     check_dead_letters,
+    count_range,
     get_most_dead,
-    tally_range,
 )
 from viewcounter.storage.errors import TooManyDeadLetters
 
@@ -23,7 +23,7 @@ EMPTY = Window(read=0, dead=0, run=0, allowance=0)
 
 def tally(text, unreadable=0):
     """`x` for a dead letter, `.` for an event that was handled."""
-    return tally_range(np.array([letter == "x" for letter in text], dtype=bool), unreadable_count=unreadable)
+    return count_range(np.array([letter == "x" for letter in text], dtype=bool), unreadable_count=unreadable)
 
 
 @pytest.mark.parametrize(

@@ -30,7 +30,7 @@ from viewcounter.api.fast.answers import (
 from viewcounter.api.fast.rendered import KeptBodies
 from viewcounter.api.fast.requests import Endpoint, HotRequest, find_hot_request, find_video_ids
 from viewcounter.api.permissions import check_scope
-from viewcounter.apikeys.authentication import LaneKeys
+from viewcounter.apikeys.authentication import KeyAuthenticator
 from viewcounter.apikeys.key_cache import AuthenticatedKey
 from viewcounter.apikeys.rate_limit import Allowance, Unit, get_rate_limiter
 from viewcounter.apikeys.scopes import Scope
@@ -61,7 +61,7 @@ class HotReads:
     Invariant: a question is asked by at most one thread at a time, and at most `hot_read_max_waiting` of them are open.
     """
 
-    def __init__(self, inner: AsgiApplication, keys: LaneKeys, bodies: BodyReader, config: Config) -> None:
+    def __init__(self, inner: AsgiApplication, keys: KeyAuthenticator, bodies: BodyReader, config: Config) -> None:
         self._inner = inner
         self._keys = keys
         self._site = build_site(config)

@@ -58,7 +58,7 @@ INGEST_COMPONENTS: dict[str, Any] = {
         "description": "One event that was refused.",
         "required": ["index", "code", "message", "retryable"],
         "properties": {
-            "index": {"type": "integer", "minimum": 0, "description": "Place in the batch, from 0."},
+            "index": {"type": "integer", "minimum": 0, "description": "PageKey in the batch, from 0."},
             "event_id": {"type": ["string", "null"]},
             "code": {"type": "string"},
             "field": {"type": ["string", "null"]},

@@ -23,11 +23,11 @@ from viewcounter.api.resources.base import ApiView
 from viewcounter.apikeys.scopes import Scope
 from viewcounter.cluster import get_cluster
 from viewcounter.config import get_config
-from viewcounter.health.cluster_health import InstanceStanding, ShardStanding, Status, read_standing
+from viewcounter.health.cluster_health import InstanceCondition, ShardHealth, Status, probe_cluster
 from viewcounter.health.log_losses import find_losses
 from viewcounter.health.registration import find_services
 from viewcounter.health.shard_condition import UNKNOWN, encode_report, find_reports
-from viewcounter.health.shard_status import judge_shard
+from viewcounter.health.shard_status import classify_shard
 from viewcounter.queries.errors import InvalidQuery
 
 
@@ -189,7 +189,7 @@ class ClusterSerializer(serializers.Serializer):
 
 def encode_cluster(
     topology: Topology,
-    shards: Sequence[ShardStanding],
+    shards: Sequence[ShardHealth],
     services: Sequence[RegisteredService] | None,
     reports: Mapping[str, ShardReport] | None,
     losses: Sequence[LogLoss] | None,
@@ -216,9 +216,9 @@ def _encode_loss(loss: LogLoss) -> dict[str, Any]:
     }
 
 
-def _encode_shard(standing: ShardStanding, report: ShardReport | None) -> dict[str, Any]:
+def _encode_shard(standing: ShardHealth, report: ShardReport | None) -> dict[str, Any]:
     shard = standing.shard
-    judged = judge_shard(standing, report)
+    judged = classify_shard(standing, report)
     return {
         "id": shard.id,
         "name": shard.name,
@@ -239,7 +239,7 @@ def _encode_shard(standing: ShardStanding, report: ShardReport | None) -> dict[s
     }
 
 
-def _encode_instance(standing: InstanceStanding) -> dict[str, Any]:
+def _encode_instance(standing: InstanceCondition) -> dict[str, Any]:
     names = ("name", "role", "host", "port", "database", "zone", "promotable", "drained")
     return {
         **{name: getattr(standing.instance, name) for name in names},
@@ -275,7 +275,7 @@ class ClusterView(ApiView):
     def get(self, request: Request) -> Response:
         check_parameters(request.query_params, allowed=())
         config = get_config()
-        topology, shards = read_standing(
+        topology, shards = probe_cluster(
             get_cluster(),
             timeout_seconds=config.readiness_probe_seconds,
             max_lag_seconds=config.replica_max_lag_seconds,

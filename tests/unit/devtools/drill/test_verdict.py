@@ -3,9 +3,9 @@
 import pytest
 
 from devtools.drill.attempts import PostAttempt
-from devtools.drill.verdict import Excuses, InForce, find_unexplained
+from devtools.drill.verdict import ActiveFault, ExpectedErrors, find_unexplained
 
-LOG_AWAY = InForce("kill-log", 10.0, 12.0, Excuses(posts=frozenset({"503"}), grace_seconds=2.0))
+LOG_AWAY = ActiveFault("kill-log", 10.0, 12.0, ExpectedErrors(posts=frozenset({"503"}), grace_seconds=2.0))
 
 
 def attempt(outcome, started_at, ended_at):

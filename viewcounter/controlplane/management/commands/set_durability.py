@@ -13,7 +13,7 @@ from configservice.failover.durability import DurabilityState
 from configservice.topology.model import Durability, StandbyLoss
 
 if TYPE_CHECKING:
-    from viewcounter.health.cluster_health import ShardStanding
+    from viewcounter.health.cluster_health import ShardHealth
 
 POLL_SECONDS = 0.1
 SETTLE_SECONDS = 3.0
@@ -78,17 +78,17 @@ class Command(OperatorCommand):
         self.stdout.write(f"{options['shard']}: {standing.durability}, {told}")
 
 
-def _await_applied(shard: str, *, epoch: int, within_seconds: float) -> "ShardStanding | None":
+def _await_applied(shard: str, *, epoch: int, within_seconds: float) -> "ShardHealth | None":
     """How the shard stands once its primary has been told; the standbys get a moment more to be counted by it."""
     from viewcounter.cluster import get_cluster
     from viewcounter.config import get_config
-    from viewcounter.health.cluster_health import is_applied, read_standing
+    from viewcounter.health.cluster_health import is_applied, probe_cluster
 
     config, cluster = get_config(), get_cluster()
     deadline = time.monotonic() + within_seconds
     told_at: float | None = None
     while True:
-        topology, standings = read_standing(
+        topology, standings = probe_cluster(
             cluster,
             timeout_seconds=config.readiness_probe_seconds,
             max_lag_seconds=config.replica_max_lag_seconds,
