@@ -18,6 +18,7 @@ from clusterproxy.errors import ClusterProxyError
 from configservice.topology.model import Topology
 from configservice.topology.published_snapshot import PublishedSnapshot
 from configservice.topology.signing import PublicKeys
+from runtime.errors import Permanent
 
 logger = logging.getLogger(__name__)
 
@@ -36,7 +37,7 @@ CONTRADICTIONS = frozenset({RefusalReason.OTHER_CLUSTER, RefusalReason.OTHER_PAR
 """What is fixed for the life of a cluster differs: of two places that contradict each other so, one is not ours."""
 
 
-class SnapshotRefused(ClusterProxyError):
+class SnapshotRefused(ClusterProxyError, Permanent):
     """A place holds a topology that is not this process's to believe; what it knows stays in use. See decision 0060."""
 
     def __init__(self, reason: RefusalReason, message: str) -> None:

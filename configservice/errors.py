@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from runtime.errors import Permanent, Retryable
+
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
@@ -16,58 +18,49 @@ class Refusal:
 
 
 class ConfigServiceError(Exception):
-    """`retryable` says whether the same call may succeed later without anybody changing anything."""
+    """Base of every error of the config service. Each is Retryable or Permanent: whether the same call may succeed
+    later without anybody changing anything."""
 
-    retryable = False
 
-
-class ClusterNotInitialised(ConfigServiceError):
+class ClusterNotInitialised(ConfigServiceError, Permanent):
     """No partitions have been assigned yet, so there is nothing to publish: run `manage.py init_cluster`."""
 
 
-class ClusterUnknown(ConfigServiceError):
+class ClusterUnknown(ConfigServiceError, Retryable):
     """This process does not know yet which cluster it belongs to: set VIEWCOUNTER_CLUSTER_ID, or let it reach the
     control database once. What it would keep in the cache is not kept meanwhile."""
 
-    retryable = True
 
-
-class OtherCluster(ConfigServiceError):
+class OtherCluster(ConfigServiceError, Permanent):
     """The control database describes another cluster than VIEWCOUNTER_CLUSTER_ID names: one of the two is wrong."""
 
 
-class BadSigningKey(ConfigServiceError):
+class BadSigningKey(ConfigServiceError, Permanent):
     """The file named by VIEWCOUNTER_TOPOLOGY_SIGNING_KEY_FILE is no private key that topologies can be signed with."""
 
 
-class NotSignable(ConfigServiceError):
+class NotSignable(ConfigServiceError, Permanent):
     """The newest topology in the control database is not this cluster's: it is not signed. See decision 0061."""
 
 
-class NoSigner(ConfigServiceError):
+class NoSigner(ConfigServiceError, Retryable):
     """What is published now would reach nobody: no config service runs that could sign it. Start one."""
 
-    retryable = True
 
-
-class PartitionCountFixed(ConfigServiceError):
+class PartitionCountFixed(ConfigServiceError, Permanent):
     """The number of partitions is fixed when a cluster is made: another number would send videos elsewhere."""
 
 
-class BadClusterFile(ConfigServiceError):
+class BadClusterFile(ConfigServiceError, Permanent):
     """The file given as `--instances` does not describe a cluster; the message names the field."""
 
 
-class ControlDatabaseUnavailable(ConfigServiceError):
+class ControlDatabaseUnavailable(ConfigServiceError, Retryable):
     """The control database does not answer. Counting and reading go on; topology cannot change."""
 
-    retryable = True
 
-
-class TopologyCacheUnavailable(ConfigServiceError):
+class TopologyCacheUnavailable(ConfigServiceError, Retryable):
     """The topology cache does not answer or holds nonsense. Processes ask the control database instead."""
-
-    retryable = True
 
 
 class TopologyCacheEmpty(TopologyCacheUnavailable):
@@ -78,42 +71,32 @@ class TopologyCacheDamaged(TopologyCacheUnavailable):
     """The topology cache holds something that is no published snapshot. A config service puts it right."""
 
 
-class RegistryUnavailable(ConfigServiceError):
+class RegistryUnavailable(ConfigServiceError, Retryable):
     """The cache, which holds the service registry, does not answer. Nothing depends on it but what is shown."""
 
-    retryable = True
 
-
-class LogUnavailable(ConfigServiceError):
+class LogUnavailable(ConfigServiceError, Retryable):
     """The event log does not answer the config service, or is not this cluster's. Nothing is trimmed meanwhile."""
 
-    retryable = True
 
-
-class WitnessUnavailable(ConfigServiceError):
+class WitnessUnavailable(ConfigServiceError, Retryable):
     """The cache, through which shard proxies say what they see, does not answer: nobody's word but one's own."""
 
-    retryable = True
 
-
-class MoveNotPossible(ConfigServiceError):
+class MoveNotPossible(ConfigServiceError, Permanent):
     """The partition cannot be moved as asked, or its move is past the step in question; the message says why."""
 
 
-class MoveTaken(ConfigServiceError):
+class MoveTaken(ConfigServiceError, Retryable):
     """Another mover is at this move, or it was aborted: whoever holds old knowledge of it must stop."""
 
-    retryable = True
 
-
-class UnknownMove(ConfigServiceError):
+class UnknownMove(ConfigServiceError, Permanent):
     """No move has this number."""
 
 
-class InstanceUnreachable(ConfigServiceError):
+class InstanceUnreachable(ConfigServiceError, Retryable):
     """An instance did not answer the config service."""
-
-    retryable = True
 
 
 class InstanceGone(InstanceUnreachable):
@@ -124,17 +107,15 @@ class InstanceSilent(InstanceUnreachable):
     """It did not answer in time: frozen, cut off, or very slow."""
 
 
-class InstanceRefuses(ConfigServiceError):
+class InstanceRefuses(ConfigServiceError, Retryable):
     """It is there and will not have us: wrong password, no such database, too many connections. It is alive."""
-
-    retryable = True
 
 
 class InstanceUnusable(InstanceRefuses):
     """Its password is not where its reference points, or its SSL mode could drop TLS. The server has not been asked."""
 
 
-class CandidateRefused(ConfigServiceError):
+class CandidateRefused(ConfigServiceError, Permanent):
     """A server may not join the cluster, for each of `refusals`. Nothing was changed."""
 
     def __init__(self, refusals: Sequence[Refusal]) -> None:
@@ -142,21 +123,19 @@ class CandidateRefused(ConfigServiceError):
         self.refusals = tuple(refusals)
 
 
-class ShardNotPrepared(ConfigServiceError):
+class ShardNotPrepared(ConfigServiceError, Retryable):
     """A new shard did not get its tables; the message is the server's. It is not part of the cluster: try again."""
 
-    retryable = True
 
-
-class UnknownInstance(ConfigServiceError):
+class UnknownInstance(ConfigServiceError, Permanent):
     """There is no instance of that name; the message lists those there are."""
 
 
-class DrainRefused(ConfigServiceError):
+class DrainRefused(ConfigServiceError, Permanent):
     """An instance cannot be drained, used again or removed as it is; the message says why. Nothing was changed."""
 
 
-class ActionFailed(ConfigServiceError):
+class ActionFailed(ConfigServiceError, Permanent):
     """An instance answered a statement of the config service with an error; the message is the server's.
 
     `permission denied` means that the role of VIEWCOUNTER_CONFIGSERVICE_USER lacks a right; docs/operations/failover.md
@@ -164,37 +143,31 @@ class ActionFailed(ConfigServiceError):
     """
 
 
-class LeaseLost(ConfigServiceError):
+class LeaseLost(ConfigServiceError, Retryable):
     """Another config service leads, or the control database does not answer: this one changes nothing."""
 
-    retryable = True
 
-
-class UnknownShard(ConfigServiceError):
+class UnknownShard(ConfigServiceError, Permanent):
     """There is no shard of that name; the message lists those there are."""
 
 
-class FailoverRefused(ConfigServiceError):
+class FailoverRefused(ConfigServiceError, Permanent):
     """A failover or switchover was asked for that cannot be done; the message says why. Nothing was changed."""
 
 
-class FailoverUnderWay(ConfigServiceError):
+class FailoverUnderWay(ConfigServiceError, Retryable):
     """The shard has a failover or switchover under way. Wait for its end."""
 
-    retryable = True
 
-
-class NoLeader(ConfigServiceError):
+class NoLeader(ConfigServiceError, Retryable):
     """No config service leads, so nobody would carry the request out: start `manage.py run_configservice`."""
 
-    retryable = True
 
-
-class InvariantBroken(ConfigServiceError):
+class InvariantBroken(ConfigServiceError, Permanent):
     """The planner of failovers was about to do what would lose writes or make two primaries. Nothing was done."""
 
 
-class DurabilityRefused(ConfigServiceError):
+class DurabilityRefused(ConfigServiceError, Permanent):
     """A durability that the shard cannot have; `field` is what is wrong with it. Nothing was changed."""
 
     def __init__(self, message: str, *, field: str) -> None:

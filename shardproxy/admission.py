@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import Enum, auto
 
+from runtime.errors import Retryable
 from shardproxy.query import QueryClass
 
 BY_PRIORITY = (QueryClass.FLUSH, QueryClass.POINT, QueryClass.RANGE, QueryClass.MAINTENANCE, QueryClass.REPORT)
@@ -21,7 +22,7 @@ SHED_AFTER_TARGETS = {QueryClass.REPORT: 1, QueryClass.RANGE: 2, QueryClass.POIN
 """A class is shed while somebody who matters at least as much has waited so many times the target."""
 
 
-class Shed(Exception):
+class Shed(Exception, Retryable):
     """No connection for this caller. The text says why."""
 
 

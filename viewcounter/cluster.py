@@ -20,6 +20,7 @@ from configservice.topology.cluster_cache import ClusterCache
 from configservice.topology.keys import split_public_keys
 from configservice.topology.published_snapshot import PublishedSnapshot
 from configservice.topology.subscription import PublishedEpochs
+from runtime.errors import Retryable
 from runtime.metrics import READ_FAILED_ATTEMPTS, TOPOLOGIES_REFUSED
 from shardproxy.query import QueryClass
 from shardproxy.settings import PoolSettings
@@ -31,7 +32,7 @@ SIGNED_WITHIN_SECONDS = 5.0
 """A config service signs what others publish within milliseconds."""
 
 
-class TopologyUnsigned(Exception):
+class TopologyUnsigned(Exception, Retryable):
     """The newest change of the topology has no signature, so that no process acts on it: start a config service that
     has the signing key."""
 

@@ -7,6 +7,8 @@ import re
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 
+from runtime.errors import Permanent
+
 ANY_PORT = "*"
 PORT_MAX = 65535
 _ENTRY = re.compile(r"(?:\[(?P<six>[^\]]+)\]|(?P<four>[^:\[\]]+)):(?P<ports>[^:]+)")
@@ -15,7 +17,7 @@ _PORTS = re.compile(r"(\d{1,5})(?:-(\d{1,5}))?")
 Address = IPv4Address | IPv6Address
 
 
-class BadAllowList(ValueError):
+class BadAllowList(ValueError, Permanent):
     """An entry is not `NETWORK:PORTS`, such as 10.0.0.0/8:5432, 127.0.0.1:* or [fd00::/8]:5432-5440."""
 
 

@@ -5,10 +5,12 @@ processes sent to a server of their own. Pure but for symbolic links, which are 
 from dataclasses import dataclass
 from pathlib import Path
 
+from runtime.errors import Permanent
+
 DEFAULT_ENV_PREFIX = "VIEWCOUNTER_SHARD_"
 
 
-class PasswordRefNotAllowed(ValueError):
+class PasswordRefNotAllowed(ValueError, Permanent):
     """A password reference names a file outside VIEWCOUNTER_PASSWORD_REF_DIR, or a variable without the prefix of
     VIEWCOUNTER_PASSWORD_REF_ENV_PREFIX."""
 

@@ -12,6 +12,8 @@ from datetime import datetime
 from typing import Any
 from urllib.parse import urlsplit
 
+from runtime.errors import Retryable
+
 NO_CONDITIONS = "the control database does not answer"
 _SHARD_FIELDS = (
     "name",
@@ -28,7 +30,7 @@ _SHARD_FIELDS = (
 )
 
 
-class GatewayUnavailable(Exception):
+class GatewayUnavailable(Exception, Retryable):
     """No gateway says how the cluster is: it does not answer, or not to this key. The command looks for itself."""
 
 

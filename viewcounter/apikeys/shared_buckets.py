@@ -13,6 +13,7 @@ from redis.retry import Retry
 
 from configservice.errors import ClusterUnknown
 from configservice.topology.cache_keys import name_key
+from runtime.errors import Retryable
 
 _TAKE = """#!lua
 local now = redis.call('TIME')
@@ -28,7 +29,7 @@ return tostring(tokens)
 """
 
 
-class BucketsUnavailable(Exception):
+class BucketsUnavailable(Exception, Retryable):
     """The cache server does not answer, or the process does not know its cluster yet. Retryable: each process limits by
     what it has seen itself meanwhile."""
 

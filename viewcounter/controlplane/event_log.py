@@ -15,11 +15,12 @@ from configservice.models import Cluster
 from configservice.topology.event_log import Loss, is_log_of, make_log_id, name_log, record_losses, replace_log
 from configservice.topology.model import Topology
 from configservice.topology.publication import lock_topology
+from runtime.errors import Permanent
 from viewcounter.eventlog.interface import EventLog, Position
 from viewcounter.storage.partitions import ELSEWHERE, READ_STATES, pass_over_lost
 
 
-class LogRefused(Exception):
+class LogRefused(Exception, Permanent):
     """The log server cannot become the log of this cluster. Nothing was changed; the text says what to do."""
 
 

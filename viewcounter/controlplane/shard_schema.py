@@ -12,6 +12,7 @@ from django.db.migrations.executor import MigrationExecutor
 
 from clusterproxy.proxy import ClusterProxy
 from configservice.topology.model import Instance, Shard
+from runtime.errors import Retryable
 from shardproxy.conninfo import build_place
 from shardproxy.errors import InstanceMisconfigured
 from shardproxy.passwords import read_password
@@ -34,7 +35,7 @@ MIGRATION_LOCK_KEY = 0x76635F736368656D  # "vc_schem": one migration run a shard
 Progress = Callable[[str], None]
 
 
-class ShardMigrationFailed(Exception):
+class ShardMigrationFailed(Exception, Retryable):
     """A shard could not be brought to this release's schema. Shards after it were not touched; mend and run again."""
 
 

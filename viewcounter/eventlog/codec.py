@@ -15,6 +15,7 @@ import numpy as np
 import xxhash
 from numpy.typing import NDArray
 
+from runtime.errors import Permanent
 from viewcounter.events.columns import Columns, number_texts
 from viewcounter.events.viewer import NO_VIEWER
 
@@ -26,7 +27,7 @@ _COUNT = struct.Struct("<I")
 _HEAD_BYTES = DIGEST_BYTES + _COUNT.size
 
 
-class UnreadableEntry(ValueError):
+class UnreadableEntry(ValueError, Permanent):
     """The payload is not an entry this version understands (damaged, or written by a newer version)."""
 
 

@@ -16,6 +16,7 @@ from redis.retry import Retry
 from configservice.errors import ClusterUnknown
 from configservice.topology.cache_keys import name_key
 from configservice.topology.value_macs import ValueAuthenticator
+from runtime.errors import Retryable
 
 LAG_KEY = "lag:3"
 """The number grows whenever the note is written in another form."""
@@ -34,7 +35,7 @@ class LagNotice(msgspec.Struct, frozen=True, array_like=True):
 _decoder = msgspec.msgpack.Decoder(LagNotice)
 
 
-class LagUnknown(Exception):
+class LagUnknown(Exception, Retryable):
     """The cache server does not answer, or the process does not know its cluster yet. Retryable; meanwhile nothing is
     known of the lag."""
 

@@ -1,5 +1,6 @@
 """What the gateway refuses and why; each docstring is the operator's message."""
 
+from runtime.errors import Permanent, Retryable
 from runtime.http.problems import Problem
 
 
@@ -21,28 +22,28 @@ class Refused(GatewayError):
         self.headers = headers
 
 
-class InvalidKey(GatewayError):
+class InvalidKey(GatewayError, Permanent):
     """The API key is malformed, unknown, expired or revoked. Permanent; the client is never told which."""
 
 
-class UnknownKey(GatewayError):
+class UnknownKey(GatewayError, Permanent):
     """No living key has this prefix: it never existed, has expired or was revoked. Permanent."""
 
 
-class KeysUnavailable(GatewayError):
+class KeysUnavailable(GatewayError, Retryable):
     """The control database did not answer and this process does not know the key. Retryable."""
 
 
-class NoSlot(GatewayError):
+class NoSlot(GatewayError, Retryable):
     """Too many requests of this kind are under way in this process, or one waited too long for its turn. Retryable."""
 
 
-class BufferFull(GatewayError):
+class BufferFull(GatewayError, Retryable):
     """More events wait for the log than `buffer_max_events`. Retryable: nothing of the request was stored.
 
     The log is slower than the clients: look at its disk, or run more gateways against more log servers.
     """
 
 
-class ClientGone(GatewayError):
+class ClientGone(GatewayError, Permanent):
     """The client left before its request was complete. Nothing was stored and nobody is there to be told."""

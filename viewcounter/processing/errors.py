@@ -7,31 +7,31 @@ class DrainError(Exception):
     """A drain ended without reaching the end of the log; beat starts another one."""
 
 
-class PartitionNotOwned(DrainError):
+class PartitionNotOwned(DrainError, Retryable):
     """The partition is held, stopped or has moved away from this shard. Its events wait in the log."""
 
 
-class PartitionStopped(DrainError):
+class PartitionStopped(DrainError, Permanent):
     """The partition has just stopped by itself: see its reason, find the cause, then resume it. Its events wait."""
 
 
-class StaleTopology(DrainError):
+class StaleTopology(DrainError, Retryable):
     """The shard's row carries another epoch than our topology: the partition has moved. Retried after a refresh."""
 
 
-class VerdictsVoid(DrainError):
+class VerdictsVoid(DrainError, Retryable):
     """A flush was written without some of its events: what was judged after it is judged anew. No harm."""
 
 
-class RecountStuck(Exception):
+class RecountStuck(Exception, Permanent):
     """A recount repaired the same videos again and again and they still differ. A fault of ours."""
 
 
-class UnknownRecount(LookupError):
+class UnknownRecount(LookupError, Permanent):
     """No recount has this id."""
 
 
-class UnknownDeadLetter(LookupError):
+class UnknownDeadLetter(LookupError, Permanent):
     """No dead letter has this id."""
 
 

@@ -15,6 +15,7 @@ import datasketches
 import numpy as np
 from numpy.typing import NDArray
 
+from runtime.errors import Permanent
 from viewcounter.events.viewer import NO_VIEWER
 
 VIEWERS_LG_K = 12
@@ -33,7 +34,7 @@ QUANTILES_RANK_ERROR = round(
 """With 99 % confidence the value stands no further from the rank asked for."""
 
 
-class UnreadableSketch(ValueError):
+class UnreadableSketch(ValueError, Permanent):
     """Bytes that are no sketch, or one of a kind that this release does not know."""
 
 
