@@ -1,6 +1,6 @@
 -- How one instance stands: one row, from any of them.
 
--- name: read_standing (point)
+-- name: probe_instance (point)
 -- An idle primary sends no transactions, so the age of the last one says nothing while everything received has been
 -- replayed and the stream is up. Reads set their session read-only, so the server's own mind is its `reset_val`.
 -- Without pg_monitor the names of standbys are NULL, and nothing is known of them.
