@@ -74,7 +74,7 @@ def test_every_package_says_what_it_is_responsible_for():
 
 def test_drivers_stay_behind_their_seams():
     allowed = {
-        "psycopg": ("shardproxy/", "configservice/", "viewcounter/storage/", "devtools/localcluster/", "clusterproxy/"),
+        "psycopg": ("shardproxy/", "configservice/", "viewcounter/storage/", "devtools/", "clusterproxy/"),
         "redis": (
             "viewcounter/eventlog/",
             "viewcounter/processing/drain_queue.py",

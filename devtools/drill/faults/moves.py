@@ -9,6 +9,8 @@ from itertools import repeat
 from random import Random
 from typing import Any
 
+import psycopg
+
 from devtools.drill.errors import NoVictim
 from devtools.drill.faults.processes import KillFault, Victim
 from devtools.drill.site import FaultContext
@@ -20,7 +22,7 @@ from viewcounter.config.kinds import PROJECT_ROOT
 
 MOVED_COUNT = 2
 MOVE_SECONDS = 180.0
-RESUMES_MAX = 3
+AGAIN_SECONDS = 1.0
 BEGINNING_SECONDS = (2.0, 5.0)
 """A mover needs about two seconds to start; what it is doing when the primary dies is left to chance."""
 SLEEPERS_MAX = 3
@@ -66,10 +68,12 @@ class KillInMove:
         if self._mover is None:
             return
         ended, said = _await_end(self._mover)
-        for _ in range(RESUMES_MAX):
-            if ended == 0:
-                return
+        give_up_at = time.monotonic() + MOVE_SECONDS
+        while ended != 0 and time.monotonic() < give_up_at:
+            time.sleep(AGAIN_SECONDS)
             ended, said = _await_end(_start(self._site.cluster, "moves", "resume", "--json"))
+        if ended == 0:
+            return
         raise NotReady(f"the moves did not end: {said}")
 
 
@@ -131,18 +135,31 @@ class FreezeMovers:
         return ""
 
     def _move_back(self) -> None:
-        """As soon as the leases of those that sleep are over; a move that was given up has left its partition here."""
-        for _ in range(RESUMES_MAX):
-            if _await_end(_start(self._site.cluster, "moves", "resume", "--json"))[0] == 0:
-                break
-        here = {row[0] for row in self._ask(_LIST_PARTITIONS, self._source)}
-        left = sorted(self._sleepers.keys() - here)
-        if not left:
-            return
-        arguments = _plan_command(self._target, self._source, "--partitions", ",".join(map(str, left)))
-        ended, said = _await_end(_start(self._site.cluster, *arguments))
-        if ended != 0:
-            raise NotReady(f"partitions {left} were not moved back: {said}")
+        """As soon as the leases of those that sleep are over; a move that was given up has left its partition here.
+
+        Another fault may end the control database meanwhile, and a command with it: then both are asked for again.
+        """
+        give_up_at = time.monotonic() + MOVE_SECONDS
+        said = ""
+        while time.monotonic() < give_up_at:
+            ended, said = _await_end(_start(self._site.cluster, "moves", "resume", "--json"))
+            left = self._find_away() if ended == 0 else None
+            if left:
+                arguments = _plan_command(self._target, self._source, "--partitions", ",".join(map(str, left)))
+                ended, said = _await_end(_start(self._site.cluster, *arguments))
+                left = [] if ended == 0 else left
+            if left == []:
+                return
+            time.sleep(AGAIN_SECONDS)
+        raise NotReady(f"partitions {sorted(self._sleepers)} were not moved back: {said}")
+
+    def _find_away(self) -> list[int] | None:
+        """Partitions that have not come back; None while the control database does not say."""
+        try:
+            here = {row[0] for row in self._ask(_LIST_PARTITIONS, self._source)}
+        except psycopg.Error:
+            return None
+        return sorted(self._sleepers.keys() - here)
 
     def _ask(self, statement: str, *parameters: object) -> list[tuple[Any, ...]]:
         with self._site.get_control().session(user=SUPERUSER_ROLE) as connection:
