@@ -55,9 +55,9 @@ class LogShare:
     share_bytes: int
     full_seconds: float | None = None
 
-    @property
-    def is_used_up(self) -> bool:
-        return self.kept_bytes >= self.share_bytes
+    def is_used_up(self, shares: float = 1.0) -> bool:
+        """Whether they take so many times what they may."""
+        return self.kept_bytes >= shares * self.share_bytes
 
 
 class LogWatch:

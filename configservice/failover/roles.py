@@ -16,6 +16,9 @@ from configservice.settings import ConfigServiceSettings, FailoverMode
 from configservice.topology.model import Instance, Role, Shard
 
 MIB = 1024 * 1024
+SLOW_SHARES = 1.5
+"""A replica that answers is struck off later: while drains are behind the log is full for another reason, and a shard
+that is busy needs somebody who could take over."""
 
 
 class Correction(StrEnum):
@@ -136,7 +139,7 @@ def _find_strike_off(
     if away_seconds is None and not is_behind:
         return None
     what = "it applies too slowly" if away_seconds is None else f"it has been away for {away_seconds / 3600:.1f} h"
-    if log_share is not None and log_share.is_used_up:
+    if log_share is not None and log_share.is_used_up(1.0 if away_seconds is not None else SLOW_SHARES):
         kept, share = log_share.kept_bytes / MIB, log_share.share_bytes / MIB
         return f"{what}, and the event log keeps {kept:.0f} MiB of the shard, of {share:.0f} MiB for absent replicas"
     if away_seconds is not None and 0 < settings.strike_off_seconds <= away_seconds:

@@ -28,7 +28,8 @@ def test_a_share_is_full_when_it_goes_on_growing_as_it_did():
     assert compute_share([(100.0, 400), (110.0, 500)], share_bytes=1000) == LogShare(500, 1000, 50.0)
     assert compute_share([(100.0, 400), (110.0, 300)], share_bytes=1000) == LogShare(300, 1000, None)
     assert compute_share([(100.0, 900), (110.0, 1200)], share_bytes=1000) == LogShare(1200, 1000, 0.0)
-    assert [LogShare(999, 1000).is_used_up, LogShare(1000, 1000).is_used_up] == [False, True]
+    assert [LogShare(kept, 1000).is_used_up() for kept in (999, 1000)] == [False, True]
+    assert [LogShare(kept, 1000).is_used_up(1.5) for kept in (1499, 1500)] == [False, True]
 
 
 class Log:

@@ -125,7 +125,7 @@ def test_a_replica_that_stays_away_is_struck_off_after_a_day(sighting, noted, co
     assert found == [(correction, "shard1b") for correction in corrections]
 
 
-USED_UP, NOT_YET = LogShare(100, 100), LogShare(99, 100)
+USED_UP, NOT_YET, TOO_MUCH = LogShare(100, 100), LogShare(99, 100), LogShare(150, 100)
 SLOW = replace(STREAMING, lsn=100, replay_lsn=49)
 """It receives all and has yet to apply more than 50 bytes of it."""
 
@@ -139,8 +139,8 @@ SLOW = replace(STREAMING, lsn=100, replay_lsn=49)
         (USED_UP, silent_for(10.0), None, [Correction.NOTE_AWAY]),
         (USED_UP, silent_for(9.9), 11.0, []),
         (USED_UP, saw(STREAMING), None, []),
-        (USED_UP, saw(SLOW), None, [Correction.STRIKE_OFF]),
-        (NOT_YET, saw(SLOW), None, []),
+        (TOO_MUCH, saw(SLOW), None, [Correction.STRIKE_OFF]),
+        (USED_UP, saw(SLOW), None, []),
     ],
     ids=["away", "not yet", "not known", "not noted yet", "seen a moment ago", "there", "too slow", "slow"],
 )
