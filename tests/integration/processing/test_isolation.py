@@ -52,7 +52,7 @@ def count_trials(monkeypatch):
         tried.append(len(batch.counted))
         return real(connection, batch, **options)
 
-    monkeypatch.setattr(isolation, "try_part", spy)
+    monkeypatch.setattr(isolation, "try_batch", spy)
     return tried
 
 
