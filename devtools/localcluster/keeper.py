@@ -75,7 +75,10 @@ class ShardKeeper:
             self._report(f"{server.name} is a replica of {primary.name}")
 
     def _rejoin(self, server: PostgresServer, primary: PostgresServer) -> None:
-        """By rewinding, and if it then does not follow the new history, by copying."""
+        """By rewinding, and if it then does not start, or does not follow the new history, by copying.
+
+        One that was left as a replica that does not start would not be looked at again: its data say replica.
+        """
         for by_copy in (False, True):
             with server.taken_down() as was_wanted:
                 if not was_wanted:
@@ -88,8 +91,8 @@ class ShardKeeper:
                     report=self._report,
                     by_copy=by_copy,
                 )
-            server.wait_ready(within_seconds=READY_SECONDS)
             try:
+                server.wait_ready(within_seconds=READY_SECONDS)
                 self._waiter.wait_until(
                     partial(find_missing_timeline, server, primary=primary),
                     what=f"{server.name} behind {primary.name}",
