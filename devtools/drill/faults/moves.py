@@ -157,7 +157,7 @@ class FreezeMovers:
         """Partitions that have not come back; None while the control database does not say."""
         try:
             here = {row[0] for row in self._ask(_LIST_PARTITIONS, self._source)}
-        except psycopg.Error:
+        except (psycopg.Error, NotReady):
             return None
         return sorted(self._sleepers.keys() - here)
 
