@@ -104,11 +104,15 @@ def list_runnable(*, now: datetime) -> list[UUID]:
 def requeue_lost(cluster: ClusterProxy, *, now: datetime) -> list[UUID]:
     """Queue recounts again of which a change of primary has lost corrections; their ids.
 
-    Raises as `ClusterProxy.transaction`; then some may have been queued already.
+    A shard that does not answer holds up no other one: its recounts are looked at the next time.
     """
     lost = []
     for job in _list_to_verify(cluster, now=now):
-        corrections = _read_corrections(cluster, job, limit=1)
+        try:
+            corrections = _read_corrections(cluster, job, limit=1)
+        except (ShardProxyError, ClusterProxyError) as error:
+            logger.info("whether recount %s is still there is not known: %s", job.pk, error)
+            continue
         if corrections.counts == job.difference_counts:
             RecountJob.objects.filter(pk=job.pk).update(corrected_on=_name_place(cluster, job, corrections.term))
             continue
