@@ -40,8 +40,8 @@ class LogReading:
     max_bytes: int | None
 
 
-ReadLog = Callable[[Sequence[int]], LogReading]
-"""Of these partitions. Raises LogUnavailable within a bounded time."""
+ReadLog = Callable[[str, Sequence[int]], LogReading]
+"""Of the log with this id (empty: any) and these partitions. Raises LogUnavailable within a bounded time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +80,7 @@ class LogWatch:
         self._interval_seconds = interval_seconds
         self._clock = clock
         # Each is replaced as a whole, so that readers in other threads need no lock.
+        self._log_id = ""
         self._partitions: Mapping[int, Sequence[int]] = {}  # by shard id
         self._reading: LogReading | None = None
         self._samples: tuple[tuple[float, Mapping[int, int]], ...] = ()  # instant, bytes by shard id
@@ -97,7 +98,8 @@ class LogWatch:
             self._thread.join(STOP_SECONDS)
 
     def watch(self, topology: Topology) -> None:
-        """From here on, the partitions of these shards."""
+        """From here on, the cluster's log and the partitions of these shards."""
+        self._log_id = topology.log_id
         self._partitions = {shard.id: topology.get_partitions_of(shard.id) for shard in topology.shards}
 
     def read_now(self) -> None:
@@ -108,7 +110,7 @@ class LogWatch:
             if not partitions:
                 return
             try:
-                reading = self._read(partitions)
+                reading = self._read(self._log_id, partitions)
             except LogUnavailable as error:
                 if self._answers:
                     logger.warning("the event log cannot be read; what it held when last read still counts: %s", error)

@@ -46,8 +46,7 @@ from viewcounter.cache.macs import CacheValue, build_authenticator
 from viewcounter.config import Config
 from viewcounter.controlplane.config_service_metrics import MetricsObserver
 from viewcounter.eventlog.errors import EventLogError
-from viewcounter.eventlog.interface import EventLog
-from viewcounter.eventlog.registry import get_event_log
+from viewcounter.eventlog.registry import connect_event_log
 
 HOST_MAX_LENGTH = 30
 
@@ -132,20 +131,28 @@ def build_config_service(config: Config) -> ConfigService:
         interval_seconds=settings.probe_interval_seconds,
     )
     witness.start()
-    log = LogWatch(partial(read_log, get_event_log()), keep_share=config.log_keep_share)
+    log = LogWatch(LogReader(config).read, keep_share=config.log_keep_share)
     log.start()
     return ConfigService(
         lease=lease, connect=connect, settings=settings, observer=MetricsObserver(), log=log, witnesses=[witness]
     )
 
 
-def read_log(log: EventLog, partitions: Sequence[int]) -> LogReading:
-    """Raises LogUnavailable."""
-    try:
-        usage = log.read_usage(partitions)
-        return LogReading(log.read_floors(partitions), usage.partition_bytes, usage.max_bytes)
-    except EventLogError as error:
-        raise LogUnavailable(str(error)) from error
+class LogReader:
+    """The event log as a config service reads it: which one it is, its topology says; no cluster proxy is made."""
+
+    def __init__(self, config: Config) -> None:
+        self._log_id = ""
+        self._log = connect_event_log(config, lambda: self._log_id)
+
+    def read(self, log_id: str, partitions: Sequence[int]) -> LogReading:
+        """Not by two threads at once. Raises LogUnavailable."""
+        self._log_id = log_id
+        try:
+            usage = self._log.read_usage(partitions)
+            return LogReading(self._log.read_floors(partitions), usage.partition_bytes, usage.max_bytes)
+        except EventLogError as error:
+            raise LogUnavailable(str(error)) from error
 
 
 def open_control_connection(session_name: str, *, config: Config, call_seconds: float) -> DeadlineConnection:

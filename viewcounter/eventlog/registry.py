@@ -1,6 +1,7 @@
 """The event log of this process."""
 
 import os
+from collections.abc import Callable
 from functools import cache
 
 from clusterproxy.errors import NoTopology
@@ -20,6 +21,16 @@ def get_event_log() -> EventLog:
         config.log_url.get_secret_value(),
         config.log_timeout_seconds,
         config.log_clock_skew_seconds,
+    )
+
+
+def connect_event_log(config: Config, get_log_id: Callable[[], str]) -> EventLog:
+    """A client of its own, for a process that has the id of the cluster's log from elsewhere. Connects when asked."""
+    return RedisEventLog(
+        config.log_url.get_secret_value(),
+        timeout_seconds=config.log_timeout_seconds,
+        clock_skew_seconds=config.log_clock_skew_seconds,
+        get_log_id=get_log_id,
     )
 
 

@@ -1,5 +1,6 @@
 """What a replica lacks of the event log, and how much of it is kept for those that are away."""
 
+import msgspec
 import pytest
 
 from configservice.errors import LogUnavailable
@@ -38,7 +39,8 @@ class Log:
     def __init__(self):
         self.size, self.floor, self.max_bytes, self.answers = 10, (5, 0), 8000, True
 
-    def read(self, partitions):
+    def read(self, log_id, partitions):
+        assert log_id == "cluster:log"
         if not self.answers:
             raise LogUnavailable("it is away")
         return LogReading(dict.fromkeys(partitions, self.floor), dict.fromkeys(partitions, self.size), self.max_bytes)
@@ -58,7 +60,7 @@ def instants():
 @pytest.fixture
 def watch(log, instants):
     watch = LogWatch(log.read, keep_share=0.5, clock=lambda: next(instants))
-    watch.watch(build_topology(partitions=4))
+    watch.watch(msgspec.structs.replace(build_topology(partitions=4), log_id="cluster:log"))
     return watch
 
 
