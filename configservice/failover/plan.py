@@ -135,7 +135,9 @@ def _plan_choice(  # noqa: PLR0911 - a paragraph a step
     is_asked_for = attempt.kind is FailoverKind.FORCED and attempt.target != ""
     asked = [m for m in view.standbys if not is_asked_for or m.name == attempt.target]
     replaying = [m.name for m in asked if m.promotable and m.lacks and m.is_replaying and m.name != attempt.accepted]
-    if replaying:  # that may be all it lacks; another one may not have writes that it has acknowledged
+    # That may be all it lacks, and it holds more than the others; but a replay that stands still holds up nobody for
+    # good: what another one has not applied, the log still holds.
+    if replaying and attempt.started_seconds <= settings.promotion_seconds:
         return actions.Wait(f"{', '.join(replaying)} has yet to apply what it has received")
     able = _list_candidates(view, excluding=(old.name,), accepted=attempt.accepted)
     candidates = [m for m in able if m in asked]

@@ -261,3 +261,13 @@ class World:
 
     def _note(self, event: FailoverEvent, **changes: object) -> None:
         self.attempt = replace(self.attempt, state=transition(self.attempt.state, event), **changes)
+
+
+def build_dead(**how) -> World:
+    """Three rows that everybody has, a fourth that only `c` has and, where that is enough, confirms; then `a` dies."""
+    world = World.build(**how)
+    for row in (1, 2, 3):
+        world.commit(row)
+    world.commit(4, reaching=("c",))
+    world.die("a")
+    return world

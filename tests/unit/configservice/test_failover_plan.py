@@ -21,23 +21,13 @@ from configservice.failover.actions import (
     Start,
     Wait,
 )
-from configservice.failover.plan import can_begin, check_action
+from configservice.failover.plan import check_action
 from configservice.failover.state import FailoverEvent, FailoverKind, FailoverState, transition
 from configservice.topology.model import Role, StandbyLoss
-from tests.unit.configservice.shard_world import SETTINGS, World
+from tests.unit.configservice.shard_world import SETTINGS, World, build_dead
 
 DEGRADE, BLOCK = StandbyLoss.DEGRADE, StandbyLoss.BLOCK
 AUTOMATIC, FORCED, SWITCHOVER = FailoverKind.AUTOMATIC, FailoverKind.FORCED, FailoverKind.SWITCHOVER
-
-
-def build_dead(**how) -> World:
-    """Three rows that everybody has, a fourth that only `c` has and, where that is enough, confirms; then `a` dies."""
-    world = World.build(**how)
-    for row in (1, 2, 3):
-        world.commit(row)
-    world.commit(4, reaching=("c",))
-    world.die("a")
-    return world
 
 
 def assert_whole(world: World) -> None:
@@ -290,53 +280,6 @@ class TestForced:
         world = build_dead(kind=FORCED, target="b")
         world.run()
         assert world.published == [("b", 2)]
-
-
-LACKS = "has not applied entries of partitions 3, 5 that the event log no longer holds: they would be lost"
-
-
-class TestLackingWhatTheLogNoLongerHolds:
-    def test_another_one_is_promoted_though_it_is_less_advanced(self):
-        world = build_dead()
-        world.servers["c"].lacks = (3,)
-        world.run()
-        assert world.published == [("b", 2)]
-
-    def test_with_nobody_else_it_is_undone_and_says_what_would_be_lost(self):
-        world = build_dead(replicas=1)
-        world.servers["b"].lacks = (3, 5)
-        world.run()
-        assert (world.published, world.actions[-1]) == ([], NoteUndone(f"b {LACKS}"))
-        assert not can_begin(world.look(), old_primary="a")
-
-    def test_one_that_has_yet_to_apply_what_it_received_is_waited_for(self):
-        world = build_dead()
-        world.servers["c"].lacks, world.servers["c"].replayed = (3,), 2
-        while not isinstance(world.step(), Wait):
-            pass
-        assert world.actions[-1] == Wait("c has yet to apply what it has received")
-        world.servers["c"].lacks, world.servers["c"].replayed = (), None
-        world.run()
-        assert world.published == [("c", 2)]
-
-    @pytest.mark.parametrize("field", [{"lacks": (3, 5)}, {"promotable": False}], ids=["lacking", "struck off"])
-    def test_it_is_promoted_only_if_the_loss_is_accepted(self, field):
-        for accepts_loss in (False, True):
-            world = build_dead(replicas=1, kind=FORCED, target="b")
-            world.attempt = replace(world.attempt, accepts_loss=accepts_loss)
-            for name, value in field.items():
-                setattr(world.servers["b"], name, value)
-            world.run()
-            assert world.published == ([("b", 2)] if accepts_loss else [])
-            if not accepts_loss:
-                why = LACKS if "lacks" in field else "is not promotable"
-                assert world.actions == [Refuse(f"b {why}")]
-
-    def test_choosing_or_promoting_it_unasked_is_refused(self):
-        world = build_dead(replicas=1)
-        world.servers["b"].is_detached, world.servers["b"].lacks = True, (3, 5)
-        with pytest.raises(InvariantBroken, match="b has not applied entries of partitions 3, 5"):
-            check_action(world.attempt, world.look(), Choose("b", 2))
 
 
 class TestRules:
