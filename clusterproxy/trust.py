@@ -38,7 +38,7 @@ CONTRADICTIONS = frozenset({RefusalReason.OTHER_CLUSTER, RefusalReason.OTHER_PAR
 
 
 class SnapshotRefused(ClusterProxyError, Permanent):
-    """A place holds a topology that is not this process's to believe; what it knows stays in use. See decision 0060."""
+    """A place holds a topology that is not this process's to believe; what it knows stays in use. See decision 0010."""
 
     def __init__(self, reason: RefusalReason, message: str) -> None:
         super().__init__(message)

@@ -40,7 +40,7 @@ class BadSigningKey(ConfigServiceError, Permanent):
 
 
 class NotSignable(ConfigServiceError, Permanent):
-    """The newest topology in the control database is not this cluster's: it is not signed. See decision 0061."""
+    """The newest topology in the control database is not this cluster's: it is not signed. See decision 0010."""
 
 
 class NoSigner(ConfigServiceError, Retryable):

@@ -1,7 +1,7 @@
 """What our sessions are called on a server, so that whoever looks at one there knows what it is for.
 
 `application_name` is `<application> <purpose>`. The pool sets it together with the time budget of a query's class, so
-it costs no round trip of its own; see decision 0034.
+it costs no round trip of its own; see decision 0020.
 """
 
 from enum import StrEnum

@@ -1,7 +1,7 @@
 """Carries a change of primary out, step by step: look, plan, check, act, write down; until it is over or not ours.
 
 Before each step the lease is asked for, so a leader that was replaced stops there. The one step that it may still take,
-having been frozen right between the two, meets a newer term: see `docs/decisions/0022`.
+having been frozen right between the two, meets a newer term: see decision 0011.
 """
 
 import logging

@@ -1,6 +1,6 @@
 """The service registry: which processes there are, by their heartbeats.
 
-In the cache, not in the control database: see decision 0037. All ages are by the cache server's own clock, so that no
+In the cache, not in the control database: see decision 0015. All ages are by the cache server's own clock, so that no
 two machines' clocks are compared. Who is silent for long is lost, after longer still forgotten.
 """
 

@@ -1,6 +1,6 @@
 """The cache server as this cluster uses it: clusters may share one, as the name of every key carries the cluster's id.
 
-Whatever is kept there may be lost, and may have been written by anybody: see decision 0060.
+Whatever is kept there may be lost, and may have been written by anybody: see decision 0010.
 """
 
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Ed25519 signatures of published snapshots: whose topology it is, whatever place it comes from. See decision 0061.
+"""Ed25519 signatures of published snapshots: whose topology it is, whatever place it comes from. See decision 0010.
 
 The exact text that was published is signed, and stored beside its signatures: nothing is encoded anew to be verified.
 A snapshot may carry signatures of several keys, and a process may accept several: so keys are changed one after the

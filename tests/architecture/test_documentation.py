@@ -30,17 +30,44 @@ def test_readme_fits_its_limit_and_starts_with_the_demo_and_the_tests():
     assert commands[:2] == ["bin/demo", "bin/test"]
 
 
-def test_every_decision_has_context_options_decision_and_the_test_that_would_fail():
+def test_every_decision_has_its_number_status_summary_and_sections():
     for path in DECISIONS:
         text = path.read_text()
-        for heading in ("## Context", "## Options", "## Decision", "## Consequences", "## The test that would fail"):
-            assert heading in text, f"{path.name} lacks {heading!r}"
+        assert text.startswith(f"# {path.name[:4]}: "), path.name
+        assert re.search(r"^\*\*Status:\*\* (accepted|experimental|superseded by \[\d{4}\])", text, re.M), path.name
+        summary = re.search(r"^\*\*Summary:\*\* (.+?)\n\n", text, re.M | re.S)
+        assert summary and len(summary[1].splitlines()) <= 2, path.name
+        assert re.findall(r"^## (.+)$", text, re.M) == ["Context", "Options", "Decision", "Consequences", "Tests"], (
+            path.name
+        )
 
 
-def test_every_decision_stands_once_in_the_index():
-    listed = re.findall(r"^- \[(\d{4})\]\(([\w-]+\.md)\)", (ROOT / "docs/decisions/README.md").read_text(), re.M)
+def test_decisions_are_numbered_without_gaps_and_indexed_once():
+    listed = re.findall(r"^- \[(\d{4})\]\(([\w-]+\.md)\) \S", (ROOT / "docs/decisions/README.md").read_text(), re.M)
     assert sorted(name for _, name in listed) == [path.name for path in DECISIONS]
     assert all(name.startswith(number) for number, name in listed)
+    assert [int(path.name[:4]) for path in DECISIONS] == list(range(1, len(DECISIONS) + 1))
+
+
+def test_every_decision_that_is_cited_exists():
+    numbers = {path.name[:4] for path in DECISIONS}
+    cited = {
+        (str(path.relative_to(ROOT)), number)
+        for folder in (
+            "viewcounter",
+            "configservice",
+            "clusterproxy",
+            "shardproxy",
+            "runtime",
+            "devtools",
+            "tests",
+            "docs",
+        )
+        for path in (ROOT / folder).rglob("*")
+        if path.suffix in (".py", ".sql", ".md")
+        for number in re.findall(r"decisions? (\d{4})\b", path.read_text())
+    }
+    assert {(path, number) for path, number in cited if number not in numbers} == set()
 
 
 def test_every_link_between_documents_leads_to_a_file():

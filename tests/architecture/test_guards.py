@@ -1,6 +1,6 @@
 """Whatever changes rows of a partition has locked the partition's row first, in the state its plan was made for.
 
-A mover that slept in a clean-up once removed the rows of a partition that had come back; see decision 0033.
+A mover that slept in a clean-up once removed the rows of a partition that had come back; see decision 0016.
 """
 
 import re

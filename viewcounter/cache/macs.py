@@ -1,4 +1,4 @@
-"""How processes of viewcounter protect what they tell each other through the cache: see decision 0062."""
+"""How processes of viewcounter protect what they tell each other through the cache: see decision 0010."""
 
 import logging
 from enum import StrEnum

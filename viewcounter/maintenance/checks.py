@@ -12,7 +12,7 @@ RETENTION = "retention"
 
 
 def check_retention(**_options: Any) -> list[CheckMessage]:
-    """Django system check; see decision 0015."""
+    """Django system check; see decision 0005."""
     return find_contradictions(get_config())
 
 

@@ -177,7 +177,7 @@ def find_generation(rows: Rows, *, period: Period) -> int | None:
     """The generation of rows that nothing but a correction can change; None for others.
 
     An event that happened before `admits_since` is not counted any more, whatever waits in a log, a spool or a dead
-    letter: see decision 0015. So a period that ended by then is closed.
+    letter: see decision 0005. So a period that ended by then is closed.
     """
     row = rows[0]
     is_closed = period.end is not None and period.end <= row["admits_since"]
