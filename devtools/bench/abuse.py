@@ -1,6 +1,7 @@
-"""Part `abuse`: what clients that mean well see of a gateway process while others attack it, and what it costs memory.
+"""Part `abuse`: latency of well-behaved clients of a gateway while others attack it, and the memory that it takes.
 
-Whoever attacks runs in a process of its own at the lowest priority, and shares a core with everything but the gateway.
+As in production the admin is served by a process of its own: log-ins attack that one, everything else the gateway.
+The attacker is a process at the lowest priority. The gateway has a core alone, all other processes share the rest.
 """
 
 import asyncio
@@ -26,7 +27,8 @@ from devtools.bench.posts import make_posts
 from devtools.bench.report import PartReport, ReportTable
 from devtools.bench.step_process import spawn_step
 from devtools.localcluster import ClusterSpec, LocalCluster
-from devtools.localcluster.spec import WEB
+from devtools.localcluster.applications import Web
+from devtools.localcluster.web_beside import run_web_beside
 
 CLIENTS = 4
 POSTS_A_SECOND = 40.0
@@ -74,26 +76,25 @@ class AbusePart:
         self._spec = spec
 
     def run(self, context: BenchContext) -> PartReport:
-        """One round, whatever was asked for."""
+        """One round, however many were requested."""
         cluster = context.clusters.get(self._spec)
         seconds, guesses = (1.0, 50) if context.quick else (15.0, 500)
-        token = context.clusters.token
-        web = cluster.application(WEB)
-        web.start()
-        try:
-            web.wait_ready()
-            with pinned(web.pid):
-                target = _Target(cluster, token, context.clusters.public_token)
-                figures = []
-                attacks: list[Attack | None] = [None, *(QUICK_ATTACKS if context.quick else Attack)]
-                for done, attack in enumerate(attacks):
-                    context.on_progress("attacking", done, len(attacks))
-                    most = QUICK_CONNECTIONS if context.quick else CONNECTIONS[Attack.SLOW_HEADS]
-                    figures.append(_measure(target, attack, seconds=seconds, most_connections=most))
-                context.on_progress("attacking", len(attacks), len(attacks))
-                guessing = _time_guesses(target, guesses)
-        finally:
-            web.stop()
+        tokens = context.clusters.token, context.clusters.public_token
+        ready_seconds = self._spec.application_ready_seconds
+        with (
+            run_web_beside(cluster, "gateway", ready_seconds=ready_seconds, admin="none") as gateway,
+            run_web_beside(cluster, "admin", ready_seconds=ready_seconds, admin="only") as admin,
+            pinned(gateway.pid),
+        ):
+            target = _Target(cluster, gateway, admin, *tokens)
+            figures = []
+            attacks: list[Attack | None] = [None, *(QUICK_ATTACKS if context.quick else Attack)]
+            for done, attack in enumerate(attacks):
+                context.on_progress("attacking", done, len(attacks))
+                most = QUICK_CONNECTIONS if context.quick else CONNECTIONS[Attack.SLOW_HEADS]
+                figures.append(_measure(target, attack, seconds=seconds, most_connections=most))
+            context.on_progress("attacking", len(attacks), len(attacks))
+            guessing = _time_guesses(target, guesses)
         return describe_abuse(self.name, self.title, figures, guessing)
 
 
@@ -106,11 +107,12 @@ class Guessing:
 
 
 class _Target:
-    def __init__(self, cluster: LocalCluster, token: str, public_token: str) -> None:
-        url = urlsplit(cluster.web_url)
+    def __init__(self, cluster: LocalCluster, gateway: Web, admin: Web, token: str, public_token: str) -> None:
+        url = urlsplit(gateway.url)
         self.cluster, self.token, self.public_token = cluster, token, public_token
         self.host, self.port, self.netloc = str(url.hostname), int(url.port or 80), url.netloc
-        self.web = psutil.Process(cluster.application(WEB).pid)
+        self.admin_port = int(urlsplit(admin.url).port or 80)
+        self.web = psutil.Process(gateway.pid)
         self.posts = make_posts(host=url.netloc, token=token, batch_events=1, seed=1)
 
     def read_cpu_seconds(self) -> float:
@@ -127,7 +129,8 @@ def _measure(target: _Target, attack: Attack | None, *, seconds: float, most_con
     if attack is None:
         asyncio.run(_post(target, figures, seconds))
         return figures
-    arguments = ("attack", "--kind", attack.value, "--host", target.host, "--port", str(target.port))
+    port = target.admin_port if attack is Attack.LOG_INS else target.port
+    arguments = ("attack", "--kind", attack.value, "--host", target.host, "--port", str(port))
     limits = ("--connections", str(connections), "--seconds", str(seconds + 1.0))
     process = spawn_step(target.cluster, *arguments, *limits)
     try:
@@ -253,7 +256,7 @@ def describe_abuse(name: str, title: str, figures: list[AbuseFigures], guessing:
     )
     notes = (
         f"{CLIENTS} clients post single events, {POSTS_A_SECOND:.0f} a second in all; memory and cores are the "
-        "gateway process's.",
+        "gateway process's. Log-ins attack the admin's own process.",
         f"Refusing a wrong key takes {guessing.unknown_prefix_ms:.2f} ms when its prefix is unknown, "
         f"{guessing.known_prefix_ms:.2f} ms when there is such a key (medians, in turn).",
     )

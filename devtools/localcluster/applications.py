@@ -47,6 +47,11 @@ class HttpApplication(Application):
         super().__init__(**application)
         self._address = urlsplit(f"//{self._environment[bind]}")
 
+    @property
+    def url(self) -> str:
+        """Without a slash at its end."""
+        return f"http://{self._address.netloc}"
+
     def find_obstacle(self) -> str | None:
         connection = http.client.HTTPConnection(
             self._address.hostname or "", self._address.port, timeout=ANSWER_SECONDS

@@ -13,8 +13,7 @@ import urllib3
 from configservice.registry.services import ServiceKind
 from devtools.localcluster.applications import Web
 from devtools.localcluster.cluster import LocalCluster
-from devtools.localcluster.ports import LOOPBACK, assign_ports
-from devtools.localcluster.waiting import Waiter
+from devtools.localcluster.web_beside import run_web_beside
 from tests.pace import limit
 from tests.waiting import wait_until
 from viewcounter.health.registration import find_services
@@ -30,19 +29,8 @@ BY_HTTPS = {"X-Forwarded-Proto": "https"}
 @contextmanager
 def run_web(servers: LocalCluster, name: str, **settings: str) -> Iterator[Web]:
     """One more web process, with these settings besides."""
-    port = assign_ports(servers.state, [name], replace_taken=False)[name]
-    ours = {f"VIEWCOUNTER_{key.upper()}": value for key, value in settings.items()}
-    environment = servers.environment | ours | {"VIEWCOUNTER_WEB_BIND": f"{LOOPBACK}:{port}"}
-    web = Web(
-        workers=1, name=name, environment=environment, state=servers.state, waiter=Waiter(), ready_seconds=HTTP_SECONDS
-    )
-    web.start()
-    try:
-        web.wait_ready()
-        web.url = f"http://{LOOPBACK}:{port}"
+    with run_web_beside(servers, name, ready_seconds=HTTP_SECONDS, **settings) as web:
         yield web
-    finally:
-        web.stop()
 
 
 def ask(web: Web, method: str, path: str, headers: dict[str, str] | None = None) -> int:
