@@ -141,7 +141,10 @@ def test_rolled_buckets_above_corrected_minutes_are_marked_and_wrong_ones_too(co
         marks = connection.execute(
             "SELECT video_id, event_type_id, start FROM rollup_dirty WHERE tier = 'hour'"
         ).fetchall()
-    assert {(m["video_id"], m["event_type_id"], m["start"].astimezone(UTC)) for m in marks} == wrong_hours | corrected
+    marked = {(m["video_id"], m["event_type_id"], m["start"].astimezone(UTC)) for m in marks}
+    # In the hour after midnight the day is rolled too: one that differs has its first hour rolled once more.
+    first_hours = {(video, kind, start.replace(hour=0)) for video, kind, start in wrong_hours | corrected}
+    assert wrong_hours | corrected <= marked <= wrong_hours | corrected | first_hours
 
 
 def test_hours_before_the_raw_window_are_never_touched_and_still_count_in_totals(counted):
