@@ -3,20 +3,17 @@
 import logging
 import threading
 from collections.abc import Callable
-from random import Random
 
 from clusterproxy.source import PublicationFeed
+from runtime.backoff import Backoff
 
 logger = logging.getLogger(__name__)
 
 WAIT_SECONDS = 1.0
-RECONNECT_FIRST_SECONDS = 0.5
-RECONNECT_MAX_SECONDS = 5.0
+RECONNECT = Backoff(first_seconds=0.5, max_seconds=5.0, jitter=0.5)
 
 
-def run_listener(
-    feed: PublicationFeed, *, on_news: Callable[[int | None], None], stopping: threading.Event, rng: Random
-) -> None:
+def run_listener(feed: PublicationFeed, *, on_news: Callable[[int | None], None], stopping: threading.Event) -> None:
     """Until `stopping` is set. A feed that is down is tried again with a growing, jittered delay; polling goes on.
 
     `on_news` gets the epoch of each publish, and None when the feed is back: something may have been missed.
@@ -29,7 +26,7 @@ def run_listener(
             if failures == 0:
                 logger.warning("publications are not heard, polling goes on: %s", error)
             failures += 1
-            stopping.wait(compute_reconnect_seconds(failures, rng=rng))
+            stopping.wait(RECONNECT.compute_seconds(failures))
             continue
         if failures:
             logger.info("publications are heard again")
@@ -38,9 +35,3 @@ def run_listener(
         elif epoch is not None:
             on_news(epoch)
     feed.close()
-
-
-def compute_reconnect_seconds(failures: int, *, rng: Random) -> float:
-    """Doubles with each failure in a row, `failures` from 1; half of it is jitter, so that a fleet spreads."""
-    longest = float(min(RECONNECT_MAX_SECONDS, RECONNECT_FIRST_SECONDS * 2 ** min(failures - 1, 16)))
-    return longest * (0.5 + 0.5 * rng.random())

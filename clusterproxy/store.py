@@ -8,7 +8,6 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Sequence
-from random import Random
 
 from clusterproxy.disk_copy import PLACE, find_disk_copy, write_disk_copy
 from clusterproxy.errors import NoTopology
@@ -125,7 +124,7 @@ class TopologyStore:
 
     def _listen(self) -> None:
         if self._feed is not None:
-            run_listener(self._feed, on_news=self.hear_of, stopping=self._closing, rng=Random())  # noqa: S311
+            run_listener(self._feed, on_news=self.hear_of, stopping=self._closing)
 
     def _run(self) -> None:
         while True:

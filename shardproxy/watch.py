@@ -5,7 +5,6 @@ whose connections are all taken can still be freed, also by a watch that starts 
 """
 
 import logging
-import random
 import threading
 import time
 from collections.abc import Callable
@@ -15,6 +14,7 @@ from typing import Protocol
 import msgspec
 
 from configservice.topology.model import Instance
+from runtime.backoff import Backoff
 from shardproxy.errors import DeadlineExceeded, InstanceUnavailable, ShardProxyError
 from shardproxy.kill_plan import KillPolicy
 from shardproxy.killer import Killer, TerminatedSession
@@ -83,6 +83,7 @@ class InstanceWatch:
     ) -> None:
         self.instance = instance
         self._settings = settings
+        self._backoff = Backoff(2 * settings.interval_seconds, settings.backoff_max_seconds, jitter=0.5)
         self._observer = observer
         self._clock = clock
         self._connection = OwnConnection(_connect_as(instance, settings), settings.pool, purpose=Purpose.SHARD_PROXY)
@@ -131,7 +132,7 @@ class InstanceWatch:
                 failures = 0
                 self._report(is_reachable=True)
             self.looked_at = self._clock()
-            self._stopping.wait(compute_pause_seconds(self._settings, failures, jitter=random.random()))  # noqa: S311
+            self._stopping.wait(self._compute_pause_seconds(failures))
         self._connection.close()
 
     def _do_round(self) -> None:
@@ -161,6 +162,9 @@ class InstanceWatch:
             Sighting(self.instance.name, self.instance.host, self.instance.port, is_reachable, detail)
         )
 
+    def _compute_pause_seconds(self, failures: int) -> float:
+        return self._backoff.compute_seconds(failures) if failures else self._settings.interval_seconds
+
     def _say_if_blind(self, vitals: Vitals) -> None:
         if not vitals.sees_sessions and not self._is_blind:
             logger.error(
@@ -168,14 +172,6 @@ class InstanceWatch:
                 self.instance.name,
             )
         self._is_blind = not vitals.sees_sessions
-
-
-def compute_pause_seconds(settings: WatchSettings, failures: int, *, jitter: float) -> float:
-    """The interval while all is well; doubled with each failure in a row, from half to whole by `jitter` (0..1)."""
-    if not failures:
-        return settings.interval_seconds
-    longest: float = min(settings.backoff_max_seconds, settings.interval_seconds * 2 ** min(failures, 16))
-    return longest * (0.5 + jitter / 2)
 
 
 def _connect_as(instance: Instance, settings: WatchSettings) -> Instance:

@@ -29,17 +29,12 @@ from devtools.localcluster.process import (
 )
 from devtools.localcluster.state import StateFolder, write_json
 from devtools.localcluster.waiting import Waiter
+from runtime.backoff import Backoff
 
 KILL_SECONDS = 10.0
 PAUSE_SECONDS = 5.0
-RESTART_FIRST_SECONDS = 0.5
-RESTART_MAX_SECONDS = 10.0
+RESTART = Backoff(first_seconds=0.5, max_seconds=10.0, jitter=0.0)
 STABLE_SECONDS = 30.0
-
-
-def compute_restart_delay_seconds(failures: int) -> float:
-    """Doubles with each failure in a row, `failures` from 1, up to a bound."""
-    return float(min(RESTART_MAX_SECONDS, RESTART_FIRST_SECONDS * 2 ** min(failures - 1, 16)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,12 +221,12 @@ class Member(ABC):
             if self._restart_at is None:
                 kill_group(self._process.pid)  # what it left behind would hold its port
                 self._failures += 1
-                delay_seconds = compute_restart_delay_seconds(self._failures)
+                delay_seconds = RESTART.compute_seconds(self._failures)
                 self._restart_at = now + delay_seconds
                 return f"{self.name} ended with status {status}; starting it again in {delay_seconds:.1f} s"
             if now < self._restart_at:
                 return None
-            self._restart_at = now + RESTART_MAX_SECONDS  # should it not even start
+            self._restart_at = now + RESTART.max_seconds  # should it not even start
             self._restarts += 1
             self._spawn()
             return f"{self.name} started again"

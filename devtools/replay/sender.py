@@ -105,7 +105,7 @@ def send_batch(service: ReplayTarget, batch: Batch, *, tally: SendTally, use_gzi
     """Send until every item is accepted or refused for good; only items marked retryable are sent again."""
     places = list(range(len(batch.items)))
     accepted = set(places)
-    backoff = service.create_backoff()
+    pause = service.create_retry_pause()
     while places:
         body = msgspec.json.encode({"events": [batch.items[place] for place in places]})
         answer = service.post_events(gzip.compress(body, _GZIP_LEVEL) if use_gzip else body, is_gzip=use_gzip)
@@ -126,7 +126,7 @@ def send_batch(service: ReplayTarget, batch: Batch, *, tally: SendTally, use_gzi
                 _keep_first(tally.wrongly_refused, f"{batch.items[place]}: {item.code} {item.message}")
         places = retry
         if places:
-            backoff.wait(reason=f"{len(places)} events of a batch: {answer.items[0].message}")
+            pause.wait(reason=f"{len(places)} events of a batch: {answer.items[0].message}")
     for place, kind in batch.bad.items():
         if place in accepted:
             _keep_first(tally.wrongly_accepted, f"{kind}: {batch.items[place]!r}")

@@ -1,6 +1,5 @@
 """The service as a client sees it: typed requests over HTTP, retried while that makes sense, each within a deadline."""
 
-import random
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -16,34 +15,29 @@ import urllib3
 from devtools.replay.answers import AnsweredCounts, AnsweredTop, PostAnswer, SeriesAnswer
 from devtools.replay.dataset import SampleChannel, SampleVideo
 from devtools.replay.errors import DeadlinePassed, ServiceRefused, ServiceUnreachable
+from runtime.backoff import Backoff
 
 CATALOGUE_MAX_ITEMS = 1000
 COUNTS_MAX_VIDEOS = 500
 
 _RETRYABLE_STATUSES = frozenset({429, 502, 503, 504})
-_BACKOFF_FIRST_SECONDS = 0.1
-_BACKOFF_MAX_SECONDS = 5.0
+_BACKOFF = Backoff(first_seconds=0.1, max_seconds=5.0)
 
 T = TypeVar("T")
 
 
-class Backoff:
-    """Waits between attempts: exponential with full jitter, at least what the server asks for, never past the deadline.
+class RetryPause:
+    """Waits between attempts: at least as long as the server wants, never past the deadline."""
 
-    https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/
-    """
-
-    def __init__(self, *, deadline: float, stop: Signal, rng: random.Random) -> None:
+    def __init__(self, *, deadline: float, stop: Signal) -> None:
         self._deadline = deadline
         self._stop = stop
-        self._rng = rng
         self._attempts = 0
 
     def wait(self, *, reason: str, at_least_seconds: float = 0) -> None:
         """Raises DeadlinePassed with `reason` when the next attempt would come too late or the run is being stopped."""
-        ceiling = min(_BACKOFF_MAX_SECONDS, _BACKOFF_FIRST_SECONDS * 2.0**self._attempts)
-        delay = max(self._rng.uniform(0, ceiling), at_least_seconds)
         self._attempts += 1
+        delay = max(_BACKOFF.compute_seconds(self._attempts), at_least_seconds)
         if time.monotonic() + delay >= self._deadline or self._stop.wait(delay):
             raise DeadlinePassed(f"gave up after {self._attempts} attempts; the last one: {reason}")
 
@@ -76,14 +70,13 @@ class ReplayTarget:
             "Content-Type": "application/json",
             "User-Agent": "viewcounter-replay",
         }
-        self._rng = random.Random()  # noqa: S311 (spreads retries, guards nothing)
         self._json = msgspec.json.Encoder()
 
     def close(self) -> None:
         self._pool.clear()
 
-    def create_backoff(self) -> Backoff:
-        return Backoff(deadline=self.deadline, stop=self.stop, rng=self._rng)
+    def create_retry_pause(self) -> RetryPause:
+        return RetryPause(deadline=self.deadline, stop=self.stop)
 
     def check_answers(self) -> None:
         """Raises ServiceUnreachable at once when nobody listens: no retries, the operator is waiting."""
@@ -138,7 +131,7 @@ class ReplayTarget:
     ) -> urllib3.BaseHTTPResponse:
         """The first answer that says something final. Raises ServiceRefused for one that refuses."""
         headers = self._headers | (headers or {})
-        backoff = self.create_backoff()
+        pause = self.create_retry_pause()
         while True:
             at_least_seconds = 0.0
             try:
@@ -153,7 +146,7 @@ class ReplayTarget:
                     raise ServiceRefused(reason)
                 at_least_seconds = _parse_retry_after(answer.headers.get("Retry-After"))
             self.retries += 1
-            backoff.wait(reason=reason, at_least_seconds=at_least_seconds)
+            pause.wait(reason=reason, at_least_seconds=at_least_seconds)
 
 
 def split_pages(items: Iterable[T], *, size: int) -> Iterator[list[T]]:

@@ -6,12 +6,12 @@ partition go behind it, and nobody else waits.
 """
 
 import logging
-import random
 import threading
 import time
 from collections.abc import Callable, Collection, Mapping
 from typing import NamedTuple
 
+from runtime.backoff import Backoff
 from runtime.breaker import Breaker, BreakerEvent, BreakerState
 from runtime.metrics import EVENTS_SPOOLED, LOG_BREAKERS_OPEN, SPOOL_REFUSED_PARTITIONS, SPOOLED_BYTES
 from viewcounter.eventlog.codec import get_event_count
@@ -21,20 +21,18 @@ from viewcounter.ingest.spool import Spool
 
 logger = logging.getLogger(__name__)
 
-FIRST_BACKOFF_SECONDS = 0.02
 DRAIN_SECONDS = 0.05
 """How long an append may first empty the spool: longer, and its own clients would wait for the events of others."""
-
-
-REFUSED_FIRST_SECONDS, REFUSED_MAX_SECONDS = 1.0, 60.0
-"""What the log refuses is offered again after up to so long, twice as long each time."""
+FIRST_RETRY_SECONDS = 0.02
+REFUSED = Backoff(first_seconds=1.0, max_seconds=60.0, jitter=0.5)
+"""Between two offers of what the log refuses of one partition."""
 
 
 class _Retry(NamedTuple):
-    """When a partition's entries are offered again, and the bound of the wait that led there."""
+    """When a partition's entries are offered again, after this many refusals in a row."""
 
     at: float
-    seconds: float
+    refusals: int
 
 
 class GuardedLog:
@@ -59,12 +57,12 @@ class GuardedLog:
         self._clock = clock
         self._attempts = attempts
         self._append_seconds = append_seconds
+        self._backoff = Backoff(FIRST_RETRY_SECONDS, append_seconds)
         self._breaker = Breaker(open_seconds=breaker_open_seconds)
         self._last_error = EventLogError("the event log has not been asked yet")
         self._open_spool = open_spool
         self._spool: Spool | None = None
         self._retries: dict[int, _Retry] = {}
-        self._random = random.Random()  # noqa: S311 - jitter
         # Held through appends and drains: the order of the log is the order in which they get it.
         self._turn = threading.Lock()
 
@@ -155,14 +153,13 @@ class GuardedLog:
                 logger.warning("the event log takes entries of partition %d again", partition)
 
     def _is_due(self, partition: int) -> bool:
-        return self._clock() >= self._retries.get(partition, _Retry(0.0, 0.0)).at
+        return self._clock() >= self._retries.get(partition, _Retry(0.0, 0)).at
 
     def _report_refused(self, failed: Mapping[int, EventLogError]) -> None:
-        """The next attempt comes twice as late, with jitter."""
         for partition, error in failed.items():
             last = self._retries.get(partition)
-            seconds = REFUSED_FIRST_SECONDS if last is None else min(2 * last.seconds, REFUSED_MAX_SECONDS)
-            self._retries[partition] = _Retry(self._clock() + self._random.uniform(seconds / 2, seconds), seconds)
+            refusals = 1 if last is None else last.refusals + 1
+            self._retries[partition] = _Retry(self._clock() + REFUSED.compute_seconds(refusals), refusals)
             if last is None:
                 logger.error(
                     "the event log refuses entries of partition %d, which are kept on this gateway's disk: %s",
@@ -214,7 +211,7 @@ class GuardedLog:
             refused |= find_refused(result)
             failed = {partition: error for partition, error in result.failed.items() if partition not in refused}
             left = {partition: entries[partition] for partition in failed}
-            pause = self._random.uniform(0, FIRST_BACKOFF_SECONDS * 2**attempt)
+            pause = self._backoff.compute_seconds(attempt + 1)
             is_out_of_time = self._clock() + pause >= started_at + self._append_seconds
             is_futile = any(isinstance(error, LogUnfit) for error in failed.values())
             if not left or is_futile or is_out_of_time or attempt + 1 == attempts:

@@ -5,7 +5,6 @@ written down. So whoever takes a move up begins with the step it is at, whatever
 """
 
 import logging
-import random
 import socket
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
@@ -22,6 +21,7 @@ from configservice.models import Move, Shard
 from configservice.moves.records import advance, claim, flip, get_move, give_up, note_failure, release
 from configservice.moves.states import ABORTABLE, FINISHED, URGENT, MoveEvent, MoveState
 from configservice.topology.publication import check_signer
+from runtime.backoff import Backoff
 from runtime.errors import Permanent
 from runtime.metrics import MOVE_FAILURES, MOVES_RUNNING
 from shardproxy.errors import ShardProxyError
@@ -213,6 +213,7 @@ def run_move(
 
 def _run(work: Work, owner: str, *, while_in: Collection[MoveState], on_step: Callable[[Move], None]) -> None:
     on_step(work.move)
+    backoff = Backoff(_FIRST_RETRY_SECONDS, work.settings.retry_max_seconds, jitter=0.5)
     while work.move.state not in FINISHED and work.move.state in while_in:
         work.check()
         try:
@@ -222,7 +223,7 @@ def _run(work: Work, owner: str, *, while_in: Collection[MoveState], on_step: Ca
         except _FAILURES as error:
             work.move = _note_failure(work, error)
             with LeaseRenewer(work, holds_maintenance=work.move.state in _KEEPS_MAINTENANCE):
-                work.pause(plan_retry_seconds(work.move.attempts, max_seconds=work.settings.retry_max_seconds))
+                work.pause(backoff.compute_seconds(work.move.attempts + 1))
         if work.move.lease_owner != owner:
             logger.info("move %d: another mover goes on with it", work.move.pk)
             return
@@ -296,8 +297,3 @@ def _try_to_resume_source(work: Work) -> bool:
 
 def _describe(move: Move, error: Exception) -> dict[str, Any]:
     return {"attempts": move.attempts + 1, "error": str(error)}
-
-
-def plan_retry_seconds(attempts: int, *, max_seconds: float, rng: Callable[[], float] = random.random) -> float:
-    """Pure but for `rng`: exponential, with jitter."""
-    return min(max_seconds, _FIRST_RETRY_SECONDS * 2.0 ** min(attempts, 16)) * (0.5 + rng() / 2)

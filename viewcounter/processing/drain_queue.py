@@ -9,7 +9,6 @@ import os
 import socket
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping
-from random import Random
 from typing import Any
 
 import redis
@@ -18,7 +17,7 @@ from redis.retry import Retry
 
 from configservice.errors import ClusterUnknown
 from configservice.topology.cache_keys import name_key
-from viewcounter.processing.shard_throttle import Health, StrainPolicy, get_pause_seconds, max_concurrent_drains
+from viewcounter.processing.shard_throttle import Health, StrainPolicy, max_concurrent_drains
 
 logger = logging.getLogger(__name__)
 
@@ -39,7 +38,6 @@ class DrainQueue:
         lease_seconds: int,
         timeout_seconds: float,
         strain: StrainPolicy,
-        rng: Random,
         slot: str | None = None,
     ) -> None:
         """`slot` names this process among those that drain; None: by its host and pid."""
@@ -47,7 +45,6 @@ class DrainQueue:
         self._queued_seconds = queued_seconds
         self._lease_seconds = lease_seconds
         self._strain = strain
-        self._rng = rng
         self._slot = f"{socket.gethostname()}:{os.getpid()}" if slot is None else slot
         self._redis: Any = redis.Redis.from_url(
             url,
@@ -136,7 +133,7 @@ class DrainQueue:
                     pipeline.incr(self._failures_key(shard_id))
                     pipeline.expire(self._failures_key(shard_id), self._strain.forget_seconds)
                     failure_count, _ = pipeline.execute()
-                seconds = get_pause_seconds(failure_count, policy=self._strain, rng=self._rng)
+                seconds = self._strain.pause.compute_seconds(failure_count)
                 self._redis.set(self._pause_key(shard_id), 1, px=max(1, round(seconds * 1000)))
 
     def _slots_key(self) -> str:

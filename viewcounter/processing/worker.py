@@ -4,7 +4,6 @@ Made on first use, after the fork: connections and threads do not survive one.
 """
 
 import os
-import random
 from functools import cache
 
 from viewcounter.cluster import get_cluster, get_cluster_id
@@ -50,7 +49,6 @@ def _get_drain_queue(_pid: int) -> DrainQueue:
         lease_seconds=config.drain_lease_seconds,
         timeout_seconds=config.broker_timeout_seconds,
         strain=StrainPolicy.from_config(config),
-        rng=random.Random(),  # noqa: S311 - jitter, no secret
     )
 
 

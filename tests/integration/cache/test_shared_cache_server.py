@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import Callable
 from datetime import UTC, datetime
-from random import Random
 
 import pytest
 
@@ -11,6 +10,7 @@ from configservice.monitoring.witness_reports import WitnessReader, WitnessRepor
 from configservice.registry.services import Service, ServiceKind, put_heartbeat, read_services
 from configservice.topology.cluster_cache import ClusterCache
 from configservice.topology.value_macs import ValueAuthenticator
+from runtime.backoff import Backoff
 from runtime.metrics import REGISTRY
 from tests.waiting import wait_until
 from viewcounter.apikeys.shared_buckets import SharedBuckets, Take
@@ -89,7 +89,7 @@ def test_the_lag_of_one_cluster_sheds_nothing_of_another(ids: Ids):
 
 
 def test_marks_of_drains_of_two_clusters_do_not_meet(ids: Ids):
-    strain = StrainPolicy(pause_first_seconds=1, pause_max_seconds=1, slow_flush_seconds=3.0, forget_seconds=60)
+    strain = StrainPolicy(pause=Backoff(1, 1), slow_flush_seconds=3.0, forget_seconds=60)
     one, other = (
         DrainQueue(
             get_url(),
@@ -98,7 +98,6 @@ def test_marks_of_drains_of_two_clusters_do_not_meet(ids: Ids):
             lease_seconds=30,
             timeout_seconds=1.0,
             strain=strain,
-            rng=Random(1),
         )
         for get_id in ids
     )

@@ -1,11 +1,10 @@
 """Marks of drains on a real server: at most one drain a partition, few of a sick shard; without marks all drain."""
 
-from random import Random
-
 import pytest
 import redis
 
 from configservice.topology.cache_keys import name_key
+from runtime.backoff import Backoff
 from tests.waiting import wait_until
 from viewcounter.config import get_config
 from viewcounter.processing.drain_queue import DrainQueue
@@ -17,13 +16,6 @@ PARTITIONS = {ONE: [1, 3, 5, 7], TWO: [0, 2, 4, 6]}
 PAUSE = 1.5
 
 
-class NoLuck(Random):
-    """Always the longest pause."""
-
-    def uniform(self, a, b):  # noqa: ARG002
-        return b
-
-
 def make_queue(url=None, *, process=1, lease_seconds=30, queued_seconds=30):
     return DrainQueue(
         url or get_config().cache_url.get_secret_value(),
@@ -31,10 +23,7 @@ def make_queue(url=None, *, process=1, lease_seconds=30, queued_seconds=30):
         queued_seconds=queued_seconds,
         lease_seconds=lease_seconds,
         timeout_seconds=2.0,
-        strain=StrainPolicy(
-            pause_first_seconds=PAUSE, pause_max_seconds=PAUSE, slow_flush_seconds=3.0, forget_seconds=60
-        ),
-        rng=NoLuck(),
+        strain=StrainPolicy(pause=Backoff(PAUSE, PAUSE, jitter=0.0), slow_flush_seconds=3.0, forget_seconds=60),
         slot=f"host:{process}",
     )
 

@@ -7,7 +7,7 @@ from tests.unit.ingest.builders import FaultyLog, read_event_ids
 from viewcounter.eventlog.codec import AcceptedEvent, pack_entry
 from viewcounter.eventlog.errors import EntryRefused, EventLogError, EventLogFull
 from viewcounter.eventlog.interface import AppendResult
-from viewcounter.ingest.log_writer import DRAIN_SECONDS, REFUSED_FIRST_SECONDS, REFUSED_MAX_SECONDS, GuardedLog
+from viewcounter.ingest.log_writer import DRAIN_SECONDS, REFUSED, GuardedLog
 from viewcounter.ingest.spool import Spool
 
 OPEN_SECONDS = 60.0
@@ -179,11 +179,11 @@ def test_what_the_log_refuses_of_a_partition_holds_up_nobody_else(log, make_guar
     for _ in range(5):
         guarded.drain()
     assert log.append_sizes == [2, 1]
-    clock.advance(REFUSED_FIRST_SECONDS)
+    clock.advance(REFUSED.first_seconds)
     guarded.drain()
     assert log.append_sizes == [2, 1, 1]
     log.failing = {}
-    clock.advance(2 * REFUSED_FIRST_SECONDS)
+    clock.advance(2 * REFUSED.first_seconds)
     guarded.drain()
     assert read_event_ids(log, [1]) == [make_id(2), make_id(4)]
     assert set(guarded.append({1: make_entry(5)}).positions) == {1}
@@ -198,7 +198,7 @@ def test_a_spooled_group_of_which_a_part_is_refused_is_appended_once(log, make_g
     clock.advance(OPEN_SECONDS)
     for _ in range(4):
         guarded.drain()
-        clock.advance(REFUSED_MAX_SECONDS)
+        clock.advance(REFUSED.max_seconds)
     assert read_event_ids(log) == [make_id(1), make_id(3), make_id(4)]
     log.failing = {}
     guarded.drain()

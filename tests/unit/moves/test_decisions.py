@@ -7,7 +7,6 @@ from configservice.topology.model import Role
 from tests.unit.clusterproxy.builders import build_instance, build_shard
 from viewcounter.moves.comparing import check_rows, find_differences
 from viewcounter.moves.errors import CopyDiffers
-from viewcounter.moves.mover import plan_retry_seconds
 from viewcounter.moves.throttle import find_obstacle
 from viewcounter.storage.comparison import Digest
 
@@ -50,9 +49,3 @@ def test_a_copy_at_another_position_or_otherwise_maintained_is_none(name):
     with pytest.raises(CopyDiffers, match=name):
         check_rows(ROW, ROW | {name: "else"})
     check_rows(ROW, ROW | {"watermark": 6})
-
-
-def test_pauses_between_attempts_grow_to_their_bound():
-    pauses = [plan_retry_seconds(n, max_seconds=15.0, rng=lambda: 1.0) for n in range(8)]
-    assert pauses == [0.5, 1.0, 2.0, 4.0, 8.0, 15.0, 15.0, 15.0]
-    assert plan_retry_seconds(0, max_seconds=15.0, rng=lambda: 0.0) == 0.25

@@ -1,18 +1,14 @@
-from random import Random
-
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
+from runtime.backoff import Backoff
 from viewcounter.processing.shard_throttle import (
     Health,
     StrainPolicy,
     classify_drain,
-    get_pause_seconds,
     max_concurrent_drains,
 )
 
-POLICY = StrainPolicy(pause_first_seconds=0.5, pause_max_seconds=5.0, slow_flush_seconds=3.0, forget_seconds=60)
+POLICY = StrainPolicy(pause=Backoff(0.5, 5.0), slow_flush_seconds=3.0, forget_seconds=60)
 
 
 @pytest.mark.parametrize(
@@ -21,19 +17,6 @@ POLICY = StrainPolicy(pause_first_seconds=0.5, pause_max_seconds=5.0, slow_flush
 )
 def test_a_shard_is_slow_when_its_flushes_take_too_long_on_average(seconds, flush_count, health):
     assert classify_drain(seconds=seconds, flush_count=flush_count, policy=POLICY) is health
-
-
-@given(failure_count=st.integers(1, 10_000), seed=st.integers())
-def test_a_pause_lies_anywhere_below_a_bound_that_doubles_up_to_the_largest(failure_count, seed):
-    bound = min(5.0, 0.5 * 2 ** min(failure_count - 1, 10))
-    assert 0.0 <= get_pause_seconds(failure_count, policy=POLICY, rng=Random(seed)) <= bound
-
-
-def test_pauses_of_workers_that_failed_together_differ():
-    pauses = {get_pause_seconds(3, policy=POLICY, rng=Random(seed)) for seed in range(100)}
-    assert len(pauses) == 100
-    assert min(pauses) < 0.2
-    assert max(pauses) > 1.8
 
 
 @pytest.mark.parametrize(

@@ -5,8 +5,6 @@ import pytest
 
 from configservice.topology.model import Assignment, Instance, Role, Shard, Topology
 from shardproxy.daemon import Selection, ShardProxyDaemon, plan_watches
-from shardproxy.settings import PoolSettings
-from shardproxy.watch import WatchSettings, compute_pause_seconds
 
 
 def instance(name, *, role=Role.REPLICA, port=5432):
@@ -87,12 +85,3 @@ def test_instances_that_come_go_and_move_are_followed(built):
     }  # fmt: skip
     daemon.close(deadline_at=0.0)
     assert all(watch.stopped == 1 for watch in built)
-
-
-def test_the_pause_doubles_with_each_failure_up_to_its_bound():
-    settings = WatchSettings(
-        interval_seconds=0.5, answer_seconds=1, backoff_max_seconds=2, vitals_seconds=5, size_seconds=60,
-        pool=PoolSettings(),
-    )  # fmt: skip
-    assert [compute_pause_seconds(settings, n, jitter=1.0) for n in (0, 1, 2, 3, 10**6)] == [0.5, 1, 2, 2, 2]
-    assert [compute_pause_seconds(settings, n, jitter=0.0) for n in (0, 1, 2)] == [0.5, 0.5, 1]
