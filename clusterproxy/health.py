@@ -5,7 +5,6 @@ a probe, and is not probed again while it does.
 """
 
 import logging
-import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -16,6 +15,7 @@ from clusterproxy.plan import UNMEASURED, InstanceHealth
 from clusterproxy.registry import InstanceRegistry
 from clusterproxy.settings import ClusterSettings
 from configservice.topology.model import Instance, Topology
+from runtime.periodic import PeriodicTask
 from shardproxy.errors import ShardProxyError
 from shardproxy.instance import InstanceProxy
 from shardproxy.query import QueryClass
@@ -54,18 +54,14 @@ class HealthBoard:
         self._old_after_seconds = MEASUREMENT_OLD_AFTER_INTERVALS * settings.health_interval_seconds
         self._entries: dict[str, _Entry] = {}
         self._probing: dict[str, tuple[InstanceProxy, Future[None]]] = {}  # touched by the loop only
-        self._stopping = threading.Event()
-        self._lock = threading.Lock()  # starts the loop once
-        self._thread: threading.Thread | None = None
+        self._executor = ThreadPoolExecutor(settings.health_max_threads, thread_name_prefix="instance-probe")
+        self._task = PeriodicTask(
+            "instance-health", self._start_probes, interval_seconds=settings.health_interval_seconds, on_end=self._end
+        )
 
     def start(self) -> None:
         """May be called before every read: starts the loop the first time only."""
-        if self._thread is not None:
-            return
-        with self._lock:
-            if self._thread is None and not self._stopping.is_set():
-                self._thread = threading.Thread(target=self._run, name="instance-health", daemon=True)
-                self._thread.start()
+        self._task.start()
 
     def get_health(self, instance: Instance, query_class: QueryClass, *, now: float) -> InstanceHealth:
         """What is believed of an instance at `now` (monotonic clock).
@@ -85,19 +81,14 @@ class HealthBoard:
         return InstanceHealth(entry.reachable, entry.lag_seconds, accepting=accepting, load=load)
 
     def close(self) -> None:
-        self._stopping.set()
-        if self._thread is not None:
-            self._thread.join(STOP_SECONDS)
+        self._task.stop(timeout_seconds=STOP_SECONDS)
 
-    def _run(self) -> None:
-        with ThreadPoolExecutor(self._settings.health_max_threads, thread_name_prefix="instance-probe") as executor:
-            while not self._stopping.is_set():
-                self._start_probes(executor)
-                self._stopping.wait(self._settings.health_interval_seconds)
+    def _end(self) -> None:
+        self._executor.shutdown()
         for proxy, _ in self._probing.values():
             proxy.close_probe()
 
-    def _start_probes(self, executor: ThreadPoolExecutor) -> None:
+    def _start_probes(self) -> None:
         topology = self._find_topology()
         if topology is None:
             return
@@ -108,7 +99,7 @@ class HealthBoard:
             if last is None or last[1].done():
                 if last is not None and (error := last[1].exception()) is not None:
                     logger.error("the probe of %s itself failed", name, exc_info=error)
-                self._probing[name] = (proxy, executor.submit(self._probe, proxy))
+                self._probing[name] = (proxy, self._executor.submit(self._probe, proxy))
 
     def _forget_others(self, watched: dict[str, InstanceProxy]) -> None:
         for name, (proxy, future) in list(self._probing.items()):

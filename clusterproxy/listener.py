@@ -1,11 +1,11 @@
 """Wakes the topology store when something is published, so that nobody waits for the next poll."""
 
 import logging
-import threading
 from collections.abc import Callable
 
 from clusterproxy.source import PublicationFeed
 from runtime.backoff import Backoff
+from runtime.periodic import PeriodicTask
 
 logger = logging.getLogger(__name__)
 
@@ -13,25 +13,36 @@ WAIT_SECONDS = 1.0
 RECONNECT = Backoff(first_seconds=0.5, max_seconds=5.0, jitter=0.5)
 
 
-def run_listener(feed: PublicationFeed, *, on_news: Callable[[int | None], None], stopping: threading.Event) -> None:
-    """Until `stopping` is set. A feed that is down is tried again with a growing, jittered delay; polling goes on.
+class PublicationListener:
+    """Listens in a thread from `start` to `stop`. A feed that is down is tried again after a pause that grows.
 
     `on_news` gets the epoch of each publish, and None when the feed is back: something may have been missed.
     """
-    failures = 0
-    while not stopping.is_set():
+
+    def __init__(self, feed: PublicationFeed, *, on_news: Callable[[int | None], None]) -> None:
+        self._feed = feed
+        self._on_news = on_news
+        self._failures = 0
+        self._task = PeriodicTask("topology-feed", self._listen, interval_seconds=0.0, on_end=feed.close)
+
+    def start(self) -> None:
+        self._task.start()
+
+    def stop(self, *, timeout_seconds: float = 0.0) -> None:
+        self._task.stop(timeout_seconds=timeout_seconds)
+
+    def _listen(self) -> float:
         try:
-            epoch = feed.wait(WAIT_SECONDS)
+            epoch = self._feed.wait(WAIT_SECONDS)
         except Exception as error:  # the feed is foreign; whatever it raises, polling finds the same a little later
-            if failures == 0:
+            if self._failures == 0:
                 logger.warning("publications are not heard, polling goes on: %s", error)
-            failures += 1
-            stopping.wait(RECONNECT.compute_seconds(failures))
-            continue
-        if failures:
+            self._failures += 1
+            return RECONNECT.compute_seconds(self._failures)
+        if self._failures:
             logger.info("publications are heard again")
-            failures = 0
-            on_news(None)
+            self._failures = 0
+            self._on_news(None)
         elif epoch is not None:
-            on_news(epoch)
-    feed.close()
+            self._on_news(epoch)
+        return 0.0

@@ -11,12 +11,13 @@ from collections.abc import Callable, Sequence
 
 from clusterproxy.disk_copy import PLACE, find_disk_copy, write_disk_copy
 from clusterproxy.errors import NoTopology
-from clusterproxy.listener import run_listener
+from clusterproxy.listener import PublicationListener
 from clusterproxy.settings import ClusterSettings
 from clusterproxy.source import FirstAnswer, PublicationFeed, TopologySource
 from clusterproxy.trust import CONTRADICTIONS, BelievedSnapshot, OnRefused, SnapshotRefused, TopologyTrust
 from configservice.topology.model import Topology
 from configservice.topology.signing import PublicKeys
+from runtime.periodic import PeriodicTask
 
 logger = logging.getLogger(__name__)
 
@@ -46,28 +47,26 @@ class TopologyStore:
         )
         self._source = FirstAnswer(sources, self.trust)
         self._true_place = sources[-1].place
-        self._feed = feed
         self._settings = settings
         self._on_change = on_change
         self._current: Topology | None = None
         self._source_down = False
-        self._stopping = False
-        self._wanted = False
+        self._is_closed = False
         self._started_count = 0
         self._finished_count = 0
         self._fetched_at = 0.0
-        # Guards the counters, the flags and the thread; never held while the source is asked.
+        # Guards the counters and `_is_closed`; never held while the source is asked.
         self._changed = threading.Condition()
-        self._threads: list[threading.Thread] = []
-        self._closing = threading.Event()  # tells the listener, which waits on no condition
+        self._poll = PeriodicTask("topology-poll", self._look, interval_seconds=settings.topology_poll_seconds)
+        self._listener = None if feed is None else PublicationListener(feed, on_news=self.hear_of)
 
     def get_current(self) -> Topology:
         """Raises NoTopology. The first call starts polling and waits a moment for the first answer."""
         current = self._current
         if current is not None:
             return current
+        self._start()
         with self._changed:
-            self._start()
             self._changed.wait_for(lambda: self._finished_count > 0, self._settings.topology_first_wait_seconds)
         current = self._current
         if current is None:
@@ -82,66 +81,51 @@ class TopologyStore:
         """
         if self._get_epoch() > known_epoch:
             return True
+        self._start()
         with self._changed:
-            self._start()
             rest = self._fetched_at + self._settings.topology_refresh_min_seconds - time.monotonic()
             if is_sure and 0 < rest < timeout_seconds:
-                if self._changed.wait_for(lambda: self._get_epoch() > known_epoch or self._stopping, rest):
+                if self._changed.wait_for(lambda: self._get_epoch() > known_epoch or self._is_closed, rest):
                     return self._get_epoch() > known_epoch  # somebody else has asked meanwhile
                 rest = 0.0
             if rest <= 0:
                 # An answer under way may be older than the trouble the caller has seen: wait for one asked for now.
                 target = self._started_count + 1
-                self._wanted = True
-                self._changed.notify_all()
-                self._changed.wait_for(lambda: self._finished_count >= target or self._stopping, timeout_seconds)
+                self._poll.wake()
+                self._changed.wait_for(lambda: self._finished_count >= target or self._is_closed, timeout_seconds)
         return self._get_epoch() > known_epoch
 
     def hear_of(self, epoch: int | None) -> None:
         """Has the source asked now if `epoch` is news, or unknown. Returns at once."""
         if epoch is None or epoch > self._get_epoch():
-            with self._changed:
-                self._wanted = True
-                self._changed.notify_all()
+            self._poll.wake()
 
     def close(self) -> None:
-        self._closing.set()
+        if self._listener is not None:
+            self._listener.stop()
+        self._poll.stop()
         with self._changed:
-            self._stopping = True
+            self._is_closed = True
             self._changed.notify_all()
-            threads = list(self._threads)
-        for thread in threads:
-            thread.join(STOP_SECONDS)
+        self._poll.stop(timeout_seconds=STOP_SECONDS)
+        if self._listener is not None:
+            self._listener.stop(timeout_seconds=STOP_SECONDS)
 
     def _start(self) -> None:
-        if self._threads or self._stopping:
-            return
-        self._threads.append(threading.Thread(target=self._run, name="topology-poll", daemon=True))
-        if self._feed is not None:
-            self._threads.append(threading.Thread(target=self._listen, name="topology-feed", daemon=True))
-        for thread in self._threads:
-            thread.start()
+        self._poll.start()
+        if self._listener is not None:
+            self._listener.start()
 
-    def _listen(self) -> None:
-        if self._feed is not None:
-            run_listener(self._feed, on_news=self.hear_of, stopping=self._closing)
-
-    def _run(self) -> None:
-        while True:
-            with self._changed:
-                if self._stopping:
-                    return
-                self._wanted = False
-                self._started_count += 1
-            try:
-                self._look_for_topology()
-            except Exception:  # a thread that died here would leave the process on old topology for good
-                logger.exception("could not take over a topology; trying again")
+    def _look(self) -> None:
+        with self._changed:
+            self._started_count += 1
+        try:
+            self._look_for_topology()
+        finally:
             with self._changed:
                 self._finished_count += 1
                 self._fetched_at = time.monotonic()
                 self._changed.notify_all()
-                self._changed.wait_for(lambda: self._wanted or self._stopping, self._settings.topology_poll_seconds)
 
     def _get_epoch(self) -> int:
         return self._current.epoch if self._current is not None else 0

@@ -5,7 +5,6 @@ whose connections are all taken can still be freed, also by a watch that starts 
 """
 
 import logging
-import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ import msgspec
 
 from configservice.topology.model import Instance
 from runtime.backoff import Backoff
+from runtime.periodic import PeriodicTask
 from shardproxy.errors import DeadlineExceeded, InstanceUnavailable, ShardProxyError
 from shardproxy.kill_plan import KillPolicy
 from shardproxy.killer import Killer, TerminatedSession
@@ -97,8 +97,13 @@ class InstanceWatch:
         self._vitals_at = self._size_at = clock()
         self._state: tuple[bool, bool] | None = None  # reachable, all well: what has been logged
         self._is_blind = False
-        self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._run, name=f"watch-{instance.name}", daemon=True)
+        self._failures = 0  # rounds in a row
+        self._task = PeriodicTask(
+            f"watch-{instance.name}",
+            self._look,
+            interval_seconds=settings.interval_seconds,
+            on_end=self._connection.close,
+        )
         self.looked_at = clock()
         """When the last round ended, whatever came of it, by the monotonic clock."""
 
@@ -108,32 +113,28 @@ class InstanceWatch:
         return self._state is not None and self._state[0]
 
     def start(self) -> None:
-        self._thread.start()
+        self._task.start()
 
     def stop(self) -> None:
         """Does not wait; see `join`."""
-        self._stopping.set()
+        self._task.stop()
 
     def join(self, *, timeout_seconds: float) -> None:
-        self._thread.join(timeout_seconds)
+        self._task.stop(timeout_seconds=timeout_seconds)
 
-    def _run(self) -> None:
-        failures = 0
-        while not self._stopping.is_set():
-            try:
-                self._do_round()
-            except ShardProxyError as error:
-                failures += 1
-                self._report(is_reachable=self._is_answer(error), detail=str(error))
-            except Exception:  # a thread that died here would leave the instance unwatched
-                failures += 1
-                logger.exception("%s: a round of the watch failed", self.instance.name)
-            else:
-                failures = 0
-                self._report(is_reachable=True)
+    def _look(self) -> float | None:
+        try:
+            self._do_round()
+        except ShardProxyError as error:
+            self._failures += 1
+            self._report(is_reachable=self._is_answer(error), detail=str(error))
+            return self._backoff.compute_seconds(self._failures)
+        else:
+            self._failures = 0
+            self._report(is_reachable=True)
+            return None
+        finally:
             self.looked_at = self._clock()
-            self._stopping.wait(self._compute_pause_seconds(failures))
-        self._connection.close()
 
     def _do_round(self) -> None:
         seconds, now = self._settings.answer_seconds, self._clock()
@@ -161,9 +162,6 @@ class InstanceWatch:
         self._observer.on_sighting(
             Sighting(self.instance.name, self.instance.host, self.instance.port, is_reachable, detail)
         )
-
-    def _compute_pause_seconds(self, failures: int) -> float:
-        return self._backoff.compute_seconds(failures) if failures else self._settings.interval_seconds
 
     def _say_if_blind(self, vitals: Vitals) -> None:
         if not vitals.sees_sessions and not self._is_blind:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from configservice.errors import LogUnavailable
 from configservice.topology.model import Topology
+from runtime.periodic import PeriodicTask
 
 logger = logging.getLogger(__name__)
 
@@ -77,7 +78,6 @@ class LogWatch:
     ) -> None:
         self._read = read
         self._keep_share = keep_share
-        self._interval_seconds = interval_seconds
         self._clock = clock
         # Each is replaced as a whole, so that readers in other threads need no lock.
         self._log_id = ""
@@ -86,16 +86,13 @@ class LogWatch:
         self._samples: tuple[tuple[float, Mapping[int, int]], ...] = ()  # instant, bytes by shard id
         self._answers = True
         self._one_reader = threading.Lock()
-        self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="log-watch", daemon=True)
+        self._task = PeriodicTask("log-watch", self.read_now, interval_seconds=interval_seconds)
 
     def start(self) -> None:
-        self._thread.start()
+        self._task.start()
 
     def close(self) -> None:
-        self._stopping.set()
-        if self._thread.is_alive():
-            self._thread.join(STOP_SECONDS)
+        self._task.stop(timeout_seconds=STOP_SECONDS)
 
     def watch(self, topology: Topology) -> None:
         """From here on, the cluster's log and the partitions of these shards."""
@@ -142,14 +139,6 @@ class LogWatch:
             [(at, kept.get(shard_id, 0)) for at, kept in samples],
             share_bytes=int(reading.max_bytes * self._keep_share / holders),
         )
-
-    def _run(self) -> None:
-        while not self._stopping.is_set():
-            try:
-                self.read_now()
-            except Exception:  # a thread that died here would let the log fill
-                logger.exception("what the event log keeps could not be read")
-            self._stopping.wait(self._interval_seconds)
 
 
 def find_lacking(positions: Mapping[int, str], floors: Mapping[int, LogPosition]) -> list[int]:

@@ -17,6 +17,7 @@ from configservice.monitoring.connections import Connect
 from configservice.monitoring.probe_result import PROBE, InstanceState, ProbeResult
 from configservice.settings import ConfigServiceSettings
 from configservice.topology.model import Instance, Topology
+from runtime.periodic import PeriodicTask
 
 logger = logging.getLogger(__name__)
 
@@ -89,12 +90,11 @@ class InstanceMonitor:
         self._settings = settings
         self._on_change = on_change
         self._connection = connect(instance)
-        self._stopping = False
         self._bell, self._bell_pull = os.pipe()
         os.set_blocking(self._bell, False)
         os.set_blocking(self._bell_pull, False)
         self._lock = threading.Lock()  # the bell must not be pulled once it has been taken down
-        self._thread = threading.Thread(target=self._run, name=f"watch-{instance.name}", daemon=True)
+        self._task = PeriodicTask(f"watch-{instance.name}", self._look, interval_seconds=0.0, on_end=self._end)
 
     def is_for(self, instance: Instance) -> bool:
         """A change of role is no reason to begin anew."""
@@ -105,7 +105,7 @@ class InstanceMonitor:
         )
 
     def start(self) -> None:
-        self._thread.start()
+        self._task.start()
 
     def wake(self) -> None:
         with self._lock:
@@ -119,26 +119,25 @@ class InstanceMonitor:
         self.sighting = self.sighting.reset_after_pause(now=time.monotonic())
 
     def stop(self) -> None:
-        self._stopping = True
+        self._task.stop()
         self.wake()
 
     def join(self, seconds: float) -> None:
-        self._thread.join(seconds)
+        self._task.stop(timeout_seconds=seconds)
 
-    def _run(self) -> None:
-        try:
-            while not self._stopping:
-                before = self.sighting
-                self.sighting = self._probe(before)
-                if _is_news(before, self.sighting):
-                    self._on_change(self)
-                self._wait()
-        finally:
-            self._connection.close()
-            with self._lock:
-                os.close(self._bell)
-                os.close(self._bell_pull)
-                self._bell = self._bell_pull = -1
+    def _look(self) -> None:
+        before = self.sighting
+        self.sighting = self._probe(before)
+        if _is_news(before, self.sighting):
+            self._on_change(self)
+        self._wait()  # here and not in the task: it also waits for the connection to be closed by the server
+
+    def _end(self) -> None:
+        self._connection.close()
+        with self._lock:
+            os.close(self._bell)
+            os.close(self._bell_pull)
+            self._bell = self._bell_pull = -1
 
     def _probe(self, before: ProbeResult) -> ProbeResult:
         name = self._instance.name

@@ -5,7 +5,6 @@ cannot is cut off. One on this very host confirms no death, as it would be cut o
 """
 
 import logging
-import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from configservice.monitoring.failure_detection import Liveness, Observation
 from configservice.monitoring.probe_result import ProbeResult
 from configservice.monitoring.witness_reports import HeardReport
 from configservice.topology.model import Instance, Shard
+from runtime.periodic import PeriodicTask
 
 logger = logging.getLogger(__name__)
 
@@ -39,17 +39,15 @@ class ShardProxyWitness:
     def __init__(self, read: Callable[[], list[HeardReport]], *, host: str, interval_seconds: float) -> None:
         self._read = read
         self._host = host
-        self._interval_seconds = interval_seconds
         self._heard = _Heard()
-        self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="shard-proxy-witness", daemon=True)
+        self._is_heard = True
+        self._task = PeriodicTask("shard-proxy-witness", self._listen, interval_seconds=interval_seconds)
 
     def start(self) -> None:
-        self._thread.start()
+        self._task.start()
 
     def close(self) -> None:
-        self._stopping.set()
-        self._thread.join(STOP_SECONDS)
+        self._task.stop(timeout_seconds=STOP_SECONDS)
 
     def observe_primary(
         self, shard: Shard, sightings: Mapping[str, ProbeResult], *, now: float
@@ -65,21 +63,16 @@ class ShardProxyWitness:
             if is_about(one, primary)
         ]
 
-    def _run(self) -> None:
-        is_heard = True
-        while not self._stopping.is_set():
-            asked_at = time.monotonic()
-            try:
-                self._heard = _Heard(asked_at, tuple(self._read()))
-            except (WitnessUnavailable, ClusterUnknown) as error:
-                if is_heard:
-                    logger.warning("shard proxies are not heard: %s", error)
-                is_heard = False
-            except Exception:  # a thread that died here would leave them unheard for good
-                logger.exception("what shard proxies say could not be read")
-            else:
-                is_heard = True
-            self._stopping.wait(self._interval_seconds)
+    def _listen(self) -> None:
+        asked_at = time.monotonic()
+        try:
+            self._heard = _Heard(asked_at, tuple(self._read()))
+        except (WitnessUnavailable, ClusterUnknown) as error:
+            if self._is_heard:
+                logger.warning("shard proxies are not heard: %s", error)
+            self._is_heard = False
+        else:
+            self._is_heard = True
 
 
 def is_about(heard: HeardReport, primary: Instance) -> bool:

@@ -10,7 +10,6 @@ import atexit
 import logging
 import os
 import socket
-import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -22,6 +21,7 @@ from django.conf import settings
 from configservice.errors import ClusterUnknown, RegistryUnavailable
 from configservice.registry.services import Service, ServiceKind, ServiceState, put_heartbeat, remove_service
 from configservice.topology.cluster_cache import get_cluster_cache
+from runtime.periodic import PeriodicTask
 
 logger = logging.getLogger(__name__)
 
@@ -76,30 +76,22 @@ class Heartbeat:
     ) -> None:
         self._service = service
         self._describe = describe
-        self._interval_seconds = interval_seconds
         self._forget_seconds = forget_seconds
-        self._stopping = threading.Event()
         self._is_heard = True
-        self._thread = threading.Thread(target=self._run, name="heartbeat", daemon=True)
+        self._task = PeriodicTask("heartbeat", self._beat, interval_seconds=interval_seconds)
 
     def start(self) -> None:
-        self._thread.start()
+        self._task.start()
 
     def stop(self) -> None:
         """Leaves the registry. May be called twice."""
-        if os.getpid() != self._service.pid or self._stopping.is_set():
+        if os.getpid() != self._service.pid or self._task.is_stopping:
             return
-        self._stopping.set()
-        self._thread.join(STOP_SECONDS)
+        self._task.stop(timeout_seconds=STOP_SECONDS)
         try:
             remove_service(get_cluster_cache(), self._service.id)
         except (RegistryUnavailable, ClusterUnknown) as error:
             logger.info("not taken out of the service registry, it will be shown as lost: %s", error)
-
-    def _run(self) -> None:
-        self._beat()
-        while not self._stopping.wait(self._interval_seconds):
-            self._beat()
 
     def _beat(self) -> None:
         try:
@@ -112,7 +104,5 @@ class Heartbeat:
             if self._is_heard:
                 logger.warning("heartbeats do not reach the service registry: %s", error)
             self._is_heard = False
-        except Exception:  # a thread that died here would let a living process be shown as lost
-            logger.exception("could not say how this process is")
         else:
             self._is_heard = True

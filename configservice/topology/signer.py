@@ -8,7 +8,6 @@ key it signs the newest snapshot again, beside the old signature: see docs/opera
 import json
 import logging
 import select
-import threading
 import time
 from collections.abc import Callable
 from contextlib import closing
@@ -23,6 +22,7 @@ from configservice.topology.model import Topology, decode_topology
 from configservice.topology.publication import UNSIGNED_CHANNEL, push_to_cache, read_from_cache
 from configservice.topology.published_snapshot import PublishedSnapshot
 from configservice.topology.signing import SigningKey
+from runtime.periodic import PeriodicTask
 
 logger = logging.getLogger(__name__)
 
@@ -83,28 +83,23 @@ class TopologySigner:
         self._call_seconds = call_seconds
         self._is_connected = True
         self._refused_epoch: int | None = None
-        self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="topology-signer", daemon=True)
+        self._task = PeriodicTask("topology-signer", self._connect_and_sign, interval_seconds=RECONNECT_SECONDS)
 
     def start(self) -> None:
-        self._thread.start()
+        self._task.start()
 
     def close(self) -> None:
-        self._stopping.set()
-        self._thread.join(STOP_SECONDS)
+        self._task.stop(timeout_seconds=STOP_SECONDS)
 
-    def _run(self) -> None:
-        while not self._stopping.is_set():
-            try:
-                with closing(self._open_connection(SESSION_NAME)) as connection:
-                    self._serve(connection)
-            except psycopg.Error as error:
-                if self._is_connected:
-                    logger.warning("topologies are not signed, the control database does not answer: %s", error)
-                self._is_connected = False
-            except Exception:  # a thread that died here would leave every later change of the topology unsigned
-                logger.exception("topologies are not signed; trying again")
-            self._stopping.wait(RECONNECT_SECONDS)
+    def _connect_and_sign(self) -> None:
+        """Until the task is stopped or the connection fails."""
+        try:
+            with closing(self._open_connection(SESSION_NAME)) as connection:
+                self._serve(connection)
+        except psycopg.Error as error:
+            if self._is_connected:
+                logger.warning("topologies are not signed, the control database does not answer: %s", error)
+            self._is_connected = False
 
     def _serve(self, connection: ListeningConnection) -> None:
         connection.add_notify_handler(lambda _: None)  # else psycopg would keep them all
@@ -113,7 +108,7 @@ class TopologySigner:
             logger.info("topologies are signed again")
         self._is_connected = True
         repair_at = 0.0
-        while not self._stopping.is_set():
+        while not self._task.is_stopping:
             now = time.monotonic()
             row = self._execute(connection, _HAS_UNSIGNED, key_id=self._key.id).fetchone()
             if row is not None and (row["is_unsigned"] or now >= repair_at):

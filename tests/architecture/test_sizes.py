@@ -111,3 +111,21 @@ def test_drivers_stay_behind_their_seams():
                 if root in allowed and not place.startswith(allowed[root]):
                     strays.append(f"{place} imports {root}")
     assert strays == []
+
+
+THREADS_OF_THEIR_OWN = {
+    "runtime/periodic.py",
+    "runtime/http/metrics_server.py",  # serves until it is shut down
+    "configservice/join/inspection.py",  # one resolution of a name, which cannot be given a time limit
+}
+
+
+def test_every_background_thread_of_the_service_is_a_periodic_task():
+    made = {
+        str(path.relative_to(ROOT))
+        for path in get_modules()
+        if path.relative_to(ROOT).parts[0] not in {"devtools", "client"}
+        for node in ast.walk(parse(path))
+        if isinstance(node, ast.Call) and ast.unparse(node.func) in {"threading.Thread", "Thread"}
+    }
+    assert made == THREADS_OF_THEIR_OWN

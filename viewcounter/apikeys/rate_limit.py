@@ -13,6 +13,7 @@ from enum import StrEnum
 from functools import cache
 from typing import Protocol
 
+from runtime.periodic import PeriodicTask
 from viewcounter.apikeys.key_cache import AuthenticatedKey
 from viewcounter.apikeys.shared_buckets import BucketsUnavailable, SharedBuckets, Take
 from viewcounter.apikeys.token_bucket import TokenBucket, make_bucket
@@ -89,9 +90,13 @@ class RateLimiter:
     _accounts: dict[tuple[str, Unit], _Account] = field(default_factory=dict)
     # Guards the accounts; never held while the cache server is asked.
     _lock: threading.Lock = field(default_factory=threading.Lock)
-    _stopping: threading.Event = field(default_factory=threading.Event)
-    _thread: threading.Thread | None = None
     _is_away: bool = False
+    _task: PeriodicTask = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._task = PeriodicTask(
+            "rate-limits", self.sync, interval_seconds=self.sync_seconds, first_after_seconds=self.sync_seconds
+        )
 
     def take(self, key: AuthenticatedKey, unit: Unit, cost: int) -> Allowance | None:
         """None for a key without such a limit: most have none, and pay nothing."""
@@ -104,7 +109,7 @@ class RateLimiter:
             if account is None or account.bucket.per_second != per_second:
                 bucket = make_bucket(per_second, burst_seconds=self.burst_seconds, now=now)
                 account = self._accounts[key.prefix, unit] = _Account(bucket, now)
-                self._start()
+                self._task.start()
             account.used_at = now
             is_allowed = account.bucket.take(cost, now=now)
             if is_allowed:
@@ -145,21 +150,7 @@ class RateLimiter:
                     account.bucket.correct(tokens - account.taken, now=time.monotonic())
 
     def close(self) -> None:
-        self._stopping.set()
-        if self._thread is not None:
-            self._thread.join(STOP_SECONDS)
-
-    def _start(self) -> None:
-        if self._thread is None:
-            self._thread = threading.Thread(target=self._run, name="rate-limits", daemon=True)
-            self._thread.start()
-
-    def _run(self) -> None:
-        while not self._stopping.wait(self.sync_seconds):
-            try:
-                self.sync()
-            except Exception:  # a thread that died here would leave each process with its own limits
-                logger.exception("rate limits could not be evened out; trying again")
+        self._task.stop(timeout_seconds=STOP_SECONDS)
 
     def _note(self, error: BucketsUnavailable | None) -> None:
         if (error is not None) != self._is_away:

@@ -22,6 +22,7 @@ from configservice.topology.cache_keys import name_key
 from configservice.topology.value_macs import ValueAuthenticator
 from runtime.breaker import Breaker, BreakerEvent, BreakerState
 from runtime.metrics import SHARED_CACHE_ERRORS
+from runtime.periodic import PeriodicTask
 from viewcounter.cache.memory import Stored
 
 logger = logging.getLogger(__name__)
@@ -63,11 +64,17 @@ class SharedCache:
         self._breaker = Breaker(open_seconds=open_seconds)
         self._may_store = False
         self._policy_until = 0.0
-        self._has_waiting = threading.Condition()  # guards what follows
+        self._lock = threading.Lock()  # guards what follows
         self._waiting: dict[str, Stored] = {}
         self._waiting_bytes = 0
-        self._writer: threading.Thread | None = None
         self._is_closed = False
+        self._writer = PeriodicTask(
+            "shared-answers",
+            self._write_behind,
+            interval_seconds=None,
+            first_after_seconds=None,
+            on_end=self._write_waiting,
+        )
         self._client = redis.Redis.from_pool(
             redis.BlockingConnectionPool.from_url(
                 url,
@@ -101,39 +108,29 @@ class SharedCache:
     def store(self, answers: Mapping[str, Stored]) -> None:
         """Soon, and as far as there is room: nobody waits for it."""
         size = sum(len(stored.payload) for stored in answers.values())
-        with self._has_waiting:
+        with self._lock:
             if self._is_closed or self._waiting_bytes + size > WAITING_MAX_BYTES:
                 return
             self._waiting.update(answers)
             self._waiting_bytes += size
-            if self._writer is None:
-                self._writer = threading.Thread(target=self._write_behind, name="shared-answers", daemon=True)
-                self._writer.start()
-            self._has_waiting.notify()
+        self._writer.start()
+        self._writer.wake()
 
     def close(self) -> None:
         """What waits is still written, if that takes no longer than a second."""
-        with self._has_waiting:
+        with self._lock:
             self._is_closed = True
-            self._has_waiting.notify()
-        if self._writer is not None:
-            self._writer.join(STOP_SECONDS)
+        self._writer.stop(timeout_seconds=STOP_SECONDS)
         self._client.close()
 
     def _write_behind(self) -> None:
-        while answers := self._take_waiting():
-            self._write(answers)
-            time.sleep(GATHER_SECONDS)
+        self._write_waiting()
+        self._writer.pause(GATHER_SECONDS)
 
-    def _take_waiting(self) -> dict[str, Stored]:
-        """Waits for some; none once closed."""
-        with self._has_waiting:
-            self._has_waiting.wait_for(lambda: self._waiting or self._is_closed)
+    def _write_waiting(self) -> None:
+        with self._lock:
             answers, self._waiting, self._waiting_bytes = self._waiting, {}, 0
-            return answers
-
-    def _write(self, answers: Mapping[str, Stored]) -> None:
-        if not self._breaker.try_pass(now=time.monotonic()):
+        if not answers or not self._breaker.try_pass(now=time.monotonic()):
             return
         try:
             prefix = self._name_prefix()
@@ -149,8 +146,6 @@ class SharedCache:
             return
         except redis.RedisError as error:
             self._note_failure(error)
-        except Exception:  # a thread that died here would share nothing any more
-            logger.exception("answers could not be shared")
         else:
             self._note_success()
 

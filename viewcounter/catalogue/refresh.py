@@ -7,13 +7,13 @@ of its own, so that a control database that is down or slow never holds up a dra
 import fcntl
 import logging
 import sqlite3
-import threading
 from pathlib import Path
 from typing import IO
 
 from django.db import Error as DatabaseError
 from django.db import close_old_connections
 
+from runtime.periodic import PeriodicTask
 from viewcounter.catalogue.local_copy import KnownChannel, KnownVideo, LocalCopy
 from viewcounter.catalogue.lookup import read_changes, read_newest_revision
 from viewcounter.catalogue.models import Channel
@@ -63,12 +63,12 @@ class Refresher:
     def __init__(self, copy: LocalCopy, *, lock_path: Path, interval_seconds: float, batch: int) -> None:
         self._copy = copy
         self._lock_path = lock_path
-        self._interval_seconds = interval_seconds
         self._batch = batch
         self._lock_file: IO[str] | None = None
         self._has_failed = False
-        self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="catalogue-refresh", daemon=True)
+        self._task = PeriodicTask(
+            "catalogue-refresh", self._refresh, interval_seconds=interval_seconds, on_end=self._release_lock
+        )
 
     @property
     def is_refreshing(self) -> bool:
@@ -76,27 +76,17 @@ class Refresher:
         return self._lock_file is not None
 
     def start(self) -> None:
-        self._thread.start()
+        self._task.start()
 
     def close(self, *, timeout_seconds: float) -> None:
         """Stop and let another process refresh."""
-        self._stopping.set()
-        self._thread.join(timeout_seconds)
+        self._task.stop(timeout_seconds=timeout_seconds)
 
-    def _run(self) -> None:
-        try:
-            while not self._stopping.is_set():
-                self._refresh_once()
-                self._stopping.wait(self._interval_seconds)
-        finally:
-            if self._lock_file is not None:
-                self._lock_file.close()
-
-    def _refresh_once(self) -> None:
+    def _refresh(self) -> None:
         try:
             if not self._try_lock():
                 return
-            while not self._stopping.is_set() and refresh_local_copy(self._copy, batch=self._batch):
+            while not self._task.is_stopping and refresh_local_copy(self._copy, batch=self._batch):
                 pass
         except (DatabaseError, sqlite3.Error, OSError) as error:
             if not self._has_failed:
@@ -118,3 +108,7 @@ class Refresher:
                 return False
             self._lock_file = lock_file
         return True
+
+    def _release_lock(self) -> None:
+        if self._lock_file is not None:
+            self._lock_file.close()

@@ -1,6 +1,5 @@
 """One mover at one move: the shards, the token, the lease that is kept alive beside the work."""
 
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -18,6 +17,7 @@ from configservice.models import Move
 from configservice.moves.records import renew
 from configservice.moves.states import URGENT
 from runtime.metrics import MOVE_ROWS
+from runtime.periodic import PeriodicTask
 from shardproxy.errors import ShardProxyError
 from shardproxy.instance import RowConnection
 from shardproxy.query import QueryClass
@@ -128,39 +128,42 @@ class LeaseRenewer:
         self._source = work.source
         self._holds_maintenance = holds_maintenance
         self._lost: Exception | None = None
-        self._is_over = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="move-keeper", daemon=True)
+        interval_seconds = work.settings.lease_seconds / RENEWALS_IN_LEASE
+        self._task = PeriodicTask(
+            "move-keeper",
+            self._try_to_renew,
+            interval_seconds=interval_seconds,
+            first_after_seconds=interval_seconds,
+            on_end=self._close_connection,
+        )
 
     def __enter__(self) -> Self:
         self._work.keeper = self
-        self._thread.start()
+        self._task.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._work.keeper = None
-        self._is_over.set()
-        self._thread.join(STOP_SECONDS)
+        self._task.stop(timeout_seconds=STOP_SECONDS)
 
     def check(self) -> None:
         if self._lost is not None:
             raise self._lost
 
-    def _run(self) -> None:
-        interval_seconds = self._work.settings.lease_seconds / RENEWALS_IN_LEASE
+    def _try_to_renew(self) -> None:
         try:
-            while not self._is_over.wait(interval_seconds):
-                try:
-                    self._renew()
-                except (DatabaseError, ShardProxyError, ClusterProxyError):
-                    # Whoever works finds out by itself; the lease is still ours while nobody else takes it.
-                    close_old_connections()
-                except (MoveTaken, MaintenanceHoldLost) as error:
-                    self._lost = error
-                    return
-        finally:
-            connection.close()
+            self._renew()
+        except (DatabaseError, ShardProxyError, ClusterProxyError):
+            # Whoever works finds out by itself; the lease is still ours while nobody else takes it.
+            close_old_connections()
+        except (MoveTaken, MaintenanceHoldLost) as error:
+            self._lost = error
+            self._task.stop()
+
+    def _close_connection(self) -> None:
+        connection.close()  # a method, as Django means the connection of the thread in which this line runs
 
     def _renew(self) -> None:
         work = self._work

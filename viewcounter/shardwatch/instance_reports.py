@@ -18,6 +18,7 @@ from runtime.metrics import (
     KILL_REFUSALS,
     KILLS,
 )
+from runtime.periodic import PeriodicTask
 from shardproxy.killer import TerminatedSession
 from shardproxy.vitals import Vitals
 from shardproxy.watch import Sighting
@@ -41,36 +42,32 @@ class WitnessWriter:
     def __init__(self, *, publish: Callable[[Sequence[WitnessReport]], None]) -> None:
         self._publish = publish
         self._newest: dict[str, tuple[Sighting, float]] = {}
-        self._has_news = False
-        self._changed = threading.Condition()  # guards all of the above and `_stopping`
-        self._stopping = False
+        self._lock = threading.Lock()  # guards `_newest`
         self._is_down = False
-        self._thread = threading.Thread(target=self._run, name="witness", daemon=True)
+        self._task = PeriodicTask(
+            "witness",
+            self._publish_news,
+            interval_seconds=None,
+            first_after_seconds=None,
+            on_end=lambda: self._say([]),  # a witness that has gone has nothing to say
+        )
 
     def put(self, sighting: Sighting) -> None:
-        with self._changed:
+        with self._lock:
             self._newest[sighting.instance] = (sighting, time.monotonic())
-            self._has_news = True
-            self._changed.notify_all()
+        self._task.wake()
 
     def start(self) -> None:
-        self._thread.start()
+        self._task.start()
 
     def stop(self) -> None:
-        with self._changed:
-            self._stopping = True
-            self._changed.notify_all()
-        self._thread.join(STOP_SECONDS)
+        self._task.stop(timeout_seconds=STOP_SECONDS)
 
-    def _run(self) -> None:
-        while not self._stopping:
-            with self._changed:
-                self._changed.wait_for(lambda: self._has_news or self._stopping)
-                self._changed.wait_for(lambda: self._stopping, SPACING_SECONDS)
-                self._has_news = False
-                reports = self._build_reports(now=time.monotonic())
-            self._say(reports)
-        self._say([])  # a witness that has gone has nothing to say
+    def _publish_news(self) -> None:
+        self._task.pause(SPACING_SECONDS)
+        with self._lock:
+            reports = self._build_reports(now=time.monotonic())
+        self._say(reports)
 
     def _say(self, reports: Sequence[WitnessReport]) -> None:
         try:

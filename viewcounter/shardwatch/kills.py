@@ -17,6 +17,7 @@ from django.db.models import Q
 from django.utils import timezone
 
 from runtime.metrics import KILLS_DROPPED, KILLS_WAITING
+from runtime.periodic import PeriodicTask
 from shardproxy.killer import TerminatedSession as SeenKill
 from viewcounter.shardwatch.models import Kill
 
@@ -46,9 +47,11 @@ class KillStore:
         self._settings = settings
         self._write = write or write_kills
         self._waiting: deque[Kill] = deque()
-        self._changed = threading.Condition()  # guards `_waiting` and `_stopping`
-        self._stopping = False
-        self._thread = threading.Thread(target=self._run, name="kill-store", daemon=True)
+        self._lock = threading.Lock()  # guards `_waiting`
+        self._check_at = time.monotonic()
+        self._task = PeriodicTask(
+            "kill-store", self._write_batch, interval_seconds=_IDLE_SECONDS, on_end=self._write_rest
+        )
 
     @property
     def waiting_count(self) -> int:
@@ -56,42 +59,39 @@ class KillStore:
 
     def put(self, kill: SeenKill, *, shard: str) -> None:
         """Never waits for a database."""
-        with self._changed:
+        with self._lock:
             if len(self._waiting) >= self._settings.max_waiting:
                 self._waiting.popleft()
                 KILLS_DROPPED.inc()
             self._waiting.append(build_row(kill, shard=shard))
             KILLS_WAITING.set(len(self._waiting))
-            self._changed.notify_all()
+        self._task.wake()
 
     def start(self) -> None:
-        self._thread.start()
+        self._task.start()
 
     def stop(self, *, timeout_seconds: float) -> None:
         """What waits is written if that goes at once."""
-        with self._changed:
-            self._stopping = True
-            self._changed.notify_all()
-        self._thread.join(timeout_seconds)
+        self._task.stop(timeout_seconds=timeout_seconds)
         if self._waiting:
             logger.warning("%d kills were not stored: they stand in this log only", len(self._waiting))
 
-    def _run(self) -> None:
-        check_at = time.monotonic()
-        while True:
-            with self._changed:
-                self._changed.wait_for(lambda: self._waiting or self._stopping, _IDLE_SECONDS)
-                batch = list(self._waiting)[:BATCH]
-                is_last_round = self._stopping
-            is_done = self._store(batch)
-            if time.monotonic() >= check_at and not is_last_round:
-                check_at = time.monotonic() + RETENTION_CHECK_SECONDS
-                self._remove_old()
-            if is_last_round and (not is_done or not self._waiting):
-                return
-            if not is_done:
-                with self._changed:
-                    self._changed.wait_for(lambda: self._stopping, RETRY_SECONDS)
+    def _write_batch(self) -> float:
+        is_done = self._store(self._peek())
+        if time.monotonic() >= self._check_at:
+            self._check_at = time.monotonic() + RETENTION_CHECK_SECONDS
+            self._remove_old()
+        if not is_done:
+            self._task.pause(RETRY_SECONDS)  # no new kill cuts it short: the database is away
+        return 0.0 if self._waiting else _IDLE_SECONDS
+
+    def _write_rest(self) -> None:
+        while (batch := self._peek()) and self._store(batch):
+            pass
+
+    def _peek(self) -> list[Kill]:
+        with self._lock:
+            return list(self._waiting)[:BATCH]
 
     def _store(self, batch: list[Kill]) -> bool:
         """False: to be tried again. Rows that no database takes are given up, or they would stop all behind them."""
@@ -113,7 +113,7 @@ class KillStore:
     def _forget(self, written: Sequence[Kill]) -> None:
         """Some may have been dropped meanwhile, to make room."""
         done = {id(row) for row in written}
-        with self._changed:
+        with self._lock:
             while self._waiting and id(self._waiting[0]) in done:
                 self._waiting.popleft()
             KILLS_WAITING.set(len(self._waiting))

@@ -16,6 +16,7 @@ from configservice.registry.services import ServiceState
 from configservice.topology.cluster_cache import get_cluster_cache
 from configservice.topology.model import Shard, Topology
 from runtime.http.metrics_server import Health, start_process_server
+from runtime.periodic import PeriodicTask
 from shardproxy.daemon import Selection, ShardProxyDaemon, Target, plan_watches
 from shardproxy.errors import ShardProxyError
 from shardproxy.kill_plan import KillPolicy
@@ -65,6 +66,12 @@ class ShardProxyProcess:
             publish=lambda reports: publish_reports(get_cluster_cache(), observer, reports, authenticator=authenticator)
         )
         self._daemon = ShardProxyDaemon(selection=selection, build_watch=self._build_watch)
+        self._lag = PeriodicTask(
+            "instance-lag",
+            self._measure_lag,
+            interval_seconds=config.shardproxy_vitals_seconds,
+            first_after_seconds=config.shardproxy_vitals_seconds,
+        )
 
     def run(self, stopping: threading.Event) -> None:
         bind = self._config.shardproxy_metrics_bind
@@ -72,17 +79,15 @@ class ShardProxyProcess:
         self._kills.start()
         self._witness.start()
         heartbeat = start_shard_proxy_heartbeat(self.describe)
-        lag = threading.Thread(target=self._measure_lag, args=(stopping,), name="instance-lag", daemon=True)
-        lag.start()
+        self._lag.start()
         try:
             while not stopping.wait(FOLLOW_SECONDS):
                 topology = self._find_topology()
                 if topology is not None:
                     self._daemon.follow(topology)
         finally:
-            stopping.set()
             heartbeat.stop()
-            self._stop(lag)
+            self._stop()
             if server is not None:
                 server.shutdown()
 
@@ -122,16 +127,15 @@ class ShardProxyProcess:
             observer=reporter,
         )
 
-    def _measure_lag(self, stopping: threading.Event) -> None:
-        while not stopping.wait(self._config.shardproxy_vitals_seconds):
-            topology = self._find_topology()
-            if topology is None:
-                continue
-            self._registry.apply(topology)
-            watched = plan_watches(topology, self._selection)
-            for shard in topology.shards:
-                if any(instance.name in watched for instance in shard.instances):
-                    self._publish_lag(topology, shard, is_watched=watched.__contains__)
+    def _measure_lag(self) -> None:
+        topology = self._find_topology()
+        if topology is None:
+            return
+        self._registry.apply(topology)
+        watched = plan_watches(topology, self._selection)
+        for shard in topology.shards:
+            if any(instance.name in watched for instance in shard.instances):
+                self._publish_lag(topology, shard, is_watched=watched.__contains__)
 
     def _publish_lag(self, topology: Topology, shard: Shard, *, is_watched: Callable[[str], bool]) -> None:
         seconds = self._config.shardproxy_answer_seconds
@@ -141,16 +145,17 @@ class ShardProxyProcess:
                     publish_instance_lag(lag)
         except (ShardProxyError, ClusterProxyError, EventLogError) as error:
             logger.debug("lag of %s is not measured: %s", shard.name, error)
-        except Exception:  # the thread must not die of one shard
+        except Exception:  # one shard must not hide the lag of the others
             logger.exception("lag of %s is not measured", shard.name)
 
-    def _stop(self, lag: threading.Thread) -> None:
+    def _stop(self) -> None:
         """Within `shardproxy_stop_seconds`, shared by the parts in turn."""
+        self._lag.stop()
         ends_at = time.monotonic() + self._config.shardproxy_stop_seconds
         self._daemon.close(deadline_at=ends_at)
         self._kills.stop(timeout_seconds=max(0.0, ends_at - time.monotonic()))
         self._witness.stop()
-        lag.join(max(0.0, ends_at - time.monotonic()))
+        self._lag.stop(timeout_seconds=max(0.0, ends_at - time.monotonic()))
         self._registry.close()
 
 
