@@ -6,6 +6,7 @@ from collections.abc import Callable
 from clusterproxy.source import PublicationFeed
 from runtime.backoff import Backoff
 from runtime.periodic import PeriodicTask
+from runtime.transitions import OutageLog
 
 logger = logging.getLogger(__name__)
 
@@ -22,7 +23,9 @@ class PublicationListener:
     def __init__(self, feed: PublicationFeed, *, on_news: Callable[[int | None], None]) -> None:
         self._feed = feed
         self._on_news = on_news
-        self._failures = 0
+        self._outage = OutageLog(
+            logger, failed="publications are not heard, polling goes on", recovered="publications are heard again"
+        )
         self._task = PeriodicTask("topology-feed", self._listen, interval_seconds=0.0, on_end=feed.close)
 
     def start(self) -> None:
@@ -35,14 +38,11 @@ class PublicationListener:
         try:
             epoch = self._feed.wait(WAIT_SECONDS)
         except Exception as error:  # the feed is foreign; whatever it raises, polling finds the same a little later
-            if self._failures == 0:
-                logger.warning("publications are not heard, polling goes on: %s", error)
-            self._failures += 1
-            return RECONNECT.compute_seconds(self._failures)
-        if self._failures:
-            logger.info("publications are heard again")
-            self._failures = 0
+            self._outage.report_failure(error)
+            return RECONNECT.compute_seconds(self._outage.failures)
+        if self._outage.failures:
             self._on_news(None)
         elif epoch is not None:
             self._on_news(epoch)
+        self._outage.report_success()
         return 0.0

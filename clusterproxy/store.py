@@ -18,6 +18,7 @@ from clusterproxy.trust import CONTRADICTIONS, BelievedSnapshot, OnRefused, Snap
 from configservice.topology.model import Topology
 from configservice.topology.signing import PublicKeys
 from runtime.periodic import PeriodicTask
+from runtime.transitions import OutageLog
 
 logger = logging.getLogger(__name__)
 
@@ -50,7 +51,11 @@ class TopologyStore:
         self._settings = settings
         self._on_change = on_change
         self._current: Topology | None = None
-        self._source_down = False
+        self._outage = OutageLog(
+            logger,
+            failed="no topology source answers, the process goes on with the topology that it has",
+            recovered="a topology source answers again",
+        )
         self._is_closed = False
         self._started_count = 0
         self._finished_count = 0
@@ -146,7 +151,7 @@ class TopologyStore:
             self._keep(found)
         elif self._current is None and self.trust.held is not None and not self._is_disk_copy_contradicted():
             copy = self.trust.held
-            if self._source_down:
+            if self._outage.failures:
                 logger.warning("starting with the disk copy of the topology, epoch %d", copy.topology.epoch)
             self._accept(copy)
 
@@ -155,13 +160,9 @@ class TopologyStore:
         try:
             found = self._source.fetch()
         except Exception as error:  # the sources are foreign; whatever they raise, what is known stays in use
-            if not self._source_down:
-                logger.warning("no topology source answers, going on with epoch %d: %s", self._get_epoch(), error)
-            self._source_down = True
+            self._outage.report_failure(error)
             return None
-        if self._source_down:
-            logger.info("topology source answers again")
-        self._source_down = False
+        self._outage.report_success()
         return found
 
     def _hold_disk_copy(self, *, even_unsigned: bool) -> None:

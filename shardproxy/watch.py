@@ -15,6 +15,7 @@ import msgspec
 from configservice.topology.model import Instance
 from runtime.backoff import Backoff
 from runtime.periodic import PeriodicTask
+from runtime.transitions import OutageLog
 from shardproxy.errors import DeadlineExceeded, InstanceUnavailable, ShardProxyError
 from shardproxy.kill_plan import KillPolicy
 from shardproxy.killer import Killer, TerminatedSession
@@ -96,7 +97,12 @@ class InstanceWatch:
         )
         self._vitals_at = self._size_at = clock()
         self._state: tuple[bool, bool] | None = None  # reachable, all well: what has been logged
-        self._is_blind = False
+        self._rights = OutageLog(
+            logger,
+            failed=f"{instance.name}: the watch's role may not see other roles' sessions and ends none",
+            recovered=f"{instance.name}: the watch's role sees the sessions of other roles",
+            level=logging.ERROR,
+        )
         self._failures = 0  # rounds in a row
         self._task = PeriodicTask(
             f"watch-{instance.name}",
@@ -142,7 +148,10 @@ class InstanceWatch:
         if now >= self._vitals_at:
             vitals = read_vitals(self._connection, self.instance, timeout_seconds=seconds)
             self._vitals_at = now + self._settings.vitals_seconds
-            self._say_if_blind(vitals)
+            if vitals.sees_sessions:
+                self._rights.report_success()
+            else:
+                self._rights.report_failure("GRANT pg_monitor")
             self._observer.on_vitals(vitals)
         if now >= self._size_at:
             self._size_at = now + self._settings.size_seconds  # also when it fails: it is the dearest question
@@ -162,14 +171,6 @@ class InstanceWatch:
         self._observer.on_sighting(
             Sighting(self.instance.name, self.instance.host, self.instance.port, is_reachable, detail)
         )
-
-    def _say_if_blind(self, vitals: Vitals) -> None:
-        if not vitals.sees_sessions and not self._is_blind:
-            logger.error(
-                "%s: the watch's role may not see other roles' sessions and ends none: GRANT pg_monitor",
-                self.instance.name,
-            )
-        self._is_blind = not vitals.sees_sessions
 
 
 def _connect_as(instance: Instance, settings: WatchSettings) -> Instance:

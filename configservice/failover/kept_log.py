@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from configservice.errors import LogUnavailable
 from configservice.topology.model import Topology
 from runtime.periodic import PeriodicTask
+from runtime.transitions import OutageLog
 
 logger = logging.getLogger(__name__)
 
@@ -84,7 +85,11 @@ class LogWatch:
         self._partitions: Mapping[int, Sequence[int]] = {}  # by shard id
         self._reading: LogReading | None = None
         self._samples: tuple[tuple[float, Mapping[int, int]], ...] = ()  # instant, bytes by shard id
-        self._answers = True
+        self._outage = OutageLog(
+            logger,
+            failed="the event log cannot be read, what it held when last read still counts",
+            recovered="the event log can be read again",
+        )
         self._one_reader = threading.Lock()
         self._task = PeriodicTask("log-watch", self.read_now, interval_seconds=interval_seconds)
 
@@ -109,11 +114,9 @@ class LogWatch:
             try:
                 reading = self._read(self._log_id, partitions)
             except LogUnavailable as error:
-                if self._answers:
-                    logger.warning("the event log cannot be read; what it held when last read still counts: %s", error)
-                self._answers = False
+                self._outage.report_failure(error)
                 return
-            self._answers = True
+            self._outage.report_success()
             kept = {shard_id: sum(reading.kept_bytes.get(p, 0) for p in some) for shard_id, some in by_shard.items()}
             self._samples = (*self._samples, (self._clock(), kept))[-TREND_READINGS:]
             self._reading = reading

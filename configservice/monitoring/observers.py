@@ -15,6 +15,7 @@ from configservice.monitoring.probe_result import ProbeResult
 from configservice.monitoring.witness_reports import HeardReport
 from configservice.topology.model import Instance, Shard
 from runtime.periodic import PeriodicTask
+from runtime.transitions import OutageLog
 
 logger = logging.getLogger(__name__)
 
@@ -40,7 +41,11 @@ class ShardProxyWitness:
         self._read = read
         self._host = host
         self._heard = _Heard()
-        self._is_heard = True
+        self._outage = OutageLog(
+            logger,
+            failed="reports of shard proxies cannot be read",
+            recovered="reports of shard proxies are read again",
+        )
         self._task = PeriodicTask("shard-proxy-witness", self._listen, interval_seconds=interval_seconds)
 
     def start(self) -> None:
@@ -68,11 +73,9 @@ class ShardProxyWitness:
         try:
             self._heard = _Heard(asked_at, tuple(self._read()))
         except (WitnessUnavailable, ClusterUnknown) as error:
-            if self._is_heard:
-                logger.warning("shard proxies are not heard: %s", error)
-            self._is_heard = False
+            self._outage.report_failure(error)
         else:
-            self._is_heard = True
+            self._outage.report_success()
 
 
 def is_about(heard: HeardReport, primary: Instance) -> bool:

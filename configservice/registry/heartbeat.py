@@ -22,6 +22,7 @@ from configservice.errors import ClusterUnknown, RegistryUnavailable
 from configservice.registry.services import Service, ServiceKind, ServiceState, put_heartbeat, remove_service
 from configservice.topology.cluster_cache import get_cluster_cache
 from runtime.periodic import PeriodicTask
+from runtime.transitions import OutageLog
 
 logger = logging.getLogger(__name__)
 
@@ -77,7 +78,11 @@ class Heartbeat:
         self._service = service
         self._describe = describe
         self._forget_seconds = forget_seconds
-        self._is_heard = True
+        self._outage = OutageLog(
+            logger,
+            failed="heartbeats do not reach the service registry",
+            recovered="heartbeats reach the service registry again",
+        )
         self._task = PeriodicTask("heartbeat", self._beat, interval_seconds=interval_seconds)
 
     def start(self) -> None:
@@ -101,8 +106,6 @@ class Heartbeat:
             )
             put_heartbeat(get_cluster_cache(), service, forget_seconds=self._forget_seconds)
         except (RegistryUnavailable, ClusterUnknown) as error:
-            if self._is_heard:
-                logger.warning("heartbeats do not reach the service registry: %s", error)
-            self._is_heard = False
+            self._outage.report_failure(error)
         else:
-            self._is_heard = True
+            self._outage.report_success()

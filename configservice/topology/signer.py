@@ -23,6 +23,7 @@ from configservice.topology.publication import UNSIGNED_CHANNEL, push_to_cache, 
 from configservice.topology.published_snapshot import PublishedSnapshot
 from configservice.topology.signing import SigningKey
 from runtime.periodic import PeriodicTask
+from runtime.transitions import OutageLog
 
 logger = logging.getLogger(__name__)
 
@@ -81,7 +82,11 @@ class TopologySigner:
         self._cache_url = cache_url
         self._cluster_id = cluster_id
         self._call_seconds = call_seconds
-        self._is_connected = True
+        self._outage = OutageLog(
+            logger,
+            failed="topologies are not signed, the control database does not answer",
+            recovered="topologies are signed again",
+        )
         self._refused_epoch: int | None = None
         self._task = PeriodicTask("topology-signer", self._connect_and_sign, interval_seconds=RECONNECT_SECONDS)
 
@@ -97,16 +102,12 @@ class TopologySigner:
             with closing(self._open_connection(SESSION_NAME)) as connection:
                 self._serve(connection)
         except psycopg.Error as error:
-            if self._is_connected:
-                logger.warning("topologies are not signed, the control database does not answer: %s", error)
-            self._is_connected = False
+            self._outage.report_failure(error)
 
     def _serve(self, connection: ListeningConnection) -> None:
         connection.add_notify_handler(lambda _: None)  # else psycopg would keep them all
         self._execute(connection, _LISTEN)
-        if not self._is_connected:
-            logger.info("topologies are signed again")
-        self._is_connected = True
+        self._outage.report_success()
         repair_at = 0.0
         while not self._task.is_stopping:
             now = time.monotonic()

@@ -14,6 +14,7 @@ from functools import cache
 from typing import Protocol
 
 from runtime.periodic import PeriodicTask
+from runtime.transitions import OutageLog
 from viewcounter.apikeys.key_cache import AuthenticatedKey
 from viewcounter.apikeys.shared_buckets import BucketsUnavailable, SharedBuckets, Take
 from viewcounter.apikeys.token_bucket import TokenBucket, make_bucket
@@ -90,7 +91,13 @@ class RateLimiter:
     _accounts: dict[tuple[str, Unit], _Account] = field(default_factory=dict)
     # Guards the accounts; never held while the cache server is asked.
     _lock: threading.Lock = field(default_factory=threading.Lock)
-    _is_away: bool = False
+    _outage: OutageLog = field(
+        default_factory=lambda: OutageLog(
+            logger,
+            failed="the cache does not answer, each process limits by itself",
+            recovered="rate limits are common to all processes again",
+        )
+    )
     _task: PeriodicTask = field(init=False)
 
     def __post_init__(self) -> None:
@@ -139,9 +146,9 @@ class RateLimiter:
         try:
             left = self.shared.take(takes)
         except BucketsUnavailable as error:
-            self._note(error)
+            self._outage.report_failure(error)
             return
-        self._note(None)
+        self._outage.report_success()
         with self._lock:
             for (name, taken), tokens in zip(told.items(), left, strict=True):
                 account = self._accounts.get(name)
@@ -151,14 +158,6 @@ class RateLimiter:
 
     def close(self) -> None:
         self._task.stop(timeout_seconds=STOP_SECONDS)
-
-    def _note(self, error: BucketsUnavailable | None) -> None:
-        if (error is not None) != self._is_away:
-            self._is_away = error is not None
-            if error is not None:
-                logger.warning("the cache does not answer, each process limits by itself: %s", error)
-            else:
-                logger.warning("rate limits are common to all processes again")
 
 
 @cache

@@ -14,6 +14,7 @@ from django.db import Error as DatabaseError
 from django.db import close_old_connections
 
 from runtime.periodic import PeriodicTask
+from runtime.transitions import OutageLog
 from viewcounter.catalogue.local_copy import KnownChannel, KnownVideo, LocalCopy
 from viewcounter.catalogue.lookup import read_changes, read_newest_revision
 from viewcounter.catalogue.models import Channel
@@ -65,7 +66,11 @@ class Refresher:
         self._lock_path = lock_path
         self._batch = batch
         self._lock_file: IO[str] | None = None
-        self._has_failed = False
+        self._outage = OutageLog(
+            logger,
+            failed="the local catalogue gets no changes, new videos may wait for their titles",
+            recovered="the local catalogue gets changes again",
+        )
         self._task = PeriodicTask(
             "catalogue-refresh", self._refresh, interval_seconds=interval_seconds, on_end=self._release_lock
         )
@@ -89,11 +94,9 @@ class Refresher:
             while not self._task.is_stopping and refresh_local_copy(self._copy, batch=self._batch):
                 pass
         except (DatabaseError, sqlite3.Error, OSError) as error:
-            if not self._has_failed:
-                logger.warning("the local catalogue gets no changes, new videos may wait for their titles: %s", error)
-            self._has_failed = True
+            self._outage.report_failure(error)
         else:
-            self._has_failed = False
+            self._outage.report_success()
         finally:
             close_old_connections()  # we run in a thread that lives outside any request
 

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from runtime.metrics import APPEND_FAILURES, APPEND_SECONDS
+from runtime.transitions import OutageLog
 from viewcounter.eventlog.codec import AcceptedEvent, pack_entry
 from viewcounter.eventlog.errors import EventLogError
 from viewcounter.eventlog.interface import AppendResult
@@ -69,7 +70,12 @@ class GroupCommit:
         self._waiting_since = 0.0
         self._buffered_count = 0
         self._in_flight = False
-        self._failed_appends = 0
+        self._outage = OutageLog(
+            logger,
+            failed="the event log does not take events",
+            recovered="the event log takes events again",
+            level=logging.ERROR,
+        )
         self._timer: asyncio.TimerHandle | None = None
         self._drained: asyncio.Future[None] | None = None
 
@@ -187,15 +193,11 @@ class GroupCommit:
             submission.outcome.set_result(AppendResult({}, failed))
 
     def _report(self, errors: Sequence[BaseException]) -> None:
-        """One line when the log stops taking events and one when it takes them again, however many appends fail."""
         if errors:
             APPEND_FAILURES.inc()
-            if not self._failed_appends:
-                logger.error("the event log does not take events: %s", errors[0], exc_info=errors[0])
-            self._failed_appends += 1
-        elif self._failed_appends:
-            logger.warning("the event log takes events again, %d appends failed", self._failed_appends)
-            self._failed_appends = 0
+            self._outage.report_failure(errors[0])
+        else:
+            self._outage.report_success()
 
     def _cancel_timer(self) -> None:
         if self._timer is not None:

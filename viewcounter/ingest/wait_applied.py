@@ -10,6 +10,7 @@ from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
+from runtime.transitions import OutageLog
 from viewcounter.eventlog.interface import Position
 
 logger = logging.getLogger(__name__)
@@ -44,7 +45,11 @@ class AppliedWatch:
         self._waiters: set[_Waiter] = set()
         self._asking: asyncio.Task[None] | None = None
         self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="applied-positions")
-        self._fails = False
+        self._outage = OutageLog(
+            logger,
+            failed="positions cannot be read for those who wait until they are applied",
+            recovered="positions are read again for those who wait until they are applied",
+        )
 
     async def wait(self, positions: Mapping[int, Position]) -> bool:
         """Whether everything up to `positions` has been applied; False also at once when as many wait as may."""
@@ -77,9 +82,9 @@ class AppliedWatch:
             try:
                 reached = await loop.run_in_executor(self._executor, self._read_positions, wanted)
             except Exception as error:  # whatever the shards say, those who wait are answered at their time's end
-                self._note(error)
+                self._outage.report_failure(error)
             else:
-                self._note(None)
+                self._outage.report_success()
                 self._tell(reached)
             await asyncio.sleep(self._limits.poll_seconds)
 
@@ -90,8 +95,3 @@ class AppliedWatch:
             }
             if not waiter.behind and not waiter.applied.done():
                 waiter.applied.set_result(True)
-
-    def _note(self, error: Exception | None) -> None:
-        if error is not None and not self._fails:
-            logger.warning("positions cannot be read for those who wait until they are applied: %s", error)
-        self._fails = error is not None

@@ -19,6 +19,7 @@ from runtime.metrics import (
     KILLS,
 )
 from runtime.periodic import PeriodicTask
+from runtime.transitions import OutageLog
 from shardproxy.killer import TerminatedSession
 from shardproxy.vitals import Vitals
 from shardproxy.watch import Sighting
@@ -43,7 +44,11 @@ class WitnessWriter:
         self._publish = publish
         self._newest: dict[str, tuple[Sighting, float]] = {}
         self._lock = threading.Lock()  # guards `_newest`
-        self._is_down = False
+        self._outage = OutageLog(
+            logger,
+            failed="what is seen of instances is not published",
+            recovered="what is seen of instances is published again",
+        )
         self._task = PeriodicTask(
             "witness",
             self._publish_news,
@@ -73,11 +78,9 @@ class WitnessWriter:
         try:
             self._publish(reports)
         except (WitnessUnavailable, ClusterUnknown) as error:
-            if not self._is_down:
-                logger.warning("what is seen of instances is not published: %s", error)
-            self._is_down = True
+            self._outage.report_failure(error)
         else:
-            self._is_down = False
+            self._outage.report_success()
 
     def _build_reports(self, *, now: float) -> list[WitnessReport]:
         """Forgets old sightings. For the owner of the lock."""

@@ -140,7 +140,7 @@ def test_one_line_is_logged_when_the_log_fails_and_one_when_it_recovers(
     run(log, test)
     assert [record.getMessage() for record in caplog.records] == [
         "the event log does not take events: down",
-        "the event log takes events again, 5 appends failed",
+        "the event log takes events again (failed attempts: 5)",
     ]
 
 
