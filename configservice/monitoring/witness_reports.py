@@ -10,11 +10,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import msgspec
-import redis
 
 from configservice.errors import WitnessUnavailable
 from configservice.topology.cluster_cache import ClusterCache
 from configservice.topology.value_macs import CLOCK_TOLERANCE_SECONDS, ValueAuthenticator
+from runtime.valkey import ValkeyError
 
 FORGET_SECONDS = 60
 FORGOTTEN_AT_ONCE = 100
@@ -73,7 +73,7 @@ def publish_reports(
     )
     try:
         cluster_cache.client.eval(_SPEAK, 2, spoke_key, reports_key, observer, said)
-    except redis.RedisError as error:
+    except ValkeyError as error:
         raise WitnessUnavailable(str(error)) from error
 
 
@@ -105,7 +105,7 @@ class WitnessReader:
                 pipeline.zrange(spoke_key, 0, -1, withscores=True)
                 pipeline.hgetall(reports_key)
                 (seconds, microseconds), spoke, said = pipeline.execute()
-        except redis.RedisError as error:
+        except ValkeyError as error:
             raise WitnessUnavailable(str(error)) from error
         heard = self.hear(
             spoke,

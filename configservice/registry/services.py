@@ -11,10 +11,10 @@ from enum import StrEnum
 from typing import Any
 
 import msgspec
-import redis
 
 from configservice.errors import RegistryUnavailable
 from configservice.topology.cluster_cache import ClusterCache
+from runtime.valkey import ValkeyError
 
 FORGOTTEN_AT_ONCE = 100
 
@@ -97,7 +97,7 @@ def put_heartbeat(cluster_cache: ClusterCache, service: Service, *, forget_secon
             msgspec.json.encode(service),
             int(forget_seconds * 1000),
         )
-    except redis.RedisError as error:
+    except ValkeyError as error:
         raise RegistryUnavailable(str(error)) from error
 
 
@@ -109,7 +109,7 @@ def remove_service(cluster_cache: ClusterCache, service_id: str) -> None:
             pipeline.zrem(beats_key, service_id)
             pipeline.hdel(descriptions_key, service_id)
             pipeline.execute()
-    except redis.RedisError as error:
+    except ValkeyError as error:
         raise RegistryUnavailable(str(error)) from error
 
 
@@ -122,7 +122,7 @@ def read_services(cluster_cache: ClusterCache, *, lost_seconds: float) -> list[R
             pipeline.zrange(beats_key, 0, -1, withscores=True)
             pipeline.hgetall(descriptions_key)
             (seconds, microseconds), beats, descriptions = pipeline.execute()
-    except redis.RedisError as error:
+    except ValkeyError as error:
         raise RegistryUnavailable(str(error)) from error
     now_ms = seconds * 1000 + microseconds // 1000
     return build_services(beats, descriptions, now_ms=now_ms, lost_seconds=lost_seconds)

@@ -6,15 +6,13 @@ Whatever is kept there may be lost, and may have been written by anybody: see de
 from dataclasses import dataclass
 from functools import cache
 
-import redis
 from django.conf import settings
 from django.db import DatabaseError, close_old_connections, connection
-from redis.backoff import NoBackoff
-from redis.retry import Retry
 
 from configservice.errors import ClusterUnknown
 from configservice.models import Cluster
 from configservice.topology.cache_keys import name_key
+from runtime.valkey import ValkeyClient, build_client
 
 CACHE_TIMEOUT_SECONDS = 0.5
 CACHE_MAX_CONNECTIONS = 4
@@ -28,7 +26,7 @@ class ClusterCache:
     cluster_id: str
 
     @property
-    def client(self) -> redis.Redis:
+    def client(self) -> ValkeyClient:
         return get_cache_client(self.url)
 
     def name_key(self, name: str) -> str:
@@ -61,12 +59,6 @@ def read_cluster_id() -> str:
 
 
 @cache
-def get_cache_client(url: str) -> redis.Redis:
-    """One client a cache and process. redis-py's own defaults would retry for seconds: one attempt, bounded."""
-    return redis.Redis.from_url(
-        url,
-        socket_timeout=CACHE_TIMEOUT_SECONDS,
-        socket_connect_timeout=CACHE_TIMEOUT_SECONDS,
-        retry=Retry(NoBackoff(), 0),
-        max_connections=CACHE_MAX_CONNECTIONS,
-    )
+def get_cache_client(url: str) -> ValkeyClient:
+    """One client a cache and process."""
+    return build_client(url, timeout_seconds=CACHE_TIMEOUT_SECONDS, max_connections=CACHE_MAX_CONNECTIONS)

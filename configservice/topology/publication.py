@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-import redis
 from django.conf import settings
 from django.db import DatabaseError, connection, transaction
 from django.db.models.functions import MD5
@@ -38,6 +37,7 @@ from configservice.topology.published_snapshot import (
 )
 from configservice.topology.signing import SigningKey, read_signing_key
 from configservice.topology.snapshot import build_topology
+from runtime.valkey import ValkeyError
 
 logger = logging.getLogger(__name__)
 
@@ -139,7 +139,7 @@ def push_to_cache(cluster_cache: ClusterCache, published: PublishedSnapshot, epo
                 pipeline.set(name_key_of_signer(key_id), cluster_cache.cluster_id)
             pipeline.publish(cluster_cache.name_key(TOPOLOGY_CHANNEL), str(epoch))
             pipeline.execute()
-    except redis.RedisError as error:
+    except ValkeyError as error:
         logger.warning("epoch %d is published, but the cache did not take it: %s", epoch, error)
 
 
@@ -148,7 +148,7 @@ def read_from_cache(cluster_cache: ClusterCache) -> PublishedSnapshot:
     key = cluster_cache.name_key(TOPOLOGY_KEY)
     try:
         data = cluster_cache.client.get(key)
-    except redis.RedisError as error:
+    except ValkeyError as error:
         raise TopologyCacheUnavailable(str(error)) from error
     if not isinstance(data, bytes):
         raise TopologyCacheEmpty(f"{key} holds nothing")
@@ -169,7 +169,7 @@ def find_cluster_of_signers(url: str, key_ids: Iterable[str]) -> str | None:
     names = [name_key_of_signer(key_id) for key_id in key_ids]
     try:
         found = get_cache_client(url).mget(names) if names else []
-    except redis.RedisError as error:
+    except ValkeyError as error:
         raise TopologyCacheUnavailable(str(error)) from error
     return next((cluster_id.decode() for cluster_id in found if isinstance(cluster_id, bytes)), None)
 
@@ -184,7 +184,7 @@ def fill_empty_cache(cluster_cache: ClusterCache) -> PublishedSnapshot | None:
         try:
             key = cluster_cache.name_key(TOPOLOGY_KEY)
             cluster_cache.client.set(key, encode_published_snapshot(published), nx=True)
-        except redis.RedisError as error:
+        except ValkeyError as error:
             raise TopologyCacheUnavailable(str(error)) from error
     return published
 

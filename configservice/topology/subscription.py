@@ -4,13 +4,10 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-import redis
-from redis.backoff import NoBackoff
-from redis.retry import Retry
-
 from configservice.errors import ClusterUnknown
 from configservice.topology.cache_keys import name_key
 from configservice.topology.publication import TOPOLOGY_CHANNEL
+from runtime.valkey import ValkeyError, build_client
 
 TIMEOUT_SECONDS = 1.0
 UNKNOWN_SECONDS = 0.2
@@ -29,22 +26,16 @@ class PublishedEpochs:
     def __init__(self, url: str, *, get_cluster_id: Callable[[], str]) -> None:
         """`get_cluster_id` must not wait; while it raises ClusterUnknown nothing is published to us."""
         self._get_cluster_id = get_cluster_id
-        self._client = redis.Redis.from_url(
-            url,
-            socket_timeout=TIMEOUT_SECONDS,
-            socket_connect_timeout=TIMEOUT_SECONDS,
-            retry=Retry(NoBackoff(), 0),
-            max_connections=1,
-        )
+        self._client = build_client(url, timeout_seconds=TIMEOUT_SECONDS, max_connections=1)
         self._subscription: Any = None
         self._heard_at = 0.0
         self._pinged_at: float | None = None
 
     def wait(self, timeout_seconds: float) -> int | None:
-        """Raises ConnectionError or TimeoutError, redis-py's among them, when the server does not answer."""
+        """Raises ValkeyError or OSError when the server does not answer."""
         try:
             return self._wait(timeout_seconds)
-        except (redis.RedisError, OSError):
+        except (ValkeyError, OSError):
             self.close()
             raise
 
@@ -76,7 +67,7 @@ class PublishedEpochs:
     def _check_alive(self, *, now: float) -> None:
         if self._pinged_at is not None:
             if now - self._pinged_at > SILENCE_SECONDS:
-                raise redis.TimeoutError(f"no sign of life for {now - self._heard_at:.0f} s")
+                raise TimeoutError(f"no sign of life for {now - self._heard_at:.0f} s")
         elif now - self._heard_at > SILENCE_SECONDS:
             self._subscription.ping()
             self._pinged_at = now

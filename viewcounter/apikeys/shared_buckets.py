@@ -7,13 +7,10 @@ nobody uses expires when it would be full again.
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-import redis
-from redis.backoff import NoBackoff
-from redis.retry import Retry
-
 from configservice.errors import ClusterUnknown
 from configservice.topology.cache_keys import name_key
 from runtime.errors import Retryable
+from runtime.valkey import ValkeyError, build_client
 
 _TAKE = """#!lua
 local now = redis.call('TIME')
@@ -48,12 +45,7 @@ class SharedBuckets:
 
     def __init__(self, url: str, *, get_cluster_id: Callable[[], str], timeout_seconds: float) -> None:
         self._get_cluster_id = get_cluster_id
-        self._redis = redis.Redis.from_url(
-            url,
-            socket_timeout=timeout_seconds,
-            socket_connect_timeout=timeout_seconds,
-            retry=Retry(NoBackoff(), 0),
-        )
+        self._redis = build_client(url, timeout_seconds=timeout_seconds)
 
     def take(self, takes: Sequence[Take]) -> list[float]:
         """What is left in each bucket, in the order asked; below zero is a debt. Raises BucketsUnavailable."""
@@ -63,7 +55,7 @@ class SharedBuckets:
                 for key, take in zip(keys, takes, strict=True):
                     pipeline.eval(_TAKE, 1, key, str(take.per_second), str(take.burst), str(take.taken))
                 return [float(tokens) for tokens in pipeline.execute()]
-        except (redis.RedisError, ClusterUnknown) as error:
+        except (ValkeyError, ClusterUnknown) as error:
             raise BucketsUnavailable(str(error)) from error
 
     def close(self) -> None:

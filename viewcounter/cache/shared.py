@@ -13,16 +13,13 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 
 import msgspec
-import redis
-from redis.backoff import NoBackoff
-from redis.retry import Retry
 
 from configservice.errors import ClusterUnknown
 from configservice.topology.cache_keys import name_key
 from configservice.topology.value_macs import ValueAuthenticator
-from runtime.breaker import Breaker, BreakerEvent, BreakerState
 from runtime.metrics import SHARED_CACHE_ERRORS
 from runtime.periodic import PeriodicTask
+from runtime.valkey import CacheBreaker, ValkeyError, build_pooled_client
 from viewcounter.cache.memory import Stored
 
 logger = logging.getLogger(__name__)
@@ -61,7 +58,12 @@ class SharedCache:
         self._get_cluster_id = get_cluster_id
         self._authenticator = authenticator
         self._keep_ms = max(1, int(keep_seconds * 1000))
-        self._breaker = Breaker(open_seconds=open_seconds)
+        self._breaker = CacheBreaker(
+            logger,
+            open_seconds=open_seconds,
+            failed="going on without the shared cache",
+            recovered="the shared cache answers again",
+        )
         self._may_store = False
         self._policy_until = 0.0
         self._lock = threading.Lock()  # guards what follows
@@ -75,32 +77,21 @@ class SharedCache:
             first_after_seconds=None,
             on_end=self._write_waiting,
         )
-        self._client = redis.Redis.from_pool(
-            redis.BlockingConnectionPool.from_url(
-                url,
-                timeout=timeout_seconds,
-                max_connections=max_connections,
-                socket_timeout=timeout_seconds,
-                socket_connect_timeout=timeout_seconds,
-                socket_keepalive=True,
-                retry=Retry(NoBackoff(), 0),
-                protocol=2,
-            )
-        )
+        self._client = build_pooled_client(url, timeout_seconds=timeout_seconds, max_connections=max_connections)
 
     def find(self, keys: Sequence[str]) -> dict[str, Stored]:
         """Those that are there; none when the server does not answer."""
-        if not self._breaker.try_pass(now=time.monotonic()):
+        if not self._breaker.try_pass():
             return {}
         try:
             prefix = self._name_prefix()
             values = self._client.mget([prefix + key for key in keys])
         except ClusterUnknown:
             return {}
-        except redis.RedisError as error:
-            self._note_failure(error)
+        except ValkeyError as error:
+            self._breaker.report_failure(error)
             return {}
-        self._note_success()
+        self._breaker.report_success()
         now = time.time()
         found = zip(keys, values, strict=True)
         return {key: stored for key, value in found if (stored := self._read(value, prefix + key, now=now)) is not None}
@@ -130,7 +121,7 @@ class SharedCache:
     def _write_waiting(self) -> None:
         with self._lock:
             answers, self._waiting, self._waiting_bytes = self._waiting, {}, 0
-        if not answers or not self._breaker.try_pass(now=time.monotonic()):
+        if not answers or not self._breaker.try_pass():
             return
         try:
             prefix = self._name_prefix()
@@ -144,10 +135,10 @@ class SharedCache:
                     pipeline.execute()
         except ClusterUnknown:
             return
-        except redis.RedisError as error:
-            self._note_failure(error)
+        except ValkeyError as error:
+            self._breaker.report_failure(error)
         else:
-            self._note_success()
+            self._breaker.report_success()
 
     def _name_prefix(self) -> str:
         """Raises ClusterUnknown."""
@@ -163,15 +154,6 @@ class SharedCache:
                 logger.warning("answers are not shared: the cache server refuses writes when its memory is full")
             self._may_store, self._policy_until = may_store, now + POLICY_SECONDS
         return self._may_store
-
-    def _note_success(self) -> None:
-        if self._breaker.report(BreakerEvent.SUCCESS, now=time.monotonic()) is not BreakerState.CLOSED:
-            logger.info("the shared cache answers again")
-
-    def _note_failure(self, error: redis.RedisError) -> None:
-        SHARED_CACHE_ERRORS.inc()
-        if self._breaker.report(BreakerEvent.FAILURE, now=time.monotonic()) is BreakerState.CLOSED:
-            logger.warning("going on without the shared cache: %s", error)
 
     def _read(self, data: bytes | str | None, name: str, *, now: float) -> Stored | None:
         """What none of our processes has written, or cannot be understood, is as good as not there."""

@@ -9,14 +9,12 @@ from collections.abc import Callable
 from typing import Protocol
 
 import msgspec
-import redis
-from redis.backoff import NoBackoff
-from redis.retry import Retry
 
 from configservice.errors import ClusterUnknown
 from configservice.topology.cache_keys import name_key
 from configservice.topology.value_macs import ValueAuthenticator
 from runtime.errors import Retryable
+from runtime.valkey import ValkeyError, build_client
 
 LAG_KEY = "lag:3"
 """The number grows whenever the note is written in another form."""
@@ -61,12 +59,7 @@ class SharedLagBoard:
         self._authenticator = authenticator
         self._get_cluster_id = get_cluster_id
         self._keep_ms = max(1, int(keep_seconds * 1000))
-        self._redis = redis.Redis.from_url(
-            url,
-            socket_timeout=timeout_seconds,
-            socket_connect_timeout=timeout_seconds,
-            retry=Retry(NoBackoff(), 0),
-        )
+        self._redis = build_client(url, timeout_seconds=timeout_seconds)
 
     def write(self, notice: LagNotice) -> None:
         """Raises LagUnknown."""
@@ -74,7 +67,7 @@ class SharedLagBoard:
             name, good_until = self._name_key(), time.time() + self._keep_ms / 1000
             value = self._authenticator.protect(_encoder.encode(notice), name=name, good_until=good_until)
             self._redis.set(name, value, px=self._keep_ms)
-        except (redis.RedisError, ClusterUnknown) as error:
+        except (ValkeyError, ClusterUnknown) as error:
             raise LagUnknown(str(error)) from error
 
     def read(self) -> LagNotice | None:
@@ -82,7 +75,7 @@ class SharedLagBoard:
         try:
             name = self._name_key()
             value = self._redis.get(name)
-        except (redis.RedisError, ClusterUnknown) as error:
+        except (ValkeyError, ClusterUnknown) as error:
             raise LagUnknown(str(error)) from error
         if not isinstance(value, bytes):
             return None

@@ -18,9 +18,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import redis
-from redis.backoff import NoBackoff
-from redis.retry import Retry
 
+from runtime.valkey import build_client
 from viewcounter.eventlog import redis_scripts as scripts
 from viewcounter.eventlog.codec import get_event_count
 from viewcounter.eventlog.errors import (
@@ -68,14 +67,7 @@ class RedisEventLog:
         self._clock = clock
         self._clock_skew_ms = int(clock_skew_seconds * 1000)
         self._wait_ms = max(1, int(timeout_seconds * 1000 * 0.8))  # WAITAOF gives up before the socket does
-        self._client: redis.Redis = redis.Redis.from_url(
-            url,
-            socket_timeout=timeout_seconds,
-            socket_connect_timeout=timeout_seconds,
-            socket_keepalive=True,
-            retry=Retry(NoBackoff(), 0),
-            protocol=2,
-        )
+        self._client = build_client(url, timeout_seconds=timeout_seconds)
 
     def append(self, entries: Mapping[int, bytes]) -> AppendResult:
         partitions = list(entries)

@@ -11,16 +11,12 @@ from collections.abc import Awaitable, Callable
 from typing import Protocol
 
 import msgspec
-import redis.asyncio
-from redis import RedisError
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
 
 from configservice.errors import ClusterUnknown
 from configservice.topology.cache_keys import name_key
 from configservice.topology.value_macs import ValueAuthenticator
-from runtime.breaker import Breaker, BreakerEvent, BreakerState
 from runtime.metrics import SHARED_CACHE_ERRORS
+from runtime.valkey import CacheBreaker, ValkeyError, build_async_client
 
 logger = logging.getLogger(__name__)
 
@@ -73,19 +69,13 @@ class SharedAnswers:
         self._authenticator = authenticator
         self._claim_ms = max(1, round(claim_seconds * 1000))
         self._keep_ms = max(1, round(keep_seconds * 1000))
-        self._breaker = Breaker(open_seconds=open_seconds)
-        self._client = redis.asyncio.Redis.from_pool(
-            redis.asyncio.BlockingConnectionPool.from_url(
-                url,
-                timeout=timeout_seconds,
-                max_connections=max_connections,
-                socket_timeout=timeout_seconds,
-                socket_connect_timeout=timeout_seconds,
-                socket_keepalive=True,
-                retry=Retry(NoBackoff(), 0),
-                protocol=2,
-            )
+        self._breaker = CacheBreaker(
+            logger,
+            open_seconds=open_seconds,
+            failed="idempotency keys are not looked at while the cache is away",
+            recovered="idempotency keys are looked at again",
         )
+        self._client = build_async_client(url, timeout_seconds=timeout_seconds, max_connections=max_connections)
 
     async def claim(self, name: str, kept: StoredResponse) -> StoredResponse | None:
         key, px = self._find_key(name), self._claim_ms
@@ -131,15 +121,12 @@ class SharedAnswers:
 
     async def _call(self, call: Callable[[], Awaitable[object]]) -> object:
         """None also when the server does not answer."""
-        if not self._breaker.try_pass(now=time.monotonic()):
+        if not self._breaker.try_pass():
             return None
         try:
             answer = await call()
-        except (RedisError, OSError) as error:
-            SHARED_CACHE_ERRORS.inc()
-            if self._breaker.report(BreakerEvent.FAILURE, now=time.monotonic()) is BreakerState.CLOSED:
-                logger.warning("idempotency keys are not looked at while the cache is away: %s", error)
+        except (ValkeyError, OSError) as error:
+            self._breaker.report_failure(error)
             return None
-        if self._breaker.report(BreakerEvent.SUCCESS, now=time.monotonic()) is not BreakerState.CLOSED:
-            logger.info("idempotency keys are looked at again")
+        self._breaker.report_success()
         return answer

@@ -11,12 +11,9 @@ import time
 from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any
 
-import redis
-from redis.backoff import NoBackoff
-from redis.retry import Retry
-
 from configservice.errors import ClusterUnknown
 from configservice.topology.cache_keys import name_key
+from runtime.valkey import ValkeyError, build_client
 from viewcounter.processing.shard_throttle import Health, StrainPolicy, max_concurrent_drains
 
 logger = logging.getLogger(__name__)
@@ -46,12 +43,7 @@ class DrainQueue:
         self._lease_seconds = lease_seconds
         self._strain = strain
         self._slot = f"{socket.gethostname()}:{os.getpid()}" if slot is None else slot
-        self._redis: Any = redis.Redis.from_url(
-            url,
-            socket_timeout=timeout_seconds,
-            socket_connect_timeout=timeout_seconds,
-            retry=Retry(NoBackoff(), 0),
-        )
+        self._redis: Any = build_client(url, timeout_seconds=timeout_seconds)
 
     def claim(self, by_shard: Mapping[int, Collection[int]]) -> list[int]:
         """Of these partitions, those with no drain queued or running, now marked as queued; none of a shard that
@@ -63,7 +55,7 @@ class DrainQueue:
             paused = self._redis.mget([self._pause_key(shard_id) for shard_id in shards])
             wanted = [p for s, pause in zip(shards, paused, strict=True) if pause is None for p in by_shard[s]]
             return self._mark_queued(wanted)
-        except (redis.RedisError, ClusterUnknown) as error:
+        except (ValkeyError, ClusterUnknown) as error:
             everything = [p for shard_id in shards for p in by_shard[shard_id]]
             logger.warning("drain marks unavailable, queueing %d drains without: %s", len(everything), error)
             return everything
@@ -75,14 +67,14 @@ class DrainQueue:
             if not self._may_run(partition, shard_id, siblings):
                 return False
             return bool(self._redis.set(self._lease_key(partition), 1, nx=True, ex=self._lease_seconds))
-        except (redis.RedisError, ClusterUnknown) as error:
+        except (ValkeyError, ClusterUnknown) as error:
             logger.warning("drain marks unavailable, draining partition %d without: %s", partition, error)
             return True
 
     def renew(self, partition: int) -> None:
         try:
             self._redis.set(self._lease_key(partition), 1, ex=self._lease_seconds)
-        except (redis.RedisError, ClusterUnknown) as error:
+        except (ValkeyError, ClusterUnknown) as error:
             logger.warning("lease of partition %d not renewed: %s", partition, error)
 
     def finish(self, partition: int, *, shard_id: int, health: Health | None) -> None:
@@ -91,7 +83,7 @@ class DrainQueue:
             self._redis.delete(self._lease_key(partition))
             if health is not None:
                 self._note(shard_id, health)
-        except (redis.RedisError, ClusterUnknown) as error:
+        except (ValkeyError, ClusterUnknown) as error:
             logger.warning("lease of partition %d not released, it expires: %s", partition, error)
 
     def _mark_queued(self, partitions: list[int]) -> list[int]:
