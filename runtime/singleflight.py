@@ -6,12 +6,14 @@ time, its thread was ended) makes a follower lead instead. Nobody depends on the
 wakes everybody.
 """
 
+import asyncio
 import threading
 import time
 from collections.abc import Callable, Hashable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from enum import Enum, auto
-from typing import Generic, TypeVar
+from typing import Generic, NamedTuple, TypeVar
 
 from runtime.errors import CallerOnly, Permanent, Retryable
 
@@ -124,6 +126,56 @@ class Coalescer(Generic[T]):
         finally:
             with self._lock:
                 flight.follower_count -= 1
+
+
+class TooManyFlights(CallerOnly, Exception):
+    """As many different calls are under way as may be."""
+
+
+class _AsyncFlight(NamedTuple, Generic[T]):
+    """`deadline_at` is of the event loop's clock; the thread may go on past it."""
+
+    answer: "asyncio.Future[T]"
+    deadline_at: float
+
+
+class AsyncSingleFlight(Generic[T]):
+    """For callers on one event loop: each call runs in a thread, once for all who want the same.
+
+    Invariant: at most one flight a key, and at most `max_flights` in all, which wait for `max_threads` threads. Opens
+    nothing before the first call.
+    """
+
+    def __init__(self, name: str, *, max_threads: int, max_flights: int, timeout_seconds: float) -> None:
+        self._executor = ThreadPoolExecutor(max_threads, thread_name_prefix=name)
+        self._max_flights = max_flights
+        self._timeout_seconds = timeout_seconds
+        self._flights: dict[Hashable, _AsyncFlight[T]] = {}
+
+    async def run(self, key: Hashable, call: Callable[[], T]) -> T:
+        """The answer of `call`, or of the one that runs for `key` already.
+
+        Raises what the call raises, TooManyFlights, and TimeoutError at the deadline of the flight, whoever began it.
+        """
+        loop = asyncio.get_running_loop()
+        flight = self._flights.get(key)
+        if flight is None:
+            if len(self._flights) >= self._max_flights:
+                raise TooManyFlights(f"{len(self._flights)} calls are under way")
+            answer = loop.run_in_executor(self._executor, call)
+            flight = self._flights[key] = _AsyncFlight(answer, loop.time() + self._timeout_seconds)
+            answer.add_done_callback(lambda done: self._forget(key, done))
+        async with asyncio.timeout_at(flight.deadline_at):
+            return await asyncio.shield(flight.answer)  # a caller that leaves ends nobody else's wait
+
+    def close(self) -> None:
+        """Waits for nothing; calls that have not begun are cancelled."""
+        self._executor.shutdown(wait=False, cancel_futures=True)
+
+    def _forget(self, key: Hashable, answer: "asyncio.Future[T]") -> None:
+        del self._flights[key]
+        if not answer.cancelled():
+            answer.exception()  # seen, even if every caller that waited for it has gone
 
 
 def is_about_the_question(error: BaseException) -> bool:

@@ -1,14 +1,22 @@
 """One asks, the others wait; nobody waits for ever, and nobody gets an answer that does not do for it."""
 
+import asyncio
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from runtime.singleflight import Coalescer, FlightOutcome, WaitedTooLong, is_about_the_question
+from runtime.singleflight import (
+    AsyncSingleFlight,
+    Coalescer,
+    FlightOutcome,
+    TooManyFlights,
+    WaitedTooLong,
+    is_about_the_question,
+)
 from shardproxy.errors import BadStatement, DeadlineExceeded, PoolExhausted, StatementTimeout
-from tests.waiting import wait_until
+from tests.waiting import wait_until, wait_until_async
 
 PATIENCE_SECONDS = 20.0
 
@@ -160,3 +168,77 @@ def test_nobody_waits_for_a_caller_that_may_not_lead(shard, threads):
 )
 def test_which_errors_are_about_the_question(error, is_shared):
     assert is_about_the_question(error) is is_shared
+
+
+class TestAsyncSingleFlight:
+    """The form for callers on an event loop."""
+
+    @pytest.fixture
+    def run_script(self):
+        def run_script(script, **limits):
+            async def play():
+                flights = AsyncSingleFlight(
+                    "flights", **{"max_threads": 4, "max_flights": 4, "timeout_seconds": PATIENCE_SECONDS, **limits}
+                )
+                try:
+                    return await script(flights)
+                finally:
+                    flights.close()
+
+            return asyncio.run(play())
+
+        return run_script
+
+    def test_callers_at_once_share_one_call_and_the_next_one_is_new(self, run_script, shard):
+        async def script(flights):
+            callers = [asyncio.create_task(flights.run("key", shard.ask)) for _ in range(10)]
+            await wait_until_async(lambda: shard.count)
+            shard.release.set()
+            return await asyncio.gather(*callers), await flights.run("key", shard.ask)
+
+        assert run_script(script) == ([1] * 10, 2)
+
+    def test_different_keys_run_beside_each_other_up_to_the_bound(self, run_script, shard):
+        async def script(flights):
+            callers = [asyncio.create_task(flights.run(key, shard.ask)) for key in "ab"]
+            await wait_until_async(lambda: shard.count == 2)
+            with pytest.raises(TooManyFlights):
+                await flights.run("c", shard.ask)
+            shard.release.set()
+            return await asyncio.gather(*callers)
+
+        assert sorted(run_script(script, max_flights=2)) == [1, 2]
+        assert shard.count == 2
+
+    def test_an_error_reaches_everybody(self, run_script, shard):
+        shard.errors = [BadStatement("no", instance="a")]
+
+        async def script(flights):
+            callers = [asyncio.create_task(flights.run("key", shard.ask)) for _ in range(3)]
+            await wait_until_async(lambda: shard.count)
+            shard.release.set()
+            return await asyncio.gather(*callers, return_exceptions=True)
+
+        assert [type(error) for error in run_script(script)] == [BadStatement] * 3
+        assert shard.count == 1
+
+    def test_a_caller_that_leaves_ends_nobody_elses_wait(self, run_script, shard):
+        async def script(flights):
+            leaving, staying = (asyncio.create_task(flights.run("key", shard.ask)) for _ in range(2))
+            await wait_until_async(lambda: shard.count)
+            leaving.cancel()
+            shard.release.set()
+            return await staying
+
+        assert run_script(script) == 1
+
+    def test_nobody_waits_past_the_deadline_of_the_call(self, run_script, shard):
+        async def script(flights):
+            for _ in range(2):
+                with pytest.raises(TimeoutError):
+                    await flights.run("key", shard.ask)
+            count = shard.count
+            shard.release.set()
+            return count
+
+        assert run_script(script, timeout_seconds=0.01) == 1

@@ -4,18 +4,17 @@ The questions, their answers and their errors are those of the views; only the w
 ask the same at once share one thread, so a thousand of them leave the other threads to other questions.
 """
 
-import asyncio
 import logging
 import time
 from collections.abc import Callable, Hashable
-from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
-from typing import Any, NamedTuple
+from typing import Any
 
 from rest_framework.exceptions import Throttled
 
 from clusterproxy.errors import TooManyWaiting
 from runtime.metrics import HOT_READS
+from runtime.singleflight import AsyncSingleFlight, TooManyFlights
 from shardproxy.errors import DeadlineExceeded
 from viewcounter.api.authentication import build_invalid_key_error, build_missing_key_error
 from viewcounter.api.fast.answers import (
@@ -48,13 +47,6 @@ from viewcounter.web.slots import AsgiApplication
 logger = logging.getLogger(__name__)
 
 
-class _Flight(NamedTuple):
-    """A question that a thread is asking, or will. `deadline_at` is of the event loop's clock."""
-
-    body: "asyncio.Future[Body]"
-    deadline_at: float
-
-
 class HotReads:
     """An ASGI application in front of `inner`, on one event loop. Opens nothing before its first question.
 
@@ -68,18 +60,21 @@ class HotReads:
         self._bodies = bodies
         self._max_body_bytes = config.request_max_bytes
         self._max_videos = config.counts_query_max_videos
-        self._max_waiting = config.hot_read_max_waiting
         self._read_seconds = config.hot_read_seconds
-        self._executor = ThreadPoolExecutor(config.hot_read_threads, thread_name_prefix="hot-reads")
         self._kept = KeptBodies(max_bodies=config.hot_read_max_bodies)
-        self._flights: dict[Hashable, _Flight] = {}
+        self._flights: AsyncSingleFlight[Body] = AsyncSingleFlight(
+            "hot-reads",
+            max_threads=config.hot_read_threads,
+            max_flights=config.hot_read_max_waiting,
+            timeout_seconds=config.hot_read_seconds,
+        )
         self._security = learn_security_headers()
         self._meter = RequestMeter(HOT_READS)
 
     def close(self) -> None:
         self._meter.publish()
         self._kept.close()
-        self._executor.shutdown(wait=False, cancel_futures=True)
+        self._flights.close()
 
     async def __call__(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
         request = find_hot_request(scope, site=self._site, max_body_bytes=self._max_body_bytes)
@@ -134,25 +129,13 @@ class HotReads:
 
     async def _obtain(self, question: Hashable, read: Callable[[], Body]) -> Body:
         """Raises what `read` raises, TooManyWaiting, and DeadlineExceeded."""
-        loop = asyncio.get_running_loop()
-        flight = self._flights.get(question)
-        if flight is None:
-            if len(self._flights) >= self._max_waiting:
-                raise TooManyWaiting
-            give_up_at = time.monotonic() + self._read_seconds
-            body = loop.run_in_executor(self._executor, _read_in_time, read, give_up_at)
-            flight = self._flights[question] = _Flight(body, loop.time() + self._read_seconds)
-            body.add_done_callback(lambda done: self._forget(question, done))
+        give_up_at = time.monotonic() + self._read_seconds
         try:
-            async with asyncio.timeout_at(flight.deadline_at):
-                return await asyncio.shield(flight.body)
+            return await self._flights.run(question, lambda: _read_in_time(read, give_up_at))
+        except TooManyFlights as error:
+            raise TooManyWaiting from error
         except TimeoutError as error:
             raise DeadlineExceeded("no answer in time", instance="hot reads") from error
-
-    def _forget(self, question: Hashable, body: "asyncio.Future[Body]") -> None:
-        del self._flights[question]
-        if not body.cancelled():
-            body.exception()  # seen, even if every client that waited for it has gone
 
 
 def _read_in_time(read: Callable[[], Body], give_up_at: float) -> Body:
