@@ -1,6 +1,8 @@
-"""One database instance: a bounded pool, budgets and deadlines, a breaker, and errors a caller can act on.
+"""Access to one database instance: a bounded pool, query budgets, deadlines, a circuit breaker, typed errors, and the
+reaper of sessions that exceed their budget.
 
-Responsible for talking to exactly one PostgreSQL server and for never waiting on it without a bound, also
-when it is frozen rather than dead. Never decides *which* instance to ask, never retries, knows no shard,
-partition or Django. Talks to PostgreSQL only; used by `clusterproxy`.
+Responsible for all connections to a PostgreSQL server, and for bounding every wait on one, also when the server is
+frozen rather than dead. Never chooses between instances, never retries a query, and knows neither Django nor
+partitions. Talks to PostgreSQL only; takes addresses from `configservice.topology.model`. Used by `clusterproxy`, the
+shard proxy process (`viewcounter.shardwatch`) and the config service process (`viewcounter.controlplane`).
 """

@@ -1,8 +1,8 @@
-"""Who gets one of the few connections to an instance, who waits for one, and who is told at once to come back later.
+"""Admission control for the connections of one instance: grants a connection, queues the caller, or sheds it at once.
 
-A connection that becomes free goes to the class that matters most: flushes, then points, ranges, maintenance, reports.
-One share is kept for flushes, another bounds reports, so that neither can be starved by the others. When waits pass a
-target, reports are shed first, then ranges, then points; flushes only ever wait.
+A freed connection goes to the waiting class of highest priority: flush, point, range, maintenance, report. Some
+connections are reserved for flushes and reports have a limit of their own, so no class can starve these. When queueing
+exceeds a target, reports are shed first, then ranges, then points; flushes are never shed for load.
 """
 
 import threading
@@ -19,16 +19,16 @@ BY_PRIORITY = (QueryClass.FLUSH, QueryClass.POINT, QueryClass.RANGE, QueryClass.
 _RANK = {query_class: rank for rank, query_class in enumerate(BY_PRIORITY)}
 
 SHED_AFTER_TARGETS = {QueryClass.REPORT: 1, QueryClass.RANGE: 2, QueryClass.POINT: 4}
-"""A class is shed while somebody who matters at least as much has waited so many times the target."""
+"""A class is shed while a query of the same or a higher priority has waited this multiple of the target."""
 
 
 class Shed(Exception, Retryable):
-    """No connection for this caller. The text says why."""
+    """The caller gets no connection. The text says why."""
 
 
 @dataclass(frozen=True, slots=True)
 class AdmissionPolicy:
-    """Bounds of one instance in one process. `flush_reserved` of the `capacity` connections are for flushes alone."""
+    """Limits for one instance in one process. Only flushes may use `flush_reserved` of the `capacity` connections."""
 
     capacity: int
     flush_reserved: int
@@ -39,12 +39,12 @@ class AdmissionPolicy:
 
     @property
     def read_capacity(self) -> int:
-        """What is left for everything that is no flush, at least one."""
+        """Connections that queries other than flushes may use, at least one."""
         return max(1, self.capacity - self.flush_reserved)
 
 
 def has_room(policy: AdmissionPolicy, in_use: Mapping[QueryClass, int], query_class: QueryClass) -> bool:
-    """Whether one more of `query_class` may have a connection now."""
+    """Whether one more query of this class may have a connection now."""
     total = sum(in_use.values())
     if total >= policy.capacity:
         return False
@@ -56,20 +56,23 @@ def has_room(policy: AdmissionPolicy, in_use: Mapping[QueryClass, int], query_cl
 
 
 def is_overloaded(policy: AdmissionPolicy, longest_waits: Mapping[QueryClass, float], query_class: QueryClass) -> bool:
-    """Whether nobody of `query_class` may join its queue. `longest_waits`: seconds that the first of each has waited.
+    """Whether queries of this class are refused a place in the queue.
 
-    Reports do not count: they wait for their own share, which says nothing about the instance.
+    `longest_waits`: by class, how many seconds the first query in its queue has waited. Waiting reports do not count:
+    they wait for their own limit, which says nothing about the instance.
     """
     return _has_waited_too_long(policy, longest_waits, query_class, through_rank=_RANK[query_class])
 
 
-def must_give_way(policy: AdmissionPolicy, longest_waits: Mapping[QueryClass, float], query_class: QueryClass) -> bool:
-    """Whether those of `query_class` who wait already are sent away: somebody who matters more waits too long."""
+def must_shed_waiting(
+    policy: AdmissionPolicy, longest_waits: Mapping[QueryClass, float], query_class: QueryClass
+) -> bool:
+    """Whether waiting queries of this class are shed, because queries of a higher priority wait too long."""
     return _has_waited_too_long(policy, longest_waits, query_class, through_rank=_RANK[query_class] - 1)
 
 
-def get_patience_seconds(policy: AdmissionPolicy, query_class: QueryClass) -> float:
-    """How long one of `query_class` waits at most."""
+def get_max_wait_seconds(policy: AdmissionPolicy, query_class: QueryClass) -> float:
+    """The longest that a query of this class waits for a connection."""
     if query_class is QueryClass.REPORT or query_class not in SHED_AFTER_TARGETS:
         return policy.wait_seconds
     return min(policy.wait_seconds, SHED_AFTER_TARGETS[query_class] * policy.target_wait_seconds)
@@ -105,12 +108,12 @@ class _Waiter:
 
 
 class Admission:
-    """Thread-safe. Invariant: as long as somebody waits, there is no room for that class."""
+    """Thread-safe. Invariant: while a query of a class waits, there is no room for that class."""
 
     def __init__(self, policy: AdmissionPolicy, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._policy = policy
         self._clock = clock
-        # Guards what follows; never held while anybody waits.
+        # Guards the counters and queues below; never held while a caller waits.
         self._lock = threading.Lock()
         self._in_use = dict.fromkeys(QueryClass, 0)
         self.waiting = 0
@@ -122,7 +125,7 @@ class Admission:
 
     @property
     def in_flight(self) -> int:
-        """Those who have a connection and those who wait for one."""
+        """Callers that have a connection or wait for one."""
         return self.in_use + self.waiting
 
     def enter(self, query_class: QueryClass, *, deadline_at: float) -> None:
@@ -133,18 +136,18 @@ class Admission:
                 return
             now = self._clock()
             waiter = self._queue(query_class, now=now)
-        waiter.settled.wait(max(0.0, min(get_patience_seconds(self._policy, query_class), deadline_at - now)))
+        waiter.settled.wait(max(0.0, min(get_max_wait_seconds(self._policy, query_class), deadline_at - now)))
         with self._lock:
             if waiter.outcome is _Outcome.GRANTED:
                 return
             if waiter.outcome is _Outcome.WAITING:
                 self._queues[query_class].remove(waiter)
                 self.waiting -= 1
-                raise Shed("no connection was given back in time")
+                raise Shed("no connection became free in time")
         raise Shed("shed: queries of higher priority wait for a connection")
 
     def leave(self, query_class: QueryClass) -> None:
-        """The connection has been given back: whoever matters most has it next."""
+        """Frees a connection, which goes to the waiting query of highest priority."""
         with self._lock:
             self._in_use[query_class] -= 1
             if not self.waiting:
@@ -158,9 +161,9 @@ class Admission:
     def _queue(self, query_class: QueryClass, *, now: float) -> _Waiter:
         self._shed_waiting(now=now)
         if is_overloaded(self._policy, self._measure_waits(now), query_class):
-            raise Shed("too many wait for a connection")
+            raise Shed("too many queries wait for a connection")
         if self.waiting >= self._policy.max_waiting:
-            self._make_place(query_class)
+            self._evict_lower_priority(query_class)
         waiter = _Waiter(query_class, since=now)
         self._queues[query_class].append(waiter)
         self.waiting += 1
@@ -172,12 +175,12 @@ class Admission:
             return
         for query_class in SHED_AFTER_TARGETS:
             queue = self._queues[query_class]
-            if queue and must_give_way(self._policy, waits, query_class):
+            if queue and must_shed_waiting(self._policy, waits, query_class):
                 while queue:
                     self._settle(queue.popleft(), _Outcome.SHED)
 
     def _settle(self, waiter: _Waiter, outcome: _Outcome) -> None:
-        """For one that has just been taken from its queue."""
+        """The caller has just removed the waiter from its queue."""
         self.waiting -= 1
         waiter.outcome = outcome
         waiter.settled.set()
@@ -185,8 +188,8 @@ class Admission:
     def _measure_waits(self, now: float) -> dict[QueryClass, float]:
         return {query_class: now - queue[0].since for query_class, queue in self._queues.items() if queue}
 
-    def _make_place(self, query_class: QueryClass) -> None:
-        """The newest waiter of the least class gives way to one that matters more. Raises Shed when there is none."""
+    def _evict_lower_priority(self, query_class: QueryClass) -> None:
+        """Sheds the newest waiter of the lowest priority below `query_class`. Raises Shed when there is none."""
         for lesser in reversed(BY_PRIORITY[_RANK[query_class] + 1 :]):
             if self._queues[lesser]:
                 self._settle(self._queues[lesser].pop(), _Outcome.SHED)

@@ -1,7 +1,7 @@
-"""A connection that gives up when its caller's deadline passes, whatever the server does.
+"""A psycopg connection with a deadline on the client side.
 
-`statement_timeout` is kept by the server, so it bounds neither a frozen server nor a wait for a synchronous standby.
-Every wait of psycopg, COPY and COMMIT included, goes through `Connection.wait`; bounding that one bounds them all.
+`statement_timeout` is enforced by the server, so it bounds neither a frozen server nor a wait for a synchronous
+standby. Every wait of psycopg, COPY and COMMIT included, goes through `Connection.wait`: a bound there bounds them all.
 """
 
 import os
@@ -18,18 +18,18 @@ from psycopg.conninfo import make_conninfo
 from psycopg.rows import dict_row
 
 _POLL_SECONDS = 0.1
-_LOOKS = 3
+_MAX_SOCKET_READS = 3
 
 
 class ClientDeadlinePassed(psycopg.OperationalError):
-    """Our own deadline passed; the connection has been closed, since nobody knows what the server still does."""
+    """The client's deadline passed. The connection is closed, since the state of the statement is unknown."""
 
 
 @dataclass(frozen=True, slots=True)
 class SessionMode:
-    """What a session is set to. Kept on this side so that a read whose mode fits costs one round trip.
+    """The settings of a session, remembered on the client so that a read in the same mode costs one round trip.
 
-    `session_name` tells the killer, and whoever looks at the server, which class of query it runs; see
+    `session_name` becomes `application_name`, by which the session reaper and operators see the query class; see
     `shardproxy.session_names`, whose names need no quoting.
     """
 
@@ -49,9 +49,9 @@ class SessionMode:
 
 
 class DeadlineConnection(psycopg.Connection[dict[str, Any]]):
-    """`deadline_at` is on the monotonic clock; None only while the connection rests in the pool.
+    """`deadline_at` is on the monotonic clock; None only while the connection is idle in the pool.
 
-    `mode` is what the session was last set to, None for the server's defaults.
+    `mode` is the last mode that was set, None for the server's defaults.
     """
 
     deadline_at: float | None = None
@@ -64,7 +64,7 @@ class DeadlineConnection(psycopg.Connection[dict[str, Any]]):
         try:
             return super().wait(gen, interval=interval, timeout=timeout)
         except psycopg.errors._WaitTimeout:
-            # The answer may still arrive: this connection can never be used for another question.
+            # The answer may still arrive, so the connection must never run another statement.
             self.pgconn.finish()
             raise ClientDeadlinePassed("no answer before the deadline") from None
 
@@ -75,10 +75,10 @@ class DeadlineConnection(psycopg.Connection[dict[str, Any]]):
             self.mode = mode
 
     def cut(self) -> bool:
-        """From another thread: its wait ends now, as if the server had hung up. False if there was nothing to cut.
+        """Called from another thread: ends a wait as if the server had hung up. False if the connection was closed.
 
-        A duplicate of the socket is shut down, and only if its peer is our server: the owner may close its own
-        descriptor at any moment, and the number may then stand for something else.
+        Shuts down a duplicate of the socket, and only if its peer is our server: the owner may close its own
+        descriptor at any moment, and the kernel may reuse the number for another file.
         """
         try:
             with socket.socket(fileno=os.dup(self.pgconn.socket)) as duplicate:
@@ -91,7 +91,7 @@ class DeadlineConnection(psycopg.Connection[dict[str, Any]]):
 
     @property
     def is_on_standby(self) -> bool:
-        """By the server's own word, which comes with every change: no round trip."""
+        """As reported by the server at each change (`in_hot_standby`): costs no round trip."""
         return self.pgconn.parameter_status(b"in_hot_standby") == b"on"
 
     @property
@@ -99,11 +99,11 @@ class DeadlineConnection(psycopg.Connection[dict[str, Any]]):
         return self.pgconn.status != pq.ConnStatus.OK
 
     def has_hung_up(self) -> bool:
-        """Whether the server closed this idle connection. Looks at the socket only: no round trip.
+        """Whether the server closed this idle connection. Polls the socket only: no round trip.
 
-        An idle connection has nothing to read but an end of file, or a notice that may stand before one.
+        The only data on the socket of an idle connection are the end of file and notices before it.
         """
-        for _ in range(_LOOKS):
+        for _ in range(_MAX_SOCKET_READS):
             if self.lost:
                 return True
             if not _is_readable(self.pgconn.socket):
@@ -115,8 +115,8 @@ class DeadlineConnection(psycopg.Connection[dict[str, Any]]):
         return True
 
 
-def open_own_connection(**parameters: str | int) -> DeadlineConnection:
-    """One outside any pool, in autocommit mode, rows as dicts. `parameters` are libpq's."""
+def open_dedicated_connection(**parameters: str | int) -> DeadlineConnection:
+    """A connection outside any pool, in autocommit mode, rows as dicts. `parameters` are libpq's."""
     return DeadlineConnection.connect(make_conninfo("", **parameters), autocommit=True, row_factory=dict_row)
 
 

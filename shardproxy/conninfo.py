@@ -1,6 +1,6 @@
 """Connection parameters of an instance: a closed list of libpq keywords.
 
-libpq fills every keyword that is not given from `PG*` variables, so a stray `PGOPTIONS` or `PGHOSTADDR` would silently
+libpq takes a missing keyword from the environment (`PG*`), so a stray `PGOPTIONS` or `PGHOSTADDR` would silently
 redirect a shard. Processes with such variables do not start (`shardproxy.tls.find_stray_variables`).
 """
 
@@ -16,7 +16,7 @@ UNSENT_DATA_TIMEOUT_SECONDS = 10
 
 
 def build_connection_parameters(instance: Instance, settings: PoolSettings) -> dict[str, str | int]:
-    """libpq parameters with the password read now. Raises InstanceMisconfigured."""
+    """libpq parameters; reads the password file or variable now. Raises InstanceMisconfigured."""
     return {
         "host": instance.host,
         "port": instance.port,
@@ -35,13 +35,13 @@ def build_connection_parameters(instance: Instance, settings: PoolSettings) -> d
     }
 
 
-def build_place(address: str) -> dict[str, str | int]:
-    """More parameters, to connect to `address` whatever the instance's host name means by now; empty for none."""
+def build_hostaddr_parameters(address: str) -> dict[str, str | int]:
+    """Parameters that pin the connection to `address`, whatever the host name resolves to; none for an empty one."""
     return {"hostaddr": address} if address else {}
 
 
 def is_same_server(one: Instance, other: Instance) -> bool:
-    """Whether connections to one may serve for the other. A change of role or zone changes nothing for them."""
+    """Whether connections to `one` are valid for `other`. Role and zone do not matter."""
     return _get_address(one) == _get_address(other)
 
 

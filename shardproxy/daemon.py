@@ -1,4 +1,4 @@
-"""Keeps one watch for each instance that the topology and the operator's choice name."""
+"""Runs one `InstanceWatch` for each instance that is in the topology and in the operator's selection."""
 
 import logging
 import threading
@@ -15,7 +15,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """What a daemon watches: one instance, the instances of one shard, or all (both None)."""
+    """The instances that a daemon watches: one instance, all of one shard, or all (both None)."""
 
     shard: str | None = None
     instance: str | None = None
@@ -23,14 +23,14 @@ class Selection:
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """An instance and the name of the shard it is of."""
+    """An instance and the name of its shard."""
 
     shard: str
     instance: Instance
 
 
 def plan_watches(topology: Topology, selection: Selection) -> dict[str, Target]:
-    """By the instance's name. Empty when the topology does not know what was chosen."""
+    """Targets by instance name. Empty when the topology has no instance of the selection."""
     return {
         instance.name: Target(shard.name, instance)
         for shard in topology.shards
@@ -41,16 +41,16 @@ def plan_watches(topology: Topology, selection: Selection) -> dict[str, Target]:
 
 
 class ShardProxyDaemon:
-    """Used by one thread, which calls `follow` again and again, and at the end `close`.
+    """Used by one thread, which calls `follow` for each new topology, and `close` at the end.
 
-    Invariant: at most one living watch for each instance name.
+    Invariant: at most one running watch for each instance name.
     """
 
     def __init__(self, *, selection: Selection, build_watch: Callable[[Target], InstanceWatch]) -> None:
         self._selection = selection
         self._build_watch = build_watch
         self._watches: dict[str, InstanceWatch] = {}
-        self._lock = threading.Lock()  # `watches` is read by others while the owner follows
+        self._lock = threading.Lock()  # other threads read `watches` while the owner changes it
 
     @property
     def watches(self) -> list[InstanceWatch]:
@@ -58,12 +58,12 @@ class ShardProxyDaemon:
             return list(self._watches.values())
 
     def follow(self, topology: Topology) -> None:
-        """Starts watches of instances that are new or stand elsewhere now, and stops those that are gone."""
+        """Starts watches of instances that are new or have another address, and stops those of removed instances."""
         wanted = plan_watches(topology, self._selection)
         with self._lock:
             for name, watch in list(self._watches.items()):
                 if name not in wanted or not is_same_server(watch.instance, wanted[name].instance):
-                    logger.info("%s: no longer watched here", name)
+                    logger.info("%s: the watch of this instance ends", name)
                     self._watches.pop(name).stop()
             missing = {name: target for name, target in wanted.items() if name not in self._watches}
             for name, target in missing.items():
@@ -71,7 +71,7 @@ class ShardProxyDaemon:
                 watch.start()
 
     def close(self, *, deadline_at: float) -> None:
-        """Stops all watches; waits for them until then (monotonic clock) and no longer."""
+        """Stops all watches and waits for them until `deadline_at` (monotonic clock)."""
         watches = self.watches
         for watch in watches:
             watch.stop()

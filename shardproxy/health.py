@@ -1,18 +1,18 @@
-"""One measurement of an instance: does it answer, is it a standby, how far is it behind.
+"""Health probe of one instance: whether it answers, whether it is a standby, and its replication lag.
 
-A probe uses a connection of its own, never the pool's: a pool that is full says nothing about the server.
+A probe uses a dedicated connection, never one of the pool: a full pool says nothing about the server.
 """
 
 from dataclasses import dataclass
 
 from configservice.topology.model import Instance
+from shardproxy.dedicated_connection import DedicatedConnection
 from shardproxy.errors import InstanceUnavailable
-from shardproxy.own_connection import OwnConnection
 from shardproxy.session_names import Purpose
 from shardproxy.settings import PoolSettings
 
-# An idle primary sends no transactions, so the age of the last one says nothing while everything received has been
-# replayed and the stream is up. With the stream down it is the only bound there is.
+# An idle primary sends no transactions, so while everything received is replayed and the stream is up, the age of the
+# last transaction says nothing. While the stream is down, that age is the only bound of the lag.
 _MEASURE = """
 SELECT pg_is_in_recovery() AS in_recovery,
        CASE WHEN NOT pg_is_in_recovery() THEN 0
@@ -25,17 +25,17 @@ SELECT pg_is_in_recovery() AS in_recovery,
 
 @dataclass(frozen=True, slots=True)
 class Measurement:
-    """`lag_seconds` is None for a standby that has replayed nothing yet: how old its rows are is unknown."""
+    """`lag_seconds` is None for a standby that has replayed nothing yet: the age of its rows is unknown."""
 
     in_recovery: bool
     lag_seconds: float | None
 
 
-def measure(connection: OwnConnection, instance: Instance, *, timeout_seconds: float) -> Measurement:
+def measure(connection: DedicatedConnection, instance: Instance, *, timeout_seconds: float) -> Measurement:
     """Raises ShardProxyError when there is no answer within `timeout_seconds`."""
     rows = connection.fetch(_MEASURE, timeout_seconds=timeout_seconds)
     if not rows:
-        raise InstanceUnavailable("the probe answered nothing", instance=instance.name)
+        raise InstanceUnavailable("the health probe returned no row", instance=instance.name)
     return Measurement(in_recovery=rows[0]["in_recovery"], lag_seconds=rows[0]["lag_seconds"])
 
 
@@ -44,7 +44,7 @@ class InstanceProbe:
 
     def __init__(self, instance: Instance, settings: PoolSettings) -> None:
         self._instance = instance
-        self._connection = OwnConnection(instance, settings, purpose=Purpose.HEALTH)
+        self._connection = DedicatedConnection(instance, settings, purpose=Purpose.HEALTH)
 
     def measure(self, *, timeout_seconds: float) -> Measurement:
         """Raises ShardProxyError when there is no answer within `timeout_seconds`."""

@@ -1,6 +1,6 @@
-"""Everything one process does with one database instance: reads, transactions, probes; bounded and typed.
+"""Reads, transactions and health probes of one process on one database instance, with bounded waits and typed errors.
 
-Opened lazily and never shared across a fork: the owner (`clusterproxy`) makes new ones in the child.
+Connects lazily and is never shared across a fork: the owner (`clusterproxy`) makes new proxies in the child.
 """
 
 import logging
@@ -32,7 +32,7 @@ from shardproxy.health import InstanceProbe, Measurement
 from shardproxy.pool import InstancePool
 from shardproxy.query import Query, QueryClass
 from shardproxy.response_time import UNKNOWN, ResponseTime, estimate_seconds, observe
-from shardproxy.session_names import name_session
+from shardproxy.session_names import format_session_name
 from shardproxy.settings import PoolSettings
 from shardproxy.translate import translate, translate_in_commit
 
@@ -60,7 +60,7 @@ class InstanceProxy:
         self._last_failure = ""
         self._writing: set[DeadlineConnection] = set()
         self._writing_lock = threading.Lock()  # guards _writing
-        # Entries are replaced whole; of two answers at the same moment one may get lost.
+        # Without a lock: entries are replaced as a whole, and a lost update only costs one sample.
         self._response_times: dict[QueryClass, ResponseTime] = {}
 
     @property
@@ -73,21 +73,21 @@ class InstanceProxy:
 
     @property
     def in_flight(self) -> int:
-        """Callers of this process that have a connection to the server or wait for one."""
+        """Callers in this process that have a connection to the server or wait for one."""
         return self._pool.in_flight
 
     def estimate_seconds(self, query_class: QueryClass, *, now: float) -> float:
-        """How long reads of a class take here, by the answers of the last seconds; 0 without any."""
+        """Expected seconds of a read of this class on this instance, from recent answers; 0 without any."""
         known = self._response_times.get(query_class, UNKNOWN)
         return estimate_seconds(known, now=now, fade_seconds=self._settings.response_fade_seconds)
 
     def read(
         self, query: Query, params: Mapping[str, Any], *, deadline_at: float, primary_only: bool = False
     ) -> list[dict[str, Any]]:
-        """Rows of one read-only statement: one round trip when the connection did the same class last.
+        """Rows of one read-only statement: one round trip if the connection last ran a query of the same class.
 
-        The server cancels at the budget of the query's class, this side gives up at `deadline_at`. With `primary_only`
-        a standby's answer raises ReadOnlyInstance.
+        The server cancels the statement at the budget of its class, the client gives up at `deadline_at`. With
+        `primary_only`, an answer from a standby raises ReadOnlyInstance.
         """
         started_at = time.monotonic()
         try:
@@ -122,15 +122,15 @@ class InstanceProxy:
         cluster_id: str = "",
         waits_for_standbys: bool = True,
     ) -> Iterator[psycopg.Connection[dict[str, Any]]]:
-        """BEGIN .. COMMIT with `statement_timeout` and `lock_timeout` of the class set for this transaction only.
+        """A transaction with `statement_timeout` and `lock_timeout` of the query class, set for it alone.
 
-        Any exception in the body rolls back; driver errors leave as ShardProxyError. When COMMIT itself gets no
-        answer, or its wait for standbys was cut short, the error is OutcomeUnknown. Without `waits_for_standbys` it
-        does not wait, whatever `synchronous_standby_names` says. Before the body runs, ReadOnlyInstance says that the
-        server takes no writes, LowerTerm that its term (table `shard_identity`) is below `min_term`, ForeignShard that
-        it belongs to another cluster than `cluster_id`; these two are looked at with a `min_term` only.
+        Any exception in the body rolls back; driver errors are raised as ShardProxyError. If COMMIT gets no answer, or
+        its wait for standbys was interrupted, the error is OutcomeUnknown. Without `waits_for_standbys`, COMMIT does
+        not wait for standbys, whatever `synchronous_standby_names` says. Raised before the body runs: ReadOnlyInstance
+        if the server takes no writes; and, checked only with `min_term`, LowerTerm if the server's shard term (table
+        `shard_identity`) is below `min_term`, and ForeignShard if it belongs to another cluster than `cluster_id`.
         """
-        with self._borrow(query_class, deadline_at=deadline_at) as connection, self._note_writing(connection):
+        with self._borrow(query_class, deadline_at=deadline_at) as connection, self._track_writing(connection):
             try:
                 self._begin(
                     connection,
@@ -140,7 +140,7 @@ class InstanceProxy:
                     cluster_id=cluster_id,
                     waits_for_standbys=waits_for_standbys,
                 )
-                self._report(BreakerEvent.SUCCESS)  # now, as the body may take long: others need not wait for its end
+                self._report(BreakerEvent.SUCCESS)  # now: the body may take long, and others wait for the breaker
                 yield connection
             except (psycopg.Error, UnicodeError) as error:
                 ours = self._translate(error, connection)
@@ -152,17 +152,17 @@ class InstanceProxy:
             self._commit(connection)
 
     def cut_transactions(self) -> int:
-        """Ends the waits of every transaction under way, for a server that has been replaced: returns how many.
+        """Ends the waits of all open transactions on a server that has been replaced. Returns how many.
 
-        Its answer would be worth nothing, and one that is frozen would hold its callers until their deadlines.
+        Their outcome is void, and a frozen server would hold the callers until their deadlines.
         """
         with self._writing_lock:
             return sum(connection.cut() for connection in self._writing)
 
     def measure(self, *, timeout_seconds: float) -> Measurement:
-        """One health probe. Success closes the breaker: whatever was wrong, the server answers again.
+        """One health probe. Success closes the breaker, since the server answers again.
 
-        Failure does not open it: callers find out themselves, and a probe's own trouble must not stop them.
+        Failure does not open it: queries detect that themselves, and a failure of the probe alone must not stop them.
         """
         measurement = self._probe.measure(timeout_seconds=timeout_seconds)
         self._report(BreakerEvent.SUCCESS)
@@ -172,21 +172,21 @@ class InstanceProxy:
         return self._pool.get_stats()
 
     def close(self) -> None:
-        """Drains: idle connections close now, those in use when their callers are done."""
+        """Closes idle connections now, and connections in use when their callers return them."""
         self._pool.close()
 
     def close_probe(self) -> None:
-        """For the thread that calls `measure`, when it has stopped doing so."""
+        """Called by the thread that calls `measure`, after its last call."""
         self._probe.close()
 
     @contextmanager
     def _borrow(self, query_class: QueryClass, *, deadline_at: float) -> Iterator[DeadlineConnection]:
-        """Passes the breaker, takes a connection, and tells the breaker what came of it."""
+        """Passes the breaker, takes a connection, and reports the outcome to the breaker."""
         started_at = time.monotonic()
         if started_at >= deadline_at:
-            raise DeadlineExceeded("the deadline had passed before asking", instance=self.instance.name)
+            raise DeadlineExceeded("the deadline had passed before the query was sent", instance=self.instance.name)
         if not self._breaker.try_pass(now=started_at):
-            raise InstanceUnavailable(f"left alone after: {self._last_failure}", instance=self.instance.name)
+            raise InstanceUnavailable(f"circuit breaker open after: {self._last_failure}", instance=self.instance.name)
         try:
             connection = self._pool.take(query_class, deadline_at=deadline_at)
             try:
@@ -199,7 +199,7 @@ class InstanceProxy:
         self._report(BreakerEvent.SUCCESS)
 
     @contextmanager
-    def _note_writing(self, connection: DeadlineConnection) -> Iterator[None]:
+    def _track_writing(self, connection: DeadlineConnection) -> Iterator[None]:
         with self._writing_lock:
             self._writing.add(connection)
         try:
@@ -228,7 +228,7 @@ class InstanceProxy:
             f" SET LOCAL lock_timeout = {min(int(self._settings.lock_timeout_seconds * 1000), statement_ms)};"
             f" SET LOCAL idle_in_transaction_session_timeout = {budget_ms};"
             f" SET LOCAL synchronous_commit = {'on' if waits_for_standbys else 'local'};"
-            f" SET LOCAL application_name = '{name_session(self._settings.application_name, query_class)}';"
+            f" SET LOCAL application_name = '{format_session_name(self._settings.application_name, query_class)}';"
             f" {_READ_MODE if min_term is None else _READ_MODE_AND_IDENTITY}",
             prepare=False,
         )
@@ -241,34 +241,34 @@ class InstanceProxy:
         if cluster_id and row["cluster_id"] not in (None, cluster_id):
             raise ForeignShard(f"belongs to cluster {row['cluster_id']}", instance=self.instance.name)
         if row["term"] < min_term:
-            raise LowerTerm(f"serves term {row['term']}, topology says {min_term}", instance=self.instance.name)
+            raise LowerTerm(f"has shard term {row['term']}, the topology has {min_term}", instance=self.instance.name)
 
     def _commit(self, connection: DeadlineConnection) -> None:
         warnings: list[str] = []
-        note = partial(_note_warning, warnings)
-        connection.add_notice_handler(note)
+        handler = partial(_record_warning, warnings)
+        connection.add_notice_handler(handler)
         try:
             outcome = connection.execute("COMMIT", prepare=False).statusmessage
         except psycopg.Error as error:
             raise translate_in_commit(error, instance=self.instance.name, connection_lost=connection.lost) from error
         finally:
-            connection.remove_notice_handler(note)
+            connection.remove_notice_handler(handler)
         if outcome != "COMMIT":
-            # PostgreSQL answers COMMIT of a failed transaction with a cheerful ROLLBACK.
+            # PostgreSQL answers COMMIT of a failed transaction with ROLLBACK instead of an error.
             raise BadStatement("the transaction had failed and was rolled back", instance=self.instance.name)
         if warnings:
-            # A cancelled wait for standbys has committed locally and says COMMIT, with a warning as the only sign.
-            raise OutcomeUnknown(f"committed here, perhaps nowhere else: {warnings[0]}", instance=self.instance.name)
+            # A cancelled wait for standbys has committed locally and answers COMMIT; the warning is the only sign.
+            raise OutcomeUnknown(f"committed here, perhaps on no standby: {warnings[0]}", instance=self.instance.name)
 
     def _roll_back(self, connection: DeadlineConnection) -> None:
-        """Never raises: a connection that cannot roll back is closed, which rolls back too."""
+        """Never raises: a connection that cannot roll back is closed, which makes the server roll back."""
         if connection.lost:
             return
         connection.deadline_at = time.monotonic() + self._settings.rollback_seconds
         try:
             connection.execute("ROLLBACK", prepare=False)
         except psycopg.Error as error:
-            logger.warning("%s: closing a connection that did not roll back: %s", self.instance.name, error)
+            logger.warning("%s: ROLLBACK failed, closing the connection: %s", self.instance.name, error)
             connection.close()
 
     def _translate(self, error: psycopg.Error | UnicodeError, connection: DeadlineConnection) -> ShardProxyError:
@@ -278,14 +278,14 @@ class InstanceProxy:
         return SessionMode(
             read_only=read_only,
             statement_timeout_ms=self._get_budget_ms(query_class),
-            session_name=name_session(self._settings.application_name, query_class),
+            session_name=format_session_name(self._settings.application_name, query_class),
         )
 
     def _get_budget_ms(self, query_class: QueryClass) -> int:
         return int(self._settings.query_seconds[query_class] * 1000)
 
     def _observe(self, query_class: QueryClass, started_at: float) -> None:
-        """Answers, and waits for one; an error that comes at once must not look like a fast server."""
+        """Called for answers and timeouts only: an immediate error must not look like a fast server."""
         now = time.monotonic()
         before = self._response_times.get(query_class, UNKNOWN)
         self._response_times[query_class] = observe(
@@ -304,22 +304,23 @@ class InstanceProxy:
     def _report(self, event: BreakerEvent) -> None:
         before = self._breaker.report(event, now=time.monotonic())
         if event is BreakerEvent.FAILURE and before is BreakerState.CLOSED:
-            logger.warning("left alone for %.1f s: %s", self._settings.breaker_open_seconds, self._last_failure)
+            logger.warning(
+                "circuit breaker open for %.1f s: %s", self._settings.breaker_open_seconds, self._last_failure
+            )
         elif event is BreakerEvent.SUCCESS and before is not BreakerState.CLOSED:
-            logger.info("%s: answers again", self.instance.name)
+            logger.info("%s: answers again, circuit breaker closed", self.instance.name)
 
 
-def _note_warning(warnings: list[str], diagnostic: psycopg.errors.Diagnostic) -> None:
+def _record_warning(warnings: list[str], diagnostic: psycopg.errors.Diagnostic) -> None:
     if diagnostic.severity_nonlocalized == "WARNING":
         warnings.append(diagnostic.message_primary or "")
 
 
 def _find_event(error: ShardProxyError, *, had_seconds: float, answer_seconds: float) -> BreakerEvent | None:
-    """What an error says about the server: None when it says nothing.
+    """The breaker event of an error: None when the error says nothing about the server.
 
-    A deadline shorter than the time a living server may take proves nothing, nor does a full pool or a COMMIT that
-    waits for a standby; a session that an
-    administrator ended proves that the server lives enough to end it.
+    A deadline shorter than the time that a healthy server may take proves nothing, nor does a full pool or a COMMIT
+    that waits for a standby. A session terminated by an administrator proves that the server is up.
     """
     if isinstance(error, PoolExhausted | OutcomeUnknown):
         return None

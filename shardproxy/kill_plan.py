@@ -1,9 +1,9 @@
-"""Which sessions of a server have to go, and how. Pure: what was seen, the policy and what was tried before decide.
+"""Plans which sessions of a server to cancel or terminate, from the sessions, the policy and earlier attempts. Pure.
 
-A session is never touched while it commits or waits for a synchronous standby: a cancel there ends the wait, and the
-client is told of a durable commit that is none. Nor are sessions whose end would do more harm than their stay: those
-of our own machinery, migrations, vacuums, and what the operator spares. Replication and base backups are not even
-looked at, being no client sessions.
+A session is never ended while it commits or waits for a synchronous standby: a cancel would end that wait, and the
+client would take the commit for durable. Nor are sessions ended that would cost more than they hold up: sessions of
+our own processes, migrations, vacuums, and applications that the operator spares. Replication and base backups are not
+client sessions and are not read at all.
 """
 
 from collections.abc import Iterable, Mapping
@@ -15,7 +15,7 @@ from shardproxy.query import QueryClass
 from shardproxy.session_names import Purpose, find_purpose
 
 FOREIGN = "foreign"
-"""The class of sessions that did not come through a pool of ours: psql, BI tools, whatever has a password."""
+"""The class of sessions that are not of our pools: psql, BI tools, any other client with a password."""
 
 _SYNC_WAIT = "SyncRep"
 
@@ -28,13 +28,13 @@ class SessionState(StrEnum):
 
 class KillReason(StrEnum):
     RUNNING = "running"
-    """One statement for longer than its class may."""
+    """A statement runs longer than the budget of its class."""
     IDLE_IN_TRANSACTION = "idle_in_transaction"
-    """A transaction open, nothing done in it for longer than its class may pause."""
+    """A transaction is idle longer than its class may pause."""
     BLOCKING = "blocking"
-    """A foreign transaction holds a lock that one of ours waits for, and has been open too long for that."""
+    """A foreign transaction holds a lock that one of our sessions waits for, and has been open too long."""
     CONNECTIONS = "connections"
-    """No connection is free, and a foreign session keeps one without using it."""
+    """The server has no free connection, and a foreign session is idle."""
 
 
 _REASONS = {
@@ -46,16 +46,16 @@ _REASONS = {
 
 class KillAction(StrEnum):
     CANCEL = "cancel"
-    """Ends the statement; the session goes on."""
+    """Ends the statement; the session stays open."""
     TERMINATE = "terminate"
     """Ends the session."""
 
 
 @dataclass(frozen=True, slots=True)
 class StatementIdentity:
-    """One statement, or one pause, of one session. A pid is used again; these three together are not.
+    """One statement, or one idle period, of one session. Pids are reused; these three fields together are not.
 
-    `since` is when the statement began, or the pause did, by the server's clock.
+    `since`: start of the statement or of the idle period, by the server's clock.
     """
 
     pid: int
@@ -65,7 +65,7 @@ class StatementIdentity:
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """A client session as the server shows it. Instants are by its clock."""
+    """A client session as the server reports it. Instants are by the server's clock."""
 
     identity: StatementIdentity
     user: str
@@ -76,12 +76,12 @@ class Session:
     is_committing: bool = False
     is_vacuuming: bool = False
     blocked_by: tuple[int, ...] = ()
-    """Pids that hold what this one waits for."""
+    """Pids of the sessions that hold the lock which this session waits for."""
 
 
 @dataclass(frozen=True, slots=True)
 class KillAttempt:
-    """What was last done to a statement, and when."""
+    """The last action against a statement, and its instant."""
 
     action: KillAction
     at: datetime
@@ -89,9 +89,9 @@ class KillAttempt:
 
 @dataclass(frozen=True, slots=True)
 class KillPolicy:
-    """Budgets in seconds. `users` are the roles our own sessions have; a name of ours under another role is foreign.
+    """Budgets in seconds. `users`: the roles of our sessions; a session of another role is foreign, whatever its name.
 
-    `slack_seconds` come on top of a class's budget: the server's own `statement_timeout` is to be first.
+    `slack_seconds` is added to the budget of a class, so that the server's own `statement_timeout` acts first.
     """
 
     application: str
@@ -107,7 +107,7 @@ class KillPolicy:
 
 @dataclass(frozen=True, slots=True)
 class PlannedKill:
-    """`age_seconds` is what went past `budget_seconds`: of the statement, of the pause, or of the transaction."""
+    """`age_seconds`: the age of the statement, idle period or transaction that exceeds `budget_seconds`."""
 
     session: Session
     session_class: str
@@ -125,13 +125,13 @@ def plan_kills(
     attempts: Mapping[StatementIdentity, KillAttempt],
     is_full: bool = False,
 ) -> list[PlannedKill]:
-    """At most one kill a session. The same statement is cancelled once, and its session ended after the grace.
+    """At most one kill for each session. A statement is cancelled once; after the grace its session is terminated.
 
-    `is_full`: the server has no connection left but those that it keeps for some roles.
+    `is_full`: the server has no free connection except those reserved for some roles.
     """
     seen = list(sessions)
     classes = {s.identity.pid: classify(s, policy) for s in seen}
-    # Those that wait for a lock of a foreign session, and are ours.
+    # Sessions that hold a lock which one of our sessions waits for.
     blockers = {pid for s in seen if classes[s.identity.pid] != FOREIGN for pid in s.blocked_by}
     kills = []
     for session in seen:
@@ -149,7 +149,7 @@ def plan_kills(
 
 
 def classify(session: Session, policy: KillPolicy) -> str | None:
-    """The class whose budgets hold for it; None for our own machinery, which has none."""
+    """The class whose budgets apply to a session; None for sessions of our own processes, which have none."""
     if session.user not in policy.users:
         return FOREIGN
     purpose = find_purpose(session.application, application=policy.application)
@@ -157,7 +157,7 @@ def classify(session: Session, policy: KillPolicy) -> str | None:
         return None
     if purpose is None and session.application != policy.application:
         return FOREIGN
-    # A session of a pool that has not been told its class yet has nothing to run for long.
+    # A session of our pool before its first query: nothing of it runs for long.
     return purpose or QueryClass.MAINTENANCE
 
 
@@ -173,7 +173,7 @@ def _is_untouchable(session: Session, policy: KillPolicy) -> bool:
 def _find_excess(
     session: Session, session_class: str, policy: KillPolicy, *, now: datetime, blocks_ours: bool
 ) -> tuple[KillReason, float, float] | None:
-    """Why it has to go, how old that is, and what it was allowed."""
+    """The reason to end a session, with age and budget in seconds; None if it is within its budget."""
     age_seconds = (now - session.identity.since).total_seconds()
     reason = _REASONS[session.state]
     budget_seconds = policy.foreign_query_seconds if reason is KillReason.RUNNING else policy.foreign_idle_seconds
@@ -191,7 +191,7 @@ def _find_excess(
 def _choose_action(
     session: Session, attempt: KillAttempt | None, policy: KillPolicy, *, now: datetime
 ) -> KillAction | None:
-    """A pause has no statement to cancel. A session that ignores its end is told again after each grace."""
+    """An idle session has no statement to cancel. Termination is repeated after each grace until the session ends."""
     if attempt is not None and now < attempt.at + timedelta(seconds=policy.grace_seconds):
         return None
     if attempt is None and session.state is SessionState.ACTIVE:

@@ -1,6 +1,6 @@
-"""Reads an instance's password from where its `password_ref` points, each time a connection is made.
+"""Reads the password of an instance from its `password_ref`, for each new connection.
 
-Nothing keeps the password, so rotating it needs no restart: new connections use the new one.
+The password is never cached, so rotating it needs no restart: new connections use the new one.
 """
 
 import os
@@ -11,25 +11,25 @@ from shardproxy.errors import UnreadablePassword
 
 def read_password(password_ref: str, rules: PasswordRefRules) -> str:
     """`env:NAME` or `file:/absolute/path` (one trailing newline is dropped). Raises UnreadablePassword."""
-    kind, _, place = password_ref.partition(":")
+    kind, _, location = password_ref.partition(":")
     try:
-        password = _read(kind, place, rules)
+        password = _read(kind, location, rules)
     except PasswordRefNotAllowed as error:
         raise UnreadablePassword(f"password reference not allowed: {error}") from error
     except (OSError, UnicodeDecodeError) as error:
-        raise UnreadablePassword(f"{password_ref}: {getattr(error, 'strerror', 'it is no text')}") from error
+        raise UnreadablePassword(f"{password_ref}: {getattr(error, 'strerror', 'it is not UTF-8')}") from error
     if password is None:
         raise UnreadablePassword("password_ref starts with neither `env:` nor `file:`")
     if not password:
-        raise UnreadablePassword(f"{password_ref}: no password there")
+        raise UnreadablePassword(f"{password_ref}: the password is empty or missing")
     return password
 
 
-def _read(kind: str, place: str, rules: PasswordRefRules) -> str | None:
+def _read(kind: str, location: str, rules: PasswordRefRules) -> str | None:
     """None for an unknown kind."""
     if kind == "env":
-        rules.check_variable(place)
-        return os.environ.get(place, "")
+        rules.check_variable(location)
+        return os.environ.get(location, "")
     if kind == "file":
-        return rules.find_file(place).read_text(encoding="utf-8").removesuffix("\n")
+        return rules.find_file(location).read_text(encoding="utf-8").removesuffix("\n")
     return None

@@ -1,11 +1,11 @@
-"""A pool that tells waiting callers at once when the server refuses, and says whether it was slow or full.
+"""Connection pool that fails fast when the server refuses connections, and tells a dead server from a busy one.
 
-psycopg_pool keeps callers waiting for their whole timeout while it retries in the background, and raises the same
-`PoolTimeout` for a dead server as for a busy one. Here no attempt is repeated in the background: the next caller makes
-the next attempt, so a server that comes back is used again at once and one that is gone costs nobody a wait.
+psycopg_pool lets callers wait for their whole timeout while it retries in the background, and raises the same
+`PoolTimeout` for a dead server as for a busy one. This pool does not retry in the background: the next caller makes
+the next attempt. So a server that comes back is used at once, and a dead one makes no caller wait.
 
-Leans on psycopg_pool's `_lock`, `_waiting`, `_nconns` and `_connect` (the version is pinned);
-`tests/integration/shardproxy/test_instance_proxy.py` breaks when they change.
+Uses psycopg_pool's private `_lock`, `_waiting`, `_nconns` and `_connect` (the version is pinned);
+`tests/integration/shardproxy/test_instance_proxy.py` fails when they change.
 """
 
 import time
@@ -26,8 +26,10 @@ WORKER_THREADS = 2
 
 
 class InstancePool:
-    """Invariant: at most `max_connections` are open, and as many callers are admitted: whoever is finds one idle, or
-    waits for no more than a connection attempt."""
+    """Invariant: at most `max_connections` connections are open, and no more callers are admitted.
+
+    So an admitted caller finds an idle connection or waits for one connection attempt at most.
+    """
 
     def __init__(self, instance: Instance, settings: PoolSettings) -> None:
         self._instance = instance
@@ -41,13 +43,13 @@ class InstancePool:
         return self._admission.in_flight
 
     def take(self, query_class: QueryClass, *, deadline_at: float) -> DeadlineConnection:
-        """A living connection, to be given back with `give_back`. Raises InstanceUnavailable or PoolExhausted."""
+        """An open connection, to be returned with `give_back`. Raises InstanceUnavailable or PoolExhausted."""
         try:
             self._admission.enter(query_class, deadline_at=deadline_at)
         except Shed as error:
             raise PoolExhausted(str(error), instance=self._instance.name) from error
         try:
-            return self._find_living(deadline_at)
+            return self._take_usable(deadline_at)
         except BaseException:
             self._admission.leave(query_class)
             raise
@@ -59,8 +61,8 @@ class InstancePool:
         finally:
             self._admission.leave(query_class)
 
-    def _find_living(self, deadline_at: float) -> DeadlineConnection:
-        # Every idle connection may have been cut by a restart; each is thrown away without a wait.
+    def _take_usable(self, deadline_at: float) -> DeadlineConnection:
+        # A restart of the server may have closed every idle connection; each is discarded without a wait.
         for _ in range(self._settings.max_connections + 1):
             connection = self._get(deadline_at)
             if not connection.has_hung_up():
@@ -68,7 +70,7 @@ class InstancePool:
                 return connection
             connection.close()
             self._pool.putconn(connection)
-        raise InstanceUnavailable("hangs up on every connection", instance=self._instance.name)
+        raise InstanceUnavailable("closes every connection at once", instance=self._instance.name)
 
     def _get(self, deadline_at: float) -> DeadlineConnection:
         name = self._instance.name
@@ -77,18 +79,18 @@ class InstancePool:
             self._pool.open()
             return self._pool.getconn(timeout=wait_seconds)
         except PoolTimeout as error:
-            if self._admission.in_use > 1:  # attempts to connect may be slow because the others keep the server busy
-                raise PoolExhausted("no connection was made in time", instance=name) from error
+            if self._admission.in_use > 1:  # connecting may be slow because our other queries keep the server busy
+                raise PoolExhausted("no connection could be opened in time", instance=name) from error
             raise InstanceUnavailable("does not answer connection attempts", instance=name) from error
-        except psycopg.OperationalError as error:  # closed for good, which `open` and `getconn` say in two ways
+        except psycopg.OperationalError as error:  # this pool is closed; `open` and `getconn` raise different errors
             raise InstanceUnavailable("is no longer part of the topology", instance=name) from error
 
     def get_stats(self) -> dict[str, int]:
-        """psycopg_pool's counters and gauges by their own names; those who wait do so before they reach it."""
+        """psycopg_pool's counters and gauges by their own names; `requests_waiting` counts the admission queue."""
         return {**self._pool.get_stats(), "requests_waiting": self._admission.waiting}
 
     def close(self) -> None:
-        """Idle connections close now, those in use when they are given back. Does not wait."""
+        """Closes idle connections now, and connections in use when they are returned. Does not wait."""
         self._pool.close(timeout=0)
 
 
@@ -122,9 +124,9 @@ class _FailFastPool(ConnectionPool[DeadlineConnection]):
             raise
 
     def reconnect_failed(self) -> None:
-        """Called by the pool when it has given up a connection: nobody may go on waiting for one that never comes.
+        """Called by psycopg_pool when it has given up a connection: fails the callers that wait for one.
 
-        While other connections live, waiting for one of them is right. The lock keeps `_waiting` whole.
+        While other connections are open, callers go on waiting for one of those. The lock guards `_waiting`.
         """
         with self._lock:
             if self._nconns > 0:

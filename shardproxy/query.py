@@ -1,4 +1,4 @@
-"""A named statement with its class. The class decides the statement's time budget and, later, who is shed."""
+"""A named SQL statement with its query class, which decides the time budget and the priority of the statement."""
 
 from dataclasses import dataclass
 from enum import StrEnum
@@ -6,13 +6,13 @@ from enum import StrEnum
 
 class QueryClass(StrEnum):
     POINT = "point"
-    """One video, few rows: a reader waits for it."""
+    """Reads of one video that return few rows."""
     RANGE = "range"
-    """One video, many buckets."""
+    """Reads of one video over many buckets."""
     REPORT = "report"
-    """Many videos or partitions: top, channel and cluster-wide questions."""
+    """Reads over many videos or partitions: top videos, channels, cluster-wide reads."""
     FLUSH = "flush"
-    """The transaction that counts, and what keeps it possible."""
+    """Flush transactions, and the statements that they depend on."""
     MAINTENANCE = "maintenance"
     """Rollups, retention, recount, catalogue."""
 
@@ -21,7 +21,7 @@ class QueryClass(StrEnum):
 class Query:
     """`text` uses psycopg's named parameters, `%(name)s`; `name` labels metrics and logs.
 
-    `binary` has the rows sent in binary, which halves `bytea` and spares its decoding.
+    `binary` requests rows in binary format, which halves the size of `bytea` and avoids decoding it.
     """
 
     name: str

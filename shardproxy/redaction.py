@@ -1,8 +1,8 @@
-"""A statement without its values: what may be stored of a query that holds users' data, or a password.
+"""Removes all values from a SQL statement, so that it can be stored although it held user data or a password.
 
-Follows PostgreSQL's lexical rules (manual, section 4.1). The server shows only the first bytes of a statement
-(`track_activity_query_size`), so a literal may be open at the end; and a session may have backslash escapes on in plain
-literals. Whatever cannot be read for sure ends the text, so no value is ever kept by mistake.
+Follows PostgreSQL's lexical rules (manual, section 4.1). The server reports only the first bytes of a statement
+(`track_activity_query_size`), so the last literal may be unterminated; and a session may have backslash escapes enabled
+in plain literals. The text ends at the first token that is not certain, so no value is ever stored by mistake.
 """
 
 import re
@@ -32,18 +32,18 @@ _ASSIGNED = re.compile(r"^((?:ALTER\b.*?\b)?SET\b.*?(?:=|\bTO\b)).*", re.IGNOREC
 
 
 def redact_statement(text: str) -> str:
-    """One line of at most MAX_CHARACTERS: literals are `?`, lists of them `?, …`, comments are gone."""
+    """One line of at most MAX_CHARACTERS: each literal becomes `?`, a list of them `?, …`; comments are removed."""
     parts: list[str] = []
-    place = 0
-    while place < len(text):
-        match = _TOKEN.match(text, place)
+    offset = 0
+    while offset < len(text):
+        match = _TOKEN.match(text, offset)
         kind = match.lastgroup if match is not None else "open"
         if match is None or kind == "open" or (kind == "plain" and _BACKSLASH in match.group()):
             parts.append(ELLIPSIS)
             break
-        place = match.end()
+        offset = match.end()
         if kind == "comment":
-            place = _find_comment_end(text, place)
+            offset = _find_comment_end(text, offset)
         parts.append(_render(kind, match.group()))
     line = " ".join("".join(parts).split())
     line = _LIST.sub(f"?, {ELLIPSIS}", _ASSIGNED.sub(r"\1 ?", line))
@@ -56,13 +56,13 @@ def _render(kind: str | None, text: str) -> str:
     return text if kind in ("parameter", "identifier", "other") else "?"
 
 
-def _find_comment_end(text: str, place: int) -> int:
+def _find_comment_end(text: str, offset: int) -> int:
     """Comments nest in PostgreSQL."""
     depth = 1
     while depth:
-        edge = _COMMENT_EDGE.search(text, place)
+        edge = _COMMENT_EDGE.search(text, offset)
         if edge is None:
             return len(text)
         depth += 1 if edge.group() == "/*" else -1
-        place = edge.end()
-    return place
+        offset = edge.end()
+    return offset

@@ -1,6 +1,6 @@
-"""How long an instance takes to answer, as a mean in which old answers fade. Pure.
+"""Response time of an instance: a mean weighted exponentially by age. Pure.
 
-Weighted by time, not by number: a thousand answers in the last second count as the last second, whatever came before.
+Weighted by time, not by count: a thousand answers within a second weigh as much as that second.
 """
 
 import math
@@ -18,7 +18,7 @@ UNKNOWN = ResponseTime()
 
 
 def observe(before: ResponseTime, seconds: float, *, now: float, fade_seconds: float) -> ResponseTime:
-    """With one more answer that took `seconds`. After `fade_seconds` an answer has 1/e of its weight."""
+    """Adds an answer that took `seconds`. After `fade_seconds` an answer has 1/e of its weight."""
     if before.at == 0.0:
         return ResponseTime(seconds, now)
     weight = math.exp(-max(0.0, now - before.at) / fade_seconds)
@@ -26,5 +26,5 @@ def observe(before: ResponseTime, seconds: float, *, now: float, fade_seconds: f
 
 
 def estimate_seconds(known: ResponseTime, *, now: float, fade_seconds: float) -> float:
-    """What an answer would take. Sinks while nobody asks, so that one that was slow is tried again."""
+    """Expected seconds of an answer. Decays without new answers, so that an instance that was slow is tried again."""
     return known.seconds * math.exp(-max(0.0, now - known.at) / fade_seconds)

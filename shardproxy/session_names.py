@@ -1,7 +1,7 @@
-"""What our sessions are called on a server, so that whoever looks at one there knows what it is for.
+"""Names of our sessions (`application_name`), which tell operators and the session reaper their purpose.
 
-`application_name` is `<application> <purpose>`. The pool sets it together with the time budget of a query's class, so
-it costs no round trip of its own; see decision 0020.
+The format is `<application> <purpose>`. The pool sets the name in the same statement as the time budget of a query
+class, so it costs no extra round trip; see decision 0020.
 """
 
 from enum import StrEnum
@@ -10,7 +10,7 @@ from shardproxy.query import QueryClass
 
 
 class Purpose(StrEnum):
-    """What a session of ours is for when it runs no queries of a class. The killer never touches these."""
+    """Purposes of sessions that run no queries of a class. The session reaper never ends these."""
 
     HEALTH = "health"
     SHARD_PROXY = "shardproxy"
@@ -24,11 +24,11 @@ _PURPOSES: dict[str, QueryClass | Purpose] = {
 }
 
 
-def name_session(application: str, purpose: QueryClass | Purpose) -> str:
+def format_session_name(application: str, purpose: QueryClass | Purpose) -> str:
     return f"{application} {purpose}"
 
 
 def find_purpose(session_name: str, *, application: str) -> QueryClass | Purpose | None:
-    """None for the name of somebody else's session, or of ours before its first query."""
+    """None for the name of a foreign session, or of one of ours before its first query."""
     prefix, _, purpose = session_name.partition(" ")
     return _PURPOSES.get(purpose) if prefix == application else None

@@ -1,4 +1,4 @@
-"""Bounds of one instance's proxy. Every wait and every queue of this package is named here, with its unit."""
+"""Limits of the proxy of one instance: every wait and every queue of this package, with its unit."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -24,19 +24,19 @@ DEFAULT_QUERY_SECONDS: Mapping[QueryClass, float] = MappingProxyType(
 
 @dataclass(frozen=True, slots=True)
 class PoolSettings:
-    """`max_connections` bounds what callers use; one more is kept for health probes."""
+    """`max_connections` limits the connections for queries; health probes use one more."""
 
     max_connections: int = 8
     flush_reserved: int = 1
-    """Connections that only flushes get."""
+    """Connections reserved for flushes."""
     report_connections: int = 3
-    """Connections that reports get at most."""
+    """Maximum number of connections for reports."""
     max_waiting: int = 64
     wait_seconds: float = 1.0
     target_wait_seconds: float = 0.2
-    """Longer waits shed reports; twice as long, ranges; four times, points."""
+    """A longer wait sheds reports; one of twice this time, ranges; of four times, points."""
     response_fade_seconds: float = 10.0
-    """An answer counts so long in the mean of response times."""
+    """Time constant of the mean response time."""
     connect_timeout_seconds: int = 2
     tls: TlsFiles = NO_FILES
     max_lifetime_seconds: float = 3600.0
@@ -44,12 +44,12 @@ class PoolSettings:
     query_seconds: Mapping[QueryClass, float] = field(default_factory=lambda: DEFAULT_QUERY_SECONDS)
     lock_timeout_seconds: float = 2.0
     answer_grace_seconds: float = 0.25
-    """A server that has not cancelled a statement this long after its budget is taken for frozen."""
+    """A server that has not cancelled a statement this long after its budget counts as frozen."""
     breaker_open_seconds: float = 1.0
     rollback_seconds: float = 1.0
     application_name: str = APPLICATION_NAME
     password_refs: PasswordRefRules = field(default_factory=PasswordRefRules)
-    """Instances whose password reference breaks them are not connected to."""
+    """Rules for password references; no connection is made to an instance whose reference breaks them."""
 
     def build_admission_policy(self) -> AdmissionPolicy:
         return AdmissionPolicy(
@@ -62,5 +62,5 @@ class PoolSettings:
         )
 
     def get_answer_seconds(self, query_class: QueryClass) -> float:
-        """Within this a living server has answered, if only by cancelling the statement."""
+        """Within this time a healthy server answers, if only by cancelling the statement."""
         return self.query_seconds[query_class] + self.answer_grace_seconds

@@ -1,8 +1,8 @@
-"""TLS parameters of every connection to PostgreSQL, shards and control database alike.
+"""TLS parameters of all connections to PostgreSQL: to shards and to the control database.
 
-Invariant: TLS is never dropped silently. `prefer`, which falls back to plain text when a server (or an attacker on the
-way to it) says that it has no TLS, is taken on loopback only. A server whose certificate does not prove its name never
-gets the password: it has to speak SCRAM, which does not reveal it, and in which the server proves that it knows it too.
+Invariant: TLS is never dropped silently. `prefer`, which falls back to plain text when a server (or an attacker in
+between) offers no TLS, is accepted on loopback only. A server whose certificate does not prove its name never gets the
+password: SCRAM is required, which does not reveal the password and proves that the server knows it too.
 """
 
 import os
@@ -20,13 +20,13 @@ STRAY_VARIABLES = (
     *("PGREQUIREAUTH", "PGREQUIREPEER", "PGCHANNELBINDING", "PGMINPROTOCOLVERSION", "PGMAXPROTOCOLVERSION"),
     *("PGGSSENCMODE", "PGKRBSRVNAME", "PGGSSLIB", "PGGSSDELEGATION", "PGOAUTHDEBUG"),
 )
-"""What libpq would take from the environment for our connections. Not PGHOST, PGPORT, PGDATABASE, PGUSER, PGPASSWORD
-and such: every connection states those itself."""
+"""Variables from which libpq would take connection parameters. Without PGHOST, PGPORT, PGDATABASE, PGUSER, PGPASSWORD
+and others that every connection sets itself."""
 
 
 @dataclass(frozen=True, slots=True)
 class TlsFiles:
-    """Paths; empty: libpq's default in the home folder of the account, which need not exist.
+    """Paths of TLS files; empty: libpq's default in the home directory of the account, which need not exist.
 
     `root_certificate` may also be `system`: the certificate authorities of the operating system.
     """
@@ -54,5 +54,5 @@ def build_tls_parameters(*, host: str, sslmode: str, files: TlsFiles = NO_FILES)
 
 
 def find_stray_variables(environment: Mapping[str, str] = os.environ) -> list[str]:
-    """Variables that would change our connections behind the back of the settings."""
+    """Names of environment variables that would override the settings of our connections."""
     return sorted(name for name in STRAY_VARIABLES if environment.get(name))

@@ -1,4 +1,4 @@
-"""Driver errors into ours, in one place. By SQLSTATE where there is one, by the connection's state where not."""
+"""Translates driver errors into `shardproxy.errors`: by SQLSTATE, or by the state of the connection without one."""
 
 import psycopg
 
@@ -38,7 +38,7 @@ _LEAVE_OUTCOME_OPEN = (InstanceUnavailable, DeadlineExceeded)
 
 
 def translate(error: psycopg.Error | UnicodeError, *, instance: str, connection_lost: bool) -> ShardProxyError:
-    """Our error for one raised by the driver. A `UnicodeError` is text that PostgreSQL cannot hold."""
+    """The ShardProxyError for an error of the driver. A `UnicodeError` is text that PostgreSQL cannot store."""
     sqlstate = getattr(error, "sqlstate", None)
     return _get_class(error, sqlstate, connection_lost=connection_lost)(
         _get_message(error), instance=instance, sqlstate=sqlstate
@@ -46,13 +46,15 @@ def translate(error: psycopg.Error | UnicodeError, *, instance: str, connection_
 
 
 def translate_in_commit(error: psycopg.Error, *, instance: str, connection_lost: bool) -> ShardProxyError:
-    """As `translate`, for an error raised by COMMIT: whoever hangs up there may have committed first.
+    """Like `translate`, for an error of COMMIT: a server that closes the connection may have committed before.
 
-    A termination counts as hanging up: a session that waits for a synchronous standby has already committed locally.
+    A terminated session counts as closed: while it waits for a synchronous standby, it has already committed locally.
     """
     ours = translate(error, instance=instance, connection_lost=connection_lost)
     if isinstance(ours, _LEAVE_OUTCOME_OPEN):
-        return OutcomeUnknown(f"lost in COMMIT: {_get_message(error)}", instance=instance, sqlstate=ours.sqlstate)
+        return OutcomeUnknown(
+            f"connection lost in COMMIT: {_get_message(error)}", instance=instance, sqlstate=ours.sqlstate
+        )
     return ours
 
 
@@ -67,5 +69,5 @@ def _get_class(
 
 
 def _get_message(error: psycopg.Error | UnicodeError) -> str:
-    """The first line: the others repeat the statement, which may hold users' data."""
+    """The first line only: the others repeat the statement, which may hold user data."""
     return (str(error).strip() or type(error).__name__).splitlines()[0]

@@ -1,7 +1,7 @@
-"""The watch over one instance: looks every interval, kills what the plan names, says what it saw.
+"""Watches one instance: runs the session reaper, checks reachability and reads metrics, each at its interval.
 
-It holds one connection, made as a role for which the server keeps slots free (`reserved_connections`), so that a server
-whose connections are all taken can still be freed, also by a watch that starts only then.
+Uses one dedicated connection of a role with reserved connection slots (`reserved_connections`), so that it can free a
+server whose other connections are all in use, even if the watch starts only then.
 """
 
 import logging
@@ -18,20 +18,20 @@ from runtime.periodic import PeriodicTask
 from runtime.transitions import OutageLog
 from shardproxy.errors import DeadlineExceeded, InstanceUnavailable, ShardProxyError
 from shardproxy.kill_plan import KillPolicy
-from shardproxy.killer import Killer, TerminatedSession
-from shardproxy.own_connection import OwnConnection
+from shardproxy.session_reaper import SessionReaper, TerminatedSession
+from shardproxy.dedicated_connection import DedicatedConnection
 from shardproxy.session_names import Purpose
 from shardproxy.settings import PoolSettings
-from shardproxy.vitals import Vitals, read_database_bytes, read_vitals
+from shardproxy.instance_metrics import InstanceMetrics, read_database_bytes, read_instance_metrics
 
 logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class WatchSettings:
-    """`user` and `password_ref` of the role the watch connects as; empty: the instance's own.
+    """`user` and `password_ref`: the role that the watch connects as; empty: the instance's own.
 
-    `answer_seconds` bounds each question, `backoff_max_seconds` the pause between attempts at a server that is away.
+    `answer_seconds` bounds each statement, `backoff_max_seconds` the pause between attempts on an unreachable server.
     """
 
     interval_seconds: float
@@ -45,8 +45,8 @@ class WatchSettings:
 
 
 @dataclass(frozen=True, slots=True)
-class Sighting:
-    """Whether a server answered at its address just now, be it by an error. `detail` says what went wrong."""
+class Reachability:
+    """Result of one check of an instance. An error from the server counts as reachable; `detail` is the error."""
 
     instance: str
     host: str
@@ -56,22 +56,22 @@ class Sighting:
 
 
 class Observer(Protocol):
-    """Of one watch, told by its thread; must neither raise nor wait."""
+    """Receives the results of one watch, in the thread of the watch. Must neither raise nor block."""
 
     def on_kill(self, kill: TerminatedSession) -> None: ...
 
     def on_refusal(self) -> None:
-        """A session had to go and the watch's role may not end it."""
+        """The role of the watch has no permission to end a session of the plan."""
 
-    def on_sighting(self, sighting: Sighting) -> None: ...
+    def on_reachability(self, reachability: Reachability) -> None: ...
 
-    def on_vitals(self, vitals: Vitals) -> None: ...
+    def on_metrics(self, metrics: InstanceMetrics) -> None: ...
 
     def on_database_bytes(self, database_bytes: float) -> None: ...
 
 
 class InstanceWatch:
-    """One thread, from `start` to `stop`. Nothing that happens to the server ends it."""
+    """Runs in one thread, from `start` to `stop`. No failure of the server ends the thread."""
 
     def __init__(
         self,
@@ -87,48 +87,48 @@ class InstanceWatch:
         self._backoff = Backoff(2 * settings.interval_seconds, settings.backoff_max_seconds, jitter=0.5)
         self._observer = observer
         self._clock = clock
-        self._connection = OwnConnection(_connect_as(instance, settings), settings.pool, purpose=Purpose.SHARD_PROXY)
-        self._killer = Killer(
+        self._connection = DedicatedConnection(_connect_as(instance, settings), settings.pool, purpose=Purpose.SHARD_PROXY)
+        self._reaper = SessionReaper(
             instance,
             self._connection,
             policy,
             on_kill=observer.on_kill,
             on_refusal=observer.on_refusal,
         )
-        self._vitals_at = self._size_at = clock()
-        self._state: tuple[bool, bool] | None = None  # reachable, all well: what has been logged
+        self._metrics_at = self._size_at = clock()
+        self._state: tuple[bool, bool] | None = None  # last logged: is reachable, has no error
         self._rights = OutageLog(
             logger,
-            failed=f"{instance.name}: the watch's role may not see other roles' sessions and ends none",
-            recovered=f"{instance.name}: the watch's role sees the sessions of other roles",
+            failed=f"{instance.name}: the role of the watch may not read other roles' sessions, so none is ended",
+            recovered=f"{instance.name}: the role of the watch may read other roles' sessions",
             level=logging.ERROR,
         )
         self._failures = 0  # rounds in a row
         self._task = PeriodicTask(
             f"watch-{instance.name}",
-            self._look,
+            self._run_round,
             interval_seconds=settings.interval_seconds,
             on_end=self._connection.close,
         )
-        self.looked_at = clock()
-        """When the last round ended, whatever came of it, by the monotonic clock."""
+        self.round_ended_at = clock()
+        """End of the last round, successful or not (monotonic clock)."""
 
     @property
     def is_reachable(self) -> bool:
-        """As of the last round."""
+        """Result of the last round."""
         return self._state is not None and self._state[0]
 
     def start(self) -> None:
         self._task.start()
 
     def stop(self) -> None:
-        """Does not wait; see `join`."""
+        """Does not wait for the thread; see `join`."""
         self._task.stop()
 
     def join(self, *, timeout_seconds: float) -> None:
         self._task.stop(timeout_seconds=timeout_seconds)
 
-    def _look(self) -> float | None:
+    def _run_round(self) -> float | None:
         try:
             self._do_round()
         except ShardProxyError as error:
@@ -140,36 +140,38 @@ class InstanceWatch:
             self._report(is_reachable=True)
             return None
         finally:
-            self.looked_at = self._clock()
+            self.round_ended_at = self._clock()
 
     def _do_round(self) -> None:
         seconds, now = self._settings.answer_seconds, self._clock()
-        self._killer.run_once(timeout_seconds=seconds)
-        if now >= self._vitals_at:
-            vitals = read_vitals(self._connection, self.instance, timeout_seconds=seconds)
-            self._vitals_at = now + self._settings.vitals_seconds
-            if vitals.sees_sessions:
+        self._reaper.run_once(timeout_seconds=seconds)
+        if now >= self._metrics_at:
+            metrics = read_instance_metrics(self._connection, self.instance, timeout_seconds=seconds)
+            self._metrics_at = now + self._settings.vitals_seconds
+            if metrics.sees_sessions:
                 self._rights.report_success()
             else:
                 self._rights.report_failure("GRANT pg_monitor")
-            self._observer.on_vitals(vitals)
+            self._observer.on_metrics(metrics)
         if now >= self._size_at:
-            self._size_at = now + self._settings.size_seconds  # also when it fails: it is the dearest question
+            self._size_at = now + self._settings.size_seconds  # also after a failure: this statement is expensive
             self._observer.on_database_bytes(read_database_bytes(self._connection, timeout_seconds=seconds))
 
     def _is_answer(self, error: ShardProxyError) -> bool:
-        """Whether the server is there, judged by what went wrong."""
+        """Whether an error proves that the server is up."""
         if isinstance(error, DeadlineExceeded):
             return False
-        return not isinstance(error, InstanceUnavailable) or self._connection.is_there()
+        return not isinstance(error, InstanceUnavailable) or self._connection.ping()
 
     def _report(self, *, is_reachable: bool, detail: str = "") -> None:
         state = (is_reachable, not detail)
         if state != self._state:
-            logger.log(logging.WARNING if detail else logging.INFO, "%s", detail or f"{self.instance.name}: watched")
+            logger.log(
+                logging.WARNING if detail else logging.INFO, "%s", detail or f"{self.instance.name}: the watch works"
+            )
         self._state = state
-        self._observer.on_sighting(
-            Sighting(self.instance.name, self.instance.host, self.instance.port, is_reachable, detail)
+        self._observer.on_reachability(
+            Reachability(self.instance.name, self.instance.host, self.instance.port, is_reachable, detail)
         )
 
 

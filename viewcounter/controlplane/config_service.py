@@ -29,7 +29,8 @@ from configservice.topology.cluster_cache import get_cluster_cache
 from configservice.topology.model import Instance
 from configservice.topology.signer import TopologySigner
 from configservice.topology.signing import read_signing_key
-from shardproxy.connection import DeadlineConnection, open_own_connection
+from shardproxy.connection import DeadlineConnection, open_dedicated_connection
+from shardproxy.dedicated_connection import DedicatedConnection
 from shardproxy.errors import (
     DeadlineExceeded,
     InstanceMisconfigured,
@@ -38,7 +39,6 @@ from shardproxy.errors import (
     ShardProxyError,
     StatementTimeout,
 )
-from shardproxy.own_connection import OwnConnection
 from shardproxy.session_names import Purpose
 from shardproxy.settings import PoolSettings
 from shardproxy.tls import build_tls_parameters
@@ -58,7 +58,7 @@ class OperatingConnection:
         self, instance: Instance, settings: PoolSettings, *, user: str, password_ref: str, address: str = ""
     ) -> None:
         as_operator = msgspec.structs.replace(instance, user=user, password_ref=password_ref) if user else instance
-        self._connection = OwnConnection(as_operator, settings, purpose=Purpose.CONFIG_SERVICE, address=address)
+        self._connection = DedicatedConnection(as_operator, settings, purpose=Purpose.CONFIG_SERVICE, address=address)
 
     def fetch(
         self, statement: str, params: Mapping[str, Any] | None = None, *, timeout_seconds: float
@@ -86,11 +86,11 @@ class OperatingConnection:
             return InstanceSilent(text)
         if not isinstance(error, InstanceUnavailable):
             return ActionFailed(text)
-        if self._connection.was_silent:
+        if self._connection.connect_timed_out:
             return InstanceSilent(text)
         if isinstance(error.__cause__, InstanceMisconfigured):
             return InstanceUnusable(text)
-        return InstanceRefuses(text) if self._connection.is_there() else InstanceGone(text)
+        return InstanceRefuses(text) if self._connection.ping() else InstanceGone(text)
 
 
 def name_holder(host: str, pid: int) -> str:
@@ -156,7 +156,7 @@ class LogReader:
 
 
 def open_control_connection(session_name: str, *, config: Config, call_seconds: float) -> DeadlineConnection:
-    return open_own_connection(
+    return open_dedicated_connection(
         host=config.control_database_host,
         port=config.control_database_port,
         dbname=config.control_database_name,

@@ -13,10 +13,10 @@ from django.db.migrations.executor import MigrationExecutor
 from clusterproxy.proxy import ClusterProxy
 from configservice.topology.model import Instance, Shard
 from runtime.errors import Retryable
-from shardproxy.conninfo import build_place
+from shardproxy.conninfo import build_hostaddr_parameters
 from shardproxy.errors import InstanceMisconfigured
 from shardproxy.passwords import read_password
-from shardproxy.session_names import Purpose, name_session
+from shardproxy.session_names import Purpose, format_session_name
 from shardproxy.settings import APPLICATION_NAME
 from shardproxy.tls import build_tls_parameters
 from viewcounter.config import get_config
@@ -133,9 +133,9 @@ def _open_connection(shard: Shard, primary: Instance, *, address: str = "") -> I
         "OPTIONS": {
             "connect_timeout": get_config().connect_timeout_seconds,
             **build_tls_parameters(host=primary.host, sslmode=primary.sslmode, files=get_config().shard_tls),
-            "application_name": name_session(APPLICATION_NAME, Purpose.MIGRATION),
+            "application_name": format_session_name(APPLICATION_NAME, Purpose.MIGRATION),
             "options": f"-c lock_timeout={lock_timeout_ms} -c statement_timeout=0",
-            **build_place(address),
+            **build_hostaddr_parameters(address),
         },
     }
     default = connections.databases["default"]

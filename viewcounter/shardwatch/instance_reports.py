@@ -20,9 +20,9 @@ from runtime.metrics import (
 )
 from runtime.periodic import PeriodicTask
 from runtime.transitions import OutageLog
-from shardproxy.killer import TerminatedSession
-from shardproxy.vitals import Vitals
-from shardproxy.watch import Sighting
+from shardproxy.session_reaper import TerminatedSession
+from shardproxy.instance_metrics import InstanceMetrics
+from shardproxy.watch import Reachability
 from viewcounter.shardwatch.kills import KillStore
 
 logger = logging.getLogger(__name__)
@@ -31,18 +31,18 @@ STOP_SECONDS = 2.0
 SPACING_SECONDS = 0.1
 """Sightings come one by one, twice a second from each watch; they are published together."""
 SAID_SECONDS = 30.0
-"""A sighting that no newer one has replaced within this is not repeated: its watch is gone or stuck."""
+"""A report that no newer one has replaced within this is not repeated: its watch is gone or stuck."""
 
 
 class WitnessWriter:
-    """Publishes the newest sighting of each instance, from `start` to `stop`, in a thread of its own.
+    """Publishes the newest report of each instance, from `start` to `stop`, in a thread of its own.
 
-    Invariant: at most one sighting an instance is kept, with the moment it was made (monotonic clock).
+    Invariant: at most one report an instance is kept, with the moment it was made (monotonic clock).
     """
 
     def __init__(self, *, publish: Callable[[Sequence[WitnessReport]], None]) -> None:
         self._publish = publish
-        self._newest: dict[str, tuple[Sighting, float]] = {}
+        self._newest: dict[str, tuple[Reachability, float]] = {}
         self._lock = threading.Lock()  # guards `_newest`
         self._outage = OutageLog(
             logger,
@@ -57,9 +57,9 @@ class WitnessWriter:
             on_end=lambda: self._say([]),  # a witness that has gone has nothing to say
         )
 
-    def put(self, sighting: Sighting) -> None:
+    def put(self, reachability: Reachability) -> None:
         with self._lock:
-            self._newest[sighting.instance] = (sighting, time.monotonic())
+            self._newest[reachability.instance] = (reachability, time.monotonic())
         self._task.wake()
 
     def start(self) -> None:
@@ -83,18 +83,18 @@ class WitnessWriter:
             self._outage.report_success()
 
     def _build_reports(self, *, now: float) -> list[WitnessReport]:
-        """Forgets old sightings. For the owner of the lock."""
+        """Forgets reports that are too old. For the owner of the lock."""
         self._newest = {name: entry for name, entry in self._newest.items() if now - entry[1] <= SAID_SECONDS}
         return [
             WitnessReport(
-                instance=sighting.instance,
-                host=sighting.host,
-                port=sighting.port,
-                is_reachable=sighting.is_reachable,
+                instance=reachability.instance,
+                host=reachability.host,
+                port=reachability.port,
+                is_reachable=reachability.is_reachable,
                 age_seconds=now - seen_at,
-                detail=sighting.detail,
+                detail=reachability.detail,
             )
-            for sighting, seen_at in self._newest.values()
+            for reachability, seen_at in self._newest.values()
         ]
 
 
@@ -114,17 +114,17 @@ class InstanceReporter:
     def on_refusal(self) -> None:
         KILL_REFUSALS.labels(*self._labels).inc()
 
-    def on_sighting(self, sighting: Sighting) -> None:
-        INSTANCE_UP.labels(*self._labels).set(int(sighting.is_reachable))
-        self._witness.put(sighting)
+    def on_reachability(self, reachability: Reachability) -> None:
+        INSTANCE_UP.labels(*self._labels).set(int(reachability.is_reachable))
+        self._witness.put(reachability)
 
-    def on_vitals(self, vitals: Vitals) -> None:
-        INSTANCE_CONNECTIONS.labels(*self._labels).set(vitals.connections)
-        INSTANCE_MAX_CONNECTIONS.labels(*self._labels).set(vitals.max_connections)
-        INSTANCE_OLDEST_TRANSACTION_SECONDS.labels(*self._labels).set(vitals.oldest_transaction_seconds)
-        if vitals.lag_seconds is not None:
-            INSTANCE_LAG_SECONDS.labels(*self._labels).set(vitals.lag_seconds)
-        for slot, retained_bytes in vitals.slot_retained_bytes.items():
+    def on_metrics(self, metrics: InstanceMetrics) -> None:
+        INSTANCE_CONNECTIONS.labels(*self._labels).set(metrics.connections)
+        INSTANCE_MAX_CONNECTIONS.labels(*self._labels).set(metrics.max_connections)
+        INSTANCE_OLDEST_TRANSACTION_SECONDS.labels(*self._labels).set(metrics.oldest_transaction_seconds)
+        if metrics.lag_seconds is not None:
+            INSTANCE_LAG_SECONDS.labels(*self._labels).set(metrics.lag_seconds)
+        for slot, retained_bytes in metrics.slot_retained_bytes.items():
             INSTANCE_SLOT_RETAINED_BYTES.labels(*self._labels, slot).set(retained_bytes)
 
     def on_database_bytes(self, database_bytes: float) -> None:

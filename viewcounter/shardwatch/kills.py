@@ -18,7 +18,7 @@ from django.utils import timezone
 
 from runtime.metrics import KILLS_DROPPED, KILLS_WAITING
 from runtime.periodic import PeriodicTask
-from shardproxy.killer import TerminatedSession as SeenKill
+from shardproxy.session_reaper import TerminatedSession as SeenKill
 from viewcounter.shardwatch.models import Kill
 
 logger = logging.getLogger(__name__)

@@ -95,7 +95,7 @@ class ShardProxyProcess:
         """Well while every watch goes on, whatever it sees."""
         now = time.monotonic()
         watches = self._daemon.watches
-        stuck = [watch.instance.name for watch in watches if now - watch.looked_at > STUCK_SECONDS]
+        stuck = [watch.instance.name for watch in watches if now - watch.round_ended_at > STUCK_SECONDS]
         instances = {watch.instance.name: "up" if watch.is_reachable else "down" for watch in watches}
         return not stuck, {"status": "stuck" if stuck else "ok", "stuck": stuck, "instances": instances}
 

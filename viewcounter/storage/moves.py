@@ -15,7 +15,7 @@ from uuid import UUID
 import psycopg
 from psycopg import sql
 
-from shardproxy.session_names import Purpose, name_session
+from shardproxy.session_names import Purpose, format_session_name
 from shardproxy.settings import APPLICATION_NAME
 from viewcounter.storage.errors import (
     CleanUpOutOfDate,
@@ -66,9 +66,9 @@ class Side:
 
 
 def name_move_session(connection: Connection, *, seconds: float) -> None:
-    """For long transactions of a mover: bounded by the mover, and spared by the killer."""
+    """For long transactions of a mover: bounded by the mover, and spared by the session reaper."""
     bounds = {
-        "application_name": name_session(APPLICATION_NAME, Purpose.MOVE),
+        "application_name": format_session_name(APPLICATION_NAME, Purpose.MOVE),
         "statement_timeout": f"{seconds * 1000:.0f}",
         "idle_in_transaction_session_timeout": f"{seconds * 1000:.0f}",
     }

@@ -167,7 +167,7 @@ class TestReplicaFaults:
         for _ in range(30):
             assert read_instance(proxy) == "shard1a"
         # None at all if the first health probe met the frozen server before the first of these reads did.
-        assert caplog.text.count("left alone for") <= 1
+        assert caplog.text.count("circuit breaker open for") <= 1
 
     def test_probes_find_a_frozen_replica_without_costing_any_read_and_find_it_again(
         self, open_cluster, shard_servers, caplog
@@ -178,7 +178,7 @@ class TestReplicaFaults:
         wait_until(lambda: "unhealthy: shard1b" in caplog.text)
         for _ in range(30):
             assert read_instance(proxy) == "shard1a"
-        assert caplog.text.count("left alone for") == 0
+        assert caplog.text.count("circuit breaker open for") == 0
         shard_servers.cluster.server("shard1b").resume()
         wait_until(lambda: read_instance(proxy) == "shard1b")
 
@@ -275,7 +275,7 @@ class TestTopologyChanges:
         shelf = Shelf(msgspec.structs.replace(topology, epoch=2, shards=raised))
         proxy = open_cluster(shelf)
         ran = []
-        with pytest.raises(LowerTerm, match="shard1a: serves term 1, topology says 2"), proxy.transaction(0):
+        with pytest.raises(LowerTerm, match="shard1a: has shard term 1, the topology has 2"), proxy.transaction(0):
             ran.append(1)
         assert ran == []
         shard_servers.set_term("shard1a", 3)

@@ -113,7 +113,7 @@ def test_whoever_may_not_be_a_new_shard_is_told_why_at_its_field(cluster, new_da
         ({"host": "/run/postgresql"}, "--host: /run/postgresql has no address"),
         ({"port": "1"}, "--host: it does not answer: .*refused"),
         ({"password-ref": "hunter2"}, "--password-ref: Say where the password is"),
-        ({"password-ref": "env:VIEWCOUNTER_SHARD_NOT_SET"}, "--password-ref: .*no password there"),
+        ({"password-ref": "env:VIEWCOUNTER_SHARD_NOT_SET"}, "--password-ref: .*the password is empty or missing"),
         ({"password-ref": "env:VIEWCOUNTER_SECRET_KEY"}, "--password-ref: .*does not begin with VIEWCOUNTER_SHARD_"),
         ({"password-ref": f"file:{secret}"}, "--password-ref: .*does not lie below"),
         ({"database": "nowhere"}, "--user: it is not let in"),

@@ -8,7 +8,7 @@ from django.db import connections, transaction
 from configservice.errors import LeaseLost
 from configservice.failover.lease import Lease, fence_change
 from configservice.failover.records import Leadership
-from shardproxy.connection import open_own_connection
+from shardproxy.connection import open_dedicated_connection
 from tests.pace import limit
 from tests.waiting import wait_until
 from viewcounter.controlplane.config_service import name_holder
@@ -25,7 +25,7 @@ def open_lease(control):
     database = connections["default"].settings_dict
 
     def connect(session_name):
-        return open_own_connection(
+        return open_dedicated_connection(
             host=database["HOST"],
             port=database["PORT"],
             dbname=database["NAME"],
@@ -114,7 +114,7 @@ def test_a_new_leader_waits_for_the_change_that_the_old_one_is_committing(open_l
 
 def test_nobody_leads_without_control_database(control):
     def refuse(session_name):
-        return open_own_connection(host="127.0.0.1", port=1, dbname="nowhere", application_name=session_name)
+        return open_dedicated_connection(host="127.0.0.1", port=1, dbname="nowhere", application_name=session_name)
 
     lease = Lease(refuse, holder="configservice test-nobody 1", lease_seconds=1.0, call_seconds=1.0)
     assert not lease.hold()

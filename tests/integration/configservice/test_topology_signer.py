@@ -19,7 +19,7 @@ from configservice.topology.publication import (
 from configservice.topology.published_snapshot import PublishedSnapshot, build_published_snapshot
 from configservice.topology.signer import TopologySigner
 from configservice.topology.signing import PublicKeys, make_signing_key_file
-from shardproxy.connection import open_own_connection
+from shardproxy.connection import open_dedicated_connection
 from tests.integration.configservice.conftest import CLUSTER_ID, read_topology
 from tests.waiting import wait_until
 
@@ -42,7 +42,7 @@ def start_signer(control, cluster_cache):
     database = connections["default"].settings_dict
 
     def connect(session_name):
-        return open_own_connection(
+        return open_dedicated_connection(
             host=database["HOST"],
             port=database["PORT"],
             dbname=database["NAME"],

@@ -101,7 +101,7 @@ def test_a_point_that_finds_no_connection_is_told_so_and_a_flush_still_gets_its_
         held = [executor.submit(proxy.read, HOLD, {}, deadline_at=soon()) for _ in range(3)]
         try:
             wait_until(lambda: proxy.in_flight == 3)
-            with pytest.raises(PoolExhausted, match="no connection was given back in time"):
+            with pytest.raises(PoolExhausted, match="no connection became free in time"):
                 proxy.read(POINT, {}, deadline_at=soon())
             with proxy.transaction(QueryClass.FLUSH, deadline_at=soon()) as connection:
                 connection.execute("INSERT INTO probe VALUES (1)")

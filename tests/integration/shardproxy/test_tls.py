@@ -10,8 +10,8 @@ import msgspec
 import pytest
 
 from configservice.topology.model import Instance
+from shardproxy.dedicated_connection import DedicatedConnection
 from shardproxy.errors import InstanceUnavailable
-from shardproxy.own_connection import OwnConnection
 from shardproxy.session_names import Purpose
 from shardproxy.settings import PoolSettings
 from shardproxy.tls import TlsFiles
@@ -32,7 +32,7 @@ def instance(shard_servers: Servers) -> Instance:
 def ask(instance: Instance, files: TlsFiles, **changes: object) -> int:
     settings = PoolSettings(password_refs=ANY_FILE, tls=files)
     changed = msgspec.structs.replace(instance, **changes)
-    with closing(OwnConnection(changed, settings, purpose=Purpose.HEALTH)) as connection:
+    with closing(DedicatedConnection(changed, settings, purpose=Purpose.HEALTH)) as connection:
         return connection.fetch("SELECT 7 AS number", timeout_seconds=ANSWER_SECONDS)[0]["number"]
 
 

@@ -9,12 +9,12 @@ from typing import Any
 import psycopg
 
 from devtools.localcluster.spec import SHARD_PROXY_ROLE
+from shardproxy.instance_metrics import InstanceMetrics
 from shardproxy.kill_plan import KillPolicy
-from shardproxy.killer import TerminatedSession
 from shardproxy.query import QueryClass
+from shardproxy.session_reaper import TerminatedSession
 from shardproxy.settings import DEFAULT_QUERY_SECONDS, PoolSettings
-from shardproxy.vitals import Vitals
-from shardproxy.watch import InstanceWatch, Sighting, WatchSettings
+from shardproxy.watch import InstanceWatch, Reachability, WatchSettings
 from tests.integration.shardproxy.limits import ANY_FILE
 from tests.integration.shardproxy.servers import Servers
 from tests.pace import limit
@@ -41,8 +41,8 @@ class Recorder:
     def __init__(self) -> None:
         self.kills: list[TerminatedSession] = []
         self.refusals = 0
-        self.sightings: list[Sighting] = []
-        self.vitals: list[Vitals] = []
+        self.reachability: list[Reachability] = []
+        self.metrics: list[InstanceMetrics] = []
         self.sizes: list[float] = []
 
     def on_kill(self, kill: TerminatedSession) -> None:
@@ -51,11 +51,11 @@ class Recorder:
     def on_refusal(self) -> None:
         self.refusals += 1
 
-    def on_sighting(self, sighting: Sighting) -> None:
-        self.sightings.append(sighting)
+    def on_reachability(self, reachability: Reachability) -> None:
+        self.reachability.append(reachability)
 
-    def on_vitals(self, vitals: Vitals) -> None:
-        self.vitals.append(vitals)
+    def on_metrics(self, metrics: InstanceMetrics) -> None:
+        self.metrics.append(metrics)
 
     def on_database_bytes(self, database_bytes: float) -> None:
         self.sizes.append(database_bytes)
@@ -89,7 +89,7 @@ def watching(
     watch = InstanceWatch(servers.get_instance(name), build_settings(servers, **settings), policy, observer=recorder)
     watch.start()
     try:
-        wait_until(lambda: bool(recorder.sightings))
+        wait_until(lambda: bool(recorder.reachability))
         yield recorder
     finally:
         watch.stop()

@@ -2,7 +2,7 @@
 
 from datetime import UTC, datetime, timedelta
 
-from shardproxy.killer import TerminatedSession
+from shardproxy.session_reaper import TerminatedSession
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 SEEN = TerminatedSession(

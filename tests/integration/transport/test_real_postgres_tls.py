@@ -14,8 +14,8 @@ from configservice.topology.model import Instance, Role
 from devtools.localcluster import ClusterSpec, run_temporary_cluster
 from devtools.localcluster.postgres import PostgresServer
 from devtools.localcluster.spec import SERVICE_ROLE, SUPERUSER_ROLE
+from shardproxy.dedicated_connection import DedicatedConnection
 from shardproxy.errors import InstanceUnavailable
-from shardproxy.own_connection import OwnConnection
 from shardproxy.session_names import Purpose
 from shardproxy.settings import PoolSettings
 from shardproxy.tls import TlsFiles
@@ -81,7 +81,7 @@ def ask(server: PostgresServer, files: TlsFiles, *, sslmode: str = "verify-full"
         sslmode=sslmode,
     )
     settings = PoolSettings(password_refs=ANY_FILE, tls=files)
-    with closing(OwnConnection(instance, settings, purpose=Purpose.HEALTH)) as connection:
+    with closing(DedicatedConnection(instance, settings, purpose=Purpose.HEALTH)) as connection:
         return connection.fetch(WHO, timeout_seconds=ANSWER_SECONDS)[0]
 
 

@@ -12,10 +12,10 @@ from shardproxy.admission import (
     Admission,
     AdmissionPolicy,
     Shed,
-    get_patience_seconds,
+    get_max_wait_seconds,
     has_room,
     is_overloaded,
-    must_give_way,
+    must_shed_waiting,
 )
 from shardproxy.query import QueryClass
 from tests.clock import Clock
@@ -73,19 +73,19 @@ def test_a_single_connection_serves_everybody():
 )
 def test_reports_are_shed_first_then_ranges_then_points_and_flushes_never(waits, overloaded, giving_way):
     assert {c for c in QueryClass if is_overloaded(POLICY, waits, c)} == overloaded
-    assert {c for c in QueryClass if must_give_way(POLICY, waits, c)} == giving_way
+    assert {c for c in QueryClass if must_shed_waiting(POLICY, waits, c)} == giving_way
 
 
 @pytest.mark.parametrize(
     ("query_class", "seconds"), [(FLUSH, 1.0), (POINT, 0.8), (RANGE, 0.4), (MAINTENANCE, 1.0), (REPORT, 1.0)]
 )
 def test_nobody_waits_longer_than_it_would_take_to_be_shed(query_class, seconds):
-    assert get_patience_seconds(POLICY, query_class) == pytest.approx(seconds)
+    assert get_max_wait_seconds(POLICY, query_class) == pytest.approx(seconds)
 
 
 @given(st.dictionaries(st.sampled_from(list(QueryClass)), st.floats(0, 10)))
 def test_a_class_is_never_shed_before_one_that_matters_less(waits):
-    for verdict in (is_overloaded, must_give_way):
+    for verdict in (is_overloaded, must_shed_waiting):
         shed = [verdict(POLICY, waits, c) for c in (FLUSH, POINT, RANGE, REPORT)]
         assert shed == sorted(shed)
         assert shed[0] is False
@@ -195,7 +195,7 @@ def test_a_caller_gives_up_at_its_own_deadline_and_leaves_no_trace(open_callers)
     callers = open_callers()
     callers.start("holder", POINT, waits=False)
     callers.start("late", POINT, waits=False, seconds=0.05)
-    assert callers.shed == {"late": "no connection was given back in time"}
+    assert callers.shed == {"late": "no connection became free in time"}
     assert callers.admission.in_flight == 1
 
 
@@ -207,7 +207,7 @@ def test_waiting_reports_are_sent_away_when_points_wait_too_long(open_callers):
     callers.start("point", POINT)
     clock.advance(31.0)
     callers.start("another", REPORT, waits=False)
-    assert callers.shed["another"] == "too many wait for a connection"
+    assert callers.shed["another"] == "too many queries wait for a connection"
     wait_until(lambda: "report" in callers.shed)
     assert callers.shed["report"] == "shed: queries of higher priority wait for a connection"
     callers.release("holder")

@@ -3,14 +3,14 @@
 import pytest
 
 from shardproxy.query import QueryClass
-from shardproxy.session_names import Purpose, find_purpose, name_session
+from shardproxy.session_names import Purpose, find_purpose, format_session_name
 
 APPLICATION = "viewcounter"
 
 
 @pytest.mark.parametrize("purpose", [*QueryClass, *Purpose])
 def test_a_name_is_read_back_as_what_it_was_made_of(purpose):
-    assert find_purpose(name_session(APPLICATION, purpose), application=APPLICATION) is purpose
+    assert find_purpose(format_session_name(APPLICATION, purpose), application=APPLICATION) is purpose
 
 
 @pytest.mark.parametrize(

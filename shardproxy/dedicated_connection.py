@@ -1,6 +1,7 @@
-"""One connection of its own to one instance, for whoever watches it: never the pool's, which may be full.
+"""A dedicated connection to one instance, for probes, watches and the config service: a pool may be full.
 
-Kept between questions, made anew after any failure, bounded on this side, so that a frozen server costs its bound.
+Stays open between statements and reconnects after a failure. Each statement is bounded on the client side, so a frozen
+server costs no more than that bound.
 """
 
 import time
@@ -12,42 +13,42 @@ from psycopg import pq
 from psycopg.conninfo import make_conninfo
 
 from configservice.topology.model import Instance
-from shardproxy.connection import DeadlineConnection, open_own_connection
-from shardproxy.conninfo import build_connection_parameters, build_place
+from shardproxy.connection import DeadlineConnection, open_dedicated_connection
+from shardproxy.conninfo import build_connection_parameters, build_hostaddr_parameters
 from shardproxy.errors import InstanceMisconfigured, InstanceUnavailable, ShardProxyError
-from shardproxy.session_names import Purpose, name_session
+from shardproxy.session_names import Purpose, format_session_name
 from shardproxy.settings import PoolSettings
 from shardproxy.translate import translate
 
 
-class OwnConnection:
+class DedicatedConnection:
     """Used by one thread at a time."""
 
     def __init__(self, instance: Instance, settings: PoolSettings, *, purpose: Purpose, address: str = "") -> None:
-        """With `address` it connects there; see `shardproxy.conninfo.build_place`."""
+        """`address` pins the connection; see `shardproxy.conninfo.build_hostaddr_parameters`."""
         self._instance = instance
         self._settings = settings
         self._purpose = purpose
-        self._place = build_place(address)
+        self._hostaddr = build_hostaddr_parameters(address)
         self._connection: DeadlineConnection | None = None
-        self.was_silent = False
-        """Whether the last failure was an attempt to connect that got no answer."""
+        self.connect_timed_out = False
+        """Whether the last failure was a timeout while connecting."""
 
     def fetch(
         self, statement: str, params: Mapping[str, Any] | None = None, *, timeout_seconds: float
     ) -> list[dict[str, Any]]:
         """Raises ShardProxyError when there is no answer within `timeout_seconds`.
 
-        A first connection may take libpq's own smallest bound, `connect_timeout_seconds`, on top.
+        Connecting, if needed, may take `connect_timeout_seconds` more.
         """
         return self._run(statement, params, timeout_seconds=timeout_seconds).fetchall()
 
     def execute(self, statement: str, *, timeout_seconds: float) -> None:
-        """As `fetch`, for a statement that returns no rows; outside any transaction."""
+        """Like `fetch`, for a statement that returns no rows; outside any transaction."""
         self._run(statement, None, timeout_seconds=timeout_seconds)
 
     def fileno(self) -> int | None:
-        """The socket while connected. Readable while nothing is asked: the server hung up, or tells of a setting."""
+        """The socket while connected. Readable between statements: the server hung up, or reports a setting."""
         connection = self._connection
         return None if connection is None or connection.lost else connection.pgconn.socket
 
@@ -59,18 +60,18 @@ class OwnConnection:
             connection.deadline_at = time.monotonic() + timeout_seconds
             return connection.execute(statement, params, prepare=False)
         except psycopg.Error as error:
-            self.was_silent = isinstance(error, psycopg.errors.ConnectionTimeout)
+            self.connect_timed_out = isinstance(error, psycopg.errors.ConnectionTimeout)
             raise self._translate(error) from error
         except InstanceMisconfigured as error:
             raise InstanceUnavailable(str(error), instance=self._instance.name) from error
 
-    def is_there(self) -> bool:
-        """Whether a server answers at the address that would not have us: too many connections, a wrong password.
+    def ping(self) -> bool:
+        """After a failed connection: whether the server is up and refused it (too many connections, wrong password).
 
-        To be asked after a failure. libpq keeps the SQLSTATE of a refused connection to itself; only its ping tells,
-        which is not worth the wait where the attempt itself met silence.
+        libpq does not report the SQLSTATE of a refused connection; only its ping tells. False without a ping if the
+        attempt itself timed out: the ping would wait just as long.
         """
-        if self.was_silent:
+        if self.connect_timed_out:
             return False
         conninfo = make_conninfo(
             "",
@@ -79,7 +80,7 @@ class OwnConnection:
             dbname=self._instance.database,
             user=self._instance.user,
             connect_timeout=self._settings.connect_timeout_seconds,
-            **self._place,
+            **self._hostaddr,
         )
         return pq.PGconn.ping(conninfo.encode()) == pq.Ping.OK
 
@@ -91,16 +92,16 @@ class OwnConnection:
     def _get_connection(self) -> DeadlineConnection:
         if self._connection is None or self._connection.has_hung_up():
             self.close()
-            self._connection = open_own_connection(**self._build_parameters())
+            self._connection = open_dedicated_connection(**self._build_parameters())
         return self._connection
 
     def _build_parameters(self) -> dict[str, str | int]:
         parameters = build_connection_parameters(self._instance, self._settings)
-        name = name_session(self._settings.application_name, self._purpose)
-        return parameters | self._place | {"application_name": name}
+        name = format_session_name(self._settings.application_name, self._purpose)
+        return parameters | self._hostaddr | {"application_name": name}
 
     def _translate(self, error: psycopg.Error) -> ShardProxyError:
-        """A connection that is lost is closed; one on which a statement failed goes on."""
+        """Closes a lost connection; keeps one on which only the statement failed."""
         connection = self._connection
         is_lost = connection is None or connection.lost
         ours = translate(error, instance=self._instance.name, connection_lost=is_lost)

@@ -1,4 +1,4 @@
-"""The killer on real servers: who goes, when, and who stays whatever happens."""
+"""The session reaper on real servers: which sessions it ends, when, and which it never ends."""
 
 import subprocess
 import time
@@ -8,12 +8,12 @@ import psycopg
 import pytest
 
 from devtools.localcluster.spec import SERVICE_ROLE, SHARD_PROXY_ROLE, SUPERUSER_ROLE
+from shardproxy.dedicated_connection import DedicatedConnection
 from shardproxy.errors import ShardProxyError, StatementTimeout
 from shardproxy.instance import InstanceProxy
-from shardproxy.killer import Killer
-from shardproxy.own_connection import OwnConnection
 from shardproxy.query import Query, QueryClass
-from shardproxy.session_names import Purpose, name_session
+from shardproxy.session_names import Purpose, format_session_name
+from shardproxy.session_reaper import SessionReaper
 from shardproxy.settings import DEFAULT_QUERY_SECONDS, PoolSettings
 from tests.integration.shardproxy.limits import ANY_FILE
 from tests.integration.shardproxy.watching import (
@@ -152,7 +152,9 @@ class TestWhoStays:
 
     def test_sessions_of_our_machinery_stay(self, shard_servers, foreigner, password):
         ours = [
-            foreigner(user=SERVICE_ROLE, password=password, application_name=name_session("viewcounter", purpose))
+            foreigner(
+                user=SERVICE_ROLE, password=password, application_name=format_session_name("viewcounter", purpose)
+            )
             for purpose in Purpose
         ]
         spared = foreigner(application_name="pg_dump")
@@ -219,7 +221,7 @@ class TestWhoStays:
         victim = foreigner(application_name="victim").start("SELECT pg_sleep(1)")
         settings = build_settings(shard_servers)
 
-        class Slow(OwnConnection):
+        class Slow(DedicatedConnection):
             def fetch(self, statement, params=None, *, timeout_seconds):
                 if params is not None:
                     assert victim.await_end().error is None
@@ -229,12 +231,12 @@ class TestWhoStays:
 
         connection = Slow(shard_servers.get_instance("shard1a"), settings.pool, purpose=Purpose.SHARD_PROXY)
         kills, planned = [], []
-        killer = Killer(
+        session_reaper = SessionReaper(
             shard_servers.get_instance("shard1a"), connection, self.STRICT,
             on_kill=kills.append, on_refusal=lambda: planned.append("refused"),
         )  # fmt: skip
         time.sleep(0.4)
-        killer.run_once(timeout_seconds=5)
+        session_reaper.run_once(timeout_seconds=5)
         assert victim.await_end().error is None
         assert (kills, planned) == ([], [])
         connection.close()
@@ -263,8 +265,8 @@ class TestFullServer:
         with watching(shard_servers) as recorder:
             wait_until(lambda: self._answers(proxy, echo))
             wait_until(lambda: {k.reason for k in recorder.kills} == {"connections", "running"})
-        assert all(sighting.is_reachable for sighting in recorder.sightings)
-        assert recorder.vitals[0].max_connections == 100
+        assert all(reachability.is_reachable for reachability in recorder.reachability)
+        assert recorder.metrics[0].max_connections == 100
         proxy.close()
 
     @staticmethod
@@ -279,30 +281,32 @@ class TestFaults:
     def test_the_watch_of_a_server_that_freezes_dies_and_comes_back_goes_on(self, shard_servers, foreigner):
         server = shard_servers.cluster.server("shard1a")
         with watching(shard_servers, answer_seconds=0.5) as recorder:
-            wait_until(lambda: recorder.sightings[-1].is_reachable)
+            wait_until(lambda: recorder.reachability[-1].is_reachable)
             server.pause()
-            wait_until(lambda: not recorder.sightings[-1].is_reachable)
+            wait_until(lambda: not recorder.reachability[-1].is_reachable)
             server.resume()
-            wait_until(lambda: recorder.sightings[-1].is_reachable)
+            wait_until(lambda: recorder.reachability[-1].is_reachable)
             server.kill()
-            wait_until(lambda: not recorder.sightings[-1].is_reachable)
+            wait_until(lambda: not recorder.reachability[-1].is_reachable)
             shard_servers.start("shard1a")
-            wait_until(lambda: recorder.sightings[-1].is_reachable)
+            wait_until(lambda: recorder.reachability[-1].is_reachable)
             victim = foreigner().start(LONG).await_end()
             assert victim.error.sqlstate == "57014"
 
     def test_a_server_that_refuses_the_watch_is_there_all_the_same(self, shard_servers, tmp_path):
         (tmp_path / "wrong").write_text("wrong")
         with watching(shard_servers, password_ref=f"file:{tmp_path / 'wrong'}") as recorder:
-            wait_until(lambda: len(recorder.sightings) >= 2)
-        assert all(sighting.is_reachable and "password" in sighting.detail for sighting in recorder.sightings)
+            wait_until(lambda: len(recorder.reachability) >= 2)
+        assert all(
+            reachability.is_reachable and "password" in reachability.detail for reachability in recorder.reachability
+        )
 
-    def test_vitals_of_primary_and_replica(self, shard_servers, foreigner):
+    def test_metrics_of_primary_and_replica(self, shard_servers, foreigner):
         opened = foreigner().execute("BEGIN").execute("SELECT 1")
         calm = replace(POLICY, foreign_idle_seconds=600)
         with watching(shard_servers, policy=calm) as primary, watching(shard_servers, "shard1b") as replica:
-            wait_until(lambda: bool(primary.sizes and len(primary.vitals) > 1 and replica.vitals))
-        first, last, other = primary.vitals[0], primary.vitals[-1], replica.vitals[-1]
+            wait_until(lambda: bool(primary.sizes and len(primary.metrics) > 1 and replica.metrics))
+        first, last, other = primary.metrics[0], primary.metrics[-1], replica.metrics[-1]
         assert (last.in_recovery, last.lag_seconds, other.in_recovery) == (False, 0.0, True)
         assert last.oldest_transaction_seconds > first.oldest_transaction_seconds > 0
         assert last.max_connections == 100 and 1 <= last.connections < 20

@@ -1,8 +1,8 @@
-"""Looks at the sessions of one instance and ends those that the plan names, over a connection that is kept for it.
+"""Session reaper: lists the sessions of one instance and ends those in the kill plan, over a dedicated connection.
 
-What was seen may be old when it is acted upon, so the statement that ends a session asks again whether it is still the
-same one, doing the same thing. Between that answer and the signal lie microseconds, which nobody outside the server
-can take away.
+A session may have moved on since it was listed, so the statement that ends it checks again that it is the same session
+running the same statement. A race of microseconds between that check and the signal remains; it cannot be closed from
+outside the server.
 """
 
 import logging
@@ -13,6 +13,7 @@ from hashlib import blake2b
 from typing import Any
 
 from configservice.topology.model import Instance
+from shardproxy.dedicated_connection import DedicatedConnection
 from shardproxy.errors import BadStatement
 from shardproxy.kill_plan import (
     KillAction,
@@ -24,20 +25,19 @@ from shardproxy.kill_plan import (
     StatementIdentity,
     plan_kills,
 )
-from shardproxy.own_connection import OwnConnection
 from shardproxy.redaction import redact_statement
 
 logger = logging.getLogger(__name__)
 
 _NOT_PERMITTED = "42501"
 
-# COMMIT in any of its forms, whether comments stand before it or not. A cancel that reaches a session there waits for
-# the next point where it may act, which is the wait for a synchronous standby.
+# COMMIT in all its forms, with or without leading comments. A cancel that arrives during COMMIT takes effect at the
+# next interrupt point, which is the wait for a synchronous standby.
 _IS_COMMITTING = r"a.query ~* '^(\s|--[^\n]*\n|/\*.*?\*/)*(commit|end|prepare\s+transaction)\M'"
 
-# The text of queries stays on the server until one is ended. `pg_blocking_pids` is dear: only for those who wait. Idle
-# sessions are looked at only while they keep others out.
-_LOOK = f"""
+# The text of a query is read only when its session is ended. `pg_blocking_pids` is expensive: only for sessions that
+# wait for a lock. Idle sessions are listed only while the server has no free connection.
+_LIST_SESSIONS = f"""
 WITH room AS MATERIALIZED (
     SELECT count(*) >= current_setting('max_connections')::int
         - current_setting('superuser_reserved_connections')::int
@@ -54,7 +54,7 @@ WHERE a.backend_type = 'client backend' AND a.datname = current_database() AND a
     AND (a.state IN ('active', 'fastpath function call', 'idle in transaction', 'idle in transaction (aborted)')
         OR a.state = 'idle' AND room.is_full)
 """  # noqa: S608 - every part is ours
-_ACT = f"""
+_END_SESSION = f"""
 SELECT clock_timestamp() AS now, left(a.query, 4000) AS query, a.query_id, host(a.client_addr) AS client_address,
     CASE WHEN %(terminate)s THEN pg_terminate_backend(a.pid) ELSE pg_cancel_backend(a.pid) END AS done
 FROM pg_stat_activity AS a
@@ -68,8 +68,8 @@ WHERE a.pid = %(pid)s AND a.backend_start = %(backend_start)s AND a.wait_event I
 
 @dataclass(frozen=True, slots=True)
 class TerminatedSession:
-    """One session cancelled or ended. `statement` holds no values; `fingerprint` is the same for all that differ in
-    values only: PostgreSQL's query id, or a digest of `statement` where the server computes none."""
+    """One session that was cancelled or terminated. `statement` holds no values. `fingerprint` is the same for
+    statements that differ only in values: PostgreSQL's query id, or a digest of `statement` where there is none."""
 
     instance: str
     at: datetime
@@ -88,16 +88,16 @@ class TerminatedSession:
     statement: str
 
 
-class Killer:
-    """Used by one thread at a time. `on_kill` is told of each kill as it happens.
+class SessionReaper:
+    """Used by one thread at a time. Calls `on_kill` after each kill.
 
-    `_attempts` and `_refused` hold only statements that the last look still saw.
+    Invariant: `_attempts` and `_refused` hold only statements of the last list of sessions.
     """
 
     def __init__(
         self,
         instance: Instance,
-        connection: OwnConnection,
+        connection: DedicatedConnection,
         policy: KillPolicy,
         *,
         on_kill: Callable[[TerminatedSession], None],
@@ -112,8 +112,10 @@ class Killer:
         self._refused: set[StatementIdentity] = set()
 
     def run_once(self, *, timeout_seconds: float) -> None:
-        """One look and what it asks for; each question within `timeout_seconds`. Raises ShardProxyError."""
-        rows = self._connection.fetch(_LOOK, timeout_seconds=timeout_seconds)
+        """Lists sessions and ends those of the plan; each statement is bounded by `timeout_seconds`.
+
+        Raises ShardProxyError."""
+        rows = self._connection.fetch(_LIST_SESSIONS, timeout_seconds=timeout_seconds)
         sessions = [_read_session(row) for row in rows]
         living = {session.identity for session in sessions}
         self._attempts = {identity: a for identity, a in self._attempts.items() if identity in living}
@@ -125,7 +127,7 @@ class Killer:
                     self._apply(planned, timeout_seconds=timeout_seconds)
 
     def _apply(self, planned: PlannedKill, *, timeout_seconds: float) -> None:
-        """Does nothing when the session has moved on meanwhile."""
+        """Does nothing if the session runs another statement by now."""
         identity = planned.session.identity
         params = {
             "terminate": planned.action is KillAction.TERMINATE,
@@ -135,13 +137,15 @@ class Killer:
             "since": identity.since,
         }
         try:
-            rows = self._connection.fetch(_ACT, params, timeout_seconds=timeout_seconds)
+            rows = self._connection.fetch(_END_SESSION, params, timeout_seconds=timeout_seconds)
         except BadStatement as error:
             if error.sqlstate != _NOT_PERMITTED:
                 raise
             self._refused.add(identity)
             self._on_refusal()
-            logger.error("%s: may not end a session of %s: %s", self._instance.name, planned.session.user, error)
+            logger.error(
+                "%s: no permission to end a session of %s: %s", self._instance.name, planned.session.user, error
+            )
             return
         if rows and rows[0]["done"]:
             self._attempts[identity] = KillAttempt(planned.action, rows[0]["now"])

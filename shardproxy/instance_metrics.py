@@ -1,13 +1,13 @@
-"""What an operator wants to know of a living server: how full, how late, how old, how much WAL is kept for others."""
+"""Metrics of one server: connections, replication lag, oldest transaction, WAL retained by slots, database size."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 from configservice.topology.model import Instance
+from shardproxy.dedicated_connection import DedicatedConnection
 from shardproxy.health import measure
-from shardproxy.own_connection import OwnConnection
 
-# Connections of every database count, since they share the limit; walsenders have one of their own.
+# Connections of all databases count, since they share `max_connections`; walsenders have a limit of their own.
 _SESSIONS = """
 SELECT count(*) AS connections, current_setting('max_connections')::int AS max_connections,
     coalesce(max(extract(epoch FROM clock_timestamp() - xact_start)), 0)::float8 AS oldest_transaction_seconds,
@@ -24,10 +24,10 @@ _SIZE = "SELECT pg_database_size(current_database())::float8 AS database_bytes"
 
 
 @dataclass(frozen=True, slots=True)
-class Vitals:
-    """`lag_seconds` is 0 for a primary, None where it cannot be known. Slots by name.
+class InstanceMetrics:
+    """`lag_seconds` is 0 for a primary, None if unknown. `slot_retained_bytes` is by slot name.
 
-    `sees_sessions` is False when the role may not look at sessions of others: the killer is blind then.
+    `sees_sessions`: whether the role may read other roles' sessions; without that right the session reaper ends none.
     """
 
     in_recovery: bool
@@ -39,12 +39,14 @@ class Vitals:
     sees_sessions: bool
 
 
-def read_vitals(connection: OwnConnection, instance: Instance, *, timeout_seconds: float) -> Vitals:
-    """Raises ShardProxyError; each of its three questions has `timeout_seconds`."""
+def read_instance_metrics(
+    connection: DedicatedConnection, instance: Instance, *, timeout_seconds: float
+) -> InstanceMetrics:
+    """Raises ShardProxyError. Each of the three statements is bounded by `timeout_seconds`."""
     measured = measure(connection, instance, timeout_seconds=timeout_seconds)
     sessions = connection.fetch(_SESSIONS, timeout_seconds=timeout_seconds)[0]
     slots = connection.fetch(_SLOTS, timeout_seconds=timeout_seconds)
-    return Vitals(
+    return InstanceMetrics(
         in_recovery=measured.in_recovery,
         lag_seconds=measured.lag_seconds,
         connections=sessions["connections"],
@@ -55,6 +57,6 @@ def read_vitals(connection: OwnConnection, instance: Instance, *, timeout_second
     )
 
 
-def read_database_bytes(connection: OwnConnection, *, timeout_seconds: float) -> float:
-    """Reads the size of every file of the database, hence apart. Raises ShardProxyError."""
+def read_database_bytes(connection: DedicatedConnection, *, timeout_seconds: float) -> float:
+    """A call of its own, since the server stats every file of the database. Raises ShardProxyError."""
     return float(connection.fetch(_SIZE, timeout_seconds=timeout_seconds)[0]["database_bytes"])
