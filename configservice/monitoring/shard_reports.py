@@ -107,6 +107,6 @@ def _get_share(said: ShardCondition) -> LogShare | None:
     return LogShare(said.log_kept_bytes, said.log_share_bytes, said.log_full_seconds)
 
 
-def is_looked_after(reports: Iterable[ShardReport]) -> bool:
+def has_config_service(reports: Iterable[ShardReport]) -> bool:
     """Whether a config service looks after the shards: without one a dead primary is not replaced."""
     return all(report.condition is not None for report in reports)

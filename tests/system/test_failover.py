@@ -144,8 +144,8 @@ def read_names(cluster, name):
 
 def read_told():
     """As `bin/status`, `/readyz` and `/v1/cluster` tell it."""
-    _, standings = probe_cluster(get_cluster(), timeout_seconds=2.0, max_lag_seconds=60.0)
-    durability = next(standing.durability for standing in standings if standing.shard.name == SHARD)
+    _, shards = probe_cluster(get_cluster(), timeout_seconds=2.0, max_lag_seconds=60.0)
+    durability = next(health.durability for health in shards if health.shard.name == SHARD)
     return durability.value, read_reports()[SHARD].condition.value
 
 

@@ -1,6 +1,7 @@
-"""The control plane of a deployment: preparing databases, shard schemas, the event log's identity, the config
+"""Control plane of a deployment: preparation of databases, shard schemas, the identity of the event log, and the config
 service process.
 
-The decisions are the config service's; here it gets its connections, tools and settings. Never on the path of an
-event or a read.
+Responsible for giving `configservice` its connections, settings and metrics, and for the commands that prepare and
+repair a cluster. Never decides about roles or failovers: that is `configservice`. Never on the path of an event or a
+read. Talks to the control database, to primaries of shards and to the event log.
 """

@@ -1,4 +1,8 @@
-"""Settings are refused with which foreign topologies would be believed, ours would not, or one could name a secret."""
+"""System checks of keys and password references.
+
+They refuse settings with which a process would accept foreign topologies, would reject its own, or would send one of
+its secrets to a server that a topology names.
+"""
 
 import os
 from pathlib import Path
@@ -25,8 +29,8 @@ def find_exposed_secrets(config: Config, *, secrets_dir: str) -> list[CheckMessa
     return [
         Error(
             f"VIEWCOUNTER_SECRETS_DIR ({secrets_dir}) lies in password_ref_dir ({config.password_ref_dir}).",
-            hint="A topology could name any secret of ours as a password. Keep passwords of instances in a folder of"
-            " their own.",
+            hint="A topology could name any secret of this process as a password. Keep the passwords of instances in a"
+            " directory of their own.",
             id="viewcounter.E004",
         )
     ]
@@ -34,17 +38,17 @@ def find_exposed_secrets(config: Config, *, secrets_dir: str) -> list[CheckMessa
 
 def check_public_keys(**_options: Any) -> list[CheckMessage]:
     """Django system check of deployments; see docs/operations/topology.md."""
-    return find_trouble_of_public_keys(get_config())
+    return find_public_key_errors(get_config())
 
 
-def find_trouble_of_public_keys(config: Config) -> list[CheckMessage]:
+def find_public_key_errors(config: Config) -> list[CheckMessage]:
     if config.topology_public_keys:
         return []
     return [
         Error(
             "topology_public_keys is empty.",
-            hint="Nobody verifies topologies: processes believe the control database alone, and do not start without it"
-            " on new hosts. Make a key: manage.py make_signing_key.",
+            hint="Topologies are not verified: processes accept only the control database's, so a process on a new host"
+            " does not start without it. Make a key: manage.py make_signing_key.",
             id="viewcounter.E005",
         )
     ]
@@ -52,10 +56,10 @@ def find_trouble_of_public_keys(config: Config) -> list[CheckMessage]:
 
 def check_signing_key(**_options: Any) -> list[CheckMessage]:
     """Django system check."""
-    return find_trouble_of_signing_key(get_config())
+    return find_signing_key_errors(get_config())
 
 
-def find_trouble_of_signing_key(config: Config) -> list[CheckMessage]:
+def find_signing_key_errors(config: Config) -> list[CheckMessage]:
     path = config.topology_signing_key_file
     if path is None:
         return []
@@ -68,7 +72,7 @@ def find_trouble_of_signing_key(config: Config) -> list[CheckMessage]:
     return [
         Error(
             f"topology_public_keys does not hold the public half of topology_signing_key_file, {key.public}.",
-            hint="Nobody would believe what is signed with it.",
+            hint="Every process would refuse topologies signed with this key.",
             id="viewcounter.E007",
         )
     ]

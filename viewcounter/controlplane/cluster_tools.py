@@ -1,4 +1,4 @@
-"""What the config service needs of this process to take servers in: connections, and tables for a new shard."""
+"""Dependencies of the config service for adding servers: connections, shard tables, floors of the event log."""
 
 from collections.abc import Mapping, Sequence
 
@@ -9,7 +9,7 @@ from configservice.join.dependencies import ClusterTools, Progress
 from configservice.topology.model import Instance, Shard
 from shardproxy.settings import PoolSettings
 from viewcounter.config import get_config
-from viewcounter.controlplane.config_service import OperatingConnection
+from viewcounter.controlplane.config_service import OperatorConnection
 from viewcounter.controlplane.shard_schema import ShardMigrationFailed, prepare_new_shard
 from viewcounter.eventlog.errors import EventLogError
 from viewcounter.eventlog.registry import get_event_log
@@ -17,7 +17,7 @@ from viewcounter.storage.partitions import EXPECTED_SCHEMA_VERSION
 
 
 def build_cluster_tools() -> ClusterTools:
-    """As settings say it now; named by Django's setting CLUSTER_TOOLS."""
+    """Reads the settings at each call. Django's setting CLUSTER_TOOLS names this function."""
     config = get_config()
     return ClusterTools(
         allow_list=parse_allow_list(config.instance_allow_list),
@@ -30,9 +30,9 @@ def build_cluster_tools() -> ClusterTools:
     )
 
 
-def _connect(instance: Instance, *, address: str = "", as_operator: bool = False) -> OperatingConnection:
+def _connect(instance: Instance, *, address: str = "", as_operator: bool = False) -> OperatorConnection:
     config = get_config()
-    return OperatingConnection(
+    return OperatorConnection(
         instance,
         PoolSettings(
             connect_timeout_seconds=config.connect_timeout_seconds,

@@ -1,4 +1,4 @@
-"""A config service of this process: connections with deadlines from the shard proxy, bounds from the settings."""
+"""Builds the config service of this process: connections with deadlines from `shardproxy`, limits from the settings."""
 
 import os
 import socket
@@ -51,8 +51,8 @@ from viewcounter.eventlog.registry import connect_event_log
 HOST_MAX_LENGTH = 30
 
 
-class OperatingConnection:
-    """An InstanceConnection of the config service, as the role that may operate servers."""
+class OperatorConnection:
+    """Implements InstanceConnection of the config service, as the role that may operate servers."""
 
     def __init__(
         self, instance: Instance, settings: PoolSettings, *, user: str, password_ref: str, address: str = ""
@@ -93,18 +93,18 @@ class OperatingConnection:
         return InstanceRefuses(text) if self._connection.ping() else InstanceGone(text)
 
 
-def name_holder(host: str, pid: int) -> str:
-    """Of the lease, and of this process's sessions on the control database: never that of another process.
+def format_holder(host: str, pid: int) -> str:
+    """The holder name of the lease and of this process's sessions on the control database, unique to this process.
 
-    Host and process id are for people. Pods of one deployment have them in common, and a service does not end the
-    sessions of its own name: a frozen leader would lead for ever.
+    Host and process id are for people: containers may share both. The name must be unique, since a config service
+    ends the sessions of a silent leader by name but never its own: a shared name would keep a frozen leader for ever.
     """
     return f"configservice {host[:HOST_MAX_LENGTH]} {uuid4().hex[:8]} {pid}"
 
 
 def build_config_service(config: Config) -> ConfigService:
-    """Gives this process's own sessions on the control database its name, by which another leader may end them."""
-    holder = name_holder(socket.gethostname(), os.getpid())
+    """Also names this process's sessions on the control database, so that another leader can end them."""
+    holder = format_holder(socket.gethostname(), os.getpid())
     connections.settings["default"]["OPTIONS"]["application_name"] = holder
     settings = build_config_service_settings(config)
     pool = PoolSettings(
@@ -113,8 +113,8 @@ def build_config_service(config: Config) -> ConfigService:
         tls=config.shard_tls,
     )
 
-    def connect(instance: Instance) -> OperatingConnection:
-        return OperatingConnection(
+    def connect(instance: Instance) -> OperatorConnection:
+        return OperatorConnection(
             instance, pool, user=config.configservice_user, password_ref=config.configservice_password_ref
         )
 
@@ -139,14 +139,14 @@ def build_config_service(config: Config) -> ConfigService:
 
 
 class LogReader:
-    """The event log as a config service reads it: which one it is, its topology says; no cluster proxy is made."""
+    """Reads the event log for a config service, which names the log by id and needs no cluster proxy."""
 
     def __init__(self, config: Config) -> None:
         self._log_id = ""
         self._log = connect_event_log(config, lambda: self._log_id)
 
     def read(self, log_id: str, partitions: Sequence[int]) -> LogReading:
-        """Not by two threads at once. Raises LogUnavailable."""
+        """Not thread-safe. Raises LogUnavailable."""
         self._log_id = log_id
         try:
             usage = self._log.read_usage(partitions)
@@ -169,7 +169,7 @@ def open_control_connection(session_name: str, *, config: Config, call_seconds: 
         ),
         connect_timeout=config.connect_timeout_seconds,
         application_name=session_name,
-        # A question that we have given up must not take the lease, or sign, behind our back.
+        # A statement that this process has given up must not take the lease or sign a topology later.
         options=f"-c statement_timeout={call_seconds * 1000:.0f}",
     )
 

@@ -1,4 +1,4 @@
-"""Counts what the config service does, for Prometheus."""
+"""Publishes the work of the config service as Prometheus metrics."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -19,7 +19,7 @@ from runtime.metrics import (
 
 
 class MetricsObserver:
-    """Gauges of the cluster are set by the leader only: two opinions of one shard would be none."""
+    """Only the leader sets the gauges of the cluster, so that two processes do not report different values."""
 
     def note_tick(self, *, leads: bool, silent_instances: Sequence[str]) -> None:
         CONFIG_SERVICE_LEADS.set(leads)

@@ -1,7 +1,7 @@
-"""The event log's own life: created once, lost at worst once, and never taken for another.
+"""Identity of the event log: creates the log's id, and replaces it after an operator has accepted a loss.
 
-Invariant: a log server gets an id only while the cluster demands none, or from an operator who has accepted that the
-log before it is lost. An emptied server has none, so nothing is ever appended to one.
+Invariant: a log server gets an id only while the cluster has none, or from an operator who has accepted that the
+previous log is lost. An emptied server has no id, so no process appends to it.
 """
 
 from collections.abc import Collection
@@ -26,17 +26,17 @@ class LogRefused(Exception, Permanent):
 
 @dataclass(frozen=True, slots=True)
 class AppliedPosition:
-    """How far each partition has been applied, by the primary of its shard."""
+    """How far the primary of a shard has applied one partition."""
 
     shard: str
     position: Position
 
 
 def create_log(cluster: ClusterProxy, log: EventLog, *, actor: str) -> str | None:
-    """Give the log its id, unless it has one; the new one is returned. Safe to repeat and to stop anywhere.
+    """Give the log an id and return it; None if the cluster has one already. Safe to repeat and to interrupt.
 
-    A log from before logs had ids is taken over if it reaches as far as what has been applied of it. Raises LogRefused,
-    EventLogError, NoTopology, DatabaseError.
+    A log without an id that already holds entries is accepted if it reaches the applied positions of all shards.
+    Raises LogRefused, EventLogError, NoTopology, DatabaseError.
     """
     with transaction.atomic():
         lock_topology()
@@ -49,8 +49,8 @@ def create_log(cluster: ClusterProxy, log: EventLog, *, actor: str) -> str | Non
         behind = [p for p, applied in _read_applied(cluster).items() if ends[p] < applied.position]
         if behind:
             raise LogRefused(
-                f"the log server ends before what the shards have applied of partitions {_list(behind)}: it is not the "
-                "log that they were filled from. Bring that one back; if it is lost, run `manage.py accept_log_loss`"
+                f"the log server ends before the applied positions of partitions {_list(behind)}: it is not the log "
+                "that the shards were filled from. Bring that log back; if it is lost, run `manage.py accept_log_loss`"
             )
         log_id = found or make_log_id(str(row.id))
         if found is None:
@@ -60,10 +60,10 @@ def create_log(cluster: ClusterProxy, log: EventLog, *, actor: str) -> str | Non
 
 
 def find_losses(cluster: ClusterProxy, log: EventLog) -> list[Loss]:
-    """What would be lost by going on with server and shards as they are: by partition, after which position.
+    """The entries that would be lost by going on with the present server and shards: partitions, with positions.
 
-    Of a server that does not hold this cluster's log, everything past what has been applied; of one that does, what it
-    no longer holds and a shard has not applied. Raises LogRefused where nothing is lost, or not all is known;
+    If the server does not hold this cluster's log, all entries past the applied positions; if it does, the entries
+    that it no longer holds and a shard has not applied. Raises LogRefused if nothing is lost or a position is unknown;
     EventLogError, NoTopology, DatabaseError.
     """
     row = Cluster.objects.get()
@@ -76,8 +76,8 @@ def find_losses(cluster: ClusterProxy, log: EventLog) -> list[Loss]:
         _check_owner(found, cluster_id=str(row.id))
     if holds_log and not applied:
         raise LogRefused(
-            f"the log server holds the log of this cluster, {found}, and all that its shards have not applied of it: "
-            "nothing is lost"
+            f"nothing is lost: the log server holds the log of this cluster, {found}, with all entries that the shards "
+            "have not applied"
         )
     return [
         Loss(partition=partition, shard=one.shard, position=str(one.position))
@@ -86,14 +86,14 @@ def find_losses(cluster: ClusterProxy, log: EventLog) -> list[Loss]:
 
 
 def accept_loss(cluster: ClusterProxy, log: EventLog, *, actor: str, reason: str) -> Topology:
-    """Go on with server and shards as they are. Safe to repeat and to stop anywhere. Raises as `find_losses`."""
+    """Go on with the present server and shards. Safe to repeat and to interrupt. Raises like `find_losses`."""
     if log.read_id() == cluster.topology.log_id:
         return _pass_over_lost(cluster, log, actor=actor, reason=reason)
     return _replace_log(cluster, log, actor=actor, reason=reason)
 
 
 def _pass_over_lost(cluster: ClusterProxy, log: EventLog, *, actor: str, reason: str) -> Topology:
-    """Let shards that are older than the log reaches back go on with what it still holds, once that is written down."""
+    """Record the losses, then let shards that are behind the log's floors go on with the entries it still holds."""
     topology = cluster.topology
     losses = find_losses(cluster, log)
     record_losses(losses, log_id=topology.log_id, actor=actor, reason=reason)
@@ -108,10 +108,10 @@ def _pass_over_lost(cluster: ClusterProxy, log: EventLog, *, actor: str, reason:
 
 
 def _replace_log(cluster: ClusterProxy, log: EventLog, *, actor: str, reason: str) -> Topology:
-    """Nobody appends before the last step.
+    """No process appends before the last step, since the server has no valid id until then.
 
-    First every partition's log is made to go on past what has been applied, and to refuse whoever has applied less;
-    then the log gets a new id, which is published with what is lost.
+    First the tail and the floor of every partition are raised to its applied position, so that new entries come after
+    it and a copy that has applied less is refused. Then the log gets a new id, which is published with the losses.
     """
     with transaction.atomic():
         lock_topology()
@@ -128,12 +128,12 @@ def _replace_log(cluster: ClusterProxy, log: EventLog, *, actor: str, reason: st
 def _check_owner(found: str | None, *, cluster_id: str) -> None:
     if found is not None and not is_log_of(cluster_id, found):
         raise LogRefused(
-            f"the log server holds the log of another cluster, {found}: set VIEWCOUNTER_LOG_URL to a server of your own"
+            f"the log server holds the log of another cluster, {found}: set VIEWCOUNTER_LOG_URL to your own server"
         )
 
 
 def _read_applied(cluster: ClusterProxy) -> dict[int, AppliedPosition]:
-    """Of every partition. Raises LogRefused while a shard does not answer: what it has applied must be known."""
+    """The applied positions of all partitions. Raises LogRefused while a shard does not answer."""
     topology = cluster.topology
     scattered = cluster.scatter(READ_STATES, {}, consistency=Consistency.STRONG)
     rows = [row for result in scattered.results.values() for row in result.rows if row["state"] not in ELSEWHERE]
@@ -145,8 +145,8 @@ def _read_applied(cluster: ClusterProxy) -> dict[int, AppliedPosition]:
     if unknown:
         shards = sorted({topology.get_shard_of(partition).name for partition in unknown})
         raise LogRefused(
-            f"it is not known how far {', '.join(shards)} has applied partitions {_list(unknown)}: bring its primary "
-            "back, or fail it over, first"
+            f"the applied positions of partitions {_list(unknown)} on {', '.join(shards)} are unknown: first bring the "
+            "primary back, or fail it over"
         )
     return applied
 

@@ -1,4 +1,4 @@
-"""From empty databases to a cluster that can serve, and nothing where that is done already: run at each local start."""
+"""Turns empty databases into a cluster that can serve. Idempotent: also run at each start of a local cluster."""
 
 import time
 from collections.abc import Callable
@@ -29,9 +29,9 @@ def prepare_cluster(
     stdout: OutputWrapper,
     stderr: OutputWrapper,
 ) -> None:
-    """Every step may be repeated.
+    """Every step is idempotent.
 
-    Databases that are just starting are waited for, `wait_seconds` in all. Raises CommandError.
+    Waits `wait_seconds` in all for databases that are starting. Raises CommandError.
     """
     deadline_at = time.monotonic() + wait_seconds
     common: dict[str, Any] = {"stdout": stdout, "stderr": stderr}
@@ -46,7 +46,7 @@ def prepare_cluster(
 
 
 def await_answer(name: str, connect: Callable[[], None], *, deadline_at: float) -> None:
-    """Returns when `connect` does. Raises CommandError with what it says when the time is over."""
+    """Retries `connect` until it succeeds. Raises CommandError with its last error at the deadline."""
     while True:
         try:
             connect()
@@ -58,13 +58,13 @@ def await_answer(name: str, connect: Callable[[], None], *, deadline_at: float) 
 
 
 def has_migrations_to_apply() -> bool:
-    """Of the control database. `migrate` itself writes every permission and content type anew each time."""
+    """For the control database. Avoids a needless `migrate`, which rewrites permissions and content types each time."""
     executor = MigrationExecutor(connections[DEFAULT_DB_ALIAS])
     return bool(executor.migration_plan(executor.loader.graph.leaf_nodes()))
 
 
 def ensure_administrator(password_file: Path, *, stdout: OutputWrapper) -> None:
-    """Never changes one that exists: its password may have been changed in the admin site."""
+    """Never changes an existing administrator: its password may have been changed in the admin site."""
     users = get_user_model()._default_manager
     if users.filter(username=ADMIN_NAME).exists():
         return

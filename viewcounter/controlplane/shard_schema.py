@@ -1,4 +1,4 @@
-"""Bringing every shard to this release's schema: canary first, safe to re-run, never two at once."""
+"""Migrates shards to the schema of this release: one after the other, idempotent, one run at a time for each shard."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -30,13 +30,13 @@ from viewcounter.storage.partitions import (
 from viewcounter.storage.raw_days import ensure_raw_days
 from viewcounter.storage.router import SHARD_ALIAS_PREFIX, SHARD_APP
 
-MIGRATION_LOCK_KEY = 0x76635F736368656D  # "vc_schem": one migration run a shard at a time
+MIGRATION_LOCK_KEY = 0x76635F736368656D  # "vc_schem": at most one migration run for each shard
 
 Progress = Callable[[str], None]
 
 
 class ShardMigrationFailed(Exception, Retryable):
-    """A shard could not be brought to this release's schema. Shards after it were not touched; mend and run again."""
+    """A shard could not be migrated to this release's schema. Later shards were not changed; repair it, then repeat."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,9 +55,9 @@ def migrate_shards(cluster: ClusterProxy, *, progress: Progress) -> list[Migrate
 
 
 def prepare_new_shard(shard: Shard, *, cluster_id: str, address: str, progress: Progress) -> None:
-    """Tables, identity and raw days on the primary of a shard that nobody knows of yet. Safe to repeat.
+    """Tables, identity and raw days on the primary of a shard that is not published yet. Safe to repeat.
 
-    Connects to `address`, which was looked at. Raises ShardMigrationFailed.
+    Connects to `address`, which has been inspected before. Raises ShardMigrationFailed.
     """
     if shard.primary is None:
         raise ShardMigrationFailed(f"{shard.name} has no primary")
@@ -71,7 +71,7 @@ def prepare_new_shard(shard: Shard, *, cluster_id: str, address: str, progress: 
 
 
 def check_primary(shard: Shard) -> None:
-    """Connects to it. Raises OperationalError while it takes no connections, and ShardMigrationFailed without one."""
+    """Raises OperationalError while the primary accepts no connections, ShardMigrationFailed if there is no primary."""
     if shard.primary is None:
         raise ShardMigrationFailed(f"{shard.name} has no primary")
     with _open_connection(shard, shard.primary):
@@ -108,7 +108,7 @@ def _bring_up_to_date(
 
 
 def _check_cluster(cursor: CursorWrapper, shard: Shard, *, cluster_id: str) -> None:
-    """Before anything is changed. A topology of before there were ids says nothing."""
+    """Runs before any change. Accepts any shard if the topology has no cluster id."""
     cursor.execute(HAS_IDENTITY.text)
     if cursor.fetchone() != (True,):
         return

@@ -1,4 +1,4 @@
-"""Deployment checks (`manage.py check --deploy`) of the way to servers on other machines."""
+"""Deployment checks (`manage.py check --deploy`) of TLS on connections to servers on other machines."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -16,7 +16,7 @@ def check_transport(**_options: Any) -> list[CheckMessage]:
 
 
 def find_plain_transports(config: Config) -> Iterator[CheckMessage]:
-    """Servers on other machines that are reached without TLS, or with TLS that verifies nobody."""
+    """Warnings for servers on other machines that are reached without TLS, or without verifying their certificate."""
     for name in ("log_url", "broker_url", "cache_url"):
         parts = urlsplit(getattr(config, name).get_secret_value())
         if is_loopback(parts.hostname or ""):
@@ -24,7 +24,7 @@ def find_plain_transports(config: Config) -> Iterator[CheckMessage]:
         setting = f"VIEWCOUNTER_{name.upper()}"
         if parts.scheme != "rediss":
             yield Warning(
-                f"{setting} reaches {parts.hostname} without TLS: passwords and events can be read on the way.",
+                f"{setting} reaches {parts.hostname} without TLS: passwords and events can be read on the network.",
                 hint="Use rediss:// (docs/operations/tls.md).",
                 id="viewcounter.W001",
             )

@@ -1,4 +1,4 @@
-"""How the cluster stands right now: every instance asked at once, and what its answer means. Writes nothing."""
+"""Cluster health snapshot: probes all instances in parallel and classifies the results. Writes nothing."""
 
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -27,9 +27,9 @@ from viewcounter.storage import partitions
 from viewcounter.storage.instance_probe import PROBE_INSTANCE
 
 COMMIT_PATIENCE_SECONDS = 2.0
-"""A commit that waits longer than this for standbys is said to be blocked."""
+"""Commits count as blocked once one of them has waited this long for standbys."""
 
-# For anybody: what is wrong, never where.
+# Public texts: they state the problem and never name hosts.
 _REASONS: dict[type[ShardProxyError], str] = {
     InstanceUnavailable: "does not take connections",
     DeadlineExceeded: "does not answer in time",
@@ -39,7 +39,7 @@ _REASONS: dict[type[ShardProxyError], str] = {
     BadStatement: "lacks tables of this release: run migrate_shards",
     Conflict: "cancelled the query: a recovery conflict while it replays WAL",
 }
-_MAY_BE_FINE = (PoolExhausted, Conflict)
+_TRANSIENT = (PoolExhausted, Conflict)
 
 
 class Status(StrEnum):
@@ -50,7 +50,7 @@ class Status(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class InstanceCondition:
-    """`reason` says why it is not simply up, without naming hosts. The rest is None where it does not answer."""
+    """`reason`: why the instance is not up, without host names. The other fields are None if it does not answer."""
 
     instance: Instance
     status: Status
@@ -67,29 +67,29 @@ class ShardHealth:
     durability: DurabilityState
     durability_reason: str
     synchronous_setting: str | None
-    """Of the primary; None while it does not answer."""
+    """`synchronous_standby_names` of the primary; None while it does not answer."""
     deletion_behind_seconds: float | None = None
-    """How far what deletion by age counts from is behind the primary's clock; None while it does not answer."""
+    """How far the reference time of deletion by age lags the primary's clock; None while it does not answer."""
 
     @property
     def has_our_schema(self) -> bool:
-        """Whether no instance that answers has another one."""
+        """Whether all instances that answer have the schema of this release."""
         return all(i.schema_version in (None, partitions.EXPECTED_SCHEMA_VERSION) for i in self.instances)
 
 
 def probe_cluster(
     cluster: ClusterProxy, *, timeout_seconds: float, max_lag_seconds: float
 ) -> tuple[Topology, tuple[ShardHealth, ...]]:
-    """Bounded by `timeout_seconds` for each instance. Raises NoTopology."""
+    """The probe of each instance is bounded by `timeout_seconds`. Raises NoTopology."""
     topology = cluster.topology
     answers = cluster.query_all_instances(PROBE_INSTANCE, {}, timeout_seconds=timeout_seconds)
-    return topology, build_standing(topology, answers, max_lag_seconds=max_lag_seconds)
+    return topology, build_cluster_health(topology, answers, max_lag_seconds=max_lag_seconds)
 
 
-def build_standing(
+def build_cluster_health(
     topology: Topology, answers: Mapping[str, Rows | ShardProxyError], *, max_lag_seconds: float
 ) -> tuple[ShardHealth, ...]:
-    """Pure. An instance that is missing in `answers` came with a newer topology: nothing is known of it yet."""
+    """Pure. An instance without an entry in `answers` came with a newer topology and has not been probed yet."""
     return tuple(_build_shard(topology, shard, answers, max_lag_seconds=max_lag_seconds) for shard in topology.shards)
 
 
@@ -104,7 +104,7 @@ def _build_shard(
         shard=shard,
         partitions=tuple(topology.get_partitions_of(shard.id)),
         instances=tuple(
-            judge_instance(i, answers.get(i.name), max_lag_seconds=max_lag_seconds) for i in shard.instances
+            classify_instance(i, answers.get(i.name), max_lag_seconds=max_lag_seconds) for i in shard.instances
         ),
         durability=state,
         durability_reason=reason,
@@ -113,9 +113,9 @@ def _build_shard(
     )
 
 
-def is_applied(standing: ShardHealth) -> bool:
-    """Whether the primary has been told of the shard's durability, whichever replicas live."""
-    return standing.synchronous_setting in list_settings(standing.shard)
+def is_applied(health: ShardHealth) -> bool:
+    """Whether the primary's setting is one of those that the shard's durability allows, whichever replicas are up."""
+    return health.synchronous_setting in list_settings(health.shard)
 
 
 def _build_seen(row: Mapping[str, Any]) -> SeenOnPrimary:
@@ -126,36 +126,36 @@ def _build_seen(row: Mapping[str, Any]) -> SeenOnPrimary:
     )
 
 
-def judge_instance(
+def classify_instance(
     instance: Instance, answer: Rows | ShardProxyError | None, *, max_lag_seconds: float
 ) -> InstanceCondition:
     if answer is None:
-        return InstanceCondition(instance, Status.DEGRADED, "has not been asked yet")
+        return InstanceCondition(instance, Status.DEGRADED, "has not been probed yet")
     if isinstance(answer, ShardProxyError):
         reason = next((text for kind, text in _REASONS.items() if isinstance(answer, kind)), "does not answer")
-        return InstanceCondition(instance, Status.DEGRADED if isinstance(answer, _MAY_BE_FINE) else Status.DOWN, reason)
+        return InstanceCondition(instance, Status.DEGRADED if isinstance(answer, _TRANSIENT) else Status.DOWN, reason)
     row = answer[0]
-    status, reason = _judge_role(instance, row, max_lag_seconds=max_lag_seconds)
+    status, reason = _classify_role(instance, row, max_lag_seconds=max_lag_seconds)
     return InstanceCondition(instance, status, reason, row["lag_seconds"], row["schema_version"] or "none")
 
 
-def _judge_role(instance: Instance, row: Mapping[str, Any], *, max_lag_seconds: float) -> tuple[Status, str]:
+def _classify_role(instance: Instance, row: Mapping[str, Any], *, max_lag_seconds: float) -> tuple[Status, str]:
     if instance.role is Role.FENCED:
         return Status.DEGRADED, "is fenced until it has rejoined"
     if instance.role is Role.PRIMARY:
         trouble = "is a standby: takes no writes" if row["in_recovery"] else "takes no writes"
         return (Status.DOWN, trouble) if row["in_recovery"] or row["is_read_only"] else (Status.UP, "")
-    trouble = _find_trouble_of_replica(row, max_lag_seconds=max_lag_seconds)
+    trouble = _find_replica_problem(row, max_lag_seconds=max_lag_seconds)
     if trouble:
         return Status.DEGRADED, trouble
     return Status.UP, "drained" if instance.drained else ""
 
 
-def _find_trouble_of_replica(row: Mapping[str, Any], *, max_lag_seconds: float) -> str:
+def _find_replica_problem(row: Mapping[str, Any], *, max_lag_seconds: float) -> str:
     if not row["in_recovery"]:
         return "follows no primary"
     if row["lag_seconds"] is None:
-        return "its replication lag is not known"
+        return "replication lag unknown"
     if row["lag_seconds"] > max_lag_seconds:
         return f"is {row['lag_seconds']:.0f} s behind"
     return "" if row["is_receiving"] else "receives nothing from its primary"
@@ -163,11 +163,11 @@ def _find_trouble_of_replica(row: Mapping[str, Any], *, max_lag_seconds: float) 
 
 def publish_durability(shards: Sequence[ShardHealth]) -> None:
     """Set the gauges."""
-    for standing in shards:
-        DURABILITY_UNMET.labels(standing.shard.name).set(standing.durability is not DurabilityState.MET)
+    for health in shards:
+        DURABILITY_UNMET.labels(health.shard.name).set(health.durability is not DurabilityState.MET)
 
 
 def publish_signature() -> None:
-    """Set the gauge; while the control database is away it keeps its last value."""
+    """Set the gauge; while the control database is unreachable it keeps its last value."""
     with suppress(ControlDatabaseUnavailable):
         TOPOLOGY_UNSIGNED.set(int(find_unsigned_epoch() is not None))

@@ -1,4 +1,4 @@
-"""What the event log has lost, for those who must not wait for the control database."""
+"""Recorded losses of the event log, for callers that must not block on the control database."""
 
 from functools import cache
 
@@ -10,27 +10,27 @@ from configservice.topology.event_log import list_losses
 from runtime.timed_call import TimedCall
 
 LISTED = 100
-"""Losses told at once; the admin has all of them."""
+"""The most losses that one call returns; the admin lists all."""
 
 
 def find_losses(*, timeout_seconds: float) -> list[LogLoss] | None:
-    """The newest, newest first; None where the control database does not answer in time."""
-    question = get_question()
-    question.start()
+    """The newest losses, newest first; None if the control database does not answer in time."""
+    call = get_timed_call()
+    call.start()
     try:
-        return question.finish(timeout_seconds=timeout_seconds)
+        return call.finish(timeout_seconds=timeout_seconds)
     except (ControlDatabaseUnavailable, TimeoutError):
         return None
 
 
 @cache
-def get_question() -> "TimedCall[list[LogLoss]]":
-    """The one of this process."""
-    return TimedCall("log-losses", _ask)
+def get_timed_call() -> "TimedCall[list[LogLoss]]":
+    """This process's only one, so that at most one thread waits for the control database."""
+    return TimedCall("log-losses", _query)
 
 
-def _ask() -> list[LogLoss]:
+def _query() -> list[LogLoss]:
     try:
         return list_losses(limit=LISTED)
     finally:
-        close_old_connections()  # we run in a thread that lives outside any request
+        close_old_connections()  # this thread serves no request, so Django does not close its connections

@@ -1,4 +1,4 @@
-"""How the processes of viewcounter take part in the service registry."""
+"""Registers viewcounter's processes in the service registry, and publishes its content as metrics."""
 
 from collections import Counter
 from collections.abc import Callable
@@ -16,7 +16,7 @@ from viewcounter.processing.shutdown import is_stopping
 
 
 def find_services() -> list[RegisteredService] | None:
-    """Everybody who is registered; None while the registry does not answer."""
+    """All registered processes; None while the registry does not answer."""
     try:
         return read_services(get_cluster_cache(), lost_seconds=settings.SERVICE_LOST_SECONDS)
     except (RegistryUnavailable, ClusterUnknown):
@@ -24,7 +24,7 @@ def find_services() -> list[RegisteredService] | None:
 
 
 def publish_services(services: list[RegisteredService] | None) -> None:
-    """Set the gauges, those of kinds and states that nobody is in to 0. Unknown: they keep their last value."""
+    """Set the gauges, also to 0 for kinds and states without a process. They keep their last value for None."""
     if services is None:
         return
     counts = Counter((r.service.kind, r.service.state) for r in services)
@@ -42,7 +42,7 @@ def start_admin_heartbeat() -> Heartbeat:
 
 
 def start_worker_heartbeat() -> Heartbeat:
-    """For a worker's main process, which stands for its pool: it routes nothing itself, so it holds no topology."""
+    """For the main process of a worker, which represents its pool. It routes nothing, so it has no topology."""
     return start_heartbeat(kind=ServiceKind.WORKER, describe=describe_worker)
 
 
@@ -55,7 +55,7 @@ def start_shard_proxy_heartbeat(describe: Callable[[], ProcessCondition]) -> Hea
 
 
 def describe_gateway() -> ProcessCondition:
-    """Impaired while it has no topology: it refuses events then, and the admin's pages that read shards are empty."""
+    """Impaired while the process has no topology: it refuses events, and admin pages that read shards are empty."""
     try:
         return ProcessCondition(epoch=get_cluster().topology.epoch)
     except ClusterProxyError as error:

@@ -1,7 +1,8 @@
-"""A shard's condition in words: the same for `/readyz`, `/v1/cluster` and `manage.py status`.
+"""The condition of a shard in words, the same for `/readyz`, `/v1/cluster` and `manage.py status`.
 
-What the config service says (`ShardReport`) and what the instances say when asked now (`ShardHealth`) stay apart: the
-one knows who could take over and what is under way, the other who answers and which commits wait.
+The report of the config service (`ShardReport`) and the probe of the instances (`ShardHealth`) stay apart: the report
+knows which replica could be promoted and which failovers and moves run, the probe which instances answer and which
+commits wait.
 """
 
 from collections.abc import Mapping
@@ -18,49 +19,49 @@ from viewcounter.health.cluster_health import Status
 
 Reports = dict[str, ShardReport]
 
-# For anybody: what is wrong and what it means, never where.
+# Public texts: they state the problem and its consequence and never name hosts.
 _WORDS: dict[Condition, tuple[Status, str]] = {
     Condition.WELL: (Status.UP, ""),
     Condition.WITHOUT_REPLICA: (
         Status.DEGRADED,
-        "no promotable replica: nobody could take over if its primary died",
+        "no promotable replica: a failure of the primary could not be failed over",
     ),
     Condition.SUSPECT: (Status.DEGRADED, "its primary does not answer the config service"),
     Condition.CHANGING: (Status.DEGRADED, "failing over: its events wait in the log"),
-    Condition.WITHOUT_PRIMARY: (Status.DOWN, "no primary and nobody to promote: its events wait in the log"),
+    Condition.WITHOUT_PRIMARY: (Status.DOWN, "no primary and no replica to promote: its events wait in the log"),
 }
 MIB = 1024 * 1024
 UNKNOWN = "unknown"
-NOT_LOOKED_AFTER = "no config service looks after the shards: a dead primary would not be replaced"
+NO_CONFIG_SERVICE = "no config service reports on the shards: a dead primary would not be replaced"
 
 
 def find_reports(*, timeout_seconds: float) -> Reports | None:
-    """By shard; None where the control database does not answer in time."""
-    question = get_question()
-    question.start()
+    """Reports by shard name; None if the control database does not answer in time."""
+    call = get_timed_call()
+    call.start()
     try:
-        return question.finish(timeout_seconds=timeout_seconds)
+        return call.finish(timeout_seconds=timeout_seconds)
     except (ControlDatabaseUnavailable, TimeoutError):
         return None
 
 
 @cache
-def get_question() -> "TimedCall[Reports]":
-    """The one of this process."""
-    return TimedCall("shard-reports", _ask)
+def get_timed_call() -> "TimedCall[Reports]":
+    """This process's only one, so that at most one thread waits for the control database."""
+    return TimedCall("shard-reports", _query)
 
 
-def _ask() -> Reports:
+def _query() -> Reports:
     try:
         return read_reports()
     finally:
-        close_old_connections()  # we run in a thread that lives outside any request
+        close_old_connections()  # this thread serves no request, so Django does not close its connections
 
 
 def describe_condition(report: ShardReport) -> tuple[Status, str]:
-    """Names neither hosts nor instances. A move is no fault: the status stays `up`."""
+    """Names neither hosts nor instances. A move of a partition is no fault: the status stays `up`."""
     if report.condition is None:
-        status, words = Status.DEGRADED, NOT_LOOKED_AFTER
+        status, words = Status.DEGRADED, NO_CONFIG_SERVICE
     else:
         is_changing = report.failover is not None and report.condition is not Condition.WITHOUT_PRIMARY
         status, words = _WORDS[Condition.CHANGING if is_changing else report.condition]
@@ -69,9 +70,9 @@ def describe_condition(report: ShardReport) -> tuple[Status, str]:
 
 
 def describe_log(report: ShardReport, labels: Mapping[str, str]) -> str:
-    """Whom the event log is kept for, what that takes, and when it ends; empty while it is kept for nobody.
+    """The absent replicas that the event log is kept for, its size, and when that ends; empty without any.
 
-    `labels` are what the replicas are called to whoever asks.
+    `labels`: public names of the replicas.
     """
     if not report.log_kept_for:
         return ""
@@ -79,11 +80,11 @@ def describe_log(report: ShardReport, labels: Mapping[str, str]) -> str:
     text = f"kept for {names}, which {'is' if len(report.log_kept_for) == 1 else 'are'} away"
     share = report.log_share
     if share is None:
-        return f"{text}; how much that takes is not known: the log has no bound, or was not asked yet"
+        return f"{text}; the size kept is unknown: the log has no memory limit, or has not been read yet"
     text += f": {share.kept_bytes / MIB:.1f} of {share.share_bytes / MIB:.1f} MiB"
     if share.full_seconds is not None:
         text += f", full in about {_describe_duration(share.full_seconds)}"
-    return f"{text}; then it is kept no longer, and they cannot be promoted before they have caught up"
+    return f"{text}; then it is no longer kept, and they cannot be promoted until they have caught up"
 
 
 def _describe_duration(seconds: float) -> str:
@@ -103,7 +104,7 @@ def _describe_moves(report: ShardReport) -> str:
 
 
 def encode_report(report: ShardReport | None) -> dict[str, Any]:
-    """As JSON, times as datetimes. None: the control database does not answer."""
+    """For JSON; instants are datetimes. `report` is None while the control database does not answer."""
     if report is None:
         return {
             "condition": UNKNOWN,

@@ -1,4 +1,4 @@
-"""One line for a shard, of what the config service knows of it and what its instances say now. Pure."""
+"""Overall status of a shard, from the report of the config service and the probe of its instances. Pure."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -11,39 +11,39 @@ from viewcounter.health.shard_condition import describe_condition, describe_log,
 
 @dataclass(frozen=True, slots=True)
 class ShardStatus:
-    """`report` None: the control database does not answer."""
+    """`report` is None while the control database does not answer."""
 
-    standing: ShardHealth
+    health: ShardHealth
     report: ShardReport | None
     status: Status
     reason: str
 
 
-def classify_shard(standing: ShardHealth, report: ShardReport | None) -> ShardStatus:
-    """The worst of its condition, its durability and what the event log keeps for it, and all reasons."""
-    known = (Status.DEGRADED, "its condition is not known") if report is None else describe_condition(report)
+def classify_shard(health: ShardHealth, report: ShardReport | None) -> ShardStatus:
+    """The worst status of condition, durability and kept event log, with all reasons."""
+    known = (Status.DEGRADED, "condition unknown") if report is None else describe_condition(report)
     statuses, reasons = [known[0]], [known[1]]
-    if standing.durability is not DurabilityState.MET:
-        statuses.append(Status.DOWN if standing.durability is DurabilityState.BLOCKED else Status.DEGRADED)
-        reasons.append(f"durability {standing.durability}: {standing.durability_reason}")
+    if health.durability is not DurabilityState.MET:
+        statuses.append(Status.DOWN if health.durability is DurabilityState.BLOCKED else Status.DEGRADED)
+        reasons.append(f"durability {health.durability}: {health.durability_reason}")
     if report is not None and (kept := describe_log(report, {})):
         statuses.append(Status.DEGRADED)
         reasons.append(f"event log {kept}")
     worst = max(statuses, key=list(Status).index)
-    return ShardStatus(standing, report, worst, "; ".join(text for text in reasons if text))
+    return ShardStatus(health, report, worst, "; ".join(text for text in reasons if text))
 
 
 def encode_shard(shard: ShardStatus) -> dict[str, Any]:
-    """As JSON, times as datetimes."""
-    standing = shard.standing
-    primary = standing.shard.primary
+    """For JSON; instants are datetimes."""
+    health = shard.health
+    primary = health.shard.primary
     return {
-        "name": standing.shard.name,
+        "name": health.shard.name,
         "status": shard.status,
         "reason": shard.reason,
-        "term": standing.shard.term,
+        "term": health.shard.term,
         "primary": None if primary is None else primary.name,
-        "partition_count": len(standing.partitions),
+        "partition_count": len(health.partitions),
         **encode_report(shard.report),
-        "durability": {"state": standing.durability, "reason": standing.durability_reason},
+        "durability": {"state": health.durability, "reason": health.durability_reason},
     }

@@ -79,7 +79,7 @@ def test_shards_say_their_condition_and_what_is_being_done_to_them(api: Api, rec
     plan_moves({partition: shards["shard2"].id}, actor="test")
     one, two = api.get(CLUSTER, CLUSTER, scope="admin")["shards"]
     assert (one["condition"], one["condition_detail"]) == ("without replica", detail)
-    words = "no promotable replica: nobody could take over if its primary died; 1 partition is moving away"
+    words = "no promotable replica: a failure of the primary could not be failed over; 1 partition is moving away"
     assert (one["status"], one["reason"]) == ("degraded", words)
     assert datetime.fromisoformat(one["condition_since"]) == since
     assert (one["failover"], one["moving"]) == (None, {"out": 1, "into": 0})
@@ -103,7 +103,7 @@ def test_without_the_control_database_conditions_are_missing_and_the_rest_is_tol
         connections.close_all()
     assert answer["missing"] == ["conditions"]
     assert [(s["condition"], s["moving"]) for s in answer["shards"]] == [("unknown", None)] * 2
-    assert {(s["status"], s["reason"]) for s in answer["shards"]} == {("degraded", "its condition is not known")}
+    assert {(s["status"], s["reason"]) for s in answer["shards"]} == {("degraded", "condition unknown")}
     assert {s["primary"] for s in answer["shards"]} == {"shard1a", "shard2a"}
 
 

@@ -21,7 +21,7 @@ from viewcounter.apikeys.keys import get_key_cache
 from viewcounter.eventlog.redis_streams import RedisEventLog
 from viewcounter.eventlog.registry import get_event_log
 from viewcounter.health.readiness import ReadinessProbe, ReadinessSettings
-from viewcounter.health.shard_condition import NOT_LOOKED_AFTER
+from viewcounter.health.shard_condition import NO_CONFIG_SERVICE
 from viewcounter.storage import partitions
 
 HOUR = timedelta(hours=1)
@@ -128,7 +128,7 @@ def test_without_the_control_database_a_process_that_knows_no_key_is_unready(api
             "control database": down(
                 "does not answer: known API keys and the topology stay in use, nothing can be changed"
             ),
-            "API keys": down("no key can be checked: the control database does not answer and no key is known here"),
+            "API keys": down("no key can be checked: the control database does not answer and no key is cached"),
         }
         parts = {name: said for name, said in ALL_UP.items() if name not in TOLD_BY_THE_CONFIG_SERVICE}
         await_readiness(api, 503, {"status": "unready", "parts": parts | away})
@@ -145,7 +145,7 @@ def test_a_false_topology_is_named_with_its_place_and_what_is_known_goes_on(api)
     false = msgspec.structs.replace(known.decode(), epoch=10**6, assignments=known.decode().assignments * 4)
     push_to_cache(get_cluster_cache(), build_published_snapshot(false), false.epoch)
     try:
-        reason = "the known one stays in use: the cache holds one that is refused (unsigned)"
+        reason = "the last valid topology stays in use: the topology of the cache is refused (unsigned)"
         parts = ALL_UP | {"topology": {"status": "degraded", "reason": reason}}
         await_readiness(api, 200, {"status": "degraded", "parts": parts})
     finally:
@@ -172,7 +172,7 @@ def test_a_change_of_the_topology_that_nobody_signs_is_named(api):
 def test_a_shard_with_another_schema_version_is_named(api, monkeypatch):
     await_readiness(api, 200, READY)
     monkeypatch.setattr(partitions, "EXPECTED_SCHEMA_VERSION", "0099_from_the_future")
-    other = down("is not this release's: run migrate_shards")
+    other = down("is of another release: run migrate_shards")
     parts = ALL_UP | {"shard1 schema": other, "shard2 schema": other}
     await_readiness(api, 200, {"status": "degraded", "parts": parts})
 
@@ -180,7 +180,7 @@ def test_a_shard_with_another_schema_version_is_named(api, monkeypatch):
 def test_a_shard_that_nobody_could_take_over_is_named(api):
     await_readiness(api, 200, READY)
     tell_conditions(Condition.WITHOUT_REPLICA)
-    reason = "no promotable replica: nobody could take over if its primary died"
+    reason = "no promotable replica: a failure of the primary could not be failed over"
     told = {f"shard{n} condition": {"status": "degraded", "reason": reason} for n in (1, 2)}
     await_readiness(api, 200, {"status": "degraded", "parts": ALL_UP | told})
 
@@ -188,7 +188,7 @@ def test_a_shard_that_nobody_could_take_over_is_named(api):
 def test_without_a_config_service_that_is_said_once_and_nothing_old_is_told(api):
     tell_conditions(Condition.WELL, seconds_ago=3600 + 60)
     parts = {name: said for name, said in ALL_UP.items() if name not in TOLD_BY_THE_CONFIG_SERVICE}
-    unseen = {"status": "degraded", "reason": NOT_LOOKED_AFTER}
+    unseen = {"status": "degraded", "reason": NO_CONFIG_SERVICE}
     await_readiness(api, 200, {"status": "degraded", "parts": parts | {"config service": unseen}})
 
 
@@ -196,7 +196,7 @@ def test_a_dead_log_makes_the_service_unready(api, servers):
     log = servers.valkey("log")
     log.kill()
     try:
-        reason = "does not take entries: events go to the spool, or are refused without one"
+        reason = "accepts no entries: events go to the spool, or are refused without one"
         await_readiness(api, 503, {"status": "unready", "parts": ALL_UP | {"log": down(reason)}})
     finally:
         log.start()
@@ -215,7 +215,9 @@ def test_a_log_with_another_clock_makes_the_service_unready_and_says_so(api, ser
         log.close()
     assert readiness.status == "unready"
     said = readiness.parts["log"].reason
-    assert said.startswith("takes nothing: the log server's clock is 90 s behind this gateway's; put the clock right")
+    assert said.startswith(
+        "accepts no entries: the log server's clock is 90 s behind this gateway's; put the clock right"
+    )
 
 
 def test_a_shard_whose_clock_ran_ahead_of_what_deletion_trusts_is_named(api):
@@ -228,8 +230,8 @@ def test_a_shard_whose_clock_ran_ahead_of_what_deletion_trusts_is_named(api):
         assert (status, body["status"]) == (200, "degraded")
         assert body["parts"]["shard1 deletion"] == {
             "status": "degraded",
-            "reason": "counts ages 72.0 hours behind the shard's clock: "
-            "a clock was set ahead, or nothing ran for so long",
+            "reason": "deletion by age lags the shard's clock by 72.0 hours: "
+            "a clock was set ahead, or no worker ran for that long",
         }
     finally:
         with api.cluster.shard_transaction(shard.id) as connection:

@@ -11,7 +11,7 @@ from configservice.failover.records import Leadership
 from shardproxy.connection import open_dedicated_connection
 from tests.pace import limit
 from tests.waiting import wait_until
-from viewcounter.controlplane.config_service import name_holder
+from viewcounter.controlplane.config_service import format_holder
 
 LEASE_SECONDS = limit(0.4)
 CALL_SECONDS = 1.0
@@ -45,7 +45,7 @@ def open_lease(control):
 
 
 def test_one_of_two_leads_and_keeps_leading(open_lease):
-    first, second = open_lease(name_holder("host1", 7)), open_lease(name_holder("host2", 9))
+    first, second = open_lease(format_holder("host1", 7)), open_lease(format_holder("host2", 9))
     assert [first.hold(), second.hold(), first.hold(), second.hold()] == [True, False, True, False]
     assert first.check() == first.generation == 1
     with pytest.raises(LeaseLost, match="does not lead"):
@@ -53,7 +53,7 @@ def test_one_of_two_leads_and_keeps_leading(open_lease):
 
 
 def test_a_leader_that_stops_is_followed_at_once_under_a_higher_generation(open_lease):
-    first, second = open_lease(name_holder("host1", 7)), open_lease(name_holder("host2", 9))
+    first, second = open_lease(format_holder("host1", 7)), open_lease(format_holder("host2", 9))
     assert first.hold()
     first.release()
     wait_until(second.hold)
@@ -61,7 +61,7 @@ def test_a_leader_that_stops_is_followed_at_once_under_a_higher_generation(open_
 
 
 def test_a_leader_whose_connection_is_cut_is_followed_and_knows_it(open_lease):
-    first, second = open_lease(name_holder("host1", 7)), open_lease(name_holder("host2", 9))
+    first, second = open_lease(format_holder("host1", 7)), open_lease(format_holder("host2", 9))
     assert first.hold()
     end_sessions(first.holder)
     wait_until(second.hold)
@@ -71,7 +71,7 @@ def test_a_leader_whose_connection_is_cut_is_followed_and_knows_it(open_lease):
 
 
 def test_a_leader_that_goes_silent_is_put_out_and_changes_nothing_when_it_wakes(open_lease):
-    first, second = open_lease(name_holder("host1", 7)), open_lease(name_holder("host2", 9))
+    first, second = open_lease(format_holder("host1", 7)), open_lease(format_holder("host2", 9))
     assert first.hold()
     assert not second.hold()
     time.sleep(LEASE_SECONDS)  # the silence itself is what is tested
@@ -85,7 +85,7 @@ def test_a_leader_that_goes_silent_is_put_out_and_changes_nothing_when_it_wakes(
 
 
 def test_a_frozen_leader_is_put_out_by_a_pod_of_the_same_host_name_and_process_id(open_lease):
-    first, second = (open_lease(name_holder("viewcounter-configservice-6d5f7c9b8-x2x7q", 1)) for _ in range(2))
+    first, second = (open_lease(format_holder("viewcounter-configservice-6d5f7c9b8-x2x7q", 1)) for _ in range(2))
     assert first.hold()
     time.sleep(LEASE_SECONDS)  # the silence itself is what is tested
     wait_until(second.hold)
@@ -94,7 +94,7 @@ def test_a_frozen_leader_is_put_out_by_a_pod_of_the_same_host_name_and_process_i
 
 
 def test_a_leader_that_renews_is_never_put_out(open_lease):
-    first, second = open_lease(name_holder("host1", 7)), open_lease(name_holder("host2", 9))
+    first, second = open_lease(format_holder("host1", 7)), open_lease(format_holder("host2", 9))
     ends_at = time.monotonic() + 3 * LEASE_SECONDS
     while time.monotonic() < ends_at:
         assert first.hold()
@@ -102,7 +102,7 @@ def test_a_leader_that_renews_is_never_put_out(open_lease):
 
 
 def test_a_new_leader_waits_for_the_change_that_the_old_one_is_committing(open_lease):
-    first, second = open_lease(name_holder("host1", 7)), open_lease(name_holder("host2", 9))
+    first, second = open_lease(format_holder("host1", 7)), open_lease(format_holder("host2", 9))
     assert first.hold()
     with transaction.atomic():
         fence_change(1)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from viewcounter.health.readiness import check_spool, name_spool_troubles
+from viewcounter.health.readiness import build_spool_parts, check_spool
 from viewcounter.ingest.spool import measure_slots
 
 
@@ -23,7 +23,7 @@ def fill(spool: Path, *sizes: int) -> Path:
 )
 def test_a_spool_is_down_when_every_slot_is_full(tmp_path, sizes, status):
     state = measure_slots(fill(tmp_path / "spool", *sizes))
-    assert (check_spool(state, max_bytes=100).status, name_spool_troubles(state)) == (status, {})
+    assert (check_spool(state, max_bytes=100).status, build_spool_parts(state)) == (status, {})
 
 
 def test_what_of_a_spool_cannot_be_delivered_is_named(tmp_path):
@@ -34,6 +34,6 @@ def test_what_of_a_spool_cannot_be_delivered_is_named(tmp_path):
         "slot-001/p3-000000000000.refused",
     ):
         (spool / name).write_bytes(b"x")
-    [(name, part)] = name_spool_troubles(measure_slots(spool)).items()
+    [(name, part)] = build_spool_parts(measure_slots(spool)).items()
     assert (name, part.status) == ("spooled events", "degraded")
-    assert part.reason == "the log refuses those of partitions 3, 12; 1 damaged files are kept aside"
+    assert part.reason == "the log refuses events of partitions 3, 12; 1 damaged files are set aside"

@@ -6,8 +6,8 @@ from configservice.topology.signing import make_signing_key_file
 from viewcounter.config import Config
 from viewcounter.controlplane.checks import (
     find_exposed_secrets,
-    find_trouble_of_public_keys,
-    find_trouble_of_signing_key,
+    find_public_key_errors,
+    find_signing_key_errors,
 )
 
 
@@ -28,7 +28,7 @@ def test_a_folder_of_passwords_that_holds_our_secrets_is_refused(password_ref_di
 
 def test_a_deployment_that_verifies_no_topology_is_refused():
     config = Config(secret_key="k" * 50, topology_public_keys="")
-    assert [error.id for error in find_trouble_of_public_keys(config)] == ["viewcounter.E005"]
+    assert [error.id for error in find_public_key_errors(config)] == ["viewcounter.E005"]
 
 
 def test_a_signing_key_must_be_one_that_processes_believe(tmp_path):
@@ -37,7 +37,7 @@ def test_a_signing_key_must_be_one_that_processes_believe(tmp_path):
 
     def check(file, *public):
         settings = {"topology_signing_key_file": tmp_path / file, "topology_public_keys": ",".join(public)}
-        return [error.id for error in find_trouble_of_signing_key(Config(secret_key="k" * 50, **settings))]
+        return [error.id for error in find_signing_key_errors(Config(secret_key="k" * 50, **settings))]
 
     assert check("key", key.public) == check("key", other.public, key.public) == check("key") == []
     assert check("key", other.public) == ["viewcounter.E007"]

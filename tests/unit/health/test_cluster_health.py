@@ -6,8 +6,8 @@ from msgspec.structs import replace
 from configservice.topology.model import Role
 from shardproxy.errors import BadStatement, DeadlineExceeded, InstanceUnavailable, PoolExhausted
 from tests.unit.clusterproxy.builders import build_instance, build_shard, build_topology
-from viewcounter.health.cluster_health import build_standing, judge_instance
-from viewcounter.health.readiness import name_parts
+from viewcounter.health.cluster_health import build_cluster_health, classify_instance
+from viewcounter.health.readiness import build_shard_parts
 from viewcounter.storage.partitions import EXPECTED_SCHEMA_VERSION
 
 PRIMARY = build_instance("shard1a", Role.PRIMARY)
@@ -43,7 +43,7 @@ STREAMING = {"in_recovery": True, "is_receiving": True}
         (replace(REPLICA, drained=True), answer(**STREAMING), "up", "drained"),
         (REPLICA, answer(**STREAMING, lag_seconds=5.0), "up", ""),
         (REPLICA, answer(**STREAMING, lag_seconds=5.01), "degraded", "is 5 s behind"),
-        (REPLICA, answer(**STREAMING, lag_seconds=None), "degraded", "its replication lag is not known"),
+        (REPLICA, answer(**STREAMING, lag_seconds=None), "degraded", "replication lag unknown"),
         (REPLICA, answer(in_recovery=True), "degraded", "receives nothing from its primary"),
         (REPLICA, answer(), "degraded", "follows no primary"),
         (FENCED, answer(), "degraded", "is fenced until it has rejoined"),
@@ -56,12 +56,12 @@ STREAMING = {"in_recovery": True, "is_receiving": True}
             "down",
             "lacks tables of this release: run migrate_shards",
         ),
-        (REPLICA, None, "degraded", "has not been asked yet"),
+        (REPLICA, None, "degraded", "has not been probed yet"),
     ],
 )
 def test_an_instance_is_what_it_says_and_never_where_it_is(instance, said, status, reason):
-    standing = judge_instance(instance, said, max_lag_seconds=5.0)
-    assert (standing.status, standing.reason) == (status, reason)
+    health = classify_instance(instance, said, max_lag_seconds=5.0)
+    assert (health.status, health.reason) == (status, reason)
 
 
 def test_a_shard_without_a_primary_says_what_becomes_of_its_events():
@@ -69,17 +69,17 @@ def test_a_shard_without_a_primary_says_what_becomes_of_its_events():
     fenced = replace(shard, instances=(replace(shard.instances[0], role=Role.FENCED), shard.instances[1]))
     topology = build_topology(fenced)
     answers = {"shard1a": answer(), "shard1b": answer(**STREAMING, schema_version="0099_other")}
-    (standing,) = build_standing(topology, answers, max_lag_seconds=5.0)
-    assert standing.partitions == tuple(range(8))
-    assert {name: (part.status, part.reason) for name, part in name_parts(standing)} == {
-        "shard1 primary": ("down", "there is none: its events wait in the log"),
+    (health,) = build_cluster_health(topology, answers, max_lag_seconds=5.0)
+    assert health.partitions == tuple(range(8))
+    assert {name: (part.status, part.reason) for name, part in build_shard_parts(health)} == {
+        "shard1 primary": ("down", "the shard has no primary: its events wait in the log"),
         "shard1 fenced": ("degraded", "is fenced until it has rejoined"),
         "shard1 replica": ("up", ""),
-        "shard1 schema": ("down", "is not this release's: run migrate_shards"),
+        "shard1 schema": ("down", "is of another release: run migrate_shards"),
     }
 
 
 def test_copies_of_the_same_kind_are_numbered():
-    (standing,) = build_standing(build_topology(build_shard(1, replicas=3)), {}, max_lag_seconds=5.0)
-    names = [name for name, _ in name_parts(standing)]
+    (health,) = build_cluster_health(build_topology(build_shard(1, replicas=3)), {}, max_lag_seconds=5.0)
+    names = [name for name, _ in build_shard_parts(health)]
     assert names[:4] == ["shard1 primary", "shard1 replica", "shard1 replica 2", "shard1 replica 3"]

@@ -10,14 +10,14 @@ from configservice.failover.records import Condition
 from configservice.monitoring.shard_reports import OpenFailover, ShardReport
 from tests.unit.clusterproxy.builders import build_shard, build_topology
 from viewcounter.health.cluster_health import ShardHealth
-from viewcounter.health.readiness import name_conditions, name_kept_logs
-from viewcounter.health.shard_condition import NOT_LOOKED_AFTER, describe_condition, describe_log, encode_report
+from viewcounter.health.readiness import build_condition_parts, build_log_parts
+from viewcounter.health.shard_condition import NO_CONFIG_SERVICE, describe_condition, describe_log, encode_report
 from viewcounter.health.shard_status import classify_shard
 
 OPEN = OpenFailover("automatic", "chosen", "shard1a", "shard1b", datetime(2026, 1, 1, tzinfo=UTC))
-NO_REPLICA = "no promotable replica: nobody could take over if its primary died"
+NO_REPLICA = "no promotable replica: a failure of the primary could not be failed over"
 FAILING_OVER = "failing over: its events wait in the log"
-NO_PRIMARY = "no primary and nobody to promote: its events wait in the log"
+NO_PRIMARY = "no primary and no replica to promote: its events wait in the log"
 
 
 def report(condition, **fields):
@@ -41,7 +41,7 @@ def report(condition, **fields):
         (report(Condition.CHANGING), "degraded", FAILING_OVER),
         (report(Condition.WITHOUT_PRIMARY), "down", NO_PRIMARY),
         (report(Condition.WITHOUT_PRIMARY, failover=OPEN), "down", NO_PRIMARY),
-        (report(None), "degraded", NOT_LOOKED_AFTER),
+        (report(None), "degraded", NO_CONFIG_SERVICE),
     ],
 )
 def test_a_condition_says_what_it_means_for_events_and_names_no_instance(known, status, reason):
@@ -50,17 +50,17 @@ def test_a_condition_says_what_it_means_for_events_and_names_no_instance(known, 
 
 def test_readiness_names_each_condition_or_once_that_nobody_looks():
     well, bad = report(Condition.WELL), report(Condition.WITHOUT_REPLICA)
-    parts = name_conditions({"shard1": well, "shard2": bad})
+    parts = build_condition_parts({"shard1": well, "shard2": bad})
     assert {name: (part.status, part.reason) for name, part in parts.items()} == {
         "config service": ("up", ""),
         "shard1 condition": ("up", ""),
         "shard2 condition": ("degraded", NO_REPLICA),
     }
-    alone = name_conditions({"shard1": well, "shard2": report(None)})
+    alone = build_condition_parts({"shard1": well, "shard2": report(None)})
     assert {name: (part.status, part.reason) for name, part in alone.items()} == {
-        "config service": ("degraded", NOT_LOOKED_AFTER)
+        "config service": ("degraded", NO_CONFIG_SERVICE)
     }
-    assert name_conditions(None) == {}
+    assert build_condition_parts(None) == {}
 
 
 def stand(durability, reason=""):
@@ -69,7 +69,7 @@ def stand(durability, reason=""):
 
 
 @pytest.mark.parametrize(
-    ("known", "standing", "status", "reason"),
+    ("known", "health", "status", "reason"),
     [
         (report(Condition.WELL), stand(DurabilityState.MET), "up", ""),
         (report(Condition.WELL), stand(DurabilityState.DEGRADED, "1 of 2"), "degraded", "durability degraded: 1 of 2"),
@@ -80,12 +80,12 @@ def stand(durability, reason=""):
             "down",
             f"{NO_REPLICA}; durability blocked: 0 of 1",
         ),
-        (None, stand(DurabilityState.MET), "degraded", "its condition is not known"),
+        (None, stand(DurabilityState.MET), "degraded", "condition unknown"),
     ],
 )
-def test_status_tells_the_worse_of_condition_and_durability_and_both_reasons(known, standing, status, reason):
-    judged = classify_shard(standing, known)
-    assert (judged.status, judged.reason) == (status, reason)
+def test_status_is_the_worse_of_condition_and_durability_with_both_reasons(known, health, status, reason):
+    classified = classify_shard(health, known)
+    assert (classified.status, classified.reason) == (status, reason)
 
 
 def test_a_shard_that_nobody_can_be_asked_about_is_unknown_rather_than_well():
@@ -98,23 +98,23 @@ MIB = 1024 * 1024
 
 
 @pytest.mark.parametrize(
-    ("share", "told"),
+    ("share", "text"),
     [
         (LogShare(3 * MIB, 64 * MIB, 7300.0), "3.0 of 64.0 MiB, full in about 2 h"),
         (LogShare(3 * MIB, 64 * MIB, 119.0), "3.0 of 64.0 MiB, full in about 119 s"),
         (LogShare(3 * MIB, 64 * MIB), "3.0 of 64.0 MiB"),
     ],
 )
-def test_whom_the_log_is_kept_for_and_how_long_yet_is_told(share, told):
+def test_the_text_names_the_replicas_that_the_log_is_kept_for_and_its_end(share, text):
     known = report(Condition.WELL, log_kept_for=("shard1b",), log_share=share)
-    rest = "; then it is kept no longer, and they cannot be promoted before they have caught up"
-    assert describe_log(known, {}) == f"kept for shard1b, which is away: {told}{rest}"
+    rest = "; then it is no longer kept, and they cannot be promoted until they have caught up"
+    assert describe_log(known, {}) == f"kept for shard1b, which is away: {text}{rest}"
     assert describe_log(report(Condition.WELL, log_share=share), {}) == ""
 
 
 def test_the_readiness_page_names_parts_and_never_instances():
     known = report(Condition.WELL, log_kept_for=("shard1b",))
-    parts = name_kept_logs(build_topology(build_shard(1, replicas=1)), {"shard1": known})
+    parts = build_log_parts(build_topology(build_shard(1, replicas=1)), {"shard1": known})
     assert list(parts) == ["shard1 log"]
-    assert parts["shard1 log"].reason.startswith("kept for shard1 replica, which is away; how much that takes is not")
+    assert parts["shard1 log"].reason.startswith("kept for shard1 replica, which is away; the size kept is unknown")
     assert classify_shard(stand(DurabilityState.MET), known).status == "degraded"

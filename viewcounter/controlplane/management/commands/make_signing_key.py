@@ -1,4 +1,4 @@
-"""`manage.py make_signing_key FILE`: a new key that config services sign topologies with."""
+"""`manage.py make_signing_key FILE`: make a key with which config services sign topologies."""
 
 from argparse import ArgumentParser
 from pathlib import Path
@@ -13,8 +13,8 @@ class Command(OperatorCommand):
     subject = Subject.KEYS
     needs_apps = False
     help = (
-        "Make a key that config services sign topologies with. The private half is written to FILE, which must not "
-        "exist; the public half is printed. How keys are exchanged: docs/operations/topology.md."
+        "Make a key with which config services sign topologies. The private half is written to FILE, which must not "
+        "exist; the public half is printed. How to rotate keys: docs/operations/topology.md."
     )
     examples = ("manage.py make_signing_key /etc/viewcounter/topology-signing-key.pem",)
 
@@ -34,8 +34,8 @@ class Command(OperatorCommand):
             self.stdout.write(key.public)
             return
         self.stdout.write(
-            f"Key {key.id} made. On hosts of config services, and nowhere else:\n"
+            f"Made key {key.id}. Set on hosts of config services only:\n"
             f"  VIEWCOUNTER_TOPOLOGY_SIGNING_KEY_FILE={path.absolute()}\n"
-            f"In the list of every process:\n"
+            f"Add to the setting of every process:\n"
             f"  VIEWCOUNTER_TOPOLOGY_PUBLIC_KEYS={key.public}"
         )

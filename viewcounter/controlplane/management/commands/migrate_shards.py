@@ -1,4 +1,4 @@
-"""`manage.py migrate_shards`: bring every shard to this release's schema."""
+"""`manage.py migrate_shards`: migrate every shard to the schema of this release."""
 
 import getpass
 import json
@@ -16,9 +16,9 @@ from shardproxy.errors import ShardProxyError
 class Command(OperatorCommand):
     subject = Subject.CLUSTER
     help = (
-        "Create or upgrade the tables of every shard. One after the other; the partitions assigned to a shard are "
-        "placed there, and the event log is created if there is none. Safe to re-run: a shard that is up to date is "
-        "left alone."
+        "Create or upgrade the tables of every shard, one shard after the other. Also creates the rows of the "
+        "partitions assigned to each shard, and the event log if there is none. Safe to repeat: a shard that is up to "
+        "date is not changed."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
@@ -41,7 +41,7 @@ class Command(OperatorCommand):
             self.stdout.write(f"{shard.shard}: {applied}; {shard.adopted_partition_count} partitions placed")
 
     def _create_log(self) -> None:
-        """Shards without a log are of use, so a log that cannot be created is told of, by `/readyz` too."""
+        """A failure is only reported, here and by `/readyz`: migrated shards are useful without a log."""
         from viewcounter.cluster import get_cluster
         from viewcounter.controlplane.event_log import LogRefused, create_log
         from viewcounter.eventlog.errors import EventLogError

@@ -1,4 +1,4 @@
-"""`manage.py prepare`: from empty databases to a cluster that can serve."""
+"""`manage.py prepare`: turn empty databases into a cluster that can serve."""
 
 import argparse
 from pathlib import Path
@@ -10,8 +10,8 @@ from commandline.command import OperatorCommand, Subject
 class Command(OperatorCommand):
     subject: ClassVar[Subject | None] = Subject.CLUSTER
     help = (
-        "Make empty databases a cluster that can serve. Migrate the control database, record the shards with their "
-        "addresses of now, migrate every shard, and create the administrator if there is none. Safe to re-run."
+        "Turn empty databases into a cluster that can serve. Migrates the control database, records the shards and "
+        "their addresses, migrates every shard, and creates the administrator if there is none. Safe to repeat."
     )
 
     def add_arguments(self, parser: argparse.ArgumentParser) -> None:
@@ -34,7 +34,7 @@ class Command(OperatorCommand):
             type=float,
             default=0.0,
             metavar="SECONDS",
-            help="how long databases that are just starting may take to answer (default: not at all)",
+            help="how long to wait for databases that are starting (default: no wait)",
         )
 
     def handle(self, **options: Any) -> None:

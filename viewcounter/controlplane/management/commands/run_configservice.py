@@ -1,4 +1,4 @@
-"""`manage.py run_configservice`: watches every instance and, if it leads, fails shards over."""
+"""`manage.py run_configservice`: run a config service, which monitors instances and, as leader, fails shards over."""
 
 import signal
 from types import FrameType
@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 class Command(CountingCommand):
     subject = Subject.RUN
     help = (
-        "Run a config service, which watches instances and replaces dead primaries. It also carries out failovers and "
-        "switchovers that were asked for. Run two or more; one leads. SIGTERM stops it after the current step."
+        "Run a config service, which monitors instances and replaces dead primaries. It also carries out requested "
+        "failovers and switchovers. Run two or more; one of them leads. SIGTERM stops it after the current step."
     )
 
     def handle(self, **options: Any) -> None:
@@ -58,8 +58,8 @@ def _build_signer(config: "Config") -> "TopologySigner | None":
 
     if config.topology_public_keys and config.topology_signing_key_file is None:
         raise CommandError(
-            "VIEWCOUNTER_TOPOLOGY_PUBLIC_KEYS is set and VIEWCOUNTER_TOPOLOGY_SIGNING_KEY_FILE is not: no process would"
-            " believe what this config service publishes"
+            "VIEWCOUNTER_TOPOLOGY_PUBLIC_KEYS is set and VIEWCOUNTER_TOPOLOGY_SIGNING_KEY_FILE is not: every process"
+            " would refuse the topologies that this config service publishes"
         )
     try:
         return build_topology_signer(config)

@@ -1,4 +1,4 @@
-"""`manage.py set_durability`: who has a commit of a shard on disk before it is answered."""
+"""`manage.py set_durability`: set which replicas have a commit of a shard on disk before it is acknowledged."""
 
 import argparse
 import getpass
@@ -22,8 +22,8 @@ SETTLE_SECONDS = 3.0
 class Command(OperatorCommand):
     subject = Subject.CLUSTER
     help = (
-        "Change which replicas a commit of a shard waits for. Nothing is restarted. Modes are async (the primary "
-        "alone), quorum (--k replicas too) and all replicas; --on-loss says what commits do while replicas are missing."
+        "Change which replicas a commit of a shard waits for. No server restarts. Modes: async (no replica), quorum "
+        "(--k replicas) and all (every replica); --on-loss sets what commits do while replicas are missing."
     )
     examples = (
         "manage.py set_durability --shard shard1 --mode quorum --k 1 --on-loss block",
@@ -36,21 +36,21 @@ class Command(OperatorCommand):
             "--mode",
             required=True,
             choices=[mode.value for mode in Durability],
-            help="what a commit waits for: the primary, a quorum of replicas, or all of them",
+            help="what a commit waits for: the primary alone, a quorum of replicas, or all replicas",
         )
-        parser.add_argument("--k", type=int, default=1, metavar="N", help="replicas of a quorum (default: 1)")
+        parser.add_argument("--k", type=int, default=1, metavar="N", help="number of replicas in a quorum (default: 1)")
         parser.add_argument(
             "--on-loss",
             choices=[rule.value for rule in StandbyLoss],
-            help="what commits do while replicas are missing (default: as it is)",
+            help="what commits do while replicas are missing (default: unchanged)",
         )
-        parser.add_argument("--reason", default="", metavar="TEXT", help="why, for the history")
+        parser.add_argument("--reason", default="", metavar="TEXT", help="reason, for the history")
         parser.add_argument(
             "--wait-seconds",
             type=float,
             default=15.0,
             metavar="SECONDS",
-            help="how long to wait until the primary has it (default: %(default)g)",
+            help="how long to wait until the primary has applied it (default: %(default)g)",
         )
 
     def handle(self, **options: Any) -> None:
@@ -71,34 +71,34 @@ class Command(OperatorCommand):
             check_leader()
         except ConfigServiceError as error:
             raise CommandError(str(error)) from error
-        standing = _await_applied(options["shard"], epoch=topology.epoch, within_seconds=options["wait_seconds"])
-        if standing is None:
-            raise CommandError("the primary does not have it yet; the leading config service goes on trying")
-        told = standing.durability_reason or "every commit waits as asked"
-        self.stdout.write(f"{options['shard']}: {standing.durability}, {told}")
+        health = _await_applied(options["shard"], epoch=topology.epoch, within_seconds=options["wait_seconds"])
+        if health is None:
+            raise CommandError("the primary has not applied it yet; the leading config service keeps trying")
+        reason = health.durability_reason or "commits wait as the durability requires"
+        self.stdout.write(f"{options['shard']}: {health.durability}, {reason}")
 
 
 def _await_applied(shard: str, *, epoch: int, within_seconds: float) -> "ShardHealth | None":
-    """How the shard stands once its primary has been told; the standbys get a moment more to be counted by it."""
+    """Health of the shard once its primary has applied the setting, and a moment later for standbys to be counted."""
     from viewcounter.cluster import get_cluster
     from viewcounter.config import get_config
     from viewcounter.health.cluster_health import is_applied, probe_cluster
 
     config, cluster = get_config(), get_cluster()
     deadline = time.monotonic() + within_seconds
-    told_at: float | None = None
+    applied_at: float | None = None
     while True:
-        topology, standings = probe_cluster(
+        topology, shards = probe_cluster(
             cluster,
             timeout_seconds=config.readiness_probe_seconds,
             max_lag_seconds=config.replica_max_lag_seconds,
         )
-        standing = next(s for s in standings if s.shard.name == shard)
+        health = next(s for s in shards if s.shard.name == shard)
         now = time.monotonic()
-        if topology.epoch >= epoch and is_applied(standing):
-            told_at = now if told_at is None else told_at
-            if standing.durability is DurabilityState.MET or now - told_at > SETTLE_SECONDS:
-                return standing
+        if topology.epoch >= epoch and is_applied(health):
+            applied_at = now if applied_at is None else applied_at
+            if health.durability is DurabilityState.MET or now - applied_at > SETTLE_SECONDS:
+                return health
         if now >= deadline:
-            return None if told_at is None else standing
+            return None if applied_at is None else health
         time.sleep(POLL_SECONDS)
