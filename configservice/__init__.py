@@ -1,7 +1,8 @@
-"""Owner of the topology: which shards and instances there are, who is primary, and where each partition lives.
+"""Config service: owns the topology (shards, instances, primaries, the shard of each partition) and performs failover.
 
-Keeps it in the control database, numbers every change with a new epoch and publishes the snapshot. Never reads or
-writes a count; of a shard's tables it knows the one that says who the shard is, and asks of a new one whether they are
-empty. `configservice.topology.model` is what everybody else may import; the
-rest is for the control plane: the admin, `manage.py init_cluster`, and whoever wires a process's topology source.
+Responsible for storing the topology in the control database, publishing every change under a new epoch, monitoring
+instances, changing primaries, and recording moves of partitions. Never reads or writes a count: of a shard's tables it
+reads `shard_identity` and `partition_state`, writes the shard term, and checks that the tables of a new shard are
+empty. Talks to the control database, the cache, and instances (through `monitoring.connections`). Every process imports
+`configservice.topology.model`; the rest is for the control plane, the admin and sources of the topology.
 """

@@ -1,8 +1,8 @@
-"""A config service process: watches every instance, and if it leads, looks after every shard.
+"""The loop of a config service process: monitors every instance and, as leader, reconciles every shard.
 
-Two or more run; all watch, one leads. The watching needs no control database and goes on from memory without it;
-nothing is changed without the lease, which needs it. One loop renews the lease and decides; what takes longer (a
-failover, a fence) runs in a thread a shard beside it, so a slow shard holds up neither the lease nor the others.
+Two or more processes run; all monitor, one leads. Monitoring continues from memory while the control database is
+unreachable; no change is made without the lease, which needs it. One loop renews the lease and decides. Longer work
+(a failover, a fence) runs in one thread for each shard, so a slow shard delays neither the lease nor other shards.
 """
 
 import logging
@@ -20,12 +20,12 @@ from configservice.failover.kept_log import LogShare, LogWatch
 from configservice.failover.lease import Lease
 from configservice.failover.reconciler import ShardDirectives, ShardReconciler, read_directives
 from configservice.failover.records import Condition
-from configservice.monitoring.conditions import ConditionKeeper, LogKept, derive_condition
+from configservice.monitoring.conditions import ConditionRecorder, LogKept, derive_condition
 from configservice.monitoring.connections import Connect
 from configservice.monitoring.failure_detection import PrimaryVerdict, StandbyWitness, Witness, classify_primary
 from configservice.monitoring.monitor import Monitor
 from configservice.monitoring.probe_result import ProbeResult
-from configservice.registry.heartbeat import ProcessCondition as ServiceCondition
+from configservice.registry.heartbeat import ProcessCondition
 from configservice.registry.services import ServiceState
 from configservice.settings import ConfigServiceSettings
 from configservice.topology import publication
@@ -35,28 +35,27 @@ from configservice.topology.published_snapshot import PublishedSnapshot
 logger = logging.getLogger(__name__)
 
 STALL_SECONDS = 1.0
-"""The loop was away this much longer than it wanted: so were the probes, and nobody else is to blame."""
-
+"""A tick that starts this much too late means that this process was paused, and its probes with it."""
 
 STUCK_SECONDS = 30.0
-"""A loop that has ended no tick for so long is stuck; the bounds of one add up to far less."""
+"""A loop that has completed no tick for this long is stuck; the bounds within a tick add up to far less."""
 
 
 class DaemonObserver(FailoverObserver, Protocol):
-    def note_tick(self, *, leads: bool, silent_instances: Sequence[str]) -> None: ...
+    def record_tick(self, *, leads: bool, silent_instances: Sequence[str]) -> None: ...
 
-    def note_struck_off(self, count: int) -> None:
-        """Instances of the cluster that are struck off, while this process leads."""
+    def record_excluded(self, count: int) -> None:
+        """Number of replicas that the event log is no longer kept for. Called while this process leads."""
 
-    def note_log_shares(self, shares: Mapping[str, LogShare | None]) -> None:
-        """What each shard's entries take of the event log, by name; None: not known. While this process leads."""
+    def record_log_shares(self, shares: Mapping[str, LogShare | None]) -> None:
+        """Use of the event log by shard name; None if unknown. Called while this process leads."""
 
-    def note_conditions(self, conditions: dict[str, Condition]) -> None:
-        """Of every shard by name, while this process leads."""
+    def record_conditions(self, conditions: dict[str, Condition]) -> None:
+        """Conditions by shard name. Called while this process leads."""
 
 
 class ConfigService:
-    """`run` blocks until `stop`. The Django connection of the calling thread is used and, after errors, made anew."""
+    """`run` blocks until `stop`. Uses the Django connections of its threads and reopens them after errors."""
 
     def __init__(
         self,
@@ -75,43 +74,43 @@ class ConfigService:
         self._log = log
         self._monitor = Monitor(connect, settings)
         self._witnesses = (StandbyWitness(settings), *witnesses)
-        self._conditions = ConditionKeeper()
+        self._conditions = ConditionRecorder()
         self._published: PublishedSnapshot | None = None
-        self._topology: Topology | None = None  # what it says
-        self._caretakers: dict[int, ShardReconciler] = {}
+        self._topology: Topology | None = None  # decoded from `_published`
+        self._reconcilers: dict[int, ShardReconciler] = {}
         self._at_work: dict[int, Future[None]] = {}
         self._stopping = threading.Event()
         self._next_heartbeat_at = 0.0
-        self._looked_at: float | None = None  # the end of the last tick that knew of every instance
+        self._last_full_tick_at: float | None = None  # end of the last tick with a probe result of every instance
 
     def stop(self) -> None:
-        """From a signal handler or another thread. A failover under way ends after its current step."""
+        """Called from a signal handler or another thread. A running failover stops after its current step."""
         self._stopping.set()
         self._monitor.changed.set()
 
-    def describe(self) -> ServiceCondition:
-        """For the service registry. From any thread."""
-        topology, leads = self._topology, self._lease.generation is not None
+    def describe(self) -> ProcessCondition:
+        """For the service registry. Thread-safe."""
+        topology, leads = self._topology, self._lease.leader_generation is not None
         epoch = None if topology is None else topology.epoch
         is_well, body = self.check_health()
         if not is_well:
-            return ServiceCondition(ServiceState.IMPAIRED, f"its loop is {body['status']}", epoch)
-        return ServiceCondition(ServiceState.SERVING if leads else ServiceState.STANDBY, epoch=epoch)
+            return ProcessCondition(ServiceState.IMPAIRED, f"the loop is {body['status']}", epoch)
+        return ProcessCondition(ServiceState.SERVING if leads else ServiceState.STANDBY, epoch=epoch)
 
     def check_health(self) -> tuple[bool, dict[str, object]]:
-        """Whether it looks at the cluster, whatever it sees, and what that is. From any thread.
+        """Whether the loop works, with a summary of what it observes. Thread-safe.
 
-        Not well before it has asked every instance once: then a leader has told the condition of every shard.
+        Not healthy before every instance was probed once: from then on a leader reports a condition of every shard.
         """
-        topology, sightings = self._topology, self._monitor.get_sightings()
-        looked_at = self._looked_at
+        topology, probes = self._topology, self._monitor.get_probes()
+        looked_at = self._last_full_tick_at
         is_stuck = looked_at is not None and time.monotonic() - looked_at > STUCK_SECONDS
         status = "starting" if looked_at is None else "stuck" if is_stuck else "ok"
         return status == "ok", {
             "status": status,
-            "leads": self._lease.generation is not None,
+            "leads": self._lease.leader_generation is not None,
             "epoch": None if topology is None else topology.epoch,
-            "instances": {name: "up" if sighting.answers else "down" for name, sighting in sightings.items()},
+            "instances": {name: "up" if probe.answers else "down" for name, probe in probes.items()},
         }
 
     def run(self) -> None:
@@ -120,7 +119,7 @@ class ConfigService:
             while not self._stopping.is_set():
                 now = time.monotonic()
                 if now - last_tick_at > self._settings.tick_seconds + STALL_SECONDS + self._settings.lease_call_seconds:
-                    logger.warning("stood still for %.1f s: silence is counted anew", now - last_tick_at)
+                    logger.warning("paused for %.1f s: missed probes are discarded", now - last_tick_at)
                     self._monitor.reset_after_pause()
                 last_tick_at = now
                 self._tick(executor)
@@ -129,26 +128,28 @@ class ConfigService:
         self._lease.release()
         self._monitor.close()
         self._log.close()
-        for caretaker in self._caretakers.values():
-            caretaker.close()
+        for reconciler in self._reconcilers.values():
+            reconciler.close()
         connections.close_all()
 
     def _tick(self, executor: ThreadPoolExecutor) -> None:
-        """Never raises: whatever fails is tried again in the next one."""
+        """Never raises: the next tick retries after a failure."""
         leads = self._lease.hold()
         try:
             self._refresh_topology()
             if leads and self._topology is not None:
-                self._look_after(self._topology, executor)
+                self._reconcile(self._topology, executor)
         except (DatabaseError, ControlDatabaseUnavailable) as error:
-            logger.warning("the control database does not answer, watching from memory: %s", _get_first_line(error))
+            logger.warning(
+                "the control database does not answer, monitoring goes on from memory: %s", _get_first_line(error)
+            )
             connections.close_all()
         except LeaseLost as error:
             logger.warning("%s", error)
-        except Exception:  # a loop that died here would leave every shard without failover
-            logger.exception("this tick failed; the next one tries again")
-        if self._topology is not None and not find_unasked(self._monitor.get_sightings(), self._topology.shards):
-            self._looked_at = time.monotonic()
+        except Exception:  # the loop must go on, or no shard would be failed over
+            logger.exception("a tick failed; the next one retries")
+        if self._topology is not None and not find_unprobed(self._monitor.get_probes(), self._topology.shards):
+            self._last_full_tick_at = time.monotonic()
         self._note_tick(leads=leads)
 
     def _refresh_topology(self) -> None:
@@ -159,56 +160,56 @@ class ConfigService:
             self._log.watch(topology)
             self._published, self._topology = found, topology
 
-    def _look_after(self, topology: Topology, executor: ThreadPoolExecutor) -> None:
-        generation = self._lease.generation
-        if generation is None:
+    def _reconcile(self, topology: Topology, executor: ThreadPoolExecutor) -> None:
+        leader_generation = self._lease.leader_generation
+        if leader_generation is None:
             return
-        orders = read_directives(default_mode=self._settings.failover_mode)
-        self._observer.note_struck_off(sum(len(order.struck_off) for order in orders.values()))
+        directives = read_directives(default_mode=self._settings.failover_mode)
+        self._observer.record_excluded(sum(len(d.excluded) for d in directives.values()))
         conditions: dict[int, tuple[Condition, str]] = {}
         kept: dict[int, LogKept] = {}
         for shard in topology.shards:
             verdict = self._judge(shard)
             is_busy = self._is_busy(shard)
-            order = orders.get(shard.id)
-            if order is not None and not is_busy:
-                is_busy = self._give_to_caretaker(shard, verdict, order, generation, executor)
-            if order is not None and order.away_seconds:
-                kept[shard.id] = LogKept(tuple(sorted(order.away_seconds)), self._log.get_share(shard.id))
-            sightings = self._monitor.get_sightings()
-            if find_unasked(sightings, [shard]):
-                continue  # nothing is known yet, and nothing is not the worst
+            directive = directives.get(shard.id)
+            if directive is not None and not is_busy:
+                is_busy = self._start_work(shard, verdict, directive, leader_generation, executor)
+            if directive is not None and directive.away_seconds:
+                kept[shard.id] = LogKept(tuple(sorted(directive.away_seconds)), self._log.get_share(shard.id))
+            probes = self._monitor.get_probes()
+            if find_unprobed(probes, [shard]):
+                continue  # a shard that has not been probed has no condition yet, not the worst one
             conditions[shard.id] = derive_condition(
                 shard,
-                sightings,
+                probes,
                 verdict,
-                is_changing=is_busy and order is not None and order.open_failover is not None,
+                is_changing=is_busy and directive is not None and directive.open_failover is not None,
             )
-        self._conditions.keep(conditions, kept, generation=generation)
-        self._observer.note_log_shares({s.name: self._log.get_share(s.id) for s in topology.shards})
-        self._observer.note_conditions({s.name: conditions[s.id][0] for s in topology.shards if s.id in conditions})
+        self._conditions.keep(conditions, kept, leader_generation=leader_generation)
+        self._observer.record_log_shares({s.name: self._log.get_share(s.id) for s in topology.shards})
+        self._observer.record_conditions({s.name: conditions[s.id][0] for s in topology.shards if s.id in conditions})
 
     def _judge(self, shard: Shard) -> PrimaryVerdict:
         return classify_primary(
-            shard, self._monitor.get_sightings(), self._witnesses, now=time.monotonic(), settings=self._settings
+            shard, self._monitor.get_probes(), self._witnesses, now=time.monotonic(), settings=self._settings
         )
 
     def _is_busy(self, shard: Shard) -> bool:
         future = self._at_work.get(shard.id)
         return future is not None and not future.done()
 
-    def _give_to_caretaker(
+    def _start_work(
         self,
         shard: Shard,
         verdict: PrimaryVerdict,
-        order: ShardDirectives,
-        generation: int,
+        directive: ShardDirectives,
+        leader_generation: int,
         executor: ThreadPoolExecutor,
     ) -> bool:
-        """Whether there is something to be done for the shard, which its caretaker then does in a thread."""
-        caretaker = self._caretakers.get(shard.id)
-        if caretaker is None:
-            caretaker = self._caretakers[shard.id] = ShardReconciler(
+        """Starts the work that the shard needs, in a thread. False if it needs none."""
+        reconciler = self._reconcilers.get(shard.id)
+        if reconciler is None:
+            reconciler = self._reconcilers[shard.id] = ShardReconciler(
                 lease=self._lease,
                 monitor=self._monitor,
                 connect=self._connect,
@@ -217,7 +218,9 @@ class ConfigService:
                 log=self._log,
                 is_stopping=self._stopping.is_set,
             )
-        work = caretaker.plan_work(shard, verdict, order, generation=generation, now=time.monotonic())
+        work = reconciler.plan_work(
+            shard, verdict, directive, leader_generation=leader_generation, now=time.monotonic()
+        )
         if work is None:
             return False
         self._at_work[shard.id] = executor.submit(self._run_work, shard.name, work)
@@ -228,34 +231,34 @@ class ConfigService:
             work()
         except (DatabaseError, ConfigServiceError) as error:
             logger.warning("%s: %s: %s", shard_name, type(error).__name__, _get_first_line(error))
-        except Exception:  # would vanish in the future otherwise
-            logger.exception("%s: the work on it failed", shard_name)
+        except Exception:  # nobody reads the result of the future, so log the error here
+            logger.exception("%s: reconciling the shard failed", shard_name)
         finally:
             connections.close_all()
             self._monitor.changed.set()
 
     def _note_tick(self, *, leads: bool) -> None:
-        sightings = self._monitor.get_sightings()
-        silent = sorted(name for name, sighting in sightings.items() if not sighting.answers)
-        self._observer.note_tick(leads=leads, silent_instances=silent)
+        probes = self._monitor.get_probes()
+        silent = sorted(name for name, probe in probes.items() if not probe.answers)
+        self._observer.record_tick(leads=leads, silent_instances=silent)
         now = time.monotonic()
         if now >= self._next_heartbeat_at:
             self._next_heartbeat_at = now + self._settings.heartbeat_seconds
             logger.info(
                 "%s %s, epoch %s, %d of %d instances answer%s",
                 self._lease.holder,
-                f"leads, generation {self._lease.generation}" if leads else "stands by",
+                f"leads, leader generation {self._lease.leader_generation}" if leads else "stands by",
                 "none" if self._topology is None else self._topology.epoch,
-                len(sightings) - len(silent),
-                len(sightings),
+                len(probes) - len(silent),
+                len(probes),
                 f"; silent: {', '.join(silent)}" if silent else "",
             )
 
 
-def find_unasked(sightings: Mapping[str, ProbeResult], shards: Iterable[Shard]) -> list[str]:
-    """Instances that have neither answered nor failed yet. Pure."""
+def find_unprobed(probes: Mapping[str, ProbeResult], shards: Iterable[Shard]) -> list[str]:
+    """Names of instances that have neither answered nor failed a probe yet. Pure."""
     names = [instance.name for shard in shards for instance in shard.instances]
-    return [n for n in names if n not in sightings or not (sightings[n].answers or sightings[n].failure_count)]
+    return [n for n in names if n not in probes or not (probes[n].answers or probes[n].failure_count)]
 
 
 def _get_first_line(error: Exception) -> str:

@@ -1,4 +1,4 @@
-"""What can go wrong in the config service; each docstring is the operator's message."""
+"""Errors of the config service; each docstring is the operator's message."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ from runtime.errors import Permanent, Retryable
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """`field` is that of the form or command, empty for the whole; `reason` a sentence for people."""
+    """`field`: the field of the form or command, empty if none is to blame; `reason`: a sentence for people."""
 
     field: str
     reason: str
@@ -18,81 +18,81 @@ class Refusal:
 
 
 class ConfigServiceError(Exception):
-    """Base of every error of the config service. Each is Retryable or Permanent: whether the same call may succeed
-    later without anybody changing anything."""
+    """Base class of the errors of the config service. Each subclass is Retryable or Permanent: whether the same call
+    may succeed later without a change by a person."""
 
 
 class ClusterNotInitialised(ConfigServiceError, Permanent):
-    """No partitions have been assigned yet, so there is nothing to publish: run `manage.py init_cluster`."""
+    """No partition has been assigned yet, so there is no topology to publish: run `manage.py init_cluster`."""
 
 
 class ClusterUnknown(ConfigServiceError, Retryable):
-    """This process does not know yet which cluster it belongs to: set VIEWCOUNTER_CLUSTER_ID, or let it reach the
-    control database once. What it would keep in the cache is not kept meanwhile."""
+    """This process does not know its cluster id yet: set VIEWCOUNTER_CLUSTER_ID, or let it reach the control database
+    once. Until then it does not use the cache."""
 
 
 class OtherCluster(ConfigServiceError, Permanent):
-    """The control database describes another cluster than VIEWCOUNTER_CLUSTER_ID names: one of the two is wrong."""
+    """The control database and VIEWCOUNTER_CLUSTER_ID name different clusters: one of the two is wrong."""
 
 
 class BadSigningKey(ConfigServiceError, Permanent):
-    """The file named by VIEWCOUNTER_TOPOLOGY_SIGNING_KEY_FILE is no private key that topologies can be signed with."""
+    """The file of VIEWCOUNTER_TOPOLOGY_SIGNING_KEY_FILE does not hold a private key for signing topologies."""
 
 
 class NotSignable(ConfigServiceError, Permanent):
-    """The newest topology in the control database is not this cluster's: it is not signed. See decision 0010."""
+    """The newest topology in the control database is of another cluster, so it is not signed. See decision 0010."""
 
 
 class NoSigner(ConfigServiceError, Retryable):
-    """What is published now would reach nobody: no config service runs that could sign it. Start one."""
+    """No config service is running to sign a new topology, so no process would accept it. Start a config service."""
 
 
 class PartitionCountFixed(ConfigServiceError, Permanent):
-    """The number of partitions is fixed when a cluster is made: another number would send videos elsewhere."""
+    """The partition count is fixed when a cluster is created: another count would map videos to other partitions."""
 
 
 class BadClusterFile(ConfigServiceError, Permanent):
-    """The file given as `--instances` does not describe a cluster; the message names the field."""
+    """The file of `--instances` does not describe a cluster; the message names the field."""
 
 
 class ControlDatabaseUnavailable(ConfigServiceError, Retryable):
-    """The control database does not answer. Counting and reading go on; topology cannot change."""
+    """The control database does not answer. Counting and reading continue; the topology cannot change."""
 
 
 class TopologyCacheUnavailable(ConfigServiceError, Retryable):
-    """The topology cache does not answer or holds nonsense. Processes ask the control database instead."""
+    """The topology cache does not answer or holds no valid snapshot. Processes read the control database instead."""
 
 
 class TopologyCacheEmpty(TopologyCacheUnavailable):
-    """The topology cache was restarted without its content. The first process that notices fills it again."""
+    """The topology cache is empty, for example after a restart. The first process that detects this fills it."""
 
 
 class TopologyCacheDamaged(TopologyCacheUnavailable):
-    """The topology cache holds something that is no published snapshot. A config service puts it right."""
+    """The topology cache holds a value that is not a published snapshot. A config service replaces it."""
 
 
 class RegistryUnavailable(ConfigServiceError, Retryable):
-    """The cache, which holds the service registry, does not answer. Nothing depends on it but what is shown."""
+    """The cache, which holds the service registry, does not answer. Only the display of services depends on it."""
 
 
 class LogUnavailable(ConfigServiceError, Retryable):
-    """The event log does not answer the config service, or is not this cluster's. Nothing is trimmed meanwhile."""
+    """The event log does not answer the config service, or is another cluster's. No entries are trimmed meanwhile."""
 
 
 class WitnessUnavailable(ConfigServiceError, Retryable):
-    """The cache, through which shard proxies say what they see, does not answer: nobody's word but one's own."""
+    """The cache, which holds the reports of shard proxies, does not answer: they cannot confirm a dead primary."""
 
 
 class MoveNotPossible(ConfigServiceError, Permanent):
-    """The partition cannot be moved as asked, or its move is past the step in question; the message says why."""
+    """The partition cannot be moved as requested, or its move is past the requested step; the message says why."""
 
 
 class MoveTaken(ConfigServiceError, Retryable):
-    """Another mover is at this move, or it was aborted: whoever holds old knowledge of it must stop."""
+    """Another mover has claimed this move, or it was aborted: the mover that gets this error must stop."""
 
 
 class UnknownMove(ConfigServiceError, Permanent):
-    """No move has this number."""
+    """There is no move with this number."""
 
 
 class InstanceUnreachable(ConfigServiceError, Retryable):
@@ -100,23 +100,23 @@ class InstanceUnreachable(ConfigServiceError, Retryable):
 
 
 class InstanceGone(InstanceUnreachable):
-    """It refuses connections or hung up: nobody listens there. Known at once."""
+    """The instance refused or closed the connection: no server listens at its address."""
 
 
 class InstanceSilent(InstanceUnreachable):
-    """It did not answer in time: frozen, cut off, or very slow."""
+    """The instance did not answer in time: it is frozen, cut off, or very slow."""
 
 
 class InstanceRefuses(ConfigServiceError, Retryable):
-    """It is there and will not have us: wrong password, no such database, too many connections. It is alive."""
+    """The instance is up but rejects the connection: wrong password, no such database, or too many connections."""
 
 
 class InstanceUnusable(InstanceRefuses):
-    """Its password is not where its reference points, or its SSL mode could drop TLS. The server has not been asked."""
+    """The password reference or SSL mode of the instance does not allow a connection. None was attempted."""
 
 
 class CandidateRefused(ConfigServiceError, Permanent):
-    """A server may not join the cluster, for each of `refusals`. Nothing was changed."""
+    """A server may not join the cluster, for the reasons in `refusals`. Nothing was changed."""
 
     def __init__(self, refusals: Sequence[Refusal]) -> None:
         super().__init__("; ".join(map(str, refusals)))
@@ -124,15 +124,15 @@ class CandidateRefused(ConfigServiceError, Permanent):
 
 
 class ShardNotPrepared(ConfigServiceError, Retryable):
-    """A new shard did not get its tables; the message is the server's. It is not part of the cluster: try again."""
+    """The tables of a new shard could not be created; the message is the server's. It was not added: try again."""
 
 
 class UnknownInstance(ConfigServiceError, Permanent):
-    """There is no instance of that name; the message lists those there are."""
+    """There is no instance of that name; the message lists the known ones."""
 
 
 class DrainRefused(ConfigServiceError, Permanent):
-    """An instance cannot be drained, used again or removed as it is; the message says why. Nothing was changed."""
+    """An instance cannot be drained, undrained or removed; the message says why. Nothing was changed."""
 
 
 class ActionFailed(ConfigServiceError, Permanent):
@@ -144,31 +144,31 @@ class ActionFailed(ConfigServiceError, Permanent):
 
 
 class LeaseLost(ConfigServiceError, Retryable):
-    """Another config service leads, or the control database does not answer: this one changes nothing."""
+    """Another config service leads, or the control database does not answer. This process made no change."""
 
 
 class UnknownShard(ConfigServiceError, Permanent):
-    """There is no shard of that name; the message lists those there are."""
+    """There is no shard of that name; the message lists the known ones."""
 
 
 class FailoverRefused(ConfigServiceError, Permanent):
-    """A failover or switchover was asked for that cannot be done; the message says why. Nothing was changed."""
+    """A requested failover or switchover is not possible; the message says why. Nothing was changed."""
 
 
 class FailoverUnderWay(ConfigServiceError, Retryable):
-    """The shard has a failover or switchover under way. Wait for its end."""
+    """A failover or switchover of the shard is already running. Wait for its end."""
 
 
 class NoLeader(ConfigServiceError, Retryable):
-    """No config service leads, so nobody would carry the request out: start `manage.py run_configservice`."""
+    """No config service leads, so the request would not be carried out: start `manage.py run_configservice`."""
 
 
 class InvariantBroken(ConfigServiceError, Permanent):
-    """The planner of failovers was about to do what would lose writes or make two primaries. Nothing was done."""
+    """The failover planner chose a step that could lose writes or make two primaries. The step was not taken."""
 
 
 class DurabilityRefused(ConfigServiceError, Permanent):
-    """A durability that the shard cannot have; `field` is what is wrong with it. Nothing was changed."""
+    """The shard cannot have the requested durability; `field` is the wrong field. Nothing was changed."""
 
     def __init__(self, message: str, *, field: str) -> None:
         super().__init__(message)

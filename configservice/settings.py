@@ -1,4 +1,4 @@
-"""Bounds of a config service process, each with its unit. `viewcounter.config` fills them in."""
+"""Settings of a config service process, each with its unit. `viewcounter.config` fills them in."""
 
 from dataclasses import dataclass
 from enum import StrEnum
@@ -6,51 +6,52 @@ from enum import StrEnum
 
 class FailoverMode(StrEnum):
     AUTOMATIC = "automatic"
-    """A dead primary is replaced without being asked for."""
+    """A dead primary is replaced without a request."""
     MANUAL = "manual"
-    """Only on request; a second primary is still fenced."""
+    """A primary is replaced on request only; a second primary is still fenced."""
     EXTERNAL = "external"
-    """Another manager promotes and rejoins; its roles are followed and nothing on the servers is changed."""
+    """Another manager promotes and rejoins instances; the topology follows it and no server is changed."""
 
 
 @dataclass(frozen=True, slots=True)
 class ConfigServiceSettings:
-    """A primary is dead when it is silent for `primary_silence_seconds`, or refuses twice, and a witness agrees."""
+    """A primary counts as dead if it is silent for `primary_silence_seconds` or refuses two connections, and a witness
+    confirms it."""
 
     failover_mode: FailoverMode = FailoverMode.AUTOMATIC
     tick_seconds: float = 0.25
     probe_interval_seconds: float = 0.5
     probe_seconds: float = 1.0
     reprobe_seconds: float = 0.05
-    """After a failure the next probe follows this soon, so that a crash is told from a lost connection."""
+    """Pause before the next probe after a failure: tells a crash from a lost connection."""
     primary_silence_seconds: float = 1.5
     stream_silence_seconds: float = 2.5
-    """A standby whose WAL stream has been silent this long says that its primary is dead."""
+    """A standby whose WAL stream has been silent this long confirms that its primary is dead."""
     stream_answer_seconds: float = 1.0
-    """But never before this has passed since it asked, at half of its `wal_receiver_timeout`, for a sign of life."""
+    """A standby requests a reply at half of its `wal_receiver_timeout`; the primary has this long to send it."""
     first_sight_seconds: float = 5.0
-    """A primary that this process has never seen alive is not judged before this."""
+    """A primary that has never answered this process is not declared dead before this time."""
     lease_seconds: float = 3.0
-    """A leader that has not renewed its lease for this long is put out, so that a frozen one does not stay."""
+    """Lease of the leader: a leader that has not renewed it for this long is replaced, also if it is frozen."""
     lease_call_seconds: float = 1.0
     action_seconds: float = 2.0
-    """One statement on an instance during a failover."""
+    """Timeout of one statement on an instance during a failover."""
     promotion_seconds: float = 30.0
-    """A candidate that has not left recovery after this is given up for another one."""
+    """A candidate that has not left recovery after this time is given up for another one."""
     silence_patience_seconds: float = 3.0
-    """An instance a failover needs may be silent this long before it goes on without it."""
+    """How long a failover waits for a silent instance before it goes on without it."""
     hold_seconds: float = 5.0
-    """A switchover holds writes at most this long; then it is undone."""
+    """A switchover holds writes for at most this long; then it is undone."""
     drain_transactions_seconds: float = 0.5
-    """Transactions under way when a switchover begins may end within this."""
+    """How long transactions that are open at the start of a switchover may go on."""
     switchover_max_lag_bytes: int = 16 * 1024 * 1024
     rejoin_max_lag_bytes: int = 16 * 1024 * 1024
-    """A fenced or struck-off instance counts again once it streams and is no further behind than this."""
+    """A fenced or excluded instance becomes a promotable replica once it streams and its lag is at most this."""
     strike_off_seconds: float = 86400.0
-    """A replica that is away this long is struck off: the event log is no longer kept for it. 0: never."""
+    """The event log is kept for an absent replica for at most this long; then the replica is excluded. 0: no limit."""
     standby_loss_seconds: float = 1.5
-    """A standby that does not answer us is waited for by commits so long; then a shard that may degrade does."""
+    """How long commits wait for a silent standby before a shard with `degrade` goes on without it."""
     max_parallel_actions: int = 8
-    """Shards that are failed over or put in order at the same time."""
+    """Maximum number of shards that are reconciled at the same time."""
     heartbeat_seconds: float = 60.0
-    """How often the process says in its log what it sees."""
+    """Interval of the summary in the process's log."""

@@ -16,13 +16,13 @@ from configservice.topology.model import Instance
 from runtime.backoff import Backoff
 from runtime.periodic import PeriodicTask
 from runtime.transitions import OutageLog
-from shardproxy.errors import DeadlineExceeded, InstanceUnavailable, ShardProxyError
-from shardproxy.kill_plan import KillPolicy
-from shardproxy.session_reaper import SessionReaper, TerminatedSession
 from shardproxy.dedicated_connection import DedicatedConnection
-from shardproxy.session_names import Purpose
-from shardproxy.settings import PoolSettings
+from shardproxy.errors import DeadlineExceeded, InstanceUnavailable, ShardProxyError
 from shardproxy.instance_metrics import InstanceMetrics, read_database_bytes, read_instance_metrics
+from shardproxy.kill_plan import KillPolicy
+from shardproxy.session_names import Purpose
+from shardproxy.session_reaper import SessionReaper, TerminatedSession
+from shardproxy.settings import PoolSettings
 
 logger = logging.getLogger(__name__)
 
@@ -87,7 +87,9 @@ class InstanceWatch:
         self._backoff = Backoff(2 * settings.interval_seconds, settings.backoff_max_seconds, jitter=0.5)
         self._observer = observer
         self._clock = clock
-        self._connection = DedicatedConnection(_connect_as(instance, settings), settings.pool, purpose=Purpose.SHARD_PROXY)
+        self._connection = DedicatedConnection(
+            _connect_as(instance, settings), settings.pool, purpose=Purpose.SHARD_PROXY
+        )
         self._reaper = SessionReaper(
             instance,
             self._connection,

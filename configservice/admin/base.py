@@ -57,11 +57,11 @@ def is_confirmed_with_reason(request: HttpRequest) -> bool:
 
 
 def get_reason(request: HttpRequest) -> str:
-    """As typed on the page of `ask`; kept in the history."""
+    """As typed on the page of `render_confirmation`; kept in the history."""
     return str(request.POST.get(REASON, "")).strip()
 
 
-def ask(
+def render_confirmation(
     request: HttpRequest,
     *,
     action: str,
@@ -92,7 +92,7 @@ def ask(
 
 
 def list_fields(request: HttpRequest) -> list[tuple[str, str]]:
-    """Of the form that was sent, for `hidden` of `ask`: confirmed, it is sent once more."""
+    """Of the form that was sent, for `hidden` of `render_confirmation`: confirmed, it is sent once more."""
     ours = ("csrfmiddlewaretoken", CONFIRMED, REASON)
     return [(name, value) for name, values in request.POST.lists() if name not in ours for value in values]
 

@@ -8,8 +8,8 @@ from django.contrib import admin, messages
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 
-from configservice.admin.base import PublishingAdmin, ask, get_reason, is_confirmed
-from configservice.admin.join import ADD_REPLICA, serve_adding
+from configservice.admin.base import PublishingAdmin, get_reason, is_confirmed, render_confirmation
+from configservice.admin.join import ADD_REPLICA, serve_add_page
 from configservice.errors import CandidateRefused, ConfigServiceError
 from configservice.join.changes import check_standby
 from configservice.join.dependencies import get_cluster_tools
@@ -71,7 +71,7 @@ class InstanceAdmin(PublishingAdmin):
     actions = ["drain", "use_again", "remove"]
 
     def add_view(self, request: HttpRequest, form_url: str = "", extra_context: Any = None) -> HttpResponse:
-        return serve_adding(request, ADD_REPLICA)
+        return serve_add_page(request, ADD_REPLICA)
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         """By the action, which says what remains to be done."""
@@ -112,7 +112,7 @@ class InstanceAdmin(PublishingAdmin):
         """One after the other: what is refused for one is done for the others."""
         names = list(chosen.order_by("name").values_list("name", flat=True))
         if not is_confirmed(request):
-            return ask(
+            return render_confirmation(
                 request,
                 action=action,
                 title=f"{label}: {', '.join(names)}",

@@ -17,7 +17,7 @@ from django.urls import reverse
 from configservice.admin.base import is_confirmed
 from configservice.errors import CandidateRefused, ConfigServiceError
 from configservice.join.changes import (
-    Checked,
+    CheckedServer,
     add_replica,
     add_shard,
     check_new_replica,
@@ -74,7 +74,7 @@ class ReplicaServerForm(ServerForm):
 
 
 @dataclass(frozen=True, slots=True)
-class Adding:
+class AddPage:
     """What is added by one page. `model` says whose permission it needs and whose list comes after it."""
 
     model: type[Shard] | type[Instance]
@@ -82,11 +82,11 @@ class Adding:
     explanation: str
     question: str
     form: type[ServerForm]
-    check: Callable[..., Checked]
+    check: Callable[..., CheckedServer]
     add: Callable[..., Topology]
 
 
-ADD_SHARD = Adding(
+ADD_SHARD = AddPage(
     model=Shard,
     title="Add a shard",
     explanation="Name the primary of the new shard: a server with an empty database.",
@@ -95,7 +95,7 @@ ADD_SHARD = Adding(
     check=check_new_shard,
     add=add_shard,
 )
-ADD_REPLICA = Adding(
+ADD_REPLICA = AddPage(
     model=Instance,
     title="Add a replica",
     explanation="Name a server that was made by pg_basebackup and streams from the shard's primary under its name.",
@@ -106,11 +106,11 @@ ADD_REPLICA = Adding(
 )
 
 
-def serve_adding(request: HttpRequest, adding: Adding) -> HttpResponse:
+def serve_add_page(request: HttpRequest, adding: AddPage) -> HttpResponse:
     if not request.user.has_perm(f"configservice.add_{adding.model._meta.model_name}"):
         raise PermissionDenied
     form = adding.form(request.POST or None, initial=_get_initial(request))
-    checked: Checked | None = None
+    checked: CheckedServer | None = None
     if request.method == "POST" and form.is_valid():
         try:
             if is_confirmed(request):
@@ -132,7 +132,7 @@ def serve_adding(request: HttpRequest, adding: Adding) -> HttpResponse:
     return TemplateResponse(request, "admin/configservice/add_server.html", context)
 
 
-def _add(request: HttpRequest, adding: Adding, form: ServerForm) -> HttpResponse:
+def _add(request: HttpRequest, adding: AddPage, form: ServerForm) -> HttpResponse:
     adding.add(
         form.get_shard(),
         form.build_candidate(),

@@ -8,7 +8,7 @@ from django.db import transaction
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 
-from configservice.admin.base import ask, get_reason, is_confirmed, is_confirmed_with_reason, record
+from configservice.admin.base import get_reason, is_confirmed, is_confirmed_with_reason, record, render_confirmation
 from configservice.errors import MoveNotPossible
 from configservice.models import Move, PartitionAssignment, Shard
 from configservice.moves.records import abort, plan_moves
@@ -31,7 +31,7 @@ def _make_action(target: Shard) -> Action:
     def move(_: Any, request: HttpRequest, chosen: "QuerySet[PartitionAssignment]") -> HttpResponse | None:
         partitions = sorted(chosen.values_list("partition", flat=True))
         if not is_confirmed(request):
-            return ask(
+            return render_confirmation(
                 request,
                 action=f"{_MOVE_TO}{target_id}",
                 title=f"Move {len(partitions)} partitions to {target}",
@@ -97,7 +97,7 @@ class MoveAdmin(admin.ModelAdmin):
     def abort_moves(self, request: HttpRequest, chosen: "QuerySet[Move]") -> HttpResponse | None:
         moves = chosen.select_related("source", "target").order_by("pk")
         if not is_confirmed_with_reason(request):
-            return ask(
+            return render_confirmation(
                 request,
                 action="abort_moves",
                 title=f"Abort {len(moves)} moves",

@@ -9,13 +9,13 @@ from django.http import HttpRequest, HttpResponse
 
 from configservice.admin.base import (
     PublishingAdmin,
-    ask,
     get_reason,
     is_confirmed,
     is_confirmed_with_reason,
     list_fields,
+    render_confirmation,
 )
-from configservice.admin.join import ADD_SHARD, serve_adding
+from configservice.admin.join import ADD_SHARD, serve_add_page
 from configservice.errors import ConfigServiceError, DurabilityRefused
 from configservice.failover.durability_change import check_durability, count_standbys, describe_durability
 from configservice.failover.requests import request_switchover
@@ -65,7 +65,7 @@ class ShardAdmin(PublishingAdmin):
     actions = ["switch_over", "rebalance"]
 
     def add_view(self, request: HttpRequest, form_url: str = "", extra_context: Any = None) -> HttpResponse:
-        return serve_adding(request, ADD_SHARD)
+        return serve_add_page(request, ADD_SHARD)
 
     def changeform_view(
         self, request: HttpRequest, object_id: str | None = None, form_url: str = "", extra_context: Any = None
@@ -76,7 +76,7 @@ class ShardAdmin(PublishingAdmin):
             if shard is not None and self.has_change_permission(request, shard):
                 lines = self._describe_durability_change(request, shard)
                 if lines:
-                    return ask(
+                    return render_confirmation(
                         request,
                         action="",
                         title=f"Change the durability of {shard}",
@@ -148,7 +148,7 @@ class ShardAdmin(PublishingAdmin):
     @admin.action(description="Switch selected shards over to another primary", permissions=["change"])
     def switch_over(self, request: HttpRequest, chosen: "QuerySet[Shard]") -> HttpResponse | None:
         if not is_confirmed(request):
-            return ask(
+            return render_confirmation(
                 request,
                 action="switch_over",
                 title="Switch over",
@@ -181,7 +181,7 @@ class ShardAdmin(PublishingAdmin):
             return None
         names = dict(chosen.values_list("pk", "name"))
         if not is_confirmed(request):
-            return ask(
+            return render_confirmation(
                 request,
                 action="rebalance",
                 title=f"Move {len(targets)} partitions",

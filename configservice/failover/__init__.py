@@ -1,8 +1,8 @@
-"""Changes of a shard's primary: who asks for one, what is done in which order, and what there was of it.
+"""Changes of a shard's primary: requests, the planner, the executor, and the reconciliation of roles between failovers.
 
-Responsible for the record of each change, for the pure planner that says the next step from the record and from what
-the servers are (`plan`), and for carrying steps out (`executor`). Every step may be cut off anywhere: the next leader
-plans from the same record and the servers as they are by then. Never decides that a primary is dead: that is
-`configservice.monitoring.failure_detection`. Talks to the control database and, through the seam
+Responsible for the record of each failover, for the pure planner that derives the next step from the record and the
+state of the servers (`plan`), and for carrying steps out (`executor`). A step may be interrupted anywhere: the next
+leader plans from the same record and the servers' state at that time. Never decides that a primary is dead: that is
+`configservice.monitoring.failure_detection`. Talks to the control database and, through
 `configservice.monitoring.connections`, to instances.
 """

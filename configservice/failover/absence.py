@@ -1,7 +1,7 @@
-"""How long a replica may be away before the event log is no longer kept for it, and what is written down of that.
+"""Absence of replicas: how long the event log is kept for an absent replica, and the record of its absence.
 
-The log is trimmed only below what every promotable copy has applied, so one that never comes back would fill it. The
-instant since when an instance is away stands in the control database: it must outlast the process that noticed.
+The log is trimmed only below the positions that every promotable copy has applied, so a replica that never comes back
+would fill it. The start of an absence is stored in the control database: it must survive the process that detected it.
 """
 
 from datetime import datetime
@@ -16,57 +16,60 @@ from configservice.topology.model import Instance as TopologyInstance
 from configservice.topology.model import Role
 from configservice.topology.publication import lock_topology, publish
 
-AWAY_NOTED_SECONDS = 10.0
-"""Silence shorter than this is not worth a note."""
+ABSENCE_RECORDED_SECONDS = 10.0
+"""A shorter silence is not recorded."""
 
 
-def is_waited_for(instance: TopologyInstance) -> bool:
-    """Whether the event log is kept for it as a replica. Pure."""
+def holds_event_log(instance: TopologyInstance) -> bool:
+    """Whether the instance is a replica that the event log is kept for. Pure."""
     return instance.role is Role.REPLICA and instance.promotable and not instance.drained
 
 
-def is_away(state: InstanceState | None, sighting: ProbeResult | None, *, now: float) -> bool | None:
-    """Pure. One that answers and receives nothing falls behind as one that is silent does.
+def is_away(state: InstanceState | None, probe: ProbeResult | None, *, now: float) -> bool | None:
+    """Whether a replica is absent: silent, or answering without receiving WAL. Pure.
 
-    None where it cannot be said yet, and of one that has left recovery, which others look after.
+    None while that is unknown, and for an instance that has left recovery, which `roles` handles.
     """
     if state is not None:
         return None if not state.in_recovery else not state.is_receiving
-    if sighting is None or not sighting.failure_count:
+    if probe is None or not probe.failure_count:
         return None
-    silent_since = sighting.watched_since if sighting.answered_at is None else sighting.answered_at
-    return True if now - silent_since >= AWAY_NOTED_SECONDS else None
+    silent_since = probe.watched_since if probe.answered_at is None else probe.answered_at
+    return True if now - silent_since >= ABSENCE_RECORDED_SECONDS else None
 
 
-def record_absence(name: str, *, now: datetime, generation: int) -> None:
-    """Keeps an earlier instant. Raises LeaseLost."""
+def record_absence(name: str, *, now: datetime, leader_generation: int) -> None:
+    """An earlier start of the absence is kept. Raises LeaseLost."""
     with transaction.atomic():
-        fence_change(generation)
+        fence_change(leader_generation)
         Instance.objects.filter(name=name, away_since__isnull=True).update(away_since=now)
 
 
-def record_return(name: str, *, generation: int) -> None:
+def record_return(name: str, *, leader_generation: int) -> None:
     """Raises LeaseLost."""
     with transaction.atomic():
-        fence_change(generation)
+        fence_change(leader_generation)
         Instance.objects.filter(name=name).update(away_since=None)
 
 
-def strike_off(name: str, *, why: str, actor: str, generation: int) -> None:
-    """Not promotable from here on. One whose role has changed meanwhile is left alone. Raises LeaseLost."""
+def release_log_hold(name: str, *, why: str, actor: str, leader_generation: int) -> None:
+    """Excludes a replica: it is not promotable, and the event log is no longer kept for it.
+
+    Does nothing if its role has changed meanwhile. Raises LeaseLost.
+    """
     with transaction.atomic():
         lock_topology()
-        fence_change(generation)
+        fence_change(leader_generation)
         rows = Instance.objects.filter(name=name, role=RoleChoice.REPLICA, promotable=True)
         if rows.update(promotable=False, struck_off_at=timezone.now()):
-            publish(reason=f"{name} is struck off: {why}", actor=actor)
+            publish(reason=f"{name} is excluded from promotion: {why}", actor=actor)
 
 
-def reinstate(name: str, *, actor: str, generation: int) -> None:
-    """Raises LeaseLost."""
+def reinstate(name: str, *, actor: str, leader_generation: int) -> None:
+    """Makes an excluded replica promotable again. Raises LeaseLost."""
     with transaction.atomic():
         lock_topology()
-        fence_change(generation)
+        fence_change(leader_generation)
         rows = Instance.objects.filter(name=name, struck_off_at__isnull=False)
         if rows.update(promotable=True, struck_off_at=None, away_since=None):
             publish(reason=f"{name} is promotable again: it has caught up", actor=actor)

@@ -1,11 +1,11 @@
-"""The steps a change of primary is made of. Each may be done twice. Pure data; `steps` carries them out."""
+"""The steps of a change of primary. Each is idempotent. Pure data; `executor` carries them out."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
 class Start:
-    """The request can be done; `target` is who will be promoted, empty while that is open."""
+    """Accepts the request. `target`: the instance to promote, empty while not chosen."""
 
     target: str
 
@@ -17,21 +17,21 @@ class Refuse:
 
 @dataclass(frozen=True, slots=True)
 class Hold:
-    """Let the primary take no more writes: sessions read only, transactions under way ended."""
+    """Stop writes on the primary: make sessions read only and end open transactions."""
 
     name: str
 
 
 @dataclass(frozen=True, slots=True)
 class Detach:
-    """Let these standbys receive from nobody, so that what they hold no longer changes and confirms nothing."""
+    """Stop these standbys from receiving WAL, so that their content stays fixed and they confirm no more commits."""
 
     names: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Choose:
-    """Write down candidate and term, before anything that cannot be undone."""
+    """Record candidate and shard term, before any step that cannot be undone."""
 
     candidate: str
     term: int
@@ -39,7 +39,7 @@ class Choose:
 
 @dataclass(frozen=True, slots=True)
 class Prepare:
-    """What must be set before it takes its first write, since it does not travel by itself."""
+    """Set what the candidate needs before its first write, since settings are not replicated."""
 
     name: str
     synchronous_standby_names: str
@@ -47,7 +47,7 @@ class Prepare:
 
 @dataclass(frozen=True, slots=True)
 class BeginPromotion:
-    """Write down that from here there is no way back."""
+    """Record that from here on the change cannot be undone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,13 +56,13 @@ class Promote:
 
 
 @dataclass(frozen=True, slots=True)
-class NotePromoted:
-    """Write down that the candidate has left recovery."""
+class RecordPromoted:
+    """Record that the candidate has left recovery."""
 
 
 @dataclass(frozen=True, slots=True)
 class Repoint:
-    """Let these standbys follow `to`."""
+    """Make these standbys follow `to`."""
 
     names: tuple[str, ...]
     to: str
@@ -70,7 +70,7 @@ class Repoint:
 
 @dataclass(frozen=True, slots=True)
 class Stamp:
-    """Write the term into the shard itself: from here its rows are of this term, and so is everybody who gets them."""
+    """Write the shard term into the shard: rows from here on, and standbys that receive them, carry this term."""
 
     name: str
     term: int
@@ -78,7 +78,7 @@ class Stamp:
 
 @dataclass(frozen=True, slots=True)
 class Publish:
-    """The candidate is primary, the old primary fenced, the term raised: a new epoch."""
+    """Publish a new epoch: the candidate is primary, the old primary is fenced, the shard term is raised."""
 
     candidate: str
     term: int
@@ -86,24 +86,24 @@ class Publish:
 
 @dataclass(frozen=True, slots=True)
 class Release:
-    """Let the primary take writes again."""
+    """Allow writes on the primary again."""
 
     name: str
 
 
 @dataclass(frozen=True, slots=True)
-class NoteUndone:
+class RecordUndone:
     why: str
 
 
 @dataclass(frozen=True, slots=True)
 class Wait:
-    """Look again in a moment."""
+    """Probe the shard again in a moment."""
 
     why: str
 
 
-Recorded = Start | Refuse | Choose | BeginPromotion | NotePromoted | NoteUndone | Publish
-"""Written down, and no server is touched."""
+Recorded = Start | Refuse | Choose | BeginPromotion | RecordPromoted | RecordUndone | Publish
+"""Steps that only change the record; no server is changed."""
 
 Action = Recorded | Hold | Detach | Prepare | Promote | Repoint | Stamp | Release | Wait

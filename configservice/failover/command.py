@@ -1,4 +1,4 @@
-"""What `manage.py failover` and `manage.py switchover` share: ask, wait, say how it went."""
+"""Base class of `manage.py failover` and `manage.py switchover`: request, wait, print the outcome."""
 
 import getpass
 import json
@@ -20,21 +20,21 @@ WAIT_SECONDS = 60.0
 
 
 class FailoverCommand(OperatorCommand, ABC):
-    """Subclasses say what they ask for and what people are asked before."""
+    """Subclasses send the request and give the warning that is shown for confirmation."""
 
     subject = Subject.CLUSTER
     verb: ClassVar[str]
     warning: ClassVar[str]
 
     @abstractmethod
-    def ask(self, **request: Any) -> "Failover":
-        """As `request_failover`."""
+    def send_request(self, **request: Any) -> "Failover":
+        """Like `request_failover`."""
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("--shard", required=True, metavar="NAME", help="name of the shard")
         parser.add_argument("--to", default="", metavar="INSTANCE", help="the replica to promote (default: the best)")
-        parser.add_argument("--reason", default="", metavar="TEXT", help="why, for the history")
-        parser.add_argument("--yes", action="store_true", help="do not ask")
+        parser.add_argument("--reason", default="", metavar="TEXT", help="reason, for the history")
+        parser.add_argument("--yes", action="store_true", help="do not ask for confirmation")
         parser.add_argument("--json", action="store_true", help="print the outcome as JSON")
         parser.add_argument(
             "--wait-seconds",
@@ -52,18 +52,18 @@ class FailoverCommand(OperatorCommand, ABC):
             if not options["yes"]:
                 self._confirm(options["shard"], primary, options["to"], accepts_loss=options.get("accepts_loss", False))
             actor = f"{getpass.getuser()} (manage.py {self.verb})"
-            asked = self.ask(
+            requested = self.send_request(
                 shard=options["shard"],
                 target=options["to"],
                 reason=options["reason"] or f"manage.py {self.verb}",
                 actor=actor,
                 **({"accepts_loss": True} if options.get("accepts_loss") else {}),
             )
-            failover = await_outcome(asked, within_seconds=options["wait_seconds"])
+            failover = await_outcome(requested, within_seconds=options["wait_seconds"])
         except ConfigServiceError as error:
             raise CommandError(str(error)) from error
         if failover.state != FailoverState.DONE:
-            raise CommandError(f"not done yet, it goes on: {failover.state}, {failover.message}")
+            raise CommandError(f"not done yet, the {self.verb} continues: {failover.state}, {failover.message}")
         self.stdout.write(json.dumps(_build_document(failover)) if options["json"] else _describe(failover))
 
     def _confirm(self, shard: str, primary: str, target: str, *, accepts_loss: bool) -> None:
@@ -71,8 +71,8 @@ class FailoverCommand(OperatorCommand, ABC):
         self.stdout.write(self.warning)
         if accepts_loss:
             self.stdout.write(
-                f"What {target} has not applied and the event log no longer holds is lost: acknowledged events are not "
-                "counted, unless clients send them again."
+                f"Entries that {target} has not applied and the event log no longer holds are lost: these acknowledged "
+                "events are not counted, unless clients send them again."
             )
         confirm("Go on?")
 

@@ -1,4 +1,4 @@
-"""Changes what a shard's commits wait for. Published like every change; the leading config service applies it."""
+"""Changes the durability of a shard. Published like every change; the leading config service applies it."""
 
 from django.db import transaction
 
@@ -18,9 +18,9 @@ def set_durability(
     actor: str,
     reason: str = "",
 ) -> Topology:
-    """Flushes of every process follow within a second, the servers within another; nobody is restarted.
+    """Flushes follow within a second, the servers within another; no process or server restarts.
 
-    `on_standby_loss` None leaves the rule as it is. Raises UnknownShard and DurabilityRefused.
+    `on_standby_loss` None leaves the rule unchanged. Raises UnknownShard and DurabilityRefused.
     """
     with transaction.atomic():
         lock_topology()
@@ -30,14 +30,14 @@ def set_durability(
         if on_standby_loss is not None:
             row.on_standby_loss = on_standby_loss.value
         row.save(update_fields=["durability", "quorum", "on_standby_loss"])
-        told = f"{durability} {quorum}" if durability is Durability.QUORUM else durability.value
-        return publish(reason=reason or f"durability of {shard}: {told}, {row.on_standby_loss} on loss", actor=actor)
+        mode = f"{durability} {quorum}" if durability is Durability.QUORUM else durability.value
+        return publish(reason=reason or f"durability of {shard}: {mode}, {row.on_standby_loss} on loss", actor=actor)
 
 
 def describe_durability(row: Shard) -> str:
     """As a sentence."""
     waits_for = {
-        Durability.ASYNC: "the primary alone; what it has not sent when it is lost is read from the event log again",
+        Durability.ASYNC: "the primary alone; commits that are lost with it are applied from the event log again",
         Durability.QUORUM: f"the primary and {row.quorum} of its replicas",
         Durability.ALL: "the primary and all its replicas",
     }[Durability(row.durability)]
@@ -45,9 +45,9 @@ def describe_durability(row: Shard) -> str:
         return f"commits of {row.name} wait for {waits_for}."
     lost = {
         StandbyLoss.BLOCK: "commits wait until they are back",
-        StandbyLoss.DEGRADE: "commits wait for those that are left",
+        StandbyLoss.DEGRADE: "commits wait for those that remain",
     }[StandbyLoss(row.on_standby_loss)]
-    return f"commits of {row.name} wait for {waits_for}; while too few replicas are there, {lost}."
+    return f"commits of {row.name} wait for {waits_for}; while replicas are missing, {lost}."
 
 
 def count_standbys(row: Shard) -> int:
@@ -55,7 +55,7 @@ def count_standbys(row: Shard) -> int:
 
 
 def check_durability(durability: Durability, *, quorum: int, standby_count: int) -> None:
-    """Pure. Raises DurabilityRefused for what could never be met, even with every replica up."""
+    """Pure. Raises DurabilityRefused for a durability that could not be met with every replica up."""
     if quorum < 1:
         raise DurabilityRefused("a quorum has at least one replica", field="quorum")
     if durability is Durability.QUORUM and quorum > standby_count:

@@ -1,7 +1,7 @@
-"""Carries a change of primary out, step by step: look, plan, check, act, write down; until it is over or not ours.
+"""Carries out a change of primary: probe, plan, check, act, record, until it is finished or the lease is lost.
 
-Before each step the lease is asked for, so a leader that was replaced stops there. The one step that it may still take,
-having been frozen right between the two, meets a newer term: see decision 0011.
+The lease is checked before each step, so a replaced leader stops there. The one step that it may still take, if it was
+frozen between check and step, meets a newer shard term: see decision 0011.
 """
 
 import logging
@@ -28,18 +28,18 @@ logger = logging.getLogger(__name__)
 
 WAIT_SECONDS = 0.02
 _COMPARED = frozenset({FailoverState.REQUESTED, FailoverState.STARTED, FailoverState.CHOSEN})
-"""While somebody may still be chosen, standbys are compared with what the event log holds."""
+"""States in which a candidate may still be chosen: standbys are compared with the event log."""
 
 
 class FailoverObserver(Protocol):
-    """Who counts what the config service does, for the metrics."""
+    """Receives the outcome of failovers, for metrics."""
 
-    def note_failover(self, *, kind: str, outcome: str, seconds: float) -> None:
+    def record_failover(self, *, kind: str, outcome: str, seconds: float) -> None:
         """`seconds` from the last answer of the old primary, or from the request, to the end."""
 
 
 class Executor:
-    """Of one shard; used by one thread at a time."""
+    """For one shard; used by one thread at a time."""
 
     def __init__(
         self,
@@ -61,71 +61,78 @@ class Executor:
         self._is_stopping = is_stopping
 
     def run(self, row: Failover, shard: Shard) -> None:
-        """Until the record is finished. Raises LeaseLost, InvariantBroken, and DatabaseError of the control database.
+        """Runs until the record is finished. Raises LeaseLost, InvariantBroken, and DatabaseError of the control
+        database.
 
-        An instance that fails a step is looked at again: by then the monitor knows whether it answers.
+        After a failed step the shard is probed again: by then the monitor knows whether the instance answers.
         """
         if row.state == FailoverState.REQUESTED:
-            self._log.read_now()  # somebody waits for it; a dead primary is replaced by what is known
+            self._log.read_now()  # on request only: an automatic failover must not wait, so uses the last reading
         run = _Run(row, shard, writes_stopped_at=self._find_last_answer(row))
         logger.warning("%s: %s, state %s: %s", shard.name, row.kind, row.state, row.reason)
         while FailoverState(row.state) not in FINISHED and not self._is_stopping():
             is_open = FailoverState(row.state) in _COMPARED
             find_lacking = self._log.find_lacking if is_open else None
-            view = probe_shard(shard, self._monitor.get_sightings(), self._operator, find_lacking=find_lacking)
+            view = probe_shard(shard, self._monitor.get_probes(), self._operator, find_lacking=find_lacking)
             attempt = journal.read_attempt(row, now=timezone.now(), is_promotion_sent=run.is_promotion_sent)
             action = plan_next(attempt, view, settings=self._settings)
-            generation = self._lease.check()
+            leader_generation = self._lease.check()
             check_action(attempt, view, action)
             if not isinstance(action, actions.Wait):
                 logger.info("%s: %s", shard.name, action)
             try:
-                self._act(action, run, generation)
+                self._act(action, run, leader_generation)
             except (InstanceUnreachable, InstanceRefuses, ActionFailed) as error:
                 logger.warning("%s: %s failed: %s", shard.name, type(action).__name__, error)
-                journal.note_waiting(row, f"{type(action).__name__}: {error}", generation=generation)
+                journal.record_waiting(row, f"{type(action).__name__}: {error}", leader_generation=leader_generation)
                 time.sleep(WAIT_SECONDS)
         if FailoverState(row.state) in FINISHED:
             self._report(run)
 
-    def _act(self, action: actions.Action, run: "_Run", generation: int) -> None:
+    def _act(self, action: actions.Action, run: "_Run", leader_generation: int) -> None:
         match action:
             case actions.Wait(why):
-                journal.note_waiting(run.row, why, generation=generation)
+                journal.record_waiting(run.row, why, leader_generation=leader_generation)
                 time.sleep(WAIT_SECONDS)
             case _ if isinstance(action, actions.Recorded):
-                self._write_down(action, run, generation)
+                self._write_down(action, run, leader_generation)
             case actions.Stamp(name, term):
                 self._operator.stamp(run.get(name), term=term)
             case _:
                 self._change_servers(action, run)
 
-    def _write_down(self, action: actions.Action, run: "_Run", generation: int) -> None:
+    def _write_down(self, action: actions.Action, run: "_Run", leader_generation: int) -> None:
         row, now = run.row, timezone.now()
         match action:
             case actions.Start(target):
-                journal.note(row, FailoverEvent.START, generation=generation, target=target, started_at=now)
+                journal.record_event(
+                    row, FailoverEvent.START, leader_generation=leader_generation, target=target, started_at=now
+                )
             case actions.Refuse(why):
-                journal.note(row, FailoverEvent.REFUSE, generation=generation, message=why)
+                journal.record_event(row, FailoverEvent.REFUSE, leader_generation=leader_generation, message=why)
             case actions.Choose(candidate, term):
                 run.is_promotion_sent = False
                 changes = {"candidate": candidate, "term": term, "chosen_at": now}
-                journal.note(row, FailoverEvent.CHOOSE, generation=generation, **changes)
+                journal.record_event(row, FailoverEvent.CHOOSE, leader_generation=leader_generation, **changes)
             case actions.BeginPromotion():
-                journal.note(row, FailoverEvent.PROMOTE, generation=generation)
-            case actions.NotePromoted():
-                journal.note(row, FailoverEvent.LEAVE_RECOVERY, generation=generation, promoted_at=now)
-            case actions.NoteUndone(why):
-                journal.note(row, FailoverEvent.UNDO, generation=generation, message=why)
+                journal.record_event(row, FailoverEvent.PROMOTE, leader_generation=leader_generation)
+            case actions.RecordPromoted():
+                journal.record_event(
+                    row, FailoverEvent.LEAVE_RECOVERY, leader_generation=leader_generation, promoted_at=now
+                )
+            case actions.RecordUndone(why):
+                journal.record_event(row, FailoverEvent.UNDO, leader_generation=leader_generation, message=why)
             case actions.Publish(_, term):
                 pause_ms = run.get_pause_ms(now=time.monotonic())
-                epoch = journal.publish_roles(row, term=term, generation=generation, write_pause_ms=pause_ms)
+                epoch = journal.publish_roles(
+                    row, term=term, leader_generation=leader_generation, write_pause_ms=pause_ms
+                )
                 logger.warning("%s: %s is primary, term %d, epoch %d", run.shard.name, row.candidate, term, epoch)
 
     def _change_servers(self, action: actions.Action, run: "_Run") -> None:
         match action:
             case actions.Hold(name):
-                run.note_writes_stopped(now=time.monotonic())
+                run.record_writes_stopped(now=time.monotonic())
                 ended = self._operator.fence(run.get(name), drain_seconds=self._settings.drain_transactions_seconds)
                 logger.info("%s takes no writes; ended %d transactions", name, ended)
             case actions.Detach(names):
@@ -143,21 +150,21 @@ class Executor:
                 self._operator.release(run.get(name))
 
     def _find_last_answer(self, row: Failover) -> float | None:
-        sighting = self._monitor.get_sightings().get(row.old_primary)
-        return sighting.answered_at if sighting is not None and sighting.failure_count else None
+        probe = self._monitor.get_probes().get(row.old_primary)
+        return probe.answered_at if probe is not None and probe.failure_count else None
 
     def _report(self, run: "_Run") -> None:
         row = run.row
         seconds = (row.finished_at - row.requested_at).total_seconds() if row.finished_at else 0.0
         pause_ms = row.write_pause_ms
         logger.warning("%s: %s is %s: %s", run.shard.name, row.kind, row.state, row.message)
-        self._observer.note_failover(
+        self._observer.record_failover(
             kind=row.kind, outcome=row.state, seconds=seconds if pause_ms is None else pause_ms / 1000
         )
 
 
 class _Run:
-    """What one leader remembers of one attempt; another one that goes on with it does without."""
+    """What one leader remembers of one attempt; a leader that continues it does not need this."""
 
     def __init__(self, row: Failover, shard: Shard, *, writes_stopped_at: float | None) -> None:
         self.row = row
@@ -168,7 +175,7 @@ class _Run:
     def get(self, name: str) -> Instance:
         return next(i for i in self.shard.instances if i.name == name)
 
-    def note_writes_stopped(self, *, now: float) -> None:
+    def record_writes_stopped(self, *, now: float) -> None:
         if self._writes_stopped_at is None:
             self._writes_stopped_at = now
 

@@ -1,4 +1,4 @@
-"""The record of a change of primary in the control database. Every write is fenced: a former leader writes nothing."""
+"""The record of a change of primary in the control database. Every write is fenced against former leaders."""
 
 from datetime import datetime
 from typing import Any
@@ -15,8 +15,8 @@ from configservice.topology.model import Role
 from configservice.topology.publication import lock_topology, publish
 
 _LOSS_TO_ACCEPT = (
-    ". Partitions of which the event log no longer holds all that it lacks have stopped: `manage.py accept_log_loss` "
-    "names them and lets them go on"
+    ". Partitions whose missing entries the event log no longer holds have stopped: `manage.py accept_log_loss` lists "
+    "them and lets them continue"
 )
 
 
@@ -26,16 +26,16 @@ def find_open(shard_id: int) -> Failover | None:
 
 
 def begin(
-    shard_id: int, *, kind: FailoverKind, old_primary: str, reason: str, actor: str, names: str, generation: int
+    shard_id: int, *, kind: FailoverKind, old_primary: str, reason: str, actor: str, names: str, leader_generation: int
 ) -> Failover | None:
-    """A new record in state `started`; None if the shard has one open already, or its primary has changed meanwhile.
+    """A new record in state `started`; None if the shard has an open one, or its primary has changed meanwhile.
 
-    `names` is the old primary's synchronous_standby_names. Raises LeaseLost.
+    `names`: synchronous_standby_names of the old primary. Raises LeaseLost.
     """
     now = timezone.now()
     with transaction.atomic():
         lock_topology()
-        fence_change(generation)
+        fence_change(leader_generation)
         primary = Instance.objects.filter(shard_id=shard_id, role=RoleChoice.PRIMARY).first()
         if find_open(shard_id) is not None or primary is None or primary.name != old_primary:
             return None
@@ -53,31 +53,33 @@ def begin(
     return row
 
 
-def note(row: Failover, event: FailoverEvent, *, generation: int, **changes: Any) -> None:
-    """Moves the record by `event` and sets `changes`. Raises LeaseLost, ValueError for an event out of place."""
+def record_event(row: Failover, event: FailoverEvent, *, leader_generation: int, **changes: Any) -> None:
+    """Applies `event` to the record and sets `changes`. Raises LeaseLost, ValueError for an invalid transition."""
     state = transition(FailoverState(row.state), event)
     with transaction.atomic():
-        fence_change(generation)
+        fence_change(leader_generation)
         _save(row, state=state, **changes)
 
 
-def note_waiting(row: Failover, why: str, *, generation: int) -> None:
+def record_waiting(row: Failover, why: str, *, leader_generation: int) -> None:
     if row.message != why[:TEXT_MAX_LENGTH]:
         with transaction.atomic():
-            fence_change(generation)
+            fence_change(leader_generation)
             _save(row, message=why[:TEXT_MAX_LENGTH])
 
 
-def publish_roles(row: Failover, *, term: int, generation: int, write_pause_ms: int | None) -> int:
-    """The candidate primary, the old one fenced, the term raised, the record done, as one. Returns the epoch."""
+def publish_roles(row: Failover, *, term: int, leader_generation: int, write_pause_ms: int | None) -> int:
+    """In one transaction: makes the candidate primary, fences the old one, raises the shard term, ends the record.
+
+    Returns the epoch."""
     state = transition(FailoverState(row.state), FailoverEvent.PUBLISH)
     with transaction.atomic():
         lock_topology()
-        fence_change(generation)
+        fence_change(leader_generation)
         Instance.objects.filter(shard_id=row.shard_id, role=RoleChoice.PRIMARY).exclude(name=row.candidate).update(
             role=RoleChoice.FENCED
         )
-        # It may have been drained or struck off since it was chosen, or promoted all the same.
+        # The candidate may have been drained or excluded since it was chosen, or promoted by hand.
         Instance.objects.filter(shard_id=row.shard_id, name=row.candidate).update(
             role=RoleChoice.PRIMARY, drained=False, promotable=True, struck_off_at=None, away_since=None
         )
@@ -88,22 +90,22 @@ def publish_roles(row: Failover, *, term: int, generation: int, write_pause_ms: 
             state=state,
             epoch=topology.epoch,
             write_pause_ms=write_pause_ms,
-            message=f"{row.candidate} is primary, term {term}{_LOSS_TO_ACCEPT if row.accepts_loss else ''}",
+            message=f"{row.candidate} is primary, shard term {term}{_LOSS_TO_ACCEPT if row.accepts_loss else ''}",
         )
     return topology.epoch
 
 
 def abandon_all(*, message: str) -> int:
-    """For whoever sets the roles anew while no config service runs. Returns how many were open."""
+    """Ends all open records, for `init_cluster --set-roles` while no config service runs. Returns how many."""
     open_ones = Failover.objects.filter(finished_at__isnull=True)
     return int(open_ones.update(state=FailoverState.UNDONE, finished_at=timezone.now(), message=message))
 
 
-def change_role(shard_id: int, name: str, role: Role, *, reason: str, actor: str, generation: int) -> None:
-    """Of an instance that is not primary: fenced or replica. Raises LeaseLost."""
+def change_role(shard_id: int, name: str, role: Role, *, reason: str, actor: str, leader_generation: int) -> None:
+    """Sets the role of an instance that is not primary to fenced or replica. Raises LeaseLost."""
     with transaction.atomic():
         lock_topology()
-        fence_change(generation)
+        fence_change(leader_generation)
         rows = Instance.objects.filter(shard_id=shard_id, name=name).exclude(role=RoleChoice.PRIMARY)
         if rows.update(role=role.value):
             publish(reason=reason, actor=actor)

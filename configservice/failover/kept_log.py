@@ -1,8 +1,8 @@
-"""What the event log still holds, and how much of its memory is taken by entries that it keeps for absent replicas.
+"""Watches the event log: which entries it still holds, and how much memory it uses to keep entries for absent replicas.
 
-A replica may be promoted only while the log holds everything that it has not applied. So the log is kept for one that
-is away, but only up to a share of its memory: a full log would stop all ingest. The log itself is somebody else's;
-whoever starts a config service hands in how it is read.
+A replica may be promoted only while the log holds all entries that it has not applied. So the log is kept for an absent
+replica, but only up to a share of its memory: a full log would stop all ingest. The function that reads the log is
+passed in, since the log belongs to `viewcounter.eventlog`.
 """
 
 import logging
@@ -23,18 +23,18 @@ LogPosition = tuple[int, int]
 
 INTERVAL_SECONDS = 5.0
 TREND_READINGS = 12
-"""Over so many readings the growth is taken."""
+"""Number of readings over which the growth is computed."""
 STOP_SECONDS = 2.0
 
 READ_POSITIONS = "SELECT partition, position FROM partition_state"
-"""Of an instance: what it has applied."""
+"""On an instance: the positions that it has applied."""
 
 
 @dataclass(frozen=True, slots=True)
 class LogReading:
-    """By partition, below which position the log cannot be read any more, and the bytes of its entries.
+    """By partition: `floors`, the positions below which the log holds no entries, and the bytes of its entries.
 
-    `max_bytes`: the bound of the log's memory; None without one.
+    `max_bytes`: memory limit of the log; None without one.
     """
 
     floors: Mapping[int, LogPosition]
@@ -43,14 +43,14 @@ class LogReading:
 
 
 ReadLog = Callable[[str, Sequence[int]], LogReading]
-"""Of the log with this id (empty: any) and these partitions. Raises LogUnavailable within a bounded time."""
+"""Reads these partitions of the log with this id (empty: any). Raises LogUnavailable within a bounded time."""
 
 
 @dataclass(frozen=True, slots=True)
 class LogShare:
-    """What the entries of one shard take of the log, and what they may take while a replica of it is away.
+    """Log memory used by the entries of one shard, and the share it may use while one of its replicas is absent.
 
-    `full_seconds`: until then, should it grow as it did lately; None while it does not grow.
+    `full_seconds`: time until the share is full at the current growth; None while it does not grow.
     """
 
     kept_bytes: int
@@ -58,15 +58,15 @@ class LogShare:
     full_seconds: float | None = None
 
     def is_used_up(self, shares: float = 1.0) -> bool:
-        """Whether they take so many times what they may."""
+        """Whether the entries use at least `shares` times the share."""
         return self.kept_bytes >= shares * self.share_bytes
 
 
 class LogWatch:
-    """Reads the log from `start` to `close`, in a thread of its own; but for `read_now`, no call waits.
+    """Reads the log in a background thread, from `start` to `close`. No method except `read_now` blocks.
 
-    What was read last stays true while the log is away: nothing is trimmed then. `keep_share` is the part of the log's
-    memory that may be kept for absent replicas, of all shards together.
+    The last reading stays valid while the log does not answer, since nothing is trimmed then. `keep_share`: the part of
+    the log's memory that all shards together may use for absent replicas.
     """
 
     def __init__(
@@ -87,7 +87,7 @@ class LogWatch:
         self._samples: tuple[tuple[float, Mapping[int, int]], ...] = ()  # instant, bytes by shard id
         self._outage = OutageLog(
             logger,
-            failed="the event log cannot be read, what it held when last read still counts",
+            failed="the event log cannot be read, the last reading stays in use",
             recovered="the event log can be read again",
         )
         self._one_reader = threading.Lock()
@@ -100,12 +100,12 @@ class LogWatch:
         self._task.stop(timeout_seconds=STOP_SECONDS)
 
     def watch(self, topology: Topology) -> None:
-        """From here on, the cluster's log and the partitions of these shards."""
+        """Sets the log id, and the partitions of each shard, for the following readings."""
         self._log_id = topology.log_id
         self._partitions = {shard.id: topology.get_partitions_of(shard.id) for shard in topology.shards}
 
     def read_now(self) -> None:
-        """Instead of at the next turn; what was read before stays if the log does not answer."""
+        """Reads at once instead of at the next interval; keeps the last reading if the log does not answer."""
         with self._one_reader:
             by_shard = self._partitions
             partitions = sorted(p for some in by_shard.values() for p in some)
@@ -122,7 +122,7 @@ class LogWatch:
             self._reading = reading
 
     def find_lacking(self, shard_id: int, positions: Mapping[int, str]) -> list[int]:
-        """Partitions of the shard of which the log no longer holds what follows `positions` (`ms-seq`), ascending.
+        """Partitions of the shard whose entries after `positions` (`ms-seq`) the log no longer holds all, ascending.
 
         Empty while the log has never been read.
         """
@@ -133,7 +133,7 @@ class LogWatch:
         return find_lacking(positions, {p: reading.floors[p] for p in owned if p in reading.floors})
 
     def get_share(self, shard_id: int) -> LogShare | None:
-        """None while nothing is known of it, for a log without a bound, and for a shard without partitions."""
+        """None before the first reading, for a log without memory limit, and for a shard without partitions."""
         reading, samples, by_shard = self._reading, self._samples, self._partitions
         if reading is None or reading.max_bytes is None or not samples or not by_shard.get(shard_id):
             return None
@@ -150,7 +150,7 @@ def find_lacking(positions: Mapping[int, str], floors: Mapping[int, LogPosition]
 
 
 def compute_share(samples: Sequence[tuple[float, int]], *, share_bytes: int) -> LogShare:
-    """Pure. `samples`: instants in seconds with the bytes kept then, the newest last; one at least."""
+    """Pure. `samples`: at least one pair of an instant in seconds and the bytes kept then, newest last."""
     (first_at, first_bytes), (last_at, kept_bytes) = samples[0], samples[-1]
     growth = (kept_bytes - first_bytes) / (last_at - first_at) if last_at > first_at else 0.0
     full_seconds = max(0.0, (share_bytes - kept_bytes) / growth) if growth > 0 else None

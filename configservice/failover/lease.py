@@ -1,11 +1,11 @@
-"""Who leads, of the config services that run: a lease in the control database, lost with the connection that holds it.
+"""Leader election of config services: a lease in the control database, bound to the connection that holds it.
 
-Three things, each for a failure the others do not cover:
-- a session-level advisory lock: gone in the moment the leader or its connection dies, so another leads at once;
-- `renewed_at`, by the database's clock: a leader that is frozen keeps its connection, so one that has not renewed for
-  `lease_seconds` has its sessions ended by whoever wants to lead;
-- `generation`, which grows with every leader: a change of control tables reads it, locked, in its own transaction
-  (`fence_change`), so that a former leader that wakes up changes nothing.
+Three mechanisms, each for a failure that the others do not cover:
+- a session-level advisory lock: released when the leader or its connection dies, so another process leads at once;
+- `renewed_at`, by the database's clock: a frozen leader keeps its connection, so a candidate ends the sessions of a
+  leader that has not renewed the lease for `lease_seconds`;
+- the leader generation, which grows with every leader: each change of control tables reads it under a lock in the same
+  transaction (`fence_change`), so that a former leader that wakes up changes nothing.
 """
 
 import logging
@@ -35,8 +35,8 @@ _RENEW = """
 UPDATE configservice_leadership SET renewed_at = clock_timestamp()
 WHERE id = 1 AND generation = %(generation)s RETURNING generation
 """
-# Both sessions of the holder, the lease's and the one of its changes, carry its name.
-_PUT_OUT = """
+# Both sessions of the holder (for the lease, for its changes) carry its name.
+_END_SILENT_LEADER = """
 SELECT leadership.holder, count(pg_terminate_backend(session.pid)) AS ended
 FROM configservice_leadership AS leadership
 JOIN pg_stat_activity AS session ON session.application_name = leadership.holder
@@ -57,74 +57,74 @@ class BoundedConnection(Protocol):
 
 
 OpenConnection = Callable[[str], BoundedConnection]
-"""A new connection to the control database under this session name, made within seconds or not at all."""
+"""Opens a connection to the control database with this session name, within a bounded time."""
 
 
 class Lease:
-    """Thread-safe. Invariant: while `generation` is set, our session held the lock when it was last asked."""
+    """Thread-safe. Invariant: while `leader_generation` is set, this process held the lock at its last statement."""
 
     def __init__(self, open_connection: OpenConnection, *, holder: str, lease_seconds: float, call_seconds: float):
         self.holder = holder
-        self.generation: int | None = None
+        self.leader_generation: int | None = None
         self._open_connection = open_connection
         self._lease_seconds = lease_seconds
         self._call_seconds = call_seconds
         self._connection: BoundedConnection | None = None
         self._lost_because = "this config service does not lead"
-        self._lock = threading.Lock()  # one statement at a time on the connection
+        self._lock = threading.Lock()  # one statement at a time on the connection; bounded by `call_seconds`
 
     def hold(self) -> bool:
-        """Takes the lease or renews it; False while somebody else has it or the control database is away. Bounded."""
+        """Takes or renews the lease; False if another process has it or the control database does not answer."""
         with self._lock:
             try:
-                if self.generation is None:
+                if self.leader_generation is None:
                     self._take()
                 else:
-                    self._renew(self.generation)
+                    self._renew(self.leader_generation)
             except psycopg.Error as error:
                 self._lose(f"the control database does not answer: {_get_first_line(error)}")
-        return self.generation is not None
+        return self.leader_generation is not None
 
     def check(self) -> int:
-        """The generation, if we still lead: to be asked before each step that changes a server. Raises LeaseLost."""
+        """The leader generation; renews the lease. Call before each step that changes a server. Raises LeaseLost."""
         with self._lock:
-            generation = self.generation
-            if generation is None:
+            leader_generation = self.leader_generation
+            if leader_generation is None:
                 raise LeaseLost(self._lost_because)
             try:
-                self._renew(generation)
+                self._renew(leader_generation)
             except psycopg.Error as error:
                 self._lose(f"the control database does not answer: {_get_first_line(error)}")
-            if self.generation != generation:
+            if self.leader_generation != leader_generation:
                 raise LeaseLost(self._lost_because)
-            return generation
+            return leader_generation
 
     def release(self) -> None:
-        """Closing the session gives up the lock: another leads within a tick."""
+        """Closes the session, which releases the lock: another process leads within a tick."""
         with self._lock:
             self._lose("stopping")
 
     def _take(self) -> None:
-        row = self._ask(_TRY_LOCK, key=LOCK_KEY)
+        row = self._get_row(_TRY_LOCK, key=LOCK_KEY)
         if not row["locked"]:
-            put_out = self._find(_PUT_OUT, holder=self.holder, lease_seconds=self._lease_seconds)
-            if put_out is not None:
-                logger.warning("ended %d sessions of %s, which has gone silent", put_out["ended"], put_out["holder"])
+            silent = self._find_row(_END_SILENT_LEADER, holder=self.holder, lease_seconds=self._lease_seconds)
+            if silent is not None:
+                logger.warning("ended %d sessions of the silent leader %s", silent["ended"], silent["holder"])
             return
-        self.generation = self._ask(_TAKE, holder=self.holder)["generation"]
-        logger.info("%s leads, generation %d", self.holder, self.generation)
+        self.leader_generation = self._get_row(_TAKE, holder=self.holder)["generation"]
+        logger.info("%s leads, leader generation %d", self.holder, self.leader_generation)
 
-    def _renew(self, generation: int) -> None:
-        if self._find(_RENEW, generation=generation) is None:
+    def _renew(self, leader_generation: int) -> None:
+        if self._find_row(_RENEW, generation=leader_generation) is None:
             self._lose("another config service has taken over")
 
-    def _ask(self, statement: str, **params: Any) -> dict[str, Any]:
-        row = self._find(statement, **params)
+    def _get_row(self, statement: str, **params: Any) -> dict[str, Any]:
+        row = self._find_row(statement, **params)
         if row is None:
             raise psycopg.DataError("no row")
         return row
 
-    def _find(self, statement: str, **params: Any) -> dict[str, Any] | None:
+    def _find_row(self, statement: str, **params: Any) -> dict[str, Any] | None:
         if self._connection is None:
             self._connection = self._open_connection(self.holder)
         self._connection.deadline_at = time.monotonic() + self._call_seconds
@@ -133,22 +133,22 @@ class Lease:
 
     def _lose(self, why: str) -> None:
         self._lost_because = why
-        if self.generation is not None:
+        if self.leader_generation is not None:
             logger.warning("%s no longer leads: %s", self.holder, why)
-        self.generation = None
+        self.leader_generation = None
         if self._connection is not None:
             self._connection.close()
             self._connection = None
 
 
-def fence_change(generation: int) -> None:
-    """Inside a transaction on the control tables: raises LeaseLost unless `generation` still leads.
+def fence_change(leader_generation: int) -> None:
+    """Call inside a transaction on the control tables. Raises LeaseLost unless `leader_generation` still leads.
 
-    The row stays locked until the end of the transaction, so a new leader waits for it, or ends its session.
+    The row stays locked until the end of the transaction, so a new leader waits for it or ends the session.
     """
     row = Leadership.objects.select_for_update(no_key=True).filter(pk=Leadership.ONLY_ID).first()
-    if row is None or row.generation != generation:
-        raise LeaseLost(f"generation {generation} leads no more")
+    if row is None or row.generation != leader_generation:
+        raise LeaseLost(f"leader generation {leader_generation} no longer leads")
 
 
 def _get_first_line(error: Exception) -> str:

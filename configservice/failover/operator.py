@@ -1,7 +1,7 @@
-"""What the config service does to instances, over SQL, with one connection to each. Every call may run twice.
+"""Operates instances over SQL, with one connection to each: detach, follow, fence, promote. Every call is idempotent.
 
-`ALTER SYSTEM` and a reload instead of files and signals, so it works from any machine and needs no superuser; the
-rights it needs are in docs/operations/failover.md.
+Uses `ALTER SYSTEM` and a reload instead of files and signals, so it works from any machine and needs no superuser; the
+rights that it needs are in docs/operations/failover.md.
 """
 
 import time
@@ -31,7 +31,7 @@ SELECT EXISTS (SELECT FROM pg_stat_wal_receiver WHERE pid IS NOT NULL) AS receiv
 _IS_READ_ONLY = (
     "SELECT current_setting('default_transaction_read_only') = 'on' AS is_read_only, clock_timestamp() AS now"
 )
-# Sessions that began a transaction before the fence was up may write in it; later ones cannot.
+# A transaction that began before the fence may still write; a later one cannot.
 _OPEN = """
 FROM pg_stat_activity WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()
     AND xact_start <= %(fenced_at)s AND application_name NOT LIKE '%% configservice'
@@ -56,7 +56,7 @@ class Operator:
         return self._get(instance).fetch(statement, params, timeout_seconds=self._action_seconds)
 
     def find_term(self, instance: Instance) -> int | None:
-        """The term that its rows carry; None before the shard has tables. Raises as `fetch`."""
+        """The shard term in its rows; None before the shard has tables. Raises like `fetch`."""
         try:
             rows = self.fetch(instance, _TERM)
         except ActionFailed:
@@ -64,7 +64,7 @@ class Operator:
         return int(rows[0]["term"]) if rows else None
 
     def find_upstream(self, instance: Instance) -> tuple[str, int] | None:
-        """Host and port of whom it follows by its settings, None when they name nobody, or several."""
+        """Host and port in `primary_conninfo`; None if it names no host, or several."""
         parts = self._read_conninfo(instance)
         try:
             return str(parts["host"]), int(parts.get("port", 5432))
@@ -72,7 +72,7 @@ class Operator:
             return None
 
     def detach(self, instance: Instance) -> None:
-        """Returns when nothing is received any more. Raises InstanceSilent if it still is after the bound."""
+        """Returns when the standby receives no more WAL. Raises InstanceSilent if it still does at the timeout."""
         parts = self._read_conninfo(instance)
         if parts.get("host") != DETACHED_HOST:
             parts.pop("hostaddr", None)
@@ -85,7 +85,7 @@ class Operator:
         self._await(instance, is_done, what="still receives")
 
     def follow(self, instance: Instance, primary: Instance) -> None:
-        """Points a standby to `primary`, where its slot is made if it uses one."""
+        """Points a standby to `primary`, and creates its replication slot there if it uses one."""
         slot = self.fetch(instance, _SLOT)[0]["slot"]
         if slot:
             self.fetch(primary, _MAKE_SLOT, {"slot": slot})
@@ -100,28 +100,28 @@ class Operator:
         )
 
     def prepare(self, instance: Instance, *, synchronous_standby_names: str) -> None:
-        """What a standby must have set before it is promoted."""
+        """Applies the settings that a standby needs before it is promoted."""
         self._execute(instance, "ALTER SYSTEM RESET default_transaction_read_only")
         self._set(instance, "synchronous_standby_names", synchronous_standby_names)
 
     def synchronize(self, primary: Instance, *, setting: str) -> None:
-        """Changes whom its commits wait for, those that wait now included; see `configservice.failover.durability`."""
+        """Changes which standbys commits wait for, also for commits that already wait; see `durability`."""
         self._set(primary, "synchronous_standby_names", setting)
 
     def promote(self, instance: Instance) -> None:
-        """Tells it to leave recovery; does not wait."""
+        """Makes the instance leave recovery; does not wait for it."""
         self.fetch(instance, "SELECT pg_promote(false)")
 
     def stamp(self, instance: Instance, *, term: int) -> None:
-        """Raises the term in the shard itself. Not held up by standbys that are not there: they get it later."""
+        """Raises the shard term in the shard. The commit does not wait for standbys, which may be missing."""
         self._execute(instance, "SET synchronous_commit = local")
         self.fetch(instance, _STAMP, {"term": term})
 
     def fence(self, instance: Instance, *, drain_seconds: float) -> int:
-        """No new write from here on; transactions under way get `drain_seconds`, then their sessions are ended.
+        """Stops writes: new transactions are read only; open ones get `drain_seconds`, then their sessions are ended.
 
-        Our own session sees the setting once the server has told every session, so whatever began later is read only.
-        Returns how many sessions were ended.
+        Every session has reloaded by the time that ours shows the setting, so a transaction that begins later is read
+        only. Returns how many sessions were ended.
         """
         self._execute(instance, "ALTER SYSTEM SET default_transaction_read_only = on")
         self.fetch(instance, "SELECT pg_reload_conf()")

@@ -1,11 +1,11 @@
-"""The next step of a change of primary, from its record and from what the instances are now. Pure.
+"""Plans the next step of a change of primary, from its record and the present state of the instances. Pure.
 
-The order is the point; another one lost an acknowledged row when tried: detach the standbys, so that a primary that is
-not quite dead gets nothing confirmed any more; only then compare what they hold; set what the candidate needs before it
-takes a write; promote; point the others to it; raise the term; publish.
+The order of steps prevents data loss (another order lost an acknowledged row when tried): detach the standbys, so that
+a primary that is not quite dead gets no more commits confirmed; only then compare their positions; apply the settings
+that the candidate needs before its first write; promote; repoint the other standbys; raise the shard term; publish.
 
-Nothing is remembered but the record, so a leader that dies anywhere is continued by the next one, which sees what has
-been done by looking at the instances. `check_action` holds each step against the rules that make this safe.
+The record is the only memory, so the next leader continues a change at any step: it sees from the instances which steps
+are done. `check_action` checks each step against the invariants that make this safe.
 """
 
 from configservice.errors import InvariantBroken
@@ -18,7 +18,7 @@ from configservice.topology.model import Role
 
 
 def plan_next(attempt: FailoverAttempt, view: ShardView, *, settings: ConfigServiceSettings) -> actions.Action:
-    """Raises ValueError for an attempt that is over."""
+    """Raises ValueError for a finished attempt."""
     match attempt.state:
         case FailoverState.REQUESTED:
             return _plan_start(attempt, view, settings)
@@ -33,16 +33,16 @@ def plan_next(attempt: FailoverAttempt, view: ShardView, *, settings: ConfigServ
         case FailoverState.PROMOTED:
             return _plan_publication(attempt, view, settings)
         case _:
-            raise ValueError(f"nothing is to be done in state {attempt.state}")
+            raise ValueError(f"there is no step in state {attempt.state}")
 
 
 def can_begin(view: ShardView, *, old_primary: str) -> bool:
-    """Whether an automatic failover has anybody to promote."""
+    """Whether an automatic failover has a candidate."""
     return any(_list_candidates(view, excluding=(old_primary,)))
 
 
 def _is_planned(attempt: FailoverAttempt, view: ShardView) -> bool:
-    """A switchover whose old primary has died meanwhile goes on as a failover."""
+    """Whether this is a switchover; one whose old primary has died meanwhile continues as a failover."""
     return attempt.kind is FailoverKind.SWITCHOVER and view.get(attempt.old_primary).is_primary_now
 
 
@@ -50,7 +50,7 @@ def _plan_start(attempt: FailoverAttempt, view: ShardView, settings: ConfigServi
     is_planned = attempt.kind is FailoverKind.SWITCHOVER
     old = view.get(attempt.old_primary)
     if is_planned and not old.is_primary_now:
-        return actions.Refuse(f"{old.name} does not answer as primary: a switchover needs it, a failover does not")
+        return actions.Refuse(f"{old.name} does not answer as primary: request a failover, not a switchover")
     refusals = {
         m.name: why
         for m in view.members.values()
@@ -58,14 +58,14 @@ def _plan_start(attempt: FailoverAttempt, view: ShardView, settings: ConfigServi
     }
     if attempt.target:
         if attempt.target not in view.members:
-            return actions.Refuse(f"{attempt.target} is no instance of {view.name}")
+            return actions.Refuse(f"{attempt.target} is not an instance of {view.name}")
         if attempt.target in refusals:
             return actions.Refuse(f"{attempt.target} {refusals[attempt.target]}")
         return actions.Start(attempt.target)
     able = [m for m in view.members.values() if m.name not in refusals]
     if not able:
         reasons = ", ".join(f"{name} {why}" for name, why in refusals.items() if name != old.name)
-        return actions.Refuse(f"nobody could take over: {reasons or f'{view.name} has no replica'}")
+        return actions.Refuse(f"no replica can be promoted: {reasons or f'{view.name} has no replica'}")
     # A switchover fixes its target now, since writes are held only while it catches up.
     return actions.Start(max(able, key=lambda m: m.progress).name if is_planned else "")
 
@@ -73,7 +73,7 @@ def _plan_start(attempt: FailoverAttempt, view: ShardView, settings: ConfigServi
 def _find_objection(  # noqa: PLR0911 - a line a reason
     member: ShardMember, old: ShardMember, settings: ConfigServiceSettings, *, is_planned: bool, accepted: str
 ) -> str | None:
-    """Why a member cannot be promoted, None if it can."""
+    """Why a member cannot be promoted; None if it can."""
     if member.name == old.name:
         return "is the primary"
     if not member.promotable and member.name != accepted:
@@ -83,7 +83,7 @@ def _find_objection(  # noqa: PLR0911 - a line a reason
     if member.state is None:
         return "does not answer"
     if not member.state.in_recovery:
-        return "is no standby"
+        return "is not a standby"
     if not is_planned or old.state is None:
         return None if member.name == accepted else describe_lacks(member)
     if not member.state.is_receiving:
@@ -93,15 +93,15 @@ def _find_objection(  # noqa: PLR0911 - a line a reason
 
 
 def describe_lacks(member: ShardMember) -> str | None:
-    """None where the event log holds all that it has not applied, or it is about to apply it. Pure."""
+    """Which missing entries forbid a promotion; None if the log still holds them all, or replay may yet apply them."""
     if not member.lacks or member.is_replaying:
         return None
     partitions = ", ".join(map(str, member.lacks))
-    return f"has not applied entries of partitions {partitions} that the event log no longer holds: they would be lost"
+    return f"lacks entries of partitions {partitions} that the event log no longer holds: they would be lost"
 
 
 def _plan_held_choice(attempt: FailoverAttempt, view: ShardView, settings: ConfigServiceSettings) -> actions.Action:
-    """A switchover: writes held, the target caught up, then everybody detached and the choice written down."""
+    """A switchover: hold writes, wait until the target has caught up, detach all standbys, record the choice."""
     old, target = view.get(attempt.old_primary), view.get(attempt.target)
     if attempt.started_seconds > settings.hold_seconds:
         return _plan_undo(attempt, view, why=f"{target.name} was not ready within {settings.hold_seconds:g} s")
@@ -110,7 +110,7 @@ def _plan_held_choice(attempt: FailoverAttempt, view: ShardView, settings: Confi
     if target.state is None:
         return actions.Wait(f"{target.name} does not answer")
     if target.is_attached and old.state is not None and target.state.replay_lsn < old.state.lsn:
-        return actions.Wait(f"{target.name} catches up")
+        return actions.Wait(f"{target.name} is catching up")
     attached = _list_attached(view)
     return actions.Detach(attached) if attached else actions.Choose(target.name, _get_next_term(attempt, view))
 
@@ -118,13 +118,13 @@ def _plan_held_choice(attempt: FailoverAttempt, view: ShardView, settings: Confi
 def _plan_choice(  # noqa: PLR0911 - a paragraph a step
     attempt: FailoverAttempt, view: ShardView, settings: ConfigServiceSettings
 ) -> actions.Action:
-    """A failover: detach, compare, choose."""
+    """A failover: detach the standbys, compare them, choose one."""
     old = view.get(attempt.old_primary)
     promoted = [m for m in view.members.values() if m.name != old.name and m.role is Role.REPLICA and m.is_primary_now]
-    if promoted:  # by a leader that was cut off, or by hand: nobody can undo it
+    if promoted:  # by a former leader or by hand: a promotion cannot be undone
         return actions.Choose(max(promoted, key=_get_history).name, _get_next_term(attempt, view))
     if attempt.kind is FailoverKind.FOLLOWED:
-        return actions.NoteUndone("nobody else is primary any more")
+        return actions.RecordUndone("no other instance is primary now")
     if old.is_writable_now:
         if attempt.kind is FailoverKind.FORCED:
             return actions.Hold(old.name)
@@ -135,10 +135,10 @@ def _plan_choice(  # noqa: PLR0911 - a paragraph a step
     is_asked_for = attempt.kind is FailoverKind.FORCED and attempt.target != ""
     asked = [m for m in view.standbys if not is_asked_for or m.name == attempt.target]
     replaying = [m.name for m in asked if m.promotable and m.lacks and m.is_replaying and m.name != attempt.accepted]
-    # That may be all it lacks, and it holds more than the others; but a replay that stands still holds up nobody for
-    # good: what another one has not applied, the log still holds.
+    # Replay may apply all missing entries, and this standby holds more than the others. But the wait is bounded: the
+    # log still holds the entries that another candidate has not applied, so a stalled replay must not block for good.
     if replaying and attempt.started_seconds <= settings.promotion_seconds:
-        return actions.Wait(f"{', '.join(replaying)} has yet to apply what it has received")
+        return actions.Wait(f"{', '.join(replaying)} is replaying received WAL")
     able = _list_candidates(view, excluding=(old.name,), accepted=attempt.accepted)
     candidates = [m for m in able if m in asked]
     if candidates:
@@ -155,12 +155,12 @@ def _plan_choice(  # noqa: PLR0911 - a paragraph a step
 def _plan_promotion(  # noqa: PLR0911 - a paragraph a step
     attempt: FailoverAttempt, view: ShardView, settings: ConfigServiceSettings
 ) -> actions.Action:
-    """Until the promotion is written down, everything can be undone."""
+    """Until the promotion is recorded, every step can be undone."""
     old, candidate = view.get(attempt.old_primary), view.get(attempt.candidate)
     if candidate.is_primary_now:
-        return actions.NotePromoted()
+        return actions.RecordPromoted()
     if attempt.kind is FailoverKind.FOLLOWED:
-        return actions.NoteUndone(f"{candidate.name} is no primary any more")
+        return actions.RecordUndone(f"{candidate.name} is no longer primary")
     if attempt.kind is FailoverKind.AUTOMATIC and old.is_writable_now:
         return _plan_undo(attempt, view, why=f"{old.name} answers again")
     if _is_planned(attempt, view) and attempt.started_seconds > settings.hold_seconds:
@@ -179,16 +179,16 @@ def _plan_promotion(  # noqa: PLR0911 - a paragraph a step
 def _await_promotion(attempt: FailoverAttempt, view: ShardView, settings: ConfigServiceSettings) -> actions.Action:
     candidate = view.get(attempt.candidate)
     if candidate.is_primary_now:
-        return actions.NotePromoted()
+        return actions.RecordPromoted()
     if candidate.state is None or attempt.chosen_seconds > settings.promotion_seconds:
         return _choose_another(attempt, view, settings)
     if attempt.is_promotion_sent:
-        return actions.Wait(f"{candidate.name} leaves recovery")
+        return actions.Wait(f"{candidate.name} is leaving recovery")
     return actions.Promote(candidate.name)
 
 
 def _choose_another(attempt: FailoverAttempt, view: ShardView, settings: ConfigServiceSettings) -> actions.Action:
-    """The candidate is silent, or does not leave recovery. Whatever it may do yet, it does under a lower term."""
+    """The candidate is silent or does not leave recovery. If it is promoted later, it has a lower shard term."""
     candidate = view.get(attempt.candidate)
     if candidate.state is None and candidate.silent_seconds < settings.silence_patience_seconds:
         return actions.Wait(f"{candidate.name} does not answer")
@@ -198,7 +198,7 @@ def _choose_another(attempt: FailoverAttempt, view: ShardView, settings: ConfigS
     others = _list_candidates(view, excluding=(attempt.old_primary, candidate.name))
     if others:
         return actions.Choose(max(others, key=lambda m: m.progress).name, _get_next_term(attempt, view))
-    return actions.Wait(f"{candidate.name} does not become primary, and there is nobody else")
+    return actions.Wait(f"{candidate.name} does not become primary, and there is no other candidate")
 
 
 def _plan_publication(attempt: FailoverAttempt, view: ShardView, settings: ConfigServiceSettings) -> actions.Action:
@@ -207,13 +207,13 @@ def _plan_publication(attempt: FailoverAttempt, view: ShardView, settings: Confi
     if candidate.state is None:
         if candidate.silent_seconds < settings.silence_patience_seconds:
             return actions.Wait(f"{candidate.name} does not answer")
-        # It has been primary: say so, and let the next failover find it dead.
+        # It has been promoted: publish that, and let the next failover detect that it is dead.
         return actions.Publish(candidate.name, term)
     if attempt.kind is not FailoverKind.FOLLOWED:
         astray = tuple(m.name for m in view.standbys if candidate.name not in (m.name, m.follows))
         if astray:
             return actions.Repoint(astray, to=candidate.name)
-        if candidate.state.is_read_only:  # promoted by hand, having been fenced once
+        if candidate.state.is_read_only:  # promoted by hand, with a fence left over
             return actions.Prepare(candidate.name, candidate.state.synchronous_standby_names)
     if candidate.term is None or candidate.term < term:
         return actions.Stamp(candidate.name, term)
@@ -222,16 +222,16 @@ def _plan_publication(attempt: FailoverAttempt, view: ShardView, settings: Confi
 
 def _plan_undo(attempt: FailoverAttempt, view: ShardView, *, why: str) -> actions.Action:
     old = view.get(attempt.old_primary)
-    if not old.is_primary_now:  # standbys stay detached until there is a primary; see `configservice.failover.roles`
-        return actions.NoteUndone(why)
+    if not old.is_primary_now:  # standbys stay detached until there is a primary; `roles` reattaches them
+        return actions.RecordUndone(why)
     if attempt.kind is not FailoverKind.AUTOMATIC and not old.is_writable_now:
         return actions.Release(old.name)
     detached = tuple(m.name for m in view.standbys if m.state is not None and m.state.is_detached)
-    return actions.Repoint(detached, to=old.name) if detached else actions.NoteUndone(why)
+    return actions.Repoint(detached, to=old.name) if detached else actions.RecordUndone(why)
 
 
 def _get_next_term(attempt: FailoverAttempt, view: ShardView) -> int:
-    """Above everything known, this attempt's own included: a candidate that was given up may yet be promoted."""
+    """Above every known term, also this attempt's own: a candidate that was given up may be promoted later."""
     return 1 + max([view.term, attempt.term or 0, *(m.term or 0 for m in view.members.values())])
 
 
@@ -240,7 +240,7 @@ def _list_attached(view: ShardView) -> tuple[str, ...]:
 
 
 def _list_candidates(view: ShardView, *, excluding: tuple[str, ...], accepted: str = "") -> list[ShardMember]:
-    """Those that lose nothing, and the one whose loss is accepted."""
+    """Promotable standbys without missing entries, and the one whose loss is accepted."""
     fit = [m for m in view.standbys if m.name == accepted or (m.promotable and not m.lacks)]
     return [m for m in fit if m.name not in excluding]
 
@@ -255,43 +255,43 @@ def check_action(attempt: FailoverAttempt, view: ShardView, action: actions.Acti
         case actions.Choose(name, term):
             chosen = view.get(name)
             known = [view.term, attempt.term or 0, *(m.term or 0 for m in view.members.values())]
-            _demand(term > max(known), f"term {term} is not above every known one")
-            _demand(attempt.state is not FailoverState.PROMOTED, "somebody has been promoted already")
+            _require(term > max(known), f"shard term {term} is not above every known one")
+            _require(attempt.state is not FailoverState.PROMOTED, "a candidate has been promoted already")
             if not chosen.is_primary_now:
                 is_accepted = name == attempt.accepted
-                _demand(chosen.is_standby_now and (chosen.promotable or is_accepted), f"{name} is not promotable")
-                _demand(
+                _require(chosen.is_standby_now and (chosen.promotable or is_accepted), f"{name} is not promotable")
+                _require(
                     not chosen.lacks or is_accepted or _is_planned(attempt, view), f"{name} {describe_lacks(chosen)}"
                 )
                 still = [n for n in _list_attached(view) if n != attempt.candidate]
-                _demand(not still, f"{', '.join(still)} may still confirm writes of the old primary")
-                is_wished = attempt.kind is FailoverKind.FORCED and attempt.target
-                if not is_wished and not _is_planned(attempt, view):
+                _require(not still, f"{', '.join(still)} may still confirm writes of the old primary")
+                is_target_fixed = attempt.kind is FailoverKind.FORCED and attempt.target
+                if not is_target_fixed and not _is_planned(attempt, view):
                     best = max(m.progress for m in _list_candidates(view, excluding=(attempt.candidate,)))
-                    _demand(chosen.progress == best, f"{name} is not the most advanced")
+                    _require(chosen.progress == best, f"{name} is not the most advanced")
         case actions.Promote(name):
             promoted = view.get(name)
-            _demand(attempt.state is FailoverState.PROMOTING, "promotion is not written down")
-            _demand(name == attempt.candidate, f"{name} is not the candidate")
+            _require(attempt.state is FailoverState.PROMOTING, "the promotion is not recorded")
+            _require(name == attempt.candidate, f"{name} is not the candidate")
             may_be = promoted.promotable or name == attempt.accepted
-            _demand(promoted.is_standby_now and may_be, f"{name} is no promotable standby")
+            _require(promoted.is_standby_now and may_be, f"{name} is not a promotable standby")
         case actions.Repoint(names, to):
-            _demand(to not in names, f"{to} cannot follow itself")
-            _demand(view.get(to).is_primary_now, f"{to} is no primary")
-            _demand(all(view.get(n).is_standby_now for n in names), "only standbys can follow")
+            _require(to not in names, f"{to} cannot follow itself")
+            _require(view.get(to).is_primary_now, f"{to} is not a primary")
+            _require(all(view.get(n).is_standby_now for n in names), "only standbys can follow")
         case actions.Detach(names):
-            _demand(all(view.get(n).is_standby_now for n in names), "only standbys can be detached")
+            _require(all(view.get(n).is_standby_now for n in names), "only standbys can be detached")
         case actions.Stamp(name, _) | actions.Publish(name, _):
-            _demand(attempt.state is FailoverState.PROMOTED, "the candidate has not left recovery")
-            _demand(name == attempt.candidate, f"{name} is not the candidate")
-            _demand(view.get(name).state is None or view.get(name).is_primary_now, f"{name} is in recovery")
+            _require(attempt.state is FailoverState.PROMOTED, "the candidate has not left recovery")
+            _require(name == attempt.candidate, f"{name} is not the candidate")
+            _require(view.get(name).state is None or view.get(name).is_primary_now, f"{name} is in recovery")
         case actions.Hold(name) | actions.Release(name):
-            _demand(name == attempt.old_primary, f"{name} is not the old primary")
-        case actions.NoteUndone():
+            _require(name == attempt.old_primary, f"{name} is not the old primary")
+        case actions.RecordUndone():
             undoable = (FailoverState.STARTED, FailoverState.CHOSEN)
-            _demand(attempt.state in undoable, "a promotion cannot be undone")
+            _require(attempt.state in undoable, "a promotion cannot be undone")
 
 
-def _demand(holds: bool, otherwise: str) -> None:
+def _require(holds: bool, violation: str) -> None:
     if not holds:
-        raise InvariantBroken(otherwise)
+        raise InvariantBroken(violation)

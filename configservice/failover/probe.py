@@ -1,4 +1,4 @@
-"""Reads what the planner looks at: each instance asked anew, except those that the monitor knows not to answer."""
+"""Reads the state that the planner needs: probes each instance again, except those that fail the monitor's probes."""
 
 import logging
 import math
@@ -16,18 +16,18 @@ from configservice.topology.model import Instance, Shard
 logger = logging.getLogger(__name__)
 
 FindLacking = Callable[[int, Mapping[int, str]], list[int]]
-"""As `LogWatch.find_lacking`."""
+"""Like `LogWatch.find_lacking`."""
 
 
 def probe_shard(
-    shard: Shard, sightings: Mapping[str, ProbeResult], operator: Operator, *, find_lacking: FindLacking | None = None
+    shard: Shard, probes: Mapping[str, ProbeResult], operator: Operator, *, find_lacking: FindLacking | None = None
 ) -> ShardView:
-    """With `find_lacking`, also what standbys lack.
+    """With `find_lacking`, also the partitions whose missing entries the log no longer holds.
 
-    In the order that `shard` names its instances, but the primary first: what it has written can only have grown by
-    the time the others are asked. A frozen instance costs one bound at most."""
+    Probes the primary first, then the others in the order of `shard`: the primary's position can only have grown by
+    the time that the others are probed. A frozen instance costs one timeout at most."""
     in_order = sorted(shard.instances, key=lambda i: i != shard.primary)
-    members = {i.name: _read_member(i, shard, sightings.get(i.name), operator) for i in in_order}
+    members = {i.name: _read_member(i, shard, probes.get(i.name), operator) for i in in_order}
     if find_lacking is not None:
         by_name = {i.name: i for i in shard.instances}
         members |= {
@@ -39,9 +39,9 @@ def probe_shard(
 
 
 def read_lacking(instance: Instance, shard: Shard, operator: Operator, find_lacking: FindLacking) -> list[int]:
-    """Partitions of which the event log no longer holds what the instance has not applied.
+    """Partitions whose entries that the instance has not applied the event log no longer holds all.
 
-    None of one that does not say how far it is: without that right, the config service goes by `promotable` alone.
+    Empty if its positions cannot be read: without that right, the config service relies on `promotable` alone.
     """
     try:
         rows = operator.fetch(instance, READ_POSITIONS)
@@ -51,14 +51,14 @@ def read_lacking(instance: Instance, shard: Shard, operator: Operator, find_lack
     return find_lacking(shard.id, {row["partition"]: row["position"] for row in rows})
 
 
-def _read_member(instance: Instance, shard: Shard, sighting: ProbeResult | None, operator: Operator) -> ShardMember:
+def _read_member(instance: Instance, shard: Shard, probe: ProbeResult | None, operator: Operator) -> ShardMember:
     silent = ShardMember(
         name=instance.name,
         role=instance.role,
         promotable=instance.promotable and not instance.drained,
-        silent_seconds=_get_silence(sighting, now=time.monotonic()),
+        silent_seconds=_get_silence(probe, now=time.monotonic()),
     )
-    if sighting is None or sighting.failure_count:
+    if probe is None or probe.failure_count:
         return silent
     try:
         state = InstanceState.from_row(operator.fetch(instance, PROBE)[0])
@@ -70,7 +70,7 @@ def _read_member(instance: Instance, shard: Shard, sighting: ProbeResult | None,
     return replace(silent, state=state, silent_seconds=0.0, term=term, follows=follows)
 
 
-def _get_silence(sighting: ProbeResult | None, *, now: float) -> float:
-    if sighting is None or sighting.answered_at is None:
+def _get_silence(probe: ProbeResult | None, *, now: float) -> float:
+    if probe is None or probe.answered_at is None:
         return math.inf
-    return now - sighting.answered_at
+    return now - probe.answered_at

@@ -1,4 +1,4 @@
-"""What the leader does for one shard: begins and carries on changes of primary, and puts roles right between them."""
+"""Reconciles one shard for the leader: starts and continues changes of primary, and corrects roles in between."""
 
 import logging
 from collections.abc import Callable, Mapping
@@ -8,8 +8,7 @@ from functools import partial
 from django.utils import timezone
 
 from configservice.errors import ActionFailed, InstanceRefuses, InstanceUnreachable
-from configservice.failover import absence as presence
-from configservice.failover import journal
+from configservice.failover import absence, journal
 from configservice.failover.durability import SynchronousPlan, find_living, plan_synchronous
 from configservice.failover.executor import Executor, FailoverObserver
 from configservice.failover.kept_log import LogWatch
@@ -34,31 +33,31 @@ logger = logging.getLogger(__name__)
 
 ACTOR = "config service"
 RETRY_SECONDS = 2.0
-"""A correction that was tried is not tried again before this."""
+"""Minimum pause before a correction is tried again."""
 
-_EXTERNAL = "another manager decides about the roles of this shard (failover mode external): ask it"
+_EXTERNAL = "an external manager controls the roles of this shard (failover mode external): use that manager"
 
 Work = Callable[[], None]
 
 
 @dataclass(frozen=True, slots=True)
 class ShardDirectives:
-    """What the control tables say of a shard beyond the topology."""
+    """State of a shard in the control tables that is not part of the topology."""
 
     mode: FailoverMode
     open_failover: Failover | None = None
-    struck_off: frozenset[str] = field(default_factory=frozenset)
+    excluded: frozenset[str] = field(default_factory=frozenset)
     away_seconds: Mapping[str, float] = field(default_factory=dict)
-    """By name of the instance: since when it is written down to be away."""
+    """By instance name: how long ago its absence was recorded."""
 
 
 def read_directives(*, default_mode: FailoverMode) -> dict[int, ShardDirectives]:
-    """Of every shard, by id. Raises DatabaseError."""
+    """Directives of all shards by shard id. Raises DatabaseError."""
     modes = dict(ShardRow.objects.values_list("id", "failover_mode"))
     failovers: Mapping[int, Failover] = {f.shard_id: f for f in Failover.objects.filter(finished_at__isnull=True)}
-    struck_off: dict[int, set[str]] = {}
+    excluded: dict[int, set[str]] = {}
     for shard_id, name in InstanceRow.objects.filter(struck_off_at__isnull=False).values_list("shard_id", "name"):
-        struck_off.setdefault(shard_id, set()).add(name)
+        excluded.setdefault(shard_id, set()).add(name)
     away: dict[int, dict[str, float]] = {}
     now = timezone.now()
     waited_for = InstanceRow.objects.filter(
@@ -70,7 +69,7 @@ def read_directives(*, default_mode: FailoverMode) -> dict[int, ShardDirectives]
         shard_id: ShardDirectives(
             mode=FailoverMode(mode) if mode else default_mode,
             open_failover=failovers.get(shard_id),
-            struck_off=frozenset(struck_off.get(shard_id, ())),
+            excluded=frozenset(excluded.get(shard_id, ())),
             away_seconds=away.get(shard_id, {}),
         )
         for shard_id, mode in modes.items()
@@ -78,7 +77,7 @@ def read_directives(*, default_mode: FailoverMode) -> dict[int, ShardDirectives]
 
 
 class ShardReconciler:
-    """Of one shard. `plan_work` is called by the loop, the work it returns runs in one other thread at a time."""
+    """For one shard. The loop calls `plan_work`; the returned work runs in one other thread at a time."""
 
     def __init__(
         self,
@@ -104,44 +103,48 @@ class ShardReconciler:
         self._synchronized_to: str | None = None
 
     def plan_work(
-        self, shard: Shard, verdict: PrimaryVerdict, orders: ShardDirectives, *, generation: int, now: float
+        self, shard: Shard, verdict: PrimaryVerdict, directives: ShardDirectives, *, leader_generation: int, now: float
     ) -> Work | None:
-        """None while nothing is to be done. Decides from memory, but for the orders; quick."""
-        if orders.open_failover is not None and _is_not_ours(orders):
+        """None if the shard needs no work. Decides from memory and `directives`, without any query."""
+        if directives.open_failover is not None and _is_not_ours(directives):
             return partial(
-                journal.note, orders.open_failover, FailoverEvent.REFUSE, generation=generation, message=_EXTERNAL
+                journal.record_event,
+                directives.open_failover,
+                FailoverEvent.REFUSE,
+                leader_generation=leader_generation,
+                message=_EXTERNAL,
             )
-        if orders.open_failover is not None:
-            return partial(self._executor.run, orders.open_failover, shard)
-        if verdict.is_dead and orders.mode is FailoverMode.AUTOMATIC:
-            return partial(self._fail_over, shard, verdict, generation)
+        if directives.open_failover is not None:
+            return partial(self._executor.run, directives.open_failover, shard)
+        if verdict.is_dead and directives.mode is FailoverMode.AUTOMATIC:
+            return partial(self._fail_over, shard, verdict, leader_generation)
         plans = plan_roles(
             shard,
-            self._monitor.get_sightings(),
-            mode=orders.mode,
-            struck_off=orders.struck_off,
-            away_seconds=orders.away_seconds,
+            self._monitor.get_probes(),
+            mode=directives.mode,
+            excluded=directives.excluded,
+            away_seconds=directives.away_seconds,
             log_share=self._log.get_share(shard.id),
             now=now,
             settings=self._settings,
         )
         due = [p for p in plans if now - self._tried_at.get((p.correction, p.name), -RETRY_SECONDS) >= RETRY_SECONDS]
         if not due:
-            return self._find_durability_work(shard, orders, now=now)
+            return self._find_durability_work(shard, directives, now=now)
         self._tried_at = {key: at for key, at in self._tried_at.items() if now - at < RETRY_SECONDS}
         self._tried_at.update({(p.correction, p.name): now for p in due})
-        return partial(self._correct, shard, due, orders.mode, generation)
+        return partial(self._correct, shard, due, directives.mode, leader_generation)
 
     def close(self) -> None:
         self._operator.close()
 
-    def _find_durability_work(self, shard: Shard, orders: ShardDirectives, *, now: float) -> Work | None:
-        """An external manager also decides whom commits wait for."""
+    def _find_durability_work(self, shard: Shard, directives: ShardDirectives, *, now: float) -> Work | None:
+        """None in external mode: an external manager also controls which standbys commits wait for."""
         primary = shard.primary
-        sightings = self._monitor.get_sightings()
-        living = find_living(shard, sightings, now=now, patience_seconds=self._settings.standby_loss_seconds)
-        state = None if primary is None else find_state(sightings, primary)
-        if orders.mode is FailoverMode.EXTERNAL or primary is None or state is None or living is None:
+        probes = self._monitor.get_probes()
+        living = find_living(shard, probes, now=now, patience_seconds=self._settings.standby_loss_seconds)
+        state = None if primary is None else find_state(probes, primary)
+        if directives.mode is FailoverMode.EXTERNAL or primary is None or state is None or living is None:
             return None
         wanted = plan_synchronous(shard, living=living)
         is_due = now - self._synchronized_at >= RETRY_SECONDS or wanted.setting != self._synchronized_to
@@ -162,22 +165,22 @@ class ShardReconciler:
         self._lease.check()
         self._operator.synchronize(primary, setting=wanted.setting)
 
-    def _fail_over(self, shard: Shard, verdict: PrimaryVerdict, generation: int) -> None:
-        view = probe_shard(shard, self._monitor.get_sightings(), self._operator, find_lacking=self._log.find_lacking)
+    def _fail_over(self, shard: Shard, verdict: PrimaryVerdict, leader_generation: int) -> None:
+        view = probe_shard(shard, self._monitor.get_probes(), self._operator, find_lacking=self._log.find_lacking)
         primary = shard.primary
         if primary is None or not can_begin(view, old_primary=primary.name):
             for member in view.standbys:
                 if why := describe_lacks(member):
                     logger.error("%s: %s is not promoted: it %s", shard.name, member.name, why)
-            return  # the shard's condition says so; looked at again in the next tick
-        self._begin(shard, FailoverKind.AUTOMATIC, verdict.why, generation)
+            return  # the shard's condition reports it; the next tick tries again
+        self._begin(shard, FailoverKind.AUTOMATIC, verdict.why, leader_generation)
 
-    def _begin(self, shard: Shard, kind: FailoverKind, why: str, generation: int) -> None:
+    def _begin(self, shard: Shard, kind: FailoverKind, why: str, leader_generation: int) -> None:
         primary = shard.primary
         if primary is None:
             return
-        sighting = self._monitor.get_sightings().get(primary.name)
-        state = None if sighting is None else sighting.state
+        probe = self._monitor.get_probes().get(primary.name)
+        state = None if probe is None else probe.state
         row = journal.begin(
             shard.id,
             kind=kind,
@@ -185,60 +188,60 @@ class ShardReconciler:
             reason=why,
             actor=ACTOR,
             names="" if state is None else state.synchronous_standby_names,
-            generation=generation,
+            leader_generation=leader_generation,
         )
         if row is not None:
             self._executor.run(row, shard)
 
-    def _correct(self, shard: Shard, plans: list[RolePlan], mode: FailoverMode, generation: int) -> None:
+    def _correct(self, shard: Shard, plans: list[RolePlan], mode: FailoverMode, leader_generation: int) -> None:
         for plan in plans:
             logger.warning("%s: %s %s: %s", shard.name, plan.correction, plan.name, plan.why)
             self._lease.check()
             try:
-                self._apply(plan, shard, mode, generation)
+                self._apply(plan, shard, mode, leader_generation)
             except (InstanceUnreachable, InstanceRefuses, ActionFailed) as error:
                 logger.warning("%s: %s %s failed: %s", shard.name, plan.correction, plan.name, error)
 
-    def _apply(self, plan: RolePlan, shard: Shard, mode: FailoverMode, generation: int) -> None:
+    def _apply(self, plan: RolePlan, shard: Shard, mode: FailoverMode, leader_generation: int) -> None:
         instance = next(i for i in shard.instances if i.name == plan.name)
         match plan.correction:
             case Correction.FOLLOW:
                 kind = FailoverKind.FOLLOWED if mode is FailoverMode.EXTERNAL else FailoverKind.AUTOMATIC
-                self._begin(shard, kind, plan.why, generation)
-            case Correction.STRAY:
-                self._change_role(shard, instance, Role.FENCED, plan, generation)
+                self._begin(shard, kind, plan.why, leader_generation)
+            case Correction.MARK_FENCED:
+                self._change_role(shard, instance, Role.FENCED, plan, leader_generation)
             case Correction.FENCE:
                 self._operator.fence(instance, drain_seconds=0.0)
             case Correction.RELEASE:
                 self._operator.release(instance)
             case Correction.REJOIN if self._may_be_promoted(instance, shard):
-                self._change_role(shard, instance, Role.REPLICA, plan, generation)
+                self._change_role(shard, instance, Role.REPLICA, plan, leader_generation)
             case Correction.REATTACH:
                 self._reattach(instance, shard)
-            case Correction.READMIT if self._may_be_promoted(instance, shard):
-                presence.reinstate(instance.name, actor=ACTOR, generation=generation)
-            case Correction.NOTE_AWAY:
-                presence.record_absence(instance.name, now=timezone.now(), generation=generation)
-            case Correction.NOTE_BACK:
-                presence.record_return(instance.name, generation=generation)
-            case Correction.STRIKE_OFF:
-                presence.strike_off(instance.name, why=plan.why, actor=ACTOR, generation=generation)
+            case Correction.REINSTATE if self._may_be_promoted(instance, shard):
+                absence.reinstate(instance.name, actor=ACTOR, leader_generation=leader_generation)
+            case Correction.RECORD_ABSENCE:
+                absence.record_absence(instance.name, now=timezone.now(), leader_generation=leader_generation)
+            case Correction.RECORD_RETURN:
+                absence.record_return(instance.name, leader_generation=leader_generation)
+            case Correction.RELEASE_LOG_HOLD:
+                absence.release_log_hold(instance.name, why=plan.why, actor=ACTOR, leader_generation=leader_generation)
 
     def _may_be_promoted(self, instance: Instance, shard: Shard) -> bool:
-        """Its own rows prove that it follows this primary and not what another one has written, and the event log still
-        holds all that it has not applied."""
+        """Whether its shard term proves that it follows this primary and no other, and the event log still holds all
+        entries that it has not applied."""
         if self._operator.find_term(instance) != shard.term:
             return False
         self._log.read_now()
         lacking = read_lacking(instance, shard, self._operator, self._log.find_lacking)
         if lacking:
-            logger.info("%s: %s has yet to apply partitions %s", shard.name, instance.name, lacking)
+            logger.info("%s: %s still lacks entries of partitions %s", shard.name, instance.name, lacking)
         return not lacking
 
     def _reattach(self, instance: Instance, shard: Shard) -> None:
-        """If it was detached, or names an instance that is no copy any more.
+        """Repoints a standby that was detached, or that follows a fenced instance.
 
-        Any other address was given by somebody who knows another way to the primary, or follows a replica on purpose.
+        Any other address is an operator's: another route to the primary, or a cascade from a replica.
         """
         upstream = self._operator.find_upstream(instance)
         left = {(i.host, i.port) for i in shard.instances if i.role is Role.FENCED}
@@ -247,11 +250,15 @@ class ShardReconciler:
             self._operator.follow(instance, shard.primary)
 
     @staticmethod
-    def _change_role(shard: Shard, instance: Instance, role: Role, plan: RolePlan, generation: int) -> None:
+    def _change_role(shard: Shard, instance: Instance, role: Role, plan: RolePlan, leader_generation: int) -> None:
         reason = f"{instance.name} is {role.value}: {plan.why}"
-        journal.change_role(shard.id, instance.name, role, reason=reason, actor=ACTOR, generation=generation)
+        journal.change_role(
+            shard.id, instance.name, role, reason=reason, actor=ACTOR, leader_generation=leader_generation
+        )
 
 
-def _is_not_ours(orders: ShardDirectives) -> bool:
-    failover = orders.open_failover
-    return orders.mode is FailoverMode.EXTERNAL and failover is not None and failover.state == FailoverState.REQUESTED
+def _is_not_ours(directives: ShardDirectives) -> bool:
+    failover = directives.open_failover
+    return (
+        directives.mode is FailoverMode.EXTERNAL and failover is not None and failover.state == FailoverState.REQUESTED
+    )

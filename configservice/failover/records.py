@@ -1,4 +1,4 @@
-"""What is kept of changes of primary, and who leads, in the control database."""
+"""Tables of the control database for failovers, leadership and shard conditions."""
 
 from enum import StrEnum
 
@@ -15,7 +15,7 @@ def _list_choices(kind: type[StrEnum]) -> list[tuple[str, str]]:
 
 
 class Leadership(models.Model):
-    """One row: the lease of the leading config service; see `configservice.failover.lease`, which alone writes it."""
+    """One row: the lease of the leading config service. Written only by `configservice.failover.lease`."""
 
     ONLY_ID = 1
 
@@ -30,12 +30,12 @@ class Leadership(models.Model):
         constraints = [models.CheckConstraint(condition=Q(id=1), name="one_leadership")]
 
     def __str__(self) -> str:
-        return f"generation {self.generation}: {self.holder}"
+        return f"leader generation {self.generation}: {self.holder}"
 
 
 class Failover(models.Model):
-    """One change of a shard's primary, from the request or the discovery to its end. Instances stand here by name, so
-    that the history outlives them. Only the leading config service writes a row after it was made."""
+    """One change of a shard's primary, from the request or the detected failure to its end. Instances are stored by
+    name, so that the history outlives them. Only the leading config service changes a row after its creation."""
 
     shard = models.ForeignKey("configservice.Shard", on_delete=models.PROTECT, related_name="failovers")
     kind = models.CharField(max_length=10, choices=_list_choices(FailoverKind))
@@ -74,21 +74,21 @@ class Failover(models.Model):
 
 
 class Condition(StrEnum):
-    """What a shard can do right now, as the leading config service sees it."""
+    """Condition of a shard, as observed by the leading config service."""
 
     WELL = "well"
     WITHOUT_REPLICA = "without replica"
-    """It counts and answers; should its primary die, nobody could take over."""
+    """The shard works, but no replica could be promoted if its primary died."""
     SUSPECT = "suspect"
-    """Its primary does not answer us; no witness has confirmed yet that it is dead."""
+    """The primary does not answer the config service; no witness has confirmed yet that it is dead."""
     CHANGING = "changing primary"
-    """Writes wait in the log for a moment."""
+    """A failover is running: writes wait in the log for a moment."""
     WITHOUT_PRIMARY = "without primary"
-    """Writes wait in the log, reads are answered by replicas that live; somebody must bring an instance back."""
+    """Writes wait in the log, running replicas answer reads; an operator must bring an instance back."""
 
 
 class ShardCondition(models.Model):
-    """The newest word on a shard, with the time since when it is so. `seen_at` grows while a config service leads."""
+    """The latest condition of a shard, and since when. `seen_at` is refreshed while a config service leads."""
 
     shard = models.OneToOneField(
         "configservice.Shard", on_delete=models.CASCADE, related_name="condition", primary_key=True

@@ -1,42 +1,42 @@
-"""The states of a change of primary. Enum and one pure transition; the table is the documentation."""
+"""State machine of a change of primary: an enum and a pure transition. The table documents it."""
 
 from enum import StrEnum
 
 
 class FailoverKind(StrEnum):
     AUTOMATIC = "automatic"
-    """The primary is dead: another one, as fast as can be."""
+    """The primary is dead: promote another instance as fast as possible."""
     FORCED = "forced"
-    """An operator wants another primary now, whether or not this one answers."""
+    """An operator requested another primary now, whether or not the present one answers."""
     SWITCHOVER = "switchover"
-    """An operator wants another primary; this one is well, and no request may fail."""
+    """An operator requested another primary; the present one is healthy, and no request may fail."""
     FOLLOWED = "followed"
-    """Somebody else has changed it."""
+    """The primary was changed outside of the config service."""
 
 
 class FailoverState(StrEnum):
     REQUESTED = "requested"
-    """An operator asks; no leader has looked at it yet."""
+    """An operator sent the request; no leader has started it yet."""
     STARTED = "started"
     """Standbys are being detached; for a switchover, writes are being held."""
     CHOSEN = "chosen"
-    """Candidate and term stand; it can still be undone."""
+    """Candidate and shard term are recorded; the change can still be undone."""
     PROMOTING = "promoting"
-    """The candidate has been told to leave recovery, or will be: there is no way back."""
+    """The promotion of the candidate has been sent or will be: the change cannot be undone."""
     PROMOTED = "promoted"
-    """The candidate has left recovery; the others are being pointed to it."""
+    """The candidate has left recovery; the other standbys are being repointed."""
     DONE = "done"
-    """Published."""
+    """The new primary is published."""
     UNDONE = "undone"
-    """The old primary is still the one; standbys follow it again."""
+    """The old primary stays primary; standbys follow it again."""
     REFUSED = "refused"
-    """It could not be begun; nothing was changed."""
+    """The request is not possible; nothing was changed."""
 
 
 class FailoverEvent(StrEnum):
     START = "start"
     CHOOSE = "choose"
-    """A candidate with a term of its own; again when the last one never left recovery."""
+    """A candidate is chosen with a new shard term; repeated if the previous candidate did not leave recovery."""
     PROMOTE = "promote"
     LEAVE_RECOVERY = "leave recovery"
     PUBLISH = "publish"
@@ -62,8 +62,8 @@ _TRANSITIONS = {
 
 
 def transition(state: FailoverState, event: FailoverEvent) -> FailoverState:
-    """Raises ValueError for an event that has no place in this state."""
+    """Raises ValueError for an event that is invalid in this state."""
     try:
         return _TRANSITIONS[state, event]
     except KeyError:
-        raise ValueError(f"{event} has no place in state {state}") from None
+        raise ValueError(f"event {event} is invalid in state {state}") from None

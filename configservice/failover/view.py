@@ -1,4 +1,4 @@
-"""What the planner of a failover looks at: the record of the attempt and the instances as they are now. Pure data."""
+"""Input of the failover planner: the record of the attempt and the present state of the instances. Pure data."""
 
 import math
 from collections.abc import Mapping
@@ -11,10 +11,10 @@ from configservice.topology.model import Role, Shard
 
 @dataclass(frozen=True, slots=True)
 class FailoverAttempt:
-    """The record, as far as it decides. The times are ages in seconds; None for what has not happened.
+    """The fields of the record that the planner uses. Times are ages in seconds.
 
     `accepts_loss`: the target may lack entries that the event log no longer holds.
-    `is_promotion_sent`: this process has told the candidate to leave recovery. Another one may have, too.
+    `is_promotion_sent`: this process has sent the promotion to the candidate. Another process may have done so, too.
     """
 
     kind: FailoverKind
@@ -30,16 +30,16 @@ class FailoverAttempt:
 
     @property
     def accepted(self) -> str:
-        """Who is promoted whatever it lacks; empty: nobody."""
+        """The instance that may be promoted with missing entries; empty for none."""
         return self.target if self.accepts_loss and self.kind is FailoverKind.FORCED else ""
 
 
 @dataclass(frozen=True, slots=True)
 class ShardMember:
-    """One instance. `state` is None while it does not answer, for `silent_seconds` now.
+    """One instance. `state` is None while it has not answered for `silent_seconds`.
 
-    `term` is what its rows say (None: unknown), `follows` the instance that its `primary_conninfo` leads to, empty for
-    none of the shard's. `lacks`: partitions of which the event log no longer holds what it has not applied.
+    `term`: the shard term in its rows (None: unknown). `follows`: the instance in its `primary_conninfo`, empty if that
+    is none of the shard. `lacks`: partitions whose entries that it has not applied the event log no longer holds all.
     """
 
     name: str
@@ -53,7 +53,7 @@ class ShardMember:
 
     @property
     def is_replaying(self) -> bool:
-        """It has received more than it has applied."""
+        """Whether it has received more WAL than it has replayed."""
         return self.state is not None and self.state.replay_lsn < self.state.lsn
 
     @property
@@ -66,7 +66,7 @@ class ShardMember:
 
     @property
     def is_standby_now(self) -> bool:
-        """One that counts: a fenced instance may stream, but has not been found to be a copy again."""
+        """Only with the role replica: a fenced instance may stream, but is not known to be a copy yet."""
         return self.role is Role.REPLICA and self.state is not None and self.state.in_recovery
 
     @property
@@ -75,13 +75,13 @@ class ShardMember:
 
     @property
     def progress(self) -> tuple[int, int]:
-        """What it holds, comparable: whoever has rows of a later term has the later history."""
+        """How advanced its content is, comparable: rows of a later shard term have the later history."""
         return (-1 if self.term is None else self.term, -1 if self.state is None else self.state.lsn)
 
 
 @dataclass(frozen=True, slots=True)
 class ShardView:
-    """`shard` as the topology has it."""
+    """`shard` is from the topology, `members` by instance name."""
 
     shard: Shard
     members: Mapping[str, ShardMember] = field(default_factory=dict)
@@ -95,7 +95,7 @@ class ShardView:
         return self.shard.term
 
     def get(self, name: str) -> ShardMember:
-        """An instance that has left the topology is one that does not answer."""
+        """An instance that has left the topology counts as one that does not answer."""
         return self.members.get(name) or ShardMember(name=name, role=Role.FENCED, promotable=False)
 
     @property

@@ -12,7 +12,7 @@ from configservice.errors import CandidateRefused, LogUnavailable, Refusal
 from configservice.failover.kept_log import LogPosition
 from configservice.failover.requests import find_shard
 from configservice.join.dependencies import ClusterTools, Progress
-from configservice.join.inspection import Probed, probe_candidate, read_known
+from configservice.join.inspection import InspectedServer, probe_candidate, read_known
 from configservice.join.server_info import KnownServer, ServerFacts
 from configservice.join.validation import validate_names, validate_new_primary, validate_new_replica, validate_standby
 from configservice.topology.model import Instance, Role, Shard, Topology
@@ -24,7 +24,7 @@ _FIELDS = ("role", "host", "port", "database", "user", "password_ref", "zone", "
 
 
 @dataclass(frozen=True, slots=True)
-class Checked:
+class CheckedServer:
     """A server that may join. `findings` are sentences for whoever is asked to confirm."""
 
     address: str
@@ -37,7 +37,7 @@ class Checked:
         return [f"{version} at {self.address}", f"system identifier {self.facts.system_identifier}", content]
 
 
-def check_new_shard(shard: str, candidate: Instance, tools: ClusterTools) -> Checked:
+def check_new_shard(shard: str, candidate: Instance, tools: ClusterTools) -> CheckedServer:
     """Changes nothing. Raises CandidateRefused and ClusterNotInitialised."""
     topology = _check_fields(candidate, new_shard=shard)
     probed = probe_candidate(candidate, tools, with_content=True)
@@ -48,7 +48,7 @@ def check_new_shard(shard: str, candidate: Instance, tools: ClusterTools) -> Che
     return _accept(probed, refusals)
 
 
-def check_new_replica(shard: str, candidate: Instance, tools: ClusterTools) -> Checked:
+def check_new_replica(shard: str, candidate: Instance, tools: ClusterTools) -> CheckedServer:
     """Changes nothing. Raises CandidateRefused, UnknownShard and ClusterNotInitialised."""
     find_shard(shard)
     topology = _check_fields(candidate)
@@ -133,16 +133,16 @@ def find_similar(shard: str) -> models.Instance | None:
 def _check_fields(candidate: Instance, *, new_shard: str = "") -> Topology:
     """What the tables say of it now. Raises CandidateRefused and ClusterNotInitialised."""
     topology = build_topology(epoch=0)
-    refusals = [*_judge_form(_build_row(candidate)), *validate_names(candidate, topology, new_shard=new_shard)]
+    refusals = [*_validate_form(_build_row(candidate)), *validate_names(candidate, topology, new_shard=new_shard)]
     if new_shard:
-        form = _judge_form(models.Shard(name=new_shard))
+        form = _validate_form(models.Shard(name=new_shard))
         refusals += [Refusal("shard", refusal.reason) for refusal in form]
     if refusals:
         raise CandidateRefused(refusals)
     return topology
 
 
-def _probe_caught_up(candidate: Instance, shard: str, known: list[KnownServer], tools: ClusterTools) -> Probed:
+def _probe_caught_up(candidate: Instance, shard: str, known: list[KnownServer], tools: ClusterTools) -> InspectedServer:
     """A replica of a shard that was made a moment ago gets its tables by the stream: it has a few looks to show them.
 
     After `answer_seconds` it is judged as it is.
@@ -167,7 +167,7 @@ def _read_floors(topology: Topology, shard_name: str, tools: ClusterTools) -> Ma
         raise CandidateRefused([Refusal("", told)]) from error
 
 
-def _judge_form(row: models.Shard | models.Instance) -> list[Refusal]:
+def _validate_form(row: models.Shard | models.Instance) -> list[Refusal]:
     try:
         row.clean_fields(exclude=["shard"])
         row.clean()
@@ -176,10 +176,10 @@ def _judge_form(row: models.Shard | models.Instance) -> list[Refusal]:
     return []
 
 
-def _accept(probed: Probed, refusals: list[Refusal]) -> Checked:
+def _accept(probed: InspectedServer, refusals: list[Refusal]) -> CheckedServer:
     if refusals:
         raise CandidateRefused(refusals)
-    return Checked(probed.address, probed.facts)
+    return CheckedServer(probed.address, probed.facts)
 
 
 def _record(shard: models.Shard, candidate: Instance, *, actor: str, reason: str) -> Topology:

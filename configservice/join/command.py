@@ -16,7 +16,7 @@ from configservice.join.prompts import confirm
 from configservice.topology.model import Instance, Role, Topology
 
 if TYPE_CHECKING:
-    from configservice.join.changes import Checked
+    from configservice.join.changes import CheckedServer
 
 DEFAULT_PORT = 5432
 _AS_OTHERS = "default: as the shard's primary, or else another one, has it"
@@ -28,7 +28,7 @@ _OPTIONS = {"name": "--instance", "password_ref": "--password-ref"}
 class Steps:
     """`check` looks at a server and changes nothing; `add` takes it in."""
 
-    check: "Callable[..., Checked]"
+    check: "Callable[..., CheckedServer]"
     add: Callable[..., Topology]
 
 
@@ -94,7 +94,7 @@ class AddCommand(OperatorCommand, ABC):
                 shard, candidate, tools, actor=actor, reason=options["reason"], progress=self.stderr.write
             )
         except CandidateRefused as error:
-            lines = [f"  {_name_option(refusal)}{refusal.reason}" for refusal in error.refusals]
+            lines = [f"  {_format_option(refusal)}{refusal.reason}" for refusal in error.refusals]
             raise CommandError("\n".join(["refused, nothing was changed:", *lines])) from error
         except ConfigServiceError as error:
             raise CommandError(str(error)) from error
@@ -127,5 +127,5 @@ def build_candidate(given: dict[str, Any], *, role: Role) -> Instance:
     )
 
 
-def _name_option(refusal: Refusal) -> str:
+def _format_option(refusal: Refusal) -> str:
     return f"{_OPTIONS.get(refusal.field, f'--{refusal.field}')}: " if refusal.field else ""

@@ -43,14 +43,14 @@ ADDRESSES_MAX = 4
 
 
 @dataclass(frozen=True, slots=True)
-class Probed:
+class InspectedServer:
     """`address` is where it was found: what follows must go there too."""
 
     address: str
     facts: ServerFacts
 
 
-def probe_candidate(candidate: Instance, tools: ClusterTools, *, with_content: bool) -> Probed:
+def probe_candidate(candidate: Instance, tools: ClusterTools, *, with_content: bool) -> InspectedServer:
     """Raises CandidateRefused where it is not allowed, does not answer, or does not let us in."""
     addresses = find_addresses(candidate, tools)
     for place, address in enumerate(addresses, start=1):
@@ -130,7 +130,7 @@ def read_known(shards: Iterable[Shard], tools: ClusterTools) -> list[KnownServer
         return list(pool.map(ask, instances))
 
 
-def _probe_at(address: str, candidate: Instance, tools: ClusterTools, *, with_content: bool) -> Probed:
+def _probe_at(address: str, candidate: Instance, tools: ClusterTools, *, with_content: bool) -> InspectedServer:
     """Raises InstanceUnreachable, so that the next address may be tried, and CandidateRefused."""
     with closing(tools.connect(candidate, address=address)) as connection:
         try:
@@ -147,7 +147,7 @@ def _probe_at(address: str, candidate: Instance, tools: ClusterTools, *, with_co
         except (InstanceRefuses, ActionFailed) as error:
             why = f"the config service's own role cannot watch it: {_flatten(error)}"
             raise CandidateRefused([Refusal("host", why)]) from error
-    return Probed(address, facts)
+    return InspectedServer(address, facts)
 
 
 def _flatten(error: Exception) -> str:

@@ -44,9 +44,9 @@ def validate_new_primary(
 ) -> list[Refusal]:
     """For the first instance of a new shard."""
     refusals = [
-        *_judge_version(found),
-        *(_judge_sameness(found, known) or _judge_copy(found, known)),
-        *_judge_cluster(found, cluster_id),
+        *_validate_version(found),
+        *(_validate_distinct(found, known) or _validate_not_a_copy(found, known)),
+        *_validate_cluster(found, cluster_id),
     ]
     if found.in_recovery:
         refusals.append(Refusal("host", "it is a standby; a new shard begins with a primary"))
@@ -54,7 +54,7 @@ def validate_new_primary(
     if silent:
         names = ", ".join(silent)
         refusals.append(Refusal("host", f"whether it is a copy of {names} cannot be told: no instance of it answers"))
-    return refusals + _judge_content(found, schema_version)
+    return refusals + _validate_content(found, schema_version)
 
 
 def validate_new_replica(
@@ -68,7 +68,7 @@ def validate_new_replica(
     floors: Mapping[int, LogPosition],
 ) -> list[Refusal]:
     """For one more replica of `shard`."""
-    refusals = [*_judge_version(found), *_judge_sameness(found, known)]
+    refusals = [*_validate_version(found), *_validate_distinct(found, known)]
     if refusals:
         return refusals
     return validate_standby(
@@ -100,7 +100,7 @@ def validate_standby(
         return [Refusal("host", f"it is a copy of {whose}, not of {shard}")]
     if not found.in_recovery:
         return [Refusal("host", "it is no standby; make it one by pg_basebackup from the primary")]
-    refusals = _judge_cluster(found, cluster_id)
+    refusals = _validate_cluster(found, cluster_id)
     if not found.is_receiving:
         refusals.append(Refusal("host", f"it receives nothing; point its primary_conninfo to {primary.name}"))
     elif name not in primary.facts.streaming:
@@ -119,21 +119,21 @@ def validate_standby(
     return refusals
 
 
-def _judge_version(found: ServerFacts) -> list[Refusal]:
+def _validate_version(found: ServerFacts) -> list[Refusal]:
     if found.version >= OLDEST_VERSION:
         return []
     oldest = OLDEST_VERSION // 10000
     return [Refusal("host", f"PostgreSQL {found.version // 10000} is too old: {oldest} or later is needed")]
 
 
-def _judge_sameness(found: ServerFacts, known: Sequence[KnownServer]) -> list[Refusal]:
+def _validate_distinct(found: ServerFacts, known: Sequence[KnownServer]) -> list[Refusal]:
     for server in known:
         if server.facts is not None and found.is_same_server(server.facts):
             return [Refusal("host", f"this is {server.name} of {server.shard} under another address")]
     return []
 
 
-def _judge_copy(found: ServerFacts, known: Sequence[KnownServer]) -> list[Refusal]:
+def _validate_not_a_copy(found: ServerFacts, known: Sequence[KnownServer]) -> list[Refusal]:
     original = next((server for server in known if _is_copy(found, server.facts)), None)
     return [] if original is None else [Refusal("host", f"it is a copy of {original.name} of {original.shard}")]
 
@@ -142,26 +142,26 @@ def _is_copy(found: ServerFacts, other: ServerFacts | None) -> bool:
     return other is not None and found.system_identifier == other.system_identifier
 
 
-def _judge_cluster(found: ServerFacts, cluster_id: str) -> list[Refusal]:
+def _validate_cluster(found: ServerFacts, cluster_id: str) -> list[Refusal]:
     if found.cluster_id in (None, cluster_id):
         return []
     return [Refusal("database", f"it belongs to another cluster, {found.cluster_id}")]
 
 
-def _judge_content(found: ServerFacts, schema_version: str) -> list[Refusal]:
+def _validate_content(found: ServerFacts, schema_version: str) -> list[Refusal]:
     """Nothing at all, or our tables without a row: what an attempt that was cut off leaves behind."""
     if not found.may_create:
         return [Refusal("user", "it may not create tables in the schema public of this database")]
     if found.schema_version is None:
         foreign = [table for table in found.tables if table != _BOOKKEEPING]
-        return [Refusal("database", f"it is not empty: it has {_name_some(foreign)}")] if foreign else []
+        return [Refusal("database", f"it is not empty: it has {_format_tables(foreign)}")] if foreign else []
     if found.schema_version != schema_version:
         return [Refusal("database", f"it has schema {found.schema_version}, this release makes {schema_version}")]
     filled = [table for table in found.filled if table not in _HOLD_ROWS_FROM_THE_START]
-    return [Refusal("database", f"it is not empty: there are rows in {_name_some(filled)}")] if filled else []
+    return [Refusal("database", f"it is not empty: there are rows in {_format_tables(filled)}")] if filled else []
 
 
-def _name_some(tables: Collection[Table]) -> str:
+def _format_tables(tables: Collection[Table]) -> str:
     named = ", ".join(str(table) for table in sorted(tables)[:NAMED_MAX])
     return named if len(tables) <= NAMED_MAX else f"{named} and {len(tables) - NAMED_MAX} more"
 

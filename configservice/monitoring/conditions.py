@@ -20,20 +20,20 @@ REFRESH_SECONDS = 5.0
 
 
 def derive_condition(
-    shard: Shard, sightings: Mapping[str, ProbeResult], verdict: PrimaryVerdict, *, is_changing: bool
+    shard: Shard, probes: Mapping[str, ProbeResult], verdict: PrimaryVerdict, *, is_changing: bool
 ) -> tuple[Condition, str]:
     """The condition and a sentence for people. Pure."""
     primary = shard.primary
-    state = None if primary is None else find_state(sightings, primary)
+    state = None if primary is None else find_state(probes, primary)
     if is_changing:
         return Condition.CHANGING, verdict.why
     if primary is None or verdict.is_dead or (state is not None and (state.in_recovery or state.is_read_only)):
         why = verdict.why if state is None else "its primary takes no writes"
         return Condition.WITHOUT_PRIMARY, why
-    sighting = sightings.get(primary.name)
-    if sighting is None or sighting.failure_count:
+    probe = probes.get(primary.name)
+    if probe is None or probe.failure_count:
         return Condition.SUSPECT, verdict.why
-    standbys = [s for i in shard.standbys if i.promotable and (s := find_state(sightings, i)) and s.is_receiving]
+    standbys = [s for i in shard.standbys if i.promotable and (s := find_state(probes, i)) and s.is_receiving]
     if not standbys:
         return Condition.WITHOUT_REPLICA, "no promotable replica streams"
     return Condition.WELL, ""
@@ -47,7 +47,7 @@ class LogKept:
     share: LogShare | None
 
 
-class ConditionKeeper:
+class ConditionRecorder:
     """Writes conditions down when they change, and now and then so that it can be seen that somebody looks."""
 
     def __init__(self) -> None:
@@ -55,7 +55,7 @@ class ConditionKeeper:
         self._refresh_at = timezone.now()
 
     def keep(
-        self, conditions: Mapping[int, tuple[Condition, str]], kept: Mapping[int, LogKept], *, generation: int
+        self, conditions: Mapping[int, tuple[Condition, str]], kept: Mapping[int, LogKept], *, leader_generation: int
     ) -> None:
         """By shard id; `kept` of shards that the log is kept for. Raises LeaseLost and DatabaseError."""
         now = timezone.now()
@@ -64,7 +64,7 @@ class ConditionKeeper:
         if not changed:
             return
         with transaction.atomic():
-            fence_change(generation)
+            fence_change(leader_generation)
             for shard_id, (condition, detail) in changed.items():
                 known = ShardCondition.objects.filter(pk=shard_id).first()
                 is_old = known is not None and known.condition == condition

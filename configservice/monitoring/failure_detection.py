@@ -28,16 +28,14 @@ class Observation:
     """What one witness says of a shard's primary, and why, for people."""
 
     witness: str
-    word: Liveness
+    liveness: Liveness
     why: str
 
 
 class Witness(Protocol):
     """Somebody who knows of a primary by another way than our probes."""
 
-    def observe_primary(
-        self, shard: Shard, sightings: Mapping[str, ProbeResult], *, now: float
-    ) -> Iterable[Observation]:
+    def observe_primary(self, shard: Shard, probes: Mapping[str, ProbeResult], *, now: float) -> Iterable[Observation]:
         """Must not wait: what it says may be a moment old, but not older than the primary's first failure."""
 
 
@@ -49,7 +47,7 @@ class PrimaryVerdict:
 
 def classify_primary(
     shard: Shard,
-    sightings: Mapping[str, ProbeResult],
+    probes: Mapping[str, ProbeResult],
     witnesses: Iterable[Witness],
     *,
     now: float,
@@ -59,33 +57,33 @@ def classify_primary(
     primary = shard.primary
     if primary is None:
         return PrimaryVerdict(False, "it has no primary")
-    sighting = sightings.get(primary.name)
-    if sighting is None:
+    probe = probes.get(primary.name)
+    if probe is None:
         return PrimaryVerdict(False, f"{primary.name} is not watched yet")
-    unreachable = describe_unreachable(sighting, now=now, settings=settings)
+    unreachable = describe_unreachable(probe, now=now, settings=settings)
     if unreachable is None:
         return PrimaryVerdict(False, f"{primary.name} answers")
-    words = [t for witness in witnesses for t in witness.observe_primary(shard, sightings, now=now)]
-    alive = next((t for t in words if t.word is Liveness.ALIVE), None)
+    observations = [o for witness in witnesses for o in witness.observe_primary(shard, probes, now=now)]
+    alive = next((o for o in observations if o.liveness is Liveness.ALIVE), None)
     if alive is not None:
         return PrimaryVerdict(False, f"{primary.name} {unreachable}, but {alive.witness}: {alive.why}")
-    dead = next((t for t in words if t.word is Liveness.DEAD), None)
+    dead = next((o for o in observations if o.liveness is Liveness.DEAD), None)
     if dead is None:
         return PrimaryVerdict(False, f"{primary.name} {unreachable}, but no witness confirms it")
     return PrimaryVerdict(True, f"{primary.name} {unreachable}; {dead.witness}: {dead.why}")
 
 
-def describe_unreachable(sighting: ProbeResult, *, now: float, settings: ConfigServiceSettings) -> str | None:
+def describe_unreachable(probe: ProbeResult, *, now: float, settings: ConfigServiceSettings) -> str | None:
     """Why the probes alone would call it dead; None if they would not."""
-    if sighting.failure_count == 0:
+    if probe.failure_count == 0:
         return None
-    if sighting.answered_at is None and now - sighting.watched_since < settings.first_sight_seconds:
+    if probe.answered_at is None and now - probe.watched_since < settings.first_sight_seconds:
         return None
-    if sighting.is_gone and sighting.failure_count >= REFUSALS_OF_THE_DEAD:
-        return f"refuses ({sighting.failure})"
-    silent_seconds = now - (sighting.watched_since if sighting.answered_at is None else sighting.answered_at)
+    if probe.is_gone and probe.failure_count >= REFUSALS_OF_THE_DEAD:
+        return f"refuses ({probe.failure})"
+    silent_seconds = now - (probe.watched_since if probe.answered_at is None else probe.answered_at)
     if silent_seconds >= settings.primary_silence_seconds:
-        return f"has been silent for {silent_seconds:.1f} s ({sighting.failure})"
+        return f"has been silent for {silent_seconds:.1f} s ({probe.failure})"
     return None
 
 
@@ -95,21 +93,19 @@ class StandbyWitness:
     def __init__(self, settings: ConfigServiceSettings) -> None:
         self._settings = settings
 
-    def observe_primary(
-        self, shard: Shard, sightings: Mapping[str, ProbeResult], *, now: float
-    ) -> Iterable[Observation]:
+    def observe_primary(self, shard: Shard, probes: Mapping[str, ProbeResult], *, now: float) -> Iterable[Observation]:
         primary = shard.primary
-        suspect = None if primary is None else sightings.get(primary.name)
+        suspect = None if primary is None else probes.get(primary.name)
         if suspect is None or suspect.failed_at is None:
             return
         for replica in shard.replicas:
-            sighting = sightings.get(replica.name)
-            if sighting is not None:
-                yield self._hear(replica, sighting, shard, since=suspect.failed_at, now=now)
+            probe = probes.get(replica.name)
+            if probe is not None:
+                yield self._observe(replica, probe, shard, since=suspect.failed_at, now=now)
 
-    def _hear(self, replica: Instance, sighting: ProbeResult, shard: Shard, *, since: float, now: float) -> Observation:
-        state, answered_at = sighting.state, sighting.answered_at
-        if state is None or answered_at is None or not sighting.answers or answered_at < since:
+    def _observe(self, replica: Instance, probe: ProbeResult, shard: Shard, *, since: float, now: float) -> Observation:
+        state, answered_at = probe.state, probe.answered_at
+        if state is None or answered_at is None or not probe.answers or answered_at < since:
             return Observation(replica.name, Liveness.UNKNOWN, "has not answered since")
         if not state.in_recovery:
             return Observation(replica.name, Liveness.UNKNOWN, "is no standby")

@@ -49,8 +49,8 @@ class Monitor:
                 )
                 self._watches[name].start()
 
-    def get_sightings(self) -> Mapping[str, ProbeResult]:
-        return {name: watch.sighting for name, watch in list(self._watches.items())}
+    def get_probes(self) -> Mapping[str, ProbeResult]:
+        return {name: watch.probe for name, watch in list(self._watches.items())}
 
     def reset_after_pause(self) -> None:
         """This process stood still: what looked like silence of instances was its own."""
@@ -65,7 +65,7 @@ class Monitor:
 
     def _tell(self, watch: "InstanceMonitor") -> None:
         """Runs in the watch's thread."""
-        if watch.sighting.failure_count:
+        if watch.probe.failure_count:
             for other in list(self._watches.values()):
                 if other is not watch and other.shard_name == watch.shard_name:
                     other.wake()
@@ -73,7 +73,7 @@ class Monitor:
 
 
 class InstanceMonitor:
-    """One thread, one connection. `sighting` is replaced whole, so it may be read from anywhere."""
+    """One thread, one connection. `probe` is replaced whole, so it may be read from anywhere."""
 
     def __init__(
         self,
@@ -85,16 +85,16 @@ class InstanceMonitor:
         on_change: "Callable[[InstanceMonitor], None]",
     ) -> None:
         self.shard_name = shard_name
-        self.sighting = ProbeResult(watched_since=time.monotonic())
+        self.probe = ProbeResult(watched_since=time.monotonic())
         self._instance = instance
         self._settings = settings
         self._on_change = on_change
         self._connection = connect(instance)
-        self._bell, self._bell_pull = os.pipe()
-        os.set_blocking(self._bell, False)
-        os.set_blocking(self._bell_pull, False)
+        self._wake_reader, self._wake_writer = os.pipe()
+        os.set_blocking(self._wake_reader, False)
+        os.set_blocking(self._wake_writer, False)
         self._lock = threading.Lock()  # the bell must not be pulled once it has been taken down
-        self._task = PeriodicTask(f"watch-{instance.name}", self._look, interval_seconds=0.0, on_end=self._end)
+        self._task = PeriodicTask(f"watch-{instance.name}", self._run_once, interval_seconds=0.0, on_end=self._end)
 
     def is_for(self, instance: Instance) -> bool:
         """A change of role is no reason to begin anew."""
@@ -109,14 +109,14 @@ class InstanceMonitor:
 
     def wake(self) -> None:
         with self._lock:
-            if self._bell_pull >= 0:
+            if self._wake_writer >= 0:
                 try:
-                    os.write(self._bell_pull, b"!")
+                    os.write(self._wake_writer, b"!")
                 except BlockingIOError:
                     return  # it has not even heard the last ones
 
     def reset_after_pause(self) -> None:
-        self.sighting = self.sighting.reset_after_pause(now=time.monotonic())
+        self.probe = self.probe.reset_after_pause(now=time.monotonic())
 
     def stop(self) -> None:
         self._task.stop()
@@ -125,21 +125,21 @@ class InstanceMonitor:
     def join(self, seconds: float) -> None:
         self._task.stop(timeout_seconds=seconds)
 
-    def _look(self) -> None:
-        before = self.sighting
-        self.sighting = self._probe(before)
-        if _is_news(before, self.sighting):
+    def _run_once(self) -> None:
+        before = self.probe
+        self.probe = self._run_probe(before)
+        if _has_changed(before, self.probe):
             self._on_change(self)
         self._wait()  # here and not in the task: it also waits for the connection to be closed by the server
 
     def _end(self) -> None:
         self._connection.close()
         with self._lock:
-            os.close(self._bell)
-            os.close(self._bell_pull)
-            self._bell = self._bell_pull = -1
+            os.close(self._wake_reader)
+            os.close(self._wake_writer)
+            self._wake_reader = self._wake_writer = -1
 
-    def _probe(self, before: ProbeResult) -> ProbeResult:
+    def _run_probe(self, before: ProbeResult) -> ProbeResult:
         name = self._instance.name
         try:
             rows = self._connection.fetch(PROBE, timeout_seconds=self._settings.probe_seconds)
@@ -148,7 +148,7 @@ class InstanceMonitor:
             now = time.monotonic()
             if before.failure_count == 0:
                 logger.warning("%s does not answer: %s", name, error)
-            return before.note_failure(str(error), is_gone=isinstance(error, InstanceGone), now=now)
+            return before.record_failure(str(error), is_gone=isinstance(error, InstanceGone), now=now)
         except (InstanceRefuses, ActionFailed) as error:
             # Somebody is at home: no reason to replace it, and nothing is known of it.
             if before.failure != str(error):
@@ -156,25 +156,25 @@ class InstanceMonitor:
             return ProbeResult(before.watched_since, answered_at=time.monotonic(), failure=str(error))
         if before.failure_count:
             logger.info("%s answers again", name)
-        return before.note_answer(state, now=time.monotonic())
+        return before.record_answer(state, now=time.monotonic())
 
     def _wait(self) -> None:
         """Until the next probe is due, the server hangs up, or somebody wakes us."""
-        fails_anew = 0 < self.sighting.failure_count <= REPROBES
+        fails_anew = 0 < self.probe.failure_count <= REPROBES
         seconds = self._settings.reprobe_seconds if fails_anew else self._settings.probe_interval_seconds
         poll = select.poll()
-        poll.register(self._bell, select.POLLIN)
+        poll.register(self._wake_reader, select.POLLIN)
         descriptor = self._connection.fileno()
         if descriptor is not None:
             poll.register(descriptor, select.POLLIN)
         if poll.poll(seconds * 1000):
             try:
-                os.read(self._bell, 4096)
+                os.read(self._wake_reader, 4096)
             except BlockingIOError:
                 return
 
 
-def _is_news(before: ProbeResult, after: ProbeResult) -> bool:
+def _has_changed(before: ProbeResult, after: ProbeResult) -> bool:
     if before.answers != after.answers or 0 < after.failure_count <= REPROBES:
         return True
     old, new = before.state, after.state

@@ -77,10 +77,10 @@ class ProbeResult:
     def answers(self) -> bool:
         return self.answered_at is not None and self.failure_count == 0
 
-    def note_answer(self, state: InstanceState, *, now: float) -> "ProbeResult":
+    def record_answer(self, state: InstanceState, *, now: float) -> "ProbeResult":
         return ProbeResult(self.watched_since, state=state, answered_at=now)
 
-    def note_failure(self, failure: str, *, is_gone: bool, now: float) -> "ProbeResult":
+    def record_failure(self, failure: str, *, is_gone: bool, now: float) -> "ProbeResult":
         return replace(
             self,
             failed_at=now if self.failed_at is None else self.failed_at,

@@ -1,8 +1,8 @@
 """What shard proxies see of instances, for whoever must not trust its own eyes alone before it calls a primary dead.
 
 In the cache, so that it can be read while the control database is down, and proved by a MAC, as it decides. Ages are
-measured by an observer's own clock up to the moment it speaks, and by the cache server's from then on: clocks of two
-machines are never compared. An observer that falls silent is forgotten within a minute.
+measured by an witness's own clock up to the moment it speaks, and by the cache server's from then on: clocks of two
+machines are never compared. An witness that falls silent is forgotten within a minute.
 """
 
 import time
@@ -19,15 +19,15 @@ from runtime.valkey import ValkeyError
 FORGET_SECONDS = 60
 FORGOTTEN_AT_ONCE = 100
 
-_SPEAK = f"""
+_PUT_REPORTS = f"""
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 redis.call('ZADD', KEYS[1], now, ARGV[1])
 redis.call('HSET', KEYS[2], ARGV[1], ARGV[2])
 local old = redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', now - {FORGET_SECONDS * 1000}, 'LIMIT', 0, {FORGOTTEN_AT_ONCE})
-for _, observer in ipairs(old) do
-    redis.call('ZREM', KEYS[1], observer)
-    redis.call('HDEL', KEYS[2], observer)
+for _, witness in ipairs(old) do
+    redis.call('ZREM', KEYS[1], witness)
+    redis.call('HDEL', KEYS[2], witness)
 end
 redis.call('EXPIRE', KEYS[1], {FORGET_SECONDS})
 redis.call('EXPIRE', KEYS[2], {FORGET_SECONDS})
@@ -46,126 +46,126 @@ class WitnessReport(msgspec.Struct, frozen=True):
 
 
 @dataclass(frozen=True, slots=True)
-class HeardReport:
-    """`observer` is `host:pid`. The age in `report` has grown by how long ago the observer spoke."""
+class ReceivedReport:
+    """`witness` is `host:pid`. The age in `report` has grown by how long ago the witness written."""
 
-    observer: str
+    witness: str
     report: WitnessReport
 
 
 _decoder = msgspec.json.Decoder(list[WitnessReport])
 
 
-def name_witness_keys(cluster_cache: ClusterCache) -> tuple[str, ...]:
-    """Of the instants at which observers spoke, and of what they said."""
-    return cluster_cache.name_tagged_keys("witness:2", "spoke", "reports")
+def format_witness_keys(cluster_cache: ClusterCache) -> tuple[str, ...]:
+    """Of the instants at which witnesses written, and of what they values."""
+    return cluster_cache.format_tagged_keys("witness:2", "spoke", "reports")
 
 
 def publish_reports(
-    cluster_cache: ClusterCache, observer: str, reports: Iterable[WitnessReport], *, authenticator: ValueAuthenticator
+    cluster_cache: ClusterCache, witness: str, reports: Iterable[WitnessReport], *, authenticator: ValueAuthenticator
 ) -> None:
-    """All that `observer` has to say; what it said before is forgotten. Raises WitnessUnavailable."""
-    spoke_key, reports_key = name_witness_keys(cluster_cache)
-    said = authenticator.protect(
+    """All that `witness` has to say; what it values before is forgotten. Raises WitnessUnavailable."""
+    written_key, reports_key = format_witness_keys(cluster_cache)
+    values = authenticator.protect(
         msgspec.json.encode(list(reports)),
-        name=name_reports(reports_key, observer),
+        name=format_report_name(reports_key, witness),
         good_until=time.time() + FORGET_SECONDS,
     )
     try:
-        cluster_cache.client.eval(_SPEAK, 2, spoke_key, reports_key, observer, said)
+        cluster_cache.client.eval(_PUT_REPORTS, 2, written_key, reports_key, witness, values)
     except ValkeyError as error:
         raise WitnessUnavailable(str(error)) from error
 
 
-def name_reports(reports_key: str, observer: str) -> str:
-    return f"{reports_key}:{observer}"
+def format_report_name(reports_key: str, witness: str) -> str:
+    return f"{reports_key}:{witness}"
 
 
 class WitnessReader:
-    """Used by one thread. What no observer of this cluster has said is not heard.
+    """Used by one thread. What no witness of this cluster has values is not received.
 
     Invariant: a report grows older from the moment at which it was first read, by this process's own clock. So one that
     somebody keeps or repeats in the cache is no younger for it, whatever time the cache says; and an older one than was
-    heard before is not heard again.
+    received before is not received again.
     """
 
     def __init__(self, authenticator: ValueAuthenticator) -> None:
         self._authenticator = authenticator
-        self._first_read: dict[str, tuple[int, float]] = {}  # by observer: the stamp of its last word, and when
+        self._first_read: dict[str, tuple[int, float]] = {}  # by witness: the stamp of its last word, and when
 
-    def read(self, cluster_cache: ClusterCache, *, instance: str | None = None) -> list[HeardReport]:
-        """What every observer says, of one instance or of all. Raises WitnessUnavailable.
+    def read(self, cluster_cache: ClusterCache, *, instance: str | None = None) -> list[ReceivedReport]:
+        """What every witness says, of one instance or of all. Raises WitnessUnavailable.
 
         A report of an address that the instance has left says nothing of where it is now: compare `host` and `port`.
         """
-        spoke_key, reports_key = name_witness_keys(cluster_cache)
+        written_key, reports_key = format_witness_keys(cluster_cache)
         try:
             with cluster_cache.client.pipeline(transaction=True) as pipeline:
                 pipeline.time()
-                pipeline.zrange(spoke_key, 0, -1, withscores=True)
+                pipeline.zrange(written_key, 0, -1, withscores=True)
                 pipeline.hgetall(reports_key)
-                (seconds, microseconds), spoke, said = pipeline.execute()
+                (seconds, microseconds), written, values = pipeline.execute()
         except ValkeyError as error:
             raise WitnessUnavailable(str(error)) from error
-        heard = self.hear(
-            spoke,
-            {name.decode(errors="replace"): value for name, value in said.items()},
+        received = self.decode(
+            written,
+            {name.decode(errors="replace"): value for name, value in values.items()},
             reports_key=reports_key,
             cache_now_ms=seconds * 1000 + microseconds // 1000,
             now=time.time(),
             monotonic_now=time.monotonic(),
         )
-        return [one for one in heard if instance in (None, one.report.instance)]
+        return [one for one in received if instance in (None, one.report.instance)]
 
-    def hear(
+    def decode(
         self,
-        spoke: Iterable[tuple[bytes, float]],
-        said: Mapping[str, bytes],
+        written: Iterable[tuple[bytes, float]],
+        values: Mapping[str, bytes],
         *,
         reports_key: str,
         cache_now_ms: int,
         now: float,
         monotonic_now: float,
-    ) -> list[HeardReport]:
+    ) -> list[ReceivedReport]:
         """What this release cannot read is left out: a newer one wrote it."""
-        heard = []
-        for name, spoke_ms in spoke:
-            observer = name.decode(errors="replace")
-            data = said.get(observer, b"")
-            authentic = self._authenticator.read_stamped(data, name=name_reports(reports_key, observer), now=now)
+        received = []
+        for name, written_ms in written:
+            witness = name.decode(errors="replace")
+            data = values.get(witness, b"")
+            authentic = self._authenticator.read_stamped(data, name=format_report_name(reports_key, witness), now=now)
             if authentic is None:
                 continue
             value, stamp = authentic
             if stamp / 1000 > now + FORGET_SECONDS + CLOCK_TOLERANCE_SECONDS:
                 continue  # its clock is so far ahead that the word could be repeated for long
-            read_seconds = self._get_age(observer, stamp, monotonic_now)
+            read_seconds = self._get_age(witness, stamp, monotonic_now)
             if read_seconds is None:
                 continue
             try:
                 reports = _decoder.decode(value)
             except msgspec.DecodeError:
                 continue
-            age_seconds = max(0.0, (cache_now_ms - spoke_ms) / 1000, read_seconds)
-            heard += [
-                HeardReport(observer, msgspec.structs.replace(r, age_seconds=r.age_seconds + age_seconds))
+            age_seconds = max(0.0, (cache_now_ms - written_ms) / 1000, read_seconds)
+            received += [
+                ReceivedReport(witness, msgspec.structs.replace(r, age_seconds=r.age_seconds + age_seconds))
                 for r in reports
             ]
         self._forget(monotonic_now)
-        return heard
+        return received
 
-    def _get_age(self, observer: str, stamp: int, now: float) -> float | None:
-        """Seconds since this word of the observer was first read; None for one from before its last word."""
-        known, first_read_at = self._first_read.get(observer, (0, now))
+    def _get_age(self, witness: str, stamp: int, now: float) -> float | None:
+        """Seconds since this word of the witness was first read; None for one from before its last word."""
+        known, first_read_at = self._first_read.get(witness, (0, now))
         if stamp < known:
             return None
         if stamp > known:
             first_read_at = now
-            self._first_read[observer] = (stamp, now)
+            self._first_read[witness] = (stamp, now)
         return now - first_read_at
 
     def _forget(self, now: float) -> None:
-        """Only words that are too old to be authentic by now: an older one of the observer cannot come back."""
+        """Only words that are too old to be authentic by now: an older one of the witness cannot come back."""
         kept_seconds = FORGET_SECONDS + 2 * CLOCK_TOLERANCE_SECONDS
         self._first_read = {
-            observer: (stamp, at) for observer, (stamp, at) in self._first_read.items() if now - at <= kept_seconds
+            witness: (stamp, at) for witness, (stamp, at) in self._first_read.items() if now - at <= kept_seconds
         }

@@ -141,13 +141,13 @@ def advance(move: Move, event: MoveEvent, **facts: Any) -> Move:
     return get_move(move.pk)
 
 
-def note_total(move: Move) -> None:
+def record_total(move: Move) -> None:
     """How many rows are to be copied, as far as known. Raises MoveTaken as `renew`."""
     if not _filter_ours(move).update(rows_total=move.rows_total):
         raise MoveTaken(f"move {move.pk} is no longer in our hands")
 
 
-def note_failure(move: Move, error: str) -> Move:
+def record_failure(move: Move, error: str) -> Move:
     """Raises MoveTaken as `renew`."""
     if not _filter_ours(move).update(attempts=move.attempts + 1, error=error):
         raise MoveTaken(f"move {move.pk} is no longer in our hands")

@@ -81,9 +81,9 @@ class RegisteredService:
     age_seconds: float
 
 
-def name_registry_keys(cluster_cache: ClusterCache) -> tuple[str, ...]:
+def format_registry_keys(cluster_cache: ClusterCache) -> tuple[str, ...]:
     """Of the instants of the last heartbeats, and of the descriptions."""
-    return cluster_cache.name_tagged_keys("services", "beats", "descriptions")
+    return cluster_cache.format_tagged_keys("services", "beats", "descriptions")
 
 
 def put_heartbeat(cluster_cache: ClusterCache, service: Service, *, forget_seconds: float) -> None:
@@ -92,7 +92,7 @@ def put_heartbeat(cluster_cache: ClusterCache, service: Service, *, forget_secon
         cluster_cache.client.eval(
             _BEAT,
             2,
-            *name_registry_keys(cluster_cache),
+            *format_registry_keys(cluster_cache),
             service.id,
             msgspec.json.encode(service),
             int(forget_seconds * 1000),
@@ -103,7 +103,7 @@ def put_heartbeat(cluster_cache: ClusterCache, service: Service, *, forget_secon
 
 def remove_service(cluster_cache: ClusterCache, service_id: str) -> None:
     """For one that stops in order. Raises RegistryUnavailable."""
-    beats_key, descriptions_key = name_registry_keys(cluster_cache)
+    beats_key, descriptions_key = format_registry_keys(cluster_cache)
     try:
         with cluster_cache.client.pipeline(transaction=True) as pipeline:
             pipeline.zrem(beats_key, service_id)
@@ -115,7 +115,7 @@ def remove_service(cluster_cache: ClusterCache, service_id: str) -> None:
 
 def read_services(cluster_cache: ClusterCache, *, lost_seconds: float) -> list[RegisteredService]:
     """Every one that is remembered, by kind, host and pid. Raises RegistryUnavailable."""
-    beats_key, descriptions_key = name_registry_keys(cluster_cache)
+    beats_key, descriptions_key = format_registry_keys(cluster_cache)
     try:
         with cluster_cache.client.pipeline(transaction=True) as pipeline:
             pipeline.time()

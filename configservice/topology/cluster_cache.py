@@ -11,7 +11,7 @@ from django.db import DatabaseError, close_old_connections, connection
 
 from configservice.errors import ClusterUnknown
 from configservice.models import Cluster
-from configservice.topology.cache_keys import name_key
+from configservice.topology.cache_keys import format_cache_key
 from runtime.valkey import ValkeyClient, build_client
 
 CACHE_TIMEOUT_SECONDS = 0.5
@@ -29,12 +29,12 @@ class ClusterCache:
     def client(self) -> ValkeyClient:
         return get_cache_client(self.url)
 
-    def name_key(self, name: str) -> str:
-        return name_key(self.cluster_id, name)
+    def format_key(self, name: str) -> str:
+        return format_cache_key(self.cluster_id, name)
 
-    def name_tagged_keys(self, name: str, *parts: str) -> tuple[str, ...]:
+    def format_tagged_keys(self, name: str, *parts: str) -> tuple[str, ...]:
         """A key for each part, all on one node of a Redis Cluster: they share a hash tag."""
-        return tuple(f"{{{self.name_key(name)}}}:{part}" for part in parts)
+        return tuple(f"{{{self.format_key(name)}}}:{part}" for part in parts)
 
 
 def get_cluster_cache() -> ClusterCache:

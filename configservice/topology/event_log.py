@@ -33,13 +33,13 @@ def is_log_of(cluster_id: str, log_id: str) -> bool:
     return log_id.startswith(f"{cluster_id}:")
 
 
-def name_log(log_id: str, *, actor: str) -> Topology:
+def set_log_id(log_id: str, *, actor: str) -> Topology:
     """From here on every process demands this log."""
     return replace_log(log_id, losses=(), actor=actor, reason="the event log was created")
 
 
 def replace_log(log_id: str, *, losses: Sequence[Loss], actor: str, reason: str) -> Topology:
-    """As `name_log`, and what the log before it has lost is written down with it: both or nothing."""
+    """As `set_log_id`, and what the log before it has lost is written down with it: both or nothing."""
     with transaction.atomic():
         lock_topology()
         cluster = Cluster.objects.get()

@@ -22,7 +22,7 @@ def split_public_keys(text: str) -> dict[str, bytes]:
             raw = b""
         if len(raw) != PUBLIC_KEY_BYTES:
             raise ValueError(f"{part!r} is no public key as `manage.py make_signing_key` prints it")
-        keys[name_key(raw)] = raw
+        keys[compute_key_id(raw)] = raw
     return keys
 
 
@@ -30,6 +30,6 @@ def write_public_key(raw: bytes) -> str:
     return b64encode(raw).decode()
 
 
-def name_key(raw: bytes) -> str:
+def compute_key_id(raw: bytes) -> str:
     """The id of a key: the beginning of the SHA-256 of its public half."""
     return sha256(raw).hexdigest()[:16]

@@ -134,10 +134,10 @@ def push_to_cache(cluster_cache: ClusterCache, published: PublishedSnapshot, epo
     """Best effort: a cache that does not take it is logged, readers find the snapshot in the control database."""
     try:
         with cluster_cache.client.pipeline(transaction=True) as pipeline:
-            pipeline.set(cluster_cache.name_key(TOPOLOGY_KEY), encode_published_snapshot(published))
+            pipeline.set(cluster_cache.format_key(TOPOLOGY_KEY), encode_published_snapshot(published))
             for key_id in published.signatures:
-                pipeline.set(name_key_of_signer(key_id), cluster_cache.cluster_id)
-            pipeline.publish(cluster_cache.name_key(TOPOLOGY_CHANNEL), str(epoch))
+                pipeline.set(format_signer_key(key_id), cluster_cache.cluster_id)
+            pipeline.publish(cluster_cache.format_key(TOPOLOGY_CHANNEL), str(epoch))
             pipeline.execute()
     except ValkeyError as error:
         logger.warning("epoch %d is published, but the cache did not take it: %s", epoch, error)
@@ -145,7 +145,7 @@ def push_to_cache(cluster_cache: ClusterCache, published: PublishedSnapshot, epo
 
 def read_from_cache(cluster_cache: ClusterCache) -> PublishedSnapshot:
     """What the cache holds, whoever wrote it. Raises TopologyCacheUnavailable, TopologyCacheEmpty."""
-    key = cluster_cache.name_key(TOPOLOGY_KEY)
+    key = cluster_cache.format_key(TOPOLOGY_KEY)
     try:
         data = cluster_cache.client.get(key)
     except ValkeyError as error:
@@ -158,7 +158,7 @@ def read_from_cache(cluster_cache: ClusterCache) -> PublishedSnapshot:
         raise TopologyCacheDamaged(f"{key} holds no snapshot: {error}") from error
 
 
-def name_key_of_signer(key_id: str) -> str:
+def format_signer_key(key_id: str) -> str:
     """Of the id of the cluster whose topology that key signs."""
     return f"viewcounter:signer:{key_id}"
 
@@ -166,7 +166,7 @@ def name_key_of_signer(key_id: str) -> str:
 def find_cluster_of_signers(url: str, key_ids: Iterable[str]) -> str | None:
     """For a process that knows no more of its cluster than who signs for it. A hint: the topology found there proves
     itself by its signature. Raises TopologyCacheUnavailable."""
-    names = [name_key_of_signer(key_id) for key_id in key_ids]
+    names = [format_signer_key(key_id) for key_id in key_ids]
     try:
         found = get_cache_client(url).mget(names) if names else []
     except ValkeyError as error:
@@ -182,7 +182,7 @@ def fill_empty_cache(cluster_cache: ClusterCache) -> PublishedSnapshot | None:
     published = read_from_control_database(prefers_signed=bool(settings.TOPOLOGY_PUBLIC_KEYS))
     if published is not None:
         try:
-            key = cluster_cache.name_key(TOPOLOGY_KEY)
+            key = cluster_cache.format_key(TOPOLOGY_KEY)
             cluster_cache.client.set(key, encode_published_snapshot(published), nx=True)
         except ValkeyError as error:
             raise TopologyCacheUnavailable(str(error)) from error

@@ -28,7 +28,7 @@ from runtime.transitions import OutageLog
 logger = logging.getLogger(__name__)
 
 SESSION_NAME = "configservice signer"
-LOOK_SECONDS = 1.0
+POLL_SECONDS = 1.0
 REPAIR_SECONDS = 5.0
 """The cache is compared with the control database this often."""
 RECONNECT_SECONDS = 1.0
@@ -113,12 +113,12 @@ class TopologySigner:
             now = time.monotonic()
             row = self._execute(connection, _HAS_UNSIGNED, key_id=self._key.id).fetchone()
             if row is not None and (row["is_unsigned"] or now >= repair_at):
-                self._look_at_newest(connection)
+                self._process_newest(connection)
                 repair_at = now + REPAIR_SECONDS
             # Readable: something was published, or the server hung up, which the next statement finds.
-            select.select([connection.fileno()], [], [], LOOK_SECONDS)
+            select.select([connection.fileno()], [], [], POLL_SECONDS)
 
-    def _look_at_newest(self, connection: ListeningConnection) -> None:
+    def _process_newest(self, connection: ListeningConnection) -> None:
         newest = self._execute(connection, _READ_NEWEST).fetchone()
         topology = decode_topology(newest["snapshot"])
         published = PublishedSnapshot(newest["snapshot"], newest["signatures"])

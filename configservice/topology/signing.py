@@ -21,7 +21,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from configservice.errors import BadSigningKey
-from configservice.topology.keys import name_key, split_public_keys, write_public_key
+from configservice.topology.keys import compute_key_id, split_public_keys, write_public_key
 from configservice.topology.published_snapshot import PublishedSnapshot
 
 _PURPOSE = b"viewcounter topology snapshot\n"
@@ -98,4 +98,4 @@ def make_signing_key_file(path: Path) -> SigningKey:
 
 def _build_signing_key(private: Ed25519PrivateKey) -> SigningKey:
     raw = private.public_key().public_bytes_raw()
-    return SigningKey(private, write_public_key(raw), name_key(raw))
+    return SigningKey(private, write_public_key(raw), compute_key_id(raw))

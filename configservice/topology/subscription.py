@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 from configservice.errors import ClusterUnknown
-from configservice.topology.cache_keys import name_key
+from configservice.topology.cache_keys import format_cache_key
 from configservice.topology.publication import TOPOLOGY_CHANNEL
 from runtime.valkey import ValkeyError, build_client
 
@@ -61,7 +61,7 @@ class PublishedEpochs:
 
     def _subscribe(self, cluster_id: str) -> None:
         self._subscription = self._client.pubsub()  # type: ignore[no-untyped-call]
-        self._subscription.subscribe(name_key(cluster_id, TOPOLOGY_CHANNEL))
+        self._subscription.subscribe(format_cache_key(cluster_id, TOPOLOGY_CHANNEL))
         self._heard_at, self._pinged_at = time.monotonic(), None
 
     def _check_alive(self, *, now: float) -> None:

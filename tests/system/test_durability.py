@@ -121,7 +121,7 @@ def test_a_lost_replica_degrades_visibly_and_is_waited_for_again_when_it_is_back
     try:
         await_setting(cluster, 'ANY 1 ("shard1c")')
         await_growth()
-        reason = "1 of 2 replicas hold a commit before it is answered"
+        reason = "commits wait for 1 of 2 replicas"
         assert find_durability(admin) == ("degraded", reason)
         ready = urllib3.request("GET", f"{cluster.web_url}/readyz")
         assert (ready.status, ready.json()["status"]) == (200, "degraded")

@@ -173,8 +173,8 @@ def find_leader(cluster):
     def has_leader():
         for name in ("configservice1", "configservice2"):
             lines = cluster.state.get_log_path(name).read_text().splitlines()
-            said = [line for line in lines if " leads, generation" in line or "no longer leads" in line]
-            if said and " leads, generation" in said[-1]:
+            said = [line for line in lines if " leads, leader generation" in line or "no longer leads" in line]
+            if said and " leads, leader generation" in said[-1]:
                 found[int(said[-1].split("generation ")[1].split(",")[0])] = name
         return bool(found)
 
@@ -297,7 +297,7 @@ def test_a_promotion_by_another_manager_is_followed_and_no_server_is_touched(clu
         await_whole("shard2")
     record = Failover.objects.filter(shard__name="shard2").first()
     assert (record.kind, record.state, record.candidate, record.term) == ("followed", "done", replica, term + 1)
-    with pytest.raises(ProgramFailed, match="another manager decides"):
+    with pytest.raises(ProgramFailed, match="an external manager controls"):
         cluster.run_command("failover", "--shard", "shard2", "--yes")
     for name in (old, replica):
         with cluster.database(name).connect(user="postgres") as connection:
@@ -311,8 +311,11 @@ def test_a_promotion_by_another_manager_is_followed_and_no_server_is_touched(clu
 @pytest.mark.parametrize(
     ("command", "message"),
     [
-        (("failover", "--shard", "shard9"), "there is no shard 'shard9'; there are: shard1, shard2"),
-        (("switchover", "--shard", "shard1", "--to", "shard2b"), "shard2b is no instance of shard1; there are:"),
+        (("failover", "--shard", "shard9"), "there is no shard 'shard9'; known shards: shard1, shard2"),
+        (
+            ("switchover", "--shard", "shard1", "--to", "shard2b"),
+            "shard2b is not an instance of shard1; known instances:",
+        ),
     ],
 )
 def test_a_request_that_names_nothing_known_is_refused(cluster, command, message):

@@ -10,7 +10,7 @@ from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.utils import timezone
 
-from configservice.admin.base import ask, is_confirmed_with_reason, record
+from configservice.admin.base import is_confirmed_with_reason, record, render_confirmation
 from viewcounter.apikeys.keys import create_key, revoke_key, rotate_key
 from viewcounter.apikeys.models import ApiKey
 from viewcounter.apikeys.scopes import KeyKind, Scope
@@ -72,7 +72,7 @@ class ApiKeyAdmin(admin.ModelAdmin):
     def revoke(self, request: HttpRequest, queryset: QuerySet[ApiKey]) -> HttpResponse | None:
         if not is_confirmed_with_reason(request):
             seconds = get_config().api_key_cache_seconds
-            return ask(
+            return render_confirmation(
                 request,
                 action="revoke",
                 title=f"Revoke {queryset.count()} API keys",
@@ -97,7 +97,7 @@ class ApiKeyAdmin(admin.ModelAdmin):
     @admin.action(description="Rotate the selected keys; the old ones work for another day", permissions=["change"])
     def rotate(self, request: HttpRequest, queryset: QuerySet[ApiKey]) -> HttpResponse | None:
         if not is_confirmed_with_reason(request):
-            return ask(
+            return render_confirmation(
                 request,
                 action="rotate",
                 title=f"Rotate {queryset.count()} API keys",

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from configservice.errors import ClusterUnknown
-from configservice.topology.cache_keys import name_key
+from configservice.topology.cache_keys import format_cache_key
 from runtime.errors import Retryable
 from runtime.valkey import ValkeyError, build_client
 
@@ -50,7 +50,7 @@ class SharedBuckets:
     def take(self, takes: Sequence[Take]) -> list[float]:
         """What is left in each bucket, in the order asked; below zero is a debt. Raises BucketsUnavailable."""
         try:
-            keys = [name_key(self._get_cluster_id(), f"rate:{take.name}") for take in takes]
+            keys = [format_cache_key(self._get_cluster_id(), f"rate:{take.name}") for take in takes]
             with self._redis.pipeline(transaction=False) as pipeline:
                 for key, take in zip(keys, takes, strict=True):
                     pipeline.eval(_TAKE, 1, key, str(take.per_second), str(take.burst), str(take.taken))

@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 import msgspec
 
 from configservice.errors import ClusterUnknown
-from configservice.topology.cache_keys import name_key
+from configservice.topology.cache_keys import format_cache_key
 from configservice.topology.value_macs import ValueAuthenticator
 from runtime.metrics import SHARED_CACHE_ERRORS
 from runtime.periodic import PeriodicTask
@@ -142,7 +142,7 @@ class SharedCache:
 
     def _name_prefix(self) -> str:
         """Raises ClusterUnknown."""
-        return name_key(self._get_cluster_id(), KEY_PREFIX)
+        return format_cache_key(self._get_cluster_id(), KEY_PREFIX)
 
     def _check_policy(self) -> bool:
         """Whether the server would rather forget an answer than refuse Celery a task."""

@@ -22,7 +22,7 @@ from configservice.errors import (
 )
 from configservice.failover.kept_log import LogReading, LogWatch
 from configservice.failover.lease import Lease
-from configservice.monitoring.observers import ShardProxyWitness
+from configservice.monitoring.shard_proxy_witness import ShardProxyWitness
 from configservice.monitoring.witness_reports import WitnessReader
 from configservice.settings import ConfigServiceSettings
 from configservice.topology.cluster_cache import get_cluster_cache

@@ -21,27 +21,27 @@ from runtime.metrics import (
 class MetricsObserver:
     """Only the leader sets the gauges of the cluster, so that two processes do not report different values."""
 
-    def note_tick(self, *, leads: bool, silent_instances: Sequence[str]) -> None:
+    def record_tick(self, *, leads: bool, silent_instances: Sequence[str]) -> None:
         CONFIG_SERVICE_LEADS.set(leads)
         if leads:
             SILENT_INSTANCES.set(len(silent_instances))
 
-    def note_struck_off(self, count: int) -> None:
+    def record_excluded(self, count: int) -> None:
         STRUCK_OFF_INSTANCES.set(count)
 
-    def note_log_shares(self, shares: Mapping[str, LogShare | None]) -> None:
+    def record_log_shares(self, shares: Mapping[str, LogShare | None]) -> None:
         for shard, share in shares.items():
             if share is not None:
                 LOG_KEPT_BYTES.labels(shard).set(share.kept_bytes)
                 LOG_SHARE_BYTES.labels(shard).set(share.share_bytes)
                 LOG_FULL_SECONDS.labels(shard).set(math.inf if share.full_seconds is None else share.full_seconds)
 
-    def note_conditions(self, conditions: Mapping[str, Condition]) -> None:
+    def record_conditions(self, conditions: Mapping[str, Condition]) -> None:
         for shard, current in conditions.items():
             for condition in Condition:
                 SHARD_CONDITION.labels(shard, condition.value).set(condition is current)
 
-    def note_failover(self, *, kind: str, outcome: str, seconds: float) -> None:
+    def record_failover(self, *, kind: str, outcome: str, seconds: float) -> None:
         FAILOVERS.labels(kind, outcome).inc()
         if outcome == "done":
             FAILOVER_SECONDS.labels(kind).observe(seconds)

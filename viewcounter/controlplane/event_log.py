@@ -12,7 +12,7 @@ from django.db import transaction
 from clusterproxy.plan import Consistency
 from clusterproxy.proxy import ClusterProxy
 from configservice.models import Cluster
-from configservice.topology.event_log import Loss, is_log_of, make_log_id, name_log, record_losses, replace_log
+from configservice.topology.event_log import Loss, is_log_of, make_log_id, record_losses, replace_log, set_log_id
 from configservice.topology.model import Topology
 from configservice.topology.publication import lock_topology
 from runtime.errors import Permanent
@@ -55,7 +55,7 @@ def create_log(cluster: ClusterProxy, log: EventLog, *, actor: str) -> str | Non
         log_id = found or make_log_id(str(row.id))
         if found is None:
             log.write_id(log_id)
-        name_log(log_id, actor=actor)
+        set_log_id(log_id, actor=actor)
         return log_id
 
 

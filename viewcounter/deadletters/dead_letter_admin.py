@@ -18,7 +18,7 @@ from django.template.response import TemplateResponse
 from django.urls import URLPattern, path
 
 from clusterproxy.proxy import ClusterProxy
-from configservice.admin.base import ask, is_confirmed_with_reason, record
+from configservice.admin.base import is_confirmed_with_reason, record, render_confirmation
 from configservice.models import PartitionAssignment
 from viewcounter.cluster import get_cluster
 from viewcounter.config import get_config
@@ -136,7 +136,7 @@ def _act(request: HttpRequest, cluster: ClusterProxy) -> HttpResponse | None:
         return None
     if not is_confirmed_with_reason(request):
         label, meaning = _MEANINGS[action]
-        return ask(
+        return render_confirmation(
             request,
             action=action,
             title=f"{label} {len(ids)} dead letters",
@@ -162,7 +162,7 @@ def _resume(request: HttpRequest, cluster: ClusterProxy) -> HttpResponse | None:
         return None
     partition, accepted = form.cleaned_data["partition"], form.cleaned_data["accept_dead_letters"]
     if not is_confirmed_with_reason(request):
-        return ask(
+        return render_confirmation(
             request,
             action="resume",
             title=f"Resume partition {partition}",

@@ -11,7 +11,7 @@ from typing import Protocol
 import msgspec
 
 from configservice.errors import ClusterUnknown
-from configservice.topology.cache_keys import name_key
+from configservice.topology.cache_keys import format_cache_key
 from configservice.topology.value_macs import ValueAuthenticator
 from runtime.errors import Retryable
 from runtime.valkey import ValkeyError, build_client
@@ -89,4 +89,4 @@ class SharedLagBoard:
         self._redis.close()
 
     def _name_key(self) -> str:
-        return name_key(self._get_cluster_id(), LAG_KEY)
+        return format_cache_key(self._get_cluster_id(), LAG_KEY)

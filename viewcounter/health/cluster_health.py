@@ -9,7 +9,7 @@ from typing import Any
 from clusterproxy.broadcast import Rows
 from clusterproxy.proxy import ClusterProxy
 from configservice.errors import ControlDatabaseUnavailable
-from configservice.failover.durability import DurabilityState, SeenOnPrimary, judge_durability, list_settings
+from configservice.failover.durability import DurabilityState, SeenOnPrimary, classify_durability, list_settings
 from configservice.topology.model import Instance, Role, Shard, Topology
 from configservice.topology.publication import find_unsigned_epoch
 from runtime.metrics import DURABILITY_UNMET, TOPOLOGY_UNSIGNED
@@ -99,7 +99,7 @@ def _build_shard(
     primary = None if shard.primary is None else answers.get(shard.primary.name)
     row = None if primary is None or isinstance(primary, ShardProxyError) else primary[0]
     seen = None if row is None else _build_seen(row)
-    state, reason = judge_durability(shard, seen, patience_seconds=COMMIT_PATIENCE_SECONDS)
+    state, reason = classify_durability(shard, seen, patience_seconds=COMMIT_PATIENCE_SECONDS)
     return ShardHealth(
         shard=shard,
         partitions=tuple(topology.get_partitions_of(shard.id)),

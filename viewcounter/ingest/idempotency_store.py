@@ -13,7 +13,7 @@ from typing import Protocol
 import msgspec
 
 from configservice.errors import ClusterUnknown
-from configservice.topology.cache_keys import name_key
+from configservice.topology.cache_keys import format_cache_key
 from configservice.topology.value_macs import ValueAuthenticator
 from runtime.metrics import SHARED_CACHE_ERRORS
 from runtime.valkey import CacheBreaker, ValkeyError, build_async_client
@@ -101,7 +101,7 @@ class SharedAnswers:
     def _find_key(self, name: str) -> str | None:
         """None while the process does not know its cluster."""
         try:
-            return name_key(self._get_cluster_id(), KEY_PREFIX + name)
+            return format_cache_key(self._get_cluster_id(), KEY_PREFIX + name)
         except ClusterUnknown:
             return None
 

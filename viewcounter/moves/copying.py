@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 
-from configservice.moves.records import note_total
+from configservice.moves.records import record_total
 from shardproxy.instance import RowConnection
 from viewcounter.moves.cleanup import remove_rows
 from viewcounter.moves.errors import SourceNotOwned
@@ -102,7 +102,7 @@ def _note_total(work: Work, source: RowConnection, *, raw_since: datetime) -> No
     total = count_rows(source, [table for table in TABLES if table is not RAW_EVENT], partition=work.partition)
     total += estimate_raw_rows(source, partition=work.partition, since=raw_since)
     work.move.rows_total = total
-    note_total(work.move)
+    record_total(work.move)
 
 
 def _copy_shared(work: Work, source: RowConnection) -> None:

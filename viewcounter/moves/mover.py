@@ -18,7 +18,7 @@ from django.db import DatabaseError, close_old_connections
 from clusterproxy.errors import ClusterProxyError
 from configservice.errors import ControlDatabaseUnavailable, MoveNotPossible, MoveTaken, NoSigner
 from configservice.models import Move, Shard
-from configservice.moves.records import advance, claim, flip, get_move, give_up, note_failure, release
+from configservice.moves.records import advance, claim, flip, get_move, give_up, record_failure, release
 from configservice.moves.states import ABORTABLE, FINISHED, URGENT, MoveEvent, MoveState
 from configservice.topology.publication import check_signer
 from runtime.backoff import Backoff
@@ -282,7 +282,7 @@ def _write_failure(known: Move, error: Exception, *, work: Work, has_resumed: bo
         return give_up(move, str(error))
     if has_resumed:
         return advance(move, MoveEvent.UNHELD, **_describe(move, error), setbacks=move.setbacks + 1)
-    return note_failure(move, str(error))
+    return record_failure(move, str(error))
 
 
 def _try_to_resume_source(work: Work) -> bool:

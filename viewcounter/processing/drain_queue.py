@@ -12,14 +12,14 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any
 
 from configservice.errors import ClusterUnknown
-from configservice.topology.cache_keys import name_key
+from configservice.topology.cache_keys import format_cache_key
 from runtime.valkey import ValkeyError, build_client
 from viewcounter.processing.shard_throttle import Health, StrainPolicy, max_concurrent_drains
 
 logger = logging.getLogger(__name__)
 
 PREFIX = "drain:"
-LEASES_OF_ANY_CLUSTER = name_key("*", f"{PREFIX}lease:*")
+LEASES_OF_ANY_CLUSTER = format_cache_key("*", f"{PREFIX}lease:*")
 """A pattern of the keys of drains under way."""
 
 
@@ -149,4 +149,4 @@ class DrainQueue:
 
     def _name_key(self, name: str) -> str:
         """Raises ClusterUnknown."""
-        return name_key(self._get_cluster_id(), PREFIX + name)
+        return format_cache_key(self._get_cluster_id(), PREFIX + name)

@@ -20,8 +20,8 @@ from runtime.metrics import (
 )
 from runtime.periodic import PeriodicTask
 from runtime.transitions import OutageLog
-from shardproxy.session_reaper import TerminatedSession
 from shardproxy.instance_metrics import InstanceMetrics
+from shardproxy.session_reaper import TerminatedSession
 from shardproxy.watch import Reachability
 from viewcounter.shardwatch.kills import KillStore
 

@@ -32,7 +32,7 @@ class Command(FailoverCommand):
             "else is left. Its partitions that lack some stop until `manage.py accept_log_loss` was run",
         )
 
-    def ask(self, **request: Any) -> "Failover":
+    def send_request(self, **request: Any) -> "Failover":
         from configservice.failover.requests import request_failover
 
         return request_failover(**request)

@@ -17,7 +17,7 @@ class Command(FailoverCommand):
     verb = "switchover"
     warning = "Writes wait for a moment; reads and posts go on."
 
-    def ask(self, **request: Any) -> "Failover":
+    def send_request(self, **request: Any) -> "Failover":
         from configservice.failover.requests import request_switchover
 
         return request_switchover(**request)

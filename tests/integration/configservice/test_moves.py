@@ -17,8 +17,8 @@ from configservice.moves.records import (
     get_move,
     give_up,
     list_unfinished,
-    note_failure,
     plan_moves,
+    record_failure,
     release,
     renew,
 )
@@ -108,7 +108,7 @@ def test_one_mover_works_on_a_move_and_whoever_was_replaced_writes_nothing(targe
     for attempt in (
         lambda: renew(ours, lease_seconds=30, rows_copied=9),
         lambda: advance(ours, MoveEvent.STARTED),
-        lambda: note_failure(ours, "no"),
+        lambda: record_failure(ours, "no"),
         lambda: give_up(ours, "no"),
     ):
         with pytest.raises(MoveTaken):
@@ -142,7 +142,7 @@ def test_each_claim_has_a_larger_number_and_who_slept_through_its_lease_has_none
 def test_failures_in_a_row_are_counted_until_a_step_is_made(target):
     [move] = plan(target)
     ours = take(move)
-    ours = note_failure(note_failure(ours, "first"), "second")
+    ours = record_failure(record_failure(ours, "first"), "second")
     assert (ours.attempts, ours.error) == (2, "second")
     ours = advance(ours, MoveEvent.STARTED)
     assert (ours.attempts, ours.error) == (0, "")

@@ -16,7 +16,7 @@ from configservice.errors import (
     TopologyCacheUnavailable,
 )
 from configservice.models import EventType, Instance, Shard, TopologyEpoch
-from configservice.topology.cache_keys import name_key
+from configservice.topology.cache_keys import format_cache_key
 from configservice.topology.cluster_cache import ClusterCache
 from configservice.topology.publication import (
     TOPOLOGY_CHANNEL,
@@ -30,7 +30,7 @@ from configservice.topology.publication import (
 from tests.integration.configservice.conftest import CLUSTER_ID
 from tests.pace import limit
 
-KEY = name_key(CLUSTER_ID, TOPOLOGY_KEY)
+KEY = format_cache_key(CLUSTER_ID, TOPOLOGY_KEY)
 
 
 def add_event_type(number):
@@ -47,7 +47,7 @@ def cache(cluster_cache, control):
 def test_publish_numbers_keeps_and_pushes(init_cluster, cache, cluster_cache):
     init_cluster()
     with cache.pubsub() as subscription:
-        subscription.subscribe(name_key(CLUSTER_ID, TOPOLOGY_CHANNEL))
+        subscription.subscribe(format_cache_key(CLUSTER_ID, TOPOLOGY_CHANNEL))
         assert subscription.get_message(timeout=limit(5.0))["type"] == "subscribe"
         add_event_type(7)
         topology = publish(reason="added event type type7", actor="ada")

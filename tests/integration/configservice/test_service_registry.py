@@ -12,7 +12,7 @@ from configservice.registry.services import (
     Service,
     ServiceKind,
     ServiceState,
-    name_registry_keys,
+    format_registry_keys,
     put_heartbeat,
     read_services,
     remove_service,
@@ -29,9 +29,9 @@ DEAD_URL = "redis://127.0.0.1:1/0"
 def registry(cluster_cache, settings):
     settings.TOPOLOGY_CACHE_URL, settings.CLUSTER_ID = cluster_cache.url, cluster_cache.cluster_id
     with redis.Redis.from_url(cluster_cache.url, socket_timeout=limit(5)) as client:
-        client.delete(*name_registry_keys(cluster_cache))
+        client.delete(*format_registry_keys(cluster_cache))
         yield client
-        client.delete(*name_registry_keys(cluster_cache))
+        client.delete(*format_registry_keys(cluster_cache))
 
 
 def build_service(name: str) -> Service:
@@ -56,7 +56,7 @@ def test_a_silent_service_is_lost_and_then_forgotten(registry, cluster_cache):
     wait_until(lambda: read(cluster_cache, lost_seconds=0.05) == [("silent", "lost")])
     put_heartbeat(cluster_cache, build_service("living"), forget_seconds=0.05)
     assert read(cluster_cache) == [("living", "serving")]
-    wait_until(lambda: not registry.exists(*name_registry_keys(cluster_cache)))
+    wait_until(lambda: not registry.exists(*format_registry_keys(cluster_cache)))
 
 
 def test_a_process_beats_says_how_it_is_and_leaves_when_it_stops(registry, cluster_cache, settings):
@@ -68,7 +68,7 @@ def test_a_process_beats_says_how_it_is_and_leaves_when_it_stops(registry, clust
     assert (registered.service.kind, registered.service.pid, registered.service.epoch) == ("gateway", os.getpid(), 4)
     said = ProcessCondition(ServiceState.IMPAIRED, detail="no topology")
     wait_until(lambda: [r.service.detail for r in read_services(cluster_cache, lost_seconds=10.0)] == ["no topology"])
-    registry.delete(*name_registry_keys(cluster_cache))  # a cache that was restarted
+    registry.delete(*format_registry_keys(cluster_cache))  # a cache that was restarted
     wait_until(lambda: [state for _, state in read(cluster_cache)] == ["impaired"])
     heartbeat.stop()
     assert read(cluster_cache) == []

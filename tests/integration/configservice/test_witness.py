@@ -1,4 +1,4 @@
-"""What observers say reaches whoever asks, with its age."""
+"""Reports of witnesses reach every reader of the cache, with their age."""
 
 import time
 
@@ -7,7 +7,7 @@ import pytest
 
 from configservice.errors import WitnessUnavailable
 from configservice.monitoring import witness_reports as witness
-from configservice.monitoring.witness_reports import WitnessReader, WitnessReport, name_witness_keys, publish_reports
+from configservice.monitoring.witness_reports import WitnessReader, WitnessReport, format_witness_keys, publish_reports
 from configservice.topology.cluster_cache import ClusterCache
 from configservice.topology.value_macs import ValueAuthenticator
 from viewcounter.config import get_config
@@ -21,22 +21,22 @@ OTHER = WitnessReport("shard1b", "10.0.0.2", 5432, False, 0.0, "no answer before
 def own_cache(servers):
     own_cache = ClusterCache(get_config().cache_url.get_secret_value(), "a-cluster")
     with servers.valkey("broker").connect(database=1) as client:
-        client.delete(*name_witness_keys(own_cache))
+        client.delete(*format_witness_keys(own_cache))
     return own_cache
 
 
-def say(own_cache, observer, reports, authenticator=AUTHENTICATOR):
-    publish_reports(own_cache, observer, reports, authenticator=authenticator)
+def say(own_cache, witness, reports, authenticator=AUTHENTICATOR):
+    publish_reports(own_cache, witness, reports, authenticator=authenticator)
 
 
 def read(own_cache, instance=None):
     """Without ages."""
     heard = WitnessReader(AUTHENTICATOR).read(own_cache, instance=instance)
-    return {(h.observer, msgspec.structs.replace(h.report, age_seconds=0.0)) for h in heard}
+    return {(h.witness, msgspec.structs.replace(h.report, age_seconds=0.0)) for h in heard}
 
 
-def without_age(observer, report):
-    return (observer, msgspec.structs.replace(report, age_seconds=0.0))
+def without_age(witness, report):
+    return (witness, msgspec.structs.replace(report, age_seconds=0.0))
 
 
 def test_the_last_word_of_each_observer_counts(own_cache):
@@ -60,18 +60,18 @@ def test_a_report_grows_older_from_the_age_it_had(own_cache):
 def test_observers_that_fall_silent_are_forgotten(own_cache, servers):
     say(own_cache, "host1:7", [ONE])
     with servers.valkey("broker").connect(database=1) as client:
-        client.zincrby(name_witness_keys(own_cache)[0], -1000 * (witness.FORGET_SECONDS + 1), "host1:7")
+        client.zincrby(format_witness_keys(own_cache)[0], -1000 * (witness.FORGET_SECONDS + 1), "host1:7")
         say(own_cache, "host2:9", [OTHER])
         assert read(own_cache) == {without_age("host2:9", OTHER)}
-        assert client.hkeys(name_witness_keys(own_cache)[1]) == [b"host2:9"]
-        for key in name_witness_keys(own_cache):
+        assert client.hkeys(format_witness_keys(own_cache)[1]) == [b"host2:9"]
+        for key in format_witness_keys(own_cache):
             assert 0 < client.ttl(key) <= witness.FORGET_SECONDS
 
 
 def test_what_a_newer_release_says_is_left_out(own_cache, servers):
     say(own_cache, "host1:7", [ONE])
     with servers.valkey("broker").connect(database=1) as client:
-        client.hset(name_witness_keys(own_cache)[1], "host1:7", b'{"new": 1}')
+        client.hset(format_witness_keys(own_cache)[1], "host1:7", b'{"new": 1}')
     assert WitnessReader(AUTHENTICATOR).read(own_cache) == []
 
 

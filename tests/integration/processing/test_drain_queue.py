@@ -3,7 +3,7 @@
 import pytest
 import redis
 
-from configservice.topology.cache_keys import name_key
+from configservice.topology.cache_keys import format_cache_key
 from runtime.backoff import Backoff
 from tests.waiting import wait_until
 from viewcounter.config import get_config
@@ -31,7 +31,7 @@ def make_queue(url=None, *, process=1, lease_seconds=30, queued_seconds=30):
 @pytest.fixture
 def queue(servers):
     with redis.Redis.from_url(get_config().cache_url.get_secret_value()) as client:
-        for key in client.scan_iter(name_key(CLUSTER_ID, "drain:*")):
+        for key in client.scan_iter(format_cache_key(CLUSTER_ID, "drain:*")):
             client.delete(key)
     return make_queue()
 

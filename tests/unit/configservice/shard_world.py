@@ -13,11 +13,11 @@ from configservice.failover.actions import (
     Choose,
     Detach,
     Hold,
-    NotePromoted,
-    NoteUndone,
     Prepare,
     Promote,
     Publish,
+    RecordPromoted,
+    RecordUndone,
     Refuse,
     Release,
     Repoint,
@@ -248,9 +248,9 @@ class World:
                 self._note(FailoverEvent.CHOOSE, candidate=name, term=term, chosen_seconds=0.0, is_promotion_sent=False)
             case BeginPromotion():
                 self._note(FailoverEvent.PROMOTE)
-            case NotePromoted():
+            case RecordPromoted():
                 self._note(FailoverEvent.LEAVE_RECOVERY)
-            case NoteUndone():
+            case RecordUndone():
                 self._note(FailoverEvent.UNDO)
             case Publish(name, term):
                 self._note(FailoverEvent.PUBLISH)

@@ -6,8 +6,8 @@ from msgspec.structs import replace
 from configservice.errors import DurabilityRefused
 from configservice.failover.durability import (
     SeenOnPrimary,
+    classify_durability,
     find_living,
-    judge_durability,
     list_settings,
     plan_for_promotion,
     plan_synchronous,
@@ -71,10 +71,10 @@ def test_a_shard_whose_old_primary_is_away_does_not_seem_complete(shard, setting
     plan = plan_synchronous(promoted, living=())
     assert (plan.setting, plan.wanted) == (setting, wanted)
     assert plan == plan_for_promotion(shard, candidate="shard1b", living=())
-    assert judge_durability(promoted, seen(setting=setting), patience_seconds=2.0)[0] == seen_as
+    assert classify_durability(promoted, seen(setting=setting), patience_seconds=2.0)[0] == seen_as
     back = plan_synchronous(promoted, living={"shard1a"})
     assert not back.is_degraded
-    assert judge_durability(promoted, seen("shard1a", setting=back.setting), patience_seconds=2.0)[0] == "met"
+    assert classify_durability(promoted, seen("shard1a", setting=back.setting), patience_seconds=2.0)[0] == "met"
 
 
 def test_every_plan_is_among_the_settings_that_a_shard_may_have():
@@ -108,13 +108,13 @@ def state(**fields):
 
 
 def sight(*, failed_at=None, **fields):
-    answered = ProbeResult(watched_since=0.0).note_answer(state(**fields), now=90.0)
-    return answered if failed_at is None else answered.note_failure("silent", is_gone=False, now=failed_at)
+    answered = ProbeResult(watched_since=0.0).record_answer(state(**fields), now=90.0)
+    return answered if failed_at is None else answered.record_failure("silent", is_gone=False, now=failed_at)
 
 
-def find(**sightings):
+def find(**probes):
     living = {"shard1a": sight(), "shard1b": sight(), "shard1c": sight()}
-    return find_living(build(ALL), living | sightings, now=100.0, patience_seconds=1.5)
+    return find_living(build(ALL), living | probes, now=100.0, patience_seconds=1.5)
 
 
 def test_a_standby_lives_while_it_streams_and_is_not_silent_for_too_long():
@@ -163,10 +163,10 @@ def seen(*synchronous, wait=0.0, setting="ANY 1"):
     ],
 )
 def test_what_is_seen_on_the_primary_is_judged_by_what_was_asked_for(shard, observed, state):
-    assert judge_durability(shard, observed, patience_seconds=2.0)[0] == state
+    assert classify_durability(shard, observed, patience_seconds=2.0)[0] == state
 
 
 def test_the_reason_says_how_many_of_how_many_and_how_long():
-    assert judge_durability(build(ALL), seen("shard1b", wait=7.4), patience_seconds=2.0)[1] == (
-        "1 of 2 replicas hold a commit before it is answered; one has waited for 7 s"
+    assert classify_durability(build(ALL), seen("shard1b", wait=7.4), patience_seconds=2.0)[1] == (
+        "commits wait for 1 of 2 replicas; one has waited for 7 s"
     )

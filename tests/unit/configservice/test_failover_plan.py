@@ -10,11 +10,11 @@ from configservice.failover.actions import (
     Choose,
     Detach,
     Hold,
-    NotePromoted,
-    NoteUndone,
     Prepare,
     Promote,
     Publish,
+    RecordPromoted,
+    RecordUndone,
     Refuse,
     Repoint,
     Stamp,
@@ -54,7 +54,7 @@ class TestOrder:
             Prepare("c", 'ANY 1 ("a", "b")'),
             BeginPromotion(),
             Promote("c"),
-            NotePromoted(),
+            RecordPromoted(),
             Repoint(("b",), to="c"),
             Stamp("c", 2),
             Publish("c", 2),
@@ -191,7 +191,7 @@ class TestSwitchover:
         assert world.step() == Start("b")
         assert world.step() == Hold("a")
         assert not world.commit(3)
-        assert world.step() == Wait("b catches up")
+        assert world.step() == Wait("b is catching up")
         world.stream()
         world.run()
         assert_whole(world)
@@ -202,7 +202,7 @@ class TestSwitchover:
             Prepare("b", 'ANY 1 ("a", "c")'),
             BeginPromotion(),
             Promote("b"),
-            NotePromoted(),
+            RecordPromoted(),
             Repoint(("c",), to="b"),
             Stamp("b", 2),
             Publish("b", 2),
@@ -241,11 +241,11 @@ class TestSwitchover:
         ("target", "change", "why"),
         [
             ("a", {}, "a is the primary"),
-            ("x", {}, "x is no instance of shard1"),
+            ("x", {}, "x is not an instance of shard1"),
             ("b", {"promotable": False}, "b is not promotable"),
             ("b", {"is_up": False}, "b does not answer"),
             ("b", {"is_detached": True}, "b does not stream"),
-            ("b", {"in_recovery": False}, "b is no standby"),
+            ("b", {"in_recovery": False}, "b is not a standby"),
         ],
     )
     def test_a_target_that_cannot_take_over_is_refused_by_name_and_reason(self, target, change, why):
@@ -258,13 +258,13 @@ class TestSwitchover:
     def test_a_dead_primary_is_a_case_for_a_failover(self):
         world = World.build(kind=SWITCHOVER)
         world.die("a")
-        assert world.plan() == Refuse("a does not answer as primary: a switchover needs it, a failover does not")
+        assert world.plan() == Refuse("a does not answer as primary: request a failover, not a switchover")
 
     def test_nobody_to_take_over_is_refused_with_each_reason(self):
         world = World.build(kind=FORCED)
         world.die("b")
         world.roles["c"] = Role.FENCED
-        why = "nobody could take over: b does not answer, c is fenced and has not rejoined"
+        why = "no replica can be promoted: b does not answer, c is fenced and has not rejoined"
         assert world.plan() == Refuse(why)
 
 
@@ -299,7 +299,7 @@ class TestRules:
         world = build_dead()
         world.step()
         world.step()
-        with pytest.raises(InvariantBroken, match="promotion is not written down"):
+        with pytest.raises(InvariantBroken, match="the promotion is not recorded"):
             check_action(world.attempt, world.look(), Promote("c"))
 
     def test_publishing_a_standby_is_refused(self):
@@ -312,7 +312,7 @@ class TestRules:
         world = build_dead()
         attempt = replace(world.attempt, state=FailoverState.PROMOTING, candidate="c", term=2)
         with pytest.raises(InvariantBroken, match="a promotion cannot be undone"):
-            check_action(attempt, world.look(), NoteUndone("tired"))
+            check_action(attempt, world.look(), RecordUndone("tired"))
 
 
 @pytest.mark.parametrize("state", list(FailoverState))
@@ -333,7 +333,7 @@ def test_every_state_takes_only_the_events_that_belong_to_it(state, event):
     }
     expected = table.get(state, {}).get(event)
     if expected is None:
-        with pytest.raises(ValueError, match="has no place in state"):
+        with pytest.raises(ValueError, match="is invalid in state"):
             transition(state, event)
     else:
         assert transition(state, event) is expected

@@ -93,7 +93,7 @@ def test_what_was_read_last_counts_while_the_log_is_away(watch, log, caplog):
     watch.read_now()
     first, second = sorted(build_topology(partitions=4).get_partitions_of(1))
     assert watch.find_lacking(1, {first: "5-0", second: "4-9"}) == [second]
-    away = "the event log cannot be read, what it held when last read still counts: it is away"
+    away = "the event log cannot be read, the last reading stays in use: it is away"
     assert [record.message for record in caplog.records] == [
         away,
         "the event log can be read again (failed attempts: 1)",

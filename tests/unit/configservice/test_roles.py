@@ -14,7 +14,7 @@ from configservice.monitoring.probe_result import ProbeResult
 from configservice.settings import ConfigServiceSettings, FailoverMode
 from configservice.topology.model import Role
 from tests.unit.clusterproxy.builders import build_shard
-from tests.unit.configservice.sightings import BROKEN, NOW, PRIMARY_STATE, STREAMING, gone, saw
+from tests.unit.configservice.probes import BROKEN, NOW, PRIMARY_STATE, STREAMING, gone, saw
 
 SETTINGS = ConfigServiceSettings(rejoin_max_lag_bytes=50)
 FENCED_STATE = replace(PRIMARY_STATE, is_read_only=True)
@@ -27,13 +27,13 @@ def give_roles(**roles):
     return msgspec.structs.replace(shard, instances=instances)
 
 
-def plan(shard, *, mode=FailoverMode.AUTOMATIC, struck_off=(), away=None, settings=SETTINGS, log_share=None, **states):
-    sightings = {name: s if isinstance(s, ProbeResult) else saw(s) for name, s in states.items()}
+def plan(shard, *, mode=FailoverMode.AUTOMATIC, excluded=(), away=None, settings=SETTINGS, log_share=None, **states):
+    probes = {name: s if isinstance(s, ProbeResult) else saw(s) for name, s in states.items()}
     plans = plan_roles(
         shard,
-        sightings,
+        probes,
         mode=mode,
-        struck_off=struck_off,
+        excluded=excluded,
         away_seconds=away or {},
         log_share=log_share,
         now=NOW,
@@ -48,7 +48,7 @@ def test_nothing_is_to_be_done_for_a_whole_shard():
 
 def test_a_second_primary_is_recorded_and_fenced():
     assert plan(give_roles(), shard1a=PRIMARY_STATE, shard1b=PROMOTED) == [
-        (Correction.STRAY, "shard1b"),
+        (Correction.MARK_FENCED, "shard1b"),
         (Correction.FENCE, "shard1b"),
     ]
 
@@ -74,7 +74,7 @@ def test_a_fenced_instance_is_a_replica_again_once_it_streams_and_is_close(lsn, 
 def test_a_standby_that_receives_from_nobody_is_reattached_while_there_is_a_primary():
     assert plan(give_roles(), shard1a=PRIMARY_STATE, shard1b=BROKEN) == [
         (Correction.REATTACH, "shard1b"),
-        (Correction.NOTE_AWAY, "shard1b"),
+        (Correction.RECORD_ABSENCE, "shard1b"),
     ]
     assert plan(give_roles(), shard1a=gone(), shard1b=BROKEN) == []
 
@@ -93,18 +93,18 @@ def silent_for(seconds):
 
 
 @pytest.mark.parametrize(
-    ("sighting", "noted", "corrections"),
+    ("probe", "noted", "corrections"),
     [
         (silent_for(9.9), None, []),
-        (silent_for(10.0), None, [Correction.NOTE_AWAY]),
+        (silent_for(10.0), None, [Correction.RECORD_ABSENCE]),
         (silent_for(10.0), 23.9 * HOUR, []),
-        (silent_for(10.0), 24 * HOUR, [Correction.STRIKE_OFF]),
+        (silent_for(10.0), 24 * HOUR, [Correction.RELEASE_LOG_HOLD]),
         (silent_for(9.9), 24 * HOUR, []),
         (ProbeResult(watched_since=NOW - 100), 24 * HOUR, []),
-        (saw(STREAMING), 24 * HOUR, [Correction.NOTE_BACK]),
+        (saw(STREAMING), 24 * HOUR, [Correction.RECORD_RETURN]),
         (saw(STREAMING), None, []),
-        (saw(FALLEN_OUT), None, [Correction.REATTACH, Correction.NOTE_AWAY]),
-        (saw(FALLEN_OUT), 24 * HOUR, [Correction.REATTACH, Correction.STRIKE_OFF]),
+        (saw(FALLEN_OUT), None, [Correction.REATTACH, Correction.RECORD_ABSENCE]),
+        (saw(FALLEN_OUT), 24 * HOUR, [Correction.REATTACH, Correction.RELEASE_LOG_HOLD]),
     ],
     ids=[
         "a blip",
@@ -119,9 +119,9 @@ def silent_for(seconds):
         "fallen out for a day",
     ],
 )
-def test_a_replica_that_stays_away_is_struck_off_after_a_day(sighting, noted, corrections):
+def test_a_replica_that_stays_away_is_struck_off_after_a_day(probe, noted, corrections):
     away = {} if noted is None else {"shard1b": noted}
-    found = plan(give_roles(), away=away, shard1a=PRIMARY_STATE, shard1b=sighting, shard1c=STREAMING)
+    found = plan(give_roles(), away=away, shard1a=PRIMARY_STATE, shard1b=probe, shard1c=STREAMING)
     assert found == [(correction, "shard1b") for correction in corrections]
 
 
@@ -131,24 +131,22 @@ SLOW = replace(STREAMING, lsn=100, replay_lsn=49)
 
 
 @pytest.mark.parametrize(
-    ("share", "sighting", "noted", "corrections"),
+    ("share", "probe", "noted", "corrections"),
     [
-        (USED_UP, silent_for(10.0), 11.0, [Correction.STRIKE_OFF]),
+        (USED_UP, silent_for(10.0), 11.0, [Correction.RELEASE_LOG_HOLD]),
         (NOT_YET, silent_for(10.0), 11.0, []),
         (None, silent_for(10.0), 11.0, []),
-        (USED_UP, silent_for(10.0), None, [Correction.NOTE_AWAY]),
+        (USED_UP, silent_for(10.0), None, [Correction.RECORD_ABSENCE]),
         (USED_UP, silent_for(9.9), 11.0, []),
         (USED_UP, saw(STREAMING), None, []),
-        (TOO_MUCH, saw(SLOW), None, [Correction.STRIKE_OFF]),
+        (TOO_MUCH, saw(SLOW), None, [Correction.RELEASE_LOG_HOLD]),
         (USED_UP, saw(SLOW), None, []),
     ],
     ids=["away", "not yet", "not known", "not noted yet", "seen a moment ago", "there", "too slow", "slow"],
 )
-def test_a_replica_that_the_log_is_kept_for_is_struck_off_once_its_share_is_used_up(
-    share, sighting, noted, corrections
-):
+def test_a_replica_that_the_log_is_kept_for_is_struck_off_once_its_share_is_used_up(share, probe, noted, corrections):
     away = {} if noted is None else {"shard1b": noted}
-    found = plan(give_roles(), away=away, log_share=share, shard1a=PRIMARY_STATE, shard1b=sighting, shard1c=STREAMING)
+    found = plan(give_roles(), away=away, log_share=share, shard1a=PRIMARY_STATE, shard1b=probe, shard1c=STREAMING)
     assert found == [(correction, "shard1b") for correction in corrections]
 
 
@@ -177,17 +175,17 @@ def test_an_external_manager_does_not_keep_the_log_from_being_trimmed():
         shard1b=silent_for(50),
         shard1c=STREAMING,
     )
-    assert found == [(Correction.STRIKE_OFF, "shard1b")]
+    assert found == [(Correction.RELEASE_LOG_HOLD, "shard1b")]
 
 
 def test_a_struck_off_instance_is_promotable_again_once_it_is_close():
     shard = give_roles()
     close, far = replace(STREAMING, lsn=60, replay_lsn=60), replace(STREAMING, lsn=60, replay_lsn=10)
-    assert plan(shard, struck_off={"shard1b"}, shard1a=PRIMARY_STATE, shard1b=close) == [
-        (Correction.READMIT, "shard1b")
+    assert plan(shard, excluded={"shard1b"}, shard1a=PRIMARY_STATE, shard1b=close) == [
+        (Correction.REINSTATE, "shard1b")
     ]
-    assert plan(shard, struck_off={"shard1b"}, shard1a=PRIMARY_STATE, shard1b=far) == []
-    assert plan(shard, struck_off=(), shard1a=PRIMARY_STATE, shard1b=close) == []
+    assert plan(shard, excluded={"shard1b"}, shard1a=PRIMARY_STATE, shard1b=far) == []
+    assert plan(shard, excluded=(), shard1a=PRIMARY_STATE, shard1b=close) == []
 
 
 @pytest.mark.parametrize("mode", list(FailoverMode))
@@ -211,7 +209,7 @@ class TestExternalMode:
     def test_no_server_is_touched(self):
         shard = give_roles(shard1a=Role.FENCED, shard1b=Role.PRIMARY)
         found = plan(shard, mode=self.MODE, shard1a=PRIMARY_STATE, shard1b=PROMOTED, shard1c=BROKEN)
-        assert found == [(Correction.NOTE_AWAY, "shard1c")]
+        assert found == [(Correction.RECORD_ABSENCE, "shard1c")]
 
     def test_the_old_primary_is_a_replica_once_it_streams(self):
         shard = give_roles(shard1a=Role.FENCED, shard1b=Role.PRIMARY)
@@ -236,5 +234,5 @@ ALIVE, DEAD = PrimaryVerdict(False, "shard1a answers"), PrimaryVerdict(True, "sh
     ],
 )
 def test_the_condition_of_a_shard(primary, standby, verdict, is_changing, condition):
-    sightings = {"shard1a": primary, "shard1b": standby}
-    assert derive_condition(give_roles(), sightings, verdict, is_changing=is_changing)[0] is condition
+    probes = {"shard1a": primary, "shard1b": standby}
+    assert derive_condition(give_roles(), probes, verdict, is_changing=is_changing)[0] is condition

@@ -6,9 +6,9 @@ import pytest
 
 from configservice.errors import WitnessUnavailable
 from configservice.monitoring.failure_detection import Liveness, classify_primary
-from configservice.monitoring.observers import ShardProxyWitness, classify_report
 from configservice.monitoring.probe_result import ProbeResult
-from configservice.monitoring.witness_reports import HeardReport, WitnessReport
+from configservice.monitoring.shard_proxy_witness import ShardProxyWitness, classify_report
+from configservice.monitoring.witness_reports import ReceivedReport, WitnessReport
 from configservice.settings import ConfigServiceSettings
 from configservice.topology.model import Instance, Role, Shard
 from tests.waiting import wait_until
@@ -19,24 +19,24 @@ NOW = 1000.0
 DEAD_TO_US = ProbeResult(watched_since=0.0, answered_at=990.0, failed_at=995.0, failure_count=3, failure="silent")
 
 
-def heard(*, reachable, age=0.0, observer="other:7", host="10.0.0.1", instance="a"):
-    return HeardReport(observer, WitnessReport(instance, host, 5432, reachable, age, "" if reachable else "refused"))
+def heard(*, reachable, age=0.0, witness="other:7", host="10.0.0.1", instance="a"):
+    return ReceivedReport(witness, WitnessReport(instance, host, 5432, reachable, age, "" if reachable else "refused"))
 
 
 @pytest.mark.parametrize(
-    ("report", "word"),
+    ("report", "liveness"),
     [
         (heard(reachable=True), Liveness.ALIVE),
         (heard(reachable=True, age=4.9), Liveness.ALIVE),
         (heard(reachable=True, age=5.1), Liveness.UNKNOWN),
         (heard(reachable=False), Liveness.DEAD),
         (heard(reachable=False, age=5.1), Liveness.UNKNOWN),
-        (heard(reachable=True, observer="ours:8"), Liveness.ALIVE),
-        (heard(reachable=False, observer="ours:8"), Liveness.UNKNOWN),
+        (heard(reachable=True, witness="ours:8"), Liveness.ALIVE),
+        (heard(reachable=False, witness="ours:8"), Liveness.UNKNOWN),
     ],
 )
-def test_a_report_counts_only_if_younger_than_the_first_failure(report, word):
-    assert classify_report(report, read_at=NOW, failed_at=995.0, now=NOW, own_host="ours").word is word
+def test_a_report_counts_only_if_younger_than_the_first_failure(report, liveness):
+    assert classify_report(report, read_at=NOW, failed_at=995.0, now=NOW, own_host="ours").liveness is liveness
 
 
 class Voices:
@@ -66,24 +66,24 @@ def listen():
         witness.close()
 
 
-def judge(witness, sighting=DEAD_TO_US):
+def judge(witness, probe=DEAD_TO_US):
     shift = time.monotonic() - NOW  # as if the failures had just happened
-    sighting = ProbeResult(
-        watched_since=sighting.watched_since + shift,
-        answered_at=sighting.answered_at + shift,
-        failed_at=sighting.failed_at + shift,
-        failure_count=sighting.failure_count,
-        failure=sighting.failure,
+    probe = ProbeResult(
+        watched_since=probe.watched_since + shift,
+        answered_at=probe.answered_at + shift,
+        failed_at=probe.failed_at + shift,
+        failure_count=probe.failure_count,
+        failure=probe.failure,
     )
-    return classify_primary(SHARD, {"a": sighting}, [witness], now=NOW + shift, settings=ConfigServiceSettings())
+    return classify_primary(SHARD, {"a": probe}, [witness], now=NOW + shift, settings=ConfigServiceSettings())
 
 
 @pytest.mark.parametrize(
     ("reports", "is_dead", "why"),
     [
         ([heard(reachable=False)], True, "shard proxy other:7: did not reach it"),
-        ([heard(reachable=False), heard(reachable=True, observer="third:9")], False, "shard proxy third:9: reached it"),
-        ([heard(reachable=False, observer="ours:7")], False, "no witness confirms it"),
+        ([heard(reachable=False), heard(reachable=True, witness="third:9")], False, "shard proxy third:9: reached it"),
+        ([heard(reachable=False, witness="ours:7")], False, "no witness confirms it"),
         ([heard(reachable=False, host="10.0.0.9")], False, "no witness confirms it"),
         ([heard(reachable=False, instance="b")], False, "no witness confirms it"),
         ([], False, "no witness confirms it"),

@@ -36,11 +36,11 @@ def saw(state, *, seconds_ago=0.1):
 
 
 def gone(*, count=2, seconds_ago=0.3):
-    sighting = saw(PRIMARY_STATE, seconds_ago=seconds_ago)
+    probe = saw(PRIMARY_STATE, seconds_ago=seconds_ago)
     for _ in range(count):
-        sighting = sighting.note_failure("connection refused", is_gone=True, now=NOW - 0.2)
-    return sighting
+        probe = probe.record_failure("connection refused", is_gone=True, now=NOW - 0.2)
+    return probe
 
 
 def silent(seconds):
-    return saw(PRIMARY_STATE, seconds_ago=seconds).note_failure("no answer", is_gone=False, now=NOW - 0.2)
+    return saw(PRIMARY_STATE, seconds_ago=seconds).record_failure("no answer", is_gone=False, now=NOW - 0.2)

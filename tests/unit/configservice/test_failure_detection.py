@@ -10,16 +10,16 @@ from configservice.monitoring.failure_detection import Observation as Said
 from configservice.monitoring.probe_result import ProbeResult
 from configservice.settings import ConfigServiceSettings
 from tests.unit.clusterproxy.builders import build_shard
-from tests.unit.configservice.sightings import BROKEN, NOW, PRIMARY_STATE, STREAMING, gone, saw, silent
+from tests.unit.configservice.probes import BROKEN, NOW, PRIMARY_STATE, STREAMING, gone, saw, silent
 
 SETTINGS = ConfigServiceSettings(primary_silence_seconds=1.5, stream_silence_seconds=2.5, first_sight_seconds=5.0)
 SHARD = build_shard(1, replicas=2)
 
 
 def judge(primary, *standbys, witnesses=None):
-    sightings = {"shard1a": primary} | dict(zip(("shard1b", "shard1c"), standbys, strict=False))
+    probes = {"shard1a": primary} | dict(zip(("shard1b", "shard1c"), standbys, strict=False))
     heard = [StandbyWitness(SETTINGS)] if witnesses is None else witnesses
-    return classify_primary(SHARD, sightings, heard, now=NOW, settings=SETTINGS)
+    return classify_primary(SHARD, probes, heard, now=NOW, settings=SETTINGS)
 
 
 @pytest.mark.parametrize(
@@ -95,7 +95,9 @@ def test_other_witnesses_are_heard():
 
 
 def test_a_primary_never_seen_alive_gets_its_time_after_our_start():
-    never = ProbeResult(NOW - 4).note_failure("refused", is_gone=True, now=NOW).note_failure("r", is_gone=True, now=NOW)
+    never = (
+        ProbeResult(NOW - 4).record_failure("refused", is_gone=True, now=NOW).record_failure("r", is_gone=True, now=NOW)
+    )
     assert not judge(never, saw(BROKEN, seconds_ago=0.0)).is_dead
     assert judge(replace(never, watched_since=NOW - 6), saw(BROKEN, seconds_ago=0.0)).is_dead
 
@@ -114,5 +116,5 @@ def test_a_shard_without_primary_is_not_judged():
 
 
 def test_silence_of_one_never_seen_is_measured_from_the_start_of_the_watch():
-    never = ProbeResult(-math.inf).note_failure("no answer", is_gone=False, now=NOW)
+    never = ProbeResult(-math.inf).record_failure("no answer", is_gone=False, now=NOW)
     assert judge(never, saw(BROKEN, seconds_ago=0.0)).is_dead

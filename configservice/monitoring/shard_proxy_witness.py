@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from configservice.errors import ClusterUnknown, WitnessUnavailable
 from configservice.monitoring.failure_detection import Liveness, Observation
 from configservice.monitoring.probe_result import ProbeResult
-from configservice.monitoring.witness_reports import HeardReport
+from configservice.monitoring.witness_reports import ReceivedReport
 from configservice.topology.model import Instance, Shard
 from runtime.periodic import PeriodicTask
 from runtime.transitions import OutageLog
@@ -23,30 +23,30 @@ STOP_SECONDS = 2.0
 
 
 @dataclass(frozen=True, slots=True)
-class _Heard:
+class _Received:
     """`read_at` on the monotonic clock: what the ages in `reports` count back from."""
 
     read_at: float = 0.0
-    reports: tuple[HeardReport, ...] = ()
+    reports: tuple[ReceivedReport, ...] = ()
 
 
 class ShardProxyWitness:
     """Reads what they say from `start` to `close`, in a thread of its own; `observe_primary` never waits.
 
-    `read` raises WitnessUnavailable or ClusterUnknown; while it does, what was heard last grows old. `host` is this
+    `read` raises WitnessUnavailable or ClusterUnknown; while it does, what was received last grows old. `host` is this
     process's own.
     """
 
-    def __init__(self, read: Callable[[], list[HeardReport]], *, host: str, interval_seconds: float) -> None:
+    def __init__(self, read: Callable[[], list[ReceivedReport]], *, host: str, interval_seconds: float) -> None:
         self._read = read
         self._host = host
-        self._heard = _Heard()
+        self._received = _Received()
         self._outage = OutageLog(
             logger,
             failed="reports of shard proxies cannot be read",
             recovered="reports of shard proxies are read again",
         )
-        self._task = PeriodicTask("shard-proxy-witness", self._listen, interval_seconds=interval_seconds)
+        self._task = PeriodicTask("shard-proxy-witness", self._read_reports, interval_seconds=interval_seconds)
 
     def start(self) -> None:
         self._task.start()
@@ -54,44 +54,44 @@ class ShardProxyWitness:
     def close(self) -> None:
         self._task.stop(timeout_seconds=STOP_SECONDS)
 
-    def observe_primary(
-        self, shard: Shard, sightings: Mapping[str, ProbeResult], *, now: float
-    ) -> Iterable[Observation]:
+    def observe_primary(self, shard: Shard, probes: Mapping[str, ProbeResult], *, now: float) -> Iterable[Observation]:
         primary = shard.primary
-        suspect = None if primary is None else sightings.get(primary.name)
+        suspect = None if primary is None else probes.get(primary.name)
         if primary is None or suspect is None or suspect.failed_at is None:
             return []
-        heard = self._heard
+        received = self._received
         return [
-            classify_report(one, read_at=heard.read_at, failed_at=suspect.failed_at, now=now, own_host=self._host)
-            for one in heard.reports
+            classify_report(one, read_at=received.read_at, failed_at=suspect.failed_at, now=now, own_host=self._host)
+            for one in received.reports
             if is_about(one, primary)
         ]
 
-    def _listen(self) -> None:
+    def _read_reports(self) -> None:
         asked_at = time.monotonic()
         try:
-            self._heard = _Heard(asked_at, tuple(self._read()))
+            self._received = _Received(asked_at, tuple(self._read()))
         except (WitnessUnavailable, ClusterUnknown) as error:
             self._outage.report_failure(error)
         else:
             self._outage.report_success()
 
 
-def is_about(heard: HeardReport, primary: Instance) -> bool:
-    report = heard.report
+def is_about(received: ReceivedReport, primary: Instance) -> bool:
+    report = received.report
     return (report.instance, report.host, report.port) == (primary.name, primary.host, primary.port)
 
 
-def classify_report(heard: HeardReport, *, read_at: float, failed_at: float, now: float, own_host: str) -> Observation:
+def classify_report(
+    received: ReceivedReport, *, read_at: float, failed_at: float, now: float, own_host: str
+) -> Observation:
     """Pure. A word counts only if it was said of a look that is younger than the primary's first failure."""
-    seen_at = read_at - heard.report.age_seconds
+    seen_at = read_at - received.report.age_seconds
     ago = f"{now - seen_at:.1f} s ago"
-    name = f"shard proxy {heard.observer}"
+    name = f"shard proxy {received.witness}"
     if seen_at < failed_at:
         return Observation(name, Liveness.UNKNOWN, f"looked last {ago}")
-    if heard.report.is_reachable:
+    if received.report.is_reachable:
         return Observation(name, Liveness.ALIVE, f"reached it {ago}")
-    if heard.observer.rpartition(":")[0] == own_host:
+    if received.witness.rpartition(":")[0] == own_host:
         return Observation(name, Liveness.UNKNOWN, f"did not reach it {ago}, but is on this host")
-    return Observation(name, Liveness.DEAD, f"did not reach it {ago} ({heard.report.detail})")
+    return Observation(name, Liveness.DEAD, f"did not reach it {ago} ({received.report.detail})")
