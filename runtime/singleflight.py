@@ -1,9 +1,8 @@
-"""Many callers with the same question at the same time: one asks, the others wait for its answer.
+"""Single flight: of callers that want the same at the same time one makes the call, and the others wait for its answer.
 
-The first caller leads. A follower waits no longer than its own deadline and takes the answer only if it will do for it.
-An error is shared when it is about what was asked or whom; one that is about the leader alone (it ran out of its own
-time, its thread was ended) makes a follower lead instead. Nobody depends on the leader's good will: whatever ends it
-wakes everybody.
+The first caller leads. A follower waits no longer than its own deadline, and may reject the answer. An error of the
+call or of its server is everybody's; one of the leader alone (it ran out of its own time, its thread was ended) makes a
+follower lead instead. Whatever ends the leader wakes its followers.
 """
 
 import asyncio
@@ -21,7 +20,7 @@ T = TypeVar("T")
 
 
 class WaitedTooLong(CallerOnly, Exception):
-    """Somebody else asked the same question and had no answer by the time this caller had to give up."""
+    """The call of another caller had not returned when this one had to give up."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,49 +47,49 @@ class _Place(Enum):
     ALONE = auto()
 
 
-class Coalescer(Generic[T]):
-    """Of one process, thread-safe. Invariant: at most one flight a key, and at most `max_followers` wait on it.
+class SingleFlight(Generic[T]):
+    """For threads of one process. Invariant: at most one flight a key, and at most `max_followers` wait for it.
 
-    Whoever comes beyond that asks for itself.
+    A caller beyond that makes the call itself.
     """
 
     def __init__(self, *, max_followers: int) -> None:
         self._max_followers = max_followers
         self._flights: dict[Hashable, _Flight[T]] = {}
-        self._lock = threading.Lock()  # guards the flights and their follower counts, never held while asking
+        self._lock = threading.Lock()  # guards the flights and their follower counts, never held during a call
 
     @property
     def follower_count(self) -> int:
-        """Callers that wait for the answer of another one now."""
+        """Callers that wait for another one's answer now."""
         with self._lock:
             return sum(flight.follower_count for flight in self._flights.values())
 
     def run(
         self,
         key: Hashable,
-        ask: Callable[[], T],
+        call: Callable[[], T],
         *,
         deadline_at: float,
         may_lead: bool = True,
         accepts: Callable[[T], bool] = lambda _: True,
     ) -> FlightOutcome[T]:
-        """The answer of `ask`, by this caller or by one that asks already. `deadline_at` is on the monotonic clock.
+        """The answer of `call`, made here or under way already. `deadline_at` is on the monotonic clock.
 
-        `may_lead=False`: this caller asks for more than others need, so nobody should wait for it. Raises what `ask`
-        raises, here or at the leader, and WaitedTooLong.
+        `may_lead=False`: the call does more than others need, so none waits for it. An answer that `accepts` rejects is
+        followed by a call of one's own. Raises what the call raises, here or at the leader, and WaitedTooLong.
         """
         while True:
             flight, place = self._take_place(key, may_lead=may_lead)
             if place is _Place.ALONE:
-                return FlightOutcome(ask(), is_shared=False)
+                return FlightOutcome(call(), is_shared=False)
             if place is _Place.LEADING:
-                return FlightOutcome(self._lead(key, flight, ask), is_shared=False)
+                return FlightOutcome(self._lead(key, flight, call), is_shared=False)
             self._follow(flight, deadline_at=deadline_at)
             if flight.error is None:
                 if accepts(flight.answer):  # type: ignore[arg-type]  # set, as there is no error
                     return FlightOutcome(flight.answer, is_shared=True)  # type: ignore[arg-type]
-                return FlightOutcome(ask(), is_shared=False)
-            if is_about_the_question(flight.error):
+                return FlightOutcome(call(), is_shared=False)
+            if is_everybodys_error(flight.error):
                 raise flight.error
 
     def _take_place(self, key: Hashable, *, may_lead: bool) -> tuple[_Flight[T], _Place]:
@@ -107,9 +106,9 @@ class Coalescer(Generic[T]):
             flight.follower_count += 1
             return flight, _Place.FOLLOWING
 
-    def _lead(self, key: Hashable, flight: _Flight[T], ask: Callable[[], T]) -> T:
+    def _lead(self, key: Hashable, flight: _Flight[T], call: Callable[[], T]) -> T:
         try:
-            flight.answer = ask()
+            flight.answer = call()
             return flight.answer
         except BaseException as error:
             flight.error = error
@@ -122,7 +121,7 @@ class Coalescer(Generic[T]):
     def _follow(self, flight: _Flight[T], *, deadline_at: float) -> None:
         try:
             if not flight.landed.wait(max(0.0, deadline_at - time.monotonic())):
-                raise WaitedTooLong("another reader's question has no answer yet")
+                raise WaitedTooLong("the same call of another caller has not returned in time")
         finally:
             with self._lock:
                 flight.follower_count -= 1
@@ -178,8 +177,8 @@ class AsyncSingleFlight(Generic[T]):
             answer.exception()  # seen, even if every caller that waited for it has gone
 
 
-def is_about_the_question(error: BaseException) -> bool:
-    """Whether everybody who asks the same now would get the same error. Pure."""
+def is_everybodys_error(error: BaseException) -> bool:
+    """Whether every caller of the same call would get the same error now. Pure."""
     if isinstance(error, CallerOnly):
         return False
     return isinstance(error, Permanent | Retryable)

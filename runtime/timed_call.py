@@ -1,4 +1,4 @@
-"""A question to a client that may wait longer than whoever asks can."""
+"""A call to a client that may take longer than the caller can wait."""
 
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -8,19 +8,19 @@ Answer = TypeVar("Answer")
 
 
 class TimedCall(Generic[Answer]):
-    """Asked in a thread of its own, never by two at a time: one that hangs is waited for by whoever asks next."""
+    """Made in a thread of its own, never twice at a time: the next caller waits for one that hangs."""
 
-    def __init__(self, name: str, ask: Callable[[], Answer]) -> None:
-        self._ask = ask
+    def __init__(self, name: str, call: Callable[[], Answer]) -> None:
+        self._call = call
         self._pool = ThreadPoolExecutor(1, thread_name_prefix=name)
-        self._asked: Future[Answer] | None = None
+        self._future: Future[Answer] | None = None
 
     def start(self) -> None:
-        if self._asked is None or self._asked.done():
-            self._asked = self._pool.submit(self._ask)
+        if self._future is None or self._future.done():
+            self._future = self._pool.submit(self._call)
 
     def finish(self, *, timeout_seconds: float) -> Answer:
-        """After `start`. Raises TimeoutError, and whatever the question raises."""
-        if self._asked is None:
-            raise TimeoutError("it has not been asked")
-        return self._asked.result(timeout_seconds)
+        """After `start`. Raises TimeoutError, and what the call raises."""
+        if self._future is None:
+            raise TimeoutError("the call has not been started")
+        return self._future.result(timeout_seconds)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from clusterproxy.errors import ClusterProxyError
 from clusterproxy.proxy import ClusterProxy
 from runtime.errors import Retryable
-from runtime.singleflight import Coalescer, WaitedTooLong
+from runtime.singleflight import SingleFlight, WaitedTooLong
 from shardproxy.errors import ShardProxyError
 from viewcounter.storage.partitions import READ_GENERATIONS
 
@@ -31,7 +31,7 @@ class GenerationBoard:
         self._known_seconds = known_seconds
         self._wait_seconds = wait_seconds
         self._by_shard: dict[int, _Known] = {}
-        self._coalescer: Coalescer[_Known] = Coalescer(max_followers=max_followers)
+        self._flights: SingleFlight[_Known] = SingleFlight(max_followers=max_followers)
 
     def find(self, cluster: ClusterProxy, partition: int) -> int | None:
         """None while the partition's shard does not answer, or does not hold it."""
@@ -39,7 +39,7 @@ class GenerationBoard:
         known = self._by_shard.get(shard_id)
         if known is None or partition not in known.generations or self._is_old(known):
             try:
-                known = self._coalescer.run(
+                known = self._flights.run(
                     shard_id,
                     lambda: self._ask(cluster, shard_id, partition),
                     deadline_at=time.monotonic() + self._wait_seconds,

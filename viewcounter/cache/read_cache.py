@@ -21,7 +21,7 @@ from clusterproxy.errors import NotFarEnough
 from clusterproxy.results import Route
 from runtime.errors import Retryable
 from runtime.metrics import CACHE_EVICTIONS, CACHE_READS, CACHED_BYTES
-from runtime.singleflight import Coalescer
+from runtime.singleflight import SingleFlight
 from viewcounter.cache.generations import GenerationBoard
 from viewcounter.cache.memory import Age, Lifetimes, MemoryCache, Stored, judge_age
 from viewcounter.cache.shared import SharedCache
@@ -115,7 +115,7 @@ class ReadCache:
         self._settings = settings
         self._memory = MemoryCache(max_bytes=settings.max_bytes, max_entries=settings.max_entries)
         self._shared = shared
-        self._flights: Coalescer[_Obtained] = Coalescer(max_followers=settings.max_followers)
+        self._flights: SingleFlight[_Obtained] = SingleFlight(max_followers=settings.max_followers)
 
     @property
     def waiting_count(self) -> int:

@@ -1,4 +1,4 @@
-"""One asks, the others wait; nobody waits for ever, and nobody gets an answer that does not do for it."""
+"""One caller makes the call, the others wait: never for ever, and never for an answer that does not do for them."""
 
 import asyncio
 import threading
@@ -9,11 +9,11 @@ import pytest
 
 from runtime.singleflight import (
     AsyncSingleFlight,
-    Coalescer,
     FlightOutcome,
+    SingleFlight,
     TooManyFlights,
     WaitedTooLong,
-    is_about_the_question,
+    is_everybodys_error,
 )
 from shardproxy.errors import BadStatement, DeadlineExceeded, PoolExhausted, StatementTimeout
 from tests.waiting import wait_until, wait_until_async
@@ -51,45 +51,45 @@ def threads():
         yield pool
 
 
-def run(coalescer, shard, *, seconds=PATIENCE_SECONDS, **options):
-    return coalescer.run("key", shard.ask, deadline_at=time.monotonic() + seconds, **options)
+def run(flights, shard, *, seconds=PATIENCE_SECONDS, **options):
+    return flights.run("key", shard.ask, deadline_at=time.monotonic() + seconds, **options)
 
 
-def start(threads, coalescer, shard, *, followers, **options):
+def start(threads, flights, shard, *, followers, **options):
     """A leader that has asked, and followers that wait for it."""
-    leader = threads.submit(run, coalescer, shard)
+    leader = threads.submit(run, flights, shard)
     assert shard.asked.acquire(timeout=PATIENCE_SECONDS)
-    following = [threads.submit(run, coalescer, shard, **options) for _ in range(followers)]
-    await_followers(coalescer, followers)
+    following = [threads.submit(run, flights, shard, **options) for _ in range(followers)]
+    await_followers(flights, followers)
     return leader, following
 
 
-def await_followers(coalescer, count):
-    wait_until(lambda: coalescer.follower_count >= count)
+def await_followers(flights, count):
+    wait_until(lambda: flights.follower_count >= count)
 
 
 def test_fifty_callers_ask_once(shard, threads):
-    coalescer = Coalescer(max_followers=100)
-    leader, followers = start(threads, coalescer, shard, followers=49)
+    flights = SingleFlight(max_followers=100)
+    leader, followers = start(threads, flights, shard, followers=49)
     shard.release.set()
     assert leader.result() == FlightOutcome(1, is_shared=False)
     assert [f.result() for f in followers] == [FlightOutcome(1, is_shared=True)] * 49
     assert shard.count == 1
-    assert run(coalescer, shard) == FlightOutcome(2, is_shared=False)  # and a later one asks anew
+    assert run(flights, shard) == FlightOutcome(2, is_shared=False)  # and a later one asks anew
 
 
 def test_other_questions_do_not_wait(shard, threads):
-    coalescer = Coalescer(max_followers=100)
-    leader, _ = start(threads, coalescer, shard, followers=0)
-    assert coalescer.run("other", lambda: "at once", deadline_at=0.0) == FlightOutcome("at once", is_shared=False)
+    flights = SingleFlight(max_followers=100)
+    leader, _ = start(threads, flights, shard, followers=0)
+    assert flights.run("other", lambda: "at once", deadline_at=0.0) == FlightOutcome("at once", is_shared=False)
     shard.release.set()
     leader.result()
 
 
 def test_beyond_the_cap_a_caller_asks_for_itself(shard, threads):
-    coalescer = Coalescer(max_followers=2)
-    leader, followers = start(threads, coalescer, shard, followers=2)
-    alone = threads.submit(run, coalescer, shard)
+    flights = SingleFlight(max_followers=2)
+    leader, followers = start(threads, flights, shard, followers=2)
+    alone = threads.submit(run, flights, shard)
     assert shard.asked.acquire(timeout=PATIENCE_SECONDS)
     shard.release.set()
     outcomes = [leader.result(), alone.result()]
@@ -99,19 +99,19 @@ def test_beyond_the_cap_a_caller_asks_for_itself(shard, threads):
 
 
 def test_a_follower_gives_up_at_its_own_deadline_while_the_leader_goes_on(shard, threads):
-    coalescer = Coalescer(max_followers=100)
-    leader, _ = start(threads, coalescer, shard, followers=0)
+    flights = SingleFlight(max_followers=100)
+    leader, _ = start(threads, flights, shard, followers=0)
     with pytest.raises(WaitedTooLong):
-        run(coalescer, shard, seconds=0.01)
-    assert coalescer.follower_count == 0
+        run(flights, shard, seconds=0.01)
+    assert flights.follower_count == 0
     shard.release.set()
     assert leader.result() == FlightOutcome(1, is_shared=False)
 
 
 @pytest.mark.parametrize("error", [BadStatement("wrong", instance="a"), PoolExhausted("busy", instance="a")])
 def test_an_error_about_the_question_or_the_server_is_everybodys(shard, threads, error):
-    coalescer = Coalescer(max_followers=100)
-    leader, followers = start(threads, coalescer, shard, followers=5)
+    flights = SingleFlight(max_followers=100)
+    leader, followers = start(threads, flights, shard, followers=5)
     shard.errors = [error]
     shard.release.set()
     assert [f.exception() for f in [leader, *followers]] == [error] * 6
@@ -120,8 +120,8 @@ def test_an_error_about_the_question_or_the_server_is_everybodys(shard, threads,
 
 @pytest.mark.parametrize("error", [DeadlineExceeded("late", instance="a"), SystemExit(), ValueError("a bug")])
 def test_what_ends_the_leader_alone_makes_one_follower_lead(shard, threads, error):
-    coalescer = Coalescer(max_followers=100)
-    leader, followers = start(threads, coalescer, shard, followers=20)
+    flights = SingleFlight(max_followers=100)
+    leader, followers = start(threads, flights, shard, followers=20)
     shard.errors = [error]
     shard.release.set()
     assert leader.exception() is error
@@ -131,25 +131,25 @@ def test_what_ends_the_leader_alone_makes_one_follower_lead(shard, threads, erro
 
 
 def test_an_answer_that_is_not_new_enough_makes_the_follower_ask_for_itself(shard, threads):
-    coalescer = Coalescer(max_followers=100)
-    leader, followers = start(threads, coalescer, shard, followers=1, accepts=lambda answer: answer >= 2)
+    flights = SingleFlight(max_followers=100)
+    leader, followers = start(threads, flights, shard, followers=1, accepts=lambda answer: answer >= 2)
     shard.release.set()
     assert leader.result() == FlightOutcome(1, is_shared=False)
     assert followers[0].result() == FlightOutcome(2, is_shared=False)
 
 
 def test_an_answer_that_is_new_enough_is_taken(shard, threads):
-    coalescer = Coalescer(max_followers=100)
-    leader, followers = start(threads, coalescer, shard, followers=1, accepts=lambda answer: answer >= 1)
+    flights = SingleFlight(max_followers=100)
+    leader, followers = start(threads, flights, shard, followers=1, accepts=lambda answer: answer >= 1)
     shard.release.set()
     assert (leader.result().answer, followers[0].result()) == (1, FlightOutcome(1, is_shared=True))
 
 
 def test_nobody_waits_for_a_caller_that_may_not_lead(shard, threads):
-    coalescer = Coalescer(max_followers=100)
-    demanding = threads.submit(run, coalescer, shard, may_lead=False)
+    flights = SingleFlight(max_followers=100)
+    demanding = threads.submit(run, flights, shard, may_lead=False)
     assert shard.asked.acquire(timeout=PATIENCE_SECONDS)
-    plain = threads.submit(run, coalescer, shard)
+    plain = threads.submit(run, flights, shard)
     assert shard.asked.acquire(timeout=PATIENCE_SECONDS)
     shard.release.set()
     assert {demanding.result().is_shared, plain.result().is_shared} == {False}
@@ -166,8 +166,8 @@ def test_nobody_waits_for_a_caller_that_may_not_lead(shard, threads):
         (KeyboardInterrupt(), False),
     ],
 )
-def test_which_errors_are_about_the_question(error, is_shared):
-    assert is_about_the_question(error) is is_shared
+def test_which_errors_every_caller_would_get(error, is_shared):
+    assert is_everybodys_error(error) is is_shared
 
 
 class TestAsyncSingleFlight:
