@@ -12,6 +12,9 @@ from viewcounter.storage.partitions import EXPECTED_SCHEMA_VERSION
 
 ROOT = Path(__file__).resolve().parents[2]
 DECISIONS = sorted((ROOT / "docs/decisions").glob("[0-9]*.md"))
+DOCUMENTS = [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "docker").glob("*.md")]
+NO_SETTINGS = {"VIEWCOUNTER_ENV_FILE", "VIEWCOUNTER_SECRETS_DIR", "VIEWCOUNTER_SHARD_"}
+NO_METRICS = {"viewcounter_shardproxy", "viewcounter_control", "viewcounter_viewer_key"}
 
 
 def test_the_settings_page_is_what_the_command_prints():
@@ -73,11 +76,50 @@ def test_every_decision_that_is_cited_exists():
 def test_every_link_between_documents_leads_to_a_file():
     missing = [
         f"{path.relative_to(ROOT)}: {target}"
-        for path in [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "docker").glob("*.md")]
+        for path in DOCUMENTS
         for target in re.findall(r"\]\(([\w./-]+)(?:#[\w-]*)?\)", path.read_text())
         if not (path.parent / target).exists()
     ]
     assert missing == []
+
+
+def test_every_path_that_documents_name_exists():
+    parents = (ROOT, ROOT / "viewcounter")  # ARCHITECTURE names folders of the service without it
+    folders = {path.name for parent in parents for path in parent.iterdir() if path.is_dir()}
+    missing = [
+        f"{path.relative_to(ROOT)}: {name}"
+        for path, name in list_names(r"[a-z]+/[\w./-]+")
+        if name.split("/")[0] in folders and not name.endswith((".sqlite3", ".lock"))
+        if not any((parent / name).exists() for parent in parents)
+    ]
+    assert missing == []
+
+
+def test_every_test_that_documents_name_exists():
+    tests = {
+        name for path in (ROOT / "tests").rglob("test_*.py") for name in re.findall(r"def (test_\w+)", path.read_text())
+    }
+    named = [(path, name) for path, name in list_names(r"test_\w+")]
+    assert [f"{path.relative_to(ROOT)}: {name}" for path, name in named if name not in tests] == []
+
+
+def test_every_setting_and_metric_that_documents_name_exists():
+    settings = set(re.findall(r"^\| `(VIEWCOUNTER_\w+)`", (ROOT / "docs/operations/settings.md").read_text(), re.M))
+    metrics = {name.split("{")[0] for name in name_metrics()}
+    known = settings | metrics | NO_SETTINGS | NO_METRICS
+    named = [
+        (path, name)
+        for path, text in list_names(r".+")
+        for name in re.findall(r"\b(?:VIEWCOUNTER_[A-Z0-9_]+|viewcounter_[a-z_]+)(?![<.])", text)
+    ]
+    assert [f"{path.relative_to(ROOT)}: {name}" for path, name in named if name not in known] == []
+
+
+def list_names(pattern):
+    """What documents put between backticks, where all of it fits."""
+    for path in DOCUMENTS:
+        for name in re.findall(rf"`({pattern})`", path.read_text()):
+            yield path, name
 
 
 def test_every_metric_is_documented_with_its_labels_meaning_cause_and_action():
