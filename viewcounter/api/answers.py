@@ -28,20 +28,23 @@ def encode_many_counts(answer: ManyCountsAnswer) -> Json:
 
 
 def encode_stats(answer: StatsAnswer) -> Json:
-    question = answer.question
+    query = answer.query
     body: Json = {
-        "video_id": question.video_id,
-        "event_type": question.event_type,
-        "function": question.function.value,
-        "start_time": question.period.start,
-        "end_time": question.period.end,
+        f"{query.target.kind}_id": query.target.id,
+        "event_type": query.event_type,
+        "function": query.function.value,
+        "start_time": query.period.start,
+        "end_time": query.period.end,
         "value": answer.value,
     }
-    if question.interval is not None and answer.series is not None:
-        body["interval"] = question.interval.value
-        body["tz"] = question.zone_name
+    if query.interval is not None and answer.series is not None:
+        body["interval"] = query.interval.value
+        body["tz"] = query.zone_name
         body["series"] = [{"start": bucket.start, "value": bucket.value} for bucket in answer.series]
-    return {**body, "meta": encode_meta(answer.meta)}
+    meta = encode_meta(answer.meta)
+    if answer.catalogue_revision is not None:
+        meta["catalogue_revision"] = answer.catalogue_revision
+    return {**body, "meta": meta}
 
 
 def encode_top(answer: TopAnswer) -> Json:

@@ -4,7 +4,7 @@ from django.urls import path
 
 from viewcounter.api.resources.audit import AuditView
 from viewcounter.api.resources.catalogue import CatalogueImportView, ChannelView, VideoView
-from viewcounter.api.resources.channels import ChannelCountsView, ChannelStatsView
+from viewcounter.api.resources.channels import ChannelCountsView
 from viewcounter.api.resources.cluster import ClusterHistoryView, ClusterView
 from viewcounter.api.resources.conflicts import ConflictsView
 from viewcounter.api.resources.dead_letters import (
@@ -21,10 +21,11 @@ from viewcounter.api.resources.metrics import MetricsView
 from viewcounter.api.resources.moves import MovesView
 from viewcounter.api.resources.partitions import PartitionResumeView, PartitionsView
 from viewcounter.api.resources.raw_events import RawEventsView
-from viewcounter.api.resources.reads import CountsQueryView, TopView, VideoCountsView, VideoStatsView
+from viewcounter.api.resources.reads import CountsQueryView, TopView, VideoCountsView
 from viewcounter.api.resources.receipts import ReceiptView
 from viewcounter.api.resources.recounts import RecountsView, RecountView
 from viewcounter.api.resources.schema import SchemaView
+from viewcounter.api.resources.stats import ChannelStatsView, VideoStatsView
 
 app_name = "api"
 

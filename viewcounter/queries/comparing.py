@@ -53,11 +53,12 @@ def plan_previous(period: Period) -> Period:
         raise InvalidQuery("compare", "out_of_range", "the previous period begins before the year 1") from None
 
 
-def ask_previous(ask: Callable[[Period], Answer], period: Period) -> Answer:
-    """Raises InvalidQuery naming `compare` where only the period before cannot be answered."""
+def get_previous(get: Callable[[Period], Answer], period: Period) -> Answer:
+    """The answer of `get` for the previous period. Raises InvalidQuery naming `compare` if only that one cannot be
+    answered."""
     previous = plan_previous(period)
     try:
-        return ask(previous)
+        return get(previous)
     except InvalidQuery as error:
         message = f"the previous period {previous.start:%Y-%m-%dT%H:%MZ} to {previous.end:%Y-%m-%dT%H:%MZ}: {error}"
         raise InvalidQuery("compare", error.code, message) from error

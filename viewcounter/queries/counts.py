@@ -1,4 +1,4 @@
-"""How many events of every type, over all time: of one video, or of many at once."""
+"""How many events of every type, over all time: of one video, of many at once, or of a channel."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,7 +15,9 @@ from viewcounter.queries.freshness import DEFAULT, ReadOptions
 from viewcounter.queries.meta import Meta, Source, build_meta
 from viewcounter.queries.reading import CachePolicy, build_judge, get_seen, read_video
 from viewcounter.queries.routes import describe_routes
-from viewcounter.queries.scattering import load_parts
+from viewcounter.queries.scattering import load_parts, scatter
+from viewcounter.queries.targets import find_catalogue_revision
+from viewcounter.storage.channels import COUNTS_OF_CHANNEL
 from viewcounter.storage.reads import COUNTS_OF_VIDEO, COUNTS_OF_VIDEOS
 
 
@@ -41,6 +43,19 @@ class ManyCountsAnswer:
     meta: Meta
 
 
+@dataclass(frozen=True, slots=True)
+class ChannelCounts:
+    """`counts` names every event type, in the order of their ids.
+
+    `catalogue_revision`: every change of the catalogue up to it is known to every shard that was read.
+    """
+
+    channel_id: str
+    counts: Mapping[str, int]
+    catalogue_revision: int
+    meta: Meta
+
+
 def get_counts(
     cluster: ClusterProxy,
     *,
@@ -50,8 +65,10 @@ def get_counts(
     cache: ReadCache | None = None,
 ) -> CountsAnswer:
     keeping = CachePolicy(_get_key(video_id), cache, skip_shared_cache=True)
-    read = read_video(cluster, COUNTS_OF_VIDEO, video_id=video_id, params={}, now=now, options=options, keeping=keeping)
-    return _build_answer(cluster.topology, video_id, read.part, now=now, routes=read.routes)
+    reading = read_video(
+        cluster, COUNTS_OF_VIDEO, video_id=video_id, params={}, now=now, options=options, keeping=keeping
+    )
+    return _build_answer(cluster.topology, video_id, reading.parts[0], now=now, routes=reading.routes)
 
 
 def peek_counts(video_id: str, *, now: datetime, cache: ReadCache) -> Stored | None:
@@ -113,6 +130,36 @@ def peek_counts_of_videos(
             return None
         parts[key] = build_part(stored, Origin.PROCESS)
     return _build_many(topology, videos, parts, now=now)
+
+
+def get_channel_counts(
+    cluster: ClusterProxy,
+    *,
+    channel_id: str,
+    now: datetime,
+    options: ReadOptions = DEFAULT,
+    cache: ReadCache | None = None,
+) -> ChannelCounts:
+    """Raises the first shard's error when no shard answered."""
+    reading = scatter(
+        cluster,
+        COUNTS_OF_CHANNEL,
+        params={"channel_id": channel_id},
+        key=f"channel-counts:{channel_id}",
+        now=now,
+        options=options,
+        cache=cache,
+    )
+    counts: dict[int, int] = {}
+    for row in reading.rows:
+        if row["event_type_id"] is not None:
+            counts[row["event_type_id"]] = counts.get(row["event_type_id"], 0) + int(row["count"])
+    return ChannelCounts(
+        channel_id=channel_id,
+        counts={event_type.name: counts.get(event_type.id, 0) for event_type in cluster.topology.event_types},
+        catalogue_revision=find_catalogue_revision(reading.rows),
+        meta=reading.build_meta(sources=[Source.TOTAL], now=now),
+    )
 
 
 def _get_key(video_id: str) -> str:

@@ -9,7 +9,7 @@ from clusterproxy.proxy import ClusterProxy
 from viewcounter.events.message import VALUE_SCALE
 from viewcounter.queries.errors import InvalidQuery
 from viewcounter.queries.freshness import DEFAULT, ReadOptions
-from viewcounter.queries.meta import Meta, Source, build_meta
+from viewcounter.queries.meta import Meta, Source
 from viewcounter.queries.reading import get_event_type, read_video
 from viewcounter.storage.raw import SLICE_OF_VIDEO, get_raw_start
 
@@ -78,7 +78,7 @@ def get_raw_page(
     if end < start:
         raise InvalidQuery("end_time", "end_before_start", "must not be before start_time")
     event_type = None if question.event_type is None else get_event_type(cluster.topology, question.event_type)
-    read = read_video(
+    reading = read_video(
         cluster,
         SLICE_OF_VIDEO,
         video_id=question.video_id,
@@ -95,14 +95,14 @@ def get_raw_page(
         now=now,
         options=options,
     )
-    rows = [row for row in read.rows if row["event_id"] is not None]
+    rows = [row for row in reading.rows if row["event_id"] is not None]
     page, has_more = rows[: question.limit], len(rows) > question.limit
     return RawPage(
         question=question,
         events=tuple(_build_event(row) for row in page),
         following=RawPlace(page[-1]["occurred_at"], page[-1]["event_id"]) if has_more else None,
-        kept_from=get_raw_start(read.rows[0]["oldest_raw_day"], raw_since=read.rows[0]["raw_since"]),
-        meta=build_meta([read.seen], sources=[Source.RAW], now=now, routes=read.routes),
+        kept_from=get_raw_start(reading.rows[0]["oldest_raw_day"], raw_since=reading.rows[0]["raw_since"]),
+        meta=reading.build_meta(sources=[Source.RAW], now=now),
     )
 
 

@@ -1,4 +1,4 @@
-"""One read of one video: routed by its partition, with what the shard has seen of it."""
+"""What a statement on the shards gave, and the read of one video: routed by its partition."""
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,24 +14,42 @@ from viewcounter.cache.read_cache import CachedPart, CacheRequest, Loaded, ReadC
 from viewcounter.events.partition import get_partition
 from viewcounter.queries.errors import InvalidQuery, PartitionElsewhere
 from viewcounter.queries.freshness import DEFAULT, ReadOptions, find_demand, parse_progress
+from viewcounter.queries.meta import Meta, Source, build_meta
 from viewcounter.queries.routes import describe_routes
 from viewcounter.storage.reads import Seen
 
 
 @dataclass(frozen=True, slots=True)
-class VideoRead:
-    """Rows of one video and what the shard had applied of its partition in the same snapshot.
+class StatementResult:
+    """Rows of one statement, and what the shards that gave them had applied of each partition in the same snapshot.
 
-    `routes`: the one that was taken, if the options ask for it.
+    `seen` has exactly the partitions that were read, and is never empty. `missing_shards`: names of the shards that
+    did not answer, or not for all of the partitions asked of them. `routes`: how each part was had, if the options
+    ask for it.
     """
 
-    part: CachedPart
-    seen: Seen
+    rows: Rows
+    seen: Mapping[int, Seen]
+    parts: tuple[CachedPart, ...]
+    missing_shards: tuple[str, ...] = ()
     routes: tuple[Route, ...] = ()
 
-    @property
-    def rows(self) -> Rows:
-        return self.part.rows
+    def build_meta(
+        self,
+        *,
+        sources: Collection[Source],
+        now: datetime,
+        approximate: Mapping[str, Mapping[str, float]] | None = None,
+    ) -> Meta:
+        return build_meta(
+            self.seen.values(),
+            sources=sources,
+            now=now,
+            parts=self.parts,
+            missing=self.missing_shards,
+            routes=self.routes,
+            approximate=approximate,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +79,7 @@ def read_video(
     now: datetime,
     options: ReadOptions = DEFAULT,
     keeping: CachePolicy = NOT_KEPT,
-) -> VideoRead:
+) -> StatementResult:
     """Raises PartitionElsewhere when the shard that answered does not hold the video's partition, and the newest
     topology does not lead elsewhere; and what `condense` raises."""
     cache = keeping.cache
@@ -98,7 +116,7 @@ def read_video(
     )
     part = fetch(cache, wanted, now=now).parts[keeping.key]
     routes = describe_routes(topology, [part], options=options, uses_cache=cache is not None)
-    return VideoRead(part, get_seen(part.rows[0]), routes)
+    return StatementResult(part.rows, {partition: get_seen(part.rows[0])}, (part,), routes=routes)
 
 
 def build_judge(options: ReadOptions, *, partitions: Collection[int], now: datetime) -> Callable[[Rows], bool] | None:

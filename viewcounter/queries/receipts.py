@@ -19,7 +19,7 @@ from viewcounter.eventlog.interface import EventLog, Position
 from viewcounter.events.columns import UUID_VERSION_7
 from viewcounter.events.partition import get_partition
 from viewcounter.queries.freshness import DEFAULT, ReadOptions, parse_progress
-from viewcounter.queries.meta import Meta, Source, build_meta
+from viewcounter.queries.meta import Meta, Source
 from viewcounter.queries.reading import read_video
 from viewcounter.storage.dead_letters import DeadLetterState
 from viewcounter.storage.partitions import READ_STATES
@@ -117,7 +117,7 @@ def get_receipt(
     Raises what reads raise.
     """
     partition = get_partition(question.video_id, partition_count=cluster.topology.partition_count)
-    read = read_video(
+    reading = read_video(
         cluster,
         RECEIPT_OF_EVENT,
         video_id=question.video_id,
@@ -129,7 +129,7 @@ def get_receipt(
         now=now,
         options=options,
     )
-    row = read.rows[0]
+    row = reading.rows[0]
     evidence = read_evidence(row)
     state = judge(evidence, asked=question.position, waits_in_log=False)
     if state is ReceiptState.UNKNOWN:
@@ -143,7 +143,7 @@ def get_receipt(
         reason=row["letter_reason"] if state is ReceiptState.DEAD_LETTER else None,
         occurred_at=_find_utc(row["occurred_at"]),
         received_at=_find_utc(row["received_at"]),
-        meta=build_meta([read.seen], sources=[Source.RAW], now=now, routes=read.routes),
+        meta=reading.build_meta(sources=[Source.RAW], now=now),
     )
 
 

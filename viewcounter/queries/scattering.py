@@ -13,27 +13,12 @@ from clusterproxy.proxy import ClusterProxy
 from clusterproxy.results import Route, ScatterResult
 from configservice.topology.model import Topology
 from shardproxy.query import Query
-from viewcounter.cache.read_cache import CachedPart, CacheRequest, Loaded, ReadCache, Rows, fetch
+from viewcounter.cache.read_cache import CacheRequest, Loaded, ReadCache, Rows, fetch
 from viewcounter.queries.errors import PartitionElsewhere
 from viewcounter.queries.freshness import DEFAULT, ReadOptions, find_demand
-from viewcounter.queries.reading import build_judge, get_seen
+from viewcounter.queries.reading import StatementResult, build_judge, get_seen
 from viewcounter.queries.routes import describe_routes
 from viewcounter.storage.reads import Seen
-
-
-@dataclass(frozen=True, slots=True)
-class Scattered:
-    """`seen` has exactly the partitions that were read, and is never empty; `rows` are of those partitions only.
-
-    `missing_shards`: ids of the shards that did not answer, or not for all of the partitions asked of them.
-    `routes`: how each part was had, if the options ask for it.
-    """
-
-    rows: Rows
-    seen: Mapping[int, Seen]
-    missing_shards: tuple[int, ...]
-    parts: tuple[CachedPart, ...]
-    routes: tuple[Route, ...] = ()
 
 
 def scatter(
@@ -46,7 +31,7 @@ def scatter(
     options: ReadOptions = DEFAULT,
     cache: ReadCache | None = None,
     condense: Callable[[Rows], Rows] = lambda rows: rows,
-) -> Scattered:
+) -> StatementResult:
     """Each shard's answer to the question `key` is kept by itself: one that is down is then answered for by what it
     said before. `condense` makes what is kept of the rows that a shard gave.
 
@@ -71,11 +56,12 @@ def scatter(
     )
     fetched = fetch(cache, wanted, now=now)
     rows = [row for part in fetched.parts.values() for row in part.rows]
-    return Scattered(
+    missing = sorted(shards[name] for name in fetched.failures)
+    return StatementResult(
         rows=rows,
         seen={row["partition"]: get_seen(row) for row in rows},
-        missing_shards=tuple(sorted(shards[name] for name in fetched.failures)),
         parts=tuple(fetched.parts.values()),
+        missing_shards=tuple(topology.get_shard(shard_id).name for shard_id in missing),
         routes=describe_routes(topology, fetched.parts.values(), options=options, uses_cache=cache is not None),
     )
 

@@ -1,15 +1,13 @@
-"""One function over one event type of one video: over all time, over a period, and by bucket of it."""
+"""One function over one event type of a video or a channel: over all time, over a period, and by bucket of it."""
 
 from dataclasses import dataclass
 from datetime import datetime
 
 from clusterproxy.proxy import ClusterProxy
-from configservice.topology.model import EventType
-from viewcounter.cache.read_cache import ReadCache, Rows
-from viewcounter.events.partition import get_partition
+from viewcounter.cache.read_cache import ReadCache
 from viewcounter.queries.freshness import DEFAULT, ReadOptions
-from viewcounter.queries.functions import Aggregate, Function, Number, evaluate
-from viewcounter.queries.meta import Meta, Source, build_meta
+from viewcounter.queries.functions import Aggregate, Function, Number, evaluate, merge
+from viewcounter.queries.meta import Meta, Source
 from viewcounter.queries.periods import (
     Bucket,
     Fill,
@@ -23,8 +21,8 @@ from viewcounter.queries.periods import (
     plan_period,
 )
 from viewcounter.queries.ranges import Interval, Period
-from viewcounter.queries.reading import CachePolicy, get_event_type, read_video
-from viewcounter.queries.sketch_reading import read_sketches_of_video
+from viewcounter.queries.reading import StatementResult, get_event_type
+from viewcounter.queries.sketch_reading import read_sketches
 from viewcounter.queries.sketched import (
     SketchFunction,
     SketchLimits,
@@ -36,18 +34,17 @@ from viewcounter.queries.sketched import (
     evaluate_sketches,
     evaluate_union,
 )
+from viewcounter.queries.targets import StatsTarget, TargetKind, find_catalogue_revision, read_target
 from viewcounter.queries.zones import get_zone
-from viewcounter.storage.ranges import BUCKETS_OF_VIDEOS
-from viewcounter.storage.reads import TOTAL_OF_VIDEO
 
 DEFAULT_LIMITS = SketchLimits()
 
 
 @dataclass(frozen=True, slots=True)
-class StatsQuestion:
+class StatsQuery:
     """`zone_name` (IANA) cuts the buckets; the period is absolute."""
 
-    video_id: str
+    target: StatsTarget
     event_type: str
     function: StatsFunction
     period: Period
@@ -58,17 +55,22 @@ class StatsQuestion:
 
 @dataclass(frozen=True, slots=True)
 class StatsAnswer:
-    """`value` is of the whole period. `series` is None without an interval."""
+    """`value` is of the whole period. `series` is None without an interval.
 
-    question: StatsQuestion
+    `catalogue_revision`: every change of the catalogue up to it is known to every shard that was read. None for a
+    video.
+    """
+
+    query: StatsQuery
     value: Number | None
     series: tuple[Bucket, ...] | None
+    catalogue_revision: int | None
     meta: Meta
 
 
 def get_stats(
     cluster: ClusterProxy,
-    question: StatsQuestion,
+    query: StatsQuery,
     *,
     max_buckets: int,
     now: datetime,
@@ -77,135 +79,99 @@ def get_stats(
     limits: SketchLimits = DEFAULT_LIMITS,
 ) -> StatsAnswer:
     """Raises InvalidQuery for an unknown event type or zone, for a series that has an open edge or too many buckets,
-    and for a period that needs finer rows than are kept; of sketches also what `sketched.condense` raises."""
-    event_type = get_event_type(cluster.topology, question.event_type)
-    zone = get_zone(question.zone_name)
-    function = question.function
+    and for a period that needs finer rows than are kept; for sketches also what `sketched.condense` raises; for a
+    channel the first shard's error when no shard answered."""
+    target, function, period = query.target, query.function, query.period
+    event_type = get_event_type(cluster.topology, query.event_type)
+    zone = get_zone(query.zone_name)
+    statements = target.statements
     if isinstance(function, SketchFunction):
         check_values(function, event_type, cluster.topology)
-        plan = plan_period(question.period, interval=question.interval, zone=zone, max_buckets=max_buckets)
-        return _get_sketched(
+    elif period.is_all_time and query.interval is None:
+        reading = read_target(
             cluster,
-            question,
-            function,
-            plan,
-            event_type=event_type,
+            target,
+            statements.total,
+            {"event_type_id": event_type.id},
+            key=f"total:{event_type.id}",
+            now=now,
+            options=options,
+            cache=cache,
+        )
+        return _build_total(query, function, reading, now=now)
+    plan = plan_period(period, interval=query.interval, zone=zone, max_buckets=max_buckets)
+    params = period_parameters(plan, partitions=target.locate(cluster.topology), event_type_id=event_type.id)
+    cut = f"{event_type.id}:{name_cut(plan)}"
+    if isinstance(function, SketchFunction):
+        reading = read_sketches(
+            cluster,
+            target,
+            params,
+            cut=cut,
+            period_end=period.end,
+            function=function,
             limits=limits,
             now=now,
             options=options,
             cache=cache,
         )
-    if question.period.is_all_time and question.interval is None:
-        return _get_total(
-            cluster, question, function, event_type_id=event_type.id, now=now, options=options, cache=cache
-        )
-    plan = plan_period(question.period, interval=question.interval, zone=zone, max_buckets=max_buckets)
-    partition = get_partition(question.video_id, partition_count=cluster.topology.partition_count)
-    parameters = period_parameters(plan, partitions={question.video_id: partition}, event_type_id=event_type.id)
-    read = read_video(
+        return _build_from_sketches(query, function, plan, reading, now=now)
+    reading = read_target(
         cluster,
-        BUCKETS_OF_VIDEOS,
-        video_id=question.video_id,
-        params=parameters | {"partitions": [partition]},
-        now=now,
-        options=options,
-        keeping=CachePolicy(
-            key=f"stats:{event_type.id}:{name_cut(plan)}:{question.video_id}",
-            cache=cache,
-            find_generation=lambda rows: find_generation(rows, period=question.period),
-        ),
-    )
-    collected = collect_buckets(read.rows, plan)
-    return StatsAnswer(
-        question=question,
-        value=evaluate_whole(collected, function),
-        series=None
-        if question.interval is None
-        else build_series(
-            plan, evaluate_buckets(collected, function), empty=evaluate(function, None), fill=question.fill
-        ),
-        meta=build_meta([read.seen], sources=collected.sources, now=now, parts=[read.part], routes=read.routes),
-    )
-
-
-def _get_sketched(
-    cluster: ClusterProxy,
-    question: StatsQuestion,
-    function: SketchFunction,
-    plan: PeriodPlan,
-    *,
-    event_type: EventType,
-    limits: SketchLimits,
-    now: datetime,
-    options: ReadOptions,
-    cache: ReadCache | None,
-) -> StatsAnswer:
-    read = read_sketches_of_video(
-        cluster,
-        plan,
-        video_id=question.video_id,
-        partition=get_partition(question.video_id, partition_count=cluster.topology.partition_count),
-        event_type_id=event_type.id,
-        function=function,
-        limits=limits,
+        target,
+        statements.buckets,
+        params,
+        key=f"stats:{cut}",
+        period_end=period.end,
         now=now,
         options=options,
         cache=cache,
-        find_generation=lambda rows: find_generation(rows, period=question.period),
     )
-    sketched = collect_sketches(read.rows, plan, of_viewers=function.is_of_viewers)
+    return _build_from_buckets(query, function, plan, reading, now=now)
+
+
+def _build_total(query: StatsQuery, function: Function, reading: StatementResult, *, now: datetime) -> StatsAnswer:
+    found = [aggregate for row in reading.rows if (aggregate := Aggregate.from_row(row)) is not None]
     return StatsAnswer(
-        question=question,
+        query=query,
+        value=evaluate(function, merge(found)),
+        series=None,
+        catalogue_revision=_find_catalogue_revision(query.target, reading),
+        meta=reading.build_meta(sources=[Source.TOTAL], now=now),
+    )
+
+
+def _build_from_buckets(
+    query: StatsQuery, function: Function, plan: PeriodPlan, reading: StatementResult, *, now: datetime
+) -> StatsAnswer:
+    collected = collect_buckets(reading.rows, plan)
+    return StatsAnswer(
+        query=query,
+        value=evaluate_whole(collected, function),
+        series=None
+        if query.interval is None
+        else build_series(plan, evaluate_buckets(collected, function), empty=evaluate(function, None), fill=query.fill),
+        catalogue_revision=_find_catalogue_revision(query.target, reading),
+        meta=reading.build_meta(sources=collected.sources, now=now),
+    )
+
+
+def _build_from_sketches(
+    query: StatsQuery, function: SketchFunction, plan: PeriodPlan, reading: StatementResult, *, now: datetime
+) -> StatsAnswer:
+    sketched = collect_sketches(reading.rows, plan, of_viewers=function.is_of_viewers)
+    return StatsAnswer(
+        query=query,
         value=evaluate_union(sketched, function),
         series=None
-        if question.interval is None
+        if query.interval is None
         else build_series(
-            plan, evaluate_sketches(sketched, function), empty=evaluate_sketch(function, b""), fill=question.fill
+            plan, evaluate_sketches(sketched, function), empty=evaluate_sketch(function, b""), fill=query.fill
         ),
-        meta=build_meta(
-            [read.seen],
-            sources=sketched.sources,
-            now=now,
-            parts=[read.part],
-            routes=read.routes,
-            approximate=describe_error(function),
-        ),
+        catalogue_revision=_find_catalogue_revision(query.target, reading),
+        meta=reading.build_meta(sources=sketched.sources, now=now, approximate=describe_error(function)),
     )
 
 
-def find_generation(rows: Rows, *, period: Period) -> int | None:
-    """The generation of rows that nothing but a correction can change; None for others.
-
-    An event that happened before `admits_since` is not counted any more, whatever waits in a log, a spool or a dead
-    letter: see decision 0005. So a period that ended by then is closed.
-    """
-    row = rows[0]
-    is_closed = period.end is not None and period.end <= row["admits_since"]
-    return row["generation"] if is_closed else None
-
-
-def _get_total(
-    cluster: ClusterProxy,
-    question: StatsQuestion,
-    function: Function,
-    *,
-    event_type_id: int,
-    now: datetime,
-    options: ReadOptions,
-    cache: ReadCache | None,
-) -> StatsAnswer:
-    read = read_video(
-        cluster,
-        TOTAL_OF_VIDEO,
-        video_id=question.video_id,
-        params={"event_type_id": event_type_id},
-        now=now,
-        options=options,
-        keeping=CachePolicy(f"total:{event_type_id}:{question.video_id}", cache),
-    )
-    return StatsAnswer(
-        question=question,
-        value=evaluate(function, Aggregate.from_row(read.rows[0])),
-        series=None,
-        meta=build_meta([read.seen], sources=[Source.TOTAL], now=now, parts=[read.part], routes=read.routes),
-    )
+def _find_catalogue_revision(target: StatsTarget, reading: StatementResult) -> int | None:
+    return find_catalogue_revision(reading.rows) if target.kind is TargetKind.CHANNEL else None

@@ -11,7 +11,7 @@ from viewcounter.cache.read_cache import ReadCache
 from viewcounter.queries.errors import InvalidQuery
 from viewcounter.queries.freshness import DEFAULT, ReadOptions
 from viewcounter.queries.functions import Aggregate, Function, Number, evaluate, evaluate_exactly
-from viewcounter.queries.meta import Meta, Source, build_meta
+from viewcounter.queries.meta import Meta, Source
 from viewcounter.queries.periods import find_sources, name_cut, plan_period, tier_parameters
 from viewcounter.queries.ranges import Period
 from viewcounter.queries.reading import get_event_type
@@ -70,26 +70,17 @@ def get_top(
     # Titles are part of what is kept, so that it is never final: the catalogue may change them at any time.
     key = f"top:{event_type.id}:{question.function}:{question.limit}"
     if question.period.is_all_time:
-        scattered = scatter(cluster, TOP_OF_ALL_TIME, params=params, key=key, now=now, options=options, cache=cache)
+        reading = scatter(cluster, TOP_OF_ALL_TIME, params=params, key=key, now=now, options=options, cache=cache)
     else:
         plan = plan_period(question.period)
         key = f"{key}:{name_cut(plan)}"
         params |= tier_parameters(plan)
-        scattered = scatter(cluster, TOP_OF_RANGE, params=params, key=key, now=now, options=options, cache=cache)
-        sources = find_sources(scattered.rows, plan)
-    names = {shard.id: shard.name for shard in topology.shards}
-    missing = tuple(names.get(shard_id, str(shard_id)) for shard_id in scattered.missing_shards)
+        reading = scatter(cluster, TOP_OF_RANGE, params=params, key=key, now=now, options=options, cache=cache)
+        sources = find_sources(reading.rows, plan)
     return TopAnswer(
         question=question,
-        items=merge_top(scattered.rows, function=question.function, limit=question.limit),
-        meta=build_meta(
-            scattered.seen.values(),
-            sources=sources,
-            now=now,
-            parts=scattered.parts,
-            missing=missing,
-            routes=scattered.routes,
-        ),
+        items=merge_top(reading.rows, function=question.function, limit=question.limit),
+        meta=reading.build_meta(sources=sources, now=now),
     )
 
 

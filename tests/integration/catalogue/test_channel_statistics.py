@@ -17,11 +17,13 @@ from tests.integration.queries.rows import (
 from viewcounter.catalogue.changes import ChannelEntry, VideoEntry, put_catalogue, put_video
 from viewcounter.catalogue.sync import sync_catalogue
 from viewcounter.events.partition import get_partition
-from viewcounter.queries.channels import ChannelQuestion, get_channel_counts, get_channel_stats
+from viewcounter.queries.counts import get_channel_counts
 from viewcounter.queries.functions import Function
 from viewcounter.queries.meta import Source
 from viewcounter.queries.periods import Bucket, Fill
 from viewcounter.queries.ranges import ALL_TIME, Interval, Period, floor_to
+from viewcounter.queries.stats import StatsQuery, get_stats
+from viewcounter.queries.targets import StatsTarget
 
 NOW = WATERMARK + timedelta(seconds=5)
 PERIODS = [
@@ -109,8 +111,8 @@ def assert_exact(cluster, rows, channels, *, channel="a"):
     for period in PERIODS:
         expected = [v for _, v in values_of(rows, channels, channel=channel, type_id=6, period=period)]
         for function in Function:
-            question = ChannelQuestion(channel, "watch_time", function, period)
-            answer = get_channel_stats(cluster, question, max_buckets=1500, now=NOW)
+            question = StatsQuery(StatsTarget.channel(channel), "watch_time", function, period)
+            answer = get_stats(cluster, question, max_buckets=1500, now=NOW)
             assert answer.value == compute(function, expected), (function, period)
             assert (answer.meta.partial, answer.meta.complete_until) == (False, WATERMARK)
 
@@ -127,20 +129,22 @@ def test_rolled_and_dirty_buckets_change_nothing(stored):
     for video_id in [v for v, channel in channels.items() if channel == "a"][::2]:
         make_hours_dirty(cluster, video_id)
     assert_exact(cluster, rows, channels)
-    question = ChannelQuestion("a", "view", Function.COUNT, Period(DAY, DAY + timedelta(hours=36)))
-    sources = get_channel_stats(cluster, question, max_buckets=10, now=NOW).meta.sources
+    question = StatsQuery(StatsTarget.channel("a"), "view", Function.COUNT, Period(DAY, DAY + timedelta(hours=36)))
+    sources = get_stats(cluster, question, max_buckets=10, now=NOW).meta.sources
     assert sources == (Source.DAY, Source.HOUR, Source.MINUTE)
 
 
 def test_a_series_has_the_buckets_of_all_shards_merged(stored):
     cluster, rows, channels = stored
     period = Period(DAY + timedelta(minutes=30), DAY + timedelta(hours=47))
-    question = ChannelQuestion("a", "view", Function.SUM, period, interval=Interval.HOUR, fill=Fill.NONE)
+    question = StatsQuery(
+        StatsTarget.channel("a"), "view", Function.SUM, period, interval=Interval.HOUR, fill=Fill.NONE
+    )
     by_hour = {}
     for start, value in values_of(rows, channels, channel="a", type_id=1, period=period):
         by_hour.setdefault(floor_to(start, timedelta(hours=1)), []).append(value)
     expected = tuple(Bucket(hour, compute(Function.SUM, values)) for hour, values in sorted(by_hour.items()))
-    assert get_channel_stats(cluster, question, max_buckets=1500, now=NOW).series == expected
+    assert get_stats(cluster, question, max_buckets=1500, now=NOW).series == expected
 
 
 def test_a_video_that_changes_its_channel_takes_its_whole_past_along(stored):
@@ -166,13 +170,13 @@ def test_a_dead_shard_is_named_and_its_videos_are_left_out_not_counted_as_zero(s
         for v, c in channels.items()
         if cluster.topology.get_shard_of(get_partition(v, partition_count=cluster.topology.partition_count)) != dead
     }
-    question = ChannelQuestion("a", "view", Function.COUNT, PERIODS[1])
+    question = StatsQuery(StatsTarget.channel("a"), "view", Function.COUNT, PERIODS[1])
     instances = [servers.database(instance.name) for instance in dead.instances]
     for instance in instances:
         instance.kill()
     try:
         counts = get_channel_counts(cluster, channel_id="a", now=NOW)
-        stats = get_channel_stats(cluster, question, max_buckets=10, now=NOW)
+        stats = get_stats(cluster, question, max_buckets=10, now=NOW)
     finally:
         for instance in instances:
             instance.start()

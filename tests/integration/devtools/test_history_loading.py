@@ -10,7 +10,8 @@ from devtools.bench.history_loading import count_rows, load_history
 from viewcounter.queries.counts import get_counts
 from viewcounter.queries.functions import Function
 from viewcounter.queries.ranges import ALL_TIME, Interval, Period
-from viewcounter.queries.stats import StatsQuestion, get_stats
+from viewcounter.queries.stats import StatsQuery, get_stats
+from viewcounter.queries.targets import StatsTarget
 from viewcounter.queries.top import TopQuestion, get_top
 
 NOW = datetime(2026, 11, 26, 15, 7, tzinfo=UTC)
@@ -30,8 +31,8 @@ def test_counts_statistics_and_top_lists_of_all_tiers_are_those_of_the_history(h
     views = history.totals.select(history.totals.types == VIEW)
     of_video = dict(zip(views.videos.tolist(), views.counts.tolist(), strict=True))
     assert get_counts(clean_cluster, video_id=VIDEOS[0], now=NOW).video.counts["view"] == of_video[0]
-    question = StatsQuestion(
-        video_id=VIDEOS[0],
+    question = StatsQuery(
+        target=StatsTarget.video(VIDEOS[0]),
         event_type="view",
         function=Function.COUNT,
         period=Period(history.since, NOW),
@@ -44,7 +45,7 @@ def test_counts_statistics_and_top_lists_of_all_tiers_are_those_of_the_history(h
     minutes = history.minutes.select((history.minutes.videos == 0) & (history.minutes.types == VIEW))
     day = get_stats(
         clean_cluster,
-        StatsQuestion(VIDEOS[0], "view", Function.COUNT, Period(NOW - timedelta(days=1), NOW)),
+        StatsQuery(StatsTarget.video(VIDEOS[0]), "view", Function.COUNT, Period(NOW - timedelta(days=1), NOW)),
         max_buckets=1500,
         now=NOW,
     )

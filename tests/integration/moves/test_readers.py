@@ -15,8 +15,7 @@ from viewcounter.cluster import build_cluster_settings
 from viewcounter.config import get_config
 from viewcounter.eventlog.interface import Position
 from viewcounter.maintenance.lag import read_lag
-from viewcounter.queries.channels import get_channel_counts
-from viewcounter.queries.counts import get_counts, get_counts_of_videos
+from viewcounter.queries.counts import get_channel_counts, get_counts, get_counts_of_videos
 from viewcounter.queries.freshness import ReadOptions
 from viewcounter.queries.functions import Function
 from viewcounter.queries.ranges import Period

@@ -24,14 +24,14 @@ from tests.unit.processing.builders import uuid4_of
 from tests.unit.queries.wall_clock import ZONES, find_bucket_start
 from viewcounter.eventlog.codec import AcceptedEvent
 from viewcounter.events.partition import get_partition
-from viewcounter.queries.channels import ChannelQuestion, get_channel_counts, get_channel_stats
-from viewcounter.queries.counts import get_counts
+from viewcounter.queries.counts import get_channel_counts, get_counts
 from viewcounter.queries.errors import InvalidQuery
 from viewcounter.queries.functions import Function
 from viewcounter.queries.periods import Fill, plan_period
 from viewcounter.queries.ranges import ALL_TIME, Interval, Period
 from viewcounter.queries.sketched import SketchFunction, StatsFunction
-from viewcounter.queries.stats import StatsQuestion, get_stats
+from viewcounter.queries.stats import StatsQuery, get_stats
+from viewcounter.queries.targets import StatsTarget
 from viewcounter.queries.tiers import get_edges
 from viewcounter.queries.top import TopQuestion, get_top
 from viewcounter.queries.zones import get_zone
@@ -251,17 +251,17 @@ def check_answers(lifetime, base, videos, question):
         "zone_name": question.zone_name,
     }
     if question.of == "channel":
-        of_videos, ask = videos[:2], get_channel_stats
-        asked = ChannelQuestion(channel_id=CHANNEL, **options)
+        of_videos = videos[:2]
+        asked = StatsQuery(target=StatsTarget.channel(CHANNEL), **options)
         counts = get_channel_counts(lifetime.cluster, channel_id=CHANNEL, now=lifetime.now).counts
     else:
-        of_videos, ask = videos[question.video : question.video + 1], get_stats
-        asked = StatsQuestion(video_id=of_videos[0], **options)
+        of_videos = videos[question.video : question.video + 1]
+        asked = StatsQuery(target=StatsTarget.video(of_videos[0]), **options)
         counts = get_counts(lifetime.cluster, video_id=of_videos[0], now=lifetime.now).video.counts
     for type_id, name in TYPES.items():
         assert counts[name] == len(select(lifetime, ALL_TIME, of_videos, type_id))
     try:
-        answer = ask(lifetime.cluster, asked, max_buckets=MAX_BUCKETS, now=lifetime.now)
+        answer = get_stats(lifetime.cluster, asked, max_buckets=MAX_BUCKETS, now=lifetime.now)
     except InvalidQuery as error:
         zone = get_zone(question.zone_name)
         check_refusal(error, lifetime, plan_period(period, interval=asked.interval, zone=zone, max_buckets=MAX_BUCKETS))

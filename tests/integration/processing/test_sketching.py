@@ -15,7 +15,8 @@ from viewcounter.queries.freshness import ReadOptions
 from viewcounter.queries.meta import Source
 from viewcounter.queries.ranges import Interval, Period
 from viewcounter.queries.sketched import SketchFunction, SketchLimits
-from viewcounter.queries.stats import StatsQuestion, get_stats
+from viewcounter.queries.stats import StatsQuery, get_stats
+from viewcounter.queries.targets import StatsTarget
 from viewcounter.storage import sketches
 from viewcounter.storage.errors import PartitionBeingMoved
 from viewcounter.storage.raw_days import make_raw_days
@@ -50,7 +51,7 @@ class Sketching(Rolling):
         return report.hour_count, report.day_count, report.unmade_count
 
     def ask(self, video_id, start, end, function=SketchFunction.P50, *, interval=None, limits=None):
-        question = StatsQuestion(video_id, "watch_time", function, Period(start, end), interval)
+        question = StatsQuery(StatsTarget.video(video_id), "watch_time", function, Period(start, end), interval)
         more = {} if limits is None else {"limits": limits}
         return get_stats(self.cluster, question, max_buckets=100, now=datetime.now(UTC), options=STRONG, **more)
 

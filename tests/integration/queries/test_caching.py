@@ -20,12 +20,18 @@ from viewcounter.eventlog.interface import Position
 from viewcounter.events.partition import get_partition
 from viewcounter.maintenance.models import RecountJob
 from viewcounter.maintenance.recount_jobs import create_partition_recount, run_recount
-from viewcounter.queries.channels import get_channel_counts
-from viewcounter.queries.counts import build_kept_counts, get_counts, get_counts_of_videos, peek_counts
+from viewcounter.queries.counts import (
+    build_kept_counts,
+    get_channel_counts,
+    get_counts,
+    get_counts_of_videos,
+    peek_counts,
+)
 from viewcounter.queries.freshness import ReadOptions
 from viewcounter.queries.functions import Function
 from viewcounter.queries.ranges import ALL_TIME, Interval, Period
-from viewcounter.queries.stats import StatsQuestion, get_stats
+from viewcounter.queries.stats import StatsQuery, get_stats
+from viewcounter.queries.targets import StatsTarget
 from viewcounter.queries.top import TopQuestion, get_top
 from viewcounter.storage.partitions import READ_STATES
 
@@ -89,7 +95,7 @@ def test_functions_of_one_period_share_what_was_read(stored):
     cache = make_cache()
     for function in Function:
         for period, query in ((ALL_TIME, "total_of_video"), (Period(DAY, DAY + HOUR), "buckets_of_videos")):
-            question = StatsQuestion(videos[0], "view", function, period)
+            question = StatsQuery(StatsTarget.video(videos[0]), "view", function, period)
             kept = get_stats(cluster, question, max_buckets=10, now=NOW, cache=cache)
             assert kept == get_stats(cluster, question, max_buckets=10, now=NOW)
             assert cluster.take().count(query) == (2 if function is Function.COUNT else 1)
@@ -102,7 +108,9 @@ def test_periods_that_are_cut_otherwise_share_nothing(stored):
     for period in periods:
         for interval in (None, Interval.HOUR, Interval.DAY) if period.start and period.end else (None,):
             for zone in ("UTC", "Asia/Kathmandu") if interval else ("UTC",):
-                question = StatsQuestion(videos[0], "view", Function.COUNT, period, interval, zone_name=zone)
+                question = StatsQuery(
+                    StatsTarget.video(videos[0]), "view", Function.COUNT, period, interval, zone_name=zone
+                )
                 kept = get_stats(cluster, question, max_buckets=50, now=NOW, cache=cache)
                 assert cluster.take() == ["buckets_of_videos"]
                 assert kept == get_stats(cluster, question, max_buckets=50, now=NOW)
@@ -188,7 +196,7 @@ def counted(clean_cluster, servers, django_db_blocker):
 def ask_for_hours(cluster, counted, *, hours, cache, now):
     first, last = hours
     period = Period(counted.first_hour + first * HOUR, counted.first_hour + last * HOUR)
-    question = StatsQuestion(counted.videos[0], "view", Function.COUNT, period)
+    question = StatsQuery(StatsTarget.video(counted.videos[0]), "view", Function.COUNT, period)
     return get_stats(cluster, question, max_buckets=10, now=now, cache=cache)
 
 
@@ -327,7 +335,7 @@ def down(servers, shard):
 
 def ask_everything(cluster, videos, *, cache, now):
     period = Period(DAY, DAY + HOUR)
-    stats = [StatsQuestion(v, "view", Function.COUNT, p) for v in videos for p in (ALL_TIME, period)]
+    stats = [StatsQuery(StatsTarget.video(v), "view", Function.COUNT, p) for v in videos for p in (ALL_TIME, period)]
     return {
         "counts": [get_counts(cluster, video_id=v, now=now, cache=cache) for v in videos],
         "stats": [get_stats(cluster, question, max_buckets=10, now=now, cache=cache) for question in stats],

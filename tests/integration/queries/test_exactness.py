@@ -21,7 +21,8 @@ from viewcounter.queries.functions import Function
 from viewcounter.queries.meta import Meta, Source
 from viewcounter.queries.periods import Bucket, Fill
 from viewcounter.queries.ranges import ALL_TIME, Interval, Period
-from viewcounter.queries.stats import StatsQuestion, get_stats
+from viewcounter.queries.stats import StatsQuery, get_stats
+from viewcounter.queries.targets import StatsTarget
 from viewcounter.queries.top import TopItem, TopQuestion, get_top
 
 NOW = WATERMARK + timedelta(seconds=5)
@@ -92,7 +93,9 @@ def test_every_function_over_all_time_and_over_random_periods_is_exact(stored, f
             rng.choice([None, DAY + timedelta(minutes=rng.randint(1500, 3010))]),
         ]
         period = Period(start=edges[0], end=edges[1])
-        question = StatsQuestion(video_id=video_id, event_type=event_type, function=function, period=period)
+        question = StatsQuery(
+            target=StatsTarget.video(video_id), event_type=event_type, function=function, period=period
+        )
         answer = get_stats(cluster, question, max_buckets=1500, now=NOW)
         values = values_of(rows, video_id=video_id, event_type=event_type, period=period)
         assert answer.value == compute(function, values)
@@ -109,8 +112,13 @@ def test_every_bucket_of_a_series_is_exact_and_the_value_covers_them_all(stored,
         video_id, event_type = rng.choice(videos), rng.choice(list(TYPE_IDS))
         start = DAY + timedelta(minutes=rng.randint(0, 1500))
         period = Period(start=start, end=start + timedelta(minutes=rng.randint(1000, 1500)))
-        question = StatsQuestion(
-            video_id=video_id, event_type=event_type, function=function, period=period, interval=interval, fill=fill
+        question = StatsQuery(
+            target=StatsTarget.video(video_id),
+            event_type=event_type,
+            function=function,
+            period=period,
+            interval=interval,
+            fill=fill,
         )
         answer = get_stats(cluster, question, max_buckets=1500, now=NOW)
         buckets = defaultdict(list)
@@ -135,8 +143,8 @@ def test_every_bucket_of_a_series_is_exact_and_the_value_covers_them_all(stored,
 def test_an_empty_period_has_an_empty_series_and_nothing_in_it(stored):
     cluster, videos, _ = stored
     for function, nothing in (("count", 0), ("sum", 0), ("average", None), ("min", None), ("max", None)):
-        question = StatsQuestion(
-            video_id=videos[0],
+        question = StatsQuery(
+            target=StatsTarget.video(videos[0]),
             event_type="view",
             function=Function(function),
             period=Period(DAY, DAY),
@@ -181,7 +189,7 @@ def test_a_limit_out_of_bounds_is_refused(clean_cluster, limit):
 
 
 def test_an_unknown_event_type_is_refused_with_the_ones_there_are(clean_cluster):
-    question = StatsQuestion(video_id="a", event_type="wiev", function=Function.COUNT, period=ALL_TIME)
+    question = StatsQuery(target=StatsTarget.video("a"), event_type="wiev", function=Function.COUNT, period=ALL_TIME)
     with pytest.raises(InvalidQuery) as caught:
         get_stats(clean_cluster, question, max_buckets=1500, now=NOW)
     assert (caught.value.field, caught.value.code) == ("event_type", "unknown_event_type")

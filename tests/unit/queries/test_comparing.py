@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from viewcounter.queries.comparing import PeriodDifference, ask_previous, plan_previous, subtract
+from viewcounter.queries.comparing import PeriodDifference, get_previous, plan_previous, subtract
 from viewcounter.queries.errors import InvalidQuery
 from viewcounter.queries.ranges import ALL_TIME, Period
 
@@ -55,5 +55,5 @@ def test_what_is_wrong_with_the_previous_period_only_is_said_of_the_comparison()
         raise InvalidQuery("start_time", "resolution_expired", "needs minutes that are gone")
 
     with pytest.raises(InvalidQuery, match="previous period 2026-01-31T11:00Z to 2026-01-31T12:00Z") as caught:
-        ask_previous(ask, Period(START, START + timedelta(hours=1)))
+        get_previous(ask, Period(START, START + timedelta(hours=1)))
     assert (caught.value.field, caught.value.code) == ("compare", "resolution_expired")

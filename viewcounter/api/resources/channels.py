@@ -1,4 +1,4 @@
-"""Counts and statistics of channels: the sum over the videos that belong to them now."""
+"""Counts of channels: the sum over the videos that belong to them now."""
 
 from datetime import UTC, datetime
 from typing import Any
@@ -14,20 +14,11 @@ from viewcounter.api.http_caching import build_read_response
 from viewcounter.api.openapi import documents
 from viewcounter.api.parameters import check_id
 from viewcounter.api.resources.base import ReadView
-from viewcounter.api.resources.stats import STATS_PARAMETERS, StatsView, get_sketch_limits
-from viewcounter.api.serializers import CountsField, MetaSerializer, PreviousStatsSerializer, StatsAnswerSerializer
+from viewcounter.api.serializers import CountsField, MetaSerializer
 from viewcounter.apikeys.scopes import Scope
 from viewcounter.cache.process import find_read_cache
 from viewcounter.cluster import get_cluster
-from viewcounter.config import get_config
-from viewcounter.queries.channels import (
-    ChannelCounts,
-    ChannelQuestion,
-    ChannelStats,
-    get_channel_counts,
-    get_channel_stats,
-)
-from viewcounter.queries.ranges import Period
+from viewcounter.queries.counts import ChannelCounts, get_channel_counts
 
 MEMBERSHIP = (
     "The sum over the videos that belong to the channel now, with all their events: a video that changes its channel "
@@ -45,19 +36,6 @@ class ChannelMetaSerializer(MetaSerializer):
 class ChannelCountsAnswerSerializer(serializers.Serializer):
     channel_id = serializers.CharField()
     counts = CountsField(help_text="Every event type there is, zeros included.")
-    meta = ChannelMetaSerializer()
-
-
-class ChannelPreviousStatsSerializer(PreviousStatsSerializer):
-    meta = ChannelMetaSerializer()
-
-
-class ChannelStatsAnswerSerializer(StatsAnswerSerializer):
-    video_id = None
-    channel_id = serializers.CharField()
-    previous = ChannelPreviousStatsSerializer(
-        required=False, help_text="With `compare=previous` only, as are the next two."
-    )
     meta = ChannelMetaSerializer()
 
 
@@ -81,62 +59,6 @@ class ChannelCountsView(ReadView):
         return build_read_response(request, encode_channel_counts(answer), meta=answer.meta)
 
 
-class ChannelStatsView(StatsView):
-    required_scopes = {"GET": Scope.STATS_READ}
-
-    @extend_schema(
-        operation_id="getChannelStats",
-        tags=["reads"],
-        summary="One function over a period on a channel's videos, in all and by interval",
-        description=MEMBERSHIP,
-        parameters=[documents.CHANNEL_ID, *STATS_PARAMETERS, *read_options.OF_MANY_PARTITIONS],
-        responses=StatsView.get_responses(ChannelStatsAnswerSerializer),
-    )
-    def get(self, request: Request, channel_id: str) -> HttpResponse:
-        options, now = self.get_options(request, one_video=False), datetime.now(UTC)
-        demand, channel_id = self.get_demand(request), check_id("channel_id", channel_id)
-
-        def ask(period: Period) -> ChannelStats:
-            question = ChannelQuestion(
-                channel_id=channel_id,
-                event_type=demand.event_type,
-                function=demand.function,
-                period=period,
-                interval=demand.interval,
-                fill=demand.fill,
-                zone_name=demand.zone_name,
-            )
-            most, cache = get_config().stats_max_buckets, find_read_cache()
-            return get_channel_stats(
-                get_cluster(),
-                question,
-                max_buckets=most,
-                now=now,
-                options=options,
-                cache=cache,
-                limits=get_sketch_limits(),
-            )
-
-        return self.answer(request, demand, ask, encode_channel_stats)
-
-
 def encode_channel_counts(answer: ChannelCounts) -> dict[str, Any]:
     meta = encode_meta(answer.meta) | {"catalogue_revision": answer.catalogue_revision}
     return {"channel_id": answer.channel_id, "counts": dict(answer.counts), "meta": meta}
-
-
-def encode_channel_stats(answer: ChannelStats) -> dict[str, Any]:
-    question = answer.question
-    body: dict[str, Any] = {
-        "channel_id": question.channel_id,
-        "event_type": question.event_type,
-        "function": question.function.value,
-        "start_time": question.period.start,
-        "end_time": question.period.end,
-        "value": answer.value,
-    }
-    if question.interval is not None and answer.series is not None:
-        body["interval"] = question.interval.value
-        body["tz"] = question.zone_name
-        body["series"] = [{"start": bucket.start, "value": bucket.value} for bucket in answer.series]
-    return {**body, "meta": encode_meta(answer.meta) | {"catalogue_revision": answer.catalogue_revision}}

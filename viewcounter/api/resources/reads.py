@@ -1,4 +1,4 @@
-"""Counts, statistics and top lists."""
+"""Counts of videos, and top lists."""
 
 from datetime import UTC, datetime
 
@@ -8,16 +8,14 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from viewcounter.api import read_options
-from viewcounter.api.answers import encode_counts, encode_many_counts, encode_stats, encode_top
+from viewcounter.api.answers import encode_counts, encode_many_counts, encode_top
 from viewcounter.api.http_caching import build_read_response
 from viewcounter.api.openapi import documents
 from viewcounter.api.parameters import check_id, get_integer, get_period, get_required
 from viewcounter.api.resources.base import ReadView
-from viewcounter.api.resources.stats import STATS_PARAMETERS, StatsView, get_sketch_limits
 from viewcounter.api.serializers import (
     CountsQuerySerializer,
     ManyCountsAnswerSerializer,
-    StatsAnswerSerializer,
     TopAnswerSerializer,
     VideoCountsAnswerSerializer,
 )
@@ -27,8 +25,6 @@ from viewcounter.cluster import get_cluster
 from viewcounter.config import get_config
 from viewcounter.queries.counts import get_counts, get_counts_of_videos
 from viewcounter.queries.functions import Function
-from viewcounter.queries.ranges import Period
-from viewcounter.queries.stats import StatsAnswer, StatsQuestion, get_stats
 from viewcounter.queries.top import TopQuestion, get_top
 
 TOP_DEFAULT_LIMIT = 10
@@ -52,44 +48,6 @@ class VideoCountsView(ReadView):
             get_cluster(), video_id=video_id, now=datetime.now(UTC), options=options, cache=find_read_cache()
         )
         return build_read_response(request, encode_counts(answer), meta=answer.meta)
-
-
-class VideoStatsView(StatsView):
-    required_scopes = {"GET": Scope.STATS_READ}
-
-    @extend_schema(
-        operation_id="getVideoStats",
-        tags=["reads"],
-        summary="One function over a period, in all and by interval",
-        parameters=[documents.VIDEO_ID, *STATS_PARAMETERS, *read_options.OF_ONE_VIDEO],
-        responses=StatsView.get_responses(StatsAnswerSerializer),
-    )
-    def get(self, request: Request, video_id: str) -> HttpResponse:
-        options, now = self.get_options(request, one_video=True), datetime.now(UTC)
-        demand, video_id = self.get_demand(request), check_id("video_id", video_id)
-
-        def ask(period: Period) -> StatsAnswer:
-            question = StatsQuestion(
-                video_id=video_id,
-                event_type=demand.event_type,
-                function=demand.function,
-                period=period,
-                interval=demand.interval,
-                fill=demand.fill,
-                zone_name=demand.zone_name,
-            )
-            most, cache = get_config().stats_max_buckets, find_read_cache()
-            return get_stats(
-                get_cluster(),
-                question,
-                max_buckets=most,
-                now=now,
-                options=options,
-                cache=cache,
-                limits=get_sketch_limits(),
-            )
-
-        return self.answer(request, demand, ask, encode_stats)
 
 
 class CountsQueryView(ReadView):

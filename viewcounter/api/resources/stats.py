@@ -1,27 +1,37 @@
-"""What statistics of videos and of channels share: parameters, the comparison with the period before, CSV."""
+"""Statistics of videos and of channels, also compared with the period before, as JSON and as CSV."""
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
-from typing import Any, Protocol, TypeVar
+from dataclasses import replace
+from datetime import UTC, datetime
+from functools import partial
+from typing import Any
 
 from django.http import HttpResponse
 from drf_spectacular.types import OpenApiTypes
+from drf_spectacular.utils import extend_schema
+from rest_framework import serializers
 from rest_framework.renderers import JSONRenderer
 from rest_framework.request import Request
 
-from viewcounter.api.answers import Json
+from viewcounter.api import read_options
+from viewcounter.api.answers import Json, encode_stats
 from viewcounter.api.csv_answers import CSV_TYPE, StatsCsvRenderer
 from viewcounter.api.http_caching import build_read_response
 from viewcounter.api.openapi import documents
-from viewcounter.api.parameters import get_period, get_required
+from viewcounter.api.parameters import check_id, get_period, get_required
 from viewcounter.api.resources.base import ReadView
+from viewcounter.api.resources.channels import MEMBERSHIP, ChannelMetaSerializer
+from viewcounter.api.serializers import PreviousStatsSerializer, StatsAnswerSerializer
+from viewcounter.apikeys.scopes import Scope
+from viewcounter.cache.process import find_read_cache
+from viewcounter.cluster import get_cluster
 from viewcounter.config import get_config
-from viewcounter.queries.comparing import Compare, ask_previous, subtract
-from viewcounter.queries.functions import Function, Number
-from viewcounter.queries.meta import Meta
+from viewcounter.queries.comparing import Compare, get_previous, subtract
+from viewcounter.queries.functions import Function
 from viewcounter.queries.periods import Fill
-from viewcounter.queries.ranges import Interval, Period
-from viewcounter.queries.sketched import SketchLimits, StatsFunction, parse_stats_function
+from viewcounter.queries.ranges import Interval
+from viewcounter.queries.sketched import SketchLimits, parse_stats_function
+from viewcounter.queries.stats import StatsAnswer, StatsQuery, get_stats
+from viewcounter.queries.targets import StatsTarget, TargetKind
 
 STATS_PARAMETERS = [
     documents.EVENT_TYPE,
@@ -35,33 +45,21 @@ STATS_PARAMETERS = [
 ]
 
 
-class Stats(Protocol):
-    """An answer about a period, of whatever."""
-
-    @property
-    def value(self) -> Number | None: ...
-
-    @property
-    def meta(self) -> Meta: ...
+class ChannelPreviousStatsSerializer(PreviousStatsSerializer):
+    meta = ChannelMetaSerializer()
 
 
-Answer = TypeVar("Answer", bound=Stats)
-
-
-@dataclass(frozen=True, slots=True)
-class StatsDemand:
-    """What is asked, but of which video or channel."""
-
-    event_type: str
-    function: StatsFunction
-    period: Period
-    interval: Interval | None
-    fill: Fill
-    zone_name: str
-    compare: Compare | None
+class ChannelStatsAnswerSerializer(StatsAnswerSerializer):
+    video_id = None
+    channel_id = serializers.CharField()
+    previous = ChannelPreviousStatsSerializer(
+        required=False, help_text="With `compare=previous` only, as are the next two."
+    )
+    meta = ChannelMetaSerializer()
 
 
 class StatsView(ReadView):
+    required_scopes = {"GET": Scope.STATS_READ}
     parameters = ("event_type", "function", "start_time", "end_time", "interval", "tz", "fill", "compare")
     renderer_classes = (JSONRenderer, StatsCsvRenderer)
 
@@ -70,38 +68,71 @@ class StatsView(ReadView):
         """For the document."""
         return {(200, "application/json"): serializer, (200, CSV_TYPE): OpenApiTypes.STR}
 
-    def get_demand(self, request: Request) -> StatsDemand:
-        """Raises InvalidQuery."""
-        query = request.query_params
-        interval, compare = query.get("interval"), query.get("compare")
-        return StatsDemand(
-            event_type=get_required(query, "event_type"),
-            function=parse_stats_function(query.get("function", Function.COUNT)),
-            period=get_period(query),
-            interval=None if interval is None else Interval.parse(interval),
-            fill=Fill.parse(query.get("fill", Fill.NONE)),
-            zone_name=query.get("tz", "UTC"),
-            compare=None if compare is None else Compare.parse(compare),
+    def answer(self, request: Request, target: StatsTarget) -> HttpResponse:
+        options, now = self.get_options(request, one_video=target.kind is TargetKind.VIDEO), datetime.now(UTC)
+        query = self.get_query(request, target)
+        compare = request.query_params.get("compare")
+        is_compared = compare is not None and Compare.parse(compare) is Compare.PREVIOUS
+        check_id(f"{target.kind}_id", target.id)
+        get = partial(
+            get_stats,
+            get_cluster(),
+            max_buckets=get_config().stats_max_buckets,
+            now=now,
+            options=options,
+            cache=find_read_cache(),
+            limits=get_sketch_limits(),
         )
-
-    def answer(
-        self,
-        request: Request,
-        demand: StatsDemand,
-        ask: Callable[[Period], Answer],
-        encode: Callable[[Answer], Json],
-    ) -> HttpResponse:
-        answer = ask(demand.period)
-        body, meta = encode(answer), answer.meta
-        if demand.compare is not None:
-            before = ask_previous(ask, demand.period)
-            body |= encode_comparison(answer, before, encode=encode)
+        answer = get(query)
+        body, meta = encode_stats(answer), answer.meta
+        if is_compared:
+            before = get_previous(lambda period: get(replace(query, period=period)), query.period)
+            body |= encode_comparison(answer, before)
             meta = replace(meta, is_final=meta.is_final and before.meta.is_final)
         variant = request.accepted_renderer.format
         response = build_read_response(request, body, meta=meta, variant="" if variant == "json" else variant)
         if variant != "json":
-            _tell_of(body, response)
+            _add_meta_headers(body, response)
         return response
+
+    def get_query(self, request: Request, target: StatsTarget) -> StatsQuery:
+        """Raises InvalidQuery."""
+        params = request.query_params
+        interval = params.get("interval")
+        return StatsQuery(
+            target=target,
+            event_type=get_required(params, "event_type"),
+            function=parse_stats_function(params.get("function", Function.COUNT)),
+            period=get_period(params),
+            interval=None if interval is None else Interval.parse(interval),
+            fill=Fill.parse(params.get("fill", Fill.NONE)),
+            zone_name=params.get("tz", "UTC"),
+        )
+
+
+class VideoStatsView(StatsView):
+    @extend_schema(
+        operation_id="getVideoStats",
+        tags=["reads"],
+        summary="One function over a period, in all and by interval",
+        parameters=[documents.VIDEO_ID, *STATS_PARAMETERS, *read_options.OF_ONE_VIDEO],
+        responses=StatsView.get_responses(StatsAnswerSerializer),
+    )
+    def get(self, request: Request, video_id: str) -> HttpResponse:
+        return self.answer(request, StatsTarget.video(video_id))
+
+
+class ChannelStatsView(StatsView):
+    @extend_schema(
+        operation_id="getChannelStats",
+        tags=["reads"],
+        summary="One function over a period on a channel's videos, in all and by interval",
+        description=MEMBERSHIP,
+        parameters=[documents.CHANNEL_ID, *STATS_PARAMETERS, *read_options.OF_MANY_PARTITIONS],
+        responses=StatsView.get_responses(ChannelStatsAnswerSerializer),
+    )
+    def get(self, request: Request, channel_id: str) -> HttpResponse:
+        return self.answer(request, StatsTarget.channel(channel_id))
 
 
 def get_sketch_limits() -> SketchLimits:
@@ -114,8 +145,8 @@ def get_sketch_limits() -> SketchLimits:
     )
 
 
-def encode_comparison(answer: Answer, before: Answer, *, encode: Callable[[Answer], Json]) -> Json:
-    encoded = encode(before)
+def encode_comparison(answer: StatsAnswer, before: StatsAnswer) -> Json:
+    encoded = encode_stats(before)
     difference = subtract(answer.value, before.value)
     names = ("start_time", "end_time", "value", "series", "meta")
     return {
@@ -125,8 +156,8 @@ def encode_comparison(answer: Answer, before: Answer, *, encode: Callable[[Answe
     }
 
 
-def _tell_of(body: Json, response: HttpResponse) -> None:
-    """A table has no room for `meta`, and nobody shall take a part of an answer for the whole."""
+def _add_meta_headers(body: Json, response: HttpResponse) -> None:
+    """A CSV has no metadata, so its completeness is in headers."""
     metas = [body["meta"], *([body["previous"]["meta"]] if "previous" in body else [])]
     response["X-Complete-Until"] = min(meta["complete_until"] for meta in metas).isoformat().replace("+00:00", "Z")
     response["X-Partial"] = "true" if any(meta["partial"] for meta in metas) else "false"

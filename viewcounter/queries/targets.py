@@ -1,0 +1,125 @@
+"""What statistics are about: one video, or the videos that belong to a channel now.
+
+A channel's statistics are those of its videos with all their events, whenever they came: a video that changes its
+channel takes its whole past along. Which videos belong to it is as each shard has copied the catalogue.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+from clusterproxy.proxy import ClusterProxy
+from configservice.topology.model import Topology
+from shardproxy.query import Query
+from viewcounter.cache.read_cache import ReadCache, Rows
+from viewcounter.events.partition import get_partition
+from viewcounter.queries.freshness import ReadOptions
+from viewcounter.queries.reading import CachePolicy, StatementResult, read_video
+from viewcounter.queries.scattering import scatter
+from viewcounter.storage.channels import BUCKETS_OF_CHANNEL, TOTAL_OF_CHANNEL
+from viewcounter.storage.ranges import BUCKETS_OF_VIDEOS
+from viewcounter.storage.reads import TOTAL_OF_VIDEO
+from viewcounter.storage.sketch_reads import SKETCHES_OF_CHANNEL, SKETCHES_OF_VIDEOS
+
+
+class TargetKind(StrEnum):
+    VIDEO = "video"
+    CHANNEL = "channel"
+
+
+@dataclass(frozen=True, slots=True)
+class StatsTarget:
+    kind: TargetKind
+    id: str
+
+    @classmethod
+    def video(cls, video_id: str) -> "StatsTarget":
+        return cls(TargetKind.VIDEO, video_id)
+
+    @classmethod
+    def channel(cls, channel_id: str) -> "StatsTarget":
+        return cls(TargetKind.CHANNEL, channel_id)
+
+    @property
+    def statements(self) -> "Statements":
+        return _STATEMENTS[self.kind]
+
+    def locate(self, topology: Topology) -> dict[str, int]:
+        """The partition of a video by its id. Empty for a channel, whose videos may be in any partition."""
+        if self.kind is TargetKind.CHANNEL:
+            return {}
+        return {self.id: get_partition(self.id, partition_count=topology.partition_count)}
+
+
+@dataclass(frozen=True, slots=True)
+class Statements:
+    """The statements for statistics of one kind of target, and what the keys of their cache entries begin with."""
+
+    total: Query
+    buckets: Query
+    sketches: Query
+    key_prefix: str
+
+
+_STATEMENTS = {
+    TargetKind.VIDEO: Statements(TOTAL_OF_VIDEO, BUCKETS_OF_VIDEOS, SKETCHES_OF_VIDEOS, key_prefix=""),
+    TargetKind.CHANNEL: Statements(TOTAL_OF_CHANNEL, BUCKETS_OF_CHANNEL, SKETCHES_OF_CHANNEL, key_prefix="channel-"),
+}
+
+
+def read_target(
+    cluster: ClusterProxy,
+    target: StatsTarget,
+    statement: Query,
+    params: Mapping[str, Any],
+    *,
+    key: str,
+    period_end: datetime | None = None,
+    now: datetime,
+    options: ReadOptions,
+    cache: ReadCache | None,
+    condense: Callable[[Rows], Rows] = lambda rows: rows,
+) -> StatementResult:
+    """A video's rows from its shard, a channel's from all shards. Rows of a channel are never final: videos may join
+    or leave it at any time."""
+    key = f"{target.statements.key_prefix}{key}:{target.id}"
+    if target.kind is TargetKind.CHANNEL:
+        return scatter(
+            cluster,
+            statement,
+            params={**params, "channel_id": target.id},
+            key=key,
+            now=now,
+            options=options,
+            cache=cache,
+            condense=condense,
+        )
+    return read_video(
+        cluster,
+        statement,
+        video_id=target.id,
+        params={**params, "partitions": list(target.locate(cluster.topology).values())},
+        now=now,
+        options=options,
+        keeping=CachePolicy(
+            key, cache, find_generation=lambda rows: find_generation(rows, period_end=period_end), condense=condense
+        ),
+    )
+
+
+def find_generation(rows: Rows, *, period_end: datetime | None) -> int | None:
+    """The generation of rows that nothing but a correction can change; None for others.
+
+    An event that happened before `admits_since` is not counted any more, whatever waits in a log, a spool or a dead
+    letter: see decision 0005. So a period that ended by then is closed.
+    """
+    row = rows[0]
+    is_closed = period_end is not None and period_end <= row["admits_since"]
+    return row["generation"] if is_closed else None
+
+
+def find_catalogue_revision(rows: Iterable[Mapping[str, Any]]) -> int:
+    """Of a channel's rows: the lowest of the partitions read; one that was never copied has none."""
+    return min(row["catalogue_revision"] or 0 for row in rows)
