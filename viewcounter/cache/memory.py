@@ -15,7 +15,7 @@ ENTRY_OVERHEAD_BYTES = 400
 """What Python's own objects take for one answer besides key and payload, about."""
 
 
-class Stored(msgspec.Struct, frozen=True, array_like=True):
+class CacheEntry(msgspec.Struct, frozen=True, array_like=True):
     """One answer. `read_at`: seconds since 1970, when its reader began to ask.
 
     `generation`: the answer is final, nothing but a correction changes it, and each correction comes with another
@@ -43,7 +43,7 @@ class Lifetimes:
     stale_seconds: float
 
 
-def judge_age(stored: Stored, *, now: float, generation: int | None, lifetimes: Lifetimes) -> Age:
+def classify_age(stored: CacheEntry, *, now: float, generation: int | None, lifetimes: Lifetimes) -> Age:
     """What `stored` is worth at `now` (seconds since 1970).
 
     `generation` is the one in force, None when it is not known: then a final answer ages like any other. An answer
@@ -68,7 +68,7 @@ class MemoryCache:
     def __init__(self, *, max_bytes: int, max_entries: int) -> None:
         self._max_bytes = max_bytes
         self._max_entries = max_entries
-        self._entries: OrderedDict[str, Stored] = OrderedDict()
+        self._entries: OrderedDict[str, CacheEntry] = OrderedDict()
         self._bytes = 0
         self._lock = threading.Lock()  # keeps entries and their sum together
 
@@ -79,14 +79,14 @@ class MemoryCache:
     def __len__(self) -> int:
         return len(self._entries)
 
-    def find(self, key: str) -> Stored | None:
+    def find(self, key: str) -> CacheEntry | None:
         with self._lock:
             stored = self._entries.get(key)
             if stored is not None:
                 self._entries.move_to_end(key)
             return stored
 
-    def put(self, key: str, stored: Stored) -> int:
+    def put(self, key: str, stored: CacheEntry) -> int:
         """In the place of what is there under this key. Returns how many others had to leave.
 
         An answer larger than the whole memory is not taken, nor does an older one of its key stay.
@@ -117,5 +117,5 @@ class MemoryCache:
         return evicted_count
 
 
-def _measure(key: str, stored: Stored) -> int:
+def _measure(key: str, stored: CacheEntry) -> int:
     return ENTRY_OVERHEAD_BYTES + len(key) + len(stored.payload)

@@ -1,29 +1,32 @@
-"""What readers get: from this process, from the cache that all share, from the shards, or stale when no shard answers.
+"""Reads through the caches: this process's memory, the cache that processes share, then the shards.
 
-Invariant: an answer that is not marked stale is one that a shard gave no longer ago than answers are fresh; a final one
-(nothing but a correction changes it) may be older, as long as the shard still names the generation it was read under.
+Invariant: rows that are not marked stale were read from a shard no longer ago than entries are fresh; final ones
+(nothing but a correction changes them) may be older, while the shard still names the generation they were read under.
 
-One question may have several parts, each kept under its own key: a video of a list, a shard of a scatter. What a key
-stands for never depends on the reader, so that everybody shares it: no functions, no names, nobody's permissions.
+One request may have several keys, each cached by itself: a video of a list, a shard of a scatter. What a key stands
+for never depends on the reader, so that all readers share it: it holds no function, no name and no permission.
 """
 
 import time
+from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from enum import StrEnum
+from functools import partial
 from typing import Any
 
 import msgspec
 
 from clusterproxy.errors import NotFarEnough
+from clusterproxy.freshness import FreshnessRequirement, find_shortfall
 from clusterproxy.results import Route
 from runtime.errors import Retryable
 from runtime.metrics import CACHE_EVICTIONS, CACHE_READS, CACHED_BYTES
 from runtime.singleflight import SingleFlight
 from viewcounter.cache.generations import GenerationBoard
-from viewcounter.cache.memory import Age, Lifetimes, MemoryCache, Stored, judge_age
+from viewcounter.cache.memory import Age, CacheEntry, Lifetimes, MemoryCache, classify_age
 from viewcounter.cache.shared import SharedCache
 
 Rows = list[dict[str, Any]]
@@ -33,66 +36,65 @@ _decoder = msgspec.msgpack.Decoder(tuple[list[str], list[list[Any]]])
 
 
 class Origin(StrEnum):
-    """Where a part of an answer comes from."""
+    """Where the rows of a key come from."""
 
     PROCESS = "process"
     SHARED = "shared"
     COALESCED = "coalesced"
-    """Another reader of this process was asking the same."""
+    """Another reader of this process was reading the same from the shard."""
     SHARD = "shard"
     STALE = "stale"
-    """It has expired, and the shard does not answer."""
+    """An expired entry, because the shard does not answer."""
 
 
 @dataclass(frozen=True, slots=True)
-class CachedPart:
-    """Rows of one key. `read_at`: when whoever read them began to ask. `is_final`: only a correction changes them.
+class CacheResult:
+    """Rows of one key. `read_at`: when the reader that read them from the shard began.
 
-    `route`: how they were asked for, None where they had been kept.
+    `error`: why rows are missing: all of them, or those that are not in `rows`. `generation`: the rows are final, as
+    in CacheEntry. `route`: how the shard was read, None for rows from a cache.
     """
 
     rows: Rows
     read_at: datetime
     origin: Origin
-    is_final: bool = False
+    generation: int | None = None
     route: Route | None = None
+    error: Exception | None = None
+
+    @property
+    def is_final(self) -> bool:
+        return self.generation is not None and self.error is None
 
 
-@dataclass(frozen=True, slots=True)
-class Loaded:
-    """What the shards said. A key with a failure may have rows all the same: those that could be read."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CacheRequest(ABC):
+    """What one reader wants, and how its rows are read from the shards.
 
-    rows: Mapping[str, Rows]
-    failures: Mapping[str, Exception] = field(default_factory=dict)
-    routes: Mapping[str, Route | None] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
-class Fetched:
-    """Each key asked for is in `parts`, in `failures`, or, with what could be read of it, in both."""
-
-    parts: Mapping[str, CachedPart]
-    failures: Mapping[str, Exception]
-
-
-@dataclass(frozen=True, slots=True)
-class CacheRequest:
-    """A question. `load` asks the shards for some of its keys; a Retryable error is about all of them.
-
-    `accepts`: whether rows are new enough for this reader; None: any that others may have. `allow_cached=False`:
-    nothing that was read before this reader asked will do. `skip_shared_cache`: a shard answers as quickly as the
-    shared cache, so that is looked into only for what is asked for again, or when the shard fails. `find_generation`
-    gives the generation of rows that are final, None for others; `get_generation` the one in force, None when it is
-    not known.
+    `requirement`: how fresh rows must be for this reader; None: as fresh as the cache keeps them. `allow_cached=False`:
+    only rows that are read after this request. `skip_shared_cache`: a shard answers as quickly as the shared cache, so
+    that one is read only for a key that this process had before, or when the shard fails.
     """
 
     keys: Sequence[str]
-    load: Callable[[Sequence[str]], Loaded]
-    accepts: Callable[[Rows], bool] | None = None
+    requirement: FreshnessRequirement | None = None
     allow_cached: bool = True
     skip_shared_cache: bool = False
-    find_generation: Callable[[Rows], int | None] = lambda _: None
-    get_generation: Callable[[], int | None] = lambda: None
+
+    @abstractmethod
+    def load(self, keys: Sequence[str], *, now: datetime) -> dict[str, CacheResult]:
+        """A result for each of `keys`, from the shards. Raises an error that concerns all of them."""
+
+    def find_generation(self, generations: GenerationBoard) -> int | None:  # noqa: ARG002 - of subclasses
+        """The current generation of what the keys name; None while it is unknown."""
+        return None
+
+    def accepts(self, rows: Rows, *, now: datetime) -> bool:
+        """Whether rows that were read for another reader are fresh enough, by the progress that they carry."""
+        if self.requirement is None:
+            return True
+        progress = self.requirement.probe.parse(rows)
+        return find_shortfall(self.requirement, progress, partitions=progress, now=now) is None
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,47 +117,56 @@ class ReadCache:
         self._settings = settings
         self._memory = MemoryCache(max_bytes=settings.max_bytes, max_entries=settings.max_entries)
         self._shared = shared
-        self._flights: SingleFlight[_Obtained] = SingleFlight(max_followers=settings.max_followers)
+        self._flights: SingleFlight[dict[str, CacheResult]] = SingleFlight(max_followers=settings.max_followers)
 
     @property
     def waiting_count(self) -> int:
-        """Readers that wait for what another one asks now."""
+        """Readers that wait for another one that is reading the same."""
         return self._flights.follower_count
 
-    def peek(self, key: str, *, now: datetime) -> Stored | None:
-        """What this process has itself and may be given to anybody; the same object until another takes its place.
+    def peek(self, key: str, *, now: datetime) -> CacheEntry | None:
+        """A fresh entry of this process's memory; the same object until another replaces it.
 
-        Never waits and counts nothing: for callers on an event loop, who count what they make of it.
+        Never waits and counts nothing: for callers on an event loop, which count their answers themselves.
         """
-        stored = self._memory.find(key)
-        if stored is None or self._judge(stored, now=now, generation=None) is not Age.FRESH:
+        entry = self._memory.find(key)
+        if entry is None or self._classify(entry, now=now, generation=None) is not Age.FRESH:
             return None
-        return stored
+        return entry
 
-    def fetch(self, wanted: CacheRequest, *, now: datetime) -> Fetched:
-        """Raises errors of `load` that are not Retryable."""
-        parts = self._find_in_memory(wanted, now=now) if wanted.allow_cached else {}
-        failures: dict[str, Exception] = {}
-        missing = tuple(key for key in wanted.keys if key not in parts)
+    def fetch(self, request: CacheRequest, *, now: datetime) -> dict[str, CacheResult]:
+        """A result for each key. Raises as `check_results`, and errors of `load` that are not Retryable."""
+        results = self._find_in_memory(request, now=now) if request.allow_cached else {}
+        missing = tuple(key for key in request.keys if key not in results)
         if missing:
+            load = partial(self._load, request, missing, now=now)
             try:
-                obtained, is_shared = self._obtain_together(wanted, missing, now=now)
+                if request.allow_cached:
+                    # A reader with a requirement may have to wait for it, so it never leads: others would wait too.
+                    outcome = self._flights.run(
+                        missing,
+                        load,
+                        deadline_at=time.monotonic() + self._settings.wait_seconds,
+                        may_lead=request.requirement is None,
+                        accepts=lambda loaded: all(request.accepts(r.rows, now=now) for r in loaded.values() if r.rows),
+                    )
+                    results |= _mark_coalesced(outcome.answer) if outcome.is_shared else outcome.answer
+                else:
+                    results |= load()
             except Exception as error:
                 if not isinstance(error, Retryable):
                     raise
-                failures = dict.fromkeys(missing, error)
-            else:
-                failures = dict(obtained.failures)
-                parts |= _mark_coalesced(obtained.parts) if is_shared else obtained.parts
-            kept = self._find_kept(wanted, failures, now=now)
-            parts |= kept
-            failures = {key: error for key, error in failures.items() if key not in kept}
-        for origin, count in Counter(part.origin for part in parts.values()).items():
+                results |= _fail(missing, error, now=now)
+            failed = [key for key in missing if results[key].error is not None]
+            if failed and request.allow_cached:
+                results |= self._find_expired(request, failed, now=now)
+        for origin, count in Counter(result.origin for result in results.values() if result.rows).items():
             CACHE_READS.labels(origin).inc(count)
-        return Fetched(parts, failures)
+        check_results(results)
+        return results
 
     def clear(self) -> None:
-        """Forgets what this process has. What processes share stays."""
+        """Empties the caches of this process. Entries of the shared cache stay."""
         self._memory.clear()
         self.generations.clear()
 
@@ -163,154 +174,122 @@ class ReadCache:
         if self._shared is not None:
             self._shared.close()
 
-    def _judge(self, stored: Stored, *, now: datetime, generation: int | None) -> Age:
-        return judge_age(stored, now=now.timestamp(), generation=generation, lifetimes=self._settings.lifetimes)
+    def _classify(self, entry: CacheEntry, *, now: datetime, generation: int | None) -> Age:
+        return classify_age(entry, now=now.timestamp(), generation=generation, lifetimes=self._settings.lifetimes)
 
-    def _find_in_memory(self, wanted: CacheRequest, *, now: datetime) -> dict[str, CachedPart]:
-        found = {key: stored for key in wanted.keys if (stored := self._memory.find(key)) is not None}
-        return self._keep_fresh(wanted, found, Origin.PROCESS, now=now)
+    def _find_in_memory(self, request: CacheRequest, *, now: datetime) -> dict[str, CacheResult]:
+        found = {key: entry for key in request.keys if (entry := self._memory.find(key)) is not None}
+        return self._select_fresh(request, found, Origin.PROCESS, now=now)
 
-    def _keep_fresh(
-        self, wanted: CacheRequest, found: Mapping[str, Stored], origin: Origin, *, now: datetime
-    ) -> dict[str, CachedPart]:
+    def _select_fresh(
+        self, request: CacheRequest, found: Mapping[str, CacheEntry], origin: Origin, *, now: datetime
+    ) -> dict[str, CacheResult]:
         """Those of `found` that may be used while shards answer."""
-        has_final = any(stored.generation is not None for stored in found.values())
-        generation = wanted.get_generation() if has_final else None
-        parts: dict[str, CachedPart] = {}
-        for key, stored in found.items():
-            if self._judge(stored, now=now, generation=generation) is Age.FRESH:
-                part = build_part(stored, origin)
-                if wanted.accepts is None or wanted.accepts(part.rows):
-                    parts[key] = part
-        return parts
+        has_final = any(entry.generation is not None for entry in found.values())
+        generation = request.find_generation(self.generations) if has_final else None
+        results: dict[str, CacheResult] = {}
+        for key, entry in found.items():
+            if self._classify(entry, now=now, generation=generation) is Age.FRESH:
+                result = build_result(entry, origin)
+                if request.accepts(result.rows, now=now):
+                    results[key] = result
+        return results
 
-    def _find_kept(
-        self, wanted: CacheRequest, keys: Mapping[str, Exception], *, now: datetime
-    ) -> dict[str, CachedPart]:
+    def _find_expired(self, request: CacheRequest, keys: Sequence[str], *, now: datetime) -> dict[str, CacheResult]:
         """For keys that no shard answers."""
-        if not wanted.allow_cached:
-            return {}
-        if wanted.skip_shared_cache and keys:
-            self._find_shared(wanted, list(keys), now=now)  # it may have been passed by
-        parts: dict[str, CachedPart] = {}
+        if request.skip_shared_cache:
+            self._find_shared(request, keys, now=now)  # `_load` may have skipped it
+        results: dict[str, CacheResult] = {}
         for key in keys:
-            stored = self._memory.find(key)
-            age = Age.GONE if stored is None else self._judge(stored, now=now, generation=None)
-            if stored is not None and age is not Age.GONE:
-                part = build_part(stored, Origin.PROCESS if age is Age.FRESH else Origin.STALE)
-                if wanted.accepts is None or wanted.accepts(part.rows):
-                    parts[key] = part
-        return parts
+            entry = self._memory.find(key)
+            age = Age.GONE if entry is None else self._classify(entry, now=now, generation=None)
+            if entry is not None and age is not Age.GONE:
+                result = build_result(entry, Origin.PROCESS if age is Age.FRESH else Origin.STALE)
+                if request.accepts(result.rows, now=now):
+                    results[key] = result
+        return results
 
-    def _obtain_together(
-        self, wanted: CacheRequest, keys: tuple[str, ...], *, now: datetime
-    ) -> "tuple[_Obtained, bool]":
-        """Nobody may wait for a reader who asks for more than others, nor may one who insists on now follow others."""
-        if not wanted.allow_cached:
-            return self._obtain(wanted, keys, now=now), False
-        accepts = wanted.accepts
-        outcome = self._flights.run(
-            keys,
-            lambda: self._obtain(wanted, keys, now=now),
-            deadline_at=time.monotonic() + self._settings.wait_seconds,
-            may_lead=accepts is None,
-            accepts=lambda obtained: accepts is None or all(accepts(part.rows) for part in obtained.parts.values()),
-        )
-        return outcome.answer, outcome.is_shared
-
-    def _obtain(self, wanted: CacheRequest, keys: tuple[str, ...], *, now: datetime) -> "_Obtained":
-        """From the shared cache, then from the shards. Raises what `load` raises, if there is nothing besides."""
-        is_worth_a_look = not wanted.skip_shared_cache or any(self._memory.find(key) is not None for key in keys)
-        parts = self._find_shared(wanted, keys, now=now) if wanted.allow_cached and is_worth_a_look else {}
-        asked = [key for key in keys if key not in parts]
-        if not asked:
-            return _Obtained(parts, {})
+    def _load(self, request: CacheRequest, keys: Sequence[str], *, now: datetime) -> dict[str, CacheResult]:
+        """From the shared cache, then the shards. Raises an error of `load` only if the shared cache had nothing."""
+        reads_shared = not request.skip_shared_cache or any(self._memory.find(key) is not None for key in keys)
+        results = self._find_shared(request, keys, now=now) if request.allow_cached and reads_shared else {}
+        missing = [key for key in keys if key not in results]
+        if not missing:
+            return results
         try:
-            loaded = wanted.load(asked)
+            loaded = request.load(missing, now=now)
         except Exception as error:
-            if not parts or not isinstance(error, Retryable):
+            if not results or not isinstance(error, Retryable):
                 raise
-            return _Obtained(parts, dict.fromkeys(asked, error))
-        self._store(wanted, loaded, now=now)
-        for key, rows in loaded.rows.items():
-            is_final = key not in loaded.failures and wanted.find_generation(rows) is not None
-            parts[key] = CachedPart(rows, now, Origin.SHARD, is_final, loaded.routes.get(key))
-        return _Obtained(parts, loaded.failures)
+            return results | _fail(missing, error, now=now)
+        self._store(loaded)
+        return results | loaded
 
-    def _find_shared(self, wanted: CacheRequest, keys: Sequence[str], *, now: datetime) -> dict[str, CachedPart]:
+    def _find_shared(self, request: CacheRequest, keys: Sequence[str], *, now: datetime) -> dict[str, CacheResult]:
         if self._shared is None:
             return {}
         found = self._shared.find(keys)
-        for key, stored in found.items():
+        for key, entry in found.items():
             own = self._memory.find(key)
-            if own is None or own.read_at < stored.read_at:
-                self._remember(key, stored)
-        return self._keep_fresh(wanted, found, Origin.SHARED, now=now)
+            if own is None or own.read_at < entry.read_at:
+                self._store_in_memory(key, entry)
+        return self._select_fresh(request, found, Origin.SHARED, now=now)
 
-    def _store(self, wanted: CacheRequest, loaded: Loaded, *, now: datetime) -> None:
-        """What was read in part only is not kept."""
-        answers: dict[str, Stored] = {}
-        for key, rows in loaded.rows.items():
-            if key not in loaded.failures:
-                stored = Stored(now.timestamp(), wanted.find_generation(rows), _encode_rows(rows))
-                if len(stored.payload) <= self._settings.entry_max_bytes:
-                    answers[key] = stored
-        for key, stored in answers.items():
-            self._remember(key, stored)
-        if self._shared is not None and answers:
-            self._shared.store(answers)
+    def _store(self, loaded: Mapping[str, CacheResult]) -> None:
+        """Results with an error, which may lack rows, are not stored."""
+        entries: dict[str, CacheEntry] = {}
+        for key, result in loaded.items():
+            if result.error is None:
+                entry = CacheEntry(result.read_at.timestamp(), result.generation, _encode_rows(result.rows))
+                if len(entry.payload) <= self._settings.entry_max_bytes:
+                    entries[key] = entry
+        for key, entry in entries.items():
+            self._store_in_memory(key, entry)
+        if self._shared is not None and entries:
+            self._shared.store(entries)
 
-    def _remember(self, key: str, stored: Stored) -> None:
-        evicted_count = self._memory.put(key, stored)
+    def _store_in_memory(self, key: str, entry: CacheEntry) -> None:
+        evicted_count = self._memory.put(key, entry)
         if evicted_count:
             CACHE_EVICTIONS.inc(evicted_count)
         CACHED_BYTES.set(self._memory.size_bytes)
 
 
-def fetch(cache: ReadCache | None, wanted: CacheRequest, *, now: datetime) -> Fetched:
-    """Without a cache, every part from its shard.
-
-    Raises the first failure when there is nothing at all, and NotFarEnough whatever else there is: half of what a
-    reader demands is not what it demands.
-    """
-    fetched = _fetch_uncached(wanted, now=now) if cache is None else cache.fetch(wanted, now=now)
-    for error in fetched.failures.values():
-        if not fetched.parts or isinstance(error, NotFarEnough):
-            raise error
-    return fetched
+def load_uncached(request: CacheRequest, *, now: datetime) -> dict[str, CacheResult]:
+    """Every key from its shard. Raises what `load` raises, and as `check_results`."""
+    results = request.load(request.keys, now=now)
+    check_results(results)
+    return results
 
 
-def _fetch_uncached(wanted: CacheRequest, *, now: datetime) -> Fetched:
-    loaded = wanted.load(wanted.keys)
-    parts = {
-        key: CachedPart(rows, now, Origin.SHARD, wanted.find_generation(rows) is not None, loaded.routes.get(key))
-        for key, rows in loaded.rows.items()
-    }
-    return Fetched(parts, loaded.failures)
+def check_results(results: Mapping[str, CacheResult]) -> None:
+    """Raises the first error when there are no rows at all, and NotFarEnough whatever other rows there are: a reader's
+    requirement is for all of its answer."""
+    has_rows = any(result.rows for result in results.values())
+    for result in results.values():
+        if result.error is not None and (not has_rows or isinstance(result.error, NotFarEnough)):
+            raise result.error
 
 
-@dataclass(frozen=True, slots=True)
-class _Obtained:
-    parts: dict[str, CachedPart]
-    failures: Mapping[str, Exception]
-
-
-def _mark_coalesced(parts: Mapping[str, CachedPart]) -> dict[str, CachedPart]:
-    return {key: replace(part, origin=Origin.COALESCED) for key, part in parts.items()}
-
-
-def build_part(stored: Stored, origin: Origin) -> CachedPart:
-    """The rows of what was kept."""
-    return CachedPart(
-        rows=_decode_rows(stored.payload),
-        read_at=datetime.fromtimestamp(stored.read_at, UTC),
+def build_result(entry: CacheEntry, origin: Origin) -> CacheResult:
+    return CacheResult(
+        rows=_decode_rows(entry.payload),
+        read_at=datetime.fromtimestamp(entry.read_at, UTC),
         origin=origin,
-        is_final=stored.generation is not None,
+        generation=entry.generation,
     )
 
 
+def _fail(keys: Sequence[str], error: Exception, *, now: datetime) -> dict[str, CacheResult]:
+    return dict.fromkeys(keys, CacheResult([], now, Origin.SHARD, error=error))
+
+
+def _mark_coalesced(results: Mapping[str, CacheResult]) -> dict[str, CacheResult]:
+    return {key: replace(result, origin=Origin.COALESCED) for key, result in results.items()}
+
+
 def _encode_rows(rows: Rows) -> bytes:
-    """The names once, then the values. Decimals become text, which is as good to `int`."""
+    """The names once, then the values. Decimals become text, which `int` reads as well."""
     return _encoder.encode((list(rows[0]), [list(row.values()) for row in rows]))
 
 

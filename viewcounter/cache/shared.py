@@ -20,7 +20,7 @@ from configservice.topology.value_macs import ValueAuthenticator
 from runtime.metrics import SHARED_CACHE_ERRORS
 from runtime.periodic import PeriodicTask
 from runtime.valkey import CacheBreaker, ValkeyError, build_pooled_client
-from viewcounter.cache.memory import Stored
+from viewcounter.cache.memory import CacheEntry
 
 logger = logging.getLogger(__name__)
 
@@ -38,7 +38,7 @@ WAITING_MAX_BYTES = 8 * 1024 * 1024
 STOP_SECONDS = 1.0
 
 _encoder = msgspec.msgpack.Encoder()
-_decoder = msgspec.msgpack.Decoder(Stored)
+_decoder = msgspec.msgpack.Decoder(CacheEntry)
 
 
 class SharedCache:
@@ -67,7 +67,7 @@ class SharedCache:
         self._may_store = False
         self._policy_until = 0.0
         self._lock = threading.Lock()  # guards what follows
-        self._waiting: dict[str, Stored] = {}
+        self._waiting: dict[str, CacheEntry] = {}
         self._waiting_bytes = 0
         self._is_closed = False
         self._writer = PeriodicTask(
@@ -79,7 +79,7 @@ class SharedCache:
         )
         self._client = build_pooled_client(url, timeout_seconds=timeout_seconds, max_connections=max_connections)
 
-    def find(self, keys: Sequence[str]) -> dict[str, Stored]:
+    def find(self, keys: Sequence[str]) -> dict[str, CacheEntry]:
         """Those that are there; none when the server does not answer."""
         if not self._breaker.try_pass():
             return {}
@@ -96,7 +96,7 @@ class SharedCache:
         found = zip(keys, values, strict=True)
         return {key: stored for key, value in found if (stored := self._read(value, prefix + key, now=now)) is not None}
 
-    def store(self, answers: Mapping[str, Stored]) -> None:
+    def store(self, answers: Mapping[str, CacheEntry]) -> None:
         """Soon, and as far as there is room: nobody waits for it."""
         size = sum(len(stored.payload) for stored in answers.values())
         with self._lock:
@@ -155,7 +155,7 @@ class SharedCache:
             self._may_store, self._policy_until = may_store, now + POLICY_SECONDS
         return self._may_store
 
-    def _read(self, data: bytes | str | None, name: str, *, now: float) -> Stored | None:
+    def _read(self, data: bytes | str | None, name: str, *, now: float) -> CacheEntry | None:
         """What none of our processes has written, or cannot be understood, is as good as not there."""
         value = self._authenticator.read(data, name=name, now=now) if isinstance(data, bytes) else None
         if value is None:

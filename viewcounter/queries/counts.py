@@ -7,15 +7,14 @@ from datetime import datetime
 from clusterproxy.proxy import ClusterProxy
 from clusterproxy.results import Route
 from configservice.topology.model import Topology
-from viewcounter.cache.memory import Stored
-from viewcounter.cache.read_cache import CachedPart, CacheRequest, Loaded, Origin, ReadCache, build_part, fetch
+from viewcounter.cache.memory import CacheEntry
+from viewcounter.cache.read_cache import CacheResult, Origin, ReadCache, build_result
 from viewcounter.events.partition import get_partition
 from viewcounter.queries.errors import InvalidQuery
-from viewcounter.queries.freshness import DEFAULT, ReadOptions
+from viewcounter.queries.freshness import DEFAULT, ReadOptions, find_requirement
 from viewcounter.queries.meta import Meta, Source, build_meta
-from viewcounter.queries.reading import CachePolicy, build_judge, get_seen, read_video
-from viewcounter.queries.routes import describe_routes
-from viewcounter.queries.scattering import load_parts, scatter
+from viewcounter.queries.reading import StatementRead, build_video_read, get_seen, read
+from viewcounter.queries.scattering import build_scatter_read, load_scattered
 from viewcounter.queries.targets import find_catalogue_revision
 from viewcounter.storage.channels import COUNTS_OF_CHANNEL
 from viewcounter.storage.reads import COUNTS_OF_VIDEO, COUNTS_OF_VIDEOS
@@ -37,7 +36,7 @@ class CountsAnswer:
 
 @dataclass(frozen=True, slots=True)
 class ManyCountsAnswer:
-    """In the order asked, each video once. Those that could not be read stand in `meta.missing` only."""
+    """In the order of the request, each video once. Those that could not be read are in `meta.missing` only."""
 
     videos: tuple[VideoCounts, ...]
     meta: Meta
@@ -64,21 +63,39 @@ def get_counts(
     options: ReadOptions = DEFAULT,
     cache: ReadCache | None = None,
 ) -> CountsAnswer:
-    keeping = CachePolicy(_get_key(video_id), cache, skip_shared_cache=True)
-    reading = read_video(
-        cluster, COUNTS_OF_VIDEO, video_id=video_id, params={}, now=now, options=options, keeping=keeping
+    key = _get_key(video_id)
+    request = build_video_read(
+        cluster, COUNTS_OF_VIDEO, {}, video_id=video_id, options=options, key=key, skip_shared_cache=True
     )
-    return _build_answer(cluster.topology, video_id, reading.parts[0], now=now, routes=reading.routes)
+    reading = read(request, now=now, cache=cache)
+    return _build_answer(cluster.topology, video_id, reading.results[key], now=now, routes=reading.routes)
 
 
-def peek_counts(video_id: str, *, now: datetime, cache: ReadCache) -> Stored | None:
-    """What this process has in its memory. Never waits; None says that `get_counts` has to be asked, in a thread."""
+def peek_counts(video_id: str, *, now: datetime, cache: ReadCache) -> CacheEntry | None:
+    """A fresh entry of this process's memory. Never waits; None: call `get_counts`, in a thread."""
     return cache.peek(_get_key(video_id), now=now)
 
 
-def build_kept_counts(topology: Topology, video_id: str, stored: Stored, *, now: datetime) -> CountsAnswer:
-    """Of what `peek_counts` has found: the answer of `get_counts`."""
-    return _build_answer(topology, video_id, build_part(stored, Origin.PROCESS), now=now)
+def build_cached_counts(topology: Topology, video_id: str, entry: CacheEntry, *, now: datetime) -> CountsAnswer:
+    """The answer of `get_counts`, from what `peek_counts` has found."""
+    return _build_answer(topology, video_id, build_result(entry, Origin.PROCESS), now=now)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CountsRead(StatementRead):
+    """Counts of many videos, each cached by itself. `videos` and `partitions` by key."""
+
+    videos: Mapping[str, str]
+    partitions: Mapping[str, int]
+
+    def load(self, keys: Sequence[str], *, now: datetime) -> dict[str, CacheResult]:
+        return load_scattered(
+            self,
+            {"video_ids": [self.videos[k] for k in keys], "video_partitions": [self.partitions[k] for k in keys]},
+            partitions={key: [self.partitions[key]] for key in keys},
+            choose_key=lambda row: _get_key(row["video_id"]),
+            now=now,
+        )
 
 
 def get_counts_of_videos(
@@ -96,40 +113,33 @@ def get_counts_of_videos(
     topology = cluster.topology
     videos = _get_keys(video_ids)
     partitions = {key: get_partition(v, partition_count=topology.partition_count) for key, v in videos.items()}
-
-    def load(keys: Sequence[str]) -> Loaded:
-        return load_parts(
-            cluster,
-            COUNTS_OF_VIDEOS,
-            params={"video_ids": [videos[k] for k in keys], "video_partitions": [partitions[k] for k in keys]},
-            partitions={key: [partitions[key]] for key in keys},
-            options=options,
-            choose=lambda row: _get_key(row["video_id"]),
-        )
-
-    wanted = CacheRequest(
+    request = CountsRead(
         keys=list(videos),
-        load=load,
+        requirement=find_requirement(options, partitions=partitions.values()),
         allow_cached=not options.insists_on_now,
-        accepts=build_judge(options, partitions=partitions.values(), now=now),
+        cluster=cluster,
+        statement=COUNTS_OF_VIDEOS,
+        params={},
+        options=options,
+        videos=videos,
+        partitions=partitions,
     )
-    parts = fetch(cache, wanted, now=now).parts
-    routes = describe_routes(topology, parts.values(), options=options, uses_cache=cache is not None)
-    return _build_many(topology, videos, parts, now=now, routes=routes)
+    reading = read(request, now=now, cache=cache)
+    return _build_many(topology, videos, reading.results, now=now, routes=reading.routes)
 
 
 def peek_counts_of_videos(
     topology: Topology, *, video_ids: Sequence[str], now: datetime, cache: ReadCache
 ) -> ManyCountsAnswer | None:
-    """As `peek_counts`, and what is made of it: all of them, or None."""
+    """The answer from this process's memory if it has fresh entries of all videos, else None. Never waits."""
     videos = _get_keys(video_ids)
-    parts: dict[str, CachedPart] = {}
+    results: dict[str, CacheResult] = {}
     for key in videos:
-        stored = cache.peek(key, now=now)
-        if stored is None:
+        entry = cache.peek(key, now=now)
+        if entry is None:
             return None
-        parts[key] = build_part(stored, Origin.PROCESS)
-    return _build_many(topology, videos, parts, now=now)
+        results[key] = build_result(entry, Origin.PROCESS)
+    return _build_many(topology, videos, results, now=now)
 
 
 def get_channel_counts(
@@ -141,15 +151,10 @@ def get_channel_counts(
     cache: ReadCache | None = None,
 ) -> ChannelCounts:
     """Raises the first shard's error when no shard answered."""
-    reading = scatter(
-        cluster,
-        COUNTS_OF_CHANNEL,
-        params={"channel_id": channel_id},
-        key=f"channel-counts:{channel_id}",
-        now=now,
-        options=options,
-        cache=cache,
+    request = build_scatter_read(
+        cluster, COUNTS_OF_CHANNEL, {"channel_id": channel_id}, key=f"channel-counts:{channel_id}", options=options
     )
+    reading = read(request, now=now, cache=cache)
     counts: dict[int, int] = {}
     for row in reading.rows:
         if row["event_type_id"] is not None:
@@ -173,33 +178,35 @@ def _get_keys(video_ids: Sequence[str]) -> dict[str, str]:
 def _build_many(
     topology: Topology,
     videos: Mapping[str, str],
-    parts: Mapping[str, CachedPart],
+    results: Mapping[str, CacheResult],
     *,
     now: datetime,
     routes: tuple[Route, ...] = (),
 ) -> ManyCountsAnswer:
+    found = {key: result for key, result in results.items() if result.rows}
     return ManyCountsAnswer(
-        videos=tuple(_build_counts(topology, v, parts[key]) for key, v in videos.items() if key in parts),
+        videos=tuple(_build_counts(topology, v, found[key]) for key, v in videos.items() if key in found),
         meta=build_meta(
-            [get_seen(part.rows[0]) for part in parts.values()],
+            [get_seen(result.rows[0]) for result in found.values()],
             sources=[Source.TOTAL],
             now=now,
-            parts=parts.values(),
-            missing=tuple(v for key, v in videos.items() if key not in parts),
+            results=found.values(),
+            missing=tuple(v for key, v in videos.items() if key not in found),
             routes=routes,
         ),
     )
 
 
 def _build_answer(
-    topology: Topology, video_id: str, part: CachedPart, *, now: datetime, routes: tuple[Route, ...] = ()
+    topology: Topology, video_id: str, result: CacheResult, *, now: datetime, routes: tuple[Route, ...] = ()
 ) -> CountsAnswer:
+    seen = get_seen(result.rows[0])
     return CountsAnswer(
-        video=_build_counts(topology, video_id, part),
-        meta=build_meta([get_seen(part.rows[0])], sources=[Source.TOTAL], now=now, parts=[part], routes=routes),
+        video=_build_counts(topology, video_id, result),
+        meta=build_meta([seen], sources=[Source.TOTAL], now=now, results=[result], routes=routes),
     )
 
 
-def _build_counts(topology: Topology, video_id: str, part: CachedPart) -> VideoCounts:
-    counts = {row["event_type_id"]: row["count"] for row in part.rows}
+def _build_counts(topology: Topology, video_id: str, result: CacheResult) -> VideoCounts:
+    counts = {row["event_type_id"]: row["count"] for row in result.rows}
     return VideoCounts(video_id, {t.name: counts.get(t.id, 0) for t in topology.event_types})

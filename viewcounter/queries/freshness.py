@@ -47,7 +47,7 @@ def parse_progress(rows: Sequence[Mapping[str, Any]]) -> dict[int, Progress]:
 PROBE = ProgressProbe(query=READ_STATES, parse=parse_progress)
 
 
-def find_demand(options: ReadOptions, *, partitions: Collection[int] | None) -> FreshnessRequirement | None:
+def find_requirement(options: ReadOptions, *, partitions: Collection[int] | None) -> FreshnessRequirement | None:
     """For the cluster proxy; None when any answer will do. `partitions`: those that are read, None for all."""
     wanted = dict(options.min_positions)
     if options.min_position is not None and partitions is not None:

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from enum import StrEnum
 
 from clusterproxy.results import Route
-from viewcounter.cache.read_cache import CachedPart, Origin
+from viewcounter.cache.read_cache import CacheResult, Origin
 from viewcounter.storage.reads import Seen
 
 
@@ -49,14 +49,14 @@ def build_meta(
     *,
     sources: Collection[Source],
     now: datetime,
-    parts: Collection[CachedPart] = (),
+    results: Collection[CacheResult] = (),
     missing: tuple[str, ...] = (),
     routes: tuple[Route, ...] = (),
     approximate: Mapping[str, Mapping[str, float]] | None = None,
 ) -> Meta:
-    """`seen` must not be empty: an answer that has read nothing is an error, not an answer. No `parts`: read now."""
-    as_of = min((part.read_at for part in parts), default=now)
-    is_stale = any(part.origin is Origin.STALE for part in parts)
+    """`seen` must not be empty: nothing read is an error, not an answer. Without `results` it was read now."""
+    as_of = min((result.read_at for result in results), default=now)
+    is_stale = any(result.origin is Origin.STALE for result in results)
     return Meta(
         complete_until=min(now, *(s.watermark for s in seen)).astimezone(UTC),
         as_of=as_of,
@@ -65,7 +65,7 @@ def build_meta(
         partial=bool(missing),
         missing=missing,
         age_seconds=max(0.0, round((now - as_of).total_seconds(), 3)) if is_stale else None,
-        is_final=bool(parts) and not is_stale and not missing and all(part.is_final for part in parts),
+        is_final=bool(results) and not is_stale and not missing and all(r.is_final for r in results),
         routes=routes,
         approximate=approximate or {},
     )

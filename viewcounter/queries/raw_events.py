@@ -10,7 +10,7 @@ from viewcounter.events.message import VALUE_SCALE
 from viewcounter.queries.errors import InvalidQuery
 from viewcounter.queries.freshness import DEFAULT, ReadOptions
 from viewcounter.queries.meta import Meta, Source
-from viewcounter.queries.reading import get_event_type, read_video
+from viewcounter.queries.reading import build_video_read, get_event_type, read
 from viewcounter.storage.raw import SLICE_OF_VIDEO, get_raw_start
 
 RAW_MAX_LIMIT = 1000
@@ -78,11 +78,10 @@ def get_raw_page(
     if end < start:
         raise InvalidQuery("end_time", "end_before_start", "must not be before start_time")
     event_type = None if question.event_type is None else get_event_type(cluster.topology, question.event_type)
-    reading = read_video(
+    request = build_video_read(
         cluster,
         SLICE_OF_VIDEO,
-        video_id=question.video_id,
-        params={
+        {
             "event_type_id": None if event_type is None else event_type.id,
             # Events before the page's own place need not be looked at again.
             "start": max(start, question.after.occurred_at),
@@ -92,9 +91,10 @@ def get_raw_page(
             "after_id": question.after.event_id,
             "limit": question.limit + 1,
         },
-        now=now,
+        video_id=question.video_id,
         options=options,
     )
+    reading = read(request, now=now)
     rows = [row for row in reading.rows if row["event_id"] is not None]
     page, has_more = rows[: question.limit], len(rows) > question.limit
     return RawPage(

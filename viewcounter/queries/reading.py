@@ -1,19 +1,20 @@
-"""What a statement on the shards gave, and the read of one video: routed by its partition."""
+"""Reads of the shards: a statement goes through the caches, and its rows come back with what the shards had applied."""
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
+from functools import partial
 from typing import Any
 
-from clusterproxy.freshness import find_shortfall
 from clusterproxy.proxy import ClusterProxy
-from clusterproxy.results import ReadResult, Route
+from clusterproxy.results import Route
 from configservice.topology.model import EventType, Topology
 from shardproxy.query import Query
-from viewcounter.cache.read_cache import CachedPart, CacheRequest, Loaded, ReadCache, Rows, fetch
+from viewcounter.cache.generations import GenerationBoard
+from viewcounter.cache.read_cache import CacheRequest, CacheResult, Origin, ReadCache, Rows, load_uncached
 from viewcounter.events.partition import get_partition
 from viewcounter.queries.errors import InvalidQuery, PartitionElsewhere
-from viewcounter.queries.freshness import DEFAULT, ReadOptions, find_demand, parse_progress
+from viewcounter.queries.freshness import ReadOptions, find_requirement
 from viewcounter.queries.meta import Meta, Source, build_meta
 from viewcounter.queries.routes import describe_routes
 from viewcounter.storage.reads import Seen
@@ -23,16 +24,15 @@ from viewcounter.storage.reads import Seen
 class StatementResult:
     """Rows of one statement, and what the shards that gave them had applied of each partition in the same snapshot.
 
-    `seen` has exactly the partitions that were read, and is never empty. `missing_shards`: names of the shards that
-    did not answer, or not for all of the partitions asked of them. `routes`: how each part was had, if the options
-    ask for it.
+    `seen` has exactly the partitions that were read, and is never empty. `missing`: names of the keys of which rows
+    are missing. `routes`: how each shard was read, if the options say so.
     """
 
     rows: Rows
     seen: Mapping[int, Seen]
-    parts: tuple[CachedPart, ...]
-    missing_shards: tuple[str, ...] = ()
-    routes: tuple[Route, ...] = ()
+    results: Mapping[str, CacheResult]
+    missing: tuple[str, ...]
+    routes: tuple[Route, ...]
 
     def build_meta(
         self,
@@ -45,95 +45,125 @@ class StatementResult:
             self.seen.values(),
             sources=sources,
             now=now,
-            parts=self.parts,
-            missing=self.missing_shards,
+            results=self.results.values(),
+            missing=self.missing,
             routes=self.routes,
             approximate=approximate,
         )
 
 
-@dataclass(frozen=True, slots=True)
-class CachePolicy:
-    """How the rows of a question may be kept: `key` tells it from every other one.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StatementRead(CacheRequest):
+    """One statement on the shards. `names`: what each key is called when its rows are missing.
 
-    `find_generation` and `skip_shared_cache` are as in `CacheRequest`; the first makes sense of rows that carry their
-    partition's `generation`. `condense` makes what is kept, and answered from, of the rows that a shard gave.
+    `condense` makes the rows that are cached and returned from those that a shard gave.
     """
 
-    key: str
-    cache: ReadCache | None
-    find_generation: Callable[[Rows], int | None] = lambda _: None
-    condense: Callable[[Rows], Rows] = lambda rows: rows
-    skip_shared_cache: bool = False
+    cluster: ClusterProxy
+    statement: Query
+    params: Mapping[str, Any]
+    options: ReadOptions
+    names: Mapping[str, str] = field(default_factory=dict)
+    condense: Callable[[Rows], Rows] | None = None
 
 
-NOT_KEPT = CachePolicy(key="", cache=None)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VideoRead(StatementRead):
+    """A statement on one video, which is on the shard of `partition`.
+
+    `period_end`: the end of the period that the rows are about, if it has one and if only events of the period and
+    corrections can change the rows.
+    """
+
+    partition: int
+    period_end: datetime | None = None
+
+    def load(self, keys: Sequence[str], *, now: datetime) -> dict[str, CacheResult]:
+        """Raises PartitionElsewhere when the shard does not hold the partition and the newest topology names no other
+        shard, and what `condense` raises."""
+        query = partial(
+            self.cluster.read,
+            self.partition,
+            self.statement,
+            self.params,
+            consistency=self.options.consistency,
+            demand=self.requirement,
+        )
+        result = query()
+        if Seen.from_row(result.rows[0]) is None:
+            self.cluster.refresh_topology()
+            if self.cluster.topology.get_shard_of(self.partition).id != result.shard_id:
+                result = query()  # the partition has moved, and this process had not heard of it
+        if Seen.from_row(result.rows[0]) is None:
+            raise PartitionElsewhere(self.partition, shard_id=result.shard_id)
+        rows = result.rows if self.condense is None else self.condense(result.rows)
+        generation = find_final_generation(rows, period_end=self.period_end)
+        return dict.fromkeys(keys, CacheResult(rows, now, Origin.SHARD, generation, result.route))
+
+    def find_generation(self, generations: GenerationBoard) -> int | None:
+        return generations.find(self.cluster, self.partition)
 
 
-def read_video(
+def build_video_read(
     cluster: ClusterProxy,
-    query: Query,
+    statement: Query,
+    params: Mapping[str, Any],
     *,
     video_id: str,
-    params: Mapping[str, Any],
-    now: datetime,
-    options: ReadOptions = DEFAULT,
-    keeping: CachePolicy = NOT_KEPT,
-) -> StatementResult:
-    """Raises PartitionElsewhere when the shard that answered does not hold the video's partition, and the newest
-    topology does not lead elsewhere; and what `condense` raises."""
-    cache = keeping.cache
-    topology = cluster.topology
-    partition = get_partition(video_id, partition_count=topology.partition_count)
-
-    def ask() -> ReadResult:
-        return cluster.read(
-            partition,
-            query,
-            {"partition": partition, "video_id": video_id, **params},
-            consistency=options.consistency,
-            demand=find_demand(options, partitions=(partition,)),
-        )
-
-    def load(keys: Sequence[str]) -> Loaded:
-        result = ask()
-        if Seen.from_row(result.rows[0]) is None:
-            cluster.refresh_topology()
-            if cluster.topology.get_shard_of(partition).id != result.shard_id:
-                result = ask()  # it has moved, and we had not heard of it
-        if Seen.from_row(result.rows[0]) is None:
-            raise PartitionElsewhere(partition, shard_id=result.shard_id)
-        return Loaded(dict.fromkeys(keys, keeping.condense(result.rows)), routes=dict.fromkeys(keys, result.route))
-
-    wanted = CacheRequest(
-        keys=[keeping.key],
-        load=load,
+    options: ReadOptions,
+    key: str = "",
+    period_end: datetime | None = None,
+    condense: Callable[[Rows], Rows] | None = None,
+    skip_shared_cache: bool = False,
+) -> VideoRead:
+    """`key` tells the statement and its parameters from every other one; a read without a cache needs none."""
+    partition = get_partition(video_id, partition_count=cluster.topology.partition_count)
+    return VideoRead(
+        keys=[key],
+        requirement=find_requirement(options, partitions=(partition,)),
         allow_cached=not options.insists_on_now,
-        skip_shared_cache=keeping.skip_shared_cache,
-        accepts=build_judge(options, partitions=(partition,), now=now),
-        find_generation=keeping.find_generation,
-        get_generation=lambda: None if cache is None else cache.generations.find(cluster, partition),
+        skip_shared_cache=skip_shared_cache,
+        cluster=cluster,
+        statement=statement,
+        params={"partition": partition, "video_id": video_id, **params},
+        options=options,
+        condense=condense,
+        partition=partition,
+        period_end=period_end,
     )
-    part = fetch(cache, wanted, now=now).parts[keeping.key]
-    routes = describe_routes(topology, [part], options=options, uses_cache=cache is not None)
-    return StatementResult(part.rows, {partition: get_seen(part.rows[0])}, (part,), routes=routes)
 
 
-def build_judge(options: ReadOptions, *, partitions: Collection[int], now: datetime) -> Callable[[Rows], bool] | None:
-    """Whether rows that were kept are what the options demand, told by the rows themselves. None: any will do."""
-    demand = find_demand(options, partitions=partitions)
-    if demand is None:
-        return None
+def read(request: StatementRead, *, now: datetime, cache: ReadCache | None = None) -> StatementResult:
+    """Through `cache`, or from the shards alone where it is None. Raises what `ReadCache.fetch` raises."""
+    topology = request.cluster.topology
+    results = load_uncached(request, now=now) if cache is None else cache.fetch(request, now=now)
+    rows = [row for result in results.values() for row in result.rows]
+    seen: dict[int, Seen] = {}
+    for row in rows:
+        if row["partition"] not in seen:
+            seen[row["partition"]] = get_seen(row)
+    return StatementResult(
+        rows=rows,
+        seen=seen,
+        results=results,
+        missing=tuple(name for key, name in request.names.items() if results[key].error is not None),
+        routes=describe_routes(topology, results.values(), options=request.options, uses_cache=cache is not None),
+    )
 
-    def accepts(rows: Rows) -> bool:
-        progress = parse_progress(rows)
-        return find_shortfall(demand, progress, partitions=progress, now=now) is None
 
-    return accepts
+def find_final_generation(rows: Rows, *, period_end: datetime | None) -> int | None:
+    """The generation of rows that nothing but a correction can change; None for others.
+
+    An event that happened before `admits_since` is not counted any more, whatever waits in a log, a spool or a dead
+    letter: see decision 0005. So a period that ended by then is closed.
+    """
+    row = rows[0]
+    is_closed = period_end is not None and period_end <= row["admits_since"]
+    return row["generation"] if is_closed else None
 
 
 def get_seen(row: Mapping[str, Any]) -> Seen:
-    """Of a row that is part of an answer: its partition is on the shard that gave it."""
+    """Of a row whose partition is on the shard that gave it."""
     seen = Seen.from_row(row)
     if seen is None:
         raise ValueError(f"rows of partition {row['partition']} from a shard that does not hold it")

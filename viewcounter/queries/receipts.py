@@ -20,7 +20,7 @@ from viewcounter.events.columns import UUID_VERSION_7
 from viewcounter.events.partition import get_partition
 from viewcounter.queries.freshness import DEFAULT, ReadOptions, parse_progress
 from viewcounter.queries.meta import Meta, Source
-from viewcounter.queries.reading import read_video
+from viewcounter.queries.reading import build_video_read, read
 from viewcounter.storage.dead_letters import DeadLetterState
 from viewcounter.storage.partitions import READ_STATES
 from viewcounter.storage.receipts import RECEIPT_OF_EVENT
@@ -117,18 +117,18 @@ def get_receipt(
     Raises what reads raise.
     """
     partition = get_partition(question.video_id, partition_count=cluster.topology.partition_count)
-    reading = read_video(
+    request = build_video_read(
         cluster,
         RECEIPT_OF_EVENT,
-        video_id=question.video_id,
-        params={
+        {
             "event_id": question.event_id,
             "occurred_at": question.occurred_at,
             "minute": find_id_minute(question.event_id, occurred_at=question.occurred_at),
         },
-        now=now,
+        video_id=question.video_id,
         options=options,
     )
+    reading = read(request, now=now)
     row = reading.rows[0]
     evidence = read_evidence(row)
     state = judge(evidence, asked=question.position, waits_in_log=False)

@@ -1,39 +1,43 @@
-"""By which way an answer came, for those who ask: from which instances, or from where it was kept."""
+"""How the rows of an answer were had, for `explain=route`: from which instance, or from which cache."""
 
 from collections.abc import Iterable
 from dataclasses import replace
 
 from clusterproxy.results import Route
 from configservice.topology.model import Topology
-from viewcounter.cache.read_cache import CachedPart, Origin
+from viewcounter.cache.read_cache import CacheResult, Origin
 from viewcounter.queries.freshness import ReadOptions
 
 MISS = "miss"
-"""The caches were asked and had nothing that would do."""
+"""The caches were read and had no usable entry."""
 
 
 def describe_routes(
-    topology: Topology, parts: Iterable[CachedPart], *, options: ReadOptions, uses_cache: bool
+    topology: Topology, results: Iterable[CacheResult], *, options: ReadOptions, uses_cache: bool
 ) -> tuple[Route, ...]:
-    """One for each question that a shard was asked, and one a shard for all that was kept in the same place.
+    """One for each statement that a shard executed, and one a shard for all rows from the same cache.
 
     Empty unless the options ask for it.
     """
     if not options.explains:
         return ()
-    asked: dict[int, Route] = {}
-    kept: dict[tuple[int, Origin], set[int]] = {}
-    looked = MISS if uses_cache and not options.insists_on_now else None
-    for part in parts:
-        if part.route is not None:
-            asked[id(part.route)] = replace(part.route, cache=looked if part.origin is Origin.SHARD else part.origin)
+    executed: dict[int, Route] = {}
+    cached: dict[tuple[int, Origin], set[int]] = {}
+    shard_cache = MISS if uses_cache and not options.insists_on_now else None
+    for result in results:
+        if result.route is not None:
+            cache = shard_cache if result.origin is Origin.SHARD else result.origin
+            executed[id(result.route)] = replace(result.route, cache=cache)
         else:
-            for partition in {row["partition"] for row in part.rows}:
-                kept.setdefault((topology.assignments[partition].shard_id, part.origin), set()).add(partition)
-    return (*asked.values(), *(_describe_kept(topology, *place, own, options) for place, own in kept.items()))
+            for partition in {row["partition"] for row in result.rows}:
+                cached.setdefault((topology.assignments[partition].shard_id, result.origin), set()).add(partition)
+    return (
+        *executed.values(),
+        *(_describe_cached(topology, *place, partitions, options) for place, partitions in cached.items()),
+    )
 
 
-def _describe_kept(
+def _describe_cached(
     topology: Topology, shard_id: int, origin: Origin, partitions: set[int], options: ReadOptions
 ) -> Route:
     return Route(

@@ -1,8 +1,8 @@
-"""One question to many shards, keeping apart what was read and what is missing."""
+"""One statement on many shards: what was read and what is missing are kept apart."""
 
 import struct
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
@@ -10,126 +10,124 @@ import xxhash
 
 from clusterproxy.plan import plan_scatter
 from clusterproxy.proxy import ClusterProxy
-from clusterproxy.results import Route, ScatterResult
+from clusterproxy.results import Route
 from configservice.topology.model import Topology
 from shardproxy.query import Query
-from viewcounter.cache.read_cache import CacheRequest, Loaded, ReadCache, Rows, fetch
+from viewcounter.cache.read_cache import CacheResult, Origin, Rows
 from viewcounter.queries.errors import PartitionElsewhere
-from viewcounter.queries.freshness import DEFAULT, ReadOptions, find_demand
-from viewcounter.queries.reading import StatementResult, build_judge, get_seen
-from viewcounter.queries.routes import describe_routes
+from viewcounter.queries.freshness import ReadOptions, find_requirement
+from viewcounter.queries.reading import StatementRead
 from viewcounter.storage.reads import Seen
 
 
-def scatter(
-    cluster: ClusterProxy,
-    query: Query,
-    *,
-    params: Mapping[str, Any],
-    key: str,
-    now: datetime,
-    options: ReadOptions = DEFAULT,
-    cache: ReadCache | None = None,
-    condense: Callable[[Rows], Rows] = lambda rows: rows,
-) -> StatementResult:
-    """Each shard's answer to the question `key` is kept by itself: one that is down is then answered for by what it
-    said before. `condense` makes what is kept of the rows that a shard gave.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScatterRead(StatementRead):
+    """A statement on all shards. `partitions`: those of the shard that a key stands for.
 
-    Raises the first shard's error when no shard answered at all, NotFarEnough when one does not meet what the
-    options demand, and what `condense` raises.
+    Each shard's rows are cached by themselves: while one is down, its earlier rows stand in for it.
     """
+
+    partitions: Mapping[str, Sequence[int]]
+
+    def load(self, keys: Sequence[str], *, now: datetime) -> dict[str, CacheResult]:
+        partitions = {key: self.partitions[key] for key in keys}
+        key_of = {partition: key for key, own in partitions.items() for partition in own}
+        return load_scattered(
+            self, self.params, partitions=partitions, choose_key=lambda row: key_of[row["partition"]], now=now
+        )
+
+
+def build_scatter_read(
+    cluster: ClusterProxy,
+    statement: Query,
+    params: Mapping[str, Any],
+    *,
+    key: str,
+    options: ReadOptions,
+    condense: Callable[[Rows], Rows] | None = None,
+) -> ScatterRead:
+    """`key` tells the statement and its parameters from every other one."""
     topology = cluster.topology
     owned = plan_scatter(topology, None)
-    shards = {_name_part(topology, shard_id, key, own): shard_id for shard_id, own in owned.items()}
-    partitions = {name: owned[shard_id] for name, shard_id in shards.items()}
-
-    def load(names: Sequence[str]) -> Loaded:
-        own = {name: partitions[name] for name in names}
-        loaded = load_parts(cluster, query, params=params, partitions=own, options=options)
-        return replace(loaded, rows={name: condense(rows) for name, rows in loaded.rows.items()})
-
-    wanted = CacheRequest(
-        keys=list(shards),
-        load=load,
+    keys = {shard_id: _build_key(topology, shard_id, key, own) for shard_id, own in owned.items()}
+    return ScatterRead(
+        keys=list(keys.values()),
+        requirement=find_requirement(options, partitions=range(topology.partition_count)),
         allow_cached=not options.insists_on_now,
-        accepts=build_judge(options, partitions=range(topology.partition_count), now=now),
-    )
-    fetched = fetch(cache, wanted, now=now)
-    rows = [row for part in fetched.parts.values() for row in part.rows]
-    missing = sorted(shards[name] for name in fetched.failures)
-    return StatementResult(
-        rows=rows,
-        seen={row["partition"]: get_seen(row) for row in rows},
-        parts=tuple(fetched.parts.values()),
-        missing_shards=tuple(topology.get_shard(shard_id).name for shard_id in missing),
-        routes=describe_routes(topology, fetched.parts.values(), options=options, uses_cache=cache is not None),
+        cluster=cluster,
+        statement=statement,
+        params=params,
+        options=options,
+        names={keys[shard_id]: topology.get_shard(shard_id).name for shard_id in sorted(keys)},
+        condense=condense,
+        partitions={keys[shard_id]: own for shard_id, own in owned.items()},
     )
 
 
-def load_parts(
-    cluster: ClusterProxy,
-    query: Query,
-    *,
+def load_scattered(
+    request: StatementRead,
     params: Mapping[str, Any],
+    *,
     partitions: Mapping[str, Sequence[int]],
-    options: ReadOptions,
-    choose: Callable[[Mapping[str, Any]], str] | None = None,
-) -> Loaded:
-    """One statement to all the shards that own any of `partitions`, by part; `choose` tells a row's part.
+    choose_key: Callable[[Mapping[str, Any]], str],
+    now: datetime,
+) -> dict[str, CacheResult]:
+    """The request's statement on all shards that own any of `partitions`; `choose_key` tells a row's key.
 
-    Without `choose` a partition belongs to one part. A part lacks nothing only if all of its partitions were read.
+    A result has no error only if all partitions of its key were read.
     """
-    part_of = {partition: name for name, own in partitions.items() for partition in own}
-    gathered = _Gathered(choose or (lambda row: part_of[row["partition"]]))
-
-    def ask(asked: Collection[int]) -> None:
-        topology = cluster.topology
-        result = cluster.scatter(
-            query,
-            params,
-            partitions=asked,
-            consistency=options.consistency,
-            demand=find_demand(options, partitions=asked),
-        )
-        gathered.add(result, asked, topology=topology)
-
+    cluster = request.cluster
+    gathered = _Gathered(choose_key)
     before = cluster.topology
-    ask(part_of)
-    if gathered.reasons:
+    gathered.query(request, params, {partition for own in partitions.values() for partition in own})
+    if gathered.errors:
         cluster.refresh_topology()
         after = cluster.topology
-        moved = [p for p in gathered.reasons if after.assignments[p] != before.assignments[p]]
+        moved = [p for p in gathered.errors if after.assignments[p] != before.assignments[p]]
         if moved:
-            ask(moved)  # once more, where they are now
-    unread = {name: [p for p in own if p in gathered.reasons] for name, own in partitions.items()}
-    failures = {name: gathered.reasons[own[0]] for name, own in unread.items() if own}
-    return Loaded(gathered.rows, failures, gathered.routes)
+            gathered.query(request, params, moved)  # once more, where they are now
+    results: dict[str, CacheResult] = {}
+    for key, own in partitions.items():
+        rows = gathered.rows.get(key, [])
+        if rows and request.condense is not None:
+            rows = request.condense(rows)
+        error = next((gathered.errors[p] for p in own if p in gathered.errors), None)
+        results[key] = CacheResult(rows, now, Origin.SHARD, route=gathered.routes.get(key), error=error)
+    return results
 
 
 @dataclass(slots=True)
 class _Gathered:
-    """What was read, by part, and `reasons` by partition why it was not. A partition is read once."""
+    """Rows and routes by key, and `errors` by partition that was not read. A partition is read once."""
 
-    choose: Callable[[Mapping[str, Any]], str]
+    choose_key: Callable[[Mapping[str, Any]], str]
     rows: dict[str, Rows] = field(default_factory=dict)
     routes: dict[str, Route | None] = field(default_factory=dict)
-    reasons: dict[int, Exception] = field(default_factory=dict)
+    errors: dict[int, Exception] = field(default_factory=dict)
 
-    def add(self, result: ScatterResult, asked: Collection[int], *, topology: Topology) -> None:
-        for partition in asked:
+    def query(self, request: StatementRead, params: Mapping[str, Any], partitions: Collection[int]) -> None:
+        topology = request.cluster.topology
+        scattered = request.cluster.scatter(
+            request.statement,
+            params,
+            partitions=partitions,
+            consistency=request.options.consistency,
+            demand=request.requirement,
+        )
+        for partition in partitions:
             shard_id = topology.assignments[partition].shard_id
-            self.reasons[partition] = result.missing.get(shard_id) or PartitionElsewhere(partition, shard_id=shard_id)
-        for shard_result in result.results.values():
-            for row in shard_result.rows:
+            self.errors[partition] = scattered.missing.get(shard_id) or PartitionElsewhere(partition, shard_id=shard_id)
+        for result in scattered.results.values():
+            for row in result.rows:
                 if Seen.from_row(row) is not None:
-                    self.reasons.pop(row["partition"], None)
-                    name = self.choose(row)
-                    self.rows.setdefault(name, []).append(row)
-                    self.routes[name] = shard_result.route
+                    self.errors.pop(row["partition"], None)
+                    key = self.choose_key(row)
+                    self.rows.setdefault(key, []).append(row)
+                    self.routes[key] = result.route
 
 
-def _name_part(topology: Topology, shard_id: int, key: str, partitions: Sequence[int]) -> str:
-    """A shard that has got or lost a partition has other parts: no partition may be added up twice, or be left out."""
+def _build_key(topology: Topology, shard_id: int, key: str, partitions: Sequence[int]) -> str:
+    """A shard that has gained or lost a partition has another key: no partition may be counted twice or left out."""
     owned = struct.pack(
         f">{2 * len(partitions)}q", *(n for p in partitions for n in (p, topology.assignments[p].epoch))
     )

@@ -13,9 +13,9 @@ from typing import Any
 from clusterproxy.proxy import ClusterProxy
 from viewcounter.cache.read_cache import ReadCache
 from viewcounter.queries.freshness import ReadOptions
-from viewcounter.queries.reading import StatementResult
+from viewcounter.queries.reading import StatementResult, read
 from viewcounter.queries.sketched import SketchFunction, SketchLimits, condense
-from viewcounter.queries.targets import StatsTarget, read_target
+from viewcounter.queries.targets import StatsTarget, build_target_read
 from viewcounter.storage.sketch_bytes import UnreadableSketch
 
 logger = logging.getLogger(__name__)
@@ -34,10 +34,12 @@ def read_sketches(
     options: ReadOptions,
     cache: ReadCache | None,
 ) -> StatementResult:
-    """Rows as `condense` makes them; a bound that one shard meets is met by all. Raises what it and `read_target`
-    raise. `cut`: the event type and period in the key of the cache entry, which serves every percentile."""
+    """Rows as `condense` makes them; a bound that one shard meets is met by all. Raises what it and `read` raise.
 
-    def read(*, uses_sketches: bool) -> StatementResult:
+    `cut`: the event type and period in the key of the cache entry, which serves every percentile.
+    """
+
+    def read_once(*, uses_sketches: bool) -> StatementResult:
         bounds = {
             "of_viewers": function.is_of_viewers,
             "uses_sketches": uses_sketches,
@@ -46,21 +48,20 @@ def read_sketches(
             "max_events": limits.max_events,
             "max_pieces": limits.max_pieces,
         }
-        return read_target(
+        request = build_target_read(
             cluster,
             target,
             target.statements.sketches,
             {**params, **bounds},
             key=f"sketches:{'viewers' if function.is_of_viewers else 'quantiles'}:{cut}",
             period_end=period_end,
-            now=now,
             options=options,
-            cache=cache,
             condense=partial(condense, of_viewers=function.is_of_viewers, limits=limits),
         )
+        return read(request, now=now, cache=cache)
 
     try:
-        return read(uses_sketches=True)
+        return read_once(uses_sketches=True)
     except UnreadableSketch as error:
         logger.error("a sketch of %s %r cannot be read, its raw events are: %s", target.kind, target.id, error)
-    return read(uses_sketches=False)
+    return read_once(uses_sketches=False)

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 from clusterproxy.proxy import ClusterProxy
 from viewcounter.cache.read_cache import ReadCache
@@ -21,7 +22,7 @@ from viewcounter.queries.periods import (
     plan_period,
 )
 from viewcounter.queries.ranges import Interval, Period
-from viewcounter.queries.reading import StatementResult, get_event_type
+from viewcounter.queries.reading import StatementResult, get_event_type, read
 from viewcounter.queries.sketch_reading import read_sketches
 from viewcounter.queries.sketched import (
     SketchFunction,
@@ -34,7 +35,7 @@ from viewcounter.queries.sketched import (
     evaluate_sketches,
     evaluate_union,
 )
-from viewcounter.queries.targets import StatsTarget, TargetKind, find_catalogue_revision, read_target
+from viewcounter.queries.targets import StatsTarget, TargetKind, build_target_read, find_catalogue_revision
 from viewcounter.queries.zones import get_zone
 
 DEFAULT_LIMITS = SketchLimits()
@@ -88,17 +89,11 @@ def get_stats(
     if isinstance(function, SketchFunction):
         check_values(function, event_type, cluster.topology)
     elif period.is_all_time and query.interval is None:
-        reading = read_target(
-            cluster,
-            target,
-            statements.total,
-            {"event_type_id": event_type.id},
-            key=f"total:{event_type.id}",
-            now=now,
-            options=options,
-            cache=cache,
+        params: dict[str, Any] = {"event_type_id": event_type.id}
+        request = build_target_read(
+            cluster, target, statements.total, params, key=f"total:{event_type.id}", options=options
         )
-        return _build_total(query, function, reading, now=now)
+        return _build_total(query, function, read(request, now=now, cache=cache), now=now)
     plan = plan_period(period, interval=query.interval, zone=zone, max_buckets=max_buckets)
     params = period_parameters(plan, partitions=target.locate(cluster.topology), event_type_id=event_type.id)
     cut = f"{event_type.id}:{name_cut(plan)}"
@@ -116,18 +111,10 @@ def get_stats(
             cache=cache,
         )
         return _build_from_sketches(query, function, plan, reading, now=now)
-    reading = read_target(
-        cluster,
-        target,
-        statements.buckets,
-        params,
-        key=f"stats:{cut}",
-        period_end=period.end,
-        now=now,
-        options=options,
-        cache=cache,
+    request = build_target_read(
+        cluster, target, statements.buckets, params, key=f"stats:{cut}", period_end=period.end, options=options
     )
-    return _build_from_buckets(query, function, plan, reading, now=now)
+    return _build_from_buckets(query, function, plan, read(request, now=now, cache=cache), now=now)
 
 
 def _build_total(query: StatsQuery, function: Function, reading: StatementResult, *, now: datetime) -> StatsAnswer:

@@ -13,11 +13,11 @@ from typing import Any
 from clusterproxy.proxy import ClusterProxy
 from configservice.topology.model import Topology
 from shardproxy.query import Query
-from viewcounter.cache.read_cache import ReadCache, Rows
+from viewcounter.cache.read_cache import Rows
 from viewcounter.events.partition import get_partition
 from viewcounter.queries.freshness import ReadOptions
-from viewcounter.queries.reading import CachePolicy, StatementResult, read_video
-from viewcounter.queries.scattering import scatter
+from viewcounter.queries.reading import StatementRead, build_video_read
+from viewcounter.queries.scattering import build_scatter_read
 from viewcounter.storage.channels import BUCKETS_OF_CHANNEL, TOTAL_OF_CHANNEL
 from viewcounter.storage.ranges import BUCKETS_OF_VIDEOS
 from viewcounter.storage.reads import TOTAL_OF_VIDEO
@@ -69,7 +69,7 @@ _STATEMENTS = {
 }
 
 
-def read_target(
+def build_target_read(
     cluster: ClusterProxy,
     target: StatsTarget,
     statement: Query,
@@ -77,47 +77,25 @@ def read_target(
     *,
     key: str,
     period_end: datetime | None = None,
-    now: datetime,
     options: ReadOptions,
-    cache: ReadCache | None,
-    condense: Callable[[Rows], Rows] = lambda rows: rows,
-) -> StatementResult:
+    condense: Callable[[Rows], Rows] | None = None,
+) -> StatementRead:
     """A video's rows from its shard, a channel's from all shards. Rows of a channel are never final: videos may join
     or leave it at any time."""
     key = f"{target.statements.key_prefix}{key}:{target.id}"
     if target.kind is TargetKind.CHANNEL:
-        return scatter(
-            cluster,
-            statement,
-            params={**params, "channel_id": target.id},
-            key=key,
-            now=now,
-            options=options,
-            cache=cache,
-            condense=condense,
-        )
-    return read_video(
+        params = {**params, "channel_id": target.id}
+        return build_scatter_read(cluster, statement, params, key=key, options=options, condense=condense)
+    return build_video_read(
         cluster,
         statement,
+        {**params, "partitions": list(target.locate(cluster.topology).values())},
         video_id=target.id,
-        params={**params, "partitions": list(target.locate(cluster.topology).values())},
-        now=now,
         options=options,
-        keeping=CachePolicy(
-            key, cache, find_generation=lambda rows: find_generation(rows, period_end=period_end), condense=condense
-        ),
+        key=key,
+        period_end=period_end,
+        condense=condense,
     )
-
-
-def find_generation(rows: Rows, *, period_end: datetime | None) -> int | None:
-    """The generation of rows that nothing but a correction can change; None for others.
-
-    An event that happened before `admits_since` is not counted any more, whatever waits in a log, a spool or a dead
-    letter: see decision 0005. So a period that ended by then is closed.
-    """
-    row = rows[0]
-    is_closed = period_end is not None and period_end <= row["admits_since"]
-    return row["generation"] if is_closed else None
 
 
 def find_catalogue_revision(rows: Iterable[Mapping[str, Any]]) -> int:

@@ -14,8 +14,8 @@ from viewcounter.queries.functions import Aggregate, Function, Number, evaluate,
 from viewcounter.queries.meta import Meta, Source
 from viewcounter.queries.periods import find_sources, name_cut, plan_period, tier_parameters
 from viewcounter.queries.ranges import Period
-from viewcounter.queries.reading import get_event_type
-from viewcounter.queries.scattering import scatter
+from viewcounter.queries.reading import get_event_type, read
+from viewcounter.queries.scattering import build_scatter_read
 from viewcounter.storage.ranges import TOP_OF_RANGE
 from viewcounter.storage.reads import TOP_OF_ALL_TIME
 
@@ -70,12 +70,14 @@ def get_top(
     # Titles are part of what is kept, so that it is never final: the catalogue may change them at any time.
     key = f"top:{event_type.id}:{question.function}:{question.limit}"
     if question.period.is_all_time:
-        reading = scatter(cluster, TOP_OF_ALL_TIME, params=params, key=key, now=now, options=options, cache=cache)
+        request = build_scatter_read(cluster, TOP_OF_ALL_TIME, params, key=key, options=options)
+        reading = read(request, now=now, cache=cache)
     else:
         plan = plan_period(question.period)
         key = f"{key}:{name_cut(plan)}"
         params |= tier_parameters(plan)
-        reading = scatter(cluster, TOP_OF_RANGE, params=params, key=key, now=now, options=options, cache=cache)
+        request = build_scatter_read(cluster, TOP_OF_RANGE, params, key=key, options=options)
+        reading = read(request, now=now, cache=cache)
         sources = find_sources(reading.rows, plan)
     return TopAnswer(
         question=question,

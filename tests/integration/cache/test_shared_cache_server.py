@@ -15,7 +15,7 @@ from runtime.metrics import REGISTRY
 from tests.waiting import wait_until
 from viewcounter.apikeys.shared_buckets import SharedBuckets, Take
 from viewcounter.cache.macs import CacheValue, build_authenticator
-from viewcounter.cache.memory import Stored
+from viewcounter.cache.memory import CacheEntry
 from viewcounter.cache.shared import SharedCache
 from viewcounter.config import get_config
 from viewcounter.eventlog.lag_notice import LagNotice, SharedLagBoard
@@ -127,7 +127,7 @@ def test_limits_and_idempotency_keys_of_two_clusters_do_not_meet(ids: Ids):
 
 def test_answers_of_two_clusters_do_not_meet(ids: Ids):
     one, other = (make_cache(get_id) for get_id in ids)
-    stored = Stored(1.0, None, b"rows")
+    stored = CacheEntry(1.0, None, b"rows")
     one.store({"question": stored})
     wait_until(lambda: one.find(["question"]) == {"question": stored})
     assert other.find(["question"]) == {}
@@ -147,7 +147,7 @@ def test_a_forged_note_of_lag_sheds_nothing_and_is_counted(ids: Ids):
 def test_a_forged_answer_reaches_no_reader(ids: Ids):
     get_id, _ = ids
     forger, cache = make_cache(get_id, make_forger(CacheValue.ANSWER)), make_cache(get_id)
-    forger.store({"question": Stored(1.0, None, b"forged")})
+    forger.store({"question": CacheEntry(1.0, None, b"forged")})
     wait_until(lambda: forger.find(["question"]) != {})
     assert cache.find(["question"]) == {}
     forger.close()

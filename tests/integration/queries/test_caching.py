@@ -21,7 +21,7 @@ from viewcounter.events.partition import get_partition
 from viewcounter.maintenance.models import RecountJob
 from viewcounter.maintenance.recount_jobs import create_partition_recount, run_recount
 from viewcounter.queries.counts import (
-    build_kept_counts,
+    build_cached_counts,
     get_channel_counts,
     get_counts,
     get_counts_of_videos,
@@ -85,7 +85,7 @@ def test_what_the_process_has_is_found_without_waiting_for_anything(stored):
     answer = get_counts(cluster, video_id=videos[0], now=NOW, cache=cache)
     cluster.take()
     kept = peek_counts(videos[0], now=SOON, cache=cache)
-    assert build_kept_counts(cluster.topology, videos[0], kept, now=SOON) == answer
+    assert build_cached_counts(cluster.topology, videos[0], kept, now=SOON) == answer
     assert peek_counts(videos[0], now=LATER, cache=cache) is None
     assert cluster.take() == []
 

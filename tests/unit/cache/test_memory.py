@@ -4,12 +4,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from viewcounter.cache.memory import ENTRY_OVERHEAD_BYTES, Age, Lifetimes, MemoryCache, Stored, judge_age
+from viewcounter.cache.memory import ENTRY_OVERHEAD_BYTES, Age, CacheEntry, Lifetimes, MemoryCache, classify_age
 
 LIFETIMES = Lifetimes(fresh_seconds=1.0, stale_seconds=60.0)
 READ_AT = 1000.0
-OPEN = Stored(READ_AT, None, b"")
-FINAL = Stored(READ_AT, 7, b"")
+OPEN = CacheEntry(READ_AT, None, b"")
+FINAL = CacheEntry(READ_AT, 7, b"")
 
 
 @pytest.mark.parametrize(
@@ -38,11 +38,11 @@ FINAL = Stored(READ_AT, 7, b"")
     ],
 )
 def test_an_answer_is_fresh_by_its_generation_or_else_for_a_moment(stored, age_seconds, generation, age):
-    assert judge_age(stored, now=READ_AT + age_seconds, generation=generation, lifetimes=LIFETIMES) is age
+    assert classify_age(stored, now=READ_AT + age_seconds, generation=generation, lifetimes=LIFETIMES) is age
 
 
 def answer(size_bytes, number=0):
-    return Stored(float(number), None, b"x" * size_bytes)
+    return CacheEntry(float(number), None, b"x" * size_bytes)
 
 
 def test_the_least_recently_used_answer_leaves_first():

@@ -9,20 +9,35 @@ from decimal import Decimal
 import pytest
 
 from shardproxy.errors import BadStatement
-from tests.unit.cache.builders import DOWN, NOW, SETTINGS, FakeShared, Question, after, make_cache
+from tests.unit.cache.builders import (
+    DOWN,
+    NOW,
+    SETTINGS,
+    FakeShared,
+    FunctionRead,
+    Question,
+    after,
+    at_least,
+    loaded,
+    make_cache,
+)
 from tests.waiting import wait_until
 from viewcounter.cache.memory import Lifetimes
-from viewcounter.cache.read_cache import CacheRequest, Loaded, Origin, build_part, fetch
+from viewcounter.cache.read_cache import Origin, build_result, load_uncached
 
 
 def ask(cache, question, *, now=NOW):
     """Values, origins and missing keys."""
-    fetched = fetch(cache, question.wanted, now=now)
+    results = fetch(cache, question.request, now=now)
     return (
-        {key: part.rows[0]["value"] for key, part in fetched.parts.items()},
-        {key: str(part.origin) for key, part in fetched.parts.items()},
-        set(fetched.failures),
+        {key: result.rows[0]["value"] for key, result in results.items() if result.rows},
+        {key: str(result.origin) for key, result in results.items() if result.rows},
+        {key for key, result in results.items() if result.error is not None},
     )
+
+
+def fetch(cache, request, *, now):
+    return load_uncached(request, now=now) if cache is None else cache.fetch(request, now=now)
 
 
 def test_a_second_question_within_a_second_is_answered_by_the_process():
@@ -37,8 +52,7 @@ def test_a_second_question_within_a_second_is_answered_by_the_process():
 def test_a_kept_answer_says_when_it_was_read():
     cache, question = make_cache(), Question({"a": 1})
     ask(cache, question)
-    part = fetch(cache, question.wanted, now=after(0.9)).parts["a"]
-    assert part.read_at == NOW
+    assert cache.fetch(question.request, now=after(0.9))["a"].read_at == NOW
 
 
 def test_another_process_finds_it_in_the_shared_cache_and_keeps_it():
@@ -142,9 +156,9 @@ def test_what_one_shard_cannot_say_is_stale_or_missing_beside_what_others_say():
 
 def test_what_could_be_read_in_part_is_given_but_not_kept():
     cache = make_cache()
-    wanted = CacheRequest(keys=["a"], load=lambda _: Loaded({"a": [{"value": 1}]}, {"a": DOWN}))
-    fetched = fetch(cache, wanted, now=NOW)
-    assert (fetched.parts["a"].rows, set(fetched.failures)) == ([{"value": 1}], {"a"})
+    request = FunctionRead(function=lambda _: {"a": loaded({"value": 1}, error=DOWN)})
+    result = cache.fetch(request, now=NOW)["a"]
+    assert (result.rows, result.error) == ([{"value": 1}], DOWN)
     assert cache.peek("a", now=NOW) is None
 
 
@@ -156,7 +170,7 @@ def test_an_error_of_the_question_itself_is_never_answered_by_an_old_answer():
         raise BadStatement("wrong", instance="shard1a")
 
     with pytest.raises(BadStatement):
-        fetch(cache, CacheRequest(keys=["a"], load=refuse), now=after(30.0))
+        cache.fetch(FunctionRead(function=refuse), now=after(30.0))
 
 
 def test_a_reader_that_insists_on_now_gets_nothing_kept_and_renews_what_others_get():
@@ -175,7 +189,7 @@ def test_a_reader_that_insists_on_now_gets_nothing_kept_and_renews_what_others_g
 def test_a_reader_with_a_demand_gets_a_kept_answer_only_if_it_will_do(minimum, expected):
     cache = make_cache(FakeShared())
     ask(cache, Question({"a": 1}))
-    demanding = Question({"a": 2}, accepts=lambda rows: rows[0]["value"] >= minimum)
+    demanding = Question({"a": 2}, requirement=at_least(minimum))
     assert ask(cache, demanding)[:2] == expected
 
 
@@ -183,8 +197,8 @@ def test_a_stale_answer_that_does_not_meet_the_demand_is_not_served():
     cache = make_cache()
     ask(cache, Question({"a": 1}))
     with pytest.raises(type(DOWN)):
-        ask(cache, Question({"a": None}, accepts=lambda rows: rows[0]["value"] >= 2), now=after(30.0))
-    met = Question({"a": None}, accepts=lambda rows: rows[0]["value"] >= 1)
+        ask(cache, Question({"a": None}, requirement=at_least(2)), now=after(30.0))
+    met = Question({"a": None}, requirement=at_least(1))
     assert ask(cache, met, now=after(30.0))[:2] == ({"a": 1}, {"a": "stale"})
 
 
@@ -196,17 +210,17 @@ def test_readers_at_the_same_time_ask_once_and_those_who_waited_are_told_apart()
         asked.append(keys)
         entered.set()
         assert release.wait(20)
-        return Loaded({"a": [{"value": 1}]})
+        return {"a": loaded({"value": 1})}
 
-    wanted = CacheRequest(keys=["a"], load=load)
+    request = FunctionRead(function=load)
     with ThreadPoolExecutor(9) as pool:
-        leader = pool.submit(fetch, cache, wanted, now=NOW)
+        leader = pool.submit(cache.fetch, request, now=NOW)
         assert entered.wait(20)
-        followers = [pool.submit(fetch, cache, wanted, now=NOW) for _ in range(8)]
+        followers = [pool.submit(cache.fetch, request, now=NOW) for _ in range(8)]
         wait_until(lambda: cache.waiting_count == 8)
         release.set()
-        assert leader.result().parts["a"].origin is Origin.SHARD
-        assert {f.result().parts["a"].origin for f in followers} == {Origin.COALESCED}
+        assert leader.result()["a"].origin is Origin.SHARD
+        assert {f.result()["a"].origin for f in followers} == {Origin.COALESCED}
     assert len(asked) == 1
 
 
@@ -246,6 +260,6 @@ def test_rows_come_back_as_they_were_with_decimals_as_text_that_is_as_good():
         "is_dirty": False,
     }
     cache = make_cache()
-    fetch(cache, CacheRequest(keys=["a"], load=lambda _: Loaded({"a": [row, row]})), now=NOW)
-    part = build_part(cache.peek("a", now=NOW), Origin.PROCESS)
-    assert part.rows == [{**row, "sum": str(2**70)}] * 2
+    cache.fetch(FunctionRead(function=lambda _: {"a": replace(loaded(row), rows=[row, row])}), now=NOW)
+    result = build_result(cache.peek("a", now=NOW), Origin.PROCESS)
+    assert result.rows == [{**row, "sum": str(2**70)}] * 2

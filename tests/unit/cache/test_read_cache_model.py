@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 
 from shardproxy.errors import InstanceUnavailable
 from tests.tiers import scale_examples
-from tests.unit.cache.builders import DOWN, NOW, SETTINGS, FakeShared, make_cache
+from tests.unit.cache.builders import DOWN, NOW, SETTINGS, FakeShared, FunctionRead, loaded, make_cache
 from viewcounter.cache.memory import Lifetimes
-from viewcounter.cache.read_cache import CacheRequest, Loaded, Origin, fetch
+from viewcounter.cache.read_cache import Origin
 
 TENTHS = 10
 """Time is counted in tenths of a second, so that it can be compared exactly."""
@@ -81,23 +81,22 @@ class World:
 
     def read(self, process):
         asked_at = self.now
-        wanted = CacheRequest(
+        request = FunctionRead(
             keys=["window"],
-            load=lambda _: self.load(),
-            find_generation=lambda rows: rows[0]["generation"] if rows[0]["is_closed"] else None,
-            get_generation=lambda: self.get_generation(process),
+            function=lambda _: {"window": self.load()},
+            find_generation_in_force=lambda: self.get_generation(process),
         )
         try:
-            part = fetch(self.caches[process], wanted, now=NOW + timedelta(seconds=asked_at / TENTHS)).parts["window"]
+            result = self.caches[process].fetch(request, now=NOW + timedelta(seconds=asked_at / TENTHS))["window"]
         except InstanceUnavailable:
             assert self.is_down
             return
         finally:
             self.reading.discard(process)
-        is_stale = part.origin is Origin.STALE
+        is_stale = result.origin is Origin.STALE
         assert self.is_down or not is_stale
         age = STALE if is_stale else max(FRESH, KNOWN)
-        assert part.rows[0]["count"] in self.list_counts(since=asked_at - age)
+        assert result.rows[0]["count"] in self.list_counts(since=asked_at - age)
 
     def load(self):
         """The snapshot, and then whatever happens before the reader has its rows."""
@@ -106,7 +105,7 @@ class World:
         seen = self.newest
         if self.script:
             self.act(*self.script.pop(0))
-        return Loaded({"window": [{"count": seen.count, "generation": seen.generation, "is_closed": seen.is_closed}]})
+        return loaded({"count": seen.count}, generation=seen.generation if seen.is_closed else None)
 
     def get_generation(self, process):
         board = self.boards[process]

@@ -10,12 +10,12 @@ from typing import NamedTuple
 from configservice.topology.model import Topology
 from runtime.metrics import CACHE_READS
 from viewcounter.api.fast.answers import Body, build_counts_body, build_many_counts_body
-from viewcounter.cache.memory import Stored
+from viewcounter.cache.memory import CacheEntry
 from viewcounter.cache.process import find_read_cache
 from viewcounter.cache.read_cache import Origin
 from viewcounter.cluster import get_cluster
 from viewcounter.ingest.metrics import RequestMeter
-from viewcounter.queries.counts import build_kept_counts, peek_counts, peek_counts_of_videos
+from viewcounter.queries.counts import build_cached_counts, peek_counts, peek_counts_of_videos
 
 PEEKED_VIDEOS_MAX = 32
 """Longer lists are put together in a thread: milliseconds of work, during which nobody else would be answered."""
@@ -24,7 +24,7 @@ PEEKED_VIDEOS_MAX = 32
 class _Made(NamedTuple):
     """`body` is what `stored` is by `topology`."""
 
-    stored: Stored
+    stored: CacheEntry
     topology: Topology
     body: Body
 
@@ -52,7 +52,7 @@ class KeptBodies:
         self._meter.count(Origin.PROCESS)
         made = self._made.get(video_id)
         if made is None or made.stored is not stored or made.topology is not topology:
-            body = build_counts_body(build_kept_counts(topology, video_id, stored, now=now))
+            body = build_counts_body(build_cached_counts(topology, video_id, stored, now=now))
             if len(self._made) >= self._max_bodies:
                 self._made.clear()
             made = self._made[video_id] = _Made(stored, topology, body)
