@@ -1,4 +1,4 @@
-"""What can go wrong above single instances (those: `shardproxy.errors`); each docstring is the operator's message."""
+"""Errors of the cluster, above those of single instances in `shardproxy.errors`; docstrings are for operators."""
 
 from collections.abc import Mapping
 
@@ -8,7 +8,7 @@ from shardproxy.errors import ShardProxyError
 
 
 class ClusterProxyError(Exception):
-    """The cluster as a whole did not do what was asked."""
+    """The cluster as a whole failed a call."""
 
 
 class NoTopology(ClusterProxyError, Retryable):
@@ -16,13 +16,13 @@ class NoTopology(ClusterProxyError, Retryable):
 
 
 class SourceUnavailable(ClusterProxyError, Retryable):
-    """No topology source answers. What is already known, in memory or on disk, goes on being used."""
+    """No topology source answers. The topology in memory or on disk stays in use."""
 
 
 class ShardUnavailable(ClusterProxyError, Retryable):
-    """No instance of this shard could be used: its partitions cannot be read, or written, at the moment.
+    """No instance of this shard is usable: its partitions cannot be read, or written, at the moment.
 
-    `failures` holds the reason by instance name; `partitions` what the caller asked for.
+    `failures`: the reason by instance name; `partitions`: those of the call.
     """
 
     def __init__(
@@ -35,27 +35,27 @@ class ShardUnavailable(ClusterProxyError, Retryable):
 
 
 class PrimaryUnavailable(ShardUnavailable):
-    """A read that only the primary may answer found none: a failover is under way. Other reads go on from replicas."""
+    """A read with strong consistency found no primary: a failover is under way. Other reads use replicas."""
 
 
 class QuorumUnavailable(ShardUnavailable):
-    """Fewer instances of this shard answer than a quorum read needs. Other reads go on."""
+    """Fewer instances of this shard answer than a quorum read needs. Other reads are not affected."""
 
 
-class NotFarEnough(ClusterProxyError, Retryable):
-    """The instances that answer have not seen in time what a read demanded: drains or replicas are behind."""
+class NotFreshEnough(ClusterProxyError, Retryable):
+    """No instance met the freshness requirement of a read in time: drains or replicas are behind."""
 
-    def __init__(self, *, shard: str, shortfall: FreshnessLag) -> None:
-        reached = shortfall.reached
+    def __init__(self, *, shard: str, lag: FreshnessLag) -> None:
+        reached = lag.reached
         super().__init__(
-            f"{shard}: partition {shortfall.partition} is at {reached.position}, complete until {reached.watermark}"
+            f"{shard}: partition {lag.partition} is at {reached.position}, complete until {reached.watermark}"
         )
         self.shard = shard
-        self.shortfall = shortfall
+        self.lag = lag
 
 
 class TooManyWaiting(ClusterProxyError, Retryable):
-    """As many reads of this process wait for what they demand as may: load was shed."""
+    """The bound of reads that wait for fresh rows in this process (`read_max_waiting`) is reached: load was shed."""
 
 
 def _abbreviate(partitions: tuple[int, ...]) -> str:

@@ -1,7 +1,7 @@
-"""What an answer must have seen. Pure.
+"""Freshness requirements of reads: bounded staleness and read-your-writes. Pure.
 
-Every read statement answers, in the same snapshot as its data, how far each partition involved has come. So whether
-an answer is new enough is decided by its own rows, never by what somebody else said about the instance.
+Every read statement returns, in the same snapshot as its data, the progress of each partition involved. So whether
+rows are fresh enough is decided by the rows themselves, never by an earlier measurement of the instance.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -13,7 +13,7 @@ from shardproxy.query import Query
 
 Rows = Sequence[Mapping[str, Any]]
 Position = tuple[int, int]
-"""A place in one partition's log; later ones compare greater."""
+"""A position in one partition's log; later ones compare greater."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +26,7 @@ class Progress:
 
 @dataclass(frozen=True, slots=True)
 class ProgressProbe:
-    """How to learn progress: `query` asks for nothing else (parameter `partitions`), `parse` finds it in rows.
+    """How to read progress: `query` returns nothing else (parameter `partitions`), `parse` finds it in any rows.
 
     `parse` leaves out partitions that the instance does not hold.
     """
@@ -37,9 +37,9 @@ class ProgressProbe:
 
 @dataclass(frozen=True, slots=True)
 class FreshnessRequirement:
-    """An answer has everything up to `min_positions`, and everything received `max_staleness_seconds` ago.
+    """Rows must include everything up to `min_positions`, and everything received `max_staleness_seconds` ago.
 
-    Partitions without a minimum may be anywhere.
+    Partitions without a minimum may be at any position.
     """
 
     probe: ProgressProbe
@@ -49,40 +49,46 @@ class FreshnessRequirement:
 
 @dataclass(frozen=True, slots=True)
 class FreshnessLag:
-    """The partition that is not far enough. `wanted` is None when it is its age that does not do."""
+    """A partition that does not meet a requirement. `required` is None if its staleness is what is too high."""
 
     partition: int
     reached: Progress
-    wanted: Position | None
+    required: Position | None
 
 
-def find_shortfall(
-    demand: FreshnessRequirement, progress: Mapping[int, Progress], *, partitions: Iterable[int], now: datetime
+def find_lag(
+    requirement: FreshnessRequirement, progress: Mapping[int, Progress], *, partitions: Iterable[int], now: datetime
 ) -> FreshnessLag | None:
-    """The first of `partitions` that is not far enough; those that are not here are the caller's own matter."""
-    oldest = None if demand.max_staleness_seconds is None else now - timedelta(seconds=demand.max_staleness_seconds)
+    """Of the first of `partitions` that does not meet the requirement; partitions without progress are skipped."""
+    oldest = (
+        None
+        if requirement.max_staleness_seconds is None
+        else now - timedelta(seconds=requirement.max_staleness_seconds)
+    )
     for partition in partitions:
         reached = progress.get(partition)
         if reached is None:
             continue
-        wanted = demand.min_positions.get(partition)
-        if wanted is not None and reached.position < wanted:
-            return FreshnessLag(partition, reached, wanted)
+        required = requirement.min_positions.get(partition)
+        if required is not None and reached.position < required:
+            return FreshnessLag(partition, reached, required)
         if oldest is not None and reached.watermark < oldest:
             return FreshnessLag(partition, reached, None)
     return None
 
 
-def raise_demand(demand: FreshnessRequirement, seen: Iterable[Mapping[int, Progress]]) -> FreshnessRequirement:
-    """`demand`, and besides everything that any of `seen` has."""
-    highest = dict(demand.min_positions)
+def raise_requirement(
+    requirement: FreshnessRequirement, seen: Iterable[Mapping[int, Progress]]
+) -> FreshnessRequirement:
+    """`requirement` with the highest positions of `seen` as minimums."""
+    highest = dict(requirement.min_positions)
     for progress in seen:
         for partition, reached in progress.items():
             highest[partition] = max(highest.get(partition, reached.position), reached.position)
-    return replace(demand, min_positions=highest)
+    return replace(requirement, min_positions=highest)
 
 
 def measure_distance(progress: Mapping[int, Progress], *, partitions: Sequence[int]) -> list[Position]:
-    """For ordering instances of a shard: they replay one WAL, so one that is further with any partition is behind
-    with none."""
+    """A sort key for instances of a shard: they replay one WAL, so an instance that is ahead in one partition is
+    behind in none."""
     return [progress[p].position if p in progress else (0, 0) for p in partitions]

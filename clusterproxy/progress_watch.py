@@ -1,6 +1,6 @@
-"""Waits until an instance has come far enough, with one question at a time for everybody who waits on it.
+"""Waits until an instance is fresh enough, with one poll at a time for all readers that wait for it.
 
-Readers that have just written wait for the same drains: a thousand of them ask as often as one does.
+Readers that have just written wait for the same drains: a thousand of them poll as often as one does.
 """
 
 import threading
@@ -10,16 +10,16 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from clusterproxy.freshness import FreshnessLag, FreshnessRequirement, Progress, find_shortfall
+from clusterproxy.freshness import FreshnessLag, FreshnessRequirement, Progress, find_lag
 from shardproxy.errors import DeadlineExceeded, ShardProxyError
 
-Ask = Callable[[Sequence[int]], Mapping[int, Progress]]
-"""How far the instance has come with some partitions. Bounded in time; may raise ShardProxyError."""
+QueryProgress = Callable[[Sequence[int]], Mapping[int, Progress]]
+"""The instance's progress in some partitions. Bounded in time; may raise ShardProxyError."""
 
 
 @dataclass(frozen=True, slots=True)
-class _Round:
-    """What one question has found: `progress` of `partitions`, or why there is none."""
+class _Poll:
+    """The result of one poll: `progress` of `partitions`, or why there is none."""
 
     partitions: frozenset[int] = frozenset()
     progress: Mapping[int, Progress] | None = None
@@ -27,78 +27,78 @@ class _Round:
 
 
 class ProgressWatch:
-    """Of one instance. Invariant: at most one thread asks, and not before `poll_seconds` have passed since the last."""
+    """Of one instance. Invariant: at most one thread polls, and not before `poll_seconds` after the last poll."""
 
     def __init__(self, instance: str, *, poll_seconds: float) -> None:
         self._instance = instance
         self._poll_seconds = poll_seconds
-        # Guards everything below; never held while the instance is asked.
+        # Guards everything below; never held during a poll.
         self._changed = threading.Condition()
         self._wanted: Counter[int] = Counter()
         self._reader_count = 0
-        self._asking = False
+        self._polling = False
         self._next_at = 0.0
-        self._round = _Round()
+        self._poll = _Poll()
 
     @property
     def reader_count(self) -> int:
-        """How many reads wait for the instance now."""
+        """Reads that wait for the instance now."""
         with self._changed:
             return self._reader_count
 
     def wait(
-        self, demand: FreshnessRequirement, partitions: Sequence[int], *, ask: Ask, until: float
+        self, requirement: FreshnessRequirement, partitions: Sequence[int], *, query: QueryProgress, until: float
     ) -> FreshnessLag | None:
-        """None once `demand` is met; what is still missing at `until` (monotonic clock).
+        """None once `requirement` is met, or the lag at `until` (monotonic clock).
 
-        Raises what `ask` raises, and DeadlineExceeded if nothing was learnt until then.
+        Raises what `query` raises, and DeadlineExceeded if no poll ended by then.
         """
         with self._changed:
             self._wanted.update(partitions)
             self._reader_count += 1
         try:
             last = None
-            while (found := self._await_round(partitions, ask, until=until)) is not None:
+            while (found := self._await_poll(partitions, query, until=until)) is not None:
                 if found.error is not None:
                     raise found.error
-                last = find_shortfall(demand, found.progress or {}, partitions=partitions, now=datetime.now(UTC))
+                last = find_lag(requirement, found.progress or {}, partitions=partitions, now=datetime.now(UTC))
                 if last is None:
                     return None
             if last is None:
-                raise DeadlineExceeded("did not say in time how far it is", instance=self._instance)
+                raise DeadlineExceeded("did not report its progress in time", instance=self._instance)
             return last
         finally:
             with self._changed:
                 self._wanted -= Counter(partitions)
                 self._reader_count -= 1
 
-    def _await_round(self, partitions: Sequence[int], ask: Ask, *, until: float) -> _Round | None:
-        """The next round that has asked for all of `partitions`, asked by this thread if nobody else does."""
+    def _await_poll(self, partitions: Sequence[int], query: QueryProgress, *, until: float) -> _Poll | None:
+        """The next poll that covers all of `partitions`, run by this thread if no other one polls."""
         with self._changed:
-            before = self._round
+            before = self._poll
             while True:
                 now = time.monotonic()
-                if self._round is not before and self._round.partitions.issuperset(partitions):
-                    return self._round
+                if self._poll is not before and self._poll.partitions.issuperset(partitions):
+                    return self._poll
                 if now >= until:
                     return None
-                if self._asking:
+                if self._polling:
                     self._changed.wait(until - now)
                 elif now < self._next_at:
                     self._changed.wait(min(self._next_at, until) - now)
                 else:
-                    self._asking = True
+                    self._polling = True
                     wanted = sorted(self._wanted)
                     break
-        found = _Round()
+        found = _Poll()
         try:
-            found = _Round(frozenset(wanted), progress=ask(wanted))
+            found = _Poll(frozenset(wanted), progress=query(wanted))
         except ShardProxyError as error:
-            found = _Round(frozenset(wanted), error=error)
+            found = _Poll(frozenset(wanted), error=error)
         finally:
             with self._changed:
-                self._asking = False
-                self._round = found
+                self._polling = False
+                self._poll = found
                 self._next_at = time.monotonic() + self._poll_seconds
                 self._changed.notify_all()
         return found

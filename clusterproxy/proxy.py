@@ -1,4 +1,4 @@
-"""The one object through which a process reaches the shards: routes, fails over, scatters, never waits unbounded."""
+"""The one object through which a process reaches the shards: it routes, fails over and scatters, in bounded time."""
 
 import os
 import threading
@@ -8,15 +8,16 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from clusterproxy.broadcast import Rows, query_all_instances
-from clusterproxy.fresh_reads import read_shard
+from clusterproxy.broadcast import Rows, query_all_instances, query_promotable_instances
+from clusterproxy.errors import ShardUnavailable
 from clusterproxy.freshness import FreshnessRequirement
 from clusterproxy.plan import Consistency
-from clusterproxy.read import ReadRequest, read_every_promotable
+from clusterproxy.read import read_shard
 from clusterproxy.results import ReadResult, ScatterResult
 from clusterproxy.runtime import OnFailedAttempt, Runtime
 from clusterproxy.scatter import run_scatter
 from clusterproxy.settings import ClusterSettings
+from clusterproxy.shard_read import ReadRequest
 from clusterproxy.source import PublicationFeed, TopologySource
 from clusterproxy.trust import OnRefused
 from clusterproxy.write import open_transaction
@@ -33,9 +34,9 @@ class ClusterProxy:
     """Thread-safe; one a process. Threads and pools start with the first use, and anew in a forked child.
 
     Deadlines default to what the query's class needs; `deadline_seconds` counts from the call. `open_feed`,
-    called once a process, gives what makes a new epoch known at once; without it the source is only polled.
-    `on_failed_attempt` is told of each instance that a read asked in vain, also when another then answered;
-    `on_refused` of each topology that is not believed.
+    called once a process, gives the feed that announces new epochs; without it the sources are only polled.
+    `on_failed_attempt` is called for each instance that failed a read, also when another then answered;
+    `on_refused` for each topology that is refused.
     """
 
     def __init__(
@@ -63,12 +64,12 @@ class ClusterProxy:
 
     @property
     def known_cluster_id(self) -> str | None:
-        """Of the cluster that this process belongs to, as far as it knows by now. Waits for nothing."""
+        """The id of this process's cluster; None while it is unknown. Never waits."""
         return self._get_runtime().store.trust.known.cluster_id
 
     @property
     def refused_topologies(self) -> dict[str, str]:
-        """The reason, by the place that holds what this process does not believe; empty when all is well."""
+        """The reason by the place that holds the refused topology; empty when there is none."""
         return {place: refusal.reason.value for place, refusal in self._get_runtime().store.trust.refusals.items()}
 
     def read(
@@ -78,22 +79,26 @@ class ClusterProxy:
         params: Mapping[str, Any],
         *,
         consistency: Consistency = Consistency.EVENTUAL,
-        demand: FreshnessRequirement | None = None,
+        requirement: FreshnessRequirement | None = None,
         deadline_seconds: float | None = None,
     ) -> ReadResult:
-        """Rows of one statement from the shard that owns `partition`. A quorum needs a `demand`, if an empty one.
+        """Rows of one statement from the shard that owns `partition`. A quorum read needs a `requirement`, which may be
+        empty.
 
-        Raises IndexError for an unknown partition, NoTopology, ShardUnavailable, NotFarEnough, TooManyWaiting, or a
+        Raises IndexError for an unknown partition, NoTopology, ShardUnavailable, NotFreshEnough, TooManyWaiting, or a
         ShardProxyError.
         """
         runtime = self._get_runtime()
-        deadline_at = self._get_read_deadline(query.query_class, deadline_seconds) + self._get_wait_seconds(demand)
-        request = ReadRequest(query, params, (partition,), consistency, deadline_at, demand)
-
-        def attempt(topology: Topology) -> ReadResult:
+        deadline_at = self._get_read_deadline(query.query_class, deadline_seconds) + self._get_wait_seconds(requirement)
+        request = ReadRequest(query, params, (partition,), consistency, deadline_at, requirement)
+        topology = runtime.store.get_current()
+        try:
             return read_shard(runtime, topology, topology.get_shard_of(partition), request)
-
-        return runtime.try_twice(attempt, deadline_at=deadline_at)
+        except ShardUnavailable:
+            newer = runtime.find_newer_topology(topology, deadline_at=deadline_at)
+            if newer is None:
+                raise
+        return read_shard(runtime, newer, newer.get_shard_of(partition), request)
 
     def scatter(
         self,
@@ -102,14 +107,14 @@ class ClusterProxy:
         *,
         partitions: Collection[int] | None = None,
         consistency: Consistency = Consistency.EVENTUAL,
-        demand: FreshnessRequirement | None = None,
+        requirement: FreshnessRequirement | None = None,
         deadline_seconds: float | None = None,
     ) -> ScatterResult:
-        """One query for each shard that owns any of `partitions` (None: all), run at the same time.
+        """One statement on each shard that owns any of `partitions` (None: all), executed in parallel.
 
-        Each gets its own partitions as `%(partitions)s`. Retryable failures are named in `missing`; a Permanent one
-        is raised, since every shard would say the same, and so is a `demand` that one of them does not meet: what is
-        answered meets it. Raises IndexError for an unknown partition.
+        Each shard gets its own partitions as `%(partitions)s`. Retryable failures are in `missing`. A Permanent one is
+        raised, since every shard would fail the same; so is NotFreshEnough: all rows of a result meet `requirement`.
+        Raises IndexError for an unknown partition.
         """
         seconds = self._settings.scatter_seconds if deadline_seconds is None else deadline_seconds
         return run_scatter(
@@ -118,28 +123,28 @@ class ClusterProxy:
             params,
             partitions=partitions,
             consistency=consistency,
-            demand=demand,
-            deadline_at=time.monotonic() + seconds + self._get_wait_seconds(demand),
+            requirement=requirement,
+            deadline_at=time.monotonic() + seconds + self._get_wait_seconds(requirement),
         )
 
     def query_promotable_instances(
         self, shard_id: int, query: Query, params: Mapping[str, Any], *, deadline_seconds: float | None = None
     ) -> dict[str, ReadResult | ShardProxyError]:
-        """The same statement on each promotable instance of a shard, one after the other; by instance name.
+        """The same statement on each promotable instance of a shard, in turn; by instance name.
 
         The instances share the deadline evenly. Raises KeyError for an unknown shard.
         """
         runtime = self._get_runtime()
         deadline_at = self._get_read_deadline(query.query_class, deadline_seconds)
         topology = runtime.store.get_current()
-        return read_every_promotable(
+        return query_promotable_instances(
             runtime, topology, topology.get_shard(shard_id), query, params, deadline_at=deadline_at
         )
 
     def query_all_instances(
         self, query: Query, params: Mapping[str, Any], *, timeout_seconds: float
     ) -> dict[str, Rows | ShardProxyError]:
-        """The same statement on every instance of the cluster, side by side; by its name. Raises NoTopology."""
+        """The same statement on every instance of the cluster, in parallel; by instance name. Raises NoTopology."""
         runtime = self._get_runtime()
         return query_all_instances(runtime, runtime.store.get_current(), query, params, timeout_seconds=timeout_seconds)
 
@@ -154,7 +159,7 @@ class ClusterProxy:
         """BEGIN .. COMMIT on the primary of the shard that owns `partition`.
 
         Raises what `InstanceProxy.transaction` raises, ShardUnavailable when there is no primary, and IndexError.
-        The caller repeats a Retryable one, after looking what stands if it is OutcomeUnknown.
+        The caller repeats a Retryable one; after OutcomeUnknown it first checks whether the transaction committed.
         """
         with open_transaction(
             self._get_runtime(),
@@ -182,7 +187,7 @@ class ClusterProxy:
             yield connection
 
     def get_replica_lags(self, shard_id: int) -> dict[str, float | None]:
-        """Seconds behind, by name, of a shard's replicas, as measured lately. None: unknown, as it may be dead.
+        """Last measured replay lag in seconds of a shard's replicas, by name. None: unknown, the replica may be down.
 
         Raises KeyError for an unknown shard.
         """
@@ -196,13 +201,13 @@ class ClusterProxy:
         return {name: health.lag_seconds if health.reachable else None for name, health in found.items()}
 
     def count_waiting_reads(self) -> int:
-        """How many reads of this process wait until an instance has come far enough; `read_max_waiting` bounds them."""
+        """Reads of this process that wait for a fresh enough instance; `read_max_waiting` bounds them."""
         return self._get_runtime().count_waiting_reads()
 
     def refresh_topology(self) -> None:
-        """Has the sources asked now, or in a moment if they just were. Raises NoTopology.
+        """Polls the sources now, or in a moment if they were just polled. Raises NoTopology.
 
-        What is known stays in use when they are down.
+        The current topology stays in use when they are down.
         """
         store = self._get_runtime().store
         store.refresh(
@@ -238,8 +243,8 @@ class ClusterProxy:
             deadline_seconds = ATTEMPTS_IN_DEFAULT_DEADLINE * self._settings.pool.get_answer_seconds(query_class)
         return time.monotonic() + deadline_seconds
 
-    def _get_wait_seconds(self, demand: FreshnessRequirement | None) -> float:
-        return 0.0 if demand is None else self._settings.read_wait_seconds
+    def _get_wait_seconds(self, requirement: FreshnessRequirement | None) -> float:
+        return 0.0 if requirement is None else self._settings.read_wait_seconds
 
     def _get_transaction_deadline(self, query_class: QueryClass, deadline_seconds: float | None) -> float:
         if deadline_seconds is None:

@@ -1,4 +1,4 @@
-"""What callers get back: rows, and the way that led to them."""
+"""Results of reads: rows, and the route to the instance that gave them."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -14,8 +14,8 @@ BEHIND = "behind"
 
 @dataclass(frozen=True, slots=True)
 class QueryAttempt:
-    """One instance that was asked. `outcome`: ANSWERED, BEHIND (it answered, but had not seen what was demanded), or
-    the code of the error."""
+    """One attempt on an instance. `outcome`: ANSWERED, BEHIND (the rows did not meet the requirement), or the code of
+    the error."""
 
     instance: str
     outcome: str
@@ -24,11 +24,11 @@ class QueryAttempt:
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """How one shard came to its answer. Holds names and figures only: it may be shown to whoever asked.
+    """How one shard was read. Holds names and figures only: clients may see it.
 
-    `lag_seconds` as last measured, None if unknown. `waited_seconds` of `seconds` went by until an instance was far
-    enough. `progress` is empty unless something was demanded. `cache` is for the layer that keeps answers; where it
-    had one, no instance was asked.
+    `lag_seconds` as last measured, None if unknown. `waited_seconds` of `seconds` went by until an instance was fresh
+    enough. `progress` is empty for a read without a requirement. `cache` is set by the layer that caches rows; rows
+    from a cache have no instance.
     """
 
     epoch: int
@@ -47,9 +47,9 @@ class Route:
 
 @dataclass(frozen=True, slots=True)
 class ReadResult:
-    """Rows as dicts, who gave them, and the topology epoch that led there.
+    """Rows as dicts, the instance that gave them, and the topology epoch of the read.
 
-    `route` is None where instances were named by the caller.
+    `route` is None where the caller named the instances.
     """
 
     rows: list[dict[str, Any]]
@@ -61,7 +61,7 @@ class ReadResult:
 
 @dataclass(frozen=True, slots=True)
 class ScatterResult:
-    """By shard id. A shard asked is in exactly one of the two: what is missing is never a silent zero."""
+    """By shard id. Each shard of the read is in exactly one of the two: a missing shard is never a silent zero."""
 
     results: dict[int, ReadResult]
     missing: dict[int, Exception]

@@ -5,9 +5,8 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import TypeVar
 
-from clusterproxy.errors import NoTopology, ShardUnavailable
+from clusterproxy.errors import NoTopology
 from clusterproxy.health import HealthBoard
 from clusterproxy.plan import ReadPolicy
 from clusterproxy.progress_watch import ProgressWatch
@@ -18,10 +17,8 @@ from clusterproxy.store import TopologyStore
 from clusterproxy.trust import OnRefused
 from configservice.topology.model import Topology
 
-T = TypeVar("T")
-
 OnFailedAttempt = Callable[[str, str], None]
-"""Told the instance and the outcome (`clusterproxy.results`). Called in the reading thread: must return at once."""
+"""Gets the instance and the outcome (`clusterproxy.results`). Called in the reading thread: must return at once."""
 
 
 class Runtime:
@@ -57,7 +54,7 @@ class Runtime:
         self._watches: dict[str, ProgressWatch] = {}
 
     def get_watch(self, instance: str) -> ProgressWatch:
-        """The one of that instance. As many are kept as there were instances."""
+        """The one of that instance. There are as many as this process has known instances."""
         watch = self._watches.get(instance)
         if watch is None:
             watch = self._watches.setdefault(
@@ -66,32 +63,22 @@ class Runtime:
         return watch
 
     def count_waiting_reads(self) -> int:
-        """Reads that wait until an instance has come far enough."""
+        """Reads that wait until an instance is fresh enough."""
         return sum(watch.reader_count for watch in list(self._watches.values()))
 
     def refresh_topology(self, *, known_epoch: int, deadline_at: float) -> bool:
-        """True if there is newer topology than `known_epoch`. Waits no longer than the caller has."""
+        """True if there is newer topology than `known_epoch`. Waits no longer than the caller's deadline."""
         remaining_seconds = max(0.0, deadline_at - time.monotonic())
         return self.store.refresh(
             known_epoch=known_epoch,
             timeout_seconds=min(remaining_seconds, self.settings.topology_refresh_wait_seconds),
         )
 
-    def try_twice(
-        self,
-        attempt: Callable[[Topology], T],
-        *,
-        deadline_at: float,
-        retry_on: tuple[type[Exception], ...] = (ShardUnavailable,),
-    ) -> T:
-        """Once more if it fails by `retry_on` and newer topology came of asking; the same one would fail the same."""
-        topology = self.store.get_current()
-        try:
-            return attempt(topology)
-        except retry_on:
-            if not self.refresh_topology(known_epoch=topology.epoch, deadline_at=deadline_at):
-                raise
-        return attempt(self.store.get_current())
+    def find_newer_topology(self, known: Topology, *, deadline_at: float) -> Topology | None:
+        """For a second attempt of a call that failed; on the same topology it would fail the same."""
+        if not self.refresh_topology(known_epoch=known.epoch, deadline_at=deadline_at):
+            return None
+        return self.store.get_current()
 
     def close(self) -> None:
         self.store.close()

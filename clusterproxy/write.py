@@ -1,4 +1,4 @@
-"""A transaction on a shard's primary, and what to do when the primary turns out to be none."""
+"""A transaction on a shard's primary, also when the instance turns out not to be the primary any longer."""
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -23,8 +23,8 @@ def open_transaction(
 ) -> Iterator[RowConnection]:
     """BEGIN is tried once more on newer topology. The body never is: only its author knows how to repeat it.
 
-    Newer topology is asked for after every failure that a change of primary explains, so that the caller's next
-    attempt goes to the new one.
+    Every failure that a change of primary explains refreshes the topology, so that the caller's next attempt goes to
+    the new primary.
     """
     runtime.health.start()
     epoch = runtime.store.get_current().epoch
@@ -39,22 +39,35 @@ def open_transaction(
 def _begin(
     runtime: Runtime, stack: ExitStack, locate: Locate, *, query_class: QueryClass, deadline_at: float
 ) -> RowConnection:
-    def attempt(topology: Topology) -> RowConnection:
-        shard, partitions = locate(topology)
-        primary = plan_write(topology, shard).primary
-        if primary is None:
-            raise ShardUnavailable(shard=shard.name, partitions=partitions, reason="it has no primary", failures={})
-        proxy = runtime.registry.get(primary)
-        return stack.enter_context(
-            proxy.transaction(
-                query_class,
-                deadline_at=deadline_at,
-                min_term=shard.term,
-                cluster_id=topology.cluster_id,
-                waits_for_standbys=shard.durability is not Durability.ASYNC,
-            )
-        )
+    topology = runtime.store.get_current()
+    try:
+        return _begin_on_primary(runtime, topology, stack, locate, query_class=query_class, deadline_at=deadline_at)
+    except (ReadOnlyInstance, LowerTerm, InstanceUnavailable, ShardUnavailable):
+        newer = runtime.find_newer_topology(topology, deadline_at=deadline_at)
+        if newer is None:
+            raise
+    return _begin_on_primary(runtime, newer, stack, locate, query_class=query_class, deadline_at=deadline_at)
 
-    return runtime.try_twice(
-        attempt, deadline_at=deadline_at, retry_on=(ReadOnlyInstance, LowerTerm, InstanceUnavailable, ShardUnavailable)
+
+def _begin_on_primary(
+    runtime: Runtime,
+    topology: Topology,
+    stack: ExitStack,
+    locate: Locate,
+    *,
+    query_class: QueryClass,
+    deadline_at: float,
+) -> RowConnection:
+    shard, partitions = locate(topology)
+    primary = plan_write(topology, shard).primary
+    if primary is None:
+        raise ShardUnavailable(shard=shard.name, partitions=partitions, reason="it has no primary", failures={})
+    return stack.enter_context(
+        runtime.registry.get(primary).transaction(
+            query_class,
+            deadline_at=deadline_at,
+            min_term=shard.term,
+            cluster_id=topology.cluster_id,
+            waits_for_standbys=shard.durability is not Durability.ASYNC,
+        )
     )

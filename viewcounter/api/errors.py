@@ -13,7 +13,7 @@ from django.views import defaults
 from rest_framework import exceptions
 
 from clusterproxy.errors import (
-    NotFarEnough,
+    NotFreshEnough,
     NoTopology,
     PrimaryUnavailable,
     QuorumUnavailable,
@@ -140,8 +140,8 @@ def find_problem(error: Exception) -> Problem | None:
 
 
 def _find_unavailable(error: Exception) -> Problem | None:
-    if isinstance(error, NotFarEnough):
-        return _describe_shortfall(error.shortfall)
+    if isinstance(error, NotFreshEnough):
+        return _describe_lag(error.lag)
     return next((problem for kinds, problem in _UNAVAILABLE if isinstance(error, kinds)), None)
 
 
@@ -172,17 +172,17 @@ def _invalid(errors: tuple[FieldProblem, ...]) -> Problem:
     return Problem(422, "invalid_request", "The request has values that cannot be used.", errors)
 
 
-def _describe_shortfall(shortfall: FreshnessLag) -> Problem:
-    reached = str(Position(*shortfall.reached.position))
-    until = f"{shortfall.reached.watermark.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"
-    place = f"partition {shortfall.partition} is at {reached}, complete until {until}"
-    if shortfall.wanted is None:
+def _describe_lag(lag: FreshnessLag) -> Problem:
+    reached = str(Position(*lag.reached.position))
+    until = f"{lag.reached.watermark.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"
+    place = f"partition {lag.partition} is at {reached}, complete until {until}"
+    if lag.required is None:
         code, detail, field = "too_stale", f"No copy is new enough: {place}.", "max_staleness"
     else:
-        wanted = Position(*shortfall.wanted)
-        code, detail, field = "position_not_reached", f"No copy has come to {wanted}: {place}.", "min_position"
+        required = Position(*lag.required)
+        code, detail, field = "position_not_reached", f"No copy has come to {required}: {place}.", "min_position"
     errors = (FieldProblem(field, code, place),)
-    return Problem(504, code, detail, errors, reached={str(shortfall.partition): reached})
+    return Problem(504, code, detail, errors, reached={str(lag.partition): reached})
 
 
 def _translate_api_exception(error: exceptions.APIException) -> Problem | None:

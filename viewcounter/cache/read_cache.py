@@ -19,8 +19,8 @@ from typing import Any
 
 import msgspec
 
-from clusterproxy.errors import NotFarEnough
-from clusterproxy.freshness import FreshnessRequirement, find_shortfall
+from clusterproxy.errors import NotFreshEnough
+from clusterproxy.freshness import FreshnessRequirement, find_lag
 from clusterproxy.results import Route
 from runtime.errors import Retryable
 from runtime.metrics import CACHE_EVICTIONS, CACHE_READS, CACHED_BYTES
@@ -94,7 +94,7 @@ class CacheRequest(ABC):
         if self.requirement is None:
             return True
         progress = self.requirement.probe.parse(rows)
-        return find_shortfall(self.requirement, progress, partitions=progress, now=now) is None
+        return find_lag(self.requirement, progress, partitions=progress, now=now) is None
 
 
 @dataclass(frozen=True, slots=True)
@@ -263,11 +263,11 @@ def load_uncached(request: CacheRequest, *, now: datetime) -> dict[str, CacheRes
 
 
 def check_results(results: Mapping[str, CacheResult]) -> None:
-    """Raises the first error when there are no rows at all, and NotFarEnough whatever other rows there are: a reader's
-    requirement is for all of its answer."""
+    """Raises the first error when there are no rows at all, and NotFreshEnough in any case: all rows of an answer meet
+    the reader's requirement."""
     has_rows = any(result.rows for result in results.values())
     for result in results.values():
-        if result.error is not None and (not has_rows or isinstance(result.error, NotFarEnough)):
+        if result.error is not None and (not has_rows or isinstance(result.error, NotFreshEnough)):
             raise result.error
 
 

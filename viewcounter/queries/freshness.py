@@ -1,4 +1,4 @@
-"""What a reader may demand of an answer besides its content: how consistent, how new, and by which way it came."""
+"""What a reader may require of an answer besides its content: how consistent, how new, and by which way it came."""
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field

@@ -87,7 +87,7 @@ class VideoRead(StatementRead):
             self.statement,
             self.params,
             consistency=self.options.consistency,
-            demand=self.requirement,
+            requirement=self.requirement,
         )
         result = query()
         if Seen.from_row(result.rows[0]) is None:

@@ -112,7 +112,7 @@ class _Gathered:
             params,
             partitions=partitions,
             consistency=request.options.consistency,
-            demand=request.requirement,
+            requirement=request.requirement,
         )
         for partition in partitions:
             shard_id = topology.assignments[partition].shard_id

@@ -31,7 +31,7 @@ class Server:
         self._answered_at = None
         self._lock = threading.Lock()
 
-    def ask(self, partitions):
+    def query(self, partitions):
         with self._lock:
             if self._answered_at is not None:
                 self.pauses_seconds.append(time.monotonic() - self._answered_at)
@@ -59,7 +59,7 @@ def watch():
 
 def wait(watch, server, partition, ms, *, seconds=20.0):
     demand = FreshnessRequirement(PROBE, min_positions={partition: (ms, 0)})
-    return watch.wait(demand, (partition,), ask=server.ask, until=time.monotonic() + seconds)
+    return watch.wait(demand, (partition,), query=server.query, until=time.monotonic() + seconds)
 
 
 def test_what_is_far_enough_is_asked_once(watch, server):
@@ -68,8 +68,8 @@ def test_what_is_far_enough_is_asked_once(watch, server):
 
 
 def test_the_end_of_the_wait_says_what_is_missing(watch, server):
-    shortfall = wait(watch, server, 3, 200, seconds=0.05)
-    assert (shortfall.partition, shortfall.reached.position, shortfall.wanted) == (3, (100, 0), (200, 0))
+    lag = wait(watch, server, 3, 200, seconds=0.05)
+    assert (lag.partition, lag.reached.position, lag.required) == (3, (100, 0), (200, 0))
 
 
 def test_all_who_wait_share_one_question_at_a_time(watch, server):

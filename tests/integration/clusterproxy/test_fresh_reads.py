@@ -8,7 +8,7 @@ from contextlib import contextmanager
 import msgspec
 import pytest
 
-from clusterproxy.errors import NotFarEnough, PrimaryUnavailable, QuorumUnavailable, ShardUnavailable, TooManyWaiting
+from clusterproxy.errors import NotFreshEnough, PrimaryUnavailable, QuorumUnavailable, ShardUnavailable, TooManyWaiting
 from clusterproxy.freshness import FreshnessLag, FreshnessRequirement, Progress, ProgressProbe
 from clusterproxy.plan import Consistency, Reason
 from configservice.topology.model import Durability, Role, StandbyLoss
@@ -76,8 +76,8 @@ def held_back(shard_servers, name):
         shard_servers.run_as_superuser(name, "SELECT pg_wal_replay_resume()")
 
 
-def demand(staleness=None, **positions):
-    """`demand(p0=200)`: partition 0 at 200-0."""
+def require(staleness=None, **positions):
+    """`require(p0=200)`: partition 0 at 200-0."""
     wanted = {int(name[1:]): (ms, 0) for name, ms in positions.items()}
     return FreshnessRequirement(PROBE, min_positions=wanted, max_staleness_seconds=staleness)
 
@@ -95,7 +95,7 @@ class TestMinPosition:
         cluster = open_cluster()
 
         def read_from_replica():
-            result = read(cluster, demand=demand(p0=100))
+            result = read(cluster, requirement=require(p0=100))
             assert result.rows[0]["ms"] == 100
             return result if result.instance == "shard1b" else None
 
@@ -108,7 +108,7 @@ class TestMinPosition:
         proxy = open_cluster(read_wait_seconds=0.6)
         with held_back(shard_servers, "shard1b"):
             advance(proxy, 0, 200)
-            result = read(proxy, demand=demand(p0=200))
+            result = read(proxy, requirement=require(p0=200))
             assert (result.instance, result.rows[0]["ms"]) == ("shard1a", 200)
             assert name_attempts(result) == [("shard1b", "behind"), ("shard1a", "answered")]
             assert 0.3 <= result.route.waited_seconds <= result.route.seconds
@@ -118,7 +118,7 @@ class TestMinPosition:
     def test_what_comes_during_the_wait_is_answered_by_the_replica_that_was_waited_for(self, open_cluster, query):
         proxy = open_cluster(read_wait_seconds=20.0)
         with ThreadPoolExecutor(1) as executor:
-            reading = executor.submit(read, proxy, query=query, demand=demand(p0=200))
+            reading = executor.submit(read, proxy, query=query, requirement=require(p0=200))
             wait_until(lambda: proxy.count_waiting_reads() == 1)
             advance(proxy, 0, 200)
             result = reading.result(timeout=limit(20))
@@ -128,14 +128,14 @@ class TestMinPosition:
     def test_a_position_that_nobody_reaches_is_refused_with_what_was_reached(self, open_cluster):
         proxy = open_cluster(read_wait_seconds=0.2)
         advance(proxy, 0, 150)
-        with pytest.raises(NotFarEnough) as caught:
-            read(proxy, demand=demand(p0=200))
-        shortfall = caught.value.shortfall
-        assert (shortfall.partition, shortfall.reached.position, shortfall.wanted) == (0, (150, 0), (200, 0))
+        with pytest.raises(NotFreshEnough) as caught:
+            read(proxy, requirement=require(p0=200))
+        lag = caught.value.lag
+        assert (lag.partition, lag.reached.position, lag.required) == (0, (150, 0), (200, 0))
         assert caught.value.shard == "shard1"
 
     def test_a_position_of_another_partition_does_not_matter(self, open_cluster):
-        assert read(open_cluster(), demand=demand(p2=999)).instance == "shard1b"
+        assert read(open_cluster(), requirement=require(p2=999)).instance == "shard1b"
 
     def test_a_replica_behind_a_dead_primary_says_how_far_it_is_and_never_answers(self, open_cluster, shard_servers):
         proxy = open_cluster(read_wait_seconds=0.3)
@@ -143,9 +143,9 @@ class TestMinPosition:
             advance(proxy, 0, 200)
             wait_until(lambda: has_everything(shard_servers, "shard1b", "shard1a"))
             shard_servers.cluster.server("shard1a").kill()
-            with pytest.raises(NotFarEnough) as caught:
-                read(proxy, demand=demand(p0=200))
-            assert caught.value.shortfall.reached.position == (100, 0)
+            with pytest.raises(NotFreshEnough) as caught:
+                read(proxy, requirement=require(p0=200))
+            assert caught.value.lag.reached.position == (100, 0)
 
     def test_the_time_meant_for_a_dead_instance_is_given_to_the_one_that_lives(self, open_cluster, shard_servers):
         asked_in_vain = []
@@ -157,7 +157,7 @@ class TestMinPosition:
             wait_until(lambda: has_everything(shard_servers, "shard1b", "shard1a"))
             shard_servers.cluster.server("shard1a").kill()
             with ThreadPoolExecutor(1) as executor:
-                reading = executor.submit(read, proxy, demand=demand(p0=200))
+                reading = executor.submit(read, proxy, requirement=require(p0=200))
                 # Its turn comes when the replica's own half of the wait is over.
                 wait_until(lambda: "shard1a" in asked_in_vain)
                 assert not reading.done()
@@ -169,17 +169,17 @@ class TestMinPosition:
         for name in ("shard1a", "shard1b"):
             shard_servers.cluster.server(name).kill()
         with pytest.raises(ShardUnavailable) as caught:
-            read(proxy, demand=demand(p0=100))
+            read(proxy, requirement=require(p0=100))
         assert sorted(caught.value.failures) == ["shard1a", "shard1b"]
 
     def test_no_more_reads_wait_than_may(self, open_cluster):
         proxy = open_cluster(read_wait_seconds=20.0, read_max_waiting=1)
         with ThreadPoolExecutor(1) as executor:
-            waiting = executor.submit(read, proxy, demand=demand(p0=200))
+            waiting = executor.submit(read, proxy, requirement=require(p0=200))
             wait_until(lambda: proxy.count_waiting_reads() == 1)
             with pytest.raises(TooManyWaiting):
-                read(proxy, 2, demand=demand(p2=200))
-            assert read(proxy, 2, demand=demand(p2=100)).rows[0]["ms"] == 100
+                read(proxy, 2, requirement=require(p2=200))
+            assert read(proxy, 2, requirement=require(p2=100)).rows[0]["ms"] == 100
             advance(proxy, 0, 200)
             assert waiting.result(timeout=limit(20)).rows[0]["ms"] == 200
 
@@ -197,7 +197,11 @@ class TestMinPosition:
         def read_all(number):
             partition = (0, 2)[number % 2]
             wanted = range(101 + number, 161, 12)
-            return [(ms, read(proxy, partition, demand=demand(**{f"p{partition}": ms})).rows[0]["ms"]) for ms in wanted]
+            found = []
+            for ms in wanted:
+                result = read(proxy, partition, requirement=require(**{f"p{partition}": ms}))
+                found.append((ms, result.rows[0]["ms"]))
+            return found
 
         with ThreadPoolExecutor(13) as executor:
             writing = executor.submit(write)
@@ -214,26 +218,26 @@ class TestMaxStaleness:
         with held_back(shard_servers, "shard1b"):
             time.sleep(1.1)  # the age itself is what is tested
             advance(proxy, 0, 200)
-            assert read(proxy, demand=demand(staleness=60.0)).instance == "shard1b"
-            assert read(proxy, demand=demand(staleness=1.0)).instance == "shard1a"
+            assert read(proxy, requirement=require(staleness=60.0)).instance == "shard1b"
+            assert read(proxy, requirement=require(staleness=1.0)).instance == "shard1a"
 
     def test_when_all_copies_are_too_old_it_says_how_old(self, open_cluster):
         proxy = open_cluster(read_wait_seconds=0.2)
         time.sleep(0.6)  # as above
-        with pytest.raises(NotFarEnough) as caught:
-            read(proxy, demand=demand(staleness=0.5))
-        shortfall = caught.value.shortfall
-        assert isinstance(shortfall, FreshnessLag)
-        assert (shortfall.partition, shortfall.reached.position, shortfall.wanted) == (0, (100, 0), None)
+        with pytest.raises(NotFreshEnough) as caught:
+            read(proxy, requirement=require(staleness=0.5))
+        lag = caught.value.lag
+        assert isinstance(lag, FreshnessLag)
+        assert (lag.partition, lag.reached.position, lag.required) == (0, (100, 0), None)
 
 
 class TestStrong:
     def test_the_primary_is_waited_for_alone(self, open_cluster):
         proxy = open_cluster(read_wait_seconds=0.2)
-        result = read(proxy, consistency=Consistency.STRONG, demand=demand(p0=100))
+        result = read(proxy, consistency=Consistency.STRONG, requirement=require(p0=100))
         assert (result.instance, result.route.reason) == ("shard1a", Reason.STRONG)
-        with pytest.raises(NotFarEnough):
-            read(proxy, consistency=Consistency.STRONG, demand=demand(p0=200))
+        with pytest.raises(NotFreshEnough):
+            read(proxy, consistency=Consistency.STRONG, requirement=require(p0=200))
 
     def test_a_standby_that_old_topology_calls_primary_does_not_answer(self, open_cluster, topology):
         swapped = {"shard1a": Role.REPLICA, "shard1b": Role.PRIMARY}
@@ -265,7 +269,7 @@ class TestQuorum:
         proxy = open_cluster()
         with held_back(shard_servers, "shard1b"):
             advance(proxy, 0, 200)
-            result = read(proxy, consistency=Consistency.QUORUM, demand=demand())
+            result = read(proxy, consistency=Consistency.QUORUM, requirement=require())
             assert (result.instance, result.rows[0]["ms"]) == ("shard1a", 200)
             assert result.route.reason is Reason.FURTHEST
             assert name_attempts(result) == [("shard1b", "answered"), ("shard1a", "answered"), ("shard1a", "answered")]
@@ -274,7 +278,7 @@ class TestQuorum:
         proxy = open_cluster()
         shard_servers.cluster.server("shard1b").kill()
         with pytest.raises(QuorumUnavailable) as caught:
-            read(proxy, consistency=Consistency.QUORUM, demand=demand())
+            read(proxy, consistency=Consistency.QUORUM, requirement=require())
         assert "1 of the 2 instances" in str(caught.value)
         assert read(proxy).instance == "shard1a"
 
@@ -283,13 +287,13 @@ class TestQuorum:
     ):
         proxy = open_cluster(Shelf(make_durable(topology, Durability.QUORUM)))
         shard_servers.cluster.server("shard1a").kill()
-        result = read(proxy, consistency=Consistency.QUORUM, demand=demand())
+        result = read(proxy, consistency=Consistency.QUORUM, requirement=require())
         assert (result.instance, result.rows[0]["ms"], result.route.reason) == ("shard1b", 100, Reason.FURTHEST)
 
     def test_a_quorum_waits_for_a_position_as_any_read(self, open_cluster):
         proxy = open_cluster(read_wait_seconds=20.0)
         with ThreadPoolExecutor(1) as executor:
-            reading = executor.submit(read, proxy, consistency=Consistency.QUORUM, demand=demand(p0=200))
+            reading = executor.submit(read, proxy, consistency=Consistency.QUORUM, requirement=require(p0=200))
             wait_until(lambda: proxy.count_waiting_reads() == 1)
             advance(proxy, 0, 200)
             assert reading.result(timeout=limit(20)).rows[0]["ms"] == 200
@@ -300,7 +304,7 @@ class TestScatter:
         proxy = open_cluster(read_wait_seconds=0.4)
         with held_back(shard_servers, "shard2b"):
             advance(proxy, 3, 200)
-            answer = proxy.scatter(ROWS, {}, demand=demand(p0=100, p3=200))
+            answer = proxy.scatter(ROWS, {}, requirement=require(p0=100, p3=200))
         assert {shard_id: result.instance for shard_id, result in answer.results.items()} == {
             1: "shard1b",
             2: "shard2a",
@@ -308,26 +312,26 @@ class TestScatter:
         assert answer.missing == {}
 
     def test_a_demand_that_one_shard_does_not_meet_fails_the_whole(self, open_cluster):
-        with pytest.raises(NotFarEnough) as caught:
-            open_cluster(read_wait_seconds=0.2).scatter(ROWS, {}, demand=demand(p0=100, p3=200))
-        assert (caught.value.shard, caught.value.shortfall.partition) == ("shard2", 3)
+        with pytest.raises(NotFreshEnough) as caught:
+            open_cluster(read_wait_seconds=0.2).scatter(ROWS, {}, requirement=require(p0=100, p3=200))
+        assert (caught.value.shard, caught.value.lag.partition) == ("shard2", 3)
 
     def test_a_shard_that_does_not_answer_is_missing_whatever_was_demanded(self, open_cluster, shard_servers):
         proxy = open_cluster()
         shard_servers.cluster.server("shard2a").kill()
         shard_servers.cluster.server("shard2b").kill()
-        answer = proxy.scatter(ROWS, {}, demand=demand(p0=100, p3=200))
+        answer = proxy.scatter(ROWS, {}, requirement=require(p0=100, p3=200))
         assert (sorted(answer.results), sorted(answer.missing)) == ([1], [2])
 
     def test_a_quorum_is_asked_of_every_shard(self, open_cluster):
-        answer = open_cluster().scatter(REPORT, {}, consistency=Consistency.QUORUM, demand=demand())
+        answer = open_cluster().scatter(REPORT, {}, consistency=Consistency.QUORUM, requirement=require())
         assert sorted(answer.results) == [1, 2]
         assert all(r.route.reason is Reason.FURTHEST for r in answer.results.values())
 
     def test_scatters_that_wait_leave_threads_to_those_that_do_not(self, open_cluster):
         proxy = open_cluster(read_wait_seconds=20.0, scatter_max_threads=4)
         with ThreadPoolExecutor(2) as executor:
-            waiting = [executor.submit(proxy.scatter, ROWS, {}, demand=demand(p0=200)) for _ in range(2)]
+            waiting = [executor.submit(proxy.scatter, ROWS, {}, requirement=require(p0=200)) for _ in range(2)]
             wait_until(lambda: proxy.count_waiting_reads() == 2)
             assert sorted(proxy.scatter(ROWS, {}).results) == [1, 2]
             assert not any(future.done() for future in waiting)

@@ -11,9 +11,9 @@ from clusterproxy.freshness import (
     FreshnessRequirement,
     Progress,
     ProgressProbe,
-    find_shortfall,
+    find_lag,
     measure_distance,
-    raise_demand,
+    raise_requirement,
 )
 from shardproxy.query import Query, QueryClass
 
@@ -27,7 +27,7 @@ def at(ms, seq=0, *, age=0.0):
 
 def find(progress, *, partitions=(3,), positions=None, staleness=None):
     demand = FreshnessRequirement(PROBE, min_positions=positions or {}, max_staleness_seconds=staleness)
-    return find_shortfall(demand, progress, partitions=partitions, now=NOW)
+    return find_lag(demand, progress, partitions=partitions, now=NOW)
 
 
 @pytest.mark.parametrize(
@@ -69,7 +69,7 @@ def test_partitions_that_are_not_read_or_not_here_do_not_matter():
 
 def test_a_raised_demand_asks_for_the_highest_that_anybody_has_seen():
     demand = FreshnessRequirement(PROBE, min_positions={3: (15, 0), 7: (1, 0)}, max_staleness_seconds=2.0)
-    raised = raise_demand(demand, [{3: at(10), 4: at(20)}, {3: at(12), 4: at(19, 9)}])
+    raised = raise_requirement(demand, [{3: at(10), 4: at(20)}, {3: at(12), 4: at(19, 9)}])
     assert raised == FreshnessRequirement(
         PROBE, min_positions={3: (15, 0), 4: (20, 0), 7: (1, 0)}, max_staleness_seconds=2.0
     )
@@ -81,10 +81,10 @@ positions = st.tuples(st.integers(0, 5), st.integers(0, 2))
 @given(st.lists(st.dictionaries(st.integers(0, 2), positions, min_size=3), min_size=1, max_size=4))
 def test_whoever_meets_a_raised_demand_is_as_far_as_each_of_them(copies):
     seen = [{p: Progress(position, NOW) for p, position in copy.items()} for copy in copies]
-    raised = raise_demand(FreshnessRequirement(PROBE), seen)
+    raised = raise_requirement(FreshnessRequirement(PROBE), seen)
     for candidate in seen:
         is_furthest = all(candidate[p].position >= other[p].position for other in seen for p in range(3))
-        missing = find_shortfall(raised, candidate, partitions=range(3), now=NOW)
+        missing = find_lag(raised, candidate, partitions=range(3), now=NOW)
         assert (missing is None) is is_furthest
 
 
