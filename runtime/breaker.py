@@ -1,7 +1,7 @@
-"""The breaker of one instance: after a failure nobody waits on it until one caller has shown that it answers.
+"""Circuit breaker: after a failure of a server no call is made to it until one trial call has succeeded.
 
-closed: everybody passes. open: nobody does until `until`. half-open: one trial is out, and everybody else is
-refused until it reports or `until` passes, so that a trial whose caller vanished does not close the door for ever.
+closed: every call passes. open: none does until `until`. half-open: one trial call is under way, and all others are
+refused until it reports or `until` passes, so that a trial whose caller died does not keep the breaker open for ever.
 Decisions are pure; `Breaker` only adds the lock.
 """
 
@@ -18,9 +18,9 @@ class BreakerState(StrEnum):
 
 class BreakerEvent(StrEnum):
     ATTEMPT = "attempt"
-    """A caller wants to pass."""
+    """A caller is about to call."""
     SUCCESS = "success"
-    """The server answered, if only to refuse a statement."""
+    """The server answered, even if with an error."""
     FAILURE = "failure"
     """The server refused, hung up, or did not answer in time."""
 
@@ -52,7 +52,7 @@ def transition(status: BreakerStatus, event: BreakerEvent, *, now: float, open_s
 
 
 class Breaker:
-    """Shared by all callers of one instance. The lock covers the read-decide-write of `_status` only."""
+    """Shared by all callers of one server. The lock covers the read-decide-write of `_status` only."""
 
     def __init__(self, *, open_seconds: float) -> None:
         self._open_seconds = open_seconds
@@ -64,18 +64,18 @@ class Breaker:
         return self._status.state
 
     def may_pass(self, *, now: float) -> bool:
-        """Looks without taking the trial: for planning."""
+        """For planning: does not take the trial."""
         return may_pass(self._status, now=now)
 
     def try_pass(self, *, now: float) -> bool:
-        """Asks to pass; in the half-open state exactly one of many concurrent callers gets True."""
+        """Whether to call now; in the half-open state exactly one of many concurrent callers gets True."""
         with self._lock:
             allowed = may_pass(self._status, now=now)
             self._status = self._next(BreakerEvent.ATTEMPT, now)
             return allowed
 
     def report(self, event: BreakerEvent, *, now: float) -> BreakerState:
-        """Records what came of a call; returns the state before it, so that the caller can log a change."""
+        """Records the outcome of a call; returns the state before it, so that the caller can log a change."""
         with self._lock:
             before = self._status.state
             self._status = self._next(event, now)

@@ -1,8 +1,8 @@
-"""What a caller may do about an error: markers that every exception which crosses a package carries."""
+"""Markers of errors that cross packages: what a caller may do about one."""
 
 
 class Retryable:
-    """Nothing is wrong with the request: try again, elsewhere or later."""
+    """The request is valid: try again, elsewhere or later."""
 
 
 class Permanent:
@@ -10,4 +10,4 @@ class Permanent:
 
 
 class CallerOnly(Retryable):
-    """It concerns this caller alone, whose time is over: others who wait for the same answer may still get it."""
+    """The time of this caller alone is over: others that wait for the same answer may still get it."""

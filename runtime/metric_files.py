@@ -1,4 +1,4 @@
-"""The metric files of a host: every process writes its own, whoever is asked adds them up.
+"""The metric files of a host: every process writes its own, and the one that is scraped adds them up.
 
 Processes are forked, killed and replaced, so each writes `<kind>_<pid>.db` (prometheus-client's multi-process
 mode) in one folder of the state directory. That library never removes a counter's file, because the sum must
@@ -69,10 +69,10 @@ def fold_dead_processes(folder: Path) -> None:
 
 
 class FolderCollector(Collector):
-    """What all processes of the host have counted and measured. Collecting raises MetricFilesLocked.
+    """The metrics of all processes of the host. Collecting raises MetricFilesLocked.
 
-    `fresh_seconds`: how long each measured gauge is served. On a fleet the same task measures now on this host
-    and now on that; a host that has not measured lately must say nothing rather than something old.
+    `fresh_seconds`: how long each measured gauge is served. The task that measures runs on one host now and on another
+    later; a host that has not measured lately must serve nothing rather than an old value.
     """
 
     def __init__(
@@ -161,7 +161,7 @@ def _get_pid(path: Path) -> int:
 
 
 def _is_alive(pid: int) -> bool:
-    """A stranger may have got the number of a dead process; its file is then folded when the stranger is gone."""
+    """Another process may have got the pid of a dead one; the file is then folded when that process has ended."""
     if pid == _FOLDED_PID:
         return False
     try:

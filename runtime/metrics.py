@@ -1,11 +1,10 @@
 """Every metric of viewcounter, in one list: name with unit, meaning, labels.
 
-Whoever has something to count imports its metric from here. Labels are bounded: partitions, codes of ours,
-names of tasks and tiers; never an id that a client chose. Counters and histograms are of all processes of a
-host together. *Measured* gauges are set by a periodic task for the whole cluster; the newest value is served for
-as long as the list says, by the host that measured it, and then no more.
+Labels are bounded: partitions, codes of ours, names of tasks and tiers; never an id that a client chose. Counters and
+histograms are summed over all processes of a host. *Measured* gauges are set by a periodic task for the whole cluster;
+the host that measured serves the newest value for as long as the list says, and then no more.
 
-docs/operations/metrics.md says of each what it means, what moves it and what to do.
+docs/operations/metrics.md gives the meaning, cause and action of each.
 """
 
 from typing import Final
@@ -54,7 +53,7 @@ def _of_living_processes(name: str, meaning: str, *labels: str) -> Gauge:
 INGEST_REQUESTS = _counter(
     "ingest_requests_total", "Requests to POST /v1/events by outcome: accepted, partial or the problem's code", "code"
 )
-EVENTS_ACCEPTED = _counter("events_accepted_total", "Events that the log holds durably and the client was told of")
+EVENTS_ACCEPTED = _counter("events_accepted_total", "Events durable in the log and acknowledged to the client")
 EVENTS_REJECTED = _counter("events_rejected_total", "Events refused within a request that was read, by code", "code")
 APPEND_SECONDS = _histogram("append_seconds", "One group commit to the event log", buckets=_APPEND_BUCKETS)
 APPEND_FAILURES = _counter("append_failures_total", "Group commits that the log did not confirm, whole or in part")
@@ -66,10 +65,12 @@ SPOOL_DAMAGED_RECORDS = _counter(
     "spool_damaged_records_total",
     "Damaged places in spools, whose events could not be delivered; the files are kept",
 )
-SPOOLED_BYTES = _of_living_processes("spooled_bytes", "What lies on the gateways' disks and is not in the log yet")
-LOG_BREAKERS_OPEN = _of_living_processes("log_breakers_open", "Gateway processes that leave the log alone for now")
+SPOOLED_BYTES = _of_living_processes("spooled_bytes", "Bytes spooled on disks of gateways, not in the log yet")
+LOG_BREAKERS_OPEN = _of_living_processes(
+    "log_breakers_open", "Gateway processes whose circuit breaker of the log is open"
+)
 GATEWAYS_BY_VIEWER_KEY = _of_living_processes(
-    "gateways_by_viewer_key", "Gateway processes by the key under which they tell viewers apart", "fingerprint"
+    "gateways_by_viewer_key", "Gateway processes by the fingerprint of their viewer key", "fingerprint"
 )
 BUFFERED_EVENTS = _of_living_processes("buffered_events", "Events that wait in the gateways for the log's answer")
 
@@ -78,7 +79,7 @@ WEB_CONNECTIONS_CUT = _counter(
 )
 
 WEB_REQUESTS_SHED = _counter(
-    "web_requests_shed_total", "Requests that Django was not asked for, too many being under way, by kind", "kind"
+    "web_requests_shed_total", "Requests refused because too many were in progress in Django, by kind", "kind"
 )
 LOG_INS = _counter("log_ins_total", "Log-ins to the admin by outcome: accepted, failed, limited", "outcome")
 
@@ -90,8 +91,10 @@ FLUSH_SECONDS = _histogram("flush_seconds", "One flush transaction on a shard, C
 EVENTS_FLUSHED = _counter(
     "events_flushed_total", "Events of committed flushes: counted, duplicate, conflict or dead_lettered", "outcome"
 )
-FLUSHES_CONTENDED = _counter("flushes_contended_total", "Flushes given up because the position had moved: no harm")
-ID_PIECES_MERGED = _counter("id_pieces_merged_total", "Small pieces of ids that drains have put into larger ones")
+FLUSHES_CONTENDED = _counter(
+    "flushes_contended_total", "Flushes rolled back because another one had moved the position; harmless"
+)
+ID_PIECES_MERGED = _counter("id_pieces_merged_total", "Small pieces of ids that drains have merged into larger ones")
 DEAD_LETTERS = _measured("dead_letters", "Dead letters that wait for an operator", "partition")
 STOPPED_PARTITIONS = _measured("stopped_partitions", "Partitions that stopped by themselves, by reason", "reason")
 
@@ -104,7 +107,7 @@ HOT_READS = _counter(
 )
 READ_FAILED_ATTEMPTS = _counter(
     "read_failed_attempts_total",
-    "Instances that a read asked in vain: behind, overloaded, unavailable, deadline_exceeded, out_of_resources, "
+    "Failed attempts of reads at an instance: behind, overloaded, unavailable, deadline_exceeded, out_of_resources, "
     "conflict, not_primary",
     "instance",
     "outcome",
@@ -125,7 +128,7 @@ UNMEASURED_PARTITIONS = _measured("unmeasured_partitions", "Partitions whose sha
 SERVICES = _measured("services", "Processes in the service registry, by kind and state", "kind", "state")
 TOPOLOGIES_REFUSED = _counter(
     "topologies_refused_total",
-    "Topologies that a process found and did not believe, by reason: unsigned, wrong_signature, other_cluster, "
+    "Topologies that a process refused, by reason: unsigned, wrong_signature, other_cluster, "
     "other_partition_count, older_epoch, same_epoch_other_content, unreadable",
     "reason",
 )
@@ -140,7 +143,7 @@ CACHE_READS = _counter(
     "Parts of answers by where they come from: process, shared, coalesced, shard or stale",
     "origin",
 )
-CACHE_EVICTIONS = _counter("cache_evictions_total", "Answers that left a process's memory for want of room")
+CACHE_EVICTIONS = _counter("cache_evictions_total", "Answers evicted from the memory of a process")
 CACHED_BYTES = _of_living_processes("cached_bytes", "Answers in the memory of all processes")
 CACHE_VALUES_REFUSED = _counter(
     "cache_values_refused_total",
@@ -201,7 +204,7 @@ INSTANCE_SLOT_RETAINED_BYTES = _measured(
 KILLS = _counter("kills_total", "Sessions cancelled or terminated", *_INSTANCE, "session_class", "reason", "action")
 KILL_REFUSALS = _counter("kill_refusals_total", "Sessions past their budget that the role may not end", *_INSTANCE)
 KILLS_WAITING = _of_living_processes("kills_waiting", "Kills that wait for the control database")
-KILLS_DROPPED = _counter("kills_dropped_total", "Kills forgotten unstored because too many waited")
+KILLS_DROPPED = _counter("kills_dropped_total", "Kills dropped before they were stored, because too many waited")
 
 # -- tasks, log, catalogue ------------------------------------------------------------------------
 TASKS_SENT = _counter("tasks_sent_total", "Tasks that the broker took, from beat or from another task", "task")
@@ -209,9 +212,12 @@ TASK_SECONDS = _histogram("task_seconds", "One run of a periodic task", "task", 
 TASK_FAILURES = _counter("task_failures_total", "Runs of periodic tasks that did not do their work", "task")
 LOG_UNFIT = _measured("log_unfit", "1 while the log server must not be used, by the code of its 503s", "code")
 LOG_ENDS_RAISED = _counter(
-    "log_ends_raised_total", "Logs of partitions that ended before what had been applied: their server lost entries"
+    "log_ends_raised_total",
+    "Partitions whose log ended before their applied position, as the log server lost entries",
 )
-LOG_ENTRIES_TRIMMED = _counter("log_entries_trimmed_total", "Log entries forgotten because every copy has them")
+LOG_ENTRIES_TRIMMED = _counter(
+    "log_entries_trimmed_total", "Log entries trimmed because every instance has applied them"
+)
 CATALOGUE_LAG_CHANGES = _measured(
     "catalogue_lag_changes", "Changes of the catalogue that a shard has not copied yet", "shard"
 )
@@ -222,14 +228,20 @@ VIDEOS_ENRICHED = _counter("videos_enriched_total", "Videos whose title a flush 
 CONFIG_SERVICE_LEADS = _of_living_processes("config_service_leads", "Config services of this host that lead")
 SILENT_INSTANCES = _measured("silent_instances", "Database instances that do not answer the leading config service")
 STRUCK_OFF_INSTANCES = _measured("struck_off_instances", "Instances that the event log is no longer kept for")
-LOG_KEPT_BYTES = _measured("log_kept_bytes", "What the entries of a shard take of the event log", "shard")
+LOG_KEPT_BYTES = _measured("log_kept_bytes", "Bytes of the event log that the entries of a shard take", "shard")
 LOG_SHARE_BYTES = _measured(
-    "log_share_bytes", "What they may take while a replica of the shard is away; then it is struck off", "shard"
+    "log_share_bytes",
+    "Bytes of the event log that a shard may take before absent replicas are struck off",
+    "shard",
 )
 LOG_FULL_SECONDS = _measured(
-    "log_share_full_seconds", "Until they take their share, as they grow now; +Inf while they do not", "shard"
+    "log_share_full_seconds",
+    "Seconds until a shard has filled its share of the log; +Inf while it does not grow",
+    "shard",
 )
-SHARD_CONDITION = _measured("shard_condition", "1 for what the shard is, as the leader sees it", "shard", "condition")
+SHARD_CONDITION = _measured(
+    "shard_condition", "1 for the condition of the shard, as the leading config service sees it", "shard", "condition"
+)
 FAILOVERS = _counter("failovers_total", "Changes of primary that have ended, by kind and outcome", "kind", "outcome")
 FAILOVER_SECONDS = _histogram(
     "failover_seconds",
@@ -240,7 +252,7 @@ FAILOVER_SECONDS = _histogram(
 
 # -- moving partitions ----------------------------------------------------------------------------
 MOVES_UNFINISHED = _measured("moves_unfinished", "Moves that have not ended, by state", "state")
-MOVES_RUNNING = _of_living_processes("moves_running", "Moves that a process of this host is at")
+MOVES_RUNNING = _of_living_processes("moves_running", "Moves that processes of this host carry out")
 MOVES = _counter("moves_total", "Moves that have ended, by outcome: done or aborted", "outcome")
 MOVE_ROWS = _counter("move_rows_total", "Rows written to the shards that partitions move to, repeated copies included")
 MOVE_FAILURES = _counter("move_failures_total", "Attempts at a step of a move that failed, by its state", "state")
@@ -251,7 +263,7 @@ MOVE_HELD_SECONDS = _histogram(
 
 
 def get_host_registry() -> CollectorRegistry:
-    """To be collected: the metrics of all processes of this host, or of this one where it keeps no files."""
+    """The metrics of all processes of this host, or of this process where it has no metric files."""
     folder = find_folder()
     if folder is None:
         return REGISTRY
@@ -261,5 +273,5 @@ def get_host_registry() -> CollectorRegistry:
 
 
 def render_metrics() -> bytes:
-    """Everything this host knows, in Prometheus' text format. Raises MetricFilesLocked."""
+    """All metrics of this host in the text format of Prometheus. Raises MetricFilesLocked."""
     return generate_latest(get_host_registry())
