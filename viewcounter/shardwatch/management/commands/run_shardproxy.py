@@ -20,7 +20,7 @@ class Command(CountingCommand):
     help = (
         "Run a shard proxy, which watches instances and ends overlong sessions. It also measures health and lag, and "
         "publishes metrics. Any number may run, also of the same instances. SIGTERM stops it. See "
-        "docs/operations/killer.md."
+        "docs/operations/session-reaper.md."
     )
 
     def add_arguments(self, parser: argparse.ArgumentParser) -> None:
