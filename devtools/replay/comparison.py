@@ -1,7 +1,6 @@
-"""Reads over the API what the service has counted, and names every difference from the truth."""
+"""Reads the counts of the service through the client library and names every difference from the truth."""
 
 import time
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -10,8 +9,9 @@ from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
+from viewcounter_client import queries
+from viewcounter_client.queries import CountsAnswer, Question, StatsAnswer
 
-from devtools.replay.answers import AnsweredCounts, SeriesAnswer
 from devtools.replay.errors import DeadlinePassed, ServiceRefused
 from devtools.replay.service import COUNTS_MAX_VIDEOS, ReplayTarget, split_pages
 from devtools.replay.timeline import EVENT_TYPES
@@ -20,7 +20,7 @@ from devtools.replay.truth import Counts, TruthSubject
 POLL_INTERVAL_SECONDS = 0.2
 SECONDS_PER_HOUR = 3600
 
-A = TypeVar("A", AnsweredCounts, SeriesAnswer)
+A = TypeVar("A", CountsAnswer, StatsAnswer)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,8 +43,8 @@ def read_counts(service: ReplayTarget, subject: TruthSubject, *, until: datetime
 
 
 def read_totals(service: ReplayTarget, subject: TruthSubject, *, until: datetime, threads: int) -> NDArray[np.int64]:
-    def read_page(page: list[str]) -> AnsweredCounts:
-        return _read_complete(lambda: service.read_counts(page), service=service, until=until)
+    def read_page(page: list[str]) -> CountsAnswer:
+        return _ask_until_complete(queries.counts(*page), service=service, until=until)
 
     with ThreadPoolExecutor(threads, thread_name_prefix="replay-reader") as pool:
         answers = list(pool.map(read_page, split_pages(subject.videos, size=COUNTS_MAX_VIDEOS)))
@@ -60,11 +60,10 @@ def read_hours(service: ReplayTarget, subject: TruthSubject, *, until: datetime,
 
     def read_series(series: tuple[str, str]) -> list[int]:
         video_id, event_type = series
-
-        def read() -> SeriesAnswer:
-            return service.read_hours(video_id, event_type=event_type, start=start, end=end)
-
-        return _count_by_hour(_read_complete(read, service=service, until=until), hours=subject.hours)
+        question = queries.stats(
+            video_id=video_id, event_type=event_type, start_time=start, end_time=end, interval="hour"
+        )
+        return _count_by_hour(_ask_until_complete(question, service=service, until=until), hours=subject.hours)
 
     with ThreadPoolExecutor(threads, thread_name_prefix="replay-reader") as pool:
         counts = list(pool.map(read_series, product(subject.close_videos, EVENT_TYPES)))
@@ -101,19 +100,19 @@ def to_time(hour: int) -> datetime:
     return datetime.fromtimestamp(hour * SECONDS_PER_HOUR, UTC)
 
 
-def _read_complete(read: Callable[[], A], *, service: ReplayTarget, until: datetime) -> A:
-    """Ask until the answer is whole. Each answer may come from another replica, so each is looked at by itself."""
+def _ask_until_complete(question: Question[A], *, service: ReplayTarget, until: datetime) -> A:
+    """Repeat the question until the answer is complete. Each answer may come from another replica: check every one."""
     while True:
-        answer = read()
+        answer = service.ask(question)
         meta = answer.meta
-        if not meta.partial and meta.complete_until is not None and meta.complete_until >= until:
+        if not meta.partial and meta.complete_until >= until:
             return answer
         if time.monotonic() > service.deadline or service.stop.wait(POLL_INTERVAL_SECONDS):
             missing = f", and lack {', '.join(meta.missing)}" if meta.partial else ""
             raise DeadlinePassed(f"answers are complete until {meta.complete_until}, not until {until}{missing}")
 
 
-def _count_by_hour(answer: SeriesAnswer, *, hours: range) -> list[int]:
+def _count_by_hour(answer: StatsAnswer, *, hours: range) -> list[int]:
     """Buckets without events may be left out; one outside the hours asked for is an error."""
     counts = dict.fromkeys(hours, 0)
     for bucket in answer.series:

@@ -6,8 +6,8 @@ import msgspec
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
+from viewcounter_client.queries import TopItem
 
-from devtools.replay.answers import TopVideo
 from devtools.replay.comparison import WrongCount
 
 LISTED_MAX = 10
@@ -45,7 +45,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     total_seconds: float
     events_per_second_accepted: float
     events_per_second_queryable: float
-    top: tuple[TopVideo, ...]
+    top: tuple[TopItem, ...]
 
     @property
     def is_exact(self) -> bool:

@@ -5,7 +5,9 @@ from collections.abc import Callable
 from datetime import datetime
 from enum import StrEnum
 
-from devtools.replay.answers import TopVideo
+from viewcounter_client import queries
+from viewcounter_client.queries import TopItem
+
 from devtools.replay.bad_events import create_spoilers
 from devtools.replay.batches import build_batches
 from devtools.replay.comparison import find_wrong_counts, read_counts, read_hours, read_totals
@@ -58,7 +60,7 @@ def run_replay(options: ReplayOptions, *, config: Config, now: datetime, on_prog
         queryable_at = time.monotonic()
         on_progress(Step.COMPARE, 0, None)
         hours = read_hours(service, plan.subject, until=until, threads=options.threads)
-        top = service.read_top(event_type="view", limit=TOP_VIDEO_COUNT).items
+        top = service.ask(queries.top(limit=TOP_VIDEO_COUNT)).items
     finally:
         service.close()
     return build_report(
@@ -111,7 +113,7 @@ def build_report(
     sending_seconds: float,
     queryable_seconds: float,
     total_seconds: float,
-    top: tuple[TopVideo, ...],
+    top: tuple[TopItem, ...],
 ) -> Report:
     """`growth` is what the service has added since before the run."""
     wrong_counts = find_wrong_counts(plan.subject, expected=plan.growth, actual=growth)

@@ -1,29 +1,52 @@
-"""The service as a client sees it: typed requests over HTTP, retried while that makes sense, each within a deadline."""
+"""The service under replay: requests, questions and answers of the client library, repeated until one deadline.
 
+`Client.track` refuses the bad events that a replay must send, so batches are prepared here and answers to them are read
+here; everything else is the library's.
+"""
+
+import logging
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from datetime import datetime
 from itertools import islice
 from threading import Event as Signal
-from typing import TypeVar
-from urllib.parse import quote, urlencode
+from typing import Any, TypeVar
 
+import httpx2
 import msgspec
-import urllib3
+from viewcounter_client import Options, ViewcounterError, wire
+from viewcounter_client.queries import Answer, Question
 
-from devtools.replay.answers import AnsweredCounts, AnsweredTop, PostAnswer, SeriesAnswer
 from devtools.replay.dataset import SampleChannel, SampleVideo
-from devtools.replay.errors import DeadlinePassed, ServiceRefused, ServiceUnreachable
+from devtools.replay.errors import BadReplayOption, DeadlinePassed, ServiceRefused, ServiceUnreachable
 from runtime.backoff import Backoff
 
 CATALOGUE_MAX_ITEMS = 1000
 COUNTS_MAX_VIDEOS = 500
 
 _RETRYABLE_STATUSES = frozenset({429, 502, 503, 504})
+"""Without 500, which the library repeats: a replay must show a defect of the service, not wait for its end."""
 _BACKOFF = Backoff(first_seconds=0.1, max_seconds=5.0)
+_JSON = {"Content-Type": "application/json"}
 
 T = TypeVar("T")
+
+
+class RefusedItem(msgspec.Struct, frozen=True):
+    index: int
+    code: str
+    message: str = ""
+    field: str | None = None
+    retryable: bool = False
+
+
+class PostAnswer(msgspec.Struct, frozen=True):
+    """The answer to one batch. `positions`: the log positions of the accepted events by partition, written `ms-seq`."""
+
+    accepted: int
+    rejected: int
+    items: tuple[RefusedItem, ...] = ()
+    positions: dict[str, str] = {}
 
 
 class RetryPause:
@@ -59,30 +82,27 @@ class ReplayTarget:
     """Attempts repeated so far. Only for the report: racing threads may miss one."""
 
     def __post_init__(self) -> None:
-        self._pool = urllib3.PoolManager(
-            maxsize=self.connections,
-            block=True,
-            retries=False,
-            timeout=urllib3.Timeout(total=self.request_seconds),
-        )
-        self._headers = {
-            "Authorization": f"Bearer {self.key}",
-            "Content-Type": "application/json",
-            "User-Agent": "viewcounter-replay",
-        }
-        self._json = msgspec.json.Encoder()
+        logging.getLogger("httpx2").setLevel(logging.WARNING)  # it logs a line for each request
+        limits = httpx2.Limits(max_connections=self.connections, max_keepalive_connections=self.connections)
+        # A transport of its own: a proxy of the environment must not stand between a replay and this machine's cluster.
+        transport = httpx2.HTTPTransport(limits=limits)
+        options = Options(request_timeout_seconds=self.request_seconds, connect_timeout_seconds=self.request_seconds)
+        try:
+            self._http = httpx2.Client(**wire.build_settings(self.url, self.key, options), transport=transport)
+        except (ValueError, httpx2.InvalidURL) as error:
+            raise BadReplayOption(f"--url or --key: {error}") from error
 
     def close(self) -> None:
-        self._pool.clear()
+        self._http.close()
 
     def create_retry_pause(self) -> RetryPause:
         return RetryPause(deadline=self.deadline, stop=self.stop)
 
     def check_answers(self) -> None:
-        """Raises ServiceUnreachable at once when nobody listens: no retries, the operator is waiting."""
+        """Raises ServiceUnreachable at once when nothing listens: no retries, the operator is waiting."""
         try:
-            self._pool.request("GET", f"{self.url}/healthz")
-        except urllib3.exceptions.HTTPError as error:
+            self._http.get("/healthz")
+        except httpx2.HTTPError as error:
             raise ServiceUnreachable(
                 f"no viewcounter answers at {self.url} ({error}); start one with bin/up"
             ) from error
@@ -91,60 +111,44 @@ class ReplayTarget:
         """Channels first: videos refer to them. Repeating it changes nothing."""
         for name, items in (("channels", channels), ("videos", videos)):
             for page in split_pages(items, size=CATALOGUE_MAX_ITEMS):
-                self._call("POST", "/v1/catalogue/import", body=self._json.encode({name: page}))
+                body = msgspec.json.encode({name: page})
+                self._request("POST", "/v1/catalogue/import", content=body, headers=_JSON)
 
     def post_events(self, body: bytes, *, is_gzip: bool) -> PostAnswer:
         """One batch. Retried with the very same bytes until the service says what became of it."""
-        headers = {"Content-Encoding": "gzip"} if is_gzip else {}
-        answer = self._call("POST", "/v1/events", body=body, headers=headers, also_answers=(422,))
-        return _decode(answer, PostAnswer)
+        headers = _JSON | {"Content-Encoding": "gzip"} if is_gzip else _JSON
+        response = self._request("POST", wire.EVENTS_PATH, also_answers=(422,), content=body, headers=headers)
+        try:
+            return msgspec.json.decode(response.content, type=PostAnswer)
+        except msgspec.DecodeError as error:
+            raise ServiceRefused(f"not an answer of viewcounter to a batch ({error}): {_show(response)}") from error
 
-    def read_counts(self, video_ids: Sequence[str]) -> AnsweredCounts:
-        """All-time counts of up to COUNTS_MAX_VIDEOS videos."""
-        body = self._json.encode({"video_ids": video_ids})
-        return _decode(self._call("POST", "/v1/counts/query", body=body), AnsweredCounts)
+    def ask(self, question: Question[Answer]) -> Answer:
+        """The answer to a question of the client library."""
+        response = self._request(question.method, question.path, **wire.encode_question(question))
+        try:
+            return wire.parse_answer(question, response)
+        except ViewcounterError as error:
+            raise ServiceRefused(f"{question.method} {question.path}: {error}") from error
 
-    def read_hours(self, video_id: str, *, event_type: str, start: datetime, end: datetime) -> SeriesAnswer:
-        query = {
-            "event_type": event_type,
-            "function": "count",
-            "interval": "hour",
-            "start_time": start.isoformat(),
-            "end_time": end.isoformat(),
-        }
-        return _decode(
-            self._call("GET", f"/v1/videos/{quote(video_id, safe='')}/stats?{urlencode(query)}"), SeriesAnswer
-        )
-
-    def read_top(self, *, event_type: str, limit: int) -> AnsweredTop:
-        query = urlencode({"event_type": event_type, "limit": limit})
-        return _decode(self._call("GET", f"/v1/top?{query}"), AnsweredTop)
-
-    def _call(
-        self,
-        method: str,
-        path: str,
-        *,
-        body: bytes | None = None,
-        headers: dict[str, str] | None = None,
-        also_answers: tuple[int, ...] = (),
-    ) -> urllib3.BaseHTTPResponse:
-        """The first answer that says something final. Raises ServiceRefused for one that refuses."""
-        headers = self._headers | (headers or {})
+    def _request(
+        self, method: str, path: str, *, also_answers: tuple[int, ...] = (), **arguments: Any
+    ) -> httpx2.Response:
+        """The first response that is final. Raises ServiceRefused for one that refuses the request."""
         pause = self.create_retry_pause()
         while True:
             at_least_seconds = 0.0
             try:
-                answer = self._pool.request(method, f"{self.url}{path}", body=body, headers=headers)
-            except urllib3.exceptions.HTTPError as error:
-                reason = f"{method} {path}: {error}"
+                response = self._http.request(method, path, **arguments)
+            except httpx2.HTTPError as error:
+                reason = f"{method} {path}: {type(error).__name__}: {error}"
             else:
-                if answer.status < 300 or answer.status in also_answers:
-                    return answer
-                reason = f"{method} {path}: {answer.status} {answer.data[:500].decode(errors='replace')}"
-                if answer.status not in _RETRYABLE_STATUSES:
+                if response.status_code < 300 or response.status_code in also_answers:
+                    return response
+                reason = f"{method} {path}: {_show(response)}"
+                if response.status_code not in _RETRYABLE_STATUSES:
                     raise ServiceRefused(reason)
-                at_least_seconds = _parse_retry_after(answer.headers.get("Retry-After"))
+                at_least_seconds = _parse_retry_after(response.headers.get("Retry-After"))
             self.retries += 1
             pause.wait(reason=reason, at_least_seconds=at_least_seconds)
 
@@ -155,12 +159,8 @@ def split_pages(items: Iterable[T], *, size: int) -> Iterator[list[T]]:
         yield page
 
 
-def _decode(answer: urllib3.BaseHTTPResponse, kind: type[T]) -> T:
-    try:
-        return msgspec.json.decode(answer.data, type=kind)
-    except msgspec.DecodeError as error:
-        shown = answer.data[:500].decode(errors="replace")
-        raise ServiceRefused(f"an answer that is not {kind.__name__} ({error}): {answer.status} {shown}") from error
+def _show(response: httpx2.Response) -> str:
+    return f"{response.status_code} {response.content[:500].decode(errors='replace')}"
 
 
 def _parse_retry_after(header: str | None) -> float:

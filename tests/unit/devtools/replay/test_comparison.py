@@ -13,7 +13,14 @@ from tests.unit.devtools.replay.scripted_server import run_scripted_server
 UNTIL = datetime(2026, 3, 1, 12, tzinfo=UTC)
 HOURS = range(492_300, 492_303)
 SUBJECT = TruthSubject(videos=("a", "b"), close_videos=("b",), hours=HOURS)
-WHOLE = {"complete_until": UNTIL.isoformat(), "partial": False, "missing": []}
+WHOLE = {
+    "complete_until": UNTIL.isoformat(),
+    "as_of": UNTIL.isoformat(),
+    "stale": False,
+    "partial": False,
+    "missing": [],
+}
+PERIOD = {"start_time": None, "end_time": None}
 COUNTS = [{"video_id": "a", "counts": {"view": 5, "share": 9}}, {"video_id": "b", "counts": {"view": 7, "comment": 2}}]
 
 
@@ -60,7 +67,7 @@ def test_hours_left_out_are_zero():
         assert path.startswith("/v1/videos/b/stats?event_type=")
         assert f"start_time={to_time(HOURS.start):%Y-%m-%dT%H}" in path
         series = [{"start": to_time(HOURS[1]).isoformat(), "value": 4}] if "=view&" in path else []
-        return 200, {}, {"series": series, "value": 4, "meta": WHOLE}
+        return 200, {}, PERIOD | {"series": series, "value": 4, "meta": WHOLE}
 
     assert ask(script, read_hours).tolist() == [[[0, 4, 0], [0, 0, 0], [0, 0, 0], [0, 0, 0]]]
 
@@ -68,7 +75,7 @@ def test_hours_left_out_are_zero():
 def test_an_hour_not_asked_for_is_refused():
     series = [{"start": to_time(HOURS.stop).isoformat(), "value": 1}]
     with pytest.raises(ServiceRefused, match="asked for hours"):
-        ask(lambda *_: (200, {}, {"series": series, "value": 1, "meta": WHOLE}), read_hours)
+        ask(lambda *_: (200, {}, PERIOD | {"series": series, "value": 1, "meta": WHOLE}), read_hours)
 
 
 def test_equal_counts_have_no_differences():

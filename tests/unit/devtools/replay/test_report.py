@@ -1,8 +1,8 @@
 import json
 
 import msgspec
+from viewcounter_client.queries import TopItem
 
-from devtools.replay.answers import TopVideo
 from devtools.replay.comparison import WrongCount
 from devtools.replay.report import Report, encode_report
 
@@ -30,7 +30,7 @@ EXACT = Report(
     total_seconds=5.0,
     events_per_second_accepted=505.0,
     events_per_second_queryable=252.5,
-    top=(TopVideo(video_id="v1", value=12, title="[bold]A [title]"),),
+    top=(TopItem(video_id="v1", value=12, title="[bold]A [title]"),),
 )
 WRONG = WrongCount("v1", "like", None, expected=2, actual=1)
 
