@@ -1,6 +1,5 @@
-"""Moving partitions from shard to shard while they are counted and read.
+"""Moves partitions between shards while they are counted and read: copy, catch up, compare, hand over, remove.
 
-Does what `configservice.moves.records` writes down: copies, catches up through the event log, compares, hands over,
-removes.
-Knows the tables through `viewcounter.storage`; never decides where a partition lives, the config service's flip does.
+Carries out the moves recorded in `configservice.moves.records`, with the statements of `viewcounter.storage` and the
+drain of `viewcounter.processing`. Never decides which shard owns a partition: the flip in the config service does.
 """

@@ -1,4 +1,4 @@
-"""A move as JSON: the same for the API and for commands."""
+"""A move as JSON, for the API and for commands."""
 
 from typing import Any
 
@@ -6,19 +6,19 @@ from configservice.models import Move
 
 
 def get_progress(move: Move) -> float | None:
-    """How much of the rows is copied, 0 to 1; None before anything is known."""
+    """Share of the rows copied so far, 0 to 1; None before the number of rows is known."""
     return min(1.0, move.rows_copied / move.rows_total) if move.rows_total else None
 
 
 def get_held_seconds(move: Move) -> float | None:
-    """How long the partition counted nothing; None before it was handed over."""
+    """Seconds for which the partition took no flush; None before the flip."""
     if move.held_at is None or move.flipped_at is None:
         return None
     return float((move.flipped_at - move.held_at).total_seconds())
 
 
 def encode_move(move: Move) -> dict[str, Any]:
-    """Times as datetimes."""
+    """The fields of a move; times are datetimes."""
     return {
         "id": move.pk,
         "partition": move.partition,

@@ -1,7 +1,7 @@
-"""Bringing the copy up to date: it reads the event log on from its own position, as any partition does.
+"""Catch-up of a copy: it drains the event log from its own position, as every partition does.
 
-The flushes that the source applies meanwhile are not copied but made again, by the same code from the same log, up to a
-position that the source has reached. So the work grows with the events that come, not with the rows that change.
+Flushes that the source applies meanwhile are not copied but repeated, by the same code from the same log, up to a
+position that the source has reached. The work grows with the number of new events, not of changed rows.
 """
 
 import time
@@ -33,11 +33,11 @@ from viewcounter.storage.moves import Side, check_copy, read_row
 from viewcounter.storage.partitions import HELD, INCOMING, OWNED
 
 NO_LIMITS = DeadLetterLimits(run_max=2**62, ratio_max=1.0, ratio_min_read=2**62, window_seconds=3600.0)
-"""What the source has accepted as dead letters, the copy accepts."""
+"""The copy accepts every dead letter that the source has accepted."""
 
 
 class IncomingAccess:
-    """The cluster as it will be: the partition on its target, at its new epoch. A PartitionAccess."""
+    """The cluster after the flip: the partition on its target shard, at its new epoch. A PartitionAccess."""
 
     def __init__(self, cluster: ClusterProxy, target: Side, *, shard_id: int) -> None:
         self._cluster = cluster
@@ -59,7 +59,7 @@ class IncomingAccess:
         *,
         consistency: Consistency = Consistency.STRONG,  # noqa: ARG002
     ) -> ReadResult:
-        """On the target's primary: nobody but the mover knows of the copy."""
+        """On the target's primary: only the mover reads the copy before the flip."""
         shard_id = self._assignment.shard_id
         with self._cluster.shard_transaction(shard_id, query_class=query.query_class) as connection:
             rows = connection.execute(query.text, params, binary=query.binary).fetchall()
@@ -73,7 +73,7 @@ class IncomingAccess:
         query_class: QueryClass = QueryClass.FLUSH,
         deadline_seconds: float | None = None,
     ) -> Iterator[RowConnection]:
-        """Raises CopyTaken, also, when another mover has the copy."""
+        """Also raises CopyTaken, when another mover owns the copy."""
         with self._cluster.shard_transaction(
             self._assignment.shard_id, query_class=query_class, deadline_seconds=deadline_seconds
         ) as connection:
@@ -85,7 +85,7 @@ class IncomingAccess:
 
 
 class Replayer:
-    """Drains the copy of one move, never further than it is told to. Closed at its end."""
+    """Drains the event log into the copy of one move, up to a given position. `close` stops its threads."""
 
     def __init__(self, work: Work) -> None:
         self._work = work
@@ -102,15 +102,15 @@ class Replayer:
         )
 
     def renew(self, partition: int) -> None:  # noqa: ARG002
-        """A Lease for the drainer: the mover's own is kept elsewhere."""
+        """A Lease for the drainer. LeaseRenewer renews the lease of the move; this only checks that it is held."""
         self._work.check()
 
     def close(self) -> None:
         self._drainer.close()
 
     def replay(self, *, until: Position, ends_at: float | None = None) -> Position:
-        """Returns the copy's position: `until`, or past it if it was there. Raises HandOverTooSlow at `ends_at`
-        (monotonic), CopyDiffers when the copy can go no further."""
+        """Returns the copy's position: `until`, or a later one that it had already. Raises HandOverTooSlow after
+        `ends_at` (monotonic), and CopyDiffers when the copy cannot drain the log any further."""
         while True:
             self._work.check()
             try:
@@ -125,12 +125,12 @@ class Replayer:
 
 
 def plan_replay_settings(drain: DrainSettings, *, hold_seconds: float) -> DrainSettings:
-    """Pure. As the workers drain, but of a copy, accepting what the source accepted, and in short turns."""
+    """Pure. The settings of workers, for a copy: without limits on dead letters, and in short turns."""
     return replace(drain, dead_letters=NO_LIMITS, partition_state=INCOMING, budget_seconds=min(hold_seconds, 1.0))
 
 
 def read_source_position(work: Work) -> Position:
-    """Raises SourceNotOwned when it will not move on."""
+    """Raises SourceNotOwned for a source that takes no flushes at the epoch of this move."""
     with work.open_source() as source:
         row = read_row(source, work.partition)
     if row["epoch"] != work.move.source_epoch or row["state"] not in (OWNED, HELD):
@@ -141,14 +141,17 @@ def read_source_position(work: Work) -> Position:
 
 
 def catch_up_within(work: Work, replayer: Replayer) -> None:
-    """Until one round, from looking where the source is to being there, takes less than `ready_seconds`."""
+    """Repeat rounds of reading the source's position and draining up to it, until one takes under `ready_seconds`.
+
+    Raises CopyDiffers after `copy_seconds`.
+    """
     ends_at = time.monotonic() + work.settings.copy_seconds
     while time.monotonic() < ends_at:
         wait_for_replicas(work)
         started_at = time.monotonic()
         until = read_source_position(work)
         if replayer.replay(until=until) > until:
-            work.pause(work.settings.poll_seconds)  # a failover set the source back; it is reading the log again
+            work.pause(work.settings.poll_seconds)  # a failover set the source back; it is draining the log again
         elif time.monotonic() - started_at < work.settings.ready_seconds:
             return
-    raise CopyDiffers(f"the copy did not come close within {work.settings.copy_seconds:g} s")
+    raise CopyDiffers(f"the copy did not catch up with the source within {work.settings.copy_seconds:g} s")

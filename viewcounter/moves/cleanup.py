@@ -1,4 +1,4 @@
-"""Removing a partition's rows from a shard that has them no more, or should not have them yet."""
+"""Removes a partition's rows from a shard that no longer owns it, or does not own it yet."""
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -14,10 +14,11 @@ Guard = Callable[[RowConnection], None]
 
 
 def remove_rows(work: Work, open_transaction: Open, *, guard: Guard) -> int:
-    """All rows of the partition but its state, some pages a transaction, each of which begins with `guard`.
+    """Delete all rows of the partition except its `partition_state`, `delete_pages` pages in each transaction.
 
-    `guard` locks the partition's row in the state in which nobody needs the rows, or raises: between two transactions
-    this mover may have slept for hours. Returns how many were there. May run any number of times.
+    Each transaction begins with `guard`, which locks the partition's row in the state in which no reader needs the
+    rows, or raises: this mover may have been frozen for hours since the transaction before. Returns the number of
+    deleted rows. Idempotent.
     """
     with open_transaction() as connection:
         found = {

@@ -1,4 +1,4 @@
-"""What the commands that move partitions share: asking first, carrying out, saying what came of it."""
+"""Steps that the commands which move partitions share: confirm, plan, carry out, summarize."""
 
 import getpass
 import json
@@ -23,7 +23,7 @@ from viewcounter.moves.scheduler import build_tools, drive
 
 
 class StopFlag:
-    """Set by SIGTERM or Ctrl-C: the mover stops at the next safe place."""
+    """Set by SIGTERM or Ctrl-C; the mover stops at its next check."""
 
     def __init__(self) -> None:
         self._is_set = False
@@ -44,7 +44,7 @@ def get_actor() -> str:
 
 
 def get_shard_id(topology: Topology, name: str) -> int:
-    """Raises CommandError naming the shards there are."""
+    """Raises CommandError for an unknown name, with the names of all shards."""
     for shard in topology.shards:
         if shard.name == name:
             return shard.id
@@ -52,13 +52,13 @@ def get_shard_id(topology: Topology, name: str) -> int:
 
 
 def confirm(question: str, *, is_agreed: bool) -> None:
-    """Raises CommandError for anything but a yes; without a terminal only `--yes` is one."""
+    """Raises CommandError unless the user answers yes; without a terminal only `--yes` confirms."""
     if is_agreed:
         return
     if not sys.stdin.isatty():
-        raise CommandError("say --yes, as nobody can be asked here")
+        raise CommandError("standard input is no terminal: confirm with --yes")
     if input(f"{question} [y/N] ").strip().lower() not in ("y", "yes"):
-        raise CommandError("nothing was moved")
+        raise CommandError("cancelled; no partition was moved")
 
 
 def describe_plan(topology: Topology, targets: Mapping[int, int]) -> list[str]:
@@ -68,7 +68,7 @@ def describe_plan(topology: Topology, targets: Mapping[int, int]) -> list[str]:
     ]
 
 
-def ask_for_moves(targets: Mapping[int, int], *, reason: str) -> list[Move]:
+def request_moves(targets: Mapping[int, int], *, reason: str) -> list[Move]:
     try:
         return plan_moves(targets, actor=get_actor(), reason=reason)
     except MoveNotPossible as error:
@@ -76,7 +76,7 @@ def ask_for_moves(targets: Mapping[int, int], *, reason: str) -> list[Move]:
 
 
 def carry_out(move_ids: list[int], *, stdout: OutputWrapper, stderr: OutputWrapper, as_json: bool) -> None:
-    """Until all have ended. Raises CommandError unless all of them are done."""
+    """Blocks until all moves have ended. Raises CommandError unless all of them are done."""
     flag = StopFlag()
     flag.install()
     tools = build_tools(get_config(), is_stopping=flag.is_set)
@@ -84,18 +84,18 @@ def carry_out(move_ids: list[int], *, stdout: OutputWrapper, stderr: OutputWrapp
         with MoveProgress(stderr._out, total=len(move_ids)) as progress:
             moves = drive(tools, move_ids, on_move=progress)
     except MoverStopping as error:
-        raise CommandError("stopped; `manage.py moves resume` goes on where it was") from error
+        raise CommandError("stopped; `manage.py moves resume` continues the moves") from error
     if as_json:
         stdout.write(json.dumps([encode_move(move) for move in moves], default=str))
     else:
         stdout.write(summarize(moves))
     failed = [move for move in moves if move.state != MoveState.DONE]
     if failed:
-        raise CommandError(f"{len(failed)} of {len(moves)} were not moved; the first: {failed[0].error}")
+        raise CommandError(f"{len(failed)} of {len(moves)} moves did not succeed; first error: {failed[0].error}")
 
 
 def summarize(moves: list[Move]) -> str:
-    """Pure. Rows a second while copying, and how long the partitions counted nothing."""
+    """Pure. Number of moves done, rows copied per second, and how long partitions were held (took no flush)."""
     done = [move for move in moves if move.state == MoveState.DONE]
     held = [seconds * 1000 for move in done if (seconds := get_held_seconds(move)) is not None]
     rows, seconds = sum(move.rows_copied for move in done), sum(move.copy_seconds for move in done)

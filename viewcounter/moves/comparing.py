@@ -1,4 +1,4 @@
-"""Is the copy what it is a copy of? Compared at one and the same position of both sides."""
+"""Compares a copy with its source, both at the same position of the event log."""
 
 from collections.abc import Mapping, Sequence
 
@@ -18,11 +18,11 @@ Digests = Mapping[str, Digest]
 
 WHOLE = tuple(table for table in TABLES if table.is_compared or table is EVENT_IDS)
 BRIEF = (LEDGER, EVENT_TOTAL)
-"""What the last delta changed shows here: which events of each hour, by the digests of their ids, and every total."""
+"""Tables in which every change of the last delta shows: the ledger (digests of event ids by hour) and all totals."""
 
 
 def find_differences(source: Digests, copy: Digests) -> list[str]:
-    """Pure. One text a table that is not equal."""
+    """Pure. One message for each table that differs."""
     return [
         f"{name}: {digest.row_count} rows, {copy[name].row_count} in the copy"
         + (", not the same ones" if digest.row_count == copy[name].row_count else "")
@@ -32,7 +32,10 @@ def find_differences(source: Digests, copy: Digests) -> list[str]:
 
 
 def compare_whole(work: Work, replayer: Replayer) -> None:
-    """Every row, while the source goes on: a snapshot of it, and the copy once it has read up to there. CopyDiffers."""
+    """Compare every row while the source keeps counting: a snapshot of the source, and the copy at that position.
+
+    Raises CopyDiffers.
+    """
     seconds = work.settings.copy_seconds
     with work.open_target() as target:
         copy_since = get_raw_since(read_row(target, work.partition), find_raw_start(target))
@@ -52,7 +55,7 @@ def compare_whole(work: Work, replayer: Replayer) -> None:
 
 
 def compare_last(work: Work, row: Row) -> None:
-    """After the last delta, with the source held at `row`: what the delta can have changed. Raises CopyDiffers."""
+    """Compare the tables of BRIEF after the last delta, while the source is held at `row`. Raises CopyDiffers."""
     rules = CompareRules(raw_since=row["raw_since"], copied_at=work.move.copied_at_position)
     with work.open_source() as source:
         expected = _digest(work, source, BRIEF, rules)
@@ -63,7 +66,7 @@ def compare_last(work: Work, row: Row) -> None:
 
 
 def check_rows(source: Row, copy: Row) -> None:
-    """Pure. Same position, nothing maintained on one side only. Raises CopyDiffers."""
+    """Pure. Raises CopyDiffers unless position and maintenance marks of both `partition_state` rows are equal."""
     for name in ("position", *MAINTAINED):
         if source[name] != copy[name]:
             raise CopyDiffers(f"{name}: {source[name]}, {copy[name]} in the copy")

@@ -1,4 +1,4 @@
-"""Making the copy: one snapshot of the source, block by block into the target."""
+"""Makes the copy: one snapshot of the source, written block by block into the target."""
 
 import time
 from collections.abc import Iterator
@@ -42,7 +42,7 @@ from viewcounter.storage.snapshots import begin_snapshot
 
 @dataclass(frozen=True, slots=True)
 class Copied:
-    """`position` is the source's in the snapshot, `ms-seq`."""
+    """A finished copy. `position` is the source's in the snapshot, `ms-seq`."""
 
     position: str
     row_count: int
@@ -50,7 +50,7 @@ class Copied:
 
 
 def take_source_over(work: Work) -> None:
-    """From now on nothing but flushes changes the source's rows; and flushes do. Raises SourceNotOwned."""
+    """From now on only flushes change the source's rows, and the source takes flushes. Raises SourceNotOwned."""
     try:
         with work.open_source() as source:
             hold_maintenance(source, work.source, seconds=work.settings.maintenance_hold_seconds)
@@ -60,7 +60,7 @@ def take_source_over(work: Work) -> None:
 
 
 def prepare_target(work: Work) -> None:
-    """A row that holds the place, the days that the source has, and nothing of an earlier copy."""
+    """Create the target's `partition_state` row and day partitions, and delete the rows of an earlier copy."""
     with work.open_target() as target:
         begin_copy(target, work.target)
     with work.open_source() as source:
@@ -78,14 +78,14 @@ def prepare_target(work: Work) -> None:
 
 
 def copy_partition(work: Work) -> Copied:
-    """Into the prepared target; the source goes on counting. Raises CopyTaken when another mover has taken it over."""
+    """Copy into the prepared target while the source keeps counting. Raises CopyTaken after another mover's claim."""
     started_at = time.monotonic()
     work.rows_copied = 0
     with work.open_source(seconds=work.settings.copy_seconds) as source:
         begin_snapshot(source)
         row = read_row(source, work.partition)
         raw_since = get_raw_since(row, find_raw_start(source))
-        _note_total(work, source, raw_since=raw_since)
+        _record_total(work, source, raw_since=raw_since)
         _copy_shared(work, source)
         for table in TABLES:
             columns = list_columns(source, table)
@@ -98,7 +98,7 @@ def copy_partition(work: Work) -> Copied:
     return Copied(row["position"], work.rows_copied, time.monotonic() - started_at)
 
 
-def _note_total(work: Work, source: RowConnection, *, raw_since: datetime) -> None:
+def _record_total(work: Work, source: RowConnection, *, raw_since: datetime) -> None:
     total = count_rows(source, [table for table in TABLES if table is not RAW_EVENT], partition=work.partition)
     total += estimate_raw_rows(source, partition=work.partition, since=raw_since)
     work.move.rows_total = total
@@ -106,7 +106,7 @@ def _note_total(work: Work, source: RowConnection, *, raw_since: datetime) -> No
 
 
 def _copy_shared(work: Work, source: RowConnection) -> None:
-    """What rows of the partition refer to, and other partitions may have brought already."""
+    """Copy event types and channels, to which rows of the partition refer. Earlier moves may have copied them."""
     types = read_event_types(source)
     with work.open_target() as target:
         check_copy(target, work.target)
@@ -124,10 +124,10 @@ def _write(work: Work, table: MovedTable, columns: list[str], blocks: Iterator[B
         with work.open_target() as target:
             check_copy(target, work.target)
             write_block(target, table, columns, block)
-        work.note_copied(block.row_count)
+        work.count_copied(block.row_count)
 
 
 def get_raw_since(row: Row, raw_start: datetime | None) -> datetime:
-    """From when on a side has every raw event it was given."""
+    """The instant since which a side holds all its raw events."""
     since: datetime = row["raw_since"]
     return since if raw_start is None else max(since, raw_start)

@@ -1,41 +1,42 @@
-"""Why a step of a move was not made; each docstring is the operator's message."""
+"""Why a step of a move failed; each docstring is the operator's message."""
 
 from runtime.errors import Permanent, Retryable
 
 
 class MoveStepFailed(Exception, Retryable):
-    """The step is tried again after a while."""
+    """A step of a move failed. It is retried with backoff."""
 
 
 class CopyDiffers(MoveStepFailed):
-    """Source and copy are not equal at one position, or the copy cannot be brought up to date: it is made again."""
+    """Source and copy differ at the same position, or the copy cannot catch up: the copy is made again."""
 
 
 class SourceNotOwned(MoveStepFailed):
-    """The partition is stopped, or not where the topology says. Resume a stopped one: `manage.py dead_letters`."""
+    """The source shard does not own the partition, or the partition is stopped. Resume a stopped partition with
+    `manage.py dead_letters`."""
 
 
 class HandOverTooSlow(MoveStepFailed):
-    """The source was held for `VIEWCOUNTER_MOVE_HOLD_SECONDS` and the last delta was not there.
+    """The source was held for `VIEWCOUNTER_MOVE_HOLD_SECONDS` before the copy had drained the last delta.
 
-    It goes on counting, and the next attempt comes when the copy is closer.
+    The source counts again, and the hand-over is retried when the copy is closer.
     """
 
 
 class ReplicasBehind(MoveStepFailed):
-    """A replica of one of the two shards is too far behind, or does not answer, for too long.
+    """A replica of the source or target shard lagged too far, or did not answer, for too long.
 
-    Bring it back, or make it not promotable.
+    Repair the replica, or make it not promotable.
     """
 
 
 class MoveUnsigned(MoveStepFailed):
-    """The topology that names the partition's new shard is not signed yet: start a config service with the key."""
+    """The topology that names the partition's new shard is not signed: start a config service with the signing key."""
 
 
-class MoverStopping(Exception):
-    """This process is to end; the move goes on elsewhere or later."""
+class MoverStopping(Exception, Retryable):
+    """This mover process is stopping; another mover, or a later run, continues the move."""
 
 
 class BadPartitions(ValueError, Permanent):
-    """The partitions given for a command are not some of those there are."""
+    """The partitions given to a command do not exist, or are not on the given shard."""

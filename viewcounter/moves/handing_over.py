@@ -1,8 +1,9 @@
-"""The moments in which a partition changes hands, in an order in which a death between any two costs but time.
+"""Hand-over protocol. The process may crash between any two steps; recovery resumes and loses only time.
 
-Held: the source takes no flush, but answers reads. Activated: the copy is at the source's last position and could
-count, yet no route leads to it. Flipped: the topology names the target; the source answers whoever has not heard of it.
-Released: the source answers no more. So at most one side is ever flushed to, and one that knows all is always read.
+Held: the source takes no flush but answers reads. Activated: the copy is at the source's last position and could take
+flushes, but no topology routes to it. Flipped: the topology names the target; the source still answers readers with an
+older topology. Released: the source answers no reads. So at most one side ever takes flushes, and reads always go to a
+side that has every counted event.
 """
 
 import time
@@ -33,12 +34,14 @@ from viewcounter.storage.partitions import INCOMING
 
 @dataclass(frozen=True, slots=True)
 class HandedOver:
+    """When the source was held, and at which position (`ms-seq`)."""
+
     held_at: datetime
     position: str
 
 
 def take_over_verified(work: Work) -> None:
-    """Go on with a copy that was equal: only if nothing but flushes can have changed the source since.
+    """Continue with a verified copy, provided that only flushes can have changed the source since.
 
     Raises MaintenanceHoldLost, CopyTaken.
     """
@@ -54,8 +57,8 @@ def resume_source(work: Work) -> None:
 
 
 def wait_for_every_instance(work: Work) -> None:
-    """Until each promotable instance of the target has the whole copy: any of them may be its primary in a moment. And
-    our token with it, so that after a promotion no mover before us can begin the copy anew.
+    """Wait until each promotable instance of the target has the whole copy: any of them may be promoted next. And our
+    token with it, so that no earlier mover can restart the copy after a promotion.
 
     Raises ReplicasBehind.
     """
@@ -91,7 +94,7 @@ def _find_missing(work: Work) -> list[str]:
 
 
 def wait_until_signed(work: Work) -> None:
-    """Until processes believe the topology that names the target: until then only the source can answer them.
+    """Wait until the topology that names the target is signed: without it processes route to the source only.
 
     Raises MoveUnsigned.
     """
@@ -103,9 +106,9 @@ def wait_until_signed(work: Work) -> None:
 
 
 def hand_over(work: Work, replayer: Replayer) -> HandedOver:
-    """Hold the source, bring the copy the last delta, compare, activate it. No longer than `hold_seconds`.
+    """Hold the source, drain the last delta into the copy, compare, activate the copy; within `hold_seconds`.
 
-    Raises HandOverTooSlow, CopyDiffers, MaintenanceHoldLost, CopyTaken; the source is held then, until it is resumed.
+    Raises HandOverTooSlow, CopyDiffers, MaintenanceHoldLost, CopyTaken; the source then stays held until it is resumed.
     """
     ends_at = time.monotonic() + work.settings.hold_seconds
     held_at = timezone.now()
@@ -114,14 +117,17 @@ def hand_over(work: Work, replayer: Replayer) -> HandedOver:
     replayer.replay(until=Position.parse(row["position"]), ends_at=ends_at)
     compare_last(work, row)
     if time.monotonic() >= ends_at:
-        raise HandOverTooSlow(f"comparing took longer than {work.settings.hold_seconds:g} s in all")
+        raise HandOverTooSlow(f"delta and comparison took longer than {work.settings.hold_seconds:g} s")
     with work.open_target() as target:
         activate_copy(target, work.target, row)
     return HandedOver(held_at, row["position"])
 
 
 def release(work: Work) -> None:
-    """The target owns it, whatever a failover made it forget; the source says so to whoever still asks it."""
+    """Make the target the owner, also after a failover that lost its activation, and end the reads of the source.
+
+    The source answers for `release_seconds` after the flip, while topologies of before may still route to it.
+    """
     with work.open_target() as target:
         own_arrival(target, work.target)
     wait_until_signed(work)

@@ -1,4 +1,4 @@
-"""What moves come to, for Prometheus."""
+"""Prometheus metrics of moves."""
 
 from configservice.models import Move
 from configservice.moves.records import count_unfinished
@@ -7,8 +7,8 @@ from runtime.metrics import MOVE_HELD_SECONDS, MOVE_SECONDS, MOVES, MOVES_UNFINI
 from viewcounter.moves.answers import get_held_seconds
 
 
-def note_ended(move: Move) -> None:
-    """By the mover that made the last step."""
+def count_ended(move: Move) -> None:
+    """Called once, by the mover that made the last step."""
     MOVES.labels(move.state).inc()
     if move.started_at is not None and move.finished_at is not None:
         MOVE_SECONDS.observe((move.finished_at - move.started_at).total_seconds())
@@ -18,7 +18,7 @@ def note_ended(move: Move) -> None:
 
 
 def publish_unfinished() -> None:
-    """Set the gauges, those of states that no move is in to 0. Raises DatabaseError."""
+    """Set the gauge of each unfinished state, to 0 where no move is in it. Raises DatabaseError."""
     counts = count_unfinished()
     for state in MoveState:
         if state not in FINISHED:

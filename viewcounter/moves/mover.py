@@ -1,7 +1,7 @@
-"""Carries one move on from the step that is written down, to its end or until it is told to stop.
+"""Runs one move from its recorded state to its end, or until the process is told to stop.
 
-Each step may run again after it has done its work, entirely or in part: what counts is what the config service has
-written down. So whoever takes a move up begins with the step it is at, whatever became of the mover before.
+Every step is idempotent, also after it has done its work in part: only the state recorded by the config service
+decides. A mover that claims a move starts with the step of that state, whatever happened to the mover before.
 """
 
 import logging
@@ -31,7 +31,7 @@ from viewcounter.moves.catching_up import Replayer, catch_up_within
 from viewcounter.moves.cleanup import Open, remove_rows
 from viewcounter.moves.comparing import compare_whole
 from viewcounter.moves.errors import CopyDiffers, MoveStepFailed
-from viewcounter.moves.metrics import note_ended
+from viewcounter.moves.metrics import count_ended
 from viewcounter.moves.work import LeaseRenewer, Tools, Work
 from viewcounter.processing.errors import DrainError
 from viewcounter.storage.errors import CopyTaken, MaintenanceHoldLost, StorageError
@@ -65,14 +65,14 @@ _HELD = frozenset({MoveState.HELD, MoveState.ACTIVATED})
 
 @dataclass(frozen=True, slots=True)
 class MoveOutcome:
-    """What a step came to: to be written down, with what is known then."""
+    """Result of a step: the event to record, and values of the move's fields that are known with it."""
 
     event: MoveEvent
     facts: Mapping[str, Any] = field(default_factory=dict)
 
 
-def name_owner() -> str:
-    """Of a lease: this run of this process."""
+def build_lease_owner() -> str:
+    """Owner of a lease: unique to each run of a move by a process."""
     return f"{socket.gethostname()}:{getpid()}:{uuid4().hex[:8]}"[:100]
 
 
@@ -114,7 +114,7 @@ def make_ready(work: Work) -> MoveOutcome:
     handing_over.resume_source(work)
     with _replaying(work) as replayer:
         catch_up_within(work, replayer)
-        check_signer()  # a partition that is held counts nothing until processes believe the topology after it
+        check_signer()  # a held partition counts nothing until the topology of the flip is signed
         handing_over.wait_for_every_instance(work)
         catch_up_within(work, replayer)
     return MoveOutcome(MoveEvent.HELD)
@@ -134,9 +134,9 @@ def finish_release(work: Work) -> MoveOutcome:
 
 def clean(work: Work) -> MoveOutcome:
     with work.open_source() as source:
-        release_source(source, work.source)  # a failover may have made it forget that it was released
-    removed = _remove_remains(work, work.open_source, work.source, shard=work.move.source)
-    logger.info("move %d: %d rows are removed from %s", work.move.pk, removed, work.move.source)
+        release_source(source, work.source)  # a failover may have lost the release
+    removed = _remove_rows(work, work.open_source, work.source, shard=work.move.source)
+    logger.info("move %d: removed %d rows from %s", work.move.pk, removed, work.move.source)
     return MoveOutcome(MoveEvent.CLEANED)
 
 
@@ -145,11 +145,11 @@ def restore(work: Work) -> MoveOutcome:
         free_source(source, work.source)
     with work.open_target() as target:
         retire_copy(target, work.target)
-    _remove_remains(work, work.open_target, work.target, shard=work.move.target)
+    _remove_rows(work, work.open_target, work.target, shard=work.move.target)
     return MoveOutcome(MoveEvent.RESTORED)
 
 
-def _remove_remains(work: Work, open_transaction: Open, side: Side, *, shard: Shard) -> int:
+def _remove_rows(work: Work, open_transaction: Open, side: Side, *, shard: Shard) -> int:
     return remove_rows(
         work, open_transaction, guard=lambda connection: check_moved_away(connection, side, shard=shard.name)
     )
@@ -175,13 +175,13 @@ STEPS: dict[MoveState, Step] = {
     MoveState.RELEASED: clean,
     MoveState.ABORTING: restore,
 }
-"""By the state a move is in. From `activated` it is flipped, which the config service does."""
+"""The step of each state. A move in `activated` has none: the flip is a transaction of the config service."""
 
 _KEEPS_MAINTENANCE = frozenset({MoveState.COPYING, MoveState.CATCHING_UP, MoveState.VERIFIED, MoveState.HELD})
 _REPEATS_COPY = frozenset({MoveState.CATCHING_UP, MoveState.VERIFIED, MoveState.HELD})
 EVERY_STATE = frozenset(MoveState)
 UNDELAYED = URGENT | {MoveState.ABORTING}
-"""Somebody waits while a move is here: it is finished by whoever comes first."""
+"""States in which readers or an operator wait: the first free mover or task continues such a move."""
 
 
 def run_move(
@@ -192,12 +192,12 @@ def run_move(
     on_step: Callable[[Move], None] = lambda _: None,
     on_progress: Callable[[Move], None] = lambda _: None,
 ) -> bool:
-    """Take the move up and carry it on while it is in one of these states. False when another mover is at it.
+    """Claim the move and run its steps while it is in one of these states. False when another mover holds the lease.
 
-    Raises MoverStopping when this process is to end. Failures are written down and tried again; too many abort a move
-    that is not decided yet, and are no more than written down afterwards.
+    Raises MoverStopping when this process is told to stop. Failures are recorded and retried. Too many of them abort a
+    move before its flip; after the flip they are only recorded.
     """
-    owner = name_owner()
+    owner = build_lease_owner()
     move = claim(move_id, owner=owner, lease_seconds=tools.settings.lease_seconds)
     if move is None:
         return False
@@ -221,19 +221,19 @@ def _run(work: Work, owner: str, *, while_in: Collection[MoveState], on_step: Ca
         except MoveTaken:
             work.move = get_move(work.move.pk)
         except _FAILURES as error:
-            work.move = _note_failure(work, error)
+            work.move = _record_failure(work, error)
             with LeaseRenewer(work, holds_maintenance=work.move.state in _KEEPS_MAINTENANCE):
                 work.pause(backoff.compute_seconds(work.move.attempts + 1))
         if work.move.lease_owner != owner:
-            logger.info("move %d: another mover goes on with it", work.move.pk)
+            logger.info("move %d: another mover has taken it over", work.move.pk)
             return
         on_step(work.move)
     if work.move.state in FINISHED:
-        note_ended(work.move)
+        count_ended(work.move)
 
 
 def make_step(work: Work) -> Move:
-    """The step that the move is at, and write it down. Raises what the step raises."""
+    """Run the step of the move's state and record its outcome. Raises the errors of the step."""
     state = MoveState(work.move.state)
     if state is MoveState.ACTIVATED:
         return flip(work.move)
@@ -243,20 +243,20 @@ def make_step(work: Work) -> Move:
         except (CopyDiffers, CopyTaken) as error:
             if state not in _REPEATS_COPY:
                 raise
-            outcome = _begin_again(work, error)
+            outcome = _restart_copy(work, error)
     logger.info("move %d: %s: %s", work.move.pk, work.move, outcome.event)
     return advance(work.move, outcome.event, **outcome.facts)
 
 
-def _begin_again(work: Work, error: Exception) -> MoveOutcome:
-    logger.warning("move %d: the copy is made again: %s", work.move.pk, error)
+def _restart_copy(work: Work, error: Exception) -> MoveOutcome:
+    logger.warning("move %d: making the copy again: %s", work.move.pk, error)
     handing_over.resume_source(work)
     return MoveOutcome(MoveEvent.DIFFERED, _describe(work.move, error) | {"setbacks": work.move.setbacks + 1})
 
 
-def _note_failure(work: Work, error: Exception) -> Move:
-    """Written down as soon as the control database answers. Returns the move as it is then."""
-    logger.warning("move %d is %s: %s", work.move.pk, work.move.state, error)
+def _record_failure(work: Work, error: Exception) -> Move:
+    """Waits for the control database if it does not answer. Returns the move as recorded."""
+    logger.warning("move %d failed in state %s: %s", work.move.pk, work.move.state, error)
     MOVE_FAILURES.labels(work.move.state).inc()
     has_resumed = work.move.state in _HELD and _try_to_resume_source(work)
     while True:
@@ -273,12 +273,12 @@ def _note_failure(work: Work, error: Exception) -> Move:
 def _write_failure(known: Move, error: Exception, *, work: Work, has_resumed: bool) -> Move:
     move = get_move(known.pk)
     if (move.state, move.lease_owner) != (known.state, known.lease_owner):
-        return move  # the step was written down, though nobody told us; or another mover has come
+        return move  # the step was recorded although the answer was lost, or another mover has claimed the move
     attempts_max = work.settings.attempts_max
     is_hopeless = isinstance(error, Permanent | MoveNotPossible)
     is_enough = move.attempts >= attempts_max or move.setbacks >= attempts_max
     if move.state in ABORTABLE and (is_hopeless or is_enough):
-        logger.error("move %d is given up: %s", move.pk, error)
+        logger.error("move %d: giving up: %s", move.pk, error)
         return give_up(move, str(error))
     if has_resumed:
         return advance(move, MoveEvent.UNHELD, **_describe(move, error), setbacks=move.setbacks + 1)
@@ -286,11 +286,12 @@ def _write_failure(known: Move, error: Exception, *, work: Work, has_resumed: bo
 
 
 def _try_to_resume_source(work: Work) -> bool:
-    """What waits should not wait for us. Harmless whatever became of the step: only the copy's own position counts."""
+    """Let the source count again while this move waits for its retry. Harmless whatever the failed step has done: only
+    the copy's own position counts."""
     try:
         handing_over.resume_source(work)
     except (ShardProxyError, ClusterProxyError) as error:
-        logger.warning("move %d: %s is still held: %s", work.move.pk, work.move, error)
+        logger.warning("move %d: the source is still held (%s): %s", work.move.pk, work.move, error)
         return False
     return True
 

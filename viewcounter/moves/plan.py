@@ -1,4 +1,4 @@
-"""Which partitions to move where. Pure."""
+"""Chooses the partitions to move and their target shards. Pure."""
 
 import re
 from collections.abc import Collection, Mapping
@@ -15,10 +15,10 @@ def parse_partitions(text: str) -> list[int]:
     for part in text.split(","):
         match = _PART.fullmatch(part.strip())
         if match is None:
-            raise BadPartitions(f"{part.strip()!r} is neither a partition nor a range of them, such as 5-9")
+            raise BadPartitions(f"{part.strip()!r} is neither a partition nor a range of partitions such as 5-9")
         first, last = int(match[1]), int(match[2] or match[1])
         if last < first:
-            raise BadPartitions(f"{part.strip()}: a range ends where it begins, or later")
+            raise BadPartitions(f"{part.strip()}: the end of a range must not be below its start")
         found.update(range(first, last + 1))
     return sorted(found)
 
@@ -26,11 +26,11 @@ def parse_partitions(text: str) -> list[int]:
 def choose_partitions(
     owned: Collection[int], *, wanted: Collection[int] | None, count: int | None, shard: str
 ) -> list[int]:
-    """Those named, which must be on the shard; or the first `count` of it; or all. Raises BadPartitions."""
+    """The `wanted` partitions, which must be on the shard; or its first `count`; or all. Raises BadPartitions."""
     if wanted is not None:
         absent = sorted(set(wanted) - set(owned))
         if absent:
-            raise BadPartitions(f"not on {shard}: {', '.join(map(str, absent))}")
+            raise BadPartitions(f"partitions not on {shard}: {', '.join(map(str, absent))}")
         return sorted(set(wanted))
     if count is not None and not 1 <= count <= len(owned):
         raise BadPartitions(f"{shard} has {len(owned)} partitions, {count} cannot be moved")
@@ -38,9 +38,9 @@ def choose_partitions(
 
 
 def plan_even_sizes(owned: Owned, sizes: Mapping[int, int]) -> Targets:
-    """Moves, largest gain first, each from the fullest shard to the emptiest, while that brings the two closer.
+    """Greedy plan: move the best partition from the fullest shard to the emptiest, while that narrows the gap.
 
-    Not the fewest there could be (that is a packing problem), but none without a gain.
+    Not the minimal number of moves (a bin-packing problem), but every move narrows a gap.
     """
     held = {shard: set(partitions) for shard, partitions in owned.items()}
     homes = {partition: shard for shard, partitions in owned.items() for partition in partitions}
@@ -50,7 +50,7 @@ def plan_even_sizes(owned: Owned, sizes: Mapping[int, int]) -> Targets:
         fullest = max(load, key=lambda shard: (load[shard], -shard))
         emptiest = min(load, key=lambda shard: (load[shard], shard))
         gap = load[fullest] - load[emptiest]
-        # What is moved closes the gap twice; moving as much as the gap would only turn it round.
+        # A move narrows the gap by twice the partition's size; a partition as large as the gap would only reverse it.
         movable = [p for p in held[fullest] if 0 < sizes.get(p, 0) < gap and p not in targets]
         if not movable:
             break

@@ -1,4 +1,4 @@
-"""The process `manage.py run_mover`: takes up moves that nobody is at, one after the other."""
+"""The process `manage.py run_mover`: claims free moves and runs them, one after the other."""
 
 import logging
 import time
@@ -20,17 +20,17 @@ logger = logging.getLogger(__name__)
 
 
 class MoverProcess:
-    """`run` blocks until `is_stopping`; a control database that is away ends nothing."""
+    """`run` blocks until `is_stopping`; it goes on while the control database does not answer."""
 
     def __init__(self, config: Config, *, is_stopping: Callable[[], bool]) -> None:
         self._config = config
         self._is_stopping = is_stopping
         self._tools = build_tools(config, is_stopping=is_stopping)
-        self._move: Move | None = None  # the one that we are at
+        self._move: Move | None = None  # in progress
         self._trouble = ""
 
     def run(self) -> None:
-        """Raises OSError for an address that is taken."""
+        """Raises OSError if the address of the metrics server cannot be bound."""
         bind = self._config.mover_metrics_bind
         server = start_process_server(bind, check_health=self.check_health) if bind else None
         heartbeat = start_heartbeat(kind=ServiceKind.MOVER, describe=self.describe)
@@ -39,14 +39,14 @@ class MoverProcess:
                 if not self._run_next():
                     time.sleep(self._config.move_poll_seconds)
         except MoverStopping:
-            logger.info("whoever comes next goes on with the move")
+            logger.info("stopping; the unfinished move is left to the next mover")
         finally:
             heartbeat.stop()
             if server is not None:
                 server.shutdown()
 
     def check_health(self) -> Health:
-        """Well whatever is away: a restart would not bring it back."""
+        """Always healthy: a restart of this process would not bring back a server that is down."""
         move = self._move
         body = {"status": "moving" if move is not None else "idle", "trouble": self._trouble}
         return True, body if move is None else body | {"move": move.pk, "state": move.state}
@@ -56,16 +56,16 @@ class MoverProcess:
         try:
             epoch = self._tools.cluster.topology.epoch
         except NoTopology:
-            return ProcessCondition(ServiceState.IMPAIRED, detail="it knows no topology yet")
+            return ProcessCondition(ServiceState.IMPAIRED, detail="no topology received yet")
         if self._trouble:
             return ProcessCondition(ServiceState.IMPAIRED, self._trouble, epoch)
         move = self._move
         return ProcessCondition(detail="" if move is None else f"move {move.pk} is {move.state}: {move}", epoch=epoch)
 
     def _run_next(self) -> bool:
-        """Whether there was a move to be carried on."""
+        """Whether there was a free move."""
         try:
-            is_found = run_next(self._tools, on_move=self._note_move)
+            is_found = run_next(self._tools, on_move=self._set_move)
         except DatabaseError as error:
             logger.warning("the control database does not answer: %s", error)
             self._trouble = "the control database does not answer"
@@ -77,5 +77,5 @@ class MoverProcess:
         finally:
             self._move = None
 
-    def _note_move(self, move: Move) -> None:
+    def _set_move(self, move: Move) -> None:
         self._move = None if move.state in FINISHED else move

@@ -1,4 +1,4 @@
-"""Shows how far moves have come: a bar for the one at work on a terminal, a line a step elsewhere."""
+"""Progress of moves: a bar for the current move on a terminal, else a line for each step."""
 
 from types import TracebackType
 from typing import Self, TextIO
@@ -11,7 +11,7 @@ from viewcounter.moves.answers import get_held_seconds, get_progress
 
 
 def describe_move(move: Move) -> str:
-    """One line: what, how far, and what it cost when it is over."""
+    """One line: the move, its state, rows copied, how long the partition was held, and the last error."""
     parts = [f"move {move.pk}: {move}: {move.state}"]
     if move.copy_seconds:
         parts.append(f"{move.rows_copied} rows, {move.rows_copied / move.copy_seconds:.0f} rows/s")
@@ -24,7 +24,7 @@ def describe_move(move: Move) -> str:
 
 
 class MoveProgress:
-    """A context manager; an instance is the `on_move` of `drive`. A terminal is left as it was found."""
+    """Context manager; an instance is the `on_move` callback of `drive`. Restores the terminal."""
 
     def __init__(self, stream: TextIO, *, total: int) -> None:
         console = Console(file=stream)

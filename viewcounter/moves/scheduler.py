@@ -1,4 +1,4 @@
-"""Moves in their order: by the command that asked for them, by the mover daemon, by a task that finishes what hangs."""
+"""Runs moves in order: for the commands that plan them, the mover process, and the task that resumes abandoned ones."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -35,9 +35,9 @@ def build_tools(config: Config, *, is_stopping: Callable[[], bool] = lambda: Fal
 
 
 def drive(tools: Tools, move_ids: Sequence[int], *, on_move: OnMove = lambda _: None) -> list[Move]:
-    """Each to its end, one after the other; one that another mover is at is waited for. Returns them as they ended.
+    """Run each move to its end, one after the other, and wait for those that another mover runs. Returns them all.
 
-    Raises MoverStopping when this process is to end.
+    Raises MoverStopping when this process is told to stop.
     """
     return [_finish(tools, move_id, on_move=on_move) for move_id in move_ids]
 
@@ -52,7 +52,7 @@ def _finish(tools: Tools, move_id: int, *, on_move: OnMove) -> Move:
 
 
 def run_next(tools: Tools, *, on_move: OnMove = lambda _: None) -> bool:
-    """The oldest unfinished move that nobody is at, to its end. False when there is none.
+    """Run the oldest unfinished move that no mover has claimed, to its end. False when there is none.
 
     Raises MoverStopping and DatabaseError.
     """
@@ -61,13 +61,13 @@ def run_next(tools: Tools, *, on_move: OnMove = lambda _: None) -> bool:
 
 
 def resume_abandoned(tools: Tools) -> int:
-    """Moves whose mover died while somebody waits: until nobody does. Returns how many were taken up."""
+    """Continue moves whose mover died in a state of UNDELAYED, until they leave it. Returns how many were claimed."""
     free = find_free(states=UNDELAYED, now=timezone.now())
     return sum(run_move(tools, move_id, while_in=UNDELAYED) for move_id in free)
 
 
 def read_sizes(cluster: ClusterProxy) -> dict[int, int]:
-    """Events counted by partition, of all time. Raises the error of a shard that does not answer."""
+    """Events counted in each partition over all time. Raises the error of a shard that does not answer."""
     scattered = cluster.scatter(READ_SIZES, {}, consistency=Consistency.STRONG)
     for error in scattered.missing.values():
         raise error

@@ -8,7 +8,7 @@ from viewcounter.config import Config
 
 @dataclass(frozen=True, slots=True)
 class MoveSettings:
-    """Described with the settings they come from, `VIEWCOUNTER_MOVE_*`."""
+    """Described with their settings, `VIEWCOUNTER_MOVE_*`."""
 
     lease_seconds: float
     maintenance_hold_seconds: float

@@ -1,4 +1,4 @@
-"""One mover at one move: the shards, the token, the lease that is kept alive beside the work."""
+"""One run of a mover on one move: connections to both shards, the token, and the lease renewed in the background."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -30,12 +30,12 @@ from viewcounter.storage.moves import Side, name_move_session, renew_maintenance
 
 RENEWALS_IN_LEASE = 4
 STOP_SECONDS = 1.0
-"""A renewal that hangs on a dead server is left to end by itself; it can only find that the move is no longer so."""
+"""Wait for the renewing thread. A renewal that hangs on a dead server may outlive it: it changes no later claim."""
 
 
 @dataclass(frozen=True, slots=True)
 class Tools:
-    """What a mover process brings to every move."""
+    """Dependencies that a mover process shares between moves."""
 
     cluster: ClusterProxy
     log: EventLog
@@ -54,7 +54,7 @@ class Work:
     token: UUID
     on_progress: Callable[[Move], None] = lambda _: None
     rows_copied: int = 0
-    keeper: "LeaseRenewer | None" = None
+    renewer: "LeaseRenewer | None" = None
 
     @property
     def partition(self) -> int:
@@ -72,22 +72,22 @@ class Work:
     def settings(self) -> MoveSettings:
         return self.tools.settings
 
-    def note_copied(self, row_count: int) -> None:
+    def count_copied(self, row_count: int) -> None:
         MOVE_ROWS.inc(row_count)
         self.rows_copied += row_count
         self.move.rows_copied = self.rows_copied
         self.on_progress(self.move)
 
     def check(self) -> None:
-        """Between two things done. Raises MoveTaken, MaintenanceHoldLost, MoverStopping; the last not while a partition
-        waits for what we do."""
+        """Called between two pieces of work. Raises MoveTaken, MaintenanceHoldLost, and MoverStopping; the last not in
+        URGENT states, in which the partition takes no flushes."""
         if self.tools.is_stopping() and self.move.state not in URGENT:
             raise MoverStopping
-        if self.keeper is not None:
-            self.keeper.check()
+        if self.renewer is not None:
+            self.renewer.check()
 
     def pause(self, seconds: float) -> None:
-        """Raises as `check`."""
+        """Raises the errors of `check`."""
         ends_at = time.monotonic() + seconds
         while (left := ends_at - time.monotonic()) > 0:
             self.check()
@@ -116,10 +116,10 @@ class Work:
 
 
 class LeaseRenewer:
-    """Renews the lease of a move, and the hold of maintenance on its source, while a step of it is at work.
+    """Renews the lease of a move, and the maintenance hold on its source, while a step runs.
 
-    A thread of its own, as a statement may take minutes. What it finds lost is raised by `check`, in the mover's
-    thread; the tokens on the shards keep a mover harmless that does not look.
+    In a thread of its own, as a statement may take minutes. A lost lease or hold is raised by `check`, in the mover's
+    thread; a mover that does not check is stopped by the tokens on the shards.
     """
 
     def __init__(self, work: Work, *, holds_maintenance: bool) -> None:
@@ -130,7 +130,7 @@ class LeaseRenewer:
         self._lost: Exception | None = None
         interval_seconds = work.settings.lease_seconds / RENEWALS_IN_LEASE
         self._task = PeriodicTask(
-            "move-keeper",
+            "move-lease-renewer",
             self._try_to_renew,
             interval_seconds=interval_seconds,
             first_after_seconds=interval_seconds,
@@ -138,14 +138,14 @@ class LeaseRenewer:
         )
 
     def __enter__(self) -> Self:
-        self._work.keeper = self
+        self._work.renewer = self
         self._task.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._work.keeper = None
+        self._work.renewer = None
         self._task.stop(timeout_seconds=STOP_SECONDS)
 
     def check(self) -> None:

@@ -62,7 +62,7 @@ def test_what_cannot_be_moved_is_refused_with_the_reason(clean_cluster, argument
 
 
 def test_nothing_moves_without_a_yes(clean_cluster):
-    with pytest.raises(CommandError, match="say --yes"):
+    with pytest.raises(CommandError, match="confirm with --yes"):
         call("move_partitions", "--from", "shard2", "--to", "shard1", "--count", "1")
     assert Move.objects.count() == 0
 

@@ -18,9 +18,9 @@ ROW = {"position": "9-0", "rolled_through": 1, "admits_since": 2, "minutes_since
     ("lags", "expected"),
     [
         ({"shard1b": 0.0, "shard1c": 5.0}, None),
-        ({"shard1b": 0.0, "shard1c": 5.1}, "shard1c is 5.1 s behind"),
-        ({"shard1b": None, "shard1c": 0.0}, "shard1b: how far it is behind is not known"),
-        ({"shard1c": 0.0}, "shard1b: how far it is behind is not known"),
+        ({"shard1b": 0.0, "shard1c": 5.1}, "shard1c lags by 5.1 s"),
+        ({"shard1b": None, "shard1c": 0.0}, "replication lag of shard1b is unknown"),
+        ({"shard1c": 0.0}, "replication lag of shard1b is unknown"),
     ],
 )
 def test_a_mover_pauses_while_a_replica_is_behind_or_unknown(lags, expected):
@@ -31,7 +31,7 @@ def test_a_dead_replica_that_is_not_promotable_holds_nobody_up():
     replica = msgspec.structs.replace(build_instance("shard1b", Role.REPLICA), promotable=False)
     shard = msgspec.structs.replace(SHARD, instances=(SHARD.instances[0], replica))
     assert find_obstacle(shard, {"shard1b": None}, max_lag_seconds=5.0) is None
-    assert find_obstacle(shard, {"shard1b": 9.0}, max_lag_seconds=5.0) == "shard1b is 9.0 s behind"
+    assert find_obstacle(shard, {"shard1b": 9.0}, max_lag_seconds=5.0) == "shard1b lags by 9.0 s"
 
 
 def test_differences_name_the_table_and_both_sides():

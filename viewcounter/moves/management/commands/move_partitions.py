@@ -1,4 +1,4 @@
-"""`manage.py move_partitions`: partitions from one shard to another, while they are counted and read."""
+"""`manage.py move_partitions`: move partitions from one shard to another while they are counted and read."""
 
 from typing import Any
 
@@ -12,8 +12,8 @@ from viewcounter.moves.errors import BadPartitions
 class Command(CountingCommand):
     subject = Subject.CLUSTER
     help = (
-        "Move partitions from one shard to another, online. One after the other. Killed at any moment, nothing is "
-        "lost: the same partitions go on with `manage.py moves resume`."
+        "Move partitions from one shard to another, online. Moves run one after the other. The command may be killed "
+        "at any moment without loss; `manage.py moves resume` continues its moves."
     )
 
     examples = (
@@ -22,18 +22,22 @@ class Command(CountingCommand):
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("--from", dest="source", required=True, metavar="SHARD", help="shard that has them now")
-        parser.add_argument("--to", dest="target", required=True, metavar="SHARD", help="shard that gets them")
+        parser.add_argument(
+            "--from", dest="source", required=True, metavar="SHARD", help="shard that owns the partitions"
+        )
+        parser.add_argument("--to", dest="target", required=True, metavar="SHARD", help="shard to move them to")
         which = parser.add_mutually_exclusive_group(required=True)
-        which.add_argument("--partitions", metavar="1,2,5-9", help="which partitions, as numbers and ranges")
+        which.add_argument("--partitions", metavar="1,2,5-9", help="partitions as numbers and ranges")
         which.add_argument("--count", type=int, metavar="N", help="the first N partitions of the shard")
-        parser.add_argument("--yes", action="store_true", help="do not ask")
-        parser.add_argument("--plan-only", action="store_true", help="leave the moving to `manage.py run_mover`")
+        parser.add_argument("--yes", action="store_true", help="do not ask for confirmation")
+        parser.add_argument(
+            "--plan-only", action="store_true", help="plan only; `manage.py run_mover` carries the moves out"
+        )
         parser.add_argument("--json", action="store_true", help="print the moves as JSON when they have ended")
 
     def handle(self, **options: Any) -> None:
         from viewcounter.cluster import get_cluster
-        from viewcounter.moves.commands import ask_for_moves, carry_out, confirm, describe_plan, get_shard_id
+        from viewcounter.moves.commands import carry_out, confirm, describe_plan, get_shard_id, request_moves
         from viewcounter.moves.plan import choose_partitions, parse_partitions
 
         topology = get_cluster().topology
@@ -52,8 +56,8 @@ class Command(CountingCommand):
         for line in describe_plan(topology, targets):
             self.stderr.write(line)
         confirm(f"Move {len(chosen)} partitions?", is_agreed=options["yes"])
-        moves = ask_for_moves(targets, reason="move_partitions")
+        moves = request_moves(targets, reason="move_partitions")
         if options["plan_only"]:
-            self.stdout.write(f"{len(moves)} moves are planned")
+            self.stdout.write(f"{len(moves)} moves planned")
             return
         carry_out([m.pk for m in moves], stdout=self.stdout, stderr=self.stderr, as_json=options["json"])

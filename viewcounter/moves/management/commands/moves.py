@@ -1,4 +1,4 @@
-"""`manage.py moves`: list moves of partitions, go on with those that were left, abort one."""
+"""`manage.py moves`: list moves of partitions, resume unfinished ones, abort one."""
 
 import json
 from typing import Any
@@ -12,15 +12,15 @@ from viewcounter.commands.counting_command import CountingCommand
 
 class Command(CountingCommand):
     subject = Subject.CLUSTER
-    help = "List, finish or abort moves of partitions. One that is decided can only be finished."
+    help = "List, resume or abort moves of partitions. A move can be aborted until its flip."
     examples = ("manage.py moves list", "manage.py moves resume", "manage.py moves abort 17")
 
     def add_arguments(self, parser: CommandParser) -> None:
         actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION", help="what to do")
-        actions.add_parser("list", help="newest first")
+        actions.add_parser("list", help="list moves, newest first")
         actions.add_parser("resume", help="finish every unfinished move")
-        stop = actions.add_parser("abort", help="have the source go on and remove the copy")
-        stop.add_argument("id", type=int, metavar="ID", help="number of the move, as `moves list` shows it")
+        stop = actions.add_parser("abort", help="keep the partition on its source and remove the copy")
+        stop.add_argument("id", type=int, metavar="ID", help="number of the move in `moves list`")
         for action in actions.choices.values():
             action.add_argument("--json", action="store_true", help="print JSON")
 
@@ -48,7 +48,7 @@ class Command(CountingCommand):
         carry_out(ids, stdout=self.stdout, stderr=self.stderr, as_json=options["json"])
 
     def _abort(self, options: dict[str, Any]) -> None:
-        """Carried out here, unless the mover that is at it does so."""
+        """Removes the copy here, unless another mover has claimed the move and does so."""
         from configservice.moves.records import abort
         from viewcounter.config import get_config
         from viewcounter.moves.answers import encode_move

@@ -1,4 +1,4 @@
-"""`manage.py rebalance`: even the shards out, with the fewest moves, for instance after one was added."""
+"""`manage.py rebalance`: even out the shards with the fewest moves, for example after adding one."""
 
 from typing import Any
 
@@ -10,7 +10,7 @@ from viewcounter.commands.counting_command import CountingCommand
 
 class Command(CountingCommand):
     subject = Subject.CLUSTER
-    help = "Even out the shards by moving partitions online. By number of partitions, or by what was counted in them."
+    help = "Even out the shards by moving partitions online. By number of partitions, or by events counted in them."
 
     examples = ("manage.py rebalance --dry-run", "manage.py rebalance --by size --yes")
 
@@ -19,16 +19,16 @@ class Command(CountingCommand):
             "--by",
             choices=["number", "size"],
             default="number",
-            help="what is evened out: the number of partitions, or the events counted in them (default: %(default)s)",
+            help="measure to even out: number of partitions, or events counted in them (default: %(default)s)",
         )
-        parser.add_argument("--dry-run", action="store_true", help="print what would move")
-        parser.add_argument("--yes", action="store_true", help="do not ask")
+        parser.add_argument("--dry-run", action="store_true", help="print the plan and move nothing")
+        parser.add_argument("--yes", action="store_true", help="do not ask for confirmation")
         parser.add_argument("--json", action="store_true", help="print the moves as JSON when they have ended")
 
     def handle(self, **options: Any) -> None:
         from configservice.moves.placement import plan_even_numbers
         from viewcounter.cluster import get_cluster
-        from viewcounter.moves.commands import ask_for_moves, carry_out, confirm, describe_plan
+        from viewcounter.moves.commands import carry_out, confirm, describe_plan, request_moves
         from viewcounter.moves.plan import plan_even_sizes
         from viewcounter.moves.scheduler import read_sizes
 
@@ -42,5 +42,5 @@ class Command(CountingCommand):
             self.stdout.write(f"{len(targets)} moves")
             return
         confirm(f"Move {len(targets)} partitions?", is_agreed=options["yes"])
-        moves = ask_for_moves(targets, reason="rebalance")
+        moves = request_moves(targets, reason="rebalance")
         carry_out([m.pk for m in moves], stdout=self.stdout, stderr=self.stderr, as_json=options["json"])

@@ -1,4 +1,4 @@
-"""`manage.py run_mover`: carries out moves that were asked for, in the admin for instance, until it is stopped."""
+"""`manage.py run_mover`: carries out planned moves, from the admin for example, until it is stopped."""
 
 from typing import Any
 
@@ -10,7 +10,7 @@ from viewcounter.commands.counting_command import CountingCommand
 
 class Command(CountingCommand):
     subject = Subject.RUN
-    help = "Run a mover, which carries out moves of partitions. Two movers divide the moves. SIGTERM stops it."
+    help = "Run a mover, which carries out planned moves of partitions. Two movers share the work. SIGTERM stops it."
 
     def handle(self, **options: Any) -> None:
         from viewcounter.cluster import get_cluster
