@@ -27,7 +27,7 @@ from viewcounter.health.cluster_health import ShardHealth, Status, probe_cluster
 from viewcounter.health.log_losses import find_losses
 from viewcounter.health.shard_condition import NO_CONFIG_SERVICE, describe_condition, describe_log, find_reports
 from viewcounter.ingest.spool import SpoolState, measure_slots
-from viewcounter.maintenance.retention import DELETION_PATIENCE
+from viewcounter.maintenance.retention import DELETION_LAG_LOGGED
 
 TOPOLOGY, LOG, SPOOL, CONTROL_DATABASE, CACHE = "topology", "log", "spool", "control database", "cache"
 CONFIG_SERVICE, API_KEYS = "config service", "API keys"
@@ -230,7 +230,7 @@ def build_shard_parts(health: ShardHealth) -> Iterator[tuple[str, Part]]:
     schema = UP if health.has_our_schema else Part(Status.DOWN, "is of another release: run migrate_shards")
     yield f"{shard.name} schema", schema
     behind_seconds = health.deletion_behind_seconds
-    if behind_seconds is not None and behind_seconds > DELETION_PATIENCE.total_seconds():
+    if behind_seconds is not None and behind_seconds > DELETION_LAG_LOGGED.total_seconds():
         yield f"{shard.name} deletion", Part(Status.DEGRADED, _DELETION_LAGS.format(hours=behind_seconds / 3600))
     if health.durability is not DurabilityState.MET:
         blocked = health.durability is DurabilityState.BLOCKED

@@ -1,4 +1,4 @@
-"""Audit findings and recounts in the admin, to look at: what they say was measured, not typed."""
+"""Read-only admin pages of audit findings and recounts."""
 
 from typing import Any
 

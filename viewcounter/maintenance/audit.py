@@ -1,8 +1,9 @@
-"""The audit: is everything that was counted in the raw events, and the other way round?
+"""The audit: ledger, raw events and aggregates must agree.
 
-For each hour of a partition, in one snapshot: the ledger, the raw events (number and digest of ids) and the aggregates
-say the same; each minute's row is what raw events make of it; rolled hours and days are what their minutes make.
-For some videos a run: all-time totals are the sum of the tiers. An audit changes nothing; `recount` repairs.
+Checked for each hour of a partition, in one snapshot: ledger, raw events (number and digest of ids) and aggregates are
+equal; each row of a minute equals the aggregate of its raw events; rolled hours and days equal the sum of their
+minutes. For a sample of videos in each run: all-time totals equal the sum of the tiers. An audit changes nothing;
+`recount` repairs.
 """
 
 import logging
@@ -50,29 +51,29 @@ _LAST_HOUR_OF_DAY = 23
 
 
 class Comparison(StrEnum):
-    """What differs from what."""
+    """The two sides that a finding compares."""
 
     RAW_COUNT = "raw_count"
-    """Raw events of the hour, from the ledger's `counted`."""
+    """Number of raw events of the hour, against the ledger's `counted`."""
     RAW_DIGEST = "raw_digest"
-    """As many raw events as counted, but not the same ones."""
+    """Digest of the raw events' ids, against the ledger's, when the numbers are equal."""
     IDS = "ids"
-    """Ids kept for de-duplication, fewer than the raw events of their minutes."""
+    """Ids stored for de-duplication, against the raw events of their minutes."""
     AGGREGATE = "aggregate"
-    """Events in the hour's aggregates, from the ledger's `counted`."""
+    """Events in the hour's aggregates, against the ledger's `counted`."""
     MINUTE = "minute"
-    """Rows of minutes, from what raw events make of them."""
+    """Rows of minutes, against the aggregates of their raw events."""
     HOUR = "hour"
-    """Rolled rows of hours, from the minutes."""
+    """Rolled rows of hours, against their minutes."""
     DAY = "day"
-    """Rolled rows of days, from the minutes."""
+    """Rolled rows of days, against their minutes."""
     TOTAL = "total"
-    """All-time totals, from the sum of the tiers."""
+    """All-time totals, against the sum of the tiers."""
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """`drift_events`: by how many events, never negative; 0 when only values or identities differ."""
+    """`drift_events`: difference in events, never negative; 0 when only values or identities differ."""
 
     comparison: Comparison
     drift_events: int
@@ -82,8 +83,9 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class HourAudit:
-    """One hour of one partition. `raw` is None where raw events are not complete any more; `tier` names the aggregates
-    compared, None where none are kept so long. `unknown_ids`: raw events whose duplicates would be counted.
+    """One hour of one partition. `raw` is None where raw events are no longer complete; `tier` names the compared
+    aggregates, None where retention has removed them. `unknown_ids`: number of raw events whose id is not stored, so
+    that their duplicates would be counted.
     """
 
     partition: int
@@ -106,7 +108,7 @@ class HourAudit:
 
 @dataclass(frozen=True, slots=True)
 class ClusterAudit:
-    """One hour over the cluster. `missing`: partitions by the name of a shard that could not say."""
+    """One hour over the cluster. `missing`: partitions that were not audited, by the name of their shard."""
 
     hour: datetime
     partitions: tuple[HourAudit, ...]
@@ -119,14 +121,15 @@ class ClusterAudit:
 
 @dataclass(frozen=True, slots=True)
 class AuditLimits:
-    """`future_seconds`: how far an event may lie ahead of its receipt. `max_differences` are listed, all counted."""
+    """`future_seconds`: how far an event's time may be ahead of its receipt. At most `max_differences` are listed; all
+    are counted."""
 
     future_seconds: int
     max_differences: int
 
 
 def plan_hours(now: datetime, *, window_seconds: int, closed_hours: int, older_hours: int) -> list[datetime]:
-    """Pure: the hours closed last, then some older ones in turns, so that all of the window come up."""
+    """Pure: the hours closed last and some older ones, chosen in turns so that every hour of the window is audited."""
     current = now.replace(minute=0, second=0, microsecond=0)
     recent = [current - HOUR * back for back in range(1, closed_hours + 1)]
     others = range(closed_hours + 1, window_seconds // 3600 + 1)
@@ -138,7 +141,7 @@ def plan_hours(now: datetime, *, window_seconds: int, closed_hours: int, older_h
 def audit_hour(
     connection: RowConnection, partitions: Collection[int], *, hour: datetime, limits: AuditLimits
 ) -> list[HourAudit]:
-    """Partitions of one shard that are there, in one snapshot; the transaction must be new."""
+    """Audit those of the partitions that the shard holds, in one snapshot. The transaction must be new."""
     begin_snapshot(connection)
     edges = read_edges(connection, partitions, future_seconds=limits.future_seconds)
     sums = read_hour_sums(connection, edges, hour=hour)
@@ -159,7 +162,7 @@ def audit_hour(
 
 
 def audit_totals(connection: RowConnection, videos: VideoRange, *, limits: AuditLimits) -> list[Finding]:
-    """All-time totals of these videos, in one snapshot; the transaction must be new."""
+    """Audit the all-time totals of these videos, in one snapshot. The transaction must be new."""
     begin_snapshot(connection)
     if not read_edges(connection, [videos.partition], future_seconds=limits.future_seconds):
         return []
@@ -174,7 +177,7 @@ def audit_totals(connection: RowConnection, videos: VideoRange, *, limits: Audit
 
 
 def find_sample(connection: RowConnection, *, partition: int, turn: int, video_count: int) -> VideoRange | None:
-    """The `turn`th `video_count` videos of a partition, from the start again after the last; None if it has none."""
+    """The `turn`th range of `video_count` videos, cyclic over the videos of a partition; None if it has none."""
     offset = turn * video_count % max(count_videos(connection, partition=partition), 1)
     first = find_nth_video(connection, partition=partition, offset=offset)
     if first is None:
@@ -191,28 +194,28 @@ def audit_cluster(
     deadline_seconds: float,
     partitions: Collection[int] | None = None,
 ) -> ClusterAudit:
-    """One hour on every shard at once, one snapshot each; whoever does not answer in time is named."""
+    """Audit one hour on all shards in parallel, one snapshot each. Shards that do not answer in time are `missing`."""
     topology = cluster.topology
     wanted = set(range(topology.partition_count) if partitions is None else partitions)
     by_shard = {shard: sorted(wanted.intersection(topology.get_partitions_of(shard.id))) for shard in topology.shards}
-    asked = {shard: own for shard, own in by_shard.items() if own}
+    audited = {shard: own for shard, own in by_shard.items() if own}
     deadline_at = time.monotonic() + deadline_seconds
 
-    def ask(shard: Shard) -> list[HourAudit]:
+    def audit_shard(shard: Shard) -> list[HourAudit]:
         remaining = deadline_at - time.monotonic()
         try:
             with cluster.shard_transaction(shard.id, deadline_seconds=remaining) as connection:
-                return audit_hour(connection, asked[shard], hour=hour, limits=limits)
+                return audit_hour(connection, audited[shard], hour=hour, limits=limits)
         except (ShardProxyError, ClusterProxyError) as error:
             if not isinstance(error, Retryable):
                 raise
-            logger.warning("%s is missing in the audit of %s: %s", shard.name, hour, error)
+            logger.warning("the audit of %s lacks shard %s: %s", hour, shard.name, error)
             return []
 
     with ThreadPoolExecutor(SHARDS_AT_ONCE, thread_name_prefix="audit") as pool:
-        audits = [audit for found in pool.map(ask, asked) for audit in found]
+        audits = [audit for found in pool.map(audit_shard, audited) for audit in found]
     answered = {audit.partition for audit in audits}
-    missing = {shard.name: tuple(p for p in own if p not in answered) for shard, own in asked.items()}
+    missing = {shard.name: tuple(p for p in own if p not in answered) for shard, own in audited.items()}
     return ClusterAudit(
         hour=hour,
         partitions=tuple(sorted(audits, key=lambda audit: audit.partition)),
@@ -221,7 +224,7 @@ def audit_cluster(
 
 
 def group_differences(differences: Differences) -> list[Finding]:
-    """One finding a tier."""
+    """One finding for each tier."""
     by_tier: dict[str, list[Difference]] = {}
     for row in differences.rows:
         by_tier.setdefault(row.tier, []).append(row)
@@ -229,7 +232,7 @@ def group_differences(differences: Differences) -> list[Finding]:
         Finding(
             Comparison(tier),
             sum(abs(row.event_count) for row in rows),
-            f"{differences.counts[tier]} rows differ, the first is {_describe(rows[0])}",
+            f"{differences.counts[tier]} rows differ; the first: {_describe(rows[0])}",
             tuple(rows),
         )
         for tier, rows in by_tier.items()
@@ -261,7 +264,7 @@ def _find_differences(
             future_seconds=limits.future_seconds,
             limit=limits.max_differences,
         )
-    # The day is compared together with its last hour.
+    # A day is compared in the audit of its last hour.
     start = hour - timedelta(hours=_LAST_HOUR_OF_DAY) if hour.hour == _LAST_HOUR_OF_DAY else hour
     return found + find_rollup_differences(
         connection,
@@ -303,7 +306,7 @@ def _compare_raw(audit: HourAudit) -> Iterable[Finding]:
     elif audit.raw.digest != audit.ledger.digest:
         yield Finding(Comparison.RAW_DIGEST, 0, f"digest {audit.ledger.digest} counted, {audit.raw.digest} raw")
     if audit.unknown_ids:
-        text = f"{audit.unknown_ids} raw events have no id that would betray a duplicate"
+        text = f"{audit.unknown_ids} raw events have no stored id: a duplicate of them would be counted"
         yield Finding(Comparison.IDS, audit.unknown_ids, text)
 
 

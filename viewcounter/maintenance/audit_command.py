@@ -1,4 +1,4 @@
-"""What `manage.py audit` does: is everything that was counted in the raw events, and the other way round?"""
+"""What `manage.py audit` does: compare ledger, raw events and aggregates of some hours."""
 
 import json
 import sys
@@ -22,7 +22,7 @@ EXIT_INCOMPLETE = 2
 
 
 def run_audit(options: dict[str, Any], *, stdout: OutputWrapper) -> None:
-    """Ends the process with the status that says what was found."""
+    """Exits with EXIT_DRIFT or EXIT_INCOMPLETE unless every partition was compared and is equal."""
     cluster, now = get_cluster(), datetime.now(UTC)
     partition_count = cluster.topology.partition_count
     partitions = range(partition_count) if options["partition"] is None else [options["partition"]]
@@ -37,7 +37,7 @@ def run_audit(options: dict[str, Any], *, stdout: OutputWrapper) -> None:
             audits.append(audit_partition(cluster, partition, hours=hours, config=get_config(), now=now))
         except (ClusterProxyError, ShardProxyError) as error:
             missing[partition] = str(error)
-    missing |= {a.partition: "its shard does not hold it" for a in audits if not a.hours}
+    missing |= {a.partition: "the shard does not hold this partition" for a in audits if not a.hours}
     if options["json"]:
         stdout.write(json.dumps(_encode(audits, missing, hours=hours)))
     else:

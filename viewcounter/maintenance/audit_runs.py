@@ -1,4 +1,4 @@
-"""One run of the audit over a partition, and what it leaves behind: findings and the drift metric."""
+"""One run of the audit over a partition: its findings are recorded and the drift metric is set."""
 
 import logging
 from collections.abc import Iterable, Sequence
@@ -32,7 +32,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class PartitionAudit:
-    """`totals`: what was wrong with the all-time totals that were looked at."""
+    """Result of one run. `totals`: findings about all-time totals."""
 
     partition: int
     hours: Sequence[HourAudit]
@@ -48,7 +48,7 @@ def get_audit_limits(config: Config) -> AuditLimits:
 
 
 def run_audit(cluster: ClusterProxy, partition: int, *, config: Config, now: datetime) -> PartitionAudit:
-    """What the hourly audit does for one partition: the hours of the plan and those found wrong before, and totals."""
+    """The hourly audit of one partition: the planned hours, hours with open findings, and all-time totals."""
     since = now - timedelta(seconds=config.accept_window_seconds)
     planned = plan_hours(
         now,
@@ -73,9 +73,9 @@ def audit_partition(
     now: datetime,
     totals_turn: int | None = None,
 ) -> PartitionAudit:
-    """Each hour in a snapshot of its own. Totals of every video, or of the sample whose turn it is.
+    """Audit each hour in a snapshot of its own, and the totals of every video or of the sample number `totals_turn`.
 
-    Findings are recorded, and resolved where all is equal again. Raises what the shard raises.
+    Findings are recorded, and resolved where both sides are equal again. Raises the errors of the shard.
     """
     limits = get_audit_limits(config)
     audits = []

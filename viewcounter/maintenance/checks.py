@@ -1,4 +1,4 @@
-"""Settings of retention that contradict each other are refused before anything is deleted."""
+"""System check: retention settings that contradict each other are refused before anything is deleted."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Keeping what audits find: one row a comparison, opened when it fails, resolved when it holds again."""
+"""Records of audit findings: one row for each comparison, opened when it differs, resolved when it is equal again."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
@@ -21,17 +21,18 @@ def record_hour(audit: HourAudit, *, now: datetime) -> None:
 
 
 def record_totals(findings: Sequence[Finding], *, partition: int, now: datetime) -> None:
-    """A sample that is right says nothing about the videos of an earlier finding: only a full pass resolves that."""
+    """Opens findings but resolves none: a correct sample proves nothing about the videos of an earlier finding, which
+    only a pass over all videos resolves."""
     _upsert(findings, partition=partition, hour=None, now=now)
 
 
 def resolve_totals(partition: int, *, now: datetime) -> None:
-    """All totals of the partition are right."""
+    """Called after a pass in which all totals of the partition were correct."""
     _resolve(partition=partition, hour=None, keep=(), now=now)
 
 
 def find_open_hours(partition: int, *, since: datetime) -> list[datetime]:
-    """Hours with an open finding: audited again each time."""
+    """Hours with an open finding, which every run audits again."""
     found = AuditFinding.objects.filter(partition=partition, hour__gte=since, resolved_at=None)
     return list(found.order_by("hour").values_list("hour", flat=True).distinct())
 
@@ -41,7 +42,7 @@ def has_open_totals(partition: int) -> bool:
 
 
 def publish_drift() -> None:
-    """The gauge of every comparison, over all open findings."""
+    """Set the gauge of each comparison to the sum over its open findings."""
     sums = dict(
         AuditFinding.objects.filter(resolved_at=None)
         .order_by()

@@ -1,7 +1,7 @@
-"""How far each partition is behind the log: events and seconds past its position, and how old its watermark is.
+"""Lag of each partition behind the event log, in events and seconds, and the age of its watermark.
 
-Events are counted exactly, by the running number each entry carries; seconds and the watermark's age by the log
-server's clock, so that no two machines' clocks are compared.
+Events are counted exactly, by the running number in each log entry. Seconds and the age of the watermark are measured
+by the log server's clock alone, so clocks of different machines are never compared.
 """
 
 from collections.abc import Iterable, Mapping
@@ -26,7 +26,7 @@ from viewcounter.storage.partitions import READ_STATES
 
 @dataclass(frozen=True, slots=True)
 class PartitionLag:
-    """`events_behind` lie in the log past `position` (`ms-seq`); the oldest of them is `seconds_behind` old.
+    """`events_behind`: events in the log after `position` (`ms-seq`). `seconds_behind`: age of the oldest of them.
 
     Both are 0 when everything has been applied. Answers are complete until `watermark`.
     """
@@ -43,7 +43,7 @@ class PartitionLag:
 
 @dataclass(frozen=True, slots=True)
 class ClusterLag:
-    """`partitions` ascend; `missing` are those whose shard did not answer: nothing is known of them."""
+    """`partitions` in ascending order. `missing`: partitions whose shard did not answer; their lag is unknown."""
 
     measured_at: datetime
     partitions: tuple[PartitionLag, ...]
@@ -61,7 +61,8 @@ class ClusterLag:
 
     @property
     def notice(self) -> LagNotice:
-        """For gateways. The middle one of all measured partitions speaks for them: a stopped one does not."""
+        """The notice for gateways. Its lag is the median of the measured partitions, so that a stopped one does not
+        make them shed events."""
         ages = sorted(lag.seconds_behind for lag in self.partitions)
         return LagNotice(self.events_behind, ages[(len(ages) - 1) // 2] if ages else 0.0)
 
@@ -71,21 +72,21 @@ class ClusterLag:
 
 
 def read_lag(cluster: ClusterProxy, log: EventLog) -> ClusterLag:
-    """Positions first, the log after: what was applied in between still counts as behind, never the other way.
+    """Reads positions before the log: events applied in between make the lag too large, never too small.
 
-    Raises what the log and the topology raise.
+    Raises the errors of the log and of the topology.
     """
     topology = cluster.topology
     scattered = cluster.scatter(READ_STATES, {}, consistency=Consistency.STRONG)
     rows = [row for result in scattered.results.values() for row in result.rows]
-    looked_at = datetime.now(UTC)
+    positions_read_at = datetime.now(UTC)
     unread = log.read_unread({row["partition"]: Position.parse(row["position"]) for row in rows})
-    ahead_seconds = (unread.read_at - looked_at).total_seconds()
+    ahead_seconds = (unread.read_at - positions_read_at).total_seconds()
     return replace(build_lag(rows, unread, topology=topology), log_ahead_seconds=ahead_seconds)
 
 
 def build_lag(rows: Iterable[Mapping[str, Any]], unread: Unread, *, topology: Topology) -> ClusterLag:
-    """Pure. `rows` as READ_STATES gives them."""
+    """Pure. `rows`: the result of READ_STATES."""
     by_partition = {row["partition"]: row for row in rows}
     known = sorted(by_partition)
     return ClusterLag(
@@ -116,7 +117,7 @@ def _get_age_seconds(instant: datetime, now: datetime) -> float:
 
 
 def publish_lag(lag: ClusterLag) -> None:
-    """Set the gauges. Those of missing partitions keep their last value until it is too old to be served."""
+    """Set the gauges. Those of missing partitions keep their last value until it expires."""
     for partition in lag.partitions:
         label = str(partition.partition)
         LAG_EVENTS.labels(label).set(partition.events_behind)

@@ -1,4 +1,4 @@
-"""What audits found and what recounts were asked for, in the control database."""
+"""Tables of the control database: audit findings and recounts."""
 
 import uuid
 
@@ -8,9 +8,9 @@ from viewcounter.catalogue.limits import ID_MAX_CHARACTERS
 
 
 class AuditFinding(models.Model):
-    """One comparison of one hour of one partition that did not come out equal; resolved when it does again.
+    """One comparison of one hour of one partition that differed; resolved when both sides are equal again.
 
-    `hour` is null for all-time totals. Written through `processing.findings` only.
+    `hour` is null for all-time totals. Written by `maintenance.findings` only.
     """
 
     partition = models.PositiveSmallIntegerField()
@@ -44,11 +44,11 @@ class RecountState(models.TextChoices):
 
 
 class RecountJob(models.Model):
-    """One recount of a video or of a whole partition. Written through `processing.recount_jobs` only.
+    """One recount of a video or of a whole partition. Written by `maintenance.recount_jobs` only.
 
-    `next_first`: videos before it are done. `lease_until`: a worker is at it until then. `differences` lists the
-    first rows of each tier and `difference_counts` counts all of them: found, or corrected if `apply`. `corrected_on`
-    is the shard and its term that the corrections were made on, or found again after a change of primary.
+    `next_first`: videos before it are done. `lease_until`: a worker runs it until then. `differences` lists the first
+    rows of each tier and `difference_counts` counts all of them: found, or corrected if `apply`. `corrected_on`: the
+    shard and shard term on which the corrections were made, or found again after a change of primary.
     """
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
@@ -84,7 +84,7 @@ class RecountJob(models.Model):
 
 
 class DeadLetterRow(models.Model):
-    """Gives dead letters, which lie on the shards, a place and permissions in the admin. Has no table."""
+    """Gives dead letters, which are on the shards, an admin page with permissions. Has no table."""
 
     class Meta:
         managed = False
@@ -96,7 +96,7 @@ class DeadLetterRow(models.Model):
 
 
 class ConflictRow(models.Model):
-    """Gives conflicts, which lie on the shards, a place and permissions in the admin. Has no table."""
+    """Gives conflicts, which are on the shards, an admin page with permissions. Has no table."""
 
     class Meta:
         managed = False

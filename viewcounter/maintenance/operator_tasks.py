@@ -1,6 +1,6 @@
-"""Celery tasks of operators' work. Each is one domain call, finite, and may be lost, doubled or late.
+"""Celery tasks about moves of partitions. Each is one domain call, finite, and may be lost, repeated or late.
 
-When beat sends them stands in `processing.schedule`.
+`processing.schedule` says when beat sends them.
 """
 
 import logging
@@ -20,23 +20,23 @@ from viewcounter.processing.shutdown import is_stopping
 logger = logging.getLogger(__name__)
 
 
-@shared_task(name="finish_hanging_moves")
-def finish_hanging_moves() -> None:
-    """Carry on with moves whose mover died while their partition counts nothing, until it does."""
+@shared_task(name="resume_abandoned_moves")
+def resume_abandoned_moves() -> None:
+    """Continue moves whose mover died while their partition takes no flushes, until it takes them again."""
     try:
         resume_abandoned(build_tools(get_config(), is_stopping=is_stopping))
     except MoverStopping:
-        logger.info("the next worker goes on with moves that hang")
+        logger.info("stopping; abandoned moves are left to the next worker")
     except (DatabaseError, ClusterProxyError, ShardProxyError) as error:
-        TASK_FAILURES.labels("finish_hanging_moves").inc()
-        logger.warning("moves that hang go on hanging: %s", error)
+        TASK_FAILURES.labels("resume_abandoned_moves").inc()
+        logger.warning("cannot resume abandoned moves: %s", error)
 
 
 @shared_task(name="measure_moves")
 def measure_moves() -> None:
-    """Let the metrics say which moves have not ended."""
+    """Set the gauges of unfinished moves."""
     try:
         publish_unfinished()
     except DatabaseError as error:
         TASK_FAILURES.labels("measure_moves").inc()
-        logger.warning("unfinished moves are not counted: %s", error)
+        logger.warning("cannot measure unfinished moves: %s", error)

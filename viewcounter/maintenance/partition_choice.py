@@ -1,4 +1,4 @@
-"""Which partitions a maintenance command works on: `--partition N ...` or `--all`."""
+"""The options `--partition N ...` and `--all` of maintenance commands."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -8,12 +8,12 @@ from django.core.management.base import CommandError, CommandParser
 
 def add_partition_arguments(parser: CommandParser) -> None:
     group = parser.add_mutually_exclusive_group(required=True)
-    group.add_argument("--partition", type=int, nargs="+", metavar="N", help="these partitions, by number")
+    group.add_argument("--partition", type=int, nargs="+", metavar="N", help="only these partitions")
     group.add_argument("--all", action="store_true", help="every partition")
 
 
 def get_partitions(options: Mapping[str, Any], *, partition_count: int) -> list[int]:
-    """Ascending. Raises CommandError for one that does not exist."""
+    """The chosen partitions, ascending. Raises CommandError for one that does not exist."""
     if options["all"]:
         return list(range(partition_count))
     unknown = [p for p in options["partition"] if not 0 <= p < partition_count]

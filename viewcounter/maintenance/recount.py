@@ -1,9 +1,9 @@
 """Recount: rebuild the aggregates of a video, or of all videos of a partition, from raw events.
 
-The work goes over the videos in ranges. A range is compared in one snapshot, without any lock. What differs is repaired
-in small transactions, each an hour of one video, under the partition's row lock and judged anew there: the lock is
-held for as long as the difference is large, not for as long as the raw events are many. It all may run twice or stop
-anywhere: what is right already is left alone.
+Videos are processed in ranges. A range is compared in one snapshot, without a lock. Differences are repaired in small
+transactions, each for an hour of one video, which lock the partition's row and compare again: the time of the lock
+grows with the number of differences, not with that of raw events. Every step may run twice or stop anywhere: rows that
+are correct are left alone.
 """
 
 from collections.abc import Callable
@@ -31,12 +31,12 @@ from viewcounter.storage.recount import Author, Repair, RepairScope, apply_repai
 from viewcounter.storage.snapshots import begin_snapshot
 
 PASSES_MAX = 1000
-"""Each pass repairs up to `max_differences` rows; a range that never becomes right is a fault of ours."""
+"""Each pass repairs up to `max_differences` rows; a range that still differs after this many is a defect of ours."""
 
 
 @dataclass(frozen=True, slots=True)
 class RecountLimits:
-    """`range_videos` are compared at once; at most `max_differences` rows are repaired between two comparisons."""
+    """`range_videos` videos are compared at once; at most `max_differences` rows are repaired between comparisons."""
 
     future_seconds: int
     range_videos: int
@@ -45,7 +45,7 @@ class RecountLimits:
 
 @dataclass(frozen=True, slots=True)
 class RangeFound:
-    """`next_first` is where the range after this one begins, None at the end."""
+    """A range to compare. `next_first`: first video of the following range, None at the end."""
 
     videos: VideoRange
     video_count: int
@@ -65,7 +65,7 @@ def count_videos_of(cluster: ClusterProxy, partition: int) -> int:
 
 
 def find_range(cluster: ClusterProxy, videos: VideoRange, *, limits: RecountLimits) -> RangeFound:
-    """The next videos of the range, no more than `range_videos`."""
+    """The next videos of the range, at most `range_videos`."""
     if videos.first == videos.last:
         return RangeFound(videos, video_count=1, next_first=None)
     with cluster.transaction(videos.partition, query_class=QueryClass.MAINTENANCE) as connection:
@@ -76,12 +76,12 @@ def find_range(cluster: ClusterProxy, videos: VideoRange, *, limits: RecountLimi
     if following is None or following[1] < limits.range_videos:
         return RangeFound(videos, video_count=following[1] if following else 0, next_first=None)
     last, video_count = following
-    # No id holds a control character, so none lies between.
+    # No id contains a control character, so no id sorts between the two.
     return RangeFound(VideoRange(videos.partition, videos.first, last), video_count, next_first=last + "\x01")
 
 
 def compare_range(cluster: ClusterProxy, videos: VideoRange, *, limits: RecountLimits) -> Differences:
-    """Every aggregate of these videos with the raw events, in one snapshot."""
+    """Compare every aggregate of these videos with the raw events, in one snapshot."""
     with cluster.transaction(videos.partition, query_class=QueryClass.MAINTENANCE) as connection:
         begin_snapshot(connection)
         check_owner(connection, videos.partition, epoch=_get_epoch(cluster, videos.partition))
@@ -107,7 +107,7 @@ def compare_range(cluster: ClusterProxy, videos: VideoRange, *, limits: RecountL
 
 
 def plan_repairs(differences: Differences) -> list[Repair]:
-    """Pure. Minutes first; hours, days and totals, which are judged by them, when none of the minutes is wrong."""
+    """Pure. Minutes first; hours, days and totals are rebuilt from minutes, so only once no minute differs."""
     minutes = [row for row in differences.rows if row.tier == "minute"]
     rows = minutes or differences.rows
     return sorted({_get_repair(row) for row in rows}, key=lambda r: (r.video_id, r.scope, r.start or FOREVER))
@@ -122,10 +122,11 @@ def repair_range(
     limits: RecountLimits,
     keep_alive: Callable[[], None],
 ) -> int:
-    """From what `compare_range` found until it finds nothing. Returns how many rows were corrected.
+    """Repair `found`, the result of `compare_range`, and repeat until nothing differs. Returns the number of corrected
+    rows.
 
-    Raises RecountStuck when that never happens, what `apply_repair` raises, and what `keep_alive`, called before
-    each transaction, raises.
+    Raises RecountStuck after PASSES_MAX, the errors of `apply_repair`, and those of `keep_alive`, which is called
+    before each transaction.
     """
     corrected_count = 0
     for _ in range(PASSES_MAX):
@@ -157,7 +158,7 @@ def whole_partition(partition: int) -> VideoRange:
 def _get_repair(row: Difference) -> Repair:
     if row.start is None:
         return Repair(row.partition, row.video_id, RepairScope.TOTAL)
-    # A row that a hand has put between two minutes belongs to their hour all the same.
+    # A row inserted by hand between two minutes still belongs to their hour.
     hour = row.start.replace(minute=0, second=0, microsecond=0)
     if row.tier == "minute":
         return Repair(row.partition, row.video_id, RepairScope.HOUR, hour)

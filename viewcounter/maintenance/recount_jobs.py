@@ -1,10 +1,10 @@
-"""Recounts as jobs: asked for once, run by whichever worker comes by, gone on with after any death.
+"""Recounts as jobs: requested once, run by any free worker, resumed by another one after a crash.
 
-What is done stands in the job's row (`next_first`) and, for what was changed, in the shard's `correction` rows, which
-are written with the change. The lease only saves work: two workers at one job repair nothing twice.
+Progress is in the job's row (`next_first`), corrections are in the shard's `correction` rows, which are written with
+the change. The lease only saves work: two workers on one job repair nothing twice.
 
-A change of primary may lose the last corrections. A recount during which it happens begins again; one that was done
-before is repeated if its corrections are not all there any more.
+A change of primary may lose the last corrections. A recount during which it happens starts again; one that was done
+before is repeated if some of its corrections are lost.
 """
 
 import logging
@@ -44,19 +44,19 @@ from viewcounter.storage.recount import Author, Corrections, read_corrections
 logger = logging.getLogger(__name__)
 
 RUNNABLE_MAX = 20
-"""Recounts queued at once; the others have their turn when these are done."""
+"""Recounts queued at once; the others follow when these are done."""
 UNFINISHED = (RecountState.QUEUED, RecountState.RUNNING)
 REPEATED_FOR = timedelta(days=7)
-"""A replica that lacks what was written longer ago is promoted by nobody: it was struck off long before."""
+"""A replica that lacks older writes is never promoted: it was excluded long before."""
 
 
 class OutOfTime(Exception):
-    """The task's time for this recount is over, or another worker is at it; somebody goes on."""
+    """The task's budget for this recount is used up, or another worker runs it; a later task continues."""
 
 
 @dataclass(frozen=True, slots=True)
 class Budget:
-    """`ends_at` on the monotonic clock; None: until it is done."""
+    """`ends_at` on the monotonic clock; None: no limit."""
 
     ends_at: float | None
     lease_seconds: int
@@ -87,7 +87,7 @@ def get_recount(job_id: UUID) -> RecountJob:
 
 
 def list_recounts(*, limit: int, before: tuple[datetime, UUID] | None = None) -> list[RecountJob]:
-    """Newest first; `before`: when the last one of the page before was asked for, and its id."""
+    """Newest first. `before`: `created_at` and id of the last recount of the previous page."""
     jobs = RecountJob.objects.order_by("-created_at", "-pk")
     if before is not None:
         created_at, job_id = before
@@ -96,29 +96,29 @@ def list_recounts(*, limit: int, before: tuple[datetime, UUID] | None = None) ->
 
 
 def list_runnable(*, now: datetime) -> list[UUID]:
-    """Unfinished recounts that no worker is at, oldest first."""
+    """Unfinished recounts that no worker has leased, oldest first."""
     free = _filter_free(RecountJob.objects.filter(state__in=UNFINISHED), now)
     return list(free.values_list("pk", flat=True)[:RUNNABLE_MAX])
 
 
 def requeue_lost(cluster: ClusterProxy, *, now: datetime) -> list[UUID]:
-    """Queue recounts again of which a change of primary has lost corrections; their ids.
+    """Queue recounts again whose corrections a change of primary has lost; returns their ids.
 
-    A shard that does not answer holds up no other one: its recounts are looked at the next time.
+    A shard that does not answer delays no other one: its recounts are checked by the next call.
     """
     lost = []
     for job in _list_to_verify(cluster, now=now):
         try:
             corrections = _read_corrections(cluster, job, limit=1)
         except (ShardProxyError, ClusterProxyError) as error:
-            logger.info("whether recount %s is still there is not known: %s", job.pk, error)
+            logger.info("cannot check the corrections of recount %s: %s", job.pk, error)
             continue
         if corrections.counts == job.difference_counts:
-            RecountJob.objects.filter(pk=job.pk).update(corrected_on=_name_place(cluster, job, corrections.term))
+            RecountJob.objects.filter(pk=job.pk).update(corrected_on=_format_shard_term(cluster, job, corrections.term))
             continue
-        logger.warning("recount %s is repeated: a change of primary has lost some of its corrections", job.pk)
+        logger.warning("repeating recount %s: a change of primary has lost some of its corrections", job.pk)
         done = RecountJob.objects.filter(pk=job.pk, state=RecountState.DONE)
-        done.update(state=RecountState.QUEUED, finished_at=None, **_build_beginning(job))
+        done.update(state=RecountState.QUEUED, finished_at=None, **_build_initial_state(job))
         lost.append(job.pk)
     return lost
 
@@ -133,7 +133,7 @@ def _list_to_verify(cluster: ClusterProxy, *, now: datetime) -> list[RecountJob]
     return list(done.exclude(difference_counts={}).filter(is_elsewhere)[:RUNNABLE_MAX])
 
 
-def _name_place(cluster: ClusterProxy, job: RecountJob, term: int) -> str:
+def _format_shard_term(cluster: ClusterProxy, job: RecountJob, term: int) -> str:
     return f"{cluster.topology.get_shard_of(job.partition).name} in term {term}"
 
 
@@ -142,8 +142,8 @@ def _read_corrections(cluster: ClusterProxy, job: RecountJob, *, limit: int) -> 
         return read_corrections(connection, partition=job.partition, job_id=job.pk, limit=limit)
 
 
-def _build_beginning(job: RecountJob, *, corrected_on: str = "") -> dict[str, Any]:
-    """The columns of a recount that has not begun."""
+def _build_initial_state(job: RecountJob, *, corrected_on: str = "") -> dict[str, Any]:
+    """The columns of a recount that has not started."""
     return {
         "next_first": job.video_id,
         "videos_done": 0,
@@ -154,10 +154,10 @@ def _build_beginning(job: RecountJob, *, corrected_on: str = "") -> dict[str, An
 
 
 def run_recount(cluster: ClusterProxy, job_id: UUID, *, config: Config, budget_seconds: float | None) -> None:
-    """Goes on with a recount until it is done or the time is over. Does nothing when another worker is at it.
+    """Run a recount until it is done or the budget is used up. Does nothing while another worker has the lease.
 
-    What a dependency that is down raises is raised here too, and PartitionBeingMoved, and another run goes on; other
-    errors end the recount as failed.
+    Raises PartitionBeingMoved and the errors of a dependency that is down; a later run then continues. Other errors end
+    the recount as failed.
     """
     if not _claim(job_id, config.recount_lease_seconds):
         return
@@ -197,7 +197,7 @@ def _run(cluster: ClusterProxy, job: RecountJob, *, config: Config, budget: Budg
         job.videos_total = count_videos_of(cluster, job.partition)
         job.save(update_fields=["videos_total"])
     if job.apply and not job.corrected_on:
-        _begin(job, corrected_on=_name_place(cluster, job, _read_corrections(cluster, job, limit=1).term))
+        _restart(job, corrected_on=_format_shard_term(cluster, job, _read_corrections(cluster, job, limit=1).term))
     while True:
         keep_alive()
         found = find_range(cluster, _get_rest(job), limits=limits)
@@ -206,14 +206,16 @@ def _run(cluster: ClusterProxy, job: RecountJob, *, config: Config, budget: Budg
             author = Author(job_id=job.pk, actor=job.actor)
             repair_range(cluster, found.videos, differences, author=author, limits=limits, keep_alive=keep_alive)
             corrections = _read_corrections(cluster, job, limit=config.recount_listed_differences)
-            place = _name_place(cluster, job, corrections.term)
-            if place != job.corrected_on:
-                logger.warning("recount %s begins again: it is on %s, no more %s", job.pk, place, job.corrected_on)
-                _begin(job, corrected_on=place)
+            shard_term = _format_shard_term(cluster, job, corrections.term)
+            if shard_term != job.corrected_on:
+                logger.warning(
+                    "restarting recount %s: its partition is on %s, it was on %s", job.pk, shard_term, job.corrected_on
+                )
+                _restart(job, corrected_on=shard_term)
                 continue
-            _note_corrections(job, corrections)
+            _set_corrections(job, corrections)
         else:
-            _note_differences(job, differences, limit=config.recount_listed_differences)
+            _add_differences(job, differences, limit=config.recount_listed_differences)
         _advance(job, found)
         if found.next_first is None:
             _finish(job, RecountState.DONE)
@@ -221,7 +223,7 @@ def _run(cluster: ClusterProxy, job: RecountJob, *, config: Config, budget: Budg
 
 
 def _advance(job: RecountJob, done: RangeFound) -> None:
-    """Raises OutOfTime when another worker, who took us for dead, has gone on from the same place."""
+    """Raises OutOfTime when another worker, after our lease had expired, has continued from the same video."""
     next_first, videos_done = done.next_first or job.next_first, job.videos_done + done.video_count
     here = RecountJob.objects.filter(
         pk=job.pk, state=RecountState.RUNNING, next_first=job.next_first, videos_done=job.videos_done
@@ -244,25 +246,25 @@ def _get_rest(job: RecountJob) -> VideoRange:
     return VideoRange(job.partition, job.next_first or whole_partition(job.partition).first, LAST_VIDEO)
 
 
-def _begin(job: RecountJob, *, corrected_on: str) -> None:
-    """From the first video on. Raises OutOfTime as `_advance`."""
+def _restart(job: RecountJob, *, corrected_on: str) -> None:
+    """Start from the first video. Raises OutOfTime as `_advance` does."""
     here = RecountJob.objects.filter(
         pk=job.pk, state=RecountState.RUNNING, next_first=job.next_first, videos_done=job.videos_done
     )
-    beginning = _build_beginning(job, corrected_on=corrected_on)
-    if not here.update(**beginning):
+    initial = _build_initial_state(job, corrected_on=corrected_on)
+    if not here.update(**initial):
         raise OutOfTime
-    for name, value in beginning.items():
+    for name, value in initial.items():
         setattr(job, name, value)
 
 
-def _note_corrections(job: RecountJob, found: Corrections) -> None:
-    """From the shard, where they were written with the changes: right also after a death in between."""
+def _set_corrections(job: RecountJob, found: Corrections) -> None:
+    """From the shard, where they were written with the changes: correct also after a crash in between."""
     job.difference_counts = found.counts
     job.differences = [encode_difference(row) for row in found.rows]
 
 
-def _note_differences(job: RecountJob, found: Differences, *, limit: int) -> None:
+def _add_differences(job: RecountJob, found: Differences, *, limit: int) -> None:
     listed: list[dict[str, Any]] = list(job.differences)
     counts: dict[str, int] = dict(job.difference_counts)
     for tier, count in found.counts.items():
@@ -274,7 +276,7 @@ def _note_differences(job: RecountJob, found: Differences, *, limit: int) -> Non
 
 
 def _make_keep_alive(job: RecountJob, budget: Budget) -> Callable[[], None]:
-    """Renews the lease when half of it is over; raises OutOfTime when the time is."""
+    """A function that renews the lease after half of it and raises OutOfTime when the budget is used up."""
     renew_at = time.monotonic() + budget.lease_seconds / 2
 
     def keep_alive() -> None:
@@ -313,7 +315,7 @@ def _finish(job: RecountJob, state: str, *, error: str = "") -> None:
 
 
 def encode_job(job: RecountJob) -> dict[str, Any]:
-    """As JSON; times as datetimes."""
+    """The fields for JSON; times are datetimes."""
     return {
         "id": str(job.pk),
         "video_id": job.video_id or None,

@@ -1,8 +1,8 @@
-"""Retention: what each partition may let go of, and letting go of it in short transactions.
+"""Retention: plans what each partition may delete, and deletes it in short transactions.
 
-All ages count back from the partition's *watermark*, not from the clock: what waits in the log has yet to be compared
-with ids and added to minutes as old as it is. Nor do they count from later than the shard's deletion clock, which does
-not jump when a clock does; see storage/deletion_clock.py.
+Ages are measured back from the partition's *watermark*, not from the clock: events that wait in the log still need ids
+and minutes of their age. They are also limited by the shard's deletion clock, which does not jump when a system clock
+does; see storage/deletion_clock.py.
 """
 
 import logging
@@ -45,13 +45,13 @@ from viewcounter.storage.rollup import DAY, HOUR, RollupState, find_next_hour
 
 logger = logging.getLogger(__name__)
 
-DELETION_PATIENCE = timedelta(hours=2)
-"""A deletion clock further behind its shard's clock is something to be told."""
+DELETION_LAG_LOGGED = timedelta(hours=2)
+"""A deletion clock that lags further behind its shard's clock is logged."""
 
 
 @dataclass(slots=True)
 class RetentionReport:
-    """Rows removed from one partition, and what it keeps. `is_complete`: nothing was left to remove."""
+    """Rows deleted from one partition, and the edges of what it keeps. `is_complete`: nothing was left to delete."""
 
     partition: int
     kept: Kept | None = None
@@ -65,8 +65,8 @@ class RetentionReport:
 
 
 def plan_kept(state: RollupState, marks: OldestMarks, *, policy: RetentionPolicy) -> Kept:
-    """Pure: how far the partition may be cut. Never back; minutes only below rolled and clean hours, hours below
-    rolled and clean days whose sketches are made."""
+    """Pure: the new edges of the partition. Never earlier than before; minutes are deleted only below rolled and clean
+    hours, hours only below rolled and clean days whose sketches are made."""
     admits_since = max(
         state.admits_since, (state.watermark - policy.ids + policy.guard).replace(second=0, microsecond=0)
     )
@@ -87,7 +87,7 @@ def plan_kept(state: RollupState, marks: OldestMarks, *, policy: RetentionPolicy
 
 
 def limit_age(state: RollupState, horizon: datetime) -> RollupState:
-    """Pure. The row as retention sees it: no age counts from later than `horizon`."""
+    """Pure. The row for retention: no age is measured from a later time than `horizon`."""
     return replace(state, watermark=min(state.watermark, horizon))
 
 
@@ -99,9 +99,13 @@ def retain_partition(
     clock: Callable[[], float] = time.monotonic,
     progress: Callable[[RetentionReport], None] | None = None,
 ) -> RetentionReport:
-    """Raises Retryable errors of the shard, PartitionNotOwned, StaleTopology; what was removed before stays removed."""
+    """Delete until nothing is due or the budget is used up.
+
+    Raises Retryable errors of the shard, PartitionNotOwned, StaleTopology; earlier transactions stay committed.
+    """
     report = RetentionReport(partition)
-    epoch = cluster.topology.assignments[partition].epoch  # the horizon is of the shard that has it at this one
+    # A fence: the horizon read below is that of the shard that owns the partition at this epoch.
+    epoch = cluster.topology.assignments[partition].epoch
     ends_at = clock() + policy.budget_seconds
     with cluster.transaction(partition, query_class=QueryClass.MAINTENANCE) as connection:
         horizon = advance_deletion_clock(connection, read_uptime()).horizon
@@ -122,7 +126,7 @@ def retain_partition(
 
 @dataclass(frozen=True, slots=True)
 class _Work:
-    """One transaction on a partition whose row, `state`, is locked by it."""
+    """One transaction on a partition. It has locked the partition's row, `state`."""
 
     connection: Connection
     state: RollupState
@@ -139,7 +143,7 @@ class _Work:
 
 @dataclass(frozen=True, slots=True)
 class _Removed:
-    """By one transaction, counted once it has committed."""
+    """Deletions of one transaction, counted after its commit."""
 
     kept: Kept | None = None
     minute_count: int = 0
@@ -151,7 +155,7 @@ class _Removed:
 
 
 def _remove_minutes(work: _Work) -> tuple[bool, _Removed]:
-    """The oldest hour's minutes; the row's edge moves with them."""
+    """Delete the minutes of the oldest hour and move the edge in the partition's row."""
     goal = work.plan()
     kept = replace(goal, hours_since=work.state.hours_since)
     hour = find_next_hour(work.connection, work.partition, first=work.state.minutes_since)
@@ -165,7 +169,7 @@ def _remove_minutes(work: _Work) -> tuple[bool, _Removed]:
 
 
 def _remove_hours(work: _Work) -> tuple[bool, _Removed]:
-    """The oldest day's hours, and their sketches."""
+    """Delete the hours of the oldest day, and their sketches."""
     state = work.state
     kept = Kept(state.admits_since, state.minutes_since, min(work.plan().hours_since, _floor_day(state.minutes_since)))
     first = find_first_rolled_hour(work.connection, work.partition)
@@ -181,7 +185,7 @@ def _remove_hours(work: _Work) -> tuple[bool, _Removed]:
 
 
 def _remove_ids(work: _Work) -> tuple[bool, _Removed]:
-    """Those below the edge that an earlier transaction has committed."""
+    """Delete ids below the edge, which an earlier transaction has committed."""
     policy = work.policy
     count = delete_ids(work.connection, work.partition, guard=policy.guard, limit=policy.delete_rows)
     return count == policy.delete_rows, _Removed(id_row_count=count)
@@ -224,7 +228,7 @@ def _count(report: RetentionReport, removed: _Removed) -> None:
 
 
 def read_plan(cluster: ClusterProxy, partition: int, *, policy: RetentionPolicy) -> tuple[RollupState, Kept]:
-    """What `retain_partition` would begin with: what is kept now, and what would be."""
+    """The present edges of the partition, and those that `retain_partition` would set."""
     with cluster.transaction(partition, query_class=QueryClass.MAINTENANCE) as connection:
         state = lock_owned(connection, partition, epoch=cluster.topology.assignments[partition].epoch)
         limited = limit_age(state, read_deletion_clock(connection).horizon)
@@ -232,14 +236,14 @@ def read_plan(cluster: ClusterProxy, partition: int, *, policy: RetentionPolicy)
 
 
 def find_old_raw_days_of(cluster: ClusterProxy, shard: Shard, *, policy: RetentionPolicy) -> list[str]:
-    """Names of the day partitions of raw_event that nothing needs any more."""
+    """Names of the day partitions of raw_event that may be dropped."""
     with cluster.shard_transaction(shard.id) as connection:
         horizon = read_deletion_clock(connection).horizon
         return find_old_raw_days(connection, horizon=horizon, retention=policy.raw, guard=policy.guard)
 
 
 def drop_old_raw_days(cluster: ClusterProxy, *, policy: RetentionPolicy) -> None:
-    """Each in a transaction of its own. A shard that is down or busy delays only itself, until the next time."""
+    """Each in a transaction of its own. A shard that is down or busy delays no other; the next call retries it."""
     for shard in cluster.topology.shards:
         try:
             _advance(cluster, shard)
@@ -248,11 +252,11 @@ def drop_old_raw_days(cluster: ClusterProxy, *, policy: RetentionPolicy) -> None
                     RETENTION_REMOVED.labels("raw_event").inc()
                     logger.info("dropped %s on %s", name, shard.name)
         except (ShardProxyError, ClusterProxyError) as error:
-            logger.warning("old raw events stay on %s for now: %s", shard.name, error)
+            logger.warning("cannot drop old raw events on %s now: %s", shard.name, error)
 
 
 def _drop_raw_day(cluster: ClusterProxy, shard: Shard, name: str, *, policy: RetentionPolicy) -> bool:
-    """False when it is not old any more: a partition has come whose raw events reach that far back."""
+    """False when it is no longer old: a partition has moved here whose raw events reach that far back."""
     with cluster.shard_transaction(shard.id) as connection:
         lock_every_row(connection)
         horizon = read_deletion_clock(connection).horizon
@@ -264,14 +268,14 @@ def _drop_raw_day(cluster: ClusterProxy, shard: Shard, name: str, *, policy: Ret
 
 
 def _advance(cluster: ClusterProxy, shard: Shard) -> None:
-    """The shard's deletion clock, and what is said of it."""
+    """Advance the shard's deletion clock, set its metric, and log a large lag."""
     with cluster.shard_transaction(shard.id) as connection:
         clock: DeletionClock = advance_deletion_clock(connection, read_uptime())
     DELETION_CLOCK_BEHIND_SECONDS.labels(shard.name).set(max(0.0, clock.behind_seconds))
-    if clock.behind_seconds > DELETION_PATIENCE.total_seconds():
+    if clock.behind_seconds > DELETION_LAG_LOGGED.total_seconds():
         logger.warning(
             "deletion by age on %s counts from %s, %.1f hours behind the shard's clock: a clock was set ahead, or no "
-            "worker has run retention for that long; it follows by itself, or at once by `manage.py retention "
+            "worker has run retention for that long; it catches up by itself, or at once by `manage.py retention "
             "--accept-clock` if the clock is right",
             shard.name,
             clock.horizon.isoformat(timespec="seconds"),

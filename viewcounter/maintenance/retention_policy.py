@@ -1,4 +1,4 @@
-"""How long each thing is kept: pure, and all that settings are checked against."""
+"""Retention times of each kind of data. Pure; the system check compares settings by the same rules."""
 
 from dataclasses import dataclass
 from datetime import timedelta
@@ -6,15 +6,15 @@ from datetime import timedelta
 from viewcounter.config import Config
 
 CLOCK_MARGIN = timedelta(minutes=5)
-"""How far the clocks of gateways and log may be apart."""
+"""Maximum difference between the clocks of gateways and log server."""
 
 
 @dataclass(frozen=True, slots=True)
 class RetentionPolicy:
-    """How long each thing is kept behind the watermark; `resolved` (dead letters, and conflicts) by the clock.
+    """Retention times, measured back from the watermark; `resolved` (dead letters, conflicts) from the clock.
 
-    `guard`: ids are kept this much longer than events of their age are counted, since the time of an event may lie
-    that far ahead of the clock of the log, which dates its id.
+    `guard`: ids are kept this much longer than events of their age are counted, since an event's time may be that far
+    ahead of the log server's clock, which dates its id.
     """
 
     raw: timedelta

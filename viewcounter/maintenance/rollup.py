@@ -1,4 +1,4 @@
-"""Rollups of one partition: as many short transactions as fit into the time given, each of them complete in itself."""
+"""Rollup of one partition: short transactions, each complete in itself, until the budget is used up."""
 
 import logging
 import time
@@ -33,7 +33,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class RollupSettings:
-    """An hour is rolled once the watermark is `grace_seconds` past its end. `budget_seconds` ends a call."""
+    """An hour is rolled once the watermark is `grace_seconds` past its end. `budget_seconds` bounds a call."""
 
     grace_seconds: float
     budget_seconds: float
@@ -46,7 +46,7 @@ class RollupSettings:
 
 @dataclass(slots=True)
 class RollupReport:
-    """What a call did. `is_complete`: nothing was left to do when it ended."""
+    """Result of a call. `is_complete`: no bucket was due when it ended."""
 
     partition: int
     rolled_through: datetime | None = None
@@ -63,9 +63,9 @@ def get_target(watermark: datetime, *, grace_seconds: float) -> datetime:
 
 
 def plan_step(rolled_through: datetime, *, next_hour: datetime | None, target: datetime) -> RollupStep | None:
-    """Pure. One hour further, or over the hours in which nothing happened; never past an edge of a day unclosed.
+    """Pure. Roll one hour, or skip hours without events; a step stops at the end of a day, which it closes.
 
-    `next_hour` is the first hour from `rolled_through` on in which something happened. None: there is nothing to do.
+    `next_hour`: first hour with events from `rolled_through` on. Returns None if nothing is due.
     """
     if rolled_through >= target:
         return None
@@ -92,7 +92,10 @@ def roll_partition(
     clock: Callable[[], float] = time.monotonic,
     progress: Callable[[RollupReport], None] | None = None,
 ) -> RollupReport:
-    """Raises Retryable errors of the shard, PartitionNotOwned, StaleTopology; what was committed before stays."""
+    """Roll until nothing is due or the budget is used up.
+
+    Raises Retryable errors of the shard, PartitionNotOwned, StaleTopology; earlier transactions stay committed.
+    """
     report = RollupReport(partition)
     ends_at = clock() + settings.budget_seconds
     with ROLLUP_SECONDS.time():
@@ -108,7 +111,7 @@ def roll_partition(
 
 @dataclass(frozen=True, slots=True)
 class _Done:
-    """What one transaction did, counted once it has committed."""
+    """Result of one transaction, counted after its commit."""
 
     rolled_through: datetime
     hour_count: int = 0
@@ -132,7 +135,7 @@ def _roll_once(connection: Connection, state: RollupState, report: RollupReport,
     count = replace_marked(connection, partition, tier, marks, state=state)
     if count < len(marks):
         logger.error(
-            "partition %d: %d %ss were marked dirty though what they are made of is deleted; they stay as they are",
+            "partition %d: %d %ss were marked dirty after their sources were deleted; they are left unchanged",
             partition,
             len(marks) - count,
             tier,
@@ -154,7 +157,7 @@ def _count(report: RollupReport, done: _Done) -> None:
 
 
 def lock_owned(connection: Connection, partition: int, *, epoch: int) -> RollupState:
-    """The locked row of a partition that is ours to change.
+    """Lock and return the row of a partition that this shard owns at `epoch`.
 
     Raises PartitionNotOwned, PartitionBeingMoved, StaleTopology.
     """
@@ -169,7 +172,7 @@ def lock_owned(connection: Connection, partition: int, *, epoch: int) -> RollupS
 
 
 def find_partitions_to_roll(cluster: ClusterProxy, *, grace_seconds: float) -> list[int]:
-    """Partitions with an hour to close or with marks; those of shards that do not answer wait."""
+    """Partitions with an hour to close or with dirty marks, on the shards that answer."""
     scattered = cluster.scatter(READ_ROLLUP_BACKLOG, {}, consistency=Consistency.STRONG)
     rows = [row for result in scattered.results.values() for row in result.rows if row["state"] == "owned"]
     if not scattered.missing:

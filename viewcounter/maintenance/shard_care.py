@@ -1,4 +1,4 @@
-"""Care for every shard in turn: making day partitions. A shard that is down delays only itself."""
+"""Creates the day partitions of raw events on every shard in turn. A shard that is down delays no other one."""
 
 import logging
 from datetime import date
@@ -17,7 +17,7 @@ def ensure_raw_days_everywhere(cluster: ClusterProxy, *, today: date) -> None:
             with cluster.shard_transaction(shard.id) as connection:
                 created = ensure_raw_days(connection, today=today)
         except (ShardProxyError, ClusterProxyError) as error:
-            logger.warning("day partitions of raw events not made on %s: %s", shard.name, error)
+            logger.warning("cannot create day partitions of raw events on %s: %s", shard.name, error)
         else:
             if created:
-                logger.info("made day partitions on %s: %s", shard.name, ", ".join(map(str, created)))
+                logger.info("created day partitions of raw events on %s: %s", shard.name, ", ".join(map(str, created)))

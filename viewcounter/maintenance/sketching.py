@@ -1,4 +1,4 @@
-"""Sketches of one partition: raw events read without a lock, what was made of them stored in short transactions."""
+"""Sketches of one partition: raw events are read without a lock, their sketches stored in short transactions."""
 
 import logging
 import time
@@ -31,12 +31,12 @@ from viewcounter.storage.sketches import (
 logger = logging.getLogger(__name__)
 
 HOURS_OF_DAY = 24
-"""So many sketches are read for one of a day."""
+"""Number of sketches that are merged into one of a day."""
 
 
 @dataclass(frozen=True, slots=True)
 class SketchSettings:
-    """`max_events` and `max_keys` bound what is read and stored at once, `budget_seconds` ends a call."""
+    """`max_events` and `max_keys` bound one read and its transaction, `budget_seconds` bounds a call."""
 
     budget_seconds: float
     max_events: int
@@ -55,7 +55,7 @@ class SketchSettings:
 
 @dataclass(slots=True)
 class SketchReport:
-    """What a call did. `unmade_count`: sketches whose events are not all there any more. `is_complete`: none is due."""
+    """Result of a call. `unmade_count`: sketches some of whose events are gone. `is_complete`: none is due."""
 
     partition: int
     hour_count: int = 0
@@ -71,18 +71,19 @@ def sketch_partition(
     settings: SketchSettings,
     clock: Callable[[], float] = time.monotonic,
 ) -> SketchReport:
-    """Raises Retryable errors of the shard, PartitionNotOwned, StaleTopology; what was stored before stays.
+    """Make sketches until none is due or the budget is used up.
 
-    What is read without a lock is stored only if the partition is still where it was before it was read: the epoch is
-    that of the beginning.
+    Raises Retryable errors of the shard, PartitionNotOwned, StaleTopology; earlier transactions stay committed.
     """
     report = SketchReport(partition)
+    # Taken before the first read: sketches of events that were read without a lock are stored only if the partition has
+    # not moved since.
     epoch = cluster.topology.assignments[partition].epoch
-    place = _Place(None, BEFORE_ALL)
+    progress = _Progress(None, BEFORE_ALL)
     ends_at = clock() + settings.budget_seconds
     with SKETCH_SECONDS.time():
         while clock() < ends_at and not report.is_complete:
-            work = _read_next(cluster, partition, place, settings=settings)
+            work = _read_next(cluster, partition, progress, settings=settings)
             if work is None:
                 report.is_complete = True
                 break
@@ -92,13 +93,13 @@ def sketch_partition(
                 if not work.keys:
                     clear_due(connection, partition, work.due)
             _count(report, work)
-            place = work.reached
+            progress = work.progress
     return report
 
 
 @dataclass(frozen=True, slots=True)
-class _Place:
-    """How far the bucket at hand has been looked through."""
+class _Progress:
+    """The bucket in progress, and its last key that is done."""
 
     due: Due | None
     after: StaleKey
@@ -106,25 +107,25 @@ class _Place:
 
 @dataclass(frozen=True, slots=True)
 class _Work:
-    """No `keys`: the bucket has been looked through to its end."""
+    """The next keys of a bucket and their sketches. No `keys`: the bucket is done."""
 
     due: Due
     keys: list[StaleKey]
     made: list[MadeSketch]
 
     @property
-    def reached(self) -> _Place:
-        return _Place(self.due, self.keys[-1] if self.keys else BEFORE_ALL)
+    def progress(self) -> _Progress:
+        return _Progress(self.due, self.keys[-1] if self.keys else BEFORE_ALL)
 
 
-def _read_next(cluster: ClusterProxy, partition: int, place: _Place, *, settings: SketchSettings) -> _Work | None:
-    """What is to be stored next. One snapshot is not needed: see storage/sketches.py."""
+def _read_next(cluster: ClusterProxy, partition: int, progress: _Progress, *, settings: SketchSettings) -> _Work | None:
+    """The next sketches to store. Needs no common snapshot: see storage/sketches.py."""
     valued = [event_type.id for event_type in cluster.topology.event_types if event_type.valued]
     with cluster.transaction(partition, query_class=QueryClass.MAINTENANCE) as connection:
         due = find_due(connection, partition)
         if due is None:
             return None
-        after = place.after if place.due == due else BEFORE_ALL
+        after = progress.after if progress.due == due else BEFORE_ALL
         limit = settings.max_keys if due.tier is DirtyTier.HOUR else max(1, settings.max_keys // HOURS_OF_DAY)
         found = find_stale(connection, partition, due, after=after, valued_types=valued, limit=limit)
         if not found:
@@ -164,7 +165,7 @@ def _count(report: SketchReport, work: _Work) -> None:
     SKETCHES_MADE.labels(work.due.tier.value).inc(len(work.made))
     if unmade_count:
         logger.warning(
-            "partition %d: %d videos of the %s %s have no sketches, what they are made of is not all there",
+            "partition %d: %d videos of the %s %s have no sketches: raw events or sketches of hours are gone",
             report.partition,
             unmade_count,
             work.due.tier,
@@ -173,7 +174,7 @@ def _count(report: SketchReport, work: _Work) -> None:
 
 
 def find_partitions_to_sketch(cluster: ClusterProxy) -> list[int]:
-    """Partitions with buckets that are due; those of shards that do not answer wait."""
+    """Partitions with buckets that are due, on the shards that answer."""
     scattered = cluster.scatter(READ_SKETCH_BACKLOG, {}, consistency=Consistency.STRONG)
     rows = [row for result in scattered.results.values() for row in result.rows if row["state"] == "owned"]
     if not scattered.missing:

@@ -38,6 +38,6 @@ def _list_intervals(config: Config) -> dict[str, float]:
         "dispatch_rollups": config.rollup_interval_seconds,
         "dispatch_sketches": config.sketch_interval_seconds,
         "dispatch_retention": config.retention_interval_seconds,
-        "finish_hanging_moves": config.move_interval_seconds,
+        "resume_abandoned_moves": config.move_interval_seconds,
         "measure_moves": config.cluster_interval_seconds,
     }

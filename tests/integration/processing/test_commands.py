@@ -73,5 +73,5 @@ def test_a_recount_that_cannot_be_made_says_why(counted):
         call("recount", "--partition", "99")
     counted.execute("DELETE FROM event_total")
     counted.execute("UPDATE partition_state SET state = 'held' WHERE partition = 3")
-    with pytest.raises(CommandError, match="waits, a worker goes on with it: partition 3 is being moved"):
+    with pytest.raises(CommandError, match="waits; a worker continues it: partition 3 is being moved"):
         call("recount", "--partition", "3", "--apply")

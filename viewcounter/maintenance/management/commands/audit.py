@@ -1,4 +1,4 @@
-"""`manage.py audit`: is everything that was counted in the raw events, and the other way round?"""
+"""`manage.py audit`: compare ledger, raw events and aggregates."""
 
 from typing import Any
 
@@ -11,14 +11,18 @@ class Command(OperatorCommand):
     subject = Subject.DATA
     help = (
         "Compare ledger, raw events and aggregates of the last hours. All-time totals are compared with the sum of the "
-        "tiers. Changes nothing but the list of findings. Exits with 1 when something differs, with 2 when a "
-        "partition could not be compared."
+        "tiers. Changes nothing but the list of findings. Exit status: 1 when something differs, 2 when a partition "
+        "could not be compared."
     )
     examples = ("manage.py audit", "manage.py audit --hours 168 --partition 3 --json")
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument(
-            "--hours", type=int, default=24, metavar="N", help="how many, the current one included (default: 24)"
+            "--hours",
+            type=int,
+            default=24,
+            metavar="N",
+            help="number of hours, with the current one (default: 24)",
         )
         parser.add_argument("--partition", type=int, metavar="N", help="only this partition (default: all)")
         parser.add_argument("--json", action="store_true", help="print one JSON document")

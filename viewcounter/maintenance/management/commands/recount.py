@@ -1,4 +1,4 @@
-"""`manage.py recount`: rebuild aggregates from raw events, show the difference, apply it when asked to."""
+"""`manage.py recount`: rebuild aggregates from raw events, show the differences, and correct them with --apply."""
 
 import getpass
 import json
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 class Command(OperatorCommand):
     subject = Subject.DATA
     help = (
-        "Rebuild aggregates of a video or a partition from raw events and compare. As far back as raw events are kept; "
-        "shows what differs. With --apply, corrects it; every correction is recorded."
+        "Rebuild aggregates of a video or a partition from raw events and compare. Reaches back as far as raw events "
+        "are kept and shows the differences. With --apply, corrects them; every correction is recorded."
     )
 
     examples = ("manage.py recount --video XpVt6Z1Gjjo", "manage.py recount --partition 3 --apply")
@@ -28,7 +28,7 @@ class Command(OperatorCommand):
         target = parser.add_mutually_exclusive_group(required=True)
         target.add_argument("--video", metavar="ID", help="only this video")
         target.add_argument("--partition", type=int, metavar="N", help="every video of this partition")
-        parser.add_argument("--apply", action="store_true", help="correct what differs")
+        parser.add_argument("--apply", action="store_true", help="correct the differences")
         parser.add_argument("--json", action="store_true", help="print the result as JSON")
 
     def handle(self, **options: Any) -> None:
@@ -47,7 +47,7 @@ class Command(OperatorCommand):
         try:
             recount_jobs.run_recount(cluster, job.pk, config=get_config(), budget_seconds=None)
         except (ClusterProxyError, ShardProxyError, PartitionBeingMoved) as error:
-            raise CommandError(f"recount {job.pk} waits, a worker goes on with it: {error}") from error
+            raise CommandError(f"recount {job.pk} waits; a worker continues it: {error}") from error
         job.refresh_from_db()
         if options["json"]:
             self.stdout.write(json.dumps(recount_jobs.encode_job(job), default=str))

@@ -1,4 +1,4 @@
-"""`manage.py retention`: remove what is too old now, or show what would be removed."""
+"""`manage.py retention`: delete data past its retention now, or show what would be deleted."""
 
 import math
 from dataclasses import replace
@@ -23,20 +23,21 @@ if TYPE_CHECKING:
 class Command(OperatorCommand):
     subject = Subject.DATA
     help = (
-        "Remove what is older than its retention and needed by nothing. That is minutes, hours, ids and conflicts of "
-        "some partitions, and days of raw events. Celery does the same all the time; running both is harmless."
+        "Delete data past its retention. That is minutes, hours, ids and conflicts of some partitions, and days of raw "
+        "events, unless a rollup, a sketch or a late event still needs them. Celery does the same periodically; "
+        "running both is harmless."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
         add_partition_arguments(parser)
-        parser.add_argument("--dry-run", action="store_true", help="only show what would be removed")
+        parser.add_argument("--dry-run", action="store_true", help="show what would be deleted and delete nothing")
         parser.add_argument(
             "--accept-clock",
             action="store_true",
-            help="first let ages count from the shards' clocks as they are now: after a long outage, never before you "
-            "have looked at the clocks of all machines",
+            help="first set the deletion clocks to the shards' present time: after a long outage, and only when you "
+            "have checked the clocks of all machines",
         )
-        parser.add_argument("--yes", action="store_true", help="do not ask")
+        parser.add_argument("--yes", action="store_true", help="do not ask for confirmation")
 
     def handle(self, *args: Any, **options: Any) -> None:
         from viewcounter.cluster import get_cluster
@@ -66,10 +67,10 @@ class Command(OperatorCommand):
         else:
             drop_old_raw_days(cluster, policy=policy)
         if failed:
-            raise CommandError(f"{len(failed)} of {len(partitions)} partitions were left as they are: {failed}")
+            raise CommandError(f"retention failed on {len(failed)} of {len(partitions)} partitions: {failed}")
 
     def _accept_clock(self, cluster: "ClusterProxy", *, confirmed: bool) -> None:
-        """Raises CommandError, having changed nothing on the shards that come after."""
+        """Shard by shard. Raises CommandError at the first failure and leaves the remaining shards unchanged."""
         from viewcounter.storage.deletion_clock import accept_deletion_clock, read_deletion_clock
 
         for shard in cluster.topology.shards:

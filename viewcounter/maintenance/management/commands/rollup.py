@@ -1,4 +1,4 @@
-"""`manage.py rollup`: replace hours and days of some partitions now, until nothing is left to do."""
+"""`manage.py rollup`: roll up some partitions now, until no bucket is due."""
 
 import math
 from dataclasses import replace
@@ -22,9 +22,9 @@ _PROGRESS_EVERY = 24
 class Command(OperatorCommand):
     subject = Subject.DATA
     help = (
-        "Roll minutes up to hours and days. To the last hour that the watermark has passed; dirty buckets are "
-        "replaced. Celery does the same all the time; running both is harmless, and this may be stopped and started "
-        "again."
+        "Roll minutes up to hours and days. Rolls up to the last hour that the watermark has passed, and replaces "
+        "dirty buckets. Celery does the same periodically; running both is harmless, and the command may be "
+        "interrupted and repeated."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
@@ -48,7 +48,7 @@ class Command(OperatorCommand):
             else:
                 self.stdout.write(_describe(report))
         if failed:
-            raise CommandError(f"{len(failed)} of {len(partitions)} partitions are not rolled up: {failed}")
+            raise CommandError(f"rollup failed on {len(failed)} of {len(partitions)} partitions: {failed}")
 
     def _show_progress(self, report: "RollupReport") -> None:
         if report.hour_count and report.hour_count % _PROGRESS_EVERY == 0:

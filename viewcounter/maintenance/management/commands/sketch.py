@@ -1,4 +1,4 @@
-"""`manage.py sketch`: make the sketches of some partitions now, until nothing is due."""
+"""`manage.py sketch`: make the sketches of some partitions now, until none is due."""
 
 import math
 from dataclasses import replace
@@ -17,8 +17,8 @@ from viewcounter.storage.errors import StorageError
 class Command(OperatorCommand):
     subject = Subject.DATA
     help = (
-        "Make the sketches of viewers and values. Of every hour and day that is rolled. "
-        "Celery does the same all the time; running both is harmless, and this may be stopped and started again."
+        "Make the sketches of viewers and values. Covers every hour and day that is rolled up. Celery does the same "
+        "periodically; running both is harmless, and the command may be interrupted and repeated."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
@@ -45,4 +45,4 @@ class Command(OperatorCommand):
                     f"{report.unmade_count} could not be made"
                 )
         if failed:
-            raise CommandError(f"{len(failed)} of {len(partitions)} partitions have no sketches yet: {failed}")
+            raise CommandError(f"sketching failed on {len(failed)} of {len(partitions)} partitions: {failed}")
