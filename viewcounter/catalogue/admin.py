@@ -1,4 +1,4 @@
-"""Channels and videos in the admin: search, look, add, rename; never delete, since counts outlive them."""
+"""Channels and videos in the admin: search, view, add, rename. No deletion: counts outlive the catalogue."""
 
 from typing import Any
 
@@ -10,7 +10,7 @@ from viewcounter.catalogue.models import Channel, Video
 
 
 class CatalogueAdmin(admin.ModelAdmin):
-    """Saves through `changes`, so that the shards learn of it; an id never changes once given."""
+    """Saves through `changes`, so that every change gets a revision and reaches the shards. Ids are immutable."""
 
     readonly_fields = ["revision"]
 

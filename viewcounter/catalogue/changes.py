@@ -1,11 +1,11 @@
 """Every change of the catalogue, each with a revision of its own.
 
-Copiers follow the revisions: "all changes past the last one I saw". With a bare sequence that loses changes: a
-transaction that drew 7 may commit after one that drew 8, and a copier that has seen 8 never looks below it
-again. Therefore whoever draws revisions first takes one advisory lock that lasts until its transaction has ended.
-PostgreSQL makes a commit visible before it lets the locks go, so revisions become visible in the order in
-which they were drawn, and a copier that sees revision n sees everything below n. Writers of the catalogue
-wait for each other, which is fine: it changes seldom, and counting does not wait for it.
+Copies follow the revisions: "all changes after the last one seen". With a bare sequence that loses changes: a
+transaction that drew 7 may commit after one that drew 8, and a copy that has seen 8 never reads below it again.
+Therefore a writer takes an advisory lock before it draws revisions and holds it until its transaction has ended.
+PostgreSQL makes a commit visible before it releases the locks, so revisions become visible in the order in which they
+were drawn, and a copy that sees revision n sees everything below n. Writers of the catalogue wait for each other; they
+are rare, and counting does not wait for them.
 """
 
 from collections.abc import Sequence
@@ -17,7 +17,7 @@ from viewcounter.catalogue.errors import UnknownChannels
 from viewcounter.catalogue.models import Channel, Video
 from viewcounter.config import get_config
 
-# Any number will do that nothing else in the control database locks: "catalogu" in ASCII.
+# Any number that no other advisory lock of the control database uses: "catalogu" in ASCII.
 _REVISION_LOCK = int.from_bytes(b"catalogu", "big")
 
 
@@ -36,7 +36,7 @@ class VideoEntry:
 
 @dataclass(frozen=True, slots=True)
 class Changed:
-    """How many entries were new and how many differed from what stood there; the others cost no revision."""
+    """How many entries were new and how many differed from the stored ones; the others draw no revision."""
 
     created: int
     updated: int
@@ -55,10 +55,9 @@ def put_video(entry: VideoEntry) -> Changed:
 
 
 def put_catalogue(*, channels: Sequence[ChannelEntry], videos: Sequence[VideoEntry]) -> Changed:
-    """Make the catalogue say what the entries say, all or nothing; the last entry of an id wins.
+    """Insert or update the entries in one transaction; of two entries with one id the last wins. Idempotent.
 
-    Putting the same again changes nothing. Raises UnknownChannels when a video names a channel that neither
-    stands in the catalogue nor among `channels`.
+    Raises UnknownChannels when a video names a channel that is neither in the catalogue nor among `channels`.
     """
     with transaction.atomic():
         _lock_revisions()
@@ -111,7 +110,7 @@ def _check_channels(channel_ids: set[str]) -> None:
 
 
 def _lock_revisions() -> None:
-    """Held until the transaction ends. Waits at most `catalogue_lock_seconds`, then django's OperationalError."""
+    """Held until the transaction ends. Raises django's OperationalError after `catalogue_lock_seconds`."""
     wait_ms = f"{get_config().catalogue_lock_seconds * 1000:.0f}"
     with connection.cursor() as cursor:
         cursor.execute("SELECT set_config('lock_timeout', %s, true)", [wait_ms])
@@ -119,7 +118,7 @@ def _lock_revisions() -> None:
 
 
 def _draw_revisions(count: int) -> list[int]:
-    """The next `count` revisions, ascending. Only under the lock of `_lock_revisions`."""
+    """The next `count` revisions, ascending. The caller holds the lock of `_lock_revisions`."""
     with connection.cursor() as cursor:
         cursor.execute("SELECT nextval('catalogue_revision') FROM generate_series(1, %s)", [count])
         return sorted(revision for (revision,) in cursor.fetchall())

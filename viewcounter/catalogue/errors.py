@@ -1,4 +1,4 @@
-"""What the catalogue refuses; each docstring is the operator's message."""
+"""Errors of the catalogue; each docstring is the operator's message."""
 
 from collections.abc import Collection
 
@@ -6,7 +6,7 @@ from runtime.errors import Permanent
 
 
 class UnknownChannels(Permanent, Exception):
-    """Videos name channels that the catalogue does not have. Nothing was changed; put the channels first."""
+    """Videos name channels that are not in the catalogue. Nothing was changed; add the channels first."""
 
     def __init__(self, channel_ids: Collection[str]) -> None:
         super().__init__(f"unknown channels: {', '.join(sorted(channel_ids))}")
@@ -14,4 +14,4 @@ class UnknownChannels(Permanent, Exception):
 
 
 class NotInCatalogue(Permanent, LookupError):
-    """The catalogue has no video or channel of this id; its events are counted all the same."""
+    """The catalogue has no video or channel with this id. Events of unknown videos are counted nevertheless."""

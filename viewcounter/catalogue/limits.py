@@ -1,4 +1,4 @@
-"""What ids and titles of the catalogue may look like: ids exactly as in events, titles any text a database takes."""
+"""Syntax of ids and titles in the catalogue: ids as in events, titles any text that PostgreSQL accepts."""
 
 from django.core.validators import RegexValidator
 

@@ -1,10 +1,11 @@
-"""The catalogue in an SQLite file on a worker's host, shared by its processes: titles at hand while a flush runs.
+"""The catalogue in an SQLite file on a worker's host, shared by its processes: flushes read titles without the network.
 
 A copy by revision, like those on the shards: one process refreshes it, all read it, it survives restarts, and it
-answers, stale, while the control database is down. It is never the truth: whoever finds it damaged throws it away
-and the next refresh fills it anew. A reader that cannot read it knows nothing, which costs a title some seconds.
+answers, stale, while the control database is down. It is never authoritative: a process that finds it damaged deletes
+it, and the next refresh fills a new one. A reader that cannot read it finds no titles; new videos then get theirs some
+seconds later.
 
-Invariant: every channel that a video names is in the file, put there in the same transaction as the video.
+Invariant: every channel that a video names is in the file, written in the same transaction as the video.
 """
 
 import json
@@ -19,7 +20,7 @@ from pathlib import Path
 logger = logging.getLogger(__name__)
 
 BUSY_SECONDS = 0.2
-"""A reader waits this long at most, which happens only while a file is being made."""
+"""Maximum wait of a reader for a lock, which is taken only while a file is created."""
 
 _SCHEMA = """
 BEGIN IMMEDIATE;
@@ -66,7 +67,7 @@ class KnownVideo:
 
 
 class LocalCopy:
-    """One file. Threads may share this object; each process makes its own, after its fork."""
+    """One file. Threads may share this object; each process creates its own, after forking."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -75,12 +76,12 @@ class LocalCopy:
         self._inode = 0
 
     def find(self, video_ids: Sequence[str]) -> list[KnownVideo]:
-        """Those that the copy knows. Never raises: a copy that cannot be read knows none."""
+        """The videos that are in the copy. Never raises: none are found in a copy that cannot be read."""
         with self._lock:
             try:
                 rows = self._open().execute(_FIND, [json.dumps(video_ids)]).fetchall()
             except sqlite3.Error as error:
-                logger.warning("%s gives no titles: %s", self.path, error)
+                logger.warning("cannot read titles from %s: %s", self.path, error)
                 self._give_up(error)
                 return []
         return [
@@ -89,13 +90,13 @@ class LocalCopy:
         ]
 
     def get_revision(self) -> int:
-        """Up to which revision the catalogue has been copied. Raises sqlite3.Error."""
+        """The last revision that has been copied. Raises sqlite3.Error."""
         with self._lock, self._giving_up_if_damaged():
             [(revision,)] = self._open().execute("SELECT through FROM copied").fetchall()
             return int(revision)
 
     def put(self, *, channels: Iterable[KnownChannel], videos: Iterable[KnownVideo], revision: int) -> None:
-        """All changes up to `revision`, in one transaction; the newer revision of each stays. Raises sqlite3.Error."""
+        """Store all changes up to `revision` in one transaction, unless a newer one is stored. Raises sqlite3.Error."""
         known = list(videos)
         named = [video.channel for video in known if video.channel is not None]
         with self._lock, self._giving_up_if_damaged(), self._open() as connection:
@@ -108,7 +109,7 @@ class LocalCopy:
             connection.execute("UPDATE copied SET through = max(through, ?)", [revision])
 
     def discard(self) -> None:
-        """Throw the file away, for every process: each finds the next file by itself."""
+        """Delete the file, for every process: each opens the next file by itself."""
         with self._lock:
             self._discard()
 
@@ -117,7 +118,7 @@ class LocalCopy:
             self._close()
 
     def _open(self) -> sqlite3.Connection:
-        """The connection, to the file that now has the name. Raises sqlite3.Error."""
+        """A connection to the file that the path names now. Raises sqlite3.Error."""
         if self._connection is not None:
             if self._find_inode() == self._inode:
                 return self._connection
@@ -125,7 +126,8 @@ class LocalCopy:
         self.path.parent.mkdir(parents=True, exist_ok=True)
         connection = sqlite3.connect(self.path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False)
         try:
-            # Killed at any moment, the file stays whole; what the last second wrote may be copied again.
+            # With WAL and synchronous = NORMAL a crash never damages the file; it may lose the last commits, which are
+            # copied again.
             connection.execute("PRAGMA journal_mode = WAL")
             connection.execute("PRAGMA synchronous = NORMAL")
             [(version,)] = connection.execute("PRAGMA user_version").fetchall()
@@ -147,9 +149,9 @@ class LocalCopy:
             raise
 
     def _give_up(self, error: sqlite3.Error) -> None:
-        """Another process may have replaced the damaged file already: only the one that was open goes."""
+        """Delete the damaged file, but only the one that was open: another process may have replaced it already."""
         if getattr(error, "sqlite_errorcode", 0) & 0xFF in _DAMAGES and self._find_inode() == self._inode:
-            logger.error("%s is damaged and will be filled anew: %s", self.path, error)
+            logger.error("%s is damaged; it is deleted and filled again: %s", self.path, error)
             self._discard()
 
     def _discard(self) -> None:

@@ -1,4 +1,4 @@
-"""Reading the catalogue: one entry by id, and the changes past a revision."""
+"""Reads the catalogue: one entry by id, and the changes after a revision."""
 
 from dataclasses import dataclass
 
@@ -26,7 +26,7 @@ def get_video(video_id: str) -> Video:
 
 @dataclass(frozen=True, slots=True)
 class Changes:
-    """All changes past the revision asked for, up to and including `revision`."""
+    """All changes after the given revision, up to and including `revision`."""
 
     revision: int
     channels: tuple[Channel, ...]
@@ -39,7 +39,8 @@ class Changes:
 def read_changes(*, after: int, batch: int) -> Changes:
     """The next changes, at most `batch` of them, in the order of their revisions; `after` itself when there are none.
 
-    The end is fixed first: what becomes visible between the queries has a higher revision and comes next time.
+    The last revision is read first: a change that becomes visible between the queries has a higher revision and is
+    read by the next call.
     """
     newest = read_newest_revision()
     new = {"revision__gt": after, "revision__lte": newest}
@@ -55,7 +56,7 @@ def read_changes(*, after: int, batch: int) -> Changes:
 
 
 def count_changes(*, after: int) -> int:
-    """How many entries have changed past a revision."""
+    """Number of entries that have changed after a revision."""
     new = {"revision__gt": after}
     count: int = Channel.objects.filter(**new).count() + Video.objects.filter(**new).count()
     return count

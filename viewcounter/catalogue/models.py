@@ -1,7 +1,7 @@
-"""Channels and videos in the control database: the truth that the shards copy.
+"""Channels and videos in the control database, of which the shards have copies.
 
-Written through `viewcounter.catalogue.changes` only, which gives every change its revision. Nothing is
-deleted: counts outlive whatever the catalogue says.
+Written by `viewcounter.catalogue.changes` only, which gives every change its revision. Rows are never deleted: counts
+outlive the catalogue.
 """
 
 from django.db import models
@@ -10,7 +10,7 @@ from viewcounter.catalogue.limits import ID_MAX_CHARACTERS, ID_VALIDATORS, TITLE
 
 
 class Channel(models.Model):
-    """`revision` grows with every change, over channels and videos together."""
+    """`revision` grows with every change, in one sequence for channels and videos."""
 
     channel_id = models.CharField(
         primary_key=True, max_length=ID_MAX_CHARACTERS, validators=ID_VALIDATORS, db_collation="C"
@@ -26,7 +26,7 @@ class Channel(models.Model):
 
 
 class Video(models.Model):
-    """A video may be known before its channel is: then `channel` is null."""
+    """`channel` is null while the channel of a video is not known."""
 
     video_id = models.CharField(
         primary_key=True, max_length=ID_MAX_CHARACTERS, validators=ID_VALIDATORS, db_collation="C"

@@ -1,7 +1,7 @@
-"""Keeps the local copy of the catalogue fresh: one process a host, by change cursor from the control database.
+"""Refreshes the local copy of the catalogue from the control database, by revision; in one process of each host.
 
-Whoever holds the lock file refreshes; when it dies, the kernel gives the lock to the next who asks. Runs in a thread
-of its own, so that a control database that is down or slow never holds up a drain.
+The process that holds the lock file refreshes; when it dies, the kernel releases the lock and another process takes it.
+Runs in a thread of its own, so that a control database that is down or slow never delays a drain.
 """
 
 import fcntl
@@ -23,27 +23,27 @@ logger = logging.getLogger(__name__)
 
 
 def refresh_local_copy(copy: LocalCopy, *, batch: int) -> int:
-    """Take in the next changes, at most `batch`; returns how many, 0 when the copy is up to date.
+    """Copy the next changes, at most `batch`; returns their number, 0 when the copy is up to date.
 
-    A copy that is ahead of the catalogue belongs to another catalogue, or to one that was set back: it is filled anew.
+    A copy that is ahead of the catalogue is one of another catalogue, or of a state before a restore: it is deleted.
     Raises django's database errors and sqlite3.Error.
     """
     copied = copy.get_revision()
     if read_newest_revision() < copied:
-        logger.warning("the local catalogue is ahead of the control database: filling it anew")
+        logger.warning("the local catalogue is ahead of the control database; it is filled again")
         copy.discard()
         copied = 0
     changes = read_changes(after=copied, batch=batch)
     if not changes:
         return 0
-    # A channel that was renamed later comes with a later revision, but its videos need it now.
+    # Also channels that are not among the changes, or have changed since: a video is stored with its channel.
     named = Channel.objects.in_bulk({video.channel_id for video in changes.videos if video.channel_id is not None})
     copy.put(
-        channels=[_know_channel(channel) for channel in changes.channels],
+        channels=[_build_channel(channel) for channel in changes.channels],
         videos=[
             KnownVideo(
                 video.video_id,
-                None if video.channel_id is None else _know_channel(named[video.channel_id]),
+                None if video.channel_id is None else _build_channel(named[video.channel_id]),
                 video.title,
                 video.revision,
             )
@@ -54,7 +54,7 @@ def refresh_local_copy(copy: LocalCopy, *, batch: int) -> int:
     return len(changes)
 
 
-def _know_channel(channel: Channel) -> KnownChannel:
+def _build_channel(channel: Channel) -> KnownChannel:
     return KnownChannel(channel.channel_id, channel.title, channel.revision)
 
 
@@ -68,8 +68,8 @@ class Refresher:
         self._lock_file: IO[str] | None = None
         self._outage = OutageLog(
             logger,
-            failed="the local catalogue gets no changes, new videos may wait for their titles",
-            recovered="the local catalogue gets changes again",
+            failed="cannot refresh the local catalogue, titles of new videos may be delayed",
+            recovered="the local catalogue is refreshed again",
         )
         self._task = PeriodicTask(
             "catalogue-refresh", self._refresh, interval_seconds=interval_seconds, on_end=self._release_lock
@@ -77,7 +77,7 @@ class Refresher:
 
     @property
     def is_refreshing(self) -> bool:
-        """Whether this process is the one of its host that refreshes."""
+        """Whether this process holds the lock and refreshes for its host."""
         return self._lock_file is not None
 
     def start(self) -> None:
@@ -98,7 +98,7 @@ class Refresher:
         else:
             self._outage.report_success()
         finally:
-            close_old_connections()  # we run in a thread that lives outside any request
+            close_old_connections()  # no request ends in this thread, so Django would never close it
 
     def _try_lock(self) -> bool:
         if self._lock_file is None:

@@ -1,7 +1,7 @@
-"""Copies changed channels and videos to the shards, each shard from where it stands.
+"""Copies changed channels and videos to the shards, each shard from its own revision on.
 
-Where a shard stands is kept on the shard, by partition, in the transaction that writes the copies: a copy that
-is interrupted, runs twice or runs beside itself ends the same. A shard that is down holds up only itself.
+The revision up to which a shard has copied is stored on the shard, by partition, in the transaction that writes the
+copies: the task may be interrupted, repeated or run concurrently. A shard that is down delays no other shard.
 """
 
 import logging
@@ -29,10 +29,10 @@ logger = logging.getLogger(__name__)
 
 
 def sync_catalogue(cluster: ClusterProxy, *, batch: int) -> int:
-    """Bring every shard forward by up to `batch` changes.
+    """Copy up to `batch` changes to every shard.
 
-    Returns how many changes the shards have taken in together: 0 when every shard that can be reached is up to
-    date, so that the caller repeats until then. Unreachable shards are logged and go on at a later call.
+    Returns the number of changes copied to all shards together; the caller repeats until it is 0, when every reachable
+    shard is up to date. Unreachable shards are logged and continue at a later call.
     """
     taken = 0
     topology = cluster.topology
@@ -43,12 +43,12 @@ def sync_catalogue(cluster: ClusterProxy, *, batch: int) -> int:
         try:
             taken += _sync_shard(cluster, shard, epochs=epochs, batch=batch)
         except (ShardProxyError, ClusterProxyError) as error:
-            logger.warning("catalogue of shard %s waits: %s", shard.name, error)
+            logger.warning("cannot copy the catalogue to shard %s now: %s", shard.name, error)
     return taken
 
 
 def _sync_shard(cluster: ClusterProxy, shard: Shard, *, epochs: Mapping[int, int], batch: int) -> int:
-    """`epochs` of the partitions that the shard has by the topology."""
+    """`epochs`: of the partitions that the shard owns by the topology."""
     seconds = get_config().catalogue_sync_shard_seconds
     with cluster.shard_transaction(
         shard.id, query_class=QueryClass.MAINTENANCE, deadline_seconds=seconds
@@ -68,7 +68,9 @@ def _sync_shard(cluster: ClusterProxy, shard: Shard, *, epochs: Mapping[int, int
     if len(written) < len(epochs):
         moved = sorted(epochs.keys() - written)
         logger.info(
-            "catalogue of shard %s goes on when it is known where partitions %s have moved to", shard.name, moved
+            "copying the catalogue to shard %s waits for a topology that shows where partitions %s are",
+            shard.name,
+            moved,
         )
         return 0
     lag.set(count_changes(after=changes.revision))
@@ -76,10 +78,10 @@ def _sync_shard(cluster: ClusterProxy, shard: Shard, *, epochs: Mapping[int, int
 
 
 def plan_copies(changes: Changes, *, partitions: frozenset[int], partition_count: int) -> CatalogueChanges:
-    """What of `changes` a shard with these partitions needs: its own videos, their channels, renamed channels.
+    """The part of `changes` that a shard with these partitions needs: its videos, their channels, renamed channels.
 
-    The channels of its videos are read as they are now, whatever their revision: the shard may never have
-    needed them before.
+    The channels of its videos are included in their present state, whatever their revision: the shard may not have
+    them yet.
     """
     videos = [
         VideoCopy(video.video_id, partition, video.channel_id, video.title, video.revision)

@@ -1,11 +1,11 @@
-"""Commands that run for good, or move partitions: what they count belongs to the metrics of their host."""
+"""Base of commands whose counters belong to the metrics of their host: daemons, and commands that move partitions."""
 
 from commandline.command import OperatorCommand
 
 
 class CountingCommand(OperatorCommand):
     def prepare_process(self) -> None:
-        """Before Django is set up, which may import metrics: the first import decides where they are kept."""
+        """Runs before Django is set up, which may import metrics: the first import fixes the folder of their files."""
         from runtime.metric_files import start_process_group
         from viewcounter.config import get_config
 

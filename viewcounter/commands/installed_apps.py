@@ -1,4 +1,4 @@
-"""The applications that Django is made of here. Apart from its settings: `manage.py help` needs no secret."""
+"""Django's INSTALLED_APPS. Not in the settings module, which needs a secret: `manage.py help` works without one."""
 
 from importlib.util import find_spec
 
@@ -25,6 +25,6 @@ OWN_APPS = (
     "viewcounter.api",
     *(("devtools",) if find_spec("devtools") else ()),
 )
-"""`devtools`, which a production host need not have, brings commands."""
+"""`devtools`, which a production host need not have, provides commands."""
 
 INSTALLED_APPS = ("viewcounter.web.admin_app.AdminConfig", *OTHER_APPS, *OWN_APPS)

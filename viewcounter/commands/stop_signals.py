@@ -1,4 +1,4 @@
-"""How commands that run until they are stopped are stopped."""
+"""Signal handling of commands that run until they are stopped."""
 
 import os
 import signal
@@ -10,7 +10,7 @@ INTERRUPTED_STATUS = 130
 
 
 class StopSignals:
-    """The first signal asks for an orderly stop. The second ends us at once: the kernel then stops our children."""
+    """The first signal requests an orderly stop. The second exits at once; the kernel then ends the child processes."""
 
     def __init__(self, on_stop: Callable[[], None]) -> None:
         self.stopped = threading.Event()

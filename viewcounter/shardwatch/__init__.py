@@ -1,5 +1,8 @@
-"""The shard proxy process: watches instances, ends sessions past their budget, tells what it sees as metrics and
-as a witness.
+"""The shard proxy process: wires `shardproxy.daemon` to metrics, the table of kills, witness reports and lag.
 
-Never routes a query. Django knows it by the label `operations`, that of its tables.
+It watches database instances, ends sessions past their budget, and publishes health and lag of each instance. It talks
+to the instances, the control database, the cache and the event log.
+
+Never routes a query of the service, never changes rows of a shard. Its Django app label is `operations`, as its tables
+are named.
 """

@@ -1,4 +1,4 @@
-"""Kills, and the processes there are, in the admin, to look at."""
+"""Read-only admin pages: kills, and the registered processes of the service."""
 
 from typing import Any
 
@@ -49,7 +49,7 @@ class KillAdmin(admin.ModelAdmin):
 
 @admin.register(ServiceRow)
 class ServiceAdmin(admin.ModelAdmin):
-    """Read from the registry at each look, as `GET /v1/cluster` does."""
+    """Reads the service registry on each request, as `GET /v1/cluster` does."""
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         return False
@@ -61,7 +61,7 @@ class ServiceAdmin(admin.ModelAdmin):
         return False
 
     def get_urls(self) -> list[URLPattern]:
-        """The list only: the model has no table for pages of single objects."""
+        """Only the list: the model has no table, so there are no pages of single objects."""
         name = f"{self.opts.app_label}_{self.opts.model_name}_changelist"
         return [path("", self.admin_site.admin_view(self.changelist_view), name=name)]
 
@@ -80,7 +80,7 @@ class ServiceAdmin(admin.ModelAdmin):
 
 
 def matches(registered: RegisteredService, search: str) -> bool:
-    """Whether every word stands somewhere in what the service says of itself. Pure."""
+    """Whether every word of the search occurs in the service's registration. Pure."""
     service = registered.service
-    said = f"{service.kind} {service.host} {service.pid} {service.state} {service.detail} {service.zone}".lower()
-    return all(word in said for word in search.lower().split())
+    text = f"{service.kind} {service.host} {service.pid} {service.state} {service.detail} {service.zone}".lower()
+    return all(word in text for word in search.lower().split())

@@ -1,7 +1,7 @@
-"""How far each replica is behind its primary: bytes of WAL, partitions, and events.
+"""Lag of each replica behind its primary: bytes of WAL, partitions, and events.
 
-Seconds say how old a replica's rows may be; these say how much of what is counted they lack. Replicas are asked first
-and the primary after, so that what is applied in between counts as behind, never the other way.
+Lag in seconds bounds the age of a replica's rows; these figures say how many counted events they lack. Replicas are
+read before the primary: flushes applied in between make the lag too large, never too small.
 """
 
 import logging
@@ -21,7 +21,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class InstanceLag:
-    """Of one instance behind its primary; all are 0 for the primary itself."""
+    """Lag of one instance behind its primary; 0 throughout for the primary itself."""
 
     shard: str
     instance: str
@@ -33,9 +33,9 @@ class InstanceLag:
 def measure_shard_lag(
     registry: InstanceRegistry, log: EventLog, topology: Topology, shard: Shard, *, seconds: float
 ) -> list[InstanceLag]:
-    """Of every instance that answers within `seconds`. Raises ShardProxyError when the primary does not, EventLogError.
+    """Lag of every instance that answers within `seconds`; empty while the shard has no primary.
 
-    Empty while the shard has no primary: there is nothing to be behind.
+    Raises ShardProxyError when the primary does not answer, and EventLogError.
     """
     primary = shard.primary
     if primary is None:
@@ -46,14 +46,14 @@ def measure_shard_lag(
         try:
             copies[replica.name] = _read_applied(registry, replica, partitions, seconds=seconds)
         except ShardProxyError as error:
-            logger.debug("lag of %s is not measured: %s", replica.name, error)
+            logger.debug("cannot measure the lag of %s: %s", replica.name, error)
     truth = _read_applied(registry, primary, partitions, seconds=seconds)
     own = InstanceLag(shard.name, primary.name, bytes_behind=0, partitions_behind=0, events_behind=0)
     return [own, *(compute_lag(shard.name, name, copy, truth, log=log) for name, copy in copies.items())]
 
 
 def compute_lag(shard: str, instance: str, copy: Applied, truth: Applied, *, log: EventLog) -> InstanceLag:
-    """The log is asked only about partitions that are behind. Raises EventLogError."""
+    """Queries the event log for lagging partitions only. Raises EventLogError."""
     late = find_late(copy, truth)
     events_behind = 0
     if late:
@@ -70,7 +70,7 @@ def compute_lag(shard: str, instance: str, copy: Applied, truth: Applied, *, log
 
 
 def find_late(copy: Applied, truth: Applied) -> Mapping[int, tuple[Position, Position]]:
-    """By partition, the positions of both, where the copy's is lower. Pure."""
+    """Positions of replica and primary, by partition, where the replica's is lower. Pure."""
     both = {
         partition: (Position.parse(copy.positions[partition]), Position.parse(position))
         for partition, position in truth.positions.items()

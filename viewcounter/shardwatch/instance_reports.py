@@ -1,4 +1,4 @@
-"""What a watch sees becomes metrics, stored kills, and the word of a witness. Nothing here waits for anybody."""
+"""Turns the results of a watch into metrics, stored kills and witness reports. No callback blocks the watch."""
 
 import logging
 import threading
@@ -29,15 +29,15 @@ logger = logging.getLogger(__name__)
 
 STOP_SECONDS = 2.0
 SPACING_SECONDS = 0.1
-"""Sightings come one by one, twice a second from each watch; they are published together."""
-SAID_SECONDS = 30.0
-"""A report that no newer one has replaced within this is not repeated: its watch is gone or stuck."""
+"""Reports arrive one by one, twice a second from each watch; those of this interval are published together."""
+REPORTED_SECONDS = 30.0
+"""An older report is not published any longer: its watch has ended or is stuck."""
 
 
 class WitnessWriter:
     """Publishes the newest report of each instance, from `start` to `stop`, in a thread of its own.
 
-    Invariant: at most one report an instance is kept, with the moment it was made (monotonic clock).
+    Invariant: `_newest` holds at most one report for each instance, with its time (monotonic clock).
     """
 
     def __init__(self, *, publish: Callable[[Sequence[WitnessReport]], None]) -> None:
@@ -46,15 +46,15 @@ class WitnessWriter:
         self._lock = threading.Lock()  # guards `_newest`
         self._outage = OutageLog(
             logger,
-            failed="what is seen of instances is not published",
-            recovered="what is seen of instances is published again",
+            failed="cannot publish witness reports of instances",
+            recovered="witness reports of instances are published again",
         )
         self._task = PeriodicTask(
             "witness",
             self._publish_news,
             interval_seconds=None,
             first_after_seconds=None,
-            on_end=lambda: self._say([]),  # a witness that has gone has nothing to say
+            on_end=lambda: self._publish_reports([]),  # a stopped witness withdraws its reports
         )
 
     def put(self, reachability: Reachability) -> None:
@@ -72,9 +72,9 @@ class WitnessWriter:
         self._task.pause(SPACING_SECONDS)
         with self._lock:
             reports = self._build_reports(now=time.monotonic())
-        self._say(reports)
+        self._publish_reports(reports)
 
-    def _say(self, reports: Sequence[WitnessReport]) -> None:
+    def _publish_reports(self, reports: Sequence[WitnessReport]) -> None:
         try:
             self._publish(reports)
         except (WitnessUnavailable, ClusterUnknown) as error:
@@ -83,8 +83,8 @@ class WitnessWriter:
             self._outage.report_success()
 
     def _build_reports(self, *, now: float) -> list[WitnessReport]:
-        """Forgets reports that are too old. For the owner of the lock."""
-        self._newest = {name: entry for name, entry in self._newest.items() if now - entry[1] <= SAID_SECONDS}
+        """Drops old reports. The caller holds the lock."""
+        self._newest = {name: entry for name, entry in self._newest.items() if now - entry[1] <= REPORTED_SECONDS}
         return [
             WitnessReport(
                 instance=reachability.instance,
@@ -99,7 +99,7 @@ class WitnessWriter:
 
 
 class InstanceReporter:
-    """The observer of one watch."""
+    """Observer of one watch: its callbacks set metrics and queue records for other threads."""
 
     def __init__(self, *, shard: str, instance: str, kills: KillStore, witness: WitnessWriter) -> None:
         self._shard = shard

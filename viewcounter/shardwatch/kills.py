@@ -1,7 +1,7 @@
-"""Kills: kept in memory until the control database has them, listed from there.
+"""Records of killed sessions: queued in memory, written to the control database, listed from there.
 
-A kill is never held up by its record. While the control database is down the newest ones wait, up to a bound; one that
-is written twice, by two shard proxies or after an answer that was lost, is one row.
+Killing a session never waits for its record. While the control database is down the newest records wait in memory, up
+to a bound. A record that is written twice, by two shard proxies or after a lost answer, is one row.
 """
 
 import logging
@@ -18,7 +18,7 @@ from django.utils import timezone
 
 from runtime.metrics import KILLS_DROPPED, KILLS_WAITING
 from runtime.periodic import PeriodicTask
-from shardproxy.session_reaper import TerminatedSession as SeenKill
+from shardproxy.session_reaper import TerminatedSession
 from viewcounter.shardwatch.models import Kill
 
 logger = logging.getLogger(__name__)
@@ -31,16 +31,16 @@ _IDLE_SECONDS = 1.0
 
 @dataclass(frozen=True, slots=True)
 class StoreSettings:
-    """`max_waiting` kills are kept while the control database is down; stored ones go after `retention_seconds`."""
+    """At most `max_waiting` records wait in memory; stored ones are deleted after `retention_seconds`."""
 
     max_waiting: int
     retention_seconds: float
 
 
 class KillStore:
-    """`put` from any thread; one thread writes, from `start` to `stop`.
+    """`put` may be called from any thread; one thread writes, from `start` to `stop`.
 
-    Invariant: at most `max_waiting` kills wait, the newest ones.
+    Invariant: `_waiting` holds at most `max_waiting` records, the newest ones.
     """
 
     def __init__(self, settings: StoreSettings, *, write: Callable[[Sequence[Kill]], None] | None = None) -> None:
@@ -57,8 +57,8 @@ class KillStore:
     def waiting_count(self) -> int:
         return len(self._waiting)
 
-    def put(self, kill: SeenKill, *, shard: str) -> None:
-        """Never waits for a database."""
+    def put(self, kill: TerminatedSession, *, shard: str) -> None:
+        """Queues the record; never waits for the database."""
         with self._lock:
             if len(self._waiting) >= self._settings.max_waiting:
                 self._waiting.popleft()
@@ -71,10 +71,10 @@ class KillStore:
         self._task.start()
 
     def stop(self, *, timeout_seconds: float) -> None:
-        """What waits is written if that goes at once."""
+        """Ends the thread, after one last attempt to write the waiting records."""
         self._task.stop(timeout_seconds=timeout_seconds)
         if self._waiting:
-            logger.warning("%d kills were not stored: they stand in this log only", len(self._waiting))
+            logger.warning("%d kills are not in the control database; they are in this log only", len(self._waiting))
 
     def _write_batch(self) -> float:
         is_done = self._store(self._peek())
@@ -94,24 +94,24 @@ class KillStore:
             return list(self._waiting)[:BATCH]
 
     def _store(self, batch: list[Kill]) -> bool:
-        """False: to be tried again. Rows that no database takes are given up, or they would stop all behind them."""
+        """False: retry later. Rows that violate the schema are dropped, or they would block all rows behind them."""
         if not batch:
             return True
         try:
             self._write(batch)
         except (DataError, IntegrityError):
-            logger.exception("%d kills cannot be stored", len(batch))
+            logger.exception("dropping %d kills that the control database refuses", len(batch))
             KILLS_DROPPED.inc(len(batch))
         except Error as error:
-            logger.warning("kills are not stored, %d wait: %s", len(self._waiting), error)
+            logger.warning("cannot store kills, %d wait: %s", len(self._waiting), error)
             return False
         finally:
-            connection.close()  # kills are rare, and a connection that has seen an error is of no use
-        self._forget(batch)
+            connection.close()  # kills are rare, and a connection is unusable after an error
+        self._remove_written(batch)
         return True
 
-    def _forget(self, written: Sequence[Kill]) -> None:
-        """Some may have been dropped meanwhile, to make room."""
+    def _remove_written(self, written: Sequence[Kill]) -> None:
+        """Remove them from the queue. `put` may have dropped some of them meanwhile, to make room."""
         done = {id(row) for row in written}
         with self._lock:
             while self._waiting and id(self._waiting[0]) in done:
@@ -122,14 +122,14 @@ class KillStore:
         try:
             remove_old_kills(self._settings.retention_seconds)
         except Error as error:
-            logger.warning("old kills are not removed: %s", error)
+            logger.warning("cannot delete old kills: %s", error)
         finally:
             connection.close()
 
 
 @dataclass(frozen=True, slots=True)
 class KillFilter:
-    """None asks for all. `start` is inclusive, `end` exclusive."""
+    """None means no restriction. `start` is inclusive, `end` exclusive."""
 
     shard: str | None = None
     instance: str | None = None
@@ -141,8 +141,8 @@ class KillFilter:
 
 
 @dataclass(frozen=True, slots=True)
-class KillPlace:
-    """Where a page ended."""
+class KillPageKey:
+    """Key of the last row of a page; the next page starts after it."""
 
     at: datetime
     id: int
@@ -151,11 +151,11 @@ class KillPlace:
 @dataclass(frozen=True, slots=True)
 class KillPage:
     kills: list[Kill]
-    following: KillPlace | None
+    next_key: KillPageKey | None
 
 
-def list_kills(wanted: KillFilter, *, before: KillPlace | None, limit: int) -> KillPage:
-    """Newest first. `following` is None on the last page."""
+def list_kills(wanted: KillFilter, *, before: KillPageKey | None, limit: int) -> KillPage:
+    """Newest first. `next_key` is None on the last page."""
     names = ("shard", "instance", "session_class", "action", "reason")
     exact = {name: value for name in names if (value := getattr(wanted, name)) is not None}
     found = Kill.objects.filter(**exact)
@@ -167,11 +167,11 @@ def list_kills(wanted: KillFilter, *, before: KillPlace | None, limit: int) -> K
         found = found.filter(Q(at__lt=before.at) | Q(at=before.at, id__lt=before.id))
     rows = list(found.order_by("-at", "-id")[: limit + 1])
     page = rows[:limit]
-    return KillPage(page, KillPlace(page[-1].at, page[-1].pk) if len(rows) > limit else None)
+    return KillPage(page, KillPageKey(page[-1].at, page[-1].pk) if len(rows) > limit else None)
 
 
 def write_kills(rows: Sequence[Kill]) -> None:
-    """May run twice. Raises DatabaseError."""
+    """Idempotent. Raises DatabaseError."""
     Kill.objects.bulk_create(rows, ignore_conflicts=True)
 
 
@@ -180,7 +180,7 @@ def remove_old_kills(retention_seconds: float) -> int:
     return int(removed)
 
 
-def build_row(kill: SeenKill, *, shard: str) -> Kill:
+def build_row(kill: TerminatedSession, *, shard: str) -> Kill:
     return Kill(
         at=kill.at,
         shard=shard,

@@ -1,12 +1,12 @@
-"""What operators look back on, in the control database."""
+"""Tables of the control database: killed sessions."""
 
 from django.db import models
 
 
 class Kill(models.Model):
-    """A session that a shard proxy cancelled or ended. Written through `operations.kills` only.
+    """A session whose statement a shard proxy cancelled, or that it terminated. Written by `shardwatch.kills` only.
 
-    `since`: when its statement, or its pause, began. A statement that two shard proxies cancelled is one row.
+    `since`: start of its statement, or of its idling. A statement that two shard proxies cancelled is one row.
     """
 
     at = models.DateTimeField(help_text="by the clock of the instance")
@@ -42,7 +42,7 @@ class Kill(models.Model):
 
 
 class ServiceRow(models.Model):
-    """Gives the service registry, which lies in the cache, a place and permissions in the admin. Has no table."""
+    """Gives the service registry, which is in the cache, an admin page with permissions. Has no table."""
 
     class Meta:
         managed = False

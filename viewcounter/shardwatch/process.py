@@ -1,4 +1,4 @@
-"""The process `manage.py run_shardproxy`: watches instances, and hands on what it sees."""
+"""The process `manage.py run_shardproxy`: watches instances and publishes their health, kills and lag."""
 
 import logging
 import os
@@ -35,13 +35,13 @@ from viewcounter.shardwatch.kills import KillStore, StoreSettings
 logger = logging.getLogger(__name__)
 
 FOLLOW_SECONDS = 0.5
-"""New topology is acted upon within this after the process has it."""
+"""How often the watches are matched with the topology of the process."""
 STUCK_SECONDS = 30.0
-"""A watch that has ended no round for so long is stuck; the bounds of one round add up to far less."""
+"""A watch that has finished no round for this long is stuck; the time limits of one round add up to far less."""
 
 
 class ShardProxyProcess:
-    """`run` blocks until `stopping` is set; a database, cache or log that is away ends nothing."""
+    """`run` blocks until `stopping` is set; it goes on while a database, the cache or the log does not answer."""
 
     def __init__(self, config: Config, selection: Selection, *, cluster: ClusterProxy, log: EventLog) -> None:
         self._config = config
@@ -49,7 +49,7 @@ class ShardProxyProcess:
         self._cluster = cluster
         self._log = log
         self._pool = build_cluster_settings(config).pool
-        # For the positions, which belong to the instance's own role; all else is asked over the watch's connection.
+        # Positions are readable by the instance's own role only; all other queries use the watch's connection.
         self._registry = InstanceRegistry(
             PoolSettings(
                 max_connections=1,
@@ -92,7 +92,7 @@ class ShardProxyProcess:
                 server.shutdown()
 
     def check_health(self) -> Health:
-        """Well while every watch goes on, whatever it sees."""
+        """Healthy while no watch is stuck, also when instances are down."""
         now = time.monotonic()
         watches = self._daemon.watches
         stuck = [watch.instance.name for watch in watches if now - watch.round_ended_at > STUCK_SECONDS]
@@ -104,7 +104,7 @@ class ShardProxyProcess:
         is_well, body = self.check_health()
         topology = self._find_topology()
         if topology is None:
-            return ProcessCondition(ServiceState.IMPAIRED, detail="it knows no topology yet")
+            return ProcessCondition(ServiceState.IMPAIRED, detail="no topology received yet")
         if not is_well:
             return ProcessCondition(ServiceState.IMPAIRED, f"stuck: {', '.join(body['stuck'])}", topology.epoch)
         return ProcessCondition(detail=f"watches {', '.join(sorted(body['instances']))}", epoch=topology.epoch)
@@ -113,7 +113,7 @@ class ShardProxyProcess:
         try:
             return self._cluster.topology
         except NoTopology as error:
-            logger.warning("nothing to watch yet: %s", error)
+            logger.warning("no instance is watched yet: %s", error)
             return None
 
     def _build_watch(self, target: Target) -> InstanceWatch:

@@ -140,7 +140,7 @@ def test_the_copy_answers_while_the_control_database_is_down(empty_catalogue, co
         wait_until(lambda: copy.find(["known"]))
         control = servers.database("control")
         control.kill()
-        wait_until(lambda: "gets no changes" in caplog.text)
+        wait_until(lambda: "cannot refresh the local catalogue" in caplog.text)
         count_view(empty_catalogue, copy, "known")
         assert read_copy(empty_catalogue, "known") == ("Known", None)
         control.start()

@@ -59,7 +59,7 @@ def test_a_damaged_file_knows_nothing_once_and_is_made_anew(copy: LocalCopy, cap
     copy.close()
     copy.path.write_bytes(b"rubbish" * 1000)
     assert copy.find(["v"]) == []
-    assert "is damaged and will be filled anew" in caplog.text
+    assert "is damaged; it is deleted and filled again" in caplog.text
     assert copy.get_revision() == 0
     put(copy, KnownVideo("v", OLD, "Title", 2), revision=2)
     assert copy.find(["v"]) == [KnownVideo("v", OLD, "Title", 2)]

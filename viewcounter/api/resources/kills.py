@@ -19,7 +19,7 @@ from viewcounter.api.resources.base import ApiView
 from viewcounter.apikeys.scopes import Scope
 from viewcounter.config import get_config
 from viewcounter.queries.errors import InvalidQuery
-from viewcounter.shardwatch.kills import KillFilter, KillPage, KillPlace, list_kills
+from viewcounter.shardwatch.kills import KillFilter, KillPage, KillPageKey, list_kills
 from viewcounter.shardwatch.models import Kill
 
 SESSION_CLASSES = (*(query_class.value for query_class in QueryClass), FOREIGN)
@@ -57,10 +57,10 @@ class KillPageSerializer(serializers.Serializer):
 
 
 def encode_page(page: KillPage) -> Json:
-    return {"kills": [_encode_kill(kill) for kill in page.kills], "next_cursor": _encode_cursor(page.following)}
+    return {"kills": [_encode_kill(kill) for kill in page.kills], "next_cursor": _encode_cursor(page.next_key)}
 
 
-def decode_cursor(cursor: str | None) -> KillPlace | None:
+def decode_cursor(cursor: str | None) -> KillPageKey | None:
     """Raises InvalidQuery for one that this service did not make."""
     if cursor is None:
         return None
@@ -68,10 +68,10 @@ def decode_cursor(cursor: str | None) -> KillPlace | None:
         at, row_id = signing.loads(cursor, salt=_SALT)
     except signing.BadSignature:
         raise InvalidQuery("cursor", "invalid_cursor", "must be the next_cursor of an earlier answer") from None
-    return KillPlace(datetime.fromisoformat(at), row_id)
+    return KillPageKey(datetime.fromisoformat(at), row_id)
 
 
-def _encode_cursor(place: KillPlace | None) -> str | None:
+def _encode_cursor(place: KillPageKey | None) -> str | None:
     return None if place is None else str(signing.dumps([place.at.isoformat(), place.id], salt=_SALT))
 
 

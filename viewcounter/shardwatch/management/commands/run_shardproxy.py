@@ -25,8 +25,8 @@ class Command(CountingCommand):
 
     def add_arguments(self, parser: argparse.ArgumentParser) -> None:
         what = parser.add_mutually_exclusive_group()
-        what.add_argument("--shard", metavar="NAME", help="watch the instances of this shard")
-        what.add_argument("--instance", metavar="NAME", help="watch this instance")
+        what.add_argument("--shard", metavar="NAME", help="watch the instances of this shard only")
+        what.add_argument("--instance", metavar="NAME", help="watch this instance only")
         what.add_argument("--all", action="store_true", help="watch every instance of the cluster (the default)")
 
     def handle(self, **options: Any) -> None:
@@ -39,7 +39,7 @@ class Command(CountingCommand):
 
         selection = Selection(shard=options["shard"], instance=options["instance"])
         cluster = get_cluster()
-        with suppress(NoTopology):  # the process waits for one
+        with suppress(NoTopology):  # the process waits for a topology
             _check_selection(selection, cluster.topology)
         signals = StopSignals(lambda: None)
         signals.install()
@@ -52,7 +52,7 @@ class Command(CountingCommand):
 
 
 def _check_selection(selection: "Selection", topology: Topology) -> None:
-    """Raises CommandError for a name that the topology does not know."""
+    """Raises CommandError for a shard or instance that is not in the topology."""
     from shardproxy.daemon import plan_watches
 
     if plan_watches(topology, selection):
