@@ -1,7 +1,7 @@
-"""Reading both sides of every comparison an audit or a recount makes, in one snapshot of a shard.
+"""Reads both sides of each comparison of an audit or a recount, in one snapshot of a shard.
 
-Ledger, raw events and aggregates of a partition change together, in flushes only. So in any snapshot, of any
-hour, closed or not, they agree exactly, and whatever differs is a fault.
+Ledger, raw events and aggregates of a partition change together, in flushes only. So they agree exactly in every
+snapshot, for every hour, closed or not, and each difference is a defect.
 """
 
 from collections import Counter
@@ -39,7 +39,7 @@ _IDS_AT_ONCE = 50_000
 
 FIRST_VIDEO = ""
 LAST_VIDEO = "\U0010ffff" * (VIDEO_ID_MAX_CHARACTERS + 1)
-"""In the order of the database (bytes), every id lies between these two."""
+"""In the order of the database (bytes), every id sorts between these two."""
 FOREVER = datetime(9999, 1, 1, tzinfo=UTC)
 _DAY = timedelta(days=1)
 
@@ -48,9 +48,9 @@ Connection = psycopg.Connection[Any]
 
 @dataclass(frozen=True, slots=True)
 class Edges:
-    """From when on each tier of a partition is kept. `raw_from` is an hour edge: raw events of every later hour, and
-    the minutes they were counted in, are all there; None when there is no raw day at all. Ids of events that happened
-    before `admits_since` may be gone: a copy of such an event would not be counted anyway."""
+    """Start of each tier of a partition. `raw_from` is the start of an hour: raw events of every later hour, and the
+    minutes in which they were counted, are complete; None when there is no raw day at all. Ids of events before
+    `admits_since` may be deleted: a duplicate of such an event is not counted anyway."""
 
     admits_since: datetime
     rolled_through: datetime
@@ -61,7 +61,7 @@ class Edges:
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """`sum`, `min` and `max` are thousandths."""
+    """Figures of one aggregate row; `sum`, `min` and `max` in thousandths."""
 
     count: int
     sum: int
@@ -71,9 +71,9 @@ class Figures:
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """One row of an aggregate that is not what it was made of. `tier`: minute, hour, day or total (no `start`).
+    """One aggregate row that differs from its sources. `tier`: minute, hour, day or total (which has no `start`).
 
-    None stands for no row. Invariant: `found` != `expected`.
+    `found` or `expected` is None for a missing row. Invariant: `found` != `expected`.
     """
 
     tier: str
@@ -86,13 +86,13 @@ class Difference:
 
     @property
     def event_count(self) -> int:
-        """By how many events it is off; 0 when only values differ."""
+        """Difference in events; 0 when only values differ."""
         return (self.found.count if self.found else 0) - (self.expected.count if self.expected else 0)
 
 
 @dataclass(frozen=True, slots=True)
 class Differences:
-    """The first `rows` of those that differ, by video, and how many there are by tier."""
+    """The first rows that differ, ordered by video, and the number of all of them by tier."""
 
     rows: tuple[Difference, ...] = ()
     counts: Mapping[str, int] = field(default_factory=dict)
@@ -106,7 +106,7 @@ class Differences:
 
 @dataclass(frozen=True, slots=True)
 class VideoRange:
-    """Videos of one partition, first and last included, in the order of their bytes."""
+    """Videos of one partition from `first` to `last`, both included, in byte order."""
 
     partition: int
     first: str = FIRST_VIDEO
@@ -134,7 +134,7 @@ class HourSums:
 
 @dataclass(slots=True)
 class Digested:
-    """How many ids, the sum of their digests mod 2^64, and how many must stand under each minute (since 1970 UTC)."""
+    """Number of ids, sum of their digests mod 2^64, and ids by the minute (since 1970 UTC) that holds them."""
 
     count: int = 0
     digest: int = 0
@@ -143,14 +143,14 @@ class Digested:
     def add(self, ids: NDArray[Any], *, occurred_us: NDArray[np.int64], admits_since: datetime) -> None:
         self.count += len(ids)
         self.digest = (self.digest + int(digest_ids(ids).sum(dtype=np.uint64))) % 2**64
-        # By the event's own time: a UUIDv7 may stand under a minute of a clock that is far off.
+        # Compared by the event's own time: a UUIDv7 may be stored under the minute of a clock that is far off.
         admitted = occurred_us >= int(admits_since.timestamp()) * 1_000_000
         minutes, counts = np.unique(get_id_minutes(ids[admitted], occurred_us[admitted]), return_counts=True)
         self.by_minute.update(dict(zip(minutes.tolist(), counts.tolist(), strict=True)))
 
 
 def read_edges(connection: Connection, partitions: Collection[int], *, future_seconds: int) -> dict[int, Edges]:
-    """By partition; those that are not here (moved, not adopted) are left out."""
+    """By partition, without those that this shard does not hold (moved, not adopted)."""
     rows = connection.execute(_SQL["edges_of_partitions"].text, {"partitions": list(partitions)}).fetchall()
     return {
         row["partition"]: _build_edges(row, future_seconds=future_seconds)
@@ -180,7 +180,7 @@ def read_hour_sums(connection: Connection, partitions: Collection[int], *, hour:
 def digest_hour(
     connection: Connection, edges: Mapping[int, Edges], *, hour: datetime, future_seconds: int
 ) -> dict[int, Digested]:
-    """Raw events of the hour for the partitions in `edges`. Streams: memory does not grow with their number."""
+    """Digest the raw events of the hour, by partition of `edges`. Streams them in bounded memory."""
     found = {partition: Digested() for partition in edges}
     parameters = {"partitions": list(edges), "hour": hour, "future_seconds": future_seconds}
     with connection.cursor() as cursor, cursor.copy(_SQL["copy_ids_of_hour"].text, parameters) as copy:
@@ -198,7 +198,7 @@ def digest_hour(
 def count_unknown_ids(connection: Connection, partition: int, raw: Digested) -> int:
     """Raw events in excess of the ids stored under their minutes: their duplicates would be counted.
 
-    Ids of other hours may stand under the same minutes, so 0 proves nothing, but more than 0 is a fault.
+    Ids of other hours may be stored under the same minutes, so 0 proves nothing, but more than 0 is a defect.
     """
     minutes = timestamps(np.array(sorted(raw.by_minute), dtype=np.int64) * MICROSECONDS_PER_MINUTE)
     rows = connection.execute(_SQL["count_stored_ids"].text, {"partition": partition, "minutes": minutes})
@@ -208,7 +208,7 @@ def count_unknown_ids(connection: Connection, partition: int, raw: Digested) -> 
 def find_minute_differences(
     connection: Connection, videos: VideoRange, *, start: datetime, end: datetime, future_seconds: int, limit: int
 ) -> Differences:
-    """Minutes of [start, end) that are not what raw events say."""
+    """Minutes of [start, end) that differ from their raw events."""
     return _find(
         connection,
         "minutes_unlike_raw",
@@ -229,8 +229,8 @@ def find_rollup_differences(
     future_seconds: int,
     limit: int,
 ) -> Differences:
-    """Rolled, unmarked hours and days that begin and end within [start, end) and are not the minutes below them, or the
-    raw events from `raw_from` on."""
+    """Rolled, unmarked hours and days within [start, end) that differ from their minutes, or from the raw events where
+    these begin at `raw_from`."""
     start = max(start, _ceil(edges.minutes_since, HOUR))
     end = min(end, edges.rolled_through)
     day_start, day_end = _ceil(start, _DAY), end.replace(hour=0, minute=0, second=0, microsecond=0)
@@ -253,7 +253,7 @@ def find_rollup_differences(
 def find_total_differences(
     connection: Connection, videos: VideoRange, *, raw_from: datetime, future_seconds: int, limit: int
 ) -> Differences:
-    """All-time totals that are not the sum of the tiers, with raw events in place of minutes from `raw_from` on."""
+    """All-time totals that differ from the sum of the tiers, with raw events in place of minutes from `raw_from` on."""
     return _find(
         connection,
         "totals_unlike_tiers",
@@ -264,7 +264,7 @@ def find_total_differences(
 
 
 def find_next_videos(connection: Connection, *, partition: int, first: str, limit: int) -> tuple[str, int] | None:
-    """The last of the next `limit` videos from `first` on, and how many they are; None at the end."""
+    """The last of the next `limit` videos from `first` on, and their number; None at the end."""
     row = connection.execute(
         _SQL["videos_from"].text, {"partition": partition, "first_video": first, "limit": limit}
     ).fetchone()
@@ -345,7 +345,7 @@ def _ceil(instant: datetime, width: timedelta) -> datetime:
 
 
 def _read_blocks(copy: psycopg.Copy) -> Iterator[NDArray[Any]]:
-    """Arrays of _ID_ROW from a binary COPY, a bounded number of rows at once."""
+    """Arrays of _ID_ROW from a binary COPY, at most _IDS_AT_ONCE rows each."""
     buffer = bytearray()
     header_left = _COPY_HEADER_BYTES
     for data in copy:

@@ -1,7 +1,7 @@
 """PostgreSQL's binary formats from numpy arrays: COPY rows and array parameters.
 
-Adapting Python lists item by item costs more than the statement it feeds; laying the bytes out with numpy
-costs a few nanoseconds an item. Formats: https://www.postgresql.org/docs/18/sql-copy.html (Binary Format)
+Adapting Python lists item by item costs more than the statement that takes them; writing the bytes with numpy costs a
+few nanoseconds an item. Formats: https://www.postgresql.org/docs/18/sql-copy.html (Binary Format)
 and `array_send` in src/backend/utils/adt/arrayfuncs.c.
 """
 
@@ -20,7 +20,7 @@ from psycopg.pq import Format
 from viewcounter.events.columns import Columns
 
 POSTGRES_EPOCH_US = 946_684_800_000_000
-"""2000-01-01 in microseconds since 1970: where timestamptz counts from."""
+"""2000-01-01, the epoch of timestamptz, in microseconds since 1970."""
 
 _COPY_HEADER = b"PGCOPY\n\xff\r\n\0" + struct.pack(">ii", 0, 0)
 _COPY_TRAILER = struct.pack(">h", -1)
@@ -97,7 +97,7 @@ def texts(values: Iterable[str]) -> TextArray:
 
 
 def texts_at(values: Sequence[str], index: NDArray[Any]) -> TextArray:
-    """`values[i]` for each i of `index`: each value is encoded once, however often it stands there."""
+    """`values[i]` for each i of `index`; each value is encoded once."""
     items = [_prefix_length(v.encode()) for v in values]
     header = _array_header(len(index), TextArray.element_oid)
     return TextArray(header + b"".join([items[i] for i in index.tolist()]))
@@ -110,8 +110,8 @@ def byteas(values: Sequence[bytes]) -> ByteaArray:
 def copy_rows(columns: Columns, *, partition: int) -> bytes:
     """The whole binary COPY stream for `copy_raw_events`.
 
-    Rows of equal length are laid out by one structured array, so there is one array a distinct length of
-    video id: one for most catalogues.
+    Rows of equal length are written by one structured array, so there is one array for each distinct length of a video
+    id: one for most catalogues.
     """
     videos = [v.encode() for v in columns.videos]
     lengths = np.array([len(v) for v in videos], dtype=np.intp)
@@ -148,7 +148,7 @@ def _copy_rows_of_length(rows: Columns, video_ids: NDArray[Any], *, partition: i
 
 
 def _build_row(layout: list[tuple[str, Any]]) -> NDArray[Any]:
-    """One row of `layout` with its lengths, and no values yet."""
+    """One row of `layout` with its lengths but without values."""
     row = np.zeros(1, dtype=layout)
     row["field_count"] = _RAW_EVENT_FIELDS
     for name, dtype in layout[2::2]:
@@ -157,7 +157,7 @@ def _build_row(layout: list[tuple[str, Any]]) -> NDArray[Any]:
 
 
 def _repeat_row(row: NDArray[Any], count: int) -> NDArray[Any]:
-    """As bytes, which is a multiple faster than field by field."""
+    """Repeated as bytes, which is several times faster than field by field."""
     table = np.empty(count, dtype=row.dtype)
     table.view(np.uint8).reshape(count, row.itemsize)[:] = row.view(np.uint8)
     return table

@@ -1,4 +1,4 @@
-"""The copies of the catalogue on a shard: written here and nowhere else, always towards the newer revision."""
+"""The catalogue's copies on a shard: only these statements write them, and never an older revision over a newer."""
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -31,7 +31,7 @@ class VideoCopy:
 
 @dataclass(frozen=True, slots=True)
 class CatalogueCopies:
-    """Invariant: every channel that one of `videos` names stands in `channels`."""
+    """Invariant: every channel that one of `videos` names is in `channels`."""
 
     channels: Sequence[ChannelCopy]
     videos: Sequence[VideoCopy]
@@ -42,9 +42,9 @@ NO_COPIES = CatalogueCopies(channels=(), videos=())
 
 @dataclass(frozen=True, slots=True)
 class CatalogueChanges:
-    """What one shard misses, up to and including `revision`.
+    """Changes that one shard lacks, up to and including `revision`.
 
-    Invariant: every channel that one of `videos` names stands in `channels_of_videos`.
+    Invariant: every channel that one of `videos` names is in `channels_of_videos`.
     """
 
     revision: int
@@ -54,7 +54,7 @@ class CatalogueChanges:
 
 
 def read_catalogue_cursor(connection: psycopg.Connection[Any], *, partitions: Collection[int]) -> int:
-    """The revision up to which every one of `partitions` has the catalogue; 0 for one that was never copied."""
+    """The revision up to which all of `partitions` have the catalogue; 0 if one of them was never copied."""
     with connection.cursor(row_factory=scalar_row) as cursor:
         cursor.execute(_statements["read_catalogue_cursor"].text, {"partitions": sorted(partitions)})
         revision: int | None = cursor.fetchone()
@@ -64,10 +64,10 @@ def read_catalogue_cursor(connection: psycopg.Connection[Any], *, partitions: Co
 def apply_catalogue_changes(
     connection: psycopg.Connection[Any], changes: CatalogueChanges, *, epochs: Mapping[int, int]
 ) -> frozenset[int]:
-    """Write the copies and move the cursors of the partitions, within the caller's transaction. May run twice.
+    """Write the copies and advance the cursors of the partitions, within the caller's transaction. Idempotent.
 
-    Returns of which partitions: nothing is written of those that are not this shard's, at their epochs, any more. What
-    they left behind is about to be removed, and a copy that has just come has a cursor of its own.
+    Returns the partitions written: those that this shard still owns at their epochs. The rows of a partition that has
+    moved away are about to be deleted, and one that has just arrived has a cursor of its own.
     """
     partitions = lock_partitions_here(connection, epochs)
     connection.execute(_statements["update_channels"].text, _channel_columns(changes.changed_channels))

@@ -1,7 +1,7 @@
-"""The read statements about channels.
+"""Read statements about channels.
 
-The one for a period is the one for videos with another list of videos: derived from its text, so that tiers, dirty
-buckets and horizons stay one implementation.
+The statement for a period is derived from the text of the one for videos, with another list of videos, so that tiers,
+dirty buckets and horizons have one implementation.
 """
 
 from shardproxy.query import Query, QueryClass
@@ -17,11 +17,11 @@ TOTAL_OF_CHANNEL = _SQL["total_of_channel"]
 
 
 def derive_query(base: Query, *, name: str, query_class: QueryClass, changes: dict[str, str]) -> Query:
-    """`base` with each key of `changes`, which must stand in it exactly once, replaced. Raises ValueError."""
+    """`base` with each key of `changes` replaced. Raises ValueError unless each key occurs exactly once."""
     text = base.text
     for old, new in changes.items():
         if text.count(old) != 1:
-            raise ValueError(f"{base.name} holds {text.count(old)} times what {name} changes: {old!r}")
+            raise ValueError(f"{name}: {base.name} must contain this text once, not {text.count(old)} times: {old!r}")
         text = text.replace(old, new)
     return Query(name=name, text=text, query_class=query_class, binary=base.binary)
 

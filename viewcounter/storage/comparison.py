@@ -1,7 +1,7 @@
-"""What a partition has on one shard, as counts and digests that do not depend on the order of rows.
+"""Counts and digests of a partition's rows on one shard, independent of the order of rows.
 
-Both sides of a move are read with the same functions, each in one snapshot, at the same position; then they are equal
-or the copy is not one. Hashes of rows are PostgreSQL's own, the same on every server of a platform.
+Both sides of a move are read with the same functions, each in one snapshot, at the same position: a correct copy has
+equal digests. Hashes of rows are PostgreSQL's own, the same on every server of a platform.
 """
 
 from collections.abc import Iterator
@@ -29,7 +29,7 @@ Connection = psycopg.Connection[Any]
 
 @dataclass(frozen=True, slots=True)
 class Digest:
-    """`row_count` rows and the sum of their hashes; of `event_ids` ids instead of rows."""
+    """`row_count` rows and the sum of their hashes; for `event_ids`, ids instead of rows."""
 
     row_count: int
     digest: int
@@ -37,15 +37,15 @@ class Digest:
 
 @dataclass(frozen=True, slots=True)
 class CompareRules:
-    """Raw events received before `raw_since` are left aside, and so is what was written after `copied_at` (`ms-seq`) in
-    tables of which only copied rows are compared."""
+    """Raw events received before `raw_since` are not compared; in tables of which only copied rows are compared, nor
+    are rows written after `copied_at` (`ms-seq`)."""
 
     raw_since: datetime
     copied_at: str
 
 
 def digest_table(connection: Connection, table: MovedTable, *, partition: int, rules: CompareRules) -> Digest:
-    """Of the columns that must be equal."""
+    """Digest of the columns that must be equal."""
     if table is EVENT_IDS:
         return digest_stored_ids(connection, partition=partition)
     columns = [name for name in list_columns(connection, table) if name not in table.not_compared]
@@ -65,7 +65,7 @@ def digest_table(connection: Connection, table: MovedTable, *, partition: int, r
 
 
 def digest_stored_ids(connection: Connection, *, partition: int) -> Digest:
-    """Ids with their contents and minutes, however the flushes have cut them. Memory does not grow with them."""
+    """Digest of ids with their contents and minutes, in whichever rows flushes stored them. In bounded memory."""
     count = digest = 0
     for minutes, ids, contents in _read_stored_ids(connection, partition=partition):
         count += len(ids)
@@ -77,7 +77,7 @@ def digest_stored_ids(connection: Connection, *, partition: int) -> Digest:
 def _read_stored_ids(
     connection: Connection, *, partition: int
 ) -> Iterator[tuple[NDArray[np.uint64], NDArray[Any], NDArray[np.uint64]]]:
-    """Minutes (of each id), ids and contents, about _IDS_AT_ONCE at a time."""
+    """Minute, id and content of each id, in arrays of about _IDS_AT_ONCE."""
     statement = sql.SQL(
         "SELECT extract(epoch FROM minute)::bigint AS minute, ids, contents FROM event_ids WHERE partition = {}"
     ).format(sql.Literal(partition))

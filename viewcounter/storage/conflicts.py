@@ -1,4 +1,4 @@
-"""Events that carried the id of a counted event but said something else: kept to be looked at, never counted."""
+"""Conflicts: events with the id of a counted event but other content. Stored for operators, never counted."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ from viewcounter.events.message import VIDEO_ID_MAX_CHARACTERS
 from viewcounter.storage import binary
 from viewcounter.storage.dead_letters import clean_text
 from viewcounter.storage.named_sql import load_queries
-from viewcounter.storage.page_keys import PageKey, place_parameters
+from viewcounter.storage.page_keys import PageKey, page_parameters
 
 _SQL = load_queries("conflicts.sql")
 
@@ -26,7 +26,7 @@ LIST_CONFLICTS = _SQL["list_conflicts"]
 
 @dataclass(frozen=True, slots=True)
 class Conflicts:
-    """`events` in the log's order; `first_contents` is the content digest of the event that came first, for each."""
+    """`events` in the log's order. `first_contents`: for each, the content digest of the event that was counted."""
 
     events: Columns
     first_contents: NDArray[np.uint64]
@@ -34,7 +34,7 @@ class Conflicts:
 
 @dataclass(frozen=True, slots=True)
 class StoredConflict:
-    """A row. `position` is `ms-seq`, the end of the flush that met the event; `value` is thousandths."""
+    """A row. `position` (`ms-seq`): end of the flush that read the event. `value` in thousandths."""
 
     id: int
     partition: int
@@ -57,8 +57,8 @@ class StoredConflict:
 
 
 def list_parameters(*, video_id: str | None, before: PageKey | None, limit: int) -> dict[str, Any]:
-    """For LIST_CONFLICTS; `partitions` comes from whoever routes it."""
-    return {"video_id": video_id, "limit": limit, **place_parameters(before)}
+    """Parameters of LIST_CONFLICTS except `partitions`, which the router of the query adds."""
+    return {"video_id": video_id, "limit": limit, **page_parameters(before)}
 
 
 def insert_conflicts(
@@ -86,5 +86,5 @@ def insert_conflicts(
 
 
 def _show(video_id: str) -> str:
-    """What an index can hold of it; the event itself is in the log no longer."""
+    """The part that fits into an index entry. The event itself may be trimmed from the log."""
     return clean_text(video_id)[:VIDEO_ID_MAX_CHARACTERS]

@@ -1,6 +1,6 @@
-"""Copying the rows of one partition from shard to shard, and removing them: in blocks, each in a transaction.
+"""Copies the rows of one partition from shard to shard, and deletes them, in blocks of one transaction each.
 
-The source is read in one snapshot, by COPY, whose rows pass through here as they come: binary, unparsed. Messages of
+The source is read in one snapshot, by COPY, whose rows are passed on binary and unparsed. Messages of
 COPY TO STDOUT hold one row each (https://www.postgresql.org/docs/18/protocol-message-formats.html, CopyData).
 """
 
@@ -56,7 +56,7 @@ def estimate_raw_rows(connection: Connection, *, partition: int, since: datetime
 def read_blocks(
     connection: Connection, table: MovedTable, columns: Sequence[str], *, partition: int, block_bytes: int
 ) -> Iterator[Block]:
-    """In the caller's snapshot. The server waits while the caller works on a block."""
+    """Reads in the caller's snapshot. The server waits while the caller processes a block."""
     statement = sql.SQL("COPY (SELECT {} FROM {} WHERE partition = {}{}) TO STDOUT (FORMAT BINARY)").format(
         sql.SQL(", ").join(map(sql.Identifier, columns)),
         sql.Identifier(table.name),
@@ -90,7 +90,7 @@ def write_block(connection: Connection, table: MovedTable, columns: Sequence[str
 
 
 def read_channels(connection: Connection, *, partition: int) -> Iterator[list[ChannelCopy]]:
-    """Those that videos of the partition belong to, some at a time."""
+    """The channels of the partition's videos, in batches."""
     after = ""
     while True:
         parameters = {"partition": partition, "after": after, "limit": _CHANNELS_AT_ONCE}
@@ -103,7 +103,7 @@ def read_channels(connection: Connection, *, partition: int) -> Iterator[list[Ch
 
 
 def write_channels(connection: Connection, channels: Sequence[ChannelCopy]) -> None:
-    """A channel that is here stays as it is: the shard's own copying of the catalogue keeps it fresh."""
+    """Inserts missing channels only: the catalogue sync of the shard updates existing ones."""
     write_copies(connection, CatalogueCopies(channels=channels, videos=()))
 
 
@@ -116,7 +116,7 @@ def ensure_event_types(connection: Connection, types: dict[int, str]) -> None:
 
 
 def list_relations(connection: Connection, table: MovedTable) -> dict[str, int]:
-    """Pages by name of the tables that hold the rows: more than one for raw events."""
+    """Number of pages of each table that holds the rows, by name; several tables for raw events."""
     return {
         row["name"]: row["page_count"] for row in connection.execute(_SQL["list_relations"].text, {"table": table.name})
     }
@@ -129,10 +129,10 @@ def has_rows(connection: Connection, relation: str, *, partition: int) -> bool:
 
 
 def delete_pages(connection: Connection, relation: str, *, partition: int, first: int, page_count: int) -> int:
-    """The partition's rows in some pages of a table. Returns how many.
+    """Delete the partition's rows in some pages of a table. Returns their number.
 
-    By page, as that bounds the work whatever else lies there; `+ 0` keeps the planner from reading the whole partition
-    by an index for each part of it.
+    By page, which bounds the work of a transaction whichever other rows the pages hold; `+ 0` keeps the planner from
+    reading the whole partition by an index for each range of pages.
     """
     statement = sql.SQL("DELETE FROM {} WHERE partition + 0 = %s AND ctid >= %s::tid AND ctid < %s::tid").format(
         sql.Identifier(relation)

@@ -1,7 +1,8 @@
-"""When dead letters are too many: a partition then stops rather than drain everything into them.
+"""Limits on dead letters: a partition stops rather than dead-letter a large part of its events.
 
-What a flush would dead-letter is held, inside its own transaction, against what the partition's row remembers:
-events read and dead-lettered in a window of time, and dead-lettered in a row. Each partition stops for itself.
+Inside the flush transaction, its dead letters are added to the counters of the partition's row (events read and
+dead-lettered in a window of time, and dead-lettered in a row) and compared with the limits. Partitions stop
+independently.
 """
 
 from dataclasses import dataclass
@@ -18,7 +19,7 @@ from viewcounter.storage.named_sql import load_queries
 _SQL = load_queries("dead_letters.sql")
 
 READ_STOPPED = _SQL["read_stopped"]
-"""Parameters: partitions. A row each that is stopped: partition, position, stop_reason, stop_detail, stopped_at."""
+"""Parameters: partitions. A row for each stopped one: partition, position, stop_reason, stop_detail, stopped_at."""
 
 Connection = psycopg.Connection[Any]
 
@@ -27,18 +28,18 @@ class StopReason(StrEnum):
     RUN = "dead_letter_run"
     """More dead letters in a row than the limit."""
     RATIO = "dead_letter_ratio"
-    """A larger part of the window's events than the limit."""
+    """A larger share of the window's events than the limit."""
     ALL_REFUSED = "all_refused"
-    """Every event tried was refused: the fault is not in the events."""
+    """Every tried event was refused: the cause is not in the events."""
     REFUSED = "flush_refused"
     """The shard refuses the flush, whatever events are in it."""
     UNBOUNDED = "isolation_bound"
-    """The bad events were not found within the bounds of time and trials."""
+    """The bad events were not found within the limits of time and attempts."""
 
 
 @dataclass(frozen=True, slots=True)
 class DeadLetterLimits:
-    """`run_max` dead letters in a row are borne; of `ratio_min_read` or more read in the window, `ratio_max`."""
+    """Maximum number of dead letters in a row, and maximum share once the window has `ratio_min_read` events."""
 
     run_max: int
     ratio_max: float
@@ -48,9 +49,9 @@ class DeadLetterLimits:
 
 @dataclass(frozen=True, slots=True)
 class Tally:
-    """What a flush reads and dead-letters: events, and log entries that cannot be read.
+    """Numbers of a flush: events and unreadable log entries that it reads, and those that it dead-letters.
 
-    `leading`, `longest` and `trailing` are the runs of dead letters at the start, anywhere and at the end.
+    `leading`, `longest` and `trailing`: length of the runs of dead letters at the start, anywhere and at the end.
     """
 
     read: int
@@ -67,7 +68,8 @@ class Tally:
 def count_range(is_dead: NDArray[np.bool_], *, unreadable_count: int) -> Tally:
     """`is_dead` for each event of a range of the log, in its order.
 
-    How many events an unreadable entry held is unknown: it counts as one, and in a run only if nothing else was read.
+    An unreadable entry, which held an unknown number of events, counts as one, and in a run only if nothing else was
+    read.
     """
     dead = int(is_dead.sum()) + unreadable_count
     read = len(is_dead) + unreadable_count
@@ -80,7 +82,7 @@ def count_range(is_dead: NDArray[np.bool_], *, unreadable_count: int) -> Tally:
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """What the partition's row remembers. The next `allowance` dead letters are accepted without a limit."""
+    """The counters of the partition's row. The next `allowance` dead letters are accepted without a limit."""
 
     read: int
     dead: int
@@ -94,16 +96,16 @@ def check_dead_letters(window: Window, tally: Tally, limits: DeadLetterLimits) -
         return
     run = max(window.run + tally.leading, tally.longest)
     if run > limits.run_max:
-        raise TooManyDeadLetters(StopReason.RUN, f"{run} dead letters in a row, the limit is {limits.run_max}")
+        raise TooManyDeadLetters(StopReason.RUN, f"{run} dead letters in a row; the limit is {limits.run_max}")
     read, dead = window.read + tally.read, window.dead + tally.dead
     if read >= limits.ratio_min_read and dead > limits.ratio_max * read:
         raise TooManyDeadLetters(
-            StopReason.RATIO, f"{dead} of the last {read} events, the limit is {limits.ratio_max:.1%}"
+            StopReason.RATIO, f"{dead} of the last {read} events are dead letters; the limit is {limits.ratio_max:.1%}"
         )
 
 
 def get_most_dead(window: Window, *, read: int, limits: DeadLetterLimits) -> int:
-    """Pure. More dead letters than this among `read` events would surely be too many: no use in finding them all."""
+    """Pure. Upper bound: more dead letters than this among `read` events pass a limit, so isolation may stop there."""
     total = window.read + read
     by_ratio = int(limits.ratio_max * total) - window.dead if total >= limits.ratio_min_read else read
     return max(by_ratio, 0, window.allowance)
@@ -112,7 +114,7 @@ def get_most_dead(window: Window, *, read: int, limits: DeadLetterLimits) -> int
 def lock_window(
     connection: Connection, *, partition: int, old_position: str, epoch: int, state: str, limits: DeadLetterLimits
 ) -> Window:
-    """Raises PositionMoved where the flush's compare-and-set would miss."""
+    """Raises PositionMoved if the compare-and-set of the flush would miss."""
     row = connection.execute(
         _SQL["lock_window"].text,
         {
@@ -129,7 +131,7 @@ def lock_window(
 
 
 def build_window_change(tally: Tally, *, allowed: bool, limits: DeadLetterLimits) -> dict[str, Any]:
-    """Parameters of the compare-and-set: what this flush adds. Accepted dead letters leave no trace in the window."""
+    """Parameters of the compare-and-set: what this flush adds to the window. Allowed dead letters add nothing."""
     return {
         "window_seconds": limits.window_seconds,
         "read": tally.read,
@@ -143,7 +145,7 @@ def build_window_change(tally: Tally, *, allowed: bool, limits: DeadLetterLimits
 def stop_partition(
     connection: Connection, *, partition: int, old_position: str, epoch: int, reason: StopReason, detail: str
 ) -> bool:
-    """False where the partition has gone on or is stopped already."""
+    """False if the partition's position has moved or the partition is stopped already."""
     return bool(
         connection.execute(
             _SQL["stop_partition"].text,
@@ -159,7 +161,7 @@ def stop_partition(
 
 
 def resume_partition(connection: Connection, *, partition: int, epoch: int, actor: str, allowance: int) -> bool:
-    """Let a stopped partition go on, with an empty window. False for one that is not stopped, or not at this epoch."""
+    """Resume a stopped partition with an empty window. False if it is not stopped, or not at this epoch."""
     return bool(
         connection.execute(
             _SQL["resume_partition"].text,

@@ -1,4 +1,4 @@
-"""Rows of dead_letter: what could not be counted, kept so that it can be counted later or looked at."""
+"""Rows of dead_letter: events that could not be counted, stored for replay and inspection."""
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -12,12 +12,12 @@ import psycopg
 from viewcounter.events.message import VIDEO_ID_MAX_CHARACTERS
 from viewcounter.storage import binary
 from viewcounter.storage.named_sql import load_queries
-from viewcounter.storage.page_keys import PageKey, place_parameters
+from viewcounter.storage.page_keys import PageKey, page_parameters
 
 _SQL = load_queries("dead_letters.sql")
 
 COUNT_NEW = _SQL["count_new"]
-"""Parameters: partitions. A row each: partition, count of dead letters that wait for an operator."""
+"""Parameters: partitions. A row each: partition, number of dead letters that wait for an operator."""
 LIST_DEAD_LETTERS = _SQL["list_dead_letters"]
 """Parameters: partitions, limit and those of `list_parameters`. Rows as StoredDeadLetter, newest first."""
 READ_DEAD_LETTER = _SQL["read_dead_letter"]
@@ -36,7 +36,7 @@ class DeadLetterState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class RefusedEvent:
-    """What a refused event says, as far as it could be read. `content` tells two events of one id apart."""
+    """Fields of a refused event, as far as they could be read. `content`: digest of its content."""
 
     event_id: UUID
     content: int
@@ -64,7 +64,7 @@ class DeadLetter:
 
 @dataclass(frozen=True, slots=True)
 class StoredDeadLetter:
-    """A row. Columns of the event are None for an unreadable entry; `value` is thousandths."""
+    """A row. Columns of the event are None for an unreadable entry; `value` in thousandths."""
 
     id: int
     partition: int
@@ -97,8 +97,8 @@ class StoredDeadLetter:
 
 @dataclass(frozen=True, slots=True)
 class LockedDeadLetter:
-    """With what its partition's row says. What is done to the row while the partition is being moved, or when it is not
-    this shard's any more (`is_here`), would be lost."""
+    """A locked row, and the state of its partition. A change of the row would be lost while the partition is being
+    moved, and when this shard no longer owns it (`is_here`)."""
 
     letter: StoredDeadLetter
     payload: bytes
@@ -109,7 +109,7 @@ class LockedDeadLetter:
 
 @dataclass(frozen=True, slots=True)
 class DeadLetterFilter:
-    """None: any. `start` is inclusive, `end` exclusive; both of the moment of the first refusal."""
+    """None means no restriction. `start` (inclusive) and `end` (exclusive) refer to the first refusal."""
 
     partition: int | None = None
     state: DeadLetterState | None = None
@@ -120,7 +120,7 @@ class DeadLetterFilter:
 
 
 def list_parameters(wanted: DeadLetterFilter, *, before: PageKey | None, limit: int) -> dict[str, Any]:
-    """For LIST_DEAD_LETTERS; `partitions` comes from whoever routes it."""
+    """Parameters of LIST_DEAD_LETTERS except `partitions`, which the router of the query adds."""
     return {
         "state": wanted.state,
         "reason": wanted.reason,
@@ -128,12 +128,12 @@ def list_parameters(wanted: DeadLetterFilter, *, before: PageKey | None, limit: 
         "start": wanted.start,
         "end": wanted.end,
         "limit": limit,
-        **place_parameters(before),
+        **page_parameters(before),
     }
 
 
 def insert_dead_letters(connection: Connection, letters: Sequence[DeadLetter], *, partition: int) -> None:
-    """Inside the flush. A letter of an event that has a row already makes that row new again."""
+    """Inside the flush. A dead letter of an event that has a row already makes that row new again."""
     merged = _merge_same_events(letters)
     if not merged:
         return
@@ -161,7 +161,7 @@ def insert_dead_letters(connection: Connection, letters: Sequence[DeadLetter], *
 def lock_dead_letters(
     connection: Connection, ids: Collection[int], *, epochs: Mapping[int, int]
 ) -> list[LockedDeadLetter]:
-    """Of these partitions, which the topology has at these epochs. Rows that are not there are left out."""
+    """Lock the rows. `epochs`: those of the partitions by the topology. Rows that do not exist are left out."""
     parameters = {"ids": list(ids), "partitions": list(epochs), "epochs": list(epochs.values())}
     connection.execute(_SQL["lock_partitions_of_dead_letters"].text, parameters)
     rows = connection.execute(_SQL["lock_dead_letters"].text, parameters).fetchall()
@@ -183,7 +183,7 @@ def resolve_dead_letters(connection: Connection, ids: Collection[int], *, state:
 
 
 def _merge_same_events(letters: Sequence[DeadLetter]) -> list[DeadLetter]:
-    """An upsert may not meet the same row twice: repeats of an event within a flush become attempts of one letter."""
+    """An upsert must not touch a row twice: repeats of an event within a flush become attempts of one dead letter."""
     merged: dict[object, DeadLetter] = {}
     for index, letter in enumerate(letters):
         key = index if letter.event is None else (letter.event.event_id, letter.event.content)
@@ -193,7 +193,7 @@ def _merge_same_events(letters: Sequence[DeadLetter]) -> list[DeadLetter]:
 
 
 def clean_text(text: str) -> str:
-    """For people: PostgreSQL cannot hold NUL, and a surrogate is no text. The payload keeps what it was."""
+    """Text for people that PostgreSQL can store, without NUL and surrogates. The payload keeps the original."""
     return text.replace("\0", "\N{REPLACEMENT CHARACTER}").encode("utf-8", "replace").decode()
 
 

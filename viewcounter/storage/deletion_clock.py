@@ -1,11 +1,11 @@
-"""The clock that deletion by age counts from: it cannot be made to jump by a clock that jumps.
+"""The deletion clock, from which deletion by age measures: a system clock that jumps does not make it jump.
 
 A wall clock set ahead by ten days, on one machine or on all of them, must not delete ten days of ids, minutes and raw
-events: what is deleted stays deleted when the clock is put right. Only how long a machine has been up never jumps.
+events: correcting the clock does not bring them back. Only the uptime of a machine never jumps.
 
-Invariant: between two calls of one machine the horizon advances by at most twice the time that this machine has been up
-between them, and by no more than an hour above that time; it never passes `now()` of the shard. After an outage of the
-whole cluster, or a step of a clock, it follows at twice the speed of time, until an operator accepts the clock.
+Invariant: between two calls of one machine the horizon advances by at most twice the machine's uptime between them, and
+by at most an hour more than that uptime; it never passes `now()` of the shard. After an outage of the whole cluster, or
+a step of a clock, it catches up at twice the speed of time, or when an operator accepts the clock.
 """
 
 import time
@@ -24,12 +24,12 @@ _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 _THIS_PROCESS = f"process {uuid4()}"
 
 GAIN_MAX = timedelta(hours=1)
-"""What the horizon may gain on the time that a machine vouches for, in one call."""
+"""Maximum gain of the horizon over a machine's uptime, in one call."""
 
 
 @dataclass(frozen=True, slots=True)
 class Uptime:
-    """How long a machine has been up, suspended time included. Comparable between calls of the same `machine` only."""
+    """Uptime of a machine, suspended time included. Comparable between calls of the same `machine` only."""
 
     machine: str
     seconds: float
@@ -37,14 +37,15 @@ class Uptime:
 
 @dataclass(frozen=True, slots=True)
 class DeletionClock:
-    """Deletion counts ages back from `horizon`; the shard's clock is `behind_seconds` past it (negative: set back)."""
+    """Deletion measures ages from `horizon`, which lags `behind_seconds` behind the shard's clock (negative: that clock
+    was set back)."""
 
     horizon: datetime
     behind_seconds: float
 
 
 def read_uptime() -> Uptime:
-    """Of this machine's boot; where the system does not tell, of this process."""
+    """Since the boot of this machine; since the start of this process where the system does not tell."""
     try:
         return Uptime(_BOOT_ID.read_text().strip(), time.clock_gettime(time.CLOCK_BOOTTIME))
     except (OSError, AttributeError):  # not Linux
@@ -52,7 +53,8 @@ def read_uptime() -> Uptime:
 
 
 def advance_deletion_clock(connection: psycopg.Connection[Any], uptime: Uptime) -> DeletionClock:
-    """As far as this machine can vouch for. Safe beside itself: the furthest word counts, and each is true."""
+    """Advance the horizon by the uptime of this machine. Concurrent calls are safe: the furthest horizon is kept, and
+    each of them is valid."""
     row = connection.execute(
         _SQL["advance_deletion_clock"].text,
         {"machine": uptime.machine, "up_seconds": uptime.seconds, "gain": GAIN_MAX},
@@ -62,13 +64,13 @@ def advance_deletion_clock(connection: psycopg.Connection[Any], uptime: Uptime) 
 
 
 def accept_deletion_clock(connection: psycopg.Connection[Any]) -> DeletionClock:
-    """An operator says that the shard's clock is right: deletion counts from it now."""
+    """Set the horizon to the shard's clock, which an operator has confirmed to be right."""
     connection.execute(_SQL["accept_deletion_clock"].text)
     return read_deletion_clock(connection)
 
 
 def read_deletion_clock(connection: psycopg.Connection[Any]) -> DeletionClock:
-    """As it is, without advancing it."""
+    """Read it without advancing it."""
     return _build(connection.execute(_SQL["read_deletion_clock"].text).fetchone())
 
 

@@ -1,4 +1,4 @@
-"""What a shard's tables can refuse; each docstring is the operator's message."""
+"""Errors of statements on a shard's tables; each docstring is the operator's message."""
 
 from runtime.errors import Permanent, Retryable
 
@@ -8,16 +8,16 @@ class StorageError(Exception):
 
 
 class PositionMoved(StorageError, Retryable):
-    """The partition's position, epoch or state is not the one this flush was made for. Nothing was written.
+    """The partition's position, epoch or state is not the one that this flush expects. Nothing was written.
 
-    Retryable: another worker was faster, the partition has moved, or it is held. Read the state again.
+    Retryable: another worker has flushed, or the partition has moved or is held. Read its state again.
     """
 
 
 class TooManyDeadLetters(StorageError, Permanent):
-    """Writing this flush's dead letters would pass a limit. Nothing was written; the partition stops.
+    """The dead letters of this flush pass a limit. Nothing was written; the partition stops.
 
-    Permanent: find the cause, then let the partition go on, `manage.py dead_letters resume`. `reason` is a StopReason.
+    Permanent: find the cause, then resume the partition with `manage.py dead_letters resume`. `reason` is a StopReason.
     """
 
     def __init__(self, reason: str, detail: str) -> None:
@@ -31,40 +31,40 @@ class PartitionNotHere(StorageError, Retryable):
 
 
 class PartitionBeingMoved(StorageError, Retryable):
-    """The partition is being copied to another shard, or has just changed it. Its rollups, retention, recounts and dead
-    letters wait until it is there and the topology says so: what they changed would be missing in the copy.
+    """The partition is being copied to another shard, or has just been handed over. Its rollups, retention, recounts
+    and dead letters wait until the topology names the new shard: their changes would be missing in the copy.
 
-    Retryable: a mover that died holds them up for a minute at most (`VIEWCOUNTER_MOVE_MAINTENANCE_HOLD_SECONDS`).
+    Retryable: a mover that died delays them by at most `VIEWCOUNTER_MOVE_MAINTENANCE_HOLD_SECONDS`.
     """
 
 
 class MaintenanceHoldLost(StorageError, Retryable):
-    """Something but flushes may have changed the partition since its copy was made, or another mover is at it.
+    """Maintenance may have changed the partition since its copy was made, or another mover has claimed the move.
 
     Retryable: the copy is compared again, and made again if it differs.
     """
 
 
 class CopyTaken(StorageError, Retryable):
-    """The copy of a partition is gone, or another mover has taken it over.
+    """The copy of a partition does not exist, or another mover has taken it over.
 
-    Retryable: the move is looked at again.
+    Retryable: read the state of the move again.
     """
 
 
 class MoverReplaced(StorageError, Retryable):
-    """Another mover has taken the move over, and this one stops. Nothing was changed.
+    """Another mover has taken the move over; this one stops. Nothing was changed.
 
-    Retryable: the move is looked at again.
+    Retryable: read the state of the move again.
     """
 
 
 class CleanUpOutOfDate(StorageError, Permanent):
-    """Rows were to be removed because their partition had left the shard, and it has come back. Nothing was removed.
+    """The partition whose rows were to be deleted has come back to this shard. Nothing was deleted.
 
-    Permanent for a mover that was replaced; the one that has the move looks at it again.
+    Permanent for a mover that was replaced; the mover that holds the lease reads the state of the move again.
     """
 
 
 class SchemaVersionMismatch(StorageError, Permanent):
-    """The shard's schema is not the one this release was built for. Run `manage.py migrate_shards`."""
+    """The schema of the shard does not match this release. Run `manage.py migrate_shards`."""

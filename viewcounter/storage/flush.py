@@ -1,8 +1,7 @@
-"""The flush: one transaction that moves a partition's position and writes everything this implies.
+"""The flush: one transaction that moves a partition's position and writes everything that this implies.
 
-Invariant (DESIGN: the partition and its state row): either `position` moves from old to new and every raw
-row, id, aggregate, ledger line, dead letter and dirty mark of that range is written, or nothing is. Anything
-that writes counts elsewhere is a defect.
+Invariant: either `position` moves from old to new and every raw row, id, aggregate, ledger line, dead letter and dirty
+mark of that range is written, or nothing is. Only corrections (`recount`) may write counts elsewhere.
 """
 
 from collections.abc import Callable
@@ -35,10 +34,10 @@ _SQL = load_queries("flush.sql")
 
 @dataclass(frozen=True, slots=True)
 class Aggregates:
-    """One row a key, keys sorted and distinct. `starts_us` is empty for all-time totals.
+    """One row for each key; keys are sorted and distinct. `starts_us` is empty for all-time totals.
 
     `video_index` points into the batch's `videos`; sums, mins and maxs are thousandths. `has_overflowed`: a sum is
-    wrong, as it needs more than 64 bits.
+    wrong because it needs more than 64 bits.
     """
 
     video_index: NDArray[Any]
@@ -81,9 +80,9 @@ class LedgerLine:
 
 @dataclass(frozen=True, slots=True)
 class FlushBatch:
-    """Everything one flush writes for `(old_position, new_position]` of a partition. Positions are `ms-seq`.
+    """Everything that one flush writes for `(old_position, new_position]` of a partition. Positions are `ms-seq`.
 
-    `state` is what the partition's row must be in: owned, or incoming for a copy that is being brought up to date.
+    `state` is the state that the partition's row must have: owned, or incoming for a copy that is catching up.
     """
 
     partition: int
@@ -104,7 +103,7 @@ class FlushBatch:
 
 
 _LAST_SECOND = 253_402_300_799
-"""The end of the year 9999, where Python's calendar ends."""
+"""The end of the year 9999, the last one of Python's datetime."""
 
 Connection = psycopg.Connection[Any]
 Step = Callable[[Connection, FlushBatch], None]
@@ -113,14 +112,14 @@ Step = Callable[[Connection, FlushBatch], None]
 def apply_flush(connection: Connection, batch: FlushBatch, *, limits: DeadLetterLimits) -> list[str]:
     """Run the flush inside the caller's open transaction on the partition's primary.
 
-    Returns the videos that this shard had never seen. Raises PositionMoved when the compare-and-set misses and
+    Returns the videos that are new on this shard. Raises PositionMoved when the compare-and-set misses, and
     TooManyDeadLetters, both with nothing written; the caller rolls back.
     """
     return write_content(connection, batch, rolled_through=advance_position(connection, batch, limits=limits))
 
 
 def write_content(connection: Connection, batch: FlushBatch, *, rolled_through: datetime) -> list[str]:
-    """Everything of a flush but the compare-and-set, which must have hit in this transaction."""
+    """Everything of a flush except the compare-and-set, which must have succeeded in this transaction."""
     new_videos = _ensure_videos(connection, batch)
     for step in STEPS:
         step(connection, batch)
@@ -130,7 +129,7 @@ def write_content(connection: Connection, batch: FlushBatch, *, rolled_through: 
 
 
 def advance_position(connection: Connection, batch: FlushBatch, *, limits: DeadLetterLimits) -> datetime:
-    """The compare-and-set. Returns `rolled_through`; raises as `apply_flush`."""
+    """The compare-and-set. Returns `rolled_through`; raises the errors of `apply_flush`."""
     allowed = False
     if batch.tally.dead:
         window = lock_window(
@@ -170,7 +169,7 @@ def _find_oldest(batch: FlushBatch) -> datetime | None:
 
 
 def _ensure_videos(connection: Connection, batch: FlushBatch) -> list[str]:
-    """Before everything that refers to them. Returns those that were not there."""
+    """Before all rows that refer to videos. Returns the new ones."""
     if not len(batch.totals):
         return []
     touched = np.unique(batch.totals.video_index)
@@ -273,4 +272,4 @@ STEPS: list[Step] = [
     _insert_dead_letters,
     _insert_conflicts,
 ]
-"""In this order after the compare-and-set; a list so that tests can fail the flush between any two."""
+"""Run in this order after the compare-and-set. A list, so that tests can fail the flush between any two."""

@@ -1,7 +1,8 @@
-"""Ids of one minute lie on the shard in as many pieces as flushes have met it; this puts small ones together.
+"""Merges small pieces of ids: each flush that has ids of a minute stores them as a piece of that minute.
 
-Invariant: a piece holds the ids of flushes up to its `position` and of no later one, so who holds a minute as of an
-earlier position finds fewer ids up to there than he holds, and reads it whole. Which flush an id came with is kept.
+Invariant: a piece holds the ids of flushes up to its `position` and of no later one. So a cache that holds a minute as
+of an earlier position finds fewer ids up to there than it holds, and reads the minute whole. The flush of each id is
+kept.
 """
 
 from collections.abc import Collection
@@ -22,9 +23,10 @@ _SQL = load_queries("id_pieces.sql")
 def merge_id_pieces(
     connection: psycopg.Connection[Any], partition: int, minutes: Collection[int], *, epoch: int, small_ids: int
 ) -> int:
-    """Pieces of fewer than `small_ids` ids, of each of these minutes since 1970 UTC, become one. Returns how many went.
+    """Merge the pieces with fewer than `small_ids` ids of each of these minutes (since 1970 UTC). Returns the number of
+    deleted pieces.
 
-    None do of a partition that is not owned here at this epoch, or that is being moved: its mover compares.
+    Merges nothing of a partition that is not owned here at this epoch, or that is being moved: its mover compares rows.
     """
     state = lock_rollup(connection, partition)
     if state.state != OWNED or state.epoch != epoch or state.is_being_moved:

@@ -1,4 +1,4 @@
-"""How one instance stands, asked of itself."""
+"""The statement that probes the health of one database instance."""
 
 from viewcounter.storage.named_sql import load_queries
 

@@ -1,4 +1,4 @@
-"""What one copy of a shard has applied."""
+"""Reads the log positions that one database instance has applied."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,13 +12,13 @@ READ_APPLIED = load_queries("instances.sql")["read_applied"]
 
 @dataclass(frozen=True, slots=True)
 class Applied:
-    """`wal_bytes`: written by a primary, replayed by a replica. `positions` (`ms-seq`) by partition."""
+    """`wal_bytes`: WAL written by a primary or replayed by a replica. `positions` (`ms-seq`) by partition."""
 
     wal_bytes: int
     positions: Mapping[int, str]
 
 
 def build_applied(rows: list[dict[str, Any]]) -> Applied:
-    """From the rows of READ_APPLIED, of which there is one at least."""
+    """From the rows of READ_APPLIED, at least one."""
     positions = {row["partition"]: row["position"] for row in rows if row["partition"] is not None}
     return Applied(wal_bytes=rows[0]["wal_bytes"], positions=positions)

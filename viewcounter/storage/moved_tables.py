@@ -1,8 +1,8 @@
-"""Which tables move with a partition, and what of their rows must be equal in the end.
+"""The tables that move with a partition, and the columns that must be equal on both sides afterwards.
 
-Invariant: every table of a shard with a column `partition` stands here, or is `partition_state`, whose row moves by
-itself (`storage/moves.py`). Columns are read from the shard, so a new one moves without being named; a new table does
-not, and a test says so.
+Invariant: every table of a shard with a column `partition` is listed here, except `partition_state`, whose row has its
+own protocol (`storage/moves.py`). Columns are read from the shard, so a new column moves without being listed; a new
+table does not, which a test detects.
 """
 
 from dataclasses import dataclass
@@ -10,10 +10,10 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class MovedTable:
-    """`not_compared` may differ between a row that was copied, or counted, here and one there.
+    """A table and how it is copied and compared. Columns in `not_compared` may differ between source and copy.
 
-    Of a table with `copied_rows_only` those are compared that were written at or before the copy's position. `order_by`
-    is given where the order of numbers, which are given anew, means something.
+    With `copied_rows_only`, rows are compared that were written at or before the copy's position. `order_by` is set
+    where the order of generated numbers, which are generated anew, has a meaning.
     """
 
     name: str
@@ -25,12 +25,12 @@ class MovedTable:
 
 RAW_EVENT = MovedTable("raw_event")
 EVENT_IDS = MovedTable("event_ids", is_compared=False)
-"""Its rows are cut by flushes, and those of the copy begin and end elsewhere: the ids in them are compared."""
+"""Not compared by row: flushes of the copy end at other positions, so its rows hold other ranges. Ids are compared."""
 LEDGER = MovedTable("ledger")
 EVENT_TOTAL = MovedTable("event_total")
 
 TABLES = (
-    # The catalogue goes on changing meanwhile; the cursor that comes along has the target's sync catch up.
+    # The catalogue may change meanwhile; the copied cursor makes the target's sync catch up.
     MovedTable("video", not_compared=frozenset({"channel_id", "title", "revision"})),
     MovedTable("catalogue_cursor", is_compared=False),
     EVENT_TOTAL,
@@ -46,10 +46,10 @@ TABLES = (
         not_compared=frozenset({"position", "detail", "created_at", "refused_at"}),
         order_by="id",
     ),
-    # A flush keeps the first few conflicts of it: which, depends on where it begins.
+    # A flush stores only its first conflicts; which ones depends on the position where it begins.
     MovedTable("event_conflict", copied_rows_only=True, order_by="id"),
     MovedTable("correction", order_by="id"),
     EVENT_IDS,
     RAW_EVENT,
 )
-"""In the order in which they are copied: what others refer to comes first. Removed in the opposite order."""
+"""In the order of copying: tables before those that refer to them. Rows are deleted in the opposite order."""

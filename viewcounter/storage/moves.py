@@ -1,9 +1,9 @@
-"""The rows of `partition_state` of a partition that moves, on the source and on the target.
+"""The `partition_state` rows of a moving partition, on the source and on the target.
 
-Invariants. Only one of the two is `owned` at an epoch that the topology knows. A copy is `incoming`, at position 0-0
-until it is complete. Each mover has a token, larger than those of all movers of the partition before it, which it
-writes on both rows when it takes over; every transaction of a mover asks for it, or for an epoch that is over for good,
-under a lock on the row. Each function runs in the caller's transaction and may run twice.
+Invariants. Only one of the two is `owned` at an epoch of the topology. A copy is `incoming`, at position 0-0 until it
+is complete. Each mover has a token, larger than the tokens of all earlier movers of the partition, and writes it to
+both rows when it takes over. Every transaction of a mover locks the row and checks the token, or checks an epoch that
+has ended for good. Each function runs in the caller's transaction and is idempotent.
 """
 
 from collections.abc import Mapping
@@ -35,26 +35,26 @@ READ_COPY = _SQL["read_copy"]
 _OF_THE_SHARD = frozenset(
     {"partition", "epoch", "state", "updated_at", "move_token", "maintenance_held_until", "raw_since"}
 )
-"""Columns of partition_state that are this shard's own; all others come with the partition."""
+"""Columns of partition_state that belong to this shard; all others move with the partition."""
 MAINTAINED = ("rolled_through", "admits_since", "minutes_since", "hours_since")
-"""What maintenance changes: as it is held, source and copy have the same."""
+"""Columns that maintenance changes. Equal on source and copy while maintenance is held."""
 
 _ABOVE_RANDOM_TOKENS = 0xFFFFFFFF << 96
-"""Movers of earlier releases had random ones: theirs are smaller."""
+"""Movers of earlier releases had random tokens: all are smaller than this."""
 
 Connection = psycopg.Connection[Any]
 Row = Mapping[str, Any]
 
 
 def build_token(*, target_epoch: int, claim: int) -> UUID:
-    """Pure. Of the mover that was the `claim`th to take a move up. Each later mover of a partition has a larger one, as
-    no two moves of a partition have the same target epoch. PostgreSQL compares uuids as it would these numbers."""
+    """Pure. The token of the mover that claimed a move as the `claim`th. Each later mover of a partition has a larger
+    one, since no two moves of a partition have the same target epoch. PostgreSQL compares uuids like these numbers."""
     return UUID(int=_ABOVE_RANDOM_TOKENS | target_epoch << 48 | claim)
 
 
 @dataclass(frozen=True, slots=True)
 class Side:
-    """A partition on one of the two shards, as one mover knows it."""
+    """A partition on one of the two shards: its epoch there, and the token of one mover."""
 
     partition: int
     epoch: int
@@ -66,7 +66,7 @@ class Side:
 
 
 def name_move_session(connection: Connection, *, seconds: float) -> None:
-    """For long transactions of a mover: bounded by the mover, and spared by the session reaper."""
+    """Marks a long transaction of a mover: the mover bounds it, so the session reaper spares it."""
     bounds = {
         "application_name": format_session_name(APPLICATION_NAME, Purpose.MOVE),
         "statement_timeout": f"{seconds * 1000:.0f}",
@@ -89,7 +89,7 @@ def read_row(connection: Connection, partition: int) -> Row:
 
 
 def hold_maintenance(connection: Connection, source: Side, *, seconds: float) -> None:
-    """From the commit on, and for so long, only flushes change the partition's rows.
+    """From the commit on, and for `seconds`, only flushes change the partition's rows.
 
     Raises PartitionNotHere, MoverReplaced.
     """
@@ -97,13 +97,13 @@ def hold_maintenance(connection: Connection, source: Side, *, seconds: float) ->
 
 
 def continue_maintenance_hold(connection: Connection, source: Side, *, seconds: float) -> None:
-    """Raises MaintenanceHoldLost when it has run out since, or a mover that came later has it."""
+    """Raises MaintenanceHoldLost if the hold has expired since, or belongs to a later mover."""
     if not _run(connection, "continue_maintenance_hold", source, seconds=seconds):
-        raise MaintenanceHoldLost(f"partition {source.partition} may have been rolled up or cut since it was copied")
+        raise MaintenanceHoldLost(f"maintenance may have changed partition {source.partition} since it was copied")
 
 
 def renew_maintenance_hold(connection: Connection, source: Side, *, seconds: float) -> None:
-    """Raises MaintenanceHoldLost, also when another mover has taken over."""
+    """Raises MaintenanceHoldLost, also if another mover has taken over."""
     if not _run(connection, "renew_maintenance_hold", source, seconds=seconds):
         raise MaintenanceHoldLost(f"maintenance of partition {source.partition} is no longer held for this mover")
 
@@ -112,7 +112,7 @@ def hold_source(connection: Connection, source: Side) -> Row:
     """The row at the source's last position. Raises MaintenanceHoldLost."""
     row: Row | None = connection.execute(_SQL["hold_source"].text, source.keys).fetchone()
     if row is None:
-        raise MaintenanceHoldLost(f"partition {source.partition} cannot be held: maintenance was not held until now")
+        raise MaintenanceHoldLost(f"partition {source.partition} cannot be held: its maintenance hold has expired")
     return row
 
 
@@ -125,50 +125,51 @@ def free_source(connection: Connection, source: Side) -> None:
 
 
 def release_source(connection: Connection, source: Side) -> bool:
-    """Nobody reads or counts by this row any more. False when it was so already."""
+    """End reads and flushes of the partition on this shard. False if they were ended already."""
     return bool(_run(connection, "release_source", source))
 
 
 def begin_copy(connection: Connection, target: Side) -> None:
-    """Raises PartitionNotHere when the target owns the partition, or the move is over: nothing of it may be touched.
+    """Insert or reset the row of the copy.
 
-    Raises MoverReplaced.
+    Raises PartitionNotHere if the target owns the partition or the move has ended: its rows must not be touched. Raises
+    MoverReplaced.
     """
     _expect_hit(connection, "begin_copy", target)
 
 
 def take_copy_over(connection: Connection, target: Side) -> None:
-    """Raises CopyTaken when there is no copy."""
+    """Raises CopyTaken if there is no copy."""
     if not _run(connection, "take_copy_over", target):
         raise CopyTaken(f"there is no copy of partition {target.partition} at epoch {target.epoch}")
 
 
 def check_copy(connection: Connection, target: Side) -> None:
-    """Until the transaction ends nobody else takes the copy over. Raises CopyTaken."""
+    """Lock the copy: no other mover takes it over until the transaction ends. Raises CopyTaken."""
     if not _run(connection, "check_copy", target):
         raise CopyTaken(f"the copy of partition {target.partition} belongs to another mover")
 
 
 def check_moved_away(connection: Connection, side: Side, *, shard: str) -> None:
-    """Until the transaction ends nothing of the partition comes to this shard. Raises CleanUpOutOfDate."""
+    """Lock the row: the partition cannot come to this shard until the transaction ends. Raises CleanUpOutOfDate."""
     if _run(connection, "check_moved_away", side):
         return
     found = connection.execute(_SQL["find_row"].text, side.keys).fetchone()
     state = f"state {found['state']}, epoch {found['epoch']}" if found else "no state row"
     raise CleanUpOutOfDate(
         f"partition {side.partition} on {shard} is no longer moved away as of epoch {side.epoch} ({state}):"
-        " this clean-up is out of date, nothing was removed"
+        " this clean-up is out of date, nothing was deleted"
     )
 
 
 def finish_copy(connection: Connection, target: Side, row: Row, *, raw_since: datetime) -> None:
-    """The copy is complete, as of `row` of the source. Raises CopyTaken."""
+    """Mark the copy as complete, as of `row` of the source. Raises CopyTaken."""
     check_copy(connection, target)
     _set_columns(connection, target, row, raw_since=raw_since, state=None)
 
 
 def activate_copy(connection: Connection, target: Side, row: Row) -> None:
-    """It could count from the source's last position on, which it must have reached. Raises CopyTaken."""
+    """Let the copy take flushes after the source's last position, which it must have reached. Raises CopyTaken."""
     check_copy(connection, target)
     copy = read_row(connection, target.partition)
     if copy["position"] != row["position"]:
@@ -177,17 +178,17 @@ def activate_copy(connection: Connection, target: Side, row: Row) -> None:
 
 
 def retire_copy(connection: Connection, target: Side) -> None:
-    """From the commit on no mover of this move writes to the target's rows, or removes any that came after it."""
+    """From the commit on no mover of this move writes to the target's rows, or deletes rows of a later move."""
     _run(connection, "retire_copy", target)
 
 
 def own_arrival(connection: Connection, target: Side) -> None:
-    """Raises PartitionNotHere when the target has nothing of the partition at this epoch; MoverReplaced."""
+    """Raises PartitionNotHere if the target has no row of the partition at this epoch, and MoverReplaced."""
     _expect_hit(connection, "own_arrival", target)
 
 
 def limit_raw_claims(connection: Connection, *, oldest_day: datetime, partition: int) -> None:
-    """The other partitions here have no raw events of days before `oldest_day`. After `lock_every_row`."""
+    """Record that the other partitions here have no raw events before `oldest_day`. Call after `lock_every_row`."""
     connection.execute(_SQL["limit_raw_claims"].text, {"oldest_day": oldest_day, "partition": partition})
 
 

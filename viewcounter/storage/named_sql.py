@@ -1,4 +1,4 @@
-"""SQL lives in `storage/sql/*.sql`, each statement with a name, a class and its reason."""
+"""Loads SQL statements from `storage/sql/*.sql`; each has a name, a query class and a comment with its reason."""
 
 import re
 from pathlib import Path
@@ -16,11 +16,11 @@ def load_queries(filename: str) -> dict[str, Query]:
     if not headers or _strip_comments(text[: headers[0].start()]):
         raise ValueError(f"{filename}: every statement needs a line '-- name: <name> (<class>)'")
     queries: dict[str, Query] = {}
-    for header, following in zip(headers, [*headers[1:], None], strict=True):
-        body = _strip_comments(text[header.end() : following.start() if following else None])
+    for header, next_header in zip(headers, [*headers[1:], None], strict=True):
+        body = _strip_comments(text[header.end() : next_header.start() if next_header else None])
         name = header["name"]
         if name in queries:
-            raise ValueError(f"{filename}: the name {name} stands twice")
+            raise ValueError(f"{filename}: the name {name} is used twice")
         queries[name] = Query(name=name, text=body, query_class=QueryClass(header["query_class"]))
     return queries
 

@@ -1,5 +1,5 @@
-"""Where a row stands in a list over all shards, newest first. The place of a row never changes, so pages that begin
-behind a place neither repeat nor skip one."""
+"""Keyset pagination of a list over all shards, newest first. The key of a row never changes, so pages that start after
+a key neither repeat nor skip a row."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -8,15 +8,15 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True, order=True)
 class PageKey:
-    """A partition is on one shard only, so no two rows share a place."""
+    """Unique over all shards, since a partition is on one shard only."""
 
     created_at: datetime
     partition: int
     id: int
 
 
-def place_parameters(before: PageKey | None) -> dict[str, Any]:
-    """Of a statement that lists the rows older than `before`; all of them for None."""
+def page_parameters(before: PageKey | None) -> dict[str, Any]:
+    """Parameters of a statement that lists the rows older than `before`; None: all rows."""
     return {
         "before_at": before.created_at if before else None,
         "before_partition": before.partition if before else None,

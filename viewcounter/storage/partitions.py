@@ -1,4 +1,4 @@
-"""Reading and placing the state rows of partitions. Loaded by every process: needs no numpy."""
+"""Reads and creates the state rows of partitions. Loaded by every process: does not import numpy."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,16 +15,16 @@ _SQL = load_queries("partitions.sql")
 READ_STATE = _SQL["read_state"]
 """Parameters: partition. One row: epoch, position, watermark, state, admits_since."""
 READ_STATES = _SQL["read_states"]
-"""Parameters: partitions. A row each that exists: partition, epoch, position, watermark, state."""
+"""Parameters: partitions. One row for each that the shard holds: partition, epoch, position, watermark, state."""
 READ_GENERATIONS = _SQL["read_generations"]
-"""Parameters: partitions. A row each that is here: partition, generation."""
+"""Parameters: partitions. One row for each that the shard holds: partition, generation."""
 READ_SCHEMA_VERSION = _SQL["read_schema_version"]
 RAISE_TERM = _SQL["raise_term"]
 """Parameters: term. Never lowers it."""
 JOIN_CLUSTER = _SQL["join_cluster"]
-"""Parameters: cluster_id. Leaves a shard alone that has one."""
+"""Parameters: cluster_id. Changes nothing on a shard that has a cluster id."""
 HAS_IDENTITY = _SQL["has_identity"]
-"""No parameters. One row: has_identity, whether there is anything to read it from."""
+"""No parameters. One row: has_identity, whether the table `shard_identity` exists."""
 READ_CLUSTER_ID = _SQL["read_cluster_id"]
 """No parameters. One row: cluster_id."""
 
@@ -34,7 +34,7 @@ HELD = "held"
 STOPPED = "stopped"
 MOVED = "moved"
 ELSEWHERE = frozenset({INCOMING, MOVED})
-"""Rows in these states are of partitions that another shard owns."""
+"""States of the rows of partitions that another shard owns."""
 
 EXPECTED_SCHEMA_VERSION = "0002_deletion_clock"
 """The newest migration of the storage app; a test holds it against the migration files."""
@@ -55,7 +55,7 @@ class PartitionState:
 
 
 def get_state(rows: list[dict[str, Any]], *, partition: int) -> PartitionState:
-    """From the rows of READ_STATE. Raises PartitionNotHere for none."""
+    """From the rows of READ_STATE. Raises PartitionNotHere if there are none."""
     if not rows:
         raise PartitionNotHere(f"partition {partition} has no state row on its shard")
     row = rows[0]
@@ -63,19 +63,19 @@ def get_state(rows: list[dict[str, Any]], *, partition: int) -> PartitionState:
 
 
 def adopt_partitions(connection: psycopg.Connection[Any], epochs: Mapping[int, int]) -> int:
-    """Create the state rows a shard does not have yet; `epochs` by partition. Returns how many were new."""
+    """Create the missing state rows of a shard; `epochs` by partition. Returns the number of new rows."""
     return connection.execute(
         _SQL["adopt_partitions"].text, {"partitions": list(epochs), "epochs": list(epochs.values())}
     ).rowcount
 
 
 def read_incoming(connection: psycopg.Connection[Any]) -> dict[int, str]:
-    """Positions of the copies on this shard that are not the owner's yet."""
+    """Positions of the incoming copies on this shard, by partition."""
     return {row["partition"]: row["position"] for row in connection.execute(_SQL["read_incoming"].text)}
 
 
 def accept_arrived(connection: psycopg.Connection[Any], epochs: Mapping[int, int]) -> int:
-    """Own the incoming partitions that the topology gives to this shard at these epochs. Returns how many."""
+    """Own the incoming partitions that the topology assigns to this shard at these epochs. Returns their number."""
     return connection.execute(
         _SQL["accept_arrived"].text, {"partitions": list(epochs), "epochs": list(epochs.values())}
     ).rowcount
@@ -84,8 +84,8 @@ def accept_arrived(connection: psycopg.Connection[Any], epochs: Mapping[int, int
 def advance_watermarks(
     connection: psycopg.Connection[Any], tails: Mapping[int, str], *, epochs: Mapping[int, int], read_at: datetime
 ) -> int:
-    """Move the watermark of partitions that have applied all of the log as it was at `read_at`, and that are still this
-    shard's at their epochs."""
+    """Advance the watermark of partitions that had applied the whole log at `read_at`, and that this shard still owns
+    at their epochs."""
     return connection.execute(
         _SQL["advance_watermarks"].text,
         {
@@ -104,9 +104,9 @@ def pass_over_lost(
     floors: Mapping[int, str],
     epochs: Mapping[int, int],
 ) -> int:
-    """Go on reading the log at `floors`, by partition, where it does not reach back to `positions` any more.
+    """Continue at `floors`, by partition, where the log no longer reaches back to `positions`.
 
-    A partition that is somewhere else by now is left alone. Returns how many went on.
+    A partition that this shard no longer owns at its epoch is left alone. Returns how many positions were moved.
     """
     return connection.execute(
         _SQL["pass_over_lost"].text,
@@ -120,7 +120,8 @@ def pass_over_lost(
 
 
 def lock_partitions_here(connection: psycopg.Connection[Any], epochs: Mapping[int, int]) -> frozenset[int]:
-    """Those of the partitions that are this shard's at these epochs. None of them leaves until the transaction ends."""
+    """Lock the rows of those partitions that this shard owns at these epochs, and return them. None of them can move
+    away until the transaction ends."""
     rows = connection.execute(
         _SQL["lock_partitions_here"].text, {"partitions": list(epochs), "epochs": list(epochs.values())}
     )
@@ -128,7 +129,7 @@ def lock_partitions_here(connection: psycopg.Connection[Any], epochs: Mapping[in
 
 
 def lock_every_row(connection: psycopg.Connection[Any]) -> None:
-    """Before what concerns all partitions of the shard is decided: in order, so that no two wait for each other."""
+    """Before a decision about all partitions of the shard. In a fixed order, so that two callers cannot deadlock."""
     connection.execute(_SQL["lock_every_row"].text)
 
 
@@ -136,4 +137,4 @@ def check_schema_version(rows: list[dict[str, Any]], *, shard: str) -> None:
     """From the rows of READ_SCHEMA_VERSION. Raises SchemaVersionMismatch."""
     found = rows[0]["name"] if rows else "none"
     if found != EXPECTED_SCHEMA_VERSION:
-        raise SchemaVersionMismatch(f"{shard} has schema {found}, this release needs {EXPECTED_SCHEMA_VERSION}")
+        raise SchemaVersionMismatch(f"{shard} has schema {found}; this release needs {EXPECTED_SCHEMA_VERSION}")

@@ -1,4 +1,4 @@
-"""The statements that answer for a period from days, hours and minutes, tiers chosen in the snapshot that is read."""
+"""Read statements for a period, from days, hours and minutes; the tiers are chosen in the snapshot of the statement."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,8 +14,8 @@ _SQL = load_queries("ranges.sql")
 
 BUCKETS_OF_VIDEOS = _SQL["buckets_of_videos"]
 """Parameters: partitions, video_partitions and video_ids (parallel), event_type_id, those of `slice_parameters` and
-`edges`. At least one row a partition: its state, `admits_since`, `generation`, `has_dirty_days`, `has_dirty_hours`, and
-`bucket` (from 1: how many edges stand at or before it; null for none), count, sum, min, max."""
+`edges`. At least one row for each partition: its state, `admits_since`, `generation`, `has_dirty_days`,
+`has_dirty_hours`, and `bucket` (from 1: number of edges at or before it; null for none), count, sum, min, max."""
 
 TOP_OF_RANGE = _SQL["top_of_range"]
 """Parameters: partitions, event_type_id, function, limit and those of `slice_parameters`."""
@@ -25,8 +25,8 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 @dataclass(frozen=True, slots=True)
 class Horizon:
-    """What a partition has of its tiers: hours and days are rolled up to `rolled_through`; minutes are kept from
-    `minutes_since` on and hours from `hours_since`; days for ever."""
+    """The range of each tier of a partition: hours and days are rolled up to `rolled_through`; minutes are kept from
+    `minutes_since` on, hours from `hours_since` on, days forever."""
 
     rolled_through: datetime
     minutes_since: datetime
@@ -42,10 +42,10 @@ class Horizon:
 
 
 def slice_parameters(tiers: Sequence[str], starts: Sequence[datetime], ends: Sequence[datetime]) -> dict[str, Any]:
-    """Slices as the statements take them: tier names and [start, end), three columns of equal length."""
+    """Parameters for slices: tier names and [start, end), three columns of equal length."""
     return {"tiers": binary.texts(tiers), "starts": instants(starts), "ends": instants(ends)}
 
 
 def instants(values: Sequence[datetime]) -> binary.TimestamptzArray:
-    """Aware times at minute edges as an array parameter."""
+    """Array parameter of aware times at minute edges."""
     return binary.timestamps(np.array([(v - _EPOCH).total_seconds() for v in values], dtype=np.int64) * 1_000_000)

@@ -1,8 +1,8 @@
-"""Reading raw events, and since when they are complete.
+"""Reads raw events, and computes since when they are complete.
 
-A day partition of `raw_event` holds what was *received* on that day, so raw events of an hour lie in the day of
-that hour and in all later ones, up to the accept window. An hour is complete in raw if nothing that could hold one of
-its events has been dropped yet.
+A day partition of `raw_event` holds the events *received* on that day, so raw events of an hour are in the day of that
+hour and in later ones, up to the accept window. Raw events of an hour are complete while no day partition that could
+hold one of them has been dropped.
 """
 
 from datetime import UTC, datetime, timedelta
@@ -16,9 +16,9 @@ _NAME_OF_DAY = "raw_event_%Y%m%d"
 
 
 def get_raw_start(oldest_raw_day: str | None, *, raw_since: datetime) -> datetime | None:
-    """Raw events received from here on are all there; None when there is no day partition at all.
+    """The instant since which all received raw events are stored; None when there is no day partition.
 
-    `oldest_raw_day` is one by its name, `raw_since` what the partition's row says.
+    `oldest_raw_day`: name of the oldest day partition. `raw_since`: column of the partition's row.
     """
     if oldest_raw_day is None:
         return None
@@ -26,7 +26,7 @@ def get_raw_start(oldest_raw_day: str | None, *, raw_since: datetime) -> datetim
 
 
 def get_complete_from(raw_start: datetime, *, future_seconds: int) -> datetime:
-    """The first hour whose events are all in raw: an event may have been received `future_seconds` before it occurred,
-    on a day that is gone."""
+    """The first hour whose raw events are complete: an event may have been received `future_seconds` before it
+    occurred, on a day that has been dropped."""
     complete_at = raw_start + timedelta(seconds=future_seconds)
     return raw_start + HOUR * -((raw_start - complete_at) // HOUR)

@@ -1,4 +1,4 @@
-"""Day partitions of `raw_event`: made ahead of time so that no flush meets a missing one, dropped whole when old."""
+"""Day partitions of `raw_event`: created ahead of time, so that no flush lacks one, and dropped whole when old."""
 
 from collections.abc import Iterable
 from datetime import UTC, date, datetime, timedelta
@@ -13,14 +13,14 @@ from viewcounter.storage.named_sql import load_queries
 DAYS_BEHIND = 1
 DAYS_AHEAD = 7
 GAP_MAX_DAYS = 60
-"""No older days are made: the event log keeps no events for longer, and a wrong clock must not make years of them."""
+"""No older days are created: the event log holds no older events, and a wrong clock must not create years of them."""
 
 _SQL = load_queries("raw_days.sql")
 
 
 def plan_raw_days(today: date, *, newest: date | None) -> list[date]:
-    """Yesterday (a flush may carry what was received before midnight) to a week ahead, and the days between these and
-    `newest`, the last day that was made: a shard that was away for weeks gets the events of those weeks from the log.
+    """Yesterday (a flush may hold events received before midnight) to a week ahead, and the days since `newest`, the
+    last existing one: a shard that was down for weeks gets the events of those weeks from the log.
     """
     since = today - timedelta(days=DAYS_BEHIND)
     if newest is not None:
@@ -29,7 +29,7 @@ def plan_raw_days(today: date, *, newest: date | None) -> list[date]:
 
 
 def ensure_raw_days(connection: psycopg.Connection[Any], *, today: date) -> list[date]:
-    """Create the day partitions that are missing; returns their days. Safe to repeat and to run beside itself."""
+    """Create the missing day partitions; returns their days. Idempotent, and safe to run concurrently."""
     return make_raw_days(connection, plan_raw_days(today, newest=max(list_raw_days(connection), default=None)))
 
 
@@ -39,13 +39,13 @@ def list_raw_days(connection: psycopg.Connection[Any]) -> list[date]:
 
 
 def find_raw_start(connection: psycopg.Connection[Any]) -> datetime | None:
-    """When the oldest day begins; None when there is none."""
+    """Start of the oldest day; None when there is none."""
     days = list_raw_days(connection)
     return datetime(days[0].year, days[0].month, days[0].day, tzinfo=UTC) if days else None
 
 
 def make_raw_days(connection: psycopg.Connection[Any], days: Iterable[date]) -> list[date]:
-    """Those of `days` that have no partition yet get one; returns which. Safe to repeat and to run beside itself."""
+    """Create partitions for those of `days` that have none; returns these. Idempotent, and safe to run concurrently."""
     existing = set(list_raw_days(connection))
     created = [day for day in days if day not in existing]
     for day in created:
@@ -63,8 +63,8 @@ def make_raw_days(connection: psycopg.Connection[Any], days: Iterable[date]) -> 
 def plan_old_raw_days(
     names: Iterable[str], *, watermark: datetime, admits_since: datetime, retention: timedelta, guard: timedelta
 ) -> list[str]:
-    """Pure. Days that ended `retention` before the watermark and in which nothing that is still admitted can have been
-    received; the edges are the oldest of the shard's partitions."""
+    """Pure. Days that ended `retention` before the watermark and on which no event that is still admitted can have been
+    received. `watermark` and `admits_since` are the oldest of the shard's partitions."""
     keep_from = min(watermark - retention, admits_since - guard)
     return sorted(name for name in names if _get_start(name) + timedelta(days=1) <= keep_from)
 
@@ -72,7 +72,7 @@ def plan_old_raw_days(
 def find_old_raw_days(
     connection: psycopg.Connection[Any], *, horizon: datetime, retention: timedelta, guard: timedelta
 ) -> list[str]:
-    """Names of the day partitions to drop; ages count back from the watermarks, and from `horizon` at most."""
+    """Names of the day partitions to drop. Ages are measured from the oldest watermark, or `horizon` if earlier."""
     edges = connection.execute(_SQL["find_raw_edges"].text, {"horizon": horizon}).fetchone()
     if edges is None or edges["admits_since"] is None:
         return []
@@ -86,13 +86,13 @@ def find_old_raw_days(
 
 
 def drop_raw_day(connection: psycopg.Connection[Any], name: str, *, lock_seconds: float) -> None:
-    """Waits no longer than `lock_seconds` for those who use the table: whoever comes after waits behind us."""
+    """Waits at most `lock_seconds` for the lock, because later statements on the table queue behind this one."""
     connection.execute(sql.SQL("SET LOCAL lock_timeout = {}").format(sql.Literal(f"{round(lock_seconds * 1000)}ms")))
     connection.execute(sql.SQL("DROP TABLE IF EXISTS {}").format(sql.Identifier(name)))
 
 
 def _list_names(connection: psycopg.Connection[Any]) -> list[str]:
-    """Also on a connection of Django's, whose rows are tuples."""
+    """Works also on a connection of Django, whose rows are tuples."""
     with connection.cursor(row_factory=dict_row) as cursor:
         return [row["name"] for row in cursor.execute(_SQL["list_raw_days"].text)]
 

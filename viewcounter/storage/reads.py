@@ -1,6 +1,6 @@
-"""The read statements of a shard, and what each of their rows says about its partition.
+"""Read statements of a shard, and the partition state in each of their rows.
 
-Every row carries its partition's state columns, so an answer knows from the same snapshot what it has seen.
+Every row carries the state columns of its partition, so an answer knows from the same snapshot which events it holds.
 """
 
 from collections.abc import Mapping
@@ -21,7 +21,7 @@ TOP_OF_ALL_TIME = _reads["top_of_all_time"]
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """What a read has seen of one partition: everything up to `position`, complete up to `watermark`."""
+    """State of one partition in a read: it holds all events up to `position`, and is complete up to `watermark`."""
 
     epoch: int
     position: str
@@ -29,7 +29,7 @@ class Seen:
 
     @classmethod
     def from_row(cls, row: Mapping[str, Any]) -> Self | None:
-        """None when the shard that answered does not hold the partition (not adopted yet, arriving or moved away)."""
+        """None if the shard that answered does not hold the partition (not adopted yet, incoming or moved away)."""
         if row["state"] is None or row["state"] in ELSEWHERE:
             return None
         return cls(epoch=row["epoch"], position=row["position"], watermark=row["watermark"])

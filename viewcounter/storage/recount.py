@@ -1,9 +1,9 @@
-"""Making what was counted of a video what its raw events say, an hour or a day in one transaction.
+"""Corrects the counts of a video to those of its raw events, an hour or a day in one transaction.
 
-Invariant: nothing that was right becomes wrong, at any moment. Minutes are replaced, rolled buckets above them get
-their dirty marks and the correction is written down, or nothing of this happens. A total is touched only when the
-minutes are right, since it becomes the sum of the tiers: until then it may have been right. The partition's row is
-locked first, so no flush or rollup comes between.
+Invariant: no correct row becomes wrong, at any moment. Either minutes are replaced, rolled buckets above them are
+marked dirty and the correction is recorded, or nothing changes. A total becomes the sum of the tiers, so it is
+corrected only once the minutes are correct: before that it may be right. The partition's row is locked first, so no
+flush or rollup runs in between.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -34,20 +34,20 @@ from viewcounter.storage.snapshots import hold_raw_days
 
 _SQL = load_queries("recount.sql")
 _ROWS_MAX = 1_000_000
-"""More than an hour of one video can have; what is repaired is repaired whole."""
+"""More rows than one hour of a video can have: a repair is never cut short."""
 
 Connection = psycopg.Connection[Any]
 
 
 class RepairScope(StrEnum):
-    """What one transaction repairs of a video."""
+    """The rows of a video that one transaction repairs."""
 
     HOUR = "hour"
-    """The minutes of one hour, by raw events."""
+    """The minutes of one hour, from raw events."""
     DAY = "day"
-    """The rolled hours of one day and the day itself, by the minutes, which must be right already."""
+    """The rolled hours of one day and the day itself, from the minutes, which must be correct already."""
     TOTAL = "total"
-    """The total, by the tiers, whose minutes must be right already."""
+    """The total, from the tiers, whose minutes must be correct already."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +62,7 @@ class Repair:
 
 @dataclass(frozen=True, slots=True)
 class Author:
-    """Who corrects, and within which recount."""
+    """The actor of a correction, and its recount."""
 
     job_id: UUID
     actor: str
@@ -70,7 +70,7 @@ class Author:
 
 @dataclass(slots=True)
 class _Work:
-    """What the steps of one repair hand on: `corrections` grows."""
+    """State shared by the steps of one repair; `corrections` grows."""
 
     repair: Repair
     edges: Edges
@@ -93,9 +93,9 @@ Step = Callable[[Connection, _Work], None]
 def apply_repair(
     connection: Connection, repair: Repair, *, epoch: int, author: Author, future_seconds: int
 ) -> list[Difference]:
-    """Within the caller's transaction on the primary. Returns what was wrong and is now right; none the second time.
+    """Within the caller's transaction on the primary. Returns the corrected differences; none when repeated.
 
-    Raises as `check_owner`, and PartitionBeingMoved while what changes would be lost.
+    Raises the errors of `check_owner`, and PartitionBeingMoved while a change would be lost.
     """
     row = connection.execute(_SQL["lock_partition"].text, {"partition": repair.partition}).fetchone()
     _check_owner(row, repair.partition, epoch=epoch)
@@ -110,10 +110,10 @@ def apply_repair(
 
 
 def check_owner(connection: Connection, partition: int, *, epoch: int) -> None:
-    """What the caller reads in this snapshot, or has read before, is of the partition, not of what it left behind here.
+    """Check that this shard owns the partition, so that the caller does not read the remains of one that moved away.
 
-    Raises PartitionNotHere where the shard has no row, PartitionBeingMoved where the partition is not this shard's at
-    that epoch of the topology.
+    Raises PartitionNotHere if the shard has no row, and PartitionBeingMoved if it does not own the partition at that
+    epoch of the topology.
     """
     row = connection.execute(_SQL["read_owner"].text, {"partition": partition}).fetchone()
     _check_owner(row, partition, epoch=epoch)
@@ -124,7 +124,7 @@ def _check_owner(row: Mapping[str, Any] | None, partition: int, *, epoch: int) -
         raise PartitionNotHere(f"partition {partition} is not on this shard")
     if row["state"] in ELSEWHERE or row["epoch"] != epoch:
         raise PartitionBeingMoved(
-            f"partition {partition} is {row['state']} on this shard at epoch {row['epoch']}, the topology says {epoch}"
+            f"partition {partition} is {row['state']} on this shard at epoch {row['epoch']}, {epoch} in the topology"
         )
 
 
@@ -159,7 +159,7 @@ def _find_wrong_buckets(connection: Connection, work: _Work) -> None:
 
 
 def _mark_buckets(connection: Connection, work: _Work) -> None:
-    """Those that are wrong, or stand above minutes that were: rolled ones no longer count until they are made anew."""
+    """Mark buckets that are wrong, or whose minutes were: readers ignore a marked bucket until it is rolled again."""
     if work.corrections:
         parameters = {**work.keys, **_get_places(work.corrections), "rolled_through": work.edges.rolled_through}
         connection.execute(_SQL["mark_buckets"].text, parameters)
@@ -208,12 +208,12 @@ STEPS: list[Step] = [
     _record,
     _renew_generation,
 ]
-"""In this order; a list so that tests can fail a repair between any two."""
+"""Run in this order. A list, so that tests can fail a repair between any two."""
 
 
 @dataclass(frozen=True, slots=True)
 class Corrections:
-    """The first rows of each tier, how many there are by tier, and the shard's term in which they were read."""
+    """The first rows of each tier, the number of all rows by tier, and the shard term in which they were read."""
 
     rows: tuple[Difference, ...]
     counts: dict[str, int]
@@ -221,7 +221,7 @@ class Corrections:
 
 
 def read_corrections(connection: Connection, *, partition: int, job_id: UUID, limit: int) -> Corrections:
-    """What a recount has changed so far; at most `limit` rows a tier."""
+    """The corrections of a recount so far; at most `limit` rows of each tier."""
     parameters = {"partition": partition, "job_id": job_id, "limit": limit}
     rows = connection.execute(_SQL["read_corrections"].text, parameters).fetchall()
     return Corrections(
@@ -243,14 +243,14 @@ def read_corrections(connection: Connection, *, partition: int, job_id: UUID, li
 
 
 def read_term(connection: Connection) -> int:
-    """Of the shard: grows at every change of its primary."""
+    """The shard term, which grows at every change of the primary."""
     return int(connection.execute(_SQL["read_term"].text).fetchall()[0]["term"])
 
 
 def _replace(
     connection: Connection, work: _Work, wrong: Sequence[Difference], *, set_statement: str, delete_statement: str
 ) -> None:
-    """Rows whose bucket has no raw events any more disappear."""
+    """Replace the rows; those whose bucket has no raw events are deleted."""
     right = [row for row in wrong if row.expected is not None]
     gone = [row for row in wrong if row.expected is None]
     if right:

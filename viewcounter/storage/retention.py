@@ -1,9 +1,9 @@
-"""Removing what is too old from one partition, never more than the answers and the de-duplication can spare.
+"""Deletes old rows of one partition, as far as answers, rollups and de-duplication do not need them.
 
-Invariants, held by the partition's row: an event is counted only if it happened at or after `admits_since`, and the id
-of each earlier copy of such an event is still there; minutes are whole from `minutes_since` on, hours from
+Invariants, held by the partition's row: an event is counted only if it occurred at or after `admits_since`, and the id
+of each earlier copy of such an event is still stored; minutes are complete from `minutes_since` on, hours from
 `hours_since` on; hours_since <= minutes_since <= rolled_through and minutes_since <= admits_since. So no event can
-arrive for a bucket whose minutes are gone, and a bucket that is not rolled, or dirty, keeps what it is made from.
+arrive for a bucket whose minutes are deleted, and the sources of a bucket that is dirty or not rolled yet are kept.
 """
 
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ Connection = psycopg.Connection[Any]
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """Since when a partition has what: see the module."""
+    """The edges of a partition's tiers; see the module."""
 
     admits_since: datetime
     minutes_since: datetime
@@ -30,7 +30,7 @@ class Kept:
 
 @dataclass(frozen=True, slots=True)
 class OldestMarks:
-    """Starts of the oldest dirty hour and day, and of the oldest bucket whose sketches are due; None: there is none."""
+    """Start of the oldest dirty hour, dirty day, and bucket whose sketches are due; None if there is none."""
 
     hour: datetime | None
     day: datetime | None
@@ -55,7 +55,7 @@ def set_kept(connection: Connection, partition: int, kept: Kept) -> None:
 
 
 def delete_minutes_of_hour(connection: Connection, partition: int, *, hour: datetime) -> int:
-    """The minutes below one rolled hour. Returns how many."""
+    """Delete the minutes below one rolled hour. Returns their number."""
     return connection.execute(_SQL["delete_minutes_of_hour"].text, {"partition": partition, "hour": hour}).rowcount
 
 
@@ -65,17 +65,17 @@ def find_first_rolled_hour(connection: Connection, partition: int) -> datetime |
 
 
 def delete_hours_of_day(connection: Connection, partition: int, *, day: datetime) -> int:
-    """The hours below one rolled day. Returns how many."""
+    """Delete the hours below one rolled day. Returns their number."""
     return connection.execute(_SQL["delete_hours_of_day"].text, {"partition": partition, "day": day}).rowcount
 
 
 def delete_hour_sketches_of_day(connection: Connection, partition: int, *, day: datetime) -> int:
-    """The sketches of the hours below one day. Returns how many."""
+    """Delete the sketches of the hours below one day. Returns their number."""
     return connection.execute(_SQL["delete_hour_sketches_of_day"].text, {"partition": partition, "day": day}).rowcount
 
 
 def delete_ids(connection: Connection, partition: int, *, guard: timedelta, limit: int) -> int:
-    """Up to `limit` rows of ids that no admitted event needs. Returns how many."""
+    """Delete up to `limit` rows of ids that no admitted event needs. Returns their number."""
     parameters = {"partition": partition, "guard": guard, "limit": limit}
     return connection.execute(_SQL["delete_ids"].text, parameters).rowcount
 
@@ -83,12 +83,12 @@ def delete_ids(connection: Connection, partition: int, *, guard: timedelta, limi
 def delete_resolved_dead_letters(
     connection: Connection, partition: int, *, horizon: datetime, age: timedelta, limit: int
 ) -> int:
-    """Up to `limit` of those resolved longer than `age` before `horizon`. Returns how many."""
+    """Delete up to `limit` dead letters resolved more than `age` before `horizon`. Returns their number."""
     parameters = {"partition": partition, "horizon": horizon, "age": age, "limit": limit}
     return connection.execute(_SQL["delete_resolved_dead_letters"].text, parameters).rowcount
 
 
 def delete_conflicts(connection: Connection, partition: int, *, horizon: datetime, age: timedelta, limit: int) -> int:
-    """Up to `limit` of those recorded longer than `age` before `horizon`. Returns how many."""
+    """Delete up to `limit` conflicts recorded more than `age` before `horizon`. Returns their number."""
     parameters = {"partition": partition, "horizon": horizon, "age": age, "limit": limit}
     return connection.execute(_SQL["delete_conflicts"].text, parameters).rowcount

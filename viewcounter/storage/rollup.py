@@ -1,9 +1,9 @@
-"""Rolling up one partition: hours replaced from minutes, days from hours.
+"""Rollup of one partition: hours are replaced from minutes, days from hours.
 
 Invariant: a bucket that ends at or before `rolled_through` and is not marked in `rollup_dirty` equals the minutes below
 it. Each function here runs in the caller's transaction after `lock_rollup`. The row lock puts it before or after every
-flush of the partition: a late event that commits before is in the minutes read here, one that commits after finds the
-new `rolled_through` and leaves a mark. Replacing is idempotent, so all of it may run twice, beside itself, or stop.
+flush of the partition: a late event that commits before is in the minutes read here; one that commits after finds the
+new `rolled_through` and leaves a mark. Replacing is idempotent: it may run twice, concurrently, or stop anywhere.
 """
 
 from collections.abc import Sequence
@@ -50,7 +50,7 @@ class RollupState:
 
 @dataclass(frozen=True, slots=True)
 class RollupStep:
-    """Replace `hour` if there is one, close `day` if its end is reached; then `rolled_through` is reached."""
+    """Replace `hour` and close `day`, where they are not None; then set `rolled_through`."""
 
     hour: datetime | None
     day: datetime | None
@@ -59,7 +59,7 @@ class RollupStep:
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """A bucket of one tier to be replaced; `start` is its own start."""
+    """A dirty bucket of one tier, by its start."""
 
     video_id: str
     event_type_id: int
@@ -84,7 +84,7 @@ def lock_rollup(connection: Connection, partition: int) -> RollupState:
 
 
 def find_next_hour(connection: Connection, partition: int, *, first: datetime) -> datetime | None:
-    """The first hour at or after `first` in which something happened."""
+    """The first hour with events at or after `first`."""
     row = connection.execute(_SQL["find_next_hour"].text, {"partition": partition, "first": first}).fetchone()
     return None if row is None else row["hour"].astimezone(UTC)
 
@@ -114,9 +114,9 @@ def find_marks(connection: Connection, partition: int, *, limit: int) -> tuple[D
 def replace_marked(
     connection: Connection, partition: int, tier: DirtyTier, marks: Sequence[Mark], *, state: RollupState
 ) -> int:
-    """Replaces marked buckets and removes their marks. Returns how many were replaced.
+    """Replace marked buckets and delete their marks. Returns the number of replaced buckets.
 
-    A bucket whose tier below has been deleted by retention is left as it is: it holds more than what is left there.
+    A bucket whose lower tier retention has deleted is left unchanged: it counts more than the rows that remain there.
     """
     since = state.minutes_since if tier is DirtyTier.HOUR else state.hours_since
     kept = [mark for mark in marks if mark.start >= since]
@@ -135,7 +135,7 @@ def replace_marked(
 
 
 def _mark_sketches_due(connection: Connection, partition: int, tier: DirtyTier, starts: Sequence[datetime]) -> None:
-    """What counts something else now has sketches that are looked through again; see storage/sketches.py."""
+    """The sketches of replaced buckets are due again; see storage/sketches.py."""
     _run(connection, "mark_sketches_due", partition, tier=tier.value, starts=list(starts))
 
 

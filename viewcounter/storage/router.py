@@ -1,4 +1,4 @@
-"""Which migrations run where: the schema of shards only on shards, everything else only on the control database."""
+"""Which migrations run where: the schema of shards on shards only, all others on the control database only."""
 
 from typing import Any
 

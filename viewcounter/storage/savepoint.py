@@ -1,4 +1,4 @@
-"""Parts of a flush tried inside a transaction that is rolled back: which of its events does the shard refuse?"""
+"""Tries parts of a flush under savepoints, to find the events that the shard refuses."""
 
 from datetime import datetime
 from typing import Any
@@ -9,23 +9,23 @@ from viewcounter.storage.flush import FlushBatch, write_content
 
 _BLAMES_DATA = ("22", "23", "54")
 """SQLSTATE classes that an event can cause: data exception, integrity constraint, program limit (an index row too
-long). Everything else, such as a missing table or permission, is no event's fault."""
+long). All others, such as a missing table or permission, have other causes."""
 
 Connection = psycopg.Connection[Any]
 
 
 def is_blamed_on_data(sqlstate: str | None) -> bool:
-    """None: the driver refused to send it, as text that is none."""
+    """`sqlstate` is None if the driver refused to encode a text."""
     return sqlstate is None or sqlstate[:2] in _BLAMES_DATA
 
 
 def try_batch(
     connection: Connection, batch: FlushBatch, *, rolled_through: datetime, keep: bool
 ) -> psycopg.Error | UnicodeError | None:
-    """Write the batch's content on top of what this transaction has written. The error if an event may be to blame.
+    """Write the batch's content under a savepoint. Returns the error if an event may have caused it, else None.
 
-    Nothing stays of a part that is refused, nor of one with `keep=False`. Raises every other error; the caller's
-    transaction is over then.
+    The savepoint is rolled back for a refused batch, and with `keep=False`. Raises every other error, which ends the
+    caller's transaction.
     """
     try:
         with connection.transaction(force_rollback=not keep):

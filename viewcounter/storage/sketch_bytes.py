@@ -1,8 +1,8 @@
-"""Sketches as the bytes that rows keep: distinct viewers (HyperLogLog) and the distribution of values (KLL). Pure.
+"""Sketches as stored bytes: distinct viewers (HyperLogLog) and the distribution of values (KLL). Pure.
 
-By Apache DataSketches; its bytes carry a version of their own, so that later releases read what earlier ones wrote.
-Merging sketches gives the sketch of everything that went into them, however often the same viewer is in several. Small
-ones are exact: some two hundred viewers or values. Values are thousandths, as doubles: exact up to 2^53.
+Made by Apache DataSketches; the bytes carry a version, so that later releases read those of earlier ones. Merging
+sketches gives the sketch of all their inputs; a viewer in several of them counts once. Small sketches, of about two
+hundred viewers or values, are exact. Values are thousandths, as doubles: exact up to 2^53.
 
 HyperLogLog: Flajolet et al. 2007. KLL: Karnin, Lang, Liberty 2016, https://arxiv.org/abs/1603.05346.
 """
@@ -19,9 +19,9 @@ from runtime.errors import Permanent
 from viewcounter.events.viewer import NO_VIEWER
 
 VIEWERS_LG_K = 12
-"""2^12 registers of four bits: about 2 kB, once a sketch is full."""
+"""2^12 registers of four bits: about 2 kB for a full sketch."""
 QUANTILES_K = 200
-"""About 5 kB, however many values."""
+"""About 5 kB for any number of values."""
 
 VIEWERS_RELATIVE_STANDARD_ERROR = round(
     abs(datasketches.hll_sketch.get_rel_err(True, True, VIEWERS_LG_K, 1)),
@@ -31,16 +31,16 @@ QUANTILES_RANK_ERROR = round(
     datasketches.kll_doubles_sketch.get_normalized_rank_error(QUANTILES_K, False),
     4,
 )
-"""With 99 % confidence the value stands no further from the rank asked for."""
+"""Maximum error of a rank, with 99 % confidence."""
 
 
 class UnreadableSketch(ValueError, Permanent):
-    """Bytes that are no sketch, or one of a kind that this release does not know."""
+    """The stored bytes are no sketch, or one of a version that this release does not know. Make the sketch again."""
 
 
 @dataclass(slots=True)
 class SketchBuilder:
-    """One bucket, fed by and by. `events` went in."""
+    """Builds the sketches of one bucket incrementally. `events`: number of events added."""
 
     is_valued: bool
     events: int = 0
@@ -50,7 +50,7 @@ class SketchBuilder:
     _values: Any = field(default_factory=lambda: datasketches.kll_doubles_sketch(QUANTILES_K))
 
     def add(self, *, events: int, viewers: bytes | None, values: bytes | None) -> None:
-        """Bytes as `int8send` writes them, eight each; None for none."""
+        """`viewers` and `values`: eight bytes each, as `int8send` writes them; None if there are none."""
         self.events += events
         if viewers:
             _add_viewers(self._viewers, viewers)
@@ -58,16 +58,16 @@ class SketchBuilder:
             _add_values(self._values, values)
 
     def build_viewers(self) -> bytes:
-        """Empty for no viewer."""
+        """Empty without viewers."""
         return b"" if self._viewers.is_empty() else self._viewers.serialize_compact()
 
     def build_quantiles(self) -> bytes:
-        """Empty where events carry no values."""
+        """Empty without values."""
         return b"" if self._values.is_empty() else self._values.serialize()
 
 
 def merge_viewers(sketches: Iterable[bytes], *, raw: Iterable[bytes] = ()) -> bytes:
-    """`raw`: viewers in no sketch, as for `SketchBuilder.add`. Empty for no viewer. Raises UnreadableSketch."""
+    """`raw`: further viewers, in the format of `SketchBuilder.add`. Empty without viewers. Raises UnreadableSketch."""
     union = datasketches.hll_union(VIEWERS_LG_K)
     for data in sketches:
         union.update(_read(datasketches.hll_sketch.deserialize, data))
@@ -77,7 +77,7 @@ def merge_viewers(sketches: Iterable[bytes], *, raw: Iterable[bytes] = ()) -> by
 
 
 def merge_quantiles(sketches: Iterable[bytes], *, raw: Iterable[bytes] = ()) -> bytes:
-    """As `merge_viewers`, of values."""
+    """Like `merge_viewers`, for values."""
     merged = datasketches.kll_doubles_sketch(QUANTILES_K)
     for data in sketches:
         merged.merge(_read(datasketches.kll_doubles_sketch.deserialize, data))
@@ -94,7 +94,7 @@ def estimate_viewers(sketch: bytes) -> int:
 
 
 def get_quantile(sketch: bytes, *, rank: float) -> int | None:
-    """The least value, in thousandths, that at least this part of all values does not exceed. None of no values."""
+    """The smallest value, in thousandths, that at least this share of values does not exceed; None without values."""
     if not sketch:
         return None
     value: float = _read(datasketches.kll_doubles_sketch.deserialize, sketch).get_quantile(rank, inclusive=True)
@@ -116,4 +116,4 @@ def _read(deserialize: Callable[[bytes], Any], data: bytes) -> Any:
     try:
         return deserialize(data)
     except (ValueError, IndexError, RuntimeError, MemoryError) as error:
-        raise UnreadableSketch(f"{len(data)} bytes are no sketch: {error}") from error
+        raise UnreadableSketch(f"{len(data)} bytes are not a readable sketch: {error}") from error

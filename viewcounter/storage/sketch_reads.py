@@ -1,4 +1,4 @@
-"""The statements that answer for a period from sketches and raw events, as `storage.ranges` do from aggregates."""
+"""Read statements for a period, from sketches and raw events; `storage.ranges` has those from aggregates."""
 
 from dataclasses import replace
 
@@ -7,10 +7,10 @@ from viewcounter.storage.channels import derive_query
 from viewcounter.storage.named_sql import load_queries
 
 SKETCHES_OF_VIDEOS = replace(load_queries("sketch_reads.sql")["sketches_of_videos"], binary=True)
-"""Parameters: those of `storage.ranges.BUCKETS_OF_VIDEOS`, `of_viewers` (else of values), `uses_sketches` (else all
-from raw events), `future_seconds`, and the bounds `max_bytes`, `max_events`, `max_pieces`. At least one row a
-partition: its state, what the bounds are held against, and `source` (null: nothing), `piece`, `bucket` (from 1),
-`events` that are in `data`, `counted` and `since` (of the whole piece), `data`: a sketch, or of raw events eight bytes
+"""Parameters: those of `storage.ranges.BUCKETS_OF_VIDEOS`, `of_viewers` (else of values), `uses_sketches` (else raw
+events only), `future_seconds`, and the bounds `max_bytes`, `max_events`, `max_pieces`. At least one row for each
+partition: its state, the figures that the bounds limit, and `source` (null: no data), `piece`, `bucket` (from 1),
+`events` that are in `data`, `counted` and `since` (of the whole piece), `data`: a sketch, or raw events of eight bytes
 each, big-endian; null for none."""
 
 SKETCHES_OF_CHANNEL = derive_query(

@@ -1,10 +1,10 @@
 """Sketches of one partition's rolled buckets: hours from raw events, days from the sketches of their hours.
 
-Invariants. Raw events of a bucket are only ever added, and each counts once: so a sketch into which as many went as the
-bucket counts has every one of them, whenever and in however many reads they were collected; readers ask for no more
-(`storage/sketch_reads.py`). A sketch is never replaced by one of fewer events. `sketch_due` names each hour and day
-that rollups have replaced rows of since its sketches were looked through: a mark is made with the rows, and taken away
-only if no other has come in its place.
+Invariants. Raw events of a bucket are only added, and each counts once. So a sketch of as many events as the bucket
+counts holds all of them, whenever and in however many reads they were collected; readers require just that
+(`storage/sketch_reads.py`). A sketch is never replaced by one of fewer events. `sketch_due` lists each hour and day of
+which rollups have replaced rows since its sketches were checked: a mark is written with the rows, and deleted only if
+no newer mark has replaced it.
 """
 
 from collections.abc import Mapping, Sequence
@@ -32,7 +32,7 @@ Connection = psycopg.Connection[Any]
 
 @dataclass(frozen=True, slots=True)
 class Due:
-    """An hour or day whose sketches are to be looked through; `marked_at` tells this mark from a later one."""
+    """An hour or day whose sketches are to be checked; `marked_at` distinguishes this mark from a later one."""
 
     tier: DirtyTier
     start: datetime
@@ -53,7 +53,7 @@ BEFORE_ALL = StaleKey("", 0, 0)
 
 @dataclass(frozen=True, slots=True)
 class MadeSketch:
-    """`viewers` and `quantiles` are empty where there are none."""
+    """`viewers` and `quantiles` are empty for a bucket without viewers or values."""
 
     key: StaleKey
     events: int
@@ -69,7 +69,7 @@ def find_due(connection: Connection, partition: int) -> Due | None:
 def find_stale(
     connection: Connection, partition: int, due: Due, *, after: StaleKey, valued_types: Sequence[int], limit: int
 ) -> list[StaleKey]:
-    """Up to `limit` of the bucket's keys after one of them, in order."""
+    """Up to `limit` keys of the bucket after the key `after`, in order."""
     rows = connection.execute(
         _SQL[_FIND_STALE[due.tier]].text,
         {
@@ -85,7 +85,7 @@ def find_stale(
 
 
 def plan_reads(keys: Sequence[StaleKey], *, max_events: int) -> list[list[StaleKey]]:
-    """Pure. The keys in order, cut so that each part has at most `max_events` events, or is a single key."""
+    """Pure. The keys in order, split so that each part has at most `max_events` events, or is a single key."""
     parts: list[list[StaleKey]] = []
     room = 0
     for key in keys:
@@ -107,8 +107,8 @@ def make_hour_sketches(
     future_seconds: int,
     max_events: int,
 ) -> list[MadeSketch]:
-    """Those of which at least as many raw events are there as are counted. A part with more than `max_events`, one
-    video's, is read minute by minute."""
+    """The sketches of those keys that have at least as many raw events as are counted. A single key with more than
+    `max_events` is read minute by minute."""
     builders = [SketchBuilder(is_valued=key.event_type_id in valued_types) for key in keys]
     columns = _get_columns(keys) | {
         "partition": partition,
@@ -132,7 +132,7 @@ def make_hour_sketches(
 def make_day_sketches(
     connection: Connection, partition: int, keys: Sequence[StaleKey], *, day: datetime, valued_types: Sequence[int]
 ) -> list[MadeSketch]:
-    """Those whose hours' sketches have all the events that the day counts."""
+    """The sketches of those keys whose sketches of hours hold all events that the day counts."""
     rows = _read(connection, "read_hour_sketches", {**_get_columns(keys), "partition": partition, "start": day})
     hours: dict[int, list[Mapping[str, Any]]] = {}
     for row in rows:
@@ -180,7 +180,7 @@ def clear_due(connection: Connection, partition: int, due: Due) -> None:
 
 
 def _read(connection: Connection, name: str, parameters: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Planned anew each time: a plan for any number of keys looks each of them up in all of the hour."""
+    """Never prepared: a generic plan for any number of keys would search the whole hour for each key."""
     return connection.execute(_SQL[name].text, parameters, binary=True, prepare=False).fetchall()
 
 

@@ -1,4 +1,4 @@
-"""One snapshot of a shard for several statements."""
+"""A transaction on a shard in which several statements read one snapshot."""
 
 from typing import Any
 
@@ -13,14 +13,14 @@ Connection = psycopg.Connection[Any]
 
 
 def begin_snapshot(connection: Connection) -> None:
-    """First in its transaction: all that follows reads one snapshot, and raw days stay until the end.
+    """Call first in a transaction: all later statements read one snapshot, and no raw day is dropped until the end.
 
-    Whoever opened the transaction has asked the server which term it serves, and after a query the isolation of a
-    transaction is fixed: this ends it and begins another one with the same bounds and name.
+    The proxy has queried the shard term when it opened the transaction, and the isolation level of a transaction is
+    fixed after its first query: so this ends it and begins another one with the same bounds and name.
     """
-    kept = connection.execute(_SQL["read_bounds"].text).fetchall()
+    rows = connection.execute(_SQL["read_bounds"].text).fetchall()
     bounds = [
-        sql.SQL("SET LOCAL {} = {}").format(sql.Identifier(row["name"]), sql.Literal(row["setting"])) for row in kept
+        sql.SQL("SET LOCAL {} = {}").format(sql.Identifier(row["name"]), sql.Literal(row["setting"])) for row in rows
     ]
     connection.execute(
         sql.SQL("; ").join([sql.SQL("COMMIT"), sql.SQL("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"), *bounds])
@@ -29,5 +29,5 @@ def begin_snapshot(connection: Connection) -> None:
 
 
 def hold_raw_days(connection: Connection) -> None:
-    """Until the end of the transaction no day of raw events is dropped."""
+    """Lock raw_event: no day partition is dropped until the transaction ends."""
     connection.execute(_SQL["hold_raw_days"].text)

@@ -65,7 +65,7 @@ def test_an_audit_that_finds_drift_exits_with_1_names_it_and_a_recount_repairs_i
 def test_an_audit_that_cannot_compare_a_partition_exits_with_2(counted):
     counted.execute("UPDATE partition_state SET state = 'moved' WHERE partition = 3")
     code, output = call("audit", "--hours", "1", "--partition", "3")
-    assert (code, output.splitlines()[0]) == (2, "partition 3: not compared: its shard does not hold it")
+    assert (code, output.splitlines()[0]) == (2, "partition 3: not compared: the shard does not hold this partition")
 
 
 def test_a_recount_that_cannot_be_made_says_why(counted):

@@ -71,5 +71,5 @@ def test_differences_make_one_finding_a_tier_that_counts_also_what_is_not_listed
     )
     minute, total = group_differences(Differences(rows, {"minute": 90, "total": 1}))
     assert (minute.comparison, minute.drift_events, minute.differences) == ("minute", 7, rows[:2])
-    assert minute.text.startswith("90 rows differ, the first is video v, event type 1, 2026-01-31T12:34Z: ")
+    assert minute.text.startswith("90 rows differ; the first: video v, event type 1, 2026-01-31T12:34Z: ")
     assert total == Finding(total.comparison, 0, total.text, rows[2:])
