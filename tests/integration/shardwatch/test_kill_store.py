@@ -116,7 +116,7 @@ def test_pages_hold_every_kill_once_newest_first(open_store, kills):
     while True:
         page = list_kills(KillFilter(), before=place, limit=2)
         seen += [(kill.at, kill.pk) for kill in page.kills]
-        place = page.following
+        place = page.next_key
         if place is None:
             break
     assert len(set(seen)) == 7 and seen == sorted(seen, reverse=True)
