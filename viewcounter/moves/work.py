@@ -156,7 +156,7 @@ class LeaseRenewer:
         try:
             self._renew()
         except (DatabaseError, ShardProxyError, ClusterProxyError):
-            # Whoever works finds out by itself; the lease is still ours while nobody else takes it.
+            # The mover's thread meets the same error; the lease stays ours until another mover claims it.
             close_old_connections()
         except (MoveTaken, MaintenanceHoldLost) as error:
             self._lost = error

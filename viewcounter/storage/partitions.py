@@ -44,7 +44,7 @@ EXPECTED_SCHEMA_VERSION = "0002_deletion_clock"
 class PartitionState:
     """The state row of one partition: everything up to `position` (`ms-seq`) has been applied.
 
-    An event that happened before `admits_since` cannot be counted exactly any more; see decision 0005.
+    An event before `admits_since` can no longer be counted exactly; see decision 0005.
     """
 
     epoch: int
