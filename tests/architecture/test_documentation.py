@@ -73,12 +73,13 @@ def test_every_decision_that_is_cited_exists():
     assert {(path, number) for path, number in cited if number not in numbers} == set()
 
 
-def test_every_link_between_documents_leads_to_a_file():
+def test_every_link_between_documents_leads_to_a_file_and_heading():
     missing = [
-        f"{path.relative_to(ROOT)}: {target}"
+        f"{path.relative_to(ROOT)}: {target}#{anchor}"
         for path in DOCUMENTS
-        for target in re.findall(r"\]\(([\w./-]+)(?:#[\w-]*)?\)", path.read_text())
-        if not (path.parent / target).exists()
+        for target, anchor in re.findall(r"\]\(([\w./-]*)#?([\w-]*)\)", path.read_text())
+        if not (page := path.parent / target if target else path).exists()
+        or (anchor and anchor not in list_anchors(page.read_text()))
     ]
     assert missing == []
 
@@ -113,6 +114,11 @@ def test_every_setting_and_metric_that_documents_name_exists():
         for name in re.findall(r"\b(?:VIEWCOUNTER_[A-Z0-9_]+|viewcounter_[a-z_]+)(?![<.])", text)
     ]
     assert [f"{path.relative_to(ROOT)}: {name}" for path, name in named if name not in known] == []
+
+
+def list_anchors(text):
+    """Of the headings, as GitHub makes them."""
+    return {re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in re.findall(r"^#+ (.+)$", text, re.M)}
 
 
 def list_names(pattern):
