@@ -1,50 +1,77 @@
-"""What to do with a flush that will never pass as it is: find the bad events, or stop the partition.
+"""Isolates the events for which a shard refuses a flush for good, or stops the partition.
 
-A flush that the shard refuses for its data is tried in halves, inside one transaction that is rolled back, until
-the events that cannot be stored stand alone. The flush without them, and with them as dead letters, passes the same
-transaction before it is handed back. Where the fault is not in the events, or there are too many of them, the
-partition stops: its position stays, nothing becomes a dead letter, and an operator looks.
+Such a flush fails the same way however often it is repeated, and would keep its partition busy for ever. It is bisected
+inside one transaction that is rolled back, until the events that cannot be stored stand alone. The flush without them,
+and with them as dead letters, passes the same transaction before it is returned. Where the fault is not in the events,
+or there are too many of them, the partition stops: its position stays, nothing becomes a dead letter, and an operator
+has to look.
 """
 
 import logging
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from shardproxy.errors import BadStatement
 from shardproxy.instance import RowConnection
 from shardproxy.query import QueryClass
-from viewcounter.deadletters.bisection import BatchRefusal, Rows, TooManyRefused, find_refused, pick_probes
-from viewcounter.deadletters.parts import remove_events, select_events
-from viewcounter.deadletters.poison import Refused
-from viewcounter.processing.batch import PreparedBatch
+from viewcounter.events.columns import Columns
+from viewcounter.processing.aggregation import MICROSECONDS_PER_HOUR, aggregate, find_types
+from viewcounter.processing.batch import NO_CONFLICTS, UNREADABLE_ENTRY, PreparedBatch, build_dead_letter, merge_lines
 from viewcounter.processing.errors import PartitionStopped
 from viewcounter.processing.partition_access import PartitionAccess
 from viewcounter.storage.dead_letter_limits import (
     DeadLetterLimits,
     StopReason,
+    count_range,
     get_most_dead,
     lock_window,
     stop_partition,
 )
+from viewcounter.storage.dead_letters import DeadLetter
 from viewcounter.storage.errors import TooManyDeadLetters
-from viewcounter.storage.flush import FlushBatch, advance_position, apply_flush
+from viewcounter.storage.flush import FlushBatch, IdBlock, LedgerLine, advance_position, apply_flush
 from viewcounter.storage.savepoint import try_batch
 
 logger = logging.getLogger(__name__)
 
+REFUSED_BY_SHARD = "refused_by_shard"
+
 PROBES = 8
-"""Single events tried first, evenly spread: when each is refused, the fault is hardly in the events."""
+"""Single events tried first, evenly spread: if each is refused, the fault is unlikely to be in the events."""
 
 PROOF_SECONDS = 15.0
-"""After the search the whole flush is tried once more, in the same transaction."""
+"""Time to try the whole flush once more after the search, in the same transaction."""
+
+Rows = NDArray[np.intp]
+
+
+@dataclass(frozen=True, slots=True)
+class BatchRefusal:
+    """Why a shard refused a part. `sqlstate` is None where the driver refused it."""
+
+    sqlstate: str | None
+    message: str
+
+
+TryRows = Callable[[Rows], BatchRefusal | None]
+"""Applies these rows on top of those that passed; None: they passed and stay applied. Raises to end the search."""
+
+
+class TooManyRefused(Exception):
+    """More rows are refused than allowed; the search ended early."""
+
+    def __init__(self, refused: dict[int, BatchRefusal]) -> None:
+        super().__init__(f"{len(refused)} are refused already")
+        self.refused = refused
 
 
 @dataclass(frozen=True, slots=True)
 class IsolationSettings:
-    """`max_seconds` and `max_trials` bound one search; past either the partition stops."""
+    """`max_seconds` and `max_trials` bound one search; past either bound the partition stops."""
 
     limits: DeadLetterLimits
     max_seconds: float
@@ -52,7 +79,7 @@ class IsolationSettings:
 
 
 class _BoundReached(Exception):
-    """The search took more trials or time than it may."""
+    """The search exceeded its bound of trials or time."""
 
 
 class _TrialsOver(Exception):
@@ -64,7 +91,7 @@ class _TrialsOver(Exception):
 
 
 class PoisonIsolator:
-    """A PoisonHandler. Keeps nothing between calls; `renew` is called before every trial: the drain is alive."""
+    """Stateless. `renew` is called before every trial, to show that the drain is alive."""
 
     def __init__(
         self,
@@ -79,10 +106,12 @@ class PoisonIsolator:
         self._renew = renew
         self._clock = clock
 
-    def isolate(self, prepared: PreparedBatch, error: Refused) -> PreparedBatch:
-        """A batch for the same range that the shard takes; the caller applies it.
+    def isolate(self, prepared: PreparedBatch, error: BadStatement | TooManyDeadLetters) -> PreparedBatch:
+        """A batch for the same range that the shard accepts, with the refused events as dead letters.
 
-        Raises PartitionStopped, having stopped it; PositionMoved; and the shard's Retryable errors.
+        Called in the thread that writes, outside any transaction, with nothing of `prepared` written. The drain writes
+        the result once and repeats the de-duplication of all that follows. Raises PartitionStopped after stopping the
+        partition, PositionMoved, and the shard's Retryable errors.
         """
         if isinstance(error, TooManyDeadLetters):
             raise self._stop(prepared.batch, StopReason(error.reason), error.detail) from error
@@ -107,7 +136,7 @@ class PoisonIsolator:
             return over.replacement
 
     def _search(self, connection: RowConnection, prepared: PreparedBatch, *, ends_at: float) -> PreparedBatch:
-        """Leaves this transaction in any state: it is rolled back."""
+        """May leave the transaction in any state: it is rolled back."""
         batch, limits = prepared.batch, self._settings.limits
         window = lock_window(
             connection,
@@ -127,7 +156,7 @@ class PoisonIsolator:
             )
             refused = trials.find_refused(max_refused=get_most_dead(window, read=batch.tally.read, limits=limits))
         replacement = remove_events(prepared, refused)
-        apply_flush(connection, replacement.batch, limits=limits)  # the proof; the caller does it once more and commits
+        apply_flush(connection, replacement.batch, limits=limits)  # the proof; the caller repeats it and commits
         if refused:
             logger.warning(
                 "partition %d: %d of %d events cannot be stored and become dead letters, found in %d trials; first: %s",
@@ -166,7 +195,7 @@ class PoisonIsolator:
 
 
 class _Trials:
-    """Parts of one flush, tried one on top of another after its compare-and-set, in the caller's transaction."""
+    """Tries parts of one flush on top of each other after its compare-and-set, in the caller's transaction."""
 
     def __init__(
         self,
@@ -185,7 +214,7 @@ class _Trials:
         self._rolled_through = advance_position(connection, batch, limits=limits)
 
     def find_refused(self, *, max_refused: int) -> dict[int, BatchRefusal]:
-        """Rows of `batch.counted`. Raises TooManyDeadLetters, _BoundReached and what no event is to blame for."""
+        """Refused rows of `batch.counted`. Raises TooManyDeadLetters, _BoundReached, and errors no event causes."""
         rows = np.arange(len(self._batch.counted))
         probes = pick_probes(rows, count=PROBES)
         refusals = [self._try(probe, keep=False) for probe in probes]
@@ -212,3 +241,122 @@ class _Trials:
         return BatchRefusal(
             getattr(error, "sqlstate", None), (str(error).strip() or type(error).__name__).splitlines()[0]
         )
+
+
+def find_refused(rows: Rows, try_rows: TryRows, *, max_refused: int) -> dict[int, BatchRefusal]:
+    """The refused rows, each with its reason, by bisection. Raises TooManyRefused, and the errors of `try_rows`.
+
+    Rows that passed stay applied while later parts are tried. So an event that is refused only together with others
+    (their sum is too large) is found like any other, and all passed rows pass together. At most
+    `2 * k * ceil(log2 n) + 1` trials for k refused of n rows: each halving of a part that holds one costs two.
+    """
+    refused: dict[int, BatchRefusal] = {}
+    pending = [rows] if len(rows) else []
+    while pending:
+        part = pending.pop()
+        refusal = try_rows(part)
+        if refusal is None:
+            continue
+        if len(part) > 1:
+            middle = len(part) // 2
+            pending += [part[middle:], part[:middle]]
+            continue
+        refused[int(part[0])] = refusal
+        if len(refused) > max_refused:
+            raise TooManyRefused(refused)
+    return refused
+
+
+def pick_probes(rows: Rows, *, count: int) -> list[Rows]:
+    """`count` single rows, evenly spread; none where there are too few rows for a sample."""
+    if len(rows) < count * 4:
+        return []
+    return [rows[place : place + 1] for place in np.linspace(0, len(rows) - 1, count).astype(int).tolist()]
+
+
+def select_events(batch: FlushBatch, rows: Rows, *, position: str) -> FlushBatch:
+    """Only these rows of `batch.counted`: their raw rows, ids and aggregates; no ledger and no dead letters.
+
+    Ids are stored by partition, minute and position: parts applied in one transaction need a `position` each.
+    """
+    counted = batch.counted.select(rows)
+    aggregated = aggregate(counted)
+    used_types = find_types(counted)
+    return replace(
+        batch,
+        new_position=position,
+        counted=counted.select(aggregated.order),
+        id_blocks=_build_id_blocks(counted),
+        minutes=aggregated.minutes,
+        totals=aggregated.totals,
+        ledger=[],
+        dead_letters=[],
+        conflicts=NO_CONFLICTS,
+        event_types={type_id: batch.event_types[type_id] for type_id in used_types},
+    )
+
+
+def remove_events(prepared: PreparedBatch, refused: Mapping[int, BatchRefusal]) -> PreparedBatch:
+    """The same range with these rows of `batch.counted` as dead letters: not counted, their ids not stored.
+
+    Repeats of a refused event within the range stay what they were, duplicates or conflicts.
+    """
+    if not refused:
+        return prepared
+    batch = prepared.batch
+    bad_rows = np.array(sorted(refused), dtype=np.intp)
+    kept_rows = np.setdiff1d(np.arange(len(batch.counted)), bad_rows)
+    bad = batch.counted.select(bad_rows)
+    is_dead = prepared.is_dead.copy()
+    is_dead[prepared.counted_rows[bad_rows]] = True
+    letters = [_build_refused_letter(batch, int(row), refused[int(row)]) for row in bad_rows]
+    unreadable_count = sum(letter.reason == UNREADABLE_ENTRY for letter in batch.dead_letters)
+    kept = select_events(batch, kept_rows, position=batch.new_position)
+    return replace(
+        prepared,
+        batch=replace(
+            kept,
+            ledger=merge_lines([*batch.ledger, *_move_to_dead(bad)]),
+            dead_letters=[*batch.dead_letters, *letters],
+            conflicts=batch.conflicts,
+            tally=count_range(is_dead, unreadable_count=unreadable_count),
+        ),
+        is_dead=is_dead,
+        counted_rows=prepared.counted_rows[kept_rows],
+    )
+
+
+def _build_refused_letter(batch: FlushBatch, row: int, refusal: BatchRefusal) -> DeadLetter:
+    return build_dead_letter(
+        batch.counted,
+        row,
+        position=batch.new_position,
+        reason=REFUSED_BY_SHARD,
+        detail=refusal.message,
+        sqlstate=refusal.sqlstate,
+    )
+
+
+def _build_id_blocks(columns: Columns) -> list[IdBlock]:
+    """Id blocks of events that are all new and distinct; there may be none."""
+    if not len(columns):
+        return []
+    minutes, words, contents = columns.id_minutes(), columns.id_words(), columns.content_digests()
+    order = np.lexsort((words[:, 1], words[:, 0], minutes))
+    ids, contents = columns.event_ids[order], contents[order]
+    found, starts = np.unique(minutes[order], return_index=True)
+    ends = [*starts[1:].tolist(), len(order)]
+    return [
+        IdBlock(minute, ids[start:end], contents[start:end])
+        for minute, start, end in zip(found.tolist(), starts.tolist(), ends, strict=True)
+    ]
+
+
+def _move_to_dead(bad: Columns) -> list[LedgerLine]:
+    """Ledger corrections for events that the batch had counted."""
+    digests = bad.id_digests().tolist()
+    hours = (bad.occurred_us // MICROSECONDS_PER_HOUR).tolist()
+    return [
+        LedgerLine(hour_us=hour * MICROSECONDS_PER_HOUR, counted=-1, dead_lettered=1, digest=-digest)
+        for hour, digest in zip(hours, digests, strict=True)
+    ]

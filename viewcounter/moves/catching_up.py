@@ -26,7 +26,7 @@ from viewcounter.moves.throttle import wait_for_replicas
 from viewcounter.moves.work import Work
 from viewcounter.processing.drain import Drainer, DrainSettings
 from viewcounter.processing.errors import PartitionNotOwned, PartitionStopped
-from viewcounter.processing.id_cache import IdCache
+from viewcounter.processing.known_ids import IdCache
 from viewcounter.storage.dead_letter_limits import DeadLetterLimits
 from viewcounter.storage.errors import PartitionNotHere
 from viewcounter.storage.moves import Side, check_copy, read_row

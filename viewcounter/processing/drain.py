@@ -1,9 +1,9 @@
 """One drain of one partition: read past its position, flush, repeat until the end of the log or of its time.
 
-Consumer (processing.consumer) -> de-duplication against what will be known (processing.known_ids) -> aggregation ->
-bounded queue -> writer (processing.flush_writer): the next flush is read and judged while the last one commits.
+Consumer (processing.consumer) -> de-duplication (processing.known_ids) -> aggregation -> bounded queue -> writer
+(processing.flush_writer): the next flush is read and de-duplicated while the last one commits.
 
-A drain ends where the log ended when it looked. Entries that arrive meanwhile are for the next one: waiting for beat
+A drain ends at the end that the log had when it was read. Later entries are for the next drain: waiting for beat
 gathers them into one flush, where going on would make many small ones.
 
 Finite and idempotent: it may run twice, beside itself, or die anywhere; the flush's compare-and-set decides.
@@ -12,6 +12,7 @@ Finite and idempotent: it may run twice, beside itself, or die anywhere; the flu
 import logging
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -20,21 +21,20 @@ import numpy as np
 from clusterproxy.plan import Consistency
 from configservice.topology.model import EventType
 from runtime.metrics import EVENTS_FLUSHED, FLUSH_SECONDS, FLUSHES_CONTENDED, ID_PIECES_MERGED
-from shardproxy.errors import OutcomeUnknown
+from shardproxy.errors import BadStatement, OutcomeUnknown
 from shardproxy.query import QueryClass
-from viewcounter.deadletters.poison import REFUSED, NoIsolation, PoisonHandler
+from viewcounter.deadletters.isolation import PoisonIsolator
 from viewcounter.eventlog.interface import EventLog, Position
 from viewcounter.processing.batch import DecodedRange, PreparedBatch, prepare_batch
 from viewcounter.processing.consumer import Chunk, FlushLimits, PartitionConsumer
 from viewcounter.processing.deduplication import MINUTES_AT_ONCE
 from viewcounter.processing.errors import PartitionNotOwned, StaleTopology, VerdictsVoid
 from viewcounter.processing.flush_writer import FlushWriter, Written
-from viewcounter.processing.id_cache import IdCache
-from viewcounter.processing.known_ids import PartitionIds, PieceLimits
+from viewcounter.processing.known_ids import IdCache, PartitionIds, PieceLimits
 from viewcounter.processing.partition_access import PartitionAccess
 from viewcounter.storage.catalogue import NO_COPIES, CatalogueCopies, write_copies
 from viewcounter.storage.dead_letter_limits import DeadLetterLimits
-from viewcounter.storage.errors import PositionMoved
+from viewcounter.storage.errors import PositionMoved, TooManyDeadLetters
 from viewcounter.storage.flush import apply_flush
 from viewcounter.storage.id_pieces import merge_id_pieces
 from viewcounter.storage.partitions import (
@@ -53,8 +53,8 @@ logger = logging.getLogger(__name__)
 class DrainSettings:
     """`budget_seconds` ends a drain, `flush` a flush, `log_read_entries` one read of the log.
 
-    `max_queued_batches` wait judged while one is written; a flush keeps `flush_max_conflicts` conflicts. Ids in more
-    pieces than `id_pieces` allows are put together. A partition in another state than `partition_state` is left alone.
+    `max_queued_batches` wait while one is written; a flush stores at most `flush_max_conflicts` conflicts. Ids in more
+    pieces than `id_pieces` allows are merged. A partition in another state than `partition_state` is not drained.
     """
 
     budget_seconds: float
@@ -69,7 +69,7 @@ class DrainSettings:
 
 @dataclass(slots=True)
 class DrainReport:
-    """What a drain did. `position` is `ms-seq`; counts are events."""
+    """Result of a drain. `position` is `ms-seq`; counts are numbers of events."""
 
     partition: int
     position: str = "0-0"
@@ -83,18 +83,18 @@ class DrainReport:
 
 
 class DrainLease(Protocol):
-    """Tells others that this drain is alive. Only saves work; never decides what is counted."""
+    """Shows that this drain is alive. Only saves work; never decides which events are counted."""
 
     def renew(self, partition: int) -> None: ...
 
 
 class FindCopies(Protocol):
-    """What is known of videos that a shard has never seen; must not raise nor wait. See processing.enrichment."""
+    """Catalogue rows of videos that are new to a shard; neither raises nor waits. See processing.enrichment."""
 
     def __call__(self, video_ids: Sequence[str], *, partition: int) -> CatalogueCopies: ...
 
 
-def know_nothing(video_ids: Sequence[str], *, partition: int) -> CatalogueCopies:  # noqa: ARG001
+def find_no_copies(video_ids: Sequence[str], *, partition: int) -> CatalogueCopies:  # noqa: ARG001
     return NO_COPIES
 
 
@@ -109,22 +109,24 @@ class Drainer:
         ids: IdCache,
         lease: DrainLease,
         settings: DrainSettings,
-        poison: PoisonHandler | None = None,
-        find_copies: FindCopies = know_nothing,
+        poison: PoisonIsolator | None = None,
+        find_copies: FindCopies = find_no_copies,
         is_stopping: Callable[[], bool] = lambda: False,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Once `is_stopping` says so, a drain ends after the flush that is being written."""
+        """`poison` None: a flush that the shard refuses ends its drain. Once `is_stopping` returns True, a drain ends
+        after the flush in progress."""
         self._cluster = cluster
         self._log = log
         self._ids = ids
         self._lease = lease
         self._settings = settings
         self._find_copies = find_copies
-        self._poison = poison or NoIsolation()
+        self._poison = poison
         self._is_stopping = is_stopping
         self._clock = clock
-        self._writer = FlushWriter(self._flush, max_queued=settings.max_queued_batches)
+        # One worker: the batches of a partition commit in the order of the log.
+        self._flush_thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="flush-writer")
         self._checked_shards: set[int] = set()
 
     def drain(self, partition: int, *, until: Position | None = None) -> DrainReport:
@@ -144,7 +146,7 @@ class Drainer:
             try:
                 self._run_pipeline(partition, report, may_go_on, until=until)
             except (PositionMoved, OutcomeUnknown, VerdictsVoid) as error:
-                # Another drain was faster, the commit's answer got lost, or bad events were left out: the row knows.
+                # Another drain was faster, the answer to the commit was lost, or refused events were left out.
                 logger.info("partition %d: reading the state again: %s", partition, error)
                 FLUSHES_CONTENDED.inc()
                 report.contended_count += 1
@@ -153,13 +155,13 @@ class Drainer:
             return report
 
     def close(self) -> None:
-        """Waits for a flush that is under way, and ends the writer's thread."""
-        self._writer.close()
+        """Waits for the flush in progress, which the deadline of its transaction bounds."""
+        self._flush_thread.shutdown(wait=True, cancel_futures=True)
 
     def _run_pipeline(
         self, partition: int, report: DrainReport, may_go_on: Callable[[], bool], *, until: Position | None
     ) -> None:
-        """From the position that the shard has, as far as time allows. Raises what the oldest failed batch raised."""
+        """From the shard's position, as far as time allows. Raises the error of the oldest failed batch."""
         state = self._get_owned_state(partition)
         report.position = state.position
         consumer = PartitionConsumer(
@@ -174,13 +176,19 @@ class Drainer:
         pieces = self._settings.id_pieces
         ids = PartitionIds(self._ids, self._cluster, partition, position=state.position, pieces=pieces)
 
-        def note(written: Written) -> None:
+        def on_written(written: Written) -> None:
             _add_to_report(report, written.prepared)
-            if not written.as_judged:
+            if not written.is_unchanged:
                 raise VerdictsVoid(f"the flush to {written.prepared.batch.new_position} left events out")
             ids.commit()
 
-        sequence = self._writer.open_sequence(on_written=note, watch=lambda: self._lease.renew(partition))
+        writer = FlushWriter(
+            self._flush,
+            self._flush_thread,
+            max_queued=self._settings.max_queued_batches,
+            on_written=on_written,
+            watch=lambda: self._lease.renew(partition),
+        )
         try:
             while may_go_on() and not report.caught_up:
                 self._lease.renew(partition)
@@ -188,30 +196,30 @@ class Drainer:
                 if chunk is not None:
                     prepared = self._prepare(partition, replace(state, position=ids.position), chunk, ids)
                     ids.move(prepared.batch)
-                    sequence.submit(prepared, is_last=chunk.at_end)
+                    writer.submit(prepared, is_last=chunk.at_end)
                 report.caught_up = chunk is None or chunk.at_end
-            if self._is_stopping() and sequence.drop_queued():
+            if self._is_stopping() and writer.drop_queued():
                 report.caught_up = False
-            sequence.settle()
+            writer.settle()
             if ids.crowded:
                 self._merge_pieces(partition, ids.crowded, epoch=state.epoch)
         except BaseException:
             report.caught_up = False
             raise
         finally:
-            sequence.abandon()
+            writer.abandon()
             ids.close()
 
     def _merge_pieces(self, partition: int, minutes: set[int], *, epoch: int) -> None:
-        """Whoever finds minutes in many pieces leaves some of them in few: flushes of late events put one into each
-        minute that they reach."""
+        """Merges the id pieces of some of these minutes: each flush of late events adds a piece to every minute that it
+        touches."""
         some, small_ids = sorted(minutes)[:MINUTES_AT_ONCE], self._settings.id_pieces.small_ids
         with self._cluster.transaction(partition, query_class=QueryClass.FLUSH) as connection:
             gone = merge_id_pieces(connection, partition, some, epoch=epoch, small_ids=small_ids)
         ID_PIECES_MERGED.inc(gone)
 
     def _check_schema(self, partition: int) -> None:
-        """Once a shard: migrations only go forward, and a release is started after its migrations."""
+        """Once per shard: migrations only go forward, and a release is started after its migrations."""
         shard = self._cluster.topology.get_shard_of(partition)
         if shard.id not in self._checked_shards:
             result = self._cluster.read(partition, READ_SCHEMA_VERSION, {}, consistency=Consistency.STRONG)
@@ -246,7 +254,7 @@ class Drainer:
         )
 
     def _get_event_types(self, decoded: DecodedRange) -> dict[int, EventType]:
-        """By id. A type that we do not know may be newer than our topology."""
+        """By id. An unknown type may be newer than our topology."""
         types = {t.id: t for t in self._cluster.topology.event_types}
         if not np.isin(decoded.columns.type_ids, list(types)).all():
             self._cluster.refresh_topology()
@@ -257,11 +265,13 @@ class Drainer:
         """Runs in the writer's thread, or in the drain's."""
         try:
             self._write(prepared)
-        except REFUSED as error:
+        except (BadStatement, TooManyDeadLetters) as error:
+            if self._poison is None:
+                raise
             replacement = self._poison.isolate(prepared, error)
             self._write(replacement)
-            return Written(replacement, as_judged=False)
-        return Written(prepared, as_judged=True)
+            return Written(replacement, is_unchanged=False)
+        return Written(prepared, is_unchanged=True)
 
     def _write(self, prepared: PreparedBatch) -> None:
         started_at = self._clock()

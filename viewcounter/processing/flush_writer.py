@@ -1,7 +1,6 @@
-"""The database writer of a worker process: commits one batch while the drain reads and judges the next.
+"""Pipelines the flushes of a drain: one batch commits while the drain reads and de-duplicates the next.
 
-One thread a process, started by the first batch that has another one behind it. A batch with nothing behind it and
-nothing before it is written by the drain itself: no thread, no hand-over.
+A batch without another one before or after it is written by the drain's own thread: no hand-over.
 """
 
 from collections import deque
@@ -17,38 +16,20 @@ WATCH_SECONDS = 1.0
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """What has committed: the batch submitted, or what the poison handler put in its place."""
+    """A committed batch: the submitted one, or its replacement without the events that the shard refuses."""
 
     prepared: PreparedBatch
-    as_judged: bool
+    is_unchanged: bool
 
 
 Write = Callable[[PreparedBatch], Written]
 
 
 class FlushWriter:
-    """Writes the batches of one sequence after another. Made after the fork; its thread starts with the first use."""
+    """Writes the batches of one drain by `thread`, which has one worker, in the order of the log. Used by one thread.
 
-    def __init__(self, write: Write, *, max_queued: int) -> None:
-        self._write = write
-        self._max_queued = max_queued
-        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="flush-writer")
-
-    def open_sequence(self, *, on_written: Callable[[Written], None], watch: Callable[[], None]) -> "FlushSequence":
-        """Both are called by the thread that submits: `on_written` for each batch that has committed, in order, and
-        `watch` about every WATCH_SECONDS while it waits for a commit."""
-        return FlushSequence(self._write, self._thread, max_queued=self._max_queued, on_written=on_written, watch=watch)
-
-    def close(self) -> None:
-        """Waits for the flush under way, which the deadline of its transaction bounds."""
-        self._thread.shutdown(wait=True, cancel_futures=True)
-
-
-class FlushSequence:
-    """Batches of one drain, in the order of the log. Used by one thread.
-
-    Invariant: once one of them has not committed as it was judged, none after it is written. At most one is being
-    written and `max_queued` wait; a further `submit` waits, and the log is not read meanwhile.
+    Invariant: once one of them has not committed unchanged, none after it is written. At most one is being written and
+    `max_queued` wait; a further `submit` waits, and the log is not read meanwhile.
     """
 
     def __init__(
@@ -60,6 +41,8 @@ class FlushSequence:
         on_written: Callable[[Written], None],
         watch: Callable[[], None],
     ) -> None:
+        """Both callbacks run in the thread that submits: `on_written` for each committed batch, in order, and `watch`
+        about every WATCH_SECONDS while it waits for a commit."""
         self._write = write
         self._thread = thread
         self._max_queued = max_queued
@@ -69,7 +52,7 @@ class FlushSequence:
         self._pending: deque[Future[Written]] = deque()
 
     def submit(self, prepared: PreparedBatch, *, is_last: bool) -> None:
-        """Raises what the oldest batch that failed raised; `on_written` has heard of those before it."""
+        """Raises the error of the oldest failed batch, after `on_written` for those before it."""
         if is_last and not self._pending:
             self._on_written(self._write_next(prepared))
             return
@@ -81,14 +64,14 @@ class FlushSequence:
         self._collect(until_pending=0)
 
     def drop_queued(self) -> bool:
-        """What has not begun will not be written. Returns whether there was any; `settle` waits for the rest."""
+        """Drops the batches that are not being written. Returns whether there were any; `settle` waits for the rest."""
         pending_count = len(self._pending)
         while self._pending and self._pending[-1].cancel():
             self._pending.pop()
         return len(self._pending) < pending_count
 
     def abandon(self) -> None:
-        """As `drop_queued`, and one that is being written may yet commit: nobody waits."""
+        """As `drop_queued`, without waiting for the batch that is being written: it may still commit."""
         self._is_broken = True
         self.drop_queued()
         self._pending.clear()
@@ -117,6 +100,6 @@ class FlushSequence:
         except BaseException:
             self._is_broken = True
             raise
-        if not written.as_judged:
+        if not written.is_unchanged:
             self._is_broken = True
         return written

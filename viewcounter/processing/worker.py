@@ -14,8 +14,7 @@ from viewcounter.processing.consumer import FlushLimits
 from viewcounter.processing.drain import Drainer, DrainSettings
 from viewcounter.processing.drain_queue import DrainQueue
 from viewcounter.processing.enrichment import Enrichment
-from viewcounter.processing.id_cache import IdCache
-from viewcounter.processing.known_ids import PieceLimits
+from viewcounter.processing.known_ids import IdCache, PieceLimits
 from viewcounter.processing.shard_throttle import StrainPolicy
 from viewcounter.processing.shutdown import is_stopping
 from viewcounter.processing.trimming import AppliedEarlier

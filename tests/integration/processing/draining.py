@@ -2,8 +2,7 @@
 
 from viewcounter.processing.consumer import FlushLimits
 from viewcounter.processing.drain import Drainer, DrainSettings
-from viewcounter.processing.id_cache import IdCache
-from viewcounter.processing.known_ids import PieceLimits
+from viewcounter.processing.known_ids import IdCache, PieceLimits
 from viewcounter.storage.dead_letter_limits import DeadLetterLimits
 
 DEAD_LETTERS = DeadLetterLimits(run_max=10, ratio_max=0.5, ratio_min_read=100, window_seconds=60.0)

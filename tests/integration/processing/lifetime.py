@@ -23,7 +23,7 @@ from viewcounter.maintenance.retention_policy import RetentionPolicy
 from viewcounter.maintenance.rollup import RollupSettings, roll_partition
 from viewcounter.maintenance.sketching import SketchSettings, sketch_partition
 from viewcounter.processing.dispatch import publish_watermarks, read_backlog
-from viewcounter.processing.id_cache import IdCache
+from viewcounter.processing.known_ids import IdCache
 from viewcounter.storage.dead_letter_limits import DeadLetterLimits
 
 PARTITION = 3

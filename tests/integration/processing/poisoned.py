@@ -10,8 +10,7 @@ from viewcounter.deadletters.replay import ReplayRules, list_dead_letters
 from viewcounter.eventlog.codec import AcceptedEvent, pack_entry
 from viewcounter.processing.consumer import FlushLimits
 from viewcounter.processing.drain import Drainer, DrainSettings
-from viewcounter.processing.id_cache import IdCache
-from viewcounter.processing.known_ids import PieceLimits
+from viewcounter.processing.known_ids import IdCache, PieceLimits
 from viewcounter.storage.dead_letter_limits import DeadLetterLimits
 from viewcounter.storage.dead_letters import DeadLetterFilter
 

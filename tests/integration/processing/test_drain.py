@@ -23,8 +23,7 @@ from viewcounter.events.partition import get_partition
 from viewcounter.processing import flush_writer
 from viewcounter.processing.dispatch import publish_watermarks, read_backlog
 from viewcounter.processing.errors import PartitionNotOwned
-from viewcounter.processing.id_cache import IdCache
-from viewcounter.processing.known_ids import PieceLimits
+from viewcounter.processing.known_ids import IdCache, PieceLimits
 from viewcounter.storage import flush, partitions
 from viewcounter.storage.errors import SchemaVersionMismatch
 

@@ -1,7 +1,7 @@
 """Batches are written one after another, few wait, and nothing follows one that failed."""
 
 import threading
-from concurrent.futures import CancelledError
+from concurrent.futures import CancelledError, ThreadPoolExecutor
 
 import pytest
 
@@ -27,7 +27,7 @@ class Shard:
         if batch in self.refuses:
             raise self.refuses[batch]
         self.written.append(batch)
-        return Written(batch, as_judged=not str(batch).startswith("bad"))
+        return Written(batch, is_unchanged=not str(batch).startswith("bad"))
 
 
 @pytest.fixture
@@ -36,94 +36,106 @@ def shard():
 
 
 @pytest.fixture
-def writer(shard):
-    writer = FlushWriter(shard.write, max_queued=MAX_QUEUED)
-    yield writer
+def thread(shard):
+    thread = ThreadPoolExecutor(max_workers=1)
+    yield thread
     shard.opened.set()
-    writer.close()
+    thread.shutdown(cancel_futures=True)
 
 
-def open_sequence(writer, *, heard, watch=lambda: None):
-    return writer.open_sequence(on_written=lambda written: heard.append(written.prepared), watch=watch)
+def make_writer(shard, thread, *, heard, watch=lambda: None):
+    return FlushWriter(
+        shard.write,
+        thread,
+        max_queued=MAX_QUEUED,
+        on_written=lambda written: heard.append(written.prepared),
+        watch=watch,
+    )
 
 
-def test_a_full_queue_makes_submit_wait_and_watch_until_the_shard_writes_again(writer, shard, monkeypatch):
+def test_a_full_queue_makes_submit_wait_and_watch_until_the_shard_writes_again(shard, thread, monkeypatch):
     monkeypatch.setattr(flush_writer, "WATCH_SECONDS", 0.01)
     is_waiting, heard, submitted = threading.Event(), [], []
-    sequence = open_sequence(writer, heard=heard, watch=is_waiting.set)
+    writer = make_writer(shard, thread, heard=heard, watch=is_waiting.set)
 
     def submit_ten():
         for batch in range(10):
-            sequence.submit(batch, is_last=False)
+            writer.submit(batch, is_last=False)
             submitted.append(batch)
-        sequence.settle()
+        writer.settle()
 
-    thread = threading.Thread(target=submit_ten)
-    thread.start()
+    submitting = threading.Thread(target=submit_ten)
+    submitting.start()
     assert is_waiting.wait(WAIT_SECONDS)
     assert submitted == list(range(1 + MAX_QUEUED))  # one is being written, the queue is full
     assert (shard.written, heard) == ([], [])
     shard.opened.set()
-    thread.join(WAIT_SECONDS)
+    submitting.join(WAIT_SECONDS)
     assert shard.written == heard == list(range(10))
 
 
-def test_nothing_is_written_after_a_batch_that_failed(writer, shard):
+def test_nothing_is_written_after_a_batch_that_failed(shard, thread):
     shard.opened.set()
     shard.refuses = {1: RuntimeError("refused")}
     heard = []
-    sequence = open_sequence(writer, heard=heard)
+    writer = make_writer(shard, thread, heard=heard)
     with pytest.raises(RuntimeError, match="refused"):
         for batch in range(4):
-            sequence.submit(batch, is_last=batch == 3)
-        sequence.settle()
-    sequence.abandon()
+            writer.submit(batch, is_last=batch == 3)
+        writer.settle()
+    writer.abandon()
     with pytest.raises(CancelledError):
-        sequence.submit(4, is_last=False)
-        sequence.settle()
+        writer.submit(4, is_last=False)
+        writer.settle()
     assert shard.written == heard == [0]
 
 
-def test_nothing_is_written_after_a_batch_that_left_events_out(writer, shard):
+def test_nothing_is_written_after_a_batch_that_left_events_out(shard, thread):
     shard.opened.set()
     heard = []
-    sequence = open_sequence(writer, heard=heard)
+    writer = make_writer(shard, thread, heard=heard)
     with pytest.raises(CancelledError):
         for batch in ("good", "bad", "judged against the bad one"):
-            sequence.submit(batch, is_last=False)
-        sequence.settle()
+            writer.submit(batch, is_last=False)
+        writer.settle()
     assert shard.written == heard == ["good", "bad"]
 
 
-def test_what_is_queued_when_a_drain_is_abandoned_is_not_written(writer, shard):
+def test_what_is_queued_when_a_drain_is_abandoned_is_not_written(shard, thread):
     heard = []
-    sequence = open_sequence(writer, heard=heard)
+    writer = make_writer(shard, thread, heard=heard)
     for batch in range(3):
-        sequence.submit(batch, is_last=False)
-    sequence.abandon()
+        writer.submit(batch, is_last=False)
+    writer.abandon()
     shard.opened.set()
-    writer.close()
+    thread.shutdown(cancel_futures=True)
     assert shard.written in ([], [0])  # the first may have been under way
     assert heard == []
 
 
-def test_dropping_what_is_queued_leaves_the_batch_that_is_being_written(writer, shard):
+def test_dropping_what_is_queued_leaves_the_batch_that_is_being_written(shard, thread):
     heard = []
-    sequence = open_sequence(writer, heard=heard)
+    writer = make_writer(shard, thread, heard=heard)
     for batch in range(3):
-        sequence.submit(batch, is_last=False)
+        writer.submit(batch, is_last=False)
     assert shard.is_writing.wait(WAIT_SECONDS)
-    assert sequence.drop_queued()
+    assert writer.drop_queued()
     shard.opened.set()
-    sequence.settle()
+    writer.settle()
     assert shard.written == heard == [0]
-    assert not sequence.drop_queued()
+    assert not writer.drop_queued()
 
 
-def test_a_batch_with_nothing_around_it_is_written_by_the_thread_that_submits_it(writer, shard):
+def test_a_batch_with_nothing_around_it_is_written_by_the_thread_that_submits_it(shard, thread):
     shard.opened.set()
     threads = []
-    sequence = writer.open_sequence(on_written=lambda _: threads.append(threading.current_thread()), watch=lambda: None)
-    sequence.submit(0, is_last=True)
+    writer = FlushWriter(
+        shard.write,
+        thread,
+        max_queued=MAX_QUEUED,
+        on_written=lambda _: threads.append(threading.current_thread()),
+        watch=lambda: None,
+    )
+    writer.submit(0, is_last=True)
     assert shard.written == [0]
     assert threads == [threading.current_thread()]

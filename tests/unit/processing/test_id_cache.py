@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 
 from tests.tiers import scale_examples
 from tests.unit.processing.builders import Row, build_columns
-from viewcounter.processing import id_cache
+from viewcounter.processing import known_ids
 from viewcounter.processing.deduplication import NONE_KNOWN, KnownIds, judge_batch, merge_block
-from viewcounter.processing.id_cache import BYTES_PER_ID, BYTES_PER_MINUTE, IdCache, LoadedIds
+from viewcounter.processing.known_ids import BYTES_PER_ID, BYTES_PER_MINUTE, IdCache, LoadedIds
 from viewcounter.storage.flush import IdBlock
 
 PARTITION = 7
@@ -237,7 +237,7 @@ def interrupted_after(lines):
 
     def trace(frame, event, _):
         nonlocal left
-        if frame.f_code.co_filename != id_cache.__file__:
+        if frame.f_code.co_filename != known_ids.__file__:
             return None
         if event == "line" and left is not None:
             left -= 1
