@@ -8,7 +8,8 @@ from pathlib import Path
 
 from devtools.localcluster.spec import STATUS_KEY, TRYOUT_KEY
 from devtools.localcluster.state import StateFolder, write_private
-from viewcounter.apikeys.keys import create_key, is_valid
+from viewcounter.apikeys.authentication import is_valid
+from viewcounter.apikeys.keys import create_key
 from viewcounter.apikeys.scopes import Scope
 
 _KEYS = {

@@ -1,4 +1,4 @@
-"""The one shape of an HTTP error (RFC 9457, problem+json), shared by the gateway lane and the REST views."""
+"""The one shape of an HTTP error (RFC 9457, problem+json), used by the ingest endpoint and the REST views."""
 
 from http import HTTPStatus
 
@@ -18,7 +18,7 @@ class FieldProblem(msgspec.Struct, frozen=True):
 class Problem(msgspec.Struct, frozen=True):
     """`code` is stable and for machines; `detail` is for people and never carries internals.
 
-    `reached`: how far a partition was that was not far enough, by its number.
+    `reached`: the position of a partition that lags behind the requested one, by its number.
     """
 
     status: int

@@ -17,7 +17,8 @@ from devtools.localcluster.cluster import LocalCluster
 from tests.browser.chromium import Chromium, Tab, find_chromium
 from tests.pace import limit
 from tests.waiting import wait_until
-from viewcounter.apikeys.keys import create_key, get_key_cache
+from viewcounter.apikeys.authentication import get_key_cache
+from viewcounter.apikeys.keys import create_key
 from viewcounter.apikeys.models import ApiKey
 from viewcounter.apikeys.scopes import KeyKind, Scope
 from viewcounter.eventlog.codec import unpack_entry

@@ -6,9 +6,9 @@ from rest_framework.authentication import BaseAuthentication
 from rest_framework.exceptions import AuthenticationFailed, NotAuthenticated
 from rest_framework.request import Request
 
-from viewcounter.apikeys.key_cache import AuthenticatedKey
-from viewcounter.apikeys.keys import authenticate
-from viewcounter.ingest.errors import InvalidKey
+from viewcounter.apikeys.authentication import authenticate
+from viewcounter.apikeys.errors import InvalidKey
+from viewcounter.apikeys.scopes import AuthenticatedKey
 from viewcounter.web.checked_requests import KEY_VERDICT, KeyVerdict
 
 CHALLENGE = 'Bearer realm="viewcounter"'

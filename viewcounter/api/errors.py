@@ -26,11 +26,11 @@ from runtime.http.problems import PROBLEM_CONTENT_TYPE, FieldProblem, Problem, e
 from runtime.metric_files import MetricFilesLocked
 from shardproxy.errors import DeadlineExceeded, PoolExhausted, StatementTimeout
 from viewcounter.api.request_id import REQUEST_ID_HEADER, get_request_id
+from viewcounter.apikeys.errors import KeysUnavailable
 from viewcounter.catalogue.errors import NotInCatalogue
 from viewcounter.config import get_config
 from viewcounter.eventlog.errors import EventLogError
 from viewcounter.eventlog.interface import Position
-from viewcounter.ingest.errors import KeysUnavailable
 from viewcounter.processing.errors import UnknownDeadLetter, UnknownRecount
 from viewcounter.queries.errors import InvalidQuery, SketchesBehind
 from viewcounter.web.site import UNKNOWN_HOST

@@ -8,8 +8,7 @@ from rest_framework.permissions import BasePermission
 from rest_framework.request import Request
 
 from viewcounter.api.authentication import build_missing_key_error
-from viewcounter.apikeys.key_cache import AuthenticatedKey
-from viewcounter.apikeys.scopes import Scope
+from viewcounter.apikeys.scopes import AuthenticatedKey, Scope
 
 
 class RequireScope(BasePermission):

@@ -6,8 +6,8 @@ from typing import Any
 from rest_framework.request import Request
 from rest_framework.throttling import BaseThrottle
 
-from viewcounter.apikeys.key_cache import AuthenticatedKey
 from viewcounter.apikeys.rate_limit import Allowance, Unit, get_rate_limiter
+from viewcounter.apikeys.scopes import AuthenticatedKey
 
 
 class KeyThrottle(BaseThrottle):

@@ -11,11 +11,11 @@ from django.http import HttpRequest, HttpResponse
 from django.utils import timezone
 
 from configservice.admin.base import is_confirmed_with_reason, record, render_confirmation
+from viewcounter.apikeys.errors import UnknownKey
 from viewcounter.apikeys.keys import create_key, revoke_key, rotate_key
 from viewcounter.apikeys.models import ApiKey
 from viewcounter.apikeys.scopes import KeyKind, Scope
 from viewcounter.config import get_config
-from viewcounter.ingest.errors import UnknownKey
 
 ROTATION_OVERLAP = timedelta(days=1)
 

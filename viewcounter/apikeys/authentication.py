@@ -1,24 +1,258 @@
-"""Keys of all requests: a cached answer costs no wait; a look-up runs on a thread and is shared by all who need it.
+"""Authentication by API key: what this process knows of keys, and how it learns more from the control database.
 
-The look-ups have threads, a bound and a deadline of their own, so a slow control database or a flood of
-invented keys takes nothing from clients whose keys are known.
+A cached answer costs no wait. Look-ups of the event loop run on threads, bounded in number and time, and all requests
+with one token share one: a slow control database or a flood of invented keys takes nothing from clients whose keys are
+cached. The cache is bounded in number and age, so a revoked key stops working within `api_key_cache_seconds`. Its
+index is the SHA-256 of the whole token: tokens are never kept, and the time of a look-up says nothing about any of
+them. Refusals have an index of their own, so that a flood of invented keys cannot push out the real ones.
 """
 
 import asyncio
+import hashlib
+import hmac
+import logging
+import re
 import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from functools import cache
 from typing import NamedTuple
 
-from viewcounter.apikeys import keys
-from viewcounter.apikeys.key_cache import AuthenticatedKey
-from viewcounter.ingest.errors import InvalidKey
+from django.db import Error as DatabaseError
+from django.db import connection
+from django.db.models import Q
 
+from viewcounter.apikeys.errors import InvalidKey, KeysUnavailable
+from viewcounter.apikeys.models import ApiKey
+from viewcounter.apikeys.scopes import AuthenticatedKey, KeyKind, Scope
+from viewcounter.config import get_config
+
+logger = logging.getLogger(__name__)
+
+TOKEN_STARTS = {KeyKind.SECRET: "vc", KeyKind.PUBLIC: "vcp"}
+_TOKEN = re.compile(r"(vcp?)_([0-9a-f]{12})_([A-Za-z0-9_-]{43})")
+_LAST_USED_SECONDS = 60.0
+_NOBODYS_DIGEST = hashlib.sha256(b"").digest()
 _LOOKUP_THREADS = 2
 _SCHEME = b"bearer "
 
 
+@dataclass(frozen=True, slots=True)
+class CachedAnswer:
+    """`key` is None for a refusal. Times are seconds of the caller's monotonic clock.
+
+    `confirmed_at`: time of the last answer of the control database. `asked_at`: time of the last query, answered or
+    not.
+    """
+
+    key: AuthenticatedKey | None
+    confirmed_at: float
+    asked_at: float
+
+
+class KeyCache:
+    """Evicts the least recently confirmed answer first. Thread-safe."""
+
+    def __init__(self, *, max_keys: int) -> None:
+        self._max_keys = max_keys
+        self._valid: OrderedDict[bytes, CachedAnswer] = OrderedDict()
+        self._refused: OrderedDict[bytes, CachedAnswer] = OrderedDict()
+        self._lock = threading.Lock()  # guards both indexes: a digest is in at most one of them
+
+    def find(self, token_digest: bytes) -> CachedAnswer | None:
+        """The last answer, however old: the caller decides whether it may still be used."""
+        return self._valid.get(token_digest) or self._refused.get(token_digest)
+
+    def confirm(self, token_digest: bytes, key: AuthenticatedKey | None, *, now: float) -> None:
+        """Records an answer of the control database."""
+        index, other = (self._refused, self._valid) if key is None else (self._valid, self._refused)
+        with self._lock:
+            other.pop(token_digest, None)
+            index[token_digest] = CachedAnswer(key, confirmed_at=now, asked_at=now)
+            index.move_to_end(token_digest)
+            while len(index) > self._max_keys:
+                index.popitem(last=False)
+
+    def record_asked(self, token_digest: bytes, *, now: float) -> None:
+        """Records a query that got no answer: the cached answer stays as old as it is, but is not queried again at
+        once."""
+        with self._lock:
+            for index in (self._valid, self._refused):
+                answer = index.get(token_digest)
+                if answer is not None:
+                    index[token_digest] = replace(answer, asked_at=now)
+
+    def has_key_confirmed_since(self, at: float) -> bool:
+        """Whether any unexpired key was confirmed at `at` or later."""
+        now = datetime.now(UTC)
+        with self._lock:
+            keys = [answer.key for answer in self._valid.values() if answer.confirmed_at >= at]
+        return any(key is not None and (key.expires_at is None or key.expires_at > now) for key in keys)
+
+    def clear(self) -> None:
+        with self._lock:
+            self._valid.clear()
+            self._refused.clear()
+
+
+def authenticate(token: str) -> AuthenticatedKey:
+    """The key of a token. Blocks for one query on the control database unless the answer is cached.
+
+    Raises InvalidKey, or KeysUnavailable when the control database is down and the key is not cached.
+    """
+    digest = digest_token(token)
+    key = find_cached(digest)
+    return look_up(token, digest) if key is None else key
+
+
+def is_public_token(token: str) -> bool:
+    """Whether the token has the prefix of public keys, valid or not."""
+    return token.startswith(f"{TOKEN_STARTS[KeyKind.PUBLIC]}_")
+
+
+def digest_token(token: str) -> bytes:
+    """Cache key of a token. Raises InvalidKey for a malformed token."""
+    if _TOKEN.fullmatch(token) is None:
+        raise InvalidKey
+    return hashlib.sha256(token.encode()).digest()
+
+
+def find_cached(digest: bytes) -> AuthenticatedKey | None:
+    """The key if it is cached and need not be looked up again. Raises InvalidKey for a cached refusal."""
+    answer = get_key_cache().find(digest)
+    if answer is None or time.monotonic() - answer.asked_at > get_config().api_key_cache_seconds:
+        return None
+    return _check(answer.key)
+
+
+def look_up(token: str, digest: bytes) -> AuthenticatedKey:
+    """Queries the control database and caches its answer. Raises as `authenticate` does."""
+    try:
+        key = _read_key(token)
+    except DatabaseError as error:
+        return get_last_known(digest, reason=str(error))
+    get_key_cache().confirm(digest, key, now=time.monotonic())
+    return _check(key)
+
+
+def get_last_known(digest: bytes, *, reason: str) -> AuthenticatedKey:
+    """The key as the control database last confirmed it, within the grace period.
+
+    While the control database does not answer, a cached key keeps working for `api_key_grace_seconds`, so that events
+    are accepted; the query is repeated every `api_key_cache_seconds`. Raises KeysUnavailable, or InvalidKey for a
+    cached refusal.
+    """
+    now, config, key_cache = time.monotonic(), get_config(), get_key_cache()
+    answer = key_cache.find(digest)
+    if answer is None or now - answer.confirmed_at > config.api_key_cache_seconds + config.api_key_grace_seconds:
+        raise KeysUnavailable(reason)
+    key_cache.record_asked(digest, now=now)
+    key = _check(answer.key)
+    logger.warning("API key %s is used from the cache, the control database does not answer: %s", key.prefix, reason)
+    return key
+
+
+def knows_key() -> bool:
+    """Whether `get_last_known` would return any key."""
+    config = get_config()
+    known_for_seconds = config.api_key_cache_seconds + config.api_key_grace_seconds
+    return get_key_cache().has_key_confirmed_since(time.monotonic() - known_for_seconds)
+
+
+def look_up_in_thread(token: str, digest: bytes, has_more: Callable[[], bool] = lambda: False) -> AuthenticatedKey:
+    """`look_up` for a worker thread, where no Django request opens and closes the connection.
+
+    The connection stays open while more look-ups wait: connecting costs many times the query. If another thread takes
+    the last look-up, the connection stays open until this thread's next one.
+    """
+    if connection.errors_occurred:
+        connection.close()
+    try:
+        return look_up(token, digest)
+    finally:
+        if connection.errors_occurred or not has_more():
+            connection.close()
+
+
+@cache
+def get_key_cache() -> KeyCache:
+    """The one cache of this process."""
+    return KeyCache(max_keys=get_config().api_key_cache_max)
+
+
+def _check(key: AuthenticatedKey | None) -> AuthenticatedKey:
+    if key is None or (key.expires_at is not None and key.expires_at <= datetime.now(UTC)):
+        raise InvalidKey
+    return key
+
+
+def _read_key(token: str) -> AuthenticatedKey | None:
+    """None for an invalid token."""
+    row = _find_row(token)
+    if row is None:
+        return None
+    _record_use(row)
+    scopes = frozenset(scope for scope in Scope if scope in row.scopes)
+    return AuthenticatedKey(
+        row.prefix,
+        row.name,
+        scopes,
+        row.expires_at,
+        *_get_limits(row),
+        is_public=row.kind == KeyKind.PUBLIC,
+        allowed_origins=frozenset(row.allowed_origins),
+    )
+
+
+def is_valid(token: str, *, now: datetime) -> bool:
+    """Queries the control database, never the cache, and does not count as a use of the key."""
+    try:
+        row = _find_row(token)
+    except InvalidKey:
+        return False
+    return row is not None and (row.expires_at is None or row.expires_at > now)
+
+
+def _find_row(token: str) -> ApiKey | None:
+    """The unrevoked key of a token, expired or not. One query and one comparison in every case. Raises InvalidKey."""
+    match = _TOKEN.fullmatch(token)
+    if match is None:
+        raise InvalidKey
+    start, prefix, secret = match.groups()
+    row: ApiKey | None = ApiKey.objects.filter(prefix=prefix, revoked_at__isnull=True).first()
+    expected = _NOBODYS_DIGEST if row is None else bytes(row.secret_sha256)
+    matches = hmac.compare_digest(hashlib.sha256(secret.encode()).digest(), expected)
+    return row if row is not None and matches and start == TOKEN_STARTS[KeyKind(row.kind)] else None
+
+
+def _get_limits(row: ApiKey) -> tuple[int | None, int | None]:
+    """Requests and events a second. A public key without limits of its own has those of the settings: anybody may
+    use it."""
+    requests, events = row.requests_per_second, row.events_per_second
+    if row.kind != KeyKind.PUBLIC:
+        return requests, events
+    config = get_config()
+    return (
+        requests or config.public_key_requests_per_second or None,
+        events or config.public_key_events_per_second or None,
+    )
+
+
+def _record_use(row: ApiKey) -> None:
+    """Writes `last_used_at` at most once a minute: each process looks up a key in use every few seconds."""
+    now = datetime.now(UTC)
+    earlier = now - timedelta(seconds=_LAST_USED_SECONDS)
+    if row.last_used_at is None or row.last_used_at < earlier:
+        is_due = Q(last_used_at__isnull=True) | Q(last_used_at__lt=earlier)
+        ApiKey.objects.filter(is_due, pk=row.pk).update(last_used_at=now)
+
+
 class _LookUp(NamedTuple):
-    """`deadline_at` is of the event loop's clock; the thread may go on past it."""
+    """`deadline_at` is on the event loop's clock; the thread may run past it."""
 
     answer: "asyncio.Future[AuthenticatedKey]"
     deadline_at: float
@@ -33,27 +267,27 @@ class KeyAuthenticator:
         self._executor = ThreadPoolExecutor(max_workers=_LOOKUP_THREADS, thread_name_prefix="api-keys")
         self._lookups: dict[bytes, _LookUp] = {}
         self._waiting_count = 0
-        self._lock = threading.Lock()  # guards the count: of look-ups that wait for a thread
+        self._lock = threading.Lock()  # guards _waiting_count, the look-ups that wait for a thread
 
     async def authenticate(self, authorization: bytes | None) -> AuthenticatedKey:
         """`authorization` is the raw header. Raises InvalidKey or KeysUnavailable."""
         if authorization is None or authorization[: len(_SCHEME)].lower() != _SCHEME:
             raise InvalidKey
         token = authorization[len(_SCHEME) :].decode("latin-1").strip()
-        digest = keys.digest_token(token)
-        key = keys.find_cached(digest)
+        digest = digest_token(token)
+        key = find_cached(digest)
         return key if key is not None else await self._look_up(token, digest)
 
     def close(self) -> None:
         self._executor.shutdown(wait=False, cancel_futures=True)
 
     async def _look_up(self, token: str, digest: bytes) -> AuthenticatedKey:
-        """Waits until the deadline of the look-up, whoever began it; not at all if that has passed."""
+        """Waits until the deadline of the look-up, which another request may have started."""
         loop = asyncio.get_running_loop()
         lookup = self._lookups.get(digest)
         if lookup is None:
             if len(self._lookups) >= self._max_lookups:
-                return keys.get_last_known(digest, reason="too many keys are being looked up")
+                return get_last_known(digest, reason="too many keys are being looked up")
             with self._lock:
                 self._waiting_count += 1
             answer = loop.run_in_executor(self._executor, self._look_up_in_thread, token, digest)
@@ -62,14 +296,14 @@ class KeyAuthenticator:
         try:
             return await asyncio.wait_for(asyncio.shield(lookup.answer), lookup.deadline_at - loop.time())
         except TimeoutError:
-            return keys.get_last_known(digest, reason="it did not answer in time")
+            return get_last_known(digest, reason="it did not answer in time")
 
     def _look_up_in_thread(self, token: str, digest: bytes) -> AuthenticatedKey:
         with self._lock:
             self._waiting_count -= 1
-        return keys.look_up_in_thread(token, digest, has_more=lambda: self._waiting_count > 0)
+        return look_up_in_thread(token, digest, has_more=lambda: self._waiting_count > 0)
 
     def _forget(self, digest: bytes, answer: "asyncio.Future[AuthenticatedKey]") -> None:
         del self._lookups[digest]
         if not answer.cancelled():
-            answer.exception()  # seen, even if every client that waited for it has gone
+            answer.exception()  # seen, even if every client that waited for the answer has disconnected

@@ -1,23 +1,32 @@
-"""How much each API key may do: requests and events a second, over all processes.
+"""Rate limits: requests and events a second of each API key over all processes, and of client addresses in this one.
 
-A request costs no call to any server: it takes from this process's buckets, and a thread evens them out with the
-common ones several times a second. So a key may overrun its limit by what it gets through in one such interval, and by
-the number of processes while the cache server is away: a limit protects, it does not bill.
+A request costs no call to any server: it takes from this process's token buckets, and a thread synchronises them with
+the shared buckets several times a second. So a key may exceed its limit by the requests of one such interval, and by
+a factor of the number of processes while the cache server is away: a limit protects, it does not bill.
+
+Limits by address tell clients apart who send the same public key, or none. Clients behind a proxy that is not in
+`proxy_addresses` share its address: limits by address are only as good as that setting.
 """
 
+import ipaddress
 import logging
+import math
 import threading
 import time
+from collections import OrderedDict
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from functools import cache
-from typing import Protocol
+from functools import cache, lru_cache
+from typing import Any, Protocol
 
+from runtime.http.asgi import Headers
+from runtime.http.errors import TryLater
+from runtime.http.problems import Problem
 from runtime.periodic import PeriodicTask
 from runtime.transitions import OutageLog
-from viewcounter.apikeys.key_cache import AuthenticatedKey
+from viewcounter.apikeys.scopes import AuthenticatedKey
 from viewcounter.apikeys.shared_buckets import BucketsUnavailable, SharedBuckets, Take
-from viewcounter.apikeys.token_bucket import TokenBucket, make_bucket
 from viewcounter.cluster import get_cluster_id
 from viewcounter.config import get_config
 
@@ -25,6 +34,103 @@ logger = logging.getLogger(__name__)
 
 FORGOTTEN_AFTER_SECONDS = 60.0
 STOP_SECONDS = 2.0
+
+EVENT_BYTES = 1024
+"""Uncompressed bytes of a body that cost at least as much as one event."""
+
+_IPV6_NETWORK_BITS = 64
+_ADDRESSES_PARSED = 1024
+
+
+@dataclass(slots=True)
+class TokenBucket:
+    """Tokens at `updated_at`, in seconds of the caller's clock. Pure: times are passed in.
+
+    A take is allowed while any token is left and may leave a debt, so that a batch larger than the burst passes now
+    and then instead of never; the next take has to wait until the debt is refilled.
+    """
+
+    per_second: float
+    burst: float
+    tokens: float
+    updated_at: float
+
+    def refill(self, now: float) -> None:
+        passed = max(0.0, now - self.updated_at)
+        self.tokens = min(self.burst, self.tokens + passed * self.per_second)
+        self.updated_at = now
+
+    def take(self, cost: int, *, now: float) -> bool:
+        self.refill(now)
+        if self.tokens < 1:
+            return False
+        self.tokens -= cost
+        return True
+
+    def correct(self, tokens: float, *, now: float) -> None:
+        """Adopts the tokens of the shared bucket, less those taken here since."""
+        self.tokens = min(self.burst, tokens)
+        self.updated_at = now
+
+    @property
+    def remaining(self) -> int:
+        return max(0, math.floor(self.tokens))
+
+    @property
+    def wait_seconds(self) -> int:
+        """Whole seconds until a take may be allowed; at least one."""
+        return max(1, math.ceil((1 - self.tokens) / self.per_second))
+
+    @property
+    def reset_seconds(self) -> int:
+        """Whole seconds until the bucket is full again without further takes."""
+        return math.ceil((self.burst - self.tokens) / self.per_second)
+
+
+def make_bucket(per_second: float, *, burst_seconds: float, now: float) -> TokenBucket:
+    """A full bucket, of at least one token."""
+    burst = max(1.0, per_second * burst_seconds)
+    return TokenBucket(per_second, burst, burst, now)
+
+
+@dataclass(slots=True)
+class BoundedBuckets:
+    """Token buckets by name; the least recently used one is evicted first, and is full again if it returns."""
+
+    per_second: float
+    burst_seconds: float
+    max_buckets: int
+    _buckets: OrderedDict[tuple[str, ...], TokenBucket] = field(default_factory=OrderedDict)
+
+    def get(self, name: tuple[str, ...], *, now: float) -> TokenBucket:
+        """The bucket, refilled up to `now`."""
+        bucket = self._buckets.get(name)
+        if bucket is None:
+            bucket = self._buckets[name] = make_bucket(self.per_second, burst_seconds=self.burst_seconds, now=now)
+            if len(self._buckets) > self.max_buckets:
+                self._buckets.popitem(last=False)
+        else:
+            self._buckets.move_to_end(name)
+            bucket.refill(now)
+        return bucket
+
+
+def get_client_address(scope: Mapping[str, Any]) -> str:
+    """The address that limits go by. Empty where the server does not name one."""
+    client = scope.get("client")
+    return shorten_address(str(client[0])) if client else ""
+
+
+@lru_cache(_ADDRESSES_PARSED)
+def shorten_address(address: str) -> str:
+    """An IPv6 address as its network, all of which one client has; other text unchanged."""
+    try:
+        parsed = ipaddress.ip_address(address)
+    except ValueError:
+        return address
+    if parsed.version == 4:
+        return address
+    return str(ipaddress.ip_network((parsed, _IPV6_NETWORK_BITS), strict=False).network_address)
 
 
 class Unit(StrEnum):
@@ -80,7 +186,7 @@ class Allowance:
 
 @dataclass(slots=True)
 class RateLimiter:
-    """One a process, shared by the lane's event loop and Django's threads.
+    """One a process, shared by the event loop and Django's threads.
 
     Invariant: what a request took is either in `taken`, or the common bucket has been told of it.
     """
@@ -173,3 +279,60 @@ def get_rate_limiter() -> RateLimiter:
         burst_seconds=config.rate_limit_burst_seconds,
         sync_seconds=config.rate_limit_sync_seconds,
     )
+
+
+class RequestBudget:
+    """What one request takes of the limits of its key and of its client.
+
+    `headers`: rate-limit headers of the limit closest to exhaustion, and CORS headers for the browser of a page.
+    """
+
+    def __init__(self, limiter: RateLimiter, addresses: BoundedBuckets | None) -> None:
+        self.origin_headers: Headers = ()
+        self._limiter = limiter
+        self._addresses = addresses
+        self._nearest: Allowance | None = None
+
+    def take(self, key: AuthenticatedKey, unit: Unit, cost: int) -> None:
+        """Raises TryLater (429). A cost of 0 only checks whether any token is left."""
+        allowance = self._limiter.take(key, unit, cost)
+        if allowance is None:
+            return
+        if self._nearest is None or not allowance.is_allowed or allowance.share < self._nearest.share:
+            self._nearest = allowance
+        if not allowance.is_allowed:
+            detail = f"The API key may not send more {unit} now; its limit is a burst of {allowance.limit}."
+            raise _rate_limited(detail)
+
+    def charge_refused_body(self, key: AuthenticatedKey, byte_count: int) -> None:
+        """Charges a body without events or that could not be read: it was decompressed and decoded all the same."""
+        self._limiter.take(key, Unit.EVENTS, count_at_least(byte_count))
+
+    def take_of_address(self, key: AuthenticatedKey, address: str) -> None:
+        """Raises TryLater (429). Taken before the key's own limits, so that one client cannot exhaust them."""
+        if self._addresses is None:
+            return
+        bucket = self._addresses.get((key.prefix, address), now=time.monotonic())
+        if not bucket.take(1, now=bucket.updated_at):
+            self._nearest = Allowance(
+                Unit.REQUESTS, int(bucket.burst), bucket.remaining, bucket.reset_seconds, bucket.wait_seconds
+            )
+            detail = f"This client may not send more requests now; its limit is a burst of {self._nearest.limit}."
+            raise _rate_limited(detail)
+
+    @property
+    def headers(self) -> Headers:
+        if self._nearest is None:
+            return self.origin_headers
+        limits = ((name.lower().encode(), value.encode()) for name, value in self._nearest.headers.items())
+        return (*self.origin_headers, *limits)
+
+
+def count_at_least(byte_count: int) -> int:
+    """Events that a body of this size costs at least."""
+    return max(1, byte_count // EVENT_BYTES)
+
+
+def _rate_limited(detail: str) -> TryLater:
+    """The headers of the exhausted limit carry the Retry-After."""
+    return TryLater(Problem(status=429, code="rate_limited", detail=detail), adds_retry_after=False)

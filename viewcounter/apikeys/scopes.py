@@ -1,5 +1,7 @@
 """What an API key may do. No scope implies another."""
 
+from dataclasses import dataclass
+from datetime import datetime
 from enum import StrEnum
 
 
@@ -14,6 +16,23 @@ class KeyKind(StrEnum):
 
     SECRET = "secret"  # noqa: S105
     PUBLIC = "public"
+
+
+@dataclass(frozen=True, slots=True)
+class AuthenticatedKey:
+    """A key that was valid when it was looked up. `expires_at` is checked again at every use.
+
+    Limits apply to all processes together; None means no limit. Only a public key has `allowed_origins`.
+    """
+
+    prefix: str
+    name: str
+    scopes: frozenset[Scope]
+    expires_at: datetime | None = None
+    requests_per_second: int | None = None
+    events_per_second: int | None = None
+    is_public: bool = False
+    allowed_origins: frozenset[str] = frozenset()
 
 
 def parse_scopes(text: str) -> list[Scope]:

@@ -1,4 +1,5 @@
-"""The door for events: one small ASGI lane that authenticates, validates, groups and appends to the event log.
+"""Ingestion of events: the ASGI endpoint that authenticates, validates, groups and appends them to the event log.
 
-Answers only when the log says the events are durable. Never counts, never touches a shard.
+Responds only once the log confirms that the events are durable. Never counts, never connects to a shard. Talks to the
+log, and to the cache for idempotency keys.
 """

@@ -1,22 +1,50 @@
-"""From bytes to events: the whole batch typed at once, or, if anything is wrong with it, item by item.
+"""Decodes a request body to events: the whole batch at once or, if anything in it is wrong, item by item.
 
-An item that is no event is decoded once more, into Python objects, to say what is wrong with it. That decoder reads
-more than JSON allows (NaN, raw control characters, bytes that are not UTF-8), because clients send it: one such value
-then refuses its own event instead of the whole batch. It costs tens of times what skipping costs, on the event loop, so
-the values that one request may have decoded in this way are bounded.
+An item that is not an event is decoded once more, into Python objects, to say why. That decoder accepts more than JSON
+allows (NaN, raw control characters, bytes that are not UTF-8), because clients send it: one such value then refuses its
+own event instead of the whole batch. It costs tens of times the typed decoder, on the event loop, so the number of
+values that one request may have decoded like this is bounded.
 """
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from typing import Any, NamedTuple
+from uuid import UUID
 
 import msgspec
 
+from runtime.http.errors import Rejected
 from runtime.http.problems import Problem
-from viewcounter.events.message import Event
-from viewcounter.ingest.errors import Refused
-from viewcounter.ingest.explanation import explain_item
-from viewcounter.ingest.items import ItemProblem
+from viewcounter.events.message import (
+    EVENT_TYPE_MAX_CHARACTERS,
+    VALUE_MAX,
+    VIDEO_ID_MAX_CHARACTERS,
+    VIDEO_ID_PATTERN,
+    VIEWER_ID_MAX_CHARACTERS,
+    VIEWER_ID_PATTERN,
+    Event,
+)
+
+_VIDEO_ID = re.compile(VIDEO_ID_PATTERN)
+_VIEWER_ID = re.compile(VIEWER_ID_PATTERN)
+
+
+class ItemProblem(msgspec.Struct, frozen=True):
+    """Why one item of a request is not accepted, as the response names it.
+
+    `index` counts the items of the request from 0; `event_id` is None where none could be read.
+    `retryable`: the event is valid, send it again under the same id.
+    """
+
+    index: int
+    event_id: str | None
+    code: str
+    field: str | None
+    message: str
+    retryable: bool = False
+
 
 Item = Event | ItemProblem
 
@@ -43,24 +71,24 @@ _LONGEST_EXACT_INTEGER = 20
 
 
 class _ValueBudget:
-    """How many values of one request may still be decoded into Python objects."""
+    """The number of values of one request that may still be decoded into Python objects."""
 
     def __init__(self, max_values: int) -> None:
         self.max_values = max_values
         self._left = max_values
 
     def take(self, text: bytes) -> bool:
-        """Whether `text` may be decoded. Each of its values and keys but the first stands behind one of these bytes."""
+        """Whether `text` may be decoded. Each of its values and keys but the first follows one of these bytes."""
         self._left -= 1 + text.count(b"{") + text.count(b"[") + text.count(b",") + text.count(b":")
         return self._left >= 0
 
 
 def parse_items(body: bytes, *, is_ndjson: bool, max_events: int, explain_max_values: int) -> Sequence[Item]:
-    """One entry for each event of the request, in order. Raises Refused (400, 413, 422)."""
+    """One entry for each item of the request, in order. Raises Rejected (400, 413, 422)."""
     budget = _ValueBudget(explain_max_values)
     items = _parse_lines(body, max_events, budget) if is_ndjson else _parse_json(body, max_events, budget)
     if not items:
-        raise Refused(Problem(status=422, code="empty_batch", detail="The request holds no event."))
+        raise Rejected(Problem(status=422, code="empty_batch", detail="The request holds no event."))
     return items
 
 
@@ -90,7 +118,7 @@ def _parse_json_by_item(body: bytes, max_events: int, budget: _ValueBudget) -> l
 
 
 def _split(body: bytes) -> Sequence[bytes | msgspec.Raw]:
-    """The events of the request, each as it came: nothing in them becomes an object. Raises _DECODE_ERRORS."""
+    """The undecoded bytes of each item. Raises _DECODE_ERRORS."""
     if not _OBJECT_START.match(body):
         return _RAW_ITEMS.decode(body)
     events = _RAW_ENVELOPE.decode(body).events
@@ -107,19 +135,19 @@ def _parse_piece(piece: bytes | msgspec.Raw, index: int, budget: _ValueBudget) -
     try:
         return _EVENT.decode(piece)
     except _DECODE_ERRORS:
-        pass  # the slow way says what is wrong
+        pass  # the tolerant decoder below finds out what is wrong
     text = bytes(piece)
     try:
         if not budget.take(text):
             return _refuse_unexplained(text, index, budget)
         decoded = _decode_tolerant(text)
-    except Refused as refusal:
+    except Rejected as refusal:
         return ItemProblem(index, None, refusal.problem.code, None, refusal.problem.detail)
     return _convert(decoded, index)
 
 
 def _refuse_unexplained(text: bytes, index: int, budget: _ValueBudget) -> ItemProblem:
-    """What skipping its values can tell. Raises Refused."""
+    """A problem that names no field, for items past the budget of values. Raises Rejected."""
     try:
         _RAW.decode(text)
     except RecursionError as error:
@@ -139,7 +167,7 @@ def _decode_typed(body: bytes) -> list[Event]:
 
 
 def _decode_tolerant(body: bytes) -> object:
-    """Raises Refused (400). What was not UTF-8 becomes lone surrogates, which no field of an event admits."""
+    """Raises Rejected (400). Bytes that are not UTF-8 become lone surrogates, which no field of an event admits."""
     try:
         return TOLERANT_DECODER.decode(body.decode("utf-8", "surrogateescape"))
     except RecursionError as error:
@@ -149,19 +177,19 @@ def _decode_tolerant(body: bytes) -> object:
 
 
 def _parse_integer(digits: str) -> int | float:
-    """No number that matters is longer, and Python refuses to parse integers of thousands of digits."""
+    """Longer integers become floats: every limit is far below, and Python refuses integers of thousands of digits."""
     return int(digits) if len(digits) <= _LONGEST_EXACT_INTEGER else float(digits)
 
 
 TOLERANT_DECODER = json.JSONDecoder(strict=False, parse_int=_parse_integer)
 
 
-def _malformed(detail: str) -> Refused:
-    return Refused(Problem(status=400, code="malformed_json", detail=detail))
+def _malformed(detail: str) -> Rejected:
+    return Rejected(Problem(status=400, code="malformed_json", detail=detail))
 
 
-def _nested_too_deeply() -> Refused:
-    return Refused(Problem(status=400, code="nested_too_deeply", detail="The JSON is nested too deeply."))
+def _nested_too_deeply() -> Rejected:
+    return Rejected(Problem(status=400, code="nested_too_deeply", detail="The JSON is nested too deeply."))
 
 
 def _find_items(decoded: object) -> list[object]:
@@ -169,22 +197,126 @@ def _find_items(decoded: object) -> list[object]:
         decoded = decoded.get("events", [decoded])
     if not isinstance(decoded, list):
         detail = 'Expected an event, an array of events or {"events": […]}.'
-        raise Refused(Problem(status=422, code="invalid_shape", detail=detail))
+        raise Rejected(Problem(status=422, code="invalid_shape", detail=detail))
     return decoded
 
 
 def _convert(item: object, index: int) -> Item:
     if isinstance(item, dict):
-        # Only what an event has: a strange key elsewhere must not refuse it.
+        # Only the fields of an event: a malformed value under another key must not refuse it.
         known = {field: item[field] for field in _EVENT_FIELDS if field in item}
         try:
             return msgspec.convert(known, Event)
         except (msgspec.ValidationError, UnicodeEncodeError):
-            pass  # the explanation looks at each field by itself
-    return explain_item(item, index=index)
+            pass  # `_explain` checks each field by itself
+    return _explain(item, index=index)
 
 
 def _check_count(count: int, max_events: int) -> None:
     if count > max_events:
         detail = f"The request has {count} events; the limit is {max_events} events."
-        raise Refused(Problem(status=413, code="too_many_events", detail=detail))
+        raise Rejected(Problem(status=413, code="too_many_events", detail=detail))
+
+
+class _Reason(NamedTuple):
+    code: str
+    message: str
+
+
+def _explain(item: object, *, index: int) -> ItemProblem:
+    """Code, field and limit of the first fault of decoded JSON that is not an `Event`.
+
+    Client text is never repeated: it may hold characters that no response can (lone surrogates).
+    """
+    if not isinstance(item, dict):
+        return ItemProblem(index, None, "invalid_type", None, "Expected an object.")
+    event_id = _find_event_id(item)
+    for field in ("event_id", "video_id", "event_type", "occurred_at"):
+        if field not in item:
+            return ItemProblem(index, event_id, "missing_field", field, f"{field} is required.")
+    for field, check in _CHECKS.items():
+        reason = check(item.get(field))
+        if reason is not None:
+            return ItemProblem(index, event_id, reason.code, field, reason.message)
+    return ItemProblem(index, event_id, "invalid_event", None, "This is not an event.")
+
+
+def _find_event_id(item: dict[str, Any]) -> str | None:
+    parsed = _find_converted(item.get("event_id"), UUID)
+    return None if parsed is None else str(parsed)
+
+
+def _find_converted(value: object, kind: type) -> Any:
+    try:
+        return msgspec.convert(value, kind)
+    except (msgspec.ValidationError, UnicodeEncodeError):  # a lone surrogate is no part of an id or a time
+        return None
+
+
+def _check_event_id(value: object) -> _Reason | None:
+    if not isinstance(value, str):
+        return _Reason("invalid_type", "Expected a UUID as text.")
+    if _find_converted(value, UUID) is None:
+        return _Reason("invalid_id", "Expected a UUID, for example 0190163d-8694-739b-aea5-966c26f8ad91.")
+    return None
+
+
+def _check_video_id(value: object) -> _Reason | None:
+    if not isinstance(value, str):
+        return _Reason("invalid_type", "Expected text.")
+    if len(value) > VIDEO_ID_MAX_CHARACTERS:
+        return _Reason("too_long", f"Has {len(value)} characters; the limit is {VIDEO_ID_MAX_CHARACTERS}.")
+    if not _VIDEO_ID.search(value):
+        return _Reason("invalid_id", "Expected printable characters without white space and without '/'.")
+    return None
+
+
+def _check_event_type(value: object) -> _Reason | None:
+    if not isinstance(value, str):
+        return _Reason("invalid_type", "Expected text.")
+    if len(value) > EVENT_TYPE_MAX_CHARACTERS:
+        return _Reason("too_long", f"Has {len(value)} characters; the limit is {EVENT_TYPE_MAX_CHARACTERS}.")
+    return None
+
+
+def _check_occurred_at(value: object) -> _Reason | None:
+    if not isinstance(value, str):
+        return _Reason("invalid_type", "Expected a time as text.")
+    parsed = _find_converted(value, datetime)
+    if parsed is None:
+        return _Reason("invalid_time", "Expected an RFC 3339 time, for example 2026-01-31T12:00:00Z.")
+    if parsed.tzinfo is None:
+        return _Reason("missing_offset", "The time needs an offset from UTC, for example Z or +02:00.")
+    return None
+
+
+def _check_value(value: object) -> _Reason | None:
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return _Reason("invalid_type", "Expected a number.")
+    if not 0 <= value <= VALUE_MAX:  # also false for NaN
+        return _Reason("out_of_range", f"Expected a number from 0 to {VALUE_MAX}.")
+    return None
+
+
+def _check_viewer_id(value: object) -> _Reason | None:
+    if value is None:
+        return None
+    if not isinstance(value, str):
+        return _Reason("invalid_type", "Expected text.")
+    if len(value) > VIEWER_ID_MAX_CHARACTERS:
+        return _Reason("too_long", f"Has {len(value)} characters; the limit is {VIEWER_ID_MAX_CHARACTERS}.")
+    if not _VIEWER_ID.search(value):
+        return _Reason("invalid_id", "Expected printable characters without white space, or no viewer_id at all.")
+    return None
+
+
+_CHECKS: dict[str, Callable[[object], _Reason | None]] = {
+    "event_id": _check_event_id,
+    "video_id": _check_video_id,
+    "event_type": _check_event_type,
+    "occurred_at": _check_occurred_at,
+    "value": _check_value,
+    "viewer_id": _check_viewer_id,
+}

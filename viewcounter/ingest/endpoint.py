@@ -1,59 +1,67 @@
-"""`POST /v1/events`: authenticate, read, parse, judge, append, answer. Nothing of Django is on this path.
+"""`POST /v1/events`: authenticate, read, decode, validate, append, respond. Django is not on this path.
 
-The answer leaves only after the log has said that the events are durable. Positions in it let a client read
-its own writes.
+The response is sent only after the log has confirmed that the events are durable. Its positions let a client read its
+own writes.
 """
 
 import logging
 import random
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import msgspec
 
 from clusterproxy.errors import NoTopology
 from configservice.topology.model import Topology
-from runtime.http.problems import PROBLEM_CONTENT_TYPE, Problem, encode_problem
-from viewcounter.apikeys.address_limit import BoundedBuckets, get_client_address
-from viewcounter.apikeys.authentication import KeyAuthenticator
-from viewcounter.apikeys.key_cache import AuthenticatedKey
-from viewcounter.apikeys.keys import is_public_token
-from viewcounter.apikeys.origins import READABLE, allow_preflight, check_origin
-from viewcounter.apikeys.rate_limit import RateLimiter, Unit
-from viewcounter.apikeys.request_budget import Headers, RequestBudget, count_at_least
-from viewcounter.apikeys.scopes import Scope
+from runtime.http.asgi import PROBLEM_LINE, Headers, Receive, Send, respond
+from runtime.http.errors import ClientGone, Refused, Rejected, TryLater
+from runtime.http.problems import Problem, encode_problem
+from viewcounter.apikeys.authentication import KeyAuthenticator, is_public_token
+from viewcounter.apikeys.errors import InvalidKey, KeysUnavailable
+from viewcounter.apikeys.origins import PREFLIGHT_LINES, READABLE, check_origin
+from viewcounter.apikeys.rate_limit import (
+    BoundedBuckets,
+    RateLimiter,
+    RequestBudget,
+    Unit,
+    count_at_least,
+    get_client_address,
+)
+from viewcounter.apikeys.scopes import AuthenticatedKey, Scope
 from viewcounter.eventlog.errors import EventLogError, EventLogFull, LogUnfit
 from viewcounter.eventlog.interface import AppendResult, Position
 from viewcounter.events.viewer import ViewerDigest
-from viewcounter.ingest.decoding import Item, parse_items
-from viewcounter.ingest.errors import BufferFull, ClientGone, InvalidKey, KeysUnavailable, Refused
+from viewcounter.ingest.decoding import Item, ItemProblem, parse_items
+from viewcounter.ingest.errors import BufferFull
 from viewcounter.ingest.group_commit import GroupCommit
-from viewcounter.ingest.idempotency import Idempotency, check_key
-from viewcounter.ingest.items import ItemProblem
+from viewcounter.ingest.idempotency import Idempotency
 from viewcounter.ingest.load_shedding import LagWatch
 from viewcounter.ingest.metrics import IngestMeter
-from viewcounter.ingest.parameters import IngestParams, parse_params
-from viewcounter.ingest.request_head import Content, Head, parse_content, read_head
 from viewcounter.ingest.turns import LARGE_BYTES, Turns
 from viewcounter.ingest.validation import Acceptance, Acceptor, AcceptWindow
 from viewcounter.ingest.wait_applied import AppliedWatch
-from viewcounter.web.body import BodyReader, Receive
-from viewcounter.web.encodings import unpack
+from viewcounter.web.request import (
+    BodyReader,
+    Content,
+    Head,
+    IngestParams,
+    parse_content,
+    parse_params,
+    read_head,
+    unpack,
+)
 from viewcounter.web.site import Site
 
 logger = logging.getLogger(__name__)
 
-Send = Callable[[dict[str, Any]], Awaitable[None]]
-
 _JSON = (b"content-type", b"application/json")
-_PROBLEM = (b"content-type", PROBLEM_CONTENT_TYPE.encode())
 _REPLAYED = (b"idempotent-replayed", b"true")
-_encoder = msgspec.json.Encoder()
 
 
-class LaneLimits(NamedTuple):
-    """`retry_after_seconds` is the least that a 503 asks for; up to as much again is added at random."""
+class IngestLimits(NamedTuple):
+    """Bounds of one request. `retry_after_seconds`: minimum Retry-After of a 503; up to as much again is added at
+    random."""
 
     max_events: int
     explain_max_values: int
@@ -63,9 +71,9 @@ class LaneLimits(NamedTuple):
 
 
 class _Answer(msgspec.Struct, frozen=True):
-    """`positions` by partition: where in the log the accepted events are. `spooled`: some have none, they are on this
-    gateway's own disk until the log takes them. `applied` is there for those who asked to wait: whether everything
-    accepted is counted."""
+    """JSON body of a response. `positions`: by partition, the log position of the accepted events. `spooled`: some
+    events have no position, they are on this gateway's disk until the log takes them. `applied`: whether all accepted
+    events are counted; only in the response to a request that waits."""
 
     request_id: str
     accepted: int
@@ -76,11 +84,24 @@ class _Answer(msgspec.Struct, frozen=True):
     applied: bool | msgspec.UnsetType = msgspec.UNSET
 
 
+class _Response(NamedTuple):
+    """`outcome` is the label of the request in the metrics."""
+
+    status: int
+    outcome: str
+    body: bytes
+    headers: Headers = (_JSON,)
+
+
+Positions = Mapping[int, Position]
+
+_encoder = msgspec.json.Encoder()
 _decoder = msgspec.json.Decoder(_Answer)
 
 
-class GatewayLane:
-    """Stateless but for the snapshot it last judged by. `get_topology` is asked at every request and must be cheap."""
+class IngestEndpoint:
+    """An ASGI application. Stateless but for the validator of the current topology snapshot. `get_topology` is called
+    at every request and must be cheap."""
 
     def __init__(
         self,
@@ -88,7 +109,7 @@ class GatewayLane:
         commit: GroupCommit,
         keys: KeyAuthenticator,
         get_topology: Callable[[], Topology],
-        limits: LaneLimits,
+        limits: IngestLimits,
         viewers: ViewerDigest,
         limiter: RateLimiter,
         applied: AppliedWatch,
@@ -116,72 +137,88 @@ class GatewayLane:
         self._meter = IngestMeter(lambda: commit.buffered_count)
 
     def close(self) -> None:
-        """Hand over what has been counted since the last second."""
+        """Publishes the counts since the last second."""
         self._meter.publish()
 
     async def __call__(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
         head = read_head(scope["headers"])
-        headers: Headers = (_JSON,)
         budget = RequestBudget(self._limiter, self._addresses)
-        if scope["method"] == "OPTIONS" and head.origin is not None:
-            await self._answer_preflight(scope, head, budget, send)
-            return
         try:
             self._site.check(scope, head)
-            _check_method(scope["method"])
-            answer, is_repeat = await self._answer(scope, head, receive, budget)
-            (status, outcome), body = _judge_answer(answer), _encoder.encode(answer)
-            if is_repeat:
-                headers, outcome = (_JSON, _REPLAYED), "repeated"
+            if scope["method"] == "OPTIONS" and head.origin is not None:
+                response = await self._answer_preflight(scope, head, budget)
             else:
-                self._meter.count_events(accepted=answer.accepted, problems=answer.items)
+                _check_method(scope["method"])
+                response = await self._answer(scope, head, receive, budget)
         except Refused as refusal:
-            status, body, headers = self._answer_refusal(refusal, head.request_id)
-            outcome = refusal.problem.code
+            response = self._build_refusal(refusal, head.request_id)
         except ClientGone:
             self._meter.count_request("client_gone")
             return
         except Exception:
-            logger.exception("request %s broke off", head.request_id)
+            logger.exception("request %s failed", head.request_id)
             problem = Problem(status=500, code="internal_error", detail="The server failed; nothing is known stored.")
-            status, body, headers = self._answer_refusal(Refused(problem), head.request_id)
-            outcome = problem.code
-        self._meter.count_request(outcome)
-        await _respond(send, status, (*headers, *budget.headers), body, request_id=head.request_id)
+            response = self._build_refusal(Rejected(problem), head.request_id)
+        self._meter.count_request(response.outcome)
+        headers = (
+            *response.headers,
+            *budget.headers,
+            (b"content-length", b"%d" % len(response.body)),
+            (b"x-request-id", head.request_id.encode()),
+        )
+        await respond(send, response.status, headers, response.body)
 
-    async def _answer_preflight(self, scope: dict[str, Any], head: Head, budget: RequestBudget, send: Send) -> None:
-        """A browser asks for a page whether it may send events. It cannot show the key's header, so the key stands in
-        the address."""
-        headers: Headers = ()
-        try:
-            self._site.check(scope, head)
-            await self._authorize(parse_params(scope.get("query_string", b"")), head, budget)
-            status, body, outcome = 204, b"", "preflight"
-            headers = allow_preflight(budget.origin_headers)
-        except Refused as refusal:
-            status, body, headers = self._answer_refusal(refusal, head.request_id)
-            outcome = refusal.problem.code
-        self._meter.count_request(outcome)
-        await _respond(send, status, headers, body, request_id=head.request_id)
+    async def _answer_preflight(self, scope: dict[str, Any], head: Head, budget: RequestBudget) -> _Response:
+        """The browser cannot send the key's header yet, so the key is in the query string."""
+        await self._authorize(parse_params(scope.get("query_string", b"")), head, budget)
+        return _Response(204, "preflight", b"", PREFLIGHT_LINES)
 
-    async def _answer(
-        self, scope: dict[str, Any], head: Head, receive: Receive, budget: RequestBudget
-    ) -> tuple[_Answer, bool]:
-        """The answer, and whether it is the one that the same request got before."""
-        wishes = parse_params(scope.get("query_string", b""))
-        key = await self._authorize(wishes, head, budget)
+    async def _answer(self, scope: dict[str, Any], head: Head, receive: Receive, budget: RequestBudget) -> _Response:
+        params = parse_params(scope.get("query_string", b""))
+        key = await self._authorize(params, head, budget)
         if key.is_public:
             budget.take_of_address(key, get_client_address(scope))
         budget.take(key, Unit.REQUESTS, 1)
         if self._lag.reason is not None:
-            raise Refused(Problem(status=503, code="counting_behind", detail=self._lag.reason), retry=True)
+            raise TryLater(Problem(status=503, code="counting_behind", detail=self._lag.reason))
         content = parse_content(head, allows_text=key.is_public)
         budget.take(key, Unit.EVENTS, 0)  # nothing is read, unpacked or decoded for a key that has used up its events
         body = await self._read(key, head, receive, content, budget)
-        answer, is_repeat = await self._answer_once(head, key, body, content, budget)
-        if wishes.waits and answer.accepted:
-            answer = await self._await_applied(answer)
-        return answer, is_repeat
+        if head.idempotency_key is not None:
+            return await self._answer_once(head, key, body, content, budget, waits=params.waits)
+        answer, positions = await self._accept(head, key, body, content, budget)
+        return _encode(await self._await_applied(answer, positions) if params.waits else answer)
+
+    async def _answer_once(
+        self,
+        head: Head,
+        key: AuthenticatedKey,
+        body: bytes,
+        content: Content,
+        budget: RequestBudget,
+        *,
+        waits: bool,
+    ) -> _Response:
+        claim = await self._idempotency.claim(
+            owner=key.prefix,
+            key=head.idempotency_key or b"",
+            request=(b"lines\n" if content.is_ndjson else b"json\n") + body,
+        )
+        if claim.response is not None:
+            response = _Response(claim.response.status, "repeated", claim.response.body, (_JSON, _REPLAYED))
+            return await self._await_repeated(response) if waits else response
+        try:
+            answer, positions = await self._accept(head, key, body, content, budget)
+        except Exception:
+            await self._idempotency.release(claim)
+            raise
+        response = _encode(answer)
+        # A repeated request without accepted events, or with events to be sent again, may get another response.
+        if answer.accepted and not any(item.retryable for item in answer.items):
+            await self._idempotency.store(claim, status=response.status, body=response.body)
+        else:
+            await self._idempotency.release(claim)
+        return _encode(await self._await_applied(answer, positions)) if waits else response
 
     async def _read(
         self, key: AuthenticatedKey, head: Head, receive: Receive, content: Content, budget: RequestBudget
@@ -197,38 +234,18 @@ class GatewayLane:
             budget.charge_refused_body(key, self._limits.max_body_bytes)
             raise
 
-    async def _answer_once(
-        self, head: Head, key: AuthenticatedKey, body: bytes, content: Content, budget: RequestBudget
-    ) -> tuple[_Answer, bool]:
-        if head.idempotency_key is None:
-            return await self._accept(head, key, body, content, budget), False
-
-        async def answer() -> tuple[bytes, bool]:
-            given = await self._accept(head, key, body, content, budget)
-            # Asked again, an answer without events, or with events to be sent again, may be another.
-            is_replayable = given.accepted > 0 and not any(item.retryable for item in given.items)
-            return _encoder.encode(given), is_replayable
-
-        encoded, is_repeat = await self._idempotency.answer_once(
-            owner=key.prefix,
-            key=check_key(head.idempotency_key),
-            request=(b"lines\n" if content.is_ndjson else b"json\n") + body,
-            answer=answer,
-        )
-        return _decoder.decode(encoded), is_repeat
-
     async def _accept(
         self, head: Head, key: AuthenticatedKey, body: bytes, content: Content, budget: RequestBudget
-    ) -> _Answer:
+    ) -> tuple[_Answer, Positions]:
+        """Appends the valid events. Raises Rejected, and TryLater (503) if the log stored nothing of the request."""
         items = self._parse(key, body, content, budget)
-        # Refused events have cost as much as accepted ones, and so have the values that were decoded to explain them.
+        # Rejected events have cost as much as accepted ones, and so have the values that were decoded to explain them.
         budget.take(key, Unit.EVENTS, max(len(items), count_at_least(len(body))))
-        acceptor = self._get_acceptor()
-        acceptance = acceptor.accept(items, now_us=time.time_ns() // 1000)
-        if not acceptance.count:
-            return _build_answer(head, 0, acceptance.problems, {})
-        result = await self._append(acceptance)
-        return _answer_appended(head, items, acceptance, acceptor, result)
+        acceptance = self._get_acceptor().accept(items, now_us=time.time_ns() // 1000)
+        result = await self._append(acceptance) if acceptance.count else AppendResult({})
+        answer, positions = _build_answer(head, acceptance, result)
+        self._meter.count_events(accepted=answer.accepted, problems=answer.items)
+        return answer, positions
 
     def _parse(self, key: AuthenticatedKey, body: bytes, content: Content, budget: RequestBudget) -> Sequence[Item]:
         limits = self._limits
@@ -243,26 +260,33 @@ class GatewayLane:
             budget.charge_refused_body(key, len(body))
             raise
 
-    async def _await_applied(self, answer: _Answer) -> _Answer:
-        """What is spooled waits for a log that is away: it is not waited for."""
-        positions = {int(p): Position.parse(position) for p, position in answer.positions.items()}
+    async def _await_applied(self, answer: _Answer, positions: Positions) -> _Answer:
+        """Spooled events are not waited for: the log is away."""
+        if not answer.accepted:
+            return answer
         is_applied = answer.spooled is msgspec.UNSET and await self._applied.wait(positions)
         return msgspec.structs.replace(answer, applied=is_applied)
 
-    async def _authorize(self, wishes: IngestParams, head: Head, budget: RequestBudget) -> AuthenticatedKey:
-        """Notes in `budget` what the answer tells the browser of a page."""
-        authorization = head.authorization if wishes.key is None else _read_key_of_address(wishes.key)
+    async def _await_repeated(self, response: _Response) -> _Response:
+        """A stored response, with what is applied by now."""
+        answer = _decoder.decode(response.body)
+        positions = {int(p): Position.parse(position) for p, position in answer.positions.items()}
+        return response._replace(body=_encoder.encode(await self._await_applied(answer, positions)))
+
+    async def _authorize(self, params: IngestParams, head: Head, budget: RequestBudget) -> AuthenticatedKey:
+        """Sets the CORS headers of `budget`."""
+        authorization = head.authorization if params.key is None else _read_key_of_address(params.key)
         try:
             key = await self._keys.authenticate(authorization)
         except InvalidKey as error:
-            readable = () if wishes.key is None else (READABLE,)
+            readable = () if params.key is None else (READABLE,)
             raise _unauthenticated(is_missing=authorization is None, headers=readable) from error
         except KeysUnavailable as error:
             problem = Problem(status=503, code="keys_unavailable", detail="The API key cannot be checked right now.")
-            raise Refused(problem, retry=True) from error
+            raise TryLater(problem) from error
         if Scope.EVENTS_WRITE not in key.scopes:
             detail = f"The API key lacks the scope {Scope.EVENTS_WRITE}."
-            raise Refused(Problem(status=403, code="missing_scope", detail=detail))
+            raise Rejected(Problem(status=403, code="missing_scope", detail=detail))
         budget.origin_headers = check_origin(key, head.origin)
         return key
 
@@ -271,7 +295,7 @@ class GatewayLane:
             topology = self._get_topology()
         except NoTopology as error:
             problem = Problem(status=503, code="no_topology", detail="The server does not know its cluster yet.")
-            raise Refused(problem, retry=True) from error
+            raise TryLater(problem) from error
         if self._acceptor is None or self._acceptor.topology is not topology:
             self._acceptor = Acceptor(topology, self._limits.window, viewers=self._viewers)
         return self._acceptor
@@ -281,91 +305,73 @@ class GatewayLane:
             return await self._commit.submit(acceptance.by_partition, count=acceptance.count)
         except BufferFull as error:
             problem = Problem(status=503, code="overloaded", detail="Too many events wait for the event log.")
-            raise Refused(problem, retry=True) from error
+            raise TryLater(problem) from error
 
-    def _answer_refusal(self, refusal: Refused, request_id: str) -> tuple[int, bytes, Headers]:
-        headers = (_PROBLEM, *refusal.headers)
-        if refusal.retry:
+    def _build_refusal(self, refusal: Refused, request_id: str) -> _Response:
+        headers = (PROBLEM_LINE, *refusal.headers)
+        if isinstance(refusal, TryLater) and refusal.adds_retry_after:
             least = self._limits.retry_after_seconds
             # Spread out, so that the clients of an outage do not all come back in the same second.
             headers += ((b"retry-after", b"%d" % self._random.randint(least, 2 * least)),)
-        return refusal.problem.status, encode_problem(refusal.problem, request_id=request_id), headers
+        problem = refusal.problem
+        return _Response(problem.status, problem.code, encode_problem(problem, request_id=request_id), headers)
 
 
-async def send_refusal(refusal: Refused, send: Send, *, request_id: str) -> None:
-    """Of a request that did not come as far as the lane."""
-    body = encode_problem(refusal.problem, request_id=request_id)
-    headers = [
-        _PROBLEM,
-        *refusal.headers,
-        (b"content-length", b"%d" % len(body)),
-        (b"x-request-id", request_id.encode()),
-        (b"cache-control", b"no-store"),
-    ]
-    await send({"type": "http.response.start", "status": refusal.problem.status, "headers": headers})
-    await send({"type": "http.response.body", "body": body})
-
-
-def _answer_appended(
-    head: Head, items: Sequence[Item], acceptance: Acceptance, acceptor: Acceptor, result: AppendResult
-) -> _Answer:
-    """Raises Refused (503) if the log stored nothing of the request."""
-    failed = {partition for partition in acceptance.by_partition if partition in result.failed}
-    problems, accepted = acceptance.problems, acceptance.count
+def _build_answer(head: Head, acceptance: Acceptance, result: AppendResult) -> tuple[_Answer, Positions]:
+    """`result` may name partitions of other requests. Raises TryLater (503) if the log stored nothing of this one."""
+    partitions, problems, accepted = acceptance.by_partition, acceptance.problems, acceptance.count
+    failed = {partition for partition in partitions if partition in result.failed}
     if failed:
-        if len(failed) == len(acceptance.by_partition):
-            raise _not_stored([result.failed[p] for p in failed])
-        unstored = acceptor.find_unstored(items, acceptance, failed)
+        if len(failed) == len(partitions):
+            raise _not_stored([result.failed[partition] for partition in failed])
+        unstored = acceptance.find_unstored(failed)
         problems = sorted(problems + unstored, key=lambda problem: problem.index)
         accepted -= len(unstored)
-    positions = {str(p): str(result.positions[p]) for p in acceptance.by_partition if p in result.positions}
-    answer = _build_answer(head, accepted, problems, positions)
-    has_spooled = len(positions) + len(failed) < len(acceptance.by_partition)
-    return msgspec.structs.replace(answer, spooled=True) if has_spooled else answer
+    positions = {partition: result.positions[partition] for partition in partitions if partition in result.positions}
+    answer = _Answer(
+        head.request_id,
+        accepted,
+        len(problems),
+        problems,
+        {str(partition): str(position) for partition, position in positions.items()},
+        spooled=True if len(positions) + len(failed) < len(partitions) else msgspec.UNSET,
+    )
+    return answer, positions
 
 
-def _build_answer(head: Head, accepted: int, problems: list[ItemProblem], positions: dict[str, str]) -> _Answer:
-    return _Answer(head.request_id, accepted, len(problems), problems, positions)
-
-
-def _judge_answer(answer: _Answer) -> tuple[int, str]:
-    """Status and name: all stored, some stored, none valid."""
+def _encode(answer: _Answer) -> _Response:
+    """All events stored, some stored, or none valid."""
+    body = _encoder.encode(answer)
     if not answer.items:
-        return 202, "accepted"
-    return (207, "partial") if answer.accepted else (422, "none_valid")
-
-
-async def _respond(send: Send, status: int, headers: Headers, body: bytes, *, request_id: str) -> None:
-    lines = [*headers, (b"content-length", b"%d" % len(body)), (b"x-request-id", request_id.encode())]
-    await send({"type": "http.response.start", "status": status, "headers": lines})
-    await send({"type": "http.response.body", "body": body})
+        return _Response(202, "accepted", body)
+    return _Response(207, "partial", body) if answer.accepted else _Response(422, "none_valid", body)
 
 
 def _read_key_of_address(token: str) -> bytes:
-    """As the header would have it. Raises Refused (401) for a secret one: addresses are written down everywhere."""
+    """The Authorization header for a public key. Raises Rejected (401) for a secret one: logs record addresses."""
     if not is_public_token(token):
         detail = (
             "Only a public key (vcp_…) may stand in the address. A secret one that stood there is not secret any more."
         )
-        raise Refused(Problem(status=401, code="secret_key_in_address", detail=detail))
+        raise Rejected(Problem(status=401, code="secret_key_in_address", detail=detail))
     return b"Bearer " + token.encode("latin-1", "replace")
 
 
 def _check_method(method: str) -> None:
     if method != "POST":
         problem = Problem(status=405, code="method_not_allowed", detail="Events are sent with POST and read with GET.")
-        raise Refused(problem, headers=((b"allow", b"GET, HEAD, POST"),))
+        raise Rejected(problem, headers=((b"allow", b"GET, HEAD, POST"),))
 
 
-def _unauthenticated(*, is_missing: bool, headers: Headers) -> Refused:
+def _unauthenticated(*, is_missing: bool, headers: Headers) -> Rejected:
     if is_missing:
         problem = Problem(status=401, code="missing_key", detail="Send an API key: Authorization: Bearer vc_….")
-        return Refused(problem, headers=((b"www-authenticate", b"Bearer"), *headers))
+        return Rejected(problem, headers=((b"www-authenticate", b"Bearer"), *headers))
     problem = Problem(status=401, code="invalid_key", detail="The API key is not valid.")
-    return Refused(problem, headers=((b"www-authenticate", b'Bearer error="invalid_token"'), *headers))
+    return Rejected(problem, headers=((b"www-authenticate", b'Bearer error="invalid_token"'), *headers))
 
 
-def _not_stored(errors: Sequence[EventLogError]) -> Refused:
+def _not_stored(errors: Sequence[EventLogError]) -> TryLater:
     unfit = next((error for error in errors if isinstance(error, LogUnfit)), None)
     if unfit is not None:
         detail = f"The event log cannot be used: {unfit}. Nothing was stored; send the events again later."
@@ -375,4 +381,4 @@ def _not_stored(errors: Sequence[EventLogError]) -> Refused:
     else:
         detail = "The event log did not confirm the events; send them again under the same ids."
         problem = Problem(status=503, code="log_unavailable", detail=detail)
-    return Refused(problem, retry=True)
+    return TryLater(problem)

@@ -1,7 +1,7 @@
-"""No more events than the drains can follow: past a bound of lag, the lane refuses before it reads.
+"""Sheds events while the drains lag too far behind: the ingest endpoint then refuses before it reads a body.
 
-The log has room for hours, and answers say how complete they are, so the bounds are generous: they are for the day on
-which nobody notices that the drains stand still. What is not known sheds nothing.
+The log has room for hours, and answers name their watermark, so the bounds are generous: they are for drains that have
+stopped unnoticed. An unknown lag sheds nothing.
 """
 
 import asyncio
@@ -15,14 +15,14 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class ShedLimits:
-    """Of a LagNotice: what is above one of them sheds."""
+    """Events are shed while a LagNotice is above one of these."""
 
     events: int
     seconds: float
 
 
 def find_shed_reason(notice: LagNotice | None, limits: ShedLimits) -> str | None:
-    """What a client is told; None: its events are welcome."""
+    """Why events are shed, for the client; None: they are accepted."""
     if notice is None:
         return None
     if notice.events > limits.events:
@@ -33,7 +33,7 @@ def find_shed_reason(notice: LagNotice | None, limits: ShedLimits) -> str | None
 
 
 class LagWatch:
-    """Asks the board in the background, so that no request waits for it. `reason` is what it last said."""
+    """Reads the lag in the background, so that no request waits for it. `reason`: as of the last read."""
 
     def __init__(self, board: LagBoard, limits: ShedLimits, *, interval_seconds: float) -> None:
         self.reason: str | None = None
@@ -51,18 +51,18 @@ class LagWatch:
         await asyncio.to_thread(self._board.close)
 
     async def look(self) -> None:
-        """Once. Never raises."""
+        """Reads the lag once. Never raises."""
         try:
             notice = await asyncio.to_thread(self._board.read)
         except LagUnknown:
             notice = None
-        except Exception:  # a task that died here would go on with what it last heard
+        except Exception:  # a dead task would leave the last reason in force for ever
             logger.exception("the lag of the drains cannot be read; nothing is shed for it")
             notice = None
         reason = find_shed_reason(notice, self._limits)
         if (reason is None) != (self.reason is None):
             logger.warning(
-                "shedding events: %s", reason or "no more, the drains have caught up or their lag is unknown"
+                "shedding events: %s", reason or "stopped, the drains have caught up or their lag is unknown"
             )
         self.reason = reason
 

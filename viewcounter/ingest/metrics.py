@@ -1,4 +1,4 @@
-"""Counts what the lane answers, cheaply: plain integers at each request, metrics once a second.
+"""Counts requests and their outcomes cheaply: plain integers at each request, metrics once a second.
 
 A metric shared over processes costs more than a microsecond a step, a plain integer a tenth of that.
 """
@@ -10,13 +10,13 @@ from collections.abc import Callable, Iterable
 from prometheus_client import Counter as Metric
 
 from runtime.metrics import BUFFERED_EVENTS, EVENTS_ACCEPTED, EVENTS_REJECTED, INGEST_REQUESTS
-from viewcounter.ingest.items import ItemProblem
+from viewcounter.ingest.decoding import ItemProblem
 
 PUBLISH_SECONDS = 1.0
 
 
 class RequestMeter:
-    """Counts by the labels of one metric; the rest as `IngestMeter`."""
+    """Counts by the labels of one metric. Otherwise as `IngestMeter`."""
 
     def __init__(self, metric: Metric) -> None:
         self._metric = metric
@@ -37,7 +37,8 @@ class RequestMeter:
 
 
 class IngestMeter:
-    """Lives on one event loop; every method is called there. What a killed process had not published is not counted."""
+    """Lives on one event loop; every method is called there. Counts of a killed process since its last publication are
+    lost."""
 
     def __init__(self, get_buffered_count: Callable[[], int]) -> None:
         self._get_buffered_count = get_buffered_count

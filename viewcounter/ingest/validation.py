@@ -1,28 +1,29 @@
-"""What typed decoding cannot know: the event types of this cluster, the accept window, the partition.
+"""Validates decoded events by what only the cluster knows: event types, the accept window, the partition.
 
-Duplicate ids within a request are accepted here: only the flush, which sees every id of the window, decides.
+Duplicate ids within a request are accepted here: only the flush, which sees every id of the window, can reject them.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from uuid import UUID
 
 from configservice.topology.model import EventType, Topology
 from viewcounter.eventlog.codec import AcceptedEvent
 from viewcounter.events.message import VALUE_SCALE, Event
 from viewcounter.events.partition import get_partition
 from viewcounter.events.viewer import NO_VIEWER, ViewerDigest
-from viewcounter.ingest.decoding import Item
-from viewcounter.ingest.items import ItemProblem
+from viewcounter.ingest.decoding import Item, ItemProblem
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _UUID_VERSION_7 = 7
+_NO_PARTITION = -1
 _UNSTORED = "The event log did not store it; send it again under the same id."
 
 
 @dataclass(frozen=True, slots=True)
 class AcceptWindow:
-    """How far from our clock an event's time may be, in seconds."""
+    """Maximum distance of an event's time from the gateway's clock, in seconds."""
 
     past_seconds: int
     future_seconds: int
@@ -30,15 +31,35 @@ class AcceptWindow:
 
 @dataclass(slots=True)
 class Acceptance:
-    """`by_partition` holds the `count` events that are good; `problems` ascend by index."""
+    """`by_partition` holds the `count` valid events, in the order of the request; `problems` ascend by index.
+
+    `partitions`: the partition of each item, _NO_PARTITION for one with a problem.
+    """
 
     by_partition: dict[int, list[AcceptedEvent]]
+    partitions: list[int]
     count: int
     problems: list[ItemProblem]
 
+    def find_unstored(self, failed_partitions: Collection[int]) -> list[ItemProblem]:
+        """The valid events of partitions whose append failed, as retryable problems."""
+        unstored = {partition: iter(self.by_partition[partition]) for partition in failed_partitions}
+        return [
+            ItemProblem(
+                index,
+                str(UUID(bytes=next(unstored[partition]).event_id)),
+                "log_unavailable",
+                None,
+                _UNSTORED,
+                retryable=True,
+            )
+            for index, partition in enumerate(self.partitions)
+            if partition in unstored
+        ]
+
 
 class Acceptor:
-    """Judges events by one topology snapshot. Invariant: everything here is derived from `topology`."""
+    """Validates events by one topology snapshot. Invariant: everything here is derived from `topology`."""
 
     def __init__(self, topology: Topology, window: AcceptWindow, *, viewers: ViewerDigest) -> None:
         self.topology = topology
@@ -51,33 +72,21 @@ class Acceptor:
         oldest_us = now_us - self._window.past_seconds * 1_000_000
         latest_us = now_us + self._window.future_seconds * 1_000_000
         by_partition: dict[int, list[AcceptedEvent]] = {}
+        partitions = [_NO_PARTITION] * len(items)
         problems: list[ItemProblem] = []
         for index, item in enumerate(items):
             if isinstance(item, ItemProblem):
                 problems.append(item)
                 continue
-            event = self._judge(item, index, oldest_us, latest_us)
+            event = self._validate(item, index, oldest_us, latest_us)
             if isinstance(event, ItemProblem):
                 problems.append(event)
                 continue
-            partition = get_partition(item.video_id, partition_count=self._partition_count)
+            partition = partitions[index] = get_partition(item.video_id, partition_count=self._partition_count)
             by_partition.setdefault(partition, []).append(event)
-        return Acceptance(by_partition, len(items) - len(problems), problems)
+        return Acceptance(by_partition, partitions, len(items) - len(problems), problems)
 
-    def find_unstored(
-        self, items: Sequence[Item], acceptance: Acceptance, failed_partitions: set[int]
-    ) -> list[ItemProblem]:
-        """The good events whose partition could not be appended to, as retryable problems."""
-        refused = {problem.index for problem in acceptance.problems}
-        return [
-            ItemProblem(index, str(item.event_id), "log_unavailable", None, _UNSTORED, retryable=True)
-            for index, item in enumerate(items)
-            if isinstance(item, Event)
-            and index not in refused
-            and get_partition(item.video_id, partition_count=self._partition_count) in failed_partitions
-        ]
-
-    def _judge(self, event: Event, index: int, oldest_us: int, latest_us: int) -> AcceptedEvent | ItemProblem:
+    def _validate(self, event: Event, index: int, oldest_us: int, latest_us: int) -> AcceptedEvent | ItemProblem:
         event_type = self._types.get(event.event_type)
         if event_type is None:
             known = ", ".join(self._types)
@@ -89,7 +98,7 @@ class Acceptor:
         if not oldest_us <= occurred_us <= latest_us:
             return self._explain_time(event, index, is_old=occurred_us < oldest_us)
         number = event.event_id.int
-        # The id of a UUIDv7 is stored under its own minute, which must be one that is still looked at.
+        # The id of a UUIDv7 is stored under its own minute, which must be within the window of de-duplication.
         if (number >> 76) & 0xF == _UUID_VERSION_7 and not oldest_us <= (number >> 80) * 1000 <= latest_us:
             message = "The time within the UUIDv7 is outside the accept window."
             return _problem(event, index, "event_id_out_of_window", field="event_id", message=message)

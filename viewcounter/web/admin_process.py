@@ -1,7 +1,7 @@
-"""The web process that serves the admin and nothing else, as ASGI sees it.
+"""ASGI application of the web process that serves only the admin.
 
-Apart from the gateways, because people log in there: a password that is checked takes memory and a core, on purpose,
-and no event should wait for it.
+Separate from the gateways, because people log in there: checking a password takes memory and a core on purpose, and no
+event should wait for it.
 """
 
 import asyncio
@@ -9,17 +9,17 @@ from collections.abc import Callable
 from typing import Any
 
 from configservice.registry.heartbeat import Heartbeat
+from runtime.http.asgi import AsgiApplication, Receive, Send
 from viewcounter.apikeys.authentication import KeyAuthenticator
 from viewcounter.config import Config
-from viewcounter.web.body import BodyReader, Receive, get_body_limits
 from viewcounter.web.checked_requests import CheckedRequests
 from viewcounter.web.django_shares import DjangoShares
+from viewcounter.web.request import BodyReader, get_body_limits
 from viewcounter.web.site import build_site
-from viewcounter.web.slots import AsgiApplication, Send
 
 
 class AdminProcess:
-    """`inner` is Django with the addresses of the admin."""
+    """`inner` is Django with the URLs of the admin."""
 
     def __init__(
         self, inner: AsgiApplication, *, config: Config, start_heartbeat: Callable[[], Heartbeat] | None = None

@@ -1,4 +1,4 @@
-"""The web process as ASGI sees it: the lane in front, everything else to Django, start and stop in order."""
+"""ASGI application of a gateway: the ingest endpoint in front, all other requests to Django; start-up and shutdown."""
 
 import asyncio
 import logging
@@ -8,10 +8,10 @@ from typing import Any, Protocol
 from clusterproxy.errors import NoTopology
 from configservice.registry.heartbeat import Heartbeat
 from configservice.topology.model import Topology
+from runtime.http.asgi import AsgiApplication, Receive, Send
 from runtime.metrics import GATEWAYS_BY_VIEWER_KEY
-from viewcounter.apikeys.address_limit import BoundedBuckets
 from viewcounter.apikeys.authentication import KeyAuthenticator
-from viewcounter.apikeys.rate_limit import get_rate_limiter
+from viewcounter.apikeys.rate_limit import BoundedBuckets, get_rate_limiter
 from viewcounter.cache.macs import CacheValue, build_authenticator
 from viewcounter.cluster import get_cluster, get_cluster_id
 from viewcounter.config import Config, get_config
@@ -19,33 +19,30 @@ from viewcounter.eventlog.interface import EventLog, Position
 from viewcounter.eventlog.lag_notice import LagBoard
 from viewcounter.eventlog.registry import build_lag_board, get_event_log
 from viewcounter.events.viewer import ViewerDigest, derive_viewer_key
-from viewcounter.ingest.endpoint import GatewayLane, LaneLimits, Send
+from viewcounter.ingest.endpoint import IngestEndpoint, IngestLimits
 from viewcounter.ingest.group_commit import GroupCommit
-from viewcounter.ingest.idempotency import Idempotency
-from viewcounter.ingest.idempotency_store import KeptAnswers, SharedAnswers
+from viewcounter.ingest.idempotency import Idempotency, ResponseStore, SharedResponseStore
 from viewcounter.ingest.load_shedding import LagWatch, ShedLimits
 from viewcounter.ingest.log_writer import GuardedLog
-from viewcounter.ingest.request_head import read_head
 from viewcounter.ingest.snippet import SNIPPET_PATH, Snippet
 from viewcounter.ingest.spool import Spool
 from viewcounter.ingest.validation import AcceptWindow
 from viewcounter.ingest.wait_applied import AppliedWatch, ReadPositions, WaitLimits
 from viewcounter.queries.receipts import read_applied_positions
-from viewcounter.web.body import BodyReader, Receive, get_body_limits
 from viewcounter.web.checked_requests import CheckedRequests
 from viewcounter.web.django_shares import DjangoShares
+from viewcounter.web.request import BodyReader, get_body_limits, read_head
 from viewcounter.web.site import build_site
-from viewcounter.web.slots import AsgiApplication
 
 logger = logging.getLogger(__name__)
 
 EVENTS_PATH = "/v1/events"
 METHODS_OF_DJANGO = frozenset({"GET", "HEAD"})
-"""Of EVENTS_PATH: raw slices are read like everything else. Every other method is the lane's, if only to refuse it."""
+"""Methods of EVENTS_PATH for Django, which reads raw events. The ingest endpoint answers every other one."""
 
 
-class ReadLane(Protocol):
-    """An ASGI application for HTTP requests."""
+class FastReads(Protocol):
+    """ASGI application that answers reads in front of Django."""
 
     async def __call__(self, scope: dict[str, Any], receive: Receive, send: Send) -> None: ...
 
@@ -58,7 +55,7 @@ def get_cluster_topology() -> Topology:
 
 
 def read_cluster_positions(partitions: Collection[int]) -> Mapping[int, Position]:
-    """How far the shards have come. One question takes no longer than a whole request may wait."""
+    """The applied positions. One query takes no longer than a whole request may wait."""
     return read_applied_positions(
         get_cluster(), partitions, deadline_seconds=min(get_config().wait_applied_seconds, get_config().scatter_seconds)
     )
@@ -76,13 +73,13 @@ class Gateway:
         get_topology: Callable[[], Topology] = get_cluster_topology,
         start_heartbeat: Callable[[], Heartbeat] | None = None,
         read_positions: ReadPositions = read_cluster_positions,
-        kept_answers: KeptAnswers | None = None,
-        build_reads: Callable[[AsgiApplication, KeyAuthenticator, BodyReader, Config], ReadLane] | None = None,
+        responses: ResponseStore | None = None,
+        build_reads: Callable[[AsgiApplication, KeyAuthenticator, BodyReader, Config], FastReads] | None = None,
         lag_board: LagBoard | None = None,
     ) -> None:
-        """`inner` gets every request that is not for a lane; it need not know lifespan.
+        """`inner` gets every request that is not answered in front of it; it need not support lifespan.
 
-        `build_reads` makes the lane of hot reads, which is given `inner` for what it does not answer.
+        `build_reads` makes the application of fast reads, which passes the requests that it does not answer to `inner`.
 
         `start_heartbeat` is called once the process serves; without it the process is in no registry.
         """
@@ -103,8 +100,8 @@ class Gateway:
             max_lookups=config.api_key_lookups_max, timeout_seconds=config.api_key_lookup_seconds
         )
         self._applied = AppliedWatch(read_positions, _get_wait_limits(config))
-        kept_answers = _build_kept_answers(config) if kept_answers is None else kept_answers
-        self._idempotency = Idempotency(kept_answers, max_answer_bytes=config.idempotency_answer_max_bytes)
+        responses = _build_response_store(config) if responses is None else responses
+        self._idempotency = Idempotency(responses, max_body_bytes=config.idempotency_answer_max_bytes)
         self._lag = LagWatch(
             build_lag_board(config) if lag_board is None else lag_board,
             ShedLimits(config.shed_lag_events, config.shed_lag_seconds),
@@ -117,7 +114,7 @@ class Gateway:
         inner = CheckedRequests(inner, keys=self._keys, bodies=bodies, site=self._site, shares=DjangoShares(config))
         self._reads = None if build_reads is None else build_reads(inner, self._keys, bodies, config)
         self._inner: AsgiApplication = inner if self._reads is None else self._reads
-        self._lane = GatewayLane(
+        self._ingest = IngestEndpoint(
             applied=self._applied,
             idempotency=self._idempotency,
             commit=self._commit,
@@ -134,7 +131,7 @@ class Gateway:
 
     async def __call__(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
         if scope["type"] == "http" and scope["path"] == EVENTS_PATH and scope["method"] not in METHODS_OF_DJANGO:
-            await self._lane(scope, receive, send)
+            await self._ingest(scope, receive, send)
         elif scope["type"] == "http" and scope["path"] == SNIPPET_PATH and self._is_acceptable(scope):
             await self._snippet(scope, receive, send)
         elif scope["type"] == "lifespan":
@@ -143,11 +140,11 @@ class Gateway:
             await self._inner(scope, receive, send)
 
     def _is_acceptable(self, scope: dict[str, Any]) -> bool:
-        """False: for Django, which refuses the host or redirects to HTTPS before it looks at the address."""
+        """False: for Django, which refuses the host or redirects to HTTPS before it resolves the path."""
         return self._site.is_acceptable(scope, read_head(scope["headers"]))
 
     async def _run_lifespan(self, receive: Receive, send: Send) -> None:
-        """The server asks for the shutdown when its last request is answered, or when it will wait no longer."""
+        """The server sends the shutdown after its last request, or when it stops waiting for requests."""
         heartbeat: Heartbeat | None = None
         while True:
             message = await receive()
@@ -167,7 +164,7 @@ class Gateway:
                 await self._idempotency.close()
                 await self._lag.close()
                 self._keys.close()
-                self._lane.close()
+                self._ingest.close()
                 if self._reads is not None:
                     self._reads.close()
                 if heartbeat is not None:
@@ -185,7 +182,7 @@ class Gateway:
                 logger.exception("the spool could not be drained; trying again")
 
     async def _learn_topology(self) -> None:
-        """The first snapshot may have to be waited for; later the lane must never wait for one."""
+        """Waits for the first topology snapshot here, so that no request does."""
         try:
             await asyncio.to_thread(self._get_topology)
         except NoTopology as error:
@@ -203,8 +200,8 @@ def _build_log(config: Config, get_log: Callable[[], EventLog]) -> GuardedLog:
     )
 
 
-def _build_kept_answers(config: Config) -> SharedAnswers:
-    return SharedAnswers(
+def _build_response_store(config: Config) -> SharedResponseStore:
+    return SharedResponseStore(
         config.cache_url.get_secret_value(),
         get_cluster_id=get_cluster_id,
         authenticator=build_authenticator(CacheValue.IDEMPOTENCY, config),
@@ -229,8 +226,8 @@ def _build_viewer_digest(config: Config) -> ViewerDigest:
     return ViewerDigest(derive_viewer_key(secret.get_secret_value()))
 
 
-def _get_limits(config: Config) -> LaneLimits:
-    return LaneLimits(
+def _get_limits(config: Config) -> IngestLimits:
+    return IngestLimits(
         max_events=config.request_max_events,
         explain_max_values=config.request_explain_max_values,
         max_body_bytes=config.request_max_bytes,

@@ -19,7 +19,7 @@ from django.core.exceptions import ValidationError
 from django.http import HttpRequest, HttpResponseBase
 
 from runtime.metrics import LOG_INS
-from viewcounter.apikeys.address_limit import BoundedBuckets, shorten_address
+from viewcounter.apikeys.rate_limit import BoundedBuckets, shorten_address
 from viewcounter.apikeys.shared_buckets import BucketsUnavailable, SharedBuckets, Take
 from viewcounter.cluster import get_cluster_id
 from viewcounter.config import get_config

@@ -1,4 +1,4 @@
-"""A known host and HTTPS: what Django asks of every request, for the requests that are answered in front of Django.
+"""Host and HTTPS checks, as Django makes them, for the requests that are answered in front of Django.
 
 Django redirects a request that came by plain HTTP. A post of events is refused instead: its key could be read on the
 way, and a client that follows the redirect would never learn of it.
@@ -11,12 +11,11 @@ from typing import Any
 
 from django.http.request import split_domain_port, validate_host
 
+from runtime.http.errors import Rejected
 from runtime.http.problems import Problem
 from viewcounter.config import Config
 from viewcounter.config.kinds import split_commas
-from viewcounter.ingest.errors import Refused
-from viewcounter.ingest.request_head import Head
-from viewcounter.web.body import CLOSE
+from viewcounter.web.request import CLOSE, Head
 
 UNKNOWN_HOST = Problem(400, "unknown_host", "The Host header names no host of this service.")
 _HTTPS_REQUIRED = Problem(
@@ -34,11 +33,11 @@ class Site:
     behind_tls_proxy: bool
 
     def is_known_host(self, host: bytes | None) -> bool:
-        """As HttpRequest.get_host judges a Host header."""
+        """As HttpRequest.get_host validates a Host header."""
         return host is not None and _is_allowed_host(host, self.allowed_hosts)
 
     def is_secure(self, scope: Mapping[str, Any], forwarded_proto: bytes | None) -> bool:
-        """As Django's SECURE_PROXY_SSL_HEADER has it."""
+        """As Django does by SECURE_PROXY_SSL_HEADER."""
         if self.behind_tls_proxy and forwarded_proto is not None:
             return forwarded_proto.split(b",", 1)[0].strip() == b"https"
         return bool(scope.get("scheme") == "https")
@@ -49,11 +48,11 @@ class Site:
         return is_secure and self.is_known_host(head.host)
 
     def check(self, scope: Mapping[str, Any], head: Head) -> None:
-        """Raises Refused (400, 403). Comes before the key: the database is not asked for one that will not be used."""
+        """Raises Rejected (400, 403). Checked before the key: the database is not queried for a refused request."""
         if not self.is_known_host(head.host):
-            raise Refused(UNKNOWN_HOST, headers=CLOSE)
+            raise Rejected(UNKNOWN_HOST, headers=CLOSE)
         if self.https_only and not self.is_secure(scope, head.forwarded_proto):
-            raise Refused(_HTTPS_REQUIRED, headers=CLOSE)
+            raise Rejected(_HTTPS_REQUIRED, headers=CLOSE)
 
 
 def build_site(config: Config) -> Site:

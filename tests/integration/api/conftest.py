@@ -15,7 +15,8 @@ from pytest_django.plugin import DjangoDbBlocker
 
 from clusterproxy.proxy import ClusterProxy
 from viewcounter.api.resources.health import get_readiness_probe
-from viewcounter.apikeys.keys import create_key, get_key_cache
+from viewcounter.apikeys.authentication import get_key_cache
+from viewcounter.apikeys.keys import create_key
 from viewcounter.apikeys.models import ApiKey
 from viewcounter.apikeys.scopes import Scope
 from viewcounter.catalogue.models import Channel, Video

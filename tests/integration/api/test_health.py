@@ -17,7 +17,7 @@ from configservice.topology.published_snapshot import build_published_snapshot
 from tests.integration.queries.rows import DAY, MinuteRow, await_replicas, find_videos_by_shard, store_rows
 from tests.waiting import wait_while
 from viewcounter.api.resources.health import get_readiness_probe
-from viewcounter.apikeys.keys import get_key_cache
+from viewcounter.apikeys.authentication import get_key_cache
 from viewcounter.eventlog.redis_streams import RedisEventLog
 from viewcounter.eventlog.registry import get_event_log
 from viewcounter.health.readiness import ReadinessProbe, ReadinessSettings

@@ -27,7 +27,7 @@ from viewcounter.apikeys.keys import create_key
 from viewcounter.apikeys.scopes import Scope
 from viewcounter.cache.process import find_read_cache
 from viewcounter.config import get_config
-from viewcounter.web.body import BodyLimits, BodyReader
+from viewcounter.web.request import BodyLimits, BodyReader
 
 COUNTS = "/v1/videos/cats/counts"
 QUERY = "/v1/counts/query"

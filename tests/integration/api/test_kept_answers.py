@@ -16,7 +16,8 @@ from tests.integration.queries.caching import forget_shared
 from tests.integration.queries.rows import DAY, MinuteRow, await_replicas, find_videos_by_shard, store_rows
 from tests.pace import limit
 from tests.waiting import wait_until
-from viewcounter.apikeys.keys import create_key, get_key_cache
+from viewcounter.apikeys.authentication import get_key_cache
+from viewcounter.apikeys.keys import create_key
 from viewcounter.apikeys.models import ApiKey
 from viewcounter.apikeys.scopes import Scope
 

@@ -19,7 +19,7 @@ from viewcounter.cache.memory import CacheEntry
 from viewcounter.cache.shared import SharedCache
 from viewcounter.config import get_config
 from viewcounter.eventlog.lag_notice import LagNotice, SharedLagBoard
-from viewcounter.ingest.idempotency_store import SharedAnswers, StoredResponse
+from viewcounter.ingest.idempotency import SharedResponseStore, StoredResponse
 from viewcounter.processing.drain_queue import DrainQueue
 from viewcounter.processing.shard_throttle import StrainPolicy
 
@@ -113,10 +113,12 @@ def test_limits_and_idempotency_keys_of_two_clusters_do_not_meet(ids: Ids):
         bounds = {"timeout_seconds": 1.0, "open_seconds": 0.1, "claim_seconds": 30, "keep_seconds": 30}
         authenticator = build_authenticator(CacheValue.IDEMPOTENCY)
         answers = [
-            SharedAnswers(get_url(), get_cluster_id=get_id, authenticator=authenticator, max_connections=1, **bounds)
+            SharedResponseStore(
+                get_url(), get_cluster_id=get_id, authenticator=authenticator, max_connections=1, **bounds
+            )
             for get_id in ids
         ]
-        await answers[0].keep("key", StoredResponse(b"digest", b"answer"))
+        await answers[0].store("key", StoredResponse(b"digest", b"answer"))
         found = [await part.claim("key", StoredResponse(b"digest")) for part in answers]
         for part in answers:
             await part.close()

@@ -5,7 +5,8 @@ from collections.abc import Iterator
 import pytest
 
 from devtools.localcluster.cluster import LocalCluster
-from viewcounter.apikeys.keys import create_key, get_key_cache
+from viewcounter.apikeys.authentication import get_key_cache
+from viewcounter.apikeys.keys import create_key
 from viewcounter.apikeys.models import ApiKey
 from viewcounter.apikeys.scopes import Scope
 

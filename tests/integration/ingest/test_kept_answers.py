@@ -10,9 +10,9 @@ import pytest
 from configservice.topology.value_macs import ValueAuthenticator
 from devtools.localcluster.cluster import LocalCluster
 from tests.unit.ingest.builders import WRITER, FaultyLog, know_key, make_event, make_gateway, send
-from viewcounter.apikeys.keys import get_key_cache
+from viewcounter.apikeys.authentication import get_key_cache
 from viewcounter.apikeys.scopes import Scope
-from viewcounter.ingest.idempotency_store import SharedAnswers, StoredResponse
+from viewcounter.ingest.idempotency import SharedResponseStore, StoredResponse
 
 
 @pytest.fixture
@@ -26,15 +26,15 @@ BOUNDS = {"timeout_seconds": 1.0, "open_seconds": 0.1, "claim_seconds": 30, "kee
 AUTHENTICATOR = ValueAuthenticator("s" * 50, kind="idempotency")
 
 
-def make_answers(url: str, **changes: Any) -> SharedAnswers:
+def make_answers(url: str, **changes: Any) -> SharedResponseStore:
     settings = {**BOUNDS, "authenticator": AUTHENTICATOR, **changes}
-    return SharedAnswers(url, get_cluster_id=lambda: "a-cluster", max_connections=2, **settings)
+    return SharedResponseStore(url, get_cluster_id=lambda: "a-cluster", max_connections=2, **settings)
 
 
 def test_two_gateways_append_a_repeated_batch_once(url: str) -> None:
     async def run() -> None:
         log, name = FaultyLog(), uuid.uuid4().hex
-        gateways = [make_gateway(log, parts={"kept_answers": make_answers(url)}) for _ in range(2)]
+        gateways = [make_gateway(log, parts={"responses": make_answers(url)}) for _ in range(2)]
         body, headers = json.dumps([make_event(), make_event()]).encode(), {"Idempotency-Key": name}
         first, second = [await send(gateway, body, headers=headers) for gateway in gateways]
         assert (first.status, first.body) == (202, second.body)
@@ -53,7 +53,7 @@ def test_claims_and_answers_end_by_themselves(url: str) -> None:
         assert await answers.claim(name, StoredResponse(b"a")) is None
         await asyncio.sleep(0.05)
         assert await answers.claim(name, StoredResponse(b"b")) is None
-        await answers.keep(name, StoredResponse(b"b", b"answer"))
+        await answers.store(name, StoredResponse(b"b", b"answer"))
         assert await answers.claim(name, StoredResponse(b"c")) == StoredResponse(b"b", b"answer")
         await answers.release(name)
         assert await answers.claim(name, StoredResponse(b"c")) is None
@@ -65,7 +65,7 @@ def test_claims_and_answers_end_by_themselves(url: str) -> None:
 def test_a_frozen_cache_server_refuses_nobody(url: str, servers: LocalCluster) -> None:
     async def run() -> None:
         log = FaultyLog()
-        gateway = make_gateway(log, parts={"kept_answers": make_answers(url, timeout_seconds=0.05, open_seconds=60.0)})
+        gateway = make_gateway(log, parts={"responses": make_answers(url, timeout_seconds=0.05, open_seconds=60.0)})
         body, headers = json.dumps(make_event()).encode(), {"Idempotency-Key": "frozen"}
         answers = [await send(gateway, body, headers=headers) for _ in range(20)]
         assert [answer.status for answer in answers] == [202] * 20
@@ -86,8 +86,8 @@ def test_an_answer_that_none_of_our_processes_has_written_is_no_answer(url: str)
         log, name = FaultyLog(), uuid.uuid4().hex
         forger = make_answers(url, authenticator=ValueAuthenticator("another secret" * 4, kind="idempotency"))
         body, headers = json.dumps([make_event()]).encode(), {"Idempotency-Key": name}
-        forgery = await send(make_gateway(FaultyLog(), parts={"kept_answers": forger}), body, headers=headers)
-        gateway = make_gateway(log, parts={"kept_answers": make_answers(url)})
+        forgery = await send(make_gateway(FaultyLog(), parts={"responses": forger}), body, headers=headers)
+        gateway = make_gateway(log, parts={"responses": make_answers(url)})
         first, second = [await send(gateway, body, headers=headers) for _ in range(2)]
         assert (forgery.status, first.status, second.status, log.append_sizes) == (202, 202, 202, [1])
         assert ("idempotent-replayed" in first.headers, second.headers["idempotent-replayed"]) == (False, "true")

@@ -4,10 +4,11 @@ import pytest
 from django.contrib.auth.models import User
 from django.test import Client
 
-from viewcounter.apikeys.keys import authenticate, create_key
+from viewcounter.apikeys.authentication import authenticate
+from viewcounter.apikeys.errors import InvalidKey
+from viewcounter.apikeys.keys import create_key
 from viewcounter.apikeys.models import ApiKey
 from viewcounter.apikeys.scopes import Scope
-from viewcounter.ingest.errors import InvalidKey
 
 pytestmark = pytest.mark.usefixtures("control_database")
 
@@ -73,7 +74,7 @@ def test_admin_keeps_who_revoked_a_key_and_why(admin_client: Client) -> None:
     assert "Revoked: contract ended" in history
     assert "key-admin" in history
     again = choose(admin_client, "revoke", key, reason="once more")
-    assert f"living API key has the prefix {key.prefix}" in again
+    assert f"valid API key has the prefix {key.prefix}" in again
     assert "once more" not in read_key_history(admin_client, key)
     form = {"name": "other", "scopes": ["admin"], "allowed_origins": "[]", "expires_at_0": "", "expires_at_1": ""}
     assert admin_client.post(f"/admin/gateway/apikey/{key.pk}/change/", form).status_code == 403

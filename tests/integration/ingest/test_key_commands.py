@@ -7,10 +7,11 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from django.core.management import CommandError, call_command
 
-from viewcounter.apikeys.keys import authenticate, create_key, revoke_key
+from viewcounter.apikeys.authentication import authenticate
+from viewcounter.apikeys.errors import InvalidKey
+from viewcounter.apikeys.keys import create_key, revoke_key
 from viewcounter.apikeys.models import ApiKey
 from viewcounter.apikeys.scopes import Scope
-from viewcounter.ingest.errors import InvalidKey
 
 pytestmark = pytest.mark.usefixtures("control_database")
 

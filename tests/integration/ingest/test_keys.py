@@ -12,13 +12,18 @@ from devtools.local.keys import ensure_local_keys
 from devtools.localcluster.cluster import LocalCluster
 from devtools.localcluster.spec import STATUS_KEY, TRYOUT_KEY
 from devtools.localcluster.state import StateFolder
-from viewcounter.apikeys import keys
-from viewcounter.apikeys.authentication import KeyAuthenticator
-from viewcounter.apikeys.keys import authenticate, create_key, get_key_cache, revoke_key, rotate_key
+from viewcounter.apikeys.authentication import (
+    KeyAuthenticator,
+    authenticate,
+    digest_token,
+    get_key_cache,
+    look_up_in_thread,
+)
+from viewcounter.apikeys.errors import InvalidKey, KeysUnavailable, UnknownKey
+from viewcounter.apikeys.keys import create_key, revoke_key, rotate_key
 from viewcounter.apikeys.models import ApiKey
-from viewcounter.apikeys.scopes import Scope
+from viewcounter.apikeys.scopes import AuthenticatedKey, Scope
 from viewcounter.config import get_config
-from viewcounter.ingest.errors import InvalidKey, KeysUnavailable, UnknownKey
 
 pytestmark = pytest.mark.usefixtures("control_database")
 
@@ -26,10 +31,12 @@ pytestmark = pytest.mark.usefixtures("control_database")
 def forget_freshness(token: str) -> None:
     """As if the cached answer had been got just longer ago than it is trusted."""
     cache = get_key_cache()
-    answer = cache.find(keys.digest_token(token))
+    answer = cache.find(digest_token(token))
     assert answer is not None
     cache.confirm(
-        keys.digest_token(token), answer.key, now=answer.confirmed_at - get_config().api_key_cache_seconds - 1.0
+        digest_token(token),
+        answer.key,
+        now=answer.confirmed_at - get_config().api_key_cache_seconds - 1.0,
     )
 
 
@@ -115,16 +122,16 @@ def test_known_key_works_while_the_control_database_is_down(
         with pytest.raises(KeysUnavailable):
             authenticate(unknown)
         expired_grace = get_config().api_key_grace_seconds
-        answer = get_key_cache().find(keys.digest_token(known))
+        answer = get_key_cache().find(digest_token(known))
         assert answer is not None
-        get_key_cache().confirm(keys.digest_token(known), answer.key, now=answer.confirmed_at - expired_grace)
+        get_key_cache().confirm(digest_token(known), answer.key, now=answer.confirmed_at - expired_grace)
         forget_freshness(known)
         with pytest.raises(KeysUnavailable):
             authenticate(known)
     finally:
         control.start()
         control.wait_ready()
-    assert keys.look_up_in_thread(unknown, keys.digest_token(unknown)).name == "unknown"
+    assert look_up_in_thread(unknown, digest_token(unknown)).name == "unknown"
 
 
 def test_frozen_control_database_delays_known_keys_once(
@@ -160,7 +167,7 @@ def test_lane_shares_one_look_up_among_concurrent_requests_and_bounds_their_numb
     header = f"Bearer {token}".encode()
     others = [create_key(f"app {number}", [Scope.ADMIN])[1].encode() for number in range(3)]
 
-    async def authenticate_all() -> tuple[list[str], list[BaseException | keys.AuthenticatedKey]]:
+    async def authenticate_all() -> tuple[list[str], list[BaseException | AuthenticatedKey]]:
         lane_keys = KeyAuthenticator(max_lookups=2, timeout_seconds=5.0)
         shared = await asyncio.gather(*(lane_keys.authenticate(header) for _ in range(20)))
         crowd = await asyncio.gather(

@@ -10,7 +10,8 @@ from devtools.localcluster.cluster import LocalCluster
 from tests.pace import limit
 from tests.unit.ingest.builders import make_event
 from tests.waiting import wait_until
-from viewcounter.apikeys.keys import authenticate, create_key, get_key_cache
+from viewcounter.apikeys.authentication import authenticate, get_key_cache
+from viewcounter.apikeys.keys import create_key
 from viewcounter.apikeys.scopes import KeyKind, Scope
 from viewcounter.apikeys.shared_buckets import BucketsUnavailable, SharedBuckets, Take
 from viewcounter.config import get_config

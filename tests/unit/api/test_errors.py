@@ -20,7 +20,7 @@ from viewcounter.api.errors import (
     server_error,
 )
 from viewcounter.api.serializers import CatalogueImportSerializer, CountsQuerySerializer, VideoWriteSerializer
-from viewcounter.ingest.errors import KeysUnavailable
+from viewcounter.apikeys.errors import KeysUnavailable
 from viewcounter.queries.errors import InvalidQuery, PartitionElsewhere
 
 SECRET = "10.0.0.7:5432 password"

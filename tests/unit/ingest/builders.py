@@ -14,9 +14,8 @@ import msgspec
 
 from configservice.topology.event_types import DEFAULT_EVENT_TYPES
 from configservice.topology.model import Assignment, Topology
-from viewcounter.apikeys.key_cache import AuthenticatedKey
-from viewcounter.apikeys.keys import get_key_cache
-from viewcounter.apikeys.scopes import Scope
+from viewcounter.apikeys.authentication import get_key_cache
+from viewcounter.apikeys.scopes import AuthenticatedKey, Scope
 from viewcounter.config import Config
 from viewcounter.eventlog.codec import unpack_entry
 from viewcounter.eventlog.errors import EventLogError

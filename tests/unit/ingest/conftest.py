@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.unit.ingest.builders import READER, WRITER, FaultyLog, know_key
-from viewcounter.apikeys.keys import get_key_cache
+from viewcounter.apikeys.authentication import get_key_cache
 from viewcounter.apikeys.scopes import Scope
 
 

@@ -141,7 +141,7 @@ def test_unstored_events_are_named_with_their_index_and_may_be_sent_again() -> N
     parsed = parse_items(json.dumps(items).encode(), is_ndjson=False, max_events=1000, explain_max_values=100_000)
     acceptance = ACCEPTOR.accept(parsed, now_us=NOW_US)
     failed = set(list(acceptance.by_partition)[:2])
-    unstored = ACCEPTOR.find_unstored(parsed, acceptance, failed)
+    unstored = acceptance.find_unstored(failed)
     expected = [
         (index, item["event_id"], "log_unavailable", True)
         for index, item in enumerate(items[:20])

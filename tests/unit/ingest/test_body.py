@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from viewcounter.ingest.errors import ClientGone, Refused
-from viewcounter.web.body import BodyLimits, BodyReader
+from runtime.http.errors import ClientGone, Refused
+from viewcounter.web.request import BodyLimits, BodyReader
 
 LIMITS = BodyLimits(max_bytes=1000, discard_bytes=5000, deadline_seconds=0.05, held_bytes=2000)
 

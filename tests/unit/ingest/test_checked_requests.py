@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from tests.unit.ingest.builders import READER, FaultyLog
+from viewcounter.apikeys.errors import InvalidKey
 from viewcounter.config import Config
-from viewcounter.ingest.errors import InvalidKey
 from viewcounter.web.application import Gateway
 from viewcounter.web.checked_requests import KEY_VERDICT
 

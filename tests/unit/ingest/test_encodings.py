@@ -10,8 +10,8 @@ from backports import zstd
 from hypothesis import given
 from hypothesis import strategies as st
 
-from viewcounter.ingest.errors import Refused
-from viewcounter.web.encodings import Encoding, unpack
+from runtime.http.errors import Refused
+from viewcounter.web.request import Encoding, unpack
 
 PACK: dict[Encoding, Callable[[bytes], bytes]] = {Encoding.GZIP: gzip.compress, Encoding.ZSTD: zstd.compress}
 MAX_BYTES = 1000

@@ -4,9 +4,8 @@ import uuid
 
 import pytest
 
-from viewcounter.ingest.errors import Refused
-from viewcounter.ingest.request_head import Content, parse_content, read_head
-from viewcounter.web.encodings import Encoding
+from runtime.http.errors import Refused
+from viewcounter.web.request import Content, Encoding, parse_content, read_head
 
 
 def content_of(**headers: bytes) -> Content:

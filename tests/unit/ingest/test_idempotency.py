@@ -19,8 +19,7 @@ from tests.unit.ingest.builders import (
 )
 from viewcounter.apikeys.scopes import Scope
 from viewcounter.eventlog.errors import EventLogError
-from viewcounter.ingest.idempotency import IdempotencyVerdict, judge_kept
-from viewcounter.ingest.idempotency_store import StoredResponse
+from viewcounter.ingest.idempotency import IdempotencyVerdict, StoredResponse, classify_stored
 
 OTHER_WRITER = "vc_" + "c" * 12 + "_" + "w" * 43
 
@@ -34,8 +33,8 @@ class MemoryAnswers:
         self.by_name.setdefault(name, kept)
         return held
 
-    async def keep(self, name: str, kept: StoredResponse) -> None:
-        self.by_name[name] = kept
+    async def store(self, name: str, stored: StoredResponse) -> None:
+        self.by_name[name] = stored
 
     async def release(self, name: str) -> None:
         self.by_name.pop(name, None)
@@ -59,7 +58,7 @@ class Sender:
         self._settings = settings
 
     def post(self, body: bytes, key: str = "batch-1", **options: object) -> Response:
-        gateway = make_gateway(self.log, parts={"kept_answers": self.answers}, **self._settings)
+        gateway = make_gateway(self.log, parts={"responses": self.answers}, **self._settings)
         headers: Mapping[str, str] = {"Idempotency-Key": key}
         return post(gateway, body, headers=headers, **options)
 
@@ -68,14 +67,14 @@ class Sender:
     ("kept", "verdict"),
     [
         (None, IdempotencyVerdict.FIRST),
-        (StoredResponse(b"same"), IdempotencyVerdict.UNDER_WAY),
+        (StoredResponse(b"same"), IdempotencyVerdict.IN_PROGRESS),
         (StoredResponse(b"same", b"{}"), IdempotencyVerdict.REPEATED),
         (StoredResponse(b"other"), IdempotencyVerdict.REUSED),
         (StoredResponse(b"other", b"{}"), IdempotencyVerdict.REUSED),
     ],
 )
 def test_verdict(kept: StoredResponse | None, verdict: IdempotencyVerdict) -> None:
-    assert judge_kept(kept, digest=b"same") is verdict
+    assert classify_stored(kept, digest=b"same") is verdict
 
 
 def test_the_same_again_gets_the_same_answer_and_appends_nothing(log: FaultyLog) -> None:
@@ -114,7 +113,7 @@ def test_keys_of_other_api_keys_and_other_keys_are_others(log: FaultyLog) -> Non
 
 def test_while_the_first_is_under_way_the_second_is_told_to_come_back(log: FaultyLog) -> None:
     async def run() -> list[Response]:
-        gateway = make_gateway(log, parts={"kept_answers": MemoryAnswers()})
+        gateway = make_gateway(log, parts={"responses": MemoryAnswers()})
         body, headers = encode(make_event()), {"Idempotency-Key": "batch-1"}
         log.gate.clear()
         first = asyncio.create_task(send(gateway, body, headers=headers))
@@ -181,7 +180,7 @@ def test_a_repeated_request_that_waits_is_told_of_now(log: FaultyLog) -> None:
     sender, body = Sender(log, wait_applied_seconds=0.05), encode(make_event())
     assert "applied" not in sender.post(body).json
     gateway = make_gateway(
-        log, parts={"kept_answers": sender.answers, "read_positions": lambda p: dict.fromkeys(p, (2**60, 0))}
+        log, parts={"responses": sender.answers, "read_positions": lambda p: dict.fromkeys(p, (2**60, 0))}
     )
     response = post(gateway, body, headers={"Idempotency-Key": "batch-1"}, query="wait=applied")
     assert (response.status, response.json["applied"]) == (202, True)

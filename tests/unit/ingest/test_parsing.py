@@ -7,13 +7,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from runtime.http.errors import Refused
 from tests.tiers import scale_examples
 from tests.unit.ingest.builders import make_event
 from viewcounter.events.message import Event
 from viewcounter.ingest import decoding as parsing
-from viewcounter.ingest.decoding import Item, parse_items
-from viewcounter.ingest.errors import Refused
-from viewcounter.ingest.items import ItemProblem
+from viewcounter.ingest.decoding import Item, ItemProblem, parse_items
 
 GOOD = make_event()
 RAW_GOOD = json.dumps(GOOD).encode()

@@ -17,8 +17,8 @@ from tests.unit.ingest.builders import (
     read_event_ids,
     send,
 )
-from viewcounter.apikeys.address_limit import BoundedBuckets
 from viewcounter.apikeys.origins import find_origin_fault
+from viewcounter.apikeys.rate_limit import BoundedBuckets
 from viewcounter.apikeys.scopes import Scope
 
 SITE = "https://www.example.com"

@@ -2,10 +2,9 @@
 
 import pytest
 
-from viewcounter.apikeys.key_cache import AuthenticatedKey
-from viewcounter.apikeys.rate_limit import RateLimiter, Unit
+from viewcounter.apikeys.rate_limit import RateLimiter, Unit, make_bucket
+from viewcounter.apikeys.scopes import AuthenticatedKey
 from viewcounter.apikeys.shared_buckets import BucketsUnavailable
-from viewcounter.apikeys.token_bucket import make_bucket
 
 KEY = AuthenticatedKey("a" * 12, "app", frozenset(), None, requests_per_second=1, events_per_second=100)
 FREE = AuthenticatedKey("b" * 12, "app", frozenset())

@@ -26,7 +26,7 @@ def post_event(log: FaultyLog, settings: dict[str, Any], **options: Any) -> Resp
 def looked_up(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
     """The tokens that the control database would have been asked for."""
     tokens: list[str] = []
-    monkeypatch.setattr("viewcounter.apikeys.keys.look_up_in_thread", lambda token, *_: tokens.append(token))
+    monkeypatch.setattr("viewcounter.apikeys.authentication.look_up_in_thread", lambda token, *_: tokens.append(token))
     yield tokens
 
 

@@ -6,10 +6,9 @@ from typing import Any
 
 import pytest
 
+from runtime.http.errors import Refused
 from viewcounter.config import Config
-from viewcounter.ingest.errors import NoSlot, Refused
-from viewcounter.web.django_shares import DjangoShares
-from viewcounter.web.slots import Slots
+from viewcounter.web.django_shares import DjangoShares, NoSlot, Slots
 
 START = {"type": "http.response.start"}
 

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from viewcounter.apikeys.token_bucket import make_bucket
+from viewcounter.apikeys.rate_limit import make_bucket
 
 
 def test_a_burst_passes_and_then_the_rate():

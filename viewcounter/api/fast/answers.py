@@ -12,14 +12,15 @@ from django.middleware.clickjacking import XFrameOptionsMiddleware
 from django.middleware.security import SecurityMiddleware
 from rest_framework.exceptions import AuthenticationFailed, NotAuthenticated, Throttled
 
-from runtime.http.problems import PROBLEM_CONTENT_TYPE, Problem, encode_problem
+from runtime.http.asgi import PROBLEM_LINE
+from runtime.http.errors import Refused
+from runtime.http.problems import Problem, encode_problem
 from viewcounter.api.answers import Json, encode_counts, encode_many_counts
 from viewcounter.api.authentication import CHALLENGE
 from viewcounter.api.errors import RETRY_AFTER_SECONDS, find_problem
 from viewcounter.api.fast.requests import Endpoint, HotRequest
 from viewcounter.api.http_caching import choose_cache_control, compute_etag, is_known
 from viewcounter.apikeys.rate_limit import Allowance
-from viewcounter.ingest.errors import Refused
 from viewcounter.queries.counts import CountsAnswer, ManyCountsAnswer
 
 logger = logging.getLogger(__name__)
@@ -28,7 +29,6 @@ Headers = list[tuple[bytes, bytes]]
 
 _ALLOWED = {Endpoint.COUNTS: (b"allow", b"GET, HEAD"), Endpoint.COUNTS_QUERY: (b"allow", b"POST")}
 _JSON = (b"content-type", b"application/json")
-_PROBLEM = (b"content-type", PROBLEM_CONTENT_TYPE.encode())
 _NO_STORE = (b"cache-control", b"no-store")
 _VARY = (b"vary", b"Authorization")
 _encoder = msgspec.json.Encoder()
@@ -76,7 +76,7 @@ def build_refusal(error: Exception, request: HotRequest) -> tuple[Answer, str]:
     if problem is None:
         logger.error("request %s broke off", request.request_id, exc_info=error)
         problem = Problem(500, "internal_error", "Something went wrong on our side.")
-    headers: Headers = [_PROBLEM, _NO_STORE]
+    headers: Headers = [PROBLEM_LINE, _NO_STORE]
     if isinstance(error, Throttled):
         headers.append((b"retry-after", b"%d" % math.ceil(error.wait)))
     elif problem.status in (503, 504):

@@ -13,6 +13,8 @@ from typing import Any
 from rest_framework.exceptions import Throttled
 
 from clusterproxy.errors import TooManyWaiting
+from runtime.http.asgi import AsgiApplication, Receive, Send, replay_body, respond
+from runtime.http.errors import ClientGone
 from runtime.metrics import HOT_READS
 from runtime.singleflight import AsyncSingleFlight, TooManyFlights
 from shardproxy.errors import DeadlineExceeded
@@ -30,19 +32,16 @@ from viewcounter.api.fast.rendered import KeptBodies
 from viewcounter.api.fast.requests import Endpoint, HotRequest, find_hot_request, find_video_ids
 from viewcounter.api.permissions import check_scope
 from viewcounter.apikeys.authentication import KeyAuthenticator
-from viewcounter.apikeys.key_cache import AuthenticatedKey
+from viewcounter.apikeys.errors import InvalidKey
 from viewcounter.apikeys.rate_limit import Allowance, Unit, get_rate_limiter
-from viewcounter.apikeys.scopes import Scope
+from viewcounter.apikeys.scopes import AuthenticatedKey, Scope
 from viewcounter.cache.process import find_read_cache
 from viewcounter.cluster import get_cluster
 from viewcounter.config import Config
-from viewcounter.ingest.endpoint import Send
-from viewcounter.ingest.errors import ClientGone, InvalidKey
 from viewcounter.ingest.metrics import RequestMeter
 from viewcounter.queries.counts import get_counts, get_counts_of_videos
-from viewcounter.web.body import BodyReader, Receive
+from viewcounter.web.request import BodyReader
 from viewcounter.web.site import build_site
-from viewcounter.web.slots import AsgiApplication
 
 logger = logging.getLogger(__name__)
 
@@ -89,7 +88,7 @@ class HotReads:
                 content = await self._bodies.read(receive, declared_bytes=request.content_length)
                 video_ids = find_video_ids(content, max_videos=self._max_videos)
                 if video_ids is None:
-                    await self._inner(scope, _replay(content, receive), send)
+                    await self._inner(scope, replay_body(content, receive), send)
                     return
             allowance = get_rate_limiter().take(key, Unit.REQUESTS, 1)
             if allowance is not None and not allowance.is_allowed:
@@ -103,8 +102,7 @@ class HotReads:
             answer, outcome = build_refusal(error, request)
         self._meter.count(request.endpoint, outcome)
         lines = build_lines(answer, request, allowance=allowance, security=self._security)
-        await send({"type": "http.response.start", "status": answer.status, "headers": lines})
-        await send({"type": "http.response.body", "body": answer.content})
+        await respond(send, answer.status, lines, answer.content)
 
     async def _authorize(self, request: HotRequest) -> AuthenticatedKey:
         """Raises what DRF raises for the views, and KeysUnavailable."""
@@ -155,13 +153,3 @@ def _read_many_counts(video_ids: list[str], max_videos: int) -> Body:
         get_cluster(), video_ids=video_ids, max_videos=max_videos, now=datetime.now(UTC), cache=find_read_cache()
     )
     return build_many_counts_body(answer)
-
-
-def _replay(content: bytes, receive: Receive) -> Receive:
-    """For Django: the body that has been read already, then what follows."""
-    messages = [{"type": "http.request", "body": content, "more_body": False}]
-
-    async def replay() -> dict[str, Any]:
-        return messages.pop() if messages else await receive()
-
-    return replay

@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 
 from viewcounter.events.message import VIDEO_ID_MAX_CHARACTERS, VIDEO_ID_PATTERN, VideoId
-from viewcounter.ingest.request_head import choose_request_id
+from viewcounter.web.request import choose_request_id
 from viewcounter.web.site import Site
 
 COUNTS_QUERY_PATH = "/v1/counts/query"

@@ -10,7 +10,7 @@ from rest_framework.response import Response
 
 from viewcounter.api.resources.base import ApiView
 from viewcounter.api.serializers import HealthSerializer, ReadinessSerializer
-from viewcounter.apikeys.keys import knows_key
+from viewcounter.apikeys.authentication import knows_key
 from viewcounter.cluster import CacheSource, ControlDatabaseSource, check_signature, get_cluster
 from viewcounter.config import get_config
 from viewcounter.eventlog.registry import get_event_log

@@ -1,7 +1,7 @@
 import random
 
 from devtools.bench.attacks import invent_token
-from viewcounter.apikeys.keys import digest_token
+from viewcounter.apikeys.authentication import digest_token
 
 
 def test_invented_keys_look_like_keys_so_that_the_service_has_to_look_them_up():

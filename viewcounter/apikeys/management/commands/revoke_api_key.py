@@ -7,7 +7,7 @@ from typing import Any
 from django.core.management.base import CommandError
 
 from commandline.command import OperatorCommand, Subject
-from viewcounter.ingest.errors import UnknownKey
+from viewcounter.apikeys.errors import UnknownKey
 
 
 class Command(OperatorCommand):
