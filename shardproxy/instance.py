@@ -90,27 +90,21 @@ class InstanceProxy:
         `primary_only`, an answer from a standby raises ReadOnlyInstance.
         """
         started_at = time.monotonic()
+        mode = self._get_mode(query.query_class, read_only=True)
         try:
-            rows = self._read(query, params, deadline_at=deadline_at, primary_only=primary_only)
+            with self._borrow(query.query_class, deadline_at=deadline_at) as connection:
+                try:
+                    connection.set_mode(mode)
+                    rows = connection.execute(query.text, params, binary=query.binary).fetchall()
+                except (psycopg.Error, UnicodeError) as error:
+                    raise self._translate(error, connection) from error
+                if primary_only and connection.is_on_standby:
+                    raise ReadOnlyInstance("is a standby, not the primary", instance=self.instance.name)
         except (DeadlineExceeded, StatementTimeout):
             self._observe(query.query_class, started_at)
             raise
         self._observe(query.query_class, started_at)
         return rows
-
-    def _read(
-        self, query: Query, params: Mapping[str, Any], *, deadline_at: float, primary_only: bool
-    ) -> list[dict[str, Any]]:
-        mode = self._get_mode(query.query_class, read_only=True)
-        with self._borrow(query.query_class, deadline_at=deadline_at) as connection:
-            try:
-                connection.set_mode(mode)
-                rows = connection.execute(query.text, params, binary=query.binary).fetchall()
-            except (psycopg.Error, UnicodeError) as error:
-                raise self._translate(error, connection) from error
-            if primary_only and connection.is_on_standby:
-                raise ReadOnlyInstance("is a standby, not the primary", instance=self.instance.name)
-            return rows
 
     @contextmanager
     def transaction(
