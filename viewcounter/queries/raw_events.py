@@ -19,14 +19,14 @@ END = datetime(9999, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True)
-class RawPlace:
-    """The place of one event in the order (occurred_at, event_id): a page begins after it."""
+class EventKey:
+    """The key of one event in the order (occurred_at, event_id): a page begins after it."""
 
     occurred_at: datetime
     event_id: UUID
 
 
-BEFORE_ALL = RawPlace(BEGINNING, UUID(int=0))
+BEFORE_ALL = EventKey(BEGINNING, UUID(int=0))
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +38,7 @@ class RawQuestion:
     end: datetime | None
     event_type: str | None
     limit: int
-    after: RawPlace = BEFORE_ALL
+    after: EventKey = BEFORE_ALL
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,11 +54,11 @@ class SingleEvent:
 
 @dataclass(frozen=True, slots=True)
 class RawPage:
-    """`following` is where the next page begins, None on the last. Events received before `kept_from` are gone."""
+    """`next_key`: the next page begins after it, None on the last. Events received before `kept_from` are gone."""
 
     question: RawQuestion
     events: tuple[SingleEvent, ...]
-    following: RawPlace | None
+    next_key: EventKey | None
     kept_from: datetime | None
     meta: Meta
 
@@ -83,7 +83,7 @@ def get_raw_page(
         SLICE_OF_VIDEO,
         {
             "event_type_id": None if event_type is None else event_type.id,
-            # Events before the page's own place need not be looked at again.
+            # Events before the page's own start need not be scanned again.
             "start": max(start, question.after.occurred_at),
             "end": end,
             "future_seconds": future_seconds,
@@ -100,7 +100,7 @@ def get_raw_page(
     return RawPage(
         question=question,
         events=tuple(_build_event(row) for row in page),
-        following=RawPlace(page[-1]["occurred_at"], page[-1]["event_id"]) if has_more else None,
+        next_key=EventKey(page[-1]["occurred_at"], page[-1]["event_id"]) if has_more else None,
         kept_from=get_raw_start(reading.rows[0]["oldest_raw_day"], raw_since=reading.rows[0]["raw_since"]),
         meta=reading.build_meta(sources=[Source.RAW], now=now),
     )

@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 
 from tests.integration.queries.rows import await_replicas
 from tests.tiers import scale_examples
-from viewcounter.api.cursor import encode_cursor
+from viewcounter.api.resources.raw_events import encode_event_key
 from viewcounter.events.partition import get_partition
-from viewcounter.queries.raw_events import RawPlace
+from viewcounter.queries.raw_events import EventKey
 
 NOW = datetime.now(UTC).replace(microsecond=0)
 START = NOW - timedelta(hours=3)
@@ -125,7 +125,7 @@ def test_a_video_without_events_has_an_empty_last_page(api):
 
 def test_cursor_of_another_question_or_of_nobody_is_refused(api, events):
     cursor = api.get(f"/v1/events?video_id={VIDEO}&limit=1", "/v1/events")["next_cursor"]
-    forged = encode_cursor(RawPlace(START, uuid.uuid4()), question=("another", None, None, None))
+    forged = encode_event_key(EventKey(START, uuid.uuid4()), parameters=("another", None, None, None))
     for query, code in (
         (f"video_id={OTHER}&cursor={cursor}", "cursor_of_another_question"),
         (f"video_id={VIDEO}&event_type=view&cursor={cursor}", "cursor_of_another_question"),

@@ -17,8 +17,8 @@ from configservice.monitoring.shard_reports import ShardReport
 from configservice.registry.services import RegisteredService, ServiceKind, ServiceState
 from configservice.topology.history import HistoryEntry, read_history
 from configservice.topology.model import Durability, Role, StandbyLoss, Topology
+from viewcounter.api.pagination import decode_number
 from viewcounter.api.parameters import check_parameters, get_integer
-from viewcounter.api.place_cursor import decode_number
 from viewcounter.api.resources.base import ApiView
 from viewcounter.apikeys.scopes import Scope
 from viewcounter.cluster import get_cluster

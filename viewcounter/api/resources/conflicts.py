@@ -11,8 +11,8 @@ from rest_framework.response import Response
 from configservice.topology.model import Topology
 from viewcounter.api.answers import Json, encode_missing
 from viewcounter.api.openapi import documents
+from viewcounter.api.pagination import decode_page_key, encode_page_key
 from viewcounter.api.parameters import check_id, check_parameters, find_partition, get_limit
-from viewcounter.api.place_cursor import decode_place, encode_place
 from viewcounter.api.resources.base import ApiView
 from viewcounter.apikeys.scopes import Scope
 from viewcounter.cluster import get_cluster
@@ -62,7 +62,7 @@ def encode_conflict_page(page: ConflictPage, *, topology: Topology) -> Json:
     ]
     return {
         "conflicts": conflicts,
-        "next_cursor": encode_place(page.following, salt=CURSOR_SALT),
+        "next_cursor": encode_page_key(page.following, salt=CURSOR_SALT),
         **encode_missing(page.missing_shards, topology=topology),
     }
 
@@ -98,7 +98,7 @@ class ConflictsView(ApiView):
             cluster,
             partition=find_partition(query, partition_count=cluster.topology.partition_count),
             video_id=None if video_id is None else check_id("video_id", video_id),
-            before=decode_place(query.get("cursor"), salt=CURSOR_SALT),
+            before=decode_page_key(query.get("cursor"), salt=CURSOR_SALT),
             limit=get_limit(query, default=DEFAULT_LIMIT, most=get_config().conflicts_max_items),
         )
         return Response(encode_conflict_page(page, topology=cluster.topology))

@@ -16,6 +16,7 @@ from configservice.topology.model import Topology
 from viewcounter.api.answers import Json, encode_missing
 from viewcounter.api.authentication import get_actor
 from viewcounter.api.errors import StateConflict
+from viewcounter.api.pagination import decode_page_key, encode_page_key
 from viewcounter.api.parameters import (
     check_id,
     check_parameters,
@@ -24,7 +25,6 @@ from viewcounter.api.parameters import (
     find_partition,
     get_limit,
 )
-from viewcounter.api.place_cursor import decode_place, encode_place
 from viewcounter.api.resources.base import ApiView
 from viewcounter.api.serializers import IdField, RequestSerializer, TextField
 from viewcounter.apikeys.scopes import Scope
@@ -135,7 +135,7 @@ class BulkReplaySerializer(RequestSerializer):
 def encode_page(page: DeadLetterPage, *, topology: Topology) -> Json:
     return {
         "dead_letters": [encode_dead_letter(found, topology=topology) for found in page.items],
-        "next_cursor": encode_place(page.following, salt=CURSOR_SALT),
+        "next_cursor": encode_page_key(page.following, salt=CURSOR_SALT),
         **encode_missing(page.missing_shards, topology=topology),
     }
 
@@ -230,7 +230,7 @@ class DeadLettersView(ApiView):
             end=find_instant(query, "end_time"),
         )
         limit = get_limit(query, default=DEFAULT_LIMIT, most=get_config().dead_letters_max_items)
-        before = decode_place(query.get("cursor"), salt=CURSOR_SALT)
+        before = decode_page_key(query.get("cursor"), salt=CURSOR_SALT)
         page = list_dead_letters(cluster, wanted, before=before, limit=limit)
         return Response(encode_page(page, topology=cluster.topology))
 
@@ -324,7 +324,7 @@ class BulkReplayView(ApiView):
             start=asked["start_time"],
             end=asked["end_time"],
         )
-        before = decode_place(asked["cursor"], salt=CURSOR_SALT)
+        before = decode_page_key(asked["cursor"], salt=CURSOR_SALT)
         page = list_dead_letters(cluster, wanted, before=before, limit=asked["limit"])
         ids = [found.id for found in page.items]
         rules = build_replay_rules(cluster.topology, get_config(), now=datetime.now(UTC))
@@ -332,7 +332,7 @@ class BulkReplayView(ApiView):
         return Response(
             {
                 **encode_bulk(outcomes),
-                "next_cursor": encode_place(page.following, salt=CURSOR_SALT),
+                "next_cursor": encode_page_key(page.following, salt=CURSOR_SALT),
                 **encode_missing(page.missing_shards, topology=cluster.topology),
             }
         )

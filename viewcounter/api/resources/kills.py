@@ -1,9 +1,7 @@
 """`GET /v1/kills`: sessions that the shard proxies cancelled or ended."""
 
 from collections.abc import Collection
-from datetime import datetime
 
-from django.core import signing
 from django.http import QueryDict
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiParameter, extend_schema
@@ -14,6 +12,7 @@ from rest_framework.response import Response
 from shardproxy.kill_plan import FOREIGN, KillAction, KillReason
 from shardproxy.query import QueryClass
 from viewcounter.api.answers import Json
+from viewcounter.api.pagination import decode_cursor, encode_cursor
 from viewcounter.api.parameters import check_parameters, find_instant, get_integer
 from viewcounter.api.resources.base import ApiView
 from viewcounter.apikeys.scopes import Scope
@@ -57,22 +56,9 @@ class KillPageSerializer(serializers.Serializer):
 
 
 def encode_page(page: KillPage) -> Json:
-    return {"kills": [_encode_kill(kill) for kill in page.kills], "next_cursor": _encode_cursor(page.next_key)}
-
-
-def decode_cursor(cursor: str | None) -> KillPageKey | None:
-    """Raises InvalidQuery for one that this service did not make."""
-    if cursor is None:
-        return None
-    try:
-        at, row_id = signing.loads(cursor, salt=_SALT)
-    except signing.BadSignature:
-        raise InvalidQuery("cursor", "invalid_cursor", "must be the next_cursor of an earlier answer") from None
-    return KillPageKey(datetime.fromisoformat(at), row_id)
-
-
-def _encode_cursor(place: KillPageKey | None) -> str | None:
-    return None if place is None else str(signing.dumps([place.at.isoformat(), place.id], salt=_SALT))
+    key = page.next_key
+    next_cursor = None if key is None else encode_cursor(key.at, key.id, salt=_SALT)
+    return {"kills": [_encode_kill(kill) for kill in page.kills], "next_cursor": next_cursor}
 
 
 def _encode_kill(kill: Kill) -> Json:
@@ -139,7 +125,9 @@ class KillsView(ApiView):
             start=find_instant(query, "start_time"),
             end=find_instant(query, "end_time"),
         )
-        return Response(encode_page(list_kills(wanted, before=decode_cursor(query.get("cursor")), limit=limit)))
+        cursor = query.get("cursor")
+        before = None if cursor is None else KillPageKey(*decode_cursor(cursor, salt=_SALT))
+        return Response(encode_page(list_kills(wanted, before=before, limit=limit)))
 
 
 def _find_name(query: QueryDict, name: str) -> str | None:

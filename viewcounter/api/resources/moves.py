@@ -7,8 +7,8 @@ from rest_framework.response import Response
 
 from configservice.moves.records import list_moves
 from configservice.moves.states import MoveState
+from viewcounter.api.pagination import decode_number
 from viewcounter.api.parameters import check_parameters, get_limit
-from viewcounter.api.place_cursor import decode_number
 from viewcounter.api.resources.base import ApiView
 from viewcounter.apikeys.scopes import Scope
 from viewcounter.config import get_config

@@ -2,6 +2,7 @@
 
 from datetime import UTC, datetime
 from typing import Any
+from uuid import UUID
 
 from django.http import HttpResponse
 from drf_spectacular.types import OpenApiTypes
@@ -11,16 +12,17 @@ from rest_framework.request import Request
 
 from viewcounter.api import read_options
 from viewcounter.api.answers import Json, encode_meta
-from viewcounter.api.cursor import decode_cursor, encode_cursor
 from viewcounter.api.http_caching import ASK_FIRST, build_read_response
 from viewcounter.api.openapi import documents
+from viewcounter.api.pagination import compute_digest, decode_cursor, encode_cursor
 from viewcounter.api.parameters import check_id, find_instant, get_integer, get_required
 from viewcounter.api.resources.base import ReadView
 from viewcounter.api.serializers import MetaSerializer
 from viewcounter.apikeys.scopes import Scope
 from viewcounter.cluster import get_cluster
 from viewcounter.config import get_config
-from viewcounter.queries.raw_events import BEFORE_ALL, RAW_MAX_LIMIT, RawPage, RawQuestion, get_raw_page
+from viewcounter.queries.errors import InvalidQuery
+from viewcounter.queries.raw_events import BEFORE_ALL, RAW_MAX_LIMIT, EventKey, RawPage, RawQuestion, get_raw_page
 
 
 class RawEventSerializer(serializers.Serializer):
@@ -65,7 +67,22 @@ def encode_raw_page(page: RawPage, *, next_cursor: str | None) -> Json:
     }
 
 
+def encode_event_key(key: EventKey, *, parameters: tuple[Any, ...]) -> str:
+    """`parameters`: those that must be the same for every page; the limit may change from page to page."""
+    return encode_cursor(key.occurred_at, key.event_id.hex, compute_digest(parameters), salt=_SALT)
+
+
+def decode_event_key(cursor: str, *, parameters: tuple[Any, ...]) -> EventKey:
+    """Raises as `decode_cursor`, and InvalidQuery for the cursor of a page with other parameters."""
+    occurred_at, event_id, digest = decode_cursor(cursor, salt=_SALT)
+    if digest != compute_digest(parameters):
+        message = "belongs to a page with another video_id, start_time, end_time or event_type"
+        raise InvalidQuery("cursor", "cursor_of_another_question", message)
+    return EventKey(occurred_at, UUID(event_id))
+
+
 RAW_DEFAULT_LIMIT = 100
+_SALT = "viewcounter.raw_slice"
 _VIDEO_ID = OpenApiParameter("video_id", documents.VIDEO_ID.type, required=True)
 _EVENT_TYPE = OpenApiParameter("event_type", OpenApiTypes.STR, description="Left out: events of every type.")
 _START_TIME = OpenApiParameter("start_time", OpenApiTypes.DATETIME, description="Inclusive, to the microsecond.")
@@ -108,7 +125,7 @@ class RawEventsView(ReadView):
     def get(self, request: Request) -> HttpResponse:
         query = request.query_params
         options = self.get_options(request, one_video=True)
-        asked = (
+        parameters = (
             check_id("video_id", get_required(query, "video_id")),
             find_instant(query, "start_time"),
             find_instant(query, "end_time"),
@@ -116,9 +133,9 @@ class RawEventsView(ReadView):
         )
         cursor = query.get("cursor")
         question = RawQuestion(
-            *asked,
+            *parameters,
             limit=get_integer(query, "limit", default=RAW_DEFAULT_LIMIT),
-            after=BEFORE_ALL if cursor is None else decode_cursor(cursor, question=asked),
+            after=BEFORE_ALL if cursor is None else decode_event_key(cursor, parameters=parameters),
         )
         config = get_config()
         page = get_raw_page(
@@ -128,7 +145,6 @@ class RawEventsView(ReadView):
             now=datetime.now(UTC),
             options=options,
         )
-        following = page.following
-        next_cursor = None if following is None else encode_cursor(following, question=asked)
+        next_cursor = None if page.next_key is None else encode_event_key(page.next_key, parameters=parameters)
         body = encode_raw_page(page, next_cursor=next_cursor)
         return build_read_response(request, body, meta=page.meta, cache_control=ASK_FIRST)

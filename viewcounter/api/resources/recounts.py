@@ -10,9 +10,8 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.reverse import reverse
 
+from viewcounter.api.pagination import decode_cursor, encode_cursor
 from viewcounter.api.parameters import check_parameters, get_limit
-from viewcounter.api.place_cursor import decode_job
-from viewcounter.api.place_cursor import encode_job as encode_cursor
 from viewcounter.api.resources.audit import DifferenceSerializer
 from viewcounter.api.resources.base import ApiView
 from viewcounter.api.serializers import IdField, RequestSerializer
@@ -88,9 +87,14 @@ class RecountsView(ApiView):
         query = request.query_params
         check_parameters(query, allowed=("limit", "cursor"))
         limit = get_limit(query, default=DEFAULT_LIMIT, most=get_config().recounts_listed)
-        found = list_recounts(limit=limit + 1, before=decode_job(query.get("cursor"), salt=CURSOR_SALT))
+        before = None
+        if (cursor := query.get("cursor")) is not None:
+            created_at, job_id = decode_cursor(cursor, salt=CURSOR_SALT)
+            before = (created_at, UUID(job_id))
+        found = list_recounts(limit=limit + 1, before=before)
         page = found[:limit]
-        next_cursor = encode_cursor(page[-1].created_at, page[-1].pk, salt=CURSOR_SALT) if len(found) > limit else None
+        has_more = len(found) > limit
+        next_cursor = encode_cursor(page[-1].created_at, page[-1].pk.hex, salt=CURSOR_SALT) if has_more else None
         return Response({"recounts": [encode_job(job) for job in page], "next_cursor": next_cursor})
 
     @extend_schema(
