@@ -150,6 +150,13 @@ class AsyncSingleFlight(Generic[T]):
         self._max_flights = max_flights
         self._timeout_seconds = timeout_seconds
         self._flights: dict[Hashable, _AsyncFlight[T]] = {}
+        self._waiting_count = 0
+        self._lock = threading.Lock()  # guards _waiting_count
+
+    @property
+    def waiting_count(self) -> int:
+        """Calls that wait for a thread now."""
+        return self._waiting_count
 
     async def run(self, key: Hashable, call: Callable[[], T]) -> T:
         """The answer of `call`, or of the one that runs for `key` already.
@@ -161,7 +168,9 @@ class AsyncSingleFlight(Generic[T]):
         if flight is None:
             if len(self._flights) >= self._max_flights:
                 raise TooManyFlights(f"{len(self._flights)} calls are under way")
-            answer = loop.run_in_executor(self._executor, call)
+            with self._lock:
+                self._waiting_count += 1
+            answer = loop.run_in_executor(self._executor, self._run_in_thread, call)
             flight = self._flights[key] = _AsyncFlight(answer, loop.time() + self._timeout_seconds)
             answer.add_done_callback(lambda done: self._forget(key, done))
         async with asyncio.timeout_at(flight.deadline_at):
@@ -170,6 +179,11 @@ class AsyncSingleFlight(Generic[T]):
     def close(self) -> None:
         """Waits for nothing; calls that have not begun are cancelled."""
         self._executor.shutdown(wait=False, cancel_futures=True)
+
+    def _run_in_thread(self, call: Callable[[], T]) -> T:
+        with self._lock:
+            self._waiting_count -= 1
+        return call()
 
     def _forget(self, key: Hashable, answer: "asyncio.Future[T]") -> None:
         del self._flights[key]

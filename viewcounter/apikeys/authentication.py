@@ -7,7 +7,6 @@ index is the SHA-256 of the whole token: tokens are never kept, and the time of 
 them. Refusals have an index of their own, so that a flood of invented keys cannot push out the real ones.
 """
 
-import asyncio
 import hashlib
 import hmac
 import logging
@@ -16,16 +15,15 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from functools import cache
-from typing import NamedTuple
 
 from django.db import Error as DatabaseError
 from django.db import connection
 from django.db.models import Q
 
+from runtime.singleflight import AsyncSingleFlight, TooManyFlights
 from viewcounter.apikeys.errors import InvalidKey, KeysUnavailable
 from viewcounter.apikeys.models import ApiKey
 from viewcounter.apikeys.scopes import AuthenticatedKey, KeyKind, Scope
@@ -251,23 +249,13 @@ def _record_use(row: ApiKey) -> None:
         ApiKey.objects.filter(is_due, pk=row.pk).update(last_used_at=now)
 
 
-class _LookUp(NamedTuple):
-    """`deadline_at` is on the event loop's clock; the thread may run past it."""
-
-    answer: "asyncio.Future[AuthenticatedKey]"
-    deadline_at: float
-
-
 class KeyAuthenticator:
     """Lives on one event loop. Invariant: a token is looked up at most once at a time."""
 
     def __init__(self, *, max_lookups: int, timeout_seconds: float) -> None:
-        self._max_lookups = max_lookups
-        self._timeout_seconds = timeout_seconds
-        self._executor = ThreadPoolExecutor(max_workers=_LOOKUP_THREADS, thread_name_prefix="api-keys")
-        self._lookups: dict[bytes, _LookUp] = {}
-        self._waiting_count = 0
-        self._lock = threading.Lock()  # guards _waiting_count, the look-ups that wait for a thread
+        self._lookups: AsyncSingleFlight[AuthenticatedKey] = AsyncSingleFlight(
+            "api-keys", max_threads=_LOOKUP_THREADS, max_flights=max_lookups, timeout_seconds=timeout_seconds
+        )
 
     async def authenticate(self, authorization: bytes | None) -> AuthenticatedKey:
         """`authorization` is the raw header. Raises InvalidKey or KeysUnavailable."""
@@ -279,31 +267,16 @@ class KeyAuthenticator:
         return key if key is not None else await self._look_up(token, digest)
 
     def close(self) -> None:
-        self._executor.shutdown(wait=False, cancel_futures=True)
+        self._lookups.close()
 
     async def _look_up(self, token: str, digest: bytes) -> AuthenticatedKey:
         """Waits until the deadline of the look-up, which another request may have started."""
-        loop = asyncio.get_running_loop()
-        lookup = self._lookups.get(digest)
-        if lookup is None:
-            if len(self._lookups) >= self._max_lookups:
-                return get_last_known(digest, reason="too many keys are being looked up")
-            with self._lock:
-                self._waiting_count += 1
-            answer = loop.run_in_executor(self._executor, self._look_up_in_thread, token, digest)
-            lookup = self._lookups[digest] = _LookUp(answer, loop.time() + self._timeout_seconds)
-            answer.add_done_callback(lambda done: self._forget(digest, done))
         try:
-            return await asyncio.wait_for(asyncio.shield(lookup.answer), lookup.deadline_at - loop.time())
+            return await self._lookups.run(digest, lambda: self._look_up_in_thread(token, digest))
+        except TooManyFlights:
+            return get_last_known(digest, reason="too many keys are being looked up")
         except TimeoutError:
             return get_last_known(digest, reason="it did not answer in time")
 
     def _look_up_in_thread(self, token: str, digest: bytes) -> AuthenticatedKey:
-        with self._lock:
-            self._waiting_count -= 1
-        return look_up_in_thread(token, digest, has_more=lambda: self._waiting_count > 0)
-
-    def _forget(self, digest: bytes, answer: "asyncio.Future[AuthenticatedKey]") -> None:
-        del self._lookups[digest]
-        if not answer.cancelled():
-            answer.exception()  # seen, even if every client that waited for the answer has disconnected
+        return look_up_in_thread(token, digest, has_more=lambda: self._lookups.waiting_count > 0)

@@ -210,6 +210,16 @@ class TestAsyncSingleFlight:
         assert sorted(run_script(script, max_flights=2)) == [1, 2]
         assert shard.count == 2
 
+    def test_calls_that_wait_for_a_thread_are_counted(self, run_script, shard):
+        async def script(flights):
+            callers = [asyncio.create_task(flights.run(key, shard.ask)) for key in "abc"]
+            await wait_until_async(lambda: shard.count == 1 and flights.waiting_count == 2)
+            shard.release.set()
+            await asyncio.gather(*callers)
+            return flights.waiting_count
+
+        assert run_script(script, max_threads=1) == 0
+
     def test_an_error_reaches_everybody(self, run_script, shard):
         shard.errors = [BadStatement("no", instance="a")]
 
