@@ -14,7 +14,7 @@ import math
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import cache, lru_cache
@@ -194,6 +194,7 @@ class RateLimiter:
     shared: Buckets
     burst_seconds: float
     sync_seconds: float
+    clock: Callable[[], float] = time.monotonic
     _accounts: dict[tuple[str, Unit], _Account] = field(default_factory=dict)
     # Guards the accounts; never held while the cache server is asked.
     _lock: threading.Lock = field(default_factory=threading.Lock)
@@ -216,7 +217,7 @@ class RateLimiter:
         per_second = key.requests_per_second if unit is Unit.REQUESTS else key.events_per_second
         if per_second is None:
             return None
-        now = time.monotonic()
+        now = self.clock()
         with self._lock:
             account = self._accounts.get((key.prefix, unit))
             if account is None or account.bucket.per_second != per_second:
@@ -238,7 +239,7 @@ class RateLimiter:
 
     def sync(self) -> None:
         """Tell the common buckets what was taken here and learn what is left. Never raises."""
-        now = time.monotonic()
+        now = self.clock()
         with self._lock:
             for name in [n for n, a in self._accounts.items() if now - a.used_at > FORGOTTEN_AFTER_SECONDS]:
                 del self._accounts[name]
@@ -260,7 +261,7 @@ class RateLimiter:
                 account = self._accounts.get(name)
                 if account is not None:
                     account.taken -= taken
-                    account.bucket.correct(tokens - account.taken, now=time.monotonic())
+                    account.bucket.correct(tokens - account.taken, now=self.clock())
 
     def close(self) -> None:
         self._task.stop(timeout_seconds=STOP_SECONDS)

@@ -6,7 +6,6 @@ import threading
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from functools import partial
-from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 import pytest
@@ -21,9 +20,9 @@ from tests.waiting import wait_until_async
 from viewcounter.api.fast import reads as hot_reads
 from viewcounter.api.fast.reads import HotReads
 from viewcounter.api.resources import reads
-from viewcounter.apikeys import rate_limit
 from viewcounter.apikeys.authentication import KeyAuthenticator
 from viewcounter.apikeys.keys import create_key
+from viewcounter.apikeys.rate_limit import get_rate_limiter
 from viewcounter.apikeys.scopes import Scope
 from viewcounter.cache.process import find_read_cache
 from viewcounter.config import get_config
@@ -252,7 +251,7 @@ def test_errors_of_a_read_are_the_same_problems(lanes, monkeypatch):
 
 
 def test_a_key_past_its_limit_is_refused_alike_and_told_of_it_alike(lanes, monkeypatch):
-    monkeypatch.setattr(rate_limit, "time", SimpleNamespace(monotonic=lambda: 1000.0))
+    monkeypatch.setattr(get_rate_limiter(), "clock", lambda: 1000.0)
     for name in ("hot", "plain"):
         lanes.tokens[name] = create_key(name, [Scope.STATS_READ], requests_per_second=1)[1]
     lanes.ask()

@@ -2,7 +2,7 @@
 
 import pytest
 
-from viewcounter.apikeys.rate_limit import RateLimiter, Unit, make_bucket
+from viewcounter.apikeys.rate_limit import FORGOTTEN_AFTER_SECONDS, RateLimiter, Unit, make_bucket
 from viewcounter.apikeys.scopes import AuthenticatedKey
 from viewcounter.apikeys.shared_buckets import BucketsUnavailable
 
@@ -36,9 +36,24 @@ def common():
     return CommonBuckets()
 
 
+class StandingClock:
+    """Moves only when it is told to, so that nothing is refilled meanwhile."""
+
+    def __init__(self):
+        self.now = 0.0
+
+    def __call__(self):
+        return self.now
+
+
 @pytest.fixture
-def limiters(common):
-    limiters = [RateLimiter(common, burst_seconds=BURST_SECONDS, sync_seconds=3600.0) for _ in range(2)]
+def clock():
+    return StandingClock()
+
+
+@pytest.fixture
+def limiters(common, clock):
+    limiters = [RateLimiter(common, burst_seconds=BURST_SECONDS, sync_seconds=3600.0, clock=clock) for _ in range(2)]
     yield limiters
     for limiter in limiters:
         limiter.close()
@@ -94,6 +109,24 @@ def test_while_the_others_cannot_be_asked_each_process_limits_by_itself(limiters
         limiter.sync()
     assert common.buckets[f"{KEY.prefix}:requests"].tokens == -1000
     assert take(limiters[1], 1) == [False]
+
+
+def test_a_bucket_is_refilled_as_time_passes(limiters, clock):
+    limiter = limiters[0]
+    assert take(limiter, 1001)[-1] is False
+    clock.now += 2.0
+    assert take(limiter, 3) == [True, True, False]
+
+
+def test_a_key_that_is_not_used_for_a_minute_is_forgotten(limiters, common, clock):
+    take(limiters[0], 10)
+    clock.now += FORGOTTEN_AFTER_SECONDS
+    limiters[0].sync()
+    assert common.buckets.keys() == {f"{KEY.prefix}:requests"}
+    common.buckets.clear()
+    clock.now += 0.001
+    limiters[0].sync()
+    assert common.buckets == {}
 
 
 def test_requests_and_events_have_limits_of_their_own(limiters):
