@@ -1,4 +1,4 @@
-"""Django's registration of the control data."""
+"""Django app of the control tables and their admin."""
 
 from django.apps import AppConfig
 

@@ -103,9 +103,9 @@ class ConfigService:
         Not healthy before every instance was probed once: from then on a leader reports a condition of every shard.
         """
         topology, probes = self._topology, self._monitor.get_probes()
-        looked_at = self._last_full_tick_at
-        is_stuck = looked_at is not None and time.monotonic() - looked_at > STUCK_SECONDS
-        status = "starting" if looked_at is None else "stuck" if is_stuck else "ok"
+        last_full_tick_at = self._last_full_tick_at
+        is_stuck = last_full_tick_at is not None and time.monotonic() - last_full_tick_at > STUCK_SECONDS
+        status = "starting" if last_full_tick_at is None else "stuck" if is_stuck else "ok"
         return status == "ok", {
             "status": status,
             "leads": self._lease.leader_generation is not None,
@@ -150,7 +150,7 @@ class ConfigService:
             logger.exception("a tick failed; the next one retries")
         if self._topology is not None and not find_unprobed(self._monitor.get_probes(), self._topology.shards):
             self._last_full_tick_at = time.monotonic()
-        self._note_tick(leads=leads)
+        self._record_tick(leads=leads)
 
     def _refresh_topology(self) -> None:
         found = publication.read_from_control_database(self._published)
@@ -169,7 +169,7 @@ class ConfigService:
         conditions: dict[int, tuple[Condition, str]] = {}
         kept: dict[int, LogKept] = {}
         for shard in topology.shards:
-            verdict = self._judge(shard)
+            verdict = self._classify_primary(shard)
             is_busy = self._is_busy(shard)
             directive = directives.get(shard.id)
             if directive is not None and not is_busy:
@@ -185,11 +185,11 @@ class ConfigService:
                 verdict,
                 is_changing=is_busy and directive is not None and directive.open_failover is not None,
             )
-        self._conditions.keep(conditions, kept, leader_generation=leader_generation)
+        self._conditions.record(conditions, kept, leader_generation=leader_generation)
         self._observer.record_log_shares({s.name: self._log.get_share(s.id) for s in topology.shards})
         self._observer.record_conditions({s.name: conditions[s.id][0] for s in topology.shards if s.id in conditions})
 
-    def _judge(self, shard: Shard) -> PrimaryVerdict:
+    def _classify_primary(self, shard: Shard) -> PrimaryVerdict:
         return classify_primary(
             shard, self._monitor.get_probes(), self._witnesses, now=time.monotonic(), settings=self._settings
         )
@@ -237,7 +237,7 @@ class ConfigService:
             connections.close_all()
             self._monitor.changed.set()
 
-    def _note_tick(self, *, leads: bool) -> None:
+    def _record_tick(self, *, leads: bool) -> None:
         probes = self._monitor.get_probes()
         silent = sorted(name for name, probe in probes.items() if not probe.answers)
         self._observer.record_tick(leads=leads, silent_instances=silent)

@@ -1,7 +1,7 @@
-"""Control data: the tables behind the topology snapshot, and every snapshot there ever was.
+"""Control tables: the rows behind the topology snapshot, and all published snapshots.
 
-Nothing here takes effect by being saved. What processes act on is the newest `TopologyEpoch`, written by
-`configservice.topology.publication.publish`.
+Saving a row has no effect by itself: processes use the newest `TopologyEpoch`, which
+`configservice.topology.publication.publish` writes.
 """
 
 from uuid import uuid4
@@ -30,7 +30,7 @@ validate_event_type_name = RegexValidator(
     EVENT_TYPE_PATTERN, "Lower-case letters, digits and _, starting with a letter."
 )
 validate_password_ref = RegexValidator(
-    PASSWORD_REF_PATTERN, "Say where the password is, env:NAME or file:/absolute/path. Never the password itself."
+    PASSWORD_REF_PATTERN, "A reference to the password, env:NAME or file:/absolute/path; never the password itself."
 )
 
 
@@ -42,12 +42,12 @@ class RoleChoice(models.TextChoices):
 
 class DurabilityChoice(models.TextChoices):
     ASYNC = Durability.ASYNC.value, "async: the primary"
-    QUORUM = Durability.QUORUM.value, "quorum: the primary and so many replicas"
+    QUORUM = Durability.QUORUM.value, "quorum: the primary and a number of replicas"
     ALL = Durability.ALL.value, "all: the primary and every replica"
 
 
 class StandbyLossChoice(models.TextChoices):
-    DEGRADE = StandbyLoss.DEGRADE.value, "degrade: wait for those that are left"
+    DEGRADE = StandbyLoss.DEGRADE.value, "degrade: wait for the remaining replicas"
     BLOCK = StandbyLoss.BLOCK.value, "block: wait until they are back"
 
 
@@ -60,7 +60,7 @@ class SslMode(models.TextChoices):
 
 
 class Cluster(models.Model):
-    """The one row that names this cluster, made by its first publication. Shards keep a copy of the id."""
+    """The one row with the cluster id, created by the first publication. Each shard has a copy of the id."""
 
     only_row = models.BooleanField(primary_key=True, default=True, editable=False)
     id = models.UUIDField(default=uuid4, editable=False)
@@ -74,7 +74,7 @@ class Cluster(models.Model):
 
 
 class Shard(models.Model):
-    """One primary and its replicas. Never deleted: its partitions must be somewhere."""
+    """One primary and its replicas. Never deleted, since partitions belong to it."""
 
     id = models.SmallAutoField(primary_key=True)
     name = models.CharField(max_length=63, unique=True, validators=[validate_name])
@@ -83,23 +83,25 @@ class Shard(models.Model):
         max_length=6,
         choices=DurabilityChoice.choices,
         default=DurabilityChoice.ASYNC,
-        help_text="who has a commit on disk before it is answered",
+        help_text="which instances have a commit on disk before it is acknowledged",
     )
     quorum = models.PositiveSmallIntegerField(
-        default=1, validators=[MinValueValidator(1)], help_text="replicas a commit waits for; for quorum only"
+        default=1,
+        validators=[MinValueValidator(1)],
+        help_text="number of replicas that a commit waits for; for quorum only",
     )
     on_standby_loss = models.CharField(
         "on loss of a replica",
         max_length=7,
         choices=StandbyLossChoice.choices,
         default=StandbyLossChoice.DEGRADE,
-        help_text="what commits do while fewer replicas are there than the durability asks for",
+        help_text="what commits do while fewer replicas are up than the durability requires",
     )
     failover_mode = models.CharField(
         max_length=9,
         blank=True,
         choices=[(mode.value, mode.value) for mode in FailoverMode],
-        help_text="what happens when the primary dies; empty: the cluster's setting",
+        help_text="what the config service does when the primary dies; empty: the cluster's setting",
     )
 
     class Meta:
@@ -115,7 +117,7 @@ class Shard(models.Model):
 
 
 class Instance(models.Model):
-    """One PostgreSQL server of a shard, as processes connect to it."""
+    """One PostgreSQL server of a shard, with the parameters of connections to it."""
 
     shard = models.ForeignKey(Shard, on_delete=models.PROTECT, related_name="instances")
     name = models.CharField(max_length=63, unique=True, validators=[validate_name])
@@ -128,18 +130,23 @@ class Instance(models.Model):
         "password reference",
         max_length=255,
         validators=[validate_password_ref],
-        help_text="where the password is: env:NAME or file:/absolute/path",
+        help_text="reference to the password: env:NAME or file:/absolute/path",
     )
     zone = models.CharField(max_length=63, default="local")
     promotable = models.BooleanField(default=True, help_text="may become primary; the event log is kept for it")
-    drained = models.BooleanField(default=False, help_text="neither read from nor waited for: may be taken away")
+    drained = models.BooleanField(
+        default=False, help_text="serves no reads, and no commit waits for it: may be taken down"
+    )
     away_since = models.DateTimeField(
         null=True,
         editable=False,
-        help_text="since when it neither answers nor follows its primary",
+        help_text="start of its absence: it does not answer or does not follow its primary",
     )
     struck_off_at = models.DateTimeField(
-        null=True, editable=False, help_text="not promotable since, as the event log could not wait for it any longer"
+        "excluded since",
+        null=True,
+        editable=False,
+        help_text="since when it is not promotable, because the event log could not be kept for it any longer",
     )
     sslmode = models.CharField("SSL mode", max_length=11, choices=SslMode.choices, default=SslMode.PREFER)
 
@@ -165,7 +172,7 @@ class Instance(models.Model):
         return str(self.name)
 
     def clean(self) -> None:
-        """Raises ValidationError. Connections to such an instance are refused as well, whoever wrote its row."""
+        """Raises ValidationError. `shardproxy.tls` also refuses connections to such an instance."""
         if self.sslmode == SslMode.PREFER and not is_loopback(self.host):
             raise ValidationError(
                 {
@@ -176,7 +183,7 @@ class Instance(models.Model):
 
 
 class PartitionAssignment(models.Model):
-    """Where one partition lives. `epoch` is the partition's own and grows each time it moves."""
+    """The shard of one partition. `epoch` is the partition's own and grows each time it moves."""
 
     partition = models.PositiveSmallIntegerField(primary_key=True)
     shard = models.ForeignKey(Shard, on_delete=models.PROTECT, related_name="assignments")
@@ -190,7 +197,7 @@ class PartitionAssignment(models.Model):
 
 
 class EventType(models.Model):
-    """What can be counted. Never deleted or given another meaning: rows on every shard hold its id."""
+    """A type of event that can be counted. Never deleted or redefined: rows on every shard hold its id."""
 
     id = models.PositiveSmallIntegerField(
         primary_key=True, editable=False, validators=[MinValueValidator(1), MaxValueValidator(32767)]
@@ -207,12 +214,12 @@ class EventType(models.Model):
 
 
 class TopologyEpoch(models.Model):
-    """One published snapshot, whole. The one with the highest epoch is true; the others say what was, and why."""
+    """One published snapshot. The one with the highest epoch is valid; the others are the history, with reasons."""
 
     epoch = models.PositiveBigIntegerField(primary_key=True)
     snapshot = models.TextField()
     signatures = models.JSONField(default=dict, db_default={}, editable=False)
-    """Of `snapshot`, by key id. The release before knows nothing of it and leaves it to the database."""
+    """Signatures of `snapshot` by key id. The previous release does not set it, so it has a database default."""
     reason = models.CharField(max_length=REASON_MAX_LENGTH)
     actor = models.CharField(max_length=ACTOR_MAX_LENGTH)
     created_at = models.DateTimeField(auto_now_add=True)
@@ -233,15 +240,15 @@ class TopologyEpoch(models.Model):
 
 
 class LogLoss(models.Model):
-    """What the event log has lost of one partition: what it held past `position` and no shard had applied.
+    """A loss of the event log: entries of a partition after `position`, which no shard had applied.
 
-    Written once, by `configservice.topology.event_log`, and kept for ever: how many events there were is not known.
+    Written once, by `configservice.topology.event_log`, and never deleted. The number of lost events is unknown.
     """
 
     partition = models.PositiveSmallIntegerField()
-    shard = models.CharField(max_length=63, help_text="name of the shard that had applied the log so far")
+    shard = models.CharField(max_length=63, help_text="name of the shard that had applied the log up to there")
     position = models.CharField(max_length=POSITION_MAX_LENGTH, help_text="the last entry applied before the loss")
-    log_id = models.CharField(max_length=LOG_ID_MAX_LENGTH, blank=True, help_text="of the log that lost its entries")
+    log_id = models.CharField(max_length=LOG_ID_MAX_LENGTH, blank=True, help_text="id of the log that lost its entries")
     found_at = models.DateTimeField(auto_now_add=True)
     actor = models.CharField(max_length=ACTOR_MAX_LENGTH)
     reason = models.CharField(max_length=REASON_MAX_LENGTH)
@@ -256,7 +263,7 @@ class LogLoss(models.Model):
 
 
 class Move(models.Model):
-    """One partition on its way from one shard to another: what was asked for, how far it is, who is at it.
+    """A move of one partition between shards: the request, its progress, and the mover that works on it.
 
     Written only by `configservice.moves.records`.
     """
@@ -264,29 +271,29 @@ class Move(models.Model):
     partition = models.PositiveSmallIntegerField()
     source = models.ForeignKey(Shard, on_delete=models.PROTECT, related_name="moves_from")
     target = models.ForeignKey(Shard, on_delete=models.PROTECT, related_name="moves_to")
-    source_epoch = models.PositiveBigIntegerField(help_text="the partition's own, before the move")
-    target_epoch = models.PositiveBigIntegerField(help_text="and after it; never used by an earlier move")
+    source_epoch = models.PositiveBigIntegerField(help_text="epoch of the partition before the move")
+    target_epoch = models.PositiveBigIntegerField(
+        help_text="epoch of the partition after the move; never used by an earlier move"
+    )
     state = models.CharField(max_length=11, choices=[(s.value, s.value) for s in MoveState], default=MoveState.PLANNED)
     copied_at_position = models.CharField(max_length=41, default="", blank=True)
     held_at_position = models.CharField(max_length=41, default="", blank=True)
-    rows_total = models.PositiveBigIntegerField(default=0, help_text="in the snapshot that is copied")
+    rows_total = models.PositiveBigIntegerField(default=0, help_text="rows in the snapshot that is copied")
     rows_copied = models.PositiveBigIntegerField(default=0)
-    copy_seconds = models.FloatField(default=0.0, help_text="of the copy that was used")
-    attempts = models.PositiveIntegerField(default=0, help_text="failures in a row")
-    setbacks = models.PositiveIntegerField(default=0, help_text="how often it had to go back a step")
-    error = models.TextField(
-        default="", blank=True, help_text="what the last attempt ended with, or why it was aborted"
-    )
+    copy_seconds = models.FloatField(default=0.0, help_text="duration of the copy that was used")
+    attempts = models.PositiveIntegerField(default=0, help_text="consecutive failures")
+    setbacks = models.PositiveIntegerField(default=0, help_text="how often the move went back to an earlier step")
+    error = models.TextField(default="", blank=True, help_text="error of the last attempt, or reason of the abort")
     actor = models.CharField(max_length=ACTOR_MAX_LENGTH)
     reason = models.CharField(max_length=REASON_MAX_LENGTH, default="", blank=True)
     created_at = models.DateTimeField(auto_now_add=True)
     started_at = models.DateTimeField(null=True)
-    held_at = models.DateTimeField(null=True, help_text="the source takes no flush from here on")
-    flipped_at = models.DateTimeField(null=True, help_text="the target may count from here on")
+    held_at = models.DateTimeField(null=True, help_text="from then on the source accepts no flush")
+    flipped_at = models.DateTimeField(null=True, help_text="from then on the target counts")
     finished_at = models.DateTimeField(null=True)
     lease_owner = models.CharField(max_length=100, default="", blank=True)
     lease_until = models.DateTimeField(null=True)
-    claims = models.PositiveBigIntegerField(default=0, help_text="how often a mover has taken it up")
+    claims = models.PositiveBigIntegerField(default=0, help_text="how often a mover has claimed the move")
 
     class Meta:
         ordering = ["id"]

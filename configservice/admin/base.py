@@ -1,4 +1,4 @@
-"""What the admin pages of the cluster have in common: publishing, looking only, asking before an action."""
+"""Base classes and confirmation page of the cluster's admin pages."""
 
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -21,11 +21,11 @@ class PublishingAdmin(admin.ModelAdmin):
 
     def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:
         super().save_model(request, obj, form, change)
-        told = f"{'changed' if change else 'added'} {obj._meta.verbose_name} {obj}"
-        self._publish(request, get_reason(request) or told)
+        default_reason = f"{'changed' if change else 'added'} {obj._meta.verbose_name} {obj}"
+        self._publish(request, get_reason(request) or default_reason)
 
     def get_actions(self, request: HttpRequest) -> dict[str, Any]:
-        """Nothing of the cluster is removed by the handful."""
+        """Without Django's bulk deletion: objects of the cluster are removed one by one, with checks."""
         return {name: action for name, action in super().get_actions(request).items() if name != "delete_selected"}
 
     def _publish(self, request: HttpRequest, reason: str) -> None:
@@ -34,7 +34,7 @@ class PublishingAdmin(admin.ModelAdmin):
         except ClusterNotInitialised as error:
             self.message_user(request, f"Saved, but not published: {error}", messages.WARNING)
         else:
-            self.message_user(request, f"Epoch {topology.epoch} is published.")
+            self.message_user(request, f"Published epoch {topology.epoch}.")
 
 
 class ReadOnlyAdmin(admin.ModelAdmin):
@@ -57,7 +57,7 @@ def is_confirmed_with_reason(request: HttpRequest) -> bool:
 
 
 def get_reason(request: HttpRequest) -> str:
-    """As typed on the page of `render_confirmation`; kept in the history."""
+    """The reason typed on the confirmation page; stored in the history."""
     return str(request.POST.get(REASON, "")).strip()
 
 
@@ -72,15 +72,16 @@ def render_confirmation(
     hidden: Iterable[tuple[str, Any]] = (),
     wants_reason: bool = False,
 ) -> HttpResponse:
-    """The page between choosing an action and its being done. `lines` say what it means.
+    """The confirmation page of an action. `lines` describe its consequences.
 
-    `hidden` are further fields that come back with the answer. `wants_reason`: act on `is_confirmed_with_reason` only.
+    `hidden`: more form fields that are sent again with the confirmation. With `wants_reason`, the caller must check
+    `is_confirmed_with_reason`.
     """
     lacks_reason = wants_reason and is_confirmed(request)
     context = {
         **admin.site.each_context(request),
         "title": title,
-        "error": "Nothing was done: say why. The reason is kept in the history." if lacks_reason else "",
+        "error": "Nothing was changed: enter a reason. It is stored in the history." if lacks_reason else "",
         "lines": lines,
         "selected": list(selected),
         "hidden": list(hidden),
@@ -92,13 +93,13 @@ def render_confirmation(
 
 
 def list_fields(request: HttpRequest) -> list[tuple[str, str]]:
-    """Of the form that was sent, for `hidden` of `render_confirmation`: confirmed, it is sent once more."""
+    """The fields of the submitted form, for `hidden` of `render_confirmation`: they are sent again when confirmed."""
     ours = ("csrfmiddlewaretoken", CONFIRMED, REASON)
     return [(name, value) for name, values in request.POST.lists() if name not in ours for value in values]
 
 
 def record(request: HttpRequest, objects: Iterable[Any], what: str) -> None:
-    """A line in the history of each of these: who, when, `what`, and the reason that was typed. They need no table."""
+    """Adds an entry to the admin history of each object: user, instant, `what`, reason. Objects need no table."""
     lines = [
         LogEntry(
             user_id=request.user.pk,

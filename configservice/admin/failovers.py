@@ -1,4 +1,4 @@
-"""Changes of primary in the admin, to look at: what was asked or discovered, each step with its time, how it ended."""
+"""Read-only admin page of failovers: request or detection, each step with its instant, and the outcome."""
 
 from collections.abc import Iterator
 from datetime import datetime
@@ -48,9 +48,9 @@ class FailoverAdmin(admin.ModelAdmin):
 
     @admin.display(description="seconds")
     def seconds(self, failover: Failover) -> str:
-        """From the request or the discovery to the end."""
+        """From the request or detection to the end."""
         if failover.finished_at is None:
-            return "under way"
+            return "running"
         return f"{(failover.finished_at - failover.requested_at).total_seconds():.2f}"
 
     @admin.display(description="write pause", ordering="write_pause_ms")
@@ -78,13 +78,13 @@ class FailoverAdmin(admin.ModelAdmin):
 
 
 def list_steps(failover: Failover) -> Iterator[tuple[str, datetime, float]]:
-    """What has happened, with its instant and the seconds since the request. Pure."""
+    """The steps so far, each with its instant and the seconds since the request. Pure."""
     instants = (
-        ("asked for, or found to be needed", failover.requested_at),
-        ("begun: standbys are detached", failover.started_at),
+        ("requested, or failure detected", failover.requested_at),
+        ("started: standbys are detached", failover.started_at),
         (f"chosen: {failover.candidate}", failover.chosen_at),
         ("promoted", failover.promoted_at),
-        (f"over: {failover.state}", failover.finished_at),
+        (f"finished: {failover.state}", failover.finished_at),
     )
     for step, at in instants:
         if at is not None:

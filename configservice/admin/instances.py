@@ -1,4 +1,4 @@
-"""Instances in the admin: added after a look, drained, used again, removed. Roles are changed by failovers only."""
+"""Admin page of instances: add after an inspection, drain, undrain, remove. Only failovers change roles."""
 
 from collections.abc import Callable
 from typing import Any
@@ -30,7 +30,7 @@ Describe = Callable[[Shard, TopologyInstance], str]
 
 class InstanceForm(forms.ModelForm):
     def clean_promotable(self) -> bool:
-        """The event log was not kept for it while it was not promotable: it must be close to its primary by itself."""
+        """The event log was not kept for it while it was not promotable, so it must have caught up by itself."""
         promotable = bool(self.cleaned_data["promotable"])
         row = self.instance
         if promotable and not row.promotable and row.role == RoleChoice.REPLICA:
@@ -44,7 +44,7 @@ class InstanceForm(forms.ModelForm):
 
 @admin.register(Instance)
 class InstanceAdmin(PublishingAdmin):
-    """Addresses do not change here: what stands elsewhere is another instance, unless `init_cluster` says so."""
+    """Addresses cannot be changed here, since another address is another server. `init_cluster` changes them."""
 
     form = InstanceForm
     list_display = ["name", "shard", "role", "host", "port", "database", "zone", "promotable", "drained"]
@@ -74,7 +74,7 @@ class InstanceAdmin(PublishingAdmin):
         return serve_add_page(request, ADD_REPLICA)
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """By the action, which says what remains to be done."""
+        """Deletion is by the action `remove`, which checks and describes it."""
         return False
 
     def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:
@@ -109,7 +109,7 @@ class InstanceAdmin(PublishingAdmin):
         label: str,
         describe: Describe,
     ) -> HttpResponse | None:
-        """One after the other: what is refused for one is done for the others."""
+        """Changes one instance after the other; a refusal does not stop the others."""
         names = list(chosen.order_by("name").values_list("name", flat=True))
         if not is_confirmed(request):
             return render_confirmation(
@@ -126,9 +126,9 @@ class InstanceAdmin(PublishingAdmin):
             except ConfigServiceError as error:
                 self.message_user(request, str(error), messages.ERROR)
             else:
-                self.message_user(request, f"{name}: epoch {topology.epoch} is published.")
+                self.message_user(request, f"{name}: published epoch {topology.epoch}.")
         return None
 
 
 def _describe_use(shard: Shard, instance: TopologyInstance) -> str:
-    return f"{instance.name} is read again, commits of {shard.name} may wait for it, and it may be promoted."
+    return f"{instance.name} serves reads again, commits of {shard.name} may wait for it, and it may be promoted."

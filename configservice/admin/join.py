@@ -1,6 +1,6 @@
-"""The forms by which a shard or a replica is added: look, judge, show what was found, ask, do. Two posts, one form.
+"""Admin pages that add a shard or a replica: inspect and validate the server, show the result, confirm, add.
 
-Both posts look at the server anew: what was true when the page was made need not be so any more.
+One form, posted twice. Each post inspects the server again, since it may have changed after the first.
 """
 
 from collections.abc import Callable
@@ -33,7 +33,7 @@ DEFAULT_PORT = 5432
 
 
 class ServerForm(forms.Form):
-    """Fields as refusals name them. What is typed is judged by the config service, not here."""
+    """Has the field names of refusals. The config service validates the values, not this form."""
 
     role: ClassVar[Role]
 
@@ -43,11 +43,13 @@ class ServerForm(forms.Form):
     database = forms.CharField(max_length=63)
     user = forms.CharField(max_length=63)
     password_ref = forms.CharField(
-        max_length=255, label="password reference", help_text="where the password is: env:NAME or file:/absolute/path"
+        max_length=255,
+        label="password reference",
+        help_text="reference to the password: env:NAME or file:/absolute/path",
     )
     sslmode = forms.ChoiceField(choices=SslMode.choices, initial=SslMode.PREFER, label="SSL mode")
     zone = forms.CharField(max_length=63, initial="local")
-    reason = forms.CharField(max_length=REASON_MAX_LENGTH, required=False, help_text="kept in the history")
+    reason = forms.CharField(max_length=REASON_MAX_LENGTH, required=False, help_text="stored in the history")
 
     def get_shard(self) -> str:
         return str(self.cleaned_data["shard"])
@@ -75,7 +77,7 @@ class ReplicaServerForm(ServerForm):
 
 @dataclass(frozen=True, slots=True)
 class AddPage:
-    """What is added by one page. `model` says whose permission it needs and whose list comes after it."""
+    """One page that adds a server. `model` decides the required permission and the list shown afterwards."""
 
     model: type[Shard] | type[Instance]
     title: str
@@ -90,7 +92,7 @@ ADD_SHARD = AddPage(
     model=Shard,
     title="Add a shard",
     explanation="Name the primary of the new shard: a server with an empty database.",
-    question="Our tables are made there, then the shard is published. No partition moves.",
+    question="viewcounter creates its tables there, then publishes the shard. No partition moves.",
     form=ShardServerForm,
     check=check_new_shard,
     add=add_shard,
@@ -98,8 +100,8 @@ ADD_SHARD = AddPage(
 ADD_REPLICA = AddPage(
     model=Instance,
     title="Add a replica",
-    explanation="Name a server that was made by pg_basebackup and streams from the shard's primary under its name.",
-    question="Reads go to it, commits may wait for it, and it may be promoted.",
+    explanation="Name a server made by pg_basebackup that streams from the shard's primary under the instance's name.",
+    question="It serves reads, commits may wait for it, and it may be promoted.",
     form=ReplicaServerForm,
     check=check_new_replica,
     add=add_replica,

@@ -1,4 +1,4 @@
-"""What the event log has lost, in the admin, to look at."""
+"""Read-only admin page of losses of the event log."""
 
 from django.contrib import admin
 

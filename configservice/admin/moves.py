@@ -1,4 +1,4 @@
-"""Moves of partitions in the admin: asked for on the list of partitions, watched and aborted on their own."""
+"""Admin page of moves: shows and aborts them. They are requested by an action of the page of partitions."""
 
 from collections.abc import Callable
 from typing import Any
@@ -18,7 +18,7 @@ _MOVE_TO = "move_to_"
 
 
 def build_move_actions() -> dict[str, tuple[Action, str, str]]:
-    """One a shard, as Django's `get_actions` wants them."""
+    """One action for each shard, in the form of Django's `get_actions`."""
     return {
         f"{_MOVE_TO}{shard.pk}": (_make_action(shard), f"{_MOVE_TO}{shard.pk}", f"Move selected partitions to {shard}")
         for shard in Shard.objects.all()
@@ -37,8 +37,8 @@ def _make_action(target: Shard) -> Action:
                 title=f"Move {len(partitions)} partitions to {target}",
                 lines=[
                     f"Partitions {', '.join(map(str, partitions))} are copied to {target}, one after the other, while "
-                    "they are counted and read. Each counts nothing for a moment when it changes hands; its events "
-                    "wait in the log."
+                    "counting and reads go on. During the hand-over of a partition its events wait in the log for a "
+                    "moment."
                 ],
                 selected=partitions,
                 label="Move them",
@@ -47,12 +47,12 @@ def _make_action(target: Shard) -> Action:
             moves = plan_moves(
                 dict.fromkeys(partitions, target_id),
                 actor=request.user.get_username(),
-                reason=get_reason(request) or "asked for in the admin",
+                reason=get_reason(request) or "requested in the admin",
             )
         except MoveNotPossible as error:
-            messages.error(request, f"Nothing is moved: {error}")
+            messages.error(request, f"No move was planned: {error}")
         else:
-            messages.success(request, f"{len(moves)} moves are planned; a mover takes them up.")
+            messages.success(request, f"{len(moves)} moves are planned; a mover will carry them out.")
         return None
 
     return move
@@ -60,7 +60,7 @@ def _make_action(target: Shard) -> Action:
 
 @admin.register(Move)
 class MoveAdmin(admin.ModelAdmin):
-    """To look at; what it says was measured, not typed."""
+    """Read-only except for aborting: movers write the rows."""
 
     list_display = [
         "id",
@@ -83,7 +83,7 @@ class MoveAdmin(admin.ModelAdmin):
         return False
 
     def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """To choose rows for an action, not to edit one."""
+        """Allows selecting rows for an action, but no editing."""
         return obj is None and bool(super().has_change_permission(request))
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
@@ -103,7 +103,7 @@ class MoveAdmin(admin.ModelAdmin):
                 title=f"Abort {len(moves)} moves",
                 lines=[
                     f"Move {move.pk} of partition {move.partition} from {move.source} to {move.target}, now "
-                    f"{move.state}: {move.source} keeps the partition, the copy on {move.target} is removed."
+                    f"{move.state}: {move.source} keeps the partition, and the copy on {move.target} is removed."
                     for move in moves
                 ],
                 selected=chosen.values_list("pk", flat=True),

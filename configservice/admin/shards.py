@@ -1,4 +1,4 @@
-"""Shards in the admin: added after a look at their primary, switched over, evened out."""
+"""Admin page of shards: add after an inspection of the primary, change durability, switch over, rebalance."""
 
 from typing import Any
 
@@ -40,7 +40,7 @@ class InstanceInline(admin.TabularInline):
 
 
 class ShardForm(forms.ModelForm):
-    """Refuses a durability that the shard's replicas could never meet, at the field that is wrong."""
+    """Refuses a durability that the shard's replicas could not meet, with the error at the wrong field."""
 
     def clean(self) -> dict[str, Any]:
         cleaned: dict[str, Any] = super().clean() or self.cleaned_data
@@ -70,7 +70,7 @@ class ShardAdmin(PublishingAdmin):
     def changeform_view(
         self, request: HttpRequest, object_id: str | None = None, form_url: str = "", extra_context: Any = None
     ) -> HttpResponse:
-        """Another durability is asked for once more: acknowledged events depend on it."""
+        """A change of durability needs a confirmation, since acknowledged events depend on it."""
         if request.method == "POST" and object_id is not None and not is_confirmed_with_reason(request):
             shard = self.get_object(request, object_id)
             if shard is not None and self.has_change_permission(request, shard):
@@ -90,7 +90,7 @@ class ShardAdmin(PublishingAdmin):
         return response
 
     def _describe_durability_change(self, request: HttpRequest, shard: Shard) -> list[str]:
-        """Empty if it stays as it is, or cannot become what was typed: then the form says so."""
+        """Empty without a change, or for an invalid one, which the form then reports."""
         before = describe_durability(shard)
         form = self.get_form(request, shard)(request.POST, instance=shard)
         if not form.is_valid() or not DURABILITY_FIELDS.intersection(form.changed_data):
@@ -122,20 +122,20 @@ class ShardAdmin(PublishingAdmin):
 
     @admin.display(description="condition")
     def condition_now(self, shard: Any) -> str:
-        """As the leading config service saw it last."""
+        """The condition last recorded by the leading config service."""
         return str(shard.condition.condition) if hasattr(shard, "condition") else "unknown"
 
     @admin.display(description="event log")
     def event_log(self, shard: Any) -> str:
-        """For whom it is kept, and how much of what it may take for them is taken."""
-        said = getattr(shard, "condition", None)
-        if said is None or not said.log_kept_for:
+        """The absent replicas that the event log is kept for, and the used part of its share for them."""
+        row = getattr(shard, "condition", None)
+        if row is None or not row.log_kept_for:
             return "-"
-        names = ", ".join(said.log_kept_for)
-        if said.log_kept_bytes is None or not said.log_share_bytes:
+        names = ", ".join(row.log_kept_for)
+        if row.log_kept_bytes is None or not row.log_share_bytes:
             return f"kept for {names}"
-        full = "" if said.log_full_seconds is None else f", full in about {said.log_full_seconds / 60:.0f} min"
-        return f"kept for {names}: {said.log_kept_bytes / said.log_share_bytes:.0%}{full}"
+        full = "" if row.log_full_seconds is None else f", full in about {row.log_full_seconds / 60:.0f} min"
+        return f"kept for {names}: {row.log_kept_bytes / row.log_share_bytes:.0%}{full}"
 
     @admin.display(description="instances")
     def instance_count(self, shard: Any) -> int:
@@ -153,8 +153,8 @@ class ShardAdmin(PublishingAdmin):
                 action="switch_over",
                 title="Switch over",
                 lines=[
-                    f"{shard}: {_find_primary(shard) or 'no primary'} gives its role to the most advanced replica. "
-                    "Writes wait for a moment; reads and posts go on."
+                    f"{shard}: the most advanced replica replaces {_find_primary(shard) or 'no primary'} as primary. "
+                    "Writes wait for a moment; reads and the intake of events go on."
                     for shard in chosen
                 ],
                 selected=chosen.values_list("pk", flat=True),
@@ -164,20 +164,20 @@ class ShardAdmin(PublishingAdmin):
             try:
                 request_switchover(
                     shard=shard.name,
-                    reason=get_reason(request) or "asked for in the admin",
+                    reason=get_reason(request) or "requested in the admin",
                     actor=request.user.get_username(),
                 )
             except ConfigServiceError as error:
                 self.message_user(request, f"{shard}: {error}", messages.ERROR)
             else:
-                self.message_user(request, f"{shard}: asked for; how far it is stands among the failovers.")
+                self.message_user(request, f"{shard}: switchover requested; the page of failovers shows its progress.")
         return None
 
-    @admin.action(description="Even out the partitions of selected shards", permissions=["rebalance"])
+    @admin.action(description="Rebalance the partitions of selected shards", permissions=["rebalance"])
     def rebalance(self, request: HttpRequest, chosen: "QuerySet[Shard]") -> HttpResponse | None:
         targets = _plan_rebalance(chosen)
         if not targets:
-            self.message_user(request, "No shard has two partitions more than another: nothing is to be moved.")
+            self.message_user(request, "The shards are balanced: their numbers of partitions differ by at most one.")
             return None
         names = dict(chosen.values_list("pk", "name"))
         if not is_confirmed(request):
@@ -194,9 +194,9 @@ class ShardAdmin(PublishingAdmin):
                 targets, actor=request.user.get_username(), reason=get_reason(request) or "rebalance, in the admin"
             )
         except ConfigServiceError as error:
-            self.message_user(request, f"Nothing is moved: {error}", messages.ERROR)
+            self.message_user(request, f"No move was planned: {error}", messages.ERROR)
         else:
-            self.message_user(request, f"{len(moves)} moves are planned; a mover takes them up.")
+            self.message_user(request, f"{len(moves)} moves are planned; a mover will carry them out.")
         return None
 
     def has_rebalance_permission(self, request: HttpRequest) -> bool:

@@ -1,6 +1,6 @@
-"""The cluster in Django's admin. Every change that processes should know of is published as a new epoch.
+"""Admin pages of partitions, event types and the history of the topology; registers the pages of the other modules.
 
-The pages with more to them are in modules of their own: `shard_admin`, `instance_admin`, `adding_admin`, `move_admin`.
+Every change of the topology in the admin is published as a new epoch.
 """
 
 import json
@@ -26,7 +26,7 @@ __all__ = ["FailoverAdmin", "InstanceAdmin", "LogLossAdmin", "MoveAdmin", "Shard
 
 @admin.register(PartitionAssignment)
 class PartitionAssignmentAdmin(ReadOnlyAdmin):
-    """A partition changes its shard by being moved: an action for each shard."""
+    """Read-only; an action for each shard requests moves to it."""
 
     list_display = ["partition", "shard", "epoch"]
     list_filter = ["shard"]
@@ -41,7 +41,7 @@ class PartitionAssignmentAdmin(ReadOnlyAdmin):
 
 @admin.register(EventType)
 class EventTypeAdmin(PublishingAdmin):
-    """Types are only ever added: rows on every shard hold their ids."""
+    """Types can be added but not deleted: rows on every shard hold their ids."""
 
     list_display = ["name", "id", "valued"]
     list_filter = ["valued"]
@@ -56,14 +56,14 @@ class EventTypeAdmin(PublishingAdmin):
 
     def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:
         if not change:
-            lock_topology()  # until the commit: somebody else who adds one meanwhile gets the id after this
+            lock_topology()  # until the commit, so that a concurrent addition gets the next id
             obj.id = (EventType.objects.aggregate(last=Max("id"))["last"] or 0) + 1
         super().save_model(request, obj, form, change)
 
 
 @admin.register(TopologyEpoch)
 class TopologyEpochAdmin(ReadOnlyAdmin):
-    """The history of every change: who, when, why, before and after."""
+    """History of all changes of the topology: user, instant, reason, old and new values."""
 
     list_display = ["epoch", "created_at", "actor", "reason"]
     list_filter = ["created_at", "actor"]

@@ -14,7 +14,7 @@ import msgspec
 from configservice.monitoring.probe_result import ProbeResult
 from configservice.topology.model import Durability, Instance, Role, Shard, StandbyLoss
 
-NOBODY = "no-standby"
+NO_STANDBY = "no-standby"
 """Listed if commits must wait and the shard has no standby: a name that no standby can have."""
 
 
@@ -59,7 +59,7 @@ def plan_synchronous(shard: Shard, *, living: Collection[str]) -> SynchronousPla
     names = sorted(i.name for i in list_expected(shard))
     alive = [name for name in names if name in living]
     if shard.on_standby_loss is StandbyLoss.BLOCK or len(alive) >= wanted:
-        return SynchronousPlan(build_setting(wanted, names or [NOBODY]), wanted, wanted)
+        return SynchronousPlan(build_setting(wanted, names or [NO_STANDBY]), wanted, wanted)
     return SynchronousPlan(build_setting(len(alive), alive), wanted, len(alive))
 
 

@@ -132,15 +132,15 @@ def _plan_choice(  # noqa: PLR0911 - a paragraph a step
     attached = _list_attached(view)
     if attached:
         return actions.Detach(attached)
-    is_asked_for = attempt.kind is FailoverKind.FORCED and attempt.target != ""
-    asked = [m for m in view.standbys if not is_asked_for or m.name == attempt.target]
-    replaying = [m.name for m in asked if m.promotable and m.lacks and m.is_replaying and m.name != attempt.accepted]
+    is_target_fixed = attempt.kind is FailoverKind.FORCED and attempt.target != ""
+    eligible = [m for m in view.standbys if not is_target_fixed or m.name == attempt.target]
+    replaying = [m.name for m in eligible if m.promotable and m.lacks and m.is_replaying and m.name != attempt.accepted]
     # Replay may apply all missing entries, and this standby holds more than the others. But the wait is bounded: the
     # log still holds the entries that another candidate has not applied, so a stalled replay must not block for good.
     if replaying and attempt.started_seconds <= settings.promotion_seconds:
         return actions.Wait(f"{', '.join(replaying)} is replaying received WAL")
     able = _list_candidates(view, excluding=(old.name,), accepted=attempt.accepted)
-    candidates = [m for m in able if m in asked]
+    candidates = [m for m in able if m in eligible]
     if candidates:
         return actions.Choose(
             max(candidates, key=lambda m: (m.progress, m.name == attempt.target)).name, _get_next_term(attempt, view)

@@ -42,18 +42,20 @@ class Failover(models.Model):
     state = models.CharField(max_length=10, choices=_list_choices(FailoverState))
     reason = models.CharField(max_length=TEXT_MAX_LENGTH)
     actor = models.CharField(max_length=150)
-    target = models.CharField(max_length=63, blank=True, help_text="the instance asked for; empty: the best one")
+    target = models.CharField(
+        max_length=63, blank=True, help_text="the requested instance; empty: the most advanced one"
+    )
     accepts_loss = models.BooleanField(
         default=False,
         db_default=False,
-        help_text="the instance asked for may lack entries that the event log no longer holds",
+        help_text="the requested instance may lack entries that the event log no longer holds",
     )
     old_primary = models.CharField(max_length=63, blank=True)
     candidate = models.CharField(max_length=63, blank=True)
     term = models.PositiveBigIntegerField(null=True, blank=True)
-    synchronous_standby_names = models.TextField(blank=True, help_text="of the old primary, as last seen")
-    message = models.CharField(max_length=TEXT_MAX_LENGTH, blank=True, help_text="how it ended, or what it waits for")
-    epoch = models.PositiveBigIntegerField(null=True, blank=True, help_text="with which the new roles were published")
+    synchronous_standby_names = models.TextField(blank=True, help_text="last known setting of the old primary")
+    message = models.CharField(max_length=TEXT_MAX_LENGTH, blank=True, help_text="outcome, or reason of the wait")
+    epoch = models.PositiveBigIntegerField(null=True, blank=True, help_text="epoch that published the new roles")
     write_pause_ms = models.PositiveIntegerField(null=True, blank=True)
     requested_at = models.DateTimeField()
     started_at = models.DateTimeField(null=True, blank=True)
@@ -98,12 +100,14 @@ class ShardCondition(models.Model):
     since = models.DateTimeField()
     seen_at = models.DateTimeField()
     log_kept_for = models.JSONField(
-        null=True, help_text="names of the replicas that are away and that the event log is kept for; null: none"
+        null=True, help_text="names of the absent replicas that the event log is kept for; null: none"
     )
-    log_kept_bytes = models.BigIntegerField(null=True, help_text="what the shard's entries take of the event log")
-    log_share_bytes = models.BigIntegerField(null=True, help_text="what they may take before it is kept no longer")
+    log_kept_bytes = models.BigIntegerField(null=True, help_text="size of the shard's entries in the event log")
+    log_share_bytes = models.BigIntegerField(
+        null=True, help_text="size up to which the log is kept for absent replicas"
+    )
     log_full_seconds = models.FloatField(
-        null=True, help_text="until then, if it grows on as it does; null: it does not"
+        null=True, help_text="time until that size at the current growth; null: it does not grow"
     )
 
     def __str__(self) -> str:

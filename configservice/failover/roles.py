@@ -118,7 +118,7 @@ def _plan_absence(
     if why := _find_strike_off(seen.get(name), primary, away_seconds if away else None, log_share, settings):
         return [RolePlan(Correction.RELEASE_LOG_HOLD, name, why)]
     if away and away_seconds is None:
-        return [RolePlan(Correction.RECORD_ABSENCE, name, "it does not answer, or receives nothing")]
+        return [RolePlan(Correction.RECORD_ABSENCE, name, "it does not answer, or receives no WAL")]
     if not away and away_seconds is not None:
         return [RolePlan(Correction.RECORD_RETURN, name, "it follows its primary again")]
     return []
@@ -210,7 +210,7 @@ def _plan_instance(
     if instance.role is Role.FENCED and is_close:
         plans.append(RolePlan(Correction.REJOIN, instance.name, "it follows the primary again"))
     if instance.role is Role.REPLICA and not state.is_receiving:
-        plans.append(RolePlan(Correction.REATTACH, instance.name, "it receives from nobody"))
+        plans.append(RolePlan(Correction.REATTACH, instance.name, "it receives no WAL"))
     if is_excluded and is_close:
         plans.append(RolePlan(Correction.REINSTATE, instance.name, "it has caught up"))
     return plans

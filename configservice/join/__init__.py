@@ -1,7 +1,7 @@
-"""Taking servers into the cluster: what must be true of one before it becomes a shard's primary or a replica.
+"""Adding servers to the cluster and draining or removing them: the checks before a server becomes a primary or replica.
 
-Responsible for looking at a server that somebody names (`probing`: the address is resolved once, held against the allow
-list, and every wait is bounded), for judging it (`judging`, pure) and for recording it (`changes`). Never makes tables
-itself and knows no driver: both come as `ClusterTools` from whoever runs the process. What happens to instances that
-are in the cluster already is `configservice.join.draining`.
+Responsible for inspecting a named server (`inspection`: the address is resolved once, checked against the allow list,
+and every wait is bounded), for validating it (`validation`, pure), for recording it (`changes`), and for draining,
+undraining and removing instances (`draining`). Never creates tables itself and knows no driver: the process passes both
+in as `ClusterTools`. Talks to the control database and, through `monitoring.connections`, to servers.
 """

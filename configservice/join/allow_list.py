@@ -1,6 +1,6 @@
-"""Which addresses the config service may be sent to by people who only have a form. Pure.
+"""Allow list of the addresses that new instances may have. Pure.
 
-Without it, whoever may add an instance could make our processes talk to any host and port they reach.
+Without it, a user who may add instances could make our processes connect to any host and port that they reach.
 """
 
 import re
@@ -33,7 +33,7 @@ class AllowList:
     ranges: tuple[AllowedRange, ...]
 
     def permits(self, address: Address, port: int) -> bool:
-        """IPv6 that only wraps an IPv4 address is judged as that one."""
+        """An IPv4-mapped IPv6 address counts as its IPv4 address."""
         plain = getattr(address, "ipv4_mapped", None) or address
         return any(
             plain.version == allowed.network.version
@@ -49,7 +49,7 @@ def parse_allow_list(text: str) -> AllowList:
 
 
 def check_allow_list(text: str) -> str:
-    """The text itself, for where settings are read. Raises BadAllowList."""
+    """Returns the text; a validator for settings. Raises BadAllowList."""
     parse_allow_list(text)
     return text
 

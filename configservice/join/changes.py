@@ -1,4 +1,4 @@
-"""Adds a shard or a replica: look, judge, prepare, record. Safe to repeat until the one transaction that records it."""
+"""Adds a shard or a replica: inspect, validate, prepare, record. Safe to repeat; one transaction records the server."""
 
 import time
 from collections.abc import Mapping
@@ -25,7 +25,7 @@ _FIELDS = ("role", "host", "port", "database", "user", "password_ref", "zone", "
 
 @dataclass(frozen=True, slots=True)
 class CheckedServer:
-    """A server that may join. `findings` are sentences for whoever is asked to confirm."""
+    """A server that may join. `findings`: facts to show before the operator confirms."""
 
     address: str
     facts: ServerFacts
@@ -69,12 +69,12 @@ def check_new_replica(shard: str, candidate: Instance, tools: ClusterTools) -> C
 def add_shard(
     shard: str, candidate: Instance, tools: ClusterTools, *, actor: str, reason: str = "", progress: Progress
 ) -> Topology:
-    """Nobody hears of the shard before its tables are there. No partition lives on it yet.
+    """Publishes the shard after its tables are created. It has no partition yet.
 
-    Raises as `check_new_shard`, and ShardNotPrepared.
+    Raises like `check_new_shard`, and ShardNotPrepared.
     """
     checked = check_new_shard(shard, candidate, tools)
-    progress(f"{candidate.name} is empty and ours to use: {', '.join(checked.findings)}")
+    progress(f"{candidate.name} is empty and may be used: {', '.join(checked.findings)}")
     cluster_id = build_topology(epoch=0).cluster_id
     unpublished = Shard(id=0, name=shard, term=1, instances=(candidate,))
     tools.prepare_shard(unpublished, cluster_id=cluster_id, address=checked.address, progress=progress)
@@ -90,7 +90,9 @@ def add_shard(
 def add_replica(
     shard: str, candidate: Instance, tools: ClusterTools, *, actor: str, reason: str = "", progress: Progress
 ) -> Topology:
-    """From then on it is read from, commits wait for it and it may be promoted. Raises as `check_new_replica`."""
+    """Publishes a replica: it serves reads, commits may wait for it, it may be promoted.
+
+    Raises like `check_new_replica`."""
     checked = check_new_replica(shard, candidate, tools)
     progress(f"{candidate.name} follows {shard}: {', '.join(checked.findings)}")
     with transaction.atomic():
@@ -104,7 +106,7 @@ def add_replica(
 
 
 def check_standby(instance: Instance, shard: Shard, *, tools: ClusterTools) -> None:
-    """Whether an instance of the shard may be used again. Raises CandidateRefused."""
+    """Raises CandidateRefused unless an instance of the shard may be used again."""
     servers = read_known([shard], tools)
     facts = next(server.facts for server in servers if server.name == instance.name)
     if facts is None:
@@ -124,14 +126,15 @@ def check_standby(instance: Instance, shard: Shard, *, tools: ClusterTools) -> N
 
 
 def find_similar(shard: str) -> models.Instance | None:
-    """Whose database, user and password reference a new one most likely has: the shard's primary, or any."""
+    """A source of defaults for a new instance (database, user, password reference): the primary of the shard, or of
+    any other shard."""
     primaries = models.Instance.objects.filter(role=Role.PRIMARY.value).order_by("shard_id")
     found: models.Instance | None = primaries.filter(shard__name=shard).first() or primaries.first()
     return found
 
 
 def _check_fields(candidate: Instance, *, new_shard: str = "") -> Topology:
-    """What the tables say of it now. Raises CandidateRefused and ClusterNotInitialised."""
+    """Checks the candidate against the control tables. Raises CandidateRefused and ClusterNotInitialised."""
     topology = build_topology(epoch=0)
     refusals = [*_validate_form(_build_row(candidate)), *validate_names(candidate, topology, new_shard=new_shard)]
     if new_shard:
@@ -143,9 +146,9 @@ def _check_fields(candidate: Instance, *, new_shard: str = "") -> Topology:
 
 
 def _probe_caught_up(candidate: Instance, shard: str, known: list[KnownServer], tools: ClusterTools) -> InspectedServer:
-    """A replica of a shard that was made a moment ago gets its tables by the stream: it has a few looks to show them.
+    """Inspects a replica, again until it has caught up: a new shard's replica gets its tables by the WAL stream.
 
-    After `answer_seconds` it is judged as it is.
+    Returns the last result after `answer_seconds`.
     """
     primary = next((server.facts for server in known if server.shard == shard and server.role is Role.PRIMARY), None)
     deadline = time.monotonic() + tools.answer_seconds
@@ -158,13 +161,13 @@ def _probe_caught_up(candidate: Instance, shard: str, known: list[KnownServer], 
 
 
 def _read_floors(topology: Topology, shard_name: str, tools: ClusterTools) -> Mapping[int, LogPosition]:
-    """Raises CandidateRefused while the event log cannot be asked."""
+    """Raises CandidateRefused while the event log does not answer."""
     shard = next(shard for shard in topology.shards if shard.name == shard_name)
     try:
         return tools.read_floors(topology.get_partitions_of(shard.id))
     except LogUnavailable as error:
-        told = f"whether the event log still holds what it has not applied cannot be told: {error}"
-        raise CandidateRefused([Refusal("", told)]) from error
+        reason = f"whether the event log still holds the entries that it has not applied is unknown: {error}"
+        raise CandidateRefused([Refusal("", reason)]) from error
 
 
 def _validate_form(row: models.Shard | models.Instance) -> list[Refusal]:

@@ -1,4 +1,4 @@
-"""What `manage.py add_shard` and `manage.py add_replica` share: a server by name and address, looked at, confirmed."""
+"""Base class of `manage.py add_shard` and `manage.py add_replica`: inspect a server, confirm, add it."""
 
 import getpass
 import json
@@ -19,21 +19,21 @@ if TYPE_CHECKING:
     from configservice.join.changes import CheckedServer
 
 DEFAULT_PORT = 5432
-_AS_OTHERS = "default: as the shard's primary, or else another one, has it"
+_AS_OTHERS = "default: that of the shard's primary, or of another one"
 _OPTIONS = {"name": "--instance", "password_ref": "--password-ref"}
-"""Of fields whose option is called otherwise."""
+"""Options of fields that have another name than their option."""
 
 
 @dataclass(frozen=True, slots=True)
 class Steps:
-    """`check` looks at a server and changes nothing; `add` takes it in."""
+    """`check` inspects a server and changes nothing; `add` adds it."""
 
     check: "Callable[..., CheckedServer]"
     add: Callable[..., Topology]
 
 
 class AddCommand(OperatorCommand, ABC):
-    """Subclasses say what is checked, what is done, and what people are asked before."""
+    """Subclasses give the steps and the question that the operator confirms."""
 
     subject = Subject.CLUSTER
     verb: ClassVar[str]
@@ -45,7 +45,7 @@ class AddCommand(OperatorCommand, ABC):
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("--shard", required=True, metavar="NAME", help="name of the shard")
-        parser.add_argument("--instance", required=True, metavar="NAME", help="what the server will be called")
+        parser.add_argument("--instance", required=True, metavar="NAME", help="name of the new instance")
         parser.add_argument(
             "--host",
             required=True,
@@ -68,9 +68,9 @@ class AddCommand(OperatorCommand, ABC):
         parser.add_argument(
             "--zone", default="local", metavar="ZONE", help="zone that the server is in (default: %(default)s)"
         )
-        parser.add_argument("--reason", default="", metavar="TEXT", help="why, for the history")
-        parser.add_argument("--check-only", action="store_true", help="look and judge; change nothing")
-        parser.add_argument("--yes", action="store_true", help="do not ask")
+        parser.add_argument("--reason", default="", metavar="TEXT", help="reason, for the history")
+        parser.add_argument("--check-only", action="store_true", help="inspect and validate; change nothing")
+        parser.add_argument("--yes", action="store_true", help="do not ask for confirmation")
         parser.add_argument("--json", action="store_true", help="print the outcome as JSON")
 
     def handle(self, **options: Any) -> None:
@@ -106,7 +106,7 @@ class AddCommand(OperatorCommand, ABC):
 
 
 def build_candidate(given: dict[str, Any], *, role: Role) -> Instance:
-    """What is not given is as the primary of the same shard has it, or else of any."""
+    """Missing fields are taken from the primary of the same shard, or of any other shard."""
     from configservice.join.changes import find_similar
 
     similar = find_similar(given["shard"])

@@ -1,6 +1,7 @@
-"""What the config service needs of others to take a server in: connections with deadlines, and the shard's tables.
+"""Dependencies of the config service for adding servers: connections with deadlines, shard tables, log floors.
 
-It depends on nobody, so the settings name who gives it: `CLUSTER_TOOLS`, the dotted path of a function.
+The config service imports no package that provides these, so Django's setting `CLUSTER_TOOLS` names a function that
+does.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -20,23 +21,23 @@ Progress = Callable[[str], None]
 
 class ConnectTo(Protocol):
     def __call__(self, instance: Instance, *, address: str = "", as_operator: bool = False) -> InstanceConnection:
-        """As its own user, or as the role that operates servers.
+        """Connects as the instance's own user, or as the role that operates servers.
 
-        `address`, if given, is where it connects to, whatever the name means by now. Such a connection never sends a
-        password in clear text unless the server's certificate has been verified: the address is somebody's word.
+        `address`, if given, pins the connection, whatever the host name resolves to. Such a connection never sends a
+        password in clear text unless the server's certificate is verified, since a user typed in the address.
         """
 
 
 class PrepareShard(Protocol):
     def __call__(self, shard: Shard, *, cluster_id: str, address: str, progress: Progress) -> None:
-        """Gives its primary the tables and the name of the cluster. May run twice. Raises ShardNotPrepared."""
+        """Creates the tables and the cluster id on its primary. Idempotent. Raises ShardNotPrepared."""
 
 
 @dataclass(frozen=True, slots=True)
 class ClusterTools:
-    """`answer_seconds` bounds one question, the look-up of a name included.
+    """`answer_seconds` bounds one statement, and the look-up of a host name.
 
-    `read_floors`: below which position the event log holds nothing of each of these partitions; raises LogUnavailable.
+    `read_floors`: by partition, the position below which the event log holds no entries; raises LogUnavailable.
     """
 
     allow_list: AllowList

@@ -1,7 +1,7 @@
-"""Taking an instance out of use, back into it, or out of the cluster. Each is a change of the topology, published.
+"""Drains, undrains and removes instances. Each is a change of the topology, and published.
 
-A drained instance goes on replicating: nobody reads from it, no commit waits for it, it is not promoted and the event
-log is not kept for it. So before it is used again it must be close to its primary.
+A drained instance goes on replicating, but serves no reads, no commit waits for it, it is not promoted, and the event
+log is not kept for it. So before it is used again it must have caught up with its primary.
 """
 
 from django.db import transaction
@@ -19,7 +19,7 @@ from configservice.topology.snapshot import build_topology
 
 
 def drain_instance(name: str, *, actor: str, reason: str = "") -> Topology:
-    """Raises UnknownInstance and DrainRefused; one that is drained already stays so."""
+    """Idempotent. Raises UnknownInstance and DrainRefused."""
     with transaction.atomic():
         lock_topology()
         shard, instance = find_instance(name)
@@ -28,7 +28,7 @@ def drain_instance(name: str, *, actor: str, reason: str = "") -> Topology:
 
 
 def undrain_instance(name: str, tools: ClusterTools, *, actor: str, reason: str = "") -> Topology:
-    """Raises UnknownInstance, and DrainRefused unless it follows its primary closely."""
+    """Raises UnknownInstance, and DrainRefused unless the instance has caught up with its primary."""
     shard, instance = find_instance(name)
     if instance.drained and instance.role is Role.REPLICA:
         try:
@@ -51,11 +51,11 @@ def remove_instance(name: str, *, actor: str, reason: str = "") -> Topology:
 
 
 def find_instance(name: str) -> tuple[Shard, Instance]:
-    """As the tables have it now, with its shard. Raises UnknownInstance."""
+    """The instance in the control tables, with its shard. Raises UnknownInstance."""
     topology = build_topology(epoch=0)
     found = {i.name: (shard, i) for shard in topology.shards for i in shard.instances}
     if name not in found:
-        raise UnknownInstance(f"there is no instance {name!r}; there are: {', '.join(sorted(found))}")
+        raise UnknownInstance(f"there is no instance {name!r}; known instances: {', '.join(sorted(found))}")
     return found[name]
 
 
@@ -68,7 +68,7 @@ def check_drain(shard: Shard, instance: Instance, *, is_changing: bool) -> None:
     _check_unchanging(shard, is_changing=is_changing)
     remaining = [i for i in shard.standbys if i.name != instance.name]
     if len(remaining) == len(shard.standbys):
-        return  # nobody waits for it as it is
+        return  # no commit waits for it already
     try:
         check_durability(shard.durability, quorum=shard.quorum, standby_count=len(remaining))
     except DurabilityRefused as error:
@@ -87,28 +87,28 @@ def check_removal(shard: Shard, instance: Instance, *, is_changing: bool) -> Non
 
 
 def describe_drain(shard: Shard, instance: Instance) -> str:
-    """What it means, for whoever is asked to confirm. Pure."""
+    """The consequences, shown before the operator confirms. Pure."""
     text = (
-        f"{instance.name} is read no more, no commit waits for it, and it is not promoted. It goes on replicating "
+        f"{instance.name} serves no more reads, no commit waits for it, and it is not promoted. It goes on replicating "
         "until it is removed or used again."
     )
     if not any(i.promotable for i in shard.standbys if i.name != instance.name):
-        text += f" {shard.name} then has nobody who could take over from its primary."
+        text += f" {shard.name} then has no promotable replica."
     return text
 
 
 def describe_removal(shard: Shard, instance: Instance) -> str:
-    """As `describe_drain`."""
+    """Like `describe_drain`."""
     primary = "its primary" if shard.primary is None else shard.primary.name
     return (
-        f"{shard.name} forgets {instance.name}, which itself is left as it is. Drop its replication slot on {primary}, "
-        "which would else keep WAL for it for ever."
+        f"{instance.name} is removed from {shard.name}; the server itself is not changed. Drop its replication slot on "
+        f"{primary}, or that keeps WAL for it for ever."
     )
 
 
 def _check_unchanging(shard: Shard, *, is_changing: bool) -> None:
     if is_changing:
-        raise DrainRefused(f"{shard.name} has a change of primary under way in which it takes part; wait for its end")
+        raise DrainRefused(f"the instance takes part in a running change of primary of {shard.name}; wait for its end")
 
 
 def _is_changing(name: str) -> bool:
@@ -118,5 +118,5 @@ def _is_changing(name: str) -> bool:
 
 def _set(name: str, *, drained: bool, reason: str, actor: str) -> Topology:
     if not models.Instance.objects.filter(name=name).update(drained=drained, away_since=None):
-        raise UnknownInstance(f"there is no instance {name!r} any more")
+        raise UnknownInstance(f"instance {name!r} was removed meanwhile")
     return publish(reason=reason, actor=actor)

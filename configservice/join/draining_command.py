@@ -1,4 +1,4 @@
-"""What `manage.py drain_instance`, `undrain_instance` and `remove_instance` share."""
+"""Base class of `manage.py drain_instance`, `undrain_instance` and `remove_instance`."""
 
 import getpass
 from abc import ABC, abstractmethod
@@ -14,7 +14,7 @@ from configservice.topology.model import Instance, Shard
 
 
 class DrainingCommand(OperatorCommand, ABC):
-    """Subclasses say what is done. Where `describe` says what it means, people are asked before."""
+    """Subclasses make the change. If `describe` returns a text, the operator has to confirm it."""
 
     subject = Subject.CLUSTER
     verb: ClassVar[str]
@@ -29,17 +29,17 @@ class DrainingCommand(OperatorCommand, ABC):
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("instance", metavar="INSTANCE", help="name of the instance, such as shard1b")
-        parser.add_argument("--reason", default="", metavar="TEXT", help="why, for the history")
-        parser.add_argument("--yes", action="store_true", help="do not ask")
+        parser.add_argument("--reason", default="", metavar="TEXT", help="reason, for the history")
+        parser.add_argument("--yes", action="store_true", help="do not ask for confirmation")
 
     def handle(self, **options: Any) -> None:
         from configservice.join.draining import find_instance
 
         name: str = options["instance"]
         try:
-            meaning = "" if options["yes"] else self.describe(*find_instance(name))
-            if meaning:
-                self.stderr.write(meaning)
+            consequences = "" if options["yes"] else self.describe(*find_instance(name))
+            if consequences:
+                self.stderr.write(consequences)
                 confirm("Go on?")
             epoch = self.change(name, actor=f"{getpass.getuser()} (manage.py {self.verb})", reason=options["reason"])
         except ConfigServiceError as error:

@@ -1,4 +1,4 @@
-"""Looks at servers: one that is to join, and those that are there. Every wait is bounded; nothing is written."""
+"""Inspects servers: a candidate, and the instances of the topology. Every wait is bounded; nothing is written."""
 
 import logging
 import socket
@@ -39,31 +39,31 @@ logger = logging.getLogger(__name__)
 
 MAX_THREADS = 16
 ADDRESSES_MAX = 4
-"""So many addresses of one name are tried."""
+"""The most addresses of one host name that are tried."""
 
 
 @dataclass(frozen=True, slots=True)
 class InspectedServer:
-    """`address` is where it was found: what follows must go there too."""
+    """`address`: the address that was inspected; later connections must go to the same one."""
 
     address: str
     facts: ServerFacts
 
 
 def probe_candidate(candidate: Instance, tools: ClusterTools, *, with_content: bool) -> InspectedServer:
-    """Raises CandidateRefused where it is not allowed, does not answer, or does not let us in."""
+    """Raises CandidateRefused if the server is not allowed, does not answer, or rejects the connection."""
     addresses = find_addresses(candidate, tools)
     for place, address in enumerate(addresses, start=1):
         try:
             return _probe_at(address, candidate, tools, with_content=with_content)
         except InstanceUnreachable as error:
             if place == len(addresses):
-                raise CandidateRefused([Refusal("host", f"it does not answer: {_flatten(error)}")]) from error
+                raise CandidateRefused([Refusal("host", f"the server does not answer: {_flatten(error)}")]) from error
     raise CandidateRefused([Refusal("host", f"{candidate.host} has no address")])
 
 
 def find_addresses(candidate: Instance, tools: ClusterTools) -> list[str]:
-    """The name is looked up once; every address of it must be allowed. Raises CandidateRefused."""
+    """Resolves the name once; each of its addresses must be allowed. Raises CandidateRefused."""
     addresses = resolve(candidate.host, candidate.port, within_seconds=tools.answer_seconds)
     refusal = validate_address(addresses, host=candidate.host, port=candidate.port, allowed=tools.allow_list)
     if refusal is not None:
@@ -72,8 +72,8 @@ def find_addresses(candidate: Instance, tools: ClusterTools) -> list[str]:
 
 
 def resolve(host: str, port: int, *, within_seconds: float) -> list[Address]:
-    """Empty for a name without an address, or without one in time. The system's look-up cannot be cut off: it is left
-    to a thread that ends by itself."""
+    """Empty if the name has no address, or is not resolved in time. The system's resolver cannot be interrupted, so a
+    late one is left to its thread, which ends by itself."""
     found: list[Address] = []
     done = threading.Event()
 
@@ -90,7 +90,7 @@ def resolve(host: str, port: int, *, within_seconds: float) -> list[Address]:
 
 
 def read_facts(connection: InstanceConnection, *, answer_seconds: float, with_content: bool = False) -> ServerFacts:
-    """Raises as InstanceConnection.fetch, for a stranger's table that may not be read, too."""
+    """Raises like InstanceConnection.fetch, also for a foreign table without read permission."""
     (row,) = connection.fetch(READ_SERVER, timeout_seconds=answer_seconds)
     identity = connection.fetch(READ_IDENTITY, timeout_seconds=answer_seconds) if row["has_identity"] else []
     versions = connection.fetch(READ_SCHEMA_VERSION, timeout_seconds=answer_seconds) if row["has_migrations"] else []
@@ -113,39 +113,40 @@ def read_facts(connection: InstanceConnection, *, answer_seconds: float, with_co
 
 
 def read_known(shards: Iterable[Shard], tools: ClusterTools) -> list[KnownServer]:
-    """Every instance of these shards, side by side."""
+    """Inspects all instances of these shards in parallel."""
     instances = [(shard.name, instance) for shard in shards for instance in shard.instances]
 
-    def ask(named: tuple[str, Instance]) -> KnownServer:
+    def inspect(named: tuple[str, Instance]) -> KnownServer:
         shard, instance = named
         facts: ServerFacts | None = None
         with closing(tools.connect(instance)) as connection:
             try:
                 facts = read_facts(connection, answer_seconds=tools.answer_seconds)
             except (InstanceUnreachable, InstanceRefuses, ActionFailed) as error:
-                logger.warning("%s is not compared: %s", instance.name, _flatten(error))
+                logger.warning("%s cannot be compared with the new server: %s", instance.name, _flatten(error))
         return KnownServer(instance.name, shard, instance.role, facts)
 
     with ThreadPoolExecutor(min(MAX_THREADS, len(instances) or 1), thread_name_prefix="compare") as pool:
-        return list(pool.map(ask, instances))
+        return list(pool.map(inspect, instances))
 
 
 def _probe_at(address: str, candidate: Instance, tools: ClusterTools, *, with_content: bool) -> InspectedServer:
-    """Raises InstanceUnreachable, so that the next address may be tried, and CandidateRefused."""
+    """Raises InstanceUnreachable, after which the caller tries the next address, and CandidateRefused."""
     with closing(tools.connect(candidate, address=address)) as connection:
         try:
             facts = read_facts(connection, answer_seconds=tools.answer_seconds, with_content=with_content)
         except InstanceUnusable as error:
             raise CandidateRefused([Refusal("password_ref", _flatten(error))]) from error
         except InstanceRefuses as error:
-            raise CandidateRefused([Refusal("user", f"it is not let in: {_flatten(error)}")]) from error
+            raise CandidateRefused([Refusal("user", f"the server rejects this user: {_flatten(error)}")]) from error
         except ActionFailed as error:
-            raise CandidateRefused([Refusal("user", f"it may not look at the database: {_flatten(error)}")]) from error
+            reason = f"this user may not read the database: {_flatten(error)}"
+            raise CandidateRefused([Refusal("user", reason)]) from error
     with closing(tools.connect(candidate, address=address, as_operator=True)) as connection:
-        try:  # the role that would have to fail it over must get in, too
+        try:  # the role that operates servers must be able to connect, too, or failovers would fail
             connection.fetch(PROBE, timeout_seconds=tools.answer_seconds)
         except (InstanceRefuses, ActionFailed) as error:
-            why = f"the config service's own role cannot watch it: {_flatten(error)}"
+            why = f"the role of the config service cannot monitor it: {_flatten(error)}"
             raise CandidateRefused([Refusal("host", why)]) from error
     return InspectedServer(address, facts)
 

@@ -1,4 +1,4 @@
-"""What is asked of a server that is to join, and what is known of those that have. Pure data and statements."""
+"""Facts about a server that is to join and about the instances of the topology, with the SQL that reads them."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -10,7 +10,7 @@ from psycopg import sql
 from configservice.topology.model import Role
 
 TABLES_MAX = 1000
-"""A database with more tables is not looked through: it is not empty."""
+"""A database with more tables is not inspected further: it is not empty."""
 
 READ_SERVER = """
 SELECT current_setting('server_version_num')::int AS version,
@@ -25,10 +25,10 @@ SELECT current_setting('server_version_num')::int AS version,
        to_regclass('public.shard_identity') IS NOT NULL AS has_identity,
        to_regclass('public.django_migrations') IS NOT NULL AS has_migrations
 """
-# Whatever `shard_identity` looks like: a server of an older release must be told from a foreign one.
+# Works for every version of `shard_identity`: a server of an older release must not be taken for a foreign one.
 READ_IDENTITY = "SELECT to_jsonb(i) ->> 'cluster_id' AS cluster_id FROM public.shard_identity AS i"
 READ_SCHEMA_VERSION = "SELECT name FROM public.django_migrations WHERE app = 'storage' ORDER BY id DESC LIMIT 1"
-# Not those of extensions; partitions are seen through their parents.
+# Without tables of extensions; partitions are covered by their parents.
 LIST_TABLES = """
 SELECT n.nspname AS schema, c.relname AS name
 FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
@@ -49,7 +49,7 @@ class Table:
 
 
 def build_filled_query(tables: Sequence[Table]) -> str:
-    """Which of them hold a row, by place: one row read a table, whatever its size."""
+    """Indexes of the tables that hold a row: reads one row of each table, whatever its size."""
     parts = [
         sql.SQL("SELECT {} AS place WHERE EXISTS (SELECT FROM {})").format(
             sql.Literal(place), sql.Identifier(table.schema, table.name)
@@ -61,10 +61,10 @@ def build_filled_query(tables: Sequence[Table]) -> str:
 
 @dataclass(frozen=True, slots=True)
 class ServerFacts:
-    """`lsn`: written by a primary, replayed by a standby, in bytes. `streaming`: names under which standbys stream.
+    """`lsn`: written by a primary, replayed by a standby, in bytes. `streaming`: `application_name` of its standbys.
 
-    `positions`: by partition, how far it has applied the event log (`ms-seq`). `tables` and `filled` (those with a row)
-    are looked for only where a shard is to begin.
+    `positions`: by partition, the applied position of the event log (`ms-seq`). `tables` and `filled` (tables with a
+    row) are read only for the primary of a new shard.
     """
 
     version: int
@@ -87,13 +87,13 @@ class ServerFacts:
         return cls(**known | {"streaming": tuple(row["streaming"])} | more)
 
     def is_same_server(self, other: "ServerFacts") -> bool:
-        """Whatever the addresses: copies share the identifier, and no two are started in the same microsecond."""
+        """Compares servers without their addresses: copies share the identifier but not the start time."""
         return (self.system_identifier, self.started_at) == (other.system_identifier, other.started_at)
 
 
 @dataclass(frozen=True, slots=True)
 class KnownServer:
-    """An instance of the topology; `facts` None while it does not answer."""
+    """An instance of the topology. `facts` is None while it does not answer."""
 
     name: str
     shard: str

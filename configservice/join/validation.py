@@ -1,4 +1,4 @@
-"""May this server join? Pure: facts in, refusals out, each with the field that is wrong. None at all means yes."""
+"""Validates a server that is to join: returns refusals, each with the field to blame; none if it may join. Pure."""
 
 from collections.abc import Collection, Mapping, Sequence
 from itertools import groupby
@@ -11,22 +11,22 @@ from configservice.topology.model import Instance, Role, Topology
 
 OLDEST_VERSION = 150000
 NAMED_MAX = 5
-"""So many tables are named in a refusal."""
+"""The most tables that a refusal lists."""
 _HOLD_ROWS_FROM_THE_START = frozenset({Table("public", "django_migrations"), Table("public", "shard_identity")})
 _BOOKKEEPING = Table("public", "django_migrations")
 
 
 def validate_address(addresses: Sequence[Address], *, host: str, port: int, allowed: AllowList) -> Refusal | None:
-    """Every address of the name must be allowed, since any of them may be the one that is connected to."""
+    """Every address of the name must be allowed, since a connection may use any of them."""
     for address in addresses:
         if not allowed.permits(address, port):
-            told = host if str(address) == host else f"{host} is {address}, which"
-            return Refusal("host", f"{told} is not allowed with port {port}: see VIEWCOUNTER_INSTANCE_ALLOW_LIST")
+            subject = host if str(address) == host else f"{host} is {address}, which"
+            return Refusal("host", f"{subject} is not allowed with port {port}: see VIEWCOUNTER_INSTANCE_ALLOW_LIST")
     return None if addresses else Refusal("host", f"{host} has no address")
 
 
 def validate_names(candidate: Instance, topology: Topology, *, new_shard: str = "") -> list[Refusal]:
-    """What can be said without looking at any server."""
+    """Checks that need no connection to a server."""
     refusals = []
     if new_shard and any(shard.name == new_shard for shard in topology.shards):
         refusals.append(Refusal("shard", f"there is a shard {new_shard} already"))
@@ -42,7 +42,7 @@ def validate_names(candidate: Instance, topology: Topology, *, new_shard: str = 
 def validate_new_primary(
     found: ServerFacts, known: Sequence[KnownServer], *, cluster_id: str, schema_version: str
 ) -> list[Refusal]:
-    """For the first instance of a new shard."""
+    """Validates the first instance of a new shard."""
     refusals = [
         *_validate_version(found),
         *(_validate_distinct(found, known) or _validate_not_a_copy(found, known)),
@@ -53,7 +53,7 @@ def validate_new_primary(
     silent = [shard for shard, servers in _group(known).items() if all(s.facts is None for s in servers)]
     if silent:
         names = ", ".join(silent)
-        refusals.append(Refusal("host", f"whether it is a copy of {names} cannot be told: no instance of it answers"))
+        refusals.append(Refusal("host", f"whether it is a copy of {names} is unknown: no instance of that answers"))
     return refusals + _validate_content(found, schema_version)
 
 
@@ -67,7 +67,7 @@ def validate_new_replica(
     max_lag_bytes: int,
     floors: Mapping[int, LogPosition],
 ) -> list[Refusal]:
-    """For one more replica of `shard`."""
+    """Validates a new replica of `shard`."""
     refusals = [*_validate_version(found), *_validate_distinct(found, known)]
     if refusals:
         return refusals
@@ -86,36 +86,36 @@ def validate_standby(
     max_lag_bytes: int,
     floors: Mapping[int, LogPosition],
 ) -> list[Refusal]:
-    """Whether it may be read from and promoted: it follows this shard's primary and holds nearly all that it has.
+    """Validates that a standby may serve reads and be promoted: it follows the shard's primary and has caught up.
 
-    Nearly all: the event log was not kept for it meanwhile, so what it lacks must still be there to be applied again.
-    `floors`: below which position the log holds nothing, of each partition of the shard.
+    The event log was not kept for it before, so the log must still hold all entries that it has not applied. `floors`:
+    the position of each partition of the shard below which the log holds no entries.
     """
     primary = next((s for s in known if s.shard == shard and s.role is Role.PRIMARY), None)
     if primary is None or primary.facts is None:
-        told = "has no primary" if primary is None else f"has a primary, {primary.name}, that does not answer"
-        return [Refusal("shard", f"{shard} {told}: nothing can be compared")]
+        problem = "has no primary" if primary is None else f"has a primary, {primary.name}, that does not answer"
+        return [Refusal("shard", f"{shard} {problem}: the server cannot be compared with it")]
     if found.system_identifier != primary.facts.system_identifier:
         whose = next((s.shard for s in known if _is_copy(found, s.facts)), "another server")
         return [Refusal("host", f"it is a copy of {whose}, not of {shard}")]
     if not found.in_recovery:
-        return [Refusal("host", "it is no standby; make it one by pg_basebackup from the primary")]
+        return [Refusal("host", "it is not a standby; make it one by pg_basebackup from the primary")]
     refusals = _validate_cluster(found, cluster_id)
     if not found.is_receiving:
-        refusals.append(Refusal("host", f"it receives nothing; point its primary_conninfo to {primary.name}"))
+        refusals.append(Refusal("host", f"it receives no WAL; point its primary_conninfo to {primary.name}"))
     elif name not in primary.facts.streaming:
-        why = f"nobody streams from {primary.name} under this name; set application_name in its primary_conninfo"
+        why = f"no standby streams from {primary.name} under this name; set application_name in its primary_conninfo"
         refusals.append(Refusal("name", why))
     lag_bytes = primary.facts.lsn - found.lsn
     if lag_bytes > max_lag_bytes:
         refusals.append(Refusal("host", f"it is {lag_bytes} bytes behind {primary.name}, more than {max_lag_bytes}"))
     if found.schema_version != primary.facts.schema_version:
-        told = f"it has schema {found.schema_version or 'none'}, {primary.name} has {primary.facts.schema_version}"
-        refusals.append(Refusal("database", told))
+        reason = f"it has schema {found.schema_version or 'none'}, {primary.name} has {primary.facts.schema_version}"
+        refusals.append(Refusal("database", reason))
     if lacking := find_lacking(found.positions, floors):
         partitions = ", ".join(map(str, lacking))
-        told = f"it has not applied entries of partitions {partitions} that the event log no longer holds"
-        refusals.append(Refusal("host", f"{told}: wait until it has caught up with {primary.name}"))
+        reason = f"it lacks entries of partitions {partitions} that the event log no longer holds"
+        refusals.append(Refusal("host", f"{reason}: wait until it has caught up with {primary.name}"))
     return refusals
 
 
@@ -129,7 +129,7 @@ def _validate_version(found: ServerFacts) -> list[Refusal]:
 def _validate_distinct(found: ServerFacts, known: Sequence[KnownServer]) -> list[Refusal]:
     for server in known:
         if server.facts is not None and found.is_same_server(server.facts):
-            return [Refusal("host", f"this is {server.name} of {server.shard} under another address")]
+            return [Refusal("host", f"this is {server.name} of {server.shard} at another address")]
     return []
 
 
@@ -149,14 +149,14 @@ def _validate_cluster(found: ServerFacts, cluster_id: str) -> list[Refusal]:
 
 
 def _validate_content(found: ServerFacts, schema_version: str) -> list[Refusal]:
-    """Nothing at all, or our tables without a row: what an attempt that was cut off leaves behind."""
+    """The database must be empty, or hold our tables without rows, as an interrupted attempt leaves it."""
     if not found.may_create:
-        return [Refusal("user", "it may not create tables in the schema public of this database")]
+        return [Refusal("user", "this user may not create tables in the schema public of the database")]
     if found.schema_version is None:
         foreign = [table for table in found.tables if table != _BOOKKEEPING]
         return [Refusal("database", f"it is not empty: it has {_format_tables(foreign)}")] if foreign else []
     if found.schema_version != schema_version:
-        return [Refusal("database", f"it has schema {found.schema_version}, this release makes {schema_version}")]
+        return [Refusal("database", f"it has schema {found.schema_version}, this release has {schema_version}")]
     filled = [table for table in found.filled if table not in _HOLD_ROWS_FROM_THE_START]
     return [Refusal("database", f"it is not empty: there are rows in {_format_tables(filled)}")] if filled else []
 

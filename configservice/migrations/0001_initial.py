@@ -71,7 +71,7 @@ class Migration(migrations.Migration):
                 ('port', models.PositiveIntegerField(validators=[django.core.validators.MinValueValidator(1), django.core.validators.MaxValueValidator(65535)])),
                 ('database', models.CharField(max_length=63)),
                 ('user', models.CharField(max_length=63)),
-                ('password_ref', models.CharField(help_text='where the password is: env:NAME or file:/absolute/path', max_length=255, validators=[django.core.validators.RegexValidator('^(env:[A-Za-z_][A-Za-z0-9_]*|file:/.+)\\Z', 'Say where the password is, env:NAME or file:/absolute/path. Never the password itself.')], verbose_name='password reference')),
+                ('password_ref', models.CharField(help_text='reference to the password: env:NAME or file:/absolute/path', max_length=255, validators=[django.core.validators.RegexValidator('^(env:[A-Za-z_][A-Za-z0-9_]*|file:/.+)\\Z', 'A reference to the password, env:NAME or file:/absolute/path; never the password itself.')], verbose_name='password reference')),
                 ('zone', models.CharField(default='local', max_length=63)),
                 ('promotable', models.BooleanField(default=True, help_text='may become primary; the event log is kept for it')),
                 ('sslmode', models.CharField(choices=[('disable', 'Disable'), ('prefer', 'Prefer'), ('require', 'Require'), ('verify-ca', 'Verify Ca'), ('verify-full', 'Verify Full')], default='prefer', max_length=11, verbose_name='SSL mode')),

@@ -22,22 +22,22 @@ class Migration(migrations.Migration):
         migrations.AddField(
             model_name='instance',
             name='drained',
-            field=models.BooleanField(default=False, help_text='neither read from nor waited for: may be taken away'),
+            field=models.BooleanField(default=False, help_text='serves no reads, and no commit waits for it: may be taken down'),
         ),
         migrations.AddField(
             model_name='shard',
             name='durability',
-            field=models.CharField(choices=[('async', 'async: the primary'), ('quorum', 'quorum: the primary and so many replicas'), ('all', 'all: the primary and every replica')], default='async', help_text='who has a commit on disk before it is answered', max_length=6),
+            field=models.CharField(choices=[('async', 'async: the primary'), ('quorum', 'quorum: the primary and a number of replicas'), ('all', 'all: the primary and every replica')], default='async', help_text='which instances have a commit on disk before it is acknowledged', max_length=6),
         ),
         migrations.AddField(
             model_name='shard',
             name='on_standby_loss',
-            field=models.CharField(choices=[('degrade', 'degrade: wait for those that are left'), ('block', 'block: wait until they are back')], default='degrade', help_text='what commits do while fewer replicas are there than the durability asks for', max_length=7, verbose_name='on loss of a replica'),
+            field=models.CharField(choices=[('degrade', 'degrade: wait for the remaining replicas'), ('block', 'block: wait until they are back')], default='degrade', help_text='what commits do while fewer replicas are up than the durability requires', max_length=7, verbose_name='on loss of a replica'),
         ),
         migrations.AddField(
             model_name='shard',
             name='quorum',
-            field=models.PositiveSmallIntegerField(default=1, help_text='replicas a commit waits for; for quorum only', validators=[django.core.validators.MinValueValidator(1)]),
+            field=models.PositiveSmallIntegerField(default=1, help_text='number of replicas that a commit waits for; for quorum only', validators=[django.core.validators.MinValueValidator(1)]),
         ),
         migrations.AddConstraint(
             model_name='shard',

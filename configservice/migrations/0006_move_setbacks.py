@@ -13,6 +13,6 @@ class Migration(migrations.Migration):
         migrations.AddField(
             model_name='move',
             name='setbacks',
-            field=models.PositiveIntegerField(default=0, help_text='how often it had to go back a step'),
+            field=models.PositiveIntegerField(default=0, help_text='how often the move went back to an earlier step'),
         ),
     ]

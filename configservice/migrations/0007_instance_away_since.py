@@ -13,6 +13,6 @@ class Migration(migrations.Migration):
         migrations.AddField(
             model_name='instance',
             name='away_since',
-            field=models.DateTimeField(editable=False, help_text='since when it neither answers nor follows its primary', null=True),
+            field=models.DateTimeField(editable=False, help_text='start of its absence: it does not answer or does not follow its primary', null=True),
         ),
     ]

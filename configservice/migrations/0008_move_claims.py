@@ -10,6 +10,6 @@ class Migration(migrations.Migration):
         migrations.AddField(
             model_name="move",
             name="claims",
-            field=models.PositiveBigIntegerField(default=0, help_text="how often a mover has taken it up"),
+            field=models.PositiveBigIntegerField(default=0, help_text="how often a mover has claimed the move"),
         ),
     ]

@@ -15,9 +15,9 @@ class Migration(migrations.Migration):
             fields=[
                 ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
                 ('partition', models.PositiveSmallIntegerField()),
-                ('shard', models.CharField(help_text='name of the shard that had applied the log so far', max_length=63)),
+                ('shard', models.CharField(help_text='name of the shard that had applied the log up to there', max_length=63)),
                 ('position', models.CharField(help_text='the last entry applied before the loss', max_length=41)),
-                ('log_id', models.CharField(blank=True, help_text='of the log that lost its entries', max_length=80)),
+                ('log_id', models.CharField(blank=True, help_text='id of the log that lost its entries', max_length=80)),
                 ('found_at', models.DateTimeField(auto_now_add=True)),
                 ('actor', models.CharField(max_length=150)),
                 ('reason', models.CharField(max_length=200)),

@@ -13,26 +13,26 @@ class Migration(migrations.Migration):
         migrations.AddField(
             model_name='failover',
             name='accepts_loss',
-            field=models.BooleanField(db_default=False, default=False, help_text='the instance asked for may lack entries that the event log no longer holds'),
+            field=models.BooleanField(db_default=False, default=False, help_text='the requested instance may lack entries that the event log no longer holds'),
         ),
         migrations.AddField(
             model_name='shardcondition',
             name='log_full_seconds',
-            field=models.FloatField(help_text='until then, if it grows on as it does; null: it does not', null=True),
+            field=models.FloatField(help_text='time until that size at the current growth; null: it does not grow', null=True),
         ),
         migrations.AddField(
             model_name='shardcondition',
             name='log_kept_bytes',
-            field=models.BigIntegerField(help_text="what the shard's entries take of the event log", null=True),
+            field=models.BigIntegerField(help_text="size of the shard's entries in the event log", null=True),
         ),
         migrations.AddField(
             model_name='shardcondition',
             name='log_kept_for',
-            field=models.JSONField(help_text='names of the replicas that are away and that the event log is kept for; null: none', null=True),
+            field=models.JSONField(help_text='names of the absent replicas that the event log is kept for; null: none', null=True),
         ),
         migrations.AddField(
             model_name='shardcondition',
             name='log_share_bytes',
-            field=models.BigIntegerField(help_text='what they may take before it is kept no longer', null=True),
+            field=models.BigIntegerField(help_text='size up to which the log is kept for absent replicas', null=True),
         ),
     ]

@@ -1,4 +1,6 @@
-"""Watching every instance: probes, what they and other observers saw, and whether a primary is dead.
+"""Monitoring of instances: probes, reports of witnesses, failure detection, and the conditions of shards.
 
-Decides nothing and changes no server. Talks to instances through the seam `connections`.
+Responsible for deciding whether a primary is dead. Never changes a server: that is `configservice.failover`. Talks to
+instances through the seam `connections`, to the cache for reports of witnesses, and writes conditions to the control
+database.
 """

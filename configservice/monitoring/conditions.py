@@ -1,4 +1,4 @@
-"""What each shard can do right now, in one word: derived by the leader, kept for whoever asks."""
+"""Derives the condition of each shard and, on the leader, records it in the control database."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ REFRESH_SECONDS = 5.0
 def derive_condition(
     shard: Shard, probes: Mapping[str, ProbeResult], verdict: PrimaryVerdict, *, is_changing: bool
 ) -> tuple[Condition, str]:
-    """The condition and a sentence for people. Pure."""
+    """The condition with a reason for people. Pure."""
     primary = shard.primary
     state = None if primary is None else find_state(probes, primary)
     if is_changing:
@@ -41,26 +41,26 @@ def derive_condition(
 
 @dataclass(frozen=True, slots=True)
 class LogKept:
-    """Replicas that are away, by name, and what the event log keeps for them; None: not known, or without a bound."""
+    """Names of absent replicas that the event log is kept for; `share` is None if unknown or without a memory limit."""
 
     replicas: tuple[str, ...]
     share: LogShare | None
 
 
 class ConditionRecorder:
-    """Writes conditions down when they change, and now and then so that it can be seen that somebody looks."""
+    """Records conditions when they change, and at an interval, which shows that a config service is leading."""
 
     def __init__(self) -> None:
-        self._kept: dict[int, tuple[Condition, str]] = {}
+        self._recorded: dict[int, tuple[Condition, str]] = {}
         self._refresh_at = timezone.now()
 
-    def keep(
+    def record(
         self, conditions: Mapping[int, tuple[Condition, str]], kept: Mapping[int, LogKept], *, leader_generation: int
     ) -> None:
-        """By shard id; `kept` of shards that the log is kept for. Raises LeaseLost and DatabaseError."""
+        """Both by shard id; `kept` only for shards with an absent replica. Raises LeaseLost and DatabaseError."""
         now = timezone.now()
         is_due = now >= self._refresh_at
-        changed = {shard_id: c for shard_id, c in conditions.items() if is_due or self._kept.get(shard_id) != c}
+        changed = {shard_id: c for shard_id, c in conditions.items() if is_due or self._recorded.get(shard_id) != c}
         if not changed:
             return
         with transaction.atomic():
@@ -78,7 +78,7 @@ class ConditionRecorder:
                         **_build_log_columns(kept.get(shard_id)),
                     },
                 )
-        self._kept.update(changed)
+        self._recorded.update(changed)
         if is_due:
             self._refresh_at = now + timedelta(seconds=REFRESH_SECONDS)
 

@@ -1,7 +1,6 @@
-"""Is a primary dead? Only if this process cannot reach it *and* somebody else says so. Pure.
+"""Failure detection: a primary is dead only if this process cannot reach it *and* a witness confirms it. Pure.
 
-A witness that sees the primary alive is believed over a probe that does not: whoever cannot reach a living primary is
-the one that is cut off.
+A witness that reaches the primary overrules a failed probe: then the config service is cut off, not the primary.
 """
 
 import math
@@ -25,7 +24,7 @@ class Liveness(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Observation:
-    """What one witness says of a shard's primary, and why, for people."""
+    """Report of one witness about a shard's primary; `why` is for people."""
 
     witness: str
     liveness: Liveness
@@ -33,10 +32,10 @@ class Observation:
 
 
 class Witness(Protocol):
-    """Somebody who knows of a primary by another way than our probes."""
+    """Observes a primary in another way than by this process's probes."""
 
     def observe_primary(self, shard: Shard, probes: Mapping[str, ProbeResult], *, now: float) -> Iterable[Observation]:
-        """Must not wait: what it says may be a moment old, but not older than the primary's first failure."""
+        """Must not block. An observation may be a moment old, but not older than the primary's first failed probe."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,13 +52,13 @@ def classify_primary(
     now: float,
     settings: ConfigServiceSettings,
 ) -> PrimaryVerdict:
-    """Whether the shard needs another primary. A shard without one has nothing to be judged."""
+    """Whether the primary of the shard is dead. Never for a shard without a primary."""
     primary = shard.primary
     if primary is None:
-        return PrimaryVerdict(False, "it has no primary")
+        return PrimaryVerdict(False, "the shard has no primary")
     probe = probes.get(primary.name)
     if probe is None:
-        return PrimaryVerdict(False, f"{primary.name} is not watched yet")
+        return PrimaryVerdict(False, f"{primary.name} is not monitored yet")
     unreachable = describe_unreachable(probe, now=now, settings=settings)
     if unreachable is None:
         return PrimaryVerdict(False, f"{primary.name} answers")
@@ -74,13 +73,13 @@ def classify_primary(
 
 
 def describe_unreachable(probe: ProbeResult, *, now: float, settings: ConfigServiceSettings) -> str | None:
-    """Why the probes alone would call it dead; None if they would not."""
+    """Why the probes alone would declare the instance dead; None if they would not."""
     if probe.failure_count == 0:
         return None
     if probe.answered_at is None and now - probe.watched_since < settings.first_sight_seconds:
         return None
     if probe.is_gone and probe.failure_count >= REFUSALS_OF_THE_DEAD:
-        return f"refuses ({probe.failure})"
+        return f"refuses connections ({probe.failure})"
     silent_seconds = now - (probe.watched_since if probe.answered_at is None else probe.answered_at)
     if silent_seconds >= settings.primary_silence_seconds:
         return f"has been silent for {silent_seconds:.1f} s ({probe.failure})"
@@ -88,7 +87,7 @@ def describe_unreachable(probe: ProbeResult, *, now: float, settings: ConfigServ
 
 
 class StandbyWitness:
-    """The shard's own standbys: they hear from a living primary all the time, by a connection of theirs."""
+    """The shard's standbys as witnesses: a running primary sends them messages all the time over the WAL stream."""
 
     def __init__(self, settings: ConfigServiceSettings) -> None:
         self._settings = settings
@@ -108,7 +107,7 @@ class StandbyWitness:
         if state is None or answered_at is None or not probe.answers or answered_at < since:
             return Observation(replica.name, Liveness.UNKNOWN, "has not answered since")
         if not state.in_recovery:
-            return Observation(replica.name, Liveness.UNKNOWN, "is no standby")
+            return Observation(replica.name, Liveness.UNKNOWN, "is not a standby")
         if not state.is_receiving or state.stream_silence_seconds is None:
             return Observation(replica.name, Liveness.DEAD, "its WAL stream is broken")
         if any((i.host, i.port) == (state.sender_host, state.sender_port) for i in shard.replicas):
@@ -118,11 +117,13 @@ class StandbyWitness:
             return Observation(
                 replica.name, Liveness.DEAD, f"its WAL stream has been silent for {silent_seconds:.1f} s"
             )
-        return Observation(replica.name, Liveness.ALIVE, f"its WAL stream spoke {silent_seconds:.1f} s ago")
+        return Observation(replica.name, Liveness.ALIVE, f"its WAL stream had a message {silent_seconds:.1f} s ago")
 
     def _get_patience_seconds(self, state: InstanceState) -> float:
-        """An idle primary says nothing until it is asked."""
+        """An idle primary sends nothing until the standby requests a reply."""
         if state.stream_timeout_seconds == 0:
             return math.inf
-        asked_after_seconds = state.stream_timeout_seconds / 2
-        return max(self._settings.stream_silence_seconds, asked_after_seconds + self._settings.stream_answer_seconds)
+        requested_after_seconds = state.stream_timeout_seconds / 2
+        return max(
+            self._settings.stream_silence_seconds, requested_after_seconds + self._settings.stream_answer_seconds
+        )

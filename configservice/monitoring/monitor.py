@@ -1,8 +1,8 @@
-"""Probes every instance all the time, each in a thread of its own: a frozen one delays nobody but itself.
+"""Probes every instance at an interval, each in its own thread, so that a frozen instance delays no other probe.
 
-Needs no control database: it goes on with the instances it was told last. A server that hangs up is noticed at once, as
-the probe's connection stays open between probes and is watched. When one instance of a shard fails, the others are
-probed at once, since what they say is evidence.
+Needs no control database: it goes on with the last topology. The connection of a probe stays open and is polled between
+probes, so a server that hangs up is detected at once. When one instance of a shard fails, its others are probed at
+once, since they are witnesses.
 """
 
 import logging
@@ -23,11 +23,11 @@ logger = logging.getLogger(__name__)
 
 STOP_SECONDS = 5.0
 REPROBES = 4
-"""Failures in a row after which an instance is probed at the usual interval again."""
+"""Number of fast probes after a failure; then the usual interval applies again."""
 
 
 class Monitor:
-    """Thread-safe. `changed` is set whenever an instance begins or ceases to answer, or looks different."""
+    """Thread-safe. `changed` is set whenever an instance starts or stops answering, or its state changes."""
 
     def __init__(self, connect: Connect, settings: ConfigServiceSettings) -> None:
         self.changed = threading.Event()
@@ -36,7 +36,7 @@ class Monitor:
         self._watches: dict[str, InstanceMonitor] = {}  # changed by the caller of `watch` only
 
     def watch(self, topology: Topology) -> None:
-        """Begins with instances that are new or stand elsewhere, leaves those that are gone."""
+        """Starts monitoring instances that are new or have another address; stops it for removed ones."""
         wanted = {i.name: (i, shard.name) for shard in topology.shards for i in shard.instances}
         for name, watch in list(self._watches.items()):
             if name not in wanted or not watch.is_for(wanted[name][0]):
@@ -45,7 +45,7 @@ class Monitor:
         for name, (instance, shard_name) in wanted.items():
             if name not in self._watches:
                 self._watches[name] = InstanceMonitor(
-                    instance, shard_name, self._connect, self._settings, on_change=self._tell
+                    instance, shard_name, self._connect, self._settings, on_change=self._on_change
                 )
                 self._watches[name].start()
 
@@ -53,7 +53,7 @@ class Monitor:
         return {name: watch.probe for name, watch in list(self._watches.items())}
 
     def reset_after_pause(self) -> None:
-        """This process stood still: what looked like silence of instances was its own."""
+        """Discards missed probes after this process was paused."""
         for watch in self._watches.values():
             watch.reset_after_pause()
 
@@ -63,8 +63,8 @@ class Monitor:
         for watch in self._watches.values():
             watch.join(STOP_SECONDS)
 
-    def _tell(self, watch: "InstanceMonitor") -> None:
-        """Runs in the watch's thread."""
+    def _on_change(self, watch: "InstanceMonitor") -> None:
+        """Runs in the thread of the watch."""
         if watch.probe.failure_count:
             for other in list(self._watches.values()):
                 if other is not watch and other.shard_name == watch.shard_name:
@@ -73,7 +73,7 @@ class Monitor:
 
 
 class InstanceMonitor:
-    """One thread, one connection. `probe` is replaced whole, so it may be read from anywhere."""
+    """One thread, one connection. `probe` is replaced as a whole, so any thread may read it without a lock."""
 
     def __init__(
         self,
@@ -93,11 +93,11 @@ class InstanceMonitor:
         self._wake_reader, self._wake_writer = os.pipe()
         os.set_blocking(self._wake_reader, False)
         os.set_blocking(self._wake_writer, False)
-        self._lock = threading.Lock()  # the bell must not be pulled once it has been taken down
+        self._lock = threading.Lock()  # the pipe must not be written to after it is closed
         self._task = PeriodicTask(f"watch-{instance.name}", self._run_once, interval_seconds=0.0, on_end=self._end)
 
     def is_for(self, instance: Instance) -> bool:
-        """A change of role is no reason to begin anew."""
+        """Whether `instance` has the monitored address. A change of its role needs no new monitor."""
         return (self._instance.host, self._instance.port, self._instance.database) == (
             instance.host,
             instance.port,
@@ -113,7 +113,7 @@ class InstanceMonitor:
                 try:
                     os.write(self._wake_writer, b"!")
                 except BlockingIOError:
-                    return  # it has not even heard the last ones
+                    return  # the pipe is full, so the thread will wake up anyway
 
     def reset_after_pause(self) -> None:
         self.probe = self.probe.reset_after_pause(now=time.monotonic())
@@ -150,7 +150,7 @@ class InstanceMonitor:
                 logger.warning("%s does not answer: %s", name, error)
             return before.record_failure(str(error), is_gone=isinstance(error, InstanceGone), now=now)
         except (InstanceRefuses, ActionFailed) as error:
-            # Somebody is at home: no reason to replace it, and nothing is known of it.
+            # The server is up, so it must not be replaced; but its state is unknown.
             if before.failure != str(error):
                 logger.error("%s cannot be probed: %s", name, error)
             return ProbeResult(before.watched_since, answered_at=time.monotonic(), failure=str(error))
@@ -159,7 +159,7 @@ class InstanceMonitor:
         return before.record_answer(state, now=time.monotonic())
 
     def _wait(self) -> None:
-        """Until the next probe is due, the server hangs up, or somebody wakes us."""
+        """Waits until the next probe is due, the server hangs up, or `wake` is called."""
         fails_anew = 0 < self.probe.failure_count <= REPROBES
         seconds = self._settings.reprobe_seconds if fails_anew else self._settings.probe_interval_seconds
         poll = select.poll()

@@ -1,13 +1,13 @@
-"""What a probe sees of an instance: one question, and the answers kept with the times they belong to. Pure data."""
+"""The probe of an instance: one SQL statement, its result, and the failures since. Pure data."""
 
 from dataclasses import dataclass, replace
 from typing import Any, Self
 
 DETACHED_HOST = "/detached-by-failover"
-"""The `host` in `primary_conninfo` of a standby that must not receive from anybody: a socket folder that does not
-exist. All else of the setting (user, passfile, TLS) stays in it, so that the standby can be pointed somewhere again."""
+"""The `host` in `primary_conninfo` of a detached standby: a socket directory that does not exist. The rest of the
+setting (user, passfile, TLS) is kept, so that the standby can be repointed."""
 
-# Timelines: a standby's of what it receives, a primary's of what it writes (pg_control's lags behind a promotion).
+# Timeline: on a standby, of the WAL it receives; on a primary, of the WAL it writes (pg_control lags a promotion).
 PROBE = f"""
 SELECT pg_is_in_recovery() AS in_recovery,
        current_setting('default_transaction_read_only') = 'on' AS is_read_only,
@@ -31,11 +31,10 @@ FROM (SELECT) AS one_row LEFT JOIN pg_stat_wal_receiver AS receiver ON true
 
 @dataclass(frozen=True, slots=True)
 class InstanceState:
-    """One answer to PROBE. `lsn` is what it has of the WAL, `replay_lsn` what it has applied, in bytes.
+    """One result of PROBE. `lsn`: end of the WAL it has, `replay_lsn`: of the WAL it has applied, in bytes.
 
-    `stream_silence_seconds` is the age of the last message of the WAL stream; None without one. After half of
-    `stream_timeout_seconds` (0: never) a standby asks its primary for one. `streaming`: the names under which standbys
-    stream from it.
+    `stream_silence_seconds`: age of the last message on the WAL stream; None without one. After half of
+    `stream_timeout_seconds` (0: never) a standby requests a message. `streaming`: `application_name` of its standbys.
     """
 
     in_recovery: bool
@@ -59,10 +58,10 @@ class InstanceState:
 
 @dataclass(frozen=True, slots=True)
 class ProbeResult:
-    """What is known of an instance. Instants are on the monotonic clock; `answered_at` None: never.
+    """Result of the probes of an instance so far. Instants are on the monotonic clock; `answered_at` None: never.
 
-    Failures count since the last answer, the first of them at `failed_at`. `is_gone`: the last one was a refusal or a
-    hang-up, which a frozen server does not give.
+    Failures are counted since the last answer; the first was at `failed_at`. `is_gone`: the last failure was a refused
+    or closed connection, which a frozen server does not cause.
     """
 
     watched_since: float
@@ -90,7 +89,7 @@ class ProbeResult:
         )
 
     def reset_after_pause(self, *, now: float) -> "ProbeResult":
-        """After a stall of our own: silence was ours, so it is counted from now."""
+        """Discards missed probes after this process was paused: silence counts from now."""
         return replace(
             self,
             watched_since=now,

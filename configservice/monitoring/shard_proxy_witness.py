@@ -1,7 +1,7 @@
-"""The shard proxies as witnesses of a primary's death, or of its life.
+"""Shard proxies as witnesses of a primary.
 
-They look at each instance twice a second from hosts of their own. One that reaches the primary is believed: whoever
-cannot is cut off. One on this very host confirms no death, as it would be cut off or starved with us.
+They check each instance twice a second from other hosts. One that reaches the primary proves that it is alive. One on
+this host cannot confirm a death, since it could be cut off or starved together with this process.
 """
 
 import logging
@@ -24,17 +24,16 @@ STOP_SECONDS = 2.0
 
 @dataclass(frozen=True, slots=True)
 class _Received:
-    """`read_at` on the monotonic clock: what the ages in `reports` count back from."""
+    """`read_at`: instant to which the ages in `reports` refer (monotonic clock)."""
 
     read_at: float = 0.0
     reports: tuple[ReceivedReport, ...] = ()
 
 
 class ShardProxyWitness:
-    """Reads what they say from `start` to `close`, in a thread of its own; `observe_primary` never waits.
+    """Reads the reports in a background thread, from `start` to `close`; `observe_primary` never blocks.
 
-    `read` raises WitnessUnavailable or ClusterUnknown; while it does, what was received last grows old. `host` is this
-    process's own.
+    `read` may raise WitnessUnavailable or ClusterUnknown; then the last reports stay, and age. `host`: this host.
     """
 
     def __init__(self, read: Callable[[], list[ReceivedReport]], *, host: str, interval_seconds: float) -> None:
@@ -67,9 +66,9 @@ class ShardProxyWitness:
         ]
 
     def _read_reports(self) -> None:
-        asked_at = time.monotonic()
+        read_at = time.monotonic()
         try:
-            self._received = _Received(asked_at, tuple(self._read()))
+            self._received = _Received(read_at, tuple(self._read()))
         except (WitnessUnavailable, ClusterUnknown) as error:
             self._outage.report_failure(error)
         else:
@@ -84,12 +83,12 @@ def is_about(received: ReceivedReport, primary: Instance) -> bool:
 def classify_report(
     received: ReceivedReport, *, read_at: float, failed_at: float, now: float, own_host: str
 ) -> Observation:
-    """Pure. A word counts only if it was said of a look that is younger than the primary's first failure."""
+    """Pure. A report counts only if its check is younger than the primary's first failed probe."""
     seen_at = read_at - received.report.age_seconds
     ago = f"{now - seen_at:.1f} s ago"
     name = f"shard proxy {received.witness}"
     if seen_at < failed_at:
-        return Observation(name, Liveness.UNKNOWN, f"looked last {ago}")
+        return Observation(name, Liveness.UNKNOWN, f"last checked it {ago}")
     if received.report.is_reachable:
         return Observation(name, Liveness.ALIVE, f"reached it {ago}")
     if received.witness.rpartition(":")[0] == own_host:

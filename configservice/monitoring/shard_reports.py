@@ -1,4 +1,4 @@
-"""What the config service has written down of each shard, for whoever asks: its condition, what is being done to it."""
+"""Reads the report of the config service on each shard: its condition, its running failover and moves, the kept log."""
 
 from collections import Counter
 from collections.abc import Iterable
@@ -18,7 +18,7 @@ from configservice.moves.states import FINISHED
 
 @dataclass(frozen=True, slots=True)
 class OpenFailover:
-    """A change of primary that has not ended. `candidate` is empty while nobody is chosen."""
+    """A running change of primary. `candidate` is empty until one is chosen."""
 
     kind: str
     state: str
@@ -29,10 +29,10 @@ class OpenFailover:
 
 @dataclass(frozen=True, slots=True)
 class ShardReport:
-    """`condition` None: no config service has looked at the shard lately, so nothing old is told as if it were new.
+    """`condition` is None if no config service has refreshed it lately: an outdated condition is not reported.
 
-    `log_kept_for`: replicas that are away, which the event log is kept for; `log_share` what that takes, None: unknown.
-    `moving_out` and `moving_in` count partitions whose move has not ended.
+    `log_kept_for`: absent replicas that the event log is kept for; `log_share`: log memory used, None if unknown.
+    `moving_out` and `moving_in`: numbers of partitions whose move is unfinished.
     """
 
     shard: str
@@ -47,7 +47,7 @@ class ShardReport:
 
 
 def read_reports() -> dict[str, ShardReport]:
-    """Of every shard, by name. Raises ControlDatabaseUnavailable."""
+    """Reports of all shards by name. Raises ControlDatabaseUnavailable."""
     try:
         moves = list(Move.objects.exclude(state__in=FINISHED).values_list("source_id", "target_id"))
         failovers = {row.shard_id: row for row in Failover.objects.filter(finished_at__isnull=True)}
@@ -71,7 +71,7 @@ def read_reports() -> dict[str, ShardReport]:
 
 def build_report(
     shard: str,
-    said: ShardCondition | None,
+    row: ShardCondition | None,
     failover: Failover | None,
     *,
     moving_out: int = 0,
@@ -79,12 +79,12 @@ def build_report(
     now: datetime,
 ) -> ShardReport:
     """Pure."""
-    is_current = said is not None and now - said.seen_at <= timedelta(seconds=LEADER_SILENCE_SECONDS)
+    is_current = row is not None and now - row.seen_at <= timedelta(seconds=LEADER_SILENCE_SECONDS)
     return ShardReport(
         shard=shard,
-        condition=Condition(said.condition) if said is not None and is_current else None,
-        detail=said.detail if said is not None and is_current else "",
-        since=said.since if said is not None and is_current else None,
+        condition=Condition(row.condition) if row is not None and is_current else None,
+        detail=row.detail if row is not None and is_current else "",
+        since=row.since if row is not None and is_current else None,
         failover=None
         if failover is None
         else OpenFailover(
@@ -96,17 +96,17 @@ def build_report(
         ),
         moving_out=moving_out,
         moving_in=moving_in,
-        log_kept_for=tuple(said.log_kept_for or ()) if said is not None and is_current else (),
-        log_share=_get_share(said) if said is not None and is_current else None,
+        log_kept_for=tuple(row.log_kept_for or ()) if row is not None and is_current else (),
+        log_share=_get_share(row) if row is not None and is_current else None,
     )
 
 
-def _get_share(said: ShardCondition) -> LogShare | None:
-    if said.log_kept_bytes is None or said.log_share_bytes is None:
+def _get_share(row: ShardCondition) -> LogShare | None:
+    if row.log_kept_bytes is None or row.log_share_bytes is None:
         return None
-    return LogShare(said.log_kept_bytes, said.log_share_bytes, said.log_full_seconds)
+    return LogShare(row.log_kept_bytes, row.log_share_bytes, row.log_full_seconds)
 
 
 def has_config_service(reports: Iterable[ShardReport]) -> bool:
-    """Whether a config service looks after the shards: without one a dead primary is not replaced."""
+    """Whether a config service reports on all shards: without one a dead primary is not replaced."""
     return all(report.condition is not None for report in reports)

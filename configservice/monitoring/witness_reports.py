@@ -1,8 +1,8 @@
-"""What shard proxies see of instances, for whoever must not trust its own eyes alone before it calls a primary dead.
+"""Reports of witnesses (shard proxies) on the reachability of instances, for failure detection.
 
-In the cache, so that it can be read while the control database is down, and proved by a MAC, as it decides. Ages are
-measured by an witness's own clock up to the moment it speaks, and by the cache server's from then on: clocks of two
-machines are never compared. An witness that falls silent is forgotten within a minute.
+They are in the cache, so that they can be read while the control database is down, and authenticated by a MAC, since a
+failover depends on them. The age of a report is measured by the witness's clock until it is written, and by the cache
+server's clock from then on: clocks of two machines are never compared. A silent witness is forgotten within a minute.
 """
 
 import time
@@ -35,7 +35,7 @@ redis.call('EXPIRE', KEYS[2], {FORGET_SECONDS})
 
 
 class WitnessReport(msgspec.Struct, frozen=True):
-    """Whether `instance` answered at `host`:`port`, if only with an error, `age_seconds` ago; `detail`: the trouble."""
+    """Whether `instance` answered at `host`:`port` (also by an error) `age_seconds` ago; `detail`: the error."""
 
     instance: str
     host: str
@@ -47,7 +47,7 @@ class WitnessReport(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True, slots=True)
 class ReceivedReport:
-    """`witness` is `host:pid`. The age in `report` has grown by how long ago the witness written."""
+    """`witness` is `host:pid`. The age in `report` includes the time since it was written."""
 
     witness: str
     report: WitnessReport
@@ -57,22 +57,22 @@ _decoder = msgspec.json.Decoder(list[WitnessReport])
 
 
 def format_witness_keys(cluster_cache: ClusterCache) -> tuple[str, ...]:
-    """Of the instants at which witnesses written, and of what they values."""
+    """The keys of the instants at which witnesses wrote, and of their reports."""
     return cluster_cache.format_tagged_keys("witness:2", "spoke", "reports")
 
 
 def publish_reports(
     cluster_cache: ClusterCache, witness: str, reports: Iterable[WitnessReport], *, authenticator: ValueAuthenticator
 ) -> None:
-    """All that `witness` has to say; what it values before is forgotten. Raises WitnessUnavailable."""
+    """Replaces all reports of `witness`. Raises WitnessUnavailable."""
     written_key, reports_key = format_witness_keys(cluster_cache)
-    values = authenticator.protect(
+    value = authenticator.protect(
         msgspec.json.encode(list(reports)),
         name=format_report_name(reports_key, witness),
         good_until=time.time() + FORGET_SECONDS,
     )
     try:
-        cluster_cache.client.eval(_PUT_REPORTS, 2, written_key, reports_key, witness, values)
+        cluster_cache.client.eval(_PUT_REPORTS, 2, written_key, reports_key, witness, value)
     except ValkeyError as error:
         raise WitnessUnavailable(str(error)) from error
 
@@ -82,21 +82,21 @@ def format_report_name(reports_key: str, witness: str) -> str:
 
 
 class WitnessReader:
-    """Used by one thread. What no witness of this cluster has values is not received.
+    """Used by one thread. Ignores values that were not written by a witness of this cluster.
 
-    Invariant: a report grows older from the moment at which it was first read, by this process's own clock. So one that
-    somebody keeps or repeats in the cache is no younger for it, whatever time the cache says; and an older one than was
-    received before is not received again.
+    Invariant: a report ages from the moment at which this process first read it, by this process's clock. So a report
+    that is replayed into the cache does not become younger, whatever the cache server's clock says; and a report older
+    than the last one received is ignored.
     """
 
     def __init__(self, authenticator: ValueAuthenticator) -> None:
         self._authenticator = authenticator
-        self._first_read: dict[str, tuple[int, float]] = {}  # by witness: the stamp of its last word, and when
+        self._first_read: dict[str, tuple[int, float]] = {}  # by witness: stamp of its last report, instant
 
     def read(self, cluster_cache: ClusterCache, *, instance: str | None = None) -> list[ReceivedReport]:
-        """What every witness says, of one instance or of all. Raises WitnessUnavailable.
+        """Reports of all witnesses, on one instance or on all. Raises WitnessUnavailable.
 
-        A report of an address that the instance has left says nothing of where it is now: compare `host` and `port`.
+        A report may be about a former address of the instance: compare `host` and `port`.
         """
         written_key, reports_key = format_witness_keys(cluster_cache)
         try:
@@ -127,7 +127,7 @@ class WitnessReader:
         now: float,
         monotonic_now: float,
     ) -> list[ReceivedReport]:
-        """What this release cannot read is left out: a newer one wrote it."""
+        """Skips reports that this release cannot decode: a newer release wrote them."""
         received = []
         for name, written_ms in written:
             witness = name.decode(errors="replace")
@@ -137,7 +137,7 @@ class WitnessReader:
                 continue
             value, stamp = authentic
             if stamp / 1000 > now + FORGET_SECONDS + CLOCK_TOLERANCE_SECONDS:
-                continue  # its clock is so far ahead that the word could be repeated for long
+                continue  # the witness's clock is so far ahead that the report could be replayed for long
             read_seconds = self._get_age(witness, stamp, monotonic_now)
             if read_seconds is None:
                 continue
@@ -154,7 +154,7 @@ class WitnessReader:
         return received
 
     def _get_age(self, witness: str, stamp: int, now: float) -> float | None:
-        """Seconds since this word of the witness was first read; None for one from before its last word."""
+        """Seconds since this report of the witness was first read; None if it is older than its last one."""
         known, first_read_at = self._first_read.get(witness, (0, now))
         if stamp < known:
             return None
@@ -164,7 +164,7 @@ class WitnessReader:
         return now - first_read_at
 
     def _forget(self, now: float) -> None:
-        """Only words that are too old to be authentic by now: an older one of the witness cannot come back."""
+        """Forgets only reports whose MAC has expired, so that an older report of the witness cannot come back."""
         kept_seconds = FORGET_SECONDS + 2 * CLOCK_TOLERANCE_SECONDS
         self._first_read = {
             witness: (stamp, at) for witness, (stamp, at) in self._first_read.items() if now - at <= kept_seconds

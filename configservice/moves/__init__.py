@@ -1,3 +1,5 @@
-"""Moves of partitions as records: asked for, taken up, written down step by step. Never copies a row: that is
-`viewcounter.moves`.
+"""Records of partition moves: requests, claims by movers, the state machine, and the decision that changes the owner.
+
+Responsible for which state a move is in and which mover may work on it. Never copies a row and never connects to a
+shard: that is `viewcounter.moves`. Talks to the control database only.
 """

@@ -1,17 +1,17 @@
-"""Which partitions to move so that shards have as many of them. Pure."""
+"""Plans moves after which all shards have about the same number of partitions. Pure."""
 
 from collections.abc import Collection, Mapping
 
 Owned = Mapping[int, Collection[int]]
-"""Partitions by the id of their shard; one with none is there too."""
+"""Partitions by shard id, also of shards without partitions."""
 Targets = dict[int, int]
-"""The shard to go to, by partition."""
+"""Target shard id by partition."""
 
 
 def plan_even_numbers(owned: Owned) -> Targets:
-    """The fewest moves after which no shard has two partitions more than another.
+    """The smallest number of moves after which partition counts differ by at most one.
 
-    Shards that have most now may keep one more, so that nothing moves for the sake of a remainder.
+    Shards with the most partitions now get the remainder, so that no partition moves for that alone.
     """
     base, rest = divmod(sum(map(len, owned.values())), len(owned))
     by_size = sorted(owned, key=lambda shard: (-len(owned[shard]), shard))

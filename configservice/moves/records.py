@@ -1,8 +1,8 @@
-"""Moves of partitions: asked for, taken up, written down step by step, decided. The copying is done elsewhere.
+"""Records of partition moves: plan, claim, advance, flip, abort. `viewcounter.moves` copies the rows.
 
-Whoever works on a move holds its lease. A step counts when it is written down here, by compare-and-set on the state and
-on the lease, so a mover that was replaced can write nothing. The decision itself (`flip`) is one transaction with the
-change of the topology.
+A mover must hold the lease of a move to work on it. A step counts when it is recorded here, by compare-and-set on state
+and lease, so a replaced mover cannot record anything. The decision (`flip`) is one transaction with the change of the
+topology.
 """
 
 from collections.abc import Collection, Mapping
@@ -27,7 +27,7 @@ _INSTANTS = {
 
 
 def plan_moves(targets: Mapping[int, int], *, actor: str, reason: str = "") -> list[Move]:
-    """A move for each partition to the shard with that id; all or none. Raises MoveNotPossible naming the partition."""
+    """Plans a move of each partition to the given shard id; all or none. Raises MoveNotPossible with the partition."""
     with transaction.atomic():
         lock_topology()
         shards = {shard.id: shard for shard in Shard.objects.prefetch_related("instances")}
@@ -62,7 +62,7 @@ def _check_target(
     if assignment is None:
         raise MoveNotPossible(f"there is no partition {partition}")
     if target is None:
-        raise MoveNotPossible(f"partition {partition}: there is no such shard to move it to")
+        raise MoveNotPossible(f"partition {partition}: the target shard does not exist")
     if assignment.shard_id == target.id:
         raise MoveNotPossible(f"partition {partition} is on {target} already")
     if is_moving:
@@ -86,85 +86,85 @@ def list_moves(*, limit: int, before_id: int | None = None) -> list[Move]:
 
 
 def list_unfinished() -> list[Move]:
-    """In the order in which they were asked for."""
+    """Oldest request first."""
     return list(_moves().exclude(state__in=FINISHED).order_by("id"))
 
 
 def count_unfinished() -> dict[str, int]:
-    """By state, those that no move is in left out."""
+    """Counts by state, without states that have no move."""
     counted = Move.objects.exclude(state__in=FINISHED).order_by().values_list("state").annotate(count=Count("id"))
     return dict(counted)
 
 
 def find_free(*, states: Collection[MoveState], now: datetime) -> list[int]:
-    """Ids of moves in these states that nobody works on, oldest first."""
+    """Ids of moves in these states without a valid lease, oldest first."""
     free = _filter_free(Move.objects.filter(state__in=states), now)
     return list(free.order_by("id").values_list("pk", flat=True))
 
 
 def claim(move_id: int, *, owner: str, lease_seconds: float) -> Move | None:
-    """The move, if it is ours to work on now. None for one that is finished or that somebody else works on.
+    """Takes the lease of a move. None if the move is finished or another mover has its lease.
 
-    `claims` of the move returned is larger than that of every mover before.
+    `claims` of the returned move is larger than that of all earlier movers.
     """
     now = timezone.now()
     free = _filter_free(Move.objects.filter(pk=move_id).exclude(state__in=FINISHED), now)
     if not free.update(lease_owner=owner, lease_until=now + timedelta(seconds=lease_seconds), claims=F("claims") + 1):
         return None
     move = get_move(move_id)
-    # Who falls asleep between the two statements for longer than the lease would read what another mover's claim wrote.
+    # A process paused between the two statements for longer than its lease would read another mover's claim.
     return move if move.lease_owner == owner else None
 
 
 def renew(move: Move, *, lease_seconds: float, rows_copied: int) -> None:
-    """Raises MoveTaken when it is no longer ours, or no longer in the state that we know."""
+    """Renews the lease. Raises MoveTaken if this mover has lost it, or the move is in another state."""
     ours = _filter_ours(move)
     if not ours.update(lease_until=timezone.now() + timedelta(seconds=lease_seconds), rows_copied=rows_copied):
-        raise MoveTaken(f"move {move.pk} is no longer in our hands")
+        raise _build_taken(move)
 
 
 def release(move_id: int, *, owner: str) -> None:
-    """The next mover need not wait for the lease to run out."""
+    """Releases the lease, so that the next mover does not have to wait until it expires."""
     Move.objects.filter(pk=move_id, lease_owner=owner).update(lease_owner="", lease_until=None)
 
 
 def advance(move: Move, event: MoveEvent, **facts: Any) -> Move:
-    """Write a step down, with what is known of it. Raises MoveTaken as `renew`; MoveNotPossible."""
+    """Records a step and its `facts`. Raises MoveTaken like `renew`, and MoveNotPossible."""
     after = transition(MoveState(move.state), event)
     instant = _INSTANTS.get(event)
     instants = {} if instant is None or getattr(move, instant) else {instant: timezone.now()}
     cleared = (
         {"attempts": 0} if event is MoveEvent.RESTORED else {"attempts": 0, "error": ""}
-    )  # why it was aborted stays
+    )  # keep the reason of the abort
     if not _filter_ours(move).update(**{"state": after} | cleared | instants | facts):
-        raise MoveTaken(f"move {move.pk} is no longer in our hands")
+        raise _build_taken(move)
     return get_move(move.pk)
 
 
 def record_total(move: Move) -> None:
-    """How many rows are to be copied, as far as known. Raises MoveTaken as `renew`."""
+    """Records how many rows are to be copied. Raises MoveTaken like `renew`."""
     if not _filter_ours(move).update(rows_total=move.rows_total):
-        raise MoveTaken(f"move {move.pk} is no longer in our hands")
+        raise _build_taken(move)
 
 
 def record_failure(move: Move, error: str) -> Move:
-    """Raises MoveTaken as `renew`."""
+    """Records a failed attempt. Raises MoveTaken like `renew`."""
     if not _filter_ours(move).update(attempts=move.attempts + 1, error=error):
-        raise MoveTaken(f"move {move.pk} is no longer in our hands")
+        raise _build_taken(move)
     return get_move(move.pk)
 
 
 def flip(move: Move) -> Move:
-    """The decision: from this commit on the target owns the partition, and whoever looks at the topology learns it.
+    """The decision: from this commit on the target owns the partition, and the published topology says so.
 
-    Raises MoveTaken, and MoveNotPossible when the partition is not where this move found it. After a database error
-    it may stand or not: look at the move again.
+    Raises MoveTaken, and MoveNotPossible if the source no longer owns the partition. After a database error the commit
+    may or may not have happened: read the move again.
     """
     after = transition(MoveState(move.state), MoveEvent.FLIPPED)
     with transaction.atomic():
         lock_topology()
         if not _filter_ours(move).update(state=after, attempts=0, error="", flipped_at=timezone.now()):
-            raise MoveTaken(f"move {move.pk} is no longer in our hands")
+            raise _build_taken(move)
         assigned = PartitionAssignment.objects.filter(
             partition=move.partition, shard_id=move.source_id, epoch=move.source_epoch
         )
@@ -175,9 +175,9 @@ def flip(move: Move) -> Move:
 
 
 def abort(move_id: int, *, actor: str) -> Move:
-    """Have the source go on and the copy disappear, by whichever mover comes by.
+    """Requests that a mover restores the source and removes the copy.
 
-    Raises UnknownMove; MoveNotPossible for one that is finished or already decided.
+    Raises UnknownMove; MoveNotPossible for a move that is finished or already decided.
     """
     with transaction.atomic():
         move: Move | None = Move.objects.select_for_update().filter(pk=move_id).first()
@@ -188,7 +188,7 @@ def abort(move_id: int, *, actor: str) -> Move:
             return get_move(move_id)
         if state not in ABORTABLE:
             raise MoveNotPossible(
-                f"move {move_id} is {state}: it can no longer be aborted, but moved back when it is done"
+                f"move {move_id} is {state} and can no longer be aborted: move the partition back when it is done"
             )
         Move.objects.filter(pk=move_id).update(
             state=transition(state, MoveEvent.ABORT), error=f"aborted by {actor}", attempts=0
@@ -197,11 +197,15 @@ def abort(move_id: int, *, actor: str) -> Move:
 
 
 def give_up(move: Move, error: str) -> Move:
-    """As `abort`, by the mover itself. Raises MoveTaken."""
+    """Like `abort`, by the mover itself. Raises MoveTaken."""
     after = transition(MoveState(move.state), MoveEvent.ABORT)
     if not _filter_ours(move).update(state=after, error=error, attempts=0):
-        raise MoveTaken(f"move {move.pk} is no longer in our hands")
+        raise _build_taken(move)
     return get_move(move.pk)
+
+
+def _build_taken(move: Move) -> MoveTaken:
+    return MoveTaken(f"move {move.pk} is no longer leased by this mover, or its state has changed")
 
 
 def _moves() -> "QuerySet[Move]":

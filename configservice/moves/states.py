@@ -1,8 +1,8 @@
-"""The steps by which one partition moves to another shard, and which may follow which. Pure.
+"""State machine of a partition move. Pure.
 
-Up to `activated` the source owns the partition, and aborting restores it. `flipped` is the decision, taken in the one
-transaction that changes the topology; from there on only the target owns it and the move can but be finished. At every
-step a mover may die: what it did before it wrote the next step down is done again by whoever goes on.
+Up to `activated` the source owns the partition, and an abort restores it. `flipped` is the decision, made in the one
+transaction that changes the topology; from then on only the target owns the partition, and the move can only be
+completed. A mover may die at every step: the next mover repeats the work since the last recorded step.
 """
 
 from enum import StrEnum
@@ -12,25 +12,25 @@ from configservice.errors import MoveNotPossible
 
 class MoveState(StrEnum):
     PLANNED = "planned"
-    """Asked for; no shard knows of it."""
+    """The move is requested; no shard has been changed."""
     COPYING = "copying"
-    """The target takes a copy of the source's rows as of one position. Begun anew by whoever goes on."""
+    """The target copies the source's rows as of one position. A new mover starts the copy again."""
     CATCHING_UP = "catching_up"
-    """The copy reads the log on from its position, while the source goes on counting."""
+    """The copy applies the log from its position on, while the source goes on counting."""
     VERIFIED = "verified"
-    """At one position, source and copy were equal in every row."""
+    """All rows of source and copy were equal at one position."""
     HELD = "held"
-    """The source takes no flush: events wait in the log, reads go on."""
+    """The source accepts no flush: events wait in the log, reads go on."""
     ACTIVATED = "activated"
-    """The copy, equal at the source's last position, could count. No route leads to it yet."""
+    """The copy equals the source's last position and accepts flushes, but the topology does not route to it yet."""
     FLIPPED = "flipped"
-    """The topology names the target."""
+    """The topology assigns the partition to the target."""
     RELEASED = "released"
-    """The source answers no reads of it any more."""
+    """The source no longer answers reads of the partition."""
     DONE = "done"
-    """The source's rows are gone."""
+    """The source's rows are deleted."""
     ABORTING = "aborting"
-    """The source is to go on, the copy to disappear."""
+    """A mover has to restore the source and remove the copy."""
     ABORTED = "aborted"
 
 
@@ -38,11 +38,11 @@ class MoveEvent(StrEnum):
     STARTED = "started"
     COPIED = "copied"
     DIFFERED = "differed"
-    """Source and copy are not equal, or the copy is lost: it is made again."""
+    """Source and copy differ, or the copy is lost: copy again."""
     VERIFIED = "verified"
     HELD = "held"
     UNHELD = "unheld"
-    """The last delta took too long: the source goes on counting meanwhile."""
+    """The last delta took too long: the source resumes counting."""
     ACTIVATED = "activated"
     FLIPPED = "flipped"
     RELEASED = "released"
@@ -63,7 +63,7 @@ ABORTABLE = frozenset(
     }
 )
 URGENT = frozenset({MoveState.HELD, MoveState.ACTIVATED, MoveState.FLIPPED})
-"""While a move is here its partition counts nothing, or the target may not know yet that it is its owner."""
+"""In these states the partition does not count, or the target may not know yet that it is the owner."""
 
 TRANSITIONS: dict[tuple[MoveState, MoveEvent], MoveState] = {
     (MoveState.PLANNED, MoveEvent.STARTED): MoveState.COPYING,
@@ -90,5 +90,5 @@ def transition(state: MoveState, event: MoveEvent) -> MoveState:
     """Raises MoveNotPossible."""
     after = TRANSITIONS.get((state, event))
     if after is None:
-        raise MoveNotPossible(f"a move that is {state} cannot be {event}")
+        raise MoveNotPossible(f"a move in state {state} does not allow the event {event}")
     return after

@@ -1,9 +1,9 @@
-"""How a process takes part in the service registry: one call at its start.
+"""Heartbeats of a process to the service registry: one call when it starts.
 
     start_heartbeat(kind=ServiceKind.WORKER)
 
-Beats from a thread of its own until the process ends in order, and leaves the registry then. Failing to beat changes
-nothing for the process: the registry is for people and load balancers, no work depends on it.
+A background thread sends heartbeats until an orderly exit, which removes the entry. A failed heartbeat does not affect
+the process: the registry is for people and load balancers, no work depends on it.
 """
 
 import atexit
@@ -31,7 +31,7 @@ STOP_SECONDS = 2.0
 
 @dataclass(frozen=True, slots=True)
 class ProcessCondition:
-    """How a process finds itself, asked before each heartbeat."""
+    """Condition of a process as it reports it with each heartbeat."""
 
     state: ServiceState = ServiceState.SERVING
     detail: str = ""
@@ -39,10 +39,10 @@ class ProcessCondition:
 
 
 def start_heartbeat(*, kind: ServiceKind, describe: Callable[[], ProcessCondition] = ProcessCondition) -> "Heartbeat":
-    """For the process that calls it, not for its children. `describe` may wait a little; it must not raise.
+    """Registers the calling process, not its children. `describe` may block briefly; it must not raise.
 
-    Where and how often: TOPOLOGY_CACHE_URL, CLUSTER_ID, SERVICE_ZONE, SERVICE_VERSION, SERVICE_HEARTBEAT_SECONDS and
-    SERVICE_FORGET_SECONDS of Django's settings.
+    Uses Django's settings TOPOLOGY_CACHE_URL, CLUSTER_ID, SERVICE_ZONE, SERVICE_VERSION, SERVICE_HEARTBEAT_SECONDS and
+    SERVICE_FORGET_SECONDS.
     """
     service = Service(
         id=uuid4().hex,
@@ -65,7 +65,7 @@ def start_heartbeat(*, kind: ServiceKind, describe: Callable[[], ProcessConditio
 
 
 class Heartbeat:
-    """Belongs to the process that made it: a forked child neither beats nor takes it out of the registry."""
+    """Belongs to the process that created it: a forked child neither sends heartbeats nor removes the entry."""
 
     def __init__(
         self,
@@ -89,14 +89,14 @@ class Heartbeat:
         self._task.start()
 
     def stop(self) -> None:
-        """Leaves the registry. May be called twice."""
+        """Removes the entry from the registry. Idempotent."""
         if os.getpid() != self._service.pid or self._task.is_stopping:
             return
         self._task.stop(timeout_seconds=STOP_SECONDS)
         try:
             remove_service(get_cluster_cache(), self._service.id)
         except (RegistryUnavailable, ClusterUnknown) as error:
-            logger.info("not taken out of the service registry, it will be shown as lost: %s", error)
+            logger.info("the entry in the service registry was not removed, it will be shown as lost: %s", error)
 
     def _beat(self) -> None:
         try:

@@ -1,7 +1,7 @@
-"""The service registry: which processes there are, by their heartbeats.
+"""Entries of the service registry, in the cache and not in the control database: see decision 0015.
 
-In the cache, not in the control database: see decision 0015. All ages are by the cache server's own clock, so that no
-two machines' clocks are compared. Who is silent for long is lost, after longer still forgotten.
+All ages are by the cache server's clock, so that clocks of two machines are never compared. A silent service is shown
+as lost after a while, and forgotten later.
 """
 
 from collections.abc import Iterable
@@ -35,32 +35,32 @@ redis.call('PEXPIRE', KEYS[2], ARGV[3])
 
 class ServiceKind(StrEnum):
     GATEWAY = "gateway"
-    """A web process: takes events, answers reads."""
+    """A web process that accepts events and answers reads."""
     ADMIN = "admin"
-    """A web process that serves the admin and nothing else."""
+    """A web process that serves only the admin."""
     WORKER = "worker"
-    """A Celery worker: applies the log."""
+    """A Celery worker, which applies the log."""
     SCHEDULER = "scheduler"
-    """Celery's beat."""
+    """Celery beat."""
     CONFIG_SERVICE = "config_service"
     SHARD_PROXY = "shard_proxy"
     MOVER = "mover"
-    """Carries partitions from shard to shard."""
+    """Moves partitions between shards."""
 
 
 class ServiceState(StrEnum):
     SERVING = "serving"
     STANDBY = "standby"
-    """It would take over if another one died."""
+    """The service would take over if the leader died."""
     IMPAIRED = "impaired"
-    """It runs, and cannot do its work: `detail` says why."""
+    """The service runs but cannot do its work: `detail` says why."""
     STOPPING = "stopping"
     LOST = "lost"
-    """No heartbeat for a while. Never said by the service itself."""
+    """No heartbeat for a while. Set by the reader of the registry, never by the service."""
 
 
 class Service(msgspec.Struct, frozen=True):
-    """What a process says of itself. `epoch` is that of the topology it acts on, None where it has none."""
+    """A process as it describes itself. `epoch`: epoch of the topology it uses, None if it uses none."""
 
     id: str
     kind: ServiceKind
@@ -82,12 +82,12 @@ class RegisteredService:
 
 
 def format_registry_keys(cluster_cache: ClusterCache) -> tuple[str, ...]:
-    """Of the instants of the last heartbeats, and of the descriptions."""
+    """The keys of the instants of the last heartbeats, and of the descriptions."""
     return cluster_cache.format_tagged_keys("services", "beats", "descriptions")
 
 
 def put_heartbeat(cluster_cache: ClusterCache, service: Service, *, forget_seconds: float) -> None:
-    """Registers `service`, or says that it lives still; forgets those long silent. Raises RegistryUnavailable."""
+    """Registers or refreshes `service`, and forgets services silent for long. Raises RegistryUnavailable."""
     try:
         cluster_cache.client.eval(
             _BEAT,
@@ -102,7 +102,7 @@ def put_heartbeat(cluster_cache: ClusterCache, service: Service, *, forget_secon
 
 
 def remove_service(cluster_cache: ClusterCache, service_id: str) -> None:
-    """For one that stops in order. Raises RegistryUnavailable."""
+    """For an orderly stop. Raises RegistryUnavailable."""
     beats_key, descriptions_key = format_registry_keys(cluster_cache)
     try:
         with cluster_cache.client.pipeline(transaction=True) as pipeline:
@@ -114,7 +114,7 @@ def remove_service(cluster_cache: ClusterCache, service_id: str) -> None:
 
 
 def read_services(cluster_cache: ClusterCache, *, lost_seconds: float) -> list[RegisteredService]:
-    """Every one that is remembered, by kind, host and pid. Raises RegistryUnavailable."""
+    """All known services, ordered by kind, host and pid. Raises RegistryUnavailable."""
     beats_key, descriptions_key = format_registry_keys(cluster_cache)
     try:
         with cluster_cache.client.pipeline(transaction=True) as pipeline:
@@ -131,7 +131,7 @@ def read_services(cluster_cache: ClusterCache, *, lost_seconds: float) -> list[R
 def build_services(
     beats: Iterable[tuple[bytes, float]], descriptions: dict[Any, bytes], *, now_ms: int, lost_seconds: float
 ) -> list[RegisteredService]:
-    """Pure. A description that this release cannot read is left out: a newer one wrote it."""
+    """Pure. Skips descriptions that this release cannot decode: a newer release wrote them."""
     services = []
     for service_id, beat_ms in beats:
         try:

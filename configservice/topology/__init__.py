@@ -1,5 +1,5 @@
-"""The topology: its model, the control tables it is built from, its publication, signatures and history.
+"""The topology: its model, the snapshot built from the control tables, its publication, signatures and history.
 
-`model` is what every process imports, and depends on nothing. Never looks at a server. Talks to the control
-database and the cache.
+Every process imports `model`, which imports nothing of ours. Never connects to an instance: that is `monitoring`. Talks
+to the control database and the cache.
 """

@@ -1,6 +1,6 @@
-"""Names of what a cluster keeps in its cache server: each carries the cluster's id, so clusters may share a server."""
+"""Keys of a cluster in the cache server. Each contains the cluster id, so that clusters may share a server."""
 
 
 def format_cache_key(cluster_id: str, name: str) -> str:
-    """`name` ends with a number that grows whenever the value is written in another form."""
+    """`name` ends with a version, which grows when the encoding of the value changes."""
     return f"viewcounter:{cluster_id}:{name}"

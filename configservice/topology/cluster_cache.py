@@ -1,6 +1,6 @@
-"""The cache server as this cluster uses it: clusters may share one, as the name of every key carries the cluster's id.
+"""Access to the cache server for one cluster. Clusters may share a server, since every key contains the cluster id.
 
-Whatever is kept there may be lost, and may have been written by anybody: see decision 0010.
+Values in the cache may be lost, and may have been written by anyone: see decision 0010.
 """
 
 from dataclasses import dataclass
@@ -38,27 +38,29 @@ class ClusterCache:
 
 
 def get_cluster_cache() -> ClusterCache:
-    """This process's own. Raises ClusterUnknown; the first call may have to ask the control database."""
+    """The cache of this process's cluster. Raises ClusterUnknown; the first call may query the control database."""
     return ClusterCache(settings.TOPOLOGY_CACHE_URL, settings.CLUSTER_ID or read_cluster_id())
 
 
 @cache
 def read_cluster_id() -> str:
-    """Of the control database, which is asked once. Raises ClusterUnknown."""
+    """The cluster id in the control database, which is queried once. Raises ClusterUnknown."""
     try:
         cluster = Cluster.objects.first()
     except DatabaseError as error:
         connection.close()
-        raise ClusterUnknown(f"VIEWCOUNTER_CLUSTER_ID is not set and the control database is away: {error}") from error
+        raise ClusterUnknown(
+            f"VIEWCOUNTER_CLUSTER_ID is not set and the control database does not answer: {error}"
+        ) from error
     finally:
         if not connection.in_atomic_block:
-            close_old_connections()  # it may be a thread that asks nothing else for as long as it lives
+            close_old_connections()  # the calling thread may never use the control database again
     if cluster is None:
-        raise ClusterUnknown("the control database describes no cluster yet: run `manage.py init_cluster`")
+        raise ClusterUnknown("the control database holds no cluster yet: run `manage.py init_cluster`")
     return str(cluster.id)
 
 
 @cache
 def get_cache_client(url: str) -> ValkeyClient:
-    """One client a cache and process."""
+    """The one client of this process for each cache server."""
     return build_client(url, timeout_seconds=CACHE_TIMEOUT_SECONDS, max_connections=CACHE_MAX_CONNECTIONS)

@@ -1,4 +1,4 @@
-"""The file that describes a cluster's servers, as `manage.py init_cluster --instances FILE` reads it.
+"""Reads the file that describes the servers of a cluster, for `manage.py init_cluster --instances FILE`.
 
 {"shards": [{"name": "shard1", "instances": [
     {"name": "shard1a", "role": "primary", "host": "10.0.0.1", "port": 5432, "database": "viewcounter",
@@ -15,7 +15,7 @@ from configservice.topology.model import Instance, Role
 
 
 class InstanceDescription(Instance, frozen=True, forbid_unknown_fields=True):
-    """As in the topology, but nothing unknown: a key `password` must be refused, not overlooked."""
+    """Like the topology's Instance, but unknown keys are refused: a key `password` must not be ignored silently."""
 
 
 class ShardDescription(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -47,7 +47,7 @@ def check_cluster(description: ClusterDescription) -> None:
     instance_names = Counter(i.name for shard in description.shards for i in shard.instances)
     for name, count in (shard_names + instance_names).items():
         if shard_names[name] > 1 or instance_names[name] > 1:
-            raise BadClusterFile(f"{name} is named {count} times")
+            raise BadClusterFile(f"the name {name} is used {count} times")
     for shard in description.shards:
         primaries = [i.name for i in shard.instances if i.role is Role.PRIMARY]
         if len(primaries) != 1:

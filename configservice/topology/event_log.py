@@ -1,6 +1,6 @@
-"""Which event log the cluster has, and what it has lost. The log itself is somebody else's; see viewcounter.eventlog.
+"""The id of the cluster's event log and its recorded losses. The log itself belongs to `viewcounter.eventlog`.
 
-The id is published with the topology: every process demands it of the log server before it writes or reads there.
+The id is published with the topology: every process checks it on the log server before it reads or writes there.
 """
 
 from collections.abc import Sequence
@@ -17,7 +17,7 @@ from configservice.topology.publication import lock_topology, publish
 
 @dataclass(frozen=True, slots=True)
 class Loss:
-    """What was in the log past `position` (`ms-seq`) of a partition is gone, as far as `shard` had not applied it."""
+    """Entries of a partition after `position` (`ms-seq`) are lost, since `shard` had not applied them."""
 
     partition: int
     shard: str
@@ -25,7 +25,7 @@ class Loss:
 
 
 def make_log_id(cluster_id: str) -> str:
-    """A new one. It begins with the cluster's, so that a log tells whose it is."""
+    """A new log id. It begins with the cluster id, so that a log names its cluster."""
     return f"{cluster_id}:{uuid4().hex[:12]}"
 
 
@@ -34,12 +34,12 @@ def is_log_of(cluster_id: str, log_id: str) -> bool:
 
 
 def set_log_id(log_id: str, *, actor: str) -> Topology:
-    """From here on every process demands this log."""
+    """Publishes the id of a new log: from then on every process requires it."""
     return replace_log(log_id, losses=(), actor=actor, reason="the event log was created")
 
 
 def replace_log(log_id: str, *, losses: Sequence[Loss], actor: str, reason: str) -> Topology:
-    """As `set_log_id`, and what the log before it has lost is written down with it: both or nothing."""
+    """Like `set_log_id`, and records the losses of the previous log in the same transaction."""
     with transaction.atomic():
         lock_topology()
         cluster = Cluster.objects.get()

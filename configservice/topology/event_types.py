@@ -1,4 +1,4 @@
-"""What a new cluster can count. Later types are added in the admin; ids never change meaning once used."""
+"""Event types of a new cluster. More are added in the admin; the meaning of an id never changes."""
 
 from configservice.topology.model import EventType
 

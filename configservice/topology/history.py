@@ -1,6 +1,6 @@
-"""What changed, when, by whom and why: told from the published snapshots, which are kept whole.
+"""History of the topology: what changed, when, by whom and why, computed from the published snapshots.
 
-There is no second record that could say something else. What is not published did not happen.
+Snapshots are stored as a whole, so there is no second record that could contradict them.
 """
 
 from collections.abc import Iterator, Mapping
@@ -14,13 +14,13 @@ from configservice.models import TopologyEpoch
 from configservice.topology.model import Topology
 
 Fields = Mapping[str, Any]
-Thing = tuple[str, str]
-"""Its kind and its name."""
+ObjectKey = tuple[str, str]
+"""Kind and name of an object of the topology."""
 
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """One field of one thing. `field` is empty, and a side None, where the thing itself came or went."""
+    """A change of one field of one object. If the object was added or removed, `field` is empty and one side None."""
 
     kind: str
     name: str
@@ -53,39 +53,39 @@ def read_history(*, limit: int, before_epoch: int | None = None) -> list[History
 
 
 def diff_topology(before: Topology | None, after: Topology) -> tuple[Change, ...]:
-    """Pure. Everything that differs but the epoch's number; from None, what there was at the beginning.
+    """Pure. All differences except the epoch. If `before` is None: all objects of `after` as added.
 
-    Partitions of the beginning are only counted: a cluster may have thousands.
+    The partitions of a first snapshot are only counted: a cluster may have thousands.
     """
     if before is None:
-        told = [Change(*thing, "", None, fields) for thing, fields in _describe_things(after).items()]
-        return (*told, Change("cluster", "", "partition_count", None, after.partition_count))
-    old = _describe_things(before) | _describe_partitions(before)
-    new = _describe_things(after) | _describe_partitions(after)
-    return tuple(change for thing in {**old, **new} for change in _diff(thing, old.get(thing), new.get(thing)))
+        added = [Change(*key, "", None, fields) for key, fields in _describe_objects(after).items()]
+        return (*added, Change("cluster", "", "partition_count", None, after.partition_count))
+    old = _describe_objects(before) | _describe_partitions(before)
+    new = _describe_objects(after) | _describe_partitions(after)
+    return tuple(change for key in {**old, **new} for change in _diff(key, old.get(key), new.get(key)))
 
 
-def _diff(thing: Thing, old: Fields | None, new: Fields | None) -> Iterator[Change]:
+def _diff(key: ObjectKey, old: Fields | None, new: Fields | None) -> Iterator[Change]:
     if old is None or new is None:
-        yield Change(*thing, "", old, new)
+        yield Change(*key, "", old, new)
         return
     for field in {**old, **new}:
         if old.get(field) != new.get(field):
-            yield Change(*thing, field, old.get(field), new.get(field))
+            yield Change(*key, field, old.get(field), new.get(field))
 
 
-def _describe_things(topology: Topology) -> dict[Thing, Fields]:
-    """Cluster, shards, instances and event types, by names that people know."""
-    things: dict[Thing, Fields] = {("cluster", ""): {"cluster_id": topology.cluster_id, "log_id": topology.log_id}}
+def _describe_objects(topology: Topology) -> dict[ObjectKey, Fields]:
+    """Cluster, shards, instances and event types, by their names."""
+    objects: dict[ObjectKey, Fields] = {("cluster", ""): {"cluster_id": topology.cluster_id, "log_id": topology.log_id}}
     for shard in topology.shards:
         fields = msgspec.to_builtins(shard)
         instances = fields.pop("instances")
-        things["shard", shard.name] = fields
-        things |= {("instance", i["name"]): {"shard": shard.name, **i} for i in instances}
-    return things | {("event_type", t.name): msgspec.to_builtins(t) for t in topology.event_types}
+        objects["shard", shard.name] = fields
+        objects |= {("instance", i["name"]): {"shard": shard.name, **i} for i in instances}
+    return objects | {("event_type", t.name): msgspec.to_builtins(t) for t in topology.event_types}
 
 
-def _describe_partitions(topology: Topology) -> dict[Thing, Fields]:
+def _describe_partitions(topology: Topology) -> dict[ObjectKey, Fields]:
     names = {shard.id: shard.name for shard in topology.shards}
     return {
         ("partition", str(p)): {"shard": names[a.shard_id], "epoch": a.epoch}

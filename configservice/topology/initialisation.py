@@ -1,4 +1,4 @@
-"""Makes a cluster out of a description, or brings one up to date with it. May run any number of times."""
+"""Creates a cluster from a description, or updates it to match one. Idempotent."""
 
 from dataclasses import dataclass, field
 
@@ -17,12 +17,12 @@ from configservice.topology.publication import lock_topology, publish
 
 _ADDRESS_FIELDS = ("role", "host", "port", "database", "user", "password_ref", "zone", "sslmode")
 _OPERATORS_FIELDS = ("promotable", "drained")
-"""Copied when an instance is created. Later they are the operator's: a file must not take a drain back."""
+"""Set when an instance is created. Later the operator controls them: a file must not undo a drain."""
 
 
 @dataclass(slots=True)
 class InitialisationReport:
-    """What was done. Instances that the description leaves out are left alone: removing one is a decision."""
+    """The changes made. Instances that are missing in the description are kept: an operator removes them."""
 
     cluster_id: str = ""
     epoch: int = 0
@@ -32,18 +32,18 @@ class InitialisationReport:
     instances_created: list[str] = field(default_factory=list)
     instances_updated: list[str] = field(default_factory=list)
     roles_kept: list[str] = field(default_factory=list)
-    """Instances whose role is another than described: a failover has changed it since."""
+    """Instances whose role differs from the description, because a failover has changed it."""
     event_types_created: list[str] = field(default_factory=list)
 
 
 def initialise_cluster(
     description: ClusterDescription, *, partition_count: int, actor: str, set_roles: bool = False
 ) -> tuple[Topology, InitialisationReport]:
-    """All or nothing, one transaction; a new epoch only if something changed.
+    """One transaction; publishes a new epoch only if something changed.
 
-    Roles of instances that are known stay what failovers have made of them, unless `set_roles`: then the description
-    is the truth, and changes of primary under way are over. Raises PartitionCountFixed when the cluster has another
-    number of partitions, OtherCluster, and BadClusterFile.
+    Known instances keep the roles that failovers gave them, unless `set_roles`: then the roles of the description are
+    set, and running changes of primary are abandoned. Raises PartitionCountFixed if the cluster has another partition
+    count, OtherCluster, and BadClusterFile.
     """
     report = InitialisationReport()
     try:
@@ -60,7 +60,7 @@ def initialise_cluster(
             report.published = TopologyEpoch.objects.count() > before
             report.epoch, report.cluster_id = topology.epoch, topology.cluster_id
     except IntegrityError as error:
-        raise BadClusterFile(f"it contradicts itself or what is already there: {error}") from error
+        raise BadClusterFile(f"the description contradicts itself or the existing cluster: {error}") from error
     return topology, report
 
 
@@ -68,7 +68,7 @@ def _check_partition_count(partition_count: int) -> None:
     existing = PartitionAssignment.objects.count()
     if existing not in (0, partition_count):
         raise PartitionCountFixed(
-            f"this cluster was made with {existing} partitions and keeps them, {partition_count} were asked for"
+            f"the cluster was created with {existing} partitions, which cannot be changed to {partition_count}"
         )
 
 
@@ -81,7 +81,7 @@ def _save_shard(description: ShardDescription, report: InitialisationReport, *, 
         report.shards_created.append(shard.name)
     if set_roles:
         _raise_term_if_primary_changes(shard, description)
-    # Replicas first: whoever stops being primary must have done so before the new one is saved.
+    # Replicas first: a constraint allows one primary, so the old one must be saved as replica before the new one.
     for instance in sorted(description.instances, key=lambda i: i.role is Role.PRIMARY):
         _save_instance(shard, instance, report, set_roles=set_roles)
     return shard
@@ -120,7 +120,7 @@ def _save_instance(
 
 
 def _assign_partitions(partition_count: int, shards: list[Shard], report: InitialisationReport) -> None:
-    """Evenly, in turn, and only once: from then on a partition moves only when it is moved."""
+    """Assigns partitions round-robin, only once: later a partition changes its shard only by a move."""
     if PartitionAssignment.objects.exists():
         return
     PartitionAssignment.objects.bulk_create(
@@ -139,7 +139,7 @@ def _create_event_types(report: InitialisationReport) -> None:
 
 
 def _check(row: Shard | Instance) -> None:
-    """Fields only; what concerns several rows is checked by the database, at the end of the transaction."""
+    """Checks single rows; the database checks constraints over several rows at the end of the transaction."""
     try:
         row.clean_fields()
         row.clean()

@@ -1,4 +1,4 @@
-"""Public keys of the topology's signers as settings name them: base64 texts. Pure, and without any cryptography."""
+"""Public keys of the topology's signers as base64 texts, for settings. Pure; imports no cryptography."""
 
 from base64 import b64decode, b64encode
 from hashlib import sha256
@@ -7,7 +7,7 @@ PUBLIC_KEY_BYTES = 32
 
 
 def check_public_keys(text: str) -> str:
-    """The text itself, for where settings are read. Raises ValueError naming the key that is none."""
+    """Returns the text; a validator for settings. Raises ValueError with the invalid key."""
     split_public_keys(text)
     return text
 
@@ -21,7 +21,7 @@ def split_public_keys(text: str) -> dict[str, bytes]:
         except ValueError:
             raw = b""
         if len(raw) != PUBLIC_KEY_BYTES:
-            raise ValueError(f"{part!r} is no public key as `manage.py make_signing_key` prints it")
+            raise ValueError(f"{part!r} is not a public key as printed by `manage.py make_signing_key`")
         keys[compute_key_id(raw)] = raw
     return keys
 
@@ -31,5 +31,5 @@ def write_public_key(raw: bytes) -> str:
 
 
 def compute_key_id(raw: bytes) -> str:
-    """The id of a key: the beginning of the SHA-256 of its public half."""
+    """The id of a key: the first 16 hex digits of the SHA-256 of its public half."""
     return sha256(raw).hexdigest()[:16]

@@ -1,8 +1,7 @@
-"""The topology snapshot: which partition lives on which shard, and which instances a shard has.
+"""The topology snapshot: the shard of each partition, and the instances of each shard.
 
-Pure data with pure look-ups; the only module of the config service that others import. A snapshot is
-immutable and complete: a process that holds one can route everything, whatever else is down. Epochs only
-grow; of two snapshots the one with the higher epoch is true.
+Pure data with pure look-ups. A snapshot is immutable and complete: a process that has one can route everything,
+whichever servers are down. Epochs only grow; of two snapshots the one with the higher epoch is valid.
 """
 
 import ipaddress
@@ -15,36 +14,36 @@ class Role(StrEnum):
     PRIMARY = "primary"
     REPLICA = "replica"
     FENCED = "fenced"
-    """Was primary and has not rejoined: what it holds may never have happened. Neither written nor read."""
+    """Former primary that has not rejoined: its rows may have diverged. Neither written nor read."""
 
 
 class Durability(StrEnum):
-    """When a COMMIT on a shard is answered."""
+    """When a COMMIT on a shard is acknowledged."""
 
     ASYNC = "async"
-    """When the primary has it on disk. Safe for counts all the same: the log replays what a promoted replica lacks."""
+    """When the primary has it on disk. Counts stay exact: the log replays commits that a promoted replica lacks."""
     QUORUM = "quorum"
-    """When `quorum` replicas have it on disk too, whichever are first."""
+    """When also the first `quorum` replicas have it on disk."""
     ALL = "all"
-    """When every replica that is not drained has it on disk too."""
+    """When also every replica that is not drained has it on disk."""
 
 
 class StandbyLoss(StrEnum):
-    """What becomes of a shard's commits while fewer replicas are there than its durability asks for."""
+    """What commits of a shard do while fewer replicas are up than its durability requires."""
 
     DEGRADE = "degrade"
-    """They wait for those that are left."""
+    """Commits wait for the remaining replicas only."""
     BLOCK = "block"
-    """They wait until the replicas are back: events wait in the log."""
+    """Commits wait until the replicas are back: events wait in the log."""
 
 
 def is_loopback(host: str) -> bool:
-    """Whether what is sent to `host` (or hosts with commas in between) stays on this machine."""
+    """Whether `host` (or each of several hosts, separated by commas) is this machine."""
     return all(_is_local(name) for name in host.split(","))
 
 
 def _is_local(host: str) -> bool:
-    if host in ("", "localhost") or host.startswith("/"):  # a socket of this machine
+    if host in ("", "localhost") or host.startswith("/"):  # a Unix socket
         return True
     try:
         return ipaddress.ip_address(host).is_loopback
@@ -53,9 +52,9 @@ def _is_local(host: str) -> bool:
 
 
 class Instance(msgspec.Struct, frozen=True):
-    """One PostgreSQL server. `password_ref` says where its password is (`env:NAME` or `file:/path`), never what.
+    """One PostgreSQL server. `password_ref` refers to its password (`env:NAME` or `file:/path`), never contains it.
 
-    A drained one is not read from, and no commit waits for it: it can be taken away.
+    A drained instance serves no reads, and no commit waits for it: it can be taken down.
     """
 
     name: str
@@ -72,9 +71,9 @@ class Instance(msgspec.Struct, frozen=True):
 
 
 class Shard(msgspec.Struct, frozen=True):
-    """One primary and its replicas, holding the same rows. `term` grows at every change of primary.
+    """One primary and its replicas, which hold the same rows. `term`, the shard term, grows at every change of primary.
 
-    `quorum` counts replicas and matters for that durability only.
+    `quorum` is a number of replicas, used only by that durability.
     """
 
     id: int
@@ -95,7 +94,7 @@ class Shard(msgspec.Struct, frozen=True):
 
     @property
     def standbys(self) -> tuple[Instance, ...]:
-        """The replicas that a commit may wait for and a read may ask."""
+        """The replicas that a commit may wait for and that serve reads."""
         return tuple(i for i in self.replicas if not i.drained)
 
     @property
@@ -105,7 +104,7 @@ class Shard(msgspec.Struct, frozen=True):
 
 
 class Assignment(msgspec.Struct, frozen=True, array_like=True):
-    """Where one partition lives. `epoch` is the partition's own: it grows each time the partition moves."""
+    """The shard of one partition. `epoch` is the partition's own: it grows each time the partition moves."""
 
     shard_id: int
     epoch: int
@@ -127,9 +126,9 @@ class Topology(msgspec.Struct, frozen=True):
     assignments: tuple[Assignment, ...]
     event_types: tuple[EventType, ...]
     cluster_id: str = ""
-    """Of the control database that published it; a shard's own copy of it says where the shard belongs."""
+    """Id of the cluster. Each shard has a copy of it, so that a foreign shard is refused."""
     log_id: str = ""
-    """Of the event log: a server that does not hold it is refused. Empty until the log has been created."""
+    """Id of the event log: a log server with another id is refused. Empty until the log has been created."""
 
     @property
     def partition_count(self) -> int:

@@ -1,5 +1,7 @@
-"""Which password references are followed: whoever may name one could otherwise have any file or variable of our
-processes sent to a server of their own. Pure but for symbolic links, which are resolved.
+"""Rules for password references.
+
+Without them, a user who may set a reference could send any file or variable of our processes to a server of their own.
+Pure, except that symbolic links are resolved.
 """
 
 from dataclasses import dataclass
@@ -17,20 +19,20 @@ class PasswordRefNotAllowed(ValueError, Permanent):
 
 @dataclass(frozen=True, slots=True)
 class PasswordRefRules:
-    """Without a `directory` no file is followed."""
+    """Without a `directory`, no `file:` reference is allowed."""
 
     directory: Path | None = None
     env_prefix: str = DEFAULT_ENV_PREFIX
 
     def check(self, password_ref: str) -> None:
-        """Whether or not there is a password on this machine. Raises PasswordRefNotAllowed."""
+        """Checks the rules only; the password need not exist on this machine. Raises PasswordRefNotAllowed."""
         kind, _, place = password_ref.partition(":")
         if kind == "env":
             self.check_variable(place)
         elif kind == "file":
             self.find_file(place)
         else:
-            raise PasswordRefNotAllowed("it starts with neither `env:` nor `file:`")
+            raise PasswordRefNotAllowed("the password reference starts with neither `env:` nor `file:`")
 
     def check_variable(self, name: str) -> None:
         """Raises PasswordRefNotAllowed."""
@@ -40,10 +42,10 @@ class PasswordRefRules:
             )
 
     def find_file(self, place: str) -> Path:
-        """The file itself, behind every symbolic link. Raises PasswordRefNotAllowed."""
+        """The file with all symbolic links resolved. Raises PasswordRefNotAllowed."""
         path = Path(place)
         if self.directory is None:
-            raise PasswordRefNotAllowed(f"file:{place}: VIEWCOUNTER_PASSWORD_REF_DIR names no folder of passwords")
+            raise PasswordRefNotAllowed(f"file:{place}: VIEWCOUNTER_PASSWORD_REF_DIR is not set")
         if not path.is_absolute() or ".." in path.parts:
             raise PasswordRefNotAllowed(f"file:{place} is not an absolute path without `..`")
         try:
@@ -51,14 +53,12 @@ class PasswordRefRules:
         except (OSError, RuntimeError, ValueError) as error:
             raise PasswordRefNotAllowed(f"file:{place} cannot be resolved: {error}") from error
         if not found.is_relative_to(directory) or found == directory:
-            raise PasswordRefNotAllowed(
-                f"file:{place} does not lie below {self.directory} (VIEWCOUNTER_PASSWORD_REF_DIR)"
-            )
+            raise PasswordRefNotAllowed(f"file:{place} is not in {self.directory} (VIEWCOUNTER_PASSWORD_REF_DIR)")
         return found
 
 
 def check_env_prefix(prefix: str) -> str:
-    """The prefix itself, for where settings are read. Raises ValueError for one that secrets of ours begin with."""
+    """Returns the prefix; a validator for settings. Raises ValueError for a prefix of one of our secrets' names."""
     if not prefix or "VIEWCOUNTER_SECRET_KEY".startswith(prefix):
-        raise ValueError("it must not be the beginning of VIEWCOUNTER_SECRET_KEY: a topology could name that")
+        raise ValueError("it must not be a prefix of VIEWCOUNTER_SECRET_KEY: a topology could name that secret")
     return prefix

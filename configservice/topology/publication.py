@@ -1,8 +1,8 @@
-"""Publishes topology: a new epoch in the control database, then a copy in the cache that processes poll.
+"""Publishes the topology: a new epoch in the control database, then a copy in the cache, which processes poll.
 
-The control database is the truth; the cache only spares it the polling, so a dead cache never fails a publish. A copy
-that was missed, or overtaken by an older one, is noticed by readers that ask the database now and then. What processes
-believe is signed: by whoever publishes if it has the key, else by a config service (`topology_signer`).
+The control database is authoritative; the cache only saves it from polling, so a dead cache never fails a publish.
+Readers also read the database at a longer interval, which corrects a copy that is missing or older. Processes accept
+signed topologies only: the publishing process signs if it has the key, else a config service does (`signer`).
 """
 
 import logging
@@ -44,25 +44,24 @@ logger = logging.getLogger(__name__)
 TOPOLOGY_KEY = "topology:2"
 TOPOLOGY_CHANNEL = "topology:published:2"
 UNSIGNED_CHANNEL = "viewcounter_topology_unsigned"
-"""Of the control database: something was published that a config service has to sign."""
+"""Channel of the control database: a topology was published that a config service has to sign."""
 SIGNER_SILENCE_SECONDS = 15.0
-"""Config services of which none has renewed its lease for so long are taken for dead."""
+"""Without a renewal of the lease for this long, no config service is running."""
 
 _LOCK_KEY = 0x76_63_74_6F_70_6F  # "vctopo"
 
 
 def lock_topology() -> None:
-    """Until the end of the current transaction, nobody else publishes or makes a cluster."""
+    """Until the end of the current transaction, no other session publishes or initialises a cluster."""
     with connection.cursor() as cursor:
         cursor.execute("SELECT pg_advisory_xact_lock(%s)", [_LOCK_KEY])
 
 
 def publish(*, reason: str, actor: str) -> Topology:
-    """The snapshot that is true now: the newest one, or a new epoch if the tables say something else by now.
+    """The snapshot of the control tables: the newest epoch, or a new one if the tables have changed since.
 
-    A process that has the signing key signs it; otherwise a config service does, which is woken by the commit. Inside a
-    caller's transaction everything takes effect with its commit. Raises ClusterNotInitialised, OtherCluster,
-    BadSigningKey.
+    A process with the signing key signs it; otherwise the commit wakes a config service, which does. Inside a caller's
+    transaction everything takes effect with its commit. Raises ClusterNotInitialised, OtherCluster, BadSigningKey.
     """
     with transaction.atomic():
         lock_topology()
@@ -100,13 +99,13 @@ def _sign(row: TopologyEpoch) -> bool:
 
 
 def find_signing_key() -> SigningKey | None:
-    """This process's own, if it has one. Raises BadSigningKey."""
+    """The signing key of this process, if it has one. Raises BadSigningKey."""
     path: Path | None = settings.TOPOLOGY_SIGNING_KEY_FILE
     return None if path is None else read_signing_key(path)
 
 
 def find_unsigned_epoch(*, after_seconds: float = 0.0) -> int | None:
-    """The newest epoch, if processes that verify signatures do not believe it so long after it was published.
+    """The newest epoch, if it is still unsigned `after_seconds` after it was published. None without public keys.
 
     Raises ControlDatabaseUnavailable.
     """
@@ -122,16 +121,16 @@ def find_unsigned_epoch(*, after_seconds: float = 0.0) -> int | None:
 
 
 def check_signer() -> None:
-    """Raises NoSigner unless what is published now would be signed within moments."""
+    """Raises NoSigner unless a topology that is published now would be signed within moments."""
     if not settings.TOPOLOGY_PUBLIC_KEYS or find_signing_key() is not None:
         return
     renewed_at = Leadership.objects.values_list("renewed_at", flat=True).first()
     if renewed_at is None or (timezone.now() - renewed_at).total_seconds() > SIGNER_SILENCE_SECONDS:
-        raise NoSigner("no config service runs that could sign a change of the topology")
+        raise NoSigner("no config service is running to sign a change of the topology")
 
 
 def push_to_cache(cluster_cache: ClusterCache, published: PublishedSnapshot, epoch: int) -> None:
-    """Best effort: a cache that does not take it is logged, readers find the snapshot in the control database."""
+    """Best effort: a failure is logged, and readers find the snapshot in the control database."""
     try:
         with cluster_cache.client.pipeline(transaction=True) as pipeline:
             pipeline.set(cluster_cache.format_key(TOPOLOGY_KEY), encode_published_snapshot(published))
@@ -140,32 +139,32 @@ def push_to_cache(cluster_cache: ClusterCache, published: PublishedSnapshot, epo
             pipeline.publish(cluster_cache.format_key(TOPOLOGY_CHANNEL), str(epoch))
             pipeline.execute()
     except ValkeyError as error:
-        logger.warning("epoch %d is published, but the cache did not take it: %s", epoch, error)
+        logger.warning("epoch %d is published, but the cache did not accept it: %s", epoch, error)
 
 
 def read_from_cache(cluster_cache: ClusterCache) -> PublishedSnapshot:
-    """What the cache holds, whoever wrote it. Raises TopologyCacheUnavailable, TopologyCacheEmpty."""
+    """The snapshot in the cache, not verified. Raises TopologyCacheUnavailable, TopologyCacheEmpty."""
     key = cluster_cache.format_key(TOPOLOGY_KEY)
     try:
         data = cluster_cache.client.get(key)
     except ValkeyError as error:
         raise TopologyCacheUnavailable(str(error)) from error
     if not isinstance(data, bytes):
-        raise TopologyCacheEmpty(f"{key} holds nothing")
+        raise TopologyCacheEmpty(f"the cache key {key} is empty")
     try:
         return decode_published_snapshot(data)
     except msgspec.DecodeError as error:
-        raise TopologyCacheDamaged(f"{key} holds no snapshot: {error}") from error
+        raise TopologyCacheDamaged(f"the cache key {key} holds no snapshot: {error}") from error
 
 
 def format_signer_key(key_id: str) -> str:
-    """Of the id of the cluster whose topology that key signs."""
+    """The key of the id of the cluster whose topology that signing key signs."""
     return f"viewcounter:signer:{key_id}"
 
 
 def find_cluster_of_signers(url: str, key_ids: Iterable[str]) -> str | None:
-    """For a process that knows no more of its cluster than who signs for it. A hint: the topology found there proves
-    itself by its signature. Raises TopologyCacheUnavailable."""
+    """The cluster id, for a process that knows only public keys. A hint: the topology found with it is verified by its
+    signature. Raises TopologyCacheUnavailable."""
     names = [format_signer_key(key_id) for key_id in key_ids]
     try:
         found = get_cache_client(url).mget(names) if names else []
@@ -175,9 +174,9 @@ def find_cluster_of_signers(url: str, key_ids: Iterable[str]) -> str | None:
 
 
 def fill_empty_cache(cluster_cache: ClusterCache) -> PublishedSnapshot | None:
-    """Gives a cache that has lost its content what the control database holds; what somebody else put there stays.
+    """Fills an empty cache with the snapshot of the control database, which is returned; keeps an existing value.
 
-    Returns it. Raises ControlDatabaseUnavailable and TopologyCacheUnavailable.
+    Raises ControlDatabaseUnavailable and TopologyCacheUnavailable.
     """
     published = read_from_control_database(prefers_signed=bool(settings.TOPOLOGY_PUBLIC_KEYS))
     if published is not None:
@@ -192,10 +191,10 @@ def fill_empty_cache(cluster_cache: ClusterCache) -> PublishedSnapshot | None:
 def read_from_control_database(
     held: PublishedSnapshot | None = None, *, prefers_signed: bool = False
 ) -> PublishedSnapshot | None:
-    """The newest snapshot; None if there is none or it is `held`. Raises ControlDatabaseUnavailable.
+    """The newest snapshot; None if there is none or it equals `held`. Raises ControlDatabaseUnavailable.
 
-    `prefers_signed`: the newest that is signed, if there is any at all. For a thread of its own: after an error the
-    thread's connection is closed, so that the next call makes a new one.
+    `prefers_signed`: the newest signed one, if any is signed. For background threads: after an error it closes the
+    thread's connection, so that the next call opens a new one.
     """
     try:
         row = _find_newest(prefers_signed=prefers_signed)
@@ -208,7 +207,7 @@ def read_from_control_database(
 
 
 def _find_newest(*, prefers_signed: bool) -> Any:
-    """With its digest; the snapshot itself is read where it is looked at: every process asks every few seconds."""
+    """With its digest but without the snapshot, which is read only if needed: every process polls every few seconds."""
     epochs = TopologyEpoch.objects.defer("snapshot").annotate(digest=MD5("snapshot")).order_by("-epoch")
     newest = epochs.first()
     if newest is None or newest.signatures or not prefers_signed:

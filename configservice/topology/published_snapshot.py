@@ -1,6 +1,6 @@
-"""A topology snapshot as it was published: its exact text, which is what is compared and kept. Pure.
+"""A published topology snapshot: its exact text with signatures. Pure.
 
-Processes never encode a snapshot anew that they have been given: two releases may write the same topology differently.
+Processes compare and store the text and never re-encode it: two releases may encode the same topology differently.
 """
 
 from hashlib import md5
@@ -11,7 +11,7 @@ from configservice.topology.model import Topology, decode_topology, encode_topol
 
 
 class PublishedSnapshot(msgspec.Struct, frozen=True):
-    """`snapshot` is the JSON text of a `Topology`; `signatures` of that text by key id, see `topology_signing`."""
+    """`snapshot` is the JSON text of a `Topology`; `signatures`: signatures of that text by key id, see `signing`."""
 
     snapshot: str
     signatures: dict[str, str] = {}
@@ -21,7 +21,7 @@ class PublishedSnapshot(msgspec.Struct, frozen=True):
         return decode_topology(self.snapshot)
 
     def compute_md5(self) -> str:
-        """As PostgreSQL's `md5(snapshot)`: tells whether a row holds this snapshot. No protection against anybody."""
+        """Equals PostgreSQL's `md5(snapshot)`: compares a row with this snapshot. Not a protection against forgery."""
         return md5(self.snapshot.encode(), usedforsecurity=False).hexdigest()
 
 
@@ -38,5 +38,5 @@ def encode_published_snapshot(published: PublishedSnapshot) -> bytes:
 
 
 def decode_published_snapshot(data: bytes) -> PublishedSnapshot:
-    """Raises msgspec.ValidationError or msgspec.DecodeError. The snapshot inside is not looked at."""
+    """Raises msgspec.ValidationError or msgspec.DecodeError. Does not decode the snapshot inside."""
     return _decoder.decode(data)

@@ -1,8 +1,8 @@
-"""Signs what others publish, and puts right what the cache holds: a thread of every config service, leading or not.
+"""Signs topologies that other processes publish, and repairs the cache: a thread of every config service.
 
 Web processes, movers and commands change the topology without a private key. Their commit wakes this thread, which adds
-the signature to the row and hands the snapshot to the cache; a look every second finds what nobody told of. With a new
-key it signs the newest snapshot again, beside the old signature: see docs/operations/topology.md.
+the signature to the row and pushes the snapshot to the cache; a poll every second covers a lost notification. With a
+new key it adds a signature to the newest snapshot: see docs/operations/topology.md.
 """
 
 import json
@@ -30,7 +30,7 @@ logger = logging.getLogger(__name__)
 SESSION_NAME = "configservice signer"
 POLL_SECONDS = 1.0
 REPAIR_SECONDS = 5.0
-"""The cache is compared with the control database this often."""
+"""Interval of the comparison of the cache with the control database."""
 RECONNECT_SECONDS = 1.0
 STOP_SECONDS = 3.0
 
@@ -65,7 +65,7 @@ class ListeningConnection(Protocol):
 
 
 class TopologySigner:
-    """`cluster_id`: of the settings; empty where the control database alone says it. `call_seconds` bounds one
+    """`cluster_id`: from the settings; empty if the control database alone defines it. `call_seconds` bounds one
     statement."""
 
     def __init__(
@@ -105,7 +105,7 @@ class TopologySigner:
             self._outage.report_failure(error)
 
     def _serve(self, connection: ListeningConnection) -> None:
-        connection.add_notify_handler(lambda _: None)  # else psycopg would keep them all
+        connection.add_notify_handler(lambda _: None)  # without a handler psycopg would keep all notifications
         self._execute(connection, _LISTEN)
         self._outage.report_success()
         repair_at = 0.0
@@ -132,7 +132,7 @@ class TopologySigner:
     def _sign(
         self, connection: ListeningConnection, published: PublishedSnapshot, topology: Topology
     ) -> PublishedSnapshot | None:
-        """None where it is not to be signed, or is another one by now."""
+        """None if the snapshot must not be signed, or has been replaced meanwhile."""
         before = self._execute(connection, _READ_LAST_SIGNED, epoch=topology.epoch).fetchone()
         try:
             check_signable(topology, None if before is None else decode_topology(before["snapshot"]), self._cluster_id)
@@ -168,14 +168,14 @@ class TopologySigner:
 
 
 def check_signable(topology: Topology, last_signed: Topology | None, cluster_id: str) -> None:
-    """Pure. Raises NotSignable: what is signed is believed everywhere, so every process must be able to believe it."""
+    """Pure. Raises NotSignable for a topology that must not be signed, since processes accept every signed one."""
     if cluster_id and topology.cluster_id != cluster_id:
-        raise NotSignable(f"it is cluster {topology.cluster_id}'s, VIEWCOUNTER_CLUSTER_ID is {cluster_id}")
+        raise NotSignable(f"it is of cluster {topology.cluster_id}, VIEWCOUNTER_CLUSTER_ID is {cluster_id}")
     if last_signed is None:
         return
     if topology.cluster_id != last_signed.cluster_id:
-        raise NotSignable(f"it is cluster {topology.cluster_id}'s, the last signed one {last_signed.cluster_id}'s")
+        raise NotSignable(f"it is of cluster {topology.cluster_id}, the last signed one of {last_signed.cluster_id}")
     if topology.partition_count != last_signed.partition_count:
         raise NotSignable(
-            f"it has {topology.partition_count} partitions, the last signed one {last_signed.partition_count}"
+            f"it has {topology.partition_count} partitions, the last signed one has {last_signed.partition_count}"
         )

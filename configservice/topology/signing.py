@@ -1,8 +1,8 @@
-"""Ed25519 signatures of published snapshots: whose topology it is, whatever place it comes from. See decision 0010.
+"""Ed25519 signatures of published snapshots: they prove whose topology it is, whatever its source. See decision 0010.
 
-The exact text that was published is signed, and stored beside its signatures: nothing is encoded anew to be verified.
-A snapshot may carry signatures of several keys, and a process may accept several: so keys are changed one after the
-other. Signatures are written as base64.
+The exact published text is signed and stored beside its signatures, so that verifying never re-encodes it. A snapshot
+may have signatures of several keys, and a process may accept several keys: so keys are rotated one after the other.
+Signatures are base64.
 """
 
 import os
@@ -25,12 +25,12 @@ from configservice.topology.keys import compute_key_id, split_public_keys, write
 from configservice.topology.published_snapshot import PublishedSnapshot
 
 _PURPOSE = b"viewcounter topology snapshot\n"
-"""Signed before the text, so that no signature of something else would fit."""
+"""Signed with the text, so that a signature made for another purpose is never valid."""
 
 
 @dataclass(frozen=True, slots=True)
 class PublicKeys:
-    """Those whose signatures count; none: nothing is verified."""
+    """The accepted keys; without any, nothing is verified."""
 
     by_id: dict[str, Ed25519PublicKey]
 
@@ -63,7 +63,7 @@ def _is_valid(key: Ed25519PublicKey, snapshot: str, signature: str) -> bool:
 class SigningKey:
     private: Ed25519PrivateKey
     public: str
-    """As settings name it."""
+    """The public half, as in the settings."""
     id: str
 
     def sign(self, snapshot: str) -> str:
@@ -72,7 +72,7 @@ class SigningKey:
 
 @cache
 def read_signing_key(path: Path) -> SigningKey:
-    """Of a PEM file, read once. Raises BadSigningKey."""
+    """Reads a key from a PEM file, once. Raises BadSigningKey."""
     try:
         private = load_pem_private_key(path.read_bytes(), password=None)
     except OSError as error:
@@ -80,17 +80,17 @@ def read_signing_key(path: Path) -> SigningKey:
     except (ValueError, TypeError, UnsupportedAlgorithm) as error:
         raise BadSigningKey(f"{path} holds no unencrypted private key in PEM form") from error
     if not isinstance(private, Ed25519PrivateKey):
-        raise BadSigningKey(f"{path} holds a key of another kind than Ed25519")
+        raise BadSigningKey(f"{path} holds a key that is not Ed25519")
     return _build_signing_key(private)
 
 
 def make_signing_key() -> str:
-    """The text of a PEM file with a new private key."""
+    """A new private key as PEM text."""
     return Ed25519PrivateKey.generate().private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
 
 
 def make_signing_key_file(path: Path) -> SigningKey:
-    """A new key, in a file that only its owner may read. Raises FileExistsError and other OSErrors."""
+    """Writes a new key to a file that only its owner may read. Raises FileExistsError and other OSErrors."""
     with os.fdopen(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "w") as file:
         file.write(make_signing_key())
     return read_signing_key(path)

@@ -1,4 +1,4 @@
-"""Builds the snapshot from the control tables."""
+"""Builds the topology snapshot from the control tables."""
 
 from uuid import uuid4
 
@@ -20,10 +20,10 @@ from configservice.topology.model import (
 
 
 def build_topology(*, epoch: int) -> Topology:
-    """What the tables say now, numbered `epoch`.
+    """The topology of the present tables, with the given `epoch`.
 
-    The first one of a control database names the cluster, as VIEWCOUNTER_CLUSTER_ID says if it is set. Raises
-    OtherCluster where that names another one, and ClusterNotInitialised while no partition is assigned.
+    The first call on a control database creates the cluster id, or takes VIEWCOUNTER_CLUSTER_ID if that is set. Raises
+    OtherCluster if that differs from the stored one, and ClusterNotInitialised while no partition is assigned.
     """
     assignments = tuple(
         Assignment(shard_id=row.shard_id, epoch=row.epoch)

@@ -1,4 +1,4 @@
-"""Hears of each publish at once, through the cache's channel. Missing one costs a poll's interval, nothing else."""
+"""Subscription to published epochs on the cache's channel. A missed message costs one poll interval, nothing else."""
 
 import time
 from collections.abc import Callable
@@ -11,28 +11,27 @@ from runtime.valkey import ValkeyError, build_client
 
 TIMEOUT_SECONDS = 1.0
 UNKNOWN_SECONDS = 0.2
-"""Between two looks whether the process knows its cluster by now."""
+"""Pause while the process does not know its cluster id yet."""
 SILENCE_SECONDS = 5.0
-"""After this much silence the server is asked for a sign of life, and has as long again to give it."""
+"""After this much silence the server is pinged, and has as long again to answer."""
 
 
 class PublishedEpochs:
-    """A subscription that connects when it is waited on. Owned by one thread.
+    """A subscription that connects at the first `wait`. Owned by one thread.
 
-    A subscriber cannot tell a frozen server, or a connection that a firewall has forgotten, from one that has nothing
-    to say; hence the pings.
+    Without pings, a subscriber could not tell a frozen server, or a connection dropped by a firewall, from a quiet one.
     """
 
     def __init__(self, url: str, *, get_cluster_id: Callable[[], str]) -> None:
-        """`get_cluster_id` must not wait; while it raises ClusterUnknown nothing is published to us."""
+        """`get_cluster_id` must not block; while it raises ClusterUnknown, `wait` returns None."""
         self._get_cluster_id = get_cluster_id
         self._client = build_client(url, timeout_seconds=TIMEOUT_SECONDS, max_connections=1)
         self._subscription: Any = None
-        self._heard_at = 0.0
+        self._last_message_at = 0.0
         self._pinged_at: float | None = None
 
     def wait(self, timeout_seconds: float) -> int | None:
-        """Raises ValkeyError or OSError when the server does not answer."""
+        """The next published epoch; None on timeout. Raises ValkeyError or OSError when the server does not answer."""
         try:
             return self._wait(timeout_seconds)
         except (ValkeyError, OSError):
@@ -56,18 +55,18 @@ class PublishedEpochs:
         message = self._subscription.get_message(timeout=timeout_seconds)
         if message is None:
             return None
-        self._heard_at, self._pinged_at = time.monotonic(), None
+        self._last_message_at, self._pinged_at = time.monotonic(), None
         return int(message["data"]) if message["type"] == "message" else None
 
     def _subscribe(self, cluster_id: str) -> None:
         self._subscription = self._client.pubsub()  # type: ignore[no-untyped-call]
         self._subscription.subscribe(format_cache_key(cluster_id, TOPOLOGY_CHANNEL))
-        self._heard_at, self._pinged_at = time.monotonic(), None
+        self._last_message_at, self._pinged_at = time.monotonic(), None
 
     def _check_alive(self, *, now: float) -> None:
         if self._pinged_at is not None:
             if now - self._pinged_at > SILENCE_SECONDS:
-                raise TimeoutError(f"no sign of life for {now - self._heard_at:.0f} s")
-        elif now - self._heard_at > SILENCE_SECONDS:
+                raise TimeoutError(f"no sign of life for {now - self._last_message_at:.0f} s")
+        elif now - self._last_message_at > SILENCE_SECONDS:
             self._subscription.ping()
             self._pinged_at = now

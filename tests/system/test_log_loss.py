@@ -94,7 +94,7 @@ def test_an_emptied_log_takes_nothing_until_its_loss_is_accepted(service):
     wait_until(lambda: "the event log cannot be used" in read_log(cluster, "worker"), what="a line in the worker's log")
     wait_until(lambda: 'viewcounter_log_unfit{code="log_lost"} 1.0' in service.get("/metrics").data.decode())
     assert service.count() == 500
-    with pytest.raises(ProgramFailed, match="nobody to ask"):
+    with pytest.raises(ProgramFailed, match="no terminal for the confirmation"):
         cluster.run_command("accept_log_loss", "--reason", "its disk died")
     assert read_code(service.post(make_events(1))) == (503, "log_lost")
     said = cluster.run_command("accept_log_loss", "--reason", "its disk died", "--yes")

@@ -1,4 +1,4 @@
-"""`manage.py drain_instance`: nobody reads from it, nothing waits for it."""
+"""`manage.py drain_instance`: take a replica out of use."""
 
 from configservice.join.draining_command import DrainingCommand
 from configservice.topology.model import Instance, Shard
@@ -6,8 +6,8 @@ from configservice.topology.model import Instance, Shard
 
 class Command(DrainingCommand):
     help = (
-        "Take a replica out of reads, commits and promotion. It goes on replicating; do so before it is worked on or "
-        "removed. A primary is refused: switch over first."
+        "Take a replica out of reads, commits and promotion, for maintenance or before its removal. It goes on "
+        "replicating. A primary is refused: switch over first."
     )
     examples = ('manage.py drain_instance shard1b --reason "new disk"', "manage.py undrain_instance shard1b")
     verb = "drain_instance"

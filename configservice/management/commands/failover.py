@@ -1,4 +1,4 @@
-"""`manage.py failover`: another primary now, whether or not this one answers."""
+"""`manage.py failover`: promote a replica now, whether or not the primary answers."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -12,15 +12,15 @@ if TYPE_CHECKING:
 
 class Command(FailoverCommand):
     help = (
-        "Promote a replica now, whether or not the primary answers. It is fenced if it does. For a primary that is "
-        "well: switchover."
+        "Promote a replica now, whether or not the primary answers. A primary that answers is fenced. If the primary "
+        "is healthy, use switchover instead."
     )
     examples = (
         "manage.py failover --shard shard1",
         "manage.py failover --shard shard1 --to shard1-b --accept-loss",
     )
     verb = "failover"
-    warning = "Transactions under way on the old primary are cut; what it alone has is written again from the log."
+    warning = "Open transactions on the old primary are ended; commits that only it has are applied from the log again."
 
     def add_arguments(self, parser: "ArgumentParser") -> None:
         super().add_arguments(parser)
@@ -28,8 +28,8 @@ class Command(FailoverCommand):
             "--accept-loss",
             dest="accepts_loss",
             action="store_true",
-            help="with --to: also a replica that lacks entries which the event log no longer holds, for when nobody "
-            "else is left. Its partitions that lack some stop until `manage.py accept_log_loss` was run",
+            help="with --to: accept a replica that lacks entries which the event log no longer holds, if there is no "
+            "other. Its partitions that lack entries stop until `manage.py accept_log_loss` is run",
         )
 
     def send_request(self, **request: Any) -> "Failover":

@@ -1,4 +1,4 @@
-"""`manage.py init_cluster`: makes a cluster, or brings its addresses up to date; safe to repeat."""
+"""`manage.py init_cluster`: create a cluster, or update its addresses; safe to repeat."""
 
 import getpass
 import json
@@ -20,7 +20,7 @@ PARTITIONS_MAX = 4096
 
 class Command(OperatorCommand):
     subject = Subject.CLUSTER
-    help = "Record shards and instances from a file and publish them. The first time, partitions are assigned evenly."
+    help = "Record shards and instances from a file and publish them. The first run assigns partitions evenly."
     examples = ("manage.py init_cluster --partitions 32 --instances cluster.json",)
 
     def add_arguments(self, parser: ArgumentParser) -> None:
@@ -29,7 +29,7 @@ class Command(OperatorCommand):
             type=int,
             default=32,
             metavar="N",
-            help="number of partitions, fixed when the cluster is made (default: %(default)d)",
+            help="number of partitions, fixed when the cluster is created (default: %(default)d)",
         )
         parser.add_argument(
             "--instances", type=Path, required=True, metavar="FILE", help="JSON file that describes the servers"
@@ -37,7 +37,7 @@ class Command(OperatorCommand):
         parser.add_argument(
             "--set-roles",
             action="store_true",
-            help="also change the roles of instances that are known; else those stay as failovers have left them",
+            help="also set the roles of known instances (default: keep the roles that failovers gave them)",
         )
         parser.add_argument("--json", action="store_true", help="print the report as JSON")
 

@@ -1,11 +1,11 @@
-"""`manage.py remove_instance`: the cluster forgets it."""
+"""`manage.py remove_instance`: remove a drained replica from the cluster."""
 
 from configservice.join.draining_command import DrainingCommand
 from configservice.topology.model import Instance, Shard
 
 
 class Command(DrainingCommand):
-    help = "Take a drained replica out of the cluster. The server itself is left as it is."
+    help = "Remove a drained replica from the cluster. The server itself is not changed."
     verb = "remove_instance"
     outcome = "{name} is removed, epoch {epoch}"
 

@@ -1,10 +1,10 @@
-"""`manage.py undrain_instance`: back into use."""
+"""`manage.py undrain_instance`: use a drained replica again."""
 
 from configservice.join.draining_command import DrainingCommand
 
 
 class Command(DrainingCommand):
-    help = "Use a drained replica again, once it follows its primary closely."
+    help = "Use a drained replica again. It must have caught up with its primary."
     verb = "undrain_instance"
     outcome = "{name} is used again, epoch {epoch}"
 

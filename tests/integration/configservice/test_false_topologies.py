@@ -1,4 +1,4 @@
-"""Somebody else writes to the cache: another cluster, or whoever can reach it. Nobody acts on what it says."""
+"""Another cluster, or an attacker, writes to the cache: no process acts on that."""
 
 import socket
 from collections.abc import Iterator

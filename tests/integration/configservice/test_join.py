@@ -111,14 +111,14 @@ def test_whoever_may_not_be_a_new_shard_is_told_why_at_its_field(cluster, new_da
         ({"host": "169.254.169.254", "sslmode": "require"}, "--host: 169.254.169.254 is not allowed with port"),
         ({"host": "no-such-host.invalid", "sslmode": "require"}, "--host: no-such-host.invalid has no address"),
         ({"host": "/run/postgresql"}, "--host: /run/postgresql has no address"),
-        ({"port": "1"}, "--host: it does not answer: .*refused"),
-        ({"password-ref": "hunter2"}, "--password-ref: Say where the password is"),
+        ({"port": "1"}, "--host: the server does not answer: .*refused"),
+        ({"password-ref": "hunter2"}, "--password-ref: A reference to the password"),
         ({"password-ref": "env:VIEWCOUNTER_SHARD_NOT_SET"}, "--password-ref: .*the password is empty or missing"),
         ({"password-ref": "env:VIEWCOUNTER_SECRET_KEY"}, "--password-ref: .*does not begin with VIEWCOUNTER_SHARD_"),
-        ({"password-ref": f"file:{secret}"}, "--password-ref: .*does not lie below"),
-        ({"database": "nowhere"}, "--user: it is not let in"),
+        ({"password-ref": f"file:{secret}"}, "--password-ref: .*is not in"),
+        ({"database": "nowhere"}, "--user: the server rejects this user"),
         ({"instance": "shard2b"}, "--instance: shard2b is an instance of shard2 already"),
-        ({"port": port, "database": "postgres"}, "--user: it is not let in"),
+        ({"port": port, "database": "postgres"}, "--user: the server rejects this user"),
     ]
     for changed, reason in refused:
         with pytest.raises(CommandError, match=reason):
@@ -130,7 +130,7 @@ def test_a_server_that_the_config_service_could_not_operate_is_no_shard(cluster,
     monkeypatch.setenv("VIEWCOUNTER_CONFIGSERVICE_USER", "nobody_there")
     get_config.cache_clear()
     try:
-        with pytest.raises(CommandError, match="--host: the config service's own role cannot watch it"):
+        with pytest.raises(CommandError, match="--host: the role of the config service cannot monitor it"):
             add_shard(cluster)
     finally:
         monkeypatch.undo()
@@ -141,12 +141,12 @@ def test_a_server_that_the_config_service_could_not_operate_is_no_shard(cluster,
 def test_a_replica_joins_only_where_it_belongs(cluster):
     with pytest.raises(CommandError, match="--host: this is shard1b of shard1"):
         add_replica(cluster, "shard1b")
-    with pytest.raises(CommandError, match="--host: this is shard1b of shard1 under another address"):
+    with pytest.raises(CommandError, match="--host: this is shard1b of shard1 at another address"):
         add_replica(cluster, "shard1b", host="localhost")
     Instance.objects.filter(name="shard2b").delete()
     with pytest.raises(CommandError, match="--host: it is a copy of shard2, not of shard1"):
         add_replica(cluster, "shard2b")
-    with pytest.raises(CommandError, match="--instance: nobody streams from shard2a under this name"):
+    with pytest.raises(CommandError, match="--instance: no standby streams from shard2a under this name"):
         add_replica(cluster, "shard2b", shard="shard2", instance="shard2z")
     with pytest.raises(CommandError, match="there is no shard 'shard9'"):
         add_replica(cluster, "shard2b", shard="shard9")
@@ -198,7 +198,7 @@ def test_the_admin_shows_what_it_found_before_it_adds_and_refusals_at_their_fiel
     typed |= {name: form.initial[name] for name in ("database", "user", "password_ref", "sslmode", "zone")}
     refused = admin_client.post(page, typed).context["form"].errors
     assert refused.keys() == {"name"}
-    assert refused["name"][0].startswith("nobody streams from shard2a under this name")
+    assert refused["name"][0].startswith("no standby streams from shard2a under this name")
     elsewhere = typed | {"host": "169.254.169.254"}
     assert admin_client.post(page, elsewhere).context["form"].errors.keys() == {"sslmode"}
     elsewhere |= {"sslmode": "verify-full"}

@@ -1,4 +1,4 @@
-"""One config service leads, whoever dies or freezes; a former leader changes nothing."""
+"""One config service leads, whichever process dies or freezes; a former leader changes nothing."""
 
 import time
 

@@ -77,7 +77,7 @@ def test_an_epoch_that_an_aborted_move_was_to_have_is_never_used_again(target):
 def test_what_cannot_be_moved_is_refused_and_nothing_is_planned(target, partition, shard, message):
     with pytest.raises(MoveNotPossible, match=message):
         plan_moves({2: target.id, partition: Shard.objects.get(name=shard).id}, actor="ada")
-    with pytest.raises(MoveNotPossible, match="no such shard"):
+    with pytest.raises(MoveNotPossible, match="the target shard does not exist"):
         plan_moves({2: 99}, actor="ada")
     assert Move.objects.count() == 0
 

@@ -42,7 +42,10 @@ def test_a_good_file_is_read(tmp_path):
         ([], "at least one shard"),
         ([{"name": "s1", "instances": []}], "s1 must have exactly one primary, it has 0"),
         ([{"name": "s1", "instances": [describe("a", "primary"), describe("b", "primary")]}], "it has 2"),
-        ([{"name": "s1", "instances": [describe("a", "primary"), describe("a", "replica")]}], "a is named 2 times"),
+        (
+            [{"name": "s1", "instances": [describe("a", "primary"), describe("a", "replica")]}],
+            "the name a is used 2 times",
+        ),
         ([{"name": "s1", "instances": [describe("a", "master")]}], "Invalid enum value 'master'"),
         ([{"name": "s1", "instances": [describe("a", "primary", password="hunter2")]}], "unknown field"),
         ([{"name": "s1"}], "missing required field `instances`"),

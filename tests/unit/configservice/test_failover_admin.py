@@ -23,14 +23,14 @@ def test_steps_are_told_in_their_order_with_the_time_since_the_request():
         finished_at=after(1.5),
     )
     assert list(list_steps(failover)) == [
-        ("asked for, or found to be needed", AT, 0.0),
-        ("begun: standbys are detached", after(0.1), 0.1),
+        ("requested, or failure detected", AT, 0.0),
+        ("started: standbys are detached", after(0.1), 0.1),
         ("chosen: shard1b", after(0.25), 0.25),
         ("promoted", after(0.5), 0.5),
-        ("over: done", after(1.5), 1.5),
+        ("finished: done", after(1.5), 1.5),
     ]
 
 
 def test_steps_that_were_never_reached_are_not_told():
     refused = Failover(state="refused", requested_at=AT, finished_at=after(0.1))
-    assert [step for step, _, _ in list_steps(refused)] == ["asked for, or found to be needed", "over: refused"]
+    assert [step for step, _, _ in list_steps(refused)] == ["requested, or failure detected", "finished: refused"]

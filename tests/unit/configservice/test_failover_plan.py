@@ -180,7 +180,7 @@ class TestInterruptions:
         published, term = world.published[-1]
         assert world.servers[published].term == term
         others = [s for n, s in world.servers.items() if n != published and not s.in_recovery and s.is_up]
-        assert all(s.term < term for s in others), "whoever else takes writes does so under a lower term"
+        assert all(s.term < term for s in others), "every other primary has a lower shard term"
 
 
 class TestSwitchover:

@@ -73,12 +73,12 @@ def test_one_standby_as_witness(primary, standby, is_dead):
 def test_one_standby_that_hears_the_primary_outweighs_another_that_does_not():
     verdict = judge(gone(), saw(BROKEN), saw(STREAMING))
     assert not verdict.is_dead
-    assert "but shard1c: its WAL stream spoke 0.3 s ago" in verdict.why
+    assert "but shard1c: its WAL stream had a message 0.3 s ago" in verdict.why
 
 
 def test_a_verdict_tells_both_witnesses_words():
     verdict = judge(gone(), saw(BROKEN))
-    assert verdict.why == "shard1a refuses (connection refused); shard1b: its WAL stream is broken"
+    assert verdict.why == "shard1a refuses connections (connection refused); shard1b: its WAL stream is broken"
 
 
 def test_other_witnesses_are_heard():
@@ -112,7 +112,7 @@ def test_a_shard_without_primary_is_not_judged():
     headless = build_shard(1)
     shard = type(headless)(id=1, name="shard1", term=1, instances=headless.replicas)
     verdict = classify_primary(shard, {}, [], now=NOW, settings=SETTINGS)
-    assert (verdict.is_dead, verdict.why) == (False, "it has no primary")
+    assert (verdict.is_dead, verdict.why) == (False, "the shard has no primary")
 
 
 def test_silence_of_one_never_seen_is_measured_from_the_start_of_the_watch():

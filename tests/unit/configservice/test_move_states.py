@@ -31,7 +31,7 @@ def test_whatever_is_not_in_the_table_is_refused(state, event):
     if (state, event) in TRANSITIONS:
         assert transition(state, event) is TRANSITIONS[state, event]
     else:
-        with pytest.raises(MoveNotPossible, match=f"{state} cannot be {event}"):
+        with pytest.raises(MoveNotPossible, match=f"state {state} does not allow the event {event}"):
             transition(state, event)
 
 

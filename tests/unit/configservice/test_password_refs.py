@@ -51,7 +51,7 @@ def test_what_is_no_reference_of_ours_is_refused(rules, password_ref):
 
 
 def test_without_a_folder_no_file_may_be_named():
-    with pytest.raises(PasswordRefNotAllowed, match="VIEWCOUNTER_PASSWORD_REF_DIR names no folder"):
+    with pytest.raises(PasswordRefNotAllowed, match="VIEWCOUNTER_PASSWORD_REF_DIR is not set"):
         PasswordRefRules().check("file:/run/secrets/shard")
 
 

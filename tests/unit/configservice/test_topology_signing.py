@@ -67,5 +67,5 @@ def test_a_file_that_holds_no_key_is_said_without_its_content(tmp_path, content)
 
 @pytest.mark.parametrize("text", ["hunter2", "AAAA", "A" * 44, "ö"])
 def test_a_public_key_that_is_none_is_refused(text):
-    with pytest.raises(ValueError, match="is no public key as"):
+    with pytest.raises(ValueError, match="is not a public key as"):
         split_public_keys(text)

@@ -53,7 +53,7 @@ def classify_primary(found, known=KNOWN):
     return [str(refusal) for refusal in refusals]
 
 
-def judge_replica(found, *, name="shard1c", shard="shard1", known=KNOWN, floors=FLOORS):
+def validate_replica(found, *, name="shard1c", shard="shard1", known=KNOWN, floors=FLOORS):
     refusals = validate_new_replica(
         name, found, shard=shard, known=known, cluster_id=OURS, max_lag_bytes=100, floors=floors
     )
@@ -78,7 +78,7 @@ def test_a_shard_may_begin_where_there_is_nothing_or_what_we_have_left(found):
     ("found", "refusals"),
     [
         (replace(EMPTY, version=140010), ["host: PostgreSQL 14 is too old: 15 or later is needed"]),
-        (PRIMARY2, ["host: this is shard2a of shard2 under another address"]),
+        (PRIMARY2, ["host: this is shard2a of shard2 at another address"]),
         (replace(EMPTY, system_identifier="7002"), ["host: it is a copy of shard2a of shard2"]),
         (replace(EMPTY, in_recovery=True), ["host: it is a standby; a new shard begins with a primary"]),
         (replace(MIGRATED, cluster_id=THEIRS), [f"database: it belongs to another cluster, {THEIRS}"]),
@@ -86,9 +86,12 @@ def test_a_shard_may_begin_where_there_is_nothing_or_what_we_have_left(found):
         (replace(MIGRATED, filled=(IDENTITY, RAW)), ["database: it is not empty: there are rows in raw_event"]),
         (
             replace(MIGRATED, schema_version="0000_old"),
-            ["database: it has schema 0000_old, this release makes 0001_initial"],
+            ["database: it has schema 0000_old, this release has 0001_initial"],
         ),
-        (replace(EMPTY, may_create=False), ["user: it may not create tables in the schema public of this database"]),
+        (
+            replace(EMPTY, may_create=False),
+            ["user: this user may not create tables in the schema public of the database"],
+        ),
     ],
     ids=["old", "known", "copy", "standby", "foreign cluster", "foreign tables", "rows", "other schema", "no right"],
 )
@@ -106,31 +109,31 @@ def test_many_tables_are_not_all_named():
 def test_while_a_whole_shard_is_silent_nobody_can_say_that_this_is_not_a_copy_of_it():
     silent = [*KNOWN[:2], KnownServer("shard2a", "shard2", Role.PRIMARY, None)]
     assert classify_primary(EMPTY, silent) == [
-        "host: whether it is a copy of shard2 cannot be told: no instance of it answers"
+        "host: whether it is a copy of shard2 is unknown: no instance of that answers"
     ]
     one_of_two = [KnownServer("shard1a", "shard1", Role.PRIMARY, None), *KNOWN[1:]]
     assert classify_primary(EMPTY, one_of_two) == []
 
 
 def test_a_replica_that_follows_closely_may_join():
-    assert judge_replica(NEW_REPLICA) == []
-    assert judge_replica(replace(NEW_REPLICA, lsn=900)) == []
+    assert validate_replica(NEW_REPLICA) == []
+    assert validate_replica(replace(NEW_REPLICA, lsn=900)) == []
 
 
 @pytest.mark.parametrize(
     ("found", "refusals"),
     [
         (replace(NEW_REPLICA, version=140010), ["host: PostgreSQL 14 is too old: 15 or later is needed"]),
-        (REPLICA1, ["host: this is shard1b of shard1 under another address"]),
+        (REPLICA1, ["host: this is shard1b of shard1 at another address"]),
         (replace(NEW_REPLICA, system_identifier="7002"), ["host: it is a copy of shard2, not of shard1"]),
         (replace(NEW_REPLICA, system_identifier="7009"), ["host: it is a copy of another server, not of shard1"]),
         (
             replace(NEW_REPLICA, in_recovery=False),
-            ["host: it is no standby; make it one by pg_basebackup from the primary"],
+            ["host: it is not a standby; make it one by pg_basebackup from the primary"],
         ),
         (
             replace(NEW_REPLICA, is_receiving=False),
-            ["host: it receives nothing; point its primary_conninfo to shard1a"],
+            ["host: it receives no WAL; point its primary_conninfo to shard1a"],
         ),
         (replace(NEW_REPLICA, lsn=899), ["host: it is 101 bytes behind shard1a, more than 100"]),
         (replace(NEW_REPLICA, schema_version=None), ["database: it has schema none, shard1a has 0001_initial"]),
@@ -139,26 +142,26 @@ def test_a_replica_that_follows_closely_may_join():
     ids=["old", "known", "other shard", "stranger", "promoted", "not streaming", "late", "no schema", "foreign"],
 )
 def test_a_replica_that_is_none_of_this_shard_is_refused(found, refusals):
-    assert judge_replica(found) == refusals
+    assert validate_replica(found) == refusals
 
 
 def test_a_replica_must_stream_under_its_name():
-    (refusal,) = judge_replica(NEW_REPLICA, name="shard1x")
-    assert refusal.startswith("name: nobody streams from shard1a under this name")
+    (refusal,) = validate_replica(NEW_REPLICA, name="shard1x")
+    assert refusal.startswith("name: no standby streams from shard1a under this name")
 
 
 def test_a_replica_that_lacks_what_the_log_no_longer_holds_does_not_join():
     refusal = (
-        "host: it has not applied entries of partitions 0 that the event log no longer holds: "
+        "host: it lacks entries of partitions 0 that the event log no longer holds: "
         "wait until it has caught up with shard1a"
     )
-    assert judge_replica(NEW_REPLICA, floors={0: (50, 2), 1: (60, 0)}) == [refusal]
+    assert validate_replica(NEW_REPLICA, floors={0: (50, 2), 1: (60, 0)}) == [refusal]
 
 
 def test_a_shard_whose_primary_is_away_gets_no_replica():
     silent = [KnownServer("shard1a", "shard1", Role.PRIMARY, None), *KNOWN[1:]]
-    assert judge_replica(NEW_REPLICA, known=silent) == [
-        "shard: shard1 has a primary, shard1a, that does not answer: nothing can be compared"
+    assert validate_replica(NEW_REPLICA, known=silent) == [
+        "shard: shard1 has a primary, shard1a, that does not answer: the server cannot be compared with it"
     ]
 
 
