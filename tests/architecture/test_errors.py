@@ -13,9 +13,7 @@ NESTED = ("configservice", "viewcounter")
 MARKERS = frozenset({"Retryable", "Permanent"})
 
 WITHOUT_MARKER = {
-    "MoverStopping": "ends a mover in order: not an error",
     "StateConflict": "an answer of the framework of the API: 409",
-    "Refused": "says so by `retry`, as the answer of one refusal",
     "EventLogError": "its subclasses are of both kinds, and it is raised itself",
     "EventLogFull": "as EventLogError",
     "EntryRefused": "as EventLogError",
