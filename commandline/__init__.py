@@ -1,5 +1,5 @@
-"""What `manage.py` and the scripts in `bin/` have in common: how our commands are found, described and started.
+"""Finds, describes and starts the commands of `manage.py` and of the scripts in `bin/`.
 
-A command says what it can do without loading what it does it with: its module imports nothing but the arguments, and
-Django is set up when it is carried out. Knows none of our packages; `manage.py` names those that have commands.
+A command prints its help without loading the code that it runs: its module imports only its arguments, and Django is
+set up when the command is executed. Never imports another package of ours; `manage.py` names the apps with commands.
 """

@@ -1,4 +1,4 @@
-"""The base of our commands: help for people, and Django set up only to carry one out."""
+"""Base class of our commands: readable help, and Django set up only when a command is executed."""
 
 import gc
 import shutil
@@ -23,7 +23,7 @@ MAX_COLUMNS = 100
 
 
 class Subject(StrEnum):
-    """Under which heading of `manage.py help` a command is listed, in this order."""
+    """Headings of `manage.py help`, in the order of the page."""
 
     TRY = "try out"
     RUN = "run"
@@ -36,12 +36,12 @@ class OperatorCommand(BaseCommand):
     """Subclasses import what they work with in `handle`: `--help` must not wait for it."""
 
     subject: ClassVar[Subject | None] = None
-    """None: of no use to people, and not listed."""
+    """Heading in `manage.py help`; None: internal, not listed."""
     examples: ClassVar[tuple[str, ...]] = ()
     needs_apps: ClassVar[bool] = True
-    """Whether it uses models or anything else that Django must be set up for."""
+    """Whether the command needs `django.setup()`, for models for example."""
     script: str = ""
-    """The script that people have started, such as `bin/up`."""
+    """The script that was started instead of `manage.py`, such as `bin/up`."""
 
     requires_system_checks = ()
     suppressed_base_arguments = frozenset(
@@ -63,7 +63,7 @@ class OperatorCommand(BaseCommand):
         return parser
 
     def run_from_argv(self, argv: list[str]) -> None:
-        """As Django's, which reads every setting at the end of each command to close databases that it never opened."""
+        """Replaces Django's, which loads the settings after every command to close databases that it never opened."""
         self._called_from_command_line = True
         options = self.create_parser(argv[0], argv[1]).parse_args(argv[2:])
         handle_default_options(options)
@@ -79,11 +79,11 @@ class OperatorCommand(BaseCommand):
                 connections.close_all()
 
     def prepare_process(self) -> None:
-        """What must happen before Django is set up."""
+        """Hook that runs before Django is set up."""
 
     def execute(self, *args: Any, **options: Any) -> Any:
         if not apps.ready:
-            gc.disable()  # all that is loaded stays: looking through it for garbage is a sixth of the work
+            gc.disable()  # modules are never garbage: collecting while they load costs a sixth of the start
             try:
                 self.prepare_process()
                 if self.needs_apps:
@@ -95,9 +95,9 @@ class OperatorCommand(BaseCommand):
 
 
 class _HelpFormatter(DjangoHelpFormatter, RawDescriptionHelpFormatter):
-    """Keeps the lines of examples."""
+    """Keeps the line breaks of examples."""
 
 
 def get_columns() -> int:
-    """How wide text may be."""
+    """Maximum width of printed text."""
     return min(shutil.get_terminal_size().columns, MAX_COLUMNS) - 2

@@ -1,4 +1,4 @@
-"""From the words on the command line to the command, without loading more than that one."""
+"""Finds the command named on the command line and runs it, without loading any other one."""
 
 import os
 import select
@@ -19,9 +19,9 @@ HELP = ("help", "--help", "-h")
 
 
 class CommandLine:
-    """`own_apps` have commands of ours, `other_apps` those of Django and of libraries.
+    """`own_apps`: apps with commands of ours. `other_apps`: apps of Django and of libraries.
 
-    `script` is what people have started instead of `manage.py`, such as `bin/up`.
+    `script`: the script that was started instead of `manage.py`, such as `bin/up`.
     """
 
     def __init__(
@@ -52,14 +52,14 @@ class CommandLine:
 
 
 def find_app_commands(apps: Iterable[str]) -> Mapping[str, str]:
-    """The app of each command, by the command's name. Looks at folders and imports no app."""
+    """The app of each command, by the command's name. Reads directories; imports no app."""
     return {name: app for app in apps for name in find_commands(Path(_find_folder(app), "management"))}
 
 
 def load_own_command(app: str, name: str) -> OperatorCommand:
     command = import_module(f"{app}.management.commands.{name}").Command()
     if not isinstance(command, OperatorCommand):
-        raise TypeError(f"the command {name} of {app} is no OperatorCommand")
+        raise TypeError(f"the command {name} of {app} is not an OperatorCommand")
     return command
 
 
@@ -72,7 +72,7 @@ def _find_folder(app: str) -> str:
 
 @contextmanager
 def quiet_when_unread() -> Iterator[None]:
-    """Ends the process without a traceback when nobody reads its output any more, as in `bin/status | head -1`."""
+    """Exit without a traceback when the reader of the output has closed it, as in `bin/status | head -1`."""
     try:
         try:
             yield
@@ -81,13 +81,13 @@ def quiet_when_unread() -> Iterator[None]:
     except BrokenPipeError:
         if not _is_unread(sys.stdout.fileno()):
             raise
-        # What is still buffered would be written once more, and fail once more, at the end of the interpreter.
+        # The interpreter flushes the buffer again when it exits, which would fail again.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(128 + SIGPIPE)
 
 
 def _is_unread(descriptor: int) -> bool:
-    """Whether it is a pipe without a reader: another pipe may have broken as well, a connection for instance."""
+    """Whether it is a pipe without a reader. The error may be of another pipe or socket, such as a connection."""
     poll = select.poll()
-    poll.register(descriptor, 0)  # errors are always told
+    poll.register(descriptor, 0)  # errors are reported for any mask
     return bool(poll.poll(0))

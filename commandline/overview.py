@@ -1,4 +1,4 @@
-"""The page that `manage.py help` prints: our commands by subject with a line each, then the names of all others."""
+"""The output of `manage.py help`: our commands by subject, one line each, then the names of all others."""
 
 from collections.abc import Mapping, Sequence
 from textwrap import fill
@@ -8,9 +8,9 @@ from commandline.command import OperatorCommand, Subject, get_columns
 _INTRODUCTION = """\
 Usage: manage.py COMMAND [OPTIONS]
 
-`manage.py help COMMAND` or `manage.py COMMAND --help` says what a command takes.
+`manage.py help COMMAND` or `manage.py COMMAND --help` describes a command and its options.
 """
-_OTHERS = "of Django and of libraries; each also takes --settings, --traceback and --no-color, as ours do"
+_OTHERS = "of Django and of libraries; all commands also take --settings, --traceback and --no-color"
 
 
 def render_overview(commands: Mapping[str, OperatorCommand], others: Sequence[str]) -> str:

@@ -1,9 +1,9 @@
-"""The servers and processes of one viewcounter on one machine: from an empty folder to ready, and down again.
+"""A whole cluster on one machine, for development and tests: from an empty folder to ready, and down again.
 
-Responsible for finding the programs, creating databases and secrets, starting, watching, restarting and
-stopping every process, and for leaving nothing behind, whoever is killed and how. Used by `bin/up` and, as a
-Python API with faults to inject, by the tests. Knows no Django and nothing of counting: it runs `manage.py`
-and the web, worker, beat and shard proxy programs as any operator would. Production runs none of it.
+Responsible for finding the server programs, creating databases and secrets, starting, supervising and stopping every
+process, and for leaving no process behind, whichever of them is killed. Used by `bin/up` and, as a Python API with
+faults, by tests, drills and benchmarks. Never imports Django or the service: it runs `manage.py` and the web, worker,
+beat and shard proxy programs as an operator would. Never used in production.
 """
 
 from importlib import import_module
@@ -24,7 +24,7 @@ _MODULES = {
 
 
 def __getattr__(name: str) -> Any:
-    """Loaded when it is first used: `bin/status` reads files of a cluster, and needs none of what starts one."""
+    """Lazy imports: `bin/status` only reads the files of a cluster and needs none of the modules that start one."""
     if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(import_module(_MODULES[name]), name)

@@ -1,6 +1,6 @@
 """`python -m devtools.localcluster STATE_DIR`: secrets, ports and `env` of a cluster that this release never started.
 
-`manage.py` cannot even say what it can do without settings; the scripts in `bin/` run this first.
+The scripts in `bin/` run this first, since `manage.py` needs settings to start.
 """
 
 import os

@@ -1,4 +1,4 @@
-"""Which operating-system account PostgreSQL runs as: it refuses to be root."""
+"""Chooses the operating-system account of PostgreSQL, which refuses to run as root."""
 
 import os
 import pwd
@@ -21,7 +21,7 @@ class Account:
 
 
 def find_account() -> Account | None:
-    """An unprivileged account when we are root; None when we may run PostgreSQL as ourselves."""
+    """An unprivileged account if this process runs as root, else None: PostgreSQL then runs as the same user."""
     if os.geteuid() != 0:
         return None
     for name in CANDIDATES:
@@ -34,14 +34,14 @@ def find_account() -> Account | None:
 
 
 def build_switch(account: Account | None) -> dict[str, Any]:
-    """What `subprocess` needs to run a program as `account`."""
+    """Arguments of `subprocess` that run a program as `account`."""
     if account is None:
         return {}
     return {"user": account.uid, "group": account.gid, "extra_groups": []}
 
 
 def can_run(argv: list[str], account: Account | None) -> bool:
-    """Whether `account` reaches and runs this program. Asked of the kernel, which also knows ACLs and mounts."""
+    """Whether `account` can run this program. Tried, since ACLs and mount options count as well as modes."""
     try:
         finished = subprocess.run(
             argv, cwd="/", capture_output=True, timeout=CHECK_SECONDS, check=False, **build_switch(account)
@@ -56,7 +56,7 @@ def can_traverse(folder: Path, account: Account | None) -> bool:
 
 
 def give(path: Path, account: Account | None) -> None:
-    """Make `account` the owner of `path` and of all below it."""
+    """Make `account` the owner of `path` and of everything below it."""
     if account is None or (path.stat().st_uid == account.uid and path.stat().st_gid == account.gid):
         return
     for folder, folders, names in os.walk(path):

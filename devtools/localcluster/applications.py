@@ -18,7 +18,7 @@ _CELERY = ("-m", "celery", "--app", "viewcounter.celery:app")
 
 
 class Application(Member):
-    """`settings` are the VIEWCOUNTER_* lines of this cluster."""
+    """A process of viewcounter. `settings`: the VIEWCOUNTER_* settings of this cluster."""
 
     kind = "application"
     stop_signals = ((signal.SIGTERM, 20.0),)
@@ -37,7 +37,7 @@ class Application(Member):
         )
 
     def find_obstacle(self) -> str | None:
-        return None if self.is_running else "it does not run"
+        return None if self.is_running else "the process does not run"
 
 
 class HttpApplication(Application):
@@ -81,7 +81,7 @@ class Web(HttpApplication):
 
 
 class AnnouncedApplication(Application):
-    """Ready when it has said so in its log; only what it wrote since its start counts."""
+    """Ready when it has logged so since its start."""
 
     announcement: str
 
@@ -97,12 +97,12 @@ class AnnouncedApplication(Application):
 
     def find_obstacle(self) -> str | None:
         if not self.is_running:
-            return "it does not run"
+            return "the process does not run"
         if not self._has_said_ready:
             with self._state.get_log_path(self.name).open("rb") as log:
                 log.seek(self._log_offset)
                 self._has_said_ready = self.announcement.encode() in log.read()
-        return None if self._has_said_ready else "it has not said that it is ready"
+        return None if self._has_said_ready else "the process has not logged that it is ready"
 
     def _get_log_size(self) -> int:
         try:
@@ -114,7 +114,7 @@ class AnnouncedApplication(Application):
 class Worker(AnnouncedApplication):
     """Celery's worker.
 
-    Asking it (`celery inspect ping`) would start a Python process of a second and a half each time.
+    Its log is read because `celery inspect ping` would start a Python process, which takes 1.5 s each time.
     """
 
     _NODE = "worker@local"
@@ -133,9 +133,9 @@ class Worker(AnnouncedApplication):
 
 
 class Daemon(HttpApplication):
-    """A command of `manage.py` that runs for good and answers `/healthz` at `address`, given to it by setting `bind`.
+    """A daemon of `manage.py` that answers `/healthz` at `address`, which it gets by the setting `bind`.
 
-    Set for each process: several of a kind share this machine.
+    The setting differs between processes: several of one kind share this machine.
     """
 
     def __init__(
@@ -150,7 +150,7 @@ class Daemon(HttpApplication):
 
 
 class ShardProxy(HttpApplication):
-    """One for all instances of this machine."""
+    """One shard proxy for all instances of this machine."""
 
     def __init__(self, **application: Any) -> None:
         super().__init__(
@@ -161,7 +161,7 @@ class ShardProxy(HttpApplication):
 
 
 class Beat(Application):
-    """Celery's scheduler; ready when it runs. It forgets its schedule with the cluster, which costs nothing."""
+    """Celery's scheduler; ready when it runs. Its schedule is not kept between runs: no entry depends on it."""
 
     def __init__(self, *, schedule_file: Path, **application: Any) -> None:
         super().__init__(
@@ -171,7 +171,7 @@ class Beat(Application):
 
 
 def build_child_environment(settings: Mapping[str, str], *, outer: Mapping[str, str], env_file: Path) -> dict[str, str]:
-    """The environment of a child. Settings of this very process reach it only if they stand in `outer`."""
+    """The environment of a child process. It inherits only those of our own settings that are in `outer`."""
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("VIEWCOUNTER_")}
     ours = {name: value for name, value in outer.items() if name.startswith("VIEWCOUNTER_")}
     return inherited | ours | dict(settings) | {"VIEWCOUNTER_ENV_FILE": str(env_file)}

@@ -1,7 +1,7 @@
-"""Where the server programs are: in the wheels of requirements-local.txt, or where the settings say.
+"""Finds the server programs: in the wheels of requirements-local.txt, or at the paths in the settings.
 
-The wheels are located, not imported: importing them takes locks and installs exit handlers, and they would
-manage servers in their own way.
+The wheels are located, not imported: importing them takes locks, installs exit handlers and manages servers in their
+own way.
 """
 
 import platform
@@ -40,7 +40,7 @@ def find_postgres_dir(configured: Path | None) -> Path:
 
 
 def read_postgres_programs(bin_dir: Path) -> PostgresPrograms:
-    """Ask the programs for their version. Raises ProgramNotFound when it is too old or they do not run."""
+    """Read the version of the programs. Raises ProgramNotFound when it is too old or they do not run."""
     try:
         output = subprocess.run(
             [str(bin_dir / "postgres"), "--version"],

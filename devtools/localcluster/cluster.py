@@ -1,9 +1,9 @@
-"""`LocalCluster`: the whole of it, started at once as far as one thing does not need the other.
+"""`LocalCluster`: starts and stops all servers and processes, in parallel where they do not depend on each other.
 
-Databases start beside Valkey, `manage.py prepare` (migrations, topology, administrator), the gateway and the worker,
-which load for longer than any server takes and wait for what they need themselves. What acts on the topology or sends
-work starts when `prepare` has ended. Down it goes applications first, then servers. Every step may be repeated, so a
-start after any kind of stop is the same start.
+Databases start in parallel with Valkey, with `manage.py prepare` (migrations, topology, administrator), and with the
+gateway and the worker, which take longer to load than any server to start and wait for their dependencies themselves.
+Processes that act on the topology or send tasks start after `prepare`. Applications stop before servers. Every step is
+idempotent, so a start is the same after any kind of stop.
 """
 
 import signal
@@ -18,7 +18,6 @@ from typing import Self
 from devtools.localcluster.applications import PROJECT_ROOT, Application
 from devtools.localcluster.environment import write_environment
 from devtools.localcluster.errors import NotReady, StateUnusable
-from devtools.localcluster.keeper import ShardKeeper
 from devtools.localcluster.layout import (
     Layout,
     Reach,
@@ -35,6 +34,7 @@ from devtools.localcluster.postgres_seed import seed_primary, seed_replica
 from devtools.localcluster.process import OWNER_VARIABLE, Launch, run_tool
 from devtools.localcluster.records import end_leftovers
 from devtools.localcluster.rejoin import rejoin
+from devtools.localcluster.rejoiner import Rejoiner
 from devtools.localcluster.signing_key import SETTING, get_signing_key_path
 from devtools.localcluster.spec import WEB, WORKER, ClusterSpec
 from devtools.localcluster.state import StateFolder, write_json
@@ -43,8 +43,8 @@ from devtools.localcluster.valkey import ValkeyServer
 from devtools.localcluster.waiting import Waiter
 
 PARALLEL_STOPS = 8
-PATIENT_APPLICATIONS = (WEB, WORKER)
-"""They take nothing for granted: without topology events are refused or wait in the log, and tasks come with beat."""
+EARLY_APPLICATIONS = (WEB, WORKER)
+"""Started before the cluster is prepared: without a topology events are refused, and no task comes before beat runs."""
 
 
 def _keep_quiet(_: str) -> None:
@@ -52,11 +52,10 @@ def _keep_quiet(_: str) -> None:
 
 
 class LocalCluster:
-    """One cluster in `state_dir`. As a context manager it is stopped at the end, whatever happened.
+    """One cluster in `state_dir`. As a context manager it is stopped at the end, also after an error.
 
-    `outer` are settings of the caller's environment that may name servers to use instead of our own; tests
-    leave it empty. `report` gets one line for each thing done, also from other threads. `reach` may put something
-    between the servers and whoever uses them.
+    `outer`: settings of the caller's environment, which may name servers to use instead of our own; empty in tests.
+    `report` gets one line for each step, also from other threads. `reach` may put a proxy in front of each server.
     """
 
     def __init__(
@@ -77,7 +76,7 @@ class LocalCluster:
         self._lock = ClusterLock(self.state)
         self._supervisor = Supervisor(state=self.state, report=self._report)
         self._layout: Layout | None = None
-        self._keeper: ShardKeeper | None = None
+        self._rejoiner: Rejoiner | None = None
 
     def __enter__(self) -> Self:
         return self
@@ -87,7 +86,7 @@ class LocalCluster:
     ) -> None:
         self.stop()
 
-    # -- what it is made of ------------------------------------------------------------------------
+    # -- members -----------------------------------------------------------------------------------
 
     @property
     def layout(self) -> Layout:
@@ -98,7 +97,7 @@ class LocalCluster:
 
     @property
     def environment(self) -> dict[str, str]:
-        """The whole environment of a process that is to use this cluster."""
+        """The complete environment of a process that uses this cluster."""
         return dict(self.layout.child_environment)
 
     @property
@@ -130,34 +129,37 @@ class LocalCluster:
     # -- up ------------------------------------------------------------------------------------------
 
     def start(self) -> None:
-        """Everything, until it is ready. Raises the first failure; `stop` cleans up after it."""
+        """Start everything and wait until it is ready. Raises the first failure; `stop` cleans up after it."""
         self._open()
-        patient = [a for name, a in self.layout.applications.items() if name in PATIENT_APPLICATIONS]
-        others = [a for name, a in self.layout.applications.items() if name not in PATIENT_APPLICATIONS]
+        early = [a for name, a in self.layout.applications.items() if name in EARLY_APPLICATIONS]
+        others = [a for name, a in self.layout.applications.items() if name not in EARLY_APPLICATIONS]
 
-        def start_valkeys_and_patient_applications() -> None:
+        def start_valkeys_and_early_applications() -> None:
             self._bring_up_all(self.layout.valkeys)
-            self._bring_up_all(patient)
+            self._bring_up_all(early)
 
         def prepare_and_start_others() -> None:
             self.prepare(set_roles=True)
             self._bring_up_all(others)
 
         self._at_once(
-            [self._start_databases, start_valkeys_and_patient_applications, prepare_and_start_others],
+            [self._start_databases, start_valkeys_and_early_applications, prepare_and_start_others],
         )
         self._watch_servers()
         self._announce_ready()
 
     def start_servers(self) -> None:
-        """The databases and Valkey servers, until they are ready and replicas stream. Raises AlreadyRunning."""
+        """Start databases and Valkey, and wait until they are ready and replicas stream. Raises AlreadyRunning."""
         self._open()
         self._at_once([self._start_databases, partial(self._bring_up_all, self.layout.valkeys)])
         self._describe_instances()  # replicas that rejoined may have found another primary
         self._watch_servers()
 
     def _open(self) -> None:
-        """Claims the folder and writes down what others read: settings, layout, instances. Raises AlreadyRunning."""
+        """Lock the state folder and write the files for other processes: settings, layout, instances.
+
+        Raises AlreadyRunning.
+        """
         self.state.create()
         if not self._lock.is_held:
             self._lock.acquire()
@@ -184,15 +186,16 @@ class LocalCluster:
 
     def _watch_servers(self) -> None:
         self._supervisor.watch(list(self.layout.servers.values()))
-        if self._keeper is None:
-            self._keeper = ShardKeeper(self.layout.shards, state=self.state, report=self._report)
-            self._keeper.start()
+        if self._rejoiner is None:
+            self._rejoiner = Rejoiner(self.layout.shards, state=self.state, report=self._report)
+            self._rejoiner.start()
 
     def prepare(self, *, set_roles: bool = False) -> None:
-        """Migrations of control and shards, the topology with the addresses of now, the administrator.
+        """Run the migrations of control database and shards, publish the topology with the present addresses, create
+        the administrator.
 
-        Waits for the databases. `set_roles`: the roles of known instances too, as their data say. Before any config
-        service runs.
+        Waits for the databases. `set_roles`: also set the roles of known instances from their data. Call before any
+        config service runs.
         """
         self._report("preparing databases")
         self.state.get_secret("admin_password")
@@ -204,7 +207,7 @@ class LocalCluster:
         )  # fmt: skip
 
     def start_applications(self) -> None:
-        """Web, worker, beat and shard proxy, until they are ready."""
+        """Start web, worker, beat and shard proxy, and wait until they are ready."""
         self._bring_up_all(list(self.layout.applications.values()))
         self._announce_ready()
 
@@ -213,9 +216,9 @@ class LocalCluster:
         self._lock.announce(Phase.READY)
 
     def add_shard_servers(self) -> str:
-        """The servers of one more shard, ready and empty, beside everything that runs; returns the shard's name.
+        """Start the servers of one more, empty shard in the running cluster; returns the shard's name.
 
-        The cluster does not know of it yet; see `add_shard`. Later starts of this state folder have it too.
+        The shard is not in the topology yet; see `add_shard`. Later starts of this state folder include it.
         """
         name, instances = build_added_shard(self.state, spec=self.spec, taken=self.layout.shards, waiter=self._waiter)
         self.layout.shards[name] = instances
@@ -226,7 +229,7 @@ class LocalCluster:
         return name
 
     def add_shard(self) -> str:
-        """One more shard, empty, as part of the running cluster: no partition lives there yet. Returns its name."""
+        """Add an empty shard, which owns no partition, to the running cluster. Returns its name."""
         name = self.add_shard_servers()
         described = describe_instances(self.state, self.layout, zone=self.spec.zone)
         instances = next(shard["instances"] for shard in described["shards"] if shard["name"] == name)
@@ -240,21 +243,21 @@ class LocalCluster:
         return name
 
     def reseed_replica(self, name: str) -> None:
-        """Throw a replica's data away and make it anew from its primary. Raises KeyError for a name that is none."""
+        """Delete a replica's data and copy it from its primary again. Raises KeyError for another name."""
         replica = self.database(name)
         shard = next(instances for instances in self.layout.shards.values() if replica in instances)
         primary = find_primary(shard)
         if primary is None or primary is replica:
-            raise KeyError(f"{name} is no replica")
+            raise KeyError(f"{name} is not a replica")
         replica.stop()
         password = self.state.get_secret("replication_password")
         seed_replica(replica, primary=primary, replication_password=password)
         self._bring_up(replica)
 
     def run_command(self, *arguments: str, within_seconds: float | None = None, signs: bool = False) -> str:
-        """`manage.py` on this cluster; returns its output. Raises ProgramFailed.
+        """Run a command of `manage.py` on this cluster; returns its output. Raises ProgramFailed.
 
-        `signs`: it publishes a topology while no config service runs, which would sign it.
+        `signs`: the command signs topologies itself, because no config service runs that would.
         """
         signing = {SETTING: str(get_signing_key_path(self.state))} if signs or not self.spec.config_services else {}
         return run_tool(
@@ -271,22 +274,22 @@ class LocalCluster:
     # -- down ----------------------------------------------------------------------------------------
 
     def cancel(self) -> None:
-        """Make a `start` that is under way in another thread or below a signal handler give up soon."""
+        """Make a running `start`, in another thread or interrupted by a signal handler, give up soon."""
         self._waiter.stop()
 
     def stop_applications(self) -> None:
-        """Whichever of them run; the servers stay."""
+        """Stop the applications that run; servers keep running."""
         self._together([application.stop for application in self.layout.applications.values()])
 
     def discard(self) -> None:
-        """Everything at once, as its data are not used again; `stop` then finds nothing that runs."""
+        """Stop everything in parallel and fast, when its data are not used again. Call `stop` afterwards."""
         self._end_watching()
         if self._layout is not None:
             members = [*self._layout.applications.values(), *self._layout.servers.values()]
             self._together([member.discard for member in members])
 
     def stop(self, *, failed: bool = False) -> None:
-        """Applications, then servers; nothing is left. Does nothing when it does not run."""
+        """Stop applications, then servers. Does nothing if the cluster does not run."""
         self._end_watching()
         if self._layout is not None:
             if self._lock.is_held:
@@ -297,10 +300,10 @@ class LocalCluster:
         self._waiter.resume()
 
     def _end_watching(self) -> None:
-        """Nothing is started again or taken back once this has returned."""
-        if self._keeper is not None:
-            self._keeper.stop()
-            self._keeper = None
+        """After this returns, no process is restarted and no instance is rejoined."""
+        if self._rejoiner is not None:
+            self._rejoiner.stop()
+            self._rejoiner = None
         self._supervisor.stop()
 
     # -- steps ---------------------------------------------------------------------------------------
@@ -313,9 +316,9 @@ class LocalCluster:
     def _start_shard(self, instances: tuple[PostgresServer, ...]) -> None:
         primary = choose_primary(instances)
         if primary.exists and primary.is_replica:
-            raise StateUnusable(f"no instance of {', '.join(i.name for i in instances)} is a primary: promote one")
+            raise StateUnusable(f"no instance of {', '.join(i.name for i in instances)} is a primary; promote one")
         if primary.exists and not primary.is_running:
-            # Held by a switchover that the stop has cut off; whose primary it is, its data has just said.
+            # Set by a switchover that the stop has interrupted. The data have just said which instance is the primary.
             primary.forget_overrides("default_transaction_read_only")
         self._start_primary(primary)
         password = self.state.get_secret("replication_password")
@@ -348,7 +351,7 @@ class LocalCluster:
         self._report(f"{member.name} ready")
 
     def _at_once(self, steps: Sequence[Callable[[], None]]) -> None:
-        """Run all beside each other. The first that fails makes the others give up waiting, and is raised."""
+        """Run all in parallel. The first failure makes the others give up waiting, and is raised."""
         failure: BaseException | None = None
         with ThreadPoolExecutor(max_workers=max(1, len(steps))) as pool:
             for future in as_completed([pool.submit(step) for step in steps]):
@@ -365,7 +368,7 @@ class LocalCluster:
 
     @staticmethod
     def _together(steps: Iterable[Callable[[], None]]) -> None:
-        """Run all beside each other to their ends, then raise the first failure."""
+        """Run all in parallel to their ends, then raise the first failure."""
         with ThreadPoolExecutor(max_workers=PARALLEL_STOPS) as pool:
             futures = [pool.submit(step) for step in steps]
         for future in futures:

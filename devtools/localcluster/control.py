@@ -1,4 +1,4 @@
-"""From another process: start a cluster in the background, stop one that runs, remove what it kept."""
+"""Controls a cluster from another process: start it in the background, stop it, delete its data."""
 
 import os
 import shutil
@@ -24,7 +24,7 @@ KILLED_SUPERVISOR_SECONDS = 10.0
 
 @dataclass(frozen=True, slots=True)
 class StopResult:
-    """`was_running` says whether a supervisor was there; `leftovers` names what it had left behind."""
+    """`was_running`: whether a supervisor ran. `leftovers`: names of members that it had left running."""
 
     was_running: bool
     leftovers: tuple[str, ...]
@@ -32,7 +32,7 @@ class StopResult:
 
 @dataclass(frozen=True, slots=True)
 class DetachedSupervisor:
-    """`output_start`: where in the supervisor's log its own output begins."""
+    """A supervisor in the background. `output_start`: offset of its output in its log."""
 
     process: subprocess.Popen[bytes]
     output_start: int
@@ -59,9 +59,9 @@ def spawn_detached(command: Sequence[str], state: StateFolder, *, environment: M
 def await_detached(
     supervisor: DetachedSupervisor, state: StateFolder, *, within_seconds: float, relay: Callable[[str], None]
 ) -> None:
-    """Returns when it says that all is ready. What it prints meanwhile goes to `relay` line by line.
+    """Returns when the supervisor reports that all is ready. Its output goes to `relay` line by line.
 
-    Raises NotReady when it fails or takes too long; it is stopped then.
+    Raises NotReady when it fails or takes too long; the supervisor is then stopped.
     """
     log_path = state.get_log_path(SUPERVISOR_LOG)
     deadline = time.monotonic() + within_seconds
@@ -87,7 +87,7 @@ def await_detached(
 
 
 def find_web_url(state: StateFolder) -> str:
-    """Of a cluster that runs. Raises NotReady."""
+    """The URL of the gateway of a running cluster. Raises NotReady."""
     layout = read_json(state.layout_file)
     if not isinstance(layout, dict):
         raise NotReady(f"there is no {state.layout_file}")
@@ -100,19 +100,19 @@ def _relay_lines(text: str, relay: Callable[[str], None]) -> None:
 
 
 def wait_until_ready(state: StateFolder, *, within_seconds: float) -> None:
-    """For a cluster that somebody else is starting. Raises NotReady."""
+    """Wait for a cluster that another process is starting. Raises NotReady."""
     deadline = time.monotonic() + within_seconds
     while True:
         supervisor = find_supervisor(state)
         if supervisor is not None and supervisor.phase is Phase.READY:
             return
         if supervisor is None or time.monotonic() >= deadline:
-            raise NotReady("the cluster that was being started did not become ready")
+            raise NotReady("the starting cluster did not become ready")
         time.sleep(POLL_SECONDS)
 
 
 def stop_cluster(state: StateFolder, *, within_seconds: float) -> StopResult:
-    """Ask the supervisor to stop, kill it when it does not within the time, then end whatever is left."""
+    """Tell the supervisor to stop, kill it after the time limit, then end all remaining processes."""
     if not state.run.exists():
         return StopResult(was_running=False, leftovers=())
     supervisor = find_supervisor(state)
@@ -127,7 +127,7 @@ def stop_cluster(state: StateFolder, *, within_seconds: float) -> StopResult:
 
 
 def purge(state: StateFolder) -> None:
-    """Remove all that the cluster kept: data, secrets, logs. Only after `stop_cluster`."""
+    """Delete all files of the cluster: data, secrets, logs. Only after `stop_cluster`."""
     remove_moved(state)
     if state.root.exists():
         shutil.rmtree(state.root)
@@ -147,7 +147,7 @@ def _end_supervisor(supervisor: SupervisorRecord, *, within_seconds: float) -> N
 
 
 def _acquire_soon(lock: ClusterLock) -> None:
-    """A supervisor that has just ended may still hold the lock for a moment."""
+    """Retries for a moment: a supervisor that has just ended may still hold the lock."""
     deadline = time.monotonic() + KILLED_SUPERVISOR_SECONDS
     while True:
         try:

@@ -1,7 +1,7 @@
-"""The `VIEWCOUNTER_*` settings that lead a process to this cluster, and which servers somebody else runs.
+"""The `VIEWCOUNTER_*` settings of processes of this cluster, and the servers that are provided from outside.
 
-A server whose address stands in the real environment is not started: the given address is used instead. The
-lines are written to `.local/env`, so that a command in any other shell finds the same cluster.
+A server whose address is in the real environment is not started: that address is used instead. The settings are
+written to `.local/env`, so that a command in any other shell finds the same cluster.
 """
 
 from collections.abc import Mapping
@@ -25,12 +25,12 @@ from devtools.localcluster.state import StateFolder, write_private
 
 SERVER_NAMES = (CONTROL_SERVER, LOG_SERVER, BROKER_SERVER)
 NETWORK_NAMES = (*SERVER_NAMES, WEB, SHARD_PROXY)
-"""What the settings point to; shards are found through the topology instead."""
+"""Members whose addresses are settings; those of shards are in the topology."""
 
 SIGNING_KEY_MIN_CHARACTERS = 50
-"""What `secret_key` of viewcounter's settings must have."""
+"""Minimum length of the setting `secret_key`."""
 _CHECKS_OF_HTTPS = "security.W004,security.W008,security.W012,security.W016"
-"""Of `manage.py check --deploy`: a local cluster listens on loopback only, by plain HTTP."""
+"""Checks of `manage.py check --deploy` that are silenced: a local cluster serves plain HTTP on loopback only."""
 
 _CONTROL_SETTINGS = tuple(
     f"VIEWCOUNTER_CONTROL_DATABASE_{part}" for part in ("HOST", "PORT", "NAME", "USER", "PASSWORD")
@@ -48,14 +48,14 @@ _ADDRESSES = (
 
 @dataclass(frozen=True, slots=True)
 class ClusterEnvironment:
-    """`settings` for every process; `given` are the servers that we do not run."""
+    """`settings` of every process. `given`: names of the servers that are provided from outside."""
 
     settings: dict[str, str]
     given: frozenset[str]
 
 
 def build_environment(state: StateFolder, *, ports: Mapping[str, int], outer: Mapping[str, str]) -> ClusterEnvironment:
-    """Our own settings, replaced by those of the real environment where it names another server."""
+    """Our own settings, overridden by those of the real environment where it names another server."""
     own = build_own_settings(state, ports=ports)
     given = find_given_settings(own, outer)
     servers = frozenset(
@@ -104,7 +104,7 @@ def build_own_settings(state: StateFolder, *, ports: Mapping[str, int]) -> dict[
 
 
 def _get_signing_keys(state: StateFolder) -> dict[str, str]:
-    """A key that an earlier release made is too short to sign with; viewers that were told apart by it still are."""
+    """Replaces a signing key of an earlier release, which is too short. It stays the key of viewer digests."""
     if len(state.get_secret("secret_key")) < SIGNING_KEY_MIN_CHARACTERS:
         state.rename_secret("secret_key", "viewer_key")
     keys = {"VIEWCOUNTER_SECRET_KEY": state.get_secret("secret_key")}
@@ -114,7 +114,7 @@ def _get_signing_keys(state: StateFolder) -> dict[str, str]:
 
 
 def find_given_settings(own: Mapping[str, str], outer: Mapping[str, str]) -> dict[str, str]:
-    """Addresses in the real environment that are not ours (a shell may have loaded our own `.local/env`)."""
+    """Addresses in the real environment that differ from ours (a shell may have loaded our own `.local/env`)."""
     return {name: outer[name] for name in _ADDRESSES if name in outer and outer[name] != own[name]}
 
 

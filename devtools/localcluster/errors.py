@@ -1,10 +1,10 @@
-"""What can go wrong with the local cluster. Docstrings are the operator's explanation."""
+"""Errors of the local cluster; each docstring is the operator's message."""
 
 from runtime.errors import Permanent, Retryable
 
 
 class LocalClusterError(Exception):
-    """Base of everything this package raises on purpose."""
+    """Base of all errors of this package."""
 
 
 class TransientFailure(LocalClusterError, Retryable):
@@ -12,32 +12,32 @@ class TransientFailure(LocalClusterError, Retryable):
 
 
 class PermanentFailure(LocalClusterError, Permanent):
-    """The same call will fail again until somebody changes something."""
+    """The same call fails again until its cause is removed."""
 
 
 class ProgramNotFound(PermanentFailure):
-    """A server program is missing. Install requirements-local.lock, or name a system one in the settings."""
+    """A server program is missing. Install requirements-local.lock, or set the path of another one."""
 
 
 class ProgramFailed(PermanentFailure):
-    """A program ended with an error. The message carries the end of its output."""
+    """A program failed. The message contains the end of its output."""
 
 
 class SettingsContradict(PermanentFailure):
-    """Two settings cannot both hold; the message names them."""
+    """Two settings contradict each other; the message names them."""
 
 
 class StateUnusable(PermanentFailure):
-    """The state folder cannot be used: another owner, or a path that is not what it should be."""
+    """The state folder cannot be used: it has another owner, or one of its paths is not of the expected type."""
 
 
 class AlreadyRunning(PermanentFailure):
-    """A supervisor already runs this state folder. `bin/down` stops it."""
+    """A cluster already runs in this state folder. Stop it with `bin/down`."""
 
 
 class NotReady(TransientFailure):
-    """A server or process did not become ready in time. The message carries the end of its log."""
+    """A server or process did not become ready in time. The message contains the end of its log."""
 
 
 class StopRequested(PermanentFailure):
-    """The start was given up because somebody asked to stop."""
+    """The start was cancelled."""

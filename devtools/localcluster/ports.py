@@ -1,7 +1,7 @@
-"""Which port each server listens on: chosen free at the first start, then kept.
+"""Ports of the servers: chosen among free ones at the first start, then kept.
 
-Ports come from below the range that the kernel hands to outgoing connections: one of those could otherwise
-sit on a server's port just when that server restarts.
+Ports are below the kernel's range for outgoing connections: one of those could otherwise occupy a server's port while
+the server restarts.
 """
 
 import secrets
@@ -29,13 +29,13 @@ def is_port_free(port: int) -> bool:
 
 
 def read_ports(state: StateFolder) -> dict[str, int]:
-    """The remembered ports by server name; empty before the first start."""
+    """The recorded ports by server name; empty before the first start."""
     remembered = read_json(state.ports_file)
     return {str(name): int(port) for name, port in remembered.items()} if isinstance(remembered, dict) else {}
 
 
 def assign_ports(state: StateFolder, names: Iterable[str], *, replace_taken: bool) -> dict[str, int]:
-    """A port for each name, remembered ones first. Call with `replace_taken` only while none of ours runs."""
+    """A port for each name: the recorded one, else a free one. `replace_taken`: only while none of our servers runs."""
     ports = read_ports(state)
     before = dict(ports)
     for name in names:

@@ -1,7 +1,7 @@
-"""A PostgreSQL server: its data directory from nothing, its process, its connections, its readiness.
+"""A PostgreSQL server: creation of its data directory, its process, connections and readiness.
 
-Whether it is a primary or a replica is what its data directory says (`standby.signal`), not what it was
-created as: a promotion is not undone by a restart.
+Its data directory (`standby.signal`) says whether it is a primary or a replica, not its role at creation: a restart
+does not undo a promotion.
 """
 
 import signal
@@ -45,7 +45,7 @@ OPERATED_PARAMETERS = ("primary_conninfo", "synchronous_standby_names", "default
 
 
 class PostgresServer(Member):
-    """`service_password` is of the role that owns `database`; `find_upstream` says whom a replica follows."""
+    """`service_password`: of the role that owns `database`. `find_upstream`: returns the upstream of a replica."""
 
     kind = "postgres"
     stop_signals = ((signal.SIGINT, 20.0), (signal.SIGQUIT, 5.0))
@@ -82,12 +82,12 @@ class PostgresServer(Member):
 
     @property
     def timeline(self) -> int:
-        """The newest that its WAL knows of. A promotion begins a new one and notes it before the first write."""
+        """The newest timeline in its WAL. A promotion starts a new one and records it before the first write."""
         return max((int(path.name[:8], 16) for path in (self.data_dir / "pg_wal").glob("*.history")), default=1)
 
     @property
     def environment(self) -> dict[str, str]:
-        """Only this: a PGHOST or PGOPTIONS of the caller's shell must not reach a server."""
+        """Nothing is inherited: a PGHOST or PGOPTIONS of the caller's shell must not reach a server."""
         return {"LC_ALL": "C", "TZ": "UTC", OWNER_VARIABLE: str(self._state.root)}
 
     def describe_launch(self) -> Launch:
@@ -119,7 +119,7 @@ class PostgresServer(Member):
 
     @contextmanager
     def session(self, *, user: str = SERVICE_ROLE) -> Iterator[psycopg.Connection[tuple[Any, ...]]]:
-        """As `connect`, for callers that know no driver: what the driver raises in the body is NotReady."""
+        """Like `connect`, but errors of the driver inside the context are raised as NotReady."""
         try:
             with self.connect(user=user) as connection:
                 yield connection
@@ -139,7 +139,7 @@ class PostgresServer(Member):
         return None if row == ("streaming",) else f"it does not stream: {row[0] if row else 'not connected'}"
 
     def ensure_database(self) -> None:
-        """The roles and the database on a primary, with the passwords of now. Safe to repeat.
+        """Create roles and database on a primary, with the present passwords. Idempotent.
 
         Waits for no replica, whatever the shard's durability: those are started once their primary is ready.
         """
@@ -170,7 +170,7 @@ class PostgresServer(Member):
                 connection.execute(sql.SQL(grant).format(sql.Identifier(CONFIG_SERVICE_ROLE)))
 
     def _ensure_shard_proxy_role(self, connection: psycopg.Connection[tuple[Any, ...]]) -> None:
-        """It sees and ends the sessions of others, gets in when connections are short, and owns nothing."""
+        """A role that may see and end sessions of others, has reserved connections, and owns nothing."""
         password = self._state.get_secret("shard_proxy_password")
         self._ensure_role(connection, SHARD_PROXY_ROLE, password, "LOGIN")
         granted = ["pg_monitor", "pg_signal_backend"]
@@ -183,7 +183,7 @@ class PostgresServer(Member):
         )
 
     def _ensure_config_service_role(self, connection: psycopg.Connection[tuple[Any, ...]]) -> None:
-        """It may do to a server what a failover needs, and write what the service may: no superuser."""
+        """A role with the rights that a failover needs and those of the service; not a superuser."""
         role = sql.Identifier(CONFIG_SERVICE_ROLE)
         password = self._state.get_secret("configservice_password")
         self._ensure_role(connection, CONFIG_SERVICE_ROLE, password, "LOGIN REPLICATION")
@@ -223,7 +223,7 @@ class PostgresServer(Member):
         give(self.data_dir, self.placement.account)
 
     def forget_overrides(self, *names: str) -> None:
-        """Takes what ALTER SYSTEM has set of these back, while the server is down."""
+        """Remove the values that ALTER SYSTEM has set for these parameters, while the server is down."""
         overrides = self.data_dir / "postgresql.auto.conf"
         lines = overrides.read_text(encoding="utf-8").splitlines(keepends=True)
         kept = [line for line in lines if line.split("=")[0].strip() not in names]
@@ -232,7 +232,7 @@ class PostgresServer(Member):
             give(overrides, self.placement.account)
 
     def _remove_stale_lock(self) -> None:
-        """PostgreSQL refuses to start while the pid in postmaster.pid lives, even if that is another program by now."""
+        """PostgreSQL refuses to start while the pid in postmaster.pid exists, even if another program has it now."""
         lock = self.data_dir / "postmaster.pid"
         try:
             pid = int(lock.read_text(encoding="ascii").split("\n", 1)[0])
@@ -246,6 +246,7 @@ class PostgresServer(Member):
 
 
 def find_primary(instances: Iterable[PostgresServer]) -> PostgresServer | None:
-    """Of a shard's instances. After a failover the data of the old one may say so too: the newest timeline is it."""
+    """The primary among a shard's instances. After a failover the data of two may say primary: the one with the newest
+    timeline is it."""
     primaries = [instance for instance in instances if instance.exists and not instance.is_replica]
     return max(primaries, key=lambda instance: instance.timeline, default=None)

@@ -1,8 +1,8 @@
 """Fills a data directory: a primary by initdb, a replica by a base backup of its primary.
 
-Both work in `<name>.new` and rename at the end, so a directory with its own name is always whole. Files are
-not flushed one by one (`--no-sync`): the cluster is used only after its servers have run, and a machine that
-loses power within the first seconds is set up again by `bin/down --purge`.
+Both work in `<name>.new` and rename at the end, so a directory with its own name is always complete. Files are not
+synced one by one (`--no-sync`): servers run before the cluster is used, and after a power failure within the first
+seconds `bin/down --purge` starts afresh.
 """
 
 import secrets
@@ -22,7 +22,7 @@ SEED_SECONDS = 120.0
 
 
 def seed_primary(server: PostgresServer, *, superuser_password: str) -> None:
-    """Does nothing when the data directory is there."""
+    """Does nothing if the data directory exists."""
     if server.exists:
         return
     fresh = _prepare_fresh_dir(server)
@@ -38,9 +38,9 @@ def seed_primary(server: PostgresServer, *, superuser_password: str) -> None:
 
 
 def seed_replica(server: PostgresServer, *, primary: PostgresServer, replication_password: str) -> None:
-    """Makes the replica's slot on the primary and, unless it has usable data, takes a base backup.
+    """Create the replica's slot on the primary and take a base backup, unless the replica has usable data.
 
-    A replica that was away until its slot was given up can never catch up: its data is thrown away.
+    A replica whose slot was invalidated while it was down can never catch up: its data are deleted.
     """
     if ensure_slot(primary, slot=server.name) and server.exists:
         return
@@ -69,7 +69,7 @@ def seed_replica(server: PostgresServer, *, primary: PostgresServer, replication
 
 
 def ensure_slot(primary: PostgresServer, *, slot: str) -> bool:
-    """Whether the slot was there and still holds what its replica needs. Afterwards it is there and usable."""
+    """Create the slot, or again if it was invalidated. Returns whether it existed and was usable."""
     with primary.connect(user=SUPERUSER_ROLE, database="postgres") as connection:
         row = connection.execute(
             "SELECT wal_status = 'lost' FROM pg_replication_slots WHERE slot_name = %s", (slot,)

@@ -1,4 +1,4 @@
-"""The texts of PostgreSQL's own files: pure functions from what a server is to what it reads."""
+"""Content of PostgreSQL's configuration files. Pure."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -7,16 +7,16 @@ from devtools.localcluster.ports import LOOPBACK
 from devtools.localcluster.spec import REPLICATION_ROLE
 
 PASSFILE_NAME = "pgpass"
-"""Lies in each data directory, which is its server's working directory, so the path stays true when that moves."""
+"""A file in each data directory. Relative to it, as the server's working directory, so that the folder may be moved."""
 
 
 RESERVED_CONNECTIONS_SINCE = 16
-"""PostgreSQL's first version that keeps connections free for a role."""
+"""The first PostgreSQL version that can reserve connections for a role."""
 
 
 @dataclass(frozen=True, slots=True)
 class Upstream:
-    """Where a replica streams from."""
+    """The server from which a replica streams."""
 
     port: int
     slot: str
@@ -25,7 +25,7 @@ class Upstream:
 def build_settings(
     *, name: str, port: int, major: int, has_statement_statistics: bool, upstream: Upstream | None
 ) -> str:
-    """postgresql.conf for one of several small servers on one machine. Complete: all else is PostgreSQL's default."""
+    """postgresql.conf for one of several small servers on one machine. All other parameters have their defaults."""
     settings = {
         "cluster_name": name,
         "listen_addresses": LOOPBACK,
@@ -94,7 +94,7 @@ def build_password_file(replication_password: str) -> str:
 
 
 def build_initdb_options(*, major: int, password_file: Path) -> tuple[str, ...]:
-    """The order of text never depends on the machine's locale: indexes stay valid when the folder is moved."""
+    """The collation never depends on the machine's locale: indexes stay valid when the folder is moved."""
     locale = ("--locale-provider=builtin", "--locale=C.UTF-8") if major >= 17 else ("--no-locale",)
     return (
         "--username=postgres",

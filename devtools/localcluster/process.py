@@ -1,6 +1,6 @@
-"""Child processes as the operating system sees them: started so that they die with us, named for sure, signalled whole.
+"""Child processes: started so that they die with this process, identified safely, signalled as whole trees.
 
-A pid alone names nothing: it is used again. A process is therefore known by its pid and its time of creation.
+A pid alone identifies nothing, as pids are reused. A process is therefore identified by its pid and creation time.
 """
 
 import ctypes
@@ -22,7 +22,7 @@ from devtools.localcluster.account import Account, build_switch
 from devtools.localcluster.errors import ProgramFailed, StopRequested
 
 OWNER_VARIABLE = "VIEWCOUNTER_LOCALCLUSTER"
-"""Stands in the environment of every process of ours and names the state folder it belongs to."""
+"""A variable in the environment of every process of a cluster; its value is the state folder."""
 
 _PR_SET_PDEATHSIG = 1
 _CREATION_TOLERANCE_SECONDS = 1.0
@@ -36,7 +36,7 @@ _spawner = ThreadPoolExecutor(max_workers=1, thread_name_prefix="devtools.localc
 
 @dataclass(frozen=True, slots=True)
 class Launch:
-    """How to start one process. `death_signal` is what it gets when we die."""
+    """How to start one process. `death_signal`: the signal that it gets when this process dies."""
 
     argv: tuple[str, ...]
     cwd: Path
@@ -79,7 +79,7 @@ def _spawn(launch: Launch, log: Path) -> subprocess.Popen[bytes]:
 
 
 def start(launch: Launch, *, stdin: int = subprocess.DEVNULL, stdout: int, stderr: int | None) -> subprocess.Popen[str]:
-    """Start a process in a session of its own that the caller talks with and ends. Raises ProgramFailed."""
+    """Start a process in a session of its own, with pipes that the caller reads and closes. Raises ProgramFailed."""
     pipes = {"stdin": stdin, "stdout": stdout, "stderr": stderr, "text": True, "errors": "replace"}
     return _spawner.submit(_start, launch, **pipes).result()
 
@@ -91,7 +91,7 @@ def _start(launch: Launch, **pipes: Any) -> subprocess.Popen[Any]:
             cwd=launch.cwd,
             env=dict(launch.environment),
             start_new_session=True,
-            preexec_fn=_DeathPact(launch.death_signal),  # noqa: PLW1509 - see there
+            preexec_fn=_ParentDeathSignal(launch.death_signal),  # noqa: PLW1509 - see there
             **pipes,
             **build_switch(launch.account),
         )
@@ -102,7 +102,7 @@ def _start(launch: Launch, **pipes: Any) -> subprocess.Popen[Any]:
 def run_tool(launch: Launch, *, within_seconds: float, is_cancelled: Callable[[], bool] = lambda: False) -> str:
     """Run a program to its end and return its output.
 
-    Raises ProgramFailed with the end of what it wrote, StopRequested when `is_cancelled` says so.
+    Raises ProgramFailed with the end of its output, and StopRequested when `is_cancelled` returns True.
     """
     process = start(launch, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     try:
@@ -129,10 +129,10 @@ def _await_output(process: subprocess.Popen[str], *, within_seconds: float, is_c
                 raise ProgramFailed(f"{process.args!r} did not end within {within_seconds:.0f} s") from error
 
 
-class _DeathPact:
+class _ParentDeathSignal:
     """Runs in the child between fork and exec, after the change of account (which would clear the setting).
 
-    Code there must not take locks that another thread may have held at the fork, so everything is looked up before.
+    Code there must not take locks that another thread may have held at the fork, so all names are looked up before.
     """
 
     def __init__(self, death_signal: Signals) -> None:
@@ -143,7 +143,7 @@ class _DeathPact:
     def __call__(self) -> None:
         if self._prctl is not None:
             self._prctl(_PR_SET_PDEATHSIG, self._signal_number, 0, 0, 0)
-        if os.getppid() != self._parent_pid:  # we died before the pact was made
+        if os.getppid() != self._parent_pid:  # the parent died before the signal was set
             os._exit(1)
 
 
@@ -157,7 +157,7 @@ def find_tree(pid: int) -> list[psutil.Process]:
 
 
 def is_paused(process: psutil.Process) -> bool:
-    """Whether it is frozen; one that has ended does not move either."""
+    """Whether it is frozen or has ended."""
     try:
         return bool(process.status() in (psutil.STATUS_STOPPED, psutil.STATUS_ZOMBIE))
     except psutil.NoSuchProcess:
@@ -165,7 +165,7 @@ def is_paused(process: psutil.Process) -> bool:
 
 
 def send_signal(processes: Iterable[psutil.Process], number: Signals) -> None:
-    """Signal each; one that has ended meanwhile is as good as signalled. psutil checks that the pid was not reused."""
+    """Signal each; those that have ended are skipped. psutil checks that the pid was not reused."""
     for process in processes:
         try:
             process.send_signal(number)
@@ -174,7 +174,7 @@ def send_signal(processes: Iterable[psutil.Process], number: Signals) -> None:
 
 
 def kill_group(pgid: int) -> None:
-    """Kill what a dead session leader has left behind. The kernel gives out no pid that is still a group's number."""
+    """Kill the processes of a dead session leader. The kernel reuses no pid while a group has that number."""
     try:
         os.killpg(pgid, signal.SIGKILL)
     except ProcessLookupError:
@@ -185,7 +185,7 @@ def kill_group(pgid: int) -> None:
 
 
 def find_group_members(pgid: int, *, owner: str) -> list[psutil.Process]:
-    """Processes of a group whose leader is gone, if they carry our mark: the number may be another group's by now."""
+    """Processes of a group whose leader is gone, if they carry OWNER_VARIABLE: the number may have been reused."""
     members = []
     for process in psutil.process_iter():
         try:

@@ -1,7 +1,7 @@
-"""What an unclean stop has left: read the records of running processes and end those that still run.
+"""Cleans up after an unclean stop: reads the records of processes and ends those that still run.
 
-After a `kill -9` of the supervisor its children are already on their way out (see `process`); this makes sure,
-also where the kernel does not help or a process was frozen, before anything is started on the same data.
+After a `kill -9` of the supervisor its children get a signal (see `process`). This ends them for certain, also where
+the kernel sends none or a process was frozen, before a server is started on the same data.
 """
 
 import signal
@@ -21,7 +21,7 @@ KILL_SECONDS = 5.0
 
 @dataclass(frozen=True, slots=True)
 class Leftover:
-    """Processes of one record, its own first when it lives."""
+    """Processes of one record, its own first if it lives."""
 
     record: Record
     processes: tuple[psutil.Process, ...]
@@ -38,9 +38,9 @@ def find_process(record: Record) -> psutil.Process | None:
 
 
 def end_leftovers(state: StateFolder) -> list[str]:
-    """End what earlier runs left and forget their records; returns the names of members found alive.
+    """End the processes of earlier runs and delete their records; returns the names of members found alive.
 
-    Call only while holding the state folder's lock: nobody else's processes are recorded then.
+    The caller holds the state folder's lock, so no other supervisor's processes are recorded.
     """
     leftovers = [Leftover(record, _find_processes(record, state)) for record in read_records(state)]
     alive = [leftover for leftover in leftovers if leftover.processes]

@@ -1,12 +1,11 @@
-"""Makes an old primary a replica of the new one: what it wrote alone is taken back, or all of it is copied anew.
+"""Makes an old primary a replica of the new one: by pg_rewind, else by a base backup.
 
-`pg_rewind` compares the two histories and fetches what differs, which takes a second where a base backup copies
-everything. It needs the old primary's own WAL back to where they parted; without it, or when it fails for any other
-reason, the base backup is the answer.
+`pg_rewind` compares the two timelines and fetches the blocks that differ, which takes a second where a base backup
+copies everything. It needs the old primary's WAL back to the point of divergence; without it, or when it fails for any
+other reason, a base backup is taken.
 
-It takes a server that was stopped in the middle of its crash recovery for one that holds nothing past its last
-checkpoint, and leaves it with rows that the new primary never had (reproduced with PostgreSQL 18). So recovery is
-finished first.
+`pg_rewind` treats a server that was stopped during crash recovery as one that has nothing after its last checkpoint,
+and leaves it with rows that the new primary never had (reproduced with PostgreSQL 18). So recovery is finished first.
 """
 
 import secrets
@@ -39,9 +38,9 @@ def rejoin(
     report: Callable[[str], None],
     by_copy: bool = False,
 ) -> None:
-    """While `server` is down and `primary` runs; afterwards its data is a replica's. Raises ProgramFailed.
+    """Call while `server` is down and `primary` runs; afterwards its data are those of a replica. Raises ProgramFailed.
 
-    One that was cut off while it copied has no data; it copies again.
+    A server whose copy was interrupted has no data, and is copied again.
     """
     if server.exists and by_copy:
         shutil.rmtree(server.data_dir)
@@ -49,7 +48,7 @@ def rejoin(
         try:
             _rewind(server, primary, superuser_password)
         except ProgramFailed as error:
-            report(f"{server.name} cannot be rewound, copying {primary.name} instead: {str(error).splitlines()[-1]}")
+            report(f"{server.name} cannot be rewound; copying {primary.name} instead: {str(error).splitlines()[-1]}")
             shutil.rmtree(server.data_dir)
     if not server.exists:
         seed_replica(server, primary=primary, replication_password=replication_password)
@@ -57,7 +56,7 @@ def rejoin(
 
 
 def drop_idle_slots(server: PostgresServer) -> None:
-    """On a replica that was primary: slots that nobody uses any more would keep its WAL for ever."""
+    """On a replica that was a primary: unused slots would retain its WAL forever."""
     with server.connect(user=SUPERUSER_ROLE, database="postgres") as connection:
         connection.execute(
             "SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots"
@@ -66,7 +65,7 @@ def drop_idle_slots(server: PostgresServer) -> None:
 
 
 def is_primary_now(server: PostgresServer) -> bool:
-    """Whether it answers as one."""
+    """Whether the server answers and is not in recovery."""
     try:
         with server.connect(user=SUPERUSER_ROLE, database="postgres") as connection:
             return connection.execute("SELECT pg_is_in_recovery()").fetchone() == (False,)
@@ -75,7 +74,7 @@ def is_primary_now(server: PostgresServer) -> bool:
 
 
 def find_missing_timeline(server: PostgresServer, *, primary: PostgresServer) -> str | None:
-    """Why a replica does not follow its primary's newest history, None if it does."""
+    """Why a replica does not follow its primary's newest timeline; None if it does."""
     try:
         with server.connect(user=SUPERUSER_ROLE, database="postgres") as connection:
             row = connection.execute("SELECT received_tli FROM pg_stat_wal_receiver").fetchone()
@@ -85,7 +84,7 @@ def find_missing_timeline(server: PostgresServer, *, primary: PostgresServer) ->
 
 
 def _finish_recovery(server: PostgresServer) -> None:
-    """Single-user mode replays what a crash has left and stops in order."""
+    """Single-user mode finishes crash recovery and shuts down cleanly."""
     state = _run(server, "pg_controldata", "-D", str(server.data_dir))
     if _CLEAN_STATE not in [line.partition(":")[2].strip() for line in state.splitlines()]:
         _run(server, "postgres", "--single", "-F", "-D", str(server.data_dir), "template1")

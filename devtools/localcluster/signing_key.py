@@ -1,4 +1,4 @@
-"""The key that the config services of a local cluster sign topologies with."""
+"""The key with which the config services of a local cluster sign topologies."""
 
 from pathlib import Path
 
@@ -10,7 +10,7 @@ _NAME = "topology_signing_key"
 
 
 def get_signing_key_path(state: StateFolder) -> Path:
-    """Of the private key, which is made when it is asked for the first time."""
+    """Path of the private key, which is created at the first call."""
     path = state.get_secret_path(_NAME)
     if not path.exists():
         write_first(path, make_signing_key().strip())

@@ -1,6 +1,6 @@
-"""The data of one server on a disk that can be full: a file system in memory whose size changes. Root only.
+"""A disk for one server that can be filled: a file system in memory whose size changes. Root only.
 
-It is mounted over the data folder, so that this folder is never missing to whoever looks at it.
+It is mounted over the data folder, so that this folder exists for every process at any time.
 """
 
 import os
@@ -13,9 +13,9 @@ from typing import Protocol, Self
 from devtools.localcluster.errors import ProgramFailed
 
 SIZE_BYTES = 2 * 1024**3
-"""Only what is used takes memory."""
+"""Only used blocks take memory."""
 SPARE_BYTES = 64 * 1024
-"""Left when it is full: less than any server needs to go on."""
+"""Free space of the full disk: less than any server needs to continue."""
 MOUNT_SECONDS = 60.0
 
 
@@ -30,7 +30,7 @@ class Server(Protocol):
 
 
 def can_mount() -> bool:
-    """Whether this process may mount file systems; also root may not, in most containers."""
+    """Whether this process may mount file systems; in most containers even root may not."""
     if os.geteuid() != 0:
         return False
     with tempfile.TemporaryDirectory(prefix="viewcounter-") as folder:
@@ -74,7 +74,7 @@ class SmallDisk:
         self._unmount()
 
     def fill(self) -> None:
-        """Nothing more fits."""
+        """Shrink the file system so that nothing more fits."""
         state = os.statvfs(self._disk)
         used_bytes = (state.f_blocks - state.f_bfree) * state.f_frsize
         _run("mount", "-o", f"remount,size={used_bytes + SPARE_BYTES}", str(self._disk))

@@ -1,4 +1,4 @@
-"""What a local cluster consists of: how many of what, and what each is called. Pure data."""
+"""Number and names of the members of a local cluster. Pure data."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,10 +10,10 @@ WEB = "web"
 WORKER = "worker"
 BEAT = "beat"
 CONFIG_SERVICE = "configservice"
-"""With a number behind it: there are several."""
+"""Prefix: a number follows, since there are several."""
 SHARD_PROXY = "shardproxy"
 MOVER = "mover"
-"""With a number behind it."""
+"""Prefix: a number follows."""
 
 CONTROL_DATABASE = "viewcounter_control"
 SHARD_DATABASE = "viewcounter_shard"
@@ -26,7 +26,7 @@ SUPERUSER_ROLE = "postgres"
 STATUS_KEY = "status_key"
 """The secret that holds the API key of `bin/status`."""
 TRYOUT_KEY = "tryout_key"
-"""The one that holds the API key that `bin/up` shows."""
+"""The secret that holds the API key that `bin/up` prints."""
 
 MAX_SHARDS = 64
 MAX_REPLICAS_PER_SHARD = 8
@@ -43,9 +43,9 @@ class ClusterSpec:
     web_workers: int = 1
     worker_processes: int = 2
     config_services: int = 2
-    """None leaves the roles of instances to whoever promotes them by hand."""
+    """0: no automatic failover; instances are promoted by hand."""
     movers: int = 0
-    """None leaves moves to whoever runs the command that asks for them."""
+    """0: moves are carried out by the commands that plan them only."""
     log_memory_bytes: int = 2 * 1024**3
     broker_memory_bytes: int = 256 * 1024**2
     server_ready_seconds: float = 60.0

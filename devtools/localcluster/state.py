@@ -1,7 +1,7 @@
-"""The state folder of one cluster: where each file lives, who may read it, and how it is written.
+"""The state folder of one cluster: the path of each file, its mode, and how it is written.
 
-Everything that a cluster keeps stands below one folder (but for what `placement` had to move), readable by
-its owner alone. Files are replaced whole, so a reader or a crash never sees half of one.
+All files of a cluster are below one folder (except those that `placement` had to move), readable by its owner only.
+Files are replaced atomically, so neither a reader nor a crash sees half of one.
 """
 
 import json
@@ -21,14 +21,14 @@ PRIVATE_FILE = 0o600
 LOG_MAX_BYTES = 32 * 1024 * 1024
 LOG_TAIL_BYTES = 4 * 1024
 SECRET_BYTES = 48
-"""Random bytes of a secret: 64 characters, more than the 50 that Django's deploy check wants of a signing key."""
+"""Random bytes of a secret: 64 characters, more than the 50 that Django's deploy check requires of a signing key."""
 
 
 INSTANCE_PASSWORDS = frozenset({"shard_password", "configservice_password", "shard_proxy_password"})
 
 
 def write_private(path: Path, text: str) -> None:
-    """Replace `path` by a file that only its owner may read, at once and never half."""
+    """Replace `path` atomically by a file that only its owner may read."""
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     descriptor = os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, PRIVATE_FILE)
     try:
@@ -43,7 +43,7 @@ def write_private(path: Path, text: str) -> None:
 
 
 def write_first(path: Path, line: str) -> str:
-    """Write `path` unless it exists; what it holds then, which is another process's line if that one was first."""
+    """Write `path` unless it exists. Returns its content, which is another process's line if that one was first."""
     proposal = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     write_private(proposal, line + "\n")
     try:
@@ -56,7 +56,7 @@ def write_first(path: Path, line: str) -> str:
 
 
 def find_state_dir(environment: Mapping[str, str], *, default: Path) -> Path:
-    """Where the settings of `environment` keep a cluster's files, without loading all of them."""
+    """The state folder by the settings of `environment`, without loading all settings."""
     given = environment.get(STATE_DIR_VARIABLE)
     if given is None:
         settings_file = environment.get("VIEWCOUNTER_ENV_FILE", str(default / "env"))
@@ -66,7 +66,7 @@ def find_state_dir(environment: Mapping[str, str], *, default: Path) -> Path:
 
 
 def _move(old: Path, new: Path) -> None:
-    """Never over another file, also where two processes do it or one was killed half-way."""
+    """Never over an existing file, also if two processes do it at once or one was killed half-way."""
     with suppress(FileExistsError, FileNotFoundError):
         os.link(old, new)
     with suppress(FileNotFoundError):
@@ -81,7 +81,7 @@ class StateFolder:
         self.root = root.absolute()
         self.secrets = self.root / "secrets"
         self.instance_passwords = self.secrets / "instances"
-        """The only ones that a topology may name."""
+        """The only passwords that a topology may refer to."""
         self.logs = self.root / "log"
         self.run = self.root / "run"
         self.data = self.root / "data"
@@ -103,7 +103,7 @@ class StateFolder:
             folder.mkdir(mode=PRIVATE_DIR, exist_ok=True)
 
     def get_secret(self, name: str) -> str:
-        """The secret of that name; made up and kept when it is asked for the first time."""
+        """The secret of that name; created at the first call."""
         kept = self.find_secret(name)
         return write_first(self.get_secret_path(name), secrets.token_urlsafe(SECRET_BYTES)) if kept is None else kept
 
@@ -115,10 +115,10 @@ class StateFolder:
             return None
 
     def find_cluster_id(self) -> str | None:
-        """The id of the cluster that lives here, made up at its first start.
+        """The id of the cluster in this folder, created at its first start.
 
-        One that an earlier release made without this file is named by the topology that its processes keep; None where
-        there is none: then only its control database knows.
+        For a cluster of an earlier release, without this file, the id in the topology that its processes have stored;
+        None if there is none: then only its control database has it.
         """
         try:
             return self.cluster_id_file.read_text(encoding="utf-8").strip()
@@ -131,11 +131,11 @@ class StateFolder:
         return write_first(self.cluster_id_file, cluster_id) if cluster_id else None
 
     def rename_secret(self, name: str, new_name: str) -> None:
-        """Never over another secret, also where two processes do it or one was killed half-way."""
+        """Never over an existing secret, also if two processes do it at once or one was killed half-way."""
         _move(self.get_secret_path(name), self.get_secret_path(new_name))
 
     def move_instance_passwords(self) -> None:
-        """Releases before kept them among all secrets. Only while nothing of the cluster runs."""
+        """Earlier releases stored them among all secrets. Call only while the cluster does not run."""
         for name in INSTANCE_PASSWORDS:
             _move(self.secrets / name, self.instance_passwords / name)
 
@@ -152,7 +152,7 @@ class StateFolder:
         return self.run / f"{name}.pid.json"
 
     def read_log_tail(self, name: str) -> str:
-        """The last lines that a process wrote; empty when there are none."""
+        """The last lines of a process's log; may be empty."""
         try:
             with self.get_log_path(name).open("rb") as file:
                 file.seek(max(0, file.seek(0, os.SEEK_END) - LOG_TAIL_BYTES))
@@ -163,7 +163,7 @@ class StateFolder:
     def bound_log(self, name: str) -> None:
         """Keep the end of a log that has grown large as `<name>.log.1` and empty it.
 
-        It is emptied in place: the writer appends through a descriptor of its own and must not lose it.
+        It is truncated in place: the writer has the file open and appends to it.
         """
         path = self.get_log_path(name)
         try:
@@ -179,7 +179,7 @@ class StateFolder:
 
 
 def read_json(path: Path) -> Any:
-    """The content of a JSON file, or None when it is missing or not JSON (then it is as good as missing)."""
+    """The content of a JSON file; None if it is missing or not JSON."""
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except (FileNotFoundError, NotADirectoryError, ValueError):

@@ -1,4 +1,4 @@
-"""Reads how a cluster is doing, from any process: the records on disk and the databases themselves. Writes nothing."""
+"""Reads the status of a cluster, from any process: records on disk, and a query to each database. Writes nothing."""
 
 import time
 from dataclasses import dataclass
@@ -42,7 +42,7 @@ class ProcessStatus:
 
 @dataclass(frozen=True, slots=True)
 class DatabaseStatus:
-    """`position` in the WAL: written by a primary, applied by a replica. A lag is None where none can be known."""
+    """`position` in the WAL: written by a primary, replayed by a replica. A lag is None if it is unknown."""
 
     name: str
     shard: str
@@ -66,7 +66,7 @@ class ClusterStatus:
 
 
 def read_status(state: StateFolder) -> ClusterStatus:
-    """Bounded in time: one short connection a database."""
+    """Bounded in time: one short connection to each database."""
     supervisor = find_supervisor(state)
     layout = read_json(state.layout_file)
     if supervisor is None or not isinstance(layout, dict):
@@ -145,7 +145,7 @@ def _read_database(state: StateFolder, database: dict[str, Any]) -> DatabaseStat
 
 
 def compute_lags(databases: list[DatabaseStatus]) -> list[DatabaseStatus]:
-    """Each replica against its shard's primary. One that has applied everything is not late, however long ago."""
+    """The lag of each replica behind its shard's primary; 0 if it has replayed everything, however long ago."""
     primaries = {d.shard: parse_wal_position(d.position) for d in databases if d.role == "primary" and d.position}
     return [_compute_lag(database, primaries.get(database.shard)) for database in databases]
 
@@ -169,6 +169,6 @@ def _compute_lag(database: DatabaseStatus, primary_position: int | None) -> Data
 
 
 def parse_wal_position(text: str) -> int:
-    """`16/B374D848` as the number of bytes written since the beginning."""
+    """`16/B374D848` as a number of bytes."""
     high, low = text.split("/")
     return (int(high, 16) << 32) + int(low, 16)

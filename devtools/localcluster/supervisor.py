@@ -1,7 +1,7 @@
-"""Watches the members and starts again those that have died; one supervisor a state folder.
+"""Watches the members and restarts those that have died; one supervisor for each state folder.
 
-The lock is the kernel's (`flock`), so it is gone at once with its holder, whatever way that ends. The file
-beside it only tells others what the holder is doing.
+The lock is a kernel lock (`flock`), released when its holder ends in whatever way. The file beside it only tells other
+processes what the holder is doing.
 """
 
 import fcntl
@@ -40,7 +40,7 @@ LOCK_RETRY_SECONDS = 0.05
 
 
 class ClusterLock:
-    """Held for as long as a cluster runs. Not inherited by children."""
+    """Held while a cluster runs. Not inherited by child processes."""
 
     def __init__(self, state: StateFolder) -> None:
         self._state = state
@@ -53,7 +53,7 @@ class ClusterLock:
     def acquire(self) -> None:
         """Raises AlreadyRunning.
 
-        A child that a killed supervisor was just starting holds the lock until it becomes its program: wait for that.
+        Retries briefly: a child that a killed supervisor was just starting holds the lock until its exec.
         """
         descriptor = os.open(self._state.lock_file, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, PRIVATE_FILE)
         give_up_at = time.monotonic() + LOCK_SECONDS
@@ -76,7 +76,7 @@ class ClusterLock:
         )
 
     def release(self, *, phase: Phase | None = None) -> None:
-        """Leaves `phase` behind for whoever waits for the outcome, or nothing."""
+        """Leaves a record with `phase` for processes that wait for the outcome; None: no record."""
         if self._descriptor is None:
             return
         if phase is None:
@@ -88,7 +88,7 @@ class ClusterLock:
 
 
 def find_supervisor(state: StateFolder) -> SupervisorRecord | None:
-    """The supervisor that runs this state folder, None when none lives."""
+    """The running supervisor of this state folder, or None."""
     content = read_json(state.supervisor_file)
     if not isinstance(content, dict):
         return None
@@ -98,7 +98,7 @@ def find_supervisor(state: StateFolder) -> SupervisorRecord | None:
 
 
 class Supervisor:
-    """A thread that heals the members given to it. `pause` it while members are stopped on purpose."""
+    """A thread that restarts dead members. `pause` it while members are stopped on purpose."""
 
     def __init__(self, *, state: StateFolder, report: Callable[[str], None]) -> None:
         self._state = state
@@ -117,7 +117,7 @@ class Supervisor:
                 self._thread.start()
 
     def stop(self) -> None:
-        """Nothing is started again once this has returned."""
+        """After this returns, no member is restarted."""
         with self._lock:
             thread, self._thread = self._thread, None
             self._members = []
@@ -141,6 +141,6 @@ class Supervisor:
         try:
             noticed = member.heal(now=time.monotonic())
         except (LocalClusterError, OSError) as error:  # a full disk, say: it is tried again
-            noticed = f"cannot start {member.name} again: {error}"
+            noticed = f"cannot restart {member.name}: {error}"
         if noticed:
             self._report(noticed)

@@ -1,4 +1,4 @@
-"""A cluster for one test run: in a folder of its own, of which nothing is left at the end."""
+"""A cluster for one test run, in a folder that is deleted at the end."""
 
 import shutil
 import tempfile
@@ -23,8 +23,8 @@ def run_temporary_cluster(
     report: Callable[[str], None] | None = None,
     reach: Reach = reach_directly,
 ) -> Iterator[LocalCluster]:
-    """Not started yet; its applications get these `VIEWCOUNTER_*` settings. Whatever happens, its processes, data and
-    secrets are gone afterwards."""
+    """Yields a cluster that is not started yet; its applications get these `VIEWCOUNTER_*` settings. Its processes,
+    data and secrets are removed afterwards, also after an error."""
     with (
         create_temporary_state_dir() as state_dir,
         LocalCluster(state_dir, spec=spec, outer=settings, report=report, reach=reach) as cluster,
@@ -37,7 +37,7 @@ def run_temporary_cluster(
 
 @contextmanager
 def create_temporary_state_dir() -> Iterator[Path]:
-    """The path of a state folder that does not exist yet and that the account of PostgreSQL could reach."""
+    """The path of a state folder that does not exist yet and that PostgreSQL's account can reach."""
     parent = Path(tempfile.mkdtemp(prefix="viewcounter-"))
     try:
         parent.chmod(0o711)

@@ -1,4 +1,4 @@
-"""A Valkey server: the durable one that holds the event log, or the forgetful one for broker and cache."""
+"""A Valkey server: the durable one of the event log, or the one without persistence for broker and cache."""
 
 import signal
 from collections.abc import Iterator
@@ -19,18 +19,18 @@ from devtools.localcluster.state import write_private
 
 ANSWER_SECONDS = 1.0
 LOG_ID_KEY = "log-id"
-"""Where the event log's id is; see viewcounter.eventlog."""
+"""Key of the event log's id; see viewcounter.eventlog."""
 
 
 class ValkeyDurability(StrEnum):
     ALWAYS = "always"
     """Every write is on disk before it is acknowledged."""
     NEVER = "never"
-    """Nothing survives a restart: the content can be made again."""
+    """Nothing survives a restart: the content can be recreated."""
 
 
 class ValkeyServer(Member):
-    """Only `server_program` decides whether it is Valkey or Redis; both understand the same settings."""
+    """Valkey or Redis, depending on `server_program`; both have the same settings."""
 
     kind = "valkey"
     stop_signals = ((signal.SIGTERM, 15.0),)
@@ -68,7 +68,7 @@ class ValkeyServer(Member):
         )
 
     def connect(self, *, database: int = 0) -> redis.Redis:
-        """A client that gives up at once: the caller decides whether to try again."""
+        """A client without retries: the caller decides whether to retry."""
         return redis.Redis(
             host=LOOPBACK,
             port=self.port,
@@ -81,7 +81,7 @@ class ValkeyServer(Member):
 
     @contextmanager
     def session(self, *, database: int = 0) -> Iterator[redis.Redis]:
-        """As `connect`, for callers that know no client: what it raises in the body is NotReady."""
+        """Like `connect`, but errors of the client inside the context are raised as NotReady."""
         try:
             with self.connect(database=database) as client:
                 yield client
@@ -89,7 +89,7 @@ class ValkeyServer(Member):
             raise NotReady(f"{self.name}: {error}") from error
 
     def empty_log(self) -> None:
-        """Forget every entry, but not which log it is: as if nothing had been sent yet. Raises NotReady."""
+        """Delete every entry but keep the log's id, as if no event had been sent. Raises NotReady."""
         with self.session() as client:
             log_id: Any = client.get(LOG_ID_KEY)
             with client.pipeline(transaction=True) as pipe:
@@ -122,8 +122,8 @@ class ValkeyServer(Member):
             "no-appendfsync-on-rewrite no",
             "aof-load-truncated yes",
             f"maxmemory {self._memory_bytes}",
-            # An evicted entry would be a lost event; a refused write is an error that somebody sees. Without durability
-            # only what has an expiry anyway may go: answers and marks, never a task.
+            # An evicted entry would be a lost event; a refused write is a visible error. Without durability only keys
+            # with an expiry may be evicted: answers and marks, never a task.
             f"maxmemory-policy {'noeviction' if append_only else 'volatile-lru'}",
         ]
         return "\n".join(lines) + "\n"

@@ -1,4 +1,4 @@
-"""Waiting for a condition, always with a deadline."""
+"""Waits for conditions, always with a deadline."""
 
 import threading
 import time
@@ -10,7 +10,7 @@ POLL_SECONDS = 0.05
 
 
 class Waiter:
-    """Waits that all end early, with StopRequested, once `stop` is called."""
+    """All its waits end with StopRequested once `stop` is called."""
 
     def __init__(self) -> None:
         self._stopped = threading.Event()

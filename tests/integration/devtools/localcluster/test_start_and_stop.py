@@ -16,7 +16,7 @@ import psutil
 import psycopg
 import pytest
 
-from devtools.localcluster import ClusterSpec, LocalCluster, keeper, run_temporary_cluster
+from devtools.localcluster import ClusterSpec, LocalCluster, rejoiner, run_temporary_cluster
 from devtools.localcluster.binaries import find_postgres_dir
 from devtools.localcluster.control import purge
 from devtools.localcluster.errors import AlreadyRunning, ProgramFailed, SettingsContradict, StopRequested
@@ -35,7 +35,7 @@ ATTEMPT_SECONDS = 60.0
 SUPERVISOR = """
 import sys, time
 from pathlib import Path
-from devtools.localcluster import ClusterSpec, LocalCluster, keeper, run_temporary_cluster
+from devtools.localcluster import ClusterSpec, LocalCluster, rejoiner, run_temporary_cluster
 cluster = LocalCluster(Path(sys.argv[1]), spec=ClusterSpec(shards=1, replicas_per_shard=1, partitions=4))
 cluster.start_servers()
 print("ready", flush=True)
@@ -338,15 +338,15 @@ def test_a_supervisor_killed_during_a_start_leaves_nothing_that_stops_the_next(s
 
 @pytest.mark.long(minutes=1)
 def test_an_old_primary_that_does_not_start_after_a_rewind_is_copied(state_dir: Path, monkeypatch: pytest.MonkeyPatch):
-    rejoin = keeper.rejoin
+    rejoin = rejoiner.rejoin
 
     def spoil_rewound(server: PostgresServer, *, by_copy: bool, **options) -> None:
         rejoin(server, by_copy=by_copy, **options)
         if not by_copy:
             (server.data_dir / "global" / "pg_control").unlink()
 
-    monkeypatch.setattr(keeper, "rejoin", spoil_rewound)
-    monkeypatch.setattr(keeper, "READY_SECONDS", limit(3.0))
+    monkeypatch.setattr(rejoiner, "rejoin", spoil_rewound)
+    monkeypatch.setattr(rejoiner, "READY_SECONDS", limit(3.0))
     with LocalCluster(state_dir, spec=ONE_SHARD) as cluster:
         cluster.start_servers()
         old, new = cluster.layout.shards["shard1"]

@@ -1,7 +1,7 @@
-"""Watches for old primaries: after a failover each becomes a replica of the new one, with nobody's help.
+"""Turns old primaries into replicas: after a failover each rejoins the new primary without an operator.
 
-It looks at files only, until there are two primaries of a shard; the one of the later timeline is it. Nothing here
-decides who is promoted: that is the config service, or a hand.
+Watches files only, until the data of two instances of a shard say primary; the one with the later timeline is right.
+Never promotes: the config service or an operator does.
 """
 
 import threading
@@ -23,8 +23,8 @@ READY_SECONDS = 60.0
 FOLLOW_SECONDS = 15.0
 
 
-class ShardKeeper:
-    """One thread. `shards` may grow while it runs. Invariant: it touches no instance that is stopped on purpose."""
+class Rejoiner:
+    """One thread. `shards` may grow while it runs. Invariant: instances stopped on purpose are never changed."""
 
     def __init__(
         self,
@@ -39,13 +39,13 @@ class ShardKeeper:
         self._waiter = Waiter()
         self._not_before: dict[str, float] = {}
         self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="devtools.localcluster-keeper", daemon=True)
+        self._thread = threading.Thread(target=self._run, name="localcluster-rejoiner", daemon=True)
 
     def start(self) -> None:
         self._thread.start()
 
     def stop(self) -> None:
-        """Returns when nothing is changed any more: a rejoin under way is ended first."""
+        """Returns when no instance is changed any longer: a running rejoin is ended first."""
         self._stopping.set()
         self._waiter.stop()
         if self._thread.is_alive():
@@ -55,9 +55,9 @@ class ShardKeeper:
         while not self._stopping.wait(LOOK_SECONDS):
             for instances in list(self._shards.values()):
                 for server in find_superseded(instances):
-                    self._take_back(server, instances)
+                    self._try_rejoin(server, instances)
 
-    def _take_back(self, server: PostgresServer, instances: tuple[PostgresServer, ...]) -> None:
+    def _try_rejoin(self, server: PostgresServer, instances: tuple[PostgresServer, ...]) -> None:
         if self._stopping.is_set() or not server.is_wanted:
             return
         if time.monotonic() < self._not_before.get(server.name, 0.0):
@@ -66,18 +66,18 @@ class ShardKeeper:
         primary = find_primary(instances)
         if primary is None or not primary.is_running or not is_primary_now(primary):
             return
-        self._report(f"{server.name} is no longer primary: making it a replica of {primary.name}")
+        self._report(f"{server.name} is no longer the primary: making it a replica of {primary.name}")
         try:
             self._rejoin(server, primary)
         except (LocalClusterError, OSError, psycopg.Error) as error:
-            self._report(f"{server.name} has not rejoined, trying again: {error}")
+            self._report(f"{server.name} could not rejoin, retrying: {error}")
         else:
             self._report(f"{server.name} is a replica of {primary.name}")
 
     def _rejoin(self, server: PostgresServer, primary: PostgresServer) -> None:
-        """By rewinding, and if it then does not start, or does not follow the new history, by copying.
+        """Rewind its data; copy the primary if the server then does not start or does not follow the new timeline.
 
-        One that was left as a replica that does not start would not be looked at again: its data say replica.
+        Both in one call: once the data say replica, this thread does not see the server as superseded again.
         """
         for by_copy in (False, True):
             with server.taken_down() as was_wanted:
@@ -106,9 +106,9 @@ class ShardKeeper:
 
 
 def find_superseded(instances: tuple[PostgresServer, ...]) -> list[PostgresServer]:
-    """Those whose data say primary while another one's say so of a later timeline, or that have lost their data.
+    """Instances whose data say primary although another one has a later timeline, and instances without data.
 
-    Not frozen ones: they cannot be stopped in order, only killed, and whoever has frozen one may want to see it wake.
+    Not frozen ones: they cannot be shut down, only killed, and a test may have frozen one to see it wake.
     """
     primaries = [instance for instance in instances if instance.exists and not instance.is_replica]
     newest = max((instance.timeline for instance in primaries), default=0)
