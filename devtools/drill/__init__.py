@@ -1,6 +1,6 @@
-"""The fault drill: steady load, faults from a seed, then the proof that every acknowledged event is counted once.
+"""The fault drill: steady load, faults planned from a seed, then the proof that every acknowledged event counts once.
 
-Responsible for the plan of faults, for doing them to a local cluster and undoing them, for load that writes down what
-it was told, and for the verdict. Looks at the cluster from outside, over HTTP and by reading the servers themselves, so
-that the service is not its own witness. Nothing that serves a request uses it; tests use its load and its proof.
+Responsible for the plan of faults, for injecting them into a local cluster and removing them, for load that records
+every answer, and for the verdict. Observes the cluster from outside only, over HTTP and by SQL on its servers, never
+through code of the service that is under test. Never used by the service; tests use its load and its proof.
 """

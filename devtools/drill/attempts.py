@@ -1,4 +1,4 @@
-"""What happened to single requests, and the same by second. Instants are seconds of the monotonic clock."""
+"""Outcomes of single requests, and their numbers by second. Instants are seconds of the monotonic clock."""
 
 import threading
 from collections import defaultdict
@@ -11,7 +11,8 @@ from devtools.drill.outcomes import FINE
 
 @dataclass(frozen=True, slots=True)
 class PostAttempt:
-    """`due_at` is when the request should have been sent: waiting for a slow service counts as its slowness."""
+    """`due_at`: scheduled time of the request. Latency counts from it, so a delayed sender does not hide a slow
+    service."""
 
     client: str
     due_at: float
@@ -29,7 +30,7 @@ class PostAttempt:
 
 
 class AttemptLog:
-    """Thread-safe. Bounded by the length of the drill: one entry a request."""
+    """Thread-safe. Bounded by the length of the drill: one entry for each request."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()  # protects _attempts
@@ -46,7 +47,7 @@ class AttemptLog:
 
 @dataclass(frozen=True, slots=True)
 class Second:
-    """Requests that ended in this second after the start; latencies of those that went well, in milliseconds."""
+    """Requests that ended in this second after the start; latencies of the successful ones, in milliseconds."""
 
     second: int
     fine: int
@@ -55,7 +56,7 @@ class Second:
 
 
 def count_by_second(attempts: Iterable[PostAttempt], *, started_at: float, seconds: int) -> list[Second]:
-    """Every second from 0 to `seconds`, also those in which nothing ended."""
+    """Every second from 0 to `seconds`, also those without requests."""
     latencies: defaultdict[int, list[float]] = defaultdict(list)
     failed: defaultdict[int, int] = defaultdict(int)
     for attempt in attempts:
@@ -71,7 +72,7 @@ def count_by_second(attempts: Iterable[PostAttempt], *, started_at: float, secon
 
 
 def find_percentile(values: list[float], share: float) -> float | None:
-    """The smallest of them that at least `share` of them do not exceed."""
+    """The smallest value that at least this share of the values does not exceed."""
     if not values:
         return None
     return sorted(values)[max(0, ceil(len(values) * share) - 1)]

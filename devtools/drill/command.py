@@ -1,4 +1,4 @@
-"""What `manage.py drill` does: hurt a cluster of its own under load, and prove that its promise held."""
+"""What `manage.py drill` does: inject faults into a cluster of its own under load, and verify its guarantee."""
 
 import json
 import secrets
@@ -13,22 +13,22 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from devtools.drill.catalogue import CATALOGUE
 from devtools.drill.errors import BadDrillOption, DrillError
 from devtools.drill.options import DrillOptions, choose_seed
 from devtools.drill.page import describe_whole, describe_written, render_page
+from devtools.drill.registry import FAULTS
 from devtools.drill.report import DrillReport
-from devtools.drill.run import News, run_drill
+from devtools.drill.run import DrillProgress, run_drill
 from devtools.localcluster.errors import LocalClusterError
 from devtools.localcluster.small_disk import can_mount
 
 EXIT_BROKEN = 1
 PLAIN_WIDTH = 140
-"""Columns where the output is no terminal."""
+"""Columns if the output is not a terminal."""
 
 
 def run_drill_command(options: dict[str, Any], *, stdout: OutputWrapper, stderr: OutputWrapper) -> None:
-    """Ends the process with status 1 unless the promise held."""
+    """Exits with status 1 unless the guarantee held."""
     fresh = secrets.randbelow(10**6)
     drill_options = DrillOptions(
         seed=choose_seed(options["seed"], quick=options["quick"], fresh=fresh),
@@ -49,7 +49,7 @@ def run_drill_command(options: dict[str, Any], *, stdout: OutputWrapper, stderr:
         for number in (signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, _interrupt)
         with _LiveLine(sys.stderr) as line:
-            report = run_drill(drill_options, on_news=line.tell)
+            report = run_drill(drill_options, on_progress=line.show)
     except BadDrillOption as error:
         raise CommandError(str(error)) from error
     except (DrillError, LocalClusterError) as error:
@@ -72,7 +72,7 @@ def _write(report: DrillReport, *, html: Path | None, json_file: Path | None, st
 
 
 class _LiveLine:
-    """A bar on a terminal, a line for each piece of news elsewhere."""
+    """A progress bar on a terminal, else a line for each report."""
 
     def __init__(self, stream: TextIO) -> None:
         self._console = Console(file=stream)
@@ -90,14 +90,14 @@ class _LiveLine:
     ) -> None:
         self._progress.stop()
 
-    def tell(self, news: News) -> None:
+    def show(self, progress: DrillProgress) -> None:
         if self._console.is_terminal:
-            self._progress.update(self._task, completed=news.done, description=news.text)
-        self._console.print(news.text, highlight=False, markup=False, soft_wrap=True)
+            self._progress.update(self._task, completed=progress.done, description=progress.text)
+        self._console.print(progress.text, highlight=False, markup=False, soft_wrap=True)
 
 
 def _interrupt(number: int, _frame: FrameType | None) -> None:
-    """As Ctrl-C: the cluster is stopped, and nothing is left behind."""
+    """Like Ctrl-C: the cluster is stopped and cleaned up."""
     raise KeyboardInterrupt(number)
 
 
@@ -108,7 +108,7 @@ def _open_console() -> Console:
 def _print_plan(options: DrillOptions) -> None:
     console = _open_console()
     kinds = Table("fault", "what it does", box=None)
-    for name, entry in CATALOGUE.items():
+    for name, entry in FAULTS.items():
         kinds.add_row(name, entry.what)
     console.print(kinds)
     plan = Table("after", "fault", "for", box=None)
@@ -140,6 +140,6 @@ def _print_report(report: DrillReport, console: Console) -> None:
     for violation in report.violations:
         console.print(f"BROKEN: {violation}", highlight=False, markup=False, soft_wrap=True)
     if report.has_held:
-        console.print(f"The promise held: every acknowledged event is counted exactly once (seed {report.seed}).")
+        console.print(f"The guarantee held: every acknowledged event is counted exactly once (seed {report.seed}).")
     else:
-        console.print(f"The promise did not hold. Repeat it with --seed {report.seed}.")
+        console.print(f"The guarantee did not hold. Repeat the drill with --seed {report.seed}.")

@@ -1,17 +1,17 @@
-"""What stops a drill before its verdict; each docstring is the operator's message. A broken promise is none of them."""
+"""Errors that end a drill without a verdict; each docstring is the operator's message. A broken guarantee is none."""
 
 
 class DrillError(Exception):
-    """The drill has no verdict. Permanent unless a subclass says otherwise."""
+    """The drill ended without a verdict. Permanent unless a subclass says otherwise."""
 
 
 class BadDrillOption(DrillError):
-    """An option that leaves nothing to do, or a fault that nobody knows. The message names it."""
+    """An option contradicts another one, or names an unknown fault. The message names it."""
 
 
 class SettleFailed(DrillError):
-    """Retryable. Clients were told to stop, and some of their posts were never acknowledged."""
+    """Retryable: after the load was stopped, some posts were never acknowledged."""
 
 
 class NoVictim(DrillError):
-    """Retryable. What a fault wants to hurt does not run at the moment."""
+    """Retryable: the process or server that a fault needs does not run at the moment."""

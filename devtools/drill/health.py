@@ -1,24 +1,24 @@
-"""After the last fault: is everything whole again by itself, and does the service say so?"""
+"""Checks after the last fault: everything must be healthy again without help, and the service must report it."""
 
 import json
 
 import urllib3
 
+from devtools.drill.context import FaultContext
 from devtools.drill.load import VIDEOS, LoadClient
 from devtools.drill.proof import compare_sums, find_miscounts
-from devtools.drill.site import FaultContext
 from devtools.localcluster.errors import LocalClusterError, NotReady, ProgramFailed
 
 APPLIED_SECONDS = 120.0
 READY_SECONDS = 60.0
 AUDIT_HOURS = 4
-"""Events of the load happened within the last two; one more for a run that crosses an hour, one for a late clock."""
+"""Events of the load are of the last two hours; one more for a run that crosses an hour, one for a slow clock."""
 AUDIT_SECONDS = 120.0
 REQUEST_SECONDS = 30.0
 
 
-class Questions:
-    """The service as an operator asks it."""
+class ServiceChecker:
+    """Queries the service over HTTP, as an operator would."""
 
     def __init__(self, url: str, key: str) -> None:
         self._url = url
@@ -26,7 +26,7 @@ class Questions:
         self._pool = urllib3.PoolManager(retries=False, timeout=REQUEST_SECONDS)
 
     def find_unready(self) -> str | None:
-        """None when `/readyz` says that no part is degraded."""
+        """None if `/readyz` reports no degraded part."""
         try:
             answer = self._pool.request("GET", f"{self._url}/readyz")
         except urllib3.exceptions.HTTPError as error:
@@ -37,7 +37,7 @@ class Questions:
         return f"/readyz: { {name: part for name, part in said['parts'].items() if part['status'] != 'up'} }"
 
     def find_wrong_counts(self, load: LoadClient) -> list[str]:
-        """What readers get, held against what was acknowledged."""
+        """Compares the counts that readers get with the acknowledged events."""
         body = json.dumps({"video_ids": VIDEOS})
         path = "/v1/counts/query?consistency=strong"
         try:
@@ -57,35 +57,35 @@ class Questions:
         return compare_sums("read API", load.expect_counts(), found)
 
 
-def find_unhealed(site: FaultContext, questions: Questions) -> list[str]:
+def find_unhealed(context: FaultContext, checker: ServiceChecker) -> list[str]:
     said = []
     for find_obstacle, what, seconds in (
-        (site.find_obstacle_of_any, "the cluster is not whole again", READY_SECONDS),
-        (site.find_lag, "what was acknowledged has not been applied", APPLIED_SECONDS),
-        (questions.find_unready, "the service does not call itself ready", READY_SECONDS),
+        (context.find_obstacle_of_any, "the cluster is not healthy again", READY_SECONDS),
+        (context.find_lag, "acknowledged events have not been applied", APPLIED_SECONDS),
+        (checker.find_unready, "the service does not report that it is ready", READY_SECONDS),
     ):
         try:
-            site.await_none(find_obstacle, what=what, seconds=seconds)
+            context.await_none(find_obstacle, what=what, seconds=seconds)
         except NotReady as error:
             said.append(str(error))
     return said
 
 
-def find_inexact(site: FaultContext, questions: Questions) -> list[str]:
-    """Raw rows, ids, totals, minutes, ledger, dead letters; then what readers get; then the service's own audit."""
+def find_inexact(context: FaultContext, checker: ServiceChecker) -> list[str]:
+    """Compares raw rows, ids, totals, minutes, ledger, dead letters, the answers to readers, and runs the audit."""
     try:
         return [
-            *find_miscounts(site.load, site.read_shards, poison=site.poison),
-            *questions.find_wrong_counts(site.load),
-            *_find_audit_findings(site),
+            *find_miscounts(context.load, context.read_shards, poison=context.poison),
+            *checker.find_wrong_counts(context.load),
+            *_find_audit_findings(context),
         ]
     except LocalClusterError as error:
         return [f"the counts cannot be compared: {error}"]
 
 
-def _find_audit_findings(site: FaultContext) -> list[str]:
+def _find_audit_findings(context: FaultContext) -> list[str]:
     try:
-        site.cluster.run_command("audit", "--hours", str(AUDIT_HOURS), within_seconds=AUDIT_SECONDS)
+        context.cluster.run_command("audit", "--hours", str(AUDIT_HOURS), within_seconds=AUDIT_SECONDS)
     except ProgramFailed as error:
         return [f"audit: {error}"]
     return []

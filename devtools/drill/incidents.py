@@ -1,4 +1,4 @@
-"""Does the planned faults, each in a thread of its own at its time, and writes down what happened when."""
+"""Injects the planned faults, each in a thread of its own at its time, and records their times."""
 
 import random
 import threading
@@ -7,10 +7,10 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 
-from devtools.drill.catalogue import DrillFault
+from devtools.drill.context import FaultContext
 from devtools.drill.faults.fault import Fault
 from devtools.drill.plan import ClusterPart, PlannedFault
-from devtools.drill.site import FaultContext
+from devtools.drill.registry import DrillFault
 from devtools.drill.verdict import ActiveFault
 from devtools.drill.writes import WriteWatch
 
@@ -19,7 +19,7 @@ WRITTEN_SECONDS = 60.0
 
 @dataclass(slots=True)
 class Incident:
-    """Instants of the monotonic clock. `written_again_seconds` from the strike, where a primary was hurt."""
+    """Instants of the monotonic clock. `written_again_seconds`: from the strike to the next write, for a primary."""
 
     kind: str
     victim: str
@@ -35,19 +35,19 @@ OnIncident = Callable[[Incident], None]
 class Incidents:
     """The faults of a plan.
 
-    Invariant: of two faults that touch the same part, the second strikes after the first has healed.
+    Invariant: of two faults that affect the same part, the second strikes after the first has healed.
     """
 
     def __init__(
         self,
-        site: FaultContext,
+        context: FaultContext,
         plan: Sequence[PlannedFault],
         *,
         entries: Mapping[str, DrillFault],
         writes: WriteWatch,
         on_incident: OnIncident,
     ) -> None:
-        self._site = site
+        self._context = context
         self._plan = plan
         self._entries = entries
         self._writes = writes
@@ -58,7 +58,7 @@ class Incidents:
         self._incidents: list[Incident] = []
 
     def run(self, *, started_at: float) -> None:
-        """Until the last fault has healed. Interrupted, it raises at once and nothing more strikes."""
+        """Blocks until the last fault has healed. Interrupted, it raises at once and no other fault strikes."""
         threads = [
             threading.Thread(target=self._run_one, args=(planned, started_at), name=planned.kind, daemon=True)
             for planned in self._plan
@@ -77,10 +77,10 @@ class Incidents:
         with self._lock:
             return sorted(self._incidents, key=lambda incident: incident.struck_at)
 
-    def list_in_force(self) -> list[ActiveFault]:
-        """For the verdict. One that never healed excuses until the end."""
+    def list_active(self) -> list[ActiveFault]:
+        """For the verdict. A fault that never healed is active until the end."""
         return [
-            ActiveFault(i.kind, i.struck_at, i.healed_at or float("inf"), self._entries[i.kind].excuses)
+            ActiveFault(i.kind, i.struck_at, i.healed_at or float("inf"), self._entries[i.kind].expected_errors)
             for i in self.read()
         ]
 
@@ -90,10 +90,10 @@ class Incidents:
         entry = self._entries[planned.kind]
         rng = random.Random(planned.roll)  # noqa: S311 - repeatable, guards nothing
         with ExitStack() as stack:
-            for part in sorted(entry.kind.touches):  # always in this order: no two wait for each other
+            for part in sorted(entry.kind.touches):  # always in this order, so that no two threads deadlock
                 stack.enter_context(self._busy[part])
             if not self._giving_up.is_set():
-                self._do(entry.make(self._site, rng), planned)
+                self._do(entry.make(self._context, rng), planned)
 
     def _do(self, fault: Fault, planned: PlannedFault) -> None:
         incident = Incident(planned.kind, "", time.monotonic())
@@ -109,7 +109,7 @@ class Incidents:
             if fault.shard is not None:
                 incident.written_again_seconds = self._await_write(fault.shard, fault.victim, struck_at)
             incident.healed_at = time.monotonic()
-        except Exception as error:  # whatever it is, the drill must not pass without this fault
+        except Exception as error:  # the drill must not pass without this fault, whatever the error is
             incident.error = f"{type(error).__name__}: {error}"
             with self._lock:
                 if incident not in self._incidents:
@@ -123,9 +123,9 @@ class Incidents:
         def find_obstacle() -> str | None:
             at = self._writes.find_write_after(shard, struck_at=struck_at, victim=victim)
             if at is None:
-                return "no position has moved"
+                return "no position has advanced"
             found.append(at - struck_at)
             return None
 
-        self._site.await_none(find_obstacle, what=f"{shard} to be written again", seconds=WRITTEN_SECONDS)
+        self._context.await_none(find_obstacle, what=f"{shard} to take writes again", seconds=WRITTEN_SECONDS)
         return round(found[0], 3)

@@ -1,4 +1,4 @@
-"""Steady load that remembers what it was told: which events were acknowledged, whatever happens to the service."""
+"""Steady load that records the answers: which events were acknowledged, whatever happens to the service."""
 
 import json
 import random
@@ -26,19 +26,19 @@ VIEWER_COUNT = 50
 SETTLE_SECONDS = 90.0
 PAUSE_SECONDS = 0.1
 REPLAY_WINDOW_BATCHES = 200
-"""How far back a replayed request may lie."""
+"""A replayed batch is one of the last this many."""
 EVENT_TYPES = ("view", "view", "view", "like", "share", "watch_time")
 VIEWERS = (None, *(f"viewer-{number}@example.com" for number in range(VIEWER_COUNT)))
 VIDEOS = tuple(f"video-{number}" for number in range(VIDEO_COUNT))
 _RETRIED = frozenset({429, 500, 502, 503, 504})
-_JUDGED = frozenset({202, 207, 422})
-"""Answers that say of each event what became of it."""
+_DECIDING_STATUSES = frozenset({202, 207, 422})
+"""Statuses of answers that have a verdict for each event."""
 
 
 @dataclass(frozen=True, slots=True)
 class LoadShape:
-    """When a client sends. With `every_seconds` at fixed instants, however long the service took for the one before;
-    else as soon as the last batch is acknowledged and `between_seconds` have passed."""
+    """When a client sends. With `every_seconds` at fixed instants (open loop), however long the last batch took; else
+    `between_seconds` after the last batch was acknowledged (closed loop)."""
 
     every_seconds: float | None = None
     between_seconds: float = 0.0
@@ -46,22 +46,21 @@ class LoadShape:
 
 @dataclass(slots=True)
 class ClientFaults:
-    """What faults make clients do; read by the senders before each batch."""
+    """Misbehaviour of clients, set by faults; senders read it before each batch."""
 
     replay_share: float = 0.0
-    """So many batches are followed by one that was acknowledged some time ago."""
+    """Share of batches that are followed by one acknowledged earlier."""
     skew_seconds: dict[int, float] = field(default_factory=dict)
-    """By client: how far its clock is off."""
+    """Error of the clock, by client."""
     skewed: set[int] = field(default_factory=set)
-    """Clients that are sending a batch made by a wrong clock; written by each for itself."""
+    """Clients that are sending a batch with a wrong time; each client adds and removes itself."""
 
 
 class LoadClient:
-    """Clients, a thread each, that send batches, and the same batch again until it is acknowledged, and some once more.
+    """Clients, one thread each, that send each batch until it is acknowledged, and repeat some of them afterwards.
 
-    Started and stopped as a context; after `settle` every event sent is in `acknowledged` or was `refused` for good.
-    Nothing but the answers of the service decides which. With `journal_dir` each client also writes every answer down,
-    a line of JSON each.
+    Started and stopped as a context; after `settle` every sent event is in `acknowledged` or `refused`, as the answers
+    of the service say. With `journal_dir` each client also writes every answer to a file, as lines of JSON.
     """
 
     def __init__(
@@ -72,7 +71,7 @@ class LoadClient:
         seed: int,
         threads: int = 3,
         resend_share: float = 0.05,
-        rhythm: LoadShape = LoadShape(),
+        load_shape: LoadShape = LoadShape(),
         batch_events: int = BATCH_EVENTS,
         journal_dir: Path | None = None,
     ) -> None:
@@ -80,24 +79,24 @@ class LoadClient:
         self.headers = {"Authorization": f"Bearer {key}", "Content-Type": "application/json"}
         self._seed = seed
         self._resend_share = resend_share
-        self._rhythm = rhythm
+        self._load_shape = load_shape
         self._batch_events = batch_events
         self._journal_dir = journal_dir
         self._stop = threading.Event()
         self._give_up_at = float("inf")
-        self.mischief = ClientFaults()
+        self.client_faults = ClientFaults()
         self.attempts = AttemptLog()
         self._lock = threading.Lock()  # guards what follows
         self.acknowledged: dict[UUID, tuple[str, str]] = {}
         """Video and event type by event id."""
         self.viewers: dict[UUID, str] = {}
-        """Of acknowledged events that named one."""
+        """Viewers of acknowledged events, by event id."""
         self.statuses: Counter[str] = Counter()
         self.refused: list[tuple[str, str]] = []
-        """Event id and code, or a whole request's status and body."""
+        """Event id and code, or status and body of a refused request."""
         self.last_acknowledged_at = datetime.now(UTC)
         self.duplicates_sent = 0
-        """Events acknowledged that had been acknowledged before."""
+        """Number of events that were acknowledged again."""
         self._threads = [
             threading.Thread(target=self._run, args=(number,), name=f"client-{number}", daemon=True)
             for number in range(threads)
@@ -111,14 +110,14 @@ class LoadClient:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if kind is not None:  # whoever fails waits for no acknowledgements
+        if kind is not None:  # after an error there is no point in waiting for acknowledgements
             self._give_up_at = time.monotonic()
             self._stop.set()
             return
         self.settle()
 
     def settle(self) -> None:
-        """No new batches; those under way go on until they are acknowledged. Raises SettleFailed if they never are."""
+        """Send no new batches and wait until all are acknowledged. Raises SettleFailed after SETTLE_SECONDS."""
         if self._stop.is_set():
             return
         self._give_up_at = time.monotonic() + SETTLE_SECONDS
@@ -126,7 +125,7 @@ class LoadClient:
         for thread in self._threads:
             thread.join(timeout=SETTLE_SECONDS + 15)
         if any(thread.is_alive() for thread in self._threads) or time.monotonic() >= self._give_up_at:
-            raise SettleFailed(f"not everything was acknowledged within {SETTLE_SECONDS:.0f} s: {self.statuses}")
+            raise SettleFailed(f"some events were not acknowledged within {SETTLE_SECONDS:.0f} s: {self.statuses}")
 
     def expect_counts(self) -> Counter[tuple[str, str]]:
         """Distinct acknowledged events by (video, event type)."""
@@ -135,7 +134,7 @@ class LoadClient:
     def _run(self, number: int) -> None:
         try:
             self._send_all(number)
-        except Exception as error:  # a client that stops in silence would make the rest look good
+        except Exception as error:  # a client that stopped silently would make the result look better
             with self._lock:
                 self.refused.append((f"client-{number}", repr(error)))
 
@@ -149,17 +148,17 @@ class LoadClient:
             started_at, sent = time.monotonic(), 0
             while not self._stop.is_set():
                 due_at = time.monotonic()
-                if self._rhythm.every_seconds is not None:
-                    due_at = started_at + sent * self._rhythm.every_seconds
+                if self._load_shape.every_seconds is not None:
+                    due_at = started_at + sent * self._load_shape.every_seconds
                     if self._stop.wait(max(0.0, due_at - time.monotonic())):
                         return
                 client.send_next(due_at)
                 sent += 1
-                self._stop.wait(self._rhythm.between_seconds)
+                self._stop.wait(self._load_shape.between_seconds)
 
 
 class _Client:
-    """One of them, in its own thread."""
+    """One client, in its own thread."""
 
     def __init__(self, load: LoadClient, number: int, rng: random.Random, journal: IO[str] | None) -> None:
         self._load = load
@@ -170,18 +169,18 @@ class _Client:
         self._sent: deque[list[dict[str, Any]]] = deque(maxlen=REPLAY_WINDOW_BATCHES)
 
     def send_next(self, due_at: float) -> None:
-        mischief = self._load.mischief
-        skew = mischief.skew_seconds.get(self._number, 0.0)
+        client_faults = self._load.client_faults
+        skew = client_faults.skew_seconds.get(self._number, 0.0)
         batch = [self._make_event(skew) for _ in range(self._load._batch_events)]
         if skew:
-            mischief.skewed.add(self._number)
+            client_faults.skewed.add(self._number)
         repeats = 2 if self._rng.random() < self._load._resend_share else 1
         for _ in range(repeats):
-            self._send_until_judged(batch, due_at)
+            self._send_until_decided(batch, due_at)
             due_at = time.monotonic()
-        mischief.skewed.discard(self._number)
-        if self._sent and self._rng.random() < mischief.replay_share:
-            self._send_until_judged(self._rng.choice(self._sent), due_at)
+        client_faults.skewed.discard(self._number)
+        if self._sent and self._rng.random() < client_faults.replay_share:
+            self._send_until_decided(self._rng.choice(self._sent), due_at)
 
     def _make_event(self, skew_seconds: float) -> dict[str, Any]:
         rng = self._rng
@@ -200,8 +199,8 @@ class _Client:
         viewer_id = rng.choice(VIEWERS)
         return event if viewer_id is None else event | {"viewer_id": viewer_id}
 
-    def _send_until_judged(self, batch: list[dict[str, Any]], due_at: float) -> None:
-        """Again and again, only what has not been judged yet, under the same ids."""
+    def _send_until_decided(self, batch: list[dict[str, Any]], due_at: float) -> None:
+        """Repeat the batch, without the events that have a verdict, under the same ids."""
         waiting = batch
         while waiting and time.monotonic() < self._load._give_up_at:
             started_at = time.monotonic()
@@ -212,7 +211,7 @@ class _Client:
                 self._note(waiting, due_at, started_at, name_error(error))
             else:
                 self._note(waiting, due_at, started_at, str(answer.status))
-                if answer.status in _JUDGED:
+                if answer.status in _DECIDING_STATUSES:
                     waiting = self._take_verdicts(waiting, json.loads(answer.data).get("items", []))
                     if not waiting:
                         return
@@ -222,7 +221,7 @@ class _Client:
             time.sleep(PAUSE_SECONDS)
 
     def _take_verdicts(self, batch: list[dict[str, Any]], items: list[dict[str, Any]]) -> list[dict[str, Any]]:
-        """Returns those that are to be sent again."""
+        """Records the verdicts; returns the events to send again."""
         named = {item["index"]: item for item in items}
         acknowledged = [event for index, event in enumerate(batch) if index not in named]
         self._acknowledge(acknowledged)

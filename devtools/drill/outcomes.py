@@ -1,19 +1,19 @@
-"""What a client gets for one request, as a word: the status of the answer, or how there was none."""
+"""The outcome of one request as a word: the status of the answer, or why there was none."""
 
 import urllib3
 
 REFUSED = "refused"
-"""Nobody listens."""
+"""The connection was refused."""
 RESET = "reset"
-"""The connection ended in the middle."""
+"""The connection was reset."""
 TIMEOUT = "timeout"
 PARTIAL = "partial"
-"""200, but `meta.partial`: something is missing in the answer."""
+"""200, but `meta.partial`: the answer is incomplete."""
 STALE = "stale"
-"""200, but `meta.stale`: an earlier answer in place of one."""
+"""200, but `meta.stale`: an earlier answer."""
 
 PATIENCE = urllib3.Timeout(connect=5, read=20)
-"""Longer than any bound of the service, also on a busy machine: a slow answer is one that is late, not none."""
+"""Longer than any time limit of the service, also on a busy machine: a slow answer counts as late, not as missing."""
 
 FINE = frozenset({"200", "202"})
 NO_ANSWER = frozenset({REFUSED, RESET, TIMEOUT})

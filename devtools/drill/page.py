@@ -1,4 +1,4 @@
-"""The time line of a drill as one HTML page that needs nothing else: the drawings are inline SVG, made here."""
+"""The time line of a drill as one self-contained HTML page with inline SVG."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from html import escape
@@ -17,9 +17,9 @@ LATENCY_TOP_MS = 10_000.0
 
 
 def render_page(report: DrillReport) -> str:
-    """Self-contained; every text from outside is escaped."""
+    """All texts from outside are escaped."""
     scale = _Scale(max(1.0, report.load_seconds))
-    verdict = "The promise held" if report.has_held else "The promise did not hold"
+    verdict = "The guarantee held" if report.has_held else "The guarantee did not hold"
     return render_document(
         "viewcounter drill",
         [
@@ -95,7 +95,7 @@ def _draw_seconds(seconds: Sequence[Second], scale: _Scale) -> str:
 
 
 def _place(milliseconds: float) -> float:
-    """On a logarithmic axis of CHART high, the slowest at the top."""
+    """Position on a logarithmic axis of height CHART, the slowest at the top."""
     share = log10(max(milliseconds, LATENCY_FLOOR_MS) / LATENCY_FLOOR_MS) / log10(LATENCY_TOP_MS / LATENCY_FLOOR_MS)
     return CHART * (1 - min(1.0, share))
 

@@ -1,6 +1,6 @@
-"""The plan of faults: which, when, for how long. Pure; the same seed gives the same plan.
+"""The plan of faults: kind, time and duration of each. Pure; the same seed gives the same plan.
 
-Every kind comes alone first, in a random order; then, while there is time, two that do not touch the same part at once.
+Every kind comes alone first, in a random order; then, while there is time, pairs that affect different parts.
 """
 
 import random
@@ -12,7 +12,7 @@ from devtools.drill.errors import BadDrillOption
 
 
 class ClusterPart(StrEnum):
-    """What a fault touches. Two that touch the same part never overlap: each would explain away what the other does."""
+    """A part that a fault affects. Two faults of one part never overlap: each would explain the errors of the other."""
 
     GATEWAY = "gateway"
     WORKERS = "workers"
@@ -29,7 +29,7 @@ class ClusterPart(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """A kind of fault as the plan sees it. `hold_seconds`: least and most time between striking and healing."""
+    """A kind of fault. `hold_seconds`: minimum and maximum time between strike and heal."""
 
     name: str
     touches: frozenset[ClusterPart]
@@ -38,7 +38,8 @@ class Kind:
 
 @dataclass(frozen=True, slots=True)
 class PlannedFault:
-    """`at_seconds` after the load began, and not before the parts it touches are whole. `roll` decides the victim."""
+    """Strikes `at_seconds` after the start of the load, or later, when the affected parts are healthy. `roll`: seed of
+    the choice of its target."""
 
     kind: str
     at_seconds: float
@@ -48,9 +49,8 @@ class PlannedFault:
 
 @dataclass(frozen=True, slots=True)
 class Pace:
-    """`first_seconds` of load come before the first fault and `last_seconds` after the last one. `heal_seconds` is what
-    a part is given to become whole in the plan; it is waited for, however long it takes. `apart_seconds`: between two
-    strikes that touch different parts."""
+    """`first_seconds`: load before the first fault; `last_seconds`: load after the last one. `heal_seconds`: planned
+    time of a part to recover; the drill may wait longer. `apart_seconds`: between strikes on different parts."""
 
     first_seconds: float = 5.0
     last_seconds: float = 5.0
@@ -64,7 +64,7 @@ QUICK = Pace(first_seconds=2.0, last_seconds=1.0, heal_seconds=3.0, calm_seconds
 
 
 def plan_faults(seed: int, *, minutes: float, kinds: Sequence[Kind], pace: Pace = UNHURRIED) -> list[PlannedFault]:
-    """At least one fault, in the order of their times. Raises BadOption when not even one fits."""
+    """At least one fault, in the order of their times. Raises BadDrillOption if none fits."""
     rng = random.Random(seed)  # noqa: S311 - repeatable, guards nothing
     ends_at = minutes * 60 - pace.last_seconds
     waiting = rng.sample(kinds, len(kinds))
@@ -81,19 +81,19 @@ def plan_faults(seed: int, *, minutes: float, kinds: Sequence[Kind], pace: Pace 
         plan += faults
         at_seconds += max(f.hold_seconds for f in faults) + pace.heal_seconds + rng.uniform(*pace.calm_seconds)
     if not plan:
-        raise BadDrillOption(f"--minutes: {minutes:g} are too few for a single fault")
+        raise BadDrillOption(f"--minutes: {minutes:g} is too short for a single fault")
     return plan
 
 
 def plan_tightly(seed: int, *, kinds: Sequence[Kind], pace: Pace = QUICK) -> list[PlannedFault]:
-    """Every kind once, each as soon as the one before that touches the same part should be over."""
+    """Every kind once, each as soon as the fault before on the same part should have healed."""
     rng = random.Random(seed)  # noqa: S311 - repeatable, guards nothing
     free_at: dict[ClusterPart, float] = {}
     plan: list[PlannedFault] = []
     waiting = rng.sample(kinds, len(kinds))
     next_at = pace.first_seconds
     while waiting:
-        # Whoever can strike first; of equals the first drawn.
+        # The kind that can strike first; of equals the one drawn first.
         kind = min(waiting, key=lambda kind: max(next_at, *(free_at.get(part, 0.0) for part in kind.touches)))
         waiting.remove(kind)
         at_seconds = max(next_at, *(free_at.get(part, 0.0) for part in kind.touches)) + rng.uniform(*pace.calm_seconds)
@@ -115,7 +115,7 @@ def _choose_together(rng: random.Random, kinds: Sequence[Kind]) -> list[Kind]:
 
 
 def plan_repeats(seed: int, *, kinds: Sequence[Kind], repeat: int, pace: Pace = UNHURRIED) -> list[PlannedFault]:
-    """Every kind so often, one after the other."""
+    """Every kind `repeat` times, one after the other."""
     rng = random.Random(seed)  # noqa: S311 - repeatable, guards nothing
     plan = []
     at_seconds = pace.first_seconds

@@ -15,12 +15,12 @@ SHOWN_MAX = 5
 
 
 def find_miscounts(load: LoadClient, read_shards: ReadShards, *, poison: Collection[UUID] = ()) -> list[str]:
-    """What the shards hold otherwise than clients were told, a line each. After everything has been applied.
+    """Differences between the shards and the acknowledgements, a line each. Call when everything has been applied.
 
-    `poison`: events that were put into the log although they cannot be counted; each must be a dead letter.
+    `poison`: events that were written to the log although they cannot be counted; each must be a dead letter.
     """
     if not load.acknowledged:
-        return ["no event was acknowledged: nothing is proved"]
+        return ["no event was acknowledged, so nothing is proved"]
     raw = read_shards("SELECT event_id, viewer FROM raw_event")
     return [
         *_compare_ids(load.acknowledged, raw),
@@ -37,7 +37,7 @@ def _compare_ids(acknowledged: Mapping[UUID, object], rows: list[dict[str, Any]]
 
 
 def _compare_viewers(named: Mapping[UUID, str], rows: list[dict[str, Any]]) -> list[str]:
-    """Whoever is one viewer to the clients has one number, which nobody else has. That needs no key to be seen."""
+    """Each viewer of the clients must have exactly one number, and no number two viewers. Needs no key."""
     numbers: dict[str | None, int] = {None: NO_VIEWER}
     names: dict[int, str | None] = {NO_VIEWER: None}
     wrong = []
@@ -45,11 +45,11 @@ def _compare_viewers(named: Mapping[UUID, str], rows: list[dict[str, Any]]) -> l
         name, number = named.get(row["event_id"]), row["viewer"]
         if numbers.setdefault(name, number) != number or names.setdefault(number, name) != name:
             wrong.append(row["event_id"])
-    return [f"viewers: {len(wrong)} raw events have another one: {_list_some(wrong)}"] if wrong else []
+    return [f"viewers: {len(wrong)} raw events have another viewer: {_list_some(wrong)}"] if wrong else []
 
 
 def _compare_packed_ids(acknowledged: Mapping[UUID, object], rows: list[dict[str, Any]]) -> list[str]:
-    """The ids by which a duplicate would be found out: one that is missing would let it through later."""
+    """Compare the ids stored for de-duplication: a duplicate of a missing one would be counted."""
     packed: Counter[UUID] = Counter()
     for row in rows:
         ids = bytes(row["ids"])
@@ -65,8 +65,8 @@ def _describe(what: str, acknowledged: Mapping[UUID, object], found: Counter[UUI
         f"{what}: {len(events)} {name}: {_list_some(events)}"
         for name, events in (
             ("acknowledged events are lost", lost),
-            ("are there that nobody was told of", foreign),
-            ("are there more than once", doubled),
+            ("exist that were never acknowledged", foreign),
+            ("exist more than once", doubled),
         )
         if events
     ]
@@ -85,7 +85,7 @@ def _compare_counts(expected: Counter[tuple[str, str]], read_shards: ReadShards)
 
 
 def compare_sums(what: str, expected: Mapping[tuple[str, str], int], found: Mapping[tuple[str, str], int]) -> list[str]:
-    """By video and event type; a count of zero is none."""
+    """Compare counts by video and event type; zero equals a missing count."""
     wrong = [
         f"{video} {event_type}: {found.get((video, event_type), 0)} instead of {expected.get((video, event_type), 0)}"
         for video, event_type in sorted({*expected, *found})
@@ -105,7 +105,7 @@ def _compare_ledger(acknowledged: int, read_shards: ReadShards, poison: Collecti
     if sums["counted"] != acknowledged:
         said.append(f"ledger: {sums['counted']} events counted, {acknowledged} acknowledged")
     if sums["conflict"]:
-        said.append(f"ledger: {sums['conflict']} conflicts, though no two events had the same id")
+        said.append(f"ledger: {sums['conflict']} conflicts, although no two events had the same id")
     if {letter["event_id"] for letter in letters} != set(poison):
         said.append(f"dead letters: {_list_some(letters)} instead of {_list_some(poison)}")
     if sums["dead"] != sum(letter["attempts"] for letter in letters):

@@ -1,4 +1,4 @@
-"""Readers: counts of single videos all the time, and now and then a list over all shards."""
+"""Readers of single videos' counts and, now and then, of a list over all shards."""
 
 import json
 import threading
@@ -13,12 +13,12 @@ from devtools.drill.attempts import AttemptLog, PostAttempt
 from devtools.drill.outcomes import PATIENCE, name_error, name_read
 
 TOP_EVERY = 10
-"""Every so many reads one is a list over all shards."""
+"""One read in this many is a list over all shards."""
 TOP_PATH = "/v1/top?event_type=view&function=count&limit=10"
 
 
 class ReadClient:
-    """Threads that read every `every_seconds` each, at fixed instants. `failed` names what was not a whole answer."""
+    """Threads that each read every `every_seconds`, at fixed instants. `failed`: reads without a complete answer."""
 
     def __init__(
         self, url: str, key: str, *, videos: Sequence[str], threads: int = 1, every_seconds: float = 0.02
@@ -52,7 +52,7 @@ class ReadClient:
     def _run(self, reader: int) -> None:
         try:
             self._read_all(reader)
-        except Exception as error:  # a reader that stops in silence would make the rest look good
+        except Exception as error:  # a reader that stopped silently would make the result look better
             now = time.monotonic()
             self._note(PostAttempt(f"reader-{reader}", now, now, now, type(error).__name__), repr(error))
 

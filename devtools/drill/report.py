@@ -1,4 +1,4 @@
-"""What a drill found, as data. Times are seconds after the load began."""
+"""The report of a drill, as data. Times are seconds after the start of the load."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ from devtools.drill.incidents import Incident
 
 @dataclass(frozen=True, slots=True)
 class IncidentReport:
-    """`failed_posts` and `failed_reads`: requests under way while the fault was in force that got no good answer."""
+    """`failed_posts` and `failed_reads`: requests that overlapped the fault and failed."""
 
     kind: str
     victim: str
@@ -26,7 +26,7 @@ class IncidentReport:
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """Of all faults of a kind that hurt a primary, from the strike to the next write of its shard."""
+    """Of all faults of a kind that affect a primary: time from the strike to the next write of its shard."""
 
     kind: str
     count: int
@@ -44,7 +44,7 @@ class ClientReport:
 
 @dataclass(frozen=True, slots=True)
 class DrillReport:
-    """`violations` empty: the promise held."""
+    """The guarantee held if `violations` is empty."""
 
     seed: int
     load_seconds: float

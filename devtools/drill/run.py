@@ -1,19 +1,19 @@
-"""A whole drill: a cluster of its own, load, faults, quiet, the proof. Leaves nothing behind."""
+"""A whole drill: temporary cluster, load, faults, recovery, proof. Cleans up after itself."""
 
 import time
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 
-from devtools.drill.catalogue import SHARD_LINKS, DrillFault
-from devtools.drill.health import Questions, find_inexact, find_unhealed
+from devtools.drill.context import FaultContext
+from devtools.drill.health import ServiceChecker, find_inexact, find_unhealed
 from devtools.drill.incidents import Incident, Incidents
-from devtools.drill.link import Links
 from devtools.drill.load import VIDEOS, LoadClient, LoadShape
 from devtools.drill.options import DrillOptions
 from devtools.drill.reading import ReadClient
+from devtools.drill.registry import SHARD_PROXIES, DrillFault
 from devtools.drill.report import DrillReport, build_seconds, report_client, report_incident
-from devtools.drill.site import FaultContext
+from devtools.drill.tcp_proxy import TcpProxies
 from devtools.drill.verdict import find_unexplained
 from devtools.drill.writes import WriteWatch
 from devtools.localcluster import ClusterSpec, LocalCluster, run_temporary_cluster
@@ -27,38 +27,38 @@ CLIENTS = 4
 BATCH_EVENTS = 50
 READERS = 2
 READ_SECONDS = 0.05
-"""Each reader asks this often."""
+"""Interval of each reader."""
 WATCH_SECONDS = 0.05
 CALM_SECONDS = 2.0
-"""Load goes on after the last fault, so that its end is seen by clients."""
+"""Load after the last fault, so that clients see its end."""
 SHARD_PREFIX = "shard"
 
 
 @dataclass(frozen=True, slots=True)
-class News:
-    """What whoever watches is told: a line, and how far the drill is, 0 to 1."""
+class DrillProgress:
+    """Progress of a drill: a line of text, and the share that is done, 0 to 1."""
 
     text: str
     done: float
 
 
-OnNews = Callable[[News], None]
+OnProgress = Callable[[DrillProgress], None]
 
 
-def run_drill(options: DrillOptions, *, on_news: OnNews) -> DrillReport:
-    """Raises DrillError, LocalClusterError when there is no verdict; a broken promise is in the report."""
+def run_drill(options: DrillOptions, *, on_progress: OnProgress) -> DrillReport:
+    """Raises DrillError or LocalClusterError if there is no verdict; a broken guarantee is in the report."""
     options.check()
-    entries = {entry.kind.name: entry for entry in options.get_entries()}
-    drill = _Drill(options, entries, on_news)
-    wanted = {name for entry in entries.values() for name in entry.links}
-    with Links() as links:
+    entries = {entry.kind.name: entry for entry in options.choose_faults()}
+    drill = _Drill(options, entries, on_progress)
+    wanted = {name for entry in entries.values() for name in entry.proxies}
+    with TcpProxies() as proxies:
 
         def reach(name: str, port: int) -> int:
-            group = SHARD_LINKS if name.startswith(SHARD_PREFIX) else name
-            return links.open(name, port).port if group in wanted else port
+            group = SHARD_PROXIES if name.startswith(SHARD_PREFIX) else name
+            return proxies.open(name, port).port if group in wanted else port
 
         with run_temporary_cluster(spec=SPEC, reach=reach) as cluster:
-            drill.tell("starting a cluster", 0.0)
+            drill.show("starting a cluster", 0.0)
             cluster.start_servers()
             with ExitStack() as disks:
                 small = {entry.disk for entry in entries.values() if entry.disk}
@@ -66,7 +66,7 @@ def run_drill(options: DrillOptions, *, on_news: OnNews) -> DrillReport:
                 disks.callback(cluster.stop)  # before the disks go
                 cluster.prepare(set_roles=True)
                 cluster.start_applications()
-                return drill.run(cluster, links, mounted)
+                return drill.run(cluster, proxies, mounted)
 
 
 def get_server(cluster: LocalCluster, name: str) -> PostgresServer | ValkeyServer:
@@ -74,19 +74,19 @@ def get_server(cluster: LocalCluster, name: str) -> PostgresServer | ValkeyServe
 
 
 class _Drill:
-    def __init__(self, options: DrillOptions, entries: dict[str, DrillFault], on_news: OnNews) -> None:
+    def __init__(self, options: DrillOptions, entries: dict[str, DrillFault], on_progress: OnProgress) -> None:
         self._options = options
         self._entries = entries
-        self._on_news = on_news
+        self._on_progress = on_progress
         self._plan = options.plan()
         self._started_at = 0.0
         self._done = 0.0
 
-    def tell(self, text: str, done: float) -> None:
+    def show(self, text: str, done: float) -> None:
         self._done = done
-        self._on_news(News(text, done))
+        self._on_progress(DrillProgress(text, done))
 
-    def run(self, cluster: LocalCluster, links: Links, disks: Mapping[str, SmallDisk]) -> DrillReport:
+    def run(self, cluster: LocalCluster, proxies: TcpProxies, disks: Mapping[str, SmallDisk]) -> DrillReport:
         key = cluster.run_command("create_api_key", "drill", "--scopes", "events:write,stats:read", "--quiet").strip()
         options = self._options
         load = LoadClient(
@@ -94,46 +94,50 @@ class _Drill:
             key,
             seed=options.seed,
             threads=CLIENTS,
-            rhythm=LoadShape(every_seconds=CLIENTS * BATCH_EVENTS / options.rate),
+            load_shape=LoadShape(every_seconds=CLIENTS * BATCH_EVENTS / options.rate),
             batch_events=BATCH_EVENTS,
             journal_dir=options.journal_dir,
         )
         reads = ReadClient(cluster.web_url, key, videos=VIDEOS, threads=READERS, every_seconds=READ_SECONDS)
-        site = FaultContext(cluster=cluster, load=load, links=links, disks=disks)
+        context = FaultContext(cluster=cluster, load=load, proxies=proxies, disks=disks)
         writes = WriteWatch(cluster, *cluster.layout.shards, poll_seconds=WATCH_SECONDS)
-        incidents = Incidents(site, self._plan, entries=self._entries, writes=writes, on_incident=self._tell_incident)
+        incidents = Incidents(
+            context, self._plan, entries=self._entries, writes=writes, on_incident=self._report_incident
+        )
         self._started_at = time.monotonic()
         with writes, reads, load:
-            self.tell("load runs", 0.05)
+            self.show("load runs", 0.05)
             incidents.run(started_at=self._started_at)
             time.sleep(CALM_SECONDS)
-            self.tell("waiting for the last acknowledgements", 0.85)
+            self.show("waiting for the last acknowledgements", 0.85)
             load.settle()
         ended_at = time.monotonic()
         violations = [f"{i.kind} on {i.victim or 'nobody'}: {i.error}" for i in incidents.read() if i.error]
-        violations += self._prove(site, Questions(cluster.web_url, key), incidents, reads)
-        return self._report(site, reads, incidents, ended_at=ended_at, violations=violations)
+        violations += self._prove(context, ServiceChecker(cluster.web_url, key), incidents, reads)
+        return self._report(context, reads, incidents, ended_at=ended_at, violations=violations)
 
-    def _prove(self, site: FaultContext, questions: Questions, incidents: Incidents, reads: ReadClient) -> list[str]:
-        self.tell("waiting until all is whole and applied", 0.87)
-        found = find_unhealed(site, questions)
-        self.tell("comparing what was acknowledged with what is counted", 0.93)
-        posts = site.load.attempts.read()
-        in_force = incidents.list_in_force()
-        found += find_inexact(site, questions)
+    def _prove(
+        self, context: FaultContext, checker: ServiceChecker, incidents: Incidents, reads: ReadClient
+    ) -> list[str]:
+        self.show("waiting until the cluster is healthy and all events are applied", 0.87)
+        found = find_unhealed(context, checker)
+        self.show("comparing acknowledged events with counts", 0.93)
+        posts = context.load.attempts.read()
+        in_force = incidents.list_active()
+        found += find_inexact(context, checker)
         found += find_unexplained(posts, reads.attempts.read(), in_force, started_at=self._started_at)
-        return found + self._find_refusals(site)
+        return found + self._find_refusals(context)
 
     @staticmethod
-    def _find_refusals(site: FaultContext) -> list[str]:
-        """Events may be refused for the time they carry, and only while a client's clock is wrong; see `verdict`."""
-        wrong = [refusal for refusal in site.load.refused if refusal[1] != "in_the_future"]
+    def _find_refusals(context: FaultContext) -> list[str]:
+        """Events may be refused only for their time, while a client's clock is wrong; see `verdict`."""
+        wrong = [refusal for refusal in context.load.refused if refusal[1] != "in_the_future"]
         return [f"{len(wrong)} refused, the first: {wrong[0]}"] if wrong else []
 
     def _report(
-        self, site: FaultContext, reads: ReadClient, incidents: Incidents, *, ended_at: float, violations: list[str]
+        self, context: FaultContext, reads: ReadClient, incidents: Incidents, *, ended_at: float, violations: list[str]
     ) -> DrillReport:
-        load = site.load
+        load = context.load
         posted, read = load.attempts.read(), reads.attempts.read()
         started_at = self._started_at
         return DrillReport(
@@ -142,7 +146,7 @@ class _Drill:
             acknowledged=len(load.acknowledged),
             duplicates_sent=load.duplicates_sent,
             refused=len(load.refused),
-            poison=len(site.poison),
+            poison=len(context.poison),
             posts=report_client(posted),
             reads=report_client(read),
             incidents=[report_incident(i, posted, read, started_at=started_at) for i in incidents.read()],
@@ -151,7 +155,7 @@ class _Drill:
             read_seconds=build_seconds(read, started_at=started_at, ended_at=ended_at),
         )
 
-    def _tell_incident(self, incident: Incident) -> None:
+    def _report_incident(self, incident: Incident) -> None:
         at = time.monotonic() - self._started_at
         if incident.error:
             said = f"{incident.kind}: {incident.error.splitlines()[0]}"
@@ -159,8 +163,8 @@ class _Drill:
             said = f"{incident.kind} on {incident.victim}"
         else:
             written = incident.written_again_seconds
-            said = f"{incident.kind}: whole again"
+            said = f"{incident.kind}: healthy again"
             if written is not None:
                 said += f", written again after {written:.2f} s"
         length = max(fault.at_seconds + fault.hold_seconds for fault in self._plan)
-        self.tell(f"{at:6.1f} s  {said}", min(0.85, max(self._done, 0.05 + 0.8 * at / (length + 10))))
+        self.show(f"{at:6.1f} s  {said}", min(0.85, max(self._done, 0.05 + 0.8 * at / (length + 10))))

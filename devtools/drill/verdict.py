@@ -1,4 +1,4 @@
-"""Which of the things that clients saw are explained by a fault that was in force. Pure."""
+"""Which client errors are explained by an active fault. Pure."""
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -11,7 +11,7 @@ SHOWN_MAX = 20
 
 @dataclass(frozen=True, slots=True)
 class ExpectedErrors:
-    """What clients may see while a fault is in force, and `grace_seconds` after it has healed."""
+    """Outcomes that clients may see while a fault is active, and until `grace_seconds` after it has healed."""
 
     posts: frozenset[str] = frozenset()
     reads: frozenset[str] = frozenset()
@@ -20,18 +20,18 @@ class ExpectedErrors:
 
 @dataclass(frozen=True, slots=True)
 class ActiveFault:
-    """A fault from when it was about to strike until everything it had hurt was whole again."""
+    """A fault, from just before its strike until the affected parts were healthy again."""
 
     kind: str
     from_at: float
     until_at: float
-    excuses: ExpectedErrors
+    expected_errors: ExpectedErrors
 
 
 def find_unexplained(
     posts: Iterable[PostAttempt], reads: Iterable[PostAttempt], faults: Sequence[ActiveFault], *, started_at: float
 ) -> list[str]:
-    """A line each, times in seconds after `started_at`; at most SHOWN_MAX of a kind, then how many more."""
+    """A line for each, with times in seconds after `started_at`; at most SHOWN_MAX of a kind, then their number."""
     said = []
     for what, attempts in (("post", posts), ("read", reads)):
         wrong = [a for a in attempts if not a.is_fine and not _is_explained(a, faults, is_post=what == "post")]
@@ -47,8 +47,8 @@ def find_unexplained(
 
 def _is_explained(attempt: PostAttempt, faults: Sequence[ActiveFault], *, is_post: bool) -> bool:
     return any(
-        attempt.outcome in (fault.excuses.posts if is_post else fault.excuses.reads)
-        and attempt.started_at <= fault.until_at + fault.excuses.grace_seconds
+        attempt.outcome in (fault.expected_errors.posts if is_post else fault.expected_errors.reads)
+        and attempt.started_at <= fault.until_at + fault.expected_errors.grace_seconds
         and attempt.ended_at >= fault.from_at
         for fault in faults
     )

@@ -1,4 +1,4 @@
-"""When each shard was written: asks every instance for its positions, as no process of the service does."""
+"""Times of writes of each shard: reads the positions of every instance, independently of the service."""
 
 import threading
 import time
@@ -17,7 +17,7 @@ _READ_POSITIONS = "SELECT partition, position FROM partition_state WHERE NOT pg_
 
 @dataclass(frozen=True, slots=True)
 class Write:
-    """A position has moved to where none had been, seen at `at` on a connection to a primary made at `connected_at`."""
+    """A position has advanced, seen at `at` on a connection to a primary that was opened at `connected_at`."""
 
     at: float
     instance: str
@@ -25,7 +25,7 @@ class Write:
 
 
 class WriteWatch:
-    """Positions of the instances of these shards. Bounded: one entry a poll and shard at most."""
+    """Polls the positions of all instances of these shards. Bounded: at most one entry for each poll and shard."""
 
     def __init__(self, cluster: LocalCluster, *shards: str, poll_seconds: float = POLL_SECONDS) -> None:
         self._poll_seconds = poll_seconds
@@ -49,10 +49,10 @@ class WriteWatch:
     ) -> None:
         self._stopping.set()
         for thread in self._threads:
-            thread.join(STOP_SECONDS)  # one may hang on a server that is frozen
+            thread.join(STOP_SECONDS)  # a thread may hang on a frozen server
 
     def find_write_after(self, shard: str, *, struck_at: float, victim: str) -> float | None:
-        """When it was first written again by another instance, or by the victim after it had come back."""
+        """Time of the first write on another instance, or on the victim after its return."""
         with self._lock:
             return next(
                 (

@@ -10,9 +10,9 @@ READ_SECONDS = 0.05
 
 
 def post_steadily(cluster: LocalCluster, key: str, *, seed: int, threads: int = 2) -> LoadClient:
-    """So many clients, ten batches a second each; most of the time something of theirs is under way."""
-    rhythm = LoadShape(every_seconds=EVERY_SECONDS)
-    return LoadClient(cluster.web_url, key, seed=seed, threads=threads, rhythm=rhythm, batch_events=BATCH_EVENTS)
+    """Each client sends ten batches a second, so that at most instants a request is in flight."""
+    shape = LoadShape(every_seconds=EVERY_SECONDS)
+    return LoadClient(cluster.web_url, key, seed=seed, threads=threads, load_shape=shape, batch_events=BATCH_EVENTS)
 
 
 def read_steadily(cluster: LocalCluster, key: str) -> ReadClient:

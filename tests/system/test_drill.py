@@ -1,4 +1,4 @@
-"""`bin/drill --quick`: kills, a zombie, locks and bad clients under load; the promise holds."""
+"""`bin/drill --quick`: kills, a zombie, locks and bad clients under load; the guarantee holds."""
 
 import json
 import sys
@@ -6,7 +6,7 @@ from itertools import pairwise
 
 import pytest
 
-from devtools.drill.catalogue import QUICK_KINDS, QUICK_SEED
+from devtools.drill.registry import QUICK_KINDS, QUICK_SEED
 from devtools.drill.run import BATCH_EVENTS
 from tests.processes import run
 
@@ -26,7 +26,7 @@ def test_every_acknowledged_event_of_the_quick_drill_is_counted_once(tmp_path):
     assert [incident["error"] for incident in report["incidents"]] == [""] * len(QUICK_KINDS)
     check_load(report)
     assert all(later["second"] == earlier["second"] + 1 for earlier, later in pairwise(report["post_seconds"]))
-    assert "The promise held" in html.read_text()
+    assert "The guarantee held" in html.read_text()
 
 
 def check_load(report):

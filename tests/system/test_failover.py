@@ -18,7 +18,7 @@ from configservice.models import Instance, Shard
 from configservice.monitoring.shard_reports import read_reports
 from configservice.topology.model import Durability
 from configservice.topology.publication import publish
-from devtools.drill.link import Links
+from devtools.drill.tcp_proxy import TcpProxies
 from devtools.localcluster import LocalCluster
 from devtools.localcluster.errors import ProgramFailed
 from shardproxy.query import Query, QueryClass
@@ -224,12 +224,12 @@ def set_promotable(name, promotable):
 def test_the_log_brings_what_a_promoted_replica_lacks(cluster, key):
     old = get_primary(SHARD)
     replica = next(name for name in read_roles(SHARD) if name != old)
-    with Links() as links:
-        link = links.open(old, cluster.database(old).port)
-        follow_through(cluster.database(replica), link)
+    with TcpProxies() as proxies:
+        proxy = proxies.open(old, cluster.database(old).port)
+        follow_through(cluster.database(replica), proxy)
         with running_load(cluster, key, seed=7):
             wait_until(lambda: is_streaming(cluster.database(replica)), what="the replica to follow through the link")
-            link.hold()
+            proxy.hold()
             # However slowly this machine counts meanwhile.
             wait_until(
                 lambda: read_newest_ms(cluster, old) - read_newest_ms(cluster, replica) >= BEHIND_SECONDS * 1000,
@@ -264,11 +264,11 @@ def list_reading_instances():
     return {result.instance for result in get_cluster().scatter(query, {}).results.values()}
 
 
-def follow_through(replica, link):
+def follow_through(replica, proxy):
     """By the hand of an operator, with another address than the topology's."""
     with replica.connect(user="postgres") as connection:
         conninfo = connection.execute("SELECT current_setting('primary_conninfo')").fetchone()[0]
-        through = " ".join(f"port={link.port}" if part.startswith("port=") else part for part in conninfo.split())
+        through = " ".join(f"port={proxy.port}" if part.startswith("port=") else part for part in conninfo.split())
         connection.execute(f"ALTER SYSTEM SET primary_conninfo = '{through}'")
         connection.execute("SELECT pg_reload_conf()")
 

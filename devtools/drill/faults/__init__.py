@@ -1,4 +1,4 @@
-"""What is done to the cluster, a small class each: `strike` does it, `heal` undoes it and waits until all is whole.
+"""Faults, one small class each: `strike` injects it, `heal` removes it and waits until the affected part is healthy.
 
-A fault knows whom it has hurt (`victim`) and nothing of the plan, the load's verdict or other faults.
+A fault knows its target (`victim`), but neither the plan nor the verdict nor other faults.
 """

@@ -1,10 +1,10 @@
-"""Trouble inside a server that runs: long statements, foreign locks, a replica that does not apply."""
+"""Faults inside a running database server: long statements, foreign locks, a replica that does not replay."""
 
 import threading
 from contextlib import suppress
 from random import Random
 
-from devtools.drill.site import FaultContext
+from devtools.drill.context import FaultContext
 from devtools.localcluster.errors import NotReady
 from devtools.localcluster.postgres import PostgresServer
 from devtools.localcluster.spec import SUPERUSER_ROLE
@@ -20,8 +20,8 @@ class _SessionFault:
     statements: tuple[str, ...]
     sessions = 1
 
-    def __init__(self, site: FaultContext, rng: Random) -> None:
-        self._site = site
+    def __init__(self, context: FaultContext, rng: Random) -> None:
+        self._context = context
         self._rng = rng
         self._server: PostgresServer | None = None
         self._threads: list[threading.Thread] = []
@@ -31,7 +31,7 @@ class _SessionFault:
         self.shard: str | None = None
 
     def strike(self) -> None:
-        server = self._server = self._site.get_primary(self._site.choose_shard(self._rng))
+        server = self._server = self._context.get_primary(self._context.choose_shard(self._rng))
         self.victim = server.name
         self._threads = [threading.Thread(target=self._run, args=(server,), daemon=True) for _ in range(self.sessions)]
         for thread in self._threads:
@@ -56,30 +56,30 @@ class _SessionFault:
 
 
 class SlowQueries(_SessionFault):
-    """Somebody's reports that do not end."""
+    """Foreign reports that never end."""
 
     statements = ("SELECT max(value), pg_sleep(60) FROM raw_event",)
     sessions = SLOW_SESSIONS
 
 
 class LockHolder(_SessionFault):
-    """Somebody's open transaction that holds every partition's row: flushes of the shard wait for it."""
+    """A foreign open transaction that locks every partition's row: flushes of the shard wait for it."""
 
     statements = ("BEGIN", "SELECT * FROM partition_state FOR UPDATE")
 
 
 class LaggingReplica:
-    """A replica that receives and does not apply."""
+    """A replica that receives WAL without replaying it."""
 
-    def __init__(self, site: FaultContext, rng: Random) -> None:
-        self._site = site
+    def __init__(self, context: FaultContext, rng: Random) -> None:
+        self._context = context
         self._rng = rng
         self._server: PostgresServer | None = None
         self.victim = ""
         self.shard: str | None = None
 
     def strike(self) -> None:
-        server = self._server = self._site.get_replica(self._site.choose_shard(self._rng), self._rng)
+        server = self._server = self._context.get_replica(self._context.choose_shard(self._rng), self._rng)
         self.victim = server.name
         with server.session(user=SUPERUSER_ROLE) as connection:
             connection.execute("SELECT pg_wal_replay_pause()")

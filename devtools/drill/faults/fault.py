@@ -1,4 +1,4 @@
-"""The shape of a fault, and two of them at the same moment."""
+"""The protocol of a fault, and two faults at the same moment."""
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -7,19 +7,19 @@ from typing import Protocol
 
 class Fault(Protocol):
     victim: str
-    """What was hurt; known once it has struck."""
+    """The affected process or server; set by `strike`."""
     shard: str | None
-    """The shard whose primary was hurt, if one was."""
+    """The shard whose primary is affected, or None."""
 
     def strike(self) -> None:
-        """Raises NoVictim when there is nothing to hurt, LocalClusterError when it cannot be hurt."""
+        """Inject the fault. Raises NoVictim if its target does not run, LocalClusterError if it cannot be injected."""
 
     def heal(self) -> None:
-        """Returns when everything is whole again. Raises NotReady when it does not become so."""
+        """Remove the fault and wait until the affected part is healthy. Raises NotReady if it does not become so."""
 
 
-class Together:
-    """Both at the same moment; the first one names the shard."""
+class CombinedFault:
+    """Two faults at the same moment; `shard` is that of the first one."""
 
     def __init__(self, faults: Sequence[Fault]) -> None:
         self._faults = faults

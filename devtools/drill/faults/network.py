@@ -1,41 +1,41 @@
-"""Connections to a server that are cut, slow, or lose what passes."""
+"""Network faults: connections to a server that are cut, slow or lossy."""
 
 from collections.abc import Callable
 from random import Random
 
+from devtools.drill.context import FaultContext
 from devtools.drill.errors import NoVictim
 from devtools.drill.faults.processes import FindVictim
-from devtools.drill.link import Link
-from devtools.drill.site import FaultContext
+from devtools.drill.tcp_proxy import TcpProxy
 
 
-class LinkFault:
-    """`spoil` is what is done to everything that passes between one server and whoever uses it."""
+class ProxyFault:
+    """`impair` impairs the TCP proxy between one server and its clients."""
 
     def __init__(
-        self, site: FaultContext, find_victim: FindVictim, rng: Random, *, spoil: Callable[[Link], None]
+        self, context: FaultContext, find_victim: FindVictim, rng: Random, *, impair: Callable[[TcpProxy], None]
     ) -> None:
-        self._site = site
+        self._context = context
         self._find_victim = find_victim
         self._rng = rng
-        self._spoil = spoil
-        self._link: Link | None = None
+        self._impair = impair
+        self._proxy: TcpProxy | None = None
         self._hurt_shard: str | None = None
         self.victim = ""
         self.shard: str | None = None
 
     def strike(self) -> None:
-        hurt = self._find_victim(self._site, self._rng)
-        link = self._link = self._site.links.find(hurt.name)
-        if link is None:
-            raise NoVictim(f"nothing lies between {hurt.name} and others")
+        hurt = self._find_victim(self._context, self._rng)
+        proxy = self._proxy = self._context.proxies.find(hurt.name)
+        if proxy is None:
+            raise NoVictim(f"there is no TCP proxy in front of {hurt.name}")
         self.victim = f"the network to {hurt.name}"
         self._hurt_shard = hurt.shard
-        self._spoil(link)
+        self._impair(proxy)
 
     def heal(self) -> None:
-        if self._link is not None:
-            self._link.mend()
+        if self._proxy is not None:
+            self._proxy.restore()
         if self._hurt_shard is not None:
             shard = self._hurt_shard
-            self._site.await_none(lambda: self._site.find_obstacle_of_shard(shard), what=shard)
+            self._context.await_none(lambda: self._context.find_obstacle_of_shard(shard), what=shard)

@@ -9,8 +9,8 @@ from random import Random
 
 import psutil
 
+from devtools.drill.context import FaultContext
 from devtools.drill.errors import NoVictim
-from devtools.drill.site import FaultContext
 from devtools.localcluster.errors import NotReady
 from devtools.localcluster.member import Member
 from devtools.localcluster.spec import BEAT, BROKER_SERVER, CONTROL_SERVER, LOG_SERVER, SHARD_PROXY, WEB, WORKER
@@ -18,8 +18,7 @@ from devtools.localcluster.spec import BEAT, BROKER_SERVER, CONTROL_SERVER, LOG_
 
 @dataclass(frozen=True, slots=True)
 class Victim:
-    """A process of a member: its own (`pid` is the member's), or one below it. `shard` where it is a shard's primary or
-    replica."""
+    """A process of a member: its own (`pid` is the member's) or a child. `shard` is set for primaries and replicas."""
 
     name: str
     member: Member
@@ -32,12 +31,12 @@ class Victim:
 FindVictim = Callable[[FaultContext, Random], Victim]
 
 
-def find_gateway_worker(site: FaultContext, rng: Random) -> Victim:
-    return _find_child(site.cluster.application(WEB), rng)
+def find_gateway_worker(context: FaultContext, rng: Random) -> Victim:
+    return _find_child(context.cluster.application(WEB), rng)
 
 
-def find_worker_process(site: FaultContext, rng: Random) -> Victim:
-    return _find_child(site.cluster.application(WORKER), rng)
+def find_worker_process(context: FaultContext, rng: Random) -> Victim:
+    return _find_child(context.cluster.application(WORKER), rng)
 
 
 def _find_child(member: Member, rng: Random) -> Victim:
@@ -49,27 +48,27 @@ def _find_child(member: Member, rng: Random) -> Victim:
 
 
 def find_member(name: str) -> FindVictim:
-    def find(site: FaultContext, _rng: Random) -> Victim:
-        layout = site.cluster.layout
-        return _as_victim(layout.applications[name] if name in layout.applications else site.cluster.server(name))
+    def find(context: FaultContext, _rng: Random) -> Victim:
+        layout = context.cluster.layout
+        return _as_victim(layout.applications[name] if name in layout.applications else context.cluster.server(name))
 
     return find
 
 
-def find_leader(site: FaultContext, rng: Random) -> Victim:
-    """Any config service while nobody knows who leads."""
-    return _as_victim(site.cluster.application(site.find_leader() or rng.choice(site.list_config_services())))
+def find_leader(context: FaultContext, rng: Random) -> Victim:
+    """The leading config service, or any while the leader is unknown."""
+    return _as_victim(context.cluster.application(context.find_leader() or rng.choice(context.list_config_services())))
 
 
-def find_primary(site: FaultContext, rng: Random) -> Victim:
-    shard = site.choose_shard(rng)
-    server = site.get_primary(shard)
+def find_primary(context: FaultContext, rng: Random) -> Victim:
+    shard = context.choose_shard(rng)
+    server = context.get_primary(shard)
     return Victim(server.name, server, server.pid, shard, is_primary=True)
 
 
-def find_replica(site: FaultContext, rng: Random) -> Victim:
-    shard = site.choose_shard(rng)
-    server = site.get_replica(shard, rng)
+def find_replica(context: FaultContext, rng: Random) -> Victim:
+    shard = context.choose_shard(rng)
+    server = context.get_replica(shard, rng)
     return Victim(server.name, server, server.pid, shard)
 
 
@@ -81,8 +80,8 @@ def _as_victim(member: Member) -> Victim:
 
 
 class _ProcessFault:
-    def __init__(self, site: FaultContext, find_victim: FindVictim, rng: Random) -> None:
-        self._site = site
+    def __init__(self, context: FaultContext, find_victim: FindVictim, rng: Random) -> None:
+        self._context = context
         self._find_victim = find_victim
         self._rng = rng
         self._hurt: Victim | None = None
@@ -90,25 +89,25 @@ class _ProcessFault:
         self.shard: str | None = None
 
     def _choose(self) -> Victim:
-        hurt = self._hurt = self._find_victim(self._site, self._rng)
+        hurt = self._hurt = self._find_victim(self._context, self._rng)
         self.victim = hurt.name
         self.shard = hurt.shard if hurt.is_primary else None
         return hurt
 
     def _await_whole(self) -> None:
-        """The member, and for an instance its shard."""
+        """Wait until the member, and for an instance its shard, is healthy."""
         if self._hurt is None:
             return
         member, shard = self._hurt.member, self._hurt.shard
 
         def find_obstacle() -> str | None:
             if not member.is_running:
-                return "it does not run"
-            if member.name in (WEB, WORKER) and len(_list_living(member)) < self._site.count_children(member.name):
-                return "it has fewer processes than it should"
-            return member.find_obstacle() or (self._site.find_obstacle_of_shard(shard) if shard else None)
+                return "the member does not run"
+            if member.name in (WEB, WORKER) and len(_list_living(member)) < self._context.count_children(member.name):
+                return "the member has too few processes"
+            return member.find_obstacle() or (self._context.find_obstacle_of_shard(shard) if shard else None)
 
-        self._site.await_none(find_obstacle, what=self.victim)
+        self._context.await_none(find_obstacle, what=self.victim)
 
 
 def _list_living(member: Member) -> list[int]:
@@ -116,12 +115,12 @@ def _list_living(member: Member) -> list[int]:
 
 
 class KillFault(_ProcessFault):
-    """`kill -9`. Nobody heals it but whoever watches over processes: gunicorn, Celery, an init system."""
+    """`kill -9`. Only the supervisor of the process restarts it: gunicorn, Celery, or an init system."""
 
     def __init__(
-        self, site: FaultContext, find_victim: FindVictim, rng: Random, *, with_children: bool = False
+        self, context: FaultContext, find_victim: FindVictim, rng: Random, *, with_children: bool = False
     ) -> None:
-        super().__init__(site, find_victim, rng)
+        super().__init__(context, find_victim, rng)
         self._with_children = with_children
 
     def strike(self) -> None:
@@ -134,7 +133,7 @@ class KillFault(_ProcessFault):
         hurt = self._hurt
         if hurt is None:
             return
-        self._site.await_none(
+        self._context.await_none(
             lambda: f"process {hurt.pid} is still there" if psutil.pid_exists(hurt.pid) else None,
             what=f"{self.victim} to be gone",
         )
@@ -142,7 +141,7 @@ class KillFault(_ProcessFault):
 
 
 class Freeze(_ProcessFault):
-    """SIGSTOP, then SIGCONT: whoever slept goes on with what it had in hand, not knowing what others did meanwhile."""
+    """SIGSTOP, then SIGCONT: the process continues its work without knowing what others did meanwhile."""
 
     def strike(self) -> None:
         hurt = self._choose()
@@ -164,7 +163,7 @@ class Freeze(_ProcessFault):
 
 
 class Restart(_ProcessFault):
-    """In order, as an operator does it."""
+    """A graceful restart, as by an operator."""
 
     def strike(self) -> None:
         self._choose().member.restart()
@@ -183,6 +182,6 @@ MEMBERS = {
     "primary": find_primary,
     "replica": find_replica,
 }
-"""Victims whose process is a member's own, by the word that names them in a fault."""
+"""Targets whose process is a member's own, by their name in the kinds of faults."""
 find_web = find_member(WEB)
 find_worker = find_member(WORKER)

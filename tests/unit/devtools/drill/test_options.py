@@ -1,15 +1,15 @@
 import pytest
 
-from devtools.drill.catalogue import CATALOGUE, QUICK_KINDS, QUICK_SEED
 from devtools.drill.errors import BadDrillOption
 from devtools.drill.options import DrillOptions, choose_seed
+from devtools.drill.registry import FAULTS, QUICK_KINDS, QUICK_SEED
 
 
 def test_a_quick_drill_has_the_same_plan_every_time_and_every_one_of_its_faults():
     assert choose_seed(None, quick=True, fresh=5) == QUICK_SEED
     plan = DrillOptions(seed=QUICK_SEED, quick=True).plan()
     assert sorted(fault.kind for fault in plan) == sorted(QUICK_KINDS)
-    assert set(QUICK_KINDS) <= set(CATALOGUE)
+    assert set(QUICK_KINDS) <= set(FAULTS)
     assert max(fault.at_seconds + fault.hold_seconds for fault in plan) < 60
 
 
@@ -20,7 +20,7 @@ def test_repeating_a_fault_needs_no_minutes():
 
 def test_disks_are_filled_only_where_file_systems_can_be_mounted():
     filled = {"fill-log-disk", "fill-shard-disk"}
-    assert filled <= {entry.kind.name for entry in DrillOptions(seed=1, can_mount=True).get_entries()}
-    assert not filled & {entry.kind.name for entry in DrillOptions(seed=1).get_entries()}
+    assert filled <= {entry.kind.name for entry in DrillOptions(seed=1, can_mount=True).choose_faults()}
+    assert not filled & {entry.kind.name for entry in DrillOptions(seed=1).choose_faults()}
     with pytest.raises(BadDrillOption, match="--faults: a full disk needs root"):
         DrillOptions(seed=1, kinds=("kill-log", "fill-log-disk")).check()

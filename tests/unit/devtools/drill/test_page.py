@@ -42,8 +42,8 @@ def test_texts_from_outside_are_escaped():
 
 
 def test_the_verdict_stands_at_the_top():
-    assert "The promise held</span>" in render_page(build_report())
-    assert "The promise did not hold</span>" in render_page(build_report(violations=["1 event lost"]))
+    assert "The guarantee held</span>" in render_page(build_report())
+    assert "The guarantee did not hold</span>" in render_page(build_report(violations=["1 event lost"]))
 
 
 def test_figures_of_a_fault_that_is_repeated_are_median_and_worst():

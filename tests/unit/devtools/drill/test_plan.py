@@ -2,11 +2,11 @@ import itertools
 
 import pytest
 
-from devtools.drill.catalogue import CATALOGUE
 from devtools.drill.errors import BadDrillOption
 from devtools.drill.plan import ClusterPart, Kind, Pace, plan_faults, plan_repeats, plan_tightly
+from devtools.drill.registry import FAULTS
 
-ALL = [entry.kind for entry in CATALOGUE.values()]
+ALL = [entry.kind for entry in FAULTS.values()]
 LOG = Kind("log", frozenset({ClusterPart.LOG}), (1.0, 2.0))
 BEAT = Kind("beat", frozenset({ClusterPart.BEAT}))
 BOTH = Kind("both", frozenset({ClusterPart.LOG, ClusterPart.BEAT}), (3.0, 3.0))
@@ -22,13 +22,13 @@ def test_the_same_seed_gives_the_same_plan_and_another_seed_another_one():
 def test_every_kind_comes_once_alone_before_any_comes_together_with_another():
     plan = plan_faults(3, minutes=60, kinds=ALL)
     alone = plan[: len(ALL)]
-    assert {fault.kind for fault in alone} == set(CATALOGUE)
+    assert {fault.kind for fault in alone} == set(FAULTS)
     ends = [fault.at_seconds + fault.hold_seconds for fault in alone]
     assert all(later.at_seconds > end for later, end in zip(alone[1:], ends, strict=False))
     together = plan[len(ALL) :]
     pairs = [(a, b) for a, b in itertools.pairwise(together) if a.at_seconds == b.at_seconds]
     assert len(pairs) > 10
-    assert all(not CATALOGUE[a.kind].kind.touches & CATALOGUE[b.kind].kind.touches for a, b in pairs)
+    assert all(not FAULTS[a.kind].kind.touches & FAULTS[b.kind].kind.touches for a, b in pairs)
 
 
 @pytest.mark.parametrize("minutes", [0.5, 1, 3, 10])
@@ -39,7 +39,7 @@ def test_faults_end_before_the_load_does(minutes):
 
 
 def test_time_that_is_too_short_for_any_fault_is_refused():
-    with pytest.raises(BadDrillOption, match=r"--minutes: 0\.1 are too few"):
+    with pytest.raises(BadDrillOption, match=r"--minutes: 0\.1 is too short"):
         plan_faults(1, minutes=0.1, kinds=[LOG])
 
 

@@ -45,16 +45,16 @@ def test_shards_that_hold_what_was_acknowledged_are_exact():
     ("table", "rows", "said"),
     [
         ("raw_event", [raw(ONE)], f"raw events: 1 acknowledged events are lost: {TWO}"),
-        ("raw_event", [raw(e) for e in (ONE, TWO, TWO)], f"raw events: 1 are there more than once: {TWO}"),
+        ("raw_event", [raw(e) for e in (ONE, TWO, TWO)], f"raw events: 1 exist more than once: {TWO}"),
         (
             "raw_event",
             [raw(e) for e in (ONE, TWO, POISON)],
-            f"raw events: 1 are there that nobody was told of: {POISON}",
+            f"raw events: 1 exist that were never acknowledged: {POISON}",
         ),
-        ("raw_event", [raw(ONE), raw(TWO, 0)], f"viewers: 1 raw events have another one: {TWO}"),
-        ("raw_event", [raw(ONE, ADA), raw(TWO)], f"viewers: 1 raw events have another one: {ONE}"),
+        ("raw_event", [raw(ONE), raw(TWO, 0)], f"viewers: 1 raw events have another viewer: {TWO}"),
+        ("raw_event", [raw(ONE, ADA), raw(TWO)], f"viewers: 1 raw events have another viewer: {ONE}"),
         ("event_ids", [{"ids": ONE.bytes}], f"known ids: 1 acknowledged events are lost: {TWO}"),
-        ("event_ids", [{"ids": ONE.bytes + TWO.bytes + TWO.bytes}], f"known ids: 1 are there more than once: {TWO}"),
+        ("event_ids", [{"ids": ONE.bytes + TWO.bytes + TWO.bytes}], f"known ids: 1 exist more than once: {TWO}"),
         (
             "event_total",
             [{"video_id": "a", "event_type_id": 1, "count": 3}],
@@ -65,7 +65,7 @@ def test_shards_that_hold_what_was_acknowledged_are_exact():
         (
             "ledger",
             [{"counted": 2, "conflict": 1, "dead": 0}],
-            "ledger: 1 conflicts, though no two events had the same id",
+            "ledger: 1 conflicts, although no two events had the same id",
         ),
         ("ledger", [{"counted": 2, "conflict": 0, "dead": 1}], "ledger: 1 events dead-lettered, 0 dead letters"),
     ],
@@ -85,7 +85,7 @@ def test_each_deviation_is_named(table, rows, said):
 )
 def test_one_viewer_has_one_number_and_two_have_two(viewers, numbers, wrong):
     shards = build_shards() | {"raw_event": [raw(ONE, numbers[0]), raw(TWO, numbers[1])]}
-    said = [f"viewers: {len(wrong)} raw events have another one: {wrong[0]}"] if wrong else []
+    said = [f"viewers: {len(wrong)} raw events have another viewer: {wrong[0]}"] if wrong else []
     assert judge(shards, viewers=viewers) == said
 
 
@@ -99,4 +99,4 @@ def test_a_poison_event_must_be_a_dead_letter_and_nothing_else_may_be_one():
 
 def test_a_drill_in_which_nothing_was_acknowledged_proves_nothing():
     load = LoadClient("http://127.0.0.1:9", "key", seed=1)
-    assert find_miscounts(load, lambda _sql: []) == ["no event was acknowledged: nothing is proved"]
+    assert find_miscounts(load, lambda _sql: []) == ["no event was acknowledged, so nothing is proved"]

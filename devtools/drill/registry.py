@@ -1,17 +1,18 @@
-"""Every kind of fault: its name, what it touches, what clients may see of it, and how to make one. A table."""
+"""The registry of faults: name, affected parts, errors that clients may see, and constructor of each kind."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from random import Random
 
+from devtools.drill.context import FaultContext
 from devtools.drill.errors import BadDrillOption
 from devtools.drill.faults.databases import LaggingReplica, LockHolder, SlowQueries
 from devtools.drill.faults.disks import FullDisk
-from devtools.drill.faults.fault import Fault, Together
+from devtools.drill.faults.fault import CombinedFault, Fault
 from devtools.drill.faults.lagging import KillAhead
 from devtools.drill.faults.messages import PoisonEvent, Replays, SkewedClocks
 from devtools.drill.faults.moves import FreezeMovers, KillInMove
-from devtools.drill.faults.network import LinkFault
+from devtools.drill.faults.network import ProxyFault
 from devtools.drill.faults.processes import (
     MEMBERS,
     FindVictim,
@@ -24,43 +25,42 @@ from devtools.drill.faults.processes import (
     find_worker_process,
 )
 from devtools.drill.faults.zombies import FreezeInDrain
-from devtools.drill.link import Link
 from devtools.drill.outcomes import NO_ANSWER
 from devtools.drill.plan import ClusterPart, Kind
-from devtools.drill.site import FaultContext
+from devtools.drill.tcp_proxy import TcpProxy
 from devtools.drill.verdict import ExpectedErrors
 from devtools.localcluster.spec import BROKER_SERVER, CONTROL_SERVER, LOG_SERVER
 
 MakeFault = Callable[[FaultContext, Random], Fault]
 
 FULL_INSTANCE = "shard2a"
-SHARD_LINKS = "shards"
-"""In place of the names of all instances."""
+SHARD_PROXIES = "shards"
+"""Stands for the names of all instances."""
 AWAKE = (1.0, 3.0)
 ASLEEP = (5.0, 9.0)
 ZOMBIE = (8.0, 15.0)
-"""Longer than the lease of a drain: others do its work before it wakes."""
+"""Longer than the lease of a drain: other workers do its work before it wakes."""
 DELAY_SECONDS = 0.05
 LOSS_SHARE = 0.05
 
 NOTHING = ExpectedErrors()
 GATEWAY_GONE = ExpectedErrors(posts=NO_ANSWER | {"503"}, reads=NO_ANSWER | {"503"})
 GATEWAY_ASLEEP = ExpectedErrors(posts=GATEWAY_GONE.posts, reads=GATEWAY_GONE.reads | {"504"})
-"""504: it wakes with reads under way whose time has run out meanwhile, and says so."""
+"""504: it wakes with reads whose deadline has passed meanwhile."""
 LOG_AWAY = ExpectedErrors(posts=frozenset({"503", "207"}))
-"""503 with Retry-After; 207 where only some partitions could be appended to."""
+"""503 with Retry-After; 207 when only some partitions could be appended to."""
 WRONG_CLOCK = ExpectedErrors(posts=frozenset({"422", "207"}))
 
 
 @dataclass(frozen=True, slots=True)
 class DrillFault:
-    """`links`: the servers that something must lie in front of. `disk`: the server that needs a small disk."""
+    """A kind of fault. `proxies`: servers that need a TCP proxy in front. `disk`: server that needs a small disk."""
 
     kind: Kind
     what: str
-    excuses: ExpectedErrors
+    expected_errors: ExpectedErrors
     make: MakeFault
-    links: frozenset[str] = frozenset()
+    proxies: frozenset[str] = frozenset()
     disk: str = ""
 
 
@@ -75,7 +75,7 @@ def _build_process_faults() -> list[DrillFault]:
         "primary": ClusterPart.SHARDS,
         "replica": ClusterPart.SHARDS,
     }
-    excuses = {"log": LOG_AWAY}
+    expected_errors = {"log": LOG_AWAY}
     entries = []
     for name, part in parts.items():
         for verb, make, hold in (
@@ -86,13 +86,13 @@ def _build_process_faults() -> list[DrillFault]:
             kind = Kind(f"{verb}-{name}", frozenset({part}), hold)
             what = {"kill": "kill -9 of", "freeze": "SIGSTOP, later SIGCONT, of", "restart": "restart of"}[verb]
             entries.append(
-                DrillFault(kind, f"{what} the {name}", excuses.get(name, NOTHING), _bind(make, MEMBERS[name]))
+                DrillFault(kind, f"{what} the {name}", expected_errors.get(name, NOTHING), _bind(make, MEMBERS[name]))
             )
     return entries
 
 
 def _bind(make: Callable[[FaultContext, FindVictim, Random], Fault], find_victim: FindVictim) -> MakeFault:
-    return lambda site, rng: make(site, find_victim, rng)
+    return lambda context, rng: make(context, find_victim, rng)
 
 
 def _build_application_faults() -> list[DrillFault]:
@@ -103,7 +103,7 @@ def _build_application_faults() -> list[DrillFault]:
             _bind(KillFault, find_gateway_worker),
         ),
         DrillFault(
-            Kind("freeze-gateway", gateway, ASLEEP), "a gateway process sleeps and wakes", GATEWAY_ASLEEP,
+            Kind("freeze-gateway", gateway, ASLEEP), "a gateway process is frozen and wakes", GATEWAY_ASLEEP,
             _bind(Freeze, find_gateway_worker),
         ),
         DrillFault(
@@ -111,18 +111,18 @@ def _build_application_faults() -> list[DrillFault]:
         ),
         DrillFault(
             Kind("kill-worker", workers), "kill -9 of Celery's worker and all of its processes", NOTHING,
-            lambda site, rng: KillFault(site, find_worker, rng, with_children=True),
+            lambda context, rng: KillFault(context, find_worker, rng, with_children=True),
         ),
         DrillFault(
             Kind("kill-worker-process", workers), "kill -9 of one of Celery's processes", NOTHING,
             _bind(KillFault, find_worker_process),
         ),
         DrillFault(
-            Kind("freeze-worker", workers, ZOMBIE), "a Celery process sleeps through what others do in its place",
+            Kind("freeze-worker", workers, ZOMBIE), "a Celery process is frozen while others do its work",
             NOTHING, _bind(Freeze, find_worker_process),
         ),
         DrillFault(
-            Kind("freeze-drain", workers, ZOMBIE), "a Celery process is frozen in the middle of a drain, and wakes",
+            Kind("freeze-drain", workers, ZOMBIE), "a Celery process is frozen in the middle of a drain and wakes",
             NOTHING, FreezeInDrain,
         ),
         DrillFault(
@@ -132,56 +132,56 @@ def _build_application_faults() -> list[DrillFault]:
 
 
 def _build_network_faults() -> list[DrillFault]:
-    def slow_down(link: Link) -> None:
-        link.slow_down(seconds=DELAY_SECONDS)
+    def slow_down(proxy: TcpProxy) -> None:
+        proxy.slow_down(seconds=DELAY_SECONDS)
 
-    def lose(link: Link) -> None:
-        link.lose(share=LOSS_SHARE)
+    def lose(proxy: TcpProxy) -> None:
+        proxy.lose(share=LOSS_SHARE)
 
-    spoils = (
-        ("cut", Link.hold, "nothing passes between everybody and"),
-        ("slow", slow_down, f"{DELAY_SECONDS * 1000:.0f} ms each way between everybody and"),
-        ("lossy", lose, f"{LOSS_SHARE:.0%} of what passes is lost between everybody and"),
+    impairments = (
+        ("cut", TcpProxy.hold, "no packets between all clients and"),
+        ("slow", slow_down, f"{DELAY_SECONDS * 1000:.0f} ms delay each way between all clients and"),
+        ("lossy", lose, f"{LOSS_SHARE:.0%} packet loss between all clients and"),
     )
     places = {
         LOG_SERVER: (ClusterPart.LOG, LOG_AWAY, LOG_SERVER),
         BROKER_SERVER: (ClusterPart.BROKER, NOTHING, BROKER_SERVER),
         CONTROL_SERVER: (ClusterPart.CONTROL, NOTHING, CONTROL_SERVER),
-        "primary": (ClusterPart.SHARDS, NOTHING, SHARD_LINKS),
-        "replica": (ClusterPart.SHARDS, NOTHING, SHARD_LINKS),
+        "primary": (ClusterPart.SHARDS, NOTHING, SHARD_PROXIES),
+        "replica": (ClusterPart.SHARDS, NOTHING, SHARD_PROXIES),
     }
     return [
         DrillFault(
             Kind(f"{verb}-{name}", frozenset({part}), ASLEEP),
             f"{what} the {name}",
-            excuses,
-            _bind_link(MEMBERS[name], spoil),
-            links=frozenset({link}),
+            expected_errors,
+            _bind_proxy(MEMBERS[name], impair),
+            proxies=frozenset({proxy}),
         )
-        for verb, spoil, what in spoils
-        for name, (part, excuses, link) in places.items()
+        for verb, impair, what in impairments
+        for name, (part, expected_errors, proxy) in places.items()
     ]
 
 
-def _bind_link(find_victim: FindVictim, spoil: Callable[[Link], None]) -> MakeFault:
-    return lambda site, rng: LinkFault(site, find_victim, rng, spoil=spoil)
+def _bind_proxy(find_victim: FindVictim, impair: Callable[[TcpProxy], None]) -> MakeFault:
+    return lambda context, rng: ProxyFault(context, find_victim, rng, impair=impair)
 
 
 def _build_database_faults() -> list[DrillFault]:
     shards = frozenset({ClusterPart.SHARDS})
     return [
-        DrillFault(Kind("slow-queries", shards, ASLEEP), "foreign statements that do not end", NOTHING, SlowQueries),
+        DrillFault(Kind("slow-queries", shards, ASLEEP), "foreign statements that never end", NOTHING, SlowQueries),
         DrillFault(
-            Kind("hold-locks", shards, ASLEEP), "a foreign transaction holds what flushes need; the killer ends it",
+            Kind("hold-locks", shards, ASLEEP), "a foreign transaction locks rows that flushes need, until it is ended",
             NOTHING, LockHolder,
         ),
         DrillFault(
-            Kind("lag-replica", shards, ZOMBIE), "a replica receives and does not apply", NOTHING, LaggingReplica
+            Kind("lag-replica", shards, ZOMBIE), "a replica receives WAL without replaying it", NOTHING, LaggingReplica
         ),
         DrillFault(Kind("kill-primary-in-move", shards), "a primary dies while partitions move", NOTHING, KillInMove),
         DrillFault(
             Kind("freeze-movers", shards),
-            "movers sleep at steps of their moves, and wake when others have finished them and moved back", NOTHING,
+            "movers are frozen in their moves, and wake when others have finished these and moved back", NOTHING,
             FreezeMovers,
         ),
         DrillFault(
@@ -197,27 +197,27 @@ def _build_disk_faults() -> list[DrillFault]:
     }
     return [
         DrillFault(
-            Kind(f"fill-{name}-disk", frozenset({part}), ASLEEP), f"no space left on the disk of {server}", excuses,
-            _bind_disk(server), disk=server,
+            Kind(f"fill-{name}-disk", frozenset({part}), ASLEEP), f"no space left on the disk of {server}",
+            expected_errors, _bind_disk(server), disk=server,
         )
-        for name, (server, part, excuses) in places.items()
+        for name, (server, part, expected_errors) in places.items()
     ]  # fmt: skip
 
 
 def _bind_disk(server: str) -> MakeFault:
-    return lambda site, _rng: FullDisk(site, server=server)
+    return lambda context, _rng: FullDisk(context, server=server)
 
 
 def _build_message_faults() -> list[DrillFault]:
     return [
         DrillFault(
             Kind("replay", frozenset({ClusterPart.MESSAGES}), AWAKE), "every client sends old batches again", NOTHING,
-            lambda site, _rng: Replays(site),
+            lambda context, _rng: Replays(context),
         ),
         DrillFault(
             Kind("clock", frozenset({ClusterPart.CLIENTS}), AWAKE),
             "clocks of two clients are ten minutes off", WRONG_CLOCK,
-            lambda site, _rng: SkewedClocks(site),
+            lambda context, _rng: SkewedClocks(context),
         ),
         DrillFault(
             Kind("poison", frozenset({ClusterPart.MESSAGES})), "an event in the log that no shard can store", NOTHING,
@@ -227,7 +227,7 @@ def _build_message_faults() -> list[DrillFault]:
 
 
 def _build_combined(entries: Sequence[DrillFault]) -> list[DrillFault]:
-    """A primary, and at the same moment what is there to help."""
+    """Kills of a primary together with a process that takes part in its failover."""
     by_name = {entry.kind.name: entry for entry in entries}
     combined = []
     for helper in ("leader", "control", "broker"):
@@ -237,17 +237,17 @@ def _build_combined(entries: Sequence[DrillFault]) -> list[DrillFault]:
                 Kind(f"kill-primary-and-{helper}", both[0].kind.touches | both[1].kind.touches),
                 f"kill -9 of a primary and of the {helper} at the same moment",
                 NOTHING,
-                _bind_together([entry.make for entry in both]),
+                _bind_combined([entry.make for entry in both]),
             )
         )
     return combined
 
 
-def _bind_together(makes: Sequence[MakeFault]) -> MakeFault:
-    return lambda site, rng: Together([make(site, rng) for make in makes])
+def _bind_combined(makes: Sequence[MakeFault]) -> MakeFault:
+    return lambda context, rng: CombinedFault([make(context, rng) for make in makes])
 
 
-def _build_catalogue() -> dict[str, DrillFault]:
+def _build_faults() -> dict[str, DrillFault]:
     entries = [
         *_build_application_faults(),
         *_build_process_faults(),
@@ -259,7 +259,7 @@ def _build_catalogue() -> dict[str, DrillFault]:
     return {entry.kind.name: entry for entry in [*entries, *_build_combined(entries)]}
 
 
-CATALOGUE = _build_catalogue()
+FAULTS = _build_faults()
 
 QUICK_KINDS = (
     "kill-gateway", "kill-worker", "freeze-drain", "kill-log", "kill-primary", "kill-replica", "kill-leader",
@@ -268,13 +268,13 @@ QUICK_KINDS = (
 QUICK_SEED = 20261126
 
 
-def get_entries(names: Sequence[str], *, can_mount: bool) -> list[DrillFault]:
-    """In this order; all that can be done here where none is named. Raises BadOption."""
-    unknown = [name for name in names if name not in CATALOGUE]
+def choose_faults(names: Sequence[str], *, can_mount: bool) -> list[DrillFault]:
+    """The named faults in this order, or all that are possible on this machine. Raises BadDrillOption."""
+    unknown = [name for name in names if name not in FAULTS]
     if unknown:
-        raise BadDrillOption(f"--faults: there is no {', '.join(unknown)}; --list shows all")
-    entries = [CATALOGUE[name] for name in names or CATALOGUE]
+        raise BadDrillOption(f"--faults: unknown: {', '.join(unknown)}; --list shows all")
+    entries = [FAULTS[name] for name in names or FAULTS]
     possible = [entry for entry in entries if can_mount or not entry.disk]
     if names and len(possible) < len(entries):
-        raise BadDrillOption("--faults: a full disk needs root, and the right to mount file systems")
+        raise BadDrillOption("--faults: a full disk needs root and the right to mount file systems")
     return possible

@@ -1,4 +1,4 @@
-"""The cluster under drill as faults see it: who is who right now, and whether the parts are whole."""
+"""The cluster under drill, for faults: present roles of its members, and whether its parts are healthy."""
 
 import threading
 from collections.abc import Callable, Mapping
@@ -8,8 +8,8 @@ from typing import Any
 from uuid import UUID
 
 from devtools.drill.errors import NoVictim
-from devtools.drill.link import Links
 from devtools.drill.load import LoadClient
+from devtools.drill.tcp_proxy import TcpProxies
 from devtools.localcluster import LocalCluster
 from devtools.localcluster.errors import NotReady
 from devtools.localcluster.postgres import PostgresServer, find_primary
@@ -19,7 +19,7 @@ from devtools.localcluster.spec import CONTROL_SERVER, LOG_SERVER, SUPERUSER_ROL
 from devtools.localcluster.waiting import Waiter
 
 WHOLE_SECONDS = 90.0
-"""What a part is given to become whole by itself, on a machine that has other things to do as well."""
+"""Time limit for a part to recover by itself, on a busy machine."""
 _READ_ROLES = (
     "SELECT instance.name, instance.role FROM configservice_instance AS instance"
     " JOIN configservice_shard AS shard ON shard.id = instance.shard_id WHERE shard.name = %s"
@@ -31,39 +31,39 @@ _FIND_STOPPED = "SELECT partition, state, stop_reason FROM partition_state WHERE
 
 @dataclass
 class FaultContext:
-    """Shared by faults that run beside each other; what they change is guarded by `lock`."""
+    """Shared by concurrent faults; `lock` guards `poison`."""
 
     cluster: LocalCluster
     load: LoadClient
-    links: Links
-    """By server name, of those that are not reached directly."""
+    proxies: TcpProxies
+    """TCP proxies by server name, of servers that have one in front."""
     disks: Mapping[str, SmallDisk] = field(default_factory=dict)
-    """By server name, of those whose disk can be full."""
+    """Small disks by server name, of servers whose disk can be filled."""
     lock: threading.Lock = field(default_factory=threading.Lock)
     poison: set[UUID] = field(default_factory=set)
     waiter: Waiter = field(default_factory=Waiter)
 
-    # -- who is who ------------------------------------------------------------------------------
+    # -- roles -----------------------------------------------------------------------------------
 
     def choose_shard(self, rng: Random) -> str:
         return rng.choice(sorted(self.cluster.layout.shards))
 
     def get_primary(self, shard: str) -> PostgresServer:
-        """By the data on disk. Raises NoVictim."""
+        """The primary by the data on disk. Raises NoVictim."""
         primary = find_primary(self.cluster.layout.shards[shard])
         if primary is None or not primary.is_running:
-            raise NoVictim(f"{shard} has no primary that runs")
+            raise NoVictim(f"{shard} has no running primary")
         return primary
 
     def get_replica(self, shard: str, rng: Random) -> PostgresServer:
         """Raises NoVictim."""
         replicas = [s for s in self.cluster.layout.shards[shard] if s.exists and s.is_replica and s.is_running]
         if not replicas:
-            raise NoVictim(f"{shard} has no replica that runs")
+            raise NoVictim(f"{shard} has no running replica")
         return rng.choice(replicas)
 
     def find_leader(self) -> str | None:
-        """The config service that holds the lease; None while the control database does not say."""
+        """The config service that holds the lease; None while the control database does not answer."""
         try:
             with self.get_control().session(user=SUPERUSER_ROLE) as connection:
                 row = connection.execute(_READ_LEADER).fetchone()
@@ -84,14 +84,14 @@ class FaultContext:
         except NotReady:
             return -1
 
-    # -- whether it is whole ---------------------------------------------------------------------
+    # -- health ----------------------------------------------------------------------------------
 
     def await_none(self, find_obstacle: Callable[[], str | None], *, what: str, seconds: float = WHOLE_SECONDS) -> None:
         """Raises NotReady."""
         self.waiter.wait_until(find_obstacle, what=what, within_seconds=seconds)
 
     def find_obstacle_of_shard(self, shard: str) -> str | None:
-        """None when it has one primary, and replicas that follow it, and the topology says the same."""
+        """None if the shard has one primary and replicas that follow it, as the topology says."""
         servers = self.cluster.layout.shards[shard]
         for server in servers:
             if not server.is_running:
@@ -119,7 +119,7 @@ class FaultContext:
         return f"the topology has {wrong}" if wrong else None
 
     def find_obstacle_of_any(self) -> str | None:
-        """None when every process runs and is ready, every shard is whole and no move is left."""
+        """None if every process runs and is ready, every shard is healthy and no move is unfinished."""
         layout = self.cluster.layout
         for member in [*layout.applications.values(), *layout.servers.values()]:
             if not member.is_running:
@@ -128,7 +128,7 @@ class FaultContext:
                 return f"{member.name}: {obstacle}"
         for name in (WEB, WORKER):
             if len(layout.applications[name].list_child_pids()) < self.count_children(name):
-                return f"{name} has fewer processes than it should"
+                return f"{name} has too few processes"
         for shard in layout.shards:
             if obstacle := self.find_obstacle_of_shard(shard):
                 return obstacle
@@ -143,13 +143,13 @@ class FaultContext:
             with self.get_control().session(user=SUPERUSER_ROLE) as connection:
                 row = connection.execute(_FIND_UNFINISHED_MOVES).fetchone()
             if row and row[0]:
-                return f"{row[0]} moves have not ended"
+                return f"{row[0]} moves are unfinished"
             stopped = self.read_shards(_FIND_STOPPED)
         except NotReady as error:
             return str(error)
         return f"partitions {stopped}" if stopped else None
 
-    # -- what it holds ---------------------------------------------------------------------------
+    # -- data ------------------------------------------------------------------------------------
 
     def read_shards(self, statement: str) -> list[dict[str, Any]]:
         """Rows of every shard's primary. Raises NotReady."""
@@ -166,7 +166,7 @@ class FaultContext:
         return rows
 
     def find_lag(self) -> str | None:
-        """None when every position has reached the end of its log. Once the load has ended."""
+        """None if every position has reached the end of its log. Call when the load has ended."""
         try:
             rows = self.read_shards("SELECT partition, position FROM partition_state WHERE state <> 'moved'")
             with self.cluster.valkey(LOG_SERVER).session() as log:

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from devtools.drill.link import Links
+from devtools.drill.tcp_proxy import TcpProxies
 from tests.pace import limit
 
 QUIET_SECONDS = 0.2
@@ -36,15 +36,15 @@ def echo():
 
 
 @pytest.fixture
-def link(echo):
-    with Links() as links:
-        link = links.open("echo", echo)
-        assert links.open("echo", echo) is link
-        yield link
+def proxy(echo):
+    with TcpProxies() as proxies:
+        proxy = proxies.open("echo", echo)
+        assert proxies.open("echo", echo) is proxy
+        yield proxy
 
 
-def connect(link):
-    return socket.create_connection(("127.0.0.1", link.port), timeout=limit(10))
+def connect(proxy):
+    return socket.create_connection(("127.0.0.1", proxy.port), timeout=limit(10))
 
 
 def say(connection, text):
@@ -52,47 +52,47 @@ def say(connection, text):
     return connection.recv(1024)
 
 
-def test_what_is_said_passes_both_ways(link):
-    with connect(link) as one, connect(link) as other:
+def test_what_is_said_passes_both_ways(proxy):
+    with connect(proxy) as one, connect(proxy) as other:
         assert (say(one, b"a"), say(other, b"b")) == (b"a", b"b")
 
 
-def test_a_held_link_is_silent_and_nothing_is_lost_when_it_is_mended(link):
-    with connect(link) as before:
+def test_a_held_link_is_silent_and_nothing_is_lost_when_it_is_mended(proxy):
+    with connect(proxy) as before:
         assert say(before, b"a") == b"a"
-        link.hold()
-        with connect(link) as after:  # taken, and not heard of again
+        proxy.hold()
+        with connect(proxy) as after:  # taken, and not heard of again
             for connection, text in ((before, b"b"), (after, b"c")):
                 connection.sendall(text)
                 connection.settimeout(QUIET_SECONDS)
                 with pytest.raises(TimeoutError):
                     connection.recv(1024)
-            link.mend()
+            proxy.restore()
             for connection, text in ((before, b"b"), (after, b"c")):
                 connection.settimeout(10)
                 assert connection.recv(1024) == text
 
 
-def test_a_slow_link_adds_its_delay_each_way(link):
-    with connect(link) as connection:
+def test_a_slow_link_adds_its_delay_each_way(proxy):
+    with connect(proxy) as connection:
         say(connection, b"a")
-        link.slow_down(seconds=0.1)
+        proxy.slow_down(seconds=0.1)
         began_at = time.monotonic()
         assert say(connection, b"b") == b"b"
         assert time.monotonic() - began_at >= 0.2
 
 
-def test_what_is_lost_arrives_later_and_whole(link):
-    with connect(link) as connection:
+def test_what_is_lost_arrives_later_and_whole(proxy):
+    with connect(proxy) as connection:
         say(connection, b"a")
-        link.lose(share=1.0)
+        proxy.lose(share=1.0)
         began_at = time.monotonic()
         assert say(connection, b"b") == b"b"
         assert time.monotonic() - began_at >= 0.6
 
 
-def test_the_end_of_one_side_is_heard_by_the_other(link):
-    with connect(link) as connection:
+def test_the_end_of_one_side_is_heard_by_the_other(proxy):
+    with connect(proxy) as connection:
         say(connection, b"a")
         connection.shutdown(socket.SHUT_WR)
         assert connection.recv(1024) == b""
@@ -101,5 +101,5 @@ def test_the_end_of_one_side_is_heard_by_the_other(link):
 def test_nobody_behind_a_link_closes_the_connection():
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
-    with Links() as links, connect(links.open("nobody", port)) as connection:
+    with TcpProxies() as proxies, connect(proxies.open("nobody", port)) as connection:
         assert connection.recv(1024) == b""

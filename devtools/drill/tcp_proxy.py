@@ -1,7 +1,7 @@
-"""TCP connections between parts with a hand on them: they can be cut, slowed down, or lose what passes.
+"""TCP proxies with network faults: connections can be cut, delayed, or lossy.
 
-A cut is silent, as a pulled cable is: connections stay open, new ones are taken, and nobody hears anything. What a lost
-segment costs a TCP connection is the time until it is sent again, and that is what `lose` takes.
+A cut is silent, as with a pulled cable: connections stay open, new ones are accepted, and no data pass. A lost segment
+costs a TCP connection the time until its retransmission, which is the delay that `lose` adds.
 """
 
 import asyncio
@@ -16,12 +16,12 @@ CHUNK_BYTES = 64 * 1024
 CONNECT_SECONDS = 2.0
 GATE_SECONDS = 0.02
 RETRANSMISSION_SECONDS = 0.3
-"""Linux begins at 0.2 s and doubles."""
+"""Linux starts at 0.2 s and doubles."""
 STOP_SECONDS = 10.0
 
 
-class Link:
-    """Listens on `port` and forwards to `target_port` of this machine, both ways, in the loop of its `Links`."""
+class TcpProxy:
+    """Listens on `port` and forwards to `target_port` of this machine, both ways, in the loop of its `TcpProxies`."""
 
     def __init__(self, target_port: int) -> None:
         self._target_port = target_port
@@ -37,19 +37,19 @@ class Link:
         self._is_held = True
 
     def slow_down(self, *, seconds: float) -> None:
-        """Everything that passes takes so much longer, each way."""
+        """Delay all data by this long, each way."""
         self._delay_seconds = seconds
 
     def lose(self, *, share: float) -> None:
-        """So many of the pieces that pass have to be sent again."""
+        """This share of the chunks is delayed by a retransmission."""
         self._loss_share = share
 
-    def mend(self) -> None:
-        """What was held back goes on."""
+    def restore(self) -> None:
+        """End all impairments; held data are forwarded."""
         self._is_held, self._delay_seconds, self._loss_share = False, 0.0, 0.0
 
-    async def join(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Of one new connection, until either side ends it."""
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Forward one new connection until either side closes it."""
         try:
             await self._pass_gate()
             far_reader, far_writer = await asyncio.wait_for(
@@ -86,13 +86,13 @@ class Link:
             await asyncio.sleep(GATE_SECONDS)
 
 
-class Links:
-    """All links of a drill or a test, in one thread. A context manager; `open` may be called before it is entered."""
+class TcpProxies:
+    """All proxies of a drill or a test, in one thread. A context manager; `open` may be called before it is entered."""
 
     def __init__(self) -> None:
-        self._links: dict[str, Link] = {}
+        self._proxies: dict[str, TcpProxy] = {}
         self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._run, name="links", daemon=True)
+        self._thread = threading.Thread(target=self._run, name="tcp-proxies", daemon=True)
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -104,18 +104,18 @@ class Links:
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(timeout=STOP_SECONDS)
 
-    def open(self, name: str, target_port: int) -> Link:
-        """The link of this name; made at the first call."""
-        if name not in self._links:
-            link = self._links[name] = Link(target_port)
-            self._loop.call_soon_threadsafe(lambda: self._loop.create_task(self._serve(link)))
-        return self._links[name]
+    def open(self, name: str, target_port: int) -> TcpProxy:
+        """The proxy of this name; created at the first call."""
+        if name not in self._proxies:
+            proxy = self._proxies[name] = TcpProxy(target_port)
+            self._loop.call_soon_threadsafe(lambda: self._loop.create_task(self._serve(proxy)))
+        return self._proxies[name]
 
-    def find(self, name: str) -> Link | None:
-        return self._links.get(name)
+    def find(self, name: str) -> TcpProxy | None:
+        return self._proxies.get(name)
 
-    async def _serve(self, link: Link) -> None:
-        await asyncio.start_server(link.join, sock=link.listener)
+    async def _serve(self, proxy: TcpProxy) -> None:
+        await asyncio.start_server(proxy.serve, sock=proxy.listener)
 
     def _run(self) -> None:
         asyncio.set_event_loop(self._loop)
@@ -124,6 +124,6 @@ class Links:
         for task in tasks:
             task.cancel()
         self._loop.run_until_complete(asyncio.gather(*tasks, return_exceptions=True))
-        for link in self._links.values():
-            link.listener.close()
+        for proxy in self._proxies.values():
+            proxy.listener.close()
         self._loop.close()
