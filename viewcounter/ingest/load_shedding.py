@@ -4,13 +4,15 @@ The log has room for hours, and answers name their watermark, so the bounds are 
 stopped unnoticed. An unknown lag sheds nothing.
 """
 
-import asyncio
 import logging
 from dataclasses import dataclass
 
+from runtime.periodic import PeriodicTask
 from viewcounter.eventlog.lag_notice import LagBoard, LagNotice, LagUnknown
 
 logger = logging.getLogger(__name__)
+
+STOP_SECONDS = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,24 +41,22 @@ class LagWatch:
         self.reason: str | None = None
         self._board = board
         self._limits = limits
-        self._interval_seconds = interval_seconds
-        self._task: asyncio.Task[None] | None = None
+        self._task = PeriodicTask("lag-watch", self.look, interval_seconds=interval_seconds)
 
     def start(self) -> None:
-        self._task = asyncio.create_task(self._run())
+        self._task.start()
 
-    async def close(self) -> None:
-        if self._task is not None:
-            self._task.cancel()
-        await asyncio.to_thread(self._board.close)
+    def close(self) -> None:
+        self._task.stop(timeout_seconds=STOP_SECONDS)
+        self._board.close()
 
-    async def look(self) -> None:
+    def look(self) -> None:
         """Reads the lag once. Never raises."""
         try:
-            notice = await asyncio.to_thread(self._board.read)
+            notice = self._board.read()
         except LagUnknown:
             notice = None
-        except Exception:  # a dead task would leave the last reason in force for ever
+        except Exception:  # otherwise the last reason would stay in force
             logger.exception("the lag of the drains cannot be read; nothing is shed for it")
             notice = None
         reason = find_shed_reason(notice, self._limits)
@@ -65,8 +65,3 @@ class LagWatch:
                 "shedding events: %s", reason or "stopped, the drains have caught up or their lag is unknown"
             )
         self.reason = reason
-
-    async def _run(self) -> None:
-        while True:
-            await self.look()
-            await asyncio.sleep(self._interval_seconds)

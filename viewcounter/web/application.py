@@ -10,6 +10,7 @@ from configservice.registry.heartbeat import Heartbeat
 from configservice.topology.model import Topology
 from runtime.http.asgi import AsgiApplication, Receive, Send
 from runtime.metrics import GATEWAYS_BY_VIEWER_KEY
+from runtime.periodic import PeriodicTask
 from viewcounter.apikeys.authentication import KeyAuthenticator
 from viewcounter.apikeys.rate_limit import BoundedBuckets, get_rate_limiter
 from viewcounter.cache.macs import CacheValue, build_authenticator
@@ -87,8 +88,13 @@ class Gateway:
         self._get_topology = get_topology
         self._start_heartbeat = start_heartbeat
         self._shutdown_drain_seconds = config.shutdown_drain_seconds
-        self._spool_drain_seconds = config.spool_drain_interval_seconds
         self._log = _build_log(config, get_log)
+        self._spool_drain = PeriodicTask(
+            "spool-drain",
+            self._log.drain,
+            interval_seconds=config.spool_drain_interval_seconds,
+            first_after_seconds=config.spool_drain_interval_seconds,
+        )
         self._commit = GroupCommit(
             self._log,
             linger_seconds=config.commit_linger_ms / 1000,
@@ -150,19 +156,19 @@ class Gateway:
             message = await receive()
             if message["type"] == "lifespan.startup":
                 await asyncio.to_thread(self._log.open)
-                self._spool_drain = asyncio.create_task(self._drain_spool())
+                self._spool_drain.start()
                 self._lag.start()
                 await self._learn_topology()
                 GATEWAYS_BY_VIEWER_KEY.labels(self._viewers.key_fingerprint).set(1)
                 heartbeat = None if self._start_heartbeat is None else self._start_heartbeat()
                 await send({"type": "lifespan.startup.complete"})
             elif message["type"] == "lifespan.shutdown":
-                self._spool_drain.cancel()
+                self._spool_drain.stop()
                 self._applied.close()
                 await self._commit.close(timeout_seconds=self._shutdown_drain_seconds)
                 await asyncio.to_thread(self._log.close)
                 await self._idempotency.close()
-                await self._lag.close()
+                await asyncio.to_thread(self._lag.close)
                 self._keys.close()
                 self._ingest.close()
                 if self._reads is not None:
@@ -172,14 +178,6 @@ class Gateway:
                 get_rate_limiter().close()
                 await send({"type": "lifespan.shutdown.complete"})
                 return
-
-    async def _drain_spool(self) -> None:
-        while True:
-            await asyncio.sleep(self._spool_drain_seconds)
-            try:
-                await asyncio.to_thread(self._log.drain)
-            except Exception:  # a task that died here would leave acknowledged events on the disk
-                logger.exception("the spool could not be drained; trying again")
 
     async def _learn_topology(self) -> None:
         """Waits for the first topology snapshot here, so that no request does."""
