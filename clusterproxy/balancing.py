@@ -1,6 +1,6 @@
-"""The order in which instances that are equally good are asked. Pure.
+"""The order in which equally good instances are tried. Pure.
 
-Each balancer only orders: every instance stays on the list, so whoever fails is followed by the next best.
+A balancer only orders: every instance stays on the list, so one that fails is followed by the next best.
 """
 
 from collections.abc import Mapping, Sequence
@@ -18,9 +18,9 @@ class Balancer(StrEnum):
     LEAST_CONNECTIONS = "least_connections"
     """The one with the fewest reads of this process under way; equal ones in turn."""
     LEAST_RESPONSE_TIME = "least_response_time"
-    """The one that answers soonest: its recent response time, times one more than its reads under way."""
+    """The one with the lowest product of recent response time and reads under way plus one."""
     HASH = "hash"
-    """The same key asks the same one as long as it is there; when it goes, only its own keys ask another."""
+    """The same instance for the same key while it is there; when it goes, only its own keys change their instance."""
 
 
 NEED_LOADS = frozenset({Balancer.LEAST_CONNECTIONS, Balancer.LEAST_RESPONSE_TIME})
@@ -28,9 +28,10 @@ NEED_LOADS = frozenset({Balancer.LEAST_CONNECTIONS, Balancer.LEAST_RESPONSE_TIME
 
 @dataclass(frozen=True, slots=True)
 class InstanceLoad:
-    """What this process has under way on an instance, and how long answers took lately.
+    """Reads of this process under way on an instance, and its recent response time.
 
-    `response_seconds` is a mean in which old answers fade, 0 when there was none for long: then it is tried again.
+    `response_seconds` is a mean in which old responses fade. It is 0 after a long time without one, so that the
+    instance is tried again.
     """
 
     in_flight: int = 0
@@ -40,13 +41,13 @@ class InstanceLoad:
 IDLE = InstanceLoad()
 
 FASTEST_SECONDS = 0.0002
-"""Nothing counts as faster, so that one that has not been measured is tried soon, but not by everybody at once."""
+"""The lower bound of a response time, so that an unmeasured instance is tried soon, but not by all reads at once."""
 
 
 def order_instances(
     instances: Sequence[Instance], *, balancer: Balancer, loads: Mapping[str, InstanceLoad], turn: int, key: int
 ) -> list[Instance]:
-    """All of `instances`, the one to be asked first in front. `turn` grows by one with each read of the process."""
+    """All of `instances`, in the order to try them. `turn` grows by one with each read of the process."""
     if len(instances) < 2:
         return list(instances)
     if balancer is Balancer.HASH:

@@ -20,7 +20,7 @@ PLACE = "the disk copy"
 
 
 def find_disk_copy(state_dir: Path) -> PublishedSnapshot | None:
-    """None if there is none, or if it cannot be read (said in the log). The snapshot in it has not been judged."""
+    """None if there is none, or if it cannot be read, which is logged. The snapshot has not been checked."""
     path = state_dir / FILE_NAME
     try:
         data = path.read_bytes()
@@ -32,7 +32,7 @@ def find_disk_copy(state_dir: Path) -> PublishedSnapshot | None:
     try:
         return decode_published_snapshot(data)
     except msgspec.DecodeError:
-        # The release before kept the snapshot alone.
+        # The previous release wrote the snapshot without signatures.
         return PublishedSnapshot(data.decode("utf-8", "replace"))
 
 

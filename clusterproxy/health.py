@@ -1,7 +1,7 @@
-"""Measures every instance about once a second, so that reads skip the dead, the frozen and the late without asking.
+"""Probes every instance about once a second, so that reads skip those that are dead, frozen or far behind.
 
-One thread decides who is due, a few others wait for answers. A frozen instance holds one of them for the bound of
-a probe, and is not probed again while it does.
+One thread starts the probes, a few others wait for their results. A frozen instance holds one of these threads for the
+bound of a probe, and is not probed again meanwhile.
 """
 
 import logging
@@ -24,12 +24,12 @@ logger = logging.getLogger(__name__)
 
 STOP_SECONDS = 2.0
 MEASUREMENT_OLD_AFTER_INTERVALS = 5
-"""A measurement older than this says nothing: probes may have stopped."""
+"""An older measurement is ignored: probes may have stopped."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Entry:
-    """Of the server that `proxy` reaches: an instance that has moved to another address is unmeasured again."""
+    """A measurement of the server that `proxy` reaches. An instance at a new address is unmeasured."""
 
     proxy: InstanceProxy
     measured_at: float
@@ -64,9 +64,9 @@ class HealthBoard:
         self._task.start()
 
     def get_health(self, instance: Instance, query_class: QueryClass, *, now: float) -> InstanceHealth:
-        """What is believed of an instance at `now` (monotonic clock).
+        """The last measurement of an instance, at `now` (monotonic clock).
 
-        Its load, response time of `query_class` included, only if the balancer looks at it.
+        With its load, and its response time for `query_class`, if the balancer needs them.
         """
         proxy = self._registry.find(instance.name)
         if proxy is None:
@@ -93,15 +93,15 @@ class HealthBoard:
         if topology is None:
             return
         watched = {i.name: self._registry.get(i) for shard in topology.shards for i in shard.instances}
-        self._forget_others(watched)
+        self._drop_unwatched(watched)
         for name, proxy in watched.items():
             last = self._probing.get(name)
             if last is None or last[1].done():
                 if last is not None and (error := last[1].exception()) is not None:
-                    logger.error("the probe of %s itself failed", name, exc_info=error)
+                    logger.error("the probe of %s raised an unexpected error", name, exc_info=error)
                 self._probing[name] = (proxy, self._executor.submit(self._probe, proxy))
 
-    def _forget_others(self, watched: dict[str, InstanceProxy]) -> None:
+    def _drop_unwatched(self, watched: dict[str, InstanceProxy]) -> None:
         for name, (proxy, future) in list(self._probing.items()):
             if watched.get(name) is not proxy and future.done():
                 proxy.close_probe()
@@ -115,9 +115,9 @@ class HealthBoard:
             measured = proxy.measure(timeout_seconds=self._settings.health_probe_seconds)
         except ShardProxyError as error:
             if before is None or before.reachable:
-                logger.warning("unhealthy: %s", error)
+                logger.warning("instance unhealthy: %s", error)
             self._entries[name] = _Entry(proxy, time.monotonic(), reachable=False, lag_seconds=None)
         else:
             if before is not None and not before.reachable:
-                logger.info("%s: healthy again", name)
+                logger.info("instance healthy again: %s", name)
             self._entries[name] = _Entry(proxy, time.monotonic(), reachable=True, lag_seconds=measured.lag_seconds)

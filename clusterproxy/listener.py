@@ -1,4 +1,4 @@
-"""Wakes the topology store when something is published, so that nobody waits for the next poll."""
+"""Refreshes the topology store on every publication, instead of at its next poll."""
 
 import logging
 from collections.abc import Callable
@@ -15,16 +15,18 @@ RECONNECT = Backoff(first_seconds=0.5, max_seconds=5.0, jitter=0.5)
 
 
 class PublicationListener:
-    """Listens in a thread from `start` to `stop`. A feed that is down is tried again after a pause that grows.
+    """Listens in a thread from `start` to `stop`. A feed that is down is retried with a growing, jittered delay.
 
-    `on_news` gets the epoch of each publish, and None when the feed is back: something may have been missed.
+    `on_published` gets the epoch of each publication, and None when the feed is back: one may have been missed.
     """
 
-    def __init__(self, feed: PublicationFeed, *, on_news: Callable[[int | None], None]) -> None:
+    def __init__(self, feed: PublicationFeed, *, on_published: Callable[[int | None], None]) -> None:
         self._feed = feed
-        self._on_news = on_news
+        self._on_published = on_published
         self._outage = OutageLog(
-            logger, failed="publications are not heard, polling goes on", recovered="publications are heard again"
+            logger,
+            failed="the feed of publications is down, polling goes on",
+            recovered="the feed of publications is up again",
         )
         self._task = PeriodicTask("topology-feed", self._listen, interval_seconds=0.0, on_end=feed.close)
 
@@ -37,12 +39,12 @@ class PublicationListener:
     def _listen(self) -> float:
         try:
             epoch = self._feed.wait(WAIT_SECONDS)
-        except Exception as error:  # the feed is foreign; whatever it raises, polling finds the same a little later
+        except Exception as error:  # whatever the feed raises: polling finds the same topology a little later
             self._outage.report_failure(error)
             return RECONNECT.compute_seconds(self._outage.failures)
         if self._outage.failures:
-            self._on_news(None)
+            self._on_published(None)
         elif epoch is not None:
-            self._on_news(epoch)
+            self._on_published(epoch)
         self._outage.report_success()
         return 0.0

@@ -1,8 +1,8 @@
-"""Which instances to ask, and in what order. Pure: the same arguments always give the same plan.
+"""Which instances to try, and in what order. Pure: the same arguments always give the same plan.
 
-A plan names every instance that may answer, best first. Instances that look bad stay on it, last: what this process
-believes of them may be old, and a wrong belief must not refuse a read that somebody could have answered. Only an
-instance that an operator has drained is not asked at all.
+A plan names every instance that may answer, best first. Instances that look bad stay on it, last: their measurements
+may be old, and a wrong one must not refuse a read that an instance could have answered. Only an instance that an
+operator has drained is not tried at all.
 """
 
 from collections.abc import Collection, Mapping
@@ -17,38 +17,38 @@ from shardproxy.query import QueryClass
 
 class Consistency(StrEnum):
     EVENTUAL = "eventual"
-    """Any instance: what it has may be a little old."""
+    """Any instance: its rows may be a little old."""
     STRONG = "strong"
-    """The primary only: everything committed is seen."""
+    """The primary only: its rows include every commit."""
     QUORUM = "quorum"
-    """So many instances say how far they are that one of them has every acknowledged write; the furthest answers."""
+    """The furthest of as many instances as it takes for one of them to have every acknowledged write."""
 
 
 class Reason(StrEnum):
-    """Why an instance stands where it stands on a plan."""
+    """Why an instance has its place on a plan."""
 
     STRONG = "strong"
-    """It is the primary, and only the primary may answer."""
+    """The primary, for a read that only the primary may answer."""
     NEAR_REPLICA = "near_replica"
     """A fresh replica in the zone of this process."""
     FAR_REPLICA = "far_replica"
     """A fresh replica in another zone."""
     PRIMARY = "primary"
-    """The primary: no fresh replica answers."""
+    """The primary, because no fresh replica answers."""
     LATE_REPLICA = "late_replica"
-    """A replica behind the limit: nothing fresher answers."""
+    """A replica behind the limit, because no fresher instance answers."""
     DOUBTFUL = "doubtful"
-    """It looked dead; nothing else answers."""
+    """An instance that looked dead, because no other one answers."""
     FURTHEST = "furthest"
-    """Of the instances that a quorum needs, none is further."""
+    """The furthest of the instances of a quorum."""
 
 
 @dataclass(frozen=True, slots=True)
 class InstanceHealth:
-    """What this process believes of an instance now.
+    """The state of an instance as this process has measured it.
 
-    `reachable` is None while nothing has been measured. `lag_seconds` is None when it is unknown. `accepting` is the
-    breaker's word: False while the instance is being left alone.
+    `reachable` is None before the first measurement. `lag_seconds` is None when it is unknown. `accepting` is False
+    while the breaker of the instance is open.
     """
 
     reachable: bool | None = None
@@ -71,7 +71,7 @@ class Candidate(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class ReadPlan:
-    """`candidates` in the order to be asked."""
+    """`candidates` in the order to try them."""
 
     epoch: int
     shard: Shard
@@ -89,7 +89,7 @@ class WritePlan:
 
 @dataclass(frozen=True, slots=True)
 class ReadPolicy:
-    """What a process reads where: its own zone first, no replica further behind than this, equals by the balancer."""
+    """How a process chooses: its own zone first, replicas within the lag limit, equal ones by the balancer."""
 
     zone: str
     replica_max_lag_seconds: float
@@ -121,12 +121,12 @@ def plan_read(
     for instance in shard.copies:
         if instance.drained:
             continue
-        believed = health.get(instance.name, UNMEASURED)
-        if not believed.usable:
+        measured = health.get(instance.name, UNMEASURED)
+        if not measured.usable:
             doubtful.append(instance)
         elif instance.role is Role.PRIMARY:
             living_primary = (Candidate(instance, Reason.PRIMARY),)
-        elif _is_fresh(believed, policy):
+        elif _is_fresh(measured, policy):
             fresh.append(instance)
         else:
             late.append(instance)
@@ -147,7 +147,7 @@ def plan_write(topology: Topology, shard: Shard) -> WritePlan:
 
 
 def plan_scatter(topology: Topology, partitions: Collection[int] | None) -> dict[int, list[int]]:
-    """Partitions by the id of the shard that owns them, ascending; None means all. Raises IndexError for a bad one."""
+    """Partitions by the id of the shard that owns them, ascending; None: all. Raises IndexError for an unknown one."""
     wanted = range(topology.partition_count) if partitions is None else sorted(set(partitions))
     by_shard: dict[int, list[int]] = {}
     for partition in wanted:
@@ -156,25 +156,25 @@ def plan_scatter(topology: Topology, partitions: Collection[int] | None) -> dict
 
 
 def plan_attempt(*, remaining_seconds: float, answer_seconds: float, is_last: bool) -> float:
-    """How long one candidate may take: what a living server needs, but half the time left while others remain."""
+    """How long one candidate may take: what a live server needs, at most half of the time left while others remain."""
     return min(answer_seconds, remaining_seconds if is_last else remaining_seconds / 2)
 
 
 def plan_wait(*, remaining_seconds: float, is_last: bool) -> float:
-    """How long to wait for one instance to come far enough: half of the time left while others remain to be asked."""
+    """How long to wait for one instance to be fresh enough: half of the time left while others remain to be tried."""
     return remaining_seconds if is_last else remaining_seconds / 2
 
 
 def may_overflow(query_class: QueryClass, instance: Instance) -> bool:
-    """Whether a read that another instance shed for its load may be asked of this one.
+    """Whether a read that another instance shed for its load may go to this one.
 
-    Reports that replicas have no room for must not fill the primary, which writes.
+    Reports that replicas have shed must not fill the primary, which also writes.
     """
     return query_class is not QueryClass.REPORT or instance.role is not Role.PRIMARY
 
 
 def count_quorum(shard: Shard) -> int:
-    """R = N - W + 1 instances: of any so many of the primary and its standbys, one has every committed flush.
+    """R = N - W + 1: in any R of the primary and its standbys, one has every committed flush.
 
     W is how many have a flush for certain when it is committed: only the primary, where commits may go on without the
     replicas that they should wait for.
@@ -189,10 +189,10 @@ def count_quorum(shard: Shard) -> int:
 def _order(
     instances: list[Instance], *, policy: ReadPolicy, health: Mapping[str, InstanceHealth], turn: int, key: int
 ) -> list[Instance]:
-    """Those of the own zone first, and within each zone as the balancer says."""
+    """Instances of the own zone first, and within a zone in the order of the balancer."""
     if len(instances) < 2:
         return instances
-    loads = {name: believed.load for name, believed in health.items()}
+    loads = {name: measured.load for name, measured in health.items()}
     near = [i for i in instances if i.zone == policy.zone]
     far = [i for i in instances if i.zone != policy.zone]
     return [
@@ -202,7 +202,7 @@ def _order(
 
 
 def _is_fresh(health: InstanceHealth, policy: ReadPolicy) -> bool:
-    """A replica not measured yet counts as fresh: a new process would otherwise send every read to the primary."""
+    """An unmeasured replica counts as fresh: a new process would otherwise send every read to the primary."""
     if health.reachable is None:
         return True
     return health.lag_seconds is not None and health.lag_seconds <= policy.replica_max_lag_seconds

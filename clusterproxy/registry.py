@@ -1,4 +1,4 @@
-"""One `InstanceProxy` for each instance of the topology: made on first use, drained when the topology drops it."""
+"""One `InstanceProxy` for each instance of the topology: created on first use, drained when the topology drops it."""
 
 import logging
 import threading
@@ -21,7 +21,7 @@ class InstanceRegistry:
         self._lock = threading.Lock()  # writers only; readers see a dict whose entries are replaced whole
 
     def get(self, instance: Instance) -> InstanceProxy:
-        """The proxy to this very server, made if there is none."""
+        """The proxy to this server, created if there is none."""
         proxy = self._proxies.get(instance.name)
         if proxy is not None and is_same_server(proxy.instance, instance):
             return proxy
@@ -32,7 +32,7 @@ class InstanceRegistry:
         return self._proxies.get(name)
 
     def apply(self, topology: Topology) -> None:
-        """Drains proxies of instances that are gone or stand elsewhere now; cuts transactions on replaced primaries."""
+        """Drains proxies of instances that are gone or have a new address; cuts transactions on replaced primaries."""
         wanted = {i.name: i for shard in topology.shards for i in shard.instances}
         primaries = {shard.primary.name for shard in topology.shards if shard.primary is not None}
         with self._lock:

@@ -9,13 +9,13 @@ from shardproxy.settings import PoolSettings
 
 @dataclass(frozen=True, slots=True)
 class ClusterSettings:
-    """`zone` is this process's own; `state_dir` keeps the disk copy of the topology."""
+    """`zone` is that of this process; `state_dir` holds the disk copy of the topology."""
 
     state_dir: Path
     cluster_id: str = ""
-    """Topologies of other clusters are refused; empty: the disk copy says which one it is, else the first source."""
+    """Topologies of other clusters are refused; empty: the id of the disk copy, or else of the first source."""
     topology_public_keys: str = ""
-    """Of who signs topologies, see `configservice.topology.keys`; empty: nothing is verified."""
+    """Keys that verify topologies, see `configservice.topology.keys`; empty: signatures are not verified."""
     zone: str = "local"
     pool: PoolSettings = field(default_factory=PoolSettings)
     scatter_seconds: float = 5.0
@@ -25,16 +25,16 @@ class ClusterSettings:
     replica_max_lag_seconds: float = 10.0
     read_balancer: Balancer = Balancer.ROUND_ROBIN
     read_wait_seconds: float = 2.0
-    """How long a read waits, all in all, until an instance has seen what it demands."""
+    """How long a read waits in total for an instance that meets its freshness requirement."""
     read_poll_seconds: float = 0.02
-    """Each instance is asked this often how far it is, for all reads that wait for it."""
+    """Interval of the polls of an instance's progress, shared by all reads that wait for it."""
     read_max_waiting: int = 256
-    """Reads that wait; beyond it they are shed."""
+    """Bound of reads that wait; others are shed."""
     topology_poll_seconds: float = 0.5
     topology_refresh_min_seconds: float = 0.2
-    """Refreshes asked for within this time of the last answer are answered by it."""
+    """A refresh within this time of the last one uses its result."""
     topology_refresh_wait_seconds: float = 0.5
-    """How long a call that failed waits for newer topology before it gives up."""
+    """How long a call that failed waits for newer topology."""
     topology_first_wait_seconds: float = 5.0
     """How long the first call of a process waits for the sources before it takes the disk copy, or fails."""
     health_interval_seconds: float = 1.0

@@ -1,4 +1,4 @@
-"""Where topology comes from: the seam towards the config service, and the order in which its places are asked."""
+"""Where topology comes from: the seam towards the config service, and the order in which sources are polled."""
 
 import logging
 import time
@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from clusterproxy.errors import SourceUnavailable
-from clusterproxy.trust import BelievedSnapshot, TopologyTrust
+from clusterproxy.trust import AcceptedSnapshot, TopologyTrust
 from configservice.topology.published_snapshot import PublishedSnapshot
 
 logger = logging.getLogger(__name__)
@@ -15,38 +15,38 @@ logger = logging.getLogger(__name__)
 class TopologySource(Protocol):
     @property
     def place(self) -> str:
-        """In words, for logs and readiness: "the cache"."""
+        """In words, for logs and readiness checks: "the cache"."""
 
     @property
     def is_open(self) -> bool:
-        """Whether others than our own processes may write there: then only what is signed is believed."""
+        """Whether others than our own processes may write there: then only signed topologies are accepted."""
 
     def fetch(self, held: PublishedSnapshot | None) -> PublishedSnapshot | None:
-        """The snapshot that is there, which nobody has judged yet; None if there is none, or the one that is `held`.
+        """The snapshot there, unchecked; None if there is none, or if it is the one that is `held`.
 
-        May raise anything when the source is down; must give up within a few seconds of its own accord.
+        May raise anything when the source is down; must time out within a few seconds.
         """
 
 
 class PublicationFeed(Protocol):
-    """Says at once that something was published; what, the source tells. Used by one thread at a time."""
+    """Announces publications at once; their content comes from the source. Used by one thread at a time."""
 
     def wait(self, timeout_seconds: float) -> int | None:
-        """The epoch of a publish, None if there was none within the time. Connects by itself, also after a failure.
+        """The epoch of a publication, None if there was none within the time. Connects by itself, also after a failure.
 
-        May raise anything when its server is down; must give up within a few seconds of its own accord.
+        May raise anything when its server is down; must time out within a few seconds.
         """
 
     def close(self) -> None:
-        """Gives up its connection. The next `wait` would make a new one."""
+        """Closes its connection. The next `wait` would open a new one."""
 
 
 class FirstAnswer:
-    """Asks sources in order until one gives a believable answer: cheap ones (a cache) come before the true one.
+    """Polls sources in order until one has an acceptable topology: a cache first, the authoritative source last.
 
-    A cache that missed a publish answers for ever with what it has, so every `thorough_seconds`, and while nothing is
-    known, all are asked and the newest counts. While the cluster is not known, the last, the true one, is asked first:
-    only it can say whose topology is ours. Used by one thread at a time.
+    A cache that missed a publication would serve an old topology for ever. So every `thorough_seconds`, and while no
+    topology is held, all sources are polled and the newest wins. While the cluster id is unknown, the authoritative
+    source is polled first: only it can say which cluster is ours. Used by one thread at a time.
     """
 
     def __init__(
@@ -57,16 +57,16 @@ class FirstAnswer:
         self._thorough_seconds = thorough_seconds
         self._thorough_at = 0.0
 
-    def fetch(self) -> BelievedSnapshot | None:
-        """Something else than what is held, if a source has it. Raises SourceUnavailable when not one answers."""
+    def fetch(self) -> AcceptedSnapshot | None:
+        """A topology other than the held one, if a source has one. Raises SourceUnavailable when no source answers."""
         held = None if self._trust.held is None else self._trust.held.published
         thorough = held is None or time.monotonic() >= self._thorough_at
-        newest: BelievedSnapshot | None = None
+        newest: AcceptedSnapshot | None = None
         failures: list[str] = []
         knows_cluster = self._trust.known.cluster_id is not None
         for source in self._sources if knows_cluster else reversed(self._sources):
             try:
-                found = self._ask(source, held)
+                found = self._poll(source, held)
             except Exception as error:  # sources are foreign (Redis, Django); any of their errors means the same here
                 failures.append(f"{type(error).__name__}: {error}")
                 continue
@@ -82,8 +82,8 @@ class FirstAnswer:
             self._thorough_at = time.monotonic() + self._thorough_seconds
         return newest
 
-    def _ask(self, source: TopologySource, held: PublishedSnapshot | None) -> BelievedSnapshot | None:
-        """A refused snapshot is as good as no answer: the next source is asked."""
+    def _poll(self, source: TopologySource, held: PublishedSnapshot | None) -> AcceptedSnapshot | None:
+        """Raises SnapshotRefused; then the next source is polled."""
         published = source.fetch(held)
         if published is None:
             self._trust.clear(source.place)

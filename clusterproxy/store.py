@@ -1,7 +1,7 @@
-"""The topology that this process acts on: the newest that it believes, from wherever it could be had.
+"""The topology that this process uses: the newest that it accepts, from any source.
 
-Invariant: the epoch never goes below that of the disk copy or of anything seen since, so a source that was restored
-from an old copy, or is made to repeat one, cannot move routes back.
+Invariant: the epoch never goes below that of the disk copy or of any topology accepted since, so a source that was
+restored from an old copy, or is made to repeat one, cannot move routes back.
 """
 
 import logging
@@ -14,7 +14,7 @@ from clusterproxy.errors import NoTopology
 from clusterproxy.listener import PublicationListener
 from clusterproxy.settings import ClusterSettings
 from clusterproxy.source import FirstAnswer, PublicationFeed, TopologySource
-from clusterproxy.trust import CONTRADICTIONS, BelievedSnapshot, OnRefused, SnapshotRefused, TopologyTrust
+from clusterproxy.trust import CONTRADICTIONS, AcceptedSnapshot, OnRefused, SnapshotRefused, TopologyTrust
 from configservice.topology.model import Topology
 from configservice.topology.signing import PublicKeys
 from runtime.periodic import PeriodicTask
@@ -26,10 +26,10 @@ STOP_SECONDS = 2.0
 
 
 class TopologyStore:
-    """Thread-safe; owned by one process. Only its own thread asks the sources, so a slow one delays nobody for long.
+    """Thread-safe; owned by one process. Only its own thread polls the sources, so callers wait a bounded time.
 
-    `sources` in the order of `FirstAnswer`. `on_change` runs in that thread with every new snapshot, before anybody
-    sees it. `feed`, listened to by a second thread, says when to ask; without one the sources are polled only.
+    `sources` in the order of `FirstAnswer`. `on_change` runs in that thread with every new topology, before callers
+    get it. A second thread listens to `feed`, which announces publications; without one the sources are only polled.
     """
 
     def __init__(
@@ -47,26 +47,26 @@ class TopologyStore:
             on_refused=on_refused,
         )
         self._source = FirstAnswer(sources, self.trust)
-        self._true_place = sources[-1].place
+        self._authoritative_place = sources[-1].place
         self._settings = settings
         self._on_change = on_change
         self._current: Topology | None = None
         self._outage = OutageLog(
             logger,
-            failed="no topology source answers, the process goes on with the topology that it has",
+            failed="no topology source answers, the process keeps its topology",
             recovered="a topology source answers again",
         )
         self._is_closed = False
         self._started_count = 0
         self._finished_count = 0
         self._fetched_at = 0.0
-        # Guards the counters and `_is_closed`; never held while the source is asked.
+        # Guards the counters and `_is_closed`; never held during a poll.
         self._changed = threading.Condition()
-        self._poll = PeriodicTask("topology-poll", self._look, interval_seconds=settings.topology_poll_seconds)
-        self._listener = None if feed is None else PublicationListener(feed, on_news=self.hear_of)
+        self._poll = PeriodicTask("topology-poll", self._run_poll, interval_seconds=settings.topology_poll_seconds)
+        self._listener = None if feed is None else PublicationListener(feed, on_published=self.on_published)
 
     def get_current(self) -> Topology:
-        """Raises NoTopology. The first call starts polling and waits a moment for the first answer."""
+        """Raises NoTopology. The first call starts polling and waits a bounded time for the first result."""
         current = self._current
         if current is not None:
             return current
@@ -80,9 +80,9 @@ class TopologyStore:
         return current
 
     def refresh(self, *, known_epoch: int, timeout_seconds: float, is_sure: bool = False) -> bool:
-        """Whether there is something newer than `known_epoch`; has the source asked now, unless it just was.
+        """Whether there is newer topology than `known_epoch`; polls the sources now, unless they just were polled.
 
-        `is_sure`: the caller has seen that there is. Then it is worth waiting until the source may be asked again.
+        `is_sure`: the caller has seen that there is newer topology, so it waits until the sources may be polled again.
         """
         if self._get_epoch() > known_epoch:
             return True
@@ -91,17 +91,17 @@ class TopologyStore:
             rest = self._fetched_at + self._settings.topology_refresh_min_seconds - time.monotonic()
             if is_sure and 0 < rest < timeout_seconds:
                 if self._changed.wait_for(lambda: self._get_epoch() > known_epoch or self._is_closed, rest):
-                    return self._get_epoch() > known_epoch  # somebody else has asked meanwhile
+                    return self._get_epoch() > known_epoch  # another caller has caused a poll meanwhile
                 rest = 0.0
             if rest <= 0:
-                # An answer under way may be older than the trouble the caller has seen: wait for one asked for now.
+                # A poll under way may have begun before the caller's failure: wait for one that begins now.
                 target = self._started_count + 1
                 self._poll.wake()
                 self._changed.wait_for(lambda: self._finished_count >= target or self._is_closed, timeout_seconds)
         return self._get_epoch() > known_epoch
 
-    def hear_of(self, epoch: int | None) -> None:
-        """Has the source asked now if `epoch` is news, or unknown. Returns at once."""
+    def on_published(self, epoch: int | None) -> None:
+        """Starts a poll if `epoch` is newer than the current one, or unknown. Returns at once."""
         if epoch is None or epoch > self._get_epoch():
             self._poll.wake()
 
@@ -121,11 +121,11 @@ class TopologyStore:
         if self._listener is not None:
             self._listener.start()
 
-    def _look(self) -> None:
+    def _run_poll(self) -> None:
         with self._changed:
             self._started_count += 1
         try:
-            self._look_for_topology()
+            self._update()
         finally:
             with self._changed:
                 self._finished_count += 1
@@ -135,10 +135,11 @@ class TopologyStore:
     def _get_epoch(self) -> int:
         return self._current.epoch if self._current is not None else 0
 
-    def _look_for_topology(self) -> None:
-        """Takes over a newer snapshot if a source has one. Old topology beats none.
+    def _update(self) -> None:
+        """Switches to a newer topology if a source has one. An old topology is better than none.
 
-        The disk copy binds a process that starts; one that nobody has signed only where the sources say nothing.
+        A process that starts takes nothing older than the disk copy; an unsigned disk copy only counts if no source
+        has a topology.
         """
         is_starting = self._current is None
         if is_starting and self.trust.held is None:
@@ -148,53 +149,53 @@ class TopologyStore:
             self._hold_disk_copy(even_unsigned=True)
         if found is not None:
             self._accept(found)
-            self._keep(found)
+            self._write_disk_copy(found)
         elif self._current is None and self.trust.held is not None and not self._is_disk_copy_contradicted():
             copy = self.trust.held
             if self._outage.failures:
                 logger.warning("starting with the disk copy of the topology, epoch %d", copy.topology.epoch)
             self._accept(copy)
 
-    def _fetch(self) -> BelievedSnapshot | None:
+    def _fetch(self) -> AcceptedSnapshot | None:
         """Never raises."""
         try:
             found = self._source.fetch()
-        except Exception as error:  # the sources are foreign; whatever they raise, what is known stays in use
+        except Exception as error:  # whatever the sources raise: the current topology stays in use
             self._outage.report_failure(error)
             return None
         self._outage.report_success()
         return found
 
     def _hold_disk_copy(self, *, even_unsigned: bool) -> None:
-        """From then on nothing that is older, or of another cluster, is taken from a source."""
+        """From then on topologies that are older, or of another cluster, are refused."""
         published = find_disk_copy(self._settings.state_dir)
         if published is None or not (even_unsigned or published.signatures):
             return
         try:
             self.trust.hold(self.trust.check(published, place=PLACE))
         except SnapshotRefused:
-            return  # the trust has said so
+            return  # `check` has logged it
 
     def _is_disk_copy_contradicted(self) -> bool:
-        """Whether the control database describes another cluster: then it is for a person to say which one is ours."""
-        refusal = self.trust.refusals.get(self._true_place)
+        """Whether the control database describes another cluster: then an operator must decide which one is right."""
+        refusal = self.trust.refusals.get(self._authoritative_place)
         return refusal is not None and refusal.reason in CONTRADICTIONS
 
-    def _keep(self, believed: BelievedSnapshot) -> None:
-        """Other processes share the file; one that is behind must not write over a newer copy."""
+    def _write_disk_copy(self, accepted: AcceptedSnapshot) -> None:
+        """Processes share the file: one with older topology must not overwrite a newer copy."""
         on_disk = find_disk_copy(self._settings.state_dir)
         if on_disk is not None and self.trust.is_newer(on_disk):
             return
         try:
-            write_disk_copy(self._settings.state_dir, believed.published)
+            write_disk_copy(self._settings.state_dir, accepted.published)
         except OSError as error:
-            logger.warning("cannot keep a disk copy of the topology: %s", error)
+            logger.warning("cannot write the disk copy of the topology: %s", error)
         else:
             self.trust.clear(PLACE)
 
-    def _accept(self, believed: BelievedSnapshot) -> None:
-        """The process acts on it and is bound by it from here on."""
-        if self._current is None or believed.topology != self._current:
-            self._on_change(believed.topology)
-        self.trust.hold(believed)
-        self._current = believed.topology
+    def _accept(self, accepted: AcceptedSnapshot) -> None:
+        """The process uses it, and refuses older ones, from here on."""
+        if self._current is None or accepted.topology != self._current:
+            self._on_change(accepted.topology)
+        self.trust.hold(accepted)
+        self._current = accepted.topology

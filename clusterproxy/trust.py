@@ -1,9 +1,9 @@
-"""Which snapshots this process believes, whatever place they come from: only those of its own cluster, and signed.
+"""Which topology snapshots this process accepts, from whatever place: signed ones of its own cluster.
 
 Invariants: the cluster's id and the number of partitions, once known, never change in a process; the disk copy hands
 them to the next one. An event that was put into a partition of another count would never be applied. And where public
-keys are configured, a snapshot without a valid signature is believed only of the control database or the disk copy, and
-only until the first signed one was seen: the release before signs nothing.
+keys are configured, a snapshot without a valid signature is accepted only from the control database or the disk copy,
+and only until the first signed one was seen: the previous release signs nothing.
 """
 
 import logging
@@ -34,11 +34,11 @@ class RefusalReason(StrEnum):
 
 
 CONTRADICTIONS = frozenset({RefusalReason.OTHER_CLUSTER, RefusalReason.OTHER_PARTITION_COUNT})
-"""What is fixed for the life of a cluster differs: of two places that contradict each other so, one is not ours."""
+"""Values that are fixed for the life of a cluster differ: one of two such places belongs to another cluster."""
 
 
 class SnapshotRefused(ClusterProxyError, Permanent):
-    """A place holds a topology that is not this process's to believe; what it knows stays in use. See decision 0010."""
+    """A place holds a topology that this process must not use; the current one stays in use. See decision 0010."""
 
     def __init__(self, reason: RefusalReason, message: str) -> None:
         super().__init__(message)
@@ -46,18 +46,18 @@ class SnapshotRefused(ClusterProxyError, Permanent):
 
 
 @dataclass(frozen=True, slots=True)
-class BelievedSnapshot:
-    """What was published, and what it means."""
+class AcceptedSnapshot:
+    """What was published, and the topology in it."""
 
     published: PublishedSnapshot
     topology: Topology
     is_signed: bool = False
-    """By a key of ours."""
+    """By one of the configured keys."""
 
 
 @dataclass(frozen=True, slots=True)
 class KnownCluster:
-    """What every snapshot must agree with; None: not known yet."""
+    """The values that every snapshot must have; None: not known yet."""
 
     cluster_id: str | None = None
     partition_count: int | None = None
@@ -66,27 +66,27 @@ class KnownCluster:
 
 
 OnRefused = Callable[[str], None]
-"""Told the reason of every refusal. Called in the polling thread: must return at once."""
+"""Gets the reason of every refusal. Called in the polling thread: must return at once."""
 
 
 class TopologyTrust:
-    """Thread-safe. A refusal is logged once, and remembered by its place until that place holds something else."""
+    """Thread-safe. A refusal is logged once, and recorded by its place until that place holds another snapshot."""
 
     def __init__(
         self, *, cluster_id: str = "", public_keys: PublicKeys | None = None, on_refused: OnRefused | None = None
     ) -> None:
-        """`cluster_id`: of the settings; empty where the first snapshot says it. No keys: nothing is verified."""
+        """`cluster_id` of the settings; empty: of the first snapshot. Without keys, signatures are not verified."""
         self._public_keys = public_keys or PublicKeys({})
         self.known = KnownCluster(cluster_id or None)
-        self.held: BelievedSnapshot | None = None
-        """The newest that was believed."""
+        self.held: AcceptedSnapshot | None = None
+        """The newest that was accepted."""
         self._on_refused = on_refused
         self._refusals: dict[str, SnapshotRefused] = {}
         self._lock = threading.Lock()  # guards `_refusals`, which readiness probes read
 
     @property
     def refusals(self) -> dict[str, SnapshotRefused]:
-        """By the place that holds what is refused."""
+        """By the place that holds the refused snapshot."""
         with self._lock:
             return dict(self._refusals)
 
@@ -94,42 +94,42 @@ class TopologyTrust:
     def verifies(self) -> bool:
         return bool(self._public_keys)
 
-    def check(self, published: PublishedSnapshot, *, place: str, is_open: bool = False) -> BelievedSnapshot:
-        """`is_open`: others than our own processes may write there. Raises SnapshotRefused."""
+    def check(self, published: PublishedSnapshot, *, place: str, is_open: bool = False) -> AcceptedSnapshot:
+        """`is_open`: others than our own processes may write to `place`. Raises SnapshotRefused."""
         try:
             is_signed = self._check_signature(published, is_open=is_open)
-            believed = judge_snapshot(published, self.known, self.held, is_signed=is_signed)
+            accepted = check_snapshot(published, self.known, self.held, is_signed=is_signed)
         except SnapshotRefused as refusal:
-            self._remember(place, refusal)
+            self._record(place, refusal)
             raise
         self.clear(place)
-        return believed
+        return accepted
 
-    def hold(self, believed: BelievedSnapshot) -> None:
-        """From now on this is what the process knows."""
-        topology = believed.topology
-        self.held = believed
+    def hold(self, accepted: AcceptedSnapshot) -> None:
+        """Snapshots that are older, or of another cluster, are refused from now on."""
+        topology = accepted.topology
+        self.held = accepted
         self.known = KnownCluster(
             self.known.cluster_id or topology.cluster_id or None,
             self.known.partition_count or topology.partition_count,
-            self.known.has_signed or believed.is_signed,
+            self.known.has_signed or accepted.is_signed,
         )
 
     def is_newer(self, published: PublishedSnapshot) -> bool:
-        """Whether it is believable and of a higher epoch than what is held."""
+        """Whether it is acceptable and of a higher epoch than the held one."""
         try:
             self._check_signature(published, is_open=False)
-            found = judge_snapshot(published, self.known, self.held)
+            found = check_snapshot(published, self.known, self.held)
         except SnapshotRefused:
             return False
         return self.held is None or found.topology.epoch > self.held.topology.epoch
 
     def clear(self, place: str) -> None:
-        """The place holds nothing that would be refused."""
+        """The place holds no snapshot that is refused."""
         with self._lock:
             gone = self._refusals.pop(place, None)
         if gone is not None:
-            logger.info("%s holds a topology of ours again", place)
+            logger.info("the topology in %s is accepted again", place)
 
     def _check_signature(self, published: PublishedSnapshot, *, is_open: bool) -> bool:
         """Whether it is signed. Raises SnapshotRefused where it must be."""
@@ -137,12 +137,14 @@ class TopologyTrust:
             return True
         if published.signatures and self.verifies:
             signers = ", ".join(published.signatures)
-            raise SnapshotRefused(RefusalReason.WRONG_SIGNATURE, f"no key of ours has signed it, but {signers}")
+            raise SnapshotRefused(
+                RefusalReason.WRONG_SIGNATURE, f"its signatures are by {signers}, not by a configured key"
+            )
         if is_open or self.known.has_signed:
-            raise SnapshotRefused(RefusalReason.UNSIGNED, "nobody has signed it")
+            raise SnapshotRefused(RefusalReason.UNSIGNED, "it has no signature")
         return False
 
-    def _remember(self, place: str, refusal: SnapshotRefused) -> None:
+    def _record(self, place: str, refusal: SnapshotRefused) -> None:
         with self._lock:
             before = self._refusals.get(place)
             self._refusals[place] = refusal
@@ -152,32 +154,32 @@ class TopologyTrust:
             self._on_refused(refusal.reason.value)
 
 
-def judge_snapshot(
-    published: PublishedSnapshot, known: KnownCluster, held: BelievedSnapshot | None, *, is_signed: bool = False
-) -> BelievedSnapshot:
-    """Pure; of one whose signature has been looked at. Raises SnapshotRefused."""
+def check_snapshot(
+    published: PublishedSnapshot, known: KnownCluster, held: AcceptedSnapshot | None, *, is_signed: bool = False
+) -> AcceptedSnapshot:
+    """Pure; its signature has been checked before. Raises SnapshotRefused."""
     try:
         topology = published.decode()
     except msgspec.DecodeError as error:
-        raise SnapshotRefused(RefusalReason.UNREADABLE, f"it is no snapshot: {error}") from error
+        raise SnapshotRefused(RefusalReason.UNREADABLE, f"it is not a snapshot: {error}") from error
     if known.cluster_id is not None and topology.cluster_id != known.cluster_id:
-        message = f"it is cluster {topology.cluster_id or '(unnamed)'}'s, this process belongs to {known.cluster_id}"
+        message = f"it is of cluster {topology.cluster_id or '(unnamed)'}, this process belongs to {known.cluster_id}"
         raise SnapshotRefused(RefusalReason.OTHER_CLUSTER, message)
     if known.partition_count is not None and topology.partition_count != known.partition_count:
-        message = f"it has {topology.partition_count} partitions, this cluster was made with {known.partition_count}"
+        message = f"it has {topology.partition_count} partitions, this cluster has {known.partition_count}"
         raise SnapshotRefused(RefusalReason.OTHER_PARTITION_COUNT, message)
     if held is not None:
         _check_order(topology, held.topology)
-    return BelievedSnapshot(published, topology, is_signed)
+    return AcceptedSnapshot(published, topology, is_signed)
 
 
 def _check_order(topology: Topology, held: Topology) -> None:
     if topology.epoch < held.epoch:
         message = (
-            f"it has epoch {topology.epoch}, this process epoch {held.epoch}: was the control database restored or made"
-            " anew? To accept the older one, remove topology.json in the state folder and restart."
+            f"it has epoch {topology.epoch}, this process epoch {held.epoch}: was the control database restored or"
+            " created anew? To accept the older one, remove topology.json in the state folder and restart."
         )
         raise SnapshotRefused(RefusalReason.OLDER_EPOCH, message)
     if topology.epoch == held.epoch and topology != held:
-        message = f"its epoch {topology.epoch} is another one than the epoch {topology.epoch} that this process knows"
+        message = f"its content differs from that of epoch {topology.epoch} in this process"
         raise SnapshotRefused(RefusalReason.SAME_EPOCH_OTHER_CONTENT, message)

@@ -331,7 +331,7 @@ def test_a_forged_disk_copy_is_not_believed_whatever_else_is_there(open_store, t
     write_disk_copy(tmp_path, sign(build_topology(epoch=10**6, partitions=16), foreign))
     shelf = Shelf(None, key, down=True)
     store = open_store(shelf, keys=[key])
-    with pytest.raises(NoTopology, match="the disk copy is refused: no key of ours"):
+    with pytest.raises(NoTopology, match="the disk copy is refused: its signatures"):
         store.get_current()
     shelf.topology, shelf.down = build_topology(epoch=5), False
     wait_until(lambda: find_disk_copy(tmp_path) == sign(build_topology(epoch=5), key))
