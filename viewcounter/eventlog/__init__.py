@@ -1,5 +1,5 @@
-"""The partitioned event log: durable, ordered, replayable; where an acknowledged event is safe.
+"""The partitioned event log: durable, ordered, replayable. An event in it is safe.
 
-Knows partitions, positions and opaque payloads, nothing of counting. Talks to the log server only. Never
-keeps consumer state: what has been applied is the `position` on the partition's shard.
+Knows partitions, positions and opaque payloads, never counts. Talks to the log server, and to the cache server for the
+lag notice. Never keeps consumer state: the applied `position` is on the partition's shard.
 """

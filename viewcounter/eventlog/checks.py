@@ -1,4 +1,4 @@
-"""A log server that must not be used is found before it is: `manage.py check --deploy`."""
+"""Checks of the log server before it is used: `manage.py check --deploy`."""
 
 from typing import Any
 
@@ -9,9 +9,9 @@ from viewcounter.eventlog.errors import EventLogError, LogUnfit
 
 
 def check_event_log(**_options: Any) -> list[CheckMessage]:
-    """Django system check; asks the server, so it is one of those for a deployment only.
+    """Django system check, for deployments only, because it connects to the log server.
 
-    What it asks with is loaded then: every process registers checks when it starts.
+    Imports the client only when it runs: every process registers checks when it starts.
     """
     try:
         import_string("viewcounter.eventlog.registry.get_event_log")().check()

@@ -1,9 +1,9 @@
 """One log entry: many events of one partition, packed by column.
 
-Eight bytes of xxh3_64 over the rest, four bytes that say how many events, then a MessagePack map with a version;
+Eight bytes of xxh3_64 over the rest, four bytes with the number of events, then a MessagePack map with a version;
 columns are little-endian arrays as byte strings, so that a drain turns an entry into numpy arrays without
 touching single events. Version 1 has no column of viewers: an entry in which no event names one is written so.
-Readers refuse damage and versions they do not know: such an entry is parked, not lost and not counted wrongly.
+Readers refuse damaged entries and unknown versions: such an entry becomes a dead letter, neither lost nor miscounted.
 """
 
 import struct
@@ -28,7 +28,7 @@ _HEAD_BYTES = DIGEST_BYTES + _COUNT.size
 
 
 class UnreadableEntry(ValueError, Permanent):
-    """The payload is not an entry this version understands (damaged, or written by a newer version)."""
+    """The payload is not an entry that this version can read: it is damaged, or written by a newer version."""
 
 
 class AcceptedEvent(NamedTuple):
@@ -95,7 +95,7 @@ def pack_entry(events: Iterable[AcceptedEvent], *, received_us: int) -> bytes:
 
 
 def get_event_count(payload: bytes) -> int:
-    """How many events an entry says it holds, without unpacking it; 0 for what is no entry."""
+    """The number of events in an entry, without unpacking it; 0 for a payload that is too short."""
     return int(_COUNT.unpack_from(payload, DIGEST_BYTES)[0]) if len(payload) >= _HEAD_BYTES else 0
 
 
@@ -108,7 +108,7 @@ def unpack_entry(payload: bytes) -> Columns:
 
 
 def get_event(columns: Columns, row: int) -> AcceptedEvent:
-    """One event as it can be packed again, for the few that are handled singly."""
+    """One event in the form of `pack_entry`, for the few that are handled singly."""
     return AcceptedEvent(
         columns.event_ids[row : row + 1].tobytes(),
         columns.videos[int(columns.video_index[row])],
@@ -120,9 +120,9 @@ def get_event(columns: Columns, row: int) -> AcceptedEvent:
 
 
 def unpack_entries(payloads: Sequence[bytes]) -> tuple[Columns, dict[int, UnreadableEntry]]:
-    """The events of all entries that can be read, in order, and by index in `payloads` why the others cannot be.
+    """The events of all readable entries, in order, and by index in `payloads` the errors of the others.
 
-    Entries are many and may hold few events each, so columns are made of all of them at once.
+    Entries are many and may have few events each, so columns are built of all of them at once.
     """
     readable: dict[int, _PackedEntry] = {}
     unreadable: dict[int, UnreadableEntry] = {}

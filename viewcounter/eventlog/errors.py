@@ -1,25 +1,31 @@
 """What can go wrong with the event log; each docstring is the operator's message."""
 
+from runtime.errors import Permanent, Retryable
+
 
 class EventLogError(Exception):
-    """The event log did not answer in time, refused, or is unreachable. Retryable: events wait at the client."""
+    """Base of every error of the event log. Each is Retryable or Permanent: whether the same call may succeed later."""
 
 
-class EventLogFull(EventLogError):
+class EventLogUnavailable(EventLogError, Retryable):
+    """The event log did not answer in time, or is unreachable. Clients keep their events and send them again."""
+
+
+class EventLogFull(EventLogError, Retryable):
     """The log server is out of memory or disk. Nothing was stored; drain the log or give it more room."""
 
 
-class EntryRefused(EventLogError):
-    """The log server answers and takes entries, but not this one: its partition's stream is damaged, or the entry is.
+class EntryRefused(EventLogError, Permanent):
+    """The log server takes entries, but not this one: its partition's stream is damaged, or the entry is.
 
-    Look at the key `log:{partition}` on the server. Other partitions are not concerned.
+    Look at the key `log:{partition}` on the server. Other partitions are not affected.
     """
 
 
-class LogUnfit(EventLogError):
-    """The server must not be used as the event log: nothing was stored, and trying again does not help.
+class LogUnfit(EventLogError, Permanent):
+    """The server must not be used as the event log: nothing was stored, and an operator has to act first.
 
-    A person has to look at it: `remedy` says what to do. `code` is for clients, the text names no host.
+    `remedy` says what to do. `code` is for clients; the text names no host.
     """
 
     code = "log_unfit"
@@ -27,10 +33,10 @@ class LogUnfit(EventLogError):
 
 
 class LogClockSkewed(LogUnfit):
-    """The clocks of the log server and of this process are further apart than `log_clock_skew_seconds`.
+    """The clocks of the log server and of this process differ by more than `log_clock_skew_seconds`.
 
-    Positions, and with them what answers say of their completeness, are of the log server's clock. Put the clock right
-    that is wrong: compare both machines with a third.
+    Positions, and with them the watermarks of responses, are of the log server's clock. Correct the clock that is
+    wrong: compare both machines with a third.
     """
 
     code = "log_clock_skew"
@@ -38,16 +44,16 @@ class LogClockSkewed(LogUnfit):
 
 
 class LogUnsafe(LogUnfit):
-    """The log server is configured so that it may lose what it has acknowledged: it keeps no file, or evicts keys."""
+    """The log server may lose acknowledged events by its configuration: no append-only file, or keys are evicted."""
 
     code = "log_unsafe"
     remedy = "set `appendonly yes` and `maxmemory-policy noeviction` on the log server"
 
 
 class LogLost(LogUnfit):
-    """The log server does not hold the log of this cluster: it lost its data, is an empty one, or another cluster's.
+    """The log server does not have the log of this cluster: it lost its data, is empty, or has another cluster's log.
 
-    If the data are lost for good, `manage.py accept_log_loss` writes down what is lost, and the cluster goes on with
+    If the data are lost for good, `manage.py accept_log_loss` records what is lost, and the cluster continues with
     this server.
     """
 
@@ -55,9 +61,9 @@ class LogLost(LogUnfit):
     remedy = "bring the server with the data back; if they are lost for good, run `manage.py accept_log_loss`"
 
 
-class PositionTrimmed(EventLogError):
-    """Entries past the partition's position are gone: the shard is older than the log reaches back.
+class PositionTrimmed(EventLogError, Permanent):
+    """Entries past the partition's position are gone: the shard is older than the oldest entry of the log.
 
-    Permanent: somebody restored an old shard, the log was trimmed too early, or the log server lost its end.
-    The drain stops rather than skip what is missing.
+    An old shard was restored, the log was trimmed too early, or the log server lost its end. The drain stops rather
+    than skip the missing entries.
     """

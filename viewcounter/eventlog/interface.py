@@ -1,4 +1,4 @@
-"""The seam between whoever fills the log and whoever drains it. One contract suite runs on every implementation."""
+"""The interface between producers and consumers of the log. One contract suite runs on every implementation."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -9,7 +9,7 @@ from viewcounter.eventlog.errors import EventLogError
 
 
 class Position(NamedTuple):
-    """A place in one partition's log; later entries compare greater. Written `ms-seq`, as the stream entry id."""
+    """Position in one partition's log; later entries compare greater. Its text is `ms-seq`, as the stream entry id."""
 
     ms: int
     seq: int
@@ -38,9 +38,9 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class AppendResult:
-    """Each partition of an append stands in exactly one of the two.
+    """Each partition of an append is in exactly one of the two.
 
-    `positions` are durable. For `failed` ones the outcome may be unknown: the entry may or may not be in the log.
+    `positions` are durable. The outcome of a `failed` partition may be unknown: its entry may or may not be in the log.
     """
 
     positions: dict[int, Position]
@@ -57,9 +57,9 @@ class Tails:
 
 @dataclass(frozen=True, slots=True)
 class Unread:
-    """What lies past a position in each partition, all seen at `read_at`, the log server's clock.
+    """The unread entries past a position of each partition, all seen at `read_at`, the log server's clock.
 
-    `events` counts what the log still holds; a partition without any is not in `oldest`.
+    `events`: number of events in them; a partition without any is not in `oldest`.
     """
 
     read_at: datetime
@@ -69,9 +69,9 @@ class Unread:
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """Memory of the log server: what the entries of each partition take, all that it uses, and its bound.
+    """Memory of the log server: of the entries of each partition, in use in total, and its limit.
 
-    `max_bytes` None: the server has no bound of its own.
+    `max_bytes` None: the server has no limit.
     """
 
     partition_bytes: dict[int, int]
@@ -82,12 +82,12 @@ class Usage:
 class EventLog(Protocol):
     """Every call is bounded in time and raises EventLogError (retryable) when the log cannot answer.
 
-    An implementation on a server is told which log to expect, and touches no other: but for the calls about ids, and
-    the two that raise, by which a lost log is made good.
+    An implementation on a server expects one log and uses no other, except in the calls about ids, and in `raise_tail`
+    and `raise_floor`, which repair a lost log.
     """
 
     def append(self, entries: Mapping[int, bytes]) -> AppendResult:
-        """Append one entry to each partition named. Returns when durable; never raises for a single partition."""
+        """Append one entry to each named partition. Returns when durable; never raises for a single partition."""
 
     def read(self, partition: int, *, after: Position, max_entries: int) -> list[Entry]:
         """Up to `max_entries` entries past `after`, ascending; empty when there are none.
@@ -99,37 +99,37 @@ class EventLog(Protocol):
         """One snapshot of the ends; START for a partition that was never written."""
 
     def read_unread(self, positions: Mapping[int, Position]) -> Unread:
-        """How much lies past each of `positions`. Costs the same however much it is."""
+        """The unread entries past each of `positions`. The cost does not depend on their number."""
 
     def read_floors(self, partitions: Iterable[int]) -> dict[int, Position]:
-        """Below which position `read` refuses; START for a partition of which nothing has been trimmed or lost."""
+        """The position below which `read` fails; START for a partition without trimmed or lost entries."""
 
     def read_usage(self, partitions: Iterable[int]) -> Usage:
-        """Estimates of the server's; the cost does not grow with the number of entries."""
+        """Estimates of the server; the cost does not depend on the number of entries."""
 
     def trim(self, partition: int, *, through: Position) -> int:
-        """Forget entries up to and including `through`; returns how many went. Safe to repeat."""
+        """Delete entries up to and including `through`; returns their number. Safe to repeat."""
 
     def raise_tail(self, partition: int, *, to: Position) -> int | None:
         """Make the next append land past `to`; None if the log already reaches that far (nothing is changed then).
 
-        Positions must only grow: a log whose end was lost would otherwise hand out positions that the shard has long
-        passed, and the drains would skip those entries in silence. Entries that lie at or below `to` may be such
-        ones: they are appended again, in their order, and their number is returned. Whoever has applied them finds
-        their events to be repeats. After a raise, `read` refuses positions below `to`: what else stood there is lost
-        to whoever has not applied it.
+        Positions must only grow: a log that lost its end would otherwise assign positions that the shard has already
+        passed, and the drains would silently skip those entries. Entries at or below `to` may be such ones: they are
+        appended again, in their order, and their number is returned. A consumer that has applied them finds
+        duplicates. After a raise, `read` fails below `to`: other entries there are lost to consumers that have not
+        applied them.
         """
 
     def raise_floor(self, partition: int, *, to: Position) -> bool:
-        """Let `read` refuse positions below `to`, as after a trim. False if it already does."""
+        """Make `read` fail below `to`, as after a trim. False if it already does."""
 
     def read_id(self) -> str | None:
-        """Which log the server holds; None: it holds none, or one from before logs had ids."""
+        """Id of the server's log; None: it has none, or one from before logs had ids."""
 
     def write_id(self, log_id: str) -> None:
         """Create the log, or take it over. Durable when this returns; every other call then demands this id."""
 
     def check(self) -> None:
-        """Raises EventLogError unless the log can be used; LogUnfit where a person has to look at the server."""
+        """Raises EventLogError unless the log can be used; LogUnfit if an operator has to act."""
 
     def close(self) -> None: ...

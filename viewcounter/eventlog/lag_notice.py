@@ -1,7 +1,7 @@
-"""How far the drains are behind the log, told to every gateway through the cache server.
+"""Lag of the drains behind the log, published to every gateway through the cache server.
 
-The task that measures it for the metrics leaves a note with an expiry; without workers, or without the cache, there is
-no note, and nobody knows.
+The task that measures the lag for the metrics stores a notice with an expiry; without workers, or without the cache
+server, there is no notice, and the lag is unknown.
 """
 
 import time
@@ -17,14 +17,14 @@ from runtime.errors import Retryable
 from runtime.valkey import ValkeyError, build_client
 
 LAG_KEY = "lag:3"
-"""The number grows whenever the note is written in another form."""
+"""The number grows with each change of the stored form."""
 
 _encoder = msgspec.msgpack.Encoder()
 
 
 class LagNotice(msgspec.Struct, frozen=True, array_like=True):
-    """`events` of all partitions lie in the log uncounted. `seconds`: more than half of the partitions that could be
-    measured have an uncounted entry older than that; one that stands still by itself does not make the others late."""
+    """`events`: uncounted events in the log, of all partitions. `seconds`: more than half of the measured partitions
+    have an uncounted entry older than this; so one stopped partition sheds no events of the others."""
 
     events: int
     seconds: float
@@ -34,8 +34,7 @@ _decoder = msgspec.msgpack.Decoder(LagNotice)
 
 
 class LagUnknown(Exception, Retryable):
-    """The cache server does not answer, or the process does not know its cluster yet. Retryable; meanwhile nothing is
-    known of the lag."""
+    """The cache server does not answer, or the process does not know its cluster yet. Until then the lag is unknown."""
 
 
 class LagBoard(Protocol):
@@ -45,7 +44,7 @@ class LagBoard(Protocol):
 
 
 class SharedLagBoard:
-    """Thread-safe. Every call is bounded by the timeout; nothing is retried. `keep_seconds`: of a note."""
+    """Thread-safe. Every call is bounded by the timeout; nothing is retried. `keep_seconds`: lifetime of a notice."""
 
     def __init__(
         self,
@@ -71,7 +70,7 @@ class SharedLagBoard:
             raise LagUnknown(str(error)) from error
 
     def read(self) -> LagNotice | None:
-        """None if there is no note, or none that one of our processes has written. Raises LagUnknown."""
+        """None without a notice that a process of this cluster has written. Raises LagUnknown."""
         try:
             name = self._name_key()
             value = self._redis.get(name)

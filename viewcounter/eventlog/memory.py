@@ -1,6 +1,6 @@
-"""The event log in memory: the contract with nothing behind it, for tests of whoever appends or drains.
+"""The event log in memory, for tests of producers and consumers.
 
-Forgets everything with its process, so no setting selects it.
+Its entries are lost with the process, so no setting selects it.
 """
 
 import threading
@@ -17,7 +17,7 @@ from viewcounter.eventlog.interface import START, AppendResult, Entry, Position,
 
 @dataclass(slots=True)
 class _Stream:
-    """`entries` ascend and lie in (`floor`, `tail`]; `tail` is the last position ever given out."""
+    """`entries` ascend within (`floor`, `tail`]; `tail` is the last position ever assigned."""
 
     entries: list[Entry] = field(default_factory=list)
     tail: Position = START

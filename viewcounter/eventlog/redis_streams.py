@@ -3,11 +3,11 @@
 One stream a partition, `log:{p}`; the braces are the hash tag that keeps a partition's keys on one node of a
 cluster. An entry has two fields, the packed events and how many events the partition had got before it: the
 difference between two such numbers says how many lie between, so lag costs the same at any length. No consumer
-groups: what has been applied is the `position` on the partition's shard.
+groups: the applied `position` is on the partition's shard.
 
 An append is one script, so it is in the append-only file as a whole or not at all, followed by WAITAOF: the
-server itself says that the file has been synced, whatever its `appendfsync` is, and a server without an
-append-only file is an error instead of a log that forgets.
+server confirms that the file has been synced, whatever its `appendfsync` is, and a server without an
+append-only file is an error instead of silent loss.
 """
 
 import re
@@ -26,6 +26,7 @@ from viewcounter.eventlog.errors import (
     EntryRefused,
     EventLogError,
     EventLogFull,
+    EventLogUnavailable,
     LogClockSkewed,
     LogLost,
     LogUnsafe,
@@ -37,12 +38,12 @@ FIELD = b"e"
 _NOT_OUR_LOG = re.compile(r"NOTOURLOG (\S+)")
 NO_EVICTION = "noeviction"
 ID_KEY = "log-id"
-"""Says which log the server holds: written once, when the log is created."""
+"""Key with the id of the server's log: written once, when the log is created."""
 _CLOCK_SKEW = re.compile(r"CLOCKSKEW (-?\d+)")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 FIT_SECONDS = 5.0
-"""What makes a server fit that no append finds out by itself is looked at this often."""
+"""Interval of the checks of the server's configuration, which no append makes by itself."""
 
 
 class RedisEventLog:
@@ -59,8 +60,9 @@ class RedisEventLog:
     ) -> None:
         """`timeout_seconds` bounds each connect, send and receive; nothing is retried here.
 
-        `clock` gives seconds since 1970 UTC; a server whose clock is more than `clock_skew_seconds` away takes nothing.
-        Nor does one that holds another log than `get_log_id` says, and nothing is read from it; empty: any log will do.
+        `clock` gives seconds since 1970 UTC; appends fail if the server's clock differs by more than
+        `clock_skew_seconds`. Appends and reads fail on a server that has another log than `get_log_id`; empty: any log
+        is accepted.
         """
         self._get_log_id = get_log_id
         self._fit_until = -FIT_SECONDS
@@ -218,17 +220,17 @@ class RedisEventLog:
 
     def _check_synced(self, waited: Any) -> None:
         if not waited[0]:
-            raise EventLogError(f"the log server did not sync its append-only file within {self._wait_ms} ms")
+            raise EventLogUnavailable(f"the log server did not sync its append-only file within {self._wait_ms} ms")
 
     def _check_safety(self) -> None:
-        """Raises LogUnsafe. Asks the server now and then only: its configuration is changed by hand."""
+        """Raises LogUnsafe. Queries the server every FIT_SECONDS only: its configuration is changed by hand."""
         now = time.monotonic()
         if now < self._fit_until:
             return
         with _translated():
             info: Any = self._client.info("persistence", "memory")
         if not info.get("aof_enabled"):
-            raise LogUnsafe("the log server keeps no append-only file: nothing on it is durable")
+            raise LogUnsafe("the log server has no append-only file: nothing on it is durable")
         if info.get("maxmemory_policy") != NO_EVICTION:
             policy = info.get("maxmemory_policy")
             raise LogUnsafe(f"the log server evicts keys when its memory is full: its maxmemory-policy is {policy}")
@@ -267,16 +269,16 @@ def _translated() -> Iterator[None]:
 
 def _translate(error: redis.RedisError) -> EventLogError:
     if isinstance(error, redis.exceptions.OutOfMemoryError) or str(error).startswith("MISCONF"):
-        return EventLogFull(f"the log server takes no more: {error}")
+        return EventLogFull(f"the log server is full: {error}")
     if (skew := _CLOCK_SKEW.match(str(error))) is not None:
         return _describe_skew(int(skew[1]))
     if (other := _NOT_OUR_LOG.match(str(error))) is not None:
         return _describe_other(None if other[1] == "none" else other[1])
-    return EventLogError(f"{type(error).__name__}: {error}")
+    return EventLogUnavailable(f"{type(error).__name__}: {error}")
 
 
 def _translate_refusal(error: redis.RedisError) -> EventLogError:
-    """Of a single partition, by a server that has answered for the others."""
+    """Error of one partition, from a server that has answered for the others."""
     ours = _translate(error)
     return ours if isinstance(ours, EventLogFull) else EntryRefused(str(ours))
 

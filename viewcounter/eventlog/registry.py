@@ -25,7 +25,7 @@ def get_event_log() -> EventLog:
 
 
 def connect_event_log(config: Config, get_log_id: Callable[[], str]) -> EventLog:
-    """A client of its own, for a process that has the id of the cluster's log from elsewhere. Connects when asked."""
+    """A separate client, for a process that has the id of the cluster's log from elsewhere. Connects on first use."""
     return RedisEventLog(
         config.log_url.get_secret_value(),
         timeout_seconds=config.log_timeout_seconds,
@@ -35,7 +35,7 @@ def connect_event_log(config: Config, get_log_id: Callable[[], str]) -> EventLog
 
 
 def get_log_id() -> str:
-    """Of the log that the cluster has, as this process's topology says; empty: it says of none."""
+    """Id of the cluster's log in this process's topology; empty without one."""
     try:
         return get_cluster().topology.log_id
     except NoTopology:
@@ -49,18 +49,18 @@ def _connect(_process_id: int, url: str, timeout_seconds: float, clock_skew_seco
     )
 
 
-_MEASURED_IN_VAIN = 3
-"""Measurements of the lag that may fail before the note of the last one expires."""
+_FAILED_MEASUREMENTS = 3
+"""Measurements of the lag that may fail before the last notice expires."""
 
 
 def build_lag_board(config: Config) -> SharedLagBoard:
-    """Opens nothing before its first call."""
+    """Connects on first use."""
     return SharedLagBoard(
         config.cache_url.get_secret_value(),
         get_cluster_id=get_cluster_id,
         authenticator=build_authenticator(CacheValue.LAG, config),
         timeout_seconds=config.shared_cache_timeout_seconds,
-        keep_seconds=_MEASURED_IN_VAIN * config.lag_interval_seconds,
+        keep_seconds=_FAILED_MEASUREMENTS * config.lag_interval_seconds,
     )
 
 

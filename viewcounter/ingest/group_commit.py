@@ -17,7 +17,7 @@ from typing import Protocol
 from runtime.metrics import APPEND_FAILURES, APPEND_SECONDS
 from runtime.transitions import OutageLog
 from viewcounter.eventlog.codec import AcceptedEvent, pack_entry
-from viewcounter.eventlog.errors import EventLogError
+from viewcounter.eventlog.errors import EventLogError, EventLogUnavailable
 from viewcounter.eventlog.interface import AppendResult
 from viewcounter.ingest.errors import BufferFull
 
@@ -189,7 +189,7 @@ class GroupCommit:
         self._waiting_count -= submission.count
         self._buffered_count -= submission.count
         if not submission.outcome.done():
-            failed = dict.fromkeys(submission.events, EventLogError(reason))
+            failed: dict[int, EventLogError] = dict.fromkeys(submission.events, EventLogUnavailable(reason))
             submission.outcome.set_result(AppendResult({}, failed))
 
     def _report(self, errors: Sequence[BaseException]) -> None:

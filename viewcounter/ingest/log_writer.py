@@ -15,7 +15,7 @@ from runtime.backoff import Backoff
 from runtime.breaker import Breaker, BreakerEvent, BreakerState
 from runtime.metrics import EVENTS_SPOOLED, LOG_BREAKERS_OPEN, SPOOL_REFUSED_PARTITIONS, SPOOLED_BYTES
 from viewcounter.eventlog.codec import get_event_count
-from viewcounter.eventlog.errors import EntryRefused, EventLogError, LogUnfit
+from viewcounter.eventlog.errors import EntryRefused, EventLogError, EventLogUnavailable, LogUnfit
 from viewcounter.eventlog.interface import AppendResult, EventLog, Position
 from viewcounter.ingest.spool import Spool
 
@@ -59,7 +59,7 @@ class GuardedLog:
         self._append_seconds = append_seconds
         self._backoff = Backoff(FIRST_RETRY_SECONDS, append_seconds)
         self._breaker = Breaker(open_seconds=breaker_open_seconds)
-        self._last_error = EventLogError("the event log has not been asked yet")
+        self._last_error: EventLogError = EventLogUnavailable("the event log has not been used yet")
         self._open_spool = open_spool
         self._spool: Spool | None = None
         self._retries: dict[int, _Retry] = {}
@@ -210,11 +210,13 @@ class GuardedLog:
             positions |= result.positions
             refused |= find_refused(result)
             failed = {partition: error for partition, error in result.failed.items() if partition not in refused}
+            if not failed:
+                break
             left = {partition: entries[partition] for partition in failed}
             pause = self._backoff.compute_seconds(attempt + 1)
             is_out_of_time = self._clock() + pause >= started_at + self._append_seconds
             is_futile = any(isinstance(error, LogUnfit) for error in failed.values())
-            if not left or is_futile or is_out_of_time or attempt + 1 == attempts:
+            if is_futile or is_out_of_time or attempt + 1 == attempts:
                 break
             time.sleep(pause)
         self._report(None if positions or refused else next(iter(failed.values())))
