@@ -17,6 +17,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from viewcounter.storage.catalogue import CatalogueCopies, ChannelCopy, VideoCopy
+
 logger = logging.getLogger(__name__)
 
 BUSY_SECONDS = 0.2
@@ -88,6 +90,22 @@ class LocalCopy:
             KnownVideo(video_id, None if channel[0] is None else KnownChannel(*channel), title, revision)
             for video_id, title, revision, *channel in rows
         ]
+
+    def find_copies(self, video_ids: Sequence[str], *, partition: int) -> CatalogueCopies:
+        """Rows for the shard of the videos that are in the copy. Never raises and never waits for a server.
+
+        A stale title does no lasting harm: a flush meets a new video only where the shard has not copied the catalogue
+        as far as that video yet, so `catalogue.sync` still copies it and its channel, and the newer revision stays.
+        """
+        known = self.find(video_ids)
+        channels = {video.channel.channel_id: video.channel for video in known if video.channel is not None}
+        return CatalogueCopies(
+            channels=[ChannelCopy(c.channel_id, c.title, c.revision) for c in channels.values()],
+            videos=[
+                VideoCopy(v.video_id, partition, v.channel.channel_id if v.channel else None, v.title, v.revision)
+                for v in known
+            ],
+        )
 
     def get_revision(self) -> int:
         """The last revision that has been copied. Raises sqlite3.Error."""

@@ -20,7 +20,7 @@ import numpy as np
 
 from clusterproxy.plan import Consistency
 from configservice.topology.model import EventType
-from runtime.metrics import EVENTS_FLUSHED, FLUSH_SECONDS, FLUSHES_CONTENDED, ID_PIECES_MERGED
+from runtime.metrics import EVENTS_FLUSHED, FLUSH_SECONDS, FLUSHES_CONTENDED, ID_PIECES_MERGED, VIDEOS_ENRICHED
 from shardproxy.errors import BadStatement, OutcomeUnknown
 from shardproxy.query import QueryClass
 from viewcounter.deadletters.isolation import PoisonIsolator
@@ -89,7 +89,7 @@ class DrainLease(Protocol):
 
 
 class FindCopies(Protocol):
-    """Catalogue rows of videos that are new to a shard; neither raises nor waits. See processing.enrichment."""
+    """Catalogue rows of videos that are new to a shard; never raises, never waits for a server. See LocalCopy."""
 
     def __call__(self, video_ids: Sequence[str], *, partition: int) -> CatalogueCopies: ...
 
@@ -280,6 +280,7 @@ class Drainer:
             if new_videos:
                 copies = self._find_copies(new_videos, partition=prepared.batch.partition)
                 write_copies(connection, copies)
+                VIDEOS_ENRICHED.inc(len(copies.videos))
         FLUSH_SECONDS.observe(self._clock() - started_at)
 
 

@@ -1,24 +1,82 @@
-"""What a worker process keeps between drains: its drainer with id cache and local catalogue, and the drain marks.
+"""Drains in a worker process, and the state that it keeps between them: id cache, local catalogue, drain marks.
 
-Made on first use, after the fork: connections and threads do not survive one.
+The state is created on first use, after the fork: connections and threads do not survive one.
 """
 
+import logging
 import os
+import time
 from functools import cache
 
+from clusterproxy.errors import ClusterProxyError
+from runtime.metrics import DRAINS
+from shardproxy.errors import ShardProxyError
+from viewcounter.catalogue.local_copy import LocalCopy
+from viewcounter.catalogue.refresh import Refresher
 from viewcounter.cluster import get_cluster, get_cluster_id
 from viewcounter.config import Config, get_config
 from viewcounter.deadletters.isolation import IsolationSettings, PoisonIsolator
+from viewcounter.eventlog.errors import EventLogError, PositionTrimmed
 from viewcounter.eventlog.registry import get_event_log
 from viewcounter.processing.consumer import FlushLimits
 from viewcounter.processing.drain import Drainer, DrainSettings
 from viewcounter.processing.drain_queue import DrainQueue
-from viewcounter.processing.enrichment import Enrichment
+from viewcounter.processing.errors import DrainError, PartitionStopped
 from viewcounter.processing.known_ids import IdCache, PieceLimits
-from viewcounter.processing.shard_throttle import StrainPolicy
+from viewcounter.processing.shard_throttle import Health, StrainPolicy, classify_drain
 from viewcounter.processing.shutdown import is_stopping
 from viewcounter.processing.trimming import AppliedEarlier
 from viewcounter.storage.dead_letter_limits import DeadLetterLimits
+from viewcounter.storage.errors import StorageError
+
+logger = logging.getLogger(__name__)
+
+
+def run_drain(partition: int) -> None:
+    """Drains the partition, unless another drain of it runs or its shard is throttled.
+
+    A failed drain is logged and counted, and pauses further drains of its shard. Raises ClusterProxyError without a
+    topology.
+    """
+    topology = get_cluster().topology
+    shard = topology.get_shard_of(partition)
+    queue = get_drain_queue()
+    if not queue.start(partition, shard_id=shard.id, siblings=topology.get_partitions_of(shard.id)):
+        return
+    health = None
+    try:
+        health = _drain(partition, shard_name=shard.name)
+    finally:
+        queue.finish(partition, shard_id=shard.id, health=health)
+
+
+def _drain(partition: int, *, shard_name: str) -> Health | None:
+    """How the shard coped, None where the drain cannot tell. Raises unexpected errors only."""
+    started_at = time.monotonic()
+    try:
+        report = get_drainer().drain(partition)
+    except PositionTrimmed as error:
+        DRAINS.labels("stopped").inc()
+        logger.error("partition %d stopped, its shard is older than the log reaches back: %s", partition, error)
+    except PartitionStopped as error:
+        DRAINS.labels("stopped").inc()
+        logger.info("drain ended: %s", error)  # it was logged as an error when it stopped
+    except (ClusterProxyError, ShardProxyError) as error:
+        DRAINS.labels("waiting").inc()
+        logger.warning("partition %d waits, drains of %s pause: %s", partition, shard_name, error)
+        return Health.FAILING
+    except (EventLogError, DrainError, StorageError) as error:
+        DRAINS.labels("waiting").inc()
+        logger.warning("partition %d waits: %s", partition, error)
+    else:
+        DRAINS.labels("caught_up" if report.caught_up else "out_of_time").inc()
+        logger.info("drained %s", report)
+        return classify_drain(
+            seconds=time.monotonic() - started_at,
+            flush_count=report.flush_count,
+            policy=StrainPolicy.from_config(get_config()),
+        )
+    return None
 
 
 def get_drain_queue() -> DrainQueue:
@@ -60,10 +118,23 @@ def _get_drainer(_pid: int) -> Drainer:
         ids=IdCache(max_bytes=config.id_cache_max_bytes),
         lease=get_drain_queue(),
         poison=_build_isolator(config),
-        find_copies=Enrichment.start(config).find_copies,
+        find_copies=_start_local_catalogue(config).find_copies,
         settings=build_drain_settings(config),
         is_stopping=is_stopping,
     )
+
+
+def _start_local_catalogue(config: Config) -> LocalCopy:
+    """The host's copy of the catalogue, and the thread that refreshes it."""
+    folder = config.state_dir / "catalogue"
+    copy = LocalCopy(folder / "catalogue.sqlite3")
+    Refresher(
+        copy,
+        lock_path=folder / "refresh.lock",
+        interval_seconds=config.catalogue_interval_seconds,
+        batch=config.catalogue_import_max_items,
+    ).start()
+    return copy
 
 
 def build_drain_settings(config: Config) -> DrainSettings:

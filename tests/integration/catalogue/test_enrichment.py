@@ -21,7 +21,6 @@ from viewcounter.catalogue.sync import sync_catalogue
 from viewcounter.eventlog.codec import AcceptedEvent, pack_entry
 from viewcounter.eventlog.memory import MemoryEventLog
 from viewcounter.events.partition import get_partition
-from viewcounter.processing.enrichment import build_copies
 from viewcounter.queries.counts import get_counts
 
 SECONDS = 20.0
@@ -46,10 +45,7 @@ def count_view(cluster: ClusterProxy, copy: LocalCopy, video_id: str) -> None:
     log = MemoryEventLog()
     log.append({partition: pack_entry([AcceptedEvent(uuid4().bytes, video_id, 1, now_us, 1000)], received_us=now_us)})
 
-    def find_copies(video_ids, *, partition):
-        return build_copies(copy, video_ids, partition=partition)
-
-    assert make_drainer(cluster, log, find_copies=find_copies).drain(partition).counted == 1
+    assert make_drainer(cluster, log, find_copies=copy.find_copies).drain(partition).counted == 1
 
 
 def read_copy(cluster: ClusterProxy, video_id: str) -> tuple[str, str | None]:
