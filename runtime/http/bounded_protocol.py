@@ -1,9 +1,12 @@
-"""uvicorn's HTTP protocol with the bounds that it leaves open: time and size of a request's head.
+"""uvicorn's HTTP protocol with bounds that it lacks, on time and size of a request's head, and with coalesced writes.
 
 uvicorn closes a connection that idles between requests, but waits for ever for a head that has begun or never begins,
-and takes headers of any number and length. A few thousand connections that say nothing would then take every place that
-`web_max_connections` has. So a head must be whole in time, and where places are scarce the connection that has owed its
-first head longest makes room for a new one: whoever has something to say says it at once.
+and takes headers of any number and length. A few thousand silent connections would then use up `web_max_connections`.
+So a head must be complete in time, and where connections are scarce the one that has owed its first head longest is
+closed for a new one: a client with a request sends it at once.
+
+uvicorn writes head and body of a response one after the other, and uvloop makes a system call of each. With one call a
+POST of a single event costs the gateway 3 to 10 % less, and its client reads once.
 """
 
 import asyncio
@@ -15,7 +18,6 @@ import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from runtime.http.problems import PROBLEM_CONTENT_TYPE, Problem, encode_problem
-from runtime.http.write_coalescing import JoinedWrites
 from runtime.metrics import WEB_CONNECTIONS_CUT
 
 logger = logging.getLogger(__name__)
@@ -34,6 +36,10 @@ _TOO_LARGE_ANSWER = b"\r\n".join(
 )
 
 
+WRITE_MAX_BYTES = 64 * 1024
+"""A larger write is passed on at once, so that the transport can apply back-pressure."""
+
+
 @dataclass(frozen=True, slots=True)
 class HeadLimits:
     """`seconds` from the connection, or the first byte of a further request, to the end of the head."""
@@ -45,6 +51,43 @@ class HeadLimits:
 
 class _HeadTooLarge(Exception):
     """Never leaves the protocol."""
+
+
+class CoalescingTransport:
+    """A transport that sends the writes of one pass of the event loop by one system call. Everything but writing and
+    closing is the wrapped transport's own."""
+
+    def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
+        self._transport = transport
+        self._loop = loop
+        self._parts: list[bytes] = []
+        self._size = 0
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._transport, name)
+
+    def write(self, data: bytes) -> None:
+        """Sent before the event loop waits again."""
+        if not self._parts:
+            self._loop.call_soon(self.flush)
+        self._parts.append(data)
+        self._size += len(data)
+        if self._size > WRITE_MAX_BYTES:
+            self.flush()
+
+    def flush(self) -> None:
+        if self._parts:
+            data = b"".join(self._parts)
+            self._parts, self._size = [], 0
+            self._transport.write(data)
+
+    def close(self) -> None:
+        self.flush()
+        self._transport.close()
+
+    def abort(self) -> None:
+        self._parts, self._size = [], 0
+        self._transport.abort()
 
 
 class BoundedHttpProtocol(HttpToolsProtocol):
@@ -66,7 +109,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         if self.limit_concurrency is not None and len(self.connections) >= self.limit_concurrency - 1:
             self._make_room()
-        super().connection_made(cast(asyncio.Transport, JoinedWrites(transport, self.loop)))
+        super().connection_made(cast(asyncio.Transport, CoalescingTransport(transport, self.loop)))
         self._waiting[self] = None
         self._start_timer()
 

@@ -48,9 +48,7 @@ def find_origin_fault(origin: str) -> str | None:
 
 
 def check_origin(key: AuthenticatedKey, origin: bytes | None) -> Headers:
-    """CORS headers for the response to a page; none for a secret key. Raises Rejected (403)."""
-    if not key.is_public:
-        return ()
+    """CORS headers for the response to a page that uses a public key. Raises Rejected (403)."""
     if origin is None:
         detail = "A public key is for web pages: the request has no Origin. Programs use a secret key."
         raise Rejected(Problem(status=403, code="origin_missing", detail=detail), headers=(_VARY,))

@@ -287,7 +287,8 @@ class IngestEndpoint:
         if Scope.EVENTS_WRITE not in key.scopes:
             detail = f"The API key lacks the scope {Scope.EVENTS_WRITE}."
             raise Rejected(Problem(status=403, code="missing_scope", detail=detail))
-        budget.origin_headers = check_origin(key, head.origin)
+        if key.is_public:
+            budget.origin_headers = check_origin(key, head.origin)
         return key
 
     def _get_acceptor(self) -> Acceptor:

@@ -249,11 +249,13 @@ def _add_ledger(connection: Connection, batch: FlushBatch) -> None:
 
 
 def _insert_dead_letters(connection: Connection, batch: FlushBatch) -> None:
-    insert_dead_letters(connection, batch.dead_letters, partition=batch.partition)
+    if batch.dead_letters:
+        insert_dead_letters(connection, batch.dead_letters, partition=batch.partition)
 
 
 def _insert_conflicts(connection: Connection, batch: FlushBatch) -> None:
-    insert_conflicts(connection, batch.conflicts, partition=batch.partition, position=batch.new_position)
+    if len(batch.conflicts.events):
+        insert_conflicts(connection, batch.conflicts, partition=batch.partition, position=batch.new_position)
 
 
 def _mark_dirty(connection: Connection, batch: FlushBatch, rolled_through: datetime) -> None:

@@ -2,7 +2,7 @@
 
 import asyncio
 
-from runtime.http.write_coalescing import MAX_BYTES, JoinedWrites
+from runtime.http.bounded_protocol import WRITE_MAX_BYTES, CoalescingTransport
 
 
 class Transport:
@@ -27,7 +27,7 @@ def run(use):
 
     async def main():
         transport = Transport()
-        joined = JoinedWrites(transport, asyncio.get_running_loop())
+        joined = CoalescingTransport(transport, asyncio.get_running_loop())
         use(joined)
         at_once = list(transport.calls)
         await asyncio.sleep(0)
@@ -45,7 +45,7 @@ def test_head_and_body_leave_in_one_call_at_the_loops_next_turn():
 
 
 def test_a_long_answer_is_handed_on_as_it_grows():
-    piece = b"x" * MAX_BYTES
+    piece = b"x" * WRITE_MAX_BYTES
 
     def answer(joined):
         joined.write(b"head")
