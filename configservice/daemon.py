@@ -174,8 +174,8 @@ class ConfigService:
             directive = directives.get(shard.id)
             if directive is not None and not is_busy:
                 is_busy = self._start_work(shard, verdict, directive, leader_generation, executor)
-            if directive is not None and directive.away_seconds:
-                kept[shard.id] = LogKept(tuple(sorted(directive.away_seconds)), self._log.get_share(shard.id))
+            if directive is not None and directive.absent_seconds:
+                kept[shard.id] = LogKept(tuple(sorted(directive.absent_seconds)), self._log.get_share(shard.id))
             probes = self._monitor.get_probes()
             if find_unprobed(probes, [shard]):
                 continue  # a shard that has not been probed has no condition yet, not the worst one

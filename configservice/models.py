@@ -142,10 +142,11 @@ class Instance(models.Model):
         editable=False,
         help_text="start of its absence: it does not answer or does not follow its primary",
     )
-    struck_off_at = models.DateTimeField(
+    excluded_at = models.DateTimeField(
         "excluded since",
         null=True,
         editable=False,
+        db_column="struck_off_at",
         help_text="since when it is not promotable, because the event log could not be kept for it any longer",
     )
     sslmode = models.CharField("SSL mode", max_length=11, choices=SslMode.choices, default=SslMode.PREFER)

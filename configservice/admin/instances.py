@@ -63,7 +63,7 @@ class InstanceAdmin(PublishingAdmin):
         "sslmode",
         "drained",
         "away_since",
-        "struck_off_at",
+        "excluded_at",
         "zone",
         "promotable",
     ]
@@ -79,7 +79,7 @@ class InstanceAdmin(PublishingAdmin):
 
     def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:
         if obj.promotable:
-            obj.struck_off_at = obj.away_since = None
+            obj.excluded_at = obj.away_since = None
         super().save_model(request, obj, form, change)
 
     @admin.action(description="Drain selected instances", permissions=["change"])

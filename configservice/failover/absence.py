@@ -25,7 +25,7 @@ def holds_event_log(instance: TopologyInstance) -> bool:
     return instance.role is Role.REPLICA and instance.promotable and not instance.drained
 
 
-def is_away(state: InstanceState | None, probe: ProbeResult | None, *, now: float) -> bool | None:
+def is_absent(state: InstanceState | None, probe: ProbeResult | None, *, now: float) -> bool | None:
     """Whether a replica is absent: silent, or answering without receiving WAL. Pure.
 
     None while that is unknown, and for an instance that has left recovery, which `roles` handles.
@@ -61,7 +61,7 @@ def release_log_hold(name: str, *, why: str, actor: str, leader_generation: int)
         lock_topology()
         fence_change(leader_generation)
         rows = Instance.objects.filter(name=name, role=RoleChoice.REPLICA, promotable=True)
-        if rows.update(promotable=False, struck_off_at=timezone.now()):
+        if rows.update(promotable=False, excluded_at=timezone.now()):
             publish(reason=f"{name} is excluded from promotion: {why}", actor=actor)
 
 
@@ -70,6 +70,6 @@ def reinstate(name: str, *, actor: str, leader_generation: int) -> None:
     with transaction.atomic():
         lock_topology()
         fence_change(leader_generation)
-        rows = Instance.objects.filter(name=name, struck_off_at__isnull=False)
-        if rows.update(promotable=True, struck_off_at=None, away_since=None):
+        rows = Instance.objects.filter(name=name, excluded_at__isnull=False)
+        if rows.update(promotable=True, excluded_at=None, away_since=None):
             publish(reason=f"{name} is promotable again: it has caught up", actor=actor)

@@ -81,7 +81,7 @@ def publish_roles(row: Failover, *, term: int, leader_generation: int, write_pau
         )
         # The candidate may have been drained or excluded since it was chosen, or promoted by hand.
         Instance.objects.filter(shard_id=row.shard_id, name=row.candidate).update(
-            role=RoleChoice.PRIMARY, drained=False, promotable=True, struck_off_at=None, away_since=None
+            role=RoleChoice.PRIMARY, drained=False, promotable=True, excluded_at=None, away_since=None
         )
         Shard.objects.filter(pk=row.shard_id).update(term=term)
         topology = publish(reason=f"{row.kind} failover: {row.reason}", actor=row.actor)

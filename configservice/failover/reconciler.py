@@ -47,7 +47,7 @@ class ShardDirectives:
     mode: FailoverMode
     open_failover: Failover | None = None
     excluded: frozenset[str] = field(default_factory=frozenset)
-    away_seconds: Mapping[str, float] = field(default_factory=dict)
+    absent_seconds: Mapping[str, float] = field(default_factory=dict)
     """By instance name: how long ago its absence was recorded."""
 
 
@@ -56,21 +56,21 @@ def read_directives(*, default_mode: FailoverMode) -> dict[int, ShardDirectives]
     modes = dict(ShardRow.objects.values_list("id", "failover_mode"))
     failovers: Mapping[int, Failover] = {f.shard_id: f for f in Failover.objects.filter(finished_at__isnull=True)}
     excluded: dict[int, set[str]] = {}
-    for shard_id, name in InstanceRow.objects.filter(struck_off_at__isnull=False).values_list("shard_id", "name"):
+    for shard_id, name in InstanceRow.objects.filter(excluded_at__isnull=False).values_list("shard_id", "name"):
         excluded.setdefault(shard_id, set()).add(name)
-    away: dict[int, dict[str, float]] = {}
+    absent: dict[int, dict[str, float]] = {}
     now = timezone.now()
     waited_for = InstanceRow.objects.filter(
         away_since__isnull=False, role=RoleChoice.REPLICA, promotable=True, drained=False
     )
     for shard_id, name, since in waited_for.values_list("shard_id", "name", "away_since"):
-        away.setdefault(shard_id, {})[name] = (now - since).total_seconds()
+        absent.setdefault(shard_id, {})[name] = (now - since).total_seconds()
     return {
         shard_id: ShardDirectives(
             mode=FailoverMode(mode) if mode else default_mode,
             open_failover=failovers.get(shard_id),
             excluded=frozenset(excluded.get(shard_id, ())),
-            away_seconds=away.get(shard_id, {}),
+            absent_seconds=absent.get(shard_id, {}),
         )
         for shard_id, mode in modes.items()
     }
@@ -123,7 +123,7 @@ class ShardReconciler:
             self._monitor.get_probes(),
             mode=directives.mode,
             excluded=directives.excluded,
-            away_seconds=directives.away_seconds,
+            absent_seconds=directives.absent_seconds,
             log_share=self._log.get_share(shard.id),
             now=now,
             settings=self._settings,

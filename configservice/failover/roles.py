@@ -8,7 +8,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
-from configservice.failover.absence import holds_event_log, is_away
+from configservice.failover.absence import holds_event_log, is_absent
 from configservice.failover.kept_log import LogShare
 from configservice.monitoring.failure_detection import describe_unreachable
 from configservice.monitoring.probe_result import InstanceState, ProbeResult
@@ -57,14 +57,14 @@ def plan_roles(
     *,
     mode: FailoverMode,
     excluded: Collection[str],
-    away_seconds: Mapping[str, float],
+    absent_seconds: Mapping[str, float],
     log_share: LogShare | None = None,
     now: float,
     settings: ConfigServiceSettings,
 ) -> list[RolePlan]:
     """Corrections for a shard without a running failover. In external mode none of them changes a server.
 
-    `away_seconds`: by instance name, how long ago its absence was recorded. `log_share`: use of the event log by the
+    `absent_seconds`: by instance name, how long ago its absence was recorded. `log_share`: use of the event log by the
     shard; None if unknown.
     """
     seen = {i.name: state for i in shard.instances if (state := find_state(probes, i)) is not None}
@@ -78,9 +78,9 @@ def plan_roles(
         for plan in _plan_instance(instance, shard, seen, is_excluded=instance.name in excluded, settings=settings)
     ]
     for instance in shard.instances:
-        away = is_away(seen.get(instance.name), probes.get(instance.name), now=now)
+        absent = is_absent(seen.get(instance.name), probes.get(instance.name), now=now)
         plans += _plan_absence(
-            instance, shard, seen, away=away, recorded=away_seconds, log_share=log_share, settings=settings
+            instance, shard, seen, absent=absent, recorded=absent_seconds, log_share=log_share, settings=settings
         )
     primary = shard.primary
     if primary is not None and primary.name in seen and _is_held(seen[primary.name]):
@@ -104,47 +104,49 @@ def _plan_absence(
     shard: Shard,
     seen: Mapping[str, InstanceState],
     *,
-    away: bool | None,
+    absent: bool | None,
     recorded: Mapping[str, float],
     log_share: LogShare | None,
     settings: ConfigServiceSettings,
 ) -> list[RolePlan]:
     """No correction while the primary does not answer either: the log is not trimmed then, whichever replicas are
     excluded, and all its standbys would be recorded as absent just when a failover is due."""
-    name, away_seconds = instance.name, recorded.get(instance.name)
+    name, absent_seconds = instance.name, recorded.get(instance.name)
     primary = None if shard.primary is None else seen.get(shard.primary.name)
-    if away is None or primary is None or primary.in_recovery or not holds_event_log(instance):
+    if absent is None or primary is None or primary.in_recovery or not holds_event_log(instance):
         return []
-    if why := _find_strike_off(seen.get(name), primary, away_seconds if away else None, log_share, settings):
+    if why := _find_exclusion(seen.get(name), primary, absent_seconds if absent else None, log_share, settings):
         return [RolePlan(Correction.RELEASE_LOG_HOLD, name, why)]
-    if away and away_seconds is None:
+    if absent and absent_seconds is None:
         return [RolePlan(Correction.RECORD_ABSENCE, name, "it does not answer, or receives no WAL")]
-    if not away and away_seconds is not None:
+    if not absent and absent_seconds is not None:
         return [RolePlan(Correction.RECORD_RETURN, name, "it follows its primary again")]
     return []
 
 
-def _find_strike_off(
+def _find_exclusion(
     state: InstanceState | None,
     primary: InstanceState,
-    away_seconds: float | None,
+    absent_seconds: float | None,
     log_share: LogShare | None,
     settings: ConfigServiceSettings,
 ) -> str | None:
     """Why the event log cannot be kept any longer for a replica; None if it can.
 
-    `state` is None if the replica does not answer, `away_seconds` if it is not recorded as absent.
+    `state` is None if the replica does not answer, `absent_seconds` if it is not recorded as absent.
     """
     is_behind = state is not None and state.is_receiving and not _has_applied(state, primary, settings)
-    if away_seconds is None and not is_behind:
+    if absent_seconds is None and not is_behind:
         return None
-    what = "it applies too slowly" if away_seconds is None else f"it has been absent for {away_seconds / 3600:.1f} h"
-    if log_share is not None and log_share.is_used_up(1.0 if away_seconds is not None else SLOW_SHARES):
+    what = (
+        "it applies too slowly" if absent_seconds is None else f"it has been absent for {absent_seconds / 3600:.1f} h"
+    )
+    if log_share is not None and log_share.is_used_up(1.0 if absent_seconds is not None else SLOW_SHARES):
         kept, share = log_share.kept_bytes / MIB, log_share.share_bytes / MIB
         return (
             f"{what}, and the event log keeps {kept:.0f} MiB of the shard; the share for absent replicas is {share:.0f}"
         )
-    if away_seconds is not None and 0 < settings.strike_off_seconds <= away_seconds:
+    if absent_seconds is not None and 0 < settings.strike_off_seconds <= absent_seconds:
         return f"{what}; the event log is no longer kept for it"
     return None
 

@@ -23,8 +23,8 @@ class Migration(migrations.Migration):
         ),
         migrations.AddField(
             model_name='instance',
-            name='struck_off_at',
-            field=models.DateTimeField(editable=False, help_text='since when it is not promotable, because the event log could not be kept for it any longer', null=True, verbose_name='excluded since'),
+            name='excluded_at',
+            field=models.DateTimeField(db_column='struck_off_at', editable=False, help_text='since when it is not promotable, because the event log could not be kept for it any longer', null=True, verbose_name='excluded since'),
         ),
         migrations.AddField(
             model_name='shard',

@@ -98,12 +98,12 @@ def test_a_lost_replica_neither_fills_the_log_nor_is_promoted_with_a_gap(service
     replica.kill()
     service.post()
     part = wait_until(lambda: (p := service.find_part("shard1 log"))["status"] == "degraded" and p, what="a warning")
-    assert part["reason"].startswith("kept for shard1 replica, which is away: ")
+    assert part["reason"].startswith("kept for shard1 replica, which is absent: ")
     posted_bytes = 0
     while posted_bytes < 2 * ROOM_BYTES:
         posted_bytes += service.post()
         wait_until(lambda: has_room(log), what="room in the log")
-    assert Instance.objects.get(name=replica.name).struck_off_at is not None
+    assert Instance.objects.get(name=replica.name).excluded_at is not None
     service.await_count(service.accepted)
 
     primary.kill()

@@ -77,7 +77,7 @@ def describe_log(report: ShardReport, labels: Mapping[str, str]) -> str:
     if not report.log_kept_for:
         return ""
     names = ", ".join(labels.get(name, name) for name in report.log_kept_for)
-    text = f"kept for {names}, which {'is' if len(report.log_kept_for) == 1 else 'are'} away"
+    text = f"kept for {names}, which {'is' if len(report.log_kept_for) == 1 else 'are'} absent"
     share = report.log_share
     if share is None:
         return f"{text}; the size kept is unknown: the log has no memory limit, or has not been read yet"

@@ -299,7 +299,7 @@ class TestTopologyChanges:
         assert {read_instance(proxy) for _ in range(10)} == {"shard1a"}
         assert sorted(proxy.query_promotable_instances(1, WHERE, {})) == ["shard1a"]
 
-    def test_the_log_is_kept_for_the_primary_and_for_nobody_who_is_drained_or_struck_off(self, open_cluster, topology):
+    def test_the_log_is_kept_for_the_primary_and_for_nobody_who_is_drained_or_excluded(self, open_cluster, topology):
         for changed in ({"drained": True}, {"promotable": False}):
             proxy = open_cluster(Shelf(change_instance(topology, "shard1b", epoch=2, **changed)))
             assert sorted(proxy.query_promotable_instances(1, WHERE, {})) == ["shard1a"]

@@ -1,4 +1,4 @@
-"""What is written down of a replica that stays away, and who may write it."""
+"""The record of an absent replica, and which config service may write it."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -37,13 +37,13 @@ def test_the_first_instant_of_an_absence_is_kept_over_changes_of_the_leader(clus
     Leadership.objects.update(generation=8)
     record_absence("shard1b", now=FIRST + timedelta(hours=5), leader_generation=8)
     assert get("shard1b").away_since == FIRST
-    (order,) = [o for o in read_directives(default_mode=FailoverMode.MANUAL).values() if o.away_seconds]
-    assert order.away_seconds.keys() == {"shard1b"}
+    (order,) = [o for o in read_directives(default_mode=FailoverMode.MANUAL).values() if o.absent_seconds]
+    assert order.absent_seconds.keys() == {"shard1b"}
     record_return("shard1b", leader_generation=8)
     assert get("shard1b").away_since is None
 
 
-def test_a_strike_off_is_an_epoch_with_its_reason_and_so_is_the_return(cluster):
+def test_an_exclusion_is_an_epoch_with_its_reason_and_so_is_the_return(cluster):
     record_absence("shard1b", now=FIRST, leader_generation=GENERATION)
     release_log_hold(
         "shard1b", why="it has been absent for 24.0 h", actor="config service", leader_generation=GENERATION
@@ -56,10 +56,10 @@ def test_a_strike_off_is_an_epoch_with_its_reason_and_so_is_the_return(cluster):
     reinstate("shard1b", actor="config service", leader_generation=GENERATION)
     assert read_promotable() == ["shard1a", "shard1b", "shard2a", "shard2b"]
     row = get("shard1b")
-    assert (read_topology().epoch, row.struck_off_at, row.away_since) == (3, None, None)
+    assert (read_topology().epoch, row.excluded_at, row.away_since) == (3, None, None)
 
 
-def test_a_primary_is_never_struck_off_and_a_former_leader_strikes_off_nobody(cluster):
+def test_a_primary_is_never_excluded_and_a_former_leader_excludes_no_replica(cluster):
     release_log_hold("shard1a", why="no", actor="config service", leader_generation=GENERATION)
     with pytest.raises(LeaseLost):
         release_log_hold("shard1b", why="no", actor="config service", leader_generation=GENERATION - 1)

@@ -40,7 +40,7 @@ def test_one_that_has_yet_to_apply_what_it_received_is_waited_for():
     assert world.published == [("c", 2)]
 
 
-@pytest.mark.parametrize("field", [{"lacks": (3, 5)}, {"promotable": False}], ids=["lacking", "struck off"])
+@pytest.mark.parametrize("field", [{"lacks": (3, 5)}, {"promotable": False}], ids=["lacking", "excluded"])
 def test_it_is_promoted_only_if_the_loss_is_accepted(field):
     for accepts_loss in (False, True):
         world = build_dead(replicas=1, kind=FORCED, target="b")

@@ -27,14 +27,14 @@ def give_roles(**roles):
     return msgspec.structs.replace(shard, instances=instances)
 
 
-def plan(shard, *, mode=FailoverMode.AUTOMATIC, excluded=(), away=None, settings=SETTINGS, log_share=None, **states):
+def plan(shard, *, mode=FailoverMode.AUTOMATIC, excluded=(), absent=None, settings=SETTINGS, log_share=None, **states):
     probes = {name: s if isinstance(s, ProbeResult) else saw(s) for name, s in states.items()}
     plans = plan_roles(
         shard,
         probes,
         mode=mode,
         excluded=excluded,
-        away_seconds=away or {},
+        absent_seconds=absent or {},
         log_share=log_share,
         now=NOW,
         settings=settings,
@@ -93,7 +93,7 @@ def silent_for(seconds):
 
 
 @pytest.mark.parametrize(
-    ("probe", "noted", "corrections"),
+    ("probe", "recorded", "corrections"),
     [
         (silent_for(9.9), None, []),
         (silent_for(10.0), None, [Correction.RECORD_ABSENCE]),
@@ -119,9 +119,9 @@ def silent_for(seconds):
         "fallen out for a day",
     ],
 )
-def test_a_replica_that_stays_away_is_struck_off_after_a_day(probe, noted, corrections):
-    away = {} if noted is None else {"shard1b": noted}
-    found = plan(give_roles(), away=away, shard1a=PRIMARY_STATE, shard1b=probe, shard1c=STREAMING)
+def test_a_replica_that_stays_absent_is_excluded_after_a_day(probe, recorded, corrections):
+    absent = {} if recorded is None else {"shard1b": recorded}
+    found = plan(give_roles(), absent=absent, shard1a=PRIMARY_STATE, shard1b=probe, shard1c=STREAMING)
     assert found == [(correction, "shard1b") for correction in corrections]
 
 
@@ -131,7 +131,7 @@ SLOW = replace(STREAMING, lsn=100, replay_lsn=49)
 
 
 @pytest.mark.parametrize(
-    ("share", "probe", "noted", "corrections"),
+    ("share", "probe", "recorded", "corrections"),
     [
         (USED_UP, silent_for(10.0), 11.0, [Correction.RELEASE_LOG_HOLD]),
         (NOT_YET, silent_for(10.0), 11.0, []),
@@ -142,35 +142,35 @@ SLOW = replace(STREAMING, lsn=100, replay_lsn=49)
         (TOO_MUCH, saw(SLOW), None, [Correction.RELEASE_LOG_HOLD]),
         (USED_UP, saw(SLOW), None, []),
     ],
-    ids=["away", "not yet", "not known", "not noted yet", "seen a moment ago", "there", "too slow", "slow"],
+    ids=["away", "not yet", "not known", "not recorded yet", "seen a moment ago", "there", "too slow", "slow"],
 )
-def test_a_replica_that_the_log_is_kept_for_is_struck_off_once_its_share_is_used_up(share, probe, noted, corrections):
-    away = {} if noted is None else {"shard1b": noted}
-    found = plan(give_roles(), away=away, log_share=share, shard1a=PRIMARY_STATE, shard1b=probe, shard1c=STREAMING)
+def test_a_replica_that_the_log_is_kept_for_is_excluded_once_its_share_is_used_up(share, probe, recorded, corrections):
+    absent = {} if recorded is None else {"shard1b": recorded}
+    found = plan(give_roles(), absent=absent, log_share=share, shard1a=PRIMARY_STATE, shard1b=probe, shard1c=STREAMING)
     assert found == [(correction, "shard1b") for correction in corrections]
 
 
-def test_nobody_is_struck_off_while_the_primary_is_away_or_where_that_is_forbidden():
-    away = {"shard1b": 48 * HOUR}
-    assert plan(give_roles(), away=away, shard1a=gone(), shard1b=silent_for(50)) == []
+def test_no_replica_is_excluded_while_the_primary_is_away_or_where_that_is_forbidden():
+    absent = {"shard1b": 48 * HOUR}
+    assert plan(give_roles(), absent=absent, shard1a=gone(), shard1b=silent_for(50)) == []
     assert plan(give_roles(), shard1a=gone(), shard1b=silent_for(50)) == []
     never = replace(SETTINGS, strike_off_seconds=0)
-    assert plan(give_roles(), away=away, settings=never, shard1a=PRIMARY_STATE, shard1b=silent_for(50)) == []
+    assert plan(give_roles(), absent=absent, settings=never, shard1a=PRIMARY_STATE, shard1b=silent_for(50)) == []
 
 
 @pytest.mark.parametrize("field", [{"promotable": False}, {"drained": True}, {"role": Role.FENCED}])
-def test_only_who_the_log_is_kept_for_is_struck_off(field):
+def test_only_replicas_that_the_log_is_kept_for_are_excluded(field):
     shard = build_shard(1, replicas=1)
     instances = (shard.instances[0], msgspec.structs.replace(shard.instances[1], **field))
     shard = msgspec.structs.replace(shard, instances=instances)
-    assert plan(shard, away={"shard1b": 48 * HOUR}, shard1a=PRIMARY_STATE, shard1b=silent_for(50)) == []
+    assert plan(shard, absent={"shard1b": 48 * HOUR}, shard1a=PRIMARY_STATE, shard1b=silent_for(50)) == []
 
 
 def test_an_external_manager_does_not_keep_the_log_from_being_trimmed():
     found = plan(
         give_roles(),
         mode=FailoverMode.EXTERNAL,
-        away={"shard1b": 48 * HOUR},
+        absent={"shard1b": 48 * HOUR},
         shard1a=PRIMARY_STATE,
         shard1b=silent_for(50),
         shard1c=STREAMING,
@@ -178,7 +178,7 @@ def test_an_external_manager_does_not_keep_the_log_from_being_trimmed():
     assert found == [(Correction.RELEASE_LOG_HOLD, "shard1b")]
 
 
-def test_a_struck_off_instance_is_promotable_again_once_it_is_close():
+def test_an_excluded_instance_is_promotable_again_once_it_is_close():
     shard = give_roles()
     close, far = replace(STREAMING, lsn=60, replay_lsn=60), replace(STREAMING, lsn=60, replay_lsn=10)
     assert plan(shard, excluded={"shard1b"}, shard1a=PRIMARY_STATE, shard1b=close) == [

@@ -108,7 +108,7 @@ MIB = 1024 * 1024
 def test_the_text_names_the_replicas_that_the_log_is_kept_for_and_its_end(share, text):
     known = report(Condition.WELL, log_kept_for=("shard1b",), log_share=share)
     rest = "; then it is no longer kept, and they cannot be promoted until they have caught up"
-    assert describe_log(known, {}) == f"kept for shard1b, which is away: {text}{rest}"
+    assert describe_log(known, {}) == f"kept for shard1b, which is absent: {text}{rest}"
     assert describe_log(report(Condition.WELL, log_share=share), {}) == ""
 
 
@@ -116,5 +116,5 @@ def test_the_readiness_page_names_parts_and_never_instances():
     known = report(Condition.WELL, log_kept_for=("shard1b",))
     parts = build_log_parts(build_topology(build_shard(1, replicas=1)), {"shard1": known})
     assert list(parts) == ["shard1 log"]
-    assert parts["shard1 log"].reason.startswith("kept for shard1 replica, which is away; the size kept is unknown")
+    assert parts["shard1 log"].reason.startswith("kept for shard1 replica, which is absent; the size kept is unknown")
     assert classify_shard(stand(DurabilityState.MET), known).status == "degraded"

@@ -112,7 +112,7 @@ class KeptLogSerializer(serializers.Serializer):
 
     kept_for = serializers.ListField(child=serializers.CharField(), help_text="Names; empty: it is kept for nobody.")
     kept_bytes = serializers.IntegerField(allow_null=True, help_text="Of the shard's entries; null: not known.")
-    share_bytes = serializers.IntegerField(allow_null=True, help_text="At so many they are struck off.")
+    share_bytes = serializers.IntegerField(allow_null=True, help_text="At this size absent replicas are excluded.")
     full_seconds = serializers.FloatField(allow_null=True, help_text="Until then; null: it does not grow.")
 
 
