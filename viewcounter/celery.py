@@ -38,8 +38,8 @@ start_process_group(METRICS_FOLDER)
 
 from runtime.http.metrics_server import start_process_server  # noqa: E402
 from runtime.metrics import TASK_FAILURES, TASK_SECONDS, TASKS_SENT  # noqa: E402
+from runtime.shutdown import request_stop  # noqa: E402
 from viewcounter.processing.schedule import build_schedule  # noqa: E402
-from viewcounter.processing.shutdown import request_stop  # noqa: E402
 
 _broker_url, _broker_tls = split_broker_url(_config.broker_url.get_secret_value())
 app = Celery("viewcounter", broker=_broker_url)

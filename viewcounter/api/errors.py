@@ -29,9 +29,10 @@ from viewcounter.api.request_id import REQUEST_ID_HEADER, get_request_id
 from viewcounter.apikeys.errors import KeysUnavailable
 from viewcounter.catalogue.errors import NotInCatalogue
 from viewcounter.config import get_config
+from viewcounter.deadletters.errors import UnknownDeadLetter
 from viewcounter.eventlog.errors import EventLogError
 from viewcounter.eventlog.interface import Position
-from viewcounter.processing.errors import UnknownDeadLetter, UnknownRecount
+from viewcounter.maintenance.errors import UnknownRecount
 from viewcounter.queries.errors import InvalidQuery, SketchesBehind
 from viewcounter.web.site import UNKNOWN_HOST
 

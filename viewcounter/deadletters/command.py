@@ -17,6 +17,7 @@ from clusterproxy.proxy import ClusterProxy
 from shardproxy.errors import ShardProxyError
 from viewcounter.cluster import get_cluster
 from viewcounter.config import get_config
+from viewcounter.deadletters.errors import DeadLetterUnconfirmed, UnknownDeadLetter
 from viewcounter.deadletters.replay import (
     DONE,
     DeadLetterId,
@@ -30,7 +31,6 @@ from viewcounter.deadletters.replay import (
 )
 from viewcounter.deadletters.stopped import list_stopped, resume
 from viewcounter.eventlog.registry import get_event_log
-from viewcounter.processing.errors import DeadLetterUnconfirmed, UnknownDeadLetter
 from viewcounter.storage.dead_letters import DeadLetterFilter, DeadLetterState
 
 Act = Callable[[list[DeadLetterId]], list[ReplayOutcome]]

@@ -22,6 +22,7 @@ from configservice.admin.base import is_confirmed_with_reason, record, render_co
 from configservice.models import PartitionAssignment
 from viewcounter.cluster import get_cluster
 from viewcounter.config import get_config
+from viewcounter.deadletters.errors import UnknownDeadLetter
 from viewcounter.deadletters.replay import (
     DeadLetterId,
     DeadLetterPage,
@@ -36,7 +37,6 @@ from viewcounter.deadletters.shard_rows_admin import PAGE_SIZE, UNREACHABLE, Row
 from viewcounter.deadletters.stopped import list_stopped, resume
 from viewcounter.eventlog.registry import get_event_log
 from viewcounter.maintenance.models import DeadLetterRow
-from viewcounter.processing.errors import UnknownDeadLetter
 from viewcounter.storage.dead_letters import DeadLetterFilter, DeadLetterState
 
 

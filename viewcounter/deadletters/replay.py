@@ -20,10 +20,10 @@ from clusterproxy.proxy import ClusterProxy
 from configservice.topology.model import Topology
 from shardproxy.errors import ShardProxyError
 from viewcounter.config import Config
+from viewcounter.deadletters.errors import DeadLetterNotResolved, DeadLetterUnconfirmed, UnknownDeadLetter
 from viewcounter.deadletters.shard_pages import Page, read_page
 from viewcounter.eventlog.codec import AcceptedEvent, get_event, pack_entry, unpack_entry
 from viewcounter.eventlog.interface import EventLog
-from viewcounter.processing.errors import DeadLetterNotResolved, DeadLetterUnconfirmed, UnknownDeadLetter
 from viewcounter.storage.dead_letters import (
     LIST_DEAD_LETTERS,
     READ_DEAD_LETTER,

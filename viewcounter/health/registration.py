@@ -11,8 +11,8 @@ from configservice.registry.heartbeat import Heartbeat, ProcessCondition, start_
 from configservice.registry.services import RegisteredService, ServiceKind, ServiceState, read_services
 from configservice.topology.cluster_cache import get_cluster_cache
 from runtime.metrics import SERVICES
+from runtime.shutdown import is_stopping
 from viewcounter.cluster import get_cluster
-from viewcounter.processing.shutdown import is_stopping
 
 
 def find_services() -> list[RegisteredService] | None:

@@ -10,12 +10,12 @@ from django.db import DatabaseError
 
 from clusterproxy.errors import ClusterProxyError
 from runtime.metrics import TASK_FAILURES
+from runtime.shutdown import is_stopping
 from shardproxy.errors import ShardProxyError
 from viewcounter.config import get_config
 from viewcounter.moves.errors import MoverStopping
 from viewcounter.moves.metrics import publish_unfinished
 from viewcounter.moves.scheduler import build_tools, resume_abandoned
-from viewcounter.processing.shutdown import is_stopping
 
 logger = logging.getLogger(__name__)
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from clusterproxy.proxy import ClusterProxy
 from shardproxy.query import QueryClass
 from viewcounter.events.partition import get_partition
-from viewcounter.processing.errors import RecountStuck
+from viewcounter.maintenance.errors import RecountStuck
 from viewcounter.storage.audit import (
     FIRST_VIDEO,
     FOREVER,

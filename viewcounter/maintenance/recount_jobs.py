@@ -24,6 +24,7 @@ from runtime.errors import Permanent
 from shardproxy.errors import ShardProxyError
 from shardproxy.query import QueryClass
 from viewcounter.config import Config
+from viewcounter.maintenance.errors import RecountStuck, UnknownRecount
 from viewcounter.maintenance.findings import encode_difference
 from viewcounter.maintenance.models import RecountJob, RecountState
 from viewcounter.maintenance.recount import (
@@ -36,7 +37,6 @@ from viewcounter.maintenance.recount import (
     repair_range,
     whole_partition,
 )
-from viewcounter.processing.errors import RecountStuck, UnknownRecount
 from viewcounter.storage.audit import LAST_VIDEO, Differences, VideoRange
 from viewcounter.storage.errors import PartitionBeingMoved, StorageError
 from viewcounter.storage.recount import Author, Corrections, read_corrections

@@ -21,27 +21,3 @@ class StaleTopology(DrainError, Retryable):
 
 class VerdictsVoid(DrainError, Retryable):
     """A flush was written without some of its events: what was judged after it is judged anew. No harm."""
-
-
-class RecountStuck(Exception, Permanent):
-    """A recount repaired the same videos again and again and they still differ. A fault of ours."""
-
-
-class UnknownRecount(LookupError, Permanent):
-    """No recount has this id."""
-
-
-class UnknownDeadLetter(LookupError, Permanent):
-    """No dead letter has this id."""
-
-
-class DeadLetterNotResolved(Exception, Permanent):
-    """The dead letter can be neither replayed nor discarded as asked; `code` and the text say why."""
-
-    def __init__(self, code: str, detail: str) -> None:
-        super().__init__(detail)
-        self.code = code
-
-
-class DeadLetterUnconfirmed(Exception, Retryable):
-    """Shard or event log did not confirm what was asked for a dead letter. Retryable: repeating it is harmless."""

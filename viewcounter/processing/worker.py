@@ -10,6 +10,7 @@ from functools import cache
 
 from clusterproxy.errors import ClusterProxyError
 from runtime.metrics import DRAINS
+from runtime.shutdown import is_stopping
 from shardproxy.errors import ShardProxyError
 from viewcounter.catalogue.local_copy import LocalCopy
 from viewcounter.catalogue.refresh import Refresher
@@ -24,7 +25,6 @@ from viewcounter.processing.drain_queue import DrainQueue
 from viewcounter.processing.errors import DrainError, PartitionStopped
 from viewcounter.processing.known_ids import IdCache, PieceLimits
 from viewcounter.processing.shard_throttle import Health, StrainPolicy, classify_drain
-from viewcounter.processing.shutdown import is_stopping
 from viewcounter.processing.trimming import AppliedEarlier
 from viewcounter.storage.dead_letter_limits import DeadLetterLimits
 from viewcounter.storage.errors import StorageError

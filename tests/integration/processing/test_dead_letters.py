@@ -22,6 +22,7 @@ from tests.integration.processing.poisoned import (
 )
 from tests.unit.processing.builders import uuid4_of
 from viewcounter.deadletters import replay as domain
+from viewcounter.deadletters.errors import UnknownDeadLetter
 from viewcounter.deadletters.replay import (
     DeadLetterId,
     Result,
@@ -34,7 +35,6 @@ from viewcounter.deadletters.replay import (
 from viewcounter.eventlog.errors import EventLogError
 from viewcounter.eventlog.interface import AppendResult
 from viewcounter.eventlog.memory import MemoryEventLog
-from viewcounter.processing.errors import UnknownDeadLetter
 from viewcounter.storage.dead_letters import DeadLetterFilter, DeadLetterState
 
 OTHER_PARTITION = 4

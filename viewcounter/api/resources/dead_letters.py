@@ -30,6 +30,7 @@ from viewcounter.api.serializers import IdField, RequestSerializer, TextField
 from viewcounter.apikeys.scopes import Scope
 from viewcounter.cluster import get_cluster
 from viewcounter.config import get_config
+from viewcounter.deadletters.errors import DeadLetterNotResolved
 from viewcounter.deadletters.replay import (
     DONE,
     DeadLetterId,
@@ -46,7 +47,6 @@ from viewcounter.deadletters.replay import (
 )
 from viewcounter.eventlog.registry import get_event_log
 from viewcounter.events.message import VALUE_SCALE
-from viewcounter.processing.errors import DeadLetterNotResolved
 from viewcounter.queries.errors import InvalidQuery
 from viewcounter.queries.ranges import parse_instant
 from viewcounter.storage.dead_letters import DeadLetterFilter, DeadLetterState
