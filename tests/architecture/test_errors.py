@@ -12,16 +12,7 @@ NESTED = ("configservice", "viewcounter")
 """Their folders are packages of their own."""
 MARKERS = frozenset({"Retryable", "Permanent"})
 
-WITHOUT_MARKER = {
-    "StateConflict": "an answer of the framework of the API: 409",
-    "EventLogError": "its subclasses are of both kinds, and it is raised itself",
-    "EventLogFull": "as EventLogError",
-    "EntryRefused": "as EventLogError",
-    "LogClockSkewed": "as EventLogError",
-    "LogUnsafe": "as EventLogError",
-    "LogLost": "as EventLogError",
-    "PositionTrimmed": "as EventLogError",
-}
+WITHOUT_MARKER = {"StateConflict": "an answer of the framework of the API: 409"}
 """Exceptions that cross a package without a marker, with the reason. The list may only shrink."""
 
 
