@@ -275,7 +275,8 @@ def _write_failure(known: Move, error: Exception, *, work: Work, has_resumed: bo
     if (move.state, move.lease_owner) != (known.state, known.lease_owner):
         return move  # the step was recorded although the answer was lost, or another mover has claimed the move
     attempts_max = work.settings.attempts_max
-    is_hopeless = isinstance(error, Permanent | MoveNotPossible)
+    # An operator repairs an unfit log, after which the move goes on: its errors only count as attempts.
+    is_hopeless = isinstance(error, Permanent | MoveNotPossible) and not isinstance(error, EventLogError)
     is_enough = move.attempts >= attempts_max or move.setbacks >= attempts_max
     if move.state in ABORTABLE and (is_hopeless or is_enough):
         logger.error("move %d: giving up: %s", move.pk, error)
