@@ -6,18 +6,12 @@ commits wait.
 """
 
 from collections.abc import Mapping
-from functools import cache
 from typing import Any
 
-from django.db import close_old_connections
-
-from configservice.errors import ControlDatabaseUnavailable
 from configservice.failover.records import Condition
 from configservice.monitoring.shard_reports import ShardReport, read_reports
-from runtime.timed_call import TimedCall
 from viewcounter.health.cluster_health import Status
-
-Reports = dict[str, ShardReport]
+from viewcounter.health.control_query import ControlQuery
 
 # Public texts: they state the problem and its consequence and never name hosts.
 _WORDS: dict[Condition, tuple[Status, str]] = {
@@ -34,28 +28,8 @@ MIB = 1024 * 1024
 UNKNOWN = "unknown"
 NO_CONFIG_SERVICE = "no config service reports on the shards: a dead primary would not be replaced"
 
-
-def find_reports(*, timeout_seconds: float) -> Reports | None:
-    """Reports by shard name; None if the control database does not answer in time."""
-    call = get_timed_call()
-    call.start()
-    try:
-        return call.finish(timeout_seconds=timeout_seconds)
-    except (ControlDatabaseUnavailable, TimeoutError):
-        return None
-
-
-@cache
-def get_timed_call() -> "TimedCall[Reports]":
-    """This process's only one, so that at most one thread waits for the control database."""
-    return TimedCall("shard-reports", _query)
-
-
-def _query() -> Reports:
-    try:
-        return read_reports()
-    finally:
-        close_old_connections()  # this thread serves no request, so Django does not close its connections
+find_reports = ControlQuery("shard-reports", read_reports).find
+"""Reports by shard name; None if the control database does not answer in time."""
 
 
 def describe_condition(report: ShardReport) -> tuple[Status, str]:
