@@ -48,12 +48,12 @@ def encode_stats(answer: StatsAnswer) -> Json:
 
 
 def encode_top(answer: TopAnswer) -> Json:
-    question = answer.question
+    query = answer.query
     return {
-        "event_type": question.event_type,
-        "function": question.function.value,
-        "start_time": question.period.start,
-        "end_time": question.period.end,
+        "event_type": query.event_type,
+        "function": query.function.value,
+        "start_time": query.period.start,
+        "end_time": query.period.end,
         "items": [{"video_id": i.video_id, "title": i.title, "value": i.value} for i in answer.items],
         "meta": encode_meta(answer.meta),
     }

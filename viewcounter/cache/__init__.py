@@ -1,4 +1,4 @@
-"""Caching of answers: in the process, in the cache server that all share, and by the generation of a partition.
+"""Caching of rows that were read: in the process, in a cache server that processes share, by partition generation.
 
 What lies in the cache may be gone or false: nothing here is needed for an answer to be right.
 """

@@ -1,8 +1,8 @@
-"""The generation in force of each partition, as its shard says, known in this process for a moment.
+"""The current cache generation of each partition, read from its shard and known in this process for a moment.
 
-A correction renews the generation in the transaction that corrects. So there is nothing to be sent after the commit,
-and nobody who could die before sending it: what is kept of closed windows is valid while its own generation is
-the one that the shard names, and the shard is asked again after `known_seconds`.
+A correction renews the generation in its own transaction. So no invalidation is sent after the commit, which a crash
+could lose: an entry of a closed period is valid while its generation is the one that the shard has, and the shard is
+queried again after `known_seconds`.
 """
 
 import time
@@ -18,14 +18,14 @@ from viewcounter.storage.partitions import READ_GENERATIONS
 
 @dataclass(frozen=True, slots=True)
 class _Known:
-    """Of all partitions of one shard; `asked_at` on the monotonic clock, before the shard was asked."""
+    """Of all partitions of one shard; `queried_at` on the monotonic clock, before the query."""
 
     generations: dict[int, int]
-    asked_at: float
+    queried_at: float
 
 
 class GenerationBoard:
-    """Thread-safe. Many readers at once cause one question a shard."""
+    """Thread-safe. Many readers at once cause one query a shard."""
 
     def __init__(self, *, known_seconds: float, wait_seconds: float, max_followers: int) -> None:
         self._known_seconds = known_seconds
@@ -41,7 +41,7 @@ class GenerationBoard:
             try:
                 known = self._flights.run(
                     shard_id,
-                    lambda: self._ask(cluster, shard_id, partition),
+                    lambda: self._query(cluster, shard_id, partition),
                     deadline_at=time.monotonic() + self._wait_seconds,
                 ).answer
             except (ClusterProxyError, ShardProxyError, WaitedTooLong) as error:
@@ -54,11 +54,11 @@ class GenerationBoard:
         self._by_shard.clear()
 
     def _is_old(self, known: _Known) -> bool:
-        return time.monotonic() - known.asked_at > self._known_seconds
+        return time.monotonic() - known.queried_at > self._known_seconds
 
-    def _ask(self, cluster: ClusterProxy, shard_id: int, partition: int) -> _Known:
-        asked_at = time.monotonic()
+    def _query(self, cluster: ClusterProxy, shard_id: int, partition: int) -> _Known:
+        queried_at = time.monotonic()
         result = cluster.read(partition, READ_GENERATIONS, {"partitions": cluster.topology.get_partitions_of(shard_id)})
-        known = _Known({row["partition"]: row["generation"] for row in result.rows}, asked_at)
+        known = _Known({row["partition"]: row["generation"] for row in result.rows}, queried_at)
         self._by_shard[result.shard_id] = known
         return known

@@ -1,4 +1,4 @@
-"""How processes of viewcounter protect what they tell each other through the cache: see decision 0010."""
+"""Message authentication codes of the values that processes share through the cache: see decision 0010."""
 
 import logging
 from enum import StrEnum
@@ -12,16 +12,16 @@ logger = logging.getLogger(__name__)
 
 
 class CacheValue(StrEnum):
-    """What a value in the cache is for."""
+    """The purpose of a value in the cache."""
 
     WITNESS = "witness"
-    """What a shard proxy sees of instances: a primary may be called dead by it."""
+    """Observations of a shard proxy, which failure detection uses."""
     LAG = "lag"
-    """How far counting is behind: gateways shed events by it."""
+    """Lag of the counting, by which gateways shed events."""
     IDEMPOTENCY = "idempotency"
-    """The answer to a request that was sent before."""
+    """The stored response of a request with an Idempotency-Key."""
     ANSWER = "answer"
-    """Rows that a reader was given before."""
+    """A cache entry of rows that were read."""
 
 
 def build_authenticator(kind: CacheValue, config: Config | None = None) -> ValueAuthenticator:

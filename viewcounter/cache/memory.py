@@ -1,7 +1,7 @@
-"""Answers as they are kept: how long each may be used for what, and a bounded memory of them.
+"""Cache entries: their ages, and a bounded LRU of them in the memory of a process.
 
-An answer is *fresh* for about a second, or, if it is final, for as long as its generation is the one in force. After
-that it is *expired*: still worth having when nobody else answers. Pure but for the lock of the memory.
+An entry is *fresh* for about a second, or, if it is final, while its generation is the current one. After that it is
+*expired*: used only when no shard answers. Pure but for the lock of the LRU.
 """
 
 import threading
@@ -12,14 +12,14 @@ from enum import StrEnum
 import msgspec
 
 ENTRY_OVERHEAD_BYTES = 400
-"""What Python's own objects take for one answer besides key and payload, about."""
+"""About the size of the Python objects of one entry, besides key and payload."""
 
 
 class CacheEntry(msgspec.Struct, frozen=True, array_like=True):
-    """One answer. `read_at`: seconds since 1970, when its reader began to ask.
+    """Packed rows of one key. `read_at`: seconds since 1970, when the read began.
 
-    `generation`: the answer is final, nothing but a correction changes it, and each correction comes with another
-    generation; from the same snapshot as the payload. None: it may be another one a moment later.
+    `generation`, from the same snapshot as the payload: the rows are final, only a correction changes them, and each
+    correction renews the generation. None: they may change at any moment.
     """
 
     read_at: float
@@ -30,39 +30,38 @@ class CacheEntry(msgspec.Struct, frozen=True, array_like=True):
 class Age(StrEnum):
     FRESH = "fresh"
     EXPIRED = "expired"
-    """Not to be used while somebody can be asked."""
+    """Not to be used while a shard answers."""
     GONE = "gone"
     """Not to be used at all."""
 
 
 @dataclass(frozen=True, slots=True)
 class Lifetimes:
-    """`fresh_seconds` after it was read an answer expires, and `stale_seconds` after it is gone."""
+    """An entry expires `fresh_seconds` after it was read, and is gone `stale_seconds` after it was read."""
 
     fresh_seconds: float
     stale_seconds: float
 
 
-def classify_age(stored: CacheEntry, *, now: float, generation: int | None, lifetimes: Lifetimes) -> Age:
-    """What `stored` is worth at `now` (seconds since 1970).
+def classify_age(entry: CacheEntry, *, now: float, generation: int | None, lifetimes: Lifetimes) -> Age:
+    """The age of `entry` at `now` (seconds since 1970).
 
-    `generation` is the one in force, None when it is not known: then a final answer ages like any other. An answer
-    from the future comes from a clock that is ahead: it is not believed to be fresh for longer than a true one.
+    `generation` is the current one, None when it is unknown: then a final entry ages like any other. An entry from the
+    future comes from a clock that is ahead: it is fresh for no longer than other entries.
     """
-    age_seconds = now - stored.read_at
-    is_judged_by_generation = stored.generation is not None and generation is not None
-    is_fresh = (
-        stored.generation == generation if is_judged_by_generation else abs(age_seconds) <= lifetimes.fresh_seconds
-    )
+    age_seconds = now - entry.read_at
+    has_known_generation = entry.generation is not None and generation is not None
+    is_fresh = entry.generation == generation if has_known_generation else abs(age_seconds) <= lifetimes.fresh_seconds
     if is_fresh:
         return Age.FRESH
     return Age.EXPIRED if age_seconds <= lifetimes.stale_seconds else Age.GONE
 
 
 class MemoryCache:
-    """Of one process; the least recently used answers leave first. Thread-safe.
+    """Of one process; the least recently used entries are evicted first. Thread-safe.
 
-    Invariant: it holds at most `max_entries`, and at most `max_bytes` by its own count.
+    Invariant: it holds at most `max_entries`, and at most `max_bytes` by its own count: two bounds, and a count of
+    evictions, which cachetools does not have.
     """
 
     def __init__(self, *, max_bytes: int, max_entries: int) -> None:
@@ -81,24 +80,24 @@ class MemoryCache:
 
     def find(self, key: str) -> CacheEntry | None:
         with self._lock:
-            stored = self._entries.get(key)
-            if stored is not None:
+            entry = self._entries.get(key)
+            if entry is not None:
                 self._entries.move_to_end(key)
-            return stored
+            return entry
 
-    def put(self, key: str, stored: CacheEntry) -> int:
-        """In the place of what is there under this key. Returns how many others had to leave.
+    def put(self, key: str, entry: CacheEntry) -> int:
+        """Replaces the entry of this key. Returns the number of evicted entries.
 
-        An answer larger than the whole memory is not taken, nor does an older one of its key stay.
+        An entry larger than the whole memory is not entry, and the previous one of its key is removed.
         """
-        size_bytes = _measure(key, stored)
+        size_bytes = _measure(key, entry)
         with self._lock:
             before = self._entries.pop(key, None)
             if before is not None:
                 self._bytes -= _measure(key, before)
             if size_bytes > self._max_bytes:
                 return 0
-            self._entries[key] = stored
+            self._entries[key] = entry
             self._bytes += size_bytes
             return self._shrink()
 
@@ -111,11 +110,11 @@ class MemoryCache:
         """Under the lock."""
         evicted_count = 0
         while self._bytes > self._max_bytes or len(self._entries) > self._max_entries:
-            key, stored = self._entries.popitem(last=False)
-            self._bytes -= _measure(key, stored)
+            key, entry = self._entries.popitem(last=False)
+            self._bytes -= _measure(key, entry)
             evicted_count += 1
         return evicted_count
 
 
-def _measure(key: str, stored: CacheEntry) -> int:
-    return ENTRY_OVERHEAD_BYTES + len(key) + len(stored.payload)
+def _measure(key: str, entry: CacheEntry) -> int:
+    return ENTRY_OVERHEAD_BYTES + len(key) + len(entry.payload)

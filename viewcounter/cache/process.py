@@ -1,4 +1,4 @@
-"""The result cache of this process and the bounds it gets."""
+"""The read cache of this process, built from the settings."""
 
 from functools import cache
 
@@ -13,7 +13,7 @@ from viewcounter.config import Config, get_config
 
 @cache
 def find_read_cache() -> ReadCache | None:
-    """One a process; None where it is switched off."""
+    """One a process; None if it is disabled."""
     config = get_config()
     return build_read_cache(config) if config.result_cache else None
 

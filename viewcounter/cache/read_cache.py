@@ -99,7 +99,7 @@ class CacheRequest(ABC):
 
 @dataclass(frozen=True, slots=True)
 class CacheSettings:
-    """`wait_seconds`: how long a reader waits for another one that asks the same."""
+    """`wait_seconds`: how long a reader waits for another one that is reading the same."""
 
     lifetimes: Lifetimes
     max_bytes: int

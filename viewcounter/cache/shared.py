@@ -1,10 +1,10 @@
-"""Answers that all processes share, in Valkey. Without it everything is a little slower and nothing is wrong.
+"""Cache entries that processes share, in Valkey. Without it reads are a little slower, and no answer changes.
 
-Every call is bounded by one short time-out and by a breaker, so a server that is dead costs nothing and one that is
-frozen costs one caller a second the time-out. The server also carries the queues of Celery: answers are written with an
-expiry, and only to a server that would throw such entries away rather than refuse a task for want of memory.
+Every call is bounded by a short timeout and by a breaker: a dead server costs nothing, a frozen one costs one caller
+the timeout, once in the breaker's open time. The server also holds the queues of Celery. So entries are written with an
+expiry, and only to a server that evicts such entries when its memory is full, instead of refusing tasks.
 
-Writing is not waited for: a thread sends what has gathered in one go, which costs a tenth of a call for each answer.
+Writes are asynchronous: a thread sends waiting entries in one pipeline, for a tenth of the cost of single calls.
 """
 
 import logging
@@ -25,16 +25,16 @@ from viewcounter.cache.memory import CacheEntry
 logger = logging.getLogger(__name__)
 
 KEY_PREFIX = "answer:2:"
-"""Behind the cluster's id. The number grows whenever answers are kept in another form, so that two releases side by
-side do not meet."""
+"""Behind the cluster's id. The number grows with every new format of entries, so that two releases side by side do not
+read each other's."""
 
 POLICY_SECONDS = 30.0
-"""How long the server's eviction policy is believed."""
+"""How long the server's eviction policy is cached."""
 
 GATHER_SECONDS = 0.02
-"""Between two writes."""
+"""Pause between two writes."""
 WAITING_MAX_BYTES = 8 * 1024 * 1024
-"""Answers beyond it are not shared: the server is slower than they come."""
+"""Bound of waiting entries; others are not shared: the server is too slow for them."""
 STOP_SECONDS = 1.0
 
 _encoder = msgspec.msgpack.Encoder()
@@ -42,7 +42,7 @@ _decoder = msgspec.msgpack.Decoder(CacheEntry)
 
 
 class SharedCache:
-    """Thread-safe. `keep_seconds`: when the server forgets an answer that nobody reads or writes any more."""
+    """Thread-safe. `keep_seconds`: expiry of an entry in the server."""
 
     def __init__(
         self,
@@ -80,11 +80,11 @@ class SharedCache:
         self._client = build_pooled_client(url, timeout_seconds=timeout_seconds, max_connections=max_connections)
 
     def find(self, keys: Sequence[str]) -> dict[str, CacheEntry]:
-        """Those that are there; none when the server does not answer."""
+        """The entries that the server has; none when it does not answer."""
         if not self._breaker.try_pass():
             return {}
         try:
-            prefix = self._name_prefix()
+            prefix = self._build_prefix()
             values = self._client.mget([prefix + key for key in keys])
         except ClusterUnknown:
             return {}
@@ -94,21 +94,21 @@ class SharedCache:
         self._breaker.report_success()
         now = time.time()
         found = zip(keys, values, strict=True)
-        return {key: stored for key, value in found if (stored := self._read(value, prefix + key, now=now)) is not None}
+        return {key: entry for key, value in found if (entry := self._read(value, prefix + key, now=now)) is not None}
 
-    def store(self, answers: Mapping[str, CacheEntry]) -> None:
-        """Soon, and as far as there is room: nobody waits for it."""
-        size = sum(len(stored.payload) for stored in answers.values())
+    def store(self, entries: Mapping[str, CacheEntry]) -> None:
+        """Asynchronous; entries beyond `WAITING_MAX_BYTES` are dropped."""
+        size = sum(len(entry.payload) for entry in entries.values())
         with self._lock:
             if self._is_closed or self._waiting_bytes + size > WAITING_MAX_BYTES:
                 return
-            self._waiting.update(answers)
+            self._waiting.update(entries)
             self._waiting_bytes += size
         self._writer.start()
         self._writer.wake()
 
     def close(self) -> None:
-        """What waits is still written, if that takes no longer than a second."""
+        """Waiting entries are still written, if that takes no longer than `STOP_SECONDS`."""
         with self._lock:
             self._is_closed = True
         self._writer.stop(timeout_seconds=STOP_SECONDS)
@@ -120,17 +120,17 @@ class SharedCache:
 
     def _write_waiting(self) -> None:
         with self._lock:
-            answers, self._waiting, self._waiting_bytes = self._waiting, {}, 0
-        if not answers or not self._breaker.try_pass():
+            entries, self._waiting, self._waiting_bytes = self._waiting, {}, 0
+        if not entries or not self._breaker.try_pass():
             return
         try:
-            prefix = self._name_prefix()
+            prefix = self._build_prefix()
             if self._check_policy():
                 with self._client.pipeline(transaction=False) as pipeline:
                     good_until = time.time() + self._keep_ms / 1000
-                    for key, stored in answers.items():
+                    for key, entry in entries.items():
                         name = prefix + key
-                        value = self._authenticator.protect(_encoder.encode(stored), name=name, good_until=good_until)
+                        value = self._authenticator.protect(_encoder.encode(entry), name=name, good_until=good_until)
                         pipeline.set(name, value, px=self._keep_ms)
                     pipeline.execute()
         except ClusterUnknown:
@@ -140,23 +140,23 @@ class SharedCache:
         else:
             self._breaker.report_success()
 
-    def _name_prefix(self) -> str:
+    def _build_prefix(self) -> str:
         """Raises ClusterUnknown."""
         return format_cache_key(self._get_cluster_id(), KEY_PREFIX)
 
     def _check_policy(self) -> bool:
-        """Whether the server would rather forget an answer than refuse Celery a task."""
+        """Whether the server evicts entries when its memory is full, instead of refusing tasks of Celery."""
         now = time.monotonic()
         if now >= self._policy_until:
             memory = self._client.info("memory")
             may_store = not memory.get("maxmemory") or memory.get("maxmemory_policy") != "noeviction"
             if not may_store and self._policy_until == 0.0:
-                logger.warning("answers are not shared: the cache server refuses writes when its memory is full")
+                logger.warning("the shared cache is not written: maxmemory-policy of its server is noeviction")
             self._may_store, self._policy_until = may_store, now + POLICY_SECONDS
         return self._may_store
 
     def _read(self, data: bytes | str | None, name: str, *, now: float) -> CacheEntry | None:
-        """What none of our processes has written, or cannot be understood, is as good as not there."""
+        """None for a value that no process of ours has written, or that cannot be decoded."""
         value = self._authenticator.read(data, name=name, now=now) if isinstance(data, bytes) else None
         if value is None:
             return None

@@ -1,4 +1,4 @@
-"""The questions readers ask, as functions: counts, statistics of a period, top videos.
+"""Queries of readers, as functions: counts, statistics of a period, top videos, single events, receipts.
 
 Pure planning of ranges and buckets, then one read through the cluster proxy. Knows nothing of HTTP.
 """

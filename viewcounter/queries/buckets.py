@@ -3,8 +3,8 @@
 Buckets are disjoint and leave nothing out, on every day:
 
 - `minute`, `15m`, `hour`: one bucket for each stretch of real time in which the wall clock shows the same minute,
-  quarter or hour under the same offset. An hour that is repeated when clocks go back is two buckets, told apart by
-  their offsets; one that is skipped is none. Where clocks move by half an hour (Australia/Lord_Howe), the hour of the
+  quarter or hour under the same offset. An hour that is repeated when clocks go back is two buckets with different
+  offsets; one that is skipped is none. Where clocks move by half an hour (Australia/Lord_Howe), the hour of the
   change is two buckets.
 - `day`, `week` (Monday to Sunday), `month`: from the first instant of the local date to the first of the next bucket's:
   23, 24 or 25 hours a day. A date that never happened (Pacific/Apia, 2011-12-30) is no bucket.
@@ -22,7 +22,7 @@ from viewcounter.queries.ranges import MINUTE, Interval, Period, floor_to
 _DAY = timedelta(days=1)
 _CALENDAR = frozenset({Interval.DAY, Interval.WEEK, Interval.MONTH})
 
-# No bucket is longer, whatever the clocks do: how many a period has at least.
+# No bucket is longer, whatever the clocks do: gives the least number of buckets of a period.
 _LONGEST = {
     Interval.MINUTE: MINUTE,
     Interval.QUARTER_HOUR: 15 * MINUTE,
@@ -49,7 +49,7 @@ def list_buckets(period: Period, interval: Interval, *, zone: tzinfo, max_bucket
         least = len(buckets)
         if least <= max_buckets:
             return buckets
-    message = f"asks for at least {least} buckets of one {interval}; at most {max_buckets} are answered at once"
+    message = f"gives at least {least} buckets of one {interval}; at most {max_buckets} are returned at once"
     raise InvalidQuery("interval", "too_many_buckets", message)
 
 

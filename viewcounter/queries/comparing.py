@@ -1,4 +1,4 @@
-"""A period beside the one before it, of the same length. Pure."""
+"""A period compared with the previous one of the same length. Pure."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -26,7 +26,7 @@ class Compare(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class PeriodDifference:
-    """`ratio` is None where the value before is none or zero, `delta` where either is none."""
+    """`ratio` is None if the previous value is None or zero, `delta` if either value is None."""
 
     delta: Number | None
     ratio: float | None

@@ -116,7 +116,7 @@ def get_counts_of_videos(
     request = CountsRead(
         keys=list(videos),
         requirement=find_requirement(options, partitions=partitions.values()),
-        allow_cached=not options.insists_on_now,
+        allow_cached=not options.bypasses_cache,
         cluster=cluster,
         statement=COUNTS_OF_VIDEOS,
         params={},

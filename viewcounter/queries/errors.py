@@ -1,10 +1,10 @@
-"""What can be wrong with a question, and with the place that should answer it."""
+"""Errors of queries: in their parameters, or on the shard that should execute them."""
 
 from runtime.errors import Permanent, Retryable
 
 
 class InvalidQuery(Permanent, ValueError):
-    """The client asked for something that cannot be answered as asked. Permanent: it must ask differently.
+    """A parameter of the query has a value that cannot be used. Permanent: the client must change it.
 
     `field` is the name of the parameter, `code` is stable for programs, `message` is for people.
     """
@@ -30,8 +30,8 @@ class PartitionElsewhere(Retryable, Exception):
 
 
 class SketchesBehind(Retryable, Exception):
-    """More raw events would have to be read than an answer may: sketches of closed hours are not made yet.
+    """An answer would read more raw events than its limit: sketches of closed hours are not built yet.
 
-    Retryable: they are made within minutes, or served from what was kept. If it stays, look at
+    Retryable: they are built within minutes, or the answer comes from the cache. If it stays, look at
     viewcounter_sketches_due_buckets and the task `sketch`.
     """

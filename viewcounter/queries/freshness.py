@@ -1,4 +1,4 @@
-"""What a reader may require of an answer besides its content: how consistent, how new, and by which way it came."""
+"""Options of a read besides its content: consistency, freshness, and whether its route is explained."""
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -13,9 +13,9 @@ from viewcounter.storage.reads import Seen
 
 @dataclass(frozen=True, slots=True)
 class ReadOptions:
-    """`min_positions` by partition, as the gateway acknowledged them; partitions that are not read do not matter.
+    """`min_positions` by partition, as the gateway acknowledged them; partitions that are not read are ignored.
 
-    `min_position` is of the one partition that a read of one video has. `explains`: the answer's meta names the route.
+    `min_position` is for a read of one video, which has one partition. `explains`: the answer's meta has the route.
     """
 
     consistency: Consistency = Consistency.EVENTUAL
@@ -25,8 +25,8 @@ class ReadOptions:
     explains: bool = False
 
     @property
-    def insists_on_now(self) -> bool:
-        """Whether nothing will do that was read before this reader asked."""
+    def bypasses_cache(self) -> bool:
+        """Whether all rows must be read after the request."""
         return self.consistency is not Consistency.EVENTUAL
 
 
@@ -48,7 +48,7 @@ PROBE = ProgressProbe(query=READ_STATES, parse=parse_progress)
 
 
 def find_requirement(options: ReadOptions, *, partitions: Collection[int] | None) -> FreshnessRequirement | None:
-    """For the cluster proxy; None when any answer will do. `partitions`: those that are read, None for all."""
+    """For the cluster proxy; None if any rows are fresh enough. `partitions`: those that are read, None for all."""
     wanted = dict(options.min_positions)
     if options.min_position is not None and partitions is not None:
         wanted = dict.fromkeys(partitions, options.min_position)

@@ -1,4 +1,4 @@
-"""What every answer says about itself: how complete, how old, from where."""
+"""Metadata of every answer: completeness, age and origin."""
 
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -11,7 +11,7 @@ from viewcounter.storage.reads import Seen
 
 
 class Source(StrEnum):
-    """A kind of rows that an answer was computed from."""
+    """A kind of rows that an answer is computed from."""
 
     TOTAL = "total"
     DAY = "day"
@@ -25,11 +25,10 @@ class Meta:
     """`complete_until`: every event received before it is in the answer (the oldest watermark of what was read), never
     later than this process's clock.
 
-    `as_of`: when it was read, the oldest part of it. `stale`: some of it is kept from an earlier answer because a shard
-    is down; `age_seconds` says how old that is. `partial`: some shards did not answer; `missing` names what is
-    therefore left out. `sources`: coarsest first. `is_final`: nothing but a correction will change the answer.
-    `routes`: how each shard came to its part, where that was asked. `approximate`: by function, how far from exact its
-    values may be; empty: they are exact.
+    `as_of`: when the oldest part of it was read. `stale`: some rows are expired cache entries, because a shard is down;
+    `age_seconds` is their age. `partial`: some shards did not answer; `missing` names what is therefore left out.
+    `sources`: coarsest first. `is_final`: only a correction can change the answer. `routes`: how each shard was read,
+    if the request says so. `approximate`: error bounds by function; empty: the values are exact.
     """
 
     complete_until: datetime

@@ -1,4 +1,4 @@
-"""One function over a period, in all and by bucket: what to read, and what the rows that come back mean.
+"""One function over a period, in total and by bucket: the plan of a read, and the meaning of its rows.
 
 `plan_period` before the read, `collect_buckets` after it, `build_series` for the answer; the read between them is one
 statement, for one video or for many (`storage.ranges.BUCKETS_OF_VIDEOS`). All pure.
@@ -23,7 +23,7 @@ from viewcounter.storage.ranges import Horizon, instants, slice_parameters
 
 
 class Fill(StrEnum):
-    """What a series does with buckets in which nothing happened."""
+    """How a series treats buckets without events."""
 
     NONE = "none"
     ZERO = "zero"
@@ -59,7 +59,7 @@ class Collected:
 
 @dataclass(frozen=True, slots=True)
 class Bucket:
-    """`start` is the bucket's own edge in the zone asked for, also where the period begins within it."""
+    """`start` is the bucket's own edge in the zone of the query, also where the period begins within it."""
 
     start: datetime
     value: Number | None
@@ -83,8 +83,8 @@ def plan_period(
     )
 
 
-def name_cut(plan: PeriodPlan) -> str:
-    """A name that two plans share only if they cut time alike, by the same rules of the same zone."""
+def format_cut(plan: PeriodPlan) -> str:
+    """A name that two plans share only if they have the same buckets by the same rules of the same zone."""
     start, end = (("" if edge is None else f"{edge:%Y%m%d%H%M}") for edge in (plan.period.start, plan.period.end))
     cut = "" if plan.interval is None else f"{plan.interval}:{plan.zone}:{IANA_VERSION}"
     return f"{start}:{end}:{cut}"
@@ -110,7 +110,7 @@ def period_parameters(plan: PeriodPlan, *, partitions: Mapping[str, int], event_
 
 
 def collect_buckets(rows: Iterable[Mapping[str, Any]], plan: PeriodPlan) -> Collected:
-    """Adds up the rows of all partitions. Raises InvalidQuery when retention has deleted what the plan needs."""
+    """Merges the rows of all partitions. Raises InvalidQuery when retention has deleted rows that the plan needs."""
     parts: dict[int, list[Aggregate]] = {}
     read = list(rows)
     for row in read:
@@ -140,7 +140,7 @@ def find_sources(rows: Iterable[Mapping[str, Any]], plan: PeriodPlan) -> frozens
 
 
 def evaluate_buckets(collected: Collected, function: Function) -> dict[int, Number | None]:
-    """By index of the bucket, those in which something happened."""
+    """By index of the bucket, those with events."""
     return {index: evaluate(function, aggregate) for index, aggregate in collected.aggregates.items()}
 
 

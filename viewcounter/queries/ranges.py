@@ -11,7 +11,7 @@ from viewcounter.queries.errors import InvalidQuery
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)
 
-# RFC 3339: a full date and time of day, and an offset that says where. The dash, "T" and "Z" of the grammar only.
+# RFC 3339: a full date, a time of day and an offset. Only the dash, "T" and "Z" of the grammar.
 _RFC_3339 = re.compile(r"\d{4}-\d{2}-\d{2}[Tt]\d{2}:\d{2}:\d{2}(\.\d{1,9})?([Zz]|[+-]\d{2}:\d{2})", re.ASCII)
 _WITHOUT_OFFSET = re.compile(r"\d{4}-\d{2}-\d{2}([Tt ]\d{2}:\d{2}(:\d{2}(\.\d+)?)?)?", re.ASCII)
 _LOST_PLUS = re.compile(r"\d{4}-\d{2}-\d{2}[Tt][\d:.]+ \d{2}:\d{2}", re.ASCII)
@@ -58,14 +58,14 @@ def parse_instant(field: str, text: str) -> datetime:
     try:
         return datetime.fromisoformat(text.upper()).astimezone(UTC)
     except (ValueError, OverflowError):
-        raise InvalidQuery(field, "invalid_time", "is no date and time of the calendar") from None
+        raise InvalidQuery(field, "invalid_time", "is not a date and time of the calendar") from None
 
 
 def _explain_instant(text: str) -> tuple[str, str]:
     if _LOST_PLUS.fullmatch(text):
         return "invalid_time", "has a space where the offset's + should be: write + as %2B in a URL"
     if _WITHOUT_OFFSET.fullmatch(text):
-        return "missing_offset", "must say its offset from UTC, for example 2026-01-31T12:00:00Z"
+        return "missing_offset", "must have an offset from UTC, for example 2026-01-31T12:00:00Z"
     return "invalid_time", "must be an RFC 3339 time, for example 2026-01-31T12:00:00Z"
 
 
@@ -81,7 +81,7 @@ def effective_period(*, start: datetime | None, end: datetime | None) -> Period:
     """
     for field, instant in (("start_time", start), ("end_time", end)):
         if instant is not None and instant.tzinfo is None:
-            raise InvalidQuery(field, "missing_offset", "must say its offset from UTC")
+            raise InvalidQuery(field, "missing_offset", "must have an offset from UTC")
     if start is not None and end is not None and end < start:
         raise InvalidQuery("end_time", "end_before_start", "must not be before start_time")
     return Period(

@@ -1,4 +1,4 @@
-"""Single events of one video, page by page, as long as they are kept."""
+"""Single events of one video, page by page, within the retention of raw events."""
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -30,7 +30,7 @@ BEFORE_ALL = EventKey(BEGINNING, UUID(int=0))
 
 
 @dataclass(frozen=True, slots=True)
-class RawQuestion:
+class RawEventsQuery:
     """Events with start <= occurred_at < end, to the microsecond; an open side is None. `event_type` None: all."""
 
     video_id: str
@@ -56,7 +56,7 @@ class SingleEvent:
 class RawPage:
     """`next_key`: the next page begins after it, None on the last. Events received before `kept_from` are gone."""
 
-    question: RawQuestion
+    query: RawEventsQuery
     events: tuple[SingleEvent, ...]
     next_key: EventKey | None
     kept_from: datetime | None
@@ -65,40 +65,40 @@ class RawPage:
 
 def get_raw_page(
     cluster: ClusterProxy,
-    question: RawQuestion,
+    query: RawEventsQuery,
     *,
     future_seconds: int,
     now: datetime,
     options: ReadOptions = DEFAULT,
 ) -> RawPage:
     """Raises InvalidQuery for a limit out of bounds, an end before the start or an unknown event type."""
-    if not 1 <= question.limit <= RAW_MAX_LIMIT:
-        raise InvalidQuery("limit", "out_of_range", f"must be 1 to {RAW_MAX_LIMIT}, not {question.limit}")
-    start, end = question.start or BEGINNING, question.end or END
+    if not 1 <= query.limit <= RAW_MAX_LIMIT:
+        raise InvalidQuery("limit", "out_of_range", f"must be 1 to {RAW_MAX_LIMIT}, not {query.limit}")
+    start, end = query.start or BEGINNING, query.end or END
     if end < start:
         raise InvalidQuery("end_time", "end_before_start", "must not be before start_time")
-    event_type = None if question.event_type is None else get_event_type(cluster.topology, question.event_type)
+    event_type = None if query.event_type is None else get_event_type(cluster.topology, query.event_type)
     request = build_video_read(
         cluster,
         SLICE_OF_VIDEO,
         {
             "event_type_id": None if event_type is None else event_type.id,
             # Events before the page's own start need not be scanned again.
-            "start": max(start, question.after.occurred_at),
+            "start": max(start, query.after.occurred_at),
             "end": end,
             "future_seconds": future_seconds,
-            "after_at": question.after.occurred_at,
-            "after_id": question.after.event_id,
-            "limit": question.limit + 1,
+            "after_at": query.after.occurred_at,
+            "after_id": query.after.event_id,
+            "limit": query.limit + 1,
         },
-        video_id=question.video_id,
+        video_id=query.video_id,
         options=options,
     )
     reading = read(request, now=now)
     rows = [row for row in reading.rows if row["event_id"] is not None]
-    page, has_more = rows[: question.limit], len(rows) > question.limit
+    page, has_more = rows[: query.limit], len(rows) > query.limit
     return RawPage(
-        question=question,
+        query=query,
         events=tuple(_build_event(row) for row in page),
         next_key=EventKey(page[-1]["occurred_at"], page[-1]["event_id"]) if has_more else None,
         kept_from=get_raw_start(reading.rows[0]["oldest_raw_day"], raw_since=reading.rows[0]["raw_since"]),

@@ -121,7 +121,7 @@ def build_video_read(
     return VideoRead(
         keys=[key],
         requirement=find_requirement(options, partitions=(partition,)),
-        allow_cached=not options.insists_on_now,
+        allow_cached=not options.bypasses_cache,
         skip_shared_cache=skip_shared_cache,
         cluster=cluster,
         statement=statement,

@@ -1,7 +1,7 @@
-"""What became of one event: whether it waits, is counted, was counted before, or was refused, and why.
+"""The state of one event: pending, counted, a duplicate, or refused with its reason.
 
-A shard keeps nothing of a copy that it did not count, so which copy is meant is told by its place in the log, as
-`POST /v1/events` answered it. Without it the verdict is about the id.
+A shard stores nothing of a copy that it did not count, so a copy is named by its position in the log, as
+`POST /v1/events` returned it. Without a position the state is that of the id.
 """
 
 from collections.abc import Collection, Mapping
@@ -39,9 +39,8 @@ class ReceiptState(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class ReceiptQuestion:
-    """`position`: where the copy asked about is in the log. `occurred_at` spares a search among all of the video's
-    events."""
+class ReceiptQuery:
+    """`position` of the copy in the log. `occurred_at` avoids a search through all of the video's events."""
 
     event_id: UUID
     video_id: str
@@ -51,9 +50,9 @@ class ReceiptQuestion:
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """What one snapshot of the shard says. Positions are the ends of the flushes that met the id.
+    """Rows of one snapshot of the shard. Positions are the ends of the flushes that contained the id.
 
-    `has_raw`: the event itself is there. `letter`: state of the newest dead letter of the id, None without one.
+    `has_raw`: the event itself is stored. `letter`: state of the newest dead letter of the id, None without one.
     """
 
     seen: Position
@@ -65,10 +64,10 @@ class Evidence:
 
 @dataclass(frozen=True, slots=True)
 class Receipt:
-    """`reason` is of a dead letter. Times are None unless the event is kept as such. `applied_through`: everything in
-    the partition's log up to there has been judged."""
+    """`reason` is of a dead letter. Times are None unless the event itself is stored. `applied_through`: all entries of
+    the partition's log up to there have been applied or refused."""
 
-    question: ReceiptQuestion
+    query: ReceiptQuery
     state: ReceiptState
     partition: int
     applied_through: Position
@@ -78,65 +77,65 @@ class Receipt:
     meta: Meta
 
 
-def judge(evidence: Evidence, *, asked: Position | None, waits_in_log: bool) -> ReceiptState:
-    """Pure. Copies that one flush met cannot be told apart: they are told as applied, or as a conflict if one was."""
-    if asked is not None and evidence.seen < asked:
+def classify(evidence: Evidence, *, position: Position | None, waits_in_log: bool) -> ReceiptState:
+    """Pure. Copies in one flush cannot be distinguished: all are applied, or in conflict if one is."""
+    if position is not None and evidence.seen < position:
         return ReceiptState.PENDING
-    if _is_conflict(evidence, asked):
+    if _is_conflict(evidence, position):
         return ReceiptState.CONFLICT
     counted_at = evidence.counted_at
     # The id alone may stand for an event of another video, which is what the conflict was about.
     if evidence.has_raw or (counted_at is not None and evidence.conflict_at is None):
-        is_later_copy = asked is not None and counted_at is not None and counted_at < asked
+        is_later_copy = position is not None and counted_at is not None and counted_at < position
         return ReceiptState.DUPLICATE if is_later_copy else ReceiptState.APPLIED
     if evidence.letter is not None and evidence.letter is not DeadLetterState.REPLAYED:
         return ReceiptState.DEAD_LETTER
     return ReceiptState.PENDING if waits_in_log or evidence.letter is not None else ReceiptState.UNKNOWN
 
 
-def _is_conflict(evidence: Evidence, asked: Position | None) -> bool:
+def _is_conflict(evidence: Evidence, position: Position | None) -> bool:
     if evidence.conflict_at is None:
         return False
-    if asked is None:
+    if position is None:
         return True
-    was_counted_before = evidence.counted_at is not None and asked <= evidence.counted_at < evidence.conflict_at
-    return asked <= evidence.conflict_at and not was_counted_before
+    was_counted_before = evidence.counted_at is not None and position <= evidence.counted_at < evidence.conflict_at
+    return position <= evidence.conflict_at and not was_counted_before
 
 
 def get_receipt(
     cluster: ClusterProxy,
     log: EventLog,
-    question: ReceiptQuestion,
+    query: ReceiptQuery,
     *,
     max_log_entries: int,
     now: datetime,
     options: ReadOptions = DEFAULT,
 ) -> Receipt:
-    """Asks the shard, and the log's next `max_log_entries` entries if the shard knows nothing.
+    """Reads the shard, and the log's next `max_log_entries` entries if the shard has no trace of the event.
 
     Raises what reads raise.
     """
-    partition = get_partition(question.video_id, partition_count=cluster.topology.partition_count)
+    partition = get_partition(query.video_id, partition_count=cluster.topology.partition_count)
     request = build_video_read(
         cluster,
         RECEIPT_OF_EVENT,
         {
-            "event_id": question.event_id,
-            "occurred_at": question.occurred_at,
-            "minute": find_id_minute(question.event_id, occurred_at=question.occurred_at),
+            "event_id": query.event_id,
+            "occurred_at": query.occurred_at,
+            "minute": find_id_minute(query.event_id, occurred_at=query.occurred_at),
         },
-        video_id=question.video_id,
+        video_id=query.video_id,
         options=options,
     )
     reading = read(request, now=now)
     row = reading.rows[0]
     evidence = read_evidence(row)
-    state = judge(evidence, asked=question.position, waits_in_log=False)
+    state = classify(evidence, position=query.position, waits_in_log=False)
     if state is ReceiptState.UNKNOWN:
-        waits = is_waiting(log, partition, question.event_id, after=evidence.seen, max_entries=max_log_entries)
-        state = judge(evidence, asked=question.position, waits_in_log=waits)
+        waits = is_waiting(log, partition, query.event_id, after=evidence.seen, max_entries=max_log_entries)
+        state = classify(evidence, position=query.position, waits_in_log=waits)
     return Receipt(
-        question=question,
+        query=query,
         state=state,
         partition=partition,
         applied_through=evidence.seen,

@@ -1,4 +1,4 @@
-"""What to say when a question needs finer rows than retention has kept. Pure; never a silently wrong number."""
+"""Refusal of a query that needs finer rows than retention has left, instead of a silently wrong number. Pure."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -15,25 +15,25 @@ _FINE_INTERVALS = {
 
 
 def check_resolution(slices: Sequence[Slice], horizon: Horizon, *, period: Period, interval: Interval | None) -> None:
-    """Raises InvalidQuery `resolution_expired` that names the parameter to change and what can be asked instead."""
+    """Raises InvalidQuery `resolution_expired`, with the parameter to change and values that are possible."""
     expired = find_expired(slices, horizon)
     if expired is None:
         return
     has_hours = expired.tier is Tier.MINUTE and floor_to(expired.start, Tier.HOUR.width) >= horizon.hours_since
-    kept = Tier.HOUR if has_hours else Tier.DAY
+    left = Tier.HOUR if has_hours else Tier.DAY
     since = horizon.minutes_since if expired.tier is Tier.MINUTE else horizon.hours_since
-    reason = f"needs {expired.tier}s before {since:%Y-%m-%dT%H:%MZ}, where only {kept}s are kept"
-    if interval is not None and interval in _FINE_INTERVALS[kept]:
-        raise InvalidQuery("interval", "resolution_expired", f"{reason}: ask for intervals of one {kept} or more")
+    reason = f"needs {expired.tier}s before {since:%Y-%m-%dT%H:%MZ}, where only {left}s are kept"
+    if interval is not None and interval in _FINE_INTERVALS[left]:
+        raise InvalidQuery("interval", "resolution_expired", f"{reason}: use intervals of one {left} or more")
     for field, edge, own in (("start_time", expired.start, period.start), ("end_time", expired.end, period.end)):
-        if edge == own and (edge - EPOCH) % kept.width:
+        if edge == own and (edge - EPOCH) % left.width:
             raise InvalidQuery(
-                field, "resolution_expired", f"{reason}: the nearest edges are {_name_edges(edge, kept)}"
+                field, "resolution_expired", f"{reason}: the nearest edges are {_format_edges(edge, left)}"
             )
-    message = f"{reason}: the buckets of this zone begin between them; ask in UTC, or from a later start_time"
+    message = f"{reason}: the buckets of this zone begin between them; use UTC, or a later start_time"
     raise InvalidQuery("tz", "resolution_expired", message)
 
 
-def _name_edges(instant: datetime, tier: Tier) -> str:
+def _format_edges(instant: datetime, tier: Tier) -> str:
     lower = floor_to(instant, tier.width)
     return f"{lower:%Y-%m-%dT%H:%MZ} and {lower + tier.width:%Y-%m-%dT%H:%MZ}"

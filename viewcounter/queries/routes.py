@@ -17,13 +17,13 @@ def describe_routes(
 ) -> tuple[Route, ...]:
     """One for each statement that a shard executed, and one a shard for all rows from the same cache.
 
-    Empty unless the options ask for it.
+    Empty unless `options.explains`.
     """
     if not options.explains:
         return ()
     executed: dict[int, Route] = {}
     cached: dict[tuple[int, Origin], set[int]] = {}
-    shard_cache = MISS if uses_cache and not options.insists_on_now else None
+    shard_cache = MISS if uses_cache and not options.bypasses_cache else None
     for result in results:
         if result.route is not None:
             cache = shard_cache if result.origin is Origin.SHARD else result.origin

@@ -1,4 +1,4 @@
-"""One statement on many shards: what was read and what is missing are kept apart."""
+"""One statement on many shards, with the rows of those that answered and the errors of the others."""
 
 import struct
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -53,7 +53,7 @@ def build_scatter_read(
     return ScatterRead(
         keys=list(keys.values()),
         requirement=find_requirement(options, partitions=range(topology.partition_count)),
-        allow_cached=not options.insists_on_now,
+        allow_cached=not options.bypasses_cache,
         cluster=cluster,
         statement=statement,
         params=params,

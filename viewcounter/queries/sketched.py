@@ -1,7 +1,7 @@
-"""Functions that are answered from sketches: what they mean, how exact they are, what the rows read for them say. Pure.
+"""Functions over sketches: their meaning, their error bounds, and the merging of rows that were read. Pure.
 
 The answer for a period is that of the union of all its sketches and raw events, never a sum of estimates. Every event
-that is counted in the period is in it, or there is no answer: `condense` holds what was read against what is counted.
+that is counted in the period is in it, or there is no answer: `condense` compares the events read with those counted.
 """
 
 from collections.abc import Iterable, Mapping
@@ -35,7 +35,7 @@ from viewcounter.storage.sketch_bytes import (
 
 
 class SketchFunction(StrEnum):
-    """Percentiles are nearest ranks: the least value that at least so many percent of all values do not exceed."""
+    """Percentiles are nearest ranks: the least value that at least p percent of all values do not exceed."""
 
     UNIQUE_VIEWERS = "unique_viewers"
     P50 = "p50"
@@ -60,7 +60,7 @@ StatsFunction = Function | SketchFunction
 
 @dataclass(frozen=True, slots=True)
 class SketchLimits:
-    """Of what one shard reads for an answer. `future_seconds`: how far ahead of its receipt an event may lie."""
+    """Bounds of what one shard reads. `future_seconds`: how far after its receipt an event may have occurred."""
 
     max_events: int = READ_MAX_EVENTS
     max_pieces: int = READ_MAX_PIECES
@@ -70,7 +70,7 @@ class SketchLimits:
 
 @dataclass(frozen=True, slots=True)
 class Sketched:
-    """`sketches` by index of the bucket, those in which something happened; without an interval all is bucket 0."""
+    """`sketches` by index of the bucket, those with events; without an interval the whole period is bucket 0."""
 
     sketches: Mapping[int, bytes]
     sources: frozenset[Source]
@@ -94,7 +94,7 @@ def check_values(function: SketchFunction, event_type: EventType, topology: Topo
 
 
 def describe_error(function: SketchFunction) -> dict[str, dict[str, float]]:
-    """For the answer's meta."""
+    """The error bounds of a function, for the answer's meta."""
     if function.is_of_viewers:
         return {function.value: {"relative_standard_error": VIEWERS_RELATIVE_STANDARD_ERROR, "lg_k": VIEWERS_LG_K}}
     return {function.value: {"rank_error": QUANTILES_RANK_ERROR, "k": QUANTILES_K}}
@@ -134,17 +134,16 @@ _READ_ONLY = frozenset(
 def _check_bounds(row: Mapping[str, Any], limits: SketchLimits) -> None:
     if row["lost_day"] is not None:
         day = row["lost_day"].astimezone(UTC)
-        raise InvalidQuery(
-            "start_time", "raw_expired", f"events of {day:%Y-%m-%d} are in no sketch, and are not kept singly any more"
-        )
+        message = f"events of {day:%Y-%m-%d} are in no sketch, and single events of that day have expired"
+        raise InvalidQuery("start_time", "raw_expired", message)
     if row["sketch_bytes"] > limits.max_bytes:
-        message = f"needs {row['sketch_bytes']} bytes of sketches, at most {limits.max_bytes}: ask for a shorter period"
+        message = f"needs {row['sketch_bytes']} bytes of sketches, at most {limits.max_bytes}: use a shorter period"
         raise InvalidQuery("start_time", "too_many_sketches", message)
     if row["open_events"] > limits.max_events or row["open_pieces"] > limits.max_pieces:
         through = row["rolled_through"].astimezone(UTC)
         message = (
-            f"needs {row['open_events']} events singly, from {row['open_pieces']} places, at most {limits.max_events} "
-            f"from {limits.max_pieces}: ask for whole hours, up to {through:%Y-%m-%dT%H:%MZ}"
+            f"needs {row['open_events']} single events from {row['open_pieces']} places, at most {limits.max_events} "
+            f"from {limits.max_pieces}: use whole hours, up to {through:%Y-%m-%dT%H:%MZ}"
         )
         raise InvalidQuery("end_time", "too_many_raw_events", message)
     raw_events = row["open_events"] + row["closed_events"]
@@ -165,13 +164,13 @@ def _check_complete(rows: Iterable[Mapping[str, Any]]) -> None:
         first = min(since[key] for key in lost)
         message = (
             f"{sum(missing[key] for key in lost)} events, the first of them after {first:%Y-%m-%dT%H:%MZ}, are in no "
-            "sketch, and are not kept singly any more"
+            "sketch, and have expired as single events"
         )
         raise InvalidQuery("start_time", "raw_expired", message)
 
 
 def collect_sketches(rows: Iterable[Mapping[str, Any]], plan: PeriodPlan, *, of_viewers: bool) -> Sketched:
-    """The condensed rows of all partitions, united. Raises InvalidQuery where retention has deleted what is needed."""
+    """The condensed rows of all partitions, merged. Raises InvalidQuery if retention has deleted needed rows."""
     parts: dict[int, list[bytes]] = {}
     sources: set[Source] = set()
     planned: set[Source] = set()

@@ -17,7 +17,7 @@ from viewcounter.queries.periods import (
     collect_buckets,
     evaluate_buckets,
     evaluate_whole,
-    name_cut,
+    format_cut,
     period_parameters,
     plan_period,
 )
@@ -80,8 +80,8 @@ def get_stats(
     limits: SketchLimits = DEFAULT_LIMITS,
 ) -> StatsAnswer:
     """Raises InvalidQuery for an unknown event type or zone, for a series that has an open edge or too many buckets,
-    and for a period that needs finer rows than are kept; for sketches also what `sketched.condense` raises; for a
-    channel the first shard's error when no shard answered."""
+    and for a period that needs finer rows than retention has left; for sketches also what `sketched.condense` raises;
+    for a channel the first shard's error when no shard answered."""
     target, function, period = query.target, query.function, query.period
     event_type = get_event_type(cluster.topology, query.event_type)
     zone = get_zone(query.zone_name)
@@ -96,7 +96,7 @@ def get_stats(
         return _build_total(query, function, read(request, now=now, cache=cache), now=now)
     plan = plan_period(period, interval=query.interval, zone=zone, max_buckets=max_buckets)
     params = period_parameters(plan, partitions=target.locate(cluster.topology), event_type_id=event_type.id)
-    cut = f"{event_type.id}:{name_cut(plan)}"
+    cut = f"{event_type.id}:{format_cut(plan)}"
     if isinstance(function, SketchFunction):
         reading = read_sketches(
             cluster,

@@ -12,7 +12,7 @@ from viewcounter.queries.errors import InvalidQuery
 from viewcounter.queries.freshness import DEFAULT, ReadOptions
 from viewcounter.queries.functions import Aggregate, Function, Number, evaluate, evaluate_exactly
 from viewcounter.queries.meta import Meta, Source
-from viewcounter.queries.periods import find_sources, name_cut, plan_period, tier_parameters
+from viewcounter.queries.periods import find_sources, format_cut, plan_period, tier_parameters
 from viewcounter.queries.ranges import Period
 from viewcounter.queries.reading import get_event_type, read
 from viewcounter.queries.scattering import build_scatter_read
@@ -21,7 +21,7 @@ from viewcounter.storage.reads import TOP_OF_ALL_TIME
 
 
 @dataclass(frozen=True, slots=True)
-class TopQuestion:
+class TopQuery:
     event_type: str
     function: Function
     period: Period
@@ -41,14 +41,14 @@ class TopItem:
 class TopAnswer:
     """Highest first, equal values by video id. `meta.missing` names the shards whose videos are left out."""
 
-    question: TopQuestion
+    query: TopQuery
     items: tuple[TopItem, ...]
     meta: Meta
 
 
 def get_top(
     cluster: ClusterProxy,
-    question: TopQuestion,
+    query: TopQuery,
     *,
     max_limit: int,
     now: datetime,
@@ -56,32 +56,32 @@ def get_top(
     cache: ReadCache | None = None,
 ) -> TopAnswer:
     """Raises InvalidQuery for an unknown event type, a limit outside 1..`max_limit`, or a period that needs finer rows
-    than are kept."""
+    than retention has left."""
     topology = cluster.topology
-    event_type = get_event_type(topology, question.event_type)
-    if not 1 <= question.limit <= max_limit:
+    event_type = get_event_type(topology, query.event_type)
+    if not 1 <= query.limit <= max_limit:
         raise InvalidQuery("limit", "out_of_bounds", f"must be from 1 to {max_limit}")
     params: dict[str, Any] = {
         "event_type_id": event_type.id,
-        "function": question.function.value,
-        "limit": question.limit,
+        "function": query.function.value,
+        "limit": query.limit,
     }
     sources: Collection[Source] = [Source.TOTAL]
-    # Titles are part of what is kept, so that it is never final: the catalogue may change them at any time.
-    key = f"top:{event_type.id}:{question.function}:{question.limit}"
-    if question.period.is_all_time:
+    # Titles are in the cached rows, which are therefore never final: the catalogue may change them at any time.
+    key = f"top:{event_type.id}:{query.function}:{query.limit}"
+    if query.period.is_all_time:
         request = build_scatter_read(cluster, TOP_OF_ALL_TIME, params, key=key, options=options)
         reading = read(request, now=now, cache=cache)
     else:
-        plan = plan_period(question.period)
-        key = f"{key}:{name_cut(plan)}"
+        plan = plan_period(query.period)
+        key = f"{key}:{format_cut(plan)}"
         params |= tier_parameters(plan)
         request = build_scatter_read(cluster, TOP_OF_RANGE, params, key=key, options=options)
         reading = read(request, now=now, cache=cache)
         sources = find_sources(reading.rows, plan)
     return TopAnswer(
-        question=question,
-        items=merge_top(reading.rows, function=question.function, limit=question.limit),
+        query=query,
+        items=merge_top(reading.rows, function=query.function, limit=query.limit),
         meta=reading.build_meta(sources=sources, now=now),
     )
 

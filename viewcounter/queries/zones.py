@@ -1,7 +1,7 @@
 """Time zones by their IANA name.
 
 Always those of the pinned `tzdata` package, never the operating system's: two processes that disagree about the
-day a clock changes would answer the same question with different buckets.
+day a clock changes would answer the same query with different buckets.
 """
 
 from datetime import UTC, tzinfo

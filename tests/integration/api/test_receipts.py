@@ -13,7 +13,7 @@ from viewcounter.eventlog.memory import MemoryEventLog
 from viewcounter.events.partition import get_partition
 from viewcounter.processing.known_ids import PieceLimits
 from viewcounter.queries.freshness import ReadOptions
-from viewcounter.queries.receipts import ReceiptQuestion, get_receipt, read_applied_positions
+from viewcounter.queries.receipts import ReceiptQuery, get_receipt, read_applied_positions
 from viewcounter.storage.id_pieces import merge_id_pieces
 
 SOME_ID = "0c5f1cd1-8a0f-4a37-9b0d-4b5f6a8f1d11"
@@ -49,7 +49,7 @@ class Story:
         assert make_drainer(self.cluster, self.log, id_pieces=MANY_PIECES).drain(self.partition).caught_up
 
     def ask(self, event_id, **options):
-        question = ReceiptQuestion(event_id, VIDEO, **options)
+        question = ReceiptQuery(event_id, VIDEO, **options)
         strong = ReadOptions(consistency=Consistency.STRONG)
         return get_receipt(self.cluster, self.log, question, max_log_entries=10, now=NOW, options=strong)
 

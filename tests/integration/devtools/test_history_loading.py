@@ -12,7 +12,7 @@ from viewcounter.queries.functions import Function
 from viewcounter.queries.ranges import ALL_TIME, Interval, Period
 from viewcounter.queries.stats import StatsQuery, get_stats
 from viewcounter.queries.targets import StatsTarget
-from viewcounter.queries.top import TopQuestion, get_top
+from viewcounter.queries.top import TopQuery, get_top
 
 NOW = datetime(2026, 11, 26, 15, 7, tzinfo=UTC)
 VIEW = 1
@@ -52,6 +52,6 @@ def test_counts_statistics_and_top_lists_of_all_tiers_are_those_of_the_history(h
     since = int((NOW - timedelta(days=1)).timestamp()) // 60
     assert day.value == minutes.counts[minutes.starts >= since].sum()
     for period in (ALL_TIME, Period(history.since, NOW)):
-        top = get_top(clean_cluster, TopQuestion("view", Function.COUNT, period, 20), max_limit=100, now=NOW)
+        top = get_top(clean_cluster, TopQuery("view", Function.COUNT, period, 20), max_limit=100, now=NOW)
         expected = sorted(((-count, VIDEOS[video]) for video, count in of_video.items()))[:20]
         assert [(-item.value, item.video_id) for item in top.items] == expected

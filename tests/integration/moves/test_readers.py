@@ -19,7 +19,7 @@ from viewcounter.queries.counts import get_channel_counts, get_counts, get_count
 from viewcounter.queries.freshness import ReadOptions
 from viewcounter.queries.functions import Function
 from viewcounter.queries.ranges import Period
-from viewcounter.queries.top import TopQuestion, get_top
+from viewcounter.queries.top import TopQuery, get_top
 
 STRONG = {"options": ReadOptions(consistency=Consistency.STRONG)}
 
@@ -55,7 +55,7 @@ def read_everything(cluster, moving: Moving):
     videos = moving.counted.videos
     period = Period(moving.counted.first_hour, moving.counted.first_hour + timedelta(days=1))
     tops = [
-        get_top(cluster, TopQuestion("view", Function.COUNT, p, limit=10), max_limit=10, now=now, **STRONG)
+        get_top(cluster, TopQuery("view", Function.COUNT, p, limit=10), max_limit=10, now=now, **STRONG)
         for p in (Period(None, None), period)
     ]
     many = get_counts_of_videos(cluster, video_ids=videos, max_videos=500, now=now, **STRONG)
@@ -96,7 +96,7 @@ def test_a_reader_that_cannot_learn_of_a_move_is_told_what_is_missing(moving: Mo
     moving.run(moving.plan())
     answer = get_top(
         reader,
-        TopQuestion("view", Function.COUNT, Period(None, None), limit=10),
+        TopQuery("view", Function.COUNT, Period(None, None), limit=10),
         max_limit=10,
         now=datetime.now(UTC),
         **STRONG,

@@ -26,7 +26,7 @@ from viewcounter.queries.counts import get_counts
 from viewcounter.queries.errors import PartitionElsewhere
 from viewcounter.queries.functions import Function
 from viewcounter.queries.ranges import Period
-from viewcounter.queries.top import TopQuestion, get_top
+from viewcounter.queries.top import TopQuery, get_top
 from viewcounter.storage.errors import PartitionBeingMoved
 from viewcounter.storage.partitions import READ_STATES
 
@@ -102,8 +102,8 @@ def test_dead_letters_are_neither_replayed_nor_discarded(clean_cluster):
 
 def test_a_partition_that_is_coming_or_gone_is_read_nowhere(counted):
     cluster, now = counted.cluster, datetime.now(UTC)
-    question = TopQuestion("view", Function.COUNT, Period(None, None), limit=10)
-    ranged = TopQuestion("view", Function.COUNT, Period(counted.first_hour, counted.first_hour + 4 * HOUR), limit=10)
+    question = TopQuery("view", Function.COUNT, Period(None, None), limit=10)
+    ranged = TopQuery("view", Function.COUNT, Period(counted.first_hour, counted.first_hour + 4 * HOUR), limit=10)
     for state in ("incoming", "moved"):
         counted.execute(SET_STATE, state, PARTITION)
         wait_for_replicas(counted)
@@ -130,7 +130,7 @@ def test_a_partition_that_is_not_here_takes_no_place_in_the_list_of_those_that_a
     wait_for_replicas(counted)
     for period in (Period(None, None), Period(start, start + 4 * HOUR)):
         answer = get_top(
-            counted.cluster, TopQuestion("view", Function.COUNT, period, limit=1), max_limit=1, now=datetime.now(UTC)
+            counted.cluster, TopQuery("view", Function.COUNT, period, limit=1), max_limit=1, now=datetime.now(UTC)
         )
         assert [item.video_id in counted.videos for item in answer.items] == [True]
 

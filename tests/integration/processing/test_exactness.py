@@ -33,7 +33,7 @@ from viewcounter.queries.sketched import SketchFunction, StatsFunction
 from viewcounter.queries.stats import StatsQuery, get_stats
 from viewcounter.queries.targets import StatsTarget
 from viewcounter.queries.tiers import get_edges
-from viewcounter.queries.top import TopQuestion, get_top
+from viewcounter.queries.top import TopQuery, get_top
 from viewcounter.queries.zones import get_zone
 from viewcounter.storage.raw_days import ensure_raw_days
 
@@ -301,7 +301,7 @@ def check_series(series, events, asked):
 
 
 def check_top(lifetime, period, videos, question):
-    asked = TopQuestion(
+    asked = TopQuery(
         event_type=TYPES[question.type_id], function=question.function, period=period, limit=question.video + 1
     )
     try:

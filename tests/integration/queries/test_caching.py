@@ -32,14 +32,14 @@ from viewcounter.queries.functions import Function
 from viewcounter.queries.ranges import ALL_TIME, Interval, Period
 from viewcounter.queries.stats import StatsQuery, get_stats
 from viewcounter.queries.targets import StatsTarget
-from viewcounter.queries.top import TopQuestion, get_top
+from viewcounter.queries.top import TopQuery, get_top
 from viewcounter.storage.partitions import READ_STATES
 
 NOW = WATERMARK + timedelta(seconds=5)
 SOON = NOW + timedelta(seconds=0.9)
 LATER = NOW + timedelta(hours=1)
 MARK = Query("mark", "SELECT updated_at FROM partition_state WHERE partition = %(partition)s", QueryClass.POINT)
-TOP = TopQuestion(event_type="view", function=Function.COUNT, period=ALL_TIME, limit=10)
+TOP = TopQuery(event_type="view", function=Function.COUNT, period=ALL_TIME, limit=10)
 
 
 @pytest.fixture
@@ -159,7 +159,7 @@ def test_a_kept_answer_is_given_to_whoever_it_will_do_for(outdated):
 
 
 @pytest.mark.parametrize("consistency", [Consistency.STRONG, Consistency.QUORUM])
-def test_who_insists_on_now_gets_nothing_that_was_kept_and_renews_it(outdated, consistency):
+def test_who_bypasses_cache_gets_nothing_that_was_kept_and_renews_it(outdated, consistency):
     assert ask_with(outdated, consistency=consistency) == (2, [None], ["counts_of_video"])
     assert ask_with(outdated) == (2, ["process"], [])
 

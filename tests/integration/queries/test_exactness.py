@@ -23,7 +23,7 @@ from viewcounter.queries.periods import Bucket, Fill
 from viewcounter.queries.ranges import ALL_TIME, Interval, Period
 from viewcounter.queries.stats import StatsQuery, get_stats
 from viewcounter.queries.targets import StatsTarget
-from viewcounter.queries.top import TopItem, TopQuestion, get_top
+from viewcounter.queries.top import TopItem, TopQuery, get_top
 
 NOW = WATERMARK + timedelta(seconds=5)
 ZEROS = {"view": 0, "like": 0, "dislike": 0, "comment": 0, "share": 0, "watch_time": 0}
@@ -166,7 +166,7 @@ def test_top_over_all_shards_equals_sorting_everything_and_has_titles(stored, fu
             if values:
                 ranked.append((compute(function, values), video_id))
         ranked.sort(key=lambda item: (-item[0], item[1]))
-        question = TopQuestion(event_type=event_type, function=function, period=period, limit=limit)
+        question = TopQuery(event_type=event_type, function=function, period=period, limit=limit)
         answer = get_top(cluster, question, max_limit=500, now=NOW)
         assert answer.items == tuple(
             TopItem(video_id=video_id, title=TITLES.get(video_id), value=value) for value, video_id in ranked[:limit]
@@ -175,14 +175,14 @@ def test_top_over_all_shards_equals_sorting_everything_and_has_titles(stored, fu
 
 
 def test_top_of_a_type_without_events_is_empty_and_still_complete(stored):
-    question = TopQuestion(event_type="share", function=Function.COUNT, period=ALL_TIME, limit=10)
+    question = TopQuery(event_type="share", function=Function.COUNT, period=ALL_TIME, limit=10)
     answer = get_top(stored[0], question, max_limit=500, now=NOW)
     assert (answer.items, answer.meta) == ((), meta_of(Source.TOTAL))
 
 
 @pytest.mark.parametrize("limit", [0, -1, 501])
 def test_a_limit_out_of_bounds_is_refused(clean_cluster, limit):
-    question = TopQuestion(event_type="view", function=Function.COUNT, period=ALL_TIME, limit=limit)
+    question = TopQuery(event_type="view", function=Function.COUNT, period=ALL_TIME, limit=limit)
     with pytest.raises(InvalidQuery) as caught:
         get_top(clean_cluster, question, max_limit=500, now=NOW)
     assert (caught.value.field, caught.value.code) == ("limit", "out_of_bounds")

@@ -19,10 +19,10 @@ from viewcounter.queries.counts import get_counts, get_counts_of_videos
 from viewcounter.queries.errors import PartitionElsewhere
 from viewcounter.queries.functions import Function
 from viewcounter.queries.ranges import ALL_TIME
-from viewcounter.queries.top import TopQuestion, get_top
+from viewcounter.queries.top import TopQuery, get_top
 
 NOW = WATERMARK + timedelta(seconds=5)
-TOP = TopQuestion(event_type="view", function=Function.COUNT, period=ALL_TIME, limit=10)
+TOP = TopQuery(event_type="view", function=Function.COUNT, period=ALL_TIME, limit=10)
 
 
 def store(cluster):

@@ -173,7 +173,7 @@ def test_an_error_of_the_question_itself_is_never_answered_by_an_old_answer():
         cache.fetch(FunctionRead(function=refuse), now=after(30.0))
 
 
-def test_a_reader_that_insists_on_now_gets_nothing_kept_and_renews_what_others_get():
+def test_a_reader_that_bypasses_cache_gets_nothing_kept_and_renews_what_others_get():
     shared = FakeShared()
     cache, question = make_cache(shared), Question({"a": 1})
     ask(cache, question)

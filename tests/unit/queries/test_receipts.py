@@ -11,7 +11,7 @@ from viewcounter.eventlog.errors import PositionTrimmed
 from viewcounter.eventlog.interface import START, Position
 from viewcounter.eventlog.memory import MemoryEventLog
 from viewcounter.events.columns import MICROSECONDS_PER_MINUTE, get_id_minutes
-from viewcounter.queries.receipts import Evidence, ReceiptState, find_id_minute, is_waiting, judge
+from viewcounter.queries.receipts import Evidence, ReceiptState, classify, find_id_minute, is_waiting
 from viewcounter.storage.dead_letters import DeadLetterState
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -46,12 +46,12 @@ NEW, REPLAYED, DISCARDED = DeadLetterState.NEW, DeadLetterState.REPLAYED, DeadLe
     ],
 )
 def test_verdict(evidence: Evidence, asked: Position | None, state: str) -> None:
-    assert judge(evidence, asked=asked, waits_in_log=False) == state
+    assert classify(evidence, position=asked, waits_in_log=False) == state
 
 
 def test_what_no_shard_knows_is_pending_while_the_log_has_it() -> None:
-    assert judge(Evidence(seen=P20), asked=None, waits_in_log=True) is ReceiptState.PENDING
-    assert judge(Evidence(seen=P20, has_raw=True), asked=None, waits_in_log=True) is ReceiptState.APPLIED
+    assert classify(Evidence(seen=P20), position=None, waits_in_log=True) is ReceiptState.PENDING
+    assert classify(Evidence(seen=P20, has_raw=True), position=None, waits_in_log=True) is ReceiptState.APPLIED
 
 
 @pytest.mark.parametrize("version", [4, 7])

@@ -22,7 +22,7 @@ from viewcounter.apikeys.scopes import Scope
 from viewcounter.cluster import get_cluster
 from viewcounter.config import get_config
 from viewcounter.queries.errors import InvalidQuery
-from viewcounter.queries.raw_events import BEFORE_ALL, RAW_MAX_LIMIT, EventKey, RawPage, RawQuestion, get_raw_page
+from viewcounter.queries.raw_events import BEFORE_ALL, RAW_MAX_LIMIT, EventKey, RawEventsQuery, RawPage, get_raw_page
 
 
 class RawEventSerializer(serializers.Serializer):
@@ -57,9 +57,9 @@ def encode_raw_page(page: RawPage, *, next_cursor: str | None) -> Json:
         for event in page.events
     ]
     return {
-        "video_id": page.question.video_id,
-        "start_time": page.question.start,
-        "end_time": page.question.end,
+        "video_id": page.query.video_id,
+        "start_time": page.query.start,
+        "end_time": page.query.end,
         "kept_from": page.kept_from,
         "events": events,
         "next_cursor": next_cursor,
@@ -132,7 +132,7 @@ class RawEventsView(ReadView):
             query.get("event_type"),
         )
         cursor = query.get("cursor")
-        question = RawQuestion(
+        question = RawEventsQuery(
             *parameters,
             limit=get_integer(query, "limit", default=RAW_DEFAULT_LIMIT),
             after=BEFORE_ALL if cursor is None else decode_event_key(cursor, parameters=parameters),

@@ -25,7 +25,7 @@ from viewcounter.cluster import get_cluster
 from viewcounter.config import get_config
 from viewcounter.queries.counts import get_counts, get_counts_of_videos
 from viewcounter.queries.functions import Function
-from viewcounter.queries.top import TopQuestion, get_top
+from viewcounter.queries.top import TopQuery, get_top
 
 TOP_DEFAULT_LIMIT = 10
 
@@ -103,7 +103,7 @@ class TopView(ReadView):
     def get(self, request: Request) -> HttpResponse:
         query = request.query_params
         options = self.get_options(request, one_video=False)
-        question = TopQuestion(
+        question = TopQuery(
             event_type=get_required(query, "event_type"),
             function=Function.parse(query.get("function", Function.COUNT)),
             period=get_period(query),

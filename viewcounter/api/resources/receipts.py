@@ -21,7 +21,7 @@ from viewcounter.cluster import get_cluster
 from viewcounter.config import get_config
 from viewcounter.eventlog.registry import get_event_log
 from viewcounter.queries.errors import InvalidQuery
-from viewcounter.queries.receipts import Receipt, ReceiptQuestion, ReceiptState, get_receipt
+from viewcounter.queries.receipts import Receipt, ReceiptQuery, ReceiptState, get_receipt
 
 STATES = (
     "`pending`: in the log, not judged yet. `applied`: counted. `duplicate`: an earlier copy is counted. `conflict`: "
@@ -45,8 +45,8 @@ class ReceiptSerializer(serializers.Serializer):
 
 def encode_receipt(receipt: Receipt) -> Json:
     return {
-        "event_id": receipt.question.event_id,
-        "video_id": receipt.question.video_id,
+        "event_id": receipt.query.event_id,
+        "video_id": receipt.query.video_id,
         "state": receipt.state.value,
         "reason": receipt.reason,
         "occurred_at": receipt.occurred_at,
@@ -87,7 +87,7 @@ class ReceiptView(ReadView):
         query = request.query_params
         options = self.get_options(request, one_video=True)
         position = query.get("position")
-        question = ReceiptQuestion(
+        question = ReceiptQuery(
             event_id=_parse_event_id(event_id),
             video_id=check_id("video_id", get_required(query, "video_id")),
             position=None if position is None else read_options.parse_position("position", position),
