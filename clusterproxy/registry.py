@@ -23,7 +23,8 @@ class InstanceRegistry:
     def get(self, instance: Instance) -> InstanceProxy:
         """The proxy to this server, created if there is none."""
         proxy = self._proxies.get(instance.name)
-        if proxy is not None and is_same_server(proxy.instance, instance):
+        # The same object unless the topology has changed: addresses need not be compared for every query.
+        if proxy is not None and (proxy.instance is instance or is_same_server(proxy.instance, instance)):
             return proxy
         with self._lock:
             return self._replace(instance)

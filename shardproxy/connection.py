@@ -2,6 +2,9 @@
 
 `statement_timeout` is enforced by the server, so it bounds neither a frozen server nor a wait for a synchronous
 standby. Every wait of psycopg, COPY and COMMIT included, goes through `Connection.wait`: a bound there bounds them all.
+
+The name of a session (`application_name`) is `<application> <purpose>`, for operators and the session reaper. The pool
+sets it in the same statement as the time budget of a query class, so it costs no extra round trip; see decision 0020.
 """
 
 import os
@@ -9,6 +12,7 @@ import select
 import socket
 import time
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Any
 
 import psycopg
@@ -17,8 +21,35 @@ from psycopg.abc import RV, PQGen
 from psycopg.conninfo import make_conninfo
 from psycopg.rows import dict_row
 
+from shardproxy.query import QueryClass
+
 _POLL_SECONDS = 0.1
 _MAX_SOCKET_READS = 3
+
+
+class Purpose(StrEnum):
+    """Purposes of sessions that run no queries of a class. The session reaper never ends these."""
+
+    HEALTH = "health"
+    SHARD_PROXY = "shardproxy"
+    CONFIG_SERVICE = "configservice"
+    MIGRATION = "migrate_shards"
+    MOVE = "move_partitions"
+
+
+_PURPOSES: dict[str, QueryClass | Purpose] = {
+    purpose.value: purpose for kind in (QueryClass, Purpose) for purpose in kind
+}
+
+
+def format_session_name(application: str, purpose: QueryClass | Purpose) -> str:
+    return f"{application} {purpose}"
+
+
+def find_purpose(session_name: str, *, application: str) -> QueryClass | Purpose | None:
+    """None for the name of a foreign session, or of one of ours before its first query."""
+    prefix, _, purpose = session_name.partition(" ")
+    return _PURPOSES.get(purpose) if prefix == application else None
 
 
 class ClientDeadlinePassed(psycopg.OperationalError):
@@ -29,8 +60,8 @@ class ClientDeadlinePassed(psycopg.OperationalError):
 class SessionMode:
     """The settings of a session, remembered on the client so that a read in the same mode costs one round trip.
 
-    `session_name` becomes `application_name`, by which the session reaper and operators see the query class; see
-    `shardproxy.session_names`, whose names need no quoting.
+    `session_name` becomes `application_name`, by which the session reaper and operators see the query class. The names
+    of `format_session_name` need no quoting.
     """
 
     read_only: bool

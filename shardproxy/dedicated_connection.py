@@ -13,10 +13,9 @@ from psycopg import pq
 from psycopg.conninfo import make_conninfo
 
 from configservice.topology.model import Instance
-from shardproxy.connection import DeadlineConnection, open_dedicated_connection
+from shardproxy.connection import DeadlineConnection, Purpose, format_session_name, open_dedicated_connection
 from shardproxy.conninfo import build_connection_parameters, build_hostaddr_parameters
 from shardproxy.errors import InstanceMisconfigured, InstanceUnavailable, ShardProxyError
-from shardproxy.session_names import Purpose, format_session_name
 from shardproxy.settings import PoolSettings
 from shardproxy.translate import translate
 

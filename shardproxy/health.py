@@ -6,9 +6,9 @@ A probe uses a dedicated connection, never one of the pool: a full pool says not
 from dataclasses import dataclass
 
 from configservice.topology.model import Instance
+from shardproxy.connection import Purpose
 from shardproxy.dedicated_connection import DedicatedConnection
 from shardproxy.errors import InstanceUnavailable
-from shardproxy.session_names import Purpose
 from shardproxy.settings import PoolSettings
 
 # An idle primary sends no transactions, so while everything received is replayed and the stream is up, the age of the

@@ -4,18 +4,19 @@ Connects lazily and is never shared across a fork: the owner (`clusterproxy`) ma
 """
 
 import logging
+import math
 import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import psycopg
 
 from configservice.topology.model import Instance
 from runtime.breaker import Breaker, BreakerEvent, BreakerState
-from shardproxy.connection import DeadlineConnection, SessionMode
+from shardproxy.connection import DeadlineConnection, SessionMode, format_session_name
 from shardproxy.errors import (
     BadStatement,
     DeadlineExceeded,
@@ -31,8 +32,6 @@ from shardproxy.errors import (
 from shardproxy.health import InstanceProbe, Measurement
 from shardproxy.pool import InstancePool
 from shardproxy.query import Query, QueryClass
-from shardproxy.response_time import UNKNOWN, ResponseTime, estimate_seconds, observe
-from shardproxy.session_names import format_session_name
 from shardproxy.settings import PoolSettings
 from shardproxy.translate import translate, translate_in_commit
 
@@ -46,6 +45,19 @@ _READ_MODE_AND_IDENTITY = (
     "SELECT current_setting('transaction_read_only') AS transaction_read_only, term, cluster_id::text AS cluster_id"
     " FROM shard_identity"
 )
+
+
+class ResponseTime(NamedTuple):
+    """Mean response time of an instance in `seconds` as of `at` (monotonic clock), weighted exponentially by age.
+
+    Weighted by time, not by count: a thousand answers within a second weigh as much as that second.
+    """
+
+    seconds: float = 0.0
+    at: float = 0.0
+
+
+UNKNOWN = ResponseTime()
 
 
 class InstanceProxy:
@@ -323,3 +335,16 @@ def _find_event(error: ShardProxyError, *, had_seconds: float, answer_seconds: f
     if isinstance(error, InstanceUnavailable) and error.sqlstate != _TERMINATED_BY_ADMINISTRATOR:
         return BreakerEvent.FAILURE
     return BreakerEvent.SUCCESS
+
+
+def observe(before: ResponseTime, seconds: float, *, now: float, fade_seconds: float) -> ResponseTime:
+    """Adds an answer that took `seconds`. After `fade_seconds` an answer has 1/e of its weight."""
+    if before.at == 0.0:
+        return ResponseTime(seconds, now)
+    weight = math.exp(-max(0.0, now - before.at) / fade_seconds)
+    return ResponseTime(before.seconds * weight + seconds * (1.0 - weight), now)
+
+
+def estimate_seconds(known: ResponseTime, *, now: float, fade_seconds: float) -> float:
+    """Expected seconds of an answer. Decays without new answers, so that an instance that was slow is tried again."""
+    return known.seconds * math.exp(-max(0.0, now - known.at) / fade_seconds)

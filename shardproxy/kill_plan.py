@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 
+from shardproxy.connection import Purpose, find_purpose
 from shardproxy.query import QueryClass
-from shardproxy.session_names import Purpose, find_purpose
 
 FOREIGN = "foreign"
 """The class of sessions that are not of our pools: psql, BI tools, any other client with a password."""

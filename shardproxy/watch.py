@@ -16,11 +16,11 @@ from configservice.topology.model import Instance
 from runtime.backoff import Backoff
 from runtime.periodic import PeriodicTask
 from runtime.transitions import OutageLog
+from shardproxy.connection import Purpose
 from shardproxy.dedicated_connection import DedicatedConnection
 from shardproxy.errors import DeadlineExceeded, InstanceUnavailable, ShardProxyError
 from shardproxy.instance_metrics import InstanceMetrics, read_database_bytes, read_instance_metrics
 from shardproxy.kill_plan import KillPolicy
-from shardproxy.session_names import Purpose
 from shardproxy.session_reaper import SessionReaper, TerminatedSession
 from shardproxy.settings import PoolSettings
 

@@ -29,7 +29,7 @@ from configservice.topology.cluster_cache import get_cluster_cache
 from configservice.topology.model import Instance
 from configservice.topology.signer import TopologySigner
 from configservice.topology.signing import read_signing_key
-from shardproxy.connection import DeadlineConnection, open_dedicated_connection
+from shardproxy.connection import DeadlineConnection, Purpose, open_dedicated_connection
 from shardproxy.dedicated_connection import DedicatedConnection
 from shardproxy.errors import (
     DeadlineExceeded,
@@ -39,7 +39,6 @@ from shardproxy.errors import (
     ShardProxyError,
     StatementTimeout,
 )
-from shardproxy.session_names import Purpose
 from shardproxy.settings import PoolSettings
 from shardproxy.tls import build_tls_parameters
 from viewcounter.cache.macs import CacheValue, build_authenticator

@@ -13,10 +13,10 @@ from django.db.migrations.executor import MigrationExecutor
 from clusterproxy.proxy import ClusterProxy
 from configservice.topology.model import Instance, Shard
 from runtime.errors import Retryable
+from shardproxy.connection import Purpose, format_session_name
 from shardproxy.conninfo import build_hostaddr_parameters
 from shardproxy.errors import InstanceMisconfigured
 from shardproxy.passwords import read_password
-from shardproxy.session_names import Purpose, format_session_name
 from shardproxy.settings import APPLICATION_NAME
 from shardproxy.tls import build_tls_parameters
 from viewcounter.config import get_config

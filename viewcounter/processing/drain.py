@@ -279,7 +279,8 @@ class Drainer:
             new_videos = apply_flush(connection, prepared.batch, limits=self._settings.dead_letters)
             if new_videos:
                 copies = self._find_copies(new_videos, partition=prepared.batch.partition)
-                write_copies(connection, copies)
+                if copies.videos:
+                    write_copies(connection, copies)
                 VIDEOS_ENRICHED.inc(len(copies.videos))
         FLUSH_SECONDS.observe(self._clock() - started_at)
 

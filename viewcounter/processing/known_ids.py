@@ -17,8 +17,7 @@ from clusterproxy.plan import Consistency
 from viewcounter.processing.deduplication import NONE_KNOWN, KnownIds, merge_block
 from viewcounter.processing.partition_access import PartitionAccess
 from viewcounter.storage.errors import PositionMoved
-from viewcounter.storage.event_ids import READ_EVENT_IDS, event_ids_parameters
-from viewcounter.storage.flush import FlushBatch, IdBlock
+from viewcounter.storage.flush import READ_EVENT_IDS, FlushBatch, IdBlock, event_ids_parameters
 
 BYTES_PER_ID = 24
 BYTES_PER_MINUTE = 700

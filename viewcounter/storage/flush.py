@@ -4,8 +4,8 @@ Invariant: either `position` moves from old to new and every raw row, id, aggreg
 mark of that range is written, or nothing is. Only corrections (`recount`) may write counts elsewhere.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
@@ -30,6 +30,13 @@ from viewcounter.storage.named_sql import load_queries
 from viewcounter.storage.partitions import OWNED
 
 _SQL = load_queries("flush.sql")
+
+READ_EVENT_IDS = replace(load_queries("partitions.sql")["read_event_ids"], binary=True)
+"""The ids that a flush is de-duplicated against, together with the state row of their partition.
+
+Parameters: those of `event_ids_parameters`. Rows: position, minute, id_count; after the given position also ids and
+contents. One row without a minute if the shard has none of the minutes.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +107,18 @@ class FlushBatch:
     tally: Tally
     event_types: dict[int, str]
     state: str = OWNED
+
+
+def event_ids_parameters(partition: int, held_through: Mapping[int, str | None]) -> dict[str, Any]:
+    """Parameters of READ_EVENT_IDS. `held_through`: by minute since 1970 UTC, the position up to which its ids are
+    cached, if any."""
+    minutes = sorted(held_through)
+    starts = np.array(minutes, dtype=np.int64) * MICROSECONDS_PER_MINUTE
+    return {
+        "partition": partition,
+        "minutes": binary.timestamps(starts),
+        "held_through": [held_through[minute] for minute in minutes],
+    }
 
 
 _LAST_SECOND = 253_402_300_799

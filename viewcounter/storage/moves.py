@@ -15,7 +15,7 @@ from uuid import UUID
 import psycopg
 from psycopg import sql
 
-from shardproxy.session_names import Purpose, format_session_name
+from shardproxy.connection import Purpose, format_session_name
 from shardproxy.settings import APPLICATION_NAME
 from viewcounter.storage.errors import (
     CleanUpOutOfDate,

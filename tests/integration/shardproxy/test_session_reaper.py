@@ -8,11 +8,11 @@ import psycopg
 import pytest
 
 from devtools.localcluster.spec import SERVICE_ROLE, SHARD_PROXY_ROLE, SUPERUSER_ROLE
+from shardproxy.connection import Purpose, format_session_name
 from shardproxy.dedicated_connection import DedicatedConnection
 from shardproxy.errors import ShardProxyError, StatementTimeout
 from shardproxy.instance import InstanceProxy
 from shardproxy.query import Query, QueryClass
-from shardproxy.session_names import Purpose, format_session_name
 from shardproxy.session_reaper import SessionReaper
 from shardproxy.settings import DEFAULT_QUERY_SECONDS, PoolSettings
 from tests.integration.shardproxy.limits import ANY_FILE

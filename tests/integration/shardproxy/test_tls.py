@@ -10,9 +10,9 @@ import msgspec
 import pytest
 
 from configservice.topology.model import Instance
+from shardproxy.connection import Purpose
 from shardproxy.dedicated_connection import DedicatedConnection
 from shardproxy.errors import InstanceUnavailable
-from shardproxy.session_names import Purpose
 from shardproxy.settings import PoolSettings
 from shardproxy.tls import TlsFiles
 from tests.integration.shardproxy.limits import ANY_FILE

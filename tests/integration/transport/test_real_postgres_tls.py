@@ -14,9 +14,9 @@ from configservice.topology.model import Instance, Role
 from devtools.localcluster import ClusterSpec, run_temporary_cluster
 from devtools.localcluster.postgres import PostgresServer
 from devtools.localcluster.spec import SERVICE_ROLE, SUPERUSER_ROLE
+from shardproxy.connection import Purpose
 from shardproxy.dedicated_connection import DedicatedConnection
 from shardproxy.errors import InstanceUnavailable
-from shardproxy.session_names import Purpose
 from shardproxy.settings import PoolSettings
 from shardproxy.tls import TlsFiles
 from tests.integration.shardproxy.limits import ANY_FILE

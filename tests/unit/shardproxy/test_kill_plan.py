@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from shardproxy.connection import Purpose
 from shardproxy.kill_plan import (
     FOREIGN,
     KillAction,
@@ -19,7 +20,6 @@ from shardproxy.kill_plan import (
     plan_kills,
 )
 from shardproxy.query import QueryClass
-from shardproxy.session_names import Purpose
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 POLICY = KillPolicy(

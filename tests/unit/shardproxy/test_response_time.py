@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shardproxy.response_time import UNKNOWN, estimate_seconds, observe
+from shardproxy.instance import UNKNOWN, estimate_seconds, observe
 
 
 def test_the_first_answer_is_the_mean():

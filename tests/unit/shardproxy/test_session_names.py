@@ -2,8 +2,8 @@
 
 import pytest
 
+from shardproxy.connection import Purpose, find_purpose, format_session_name
 from shardproxy.query import QueryClass
-from shardproxy.session_names import Purpose, find_purpose, format_session_name
 
 APPLICATION = "viewcounter"
 
