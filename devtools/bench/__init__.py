@@ -1,5 +1,6 @@
-"""Benchmarks on servers of their own: started from nothing, measured, gone afterwards.
+"""Benchmarks of the service on temporary clusters, which are started from nothing and removed afterwards.
 
-Each step that needs the service's own code runs in a process of its own (`steps`), with the settings of the temporary
-cluster, as a worker would; the orchestrator only starts, measures from outside and adds up.
+Each step that needs code of the service runs in a process of its own (`steps`), with the settings of the temporary
+cluster, as a worker would; the orchestrator only starts processes, measures them from outside and aggregates. Never
+used by the service.
 """

@@ -1,7 +1,7 @@
-"""Part `abuse`: latency of well-behaved clients of a gateway while others attack it, and the memory that it takes.
+"""Part `abuse`: latency of well-behaved clients of a gateway under attack, and the memory of the gateway.
 
-As in production the admin is served by a process of its own: log-ins attack that one, everything else the gateway.
-The attacker is a process at the lowest priority. The gateway has a core alone, all other processes share the rest.
+As in production the admin is served by a process of its own: log-ins attack that process, all others the gateway. The
+attacker is a process at the lowest priority. The gateway has a core of its own; all other processes share the rest.
 """
 
 import asyncio
@@ -53,8 +53,8 @@ _KEY_HEX = 12
 
 @dataclass(slots=True)
 class AbuseFigures:
-    """`outcomes` of the attack's requests; times and `failed` are of the clients that mean well. `web_cpu_share`: of a
-    core, by the gateway process, whatever else the machine did."""
+    """`outcomes` of the attack's requests; times and `failed` are of well-behaved clients. `web_cpu_share`: share of a
+    core that the gateway process used."""
 
     attack: str
     connections: int
@@ -76,7 +76,7 @@ class AbusePart:
         self._spec = spec
 
     def run(self, context: BenchContext) -> PartReport:
-        """One round, however many were requested."""
+        """Runs one round, whatever `rounds` says."""
         cluster = context.clusters.get(self._spec)
         seconds, guesses = (1.0, 50) if context.quick else (15.0, 500)
         tokens = context.clusters.token, context.clusters.public_token
@@ -100,7 +100,7 @@ class AbusePart:
 
 @dataclass(frozen=True, slots=True)
 class Guessing:
-    """Median times until a wrong key is refused."""
+    """Median times of the refusal of a wrong key."""
 
     unknown_prefix_ms: float
     known_prefix_ms: float
@@ -135,18 +135,18 @@ def _measure(target: _Target, attack: Attack | None, *, seconds: float, most_con
     process = spawn_step(target.cluster, *arguments, *limits)
     try:
         if process.stdin is None or process.stdout is None:
-            raise BenchStepFailed("the attacker has no pipes")
+            raise BenchStepFailed("the attacker process has no pipes")
         process.stdin.write(f"{target.token}\n{target.public_token}\n")
         process.stdin.flush()
         if not process.stdout.readline():  # it has begun
-            raise BenchStepFailed("the attacker did not begin")
+            raise BenchStepFailed("the attacker process did not start its attack")
         asyncio.run(_post(target, figures, seconds))
         try:
             said, _ = process.communicate(timeout=END_SECONDS)
         except subprocess.TimeoutExpired as error:
-            raise BenchStepFailed("the attacker does not end") from error
+            raise BenchStepFailed("the attacker process does not end") from error
         if not said:
-            raise BenchStepFailed("the attacker ended early")
+            raise BenchStepFailed("the attacker process ended early")
         figures.outcomes = json.loads(said)["outcomes"]
     finally:
         process.kill()
@@ -155,7 +155,7 @@ def _measure(target: _Target, attack: Attack | None, *, seconds: float, most_con
 
 
 async def _post(target: _Target, figures: AbuseFigures, seconds: float) -> None:
-    """Each client posts at its own fixed times; one that is late is measured from when it should have begun."""
+    """Each client posts at its own fixed times; latency counts from the scheduled time (no coordinated omission)."""
     latencies: list[float] = []
     begins_at, interval = time.perf_counter(), CLIENTS / POSTS_A_SECOND
 
@@ -187,12 +187,12 @@ async def _post(target: _Target, figures: AbuseFigures, seconds: float) -> None:
 
 
 def _connect(target: _Target, status: int = 202) -> Connection:
-    """Opened with its first request: whoever has something to say says it at once."""
+    """Opened together with its first request: servers close connections without one."""
     return Connection((target.host, target.port), status)
 
 
 async def _ask(connection: Connection, request: bytes, *, at: float) -> None:
-    """Returns once it is answered, or has a fault."""
+    """Returns when the request is answered or has failed."""
     answered = asyncio.Event()
 
     def note(_connection: Connection, _body: bytes) -> None:
@@ -213,7 +213,7 @@ async def _watch_memory(target: _Target, figures: AbuseFigures) -> None:
 
 
 def _time_guesses(target: _Target, guesses: int) -> Guessing:
-    """Whether a key's public part can be told from the time that a wrong secret takes: both kinds in turn."""
+    """Compare the time of refusing a wrong secret under a known prefix with that of an unknown prefix, in turn."""
     rng = random.Random(2)  # noqa: S311 - invents keys that are not to be guessed right
     prefix = target.token.removeprefix("vc_")[:_KEY_HEX]
     seconds: dict[str | None, list[float]] = {None: [], prefix: []}
@@ -263,7 +263,7 @@ def describe_abuse(name: str, title: str, figures: list[AbuseFigures], guessing:
     return PartReport(
         name=name,
         title=title,
-        tables=(ReportTable("Clients that mean well, and who does not", columns, rows, notes),),
+        tables=(ReportTable("Well-behaved clients during attacks", columns, rows, notes),),
         plots=(),
         bounded_by=("the attackers' CPU: on two cores they share one with the clients and all servers",),
         figures={"attacks": [asdict(each) for each in figures], "guessing": asdict(guessing)},

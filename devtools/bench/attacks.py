@@ -1,6 +1,6 @@
-"""What hostile clients do, for part `abuse`: as many connections as one process can keep busy, at the lowest priority.
+"""Hostile clients for part `abuse`: as many connections as one process can keep busy, at the lowest priority.
 
-Each kind returns how its requests ended: by status, or how the connection did.
+Each kind returns the outcomes of its requests: the status, or how the connection ended.
 """
 
 import asyncio
@@ -50,7 +50,7 @@ class Attack(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class AttackTarget:
-    """`token` is a key that may write, of an attacker with an account of his own; `public_token` stands in a page."""
+    """`token`: a key with write access, of an attacker with an account. `public_token`: the public key of a page."""
 
     host: str
     port: int
@@ -59,21 +59,21 @@ class AttackTarget:
 
 
 def prepare_attack(attack: Attack) -> None:
-    """What the attacker has made before he begins."""
+    """Prepare the data of the attack before it starts."""
     if attack is Attack.GZIP_BOMBS:
         _get_bomb()
 
 
 def run_attack(attack: Attack, target: AttackTarget, *, connections: int, seconds: float) -> Counter[str]:
     """Blocks for `seconds`."""
-    os.nice(_NICENESS)  # it is the service that is measured, on a machine that has to run both
+    os.nice(_NICENESS)  # the attacker shares the machine with the service, which is what is measured
     most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     return uvloop.run(_Attacker(target).run(attack, connections=connections, seconds=seconds))
 
 
 def invent_token(rng: random.Random, *, prefix: str | None = None) -> str:
-    """A key that looks like one; `prefix`: of one that there is."""
+    """A well-formed but unknown key; `prefix`: that of an existing key."""
     prefix = prefix or "".join(rng.choices(_HEX, k=12))
     return f"vc_{prefix}_{''.join(rng.choices(_LETTERS, k=43))}"
 
@@ -142,7 +142,7 @@ class _Attacker:
         )
 
     async def _send_objects(self) -> str:
-        """As a page: what unpacks to 1 MiB of objects that are no event."""
+        """Like a page: a body that unpacks to 1 MiB of objects that are not events."""
         body = _get_objects()
         lines = f"Content-Encoding: gzip\r\nContent-Length: {len(body)}\r\nOrigin: {PAGE_ORIGIN}"
         return await self._ask(self._head(lines, token=self._public_token) + body)
@@ -162,7 +162,7 @@ class _Attacker:
         return await self._ask(request.encode())
 
     async def _leave_body_short(self) -> str:
-        """Held open for as long as the service takes it."""
+        """Keeps the connection open for as long as the service allows."""
         lines = f"POST /v1/catalogue/import HTTP/1.1\r\nHost: {self._host}\r\nContent-Type: application/json\r\n"
         head = f"{lines}Content-Length: {MEBIBYTE}\r\n\r\n"
         reader, writer = await asyncio.open_connection(self._host, self._port)
@@ -181,7 +181,7 @@ class _Attacker:
             writer.close()
 
     async def _log_in(self) -> str:
-        """By users that there are not, with the form of one visit."""
+        """Unknown users, all with the form of one visit."""
         if self._form is None:
             self._form = await self._fetch_form()
         cookie, token = self._form
@@ -214,7 +214,7 @@ class _Attacker:
         ).encode()
 
     async def _ask(self, request: bytes, *, endless: bytes | None = None) -> str:
-        """The status, after which more is sent as long as the service takes it."""
+        """The status of the answer; `endless` is sent for as long as the service accepts data."""
         reader, writer = await asyncio.open_connection(self._host, self._port)
         sending = asyncio.create_task(_send(writer, request, endless))
         try:

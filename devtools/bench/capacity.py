@@ -1,6 +1,6 @@
-"""What so many events a second would need, from what an event and a flush were measured to cost. Pure.
+"""Resources that a rate of events needs, computed from the measured cost of an event and a flush. Pure.
 
-docs/operations/capacity.md spells the formulas out and says where they stop being true.
+docs/operations/capacity.md has the formulas and their limits.
 """
 
 import math
@@ -12,11 +12,11 @@ from typing import Any
 MILLION = 1e6
 DAY_SECONDS = 86_400
 JSON_BYTES = 150
-"""Of an event in a batch, as clients write it, without compression."""
+"""Size of an event in a batch of JSON, without compression."""
 PLANNED_BATCH = 100
-"""The gateway's cost is taken from batches of this size."""
+"""The gateway's cost is that of batches of this size."""
 FLUSHING = ("workers", "primaries", "replicas")
-"""Components whose work has a part that depends on the number of flushes."""
+"""Components whose work depends also on the number of flushes."""
 GATEWAY, LOG, PRIMARIES = "gateway", "log", "primaries"
 
 
@@ -33,8 +33,8 @@ class Drained:
 
 @dataclass(frozen=True, slots=True)
 class Bytes:
-    """Of an event: in the log's memory and append-only file, of tables with their indexes on one copy, of WAL. A row of
-    minutes or totals serves all events of a video and type in that minute, or ever."""
+    """Bytes of an event: in the log's memory and append-only file, in tables with their indexes on one copy, in WAL. A
+    row of minutes or totals holds all events of a video and type in that minute, or of all time."""
 
     log_memory: float
     log_file: float
@@ -48,8 +48,8 @@ class Bytes:
 
 @dataclass(frozen=True, slots=True)
 class Costs:
-    """CPU seconds by component: of a million events in large flushes, and of one flush, whatever is in it. What nothing
-    measured in the same run is not there."""
+    """CPU seconds by component: of a million events in large flushes, and of one flush of any size. Components that
+    were not measured in the same run are missing."""
 
     events: dict[str, float]
     flush: dict[str, float]
@@ -58,8 +58,8 @@ class Costs:
 
 @dataclass(frozen=True, slots=True)
 class Assumptions:
-    """Chosen by whoever plans. `drain_seconds`: between two drains of a partition, so about how old answers may be.
-    `events_a_flush`: at least so many, by choosing few enough partitions."""
+    """Choices of the planner. `drain_seconds`: interval of a partition's drains, which is about the age of answers.
+    `events_a_flush`: minimum, reached by choosing few enough partitions."""
 
     busy_share: float = 0.6
     drain_seconds: float = 1.0
@@ -70,7 +70,7 @@ class Assumptions:
 
 @dataclass(frozen=True, slots=True)
 class Needs:
-    """`cores` by component, busy to the assumed share. Disk is of one copy; each replica takes the same again."""
+    """`cores` by component at the assumed utilization. Disk is of one copy; each replica needs as much."""
 
     events_per_second: int
     partitions: int
@@ -86,8 +86,8 @@ class Needs:
 def find_costs(drained: Sequence[Drained], measured: Bytes, *, earlier: Mapping[str, Mapping[str, Any]]) -> Costs:
     """`earlier`: figures of `ingest` and `pipeline`, if they ran in the same run.
 
-    Drains have large flushes, so what they spend is what events cost. At half load the pipeline has small ones: what it
-    spends beyond that is what flushes cost, Celery's part included.
+    Drains have large flushes, so their CPU time is the cost of events. At half load the pipeline has small flushes: its
+    additional CPU time is the cost of flushes, including Celery's.
     """
     events = {name: median(each.cpu_seconds_per_million[name] for each in drained) for name in (LOG, *FLUSHING)}
     flush: dict[str, float] = {}

@@ -1,4 +1,4 @@
-"""Servers for the parts of one run: starting some costs seconds, so parts that want the same shape share them."""
+"""Servers for the parts of one run: parts that need the same shape share a cluster, since its start takes seconds."""
 
 import time
 from collections.abc import Callable
@@ -19,7 +19,7 @@ OnNews = Callable[[str], None]
 
 
 class Clusters:
-    """One cluster at a time; the last one stays until another shape is wanted, or the end of the context."""
+    """One cluster at a time, kept until another shape is requested or the context ends."""
 
     def __init__(self, *, on_news: OnNews) -> None:
         self._on_news = on_news
@@ -37,10 +37,10 @@ class Clusters:
         self.close()
 
     def get(self, spec: ClusterSpec) -> LocalCluster:
-        """Prepared servers that hold no event; no application runs, all may be started.
+        """Prepared servers without events; no application runs.
 
-        Ends the cluster given before, or hands it out again, emptied, if it has this shape: whoever had it must have
-        stopped the applications. Raises LocalClusterError, BenchError.
+        Returns the present cluster, emptied, if it has this shape, else stops it and starts another one. Its
+        applications must have been stopped. Raises LocalClusterError, BenchError.
         """
         if self._cluster is not None and spec == self._spec:
             empty_cluster(self._cluster)
@@ -55,17 +55,17 @@ class Clusters:
 
     @property
     def token(self) -> str:
-        """Of a key that reads and writes, in the cluster given last. Raises BenchError."""
+        """Token of an API key that reads and writes, in the present cluster. Raises BenchError."""
         return self._get_token("key")
 
     @property
     def public_token(self) -> str:
-        """Of a page's key, in the cluster given last. Raises BenchError."""
+        """Token of a public API key, in the present cluster. Raises BenchError."""
         return self._get_token("public_key")
 
     def _get_token(self, step: str) -> str:
         if self._cluster is None:
-            raise BenchStepFailed("no cluster was asked for yet")
+            raise BenchStepFailed("no cluster has been started yet")
         if step not in self._tokens:
             [said] = run_step(self._cluster, step)
             self._tokens[step] = str(said["token"])
@@ -79,7 +79,7 @@ class Clusters:
 
 
 def empty_cluster(cluster: LocalCluster) -> None:
-    """Shards, log, broker and cache as before the first event; keys and topology stay. No application may run.
+    """Empty shards, log, broker and cache; API keys and topology are kept. No application may run.
 
     Raises LocalClusterError.
     """
@@ -91,9 +91,9 @@ def empty_cluster(cluster: LocalCluster) -> None:
 
 
 def _await_freed(server: Any) -> None:
-    """Until the server is done with it: its memory is measured, and it would share a core with what comes next."""
+    """Wait until the server has freed its memory, which is measured, and which would take CPU time of the next part."""
     deadline = time.monotonic() + FREED_SECONDS
     while server.info("memory")["lazyfree_pending_objects"]:
         if time.monotonic() >= deadline:
-            raise NotReady(f"the memory of a log or cache is not free after {FREED_SECONDS:.0f} s")
+            raise NotReady(f"a log or cache server has not freed its memory after {FREED_SECONDS:.0f} s")
         time.sleep(FREED_POLL_SECONDS)

@@ -12,7 +12,6 @@ from django.core.management.base import CommandError, OutputWrapper
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
-from devtools.bench.catalogue import choose_parts, list_parts
 from devtools.bench.clusters import Clusters
 from devtools.bench.defaults import DRAIN_EVENTS, QUICK_DRAIN_EVENTS, QUICK_ROUNDS, ROUNDS
 from devtools.bench.drain import DrainBenchOptions
@@ -22,8 +21,8 @@ from devtools.bench.machine import read_machine
 from devtools.bench.markdown import render_markdown
 from devtools.bench.page import render_page
 from devtools.bench.part import BenchContext, BenchPart
+from devtools.bench.parts import choose_parts, list_parts, run_parts
 from devtools.bench.report import BenchReport, Machine, PartReport
-from devtools.bench.run import run_parts
 from devtools.bench.terminal import print_report
 from devtools.localcluster.errors import LocalClusterError
 
@@ -38,14 +37,14 @@ OPTIONS_OF = {
     "replicas": ("ingest", "pipeline", "drain", "peers", "abuse"),
     "partitions": ("ingest", "pipeline", "drain", "peers", "abuse"),
 }
-"""Which parts an option is for."""
+"""The parts to which an option applies."""
 STDOUT = Path("-")
 PLAIN_WIDTH = 140
-"""Columns where the output is no terminal."""
+"""Columns if the output is not a terminal."""
 
 
 def run_bench(options: dict[str, Any], *, stdout: OutputWrapper) -> None:
-    """Raises CommandError when a part has no result; what was measured before it is written."""
+    """Raises CommandError if a part has no result; results of the parts before it are written."""
     try:
         parts, rounds = _choose(options)
         machine = read_machine()
@@ -81,7 +80,7 @@ def _print(report: BenchReport, json_file: Path | None, *, stdout: OutputWrapper
 
 
 def _choose(options: dict[str, Any]) -> tuple[list[BenchPart], int]:
-    """Parts and rounds. Raises BadOption."""
+    """Parts and rounds. Raises BadBenchOption."""
     drain = _choose_drain(options)
     drain.check()
     choices = IngestChoices(options["batches"] or (), options["connections"] or (), options["seconds"])
@@ -115,7 +114,7 @@ def _choose_drain(options: dict[str, Any]) -> DrainBenchOptions:
 
 
 def _save(report: BenchReport, options: dict[str, Any]) -> None:
-    """After each part, so that a long run that ends early leaves what it has found."""
+    """Called after each part, so that a run that ends early has written its results."""
     if options["html"] is not None:
         options["html"].write_text(render_page(report), encoding="utf-8")
     if options["markdown"] is not None:
@@ -130,12 +129,12 @@ def _build_report(done: list[PartReport], machine: Machine, options: dict[str, A
 
 
 def _interrupt(number: int, _frame: FrameType | None) -> None:
-    """As Ctrl-C: the cluster is stopped, and nothing is left behind."""
+    """Like Ctrl-C: the cluster is stopped and cleaned up."""
     raise KeyboardInterrupt(number)
 
 
 class _ProgressBars:
-    """One bar for each thing that is done, on stderr."""
+    """One progress bar for each step, on stderr."""
 
     def __init__(self) -> None:
         self._progress = Progress(

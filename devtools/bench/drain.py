@@ -1,8 +1,8 @@
-"""How fast drains alone are: a log full of events, two worker processes, primaries with streaming replicas.
+"""Speed of drains alone: a log full of events, two worker processes, primaries with streaming replicas.
 
-Worker processes are plain ones that run the same Drainer as Celery's pool processes and take the next partition when
-they are done with one, as tasks from a queue would; Celery's own part is left out. The floor sends the statements of
-the same flushes over one connection at a time, with all parameters made beforehand.
+Worker processes run the same Drainer as Celery's pool processes and take one partition after the other, like tasks from
+a queue, but without Celery. The floor sends the statements of the same flushes over one connection at a time, with all
+parameters prepared.
 """
 
 import json
@@ -21,7 +21,7 @@ from devtools.localcluster import ClusterSpec, LocalCluster
 from devtools.localcluster.spec import MAX_REPLICAS_PER_SHARD, MAX_SHARDS
 
 MAX_PARTITIONS = 2**15 - 1
-"""A smallint in every row."""
+"""The number of a partition is a smallint."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +38,7 @@ class DrainBenchOptions:
         return ClusterSpec(shards=self.shards, replicas_per_shard=self.replicas_per_shard, partitions=self.partitions)
 
     def check(self) -> None:
-        """Raises BadOption, naming the option."""
+        """Raises BadBenchOption, naming the option."""
         limits = {
             "--events": (self.event_count, 1, None),
             "--workers": (self.workers, 1, None),
@@ -59,8 +59,8 @@ class DrainBenchOptions:
 class DrainBenchReport:
     """Rates are events a second to committed.
 
-    CPU is seconds for a million events, by component; the floor's one client stands where the workers do.
-    `committed` is what the shards hold afterwards, by table: each is `event_count`, or there is no report.
+    CPU is seconds for a million events, by component; the floor's client takes the place of the workers.
+    `committed`: events on the shards afterwards, by table; equals `event_count`, or there is no report.
     """
 
     event_count: int
@@ -76,7 +76,7 @@ class DrainBenchReport:
 
 
 def fill_and_drain(cluster: LocalCluster, options: DrainBenchOptions, on_progress: OnProgress) -> DrainBenchReport:
-    """On running, prepared servers that hold nothing. Raises BenchError."""
+    """On running, prepared, empty servers. Raises BenchError."""
     fill_log(cluster, options.event_count, on_progress)
     return drain_log(cluster, options, on_progress)
 
@@ -87,7 +87,7 @@ def fill_log(cluster: LocalCluster, event_count: int, on_progress: OnProgress) -
 
 
 def drain_log(cluster: LocalCluster, options: DrainBenchOptions, on_progress: OnProgress) -> DrainBenchReport:
-    """A log of so many events onto shards that hold nothing. Raises BenchError."""
+    """Drain a log of `event_count` events into empty shards. Raises BenchError."""
     partitions: SimpleQueue[int] = SimpleQueue()
     for partition in range(options.partitions):
         partitions.put(partition)
@@ -125,7 +125,7 @@ def drain_log(cluster: LocalCluster, options: DrainBenchOptions, on_progress: On
 def measure_floor(
     cluster: LocalCluster, report: DrainBenchReport, options: DrainBenchOptions, on_progress: OnProgress
 ) -> None:
-    """With the log of a drain on its shards, which are emptied first; completes its report. Raises BenchError."""
+    """Empty the shards, flush the log of a drain by bare statements, and complete its report. Raises BenchError."""
     roots = list_servers(cluster)
     empty_shards(cluster)
     before = read_cpu_seconds(roots)

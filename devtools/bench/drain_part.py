@@ -1,4 +1,4 @@
-"""Part `drain`: what drains alone can do, and how near that is to a straight line of the same statements."""
+"""Part `drain`: speed of drains alone, and its ratio to the same statements sent in sequence."""
 
 from dataclasses import asdict, replace
 
@@ -9,7 +9,7 @@ from devtools.bench.report import PartReport, ReportTable, Spread
 
 MEBIBYTE = 1024 * 1024
 WARM_SHARE = 10
-"""Warming up drains so small a part of the events."""
+"""Warming up drains one event in this many."""
 
 
 class DrainPart:

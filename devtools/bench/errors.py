@@ -1,25 +1,27 @@
-"""What stops a benchmark; each docstring is the operator's message."""
+"""Errors that end a benchmark without a result; each docstring is the operator's message."""
+
+from runtime.errors import Permanent, Retryable
 
 
 class BenchError(Exception):
-    """The benchmark has no result. Permanent unless a subclass says otherwise."""
+    """The benchmark has no result."""
 
 
-class BadBenchOption(BenchError):
-    """An option that leaves nothing to measure, or that no cluster can be made of. The message names it."""
+class BadBenchOption(BenchError, Permanent):
+    """An option leaves nothing to measure, or no cluster of that shape can exist. The message names it."""
 
 
-class BenchStepFailed(BenchError):
-    """A step of the benchmark ended with an error; what it wrote to stderr says why."""
+class BenchStepFailed(BenchError, Permanent):
+    """A step of the benchmark failed; its stderr says why."""
 
 
-class BenchMiscount(BenchError):
-    """The shards do not hold every event once: the figures mean nothing. The message says what they hold."""
+class BenchMiscount(BenchError, Permanent):
+    """The shards do not hold every event once, so the figures mean nothing. The message has the numbers."""
 
 
-class WrongAnswer(BenchError):
-    """The service answered something else than 200 during a measurement. The message is what it answered."""
+class WrongAnswer(BenchError, Permanent):
+    """The service gave an unexpected answer during a measurement. The message contains it."""
 
 
-class NeverVisible(BenchError):
-    """What was acknowledged did not become visible on every copy within its time. The message says what was seen."""
+class NeverVisible(BenchError, Retryable):
+    """Acknowledged events did not become visible on every copy in time. The message has the positions."""

@@ -1,8 +1,7 @@
-"""Events as clients send them, some of them twice: what all systems measured beside each other are given.
+"""Events as clients send them, some of them twice: the input of all compared systems.
 
-Videos and types are spread as in `workload`. Every REPEAT_EVERY-th event is one that was sent before, under the same id
-and with the same content, as a client does that has waited for an answer in vain. Ids are version 7, whose order helps
-every index that has them.
+Videos and types are distributed as in `workload`. Every REPEAT_EVERY-th event repeats an earlier one with the same id
+and content, like a retry of a client that got no answer. Ids are version 7, whose order helps every index on them.
 """
 
 from collections.abc import Iterator
@@ -31,7 +30,7 @@ _BLOCK = 1000
 
 
 class EventStream:
-    """Endless. `repeat_after`: so many events lie between one and its repetition: more than can be under way at once.
+    """Endless. `repeat_after`: number of events between one and its repetition, more than can be in flight at once.
 
     Invariant: `_last` holds the last events taken, `repeat_after` of them or all.
     """
@@ -47,11 +46,11 @@ class EventStream:
         self._taken_count = 0
 
     def count_repeats(self, sent_count: int) -> int:
-        """How many of the first `sent_count` events were sent before."""
+        """Number of repetitions among the first `sent_count` events."""
         return max(0, sent_count // REPEAT_EVERY - self.repeat_after // REPEAT_EVERY)
 
     def take(self, count: int, *, now: datetime) -> Rows:
-        """The next ones. New ones happened at `now`."""
+        """The next events; new ones occurred at `now`."""
         held = len(self._last)
         rows = np.concatenate([self._last, self._make(count, now)])
         places = np.arange(self._taken_count, self._taken_count + count)
@@ -103,7 +102,7 @@ def encode_events(rows: Rows) -> list[str]:
 
 
 def build_columns(rows: Rows, *, received_us: int) -> Columns:
-    """For what takes columns: only the videos that occur."""
+    """The events as columns, with only the videos that occur."""
     videos, video_index = np.unique(rows["video"], return_inverse=True)
     return Columns(
         event_ids=np.ascontiguousarray(rows["id"]),

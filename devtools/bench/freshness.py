@@ -1,8 +1,8 @@
-"""How long it takes from a post until every copy of its shard shows its events.
+"""Time from a post until every copy of its shards counts its events.
 
-Each 202 names the positions that its events have in the log, and each copy the positions it has applied, in the same
-snapshot as its counts. So no probe is needed: a post is visible when every instance of each of its partitions' shards
-has reached its position there, and any question asked of any of them from then on counts it.
+Each 202 names the log positions of its events, and each copy the positions that it has applied, in the same snapshot as
+its counts. So no probe is needed: a post is visible when every instance of the shards of its partitions has reached its
+positions; every later query on any of them counts it.
 """
 
 import threading
@@ -23,7 +23,7 @@ from devtools.localcluster.postgres import PostgresServer
 from viewcounter.eventlog.interface import Position
 
 POLL_SECONDS = 0.05
-"""A time is late by no more than this; looking costs the servers a few percent of a core."""
+"""Maximum error of a time; polling costs the servers a few percent of a core."""
 STOP_SECONDS = 10.0
 _READ_POSITIONS = "SELECT partition, position FROM partition_state WHERE state = 'owned'"
 
@@ -50,7 +50,7 @@ class Post:
 
 @dataclass(slots=True)
 class HistoryFreshness:
-    """What was seen of one instance's partition: ascending positions, and when each was first seen."""
+    """Positions of one partition on one instance, ascending, and when each was first seen."""
 
     positions: list[Position] = field(default_factory=list)
     seen_at: list[float] = field(default_factory=list)
@@ -61,7 +61,7 @@ class HistoryFreshness:
             self.seen_at.append(now)
 
     def find_seen_at(self, position: Position) -> float | None:
-        """When it was first seen at or past `position`."""
+        """When a position at or after this one was first seen."""
         number = bisect_left(self.positions, position)
         return self.seen_at[number] if number < len(self.positions) else None
 
@@ -80,7 +80,7 @@ def parse_posts(answers: Iterable[HttpAnswer]) -> list[Post]:
 
 
 def find_visible_at(post: Post, histories: Histories) -> float | None:
-    """None if some instance has not got there yet."""
+    """None while an instance has not reached the position."""
     latest = 0.0
     for partition, position in post.positions.items():
         for history in histories[partition]:
@@ -92,7 +92,7 @@ def find_visible_at(post: Post, histories: Histories) -> float | None:
 
 
 class PositionWatch:
-    """Asks every instance for its positions all the time, each in a thread of its own, while it is a context."""
+    """Polls the positions of every instance, in one thread each, while the context lasts."""
 
     def __init__(self, cluster: LocalCluster) -> None:
         self._stopping = threading.Event()
@@ -135,7 +135,7 @@ class PositionWatch:
             time.sleep(POLL_SECONDS)
 
     def count_flushes(self, *, since: float, until: float) -> int:
-        """Of all partitions, by `time.perf_counter`: how often a position was seen to move, at most once a look."""
+        """Number of position changes seen, of all partitions, between two values of `time.perf_counter`."""
         with self._lock:
             return sum(
                 max(sum(since <= at <= until for at in history.seen_at) for history in each.values())
@@ -158,7 +158,7 @@ class PositionWatch:
                     self._note(server.name, rows, now)
         except LocalClusterError as error:
             with self._lock:
-                self._failure = f"{server.name} stopped saying its positions: {error}"
+                self._failure = f"{server.name} no longer answers with its positions: {error}"
 
     def _note(self, instance: str, rows: list[tuple[int, str]], now: float) -> None:
         with self._lock:
@@ -168,7 +168,7 @@ class PositionWatch:
 
 
 def _find_ends(posts: Iterable[Post]) -> Post:
-    """As one post that is visible when all are."""
+    """One post that is visible when all of them are."""
     ends: dict[int, Position] = {}
     for post in posts:
         for partition, position in post.positions.items():

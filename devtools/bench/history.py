@@ -1,9 +1,8 @@
-"""A year of events as rollups and retention would have left it: days of all of it, hours of the last 90 days, minutes
+"""A year of counted events, as after rollups and retention: days of the whole year, hours of the last 90 days, minutes
 of the last 8. Pure.
 
-To count so much through the log would need a year, since events older than a week are refused. What readers ask is
-answered from these tables and from each partition's row alone, so these are made as they would be; raw events, ids and
-ledgers are not.
+Counting them through the log would take a year, since older events are refused. Reads need only these tables and the
+rows of partitions, so only these are generated; raw events, ids and ledgers are not.
 """
 
 from collections.abc import Sequence
@@ -32,7 +31,7 @@ Numbers = NDArray[np.int64]
 
 @dataclass(frozen=True, slots=True)
 class Horizons:
-    """The columns of a partition's row that say what there is of each tier."""
+    """The columns of a partition's row with the range of each tier."""
 
     watermark: datetime
     rolled_through: datetime
@@ -55,7 +54,7 @@ class Horizons:
 
 @dataclass(frozen=True, slots=True)
 class Rows:
-    """Of one tier, or of the totals: one a key, ascending by partition, video, type and start.
+    """Rows of one tier, or of the totals: one for each key, ascending by partition, video, type and start.
 
     `starts`: minutes since 1970 UTC; all zero for totals. `videos` are indexes of VIDEOS.
     """
@@ -76,7 +75,7 @@ class Rows:
         return Rows(*(getattr(self, name)[chosen] for name in self.__slots__))
 
     def order_by_start(self) -> "Rows":
-        """As flushes and rollups write them: one bucket of all videos after the other."""
+        """In the order of flushes and rollups: all videos of one bucket, then the next bucket."""
         return self.select(np.argsort(self.starts, kind="stable"))
 
     def choose_partitions(self, partitions: Sequence[int]) -> "Rows":
@@ -85,7 +84,7 @@ class Rows:
 
 @dataclass(frozen=True, slots=True)
 class History:
-    """Of `event_count` events that happened in [since, horizons.watermark)."""
+    """`event_count` events that occurred in [since, horizons.watermark)."""
 
     event_count: int
     since: datetime
@@ -97,7 +96,7 @@ class History:
 
 
 def make_history(*, event_count: int, partition_count: int, now: datetime, seed: int) -> History:
-    """Videos and types are spread as in `workload`, times evenly over the year that ends at `now`, a minute edge."""
+    """Videos and types are distributed as in `workload`, times evenly over the year before `now`, a minute edge."""
     horizons = Horizons.at(now)
     since = (now - timedelta(days=DAYS)).replace(hour=0, minute=0)
     minutes = _draw_minutes(event_count, partition_count, first=_number(since), last=_number(now), seed=seed)
@@ -118,7 +117,7 @@ def make_history(*, event_count: int, partition_count: int, now: datetime, seed:
 
 
 def _draw_minutes(event_count: int, partition_count: int, *, first: int, last: int, seed: int) -> Rows:
-    """All events of a minute are one row. Each event is one number meanwhile: those are sorted in a second or two."""
+    """One row for all events of a minute. Each event is encoded as one number, which sorts within seconds."""
     rng = np.random.default_rng(seed)
     shares = np.cumsum(1 / np.arange(1, VIDEO_COUNT + 1) ** ZIPF_EXPONENT)
     videos = np.searchsorted(shares / shares[-1], rng.random(event_count)).clip(max=VIDEO_COUNT - 1)
@@ -141,7 +140,7 @@ def _draw_minutes(event_count: int, partition_count: int, *, first: int, last: i
 
 
 def _merge(rows: Rows, *, width: int | None) -> Rows:
-    """Buckets of `width` minutes since 1970 UTC, all time for None, of rows in order."""
+    """Buckets of `width` minutes since 1970 UTC (None: all time), from sorted rows."""
     starts = np.zeros_like(rows.starts) if width is None else rows.starts // width * width
     is_first = np.ones(len(rows), dtype=bool)
     is_first[1:] = (np.diff(rows.videos) != 0) | (np.diff(rows.types) != 0) | (np.diff(starts) != 0)
@@ -159,7 +158,7 @@ def _merge(rows: Rows, *, width: int | None) -> Rows:
 
 
 def _number(instant: datetime) -> int:
-    """Of a minute edge: minutes since 1970 UTC."""
+    """A minute edge as minutes since 1970 UTC."""
     return int((instant - datetime(1970, 1, 1, tzinfo=UTC)) / timedelta(minutes=1))
 
 

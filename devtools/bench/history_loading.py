@@ -1,4 +1,4 @@
-"""A `History` put into the shards of a cluster by SQL, as if it had been counted there."""
+"""Loads a `History` into the shards of a cluster by SQL, as if it had been counted there."""
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -54,8 +54,8 @@ _TABLES = ("video", "event_total", *_TIERS)
 
 
 def load_history(cluster: LocalCluster, history: History, *, on_rows: Callable[[int], None]) -> None:
-    """Into shards that hold no event, until every replica has it too. `on_rows` is told of how many rows there are
-    more, from any thread. Raises LocalClusterError."""
+    """Load into empty shards, and wait until every replica has it. `on_rows` gets the number of new rows, from any
+    thread. Raises LocalClusterError."""
     primaries = list_primaries(cluster)
     with ThreadPoolExecutor(len(primaries)) as pool:
         for loading in [pool.submit(_load_shard, primary, history, on_rows) for primary in primaries]:
@@ -101,7 +101,7 @@ def _load_shard(primary: PostgresServer, history: History, on_rows: Callable[[in
 
 @contextmanager
 def _without_indexes(connection: Any) -> Iterator[None]:
-    """Those of the tiers are built at the end, from their own definitions, several times as fast as row by row."""
+    """Drop the indexes of the tiers and rebuild them at the end, which is several times as fast."""
     found = [row for table in _TIERS for row in connection.execute(_LIST_INDEXES, {"table": table}).fetchall()]
     for table, name, constraint, _ in found:
         drop = f"ALTER TABLE {table} DROP CONSTRAINT {name}" if constraint else f"DROP INDEX {name}"

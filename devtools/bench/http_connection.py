@@ -1,7 +1,6 @@
-"""One connection of the load generator: writes what it is given, parses nothing but status and length.
+"""One connection of the load generator: writes prepared bytes, parses only status and length.
 
-It is kept alive if the server likes that; one that closes it after an answer gets another one with the next request, as
-it would from a proxy in front of it.
+It is kept alive if the server allows that, else reopened with the next request, as by a proxy.
 """
 
 import asyncio
@@ -16,7 +15,7 @@ _END = b"\r\n\r\n"
 
 
 class Connection(asyncio.Protocol):
-    """At most one request under way. `fault` is what was wrong with the first wrong answer."""
+    """At most one request in flight. `fault` describes the first wrong answer."""
 
     def __init__(self, address: tuple[str, int], status: int) -> None:
         self.on_answer: Callable[[Connection, bytes], None] = _ignore
@@ -80,7 +79,7 @@ class Connection(asyncio.Protocol):
         self.on_answer(self, body)
 
     def _leave(self) -> None:
-        """The server ends this connection; that it is lost is no fault."""
+        """The server closes this connection, which is not an error."""
         if self._transport is not None:
             self._left_count += 1
             self._transport.close()

@@ -1,8 +1,8 @@
-"""A load generator that costs little itself: connections on one event loop, nothing parsed but the length.
+"""A cheap load generator: connections on one event loop, which parses only the length of answers.
 
-Closed: each connection asks as soon as it is answered, so the figure is what the server can do. Open: requests begin
-at times fixed beforehand, and a request that has to wait for a connection has waited (no coordinated omission). Either
-way what was asked is waited for, so that the answers say all that the server has done.
+Closed loop: each connection sends its next request after the answer, which measures capacity. Open loop: requests have
+scheduled times, and waiting for a connection counts as latency (no coordinated omission). In both every request is
+answered before the end, so the answers account for all work of the server.
 """
 
 import asyncio
@@ -19,13 +19,13 @@ from devtools.bench.errors import WrongAnswer
 from devtools.bench.http_connection import Connection, check_answers
 
 SETTLE_SECONDS = 120.0
-"""The last answers come within this time, also of a server that was offered more than it can do for a minute."""
+"""Time limit for the last answers, also of a server that was overloaded for a minute."""
 _POLL_SECONDS = 0.01
 
 
 @dataclass(frozen=True, slots=True)
 class HttpAnswer:
-    """When its request was due, by `time.perf_counter`, and what it said."""
+    """An answer, and the scheduled time of its request, by `time.perf_counter`."""
 
     due_at: float
     body: bytes
@@ -33,10 +33,10 @@ class HttpAnswer:
 
 @dataclass(slots=True)
 class Load:
-    """`latencies`: seconds of each request that was measured, `finished_count` of which were answered within `seconds`.
+    """`latencies`: seconds of each measured request, `finished_count` of which were answered within `seconds`.
 
-    `answered_count`: those of warming up included. `cpu_seconds`: what the generator itself took, for all of them.
-    `answers`: all of them, if they were to be kept.
+    `answered_count` includes warming up. `cpu_seconds`: of the generator itself, for all requests. `answers`: all of
+    them, if they were kept.
     """
 
     seconds: float = 0.0
@@ -53,7 +53,7 @@ class Load:
 
     @property
     def generator_share(self) -> float:
-        """How busy the generator kept its core, 0 to 1: near 1 it is what was measured."""
+        """Utilization of the generator's core, 0 to 1; near 1 the generator limits the result."""
         return self.cpu_seconds / self.elapsed_seconds
 
     def get_percentile_ms(self, percent: float) -> float:
@@ -72,7 +72,7 @@ def run_closed(
     status: int = 200,
     keeps_answers: bool = False,
 ) -> Load:
-    """Until the time is over or there is no further request. Raises WrongAnswer for any other status."""
+    """Closed loop, until the time is over or `requests` ends. Raises WrongAnswer for another status."""
     run = _ClosedRun(address, requests, connections, status, keeps_answers=keeps_answers)
     return _run(run, warm_seconds=warm_seconds, seconds=seconds)
 
@@ -99,12 +99,12 @@ def _run(run: "_ClosedRun | _OpenRun", **arguments: float) -> Load:
     load.elapsed_seconds = time.perf_counter() - started_at
     load.cpu_seconds = _get_cpu_seconds() - cpu_before
     if not load.latencies:
-        raise WrongAnswer("nothing was answered")
+        raise WrongAnswer("no request was answered")
     return load
 
 
 class _Run:
-    """What both kinds have in common: whom to ask what, and what came of it."""
+    """Common state of both loops: target, requests and results."""
 
     def __init__(
         self,
@@ -219,7 +219,7 @@ async def _connect(address: tuple[str, int], count: int, status: int) -> list[Co
 
 
 async def _settle(connections: list[Connection], waiting: "deque[float] | None" = None) -> None:
-    """Until everything asked is answered. Raises WrongAnswer, also for what never is."""
+    """Wait until every request is answered. Raises WrongAnswer, also after SETTLE_SECONDS."""
     deadline = time.perf_counter() + SETTLE_SECONDS
     while True:
         check_answers(connections)
@@ -236,6 +236,6 @@ def _close(connections: list[Connection]) -> None:
 
 
 def _get_cpu_seconds() -> float:
-    """Of this thread: the load runs on no other."""
+    """CPU time of this thread, which runs the whole load."""
     usage = resource.getrusage(resource.RUSAGE_THREAD)
     return usage.ru_utime + usage.ru_stime

@@ -1,7 +1,7 @@
 """Part `ingest`: from a post to its 202, one gateway worker alone on a core, load generator and log on the others.
 
-Closed loops say what the gateway can do, by size of batch and number of connections; open ones, at shares of that, what
-clients see who do not wait for each other.
+Closed loops measure the capacity of the gateway, by size of batch and number of connections; open loops, at shares of
+it, the latency of independent clients.
 """
 
 import itertools
@@ -33,9 +33,9 @@ SHARES = (0.5, 0.8)
 
 @dataclass(frozen=True, slots=True)
 class IngestPlan:
-    """`open_batches`: sizes whose capacity is loaded by open loops too. `most_events`: posted at once by all
-    connections; more than the gateway buffers (`VIEWCOUNTER_BUFFER_MAX_EVENTS`) it refuses, and waves that take as long
-    as the measurement say little. `template_events`: laid out beforehand for each size."""
+    """`open_batches`: sizes that are measured by open loops too. `most_events`: maximum in flight on all connections;
+    the gateway refuses more than `VIEWCOUNTER_BUFFER_MAX_EVENTS`, and waves as long as the measurement mean little.
+    `template_events`: prepared beforehand for each size."""
 
     batches: tuple[int, ...]
     connections: tuple[int, ...]
@@ -52,7 +52,7 @@ class IngestPlan:
         return [(size, count) for size, count in pairs if size * count <= self.most_events]
 
     def check(self) -> None:
-        """Raises BadOption, naming the option."""
+        """Raises BadBenchOption, naming the option."""
         if not all(1 <= size <= REQUEST_MAX_EVENTS for size in self.batches):
             raise BadBenchOption(f"--batches: 1 to {REQUEST_MAX_EVENTS} events")
         if not all(1 <= count <= MAX_CONNECTIONS for count in self.connections):
@@ -61,20 +61,20 @@ class IngestPlan:
             raise BadBenchOption(f"--seconds: more than 0, at most {LONGEST_SECONDS:.0f}")
         if {size for size, _ in self.list_closed()} != set(self.batches):
             raise BadBenchOption(
-                f"--connections: with any of them more than {self.most_events} events would be under way"
+                f"--connections: with any of them more than {self.most_events} events would be in flight"
             )
 
 
 @dataclass(frozen=True, slots=True)
 class IngestChoices:
-    """What was asked for instead of the plan's own."""
+    """Options that override the plan."""
 
     batches: tuple[int, ...] = ()
     connections: tuple[int, ...] = ()
     seconds: float | None = None
 
     def change(self, plan: IngestPlan) -> IngestPlan:
-        """Sizes asked for are loaded by open loops too."""
+        """The chosen sizes are measured by open loops too."""
         changed = replace(plan, batches=self.batches, open_batches=self.batches) if self.batches else plan
         if self.connections:
             changed = replace(changed, connections=self.connections)
@@ -108,7 +108,7 @@ QUICK = IngestPlan(
 
 @dataclass(slots=True)
 class _Bench:
-    """What all runs have in common. `acknowledged`: events of every 202 so far."""
+    """Common state of all runs. `acknowledged`: events of every 202 so far."""
 
     address: tuple[str, int]
     roots: dict[str, list[int]]
@@ -168,14 +168,14 @@ def _measure(bench: _Bench, context: BenchContext) -> None:
     opened = list(itertools.product(plan.open_batches, SHARES)) * context.rounds
     done, total = 0, len(closed) + len(opened)
     for size, connections in closed:
-        context.on_progress("posting, closed loops and open ones", done, total)
+        context.on_progress("posting in closed and open loops", done, total)
         _run_closed(bench, size, connections)
         done += 1
     for size, share in opened:
-        context.on_progress("posting, closed loops and open ones", done, total)
+        context.on_progress("posting in closed and open loops", done, total)
         _run_open(bench, size, share)
         done += 1
-    context.on_progress("posting, closed loops and open ones", done, total)
+    context.on_progress("posting in closed and open loops", done, total)
 
 
 def _run_closed(bench: _Bench, size: int, connections: int) -> None:
@@ -227,7 +227,7 @@ def _note(
 
 
 def _check_log(cluster: LocalCluster, acknowledged: int) -> None:
-    """Raises WrongCount unless the log holds exactly what was acknowledged."""
+    """Raises BenchMiscount unless the log holds exactly what was acknowledged."""
     [said] = run_step(cluster, "log")
     if said["events"] != acknowledged:
         raise BenchMiscount(f"{acknowledged} events were acknowledged, the log holds {said['events']}")

@@ -1,4 +1,4 @@
-"""What part `ingest` measured, and how it is told. Pure."""
+"""Figures of part `ingest` and their report. Pure."""
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass

@@ -1,4 +1,4 @@
-"""What a benchmark ran on, as far as it can be told from here."""
+"""Description of the machine on which a benchmark ran."""
 
 import os
 import platform

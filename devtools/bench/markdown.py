@@ -1,4 +1,4 @@
-"""The report as Markdown: tables to be put into a page or an issue."""
+"""The report as Markdown tables."""
 
 from collections.abc import Iterable, Iterator
 

@@ -1,4 +1,4 @@
-"""The seam between the command and the parts of the benchmark."""
+"""The interface between the command and the parts of the benchmark."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -8,7 +8,7 @@ from devtools.bench.clusters import Clusters
 from devtools.bench.report import PartReport
 
 OnProgress = Callable[[str, int, int], None]
-"""What is done, how far it is, how far it goes."""
+"""Called with the description of a step, its progress, and its total."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,14 +24,14 @@ class BenchContext:
 
 
 class BenchPart(Protocol):
-    """Measured by `run`, which leaves no process of its own behind, whatever it raises."""
+    """A part of the benchmark. `run` leaves no process running, also after an error."""
 
     @property
     def name(self) -> str: ...
 
     @property
     def title(self) -> str:
-        """What it measures, in half a line."""
+        """A short description of what the part measures."""
 
     def run(self, context: BenchContext) -> PartReport:
         """Raises BenchError, LocalClusterError."""

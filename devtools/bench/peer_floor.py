@@ -1,4 +1,4 @@
-"""The floor of all that count into PostgreSQL: one psycopg connection, binary COPY and one upsert, in a straight line.
+"""The lower bound of counting into PostgreSQL: one psycopg connection, binary COPY and one upsert, in sequence.
 
 No HTTP, no JSON, no log, no de-duplication: events are in memory as columns when the clock starts.
 """
@@ -38,7 +38,7 @@ _ADD = """
 
 
 class Floor:
-    """On the database of the peers. `seconds` and `cpu_seconds`: spent on storing, not on making events up."""
+    """Writes to the database of the peers. `seconds` and `cpu_seconds`: of storing, not of generating events."""
 
     def __init__(self, server: PostgresServer) -> None:
         self._connection = server.connect(database=DATABASE)
@@ -46,7 +46,7 @@ class Floor:
         self.start_over()
 
     def start_over(self) -> None:
-        """With the figures; what was stored stays."""
+        """Reset the figures; stored events are kept."""
         self.seconds = 0.0
         self.cpu_seconds = 0.0
         self.latencies: list[float] = []

@@ -1,7 +1,7 @@
-"""An embedded column store beside us, chdb (ClickHouse in the process), where somebody has installed it.
+"""An embedded column store for comparison, chdb (ClickHouse as a library), if it is installed.
 
-It gets the same JSON in the same batches as rows of a MergeTree, and counts when it is asked. It runs in a process of
-its own, since its threads would stay in ours. Nothing of it is fsynced.
+It stores the same JSON in the same batches as rows of a MergeTree, and counts at query time. It runs in a process of
+its own, since its threads would remain in ours. It never calls fsync.
 """
 
 import importlib
@@ -28,7 +28,7 @@ _INSERT = "INSERT INTO event SETTINGS date_time_input_format = 'best_effort' FOR
 
 @dataclass(frozen=True, slots=True)
 class OlapRun:
-    """`seconds` and `cpu_seconds`: spent on storing."""
+    """`seconds` and `cpu_seconds`: of storing."""
 
     seconds: float
     cpu_seconds: float
@@ -41,7 +41,7 @@ def is_installed() -> bool:
 
 
 def run_olap(folder: Path, *, stream: EventStream, seconds: float, batch_size: int) -> OlapRun:
-    """In `folder`, which is its alone. Runs where this process may run."""
+    """Stores its data in `folder`, which must be empty. Runs on the cores of this process."""
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
         return pool.submit(_run, folder, stream, seconds, batch_size).result()
 

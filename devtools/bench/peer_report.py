@@ -1,4 +1,4 @@
-"""What part `peers` says of its runs. Pure."""
+"""The report of part `peers`. Pure."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
@@ -30,7 +30,7 @@ _BOUNDS = (
 
 
 def describe_peers(rounds: Sequence[Mapping[str, PeerRun]], *, name: str, title: str) -> PartReport:
-    """`rounds`: runs by the names of NAMES; one that is missing was not installed."""
+    """`rounds`: runs by the names of NAMES; a missing one was not installed."""
     by_name = {each: [runs[each] for runs in rounds] for each in NAMES if each in rounds[0]}
     base, base_acknowledged = _find_base(by_name)
     return PartReport(

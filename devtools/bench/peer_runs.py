@@ -1,4 +1,4 @@
-"""One measurement of one of the systems: how fast it was, at what cost, and how often it counted an event."""
+"""One measurement of one system: its speed, its cost, and how often it counted each event."""
 
 import itertools
 import time
@@ -24,7 +24,7 @@ _POLL_SECONDS = 0.02
 
 @dataclass(frozen=True, slots=True)
 class PeerTarget:
-    """Where events are posted to, and the `status` of the answer that accepts them. `batch_size` None: one an event."""
+    """The address for posts, and the `status` that accepts them. `batch_size` None: one request for each event."""
 
     address: tuple[str, int]
     path: str
@@ -37,9 +37,9 @@ class PeerTarget:
 
 @dataclass(frozen=True, slots=True)
 class PeerRun:
-    """Rates are events a second while posts were sent, and from the first post to the last commit. Latencies are of a
-    request. `counted`: what all counters went up by. CPU is seconds a million events, by part; `load_cpu_share` is what
-    the load generator took of a core."""
+    """Rates are events a second while posts were sent, and from the first post to the last commit. Latencies are of
+    requests. `counted`: increase of all counters. CPU is seconds for a million events, by part; `load_cpu_share`: share
+    of a core that the load generator used."""
 
     sent_count: int
     repeated_count: int
@@ -61,7 +61,7 @@ class PeerRun:
 
 
 class ServiceCounts:
-    """What the shards of the service have counted; its connections stay open."""
+    """Reads the counts of the service's shards; its connections stay open."""
 
     def __init__(self, cluster: LocalCluster) -> None:
         self._connections = [primary.connect() for primary in list_primaries(cluster)]
@@ -74,7 +74,7 @@ class ServiceCounts:
         return self._sum("SELECT coalesce(sum(count), 0)::bigint FROM event_total")
 
     def count_received(self) -> int:
-        """Events that a flush has dealt with, counted or not."""
+        """Number of events in flushes, counted or not."""
         return self._sum("SELECT coalesce(sum(received), 0)::bigint FROM ledger")
 
     def _sum(self, query: LiteralString) -> int:
@@ -92,8 +92,8 @@ def measure_posts(
     count_received: Callable[[], int] | None = None,
     most_requests: int | None = None,
 ) -> PeerRun:
-    """What is sent while warming up has no part in rates and times. `count` is what the counters add up to,
-    `count_received` how many events have been dealt with: None if all that are acknowledged have. Raises BenchError.
+    """Requests of the warm-up are not in rates and times. `count` returns the sum of the counters, `count_received` the
+    number of processed events; None if all acknowledged events are processed. Raises BenchError.
     """
     host = f"{target.address[0]}:{target.address[1]}"
     requests = build_posts(stream, host=host, path=target.path, batch_size=target.batch_size, token=target.token)
@@ -128,7 +128,7 @@ def measure_posts(
 
 
 def measure_floor(floor: Floor, stream: EventStream, *, seconds: float, batch_size: int, roots: Roots) -> PeerRun:
-    """On the core of whoever calls."""
+    """Runs on the core of the caller."""
     counted_before, before = floor.count(), read_cpu_seconds(roots)
     floor.start_over()
     sent_count = 0
@@ -147,7 +147,7 @@ def measure_floor(floor: Floor, stream: EventStream, *, seconds: float, batch_si
 
 
 def measure_olap(stream: EventStream, *, seconds: float, batch_size: int) -> PeerRun:
-    """Where it is installed."""
+    """Requires that chdb is installed."""
     with TemporaryDirectory(prefix="viewcounter-olap-") as folder:
         run = run_olap(Path(folder, "data"), stream=stream, seconds=seconds, batch_size=batch_size)
     sent_count = len(run.latencies) * batch_size
@@ -163,7 +163,7 @@ def measure_olap(stream: EventStream, *, seconds: float, batch_size: int) -> Pee
 def _describe_straight(
     load: Load, cpu: Mapping[str, float], *, sent_count: int, repeated_count: int, counted: int
 ) -> PeerRun:
-    """Of one caller without HTTP, for whom acknowledged and committed are the same."""
+    """The run of one client without HTTP, for which acknowledged and committed are the same."""
     per_second = sent_count / load.seconds
     return PeerRun(
         sent_count=sent_count,

@@ -1,4 +1,4 @@
-"""The application of `peers` running on a database of its own, on a primary of the cluster measured."""
+"""Runs the application of `peers` on a database of its own, on a primary of the measured cluster."""
 
 import http.client
 import os
@@ -31,7 +31,7 @@ _COUNT = "SELECT coalesce(sum(count), 0)::bigint FROM peers_videocount"
 
 @dataclass(frozen=True, slots=True)
 class PeerSite:
-    """`pid` is of gunicorn's master. `server` is a primary; its replicas follow everything that is in it."""
+    """`pid`: of gunicorn's master. `server`: a primary, whose replicas replicate this database too."""
 
     server: PostgresServer
     replicas: tuple[PostgresServer, ...]
@@ -43,7 +43,7 @@ class PeerSite:
         return {"database": [self.server.pid], "replicas": [replica.pid for replica in self.replicas]}
 
     def count(self) -> int:
-        """What its counters add up to."""
+        """The sum of its counters."""
         with self.server.connect(database=DATABASE) as connection:
             [row] = connection.execute(_COUNT).fetchall()
         return int(row[0])
@@ -51,7 +51,7 @@ class PeerSite:
 
 @contextmanager
 def run_peer_site(cluster: LocalCluster) -> Iterator[PeerSite]:
-    """Afterwards neither process nor database is left. Raises LocalClusterError."""
+    """Process and database are removed afterwards. Raises LocalClusterError."""
     server = list_primaries(cluster)[0]
     [instances] = [servers for servers in cluster.layout.shards.values() if server in servers]
     replicas = [instance for instance in instances if instance is not server]
@@ -80,7 +80,7 @@ def run_peer_site(cluster: LocalCluster) -> Iterator[PeerSite]:
 
 @contextmanager
 def peer_database(server: PostgresServer) -> Iterator[None]:
-    """An empty one. What a run that was killed has left of it goes first."""
+    """An empty database. That of an earlier run that was killed is dropped first."""
     _drop(server)
     with server.session() as connection:
         connection.execute(f"CREATE DATABASE {DATABASE}")
@@ -118,7 +118,7 @@ def _build_launch(cluster: LocalCluster, environment: Mapping[str, str], *argume
 
 def _find_obstacle(process: "subprocess.Popen[bytes]", port: int) -> str | None:
     if process.poll() is not None:
-        return f"it ended with status {process.returncode}"
+        return f"the process ended with status {process.returncode}"
     connection = http.client.HTTPConnection(LOOPBACK, port, timeout=ANSWER_SECONDS)
     try:
         connection.request("GET", "/healthz")

@@ -1,7 +1,7 @@
-"""Part `peers`: the same work done by what a team would write instead, and by us, in one run on the same servers.
+"""Part `peers`: the same work by common alternatives and by viewcounter, in one run on the same servers.
 
-Who answers HTTP has one core for itself; databases, log, workers and the load generator have the others. Everybody gets
-the same events in the same proportions, one in a hundred of them a second time.
+The HTTP server has one core; databases, log, workers and the load generator share the others. All systems get the same
+events in the same proportions, one in a hundred of them twice.
 """
 
 import os
@@ -30,9 +30,9 @@ _SEED = 1
 
 @dataclass(frozen=True, slots=True)
 class PeerWay:
-    """How events are sent: by how many connections, `batch_size` in a request (None: one, not as a list).
+    """How events are sent: number of connections, `batch_size` in a request (None: one, not as a list).
 
-    `repeat_after` is more than is under way at once: who sends an event again has waited for the first one in vain.
+    `repeat_after` exceeds the number of events in flight, so that a repetition never overtakes its original.
     """
 
     batch_size: int | None
@@ -96,7 +96,7 @@ def measure_site(site: PeerSite, *, seconds: float) -> dict[str, PeerRun]:
 
 
 def measure_service(cluster: LocalCluster, token: str, *, seconds: float) -> dict[str, PeerRun]:
-    """Of a cluster whose web, worker and beat run."""
+    """Measures a cluster whose web, worker and beat run."""
     url = urlsplit(cluster.web_url)
     address = (str(url.hostname), int(url.port or 80))
     web = cluster.application("web").pid
@@ -135,7 +135,7 @@ def run_service(cluster: LocalCluster) -> Iterator[None]:
 
 
 def _measure_straight(site: PeerSite, *, seconds: float) -> dict[str, PeerRun]:
-    """Those without HTTP: the floor's client on the core of the web workers, the column store on all of them."""
+    """Measures the systems without HTTP: the floor on the core of the web workers, the column store on all cores."""
     runs: dict[str, PeerRun] = {}
     with closing(Floor(site.server)) as floor, pinned(site.pid) as core, _moved_to(core):
         for name, size in FLOOR_SIZES.items():

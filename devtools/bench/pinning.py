@@ -1,4 +1,4 @@
-"""One process alone on a core, so that its figures are its own."""
+"""Pins one process to a core of its own, so that no other process disturbs its figures."""
 
 import os
 from collections.abc import Iterator
@@ -10,9 +10,9 @@ import psutil
 
 @contextmanager
 def pinned(pid: int) -> Iterator[list[int]]:
-    """The tree of a process, threads included, on one core; ourselves and everything else below us on the others.
+    """Pin the tree of a process, with its threads, to one core; this process and its other children to the others.
 
-    Gives that core, or all of them where there is only one. Afterwards everybody may run everywhere again.
+    Yields that core, or all if there is only one. Afterwards all processes may use all cores again.
     """
     cores = sorted(os.sched_getaffinity(0))
     if len(cores) < 2:

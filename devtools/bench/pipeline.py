@@ -1,7 +1,7 @@
 """Part `pipeline`: from a post to queryable on every copy, with every process of the service on this machine.
 
-A saturating load says what all of it together can do: events acknowledged by the time until the last of them was
-queryable. Open loops at shares of that say how fresh answers are while it goes on.
+A saturating load measures the capacity: acknowledged events divided by the time until the last of them was queryable.
+Open loops at shares of it measure the freshness of answers.
 """
 
 import time
@@ -24,12 +24,12 @@ from devtools.localcluster.spec import BEAT, WEB, WORKER
 
 ACCEPTED = 202
 BATCH_EVENTS = 100
-"""What a client's buffer sends at once."""
+"""Size of a client's batch."""
 CONNECTIONS = 16
 OPEN_CONNECTIONS = 256
 SHARES = (0.5, 0.8, 1.0)
 VISIBLE_SECONDS = 180.0
-"""After the load, all of it is queryable within this time, or there is no report."""
+"""Time limit after the load until all events are queryable; else there is no report."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,10 +163,10 @@ def _sustain(bench: _Bench, plan: PipelinePlan, share: float, capacity: float, c
 
 
 def _await_visible(bench: _Bench, load: Load) -> tuple[list[Post], list[float]]:
-    """Raises WrongCount for a post that was accepted in part, NeverVisible."""
+    """Raises BenchMiscount for a post that was accepted in part, NeverVisible."""
     posts = parse_posts(load.answers)
     if any(post.event_count != BATCH_EVENTS for post in posts):
-        raise BenchMiscount(f"some posts of {BATCH_EVENTS} events were not accepted whole")
+        raise BenchMiscount(f"some posts of {BATCH_EVENTS} events were accepted in part only")
     bench.acknowledged += sum(post.event_count for post in posts)
     return posts, bench.watch.wait_visible(posts, within_seconds=VISIBLE_SECONDS)
 

@@ -1,4 +1,4 @@
-"""What part `pipeline` measured, and how it is told. Pure."""
+"""Figures of part `pipeline` and their report. Pure."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
@@ -8,8 +8,8 @@ from devtools.bench.report import PartReport, Plot, ReportTable, Series, Spread
 
 @dataclass(frozen=True, slots=True)
 class Sustained:
-    """One open loop at a share of the capacity. Freshness is from the time a post was due until it is queryable on
-    every copy of its shards. `flush_count`: of all partitions, at least, until everything was queryable."""
+    """One open loop at a share of the capacity. Freshness: from the scheduled time of a post until every copy of its
+    shards counts it. `flush_count`: flushes of all partitions, at least, until everything was queryable."""
 
     share: float
     offered_per_second: float

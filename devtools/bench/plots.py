@@ -1,4 +1,4 @@
-"""Plots as inline SVG: lines through points on linear or logarithmic axes; a point tells its values on hovering."""
+"""Plots as inline SVG: lines through points on linear or logarithmic axes; hovering shows the values of a point."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -11,7 +11,7 @@ WIDTH, HEIGHT = 540, 330
 LEFT, RIGHT, TOP, BOTTOM = 66, 14, 14, 66
 MOST_TICKS = 8
 _COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#7f3fbf", "#5b5b5b")
-"""Told apart by people who do not see all colors."""
+"""Distinguishable with colour blindness."""
 
 
 def draw_plot(plot: Plot) -> str:

@@ -1,7 +1,7 @@
-"""Part `read`: what readers ask over HTTP, one gateway worker alone on a core, everything else on the others.
+"""Part `read`: reads over HTTP, one gateway worker alone on a core, everything else on the others.
 
-Kept answers in closed loops: the most that can be answered. Fresh ones, which nobody has asked for a while, in open
-loops at a fixed rate: what a reader waits. And fresh ones again by how many events there are, and by how many shards.
+Cached answers in closed loops measure capacity. Uncached answers in open loops at a fixed rate measure latency, also by
+number of events and by number of shards.
 """
 
 import http.client
@@ -61,7 +61,7 @@ QUICK = ReadMix((200_000,), (), warm_seconds=0.2, closed_seconds=0.6, open_secon
 
 @dataclass(slots=True)
 class _Bench:
-    """What is read from at the moment."""
+    """The cluster that is read from."""
 
     context: BenchContext
     plan: ReadMix
@@ -94,7 +94,7 @@ class ReadPart:
 
     @contextmanager
     def _open(self, context: BenchContext, plan: ReadMix, spec: ClusterSpec, size: int) -> Iterator[_Bench]:
-        """A cluster with so many events, its gateway running."""
+        """A cluster with `size` events and a running gateway."""
         cluster = context.clusters.get(spec)
         now = datetime.now(UTC).replace(second=0, microsecond=0)
         history = make_history(event_count=size, partition_count=spec.partitions, now=now, seed=_SEED)
@@ -134,7 +134,7 @@ def _load(cluster: LocalCluster, history: History, context: BenchContext) -> Non
 
 
 def _warm_up(bench: _Bench) -> None:
-    """Connections of pools, plans of statements, pages of tables."""
+    """Fill pools of connections, plans of statements, and caches of pages."""
     for question in bench.questions:
         requests = _ask(bench, question.fresh[::-1])
         run_closed(
@@ -230,7 +230,7 @@ def _ask(bench: _Bench, requests: tuple[Request, ...]) -> Iterator[bytes]:
 
 
 def _check_answers(bench: _Bench, history: History) -> None:
-    """Raises WrongCount if what is going to be measured is not what was loaded."""
+    """Raises BenchMiscount if the answers differ from the loaded events."""
     by_name = {question.name: question for question in bench.questions}
     year = by_name["year"].fresh[0].path.partition("?")[2]
     names = {name: type_id for type_id, name in TYPE_NAMES.items()}

@@ -1,4 +1,4 @@
-"""What part `read` says of its readings. Pure."""
+"""The report of part `read`. Pure."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
@@ -27,7 +27,7 @@ class Way(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class ReadPlace:
-    """What was read from."""
+    """The cluster that was read from."""
 
     event_count: int
     shards: int
@@ -38,7 +38,7 @@ class ReadPlace:
 
 @dataclass(frozen=True, slots=True)
 class ReadRun:
-    """CPU is microseconds a request, warming up included: of the gateway, and of all servers of the shards."""
+    """CPU in microseconds for each request, warming up included: of the gateway, and of all servers of the shards."""
 
     requests_per_second: float
     p50_ms: float

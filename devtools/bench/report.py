@@ -1,4 +1,4 @@
-"""What a part of the benchmark says when it is done: pure data, which terminal, JSON and page render alike."""
+"""The report of a part of the benchmark: pure data for terminal, JSON and page."""
 
 import statistics
 from collections.abc import Sequence
@@ -63,8 +63,8 @@ class Plot:
 
 @dataclass(frozen=True, slots=True)
 class PartReport:
-    """`figures`: everything that was measured, for JSON, units at the ends of names. `bounded_by`: a sentence each on
-    what keeps a figure from being better. `seconds`: what the part took, filled in by whoever ran it."""
+    """`figures`: all measured values, for JSON, with units at the ends of names. `bounded_by`: the bottlenecks of the
+    figures, a sentence each. `seconds`: duration of the part, set by the caller of `run`."""
 
     name: str
     title: str
@@ -77,7 +77,7 @@ class PartReport:
 
 @dataclass(frozen=True, slots=True)
 class Machine:
-    """What the figures were measured on. Versions as the programs themselves say."""
+    """The machine of the measurement. Versions are those that the programs print."""
 
     cores: int
     cpu_model: str
@@ -90,7 +90,7 @@ class Machine:
 
 @dataclass(frozen=True, slots=True)
 class BenchReport:
-    """`options`: what was asked for, by name."""
+    """`options`: the given options, by name."""
 
     measured_at: datetime
     machine: Machine

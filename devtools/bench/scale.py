@@ -1,5 +1,5 @@
-"""Part `scale`: drains by numbers of workers and shards, what an event costs by component and takes in bytes, and what
-that makes of more events a second than one machine shows.
+"""Part `scale`: drains by number of workers and shards, CPU and bytes of an event by component, and the resources that
+higher rates would need.
 """
 
 import os
@@ -49,7 +49,7 @@ class ScalePart:
 
 
 def _warm_up(cluster: LocalCluster, event_count: int, workers: int, context: BenchContext) -> Bytes:
-    """Fills the log and drains it once; what that left is what an event takes."""
+    """Fill the log and drain it once; returns the bytes of an event in each place."""
     logged = _fill(cluster, event_count, context)
     before = measure_sizes(cluster)
     _drain(cluster, event_count, workers, context)

@@ -1,4 +1,4 @@
-"""What part `scale` measured, and how it is told. Pure."""
+"""Figures of part `scale` and their report. Pure."""
 
 from collections.abc import Sequence
 from dataclasses import asdict

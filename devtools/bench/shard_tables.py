@@ -1,6 +1,6 @@
-"""Tables of the shards as a benchmark needs them: empty before, counted and measured afterwards.
+"""Tables of the shards for a benchmark: emptied before, counted and measured afterwards.
 
-Asked of the primaries directly: a process of the service would take longer to start than all of this.
+By SQL on the primaries: starting a process of the service would take longer than all of this.
 """
 
 from collections import Counter
@@ -11,7 +11,7 @@ from devtools.bench.usage import list_primaries
 from devtools.localcluster import LocalCluster
 
 _PATIENCE = "SET statement_timeout = '300s'"
-"""Counting tens of millions of rows is no sign of a sick server."""
+"""Counting tens of millions of rows takes longer than the timeout of the service."""
 _LIST_TABLES = """
     SELECT string_agg(format('%%I', tablename), ', ') FROM pg_tables
     WHERE schemaname = 'public' AND tablename <> ALL(%s)
@@ -41,7 +41,7 @@ _MEASURE_SIZES = """
 
 
 def empty_shards(cluster: LocalCluster) -> None:
-    """As before the first event; topology, schema and event types stay. Raises NotReady."""
+    """Delete all events; topology, schema and event types are kept. Raises NotReady."""
     for primary in list_primaries(cluster):
         with primary.session() as connection:
             [(tables,)] = connection.execute(_LIST_TABLES, (_KEPT_TABLES,)).fetchall()
@@ -50,7 +50,7 @@ def empty_shards(cluster: LocalCluster) -> None:
 
 
 def check_committed(cluster: LocalCluster, event_count: int) -> dict[str, int]:
-    """What the shards hold of each kind. Raises WrongCount unless that is every event, once; NotReady."""
+    """Number of events on the shards, by table. Raises BenchMiscount unless each holds every event once, NotReady."""
     committed = _add_up(cluster, _COUNT_EVENTS)
     if set(committed.values()) != {event_count}:
         raise BenchMiscount(f"of {event_count} events the shards hold: {committed}")

@@ -1,4 +1,4 @@
-"""The statements of a flush with their parameters ready: what remains when everything else is taken away."""
+"""The statements of a flush with prepared parameters: the lower bound of its cost."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -23,7 +23,7 @@ class Statement:
 
 
 class _Recorder:
-    """Stands where a flush expects its connection and writes down what it would be asked."""
+    """Takes the place of a flush's connection and records its statements."""
 
     def __init__(self) -> None:
         self.statements: list[Statement] = []

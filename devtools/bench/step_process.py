@@ -1,4 +1,4 @@
-"""Steps of a benchmark as processes: with the settings of the cluster measured, heard line by line."""
+"""Steps of a benchmark as processes with the settings of the measured cluster; their output is read line by line."""
 
 import json
 import os
@@ -15,7 +15,7 @@ from viewcounter.config.kinds import PROJECT_ROOT
 
 
 def run_step(cluster: LocalCluster, *arguments: str) -> Iterator[dict[str, Any]]:
-    """What `bench_step` says, line by line. Raises BenchStepFailed."""
+    """The output of `bench_step`, line by line. Raises BenchStepFailed."""
     process = spawn_step(cluster, *arguments)
     try:
         for line in process.stdout or ():
@@ -28,7 +28,7 @@ def run_step(cluster: LocalCluster, *arguments: str) -> Iterator[dict[str, Any]]
 
 
 def spawn_step(cluster: LocalCluster, *arguments: str) -> "subprocess.Popen[str]":
-    """With the settings of our own environment, such as a larger flush to compare; the cluster's own come first."""
+    """Inherits settings of our environment, such as a larger flush to compare; the cluster's own take precedence."""
     launch = Launch(
         argv=(sys.executable, "manage.py", "bench_step", *arguments),
         cwd=PROJECT_ROOT,

@@ -1,6 +1,6 @@
 """The parts of a benchmark that run inside the service, each in a process of its own: `manage.py bench_step`.
 
-Each talks to the orchestrator in JSON lines: what it has done on stdout, what it is to do on stdin.
+Each communicates with the orchestrator by JSON lines: results on stdout, work on stdin.
 """
 
 import json
@@ -34,7 +34,7 @@ READ_ENTRIES = 2000
 
 
 def fill(event_count: int, *, seed: int) -> None:
-    """Append the workload to the log; says how far it is."""
+    """Append the workload to the log and print the progress."""
     log, topology = get_event_log(), get_cluster().topology
     now_us = time.time_ns() // 1000
     appended = 0
@@ -52,7 +52,7 @@ def fill(event_count: int, *, seed: int) -> None:
 
 
 def drain() -> None:
-    """As a pool process of a worker: drains each partition named on stdin, one a line, until it ends."""
+    """Drain each partition named on stdin, one in each line, as a pool process of a worker does."""
     drainer = get_drainer()
     for shard in get_cluster().topology.shards:
         with get_cluster().shard_transaction(shard.id) as connection:
@@ -72,8 +72,7 @@ def drain() -> None:
 
 
 def floor() -> None:
-    """The same statements on one connection at a time, in a straight line, with all parameters made beforehand, on
-    shards that hold nothing."""
+    """Send the same statements in sequence on one connection at a time, with prepared parameters, to empty shards."""
     cluster, limits = get_cluster(), build_drain_settings(get_config()).dead_letters
     seconds, cpu_seconds, event_count, flush_count = 0.0, 0.0, 0, 0
     for partition in range(cluster.topology.partition_count):
@@ -94,13 +93,13 @@ def floor() -> None:
 
 
 def make_key() -> None:
-    """Says the token of a new API key that may read and write."""
+    """Print the token of a new API key that may read and write."""
     _, token = create_key("bench", [Scope.STATS_READ, Scope.EVENTS_WRITE])
     _say(token=token)
 
 
 def count_log() -> None:
-    """How many events the log holds, by looking into every entry."""
+    """Print the number of events in the log, from every entry."""
     log, found = get_event_log(), 0
     for partition in range(get_cluster().topology.partition_count):
         after = START
@@ -115,7 +114,7 @@ def make_public_key() -> None:
 
 
 def attack(kind: Attack, *, host: str, port: int, connections: int, seconds: float) -> None:
-    """As one who holds the keys named on stdin: a secret one of his own, and a page's."""
+    """Attack with the keys named on stdin: a secret one, and the public one of a page."""
     token, public_token = sys.stdin.readline().strip(), sys.stdin.readline().strip()
     target = AttackTarget(host, port, token=token, public_token=public_token)
     prepare_attack(kind)
@@ -131,7 +130,7 @@ class _NothingKnown:
         return dict.fromkeys(minutes, NONE_KNOWN)
 
     def add(self, blocks: Sequence[IdBlock]) -> None:
-        """Nor will they be."""
+        """Ignored."""
 
 
 def _prepare_partition(partition: int) -> Iterator[PreparedBatch]:

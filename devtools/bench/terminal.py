@@ -10,7 +10,7 @@ from devtools.bench.report import BenchReport, Machine, PartReport, ReportTable
 
 GIBIBYTE = 1024**3
 WIDE_COLUMNS = 6
-"""With more of them, the ends of a spread stand below its middle."""
+"""In wider tables the ends of a spread are printed below its median."""
 
 
 def print_report(report: BenchReport, console: Console) -> None:

@@ -1,4 +1,4 @@
-"""CPU time by component, seen from outside: whole process trees, so that every backend counts."""
+"""CPU time by component: of whole process trees, so that every backend counts."""
 
 from collections.abc import Mapping
 
@@ -14,7 +14,7 @@ MILLION = 1_000_000
 
 
 def list_primaries(cluster: LocalCluster) -> list[PostgresServer]:
-    """Of each shard, by the data: a busy machine may have had a failover. Raises NotReady."""
+    """The primary of each shard by its data, since a busy machine may have had a failover. Raises NotReady."""
     found = [find_primary(instances) for instances in cluster.layout.shards.values()]
     primaries = [primary for primary in found if primary is not None]
     if len(primaries) < len(found):
@@ -35,8 +35,8 @@ def list_servers(cluster: LocalCluster) -> dict[str, list[int]]:
 
 
 def read_cpu_seconds(roots: Mapping[str, list[int]]) -> dict[str, float]:
-    """User and system time of the trees below the process ids of each component; processes that have ended and been
-    reaped count with their parents. Raises BenchStepFailed if one named has ended."""
+    """User and system time of the process trees of each component, including reaped children. Raises BenchStepFailed if
+    one of the named processes has ended."""
     return {component: sum(_read_tree(pid) for pid in pids) for component, pids in roots.items()}
 
 

@@ -1,4 +1,4 @@
-"""What a loaded gateway puts into the log: group commits of events whose videos follow Zipf's law."""
+"""Log entries of a loaded gateway: group commits of events whose videos follow Zipf's law."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -14,10 +14,10 @@ TYPE_SHARES = {1: 0.85, 2: 0.10, 4: 0.03, 6: 0.02}
 """Event type ids of a new cluster: view, like, comment, watch_time."""
 WATCH_TIME = 6
 EVENTS_A_COMMIT = 1000
-"""What arrives in a few milliseconds at 60,000 events/s from several gateways."""
+"""Events of a few milliseconds at 60,000 events/s from several gateways."""
 ARRIVAL_EVENTS_A_SECOND = 60_000
 MOST_DELAY_US = 2_000_000
-"""Between an event and its receipt."""
+"""Maximum delay between an event and its receipt."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,17 +1,19 @@
 """Errors that end a drill without a verdict; each docstring is the operator's message. A broken guarantee is none."""
 
+from runtime.errors import Permanent, Retryable
+
 
 class DrillError(Exception):
-    """The drill ended without a verdict. Permanent unless a subclass says otherwise."""
+    """The drill ended without a verdict."""
 
 
-class BadDrillOption(DrillError):
+class BadDrillOption(DrillError, Permanent):
     """An option contradicts another one, or names an unknown fault. The message names it."""
 
 
-class SettleFailed(DrillError):
-    """Retryable: after the load was stopped, some posts were never acknowledged."""
+class SettleFailed(DrillError, Retryable):
+    """After the load was stopped, some posts were never acknowledged."""
 
 
-class NoVictim(DrillError):
-    """Retryable: the process or server that a fault needs does not run at the moment."""
+class NoVictim(DrillError, Retryable):
+    """The process or server that a fault needs does not run at the moment."""

@@ -27,7 +27,7 @@ class DrillOptions:
     """Whether this process can mount small disks; else a plan has no full disks."""
 
     def check(self) -> None:
-        """Raises BadOption, naming the option."""
+        """Raises BadDrillOption, naming the option."""
         self.choose_faults()
         for name, number, most in (
             ("--minutes", self.minutes, MINUTES_MAX),
@@ -45,7 +45,7 @@ class DrillOptions:
         return choose_faults(self.kinds or (QUICK_KINDS if self.quick else ()), can_mount=self.can_mount)
 
     def plan(self) -> list[PlannedFault]:
-        """Raises BadOption when no fault fits."""
+        """Raises BadDrillOption when no fault fits."""
         kinds = [entry.kind for entry in self.choose_faults()]
         if self.repeat:
             return plan_repeats(self.seed, kinds=kinds, repeat=self.repeat)

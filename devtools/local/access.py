@@ -1,4 +1,4 @@
-"""How people get at a local cluster that is ready: addresses, a key to try it out, and two lines to copy."""
+"""Access to a local cluster: its addresses, an API key, and two commands to copy."""
 
 import json
 from collections.abc import Iterator
@@ -12,7 +12,7 @@ EXAMPLE_VIDEO = "XpVt6Z1Gjjo"
 
 
 def describe_access(url: str, state: StateFolder, *, now: datetime, event_id: UUID) -> Iterator[str]:
-    """`now` and `event_id` are of the event in the line to copy: sent twice, it is counted once."""
+    """`now` and `event_id`: of the event in the command to copy. Sent twice, it is counted once."""
     yield f"web        {url}/"
     yield f"events     POST {url}/v1/events"
     yield f"API docs   {url}/v1/docs"
@@ -36,5 +36,5 @@ def describe_access(url: str, state: StateFolder, *, now: datetime, event_id: UU
 
 
 def write_tryout(url: str, state: StateFolder) -> None:
-    """A file for shells, readable by its owner alone."""
+    """Write a file for shells, readable by its owner only."""
     write_private(state.tryout_file, f"URL={url}\nKEY={state.find_secret(TRYOUT_KEY) or ''}\n")

@@ -1,4 +1,4 @@
-"""The local cluster as the settings describe it."""
+"""Builds the local cluster from the settings."""
 
 import os
 from collections.abc import Callable

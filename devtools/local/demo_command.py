@@ -32,9 +32,9 @@ KEY_NAME = "demo"
 
 
 def run_demo(options: dict[str, Any]) -> None:
-    """Ends the process with status 1 unless every count is exact."""
+    """Exits with status 1 unless every count is exact."""
     config = get_config()
-    # With --json, stdout carries the report alone.
+    # With --json, only the report goes to stdout.
     console = Console(file=sys.stderr if options["json"] else sys.stdout, highlight=False, soft_wrap=True)
     try:
         if find_supervisor(StateFolder(config.state_dir)) is None:
@@ -61,7 +61,7 @@ def _demonstrate_own_cluster(config: Config, options: dict[str, Any], console: C
 
         def stop() -> None:
             cluster.cancel()
-            # A start gives up by itself, cleanly; what comes after it is broken off.
+            # A start ends by itself after `cancel`; later steps are interrupted.
             if is_started.is_set():
                 raise KeyboardInterrupt
 
@@ -95,7 +95,7 @@ def _demonstrate_running_cluster(config: Config, options: dict[str, Any], consol
 
 
 def _create_key_in(cluster: LocalCluster) -> str:
-    """By a process of its own: the settings of this one were read before the cluster had its ports."""
+    """In a process of its own: the settings of this one were read before the cluster had its ports."""
     output = cluster.run_command("create_api_key", KEY_NAME, "--scopes", ",".join(Scope), "--quiet")
     return output.split()[-1]
 

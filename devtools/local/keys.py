@@ -1,6 +1,6 @@
-"""The API keys of a local cluster: one for people to try it out, one for `bin/status`.
+"""The API keys of a local cluster: one to try it out, one for `bin/status`.
 
-They lie in the state folder beside its other secrets, readable by its owner alone, so that each start shows the same.
+They are stored in the state folder, readable by its owner only, so that each start prints the same key.
 """
 
 from datetime import datetime
@@ -19,7 +19,7 @@ _KEYS = {
 
 
 def ensure_local_keys(state_dir: Path, *, now: datetime) -> None:
-    """Makes those that are missing, revoked, expired or of another control database."""
+    """Create the keys that are missing, revoked, expired, or of another control database."""
     state = StateFolder(state_dir)
     for file_name, (name, scopes) in _KEYS.items():
         token = state.find_secret(file_name)

@@ -1,4 +1,4 @@
-"""What `manage.py up` does: the whole of viewcounter on this machine."""
+"""What `manage.py up` does: start the local cluster and supervise it."""
 
 import os
 import sys
@@ -18,15 +18,15 @@ from devtools.localcluster.supervisor import find_supervisor
 from viewcounter.commands.stop_signals import INTERRUPTED_STATUS, StopSignals
 
 START_PARTS = 3
-"""Servers, preparation and applications, each within its own bound."""
+"""Servers, preparation and applications: each start has its own time limit."""
 
 Write = Callable[[str], None]
 
 
 def run_up(*, is_detached: bool, is_supervisor: bool, write: Write) -> None:
-    """Until it is stopped; detached, until it is ready. Raises CommandError.
+    """Blocks until the cluster is stopped; detached, until it is ready. Raises CommandError.
 
-    `is_supervisor`: started by a detached one, which shows how to get at the cluster; a log is no place for keys.
+    `is_supervisor`: started by a detached command, which prints the access itself, since keys must not be in a log.
     """
     state = StateFolder(find_state_dir(os.environ, default=PROJECT_ROOT / ".local"))
     try:
@@ -77,7 +77,7 @@ def _run_detached(state: StateFolder, write: Write) -> None:
     else:
         command = [sys.executable, str(PROJECT_ROOT / "manage.py"), "up", "--supervisor"]
         process = spawn_detached(command, state, environment=os.environ)
-        # Settings are loaded while the supervisor loads what it needs.
+        # Loaded here so that it overlaps with the start of the supervisor.
         await_detached(process, state, within_seconds=_get_start_seconds(), relay=write)
     _show_access(find_web_url(state), state, write)
     write("bin/down stops everything")

@@ -1,19 +1,19 @@
-"""Events that the service must refuse, one by one, while the good ones beside them count."""
+"""Invalid events, each of which the service must refuse without refusing the valid ones of its batch."""
 
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Any
 
 Spoiler = Callable[[dict[str, Any]], object]
-"""Turns a good event, fresh for this use, into a bad item of a batch."""
+"""Turns a valid event, a fresh copy, into an invalid item of a batch."""
 
 
 def create_spoilers(
     *, sent_at: datetime, accept_window_seconds: int, accept_future_seconds: int, sending_seconds: float
 ) -> dict[str, Spoiler]:
-    """Every kind of bad event by name, bad from `sent_at` for `sending_seconds`.
+    """Every kind of invalid event by name, invalid from `sent_at` for `sending_seconds`.
 
-    All decode as JSON: broken JSON would refuse its whole batch, and rightly so.
+    All are valid JSON: broken JSON would rightly refuse its whole batch.
     """
     too_old = sent_at - timedelta(seconds=accept_window_seconds, days=1)
     too_new = sent_at + timedelta(seconds=accept_future_seconds + sending_seconds, hours=1)

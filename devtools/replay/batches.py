@@ -1,7 +1,7 @@
-"""The order in which a run sends its events: as they occurred, some twice, bad ones in between; cut into batches.
+"""The order in which a run sends its events: as they occurred, some twice, with invalid ones in between; in batches.
 
-Decided on arrays for the whole run; the text of a batch is made only when a sender asks for it, so a run needs memory
-for its arrays and a few batches, whatever its size.
+Planned on arrays for the whole run; the text of a batch is built when a sender takes it, so a run needs memory for its
+arrays and a few batches only.
 """
 
 from collections.abc import Iterator
@@ -23,7 +23,7 @@ _UUID_DIGITS = [column for column in range(36) if column not in _UUID_HYPHENS]
 
 
 class WireEvent(msgspec.Struct, frozen=True, gc=False):
-    """An event as the service expects it, its fields already text."""
+    """An event in the format of the API, with all fields as text."""
 
     event_id: str
     video_id: str
@@ -33,7 +33,7 @@ class WireEvent(msgspec.Struct, frozen=True, gc=False):
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """`bad` are the places in `items` that must be refused, each with its kind."""
+    """`bad`: the indexes of `items` that must be refused, with their kinds."""
 
     items: tuple[object, ...]
     bad: dict[int, str]
@@ -41,10 +41,10 @@ class Batch:
 
 @dataclass(frozen=True, slots=True)
 class Stream:
-    """What is sent, in order: `event` points into the timeline; a bad item is made from the event it points to.
+    """The items to send, in order. `event`: index into the timeline; an invalid item is made from that event.
 
-    Invariant: a duplicate stands in a later batch than its original. The first `main_count` items are cut into batches
-    by themselves, so that the duplicates after them start a batch of their own.
+    Invariant: a duplicate is in a later batch than its original. The first `main_count` items are batched alone,
+    so that the duplicates after them start a new batch.
     """
 
     event: NDArray[np.int64]
@@ -59,7 +59,7 @@ class Stream:
 def plan_stream(
     event_count: int, *, duplicate_share: float, bad_share: float, batch_events: int, rng: np.random.Generator
 ) -> Stream:
-    """Shares are of `event_count`, rounded down; a share above zero gives at least one."""
+    """Shares of `event_count` are rounded down; a share above zero gives at least one."""
     originals = np.arange(event_count)
     duplicates = rng.choice(event_count, size=_share_of(event_count, duplicate_share), replace=False)
     lags = rng.integers(batch_events, RESEND_LAG_BATCHES * batch_events, size=len(duplicates), endpoint=True)
@@ -78,14 +78,14 @@ def plan_stream(
 def build_batches(
     stream: Stream, *, timeline: Timeline, batch_events: int, spoilers: dict[str, Spoiler], rng: np.random.Generator
 ) -> Iterator[Batch]:
-    """The batches of a run, made one at a time; the kinds of bad events take turns."""
+    """The batches of a run, built one at a time; the kinds of invalid events take turns."""
     names = tuple(spoilers)
     bad_before = 0
     for rows in _cut(stream, batch_events=batch_events):
         events = stream.event[rows]
         bad_places = stream.is_bad[rows].nonzero()[0]
         id_words = timeline.id_words[events]
-        # Ids of their own: under the id of a good event, a bad one that slips through would pass for its duplicate.
+        # New ids: with the id of a valid event, an accepted invalid one would look like its duplicate.
         id_words[bad_places] = create_version_7_ids(timeline.occurred_ms[events[bad_places]], rng=rng)
         items: list[object] = list(_build_wire_events(timeline, events=events, id_words=id_words))
         bad = {}

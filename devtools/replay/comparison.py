@@ -25,7 +25,7 @@ A = TypeVar("A", CountsAnswer, StatsAnswer)
 
 @dataclass(frozen=True, slots=True)
 class WrongCount:
-    """`hour` is None for an all-time count. Both counts are growth since before the run."""
+    """`hour` is None for an all-time count. Both counts are increases since before the run."""
 
     video_id: str
     event_type: str
@@ -35,7 +35,7 @@ class WrongCount:
 
 
 def read_counts(service: ReplayTarget, subject: TruthSubject, *, until: datetime, threads: int) -> Counts:
-    """What stands there once it holds every event acknowledged before `until`. Raises DeadlinePassed."""
+    """The counts of the service, when they hold every event acknowledged before `until`. Raises DeadlinePassed."""
     return Counts(
         totals=read_totals(service, subject, until=until, threads=threads),
         hours=read_hours(service, subject, until=until, threads=threads),
@@ -71,7 +71,7 @@ def read_hours(service: ReplayTarget, subject: TruthSubject, *, until: datetime,
 
 
 def find_wrong_counts(subject: TruthSubject, *, expected: Counts, actual: Counts) -> list[WrongCount]:
-    """Every cell that differs, totals first."""
+    """All counts that differ, totals first."""
     wrong = [
         WrongCount(
             video_id=subject.videos[video],

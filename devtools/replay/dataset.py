@@ -1,4 +1,4 @@
-"""The sample as typed, checked rows. Its columns are described in `sample/README.md`."""
+"""The sample as typed, validated rows. Its columns are described in `sample/README.md`."""
 
 import csv
 import gzip
@@ -78,12 +78,12 @@ class Dataset:
 
 
 def get_channel_id(channel_title: str) -> str:
-    """The sample has no channel ids: derive one from the title, the same on every machine."""
+    """Derives an id from the title, since the sample has none; equal on every machine."""
     return f"ch_{xxhash.xxh3_64_hexdigest(channel_title.encode())}"
 
 
 def read_dataset(path: Path = SAMPLE_PATH) -> Dataset:
-    """Raises BadDataset, naming the line, for anything that is not a whole, consistent sample."""
+    """Raises BadDataset, naming the line, for an incomplete or inconsistent sample."""
     try:
         with gzip.open(path, "rt", encoding="utf-8", newline="") as file:
             rows = sorted(_read_rows(csv.DictReader(file, strict=True)), key=lambda row: (row.day, row.video_id))

@@ -1,25 +1,27 @@
-"""What stops a replay; each docstring is the operator's message."""
+"""Errors that end a replay; each docstring is the operator's message."""
+
+from runtime.errors import Permanent, Retryable
 
 
 class ReplayError(Exception):
-    """The replay cannot go on. Permanent unless a subclass says otherwise."""
+    """The replay cannot continue."""
 
 
-class BadDataset(ReplayError):
-    """The sample is not what its README promises: restore the file. The message names the line."""
+class BadDataset(ReplayError, Permanent):
+    """The sample does not match its README: restore the file. The message names the line."""
 
 
-class BadReplayOption(ReplayError):
-    """An option asks for what the service would refuse, such as events older than its accept window."""
+class BadReplayOption(ReplayError, Permanent):
+    """An option is invalid, or gives events that the service would refuse, such as too old ones."""
 
 
-class ServiceUnreachable(ReplayError):
-    """Nothing answers at the URL within the time allowed. Retryable: start the cluster with bin/up, then run again."""
+class ServiceUnreachable(ReplayError, Retryable):
+    """Nothing answers at the URL. Start the cluster with bin/up, then run the replay again."""
 
 
-class ServiceRefused(ReplayError):
-    """The service answered, and will answer the same again: a wrong key or scope, or a request it does not know."""
+class ServiceRefused(ReplayError, Permanent):
+    """The service refused a request: the key or its scope is wrong, or the service is not viewcounter."""
 
 
-class DeadlinePassed(ReplayError):
-    """The service did not accept or apply everything in time. Retryable: look at bin/status for what is down."""
+class DeadlinePassed(ReplayError, Retryable):
+    """The service did not accept or apply all events in time. See bin/status for what is down."""

@@ -1,4 +1,4 @@
-"""The key a run uses when it is given none."""
+"""The API key of a run for which none is given."""
 
 from datetime import datetime, timedelta
 
@@ -7,7 +7,7 @@ from viewcounter.apikeys.scopes import Scope
 
 
 def create_replay_key(*, now: datetime, valid_seconds: float) -> str:
-    """A token for one run. It needs the control database, so it works on the machine of the cluster only."""
+    """Create an API key for one run; returns its token. Needs the control database of the cluster."""
     _, token = create_key(
         "replay",
         [Scope.EVENTS_WRITE, Scope.STATS_READ, Scope.ADMIN],

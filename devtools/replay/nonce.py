@@ -1,4 +1,4 @@
-"""The name of one run. It fixes every time and id of the run, so the same nonce and options give the same events."""
+"""The nonce of a run. It determines every time and id, so the same nonce and options give the same events."""
 
 import secrets
 from dataclasses import dataclass
@@ -12,9 +12,9 @@ _SALT_BITS = 32
 
 @dataclass(frozen=True, slots=True)
 class Nonce:
-    """Written `ms-salt`: when the last data day ends (milliseconds since 1970 UTC), and eight hexadecimal digits.
+    """Written `ms-salt`: the end of the last data day (milliseconds since 1970 UTC), and eight hexadecimal digits.
 
-    The salt keeps two runs that start in the same millisecond apart.
+    The salt distinguishes two runs that start in the same millisecond.
     """
 
     end_ms: int
@@ -26,7 +26,7 @@ class Nonce:
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Raises BadOption unless `text` was written by `str()` of a nonce."""
+        """Raises BadReplayOption unless `text` was written by `str()` of a nonce."""
         try:
             end_ms, salt = text.split("-")
             nonce = cls(end_ms=int(end_ms), salt=int(salt, 16))

@@ -1,4 +1,4 @@
-"""Everything that is decided about a run before its first request: pure, the same for the same options and nonce."""
+"""The plan of a run, made before its first request. Pure: the same options and nonce give the same plan."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ CLOSE_VIDEO_COUNT = 50
 
 @dataclass(frozen=True, slots=True)
 class ReplayOptions:
-    """`nonce` repeats a finished run, whose events must all be recognised as duplicates; the other options must be
+    """`nonce` repeats a finished run, all of whose events must be recognised as duplicates; the other options must be
     those of that run."""
 
     url: str
@@ -39,7 +39,7 @@ class ReplayOptions:
     nonce: Nonce | None = None
 
     def check(self, config: Config) -> None:
-        """Raises BadOption, naming the option."""
+        """Raises BadReplayOption, naming the option."""
         if not 1 <= self.batch_events <= config.request_max_events:
             raise BadReplayOption(f"--batch: 1 to {config.request_max_events} events in a request")
         for name, share in (("--duplicates", self.duplicate_share), ("--invalid", self.bad_share)):
@@ -77,7 +77,7 @@ def read_replay_options(options: Mapping[str, Any], *, url: str, key: str) -> Re
 
 @dataclass(frozen=True, slots=True)
 class RunPlan:
-    """`growth` is what the run must add to the counts that stand there; `rng` makes the ids of the bad events."""
+    """`growth`: the increase of counts that the run must cause. `rng`: generates the ids of the invalid events."""
 
     nonce: Nonce
     dataset: Dataset
@@ -89,7 +89,7 @@ class RunPlan:
 
 
 def plan_run(options: ReplayOptions, *, dataset: Dataset, config: Config, now: datetime) -> RunPlan:
-    """Raises BadOption for what the service would refuse."""
+    """Raises BadReplayOption for events that the service would refuse."""
     options.check(config)
     dataset = dataset if options.limit_days is None else dataset.limit_days(options.limit_days)
     nonce = options.nonce or Nonce.create(now=now)

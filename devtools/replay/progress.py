@@ -1,4 +1,4 @@
-"""Shows on stderr how far a run has come: a bar on a terminal, a line now and then elsewhere."""
+"""Progress of a run on stderr: a bar on a terminal, else a line now and then."""
 
 from types import TracebackType
 from typing import Self, TextIO
@@ -19,15 +19,15 @@ from devtools.replay.run import Step
 LINES_PER_STEP = 20
 _TEXTS = {
     Step.CATALOGUE: "Loading channels and videos",
-    Step.BASELINE: "Reading what is counted already",
+    Step.BASELINE: "Reading present counts",
     Step.SEND: "Sending events",
-    Step.WAIT: "Waiting until all is applied",
+    Step.WAIT: "Waiting until all are applied",
     Step.COMPARE: "Comparing hours",
 }
 
 
 class ReplayProgress:
-    """A context manager; an instance is the `on_progress` of `run_replay`. A terminal is left as it was found."""
+    """Context manager; an instance is the `on_progress` callback of `run_replay`. Restores the terminal."""
 
     def __init__(self, stream: TextIO) -> None:
         console = Console(file=stream)
@@ -49,7 +49,7 @@ class ReplayProgress:
             self._bar.stop()
 
     def __call__(self, step: Step, done: int, total: int | None) -> None:
-        """`total` is None for a step whose length nobody knows."""
+        """`total` is None for a step of unknown length."""
         if self._bar is not None:
             self._move_bar(self._bar, step, done, total)
         else:
@@ -72,7 +72,7 @@ class ReplayProgress:
             bar.update(self._task, completed=done)
 
     def _finish_task(self, bar: Progress) -> None:
-        """Fill the bar of the step before, which ended, whatever its length was."""
+        """Complete the bar of the previous step."""
         if self._task is not None:
             total = bar.tasks[self._task].total or 1
             bar.update(self._task, total=total, completed=total)

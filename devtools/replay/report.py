@@ -1,4 +1,4 @@
-"""What a run found, for people and for machines."""
+"""The report of a run, as text and as JSON."""
 
 from typing import Any
 
@@ -11,15 +11,15 @@ from viewcounter_client.queries import TopItem
 from devtools.replay.comparison import WrongCount
 
 LISTED_MAX = 10
-"""Of a long list of faults the first few say enough."""
+"""Maximum number of listed errors of a kind."""
 
 
 class Report(msgspec.Struct, frozen=True, kw_only=True):
     """One run. Rates are events accepted a second: until the last answer, and until every count could be read.
 
-    sent: good events, each counted once here however often it was sent.
-    accepted: events acknowledged, duplicates among them.
-    duplicates_dropped: accepted, but not counted, because they were there before.
+    sent: valid events, each once, however often it was sent.
+    accepted: acknowledged events, including duplicates.
+    duplicates_dropped: accepted but not counted, because they had been counted before.
     """
 
     nonce: str
@@ -49,7 +49,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def is_exact(self) -> bool:
-        """Everything good counted once, everything bad refused."""
+        """Whether every valid event is counted once and every invalid one refused."""
         return not (self.wrong_count or self.wrongly_refused or self.wrongly_accepted)
 
 

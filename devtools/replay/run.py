@@ -1,4 +1,4 @@
-"""One run from the file to the report: load the catalogue, read what stands there, send, wait, compare."""
+"""One run from the sample to the report: import the catalogue, read present counts, send, wait, compare."""
 
 import time
 from collections.abc import Callable
@@ -31,11 +31,11 @@ class Step(StrEnum):
 
 
 OnProgress = Callable[[Step, int, int | None], None]
-"""Called with the step, how much of it is done, and of how much (None: nobody knows)."""
+"""Called with the step, its progress, and its total (None: unknown)."""
 
 
 def run_replay(options: ReplayOptions, *, config: Config, now: datetime, on_progress: OnProgress) -> Report:
-    """Raises ReplayError when the run cannot be carried through; a run with wrong counts ends in a report."""
+    """Raises ReplayError if the run cannot be completed; wrong counts are in the report."""
     started = time.monotonic()
     plan = plan_run(options, dataset=read_dataset(), config=config, now=now)
     service = ReplayTarget(
@@ -115,7 +115,7 @@ def build_report(
     total_seconds: float,
     top: tuple[TopItem, ...],
 ) -> Report:
-    """`growth` is what the service has added since before the run."""
+    """`growth`: increase of the service's counts since before the run."""
     wrong_counts = find_wrong_counts(plan.subject, expected=plan.growth, actual=growth)
     return Report(
         nonce=str(plan.nonce),

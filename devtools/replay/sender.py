@@ -1,7 +1,7 @@
-"""Sends batches with several threads until the service has said of every event what became of it.
+"""Sends batches in several threads until the service has accepted or refused every event.
 
-There is no queue: a thread takes the next batch from the one iterator when it is free to send it, so generation can
-never run ahead of sending. An event counts as accepted only when an answer says so.
+There is no queue: a free thread takes the next batch from the shared iterator, so batches are never generated ahead. An
+event is accepted only if an answer says so.
 """
 
 import gzip
@@ -23,15 +23,12 @@ KEPT_FAULTS_MAX = 10
 _GZIP_LEVEL = 1
 
 OnProgress = Callable[[int], None]
-"""Called with the events acknowledged or refused so far, from the thread that called `send_batches`."""
+"""Called with the number of events accepted or refused so far, in the thread that called `send_batches`."""
 
 
 @dataclass
 class SendTally:
-    """What the service has said so far.
-
-    `wrongly_refused` and `wrongly_accepted` name the first things that it should not have said.
-    """
+    """Results so far. `wrongly_refused` and `wrongly_accepted`: the first wrong verdicts of the service."""
 
     accepted: int = 0
     refused: Counter[str] = field(default_factory=Counter)
@@ -45,7 +42,7 @@ class SendTally:
 
     @property
     def acknowledged_until(self) -> datetime:
-        """An instant past the newest acknowledged event, by the clock of the log server, as `complete_until` is."""
+        """An instant after the newest acknowledged event, by the log server's clock, like `complete_until`."""
         return datetime.fromtimestamp((self.newest_position_ms + 1) / 1000, UTC)
 
     def add(self, other: "SendTally") -> None:
@@ -59,7 +56,7 @@ class SendTally:
 def send_batches(
     service: ReplayTarget, batches: Iterator[Batch], *, threads: int, use_gzip: bool, on_progress: OnProgress
 ) -> SendTally:
-    """Returns when every batch is settled. The first error of any thread stops all and is raised."""
+    """Returns when every event is accepted or refused. The first error of a thread stops all and is raised."""
     source = _SharedIterator(batches)
     tallies = [SendTally() for _ in range(threads)]
     with ThreadPoolExecutor(threads, thread_name_prefix="replay-sender") as pool:
@@ -85,7 +82,7 @@ def _watch(futures: list[Future[None]], *, tallies: list[SendTally], on_progress
 
 
 class _SharedIterator:
-    """Hands each batch to exactly one thread; the lock protects the generator, which only one thread may run."""
+    """Gives each batch to exactly one thread; the lock protects the generator, which only one thread may run."""
 
     def __init__(self, batches: Iterator[Batch]) -> None:
         self._batches = batches
@@ -102,7 +99,7 @@ def _send_all(service: ReplayTarget, source: _SharedIterator, *, tally: SendTall
 
 
 def send_batch(service: ReplayTarget, batch: Batch, *, tally: SendTally, use_gzip: bool) -> None:
-    """Send until every item is accepted or refused for good; only items marked retryable are sent again."""
+    """Send until every item is accepted or finally refused; only items marked retryable are sent again."""
     places = list(range(len(batch.items)))
     accepted = set(places)
     pause = service.create_retry_pause()

@@ -1,4 +1,4 @@
-"""A replay as a command shows it: progress on stderr, the report on stdout."""
+"""Runs a replay for a command: progress on stderr, the report on stdout."""
 
 import sys
 from datetime import datetime
@@ -15,7 +15,7 @@ from viewcounter.config import Config
 
 
 def run_and_report(options: ReplayOptions, *, config: Config, now: datetime, as_json: bool) -> bool:
-    """True if every count is exact. Raises CommandError for a run that could not be carried through."""
+    """True if every count is exact. Raises CommandError if the run could not be completed."""
     try:
         with ReplayProgress(sys.stderr) as progress:
             report = run_replay(options, config=config, now=now, on_progress=progress)

@@ -1,7 +1,7 @@
-"""From daily cumulative counts to single events, as arrays: growth, times, ids.
+"""Single events from daily cumulative counts, as arrays: growth, times, ids.
 
-The same dataset, plan and nonce give the same events, byte for byte. What a run must count is computed from these very
-arrays (`truth`), so events and truth cannot drift apart.
+The same dataset, plan and nonce give the same events, byte for byte. The correct counts are computed from the same
+arrays (`truth`), so events and truth always agree.
 """
 
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ MILLISECONDS_PER_SECOND = 1000
 
 @dataclass(frozen=True, slots=True)
 class TimelinePlan:
-    """`scale` real views make one event; `day_length_seconds` is how long a data day lasts in the replay."""
+    """`scale` real views make one event; `day_length_seconds`: duration of a data day in the replay."""
 
     scale: int
     day_length_seconds: float
@@ -52,7 +52,7 @@ class Timeline:
 def check_fits_window(
     plan: TimelinePlan, *, day_count: int, accept_window_seconds: float, sent_after_seconds: float
 ) -> None:
-    """Raises BadOption if the oldest event is too old when sent `sent_after_seconds` after the last data day ended."""
+    """Raises BadReplayOption if the oldest event, sent `sent_after_seconds` after the last data day, is too old."""
     longest = max((accept_window_seconds - sent_after_seconds) // day_count, 0)
     if plan.day_length_seconds > longest:
         raise BadReplayOption(

@@ -1,4 +1,4 @@
-"""What a run must have counted, from the run's own events: no other way of counting, no second reading of the file."""
+"""The correct counts of a run, computed from its own events."""
 
 from dataclasses import dataclass
 
@@ -20,7 +20,7 @@ class Counts:
 
 @dataclass(frozen=True, slots=True)
 class TruthSubject:
-    """What a run compares: totals of `videos`, and each of `hours` (hours since 1970 UTC) of `close_videos`."""
+    """The compared counts: totals of `videos`, and each of `hours` (hours since 1970 UTC) of `close_videos`."""
 
     videos: tuple[str, ...]
     close_videos: tuple[str, ...]
@@ -35,7 +35,7 @@ def count_events(timeline: Timeline) -> NDArray[np.int64]:
 
 
 def get_hours(timeline: Timeline) -> range:
-    """The clock hours that the run touches, as hours since 1970 UTC."""
+    """The clock hours of the run, as hours since 1970 UTC."""
     return range(timeline.start_ms // MILLISECONDS_PER_HOUR, (timeline.end_ms - 1) // MILLISECONDS_PER_HOUR + 1)
 
 
@@ -58,7 +58,7 @@ def count_events_by_hour(timeline: Timeline, *, videos: NDArray[np.int64]) -> ND
 
 
 def choose_videos(timeline: Timeline, *, count: int, seed: int) -> NDArray[np.int64]:
-    """Indexes of up to `count` videos to look at closely, ascending: the busiest half, the rest drawn by `seed`."""
+    """Indexes of up to `count` videos to compare by hour, ascending: the busiest half, the rest drawn by `seed`."""
     totals = np.bincount(timeline.video_index, minlength=len(timeline.videos))
     busiest = np.argsort(-totals, kind="stable")
     head, tail = busiest[: (count + 1) // 2], busiest[(count + 1) // 2 :]

@@ -1,1 +1,1 @@
-"""What `bin/status` shows: processes and databases of the local cluster, shards and lag as a gateway tells them."""
+"""The output of `bin/status`: processes and databases of the local cluster, and shards and lag from a gateway."""

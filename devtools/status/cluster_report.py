@@ -1,7 +1,7 @@
-"""What `manage.py status` shows beside processes and databases: how each shard is and how far the drains are behind.
+"""The status of shards and the lag of drains, for `manage.py status`.
 
-A gateway that runs is asked: it has everything loaded and connected, which takes a command of its own a second of a
-core. Where none answers, the command looks for itself (`direct_report`).
+Queried from a running gateway, which is loaded and connected already; that saves the command a second of CPU time. If
+none answers, the command reads them itself (`direct_report`).
 """
 
 import http.client
@@ -31,12 +31,12 @@ _SHARD_FIELDS = (
 
 
 class GatewayUnavailable(Exception, Retryable):
-    """No gateway says how the cluster is: it does not answer, or not to this key. The command looks for itself."""
+    """No gateway reports the status: none answers, or it refuses the key. The command reads the status itself."""
 
 
 @dataclass(frozen=True, slots=True)
 class ClusterReport:
-    """`shards` and `lag` as the JSON of the command has them, times as datetimes. `lag` is None where it is unknown."""
+    """`shards` and `lag` as in the JSON of the command, with times as datetimes. `lag` is None if it is unknown."""
 
     shards: Sequence[Mapping[str, Any]] = field(default_factory=tuple)
     shards_error: str | None = None
@@ -44,8 +44,8 @@ class ClusterReport:
     lag_error: str | None = None
 
 
-def ask_gateway(url: str, *, key: str, within_seconds: float) -> ClusterReport:
-    """By `/v1/cluster` and `/v1/partitions`, each bounded in time. Raises GatewayUnavailable."""
+def query_gateway(url: str, *, key: str, within_seconds: float) -> ClusterReport:
+    """Read `/v1/cluster` and `/v1/partitions`, each bounded in time. Raises GatewayUnavailable."""
     address = urlsplit(url)
     connection = http.client.HTTPConnection(address.hostname or "", address.port, timeout=within_seconds)
     try:
@@ -64,7 +64,7 @@ def ask_gateway(url: str, *, key: str, within_seconds: float) -> ClusterReport:
 
 
 def build_lag(partitions: Sequence[Mapping[str, Any]], *, missing: Sequence[int]) -> dict[str, Any]:
-    """Of partitions as `/v1/partitions` names them."""
+    """`partitions`: as in `/v1/partitions`."""
     return {
         "events_behind": sum(partition["events_behind"] for partition in partitions),
         "seconds_behind": max((partition["seconds_behind"] for partition in partitions), default=0.0),

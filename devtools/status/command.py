@@ -14,11 +14,11 @@ from devtools.localcluster.applications import PROJECT_ROOT
 from devtools.localcluster.spec import STATUS_KEY, WEB
 from devtools.localcluster.state import StateFolder, find_state_dir
 from devtools.localcluster.status import ClusterStatus, DatabaseStatus, LocalHealth, ProcessStatus, read_status
-from devtools.status.cluster_report import ClusterReport, GatewayUnavailable, ask_gateway
+from devtools.status.cluster_report import ClusterReport, GatewayUnavailable, query_gateway
 
 EXIT_STATUS = {LocalHealth.OK: 0, LocalHealth.NOT_RUNNING: 1, LocalHealth.DEGRADED: 3}
 STATUS_SECONDS = 5.0
-"""A gateway, or the control database, has so long to say what it knows."""
+"""Time limit for the answer of a gateway, or of the control database."""
 PATHS = {"web": "", "events": "/v1/events", "docs": "/v1/docs", "admin": "/admin/", "ready": "/readyz"}
 
 _PROCESS_TITLES = ("process", "pid", "state", "uptime", "restarts")
@@ -27,7 +27,7 @@ _SHARD_TITLES = ("shard", "primary", "term", "partitions", "condition", "since",
 
 
 def run_status(*, as_json: bool, stdout: OutputWrapper) -> int:
-    """Returns the status to end with."""
+    """Returns the exit status."""
     state = StateFolder(find_state_dir(os.environ, default=PROJECT_ROOT / ".local"))
     status = read_status(state)
     report = ClusterReport() if status.health is LocalHealth.NOT_RUNNING else _find_report(state, status)
@@ -51,12 +51,12 @@ def run_status(*, as_json: bool, stdout: OutputWrapper) -> int:
 
 
 def _find_report(state: StateFolder, status: ClusterStatus) -> ClusterReport:
-    """Of a gateway; without one that answers, what this process sees itself."""
+    """The report of a gateway; if none answers, that of this process itself."""
     answers = any(p.name == WEB and p.pid is not None and not p.is_paused for p in status.processes)
     key = state.find_secret(STATUS_KEY)
     if answers and key is not None:
         try:
-            return ask_gateway(status.web_url, key=key, within_seconds=STATUS_SECONDS)
+            return query_gateway(status.web_url, key=key, within_seconds=STATUS_SECONDS)
         except GatewayUnavailable:
             pass
     django.setup()

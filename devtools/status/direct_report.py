@@ -1,4 +1,4 @@
-"""What a gateway would say of the cluster, read by this process itself. Django must be set up."""
+"""The report of a gateway, read by this process itself. Django must be set up."""
 
 from dataclasses import asdict
 
@@ -16,7 +16,7 @@ from viewcounter.maintenance.lag import read_lag
 
 
 def read_report(*, within_seconds: float) -> ClusterReport:
-    """The control database has `within_seconds` to say what it knows of the shards."""
+    """`within_seconds`: time limit for the control database."""
     shards, shards_error = _read_shards(within_seconds=within_seconds)
     try:
         lag = read_lag(get_cluster(), get_event_log())
@@ -31,18 +31,16 @@ def read_report(*, within_seconds: float) -> ClusterReport:
 
 
 def _read_shards(*, within_seconds: float) -> tuple[list[dict[str, object]], str | None]:
-    """What the config service knows of each, and what its instances say."""
+    """The conditions recorded by the config service, and the results of probing the instances."""
     config = get_config()
     reports = find_reports(timeout_seconds=within_seconds)
     try:
-        _, standings = probe_cluster(
+        _, shard_healths = probe_cluster(
             get_cluster(),
             timeout_seconds=config.readiness_probe_seconds,
             max_lag_seconds=config.replica_max_lag_seconds,
         )
     except ClusterProxyError as error:
         return [], f"{type(error).__name__}: {error}"
-    shards = [
-        encode_shard(classify_shard(standing, (reports or {}).get(standing.shard.name))) for standing in standings
-    ]
+    shards = [encode_shard(classify_shard(shard, (reports or {}).get(shard.shard.name))) for shard in shard_healths]
     return shards, NO_CONDITIONS if reports is None else None

@@ -10,13 +10,13 @@ from devtools.replay.arguments import add_replay_arguments
 class Command(OperatorCommand):
     subject = Subject.TRY
     help = (
-        "Start the local cluster, replay real events and compare every count. The sample is of real videos, the truth "
-        "is known. Stays up until Ctrl-C; a cluster that already runs is used and left running."
+        "Start the local cluster, replay real events and compare every count. The sample is of real videos, and the "
+        "correct counts are known. Stays up until Ctrl-C; a cluster that already runs is used and left running."
     )
     examples = ("bin/demo", "bin/demo --exit --scale 50000")
 
     def add_arguments(self, parser: argparse.ArgumentParser) -> None:
-        parser.add_argument("--exit", action="store_true", help="stop after the report; status 0 only if all is exact")
+        parser.add_argument("--exit", action="store_true", help="stop after the report; status 0 only if all are exact")
         add_replay_arguments(parser)
 
     def handle(self, **options: Any) -> None:

@@ -1,4 +1,4 @@
-"""`manage.py down`: stop the local cluster and leave no process."""
+"""`manage.py down`: stop the local cluster and all of its processes."""
 
 import argparse
 from typing import Any
@@ -10,12 +10,12 @@ from commandline.command import OperatorCommand, Subject
 
 class Command(OperatorCommand):
     subject = Subject.RUN
-    help = "Stop the local cluster. Its data stays unless --purge is given."
+    help = "Stop the local cluster. Its data are kept unless --purge is given."
     examples = ("bin/down", "bin/down --purge")
     needs_apps = False
 
     def add_arguments(self, parser: argparse.ArgumentParser) -> None:
-        parser.add_argument("--purge", action="store_true", help="also remove all data, secrets and logs")
+        parser.add_argument("--purge", action="store_true", help="also delete all data, secrets and logs")
 
     def handle(self, **options: Any) -> None:
         from devtools.localcluster.control import purge, stop_cluster
@@ -32,7 +32,7 @@ class Command(OperatorCommand):
         except LocalClusterError as error:
             raise CommandError(f"{type(error).__name__}: {error}") from error
         if result.leftovers:
-            self.stdout.write(f"ended what an unclean stop had left: {', '.join(result.leftovers)}")
+            self.stdout.write(f"ended processes of an unclean stop: {', '.join(result.leftovers)}")
         self.stdout.write("stopped" if result.was_running else "not running")
         if options["purge"]:
             self.stdout.write(f"removed {state.root}")

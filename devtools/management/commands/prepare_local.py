@@ -1,4 +1,4 @@
-"""`manage.py prepare_local`: as `prepare`, for the cluster of this machine; run at each of its starts."""
+"""`manage.py prepare_local`: `prepare` for the local cluster; run at each of its starts."""
 
 from typing import Any
 
@@ -7,7 +7,7 @@ from viewcounter.controlplane.management.commands.prepare import Command as Prep
 
 class Command(Prepare):
     subject = None
-    help = "Prepare the local cluster, and make its API keys. They are kept in files of the state folder."
+    help = "Prepare the local cluster and create its API keys. The keys are stored in the state folder."
 
     def handle(self, **options: Any) -> None:
         from datetime import UTC, datetime

@@ -22,10 +22,8 @@ class Command(OperatorCommand):
     examples = ("manage.py replay --scale 50000", "manage.py replay --url https://counts.example.com --key vc_…")
 
     def add_arguments(self, parser: argparse.ArgumentParser) -> None:
-        parser.add_argument("--url", metavar="URL", help="where the service answers (default: the local cluster)")
-        parser.add_argument(
-            "--key", metavar="KEY", help="an API key with all three scopes (default: one made for this run)"
-        )
+        parser.add_argument("--url", metavar="URL", help="address of the service (default: the local cluster)")
+        parser.add_argument("--key", metavar="KEY", help="API key with all three scopes (default: a new one)")
         add_replay_arguments(parser)
 
     def handle(self, **options: Any) -> None:
@@ -53,5 +51,5 @@ def _create_key(config: "Config", *, now: datetime) -> str:
     try:
         return create_replay_key(now=now, valid_seconds=config.replay_seconds)
     except DatabaseError as error:
-        message = f"no key given, and no control database to make one: start a cluster with bin/up ({error})"
+        message = f"cannot create an API key without the control database; start a cluster with bin/up ({error})"
         raise CommandError(message) from error

@@ -1,4 +1,4 @@
-"""`manage.py status`: each process, each database, how far the drains are behind."""
+"""`manage.py status`: processes, databases, shards and the lag of drains."""
 
 import argparse
 import sys
@@ -10,8 +10,8 @@ from commandline.command import OperatorCommand, Subject
 class Command(OperatorCommand):
     subject = Subject.RUN
     help = (
-        "Show each process, database and shard of the local cluster. Exit status 0 if all is well, 3 if something is "
-        "not, 1 if it does not run."
+        "Show each process, database and shard of the local cluster. Exit status: 0 if all are healthy, 3 if not, 1 if "
+        "the cluster does not run."
     )
     examples = ("bin/status", "bin/status --json")
     needs_apps = False

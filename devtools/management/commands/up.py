@@ -1,4 +1,4 @@
-"""`manage.py up`: the whole of viewcounter on this machine."""
+"""`manage.py up`: start the local cluster."""
 
 import argparse
 from typing import Any

@@ -14,7 +14,7 @@ from devtools.bench.ingest import FULL, QUICK, IngestChoices
         (("ingest", "--batches", "1,1001"), "--batches: 1 to 1000 events"),
         (
             ("ingest", "--batches", "1,1000", "--connections", "65"),
-            "--connections: with any of them more than 64000 events would be under way",
+            "--connections: with any of them more than 64000 events would be in flight",
         ),
     ],
 )
