@@ -6,7 +6,7 @@ from configservice.topology.model import Instance, Shard
 
 class Command(DrainingCommand):
     help = (
-        "Take a replica out of reads, commits and promotion, for maintenance or before its removal. It goes on "
+        "Take a replica out of reads, commits and promotion. For maintenance, or before its removal; it goes on "
         "replicating. A primary is refused: switch over first."
     )
     examples = ('manage.py drain_instance shard1b --reason "new disk"', "manage.py undrain_instance shard1b")
