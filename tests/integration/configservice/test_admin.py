@@ -177,7 +177,7 @@ def test_an_address_is_not_edited(admin_client, init_cluster):
 
 
 def act(client, page, action, *keys, **more):
-    """The page that asks; with `confirmed`, the one after it was done."""
+    """The confirmation page; with `confirmed`, the one after it was done."""
     return client.post(f"{ADMIN}/{page}/", {"action": action, "_selected_action": keys} | more, follow=True)
 
 
@@ -190,8 +190,8 @@ def test_replicas_are_drained_and_removed_when_confirmed_and_primaries_never(adm
     primary, replica = (Instance.objects.get(name=name).pk for name in ("shard1a", "shard1b"))
     for key, page in ((primary, "instance"), (replica, "instance"), (Shard.objects.first().pk, "shard")):
         assert admin_client.post(f"{ADMIN}/{page}/{key}/delete/", {"post": "yes"}).status_code == 403
-    asked = act(admin_client, "instance", "drain", replica).content.decode()
-    assert "no promotable replica" in asked
+    page = act(admin_client, "instance", "drain", replica).content.decode()
+    assert "no promotable replica" in page
     assert read_topology().epoch == 1
     answer = act(admin_client, "instance", "drain", primary, replica, confirmed="yes", reason="new disks")
     refused, done = list_messages(answer)
@@ -216,8 +216,13 @@ def test_a_switchover_is_asked_for_when_confirmed_and_needs_a_leader(admin_clien
     now = timezone.now()
     Leadership.objects.create(id=1, generation=1, holder="test", taken_at=now, renewed_at=now)
     act(admin_client, "shard", "switch_over", shard, confirmed="yes", reason="kernel update")
-    asked = Failover.objects.get()
-    assert (asked.kind, asked.state, asked.reason, asked.actor) == ("switchover", "requested", "kernel update", "ada")
+    failover = Failover.objects.get()
+    assert (failover.kind, failover.state, failover.reason, failover.actor) == (
+        "switchover",
+        "requested",
+        "kernel update",
+        "ada",
+    )
     assert "switchover" in admin_client.get(f"{ADMIN}/failover/").content.decode()
 
 
@@ -231,8 +236,8 @@ def test_partitions_are_evened_out_over_the_selected_shards_when_confirmed(admin
     assert list(Move.objects.order_by("partition").values_list("partition", "target")) == [(4, two), (5, two), (6, two)]
     Move.objects.all().delete()
     PartitionAssignment.objects.filter(partition__gte=4).update(shard=two)
-    (told,) = list_messages(act(admin_client, "shard", "rebalance", one, two))
-    assert told.startswith("The shards are balanced")
+    (message,) = list_messages(act(admin_client, "shard", "rebalance", one, two))
+    assert message.startswith("The shards are balanced")
 
 
 @pytest.mark.parametrize("action", ["change", "delete"])
@@ -259,17 +264,17 @@ def test_a_durability_that_could_never_be_met_is_refused_at_its_field(admin_clie
 def test_another_durability_is_asked_for_with_a_reason_that_is_kept(admin_client, init_cluster):
     init_cluster()
     shard = Shard.objects.get(name="shard1")
-    page = f"{ADMIN}/shard/{shard.pk}/change/"
+    address = f"{ADMIN}/shard/{shard.pk}/change/"
     unchanged = {"name": "shard1", "durability": "async", "quorum": "1", "on_standby_loss": "degrade"}
     inlines = {"failover_mode": shard.failover_mode, "instances-TOTAL_FORMS": "0", "instances-INITIAL_FORMS": "0"}
     typed = unchanged | inlines | {"durability": "all", "on_standby_loss": "block"}
     for answer in ({}, {"confirmed": "yes", "reason": ""}):
-        asked = admin_client.post(page, typed | answer)
-        assert "Before: commits of shard1 wait for the primary alone" in asked.content.decode()
-        assert ("durability", "all") in asked.context["hidden"]
+        page = admin_client.post(address, typed | answer)
+        assert "Before: commits of shard1 wait for the primary alone" in page.content.decode()
+        assert ("durability", "all") in page.context["hidden"]
         assert read_topology().epoch == 1
-    sent = dict(asked.context["hidden"]) | {"confirmed": "yes", "reason": "audit of May"}
-    assert admin_client.post(page, sent).status_code == 302
+    sent = dict(page.context["hidden"]) | {"confirmed": "yes", "reason": "audit of May"}
+    assert admin_client.post(address, sent).status_code == 302
     topology = read_topology()
     assert (topology.epoch, topology.get_shard_of(0).durability) == (2, "all")
     assert TopologyEpoch.objects.get(epoch=2).reason == "audit of May"

@@ -55,7 +55,7 @@ def forget() -> None:
 
 
 def write(cluster_cache: ClusterCache, topology: Topology, *keys) -> PublishedSnapshot:
-    """As a config service would: into the cache, and said on its channel."""
+    """Like a config service: writes the cache and publishes on the channel."""
     snapshot = build_published_snapshot(topology).snapshot
     published = PublishedSnapshot(snapshot, {key.id: key.sign(snapshot) for key in keys})
     push_to_cache(cluster_cache, published, topology.epoch)
@@ -141,7 +141,7 @@ def test_an_older_topology_that_is_repeated_moves_no_route_back(start_process, c
 
 @contextmanager
 def control_database_away() -> Iterator[None]:
-    """Nobody listens where it should be."""
+    """No server listens at the address."""
     address = connections["default"].settings_dict
     port = address["PORT"]
     connections.close_all()

@@ -39,10 +39,10 @@ def new_database(cluster: LocalCluster):
         connection.execute(sql.SQL("CREATE ROLE {} LOGIN PASSWORD {}").format(role, sql.Literal(password)))
         connection.execute(sql.SQL("GRANT {} TO {}").format(service, role))
     # The control server's own password is no instance's: it lies where no topology may name it.
-    told = cluster.state.instance_passwords / "new_shard"
-    told.write_text(cluster.state.get_secret("control_password"))
+    password_file = cluster.state.instance_passwords / "new_shard"
+    password_file.write_text(cluster.state.get_secret("control_password"))
     yield NEW_DATABASE
-    told.unlink()
+    password_file.unlink()
     with server.connect(user=SUPERUSER_ROLE, database="postgres") as connection:
         connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(NEW_DATABASE)))
         connection.execute(sql.SQL("DROP ROLE {}").format(role))
@@ -204,8 +204,8 @@ def test_the_admin_shows_what_it_found_before_it_adds_and_refusals_at_their_fiel
     elsewhere |= {"sslmode": "verify-full"}
     assert admin_client.post(page, elsewhere).context["form"].errors.keys() == {"host"}
     typed |= {"name": "shard2b", "zone": "east", "reason": "more reads"}
-    asked = admin_client.post(page, typed)
-    assert asked.context["checked"].findings[0].startswith("PostgreSQL 1")
+    page_shown = admin_client.post(page, typed)
+    assert page_shown.context["checked"].findings[0].startswith("PostgreSQL 1")
     assert not Instance.objects.filter(name="shard2b").exists()
     answer = admin_client.post(page, typed | {"confirmed": "yes"}, follow=True)
     found, done = [str(message) for message in answer.context["messages"]]

@@ -1,4 +1,4 @@
-"""Moves in the control database: who may ask, who works on one, and the one moment at which it is decided."""
+"""Moves in the control database: requests, claims, and the one transaction that decides a move."""
 
 from datetime import timedelta
 from uuid import uuid4
@@ -100,7 +100,7 @@ def test_one_mover_works_on_a_move_and_whoever_was_replaced_writes_nothing(targe
     assert find_free(states=[MoveState.PLANNED], now=later) == [move.pk]
 
     Move.objects.update(lease_until=timezone.now() - timedelta(seconds=1))
-    renew(ours, lease_seconds=30, rows_copied=7)  # late, but nobody came
+    renew(ours, lease_seconds=30, rows_copied=7)  # late, but no other mover has claimed it
     assert get_move(move.pk).rows_copied == 7
 
     Move.objects.update(lease_until=timezone.now() - timedelta(seconds=1))
@@ -206,6 +206,6 @@ def test_an_aborted_move_is_noticed_by_its_mover_who_then_restores(target):
 
 def test_unknown_moves_are_named(control):
     number = uuid4().int % 10**9
-    for ask in (get_move, lambda n: abort(n, actor="ada")):
+    for call in (get_move, lambda n: abort(n, actor="ada")):
         with pytest.raises(UnknownMove, match=f"there is no move {number}"):
-            ask(number)
+            call(number)

@@ -1,4 +1,4 @@
-"""Every change is one epoch; the cache gets it if it can, and never stands in the way."""
+"""Every change is one epoch; it reaches the cache if possible, and never depends on it."""
 
 import socket
 import threading
@@ -91,7 +91,7 @@ def test_a_process_that_froze_while_it_changes_the_topology_holds_up_nobody(init
         frozen = pool.submit(freeze)
         assert has_locked.wait(limit(60))
         add_event_type(8)
-        assert publish(reason="somebody else", actor="ada").epoch == 2
+        assert publish(reason="another change", actor="ada").epoch == 2
         wake.set()
         with pytest.raises(DatabaseError, match="idle-in-transaction"):
             frozen.result()

@@ -31,8 +31,8 @@ def say(own_cache, witness, reports, authenticator=AUTHENTICATOR):
 
 def read(own_cache, instance=None):
     """Without ages."""
-    heard = WitnessReader(AUTHENTICATOR).read(own_cache, instance=instance)
-    return {(h.witness, msgspec.structs.replace(h.report, age_seconds=0.0)) for h in heard}
+    received = WitnessReader(AUTHENTICATOR).read(own_cache, instance=instance)
+    return {(h.witness, msgspec.structs.replace(h.report, age_seconds=0.0)) for h in received}
 
 
 def without_age(witness, report):

@@ -1,4 +1,4 @@
-"""The log is created once; a server without it is used only after somebody has accepted what is lost."""
+"""The log is created once; a server without it is used only after an operator has accepted the loss."""
 
 import io
 import logging

@@ -1,4 +1,4 @@
-"""A COMMIT that waits for a standby that is not there: what its caller is told, and what stands."""
+"""A COMMIT that waits for a missing standby: the error of its caller, and whether it is committed."""
 
 from concurrent.futures import ThreadPoolExecutor
 
@@ -28,16 +28,16 @@ def nobody_confirms(shard_servers):
 
 def set_standbys(shard_servers, change, *, shown):
     shard_servers.run_as_superuser("shard1a", f"ALTER SYSTEM {change}", "SELECT pg_reload_conf()")
-    wait_until(lambda: ask(shard_servers, "SHOW synchronous_standby_names") == shown)
+    wait_until(lambda: query(shard_servers, "SHOW synchronous_standby_names") == shown)
 
 
-def ask(shard_servers, statement):
+def query(shard_servers, statement):
     with shard_servers.cluster.database("shard1a").connect(user="postgres") as connection:
         return connection.execute(statement).fetchone()[0]
 
 
 def count_waiting(shard_servers):
-    return ask(shard_servers, "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'SyncRep'")
+    return query(shard_servers, "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'SyncRep'")
 
 
 def insert(proxy, number, *, deadline_at=None, **options):
@@ -64,7 +64,7 @@ def test_a_cancelled_wait_is_no_success_though_the_server_says_commit(proxy, nob
     with ThreadPoolExecutor(1) as executor:
         inserting = executor.submit(insert, proxy, 1)
         wait_until(lambda: count_waiting(shard_servers) == 1)
-        ask(shard_servers, "SELECT pg_cancel_backend(pid) FROM pg_stat_activity WHERE wait_event = 'SyncRep'")
+        query(shard_servers, "SELECT pg_cancel_backend(pid) FROM pg_stat_activity WHERE wait_event = 'SyncRep'")
         with pytest.raises(OutcomeUnknown, match="committed here, perhaps on no standby"):
             inserting.result(timeout=limit(20))
     assert shard_servers.list_rows("shard1a") == [1]

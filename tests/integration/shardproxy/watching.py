@@ -36,7 +36,7 @@ POLICY = KillPolicy(
 
 
 class Recorder:
-    """Everything a watch has said."""
+    """Records all results of a watch."""
 
     def __init__(self) -> None:
         self.kills: list[TerminatedSession] = []
@@ -84,7 +84,7 @@ def build_settings(servers: Servers, **more: Any) -> WatchSettings:
 def watching(
     servers: Servers, name: str = "shard1a", *, policy: KillPolicy = POLICY, **settings: Any
 ) -> Iterator[Recorder]:
-    """Looking from the first line of the body on."""
+    """The watch runs while the body runs."""
     recorder = Recorder()
     watch = InstanceWatch(servers.get_instance(name), build_settings(servers, **settings), policy, observer=recorder)
     watch.start()
@@ -97,7 +97,7 @@ def watching(
 
 
 class Foreigner:
-    """A session of somebody else: connects as `bi`, or as whom it is told, and runs statements in a thread."""
+    """A foreign session: connects as `bi` or the given role, and runs statements in a thread."""
 
     def __init__(self, servers: Servers, name: str = "shard1a", **parameters: Any) -> None:
         server = servers.cluster.database(name)
@@ -129,7 +129,7 @@ class Foreigner:
         return self._thread is not None and not self._thread.is_alive()
 
     def await_end(self) -> "Foreigner":
-        """What became of the statement stands in `error`, how long it took in `seconds`."""
+        """`error` holds the outcome of the statement, `seconds` its duration."""
         assert self._thread is not None
         self._thread.join(limit(30))
         assert self.is_done

@@ -1,7 +1,7 @@
-"""A shard as a few numbers: instances with rows, streams and settings, on which the planner's steps have their effect.
+"""A model of a shard: instances with rows, WAL streams and settings, on which the planner's steps take effect.
 
-Only what matters for safety is modelled: which rows an instance holds, whom it receives from, whether a commit is
-acknowledged, and what each step of a change of primary does. Time stands still unless `age` moves it.
+Models only what safety depends on: the rows and the upstream of each instance, whether a commit is acknowledged, and
+the effect of each step of a change of primary. Time does not advance unless `age` moves it.
 """
 
 import re
@@ -80,7 +80,7 @@ class World:
         synchronous: int = 0,
         on_standby_loss: StandbyLoss = StandbyLoss.DEGRADE,
     ) -> "World":
-        """`a` is primary; `b`, `c`, ... follow it. `synchronous`: so many of them must confirm a commit."""
+        """`a` is primary; `b`, `c`, ... follow it. `synchronous`: the number of them that must confirm a commit."""
         names = [chr(ord("b") + n) for n in range(replicas)]
         setting = build_setting(synchronous, names)
         servers = {"a": Server("a", in_recovery=False, names=setting)}
@@ -91,7 +91,7 @@ class World:
         return cls(servers, attempt, roles, synchronous=synchronous, on_standby_loss=on_standby_loss)
 
     def commit(self, row: int, *, through: str = "a", reaching: tuple[str, ...] | None = None) -> bool:
-        """A client's write to `through`; `reaching` says which standbys hear of it. Whether it was acknowledged."""
+        """A client's write to `through`; `reaching`: the standbys that receive it. Whether it was acknowledged."""
         primary = self.servers[through]
         if not primary.is_up or primary.in_recovery or primary.is_read_only:
             return False
@@ -117,7 +117,7 @@ class World:
         )  # fmt: skip
 
     def stream(self) -> None:
-        """Everybody who receives from a living primary catches up with it."""
+        """Every instance that receives from a running primary catches up with it."""
         for standby in self.servers.values():
             primary = self.servers.get(standby.follows)
             if primary is not None and self.receives(standby, primary):
@@ -264,7 +264,7 @@ class World:
 
 
 def build_dead(**how) -> World:
-    """Three rows that everybody has, a fourth that only `c` has and, where that is enough, confirms; then `a` dies."""
+    """Three rows on every instance, and a fourth that only `c` has and confirms, if that is enough; then `a` dies."""
     world = World.build(**how)
     for row in (1, 2, 3):
         world.commit(row)

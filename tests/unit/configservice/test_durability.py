@@ -1,4 +1,4 @@
-"""Whom commits wait for, and what is said when somebody is missing."""
+"""Which standbys commits wait for, and the state while some are missing."""
 
 import pytest
 from msgspec.structs import replace

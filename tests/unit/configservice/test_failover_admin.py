@@ -1,4 +1,4 @@
-"""How the admin tells a change of primary."""
+"""The steps of a change of primary as the admin shows them."""
 
 from datetime import UTC, datetime, timedelta
 

@@ -1,4 +1,4 @@
-"""Nobody is promoted who lacks what the event log no longer holds, unless the loss is accepted."""
+"""A replica that lacks entries of the event log is not promoted, unless the loss is accepted."""
 
 from dataclasses import replace
 

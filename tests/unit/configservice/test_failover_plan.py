@@ -121,7 +121,7 @@ class TestReturnOfTheOldPrimary:
         world.run()
         assert_whole(world)
         assert world.roles["a"] is Role.FENCED
-        assert not world.commit(10, through="a"), "nobody confirms what the old primary writes"
+        assert not world.commit(10, through="a"), "no standby confirms writes of the old primary"
 
 
 class TestInterruptions:

@@ -5,8 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from configservice.monitoring.failure_detection import Liveness, StandbyWitness, classify_primary
-from configservice.monitoring.failure_detection import Observation as Said
+from configservice.monitoring.failure_detection import Liveness, Observation, StandbyWitness, classify_primary
 from configservice.monitoring.probe_result import ProbeResult
 from configservice.settings import ConfigServiceSettings
 from tests.unit.clusterproxy.builders import build_shard
@@ -18,17 +17,17 @@ SHARD = build_shard(1, replicas=2)
 
 def judge(primary, *standbys, witnesses=None):
     probes = {"shard1a": primary} | dict(zip(("shard1b", "shard1c"), standbys, strict=False))
-    heard = [StandbyWitness(SETTINGS)] if witnesses is None else witnesses
-    return classify_primary(SHARD, probes, heard, now=NOW, settings=SETTINGS)
+    witnesses_used = [StandbyWitness(SETTINGS)] if witnesses is None else witnesses
+    return classify_primary(SHARD, probes, witnesses_used, now=NOW, settings=SETTINGS)
 
 
 @pytest.mark.parametrize(
     ("primary", "standby", "is_dead"),
     [
-        pytest.param(saw(PRIMARY_STATE), saw(BROKEN), False, id="it answers us, whatever a standby says"),
+        pytest.param(saw(PRIMARY_STATE), saw(BROKEN), False, id="it answers, whatever a standby reports"),
         pytest.param(gone(), saw(BROKEN), True, id="refused twice, and a broken stream"),
         pytest.param(gone(count=1), saw(BROKEN), False, id="a refusal alone may be a restart of the listener"),
-        pytest.param(gone(), saw(STREAMING), False, id="a standby hears from it: we are cut off"),
+        pytest.param(gone(), saw(STREAMING), False, id="a standby receives from it: this process is cut off"),
         pytest.param(silent(1.6), saw(BROKEN), True, id="silent, and a broken stream"),
         pytest.param(silent(1.4), saw(BROKEN), False, id="not silent for long enough"),
         pytest.param(
@@ -41,7 +40,7 @@ def judge(primary, *standbys, witnesses=None):
             silent(9.0),
             saw(replace(STREAMING, stream_silence_seconds=9.0, stream_timeout_seconds=60.0)),
             False,
-            id="a standby that asks only after 30 s proves nothing before",
+            id="a standby that requests a reply after 30 s proves nothing before",
         ),
         pytest.param(
             silent(40.0),
@@ -53,10 +52,12 @@ def judge(primary, *standbys, witnesses=None):
             silent(99.0),
             saw(replace(STREAMING, stream_silence_seconds=99.0, stream_timeout_seconds=0.0)),
             False,
-            id="one that never asks proves nothing",
+            id="one that never requests a reply proves nothing",
         ),
-        pytest.param(gone(), gone(), False, id="nobody else answers"),
-        pytest.param(gone(), saw(BROKEN, seconds_ago=0.25), False, id="the standby was heard before the failure"),
+        pytest.param(gone(), gone(), False, id="no other instance answers"),
+        pytest.param(
+            gone(), saw(BROKEN, seconds_ago=0.25), False, id="the standby was witnesses_used before the failure"
+        ),
         pytest.param(
             gone(),
             saw(replace(STREAMING, sender_host="127.0.0.1", sender_port=5432)),
@@ -82,16 +83,16 @@ def test_a_verdict_tells_both_witnesses_words():
 
 
 def test_other_witnesses_are_heard():
-    class Says:
-        def __init__(self, word):
-            self.word = word
+    class FixedWitness:
+        def __init__(self, liveness):
+            self.liveness = liveness
 
         def observe_primary(self, *_shard_and_sightings, **_now):
-            return [Said("the proxy", self.word, "it said so")]
+            return [Observation("the proxy", self.liveness, "it said so")]
 
-    assert judge(gone(), witnesses=[Says(Liveness.DEAD)]).is_dead
-    assert not judge(gone(), witnesses=[Says(Liveness.UNKNOWN)]).is_dead
-    assert not judge(gone(), witnesses=[Says(Liveness.DEAD), Says(Liveness.ALIVE)]).is_dead
+    assert judge(gone(), witnesses=[FixedWitness(Liveness.DEAD)]).is_dead
+    assert not judge(gone(), witnesses=[FixedWitness(Liveness.UNKNOWN)]).is_dead
+    assert not judge(gone(), witnesses=[FixedWitness(Liveness.DEAD), FixedWitness(Liveness.ALIVE)]).is_dead
 
 
 def test_a_primary_never_seen_alive_gets_its_time_after_our_start():

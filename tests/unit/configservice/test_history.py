@@ -1,4 +1,4 @@
-"""What a change is said to be, from the two snapshots around it."""
+"""Changes between two snapshots of the topology."""
 
 from dataclasses import astuple
 
@@ -57,12 +57,12 @@ def test_an_instance_never_tells_a_password():
 
 
 def test_the_beginning_counts_partitions_and_names_the_rest():
-    told = diff_topology(None, BEFORE)
-    assert [(c.kind, c.name, c.field) for c in told if c.kind == "cluster"] == [
+    changes = diff_topology(None, BEFORE)
+    assert [(c.kind, c.name, c.field) for c in changes if c.kind == "cluster"] == [
         ("cluster", "", ""),
         ("cluster", "", "partition_count"),
     ]
-    assert told[-1].after == 8
-    assert not [c for c in told if c.kind == "partition"]
-    assert len([c for c in told if c.kind == "instance"]) == 6
-    assert all(c.before is None for c in told)
+    assert changes[-1].after == 8
+    assert not [c for c in changes if c.kind == "partition"]
+    assert len([c for c in changes if c.kind == "instance"]) == 6
+    assert all(c.before is None for c in changes)

@@ -112,7 +112,7 @@ def silent_for(seconds):
         "not long enough",
         "a day",
         "seen a moment ago",
-        "not asked yet",
+        "not probed yet",
         "back",
         "there all the time",
         "fallen out",

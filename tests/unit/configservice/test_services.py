@@ -1,4 +1,4 @@
-"""What is shown of processes, from what they said last and when."""
+"""The service registry, from the last heartbeats and their ages."""
 
 from datetime import UTC, datetime
 

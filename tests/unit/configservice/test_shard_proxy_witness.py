@@ -1,4 +1,4 @@
-"""What a shard proxy's word is worth: its age, its place, and what it says."""
+"""How far the report of a shard proxy counts: its age, its host, and its content."""
 
 import time
 
@@ -19,46 +19,46 @@ NOW = 1000.0
 DEAD_TO_US = ProbeResult(watched_since=0.0, answered_at=990.0, failed_at=995.0, failure_count=3, failure="silent")
 
 
-def heard(*, reachable, age=0.0, witness="other:7", host="10.0.0.1", instance="a"):
+def report_of(*, reachable, age=0.0, witness="other:7", host="10.0.0.1", instance="a"):
     return ReceivedReport(witness, WitnessReport(instance, host, 5432, reachable, age, "" if reachable else "refused"))
 
 
 @pytest.mark.parametrize(
     ("report", "liveness"),
     [
-        (heard(reachable=True), Liveness.ALIVE),
-        (heard(reachable=True, age=4.9), Liveness.ALIVE),
-        (heard(reachable=True, age=5.1), Liveness.UNKNOWN),
-        (heard(reachable=False), Liveness.DEAD),
-        (heard(reachable=False, age=5.1), Liveness.UNKNOWN),
-        (heard(reachable=True, witness="ours:8"), Liveness.ALIVE),
-        (heard(reachable=False, witness="ours:8"), Liveness.UNKNOWN),
+        (report_of(reachable=True), Liveness.ALIVE),
+        (report_of(reachable=True, age=4.9), Liveness.ALIVE),
+        (report_of(reachable=True, age=5.1), Liveness.UNKNOWN),
+        (report_of(reachable=False), Liveness.DEAD),
+        (report_of(reachable=False, age=5.1), Liveness.UNKNOWN),
+        (report_of(reachable=True, witness="ours:8"), Liveness.ALIVE),
+        (report_of(reachable=False, witness="ours:8"), Liveness.UNKNOWN),
     ],
 )
 def test_a_report_counts_only_if_younger_than_the_first_failure(report, liveness):
     assert classify_report(report, read_at=NOW, failed_at=995.0, now=NOW, own_host="ours").liveness is liveness
 
 
-class Voices:
+class Reports:
     def __init__(self, reports):
         self.reports = reports
-        self.asked = 0
+        self.read_count = 0
 
     def read(self):
-        self.asked += 1
+        self.read_count += 1
         if self.reports is None:
             raise WitnessUnavailable("down")
         return self.reports
 
 
 @pytest.fixture
-def listen():
+def start_witness():
     opened = []
 
-    def start(voices):
-        opened.append(ShardProxyWitness(voices.read, host="ours", interval_seconds=0.01))
+    def start(source):
+        opened.append(ShardProxyWitness(source.read, host="ours", interval_seconds=0.01))
         opened[-1].start()
-        wait_until(lambda: voices.asked >= 2)
+        wait_until(lambda: source.read_count >= 2)
         return opened[-1]
 
     yield start
@@ -81,24 +81,30 @@ def judge(witness, probe=DEAD_TO_US):
 @pytest.mark.parametrize(
     ("reports", "is_dead", "why"),
     [
-        ([heard(reachable=False)], True, "shard proxy other:7: did not reach it"),
-        ([heard(reachable=False), heard(reachable=True, witness="third:9")], False, "shard proxy third:9: reached it"),
-        ([heard(reachable=False, witness="ours:7")], False, "no witness confirms it"),
-        ([heard(reachable=False, host="10.0.0.9")], False, "no witness confirms it"),
-        ([heard(reachable=False, instance="b")], False, "no witness confirms it"),
+        ([report_of(reachable=False)], True, "shard proxy other:7: did not reach it"),
+        (
+            [report_of(reachable=False), report_of(reachable=True, witness="third:9")],
+            False,
+            "shard proxy third:9: reached it",
+        ),
+        ([report_of(reachable=False, witness="ours:7")], False, "no witness confirms it"),
+        ([report_of(reachable=False, host="10.0.0.9")], False, "no witness confirms it"),
+        ([report_of(reachable=False, instance="b")], False, "no witness confirms it"),
         ([], False, "no witness confirms it"),
         (None, False, "no witness confirms it"),
     ],
 )
-def test_a_primary_is_dead_when_a_shard_proxy_elsewhere_says_so_and_none_reaches_it(listen, reports, is_dead, why):
-    verdict = judge(listen(Voices(reports)))
+def test_a_primary_is_dead_when_a_shard_proxy_elsewhere_says_so_and_none_reaches_it(
+    start_witness, reports, is_dead, why
+):
+    verdict = judge(start_witness(Reports(reports)))
     assert (verdict.is_dead, why in verdict.why) == (is_dead, True)
 
 
-def test_what_was_heard_grows_old_while_nobody_is_heard(listen):
-    voices = Voices([heard(reachable=True, age=4.99)])
-    witness = listen(voices)
-    voices.reports = None
-    asked = voices.asked
-    wait_until(lambda: voices.asked > asked + 2)
+def test_what_was_heard_grows_old_while_nobody_is_heard(start_witness):
+    source = Reports([report_of(reachable=True, age=4.99)])
+    witness = start_witness(source)
+    source.reports = None
+    count = source.read_count
+    wait_until(lambda: source.read_count > count + 2)
     wait_until(lambda: "no witness confirms it" in judge(witness).why)

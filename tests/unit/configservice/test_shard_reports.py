@@ -1,4 +1,4 @@
-"""What is told of a shard, from what was written down of it."""
+"""The report on a shard, from its recorded condition."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -15,8 +15,8 @@ def say(condition, *, seconds_ago, detail=""):
 
 
 def test_a_condition_is_told_with_the_time_since_when_it_is_so():
-    said = say("without replica", seconds_ago=LEADER_SILENCE_SECONDS, detail="no promotable replica streams")
-    report = build_report("shard1", said, None, now=NOW)
+    row = say("without replica", seconds_ago=LEADER_SILENCE_SECONDS, detail="no promotable replica streams")
+    report = build_report("shard1", row, None, now=NOW)
     assert (report.condition, report.since) == (Condition.WITHOUT_REPLICA, SINCE)
     assert report.detail == "no promotable replica streams"
     assert has_config_service([report])

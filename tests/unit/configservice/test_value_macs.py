@@ -1,4 +1,4 @@
-"""Who has the secret may write values; nobody can move, repeat or change one."""
+"""Only processes with the secret write valid values; no other can move, replay or change one."""
 
 import pytest
 

@@ -25,8 +25,8 @@ def decode():
     reader = WitnessReader(AUTHENTICATOR)
 
     def decode(value, *, now, spoke_seconds_ago=0.0, witness=WITNESS):
-        """Whether it is reachable and how many seconds ago it was seen; None: nothing is heard."""
-        heard = reader.decode(
+        """Whether it is reachable and how many seconds ago it was seen; None: nothing is accepted."""
+        received = reader.decode(
             [(witness.encode(), 1000 * (now - spoke_seconds_ago))],
             {witness: value},
             reports_key=KEY,
@@ -34,7 +34,7 @@ def decode():
             now=now,
             monotonic_now=now,
         )
-        return [(one.report.is_reachable, round(one.report.age_seconds, 3)) for one in heard] or None
+        return [(one.report.is_reachable, round(one.report.age_seconds, 3)) for one in received] or None
 
     return decode
 

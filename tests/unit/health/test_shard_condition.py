@@ -63,7 +63,7 @@ def test_readiness_names_each_condition_or_once_that_nobody_looks():
     assert build_condition_parts(None) == {}
 
 
-def stand(durability, reason=""):
+def build_health(durability, reason=""):
     shard = build_shard(1, replicas=0)
     return ShardHealth(shard, (0, 1), (), durability, reason, None)
 
@@ -71,16 +71,21 @@ def stand(durability, reason=""):
 @pytest.mark.parametrize(
     ("known", "health", "status", "reason"),
     [
-        (report(Condition.WELL), stand(DurabilityState.MET), "up", ""),
-        (report(Condition.WELL), stand(DurabilityState.DEGRADED, "1 of 2"), "degraded", "durability degraded: 1 of 2"),
-        (report(Condition.WELL), stand(DurabilityState.BLOCKED, "0 of 1"), "down", "durability blocked: 0 of 1"),
+        (report(Condition.WELL), build_health(DurabilityState.MET), "up", ""),
+        (
+            report(Condition.WELL),
+            build_health(DurabilityState.DEGRADED, "1 of 2"),
+            "degraded",
+            "durability degraded: 1 of 2",
+        ),
+        (report(Condition.WELL), build_health(DurabilityState.BLOCKED, "0 of 1"), "down", "durability blocked: 0 of 1"),
         (
             report(Condition.WITHOUT_REPLICA),
-            stand(DurabilityState.BLOCKED, "0 of 1"),
+            build_health(DurabilityState.BLOCKED, "0 of 1"),
             "down",
             f"{NO_REPLICA}; durability blocked: 0 of 1",
         ),
-        (None, stand(DurabilityState.MET), "degraded", "condition unknown"),
+        (None, build_health(DurabilityState.MET), "degraded", "condition unknown"),
     ],
 )
 def test_status_is_the_worse_of_condition_and_durability_with_both_reasons(known, health, status, reason):
@@ -117,4 +122,4 @@ def test_the_readiness_page_names_parts_and_never_instances():
     parts = build_log_parts(build_topology(build_shard(1, replicas=1)), {"shard1": known})
     assert list(parts) == ["shard1 log"]
     assert parts["shard1 log"].reason.startswith("kept for shard1 replica, which is absent; the size kept is unknown")
-    assert classify_shard(stand(DurabilityState.MET), known).status == "degraded"
+    assert classify_shard(build_health(DurabilityState.MET), known).status == "degraded"

@@ -92,7 +92,7 @@ def test_a_class_is_never_shed_before_one_that_matters_less(waits):
 
 
 class Callers:
-    """Threads that enter, hold their connection until they are told, and leave."""
+    """Threads that enter, hold their connection until released, and leave."""
 
     def __init__(self, admission):
         self.admission = admission
@@ -102,7 +102,7 @@ class Callers:
         self._threads = []
 
     def start(self, name, query_class, *, waits=True, place_of=None, seconds=30.0):
-        """Returns when the caller has entered or been shed, or (`waits`) stands in the queue, or another's place."""
+        """Returns when the caller has entered, has been shed, or (`waits`) is in the queue."""
         before = self.admission.waiting
         self._release[name] = threading.Event()
         thread = threading.Thread(target=self._run, args=(name, query_class, time.monotonic() + seconds))

@@ -1,4 +1,4 @@
-"""Connections state all that libpq needs, and read the password where they are told to."""
+"""Connections set all keywords of libpq, and read the password from its reference."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""TLS parameters: what is asked of libpq, and what is refused before it is asked."""
+"""TLS parameters for libpq, and connections that are refused before it is called."""
 
 import pytest
 from psycopg import pq

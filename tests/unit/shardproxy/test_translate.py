@@ -1,4 +1,4 @@
-"""Driver errors become the error that says what the caller may do."""
+"""Driver errors become typed errors, which decide whether a caller may retry."""
 
 import psycopg
 import pytest
