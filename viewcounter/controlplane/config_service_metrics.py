@@ -7,6 +7,7 @@ from configservice.failover.kept_log import LogShare
 from configservice.failover.records import Condition
 from runtime.metrics import (
     CONFIG_SERVICE_LEADS,
+    EXCLUDED_INSTANCES,
     FAILOVER_SECONDS,
     FAILOVERS,
     LOG_FULL_SECONDS,
@@ -14,7 +15,6 @@ from runtime.metrics import (
     LOG_SHARE_BYTES,
     SHARD_CONDITION,
     SILENT_INSTANCES,
-    STRUCK_OFF_INSTANCES,
 )
 
 
@@ -27,7 +27,7 @@ class MetricsObserver:
             SILENT_INSTANCES.set(len(silent_instances))
 
     def record_excluded(self, count: int) -> None:
-        STRUCK_OFF_INSTANCES.set(count)
+        EXCLUDED_INSTANCES.set(count)
 
     def record_log_shares(self, shares: Mapping[str, LogShare | None]) -> None:
         for shard, share in shares.items():

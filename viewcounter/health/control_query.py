@@ -12,7 +12,7 @@ T = TypeVar("T")
 
 
 class ControlQuery(Generic[T]):
-    """One of a process, so that at most one of its threads waits for the control database."""
+    """One object for each query in a process, so that at most one thread waits for it."""
 
     def __init__(self, name: str, query: Callable[[], T]) -> None:
         self._query = query
