@@ -165,7 +165,7 @@ async def _post(target: _Target, figures: AbuseFigures, seconds: float) -> None:
             if due_at >= begins_at + seconds:
                 break
             await asyncio.sleep(max(0.0, due_at - time.perf_counter()))
-            await _ask(connection, next(target.posts), at=due_at)
+            await _send(connection, next(target.posts), at=due_at)
             if connection.fault is None:
                 latencies.append(time.perf_counter() - due_at)
             else:
@@ -191,7 +191,7 @@ def _connect(target: _Target, status: int = 202) -> Connection:
     return Connection((target.host, target.port), status)
 
 
-async def _ask(connection: Connection, request: bytes, *, at: float) -> None:
+async def _send(connection: Connection, request: bytes, *, at: float) -> None:
     """Returns when the request is answered or has failed."""
     answered = asyncio.Event()
 
@@ -199,7 +199,7 @@ async def _ask(connection: Connection, request: bytes, *, at: float) -> None:
         answered.set()
 
     connection.on_answer = note
-    connection.ask(request, at=at)
+    connection.send(request, at=at)
     try:
         await asyncio.wait_for(answered.wait(), ANSWER_SECONDS)
     except TimeoutError:
@@ -225,7 +225,7 @@ def _time_guesses(target: _Target, guesses: int) -> Guessing:
             head = f"POST /v1/events HTTP/1.1\r\nHost: {target.netloc}\r\nContent-Length: 0\r\n"
             request = f"{head}Authorization: Bearer {invent_token(rng, prefix=known)}\r\n\r\n".encode()
             started_at = time.perf_counter()
-            await _ask(connection, request, at=started_at)
+            await _send(connection, request, at=started_at)
             check_answers([connection])
             seconds[known].append(time.perf_counter() - started_at)
         connection.close()

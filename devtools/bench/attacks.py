@@ -86,7 +86,7 @@ class _Attacker:
         self._outcomes: Counter[str] = Counter()
         self._rng = random.Random(1)  # noqa: S311 - invents keys that are not to be guessed right
         self._door = asyncio.Semaphore(CONNECT_AT_ONCE)
-        self._is_over = False  # looked at by every loop: a task may miss that it was cancelled
+        self._is_over = False  # checked by every loop: a task may miss that it was cancelled
 
     async def run(self, attack: Attack, *, connections: int, seconds: float) -> Counter[str]:
         kinds: dict[Attack, Callable[[], Coroutine[None, None, str]]] = {
@@ -134,10 +134,10 @@ class _Attacker:
         return "cut"
 
     async def _send_huge_body(self) -> str:
-        return await self._ask(self._head(f"Content-Length: {HUGE_BODY_BYTES}"), endless=CHUNK)
+        return await self._send(self._head(f"Content-Length: {HUGE_BODY_BYTES}"), endless=CHUNK)
 
     async def _send_bomb(self) -> str:
-        return await self._ask(
+        return await self._send(
             self._head(f"Content-Encoding: gzip\r\nContent-Length: {len(_get_bomb())}") + _get_bomb()
         )
 
@@ -145,21 +145,21 @@ class _Attacker:
         """Like a page: a body that unpacks to 1 MiB of objects that are not events."""
         body = _get_objects()
         lines = f"Content-Encoding: gzip\r\nContent-Length: {len(body)}\r\nOrigin: {PAGE_ORIGIN}"
-        return await self._ask(self._head(lines, token=self._public_token) + body)
+        return await self._send(self._head(lines, token=self._public_token) + body)
 
     async def _flood_headers(self) -> str:
         head = self._head("X-First: 1").removesuffix(b"\r\n")
-        return await self._ask(head, endless=b"".join(b"X-%d: y\r\n" % number for number in range(1000)))
+        return await self._send(head, endless=b"".join(b"X-%d: y\r\n" % number for number in range(1000)))
 
     async def _guess_keys(self) -> str:
         body = b"{}"
         head = self._head(f"Content-Length: {len(body)}", token=invent_token(self._rng))
-        return await self._ask(head + body)
+        return await self._send(head + body)
 
     async def _guess_keys_elsewhere(self) -> str:
         token = invent_token(self._rng)
         request = f"GET /v1/top HTTP/1.1\r\nHost: {self._host}\r\nAuthorization: Bearer {token}\r\n\r\n"
-        return await self._ask(request.encode())
+        return await self._send(request.encode())
 
     async def _leave_body_short(self) -> str:
         """Keeps the connection open for as long as the service allows."""
@@ -189,7 +189,7 @@ class _Attacker:
         body = f"csrfmiddlewaretoken={token}&username={name}&password=wrong"
         lines = f"POST /admin/login/ HTTP/1.1\r\nHost: {self._host}\r\nCookie: {cookie}\r\n"
         head = f"{lines}Content-Type: application/x-www-form-urlencoded\r\nContent-Length: {len(body)}\r\n\r\n"
-        return await self._ask(f"{head}{body}".encode())
+        return await self._send(f"{head}{body}".encode())
 
     async def _fetch_form(self) -> tuple[str, str]:
         """Cookie and hidden field of a log-in."""
@@ -205,7 +205,7 @@ class _Attacker:
 
     async def _read_document(self) -> str:
         request = f"GET /v1/schema HTTP/1.1\r\nHost: {self._host}\r\nConnection: close\r\n\r\n"
-        return await self._ask(request.encode())
+        return await self._send(request.encode())
 
     def _head(self, lines: str, *, token: str | None = None) -> bytes:
         return (
@@ -213,7 +213,7 @@ class _Attacker:
             f"Content-Type: application/json\r\n{lines}\r\n\r\n"
         ).encode()
 
-    async def _ask(self, request: bytes, *, endless: bytes | None = None) -> str:
+    async def _send(self, request: bytes, *, endless: bytes | None = None) -> str:
         """The status of the answer; `endless` is sent for as long as the service accepts data."""
         reader, writer = await asyncio.open_connection(self._host, self._port)
         sending = asyncio.create_task(_send(writer, request, endless))

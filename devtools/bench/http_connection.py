@@ -36,7 +36,7 @@ class Connection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.WriteTransport, transport)  # uvloop's own do not say that they are one
 
-    def ask(self, request: bytes, *, at: float) -> None:
+    def send(self, request: bytes, *, at: float) -> None:
         self.asked_at = at
         self.is_waiting = True
         if self._transport is None:

@@ -143,7 +143,7 @@ class _ClosedRun(_Run):
         try:
             for connection in connections:
                 connection.on_answer = self._take
-                self._ask(connection, time.perf_counter())
+                self._send(connection, time.perf_counter())
             while not self._has_ended and time.perf_counter() < self._ends_at:
                 check_answers(connections)
                 await asyncio.sleep(_POLL_SECONDS)
@@ -161,14 +161,14 @@ class _ClosedRun(_Run):
         if self._begins_at <= now < self._ends_at:
             load.finished_count += 1
         if now < self._ends_at:
-            self._ask(connection, now)
+            self._send(connection, now)
 
-    def _ask(self, connection: Connection, now: float) -> None:
+    def _send(self, connection: Connection, now: float) -> None:
         request = next(self._requests, None)
         if request is None:
             self._has_ended = True
         else:
-            connection.ask(request, at=now)
+            connection.send(request, at=now)
 
 
 class _OpenRun(_Run):
@@ -200,7 +200,7 @@ class _OpenRun(_Run):
 
     def _serve(self) -> None:
         while self._waiting and self._free:
-            self._free.pop().ask(next(self._requests), at=self._waiting.popleft())
+            self._free.pop().send(next(self._requests), at=self._waiting.popleft())
 
     def _take(self, connection: Connection, body: bytes) -> None:
         load = self.load

@@ -1,5 +1,5 @@
-"""Posts of events that are never the same and cost next to nothing to make: everything but time and ids is laid out
-beforehand, and what differs is the same text at each place of a body, so that one `join` fills it in.
+"""Posts of distinct events that cost next to nothing to generate: everything but time and ids is prepared beforehand,
+and the variable text is the same at each place of a body, so that one `join` inserts it.
 """
 
 import itertools
@@ -12,10 +12,10 @@ import numpy as np
 from devtools.bench.workload import TYPE_SHARES, VIDEO_COUNT, WATCH_TIME, ZIPF_EXPONENT
 
 TEMPLATE_EVENTS = 100_000
-"""Videos are drawn for so many events, whatever the size of a batch; then the same draws come again with other ids."""
+"""Videos are drawn for this many events, whatever the size of a batch; then they repeat with other ids."""
 _TYPE_NAMES = {1: "view", 2: "like", 4: "comment", 6: "watch_time"}
 _SCRAMBLE = 0x9E3779B1
-"""Odd, so multiplying by it modulo 2^32 gives every number once: ids that no sort finds in order."""
+"""Odd, so multiplying by it modulo 2^32 is a permutation: ids in random order."""
 _SECOND = len("2026-01-01T00:00:00Z")
 _IDS = '","event_id":"'
 _DIGITS = 8
@@ -24,8 +24,8 @@ _DIGITS = 8
 def make_posts(
     *, host: str, token: str, batch_events: int, seed: int, template_events: int = TEMPLATE_EVENTS
 ) -> Iterator[bytes]:
-    """Requests without end, `batch_events` events each: videos by Zipf's law, of this very second, with ids that no
-    other post of this seed has. One event is posted by itself, more as a list."""
+    """Endless requests of `batch_events` events: videos by Zipf's law, times of the present second, ids unique for this
+    seed. A single event is posted as an object, several as a list."""
     templates = _lay_out(host, token, batch_events, seed, max(1, template_events // batch_events))
     return _fill_in(itertools.cycle(templates))
 
@@ -41,7 +41,7 @@ def _fill_in(templates: Iterator[list[bytes]]) -> Iterator[bytes]:
 
 
 def _lay_out(host: str, token: str, batch_events: int, seed: int, count: int) -> list[list[bytes]]:
-    """Texts between the marks."""
+    """The texts between the variable parts."""
     rng = np.random.default_rng(seed)
     shares = 1 / np.arange(1, VIDEO_COUNT + 1) ** ZIPF_EXPONENT
     size = batch_events * count
@@ -62,7 +62,7 @@ def _describe(video: int, kind: int, seconds: int) -> str:
 
 
 def _make_tail(digits: str) -> str:
-    """The rest of an id of version 4 behind its first eight digits, and the end of the event."""
+    """The rest of a version 4 id after its first eight digits, and the end of the event."""
     return f'-{digits[:4]}-4{digits[4:7]}-8{digits[7:10]}-{digits[10:22]}"}}'
 
 

@@ -1,4 +1,4 @@
-"""What readers ask, each question in two ways: a few of its kind again and again, and every time another one. Pure."""
+"""The measured read queries, each as a few requests that repeat (cached) and as many different ones (fresh). Pure."""
 
 import json
 import random
@@ -16,7 +16,7 @@ HOT_CONNECTIONS, DJANGO_CONNECTIONS, TOP_CONNECTIONS = 64, 8, 2
 KEPT_VIDEOS = 200
 BATCH_VIDEOS = 500
 _SPREAD = 100
-"""Lists of the first videos that differ from each other, though all of them cost the same."""
+"""Number of lists of different lengths, all of about the same cost."""
 _HOUR = timedelta(hours=1)
 _DAY = timedelta(days=1)
 
@@ -38,10 +38,10 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """`fresh`: so many different ones that none comes again while its answer is kept, if `per_second` are asked.
+    """`fresh`: so many different requests that, at `per_second`, none repeats while its answer is cached.
 
-    `is_endless`: even if as many are asked as can be answered. `connections`: of closed loops; those of what Django
-    answers would only wait for each other, and a shard sheds reports that are more than it has connections for.
+    `is_endless`: also at the highest possible rate. `connections`: of closed loops; more would only wait for each other
+    in Django, and a shard sheds more reports than it has connections for.
     """
 
     name: str
@@ -53,14 +53,14 @@ class Question:
     connections: int = DJANGO_CONNECTIONS
 
 
-def ask(requests: Sequence[Request], *, host: str, token: str) -> Iterator[bytes]:
-    """Without end."""
+def build_request_stream(requests: Sequence[Request], *, host: str, token: str) -> Iterator[bytes]:
+    """The encoded requests, repeated endlessly."""
     return cycle([request.encode(host, token) for request in requests])
 
 
 def list_questions(now: datetime) -> tuple[Question, ...]:
-    """About a history that ends at `now`, a minute edge."""
-    rng = random.Random(1)  # noqa: S311 - which videos are asked for, no secret
+    """For a history that ends at `now`, a minute edge."""
+    rng = random.Random(1)  # noqa: S311 - the choice of videos is no secret
     videos = list(VIDEOS)
     rng.shuffle(videos)
     return (*_list_counts(videos), *_list_statistics(videos, now), *_list_tops(now), _build_batch(videos))

@@ -21,7 +21,7 @@ from devtools.bench.history_loading import count_rows, load_history
 from devtools.bench.http_load import Load, run_closed, run_open
 from devtools.bench.part import BenchContext
 from devtools.bench.pinning import pinned
-from devtools.bench.questions import Question, Request, ask, list_questions
+from devtools.bench.questions import Question, Request, build_request_stream, list_questions
 from devtools.bench.read_report import Reading, ReadPlace, ReadRun, Way, describe_reads
 from devtools.bench.report import PartReport
 from devtools.bench.usage import list_servers, read_cpu_seconds
@@ -136,7 +136,7 @@ def _load(cluster: LocalCluster, history: History, context: BenchContext) -> Non
 def _warm_up(bench: _Bench) -> None:
     """Fill pools of connections, plans of statements, and caches of pages."""
     for question in bench.questions:
-        requests = _ask(bench, question.fresh[::-1])
+        requests = _build_stream(bench, question.fresh[::-1])
         run_closed(
             bench.address,
             requests,
@@ -180,7 +180,7 @@ def _read_closed(bench: _Bench, question: Question, requests: tuple[Request, ...
         way,
         lambda: run_closed(
             bench.address,
-            _ask(bench, requests),
+            _build_stream(bench, requests),
             connections=question.connections,
             warm_seconds=plan.warm_seconds,
             seconds=plan.closed_seconds,
@@ -195,7 +195,7 @@ def _read_open(bench: _Bench, question: Question) -> Reading:
         Way.FRESH,
         lambda: run_open(
             bench.address,
-            _ask(bench, question.fresh),
+            _build_stream(bench, question.fresh),
             connections=OPEN_CONNECTIONS,
             per_second=question.per_second,
             seconds=bench.plan.open_seconds,
@@ -225,8 +225,8 @@ def _read(bench: _Bench, question: Question, way: Way, run: Callable[[], Load]) 
     )
 
 
-def _ask(bench: _Bench, requests: tuple[Request, ...]) -> Iterator[bytes]:
-    return ask(requests, host=f"{bench.address[0]}:{bench.address[1]}", token=bench.token)
+def _build_stream(bench: _Bench, requests: tuple[Request, ...]) -> Iterator[bytes]:
+    return build_request_stream(requests, host=f"{bench.address[0]}:{bench.address[1]}", token=bench.token)
 
 
 def _check_answers(bench: _Bench, history: History) -> None:

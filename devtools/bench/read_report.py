@@ -61,7 +61,7 @@ class Reading:
 
 
 def describe_reads(readings: Sequence[Reading], *, name: str, title: str) -> PartReport:
-    """Raises ValueError if none is of a kept answer: where those were read, everything was."""
+    """Raises ValueError without a reading of cached answers, which exist only on the main cluster."""
     main = next((each.place for each in readings if each.way is Way.KEPT), None)
     if main is None:
         raise ValueError("no reading of a kept answer")
@@ -97,14 +97,14 @@ def _tabulate_main(readings: Sequence[Reading], main: ReadPlace) -> ReportTable:
         rows.append(
             (
                 label,
-                _tell(kept, lambda run: run.requests_per_second),
-                _tell(kept, lambda run: run.p99_ms, ",.1f"),
-                _tell(kept, lambda run: run.gateway_us),
-                _tell(fresh, lambda run: run.requests_per_second),
-                _tell(fresh, lambda run: run.p50_ms, ",.1f"),
-                _tell(fresh, lambda run: run.p99_ms, ",.1f"),
-                f"{_tell(fresh, lambda run: run.gateway_us)} + {_tell(fresh, lambda run: run.shards_us)}",
-                *([_tell(closed, lambda run: run.requests_per_second)] if has_closed else []),
+                _format(kept, lambda run: run.requests_per_second),
+                _format(kept, lambda run: run.p99_ms, ",.1f"),
+                _format(kept, lambda run: run.gateway_us),
+                _format(fresh, lambda run: run.requests_per_second),
+                _format(fresh, lambda run: run.p50_ms, ",.1f"),
+                _format(fresh, lambda run: run.p99_ms, ",.1f"),
+                f"{_format(fresh, lambda run: run.gateway_us)} + {_format(fresh, lambda run: run.shards_us)}",
+                *([_format(closed, lambda run: run.requests_per_second)] if has_closed else []),
             )
         )
     columns = (
@@ -125,7 +125,7 @@ def _tabulate_growth(
     rows = []
     for question, label in _list_questions(readings).items():
         cells = [
-            f"{_tell(runs, lambda run: run.p50_ms, ',.1f')} / {_tell(runs, lambda run: run.p99_ms, ',.1f')}"
+            f"{_format(runs, lambda run: run.p50_ms, ',.1f')} / {_format(runs, lambda run: run.p99_ms, ',.1f')}"
             for runs in (_find(readings, place, question, Way.FRESH) for place in places)
         ]
         rows.append((label, *cells))
@@ -170,7 +170,7 @@ def _find(readings: Sequence[Reading], place: ReadPlace, question: str, way: Way
     return [each.run for each in readings if (each.place, each.question, each.way) == (place, question, way)]
 
 
-def _tell(runs: Sequence[ReadRun], read: Callable[[ReadRun], float], style: str = ",.0f") -> str:
+def _format(runs: Sequence[ReadRun], read: Callable[[ReadRun], float], style: str = ",.0f") -> str:
     return _spread(runs, read).describe(style) if runs else ""
 
 

@@ -29,7 +29,7 @@ def describe_machine(machine: Machine) -> str:
 
 
 def describe_options(options: dict[str, Any]) -> str:
-    return "asked for: " + ", ".join(f"{name} {value}" for name, value in options.items())
+    return "options: " + ", ".join(f"{name} {value}" for name, value in options.items())
 
 
 def _print_part(part: PartReport, console: Console) -> None:

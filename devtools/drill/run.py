@@ -112,7 +112,7 @@ class _Drill:
             self.show("waiting for the last acknowledgements", 0.85)
             load.settle()
         ended_at = time.monotonic()
-        violations = [f"{i.kind} on {i.victim or 'nobody'}: {i.error}" for i in incidents.read() if i.error]
+        violations = [f"{i.kind} on {i.victim or 'no target'}: {i.error}" for i in incidents.read() if i.error]
         violations += self._prove(context, ServiceChecker(cluster.web_url, key), incidents, reads)
         return self._report(context, reads, incidents, ended_at=ended_at, violations=violations)
 

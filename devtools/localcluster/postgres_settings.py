@@ -54,7 +54,7 @@ def build_settings(
         "hot_standby_feedback": "on",
         "wal_receiver_status_interval": "1s",
         "wal_retrieve_retry_interval": "500ms",
-        # at half of it a standby asks a silent primary for a sign of life: by that a frozen one is found out
+        # a standby pings a silent primary after half of it, which detects a frozen one
         "wal_receiver_timeout": "3s",
         "wal_sender_timeout": "10s",
         # the killer names statements by it
@@ -68,7 +68,7 @@ def build_settings(
     if has_statement_statistics:
         settings["shared_preload_libraries"] = "pg_stat_statements"
     if major >= RESERVED_CONNECTIONS_SINCE:
-        settings["reserved_connections"] = "3"  # the shard proxy gets in when everybody else has taken the rest
+        settings["reserved_connections"] = "3"  # for the shard proxy, when other roles have taken all other connections
     if major >= 18:
         settings["io_method"] = "sync"  # worker processes of five servers would outnumber the cores
     if upstream is not None:

@@ -51,7 +51,7 @@ def read_totals(service: ReplayTarget, subject: TruthSubject, *, until: datetime
     counts = {video.video_id: video.counts for answer in answers for video in answer.videos}
     missing = [video for video in subject.videos if video not in counts]
     if missing:
-        raise ServiceRefused(f"no counts for {len(missing)} of the videos asked for, {missing[0]} among them")
+        raise ServiceRefused(f"no counts for {len(missing)} of the requested videos, {missing[0]} among them")
     return np.array([[counts[video].get(kind, 0) for kind in EVENT_TYPES] for video in subject.videos], dtype=np.int64)
 
 
@@ -113,11 +113,11 @@ def _ask_until_complete(question: Question[A], *, service: ReplayTarget, until: 
 
 
 def _count_by_hour(answer: StatsAnswer, *, hours: range) -> list[int]:
-    """Buckets without events may be left out; one outside the hours asked for is an error."""
+    """Buckets without events may be left out; one outside the requested hours is an error."""
     counts = dict.fromkeys(hours, 0)
     for bucket in answer.series:
         hour, rest = divmod(int(bucket.start.timestamp()), SECONDS_PER_HOUR)
         if hour not in counts or rest:
-            raise ServiceRefused(f"asked for hours {to_time(hours.start)} to {to_time(hours.stop)}, got {bucket.start}")
+            raise ServiceRefused(f"requested hours {to_time(hours.start)} to {to_time(hours.stop)}, got {bucket.start}")
         counts[hour] += round(bucket.value or 0)
     return list(counts.values())

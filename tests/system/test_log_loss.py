@@ -101,7 +101,7 @@ def test_an_emptied_log_takes_nothing_until_its_loss_is_accepted(service):
     assert said.count("lost after") == 4
     service.post_until_accepted(make_events(200))
     service.await_count(700)
-    service.post_until_accepted(lost)  # whoever kept them sends them again
+    service.post_until_accepted(lost)  # clients that kept them send them again
     service.await_count(1000)
     told = service.get("/v1/cluster").json()["log"]
     assert {loss["partition"] for loss in told["losses"]} == {0, 1, 2, 3}

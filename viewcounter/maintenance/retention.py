@@ -29,8 +29,8 @@ from viewcounter.storage.partitions import lock_every_row
 from viewcounter.storage.raw_days import drop_raw_day, find_old_raw_days
 from viewcounter.storage.retention import (
     Connection,
-    Kept,
     OldestMarks,
+    RetentionEdges,
     delete_conflicts,
     delete_hour_sketches_of_day,
     delete_hours_of_day,
@@ -39,7 +39,7 @@ from viewcounter.storage.retention import (
     delete_resolved_dead_letters,
     find_first_rolled_hour,
     find_oldest_marks,
-    set_kept,
+    set_edges,
 )
 from viewcounter.storage.rollup import DAY, HOUR, RollupState, find_next_hour
 
@@ -54,7 +54,7 @@ class RetentionReport:
     """Rows deleted from one partition, and the edges of what it keeps. `is_complete`: nothing was left to delete."""
 
     partition: int
-    kept: Kept | None = None
+    edges: RetentionEdges | None = None
     minute_count: int = 0
     hour_count: int = 0
     hour_sketch_count: int = 0
@@ -64,7 +64,7 @@ class RetentionReport:
     is_complete: bool = False
 
 
-def plan_kept(state: RollupState, marks: OldestMarks, *, policy: RetentionPolicy) -> Kept:
+def plan_edges(state: RollupState, marks: OldestMarks, *, policy: RetentionPolicy) -> RetentionEdges:
     """Pure: the new edges of the partition. Never earlier than before; minutes are deleted only below rolled and clean
     hours, hours only below rolled and clean days whose sketches are made."""
     admits_since = max(
@@ -83,7 +83,7 @@ def plan_kept(state: RollupState, marks: OldestMarks, *, policy: RetentionPolicy
         *(mark for mark in (marks.hour, marks.day, marks.sketch) if mark),
     ]
     hours_since = max(state.hours_since, min(hours).replace(hour=0, minute=0, second=0, microsecond=0))
-    return Kept(admits_since, minutes_since, hours_since)
+    return RetentionEdges(admits_since, minutes_since, hours_since)
 
 
 def limit_age(state: RollupState, horizon: datetime) -> RollupState:
@@ -134,18 +134,18 @@ class _Work:
     policy: RetentionPolicy
     horizon: datetime
 
-    def plan(self) -> Kept:
-        return plan_kept(self.state, find_oldest_marks(self.connection, self.partition), policy=self.policy)
+    def plan(self) -> RetentionEdges:
+        return plan_edges(self.state, find_oldest_marks(self.connection, self.partition), policy=self.policy)
 
-    def set_kept(self, kept: Kept) -> None:
-        set_kept(self.connection, self.partition, kept)
+    def set_edges(self, edges: RetentionEdges) -> None:
+        set_edges(self.connection, self.partition, edges)
 
 
 @dataclass(frozen=True, slots=True)
 class _Removed:
     """Deletions of one transaction, counted after its commit."""
 
-    kept: Kept | None = None
+    edges: RetentionEdges | None = None
     minute_count: int = 0
     hour_count: int = 0
     hour_sketch_count: int = 0
@@ -157,31 +157,33 @@ class _Removed:
 def _remove_minutes(work: _Work) -> tuple[bool, _Removed]:
     """Delete the minutes of the oldest hour and move the edge in the partition's row."""
     goal = work.plan()
-    kept = replace(goal, hours_since=work.state.hours_since)
+    edges = replace(goal, hours_since=work.state.hours_since)
     hour = find_next_hour(work.connection, work.partition, first=work.state.minutes_since)
     if hour is None or hour >= goal.minutes_since:
-        work.set_kept(kept)
-        return False, _Removed(kept)
+        work.set_edges(edges)
+        return False, _Removed(edges)
     count = delete_minutes_of_hour(work.connection, work.partition, hour=hour)
-    kept = replace(kept, minutes_since=hour + HOUR)
-    work.set_kept(kept)
-    return True, _Removed(kept, minute_count=count)
+    edges = replace(edges, minutes_since=hour + HOUR)
+    work.set_edges(edges)
+    return True, _Removed(edges, minute_count=count)
 
 
 def _remove_hours(work: _Work) -> tuple[bool, _Removed]:
     """Delete the hours of the oldest day, and their sketches."""
     state = work.state
-    kept = Kept(state.admits_since, state.minutes_since, min(work.plan().hours_since, _floor_day(state.minutes_since)))
+    edges = RetentionEdges(
+        state.admits_since, state.minutes_since, min(work.plan().hours_since, _floor_day(state.minutes_since))
+    )
     first = find_first_rolled_hour(work.connection, work.partition)
-    if first is None or first >= kept.hours_since:
-        work.set_kept(kept)
-        return False, _Removed(kept)
+    if first is None or first >= edges.hours_since:
+        work.set_edges(edges)
+        return False, _Removed(edges)
     day = _floor_day(first)
     count = delete_hours_of_day(work.connection, work.partition, day=day)
     sketch_count = delete_hour_sketches_of_day(work.connection, work.partition, day=day)
-    kept = replace(kept, hours_since=max(state.hours_since, day + DAY))
-    work.set_kept(kept)
-    return True, _Removed(kept, hour_count=count, hour_sketch_count=sketch_count)
+    edges = replace(edges, hours_since=max(state.hours_since, day + DAY))
+    work.set_edges(edges)
+    return True, _Removed(edges, hour_count=count, hour_sketch_count=sketch_count)
 
 
 def _remove_ids(work: _Work) -> tuple[bool, _Removed]:
@@ -212,7 +214,7 @@ def _floor_day(instant: datetime) -> datetime:
 
 
 def _count(report: RetentionReport, removed: _Removed) -> None:
-    report.kept = removed.kept or report.kept
+    report.edges = removed.edges or report.edges
     report.minute_count += removed.minute_count
     report.hour_count += removed.hour_count
     report.hour_sketch_count += removed.hour_sketch_count
@@ -227,12 +229,12 @@ def _count(report: RetentionReport, removed: _Removed) -> None:
     RETENTION_REMOVED.labels("event_conflict").inc(removed.conflict_count)
 
 
-def read_plan(cluster: ClusterProxy, partition: int, *, policy: RetentionPolicy) -> tuple[RollupState, Kept]:
+def read_plan(cluster: ClusterProxy, partition: int, *, policy: RetentionPolicy) -> tuple[RollupState, RetentionEdges]:
     """The present edges of the partition, and those that `retain_partition` would set."""
     with cluster.transaction(partition, query_class=QueryClass.MAINTENANCE) as connection:
         state = lock_owned(connection, partition, epoch=cluster.topology.assignments[partition].epoch)
         limited = limit_age(state, read_deletion_clock(connection).horizon)
-        return state, plan_kept(limited, find_oldest_marks(connection, partition), policy=policy)
+        return state, plan_edges(limited, find_oldest_marks(connection, partition), policy=policy)
 
 
 def find_old_raw_days_of(cluster: ClusterProxy, shard: Shard, *, policy: RetentionPolicy) -> list[str]:

@@ -20,7 +20,7 @@ Connection = psycopg.Connection[Any]
 
 
 @dataclass(frozen=True, slots=True)
-class Kept:
+class RetentionEdges:
     """The edges of a partition's tiers; see the module."""
 
     admits_since: datetime
@@ -42,14 +42,14 @@ def find_oldest_marks(connection: Connection, partition: int) -> OldestMarks:
     return OldestMarks(*(row[name] and row[name].astimezone(UTC) for name in ("hour", "day", "sketch")))
 
 
-def set_kept(connection: Connection, partition: int, kept: Kept) -> None:
+def set_edges(connection: Connection, partition: int, edges: RetentionEdges) -> None:
     connection.execute(
         _SQL["set_horizon"].text,
         {
             "partition": partition,
-            "admits_since": kept.admits_since,
-            "minutes_since": kept.minutes_since,
-            "hours_since": kept.hours_since,
+            "admits_since": edges.admits_since,
+            "minutes_since": edges.minutes_since,
+            "hours_since": edges.hours_since,
         },
     )
 

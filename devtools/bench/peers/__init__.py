@@ -1,5 +1,5 @@
-"""What a team would write first, to be measured beside us: Django and DRF, one PostgreSQL, three ways to count.
+"""A common alternative to viewcounter, for comparison: Django and DRF on one PostgreSQL, with three ways to count.
 
-Responsible for being good code of its kind, with settings for production and nothing slowed down. A project of its own,
-served by gunicorn as a separate process; it knows nothing of the service, and the service never imports it.
+Good code of its kind, with production settings and nothing slowed down. A Django project of its own, served by gunicorn
+in a separate process; it never imports the service, and the service never imports it.
 """

@@ -1,4 +1,4 @@
-"""Three ways to count, each a transaction that has committed when its caller answers."""
+"""Three ways to count, each in a transaction that is committed before the answer."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
@@ -23,7 +23,7 @@ _ADD_COUNTS = """
 
 
 def count_one(event: Event) -> None:
-    """Whether it was counted before, nobody knows."""
+    """Counts repetitions again."""
     counter = VideoCount.objects.filter(video_id=event["video_id"], event_type=event["event_type"])
     change = {"count": F("count") + 1, "value_sum": F("value_sum") + event["value"]}
     if counter.update(**change):
@@ -33,15 +33,15 @@ def count_one(event: Event) -> None:
 
 
 def count_many(events: Sequence[Event]) -> None:
-    """Raw rows, and counters by one statement. Whether they were counted before, nobody knows."""
+    """Raw rows, and counters by one statement. Counts repetitions again."""
     with transaction.atomic():
         RawEvent.objects.bulk_create([RawEvent(**event) for event in events])
         _add_counts(events)
 
 
 def count_many_once(events: Sequence[Event]) -> None:
-    """As `count_many`, but only what is not among the raw rows. Another request may store one of them meanwhile: then
-    the primary key refuses the whole, and it is done again."""
+    """Like `count_many`, for events that are not among the raw rows. If another request stores one of them meanwhile,
+    the primary key refuses the transaction, and it is repeated."""
     by_id = {event["event_id"]: event for event in events}
     for attempt in range(1, ATTEMPTS + 1):
         try:
@@ -57,7 +57,7 @@ def count_many_once(events: Sequence[Event]) -> None:
 
 
 def _add_counts(events: Iterable[Event]) -> None:
-    """In the order of the keys, so that two transactions never wait for each other."""
+    """In the order of the keys, so that two transactions cannot deadlock."""
     sums: dict[tuple[str, str], list[float]] = defaultdict(lambda: [0, 0.0])
     for event in events:
         added = sums[event["video_id"], event["event_type"]]

@@ -1,7 +1,7 @@
-"""gunicorn as its manual advises: sync workers, twice the cores and one more, for the one core that it gets here.
+"""gunicorn as its manual advises: sync workers, twice the number of cores and one more, here for one core.
 
-While one waits for its commit, another one has the core. A sync worker closes the connection after each answer, as it
-does behind the buffering proxy that the manual wants in front of it.
+While one worker waits for its commit, another one uses the core. A sync worker closes the connection after each answer,
+as it does behind the buffering proxy that the manual requires.
 """
 
 workers = 2 * 1 + 1

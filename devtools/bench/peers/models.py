@@ -1,4 +1,4 @@
-"""Counters, and raw events in two tables: with ids that may stand there twice, and with ids that may not."""
+"""Counters, and raw events in two tables: with and without unique ids."""
 
 from django.db import models
 

@@ -1,4 +1,4 @@
-"""An event as clients send it, with the limits that the service beside us has too."""
+"""An event as clients send it, with the limits of viewcounter."""
 
 from rest_framework import serializers
 

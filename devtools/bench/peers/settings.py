@@ -1,7 +1,7 @@
-"""Django's settings of the application measured beside us: for production, and lighter than most.
+"""Django settings of the compared application: for production, and lighter than most.
 
-No authentication, permissions, sessions or throttling, which the service beside it has; connections stay open. Where
-the database is, libpq reads from PGHOST, PGPORT, PGUSER and PGPASSWORD.
+No authentication, permissions, sessions or throttling, all of which viewcounter has; connections are persistent. libpq
+reads the address of the database from PGHOST, PGPORT, PGUSER and PGPASSWORD.
 """
 
 import os

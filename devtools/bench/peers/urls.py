@@ -1,4 +1,4 @@
-"""Three ways to count, by how much of the work is done at once and how sure it is."""
+"""Three ways to count: single events, batches, and batches with de-duplication."""
 
 from django.urls import path
 

@@ -8,10 +8,10 @@ from hypothesis import strategies as st
 
 from viewcounter.config import Config
 from viewcounter.maintenance.checks import find_contradictions
-from viewcounter.maintenance.retention import plan_kept
+from viewcounter.maintenance.retention import plan_edges
 from viewcounter.maintenance.retention_policy import RetentionPolicy
 from viewcounter.storage.raw_days import plan_old_raw_days
-from viewcounter.storage.retention import Kept, OldestMarks
+from viewcounter.storage.retention import OldestMarks, RetentionEdges
 from viewcounter.storage.rollup import RollupState
 
 DAY = timedelta(days=1)
@@ -22,40 +22,40 @@ CONFIG = Config(secret_key="x" * 50)
 POLICY = RetentionPolicy.from_config(CONFIG)
 
 
-def state(watermark=NOW, rolled_through=None, kept=(NEVER, NEVER, NEVER)):
+def state(watermark=NOW, rolled_through=None, edges=(NEVER, NEVER, NEVER)):
     rolled_through = rolled_through or watermark.replace(minute=0, second=0)
-    return RollupState(1, "owned", watermark, rolled_through, *kept)
+    return RollupState(1, "owned", watermark, rolled_through, *edges)
 
 
 def test_ages_count_back_from_the_watermark():
-    assert plan_kept(state(), NO_MARKS, policy=POLICY) == Kept(
+    assert plan_edges(state(), NO_MARKS, policy=POLICY) == RetentionEdges(
         admits_since=datetime(2026, 6, 7, 10, 30, tzinfo=UTC),  # 8 days, less 10 minutes for clocks that are apart
         minutes_since=datetime(2026, 6, 7, 10, tzinfo=UTC),
         hours_since=datetime(2026, 3, 17, tzinfo=UTC),
     )
-    later = plan_kept(state(watermark=NOW + DAY), NO_MARKS, policy=POLICY)
+    later = plan_edges(state(watermark=NOW + DAY), NO_MARKS, policy=POLICY)
     assert later.admits_since == datetime(2026, 6, 8, 10, 30, tzinfo=UTC)
 
 
 def test_an_event_of_the_accept_window_is_admitted_by_clocks_that_differ():
-    kept = plan_kept(state(), NO_MARKS, policy=POLICY)
-    assert kept.admits_since <= NOW - timedelta(seconds=CONFIG.accept_window_seconds, minutes=5)
+    edges = plan_edges(state(), NO_MARKS, policy=POLICY)
+    assert edges.admits_since <= NOW - timedelta(seconds=CONFIG.accept_window_seconds, minutes=5)
 
 
 def test_what_is_not_rolled_or_dirty_keeps_what_it_is_made_from():
     old = datetime(2026, 2, 1, 5, tzinfo=UTC)
-    assert plan_kept(state(rolled_through=old), NO_MARKS, policy=POLICY).minutes_since == old
-    assert plan_kept(state(rolled_through=old), NO_MARKS, policy=POLICY).hours_since == old.replace(hour=0)
-    assert plan_kept(state(), OldestMarks(old, None), policy=POLICY).minutes_since == old
-    assert plan_kept(state(), OldestMarks(old, None), policy=POLICY).hours_since == old.replace(hour=0)
-    kept = plan_kept(state(), OldestMarks(None, old.replace(hour=0)), policy=POLICY)
-    assert (kept.minutes_since, kept.hours_since) == (datetime(2026, 6, 7, 10, tzinfo=UTC), old.replace(hour=0))
+    assert plan_edges(state(rolled_through=old), NO_MARKS, policy=POLICY).minutes_since == old
+    assert plan_edges(state(rolled_through=old), NO_MARKS, policy=POLICY).hours_since == old.replace(hour=0)
+    assert plan_edges(state(), OldestMarks(old, None), policy=POLICY).minutes_since == old
+    assert plan_edges(state(), OldestMarks(old, None), policy=POLICY).hours_since == old.replace(hour=0)
+    edges = plan_edges(state(), OldestMarks(None, old.replace(hour=0)), policy=POLICY)
+    assert (edges.minutes_since, edges.hours_since) == (datetime(2026, 6, 7, 10, tzinfo=UTC), old.replace(hour=0))
 
 
 def test_a_bucket_whose_sketches_are_due_keeps_its_hours_and_not_its_minutes():
     old = datetime(2026, 2, 1, 5, tzinfo=UTC)
-    kept = plan_kept(state(), OldestMarks(None, None, old), policy=POLICY)
-    assert (kept.minutes_since, kept.hours_since) == (datetime(2026, 6, 7, 10, tzinfo=UTC), old.replace(hour=0))
+    edges = plan_edges(state(), OldestMarks(None, None, old), policy=POLICY)
+    assert (edges.minutes_since, edges.hours_since) == (datetime(2026, 6, 7, 10, tzinfo=UTC), old.replace(hour=0))
 
 
 instants = st.datetimes(datetime(2026, 1, 1), datetime(2026, 3, 1), timezones=st.just(UTC))
@@ -74,13 +74,13 @@ def test_the_edges_keep_their_order_and_never_go_back_whatever_the_settings(wate
     policy = RetentionPolicy(DAY, *lengths, DAY, timedelta(minutes=10), 1.0, 1, 1.0)
     before = (NEVER, NEVER, NEVER)
     for _ in range(2):
-        kept = plan_kept(state(watermark, rolled, before), OldestMarks(hour, day), policy=policy)
-        assert kept.hours_since <= kept.minutes_since <= min(kept.admits_since, rolled)
-        assert kept.hours_since.hour == kept.minutes_since.minute == kept.admits_since.second == 0
-        assert (kept.admits_since, kept.minutes_since, kept.hours_since) >= before
-        assert hour is None or kept.minutes_since <= hour
-        assert day is None or kept.hours_since <= day
-        before = (kept.admits_since, kept.minutes_since, kept.hours_since)
+        edges = plan_edges(state(watermark, rolled, before), OldestMarks(hour, day), policy=policy)
+        assert edges.hours_since <= edges.minutes_since <= min(edges.admits_since, rolled)
+        assert edges.hours_since.hour == edges.minutes_since.minute == edges.admits_since.second == 0
+        assert (edges.admits_since, edges.minutes_since, edges.hours_since) >= before
+        assert hour is None or edges.minutes_since <= hour
+        assert day is None or edges.hours_since <= day
+        before = (edges.admits_since, edges.minutes_since, edges.hours_since)
         watermark += DAY
 
 

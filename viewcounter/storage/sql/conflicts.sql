@@ -1,4 +1,4 @@
--- Conflicting events: written by the flush, read by whoever looks for a client that uses ids twice.
+-- Conflicting events: written by the flush, read to find a client that uses ids twice.
 
 -- name: insert_conflicts (flush)
 INSERT INTO event_conflict (

@@ -6,7 +6,7 @@
 SELECT * FROM partition_state WHERE partition = %(partition)s
 
 -- name: hold_maintenance (maintenance)
--- Takes the source over. Waits for whoever holds the row: a rollup or flush that began before is in the copy.
+-- Takes the source over. Waits for the lock on the row: a rollup or flush that began before is in the copy.
 UPDATE partition_state
 SET move_token = %(token)s, maintenance_held_until = now() + make_interval(secs => %(seconds)s)
 WHERE partition = %(partition)s AND epoch = %(epoch)s AND state IN ('owned', 'held')
@@ -105,7 +105,7 @@ UPDATE partition_state SET raw_since = greatest(raw_since, %(oldest_day)s)
 WHERE partition <> %(partition)s AND state <> 'moved'
 
 -- name: list_columns (maintenance)
--- Of a table, those that are written by whoever writes a row.
+-- The columns of a table that a writer of a row sets.
 SELECT attname AS name FROM pg_attribute
 WHERE attrelid = %(table)s::regclass AND attnum > 0 AND NOT attisdropped AND attidentity = '' AND attgenerated = ''
 ORDER BY attnum

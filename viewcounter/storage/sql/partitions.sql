@@ -84,7 +84,7 @@ ORDER BY s.partition
 FOR SHARE OF s
 
 -- name: lock_every_row (maintenance)
--- In the order in which whoever locks several of them does.
+-- In the order in which every statement locks several of them.
 SELECT FROM partition_state ORDER BY partition FOR NO KEY UPDATE
 
 -- name: adopt_partitions (maintenance)

@@ -74,7 +74,7 @@ def test_hours_left_out_are_zero():
 
 def test_an_hour_not_asked_for_is_refused():
     series = [{"start": to_time(HOURS.stop).isoformat(), "value": 1}]
-    with pytest.raises(ServiceRefused, match="asked for hours"):
+    with pytest.raises(ServiceRefused, match="requested hours"):
         ask(lambda *_: (200, {}, PERIOD | {"series": series, "value": 1, "meta": WHOLE}), read_hours)
 
 

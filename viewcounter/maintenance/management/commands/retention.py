@@ -88,11 +88,11 @@ class Command(OperatorCommand):
     def _show(self, cluster: "ClusterProxy", partition: int, policy: "RetentionPolicy") -> None:
         from viewcounter.maintenance.retention import read_plan
 
-        state, kept = read_plan(cluster, partition, policy=policy)
+        state, planned = read_plan(cluster, partition, policy=policy)
         edges = (
-            ("ids of events", state.admits_since, kept.admits_since),
-            ("minutes", state.minutes_since, kept.minutes_since),
-            ("hours", state.hours_since, kept.hours_since),
+            ("ids of events", state.admits_since, planned.admits_since),
+            ("minutes", state.minutes_since, planned.minutes_since),
+            ("hours", state.hours_since, planned.hours_since),
         )
         moves = [f"{name} before {_show_time(new)} (now {_show_time(old)})" for name, old, new in edges if new > old]
         self.stdout.write(f"partition {partition}: would remove {', '.join(moves) or 'nothing'}")
