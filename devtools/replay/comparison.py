@@ -10,7 +10,7 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 from viewcounter_client import queries
-from viewcounter_client.queries import CountsAnswer, Question, StatsAnswer
+from viewcounter_client.queries import CountsAnswer, Query, StatsAnswer
 
 from devtools.replay.errors import DeadlinePassed, ServiceRefused
 from devtools.replay.service import COUNTS_MAX_VIDEOS, ReplayTarget, split_pages
@@ -44,7 +44,7 @@ def read_counts(service: ReplayTarget, subject: TruthSubject, *, until: datetime
 
 def read_totals(service: ReplayTarget, subject: TruthSubject, *, until: datetime, threads: int) -> NDArray[np.int64]:
     def read_page(page: list[str]) -> CountsAnswer:
-        return _ask_until_complete(queries.counts(*page), service=service, until=until)
+        return _query_until_complete(queries.counts(*page), service=service, until=until)
 
     with ThreadPoolExecutor(threads, thread_name_prefix="replay-reader") as pool:
         answers = list(pool.map(read_page, split_pages(subject.videos, size=COUNTS_MAX_VIDEOS)))
@@ -60,10 +60,8 @@ def read_hours(service: ReplayTarget, subject: TruthSubject, *, until: datetime,
 
     def read_series(series: tuple[str, str]) -> list[int]:
         video_id, event_type = series
-        question = queries.stats(
-            video_id=video_id, event_type=event_type, start_time=start, end_time=end, interval="hour"
-        )
-        return _count_by_hour(_ask_until_complete(question, service=service, until=until), hours=subject.hours)
+        query = queries.stats(video_id=video_id, event_type=event_type, start_time=start, end_time=end, interval="hour")
+        return _count_by_hour(_query_until_complete(query, service=service, until=until), hours=subject.hours)
 
     with ThreadPoolExecutor(threads, thread_name_prefix="replay-reader") as pool:
         counts = list(pool.map(read_series, product(subject.close_videos, EVENT_TYPES)))
@@ -100,10 +98,10 @@ def to_time(hour: int) -> datetime:
     return datetime.fromtimestamp(hour * SECONDS_PER_HOUR, UTC)
 
 
-def _ask_until_complete(question: Question[A], *, service: ReplayTarget, until: datetime) -> A:
-    """Repeat the question until the answer is complete. Each answer may come from another replica: check every one."""
+def _query_until_complete(query: Query[A], *, service: ReplayTarget, until: datetime) -> A:
+    """Repeat the query until the answer is complete. Each answer may come from another replica: check every one."""
     while True:
-        answer = service.ask(question)
+        answer = service.query(query)
         meta = answer.meta
         if not meta.partial and meta.complete_until >= until:
             return answer

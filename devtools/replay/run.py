@@ -60,7 +60,7 @@ def run_replay(options: ReplayOptions, *, config: Config, now: datetime, on_prog
         queryable_at = time.monotonic()
         on_progress(Step.COMPARE, 0, None)
         hours = read_hours(service, plan.subject, until=until, threads=options.threads)
-        top = service.ask(queries.top(limit=TOP_VIDEO_COUNT)).items
+        top = service.query(queries.top(limit=TOP_VIDEO_COUNT)).items
     finally:
         service.close()
     return build_report(

@@ -1,4 +1,4 @@
-"""The service under replay: requests, questions and answers of the client library, repeated until one deadline.
+"""The service under replay: requests, queries and answers of the client library, repeated until one deadline.
 
 `Client.track` refuses the bad events that a replay must send, so batches are prepared here and answers to them are read
 here; everything else is the library's.
@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 import httpx2
 import msgspec
 from viewcounter_client import Options, ViewcounterError, wire
-from viewcounter_client.queries import Answer, Question
+from viewcounter_client.queries import Answer, Query
 
 from devtools.replay.dataset import SampleChannel, SampleVideo
 from devtools.replay.errors import BadReplayOption, DeadlinePassed, ServiceRefused, ServiceUnreachable
@@ -123,13 +123,13 @@ class ReplayTarget:
         except msgspec.DecodeError as error:
             raise ServiceRefused(f"not an answer of viewcounter to a batch ({error}): {_show(response)}") from error
 
-    def ask(self, question: Question[Answer]) -> Answer:
-        """The answer to a question of the client library."""
-        response = self._request(question.method, question.path, **wire.encode_question(question))
+    def query(self, query: Query[Answer]) -> Answer:
+        """The answer to a query of the client library."""
+        response = self._request(query.method, query.path, **wire.encode_query(query))
         try:
-            return wire.parse_answer(question, response)
+            return wire.parse_answer(query, response)
         except ViewcounterError as error:
-            raise ServiceRefused(f"{question.method} {question.path}: {error}") from error
+            raise ServiceRefused(f"{query.method} {query.path}: {error}") from error
 
     def _request(
         self, method: str, path: str, *, also_answers: tuple[int, ...] = (), **arguments: Any

@@ -40,7 +40,7 @@ def key(cluster: LocalCluster):
 
 def await_counts(client, video_id, expected):
     def differ():
-        found = client.ask(queries.counts(video_id)).videos[0].counts["view"]
+        found = client.query(queries.counts(video_id)).videos[0].counts["view"]
         return None if found == expected else f"{found} of {expected} counted"
 
     wait_while(differ, what=f"{expected} views of {video_id}")
@@ -114,7 +114,7 @@ def test_a_client_that_dies_leaves_its_spool_to_the_next_one(cluster, key, tmp_p
         await_counts(client, "left-behind", 700)
         period = {"start_time": datetime.now(UTC) - timedelta(hours=1), "end_time": datetime.now(UTC) + MINUTE}
         question = queries.stats(video_id="left-behind", function="unique_viewers", **period)
-        wait_until(lambda: client.ask(question).value == 50, what="the 50 viewers")
+        wait_until(lambda: client.query(question).value == 50, what="the 50 viewers")
 
 
 def test_only_bad_events_are_refused_and_the_application_hears_why(cluster, key):
@@ -138,7 +138,7 @@ def test_events_sent_with_a_wrong_key_wait_for_the_right_one(cluster, key, caplo
         assert (client.rejection.status, client.rejection.code) == (401, "invalid_key")
         wait_until(lambda: "rejects all requests of this client (401 invalid_key" in caplog.text)
         with pytest.raises(RequestRefused) as caught:
-            client.ask(queries.counts("wrong-key"))
+            client.query(queries.counts("wrong-key"))
         assert (caught.value.status, caught.value.code) == (401, "invalid_key")
         client.set_api_key(key)
         answer = wait_until(lambda: ask_after_flush(client, "wrong-key"), what="the event to be counted")
@@ -159,7 +159,7 @@ def test_events_of_a_rejected_client_stay_in_its_spool(cluster, key, tmp_path):
 def ask_after_flush(client, video_id):
     """None while the service is slower than a question waits."""
     try:
-        return client.ask(queries.counts(video_id), after_flush=True)
+        return client.query(queries.counts(video_id), after_flush=True)
     except ServiceUnavailable:
         return None
 
@@ -183,13 +183,13 @@ def test_every_question_is_answered(cluster, key):
         assert client.flush()
         hour = {"start_time": at - timedelta(hours=1), "end_time": at + timedelta(hours=1)}
         question = queries.stats(video_id="asked", event_type="watch_time", function="sum", interval="hour", **hour)
-        wait_until(lambda: client.ask(question).value == 30.75, what="the sum")
-        assert [bucket.value for bucket in client.ask(question).series if bucket.value] == [30.75]
-        top = client.ask(queries.top(event_type="watch_time", function="sum", limit=1))
+        wait_until(lambda: client.query(question).value == 30.75, what="the sum")
+        assert [bucket.value for bucket in client.query(question).series if bucket.value] == [30.75]
+        top = client.query(queries.top(event_type="watch_time", function="sum", limit=1))
         assert [(item.video_id, item.value) for item in top.items] == [("asked", 30.75)]
         assert not top.meta.partial
         with pytest.raises(RequestRefused, match="function"):
-            client.ask(queries.stats(video_id="asked", function="median"))
+            client.query(queries.stats(video_id="asked", function="median"))
 
 
 def test_questions_to_a_service_that_is_down_fail(key):
@@ -197,7 +197,7 @@ def test_questions_to_a_service_that_is_down_fail(key):
     with Client("http://127.0.0.1:9", key, options) as client:
         for _ in range(3):
             with pytest.raises(ServiceUnavailable):
-                client.ask(queries.counts("v"))
+                client.query(queries.counts("v"))
 
 
 def test_the_client_of_an_event_loop_does_the_same(cluster, key):
@@ -210,7 +210,7 @@ def test_the_client_of_an_event_loop_does_the_same(cluster, key):
             assert await client.flush(SETTLE_SECONDS)
             assert (client.counters.accepted, client.counters.is_balanced) == (2500, True)
             deadline = time.monotonic() + SETTLE_SECONDS
-            while (await client.ask(queries.counts("async"))).videos[0].counts["view"] != 2500:
+            while (await client.query(queries.counts("async"))).videos[0].counts["view"] != 2500:
                 assert time.monotonic() < deadline
                 await asyncio.sleep(0.1)
         assert client.counters.dropped == 0

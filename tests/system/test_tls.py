@@ -83,6 +83,6 @@ def test_a_cluster_counts_with_tls_everywhere_and_users_that_may_do_little(tmp_p
         key = cluster.run_command("create_api_key", "tls", "--scopes", "events:write,stats:read", "--quiet").strip()
         with Client(cluster.web_url, key) as client:
             client.track("view", video_id="by-tls")
-            answer = client.ask(queries.counts("by-tls"), after_flush=True)
+            answer = client.query(queries.counts("by-tls"), after_flush=True)
         assert answer.videos[0].counts["view"] == 1
         cluster.run_command("retention", "--all")

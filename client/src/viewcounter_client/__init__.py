@@ -1,8 +1,8 @@
-"""Send events to viewcounter and ask it for counts.
+"""Send events to viewcounter and query its counts.
 
     with Client("https://counter.example", api_key) as client:
         client.track("view", video_id="XpVt6Z1Gjjo")
-        answer = client.ask(queries.counts("XpVt6Z1Gjjo"), after_flush=True)
+        answer = client.query(queries.counts("XpVt6Z1Gjjo"), after_flush=True)
 
 `track` never waits for the network or a disk. Events are sent in batches, and again under the same ids until the
 service has answered for each; the service counts an id once. Needs only an HTTP library; never imports the service.

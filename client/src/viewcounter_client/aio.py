@@ -1,4 +1,4 @@
-"""The client for asyncio: `track` returns at once, a task of its own delivers, the disk is left to threads."""
+"""The client for asyncio: `track` returns at once, a background task delivers, threads do the disk I/O."""
 
 import asyncio
 import logging
@@ -13,25 +13,25 @@ from uuid import UUID
 import httpx2
 
 from viewcounter_client import wire
-from viewcounter_client.asking import Asking
+from viewcounter_client.attempts import QueryAttempts
 from viewcounter_client.delivery import Action, Counters, Send, SendSpooled, Store, Wait
 from viewcounter_client.dispatch import (
     OnRefused,
+    build_failure,
     build_parts,
     check_delivered,
     end_delivery,
     is_futile,
-    judge_failure,
     plan_wait,
     read_part,
+    report_refused,
     report_rejection,
     settle_part,
-    tell_refused,
 )
 from viewcounter_client.errors import BufferFull, ClientClosed
 from viewcounter_client.events import PendingEvent, make_event
 from viewcounter_client.options import Options, Overflow
-from viewcounter_client.queries import Answer, Question
+from viewcounter_client.queries import Answer, Query
 from viewcounter_client.spool import Spool
 from viewcounter_client.verdict import Rejection, Verdict
 
@@ -119,7 +119,7 @@ class AsyncClient:
         return event.event_id
 
     async def flush(self, timeout_seconds: float = 10.0) -> bool:
-        """Whether everything tracked before has come to its end in time, the spool included."""
+        """Waits until every event tracked before is accepted or refused, spooled ones included; False on timeout."""
         self._delivery.start_flush()
         self._wake.set()
         try:
@@ -146,27 +146,27 @@ class AsyncClient:
         await asyncio.to_thread(end_delivery, self._parts)
         await self._http.aclose()
 
-    async def ask(self, question: Question[Answer], *, after_flush: bool = False) -> Answer:
-        """The answer to a question of `queries`; asked again, with backoff, while that may help.
+    async def query(self, query: Query[Answer], *, after_flush: bool = False) -> Answer:
+        """The answer to one of `queries`; retried with backoff while that may help.
 
-        `after_flush`: deliver first what was tracked, within `request_timeout_seconds`; the answer then counts it.
-        Raises RequestRefused, and ServiceUnavailable, also if what was tracked could not be delivered in time.
+        `after_flush`: deliver the tracked events first, within `request_timeout_seconds`; the answer then counts it.
+        Raises RequestRefused, and ServiceUnavailable, also if tracked events could not be delivered in time.
         """
         if after_flush:
             check_delivered(await self.flush(self._options.request_timeout_seconds), self._delivery)
-            question = question.after(self._delivery.positions)
-        asking = Asking(self._parts.query_breaker, self._options)
+            query = query.after(self._delivery.positions)
+        attempts = QueryAttempts(self._parts.query_breaker, self._options)
         while True:
-            asking.check(now=time.monotonic())
+            attempts.check(now=time.monotonic())
             outcome: httpx2.Response | httpx2.HTTPError
             try:
-                outcome = await self._http.request(question.method, question.path, **wire.encode_question(question))
+                outcome = await self._http.request(query.method, query.path, **wire.encode_query(query))
             except httpx2.HTTPError as error:
                 outcome = error
-            response = asking.judge(outcome, now=time.monotonic())
+            response = attempts.classify(outcome, now=time.monotonic())
             if response is not None:
-                return wire.parse_answer(question, response)
-            await asyncio.sleep(asking.pause_seconds)
+                return wire.parse_answer(query, response)
+            await asyncio.sleep(attempts.pause_seconds)
 
     async def _run(self) -> None:
         while (action := await self._next_action()) is not None:
@@ -198,7 +198,7 @@ class AsyncClient:
                 verdict = await self._post(events)
                 self._delivery.on_verdict(verdict, now=time.monotonic())
                 report_rejection(verdict.rejection, self.counters)
-                tell_refused(verdict.refused, self._on_refused)
+                report_refused(verdict.refused, self._on_refused)
             case SendSpooled(max_events) if spool is not None:
                 await self._send_spooled(spool, max_events)
             case Store(events) if spool is not None:
@@ -222,12 +222,12 @@ class AsyncClient:
         verdict, damaged = await asyncio.to_thread(settle_part, spool, part, verdict)
         self._delivery.on_spooled_verdict(verdict, damaged=damaged, now=time.monotonic())
         report_rejection(verdict.rejection, self.counters)
-        tell_refused(verdict.refused, self._on_refused)
+        report_refused(verdict.refused, self._on_refused)
 
     async def _post(self, events: Sequence[PendingEvent]) -> Verdict:
         content, headers = wire.encode_batch(events)
         try:
             response = await self._http.post(wire.EVENTS_PATH, content=content, headers=headers)
         except httpx2.HTTPError as error:
-            return judge_failure(events, error)
-        return wire.judge_response(events, response)
+            return build_failure(events, error)
+        return wire.classify(events, response)

@@ -1,4 +1,4 @@
-"""The circuit breaker and the backoff of one client. Pure but for the state it keeps; its owner holds the lock."""
+"""The circuit breaker and the backoff of one client. Does no I/O; its owner holds the lock."""
 
 import random
 
@@ -26,11 +26,11 @@ class Breaker:
 
     @property
     def has_failed(self) -> bool:
-        """Whether the last call did."""
+        """Whether the last call failed."""
         return self._failed_in_a_row > 0
 
     def try_pass(self, *, now: float) -> bool:
-        """Whether a call may be made. Open and past its time: one may, the others wait until it has reported."""
+        """Whether a call may be made. Once the open time has passed, one call may try and the others wait for it."""
         if self.is_closed:
             return True
         if now < self.blocked_until:
@@ -43,12 +43,12 @@ class Breaker:
         self.blocked_until = 0.0
 
     def open(self, *, now: float, seconds: float) -> None:
-        """Send nothing for this long, then let one call try: more attempts before that cannot help."""
+        """Open the breaker for this long; then one call may try."""
         self._failed_in_a_row = max(self._threshold, self._failed_in_a_row + 1)
         self.blocked_until = now + seconds
 
     def report_failure(self, *, now: float, retry_after_seconds: float | None = None) -> None:
-        """Full jitter: a random part of a time that doubles; at least what the service asked for."""
+        """Backs off with full jitter, at least for the Retry-After of the service."""
         self._failed_in_a_row += 1
         longest = min(self._max_seconds, self._first_seconds * 2 ** min(self._failed_in_a_row - 1, 30))
         wait = self._rng.uniform(0, longest)

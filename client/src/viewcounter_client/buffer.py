@@ -1,4 +1,4 @@
-"""Events that wait in memory, in order, within bounds of number and bytes. Its owner holds the lock, if any."""
+"""Pending events in memory, in order, bounded in number and bytes. Its owner holds the lock, if any."""
 
 from collections import deque
 from collections.abc import Sequence
@@ -20,7 +20,7 @@ class EventBuffer:
 
     @property
     def oldest_at(self) -> float | None:
-        """When the first event came, on the caller's clock; None if there is none."""
+        """When the oldest event was added, on the caller's clock; None if there is none."""
         return self._events[0][1] if self._events else None
 
     def has_room(self, event: PendingEvent) -> bool:

@@ -1,4 +1,4 @@
-"""The client for programs with threads: `track` returns at once, a thread of its own delivers."""
+"""The client for programs with threads: `track` returns at once, a background thread delivers."""
 
 import atexit
 import logging
@@ -16,25 +16,25 @@ from uuid import UUID
 import httpx2
 
 from viewcounter_client import wire
-from viewcounter_client.asking import Asking
+from viewcounter_client.attempts import QueryAttempts
 from viewcounter_client.delivery import Action, Counters, Send, SendSpooled, Store, Wait
 from viewcounter_client.dispatch import (
     OnRefused,
+    build_failure,
     build_parts,
     check_delivered,
     end_delivery,
     is_futile,
-    judge_failure,
     plan_wait,
     read_part,
+    report_refused,
     report_rejection,
     settle_part,
-    tell_refused,
 )
 from viewcounter_client.errors import BufferFull, ClientClosed
 from viewcounter_client.events import PendingEvent, make_event
 from viewcounter_client.options import Options, Overflow
-from viewcounter_client.queries import Answer, Question
+from viewcounter_client.queries import Answer, Query
 from viewcounter_client.spool import Spool
 from viewcounter_client.verdict import Rejection, Verdict
 
@@ -129,7 +129,7 @@ class Client:
         return event.event_id
 
     def flush(self, timeout_seconds: float = 10.0) -> bool:
-        """Whether everything tracked before has come to its end in time, the spool included."""
+        """Waits until every event tracked before is accepted or refused, spooled ones included; False on timeout."""
         with self._changed:
             self._delivery.start_flush()
             self._changed.notify_all()
@@ -158,31 +158,31 @@ class Client:
         end_delivery(self._parts)
         self._http.close()
 
-    def ask(self, question: Question[Answer], *, after_flush: bool = False) -> Answer:
-        """The answer to a question of `queries`; asked again, with backoff, while that may help.
+    def query(self, query: Query[Answer], *, after_flush: bool = False) -> Answer:
+        """The answer to one of `queries`; retried with backoff while that may help.
 
-        `after_flush`: deliver first what was tracked, within `request_timeout_seconds`; the answer then counts it.
-        Raises RequestRefused, and ServiceUnavailable, also if what was tracked could not be delivered in time.
+        `after_flush`: deliver the tracked events first, within `request_timeout_seconds`; the answer then counts it.
+        Raises RequestRefused, and ServiceUnavailable, also if tracked events could not be delivered in time.
         """
         if after_flush:
             is_delivered = self.flush(self._options.request_timeout_seconds)
             with self._changed:
                 check_delivered(is_delivered, self._delivery)
-                question = question.after(self._delivery.positions)
-        asking = Asking(self._parts.query_breaker, self._options)
+                query = query.after(self._delivery.positions)
+        attempts = QueryAttempts(self._parts.query_breaker, self._options)
         while True:
             with self._changed:
-                asking.check(now=time.monotonic())
+                attempts.check(now=time.monotonic())
             outcome: httpx2.Response | httpx2.HTTPError
             try:
-                outcome = self._http.request(question.method, question.path, **wire.encode_question(question))
+                outcome = self._http.request(query.method, query.path, **wire.encode_query(query))
             except httpx2.HTTPError as error:
                 outcome = error
             with self._changed:
-                response = asking.judge(outcome, now=time.monotonic())
+                response = attempts.classify(outcome, now=time.monotonic())
             if response is not None:
-                return wire.parse_answer(question, response)
-            time.sleep(asking.pause_seconds)
+                return wire.parse_answer(query, response)
+            time.sleep(attempts.pause_seconds)
 
     def _check_open(self) -> None:
         if self._closing:
@@ -231,7 +231,7 @@ class Client:
                 with self._changed:
                     self._delivery.on_verdict(verdict, now=time.monotonic())
                 report_rejection(verdict.rejection, self.counters)
-                tell_refused(verdict.refused, self._on_refused)
+                report_refused(verdict.refused, self._on_refused)
             case SendSpooled(max_events) if spool is not None:
                 self._send_spooled(spool, max_events)
             case Store(events) if spool is not None:
@@ -259,15 +259,15 @@ class Client:
         with self._changed:
             self._delivery.on_spooled_verdict(verdict, damaged=damaged, now=time.monotonic())
         report_rejection(verdict.rejection, self.counters)
-        tell_refused(verdict.refused, self._on_refused)
+        report_refused(verdict.refused, self._on_refused)
 
     def _post(self, events: Sequence[PendingEvent]) -> Verdict:
         content, headers = wire.encode_batch(events)
         try:
             response = self._http.post(wire.EVENTS_PATH, content=content, headers=headers)
         except httpx2.HTTPError as error:
-            return judge_failure(events, error)
-        return wire.judge_response(events, response)
+            return build_failure(events, error)
+        return wire.classify(events, response)
 
 
 def _close_at_exit(reference: "weakref.ref[Client]") -> None:

@@ -1,4 +1,4 @@
-"""What to do next with the events of a client: send, store, wait. No I/O, no clock, no lock: drivers bring those.
+"""Decides the next action for the events of a client: send, store, wait. No I/O, no clock, no lock: drivers have those.
 
 Invariant, `Counters.is_balanced`: every event that was tracked is accepted, refused, dropped, pending in memory,
 in flight, or on disk. An event that was not certainly stored is sent again under its id, which the service counts once.
@@ -18,7 +18,7 @@ from viewcounter_client.verdict import Rejection, Verdict
 
 @dataclass(frozen=True, slots=True)
 class Counters:
-    """What became of every event. `retried` counts resends; `recovered` came from an earlier client's spool."""
+    """The outcomes of all events. `retried` counts resends; `recovered` came from an earlier client's spool."""
 
     tracked: int = 0
     recovered: int = 0
@@ -45,8 +45,8 @@ class Send:
 
 @dataclass(frozen=True, slots=True)
 class SendSpooled:
-    """Read at most so many events of the spool's oldest part and call `on_read`, or `on_spool_broken`; post them and
-    call `on_spooled_verdict`. What is to be sent again stays in the spool."""
+    """Read at most `max_events` events of the spool's oldest part and call `on_read`, or `on_spool_broken`; post them
+    and call `on_spooled_verdict`. Events to be sent again stay in the spool."""
 
     max_events: int
 
@@ -60,7 +60,7 @@ class Store:
 
 @dataclass(frozen=True, slots=True)
 class Wait:
-    """Nothing to do for so long; None: until an event comes."""
+    """Nothing to do for `seconds`; None: until an event is added."""
 
     seconds: float | None
 
@@ -69,7 +69,7 @@ Action = Send | SendSpooled | Store | Wait
 
 
 class Delivery:
-    """One action at a time is under way; its report comes before the next is asked for."""
+    """One action at a time is in progress; its result is reported before the next `next_action`."""
 
     def __init__(self, options: Options, *, has_spool: bool, rng: random.Random) -> None:
         self._options = options
@@ -87,7 +87,7 @@ class Delivery:
         self._counters: Counter[str] = Counter()
         self._flushing = False
         self.positions: dict[int, str] = {}
-        """By partition: where in the event log the last accepted events of this client are."""
+        """By partition, the log position of the last accepted events of this client."""
         self.rejection: Rejection | None = None
         """Why the service rejects every request now; None once it has accepted one."""
 
@@ -97,7 +97,7 @@ class Delivery:
 
     @property
     def is_idle(self) -> bool:
-        """Whether every event has come to its end or lies on disk."""
+        """Whether every event is accepted, refused, dropped or on disk."""
         return not self._buffer and not self._counters["in_flight"]
 
     @property
@@ -106,7 +106,7 @@ class Delivery:
 
     @property
     def should_wake(self) -> bool:
-        """Whether the event just taken may change what is to be done next."""
+        """Whether the event just added may change the next action."""
         return len(self._buffer) == 1 or len(self._buffer) >= self._batch_events
 
     @property
@@ -133,11 +133,11 @@ class Delivery:
         self._add(tracked=1, dropped=1)
 
     def recover(self, count: int) -> None:
-        """So many events lie in the spool of an earlier client."""
+        """`count` events are in the spool of an earlier client."""
         self._add(recovered=count, spooled=count)
 
     def start_flush(self) -> None:
-        """Do not linger until everything pending now, or coming meanwhile, is gone."""
+        """Do not linger until the buffer is empty."""
         self._flushing = True
 
     def forget_rejection(self) -> None:
@@ -158,7 +158,7 @@ class Delivery:
             return Wait(min(blocked, ready_in) if ready_in else blocked)
         if ready_in is None:
             self._flushing = False
-        if self._spooled:  # the disk is left alone for a while
+        if self._spooled:  # the disk has failed: wait before the next try
             until_mended = self._spool_broken_until - now
             return Wait(until_mended if ready_in is None else min(ready_in, until_mended))
         return Wait(ready_in)
@@ -172,12 +172,12 @@ class Delivery:
         self._add(spooled=-len(events), in_flight=len(events))
 
     def on_spooled_verdict(self, verdict: Verdict, *, damaged: int, now: float) -> None:
-        """Events to be sent again are still in the spool; `damaged` lines of it were let go."""
+        """Events to be sent again are still in the spool; `damaged` lines of it were removed."""
         self._add(spooled=len(verdict.again) - damaged, dropped=damaged)
         self._learn(verdict, now=now)
 
     def on_spool_broken(self, *, now: float) -> None:
-        """The disk is full or broken: go on from memory, and look at it again later."""
+        """The disk is full or broken: continue from memory, and try it again later."""
         self._spool_broken_until = now + self._options.breaker_open_seconds
 
     def on_stored(self, events: Sequence[PendingEvent]) -> None:
@@ -188,12 +188,12 @@ class Delivery:
         self.on_spool_broken(now=now)
 
     def give_back(self, events: Sequence[PendingEvent], *, now: float) -> None:
-        """Events that were taken and neither sent nor stored."""
+        """Returns events that were taken and neither sent nor stored."""
         self._add(in_flight=-len(events))
         self._buffer.put_back(events, now=now)
 
     def drop_rest(self) -> tuple[PendingEvent, ...]:
-        """At the end: whatever is still in memory, now counted as dropped."""
+        """At the end: the events still in memory, now counted as dropped."""
         rest = self._buffer.take(max_events=len(self._buffer), max_bytes=2**62)
         self._add(dropped=len(rest))
         return rest

@@ -1,4 +1,4 @@
-"""What both clients do alike around their I/O: the spool, refusals, the end."""
+"""Shared by both clients: building their parts, and handling the spool, refusals and the end."""
 
 import logging
 import math
@@ -21,7 +21,7 @@ OnRefused = Callable[[Refusal], None]
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """What a client is made of."""
+    """The components of a client."""
 
     delivery: Delivery
     spool: Spool | None
@@ -37,7 +37,7 @@ def build_parts(options: Options) -> Parts:
     delivery = Delivery(options, has_spool=spool is not None, rng=rng)
     if spool is not None:
         delivery.recover(spool.count_events())
-    # Reads have their own: a shard that is down must not hold up events, which wait in the log.
+    # Queries have a breaker of their own: a shard that is down must not hold up events, which only need the log.
     query_breaker = Breaker(
         failures=options.breaker_failures,
         open_seconds=options.breaker_open_seconds,
@@ -49,25 +49,25 @@ def build_parts(options: Options) -> Parts:
 
 
 def is_futile(action: Wait, *, give_up_at: float, now: float) -> bool:
-    """Whether a client that is closing, and so gets no more events, could do nothing more before `give_up_at`."""
+    """Whether a closing client, which gets no new events, has nothing left to do before `give_up_at`."""
     return action.seconds is None or now + action.seconds >= give_up_at
 
 
 def plan_wait(action: Wait, *, give_up_at: float, now: float) -> float | None:
-    """Seconds until there may be something to do; None: until somebody says so. `give_up_at`: infinite till the end."""
+    """Seconds to wait; None: until woken. `give_up_at`: infinite unless the client is closing."""
     left = min(math.inf if action.seconds is None else action.seconds, give_up_at - now)
     return None if left == math.inf else left
 
 
-def judge_failure(events: Sequence[PendingEvent], error: Exception) -> Verdict:
-    """Of a request that got no answer."""
+def build_failure(events: Sequence[PendingEvent], error: Exception) -> Verdict:
+    """Verdict on a batch whose request got no response."""
     logger.warning("events could not be delivered yet: %s: %s", type(error).__name__, error)
     return Verdict(again=tuple(events), is_failure=True)
 
 
 @dataclass(frozen=True, slots=True)
 class SpoolPart:
-    """The oldest part of the spool: what is sent of it now, what stays, how many lines are damaged."""
+    """The oldest part of the spool: events sent now, events that stay, number of damaged lines."""
 
     sent: tuple[PendingEvent, ...]
     rest: tuple[PendingEvent, ...]
@@ -81,9 +81,9 @@ def read_part(spool: Spool, max_events: int) -> SpoolPart:
 
 
 def settle_part(spool: Spool, part: SpoolPart, verdict: Verdict) -> tuple[Verdict, int]:
-    """Let go of what has come to its end; returns what may be reported, and how many damaged lines went with it.
+    """Removes accepted and refused events from the spool; returns the verdict to report, and the damaged lines removed.
 
-    A disk that refuses leaves everything there: it is sent once more.
+    If the disk fails, all events stay in the spool and are sent again.
     """
     if part.sent and len(verdict.again) == len(part.sent):
         return verdict, 0
@@ -108,7 +108,7 @@ def report_rejection(rejection: Rejection | None, counters: Counters) -> None:
     )
 
 
-def tell_refused(refusals: Sequence[Refusal], on_refused: OnRefused | None) -> None:
+def report_refused(refusals: Sequence[Refusal], on_refused: OnRefused | None) -> None:
     if not refusals:
         return
     first = refusals[0]
@@ -118,12 +118,12 @@ def tell_refused(refusals: Sequence[Refusal], on_refused: OnRefused | None) -> N
     for refusal in refusals:
         try:
             on_refused(refusal)
-        except Exception:  # the application's code; the client goes on
+        except Exception:  # the application's code must not stop the client
             logger.exception("on_refused failed")
 
 
 def check_delivered(is_delivered: bool, delivery: Delivery) -> None:
-    """Raises ServiceUnavailable: the service does not have yet what this client tracked."""
+    """Raises ServiceUnavailable if tracked events are not delivered."""
     if not is_delivered:
         reason = f"; the service rejects this client: {delivery.rejection}" if delivery.rejection else ""
         counters = delivery.counters
@@ -132,7 +132,7 @@ def check_delivered(is_delivered: bool, delivery: Delivery) -> None:
 
 
 def end_delivery(parts: Parts) -> None:
-    """Nobody sends any more: keep the rest on disk if there is a spool, else say how much is lost."""
+    """Spools the remaining events, or logs their number as lost without a spool."""
     delivery, spool = parts.delivery, parts.spool
     while spool is not None and (events := delivery.take_rest()):
         try:

@@ -1,4 +1,4 @@
-"""What can go wrong, for callers. Nothing here is ever raised because an event could not be delivered yet."""
+"""Errors of the client library. None is raised because an event could not be delivered yet."""
 
 
 class ViewcounterError(Exception):
@@ -15,11 +15,11 @@ class InvalidEvent(ViewcounterError, ValueError):
 
 
 class BufferFull(ViewcounterError):
-    """The buffer has no room and the overflow policy is to say so. The event was not taken."""
+    """The buffer is full and the overflow policy is `raise`. The event was not taken."""
 
 
 class ClientClosed(ViewcounterError):
-    """The client was closed, or the process has forked since it was made: a child makes a client of its own."""
+    """The client was closed, or the process has forked since it was created: create a client in each child."""
 
 
 class SpoolInUse(ViewcounterError):
@@ -27,7 +27,7 @@ class SpoolInUse(ViewcounterError):
 
 
 class RequestRefused(ViewcounterError):
-    """The service says that the question is wrong; asking again will not help. `reasons` name fields and faults."""
+    """The service refuses the query; retrying does not help. `reasons` name fields and faults."""
 
     def __init__(self, *, status: int, code: str, detail: str, reasons: tuple[str, ...], request_id: str) -> None:
         explained = f"{detail} {'; '.join(reasons)}".strip()
@@ -40,4 +40,4 @@ class RequestRefused(ViewcounterError):
 
 
 class ServiceUnavailable(ViewcounterError):
-    """No answer within the attempts and the deadline, or the circuit breaker is open. Asking later may help."""
+    """No answer within the attempts and the deadline, or the circuit breaker is open. QueryAttempts later may help."""

@@ -1,4 +1,4 @@
-"""From the arguments of `track` to the bytes that are sent. What the service would refuse is refused here, at once."""
+"""Encodes the arguments of `track` to the bytes that are sent. Refuses at once what the service would refuse."""
 
 import json
 import math
@@ -37,7 +37,7 @@ def make_event(
     viewer_id: str | None = None,
     event_id: UUID | str | None = None,
 ) -> PendingEvent:
-    """Raises InvalidEvent naming the argument."""
+    """Raises InvalidEvent that names the argument."""
     if not isinstance(event_type, str) or not _EVENT_TYPE.fullmatch(event_type):
         raise InvalidEvent("event_type", "must be lower-case letters, digits and _, starting with a letter")
     if len(event_type) > EVENT_TYPE_MAX_CHARACTERS:
@@ -61,7 +61,7 @@ def make_event(
 
 
 def read_event(line: bytes) -> PendingEvent:
-    """An event from a spooled line. Raises ValueError if it is none."""
+    """An event from a spooled line. Raises ValueError for a damaged one."""
     fields = json.loads(line)
     if not isinstance(fields, dict) or not isinstance(fields.get("event_id"), str):
         raise ValueError("not an event")

@@ -1,4 +1,4 @@
-"""Every bound of a client, with defaults for a web application."""
+"""All bounds of a client, with defaults for a web application."""
 
 from dataclasses import dataclass, fields
 from enum import StrEnum
@@ -6,12 +6,12 @@ from pathlib import Path
 
 
 class Overflow(StrEnum):
-    """What happens to an event that comes when the buffer is full."""
+    """Policy for an event when the buffer is full."""
 
     DROP_NEWEST = "drop_newest"
-    """It is dropped and counted."""
+    """The event is dropped and counted."""
     DROP_OLDEST = "drop_oldest"
-    """The oldest events make room; they are dropped and counted."""
+    """The oldest events are dropped and counted."""
     RAISE = "raise"
     """`track` raises BufferFull."""
     BLOCK = "block"
@@ -20,7 +20,7 @@ class Overflow(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
-    """Raises ValueError naming the option that makes no sense.
+    """Raises ValueError that names the invalid option.
 
     `max_batch_events` and `max_batch_bytes` must not pass what the service takes in one request (1,000 and 1 MiB).
     `rejected_pause_seconds` is the pause between attempts while the service rejects the API key or the address.

@@ -1,4 +1,4 @@
-"""Questions and answers as plain data: `client.ask(queries.counts("XpVt6Z1Gjjo"))`. Pure."""
+"""Questions and answers as plain data: `client.query(queries.counts("XpVt6Z1Gjjo"))`. Pure."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -11,7 +11,7 @@ Answer = TypeVar("Answer")
 
 @dataclass(frozen=True, slots=True)
 class Meta:
-    """What an answer says about itself: every event acknowledged before `complete_until` is in it.
+    """Completeness of an answer: every event acknowledged before `complete_until` is in it.
 
     `stale`: kept from an earlier answer because a shard is down. `partial`: `missing` names what is left out.
     """
@@ -33,7 +33,7 @@ class VideoCounts:
 
 @dataclass(frozen=True, slots=True)
 class CountsAnswer:
-    """In the order of the question."""
+    """In the order of the query."""
 
     videos: tuple[VideoCounts, ...]
     meta: Meta
@@ -47,7 +47,7 @@ class Bucket:
 
 @dataclass(frozen=True, slots=True)
 class StatsAnswer:
-    """`start_time` and `end_time` are the effective period. `series` is empty unless an interval was asked for."""
+    """`start_time` and `end_time` are the effective period. `series` is empty unless the query has an interval."""
 
     start_time: datetime | None
     end_time: datetime | None
@@ -72,7 +72,7 @@ class TopAnswer:
 
 
 @dataclass(frozen=True, slots=True)
-class Question(Generic[Answer]):
+class Query(Generic[Answer]):
     """`parse` raises KeyError, TypeError or ValueError for an answer of another service."""
 
     method: str
@@ -81,17 +81,17 @@ class Question(Generic[Answer]):
     body: Any
     parse: Callable[[Any], Answer]
 
-    def after(self, positions: Mapping[int, str]) -> "Question[Answer]":
-        """The same question; its answer holds the events up to these positions of the event log, by partition."""
+    def after(self, positions: Mapping[int, str]) -> "Query[Answer]":
+        """The same query; its answer includes the events up to these positions of the event log, by partition."""
         if not positions:
             return self
         text = ",".join(f"{partition}:{position}" for partition, position in sorted(positions.items()))
         return replace(self, parameters={**self.parameters, "min_position": text})
 
 
-def counts(*video_ids: str) -> Question[CountsAnswer]:
+def counts(*video_ids: str) -> Query[CountsAnswer]:
     """Events of every type over all time, of up to 500 videos."""
-    return Question("POST", "/v1/counts/query", {}, {"video_ids": list(video_ids)}, _parse_counts)
+    return Query("POST", "/v1/counts/query", {}, {"video_ids": list(video_ids)}, _parse_counts)
 
 
 def stats(
@@ -104,7 +104,7 @@ def stats(
     end_time: datetime | None = None,
     interval: str | None = None,
     tz: str | None = None,
-) -> Question[StatsAnswer]:
+) -> Query[StatsAnswer]:
     """One function over a period, and by interval, of a video or a channel. Raises ValueError unless one is given."""
     if (video_id is None) == (channel_id is None):
         raise ValueError("give either video_id or channel_id")
@@ -117,7 +117,7 @@ def stats(
         interval=interval,
         tz=tz,
     )
-    return Question("GET", f"/v1/{kind}/{quote(str(identity), safe='')}/stats", parameters, None, _parse_stats)
+    return Query("GET", f"/v1/{kind}/{quote(str(identity), safe='')}/stats", parameters, None, _parse_stats)
 
 
 def top(
@@ -127,7 +127,7 @@ def top(
     start_time: datetime | None = None,
     end_time: datetime | None = None,
     limit: int = 10,
-) -> Question[TopAnswer]:
+) -> Query[TopAnswer]:
     """The videos with the highest value, of all time or a period."""
     parameters = _choose(
         event_type=event_type,
@@ -136,7 +136,7 @@ def top(
         end_time=_format(end_time),
         limit=str(limit),
     )
-    return Question("GET", "/v1/top", parameters, None, _parse_top)
+    return Query("GET", "/v1/top", parameters, None, _parse_top)
 
 
 def _choose(**parameters: str | None) -> dict[str, str]:

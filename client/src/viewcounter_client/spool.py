@@ -1,4 +1,4 @@
-"""Events on disk while the service cannot be reached: parts of whole lines, each fsynced before it counts as kept.
+"""Events on disk while the service cannot be reached: parts of whole lines, each stored once it is fsynced.
 
 A part is written under another name and renamed, so a crash leaves either a whole part or none. It is removed when
 the service has all its events; a crash in between sends them twice, and their ids make that harmless.
@@ -21,7 +21,7 @@ class SpoolFull(OSError):
 
 
 class Spool:
-    """One client's directory; a lock file keeps others out. Not for several threads at once."""
+    """One client's directory; a lock file excludes other clients. Not thread-safe."""
 
     def __init__(self, directory: Path, *, max_bytes: int) -> None:
         """Raises SpoolInUse, or OSError if the directory cannot be used."""
@@ -41,11 +41,11 @@ class Spool:
         self._number = 0
 
     def count_events(self) -> int:
-        """What an earlier client has left; reads every part."""
+        """The number of events left by an earlier client; reads every part."""
         return sum(part.read_bytes().count(b"\n") for part in self._parts)
 
     def append(self, events: Sequence[PendingEvent]) -> None:
-        """On disk when this returns. Raises OSError, SpoolFull among them; then nothing was added."""
+        """Durable when this returns. Raises OSError, SpoolFull among them; then nothing was added."""
         content = _encode(events)
         if self._bytes + len(content) > self._max_bytes:
             raise SpoolFull(f"{self._directory} holds {self._bytes} bytes of {self._max_bytes}")
@@ -56,7 +56,7 @@ class Spool:
         self._bytes += len(content)
 
     def read_oldest(self) -> tuple[list[PendingEvent], int]:
-        """The events of the oldest part, and how many of its lines are damaged."""
+        """The events of the oldest part, and the number of its damaged lines."""
         events: list[PendingEvent] = []
         damaged = 0
         for line in self._parts[0].read_bytes().splitlines():
@@ -67,7 +67,7 @@ class Spool:
         return events, damaged
 
     def replace_oldest(self, events: Sequence[PendingEvent]) -> None:
-        """What is left of the oldest part; nothing removes it."""
+        """Replaces the oldest part by these events; without any it is removed."""
         part = self._parts[0]
         size = part.stat().st_size
         if events:

@@ -1,4 +1,4 @@
-"""What one answer of `POST /v1/events` says about each event of a batch. Pure."""
+"""The outcome of each event of a batch, from one response of `POST /v1/events`. Pure."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -10,13 +10,13 @@ from viewcounter_client.events import PendingEvent
 RETRYABLE_STATUSES = frozenset({408, 425, 429, 500, 502, 503, 504})
 TOO_LARGE = 413
 REJECTED_STATUSES = frozenset({301, 302, 303, 307, 308, 401, 403, 404, 405, 407, 410, 421, 426})
-"""The service, or a server in its place, rejects the request whatever its body is: a wrong address, an API key that
-is wrong, expired, revoked or lacks the scope. The events themselves are not at fault."""
+"""The service, or another server at its address, rejects the request whatever its body is: the address is wrong, or the
+API key is wrong, expired, revoked or lacks the scope. The events themselves are valid."""
 
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """An event that the service will never take. `code` is stable, `message` for people."""
+    """An event that the service will never accept. `code` is stable, `message` is for people."""
 
     event_id: str
     body: bytes
@@ -26,7 +26,7 @@ class Refusal:
 
 @dataclass(frozen=True, slots=True)
 class Rejection:
-    """The service rejects every request of this client until its address or its API key is put right."""
+    """The service rejects every request of this client until its address or its API key is corrected."""
 
     status: int
     code: str
@@ -38,10 +38,10 @@ class Rejection:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """`is_failure`: the service did not do its work; that counts against the breaker and asks for backoff.
+    """`again`: events to send again. `is_failure`: the service failed; counts against the breaker and causes backoff.
 
-    `positions` by partition: where in the event log the accepted events are. `is_too_large`: send fewer at a time.
-    `rejection`: the whole request was rejected for a reason that lies in the client's configuration.
+    `positions`: by partition, the log position of the accepted events. `is_too_large`: send fewer events at a time.
+    `rejection`: the whole request was rejected because of the client's configuration.
     """
 
     accepted: tuple[PendingEvent, ...] = ()
@@ -54,8 +54,8 @@ class Verdict:
     rejection: Rejection | None = None
 
 
-def judge_answer(batch: Sequence[PendingEvent], *, status: int, body: bytes, retry_after: str | None) -> Verdict:
-    """Only what is retryable is sent again, and of a mixed answer only the events concerned."""
+def classify_response(batch: Sequence[PendingEvent], *, status: int, body: bytes, retry_after: str | None) -> Verdict:
+    """Only retryable events are sent again, never a whole batch with accepted events."""
     if status in RETRYABLE_STATUSES:
         wait = _parse_retry_after(retry_after)
         return Verdict(again=tuple(batch), retry_after_seconds=wait, is_failure=True)
@@ -63,11 +63,11 @@ def judge_answer(batch: Sequence[PendingEvent], *, status: int, body: bytes, ret
         return Verdict(again=tuple(batch), is_too_large=True)
     answer = _parse_object(body)
     if status in (202, 207, 422) and isinstance(answer.get("items"), list):
-        return _judge_items(batch, answer)
+        return _classify_items(batch, answer)
     if status in REJECTED_STATUSES:
         return Verdict(again=tuple(batch), is_failure=True, rejection=_build_rejection(status, answer))
     if 200 <= status < 300:
-        # Not our service, or not a version we know: nothing says that the events are stored.
+        # Another service, or an unknown version: nothing confirms that the events are stored.
         return Verdict(again=tuple(batch), is_failure=True)
     code, detail = str(answer.get("code", status)), str(answer.get("detail", "the service refused the request"))
     return Verdict(refused=tuple(Refusal(e.event_id, e.body, code, detail) for e in batch))
@@ -80,7 +80,7 @@ def _build_rejection(status: int, answer: dict[str, Any]) -> Rejection:
     return Rejection(status, str(answer.get("code", "")), detail)
 
 
-def _judge_items(batch: Sequence[PendingEvent], answer: dict[str, Any]) -> Verdict:
+def _classify_items(batch: Sequence[PendingEvent], answer: dict[str, Any]) -> Verdict:
     problems = {item["index"]: item for item in answer["items"] if isinstance(item, dict) and "index" in item}
     refused = tuple(
         Refusal(event.event_id, event.body, str(item.get("code", "")), str(item.get("message", "")))

@@ -1,4 +1,4 @@
-"""HTTP as both clients speak it: how requests look, which answers mean what."""
+"""The HTTP requests of both clients, and the meaning of the responses."""
 
 import gzip
 import json
@@ -10,8 +10,8 @@ import httpx2
 from viewcounter_client.errors import RequestRefused, ServiceUnavailable
 from viewcounter_client.events import PendingEvent
 from viewcounter_client.options import Options
-from viewcounter_client.queries import Answer, Question
-from viewcounter_client.verdict import RETRYABLE_STATUSES, Verdict, judge_answer
+from viewcounter_client.queries import Answer, Query
+from viewcounter_client.verdict import RETRYABLE_STATUSES, Verdict, classify_response
 from viewcounter_client.version import VERSION
 
 EVENTS_PATH = "/v1/events"
@@ -45,18 +45,18 @@ def encode_batch(events: Sequence[PendingEvent]) -> tuple[bytes, dict[str, str]]
     return body, headers
 
 
-def judge_response(events: Sequence[PendingEvent], response: httpx2.Response) -> Verdict:
-    return judge_answer(
+def classify(events: Sequence[PendingEvent], response: httpx2.Response) -> Verdict:
+    return classify_response(
         events, status=response.status_code, body=response.content, retry_after=response.headers.get("retry-after")
     )
 
 
-def is_worth_asking_again(response: httpx2.Response) -> bool:
+def is_worth_retrying(response: httpx2.Response) -> bool:
     return response.status_code in RETRYABLE_STATUSES
 
 
-def parse_answer(question: Question[Answer], response: httpx2.Response) -> Answer:
-    """Raises RequestRefused, or ServiceUnavailable for what is no answer of viewcounter."""
+def parse_answer(query: Query[Answer], response: httpx2.Response) -> Answer:
+    """Raises RequestRefused, or ServiceUnavailable for a response of another service."""
     try:
         body = response.json()
     except ValueError:
@@ -64,7 +64,7 @@ def parse_answer(question: Question[Answer], response: httpx2.Response) -> Answe
     if response.status_code != 200:
         raise _build_refusal(response.status_code, body if isinstance(body, dict) else {})
     try:
-        return question.parse(body)
+        return query.parse(body)
     except (KeyError, TypeError, ValueError) as error:
         raise ServiceUnavailable(f"not an answer of viewcounter: {error!r}") from error
 
@@ -80,10 +80,10 @@ def _build_refusal(status: int, problem: dict[str, Any]) -> RequestRefused:
     )
 
 
-def encode_question(question: Question[Any]) -> dict[str, Any]:
+def encode_query(query: Query[Any]) -> dict[str, Any]:
     """Arguments of a request besides method and path."""
-    arguments: dict[str, Any] = {"params": dict(question.parameters)}
-    if question.body is not None:
-        arguments["content"] = json.dumps(question.body)
+    arguments: dict[str, Any] = {"params": dict(query.parameters)}
+    if query.body is not None:
+        arguments["content"] = json.dumps(query.body)
         arguments["headers"] = {"Content-Type": "application/json"}
     return arguments

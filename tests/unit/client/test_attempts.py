@@ -1,10 +1,10 @@
-"""When a question is asked again, and when there is no use in it."""
+"""When a query is retried, and when that is futile."""
 
 import random
 
 import httpx2
 import pytest
-from viewcounter_client.asking import Asking
+from viewcounter_client.attempts import QueryAttempts
 from viewcounter_client.breaker import Breaker
 from viewcounter_client.delivery import Wait
 from viewcounter_client.dispatch import plan_wait
@@ -25,34 +25,34 @@ def answer(status):
 
 @pytest.mark.parametrize("status", [200, 404, 422])
 def test_an_answer_is_taken_whether_or_not_it_pleases(status):
-    asking = Asking(build_breaker(), OPTIONS)
-    asking.check(now=0.0)
-    assert asking.judge(answer(status), now=0.0).status_code == status
+    attempts = QueryAttempts(build_breaker(), OPTIONS)
+    attempts.check(now=0.0)
+    assert attempts.classify(answer(status), now=0.0).status_code == status
 
 
 @pytest.mark.parametrize(("outcome", "reason"), [(UNREACHABLE, "ConnectError: refused"), (answer(503), "status 503")])
 def test_it_is_asked_so_many_times_with_bounded_pauses_and_then_says_why(outcome, reason):
-    asking = Asking(build_breaker(), OPTIONS)
+    attempts = QueryAttempts(build_breaker(), OPTIONS)
     for _ in range(2):
-        asking.check(now=0.0)
-        assert asking.judge(outcome, now=0.0) is None
-        assert 0.0 <= asking.pause_seconds <= 0.5
-    asking.check(now=0.0)
+        attempts.check(now=0.0)
+        assert attempts.classify(outcome, now=0.0) is None
+        assert 0.0 <= attempts.pause_seconds <= 0.5
+    attempts.check(now=0.0)
     with pytest.raises(ServiceUnavailable, match=reason):
-        asking.judge(outcome, now=0.0)
+        attempts.classify(outcome, now=0.0)
 
 
 def test_an_open_breaker_spares_the_request():
     breaker = build_breaker(failures=1)
-    first = Asking(breaker, OPTIONS)
+    first = QueryAttempts(breaker, OPTIONS)
     first.check(now=0.0)
-    assert first.judge(UNREACHABLE, now=0.0) is None
+    assert first.classify(UNREACHABLE, now=0.0) is None
     assert first.pause_seconds == 0.5
     with pytest.raises(ServiceUnavailable, match="ConnectError: refused"):
         first.check(now=0.5)
     with pytest.raises(ServiceUnavailable, match="the circuit breaker is open"):
-        Asking(breaker, OPTIONS).check(now=0.5)
-    Asking(breaker, OPTIONS).check(now=9.0)
+        QueryAttempts(breaker, OPTIONS).check(now=0.5)
+    QueryAttempts(breaker, OPTIONS).check(now=9.0)
 
 
 @pytest.mark.parametrize(

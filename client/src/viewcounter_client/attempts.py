@@ -1,4 +1,4 @@
-"""One question, asked again while that may help. Waits for nothing and holds no lock: both clients do that."""
+"""The attempts of one query: whether and when to retry it. Pure but for the breaker: the clients wait and lock."""
 
 import httpx2
 
@@ -8,8 +8,8 @@ from viewcounter_client.errors import ServiceUnavailable
 from viewcounter_client.options import Options
 
 
-class Asking:
-    """`check` before each request, `judge` after it; the owner of the breaker holds its lock around either."""
+class QueryAttempts:
+    """Call `check` before each request and `classify` after it, both under the lock of the breaker's owner."""
 
     def __init__(self, breaker: Breaker, options: Options) -> None:
         self._breaker = breaker
@@ -17,7 +17,7 @@ class Asking:
         self._pause_max_seconds = options.backoff_max_seconds
         self._reason = "the circuit breaker is open"
         self.pause_seconds = 0.0
-        """From the last request that failed to the next."""
+        """Pause between the last failed request and the next one."""
 
     def check(self, *, now: float) -> None:
         """Raises ServiceUnavailable while the breaker is open."""
@@ -25,14 +25,14 @@ class Asking:
             raise ServiceUnavailable(self._reason)
         self._attempts_left -= 1
 
-    def judge(self, outcome: httpx2.Response | httpx2.HTTPError, *, now: float) -> httpx2.Response | None:
-        """The response if it is the answer, for better or worse; None: ask again after `pause_seconds`.
+    def classify(self, outcome: httpx2.Response | httpx2.HTTPError, *, now: float) -> httpx2.Response | None:
+        """The response if it is final, successful or not; None: retry after `pause_seconds`.
 
         Raises ServiceUnavailable when that was the last attempt.
         """
         if isinstance(outcome, httpx2.HTTPError):
             self._reason = f"{type(outcome).__name__}: {outcome}"
-        elif wire.is_worth_asking_again(outcome):
+        elif wire.is_worth_retrying(outcome):
             self._reason = f"status {outcome.status_code}"
         else:
             self._breaker.report_success()
