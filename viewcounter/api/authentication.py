@@ -1,4 +1,4 @@
-"""Who asks: the API key of the `Authorization: Bearer` header, checked by the gateway's own module."""
+"""Authentication by the API key of the `Authorization: Bearer` header, as the ingest endpoint does it."""
 # ruff: noqa: ARG002 (the arguments are the framework's)
 
 from drf_spectacular.extensions import OpenApiAuthenticationExtension
@@ -35,7 +35,7 @@ class BearerKeyAuthentication(BaseAuthentication):
 
 
 def _check_key(request: Request, token: str) -> AuthenticatedKey:
-    """Looked up only where no gateway has judged the key already. Raises InvalidKey or KeysUnavailable."""
+    """Looks the key up unless the gateway in front has checked it already. Raises InvalidKey or KeysUnavailable."""
     verdict: KeyVerdict | None = getattr(request._request, "scope", {}).get(KEY_VERDICT)
     if verdict is None:
         return authenticate(token)
@@ -53,12 +53,12 @@ def build_invalid_key_error() -> AuthenticationFailed:
 
 
 def get_actor(request: Request) -> str:
-    """Who asks, as it is recorded with what was changed."""
+    """The client, as it is recorded with a change."""
     return f"API key {request.auth.name} ({request.auth.prefix})"
 
 
 class BearerKeyScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call]
-    """How the OpenAPI document describes it."""
+    """Describes the authentication in the OpenAPI document."""
 
     target_class = "viewcounter.api.authentication.BearerKeyAuthentication"
     name = "apiKey"

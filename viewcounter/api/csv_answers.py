@@ -1,6 +1,6 @@
 """Statistics as CSV (RFC 4180), for spreadsheets.
 
-A spreadsheet runs a cell that begins like a formula, and ids are chosen by whoever sends events: such text gets an
+A spreadsheet executes a cell that begins like a formula, and the senders of events choose their ids: such text gets an
 apostrophe in front, as OWASP advises.
 """
 # ruff: noqa: ARG002 (the arguments are the framework's)
@@ -18,7 +18,7 @@ _FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 
 
 class StatsCsvRenderer(BaseRenderer):
-    """One row for the period, or one for each bucket of the series. What `meta` says of it is in the headers."""
+    """One row for the period, or one for each bucket of the series. The fields of `meta` are in HTTP headers."""
 
     media_type = CSV_TYPE
     format = "csv"

@@ -38,13 +38,13 @@ from viewcounter.web.site import UNKNOWN_HOST
 
 RETRY_AFTER_SECONDS = 1
 
-# Where DRF's word is not the one that the gateway's lane has for the same fault.
+# DRF's codes that differ from those of the ingest endpoint for the same error.
 _CODES = {"parse_error": "malformed_json", "throttled": "rate_limited"}
 
 _UNAVAILABLE: tuple[tuple[tuple[type, ...], Problem], ...] = (
     (
         (PoolExhausted, TooManyWaiting),
-        Problem(503, "overloaded", "Too many questions at once; this one was not asked."),
+        Problem(503, "overloaded", "Too many queries at once; this one was not executed."),
     ),
     (
         (PrimaryUnavailable,),
@@ -68,7 +68,7 @@ _UNAVAILABLE: tuple[tuple[tuple[type, ...], Problem], ...] = (
     ),
     (
         (NoTopology, SourceUnavailable),
-        Problem(503, "no_topology", "The server does not know its cluster yet."),
+        Problem(503, "no_topology", "The server has no topology of its cluster yet."),
     ),
     (
         (EventLogError,),
@@ -86,14 +86,14 @@ _UNAVAILABLE: tuple[tuple[tuple[type, ...], Problem], ...] = (
     ),
     (
         (Retryable,),
-        Problem(503, "shard_unavailable", "The shard that holds the answer is not available right now."),
+        Problem(503, "shard_unavailable", "The shard that holds the rows is not available right now."),
     ),
 )
-"""First match wins. What a dependency did not do in time or at all; the same request may succeed later."""
+"""First match wins. Failures of a dependency; the same request may succeed later."""
 
 
 class StateConflict(exceptions.APIException):
-    """What is asked for is understood, but not possible in the state that its object is in."""
+    """The request is valid, but not possible in the current state of its object."""
 
     status_code = HTTPStatus.CONFLICT
 
@@ -125,7 +125,7 @@ def build_problem_response(request: HttpRequest, problem: Problem) -> HttpRespon
 
 
 def find_problem(error: Exception) -> Problem | None:
-    """What the client is told; None for what is our own fault. Never carries hosts, statements or stack traces."""
+    """The problem document of an error; None for a fault of the service. Has no hosts, statements or stack traces."""
     match error:
         case InvalidQuery():
             return _invalid((FieldProblem(error.field, error.code, error.message),))
@@ -178,10 +178,10 @@ def _describe_lag(lag: FreshnessLag) -> Problem:
     until = f"{lag.reached.watermark.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"
     place = f"partition {lag.partition} is at {reached}, complete until {until}"
     if lag.required is None:
-        code, detail, field = "too_stale", f"No copy is new enough: {place}.", "max_staleness"
+        code, detail, field = "too_stale", f"No copy is fresh enough: {place}.", "max_staleness"
     else:
         required = Position(*lag.required)
-        code, detail, field = "position_not_reached", f"No copy has come to {required}: {place}.", "min_position"
+        code, detail, field = "position_not_reached", f"No copy has reached {required}: {place}.", "min_position"
     errors = (FieldProblem(field, code, place),)
     return Problem(504, code, detail, errors, reached={str(lag.partition): reached})
 

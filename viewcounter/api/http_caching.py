@@ -1,6 +1,6 @@
-"""What clients and their caches may do with an answer: ETag, 304 and Cache-Control.
+"""Caching by clients: ETag, 304 and Cache-Control.
 
-Always `private`: answers are for holders of a key, and a cache that many share would hand them to anybody.
+Always `private`: responses are for holders of a key, and a shared cache would give them to any client.
 """
 
 from hashlib import blake2b
@@ -20,12 +20,12 @@ from viewcounter.config import get_config
 from viewcounter.queries.meta import Meta
 
 SHORTLY = "private, max-age=1"
-"""Counts move all the time; a second of the browser's own cache spares a page that asks thrice."""
-ASK_FIRST = "private, no-cache"
-"""May be kept, but not used without asking whether it is still right."""
+"""Counts change all the time; one second in the browser's cache helps a page that reads them three times."""
+REVALIDATE = "private, no-cache"
+"""May be cached, but must be revalidated before use."""
 
 _VOLATILE = ("as_of", "age_seconds")
-"""Of `meta`: when somebody looked, which is not what was seen."""
+"""Fields of `meta` that differ between two reads of the same rows."""
 
 _ETAG_BYTES = 16
 _encoder = msgspec.json.Encoder()
@@ -34,7 +34,7 @@ _encoder = msgspec.json.Encoder()
 def build_read_response(
     request: Request, body: Json, *, meta: Meta, cache_control: str = SHORTLY, variant: str = ""
 ) -> Response | HttpResponse:
-    """A 200 with its ETag, or 304 for a client that has it already. `variant`: the form of the body, if not JSON."""
+    """A 200 with its ETag, or 304 for a client that has the body. `variant`: the format of the body, if not JSON."""
     response = Response(body)
     response["ETag"] = compute_etag(body, variant=variant)
     response["Cache-Control"] = choose_cache_control(meta, default=cache_control)
@@ -46,7 +46,7 @@ def build_read_response(
 
 
 def compute_etag(body: Json, *, variant: str = "") -> str:
-    """Strong: two answers have the same only if they say the same, word for word but for when they were read."""
+    """Strong: equal only for bodies that are equal in all but the time of the read."""
     digest = blake2b(_encoder.encode(_leave_out_volatile(body)), digest_size=_ETAG_BYTES)
     digest.update(variant.encode())
     return f'"{digest.hexdigest()}"'
@@ -63,7 +63,7 @@ def is_known(etag: str, *, if_none_match: str) -> bool:
 
 
 def _leave_out_volatile(body: Json) -> Json:
-    """Of the answer and of those within it."""
+    """From `meta` of the answer and of the previous period within it."""
     lasting = {name: value for name, value in body["meta"].items() if name not in _VOLATILE}
     previous = {"previous": _leave_out_volatile(body["previous"])} if "previous" in body else {}
     return {**body, **previous, "meta": lasting}

@@ -1,4 +1,4 @@
-"""JSON bodies, and nothing a parser could choke on."""
+"""JSON bodies that are safe to parse."""
 
 from collections.abc import Mapping
 from typing import IO, Any
@@ -10,8 +10,8 @@ from rest_framework.parsers import JSONParser
 class BoundedJsonParser(JSONParser):
     """DRF's own, which holds bodies to DATA_UPLOAD_MAX_MEMORY_SIZE, plus what it lets through.
 
-    `[` a hundred thousand times is a RecursionError, not a ValueError, and would be answered as 500. A packed
-    body would be read as broken JSON, without saying that packing is the matter.
+    `[` a hundred thousand times is a RecursionError, not a ValueError, and would be answered as 500. A
+    compressed body would be reported as broken JSON.
     """
 
     def parse(

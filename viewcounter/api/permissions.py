@@ -1,4 +1,4 @@
-"""Who may do what: each view says for each of its methods which scope it needs; unsaid means denied."""
+"""Authorization: each view names the scope of each of its methods; a method without one is denied."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -12,7 +12,7 @@ from viewcounter.apikeys.scopes import AuthenticatedKey, Scope
 
 
 class RequireScope(BasePermission):
-    """Reads `view.required_scopes`: method -> scope. HEAD needs what GET needs."""
+    """Reads `view.required_scopes`: method -> scope. HEAD needs the scope of GET."""
 
     def has_permission(self, request: Request, view: Any) -> bool:
         key = request.auth

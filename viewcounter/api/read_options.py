@@ -1,4 +1,4 @@
-"""The parameters that every read takes besides its question: how consistent, how new, by which way."""
+"""The parameters that all reads take: consistency, freshness, and whether the route is explained."""
 
 from typing import Any
 
@@ -23,7 +23,7 @@ _CONSISTENCY = OpenApiParameter(
     "consistency",
     {"type": "string", "enum": list(Consistency), "default": Consistency.EVENTUAL.value},
     description=(
-        "`eventual`: whichever copy is nearest, perhaps a moment behind. `strong`: the primary only; fails while there "
+        "`eventual`: the nearest copy, perhaps a moment behind. `strong`: the primary only; fails while there "
         "is none. `quorum`: the furthest of as many copies as are sure to have every counted event among them."
     ),
 )
@@ -31,7 +31,7 @@ _MAX_STALENESS = OpenApiParameter(
     "max_staleness",
     {"type": "number", "exclusiveMinimum": 0, "maximum": MAX_STALENESS_SECONDS},
     description=(
-        "Seconds: everything received so long ago is in the answer (`meta.complete_until`), or it is a 504 with "
+        "Seconds: everything received before that time is in the answer (`meta.complete_until`), or it is a 504 with "
         "the code `too_stale`."
     ),
 )
@@ -39,8 +39,8 @@ _PAIR = r"\d+:\d+-\d+"
 _PAIRS = (
     "`partition:position` pairs with commas between (`3:1760000000000-0,7:1760000000123-0`), as `POST /v1/events` "
     "answered them in `positions`: all of these events are in the answer, or it is a 504 with the code "
-    "`position_not_reached`. The read waits a moment for them. Partitions that the question does not touch do "
-    "not matter."
+    "`position_not_reached`. The read waits a moment for them. Partitions that are not read are "
+    "ignored."
 )
 _MIN_POSITION = OpenApiParameter(
     "min_position",
@@ -55,7 +55,7 @@ _MIN_POSITION_OF_VIDEO = OpenApiParameter(
 _EXPLAIN = OpenApiParameter(
     "explain",
     {"type": "string", "enum": [_ROUTE]},
-    description="`route`: `meta.route` says which instances were asked, why, and how long each took.",
+    description="`route`: `meta.route` has the instances that were tried, the reason, and the time of each.",
 )
 
 OF_ONE_VIDEO = [_CONSISTENCY, _MAX_STALENESS, _MIN_POSITION_OF_VIDEO, _EXPLAIN]
@@ -63,7 +63,7 @@ OF_MANY_PARTITIONS = [_CONSISTENCY, _MAX_STALENESS, _MIN_POSITION, _EXPLAIN]
 
 
 def get_read_options(query: QueryDict, *, one_video: bool) -> ReadOptions:
-    """Raises InvalidQuery. `one_video`: all that is read lies in one partition, which needs no name then."""
+    """Raises InvalidQuery. `one_video`: the read has one partition, so that its position needs no partition."""
     if not any(name in query for name in READ_PARAMETERS):
         return DEFAULT
     explain = query.get("explain")
@@ -132,38 +132,39 @@ def parse_position(field: str, text: str) -> Position:
             raise ValueError
         return Position.parse(text)
     except ValueError:
-        message = f"positions look like 1760000000000-0, not like {text[:64]!r}"
+        message = f"must be a position, for example 1760000000000-0, not {text[:64]!r}"
         raise InvalidQuery(field, "invalid_position", message) from None
 
 
 CACHE = (
-    "Where the answer had been kept: `process`, `shared`, or `stale` as no instance answers; `coalesced` with a reader "
-    "who was asking the same; `miss`; null: only what is read now will do."
+    "The cache that had the rows: `process`, `shared`, or `stale` if no instance answers; `coalesced` with a reader of "
+    "the same rows; `miss`; null: the caches were not used."
 )
 
 
 class AttemptSerializer(serializers.Serializer):
     instance = serializers.CharField()
-    outcome = serializers.CharField(help_text="`answered`, `behind` what was demanded, or why it did not answer.")
+    outcome = serializers.CharField(help_text="`answered`, `behind` the required freshness, or why it did not answer.")
     elapsed_ms = serializers.FloatField()
 
 
 class RouteSerializer(serializers.Serializer):
     shard = serializers.CharField()
     partitions = serializers.ListField(child=serializers.IntegerField())
-    epoch = serializers.IntegerField(help_text="Of the topology that led there.")
+    epoch = serializers.IntegerField(help_text="Of the topology of the read.")
     consistency = serializers.ChoiceField(choices=list(Consistency))
-    instance = serializers.CharField(allow_null=True, help_text="null: none was asked, the answer had been kept.")
+    instance = serializers.CharField(allow_null=True, help_text="null: the rows come from a cache.")
     role = serializers.CharField(allow_null=True)
     zone = serializers.CharField(allow_null=True)
-    reason = serializers.ChoiceField(choices=list(Reason), allow_null=True, help_text="Why this instance.")
-    lag_seconds = serializers.FloatField(allow_null=True, help_text="As last measured; null: not known.")
+    reason = serializers.ChoiceField(choices=list(Reason), allow_null=True, help_text="Why the instance was chosen.")
+    lag_seconds = serializers.FloatField(allow_null=True, help_text="As last measured; null: unknown.")
     cache = serializers.CharField(allow_null=True, help_text=CACHE)
-    elapsed_ms = serializers.FloatField(help_text="All in all, `waited_ms` and every attempt included.")
-    waited_ms = serializers.FloatField(help_text="Until an instance was far enough.")
+    elapsed_ms = serializers.FloatField(help_text="Total, with `waited_ms` and all attempts.")
+    waited_ms = serializers.FloatField(help_text="Wait until an instance was fresh enough.")
     attempts = AttemptSerializer(many=True)
     positions = serializers.DictField(
-        child=serializers.CharField(), help_text="By partition, what the answer has seen; empty without a demand."
+        child=serializers.CharField(),
+        help_text="Position of the rows by partition; empty if no freshness is required.",
     )
 
 

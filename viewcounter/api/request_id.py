@@ -1,4 +1,4 @@
-"""The id of a request: in every answer's `X-Request-ID` and in every error, by the same rule as the gateway's lane."""
+"""The id of a request: in `X-Request-ID` of every response and in every error, as at the ingest endpoint."""
 
 import re
 import uuid

@@ -117,7 +117,7 @@ class CountsQuerySerializer(RequestSerializer):
 class MetaSerializer(serializers.Serializer):
     complete_until = serializers.DateTimeField(help_text="Every event received before this is in the answer.")
     as_of = serializers.DateTimeField(help_text="When the answer was read.")
-    stale = serializers.BooleanField(help_text="An earlier answer, because a shard does not answer.")
+    stale = serializers.BooleanField(help_text="Some rows are from an earlier answer, because a shard does not answer.")
     age_seconds = serializers.FloatField(required=False, min_value=0, help_text="With `stale` only: how old it is.")
     partial = serializers.BooleanField(help_text="Something is left out; `missing` names it.")
     missing = serializers.ListField(
@@ -133,8 +133,8 @@ class MetaSerializer(serializers.Serializer):
         required=False,
         help_text=(
             "Of functions that are estimates, how far from exact they may be. `unique_viewers`: "
-            "`relative_standard_error`, two of three answers are within it. Percentiles: `rank_error`, 99 of 100 stand "
-            "no further from the rank asked for. `lg_k` and `k` are the sizes of the sketches. Left out where the "
+            "`relative_standard_error`, two of three answers are within it. Percentiles: `rank_error`, 99 of 100 are "
+            "no further from their rank. `lg_k` and `k` are the sizes of the sketches. Left out where the "
             "answer is exact."
         ),
     )

@@ -45,7 +45,7 @@ SPECTACULAR_SETTINGS: dict[str, object] = {
     "SORT_OPERATION_PARAMETERS": False,
     "POSTPROCESSING_HOOKS": [
         "drf_spectacular.hooks.postprocess_schema_enums",
-        "viewcounter.api.openapi.hooks.add_ingest_lane",
+        "viewcounter.api.openapi.hooks.add_ingest_endpoint",
         "viewcounter.api.openapi.examples.add_examples",
         "viewcounter.api.openapi.links.add_links",
         "viewcounter.api.openapi.hooks.add_not_modified",

@@ -1,6 +1,6 @@
-"""What a person finds who opens the address of a web process: a page that leads on, and answers to what browsers ask.
+"""The page at the address of a web process, with links to what it serves, and the files that browsers request.
 
-Plain HTML without a script. Its style is named in the policy by its digest, so that no other one can be put into it.
+Plain HTML without a script. The policy has the digest of its style, so that no other style can be injected.
 """
 
 from base64 import b64encode
@@ -19,8 +19,8 @@ from viewcounter.config import get_config
 
 METHODS = ("GET", "HEAD")
 PAGE_SECONDS = 60
-"""How long browsers may keep the page: it says which release answers."""
-ASKED_BY_BROWSERS_SECONDS = 86_400
+"""How long browsers may cache the page, which names the release."""
+BROWSER_FILES_SECONDS = 86_400
 
 _STYLE = """
 :root{color-scheme:light dark}
@@ -67,14 +67,14 @@ def show_start_page(_request: HttpRequest) -> HttpResponse:
 
 @read_only
 def show_no_icon(_request: HttpRequest) -> HttpResponse:
-    """`GET /favicon.ico`: there is none, and no reason to ask for it with each page."""
-    return HttpResponse(status=204, headers={"Cache-Control": f"max-age={ASKED_BY_BROWSERS_SECONDS}"})
+    """`GET /favicon.ico`: an empty answer that browsers cache."""
+    return HttpResponse(status=204, headers={"Cache-Control": f"max-age={BROWSER_FILES_SECONDS}"})
 
 
 @read_only
 def show_robots(_request: HttpRequest) -> HttpResponse:
     """`GET /robots.txt`: nothing here is for search engines."""
-    headers = {"Cache-Control": f"max-age={ASKED_BY_BROWSERS_SECONDS}"}
+    headers = {"Cache-Control": f"max-age={BROWSER_FILES_SECONDS}"}
     return HttpResponse("User-agent: *\nDisallow: /\n", content_type="text/plain; charset=utf-8", headers=headers)
 
 

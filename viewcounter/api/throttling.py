@@ -1,4 +1,4 @@
-"""The limit of requests of an API key, as DRF asks for it: the same buckets as the gateway's lane."""
+"""The request limit of an API key as a DRF throttle: the same buckets as at the ingest endpoint."""
 # ruff: noqa: ARG002 (the arguments are the framework's)
 
 from typing import Any
@@ -11,7 +11,7 @@ from viewcounter.apikeys.scopes import AuthenticatedKey
 
 
 class KeyThrottle(BaseThrottle):
-    """Notes the allowance at the request, for the headers of its answer."""
+    """Stores the allowance in the request, for the headers of its response."""
 
     def __init__(self) -> None:
         self._allowance: Allowance | None = None

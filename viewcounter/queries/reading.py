@@ -154,7 +154,7 @@ def read(request: StatementRead, *, now: datetime, cache: ReadCache | None = Non
 def find_final_generation(rows: Rows, *, period_end: datetime | None) -> int | None:
     """The generation of rows that nothing but a correction can change; None for others.
 
-    An event that happened before `admits_since` is not counted any more, whatever waits in a log, a spool or a dead
+    An event that happened before `admits_since` is no longer counted, whatever waits in a log, a spool or a dead
     letter: see decision 0005. So a period that ended by then is closed.
     """
     row = rows[0]

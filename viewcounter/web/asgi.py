@@ -8,7 +8,7 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "viewcounter.settings")
 _django = get_asgi_application()
 
 # Models may be imported only after Django is set up.
-from viewcounter.api.fast.reads import HotReads  # noqa: E402
+from viewcounter.api.fast.reads import FastReadEndpoint  # noqa: E402
 from viewcounter.config import get_config  # noqa: E402
 from viewcounter.health.registration import start_admin_heartbeat, start_gateway_heartbeat  # noqa: E402
 from viewcounter.web.admin_process import AdminProcess  # noqa: E402
@@ -18,4 +18,4 @@ application: AdminProcess | Gateway
 if get_config().admin == "only":
     application = AdminProcess(_django, config=get_config(), start_heartbeat=start_admin_heartbeat)
 else:
-    application = Gateway(_django, start_heartbeat=start_gateway_heartbeat, build_reads=HotReads)
+    application = Gateway(_django, start_heartbeat=start_gateway_heartbeat, build_reads=FastReadEndpoint)

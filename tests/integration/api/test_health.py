@@ -96,7 +96,11 @@ def test_readiness_names_each_part_and_no_host(api):
     ("server", "part", "reason"),
     [
         ("shard2b", "shard2 replica", "does not take connections"),
-        ("broker", "cache", "does not answer: topology is polled from the control database, answers are not kept"),
+        (
+            "broker",
+            "cache",
+            "does not answer: topology is polled from the control database, rows are not shared",
+        ),
         (
             "control",
             "control database",

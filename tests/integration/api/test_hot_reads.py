@@ -18,7 +18,7 @@ from tests.integration.queries.rows import DAY, MinuteRow, store_rows
 from tests.pace import limit
 from tests.waiting import wait_until_async
 from viewcounter.api.fast import reads as hot_reads
-from viewcounter.api.fast.reads import HotReads
+from viewcounter.api.fast.reads import FastReadEndpoint
 from viewcounter.api.resources import reads
 from viewcounter.apikeys.authentication import KeyAuthenticator
 from viewcounter.apikeys.keys import create_key
@@ -75,7 +75,7 @@ class Lanes:
         config = get_config()
         keys = KeyAuthenticator(max_lookups=config.api_key_lookups_max, timeout_seconds=30)
         bodies = BodyReader(BodyLimits(max_bytes=2**20, discard_bytes=2**24, deadline_seconds=30, held_bytes=2**26))
-        hot = HotReads(inner, keys, bodies, config)
+        hot = FastReadEndpoint(inner, keys, bodies, config)
         try:
             return await script(partial(self._send, hot))
         finally:

@@ -1,5 +1,5 @@
-"""The fast path of reads: counts that this process has kept are answered before Django is asked, byte for byte as
-Django would.
+"""The fast path of reads: counts in the memory of this process are answered without Django, byte for byte as Django
+would.
 
 Never reads a shard on the event loop.
 """

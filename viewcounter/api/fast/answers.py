@@ -1,4 +1,4 @@
-"""What the hot lane sends: the bytes and headers that Django would have sent, put together without it."""
+"""Responses of the fast path: the bytes and headers that Django would have sent, built without it."""
 
 import logging
 import math
@@ -18,7 +18,7 @@ from runtime.http.problems import Problem, encode_problem
 from viewcounter.api.answers import Json, encode_counts, encode_many_counts
 from viewcounter.api.authentication import CHALLENGE
 from viewcounter.api.errors import RETRY_AFTER_SECONDS, find_problem
-from viewcounter.api.fast.requests import Endpoint, HotRequest
+from viewcounter.api.fast.requests import Endpoint, FastRequest
 from viewcounter.api.http_caching import choose_cache_control, compute_etag, is_known
 from viewcounter.apikeys.rate_limit import Allowance
 from viewcounter.queries.counts import CountsAnswer, ManyCountsAnswer
@@ -36,7 +36,7 @@ _encoder = msgspec.json.Encoder()
 
 @dataclass(frozen=True, slots=True)
 class Body:
-    """An answer to whoever asks the same. `etag` is empty where an answer has none."""
+    """The body of all responses to the same query. `etag` is empty for a response without one."""
 
     content: bytes
     headers: tuple[tuple[bytes, bytes], ...]
@@ -45,7 +45,7 @@ class Body:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """Complete but for what is the request's own: its id and its key's allowance."""
+    """Complete but for the headers of a single request: its id and its key's allowance."""
 
     status: int
     headers: tuple[tuple[bytes, bytes], ...]
@@ -63,18 +63,18 @@ def build_many_counts_body(answer: ManyCountsAnswer) -> Body:
     return Body(_encode(encode_many_counts(answer)), (_NO_STORE,))
 
 
-def build_answer(body: Body, request: HotRequest) -> Answer:
-    """200, or 304 to a client that has it already."""
+def build_answer(body: Body, request: FastRequest) -> Answer:
+    """200, or 304 to a client that has the body already."""
     if request.if_none_match is not None and body.etag and is_known(body.etag, if_none_match=request.if_none_match):
         return Answer(304, body.headers, b"")
     return Answer(200, (_JSON, *body.headers), body.content)
 
 
-def build_refusal(error: Exception, request: HotRequest) -> tuple[Answer, str]:
-    """With its code. As `viewcounter.api.errors` answers for the views; what is our own fault is logged."""
+def build_refusal(error: Exception, request: FastRequest) -> tuple[Answer, str]:
+    """With its code, as `viewcounter.api.errors` answers for the views. Faults of the service are logged."""
     problem = error.problem if isinstance(error, Refused) else find_problem(error)
     if problem is None:
-        logger.error("request %s broke off", request.request_id, exc_info=error)
+        logger.error("request %s failed with an unexpected error", request.request_id, exc_info=error)
         problem = Problem(500, "internal_error", "Something went wrong on our side.")
     headers: Headers = [PROBLEM_LINE, _NO_STORE]
     if isinstance(error, Throttled):
@@ -91,7 +91,7 @@ def build_refusal(error: Exception, request: HotRequest) -> tuple[Answer, str]:
 
 def build_lines(
     answer: Answer,
-    request: HotRequest,
+    request: FastRequest,
     *,
     allowance: Allowance | None,
     security: Mapping[bool, tuple[tuple[bytes, bytes], ...]],
@@ -112,9 +112,9 @@ def build_lines(
     return lines
 
 
-def learn_security_headers() -> dict[bool, tuple[tuple[bytes, bytes], ...]]:
-    """What Django's middleware adds to every answer over HTTP (False) and over HTTPS (True), asked of it once."""
-    return {is_secure: _ask_middleware(is_secure) for is_secure in (False, True)}
+def collect_security_headers() -> dict[bool, tuple[tuple[bytes, bytes], ...]]:
+    """The headers that Django's middleware adds to every response over HTTP (False) and over HTTPS (True)."""
+    return {is_secure: _run_middleware(is_secure) for is_secure in (False, True)}
 
 
 class _Request(HttpRequest):
@@ -126,7 +126,7 @@ class _Request(HttpRequest):
         return self._is_secure
 
 
-def _ask_middleware(is_secure: bool) -> tuple[tuple[bytes, bytes], ...]:
+def _run_middleware(is_secure: bool) -> tuple[tuple[bytes, bytes], ...]:
     def answer(_request: HttpRequest) -> HttpResponseBase:
         return HttpResponse()
 

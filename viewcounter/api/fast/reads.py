@@ -1,7 +1,7 @@
-"""Counts without Django: what this process has kept is answered on the event loop, everything else in a few threads.
+"""Counts without Django: from the memory of this process on the event loop, all others in a few threads.
 
-The questions, their answers and their errors are those of the views; only the way there is another one. Readers who
-ask the same at once share one thread, so a thousand of them leave the other threads to other questions.
+Requests, responses and errors are the same as those of the views. Identical queries at the same time share one thread,
+so that a thousand of them leave the other threads to other queries.
 """
 
 import logging
@@ -26,10 +26,10 @@ from viewcounter.api.fast.answers import (
     build_lines,
     build_many_counts_body,
     build_refusal,
-    learn_security_headers,
+    collect_security_headers,
 )
-from viewcounter.api.fast.rendered import KeptBodies
-from viewcounter.api.fast.requests import Endpoint, HotRequest, find_hot_request, find_video_ids
+from viewcounter.api.fast.rendered import RenderedBodies
+from viewcounter.api.fast.requests import Endpoint, FastRequest, find_fast_request, find_video_ids
 from viewcounter.api.permissions import check_scope
 from viewcounter.apikeys.authentication import KeyAuthenticator
 from viewcounter.apikeys.errors import InvalidKey
@@ -46,10 +46,10 @@ from viewcounter.web.site import build_site
 logger = logging.getLogger(__name__)
 
 
-class HotReads:
-    """An ASGI application in front of `inner`, on one event loop. Opens nothing before its first question.
+class FastReadEndpoint:
+    """An ASGI application in front of `inner`, on one event loop. Opens no connection before its first query.
 
-    Invariant: a question is asked by at most one thread at a time, and at most `hot_read_max_waiting` of them are open.
+    Invariant: at most one thread executes a query at a time, and at most `hot_read_max_waiting` queries are open.
     """
 
     def __init__(self, inner: AsgiApplication, keys: KeyAuthenticator, bodies: BodyReader, config: Config) -> None:
@@ -60,23 +60,23 @@ class HotReads:
         self._max_body_bytes = config.request_max_bytes
         self._max_videos = config.counts_query_max_videos
         self._read_seconds = config.hot_read_seconds
-        self._kept = KeptBodies(max_bodies=config.hot_read_max_bodies)
+        self._rendered = RenderedBodies(max_bodies=config.hot_read_max_bodies)
         self._flights: AsyncSingleFlight[Body] = AsyncSingleFlight(
             "hot-reads",
             max_threads=config.hot_read_threads,
             max_flights=config.hot_read_max_waiting,
             timeout_seconds=config.hot_read_seconds,
         )
-        self._security = learn_security_headers()
+        self._security = collect_security_headers()
         self._meter = RequestMeter(HOT_READS)
 
     def close(self) -> None:
         self._meter.publish()
-        self._kept.close()
+        self._rendered.close()
         self._flights.close()
 
     async def __call__(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
-        request = find_hot_request(scope, site=self._site, max_body_bytes=self._max_body_bytes)
+        request = find_fast_request(scope, site=self._site, max_body_bytes=self._max_body_bytes)
         if request is None:
             await self._inner(scope, receive, send)
             return
@@ -104,7 +104,7 @@ class HotReads:
         lines = build_lines(answer, request, allowance=allowance, security=self._security)
         await respond(send, answer.status, lines, answer.content)
 
-    async def _authorize(self, request: HotRequest) -> AuthenticatedKey:
+    async def _authorize(self, request: FastRequest) -> AuthenticatedKey:
         """Raises what DRF raises for the views, and KeysUnavailable."""
         if request.authorization is None:
             raise build_missing_key_error()
@@ -115,31 +115,31 @@ class HotReads:
         check_scope(key, Scope.STATS_READ)
         return key
 
-    async def _find_body(self, request: HotRequest, video_ids: list[str] | None) -> tuple[Body, str]:
-        """With where it is from: `kept` in this process, or `read`."""
-        kept = self._kept.find(request.video_id) if video_ids is None else self._kept.find_many(video_ids)
-        if kept is not None:
-            return kept, "kept"
+    async def _find_body(self, request: FastRequest, video_ids: list[str] | None) -> tuple[Body, str]:
+        """With its origin for metrics: `kept` in this process, or `read`."""
+        body = self._rendered.find(request.video_id) if video_ids is None else self._rendered.find_many(video_ids)
+        if body is not None:
+            return body, "kept"
         if video_ids is None:
             video_id = request.video_id
-            return await self._obtain(video_id, lambda: _read_counts(video_id)), "read"
-        return await self._obtain(tuple(video_ids), lambda: _read_many_counts(video_ids, self._max_videos)), "read"
+            return await self._read(video_id, lambda: _read_counts(video_id)), "read"
+        return await self._read(tuple(video_ids), lambda: _read_many_counts(video_ids, self._max_videos)), "read"
 
-    async def _obtain(self, question: Hashable, read: Callable[[], Body]) -> Body:
+    async def _read(self, key: Hashable, read: Callable[[], Body]) -> Body:
         """Raises what `read` raises, TooManyWaiting, and DeadlineExceeded."""
-        give_up_at = time.monotonic() + self._read_seconds
+        deadline_at = time.monotonic() + self._read_seconds
         try:
-            return await self._flights.run(question, lambda: _read_in_time(read, give_up_at))
+            return await self._flights.run(key, lambda: _read_in_time(read, deadline_at))
         except TooManyFlights as error:
             raise TooManyWaiting from error
         except TimeoutError as error:
-            raise DeadlineExceeded("no answer in time", instance="hot reads") from error
+            raise DeadlineExceeded("no answer before the deadline", instance="fast reads") from error
 
 
-def _read_in_time(read: Callable[[], Body], give_up_at: float) -> Body:
-    """In a thread. Nobody waits any more for what did not get its thread in time: the shard is spared it."""
-    if time.monotonic() >= give_up_at:
-        raise DeadlineExceeded("no thread was free in time", instance="hot reads")
+def _read_in_time(read: Callable[[], Body], deadline_at: float) -> Body:
+    """In a thread. A read that got its thread too late is not executed: its client no longer waits for it."""
+    if time.monotonic() >= deadline_at:
+        raise DeadlineExceeded("no thread was free before the deadline", instance="fast reads")
     return read()
 
 

@@ -1,7 +1,7 @@
-"""Answers that are ready to be sent, beside the rows that they were made from.
+"""Rendered bodies of cache entries, ready to be sent.
 
-The rows stand in the process's memory of answers, which alone says how long they may be used. As long as it has the
-same ones for a video, and the topology is the same, so is every byte of the answer but the request's own id.
+The read cache alone decides how long an entry may be used. While it has the same entry for a video, and the topology
+is the same, all bytes of the response but the id of the request are the same.
 """
 
 from datetime import UTC, datetime
@@ -18,48 +18,48 @@ from viewcounter.ingest.metrics import RequestMeter
 from viewcounter.queries.counts import build_cached_counts, peek_counts, peek_counts_of_videos
 
 PEEKED_VIDEOS_MAX = 32
-"""Longer lists are put together in a thread: milliseconds of work, during which nobody else would be answered."""
+"""Longer lists are rendered in a thread: it takes milliseconds, which would hold up all other requests."""
 
 
-class _Made(NamedTuple):
-    """`body` is what `stored` is by `topology`."""
+class _Rendered(NamedTuple):
+    """`body` of `entry`, whose columns have the names of `topology`."""
 
-    stored: CacheEntry
+    entry: CacheEntry
     topology: Topology
     body: Body
 
 
-class KeptBodies:
-    """Lives on one event loop and never waits. Holds at most `max_bodies`, then begins anew: they last a second."""
+class RenderedBodies:
+    """For one event loop; never waits. Holds at most `max_bodies`, then drops all: they are valid for a second."""
 
     def __init__(self, *, max_bodies: int) -> None:
         self._max_bodies = max_bodies
-        self._made: dict[str, _Made] = {}
+        self._rendered: dict[str, _Rendered] = {}
         self._meter = RequestMeter(CACHE_READS)
 
     def close(self) -> None:
         self._meter.publish()
 
     def find(self, video_id: str) -> Body | None:
-        """Counts of one video, if this process has kept them. Raises NoTopology."""
+        """Counts of one video, if this process has a fresh entry. Raises NoTopology."""
         cache = find_read_cache()
         if cache is None:
             return None
         topology, now = get_cluster().topology, datetime.now(UTC)
-        stored = peek_counts(video_id, now=now, cache=cache)
-        if stored is None:
+        entry = peek_counts(video_id, now=now, cache=cache)
+        if entry is None:
             return None
         self._meter.count(Origin.PROCESS)
-        made = self._made.get(video_id)
-        if made is None or made.stored is not stored or made.topology is not topology:
-            body = build_counts_body(build_cached_counts(topology, video_id, stored, now=now))
-            if len(self._made) >= self._max_bodies:
-                self._made.clear()
-            made = self._made[video_id] = _Made(stored, topology, body)
-        return made.body
+        rendered = self._rendered.get(video_id)
+        if rendered is None or rendered.entry is not entry or rendered.topology is not topology:
+            body = build_counts_body(build_cached_counts(topology, video_id, entry, now=now))
+            if len(self._rendered) >= self._max_bodies:
+                self._rendered.clear()
+            rendered = self._rendered[video_id] = _Rendered(entry, topology, body)
+        return rendered.body
 
     def find_many(self, video_ids: list[str]) -> Body | None:
-        """Counts of all of them, if this process has kept them all and they are few. Raises NoTopology."""
+        """Counts of all videos, if this process has fresh entries of all, and they are few. Raises NoTopology."""
         cache = find_read_cache()
         if cache is None or len(video_ids) > PEEKED_VIDEOS_MAX:
             return None

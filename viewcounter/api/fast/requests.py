@@ -1,6 +1,6 @@
-"""Which requests the hot lane answers itself: those that ask a plain question in the plain way.
+"""Requests that the fast path answers itself: plain ones, without options.
 
-Anything else, bad requests included, is Django's, so that nothing is judged by two sets of rules. Pure.
+All others, invalid ones included, go to Django, so that there is one set of rules for them. Pure.
 """
 
 import re
@@ -24,12 +24,12 @@ _READ = frozenset(
     {b"authorization", b"host", b"accept", b"content-type", b"content-length", b"x-request-id", b"x-forwarded-proto"}
     | {b"if-none-match"}
 )
-_DJANGOS = frozenset(
+_NOT_IMPLEMENTED = frozenset(
     {b"if-match", b"if-modified-since", b"if-unmodified-since", b"content-encoding", b"transfer-encoding"}
 )
-"""Headers that change an answer in ways the lane does not know."""
+"""Headers that change a response in ways that the fast path does not implement."""
 _ACCEPTED = frozenset({None, b"*/*", b"application/json", b"application/json, text/plain, */*"})
-"""What clients send that take what they get; others may want something that is to be negotiated."""
+"""Values of clients that take any type; others need content negotiation."""
 _JSON_TYPES = frozenset({b"application/json", b"application/json; charset=utf-8", b"application/json;charset=utf-8"})
 _BEARER = b"bearer "
 _LONGEST_LENGTH = 10  # digits
@@ -43,7 +43,7 @@ class Endpoint(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class HotRequest:
+class FastRequest:
     """`video_id` is of COUNTS, `content_length` of COUNTS_QUERY. `authorization` is a bearer's, if not None."""
 
     endpoint: Endpoint
@@ -62,7 +62,7 @@ class _CountsQuery(msgspec.Struct, forbid_unknown_fields=True):
 _DECODER = msgspec.json.Decoder(_CountsQuery)
 
 
-def find_hot_request(scope: Mapping[str, Any], *, site: Site, max_body_bytes: int) -> HotRequest | None:
+def find_fast_request(scope: Mapping[str, Any], *, site: Site, max_body_bytes: int) -> FastRequest | None:
     """None: for Django. `scope` is as ASGI gives it."""
     endpoint, video_id = _find_endpoint(scope)
     if endpoint is None or scope["query_string"]:
@@ -76,7 +76,7 @@ def find_hot_request(scope: Mapping[str, Any], *, site: Site, max_body_bytes: in
     if endpoint is Endpoint.COUNTS_QUERY and not _is_bounded_json(headers, max_body_bytes=max_body_bytes):
         return None
     if_none_match = headers.get(b"if-none-match")
-    return HotRequest(
+    return FastRequest(
         endpoint,
         choose_request_id(headers.get(b"x-request-id")),
         headers.get(b"authorization"),
@@ -88,7 +88,7 @@ def find_hot_request(scope: Mapping[str, Any], *, site: Site, max_body_bytes: in
 
 
 def find_video_ids(body: bytes, *, max_videos: int) -> list[str] | None:
-    """Of a body that has nothing wrong with it; None: for Django, which says what is."""
+    """Of a valid body; None: Django answers with the errors."""
     try:
         video_ids = _DECODER.decode(body).video_ids
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
@@ -110,14 +110,14 @@ def _find_endpoint(scope: Mapping[str, Any]) -> tuple[Endpoint | None, str]:
 
 
 def _read_headers(lines: Iterable[tuple[bytes, bytes]]) -> dict[bytes, bytes] | None:
-    """None if there is a header that the lane does not know how to heed, or one twice."""
+    """None if a header is not implemented by the fast path, or is repeated."""
     headers: dict[bytes, bytes] = {}
     for name, value in lines:
         if name in _READ:
             if name in headers:
                 return None
             headers[name] = value
-        elif name in _DJANGOS:
+        elif name in _NOT_IMPLEMENTED:
             return None
     return headers
 

@@ -1,4 +1,4 @@
-"""Parameters as the OpenAPI document shows them, said once."""
+"""Parameters of the OpenAPI document that several operations share."""
 
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiParameter
@@ -26,8 +26,8 @@ STATS_FUNCTION = OpenApiParameter(
     "function",
     {"type": "string", "enum": [*Function, *SketchFunction], "default": Function.COUNT.value},
     description=(
-        "`unique_viewers`: how many different `viewer_id`s; events without one count as nobody's. `p50` to `p99`: the "
-        "least value that so many percent of the values do not exceed, for types that carry values. These five are "
+        "`unique_viewers`: how many different `viewer_id`s; events without one do not count. `p50` to `p99`: the "
+        "least value that 50 to 99 percent of the values do not exceed, for types that have values. These five are "
         "estimates whose error `meta.approximate` states; small ones are exact. The others are always exact."
     ),
 )

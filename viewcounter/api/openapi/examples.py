@@ -1,6 +1,6 @@
 """Examples in the OpenAPI document that work when they are sent: a test sends every one of them.
 
-Times are of the hour in which the document is asked for, as events of another week would be refused.
+Times are of the hour in which the document is built, as events of another week would be refused.
 """
 # ruff: noqa: ARG001 (drf-spectacular gives its hooks more than they need)
 
@@ -31,7 +31,7 @@ _BODIES: Mapping[str, Any] = {
 
 
 def add_examples(result: Document, generator: Any, request: Any, public: bool) -> Document:
-    """drf-spectacular's postprocessing hook, after the one that adds the ingest lane."""
+    """drf-spectacular's postprocessing hook, after the one that adds the ingest endpoint."""
     hour = datetime.now(UTC).replace(minute=0, second=0, microsecond=0)
     by_name = _OF_EVERY_OPERATION | _OF_PATHS | {"event_id": str(_make_event_id(hour, 1)), "hour": _show(hour)}
     for operation in _list_operations(result):

@@ -1,4 +1,4 @@
-"""What drf-spectacular cannot see: the ingest lane, which is not a DRF view, and the errors, which are everywhere."""
+"""Additions to the document of drf-spectacular: the ingest endpoint, which is no DRF view, and the errors."""
 # ruff: noqa: ARG001 (drf-spectacular gives its hooks more than they need)
 
 from typing import Any
@@ -40,7 +40,7 @@ _PROBLEM: Document = {
         "status": {"type": "integer"},
         "detail": _TEXT,
         "code": {**_TEXT, "description": "Stable, for programs."},
-        "request_id": {**_TEXT, "description": "Quote it when you ask about this error."},
+        "request_id": {**_TEXT, "description": "Quote it in questions about this error."},
         "errors": {"type": "array", "items": {"$ref": "#/components/schemas/FieldProblem"}},
         "reached": {
             "type": "object",
@@ -66,8 +66,8 @@ _PROBLEM: Document = {
 }
 
 
-def add_ingest_lane(result: Document, generator: Any, request: Any, public: bool) -> Document:
-    """drf-spectacular's postprocessing hook: what the gateway answers itself, with the limits in force.
+def add_ingest_endpoint(result: Document, generator: Any, request: Any, public: bool) -> Document:
+    """drf-spectacular's postprocessing hook: the ingest endpoint, with its configured limits.
 
     `GET` of the same address is a view of DRF.
     """
@@ -86,11 +86,11 @@ def add_ingest_lane(result: Document, generator: Any, request: Any, public: bool
         "description": INGEST_OPERATION["description"].format(**limits),
         "parameters": [p | {"description": p["description"].format(**limits)} for p in INGEST_OPERATION["parameters"]],
     }
-    lane = {
+    ingest = {
         "/v1/events": {**paths.get("/v1/events", {}), "post": operation, "options": PREFLIGHT_OPERATION},
         "/v1/viewcounter.js": {"get": SNIPPET_OPERATION},
     }
-    result["paths"] = dict(sorted({**paths, **lane}.items()))
+    result["paths"] = dict(sorted({**paths, **ingest}.items()))
     components = result.setdefault("components", {})
     components.setdefault("schemas", {}).update(INGEST_COMPONENTS)
     components.setdefault("securitySchemes", {})["publicKey"] = PUBLIC_KEY_SCHEME
@@ -104,7 +104,7 @@ def add_not_modified(result: Document, generator: Any, request: Any, public: boo
         operation = operations.get("get", {})
         if "reads" in operation.get("tags", ()):
             operation["responses"]["200"].setdefault("headers", {}).update(header)
-            operation["responses"]["304"] = {"description": "What the client has is what would be answered."}
+            operation["responses"]["304"] = {"description": "The client has the current body."}
     return result
 
 
@@ -126,7 +126,7 @@ class ClosedObjects(OpenApiSerializerExtension):  # type: ignore[no-untyped-call
 
 
 def add_problem_answers(result: Document, generator: Any, request: Any, public: bool) -> Document:
-    """drf-spectacular's postprocessing hook: the one shape of every other answer, at every operation."""
+    """drf-spectacular's postprocessing hook: the problem document as the default response of every operation."""
     components = result.setdefault("components", {})
     components.setdefault("schemas", {}).update({"Problem": _PROBLEM, "FieldProblem": _FIELD_PROBLEM})
     components.setdefault("responses", {})["Problem"] = {

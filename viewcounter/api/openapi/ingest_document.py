@@ -1,4 +1,4 @@
-"""`POST /v1/events` as the OpenAPI document shows it, written by hand: the lane that serves it has no DRF view."""
+"""`POST /v1/events` as the OpenAPI document shows it, written by hand: the ingest endpoint has no DRF view."""
 
 from typing import Any
 
@@ -170,14 +170,14 @@ PUBLIC_KEY_SCHEME = {
 PREFLIGHT_OPERATION: dict[str, Any] = {
     "operationId": "askBeforePostEvents",
     "tags": ["events"],
-    "summary": "What a browser asks before a page sends events (CORS)",
+    "summary": "CORS preflight of a page that sends events",
     "security": [{}, {"publicKey": []}],
     "parameters": [
         {
             "name": "Origin",
             "in": "header",
             "required": True,
-            "description": "Without it nobody asks for a page, and the answer is 405.",
+            "description": "Without it the request is no preflight, and the answer is 405.",
             "schema": {"type": "string", "example": "https://www.example.com"},
         },
     ],

@@ -1,4 +1,4 @@
-"""Patterns as JSON Schema may have them: of text, which has no lone surrogates, as Python's strings may have."""
+"""Patterns for JSON Schema, whose text has no lone surrogates, unlike the strings of Python."""
 
 from typing import Any
 
@@ -9,7 +9,7 @@ _END = (r"\Z", "$")
 
 
 def to_schema_pattern(pattern: str) -> str:
-    """Of a pattern of Python, one of ECMA-262 that admits the same texts."""
+    """The ECMA-262 pattern that matches the same texts as a pattern of Python."""
     return pattern.replace(_SURROGATES, "").replace(*_END).replace(r"\x", r"\u00")
 
 

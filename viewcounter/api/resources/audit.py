@@ -58,11 +58,11 @@ class FindingSerializer(serializers.Serializer):
 class PartitionAuditSerializer(LedgerSerializer):
     partition = serializers.IntegerField()
     digest = serializers.CharField(help_text="Sum mod 2^64 of hash64 of the ids counted, decimal.")
-    raw_count = serializers.IntegerField(allow_null=True, help_text="Null: raw events are not all kept any more.")
+    raw_count = serializers.IntegerField(allow_null=True, help_text="Null: some raw events have expired.")
     raw_digest = serializers.CharField(allow_null=True)
     raw_difference = serializers.IntegerField(allow_null=True, help_text="raw_count - counted")
     aggregate_tier = serializers.ChoiceField(
-        choices=["minute", "hour"], allow_null=True, help_text="Null: neither tier is kept so long."
+        choices=["minute", "hour"], allow_null=True, help_text="Null: both tiers have expired."
     )
     aggregate_count = serializers.IntegerField(allow_null=True)
     aggregate_difference = serializers.IntegerField(allow_null=True, help_text="aggregate_count - counted")

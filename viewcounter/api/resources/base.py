@@ -23,7 +23,7 @@ class ApiView(APIView):
 
     @property
     def default_response_headers(self) -> dict[str, str]:
-        """Whoever keeps an answer keeps it for this key only."""
+        """A cached response is for its key only."""
         headers: dict[str, str] = super().default_response_headers
         return {**headers, "Vary": ", ".join(filter(None, ("Authorization", headers.get("Vary"))))}
 
@@ -45,7 +45,7 @@ class ApiView(APIView):
 
 
 class ReadView(ApiView):
-    """A question to the shards. `parameters`: those of its own, besides the ones that all reads take."""
+    """A read of the shards. `parameters`: its own, besides those that all reads take."""
 
     parameters: ClassVar[tuple[str, ...]] = ()
 
@@ -54,6 +54,6 @@ class ReadView(ApiView):
         check_parameters(request.query_params, allowed=(*self.parameters, *READ_PARAMETERS))
         options = get_read_options(request.query_params, one_video=one_video)
         if options is not DEFAULT:
-            # Whoever asks how new an answer is, or how it came about, does not want one that his browser kept.
+            # A client that requires freshness, or the route, does not want a response from its browser's cache.
             self.headers["Cache-Control"] = "no-store"
         return options

@@ -36,7 +36,7 @@ class ChangeSerializer(serializers.Serializer):
     name = serializers.CharField(allow_blank=True)
     field = serializers.CharField(allow_blank=True, help_text="Empty where the thing itself came or went.")
     before = serializers.JSONField(help_text="null: there was none.")
-    after = serializers.JSONField(help_text="null: there is none any more.")
+    after = serializers.JSONField(help_text="null: it was removed.")
 
 
 class HistoryEntrySerializer(serializers.Serializer):
@@ -76,7 +76,9 @@ class InstanceStandingSerializer(serializers.Serializer):
     port = serializers.IntegerField()
     database = serializers.CharField()
     zone = serializers.CharField()
-    promotable = serializers.BooleanField(help_text="It may become primary; the event log is kept for it.")
+    promotable = serializers.BooleanField(
+        help_text="It may become primary; the event log keeps what it has not replayed."
+    )
     drained = serializers.BooleanField(help_text="It is neither read from nor waited for.")
     status = serializers.ChoiceField(choices=[status.value for status in Status])
     reason = serializers.CharField(allow_blank=True)
@@ -96,7 +98,7 @@ class OpenFailoverSerializer(serializers.Serializer):
     kind = serializers.ChoiceField(choices=[kind.value for kind in FailoverKind])
     state = serializers.ChoiceField(choices=[state.value for state in FailoverState if state not in FINISHED])
     old_primary = serializers.CharField(allow_blank=True)
-    candidate = serializers.CharField(allow_null=True, help_text="null: nobody is chosen yet.")
+    candidate = serializers.CharField(allow_null=True, help_text="null: none is chosen yet.")
     requested_at = serializers.DateTimeField()
 
 
@@ -110,7 +112,7 @@ class MovingSerializer(serializers.Serializer):
 class KeptLogSerializer(serializers.Serializer):
     """What the event log keeps for replicas that are away; see docs/operations/event-log.md."""
 
-    kept_for = serializers.ListField(child=serializers.CharField(), help_text="Names; empty: it is kept for nobody.")
+    kept_for = serializers.ListField(child=serializers.CharField(), help_text="Names of instances; empty: none.")
     kept_bytes = serializers.IntegerField(allow_null=True, help_text="Of the shard's entries; null: not known.")
     share_bytes = serializers.IntegerField(allow_null=True, help_text="At this size absent replicas are excluded.")
     full_seconds = serializers.FloatField(allow_null=True, help_text="Until then; null: it does not grow.")
@@ -199,7 +201,7 @@ def encode_cluster(
         "epoch": topology.epoch,
         "partition_count": topology.partition_count,
         "log": {"id": topology.log_id, "losses": None if losses is None else [_encode_loss(loss) for loss in losses]},
-        "shards": [_encode_shard(standing, (reports or {}).get(standing.shard.name)) for standing in shards],
+        "shards": [_encode_shard(health, (reports or {}).get(health.shard.name)) for health in shards],
         "services": [_encode_service(registered) for registered in services or ()],
         "missing": [name for name, found in (("services", services), ("conditions", reports)) if found is None],
     }
@@ -216,37 +218,37 @@ def _encode_loss(loss: LogLoss) -> dict[str, Any]:
     }
 
 
-def _encode_shard(standing: ShardHealth, report: ShardReport | None) -> dict[str, Any]:
-    shard = standing.shard
-    judged = classify_shard(standing, report)
+def _encode_shard(health: ShardHealth, report: ShardReport | None) -> dict[str, Any]:
+    shard = health.shard
+    condition = classify_shard(health, report)
     return {
         "id": shard.id,
         "name": shard.name,
-        "status": judged.status,
-        "reason": judged.reason,
+        "status": condition.status,
+        "reason": condition.reason,
         "term": shard.term,
         "primary": None if shard.primary is None else shard.primary.name,
-        "partitions": standing.partitions,
+        "partitions": health.partitions,
         **encode_report(report),
         "durability": {
             "mode": shard.durability,
             "quorum": shard.quorum,
             "on_standby_loss": shard.on_standby_loss,
-            "state": standing.durability,
-            "reason": standing.durability_reason,
+            "state": health.durability,
+            "reason": health.durability_reason,
         },
-        "instances": [_encode_instance(instance) for instance in standing.instances],
+        "instances": [_encode_instance(instance) for instance in health.instances],
     }
 
 
-def _encode_instance(standing: InstanceCondition) -> dict[str, Any]:
+def _encode_instance(condition: InstanceCondition) -> dict[str, Any]:
     names = ("name", "role", "host", "port", "database", "zone", "promotable", "drained")
     return {
-        **{name: getattr(standing.instance, name) for name in names},
-        "status": standing.status,
-        "reason": standing.reason,
-        "lag_seconds": None if standing.lag_seconds is None else round(standing.lag_seconds, 3),
-        "schema_version": standing.schema_version,
+        **{name: getattr(condition.instance, name) for name in names},
+        "status": condition.status,
+        "reason": condition.reason,
+        "lag_seconds": None if condition.lag_seconds is None else round(condition.lag_seconds, 3),
+        "schema_version": condition.schema_version,
     }
 
 
@@ -269,7 +271,7 @@ class ClusterView(ApiView):
         operation_id="getCluster",
         tags=["operations"],
         summary="Shards, instances and processes, as they are right now",
-        description="Every instance is asked; one that does not answer is `down`, with the reason.",
+        description="Every instance is probed; one that does not answer is `down`, with the reason.",
         responses=ClusterSerializer,
     )
     def get(self, request: Request) -> Response:

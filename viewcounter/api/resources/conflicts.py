@@ -26,7 +26,7 @@ CURSOR_SALT = "viewcounter.conflicts"
 class ConflictSerializer(serializers.Serializer):
     event_id = serializers.UUIDField(help_text="The id under which another event was counted.")
     video_id = serializers.CharField(help_text="Characters that cannot be stored are shown as U+FFFD.")
-    event_type = serializers.CharField(allow_null=True, help_text="Null: no event type has this id any more.")
+    event_type = serializers.CharField(allow_null=True, help_text="Null: no event type has this id now.")
     event_type_id = serializers.IntegerField()
     occurred_at = serializers.DateTimeField()
     value = serializers.FloatField(help_text="In the unit of the event type.")

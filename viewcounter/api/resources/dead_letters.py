@@ -115,14 +115,14 @@ class InstantField(TextField):
 
 
 class BulkReplaySerializer(RequestSerializer):
-    """Which new dead letters; everything that is left out is not asked for."""
+    """Which new dead letters; a field that is left out is no condition."""
 
     partition = serializers.IntegerField(required=False, allow_null=True, default=None)
     reason = TextField(required=False, allow_null=True, default=None, max_length=REASON_MAX_CHARACTERS)
     video_id = IdField(required=False, allow_null=True, default=None)
     start_time = InstantField(required=False, allow_null=True, default=None, help_text="First refused, inclusive.")
     end_time = InstantField(required=False, allow_null=True, default=None, help_text="First refused, exclusive.")
-    limit = serializers.IntegerField(min_value=1, help_text="At most so many are replayed, newest first.")
+    limit = serializers.IntegerField(min_value=1, help_text="At most this many are replayed, newest first.")
     cursor = TextField(required=False, allow_null=True, default=None, help_text="`next_cursor` of the call before.")
 
     def validate_limit(self, limit: int) -> int:
@@ -184,7 +184,7 @@ def encode_outcome(outcome: ReplayOutcome) -> Json:
 
 
 def encode_bulk(outcomes: Sequence[ReplayOutcome]) -> Json:
-    """`unchanged` ones were replayed by somebody else in the same moment."""
+    """`unchanged` ones were replayed by another request at the same time."""
     return {
         "replayed": sum(outcome.result is Result.REPLAYED for outcome in outcomes),
         "not_replayed": [encode_outcome(outcome) for outcome in outcomes if outcome.result not in DONE],
@@ -315,17 +315,17 @@ class BulkReplayView(ApiView):
         check_parameters(request.query_params, allowed=())
         body = BulkReplaySerializer(data=request.data)
         body.is_valid(raise_exception=True)
-        asked, cluster = body.validated_data, get_cluster()
+        fields, cluster = body.validated_data, get_cluster()
         wanted = DeadLetterFilter(
-            partition=None if asked["partition"] is None else _check_partition(cluster, asked["partition"]),
+            partition=None if fields["partition"] is None else _check_partition(cluster, fields["partition"]),
             state=DeadLetterState.NEW,
-            reason=asked["reason"],
-            video_id=asked["video_id"],
-            start=asked["start_time"],
-            end=asked["end_time"],
+            reason=fields["reason"],
+            video_id=fields["video_id"],
+            start=fields["start_time"],
+            end=fields["end_time"],
         )
-        before = decode_page_key(asked["cursor"], salt=CURSOR_SALT)
-        page = list_dead_letters(cluster, wanted, before=before, limit=asked["limit"])
+        before = decode_page_key(fields["cursor"], salt=CURSOR_SALT)
+        page = list_dead_letters(cluster, wanted, before=before, limit=fields["limit"])
         ids = [found.id for found in page.items]
         rules = build_replay_rules(cluster.topology, get_config(), now=datetime.now(UTC))
         outcomes = replay_dead_letters(cluster, get_event_log(), ids, actor=get_actor(request), rules=rules)

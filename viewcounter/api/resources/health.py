@@ -70,7 +70,7 @@ def get_readiness_probe() -> ReadinessProbe:
         ),
         CACHE: (
             CacheSource().check,
-            "does not answer: topology is polled from the control database, answers are not kept",
+            "does not answer: topology is polled from the control database, rows are not shared",
         ),
         SIGNATURE: (
             check_signature,

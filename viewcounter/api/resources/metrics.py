@@ -29,7 +29,7 @@ class PrometheusTextRenderer(BaseRenderer):
 
 
 class MetricsView(ApiView):
-    """Figures of the whole cluster are nothing for everybody, hence the scope."""
+    """Metrics are of the whole cluster, hence the scope."""
 
     required_scopes = {"GET": Scope.ADMIN}
     renderer_classes = (PrometheusTextRenderer,)

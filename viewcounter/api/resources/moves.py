@@ -28,7 +28,7 @@ class MoveSerializer(serializers.Serializer):
     held_seconds = serializers.FloatField(allow_null=True, help_text="How long the partition counted nothing.")
     setbacks = serializers.IntegerField(help_text="How often it had to go back a step.")
     error = serializers.CharField(allow_null=True, help_text="What the last attempt at a step ended with.")
-    actor = serializers.CharField(help_text="Who asked for it.")
+    actor = serializers.CharField(help_text="Who started it.")
     created_at = serializers.DateTimeField()
     started_at = serializers.DateTimeField(allow_null=True)
     flipped_at = serializers.DateTimeField(allow_null=True, help_text="From then on it is on its new shard.")

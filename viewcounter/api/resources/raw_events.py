@@ -1,4 +1,4 @@
-"""`GET /v1/events`: single events of a video, page by page. `POST` of the same address is the gateway's lane."""
+"""`GET /v1/events`: single events of a video, page by page. `POST` of the same address is the ingest endpoint."""
 
 from datetime import UTC, datetime
 from typing import Any
@@ -12,7 +12,7 @@ from rest_framework.request import Request
 
 from viewcounter.api import read_options
 from viewcounter.api.answers import Json, encode_meta
-from viewcounter.api.http_caching import ASK_FIRST, build_read_response
+from viewcounter.api.http_caching import REVALIDATE, build_read_response
 from viewcounter.api.openapi import documents
 from viewcounter.api.pagination import compute_digest, decode_cursor, encode_cursor
 from viewcounter.api.parameters import check_id, find_instant, get_integer, get_required
@@ -37,9 +37,7 @@ class RawPageSerializer(serializers.Serializer):
     video_id = serializers.CharField()
     start_time = serializers.DateTimeField(allow_null=True, help_text="Inclusive; null: open.")
     end_time = serializers.DateTimeField(allow_null=True, help_text="Exclusive; null: open.")
-    kept_from = serializers.DateTimeField(
-        allow_null=True, help_text="Events received before this are no longer kept one by one."
-    )
+    kept_from = serializers.DateTimeField(allow_null=True, help_text="Single events received before this have expired.")
     events = RawEventSerializer(many=True)
     next_cursor = serializers.CharField(allow_null=True, help_text="Asks for the next page; null on the last.")
     meta = MetaSerializer()
@@ -107,7 +105,7 @@ class RawEventsView(ReadView):
             "Ordered by `occurred_at`, then `event_id`, to the microsecond. Pass `next_cursor` with the same "
             "parameters for the next page. An event that arrives late stands where it occurred, perhaps on a page "
             "already read. "
-            "Events are kept for days only; `kept_from` says since when."
+            "Single events expire after days; those received since `kept_from` are there."
         ),
         parameters=[
             _VIDEO_ID,
@@ -132,7 +130,7 @@ class RawEventsView(ReadView):
             query.get("event_type"),
         )
         cursor = query.get("cursor")
-        question = RawEventsQuery(
+        events_query = RawEventsQuery(
             *parameters,
             limit=get_integer(query, "limit", default=RAW_DEFAULT_LIMIT),
             after=BEFORE_ALL if cursor is None else decode_event_key(cursor, parameters=parameters),
@@ -140,11 +138,11 @@ class RawEventsView(ReadView):
         config = get_config()
         page = get_raw_page(
             get_cluster(),
-            question,
+            events_query,
             future_seconds=config.accept_future_seconds,
             now=datetime.now(UTC),
             options=options,
         )
         next_cursor = None if page.next_key is None else encode_event_key(page.next_key, parameters=parameters)
         body = encode_raw_page(page, next_cursor=next_cursor)
-        return build_read_response(request, body, meta=page.meta, cache_control=ASK_FIRST)
+        return build_read_response(request, body, meta=page.meta, cache_control=REVALIDATE)

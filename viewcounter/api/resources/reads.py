@@ -58,7 +58,7 @@ class CountsQueryView(ReadView):
         tags=["reads"],
         summary="Counts of many videos at once",
         description=(
-            "Up to 500 videos, answered in the order asked, each once. Videos of a shard that does not answer "
+            "Up to 500 videos, answered in the order of the request, each once. Videos of a shard that does not answer "
             "are left out and named in `meta.missing`."
         ),
         parameters=read_options.OF_MANY_PARTITIONS,
@@ -103,7 +103,7 @@ class TopView(ReadView):
     def get(self, request: Request) -> HttpResponse:
         query = request.query_params
         options = self.get_options(request, one_video=False)
-        question = TopQuery(
+        top_query = TopQuery(
             event_type=get_required(query, "event_type"),
             function=Function.parse(query.get("function", Function.COUNT)),
             period=get_period(query),
@@ -111,7 +111,7 @@ class TopView(ReadView):
         )
         answer = get_top(
             get_cluster(),
-            question,
+            top_query,
             max_limit=get_config().top_max_limit,
             now=datetime.now(UTC),
             options=options,

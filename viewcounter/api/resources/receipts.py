@@ -11,7 +11,7 @@ from rest_framework.request import Request
 
 from viewcounter.api import read_options
 from viewcounter.api.answers import Json, encode_meta
-from viewcounter.api.http_caching import ASK_FIRST, build_read_response
+from viewcounter.api.http_caching import REVALIDATE, build_read_response
 from viewcounter.api.openapi import documents
 from viewcounter.api.parameters import check_id, find_instant, get_required
 from viewcounter.api.resources.base import ReadView
@@ -27,7 +27,7 @@ STATES = (
     "`pending`: in the log, not judged yet. `applied`: counted. `duplicate`: an earlier copy is counted. `conflict`: "
     "another event had the id first, this one is not counted (`GET /v1/conflicts`). `dead_letter`: it could not be "
     "counted, see `reason` (`GET /v1/dead-letters`). `unknown`: neither the shard nor the log knows it: never "
-    "accepted, on the disk of a gateway, or longer ago than ids are kept."
+    "accepted, on the disk of a gateway, or older than the retention of ids."
 )
 
 
@@ -36,7 +36,7 @@ class ReceiptSerializer(serializers.Serializer):
     video_id = serializers.CharField()
     state = serializers.ChoiceField(choices=list(ReceiptState), help_text=STATES)
     reason = serializers.CharField(allow_null=True, help_text="Of a dead letter; null otherwise.")
-    occurred_at = serializers.DateTimeField(allow_null=True, help_text="As counted; null unless the event is kept.")
+    occurred_at = serializers.DateTimeField(allow_null=True, help_text="As counted; null unless the event is stored.")
     received_at = serializers.DateTimeField(allow_null=True, help_text="Of the copy that is counted.")
     partition = serializers.IntegerField(min_value=0)
     applied_through = serializers.CharField(help_text="Everything up to this position of the partition is judged.")
@@ -66,9 +66,9 @@ class ReceiptView(ReadView):
         tags=["events"],
         summary="What became of one event",
         description=(
-            "About the id, or with `position` about the copy that was answered there: only then a `duplicate` can be "
-            "told from the event itself, and what is still on its way from what nobody knows. Give `occurred_at` if "
-            "the id is not a UUID of version 7: it is found faster then."
+            "Of the id, or with `position` of the copy at that position: only then a `duplicate` can be distinguished "
+            "from the event itself, and `pending` from `unknown`. Give `occurred_at` if the id is not a UUID of "
+            "version 7: the search is faster then."
         ),
         parameters=[
             OpenApiParameter("event_id", OpenApiTypes.UUID, OpenApiParameter.PATH),
@@ -87,7 +87,7 @@ class ReceiptView(ReadView):
         query = request.query_params
         options = self.get_options(request, one_video=True)
         position = query.get("position")
-        question = ReceiptQuery(
+        receipt_query = ReceiptQuery(
             event_id=_parse_event_id(event_id),
             video_id=check_id("video_id", get_required(query, "video_id")),
             position=None if position is None else read_options.parse_position("position", position),
@@ -96,12 +96,12 @@ class ReceiptView(ReadView):
         receipt = get_receipt(
             get_cluster(),
             get_event_log(),
-            question,
+            receipt_query,
             max_log_entries=get_config().receipt_log_entries,
             now=datetime.now(UTC),
             options=options,
         )
-        return build_read_response(request, encode_receipt(receipt), meta=receipt.meta, cache_control=ASK_FIRST)
+        return build_read_response(request, encode_receipt(receipt), meta=receipt.meta, cache_control=REVALIDATE)
 
 
 def _parse_event_id(text: str) -> UUID:

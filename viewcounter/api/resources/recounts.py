@@ -1,4 +1,4 @@
-"""`/v1/recounts`: ask for one, see how it goes."""
+"""`/v1/recounts`: start a recount, see its progress."""
 
 from typing import Any
 from uuid import UUID
@@ -47,7 +47,7 @@ class RecountSerializer(serializers.Serializer):
     video_id = serializers.CharField(allow_null=True, help_text="Null: every video of the partition.")
     partition = serializers.IntegerField()
     apply = serializers.BooleanField()
-    actor = serializers.CharField(help_text="Who asked for it.")
+    actor = serializers.CharField(help_text="Who started it.")
     state = serializers.ChoiceField(choices=RecountState.choices)
     videos_done = serializers.IntegerField()
     videos_total = serializers.IntegerField(allow_null=True, help_text="Null: not known yet.")
@@ -76,7 +76,7 @@ class RecountsView(ApiView):
     @extend_schema(
         operation_id="listRecounts",
         tags=["operations"],
-        summary="The recounts asked for last",
+        summary="The latest recounts",
         parameters=[
             OpenApiParameter("limit", {"type": "integer", "minimum": 1, "default": DEFAULT_LIMIT}),
             OpenApiParameter("cursor", OpenApiTypes.STR, description="`next_cursor` of the page before."),
@@ -103,8 +103,8 @@ class RecountsView(ApiView):
         summary="Rebuild aggregates from raw events",
         description=(
             "Compares every aggregate of a video, or of all videos of a partition, with its raw events, as far back "
-            "as these are kept, and with `apply` corrects what differs. A worker begins within seconds; ask for the "
-            "recount by its id to see how far it is. Counting goes on meanwhile and stays exact."
+            "as their retention, and with `apply` corrects differences. A worker begins within seconds; read the "
+            "recount by its id for its progress. Counting goes on meanwhile and stays exact."
         ),
         request=RecountRequestSerializer,
         responses={202: RecountSerializer},

@@ -1,6 +1,6 @@
-"""`GET /v1/schema`: the OpenAPI document, made once in a process and kept in each form that was asked for.
+"""`GET /v1/schema`: the OpenAPI document, built once in a process and cached in each requested format.
 
-It is open to everybody, takes tenths of a second to make, and drf-spectacular cannot make its first one in two threads.
+It needs no key, takes tenths of a second to build, and drf-spectacular cannot make its first one in two threads.
 """
 
 from threading import Lock
