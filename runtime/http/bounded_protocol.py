@@ -50,7 +50,7 @@ class HeadLimits:
 
 
 class _HeadTooLarge(Exception):
-    """Never leaves the protocol."""
+    """Internal to the protocol."""
 
 
 class CoalescingTransport:
@@ -91,7 +91,7 @@ class CoalescingTransport:
 
 
 class BoundedHttpProtocol(HttpToolsProtocol):
-    """One connection. Invariant: it is in `_waiting` exactly while its first head is not whole."""
+    """One connection. Invariant: it is in `_waiting` exactly while its first head is incomplete."""
 
     limits: ClassVar[HeadLimits]
     # By process, oldest first. Each event loop has a process of its own.
@@ -119,7 +119,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """As the parent's, but for heads past their bounds."""
+        """As the parent's, except for heads past their bounds."""
         was_in_head = self._in_head and self._head_timer is not None
         self._has_parsed = False
         self._unset_keepalive_if_required()
@@ -136,9 +136,9 @@ class BoundedHttpProtocol(HttpToolsProtocol):
                 self._refuse_rest_of_head()
             return
         if self._head_timer is None and self._is_idle() and self.timeout_keep_alive_task is None:
-            self._start_timer()  # neither a request nor silence, such as empty lines: uvicorn has stopped its own timer
+            self._start_timer()  # bytes that are no request, such as empty lines: uvicorn has stopped its own timer
         if was_in_head and self._in_head and not self.transport.is_closing():
-            # What is all one line, and does not end it, is held by the parser: no callback has seen it yet.
+            # The parser buffers an incomplete line: no callback has counted it yet.
             self._held_bytes += 0 if self._has_parsed else len(data)
             if not self._is_within_bounds():
                 self._refuse_rest_of_head()
@@ -166,7 +166,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         super().on_headers_complete()
 
     def _count(self, byte_count: int) -> None:
-        """Raises _HeadTooLarge, which stops the parser: a callback for each header of a flood holds up everybody."""
+        """Raises _HeadTooLarge, which stops the parser: callbacks for a flood of headers would stall the event loop."""
         self._has_parsed, self._held_bytes = True, 0
         self._head_bytes += byte_count
         if not self._is_within_bounds():
@@ -180,7 +180,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         return head_bytes <= self.limits.max_bytes and self._header_count <= self.limits.max_headers
 
     def _refuse_rest_of_head(self) -> None:
-        """Without waiting for its end. Said only where no answer to a request before it would be cut in two."""
+        """Without waiting for the end of the head. Responds only where no earlier response would be truncated."""
         if not self._is_idle():
             self._cut("head_too_large")
             return
@@ -190,7 +190,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         self.transport.close()
 
     def _make_room(self) -> None:
-        """Connections that owe their first head give way, the oldest first."""
+        """Cuts the connection that has owed its first head longest."""
         oldest = next(iter(self._waiting), None)
         if oldest is not None:
             oldest._cut("made_room")
@@ -202,7 +202,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         self._head_timer = None
         if self._is_idle():
             self._cut("head_too_slow")
-        else:  # a pipelined head: nothing is read while the request before it is under way
+        else:  # a pipelined head: nothing is read while the request before it is in progress
             self._start_timer()
 
     def _stop_timer(self) -> None:
@@ -211,7 +211,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
             self._head_timer = None
 
     def _cut(self, reason: str) -> None:
-        """Without a word: it was not heard out, and a word would have to be waited for."""
+        """Closes without a response: the request is incomplete, and a response would have to be waited for."""
         WEB_CONNECTIONS_CUT.labels(reason).inc()
         self._waiting.pop(self, None)
         self.connections.discard(self)

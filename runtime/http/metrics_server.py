@@ -1,7 +1,7 @@
 """`/metrics` and `/healthz` of a process that serves nothing else: workers, beat, shard proxies.
 
-Without a key, hence only where the operator binds it. Requests are few, short and bounded in number and time, so that
-nobody who reaches the port can use the process up.
+Without authentication, hence only where the operator binds it. Requests are bounded in number and time, so that no
+client of the port can exhaust the process.
 """
 # ruff: noqa: ARG002 (the arguments are the standard library's)
 
@@ -24,16 +24,16 @@ CLIENT_SECONDS = 5.0
 MAX_REQUESTS_AT_ONCE = 8
 
 Health = tuple[bool, Mapping[str, Any]]
-"""Whether the process does its work, and what to say of it."""
+"""Whether the process is healthy, and the JSON object of the response."""
 
 
 def be_healthy() -> Health:
-    """Of a process whose answer is all there is to know."""
+    """For a process that is healthy if it answers."""
     return True, {"status": "ok"}
 
 
 def start_process_server(bind: str, *, check_health: Callable[[], Health] = be_healthy) -> ThreadingHTTPServer:
-    """Serves from threads of its own until the process ends, or `shutdown`. Raises OSError for a port that is taken."""
+    """Serves from background threads until the process ends, or `shutdown`. Raises OSError for a port in use."""
     host, _, port = bind.rpartition(":")
 
     class Handler(_Handler):
@@ -72,7 +72,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def log_message(self, format: str, *args: Any) -> None:
-        """A line for each scrape says nothing."""
+        """Scrapes are not logged."""
 
 
 class _BoundedServer(ThreadingHTTPServer):
@@ -83,7 +83,7 @@ class _BoundedServer(ThreadingHTTPServer):
         super().__init__(address, handler)
 
     def process_request(self, request: socket | tuple[bytes, socket], client_address: Any) -> None:
-        """One more than the bound is hung up on."""
+        """Closes connections past the bound."""
         if not self._free.acquire(blocking=False):
             self.shutdown_request(request)
             return
@@ -96,5 +96,5 @@ class _BoundedServer(ThreadingHTTPServer):
             self._free.release()
 
     def handle_error(self, request: socket | tuple[bytes, socket], client_address: Any) -> None:
-        """Clients that hang up or fall silent are no news."""
+        """Clients that disconnect or time out are normal."""
         logger.debug("a request to the process's own port failed", exc_info=True)

@@ -1,4 +1,4 @@
-"""API keys in the admin: create (the key is shown once, in the message), look, revoke. Never the secret."""
+"""API keys in the admin: create (the key is shown once, in the message), view, revoke. Never shows the secret."""
 
 from datetime import timedelta
 from typing import Any
@@ -34,7 +34,7 @@ class ApiKeyForm(forms.ModelForm):
 
 @admin.register(ApiKey)
 class ApiKeyAdmin(admin.ModelAdmin):
-    """Keys are revoked, never deleted: the row says until when a key could be used."""
+    """Keys are revoked, never deleted: the row records until when a key was valid."""
 
     form = ApiKeyForm
     list_display = ["name", "prefix", "kind", "scopes", "created_at", "expires_at", "last_used_at", "revoked_at"]
@@ -44,7 +44,7 @@ class ApiKeyAdmin(admin.ModelAdmin):
     actions = ["revoke", "rotate"]
 
     def get_readonly_fields(self, request: HttpRequest, obj: ApiKey | None = None) -> list[str]:
-        """The kind stands in the token, which its bearer has."""
+        """The kind is part of the token, which has been handed out."""
         return self.readonly_fields if obj is None else [*self.readonly_fields, "kind"]
 
     def save_model(self, request: HttpRequest, obj: ApiKey, form: Any, change: bool) -> None:
@@ -64,7 +64,7 @@ class ApiKeyAdmin(admin.ModelAdmin):
         messages.warning(request, f"The key, shown only now: {token}")
 
     def has_change_permission(self, request: HttpRequest, obj: ApiKey | None = None) -> bool:
-        """A revoked key is looked at; nothing of it is in use any more."""
+        """A revoked key can be viewed, not changed."""
         is_revoked = obj is not None and obj.revoked_at is not None
         return not is_revoked and bool(super().has_change_permission(request, obj))
 

@@ -139,14 +139,14 @@ class Unit(StrEnum):
 
 
 class Buckets(Protocol):
-    """Where processes meet."""
+    """Token buckets shared by all processes."""
 
     def take(self, takes: list[Take]) -> list[float]: ...
 
 
 @dataclass(slots=True)
 class _Account:
-    """`taken`: since the common bucket was last told."""
+    """`taken`: tokens not yet reported to the shared bucket."""
 
     bucket: TokenBucket
     used_at: float
@@ -155,7 +155,7 @@ class _Account:
 
 @dataclass(frozen=True, slots=True)
 class Allowance:
-    """What a key may still do, after the request at hand. `wait_seconds` is None if the request is allowed."""
+    """The rest of a limit after the current request. `wait_seconds` is None if the request is allowed."""
 
     unit: Unit
     limit: int
@@ -169,12 +169,12 @@ class Allowance:
 
     @property
     def share(self) -> float:
-        """Of the burst that is left."""
+        """Share of the burst that is left."""
         return self.remaining / self.limit
 
     @property
     def headers(self) -> dict[str, str]:
-        """For the answer, whatever it is."""
+        """Headers of the response, whatever its status."""
         headers = {
             "X-RateLimit-Limit": str(self.limit),
             "X-RateLimit-Remaining": str(self.remaining),
@@ -188,7 +188,7 @@ class Allowance:
 class RateLimiter:
     """One a process, shared by the event loop and Django's threads.
 
-    Invariant: what a request took is either in `taken`, or the common bucket has been told of it.
+    Invariant: a taken token is either in `taken` or has been reported to the shared bucket.
     """
 
     shared: Buckets
@@ -213,7 +213,7 @@ class RateLimiter:
         )
 
     def take(self, key: AuthenticatedKey, unit: Unit, cost: int) -> Allowance | None:
-        """None for a key without such a limit: most have none, and pay nothing."""
+        """None for a key without such a limit, as most are."""
         per_second = key.requests_per_second if unit is Unit.REQUESTS else key.events_per_second
         if per_second is None:
             return None
@@ -238,7 +238,7 @@ class RateLimiter:
             )
 
     def sync(self) -> None:
-        """Tell the common buckets what was taken here and learn what is left. Never raises."""
+        """Report the takes to the shared buckets and adopt the tokens left there. Never raises."""
         now = self.clock()
         with self._lock:
             for name in [n for n, a in self._accounts.items() if now - a.used_at > FORGOTTEN_AFTER_SECONDS]:
@@ -269,7 +269,7 @@ class RateLimiter:
 
 @cache
 def get_rate_limiter() -> RateLimiter:
-    """The one of this process; made after the fork, at the first request."""
+    """The limiter of this process, created after the fork by the first request."""
     config = get_config()
     return RateLimiter(
         SharedBuckets(

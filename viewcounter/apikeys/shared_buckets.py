@@ -1,7 +1,7 @@
-"""One bucket for all processes, in the cache server: processes tell what they took, and learn what is left.
+"""Token buckets shared by all processes, in the cache server: processes report their takes and read the tokens left.
 
-The refill is computed by the server's clock in one script, so that no two hosts' clocks are compared. A bucket that
-nobody uses expires when it would be full again.
+The refill is computed by the server's clock in one script, so that no two hosts' clocks are compared. An unused bucket
+expires when it would be full again.
 """
 
 from collections.abc import Callable, Sequence
@@ -27,8 +27,8 @@ return tostring(tokens)
 
 
 class BucketsUnavailable(Exception, Retryable):
-    """The cache server does not answer, or the process does not know its cluster yet. Retryable: each process limits by
-    what it has seen itself meanwhile."""
+    """The cache server does not answer, or the process does not know its cluster yet. Meanwhile each process
+    limits by its own takes."""
 
 
 class Take(NamedTuple):
@@ -48,7 +48,7 @@ class SharedBuckets:
         self._redis = build_client(url, timeout_seconds=timeout_seconds)
 
     def take(self, takes: Sequence[Take]) -> list[float]:
-        """What is left in each bucket, in the order asked; below zero is a debt. Raises BucketsUnavailable."""
+        """Tokens left in each bucket, in the order of `takes`; negative for a debt. Raises BucketsUnavailable."""
         try:
             keys = [format_cache_key(self._get_cluster_id(), f"rate:{take.name}") for take in takes]
             with self._redis.pipeline(transaction=False) as pipeline:

@@ -1,5 +1,5 @@
-"""Events that could not be counted: kept apart with their reason, looked at, replayed or discarded; partitions
-that stop by themselves.
+"""Dead letters: events that could not be counted, stored with their reason to be replayed or discarded. Also stopped
+partitions, and conflicts: events under the id of another event.
 
-Also events under the id of another one (conflicts). Never drops an event without a row that says so.
+Never drops an event without a row that records it. Talks to the shards, and to the event log for replays.
 """

@@ -1,4 +1,4 @@
-"""What `manage.py dead_letters` does: look at what could not be counted, replay or discard it, let partitions go on."""
+"""Implements `manage.py dead_letters`: list, replay or discard dead letters, resume stopped partitions."""
 
 import getpass
 import json
@@ -96,7 +96,7 @@ class DeadLetterActions:
             self.stderr.write(f"{results.total()} done: {_describe_results(results)}")
         undone = sum(count for result, count in results.items() if result not in DONE)
         if undone:
-            raise CommandError(f"{undone} of {results.total()} were left as they were")
+            raise CommandError(f"{undone} of {results.total()} dead letters are unchanged")
 
     def _stopped(self, cluster: ClusterProxy, options: dict[str, Any]) -> None:
         for one in list_stopped(cluster):
@@ -109,7 +109,7 @@ class DeadLetterActions:
     def _resume(self, cluster: ClusterProxy, options: dict[str, Any]) -> None:
         partition, accepted = options["partition"], options["accept_dead_letters"]
         if not 0 <= partition < cluster.topology.partition_count:
-            raise CommandError(f"no such partition; there are 0 to {cluster.topology.partition_count - 1}")
+            raise CommandError(f"no such partition: valid are 0 to {cluster.topology.partition_count - 1}")
         if accepted < 0:
             raise CommandError("--accept-dead-letters must not be negative")
         if not resume(cluster, partition, actor=_get_actor(), accept_dead_letters=accepted):
@@ -161,7 +161,7 @@ def _choose(cluster: ClusterProxy, options: dict[str, Any]) -> Iterator[DeadLett
     if options["ids"]:
         return iter([DeadLetterId.parse(text) for text in options["ids"]])
     if options["limit"] is None:
-        raise CommandError("name ids, or say with --limit how many of those that fit")
+        raise CommandError("give ids, or filters with --limit")
     found = _iterate(cluster, options, state=DeadLetterState.NEW)
     return (one.id for one in islice(found, options["limit"]))
 
@@ -175,7 +175,7 @@ def _describe_results(results: Counter[str]) -> str:
 
 
 def _make_printable(text: str) -> str:
-    """What an event says must not steer a terminal."""
+    """Text of clients must not control the terminal."""
     return "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in text)
 
 

@@ -1,4 +1,4 @@
-"""Conflicts in the admin, to look at: which client uses an id twice, and for what."""
+"""Conflicts in the admin, read only: which client uses an id twice, and for what."""
 
 from typing import Any
 

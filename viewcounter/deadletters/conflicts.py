@@ -1,4 +1,4 @@
-"""Conflicts: events under the id of another event that was counted. To be looked at; nothing can be done to them."""
+"""Conflicts: events under the id of another, counted event. Read only; there is no action on them."""
 
 from clusterproxy.proxy import ClusterProxy
 from viewcounter.deadletters.shard_pages import Page, read_page

@@ -67,13 +67,13 @@ _MEANINGS = {
     "replay": ("Replay", "Their events are appended to the log again, under their own ids, and counted once."),
     "discard": ("Discard", "Their events will never be counted. They stay to be looked at for a while."),
 }
-"""By action: the label, and what it does."""
+"""By action: its label and its effect."""
 _RECORDED = {
     Result.REPLAYED: "Replayed",
     Result.DISCARDED: "Discarded",
     Result.UNAVAILABLE: "Asked for, not confirmed by its shard or the log",
 }
-"""Outcomes that changed something, or may have."""
+"""Results that changed a dead letter, or may have."""
 HISTORY_LINES = 200
 
 
@@ -96,7 +96,7 @@ class DeadLetterAdmin(ShardRowsAdmin):
         return [path("history/", history, name="processing_deadletterrow_history_of_all"), *super().get_urls()]
 
     def history_of_all_view(self, request: HttpRequest) -> HttpResponse:
-        """Who replayed, discarded and let go on what, and why; newest first."""
+        """Who replayed, discarded or resumed what, and why; newest first."""
         if not self.has_view_permission(request):
             raise PermissionDenied
         kinds = [ContentType.objects.get_for_model(model) for model in (DeadLetterRow, PartitionAssignment)]
@@ -120,7 +120,7 @@ class DeadLetterAdmin(ShardRowsAdmin):
 
 
 def _act(request: HttpRequest, cluster: ClusterProxy) -> HttpResponse | None:
-    """The page that asks; None once it is done, or cannot be."""
+    """The confirmation page; None once the action is done, or not possible."""
     action = request.POST.get("action")
     if action == "resume":
         return _resume(request, cluster)

@@ -8,7 +8,7 @@ class UnknownDeadLetter(LookupError, Permanent):
 
 
 class DeadLetterNotResolved(Exception, Permanent):
-    """The dead letter can be neither replayed nor discarded as asked; `code` and the text say why."""
+    """The dead letter cannot be replayed or discarded as requested; `code` and the text say why."""
 
     def __init__(self, code: str, detail: str) -> None:
         super().__init__(detail)
@@ -16,4 +16,4 @@ class DeadLetterNotResolved(Exception, Permanent):
 
 
 class DeadLetterUnconfirmed(Exception, Retryable):
-    """Shard or event log did not confirm what was asked for a dead letter. Retryable: repeating it is harmless."""
+    """Shard or event log did not confirm the operation on a dead letter. Repeating it is harmless."""

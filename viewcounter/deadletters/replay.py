@@ -1,4 +1,4 @@
-"""What operators do with dead letters: look, count them after all (replay), give them up (discard).
+"""Operations on dead letters: list, count after all (replay), give up (discard).
 
 A replay appends the event, under its own id, to the log of its partition, and then marks the row; the row stays
 locked in between, so that a drain which refuses the event once more marks it new after us, not before. Whoever
@@ -46,7 +46,7 @@ class DeadLetterId(NamedTuple):
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Raises UnknownDeadLetter for a text that is no id."""
+        """Raises UnknownDeadLetter for a malformed id."""
         shard, _, row = text.partition("-")
         if not (text.isascii() and shard.isdecimal() and row.isdecimal() and len(shard) < 5 and len(row) < 19):
             raise UnknownDeadLetter(f"no dead letter has the id {text[:40]!r}")
@@ -66,12 +66,12 @@ DeadLetterPage = Page[FoundDeadLetter]
 
 
 class Result(StrEnum):
-    """What became of one dead letter that was to be replayed or discarded."""
+    """Result of replaying or discarding one dead letter."""
 
     REPLAYED = "replayed"
     DISCARDED = "discarded"
     UNCHANGED = "unchanged"
-    """It was in the wanted state already; nothing was done."""
+    """The dead letter was in the wanted state already; nothing was done."""
     UNREADABLE = "unreadable_entry"
     TOO_LATE = "too_late"
     UNKNOWN_EVENT_TYPE = "unknown_event_type"
@@ -79,7 +79,7 @@ class Result(StrEnum):
     ALREADY_REPLAYED = "already_replayed"
     NOT_FOUND = "not_found"
     UNAVAILABLE = "unavailable"
-    """Shard or log did not confirm it: it may be repeated."""
+    """Shard or log did not confirm the operation; it may be repeated."""
 
 
 ActOnShard = Callable[[int, list[int]], "list[ReplayOutcome]"]
@@ -90,7 +90,7 @@ DONE = frozenset({Result.REPLAYED, Result.DISCARDED, Result.UNCHANGED})
 
 @dataclass(frozen=True, slots=True)
 class ReplayOutcome:
-    """`detail` is for people; empty where there is nothing to say."""
+    """`detail` is for people; may be empty."""
 
     id: DeadLetterId
     result: Result
@@ -111,7 +111,7 @@ def build_replay_rules(topology: Topology, config: Config, *, now: datetime) -> 
 
 
 def check_outcome(outcome: ReplayOutcome) -> None:
-    """Raises UnknownDeadLetter, DeadLetterNotResolved or DeadLetterUnconfirmed unless all is as wanted."""
+    """Raises UnknownDeadLetter, DeadLetterNotResolved or DeadLetterUnconfirmed unless the dead letter is resolved."""
     if outcome.result is Result.NOT_FOUND:
         raise UnknownDeadLetter(f"no dead letter has the id {outcome.id}")
     if outcome.result is Result.UNAVAILABLE:
@@ -140,7 +140,7 @@ def list_dead_letters(
 def iterate_dead_letters(
     cluster: ClusterProxy, wanted: DeadLetterFilter, *, page_size: int
 ) -> Iterator[FoundDeadLetter]:
-    """Page by page, newest first. Raises the error of a shard that does not answer rather than leave its own out."""
+    """All pages, newest first. Raises the error of a shard that does not answer instead of omitting its rows."""
     place: PageKey | None = None
     while True:
         page = list_dead_letters(cluster, wanted, before=place, limit=page_size)
@@ -172,19 +172,19 @@ def get_dead_letter(cluster: ClusterProxy, wanted: DeadLetterId) -> tuple[FoundD
 def replay_dead_letters(
     cluster: ClusterProxy, log: EventLog, wanted: Iterable[DeadLetterId], *, actor: str, rules: ReplayRules
 ) -> list[ReplayOutcome]:
-    """Count these after all. One outcome each, in their order; what was not done says why."""
+    """Count these after all. One outcome each, in their order, with the reason of a failure."""
     return _resolve_by_shard(
         cluster, wanted, lambda shard_id, ids: _replay_of_shard(cluster, log, shard_id, ids, actor=actor, rules=rules)
     )
 
 
 def discard_dead_letters(cluster: ClusterProxy, wanted: Iterable[DeadLetterId], *, actor: str) -> list[ReplayOutcome]:
-    """Give these up; they stay to be looked at. One outcome each, in their order."""
+    """Give these up; their rows stay. One outcome each, in their order."""
     return _resolve_by_shard(cluster, wanted, lambda shard_id, ids: _discard_of_shard(cluster, shard_id, ids, actor))
 
 
 def find_obstacle(letter: StoredDeadLetter, *, admits_since: datetime, rules: ReplayRules) -> tuple[Result, str] | None:
-    """Pure. Why this one is not replayed; None if it is."""
+    """Pure. Why this dead letter is not replayed; None if it is."""
     if letter.state is DeadLetterState.REPLAYED:
         return Result.UNCHANGED, f"replayed by {letter.actor}"
     if letter.state is DeadLetterState.DISCARDED:
@@ -200,7 +200,7 @@ def find_obstacle(letter: StoredDeadLetter, *, admits_since: datetime, rules: Re
 
 
 def _resolve_by_shard(cluster: ClusterProxy, wanted: Iterable[DeadLetterId], act: ActOnShard) -> list[ReplayOutcome]:
-    """A shard that does not answer keeps nobody from those of the others."""
+    """A shard that does not answer does not delay the dead letters of the others."""
     ids = list(dict.fromkeys(wanted))
     by_shard: defaultdict[int, list[int]] = defaultdict(list)
     for one in ids:
@@ -267,7 +267,7 @@ def _get_epochs(cluster: ClusterProxy, shard_id: int) -> dict[int, int]:
 
 
 def _find_departure(locked: LockedDeadLetter) -> tuple[Result, str] | None:
-    """Pure. Set where the row is what a partition left behind, and says nothing any more."""
+    """Pure. An outcome where the row is a remnant of a partition that has moved away."""
     if locked.is_here:
         return None
     partition = locked.letter.partition
@@ -278,7 +278,7 @@ def _find_departure(locked: LockedDeadLetter) -> tuple[Result, str] | None:
 
 
 def _find_move(locked: LockedDeadLetter) -> tuple[Result, str] | None:
-    """Pure. Set where what is done to the row would be missing in the copy that is being made."""
+    """Pure. An outcome where the change of the row would be missing in the copy that is being made."""
     if not locked.is_being_moved:
         return None
     partition = locked.letter.partition
@@ -296,5 +296,5 @@ def _describe_discard(letter: StoredDeadLetter) -> tuple[Result, str]:
 
 
 def _read_event(payload: bytes) -> AcceptedEvent:
-    """The one event of a packed entry that a flush has buried."""
+    """The event of an entry that holds one dead letter."""
     return get_event(unpack_entry(payload), 0)

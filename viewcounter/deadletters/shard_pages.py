@@ -1,4 +1,4 @@
-"""Pages of rows that lie on all shards: dead letters, conflicts. Newest first, a page from each shard, merged."""
+"""Pages of rows of all shards: dead letters, conflicts. Newest first, merged from a page of each shard."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ Item = TypeVar("Item")
 
 @dataclass(frozen=True, slots=True)
 class Page(Generic[Item]):
-    """Newest first. `following` asks for the next page; `missing_shards` did not answer: theirs are not listed."""
+    """Newest first. `following`: key of the next page. `missing_shards` did not answer: their rows are missing."""
 
     items: list[Item]
     following: PageKey | None

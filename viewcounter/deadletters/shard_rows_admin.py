@@ -1,4 +1,4 @@
-"""Lists in the admin of rows that lie on the shards, out of the ORM's reach: a filter, a page, a link to the next one.
+"""Admin lists of rows on the shards, which the ORM cannot read: a filter, a page, a link to the next page.
 
 A model without a table gives them their place and permissions in the admin.
 """
@@ -41,7 +41,7 @@ class RowsForm(forms.Form):
 
 
 class ShardRowsAdmin(admin.ModelAdmin):
-    """A subclass says what is listed and how it is shown.
+    """A subclass defines the rows and how they are shown.
 
     `read_page` reads what the valid form asks for, PAGE_SIZE rows at most.
     """
@@ -52,7 +52,7 @@ class ShardRowsAdmin(admin.ModelAdmin):
     read_page: ClassVar["staticmethod[[ClusterProxy, Any], Page[Any]]"]
 
     def read_context(self, cluster: ClusterProxy) -> Mapping[str, Any]:
-        """What the template shows besides the page."""
+        """Context of the template besides the page."""
         return {}
 
     def has_add_permission(self, request: HttpRequest) -> bool:
@@ -62,7 +62,7 @@ class ShardRowsAdmin(admin.ModelAdmin):
         return False
 
     def get_urls(self) -> list[URLPattern]:
-        """The list only: the model has no table for pages of single objects."""
+        """The list only: the model has no table, so there are no pages of single objects."""
         name = f"{self.opts.app_label}_{self.opts.model_name}_changelist"
         return [path("", self.admin_site.admin_view(self.changelist_view), name=name)]
 

@@ -1,4 +1,4 @@
-"""Partitions that have stopped by themselves: which, why, and letting them go on."""
+"""Stopped partitions: list them with their reasons, resume them."""
 
 import logging
 from dataclasses import dataclass
@@ -26,7 +26,7 @@ class StoppedPartition:
 
 
 def list_stopped(cluster: ClusterProxy) -> list[StoppedPartition]:
-    """By partition. Those of a shard that does not answer are not known to be stopped."""
+    """Sorted by partition. Partitions of a shard that does not answer are missing."""
     scattered = cluster.scatter(READ_STOPPED, {}, consistency=Consistency.STRONG)
     rows = [row for result in scattered.results.values() for row in result.rows]
     stopped = [
@@ -37,7 +37,7 @@ def list_stopped(cluster: ClusterProxy) -> list[StoppedPartition]:
 
 
 def resume(cluster: ClusterProxy, partition: int, *, actor: str, accept_dead_letters: int = 0) -> bool:
-    """Let a stopped partition go on; beat drains it within a second. False for one that is not stopped.
+    """Resume a stopped partition; beat drains it within a second. False if the partition is not stopped.
 
     Its next `accept_dead_letters` dead letters are written whatever the limits say. Without them the same range
     stops it again, unless the cause is gone. Raises IndexError for an unknown partition.
@@ -58,7 +58,7 @@ def resume(cluster: ClusterProxy, partition: int, *, actor: str, accept_dead_let
 
 
 def measure_dead_letters(cluster: ClusterProxy) -> None:
-    """Set the gauges. Partitions of a shard that does not answer keep their last value until it is too old."""
+    """Set the gauges. Partitions of a shard that does not answer keep their last value until it expires."""
     counted = cluster.scatter(COUNT_NEW, {}, consistency=Consistency.STRONG)
     for result in counted.results.values():
         for row in result.rows:

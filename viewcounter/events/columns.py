@@ -38,7 +38,7 @@ class Columns:
 
     @property
     def size_bytes(self) -> int:
-        """Of the arrays; the videos' names are not counted."""
+        """Size of the arrays, without the video ids."""
         fixed = (self.event_ids, self.occurred_us, self.received_us, self.type_ids, self.values)
         return sum(array.nbytes for array in (*fixed, self.video_index, self.viewers))
 
@@ -77,9 +77,9 @@ class Columns:
         return digest_ids(self.event_ids)
 
     def content_digests(self) -> NDArray[np.uint64]:
-        """hash64 of what each event says (video, type, time, value, viewer): tells a duplicate from a conflict.
+        """hash64 of the content of each event (video, type, time, value, viewer): separates duplicates from conflicts.
 
-        One that names no viewer has the digest of the other four, whatever stands beside it.
+        An event without a viewer has the digest of the other four, whatever the other events have.
         """
         videos = np.array([xxhash.xxh3_64_intdigest(v.encode()) for v in self.videos], dtype=np.uint64)
         digest = _mix(videos[self.video_index]) ^ self.occurred_us.astype(np.uint64)
@@ -127,14 +127,14 @@ def concat_columns(parts: Sequence[Columns]) -> Columns:
 
 
 def number_texts(texts: Sequence[str]) -> tuple[tuple[str, ...], NDArray[np.uint32]]:
-    """The distinct ones in order of first sight, and for each of `texts` which of them it is."""
+    """The distinct texts in order of first occurrence, and for each of `texts` its index in them."""
     distinct = tuple(dict.fromkeys(texts))
     numbers = dict(zip(distinct, range(len(distinct)), strict=True))
     return distinct, np.fromiter(map(numbers.__getitem__, texts), dtype=np.uint32, count=len(texts))
 
 
 def narrow(values: NDArray[Any]) -> NDArray[Any]:
-    """Numbers of the same order, in 16 bits where they fit: numpy sorts those in linear time."""
+    """Values of the same order, in 16 bits where they fit: numpy sorts those in linear time."""
     if not len(values):
         return values
     low, high = int(values.min()), int(values.max())

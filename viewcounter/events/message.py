@@ -1,7 +1,7 @@
-"""The event a client sends, with every limit that the edge enforces.
+"""The event of a client, with every limit that the gateway enforces.
 
-Each limit exists because a later stage cannot cope without it: one NUL or lone surrogate refuses a whole
-COPY, an integer past 2^63 aborts a flush, an unbounded string fills the log.
+Each limit protects a later stage: one NUL or lone surrogate fails a whole COPY, an integer past 2^63 aborts a flush, an
+unbounded string fills the log.
 """
 
 from datetime import datetime
@@ -33,9 +33,9 @@ class Event(Struct, frozen=True, gc=False):
 
     event_id: UUID chosen by the client, the same at every retry; version 7 preferred.
     occurred_at: RFC 3339 with offset.
-    value: what a valued event measures (seconds watched); kept to thousandths. Other types may omit it.
-    viewer_id: whoever watched, in words of the client's own, the same at every event of theirs; never stored as it is,
-        see `events.viewer`. None: nobody says.
+    value: measurement of a valued event (seconds watched), to thousandths. Other types may omit it.
+    viewer_id: the client's own id of the viewer, the same in every event of that viewer; never stored in clear, see
+        `events.viewer`. None: not given.
     """
 
     event_id: UUID

@@ -1,4 +1,4 @@
-"""Which partition a video belongs to: the one unit of order, placement and de-duplication."""
+"""The partition of a video: the unit of order, placement and de-duplication."""
 
 import xxhash
 

@@ -1,6 +1,6 @@
 """Group commit: the events of concurrent requests share one append to the log.
 
-An append costs an fsync however much is in it, so requests wait a few milliseconds for company. One append is
+An append costs an fsync however much is in it, so requests wait a few milliseconds for others. One append is
 in flight at a time, on the one thread of its own: that keeps the order of a partition, keeps the event loop
 free, and lets the next group gather meanwhile.
 """
@@ -27,14 +27,14 @@ EventsByPartition = dict[int, list[AcceptedEvent]]
 
 
 class Appender(Protocol):
-    """What a group is handed to. Blocks until it is durable or has failed."""
+    """Appends a group. Blocks until it is durable or has failed."""
 
     def append(self, entries: Mapping[int, bytes]) -> AppendResult: ...
 
 
 @dataclass(frozen=True, slots=True)
 class _Submission:
-    """`waits_until` is of the commit's clock."""
+    """`waits_until` is on the clock of the GroupCommit."""
 
     events: EventsByPartition
     count: int
@@ -80,7 +80,7 @@ class GroupCommit:
         self._drained: asyncio.Future[None] | None = None
 
     def submit(self, events: EventsByPartition, *, count: int) -> "asyncio.Future[AppendResult]":
-        """The outcome of the append these `count` events will be part of: it may name partitions of others too.
+        """The result of the append that includes these `count` events; it may name partitions of other requests, too.
 
         Raises BufferFull, having taken nothing. A caller that goes away may cancel its future; the events of
         its request are appended all the same.
@@ -102,7 +102,7 @@ class GroupCommit:
         return self._buffered_count
 
     async def close(self, *, timeout_seconds: float) -> None:
-        """Append what waits, without lingering, and stop. What has not begun by then fails for its clients."""
+        """Append all waiting events, without lingering, and stop. Events whose append has not begun by then fail."""
         self._linger_seconds = 0.0
         loop = asyncio.get_running_loop()
         if self._buffered_count:
@@ -165,7 +165,7 @@ class GroupCommit:
         self._report([error] if error is not None else list(append.result().failed.values()))
         for submission in group:
             self._buffered_count -= submission.count
-            if submission.outcome.done():  # its client has gone
+            if submission.outcome.done():  # its client has disconnected
                 continue
             if error is not None:
                 submission.outcome.set_exception(error)
@@ -176,7 +176,7 @@ class GroupCommit:
         self._schedule(loop)
 
     def _refuse_overdue(self, now: float) -> None:
-        """Their clients are about to give up; nothing of theirs is stored."""
+        """Refuse requests that have waited too long; none of their events is stored."""
         while self._waiting and self._waiting[0].waits_until <= now:
             self._refuse_first("the log is too slow: the events were not appended in time")
 
@@ -206,7 +206,7 @@ class GroupCommit:
 
 
 def append_group(log: Appender, batches: Sequence[EventsByPartition], received_us: int) -> AppendResult:
-    """Merge requests in their order, pack one entry a partition, append them all at once."""
+    """Merge requests in their order, pack one entry per partition, append all entries at once."""
     merged: EventsByPartition = {}
     for batch in batches:
         for partition, events in batch.items():

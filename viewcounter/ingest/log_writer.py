@@ -1,8 +1,8 @@
-"""The event log as the gateway appends to it: a few attempts, a circuit breaker, and a disk for when it is away.
+"""Appends to the event log with retries and a circuit breaker, and spools to disk while the log is unavailable.
 
-Order of a partition: while anything lies in the spool, new groups go behind it, and the spool leaves oldest first. What
-the log refuses of one partition while it takes the others is set aside and tried again by itself; new entries of that
-partition go behind it, and nobody else waits.
+Order of a partition: while the spool has groups, new groups go behind them, and the spool is drained oldest first. An
+entry that the log refuses while it takes those of other partitions is set aside and retried by itself; new entries of
+that partition go behind it, and no other partition waits.
 """
 
 import logging
@@ -22,24 +22,24 @@ from viewcounter.ingest.spool import Spool
 logger = logging.getLogger(__name__)
 
 DRAIN_SECONDS = 0.05
-"""How long an append may first empty the spool: longer, and its own clients would wait for the events of others."""
+"""Maximum time that an append first drains the spool; its own clients wait meanwhile."""
 FIRST_RETRY_SECONDS = 0.02
 REFUSED = Backoff(first_seconds=1.0, max_seconds=60.0, jitter=0.5)
-"""Between two offers of what the log refuses of one partition."""
+"""Pauses between the attempts to append a refused entry."""
 
 
 class _Retry(NamedTuple):
-    """When a partition's entries are offered again, after this many refusals in a row."""
+    """Time of the next attempt for a partition, after this many refusals in a row."""
 
     at: float
     refusals: int
 
 
 class GuardedLog:
-    """Thread-safe; nothing is opened before `open` or the first append, so it may be made before a fork.
+    """Thread-safe. Nothing is opened before `open` or the first append, so it may be created before a fork.
 
-    `append` never raises: it answers for each partition, durable in the log (with a position), durable on this disk
-    (without), or failed.
+    `append` never raises: each partition is durable in the log (with a position), durable on this disk (without), or
+    failed.
     """
 
     def __init__(
@@ -63,11 +63,11 @@ class GuardedLog:
         self._open_spool = open_spool
         self._spool: Spool | None = None
         self._retries: dict[int, _Retry] = {}
-        # Held through appends and drains: the order of the log is the order in which they get it.
+        # Held through appends and drains: the order in which they get the lock is the order of the log.
         self._turn = threading.Lock()
 
     def open(self) -> None:
-        """Find what was left on the disk. Raises OSError when the spool directory cannot be used."""
+        """Open the spool of an earlier process. Raises OSError when the spool directory cannot be used."""
         with self._turn:
             self._find_spool()
 
@@ -76,7 +76,7 @@ class GuardedLog:
             spool = self._find_spool()
             if spool is None:
                 return self._try_append(entries)
-            # Behind what is set aside of their partitions, and everything else behind what waits for the log.
+            # `behind`: entries of partitions with refused entries go behind those. Others go behind the spooled groups.
             behind = {partition for partition in spool.refused_partitions if partition in entries}
             others = {p: payload for p, payload in entries.items() if p not in behind}
             if not others or self._empty(spool):
@@ -89,7 +89,7 @@ class GuardedLog:
             return self._keep(spool, entries, AppendResult(result.positions, failed), aside=behind | refused.keys())
 
     def drain(self) -> None:
-        """Move what lies on the disk into the log, if it takes it. Appends have their turn in between."""
+        """Append spooled groups to the log while it takes them. Appends get the lock in between."""
         is_moving = True
         while is_moving:
             with self._turn:
@@ -113,7 +113,7 @@ class GuardedLog:
         return self._spool
 
     def _empty(self, spool: Spool) -> bool:
-        """Whether nothing waits for the log any more, after moving a little."""
+        """Whether the spool is empty, after draining it for a moment."""
         try:
             self._move(spool)
             return spool.find_oldest() is None
@@ -122,7 +122,7 @@ class GuardedLog:
             return False
 
     def _move(self, spool: Spool) -> int:
-        """For a moment, as long as the log takes it; returns how many groups have moved. Raises OSError."""
+        """Drain the spool for DRAIN_SECONDS at most; returns the number of appended groups. Raises OSError."""
         deadline_at = self._clock() + DRAIN_SECONDS
         moved = 0
         while self._clock() < deadline_at and (group := spool.find_oldest()) is not None:
@@ -140,7 +140,7 @@ class GuardedLog:
         return moved
 
     def _offer_refused(self, spool: Spool) -> None:
-        """What is set aside is tried again, less and less often. Raises OSError."""
+        """Retry refused entries, with increasing pauses. Raises OSError."""
         for partition in spool.refused_partitions:
             while (payload := spool.find_refused(partition)) is not None and self._is_due(partition):
                 result = self._try_append({partition: payload})
@@ -174,7 +174,7 @@ class GuardedLog:
     def _keep(
         self, spool: Spool, entries: Mapping[int, bytes], result: AppendResult, *, aside: Collection[int]
     ) -> AppendResult:
-        """What has failed goes to the disk, each of `aside` by itself; what does not get there stays failed."""
+        """Spool failed entries, those of `aside` in queues of their own. Entries that cannot be spooled stay failed."""
         if not result.failed:
             return result
         waiting = {partition: entries[partition] for partition in result.failed if partition not in aside}
@@ -193,8 +193,8 @@ class GuardedLog:
         return AppendResult(result.positions, {p: error for p, error in result.failed.items() if p not in kept})
 
     def _try_append(self, entries: Mapping[int, bytes]) -> AppendResult:
-        """Full jitter between attempts. While the breaker is open no attempt is made, and half-open a single one. What
-        the log refuses of a partition is not tried again here."""
+        """Retry with full jitter. No attempt while the breaker is open, a single one while it is half-open. Refused
+        entries are not retried here."""
         if not entries:
             return AppendResult({})
         started_at = self._clock()
@@ -223,7 +223,7 @@ class GuardedLog:
         return AppendResult(positions, failed | refused)
 
     def _report(self, error: EventLogError | None) -> None:
-        """An append that stored something, or was refused for its own sake, shows that the log answers."""
+        """An append that stored an entry, or whose entries were refused, shows that the log answers."""
         event = BreakerEvent.SUCCESS if error is None else BreakerEvent.FAILURE
         self._last_error = error or self._last_error
         before = self._breaker.report(event, now=self._clock())
@@ -232,5 +232,5 @@ class GuardedLog:
 
 
 def find_refused(result: AppendResult) -> dict[int, EventLogError]:
-    """What the log has refused of single partitions, for their own sake."""
+    """Entries that the log refused, by partition."""
     return {partition: error for partition, error in result.failed.items() if isinstance(error, EntryRefused)}

@@ -1,11 +1,11 @@
-"""Groups of entries on the gateway's own disk while the event log takes none: fsynced, bounded, in order.
+"""Groups of entries on the gateway's own disk while the event log is unavailable: fsynced, bounded, in order.
 
-A spool is a folder of segments, see `spool_segments`. It is read in the order it was written, and a segment goes when
-the log has all of it. A crash in between sends a segment twice: event ids make that harmless. What the log refuses of a
-single partition, while it takes the others, is set aside in a queue of that partition and holds up nobody else.
+A spool is a folder of segments, see `spool_segments`. It is read in the order it was written, and a segment is removed
+when the log has all of it. A crash in between sends a segment twice: event ids make that harmless. An entry that the
+log refuses, while it takes those of other partitions, is set aside in a queue of its partition and delays no other.
 
-Folders (`slots`) below the spool directory belong to one process each, by a lock that dies with it. Whoever finds a
-slot without an owner takes its segments over.
+Folders (`slots`) below the spool directory belong to one process each, by a lock that ends with the process. Another
+process takes over the segments of a slot without an owner.
 """
 
 import contextlib
@@ -24,14 +24,14 @@ MAX_SLOTS = 256
 
 
 class SpoolFull(OSError):
-    """The spool has reached its bound; what comes now is refused."""
+    """The spool has reached `spool_max_bytes`; further groups are refused."""
 
 
 class Spool:
     """One process's slot. Used by one thread at a time."""
 
     def __init__(self, directory: Path, *, max_bytes: int) -> None:
-        """Takes the first slot that is free, with whatever a dead process has left there. Raises OSError."""
+        """Takes the first free slot, with the segments that a dead process left there. Raises OSError."""
         self._directory = directory
         self._max_bytes = max_bytes
         self._slot, self._lock = _claim_slot(directory)
@@ -42,24 +42,24 @@ class Spool:
 
     @property
     def size_bytes(self) -> int:
-        """On disk; a segment counts until all of it has left."""
+        """Bytes on disk; a segment counts until the log has all of it."""
         return self._queue.size_bytes + sum(queue.size_bytes for queue in self._refused.values())
 
     @property
     def refused_partitions(self) -> list[int]:
-        """Partitions of which something is set aside, ascending."""
+        """Partitions with refused entries, ascending."""
         return sorted(self._refused)
 
     def append(self, group: Mapping[int, bytes]) -> None:
-        """On disk when this returns. Raises OSError, SpoolFull among them; then the group is not in the spool."""
+        """Durable when this returns. Raises OSError, SpoolFull among them; then the group is not in the spool."""
         self._queue.append(self._pack(group))
 
     def append_refused(self, partition: int, payload: bytes) -> None:
-        """As `append`, behind what is set aside of the partition."""
+        """As `append`, behind the refused entries of the partition."""
         self._open_refused(partition).append(self._pack({partition: payload}))
 
     def find_oldest(self) -> Group | None:
-        """The oldest group, until all of it has been dropped; None when nothing is left but what is set aside."""
+        """The oldest group, until all of it has been dropped; None when only refused entries are left."""
         return self._queue.find_oldest()
 
     def drop_from_oldest(self, partitions: set[int]) -> None:
@@ -67,14 +67,14 @@ class Spool:
         self._queue.drop_from_oldest(partitions)
 
     def set_aside(self, partition: int) -> None:
-        """The oldest group's entry of this partition waits by itself from here on. Raises OSError."""
+        """Move the oldest group's entry of this partition to the queue of refused entries. Raises OSError."""
         payload = (self._queue.find_oldest() or {})[partition]
-        # Past the bound, if need be: it is on the disk already, and leaves the main queue in a moment.
+        # May exceed the bound for a moment: the entry is on the disk already, and leaves the main queue next.
         self._open_refused(partition).append(pack_record({partition: payload}))
         self._queue.drop_from_oldest({partition})
 
     def find_refused(self, partition: int) -> bytes | None:
-        """The oldest entry that is set aside, until `drop_refused`; None when there is none."""
+        """The oldest refused entry of the partition, until `drop_refused`; None without one."""
         queue = self._refused.get(partition)
         group = None if queue is None else queue.find_oldest()
         if queue is not None and group is None:
@@ -83,11 +83,11 @@ class Spool:
         return None if group is None else next(iter(group.values()))
 
     def drop_refused(self, partition: int) -> None:
-        """The log has it."""
+        """The log has the oldest refused entry."""
         self._refused[partition].drop_from_oldest({partition})
 
     def adopt_orphans(self) -> int:
-        """Take over the segments of slots whose process is gone; returns how many."""
+        """Take over the segments of slots whose process has ended; returns their number."""
         adopted = 0
         for slot in sorted(self._directory.glob("slot-*")):
             segments = [] if slot == self._slot else [*_list_segments(slot, SPOOLED), *_list_segments(slot, REFUSED)]
@@ -103,7 +103,7 @@ class Spool:
             finally:
                 os.close(lock)
         if adopted:
-            logger.warning("took over %d spooled segments of processes that are gone", adopted)
+            logger.warning("took over %d spooled segments of ended processes", adopted)
         return adopted
 
     def close(self) -> None:
@@ -125,8 +125,8 @@ class Spool:
 
 @dataclass(frozen=True, slots=True)
 class SpoolState:
-    """Of all slots of a directory, whoever owns them: `slot_bytes` wait in each, `refused_partitions` have something
-    set aside, `damaged_count` segments could not be read whole and are kept."""
+    """All slots of a directory: `slot_bytes` wait in each, `refused_partitions` have refused entries, `damaged_count`
+    segments could not be read completely and are kept."""
 
     slot_bytes: tuple[int, ...]
     refused_partitions: tuple[int, ...]
@@ -134,7 +134,7 @@ class SpoolState:
 
 
 def measure_slots(directory: Path) -> SpoolState:
-    """Owners may take files away meanwhile."""
+    """Owners may remove files meanwhile."""
     slots = sorted(directory.glob("slot-*"))
     refused = {_get_partition(segment) for slot in slots for segment in _list_segments(slot, REFUSED)}
     return SpoolState(
@@ -164,7 +164,7 @@ def _claim_slot(directory: Path) -> tuple[Path, int]:
 
 
 def _try_lock(slot: Path) -> int | None:
-    """An open file whose closing, or the death of this process, gives the slot back."""
+    """An open file; the slot is released when it is closed, or the process ends."""
     lock = os.open(slot / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -179,5 +179,5 @@ def _list_segments(slot: Path, suffix: str) -> list[Path]:
 
 
 def _get_partition(segment: Path) -> int:
-    """Of what is set aside: `p<partition>-<number>.refused`."""
+    """From the name of a segment of refused entries: `p<partition>-<number>.refused`."""
     return int(segment.stem[1:].partition("-")[0])

@@ -1,10 +1,10 @@
-"""Records in files, in the order they were written: what a spool is made of.
+"""The files of a spool: records in the order they were written.
 
-A record begins with four bytes that say so, the length and the xxh3_64 of its body, and a check of these; the body is a
-MessagePack map of packed entries by partition. So three things can be told apart: a whole record; one that a crash cut
-short at the end of a file, which was never acknowledged; and a damaged one, behind which the next is found again. A
-file in which something was damaged is never removed: it is kept aside under another suffix. Records of the release
-before began with length and digest only; they are read too.
+A record begins with a magic number of four bytes, the length and the xxh3_64 of its body, and a check sum of these; the
+body is a MessagePack map of packed entries by partition. So a reader can distinguish a complete record; one that a
+crash truncated at the end of a file, which was never acknowledged; and a damaged one, after which it finds the next. A
+file with a damaged record is never removed: it is kept under another suffix. Records of the previous release began with
+length and digest only; they are read, too.
 """
 
 import logging
@@ -41,7 +41,7 @@ class _Cut(NamedTuple):
 
 
 class _Damage(NamedTuple):
-    """`end` is where the record would end if its length is right; None: that is not known."""
+    """`end`: end of the record if its length is right; None: unknown."""
 
     end: int | None
 
@@ -77,11 +77,11 @@ class SegmentQueue:
 
     @property
     def size_bytes(self) -> int:
-        """On disk; a segment counts until all of it has left."""
+        """Bytes on disk; a segment counts until all of it has been removed."""
         return self._bytes
 
     def append(self, record: bytes) -> None:
-        """On disk when this returns. Raises OSError; then the record is not in the queue."""
+        """Durable when this returns. Raises OSError; then the record is not in the queue."""
         file = self._get_writable()
         start = os.fstat(file.fileno()).st_size
         try:
@@ -89,7 +89,7 @@ class SegmentQueue:
             os.fdatasync(file.fileno())
         except OSError:
             self._end_segment()
-            # Not acknowledged: nobody may read it. If even this fails, its check sum gives it away.
+            # Not acknowledged, so it must not be read. If the truncation fails, too, the check sum reveals it.
             os.truncate(self._segments[-1], start)
             raise
         self._bytes += len(record)
@@ -107,7 +107,7 @@ class SegmentQueue:
         return self._head
 
     def drop_from_oldest(self, partitions: set[int]) -> None:
-        """These entries of the oldest group have left; it goes with the last of them."""
+        """Drop these entries of the oldest group; the group is removed with the last one."""
         if self._head is not None:
             self._head = {p: payload for p, payload in self._head.items() if p not in partitions} or None
 
@@ -144,7 +144,7 @@ class SegmentQueue:
             self._writing = None
 
     def _remove_segment(self, reader: "_SegmentReader") -> None:
-        """All that can be read of it has left."""
+        """All of its readable records have been delivered."""
         segment = self._segments.pop(0)
         reader.close()
         self._reader = None
@@ -154,13 +154,13 @@ class SegmentQueue:
         if reader.is_damaged:
             kept = segment.rename(segment.with_suffix(DAMAGED))
             sync_folder(self._folder)
-            logger.error("%s is kept aside as %s: look at what was damaged", segment, kept.name)
+            logger.error("%s has damaged records and is kept as %s", segment, kept.name)
         else:
             segment.unlink()
 
 
 class _SegmentReader:
-    """Reads one file forward, also while it is being written. `is_damaged`: something in it could not be read."""
+    """Reads one file forward, also while it is being written. `is_damaged`: a record could not be read."""
 
     def __init__(self, path: Path) -> None:
         self.is_damaged = False
@@ -179,7 +179,7 @@ class _SegmentReader:
                 self._at = found.end
                 return found.group
             if isinstance(found, _Cut):
-                logger.warning("%s ends within a record, which was never acknowledged: a crash cut it", self._path)
+                logger.warning("%s ends within a record: a crash truncated it, it was never acknowledged", self._path)
                 return None
             self._skip(found, rest)
 
@@ -201,7 +201,7 @@ class _SegmentReader:
         return self._parse_body(at + _HEADER_BYTES, length, digest)
 
     def _parse_unmarked(self, at: int, head: bytes, rest: int) -> _Record | _Cut | _Damage:
-        """A record of the release before, or damage where a record should begin."""
+        """A record of the previous release, or damage where a record should begin."""
         if len(head) < _SUMS.size:
             return _Cut()
         length, digest = _SUMS.unpack_from(head)
@@ -215,11 +215,11 @@ class _SegmentReader:
             try:
                 return _Record(_decoder.decode(body), at + length)
             except msgspec.DecodeError:
-                logger.exception("%s holds a record at byte %d that is none of ours", self._path, at)
+                logger.exception("%s has a record at byte %d that this release cannot read", self._path, at)
         return _Damage(at + length)
 
     def _skip(self, damage: _Damage, rest: int) -> None:
-        """To the next record that is whole, or to the end."""
+        """Skip to the next complete record, or to the end."""
         began_at, end = self._at, self._at + rest
         data = self._read(began_at, rest)
         starts = [] if damage.end is None else [damage.end]
@@ -246,7 +246,7 @@ class _SegmentReader:
 
 
 def _write_all(file: FileIO, record: bytes) -> None:
-    """A disk that fills up takes a part first and refuses the rest."""
+    """Writes all of the data: a disk that fills up accepts only a part."""
     rest = memoryview(record)
     while rest:
         rest = rest[file.write(rest) :]

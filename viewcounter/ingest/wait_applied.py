@@ -1,7 +1,7 @@
-"""Waits until events are counted, for all requests of a process at once.
+"""Waits until events are applied, for all waiting requests of a process with one query.
 
-However many requests wait, one thread asks the shards, one question at a time, and a request costs a future and no
-thread. What is not applied in time is no error: it is in the log, and will be.
+However many requests wait, one thread queries the shards, one query at a time; a request costs a future and no thread.
+A wait that times out is no error: the events are in the log and will be applied.
 """
 
 import asyncio
@@ -16,12 +16,12 @@ from viewcounter.eventlog.interface import Position
 logger = logging.getLogger(__name__)
 
 ReadPositions = Callable[[Collection[int]], Mapping[int, Position]]
-"""How far some partitions have come. Blocks a bounded time, may leave partitions out, may raise."""
+"""The applied positions of partitions. Blocks a bounded time, may leave partitions out, may raise."""
 
 
 @dataclass(frozen=True, slots=True)
 class WaitLimits:
-    """`seconds` of one request, `poll_seconds` between two questions, `max_requests` that wait at once."""
+    """`seconds` of one request, `poll_seconds` between two queries, `max_requests` that wait at once."""
 
     seconds: float
     poll_seconds: float
@@ -30,36 +30,36 @@ class WaitLimits:
 
 @dataclass(eq=False, slots=True)
 class _Waiter:
-    """`behind`: the positions that have not been reached yet."""
+    """`behind`: positions that are not applied yet."""
 
     behind: dict[int, Position]
     applied: "asyncio.Future[bool]"
 
 
 class AppliedWatch:
-    """Lives on one event loop. Invariant: while anybody waits, exactly one task asks."""
+    """Lives on one event loop. Invariant: while a request waits, exactly one task polls."""
 
     def __init__(self, read_positions: ReadPositions, limits: WaitLimits) -> None:
         self._read_positions = read_positions
         self._limits = limits
         self._waiters: set[_Waiter] = set()
-        self._asking: asyncio.Task[None] | None = None
+        self._polling: asyncio.Task[None] | None = None
         self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="applied-positions")
         self._outage = OutageLog(
             logger,
-            failed="positions cannot be read for those who wait until they are applied",
-            recovered="positions are read again for those who wait until they are applied",
+            failed="requests with wait=applied time out, the applied positions cannot be read",
+            recovered="the applied positions are read again, for requests with wait=applied",
         )
 
     async def wait(self, positions: Mapping[int, Position]) -> bool:
-        """Whether everything up to `positions` has been applied; False also at once when as many wait as may."""
+        """Whether `positions` are applied in time. False at once where `max_requests` wait already."""
         if len(self._waiters) >= self._limits.max_requests:
             return False
         loop = asyncio.get_running_loop()
         waiter = _Waiter(dict(positions), loop.create_future())
         self._waiters.add(waiter)
-        if self._asking is None or self._asking.done():
-            self._asking = loop.create_task(self._ask_on())
+        if self._polling is None or self._polling.done():
+            self._polling = loop.create_task(self._poll())
         try:
             return await asyncio.wait_for(waiter.applied, self._limits.seconds)
         except TimeoutError:
@@ -68,27 +68,27 @@ class AppliedWatch:
             self._waiters.discard(waiter)
 
     def close(self) -> None:
-        """Whoever still waits is answered now."""
+        """Ends every wait with False."""
         for waiter in self._waiters:
             if not waiter.applied.done():
                 waiter.applied.set_result(False)
-        if self._asking is not None:
-            self._asking.cancel()
+        if self._polling is not None:
+            self._polling.cancel()
         self._executor.shutdown(wait=False, cancel_futures=True)
 
-    async def _ask_on(self) -> None:
+    async def _poll(self) -> None:
         loop = asyncio.get_running_loop()
         while wanted := sorted({partition for waiter in self._waiters for partition in waiter.behind}):
             try:
                 reached = await loop.run_in_executor(self._executor, self._read_positions, wanted)
-            except Exception as error:  # whatever the shards say, those who wait are answered at their time's end
+            except Exception as error:  # waiting requests time out; the next poll may succeed
                 self._outage.report_failure(error)
             else:
                 self._outage.report_success()
-                self._tell(reached)
+                self._notify(reached)
             await asyncio.sleep(self._limits.poll_seconds)
 
-    def _tell(self, reached: Mapping[int, Position]) -> None:
+    def _notify(self, reached: Mapping[int, Position]) -> None:
         for waiter in self._waiters:
             waiter.behind = {
                 p: wanted for p, wanted in waiter.behind.items() if p not in reached or reached[p] < wanted

@@ -1,4 +1,4 @@
-"""Events of a batch to one row a key, by sorting arrays: no per-event Python.
+"""Aggregates the events of a batch to one row per key, by sorting arrays: no per-event Python.
 
 Keys come out sorted by (video, type, minute), the order in which the upserts touch the index: flushes that
 overlap take their row locks in the same order.
@@ -19,7 +19,7 @@ MICROSECONDS_PER_HOUR = 60 * MICROSECONDS_PER_MINUTE
 
 @dataclass(frozen=True, slots=True)
 class AggregatedBatch:
-    """`order`: the events' rows by (video, type, minute)."""
+    """`order`: the rows of the events, sorted by (video, type, minute)."""
 
     minutes: Aggregates
     totals: Aggregates
@@ -68,7 +68,7 @@ def build_ledger(columns: Columns, verdict: Verdict) -> list[LedgerLine]:
 
 
 def _find_distinct(values: NDArray[Any]) -> list[int]:
-    """Ascending. Most batches are of one hour, which two passes find out."""
+    """The distinct values, ascending. Most batches have one hour, which two passes find out."""
     if len(values) and values.min() == values.max():
         return [int(values[0])]
     found: list[int] = np.unique(values).tolist()
@@ -95,7 +95,7 @@ def _reduce(
     *,
     starts_us: NDArray[np.int64],
 ) -> Aggregates:
-    """Each run of `values` that starts at `rows` to one row."""
+    """Aggregates each run of `values` that starts at one of `rows` to one row."""
     if not len(rows):
         none = np.empty(0, dtype=np.int64)
         return Aggregates(video_index[rows], type_ids[rows], starts_us, none, none, none, none)
@@ -113,7 +113,7 @@ def _reduce(
 
 
 def _has_overflowed(values: NDArray[np.int64], rows: NDArray[np.intp], sums: NDArray[np.int64]) -> bool:
-    """Whether a sum left 64 bits, which numpy does in silence: it is then off by a multiple of 2^64."""
+    """Whether a sum exceeded 64 bits, which numpy does not report: the sum is then off by a multiple of 2^64."""
     largest = max(abs(int(values.min())), abs(int(values.max())))
     if largest * len(values) < 2**63:
         return False

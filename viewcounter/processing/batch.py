@@ -1,4 +1,4 @@
-"""From log entries to the batch that one flush writes. Pure: same entries and same known ids, same batch."""
+"""Builds the batch of one flush from log entries. Pure: same entries and same known ids, same batch."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -14,7 +14,7 @@ from viewcounter.eventlog.codec import get_event, pack_entry, unpack_entries
 from viewcounter.eventlog.interface import Entry, Position
 from viewcounter.events.columns import Columns, concat_columns
 from viewcounter.processing.aggregation import MICROSECONDS_PER_HOUR, aggregate, build_ledger, find_types
-from viewcounter.processing.deduplication import KnownIdSource, Verdict, judge_batch
+from viewcounter.processing.deduplication import KnownIdSource, Verdict, deduplicate
 from viewcounter.storage.conflicts import Conflicts
 from viewcounter.storage.dead_letter_limits import count_range
 from viewcounter.storage.dead_letters import DeadLetter, RefusedEvent
@@ -41,7 +41,7 @@ NO_CONFLICTS = Conflicts(NO_EVENTS, np.empty(0, dtype=np.uint64))
 
 @dataclass(frozen=True, slots=True)
 class DecodedRange:
-    """Consecutive entries up to `end`: their events in log order, and what could not be read."""
+    """Consecutive entries up to `end`: their events in log order, and dead letters of unreadable entries."""
 
     end: Position
     columns: Columns
@@ -49,7 +49,7 @@ class DecodedRange:
 
     @classmethod
     def join(cls, parts: "Sequence[DecodedRange]") -> "DecodedRange":
-        """Consecutive ranges as one. Raises IndexError for none."""
+        """Joins consecutive ranges. Raises IndexError for none."""
         with_events = [part.columns for part in parts if len(part.columns)]
         return cls(
             end=parts[-1].end,
@@ -60,7 +60,7 @@ class DecodedRange:
 
 @dataclass(frozen=True, slots=True)
 class PreparedBatch:
-    """A batch with what is remembered of how it came about.
+    """A batch, and how its rows map to the events of its range.
 
     `is_dead` says of each event of the range, in the log's order, whether it becomes a dead letter; `counted_rows`
     is where in that order each event of `batch.counted` stands.
@@ -74,7 +74,7 @@ class PreparedBatch:
 
 
 def decode_entries(entries: Sequence[Entry]) -> DecodedRange:
-    """Raises IndexError for no entries. An entry that cannot be read becomes a dead letter, whole."""
+    """Raises IndexError for no entries. An unreadable entry becomes one dead letter."""
     columns, unreadable = unpack_entries([entry.payload for entry in entries])
     dead_letters = [
         DeadLetter(str(entries[number].position), UNREADABLE_ENTRY, str(error), payload=entries[number].payload)
@@ -95,17 +95,17 @@ def prepare_batch(
 ) -> PreparedBatch:
     """Everything that one flush from `state.position` to `decoded.end` writes.
 
-    `known` is as of `state.position` and is told of the new ids. The first `max_conflicts` conflicts are kept. The
-    watermark becomes `complete_ms`, and stays where it is without.
+    `known` is as of `state.position`; the new ids are added to it. The first `max_conflicts` conflicts are stored. The
+    watermark becomes `complete_ms`, and stays unchanged without it.
     """
     is_known_type = np.isin(decoded.columns.type_ids, list(event_types))
-    # Accepted in time, but it waited so long outside the log that nobody knows any more whether it was counted.
+    # Accepted in time, but spooled for so long that its ids are removed: it may have been counted before.
     is_admitted = decoded.columns.occurred_us >= int(state.admits_since.timestamp()) * 1_000_000
     is_dead = ~(is_known_type & is_admitted)
     columns = decoded.columns.select(~is_dead)
     unknown = decoded.columns.select(~is_known_type)
     too_late = decoded.columns.select(is_known_type & ~is_admitted)
-    verdict = judge_batch(columns, known)
+    verdict = deduplicate(columns, known)
     counted = columns.select(verdict.new)
     aggregated = aggregate(counted)
     used_types = find_types(counted)
@@ -116,7 +116,7 @@ def prepare_batch(
         old_position=state.position,
         new_position=str(decoded.end),
         watermark=state.watermark if complete_ms is None else datetime.fromtimestamp(complete_ms / 1000, UTC),
-        counted=counted.select(aggregated.order),  # rows of a video lie together: see the index of raw_event
+        counted=counted.select(aggregated.order),  # rows of a video are adjacent: see the index of raw_event
         id_blocks=verdict.id_blocks,
         minutes=aggregated.minutes,
         totals=aggregated.totals,
@@ -125,7 +125,7 @@ def prepare_batch(
         ),
         dead_letters=[
             *decoded.dead_letters,
-            *bury_unknown_types(unknown, position=str(decoded.end)),
+            *dead_letter_unknown_types(unknown, position=str(decoded.end)),
             *dead_letter_late(too_late, position=str(decoded.end), admits_since=state.admits_since),
         ],
         conflicts=_select_conflicts(columns, verdict, max_count=max_conflicts),
@@ -155,7 +155,7 @@ def count_dead_lettered(columns: Columns) -> list[LedgerLine]:
     ]
 
 
-def bury_unknown_types(columns: Columns, *, position: str) -> list[DeadLetter]:
+def dead_letter_unknown_types(columns: Columns, *, position: str) -> list[DeadLetter]:
     return [
         build_dead_letter(
             columns,
@@ -179,7 +179,7 @@ def dead_letter_late(columns: Columns, *, position: str, admits_since: datetime)
 def build_dead_letter(
     columns: Columns, row: int, *, position: str, reason: str, detail: str, sqlstate: str | None = None
 ) -> DeadLetter:
-    """One event, in the log's own format so that it can be replayed."""
+    """Dead letter of one event, in the log's format so that it can be replayed."""
     event = get_event(columns, row)
     one = columns.select(np.array([row]))
     alone = replace(one, videos=(event.video_id,), video_index=np.zeros(1, dtype=np.uint32))
@@ -201,7 +201,7 @@ def build_dead_letter(
 
 
 def merge_lines(lines: list[LedgerLine]) -> list[LedgerLine]:
-    """One line an hour, ascending: an upsert may not meet the same row twice."""
+    """One line per hour, ascending: an upsert must not contain a row twice."""
     merged = []
     for hour_us, group in groupby(sorted(lines, key=lambda line: line.hour_us), key=lambda line: line.hour_us):
         same_hour = list(group)

@@ -1,7 +1,7 @@
-"""The partition consumer: log entries to columns, a flush's worth at a time.
+"""Consumes the log of a partition: decodes entries to columns, one flush at a time.
 
 A flush ends at the first of four bounds: events, bytes, distinct aggregate keys, time spent reading. Nothing is ever
-dropped: what is not read waits in the log.
+dropped: unread entries wait in the log.
 """
 
 import time
@@ -17,7 +17,7 @@ from viewcounter.processing.batch import DecodedRange, decode_entries
 
 @dataclass(frozen=True, slots=True)
 class FlushLimits:
-    """`max_keys` counts distinct (video, type, minute): the rows that the flush upserts."""
+    """`max_keys`: distinct (video, type, minute), the rows that the flush upserts."""
 
     max_events: int
     max_bytes: int
@@ -27,8 +27,8 @@ class FlushLimits:
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """`at_end`: the log held no more when this was read. Everything acknowledged before `complete_ms` (since 1970 UTC)
-    is in it or lies before it; None: nothing is known of that."""
+    """`at_end`: the log had no more entries when this was read. Every event acknowledged before `complete_ms` (since
+    1970 UTC) is in this chunk or before it; None: unknown."""
 
     decoded: DecodedRange
     at_end: bool
@@ -37,7 +37,7 @@ class Chunk:
 
 @dataclass(slots=True)
 class _Table:
-    """What one flush fills. `is_full` may be passed by what one read of the log brings."""
+    """The events of one flush. One read of the log may exceed the bounds."""
 
     limits: FlushLimits
     full_at: float
@@ -63,7 +63,7 @@ class _Table:
         )
 
     def _has_all_keys(self) -> bool:
-        """Each event brings one key at most, so keys are seldom counted."""
+        """Each event adds at most one key, so keys are rarely counted."""
         if self.event_count < self._keys_fit_below:
             return False
         self.parts = [DecodedRange.join(self.parts)]
@@ -73,7 +73,7 @@ class _Table:
 
 
 FIRST_READ_ENTRIES = 32
-"""Entries may hold one event or thousands; the first read finds out."""
+"""Entries may have one event or thousands; the first read finds out."""
 
 
 class PartitionConsumer:
@@ -103,7 +103,7 @@ class PartitionConsumer:
         self._wall_clock = wall_clock
 
     def read_chunk(self) -> Chunk | None:
-        """The next flush's worth; None when the log holds nothing more. Raises EventLogError, PositionTrimmed."""
+        """The events of the next flush; None at the end of the log. Raises EventLogError, PositionTrimmed."""
         table = _Table(self._limits, full_at=self._clock() + self._limits.max_seconds)
         at_end = False
         complete_ms: int | None = None
@@ -127,7 +127,7 @@ class PartitionConsumer:
         return Chunk(DecodedRange.join(table.parts), at_end, complete_ms) if table.parts else None
 
     def _plan_read(self, table: _Table, *, entry_count: int, part: DecodedRange) -> int:
-        """As many entries as fill the rest of the table, if they are like the last ones; a whole one if it is full."""
+        """Entries that fill the rest of the table if they are like the last ones; of a whole table if it is full."""
         events_an_entry = max(1.0, len(part.columns) / entry_count)
         missing = self._limits.max_events - table.event_count
         wanted = (missing if missing > 0 else self._limits.max_events) / events_an_entry
@@ -135,7 +135,7 @@ class PartitionConsumer:
 
 
 def get_complete_ms(end: Position, *, read_at_ms: int, is_tail: bool) -> int | None:
-    """Up to when a partition that has applied all through `end` is complete, as far as a reader can vouch for it.
+    """The time up to which a partition is complete that has applied all entries through `end`.
 
     Positions are of the log server's clock, in the order of the appends. One that lies in the reader's future was given
     out by a clock that was wrong and says nothing; then only the end of the log (`is_tail`) does, for the moment at

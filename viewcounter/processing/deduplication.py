@@ -1,4 +1,4 @@
-"""Exact de-duplication by event id, against what the flush's own transaction will find.
+"""Exact de-duplication by event id, against the ids that the flush's own transaction will find.
 
 Invariant: a verdict holds for one position of the partition. Ids are loaded in one snapshot together with
 the position they belong to, and the flush's compare-and-set misses if the position has changed since, so a
@@ -28,7 +28,7 @@ class KnownIds:
 
     @classmethod
     def join(cls, parts: "Sequence[KnownIds]") -> "KnownIds":
-        """All ids of `parts`, which hold no id twice between them."""
+        """All ids of `parts`, which have no id in common."""
         ids = np.concatenate([part.ids for part in parts])
         order = np.argsort(ids, kind="stable")
         return cls(ids[order], np.concatenate([part.contents for part in parts])[order])
@@ -39,22 +39,22 @@ NONE_KNOWN = KnownIds(np.empty(0, dtype="S16"), np.empty(0, dtype=np.uint64))
 _Run = tuple[int, int, int]
 
 MINUTES_AT_ONCE = 64
-"""A batch of late events may touch every minute of the accept window: the ids of only so many are in memory at once."""
+"""Late events may touch every minute of the accept window: the ids of this many minutes are in memory at once."""
 
 
 class KnownIdSource(Protocol):
-    """What is known as of the position that a batch is judged for."""
+    """The known ids as of the position that a batch starts at."""
 
     def get(self, minutes: Collection[int]) -> Mapping[int, KnownIds]:
         """An entry for each of `minutes`."""
 
     def add(self, blocks: Sequence[IdBlock]) -> None:
-        """These will be known once the batch has been written."""
+        """Adds the new ids of the batch."""
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What each row of a batch is: exactly one of the three masks is true for each row.
+    """Classification of the rows of a batch: exactly one of the three masks is true for each row.
 
     The first sight of an id wins; a later row with the same content is a duplicate, with other content a conflict.
     `first_contents` is the content digest of that first sight, for each row.
@@ -67,8 +67,8 @@ class Verdict:
     id_blocks: list[IdBlock]
 
 
-def judge_batch(columns: Columns, source: KnownIdSource) -> Verdict:
-    """Compares each event with what `source` knows of its minute, and tells it which ids are new."""
+def deduplicate(columns: Columns, source: KnownIdSource) -> Verdict:
+    """Compares each event with the known ids of its minute, and adds the new ids to `source`."""
     minutes, contents = columns.id_minutes(), columns.content_digests()
     order, starts_group = _sort_ids(minutes, columns.id_words())
     sorted_minutes = minutes[order]
@@ -80,7 +80,7 @@ def judge_batch(columns: Columns, source: KnownIdSource) -> Verdict:
     for runs in _cut(_find_runs(sorted_minutes[first]), MINUTES_AT_ONCE):
         known = source.get([minute for minute, _, _ in runs])
         found = [
-            _judge_minute(minute, sorted_ids[first[low:high]], reference[low:high], is_known[low:high], known[minute])
+            _compare_minute(minute, sorted_ids[first[low:high]], reference[low:high], is_known[low:high], known[minute])
             for minute, low, high in runs
         ]
         fresh = [block for block in found if len(block.ids)]
@@ -99,7 +99,7 @@ def judge_batch(columns: Columns, source: KnownIdSource) -> Verdict:
 
 
 def _sort_ids(minutes: NDArray[np.int64], words: NDArray[np.uint64]) -> tuple[NDArray[np.intp], NDArray[np.bool_]]:
-    """Rows by minute, id and their own order, and where in that order another id than the one before stands.
+    """Rows sorted by minute, id and their own order, and where in that order a new id begins.
 
     By the first half of the id, which is hardly ever the same for two, then what it left open, then by minute.
     """
@@ -116,7 +116,7 @@ def _sort_ids(minutes: NDArray[np.int64], words: NDArray[np.uint64]) -> tuple[ND
     return order, np.append(np.ones(min(1, len(order)), dtype=bool), is_other)
 
 
-def _judge_minute(
+def _compare_minute(
     minute: int, ids: NDArray[Any], reference: NDArray[np.uint64], is_known: NDArray[np.bool_], known: KnownIds
 ) -> IdBlock:
     """Fills `is_known`, and `reference` with the content that each known id had. Returns the new ids."""
@@ -127,7 +127,7 @@ def _judge_minute(
 
 
 def merge_block(known: KnownIds, new: KnownIds) -> KnownIds:
-    """Both, which have no id in common."""
+    """Merges two sets that have no id in common."""
     if not len(new.ids):
         return known
     if not len(known.ids):

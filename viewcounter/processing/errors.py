@@ -12,12 +12,12 @@ class PartitionNotOwned(DrainError, Retryable):
 
 
 class PartitionStopped(DrainError, Permanent):
-    """The partition has just stopped by itself: see its reason, find the cause, then resume it. Its events wait."""
+    """The partition has just stopped: see its stop reason, remove the cause, then resume it. Its events wait."""
 
 
 class StaleTopology(DrainError, Retryable):
-    """The shard's row carries another epoch than our topology: the partition has moved. Retried after a refresh."""
+    """The shard's row has another epoch than the topology: the partition has moved. Retried after a refresh."""
 
 
 class VerdictsVoid(DrainError, Retryable):
-    """A flush was written without some of its events: what was judged after it is judged anew. No harm."""
+    """A flush was written without its refused events, so the de-duplication of later batches is repeated. Harmless."""

@@ -1,4 +1,4 @@
-"""What workers say of a log server that is not fit: a metric, a line in the log, and a record of what it has lost."""
+"""Reports an unfit log server: a metric, a log line, and a record of its losses."""
 
 import logging
 import time
@@ -17,8 +17,8 @@ logger = logging.getLogger(__name__)
 REPEAT_SECONDS = 60.0
 ACTOR = "worker"
 
-_said_at: dict[str, float] = {}
-"""When this process last said so, by code."""
+_reported_at: dict[str, float] = {}
+"""Time of this process's last report, by code."""
 
 
 def watch_log(log: EventLog) -> None:
@@ -36,15 +36,15 @@ def watch_log(log: EventLog) -> None:
 
 
 def report_unfit_log(error: LogUnfit) -> None:
-    """Once a minute and process: beat asks twice a second."""
+    """Log at most once a minute per process: beat sends the task twice a second."""
     now = time.monotonic()
-    if now - _said_at.get(error.code, -REPEAT_SECONDS) >= REPEAT_SECONDS:
-        _said_at[error.code] = now
-        logger.error("the event log cannot be used, nothing is accepted nor counted: %s; %s", error, error.remedy)
+    if now - _reported_at.get(error.code, -REPEAT_SECONDS) >= REPEAT_SECONDS:
+        _reported_at[error.code] = now
+        logger.error("the event log cannot be used, no event is accepted or counted: %s; %s", error, error.remedy)
 
 
 def record_lost_ends(topology: Topology, raised: Mapping[int, Position]) -> None:
-    """Write down which partitions' logs ended before what had been applied. It stands in our log in any case."""
+    """Record the partitions whose log ended before the applied position. They have been logged before."""
     if not raised:
         return
     losses = [Loss(p, topology.get_shard_of(p).name, str(position)) for p, position in sorted(raised.items())]

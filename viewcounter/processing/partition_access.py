@@ -1,4 +1,4 @@
-"""What a drain asks of the cluster: where its partition is, reads there, transactions there.
+"""What a drain needs of the cluster: the topology, reads and transactions on the shard of a partition.
 
 The cluster proxy is one; a mover, whose copy no route leads to yet, brings another.
 """

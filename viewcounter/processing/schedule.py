@@ -1,4 +1,4 @@
-"""When beat sends which task: names alone, so that beat loads none of them."""
+"""The schedule of beat. Names tasks without importing them, so that beat loads none of them."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Trimming the log, shard by shard: what every copy that may become primary has applied, a safety time ago.
+"""Trims the log, shard by shard, below the position that every promotable copy had applied a safety time ago.
 
 A shard that is down delays only itself.
 """
@@ -42,7 +42,7 @@ class AppliedEarlier:
             self._noted[partition] = _Noted(now, applied, ripe=last.applied)
 
     def find(self, partition: int) -> Position:
-        """START while nothing is known."""
+        """START while unknown."""
         noted = self._noted.get(partition)
         return START if noted is None else noted.ripe
 
@@ -57,8 +57,8 @@ class _Noted:
 def get_trim_point(
     positions: list[Position], *, now: datetime, safety_seconds: float, applied_earlier: Position = START
 ) -> Position:
-    """The last position that may be forgotten: below every copy's position, and older than the safety time by the log's
-    clock or by ours (`applied_earlier`)."""
+    """The last position that may be trimmed: below every copy's position, and older than the safety time by the log's
+    clock or by this process's (`applied_earlier`)."""
     safe_ms = int((now.astimezone(UTC).timestamp() - safety_seconds) * 1000)
     return min([*positions, max(Position(safe_ms, 0), applied_earlier)])
 
@@ -80,7 +80,7 @@ def trim_log_everywhere(
 
 
 def _read_incoming(cluster: ClusterProxy) -> dict[int, list[Position]]:
-    """Where copies of partitions that are being moved will go on reading the log.
+    """Positions at which copies of partitions that are being moved read the log.
 
     One that is overlooked, because its shard does not answer, finds the log trimmed, and its mover makes it anew.
     """
@@ -91,7 +91,7 @@ def _read_incoming(cluster: ClusterProxy) -> dict[int, list[Position]]:
                 for partition, position in read_incoming(connection).items():
                     found[partition].append(Position.parse(position))
         except (ShardProxyError, ClusterProxyError) as error:
-            logger.warning("copies of partitions on %s are not known: %s", shard.name, error)
+            logger.warning("copies of moving partitions on %s cannot be read: %s", shard.name, error)
     return found
 
 
@@ -114,7 +114,7 @@ def _trim_shard(
             logger.warning("log of %s is not trimmed: %s cannot be read: %s", shard.name, instance, answer)
             return 0
         for row in answer.rows:
-            if row["state"] != MOVED:  # our topology is old
+            if row["state"] != MOVED:  # the topology is out of date
                 positions[row["partition"]].append(Position.parse(row["position"]))
     trimmed = 0
     for partition, found in positions.items():

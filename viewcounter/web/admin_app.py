@@ -1,7 +1,7 @@
-"""The admin, whose modules are loaded only where its pages are served or checked.
+"""Loads the admin modules only in processes that serve or check its pages.
 
-Django's own configuration imports every `admin.py` in every process. They import all that the pages show, which takes a
-worker, a daemon and each command longer than everything else that it loads.
+Django's own configuration imports every `admin.py` in every process. Their imports take a worker, a daemon or a command
+longer than everything else that it loads.
 """
 
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""The web process: the lanes in front, Django behind them. With `admin=only`: Django's admin alone."""
+"""The web process: ingest and fast reads in front, Django behind them. With `admin=only`: Django's admin alone."""
 
 import os
 

@@ -1,8 +1,8 @@
-"""Log-ins to the admin: after too many failed ones from an address, or for a name, no password is checked for a while.
+"""Log-ins to the admin: after too many failures from an address, or for a name, no password is checked for a while.
 
-Names are limited whether or not there is such a user, with the same words. The limits are counted in the process and,
-as long as it answers, in the cache, where all processes meet. Whoever fails often enough for a name keeps its user out
-for a minute; the commands of `manage.py` need no log-in.
+Names are limited whether or not such a user exists, with the same message. The limits are counted in the process and,
+while it answers, in the cache, which all processes share. Enough failures for a name lock its user out for a minute;
+the commands of `manage.py` need no log-in.
 """
 
 import logging
@@ -39,10 +39,10 @@ class LogInLimits:
             "name": BoundedBuckets(of_name / MINUTE, MINUTE, max_buckets),
         }
         self._shared = shared
-        self._lock = threading.Lock()  # guards the buckets; not held while the cache is asked
+        self._lock = threading.Lock()  # guards the buckets; not held while the cache is queried
 
     def find_wait_seconds(self, address: str, name: str) -> int | None:
-        """How long no password is checked; None: it may be checked now."""
+        """How long no password is checked; None: the password may be checked now."""
         return self._take(address, name, cost=0)
 
     def count_failure(self, address: str, name: str) -> None:
@@ -63,7 +63,7 @@ class LogInLimits:
         return max(waits, default=None)
 
     def _take_shared(self, takes: list[Take]) -> list[float]:
-        """What is left of each; nothing while the cache is away."""
+        """Tokens left in each bucket; empty while the cache does not answer."""
         try:
             return self._shared.take(takes)
         except BucketsUnavailable:
@@ -74,7 +74,7 @@ class LogInForm(AdminAuthenticationForm):
     def clean(self) -> dict[str, Any]:
         name = self.cleaned_data.get("username")
         if name is None or not self.cleaned_data.get("password"):
-            return dict(self.cleaned_data)  # the fields say what is missing
+            return dict(self.cleaned_data)  # the fields show what is missing
         limits, address = get_log_in_limits(), shorten_address(self.request.META.get("REMOTE_ADDR", ""))
         wait_seconds = limits.find_wait_seconds(address, name)
         if wait_seconds is not None:
@@ -94,7 +94,7 @@ class LogInForm(AdminAuthenticationForm):
 
 
 def log_in(request: HttpRequest) -> HttpResponseBase:
-    """The admin's own view, with the status that programs understand."""
+    """The admin's own view, with a status code for programs."""
     response: HttpResponseBase = admin.site.login(request)
     wait_seconds: int | None = getattr(request, "log_in_wait_seconds", None)
     if wait_seconds is not None:
@@ -105,7 +105,7 @@ def log_in(request: HttpRequest) -> HttpResponseBase:
 
 @cache
 def get_log_in_limits() -> LogInLimits:
-    """The one of this process."""
+    """The limits of this process."""
     config = get_config()
     shared = SharedBuckets(
         config.cache_url.get_secret_value(),
@@ -121,5 +121,5 @@ def get_log_in_limits() -> LogInLimits:
 
 
 def _digest(name: str) -> str:
-    """Whoever can read the cache learns no names."""
+    """Keeps names out of the cache."""
     return blake2b(name.casefold().encode("utf-8", "replace"), digest_size=16).hexdigest()

@@ -16,8 +16,8 @@ from viewcounter.config import get_config
 _config = get_config()
 
 _CLOSE = (b"connection", b"close")
-# A thread of Django that computes gives the interpreter to the event loop after this. Python's own 5 ms, with two such
-# threads and a hand-over to the thread of the log, are tens of milliseconds for a post; shorter ones gain nothing.
+# A computing Django thread yields the interpreter to the event loop after this. Python's default of 5 ms, with two such
+# threads and a hand-over to the log thread, adds tens of milliseconds to a POST; shorter intervals gain nothing.
 _SWITCH_SECONDS = 0.001
 _LOOK_SECONDS = 0.02
 
@@ -31,10 +31,10 @@ class WebProtocol(BoundedHttpProtocol):
 
 
 class LingeringServer(uvicorn.Server):
-    """Stops in two steps. uvicorn hangs up on every connection without a request under way, also on one whose next
-    request is on the wire; so first each answer says that it is the last one, and clients move to the next process.
+    """Stops in two steps. uvicorn closes every connection without a request in progress, also one whose next request is
+    on the wire; so at first each response says `connection: close`, and clients reconnect to another process.
 
-    New connections wait meanwhile, in the queue of the socket that all workers share, for whoever accepts next.
+    New connections wait meanwhile in the backlog of the shared socket, until another worker accepts them.
     """
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
@@ -49,7 +49,7 @@ class LingeringServer(uvicorn.Server):
 
 
 class BoundedUvicornWorker(UvicornWorker):
-    """Past `web_max_connections`, a process answers 503 at once instead of taking on what it cannot serve."""
+    """Past `web_max_connections`, a process answers 503 at once instead of accepting more than it can serve."""
 
     CONFIG_KWARGS: dict[str, Any] = {
         "loop": "uvloop",
@@ -62,12 +62,12 @@ class BoundedUvicornWorker(UvicornWorker):
     }
 
     async def _serve(self) -> None:
-        """As the parent's, but for the class of the server."""
+        """As the parent's, except for the class of the server."""
         self.config.app = self.wsgi
         server = LingeringServer(config=self.config)
         self._install_sigquit_handler()
         sys.setswitchinterval(_SWITCH_SECONDS)
-        # What is loaded by now stays. A full collection that looks through it holds up every request under way.
+        # Start-up objects live as long as the process: a full collection of them would stall in-flight requests.
         gc.collect()
         gc.freeze()
         await server.serve(sockets=self.sockets)

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from tests.unit.processing.builders import MINUTE_US, MemoryIds, Row, build_columns
 from viewcounter.processing.aggregation import aggregate, build_ledger
-from viewcounter.processing.deduplication import judge_batch
+from viewcounter.processing.deduplication import deduplicate
 
 rows = st.builds(
     Row,
@@ -50,7 +50,7 @@ def test_aggregates_equal_a_loop_over_the_events_and_keys_are_sorted(batch):
 @given(st.lists(rows, min_size=1, max_size=40))
 def test_ledger_lines_account_for_every_event_of_their_hour(batch):
     columns = build_columns(batch)
-    verdict = judge_batch(columns, MemoryIds())
+    verdict = deduplicate(columns, MemoryIds())
     lines = {line.hour_us // (60 * MINUTE_US): line for line in build_ledger(columns, verdict)}
     hours = [row.minute // 60 for row in batch]
     assert {hour: line.received for hour, line in lines.items()} == {h: hours.count(h) for h in set(hours)}

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.unit.processing.builders import MemoryIds, Row, build_columns, uuid4_of
-from viewcounter.processing.deduplication import MINUTES_AT_ONCE, judge_batch
+from viewcounter.processing.deduplication import MINUTES_AT_ONCE, deduplicate
 
 # Few distinct ids, minutes and contents, so that every kind of collision is common.
 rows = st.builds(
@@ -34,7 +34,7 @@ def judge_by_hand(batches):
 def judge_in_batches(batches):
     known, verdicts = MemoryIds(), []
     for batch in batches:
-        verdict = judge_batch(build_columns(batch), known)
+        verdict = deduplicate(build_columns(batch), known)
         names = zip(verdict.new, verdict.duplicate, verdict.conflict, strict=True)
         verdicts.append([("new", "duplicate", "conflict")[flags.index(True)] for flags in names])
     return verdicts
@@ -51,7 +51,7 @@ def test_ids_that_share_their_first_half_are_told_apart():
     ids = [base, base + 1, base, base + 2, base + 1]
     columns = build_columns([Row(0, value=value) for value in range(5)])
     columns.event_ids[:] = [UUID(int=number).bytes for number in ids]
-    verdict = judge_batch(columns, MemoryIds())
+    verdict = deduplicate(columns, MemoryIds())
     assert verdict.new.tolist() == [True, True, False, True, False]
     assert verdict.first_contents.tolist() == columns.content_digests()[[0, 1, 0, 3, 1]].tolist()
     assert [i for block in verdict.id_blocks for i in block.ids.tolist()] == sorted({UUID(int=n).bytes for n in ids})
@@ -60,20 +60,20 @@ def test_ids_that_share_their_first_half_are_told_apart():
 def test_ids_that_end_with_nul_bytes_are_told_apart():
     first, second = build_columns([Row(1 << 8)]), build_columns([Row(1 << 16)])
     known = MemoryIds()
-    judge_batch(first, known)
-    assert judge_batch(second, known).new.tolist() == [True]
-    assert judge_batch(first, known).duplicate.tolist() == [True]
+    deduplicate(first, known)
+    assert deduplicate(second, known).new.tolist() == [True]
+    assert deduplicate(first, known).duplicate.tolist() == [True]
 
 
 def test_id_blocks_are_sorted_and_hold_only_new_ids():
-    verdict = judge_batch(build_columns([Row(3), Row(1), Row(3), Row(2)]), MemoryIds())
+    verdict = deduplicate(build_columns([Row(3), Row(1), Row(3), Row(2)]), MemoryIds())
     assert [bytes(i) for i in verdict.id_blocks[0].ids] == [uuid4_of(n).bytes for n in (1, 2, 3)]
 
 
 def test_each_event_is_told_the_content_that_came_first():
     known = MemoryIds()
-    judge_batch(build_columns([Row(1, value=5)]), known)
-    verdict = judge_batch(build_columns([Row(2, value=7), Row(1, value=6), Row(2, value=8)]), known)
+    deduplicate(build_columns([Row(1, value=5)]), known)
+    verdict = deduplicate(build_columns([Row(2, value=7), Row(1, value=6), Row(2, value=8)]), known)
     first = build_columns([Row(2, value=7), Row(1, value=5), Row(2, value=7)]).content_digests()
     assert verdict.conflict.tolist() == [False, True, True]
     assert verdict.first_contents.tolist() == first.tolist()
@@ -82,6 +82,6 @@ def test_each_event_is_told_the_content_that_came_first():
 def test_a_batch_of_many_minutes_asks_for_a_bounded_number_at_once():
     known = MemoryIds()
     rows = [Row(number, minute=number) for number in range(3 * MINUTES_AT_ONCE + 5)]
-    assert judge_batch(build_columns(rows), known).new.all()
+    assert deduplicate(build_columns(rows), known).new.all()
     assert [len(asked) for asked in known.asked] == [MINUTES_AT_ONCE] * 3 + [5]
-    assert judge_batch(build_columns(rows), known).duplicate.all()
+    assert deduplicate(build_columns(rows), known).duplicate.all()

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from tests.tiers import scale_examples
 from tests.unit.processing.builders import Row, build_columns
 from viewcounter.processing import known_ids
-from viewcounter.processing.deduplication import NONE_KNOWN, KnownIds, judge_batch, merge_block
+from viewcounter.processing.deduplication import NONE_KNOWN, KnownIds, deduplicate, merge_block
 from viewcounter.processing.known_ids import BYTES_PER_ID, BYTES_PER_MINUTE, IdCache, LoadedIds
 from viewcounter.storage.flush import IdBlock
 
@@ -164,7 +164,7 @@ def judge_random_ids(cache, *, events, minutes, seed):
     columns = build_columns([Row(0, minute=int(minute)) for minute in rng.integers(0, minutes, size=events)])
     ids = rng.integers(0, 256, size=(events, 16), dtype=np.uint8)
     ids[:, 6] = 0x40  # version 4, whose minute is the event's
-    assert judge_batch(replace(columns, event_ids=ids.view("S16")[:, 0]), CachedIds(cache)).new.all()
+    assert deduplicate(replace(columns, event_ids=ids.view("S16")[:, 0]), CachedIds(cache)).new.all()
 
 
 def test_ids_of_judged_batches_take_24_bytes_each():

@@ -119,7 +119,7 @@
   }
 
   function setViewer(viewerId) {
-    for (const report of watchers) report(); // what was played so far is of whoever watched until now
+    for (const report of watchers) report(); // the time played so far belongs to the previous viewer
     viewer = viewerId === null || viewerId === undefined || viewerId === "" ? null : String(viewerId);
     if (viewer !== null && !VIEWER.test(viewer)) {
       viewer = null; // the service would refuse the events themselves
