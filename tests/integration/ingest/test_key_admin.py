@@ -61,7 +61,7 @@ def test_admin_asks_for_a_reason_before_a_key_is_changed(admin_client: Client, a
     page = choose(admin_client, action, key, reason=reason)
     assert f"partner ({key.prefix}), secret, events:write: never used." in page
     assert ">Cancel</a>" in page
-    assert ("Nothing was done: say why" in page) is (reason is not None)
+    assert ("Nothing was changed: enter a reason" in page) is (reason is not None)
     key.refresh_from_db()
     assert (key.revoked_at, key.expires_at, ApiKey.objects.count()) == (None, None, 1)
     assert authenticate(token).name == "partner"
