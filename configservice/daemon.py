@@ -15,12 +15,12 @@ from typing import Protocol
 from django.db import DatabaseError, connections
 
 from configservice.errors import ConfigServiceError, ControlDatabaseUnavailable, LeaseLost
+from configservice.failover.conditions import ConditionRecorder, LogKept, derive_condition
 from configservice.failover.executor import FailoverObserver
 from configservice.failover.kept_log import LogShare, LogWatch
 from configservice.failover.lease import Lease
 from configservice.failover.reconciler import ShardDirectives, ShardReconciler, read_directives
 from configservice.failover.records import Condition
-from configservice.monitoring.conditions import ConditionRecorder, LogKept, derive_condition
 from configservice.monitoring.connections import Connect
 from configservice.monitoring.failure_detection import PrimaryVerdict, StandbyWitness, Witness, classify_primary
 from configservice.monitoring.monitor import Monitor

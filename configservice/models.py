@@ -11,7 +11,7 @@ from django.core.validators import MaxValueValidator, MinValueValidator, RegexVa
 from django.db import models
 from django.db.models import Deferrable, Q
 
-from configservice.failover.records import Failover, Leadership, ShardCondition  # noqa: F401 - for Django to find
+from configservice.failover.records import Failover, ShardCondition  # noqa: F401 - for Django to find
 from configservice.moves.states import MoveState
 from configservice.settings import FailoverMode
 from configservice.topology.model import Durability, Role, StandbyLoss, Topology, is_loopback
@@ -311,3 +311,22 @@ class Move(models.Model):
 
     def __str__(self) -> str:
         return f"partition {self.partition} from {self.source} to {self.target}"
+
+
+class Leadership(models.Model):
+    """One row: the lease of the leading config service. Written only by `configservice.failover.lease`."""
+
+    ONLY_ID = 1
+
+    id = models.PositiveSmallIntegerField(primary_key=True)
+    generation = models.PositiveBigIntegerField()
+    holder = models.CharField(max_length=63)
+    taken_at = models.DateTimeField()
+    renewed_at = models.DateTimeField()
+
+    class Meta:
+        verbose_name_plural = "leadership"
+        constraints = [models.CheckConstraint(condition=Q(id=1), name="one_leadership")]
+
+    def __str__(self) -> str:
+        return f"leader generation {self.generation}: {self.holder}"

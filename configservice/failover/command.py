@@ -11,7 +11,7 @@ from django.core.management.base import CommandError
 from commandline.command import OperatorCommand, Subject
 from configservice.errors import ConfigServiceError
 from configservice.failover.state import FailoverState
-from configservice.join.prompts import confirm
+from runtime.prompts import confirm
 
 if TYPE_CHECKING:
     from configservice.failover.records import Failover

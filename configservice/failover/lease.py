@@ -17,7 +17,7 @@ from typing import Any, Protocol
 import psycopg
 
 from configservice.errors import LeaseLost
-from configservice.failover.records import Leadership
+from configservice.models import Leadership
 
 logger = logging.getLogger(__name__)
 

@@ -1,4 +1,4 @@
-"""Tables of the control database for failovers, leadership and shard conditions."""
+"""Tables of the control database for failovers and shard conditions."""
 
 from enum import StrEnum
 
@@ -12,25 +12,6 @@ TEXT_MAX_LENGTH = 500
 
 def _list_choices(kind: type[StrEnum]) -> list[tuple[str, str]]:
     return [(member.value, member.value) for member in kind]
-
-
-class Leadership(models.Model):
-    """One row: the lease of the leading config service. Written only by `configservice.failover.lease`."""
-
-    ONLY_ID = 1
-
-    id = models.PositiveSmallIntegerField(primary_key=True)
-    generation = models.PositiveBigIntegerField()
-    holder = models.CharField(max_length=63)
-    taken_at = models.DateTimeField()
-    renewed_at = models.DateTimeField()
-
-    class Meta:
-        verbose_name_plural = "leadership"
-        constraints = [models.CheckConstraint(condition=Q(id=1), name="one_leadership")]
-
-    def __str__(self) -> str:
-        return f"leader generation {self.generation}: {self.holder}"
 
 
 class Failover(models.Model):

@@ -6,9 +6,9 @@ from django.db import IntegrityError, transaction
 from django.utils import timezone
 
 from configservice.errors import FailoverRefused, FailoverUnderWay, NoLeader, UnknownShard
-from configservice.failover.records import TEXT_MAX_LENGTH, Failover, Leadership
+from configservice.failover.records import TEXT_MAX_LENGTH, Failover
 from configservice.failover.state import FailoverKind, FailoverState
-from configservice.models import ACTOR_MAX_LENGTH, Instance, RoleChoice, Shard
+from configservice.models import ACTOR_MAX_LENGTH, Instance, Leadership, RoleChoice, Shard
 
 POLL_SECONDS = 0.05
 LEADER_SILENCE_SECONDS = 15.0

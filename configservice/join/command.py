@@ -12,8 +12,8 @@ from django.core.management.base import CommandError
 
 from commandline.command import OperatorCommand, Subject
 from configservice.errors import CandidateRefused, ConfigServiceError, Refusal
-from configservice.join.prompts import confirm
 from configservice.topology.model import Instance, Role, Topology
+from runtime.prompts import confirm
 
 if TYPE_CHECKING:
     from configservice.join.changes import CheckedServer

@@ -9,8 +9,8 @@ from django.core.management.base import CommandError
 
 from commandline.command import OperatorCommand, Subject
 from configservice.errors import ConfigServiceError
-from configservice.join.prompts import confirm
 from configservice.topology.model import Instance, Shard
+from runtime.prompts import confirm
 
 
 class DrainingCommand(OperatorCommand, ABC):

@@ -25,8 +25,7 @@ from configservice.errors import (
     TopologyCacheEmpty,
     TopologyCacheUnavailable,
 )
-from configservice.failover.records import Leadership
-from configservice.models import TopologyEpoch
+from configservice.models import Leadership, TopologyEpoch
 from configservice.topology.cluster_cache import ClusterCache, get_cache_client
 from configservice.topology.model import Topology
 from configservice.topology.published_snapshot import (

@@ -14,8 +14,8 @@ from django.db import connections
 
 from configservice.failover.durability_change import set_durability
 from configservice.failover.records import Failover, ShardCondition
+from configservice.failover.shard_reports import read_reports
 from configservice.models import Instance, Shard
-from configservice.monitoring.shard_reports import read_reports
 from configservice.topology.model import Durability
 from configservice.topology.publication import publish
 from devtools.drill.tcp_proxy import TcpProxies

@@ -17,8 +17,8 @@ from django.utils import timezone
 from clusterproxy.errors import NoTopology
 from clusterproxy.proxy import ClusterProxy
 from configservice.failover.durability import DurabilityState
+from configservice.failover.shard_reports import ShardReport, has_config_service
 from configservice.models import LogLoss
-from configservice.monitoring.shard_reports import ShardReport, has_config_service
 from configservice.topology.model import Instance, Role, Shard, Topology
 from runtime.timed_call import TimedCall
 from viewcounter.eventlog.errors import EventLogError, LogUnfit

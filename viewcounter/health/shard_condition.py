@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from configservice.failover.records import Condition
-from configservice.monitoring.shard_reports import ShardReport, read_reports
+from configservice.failover.shard_reports import ShardReport, read_reports
 from viewcounter.health.cluster_health import Status
 from viewcounter.health.control_query import ControlQuery
 

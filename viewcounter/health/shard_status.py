@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from configservice.failover.durability import DurabilityState
-from configservice.monitoring.shard_reports import ShardReport
+from configservice.failover.shard_reports import ShardReport
 from viewcounter.health.cluster_health import ShardHealth, Status
 from viewcounter.health.shard_condition import describe_condition, describe_log, encode_report
 

@@ -13,7 +13,7 @@ from commandline.command import OperatorCommand, Subject
 from configservice.errors import ConfigServiceError
 
 if TYPE_CHECKING:
-    from configservice.topology.initialisation import InitialisationReport
+    from configservice.join.initialisation import InitialisationReport
 
 PARTITIONS_MAX = 4096
 
@@ -42,8 +42,8 @@ class Command(OperatorCommand):
         parser.add_argument("--json", action="store_true", help="print the report as JSON")
 
     def handle(self, *args: Any, **options: Any) -> None:
+        from configservice.join.initialisation import initialise_cluster
         from configservice.topology.cluster_file import read_cluster_file
-        from configservice.topology.initialisation import initialise_cluster
 
         partition_count: int = options["partitions"]
         if not 1 <= partition_count <= PARTITIONS_MAX:

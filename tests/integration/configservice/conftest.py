@@ -13,8 +13,17 @@ from django.db import connections
 from django.test import Client
 from psycopg import sql
 
-from configservice.failover.records import Failover, Leadership
-from configservice.models import Cluster, EventType, Instance, Move, PartitionAssignment, Shard, TopologyEpoch
+from configservice.failover.records import Failover
+from configservice.models import (
+    Cluster,
+    EventType,
+    Instance,
+    Leadership,
+    Move,
+    PartitionAssignment,
+    Shard,
+    TopologyEpoch,
+)
 from configservice.topology.cluster_cache import ClusterCache
 from configservice.topology.model import Topology
 from configservice.topology.publication import read_from_control_database

@@ -8,8 +8,7 @@ from django.utils import timezone
 from configservice.errors import LeaseLost
 from configservice.failover.absence import record_absence, record_return, reinstate, release_log_hold
 from configservice.failover.reconciler import read_directives
-from configservice.failover.records import Leadership
-from configservice.models import Instance, TopologyEpoch
+from configservice.models import Instance, Leadership, TopologyEpoch
 from configservice.settings import FailoverMode
 from tests.integration.configservice.conftest import read_topology
 

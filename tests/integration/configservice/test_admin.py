@@ -8,8 +8,8 @@ from django.contrib.auth.models import User
 from django.db import connection, transaction
 from django.utils import timezone
 
-from configservice.failover.records import Failover, Leadership
-from configservice.models import EventType, Instance, Move, PartitionAssignment, Shard, TopologyEpoch
+from configservice.failover.records import Failover
+from configservice.models import EventType, Instance, Leadership, Move, PartitionAssignment, Shard, TopologyEpoch
 from configservice.registry.services import Service, ServiceKind, put_heartbeat, remove_service
 from configservice.topology.publication import lock_topology, read_from_cache
 from tests.integration.configservice.conftest import read_topology

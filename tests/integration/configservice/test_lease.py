@@ -7,7 +7,7 @@ from django.db import connections, transaction
 
 from configservice.errors import LeaseLost
 from configservice.failover.lease import Lease, fence_change
-from configservice.failover.records import Leadership
+from configservice.models import Leadership
 from shardproxy.connection import open_dedicated_connection
 from tests.pace import limit
 from tests.waiting import wait_until

@@ -5,8 +5,7 @@ import pytest
 from django.db import connection, connections
 
 from configservice.errors import NoSigner
-from configservice.failover.records import Leadership
-from configservice.models import EventType, TopologyEpoch
+from configservice.models import EventType, Leadership, TopologyEpoch
 from configservice.topology.publication import (
     check_signer,
     find_signing_key,

@@ -5,10 +5,10 @@ from dataclasses import replace
 import msgspec
 import pytest
 
+from configservice.failover.conditions import derive_condition
 from configservice.failover.kept_log import LogShare
 from configservice.failover.records import Condition
 from configservice.failover.roles import Correction, plan_roles
-from configservice.monitoring.conditions import derive_condition
 from configservice.monitoring.failure_detection import PrimaryVerdict
 from configservice.monitoring.probe_result import ProbeResult
 from configservice.settings import ConfigServiceSettings, FailoverMode

@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 from configservice.failover.records import Condition, Failover, ShardCondition
 from configservice.failover.requests import LEADER_SILENCE_SECONDS
-from configservice.monitoring.shard_reports import ShardReport, build_report, has_config_service
+from configservice.failover.shard_reports import ShardReport, build_report, has_config_service
 
 NOW = datetime(2026, 1, 2, tzinfo=UTC)
 SINCE = NOW - timedelta(hours=1)

@@ -7,7 +7,7 @@ import pytest
 from configservice.failover.durability import DurabilityState
 from configservice.failover.kept_log import LogShare
 from configservice.failover.records import Condition
-from configservice.monitoring.shard_reports import OpenFailover, ShardReport
+from configservice.failover.shard_reports import OpenFailover, ShardReport
 from tests.unit.clusterproxy.builders import build_shard, build_topology
 from viewcounter.health.cluster_health import ShardHealth
 from viewcounter.health.readiness import build_condition_parts, build_log_parts

@@ -11,9 +11,9 @@ from rest_framework.response import Response
 
 from configservice.failover.durability import DurabilityState
 from configservice.failover.records import Condition
+from configservice.failover.shard_reports import ShardReport
 from configservice.failover.state import FINISHED, FailoverKind, FailoverState
 from configservice.models import LogLoss
-from configservice.monitoring.shard_reports import ShardReport
 from configservice.registry.services import RegisteredService, ServiceKind, ServiceState
 from configservice.topology.history import HistoryEntry, read_history
 from configservice.topology.model import Durability, Role, StandbyLoss, Topology

@@ -8,7 +8,7 @@ from django.db import DatabaseError
 
 from clusterproxy.errors import ClusterProxyError
 from commandline.command import OperatorCommand, Subject
-from configservice.join.prompts import confirm
+from runtime.prompts import confirm
 from shardproxy.errors import ShardProxyError
 from viewcounter.eventlog.errors import EventLogError
 

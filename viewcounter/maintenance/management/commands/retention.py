@@ -9,7 +9,7 @@ from django.core.management.base import CommandError, CommandParser
 
 from clusterproxy.errors import ClusterProxyError
 from commandline.command import OperatorCommand, Subject
-from configservice.join.prompts import confirm
+from runtime.prompts import confirm
 from shardproxy.errors import ShardProxyError
 from viewcounter.maintenance.partition_choice import add_partition_arguments, get_partitions
 from viewcounter.processing.errors import DrainError
