@@ -1,10 +1,10 @@
-"""A clock that a test puts forward instead of waiting."""
+"""A clock that a test advances instead of waiting."""
 
 import time
 
 
 class Clock:
-    """The monotonic clock, and what it was advanced by."""
+    """The monotonic clock plus the time by which it was advanced."""
 
     def __init__(self) -> None:
         self._ahead_seconds = 0.0

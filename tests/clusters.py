@@ -1,4 +1,4 @@
-"""Clusters for tests: `run_temporary_cluster`, as patient as this machine is slow, and in the accounts of the run."""
+"""Clusters for tests: `run_temporary_cluster` with time limits of this machine, counted in the summary of the run."""
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -21,13 +21,13 @@ SELDOM = {
         "TOPOLOGY_POLL": "2",
     }.items()
 }
-"""What a whole cluster does all the time and no test of these waits for: with it, a quarter of what one costs idle."""
+"""Longer intervals of periodic work that no test waits for: an idle cluster then costs a quarter of the CPU time."""
 
 _living: list[LocalCluster] = []
 
 
 def start_prepared_servers(cluster: LocalCluster) -> None:
-    """Servers with their tables and a topology, no application."""
+    """Start servers with tables and a topology, without applications."""
     cluster.start_servers()
     cluster.prepare()
 
@@ -65,5 +65,5 @@ def scale_limits(spec: ClusterSpec | None) -> ClusterSpec:
 
 
 def list_state_folders() -> set[str]:
-    """Of the clusters that fixtures keep now."""
+    """State folders of the clusters that fixtures keep now."""
     return {str(cluster.state.root) for cluster in _living}

@@ -1,4 +1,4 @@
-"""One cluster of servers for all tests that need one: real PostgreSQL, real Valkey, prepared once a run."""
+"""One cluster of servers for all tests that need one: real PostgreSQL, real Valkey, prepared once for each run."""
 
 import os
 from collections.abc import Iterator, Mapping
@@ -19,7 +19,7 @@ from viewcounter.cache.process import find_read_cache
 from viewcounter.cluster import get_cluster
 from viewcounter.config import get_config
 
-# What a test leaves is little: to delete it costs 2 ms, to truncate all tables on all copies 200 ms of a core.
+# A test leaves few rows: deleting them costs 2 ms, truncating all tables on all copies 200 ms of CPU time.
 NO_EVENTS = """
     DELETE FROM raw_event; DELETE FROM event_ids; DELETE FROM rollup_dirty; DELETE FROM ledger;
     DELETE FROM event_minute; DELETE FROM event_hour; DELETE FROM event_day; DELETE FROM event_total;
@@ -36,7 +36,7 @@ NOTHING_ELSE = """
 def servers() -> Iterator[LocalCluster]:
     """Control database, two shards of a primary and a replica, log, broker; migrated, no applications.
 
-    Whoever stops or kills one of them starts it again; tests that break more use a cluster of their own.
+    A test that stops or kills one of them starts it again; tests that break more use a cluster of their own.
     """
     with run_cluster(start=start_prepared_servers) as cluster:
         use_cluster(cluster)
@@ -53,17 +53,17 @@ def _list_settings(environment: Mapping[str, str]) -> dict[str, str]:
 
 _OUTER = _list_settings(os.environ)
 _common: list[LocalCluster] = []
-"""The cluster of `servers`, once it runs."""
+"""The cluster of `servers`, when it runs."""
 _used: list[LocalCluster] = []
-"""The one that the settings point at."""
+"""The cluster to which the settings point."""
 
 
 SHARED = ("running_cluster", "local_cluster", "move_cluster")
-"""Fixtures of a cluster that tests of several files have in common."""
+"""Fixtures of clusters that tests of several files share."""
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """The longest first, so that workers end together; those of a file, or of a cluster, stay on one worker."""
+    """The longest first, so that workers end together; tests of one file, or of one cluster, run on one worker."""
     if not config.option.only_long:
         items.sort(key=_rank)
     for item in items:
@@ -79,7 +79,7 @@ def _rank(item: pytest.Item) -> int:
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    """A test of another file may have pointed the settings at a cluster of its own, which is gone now."""
+    """Restores the settings, which a test of another file may have pointed to a cluster that no longer exists."""
     fixtures = getattr(item, "fixturenames", ())
     if "servers" in fixtures and "move_cluster" not in fixtures and _common and _common != _used:
         get_cluster().close()
@@ -113,7 +113,7 @@ def use_cluster(cluster: LocalCluster) -> None:
 
 @pytest.fixture
 def clean_cluster(servers: LocalCluster) -> ClusterProxy:
-    """The cluster proxy on shards without a single event; every partition owned, at the start of the log."""
+    """A cluster proxy on shards without events; every partition is owned and at the start of the log."""
     return empty_shards()
 
 
@@ -136,7 +136,7 @@ def empty_shards() -> ClusterProxy:
 
 @pytest.fixture
 def shard_connection(clean_cluster: ClusterProxy) -> Iterator[psycopg.Connection]:
-    """An autocommit connection to the primary of partition 3's shard, which holds nothing yet."""
+    """An autocommit connection to the primary of partition 3's shard, which is empty."""
     with connect_to_shard(clean_cluster) as connection:
         yield connection
 

@@ -1,8 +1,8 @@
 """No process outlives the test that started it.
 
-What a test's body starts and leaves is killed after it, and the test fails. After one that failed, and after the last
-of all, descendants whose parents are gone are looked for as well: the environment of each says which test it was born
-in. A test that goes on past twice its limit, because its clean-up hangs, ends the run.
+Processes that a test has started and not ended are killed after it, and the test fails. After a failed test, and after
+the last one, descendants whose parents have ended are found too: the environment of each names its test. A test that
+runs past twice its time limit, because its clean-up hangs, ends the run.
 """
 
 import faulthandler
@@ -21,11 +21,11 @@ from devtools.localcluster.process import OWNER_VARIABLE, send_signal
 from tests.clusters import list_state_folders
 
 _RUN_VARIABLE = "PYTEST_PROCESS"
-"""In the environment of everything that this process starts: which one it was."""
+"""In the environment of every process that this one starts: identifies this process."""
 _TEST_VARIABLE = "PYTEST_CURRENT_TEST"
 """Set by pytest."""
 _GONE_SECONDS = 2.0
-"""What has been told to end may still be on its way."""
+"""Time for processes that are ending."""
 _WATCH_SECONDS = 1.0
 _TASKS = Path("/proc/self/task")
 
@@ -74,7 +74,7 @@ class Leftovers:
                 pytest.fail(f"processes were left running: {'; '.join(told)}", pytrace=False)
 
     def _list_descendants(self, nodeid: str) -> set[int]:
-        """Of this run that were born in the test named, or in any."""
+        """Descendants of this run that were started in the given test, or in any."""
         pids = set()
         for process in psutil.process_iter():
             try:
@@ -95,7 +95,7 @@ class Leftovers:
 
 
 def list_children() -> set[int]:
-    """Pids of our own children; those that have ended and were not waited for are among them."""
+    """Pids of our own children, including zombies."""
     pids: set[int] = set()
     for task in _TASKS.iterdir() if _TASKS.exists() else ():
         try:
@@ -106,7 +106,7 @@ def list_children() -> set[int]:
 
 
 def await_end(pids: set[int]) -> list[psutil.Process]:
-    """Those that are still there after a moment."""
+    """The processes that have not ended within _GONE_SECONDS."""
     deadline = time.monotonic() + _GONE_SECONDS
     while (left := find_strangers(pids)) and time.monotonic() < deadline:
         time.sleep(0.02)
@@ -114,7 +114,7 @@ def await_end(pids: set[int]) -> list[psutil.Process]:
 
 
 def find_strangers(pids: set[int]) -> list[psutil.Process]:
-    """Those that live and belong to no cluster that a fixture still keeps."""
+    """The living processes that belong to no cluster of a fixture."""
     kept = list_state_folders()
     strangers = []
     for pid in pids:
@@ -128,7 +128,7 @@ def find_strangers(pids: set[int]) -> list[psutil.Process]:
 
 
 def is_kept(process: psutil.Process, folders: set[str]) -> bool:
-    """By its environment, or by its working folder: PostgreSQL and Valkey write their titles over their environment."""
+    """By its environment or working folder, since PostgreSQL and Valkey overwrite their environment with a title."""
     return process.environ().get(OWNER_VARIABLE) in folders or process.cwd().startswith(tuple(folders))
 
 
@@ -141,7 +141,7 @@ def describe(process: psutil.Process) -> str:
 
 
 def kill(processes: list[psutil.Process]) -> None:
-    """With everything below them, parents first."""
+    """With their descendants, parents first."""
     for process in processes:
         try:
             tree = [process, *process.children(recursive=True)]

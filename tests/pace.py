@@ -1,7 +1,6 @@
-"""How slow this machine is now, measured once a run: every limit of time in tests is multiplied by it.
+"""Slowness of this machine, measured once for each run: every time limit in tests is multiplied by it.
 
-1 on a quiet machine like those of its authors, more on a slower one or beside other work, never less. What a test
-waits for takes what it takes; a limit only says when to stop hoping.
+1 on a quiet machine of two cores, more on a slower or busy one, never less.
 """
 
 import os
@@ -23,7 +22,7 @@ _ROUNDS = 3
 
 
 def limit(seconds: float) -> float:
-    """`seconds` of a quiet machine as seconds of this one."""
+    """A time limit of a quiet machine, scaled to this one."""
     return seconds * get_pace()
 
 
@@ -43,7 +42,7 @@ def measure_pace() -> float:
 
 
 def _time(work: Callable[[], object]) -> float:
-    """The middle one of some rounds."""
+    """The median of some rounds."""
     seconds = []
     for _ in range(_ROUNDS):
         started_at = time.perf_counter()
@@ -70,7 +69,7 @@ def _write() -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_configure(config: pytest.Config) -> None:
-    """pytest-timeout takes its limit from here; workers get it with the options of the first process."""
+    """Sets the limit of pytest-timeout; workers get it with the options of the first process."""
     if config.option.timeout is None:
         config.option.timeout = limit(float(config.getini("timeout")))
 

@@ -1,4 +1,4 @@
-"""Processes that tests start: in a session of their own, gone with the block that runs them and with this process."""
+"""Processes of tests: each in a session of its own, ended with its context and with this process."""
 
 import os
 import signal
@@ -56,7 +56,7 @@ def running(
 
 
 def lives(process: psutil.Process) -> bool:
-    """One that has ended is no process any more, also while nobody has waited for it: init takes its time."""
+    """False also for a zombie: init may reap it late."""
     try:
         return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:

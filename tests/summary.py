@@ -1,7 +1,7 @@
-"""Where the minutes of a run went: by part, set-up of clusters apart, in time and in CPU of all processes.
+"""Duration and CPU time of a run, by part, with the set-up of clusters apart.
 
-CPU is read when the file changes and around each start and stop of a cluster, from the kernel's accounts of this
-process, of children that have ended, and of everything that lives below them.
+CPU time is read when the file changes and around each start and stop of a cluster: of this process, its ended children,
+and all living descendants.
 """
 
 import os
@@ -22,12 +22,12 @@ _ROOT = Path(__file__).parent
 
 
 class CpuMeter:
-    """Charges what this process and those below it have used since the last reading to what went on meanwhile."""
+    """Attributes the CPU time since the last reading, of this process and its descendants, to the current activity."""
 
     def __init__(self) -> None:
         self.seconds: Counter[str] = Counter()
         self.cluster_seconds: Counter[str] = Counter()
-        """Of the clock, by the file that waited for a cluster to start or stop."""
+        """Wall time, by the file that waited for the start or stop of a cluster."""
         self._charged = COLLECTION
         self._read = 0.0
 
@@ -35,7 +35,7 @@ class CpuMeter:
         if charged == self._charged:
             return
         now = read_cpu_seconds()
-        # Less than before when a process was killed of whose children nobody had the account.
+        # Less than before after a process was killed whose ended children were not accounted elsewhere.
         self.seconds[self._charged] += max(0.0, now - self._read)
         self._charged, self._read = charged, now
 
@@ -51,7 +51,7 @@ class CpuMeter:
 
 
 def read_cpu_seconds() -> float:
-    """Used so far by this process, its children that have ended, and all that live below it."""
+    """CPU time so far of this process, its ended children, and all living descendants."""
     times = os.times()
     seconds = times.user + times.system + times.children_user + times.children_system
     for process in psutil.Process().children(recursive=True):
@@ -67,13 +67,13 @@ meter = CpuMeter()
 
 
 class Summary:
-    """Of the process that reports; workers hand it what they have measured."""
+    """The summary in the reporting process; workers send their measurements to it."""
 
     def __init__(self) -> None:
         self.started_at = time.monotonic()
         self.tests: Counter[str] = Counter()
         self.seconds: Counter[str] = Counter()
-        """Of the clock, by file."""
+        """Wall time by file."""
         self.cluster_seconds: Counter[str] = Counter()
         self.cpu_seconds: Counter[str] = Counter()
         self.slowest: Counter[str] = Counter()
@@ -113,7 +113,7 @@ class Summary:
                 write(f"{seconds:8.1f} s  {file}")
 
     def list_parts(self) -> list[tuple[str, int, float, float]]:
-        """Name, number of tests, seconds and CPU seconds; a test's wait for a cluster stands with the clusters."""
+        """Name, number of tests, seconds and CPU seconds; waiting for clusters is a part of its own."""
         tests: Counter[str] = Counter()
         seconds: defaultdict[str, float] = defaultdict(float)
         cpu: defaultdict[str, float] = defaultdict(float)

@@ -1,6 +1,6 @@
 """Two tiers of tests: those that guard every change, and those marked `long`, which run with `--long`.
 
-A property test belongs to both: with few examples in the first tier, with many among the long tests.
+A property test runs in both: with few examples in the first tier, with many among the long tests.
 """
 
 import time
@@ -12,9 +12,9 @@ from hypothesis import settings as hypothesis_settings
 
 QUICK_EXAMPLES = 50
 LONG_FACTOR = 20
-"""So many times more examples does a property test try among the long tests."""
+"""Factor of the number of examples of a property test among the long tests."""
 PROPERTY_MINUTES = 0.3
-"""What one of them takes then, at most."""
+"""Maximum duration of such a test."""
 
 # How long an example takes says how busy the machine is, not whether the code is right.
 _QUICK = hypothesis_settings(deadline=None, max_examples=QUICK_EXAMPLES, suppress_health_check=[HealthCheck.too_slow])
@@ -26,7 +26,7 @@ _TIERS = pytest.StashKey["Tiers"]()
 
 
 def scale_examples(quick: int) -> int:
-    """For a property test that needs another number than most: `quick` in the first tier, more among the long tests."""
+    """Number of examples of a property test: `quick` in the first tier, more among the long tests."""
     return quick * hypothesis_settings().max_examples // QUICK_EXAMPLES
 
 
@@ -43,7 +43,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 class Tiers:
-    """Which tests run. `left_out` counts long tests that were not asked for, `not_begun` names those without time."""
+    """Selects the tests to run. `left_out`: number of long tests not requested. `not_begun`: tests without time."""
 
     def __init__(self, config: pytest.Config) -> None:
         self._only_long: bool = config.option.only_long
@@ -107,7 +107,7 @@ class Tiers:
 
 
 def find_minutes(item: pytest.Item) -> float | None:
-    """What a long test takes, by its mark; None for one of the first tier."""
+    """Duration of a long test, by its mark; None for a test of the first tier."""
     mark = item.get_closest_marker("long")
     if mark is None:
         return None

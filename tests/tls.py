@@ -1,6 +1,6 @@
-"""Servers that demand TLS: a front that ends TLS before a real PostgreSQL or Valkey, and certificates for it.
+"""Servers that require TLS: a proxy that terminates TLS for a real PostgreSQL or Valkey, and its certificates.
 
-The servers of our wheels are built without TLS; what is tried here is our side of it, by the clients' real libraries.
+The servers of our wheels are built without TLS; these tests cover our side, with the real client libraries.
 """
 
 import asyncio
@@ -72,7 +72,7 @@ def _encode(certificate: x509.Certificate) -> bytes:
 
 
 class TlsFront:
-    """Takes TLS connections only, and hands what they say to `port`. `accepted` counts finished handshakes."""
+    """Accepts TLS connections only and forwards their data to `port`. `accepted`: number of finished handshakes."""
 
     def __init__(self, context: ssl.SSLContext, port: int, *, is_postgres: bool) -> None:
         self._context = context

@@ -1,4 +1,4 @@
-"""How tests wait: they poll a condition, less and less often, until a deadline that is generous on any machine."""
+"""Waiting in tests: poll a condition, at growing intervals, until a generous deadline."""
 
 import asyncio
 import inspect
@@ -36,7 +36,7 @@ def wait_while(find_obstacle: Callable[[], object], *, what: str, within_seconds
 
 
 async def wait_until_async(condition: Callable[[], object], *, within_seconds: float = LIMIT_SECONDS) -> None:
-    """The same on an event loop, whose tasks go on meanwhile."""
+    """The same on an event loop, whose tasks run meanwhile."""
     for pause_seconds in _list_pauses(within_seconds):
         if condition():
             return

@@ -195,10 +195,10 @@ async def _send(connection: Connection, request: bytes, *, at: float) -> None:
     """Returns when the request is answered or has failed."""
     answered = asyncio.Event()
 
-    def note(_connection: Connection, _body: bytes) -> None:
+    def set_answered(_connection: Connection, _body: bytes) -> None:
         answered.set()
 
-    connection.on_answer = note
+    connection.on_answer = set_answered
     connection.send(request, at=at)
     try:
         await asyncio.wait_for(answered.wait(), ANSWER_SECONDS)

@@ -55,7 +55,7 @@ class HistoryFreshness:
     positions: list[Position] = field(default_factory=list)
     seen_at: list[float] = field(default_factory=list)
 
-    def note(self, position: Position, now: float) -> None:
+    def add(self, position: Position, now: float) -> None:
         if not self.positions or position > self.positions[-1]:
             self.positions.append(position)
             self.seen_at.append(now)
@@ -164,7 +164,7 @@ class PositionWatch:
         with self._lock:
             for partition, text in rows:
                 history = self._histories.setdefault(partition, {}).setdefault(instance, HistoryFreshness())
-                history.note(Position.parse(text), now)
+                history.add(Position.parse(text), now)
 
 
 def _find_ends(posts: Iterable[Post]) -> Post:

@@ -71,7 +71,7 @@ def _list_counts(videos: Sequence[str]) -> Iterator[Question]:
         return lambda video: Request(f"/v1/videos/{video}/counts{query}")
 
     yield _about("counts", "counts of a video", videos, build(""), per_second=500, connections=HOT_CONNECTIONS)
-    by_django = build("?consistency=eventual")  # which the hot lane leaves to the views
+    by_django = build("?consistency=eventual")  # which the fast path leaves to the views
     yield _about(COUNTS_BY_DJANGO, "the same by Django", videos, by_django, per_second=50)
 
 

@@ -125,12 +125,12 @@ class ReadPart:
 def _load(cluster: LocalCluster, history: History, context: BenchContext) -> None:
     what, total, done = f"loading {history.event_count:,} events' aggregates", count_rows(history), 0
 
-    def note(rows: int) -> None:
+    def report_rows(rows: int) -> None:
         nonlocal done
         done += rows
         context.on_progress(what, done, total)
 
-    load_history(cluster, history, on_rows=note)
+    load_history(cluster, history, on_rows=report_rows)
 
 
 def _warm_up(bench: _Bench) -> None:

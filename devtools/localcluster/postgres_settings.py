@@ -57,7 +57,7 @@ def build_settings(
         # a standby pings a silent primary after half of it, which detects a frozen one
         "wal_receiver_timeout": "3s",
         "wal_sender_timeout": "10s",
-        # the killer names statements by it
+        # identifies statements in the records of the session reaper
         "compute_query_id": "on",
         # what an operator wants to find in the log
         "log_line_prefix": "%m [%p] %q%u@%d %a ",

@@ -15,7 +15,7 @@ JOIN_SECONDS = 30.0
 
 
 class _SessionFault:
-    """Statements of foreign sessions on a primary, each in a thread, until the killer or `heal` ends them."""
+    """Statements of foreign sessions on a primary, each in a thread, until the session reaper or `heal` ends them."""
 
     statements: tuple[str, ...]
     sessions = 1

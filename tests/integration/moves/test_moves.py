@@ -14,11 +14,11 @@ def test_a_partition_moves_with_all_its_rows_while_events_come(moving: Moving):
     before = moving.count_rows("shard2")
     steps = []
 
-    def note(move):
+    def record(move):
         steps.append(move.state)
         moving.live()
 
-    move = moving.run(moving.plan(), on_step=note)
+    move = moving.run(moving.plan(), on_step=record)
     assert (move.state, move.error, move.setbacks, move.attempts) == ("done", "", 0, 0)
     assert steps == [
         "planned", "copying", "catching_up", "verified", "held", "activated", "flipped", "released", "done",

@@ -8,7 +8,7 @@ from viewcounter.eventlog.interface import Position
 def build_history(*seen):
     history = HistoryFreshness()
     for at, ms in seen:
-        history.note(Position(ms, 0), at)
+        history.add(Position(ms, 0), at)
     return history
 
 

@@ -17,7 +17,7 @@ def attempt(outcome, started_at, ended_at):
     [
         ("202", 1.0, 1.1, True),
         ("503", 10.5, 10.6, True),
-        ("503", 9.0, 10.0, True),  # under way when it struck
+        ("503", 9.0, 10.0, True),  # in flight when it struck
         ("503", 13.9, 15.0, True),  # begun within the grace
         ("503", 9.0, 9.9, False),  # over before it struck
         ("503", 14.1, 14.2, False),  # begun after the grace
