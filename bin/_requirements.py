@@ -1,8 +1,8 @@
-"""Make .venv hold exactly what a lock file names, and write the locks: by uv, which is fetched where it is missing.
+"""Install exactly the packages of a lock file into .venv, and write the locks: with uv, which is fetched if missing.
 
-Run by bin/_bootstrap with the system's Python before anything is installed: the standard library is all there is.
-Where uv is not to be had or fails, pip installs. Every file that is installed must have a hash of the lock,
-whichever index or mirror served it.
+Run by bin/_bootstrap with the system's Python before anything is installed, so it uses the standard library only. pip
+installs where uv is not available or fails. Every installed file must have a hash of the lock, whichever index or
+mirror served it.
 """
 
 import ast
@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
 
-# What pip is told by its files and its environment, and what uv, which reads neither, calls it.
+# Settings of pip's files and environment, which uv does not read, and their names for uv.
 INDEX_NAMES = {
     "index-url": "UV_DEFAULT_INDEX",
     "trusted-host": "UV_INSECURE_HOST",
@@ -24,14 +24,14 @@ INDEX_NAMES = {
     "cert": "SSL_CERT_FILE",
     "proxy": "ALL_PROXY",
 }
-# Not for locks: a further index may hold one system's files of a package, and others' hashes would be missing.
+# Not for locks: a further index may have a package's files for one system only, without the hashes of the others.
 FURTHER_NAMES = {"extra-index-url": "UV_INDEX", "find-links": "UV_FIND_LINKS", "constraint": "UV_CONSTRAINT"}
 PARTED_BY_COMMAS = {"UV_FIND_LINKS"}
 STAMP = "requirements.stamp"  # the folder it was made in, then the lock that is installed; see bin/_bootstrap
 
 
 class Pip:
-    """A pip that installs into `venv`: the system's own, or one that ensurepip puts there. Looked for when needed."""
+    """A pip that installs into `venv`: the system's own, or one of ensurepip. Found when it is first needed."""
 
     def __init__(self, venv: Path) -> None:
         self._python = venv / "bin/python"
@@ -41,7 +41,7 @@ class Pip:
         return find_spec("pip") is not None or find_spec("ensurepip") is not None
 
     def read_settings(self) -> dict[str, str]:
-        """What pip would use, from its files and the environment: the latter wins. Empty where there is no pip."""
+        """pip's settings, from its files and the environment, which takes precedence. Empty without pip."""
         if not self.is_there():
             return {}
         listed = subprocess.run([*self._find(), "config", "list"], stdout=subprocess.PIPE, text=True, check=False)
@@ -54,7 +54,7 @@ class Pip:
         subprocess.run([*command, "--require-hashes", "--requirement", str(lock)], stdout=sys.stderr, check=True)
 
     def remove_others(self, names: set[str]) -> None:
-        """Uninstall what is in the environment and not among `names`, normalised as in a lock."""
+        """Uninstall packages that are not among `names`, normalised as in a lock."""
         listed = subprocess.run(
             [*self._find(), "list", "--format", "freeze", "--disable-pip-version-check"],
             stdout=subprocess.PIPE,
@@ -76,7 +76,7 @@ class Pip:
 
 
 def parse_pip_settings(listed: str) -> dict[str, str]:
-    """The lines of `pip config list`, such as global.index-url='...'; install. goes over global., :env: over both."""
+    """Parse `pip config list`, such as global.index-url='...'; install. overrides global., :env: overrides both."""
     settings: dict[str, str] = {}
     for section in ("global.", "install.", ":env:."):
         for line in listed.splitlines():
@@ -87,7 +87,7 @@ def parse_pip_settings(listed: str) -> dict[str, str]:
 
 
 def make_uv_environment(pip_settings: Mapping[str, str], names: Mapping[str, str]) -> dict[str, str]:
-    """This process's environment, and pip's settings under uv's `names` where uv was not told otherwise."""
+    """This process's environment, with pip's settings under uv's `names` unless uv's own are set."""
     environment = dict(os.environ)
     environment.setdefault("UV_SYSTEM_CERTS", "true")  # as pip does
     # As pip does: the best version of all indexes, not the first index that knows the package. Hashes hold for each.
@@ -101,14 +101,14 @@ def make_uv_environment(pip_settings: Mapping[str, str], names: Mapping[str, str
 def find_uv(venv: Path) -> str | None:
     for candidate in ("uv", str(venv / "bin/uv")):
         path = shutil.which(candidate)
-        # Run it: a version manager may put names on PATH that it does not stand for.
+        # Run it: a version manager may put names on PATH that do not work.
         if path and subprocess.run([path, "--version"], capture_output=True, check=False).returncode == 0:
             return path
     return None
 
 
 def fetch_uv(pip: Pip, lock: Path, venv: Path) -> str | None:
-    """Install the uv that the lock names into the environment; None where there is no wheel for this system."""
+    """Install the lock's version of uv into the environment; None if there is no wheel for this system."""
     entry = re.search(r"^uv==.*?(?=^\S|\Z)", lock.read_text(), re.MULTILINE | re.DOTALL)
     if entry is None:
         return None
@@ -132,9 +132,9 @@ def install(venv: Path, lock: Path) -> None:
     if uv is not None:
         say(f"installing {lock.name}: up to {len(names)} packages")
         environment = make_uv_environment(pip.read_settings(), INDEX_NAMES | FURTHER_NAMES)
-        # Compiled once here, or else by each of the ten processes of a cluster that start at the same time.
+        # Compiled once here, else by each of the ten processes of a cluster that start at the same time.
         command = [uv, "pip", "sync", "--python", str(venv / "bin/python"), "--compile-bytecode", str(lock)]
-        # uv checks every hash of the lock either way; told to demand them, it would demand them of constraints too.
+        # uv checks every hash of the lock in any case; with this option it would require hashes of constraints too.
         if "UV_CONSTRAINT" not in environment:
             command.append("--require-hashes")
         if not sys.stderr.isatty():
@@ -143,20 +143,20 @@ def install(venv: Path, lock: Path) -> None:
             return
     if not pip.is_there():
         sys.exit("viewcounter is installed by uv or pip; found neither. Install one, such as Debian's python3-pip.")
-    why = "uv failed" if uv else "uv is not to be had here"
+    why = "uv failed" if uv else "uv is not available here"
     say(f"{why}: installing {lock.name} by pip, which takes a minute or more")
     try:
         pip.install(lock)
         pip.remove_others(names)
     except subprocess.CalledProcessError as error:
-        sys.exit(f"pip could not install {lock.name} (exit status {error.returncode}); what it said is above.")
+        sys.exit(f"pip could not install {lock.name} (exit status {error.returncode}); its output is above.")
 
 
 def ensure_venv(root: Path) -> Path:
-    """The environment of the folder `root`, made anew where it does not run or was not made here by us."""
+    """The environment of the folder `root`, recreated if it does not run or was not created here by this script."""
     venv = root / ".venv"
     python, stamp = venv / "bin/python", venv / STAMP
-    # Programs inside name the folder they were installed in: after a move they would run code of another place.
+    # Programs inside contain the path of their folder: after a move they would run code of the old place.
     is_ours = not venv.is_symlink() and stamp.is_file() and stamp.read_text().splitlines()[:1] == [str(root)]
     if is_ours and subprocess.run([python, "-c", ""], capture_output=True, check=False).returncode == 0:
         return venv
@@ -165,7 +165,7 @@ def ensure_venv(root: Path) -> Path:
         venv.unlink()
     shutil.rmtree(venv, ignore_errors=True)
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", venv], check=True)
-    stamp.write_text(f"{root}\n")  # ours from here on; the lock follows when all of it is installed
+    stamp.write_text(f"{root}\n")  # ours from here on; the line of the lock follows when all of it is installed
     return venv
 
 
@@ -174,16 +174,16 @@ def say(line: str) -> None:
 
 
 def write_locks(root: Path, *options: str) -> None:
-    """Lock every package that the pins bring, for each Python and system, with the hashes of its files."""
+    """Lock all packages that the pins require, for every Python and system, with the hashes of their files."""
     venv = root / ".venv"
     uv = find_uv(venv)
     if uv is None:
-        sys.exit("there is no uv to write the locks with: see above why bin/ could not fetch it")
+        sys.exit("locks are written by uv, which could not be fetched; the reason is above")
     environment = make_uv_environment(Pip(venv).read_settings(), INDEX_NAMES)
     compile_lock = [uv, "pip", "compile", "--quiet", "--universal", "--python-version", "3.11", "--generate-hashes"]
     compile_lock += ["--no-emit-index-url", "--no-emit-find-links", "--custom-compile-command", "bin/lock-requirements"]
     service, local, dev = "requirements.txt", "requirements-local.txt", "requirements-dev.txt"
-    # The largest first. The smaller ones take its versions, so that an environment can be extended by what is missing.
+    # The largest first. The smaller ones use its versions, so that an environment can be extended.
     for pins, lock, more in (
         ([service, local, dev], "requirements-dev.lock", options),
         ([service, local], "requirements-local.lock", ("--constraints", "requirements-dev.lock")),

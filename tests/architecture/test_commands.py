@@ -1,4 +1,4 @@
-"""Commands that explain themselves."""
+"""Every command and option has a help text that fits."""
 
 import argparse
 import shlex
@@ -17,7 +17,7 @@ EXAMPLES = [example for command in COMMANDS.values() for example in command.exam
 
 
 class Recorder(argparse.HelpFormatter):
-    """Is shown every argument that help is printed for."""
+    """Records every argument for which help is printed."""
 
     shown: list[argparse.Action]
 
@@ -27,7 +27,7 @@ class Recorder(argparse.HelpFormatter):
 
 
 def list_arguments(parser: argparse.ArgumentParser) -> Iterator[argparse.Action]:
-    """Those of its subparsers too."""
+    """The arguments of a parser and of its subparsers."""
     recorder = type("ThisRecorder", (Recorder,), {"shown": []})
     parser.formatter_class = recorder
     parser.format_help()

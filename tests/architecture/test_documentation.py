@@ -1,4 +1,4 @@
-"""Docs that can be checked are checked."""
+"""Documents agree with the code: settings, metrics, links, cited names."""
 
 import re
 from pathlib import Path
@@ -117,12 +117,12 @@ def test_every_setting_and_metric_that_documents_name_exists():
 
 
 def list_anchors(text):
-    """Of the headings, as GitHub makes them."""
+    """Anchors of the headings, as GitHub generates them."""
     return {re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in re.findall(r"^#+ (.+)$", text, re.M)}
 
 
 def list_names(pattern):
-    """What documents put between backticks, where all of it fits."""
+    """Texts between backticks in documents that match the pattern as a whole."""
     for path in DOCUMENTS:
         for name in re.findall(rf"`({pattern})`", path.read_text()):
             yield path, name
@@ -154,7 +154,7 @@ def test_every_metric_is_set_somewhere():
 
 
 def name_metrics():
-    """As the page names them: `name{label,label}`."""
+    """Metrics as on their page: `name{label,label}`."""
     for metric in {value for value in vars(metrics).values() if isinstance(value, MetricWrapperBase)}:
         suffix = "_total" if isinstance(metric, Counter) else ""
         labels = f"{{{','.join(metric._labelnames)}}}" if metric._labelnames else ""

@@ -1,6 +1,6 @@
-"""Whatever changes rows of a partition has locked the partition's row first, in the state its plan was made for.
+"""Every statement that changes rows of a partition runs after a lock on the partition's row, in the expected state.
 
-A mover that slept in a clean-up once removed the rows of a partition that had come back; see decision 0016.
+A mover that was frozen in a clean-up once removed the rows of a partition that had come back; see decision 0016.
 """
 
 import re
@@ -121,9 +121,9 @@ GUARDS: dict[str, frozenset[str]] = {
 """Every statement that writes rows of a partition; one of its guards has run before it, in the same transaction."""
 
 LEFT_OUT = ("devtools/bench/", "viewcounter/catalogue/local_copy.py")
-"""Benchmarks write to clusters of their own; the copy of the catalogue is a file of SQLite."""
+"""Benchmarks write to temporary clusters; the local copy of the catalogue is an SQLite file."""
 GUARD_ARGUMENT = "guard"
-"""A function may be given the guard: then each caller's is looked at."""
+"""A function may get the guard as an argument: then the argument of each caller is checked."""
 
 
 @cache
@@ -161,7 +161,7 @@ def test_every_transaction_that_writes_rows_of_a_partition_runs_their_guard_firs
 
 
 def test_every_writing_statement_is_found_in_a_transaction():
-    """Or this test would have lost sight of who runs it."""
+    """Otherwise this test could not see who runs it."""
     code = read_code()
     reached = frozenset().union(*(code.reach(b.module, b.body, b.within) for b in code.find_blocks()))
     assert GUARDS.keys() - reached == set()
@@ -208,7 +208,7 @@ def extend(source: str) -> Code:
 
 
 def find_unguarded(code: Code, block: Block) -> list[str]:
-    """Writes of one transaction that may run before any of their guards has."""
+    """Writes of one transaction that may run before any of their guards."""
     has_run: set[str] = set()
     found = []
     for statement in block.body:
@@ -223,7 +223,7 @@ def find_unguarded(code: Code, block: Block) -> list[str]:
 
 
 def find_empty_guards(code: Code) -> list[str]:
-    """Calls that hand over a guard which looks at nothing."""
+    """Calls that pass a guard which checks nothing."""
     return [
         f"{module}, line {line}"
         for module, line, given in code.find_given(GUARD_ARGUMENT)

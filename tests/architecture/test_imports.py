@@ -1,4 +1,4 @@
-"""What a process loads before it does anything: that is what a command costs, and each process at each start."""
+"""The modules that a process loads at its start, which is most of the cost of a command."""
 
 import os
 import subprocess
@@ -29,7 +29,7 @@ except SystemExit:
 
 
 def find_loaded(code: str, modules: tuple[str, ...], *, state_dir: Path) -> list[str]:
-    """Which of them a fresh process has loaded once it has run `code`."""
+    """Those of the modules that a new process has loaded after running `code`."""
     output = subprocess.run(
         [sys.executable, "-c", f"{code}\nimport sys\nprint(*sys.modules, sep='\\n', file=sys.stderr)"],
         cwd=ROOT,

@@ -1,4 +1,4 @@
-"""The pins, the locks that are made of them, and what the code imports fit each other."""
+"""Pins, their locks and the imports of the code agree."""
 
 import os
 import re
@@ -68,7 +68,7 @@ def test_a_package_imports_nothing_that_its_lock_lacks(lock, packages, tmp_path)
     assert done.returncode == 0, done.stderr[-2000:]
 
 
-# What is installed here and not in the lock cannot be imported, as where only the lock is installed.
+# Packages that are installed here but not in the lock cannot be imported, as if only the lock were installed.
 IMPORT_EVERYTHING = """
 import sys
 from importlib import import_module, metadata
@@ -112,7 +112,7 @@ def read_pins(file: str) -> set[tuple[str, str]]:
 
 
 def read_lock(file: str) -> dict[str, tuple[str, str]]:
-    """Of each package its version, and its entry as it stands there."""
+    """Version and whole entry of each package."""
     text = (ROOT / file).read_text()
     entries = re.findall(r"^([a-z0-9-]+)==([^\s;]+)(.*?)(?=^\S|\Z)", text, re.MULTILINE | re.DOTALL)
     return {name: (version, entry) for name, version, entry in entries}

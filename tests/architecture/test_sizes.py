@@ -1,4 +1,4 @@
-"""Modules that can be read in one sitting."""
+"""Limits on the size of modules and functions, and names defined once."""
 
 import ast
 from collections import Counter

@@ -1,4 +1,4 @@
-"""What holds for the tests themselves."""
+"""Rules for the tests themselves."""
 
 import ast
 from collections.abc import Iterator
@@ -10,7 +10,7 @@ TESTS = Path(__file__).resolve().parents[1]
 
 @cache
 def walk() -> list[tuple[str, ast.AST]]:
-    """Every node of every test module that a rule below is about, with its place."""
+    """Every syntax node of every test module that a rule below concerns, with its location."""
     return [
         (f"{path.relative_to(TESTS.parent)}:{node.lineno}", node)
         for path in sorted(TESTS.rglob("*.py"))

@@ -1,8 +1,8 @@
 """Which statements the transactions of the code can run, found by reading it.
 
-By names: whatever a function mentions it may call, be it a function, a method of the module, a constant that holds
-functions, or the name of a statement of a file that its module loads. So more is found reachable than is, never less,
-but for what comes in as an argument.
+By names: a function may call everything that it mentions, be it a function, a method of the module, a constant with
+functions, or the name of a statement of a file that its module loads. So the result is an upper bound, except for
+functions passed as arguments.
 """
 
 import ast
@@ -28,7 +28,7 @@ _TABLE = re.compile(
 )
 _OPENS = re.compile(r"(^|_)transaction$|^open_(source|target)$")
 ANY_TABLE = "{}"
-"""The table of a statement that is put together."""
+"""The table of a composed statement."""
 
 
 @cache
@@ -95,7 +95,7 @@ class Module:
 
     @cached_property
     def imports(self) -> dict[str, tuple[str, str]]:
-        """What `from module import name` brings, by the name it has here."""
+        """Names imported by `from module import name`, by their local name."""
         return {
             alias.asname or alias.name: (node.module, alias.name)
             for node in ast.walk(self.tree)
@@ -106,7 +106,7 @@ class Module:
 
 @dataclass(frozen=True)
 class Block:
-    """The body of a `with` that opens a transaction on a shard, in the function that it stands in."""
+    """The body of a `with` that opens a transaction on a shard, in its function."""
 
     module: str
     function: str
@@ -119,7 +119,7 @@ class Block:
 
 
 class Code:
-    """The modules of a package, and what follows from what."""
+    """The modules of a package and their call graph."""
 
     def __init__(self, modules: dict[str, Module]) -> None:
         self.modules = modules
@@ -141,7 +141,7 @@ class Code:
                     yield from _find_blocks(module, function)
 
     def reach(self, module: str, nodes: tuple[ast.AST, ...], within: ast.AST | None = None) -> frozenset[str]:
-        """Statements that these nodes may run: `file:name`, and `module.py:function` of those put together in code."""
+        """Statements that these nodes may run: `file:name`, and `module.py:function` of those composed in code."""
         found: set[str] = set()
         seen: set[ast.AST] = set()
         waiting = [(self.modules[module], node, within) for node in nodes]
@@ -159,7 +159,7 @@ class Code:
         return frozenset(found)
 
     def find_given(self, argument: str) -> Iterator[tuple[str, int, ast.AST]]:
-        """What is handed over under this name to functions that call it: module, line, expression."""
+        """Values of this argument in calls of functions that call it: module, line, expression."""
         callees = {
             name
             for module in self.modules.values()
@@ -176,7 +176,7 @@ class Code:
     def _resolve(
         self, module: Module, name: str, function: ast.AST | None
     ) -> list[tuple[Module, ast.AST, ast.AST | None]]:
-        """What a name may stand for: local variables by what they are given."""
+        """The possible values of a name; those of a local variable by its assignments."""
         found: list[tuple[Module, ast.AST, ast.AST | None]] = []
         for value in _find_values(function, name):
             found.append((module, value, None))
@@ -204,7 +204,7 @@ def build_module(name: str, source: str) -> Module:
 
 
 def find_composed(code: Code) -> set[str]:
-    """Functions that write by a statement which they put together."""
+    """Functions that write by a statement which they compose."""
     return {
         f"{module.name.rsplit('.', 1)[-1]}.py:{name}"
         for module in code.modules.values()
@@ -214,7 +214,7 @@ def find_composed(code: Code) -> set[str]:
 
 
 def calls_argument(function: ast.AST, node: ast.AST, argument: str) -> bool:
-    """Whether the node calls what the function is given under this name."""
+    """Whether the node calls this argument of the function."""
     given = function.args.args + function.args.kwonlyargs  # type: ignore[attr-defined]
     return any(one.arg == argument for one in given) and any(
         isinstance(call, ast.Call) and getattr(call.func, "id", "") == argument for call in ast.walk(node)
@@ -228,7 +228,7 @@ def _find_blocks(module: Module, function: ast.AST) -> Iterator[Block]:
 
 
 def _opens_transaction(expression: ast.expr) -> bool:
-    """But for savepoints, `connection.transaction()`."""
+    """Excludes savepoints, `connection.transaction()`."""
     if not isinstance(expression, ast.Call):
         return False
     called = expression.func
@@ -241,7 +241,7 @@ def _opens_transaction(expression: ast.expr) -> bool:
 
 @cache
 def _read_mentioned(node: ast.AST) -> tuple[frozenset[str], frozenset[str]]:
-    """Names and texts in it."""
+    """Names and strings in the node."""
     names: set[str] = set()
     texts: set[str] = set()
     for child in ast.walk(node):
@@ -261,7 +261,7 @@ def _get_mentioned(node: ast.AST) -> list[str]:
 
 @cache
 def _find_values(function: ast.AST | None, name: str) -> list[ast.AST]:
-    """What a local variable is given: by an assignment or as that of a loop."""
+    """Values of a local variable: of its assignments, or of its loop."""
     if function is None:
         return []
     values: list[ast.AST] = []

@@ -8,12 +8,12 @@ import pytest
 from django.contrib.auth.models import User
 from django.test import Client
 
-from tests.integration.shardwatch.seen_kill import NOW, SEEN
+from tests.integration.shardwatch.terminated_session import NOW, TERMINATED
 from viewcounter.shardwatch.kills import build_row, write_kills
 from viewcounter.shardwatch.models import Kill
 
 OTHER = replace(
-    SEEN, instance="shard2b", at=NOW + timedelta(minutes=1), action="terminate", reason="idle_in_transaction",
+    TERMINATED, instance="shard2b", at=NOW + timedelta(minutes=1), action="terminate", reason="idle_in_transaction",
     session_class="flush", client_address=None,
 )  # fmt: skip
 
@@ -21,7 +21,7 @@ OTHER = replace(
 @pytest.fixture
 def stored(api):
     Kill.objects.all().delete()
-    write_kills([build_row(SEEN, shard="shard1"), build_row(OTHER, shard="shard2")])
+    write_kills([build_row(TERMINATED, shard="shard1"), build_row(OTHER, shard="shard2")])
     yield api
     Kill.objects.all().delete()
 

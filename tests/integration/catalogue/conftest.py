@@ -9,7 +9,7 @@ from viewcounter.catalogue.models import Channel, Video
 
 @pytest.fixture
 def empty_catalogue(clean_cluster: ClusterProxy, django_db_blocker: DjangoDbBlocker) -> Iterator[ClusterProxy]:
-    """Nothing in the catalogue, nothing of it on the shards; the cluster's own control database is in use."""
+    """An empty catalogue, in the cluster's own control database and on the shards."""
     with django_db_blocker.unblock():
         Video.objects.all().delete()
         Channel.objects.all().delete()

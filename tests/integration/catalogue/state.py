@@ -1,4 +1,4 @@
-"""What stands in the catalogue, here and on the shards."""
+"""Reads the catalogue, in the control database and on the shards."""
 
 from clusterproxy.plan import Consistency
 from shardproxy.query import Query, QueryClass
@@ -22,7 +22,7 @@ _CURSORS = Query(
 
 
 def read_catalogue():
-    """Channels and videos of the control database: id -> (what it says, revision)."""
+    """Channels and videos of the control database: id -> (values, revision)."""
     return (
         {c.channel_id: (c.title, c.revision) for c in Channel.objects.all()},
         {v.video_id: (v.title, v.channel_id, v.revision) for v in Video.objects.all()},

@@ -1,4 +1,4 @@
-"""The catalogue in the admin: what is saved there reaches the shards like any other change."""
+"""The catalogue in the admin: changes made there reach the shards like all others."""
 
 import pytest
 from django.contrib.auth.models import User

@@ -68,7 +68,7 @@ def test_changes_come_in_the_order_of_their_revisions_in_batches_without_gap(emp
 
 
 def test_a_slow_writer_is_never_overtaken_by_a_later_revision(empty_catalogue):
-    """The first transaction has drawn its revision and is still open: nobody may commit a higher one before it."""
+    """The first transaction has drawn its revision and is still open: no other may commit a higher one before it."""
     is_second_done = threading.Event()
 
     def put_second():

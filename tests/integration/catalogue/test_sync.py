@@ -1,4 +1,4 @@
-"""The shards end with what the catalogue says, whatever was interrupted, doubled, late or down."""
+"""The shards end with the state of the catalogue, after interrupted, repeated, late or failed copies."""
 
 import pytest
 
@@ -19,7 +19,7 @@ def sync_all(cluster, *, batch=1000):
 
 
 def fill(cluster, *, per_shard=5):
-    """A channel of each shard's own, one that all share, one that nobody has; returns the videos by shard."""
+    """A channel for each shard, one shared by all, one without videos; returns the videos by shard."""
     videos = find_videos_by_shard(cluster, per_shard=per_shard)
     channels = [ChannelEntry("shared", "Shared"), ChannelEntry("unused", "Unused")]
     channels += [ChannelEntry(f"own{shard_id}", f"Own {shard_id}") for shard_id in videos]

@@ -1,4 +1,4 @@
-"""The history that the benchmark reads from, read back by the questions of the service."""
+"""The history of the read benchmark, read back by the queries of the service."""
 
 from datetime import UTC, datetime, timedelta
 

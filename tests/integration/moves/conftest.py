@@ -1,4 +1,4 @@
-"""A small cluster of its own: moves change the topology, which everybody else takes for granted."""
+"""A small cluster for these tests: moves change the topology, which other tests rely on."""
 
 import pytest
 from django.db import connections
@@ -30,7 +30,7 @@ def move_cluster(servers: LocalCluster):
 
 @pytest.fixture
 def clean_cluster(move_cluster, django_db_blocker):
-    """In place of everybody's: odd partitions on shard2, even ones on shard1, nothing in them, no move."""
+    """Replaces the common fixture: odd partitions on shard2, even ones on shard1, all empty, no moves."""
     with django_db_blocker.unblock():
         Move.objects.all().delete()
         for name, rest in (("shard1", 0), ("shard2", 1)):
@@ -49,12 +49,12 @@ def clean_cluster(move_cluster, django_db_blocker):
 
 
 def knows(cluster: ClusterProxy, epoch: int) -> bool:
-    """One refresh does not do: it asks nobody when somebody was asked a moment ago."""
+    """Refreshes repeatedly: a refresh does nothing when one has just run."""
     cluster.refresh_topology()
     return cluster.topology.epoch >= epoch
 
 
 @pytest.fixture
 def moving(clean_cluster) -> Moving:
-    """A partition full of everything, about to move from shard2 to shard1."""
+    """A partition with rows in every table, about to move from shard2 to shard1."""
     return Moving.fill(clean_cluster)

@@ -1,4 +1,4 @@
-"""Movers that sleep before a transaction of theirs and wake when others have gone on: what they find must stop them."""
+"""Movers that are frozen before a transaction and wake after others have continued: the tokens must stop them."""
 
 import threading
 from collections.abc import Callable, Iterator
@@ -23,14 +23,14 @@ from viewcounter.storage.moved_tables import TABLES
 WAKE_SECONDS = limit(300.0)
 END_SECONDS = limit(60.0)
 SLEEPERS_MAX = 40
-"""Of one shard's connections: who sleeps in the middle of a copy keeps one."""
+"""Limit by a shard's connections: a mover that is frozen in the middle of a copy keeps one."""
 NEVER_RENEWED_SECONDS = 3600.0
 """A lease is renewed four times in its length: with this one a mover does not learn from it that it was replaced."""
 PLACES_MAX = 100
 
 
 class Gate:
-    """Where one mover stops: the place of this number, of those it comes to."""
+    """Stops one mover at its stop with this number."""
 
     def __init__(self, number: int) -> None:
         self._left = number
@@ -49,7 +49,7 @@ class Gate:
 
 
 class GatedCluster:
-    """The cluster as one mover sees it: each transaction on a shard is a place to stop at, before it begins."""
+    """The cluster of one mover: the begin of each transaction on a shard is a possible stop."""
 
     def __init__(self, cluster: ClusterProxy, gate: Gate) -> None:
         self._cluster = cluster
@@ -66,7 +66,7 @@ class GatedCluster:
 
 
 def watch_control_database(monkeypatch: Any) -> None:
-    """Places to stop at are also after the claim, and before a step is written down."""
+    """Adds stops after the claim, and before a step is recorded."""
 
     def wrap(name: str, *, is_before: bool) -> Callable[..., Any]:
         function = getattr(mover, name)
@@ -84,12 +84,12 @@ def watch_control_database(monkeypatch: Any) -> None:
 
     for name in ("claim", "advance", "flip"):
         monkeypatch.setattr(mover, name, wrap(name, is_before=name != "claim"))
-    # A mover that sleeps does not give its lease back.
+    # A frozen mover does not release its lease.
     monkeypatch.setattr(mover, "release", lambda *_, **__: None)
 
 
 class FrozenMover(threading.Thread):
-    """One mover, which stops at the place of this number, and for good when the move is in one of `until`."""
+    """One mover, frozen at its stop with this number; it ends when the move is in one of `until`."""
 
     def __init__(
         self, moving: Moving, cluster: ClusterProxy, move: Move, *, number: int, until: frozenset[str]
@@ -116,7 +116,7 @@ class FrozenMover(threading.Thread):
             connections.close_all()
 
     def start_and_wait(self) -> bool:
-        """Whether it sleeps; else it has come to its end."""
+        """Whether it is frozen; else it has ended."""
         self.start()
         while self.is_alive():
             if self.gate.is_frozen.wait(0.01):
@@ -141,7 +141,7 @@ class FrozenMover(threading.Thread):
 
 @dataclass
 class Sleepers:
-    """Movers that sleep, in the order in which they fell asleep."""
+    """Frozen movers, in the order in which they were frozen."""
 
     moving: Moving
     cluster: ClusterProxy
@@ -150,7 +150,7 @@ class Sleepers:
     @classmethod
     @contextmanager
     def open(cls, moving: Moving) -> Iterator[Self]:
-        """With connections of their own, as another process has."""
+        """With connections of their own, like another process."""
         settings = build_cluster_settings(get_config())
         pool = replace(settings.pool, max_connections=SLEEPERS_MAX)
         cluster = ClusterProxy(topology_sources=[ControlDatabaseSource()], settings=replace(settings, pool=pool))
@@ -169,7 +169,7 @@ class Sleepers:
         return {frozen.state for frozen in self.asleep}
 
     def freeze(self, move: Move, *, until: frozenset[str] = FINISHED) -> None:
-        """One falls asleep at the first place of a step, the next one at the second, until one makes the step; and so
+        """One is frozen at the first stop of a step, the next one at the second, until one completes the step; and so
         on, until the move is in one of these states."""
         number = 1
         while move.state not in until | FINISHED:
@@ -180,7 +180,7 @@ class Sleepers:
             assert number < PLACES_MAX
 
     def freeze_first(self, move: Move, *, places: int) -> None:
-        """Only at the first places of the step that the move is at."""
+        """Only at the first stops of the present step."""
         for number in range(1, places + 1):
             assert self._freeze_one(move, number, FINISHED)
 
@@ -205,7 +205,7 @@ class Sleepers:
 
 
 def read_everything(moving: Moving) -> dict[str, Any]:
-    """What both shards hold of the partition: every row of every table, and every column of its state."""
+    """All rows of the partition on both shards, in every table, and its state."""
     found: dict[str, Any] = {}
     for shard in ("shard1", "shard2"):
         digests = ", ".join(

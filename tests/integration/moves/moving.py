@@ -1,4 +1,4 @@
-"""A partition with rows in every table, that moves while events go on coming; and what must be true of it then."""
+"""A partition with rows in every table that moves while events arrive, and the invariants of a finished move."""
 
 import threading
 from collections import Counter
@@ -54,7 +54,7 @@ ROWS = {
 
 
 class Crash(BaseException):
-    """A mover that is killed: no handler of it runs on."""
+    """A killed mover: a BaseException, so that none of its handlers runs."""
 
 
 @dataclass
@@ -83,7 +83,7 @@ class Moving:
     # -- what happens ------------------------------------------------------------------------------
 
     def come(self) -> None:
-        """Events arrive: new ones, late ones, some that were there already, one that no shard can count."""
+        """Events arrive: new ones, late ones, duplicates, and one that no shard can store."""
         self.seed += 1
         self.counted.add(seed=self.seed, count=30)
         again = self.counted.events[:5]
@@ -94,7 +94,7 @@ class Moving:
         self.dead += 1
 
     def drain(self) -> None:
-        """As the workers do: where the topology leads to, if there is something and it may be."""
+        """Drain as the workers do, on the shard of the topology, if it takes flushes."""
         backlog = read_backlog(self.cluster, self.counted.log)
         accept_arrivals(self.cluster, backlog.arrived)
         if PARTITION in backlog.unread:
@@ -121,7 +121,7 @@ class Moving:
         )
 
     def run(self, move: Move, *, on_step: Callable[[Move], None] = lambda _: None, **changes: Any) -> Move:
-        """Another mover comes by, long after the last one."""
+        """Run another mover, after the lease of the last one has expired."""
         self.let_lease_end(move)
         is_finished = get_move(move.pk).state in FINISHED
         assert run_move(self.make_tools(**changes), move.pk, on_step=on_step) != is_finished
@@ -150,7 +150,7 @@ class Moving:
         return rows[0] if rows else None
 
     def find_owners(self) -> list[str]:
-        """Shards that would take a flush of somebody who goes by the topology."""
+        """Shards that would take a flush by the topology."""
         self.cluster.refresh_topology()
         assignment = self.cluster.topology.assignments[PARTITION]
         return [
@@ -162,7 +162,7 @@ class Moving:
         ]
 
     def assert_exact_on(self, shard: str) -> None:
-        """Everything acknowledged is counted once, on this shard; its ids are known; the other has nothing of it."""
+        """Every acknowledged event is counted once, on this shard, with its id; the other shard has no rows of it."""
         other = {"shard1": "shard2", "shard2": "shard1"}[shard]
         self.cluster.refresh_topology()
         assert self.cluster.topology.get_shard_of(PARTITION).name == shard
@@ -190,7 +190,7 @@ class Moving:
 
 
 class Traffic:
-    """Events come and are drained all the time, in a thread."""
+    """Events arrive and are drained continuously, in a thread."""
 
     def __init__(self, moving: Moving) -> None:
         self._moving = moving

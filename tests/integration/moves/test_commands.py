@@ -1,4 +1,4 @@
-"""The commands that move partitions, and the task that finishes what hangs."""
+"""The commands that move partitions, and the task that resumes abandoned moves."""
 
 import io
 import json

@@ -1,4 +1,4 @@
-"""A mover dies after each thing that it makes last; another one goes on, and nothing is lost or owned twice."""
+"""A mover dies after each of its commits; another one continues, and no event is lost and no partition owned twice."""
 
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
@@ -34,7 +34,7 @@ class Killer:
         monkeypatch.setattr(Work, "open_shard", open_and_die)
         for name in ("claim", "advance", "flip"):
             monkeypatch.setattr(mover, name, self._wrap(getattr(mover, name)))
-        # A dead mover does not give its lease back.
+        # A dead mover does not release its lease.
         monkeypatch.setattr(mover, "release", lambda *_, **__: None)
 
     def arm(self, number: int) -> None:
@@ -63,7 +63,7 @@ def check_nothing_is_owned_twice_and_somebody_answers(moving: Moving) -> None:
 
 
 def let_movers_die(moving: Moving, killer: Killer, move) -> list[str]:
-    """One dies after the first commit of a step, the next one after the second, until one makes the step; and so on.
+    """One dies after the first commit of a step, the next one after the second, until one completes it; and so on.
 
     Returns the states in which they died, in order.
     """

@@ -85,7 +85,7 @@ def test_pip_installs_the_same_where_there_is_no_uv(without_uv):
     without_uv.lock("first", "second")
     done = without_uv.set_up()
     assert (done.returncode, without_uv.read_installed()) == (0, {"first", "second"}), done.stderr
-    assert "uv is not to be had here: installing requirements-local.lock by pip" in done.stderr
+    assert "uv is not available here: installing requirements-local.lock by pip" in done.stderr
     without_uv.lock("second")
     assert (without_uv.set_up().returncode, without_uv.read_installed()) == (0, {"second"})
 

@@ -7,7 +7,7 @@ import pytest
 from django.db import DataError, OperationalError
 
 from runtime.metrics import REGISTRY
-from tests.integration.shardwatch.seen_kill import NOW, SEEN
+from tests.integration.shardwatch.terminated_session import NOW, TERMINATED
 from tests.waiting import wait_until
 from viewcounter.shardwatch.kills import (
     KillFilter,
@@ -21,7 +21,7 @@ from viewcounter.shardwatch.kills import (
 
 
 def number(n):
-    return replace(SEEN, pid=n, at=NOW + timedelta(seconds=n))
+    return replace(TERMINATED, pid=n, at=NOW + timedelta(seconds=n))
 
 
 def count_dropped():
@@ -99,8 +99,8 @@ def test_a_kill_that_two_shard_proxies_saw_is_one_row(open_store, kills):
     database.is_up = True
     for _ in range(2):
         store = open_store(database)
-        store.put(SEEN, shard="shard1")
-        store.put(replace(SEEN, action="terminate"), shard="shard1")
+        store.put(TERMINATED, shard="shard1")
+        store.put(replace(TERMINATED, action="terminate"), shard="shard1")
         wait_until(lambda store=store: store.waiting_count == 0)
     assert sorted(kills.values_list("action", flat=True)) == ["cancel", "terminate"]
 
@@ -124,6 +124,8 @@ def test_pages_hold_every_kill_once_newest_first(open_store, kills):
 
 def test_old_kills_are_removed(kills):
     now = datetime.now(UTC)
-    write_kills([build_row(replace(SEEN, pid=n, at=now - timedelta(days=n)), shard="shard1") for n in (1, 29, 31, 40)])
+    write_kills(
+        [build_row(replace(TERMINATED, pid=n, at=now - timedelta(days=n)), shard="shard1") for n in (1, 29, 31, 40)]
+    )
     assert remove_old_kills(30 * 86400) == 2
     assert list_pids(kills) == [1, 29]

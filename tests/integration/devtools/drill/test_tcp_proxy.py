@@ -1,4 +1,4 @@
-"""A link between two ends: what passes, and when."""
+"""A TCP proxy between two ends: which data pass, and when."""
 
 import socket
 import threading
@@ -14,7 +14,7 @@ QUIET_SECONDS = 0.2
 
 @pytest.fixture
 def echo():
-    """The port of a server that says everything back."""
+    """The port of an echo server."""
 
     def serve(connection):
         with connection:

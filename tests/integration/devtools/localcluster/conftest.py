@@ -1,4 +1,4 @@
-"""Real clusters in folders of their own; none outlives its test."""
+"""Real clusters in temporary folders; none outlives its test."""
 
 from collections.abc import Iterator
 from pathlib import Path

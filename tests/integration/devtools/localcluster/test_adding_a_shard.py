@@ -1,4 +1,4 @@
-"""A shard more, while everything runs."""
+"""A shard is added while the cluster runs."""
 
 import json
 from pathlib import Path

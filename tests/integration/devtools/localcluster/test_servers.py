@@ -1,4 +1,4 @@
-"""What the servers promise: how they are set up, and what they survive."""
+"""Set-up of the servers, and faults that they survive."""
 
 import os
 import signal

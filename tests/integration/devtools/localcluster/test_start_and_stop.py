@@ -1,4 +1,4 @@
-"""A start after any kind of stop is the same start, and a stop leaves nothing."""
+"""A start works after any kind of stop, and a stop leaves no process."""
 
 import os
 import shutil
