@@ -1,5 +1,5 @@
-"""HTTP parts that every web process shares: errors as problem+json, bounds of a request's head, `/metrics` of
-other processes.
+"""HTTP parts that every web process shares: refusals as problem+json, the ASGI responder, bounds of a request's head,
+`/metrics` of other processes.
 
-Never knows what a request asks for. Talks to sockets through uvicorn.
+Never knows the endpoints. Talks to sockets through uvicorn.
 """

@@ -1,5 +1,5 @@
-"""The web process: ASGI application, workers, bounds of requests on their way to Django, the admin in a process of
-its own.
+"""The web process: ASGI application, workers, reading and bounding of requests, the admin in a process of its own.
 
-Knows who answers what; what is answered is decided in `ingest` and `api`.
+Routes requests to `ingest`, `api` and Django; never decides a response itself, except to refuse a request. Only
+`application` and `asgi` import the endpoints.
 """

@@ -144,20 +144,20 @@ def test_frozen_control_database_delays_known_keys_once(
     control = control_database.server("control")
 
     async def authenticate_thrice() -> None:
-        lane_keys = KeyAuthenticator(max_lookups=2, timeout_seconds=0.3)
+        authenticator = KeyAuthenticator(max_lookups=2, timeout_seconds=0.3)
         control.pause()
         try:
-            assert (await lane_keys.authenticate(header)).name == "app"
+            assert (await authenticator.authenticate(header)).name == "app"
             for _ in range(2):
                 forget_freshness(token)
-                authenticated = asyncio.create_task(lane_keys.authenticate(header))
+                authenticated = asyncio.create_task(authenticator.authenticate(header))
                 for _ in range(10):  # turns of the loop: nobody waits for a time to pass
                     await asyncio.sleep(0)
                 assert authenticated.done()
                 assert authenticated.result().name == "app"
         finally:
             control.resume()
-            lane_keys.close()
+            authenticator.close()
 
     asyncio.run(authenticate_thrice())
 
@@ -168,12 +168,12 @@ def test_lane_shares_one_look_up_among_concurrent_requests_and_bounds_their_numb
     others = [create_key(f"app {number}", [Scope.ADMIN])[1].encode() for number in range(3)]
 
     async def authenticate_all() -> tuple[list[str], list[BaseException | AuthenticatedKey]]:
-        lane_keys = KeyAuthenticator(max_lookups=2, timeout_seconds=5.0)
-        shared = await asyncio.gather(*(lane_keys.authenticate(header) for _ in range(20)))
+        authenticator = KeyAuthenticator(max_lookups=2, timeout_seconds=5.0)
+        shared = await asyncio.gather(*(authenticator.authenticate(header) for _ in range(20)))
         crowd = await asyncio.gather(
-            *(lane_keys.authenticate(b"bearer " + other) for other in others), return_exceptions=True
+            *(authenticator.authenticate(b"bearer " + other) for other in others), return_exceptions=True
         )
-        lane_keys.close()
+        authenticator.close()
         return [key.name for key in shared], crowd
 
     names, crowd = asyncio.run(authenticate_all())
@@ -188,10 +188,10 @@ def test_look_ups_in_a_row_share_a_connection(monkeypatch: pytest.MonkeyPatch) -
     )
 
     async def look_up(count: int) -> None:
-        lane_keys = KeyAuthenticator(max_lookups=count, timeout_seconds=30.0)
+        authenticator = KeyAuthenticator(max_lookups=count, timeout_seconds=30.0)
         tokens = [f"bearer vc_{number:012x}_{'x' * 43}".encode() for number in range(count)]
-        await asyncio.gather(*(lane_keys.authenticate(token) for token in tokens), return_exceptions=True)
-        lane_keys.close()
+        await asyncio.gather(*(authenticator.authenticate(token) for token in tokens), return_exceptions=True)
+        authenticator.close()
 
     asyncio.run(look_up(40))
     assert 1 <= len(opened) <= 4  # two threads; one may have found nothing more to do for a moment

@@ -1,4 +1,4 @@
-"""Limits of a key over real processes and a real cache server, in the lane and in the REST views alike."""
+"""Limits of a key over real processes and a real cache server, in the endpoint and in the REST views alike."""
 
 import gzip
 import time

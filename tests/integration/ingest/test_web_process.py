@@ -1,4 +1,4 @@
-"""The lane as it runs in production: gunicorn, uvicorn, the control database and a durable log, over HTTP."""
+"""The endpoint as it runs in production: gunicorn, uvicorn, the control database and a durable log, over HTTP."""
 
 import gzip
 import json

@@ -1,4 +1,4 @@
-"""Requests, keys, topologies and faulty logs for tests of the lane."""
+"""Requests, keys, topologies and faulty logs for tests of the endpoint."""
 
 import asyncio
 import hashlib
@@ -125,7 +125,7 @@ def make_gateway(
 
 
 async def _refuse_everything(_scope: Any, _receive: Any, _send: Any) -> None:
-    raise AssertionError("the request went past the lane")
+    raise AssertionError("the request went past the endpoint")
 
 
 async def send(

@@ -1,4 +1,4 @@
-"""Known keys for the lane, and an empty cache after each test."""
+"""Known keys for the endpoint, and an empty cache after each test."""
 
 from collections.abc import Iterator
 

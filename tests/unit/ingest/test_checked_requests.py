@@ -1,4 +1,4 @@
-"""What goes past the lane has its key checked first and its body read after that, before Django hears of it."""
+"""What goes past the endpoint has its key checked first and its body read after that, before Django hears of it."""
 
 import asyncio
 from typing import Any

@@ -1,4 +1,4 @@
-"""Whatever a client sends, the lane answers with something it means: never a 500, and exact about what it stored."""
+"""Whatever a client sends, the response is intended: never a 500, and exact about the stored events."""
 
 import asyncio
 import gzip
@@ -66,7 +66,7 @@ encodings = st.sampled_from([None, "gzip", "zstd", "identity", "br", "gzip, zstd
 types = st.sampled_from(["application/json", "application/x-ndjson", "text/plain", "application/json; charset=utf-8"])
 
 
-class Lane:
+class Endpoint:
     """One gateway for all examples. `ask` says with the answer how many events the log took."""
 
     def __init__(self) -> None:
@@ -85,10 +85,10 @@ class Lane:
 
 
 @pytest.fixture(scope="module")
-def lane() -> Iterator[Lane]:
-    lane = Lane()
-    yield lane
-    lane.close()
+def endpoint() -> Iterator[Endpoint]:
+    endpoint = Endpoint()
+    yield endpoint
+    endpoint.close()
 
 
 def check(response: Response, stored: int) -> None:
@@ -105,18 +105,18 @@ def check(response: Response, stored: int) -> None:
 @settings(max_examples=EXAMPLES)
 @given(body=bodies(), content_type=types, encoding=encodings, packs=st.booleans())
 def test_no_body_is_answered_with_a_500(
-    lane: Lane, body: bytes, content_type: str, encoding: str | None, packs: bool
+    endpoint: Endpoint, body: bytes, content_type: str, encoding: str | None, packs: bool
 ) -> None:
     if packs and encoding in ("gzip", "zstd"):
         body = (gzip.compress if encoding == "gzip" else zstd.compress)(body)
     headers = {} if encoding is None else {"Content-Encoding": encoding}
-    check(*lane.ask([body[:3], body[3:]], content_type=content_type, headers=headers))
+    check(*endpoint.ask([body[:3], body[3:]], content_type=content_type, headers=headers))
 
 
 @settings(max_examples=EXAMPLES)
 @given(lines=st.lists(st.one_of(events.map(_dump), noise.map(lambda raw: raw.replace(b"\n", b""))), max_size=6))
-def test_no_lines_are_answered_with_a_500(lane: Lane, lines: list[bytes]) -> None:
-    check(*lane.ask(b"\n".join(lines), content_type="application/x-ndjson"))
+def test_no_lines_are_answered_with_a_500(endpoint: Endpoint, lines: list[bytes]) -> None:
+    check(*endpoint.ask(b"\n".join(lines), content_type="application/x-ndjson"))
 
 
 headers = st.dictionaries(
@@ -134,9 +134,9 @@ headers = st.dictionaries(
     method=st.sampled_from(["POST", "PUT", "DELETE", "PATCH", "TRACE", "", "post"]),
 )
 def test_no_head_is_answered_with_a_500(
-    lane: Lane, head: dict[str, str], query: str, content_type: str, method: str
+    endpoint: Endpoint, head: dict[str, str], query: str, content_type: str, method: str
 ) -> None:
     options = {"headers": head, "query": query, "content_type": content_type, "method": method}
-    response, stored = lane.ask(_dump(make_event()), **options)
+    response, stored = endpoint.ask(_dump(make_event()), **options)
     assert response.status in ANSWERS | {401, 403, 405}
     assert stored == (1 if response.status == 202 else 0)

@@ -1,4 +1,4 @@
-"""Of a request's head only what the lane needs is kept, and only if it is sane."""
+"""Of a request's head only what the endpoint needs is kept, and only if it is sane."""
 
 import uuid
 

@@ -1,4 +1,4 @@
-"""What the lane counts: every request once, by its outcome; every event once."""
+"""What the endpoint counts: every request once, by its outcome; every event once."""
 
 import asyncio
 import json

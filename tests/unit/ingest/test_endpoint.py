@@ -1,4 +1,4 @@
-"""A request through the whole lane, on the log in memory: the answer says what happened, and nothing else did."""
+"""A request through the whole endpoint, on the log in memory: the answer says what happened, and nothing else did."""
 
 import asyncio
 import gzip
@@ -143,7 +143,7 @@ def test_other_methods_are_405_naming_those_there_are(log: FaultyLog, method: st
 
 @pytest.mark.parametrize("method", ["GET", "HEAD"])
 def test_reading_events_is_passed_on_past_the_lane(log: FaultyLog, method: str) -> None:
-    with pytest.raises(AssertionError, match="went past the lane"):
+    with pytest.raises(AssertionError, match="went past the endpoint"):
         post(make_gateway(log), b"", method=method)
 
 
