@@ -103,6 +103,6 @@ def _describe(failover: "Failover") -> str:
     pause = "" if failover.write_pause_ms is None else f"; writes paused for {failover.write_pause_ms} ms"
     hint = f"\n{failover.message}" if failover.accepts_loss else ""
     return (
-        f"{failover.shard.name}: {failover.old_primary} -> {failover.candidate}, term {failover.term}, "
+        f"{failover.shard.name}: {failover.old_primary} -> {failover.candidate}, shard term {failover.term}, "
         f"epoch {failover.epoch}{pause}{hint}"
     )

@@ -127,7 +127,7 @@ class Executor:
                 epoch = journal.publish_roles(
                     row, term=term, leader_generation=leader_generation, write_pause_ms=pause_ms
                 )
-                logger.warning("%s: %s is primary, term %d, epoch %d", run.shard.name, row.candidate, term, epoch)
+                logger.warning("%s: %s is primary, shard term %d, epoch %d", run.shard.name, row.candidate, term, epoch)
 
     def _change_servers(self, action: actions.Action, run: "_Run") -> None:
         match action:
