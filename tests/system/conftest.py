@@ -1,4 +1,4 @@
-"""One whole cluster, servers and applications, for the tests that can share it: to start one costs 16 s of a core."""
+"""One whole cluster, servers and applications, for the tests that can share it: its start costs 16 s of CPU time."""
 
 from collections.abc import Iterator
 from functools import partial
@@ -17,7 +17,7 @@ from viewcounter.cluster import get_cluster
 def running_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalCluster]:
     """Two shards of a primary and a replica, two gateway workers with a spool for when the log is away.
 
-    Whoever hurts a part waits until it is well again.
+    A test that injects a fault waits until the cluster is healthy again.
     """
     settings = SELDOM | {"VIEWCOUNTER_SPOOL_DIR": str(tmp_path_factory.mktemp("spool"))}
     with run_cluster(spec=ClusterSpec(partitions=8, web_workers=2), settings=settings) as cluster:
@@ -26,7 +26,7 @@ def running_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalC
 
 @pytest.fixture(scope="module")
 def shared_cluster(running_cluster: LocalCluster) -> Iterator[LocalCluster]:
-    """`running_cluster` without an event, and this process's settings on it."""
+    """`running_cluster` without events, with this process's settings pointing to it."""
     use_cluster(running_cluster)
     clear_events()
     yield running_cluster

@@ -1,4 +1,4 @@
-"""Watching a shard while its primary is hurt: who is primary by the topology, and whether all is whole."""
+"""Observes a shard during a failover: its primary by the topology, and whether the cluster is healthy."""
 
 from typing import Any
 
@@ -22,7 +22,7 @@ def read_roles(name: str) -> dict[str, str]:
 
 
 def await_whole(name: str) -> None:
-    """One primary and nothing but replicas beside it."""
+    """Wait until the shard has one primary, and all other instances are its replicas."""
     wait_until(
         lambda: sorted(read_roles(name).values()) == ["primary", *["replica"] * (len(read_roles(name)) - 1)],
         what=f"{name} whole again",
@@ -30,7 +30,7 @@ def await_whole(name: str) -> None:
 
 
 def make_whole(cluster: LocalCluster) -> None:
-    """Everything runs again, and each shard has its primary and its replicas."""
+    """Start all members and wait until each shard has its primary and its replicas."""
     for name in ("configservice1", "configservice2"):
         cluster.application(name).start()
     for instances in cluster.layout.shards.values():

@@ -1,4 +1,4 @@
-"""Post, then get with the position that the answer named: what was acknowledged a moment ago must be in the answer.
+"""Post, then get with the position in the answer: the event that was just acknowledged must be counted.
 
 Each thread alone writes to its own videos, so it knows each count exactly: fewer is a stale answer, more a doubled
 event. What is refused (503, 504, a connection that breaks) is asked again and is neither.

@@ -1,4 +1,4 @@
-"""Posts and reads that leave a machine of two cores time for what a test is about: a fifth of one core, all in all."""
+"""Steady posts and reads that use a fifth of one core in total."""
 
 from devtools.drill.load import VIDEOS, LoadClient, LoadShape
 from devtools.drill.reading import ReadClient

@@ -1,4 +1,4 @@
-"""`manage.py demo`: from nothing to a report and back to nothing; on a running cluster, which it leaves running."""
+"""`manage.py demo`: with a cluster of its own, which it removes, and on a running cluster, which it leaves running."""
 
 import json
 import os

@@ -30,7 +30,7 @@ def test_every_acknowledged_event_of_the_quick_drill_is_counted_once(tmp_path):
 
 
 def check_load(report):
-    """In the end a batch is acknowledged whole, or refused whole where the client's clock is ahead."""
+    """Every batch is finally acknowledged as a whole, or refused as a whole when the client's clock is fast."""
     answers = report["posts"]["answers"]
     assert report["poison"] == 1
     assert report["acknowledged"] % BATCH_EVENTS == 0

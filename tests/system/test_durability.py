@@ -1,4 +1,4 @@
-"""What commits wait for, changed while everything runs, and what becomes of counts while a replica is missing."""
+"""The durability of commits, changed at run time, and counting while a replica is missing."""
 
 import json
 
@@ -45,7 +45,7 @@ def keys(cluster: LocalCluster) -> dict[str, str]:
 
 @pytest.fixture(scope="module")
 def load(cluster: LocalCluster, keys):
-    """Sends all the time, through every test."""
+    """Sends continuously, during every test."""
     with post_steadily(cluster, keys["events:write"], seed=1, threads=1) as load:
         yield load
 
@@ -80,7 +80,7 @@ def read_positions() -> list[str]:
 
 
 def await_growth() -> None:
-    """More is applied than now, of every partition."""
+    """Wait until every partition has applied more than now."""
     before = read_positions()
     wait_until(
         lambda: all(new != old for new, old in zip(read_positions(), before, strict=True)), what="positions to move"

@@ -62,7 +62,7 @@ def whole_cluster(cluster: LocalCluster):
 
 @contextmanager
 def running_load(cluster, key, *, seed):
-    """Posts and reads for the body; afterwards everything acknowledged is counted once and nothing has failed."""
+    """Posts and reads during the context; afterwards every acknowledged event is counted once and no request failed."""
     clear_events()
     with read_steadily(cluster, key) as reads, post_steadily(cluster, key, seed=seed) as load:
         time.sleep(WARM_SECONDS)
@@ -120,7 +120,7 @@ def test_leader_and_stores_that_die_with_the_primary_only_delay_its_failover(clu
 
 @pytest.mark.long(minutes=0.5)
 def test_a_shard_that_wants_a_quorum_says_what_it_lacks_when_its_replica_is_promoted(cluster, key):
-    """One replica to confirm each commit: none is left, so commits wait for nobody until the old primary is back."""
+    """One replica to confirm each commit: none is left, so commits do not wait until the old primary is back."""
     old = get_primary(SHARD)
     promoted = next(name for name in read_roles(SHARD) if name != old)
     set_durability(shard=SHARD, durability=Durability.QUORUM, actor="test")
@@ -143,7 +143,7 @@ def read_names(cluster, name):
 
 
 def read_told():
-    """As `bin/status`, `/readyz` and `/v1/cluster` tell it."""
+    """The durability as in `bin/status`, `/readyz` and `/v1/cluster`."""
     _, shards = probe_cluster(get_cluster(), timeout_seconds=2.0, max_lag_seconds=60.0)
     durability = next(health.durability for health in shards if health.shard.name == SHARD)
     return durability.value, read_reports()[SHARD].condition.value
@@ -167,7 +167,7 @@ def test_a_frozen_leader_is_put_out_and_changes_nothing_when_it_wakes(cluster, k
 
 
 def find_leader(cluster):
-    """By what they last said of it."""
+    """The leader by the last heartbeats of the config services."""
     found = {}
 
     def has_leader():
@@ -265,7 +265,7 @@ def list_reading_instances():
 
 
 def follow_through(replica, proxy):
-    """By the hand of an operator, with another address than the topology's."""
+    """Set another address than the topology's, as an operator would."""
     with replica.connect(user="postgres") as connection:
         conninfo = connection.execute("SELECT current_setting('primary_conninfo')").fetchone()[0]
         through = " ".join(f"port={proxy.port}" if part.startswith("port=") else part for part in conninfo.split())

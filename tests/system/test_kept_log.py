@@ -1,4 +1,4 @@
-"""A replica is lost for good: events are taken all the same, and it is not promoted with what it lacks."""
+"""A replica is lost permanently: events are still accepted, and the replica is not promoted without those it lacks."""
 
 import secrets
 from uuid import uuid4
@@ -33,7 +33,7 @@ VIDEO_ID_LENGTH = 64
 
 
 class Service:
-    """Posts events of distinct videos, whose names fill the log, and reads what became of them."""
+    """Posts events of distinct videos, whose names fill the log, and reads their counts."""
 
     def __init__(self, cluster):
         self.cluster = cluster
@@ -84,7 +84,7 @@ def service(django_db_blocker):
 
 @pytest.fixture
 def log(service):
-    """The log server, with little room."""
+    """The log server, with little memory."""
     with service.cluster.valkey("log").connect() as client:
         client.config_set("maxmemory", client.info("memory")["used_memory"] + ROOM_BYTES)
         yield client

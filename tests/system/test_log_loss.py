@@ -1,4 +1,4 @@
-"""The log server loses its data under load: nothing is accepted nor skipped until a person has accepted the loss."""
+"""The log server loses its data under load: no event is accepted or skipped until an operator has accepted the loss."""
 
 import shutil
 from uuid import uuid4
@@ -23,7 +23,7 @@ REFUSED_POSTS = 30
 
 
 class Service:
-    """A cluster with nothing but what counts, as a client and an operator see it."""
+    """A cluster with only the processes that count, as a client and an operator see it."""
 
     def __init__(self, cluster):
         self.cluster = cluster

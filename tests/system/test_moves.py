@@ -1,4 +1,4 @@
-"""Partitions move onto a new shard, under load, by movers that are killed; nobody notices.
+"""Partitions move onto a new shard, under load, by movers that are killed; no client notices.
 
 Measured figures are logged (`-o log_cli=true -o log_cli_level=INFO`), not asserted.
 """
@@ -62,7 +62,7 @@ def cluster(django_db_blocker):
 
 
 class Freshness:
-    """Looks at every position all the time: how long did each stand still before the topology led elsewhere?"""
+    """Polls every position: how long did it stop before the topology named another shard?"""
 
     def __init__(self) -> None:
         self._is_over = threading.Event()
@@ -101,7 +101,7 @@ class Mover:
         self._process = process
 
     def kill_in(self, state: MoveState, move_id: int) -> str:
-        """As soon as the move is there or past it. Returns the state it was left in."""
+        """Kill it as soon as the move has reached the state. Returns the state in which it was left."""
         order = list(MoveState)
 
         def find_obstacle() -> str | None:

@@ -1,4 +1,4 @@
-"""A shard that was put back to what it was some time ago: the log replays what it has forgotten."""
+"""A shard is restored to an older state: the log replays the missing events."""
 
 import shutil
 import time
@@ -21,7 +21,7 @@ COPY_SECONDS = 60
 
 @pytest.fixture
 def cluster_by_hand():
-    """Nobody promotes anybody."""
+    """A cluster without automatic failover."""
     with run_cluster(spec=ClusterSpec(config_services=0)) as cluster:
         yield cluster
 

@@ -1,4 +1,4 @@
-"""Part `peers` of the benchmark: that its column of exactness tells the truth, on real servers."""
+"""Part `peers` of the benchmark: its column of exactness is correct, on real servers."""
 
 from contextlib import closing
 

@@ -1,4 +1,4 @@
-"""How a new epoch reaches other processes, and what they do when nobody can tell them."""
+"""How a new epoch reaches other processes, also when cache or control database do not answer."""
 
 import os
 import subprocess
@@ -38,13 +38,13 @@ while True:
 
 
 class Holder:
-    """Another process, which writes each epoch it comes to hold into a file."""
+    """Another process, which writes each epoch that it receives to a file."""
 
     def __init__(self, said: Path) -> None:
         self._said = said
 
     def wait_for(self, epoch: int) -> float:
-        """When it held `epoch`, by the clock of this machine."""
+        """When it received `epoch`, by the clock of this machine."""
 
         def find_line() -> str:
             lines = self._said.read_text().splitlines(keepends=True)
@@ -145,7 +145,7 @@ def test_what_a_process_without_the_key_publishes_reaches_others_signed(control,
 
 
 def test_keys_are_exchanged_while_processes_hold_every_epoch(control, tmp_path, settings):
-    """Add the new public key, sign with the new key, remove the old one: nobody is without a topology, or behind."""
+    """Add the new public key, sign with the new key, remove the old one: no process lacks the newest topology."""
     old = read_signing_key(settings.TOPOLOGY_SIGNING_KEY_FILE)
     new = make_signing_key_file(tmp_path / "new")
     epoch, _ = publish_zone("local")

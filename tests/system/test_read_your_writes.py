@@ -56,7 +56,7 @@ def test_no_read_with_a_position_misses_what_was_acknowledged_while_primaries_di
                 lambda shard=shard, killed=killed: get_primary(shard) not in ("", killed), what=f"a new {shard} primary"
             )
             if number < kills:
-                # The next but one kill needs somebody to take over.
+                # The next but one kill needs an instance that can take over.
                 cluster.server(killed).start()
                 wait_until(lambda shard=shard: is_whole(shard), what=f"{shard} whole", within_seconds=REJOIN_SECONDS)
         pairs.wait(within_seconds=120 + pair_count * SECONDS_A_PAIR)

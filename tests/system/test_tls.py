@@ -1,4 +1,4 @@
-"""A cluster whose control database, log, broker and cache demand TLS, with the Valkey users of the manual."""
+"""A cluster whose control database, log, broker and cache require TLS, with the Valkey users of the documentation."""
 
 import re
 from collections.abc import Iterator

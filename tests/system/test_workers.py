@@ -1,4 +1,4 @@
-"""Celery workers come and go while there is work: real worker processes, a real backlog, exact counts at the end."""
+"""Celery workers start and stop while there is work: real worker processes, a real backlog, exact counts at the end."""
 
 import re
 import signal
@@ -87,7 +87,7 @@ def run_worker(cluster: LocalCluster, name: str) -> Iterator[Worker]:
 
 
 class Backlog:
-    """What has been put into the log of all partitions."""
+    """The events that were appended to the log of all partitions."""
 
     def __init__(self) -> None:
         self.event_count = 0

@@ -1,4 +1,4 @@
-"""A mover that was replaced sleeps through what others do in its place, wakes, and changes nothing."""
+"""A mover that is frozen while others replace it and finish its move changes nothing when it wakes."""
 
 import pytest
 

@@ -47,7 +47,7 @@ REFUSALS = (DrainError, StorageError, ShardProxyError)
 
 
 class FirstOnly:
-    """A source of topology that never has another one than the first."""
+    """A topology source that always returns its first topology."""
 
     place = "the past"
     is_open = False
@@ -58,7 +58,7 @@ class FirstOnly:
 
 @pytest.fixture
 def unaware(moving: Moving, tmp_path):
-    """The cluster as a process knows it that has heard of no topology since the first."""
+    """The cluster of a process that has received no topology since the first."""
     settings = build_cluster_settings(get_config())
     cluster = ClusterProxy(topology_sources=[FirstOnly()], settings=replace(settings, state_dir=tmp_path))
     assert cluster.topology.get_shard_of(PARTITION).name == SOURCE
@@ -67,7 +67,7 @@ def unaware(moving: Moving, tmp_path):
 
 
 class Switching:
-    """The cluster of a process that hears of a newer topology after so many transactions."""
+    """The cluster of a process that receives a newer topology after this many transactions."""
 
     def __init__(self, before: ClusterProxy, after: ClusterProxy, *, transactions: int) -> None:
         self._before = before
@@ -181,7 +181,7 @@ WORK: list[Callable[[Moving, ClusterProxy], None]] = [
 
 @pytest.fixture
 def busy(moving: Moving):
-    """There is something to do for each of them."""
+    """A partition with work for each maintenance task."""
     RecountJob.objects.all().delete()
     Video.objects.all().delete()
     for number in range(20):  # the copies of `moving` have higher revisions than an empty catalogue
@@ -205,7 +205,7 @@ def go_on_until(moving: Moving, move: Move, state: str) -> None:
 
 
 def do_all(moving: Moving, cluster: ClusterProxy) -> dict[str, list[str]]:
-    """What each changed, by its name."""
+    """The changes of each task, by its name."""
     changes = {}
     moving.come()
     for work in WORK:

@@ -1,4 +1,4 @@
-"""A partition moves: counted, read and de-duplicated as if it never had."""
+"""A partition moves: counts, reads and de-duplication are as without a move."""
 
 import pytest
 

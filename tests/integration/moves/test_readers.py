@@ -1,4 +1,4 @@
-"""Readers who have not heard of a move: right all the time, and nothing is counted twice."""
+"""Readers with an outdated topology: their answers are correct at any time, and no event counts twice."""
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -25,7 +25,7 @@ STRONG = {"options": ReadOptions(consistency=Consistency.STRONG)}
 
 
 class OldNews:
-    """A topology source that is behind until somebody asks `hurry`."""
+    """A topology source that is outdated until it is called with `hurry`."""
 
     place = "old news"
     is_open = False
@@ -39,7 +39,7 @@ class OldNews:
 
 @pytest.fixture
 def reader(moving: Moving, tmp_path):
-    """A process that knows the topology from before the move, and asks for a newer one only when it must."""
+    """A process with the topology of before the move, which refreshes it only when it must."""
     settings = replace(build_cluster_settings(get_config()), state_dir=tmp_path, topology_poll_seconds=600.0)
     source = OldNews(read_from_control_database())
     cluster = ClusterProxy(topology_sources=[source], settings=settings)
@@ -50,7 +50,7 @@ def reader(moving: Moving, tmp_path):
 
 
 def read_everything(cluster, moving: Moving):
-    """Every kind of question: counts of one video and of many, top of all time and of a period, a channel."""
+    """Every kind of query: counts of one video and of many, top of all time and of a period, a channel."""
     now = datetime.now(UTC)
     videos = moving.counted.videos
     period = Period(moving.counted.first_hour, moving.counted.first_hour + timedelta(days=1))

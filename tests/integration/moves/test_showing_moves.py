@@ -1,4 +1,4 @@
-"""Moves where operators look: over REST and in the admin."""
+"""Moves in the REST API and in the admin."""
 
 import json
 

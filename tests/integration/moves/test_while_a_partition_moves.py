@@ -1,4 +1,4 @@
-"""What everybody else does with a partition of which a copy is being made, or that has come or gone."""
+"""Work of other processes on a partition that is being copied, has arrived, or has left."""
 
 from datetime import UTC, datetime, timedelta
 from uuid import uuid4
@@ -119,7 +119,7 @@ def test_a_partition_that_is_coming_or_gone_is_read_nowhere(counted):
 
 
 def test_a_partition_that_is_not_here_takes_no_place_in_the_list_of_those_that_are(counted):
-    """Lists are cut to their limit on the shard: rows that nobody may see must not push others out."""
+    """Lists are cut to their limit on the shard: invisible rows must not push others out."""
     shard = counted.cluster.topology.get_shard_of(PARTITION)
     other = next(p for p in counted.cluster.topology.get_partitions_of(shard.id) if p != PARTITION)
     counted.execute("INSERT INTO video (video_id, partition) VALUES ('theirs', %s)", other)

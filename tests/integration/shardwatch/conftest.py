@@ -1,4 +1,4 @@
-"""A shard proxy process beside the servers, with budgets that fit into a test."""
+"""A shard proxy process for the servers, with short budgets."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Kills wait for the control database within a bound, and stand there once."""
+"""Records of kills wait for the control database in bounded number, and are stored once."""
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -29,7 +29,7 @@ def count_dropped():
 
 
 class Database:
-    """Down until it is told otherwise; `refuses` are pids of rows that it never takes."""
+    """Down until it is started; `refuses`: pids of rows that it always refuses."""
 
     def __init__(self, *, refuses=()):
         self.is_up = False

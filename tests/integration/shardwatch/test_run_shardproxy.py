@@ -1,4 +1,4 @@
-"""The process as it is run: it kills, measures and bears witness, whatever is away, and stops when told."""
+"""The shard proxy process: it ends sessions, measures and reports while servers are down, and stops at SIGTERM."""
 
 import os
 import signal
@@ -20,7 +20,7 @@ from viewcounter.cache.macs import CacheValue, build_authenticator
 
 
 def sleep_on(server, *, seconds=60):
-    """A foreign session that runs a statement for so long; the SQLSTATE that ended it, None if nothing did."""
+    """A foreign session that runs a statement for `seconds`; the SQLSTATE that ended it, or None."""
     found = []
 
     def run():
@@ -35,7 +35,7 @@ def sleep_on(server, *, seconds=60):
     thread = threading.Thread(target=run, daemon=True)
     thread.start()
     thread.join(limit(30))
-    assert found, "nobody ended it"
+    assert found, "the session was not ended"
     return found[0]
 
 

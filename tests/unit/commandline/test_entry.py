@@ -1,4 +1,4 @@
-"""`manage.py` as people meet it: what it lists, how it calls itself, and what happens when nobody reads its output."""
+"""`manage.py` on the command line: its list of commands, its name in help, and output without a reader."""
 
 import os
 import subprocess
