@@ -196,7 +196,7 @@ class RateLimiter:
     sync_seconds: float
     clock: Callable[[], float] = time.monotonic
     _accounts: dict[tuple[str, Unit], _Account] = field(default_factory=dict)
-    # Guards the accounts; never held while the cache server is asked.
+    # Guards the accounts; never held during a call of the cache server.
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _outage: OutageLog = field(
         default_factory=lambda: OutageLog(
@@ -243,7 +243,7 @@ class RateLimiter:
         with self._lock:
             for name in [n for n, a in self._accounts.items() if now - a.used_at > FORGOTTEN_AFTER_SECONDS]:
                 del self._accounts[name]
-            told = {name: account.taken for name, account in self._accounts.items()}
+            reported = {name: account.taken for name, account in self._accounts.items()}
             takes = [
                 Take(f"{prefix}:{unit}", account.bucket.per_second, account.bucket.burst, account.taken)
                 for (prefix, unit), account in self._accounts.items()
@@ -257,7 +257,7 @@ class RateLimiter:
             return
         self._outage.report_success()
         with self._lock:
-            for (name, taken), tokens in zip(told.items(), left, strict=True):
+            for (name, taken), tokens in zip(reported.items(), left, strict=True):
                 account = self._accounts.get(name)
                 if account is not None:
                     account.taken -= taken

@@ -12,7 +12,7 @@ class Scope(StrEnum):
 
 
 class KeyKind(StrEnum):
-    """Who holds a key: a program that keeps it to itself, or a web page that shows it to everybody."""
+    """The holder of a key: a program that keeps it secret, or a web page, whose visitors all see it."""
 
     SECRET = "secret"  # noqa: S105
     PUBLIC = "public"
@@ -36,7 +36,7 @@ class AuthenticatedKey:
 
 
 def parse_scopes(text: str) -> list[Scope]:
-    """From `events:write,stats:read`. Raises ValueError naming the unknown one, or for none at all."""
+    """From `events:write,stats:read`. Raises ValueError that names an unknown scope, or for an empty list."""
     scopes = [Scope(part.strip()) for part in text.split(",") if part.strip()]
     if not scopes:
         raise ValueError("at least one scope is needed")

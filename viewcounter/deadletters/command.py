@@ -117,7 +117,7 @@ class DeadLetterActions:
         if options["json"]:
             self.stdout.write(json.dumps({"partition": partition, "resumed": True}))
         else:
-            self.stdout.write(f"partition {partition} goes on; {accepted} dead letters are accepted")
+            self.stdout.write(f"partition {partition} is resumed; {accepted} dead letters are accepted")
 
     def _print_letter(self, found: FoundDeadLetter, *, as_json: bool) -> None:
         letter = found.letter

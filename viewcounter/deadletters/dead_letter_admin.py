@@ -47,14 +47,14 @@ class FilterForm(RowsForm):
     end = forms.DateTimeField(required=False, label="first refused before (UTC)")
 
     def get_filter(self) -> DeadLetterFilter:
-        asked = self.cleaned_data
+        values = self.cleaned_data
         return DeadLetterFilter(
-            partition=asked["partition"],
-            state=DeadLetterState(asked["state"]) if asked["state"] else None,
-            reason=asked["reason"] or None,
-            video_id=asked["video_id"] or None,
-            start=asked["start"],
-            end=asked["end"],
+            partition=values["partition"],
+            state=DeadLetterState(values["state"]) if values["state"] else None,
+            reason=values["reason"] or None,
+            video_id=values["video_id"] or None,
+            start=values["start"],
+            end=values["end"],
         )
 
 
@@ -65,7 +65,7 @@ class ResumeForm(forms.Form):
 
 _MEANINGS = {
     "replay": ("Replay", "Their events are appended to the log again, under their own ids, and counted once."),
-    "discard": ("Discard", "Their events will never be counted. They stay to be looked at for a while."),
+    "discard": ("Discard", "Their events will never be counted. Their rows stay for a while."),
 }
 """By action: its label and its effect."""
 _RECORDED = {
@@ -149,9 +149,9 @@ def _act(request: HttpRequest, cluster: ClusterProxy) -> HttpResponse | None:
     actor = f"{request.user.get_username()} (admin)"
     if action == "replay":
         rules = build_replay_rules(cluster.topology, get_config(), now=datetime.now(UTC))
-        _tell(request, replay_dead_letters(cluster, get_event_log(), ids, actor=actor, rules=rules))
+        _show_outcomes(request, replay_dead_letters(cluster, get_event_log(), ids, actor=actor, rules=rules))
     else:
-        _tell(request, discard_dead_letters(cluster, ids, actor=actor))
+        _show_outcomes(request, discard_dead_letters(cluster, ids, actor=actor))
     return None
 
 
@@ -178,13 +178,13 @@ def _resume(request: HttpRequest, cluster: ClusterProxy) -> HttpResponse | None:
     actor = f"{request.user.get_username()} (admin)"
     if resume(cluster, partition, actor=actor, accept_dead_letters=accepted):
         record(request, [PartitionAssignment(partition=partition)], f"Resumed, accepting {accepted} dead letters")
-        messages.success(request, f"Partition {partition} goes on.")
+        messages.success(request, f"Partition {partition} is resumed.")
     else:
         messages.warning(request, f"Partition {partition} was not stopped.")
     return None
 
 
-def _tell(request: HttpRequest, outcomes: list[ReplayOutcome]) -> None:
+def _show_outcomes(request: HttpRequest, outcomes: list[ReplayOutcome]) -> None:
     counts = Counter(outcome.result.value for outcome in outcomes)
     for result, done in _RECORDED.items():
         record(request, [DeadLetterRow(pk=each.id) for each in outcomes if each.result is result], done)

@@ -31,7 +31,7 @@ def read_page(
     read_row: Callable[[int, Mapping[str, Any]], Item],
     get_place: Callable[[Item], PageKey],
 ) -> Page[Item]:
-    """`parameters` ask each shard for one row more than `limit`; `read_row` is told the shard's id.
+    """`parameters` request one row more than `limit` from each shard; `read_row` gets the shard's id.
 
     Raises IndexError for an unknown partition, and the first shard's error when none answered.
     """

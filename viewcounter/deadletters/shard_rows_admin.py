@@ -43,7 +43,7 @@ class RowsForm(forms.Form):
 class ShardRowsAdmin(admin.ModelAdmin):
     """A subclass defines the rows and how they are shown.
 
-    `read_page` reads what the valid form asks for, PAGE_SIZE rows at most.
+    `read_page` reads the rows that the valid form selects, PAGE_SIZE at most.
     """
 
     title: ClassVar[str]
@@ -84,7 +84,7 @@ class ShardRowsAdmin(admin.ModelAdmin):
                 context |= {"items": page.items, "next_query": _build_next_query(request, page.following)}
                 if page.missing_shards:
                     names = ", ".join(cluster.topology.get_shard(shard_id).name for shard_id in page.missing_shards)
-                    context["error"] = f"No answer from {names}: what lies there is not listed."
+                    context["error"] = f"No answer from {names}: the rows there are not listed."
         except UNREACHABLE as error:
             context["error"] = f"Not all shards answered: {error}"
         return TemplateResponse(request, self.template, context)

@@ -52,7 +52,7 @@ def resume(cluster: ClusterProxy, partition: int, *, actor: str, accept_dead_let
         )
     if has_resumed:
         logger.warning(
-            "partition %d goes on, resumed by %s; %d dead letters are accepted", partition, actor, accept_dead_letters
+            "partition %d is resumed by %s; %d dead letters are accepted", partition, actor, accept_dead_letters
         )
     return has_resumed
 

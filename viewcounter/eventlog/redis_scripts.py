@@ -1,7 +1,7 @@
-"""The scripts that run inside the log server: each is one step, in the append-only file as a whole or not at all.
+"""Lua scripts of the log server: each is atomic, and in the append-only file as a whole or not at all.
 
-`log-id` names the log that the server holds; a caller that expects another one changes nothing (NOTOURLOG). An empty
-expectation is of a cluster that has not given its log an id yet.
+`log-id` is the id of the server's log; a caller that expects another id changes nothing (NOTOURLOG). The expected id is
+empty for a cluster that has not given its log an id yet.
 """
 
 _CHECK_ID = """

@@ -2,7 +2,7 @@
 
 One stream a partition, `log:{p}`; the braces are the hash tag that keeps a partition's keys on one node of a
 cluster. An entry has two fields, the packed events and how many events the partition had got before it: the
-difference between two such numbers says how many lie between, so lag costs the same at any length. No consumer
+difference between two such numbers is the number of events between, so lag costs the same at any length. No consumer
 groups: the applied `position` is on the partition's shard.
 
 An append is one script, so it is in the append-only file as a whole or not at all, followed by WAITAOF: the

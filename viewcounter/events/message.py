@@ -20,7 +20,7 @@ VALUE_SCALE = 1000
 # Printable text that fits one segment of a URL: no controls (NUL among them), no white space, no "/" and
 # no surrogates, which are not text and which COPY refuses.
 VIDEO_ID_PATTERN = r"^[^\x00-\x20\x7f-\xa0/\ud800-\udfff\u2028\u2029\ufeff]+\Z"
-# The same with "/": it stands in no address, and base64 has it.
+# The same with "/": it is never part of a URL, and base64 has it.
 VIEWER_ID_PATTERN = VIDEO_ID_PATTERN.replace("/", "")
 
 VideoId = Annotated[str, Meta(min_length=1, max_length=VIDEO_ID_MAX_CHARACTERS, pattern=VIDEO_ID_PATTERN)]

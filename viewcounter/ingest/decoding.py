@@ -108,7 +108,7 @@ def _parse_json_by_item(body: bytes, max_events: int, budget: _ValueBudget) -> l
         raise _nested_too_deeply() from error
     except _DECODE_ERRORS as error:
         if not budget.take(body):
-            detail = f"Not JSON: {error}. The request has more than {budget.max_values} values: no event was looked at."
+            detail = f"Not JSON: {error}. The request has more than {budget.max_values} values: no event was checked."
             raise _malformed(detail) from error
         decoded = _find_items(_decode_tolerant(body))
         _check_count(len(decoded), max_events)

@@ -351,9 +351,7 @@ def _encode(answer: _Answer) -> _Response:
 def _read_key_of_address(token: str) -> bytes:
     """The Authorization header for a public key. Raises Rejected (401) for a secret one: logs record addresses."""
     if not is_public_token(token):
-        detail = (
-            "Only a public key (vcp_…) may stand in the address. A secret one that stood there is not secret any more."
-        )
+        detail = "Only a public key (vcp_…) may be in the URL. A secret key in a URL is no longer secret: replace it."
         raise Rejected(Problem(status=401, code="secret_key_in_address", detail=detail))
     return b"Bearer " + token.encode("latin-1", "replace")
 

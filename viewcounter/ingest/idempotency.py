@@ -102,8 +102,8 @@ class Idempotency:
         found = await self._store.claim(name, StoredResponse(digest))
         verdict = classify_stored(found, digest=digest)
         if verdict is IdempotencyVerdict.IN_PROGRESS:
-            detail = "A request with this Idempotency-Key is under way; ask again for its answer."
-            problem = _describe(409, "idempotency_key_in_use", detail, "in_use", "is that of a request under way")
+            detail = "A request with this Idempotency-Key is in progress; retry to get its response."
+            problem = _describe(409, "idempotency_key_in_use", detail, "in_use", "belongs to a request in progress")
             raise TryLater(problem)
         if verdict is IdempotencyVerdict.REUSED:
             detail = "This Idempotency-Key was sent with another body; nothing of this request is stored."

@@ -63,7 +63,7 @@ class PreparedBatch:
     """A batch, and how its rows map to the events of its range.
 
     `is_dead` says of each event of the range, in the log's order, whether it becomes a dead letter; `counted_rows`
-    is where in that order each event of `batch.counted` stands.
+    is the place of each event of `batch.counted` in that order.
     """
 
     batch: FlushBatch

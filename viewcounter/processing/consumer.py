@@ -108,10 +108,10 @@ class PartitionConsumer:
         at_end = False
         complete_ms: int | None = None
         while not at_end:
-            asked = self._next_read_entries
+            max_entries = self._next_read_entries
             read_at_ms = int(self._wall_clock() * 1000)
-            entries = self._log.read(self._partition, after=self._after, max_entries=asked)
-            at_end = is_tail = len(entries) < asked
+            entries = self._log.read(self._partition, after=self._after, max_entries=max_entries)
+            at_end = is_tail = len(entries) < max_entries
             if self._until is not None and entries and entries[-1].position > self._until:
                 entries = [entry for entry in entries if entry.position <= self._until]
                 at_end, is_tail = True, False
@@ -137,9 +137,8 @@ class PartitionConsumer:
 def get_complete_ms(end: Position, *, read_at_ms: int, is_tail: bool) -> int | None:
     """The time up to which a partition is complete that has applied all entries through `end`.
 
-    Positions are of the log server's clock, in the order of the appends. One that lies in the reader's future was given
-    out by a clock that was wrong and says nothing; then only the end of the log (`is_tail`) does, for the moment at
-    which it was looked at.
+    Positions are of the log server's clock, in the order of the appends. A position in the reader's future is from a
+    wrong clock and proves nothing; then only the end of the log (`is_tail`) does, as of the time of the read.
     """
     if end.ms <= read_at_ms:
         return end.ms

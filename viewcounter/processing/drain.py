@@ -4,7 +4,7 @@ Consumer (processing.consumer) -> de-duplication (processing.known_ids) -> aggre
 (processing.flush_writer): the next flush is read and de-duplicated while the last one commits.
 
 A drain ends at the end that the log had when it was read. Later entries are for the next drain: waiting for beat
-gathers them into one flush, where going on would make many small ones.
+gathers them into one flush instead of many small ones.
 
 Finite and idempotent: it may run twice, beside itself, or die anywhere; the flush's compare-and-set decides.
 """

@@ -82,7 +82,7 @@ class DrainQueue:
         try:
             self._redis.delete(self._lease_key(partition))
             if health is not None:
-                self._note(shard_id, health)
+                self._record_health(shard_id, health)
         except (ValkeyError, ClusterUnknown) as error:
             logger.warning("lease of partition %d not released, it expires: %s", partition, error)
 
@@ -113,7 +113,7 @@ class DrainQueue:
         leases = self._redis.mget([self._lease_key(p) for p in siblings])
         return sum(lease is not None for lease in leases) < limit
 
-    def _note(self, shard_id: int, health: Health) -> None:
+    def _record_health(self, shard_id: int, health: Health) -> None:
         match health:
             case Health.WELL:
                 self._redis.delete(self._failures_key(shard_id), self._slow_key(shard_id))

@@ -1,8 +1,8 @@
 """Known event ids of a partition as of a position: cached per minute, loaded from the shard, extended by each batch.
 
 Invariant: batch k+1 is compared with the ids as of batch k's new position, whether or not k has committed. It is
-written only by a compare-and-set on that position, so it stands only on the ids it was compared with. Where k does not
-commit, all later verdicts are discarded with the partition's ids, and the state is read again.
+written only by a compare-and-set on that position, so it commits only on top of the ids that it was compared with.
+Where k does not commit, all later verdicts are discarded with the partition's ids, and the state is read again.
 """
 
 from collections import Counter, OrderedDict, defaultdict, deque

@@ -22,10 +22,10 @@ logger = logging.getLogger(__name__)
 
 
 class AppliedEarlier:
-    """What every copy of a partition had applied a safety time ago, as this process has seen it by its monotonic clock.
+    """Positions that every copy of a partition had applied a safety time ago, by this process's monotonic clock.
 
-    A position tells its age by the log server's clock. Where that clock was ahead and has been set back, that age is of
-    no use for as long as it was ahead. Invariant: what `find` returns was given to `note` `safety_seconds` ago or more.
+    The age of a position is by the log server's clock. If that clock was ahead and has been set back, the age is wrong
+    for as long as it was ahead. Invariant: `find` returns a position that was recorded at least `safety_seconds` ago.
     """
 
     def __init__(self, *, safety_seconds: float, clock: Callable[[], float] = time.monotonic) -> None:
@@ -33,7 +33,7 @@ class AppliedEarlier:
         self._clock = clock
         self._noted: dict[int, _Noted] = {}
 
-    def note(self, partition: int, applied: Position) -> None:
+    def record(self, partition: int, applied: Position) -> None:
         now = self._clock()
         last = self._noted.get(partition)
         if last is None:
@@ -121,7 +121,7 @@ def _trim_shard(
         if len(found) != len(answers):
             continue
         copies = [*found, *incoming.get(partition, [])]
-        earlier.note(partition, min(copies))
+        earlier.record(partition, min(copies))
         through = get_trim_point(
             copies,
             now=now,

@@ -101,7 +101,7 @@ class DjangoShares:
             await self._slots[kind].serve(application, scope, receive, send)
         except NoSlot as error:
             WEB_REQUESTS_SHED.labels(kind).inc()
-            problem = Problem(503, "overloaded", "Too many requests of this kind at once; this one was not looked at.")
+            problem = Problem(503, "overloaded", "Too many requests of this kind at once; this one was not processed.")
             raise TryLater(problem, headers=_RETRY_AFTER, adds_retry_after=False) from error
 
 

@@ -1,4 +1,4 @@
-"""How passwords of the admin's users are kept."""
+"""The hash of the passwords of the admin's users."""
 
 from django.contrib.auth.hashers import Argon2PasswordHasher
 
@@ -8,7 +8,7 @@ class PasswordHasher(Argon2PasswordHasher):
 
     Django's own 100 MiB and 8 lanes take a gateway's memory and all its cores for one guess. OWASP's other settings
     take less than 32 MiB, the size from which on glibc always gives memory back to the system; less stays with the
-    thread. A password that was kept with other parameters is kept anew, with these, at its next log-in.
+    thread. A password that was hashed with other parameters is hashed again, with these, at its next log-in.
     """
 
     memory_cost = 46 * 1024

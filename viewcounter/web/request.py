@@ -55,7 +55,7 @@ _ZSTD_OPTIONS: dict[int, int] = {zstd.DecompressionParameter.window_log_max: 23}
 class Head(NamedTuple):
     """Raw header values, None where a header is missing; `request_id` is the client's if sane, else a new one.
 
-    `host` is empty where the header stands twice.
+    `host` is empty if the header is repeated.
     """
 
     request_id: str
@@ -321,7 +321,7 @@ def unpack(data: bytes, encoding: Encoding, *, max_bytes: int) -> bytes:
         else zstd.ZstdDecompressor(options=_ZSTD_OPTIONS)
     )
     try:
-        # One byte more than allowed tells "too large" from "exactly as large".
+        # One byte more than allowed: distinguishes "too large" from "exactly the limit".
         body = decompressor.decompress(data, max_bytes + 1)
     except (zlib.error, zstd.ZstdError) as error:
         raise _malformed(encoding, f"The body is not {encoding}.") from error

@@ -115,7 +115,7 @@ def test_admin_asks_before_a_stopped_partition_goes_on_and_keeps_why(api, log, a
         assert "Its next 30 dead letters are accepted" in page
         with pytest.raises(PartitionNotOwned):
             make_drainer(api.cluster, log).drain(PARTITION)
-    assert "goes on" in send(admin, "bad release", action="resume", partition=PARTITION, accept_dead_letters=30)
+    assert "is resumed" in send(admin, "bad release", action="resume", partition=PARTITION, accept_dead_letters=30)
     make_drainer(api.cluster, log).drain(PARTITION)
     kept = "Resumed, accepting 30 dead letters: bad release"
     assert kept in admin.get(f"/admin/configservice/partitionassignment/{PARTITION}/history/").content.decode()

@@ -23,7 +23,7 @@ def test_positions_of_a_clock_that_was_set_back_are_trimmed_after_the_safety_tim
     trimmed = []
     for number, position in enumerate(ahead):
         seconds = 60.0 * number
-        earlier.note(3, position)
+        earlier.record(3, position)
         point = get_trim_point([position], now=NOW, safety_seconds=120, applied_earlier=earlier.find(3))
         trimmed.append(point if point >= ahead[0] else None)
     assert trimmed == [None, None, ahead[0], ahead[0], ahead[2]]

@@ -1,4 +1,4 @@
-"""`manage.py create_api_key NAME --scopes events:write,stats:read`: make an API key and show it once."""
+"""`manage.py create_api_key NAME --scopes events:write,stats:read`: create an API key and show it once."""
 
 from argparse import ArgumentParser
 from datetime import UTC, datetime, timedelta
@@ -29,19 +29,19 @@ class Command(OperatorCommand):
             help=f"what the key may do, of: {', '.join(scope.value for scope in Scope)}",
         )
         parser.add_argument(
-            "--public", action="store_true", help="for web pages: may be shown, sends events and does nothing else"
+            "--public", action="store_true", help="key for web pages: not a secret, may only send events"
         )
         parser.add_argument(
             "--origin",
             action="append",
             default=[],
             metavar="ORIGIN",
-            help="origin of the pages that use a public key, such as https://www.example.com; may be given again",
+            help="origin of the pages that use a public key, such as https://www.example.com; repeatable",
         )
         parser.add_argument("--requests-per-second", type=int, metavar="N", help=LIMIT_HELP)
         parser.add_argument("--events-per-second", type=int, metavar="N", help=LIMIT_HELP)
         parser.add_argument(
-            "--expires-in-days", type=int, metavar="DAYS", help="the key ends after so many days (default: never)"
+            "--expires-in-days", type=int, metavar="DAYS", help="days until the key expires (default: never)"
         )
         parser.add_argument("--quiet", action="store_true", help="print only the key")
 
@@ -66,11 +66,11 @@ class Command(OperatorCommand):
         if options["quiet"]:
             self.stdout.write(token)
             return
-        self.stdout.write(f"Key for {key.name} with {', '.join(scopes)}. It is shown only now:\n{token}")
+        self.stdout.write(f"Key for {key.name} with {', '.join(scopes)}. It is shown only once:\n{token}")
 
 
 def _get_scopes(text: str | None, *, is_public: bool) -> list[Scope]:
-    """Raises ValueError. A public key need not say what it may do: there is only one thing."""
+    """Raises ValueError. A public key has exactly one scope, which may be omitted."""
     return [Scope.EVENTS_WRITE] if is_public and text is None else parse_scopes(text or "")
 
 

@@ -1,4 +1,4 @@
-"""`manage.py list_api_keys`: which keys there are, and which of them are used."""
+"""`manage.py list_api_keys`: list the keys and their last use."""
 
 import json
 from argparse import ArgumentParser

@@ -1,4 +1,4 @@
-"""`manage.py revoke_api_key PREFIX`: end a key everywhere, within seconds."""
+"""`manage.py revoke_api_key PREFIX`: revoke a key in every process, within seconds."""
 
 from argparse import ArgumentParser
 from datetime import UTC, datetime

@@ -1,4 +1,4 @@
-"""`manage.py rotate_api_key PREFIX`: make the key that follows another one; both work for a while."""
+"""`manage.py rotate_api_key PREFIX`: create the successor of a key; both work for a while."""
 
 from argparse import ArgumentParser
 from datetime import UTC, datetime, timedelta
@@ -25,7 +25,7 @@ class Command(OperatorCommand):
             type=float,
             default=24.0,
             metavar="HOURS",
-            help="the old key ends after this (default: %(default)g)",
+            help="hours until the old key expires (default: %(default)g)",
         )
         parser.add_argument("--quiet", action="store_true", help="print only the key")
 
@@ -42,4 +42,4 @@ class Command(OperatorCommand):
         if options["quiet"]:
             self.stdout.write(token)
             return
-        self.stdout.write(f"Key for {key.name}; {options['prefix']} ends in {overlap}. It is shown only now:\n{token}")
+        self.stdout.write(f"Key for {key.name}; {options['prefix']} ends in {overlap}. It is shown only once:\n{token}")
