@@ -1,7 +1,7 @@
-"""What our pages have in common: one HTML file that needs nothing else, drawings as inline SVG.
+"""Common parts of the HTML reports: one self-contained file, with drawings as inline SVG.
 
-A library of charts would bring a script from elsewhere, or megabytes of it, for a few rows of marks and lines. Every
-text is escaped here or where it is put into a drawing.
+A charting library would need a remote script, or megabytes of one, for a few marks and lines. Every text is escaped
+here or where it is inserted into a drawing.
 """
 
 from collections.abc import Iterable, Sequence

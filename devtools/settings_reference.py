@@ -1,4 +1,4 @@
-"""The settings page of the operator's manual, from the settings themselves: it cannot be out of date."""
+"""Generates the settings page of the documentation from the settings, so that it is never outdated."""
 
 from typing import Any
 

@@ -22,7 +22,7 @@ VIDEOS = tuple(f"video-{number:06d}" for number in range(VIDEO_COUNT))
 TYPE_NAMES = {event_type.id: event_type.name for event_type in DEFAULT_EVENT_TYPES}
 
 Rows = NDArray[Any]
-"""Of ROW: an event each."""
+"""Array of ROW, one for each event."""
 ROW = np.dtype([("id", "S16"), ("video", "u4"), ("type", "u2"), ("occurred_us", "i8"), ("value", "i8")])
 
 _POSITION_OF_REPEATS = REPEAT_EVERY - 1
@@ -89,7 +89,7 @@ def build_posts(
 
 
 def encode_events(rows: Rows) -> list[str]:
-    """As JSON objects."""
+    """The events as JSON objects."""
     digits = rows["id"].tobytes().hex()
     instants = {us: _format_instant(us) for us in np.unique(rows["occurred_us"]).tolist()}
     columns = zip(*(rows[name].tolist() for name in ("video", "type", "occurred_us", "value")), strict=True)

@@ -29,7 +29,7 @@ _READ_POSITIONS = "SELECT partition, position FROM partition_state WHERE state =
 
 
 class _Posted(msgspec.Struct):
-    """Of a 202."""
+    """The body of a 202, as far as it is read."""
 
     accepted: int
     rejected: int
@@ -67,7 +67,7 @@ class HistoryFreshness:
 
 
 Histories = Mapping[int, Sequence[HistoryFreshness]]
-"""By partition, one for each instance of its shard."""
+"""Histories by partition, one for each instance of its shard."""
 
 
 def parse_posts(answers: Iterable[HttpAnswer]) -> list[Post]:
@@ -119,7 +119,7 @@ class PositionWatch:
             thread.join(STOP_SECONDS)
 
     def wait_visible(self, posts: Sequence[Post], *, within_seconds: float) -> list[float]:
-        """When each became visible. Raises NeverVisible."""
+        """The time at which each post became visible. Raises NeverVisible."""
         deadline = time.monotonic() + within_seconds
         ends = _find_ends(posts)
         while True:

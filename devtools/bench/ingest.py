@@ -28,7 +28,7 @@ REQUEST_MAX_EVENTS = 1000
 """The default of `VIEWCOUNTER_REQUEST_MAX_EVENTS`."""
 OPEN_CONNECTIONS = 256
 SHARES = (0.5, 0.8)
-"""Of the capacity, in open loops."""
+"""Rates of open loops, as shares of the capacity."""
 
 
 @dataclass(frozen=True, slots=True)

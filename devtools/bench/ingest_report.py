@@ -11,7 +11,7 @@ Key = tuple[int, int, float | None]
 
 @dataclass(frozen=True, slots=True)
 class PostFigures:
-    """Of one run. `share`: of the capacity, in an open loop; None in a closed one. CPU is seconds a million events."""
+    """One run. `share`: of the capacity, in an open loop; None in a closed one. CPU is seconds for a million events."""
 
     batch_events: int
     connections: int
@@ -115,7 +115,7 @@ def _plot(closed: dict[Key, list[PostFigures]], title: str, unit: str, read: Cal
 
 
 def _name_bound(closed: dict[Key, list[PostFigures]]) -> str:
-    """How much of its core the gateway used where it was fastest."""
+    """The utilization of the gateway's core at its highest rate."""
     runs = max(closed.values(), key=lambda group: Spread.of([each.events_per_second for each in group]).median)
     used = Spread.of([each.events_per_second * each.cpu_seconds_per_million["gateway"] / 1e6 for each in runs])
     return (

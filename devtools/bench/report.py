@@ -17,7 +17,7 @@ class Spread:
 
     @classmethod
     def of(cls, values: Sequence[float]) -> Self:
-        """Of one round or more."""
+        """Median and ends of at least one round."""
         return cls(statistics.median(values), min(values), max(values))
 
     def describe(self, style: str = ",.0f") -> str:
@@ -98,7 +98,7 @@ class BenchReport:
     parts: tuple[PartReport, ...] = field(default=())
 
     def encode(self) -> dict[str, Any]:
-        """For JSON: figures, and tables with them so that the file can be read by itself; plots are of the page."""
+        """For JSON: figures and tables, so that the file can be read alone; plots are on the page only."""
         encoded = asdict(self) | {"measured_at": self.measured_at.isoformat()}
         for part in encoded["parts"]:
             del part["plots"]

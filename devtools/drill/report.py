@@ -26,7 +26,7 @@ class IncidentReport:
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """Of all faults of a kind that affect a primary: time from the strike to the next write of its shard."""
+    """Times from the strike to the next write of the shard, over all faults of a kind that affect a primary."""
 
     kind: str
     count: int

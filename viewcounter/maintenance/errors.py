@@ -4,7 +4,7 @@ from runtime.errors import Permanent
 
 
 class RecountStuck(Exception, Permanent):
-    """A recount repaired the same videos again and again and they still differ. A fault of ours."""
+    """Videos still differ after a recount has repaired them many times. This is a defect: report it."""
 
 
 class UnknownRecount(LookupError, Permanent):

@@ -54,7 +54,7 @@ def publish_drift() -> None:
 
 
 def encode_difference(row: Difference) -> dict[str, Any]:
-    """As JSON; values in thousandths."""
+    """A difference as JSON; values in thousandths."""
     return {
         "tier": row.tier,
         "video_id": row.video_id,

@@ -150,7 +150,7 @@ class Digested:
 
 
 def read_edges(connection: Connection, partitions: Collection[int], *, future_seconds: int) -> dict[int, Edges]:
-    """By partition, without those that this shard does not hold (moved, not adopted)."""
+    """Edges by partition, without partitions that this shard does not hold (moved, not adopted)."""
     rows = connection.execute(_SQL["edges_of_partitions"].text, {"partitions": list(partitions)}).fetchall()
     return {
         row["partition"]: _build_edges(row, future_seconds=future_seconds)

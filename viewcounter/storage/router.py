@@ -1,4 +1,4 @@
-"""Which migrations run where: the schema of shards on shards only, all others on the control database only."""
+"""Routes migrations: the schema of shards to shards only, all others to the control database only."""
 
 from typing import Any
 

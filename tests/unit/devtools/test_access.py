@@ -1,4 +1,4 @@
-"""What `bin/up` shows when all is ready."""
+"""The output of `bin/up` when the cluster is ready."""
 
 from datetime import UTC, datetime
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What `bin/status` makes of a gateway's answers."""
+"""The report of `bin/status` from a gateway's answers."""
 
 from devtools.status.cluster_report import build_lag, describe_missing
 

@@ -1,4 +1,4 @@
-"""When a mover pauses, tries again, and what it takes for equal."""
+"""Decisions of a mover: when it pauses and retries, and which copies are equal."""
 
 import msgspec
 import pytest

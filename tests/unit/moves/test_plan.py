@@ -1,4 +1,4 @@
-"""Which partitions move where."""
+"""The choice of partitions to move and of their targets."""
 
 import pytest
 from hypothesis import given

@@ -1,4 +1,4 @@
-"""A copy is behind where its position is lower; positions compare as numbers."""
+"""A replica lags in partitions where its position is lower; positions compare as numbers."""
 
 from viewcounter.eventlog.interface import Position
 from viewcounter.shardwatch.instance_lag import find_late

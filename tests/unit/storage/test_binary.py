@@ -1,4 +1,4 @@
-"""PostgreSQL's binary formats, byte for byte as the server's own description has them."""
+"""PostgreSQL's binary formats, byte for byte as its documentation describes them."""
 
 import struct
 

@@ -1,4 +1,4 @@
-"""When dead letters are too many, from what a flush holds and what its partition remembers."""
+"""Limits on dead letters, from the numbers of a flush and the counters of its partition."""
 
 import numpy as np
 import pytest

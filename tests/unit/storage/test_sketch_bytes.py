@@ -1,4 +1,4 @@
-"""Sketches merge to the sketch of everything in them, small ones exactly, large ones within the error that is told."""
+"""Merged sketches hold all their inputs: small ones exactly, large ones within the stated error."""
 
 import math
 

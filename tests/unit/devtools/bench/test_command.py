@@ -1,4 +1,4 @@
-"""What `manage.py bench` leaves when a part fails or is interrupted."""
+"""Results of `manage.py bench` when a part fails or is interrupted."""
 
 import json
 import signal

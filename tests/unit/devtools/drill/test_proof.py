@@ -1,4 +1,4 @@
-"""What the proof says of shards that hold something else than clients were told."""
+"""Results of the proof for shards that differ from the acknowledgements of clients."""
 
 from uuid import UUID
 
@@ -9,7 +9,7 @@ from devtools.drill.proof import find_miscounts
 
 ONE, TWO, POISON = UUID(int=1), UUID(int=2), UUID(int=3)
 ADA = 5
-"""The number of the viewer of event two; event one names nobody."""
+"""The number of the viewer of event two; event one has none."""
 
 
 def raw(event_id, viewer=None):

@@ -1,4 +1,4 @@
-"""An HTTP server that answers as it is told: what the real service must never do cannot be had from the real one."""
+"""An HTTP server with scripted answers, for answers that the real service must never give."""
 
 import gzip
 import json

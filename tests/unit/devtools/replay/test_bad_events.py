@@ -1,4 +1,4 @@
-"""Every kind of bad event against the gateway's own judgement: refused alone, never with its neighbours."""
+"""Every kind of invalid event is refused by the gateway's validation, alone and not with its neighbours."""
 
 import msgspec
 import pytest

@@ -1,4 +1,4 @@
-"""The headline of the replay: its truth is what an independent count of the bytes it sends would give."""
+"""The correct counts of a replay equal an independent count of the bytes that it sends."""
 
 from collections import Counter
 from datetime import datetime
@@ -28,7 +28,7 @@ def batches(stream, timeline, rng):
 
 
 def decode_good_events(batches):
-    """As the service would see them: every good item of every batch, through JSON."""
+    """Every valid item of every batch, decoded from JSON like in the service."""
     for batch in batches:
         items = msgspec.json.decode(msgspec.json.encode(batch.items))
         yield from (item for place, item in enumerate(items) if place not in batch.bad)
