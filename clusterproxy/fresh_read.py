@@ -124,7 +124,7 @@ def _wait(
     if waiting.until is None:
         waiting.until = min(started_at + runtime.settings.read_wait_seconds, request.deadline_at)
     share_seconds = plan_wait(remaining_seconds=waiting.until - started_at, is_last=is_last)
-    answer_seconds = runtime.settings.pool.get_answer_seconds(requirement.probe.query.query_class)
+    answer_seconds = runtime.pool.get_answer_seconds(requirement.probe.query.query_class)
 
     def query_progress(partitions: Sequence[int]) -> Mapping[int, Progress]:
         proxy = runtime.registry.get(candidate.instance)

@@ -6,6 +6,7 @@ import time
 import weakref
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from clusterproxy.broadcast import Rows, query_all_instances, query_promotable_instances
@@ -25,6 +26,7 @@ from configservice.topology.model import Topology
 from shardproxy.errors import ShardProxyError
 from shardproxy.instance import RowConnection
 from shardproxy.query import Query, QueryClass
+from shardproxy.settings import PoolSettings
 
 ATTEMPTS_IN_DEFAULT_DEADLINE = 2
 """A read's own deadline leaves time for one frozen candidate and one full answer after it."""
@@ -35,6 +37,7 @@ class ClusterProxy:
 
     Deadlines default to what the query's class needs; `deadline_seconds` counts from the call. `open_feed`,
     called once a process, gives the feed that announces new epochs; without it the sources are only polled.
+    `state_dir` keeps the disk copy of the topology.
     `on_failed_attempt` is called for each instance that failed a read, also when another then answered;
     `on_refused` for each topology that is refused.
     """
@@ -44,6 +47,8 @@ class ClusterProxy:
         *,
         topology_sources: Sequence[TopologySource],
         settings: ClusterSettings,
+        pool: PoolSettings,
+        state_dir: Path,
         open_feed: Callable[[], PublicationFeed] | None = None,
         on_failed_attempt: OnFailedAttempt | None = None,
         on_refused: OnRefused | None = None,
@@ -53,6 +58,8 @@ class ClusterProxy:
         self._on_failed_attempt = on_failed_attempt
         self._on_refused = on_refused
         self._settings = settings
+        self._pool = pool
+        self._state_dir = state_dir
         self._lock = threading.Lock()  # makes the runtime once
         self._runtime: Runtime | None = None
         _living_proxies.add(self)
@@ -232,6 +239,8 @@ class ClusterProxy:
                     runtime = self._runtime = Runtime(
                         self._sources,
                         self._settings,
+                        pool=self._pool,
+                        state_dir=self._state_dir,
                         open_feed=self._open_feed,
                         on_failed_attempt=self._on_failed_attempt,
                         on_refused=self._on_refused,
@@ -240,7 +249,7 @@ class ClusterProxy:
 
     def _get_read_deadline(self, query_class: QueryClass, deadline_seconds: float | None) -> float:
         if deadline_seconds is None:
-            deadline_seconds = ATTEMPTS_IN_DEFAULT_DEADLINE * self._settings.pool.get_answer_seconds(query_class)
+            deadline_seconds = ATTEMPTS_IN_DEFAULT_DEADLINE * self._pool.get_answer_seconds(query_class)
         return time.monotonic() + deadline_seconds
 
     def _get_wait_seconds(self, requirement: FreshnessRequirement | None) -> float:
@@ -248,7 +257,7 @@ class ClusterProxy:
 
     def _get_transaction_deadline(self, query_class: QueryClass, deadline_seconds: float | None) -> float:
         if deadline_seconds is None:
-            deadline_seconds = self._settings.pool.get_answer_seconds(query_class)
+            deadline_seconds = self._pool.get_answer_seconds(query_class)
         return time.monotonic() + deadline_seconds
 
     def _forget_parent(self) -> None:

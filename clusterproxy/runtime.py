@@ -5,6 +5,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 from clusterproxy.errors import NoTopology
 from clusterproxy.health import HealthBoard
@@ -16,6 +17,7 @@ from clusterproxy.source import PublicationFeed, TopologySource
 from clusterproxy.store import TopologyStore
 from clusterproxy.trust import OnRefused
 from configservice.topology.model import Topology
+from shardproxy.settings import PoolSettings
 
 OnFailedAttempt = Callable[[str, str], None]
 """Gets the instance and the outcome (`clusterproxy.results`). Called in the reading thread: must return at once."""
@@ -29,20 +31,30 @@ class Runtime:
         sources: Sequence[TopologySource],
         settings: ClusterSettings,
         *,
+        pool: PoolSettings,
+        state_dir: Path,
         open_feed: Callable[[], PublicationFeed] | None = None,
         on_failed_attempt: OnFailedAttempt | None = None,
         on_refused: OnRefused | None = None,
     ) -> None:
         self.settings = settings
+        self.pool = pool
         self.on_failed_attempt = on_failed_attempt
         self.policy = ReadPolicy(
             zone=settings.zone,
             replica_max_lag_seconds=settings.replica_max_lag_seconds,
             balancer=settings.read_balancer,
         )
-        self.registry = InstanceRegistry(settings.pool)
+        self.registry = InstanceRegistry(pool)
         feed = None if open_feed is None else open_feed()
-        self.store = TopologyStore(sources, settings, on_change=self.registry.apply, on_refused=on_refused, feed=feed)
+        self.store = TopologyStore(
+            sources,
+            settings,
+            state_dir=state_dir,
+            on_change=self.registry.apply,
+            on_refused=on_refused,
+            feed=feed,
+        )
         self.health = HealthBoard(self.registry, settings, find_topology=self._find_topology)
         self.turns = itertools.count()
         self.executor = ThreadPoolExecutor(settings.scatter_max_threads, thread_name_prefix="scatter")

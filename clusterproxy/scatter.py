@@ -36,7 +36,7 @@ def run_scatter(
     futures = {shard_id: _submit(runtime, scatter.read, shard_id) for shard_id in owned}
     # Each shard's own deadline ends its wait; the grace lets that answer arrive before this one gives up.
     remaining_seconds = max(0.0, deadline_at - time.monotonic())
-    grace_seconds = runtime.settings.pool.answer_grace_seconds
+    grace_seconds = runtime.pool.answer_grace_seconds
     wait([f for f in futures.values() if f is not None], timeout=remaining_seconds + grace_seconds)
     return _gather(topology, owned, futures)
 

@@ -1,42 +1,70 @@
-"""Bounds of one process's cluster proxy, each with its unit."""
+"""Settings of one process's cluster proxy, each with its unit."""
 
-from dataclasses import dataclass, field
-from pathlib import Path
+from dataclasses import dataclass
+from uuid import UUID
 
 from clusterproxy.balancing import Balancer
-from shardproxy.settings import PoolSettings
+from configservice.topology.keys import check_public_keys
+from runtime.settings import setting
+
+
+def normalise_cluster_id(text: str) -> str:
+    """As shards and topologies write it. Raises ValueError."""
+    return str(UUID(text)) if text else ""
 
 
 @dataclass(frozen=True, slots=True)
 class ClusterSettings:
-    """`zone` is that of this process; `state_dir` holds the disk copy of the topology."""
+    """Cluster proxy: topology, health of instances, reads and scatters."""
 
-    state_dir: Path
-    cluster_id: str = ""
-    """Topologies of other clusters are refused; empty: the id of the disk copy, or else of the first source."""
-    topology_public_keys: str = ""
-    """Keys that verify topologies, see `configservice.topology.keys`; empty: signatures are not verified."""
-    zone: str = "local"
-    pool: PoolSettings = field(default_factory=PoolSettings)
-    scatter_seconds: float = 5.0
-    scatter_max_threads: int = 16
-    scatter_max_waiting: int = 64
-    """Shard queries queued for a scatter thread; beyond it a scatter sheds and names those shards as missing."""
-    replica_max_lag_seconds: float = 10.0
-    read_balancer: Balancer = Balancer.ROUND_ROBIN
-    read_wait_seconds: float = 2.0
-    """How long a read waits in total for an instance that meets its freshness requirement."""
-    read_poll_seconds: float = 0.02
-    """Interval of the polls of an instance's progress, shared by all reads that wait for it."""
-    read_max_waiting: int = 256
-    """Bound of reads that wait; others are shed."""
-    topology_poll_seconds: float = 0.5
+    id: str = setting(
+        "",
+        "UUID of the cluster, as init_cluster prints it; topologies of other clusters are refused. Empty: learned from"
+        " the disk copy of the topology, else from the first source that answers.",
+        parse=normalise_cluster_id,
+    )
+    zone: str = setting("local", "Zone of this process; reads prefer replicas of the same zone.")
+    topology_public_keys: str = setting(
+        "",
+        "Public keys, separated by commas; a process believes only topologies signed by one of them (topology.md)."
+        " Empty: signatures are not verified and only the control database is believed.",
+        parse=check_public_keys,
+    )
+    topology_poll_seconds: float = setting(
+        0.5, "Interval at which a process looks for a new epoch of the topology when none is pushed to it."
+    )
     topology_refresh_min_seconds: float = 0.2
     """A refresh within this time of the last one uses its result."""
     topology_refresh_wait_seconds: float = 0.5
-    """How long a call that failed waits for newer topology."""
-    topology_first_wait_seconds: float = 5.0
-    """How long the first call of a process waits for the sources before it takes the disk copy, or fails."""
-    health_interval_seconds: float = 1.0
-    health_probe_seconds: float = 1.0
+    """How long a call that failed waits for newer topology before it gives up."""
+    topology_first_wait_seconds: float = setting(
+        5.0, "Time that a starting process waits for a source of the topology; then it starts from its disk copy."
+    )
+    health_interval_seconds: float = setting(1.0, "Interval at which each process probes each instance.")
+    health_probe_seconds: float = setting(
+        1.0, "Maximum duration of one probe of an instance; then the probe has failed."
+    )
     health_max_threads: int = 4
+    replica_max_lag_seconds: float = setting(
+        10.0, "Lag beyond which a replica is read only if no fresher copy answers."
+    )
+    read_balancer: Balancer = setting(
+        Balancer.ROUND_ROBIN,
+        "How reads are spread over equal replicas: round_robin, least_connections, least_response_time or hash.",
+    )
+    read_wait_seconds: float = setting(
+        2.0, "Maximum total wait of a read for a copy that has applied what the read demands; then 504."
+    )
+    read_poll_seconds: float = setting(
+        0.02, "Interval at which the position of a copy is read on behalf of all reads that wait for it."
+    )
+    read_max_waiting: int = setting(
+        256, "Maximum number of reads of a process that wait for a copy to catch up; beyond it 503."
+    )
+    scatter_seconds: float = setting(5.0, "Deadline shared by all shard queries of one scatter.")
+    scatter_max_threads: int = setting(16, "Maximum number of shard queries of scatters that a process runs at once.")
+    scatter_max_waiting: int = setting(
+        64,
+        "Maximum number of shard queries of scatters queued for a thread; beyond it a scatter names those shards as"
+        " missing.",
+    )

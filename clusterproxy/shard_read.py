@@ -83,7 +83,7 @@ class ShardRead:
         now = time.monotonic()
         attempt_seconds = plan_attempt(
             remaining_seconds=self.request.deadline_at - now,
-            answer_seconds=self.runtime.settings.pool.get_answer_seconds(query.query_class),
+            answer_seconds=self.runtime.pool.get_answer_seconds(query.query_class),
             is_last=is_last,
         )
         try:

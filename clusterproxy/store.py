@@ -8,6 +8,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 from clusterproxy.disk_copy import PLACE, find_disk_copy, write_disk_copy
 from clusterproxy.errors import NoTopology
@@ -37,18 +38,20 @@ class TopologyStore:
         sources: Sequence[TopologySource],
         settings: ClusterSettings,
         *,
+        state_dir: Path,
         on_change: Callable[[Topology], None],
         on_refused: OnRefused | None = None,
         feed: PublicationFeed | None = None,
     ) -> None:
         self.trust = TopologyTrust(
-            cluster_id=settings.cluster_id,
+            cluster_id=settings.id,
             public_keys=PublicKeys.parse(settings.topology_public_keys),
             on_refused=on_refused,
         )
         self._source = FirstAnswer(sources, self.trust)
         self._authoritative_place = sources[-1].place
         self._settings = settings
+        self._state_dir = state_dir
         self._on_change = on_change
         self._current: Topology | None = None
         self._outage = OutageLog(
@@ -168,7 +171,7 @@ class TopologyStore:
 
     def _hold_disk_copy(self, *, even_unsigned: bool) -> None:
         """From then on topologies that are older, or of another cluster, are refused."""
-        published = find_disk_copy(self._settings.state_dir)
+        published = find_disk_copy(self._state_dir)
         if published is None or not (even_unsigned or published.signatures):
             return
         try:
@@ -183,11 +186,11 @@ class TopologyStore:
 
     def _write_disk_copy(self, accepted: AcceptedSnapshot) -> None:
         """Processes share the file: one with older topology must not overwrite a newer copy."""
-        on_disk = find_disk_copy(self._settings.state_dir)
+        on_disk = find_disk_copy(self._state_dir)
         if on_disk is not None and self.trust.is_newer(on_disk):
             return
         try:
-            write_disk_copy(self._settings.state_dir, accepted.published)
+            write_disk_copy(self._state_dir, accepted.published)
         except OSError as error:
             logger.warning("cannot write the disk copy of the topology: %s", error)
         else:

@@ -36,7 +36,7 @@ class OtherCluster(ConfigServiceError, Permanent):
 
 
 class BadSigningKey(ConfigServiceError, Permanent):
-    """The file of VIEWCOUNTER_TOPOLOGY_SIGNING_KEY_FILE does not hold a private key for signing topologies."""
+    """The file of VIEWCOUNTER_CONFIGSERVICE_SIGNING_KEY_FILE does not hold a private key for signing topologies."""
 
 
 class NotSignable(ConfigServiceError, Permanent):

@@ -1,7 +1,11 @@
-"""Settings of a config service process, each with its unit. `viewcounter.config` fills them in."""
+"""Settings of a config service process, each with its unit."""
 
 from dataclasses import dataclass
 from enum import StrEnum
+from pathlib import Path
+
+from configservice.join.allow_list import check_allow_list
+from runtime.settings import BIND, setting
 
 
 class FailoverMode(StrEnum):
@@ -15,43 +19,94 @@ class FailoverMode(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class ConfigServiceSettings:
-    """A primary counts as dead if it is silent for `primary_silence_seconds` or refuses two connections, and a witness
-    confirms it."""
+    """Config service (run_configservice)."""
 
-    failover_mode: FailoverMode = FailoverMode.AUTOMATIC
+    user: str = setting(
+        "",
+        "Role by which config services connect to instances; it may promote, fence and rejoin them. Empty: the role of"
+        " each instance.",
+    )
+    password_ref: str = setting(
+        "",
+        "Where the password of the config service's role is: env:NAME or file:/path, below"
+        " VIEWCOUNTER_POOL_PASSWORD_REFS_DIRECTORY.",
+    )
+    signing_key_file: Path | None = setting(
+        None, "File of the private key that signs topologies, made by make_signing_key; for config services alone."
+    )
+    metrics_bind: str = setting(
+        "",
+        "host:port at which run_configservice serves /metrics and /healthz without a key; empty: not served.",
+        pattern=BIND,
+    )
+    failover_mode: FailoverMode = setting(
+        FailoverMode.AUTOMATIC, "Failover mode of shards that state none: automatic, manual or external."
+    )
     tick_seconds: float = 0.25
-    probe_interval_seconds: float = 0.5
-    probe_seconds: float = 1.0
+    probe_interval_seconds: float = setting(0.5, "Interval at which the config service probes each instance.")
+    probe_seconds: float = setting(1.0, "Maximum duration of the config service's probe of an instance.")
     reprobe_seconds: float = 0.05
     """Pause before the next probe after a failure: tells a crash from a lost connection."""
-    primary_silence_seconds: float = 1.5
-    stream_silence_seconds: float = 2.5
-    """A standby whose WAL stream has been silent this long confirms that its primary is dead."""
+    primary_silence_seconds: float = setting(
+        1.5,
+        "Silence of a primary after which the config service suspects that it is dead; a failover starts once a witness"
+        " agrees.",
+    )
+    stream_silence_seconds: float = setting(
+        2.5, "Silence of the WAL stream from its primary after which a standby testifies that the primary is dead."
+    )
     stream_answer_seconds: float = 1.0
     """A standby requests a reply at half of its `wal_receiver_timeout`; the primary has this long to send it."""
     first_sight_seconds: float = 5.0
     """A primary that has never answered this process is not declared dead before this time."""
-    lease_seconds: float = 3.0
-    """Lease of the leader: a leader that has not renewed it for this long is replaced, also if it is frozen."""
+    lease_seconds: float = setting(
+        3.0, "Time after which a leading config service that has not renewed its lease is replaced by another one."
+    )
     lease_call_seconds: float = 1.0
-    action_seconds: float = 2.0
-    """Timeout of one statement on an instance during a failover."""
-    promotion_seconds: float = 30.0
-    """A candidate that has not left recovery after this time is given up for another one."""
+    action_seconds: float = setting(2.0, "Maximum duration of one statement on an instance during a failover.")
+    promotion_seconds: float = setting(
+        30.0, "Time within which a promoted standby must have left recovery; then another candidate is promoted."
+    )
     silence_patience_seconds: float = 3.0
     """How long a failover waits for a silent instance before it goes on without it."""
-    hold_seconds: float = 5.0
-    """A switchover holds writes for at most this long; then it is undone."""
-    drain_transactions_seconds: float = 0.5
-    """How long transactions that are open at the start of a switchover may go on."""
-    switchover_max_lag_bytes: int = 16 * 1024 * 1024
-    rejoin_max_lag_bytes: int = 16 * 1024 * 1024
-    """A fenced or excluded instance becomes a promotable replica once it streams and its lag is at most this."""
-    strike_off_seconds: float = 86400.0
-    """The event log is kept for an absent replica for at most this long; then the replica is excluded. 0: no limit."""
-    standby_loss_seconds: float = 1.5
-    """How long commits wait for a silent standby before a shard with `degrade` goes on without it."""
+    hold_seconds: float = setting(
+        5.0, "Maximum time for which a switchover holds writes of its shard; then the switchover is undone."
+    )
+    drain_transactions_seconds: float = setting(
+        0.5, "Time that transactions under way have to end when a switchover begins; then they are ended."
+    )
+    switchover_max_lag_bytes: int = setting(
+        16 * 1024 * 1024, "Lag beyond which an instance is refused as the target of a switchover."
+    )
+    rejoin_max_lag_bytes: int = setting(
+        16 * 1024 * 1024, "Lag below which a fenced, excluded or added instance that streams becomes a replica."
+    )
+    strike_off_seconds: float = setting(
+        86400.0,
+        "Time that the event log is kept for a replica that is away; then the replica is excluded. 0: never.",
+        ge=0,
+    )
+    log_keep_share: float = setting(
+        0.5,
+        "Largest part of the event log's memory, from 0 to 1, that is kept for replicas of all shards that are away;"
+        " beyond it they are excluded.",
+        le=1,
+    )
+    standby_loss_seconds: float = setting(
+        1.5,
+        "Silence of a synchronous standby after which commits of a shard whose durability may degrade wait for it no"
+        " more.",
+    )
     max_parallel_actions: int = 8
     """Maximum number of shards that are reconciled at the same time."""
     heartbeat_seconds: float = 60.0
     """Interval of the summary in the process's log."""
+    instance_allow_list: str = setting(
+        "",
+        "Where instances may be added: NETWORK:PORTS separated by commas, PORTS being a number, a range or *. Empty:"
+        " nowhere.",
+        parse=check_allow_list,
+    )
+    instance_answer_seconds: float = setting(
+        5.0, "Time within which an instance that is to be added must answer; then it is refused."
+    )

@@ -288,7 +288,7 @@ class InstanceProxy:
         )
 
     def _get_budget_ms(self, query_class: QueryClass) -> int:
-        return int(self._settings.query_seconds[query_class] * 1000)
+        return int(self._settings.query.get_seconds(query_class) * 1000)
 
     def _observe(self, query_class: QueryClass, started_at: float) -> None:
         """Called for answers and timeouts only: an immediate error must not look like a fast server."""

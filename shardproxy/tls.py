@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from configservice.topology.model import is_loopback
+from runtime.settings import setting
 from shardproxy.errors import InsecureConnection
 
 PROTECTED_MODES = frozenset({"require", "verify-ca", "verify-full"})
@@ -26,14 +27,15 @@ and others that every connection sets itself."""
 
 @dataclass(frozen=True, slots=True)
 class TlsFiles:
-    """Paths of TLS files; empty: libpq's default in the home directory of the account, which need not exist.
+    """Paths of TLS files; empty: libpq's default in the home directory of the account, which need not exist."""
 
-    `root_certificate` may also be `system`: the certificate authorities of the operating system.
-    """
-
-    root_certificate: str = ""
-    certificate: str = ""
-    key: str = ""
+    root_certificate: str = setting(
+        "",
+        "File of the certificate authorities that the server's certificate is checked against; system: those of the"
+        " operating system.",
+    )
+    certificate: str = setting("", "File of the client certificate shown to the server.")
+    key: str = setting("", "File of the private key of the client certificate, mode 0600.")
 
 
 NO_FILES = TlsFiles()

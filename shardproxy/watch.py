@@ -22,26 +22,9 @@ from shardproxy.errors import DeadlineExceeded, InstanceUnavailable, ShardProxyE
 from shardproxy.instance_metrics import InstanceMetrics, read_database_bytes, read_instance_metrics
 from shardproxy.kill_plan import KillPolicy
 from shardproxy.session_reaper import SessionReaper, TerminatedSession
-from shardproxy.settings import PoolSettings
+from shardproxy.settings import PoolSettings, WatchSettings
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class WatchSettings:
-    """`user` and `password_ref`: the role that the watch connects as; empty: the instance's own.
-
-    `answer_seconds` bounds each statement, `backoff_max_seconds` the pause between attempts on an unreachable server.
-    """
-
-    interval_seconds: float
-    answer_seconds: float
-    backoff_max_seconds: float
-    vitals_seconds: float
-    size_seconds: float
-    pool: PoolSettings
-    user: str = ""
-    password_ref: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +62,7 @@ class InstanceWatch:
         settings: WatchSettings,
         policy: KillPolicy,
         *,
+        pool: PoolSettings,
         observer: Observer,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -87,9 +71,7 @@ class InstanceWatch:
         self._backoff = Backoff(2 * settings.interval_seconds, settings.backoff_max_seconds, jitter=0.5)
         self._observer = observer
         self._clock = clock
-        self._connection = DedicatedConnection(
-            _connect_as(instance, settings), settings.pool, purpose=Purpose.SHARD_PROXY
-        )
+        self._connection = DedicatedConnection(_connect_as(instance, settings), pool, purpose=Purpose.SHARD_PROXY)
         self._reaper = SessionReaper(
             instance,
             self._connection,

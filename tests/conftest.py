@@ -97,17 +97,17 @@ def use_cluster(cluster: LocalCluster) -> None:
     get_cluster.cache_clear()
     find_read_cache.cache_clear()
     config = get_config()
-    settings.CLUSTER_ID, settings.PASSWORD_REF_RULES = config.cluster_id, config.password_refs
-    settings.TOPOLOGY_PUBLIC_KEYS = config.topology_public_keys
-    settings.TOPOLOGY_SIGNING_KEY_FILE = config.topology_signing_key_file
-    settings.TOPOLOGY_CACHE_URL = config.cache_url.get_secret_value()
+    settings.CLUSTER_ID, settings.PASSWORD_REF_RULES = config.cluster.id, config.pool.password_refs
+    settings.TOPOLOGY_PUBLIC_KEYS = config.cluster.topology_public_keys
+    settings.TOPOLOGY_SIGNING_KEY_FILE = config.configservice.signing_key_file
+    settings.TOPOLOGY_CACHE_URL = config.cache.url.get_secret_value()
     connections.close_all()
     connections["default"].settings_dict.update(
-        HOST=config.control_database_host,
-        PORT=config.control_database_port,
-        NAME=config.control_database_name,
-        USER=config.control_database_user,
-        PASSWORD=config.control_database_password.get_secret_value(),
+        HOST=config.control_database.host,
+        PORT=config.control_database.port,
+        NAME=config.control_database.name,
+        USER=config.control_database.user,
+        PASSWORD=config.control_database.password.get_secret_value(),
     )
 
 

@@ -11,7 +11,7 @@ import psutil
 
 from devtools.localcluster.process import Launch, find_tree, kill_group, send_signal, start
 from tests.pace import limit
-from viewcounter.config.kinds import PROJECT_ROOT
+from viewcounter.config.project import PROJECT_ROOT
 
 Argument = str | Path
 

@@ -41,7 +41,7 @@ from runtime.metrics import TASK_FAILURES, TASK_SECONDS, TASKS_SENT  # noqa: E40
 from runtime.shutdown import request_stop  # noqa: E402
 from viewcounter.processing.schedule import build_schedule  # noqa: E402
 
-_broker_url, _broker_tls = split_broker_url(_config.broker_url.get_secret_value())
+_broker_url, _broker_tls = split_broker_url(_config.broker.url.get_secret_value())
 app = Celery("viewcounter", broker=_broker_url)
 app.conf.update(
     broker_use_ssl=_broker_tls,
@@ -52,14 +52,14 @@ app.conf.update(
     worker_prefetch_multiplier=1,
     worker_hijack_root_logger=False,
     worker_cancel_long_running_tasks_on_connection_loss=True,
-    task_soft_time_limit=_config.task_seconds,
-    task_time_limit=_config.task_seconds + 10,
+    task_soft_time_limit=_config.worker.task_seconds,
+    task_time_limit=_config.worker.task_seconds + 10,
     broker_connection_retry_on_startup=True,
     broker_connection_max_retries=None,
     broker_transport_options={
         "visibility_timeout": 300,
-        "socket_timeout": _config.broker_timeout_seconds,
-        "socket_connect_timeout": _config.broker_timeout_seconds,
+        "socket_timeout": _config.broker.timeout_seconds,
+        "socket_connect_timeout": _config.broker.timeout_seconds,
         "health_check_interval": 10,
     },
     beat_schedule=build_schedule(_config),
@@ -86,14 +86,14 @@ def _load_tasks(**_: Any) -> None:
 @worker_ready.connect
 def _serve_worker_metrics(**_: Any) -> None:
     """For hosts without a web process: the worker's main process answers Prometheus, if an address is set."""
-    if _config.worker_metrics_bind:
-        start_process_server(_config.worker_metrics_bind)
+    if _config.worker.metrics_bind:
+        start_process_server(_config.worker.metrics_bind)
 
 
 @beat_init.connect
 def _serve_beat_metrics(**_: Any) -> None:
-    if _config.beat_metrics_bind:
-        start_process_server(_config.beat_metrics_bind)
+    if _config.beat.metrics_bind:
+        start_process_server(_config.beat.metrics_bind)
 
 
 @worker_ready.connect

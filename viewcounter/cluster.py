@@ -8,7 +8,6 @@ from django.conf import settings
 from django.db import close_old_connections
 
 from clusterproxy.proxy import ClusterProxy
-from clusterproxy.settings import ClusterSettings
 from configservice.errors import (
     ClusterUnknown,
     ControlDatabaseUnavailable,
@@ -22,9 +21,7 @@ from configservice.topology.published_snapshot import PublishedSnapshot
 from configservice.topology.subscription import PublishedEpochs
 from runtime.errors import Retryable
 from runtime.metrics import READ_FAILED_ATTEMPTS, TOPOLOGIES_REFUSED
-from shardproxy.query import QueryClass
-from shardproxy.settings import PoolSettings
-from viewcounter.config import Config, get_config
+from viewcounter.config import get_config
 
 logger = logging.getLogger(__name__)
 
@@ -109,15 +106,17 @@ class HintedSource(ControlDatabaseSource):
 def get_cluster() -> ClusterProxy:
     """One a process; a forked child gets new threads and pools in the same object."""
     config = get_config()
-    if not config.topology_public_keys:
-        logger.warning("VIEWCOUNTER_TOPOLOGY_PUBLIC_KEYS is empty: only the control database is believed")
+    if not config.cluster.topology_public_keys:
+        logger.warning("VIEWCOUNTER_CLUSTER_TOPOLOGY_PUBLIC_KEYS is empty: only the control database is believed")
     return ClusterProxy(
         topology_sources=[
-            CacheSource() if config.topology_public_keys else HintedSource(),
+            CacheSource() if config.cluster.topology_public_keys else HintedSource(),
             ControlDatabaseSource(),
         ],
         open_feed=lambda: PublishedEpochs(settings.TOPOLOGY_CACHE_URL, get_cluster_id=get_cluster_id),
-        settings=build_cluster_settings(config),
+        settings=config.cluster,
+        pool=config.pool,
+        state_dir=config.state_dir,
         on_failed_attempt=lambda instance, outcome: READ_FAILED_ATTEMPTS.labels(instance, outcome).inc(),
         on_refused=lambda reason: TOPOLOGIES_REFUSED.labels(reason).inc(),
     )
@@ -142,49 +141,3 @@ def _find_cluster_cache() -> ClusterCache:
         if cluster_id is None:
             raise
         return ClusterCache(url, cluster_id)
-
-
-def build_cluster_settings(config: Config) -> ClusterSettings:
-    return ClusterSettings(
-        state_dir=config.state_dir,
-        cluster_id=config.cluster_id,
-        topology_public_keys=config.topology_public_keys,
-        zone=config.zone,
-        scatter_seconds=config.scatter_seconds,
-        scatter_max_threads=config.scatter_max_threads,
-        scatter_max_waiting=config.scatter_max_waiting,
-        health_interval_seconds=config.health_interval_seconds,
-        health_probe_seconds=config.health_probe_seconds,
-        replica_max_lag_seconds=config.replica_max_lag_seconds,
-        read_balancer=config.read_balancer,
-        read_wait_seconds=config.read_wait_seconds,
-        read_poll_seconds=config.read_poll_seconds,
-        read_max_waiting=config.read_max_waiting,
-        topology_poll_seconds=config.topology_poll_seconds,
-        topology_first_wait_seconds=config.topology_first_wait_seconds,
-        pool=PoolSettings(
-            max_connections=config.pool_max_connections,
-            max_waiting=config.pool_max_waiting,
-            flush_reserved=config.pool_flush_reserved,
-            report_connections=config.pool_report_connections,
-            target_wait_seconds=config.pool_target_wait_seconds,
-            response_fade_seconds=config.response_fade_seconds,
-            wait_seconds=config.pool_wait_seconds,
-            connect_timeout_seconds=config.connect_timeout_seconds,
-            tls=config.shard_tls,
-            max_lifetime_seconds=config.pool_max_lifetime_seconds,
-            max_idle_seconds=config.pool_max_idle_seconds,
-            lock_timeout_seconds=config.lock_timeout_seconds,
-            answer_grace_seconds=config.answer_grace_seconds,
-            breaker_open_seconds=config.breaker_open_seconds,
-            rollback_seconds=config.rollback_seconds,
-            password_refs=config.password_refs,
-            query_seconds={
-                QueryClass.POINT: config.point_query_seconds,
-                QueryClass.RANGE: config.range_query_seconds,
-                QueryClass.REPORT: config.report_query_seconds,
-                QueryClass.FLUSH: config.flush_query_seconds,
-                QueryClass.MAINTENANCE: config.maintenance_query_seconds,
-            },
-        ),
-    )

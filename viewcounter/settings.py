@@ -8,7 +8,7 @@ from viewcounter import __version__
 from viewcounter.api.settings import REST_FRAMEWORK, SPECTACULAR_SETTINGS
 from viewcounter.commands.installed_apps import INSTALLED_APPS
 from viewcounter.config import get_config
-from viewcounter.config.kinds import PROJECT_ROOT, split_commas
+from viewcounter.config.project import PROJECT_ROOT
 
 __all__ = ["INSTALLED_APPS", "REST_FRAMEWORK", "SPECTACULAR_SETTINGS"]
 
@@ -22,15 +22,15 @@ if _stray := find_stray_variables():
     )
 try:
     _CONTROL_DATABASE_TLS = build_tls_parameters(
-        host=_config.control_database_host, sslmode=_config.control_database_sslmode, files=_config.control_database_tls
+        host=_config.control_database.host, sslmode=_config.control_database.sslmode, files=_config.control_database.tls
     )
 except InsecureConnection as error:
     raise ImproperlyConfigured(f"VIEWCOUNTER_CONTROL_DATABASE_SSLMODE: {error}") from error
 
 DEBUG = _config.debug
 SECRET_KEY = _config.secret_key.get_secret_value()
-ALLOWED_HOSTS = list(split_commas(_config.allowed_hosts))
-SILENCED_SYSTEM_CHECKS = list(split_commas(_config.silenced_checks))
+ALLOWED_HOSTS = list(_config.site.allowed_hosts)
+SILENCED_SYSTEM_CHECKS = list(_config.silenced_checks)
 
 MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
@@ -70,18 +70,18 @@ CLUSTER_TOOLS = "viewcounter.controlplane.cluster_tools.build_cluster_tools"
 DATABASES = {
     "default": {
         "ENGINE": "django.db.backends.postgresql",
-        "HOST": _config.control_database_host,
-        "PORT": _config.control_database_port,
-        "NAME": _config.control_database_name,
-        "USER": _config.control_database_user,
-        "PASSWORD": _config.control_database_password.get_secret_value(),
+        "HOST": _config.control_database.host,
+        "PORT": _config.control_database.port,
+        "NAME": _config.control_database.name,
+        "USER": _config.control_database.user,
+        "PASSWORD": _config.control_database.password.get_secret_value(),
         "CONN_HEALTH_CHECKS": True,
         "OPTIONS": {
             **_CONTROL_DATABASE_TLS,
-            "connect_timeout": _config.connect_timeout_seconds,
+            "connect_timeout": _config.pool.connect_timeout_seconds,
             "options": (
-                f"-c statement_timeout={_config.control_query_seconds * 1000:.0f}"
-                f" -c idle_in_transaction_session_timeout={_config.control_idle_seconds * 1000:.0f}"
+                f"-c statement_timeout={_config.control_database.query_seconds * 1000:.0f}"
+                f" -c idle_in_transaction_session_timeout={_config.control_database.idle_seconds * 1000:.0f}"
             ),
         },
     }
@@ -89,16 +89,16 @@ DATABASES = {
 DATABASE_ROUTERS = ["viewcounter.storage.router.ShardRouter"]
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
-CLUSTER_ID = _config.cluster_id
-PASSWORD_REF_RULES = _config.password_refs
-TOPOLOGY_PUBLIC_KEYS = _config.topology_public_keys
-TOPOLOGY_SIGNING_KEY_FILE = _config.topology_signing_key_file
-TOPOLOGY_CACHE_URL = _config.cache_url.get_secret_value()
+CLUSTER_ID = _config.cluster.id
+PASSWORD_REF_RULES = _config.pool.password_refs
+TOPOLOGY_PUBLIC_KEYS = _config.cluster.topology_public_keys
+TOPOLOGY_SIGNING_KEY_FILE = _config.configservice.signing_key_file
+TOPOLOGY_CACHE_URL = _config.cache.url.get_secret_value()
 SERVICE_VERSION = __version__
-SERVICE_ZONE = _config.zone
-SERVICE_HEARTBEAT_SECONDS = _config.service_heartbeat_seconds
-SERVICE_LOST_SECONDS = _config.service_lost_seconds
-SERVICE_FORGET_SECONDS = _config.service_forget_seconds
+SERVICE_ZONE = _config.cluster.zone
+SERVICE_HEARTBEAT_SECONDS = _config.service.heartbeat_seconds
+SERVICE_LOST_SECONDS = _config.service.lost_seconds
+SERVICE_FORGET_SECONDS = _config.service.forget_seconds
 
 PASSWORD_HASHERS = ["viewcounter.web.passwords.PasswordHasher"]
 AUTH_PASSWORD_VALIDATORS = [
@@ -106,17 +106,17 @@ AUTH_PASSWORD_VALIDATORS = [
     {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
 ]
 
-SECURE_SSL_REDIRECT = _config.https_only
-SESSION_COOKIE_SECURE = _config.https_only
-CSRF_COOKIE_SECURE = _config.https_only
-SECURE_HSTS_SECONDS = 31_536_000 if _config.https_only else 0
-SECURE_HSTS_INCLUDE_SUBDOMAINS = _config.https_only
-SECURE_HSTS_PRELOAD = _config.https_only
-SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if _config.behind_tls_proxy else None
+SECURE_SSL_REDIRECT = _config.site.https_only
+SESSION_COOKIE_SECURE = _config.site.https_only
+CSRF_COOKIE_SECURE = _config.site.https_only
+SECURE_HSTS_SECONDS = 31_536_000 if _config.site.https_only else 0
+SECURE_HSTS_INCLUDE_SUBDOMAINS = _config.site.https_only
+SECURE_HSTS_PRELOAD = _config.site.https_only
+SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if _config.site.behind_tls_proxy else None
 SECURE_REDIRECT_EXEMPT = [r"^healthz$", r"^readyz$"]
 SESSION_COOKIE_AGE = 8 * 3600
 X_FRAME_OPTIONS = "DENY"
-DATA_UPLOAD_MAX_MEMORY_SIZE = _config.request_max_bytes
+DATA_UPLOAD_MAX_MEMORY_SIZE = _config.request.max_bytes
 
 LANGUAGE_CODE = "en"
 TIME_ZONE = "UTC"

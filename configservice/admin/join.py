@@ -38,7 +38,7 @@ class ServerForm(forms.Form):
     role: ClassVar[Role]
 
     name = forms.CharField(max_length=63, label="name of the instance")
-    host = forms.CharField(max_length=253, help_text="allowed by VIEWCOUNTER_INSTANCE_ALLOW_LIST")
+    host = forms.CharField(max_length=253, help_text="allowed by VIEWCOUNTER_CONFIGSERVICE_INSTANCE_ALLOW_LIST")
     port = forms.IntegerField(min_value=1, max_value=65535, initial=DEFAULT_PORT)
     database = forms.CharField(max_length=63)
     user = forms.CharField(max_length=63)

@@ -50,7 +50,7 @@ class AddCommand(OperatorCommand, ABC):
             "--host",
             required=True,
             metavar="HOST",
-            help="name or address of the server; VIEWCOUNTER_INSTANCE_ALLOW_LIST must allow it",
+            help="name or address of the server; VIEWCOUNTER_CONFIGSERVICE_INSTANCE_ALLOW_LIST must allow it",
         )
         parser.add_argument(
             "--port", type=int, default=DEFAULT_PORT, metavar="PORT", help="port of the server (default: %(default)d)"

@@ -21,7 +21,9 @@ def validate_address(addresses: Sequence[Address], *, host: str, port: int, allo
     for address in addresses:
         if not allowed.permits(address, port):
             subject = host if str(address) == host else f"{host} is {address}, which"
-            return Refusal("host", f"{subject} is not allowed with port {port}: see VIEWCOUNTER_INSTANCE_ALLOW_LIST")
+            return Refusal(
+                "host", f"{subject} is not allowed with port {port}: see VIEWCOUNTER_CONFIGSERVICE_INSTANCE_ALLOW_LIST"
+            )
     return None if addresses else Refusal("host", f"{host} has no address")
 
 

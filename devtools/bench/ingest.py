@@ -34,8 +34,8 @@ SHARES = (0.5, 0.8)
 @dataclass(frozen=True, slots=True)
 class IngestPlan:
     """`open_batches`: sizes that are measured by open loops too. `most_events`: maximum in flight on all connections;
-    the gateway refuses more than `VIEWCOUNTER_BUFFER_MAX_EVENTS`, and waves as long as the measurement mean little.
-    `template_events`: prepared beforehand for each size."""
+    the gateway refuses more than `VIEWCOUNTER_COMMIT_BUFFER_MAX_EVENTS`, and waves as long as the measurement mean
+    little. `template_events`: prepared beforehand for each size."""
 
     batches: tuple[int, ...]
     connections: tuple[int, ...]

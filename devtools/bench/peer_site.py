@@ -17,7 +17,7 @@ from devtools.localcluster.postgres import PostgresServer
 from devtools.localcluster.process import OWNER_VARIABLE, Launch, kill_group, run_tool, spawn
 from devtools.localcluster.spec import SERVICE_ROLE
 from devtools.localcluster.waiting import Waiter
-from viewcounter.config.kinds import PROJECT_ROOT
+from viewcounter.config.project import PROJECT_ROOT
 
 DATABASE = "peers"
 NAME = "peers"

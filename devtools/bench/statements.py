@@ -7,8 +7,8 @@ from datetime import UTC, datetime
 from typing import Any, Self
 
 from shardproxy.instance import RowConnection
-from viewcounter.storage.dead_letter_limits import DeadLetterLimits
 from viewcounter.storage.flush import FlushBatch, apply_flush
+from viewcounter.storage.settings import DeadLetterLimits
 
 _NOTHING_ROLLED = {"rolled_through": datetime(1970, 1, 1, tzinfo=UTC)}
 

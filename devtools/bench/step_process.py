@@ -11,7 +11,7 @@ from typing import Any
 from devtools.bench.errors import BenchStepFailed
 from devtools.localcluster import LocalCluster
 from devtools.localcluster.process import Launch, start
-from viewcounter.config.kinds import PROJECT_ROOT
+from viewcounter.config.project import PROJECT_ROOT
 
 
 def run_step(cluster: LocalCluster, *arguments: str) -> Iterator[dict[str, Any]]:

@@ -25,7 +25,7 @@ from viewcounter.eventlog.registry import get_event_log
 from viewcounter.processing.batch import PreparedBatch, prepare_batch
 from viewcounter.processing.consumer import PartitionConsumer
 from viewcounter.processing.deduplication import NONE_KNOWN, KnownIds
-from viewcounter.processing.worker import build_drain_settings, get_drainer
+from viewcounter.processing.worker import get_drainer
 from viewcounter.storage.flush import IdBlock
 from viewcounter.storage.partitions import READ_STATE, get_state
 
@@ -73,7 +73,7 @@ def drain() -> None:
 
 def floor() -> None:
     """Send the same statements in sequence on one connection at a time, with prepared parameters, to empty shards."""
-    cluster, limits = get_cluster(), build_drain_settings(get_config()).dead_letters
+    cluster, limits = get_cluster(), get_config().drain.dead_letters
     seconds, cpu_seconds, event_count, flush_count = 0.0, 0.0, 0, 0
     for partition in range(cluster.topology.partition_count):
         flushes = [
@@ -135,7 +135,7 @@ class _NothingKnown:
 
 def _prepare_partition(partition: int) -> Iterator[PreparedBatch]:
     """The batches that a drain would make."""
-    cluster, settings = get_cluster(), build_drain_settings(get_config())
+    cluster, settings = get_cluster(), get_config().drain
     topology: Topology = cluster.topology
     state = get_state(cluster.read(partition, READ_STATE, {"partition": partition}).rows, partition=partition)
     consumer = PartitionConsumer(

@@ -22,10 +22,10 @@ from devtools.localcluster.status import read_status
 from devtools.localcluster.supervisor import find_supervisor
 from devtools.replay.plan import read_replay_options
 from devtools.replay.session import run_and_report
+from devtools.settings import DevtoolsConfig, get_devtools_config
 from viewcounter.apikeys.keys import create_key
 from viewcounter.apikeys.scopes import Scope
 from viewcounter.commands.stop_signals import INTERRUPTED_STATUS, StopSignals
-from viewcounter.config import Config, get_config
 from viewcounter.controlplane.preparation import ADMIN_NAME
 
 KEY_NAME = "demo"
@@ -33,7 +33,7 @@ KEY_NAME = "demo"
 
 def run_demo(options: dict[str, Any]) -> None:
     """Exits with status 1 unless every count is exact."""
-    config = get_config()
+    config = get_devtools_config()
     # With --json, only the report goes to stdout.
     console = Console(file=sys.stderr if options["json"] else sys.stdout, highlight=False, soft_wrap=True)
     try:
@@ -50,7 +50,7 @@ def run_demo(options: dict[str, Any]) -> None:
         sys.exit(1)
 
 
-def _demonstrate_own_cluster(config: Config, options: dict[str, Any], console: Console) -> bool:
+def _demonstrate_own_cluster(config: DevtoolsConfig, options: dict[str, Any], console: Console) -> bool:
     started_at = time.monotonic()
 
     def report(line: str) -> None:
@@ -83,9 +83,9 @@ def _demonstrate_own_cluster(config: Config, options: dict[str, Any], console: C
     return is_exact
 
 
-def _demonstrate_running_cluster(config: Config, options: dict[str, Any], console: Console) -> bool:
+def _demonstrate_running_cluster(config: DevtoolsConfig, options: dict[str, Any], console: Console) -> bool:
     state = StateFolder(config.state_dir)
-    wait_until_ready(state, within_seconds=START_PARTS * config.local_ready_seconds)
+    wait_until_ready(state, within_seconds=START_PARTS * config.local.ready_seconds)
     url = read_status(state).web_url
     console.print(f"using the cluster that runs at {url}")
     _, key = create_key(KEY_NAME, list(Scope))
@@ -100,12 +100,12 @@ def _create_key_in(cluster: LocalCluster) -> str:
     return output.split()[-1]
 
 
-def _replay(config: Config, options: dict[str, Any], *, url: str, key: str) -> bool:
+def _replay(config: DevtoolsConfig, options: dict[str, Any], *, url: str, key: str) -> bool:
     replay_options = read_replay_options(options, url=url, key=key)
     return run_and_report(replay_options, config=config, now=datetime.now(UTC), as_json=options["json"])
 
 
-def _print_access(console: Console, url: str, *, key: str, config: Config) -> None:
+def _print_access(console: Console, url: str, *, key: str, config: DevtoolsConfig) -> None:
     password = StateFolder(config.state_dir).get_secret("admin_password")
     table = Table(show_header=False, box=None)
     for name, value in {

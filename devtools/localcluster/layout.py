@@ -223,7 +223,7 @@ def _build_applications(
             spec.config_service_names, "run_configservice", "VIEWCOUNTER_CONFIGSERVICE_METRICS_BIND", **signing
         ),
         SHARD_PROXY: ShardProxy(name=SHARD_PROXY, **member),
-        **build_daemons(spec.mover_names, "run_mover", "VIEWCOUNTER_MOVER_METRICS_BIND"),
+        **build_daemons(spec.mover_names, "run_mover", "VIEWCOUNTER_MOVE_METRICS_BIND"),
     }
 
 

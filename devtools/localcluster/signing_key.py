@@ -5,7 +5,7 @@ from pathlib import Path
 from configservice.topology.signing import make_signing_key, read_signing_key
 from devtools.localcluster.state import StateFolder, write_first
 
-SETTING = "VIEWCOUNTER_TOPOLOGY_SIGNING_KEY_FILE"
+SETTING = "VIEWCOUNTER_CONFIGSERVICE_SIGNING_KEY_FILE"
 _NAME = "topology_signing_key"
 
 

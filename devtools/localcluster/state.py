@@ -60,7 +60,7 @@ def find_state_dir(environment: Mapping[str, str], *, default: Path) -> Path:
     given = environment.get(STATE_DIR_VARIABLE)
     if given is None:
         settings_file = environment.get("VIEWCOUNTER_ENV_FILE", str(default / "env"))
-        # pydantic-settings reads the file by the same library
+        # the settings are read by the same library
         given = dotenv_values(settings_file).get(STATE_DIR_VARIABLE)
     return Path(given) if given else default
 

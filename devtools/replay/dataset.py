@@ -11,7 +11,7 @@ from pathlib import Path
 import xxhash
 
 from devtools.replay.errors import BadDataset
-from viewcounter.config.kinds import PROJECT_ROOT
+from viewcounter.config.project import PROJECT_ROOT
 
 SAMPLE_PATH = PROJECT_ROOT / "sample" / "youtube_trending_us_2017.csv.gz"
 COUNT_COLUMNS = ("views", "likes", "dislikes", "comments")

@@ -13,7 +13,7 @@ from devtools.replay.errors import BadReplayOption
 from devtools.replay.nonce import Nonce
 from devtools.replay.timeline import Timeline, TimelinePlan, check_fits_window, plan_timeline
 from devtools.replay.truth import Counts, TruthSubject, choose_videos, count_events, count_events_by_hour, get_hours
-from viewcounter.config import Config
+from devtools.settings import DevtoolsConfig
 
 CLOSE_VIDEO_COUNT = 50
 """Videos whose hours are compared too."""
@@ -38,10 +38,10 @@ class ReplayOptions:
     max_events: int | None = None
     nonce: Nonce | None = None
 
-    def check(self, config: Config) -> None:
+    def check(self, config: DevtoolsConfig) -> None:
         """Raises BadReplayOption, naming the option."""
-        if not 1 <= self.batch_events <= config.request_max_events:
-            raise BadReplayOption(f"--batch: 1 to {config.request_max_events} events in a request")
+        if not 1 <= self.batch_events <= config.request.max_events:
+            raise BadReplayOption(f"--batch: 1 to {config.request.max_events} events in a request")
         for name, share in (("--duplicates", self.duplicate_share), ("--invalid", self.bad_share)):
             if not 0 <= share <= 1:
                 raise BadReplayOption(f"{name}: a share from 0 to 1")
@@ -88,7 +88,7 @@ class RunPlan:
     rng: np.random.Generator
 
 
-def plan_run(options: ReplayOptions, *, dataset: Dataset, config: Config, now: datetime) -> RunPlan:
+def plan_run(options: ReplayOptions, *, dataset: Dataset, config: DevtoolsConfig, now: datetime) -> RunPlan:
     """Raises BadReplayOption for events that the service would refuse."""
     options.check(config)
     dataset = dataset if options.limit_days is None else dataset.limit_days(options.limit_days)
@@ -118,14 +118,14 @@ def plan_run(options: ReplayOptions, *, dataset: Dataset, config: Config, now: d
 
 
 def _plan_timeline(
-    options: ReplayOptions, *, dataset: Dataset, nonce: Nonce, config: Config, now: datetime
+    options: ReplayOptions, *, dataset: Dataset, nonce: Nonce, config: DevtoolsConfig, now: datetime
 ) -> Timeline:
     plan = TimelinePlan(options.scale, options.day_length_seconds, seed=options.seed, max_events=options.max_events)
     check_fits_window(
         plan,
         day_count=dataset.day_span,
-        accept_window_seconds=config.accept_window_seconds,
-        sent_after_seconds=now.timestamp() - nonce.end_ms / 1000 + config.replay_seconds,
+        accept_window_seconds=config.accept.past_seconds,
+        sent_after_seconds=now.timestamp() - nonce.end_ms / 1000 + config.replay.seconds,
     )
     timeline = plan_timeline(dataset, plan=plan, nonce=nonce)
     if not len(timeline):

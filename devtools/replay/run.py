@@ -17,7 +17,7 @@ from devtools.replay.report import LISTED_MAX, Report
 from devtools.replay.sender import SendTally, send_batches
 from devtools.replay.service import ReplayTarget
 from devtools.replay.truth import Counts
-from viewcounter.config import Config
+from devtools.settings import DevtoolsConfig
 
 TOP_VIDEO_COUNT = 10
 
@@ -34,15 +34,15 @@ OnProgress = Callable[[Step, int, int | None], None]
 """Called with the step, its progress, and its total (None: unknown)."""
 
 
-def run_replay(options: ReplayOptions, *, config: Config, now: datetime, on_progress: OnProgress) -> Report:
+def run_replay(options: ReplayOptions, *, config: DevtoolsConfig, now: datetime, on_progress: OnProgress) -> Report:
     """Raises ReplayError if the run cannot be completed; wrong counts are in the report."""
     started = time.monotonic()
     plan = plan_run(options, dataset=read_dataset(), config=config, now=now)
     service = ReplayTarget(
         url=options.url.rstrip("/"),
         key=options.key,
-        request_seconds=config.replay_request_seconds,
-        deadline=started + config.replay_seconds,
+        request_seconds=config.replay.request_seconds,
+        deadline=started + config.replay.seconds,
         connections=options.threads,
     )
     try:
@@ -81,15 +81,15 @@ def _send(
     *,
     options: ReplayOptions,
     service: ReplayTarget,
-    config: Config,
+    config: DevtoolsConfig,
     now: datetime,
     on_progress: OnProgress,
 ) -> SendTally:
     spoilers = create_spoilers(
         sent_at=now,
-        accept_window_seconds=config.accept_window_seconds,
-        accept_future_seconds=config.accept_future_seconds,
-        sending_seconds=config.replay_seconds,
+        accept_window_seconds=config.accept.past_seconds,
+        accept_future_seconds=config.accept.future_seconds,
+        sending_seconds=config.replay.seconds,
     )
     batches = build_batches(
         plan.stream, timeline=plan.timeline, batch_events=options.batch_events, spoilers=spoilers, rng=plan.rng

@@ -11,10 +11,10 @@ from devtools.replay.plan import ReplayOptions
 from devtools.replay.progress import ReplayProgress
 from devtools.replay.report import encode_report, render_report
 from devtools.replay.run import run_replay
-from viewcounter.config import Config
+from devtools.settings import DevtoolsConfig
 
 
-def run_and_report(options: ReplayOptions, *, config: Config, now: datetime, as_json: bool) -> bool:
+def run_and_report(options: ReplayOptions, *, config: DevtoolsConfig, now: datetime, as_json: bool) -> bool:
     """True if every count is exact. Raises CommandError if the run could not be completed."""
     try:
         with ReplayProgress(sys.stderr) as progress:

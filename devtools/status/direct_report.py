@@ -37,8 +37,8 @@ def _read_shards(*, within_seconds: float) -> tuple[list[dict[str, object]], str
     try:
         _, shard_healths = probe_cluster(
             get_cluster(),
-            timeout_seconds=config.readiness_probe_seconds,
-            max_lag_seconds=config.replica_max_lag_seconds,
+            timeout_seconds=config.readiness.probe_seconds,
+            max_lag_seconds=config.cluster.replica_max_lag_seconds,
         )
     except ClusterProxyError as error:
         return [], f"{type(error).__name__}: {error}"

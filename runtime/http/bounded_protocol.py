@@ -11,13 +11,13 @@ POST of a single event costs the gateway 3 to 10 % less, and its client reads on
 
 import asyncio
 import logging
-from dataclasses import dataclass
 from typing import Any, ClassVar, cast
 
 import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from runtime.http.problems import PROBLEM_CONTENT_TYPE, Problem, encode_problem
+from runtime.http.settings import HeadLimits
 from runtime.metrics import WEB_CONNECTIONS_CUT
 
 logger = logging.getLogger(__name__)
@@ -38,15 +38,6 @@ _TOO_LARGE_ANSWER = b"\r\n".join(
 
 WRITE_MAX_BYTES = 64 * 1024
 """A larger write is passed on at once, so that the transport can apply back-pressure."""
-
-
-@dataclass(frozen=True, slots=True)
-class HeadLimits:
-    """`seconds` from the connection, or the first byte of a further request, to the end of the head."""
-
-    seconds: float
-    max_bytes: int
-    max_headers: int
 
 
 class _HeadTooLarge(Exception):

@@ -23,6 +23,7 @@ from devtools.localcluster.spec import (
     SHARD_PROXY_ROLE,
 )
 from viewcounter.config import Config
+from viewcounter.config.reading import list_settings
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCKER = ROOT / "docker"
@@ -32,7 +33,7 @@ OURS = {name: service for name, service in SERVICES.items() if "build" in servic
 SERVERS = {name: service for name, service in SERVICES.items() if name not in OURS}
 EXAMPLE = dict(re.findall(r"^(\w+)=(.*)$", (DOCKER / ".env.example").read_text(), re.MULTILINE))
 STAGES = re.split(r"^FROM ", (DOCKER / "Dockerfile").read_text(), flags=re.MULTILINE)[1:]
-SETTINGS = {f"VIEWCOUNTER_{name.upper()}" for name in Config.model_fields}
+SETTINGS = {found.variable for found in list_settings(Config)}
 SETTINGS_READ_ELSEWHERE = {"VIEWCOUNTER_SECRETS_DIR"}  # it says where the others are
 
 
@@ -177,7 +178,7 @@ def test_the_cluster_file_names_the_shards_and_the_passwords_that_are_mounted():
     for service in OURS.values():
         mounted = {f"file:{secret['target']}" for secret in service["secrets"]}
         assert refs <= mounted
-        assert service["environment"]["VIEWCOUNTER_PASSWORD_REF_DIR"] == "/run/shard-passwords"
+        assert service["environment"]["VIEWCOUNTER_POOL_PASSWORD_REFS_DIRECTORY"] == "/run/shard-passwords"
 
 
 def test_the_databases_have_the_roles_that_the_processes_log_in_as():

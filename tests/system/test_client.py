@@ -18,7 +18,7 @@ from viewcounter_client import AsyncClient, Client, Options, RequestRefused, Ser
 from devtools.localcluster import LocalCluster
 from tests.pace import limit
 from tests.waiting import wait_until, wait_while
-from viewcounter.config.kinds import PROJECT_ROOT
+from viewcounter.config.project import PROJECT_ROOT
 
 pytestmark = pytest.mark.system
 

@@ -13,7 +13,7 @@ from devtools.localcluster import ClusterSpec, run_temporary_cluster
 from devtools.localcluster.spec import CONTROL_SERVER
 from tests.contracts.log_server import LogServer
 from tests.tls import Authority, open_tls_front
-from viewcounter.config.kinds import PROJECT_ROOT
+from viewcounter.config.project import PROJECT_ROOT
 
 pytestmark = [pytest.mark.system, pytest.mark.long(minutes=1)]
 
@@ -67,7 +67,7 @@ def test_a_cluster_counts_with_tls_everywhere_and_users_that_may_do_little(tmp_p
             "VIEWCOUNTER_BROKER_URL": f"rediss://viewcounter-broker:{PASSWORD}@{broker_at}/0{root}",
             "VIEWCOUNTER_CACHE_URL": f"rediss://viewcounter-cache:{PASSWORD}@{broker_at}/1{root}",
             "VIEWCOUNTER_CONTROL_DATABASE_SSLMODE": "verify-full",
-            "VIEWCOUNTER_CONTROL_DATABASE_SSLROOTCERT": str(authority.root),
+            "VIEWCOUNTER_CONTROL_DATABASE_TLS_ROOT_CERTIFICATE": str(authority.root),
         }
 
         def reach(name: str, port: int) -> int:

@@ -28,9 +28,9 @@ pytestmark = pytest.mark.system
 PARTITIONS = 4
 FLUSH_SECONDS = 3.0
 SETTINGS = {
-    "VIEWCOUNTER_FLUSH_MAX_EVENTS": "400",
+    "VIEWCOUNTER_DRAIN_FLUSH_MAX_EVENTS": "400",
     "VIEWCOUNTER_DRAIN_BUDGET_SECONDS": "50",
-    "VIEWCOUNTER_FLUSH_QUERY_SECONDS": str(FLUSH_SECONDS),
+    "VIEWCOUNTER_POOL_QUERY_FLUSH_SECONDS": str(FLUSH_SECONDS),
 }
 """Many flushes in long drains, so that a stop meets one in the middle."""
 APPLIED_SECONDS = 90.0

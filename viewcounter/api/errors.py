@@ -136,7 +136,7 @@ def find_problem(error: Exception) -> Problem | None:
         case Http404() | NotInCatalogue() | UnknownRecount() | UnknownDeadLetter():
             return Problem(404, "not_found", str(error) or "There is nothing at this address.")
         case RequestDataTooBig():
-            return Problem(413, "body_too_large", f"The body is larger than {get_config().request_max_bytes} bytes.")
+            return Problem(413, "body_too_large", f"The body is larger than {get_config().request.max_bytes} bytes.")
     return _find_unavailable(error)
 
 

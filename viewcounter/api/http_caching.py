@@ -53,7 +53,7 @@ def compute_etag(body: Json, *, variant: str = "") -> str:
 
 
 def choose_cache_control(meta: Meta, *, default: str = SHORTLY) -> str:
-    return f"private, max-age={get_config().closed_max_age_seconds}, immutable" if meta.is_final else default
+    return f"private, max-age={get_config().api.closed_max_age_seconds}, immutable" if meta.is_final else default
 
 
 def is_known(etag: str, *, if_none_match: str) -> bool:

@@ -90,7 +90,7 @@ class CatalogueImportSerializer(RequestSerializer):
     videos = serializers.ListField(child=VideoSerializer(), required=False, default=list)
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
-        limit = get_config().catalogue_import_max_items
+        limit = get_config().catalogue.import_max_items
         count = len(attrs["channels"]) + len(attrs["videos"])
         if count > limit:
             raise serializers.ValidationError(f"At most {limit} entries at once, not {count}.", code="too_many_items")
@@ -106,7 +106,7 @@ class CountsQuerySerializer(RequestSerializer):
     video_ids = serializers.ListField(child=IdField(), min_length=1)
 
     def validate_video_ids(self, video_ids: list[str]) -> list[str]:
-        limit = get_config().counts_query_max_videos
+        limit = get_config().api.counts_query_max_videos
         if len(video_ids) > limit:
             raise serializers.ValidationError(
                 f"At most {limit} videos at once, not {len(video_ids)}.", code="max_length"

@@ -1,4 +1,8 @@
-"""Settings of Django REST framework and of the OpenAPI document, as plain data for `viewcounter.settings`."""
+"""Settings of the API; and those of Django REST framework and of the OpenAPI document, for `viewcounter.settings`."""
+
+from dataclasses import dataclass
+
+from runtime.settings import setting
 
 REST_FRAMEWORK: dict[str, object] = {
     # Everything is denied unless a view names the scope that each of its methods needs.
@@ -60,3 +64,37 @@ SPECTACULAR_SETTINGS: dict[str, object] = {
         {"name": "health", "description": "For load balancers and operators."},
     ],
 }
+
+
+@dataclass(frozen=True, slots=True)
+class ApiSettings:
+    """Answers of the API."""
+
+    stats_max_buckets: int = setting(1500, "Maximum number of buckets in one answer with statistics; beyond it 422.")
+    counts_query_max_videos: int = setting(
+        500, "Maximum number of videos in one request for counts of many videos; beyond it 422."
+    )
+    top_max_limit: int = setting(500, "Maximum `limit` of a request for top videos or channels; beyond it 422.")
+    receipt_log_entries: int = setting(
+        200, "Maximum number of entries of the event log that the search for one receipt reads."
+    )
+    history_max_epochs: int = setting(
+        100, "Maximum number of epochs in one answer with the history of the cluster; beyond it 422."
+    )
+    closed_max_age_seconds: int = setting(
+        3600, "Cache-Control max-age of answers about closed time windows: clients may reuse them this long.", ge=0
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class HotReadSettings:
+    """Counts answered without Django."""
+
+    threads: int = setting(8, "Number of threads of a web process that read counts which are not in its memory.")
+    max_waiting: int = setting(
+        256, "Maximum number of different counts that a web process reads or queues at once; beyond it 503."
+    )
+    max_bodies: int = setting(
+        4096, "Maximum number of rendered answers that a web process keeps; the least recent ones are dropped."
+    )
+    seconds: float = setting(5.0, "Maximum duration of a read of counts, its wait for a thread included; then 504.")

@@ -71,7 +71,7 @@ class ApiKeyAdmin(admin.ModelAdmin):
     @admin.action(description="Revoke the selected keys", permissions=["change"])
     def revoke(self, request: HttpRequest, queryset: QuerySet[ApiKey]) -> HttpResponse | None:
         if not is_confirmed_with_reason(request):
-            seconds = get_config().api_key_cache_seconds
+            seconds = get_config().api_key.cache_seconds
             return render_confirmation(
                 request,
                 action="revoke",

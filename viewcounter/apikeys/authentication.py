@@ -122,7 +122,7 @@ def digest_token(token: str) -> bytes:
 def find_cached(digest: bytes) -> AuthenticatedKey | None:
     """The key if it is cached and need not be looked up again. Raises InvalidKey for a cached refusal."""
     answer = get_key_cache().find(digest)
-    if answer is None or time.monotonic() - answer.asked_at > get_config().api_key_cache_seconds:
+    if answer is None or time.monotonic() - answer.asked_at > get_config().api_key.cache_seconds:
         return None
     return _check(answer.key)
 
@@ -146,7 +146,7 @@ def get_last_known(digest: bytes, *, reason: str) -> AuthenticatedKey:
     """
     now, config, key_cache = time.monotonic(), get_config(), get_key_cache()
     answer = key_cache.find(digest)
-    if answer is None or now - answer.confirmed_at > config.api_key_cache_seconds + config.api_key_grace_seconds:
+    if answer is None or now - answer.confirmed_at > config.api_key.cache_seconds + config.api_key.grace_seconds:
         raise KeysUnavailable(reason)
     key_cache.record_asked(digest, now=now)
     key = _check(answer.key)
@@ -157,7 +157,7 @@ def get_last_known(digest: bytes, *, reason: str) -> AuthenticatedKey:
 def knows_key() -> bool:
     """Whether `get_last_known` would return any key."""
     config = get_config()
-    known_for_seconds = config.api_key_cache_seconds + config.api_key_grace_seconds
+    known_for_seconds = config.api_key.cache_seconds + config.api_key.grace_seconds
     return get_key_cache().has_key_confirmed_since(time.monotonic() - known_for_seconds)
 
 
@@ -179,7 +179,7 @@ def look_up_in_thread(token: str, digest: bytes, has_more: Callable[[], bool] = 
 @cache
 def get_key_cache() -> KeyCache:
     """The one cache of this process."""
-    return KeyCache(max_keys=get_config().api_key_cache_max)
+    return KeyCache(max_keys=get_config().api_key.cache_max)
 
 
 def _check(key: AuthenticatedKey | None) -> AuthenticatedKey:
@@ -235,8 +235,8 @@ def _get_limits(row: ApiKey) -> tuple[int | None, int | None]:
         return requests, events
     config = get_config()
     return (
-        requests or config.public_key_requests_per_second or None,
-        events or config.public_key_events_per_second or None,
+        requests or config.public_key.requests_per_second or None,
+        events or config.public_key.events_per_second or None,
     )
 
 

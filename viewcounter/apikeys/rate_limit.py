@@ -273,12 +273,12 @@ def get_rate_limiter() -> RateLimiter:
     config = get_config()
     return RateLimiter(
         SharedBuckets(
-            config.cache_url.get_secret_value(),
+            config.cache.url.get_secret_value(),
             get_cluster_id=get_cluster_id,
-            timeout_seconds=config.rate_limit_timeout_seconds,
+            timeout_seconds=config.rate_limit.timeout_seconds,
         ),
-        burst_seconds=config.rate_limit_burst_seconds,
-        sync_seconds=config.rate_limit_sync_seconds,
+        burst_seconds=config.rate_limit.burst_seconds,
+        sync_seconds=config.rate_limit.sync_seconds,
     )
 
 

@@ -26,7 +26,7 @@ class CacheValue(StrEnum):
 
 def build_authenticator(kind: CacheValue, config: Config | None = None) -> ValueAuthenticator:
     config = config or get_config()
-    secret = config.secret_key if config.cache_secret is None else config.cache_secret
+    secret = config.secret_key if config.cache.secret is None else config.cache.secret
     return ValueAuthenticator(secret.get_secret_value(), kind=kind.value, on_refused=lambda: _count_refused(kind))
 
 

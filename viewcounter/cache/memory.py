@@ -6,10 +6,11 @@ An entry is *fresh* for about a second, or, if it is final, while its generation
 
 import threading
 from collections import OrderedDict
-from dataclasses import dataclass
 from enum import StrEnum
 
 import msgspec
+
+from viewcounter.cache.settings import Lifetimes
 
 ENTRY_OVERHEAD_BYTES = 400
 """About the size of the Python objects of one entry, besides key and payload."""
@@ -33,14 +34,6 @@ class Age(StrEnum):
     """Not to be used while a shard answers."""
     GONE = "gone"
     """Not to be used at all."""
-
-
-@dataclass(frozen=True, slots=True)
-class Lifetimes:
-    """An entry expires `fresh_seconds` after it was read, and is gone `stale_seconds` after it was read."""
-
-    fresh_seconds: float
-    stale_seconds: float
 
 
 def classify_age(entry: CacheEntry, *, now: float, generation: int | None, lifetimes: Lifetimes) -> Age:

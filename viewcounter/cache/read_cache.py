@@ -26,7 +26,8 @@ from runtime.errors import Retryable
 from runtime.metrics import CACHE_EVICTIONS, CACHE_READS, CACHED_BYTES
 from runtime.singleflight import SingleFlight
 from viewcounter.cache.generations import GenerationBoard
-from viewcounter.cache.memory import Age, CacheEntry, Lifetimes, MemoryCache, classify_age
+from viewcounter.cache.memory import Age, CacheEntry, MemoryCache, classify_age
+from viewcounter.cache.settings import ReadCacheSettings
 from viewcounter.cache.shared import SharedCache
 
 Rows = list[dict[str, Any]]
@@ -97,22 +98,12 @@ class CacheRequest(ABC):
         return find_lag(self.requirement, progress, partitions=progress, now=now) is None
 
 
-@dataclass(frozen=True, slots=True)
-class CacheSettings:
-    """`wait_seconds`: how long a reader waits for another one that is reading the same."""
-
-    lifetimes: Lifetimes
-    max_bytes: int
-    max_entries: int
-    entry_max_bytes: int
-    max_followers: int
-    wait_seconds: float
-
-
 class ReadCache:
     """One a process, thread-safe. `shared` is None where processes share nothing."""
 
-    def __init__(self, settings: CacheSettings, *, shared: SharedCache | None, generations: GenerationBoard) -> None:
+    def __init__(
+        self, settings: ReadCacheSettings, *, shared: SharedCache | None, generations: GenerationBoard
+    ) -> None:
         self.generations = generations
         self._settings = settings
         self._memory = MemoryCache(max_bytes=settings.max_bytes, max_entries=settings.max_entries)

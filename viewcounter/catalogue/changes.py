@@ -111,7 +111,7 @@ def _check_channels(channel_ids: set[str]) -> None:
 
 def _lock_revisions() -> None:
     """Held until the transaction ends. Raises django's OperationalError after `catalogue_lock_seconds`."""
-    wait_ms = f"{get_config().catalogue_lock_seconds * 1000:.0f}"
+    wait_ms = f"{get_config().catalogue.lock_seconds * 1000:.0f}"
     with connection.cursor() as cursor:
         cursor.execute("SELECT set_config('lock_timeout', %s, true)", [wait_ms])
         cursor.execute("SELECT pg_advisory_xact_lock(%s)", [_REVISION_LOCK])

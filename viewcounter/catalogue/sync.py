@@ -49,7 +49,7 @@ def sync_catalogue(cluster: ClusterProxy, *, batch: int) -> int:
 
 def _sync_shard(cluster: ClusterProxy, shard: Shard, *, epochs: Mapping[int, int], batch: int) -> int:
     """`epochs`: of the partitions that the shard owns by the topology."""
-    seconds = get_config().catalogue_sync_shard_seconds
+    seconds = get_config().catalogue.sync_shard_seconds
     with cluster.shard_transaction(
         shard.id, query_class=QueryClass.MAINTENANCE, deadline_seconds=seconds
     ) as connection:

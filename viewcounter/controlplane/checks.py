@@ -22,13 +22,14 @@ def check_password_refs(**_options: Any) -> list[CheckMessage]:
 
 
 def find_exposed_secrets(config: Config, *, secrets_dir: str) -> list[CheckMessage]:
-    if config.password_ref_dir is None or not secrets_dir:
+    directory = config.pool.password_refs.directory
+    if directory is None or not secrets_dir:
         return []
-    if not Path(secrets_dir).resolve().is_relative_to(config.password_ref_dir.resolve()):
+    if not Path(secrets_dir).resolve().is_relative_to(directory.resolve()):
         return []
     return [
         Error(
-            f"VIEWCOUNTER_SECRETS_DIR ({secrets_dir}) lies in password_ref_dir ({config.password_ref_dir}).",
+            f"VIEWCOUNTER_SECRETS_DIR ({secrets_dir}) lies in VIEWCOUNTER_POOL_PASSWORD_REFS_DIRECTORY ({directory}).",
             hint="A topology could name any secret of this process as a password. Keep the passwords of instances in a"
             " directory of their own.",
             id="viewcounter.E004",
@@ -42,11 +43,11 @@ def check_public_keys(**_options: Any) -> list[CheckMessage]:
 
 
 def find_public_key_errors(config: Config) -> list[CheckMessage]:
-    if config.topology_public_keys:
+    if config.cluster.topology_public_keys:
         return []
     return [
         Error(
-            "topology_public_keys is empty.",
+            "VIEWCOUNTER_CLUSTER_TOPOLOGY_PUBLIC_KEYS is empty.",
             hint="Topologies are not verified: processes accept only the control database's, so a process on a new host"
             " does not start without it. Make a key: manage.py make_signing_key.",
             id="viewcounter.E005",
@@ -60,18 +61,19 @@ def check_signing_key(**_options: Any) -> list[CheckMessage]:
 
 
 def find_signing_key_errors(config: Config) -> list[CheckMessage]:
-    path = config.topology_signing_key_file
+    path = config.configservice.signing_key_file
     if path is None:
         return []
     try:
         key = read_signing_key(path)
     except BadSigningKey as error:
-        return [Error(f"topology_signing_key_file: {error}.", id="viewcounter.E006")]
-    if not config.topology_public_keys or key.id in split_public_keys(config.topology_public_keys):
+        return [Error(f"VIEWCOUNTER_CONFIGSERVICE_SIGNING_KEY_FILE: {error}.", id="viewcounter.E006")]
+    if not config.cluster.topology_public_keys or key.id in split_public_keys(config.cluster.topology_public_keys):
         return []
     return [
         Error(
-            f"topology_public_keys does not hold the public half of topology_signing_key_file, {key.public}.",
+            "VIEWCOUNTER_CLUSTER_TOPOLOGY_PUBLIC_KEYS does not hold the public half of"
+            f" VIEWCOUNTER_CONFIGSERVICE_SIGNING_KEY_FILE, {key.public}.",
             hint="Every process would refuse topologies signed with this key.",
             id="viewcounter.E007",
         )

@@ -7,7 +7,6 @@ from configservice.failover.kept_log import LogPosition
 from configservice.join.allow_list import parse_allow_list
 from configservice.join.dependencies import ClusterTools, Progress
 from configservice.topology.model import Instance, Shard
-from shardproxy.settings import PoolSettings
 from viewcounter.config import get_config
 from viewcounter.controlplane.config_service import OperatorConnection
 from viewcounter.controlplane.shard_schema import ShardMigrationFailed, prepare_new_shard
@@ -20,9 +19,9 @@ def build_cluster_tools() -> ClusterTools:
     """Reads the settings at each call. Django's setting CLUSTER_TOOLS names this function."""
     config = get_config()
     return ClusterTools(
-        allow_list=parse_allow_list(config.instance_allow_list),
-        answer_seconds=config.instance_answer_seconds,
-        max_lag_bytes=config.rejoin_max_lag_bytes,
+        allow_list=parse_allow_list(config.configservice.instance_allow_list),
+        answer_seconds=config.configservice.instance_answer_seconds,
+        max_lag_bytes=config.configservice.rejoin_max_lag_bytes,
         schema_version=EXPECTED_SCHEMA_VERSION,
         connect=_connect,
         prepare_shard=_prepare_shard,
@@ -34,13 +33,9 @@ def _connect(instance: Instance, *, address: str = "", as_operator: bool = False
     config = get_config()
     return OperatorConnection(
         instance,
-        PoolSettings(
-            connect_timeout_seconds=config.connect_timeout_seconds,
-            password_refs=config.password_refs,
-            tls=config.shard_tls,
-        ),
-        user=config.configservice_user if as_operator else "",
-        password_ref=config.configservice_password_ref,
+        config.pool,
+        user=config.configservice.user if as_operator else "",
+        password_ref=config.configservice.password_ref,
         address=address,
     )
 

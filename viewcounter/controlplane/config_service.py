@@ -24,7 +24,6 @@ from configservice.failover.kept_log import LogReading, LogWatch
 from configservice.failover.lease import Lease
 from configservice.monitoring.shard_proxy_witness import ShardProxyWitness
 from configservice.monitoring.witness_reports import WitnessReader
-from configservice.settings import ConfigServiceSettings
 from configservice.topology.cluster_cache import get_cluster_cache
 from configservice.topology.model import Instance
 from configservice.topology.signer import TopologySigner
@@ -105,17 +104,10 @@ def build_config_service(config: Config) -> ConfigService:
     """Also names this process's sessions on the control database, so that another leader can end them."""
     holder = format_holder(socket.gethostname(), os.getpid())
     connections.settings["default"]["OPTIONS"]["application_name"] = holder
-    settings = build_config_service_settings(config)
-    pool = PoolSettings(
-        connect_timeout_seconds=config.connect_timeout_seconds,
-        password_refs=config.password_refs,
-        tls=config.shard_tls,
-    )
+    settings = config.configservice
 
     def connect(instance: Instance) -> OperatorConnection:
-        return OperatorConnection(
-            instance, pool, user=config.configservice_user, password_ref=config.configservice_password_ref
-        )
+        return OperatorConnection(instance, config.pool, user=settings.user, password_ref=settings.password_ref)
 
     lease = Lease(
         partial(open_control_connection, config=config, call_seconds=settings.lease_call_seconds),
@@ -130,7 +122,7 @@ def build_config_service(config: Config) -> ConfigService:
         interval_seconds=settings.probe_interval_seconds,
     )
     witness.start()
-    log = LogWatch(LogReader(config).read, keep_share=config.log_keep_share)
+    log = LogWatch(LogReader(config).read, keep_share=settings.log_keep_share)
     log.start()
     return ConfigService(
         lease=lease, connect=connect, settings=settings, observer=MetricsObserver(), log=log, witnesses=[witness]
@@ -156,17 +148,17 @@ class LogReader:
 
 def open_control_connection(session_name: str, *, config: Config, call_seconds: float) -> DeadlineConnection:
     return open_dedicated_connection(
-        host=config.control_database_host,
-        port=config.control_database_port,
-        dbname=config.control_database_name,
-        user=config.control_database_user,
-        password=config.control_database_password.get_secret_value(),
+        host=config.control_database.host,
+        port=config.control_database.port,
+        dbname=config.control_database.name,
+        user=config.control_database.user,
+        password=config.control_database.password.get_secret_value(),
         **build_tls_parameters(
-            host=config.control_database_host,
-            sslmode=config.control_database_sslmode,
-            files=config.control_database_tls,
+            host=config.control_database.host,
+            sslmode=config.control_database.sslmode,
+            files=config.control_database.tls,
         ),
-        connect_timeout=config.connect_timeout_seconds,
+        connect_timeout=config.pool.connect_timeout_seconds,
         application_name=session_name,
         # A statement that this process has given up must not take the lease or sign a topology later.
         options=f"-c statement_timeout={call_seconds * 1000:.0f}",
@@ -175,32 +167,13 @@ def open_control_connection(session_name: str, *, config: Config, call_seconds: 
 
 def build_topology_signer(config: Config) -> TopologySigner | None:
     """None without a signing key. Raises BadSigningKey."""
-    if config.topology_signing_key_file is None:
+    if config.configservice.signing_key_file is None:
         return None
-    call_seconds = build_config_service_settings(config).action_seconds
+    call_seconds = config.configservice.action_seconds
     return TopologySigner(
-        read_signing_key(config.topology_signing_key_file),
+        read_signing_key(config.configservice.signing_key_file),
         open_connection=partial(open_control_connection, config=config, call_seconds=call_seconds),
-        cache_url=config.cache_url.get_secret_value(),
-        cluster_id=config.cluster_id,
+        cache_url=config.cache.url.get_secret_value(),
+        cluster_id=config.cluster.id,
         call_seconds=call_seconds,
-    )
-
-
-def build_config_service_settings(config: Config) -> ConfigServiceSettings:
-    return ConfigServiceSettings(
-        failover_mode=config.failover_mode,
-        probe_interval_seconds=config.probe_interval_seconds,
-        probe_seconds=config.probe_seconds,
-        primary_silence_seconds=config.primary_silence_seconds,
-        stream_silence_seconds=config.stream_silence_seconds,
-        lease_seconds=config.configservice_lease_seconds,
-        action_seconds=config.failover_action_seconds,
-        promotion_seconds=config.promotion_seconds,
-        hold_seconds=config.switchover_hold_seconds,
-        drain_transactions_seconds=config.switchover_drain_seconds,
-        switchover_max_lag_bytes=config.switchover_max_lag_bytes,
-        rejoin_max_lag_bytes=config.rejoin_max_lag_bytes,
-        strike_off_seconds=config.strike_off_seconds,
-        standby_loss_seconds=config.standby_loss_seconds,
     )

@@ -122,17 +122,17 @@ def _check_cluster(cursor: CursorWrapper, shard: Shard, *, cluster_id: str) -> N
 def _open_connection(shard: Shard, primary: Instance, *, address: str = "") -> Iterator[BaseDatabaseWrapper]:
     """A Django connection to the shard's primary under an alias of its own, holding the migration lock."""
     alias = f"{SHARD_ALIAS_PREFIX}{shard.name}"
-    lock_timeout_ms = int(get_config().migration_lock_seconds * 1000)
+    lock_timeout_ms = int(get_config().pool.migration_lock_seconds * 1000)
     settings = {
         "ENGINE": "django.db.backends.postgresql",
         "HOST": primary.host,
         "PORT": primary.port,
         "NAME": primary.database,
         "USER": primary.user,
-        "PASSWORD": read_password(primary.password_ref, get_config().password_refs),
+        "PASSWORD": read_password(primary.password_ref, get_config().pool.password_refs),
         "OPTIONS": {
-            "connect_timeout": get_config().connect_timeout_seconds,
-            **build_tls_parameters(host=primary.host, sslmode=primary.sslmode, files=get_config().shard_tls),
+            "connect_timeout": get_config().pool.connect_timeout_seconds,
+            **build_tls_parameters(host=primary.host, sslmode=primary.sslmode, files=get_config().pool.tls),
             "application_name": format_session_name(APPLICATION_NAME, Purpose.MIGRATION),
             "options": f"-c lock_timeout={lock_timeout_ms} -c statement_timeout=0",
             **build_hostaddr_parameters(address),

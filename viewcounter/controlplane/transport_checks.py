@@ -17,11 +17,11 @@ def check_transport(**_options: Any) -> list[CheckMessage]:
 
 def find_plain_transports(config: Config) -> Iterator[CheckMessage]:
     """Warnings for servers on other machines that are reached without TLS, or without verifying their certificate."""
-    for name in ("log_url", "broker_url", "cache_url"):
-        parts = urlsplit(getattr(config, name).get_secret_value())
+    for name, url in (("LOG", config.log.url), ("BROKER", config.broker.url), ("CACHE", config.cache.url)):
+        parts = urlsplit(url.get_secret_value())
         if is_loopback(parts.hostname or ""):
             continue
-        setting = f"VIEWCOUNTER_{name.upper()}"
+        setting = f"VIEWCOUNTER_{name}_URL"
         if parts.scheme != "rediss":
             yield Warning(
                 f"{setting} reaches {parts.hostname} without TLS: passwords and events can be read on the network.",
@@ -34,10 +34,10 @@ def find_plain_transports(config: Config) -> Iterator[CheckMessage]:
                 hint="Leave out ssl_cert_reqs, and name the certificate authority by ssl_ca_certs.",
                 id="viewcounter.W002",
             )
-    if not is_loopback(config.control_database_host) and config.control_database_sslmode != "verify-full":
+    if not is_loopback(config.control_database.host) and config.control_database.sslmode != "verify-full":
         yield Warning(
-            f"VIEWCOUNTER_CONTROL_DATABASE_SSLMODE is {config.control_database_sslmode}: the control database at "
-            f"{config.control_database_host} does not have to prove its name.",
-            hint="Use verify-full and VIEWCOUNTER_CONTROL_DATABASE_SSLROOTCERT.",
+            f"VIEWCOUNTER_CONTROL_DATABASE_SSLMODE is {config.control_database.sslmode}: the control database at "
+            f"{config.control_database.host} does not have to prove its name.",
+            hint="Use verify-full and VIEWCOUNTER_CONTROL_DATABASE_TLS_ROOT_CERTIFICATE.",
             id="viewcounter.W003",
         )

@@ -23,7 +23,7 @@ from viewcounter.deadletters.replay import (
     DeadLetterId,
     FoundDeadLetter,
     ReplayOutcome,
-    build_replay_rules,
+    ReplayRules,
     discard_dead_letters,
     get_dead_letter,
     iterate_dead_letters,
@@ -77,7 +77,7 @@ class DeadLetterActions:
 
     def _replay(self, cluster: ClusterProxy, options: dict[str, Any]) -> None:
         def act(ids: list[DeadLetterId]) -> list[ReplayOutcome]:
-            rules = build_replay_rules(cluster.topology, get_config(), now=datetime.now(UTC))
+            rules = ReplayRules(cluster.topology, datetime.now(UTC), get_config().accept.past_seconds)
             return replay_dead_letters(cluster, get_event_log(), ids, actor=_get_actor(), rules=rules)
 
         self._resolve(cluster, options, act)
@@ -88,7 +88,7 @@ class DeadLetterActions:
     def _resolve(self, cluster: ClusterProxy, options: dict[str, Any], act: Act) -> None:
         results: Counter[str] = Counter()
         ids = _choose(cluster, options)
-        while batch := list(islice(ids, get_config().dead_letters_max_items)):
+        while batch := list(islice(ids, get_config().dead_letters.max_items)):
             outcomes = act(batch)
             results.update(outcome.result.value for outcome in outcomes)
             for outcome in outcomes:
@@ -154,7 +154,7 @@ def _iterate(
         start=options["since"],
         end=options["until"],
     )
-    return iterate_dead_letters(cluster, wanted, page_size=get_config().dead_letters_max_items)
+    return iterate_dead_letters(cluster, wanted, page_size=get_config().dead_letters.max_items)
 
 
 def _choose(cluster: ClusterProxy, options: dict[str, Any]) -> Iterator[DeadLetterId]:

@@ -27,8 +27,8 @@ from viewcounter.deadletters.replay import (
     DeadLetterId,
     DeadLetterPage,
     ReplayOutcome,
+    ReplayRules,
     Result,
-    build_replay_rules,
     discard_dead_letters,
     list_dead_letters,
     replay_dead_letters,
@@ -148,7 +148,7 @@ def _act(request: HttpRequest, cluster: ClusterProxy) -> HttpResponse | None:
         )
     actor = f"{request.user.get_username()} (admin)"
     if action == "replay":
-        rules = build_replay_rules(cluster.topology, get_config(), now=datetime.now(UTC))
+        rules = ReplayRules(cluster.topology, datetime.now(UTC), get_config().accept.past_seconds)
         _show_outcomes(request, replay_dead_letters(cluster, get_event_log(), ids, actor=actor, rules=rules))
     else:
         _show_outcomes(request, discard_dead_letters(cluster, ids, actor=actor))

@@ -18,23 +18,18 @@ from numpy.typing import NDArray
 from shardproxy.errors import BadStatement
 from shardproxy.instance import RowConnection
 from shardproxy.query import QueryClass
+from viewcounter.deadletters.settings import IsolationSettings
 from viewcounter.events.columns import Columns
 from viewcounter.processing.aggregation import MICROSECONDS_PER_HOUR, aggregate, find_types
 from viewcounter.processing.batch import NO_CONFLICTS, UNREADABLE_ENTRY, PreparedBatch, build_dead_letter, merge_lines
 from viewcounter.processing.errors import PartitionStopped
 from viewcounter.processing.partition_access import PartitionAccess
-from viewcounter.storage.dead_letter_limits import (
-    DeadLetterLimits,
-    StopReason,
-    count_range,
-    get_most_dead,
-    lock_window,
-    stop_partition,
-)
+from viewcounter.storage.dead_letter_limits import StopReason, count_range, get_most_dead, lock_window, stop_partition
 from viewcounter.storage.dead_letters import DeadLetter
 from viewcounter.storage.errors import TooManyDeadLetters
 from viewcounter.storage.flush import FlushBatch, IdBlock, LedgerLine, advance_position, apply_flush
 from viewcounter.storage.savepoint import try_batch
+from viewcounter.storage.settings import DeadLetterLimits
 
 logger = logging.getLogger(__name__)
 
@@ -69,15 +64,6 @@ class TooManyRefused(Exception):
         self.refused = refused
 
 
-@dataclass(frozen=True, slots=True)
-class IsolationSettings:
-    """`max_seconds` and `max_trials` bound one search; past either bound the partition stops."""
-
-    limits: DeadLetterLimits
-    max_seconds: float
-    max_trials: int
-
-
 class _BoundReached(Exception):
     """The search exceeded its bound of trials or time."""
 
@@ -98,11 +84,13 @@ class PoisonIsolator:
         *,
         cluster: PartitionAccess,
         settings: IsolationSettings,
+        limits: DeadLetterLimits,
         renew: Callable[[int], None],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._cluster = cluster
         self._settings = settings
+        self._limits = limits
         self._renew = renew
         self._clock = clock
 
@@ -137,7 +125,7 @@ class PoisonIsolator:
 
     def _search(self, connection: RowConnection, prepared: PreparedBatch, *, ends_at: float) -> PreparedBatch:
         """May leave the transaction in any state: it is rolled back."""
-        batch, limits = prepared.batch, self._settings.limits
+        batch, limits = prepared.batch, self._limits
         window = lock_window(
             connection,
             partition=batch.partition,

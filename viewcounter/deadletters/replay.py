@@ -19,7 +19,6 @@ from clusterproxy.plan import Consistency
 from clusterproxy.proxy import ClusterProxy
 from configservice.topology.model import Topology
 from shardproxy.errors import ShardProxyError
-from viewcounter.config import Config
 from viewcounter.deadletters.errors import DeadLetterNotResolved, DeadLetterUnconfirmed, UnknownDeadLetter
 from viewcounter.deadletters.shard_pages import Page, read_page
 from viewcounter.eventlog.codec import AcceptedEvent, get_event, pack_entry, unpack_entry
@@ -104,10 +103,6 @@ class ReplayRules:
     topology: Topology
     now: datetime
     accept_window_seconds: int
-
-
-def build_replay_rules(topology: Topology, config: Config, *, now: datetime) -> ReplayRules:
-    return ReplayRules(topology=topology, now=now, accept_window_seconds=config.accept_window_seconds)
 
 
 def check_outcome(outcome: ReplayOutcome) -> None:

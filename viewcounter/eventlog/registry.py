@@ -18,18 +18,18 @@ def get_event_log() -> EventLog:
     config = get_config()
     return _connect(
         os.getpid(),
-        config.log_url.get_secret_value(),
-        config.log_timeout_seconds,
-        config.log_clock_skew_seconds,
+        config.log.url.get_secret_value(),
+        config.log.timeout_seconds,
+        config.log.clock_skew_seconds,
     )
 
 
 def connect_event_log(config: Config, get_log_id: Callable[[], str]) -> EventLog:
     """A separate client, for a process that has the id of the cluster's log from elsewhere. Connects on first use."""
     return RedisEventLog(
-        config.log_url.get_secret_value(),
-        timeout_seconds=config.log_timeout_seconds,
-        clock_skew_seconds=config.log_clock_skew_seconds,
+        config.log.url.get_secret_value(),
+        timeout_seconds=config.log.timeout_seconds,
+        clock_skew_seconds=config.log.clock_skew_seconds,
         get_log_id=get_log_id,
     )
 
@@ -56,11 +56,11 @@ _FAILED_MEASUREMENTS = 3
 def build_lag_board(config: Config) -> SharedLagBoard:
     """Connects on first use."""
     return SharedLagBoard(
-        config.cache_url.get_secret_value(),
+        config.cache.url.get_secret_value(),
         get_cluster_id=get_cluster_id,
         authenticator=build_authenticator(CacheValue.LAG, config),
-        timeout_seconds=config.shared_cache_timeout_seconds,
-        keep_seconds=_FAILED_MEASUREMENTS * config.lag_interval_seconds,
+        timeout_seconds=config.cache.timeout_seconds,
+        keep_seconds=_FAILED_MEASUREMENTS * config.log.lag_interval_seconds,
     )
 
 

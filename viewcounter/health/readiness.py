@@ -9,7 +9,6 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from pathlib import Path
 from threading import Lock
 
 from django.utils import timezone
@@ -25,6 +24,7 @@ from viewcounter.eventlog.errors import EventLogError, LogUnfit
 from viewcounter.eventlog.interface import EventLog
 from viewcounter.health.cluster_health import ShardHealth, Status, probe_cluster
 from viewcounter.health.log_losses import find_losses
+from viewcounter.health.settings import ReadinessSettings
 from viewcounter.health.shard_condition import NO_CONFIG_SERVICE, describe_condition, describe_log, find_reports
 from viewcounter.ingest.spool import SpoolState, measure_slots
 from viewcounter.maintenance.retention import DELETION_LAG_LOGGED
@@ -60,18 +60,6 @@ class Readiness:
         if not self.is_ready:
             return "unready"
         return "ready" if all(part.status is Status.UP for part in self.parts.values()) else "degraded"
-
-
-@dataclass(frozen=True, slots=True)
-class ReadinessSettings:
-    """A result is cached for `keep_seconds`; the check of a part is bounded by `part_seconds`. `spool_max_bytes` is the
-    limit of each slot."""
-
-    keep_seconds: float
-    part_seconds: float
-    max_lag_seconds: float
-    spool_dir: Path | None = None
-    spool_max_bytes: int = 0
 
 
 class ReadinessProbe:
@@ -118,15 +106,15 @@ class ReadinessProbe:
         takes_events = parts[LOG], parts.get(SPOOL, parts[LOG])
         if parts[TOPOLOGY].status is not Status.DOWN:
             _, shards = probe_cluster(
-                cluster, timeout_seconds=settings.part_seconds, max_lag_seconds=settings.max_lag_seconds
+                cluster, timeout_seconds=settings.probe_seconds, max_lag_seconds=settings.max_lag_seconds
             )
             parts |= {name: part for health in shards for name, part in build_shard_parts(health)}
-            reports = find_reports(timeout_seconds=settings.part_seconds)
+            reports = find_reports(timeout_seconds=settings.probe_seconds)
             parts |= build_condition_parts(reports) | build_log_parts(cluster.topology, reports or {})
             parts |= build_loss_parts(
-                cluster.topology, find_losses(timeout_seconds=settings.part_seconds), now=timezone.now()
+                cluster.topology, find_losses(timeout_seconds=settings.probe_seconds), now=timezone.now()
             )
-        parts |= {name: d.finish(timeout_seconds=settings.part_seconds) for name, d in self._dependencies.items()}
+        parts |= {name: d.finish(timeout_seconds=settings.probe_seconds) for name, d in self._dependencies.items()}
         parts[API_KEYS] = check_keys(parts.get(CONTROL_DATABASE, UP), knows_key=self._knows_key())
         is_ready = (
             parts[TOPOLOGY].status is not Status.DOWN

@@ -38,8 +38,9 @@ from viewcounter.ingest.group_commit import GroupCommit
 from viewcounter.ingest.idempotency import Idempotency
 from viewcounter.ingest.load_shedding import LagWatch
 from viewcounter.ingest.metrics import IngestMeter
+from viewcounter.ingest.settings import AcceptWindow, RequestLimits
 from viewcounter.ingest.turns import LARGE_BYTES, Turns
-from viewcounter.ingest.validation import Acceptance, Acceptor, AcceptWindow
+from viewcounter.ingest.validation import Acceptance, Acceptor
 from viewcounter.ingest.wait_applied import AppliedWatch
 from viewcounter.web.request import (
     BodyReader,
@@ -57,17 +58,6 @@ logger = logging.getLogger(__name__)
 
 _JSON = (b"content-type", b"application/json")
 _REPLAYED = (b"idempotent-replayed", b"true")
-
-
-class IngestLimits(NamedTuple):
-    """Bounds of one request. `retry_after_seconds`: minimum Retry-After of a 503; up to as much again is added at
-    random."""
-
-    max_events: int
-    explain_max_values: int
-    max_body_bytes: int
-    window: AcceptWindow
-    retry_after_seconds: int
 
 
 class _Answer(msgspec.Struct, frozen=True):
@@ -109,7 +99,9 @@ class IngestEndpoint:
         commit: GroupCommit,
         keys: KeyAuthenticator,
         get_topology: Callable[[], Topology],
-        limits: IngestLimits,
+        limits: RequestLimits,
+        window: AcceptWindow,
+        retry_after_seconds: int,
         viewers: ViewerDigest,
         limiter: RateLimiter,
         applied: AppliedWatch,
@@ -130,6 +122,8 @@ class IngestEndpoint:
         self._keys = keys
         self._get_topology = get_topology
         self._limits = limits
+        self._window = window
+        self._retry_after_seconds = retry_after_seconds
         self._viewers = viewers
         self._limiter = limiter
         self._acceptor: Acceptor | None = None
@@ -229,9 +223,9 @@ class IngestEndpoint:
         if content.encoding is None:
             return body
         try:
-            return unpack(body, content.encoding, max_bytes=self._limits.max_body_bytes)
+            return unpack(body, content.encoding, max_bytes=self._limits.max_bytes)
         except Refused:
-            budget.charge_refused_body(key, self._limits.max_body_bytes)
+            budget.charge_refused_body(key, self._limits.max_bytes)
             raise
 
     async def _accept(
@@ -298,7 +292,7 @@ class IngestEndpoint:
             problem = Problem(status=503, code="no_topology", detail="The server does not know its cluster yet.")
             raise TryLater(problem) from error
         if self._acceptor is None or self._acceptor.topology is not topology:
-            self._acceptor = Acceptor(topology, self._limits.window, viewers=self._viewers)
+            self._acceptor = Acceptor(topology, self._window, viewers=self._viewers)
         return self._acceptor
 
     async def _append(self, acceptance: Acceptance) -> AppendResult:
@@ -311,7 +305,7 @@ class IngestEndpoint:
     def _build_refusal(self, refusal: Refused, request_id: str) -> _Response:
         headers = (PROBLEM_LINE, *refusal.headers)
         if isinstance(refusal, TryLater) and refusal.adds_retry_after:
-            least = self._limits.retry_after_seconds
+            least = self._retry_after_seconds
             # Spread out, so that the clients of an outage do not all come back in the same second.
             headers += ((b"retry-after", b"%d" % self._random.randint(least, 2 * least)),)
         problem = refusal.problem

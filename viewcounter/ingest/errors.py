@@ -4,7 +4,7 @@ from runtime.errors import Retryable
 
 
 class BufferFull(Exception, Retryable):
-    """More events wait for the log than `buffer_max_events`. Nothing of the request was stored.
+    """More events wait for the log than `commit.buffer_max_events`. Nothing of the request was stored.
 
     The log is slower than the clients: look at its disk, or run more gateways against more log servers.
     """

@@ -5,22 +5,14 @@ stopped unnoticed. An unknown lag sheds nothing.
 """
 
 import logging
-from dataclasses import dataclass
 
 from runtime.periodic import PeriodicTask
 from viewcounter.eventlog.lag_notice import LagBoard, LagNotice, LagUnknown
+from viewcounter.ingest.settings import ShedLimits
 
 logger = logging.getLogger(__name__)
 
 STOP_SECONDS = 2.0
-
-
-@dataclass(frozen=True, slots=True)
-class ShedLimits:
-    """Events are shed while a LagNotice is above one of these."""
-
-    events: int
-    seconds: float
 
 
 def find_shed_reason(notice: LagNotice | None, limits: ShedLimits) -> str | None:

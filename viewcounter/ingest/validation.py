@@ -14,19 +14,12 @@ from viewcounter.events.message import VALUE_SCALE, Event
 from viewcounter.events.partition import get_partition
 from viewcounter.events.viewer import NO_VIEWER, ViewerDigest
 from viewcounter.ingest.decoding import Item, ItemProblem
+from viewcounter.ingest.settings import AcceptWindow
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _UUID_VERSION_7 = 7
 _NO_PARTITION = -1
 _UNSTORED = "The event log did not store it; send it again under the same id."
-
-
-@dataclass(frozen=True, slots=True)
-class AcceptWindow:
-    """Maximum distance of an event's time from the gateway's clock, in seconds."""
-
-    past_seconds: int
-    future_seconds: int
 
 
 @dataclass(slots=True)

@@ -12,20 +12,12 @@ from dataclasses import dataclass
 
 from runtime.transitions import OutageLog
 from viewcounter.eventlog.interface import Position
+from viewcounter.ingest.settings import WaitLimits
 
 logger = logging.getLogger(__name__)
 
 ReadPositions = Callable[[Collection[int]], Mapping[int, Position]]
 """The applied positions of partitions. Blocks a bounded time, may leave partitions out, may raise."""
-
-
-@dataclass(frozen=True, slots=True)
-class WaitLimits:
-    """`seconds` of one request, `poll_seconds` between two queries, `max_requests` that wait at once."""
-
-    seconds: float
-    poll_seconds: float
-    max_requests: int
 
 
 @dataclass(eq=False, slots=True)

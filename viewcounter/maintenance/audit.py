@@ -21,6 +21,7 @@ from runtime.errors import Retryable
 from runtime.metrics import AUDITED_HOURS
 from shardproxy.errors import ShardProxyError
 from shardproxy.instance import RowConnection
+from viewcounter.maintenance.settings import AuditSettings
 from viewcounter.storage.audit import (
     FOREVER,
     Difference,
@@ -119,15 +120,6 @@ class ClusterAudit:
         return not self.missing and all(audit.balances for audit in self.partitions)
 
 
-@dataclass(frozen=True, slots=True)
-class AuditLimits:
-    """`future_seconds`: how far an event's time may be ahead of its receipt. At most `max_differences` are listed; all
-    are counted."""
-
-    future_seconds: int
-    max_differences: int
-
-
 def plan_hours(now: datetime, *, window_seconds: int, closed_hours: int, older_hours: int) -> list[datetime]:
     """Pure: the hours closed last and some older ones, chosen in turns so that every hour of the window is audited."""
     current = now.replace(minute=0, second=0, microsecond=0)
@@ -139,7 +131,7 @@ def plan_hours(now: datetime, *, window_seconds: int, closed_hours: int, older_h
 
 
 def audit_hour(
-    connection: RowConnection, partitions: Collection[int], *, hour: datetime, limits: AuditLimits
+    connection: RowConnection, partitions: Collection[int], *, hour: datetime, limits: AuditSettings
 ) -> list[HourAudit]:
     """Audit those of the partitions that the shard holds, in one snapshot. The transaction must be new."""
     begin_snapshot(connection)
@@ -161,7 +153,7 @@ def audit_hour(
     return audits
 
 
-def audit_totals(connection: RowConnection, videos: VideoRange, *, limits: AuditLimits) -> list[Finding]:
+def audit_totals(connection: RowConnection, videos: VideoRange, *, limits: AuditSettings) -> list[Finding]:
     """Audit the all-time totals of these videos, in one snapshot. The transaction must be new."""
     begin_snapshot(connection)
     if not read_edges(connection, [videos.partition], future_seconds=limits.future_seconds):
@@ -190,7 +182,7 @@ def audit_cluster(
     cluster: ClusterProxy,
     *,
     hour: datetime,
-    limits: AuditLimits,
+    limits: AuditSettings,
     deadline_seconds: float,
     partitions: Collection[int] | None = None,
 ) -> ClusterAudit:
@@ -251,7 +243,7 @@ def _has_raw(edges: Edges, hour: datetime) -> bool:
 
 
 def _find_differences(
-    connection: RowConnection, edges: Edges, *, partition: int, hour: datetime, limits: AuditLimits
+    connection: RowConnection, edges: Edges, *, partition: int, hour: datetime, limits: AuditSettings
 ) -> Differences:
     videos, end = VideoRange(partition), hour + HOUR
     found = Differences()

@@ -34,7 +34,7 @@ def run_audit(options: dict[str, Any], *, stdout: OutputWrapper) -> None:
     missing: dict[int, str] = {}
     for partition in partitions:
         try:
-            audits.append(audit_partition(cluster, partition, hours=hours, config=get_config(), now=now))
+            audits.append(audit_partition(cluster, partition, hours=hours, settings=get_config().audit, now=now))
         except (ClusterProxyError, ShardProxyError) as error:
             missing[partition] = str(error)
     missing |= {a.partition: "the shard does not hold this partition" for a in audits if not a.hours}

@@ -7,16 +7,7 @@ from datetime import datetime, timedelta
 
 from clusterproxy.proxy import ClusterProxy
 from shardproxy.query import QueryClass
-from viewcounter.config import Config
-from viewcounter.maintenance.audit import (
-    AuditLimits,
-    Finding,
-    HourAudit,
-    audit_hour,
-    audit_totals,
-    find_sample,
-    plan_hours,
-)
+from viewcounter.maintenance.audit import Finding, HourAudit, audit_hour, audit_totals, find_sample, plan_hours
 from viewcounter.maintenance.findings import (
     find_open_hours,
     has_open_totals,
@@ -25,6 +16,7 @@ from viewcounter.maintenance.findings import (
     record_totals,
     resolve_totals,
 )
+from viewcounter.maintenance.settings import AuditSettings
 from viewcounter.storage.audit import VideoRange
 
 logger = logging.getLogger(__name__)
@@ -43,24 +35,20 @@ class PartitionAudit:
         return not self.totals and all(hour.balances for hour in self.hours)
 
 
-def get_audit_limits(config: Config) -> AuditLimits:
-    return AuditLimits(future_seconds=config.accept_future_seconds, max_differences=config.audit_max_differences)
-
-
-def run_audit(cluster: ClusterProxy, partition: int, *, config: Config, now: datetime) -> PartitionAudit:
+def run_audit(cluster: ClusterProxy, partition: int, *, settings: AuditSettings, now: datetime) -> PartitionAudit:
     """The hourly audit of one partition: the planned hours, hours with open findings, and all-time totals."""
-    since = now - timedelta(seconds=config.accept_window_seconds)
+    since = now - timedelta(seconds=settings.window_seconds)
     planned = plan_hours(
         now,
-        window_seconds=config.accept_window_seconds,
-        closed_hours=config.audit_closed_hours,
-        older_hours=config.audit_older_hours,
+        window_seconds=settings.window_seconds,
+        closed_hours=settings.closed_hours,
+        older_hours=settings.older_hours,
     )
     hours = {*planned, *find_open_hours(partition, since=since)}
     is_whole = has_open_totals(partition)
-    turn = int(now.timestamp() / config.audit_interval_seconds)
+    turn = int(now.timestamp() / settings.interval_seconds)
     return audit_partition(
-        cluster, partition, hours=sorted(hours), config=config, now=now, totals_turn=None if is_whole else turn
+        cluster, partition, hours=sorted(hours), settings=settings, now=now, totals_turn=None if is_whole else turn
     )
 
 
@@ -69,7 +57,7 @@ def audit_partition(
     partition: int,
     *,
     hours: Iterable[datetime],
-    config: Config,
+    settings: AuditSettings,
     now: datetime,
     totals_turn: int | None = None,
 ) -> PartitionAudit:
@@ -77,16 +65,15 @@ def audit_partition(
 
     Findings are recorded, and resolved where both sides are equal again. Raises the errors of the shard.
     """
-    limits = get_audit_limits(config)
     audits = []
     for hour in hours:
         with cluster.transaction(partition, query_class=QueryClass.MAINTENANCE) as connection:
-            found = audit_hour(connection, [partition], hour=hour, limits=limits)
+            found = audit_hour(connection, [partition], hour=hour, limits=settings)
         for audit in found:
             record_hour(audit, now=now)
             _log(partition, f"{hour:%Y-%m-%dT%H:%MZ}", audit.findings)
         audits += found
-    totals = _audit_totals(cluster, partition, config=config, limits=limits, turn=totals_turn)
+    totals = _audit_totals(cluster, partition, settings=settings, turn=totals_turn)
     record_totals(totals, partition=partition, now=now)
     if totals_turn is None and not totals:
         resolve_totals(partition, now=now)
@@ -95,17 +82,15 @@ def audit_partition(
     return PartitionAudit(partition, audits, totals)
 
 
-def _audit_totals(
-    cluster: ClusterProxy, partition: int, *, config: Config, limits: AuditLimits, turn: int | None
-) -> list[Finding]:
+def _audit_totals(cluster: ClusterProxy, partition: int, *, settings: AuditSettings, turn: int | None) -> list[Finding]:
     videos: VideoRange | None = VideoRange(partition)
     if turn is not None:
         with cluster.transaction(partition, query_class=QueryClass.MAINTENANCE) as connection:
-            videos = find_sample(connection, partition=partition, turn=turn, video_count=config.audit_total_videos)
+            videos = find_sample(connection, partition=partition, turn=turn, video_count=settings.total_videos)
     if videos is None:
         return []
     with cluster.transaction(partition, query_class=QueryClass.MAINTENANCE) as connection:
-        return audit_totals(connection, videos, limits=limits)
+        return audit_totals(connection, videos, limits=settings)
 
 
 def _log(partition: int, period: str, findings: Sequence[Finding]) -> None:

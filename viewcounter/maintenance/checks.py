@@ -5,7 +5,7 @@ from typing import Any
 from django.core.checks import CheckMessage, Error
 
 from viewcounter.config import Config, get_config
-from viewcounter.maintenance.retention_policy import CLOCK_MARGIN
+from viewcounter.maintenance.settings import CLOCK_MARGIN
 
 RETENTION = "retention"
 """The tag of the check."""
@@ -18,30 +18,32 @@ def check_retention(**_options: Any) -> list[CheckMessage]:
 
 def find_contradictions(config: Config) -> list[CheckMessage]:
     margin = round(CLOCK_MARGIN.total_seconds())
-    ids_needed = config.accept_window_seconds + config.accept_future_seconds + 2 * margin
+    ids_needed = config.accept.past_seconds + config.accept.future_seconds + 2 * margin
+    kept = config.retention
+    ids, minutes, hours = kept.ids_seconds, kept.minutes_seconds, kept.hours_seconds
     found: list[CheckMessage] = []
-    if config.id_retention_seconds < ids_needed:
+    if ids < ids_needed:
         found.append(
             Error(
-                f"id_retention_seconds is {config.id_retention_seconds}, the accept window needs {ids_needed}.",
+                f"VIEWCOUNTER_RETENTION_IDS_SECONDS is {ids}, the accept window needs {ids_needed}.",
                 hint="An event sent again within the accept window would be counted twice or refused.",
                 id="viewcounter.E001",
             )
         )
-    if config.minute_retention_seconds < config.id_retention_seconds:
+    if minutes < ids:
         found.append(
             Error(
-                f"minute_retention_seconds is {config.minute_retention_seconds}, less than id_retention_seconds "
-                f"({config.id_retention_seconds}).",
+                f"VIEWCOUNTER_RETENTION_MINUTES_SECONDS is {minutes},"
+                f" less than VIEWCOUNTER_RETENTION_IDS_SECONDS ({ids}).",
                 hint="A late event could not be added to an hour whose minutes are gone.",
                 id="viewcounter.E002",
             )
         )
-    if config.hour_retention_seconds < config.minute_retention_seconds + 86400:
+    if hours < minutes + 86400:
         found.append(
             Error(
-                f"hour_retention_seconds is {config.hour_retention_seconds}; it must be at least a day more than "
-                f"minute_retention_seconds ({config.minute_retention_seconds}).",
+                f"VIEWCOUNTER_RETENTION_HOURS_SECONDS is {hours}; it must be at least a day more than"
+                f" VIEWCOUNTER_RETENTION_MINUTES_SECONDS ({minutes}).",
                 hint="A day is made from its hours, which are made from minutes.",
                 id="viewcounter.E003",
             )

@@ -13,6 +13,7 @@ from clusterproxy.proxy import ClusterProxy
 from shardproxy.query import QueryClass
 from viewcounter.events.partition import get_partition
 from viewcounter.maintenance.errors import RecountStuck
+from viewcounter.maintenance.settings import RecountSettings
 from viewcounter.storage.audit import (
     FIRST_VIDEO,
     FOREVER,
@@ -32,15 +33,6 @@ from viewcounter.storage.snapshots import begin_snapshot
 
 PASSES_MAX = 1000
 """Each pass repairs up to `max_differences` rows; a range that still differs after this many is a defect of ours."""
-
-
-@dataclass(frozen=True, slots=True)
-class RecountLimits:
-    """`range_videos` videos are compared at once; at most `max_differences` rows are repaired between comparisons."""
-
-    future_seconds: int
-    range_videos: int
-    max_differences: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +56,7 @@ def count_videos_of(cluster: ClusterProxy, partition: int) -> int:
         return count
 
 
-def find_range(cluster: ClusterProxy, videos: VideoRange, *, limits: RecountLimits) -> RangeFound:
+def find_range(cluster: ClusterProxy, videos: VideoRange, *, limits: RecountSettings) -> RangeFound:
     """The next videos of the range, at most `range_videos`."""
     if videos.first == videos.last:
         return RangeFound(videos, video_count=1, next_first=None)
@@ -80,7 +72,7 @@ def find_range(cluster: ClusterProxy, videos: VideoRange, *, limits: RecountLimi
     return RangeFound(VideoRange(videos.partition, videos.first, last), video_count, next_first=last + "\x01")
 
 
-def compare_range(cluster: ClusterProxy, videos: VideoRange, *, limits: RecountLimits) -> Differences:
+def compare_range(cluster: ClusterProxy, videos: VideoRange, *, limits: RecountSettings) -> Differences:
     """Compare every aggregate of these videos with the raw events, in one snapshot."""
     with cluster.transaction(videos.partition, query_class=QueryClass.MAINTENANCE) as connection:
         begin_snapshot(connection)
@@ -119,7 +111,7 @@ def repair_range(
     found: Differences,
     *,
     author: Author,
-    limits: RecountLimits,
+    limits: RecountSettings,
     keep_alive: Callable[[], None],
 ) -> int:
     """Repair `found`, the result of `compare_range`, and repeat until nothing differs. Returns the number of corrected

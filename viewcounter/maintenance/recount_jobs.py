@@ -23,13 +23,11 @@ from clusterproxy.proxy import ClusterProxy
 from runtime.errors import Permanent
 from shardproxy.errors import ShardProxyError
 from shardproxy.query import QueryClass
-from viewcounter.config import Config
 from viewcounter.maintenance.errors import RecountStuck, UnknownRecount
 from viewcounter.maintenance.findings import encode_difference
 from viewcounter.maintenance.models import RecountJob, RecountState
 from viewcounter.maintenance.recount import (
     RangeFound,
-    RecountLimits,
     compare_range,
     count_videos_of,
     find_range,
@@ -37,6 +35,7 @@ from viewcounter.maintenance.recount import (
     repair_range,
     whole_partition,
 )
+from viewcounter.maintenance.settings import RecountSettings
 from viewcounter.storage.audit import LAST_VIDEO, Differences, VideoRange
 from viewcounter.storage.errors import PartitionBeingMoved, StorageError
 from viewcounter.storage.recount import Author, Corrections, read_corrections
@@ -153,19 +152,21 @@ def _build_initial_state(job: RecountJob, *, corrected_on: str = "") -> dict[str
     }
 
 
-def run_recount(cluster: ClusterProxy, job_id: UUID, *, config: Config, budget_seconds: float | None) -> None:
+def run_recount(
+    cluster: ClusterProxy, job_id: UUID, *, settings: RecountSettings, budget_seconds: float | None
+) -> None:
     """Run a recount until it is done or the budget is used up. Does nothing while another worker has the lease.
 
     Raises PartitionBeingMoved and the errors of a dependency that is down; a later run then continues. Other errors end
     the recount as failed.
     """
-    if not _claim(job_id, config.recount_lease_seconds):
+    if not _claim(job_id, settings.lease_seconds):
         return
     job = get_recount(job_id)
     ends_at = None if budget_seconds is None else time.monotonic() + budget_seconds
-    budget = Budget(ends_at, config.recount_lease_seconds)
+    budget = Budget(ends_at, settings.lease_seconds)
     try:
-        _run(cluster, job, config=config, budget=budget)
+        _run(cluster, job, settings=settings, budget=budget)
     except OutOfTime:
         logger.info("recount %s: %d of %s videos done", job.pk, job.videos_done, job.videos_total)
     except PartitionBeingMoved as error:
@@ -182,16 +183,7 @@ def run_recount(cluster: ClusterProxy, job_id: UUID, *, config: Config, budget_s
         RecountJob.objects.filter(pk=job.pk).update(lease_until=None)
 
 
-def get_limits(config: Config) -> RecountLimits:
-    return RecountLimits(
-        future_seconds=config.accept_future_seconds,
-        range_videos=config.recount_range_videos,
-        max_differences=config.recount_max_differences,
-    )
-
-
-def _run(cluster: ClusterProxy, job: RecountJob, *, config: Config, budget: Budget) -> None:
-    limits = get_limits(config)
+def _run(cluster: ClusterProxy, job: RecountJob, *, settings: RecountSettings, budget: Budget) -> None:
     keep_alive = _make_keep_alive(job, budget)
     if job.videos_total is None:
         job.videos_total = count_videos_of(cluster, job.partition)
@@ -200,12 +192,12 @@ def _run(cluster: ClusterProxy, job: RecountJob, *, config: Config, budget: Budg
         _restart(job, corrected_on=_format_shard_term(cluster, job, _read_corrections(cluster, job, limit=1).term))
     while True:
         keep_alive()
-        found = find_range(cluster, _get_rest(job), limits=limits)
-        differences = compare_range(cluster, found.videos, limits=limits)
+        found = find_range(cluster, _get_rest(job), limits=settings)
+        differences = compare_range(cluster, found.videos, limits=settings)
         if job.apply:
             author = Author(job_id=job.pk, actor=job.actor)
-            repair_range(cluster, found.videos, differences, author=author, limits=limits, keep_alive=keep_alive)
-            corrections = _read_corrections(cluster, job, limit=config.recount_listed_differences)
+            repair_range(cluster, found.videos, differences, author=author, limits=settings, keep_alive=keep_alive)
+            corrections = _read_corrections(cluster, job, limit=settings.listed_differences)
             shard_term = _format_shard_term(cluster, job, corrections.term)
             if shard_term != job.corrected_on:
                 logger.warning(
@@ -215,7 +207,7 @@ def _run(cluster: ClusterProxy, job: RecountJob, *, config: Config, budget: Budg
                 continue
             _set_corrections(job, corrections)
         else:
-            _add_differences(job, differences, limit=config.recount_listed_differences)
+            _add_differences(job, differences, limit=settings.listed_differences)
         _advance(job, found)
         if found.next_first is None:
             _finish(job, RecountState.DONE)

@@ -17,8 +17,8 @@ from configservice.topology.model import Shard
 from runtime.metrics import DELETION_CLOCK_BEHIND_SECONDS, RETENTION_REMOVED
 from shardproxy.errors import ShardProxyError
 from shardproxy.query import QueryClass
-from viewcounter.maintenance.retention_policy import RetentionPolicy
 from viewcounter.maintenance.rollup import lock_owned
+from viewcounter.maintenance.settings import RetentionSettings
 from viewcounter.storage.deletion_clock import (
     DeletionClock,
     advance_deletion_clock,
@@ -64,7 +64,7 @@ class RetentionReport:
     is_complete: bool = False
 
 
-def plan_edges(state: RollupState, marks: OldestMarks, *, policy: RetentionPolicy) -> RetentionEdges:
+def plan_edges(state: RollupState, marks: OldestMarks, *, policy: RetentionSettings) -> RetentionEdges:
     """Pure: the new edges of the partition. Never earlier than before; minutes are deleted only below rolled and clean
     hours, hours only below rolled and clean days whose sketches are made."""
     admits_since = max(
@@ -95,7 +95,7 @@ def retain_partition(
     cluster: ClusterProxy,
     partition: int,
     *,
-    policy: RetentionPolicy,
+    policy: RetentionSettings,
     clock: Callable[[], float] = time.monotonic,
     progress: Callable[[RetentionReport], None] | None = None,
 ) -> RetentionReport:
@@ -131,7 +131,7 @@ class _Work:
     connection: Connection
     state: RollupState
     partition: int
-    policy: RetentionPolicy
+    policy: RetentionSettings
     horizon: datetime
 
     def plan(self) -> RetentionEdges:
@@ -229,7 +229,9 @@ def _count(report: RetentionReport, removed: _Removed) -> None:
     RETENTION_REMOVED.labels("event_conflict").inc(removed.conflict_count)
 
 
-def read_plan(cluster: ClusterProxy, partition: int, *, policy: RetentionPolicy) -> tuple[RollupState, RetentionEdges]:
+def read_plan(
+    cluster: ClusterProxy, partition: int, *, policy: RetentionSettings
+) -> tuple[RollupState, RetentionEdges]:
     """The present edges of the partition, and those that `retain_partition` would set."""
     with cluster.transaction(partition, query_class=QueryClass.MAINTENANCE) as connection:
         state = lock_owned(connection, partition, epoch=cluster.topology.assignments[partition].epoch)
@@ -237,14 +239,14 @@ def read_plan(cluster: ClusterProxy, partition: int, *, policy: RetentionPolicy)
         return state, plan_edges(limited, find_oldest_marks(connection, partition), policy=policy)
 
 
-def find_old_raw_days_of(cluster: ClusterProxy, shard: Shard, *, policy: RetentionPolicy) -> list[str]:
+def find_old_raw_days_of(cluster: ClusterProxy, shard: Shard, *, policy: RetentionSettings) -> list[str]:
     """Names of the day partitions of raw_event that may be dropped."""
     with cluster.shard_transaction(shard.id) as connection:
         horizon = read_deletion_clock(connection).horizon
         return find_old_raw_days(connection, horizon=horizon, retention=policy.raw, guard=policy.guard)
 
 
-def drop_old_raw_days(cluster: ClusterProxy, *, policy: RetentionPolicy) -> None:
+def drop_old_raw_days(cluster: ClusterProxy, *, policy: RetentionSettings) -> None:
     """Each in a transaction of its own. A shard that is down or busy delays no other; the next call retries it."""
     for shard in cluster.topology.shards:
         try:
@@ -257,7 +259,7 @@ def drop_old_raw_days(cluster: ClusterProxy, *, policy: RetentionPolicy) -> None
             logger.warning("cannot drop old raw events on %s now: %s", shard.name, error)
 
 
-def _drop_raw_day(cluster: ClusterProxy, shard: Shard, name: str, *, policy: RetentionPolicy) -> bool:
+def _drop_raw_day(cluster: ClusterProxy, shard: Shard, name: str, *, policy: RetentionSettings) -> bool:
     """False when it is no longer old: a partition has moved here whose raw events reach that far back."""
     with cluster.shard_transaction(shard.id) as connection:
         lock_every_row(connection)

@@ -10,7 +10,7 @@ from clusterproxy.plan import Consistency
 from clusterproxy.proxy import ClusterProxy
 from runtime.metrics import ROLLUP_BUCKETS, ROLLUP_DIRTY_BUCKETS, ROLLUP_SECONDS
 from shardproxy.query import QueryClass
-from viewcounter.config import Config
+from viewcounter.maintenance.settings import RollupSettings
 from viewcounter.processing.errors import PartitionNotOwned, StaleTopology
 from viewcounter.storage.errors import PartitionBeingMoved
 from viewcounter.storage.rollup import (
@@ -29,19 +29,6 @@ from viewcounter.storage.rollup import (
 )
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class RollupSettings:
-    """An hour is rolled once the watermark is `grace_seconds` past its end. `budget_seconds` bounds a call."""
-
-    grace_seconds: float
-    budget_seconds: float
-    marks_max: int
-
-    @classmethod
-    def from_config(cls, config: Config) -> "RollupSettings":
-        return cls(config.rollup_grace_seconds, config.rollup_budget_seconds, config.rollup_marks_max)
 
 
 @dataclass(slots=True)

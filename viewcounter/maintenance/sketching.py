@@ -9,8 +9,8 @@ from clusterproxy.plan import Consistency
 from clusterproxy.proxy import ClusterProxy
 from runtime.metrics import SKETCH_SECONDS, SKETCHES_DUE, SKETCHES_MADE
 from shardproxy.query import QueryClass
-from viewcounter.config import Config
 from viewcounter.maintenance.rollup import lock_owned
+from viewcounter.maintenance.settings import SketchSettings
 from viewcounter.storage.rollup import DirtyTier
 from viewcounter.storage.sketches import (
     BEFORE_ALL,
@@ -32,25 +32,6 @@ logger = logging.getLogger(__name__)
 
 HOURS_OF_DAY = 24
 """Number of sketches that are merged into one of a day."""
-
-
-@dataclass(frozen=True, slots=True)
-class SketchSettings:
-    """`max_events` and `max_keys` bound one read and its transaction, `budget_seconds` bounds a call."""
-
-    budget_seconds: float
-    max_events: int
-    max_keys: int
-    future_seconds: int
-
-    @classmethod
-    def from_config(cls, config: Config) -> "SketchSettings":
-        return cls(
-            budget_seconds=config.sketch_budget_seconds,
-            max_events=config.sketch_max_events,
-            max_keys=config.sketch_max_keys,
-            future_seconds=config.accept_future_seconds,
-        )
 
 
 @dataclass(slots=True)

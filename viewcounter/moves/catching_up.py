@@ -18,21 +18,23 @@ from clusterproxy.results import ReadResult
 from configservice.topology.model import Assignment, Topology
 from shardproxy.instance import RowConnection
 from shardproxy.query import Query, QueryClass
-from viewcounter.deadletters.isolation import IsolationSettings, PoisonIsolator
+from viewcounter.deadletters.isolation import PoisonIsolator
+from viewcounter.deadletters.settings import IsolationSettings
 from viewcounter.eventlog.errors import PositionTrimmed
 from viewcounter.eventlog.interface import Position
 from viewcounter.moves.errors import CopyDiffers, HandOverTooSlow, SourceNotOwned
 from viewcounter.moves.throttle import wait_for_replicas
 from viewcounter.moves.work import Work
-from viewcounter.processing.drain import Drainer, DrainSettings
+from viewcounter.processing.drain import Drainer
 from viewcounter.processing.errors import PartitionNotOwned, PartitionStopped
 from viewcounter.processing.known_ids import IdCache
-from viewcounter.storage.dead_letter_limits import DeadLetterLimits
+from viewcounter.processing.settings import DrainSettings
 from viewcounter.storage.errors import PartitionNotHere
 from viewcounter.storage.moves import Side, check_copy, read_row
 from viewcounter.storage.partitions import HELD, INCOMING, OWNED
+from viewcounter.storage.settings import DeadLetterLimits
 
-NO_LIMITS = DeadLetterLimits(run_max=2**62, ratio_max=1.0, ratio_min_read=2**62, window_seconds=3600.0)
+NO_LIMITS = DeadLetterLimits(run_max=2**62, ratio_max=1.0, ratio_min_events=2**62, window_seconds=3600.0)
 """The copy accepts every dead letter that the source has accepted."""
 
 
@@ -91,14 +93,15 @@ class Replayer:
         self._work = work
         access = IncomingAccess(work.tools.cluster, work.target, shard_id=work.move.target_id)
         settings = plan_replay_settings(work.tools.drain, hold_seconds=work.settings.hold_seconds)
-        isolation = IsolationSettings(limits=NO_LIMITS, max_seconds=work.settings.throttle_seconds, max_trials=2**31)
+        isolation = IsolationSettings(max_seconds=work.settings.throttle_seconds, max_trials=2**31)
         self._drainer = Drainer(
             cluster=access,
             log=work.tools.log,
             ids=IdCache(max_bytes=work.tools.id_cache_bytes),
             lease=self,
             settings=settings,
-            poison=PoisonIsolator(cluster=access, settings=isolation, renew=self.renew),
+            partition_state=INCOMING,
+            poison=PoisonIsolator(cluster=access, settings=isolation, limits=NO_LIMITS, renew=self.renew),
         )
 
     def renew(self, partition: int) -> None:  # noqa: ARG002
@@ -126,7 +129,7 @@ class Replayer:
 
 def plan_replay_settings(drain: DrainSettings, *, hold_seconds: float) -> DrainSettings:
     """Pure. The settings of workers, for a copy: without limits on dead letters, and in short turns."""
-    return replace(drain, dead_letters=NO_LIMITS, partition_state=INCOMING, budget_seconds=min(hold_seconds, 1.0))
+    return replace(drain, dead_letters=NO_LIMITS, budget_seconds=min(hold_seconds, 1.0))
 
 
 def read_source_position(work: Work) -> Position:

@@ -31,13 +31,13 @@ class MoverProcess:
 
     def run(self) -> None:
         """Raises OSError if the address of the metrics server cannot be bound."""
-        bind = self._config.mover_metrics_bind
+        bind = self._config.move.metrics_bind
         server = start_process_server(bind, check_health=self.check_health) if bind else None
         heartbeat = start_heartbeat(kind=ServiceKind.MOVER, describe=self.describe)
         try:
             while not self._is_stopping():
                 if not self._run_next():
-                    time.sleep(self._config.move_poll_seconds)
+                    time.sleep(self._config.move.poll_seconds)
         except MoverStopping:
             logger.info("stopping; the unfinished move is left to the next mover")
         finally:

@@ -14,9 +14,7 @@ from viewcounter.cluster import get_cluster
 from viewcounter.config import Config
 from viewcounter.eventlog.registry import get_event_log
 from viewcounter.moves.mover import UNDELAYED, run_move
-from viewcounter.moves.settings import MoveSettings
 from viewcounter.moves.work import Tools
-from viewcounter.processing.worker import build_drain_settings
 from viewcounter.storage.comparison import READ_SIZES
 
 OnMove = Callable[[Move], None]
@@ -27,9 +25,9 @@ def build_tools(config: Config, *, is_stopping: Callable[[], bool] = lambda: Fal
     return Tools(
         cluster=get_cluster(),
         log=get_event_log(),
-        settings=MoveSettings.from_config(config),
-        drain=build_drain_settings(config),
-        id_cache_bytes=config.id_cache_max_bytes,
+        settings=config.move,
+        drain=config.drain,
+        id_cache_bytes=config.drain.id_cache_max_bytes,
         is_stopping=is_stopping,
     )
 

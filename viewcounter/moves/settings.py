@@ -1,43 +1,43 @@
-"""Bounds of a mover."""
+"""Settings of partition moves."""
 
 from dataclasses import dataclass
-from typing import Self
 
-from viewcounter.config import Config
+from runtime.settings import BIND, setting
 
 
 @dataclass(frozen=True, slots=True)
 class MoveSettings:
-    """Described with their settings, `VIEWCOUNTER_MOVE_*`."""
+    """Partition moves."""
 
-    lease_seconds: float
-    maintenance_hold_seconds: float
-    block_bytes: int
-    max_lag_seconds: float
-    throttle_seconds: float
-    copy_seconds: float
-    ready_seconds: float
-    hold_seconds: float
-    release_seconds: float
-    delete_pages: int
-    attempts_max: int
-    retry_max_seconds: float
-    poll_seconds: float
-
-    @classmethod
-    def from_config(cls, config: Config) -> Self:
-        return cls(
-            lease_seconds=config.move_lease_seconds,
-            maintenance_hold_seconds=config.move_maintenance_hold_seconds,
-            block_bytes=config.move_block_bytes,
-            max_lag_seconds=config.move_max_lag_seconds,
-            throttle_seconds=config.move_throttle_seconds,
-            copy_seconds=config.move_copy_seconds,
-            ready_seconds=config.move_ready_seconds,
-            hold_seconds=config.move_hold_seconds,
-            release_seconds=config.move_release_seconds,
-            delete_pages=config.move_delete_pages,
-            attempts_max=config.move_attempts_max,
-            retry_max_seconds=config.move_retry_max_seconds,
-            poll_seconds=config.move_poll_seconds,
-        )
+    lease_seconds: float = setting(10.0, "Time after which a move whose mover died is continued by another one.")
+    maintenance_hold_seconds: float = setting(
+        60.0, "Time for which rollups and retention of a partition wait for a mover that died; then they go on."
+    )
+    block_bytes: int = setting(4 * 1024 * 1024, "Maximum size of the rows that a move copies in one transaction.")
+    max_lag_seconds: float = setting(5.0, "Lag of a replica beyond which a mover pauses until the replica caught up.")
+    throttle_seconds: float = setting(
+        300.0, "Maximum total pause of a step of a move for lagging replicas; then the step fails."
+    )
+    copy_seconds: float = setting(
+        6 * 3600.0, "Maximum duration of copying, or of comparing, one partition; then the step fails."
+    )
+    ready_seconds: float = setting(
+        1.0, "Estimated time to catch up below which a moving partition is handed over to its new shard."
+    )
+    hold_seconds: float = setting(
+        5.0, "Maximum time for which a moving partition counts nothing while it is handed over; then it counts again."
+    )
+    release_seconds: float = setting(
+        2.0, "Time for which the old shard still answers readers that do not know yet that a partition has moved."
+    )
+    delete_pages: int = setting(512, "Maximum number of pages of a table that a move clears in one transaction.")
+    attempts_max: int = setting(10, "Number of failures of a step in a row after which a move is aborted.")
+    retry_max_seconds: float = setting(15.0, "Longest pause between two attempts at a step of a move.")
+    poll_seconds: float = setting(0.2, "Interval at which a mover looks for moves, and for what a move waits for.")
+    interval_seconds: float = setting(
+        2.0, "Interval at which beat looks for partitions whose mover died while handing them over."
+    )
+    metrics_bind: str = setting(
+        "", "host:port at which run_mover serves /metrics and /healthz without a key; empty: not served.", pattern=BIND
+    )
+    max_items: int = setting(100, "Maximum number of moves in one list, newest first.")

@@ -24,7 +24,7 @@ from shardproxy.query import QueryClass
 from viewcounter.eventlog.interface import EventLog
 from viewcounter.moves.errors import MoverStopping
 from viewcounter.moves.settings import MoveSettings
-from viewcounter.processing.drain import DrainSettings
+from viewcounter.processing.settings import DrainSettings
 from viewcounter.storage.errors import MaintenanceHoldLost
 from viewcounter.storage.moves import Side, name_move_session, renew_maintenance_hold
 

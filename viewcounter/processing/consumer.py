@@ -13,16 +13,7 @@ import numpy as np
 from viewcounter.eventlog.interface import EventLog, Position
 from viewcounter.events.columns import Columns, narrow
 from viewcounter.processing.batch import DecodedRange, decode_entries
-
-
-@dataclass(frozen=True, slots=True)
-class FlushLimits:
-    """`max_keys`: distinct (video, type, minute), the rows that the flush upserts."""
-
-    max_events: int
-    max_bytes: int
-    max_keys: int
-    max_seconds: float
+from viewcounter.processing.settings import FlushLimits
 
 
 @dataclass(frozen=True, slots=True)

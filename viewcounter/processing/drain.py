@@ -26,14 +26,14 @@ from shardproxy.query import QueryClass
 from viewcounter.deadletters.isolation import PoisonIsolator
 from viewcounter.eventlog.interface import EventLog, Position
 from viewcounter.processing.batch import DecodedRange, PreparedBatch, prepare_batch
-from viewcounter.processing.consumer import Chunk, FlushLimits, PartitionConsumer
+from viewcounter.processing.consumer import Chunk, PartitionConsumer
 from viewcounter.processing.deduplication import MINUTES_AT_ONCE
 from viewcounter.processing.errors import PartitionNotOwned, StaleTopology, VerdictsVoid
 from viewcounter.processing.flush_writer import FlushWriter, Written
-from viewcounter.processing.known_ids import IdCache, PartitionIds, PieceLimits
+from viewcounter.processing.known_ids import IdCache, PartitionIds
 from viewcounter.processing.partition_access import PartitionAccess
+from viewcounter.processing.settings import DrainSettings
 from viewcounter.storage.catalogue import NO_COPIES, CatalogueCopies, write_copies
-from viewcounter.storage.dead_letter_limits import DeadLetterLimits
 from viewcounter.storage.errors import PositionMoved, TooManyDeadLetters
 from viewcounter.storage.flush import apply_flush
 from viewcounter.storage.id_pieces import merge_id_pieces
@@ -47,24 +47,6 @@ from viewcounter.storage.partitions import (
 )
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class DrainSettings:
-    """`budget_seconds` ends a drain, `flush` a flush, `log_read_entries` one read of the log.
-
-    `max_queued_batches` wait while one is written; a flush stores at most `flush_max_conflicts` conflicts. Ids in more
-    pieces than `id_pieces` allows are merged. A partition in another state than `partition_state` is not drained.
-    """
-
-    budget_seconds: float
-    flush: FlushLimits
-    flush_max_conflicts: int
-    id_pieces: PieceLimits
-    max_queued_batches: int
-    log_read_entries: int
-    dead_letters: DeadLetterLimits
-    partition_state: str = OWNED
 
 
 @dataclass(slots=True)
@@ -109,18 +91,21 @@ class Drainer:
         ids: IdCache,
         lease: DrainLease,
         settings: DrainSettings,
+        partition_state: str = OWNED,
         poison: PoisonIsolator | None = None,
         find_copies: FindCopies = find_no_copies,
         is_stopping: Callable[[], bool] = lambda: False,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """`poison` None: a flush that the shard refuses ends its drain. Once `is_stopping` returns True, a drain ends
-        after the flush in progress."""
+        after the flush in progress. A partition in another state
+        than `partition_state` is left alone."""
         self._cluster = cluster
         self._log = log
         self._ids = ids
         self._lease = lease
         self._settings = settings
+        self._partition_state = partition_state
         self._find_copies = find_copies
         self._poison = poison
         self._is_stopping = is_stopping
@@ -234,7 +219,7 @@ class Drainer:
             expected = self._cluster.topology.assignments[partition].epoch
             if state.epoch != expected:
                 raise StaleTopology(f"partition {partition} has epoch {state.epoch}, topology says {expected}")
-        if state.state != self._settings.partition_state:
+        if state.state != self._partition_state:
             raise PartitionNotOwned(f"partition {partition} is {state.state}")
         return state
 

@@ -14,7 +14,8 @@ from typing import Any
 from configservice.errors import ClusterUnknown
 from configservice.topology.cache_keys import format_cache_key
 from runtime.valkey import ValkeyError, build_client
-from viewcounter.processing.shard_throttle import Health, StrainPolicy, max_concurrent_drains
+from viewcounter.processing.settings import ThrottlePolicy
+from viewcounter.processing.shard_throttle import Health, max_concurrent_drains
 
 logger = logging.getLogger(__name__)
 
@@ -34,7 +35,7 @@ class DrainQueue:
         queued_seconds: int,
         lease_seconds: int,
         timeout_seconds: float,
-        strain: StrainPolicy,
+        strain: ThrottlePolicy,
         slot: str | None = None,
     ) -> None:
         """`slot` names this process among those that drain; None: by its host and pid."""

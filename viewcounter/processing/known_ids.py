@@ -16,6 +16,7 @@ import numpy as np
 from clusterproxy.plan import Consistency
 from viewcounter.processing.deduplication import NONE_KNOWN, KnownIds, merge_block
 from viewcounter.processing.partition_access import PartitionAccess
+from viewcounter.processing.settings import PieceLimits
 from viewcounter.storage.errors import PositionMoved
 from viewcounter.storage.flush import READ_EVENT_IDS, FlushBatch, IdBlock, event_ids_parameters
 
@@ -172,14 +173,6 @@ class IdCache:
         previous = self._minutes.pop((partition, minute), None)
         entry = self._minutes[partition, minute] = _Minute(known, lineage.generation)
         self._bytes += entry.size_bytes - (previous.size_bytes if previous else 0)
-
-
-@dataclass(frozen=True, slots=True)
-class PieceLimits:
-    """A minute in more than `max_pieces` pieces of fewer than `small_ids` ids each is merged."""
-
-    max_pieces: int
-    small_ids: int
 
 
 class PartitionIds:

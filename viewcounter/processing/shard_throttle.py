@@ -5,11 +5,9 @@ partitions of healthy shards behind it. So the drains of a failing shard pause, 
 come one at a time until one succeeds; those of a slow one leave a worker process to the others.
 """
 
-from dataclasses import dataclass
 from enum import StrEnum
 
-from runtime.backoff import Backoff
-from viewcounter.config import Config
+from viewcounter.processing.settings import ThrottlePolicy
 
 
 class Health(StrEnum):
@@ -20,27 +18,7 @@ class Health(StrEnum):
     FAILING = "failing"
 
 
-@dataclass(frozen=True, slots=True)
-class StrainPolicy:
-    """`pause`: of a failing shard, by its failures in a row.
-
-    A shard is slow while flushes take more than `slow_flush_seconds`. Either is forgotten after `forget_seconds`.
-    """
-
-    pause: Backoff
-    slow_flush_seconds: float
-    forget_seconds: int
-
-    @classmethod
-    def from_config(cls, config: Config) -> "StrainPolicy":
-        return cls(
-            pause=Backoff(config.drain_pause_first_seconds, config.drain_pause_max_seconds),
-            slow_flush_seconds=config.drain_slow_flush_seconds,
-            forget_seconds=config.drain_forget_seconds,
-        )
-
-
-def classify_drain(*, seconds: float, flush_count: int, policy: StrainPolicy) -> Health:
+def classify_drain(*, seconds: float, flush_count: int, policy: ThrottlePolicy) -> Health:
     """Of a drain that succeeded. One that flushed nothing says nothing bad about its shard."""
     is_slow = flush_count > 0 and seconds / flush_count > policy.slow_flush_seconds
     return Health.SLOW if is_slow else Health.WELL

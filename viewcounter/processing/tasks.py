@@ -29,10 +29,9 @@ from viewcounter.maintenance.lag import publish_lag, read_lag
 from viewcounter.maintenance.recount_jobs import list_runnable, requeue_lost
 from viewcounter.maintenance.recount_jobs import run_recount as continue_recount
 from viewcounter.maintenance.retention import drop_old_raw_days, retain_partition
-from viewcounter.maintenance.retention_policy import RetentionPolicy
-from viewcounter.maintenance.rollup import RollupSettings, find_partitions_to_roll, roll_partition
+from viewcounter.maintenance.rollup import find_partitions_to_roll, roll_partition
 from viewcounter.maintenance.shard_care import ensure_raw_days_everywhere
-from viewcounter.maintenance.sketching import SketchSettings, find_partitions_to_sketch, sketch_partition
+from viewcounter.maintenance.sketching import find_partitions_to_sketch, sketch_partition
 from viewcounter.processing.dispatch import (
     accept_arrivals,
     group_by_shard,
@@ -127,8 +126,8 @@ def measure_cluster() -> None:
     with _postponed("measure_cluster", "the health of the cluster is not measured"):
         _, shards = probe_cluster(
             get_cluster(),
-            timeout_seconds=config.readiness_probe_seconds,
-            max_lag_seconds=config.replica_max_lag_seconds,
+            timeout_seconds=config.readiness.probe_seconds,
+            max_lag_seconds=config.cluster.replica_max_lag_seconds,
         )
         publish_durability(shards)
         publish_signature()
@@ -174,14 +173,14 @@ def dispatch_rollups() -> None:
     """Queue a rollup for each partition with an hour to close or with dirty buckets."""
     config = get_config()
     with _postponed("dispatch_rollups", "cannot find the partitions to roll up"):
-        for partition in find_partitions_to_roll(get_cluster(), grace_seconds=config.rollup_grace_seconds):
-            rollup.apply_async((partition,), expires=config.rollup_interval_seconds)
+        for partition in find_partitions_to_roll(get_cluster(), grace_seconds=config.rollup.grace_seconds):
+            rollup.apply_async((partition,), expires=config.rollup.interval_seconds)
 
 
 @shared_task(name="rollup")
 def rollup(partition: int) -> None:
     """Replace hours and days of one partition; see maintenance.rollup."""
-    settings = RollupSettings.from_config(get_config())
+    settings = get_config().rollup
     with _postponed("rollup", f"partition {partition} is not rolled up"):
         report = roll_partition(get_cluster(), partition, settings=settings)
         logger.info("rolled up %s", report)
@@ -197,14 +196,14 @@ def dispatch_sketches() -> None:
     with _postponed("dispatch_sketches", "cannot find the sketches that are due"):
         partitions = find_partitions_to_sketch(get_cluster())
         random.shuffle(partitions)
-        for first in range(min(len(partitions), config.sketch_tasks_max)):
-            sketch.apply_async((partitions[first :: config.sketch_tasks_max],), expires=config.sketch_interval_seconds)
+        for first in range(min(len(partitions), config.sketch.tasks_max)):
+            sketch.apply_async((partitions[first :: config.sketch.tasks_max],), expires=config.sketch.interval_seconds)
 
 
 @shared_task(name="sketch")
 def sketch(partitions: list[int]) -> None:
     """Make sketches of viewers and values, for as many partitions as time allows; see maintenance.sketching."""
-    settings = SketchSettings.from_config(get_config())
+    settings = get_config().sketch
     ends_at = time.monotonic() + settings.budget_seconds
     for partition in partitions:
         left_seconds = ends_at - time.monotonic()
@@ -221,15 +220,15 @@ def dispatch_retention() -> None:
     config = get_config()
     with _postponed("dispatch_retention", "expired data are not removed"):
         for partition in range(get_cluster().topology.partition_count):
-            retain.apply_async((partition,), expires=config.retention_interval_seconds)
-        drop_old_raw_days(get_cluster(), policy=RetentionPolicy.from_config(config))
+            retain.apply_async((partition,), expires=config.retention.interval_seconds)
+        drop_old_raw_days(get_cluster(), policy=config.retention)
 
 
 @shared_task(name="retain")
 def retain(partition: int) -> None:
     """Remove expired minutes, hours and ids of one partition; see maintenance.retention."""
     with _postponed("retain", f"partition {partition} keeps expired data"):
-        report = retain_partition(get_cluster(), partition, policy=RetentionPolicy.from_config(get_config()))
+        report = retain_partition(get_cluster(), partition, policy=get_config().retention)
         logger.info("retention %s", report)
 
 
@@ -238,14 +237,14 @@ def audit() -> None:
     """Queue the audit of every partition."""
     with _postponed("audit", "partitions are not audited"):
         for partition in range(get_cluster().topology.partition_count):
-            audit_partition.apply_async((partition,), expires=get_config().audit_interval_seconds)
+            audit_partition.apply_async((partition,), expires=get_config().audit.interval_seconds)
 
 
 @shared_task(name="audit_partition")
 def audit_partition(partition: int) -> None:
     """Compare the counters of one partition with its raw events; see maintenance.audit."""
     with _postponed("audit_partition", f"partition {partition} is not audited"):
-        run_audit(get_cluster(), partition, config=get_config(), now=datetime.now(UTC))
+        run_audit(get_cluster(), partition, settings=get_config().audit, now=datetime.now(UTC))
 
 
 @shared_task(name="resume_recounts")
@@ -256,12 +255,12 @@ def resume_recounts() -> None:
         requeue_lost(get_cluster(), now=now)
     with _postponed("resume_recounts", "recounts wait"):
         for job_id in list_runnable(now=now):
-            run_recount.apply_async((str(job_id),), expires=get_config().recount_lease_seconds)
+            run_recount.apply_async((str(job_id),), expires=get_config().recount.lease_seconds)
 
 
 @shared_task(name="run_recount")
 def run_recount(job_id: str) -> None:
     """Continue one recount for a while; see maintenance.recount_jobs."""
-    config = get_config()
+    settings = get_config().recount
     with _postponed("run_recount", f"recount {job_id} waits"):
-        continue_recount(get_cluster(), UUID(job_id), config=config, budget_seconds=config.recount_budget_seconds)
+        continue_recount(get_cluster(), UUID(job_id), settings=settings, budget_seconds=settings.budget_seconds)

@@ -72,7 +72,7 @@ def trim_log_everywhere(
     applied must still be in the log. Returns the number of entries forgotten.
     """
     incoming = _read_incoming(cluster)
-    earlier = earlier or AppliedEarlier(safety_seconds=get_config().trim_safety_seconds)
+    earlier = earlier or AppliedEarlier(safety_seconds=get_config().trim.safety_seconds)
     return sum(
         _trim_shard(cluster, log, shard, incoming=incoming, earlier=earlier, now=now)
         for shard in cluster.topology.shards
@@ -125,7 +125,7 @@ def _trim_shard(
         through = get_trim_point(
             copies,
             now=now,
-            safety_seconds=get_config().trim_safety_seconds,
+            safety_seconds=get_config().trim.safety_seconds,
             applied_earlier=earlier.find(partition),
         )
         trimmed += log.trim(partition, through=through)

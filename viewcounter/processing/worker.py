@@ -16,17 +16,15 @@ from viewcounter.catalogue.local_copy import LocalCopy
 from viewcounter.catalogue.refresh import Refresher
 from viewcounter.cluster import get_cluster, get_cluster_id
 from viewcounter.config import Config, get_config
-from viewcounter.deadletters.isolation import IsolationSettings, PoisonIsolator
+from viewcounter.deadletters.isolation import PoisonIsolator
 from viewcounter.eventlog.errors import EventLogError, PositionTrimmed
 from viewcounter.eventlog.registry import get_event_log
-from viewcounter.processing.consumer import FlushLimits
-from viewcounter.processing.drain import Drainer, DrainSettings
+from viewcounter.processing.drain import Drainer
 from viewcounter.processing.drain_queue import DrainQueue
 from viewcounter.processing.errors import DrainError, PartitionStopped
-from viewcounter.processing.known_ids import IdCache, PieceLimits
-from viewcounter.processing.shard_throttle import Health, StrainPolicy, classify_drain
+from viewcounter.processing.known_ids import IdCache
+from viewcounter.processing.shard_throttle import Health, classify_drain
 from viewcounter.processing.trimming import AppliedEarlier
-from viewcounter.storage.dead_letter_limits import DeadLetterLimits
 from viewcounter.storage.errors import StorageError
 
 logger = logging.getLogger(__name__)
@@ -74,7 +72,7 @@ def _drain(partition: int, *, shard_name: str) -> Health | None:
         return classify_drain(
             seconds=time.monotonic() - started_at,
             flush_count=report.flush_count,
-            policy=StrainPolicy.from_config(get_config()),
+            policy=get_config().drain.throttle,
         )
     return None
 
@@ -93,19 +91,19 @@ def get_applied_earlier() -> AppliedEarlier:
 
 @cache
 def _get_applied_earlier(_pid: int) -> AppliedEarlier:
-    return AppliedEarlier(safety_seconds=get_config().trim_safety_seconds)
+    return AppliedEarlier(safety_seconds=get_config().trim.safety_seconds)
 
 
 @cache
 def _get_drain_queue(_pid: int) -> DrainQueue:
     config = get_config()
     return DrainQueue(
-        config.cache_url.get_secret_value(),
+        config.cache.url.get_secret_value(),
         get_cluster_id=get_cluster_id,
-        queued_seconds=config.drain_queued_seconds,
-        lease_seconds=config.drain_lease_seconds,
-        timeout_seconds=config.broker_timeout_seconds,
-        strain=StrainPolicy.from_config(config),
+        queued_seconds=config.drain.queued_seconds,
+        lease_seconds=config.drain.lease_seconds,
+        timeout_seconds=config.broker.timeout_seconds,
+        strain=config.drain.throttle,
     )
 
 
@@ -115,11 +113,16 @@ def _get_drainer(_pid: int) -> Drainer:
     return Drainer(
         cluster=get_cluster(),
         log=get_event_log(),
-        ids=IdCache(max_bytes=config.id_cache_max_bytes),
+        ids=IdCache(max_bytes=config.drain.id_cache_max_bytes),
         lease=get_drain_queue(),
-        poison=_build_isolator(config),
+        poison=PoisonIsolator(
+            cluster=get_cluster(),
+            settings=config.isolation,
+            limits=config.drain.dead_letters,
+            renew=get_drain_queue().renew,
+        ),
         find_copies=_start_local_catalogue(config).find_copies,
-        settings=build_drain_settings(config),
+        settings=config.drain,
         is_stopping=is_stopping,
     )
 
@@ -131,45 +134,7 @@ def _start_local_catalogue(config: Config) -> LocalCopy:
     Refresher(
         copy,
         lock_path=folder / "refresh.lock",
-        interval_seconds=config.catalogue_interval_seconds,
-        batch=config.catalogue_import_max_items,
+        interval_seconds=config.catalogue.interval_seconds,
+        batch=config.catalogue.import_max_items,
     ).start()
     return copy
-
-
-def build_drain_settings(config: Config) -> DrainSettings:
-    return DrainSettings(
-        budget_seconds=config.drain_budget_seconds,
-        flush=FlushLimits(
-            max_events=config.flush_max_events,
-            max_bytes=config.flush_max_bytes,
-            max_keys=config.flush_max_keys,
-            max_seconds=config.flush_max_seconds,
-        ),
-        flush_max_conflicts=config.flush_max_conflicts,
-        id_pieces=PieceLimits(max_pieces=config.id_pieces_max, small_ids=config.id_pieces_small_ids),
-        max_queued_batches=config.flush_queue_batches,
-        log_read_entries=config.log_read_entries,
-        dead_letters=_get_dead_letter_limits(config),
-    )
-
-
-def _get_dead_letter_limits(config: Config) -> DeadLetterLimits:
-    return DeadLetterLimits(
-        run_max=config.dead_letter_run_max,
-        ratio_max=config.dead_letter_ratio_max,
-        ratio_min_read=config.dead_letter_ratio_min_events,
-        window_seconds=config.dead_letter_window_seconds,
-    )
-
-
-def _build_isolator(config: Config) -> PoisonIsolator:
-    return PoisonIsolator(
-        cluster=get_cluster(),
-        settings=IsolationSettings(
-            limits=_get_dead_letter_limits(config),
-            max_seconds=config.isolation_seconds,
-            max_trials=config.isolation_max_trials,
-        ),
-        renew=get_drain_queue().renew,
-    )

@@ -14,7 +14,8 @@ from clusterproxy.proxy import ClusterProxy
 from viewcounter.cache.read_cache import ReadCache
 from viewcounter.queries.freshness import ReadOptions
 from viewcounter.queries.reading import StatementResult, read
-from viewcounter.queries.sketched import SketchFunction, SketchLimits, condense
+from viewcounter.queries.settings import SketchLimits
+from viewcounter.queries.sketched import SketchFunction, condense
 from viewcounter.queries.targets import StatsTarget, build_target_read
 from viewcounter.storage.sketch_bytes import UnreadableSketch
 

@@ -13,13 +13,13 @@ from typing import Any
 
 from configservice.topology.model import EventType, Topology
 from viewcounter.cache.read_cache import Rows
-from viewcounter.config.sketches import READ_MAX_BYTES, READ_MAX_EVENTS, READ_MAX_PIECES
 from viewcounter.events.message import VALUE_SCALE
 from viewcounter.queries.errors import InvalidQuery, SketchesBehind
 from viewcounter.queries.functions import Function, Number
 from viewcounter.queries.meta import Source
 from viewcounter.queries.periods import PeriodPlan
 from viewcounter.queries.resolution import check_resolution
+from viewcounter.queries.settings import SketchLimits
 from viewcounter.queries.tiers import find_tiers
 from viewcounter.storage.ranges import Horizon
 from viewcounter.storage.sketch_bytes import (
@@ -56,16 +56,6 @@ class SketchFunction(StrEnum):
 _RANKS = {SketchFunction.P50: 0.5, SketchFunction.P90: 0.9, SketchFunction.P95: 0.95, SketchFunction.P99: 0.99}
 
 StatsFunction = Function | SketchFunction
-
-
-@dataclass(frozen=True, slots=True)
-class SketchLimits:
-    """Bounds of what one shard reads. `future_seconds`: how far after its receipt an event may have occurred."""
-
-    max_events: int = READ_MAX_EVENTS
-    max_pieces: int = READ_MAX_PIECES
-    max_bytes: int = READ_MAX_BYTES
-    future_seconds: int = 300
 
 
 @dataclass(frozen=True, slots=True)

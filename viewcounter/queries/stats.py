@@ -23,10 +23,10 @@ from viewcounter.queries.periods import (
 )
 from viewcounter.queries.ranges import Interval, Period
 from viewcounter.queries.reading import StatementResult, get_event_type, read
+from viewcounter.queries.settings import SketchLimits
 from viewcounter.queries.sketch_reading import read_sketches
 from viewcounter.queries.sketched import (
     SketchFunction,
-    SketchLimits,
     StatsFunction,
     check_values,
     collect_sketches,

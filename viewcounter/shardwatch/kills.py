@@ -20,6 +20,7 @@ from runtime.metrics import KILLS_DROPPED, KILLS_WAITING
 from runtime.periodic import PeriodicTask
 from shardproxy.session_reaper import TerminatedSession
 from viewcounter.shardwatch.models import Kill
+from viewcounter.shardwatch.settings import KillRecordSettings
 
 logger = logging.getLogger(__name__)
 
@@ -29,21 +30,13 @@ RETENTION_CHECK_SECONDS = 3600.0
 _IDLE_SECONDS = 1.0
 
 
-@dataclass(frozen=True, slots=True)
-class StoreSettings:
-    """At most `max_waiting` records wait in memory; stored ones are deleted after `retention_seconds`."""
-
-    max_waiting: int
-    retention_seconds: float
-
-
 class KillStore:
     """`put` may be called from any thread; one thread writes, from `start` to `stop`.
 
     Invariant: `_waiting` holds at most `max_waiting` records, the newest ones.
     """
 
-    def __init__(self, settings: StoreSettings, *, write: Callable[[Sequence[Kill]], None] | None = None) -> None:
+    def __init__(self, settings: KillRecordSettings, *, write: Callable[[Sequence[Kill]], None] | None = None) -> None:
         self._settings = settings
         self._write = write or write_kills
         self._waiting: deque[Kill] = deque()

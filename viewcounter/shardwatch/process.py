@@ -6,6 +6,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 
 from clusterproxy.errors import ClusterProxyError, NoTopology
 from clusterproxy.proxy import ClusterProxy
@@ -20,17 +21,15 @@ from runtime.periodic import PeriodicTask
 from shardproxy.daemon import Selection, ShardProxyDaemon, Target, plan_watches
 from shardproxy.errors import ShardProxyError
 from shardproxy.kill_plan import KillPolicy
-from shardproxy.settings import PoolSettings
-from shardproxy.watch import InstanceWatch, WatchSettings
+from shardproxy.watch import InstanceWatch
 from viewcounter.cache.macs import CacheValue, build_authenticator
-from viewcounter.cluster import build_cluster_settings
 from viewcounter.config import Config
 from viewcounter.eventlog.errors import EventLogError
 from viewcounter.eventlog.interface import EventLog
 from viewcounter.health.registration import start_shard_proxy_heartbeat
 from viewcounter.shardwatch.instance_lag import measure_shard_lag, publish_instance_lag
 from viewcounter.shardwatch.instance_reports import InstanceReporter, WitnessWriter
-from viewcounter.shardwatch.kills import KillStore, StoreSettings
+from viewcounter.shardwatch.kills import KillStore
 
 logger = logging.getLogger(__name__)
 
@@ -48,18 +47,11 @@ class ShardProxyProcess:
         self._selection = selection
         self._cluster = cluster
         self._log = log
-        self._pool = build_cluster_settings(config).pool
         # Positions are readable by the instance's own role only; all other queries use the watch's connection.
         self._registry = InstanceRegistry(
-            PoolSettings(
-                max_connections=1,
-                flush_reserved=0,
-                report_connections=1,
-                password_refs=config.password_refs,
-                tls=config.shard_tls,
-            )
+            replace(config.pool, max_connections=1, flush_reserved=0, report_connections=1)
         )
-        self._kills = KillStore(StoreSettings(config.kill_max_waiting, config.kill_retention_seconds))
+        self._kills = KillStore(config.kill)
         observer = f"{socket.gethostname()}:{os.getpid()}"
         authenticator = build_authenticator(CacheValue.WITNESS, config)
         self._witness = WitnessWriter(
@@ -69,12 +61,12 @@ class ShardProxyProcess:
         self._lag = PeriodicTask(
             "instance-lag",
             self._measure_lag,
-            interval_seconds=config.shardproxy_vitals_seconds,
-            first_after_seconds=config.shardproxy_vitals_seconds,
+            interval_seconds=config.shardproxy.vitals_seconds,
+            first_after_seconds=config.shardproxy.vitals_seconds,
         )
 
     def run(self, stopping: threading.Event) -> None:
-        bind = self._config.shardproxy_metrics_bind
+        bind = self._config.shardproxy.metrics_bind
         server = start_process_server(bind, check_health=self.check_health) if bind else None
         self._kills.start()
         self._witness.start()
@@ -120,12 +112,14 @@ class ShardProxyProcess:
         reporter = InstanceReporter(
             shard=target.shard, instance=target.instance.name, kills=self._kills, witness=self._witness
         )
-        return InstanceWatch(
-            target.instance,
-            build_watch_settings(self._config, self._pool),
-            build_kill_policy(self._config, self._pool, service_user=target.instance.user),
-            observer=reporter,
+        config = self._config
+        policy = KillPolicy(
+            application=config.pool.application_name,
+            users=frozenset({target.instance.user, config.shardproxy.user, config.configservice.user}) - {""},
+            query=config.pool.query,
+            killer=config.killer,
         )
+        return InstanceWatch(target.instance, config.shardproxy, policy, pool=config.pool, observer=reporter)
 
     def _measure_lag(self) -> None:
         topology = self._find_topology()
@@ -138,7 +132,7 @@ class ShardProxyProcess:
                 self._publish_lag(topology, shard, is_watched=watched.__contains__)
 
     def _publish_lag(self, topology: Topology, shard: Shard, *, is_watched: Callable[[str], bool]) -> None:
-        seconds = self._config.shardproxy_answer_seconds
+        seconds = self._config.shardproxy.answer_seconds
         try:
             for lag in measure_shard_lag(self._registry, self._log, topology, shard, seconds=seconds):
                 if is_watched(lag.instance):
@@ -149,40 +143,11 @@ class ShardProxyProcess:
             logger.exception("lag of %s is not measured", shard.name)
 
     def _stop(self) -> None:
-        """Within `shardproxy_stop_seconds`, shared by the parts in turn."""
+        """Within `shardproxy.stop_seconds`, shared by the parts in turn."""
         self._lag.stop()
-        ends_at = time.monotonic() + self._config.shardproxy_stop_seconds
+        ends_at = time.monotonic() + self._config.shardproxy.stop_seconds
         self._daemon.close(deadline_at=ends_at)
         self._kills.stop(timeout_seconds=max(0.0, ends_at - time.monotonic()))
         self._witness.stop()
         self._lag.stop(timeout_seconds=max(0.0, ends_at - time.monotonic()))
         self._registry.close()
-
-
-def build_watch_settings(config: Config, pool: PoolSettings) -> WatchSettings:
-    return WatchSettings(
-        interval_seconds=config.killer_interval_seconds,
-        answer_seconds=config.shardproxy_answer_seconds,
-        backoff_max_seconds=config.shardproxy_backoff_seconds,
-        vitals_seconds=config.shardproxy_vitals_seconds,
-        size_seconds=config.shardproxy_size_seconds,
-        pool=pool,
-        user=config.shardproxy_user,
-        password_ref=config.shardproxy_password_ref,
-    )
-
-
-def build_kill_policy(config: Config, pool: PoolSettings, *, service_user: str) -> KillPolicy:
-    return KillPolicy(
-        application=pool.application_name,
-        users=frozenset({service_user, config.shardproxy_user, config.configservice_user}) - {""},
-        query_seconds=pool.query_seconds,
-        slack_seconds=config.killer_slack_seconds,
-        foreign_query_seconds=config.killer_foreign_query_seconds,
-        foreign_idle_seconds=config.killer_foreign_idle_seconds,
-        foreign_blocking_seconds=config.killer_foreign_blocking_seconds,
-        grace_seconds=config.killer_grace_seconds,
-        spared_applications=frozenset(
-            name.strip() for name in config.killer_spared_applications.split(",") if name.strip()
-        ),
-    )

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from viewcounter.storage.errors import PositionMoved, TooManyDeadLetters
 from viewcounter.storage.named_sql import load_queries
+from viewcounter.storage.settings import DeadLetterLimits
 
 _SQL = load_queries("dead_letters.sql")
 
@@ -35,16 +36,6 @@ class StopReason(StrEnum):
     """The shard refuses the flush, whatever events are in it."""
     UNBOUNDED = "isolation_bound"
     """The bad events were not found within the limits of time and attempts."""
-
-
-@dataclass(frozen=True, slots=True)
-class DeadLetterLimits:
-    """Maximum number of dead letters in a row, and maximum share once the window has `ratio_min_read` events."""
-
-    run_max: int
-    ratio_max: float
-    ratio_min_read: int
-    window_seconds: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +89,7 @@ def check_dead_letters(window: Window, tally: Tally, limits: DeadLetterLimits) -
     if run > limits.run_max:
         raise TooManyDeadLetters(StopReason.RUN, f"{run} dead letters in a row; the limit is {limits.run_max}")
     read, dead = window.read + tally.read, window.dead + tally.dead
-    if read >= limits.ratio_min_read and dead > limits.ratio_max * read:
+    if read >= limits.ratio_min_events and dead > limits.ratio_max * read:
         raise TooManyDeadLetters(
             StopReason.RATIO, f"{dead} of the last {read} events are dead letters; the limit is {limits.ratio_max:.1%}"
         )
@@ -107,7 +98,7 @@ def check_dead_letters(window: Window, tally: Tally, limits: DeadLetterLimits) -
 def get_most_dead(window: Window, *, read: int, limits: DeadLetterLimits) -> int:
     """Pure. Upper bound: more dead letters than this among `read` events pass a limit, so isolation may stop there."""
     total = window.read + read
-    by_ratio = int(limits.ratio_max * total) - window.dead if total >= limits.ratio_min_read else read
+    by_ratio = int(limits.ratio_max * total) - window.dead if total >= limits.ratio_min_events else read
     return max(by_ratio, 0, window.allowance)
 
 

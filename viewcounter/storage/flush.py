@@ -17,17 +17,12 @@ from numpy.typing import NDArray
 from viewcounter.events.columns import MICROSECONDS_PER_MINUTE, Columns
 from viewcounter.storage import binary
 from viewcounter.storage.conflicts import Conflicts, insert_conflicts
-from viewcounter.storage.dead_letter_limits import (
-    DeadLetterLimits,
-    Tally,
-    build_window_change,
-    check_dead_letters,
-    lock_window,
-)
+from viewcounter.storage.dead_letter_limits import Tally, build_window_change, check_dead_letters, lock_window
 from viewcounter.storage.dead_letters import DeadLetter, insert_dead_letters
 from viewcounter.storage.errors import PositionMoved
 from viewcounter.storage.named_sql import load_queries
 from viewcounter.storage.partitions import OWNED
+from viewcounter.storage.settings import DeadLetterLimits
 
 _SQL = load_queries("flush.sql")
 

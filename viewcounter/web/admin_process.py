@@ -14,8 +14,8 @@ from viewcounter.apikeys.authentication import KeyAuthenticator
 from viewcounter.config import Config
 from viewcounter.web.checked_requests import CheckedRequests
 from viewcounter.web.django_shares import DjangoShares
-from viewcounter.web.request import BodyReader, get_body_limits
-from viewcounter.web.site import build_site
+from viewcounter.web.request import BodyReader
+from viewcounter.web.site import Site
 
 
 class AdminProcess:
@@ -26,14 +26,14 @@ class AdminProcess:
     ) -> None:
         self._start_heartbeat = start_heartbeat
         self._keys = KeyAuthenticator(
-            max_lookups=config.api_key_lookups_max, timeout_seconds=config.api_key_lookup_seconds
+            max_lookups=config.api_key.lookups_max, timeout_seconds=config.api_key.lookup_seconds
         )
         self._inner = CheckedRequests(
             inner,
             keys=self._keys,
-            bodies=BodyReader(get_body_limits(config)),
-            site=build_site(config),
-            shares=DjangoShares(config),
+            bodies=BodyReader(config.request),
+            site=Site(config.site),
+            shares=DjangoShares(config.web, config.log_in),
         )
 
     async def __call__(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:

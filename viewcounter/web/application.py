@@ -20,20 +20,20 @@ from viewcounter.eventlog.interface import EventLog, Position
 from viewcounter.eventlog.lag_notice import LagBoard
 from viewcounter.eventlog.registry import build_lag_board, get_event_log
 from viewcounter.events.viewer import ViewerDigest, derive_viewer_key
-from viewcounter.ingest.endpoint import IngestEndpoint, IngestLimits
+from viewcounter.ingest.endpoint import IngestEndpoint
 from viewcounter.ingest.group_commit import GroupCommit
 from viewcounter.ingest.idempotency import Idempotency, ResponseStore, SharedResponseStore
-from viewcounter.ingest.load_shedding import LagWatch, ShedLimits
+from viewcounter.ingest.load_shedding import LagWatch
 from viewcounter.ingest.log_writer import GuardedLog
+from viewcounter.ingest.settings import CommitSettings
 from viewcounter.ingest.snippet import SNIPPET_PATH, Snippet
 from viewcounter.ingest.spool import Spool
-from viewcounter.ingest.validation import AcceptWindow
-from viewcounter.ingest.wait_applied import AppliedWatch, ReadPositions, WaitLimits
+from viewcounter.ingest.wait_applied import AppliedWatch, ReadPositions
 from viewcounter.queries.receipts import read_applied_positions
 from viewcounter.web.checked_requests import CheckedRequests
 from viewcounter.web.django_shares import DjangoShares
-from viewcounter.web.request import BodyReader, get_body_limits, read_head
-from viewcounter.web.site import build_site
+from viewcounter.web.request import BodyReader, read_head
+from viewcounter.web.site import Site
 
 logger = logging.getLogger(__name__)
 
@@ -57,8 +57,9 @@ def get_cluster_topology() -> Topology:
 
 def read_cluster_positions(partitions: Collection[int]) -> Mapping[int, Position]:
     """The applied positions. One query takes no longer than a whole request may wait."""
+    config = get_config()
     return read_applied_positions(
-        get_cluster(), partitions, deadline_seconds=min(get_config().wait_applied_seconds, get_config().scatter_seconds)
+        get_cluster(), partitions, deadline_seconds=min(config.wait_applied.seconds, config.cluster.scatter_seconds)
     )
 
 
@@ -87,37 +88,32 @@ class Gateway:
         config = config or get_config()
         self._get_topology = get_topology
         self._start_heartbeat = start_heartbeat
-        self._shutdown_drain_seconds = config.shutdown_drain_seconds
+        self._shutdown_drain_seconds = config.commit.shutdown_seconds
         self._log = _build_log(config, get_log)
         self._spool_drain = PeriodicTask(
             "spool-drain",
             self._log.drain,
-            interval_seconds=config.spool_drain_interval_seconds,
-            first_after_seconds=config.spool_drain_interval_seconds,
+            interval_seconds=config.spool.drain_interval_seconds,
+            first_after_seconds=config.spool.drain_interval_seconds,
         )
-        self._commit = GroupCommit(
-            self._log,
-            linger_seconds=config.commit_linger_ms / 1000,
-            max_events=config.commit_max_events,
-            buffer_max_events=config.buffer_max_events,
-            max_wait_seconds=config.commit_max_wait_seconds,
-        )
+        self._commit = _build_commit(config.commit, self._log)
         self._keys = KeyAuthenticator(
-            max_lookups=config.api_key_lookups_max, timeout_seconds=config.api_key_lookup_seconds
+            max_lookups=config.api_key.lookups_max, timeout_seconds=config.api_key.lookup_seconds
         )
-        self._applied = AppliedWatch(read_positions, _get_wait_limits(config))
+        self._applied = AppliedWatch(read_positions, config.wait_applied)
         responses = _build_response_store(config) if responses is None else responses
-        self._idempotency = Idempotency(responses, max_body_bytes=config.idempotency_answer_max_bytes)
+        self._idempotency = Idempotency(responses, max_body_bytes=config.idempotency.answer_max_bytes)
         self._lag = LagWatch(
             build_lag_board(config) if lag_board is None else lag_board,
-            ShedLimits(config.shed_lag_events, config.shed_lag_seconds),
-            interval_seconds=config.lag_interval_seconds,
+            config.shed_lag,
+            interval_seconds=config.log.lag_interval_seconds,
         )
         self._snippet = Snippet()
-        self._site = build_site(config)
+        self._site = Site(config.site)
         self._viewers = _build_viewer_digest(config)
-        bodies = BodyReader(get_body_limits(config))
-        inner = CheckedRequests(inner, keys=self._keys, bodies=bodies, site=self._site, shares=DjangoShares(config))
+        bodies = BodyReader(config.request)
+        shares = DjangoShares(config.web, config.log_in)
+        inner = CheckedRequests(inner, keys=self._keys, bodies=bodies, site=self._site, shares=shares)
         self._reads = None if build_reads is None else build_reads(inner, self._keys, bodies, config)
         self._inner: AsgiApplication = inner if self._reads is None else self._reads
         self._ingest = IngestEndpoint(
@@ -126,7 +122,9 @@ class Gateway:
             commit=self._commit,
             keys=self._keys,
             get_topology=get_topology,
-            limits=_get_limits(config),
+            limits=config.request,
+            window=config.accept,
+            retry_after_seconds=config.log.retry_after_seconds,
             viewers=self._viewers,
             limiter=get_rate_limiter(),
             lag=self._lag,
@@ -187,35 +185,37 @@ class Gateway:
             logger.warning("starting without a topology, events get a 503 until there is one: %s", error)
 
 
+def _build_commit(settings: CommitSettings, log: GuardedLog) -> GroupCommit:
+    return GroupCommit(
+        log,
+        linger_seconds=settings.linger_ms / 1000,
+        max_events=settings.max_events,
+        buffer_max_events=settings.buffer_max_events,
+        max_wait_seconds=settings.max_wait_seconds,
+    )
+
+
 def _build_log(config: Config, get_log: Callable[[], EventLog]) -> GuardedLog:
-    folder = config.spool_dir
+    folder = config.spool.dir
     return GuardedLog(
         get_log,
-        attempts=config.log_attempts,
-        append_seconds=config.log_append_seconds,
-        breaker_open_seconds=config.log_breaker_open_seconds,
-        open_spool=None if folder is None else lambda: Spool(folder, max_bytes=config.spool_max_bytes),
+        attempts=config.log.attempts,
+        append_seconds=config.log.append_seconds,
+        breaker_open_seconds=config.log.breaker_open_seconds,
+        open_spool=None if folder is None else lambda: Spool(folder, max_bytes=config.spool.max_bytes),
     )
 
 
 def _build_response_store(config: Config) -> SharedResponseStore:
     return SharedResponseStore(
-        config.cache_url.get_secret_value(),
+        config.cache.url.get_secret_value(),
         get_cluster_id=get_cluster_id,
         authenticator=build_authenticator(CacheValue.IDEMPOTENCY, config),
-        timeout_seconds=config.shared_cache_timeout_seconds,
-        open_seconds=config.shared_cache_open_seconds,
-        max_connections=config.shared_cache_max_connections,
-        claim_seconds=config.idempotency_claim_seconds,
-        keep_seconds=config.idempotency_seconds,
-    )
-
-
-def _get_wait_limits(config: Config) -> WaitLimits:
-    return WaitLimits(
-        seconds=config.wait_applied_seconds,
-        poll_seconds=config.wait_applied_poll_seconds,
-        max_requests=config.wait_applied_max_requests,
+        timeout_seconds=config.cache.timeout_seconds,
+        open_seconds=config.cache.open_seconds,
+        max_connections=config.cache.max_connections,
+        claim_seconds=config.idempotency.claim_seconds,
+        keep_seconds=config.idempotency.seconds,
     )
 
 
@@ -224,18 +224,8 @@ def _build_viewer_digest(config: Config) -> ViewerDigest:
     return ViewerDigest(derive_viewer_key(secret.get_secret_value()))
 
 
-def _get_limits(config: Config) -> IngestLimits:
-    return IngestLimits(
-        max_events=config.request_max_events,
-        explain_max_values=config.request_explain_max_values,
-        max_body_bytes=config.request_max_bytes,
-        window=AcceptWindow(config.accept_window_seconds, config.accept_future_seconds),
-        retry_after_seconds=config.log_retry_after_seconds,
-    )
-
-
 def _build_address_buckets(config: Config) -> BoundedBuckets | None:
-    per_second = config.public_key_address_requests_per_second
+    per_second = config.public_key.address_requests_per_second
     if not per_second:
         return None
-    return BoundedBuckets(per_second, config.rate_limit_burst_seconds, config.address_limits_max)
+    return BoundedBuckets(per_second, config.rate_limit.burst_seconds, config.rate_limit.addresses_max)

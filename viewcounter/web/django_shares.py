@@ -13,7 +13,7 @@ from runtime.http.asgi import AsgiApplication, Receive, Send
 from runtime.http.errors import TryLater
 from runtime.http.problems import Problem
 from runtime.metrics import WEB_REQUESTS_SHED
-from viewcounter.config import Config
+from viewcounter.web.settings import LogInSettings, WebSettings
 
 ADMIN_START = "/admin/"
 LOG_IN_PATH = "/admin/login/"
@@ -77,15 +77,15 @@ class DjangoShares:
     """Slots for each kind of request, on one event loop. One kind never uses the slots of another: health checks pass
     while log-ins wait."""
 
-    def __init__(self, config: Config) -> None:
-        wait_seconds = config.web_keyless_wait_seconds
-        at_once, waiting = config.web_keyless_max_at_once, config.web_keyless_max_waiting
+    def __init__(self, web: WebSettings, log_in: LogInSettings) -> None:
+        wait_seconds = web.keyless_wait_seconds
+        at_once, waiting = web.keyless_max_at_once, web.keyless_max_waiting
         self._slots = {
             kind: Slots(max_at_once=most, max_waiting=queue, wait_seconds=wait_seconds)
             for kind, most, queue in (
                 ("keyless", at_once, waiting),
                 ("health", at_once, waiting),
-                ("log_in", config.log_in_max_at_once, config.log_in_max_waiting),
+                ("log_in", log_in.max_at_once, log_in.max_waiting),
             )
         }
 

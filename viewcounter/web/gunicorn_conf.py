@@ -14,18 +14,18 @@ METRICS_FOLDER = _config.state_dir / "metrics"
 # Before the workers import a metric: the first import decides where metrics are kept.
 start_process_group(METRICS_FOLDER)
 
-bind = _config.web_bind
+bind = _config.web.bind
 worker_class = "viewcounter.web.worker.BoundedUvicornWorker"
-workers = _config.web_workers
+workers = _config.web.workers
 # Pools, clients and the event loop belong to a worker: nothing is opened before the fork.
 preload_app = False
-timeout = _config.web_silent_seconds
-graceful_timeout = _config.web_graceful_seconds
+timeout = _config.web.silent_seconds
+graceful_timeout = _config.web.graceful_seconds
 # Longer than the idle time of usual load balancers, so that it is never we who close a connection in use.
 keepalive = 75
 backlog = 2048
-# uvicorn believes X-Forwarded-For of these, and only with `behind_tls_proxy`: see web_worker.
-forwarded_allow_ips = _config.proxy_addresses
+# uvicorn believes X-Forwarded-For of these, and only with `site.behind_tls_proxy`: see web_worker.
+forwarded_allow_ips = _config.site.proxy_addresses
 accesslog = None
 errorlog = "-"
 control_socket_disable = True

@@ -108,14 +108,14 @@ def get_log_in_limits() -> LogInLimits:
     """The limits of this process."""
     config = get_config()
     shared = SharedBuckets(
-        config.cache_url.get_secret_value(),
+        config.cache.url.get_secret_value(),
         get_cluster_id=get_cluster_id,
-        timeout_seconds=config.rate_limit_timeout_seconds,
+        timeout_seconds=config.rate_limit.timeout_seconds,
     )
     return LogInLimits(
-        of_address=config.log_in_failures_per_minute_of_address,
-        of_name=config.log_in_failures_per_minute_of_name,
-        max_buckets=config.address_limits_max,
+        of_address=config.log_in.failures_per_minute_of_address,
+        of_name=config.log_in.failures_per_minute_of_name,
+        max_buckets=config.rate_limit.addresses_max,
         shared=shared,
     )
 

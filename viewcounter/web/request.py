@@ -11,7 +11,6 @@ import sys
 import uuid
 import zlib
 from collections.abc import Iterable
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, NamedTuple, Protocol
 from urllib.parse import parse_qsl
@@ -19,7 +18,7 @@ from urllib.parse import parse_qsl
 from runtime.http.asgi import Headers, Receive
 from runtime.http.errors import ClientGone, Rejected, TryLater
 from runtime.http.problems import FieldProblem, Problem
-from viewcounter.config import Config
+from viewcounter.ingest.settings import RequestLimits
 
 if sys.version_info >= (3, 14):
     from compression import zstd
@@ -193,33 +192,11 @@ def _invalid(field: str, code: str, message: str) -> Rejected:
     return Rejected(Problem(422, "invalid_request", "The request has values that cannot be used.", (problem,)))
 
 
-@dataclass(frozen=True, slots=True)
-class BodyLimits:
-    """Bounds of request bodies. An oversized body is read on and discarded up to `discard_bytes`.
-
-    `held_bytes`: bytes of all incomplete bodies together.
-    """
-
-    max_bytes: int
-    discard_bytes: int
-    deadline_seconds: float
-    held_bytes: int
-
-
-def get_body_limits(config: Config) -> BodyLimits:
-    return BodyLimits(
-        max_bytes=config.request_max_bytes,
-        discard_bytes=config.request_discard_bytes,
-        deadline_seconds=config.request_body_seconds,
-        held_bytes=config.request_bodies_held_max_bytes,
-    )
-
-
 class BodyReader:
     """Lives on one event loop. Invariant: `_held` has the received bytes of each incomplete body, the oldest body
     first, and `held_bytes` is their sum."""
 
-    def __init__(self, limits: BodyLimits) -> None:
+    def __init__(self, limits: RequestLimits) -> None:
         self._limits = limits
         self._held: dict[asyncio.Timeout, int] = {}
         self.held_bytes = 0
@@ -227,7 +204,7 @@ class BodyReader:
     async def read(self, receive: Receive, *, declared_bytes: int | None) -> bytes:
         """The whole body as it was sent. Raises Rejected (413), TryLater (408) or ClientGone."""
         limits = self._limits
-        deadline = asyncio.timeout(limits.deadline_seconds)
+        deadline = asyncio.timeout(limits.body_seconds)
         try:
             async with deadline:
                 if declared_bytes is not None and declared_bytes > limits.max_bytes:
@@ -263,7 +240,7 @@ class BodyReader:
         """When memory is scarce, the oldest incomplete body is timed out: a body sent at once is complete at once."""
         self._held[deadline] = self._held.get(deadline, 0) + count
         self.held_bytes += count
-        while self.held_bytes > self._limits.held_bytes:
+        while self.held_bytes > self._limits.bodies_held_max_bytes:
             oldest = next(iter(self._held))
             if not oldest.expired():
                 oldest.reschedule(asyncio.get_running_loop().time())
@@ -273,12 +250,12 @@ class BodyReader:
         self.held_bytes -= self._held.pop(deadline, 0)
 
     def _too_slow(self) -> TryLater:
-        detail = f"The body was not whole within {self._limits.deadline_seconds:g} seconds, or its memory was needed."
+        detail = f"The body was not whole within {self._limits.body_seconds:g} seconds, or its memory was needed."
         problem = Problem(status=408, code="body_too_slow", detail=detail)
         return TryLater(problem, headers=CLOSE, adds_retry_after=False)
 
 
-async def _refuse_declared(receive: Receive, declared_bytes: int, limits: BodyLimits) -> None:
+async def _refuse_declared(receive: Receive, declared_bytes: int, limits: RequestLimits) -> None:
     """Raises Rejected; reads nothing first where the body is longer than `discard_bytes`."""
     is_whole = False
     if declared_bytes <= limits.discard_bytes:
@@ -286,7 +263,7 @@ async def _refuse_declared(receive: Receive, declared_bytes: int, limits: BodyLi
     raise _too_large(str(declared_bytes), limits, close=not is_whole)
 
 
-async def _discard(receive: Receive, message: dict[str, Any], size: int, limits: BodyLimits) -> tuple[int, bool]:
+async def _discard(receive: Receive, message: dict[str, Any], size: int, limits: RequestLimits) -> tuple[int, bool]:
     """Reads on past `message` and keeps nothing. Returns the bytes received in all and whether the body ended."""
     while message.get("more_body", False):
         if size > limits.discard_bytes:
@@ -298,7 +275,7 @@ async def _discard(receive: Receive, message: dict[str, Any], size: int, limits:
     return size, True
 
 
-def _too_large(received: str, limits: BodyLimits, *, close: bool) -> Rejected:
+def _too_large(received: str, limits: RequestLimits, *, close: bool) -> Rejected:
     detail = f"The body has {received} bytes; the limit is {limits.max_bytes} bytes."
     return Rejected(Problem(status=413, code="body_too_large", detail=detail), headers=CLOSE if close else ())
 

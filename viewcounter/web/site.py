@@ -5,7 +5,6 @@ way, and a client that follows the redirect would never learn of it.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
@@ -13,9 +12,8 @@ from django.http.request import split_domain_port, validate_host
 
 from runtime.http.errors import Rejected
 from runtime.http.problems import Problem
-from viewcounter.config import Config
-from viewcounter.config.kinds import split_commas
 from viewcounter.web.request import CLOSE, Head
+from viewcounter.web.settings import SiteSettings
 
 UNKNOWN_HOST = Problem(400, "unknown_host", "The Host header names no host of this service.")
 _HTTPS_REQUIRED = Problem(
@@ -26,39 +24,33 @@ _HTTPS_REQUIRED = Problem(
 _HOSTS_KNOWN = 256
 
 
-@dataclass(frozen=True, slots=True)
 class Site:
-    allowed_hosts: tuple[str, ...]
-    https_only: bool
-    behind_tls_proxy: bool
+    """What `settings` demand of a request."""
+
+    def __init__(self, settings: SiteSettings) -> None:
+        self.settings = settings
 
     def is_known_host(self, host: bytes | None) -> bool:
         """As HttpRequest.get_host validates a Host header."""
-        return host is not None and _is_allowed_host(host, self.allowed_hosts)
+        return host is not None and _is_allowed_host(host, self.settings.allowed_hosts)
 
     def is_secure(self, scope: Mapping[str, Any], forwarded_proto: bytes | None) -> bool:
         """As Django does by SECURE_PROXY_SSL_HEADER."""
-        if self.behind_tls_proxy and forwarded_proto is not None:
+        if self.settings.behind_tls_proxy and forwarded_proto is not None:
             return forwarded_proto.split(b",", 1)[0].strip() == b"https"
         return bool(scope.get("scheme") == "https")
 
     def is_acceptable(self, scope: Mapping[str, Any], head: Head) -> bool:
         """False: Django would answer 400, or redirect to HTTPS."""
-        is_secure = not self.https_only or self.is_secure(scope, head.forwarded_proto)
+        is_secure = not self.settings.https_only or self.is_secure(scope, head.forwarded_proto)
         return is_secure and self.is_known_host(head.host)
 
     def check(self, scope: Mapping[str, Any], head: Head) -> None:
         """Raises Rejected (400, 403). Checked before the key: the database is not queried for a refused request."""
         if not self.is_known_host(head.host):
             raise Rejected(UNKNOWN_HOST, headers=CLOSE)
-        if self.https_only and not self.is_secure(scope, head.forwarded_proto):
+        if self.settings.https_only and not self.is_secure(scope, head.forwarded_proto):
             raise Rejected(_HTTPS_REQUIRED, headers=CLOSE)
-
-
-def build_site(config: Config) -> Site:
-    return Site(
-        split_commas(config.allowed_hosts), https_only=config.https_only, behind_tls_proxy=config.behind_tls_proxy
-    )
 
 
 @lru_cache(_HOSTS_KNOWN)

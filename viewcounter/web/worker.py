@@ -10,7 +10,7 @@ import uvicorn
 from gunicorn.arbiter import Arbiter
 from uvicorn_worker import UvicornWorker
 
-from runtime.http.bounded_protocol import BoundedHttpProtocol, HeadLimits
+from runtime.http.bounded_protocol import BoundedHttpProtocol
 from viewcounter.config import get_config
 
 _config = get_config()
@@ -23,11 +23,7 @@ _LOOK_SECONDS = 0.02
 
 
 class WebProtocol(BoundedHttpProtocol):
-    limits = HeadLimits(
-        seconds=_config.web_head_seconds,
-        max_bytes=_config.web_head_max_bytes,
-        max_headers=_config.web_head_max_headers,
-    )
+    limits = _config.web.head
 
 
 class LingeringServer(uvicorn.Server):
@@ -42,22 +38,22 @@ class LingeringServer(uvicorn.Server):
             server.close()
         self.server_state.default_headers = [*self.server_state.default_headers, _CLOSE]
         loop = asyncio.get_running_loop()
-        ends_at = loop.time() + _config.web_linger_seconds
+        ends_at = loop.time() + _config.web.linger_seconds
         while self.server_state.connections and not self.force_exit and loop.time() < ends_at:
             await asyncio.sleep(_LOOK_SECONDS)
         await super().shutdown(sockets)
 
 
 class BoundedUvicornWorker(UvicornWorker):
-    """Past `web_max_connections`, a process answers 503 at once instead of accepting more than it can serve."""
+    """Past `web.max_connections`, a process answers 503 at once instead of accepting more than it can serve."""
 
     CONFIG_KWARGS: dict[str, Any] = {
         "loop": "uvloop",
         "http": WebProtocol,
         "ws": "none",
-        "limit_concurrency": _config.web_max_connections,
+        "limit_concurrency": _config.web.max_connections,
         # uvicorn by itself believes X-Forwarded-Proto of every client on this host
-        "proxy_headers": _config.behind_tls_proxy,
+        "proxy_headers": _config.site.behind_tls_proxy,
         "server_header": False,
     }
 

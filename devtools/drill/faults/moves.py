@@ -18,7 +18,7 @@ from devtools.localcluster import LocalCluster
 from devtools.localcluster.errors import NotReady
 from devtools.localcluster.process import OWNER_VARIABLE, Launch, start
 from devtools.localcluster.spec import SUPERUSER_ROLE
-from viewcounter.config.kinds import PROJECT_ROOT
+from viewcounter.config.project import PROJECT_ROOT
 
 MOVED_COUNT = 2
 MOVE_SECONDS = 180.0

@@ -21,12 +21,12 @@ class Command(OperatorCommand):
         from devtools.localcluster.control import purge, stop_cluster
         from devtools.localcluster.errors import LocalClusterError
         from devtools.localcluster.state import StateFolder
-        from viewcounter.config import get_config
+        from devtools.settings import get_devtools_config
 
-        config = get_config()
+        config = get_devtools_config()
         state = StateFolder(config.state_dir)
         try:
-            result = stop_cluster(state, within_seconds=config.local_stop_seconds)
+            result = stop_cluster(state, within_seconds=config.local.stop_seconds)
             if options["purge"]:
                 purge(state)
         except LocalClusterError as error:

@@ -13,7 +13,7 @@ from devtools.replay.arguments import add_replay_arguments
 from viewcounter.commands.stop_signals import INTERRUPTED_STATUS
 
 if TYPE_CHECKING:
-    from viewcounter.config import Config
+    from devtools.settings import DevtoolsConfig
 
 
 class Command(OperatorCommand):
@@ -29,12 +29,12 @@ class Command(OperatorCommand):
     def handle(self, **options: Any) -> None:
         from devtools.replay.plan import read_replay_options
         from devtools.replay.session import run_and_report
-        from viewcounter.config import get_config
+        from devtools.settings import get_devtools_config
 
-        config, now = get_config(), datetime.now(UTC)
+        config, now = get_devtools_config(), datetime.now(UTC)
         replay_options = read_replay_options(
             options,
-            url=options["url"] or f"http://{config.web_bind}",
+            url=options["url"] or f"http://{config.web.bind}",
             key=options["key"] or _create_key(config, now=now),
         )
         try:
@@ -45,11 +45,11 @@ class Command(OperatorCommand):
             sys.exit(1)
 
 
-def _create_key(config: "Config", *, now: datetime) -> str:
+def _create_key(config: "DevtoolsConfig", *, now: datetime) -> str:
     from devtools.replay.keys import create_replay_key
 
     try:
-        return create_replay_key(now=now, valid_seconds=config.replay_seconds)
+        return create_replay_key(now=now, valid_seconds=config.replay.seconds)
     except DatabaseError as error:
         message = f"cannot create an API key without the control database; start a cluster with bin/up ({error})"
         raise CommandError(message) from error

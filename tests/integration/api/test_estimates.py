@@ -7,6 +7,7 @@ import pytest
 
 from tests.integration.api.conftest import Api
 from tests.integration.queries.rows import MinuteRow, await_replicas, find_videos_by_shard, store_rows
+from tests.settings import configure
 from viewcounter.catalogue.sync import sync_catalogue
 from viewcounter.events.partition import get_partition
 
@@ -126,13 +127,7 @@ def test_closed_hours_without_sketches_that_are_too_many_are_a_503(api: Api, vid
             " max(max) FROM event_minute GROUP BY 1, 2, 3",
             [HOUR],
         )
-    monkeypatch.setattr("viewcounter.api.resources.stats.SketchLimits", lambda **limits: make_limits(limits))
+    monkeypatch.setattr("viewcounter.api.resources.reads.get_config", lambda: configure(sketch_read_max_events=4))
     response = api.call("GET", f"/v1/videos/{videos[0]}/stats?{ask('p50', consistency='strong')}")
     assert (response.status_code, response.json()["code"]) == (503, "sketches_behind")
     assert response["Retry-After"] == "1"
-
-
-def make_limits(limits):
-    from viewcounter.queries.sketched import SketchLimits  # noqa: PLC0415 (the name in the view is replaced)
-
-    return SketchLimits(**(limits | {"max_events": 4}))

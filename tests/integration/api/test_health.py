@@ -20,7 +20,8 @@ from viewcounter.api.resources.health import get_readiness_probe
 from viewcounter.apikeys.authentication import get_key_cache
 from viewcounter.eventlog.redis_streams import RedisEventLog
 from viewcounter.eventlog.registry import get_event_log
-from viewcounter.health.readiness import ReadinessProbe, ReadinessSettings
+from viewcounter.health.readiness import ReadinessProbe
+from viewcounter.health.settings import ReadinessSettings
 from viewcounter.health.shard_condition import NO_CONFIG_SERVICE
 from viewcounter.storage import partitions
 
@@ -211,7 +212,7 @@ def test_a_dead_log_makes_the_service_unready(api, servers):
 def test_a_log_with_another_clock_makes_the_service_unready_and_says_so(api, servers):
     url = servers.environment["VIEWCOUNTER_LOG_URL"]
     log = RedisEventLog(url, timeout_seconds=2.0, clock=lambda: time.time() + 90)
-    settings = ReadinessSettings(keep_seconds=60, part_seconds=1, max_lag_seconds=10)
+    settings = ReadinessSettings(keep_seconds=60, probe_seconds=1, max_lag_seconds=10)
     probe = ReadinessProbe(settings, dependencies={}, knows_key=lambda: True)
     try:
         readiness = probe.check(api.cluster, log)
@@ -244,7 +245,7 @@ def test_a_shard_whose_clock_ran_ahead_of_what_deletion_trusts_is_named(api):
 
 
 def test_a_crowd_at_the_door_causes_one_probe(api):
-    settings = ReadinessSettings(keep_seconds=60, part_seconds=1, max_lag_seconds=10)
+    settings = ReadinessSettings(keep_seconds=60, probe_seconds=1, max_lag_seconds=10)
     probe = ReadinessProbe(settings, dependencies={}, knows_key=lambda: True)
     with ThreadPoolExecutor(8) as pool:
         answers = list(pool.map(lambda _: probe.check(api.cluster, get_event_log()), range(20)))

@@ -26,7 +26,8 @@ from viewcounter.apikeys.rate_limit import get_rate_limiter
 from viewcounter.apikeys.scopes import Scope
 from viewcounter.cache.process import find_read_cache
 from viewcounter.config import get_config
-from viewcounter.web.request import BodyLimits, BodyReader
+from viewcounter.ingest.settings import RequestLimits
+from viewcounter.web.request import BodyReader
 
 COUNTS = "/v1/videos/cats/counts"
 QUERY = "/v1/counts/query"
@@ -73,8 +74,10 @@ class Lanes:
             await self.django(*arguments)
 
         config = get_config()
-        keys = KeyAuthenticator(max_lookups=config.api_key_lookups_max, timeout_seconds=30)
-        bodies = BodyReader(BodyLimits(max_bytes=2**20, discard_bytes=2**24, deadline_seconds=30, held_bytes=2**26))
+        keys = KeyAuthenticator(max_lookups=config.api_key.lookups_max, timeout_seconds=30)
+        bodies = BodyReader(
+            RequestLimits(max_bytes=2**20, discard_bytes=2**24, body_seconds=30, bodies_held_max_bytes=2**26)
+        )
         hot = FastReadEndpoint(inner, keys, bodies, config)
         try:
             return await script(partial(self._send, hot))
@@ -126,8 +129,8 @@ class Lanes:
 @pytest.fixture
 def lanes(api, servers, monkeypatch):
     """Two videos with counts, and a process that keeps what it reads for as long as a test lasts."""
-    monkeypatch.setenv("VIEWCOUNTER_RESULT_CACHE", "true")
-    monkeypatch.setenv("VIEWCOUNTER_CACHE_FRESH_SECONDS", "600")
+    monkeypatch.setenv("VIEWCOUNTER_READ_CACHE_ENABLED", "true")
+    monkeypatch.setenv("VIEWCOUNTER_READ_CACHE_FRESH_SECONDS", "600")
     get_config.cache_clear()
     find_read_cache.cache_clear()
     forget_shared(servers)

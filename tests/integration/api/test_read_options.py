@@ -28,7 +28,7 @@ EVERYTHING = [*OF_ONE_VIDEO, *OF_MANY_PARTITIONS]
 @pytest.fixture
 def stored(api, monkeypatch):
     """One video a shard with a view each; every partition of every copy at the same position. Waits are short."""
-    monkeypatch.setenv("VIEWCOUNTER_READ_WAIT_SECONDS", "0.2")
+    monkeypatch.setenv("VIEWCOUNTER_CLUSTER_READ_WAIT_SECONDS", "0.2")
     get_config.cache_clear()
     get_cluster().close()
     get_cluster.cache_clear()

@@ -11,7 +11,7 @@ from viewcounter.eventlog.codec import AcceptedEvent, pack_entry
 from viewcounter.eventlog.interface import Position
 from viewcounter.eventlog.memory import MemoryEventLog
 from viewcounter.events.partition import get_partition
-from viewcounter.processing.known_ids import PieceLimits
+from viewcounter.processing.settings import PieceLimits
 from viewcounter.queries.freshness import ReadOptions
 from viewcounter.queries.receipts import ReceiptQuery, get_receipt, read_applied_positions
 from viewcounter.storage.id_pieces import merge_id_pieces

@@ -10,7 +10,6 @@ from configservice.monitoring.witness_reports import WitnessReader, WitnessRepor
 from configservice.registry.services import Service, ServiceKind, put_heartbeat, read_services
 from configservice.topology.cluster_cache import ClusterCache
 from configservice.topology.value_macs import ValueAuthenticator
-from runtime.backoff import Backoff
 from runtime.metrics import REGISTRY
 from tests.waiting import wait_until
 from viewcounter.apikeys.shared_buckets import SharedBuckets, Take
@@ -21,7 +20,7 @@ from viewcounter.config import get_config
 from viewcounter.eventlog.lag_notice import LagNotice, SharedLagBoard
 from viewcounter.ingest.idempotency import SharedResponseStore, StoredResponse
 from viewcounter.processing.drain_queue import DrainQueue
-from viewcounter.processing.shard_throttle import StrainPolicy
+from viewcounter.processing.settings import ThrottlePolicy
 
 Ids = tuple[Callable[[], str], Callable[[], str]]
 
@@ -36,7 +35,7 @@ def ids(servers) -> Ids:
 
 
 def get_url() -> str:
-    return get_config().cache_url.get_secret_value()
+    return get_config().cache.url.get_secret_value()
 
 
 def make_lag_board(get_id, authenticator=None) -> SharedLagBoard:
@@ -89,7 +88,7 @@ def test_the_lag_of_one_cluster_sheds_nothing_of_another(ids: Ids):
 
 
 def test_marks_of_drains_of_two_clusters_do_not_meet(ids: Ids):
-    strain = StrainPolicy(pause=Backoff(1, 1), slow_flush_seconds=3.0, forget_seconds=60)
+    strain = ThrottlePolicy(pause_first_seconds=1, pause_max_seconds=1, slow_flush_seconds=3.0, forget_seconds=60)
     one, other = (
         DrainQueue(
             get_url(),

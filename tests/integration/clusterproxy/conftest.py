@@ -8,8 +8,7 @@ from configservice.topology.event_types import DEFAULT_EVENT_TYPES
 from configservice.topology.model import Assignment, Shard, Topology
 from configservice.topology.published_snapshot import PublishedSnapshot, build_published_snapshot
 from devtools.localcluster import ClusterSpec, LocalCluster
-from shardproxy.query import QueryClass
-from shardproxy.settings import DEFAULT_QUERY_SECONDS, PoolSettings
+from shardproxy.settings import PoolSettings, QueryBudgets
 from tests.clusters import run_cluster
 from tests.integration.shardproxy.limits import ANY_FILE
 from tests.integration.shardproxy.servers import Servers
@@ -17,7 +16,7 @@ from tests.integration.shardproxy.servers import Servers
 PARTITION_COUNT = 8
 POOL = PoolSettings(
     password_refs=ANY_FILE,
-    query_seconds={**DEFAULT_QUERY_SECONDS, QueryClass.POINT: 0.5, QueryClass.FLUSH: 1.0, QueryClass.REPORT: 2.0},
+    query=QueryBudgets(point_seconds=0.5, flush_seconds=1.0, report_seconds=2.0),
     wait_seconds=0.5,
     breaker_open_seconds=0.5,
 )
@@ -77,10 +76,8 @@ def open_cluster(topology, tmp_path):
     """A cluster proxy on `source`, closed at the end of the test."""
     proxies = []
 
-    def open_one(source=None, *, on_failed_attempt=None, **changes):
+    def open_one(source=None, *, on_failed_attempt=None, pool=POOL, state_dir=None, **changes):
         settings = {
-            "state_dir": tmp_path / f"process{len(proxies)}",
-            "pool": POOL,
             "topology_poll_seconds": 0.1,
             "topology_refresh_min_seconds": 0.0,
             "health_interval_seconds": 0.2,
@@ -90,6 +87,8 @@ def open_cluster(topology, tmp_path):
             ClusterProxy(
                 topology_sources=[source or Shelf(topology)],
                 settings=ClusterSettings(**settings | changes),
+                pool=pool,
+                state_dir=state_dir or tmp_path / f"process{len(proxies)}",
                 on_failed_attempt=on_failed_attempt,
             )
         )

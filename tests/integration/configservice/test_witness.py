@@ -19,7 +19,7 @@ OTHER = WitnessReport("shard1b", "10.0.0.2", 5432, False, 0.0, "no answer before
 
 @pytest.fixture
 def own_cache(servers):
-    own_cache = ClusterCache(get_config().cache_url.get_secret_value(), "a-cluster")
+    own_cache = ClusterCache(get_config().cache.url.get_secret_value(), "a-cluster")
     with servers.valkey("broker").connect(database=1) as client:
         client.delete(*format_witness_keys(own_cache))
     return own_cache

@@ -36,7 +36,7 @@ def forget_freshness(token: str) -> None:
     cache.confirm(
         digest_token(token),
         answer.key,
-        now=answer.confirmed_at - get_config().api_key_cache_seconds - 1.0,
+        now=answer.confirmed_at - get_config().api_key.cache_seconds - 1.0,
     )
 
 
@@ -121,7 +121,7 @@ def test_known_key_works_while_the_control_database_is_down(
         assert authenticate(known).name == "known"
         with pytest.raises(KeysUnavailable):
             authenticate(unknown)
-        expired_grace = get_config().api_key_grace_seconds
+        expired_grace = get_config().api_key.grace_seconds
         answer = get_key_cache().find(digest_token(known))
         assert answer is not None
         get_key_cache().confirm(digest_token(known), answer.key, now=answer.confirmed_at - expired_grace)

@@ -20,7 +20,7 @@ GZIPPED = {"Content-Type": "application/json", "Content-Encoding": "gzip"}
 
 
 def make_buckets() -> SharedBuckets:
-    url = get_config().cache_url.get_secret_value()
+    url = get_config().cache.url.get_secret_value()
     return SharedBuckets(url, get_cluster_id=lambda: "a-cluster", timeout_seconds=0.5)
 
 

@@ -11,7 +11,8 @@ import pytest
 import urllib3
 import uvicorn
 
-from runtime.http.bounded_protocol import BoundedHttpProtocol, HeadLimits
+from runtime.http.bounded_protocol import BoundedHttpProtocol
+from runtime.http.settings import HeadLimits
 from tests.pace import limit
 
 PLACES = 60

@@ -14,7 +14,7 @@ from configservice.moves.records import get_move
 from configservice.moves.states import FINISHED
 from tests.integration.moves.moving import Crash, Moving
 from tests.pace import limit
-from viewcounter.cluster import ControlDatabaseSource, build_cluster_settings
+from viewcounter.cluster import ControlDatabaseSource
 from viewcounter.config import get_config
 from viewcounter.moves import mover
 from viewcounter.moves.mover import run_move
@@ -151,9 +151,13 @@ class Sleepers:
     @contextmanager
     def open(cls, moving: Moving) -> Iterator[Self]:
         """With connections of their own, like another process."""
-        settings = build_cluster_settings(get_config())
-        pool = replace(settings.pool, max_connections=SLEEPERS_MAX)
-        cluster = ClusterProxy(topology_sources=[ControlDatabaseSource()], settings=replace(settings, pool=pool))
+        config = get_config()
+        cluster = ClusterProxy(
+            topology_sources=[ControlDatabaseSource()],
+            settings=config.cluster,
+            pool=replace(config.pool, max_connections=SLEEPERS_MAX),
+            state_dir=config.state_dir,
+        )
         sleepers = cls(moving, cluster)
         try:
             yield sleepers

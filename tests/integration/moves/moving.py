@@ -20,10 +20,8 @@ from tests.unit.processing.builders import uuid4_of
 from viewcounter.config import get_config
 from viewcounter.eventlog.codec import AcceptedEvent, pack_entry
 from viewcounter.moves.mover import run_move
-from viewcounter.moves.settings import MoveSettings
 from viewcounter.moves.work import Tools
 from viewcounter.processing.dispatch import accept_arrivals, read_backlog
-from viewcounter.processing.worker import build_drain_settings
 from viewcounter.storage.moved_tables import TABLES
 
 ROWS = {
@@ -111,12 +109,12 @@ class Moving:
 
     def make_tools(self, **changes: Any) -> Tools:
         config = get_config()
-        settings = replace(MoveSettings.from_config(config), block_bytes=2000, delete_pages=2, release_seconds=0.0)
+        settings = replace(config.move, block_bytes=2000, delete_pages=2, release_seconds=0.0)
         return Tools(
             cluster=self.cluster,
             log=self.counted.log,
             settings=replace(settings, **{"poll_seconds": 0.02, "retry_max_seconds": 0.1} | changes),
-            drain=build_drain_settings(config),
+            drain=config.drain,
             id_cache_bytes=10**6,
         )
 

@@ -21,20 +21,16 @@ from tests.integration.processing.draining import make_drainer
 from viewcounter.catalogue.changes import VideoEntry, put_video
 from viewcounter.catalogue.models import Video
 from viewcounter.catalogue.sync import sync_catalogue
-from viewcounter.cluster import ControlDatabaseSource, build_cluster_settings
+from viewcounter.cluster import ControlDatabaseSource
 from viewcounter.config import get_config
-from viewcounter.deadletters.replay import DeadLetterId, build_replay_rules, discard_dead_letters, replay_dead_letters
+from viewcounter.deadletters.replay import DeadLetterId, ReplayRules, discard_dead_letters, replay_dead_letters
 from viewcounter.deadletters.stopped import resume
 from viewcounter.maintenance.models import RecountJob
 from viewcounter.maintenance.recount_jobs import create_partition_recount, run_recount
-from viewcounter.maintenance.retention import (
-    RetentionPolicy,
-    drop_old_raw_days,
-    find_old_raw_days_of,
-    retain_partition,
-)
-from viewcounter.maintenance.rollup import RollupSettings, roll_partition
-from viewcounter.maintenance.sketching import SketchSettings, sketch_partition
+from viewcounter.maintenance.retention import drop_old_raw_days, find_old_raw_days_of, retain_partition
+from viewcounter.maintenance.rollup import roll_partition
+from viewcounter.maintenance.settings import CLOCK_MARGIN, RollupSettings
+from viewcounter.maintenance.sketching import sketch_partition
 from viewcounter.processing.dispatch import Backlog, publish_watermarks
 from viewcounter.processing.errors import DrainError
 from viewcounter.storage.errors import StorageError
@@ -59,8 +55,10 @@ class FirstOnly:
 @pytest.fixture
 def unaware(moving: Moving, tmp_path):
     """The cluster of a process that has received no topology since the first."""
-    settings = build_cluster_settings(get_config())
-    cluster = ClusterProxy(topology_sources=[FirstOnly()], settings=replace(settings, state_dir=tmp_path))
+    config = get_config()
+    cluster = ClusterProxy(
+        topology_sources=[FirstOnly()], settings=config.cluster, pool=config.pool, state_dir=tmp_path
+    )
     assert cluster.topology.get_shard_of(PARTITION).name == SOURCE
     yield cluster
     cluster.close()
@@ -111,19 +109,25 @@ def roll(moving: Moving, cluster: ClusterProxy) -> None:
 
 
 def retain(moving: Moving, cluster: ClusterProxy) -> None:
-    policy = RetentionPolicy.from_config(get_config())
-    hour = timedelta(hours=1)
-    policy = replace(policy, ids=hour, minutes=hour, hours=hour, resolved=AT_ONCE, guard=AT_ONCE)
+    policy = replace(
+        get_config().retention,
+        ids_seconds=3600,
+        minutes_seconds=3600,
+        hours_seconds=3600,
+        resolved_seconds=0,
+        future_seconds=-int(CLOCK_MARGIN.total_seconds()),  # no guard
+    )
+    assert policy.guard == AT_ONCE
     retain_partition(cluster, PARTITION, policy=policy)
 
 
 def sketch(moving: Moving, cluster: ClusterProxy) -> None:
-    sketch_partition(cluster, PARTITION, settings=SketchSettings.from_config(get_config()))
+    sketch_partition(cluster, PARTITION, settings=get_config().sketch)
 
 
 def recount(moving: Moving, cluster: ClusterProxy) -> None:
     job = create_partition_recount(PARTITION, apply=True, actor="ada")
-    run_recount(cluster, job.pk, config=get_config(), budget_seconds=None)
+    run_recount(cluster, job.pk, settings=get_config().recount, budget_seconds=None)
 
 
 def merge(moving: Moving, cluster: ClusterProxy) -> None:
@@ -147,7 +151,7 @@ def discard(moving: Moving, cluster: ClusterProxy) -> None:
 
 
 def replay(moving: Moving, cluster: ClusterProxy) -> None:
-    rules = build_replay_rules(cluster.topology, get_config(), now=datetime.now(UTC))
+    rules = ReplayRules(cluster.topology, datetime.now(UTC), get_config().accept.past_seconds)
     replay_dead_letters(cluster, moving.counted.log, find_letters(moving, cluster), actor="ada", rules=rules)
 
 
@@ -245,7 +249,7 @@ def test_a_recount_that_looks_at_what_a_partition_left_behind_is_not_done(busy: 
         recount(busy, unaware)
     [job] = RecountJob.objects.all()
     assert (job.state, job.error[:5]) == ("running", "waits")
-    run_recount(busy.cluster, job.pk, config=get_config(), budget_seconds=None)
+    run_recount(busy.cluster, job.pk, settings=get_config().recount, budget_seconds=None)
     job.refresh_from_db()
     assert (job.state, job.difference_counts) == ("done", {"total": 10})
 
@@ -269,7 +273,7 @@ def test_a_day_of_raw_events_is_not_dropped_when_a_partition_has_come_that_needs
     target = next(shard for shard in busy.cluster.topology.shards if shard.name == TARGET)
     with busy.cluster.shard_transaction(target.id) as connection:
         make_raw_days(connection, [old])
-    policy = RetentionPolicy.from_config(get_config())
+    policy = get_config().retention
     assert find_old_raw_days_of(busy.cluster, target, policy=policy) == [f"raw_event_{old:%Y%m%d}"]
 
     def come() -> None:

@@ -11,7 +11,6 @@ from configservice.topology.publication import read_from_control_database
 from tests.integration.moves.moving import Crash, Moving
 from tests.integration.processing.counted import PARTITION
 from tests.waiting import wait_while
-from viewcounter.cluster import build_cluster_settings
 from viewcounter.config import get_config
 from viewcounter.eventlog.interface import Position
 from viewcounter.maintenance.lag import read_lag
@@ -40,9 +39,10 @@ class OldNews:
 @pytest.fixture
 def reader(moving: Moving, tmp_path):
     """A process with the topology of before the move, which refreshes it only when it must."""
-    settings = replace(build_cluster_settings(get_config()), state_dir=tmp_path, topology_poll_seconds=600.0)
+    config = get_config()
+    settings = replace(config.cluster, topology_poll_seconds=600.0)
     source = OldNews(read_from_control_database())
-    cluster = ClusterProxy(topology_sources=[source], settings=settings)
+    cluster = ClusterProxy(topology_sources=[source], settings=settings, pool=config.pool, state_dir=tmp_path)
     assert cluster.topology.get_shard_of(PARTITION).name == "shard2"
     cluster.source = source
     yield cluster

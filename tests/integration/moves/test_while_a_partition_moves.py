@@ -17,8 +17,8 @@ from viewcounter.eventlog.memory import MemoryEventLog
 from viewcounter.maintenance.models import RecountJob
 from viewcounter.maintenance.recount_jobs import create_partition_recount, list_runnable, run_recount
 from viewcounter.maintenance.retention import retain_partition
-from viewcounter.maintenance.retention_policy import RetentionPolicy
-from viewcounter.maintenance.rollup import RollupSettings, find_partitions_to_roll, roll_partition
+from viewcounter.maintenance.rollup import find_partitions_to_roll, roll_partition
+from viewcounter.maintenance.settings import RollupSettings
 from viewcounter.processing.dispatch import accept_arrivals, read_backlog
 from viewcounter.processing.errors import PartitionNotOwned
 from viewcounter.processing.trimming import trim_log_everywhere
@@ -55,7 +55,7 @@ def test_rollups_wait_while_it_is_copied_and_go_on_when_its_mover_is_gone(counte
 def test_retention_waits(counted):
     counted.execute(HELD, PARTITION)
     with pytest.raises(PartitionBeingMoved):
-        retain_partition(counted.cluster, PARTITION, policy=RetentionPolicy.from_config(get_config()))
+        retain_partition(counted.cluster, PARTITION, policy=get_config().retention)
     counted.assert_exact()
 
 
@@ -65,13 +65,13 @@ def test_a_recount_waits_rather_than_fail(counted):
     counted.execute(HELD, PARTITION)
     job = create_partition_recount(PARTITION, apply=True, actor="test")
     with pytest.raises(PartitionBeingMoved):
-        run_recount(counted.cluster, job.pk, config=get_config(), budget_seconds=None)
+        run_recount(counted.cluster, job.pk, settings=get_config().recount, budget_seconds=None)
     job.refresh_from_db()
     assert (job.state, job.error) == ("running", f"waits: partition {PARTITION} is being moved")
     assert counted.read("event_minute") == {}
     assert list_runnable(now=datetime.now(UTC)) == [job.pk]
     counted.execute(EXPIRED, PARTITION)
-    run_recount(counted.cluster, job.pk, config=get_config(), budget_seconds=None)
+    run_recount(counted.cluster, job.pk, settings=get_config().recount, budget_seconds=None)
     job.refresh_from_db()
     assert job.state == "done"
     counted.assert_exact()

@@ -1,11 +1,11 @@
 """A drainer with small limits, so that a few hundred events take many flushes."""
 
-from viewcounter.processing.consumer import FlushLimits
-from viewcounter.processing.drain import Drainer, DrainSettings
-from viewcounter.processing.known_ids import IdCache, PieceLimits
-from viewcounter.storage.dead_letter_limits import DeadLetterLimits
+from viewcounter.processing.drain import Drainer
+from viewcounter.processing.known_ids import IdCache
+from viewcounter.processing.settings import DrainSettings, FlushLimits, PieceLimits
+from viewcounter.storage.settings import DeadLetterLimits
 
-DEAD_LETTERS = DeadLetterLimits(run_max=10, ratio_max=0.5, ratio_min_read=100, window_seconds=60.0)
+DEAD_LETTERS = DeadLetterLimits(run_max=10, ratio_max=0.5, ratio_min_events=100, window_seconds=60.0)
 
 FEW_PIECES = PieceLimits(max_pieces=2, small_ids=30)
 

@@ -16,15 +16,21 @@ from tests.integration.processing.model import Model
 from viewcounter.eventlog.codec import AcceptedEvent, pack_entry
 from viewcounter.eventlog.interface import Position
 from viewcounter.eventlog.memory import MemoryEventLog
-from viewcounter.maintenance.audit import AuditLimits, audit_hour
-from viewcounter.maintenance.recount import RecountLimits, compare_range, whole_partition
+from viewcounter.maintenance.audit import audit_hour
+from viewcounter.maintenance.recount import compare_range, whole_partition
 from viewcounter.maintenance.retention import retain_partition
-from viewcounter.maintenance.retention_policy import RetentionPolicy
-from viewcounter.maintenance.rollup import RollupSettings, roll_partition
-from viewcounter.maintenance.sketching import SketchSettings, sketch_partition
+from viewcounter.maintenance.rollup import roll_partition
+from viewcounter.maintenance.settings import (
+    AuditSettings,
+    RecountSettings,
+    RetentionSettings,
+    RollupSettings,
+    SketchSettings,
+)
+from viewcounter.maintenance.sketching import sketch_partition
 from viewcounter.processing.dispatch import publish_watermarks, read_backlog
 from viewcounter.processing.known_ids import IdCache
-from viewcounter.storage.dead_letter_limits import DeadLetterLimits
+from viewcounter.storage.settings import DeadLetterLimits
 
 PARTITION = 3
 CHANNEL = "channel"
@@ -98,7 +104,7 @@ class Lifetime:
             flush_max_events=flush_max_events,
             read_entries=read_entries,
             ids=self._workers[worker],
-            dead_letters=DeadLetterLimits(run_max=10**6, ratio_max=1.0, ratio_min_read=1, window_seconds=60.0),
+            dead_letters=DeadLetterLimits(run_max=10**6, ratio_max=1.0, ratio_min_events=1, window_seconds=60.0),
         )
         admits_since = self.get_state()["admits_since"]
         try:
@@ -115,17 +121,18 @@ class Lifetime:
     def sketch(self, *, transactions: int) -> None:
         """A few events and keys at once, so that hours are made in parts and minute by minute."""
         future_seconds = int(FUTURE.total_seconds())
-        settings = SketchSettings(transactions + 0.5, max_events=3, max_keys=2, future_seconds=future_seconds)
+        settings = SketchSettings(
+            budget_seconds=transactions + 0.5, max_events=3, max_keys=2, future_seconds=future_seconds
+        )
         self._survive(lambda: sketch_partition(self.cluster, PARTITION, settings=settings, clock=_tick()))
 
     def retain(self, *, ids: timedelta, minutes: timedelta, hours: timedelta, transactions: int) -> None:
-        policy = RetentionPolicy(
-            raw=ids,
-            ids=ids,
-            minutes=minutes,
-            hours=hours,
-            resolved=timedelta(days=30),
-            guard=FUTURE * 2,
+        policy = RetentionSettings(
+            raw_seconds=int(ids.total_seconds()),
+            ids_seconds=int(ids.total_seconds()),
+            minutes_seconds=int(minutes.total_seconds()),
+            hours_seconds=int(hours.total_seconds()),
+            future_seconds=int(FUTURE.total_seconds()),
             budget_seconds=transactions + 0.5,
             delete_rows=2,
             drop_lock_seconds=0.5,
@@ -199,10 +206,10 @@ class Lifetime:
         future_seconds = int(FUTURE.total_seconds())
         for hour in hours:
             with self.cluster.transaction(PARTITION) as connection:
-                limits = AuditLimits(future_seconds=future_seconds, max_differences=10)
+                limits = AuditSettings(future_seconds=future_seconds, max_differences=10)
                 [audit] = audit_hour(connection, [PARTITION], hour=hour, limits=limits)
             assert audit.findings == [], audit.findings
-        limits = RecountLimits(future_seconds=future_seconds, range_videos=10, max_differences=10)
+        limits = RecountSettings(future_seconds=future_seconds, range_videos=10, max_differences=10)
         differences = compare_range(self.cluster, whole_partition(PARTITION), limits=limits)
         assert not differences, differences.rows
 

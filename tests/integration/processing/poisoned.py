@@ -5,19 +5,20 @@ from datetime import UTC, datetime, timedelta
 from clusterproxy.plan import Consistency
 from shardproxy.query import Query, QueryClass
 from tests.unit.processing.builders import uuid4_of
-from viewcounter.deadletters.isolation import IsolationSettings, PoisonIsolator
+from viewcounter.deadletters.isolation import PoisonIsolator
 from viewcounter.deadletters.replay import ReplayRules, list_dead_letters
+from viewcounter.deadletters.settings import IsolationSettings
 from viewcounter.eventlog.codec import AcceptedEvent, pack_entry
-from viewcounter.processing.consumer import FlushLimits
-from viewcounter.processing.drain import Drainer, DrainSettings
-from viewcounter.processing.known_ids import IdCache, PieceLimits
-from viewcounter.storage.dead_letter_limits import DeadLetterLimits
+from viewcounter.processing.drain import Drainer
+from viewcounter.processing.known_ids import IdCache
+from viewcounter.processing.settings import DrainSettings, FlushLimits, PieceLimits
 from viewcounter.storage.dead_letters import DeadLetterFilter
+from viewcounter.storage.settings import DeadLetterLimits
 
 NOW = datetime.now(UTC).replace(second=30, microsecond=0)
 NOW_US = int(NOW.timestamp()) * 1_000_000
 PARTITION = 3
-LIMITS = DeadLetterLimits(run_max=20, ratio_max=0.1, ratio_min_read=100, window_seconds=3600.0)
+LIMITS = DeadLetterLimits(run_max=20, ratio_max=0.1, ratio_min_events=100, window_seconds=3600.0)
 
 
 class NoLease:
@@ -26,13 +27,13 @@ class NoLease:
 
 
 def make_drainer(cluster, log, *, limits=LIMITS, max_seconds=20.0, max_trials=2000, flush_max_events=50_000, **parts):
-    settings = IsolationSettings(limits=limits, max_seconds=max_seconds, max_trials=max_trials)
+    settings = IsolationSettings(max_seconds=max_seconds, max_trials=max_trials)
     return Drainer(
         cluster=cluster,
         log=log,
         ids=IdCache(max_bytes=10_000_000),
         lease=NoLease(),
-        poison=PoisonIsolator(cluster=cluster, settings=settings, renew=NoLease().renew),
+        poison=PoisonIsolator(cluster=cluster, settings=settings, limits=limits, renew=NoLease().renew),
         settings=DrainSettings(
             budget_seconds=60.0,
             flush=FlushLimits(max_events=flush_max_events, max_bytes=10**8, max_keys=10**6, max_seconds=60.0),

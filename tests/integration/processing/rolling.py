@@ -9,8 +9,8 @@ import psycopg
 
 from clusterproxy.proxy import ClusterProxy
 from viewcounter.maintenance.retention import RetentionReport, retain_partition
-from viewcounter.maintenance.retention_policy import RetentionPolicy
-from viewcounter.maintenance.rollup import RollupReport, RollupSettings, roll_partition
+from viewcounter.maintenance.rollup import RollupReport, roll_partition
+from viewcounter.maintenance.settings import RetentionSettings, RollupSettings
 from viewcounter.storage.named_sql import load_queries
 
 PARTITION = 3
@@ -98,13 +98,11 @@ class Rolling:
 
     def retain(self, *, ids: timedelta, minutes: timedelta, hours: timedelta, steps: int = 1000) -> RetentionReport:
         self.connection.execute("DELETE FROM sketch_due")  # as if they were made: there are no raw events here
-        policy = RetentionPolicy(
-            raw=ids,
-            ids=ids,
-            minutes=minutes,
-            hours=hours,
-            resolved=timedelta(days=30),
-            guard=timedelta(minutes=10),
+        policy = RetentionSettings(
+            raw_seconds=int(ids.total_seconds()),
+            ids_seconds=int(ids.total_seconds()),
+            minutes_seconds=int(minutes.total_seconds()),
+            hours_seconds=int(hours.total_seconds()),
             budget_seconds=steps + 0.5,
             delete_rows=2,
             drop_lock_seconds=0.5,

@@ -9,11 +9,12 @@ from runtime.metrics import REGISTRY
 from tests.integration.processing.counted import HOUR, HOURS, PARTITION, count_events
 from viewcounter.config import get_config
 from viewcounter.eventlog.codec import AcceptedEvent, pack_entry
-from viewcounter.maintenance.audit import AuditLimits, audit_cluster, audit_hour
+from viewcounter.maintenance.audit import audit_cluster, audit_hour
 from viewcounter.maintenance.audit_runs import audit_partition, run_audit
 from viewcounter.maintenance.models import AuditFinding
+from viewcounter.maintenance.settings import AuditSettings
 
-LIMITS = AuditLimits(future_seconds=300, max_differences=100)
+LIMITS = AuditSettings(future_seconds=300, max_differences=100)
 
 
 @pytest.fixture
@@ -143,14 +144,14 @@ def test_raw_events_of_hours_before_the_days_still_kept_are_not_compared(counted
 
 
 def test_findings_are_kept_published_and_resolved(counted):
-    config, now = get_config(), datetime.now(UTC)
-    run_audit(counted.cluster, PARTITION, config=config, now=now)
+    settings, now = get_config().audit, datetime.now(UTC)
+    run_audit(counted.cluster, PARTITION, settings=settings, now=now)
     assert AuditFinding.objects.count() == 0
     hour = counted.first_hour
     key = min(key for key in counted.read("event_minute") if key[2] < hour + HOUR)
     add = "UPDATE event_minute SET count = count + %s WHERE video_id = %s AND event_type_id = %s AND start = %s"
     counted.execute(add, 5, *key)
-    audit_partition(counted.cluster, PARTITION, hours=get_hours(counted), config=config, now=now)
+    audit_partition(counted.cluster, PARTITION, hours=get_hours(counted), settings=settings, now=now)
     found = AuditFinding.objects.order_by("comparison").values_list("partition", "hour", "comparison", "drift_events")
     assert list(found) == [
         (PARTITION, hour, "aggregate", 5),
@@ -159,7 +160,7 @@ def test_findings_are_kept_published_and_resolved(counted):
     ]
     assert get_drift("minute") == 5
     counted.execute(add, -5, *key)
-    run_audit(counted.cluster, PARTITION, config=config, now=now + timedelta(hours=1))
+    run_audit(counted.cluster, PARTITION, settings=settings, now=now + timedelta(hours=1))
     assert AuditFinding.objects.filter(resolved_at=None).count() == 0
     assert AuditFinding.objects.count() == 3
     assert get_drift("minute") == 0

@@ -23,7 +23,8 @@ from viewcounter.events.partition import get_partition
 from viewcounter.processing import flush_writer
 from viewcounter.processing.dispatch import publish_watermarks, read_backlog
 from viewcounter.processing.errors import PartitionNotOwned
-from viewcounter.processing.known_ids import IdCache, PieceLimits
+from viewcounter.processing.known_ids import IdCache
+from viewcounter.processing.settings import PieceLimits
 from viewcounter.storage import flush, partitions
 from viewcounter.storage.errors import SchemaVersionMismatch
 

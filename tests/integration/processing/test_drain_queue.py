@@ -4,11 +4,11 @@ import pytest
 import redis
 
 from configservice.topology.cache_keys import format_cache_key
-from runtime.backoff import Backoff
 from tests.waiting import wait_until
 from viewcounter.config import get_config
 from viewcounter.processing.drain_queue import DrainQueue
-from viewcounter.processing.shard_throttle import Health, StrainPolicy
+from viewcounter.processing.settings import ThrottlePolicy
+from viewcounter.processing.shard_throttle import Health
 
 CLUSTER_ID = "a-cluster"
 ONE, TWO = 1, 2
@@ -18,19 +18,25 @@ PAUSE = 1.5
 
 def make_queue(url=None, *, process=1, lease_seconds=30, queued_seconds=30):
     return DrainQueue(
-        url or get_config().cache_url.get_secret_value(),
+        url or get_config().cache.url.get_secret_value(),
         get_cluster_id=lambda: CLUSTER_ID,
         queued_seconds=queued_seconds,
         lease_seconds=lease_seconds,
         timeout_seconds=2.0,
-        strain=StrainPolicy(pause=Backoff(PAUSE, PAUSE, jitter=0.0), slow_flush_seconds=3.0, forget_seconds=60),
+        strain=ThrottlePolicy(
+            pause_first_seconds=PAUSE,
+            pause_max_seconds=PAUSE,
+            pause_jitter=0.0,
+            slow_flush_seconds=3.0,
+            forget_seconds=60,
+        ),
         slot=f"host:{process}",
     )
 
 
 @pytest.fixture
 def queue(servers):
-    with redis.Redis.from_url(get_config().cache_url.get_secret_value()) as client:
+    with redis.Redis.from_url(get_config().cache.url.get_secret_value()) as client:
         for key in client.scan_iter(format_cache_key(CLUSTER_ID, "drain:*")):
             client.delete(key)
     return make_queue()

@@ -11,10 +11,10 @@ from viewcounter.eventlog.codec import AcceptedEvent, pack_entry
 from viewcounter.eventlog.interface import Entry, Position
 from viewcounter.processing.batch import decode_entries, prepare_batch
 from viewcounter.storage import flush
-from viewcounter.storage.dead_letter_limits import DeadLetterLimits
 from viewcounter.storage.errors import PositionMoved
 from viewcounter.storage.flush import apply_flush
 from viewcounter.storage.partitions import PartitionState
+from viewcounter.storage.settings import DeadLetterLimits
 
 NOW = datetime.now(UTC).replace(second=30, microsecond=0)
 HOUR = NOW.replace(minute=0, second=0)
@@ -22,7 +22,7 @@ NOW_US = int(NOW.timestamp()) * 1_000_000
 VIDEO, LONG_VIDEO = "XpVt6Z1Gjjo", "ünïcode-🎬" * 4
 TYPES = {1: EventType(1, "view", False), 6: EventType(6, "watch_time", True), 7: EventType(7, "added_later", False)}
 
-DEAD_LETTERS = DeadLetterLimits(run_max=10, ratio_max=0.5, ratio_min_read=100, window_seconds=60.0)
+DEAD_LETTERS = DeadLetterLimits(run_max=10, ratio_max=0.5, ratio_min_events=100, window_seconds=60.0)
 
 TABLES = ("raw_event", "event_ids", "event_minute", "event_total", "ledger", "dead_letter", "rollup_dirty", "video")
 

@@ -26,7 +26,8 @@ from viewcounter.eventlog.codec import pack_entry, unpack_entry
 from viewcounter.eventlog.memory import MemoryEventLog
 from viewcounter.processing.errors import PartitionNotOwned, PartitionStopped
 from viewcounter.storage import flush
-from viewcounter.storage.dead_letter_limits import DeadLetterLimits, StopReason
+from viewcounter.storage.dead_letter_limits import StopReason
+from viewcounter.storage.settings import DeadLetterLimits
 
 LONG_VIDEO = "".join(random.Random(1).choices("abcdefghijklmnopqrstuvwxyz0123456789", k=6000))
 """More than an index row takes, and not to be compressed."""
@@ -232,7 +233,7 @@ def test_a_resumed_partition_writes_as_many_dead_letters_as_were_accepted(clean_
 
 def test_bad_events_within_the_accepted_number_are_isolated_though_past_the_ratio(clean_cluster, log):
     append(log, *(event(number, f"v{number % 9}") for number in range(100)), *(poison(1000 + n) for n in range(30)))
-    limits = DeadLetterLimits(run_max=100, ratio_max=0.1, ratio_min_read=100, window_seconds=3600.0)
+    limits = DeadLetterLimits(run_max=100, ratio_max=0.1, ratio_min_events=100, window_seconds=3600.0)
     with pytest.raises(PartitionStopped):
         make_drainer(clean_cluster, log, limits=limits).drain(PARTITION)
     assert read_state(clean_cluster)["stop_reason"] == StopReason.RATIO

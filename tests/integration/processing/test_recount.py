@@ -1,6 +1,7 @@
 """Recounts on real shards: whatever was corrupted becomes what raw events say, beside drains and through crashes."""
 
 import threading
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
@@ -17,7 +18,8 @@ from viewcounter.maintenance.recount_jobs import (
     requeue_lost,
     run_recount,
 )
-from viewcounter.maintenance.rollup import RollupSettings, roll_partition
+from viewcounter.maintenance.rollup import roll_partition
+from viewcounter.maintenance.settings import RollupSettings
 from viewcounter.storage import recount as storage
 from viewcounter.storage.errors import PartitionBeingMoved
 from viewcounter.storage.recount import read_term
@@ -53,9 +55,9 @@ def counted(clean_cluster, django_db_blocker):
         RecountJob.objects.all().delete()
 
 
-def run(counted, job, **settings):
-    config = get_config().model_copy(update=settings)
-    run_recount(counted.cluster, job.pk, config=config, budget_seconds=None)
+def run(counted, job, **changes):
+    settings = replace(get_config().recount, **changes)
+    run_recount(counted.cluster, job.pk, settings=settings, budget_seconds=None)
     job.refresh_from_db()
     return job
 
@@ -218,7 +220,7 @@ def test_a_recount_in_small_ranges_and_small_steps_is_the_same(counted):
     corrupt(counted, CORRUPTIONS["missing minutes"])
     corrupt(counted, CORRUPTIONS["wrong total"])
     job = create_partition_recount(PARTITION, apply=True, actor="ada")
-    run(counted, job, recount_range_videos=1, recount_max_differences=1)
+    run(counted, job, range_videos=1, max_differences=1)
     counted.assert_exact()
     assert (job.state, job.videos_done, job.videos_total) == ("done", len(counted.videos), len(counted.videos))
 
@@ -235,7 +237,7 @@ def run_until_it_dies(counted, job, *, after_ranges):
 
     with pytest.MonkeyPatch.context() as patch, pytest.raises(RuntimeError, match="the worker dies"):
         patch.setattr(recount_jobs, "repair_range", repair_or_die)
-        run(counted, job, recount_range_videos=1)
+        run(counted, job, range_videos=1)
     job.refresh_from_db()
     assert (job.state, job.videos_done) == ("running", after_ranges)
 
@@ -243,7 +245,7 @@ def run_until_it_dies(counted, job, *, after_ranges):
 def test_a_recount_goes_on_where_it_stopped(counted):
     corrupt(counted, CORRUPTIONS["missing minutes"])
     job = create_partition_recount(PARTITION, apply=True, actor="ada")
-    run_recount(counted.cluster, job.pk, config=get_config(), budget_seconds=0.0)  # no time at all
+    run_recount(counted.cluster, job.pk, settings=get_config().recount, budget_seconds=0.0)  # no time at all
     run_until_it_dies(counted, job, after_ranges=3)
     run(counted, job)
     assert job.videos_done == job.videos_total == len(counted.videos)
@@ -285,7 +287,7 @@ def test_a_recount_under_way_begins_again_after_a_failover(counted, term):
     job = create_partition_recount(PARTITION, apply=True, actor="ada")
     run_until_it_dies(counted, job, after_ranges=3)
     lose_in_failover(counted, term=term + 1)
-    assert run(counted, job, recount_range_videos=1).state == "done"
+    assert run(counted, job, range_videos=1).state == "done"
     counted.assert_exact()
     assert job.corrected_on.endswith(f"in term {term + 1}")
 
@@ -332,7 +334,7 @@ def test_recounts_beside_drains_stay_exact(counted):
     drain = threading.Thread(target=counted.drain)
     job = create_partition_recount(PARTITION, apply=True, actor="ada")
     drain.start()
-    run(counted, job, recount_range_videos=2)
+    run(counted, job, range_videos=2)
     drain.join(timeout=limit(60))
     assert not drain.is_alive()
     run(counted, create_partition_recount(PARTITION, apply=True, actor="ada"))

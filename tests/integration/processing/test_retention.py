@@ -9,7 +9,6 @@ from django.core.management import CommandError, call_command
 from tests.integration.processing.rolling import PARTITION, Event, Rolling
 from viewcounter.config import get_config
 from viewcounter.maintenance.retention import drop_old_raw_days
-from viewcounter.maintenance.retention_policy import RetentionPolicy
 from viewcounter.storage.raw_days import ensure_raw_days
 
 DAY = datetime(2026, 1, 1, tzinfo=UTC)
@@ -165,7 +164,7 @@ def list_raw_days(connection):
 
 
 def test_days_of_raw_events_are_dropped_whole_once_every_partition_has_passed_them(clean_cluster, shard_connection):
-    policy = RetentionPolicy.from_config(get_config())
+    policy = get_config().retention
     kept = list_raw_days(shard_connection)
     old = date(2020, 5, 1)
     with shard_connection.transaction():

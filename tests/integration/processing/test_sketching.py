@@ -8,13 +8,15 @@ import pytest
 from clusterproxy.plan import Consistency
 from tests.integration.processing.rolling import PARTITION, Event, Rolling
 from viewcounter.events.partition import get_partition
-from viewcounter.maintenance.sketching import SketchSettings, find_partitions_to_sketch, sketch_partition
+from viewcounter.maintenance.settings import SketchSettings
+from viewcounter.maintenance.sketching import find_partitions_to_sketch, sketch_partition
 from viewcounter.processing import tasks
 from viewcounter.queries.errors import InvalidQuery, SketchesBehind
 from viewcounter.queries.freshness import ReadOptions
 from viewcounter.queries.meta import Source
 from viewcounter.queries.ranges import Interval, Period
-from viewcounter.queries.sketched import SketchFunction, SketchLimits
+from viewcounter.queries.settings import SketchLimits
+from viewcounter.queries.sketched import SketchFunction
 from viewcounter.queries.stats import StatsQuery, get_stats
 from viewcounter.queries.targets import StatsTarget
 from viewcounter.storage import sketches

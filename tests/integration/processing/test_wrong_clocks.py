@@ -15,7 +15,6 @@ from viewcounter.eventlog.codec import AcceptedEvent, pack_entry
 from viewcounter.eventlog.redis_streams import RedisEventLog
 from viewcounter.events.partition import get_partition
 from viewcounter.maintenance.retention import drop_old_raw_days, retain_partition
-from viewcounter.maintenance.retention_policy import RetentionPolicy
 from viewcounter.processing.dispatch import publish_watermarks, read_backlog
 from viewcounter.storage.deletion_clock import (
     Uptime,
@@ -73,7 +72,7 @@ def test_one_position_ten_days_ahead_deletes_nothing_and_stops_nothing(clean_clu
         client.incrby(f"log-count:{{{partition}}}", 1)
     assert drainer.drain(partition).counted == 1
     publish_watermarks(clean_cluster, read_backlog(clean_cluster, log))
-    retain_partition(clean_cluster, partition, policy=RetentionPolicy.from_config(get_config()))
+    retain_partition(clean_cluster, partition, policy=get_config().retention)
     row = read_row(clean_cluster, partition)
     now = datetime.now(UTC)
     assert now - MINUTE < row["watermark"] <= now + A_MOMENT
@@ -152,7 +151,7 @@ def test_a_shards_clock_that_jumps_deletes_nothing_by_age_until_it_is_accepted(c
     shard_connection.execute("UPDATE partition_state SET watermark = %s, rolled_through = %s", [now, now])
     days_before = list_raw_days(shard_connection)
     set_clock_ahead(shard_connection, 10 * DAY)
-    policy = RetentionPolicy.from_config(get_config())
+    policy = get_config().retention
 
     def retain():
         report = retain_partition(clean_cluster, PARTITION, policy=policy)

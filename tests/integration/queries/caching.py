@@ -5,10 +5,10 @@ from typing import Any
 from clusterproxy.proxy import ClusterProxy
 from devtools.localcluster import LocalCluster
 from devtools.localcluster.waiting import Waiter
+from tests.settings import configure
 from viewcounter.cache.process import build_read_cache
 from viewcounter.cache.read_cache import ReadCache
 from viewcounter.cache.shared import KEY_PREFIX
-from viewcounter.config import get_config
 
 CACHE_DATABASE = 1
 
@@ -32,7 +32,7 @@ def await_shared(servers: LocalCluster, count: int) -> None:
 
 def make_cache(**settings: Any) -> ReadCache:
     """As a process has it, with settings of its own."""
-    return build_read_cache(get_config().model_copy(update=settings))
+    return build_read_cache(configure(**settings))
 
 
 class CountingCluster:

@@ -239,7 +239,7 @@ def test_a_recount_invalidates_a_closed_window_at_once_in_every_process(counted,
         counted.first_hour + HOUR,
     )
     await_everywhere(counted)
-    patient = {"cache_generation_seconds": 0.0, "shared_cache_timeout_seconds": limit(1.0)}
+    patient = {"read_cache_generation_seconds": 0.0, "cache_timeout_seconds": limit(1.0)}
     cluster, caches = CountingCluster(counted.cluster), [make_cache(**patient) for _ in range(2)]
     right = expect_hours(counted, hours=(0, 1))
     ask_for_hours(cluster, counted, hours=(0, 1), cache=caches[0], now=NOW)
@@ -250,7 +250,7 @@ def test_a_recount_invalidates_a_closed_window_at_once_in_every_process(counted,
             assert (answer.value, answer.meta.as_of, answer.meta.is_final) == (right + 100 * broken, NOW, True)
     assert cluster.take().count("buckets_of_videos") == 1
     job = create_partition_recount(PARTITION, apply=True, actor="ada")
-    run_recount(counted.cluster, job.pk, config=get_config(), budget_seconds=None)
+    run_recount(counted.cluster, job.pk, settings=get_config().recount, budget_seconds=None)
     await_everywhere(counted)
     for cache in caches:
         assert ask_for_hours(cluster, counted, hours=(0, 1), cache=cache, now=LATER).value == right
@@ -259,10 +259,10 @@ def test_a_recount_invalidates_a_closed_window_at_once_in_every_process(counted,
 
 def test_a_recount_that_finds_nothing_leaves_kept_answers_valid(counted):
     await_everywhere(counted)
-    cluster, cache = CountingCluster(counted.cluster), make_cache(cache_generation_seconds=0.0)
+    cluster, cache = CountingCluster(counted.cluster), make_cache(read_cache_generation_seconds=0.0)
     ask_for_hours(cluster, counted, hours=(0, 1), cache=cache, now=NOW)
     job = create_partition_recount(PARTITION, apply=True, actor="ada")
-    run_recount(counted.cluster, job.pk, config=get_config(), budget_seconds=None)
+    run_recount(counted.cluster, job.pk, settings=get_config().recount, budget_seconds=None)
     await_everywhere(counted)
     cluster.take()
     ask_for_hours(cluster, counted, hours=(0, 1), cache=cache, now=LATER)
@@ -271,7 +271,7 @@ def test_a_recount_that_finds_nothing_leaves_kept_answers_valid(counted):
 
 def test_the_generation_is_asked_for_once_while_it_is_known(counted):
     await_everywhere(counted)
-    cluster, cache = CountingCluster(counted.cluster), make_cache(cache_generation_seconds=3600.0)
+    cluster, cache = CountingCluster(counted.cluster), make_cache(read_cache_generation_seconds=3600.0)
     for hours in ((0, 1), (0, 2), (0, 1), (0, 2)):
         ask_for_hours(cluster, counted, hours=hours, cache=cache, now=LATER)
     asked = cluster.take()
@@ -282,7 +282,7 @@ def test_the_generation_is_asked_for_once_while_it_is_known(counted):
 def test_kept_answers_equal_new_ones_whatever_is_flushed_closed_and_corrected(counted, seed):
     """Open windows by the second that they may lag, closed ones at once."""
     rng = random.Random(seed)
-    caches = [make_cache(cache_generation_seconds=0.0) for _ in range(2)]
+    caches = [make_cache(read_cache_generation_seconds=0.0) for _ in range(2)]
     now, closed_hours = NOW, 2
     for step in range(12):
         match rng.choice(["flush", "flush", "close", "correct", "correct"]):
@@ -303,7 +303,7 @@ def test_kept_answers_equal_new_ones_whatever_is_flushed_closed_and_corrected(co
                 for cache in caches:  # who reads now, keeps what is wrong
                     ask_for_hours(counted.cluster, counted, hours=(0, 1), cache=cache, now=now)
                 job = create_partition_recount(PARTITION, apply=True, actor="ada")
-                run_recount(counted.cluster, job.pk, config=get_config(), budget_seconds=None)
+                run_recount(counted.cluster, job.pk, settings=get_config().recount, budget_seconds=None)
         await_everywhere(counted)
         now += timedelta(seconds=1.5)
         for _ in range(4):

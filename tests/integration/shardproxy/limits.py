@@ -4,12 +4,11 @@ import time
 from pathlib import Path
 
 from configservice.topology.password_refs import PasswordRefRules
-from shardproxy.query import QueryClass
-from shardproxy.settings import DEFAULT_QUERY_SECONDS, PoolSettings
+from shardproxy.settings import PoolSettings, QueryBudgets
 
 ANY_FILE = PasswordRefRules(Path("/"))
 SETTINGS = PoolSettings(
-    query_seconds={**DEFAULT_QUERY_SECONDS, QueryClass.POINT: 0.5, QueryClass.FLUSH: 1.0},
+    query=QueryBudgets(point_seconds=0.5, flush_seconds=1.0),
     lock_timeout_seconds=0.2,
     wait_seconds=0.5,
     breaker_open_seconds=0.5,

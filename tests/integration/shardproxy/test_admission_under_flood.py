@@ -9,7 +9,7 @@ import pytest
 from shardproxy.errors import PoolExhausted, ShardProxyError
 from shardproxy.instance import InstanceProxy
 from shardproxy.query import Query, QueryClass
-from shardproxy.settings import DEFAULT_QUERY_SECONDS, PoolSettings
+from shardproxy.settings import PoolSettings, QueryBudgets
 from tests.integration.shardproxy.limits import ANY_FILE
 from tests.pace import limit
 from tests.waiting import wait_until
@@ -23,7 +23,7 @@ SETTINGS = PoolSettings(
     max_connections=4,
     flush_reserved=1,
     report_connections=2,
-    query_seconds={**DEFAULT_QUERY_SECONDS, QueryClass.REPORT: 60.0, QueryClass.POINT: 60.0},
+    query=QueryBudgets(report_seconds=60.0, point_seconds=60.0),
 )
 
 

@@ -14,15 +14,15 @@ from shardproxy.errors import ShardProxyError, StatementTimeout
 from shardproxy.instance import InstanceProxy
 from shardproxy.query import Query, QueryClass
 from shardproxy.session_reaper import SessionReaper
-from shardproxy.settings import DEFAULT_QUERY_SECONDS, PoolSettings
+from shardproxy.settings import PoolSettings, QueryBudgets
 from tests.integration.shardproxy.limits import ANY_FILE
 from tests.integration.shardproxy.watching import (
     BI_PASSWORD,
     BI_ROLE,
+    KILLER,
     LONG,
     POLICY,
     Foreigner,
-    build_settings,
     watching,
 )
 from tests.pace import limit
@@ -65,7 +65,7 @@ class TestBudgets:
         with watching(shard_servers) as first, watching(shard_servers) as second:
             started_at = time.monotonic()
             done = run(command, environment=environment, within_seconds=60)
-            assert time.monotonic() - started_at >= POLICY.foreign_query_seconds
+            assert time.monotonic() - started_at >= KILLER.foreign_query_seconds
         assert "canceling statement due to user request" in done.stderr
         kills = first.kills + second.kills
         assert {(k.session_class, k.reason, k.action) for k in kills} == {("foreign", "running", "cancel")}
@@ -77,15 +77,14 @@ class TestBudgets:
         assert kill.age_seconds >= kill.budget_seconds == 1.0
 
     def test_a_report_that_its_server_does_not_stop_is_ended_past_its_budget(self, shard_servers):
-        seconds = {**DEFAULT_QUERY_SECONDS, QueryClass.REPORT: 60.0}
-        settings = PoolSettings(query_seconds=seconds, password_refs=ANY_FILE)
+        settings = PoolSettings(query=QueryBudgets(report_seconds=60.0), password_refs=ANY_FILE)
         proxy = InstanceProxy(shard_servers.get_instance("shard1a"), settings)
         sleep = Query("sleep", "SELECT pg_sleep(%(seconds)s)", QueryClass.REPORT)
         with watching(shard_servers) as recorder:
             started_at = time.monotonic()
             with pytest.raises(StatementTimeout):
                 proxy.read(sleep, {"seconds": 30}, deadline_at=started_at + 60)
-            assert time.monotonic() - started_at >= POLICY.query_seconds[QueryClass.REPORT]
+            assert time.monotonic() - started_at >= POLICY.query.report_seconds
             assert proxy.read(sleep, {"seconds": 0}, deadline_at=time.monotonic() + 10) == [{"pg_sleep": ""}]
         assert proxy.get_stats()["connections_num"] == 1
         assert recorder.list_actions() == [("report", "running", "cancel")]
@@ -100,12 +99,12 @@ class TestBudgets:
             ).await_end()
         assert recorder.list_actions() == [("foreign", "running", "cancel"), ("foreign", "running", "terminate")]
         assert stubborn.error.sqlstate == "57P01"
-        assert (recorder.kills[1].at - recorder.kills[0].at).total_seconds() >= POLICY.grace_seconds
+        assert (recorder.kills[1].at - recorder.kills[0].at).total_seconds() >= KILLER.grace_seconds
 
     def test_a_replica_is_watched_like_a_primary(self, shard_servers, foreigner):
         with watching(shard_servers, "shard1b") as recorder:
             reader = foreigner("shard1b").start(LONG).await_end()
-        assert reader.seconds >= POLICY.foreign_query_seconds
+        assert reader.seconds >= KILLER.foreign_query_seconds
         assert recorder.list_actions() == [("foreign", "running", "cancel")]
 
 
@@ -114,9 +113,11 @@ class TestLocks:
         holder, waiting = foreigner(), foreigner()
         holder.execute("INSERT INTO probe VALUES (1)").execute("BEGIN").execute("UPDATE probe SET note = 'x'")
         started_at = time.monotonic()
-        with watching(shard_servers, policy=replace(POLICY, foreign_query_seconds=60)) as recorder:
+        with watching(
+            shard_servers, policy=replace(POLICY, killer=replace(KILLER, foreign_query_seconds=60))
+        ) as recorder:
             waiting.start("UPDATE probe SET note = 'y'").await_end()
-            assert time.monotonic() - started_at >= POLICY.foreign_idle_seconds
+            assert time.monotonic() - started_at >= KILLER.foreign_idle_seconds
         assert waiting.error is None and not holder.answers()
         assert recorder.list_actions() == [("foreign", "idle_in_transaction", "terminate")]
         assert recorder.kills[0].pid == holder.pid
@@ -128,11 +129,11 @@ class TestLocks:
         )
         if busy:
             holder.start(LONG)
-        policy = replace(POLICY, foreign_query_seconds=60, foreign_idle_seconds=60)
+        policy = replace(POLICY, killer=replace(KILLER, foreign_query_seconds=60, foreign_idle_seconds=60))
         settings = PoolSettings(lock_timeout_seconds=30, password_refs=ANY_FILE)
         proxy = InstanceProxy(shard_servers.get_instance("shard1a"), settings)
         with watching(shard_servers, policy=policy) as recorder:
-            time.sleep(2 * POLICY.foreign_blocking_seconds)
+            time.sleep(2 * KILLER.foreign_blocking_seconds)
             assert recorder.kills == []  # it holds up nobody
             with proxy.transaction(QueryClass.FLUSH, deadline_at=time.monotonic() + 15) as connection:
                 connection.execute("UPDATE probe SET note = 'ours'")
@@ -147,7 +148,9 @@ class TestWhoStays:
     """Each outlives several times its budget while a foreign session beside it, the proof that the watch acts, goes."""
 
     STRICT = replace(
-        POLICY, foreign_query_seconds=0.3, foreign_idle_seconds=0.3, query_seconds=dict.fromkeys(QueryClass, 0.3)
+        POLICY,
+        killer=replace(KILLER, foreign_query_seconds=0.3, foreign_idle_seconds=0.3),
+        query=QueryBudgets(*[0.3] * len(QueryClass)),
     )
 
     def test_sessions_of_our_machinery_stay(self, shard_servers, foreigner, password):
@@ -158,7 +161,7 @@ class TestWhoStays:
             for purpose in Purpose
         ]
         spared = foreigner(application_name="pg_dump")
-        policy = replace(self.STRICT, spared_applications=frozenset({"pg_dump"}))
+        policy = replace(self.STRICT, killer=replace(self.STRICT.killer, spared_applications=("pg_dump",)))
         with watching(shard_servers, policy=policy) as recorder:
             for one in [*ours, spared]:
                 one.start("SELECT pg_sleep(2)")
@@ -181,7 +184,7 @@ class TestWhoStays:
             with running(command, environment=environment, stdout=subprocess.DEVNULL) as backup:
                 victim = foreigner().start(LONG).await_end()
                 assert backup.wait(limit(60)) == 0
-        assert time.monotonic() - started_at > 2 * POLICY.foreign_query_seconds
+        assert time.monotonic() - started_at > 2 * KILLER.foreign_query_seconds
         assert [kill.pid for kill in recorder.kills] == [victim.pid]
 
     def test_a_session_that_waits_for_a_synchronous_standby_stays_and_commits_for_real(self, shard_servers, foreigner):
@@ -219,7 +222,6 @@ class TestWhoStays:
     def test_a_session_that_has_moved_on_since_the_look_is_not_hit(self, shard_servers, foreigner):
         """Between look and act the victim ends its statement and begins the next one on the same connection."""
         victim = foreigner(application_name="victim").start("SELECT pg_sleep(1)")
-        settings = build_settings(shard_servers)
 
         class Slow(DedicatedConnection):
             def fetch(self, statement, params=None, *, timeout_seconds):
@@ -229,7 +231,9 @@ class TestWhoStays:
                     wait_until(lambda: not victim.is_done)
                 return super().fetch(statement, params, timeout_seconds=timeout_seconds)
 
-        connection = Slow(shard_servers.get_instance("shard1a"), settings.pool, purpose=Purpose.SHARD_PROXY)
+        connection = Slow(
+            shard_servers.get_instance("shard1a"), PoolSettings(password_refs=ANY_FILE), purpose=Purpose.SHARD_PROXY
+        )
         kills, planned = [], []
         session_reaper = SessionReaper(
             shard_servers.get_instance("shard1a"), connection, self.STRICT,
@@ -303,7 +307,7 @@ class TestFaults:
 
     def test_metrics_of_primary_and_replica(self, shard_servers, foreigner):
         opened = foreigner().execute("BEGIN").execute("SELECT 1")
-        calm = replace(POLICY, foreign_idle_seconds=600)
+        calm = replace(POLICY, killer=replace(KILLER, foreign_idle_seconds=600))
         with watching(shard_servers, policy=calm) as primary, watching(shard_servers, "shard1b") as replica:
             wait_until(lambda: bool(primary.sizes and len(primary.metrics) > 1 and replica.metrics))
         first, last, other = primary.metrics[0], primary.metrics[-1], replica.metrics[-1]

@@ -11,10 +11,9 @@ import psycopg
 from devtools.localcluster.spec import SHARD_PROXY_ROLE
 from shardproxy.instance_metrics import InstanceMetrics
 from shardproxy.kill_plan import KillPolicy
-from shardproxy.query import QueryClass
 from shardproxy.session_reaper import TerminatedSession
-from shardproxy.settings import DEFAULT_QUERY_SECONDS, PoolSettings
-from shardproxy.watch import InstanceWatch, Reachability, WatchSettings
+from shardproxy.settings import KillerSettings, PoolSettings, QueryBudgets, WatchSettings
+from shardproxy.watch import InstanceWatch, Reachability
 from tests.integration.shardproxy.limits import ANY_FILE
 from tests.integration.shardproxy.servers import Servers
 from tests.pace import limit
@@ -23,15 +22,18 @@ from tests.waiting import wait_until
 BI_ROLE = "bi"
 BI_PASSWORD = "only-for-tests"
 LONG = "SELECT pg_sleep(300)"
-POLICY = KillPolicy(
-    application="viewcounter",
-    users=frozenset({"viewcounter", SHARD_PROXY_ROLE}),
-    query_seconds={**DEFAULT_QUERY_SECONDS, QueryClass.REPORT: 1.0, QueryClass.FLUSH: 1.0},
+KILLER = KillerSettings(
     slack_seconds=0.25,
     foreign_query_seconds=1.0,
     foreign_idle_seconds=1.0,
     foreign_blocking_seconds=1.0,
     grace_seconds=0.5,
+)
+POLICY = KillPolicy(
+    application="viewcounter",
+    users=frozenset({"viewcounter", SHARD_PROXY_ROLE}),
+    query=QueryBudgets(report_seconds=1.0, flush_seconds=1.0),
+    killer=KILLER,
 )
 
 
@@ -72,7 +74,6 @@ def build_settings(servers: Servers, **more: Any) -> WatchSettings:
             "backoff_max_seconds": 1.0,
             "vitals_seconds": 0.5,
             "size_seconds": 60.0,
-            "pool": PoolSettings(password_refs=ANY_FILE),
             "user": SHARD_PROXY_ROLE,
             "password_ref": f"file:{servers.cluster.state.get_secret_path('shard_proxy_password')}",
             **more,
@@ -86,7 +87,13 @@ def watching(
 ) -> Iterator[Recorder]:
     """The watch runs while the body runs."""
     recorder = Recorder()
-    watch = InstanceWatch(servers.get_instance(name), build_settings(servers, **settings), policy, observer=recorder)
+    watch = InstanceWatch(
+        servers.get_instance(name),
+        build_settings(servers, **settings),
+        policy,
+        pool=PoolSettings(password_refs=ANY_FILE),
+        observer=recorder,
+    )
     watch.start()
     try:
         wait_until(lambda: bool(recorder.reachability))

@@ -5,7 +5,6 @@ import pytest
 from clusterproxy.registry import InstanceRegistry
 from devtools.localcluster.spec import SUPERUSER_ROLE
 from tests.waiting import wait_until
-from viewcounter.cluster import build_cluster_settings
 from viewcounter.config import get_config
 from viewcounter.eventlog.codec import AcceptedEvent, pack_entry
 from viewcounter.eventlog.memory import MemoryEventLog
@@ -16,7 +15,7 @@ PARTITION = 3
 
 @pytest.fixture
 def measure(clean_cluster):
-    registry, log = InstanceRegistry(build_cluster_settings(get_config()).pool), MemoryEventLog()
+    registry, log = InstanceRegistry(get_config().pool), MemoryEventLog()
     topology = clean_cluster.topology
     shard = topology.get_shard_of(PARTITION)
 

@@ -9,15 +9,8 @@ from django.db import DataError, OperationalError
 from runtime.metrics import REGISTRY
 from tests.integration.shardwatch.terminated_session import NOW, TERMINATED
 from tests.waiting import wait_until
-from viewcounter.shardwatch.kills import (
-    KillFilter,
-    KillStore,
-    StoreSettings,
-    build_row,
-    list_kills,
-    remove_old_kills,
-    write_kills,
-)
+from viewcounter.shardwatch.kills import KillFilter, KillStore, build_row, list_kills, remove_old_kills, write_kills
+from viewcounter.shardwatch.settings import KillRecordSettings
 
 
 def number(n):
@@ -48,7 +41,7 @@ def open_store(kills):
     stores = []
 
     def open_one(database, *, max_waiting=100):
-        stores.append(KillStore(StoreSettings(max_waiting, 1e9), write=database.write))
+        stores.append(KillStore(KillRecordSettings(max_waiting, 1e9), write=database.write))
         stores[-1].start()
         return stores[-1]
 
@@ -86,7 +79,7 @@ def test_rows_that_no_database_takes_do_not_hold_up_those_behind_them(open_store
 def test_what_waits_at_the_end_is_written_if_the_database_answers(kills):
     database = Database()
     database.is_up = True
-    store = KillStore(StoreSettings(10, 1e9), write=database.write)
+    store = KillStore(KillRecordSettings(10, 1e9), write=database.write)
     for n in range(3):
         store.put(number(n), shard="shard1")
     store.start()

@@ -49,7 +49,7 @@ def test_the_control_database_is_asked_by_tls_before_and_after_a_shard(servers, 
         ASK_BOTH_KINDS,
         VIEWCOUNTER_CONTROL_DATABASE_PORT=str(front.port),
         VIEWCOUNTER_CONTROL_DATABASE_SSLMODE="verify-full",
-        VIEWCOUNTER_CONTROL_DATABASE_SSLROOTCERT=str(authority.root),
+        VIEWCOUNTER_CONTROL_DATABASE_TLS_ROOT_CERTIFICATE=str(authority.root),
     )
     assert (done.returncode, done.stderr) == (0, "")
     assert front.accepted >= 2
@@ -61,7 +61,7 @@ def test_a_control_database_without_tls_is_refused_where_tls_is_demanded(servers
         "-c",
         ASK_BOTH_KINDS,
         VIEWCOUNTER_CONTROL_DATABASE_SSLMODE="verify-full",
-        VIEWCOUNTER_CONTROL_DATABASE_SSLROOTCERT=str(authority.root),
+        VIEWCOUNTER_CONTROL_DATABASE_TLS_ROOT_CERTIFICATE=str(authority.root),
     )
     assert done.returncode == 1
     assert "server does not support SSL, but SSL was required" in done.stderr

@@ -7,12 +7,13 @@ from datetime import UTC, datetime, timedelta
 from clusterproxy.freshness import FreshnessRequirement, Progress, ProgressProbe
 from shardproxy.errors import InstanceUnavailable
 from shardproxy.query import Query, QueryClass
-from viewcounter.cache.memory import Lifetimes
-from viewcounter.cache.read_cache import CacheRequest, CacheResult, CacheSettings, Origin, ReadCache
+from viewcounter.cache.read_cache import CacheRequest, CacheResult, Origin, ReadCache
+from viewcounter.cache.settings import ReadCacheSettings
 
 NOW = datetime(2026, 1, 31, 12, tzinfo=UTC)
-SETTINGS = CacheSettings(
-    lifetimes=Lifetimes(fresh_seconds=1.0, stale_seconds=60.0),
+SETTINGS = ReadCacheSettings(
+    fresh_seconds=1.0,
+    stale_seconds=60,
     max_bytes=10**6,
     max_entries=100,
     entry_max_bytes=10**4,

@@ -4,7 +4,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from viewcounter.cache.memory import ENTRY_OVERHEAD_BYTES, Age, CacheEntry, Lifetimes, MemoryCache, classify_age
+from viewcounter.cache.memory import (
+    ENTRY_OVERHEAD_BYTES,
+    Age,
+    CacheEntry,
+    MemoryCache,
+    classify_age,
+)
+from viewcounter.cache.settings import Lifetimes
 
 LIFETIMES = Lifetimes(fresh_seconds=1.0, stale_seconds=60.0)
 READ_AT = 1000.0

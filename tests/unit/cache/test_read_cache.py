@@ -22,7 +22,6 @@ from tests.unit.cache.builders import (
     make_cache,
 )
 from tests.waiting import wait_until
-from viewcounter.cache.memory import Lifetimes
 from viewcounter.cache.read_cache import Origin, build_result, load_uncached
 
 
@@ -240,8 +239,7 @@ def test_an_answer_longer_than_the_bound_is_not_kept():
 
 
 def test_with_no_time_to_be_fresh_nothing_is_used_again_but_a_stale_answer():
-    lifetimes = Lifetimes(fresh_seconds=0.0, stale_seconds=60.0)
-    cache, question = make_cache(settings=replace(SETTINGS, lifetimes=lifetimes)), Question({"a": 1})
+    cache, question = make_cache(settings=replace(SETTINGS, fresh_seconds=0.0)), Question({"a": 1})
     ask(cache, question)
     assert ask(cache, question, now=after(0.001))[1] == {"a": "shard"}
     question.values = {"a": None}

@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 from shardproxy.errors import InstanceUnavailable
 from tests.tiers import scale_examples
 from tests.unit.cache.builders import DOWN, NOW, SETTINGS, FakeShared, FunctionRead, loaded, make_cache
-from viewcounter.cache.memory import Lifetimes
 from viewcounter.cache.read_cache import Origin
 
 TENTHS = 10
@@ -22,7 +21,7 @@ FRESH = 1 * TENTHS
 KNOWN = 5
 STALE = 30 * TENTHS
 WINDOW_END = 10
-CACHE_SETTINGS = replace(SETTINGS, lifetimes=Lifetimes(FRESH / TENTHS, STALE / TENTHS))
+CACHE_SETTINGS = replace(SETTINGS, fresh_seconds=FRESH / TENTHS, stale_seconds=STALE / TENTHS)
 
 
 @dataclass(frozen=True)

@@ -43,8 +43,7 @@ def open_store(tmp_path):
         keys=(),
     ):
         settings = ClusterSettings(
-            state_dir=tmp_path,
-            cluster_id=cluster_id,
+            id=cluster_id,
             topology_public_keys=",".join(key.public for key in keys),
             topology_poll_seconds=poll_seconds,
             topology_refresh_min_seconds=refresh_min_seconds,
@@ -52,6 +51,7 @@ def open_store(tmp_path):
         store = TopologyStore(
             [shelf],
             settings,
+            state_dir=tmp_path,
             on_change=on_change or (seen if seen is not None else []).append,
             on_refused=on_refused,
             feed=feed,

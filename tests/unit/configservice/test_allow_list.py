@@ -5,7 +5,7 @@ from ipaddress import ip_address
 import pytest
 
 from configservice.join.allow_list import BadAllowList, parse_address, parse_allow_list
-from viewcounter.config import Config
+from configservice.settings import ConfigServiceSettings
 
 LIST = "10.0.0.0/8:5432, 192.0.2.7:6000-6010,[fd00::/8]:*"
 
@@ -45,7 +45,7 @@ def test_an_empty_list_permits_nothing():
 
 
 def test_the_default_permits_nothing():
-    assert Config.model_fields["instance_allow_list"].default == ""
+    assert ConfigServiceSettings().instance_allow_list == ""
 
 
 def test_the_zone_of_an_address_is_no_part_of_it():

@@ -1,10 +1,10 @@
 """A password reference leads to passwords of instances, and to nothing else that our processes can read."""
 
 import pytest
-from pydantic import ValidationError
 
 from configservice.topology.password_refs import PasswordRefNotAllowed, PasswordRefRules
-from viewcounter.config import Config
+from tests.settings import configure
+from viewcounter.config import InvalidSettings
 
 
 @pytest.fixture
@@ -51,7 +51,7 @@ def test_what_is_no_reference_of_ours_is_refused(rules, password_ref):
 
 
 def test_without_a_folder_no_file_may_be_named():
-    with pytest.raises(PasswordRefNotAllowed, match="VIEWCOUNTER_PASSWORD_REF_DIR is not set"):
+    with pytest.raises(PasswordRefNotAllowed, match="VIEWCOUNTER_POOL_PASSWORD_REFS_DIRECTORY is not set"):
         PasswordRefRules().check("file:/run/secrets/shard")
 
 
@@ -64,5 +64,5 @@ def test_variables_need_the_prefix():
 
 @pytest.mark.parametrize("prefix", ["", "V", "VIEWCOUNTER_", "VIEWCOUNTER_SECRET_KEY"])
 def test_a_prefix_that_secrets_of_ours_have_is_refused_at_boot(prefix):
-    with pytest.raises(ValidationError, match="VIEWCOUNTER_SECRET_KEY"):
-        Config(secret_key="k" * 50, password_ref_env_prefix=prefix)
+    with pytest.raises(InvalidSettings, match="VIEWCOUNTER_SECRET_KEY"):
+        configure(pool_password_refs_env_prefix=prefix)

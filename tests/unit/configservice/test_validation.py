@@ -184,9 +184,10 @@ def test_every_address_of_a_name_must_be_allowed():
     inside, outside = ip_address("10.0.0.1"), ip_address("169.254.169.254")
     assert validate_address([inside], host="db1", port=5432, allowed=allowed) is None
     assert str(validate_address([inside, outside], host="db1", port=5432, allowed=allowed)) == (
-        "host: db1 is 169.254.169.254, which is not allowed with port 5432: see VIEWCOUNTER_INSTANCE_ALLOW_LIST"
+        "host: db1 is 169.254.169.254, which is not allowed with port 5432:"
+        " see VIEWCOUNTER_CONFIGSERVICE_INSTANCE_ALLOW_LIST"
     )
     assert str(validate_address([inside], host="10.0.0.1", port=22, allowed=allowed)) == (
-        "host: 10.0.0.1 is not allowed with port 22: see VIEWCOUNTER_INSTANCE_ALLOW_LIST"
+        "host: 10.0.0.1 is not allowed with port 22: see VIEWCOUNTER_CONFIGSERVICE_INSTANCE_ALLOW_LIST"
     )
     assert str(validate_address([], host="nowhere", port=5432, allowed=allowed)) == "host: nowhere has no address"

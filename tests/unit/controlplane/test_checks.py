@@ -3,7 +3,7 @@
 import pytest
 
 from configservice.topology.signing import make_signing_key_file
-from viewcounter.config import Config
+from tests.settings import configure
 from viewcounter.controlplane.checks import (
     find_exposed_secrets,
     find_public_key_errors,
@@ -22,12 +22,12 @@ from viewcounter.controlplane.checks import (
     ],
 )
 def test_a_folder_of_passwords_that_holds_our_secrets_is_refused(password_ref_dir, secrets_dir, ids):
-    config = Config(secret_key="k" * 50, password_ref_dir=password_ref_dir)
+    config = configure(**({"pool_password_refs_directory": password_ref_dir} if password_ref_dir else {}))
     assert [error.id for error in find_exposed_secrets(config, secrets_dir=secrets_dir)] == ids
 
 
 def test_a_deployment_that_verifies_no_topology_is_refused():
-    config = Config(secret_key="k" * 50, topology_public_keys="")
+    config = configure(cluster_topology_public_keys="")
     assert [error.id for error in find_public_key_errors(config)] == ["viewcounter.E005"]
 
 
@@ -36,8 +36,8 @@ def test_a_signing_key_must_be_one_that_processes_believe(tmp_path):
     (tmp_path / "none").write_text("none")
 
     def check(file, *public):
-        settings = {"topology_signing_key_file": tmp_path / file, "topology_public_keys": ",".join(public)}
-        return [error.id for error in find_signing_key_errors(Config(secret_key="k" * 50, **settings))]
+        settings = {"configservice_signing_key_file": tmp_path / file, "cluster_topology_public_keys": ",".join(public)}
+        return [error.id for error in find_signing_key_errors(configure(**settings))]
 
     assert check("key", key.public) == check("key", other.public, key.public) == check("key") == []
     assert check("key", other.public) == ["viewcounter.E007"]

@@ -14,9 +14,9 @@ import msgspec
 
 from configservice.topology.event_types import DEFAULT_EVENT_TYPES
 from configservice.topology.model import Assignment, Topology
+from tests.settings import configure
 from viewcounter.apikeys.authentication import get_key_cache
 from viewcounter.apikeys.scopes import AuthenticatedKey, Scope
-from viewcounter.config import Config
 from viewcounter.eventlog.codec import unpack_entry
 from viewcounter.eventlog.errors import EventLogError
 from viewcounter.eventlog.interface import START, AppendResult, EventLog
@@ -120,7 +120,7 @@ def make_gateway(
     **settings: Any,
 ) -> Gateway:
     """`parts`: what the gateway is made with besides."""
-    config = Config(**{"secret_key": "x" * 50, "commit_linger_ms": 0.0, **settings})
+    config = configure(**{"commit_linger_ms": 0.0, **settings})
     return Gateway(_refuse_everything, config=config, get_log=lambda: log, get_topology=get_topology, **(parts or {}))
 
 

@@ -6,9 +6,10 @@ from typing import Any
 import pytest
 
 from runtime.http.errors import ClientGone, Refused
-from viewcounter.web.request import BodyLimits, BodyReader
+from viewcounter.ingest.settings import RequestLimits
+from viewcounter.web.request import BodyReader
 
-LIMITS = BodyLimits(max_bytes=1000, discard_bytes=5000, deadline_seconds=0.05, held_bytes=2000)
+LIMITS = RequestLimits(max_bytes=1000, discard_bytes=5000, body_seconds=0.05, bodies_held_max_bytes=2000)
 
 
 def read(chunks: list[bytes], *, declared: int | None = None, leaves: bool = False) -> bytes:
@@ -91,7 +92,7 @@ class Sender:
 
 
 def test_bodies_that_are_not_whole_hold_no_more_than_their_bound() -> None:
-    limits = BodyLimits(max_bytes=1000, discard_bytes=5000, deadline_seconds=3600, held_bytes=2000)
+    limits = RequestLimits(max_bytes=1000, discard_bytes=5000, body_seconds=3600, bodies_held_max_bytes=2000)
 
     async def read_many() -> tuple[list[object], int]:
         reader, senders = BodyReader(limits), [Sender() for _ in range(5)]

@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
+from tests.settings import configure
 from tests.unit.ingest.builders import READER, FaultyLog
 from viewcounter.apikeys.errors import InvalidKey
-from viewcounter.config import Config
 from viewcounter.web.application import Gateway
 from viewcounter.web.checked_requests import KEY_VERDICT
 
@@ -39,7 +39,7 @@ class Exchange:
         return len(self._messages)
 
     def run(self, **settings: Any) -> "Exchange":
-        config = Config(secret_key="x" * 50, request_max_bytes=MAX_BYTES, request_body_seconds=0.05, **settings)
+        config = configure(request_max_bytes=MAX_BYTES, request_body_seconds=0.05, **settings)
         gateway = Gateway(self._serve, config=config, get_log=FaultyLog)
         asyncio.run(gateway(self._scope, self._receive, self._send))
         return self
@@ -98,7 +98,7 @@ def test_without_a_valid_key_django_answers_before_anything_of_the_body_is_read(
 
 
 def test_body_by_plain_http_is_not_read_where_django_redirects() -> None:
-    exchange = Exchange([b"abc"], headers={**KNOWN, "content-length": "3"}).run(https_only=True)
+    exchange = Exchange([b"abc"], headers={**KNOWN, "content-length": "3"}).run(site_https_only=True)
     assert (exchange.received, exchange.unread_when_served, exchange.verdict) == ([EMPTY, GONE], 1, None)
 
 

@@ -227,7 +227,7 @@ def test_events_of_a_failed_partition_may_be_sent_again_while_the_rest_is_stored
 
 
 def test_full_buffer_is_503_overloaded_with_nothing_stored_of_the_request(log: FaultyLog) -> None:
-    gateway = make_gateway(log, buffer_max_events=3)
+    gateway = make_gateway(log, commit_buffer_max_events=3)
 
     async def overload() -> tuple[Response, Response]:
         log.gate.clear()

@@ -9,7 +9,8 @@ import pytest
 from tests.unit.ingest.builders import FaultyLog, Response, make_event, make_gateway, read_event_ids, send
 from tests.waiting import wait_until_async
 from viewcounter.eventlog.lag_notice import LagNotice, LagUnknown
-from viewcounter.ingest.load_shedding import LagWatch, ShedLimits, find_shed_reason
+from viewcounter.ingest.load_shedding import LagWatch, find_shed_reason
+from viewcounter.ingest.settings import ShedLimits
 
 LIMITS = ShedLimits(events=100, seconds=60.0)
 
@@ -81,7 +82,7 @@ def test_a_post_is_shed_before_it_is_read_and_accepted_once_the_lag_is_gone(log:
 
     async def run() -> list[Response]:
         board = ChangingBoard(LagNotice(101, 0.0))
-        gateway = make_gateway(log, parts={"lag_board": board}, shed_lag_events=100, lag_interval_seconds=0.001)
+        gateway = make_gateway(log, parts={"lag_board": board}, shed_lag_events=100, log_lag_interval_seconds=0.001)
         messages: asyncio.Queue[dict[str, str]] = asyncio.Queue()
         messages.put_nowait({"type": "lifespan.startup"})
         lifespan = asyncio.create_task(gateway({"type": "lifespan"}, messages.get, ignore))

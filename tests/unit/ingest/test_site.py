@@ -7,13 +7,13 @@ from typing import Any
 
 import pytest
 
+from tests.settings import configure
 from tests.unit.ingest.builders import PAGE, WRITER, FaultyLog, Response, know_key, make_event, make_gateway, post
 from viewcounter.apikeys.scopes import Scope
-from viewcounter.config import Config
 from viewcounter.web.application import Gateway
 
 ORIGIN = "https://www.example.com"
-BEHIND_PROXY = {"https_only": True, "behind_tls_proxy": True}
+BEHIND_PROXY = {"site_https_only": True, "site_behind_tls_proxy": True}
 FORWARDED = "X-Forwarded-Proto"
 UNKNOWN = "vc_" + "0" * 12 + "_" + "x" * 43
 
@@ -33,8 +33,8 @@ def looked_up(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
 @pytest.mark.parametrize(
     ("settings", "headers", "scheme"),
     [
-        ({"https_only": True}, {}, "http"),
-        ({"https_only": True}, {FORWARDED: "https"}, "http"),
+        ({"site_https_only": True}, {}, "http"),
+        ({"site_https_only": True}, {FORWARDED: "https"}, "http"),
         (BEHIND_PROXY, {}, "http"),
         (BEHIND_PROXY, {FORWARDED: "http"}, "https"),
         (BEHIND_PROXY, {FORWARDED: "http, https"}, "http"),
@@ -54,10 +54,10 @@ def test_post_by_plain_http_is_403_stores_nothing_and_looks_up_no_key(
 @pytest.mark.parametrize(
     ("settings", "headers", "scheme"),
     [
-        ({"https_only": True}, {}, "https"),
+        ({"site_https_only": True}, {}, "https"),
         (BEHIND_PROXY, {FORWARDED: "https"}, "http"),
         (BEHIND_PROXY, {FORWARDED: " https , http"}, "http"),
-        ({"https_only": False}, {FORWARDED: "http"}, "http"),
+        ({"site_https_only": False}, {FORWARDED: "http"}, "http"),
     ],
 )
 def test_post_by_https_is_accepted(
@@ -70,30 +70,30 @@ def test_post_by_https_is_accepted(
 def test_preflight_by_plain_http_is_403_without_leave_for_the_page(log: FaultyLog) -> None:
     know_key(PAGE, Scope.EVENTS_WRITE, origins=(ORIGIN,))
     asked = {"method": "OPTIONS", "token": None, "query": f"key={PAGE}", "headers": {"Origin": ORIGIN}}
-    refused = post(make_gateway(log, https_only=True), b"", **asked)
+    refused = post(make_gateway(log, site_https_only=True), b"", **asked)
     assert (refused.status, refused.json["code"]) == (403, "https_required")
     assert not any(name.startswith("access-control") for name in refused.headers)
-    assert post(make_gateway(log, https_only=True), b"", scheme="https", **asked).status == 204
+    assert post(make_gateway(log, site_https_only=True), b"", scheme="https", **asked).status == 204
 
 
 @pytest.mark.parametrize("host", ["evil.example", "", "localhost.evil.example", "local host"])
 def test_post_to_an_unknown_host_is_400_and_stores_nothing(log: FaultyLog, host: str) -> None:
-    answer = post_event(log, {"allowed_hosts": "localhost, .example.com"}, headers={"host": host})
+    answer = post_event(log, {"site_allowed_hosts": "localhost, .example.com"}, headers={"host": host})
     assert (answer.status, answer.json["code"]) == (400, "unknown_host")
     assert log.append_sizes == []
 
 
 @pytest.mark.parametrize("host", ["localhost", "LOCALHOST:8000", "events.example.com", "example.com:443"])
 def test_post_to_a_known_host_is_accepted(log: FaultyLog, host: str) -> None:
-    assert post_event(log, {"allowed_hosts": "localhost, .example.com"}, headers={"host": host}).status == 202
+    assert post_event(log, {"site_allowed_hosts": "localhost, .example.com"}, headers={"host": host}).status == 202
 
 
 @pytest.mark.parametrize(
     ("settings", "host", "is_djangos"),
     [
-        ({"https_only": True}, b"localhost", True),
-        ({"https_only": False}, b"evil.example", True),
-        ({"https_only": False}, b"localhost", False),
+        ({"site_https_only": True}, b"localhost", True),
+        ({"site_https_only": False}, b"evil.example", True),
+        ({"site_https_only": False}, b"localhost", False),
     ],
 )
 def test_script_for_pages_is_left_to_django_where_django_redirects_or_refuses(
@@ -108,7 +108,7 @@ def test_script_for_pages_is_left_to_django_where_django_redirects_or_refuses(
     async def send(message: Any) -> None:
         sent.append(message)
 
-    gateway = Gateway(django, config=Config(secret_key="x" * 50, **settings), get_log=FaultyLog)
+    gateway = Gateway(django, config=configure(**settings), get_log=FaultyLog)
     scope = {
         "type": "http",
         "path": "/v1/viewcounter.js",

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from runtime.http.errors import Refused
-from viewcounter.config import Config
 from viewcounter.web.django_shares import DjangoShares, NoSlot, Slots
+from viewcounter.web.settings import LogInSettings, WebSettings
 
 START = {"type": "http.response.start"}
 
@@ -106,13 +106,8 @@ def test_application_that_fails_gives_its_slot_back() -> None:
     run(script)
 
 
-CONFIG = Config(
-    secret_key="x" * 50,
-    web_keyless_max_at_once=2,
-    web_keyless_max_waiting=1,
-    log_in_max_at_once=1,
-    log_in_max_waiting=1,
-)
+WEB = WebSettings(keyless_max_at_once=2, keyless_max_waiting=1)
+PASSWORDS = LogInSettings(max_at_once=1, max_waiting=1)
 LOG_IN = ("POST", "/admin/login/")
 PAGE = ("GET", "/admin/login/")
 HEALTH = ("GET", "/readyz")
@@ -124,7 +119,7 @@ def test_each_kind_of_request_has_its_share_and_a_secret_key_needs_none() -> Non
     served = {LOG_IN: 2, PAGE: 3, HEALTH: 3}
 
     async def script(application: Application) -> None:
-        shares = DjangoShares(CONFIG)
+        shares = DjangoShares(WEB, PASSWORDS)
 
         def ask(request: tuple[str, str], *, is_trusted: bool = False) -> "asyncio.Task[None]":
             scope = {"method": request[0], "path": request[1]}

@@ -13,7 +13,8 @@ from viewcounter.eventlog.codec import AcceptedEvent
 from viewcounter.events.partition import get_partition
 from viewcounter.events.viewer import NO_VIEWER, ViewerDigest, derive_viewer_key
 from viewcounter.ingest.decoding import parse_items
-from viewcounter.ingest.validation import Acceptance, Acceptor, AcceptWindow
+from viewcounter.ingest.settings import AcceptWindow
+from viewcounter.ingest.validation import Acceptance, Acceptor
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 NOW_US = int(NOW.timestamp()) * 1_000_000

@@ -11,7 +11,8 @@ from tests.unit.ingest.builders import FaultyLog, Response, make_event, make_gat
 from tests.waiting import wait_until_async
 from viewcounter.eventlog.errors import EventLogError
 from viewcounter.eventlog.interface import Position
-from viewcounter.ingest.wait_applied import AppliedWatch, WaitLimits
+from viewcounter.ingest.settings import WaitLimits
+from viewcounter.ingest.wait_applied import AppliedWatch
 
 PATIENT = WaitLimits(seconds=30.0, poll_seconds=0.0, max_requests=100)
 

@@ -8,7 +8,8 @@ from tests.unit.processing.builders import MINUTE_US, Row, uuid4_of
 from viewcounter.eventlog.codec import AcceptedEvent, pack_entry
 from viewcounter.eventlog.interface import START, Position
 from viewcounter.eventlog.memory import MemoryEventLog
-from viewcounter.processing.consumer import FlushLimits, PartitionConsumer, get_complete_ms
+from viewcounter.processing.consumer import PartitionConsumer, get_complete_ms
+from viewcounter.processing.settings import FlushLimits
 
 PARTITION = 3
 NO_BOUND = FlushLimits(max_events=10**9, max_bytes=10**9, max_keys=10**9, max_seconds=10**9)

@@ -6,10 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from viewcounter.config import Config
+from tests.settings import configure
+from viewcounter.ingest.settings import AcceptWindow
 from viewcounter.maintenance.checks import find_contradictions
 from viewcounter.maintenance.retention import plan_edges
-from viewcounter.maintenance.retention_policy import RetentionPolicy
+from viewcounter.maintenance.settings import RetentionSettings
 from viewcounter.storage.raw_days import plan_old_raw_days
 from viewcounter.storage.retention import OldestMarks, RetentionEdges
 from viewcounter.storage.rollup import RollupState
@@ -18,8 +19,7 @@ DAY = timedelta(days=1)
 NOW = datetime(2026, 6, 15, 10, 20, 30, tzinfo=UTC)
 NEVER = datetime(1970, 1, 1, tzinfo=UTC)
 NO_MARKS = OldestMarks(None, None)
-CONFIG = Config(secret_key="x" * 50)
-POLICY = RetentionPolicy.from_config(CONFIG)
+POLICY = RetentionSettings()
 
 
 def state(watermark=NOW, rolled_through=None, edges=(NEVER, NEVER, NEVER)):
@@ -39,7 +39,7 @@ def test_ages_count_back_from_the_watermark():
 
 def test_an_event_of_the_accept_window_is_admitted_by_clocks_that_differ():
     edges = plan_edges(state(), NO_MARKS, policy=POLICY)
-    assert edges.admits_since <= NOW - timedelta(seconds=CONFIG.accept_window_seconds, minutes=5)
+    assert edges.admits_since <= NOW - timedelta(seconds=AcceptWindow().past_seconds, minutes=5)
 
 
 def test_what_is_not_rolled_or_dirty_keeps_what_it_is_made_from():
@@ -71,7 +71,8 @@ ages = st.integers(0, 40 * 86400).map(lambda seconds: timedelta(seconds=seconds)
 )
 def test_the_edges_keep_their_order_and_never_go_back_whatever_the_settings(watermark, rolled, hour, day, lengths):
     rolled = rolled.replace(minute=0, second=0, microsecond=0)
-    policy = RetentionPolicy(DAY, *lengths, DAY, timedelta(minutes=10), 1.0, 1, 1.0)
+    ids, minutes, hours = (int(length.total_seconds()) for length in lengths)
+    policy = RetentionSettings(ids_seconds=ids, minutes_seconds=minutes, hours_seconds=hours)
     before = (NEVER, NEVER, NEVER)
     for _ in range(2):
         edges = plan_edges(state(watermark, rolled, before), OldestMarks(hour, day), policy=policy)
@@ -106,12 +107,12 @@ def test_a_day_of_raw_events_goes_when_nothing_received_in_it_can_arrive_any_mor
     ("changes", "ids"),
     [
         ({}, []),
-        ({"accept_window_seconds": 8 * 86400}, ["viewcounter.E001"]),
-        ({"id_retention_seconds": 7 * 86400 + 899}, ["viewcounter.E001"]),
-        ({"id_retention_seconds": 7 * 86400 + 900}, []),
-        ({"minute_retention_seconds": 8 * 86400 - 1}, ["viewcounter.E002"]),
-        ({"hour_retention_seconds": 9 * 86400 - 1}, ["viewcounter.E003"]),
+        ({"accept_past_seconds": 8 * 86400}, ["viewcounter.E001"]),
+        ({"retention_ids_seconds": 7 * 86400 + 899}, ["viewcounter.E001"]),
+        ({"retention_ids_seconds": 7 * 86400 + 900}, []),
+        ({"retention_minutes_seconds": 8 * 86400 - 1}, ["viewcounter.E002"]),
+        ({"retention_hours_seconds": 9 * 86400 - 1}, ["viewcounter.E003"]),
     ],
 )
 def test_settings_that_contradict_each_other_are_refused(changes, ids):
-    assert [e.id for e in find_contradictions(CONFIG.model_copy(update=changes))] == ids
+    assert [e.id for e in find_contradictions(configure(**changes))] == ids

@@ -5,14 +5,14 @@ import subprocess
 import sys
 from pathlib import Path
 
-from viewcounter.config import Config
+from tests.settings import configure
 from viewcounter.maintenance import operator_tasks as operations
 from viewcounter.processing import tasks as processing
 from viewcounter.processing.schedule import build_schedule
 
 ROOT = Path(__file__).resolve().parents[3]
 CHILD_SECONDS = 120
-CONFIG = Config(secret_key="x" * 60, drain_interval_seconds=0.25, audit_interval_seconds=3600)
+CONFIG = configure(drain_interval_seconds=0.25, audit_interval_seconds=3600)
 QUEUED_BY_OTHERS = {"drain", "rollup", "sketch", "retain", "audit_partition", "run_recount"}
 
 

@@ -1,14 +1,9 @@
 import pytest
 
-from runtime.backoff import Backoff
-from viewcounter.processing.shard_throttle import (
-    Health,
-    StrainPolicy,
-    classify_drain,
-    max_concurrent_drains,
-)
+from viewcounter.processing.settings import ThrottlePolicy
+from viewcounter.processing.shard_throttle import Health, classify_drain, max_concurrent_drains
 
-POLICY = StrainPolicy(pause=Backoff(0.5, 5.0), slow_flush_seconds=3.0, forget_seconds=60)
+POLICY = ThrottlePolicy(pause_first_seconds=0.5, pause_max_seconds=5.0, slow_flush_seconds=3.0, forget_seconds=60)
 
 
 @pytest.mark.parametrize(

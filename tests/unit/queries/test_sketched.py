@@ -11,9 +11,9 @@ from viewcounter.queries.functions import Function
 from viewcounter.queries.meta import Source
 from viewcounter.queries.periods import plan_period
 from viewcounter.queries.ranges import ALL_TIME
+from viewcounter.queries.settings import SketchLimits
 from viewcounter.queries.sketched import (
     SketchFunction,
-    SketchLimits,
     check_values,
     collect_sketches,
     condense,

@@ -20,24 +20,21 @@ from shardproxy.kill_plan import (
     plan_kills,
 )
 from shardproxy.query import QueryClass
+from shardproxy.settings import KillerSettings, QueryBudgets
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 POLICY = KillPolicy(
     application="viewcounter",
     users=frozenset({"viewcounter", "guard"}),
-    query_seconds={
-        QueryClass.POINT: 1.0,
-        QueryClass.RANGE: 3.0,
-        QueryClass.REPORT: 10.0,
-        QueryClass.FLUSH: 15.0,
-        QueryClass.MAINTENANCE: 60.0,
-    },
-    slack_seconds=0.25,
-    foreign_query_seconds=20.0,
-    foreign_idle_seconds=8.0,
-    foreign_blocking_seconds=4.0,
-    grace_seconds=2.0,
-    spared_applications=frozenset({"pg_dump"}),
+    query=QueryBudgets(),
+    killer=KillerSettings(
+        slack_seconds=0.25,
+        foreign_query_seconds=20.0,
+        foreign_idle_seconds=8.0,
+        foreign_blocking_seconds=4.0,
+        grace_seconds=2.0,
+        spared_applications=("pg_dump",),
+    ),
 )
 
 

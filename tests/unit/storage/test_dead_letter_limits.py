@@ -6,7 +6,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from viewcounter.storage.dead_letter_limits import (
-    DeadLetterLimits,
     StopReason,
     Tally,
     Window,
@@ -16,8 +15,9 @@ from viewcounter.storage.dead_letter_limits import (
     get_most_dead,
 )
 from viewcounter.storage.errors import TooManyDeadLetters
+from viewcounter.storage.settings import DeadLetterLimits
 
-LIMITS = DeadLetterLimits(run_max=5, ratio_max=0.1, ratio_min_read=100, window_seconds=60)
+LIMITS = DeadLetterLimits(run_max=5, ratio_max=0.1, ratio_min_events=100, window_seconds=60)
 EMPTY = Window(read=0, dead=0, run=0, allowance=0)
 
 

@@ -41,7 +41,7 @@ from viewcounter.config import Config
 from viewcounter.ingest.metrics import RequestMeter
 from viewcounter.queries.counts import get_counts, get_counts_of_videos
 from viewcounter.web.request import BodyReader
-from viewcounter.web.site import build_site
+from viewcounter.web.site import Site
 
 logger = logging.getLogger(__name__)
 
@@ -55,17 +55,17 @@ class FastReadEndpoint:
     def __init__(self, inner: AsgiApplication, keys: KeyAuthenticator, bodies: BodyReader, config: Config) -> None:
         self._inner = inner
         self._keys = keys
-        self._site = build_site(config)
+        self._site = Site(config.site)
         self._bodies = bodies
-        self._max_body_bytes = config.request_max_bytes
-        self._max_videos = config.counts_query_max_videos
-        self._read_seconds = config.hot_read_seconds
-        self._rendered = RenderedBodies(max_bodies=config.hot_read_max_bodies)
+        self._max_body_bytes = config.request.max_bytes
+        self._max_videos = config.api.counts_query_max_videos
+        self._read_seconds = config.hot_read.seconds
+        self._rendered = RenderedBodies(max_bodies=config.hot_read.max_bodies)
         self._flights: AsyncSingleFlight[Body] = AsyncSingleFlight(
             "hot-reads",
-            max_threads=config.hot_read_threads,
-            max_flights=config.hot_read_max_waiting,
-            timeout_seconds=config.hot_read_seconds,
+            max_threads=config.hot_read.threads,
+            max_flights=config.hot_read.max_waiting,
+            timeout_seconds=config.hot_read.seconds,
         )
         self._security = collect_security_headers()
         self._meter = RequestMeter(HOT_READS)

@@ -71,7 +71,7 @@ def find_fast_request(scope: Mapping[str, Any], *, site: Site, max_body_bytes: i
     if headers is None or not site.is_known_host(headers.get(b"host")):
         return None
     is_secure = site.is_secure(scope, headers.get(b"x-forwarded-proto"))
-    if (site.https_only and not is_secure) or not _is_plain(headers):
+    if (site.settings.https_only and not is_secure) or not _is_plain(headers):
         return None
     if endpoint is Endpoint.COUNTS_QUERY and not _is_bounded_json(headers, max_body_bytes=max_body_bytes):
         return None

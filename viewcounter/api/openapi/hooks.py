@@ -74,12 +74,12 @@ def add_ingest_endpoint(result: Document, generator: Any, request: Any, public: 
     config = get_config()
     paths: Document = result["paths"]
     limits = {
-        "max_events": config.request_max_events,
-        "max_bytes": config.request_max_bytes,
-        "window_days": config.accept_window_seconds // 86400,
-        "future_seconds": config.accept_future_seconds,
-        "wait_seconds": config.wait_applied_seconds,
-        "idempotency_seconds": config.idempotency_seconds,
+        "max_events": config.request.max_events,
+        "max_bytes": config.request.max_bytes,
+        "window_days": config.accept.past_seconds // 86400,
+        "future_seconds": config.accept.future_seconds,
+        "wait_seconds": config.wait_applied.seconds,
+        "idempotency_seconds": config.idempotency.seconds,
     }
     operation = {
         **INGEST_OPERATION,

@@ -16,7 +16,6 @@ from viewcounter.apikeys.scopes import Scope
 from viewcounter.cluster import get_cluster
 from viewcounter.config import get_config
 from viewcounter.maintenance.audit import ClusterAudit, Comparison, Finding, HourAudit, audit_cluster
-from viewcounter.maintenance.audit_runs import get_audit_limits
 from viewcounter.queries.errors import InvalidQuery
 from viewcounter.queries.ranges import parse_instant
 from viewcounter.storage.audit import Difference, Figures
@@ -161,8 +160,8 @@ class AuditView(ApiView):
         audit = audit_cluster(
             get_cluster(),
             hour=_parse_hour(get_required(request.query_params, "hour")),
-            limits=get_audit_limits(config),
-            deadline_seconds=config.audit_request_seconds,
+            limits=config.audit,
+            deadline_seconds=config.audit.request_seconds,
         )
         return Response(encode_audit(audit))
 

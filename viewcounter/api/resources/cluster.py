@@ -279,11 +279,11 @@ class ClusterView(ApiView):
         config = get_config()
         topology, shards = probe_cluster(
             get_cluster(),
-            timeout_seconds=config.readiness_probe_seconds,
-            max_lag_seconds=config.replica_max_lag_seconds,
+            timeout_seconds=config.readiness.probe_seconds,
+            max_lag_seconds=config.cluster.replica_max_lag_seconds,
         )
-        reports = find_reports(timeout_seconds=config.readiness_probe_seconds)
-        losses = find_losses(timeout_seconds=config.readiness_probe_seconds)
+        reports = find_reports(timeout_seconds=config.readiness.probe_seconds)
+        losses = find_losses(timeout_seconds=config.readiness.probe_seconds)
         return Response(encode_cluster(topology, shards, find_services(), reports, losses))
 
 
@@ -304,7 +304,7 @@ class ClusterHistoryView(ApiView):
     def get(self, request: Request) -> Response:
         query = request.query_params
         check_parameters(query, allowed=("limit", "cursor"))
-        limit, most = get_integer(query, "limit", default=HISTORY_DEFAULT_LIMIT), get_config().history_max_epochs
+        limit, most = get_integer(query, "limit", default=HISTORY_DEFAULT_LIMIT), get_config().api.history_max_epochs
         if not 1 <= limit <= most:
             raise InvalidQuery("limit", "out_of_range", f"must be 1 to {most}")
         entries = read_history(limit=limit, before_epoch=decode_number(query.get("cursor")))

@@ -99,6 +99,6 @@ class ConflictsView(ApiView):
             partition=find_partition(query, partition_count=cluster.topology.partition_count),
             video_id=None if video_id is None else check_id("video_id", video_id),
             before=decode_page_key(query.get("cursor"), salt=CURSOR_SALT),
-            limit=get_limit(query, default=DEFAULT_LIMIT, most=get_config().conflicts_max_items),
+            limit=get_limit(query, default=DEFAULT_LIMIT, most=get_config().dead_letters.conflicts_max_items),
         )
         return Response(encode_conflict_page(page, topology=cluster.topology))

@@ -37,8 +37,8 @@ from viewcounter.deadletters.replay import (
     DeadLetterPage,
     FoundDeadLetter,
     ReplayOutcome,
+    ReplayRules,
     Result,
-    build_replay_rules,
     check_outcome,
     discard_dead_letters,
     get_dead_letter,
@@ -126,7 +126,7 @@ class BulkReplaySerializer(RequestSerializer):
     cursor = TextField(required=False, allow_null=True, default=None, help_text="`next_cursor` of the call before.")
 
     def validate_limit(self, limit: int) -> int:
-        most = get_config().dead_letters_max_items
+        most = get_config().dead_letters.max_items
         if limit > most:
             raise serializers.ValidationError(f"must be at most {most}", code="too_many")
         return limit
@@ -229,7 +229,7 @@ class DeadLettersView(ApiView):
             start=find_instant(query, "start_time"),
             end=find_instant(query, "end_time"),
         )
-        limit = get_limit(query, default=DEFAULT_LIMIT, most=get_config().dead_letters_max_items)
+        limit = get_limit(query, default=DEFAULT_LIMIT, most=get_config().dead_letters.max_items)
         before = decode_page_key(query.get("cursor"), salt=CURSOR_SALT)
         page = list_dead_letters(cluster, wanted, before=before, limit=limit)
         return Response(encode_page(page, topology=cluster.topology))
@@ -271,7 +271,7 @@ class DeadLetterReplayView(ApiView):
     def post(self, request: Request, dead_letter_id: str) -> Response:
         check_parameters(request.query_params, allowed=())
         cluster, wanted = get_cluster(), DeadLetterId.parse(dead_letter_id)
-        rules = build_replay_rules(cluster.topology, get_config(), now=datetime.now(UTC))
+        rules = ReplayRules(cluster.topology, datetime.now(UTC), get_config().accept.past_seconds)
         outcomes = replay_dead_letters(cluster, get_event_log(), [wanted], actor=get_actor(request), rules=rules)
         _check_outcome(outcomes[0])
         return Response(encode_dead_letter(get_dead_letter(cluster, wanted)[0], topology=cluster.topology))
@@ -327,7 +327,7 @@ class BulkReplayView(ApiView):
         before = decode_page_key(fields["cursor"], salt=CURSOR_SALT)
         page = list_dead_letters(cluster, wanted, before=before, limit=fields["limit"])
         ids = [found.id for found in page.items]
-        rules = build_replay_rules(cluster.topology, get_config(), now=datetime.now(UTC))
+        rules = ReplayRules(cluster.topology, datetime.now(UTC), get_config().accept.past_seconds)
         outcomes = replay_dead_letters(cluster, get_event_log(), ids, actor=get_actor(request), rules=rules)
         return Response(
             {

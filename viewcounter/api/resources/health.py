@@ -14,7 +14,7 @@ from viewcounter.apikeys.authentication import knows_key
 from viewcounter.cluster import CacheSource, ControlDatabaseSource, check_signature, get_cluster
 from viewcounter.config import get_config
 from viewcounter.eventlog.registry import get_event_log
-from viewcounter.health.readiness import CACHE, CONTROL_DATABASE, SIGNATURE, ReadinessProbe, ReadinessSettings
+from viewcounter.health.readiness import CACHE, CONTROL_DATABASE, SIGNATURE, ReadinessProbe
 
 
 class HealthView(ApiView):
@@ -55,14 +55,6 @@ class ReadyView(ApiView):
 @cache
 def get_readiness_probe() -> ReadinessProbe:
     """The one of this process."""
-    config = get_config()
-    settings = ReadinessSettings(
-        keep_seconds=config.readiness_probe_seconds,
-        part_seconds=config.readiness_probe_seconds,
-        max_lag_seconds=config.replica_max_lag_seconds,
-        spool_dir=config.spool_dir,
-        spool_max_bytes=config.spool_max_bytes,
-    )
     dependencies = {
         CONTROL_DATABASE: (
             ControlDatabaseSource().check,
@@ -77,4 +69,4 @@ def get_readiness_probe() -> ReadinessProbe:
             "is missing from the newest change: no process acts on it before a config service with the key signs it",
         ),
     }
-    return ReadinessProbe(settings, dependencies=dependencies, knows_key=knows_key)
+    return ReadinessProbe(get_config().readiness, dependencies=dependencies, knows_key=knows_key)

@@ -113,7 +113,7 @@ class KillsView(ApiView):
     def get(self, request: Request) -> Response:
         query = request.query_params
         check_parameters(query, allowed=self.parameters)
-        limit, most = get_integer(query, "limit", default=DEFAULT_LIMIT), get_config().kills_max_items
+        limit, most = get_integer(query, "limit", default=DEFAULT_LIMIT), get_config().kill.max_items
         if not 1 <= limit <= most:
             raise InvalidQuery("limit", "out_of_range", f"must be 1 to {most}")
         wanted = KillFilter(

@@ -60,7 +60,7 @@ class MovesView(ApiView):
     def get(self, request: Request) -> Response:
         query = request.query_params
         check_parameters(query, allowed=("limit", "cursor"))
-        limit = get_limit(query, default=DEFAULT_LIMIT, most=get_config().moves_listed)
+        limit = get_limit(query, default=DEFAULT_LIMIT, most=get_config().move.max_items)
         found = list_moves(limit=limit + 1, before_id=decode_number(query.get("cursor")))
         page = found[:limit]
         next_cursor = str(page[-1].pk) if len(found) > limit else None

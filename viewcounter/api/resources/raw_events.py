@@ -139,7 +139,7 @@ class RawEventsView(ReadView):
         page = get_raw_page(
             get_cluster(),
             events_query,
-            future_seconds=config.accept_future_seconds,
+            future_seconds=config.accept.future_seconds,
             now=datetime.now(UTC),
             options=options,
         )

@@ -73,7 +73,7 @@ class CountsQueryView(ReadView):
         answer = get_counts_of_videos(
             get_cluster(),
             video_ids=body.validated_data["video_ids"],
-            max_videos=get_config().counts_query_max_videos,
+            max_videos=get_config().api.counts_query_max_videos,
             now=datetime.now(UTC),
             options=options,
             cache=find_read_cache(),
@@ -112,7 +112,7 @@ class TopView(ReadView):
         answer = get_top(
             get_cluster(),
             top_query,
-            max_limit=get_config().top_max_limit,
+            max_limit=get_config().api.top_max_limit,
             now=datetime.now(UTC),
             options=options,
             cache=find_read_cache(),

@@ -97,7 +97,7 @@ class ReceiptView(ReadView):
             get_cluster(),
             get_event_log(),
             receipt_query,
-            max_log_entries=get_config().receipt_log_entries,
+            max_log_entries=get_config().api.receipt_log_entries,
             now=datetime.now(UTC),
             options=options,
         )

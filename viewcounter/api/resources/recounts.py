@@ -86,7 +86,7 @@ class RecountsView(ApiView):
     def get(self, request: Request) -> Response:
         query = request.query_params
         check_parameters(query, allowed=("limit", "cursor"))
-        limit = get_limit(query, default=DEFAULT_LIMIT, most=get_config().recounts_listed)
+        limit = get_limit(query, default=DEFAULT_LIMIT, most=get_config().recount.max_items)
         before = None
         if (cursor := query.get("cursor")) is not None:
             created_at, job_id = decode_cursor(cursor, salt=CURSOR_SALT)

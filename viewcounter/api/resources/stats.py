@@ -29,7 +29,7 @@ from viewcounter.queries.comparing import Compare, get_previous, subtract
 from viewcounter.queries.functions import Function
 from viewcounter.queries.periods import Fill
 from viewcounter.queries.ranges import Interval
-from viewcounter.queries.sketched import SketchLimits, parse_stats_function
+from viewcounter.queries.sketched import parse_stats_function
 from viewcounter.queries.stats import StatsAnswer, StatsQuery, get_stats
 from viewcounter.queries.targets import StatsTarget, TargetKind
 
@@ -77,11 +77,11 @@ class StatsView(ReadView):
         get = partial(
             get_stats,
             get_cluster(),
-            max_buckets=get_config().stats_max_buckets,
+            max_buckets=get_config().api.stats_max_buckets,
             now=now,
             options=options,
             cache=find_read_cache(),
-            limits=get_sketch_limits(),
+            limits=get_config().sketch_read,
         )
         answer = get(query)
         body, meta = encode_stats(answer), answer.meta
@@ -133,16 +133,6 @@ class ChannelStatsView(StatsView):
     )
     def get(self, request: Request, channel_id: str) -> HttpResponse:
         return self.answer(request, StatsTarget.channel(channel_id))
-
-
-def get_sketch_limits() -> SketchLimits:
-    config = get_config()
-    return SketchLimits(
-        max_events=config.sketch_read_max_events,
-        max_pieces=config.sketch_read_max_pieces,
-        max_bytes=config.sketch_read_max_bytes,
-        future_seconds=config.accept_future_seconds,
-    )
 
 
 def encode_comparison(answer: StatsAnswer, before: StatsAnswer) -> Json:

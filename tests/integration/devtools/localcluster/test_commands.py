@@ -38,7 +38,11 @@ Run = Callable[..., subprocess.CompletedProcess]
 @pytest.fixture
 def run(state_dir: Path) -> Run:
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("VIEWCOUNTER_")}
-    sizes = {"VIEWCOUNTER_LOCAL_SHARDS": "1", "VIEWCOUNTER_LOCAL_PARTITIONS": "4", "VIEWCOUNTER_WORKER_PROCESSES": "1"}
+    sizes = {
+        "VIEWCOUNTER_LOCAL_SHARDS": "1",
+        "VIEWCOUNTER_LOCAL_PARTITIONS": "4",
+        "VIEWCOUNTER_LOCAL_WORKER_PROCESSES": "1",
+    }
 
     def run_script(name: str, *arguments: str) -> subprocess.CompletedProcess:
         environment = inherited | sizes | {"VIEWCOUNTER_STATE_DIR": str(state_dir)}

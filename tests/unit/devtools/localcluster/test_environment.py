@@ -11,7 +11,7 @@ from devtools.localcluster.environment import build_environment, write_environme
 from devtools.localcluster.errors import SettingsContradict
 from devtools.localcluster.spec import BROKER_SERVER, CONTROL_SERVER, LOG_SERVER
 from devtools.localcluster.state import StateFolder
-from viewcounter.config import Config
+from viewcounter.config import Config, read_settings
 
 PORTS = {"control": 20001, "log": 20002, "broker": 20003, "web": 20004, "shardproxy": 20005}
 
@@ -80,8 +80,7 @@ def test_signing_key_of_an_earlier_release_goes_on_telling_viewers_apart(state: 
     again = build_environment(StateFolder(state.root), ports=PORTS, outer={}).settings
     assert first == again
     assert first["VIEWCOUNTER_VIEWER_KEY"] == old
-    keys = {"secret_key": first["VIEWCOUNTER_SECRET_KEY"], "viewer_key": first["VIEWCOUNTER_VIEWER_KEY"]}
-    assert Config(**keys).viewer_key.get_secret_value() == old
+    assert read_settings(Config, first).viewer_key.get_secret_value() == old
     names = sorted(path.name for path in state.secrets.iterdir() if "key" in path.name)
     assert names == ["secret_key", "topology_signing_key", "viewer_key"]
 
@@ -93,8 +92,8 @@ def test_new_cluster_tells_viewers_apart_by_its_signing_key(state: StateFolder):
 def test_processes_get_the_public_key_and_not_the_private_one(state: StateFolder):
     settings = build_environment(state, ports=PORTS, outer={}).settings
     key = read_signing_key(state.get_secret_path("topology_signing_key"))
-    assert settings["VIEWCOUNTER_TOPOLOGY_PUBLIC_KEYS"] == key.public
-    assert "VIEWCOUNTER_TOPOLOGY_SIGNING_KEY_FILE" not in settings
+    assert settings["VIEWCOUNTER_CLUSTER_TOPOLOGY_PUBLIC_KEYS"] == key.public
+    assert "VIEWCOUNTER_CONFIGSERVICE_SIGNING_KEY_FILE" not in settings
     assert stat.S_IMODE(state.get_secret_path("topology_signing_key").stat().st_mode) == 0o600
 
 

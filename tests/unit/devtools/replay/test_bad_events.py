@@ -9,7 +9,8 @@ from devtools.replay.bad_events import create_spoilers
 from tests.unit.devtools.replay.conftest import NOW
 from viewcounter.events.viewer import ViewerDigest
 from viewcounter.ingest.decoding import parse_items
-from viewcounter.ingest.validation import Acceptor, AcceptWindow
+from viewcounter.ingest.settings import AcceptWindow
+from viewcounter.ingest.validation import Acceptor
 
 WINDOW = AcceptWindow(past_seconds=7 * 86400, future_seconds=300)
 SENDING_SECONDS = 900

@@ -25,5 +25,5 @@ class Command(OperatorCommand):
             key = revoke_key(options["prefix"], now=datetime.now(UTC))
         except UnknownKey as error:
             raise CommandError(str(error)) from error
-        seconds = get_config().api_key_cache_seconds
+        seconds = get_config().api_key.cache_seconds
         self.stdout.write(f"Revoked {key}. Every process refuses it within {seconds:g} s.")

@@ -35,7 +35,7 @@ class Command(OperatorCommand):
             return
         self.stdout.write(
             f"Made key {key.id}. Set on hosts of config services only:\n"
-            f"  VIEWCOUNTER_TOPOLOGY_SIGNING_KEY_FILE={path.absolute()}\n"
+            f"  VIEWCOUNTER_CONFIGSERVICE_SIGNING_KEY_FILE={path.absolute()}\n"
             f"Add to the setting of every process:\n"
-            f"  VIEWCOUNTER_TOPOLOGY_PUBLIC_KEYS={key.public}"
+            f"  VIEWCOUNTER_CLUSTER_TOPOLOGY_PUBLIC_KEYS={key.public}"
         )

@@ -37,7 +37,7 @@ class Command(CountingCommand):
 
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, stop)
-        bind = config.configservice_metrics_bind
+        bind = config.configservice.metrics_bind
         try:
             server = start_process_server(bind, check_health=service.check_health) if bind else None
         except OSError as error:
@@ -56,12 +56,12 @@ def _build_signer(config: "Config") -> "TopologySigner | None":
     from configservice.errors import BadSigningKey
     from viewcounter.controlplane.config_service import build_topology_signer
 
-    if config.topology_public_keys and config.topology_signing_key_file is None:
+    if config.cluster.topology_public_keys and config.configservice.signing_key_file is None:
         raise CommandError(
-            "VIEWCOUNTER_TOPOLOGY_PUBLIC_KEYS is set and VIEWCOUNTER_TOPOLOGY_SIGNING_KEY_FILE is not: every process"
-            " would refuse the topologies that this config service publishes"
+            "VIEWCOUNTER_CLUSTER_TOPOLOGY_PUBLIC_KEYS is set and VIEWCOUNTER_CONFIGSERVICE_SIGNING_KEY_FILE is not: no"
+            " process would accept the topologies that this config service publishes"
         )
     try:
         return build_topology_signer(config)
     except BadSigningKey as error:
-        raise CommandError(f"VIEWCOUNTER_TOPOLOGY_SIGNING_KEY_FILE: {error}") from error
+        raise CommandError(f"VIEWCOUNTER_CONFIGSERVICE_SIGNING_KEY_FILE: {error}") from error

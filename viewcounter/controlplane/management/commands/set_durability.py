@@ -90,8 +90,8 @@ def _await_applied(shard: str, *, epoch: int, within_seconds: float) -> "ShardHe
     while True:
         topology, shards = probe_cluster(
             cluster,
-            timeout_seconds=config.readiness_probe_seconds,
-            max_lag_seconds=config.replica_max_lag_seconds,
+            timeout_seconds=config.readiness.probe_seconds,
+            max_lag_seconds=config.cluster.replica_max_lag_seconds,
         )
         health = next(s for s in shards if s.shard.name == shard)
         now = time.monotonic()

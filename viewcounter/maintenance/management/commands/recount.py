@@ -45,7 +45,7 @@ class Command(OperatorCommand):
         else:
             raise CommandError(f"--partition must be 0 to {cluster.topology.partition_count - 1}")
         try:
-            recount_jobs.run_recount(cluster, job.pk, config=get_config(), budget_seconds=None)
+            recount_jobs.run_recount(cluster, job.pk, settings=get_config().recount, budget_seconds=None)
         except (ClusterProxyError, ShardProxyError, PartitionBeingMoved) as error:
             raise CommandError(f"recount {job.pk} waits; a worker continues it: {error}") from error
         job.refresh_from_db()

@@ -17,7 +17,7 @@ from viewcounter.storage.errors import StorageError
 
 if TYPE_CHECKING:
     from clusterproxy.proxy import ClusterProxy
-    from viewcounter.maintenance.retention_policy import RetentionPolicy
+    from viewcounter.maintenance.settings import RetentionSettings
 
 
 class Command(OperatorCommand):
@@ -44,13 +44,12 @@ class Command(OperatorCommand):
         from viewcounter.config import get_config
         from viewcounter.maintenance.checks import RETENTION
         from viewcounter.maintenance.retention import drop_old_raw_days, find_old_raw_days_of
-        from viewcounter.maintenance.retention_policy import RetentionPolicy
 
         self.check(tags=[RETENTION])
         cluster = get_cluster()
         if options["accept_clock"]:
             self._accept_clock(cluster, confirmed=options["yes"])
-        policy = replace(RetentionPolicy.from_config(get_config()), budget_seconds=math.inf)
+        policy = replace(get_config().retention, budget_seconds=math.inf)
         work = self._show if options["dry_run"] else self._remove
         partitions = get_partitions(options, partition_count=cluster.topology.partition_count)
         failed = []
@@ -85,7 +84,7 @@ class Command(OperatorCommand):
             except (ClusterProxyError, ShardProxyError) as error:
                 raise CommandError(f"{shard.name}: {error}") from error
 
-    def _show(self, cluster: "ClusterProxy", partition: int, policy: "RetentionPolicy") -> None:
+    def _show(self, cluster: "ClusterProxy", partition: int, policy: "RetentionSettings") -> None:
         from viewcounter.maintenance.retention import read_plan
 
         state, planned = read_plan(cluster, partition, policy=policy)
@@ -97,7 +96,7 @@ class Command(OperatorCommand):
         moves = [f"{name} before {_show_time(new)} (now {_show_time(old)})" for name, old, new in edges if new > old]
         self.stdout.write(f"partition {partition}: would remove {', '.join(moves) or 'nothing'}")
 
-    def _remove(self, cluster: "ClusterProxy", partition: int, policy: "RetentionPolicy") -> None:
+    def _remove(self, cluster: "ClusterProxy", partition: int, policy: "RetentionSettings") -> None:
         from viewcounter.maintenance.retention import retain_partition
 
         report = retain_partition(cluster, partition, policy=policy)

@@ -27,10 +27,10 @@ class Command(OperatorCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         from viewcounter.cluster import get_cluster
         from viewcounter.config import get_config
-        from viewcounter.maintenance.sketching import SketchSettings, sketch_partition
+        from viewcounter.maintenance.sketching import sketch_partition
 
         cluster = get_cluster()
-        settings = replace(SketchSettings.from_config(get_config()), budget_seconds=math.inf)
+        settings = replace(get_config().sketch, budget_seconds=math.inf)
         failed = []
         partitions = get_partitions(options, partition_count=cluster.topology.partition_count)
         for partition in partitions:

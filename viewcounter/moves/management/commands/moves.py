@@ -33,7 +33,7 @@ class Command(CountingCommand):
         from viewcounter.moves.answers import encode_move
         from viewcounter.moves.progress import describe_move
 
-        moves = list_moves(limit=get_config().moves_listed)
+        moves = list_moves(limit=get_config().move.max_items)
         if options["json"]:
             self.stdout.write(json.dumps([encode_move(move) for move in moves], default=str))
             return

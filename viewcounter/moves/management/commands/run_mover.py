@@ -23,6 +23,6 @@ class Command(CountingCommand):
         try:
             MoverProcess(get_config(), is_stopping=flag.is_set).run()
         except OSError as error:
-            raise CommandError(f"VIEWCOUNTER_MOVER_METRICS_BIND: {error}") from error
+            raise CommandError(f"VIEWCOUNTER_MOVE_METRICS_BIND: {error}") from error
         finally:
             get_cluster().close()

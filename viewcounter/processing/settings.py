@@ -1,0 +1,126 @@
+"""Settings of drains, of the trimming of the log, and of the Celery processes that run them."""
+
+from dataclasses import dataclass
+
+from pydantic import SecretStr
+
+from runtime.backoff import Backoff
+from runtime.settings import BIND, section, setting
+from viewcounter.storage.settings import DeadLetterLimits
+
+
+@dataclass(frozen=True, slots=True)
+class FlushLimits:
+    """One flush: the events counted in one transaction. Keys are distinct (video, type, minute): rows to upsert."""
+
+    max_events: int = setting(40_000, "Number of events from which on a flush reads no further log entries.")
+    max_bytes: int = setting(16 * 1024 * 1024, "Size of columns from which on a flush reads no further log entries.")
+    max_keys: int = setting(
+        20_000, "Number of distinct (video, type, minute) from which on a flush reads no further log entries."
+    )
+    max_seconds: float = setting(
+        1.0, "Reading time after which a flush is written; one that reached the end of the log is written at once."
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class PieceLimits:
+    """Stored ids of the events of a minute, which lie in pieces."""
+
+    max_pieces: int = setting(
+        64, "Number of small pieces of one minute's event ids beyond which a drain merges them into one."
+    )
+    small_ids: int = setting(4096, "Number of event ids from which on a piece is not small and is never merged.")
+
+
+@dataclass(frozen=True, slots=True)
+class ThrottlePolicy:
+    """Throttling of drains of shards that fail or are slow."""
+
+    pause_first_seconds: float = setting(
+        0.5, "Maximum pause of the drains of a shard after its first failure; it doubles with each further failure."
+    )
+    pause_max_seconds: float = setting(5.0, "Maximum pause of the drains of a shard however often it has failed.")
+    slow_flush_seconds: float = setting(
+        3.0, "Mean duration of flushes beyond which a shard counts as slow and leaves a worker process to the others."
+    )
+    forget_seconds: int = setting(
+        60, "Time after which a failing or slow shard, or a silent worker process, is forgotten."
+    )
+    pause_jitter: float = 1.0
+
+    @property
+    def pause(self) -> Backoff:
+        """Of the drains of a shard, by its failures in a row."""
+        return Backoff(self.pause_first_seconds, self.pause_max_seconds, self.pause_jitter)
+
+
+@dataclass(frozen=True, slots=True)
+class DrainSettings:
+    """Drains: counting events from the log into shards."""
+
+    interval_seconds: float = setting(0.5, "Interval at which beat looks for log entries that are not counted.")
+    budget_seconds: float = setting(5.0, "Time after which a drain ends, to be continued by the next one.")
+    log_read_entries: int = setting(200, "Maximum number of entries that a drain reads from the event log at once.")
+    flush: FlushLimits = section(FlushLimits)
+    flush_max_conflicts: int = setting(
+        100, "Maximum number of conflicting events that a flush stores; further ones are only counted.", ge=0
+    )
+    max_queued_batches: int = setting(2, "Maximum number of prepared flushes that wait while one is being written.")
+    id_cache_max_bytes: int = setting(
+        256 * 1024 * 1024,
+        "Maximum memory of a worker process for known event ids, 24 bytes each; beyond it they are read from the shard"
+        " again.",
+    )
+    id_pieces: PieceLimits = section(PieceLimits)
+    dead_letters: DeadLetterLimits = section(DeadLetterLimits)
+    queued_seconds: int = setting(10, "Time after which a queued drain that was lost is queued again.")
+    lease_seconds: int = setting(5, "Time after which a drain whose worker died is replaced.")
+    throttle: ThrottlePolicy = section(ThrottlePolicy)
+    watermark_interval_seconds: float = setting(
+        2.0, "Interval at which the watermarks of partitions without new events are advanced."
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class TrimSettings:
+    """Trimming of the event log."""
+
+    interval_seconds: float = setting(
+        30.0, "Interval at which entries that every promotable copy has applied are deleted from the event log."
+    )
+    safety_seconds: int = setting(120, "Time for which applied entries stay in the event log.")
+
+
+@dataclass(frozen=True, slots=True)
+class BrokerSettings:
+    """Celery's broker."""
+
+    url: SecretStr = setting(SecretStr("redis://127.0.0.1:6380/0"), "Address of Celery's broker, a Valkey server.")
+    timeout_seconds: float = setting(5.0, "Maximum duration of one call to Celery's broker; then it has failed.")
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerSettings:
+    """Celery workers."""
+
+    metrics_bind: str = setting(
+        "",
+        "host:port at which a Celery worker serves /metrics and /healthz without a key; empty: not served.",
+        pattern=BIND,
+    )
+    task_seconds: int = setting(60, "Time after which a Celery task is interrupted; 10 s later its process is killed.")
+
+
+@dataclass(frozen=True, slots=True)
+class BeatSettings:
+    """Celery beat."""
+
+    metrics_bind: str = setting(
+        "",
+        "host:port at which Celery beat serves /metrics and /healthz without a key; empty: not served.",
+        pattern=BIND,
+    )
+    cluster_interval_seconds: float = setting(
+        10.0, "Interval at which beat has durability, services and partition moves of the cluster measured for metrics."
+    )
