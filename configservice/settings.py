@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
-from configservice.join.allow_list import check_allow_list
+from configservice.topology.allow_list import check_allow_list
 from runtime.settings import BIND, setting
 
 

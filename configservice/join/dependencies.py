@@ -12,8 +12,8 @@ from django.conf import settings
 from django.utils.module_loading import import_string
 
 from configservice.failover.kept_log import LogPosition
-from configservice.join.allow_list import AllowList
 from configservice.monitoring.connections import InstanceConnection
+from configservice.topology.allow_list import AllowList
 from configservice.topology.model import Instance, Shard
 
 Progress = Callable[[str], None]

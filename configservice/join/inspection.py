@@ -17,7 +17,6 @@ from configservice.errors import (
     Refusal,
 )
 from configservice.failover.kept_log import READ_POSITIONS
-from configservice.join.allow_list import Address, parse_address
 from configservice.join.dependencies import ClusterTools
 from configservice.join.server_info import (
     LIST_TABLES,
@@ -33,6 +32,7 @@ from configservice.join.server_info import (
 from configservice.join.validation import validate_address
 from configservice.monitoring.connections import InstanceConnection
 from configservice.monitoring.probe_result import PROBE
+from configservice.topology.allow_list import Address, parse_address
 from configservice.topology.model import Instance, Shard
 
 logger = logging.getLogger(__name__)

@@ -5,8 +5,8 @@ from itertools import groupby
 
 from configservice.errors import Refusal
 from configservice.failover.kept_log import LogPosition, find_lacking
-from configservice.join.allow_list import Address, AllowList
 from configservice.join.server_info import KnownServer, ServerFacts, Table
+from configservice.topology.allow_list import Address, AllowList
 from configservice.topology.model import Instance, Role, Topology
 
 OLDEST_VERSION = 150000

@@ -31,7 +31,6 @@ from viewcounter.ingest.settings import (
     AcceptWindow,
     CommitSettings,
     IdempotencySettings,
-    RequestLimits,
     ShedLimits,
     SpoolSettings,
     WaitLimits,
@@ -53,7 +52,7 @@ from viewcounter.processing.settings import (
 )
 from viewcounter.queries.settings import SketchLimits
 from viewcounter.shardwatch.settings import KillRecordSettings
-from viewcounter.web.settings import LogInSettings, SiteSettings, WebSettings
+from viewcounter.web.settings import LogInSettings, RequestLimits, SiteSettings, WebSettings
 
 __all__ = ["Config", "InvalidSettings", "get_config", "read_settings"]
 

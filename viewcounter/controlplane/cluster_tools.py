@@ -4,8 +4,8 @@ from collections.abc import Mapping, Sequence
 
 from configservice.errors import LogUnavailable, ShardNotPrepared
 from configservice.failover.kept_log import LogPosition
-from configservice.join.allow_list import parse_allow_list
 from configservice.join.dependencies import ClusterTools, Progress
+from configservice.topology.allow_list import parse_allow_list
 from configservice.topology.model import Instance, Shard
 from viewcounter.config import get_config
 from viewcounter.controlplane.config_service import OperatorConnection

@@ -38,7 +38,7 @@ from viewcounter.ingest.group_commit import GroupCommit
 from viewcounter.ingest.idempotency import Idempotency
 from viewcounter.ingest.load_shedding import LagWatch
 from viewcounter.ingest.metrics import IngestMeter
-from viewcounter.ingest.settings import AcceptWindow, RequestLimits
+from viewcounter.ingest.settings import AcceptWindow
 from viewcounter.ingest.turns import LARGE_BYTES, Turns
 from viewcounter.ingest.validation import Acceptance, Acceptor
 from viewcounter.ingest.wait_applied import AppliedWatch
@@ -52,6 +52,7 @@ from viewcounter.web.request import (
     read_head,
     unpack,
 )
+from viewcounter.web.settings import RequestLimits
 from viewcounter.web.site import Site
 
 logger = logging.getLogger(__name__)

@@ -1,35 +1,9 @@
-"""Settings of POST /v1/events: limits of requests and events, group commit, spool, waiting, idempotency, shedding."""
+"""Settings of POST /v1/events: times of events, group commit, spool, waiting, idempotency, shedding."""
 
 from dataclasses import dataclass
 from pathlib import Path
 
 from runtime.settings import setting
-
-
-@dataclass(frozen=True, slots=True)
-class RequestLimits:
-    """Requests and their bodies."""
-
-    max_events: int = setting(1000, "Maximum number of events in one request; beyond it 413.")
-    max_bytes: int = setting(
-        1024 * 1024, "Maximum size of a request body, compressed and uncompressed alike; beyond it 413."
-    )
-    explain_max_values: int = setting(
-        100_000,
-        "Maximum number of JSON values searched for the reason why events of a request are invalid; beyond it the"
-        " answer names no field, or is a 400.",
-    )
-    discard_bytes: int = setting(
-        16 * 1024 * 1024,
-        "Bytes of an oversized request body that are still read and discarded so that the client sees the 413; beyond"
-        " it the connection is closed.",
-    )
-    body_seconds: float = setting(10.0, "Time within which a client must have sent its request body; then 408.")
-    bodies_held_max_bytes: int = setting(
-        64 * 1024 * 1024,
-        "Maximum memory of a process for request bodies that are not complete yet; beyond it the request whose body"
-        " began first gets a 408.",
-    )
 
 
 @dataclass(frozen=True, slots=True)

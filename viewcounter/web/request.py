@@ -18,7 +18,7 @@ from urllib.parse import parse_qsl
 from runtime.http.asgi import Headers, Receive
 from runtime.http.errors import ClientGone, Rejected, TryLater
 from runtime.http.problems import FieldProblem, Problem
-from viewcounter.ingest.settings import RequestLimits
+from viewcounter.web.settings import RequestLimits
 
 if sys.version_info >= (3, 14):
     from compression import zstd

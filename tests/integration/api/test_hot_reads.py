@@ -26,8 +26,8 @@ from viewcounter.apikeys.rate_limit import get_rate_limiter
 from viewcounter.apikeys.scopes import Scope
 from viewcounter.cache.process import find_read_cache
 from viewcounter.config import get_config
-from viewcounter.ingest.settings import RequestLimits
 from viewcounter.web.request import BodyReader
+from viewcounter.web.settings import RequestLimits
 
 COUNTS = "/v1/videos/cats/counts"
 QUERY = "/v1/counts/query"

@@ -4,8 +4,8 @@ from ipaddress import ip_address
 
 import pytest
 
-from configservice.join.allow_list import BadAllowList, parse_address, parse_allow_list
 from configservice.settings import ConfigServiceSettings
+from configservice.topology.allow_list import BadAllowList, parse_address, parse_allow_list
 
 LIST = "10.0.0.0/8:5432, 192.0.2.7:6000-6010,[fd00::/8]:*"
 

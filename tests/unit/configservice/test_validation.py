@@ -7,9 +7,9 @@ from ipaddress import ip_address
 import msgspec
 import pytest
 
-from configservice.join.allow_list import parse_allow_list
 from configservice.join.server_info import KnownServer, ServerFacts, Table
 from configservice.join.validation import validate_address, validate_names, validate_new_primary, validate_new_replica
+from configservice.topology.allow_list import parse_allow_list
 from configservice.topology.model import Role
 from tests.unit.clusterproxy.builders import build_instance, build_topology
 

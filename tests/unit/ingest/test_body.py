@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from runtime.http.errors import ClientGone, Refused
-from viewcounter.ingest.settings import RequestLimits
 from viewcounter.web.request import BodyReader
+from viewcounter.web.settings import RequestLimits
 
 LIMITS = RequestLimits(max_bytes=1000, discard_bytes=5000, body_seconds=0.05, bodies_held_max_bytes=2000)
 
