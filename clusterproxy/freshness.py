@@ -49,7 +49,7 @@ class FreshnessRequirement:
 
 @dataclass(frozen=True, slots=True)
 class FreshnessLag:
-    """A partition that does not meet a requirement. `required` is None if its staleness is what is too high."""
+    """A partition that does not meet a requirement. `required` is None if only its staleness is too high."""
 
     partition: int
     reached: Progress
@@ -59,7 +59,7 @@ class FreshnessLag:
 def find_lag(
     requirement: FreshnessRequirement, progress: Mapping[int, Progress], *, partitions: Iterable[int], now: datetime
 ) -> FreshnessLag | None:
-    """Of the first of `partitions` that does not meet the requirement; partitions without progress are skipped."""
+    """The lag of the first of `partitions` that does not meet the requirement, skipping those without progress."""
     oldest = (
         None
         if requirement.max_staleness_seconds is None

@@ -108,7 +108,7 @@ def plan_read(
 ) -> ReadPlan:
     """Copies of `shard` that may answer: fresh replicas, primary, stale replicas, and last those that look dead.
 
-    `turn` grows with each read and `key` says what is read: the balancer orders by one or the other.
+    `turn` grows with each read and `key` names the partition: the balancer orders by one or the other.
     """
     primary = shard.primary
     if consistency is Consistency.STRONG:

@@ -1,4 +1,4 @@
-"""Where topology comes from: the seam towards the config service, and the order in which sources are polled."""
+"""Topology sources: the seam towards the config service, and the order in which sources are polled."""
 
 import logging
 import time

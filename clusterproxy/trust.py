@@ -47,7 +47,7 @@ class SnapshotRefused(ClusterProxyError, Permanent):
 
 @dataclass(frozen=True, slots=True)
 class AcceptedSnapshot:
-    """What was published, and the topology in it."""
+    """A published snapshot and the topology in it."""
 
     published: PublishedSnapshot
     topology: Topology

@@ -18,7 +18,7 @@ INTEGER_MAX_DIGITS = 10
 
 
 def check_parameters(query: QueryDict, *, allowed: Collection[str]) -> None:
-    """Raises InvalidQuery for a parameter that does not exist here or stands twice."""
+    """Raises InvalidQuery for an unknown or a repeated parameter."""
     for name, values in query.lists():
         if name not in allowed:
             known = ", ".join(allowed) if allowed else "none"

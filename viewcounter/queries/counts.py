@@ -1,4 +1,4 @@
-"""How many events of every type, over all time: of one video, of many at once, or of a channel."""
+"""Counts of events by type, over all time: of one video, of many videos, or of a channel."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

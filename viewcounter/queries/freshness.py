@@ -49,6 +49,8 @@ PROBE = ProgressProbe(query=READ_STATES, parse=parse_progress)
 
 def find_requirement(options: ReadOptions, *, partitions: Collection[int] | None) -> FreshnessRequirement | None:
     """For the cluster proxy; None if any rows are fresh enough. `partitions`: those that are read, None for all."""
+    if options is DEFAULT:
+        return None  # most reads: nothing to compute
     wanted = dict(options.min_positions)
     if options.min_position is not None and partitions is not None:
         wanted = dict.fromkeys(partitions, options.min_position)

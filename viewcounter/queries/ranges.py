@@ -52,7 +52,7 @@ ALL_TIME = Period(start=None, end=None)
 
 
 def parse_instant(field: str, text: str) -> datetime:
-    """An RFC 3339 time with offset, as UTC. Raises InvalidQuery saying what is wrong with it."""
+    """An RFC 3339 time with offset, as UTC. Raises InvalidQuery with the reason."""
     if not _RFC_3339.fullmatch(text):
         raise InvalidQuery(field, *_explain_instant(text))
     try:

@@ -25,7 +25,7 @@ class StatementResult:
     """Rows of one statement, and what the shards that gave them had applied of each partition in the same snapshot.
 
     `seen` has exactly the partitions that were read, and is never empty. `missing`: names of the keys of which rows
-    are missing. `routes`: how each shard was read, if the options say so.
+    are missing. `routes`: how each shard was read, if `options.explains`.
     """
 
     rows: Rows
@@ -163,7 +163,7 @@ def find_final_generation(rows: Rows, *, period_end: datetime | None) -> int | N
 
 
 def get_seen(row: Mapping[str, Any]) -> Seen:
-    """Of a row whose partition is on the shard that gave it."""
+    """From a row whose partition is on the shard that gave it."""
     seen = Seen.from_row(row)
     if seen is None:
         raise ValueError(f"rows of partition {row['partition']} from a shard that does not hold it")

@@ -167,7 +167,7 @@ def read_evidence(row: Mapping[str, Any]) -> Evidence:
 
 
 def is_waiting(log: EventLog, partition: int, event_id: UUID, *, after: Position, max_entries: int) -> bool:
-    """Whether the id is among the next entries. False as well when the log cannot say."""
+    """Whether the id is among the next entries. False as well when the log does not answer."""
     try:
         entries = log.read(partition, after=after, max_entries=max_entries)
     except EventLogError:
@@ -188,7 +188,7 @@ def _has_event(payload: bytes, event_id: bytes) -> bool:
 def read_applied_positions(
     cluster: ClusterProxy, partitions: Collection[int], *, deadline_seconds: float
 ) -> dict[int, Position]:
-    """How far the primaries have come; partitions of shards that do not answer are left out."""
+    """The applied positions of the primaries; partitions of shards that do not answer are left out."""
     scattered = cluster.scatter(
         READ_STATES, {}, partitions=partitions, consistency=Consistency.STRONG, deadline_seconds=deadline_seconds
     )

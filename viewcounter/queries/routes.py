@@ -1,4 +1,4 @@
-"""How the rows of an answer were had, for `explain=route`: from which instance, or from which cache."""
+"""The routes of an answer's rows, for `explain=route`: from which instance, or from which cache."""
 
 from collections.abc import Iterable
 from dataclasses import replace

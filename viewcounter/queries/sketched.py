@@ -186,7 +186,7 @@ _SOURCES = {"day": Source.DAY, "hour": Source.HOUR, "minute": Source.RAW}
 
 
 def evaluate_sketch(function: SketchFunction, sketch: bytes) -> Number | None:
-    """As a client sees it. Of nothing (empty): 0 viewers, no percentile."""
+    """The value as a client sees it. For an empty sketch: 0 viewers, no percentile."""
     if function.rank is None:
         return estimate_viewers(sketch)
     value = get_quantile(sketch, rank=function.rank)

@@ -1,4 +1,4 @@
-"""What statistics are about: one video, or the videos that belong to a channel now.
+"""Targets of statistics: one video, or the videos that belong to a channel now.
 
 A channel's statistics are those of its videos with all their events, whenever they came: a video that changes its
 channel takes its whole past along. Which videos belong to it is as each shard has copied the catalogue.
@@ -99,5 +99,5 @@ def build_target_read(
 
 
 def find_catalogue_revision(rows: Iterable[Mapping[str, Any]]) -> int:
-    """Of a channel's rows: the lowest of the partitions read; one that was never copied has none."""
+    """The lowest revision in a channel's rows; a partition without a copy of the catalogue has none, hence 0."""
     return min(row["catalogue_revision"] or 0 for row in rows)

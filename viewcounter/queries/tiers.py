@@ -2,7 +2,7 @@
 
 A period cut into buckets is covered by slices: the whole UTC days within a bucket from days, the whole hours left over
 from hours, the ragged ends from minutes. The statement that reads them (`storage/sql/ranges.sql`) narrows them once
-more in its own snapshot: what is not rolled yet, or marked dirty, comes from the tier below.
+more in its own snapshot: buckets that are not rolled up yet, or marked dirty, are read from the tier below.
 """
 
 from collections.abc import Sequence
@@ -43,7 +43,7 @@ class Slice:
 
 
 def get_edges(period: Period, bucket_starts: Sequence[datetime] = ()) -> list[datetime]:
-    """Where a period may be cut: its own edges and those of its buckets within it. Empty for an empty period."""
+    """The edges at which a period may be cut: its own and those of its buckets. Empty for an empty period."""
     start, end = period.start or OPEN_START, period.end or OPEN_END
     if start >= end:
         return []

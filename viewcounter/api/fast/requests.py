@@ -36,7 +36,7 @@ _LONGEST_LENGTH = 10  # digits
 
 
 class Endpoint(StrEnum):
-    """As metrics name them."""
+    """Values are the label `endpoint` of metrics."""
 
     COUNTS = "counts"
     COUNTS_QUERY = "counts_query"

@@ -1,4 +1,4 @@
-"""What all views share: scopes, the request's id, caching, and bodies without a Content-Length."""
+"""Base classes of all views: scopes, the request's id, caching, and bodies without a Content-Length."""
 
 from collections.abc import Mapping
 from typing import Any, ClassVar

@@ -110,7 +110,7 @@ class MovingSerializer(serializers.Serializer):
 
 
 class KeptLogSerializer(serializers.Serializer):
-    """What the event log keeps for replicas that are away; see docs/operations/event-log.md."""
+    """Entries that the event log keeps for replicas that are away; see docs/operations/event-log.md."""
 
     kept_for = serializers.ListField(child=serializers.CharField(), help_text="Names of instances; empty: none.")
     kept_bytes = serializers.IntegerField(allow_null=True, help_text="Of the shard's entries; null: not known.")
@@ -158,7 +158,7 @@ class ServiceSerializer(serializers.Serializer):
 
 
 class LogLossSerializer(serializers.Serializer):
-    """What the log held of a partition past a position, and no shard had applied, is lost."""
+    """Entries of a partition past a position that no shard had applied, and that the log has lost."""
 
     partition = serializers.IntegerField()
     shard = serializers.CharField()
@@ -185,7 +185,7 @@ class ClusterSerializer(serializers.Serializer):
     missing = serializers.ListField(
         child=serializers.CharField(),
         help_text="`services`: the registry does not answer; `conditions`: the control database does not answer. "
-        "Instances say it themselves.",
+        "Instances report it themselves.",
     )
 
 

@@ -79,7 +79,7 @@ class ConflictsView(ApiView):
         tags=["operations"],
         summary="Events that were not counted because another event has their id",
         description=(
-            "A sender has used an id for two events that say different things: the first one counts. Newest first. "
+            "A sender has used an id for two different events: the first one counts. Newest first. "
             "A flush keeps only its first few conflicts; `conflict` of the audit counts all of them."
         ),
         parameters=[

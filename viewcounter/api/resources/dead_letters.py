@@ -262,7 +262,7 @@ class DeadLetterReplayView(ApiView):
         summary="Count an event after all",
         description=(
             "Appends the event to the log again, under its own id: it is counted once however often it is replayed. "
-            "The same again changes nothing. 409 says why an event cannot be replayed."
+            "A second replay changes nothing. 409: the event cannot be replayed, for the reason in `detail`."
         ),
         parameters=[_ID],
         request=None,
@@ -304,7 +304,7 @@ class BulkReplayView(ApiView):
         tags=["operations"],
         summary="Count many events after all",
         description=(
-            "Replays new dead letters that fit, at most `limit` of them, and says of each that was not replayed why. "
+            "Replays matching new dead letters, at most `limit`; the answer has the reason of each that was not. "
             "Pass `next_cursor` with the same body to go on behind them."
         ),
         request=BulkReplaySerializer,

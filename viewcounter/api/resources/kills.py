@@ -131,7 +131,7 @@ class KillsView(ApiView):
 
 
 def _find_name(query: QueryDict, name: str) -> str | None:
-    """Of a shard or an instance, which may be gone by now."""
+    """The name of a shard or an instance, which may be gone by now."""
     value: str | None = query.get(name)
     if value is not None and (len(value) > NAME_MAX_CHARACTERS or "\0" in value):
         raise InvalidQuery(name, "invalid_name", f"must have at most {NAME_MAX_CHARACTERS} characters")

@@ -16,7 +16,7 @@ from viewcounter.apikeys.scopes import Scope
 
 
 class PrometheusTextRenderer(BaseRenderer):
-    """What `render_metrics` returns is text already."""
+    """`render_metrics` returns text already."""
 
     media_type = "text/plain"
     format = "txt"

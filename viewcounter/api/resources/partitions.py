@@ -94,7 +94,7 @@ class PartitionResumeView(ApiView):
     @extend_schema(
         operation_id="resumePartition",
         tags=["operations"],
-        summary="Let a partition that stopped by itself go on",
+        summary="Resume a partition that has stopped",
         description="Find the cause first: the same events stop it again, unless their dead letters are accepted.",
         parameters=[_PARTITION],
         request=ResumeSerializer,

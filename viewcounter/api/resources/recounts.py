@@ -133,7 +133,7 @@ class RecountView(ApiView):
     @extend_schema(
         operation_id="getRecount",
         tags=["operations"],
-        summary="How far a recount is, and what it found",
+        summary="Progress and result of a recount",
         parameters=[OpenApiParameter("recount_id", OpenApiTypes.UUID, OpenApiParameter.PATH)],
         responses=RecountSerializer,
     )
