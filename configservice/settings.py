@@ -81,14 +81,14 @@ class ConfigServiceSettings:
     rejoin_max_lag_bytes: int = setting(
         16 * 1024 * 1024, "Lag below which a fenced, excluded or added instance that streams becomes a replica."
     )
-    strike_off_seconds: float = setting(
+    max_absence_seconds: float = setting(
         86400.0,
-        "Time that the event log is kept for a replica that is away; then the replica is excluded. 0: never.",
+        "Time that the event log is kept for an absent replica; then the replica is excluded. 0: never.",
         ge=0,
     )
     log_keep_share: float = setting(
         0.5,
-        "Largest part of the event log's memory, from 0 to 1, that is kept for replicas of all shards that are away;"
+        "Largest part of the event log's memory, from 0 to 1, that is kept for absent replicas of all shards;"
         " beyond it they are excluded.",
         le=1,
     )

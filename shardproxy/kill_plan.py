@@ -13,7 +13,7 @@ from enum import StrEnum
 
 from shardproxy.connection import Purpose, find_purpose
 from shardproxy.query import QueryClass
-from shardproxy.settings import KillerSettings, QueryBudgets
+from shardproxy.settings import QueryBudgets, ReaperSettings
 
 FOREIGN = "foreign"
 """The class of sessions that are not of our pools: psql, BI tools, any other client with a password."""
@@ -95,7 +95,7 @@ class KillPolicy:
     application: str
     users: frozenset[str]
     query: QueryBudgets
-    killer: KillerSettings
+    reaper: ReaperSettings
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,7 +159,7 @@ def _is_untouchable(session: Session, policy: KillPolicy) -> bool:
         session.wait_event == _SYNC_WAIT
         or session.is_committing
         or session.is_vacuuming
-        or session.application in policy.killer.spared_applications
+        or session.application in policy.reaper.spared_applications
     )
 
 
@@ -169,16 +169,16 @@ def _find_excess(
     """The reason to end a session, with age and budget in seconds; None if it is within its budget."""
     age_seconds = (now - session.identity.since).total_seconds()
     reason = _REASONS[session.state]
-    killer = policy.killer
-    budget_seconds = killer.foreign_query_seconds if reason is KillReason.RUNNING else killer.foreign_idle_seconds
+    reaper = policy.reaper
+    budget_seconds = reaper.foreign_query_seconds if reason is KillReason.RUNNING else reaper.foreign_idle_seconds
     if session_class != FOREIGN:
-        budget_seconds = policy.query.get_seconds(QueryClass(session_class)) + killer.slack_seconds
+        budget_seconds = policy.query.get_seconds(QueryClass(session_class)) + reaper.slack_seconds
     if age_seconds >= budget_seconds:
         return reason, age_seconds, budget_seconds
     if session_class == FOREIGN and blocks_ours and session.transaction_start is not None:
         open_seconds = (now - session.transaction_start).total_seconds()
-        if open_seconds >= killer.foreign_blocking_seconds:
-            return KillReason.BLOCKING, open_seconds, killer.foreign_blocking_seconds
+        if open_seconds >= reaper.foreign_blocking_seconds:
+            return KillReason.BLOCKING, open_seconds, reaper.foreign_blocking_seconds
     return None
 
 
@@ -186,7 +186,7 @@ def _choose_action(
     session: Session, attempt: KillAttempt | None, policy: KillPolicy, *, now: datetime
 ) -> KillAction | None:
     """An idle session has no statement to cancel. Termination is repeated after each grace until the session ends."""
-    if attempt is not None and now < attempt.at + timedelta(seconds=policy.killer.grace_seconds):
+    if attempt is not None and now < attempt.at + timedelta(seconds=policy.reaper.grace_seconds):
         return None
     if attempt is None and session.state is SessionState.ACTIVE:
         return KillAction.CANCEL

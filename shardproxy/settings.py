@@ -114,7 +114,7 @@ class WatchSettings:
     backoff_max_seconds: float = setting(
         2.0, "Longest pause of run_shardproxy between two attempts to reach an instance that does not answer."
     )
-    vitals_seconds: float = setting(
+    metrics_seconds: float = setting(
         5.0, "Interval at which run_shardproxy measures connections, lag and replication slots of an instance."
     )
     size_seconds: float = setting(60.0, "Interval at which run_shardproxy measures the size of a database.")
@@ -122,33 +122,35 @@ class WatchSettings:
 
 
 @dataclass(frozen=True, slots=True)
-class KillerSettings:
-    """Killer of sessions on shards."""
+class ReaperSettings:
+    """Session reaper on shards."""
 
     slack_seconds: float = setting(
         0.25,
-        "Time past the maximum duration of its class that a statement of this service may run before the killer cancels"
-        " it; the server's own statement_timeout should be first.",
+        "Time past the maximum duration of its class that a statement of this service may run before the session reaper"
+        " cancels it; the server's own statement_timeout should be first.",
         ge=0,
     )
     grace_seconds: float = setting(
-        2.0, "Time between the killer's cancel of a statement and the end of its session, if it still runs."
+        2.0,
+        "Time between the cancel of a statement by the session reaper and the end of its session, if it still runs.",
     )
     foreign_query_seconds: float = setting(
-        20.0, "Maximum duration of a statement of a session that is not this service's; then the killer cancels it."
+        20.0,
+        "Maximum duration of a statement of a session that is not this service's; then the session reaper cancels it.",
     )
     foreign_idle_seconds: float = setting(
         10.0,
         "Maximum time that a session that is not this service's may be idle in a transaction, or idle at all while no"
-        " connection is free; then the killer ends it.",
+        " connection is free; then the session reaper ends it.",
     )
     foreign_blocking_seconds: float = setting(
         5.0,
-        "Maximum duration of a transaction that is not this service's and blocks one of this service; then the killer"
-        " ends it.",
+        "Maximum duration of a transaction that is not this service's and blocks one of this service; then the session"
+        " reaper ends it.",
     )
     spared_applications: tuple[str, ...] = setting(
         ("pg_dump", "pg_dumpall", "pg_restore", "vacuumdb", "reindexdb"),
-        "application_name of sessions that the killer never ends, separated by commas.",
+        "application_name of sessions that the session reaper never ends, separated by commas.",
         parse=split_commas,
     )

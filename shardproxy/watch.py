@@ -131,7 +131,7 @@ class InstanceWatch:
         self._reaper.run_once(timeout_seconds=seconds)
         if now >= self._metrics_at:
             metrics = read_instance_metrics(self._connection, self.instance, timeout_seconds=seconds)
-            self._metrics_at = now + self._settings.vitals_seconds
+            self._metrics_at = now + self._settings.metrics_seconds
             if metrics.sees_sessions:
                 self._rights.report_success()
             else:

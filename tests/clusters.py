@@ -13,12 +13,12 @@ SELDOM = {
     for name, seconds in {
         "RECOUNT_INTERVAL": "30",
         "SKETCH_INTERVAL": "30",
-        "LAG_INTERVAL": "30",
+        "LOG_LAG_INTERVAL": "30",
         "DEAD_LETTERS_INTERVAL": "60",
-        "CLUSTER_INTERVAL": "60",
-        "KILLER_INTERVAL": "2",
-        "SHARDPROXY_VITALS": "30",
-        "TOPOLOGY_POLL": "2",
+        "BEAT_CLUSTER_INTERVAL": "60",
+        "SHARDPROXY_INTERVAL": "2",
+        "SHARDPROXY_METRICS": "30",
+        "CLUSTER_TOPOLOGY_POLL": "2",
     }.items()
 }
 """Longer intervals of periodic work that no test waits for: an idle cluster then costs a quarter of the CPU time."""

@@ -146,7 +146,7 @@ def _find_exclusion(
         return (
             f"{what}, and the event log keeps {kept:.0f} MiB of the shard; the share for absent replicas is {share:.0f}"
         )
-    if absent_seconds is not None and 0 < settings.strike_off_seconds <= absent_seconds:
+    if absent_seconds is not None and 0 < settings.max_absence_seconds <= absent_seconds:
         return f"{what}; the event log is no longer kept for it"
     return None
 

@@ -16,7 +16,7 @@ from pydantic import SecretStr
 from clusterproxy.settings import ClusterSettings
 from configservice.settings import ConfigServiceSettings
 from runtime.settings import required, section, setting, split_commas
-from shardproxy.settings import KillerSettings, PoolSettings, WatchSettings
+from shardproxy.settings import PoolSettings, ReaperSettings, WatchSettings
 from viewcounter.api.settings import ApiSettings, HotReadSettings
 from viewcounter.apikeys.settings import ApiKeySettings, PublicKeyLimits, RateLimitSettings
 from viewcounter.cache.settings import ReadCacheSettings, SharedCacheSettings
@@ -123,7 +123,7 @@ class Config:
     pool: PoolSettings = section(PoolSettings)
     configservice: ConfigServiceSettings = section(ConfigServiceSettings)
     shardproxy: WatchSettings = section(WatchSettings)
-    killer: KillerSettings = section(KillerSettings)
+    reaper: ReaperSettings = section(ReaperSettings)
     kill: KillRecordSettings = section(KillRecordSettings)
     service: ServiceSettings = section(ServiceSettings)
     readiness: ReadinessSettings = section(ReadinessSettings)

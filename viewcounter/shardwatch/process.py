@@ -61,8 +61,8 @@ class ShardProxyProcess:
         self._lag = PeriodicTask(
             "instance-lag",
             self._measure_lag,
-            interval_seconds=config.shardproxy.vitals_seconds,
-            first_after_seconds=config.shardproxy.vitals_seconds,
+            interval_seconds=config.shardproxy.metrics_seconds,
+            first_after_seconds=config.shardproxy.metrics_seconds,
         )
 
     def run(self, stopping: threading.Event) -> None:
@@ -117,7 +117,7 @@ class ShardProxyProcess:
             application=config.pool.application_name,
             users=frozenset({target.instance.user, config.shardproxy.user, config.configservice.user}) - {""},
             query=config.pool.query,
-            killer=config.killer,
+            reaper=config.reaper,
         )
         return InstanceWatch(target.instance, config.shardproxy, policy, pool=config.pool, observer=reporter)
 

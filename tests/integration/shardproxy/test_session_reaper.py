@@ -19,9 +19,9 @@ from tests.integration.shardproxy.limits import ANY_FILE
 from tests.integration.shardproxy.watching import (
     BI_PASSWORD,
     BI_ROLE,
-    KILLER,
     LONG,
     POLICY,
+    REAPER,
     Foreigner,
     watching,
 )
@@ -65,7 +65,7 @@ class TestBudgets:
         with watching(shard_servers) as first, watching(shard_servers) as second:
             started_at = time.monotonic()
             done = run(command, environment=environment, within_seconds=60)
-            assert time.monotonic() - started_at >= KILLER.foreign_query_seconds
+            assert time.monotonic() - started_at >= REAPER.foreign_query_seconds
         assert "canceling statement due to user request" in done.stderr
         kills = first.kills + second.kills
         assert {(k.session_class, k.reason, k.action) for k in kills} == {("foreign", "running", "cancel")}
@@ -99,12 +99,12 @@ class TestBudgets:
             ).await_end()
         assert recorder.list_actions() == [("foreign", "running", "cancel"), ("foreign", "running", "terminate")]
         assert stubborn.error.sqlstate == "57P01"
-        assert (recorder.kills[1].at - recorder.kills[0].at).total_seconds() >= KILLER.grace_seconds
+        assert (recorder.kills[1].at - recorder.kills[0].at).total_seconds() >= REAPER.grace_seconds
 
     def test_a_replica_is_watched_like_a_primary(self, shard_servers, foreigner):
         with watching(shard_servers, "shard1b") as recorder:
             reader = foreigner("shard1b").start(LONG).await_end()
-        assert reader.seconds >= KILLER.foreign_query_seconds
+        assert reader.seconds >= REAPER.foreign_query_seconds
         assert recorder.list_actions() == [("foreign", "running", "cancel")]
 
 
@@ -114,10 +114,10 @@ class TestLocks:
         holder.execute("INSERT INTO probe VALUES (1)").execute("BEGIN").execute("UPDATE probe SET note = 'x'")
         started_at = time.monotonic()
         with watching(
-            shard_servers, policy=replace(POLICY, killer=replace(KILLER, foreign_query_seconds=60))
+            shard_servers, policy=replace(POLICY, reaper=replace(REAPER, foreign_query_seconds=60))
         ) as recorder:
             waiting.start("UPDATE probe SET note = 'y'").await_end()
-            assert time.monotonic() - started_at >= KILLER.foreign_idle_seconds
+            assert time.monotonic() - started_at >= REAPER.foreign_idle_seconds
         assert waiting.error is None and not holder.answers()
         assert recorder.list_actions() == [("foreign", "idle_in_transaction", "terminate")]
         assert recorder.kills[0].pid == holder.pid
@@ -129,11 +129,11 @@ class TestLocks:
         )
         if busy:
             holder.start(LONG)
-        policy = replace(POLICY, killer=replace(KILLER, foreign_query_seconds=60, foreign_idle_seconds=60))
+        policy = replace(POLICY, reaper=replace(REAPER, foreign_query_seconds=60, foreign_idle_seconds=60))
         settings = PoolSettings(lock_timeout_seconds=30, password_refs=ANY_FILE)
         proxy = InstanceProxy(shard_servers.get_instance("shard1a"), settings)
         with watching(shard_servers, policy=policy) as recorder:
-            time.sleep(2 * KILLER.foreign_blocking_seconds)
+            time.sleep(2 * REAPER.foreign_blocking_seconds)
             assert recorder.kills == []  # it holds up nobody
             with proxy.transaction(QueryClass.FLUSH, deadline_at=time.monotonic() + 15) as connection:
                 connection.execute("UPDATE probe SET note = 'ours'")
@@ -149,7 +149,7 @@ class TestWhoStays:
 
     STRICT = replace(
         POLICY,
-        killer=replace(KILLER, foreign_query_seconds=0.3, foreign_idle_seconds=0.3),
+        reaper=replace(REAPER, foreign_query_seconds=0.3, foreign_idle_seconds=0.3),
         query=QueryBudgets(*[0.3] * len(QueryClass)),
     )
 
@@ -161,7 +161,7 @@ class TestWhoStays:
             for purpose in Purpose
         ]
         spared = foreigner(application_name="pg_dump")
-        policy = replace(self.STRICT, killer=replace(self.STRICT.killer, spared_applications=("pg_dump",)))
+        policy = replace(self.STRICT, reaper=replace(self.STRICT.reaper, spared_applications=("pg_dump",)))
         with watching(shard_servers, policy=policy) as recorder:
             for one in [*ours, spared]:
                 one.start("SELECT pg_sleep(2)")
@@ -184,7 +184,7 @@ class TestWhoStays:
             with running(command, environment=environment, stdout=subprocess.DEVNULL) as backup:
                 victim = foreigner().start(LONG).await_end()
                 assert backup.wait(limit(60)) == 0
-        assert time.monotonic() - started_at > 2 * KILLER.foreign_query_seconds
+        assert time.monotonic() - started_at > 2 * REAPER.foreign_query_seconds
         assert [kill.pid for kill in recorder.kills] == [victim.pid]
 
     def test_a_session_that_waits_for_a_synchronous_standby_stays_and_commits_for_real(self, shard_servers, foreigner):
@@ -307,7 +307,7 @@ class TestFaults:
 
     def test_metrics_of_primary_and_replica(self, shard_servers, foreigner):
         opened = foreigner().execute("BEGIN").execute("SELECT 1")
-        calm = replace(POLICY, killer=replace(KILLER, foreign_idle_seconds=600))
+        calm = replace(POLICY, reaper=replace(REAPER, foreign_idle_seconds=600))
         with watching(shard_servers, policy=calm) as primary, watching(shard_servers, "shard1b") as replica:
             wait_until(lambda: bool(primary.sizes and len(primary.metrics) > 1 and replica.metrics))
         first, last, other = primary.metrics[0], primary.metrics[-1], replica.metrics[-1]

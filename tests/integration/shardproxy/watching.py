@@ -12,7 +12,7 @@ from devtools.localcluster.spec import SHARD_PROXY_ROLE
 from shardproxy.instance_metrics import InstanceMetrics
 from shardproxy.kill_plan import KillPolicy
 from shardproxy.session_reaper import TerminatedSession
-from shardproxy.settings import KillerSettings, PoolSettings, QueryBudgets, WatchSettings
+from shardproxy.settings import PoolSettings, QueryBudgets, ReaperSettings, WatchSettings
 from shardproxy.watch import InstanceWatch, Reachability
 from tests.integration.shardproxy.limits import ANY_FILE
 from tests.integration.shardproxy.servers import Servers
@@ -22,7 +22,7 @@ from tests.waiting import wait_until
 BI_ROLE = "bi"
 BI_PASSWORD = "only-for-tests"
 LONG = "SELECT pg_sleep(300)"
-KILLER = KillerSettings(
+REAPER = ReaperSettings(
     slack_seconds=0.25,
     foreign_query_seconds=1.0,
     foreign_idle_seconds=1.0,
@@ -33,7 +33,7 @@ POLICY = KillPolicy(
     application="viewcounter",
     users=frozenset({"viewcounter", SHARD_PROXY_ROLE}),
     query=QueryBudgets(report_seconds=1.0, flush_seconds=1.0),
-    killer=KILLER,
+    reaper=REAPER,
 )
 
 
@@ -72,7 +72,7 @@ def build_settings(servers: Servers, **more: Any) -> WatchSettings:
             "interval_seconds": 0.5,
             "answer_seconds": 2.0,
             "backoff_max_seconds": 1.0,
-            "vitals_seconds": 0.5,
+            "metrics_seconds": 0.5,
             "size_seconds": 60.0,
             "user": SHARD_PROXY_ROLE,
             "password_ref": f"file:{servers.cluster.state.get_secret_path('shard_proxy_password')}",

@@ -7,8 +7,8 @@ from devtools.localcluster.waiting import Waiter
 from viewcounter.shardwatch.models import Kill
 
 BUDGETS = {
-    "VIEWCOUNTER_KILLER_FOREIGN_QUERY_SECONDS": "1",
-    "VIEWCOUNTER_SHARDPROXY_VITALS_SECONDS": "0.5",
+    "VIEWCOUNTER_REAPER_FOREIGN_QUERY_SECONDS": "1",
+    "VIEWCOUNTER_SHARDPROXY_METRICS_SECONDS": "0.5",
     "VIEWCOUNTER_SHARDPROXY_ANSWER_SECONDS": "2",
 }
 

@@ -154,7 +154,7 @@ def test_no_replica_is_excluded_while_the_primary_is_away_or_where_that_is_forbi
     absent = {"shard1b": 48 * HOUR}
     assert plan(give_roles(), absent=absent, shard1a=gone(), shard1b=silent_for(50)) == []
     assert plan(give_roles(), shard1a=gone(), shard1b=silent_for(50)) == []
-    never = replace(SETTINGS, strike_off_seconds=0)
+    never = replace(SETTINGS, max_absence_seconds=0)
     assert plan(give_roles(), absent=absent, settings=never, shard1a=PRIMARY_STATE, shard1b=silent_for(50)) == []
 
 

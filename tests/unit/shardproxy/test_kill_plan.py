@@ -20,14 +20,14 @@ from shardproxy.kill_plan import (
     plan_kills,
 )
 from shardproxy.query import QueryClass
-from shardproxy.settings import KillerSettings, QueryBudgets
+from shardproxy.settings import QueryBudgets, ReaperSettings
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 POLICY = KillPolicy(
     application="viewcounter",
     users=frozenset({"viewcounter", "guard"}),
     query=QueryBudgets(),
-    killer=KillerSettings(
+    reaper=ReaperSettings(
         slack_seconds=0.25,
         foreign_query_seconds=20.0,
         foreign_idle_seconds=8.0,
