@@ -227,7 +227,7 @@ VIDEOS_ENRICHED = _counter("videos_enriched_total", "Videos whose title a flush 
 # -- config service -------------------------------------------------------------------------------
 CONFIG_SERVICE_LEADS = _of_living_processes("config_service_leads", "Config services of this host that lead")
 SILENT_INSTANCES = _measured("silent_instances", "Database instances that do not answer the leading config service")
-EXCLUDED_INSTANCES = _measured("struck_off_instances", "Instances that the event log is no longer kept for")
+EXCLUDED_INSTANCES = _measured("excluded_instances", "Instances that the event log is no longer kept for")
 LOG_KEPT_BYTES = _measured("log_kept_bytes", "Bytes of the event log that the entries of a shard take", "shard")
 LOG_SHARE_BYTES = _measured(
     "log_share_bytes",
