@@ -76,7 +76,7 @@ def _load_tasks(**_: Any) -> None:
     Celery would log an error of a handler and go on, with a worker that knows no task.
     """
     try:
-        from viewcounter.maintenance import operator_tasks as _operations  # noqa: F401, PLC0415 - Django is set up by now
+        from viewcounter.maintenance import tasks as _maintenance  # noqa: F401, PLC0415 - Django is set up by now
         from viewcounter.processing import tasks as _processing  # noqa: F401, PLC0415
     except Exception as error:
         logger.exception("the tasks cannot be loaded")

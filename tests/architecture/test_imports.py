@@ -53,7 +53,7 @@ def test_beat_loads_none_of_the_tasks_that_it_sends(tmp_path: Path):
     assert (
         find_loaded(
             code,
-            ("numpy", "viewcounter.processing.tasks", "viewcounter.maintenance.operator_tasks"),
+            ("numpy", "viewcounter.processing.tasks", "viewcounter.maintenance.tasks"),
             state_dir=tmp_path,
         )
         == []

@@ -79,7 +79,7 @@ def test_drivers_stay_behind_their_seams():
         "celery": (
             "viewcounter/celery.py",
             "viewcounter/processing/tasks.py",
-            "viewcounter/maintenance/operator_tasks.py",
+            "viewcounter/maintenance/tasks.py",
         ),
         # the application that is measured beside ours is a project of its own, which is written in DRF on purpose
         "rest_framework": ("viewcounter/api/", "devtools/bench/peers/"),

@@ -24,7 +24,7 @@ from viewcounter.catalogue.settings import CatalogueSettings
 from viewcounter.config.project import PROJECT_ROOT
 from viewcounter.config.reading import InvalidSettings, read_process_settings, read_settings
 from viewcounter.controlplane.settings import ControlDatabaseSettings
-from viewcounter.deadletters.settings import DeadLetterSettings, IsolationSettings
+from viewcounter.deadletters.settings import DeadLetterSettings
 from viewcounter.eventlog.settings import LogSettings
 from viewcounter.health.settings import ReadinessSettings, ServiceSettings
 from viewcounter.ingest.settings import (
@@ -47,6 +47,7 @@ from viewcounter.processing.settings import (
     BeatSettings,
     BrokerSettings,
     DrainSettings,
+    IsolationSettings,
     TrimSettings,
     WorkerSettings,
 )

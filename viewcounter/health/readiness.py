@@ -27,7 +27,7 @@ from viewcounter.health.log_losses import find_losses
 from viewcounter.health.settings import ReadinessSettings
 from viewcounter.health.shard_condition import NO_CONFIG_SERVICE, describe_condition, describe_log, find_reports
 from viewcounter.ingest.spool import SpoolState, measure_slots
-from viewcounter.maintenance.retention import DELETION_LAG_LOGGED
+from viewcounter.storage.deletion_clock import DELETION_LAG_LOGGED
 
 TOPOLOGY, LOG, SPOOL, CONTROL_DATABASE, CACHE = "topology", "log", "spool", "control database", "cache"
 CONFIG_SERVICE, API_KEYS = "config service", "API keys"

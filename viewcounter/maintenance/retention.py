@@ -9,7 +9,7 @@ import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from clusterproxy.errors import ClusterProxyError
 from clusterproxy.proxy import ClusterProxy
@@ -20,6 +20,7 @@ from shardproxy.query import QueryClass
 from viewcounter.maintenance.rollup import lock_owned
 from viewcounter.maintenance.settings import RetentionSettings
 from viewcounter.storage.deletion_clock import (
+    DELETION_LAG_LOGGED,
     DeletionClock,
     advance_deletion_clock,
     read_deletion_clock,
@@ -44,9 +45,6 @@ from viewcounter.storage.retention import (
 from viewcounter.storage.rollup import DAY, HOUR, RollupState, find_next_hour
 
 logger = logging.getLogger(__name__)
-
-DELETION_LAG_LOGGED = timedelta(hours=2)
-"""A deletion clock that lags further behind its shard's clock is logged."""
 
 
 @dataclass(slots=True)

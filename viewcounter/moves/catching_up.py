@@ -18,8 +18,6 @@ from clusterproxy.results import ReadResult
 from configservice.topology.model import Assignment, Topology
 from shardproxy.instance import RowConnection
 from shardproxy.query import Query, QueryClass
-from viewcounter.deadletters.isolation import PoisonIsolator
-from viewcounter.deadletters.settings import IsolationSettings
 from viewcounter.eventlog.errors import PositionTrimmed
 from viewcounter.eventlog.interface import Position
 from viewcounter.moves.errors import CopyDiffers, HandOverTooSlow, SourceNotOwned
@@ -27,8 +25,9 @@ from viewcounter.moves.throttle import wait_for_replicas
 from viewcounter.moves.work import Work
 from viewcounter.processing.drain import Drainer
 from viewcounter.processing.errors import PartitionNotOwned, PartitionStopped
+from viewcounter.processing.isolation import PoisonIsolator
 from viewcounter.processing.known_ids import IdCache
-from viewcounter.processing.settings import DrainSettings
+from viewcounter.processing.settings import DrainSettings, IsolationSettings
 from viewcounter.storage.errors import PartitionNotHere
 from viewcounter.storage.moves import Side, check_copy, read_row
 from viewcounter.storage.partitions import HELD, INCOMING, OWNED

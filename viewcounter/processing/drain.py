@@ -23,13 +23,13 @@ from configservice.topology.model import EventType
 from runtime.metrics import EVENTS_FLUSHED, FLUSH_SECONDS, FLUSHES_CONTENDED, ID_PIECES_MERGED, VIDEOS_ENRICHED
 from shardproxy.errors import BadStatement, OutcomeUnknown
 from shardproxy.query import QueryClass
-from viewcounter.deadletters.isolation import PoisonIsolator
 from viewcounter.eventlog.interface import EventLog, Position
 from viewcounter.processing.batch import DecodedRange, PreparedBatch, prepare_batch
 from viewcounter.processing.consumer import Chunk, PartitionConsumer
 from viewcounter.processing.deduplication import MINUTES_AT_ONCE
 from viewcounter.processing.errors import PartitionNotOwned, StaleTopology, VerdictsVoid
 from viewcounter.processing.flush_writer import FlushWriter, Written
+from viewcounter.processing.isolation import PoisonIsolator
 from viewcounter.processing.known_ids import IdCache, PartitionIds
 from viewcounter.processing.partition_access import PartitionAccess
 from viewcounter.processing.settings import DrainSettings

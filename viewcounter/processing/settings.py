@@ -124,3 +124,16 @@ class BeatSettings:
     cluster_interval_seconds: float = setting(
         10.0, "Interval at which beat has durability, services and partition moves of the cluster measured for metrics."
     )
+
+
+@dataclass(frozen=True, slots=True)
+class IsolationSettings:
+    """Search for the bad events of a flush that a shard refuses."""
+
+    max_seconds: float = setting(
+        20.0, "Maximum duration of the search for the bad events of a flush; then the partition stops counting."
+    )
+    max_trials: int = setting(
+        2000,
+        "Maximum number of parts of a flush that the search for bad events tries; then the partition stops counting.",
+    )

@@ -16,12 +16,12 @@ from viewcounter.catalogue.local_copy import LocalCopy
 from viewcounter.catalogue.refresh import Refresher
 from viewcounter.cluster import get_cluster, get_cluster_id
 from viewcounter.config import Config, get_config
-from viewcounter.deadletters.isolation import PoisonIsolator
 from viewcounter.eventlog.errors import EventLogError, PositionTrimmed
 from viewcounter.eventlog.registry import get_event_log
 from viewcounter.processing.drain import Drainer
 from viewcounter.processing.drain_queue import DrainQueue
 from viewcounter.processing.errors import DrainError, PartitionStopped
+from viewcounter.processing.isolation import PoisonIsolator
 from viewcounter.processing.known_ids import IdCache
 from viewcounter.processing.shard_throttle import Health, classify_drain
 from viewcounter.processing.trimming import AppliedEarlier

@@ -26,6 +26,9 @@ _THIS_PROCESS = f"process {uuid4()}"
 GAIN_MAX = timedelta(hours=1)
 """Maximum gain of the horizon over a machine's uptime, in one call."""
 
+DELETION_LAG_LOGGED = timedelta(hours=2)
+"""A deletion clock that lags further behind its shard's clock is logged."""
+
 
 @dataclass(frozen=True, slots=True)
 class Uptime:

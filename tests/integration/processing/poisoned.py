@@ -5,13 +5,12 @@ from datetime import UTC, datetime, timedelta
 from clusterproxy.plan import Consistency
 from shardproxy.query import Query, QueryClass
 from tests.unit.processing.builders import uuid4_of
-from viewcounter.deadletters.isolation import PoisonIsolator
 from viewcounter.deadletters.replay import ReplayRules, list_dead_letters
-from viewcounter.deadletters.settings import IsolationSettings
 from viewcounter.eventlog.codec import AcceptedEvent, pack_entry
 from viewcounter.processing.drain import Drainer
+from viewcounter.processing.isolation import PoisonIsolator
 from viewcounter.processing.known_ids import IdCache
-from viewcounter.processing.settings import DrainSettings, FlushLimits, PieceLimits
+from viewcounter.processing.settings import DrainSettings, FlushLimits, IsolationSettings, PieceLimits
 from viewcounter.storage.dead_letters import DeadLetterFilter
 from viewcounter.storage.settings import DeadLetterLimits
 

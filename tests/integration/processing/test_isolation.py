@@ -20,10 +20,10 @@ from tests.integration.processing.poisoned import (
     read_total,
 )
 from tests.unit.processing.builders import uuid4_of
-from viewcounter.deadletters import isolation
 from viewcounter.deadletters.stopped import list_stopped, measure_dead_letters, resume
 from viewcounter.eventlog.codec import pack_entry, unpack_entry
 from viewcounter.eventlog.memory import MemoryEventLog
+from viewcounter.processing import isolation
 from viewcounter.processing.errors import PartitionNotOwned, PartitionStopped
 from viewcounter.storage import flush
 from viewcounter.storage.dead_letter_limits import StopReason

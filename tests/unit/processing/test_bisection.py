@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.tiers import scale_examples
-from viewcounter.deadletters.isolation import BatchRefusal, TooManyRefused, find_refused, pick_probes
+from viewcounter.processing.isolation import BatchRefusal, TooManyRefused, find_refused, pick_probes
 
 
 class FakeShard:

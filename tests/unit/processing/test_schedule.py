@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 from tests.settings import configure
-from viewcounter.maintenance import operator_tasks as operations
+from viewcounter.maintenance import tasks as maintenance
 from viewcounter.processing import tasks as processing
 from viewcounter.processing.schedule import build_schedule
 
@@ -19,7 +19,7 @@ QUEUED_BY_OTHERS = {"drain", "rollup", "sketch", "retain", "audit_partition", "r
 def list_tasks() -> set[str]:
     return {
         value.name
-        for module in (operations, processing)
+        for module in (maintenance, processing)
         for value in vars(module).values()
         if hasattr(value, "delay") and hasattr(value, "name")
     }

@@ -18,12 +18,12 @@ from numpy.typing import NDArray
 from shardproxy.errors import BadStatement
 from shardproxy.instance import RowConnection
 from shardproxy.query import QueryClass
-from viewcounter.deadletters.settings import IsolationSettings
 from viewcounter.events.columns import Columns
 from viewcounter.processing.aggregation import MICROSECONDS_PER_HOUR, aggregate, find_types
 from viewcounter.processing.batch import NO_CONFLICTS, UNREADABLE_ENTRY, PreparedBatch, build_dead_letter, merge_lines
 from viewcounter.processing.errors import PartitionStopped
 from viewcounter.processing.partition_access import PartitionAccess
+from viewcounter.processing.settings import IsolationSettings
 from viewcounter.storage.dead_letter_limits import StopReason, count_range, get_most_dead, lock_window, stop_partition
 from viewcounter.storage.dead_letters import DeadLetter
 from viewcounter.storage.errors import TooManyDeadLetters
