@@ -127,7 +127,7 @@ def test_closed_hours_without_sketches_that_are_too_many_are_a_503(api: Api, vid
             " max(max) FROM event_minute GROUP BY 1, 2, 3",
             [HOUR],
         )
-    monkeypatch.setattr("viewcounter.api.resources.reads.get_config", lambda: configure(sketch_read_max_events=4))
+    monkeypatch.setattr("viewcounter.api.resources.stats.get_config", lambda: configure(sketch_read_max_events=4))
     response = api.call("GET", f"/v1/videos/{videos[0]}/stats?{ask('p50', consistency='strong')}")
     assert (response.status_code, response.json()["code"]) == (503, "sketches_behind")
     assert response["Retry-After"] == "1"
