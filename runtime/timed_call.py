@@ -15,12 +15,12 @@ class TimedCall(Generic[Answer]):
         self._pool = ThreadPoolExecutor(1, thread_name_prefix=name)
         self._future: Future[Answer] | None = None
 
-    def start(self) -> None:
+    def submit(self) -> None:
         if self._future is None or self._future.done():
             self._future = self._pool.submit(self._call)
 
-    def finish(self, *, timeout_seconds: float) -> Answer:
-        """After `start`. Raises TimeoutError, and what the call raises."""
+    def result(self, *, timeout_seconds: float) -> Answer:
+        """After `submit`. Raises TimeoutError, and what the call raises."""
         if self._future is None:
-            raise TimeoutError("the call has not been started")
+            raise TimeoutError("the call has not been submitted")
         return self._future.result(timeout_seconds)

@@ -20,9 +20,9 @@ class ControlQuery(Generic[T]):
 
     def find(self, *, timeout_seconds: float) -> T | None:
         """None if the control database does not answer in time."""
-        self._call.start()
+        self._call.submit()
         try:
-            return self._call.finish(timeout_seconds=timeout_seconds)
+            return self._call.result(timeout_seconds=timeout_seconds)
         except (ControlDatabaseUnavailable, TimeoutError):
             return None
 

@@ -97,7 +97,7 @@ class ReadinessProbe:
     def _probe(self, cluster: ClusterProxy, log: EventLog) -> Readiness:
         settings = self._settings
         for dependency in self._dependencies.values():
-            dependency.call.start()
+            dependency.call.submit()
         parts: dict[str, Part] = {TOPOLOGY: _check_topology(cluster), LOG: _check_log(log)}
         if settings.spool_dir is not None:
             spool = measure_slots(settings.spool_dir)
@@ -131,7 +131,7 @@ class _Dependency:
 
     def finish(self, *, timeout_seconds: float) -> Part:
         try:
-            self.call.finish(timeout_seconds=timeout_seconds)
+            self.call.result(timeout_seconds=timeout_seconds)
         except Exception:  # third-party clients: whatever they raise, the part has failed
             return Part(Status.DOWN, self.meaning)
         return UP

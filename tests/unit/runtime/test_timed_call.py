@@ -36,24 +36,24 @@ def call(server):
 
 def test_a_call_that_hangs_is_waited_for_by_the_next_caller_and_not_made_twice(server, call):
     for _ in range(2):
-        call.start()
+        call.submit()
         with pytest.raises(TimeoutError):
-            call.finish(timeout_seconds=0.001)
+            call.result(timeout_seconds=0.001)
     server.release.set()
-    assert call.finish(timeout_seconds=limit(10)) == 1
-    call.start()
-    assert call.finish(timeout_seconds=limit(10)) == 2
+    assert call.result(timeout_seconds=limit(10)) == 1
+    call.submit()
+    assert call.result(timeout_seconds=limit(10)) == 2
 
 
 def test_a_caller_gets_the_error_of_the_call(server, call):
     server.error = ValueError("no")
     server.release.set()
-    call.start()
+    call.submit()
     with pytest.raises(ValueError, match="no"):
-        call.finish(timeout_seconds=limit(10))
+        call.result(timeout_seconds=limit(10))
 
 
-def test_a_call_that_was_not_started_has_no_answer(server, call):
-    with pytest.raises(TimeoutError, match="not been started"):
-        call.finish(timeout_seconds=limit(10))
+def test_a_call_that_was_not_submitted_has_no_answer(server, call):
+    with pytest.raises(TimeoutError, match="not been submitted"):
+        call.result(timeout_seconds=limit(10))
     assert server.count == 0
