@@ -161,7 +161,7 @@ class AsyncSingleFlight(Generic[T]):
     async def run(self, key: Hashable, call: Callable[[], T]) -> T:
         """The answer of `call`, or of the one that runs for `key` already.
 
-        Raises what the call raises, TooManyFlights, and TimeoutError at the deadline of the flight, whoever began it.
+        Raises what the call raises, TooManyFlights, and TimeoutError at the deadline that the first caller set.
         """
         loop = asyncio.get_running_loop()
         flight = self._flights.get(key)

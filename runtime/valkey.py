@@ -1,6 +1,6 @@
 """Clients of Valkey, and of Redis: one attempt a call, within one time limit.
 
-redis-py by itself would retry for seconds. Here a call fails within `timeout_seconds`, and whoever called decides what
+redis-py by itself would retry for seconds. Here a call fails within `timeout_seconds`, and the caller decides what
 that means. TLS, user and database are parts of the address.
 """
 

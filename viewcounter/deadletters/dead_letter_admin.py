@@ -1,7 +1,7 @@
 """Dead letters in the admin.
 
-It makes the same calls as the REST API and the command. Whoever may view sees the list; replaying, discarding and
-resuming need the permission to change, a POST and Django's CSRF token.
+It makes the same calls as the REST API and the command. A user with the permission to view sees the list; replaying,
+discarding and resuming need the permission to change, a POST and Django's CSRF token.
 """
 
 from collections import Counter

@@ -1,7 +1,7 @@
 """Operations on dead letters: list, count after all (replay), give up (discard).
 
 A replay appends the event, under its own id, to the log of its partition, and then marks the row; the row stays
-locked in between, so that a drain which refuses the event once more marks it new after us, not before. Whoever
+locked in between, so that a drain which refuses the event once more marks it new after us, not before. A process that
 dies between the two leaves the event in the log and the row new: replaying again is harmless, as the event's id
 is counted once. A replayed event is received again: it is in the ledger once as dead-lettered, for the first
 time, and once as whatever became of it now.

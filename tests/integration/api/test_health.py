@@ -51,12 +51,12 @@ READY = {"status": "ready", "parts": ALL_UP}
 @pytest.fixture(autouse=True)
 def conditions(api):
     """What a leading config service writes down; none runs here."""
-    tell_conditions(Condition.WELL)
+    record_conditions(Condition.WELL)
     yield
     ShardCondition.objects.all().delete()
 
 
-def tell_conditions(condition, *, seconds_ago=0):
+def record_conditions(condition, *, seconds_ago=0):
     now = timezone.now()
     for shard in Shard.objects.all():
         ShardCondition.objects.update_or_create(
@@ -184,14 +184,14 @@ def test_a_shard_with_another_schema_version_is_named(api, monkeypatch):
 
 def test_a_shard_that_nobody_could_take_over_is_named(api):
     await_readiness(api, 200, READY)
-    tell_conditions(Condition.WITHOUT_REPLICA)
+    record_conditions(Condition.WITHOUT_REPLICA)
     reason = "no promotable replica: a failure of the primary could not be failed over"
     told = {f"shard{n} condition": {"status": "degraded", "reason": reason} for n in (1, 2)}
     await_readiness(api, 200, {"status": "degraded", "parts": ALL_UP | told})
 
 
 def test_without_a_config_service_that_is_said_once_and_nothing_old_is_told(api):
-    tell_conditions(Condition.WELL, seconds_ago=3600 + 60)
+    record_conditions(Condition.WELL, seconds_ago=3600 + 60)
     parts = {name: said for name, said in ALL_UP.items() if name not in TOLD_BY_THE_CONFIG_SERVICE}
     unseen = {"status": "degraded", "reason": NO_CONFIG_SERVICE}
     await_readiness(api, 200, {"status": "degraded", "parts": parts | {"config service": unseen}})

@@ -80,7 +80,7 @@ def test_a_frozen_cache_server_refuses_nobody(url: str, servers: LocalCluster) -
 
 
 def test_an_answer_that_none_of_our_processes_has_written_is_no_answer(url: str) -> None:
-    """Whoever can write to the cache could else tell a client that its events are counted."""
+    """A process that can write to the cache could otherwise make a client believe that its events are counted."""
 
     async def run() -> None:
         log, name = FaultyLog(), uuid.uuid4().hex

@@ -9,7 +9,7 @@ from clusterproxy.proxy import ClusterProxy
 
 
 class Killed(Exception):
-    """Whoever gets it is dead: nobody may catch it but the test."""
+    """The process that raises it is dead: only the test may catch it."""
 
 
 class FaultyCluster:

@@ -139,7 +139,7 @@ class Lifetime:
         )
         self._survive(lambda: retain_partition(self.cluster, PARTITION, policy=policy, clock=_tick()))
 
-    def tell_idle(self) -> None:
+    def advance_idle(self) -> None:
         publish_watermarks(self.cluster, read_backlog(self.cluster, self._log))
 
     def trim(self) -> None:

@@ -123,7 +123,7 @@ retentions = st.builds(
     st.integers(1, 30),
     st.sampled_from([1, 5, 1000]),
 )
-plain = st.sampled_from([("save",), ("restore",), ("trim",), ("tell_idle",)])
+plain = st.sampled_from([("save",), ("restore",), ("trim",), ("advance_idle",)])
 questions = st.builds(
     Question,
     of=st.sampled_from(["video", "video", "channel", "top"]),
@@ -194,7 +194,7 @@ def test_every_answer_equals_brute_force_after_any_history(lifetime, videos, *, 
 
 
 def take(lifetime, step, arguments):
-    if step in ("save", "restore", "trim", "tell_idle"):
+    if step in ("save", "restore", "trim", "advance_idle"):
         getattr(lifetime, step)()
         return
     fault, *arguments = arguments

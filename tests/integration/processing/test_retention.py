@@ -184,7 +184,7 @@ def test_days_of_raw_events_are_dropped_whole_once_every_partition_has_passed_th
     shard_connection.execute("DELETE FROM sketch_due")
     with shard_connection.transaction():
         shard_connection.execute("LOCK TABLE raw_event IN ROW EXCLUSIVE MODE")
-        drop_old_raw_days(clean_cluster, policy=policy)  # gives way to whoever writes
+        drop_old_raw_days(clean_cluster, policy=policy)  # gives way to writers
     assert list_raw_days(shard_connection) == old_days[4:] + kept
     drop_old_raw_days(clean_cluster, policy=policy)
     assert list_raw_days(shard_connection) == kept

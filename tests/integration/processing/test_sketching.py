@@ -38,7 +38,7 @@ class Sketching(Rolling):
     def write(self, connection, events, *, watermark):
         super().write(connection, events, watermark=watermark)
         for event in events:
-            # Whoever watches for n seconds is viewer n; seconds beyond 100 are nobody's.
+            # The viewer who watches for n seconds is viewer n; events beyond 100 seconds have no viewer.
             viewer = 0 if event.value > 100_000 else event.value
             connection.execute(
                 "INSERT INTO raw_event (partition, event_type_id, received_at, occurred_at, value, viewer, event_id,"

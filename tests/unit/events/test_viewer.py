@@ -80,7 +80,7 @@ def test_numbers_of_many_viewers_are_distinct_and_use_every_bit_alike() -> None:
 
 
 def test_the_number_does_not_tell_a_name_without_the_key() -> None:
-    """Whoever reads a shard cannot try names by hashing them."""
+    """Someone who reads a shard cannot guess names by hashing them."""
     plain = blake2b(b"ada", digest_size=8).digest()
     assert find_number("ada") != int.from_bytes(plain, "little", signed=True)
 

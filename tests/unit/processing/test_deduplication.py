@@ -18,7 +18,7 @@ rows = st.builds(
 )
 
 
-def judge_by_hand(batches):
+def deduplicate_by_hand(batches):
     """The rule, one event at a time: first sight of (minute, id) wins."""
     seen, verdicts = {}, []
     for batch in batches:
@@ -31,7 +31,7 @@ def judge_by_hand(batches):
     return verdicts
 
 
-def judge_in_batches(batches):
+def deduplicate_in_batches(batches):
     known, verdicts = MemoryIds(), []
     for batch in batches:
         verdict = deduplicate(build_columns(batch), known)
@@ -43,7 +43,7 @@ def judge_in_batches(batches):
 @given(st.lists(st.lists(rows, min_size=1, max_size=12), min_size=1, max_size=6))
 def test_verdicts_equal_the_rule_applied_event_by_event_however_the_log_is_cut(batches):
     batches = [[Row(*row) for row in batch] for batch in batches]
-    assert judge_in_batches(batches) == judge_by_hand(batches)
+    assert deduplicate_in_batches(batches) == deduplicate_by_hand(batches)
 
 
 def test_ids_that_share_their_first_half_are_told_apart():

@@ -1,4 +1,4 @@
-"""The id cache: bounded, and complete as of the position asked for, whoever drained in between."""
+"""The id cache: bounded, and complete as of the requested position, whichever process drained in between."""
 
 import gc
 import sys
@@ -60,7 +60,7 @@ class Shard:
         return sum(len(ids.ids) for _, m, ids in self.rows if m == minute)
 
 
-def judge_and_flush(shard, cache, minutes):
+def deduplicate_and_flush(shard, cache, minutes):
     """As a drain does: get, add, and the shard moves with it."""
     before = str(shard.position)
     shard.get(cache, list(minutes))
@@ -71,8 +71,8 @@ def judge_and_flush(shard, cache, minutes):
 
 def test_a_minute_is_loaded_once_while_only_this_process_drains():
     shard, cache = Shard(), IdCache(max_bytes=100_000)
-    judge_and_flush(shard, cache, {1: [1, 2], 2: [3]})
-    judge_and_flush(shard, cache, {2: [4], 3: [5]})
+    deduplicate_and_flush(shard, cache, {1: [1, 2], 2: [3]})
+    deduplicate_and_flush(shard, cache, {2: [4], 3: [5]})
     known = shard.get(cache, [1, 2, 3])
     assert {minute: numbers_in(ids) for minute, ids in known.items()} == {1: {1, 2}, 2: {3, 4}, 3: {5}}
     assert shard.loads == [{1: None, 2: None}, {3: None}]
@@ -80,7 +80,7 @@ def test_a_minute_is_loaded_once_while_only_this_process_drains():
 
 def test_only_what_others_added_is_loaded_after_a_foreign_flush():
     shard, cache = Shard(), IdCache(max_bytes=100_000)
-    judge_and_flush(shard, cache, {1: [1, 2], 2: [3]})
+    deduplicate_and_flush(shard, cache, {1: [1, 2], 2: [3]})
     shard.flush({1: [4]})
     assert numbers_in(shard.get(cache, [1])[1]) == {1, 2, 4}
     shard.flush({1: [5]})
@@ -90,7 +90,7 @@ def test_only_what_others_added_is_loaded_after_a_foreign_flush():
 
 def test_a_batch_that_touches_no_minute_does_not_hide_what_others_added_before_it():
     shard, cache = Shard(), IdCache(max_bytes=100_000)
-    judge_and_flush(shard, cache, {1: [1]})
+    deduplicate_and_flush(shard, cache, {1: [1]})
     shard.flush({1: [2]})
     cache.move(PARTITION, after="2", position="3")
     shard.flush({})
@@ -99,8 +99,8 @@ def test_a_batch_that_touches_no_minute_does_not_hide_what_others_added_before_i
 
 def test_a_minute_is_loaded_whole_when_the_shard_went_back_and_on_again():
     shard, cache = Shard(), IdCache(max_bytes=100_000)
-    judge_and_flush(shard, cache, {1: [1]})
-    judge_and_flush(shard, cache, {1: [2]})
+    deduplicate_and_flush(shard, cache, {1: [1]})
+    deduplicate_and_flush(shard, cache, {1: [2]})
     shard.rows.pop()  # the shard is put back; another drain applies the same log, cut in another place
     shard.flush({1: [2, 3]})
     assert numbers_in(shard.get(cache, [1])[1]) == {1, 2, 3}
@@ -118,7 +118,7 @@ def test_what_was_judged_ahead_is_gone_once_the_partition_is_forgotten():
 def test_the_least_recently_used_minute_goes_first():
     shard, cache = Shard(), IdCache(max_bytes=2 * (BYTES_PER_MINUTE + BYTES_PER_ID))
     for minute in (1, 2, 1, 3):
-        judge_and_flush(shard, cache, {minute: [] if shard.count(minute) else [minute]})
+        deduplicate_and_flush(shard, cache, {minute: [] if shard.count(minute) else [minute]})
     assert cache.size_bytes == 2 * (BYTES_PER_MINUTE + BYTES_PER_ID)
     shard.loads.clear()
     shard.get(cache, [1, 2])
@@ -159,7 +159,7 @@ class CachedIds:
         self.cache.add(PARTITION, blocks)
 
 
-def judge_random_ids(cache, *, events, minutes, seed):
+def deduplicate_random_ids(cache, *, events, minutes, seed):
     rng = np.random.default_rng(seed)
     columns = build_columns([Row(0, minute=int(minute)) for minute in rng.integers(0, minutes, size=events)])
     ids = rng.integers(0, 256, size=(events, 16), dtype=np.uint8)
@@ -171,7 +171,7 @@ def test_ids_of_judged_batches_take_24_bytes_each():
     cache = IdCache(max_bytes=10**9)
     tracemalloc.start()
     for batch in range(10):
-        judge_random_ids(cache, events=5000, minutes=4, seed=batch)
+        deduplicate_random_ids(cache, events=5000, minutes=4, seed=batch)
     gc.collect()
     held, _ = tracemalloc.get_traced_memory()
     tracemalloc.stop()
@@ -182,7 +182,7 @@ def test_ids_of_judged_batches_take_24_bytes_each():
 def test_after_each_batch_the_cache_is_within_its_bound_whatever_the_batch_held():
     cache = IdCache(max_bytes=100_000)
     for batch, (events, minutes) in enumerate([(2000, 3), (3000, 500), (10_000, 1), (10, 1), (4000, 2)]):
-        judge_random_ids(cache, events=events, minutes=minutes, seed=batch)
+        deduplicate_random_ids(cache, events=events, minutes=minutes, seed=batch)
         assert cache.size_bytes <= 100_000
 
 
@@ -201,7 +201,7 @@ def test_known_ids_equal_the_shards_whatever_happens_in_between(steps, max_minut
         new = {m: list(range(next_id + 10 * m, next_id + 10 * m + size)) for m, size in sizes.items()}
         next_id += 50
         if kind == "own":
-            judge_and_flush(shard, cache, new)
+            deduplicate_and_flush(shard, cache, new)
         elif kind == "foreign":
             shard.flush(new)
         elif kind == "back":

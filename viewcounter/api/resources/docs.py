@@ -3,7 +3,7 @@
 from drf_spectacular.views import SpectacularSwaggerSplitView
 
 # Swagger UI sets styles on elements and has its pictures within its style sheet; its script comes by an address of its
-# own here, so that no script within the page need be allowed. Whoever tries something out talks to this server only.
+# own here, so that no script within the page need be allowed. Requests that are tried out go to this server only.
 POLICY = "; ".join(
     (
         "default-src 'none'",
