@@ -1,1 +1,3 @@
-"""One view an address. Each validates, makes one call of `queries` or `catalogue`, and encodes its answer."""
+"""The REST resources, a module for each: serializer, view and encoder. A view validates its request, calls the package
+that owns its subject, and encodes one response.
+"""
