@@ -89,7 +89,7 @@ def publish_zone(zone: str) -> tuple[int, float]:
 def test_another_process_holds_a_new_epoch_by_push_and_by_polling(control, tmp_path, record_property):
     epoch, _ = publish_zone("local")
     with (
-        run_holder(control, tmp_path / "pushed", TOPOLOGY_POLL_SECONDS=NEVER_SECONDS) as pushed,
+        run_holder(control, tmp_path / "pushed", CLUSTER_TOPOLOGY_POLL_SECONDS=NEVER_SECONDS) as pushed,
         run_holder(control, tmp_path / "polled") as polled,
     ):
         pushed.wait_for(epoch)
@@ -130,7 +130,7 @@ def test_processes_start_and_stay_without_control_database_and_cache(control, tm
 def test_what_a_process_without_the_key_publishes_reaches_others_signed(control, tmp_path, settings, record_property):
     key_file, service = settings.TOPOLOGY_SIGNING_KEY_FILE, [sys.executable, "manage.py", "run_configservice"]
     epoch, _ = publish_zone("local")
-    with run_holder(control, tmp_path / "host", TOPOLOGY_POLL_SECONDS=NEVER_SECONDS) as holder:
+    with run_holder(control, tmp_path / "host", CLUSTER_TOPOLOGY_POLL_SECONDS=NEVER_SECONDS) as holder:
         holder.wait_for(epoch)
         with running(service, environment=control.environment | {SETTING: str(key_file)}, stdout=subprocess.DEVNULL):
             settings.TOPOLOGY_SIGNING_KEY_FILE = None
@@ -153,7 +153,7 @@ def test_keys_are_exchanged_while_processes_hold_every_epoch(control, tmp_path, 
     with ExitStack() as stack:
 
         def start(name: str) -> Holder:
-            return stack.enter_context(run_holder(control, tmp_path / name, TOPOLOGY_PUBLIC_KEYS=keys[name]))
+            return stack.enter_context(run_holder(control, tmp_path / name, CLUSTER_TOPOLOGY_PUBLIC_KEYS=keys[name]))
 
         holders = [start("old"), start("both")]
         for holder in holders:

@@ -175,7 +175,7 @@ def test_another_cluster_on_the_same_cache_server_is_not_met(start_process, clus
 
 def test_without_public_keys_the_cache_is_but_a_hint(start_process, cluster_cache, settings):
     settings.TOPOLOGY_PUBLIC_KEYS, settings.TOPOLOGY_SIGNING_KEY_FILE = "", None
-    process = start_process(TOPOLOGY_PUBLIC_KEYS="")
+    process = start_process(CLUSTER_TOPOLOGY_PUBLIC_KEYS="")
     known = process.topology
     write(cluster_cache, falsify(event_types=known.event_types[:1]))
     process.refresh_topology()

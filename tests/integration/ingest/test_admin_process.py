@@ -41,7 +41,7 @@ def ask(web: Web, method: str, path: str, headers: dict[str, str] | None = None)
 
 def test_gateway_of_production_has_no_admin_and_no_plain_http_for_events(servers: LocalCluster) -> None:
     """The defaults, behind a proxy that ends TLS."""
-    with run_web(servers, "plain-gateway", admin="none", https_only="true", behind_tls_proxy="true") as web:
+    with run_web(servers, "plain-gateway", admin="none", site_https_only="true", site_behind_tls_proxy="true") as web:
         for method, path in (("GET", "/admin/"), ("POST", "/admin/login/"), ("GET", "/admin/login/")):
             assert ask(web, method, path, BY_HTTPS) == 404
         assert ask(web, "POST", "/v1/events", UNKNOWN) == 403
@@ -52,7 +52,7 @@ def test_gateway_of_production_has_no_admin_and_no_plain_http_for_events(servers
 
 
 def test_admin_process_serves_the_admin_alone_and_believes_no_forwarded_header(servers: LocalCluster) -> None:
-    with run_web(servers, "admin-only", admin="only", https_only="true") as web:
+    with run_web(servers, "admin-only", admin="only", site_https_only="true") as web:
         assert ask(web, "GET", "/admin/login/", BY_HTTPS) == 301
         assert ask(web, "GET", "/healthz") == 200
         assert ServiceKind.ADMIN in read_kinds()
