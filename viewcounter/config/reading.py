@@ -7,7 +7,7 @@ process's settings is `VIEWCOUNTER_POOL_QUERY_POINT_SECONDS`. See decision 0027.
 import dataclasses
 import logging
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple, TypeVar, cast
 
@@ -22,6 +22,12 @@ logger = logging.getLogger(__name__)
 T = TypeVar("T")
 
 PREFIX = "VIEWCOUNTER"
+
+NOT_SETTINGS = frozenset({"ENV_FILE", "SECRETS_DIR", "LOCALCLUSTER", "PYTHON", "SCRIPT"})
+"""Variables with our prefix that are read before, or beside, the settings."""
+
+NOT_SETTINGS_PREFIXES = ("LOCAL_", "REPLAY_", "TEST_", "SHARD_")
+"""Of variables for the tools and for tests, and of those that hold the passwords of instances."""
 
 
 class InvalidSettings(ValueError, Permanent):
@@ -102,7 +108,24 @@ def read_process_settings(settings: type[T]) -> T:
     env_file = os.environ.get("VIEWCOUNTER_ENV_FILE", str(Path(state_dir, "env")))
     in_file = {name: value for name, value in dotenv_values(env_file).items() if value is not None}
     secrets = _read_secrets(settings, os.environ.get("VIEWCOUNTER_SECRETS_DIR", ""))
-    return read_settings(settings, {**secrets, **in_file, **os.environ})
+    config = read_settings(settings, {**secrets, **in_file, **os.environ})
+    for name in find_unknown_variables(settings, {*in_file, *os.environ}):
+        logger.warning("%s is set and has no effect: there is no such setting (docs/operations/settings.md)", name)
+    return config
+
+
+def find_unknown_variables(settings: type[Any], names: Collection[str]) -> list[str]:
+    """Those of `names` with our prefix that name no setting: misspelled, or of another release."""
+    known = {found.variable for found in list_settings(settings)}
+    prefix = f"{PREFIX}_"
+    return sorted(
+        name
+        for name in names
+        if name.startswith(prefix)
+        and name not in known
+        and name.removeprefix(prefix) not in NOT_SETTINGS
+        and not name.removeprefix(prefix).startswith(NOT_SETTINGS_PREFIXES)
+    )
 
 
 def _read_secrets(settings: type[Any], directory: str) -> dict[str, str]:

@@ -8,7 +8,7 @@ import pytest
 from configservice.settings import FailoverMode
 from devtools.settings import DevtoolsConfig
 from viewcounter.config import Config, InvalidSettings, read_settings
-from viewcounter.config.reading import list_settings, read_process_settings
+from viewcounter.config.reading import find_unknown_variables, list_settings, read_process_settings
 
 SECRET = "s" * 50
 
@@ -103,3 +103,17 @@ def test_the_environment_comes_before_the_file_and_the_file_before_secrets(tmp_p
     assert config.log.url.get_secret_value() == "of the file"
     assert config.broker.url.get_secret_value() == f"{'x' * 50} of the secret"
     assert config.site.proxy_addresses == "127.0.0.1,::1"
+
+
+def test_a_variable_that_names_no_setting_is_found():
+    names = {found.variable for found in list_settings(DevtoolsConfig)}
+    others = {"PATH", "VIEWCOUNTER_ENV_FILE", "VIEWCOUNTER_SHARD_PASSWORD", "VIEWCOUNTER_TEST_PACE"}
+    assert find_unknown_variables(Config, names | others) == []
+    assert find_unknown_variables(Config, {*names, "VIEWCOUNTER_HTTPS_ONLY"}) == ["VIEWCOUNTER_HTTPS_ONLY"]
+
+
+def test_a_process_warns_of_a_variable_that_names_no_setting(monkeypatch, caplog):
+    monkeypatch.setenv("VIEWCOUNTER_SECRET_KEY", SECRET)
+    monkeypatch.setenv("VIEWCOUNTER_HTTPS_ONLY", "no")
+    read_process_settings(Config)
+    assert "VIEWCOUNTER_HTTPS_ONLY is set and has no effect" in caplog.text
