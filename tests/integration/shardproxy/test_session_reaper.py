@@ -195,9 +195,10 @@ class TestWhoStays:
         )
         try:
             wait_until(lambda: self._read_sync_names(shard_servers) == "nobody")
+            # Before the reaper watches: until its COMMIT the transaction is idle, which the reaper would end.
+            writer.start("INSERT INTO probe VALUES (1)")
+            transaction.start("COMMIT")
             with watching(shard_servers, policy=self.STRICT) as recorder:
-                writer.start("INSERT INTO probe VALUES (1)")
-                transaction.start("COMMIT")
                 for _ in range(3):
                     foreigner().start(LONG).await_end()
                 assert not writer.is_done and not transaction.is_done
