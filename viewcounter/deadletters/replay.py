@@ -143,7 +143,7 @@ def iterate_dead_letters(
             names = ", ".join(cluster.topology.get_shard(shard_id).name for shard_id in page.missing_shards)
             raise DeadLetterUnconfirmed(f"no answer from {names}")
         yield from page.items
-        place = page.following
+        place = page.next_key
         if place is None:
             return
 

@@ -14,10 +14,10 @@ Item = TypeVar("Item")
 
 @dataclass(frozen=True, slots=True)
 class Page(Generic[Item]):
-    """Newest first. `following`: key of the next page. `missing_shards` did not answer: their rows are missing."""
+    """Newest first. `next_key`: key of the next page. `missing_shards` did not answer: their rows are missing."""
 
     items: list[Item]
-    following: PageKey | None
+    next_key: PageKey | None
     missing_shards: tuple[int, ...]
 
 
@@ -43,6 +43,6 @@ def read_page(
     page = found[:limit]
     return Page(
         items=page,
-        following=get_place(page[-1]) if len(found) > limit else None,
+        next_key=get_place(page[-1]) if len(found) > limit else None,
         missing_shards=tuple(sorted(scattered.missing)),
     )

@@ -81,7 +81,7 @@ class ShardRowsAdmin(admin.ModelAdmin):
             context |= self.read_context(cluster)
             if form.is_valid() and is_partition(cluster, form.cleaned_data["partition"]):
                 page = self.read_page(cluster, form)
-                context |= {"items": page.items, "next_query": _build_next_query(request, page.following)}
+                context |= {"items": page.items, "next_query": _build_next_query(request, page.next_key)}
                 if page.missing_shards:
                     names = ", ".join(cluster.topology.get_shard(shard_id).name for shard_id in page.missing_shards)
                     context["error"] = f"No answer from {names}: the rows there are not listed."
@@ -94,12 +94,12 @@ def is_partition(cluster: ClusterProxy, partition: int | None) -> bool:
     return partition is None or partition < cluster.topology.partition_count
 
 
-def _build_next_query(request: HttpRequest, following: PageKey | None) -> str:
-    if following is None:
+def _build_next_query(request: HttpRequest, next_key: PageKey | None) -> str:
+    if next_key is None:
         return ""
     place = {
-        "before_at": following.created_at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%f"),
-        "before_partition": following.partition,
-        "before_id": following.id,
+        "before_at": next_key.created_at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%f"),
+        "before_partition": next_key.partition,
+        "before_id": next_key.id,
     }
     return urlencode({**request.GET.dict(), **place})

@@ -118,7 +118,7 @@ class KeptLogSerializer(serializers.Serializer):
     full_seconds = serializers.FloatField(allow_null=True, help_text="Until then; null: it does not grow.")
 
 
-class ShardStandingSerializer(serializers.Serializer):
+class ShardHealthSerializer(serializers.Serializer):
     id = serializers.IntegerField()
     name = serializers.CharField()
     status = serializers.ChoiceField(
@@ -180,7 +180,7 @@ class ClusterSerializer(serializers.Serializer):
     epoch = serializers.IntegerField(help_text="Of the topology that the answering process acts on.")
     partition_count = serializers.IntegerField()
     log = LogSerializer()
-    shards = ShardStandingSerializer(many=True)
+    shards = ShardHealthSerializer(many=True)
     services = ServiceSerializer(many=True)
     missing = serializers.ListField(
         child=serializers.CharField(),

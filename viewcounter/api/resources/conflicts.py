@@ -62,7 +62,7 @@ def encode_conflict_page(page: ConflictPage, *, topology: Topology) -> Json:
     ]
     return {
         "conflicts": conflicts,
-        "next_cursor": encode_page_key(page.following, salt=CURSOR_SALT),
+        "next_cursor": encode_page_key(page.next_key, salt=CURSOR_SALT),
         **encode_missing(page.missing_shards, topology=topology),
     }
 

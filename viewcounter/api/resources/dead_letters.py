@@ -135,7 +135,7 @@ class BulkReplaySerializer(RequestSerializer):
 def encode_page(page: DeadLetterPage, *, topology: Topology) -> Json:
     return {
         "dead_letters": [encode_dead_letter(found, topology=topology) for found in page.items],
-        "next_cursor": encode_page_key(page.following, salt=CURSOR_SALT),
+        "next_cursor": encode_page_key(page.next_key, salt=CURSOR_SALT),
         **encode_missing(page.missing_shards, topology=topology),
     }
 
@@ -332,7 +332,7 @@ class BulkReplayView(ApiView):
         return Response(
             {
                 **encode_bulk(outcomes),
-                "next_cursor": encode_page_key(page.following, salt=CURSOR_SALT),
+                "next_cursor": encode_page_key(page.next_key, salt=CURSOR_SALT),
                 **encode_missing(page.missing_shards, topology=cluster.topology),
             }
         )
