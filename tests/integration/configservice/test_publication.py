@@ -68,17 +68,15 @@ def test_publishing_what_is_published_makes_no_epoch_and_fills_an_empty_cache(in
     assert read_from_cache(cluster_cache).decode().epoch == 1
 
 
-def test_a_process_that_froze_while_it_changes_the_topology_holds_up_nobody(init_cluster, monkeypatch):
+def test_a_process_that_froze_while_it_changes_the_topology_holds_up_nobody(init_cluster):
     init_cluster()
-    options = connection.settings_dict["OPTIONS"]
-    assert "idle_in_transaction_session_timeout=10000" in options["options"]
-    shorter = options["options"].replace("session_timeout=10000", "session_timeout=200")
-    monkeypatch.setitem(options, "options", shorter)
-    connection.close()
+    assert "idle_in_transaction_session_timeout=10000" in connection.settings_dict["OPTIONS"]["options"]
     has_locked, wake = threading.Event(), threading.Event()
 
     def freeze() -> None:
         try:
+            with connection.cursor() as cursor:  # in this thread's session only
+                cursor.execute("SET idle_in_transaction_session_timeout = 200")
             with transaction.atomic():
                 lock_topology()
                 has_locked.set()
@@ -96,7 +94,6 @@ def test_a_process_that_froze_while_it_changes_the_topology_holds_up_nobody(init
         with pytest.raises(DatabaseError, match="idle-in-transaction"):
             frozen.result()
     assert not EventType.objects.filter(pk=7).exists()
-    connection.close()
 
 
 def test_nothing_is_published_before_the_cluster_is_made(control, cache):

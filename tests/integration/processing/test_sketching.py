@@ -8,9 +8,9 @@ import pytest
 from clusterproxy.plan import Consistency
 from tests.integration.processing.rolling import PARTITION, Event, Rolling
 from viewcounter.events.partition import get_partition
+from viewcounter.maintenance import tasks
 from viewcounter.maintenance.settings import SketchSettings
 from viewcounter.maintenance.sketching import find_partitions_to_sketch, sketch_partition
-from viewcounter.processing import tasks
 from viewcounter.queries.errors import InvalidQuery, SketchesBehind
 from viewcounter.queries.freshness import ReadOptions
 from viewcounter.queries.meta import Source
