@@ -17,8 +17,8 @@ _config = get_config()
 if _stray := find_stray_variables():
     raise ImproperlyConfigured(
         f"{', '.join(_stray)}: libpq would use this for every connection to a database, whatever the settings say."
-        " Unset it, and set VIEWCOUNTER_CONTROL_DATABASE_SSL..., VIEWCOUNTER_SHARD_SSL... and the SSL mode of each"
-        " instance instead (docs/operations/tls.md)."
+        " Unset it, and set VIEWCOUNTER_CONTROL_DATABASE_SSLMODE, VIEWCOUNTER_CONTROL_DATABASE_TLS_...,"
+        " VIEWCOUNTER_POOL_TLS_... and the SSL mode of each instance instead (docs/operations/tls.md)."
     )
 try:
     _CONTROL_DATABASE_TLS = build_tls_parameters(

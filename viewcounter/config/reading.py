@@ -29,6 +29,9 @@ NOT_SETTINGS = frozenset({"ENV_FILE", "SECRETS_DIR", "LOCALCLUSTER", "PYTHON", "
 NOT_SETTINGS_PREFIXES = ("LOCAL_", "REPLAY_", "TEST_", "SHARD_")
 """Of variables for the tools and for tests, and of those that hold the passwords of instances."""
 
+FORMER_NAMES = ("SHARD_SSL",)
+"""Beginnings of former settings that would pass for a password: certificates must not be dropped without a word."""
+
 
 class InvalidSettings(ValueError, Permanent):
     """Settings that no process starts with; each is named with its variable. The text holds no values."""
@@ -124,7 +127,10 @@ def find_unknown_variables(settings: type[Any], names: Collection[str]) -> list[
         if name.startswith(prefix)
         and name not in known
         and name.removeprefix(prefix) not in NOT_SETTINGS
-        and not name.removeprefix(prefix).startswith(NOT_SETTINGS_PREFIXES)
+        and (
+            name.removeprefix(prefix).startswith(FORMER_NAMES)
+            or not name.removeprefix(prefix).startswith(NOT_SETTINGS_PREFIXES)
+        )
     )
 
 
