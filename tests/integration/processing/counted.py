@@ -103,7 +103,8 @@ def count_events(cluster: ClusterProxy, *, seed: int = 1, count: int = 200) -> C
         if get_partition(f"video-{number}", partition_count=cluster.topology.partition_count) == PARTITION:
             videos.append(f"video-{number}")
         number += 1
-    first_hour = datetime.now(UTC).replace(minute=0, second=0, microsecond=0) - HOUR * HOURS
+    # Yesterday at noon at whatever time the test runs: no hour that it makes ends a day.
+    first_hour = (datetime.now(UTC) - timedelta(days=1)).replace(hour=12, minute=0, second=0, microsecond=0)
     counted = Counted(cluster, sorted(videos), MemoryEventLog(), [], first_hour)
     counted.add(seed=seed, count=count)
     counted.drain()
