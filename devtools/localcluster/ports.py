@@ -6,6 +6,7 @@ the server restarts.
 
 import secrets
 import socket
+from collections import deque
 from collections.abc import Iterable
 
 from devtools.localcluster.errors import StateUnusable
@@ -15,6 +16,9 @@ LOOPBACK = "127.0.0.1"
 FIRST_PORT = 15_000
 LAST_PORT = 31_999
 ATTEMPTS = 1_000
+
+_reserved: deque[socket.socket] = deque(maxlen=256)
+"""Sockets on the ports chosen last, so that another cluster that starts now does not choose them too."""
 
 
 def is_port_free(port: int) -> bool:
@@ -49,6 +53,22 @@ def assign_ports(state: StateFolder, names: Iterable[str], *, replace_taken: boo
 def _choose_port(*, avoid: set[int]) -> int:
     for _ in range(ATTEMPTS):
         port = FIRST_PORT + secrets.randbelow(LAST_PORT - FIRST_PORT + 1)
-        if port not in avoid and is_port_free(port):
+        if port not in avoid and _reserve(port):
             return port
     raise StateUnusable(f"no free port on {LOOPBACK} between {FIRST_PORT} and {LAST_PORT}")
+
+
+def _reserve(port: int) -> bool:
+    """Binds the port, unless any socket is bound to it. Servers can still bind it: they set SO_REUSEADDR, as this
+    socket does once it has the port, and it does not listen."""
+    holder = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    try:
+        holder.bind((LOOPBACK, port))
+    except OSError:
+        holder.close()
+        return False
+    holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    if len(_reserved) == _reserved.maxlen:
+        _reserved.popleft().close()
+    _reserved.append(holder)
+    return True

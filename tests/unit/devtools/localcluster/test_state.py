@@ -43,6 +43,14 @@ def test_ports_are_distinct_below_the_outgoing_range_and_remembered(state: State
     assert assign_ports(state, names, replace_taken=True) == ports
 
 
+def test_a_chosen_port_is_held_from_other_clusters_and_open_to_its_server(state: StateFolder):
+    address = ("127.0.0.1", assign_ports(state, ["one"], replace_taken=True)["one"])
+    with socket.socket() as other, pytest.raises(OSError, match="in use"):
+        other.bind(address)  # as another cluster chooses
+    with socket.create_server(address), socket.create_connection(address):
+        pass
+
+
 def test_only_a_port_that_is_taken_is_replaced(state: StateFolder):
     before = assign_ports(state, ["one", "two"], replace_taken=True)
     with socket.socket() as thief:
