@@ -9,12 +9,14 @@ import pytest
 
 from tests.contracts.log_entries import append_all, pack, read_payloads
 from tests.contracts.log_server import LogServer
+from tests.pace import limit
 from viewcounter.eventlog.errors import PositionTrimmed
-from viewcounter.eventlog.interface import START, EventLog, Position
+from viewcounter.eventlog.interface import START, Entry, EventLog, Position
 from viewcounter.eventlog.memory import MemoryEventLog
 from viewcounter.eventlog.redis_streams import RedisEventLog
 
 TIMEOUT_SECONDS = 0.5
+SHORT_SECONDS = 0.01
 
 
 @pytest.fixture(scope="module")
@@ -83,6 +85,92 @@ def test_read_is_exclusive_of_its_position_and_bounded_by_max_entries(log: Event
     entries = log.read(0, after=positions[0], max_entries=2)
     assert [entry.payload for entry in entries] == [b"b", b"c"]
     assert log.read(0, after=positions[-1], max_entries=10) == []
+
+
+def test_read_of_many_gives_each_partition_its_own_entries(log: EventLog) -> None:
+    first = append_all(log, 0, [b"a", b"b", b"c", b"d"])
+    second = append_all(log, 1, [b"e", b"f"])
+    found = log.read_many({0: first[0], 1: START, 2: START, 3: Position(5, 5)}, max_entries=2)
+    assert found == {
+        0: [Entry(first[1], b"b"), Entry(first[2], b"c")],
+        1: [Entry(second[0], b"e"), Entry(second[1], b"f")],
+        2: [],
+        3: [],
+    }
+    assert log.read_many({}, max_entries=2) == {}
+
+
+def test_a_trimmed_partition_does_not_fail_the_read_of_the_others(log: EventLog) -> None:
+    trimmed = append_all(log, 0, [b"a", b"b", b"c"])
+    log.trim(0, through=trimmed[1])
+    kept = append_all(log, 1, [b"d"])
+    found = log.read_many({0: trimmed[0], 1: START}, max_entries=9)
+    assert isinstance(found[0], PositionTrimmed)
+    assert found[1] == [Entry(kept[0], b"d")]
+    assert log.read_many({0: trimmed[1]}, max_entries=9) == {0: [Entry(trimmed[2], b"c")]}
+
+
+def test_wait_ends_at_once_where_one_partition_has_an_entry(log: EventLog) -> None:
+    ends = {0: append_all(log, 0, [b"a"])[0], 1: START, 2: START}
+    assert log.wait(ends, timeout_seconds=SHORT_SECONDS) is False
+    log.append({2: b"b"})
+    assert log.wait(ends, timeout_seconds=limit(60)) is True
+    assert log.wait({0: START}, timeout_seconds=limit(60)) is True
+
+
+def test_wait_without_an_entry_past_a_position_is_false_at_its_timeout(log: EventLog) -> None:
+    positions = append_all(log, 0, [b"a", b"b"])
+    log.append({1: b"other"})
+    assert log.wait({0: positions[1], 2: START}, timeout_seconds=SHORT_SECONDS) is False
+    log.trim(0, through=positions[1])
+    assert log.wait({0: START}, timeout_seconds=SHORT_SECONDS) is False
+    assert log.wait({0: START}, timeout_seconds=0.0) is False
+    assert log.wait({}, timeout_seconds=SHORT_SECONDS) is False
+
+
+def test_threads_that_follow_by_waiting_alone_miss_no_entry(log: EventLog) -> None:
+    """A wait that slept through an append would end by its timeout and give its thread away."""
+    groups, rounds = [(0, 1), (2, 3), (4, 5)], 25
+    entries: dict[int, list[bytes]] = {partition: [] for group in groups for partition in group}
+    slept: list[tuple[int, ...]] = []
+
+    def follow(group: tuple[int, ...]) -> None:
+        after = dict.fromkeys(group, START)
+        while sum(len(entries[partition]) for partition in group) < rounds:
+            if not log.wait(after, timeout_seconds=limit(60)):
+                slept.append(group)
+                return
+            for partition, found in log.read_many(after, max_entries=10).items():
+                assert not isinstance(found, PositionTrimmed)
+                entries[partition] += [entry.payload for entry in found]
+                after[partition] = found[-1].position if found else after[partition]
+
+    threads = [threading.Thread(target=follow, args=(group,)) for group in groups]
+    for thread in threads:
+        thread.start()
+    for number in range(rounds):
+        log.append({group[number % 2]: b"%d" % number for group in groups})
+    for thread in threads:
+        thread.join()
+    assert slept == []
+    for even, odd in groups:
+        assert entries[even] == [b"%d" % number for number in range(0, rounds, 2)]
+        assert entries[odd] == [b"%d" % number for number in range(1, rounds, 2)]
+
+
+def test_wait_ends_when_a_raised_tail_puts_entries_behind_it(log: EventLog) -> None:
+    target = Position(append_all(log, 0, [pack(1)])[0].ms + 60_000, 0)
+    assert log.wait({0: target}, timeout_seconds=SHORT_SECONDS) is False
+    log.raise_tail(0, to=target)
+    assert log.wait({0: target}, timeout_seconds=limit(60)) is True
+
+
+def test_barrier_lies_at_or_above_every_acknowledged_entry(log: EventLog) -> None:
+    first = append_all(log, 0, [b"a", b"b"])[-1]
+    assert log.barrier([0, 1]) == {0: first, 1: START}
+    second = append_all(log, 1, [b"c"])[-1]
+    log.trim(1, through=second)
+    assert log.barrier([0, 1]) == {0: first, 1: second}
 
 
 def test_tails_are_the_last_positions_and_start_where_nothing_was_written(log: EventLog) -> None:

@@ -3,14 +3,24 @@
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from tests.contracts.log_entries import append_all, pack, read_payloads
 from tests.contracts.log_server import LogServer
+from tests.pace import limit
 from tests.waiting import wait_until
-from viewcounter.eventlog.errors import EventLogError, EventLogFull, LogClockSkewed, LogLost, LogUnsafe, PositionTrimmed
+from viewcounter.eventlog.errors import (
+    EventLogError,
+    EventLogFull,
+    EventLogUnavailable,
+    LogClockSkewed,
+    LogLost,
+    LogUnsafe,
+    PositionTrimmed,
+)
 from viewcounter.eventlog.interface import START, EventLog, Position
 from viewcounter.eventlog.redis_streams import RedisEventLog
 
@@ -90,12 +100,70 @@ def test_log_server_that_is_down_is_an_error_for_every_call(server: LogServer, s
     for call in (
         lambda: server_log.read(0, after=START, max_entries=1),
         lambda: server_log.read_tails([0]),
+        lambda: server_log.read_many({0: START, 1: START}, max_entries=1),
+        lambda: server_log.wait({0: START}, timeout_seconds=limit(60)),
+        lambda: server_log.barrier([0]),
         lambda: server_log.trim(0, through=Position(1, 1)),
         lambda: server_log.raise_tail(0, to=Position(1, 1)),
         server_log.check,
     ):
         with pytest.raises(EventLogError):
             call()
+
+
+@pytest.mark.parametrize("freezes_while_blocked", [True, False], ids=["blocked", "before"])
+def test_wait_on_a_frozen_server_ends_as_an_error(
+    server: LogServer, server_log: RedisEventLog, freezes_while_blocked: bool
+) -> None:
+    with ThreadPoolExecutor() as threads:
+        if not freezes_while_blocked:
+            server.pause()
+        waiting = threads.submit(server_log.wait, {0: START}, timeout_seconds=limit(60))
+        if freezes_while_blocked:
+            wait_until(lambda: count_blocked(server) == 1, what="the wait to block")
+            server.pause()
+        try:
+            error = waiting.exception(timeout=limit(30))
+        finally:
+            server.resume()
+    assert isinstance(error, EventLogUnavailable)
+    last = append_all(server_log, 0, [b"after"])[-1]
+    assert server_log.wait({0: START}, timeout_seconds=limit(60)) is True
+    assert server_log.barrier([0]) == {0: last}
+
+
+def test_wait_that_blocks_is_ended_by_an_append_and_holds_up_no_other_call(
+    server: LogServer, server_log: RedisEventLog
+) -> None:
+    with ThreadPoolExecutor() as threads:
+        waiting = [threads.submit(server_log.wait, {p: START, 9: START}, timeout_seconds=limit(60)) for p in range(3)]
+        wait_until(lambda: count_blocked(server) == 3, what="three waits to block")
+        assert server_log.append({5: b"other"}).failed == {}
+        assert read_payloads(server_log, 5) == [b"other"]
+        assert count_blocked(server) == 3
+        server_log.append({9: b"a"})
+        assert [wait.result(timeout=limit(30)) for wait in waiting] == [True] * 3
+
+
+def test_wait_whose_log_was_emptied_ends_and_the_barrier_says_that_it_is_lost(server: LogServer) -> None:
+    streams = RedisEventLog(server.url, timeout_seconds=TIMEOUT_SECONDS, get_log_id=lambda: "cluster:1")
+    try:
+        streams.write_id("cluster:1")
+        position = append_all(streams, 0, [pack(1)])[0]
+        with ThreadPoolExecutor() as threads, server.connect() as client:
+            waiting = threads.submit(streams.wait, {0: position}, timeout_seconds=2 * TIMEOUT_SECONDS)
+            wait_until(lambda: count_blocked(server) == 1, what="the wait to block")
+            client.flushall()
+            assert waiting.result(timeout=limit(30)) is False
+        with pytest.raises(LogLost):
+            streams.barrier([0])
+    finally:
+        streams.close()
+
+
+def count_blocked(server: LogServer) -> int:
+    with server.connect() as client:
+        return int(client.info("clients")["blocked_clients"])
 
 
 def test_log_that_came_back_empty_is_detected_and_continues_past_the_old_end(
@@ -185,7 +253,9 @@ def test_a_server_that_lost_its_data_takes_and_gives_nothing_until_it_is_named_a
         assert {type(e) for e in streams.append({0: pack(1), 1: pack(1)}).failed.values()} == {LogLost}
         for call in (
             lambda: streams.read(0, after=START, max_entries=1),
+            lambda: streams.read_many({0: START}, max_entries=1),
             lambda: streams.read_tails([0]),
+            lambda: streams.barrier([0]),
             lambda: streams.read_unread({0: START}),
             lambda: streams.trim(0, through=position),
             streams.check,

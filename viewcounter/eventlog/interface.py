@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import NamedTuple, Protocol, Self
 
-from viewcounter.eventlog.errors import EventLogError
+from viewcounter.eventlog.errors import EventLogError, PositionTrimmed
 
 
 class Position(NamedTuple):
@@ -90,9 +90,32 @@ class EventLog(Protocol):
         """Append one entry to each named partition. Returns when durable; never raises for a single partition."""
 
     def read(self, partition: int, *, after: Position, max_entries: int) -> list[Entry]:
-        """Up to `max_entries` entries past `after`, ascending; empty when there are none.
+        """`read_many` of one partition; raises PositionTrimmed."""
+        found = self.read_many({partition: after}, max_entries=max_entries)[partition]
+        if isinstance(found, PositionTrimmed):
+            raise found
+        return found
 
-        Raises PositionTrimmed when entries past `after` have been trimmed away, or lost with the log's end.
+    def read_many(self, after: Mapping[int, Position], *, max_entries: int) -> dict[int, list[Entry] | PositionTrimmed]:
+        """Up to `max_entries` entries of each partition past its position, ascending; empty when there are none.
+
+        One snapshot of all partitions, in one round trip. A partition has PositionTrimmed instead of entries when
+        entries past its position have been trimmed away, or lost with the log's end; the others are not affected.
+        """
+
+    def wait(self, after: Mapping[int, Position], *, timeout_seconds: float) -> bool:
+        """Block until a partition has an entry past its position: True; False after `timeout_seconds` without one.
+
+        Only a hint, and of the server as it is: the id of the log is not checked, and a log that was emptied or
+        replaced, or whose entries were trimmed, may look like one without new entries. After a False a caller that has
+        to know calls `barrier`. Raises EventLogUnavailable at most two time limits of the log after the server froze.
+        """
+
+    def barrier(self, partitions: Iterable[int]) -> dict[int, Position]:
+        """Ends of the partitions such that every entry acknowledged before the call lies at or below its end.
+
+        START for a partition that was never written. A reader that has passed the end of a partition has read
+        everything acknowledged before the call.
         """
 
     def read_tails(self, partitions: Iterable[int]) -> Tails:
@@ -102,7 +125,7 @@ class EventLog(Protocol):
         """The unread entries past each of `positions`. The cost does not depend on their number."""
 
     def read_floors(self, partitions: Iterable[int]) -> dict[int, Position]:
-        """The position below which `read` fails; START for a partition without trimmed or lost entries."""
+        """The position below which reads fail; START for a partition without trimmed or lost entries."""
 
     def read_usage(self, partitions: Iterable[int]) -> Usage:
         """Estimates of the server; the cost does not depend on the number of entries."""

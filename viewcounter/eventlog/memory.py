@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 
 from viewcounter.eventlog.codec import get_event_count
 from viewcounter.eventlog.errors import PositionTrimmed
-from viewcounter.eventlog.interface import START, AppendResult, Entry, Position, Tails, Unread, Usage
+from viewcounter.eventlog.interface import START, AppendResult, Entry, EventLog, Position, Tails, Unread, Usage
 
 
 @dataclass(slots=True)
@@ -24,7 +24,7 @@ class _Stream:
     floor: Position = START
 
 
-class MemoryEventLog:
+class MemoryEventLog(EventLog):
     """Every method holds the one lock for its whole duration, so each is one atomic step."""
 
     def __init__(self, *, clock: Callable[[], float] = time.time) -> None:
@@ -32,19 +32,29 @@ class MemoryEventLog:
         self._clock = clock
         self._streams: dict[int, _Stream] = {}
         self._lock = threading.Lock()
+        self._appended = threading.Condition(self._lock)
         self._log_id: str | None = None
 
     def append(self, entries: Mapping[int, bytes]) -> AppendResult:
         with self._lock:
-            return AppendResult({p: self._add(self._get(p), payload) for p, payload in entries.items()})
+            positions = {p: self._add(self._get(p), payload) for p, payload in entries.items()}
+            self._appended.notify_all()
+            return AppendResult(positions)
 
-    def read(self, partition: int, *, after: Position, max_entries: int) -> list[Entry]:
+    def read_many(self, after: Mapping[int, Position], *, max_entries: int) -> dict[int, list[Entry] | PositionTrimmed]:
         with self._lock:
-            stream = self._get(partition)
-            if stream.floor > after:
-                raise PositionTrimmed(f"partition {partition} is at {after}, its log is trimmed through {stream.floor}")
-            first = _count_through(stream, after)
-            return stream.entries[first : first + max_entries]
+            return {p: self._read(p, after=position, max_entries=max_entries) for p, position in after.items()}
+
+    def wait(self, after: Mapping[int, Position], *, timeout_seconds: float) -> bool:
+        def has_entry() -> bool:
+            ends = ((self._get(p).entries[-1:], position) for p, position in after.items())
+            return any(end and end[0].position > position for end, position in ends)
+
+        with self._appended:
+            return self._appended.wait_for(has_entry, timeout_seconds)
+
+    def barrier(self, partitions: Iterable[int]) -> dict[int, Position]:
+        return self.read_tails(partitions).positions
 
     def read_tails(self, partitions: Iterable[int]) -> Tails:
         with self._lock:
@@ -87,6 +97,7 @@ class MemoryEventLog:
             for number, entry in enumerate(again, start=to.seq + 1):
                 stream.tail = Position(to.ms, number)
                 stream.entries.append(Entry(stream.tail, entry.payload))
+            self._appended.notify_all()
             return len(again)
 
     def raise_floor(self, partition: int, *, to: Position) -> bool:
@@ -110,6 +121,13 @@ class MemoryEventLog:
 
     def _get(self, partition: int) -> _Stream:
         return self._streams.setdefault(partition, _Stream())
+
+    def _read(self, partition: int, *, after: Position, max_entries: int) -> list[Entry] | PositionTrimmed:
+        stream = self._get(partition)
+        if stream.floor > after:
+            return PositionTrimmed(f"partition {partition} is at {after}, its log is trimmed through {stream.floor}")
+        first = _count_through(stream, after)
+        return stream.entries[first : first + max_entries]
 
     def _now(self) -> datetime:
         return datetime.fromtimestamp(self._clock(), UTC)

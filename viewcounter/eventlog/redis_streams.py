@@ -10,6 +10,7 @@ server confirms that the file has been synced, whatever its `appendfsync` is, an
 append-only file is an error instead of silent loss.
 """
 
+import math
 import re
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -32,7 +33,7 @@ from viewcounter.eventlog.errors import (
     LogUnsafe,
     PositionTrimmed,
 )
-from viewcounter.eventlog.interface import START, AppendResult, Entry, Position, Tails, Unread, Usage
+from viewcounter.eventlog.interface import START, AppendResult, Entry, EventLog, Position, Tails, Unread, Usage
 
 FIELD = b"e"
 _NOT_OUR_LOG = re.compile(r"NOTOURLOG (\S+)")
@@ -46,7 +47,7 @@ FIT_SECONDS = 5.0
 """Interval of the checks of the server's configuration, which no append makes by itself."""
 
 
-class RedisEventLog:
+class RedisEventLog(EventLog):
     """Safe to share between threads; each call takes a connection of the pool for its duration."""
 
     def __init__(
@@ -70,6 +71,9 @@ class RedisEventLog:
         self._clock_skew_ms = int(clock_skew_seconds * 1000)
         self._wait_ms = max(1, int(timeout_seconds * 1000 * 0.8))  # WAITAOF gives up before the socket does
         self._client = build_client(url, timeout_seconds=timeout_seconds)
+        # Connections of their own, in use for as long as `wait` blocks; their socket waits longer than the server.
+        self._block_seconds = timeout_seconds
+        self._blocking_client = build_client(url, timeout_seconds=2 * timeout_seconds)
 
     def append(self, entries: Mapping[int, bytes]) -> AppendResult:
         partitions = list(entries)
@@ -89,16 +93,37 @@ class RedisEventLog:
                 positions[partition] = Position.parse(reply.decode())
         return AppendResult(positions, failed)
 
-    def read(self, partition: int, *, after: Position, max_entries: int) -> list[Entry]:
+    def read_many(self, after: Mapping[int, Position], *, max_entries: int) -> dict[int, list[Entry] | PositionTrimmed]:
+        # MULTI: a floor that is read apart from the entries could be older than the trim that removed some of them.
         with _translated(), self._client.pipeline(transaction=True) as pipe:
             pipe.get(ID_KEY)
-            pipe.get(_floor_key(partition))
-            pipe.xrange(_log_key(partition), min=f"({after}", max="+", count=max_entries)
-            log_id, floor, entries = pipe.execute()
+            for partition, position in after.items():
+                pipe.get(_floor_key(partition))
+                pipe.xrange(_log_key(partition), min=f"({position}", max="+", count=max_entries)
+            log_id, *replies = pipe.execute()
         self._check_id(log_id)
-        if floor is not None and (trimmed := Position.parse(floor.decode())) > after:
-            raise PositionTrimmed(f"partition {partition} is at {after}, its log is trimmed through {trimmed}")
-        return [Entry(Position.parse(key.decode()), fields[FIELD]) for key, fields in entries]
+        found = zip(after.items(), replies[::2], replies[1::2], strict=True)
+        return {p: _build_entries(p, position, floor, entries) for (p, position), floor, entries in found}
+
+    def wait(self, after: Mapping[int, Position], *, timeout_seconds: float) -> bool:
+        deadline_at = time.monotonic() + timeout_seconds
+        if not after:  # an error on the server
+            time.sleep(timeout_seconds)
+            return False
+        ends: dict[Any, Any] = {_log_key(partition): str(position) for partition, position in after.items()}
+        while True:
+            block_seconds = min(deadline_at - time.monotonic(), self._block_seconds)
+            with _translated():
+                # BLOCK 0 would last forever. COUNT 1: the entry that ends the wait is sent, and no other of its stream.
+                found = self._blocking_client.xread(ends, count=1, block=max(1, math.ceil(block_seconds * 1000)))
+            if found:
+                return True
+            if time.monotonic() >= deadline_at:
+                return False
+
+    def barrier(self, partitions: Iterable[int]) -> dict[int, Position]:
+        # One server carries out one call after the other: an acknowledged entry is in every later reading.
+        return self.read_tails(partitions).positions
 
     def read_tails(self, partitions: Iterable[int]) -> Tails:
         wanted = list(partitions)
@@ -199,6 +224,7 @@ class RedisEventLog:
 
     def close(self) -> None:
         self._client.close()
+        self._blocking_client.close()
 
     def _append(self, entries: Mapping[int, bytes]) -> list[Any]:
         """The replies of the appends, in the order of `entries`."""
@@ -243,6 +269,14 @@ class RedisEventLog:
 
     def _eval(self, script: str, keys: tuple[str, ...], arguments: tuple[str, ...]) -> Any:
         return self._client.eval(script, len(keys), *keys, *arguments)
+
+
+def _build_entries(
+    partition: int, after: Position, floor: bytes | None, entries: list[tuple[bytes, dict[bytes, bytes]]]
+) -> list[Entry] | PositionTrimmed:
+    if floor is not None and (trimmed := Position.parse(floor.decode())) > after:
+        return PositionTrimmed(f"partition {partition} is at {after}, its log is trimmed through {trimmed}")
+    return [Entry(Position.parse(key.decode()), fields[FIELD]) for key, fields in entries]
 
 
 def _log_key(partition: int) -> str:
