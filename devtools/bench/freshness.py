@@ -25,7 +25,7 @@ from viewcounter.eventlog.interface import Position
 POLL_SECONDS = 0.05
 """Maximum error of a time; polling costs the servers a few percent of a core."""
 STOP_SECONDS = 10.0
-_READ_POSITIONS = "SELECT partition, position FROM partition_state WHERE state = 'owned'"
+_READ_POSITIONS = "SELECT partition, position, xmin::text::bigint FROM partition_state WHERE state = 'owned'"
 
 
 class _Posted(msgspec.Struct):
@@ -55,10 +55,13 @@ class HistoryFreshness:
     positions: list[Position] = field(default_factory=list)
     seen_at: list[float] = field(default_factory=list)
 
-    def add(self, position: Position, now: float) -> None:
-        if not self.positions or position > self.positions[-1]:
-            self.positions.append(position)
-            self.seen_at.append(now)
+    def add(self, position: Position, now: float) -> bool:
+        """Whether it has advanced."""
+        if self.positions and position <= self.positions[-1]:
+            return False
+        self.positions.append(position)
+        self.seen_at.append(now)
+        return True
 
     def find_seen_at(self, position: Position) -> float | None:
         """When a position at or after this one was first seen."""
@@ -91,18 +94,39 @@ def find_visible_at(post: Post, histories: Histories) -> float | None:
     return latest
 
 
+class SeenPositions:
+    """Histories by partition and instance, and transactions that moved positions by shard and id. Used by one thread at
+    a time."""
+
+    def __init__(self) -> None:
+        self.histories: dict[int, dict[str, HistoryFreshness]] = {}
+        self._moved_at: dict[tuple[str, int], float] = {}
+
+    def add(self, shard: str, instance: str, rows: Iterable[tuple[int, str, int]], now: float) -> None:
+        """Rows of (partition, position, xmin). xmin is the transaction that wrote the row, on every copy of a shard."""
+        for partition, text, transaction in rows:
+            history = self.histories.setdefault(partition, {}).setdefault(instance, HistoryFreshness())
+            if history.add(Position.parse(text), now):
+                self._moved_at.setdefault((shard, transaction), now)
+
+    def count_flushes(self, *, since: float, until: float) -> int:
+        """Transactions that moved positions, first seen between these times: flushes at least, since a poll sees only
+        the last one of each partition."""
+        return sum(since <= at <= until for at in self._moved_at.values())
+
+
 class PositionWatch:
     """Polls the positions of every instance, in one thread each, while the context lasts."""
 
     def __init__(self, cluster: LocalCluster) -> None:
         self._stopping = threading.Event()
         self._lock = threading.Lock()  # guards what follows
-        self._histories: dict[int, dict[str, HistoryFreshness]] = {}
+        self._seen = SeenPositions()
         self._failure: str | None = None
         self._copies = 1 + cluster.spec.replicas_per_shard
         self._threads = [
-            threading.Thread(target=self._watch, args=(server,), daemon=True)
-            for servers in cluster.layout.shards.values()
+            threading.Thread(target=self._watch, args=(shard, server), daemon=True)
+            for shard, servers in cluster.layout.shards.items()
             for server in servers
         ]
 
@@ -135,36 +159,28 @@ class PositionWatch:
             time.sleep(POLL_SECONDS)
 
     def count_flushes(self, *, since: float, until: float) -> int:
-        """Number of position changes seen, of all partitions, between two values of `time.perf_counter`."""
+        """Between two values of `time.perf_counter`; see SeenPositions."""
         with self._lock:
-            return sum(
-                max(sum(since <= at <= until for at in history.seen_at) for history in each.values())
-                for each in self._histories.values()
-            )
+            return self._seen.count_flushes(since=since, until=until)
 
     def _list_histories(self) -> Histories:
-        return {partition: list(each.values()) for partition, each in self._histories.items()}
+        return {partition: list(each.values()) for partition, each in self._seen.histories.items()}
 
     def _has_reached(self, ends: Post) -> bool:
-        is_known = all(len(self._histories.get(partition, {})) == self._copies for partition in ends.positions)
+        is_known = all(len(self._seen.histories.get(partition, {})) == self._copies for partition in ends.positions)
         return is_known and find_visible_at(ends, self._list_histories()) is not None
 
-    def _watch(self, server: PostgresServer) -> None:
+    def _watch(self, shard: str, server: PostgresServer) -> None:
         try:
             with server.session() as connection:
                 while not self._stopping.wait(POLL_SECONDS):
                     rows = connection.execute(_READ_POSITIONS).fetchall()
                     now = time.perf_counter()
-                    self._note(server.name, rows, now)
+                    with self._lock:
+                        self._seen.add(shard, server.name, rows, now)
         except LocalClusterError as error:
             with self._lock:
                 self._failure = f"{server.name} no longer answers with its positions: {error}"
-
-    def _note(self, instance: str, rows: list[tuple[int, str]], now: float) -> None:
-        with self._lock:
-            for partition, text in rows:
-                history = self._histories.setdefault(partition, {}).setdefault(instance, HistoryFreshness())
-                history.add(Position.parse(text), now)
 
 
 def _find_ends(posts: Iterable[Post]) -> Post:
