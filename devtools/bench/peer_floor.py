@@ -8,10 +8,9 @@ from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
+import psycopg
 
 from devtools.bench.event_stream import EventStream, build_columns
-from devtools.bench.peer_site import DATABASE
-from devtools.localcluster.postgres import PostgresServer
 from viewcounter.events.columns import Columns
 from viewcounter.storage.binary import bigints, copy_rows, smallints, texts_at
 
@@ -38,10 +37,11 @@ _ADD = """
 
 
 class Floor:
-    """Writes to the database of the peers. `seconds` and `cpu_seconds`: of storing, not of generating events."""
+    """Writes by an autocommit connection to the database of the peers. `seconds` and `cpu_seconds`: of storing, not of
+    generating events."""
 
-    def __init__(self, server: PostgresServer) -> None:
-        self._connection = server.connect(database=DATABASE)
+    def __init__(self, connection: psycopg.Connection[Any]) -> None:
+        self._connection = connection
         self._connection.execute(_TABLES)
         self.start_over()
 

@@ -17,7 +17,7 @@ from devtools.bench.part import BenchContext
 from devtools.bench.peer_floor import Floor
 from devtools.bench.peer_report import describe_peers
 from devtools.bench.peer_runs import PeerRun, PeerTarget, ServiceCounts, measure_floor, measure_olap, measure_posts
-from devtools.bench.peer_site import PeerSite, run_peer_site
+from devtools.bench.peer_site import DATABASE, PeerSite, run_peer_site
 from devtools.bench.pinning import pinned
 from devtools.bench.report import PartReport
 from devtools.bench.usage import list_servers
@@ -137,7 +137,7 @@ def run_service(cluster: LocalCluster) -> Iterator[None]:
 def _measure_straight(site: PeerSite, *, seconds: float) -> dict[str, PeerRun]:
     """Measures the systems without HTTP: the floor on the core of the web workers, the column store on all cores."""
     runs: dict[str, PeerRun] = {}
-    with closing(Floor(site.server)) as floor, pinned(site.pid) as core, _moved_to(core):
+    with closing(Floor(site.server.connect(database=DATABASE))) as floor, pinned(site.pid) as core, _moved_to(core):
         for name, size in FLOOR_SIZES.items():
             runs[name] = measure_floor(
                 floor, IN_BATCHES.open_stream(), seconds=seconds, batch_size=size, roots=site.database_pids

@@ -1,7 +1,8 @@
 """Part `pipeline`: from a post to queryable on every copy, with every process of the service on this machine.
 
 A saturating load measures the capacity: acknowledged events divided by the time until the last of them was queryable.
-Open loops at shares of it measure the freshness of answers.
+Open loops at shares of it measure the freshness of answers and CPU seconds a million events. Then bare psycopg counts
+events into the same servers, for a ratio that carries over to another machine.
 """
 
 import time
@@ -9,6 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
+from devtools.bench.bare import measure_bare
 from devtools.bench.defaults import TITLES
 from devtools.bench.errors import BenchMiscount
 from devtools.bench.freshness import PositionWatch, Post, parse_posts
@@ -37,10 +39,11 @@ class PipelinePlan:
     warm_seconds: float
     saturated_seconds: float
     sustained_seconds: float
+    bare_seconds: float
 
 
-FULL = PipelinePlan(warm_seconds=5, saturated_seconds=15, sustained_seconds=60)
-QUICK = PipelinePlan(warm_seconds=1, saturated_seconds=2, sustained_seconds=3)
+FULL = PipelinePlan(warm_seconds=5, saturated_seconds=15, sustained_seconds=60, bare_seconds=8)
+QUICK = PipelinePlan(warm_seconds=1, saturated_seconds=2, sustained_seconds=3, bare_seconds=1)
 
 
 @dataclass(slots=True)
@@ -75,11 +78,15 @@ class PipelinePart:
         finally:
             cluster.stop_applications()
         check_committed(cluster, bench.acknowledged)
+        context.on_progress("measuring bare psycopg", 0, 1)
+        bare = measure_bare(cluster, seconds=plan.bare_seconds)
+        context.on_progress("measuring bare psycopg", 1, 1)
         return describe_pipeline(
             self.name,
             self.title,
             capacities,
             sustained,
+            bare=bare,
             acknowledged=bench.acknowledged,
             seconds=plan.sustained_seconds,
         )
@@ -87,8 +94,9 @@ class PipelinePart:
 
 def _prepare(cluster: LocalCluster, watch: PositionWatch, token: str) -> _Bench:
     url = urlsplit(cluster.web_url)
-    named = {"gateway": [WEB], "workers": [WORKER], "beat": [BEAT]}
-    others = [name for name in cluster.layout.applications if name not in (WEB, WORKER, BEAT)]
+    members = cluster.layout.applications
+    named = {"gateway": [WEB], "workers": [WORKER], "beat": [name for name in members if name.startswith(BEAT)]}
+    others = [name for name in members if not name.startswith((WEB, WORKER, BEAT))]
     applications = {
         component: [cluster.application(name).pid for name in names]
         for component, names in {**named, "config services, shard proxy": others}.items()
@@ -144,6 +152,7 @@ def _sustain(bench: _Bench, plan: PipelinePlan, share: float, capacity: float, c
     after = read_cpu_seconds(bench.roots)
     cpu = {name: after[name] - before[name] for name in bench.roots} | {"load generator": load.cpu_seconds}
     events = sum(post.event_count for post in posts)
+    flush_count = bench.watch.count_flushes(since=started_at, until=max(visible_at))
     freshness = sorted(at - post.due_at for post, at in zip(posts, visible_at, strict=True))
     context.on_progress(f"sustaining {share:.0%} of it", 1, 1)
     return Sustained(
@@ -156,7 +165,8 @@ def _sustain(bench: _Bench, plan: PipelinePlan, share: float, capacity: float, c
         freshness_p99_seconds=round(_get_percentile(freshness, 99), 3),
         freshness_max_seconds=round(freshness[-1], 3),
         event_count=events,
-        flush_count=bench.watch.count_flushes(since=started_at, until=max(visible_at)),
+        flush_count=flush_count,
+        flushes_per_second=round(flush_count / (max(visible_at) - started_at), 1),
         cpu_seconds_per_million=divide_by_million(cpu, events),
         generator_share=round(load.generator_share, 3),
     )

@@ -1,15 +1,17 @@
 """Figures of part `pipeline` and their report. Pure."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import asdict, dataclass
 
+from devtools.bench.bare import BareRun
+from devtools.bench.capacity import FLUSHING
 from devtools.bench.report import PartReport, Plot, ReportTable, Series, Spread
 
 
 @dataclass(frozen=True, slots=True)
 class Sustained:
     """One open loop at a share of the capacity. Freshness: from the scheduled time of a post until every copy of its
-    shards counts it. `flush_count`: flushes of all partitions, at least, until everything was queryable."""
+    shards counts it. `flush_count`: transactions that moved positions, at least, until everything was queryable."""
 
     share: float
     offered_per_second: float
@@ -21,6 +23,7 @@ class Sustained:
     freshness_max_seconds: float
     event_count: int
     flush_count: int
+    flushes_per_second: float
     cpu_seconds_per_million: dict[str, float]
     generator_share: float
 
@@ -31,6 +34,7 @@ def describe_pipeline(
     capacities: Sequence[float],
     sustained: Sequence[Sustained],
     *,
+    bare: BareRun,
     acknowledged: int,
     seconds: float,
 ) -> PartReport:
@@ -50,12 +54,14 @@ def describe_pipeline(
                     "fresh p99 s",
                     "fresh max s",
                     "events a flush",
+                    "flushes/s",
                 ),
                 tuple(_describe_sustained(each) for each in sustained),
                 (
                     f"Capacity, by saturating it: {capacity.describe()} events/s from post to queryable.",
                     "Fresh: from a post's intended time until every copy of its shards counts it, seen to 0.05 s.",
                     f"{acknowledged:,} events were acknowledged, and the shards hold each exactly once.",
+                    _compare(capacity.median, bare),
                 ),
             ),
             _describe_cpu(sustained),
@@ -76,8 +82,18 @@ def describe_pipeline(
         figures={
             "acknowledged_events": acknowledged,
             "capacity_events_per_second": [round(each, 1) for each in capacities],
+            "bare_psycopg": asdict(bare),
+            "ratio_to_bare_psycopg": capacity.median / bare.events_per_second,
             "sustained": [asdict(each) for each in sustained],
         },
+    )
+
+
+def _compare(capacity: float, bare: BareRun) -> str:
+    cpu = sum(bare.cpu_seconds_per_million.values())
+    return (
+        f"Bare psycopg, one connection a shard, 1,000 events at once: {bare.events_per_second:,.0f} events/s for "
+        f"{cpu:.2f} CPU s a million; the capacity is {capacity / bare.events_per_second:.2f} times that."
     )
 
 
@@ -95,17 +111,23 @@ def _describe_sustained(each: Sustained) -> tuple[str, ...]:
         f"{each.freshness_p99_seconds:.2f}",
         f"{each.freshness_max_seconds:.2f}",
         f"{each.event_count / each.flush_count:,.0f}",
+        f"{each.flushes_per_second:,.1f}",
     )
 
 
 def _describe_cpu(sustained: Sequence[Sustained]) -> ReportTable:
-    rows = [
-        (component, *(f"{each.cpu_seconds_per_million[component]:.2f}" for each in sustained))
-        for component in sustained[0].cpu_seconds_per_million
-    ]
-    total = ("all", *(f"{sum(each.cpu_seconds_per_million.values()):.2f}" for each in sustained))
+    def describe(label: str, components: Collection[str]) -> tuple[str, ...]:
+        sums = (sum(each.cpu_seconds_per_million[name] for name in components) for each in sustained)
+        return (label, *(f"{seconds:.2f}" for seconds in sums))
+
+    components = list(sustained[0].cpu_seconds_per_million)
+    rows = (
+        *(describe(name, [name]) for name in components),
+        describe(" + ".join(FLUSHING), FLUSHING),
+        describe("all", components),
+    )
     columns = ("", *(f"at {each.share:.0%}" for each in sustained))
-    return ReportTable("CPU, seconds a million events", columns, (*rows, total))
+    return ReportTable("CPU, seconds a million events", columns, rows, ("Workers: with their pull processes.",))
 
 
 def _name_bounds(sustained: Sequence[Sustained]) -> tuple[str, ...]:

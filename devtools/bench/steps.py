@@ -8,13 +8,20 @@ import resource
 import sys
 import time
 from collections.abc import Collection, Iterator, Sequence
+from contextlib import closing
 from dataclasses import replace
 from typing import Any
 
+import psycopg
+
 from configservice.topology.model import Topology
 from devtools.bench.attacks import PAGE_ORIGIN, Attack, AttackTarget, prepare_attack, run_attack
+from devtools.bench.peer_floor import Floor
+from devtools.bench.peer_site import DATABASE
+from devtools.bench.peers_part import BATCH, IN_BATCHES
 from devtools.bench.statements import record_flush, run_statements
 from devtools.bench.workload import generate_commits
+from shardproxy.passwords import read_password
 from viewcounter.apikeys.keys import create_key
 from viewcounter.apikeys.scopes import KeyKind, Scope
 from viewcounter.cluster import get_cluster
@@ -90,6 +97,28 @@ def floor() -> None:
         cpu_seconds += _get_cpu_seconds() - cpu_before
         _say(done=event_count)
     _say(seconds=seconds, cpu_seconds=cpu_seconds, event_count=event_count, flush_count=flush_count)
+
+
+def store_bare(shard_name: str, *, seconds: float) -> None:
+    """After a line on stdin, commit batches on the primary of this shard by one connection without the service."""
+    shards = get_cluster().topology.shards
+    primary = next(shard.primary for shard in shards if shard.name == shard_name and shard.primary)
+    connection = psycopg.connect(
+        host=primary.host,
+        port=primary.port,
+        dbname=DATABASE,
+        user=primary.user,
+        password=read_password(primary.password_ref, get_config().pool.password_refs),
+        autocommit=True,
+    )
+    stream, event_count = IN_BATCHES.open_stream(), 0
+    with closing(Floor(connection)) as floor:
+        _say(ready=True)
+        sys.stdin.readline()
+        while floor.seconds < seconds:
+            floor.store(stream, batch_size=BATCH)
+            event_count += BATCH
+        _say(event_count=event_count, seconds=floor.seconds, cpu_seconds=floor.cpu_seconds)
 
 
 def make_key() -> None:

@@ -7,7 +7,7 @@ import pytest
 from devtools.bench.event_stream import EventStream
 from devtools.bench.peer_floor import Floor
 from devtools.bench.peer_runs import PeerTarget, ServiceCounts, measure_floor, measure_posts
-from devtools.bench.peer_site import run_peer_site
+from devtools.bench.peer_site import DATABASE, run_peer_site
 from devtools.localcluster import LocalCluster
 
 pytestmark = [pytest.mark.system, pytest.mark.long(minutes=1)]
@@ -31,7 +31,7 @@ def test_an_event_sent_again_is_counted_once_by_the_service_alone(shared_cluster
             runs[path] = measure(
                 PeerTarget(site.address, path, 201, batch_size, 2, {"web": [site.pid]}), count=site.count
             )
-        with closing(Floor(site.server)) as floor:
+        with closing(Floor(site.server.connect(database=DATABASE))) as floor:
             runs["floor"] = measure_floor(
                 floor, open_stream(), seconds=1e-6, batch_size=EVENTS, roots=site.database_pids
             )

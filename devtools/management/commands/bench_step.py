@@ -16,6 +16,9 @@ class Command(OperatorCommand):
         filling.add_argument("--seed", type=int, default=1, metavar="N", help="seed of their ids, videos and times")
         steps.add_parser("drain", help="drain the partitions named on stdin")
         steps.add_parser("floor", help="run the statements of the drains alone")
+        storing = steps.add_parser("bare", help="store events by bare psycopg, after a line on stdin")
+        storing.add_argument("--shard", required=True, metavar="NAME", help="the shard, on whose primary")
+        storing.add_argument("--seconds", type=float, required=True, metavar="SECONDS", help="duration")
         steps.add_parser("key", help="create an API key that reads and writes")
         steps.add_parser("public_key", help="create a public API key of a page")
         steps.add_parser("log", help="count the events in the log")
@@ -28,7 +31,7 @@ class Command(OperatorCommand):
 
     def handle(self, **options: Any) -> None:
         from devtools.bench.attacks import Attack
-        from devtools.bench.steps import attack, count_log, drain, fill, floor, make_key, make_public_key
+        from devtools.bench.steps import attack, count_log, drain, fill, floor, make_key, make_public_key, store_bare
         from viewcounter.cluster import get_cluster
 
         match options["step"]:
@@ -38,6 +41,8 @@ class Command(OperatorCommand):
                 drain()
             case "floor":
                 floor()
+            case "bare":
+                store_bare(options["shard"], seconds=options["seconds"])
             case "key":
                 make_key()
             case "public_key":
