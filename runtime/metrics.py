@@ -115,6 +115,7 @@ READ_FAILED_ATTEMPTS = _counter(
 
 # -- lag ------------------------------------------------------------------------------------------
 LAG_EVENTS = _measured("partition_lag_events", "Events in the log past the partition's position", "partition")
+LAG_BYTES = _measured("partition_lag_bytes", "Estimated size of these events on the log server", "partition")
 LAG_SECONDS = _measured("partition_lag_seconds", "Age of the oldest entry not applied, by the log's clock", "partition")
 WATERMARK_AGE_SECONDS = _measured(
     "partition_watermark_age_seconds", "How far complete_until is behind the log's clock", "partition"

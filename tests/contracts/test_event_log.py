@@ -291,6 +291,23 @@ def test_unread_counts_the_events_past_each_position_and_names_the_oldest_entry(
     assert log.read_unread({0: positions[2]}).oldest == {}
 
 
+def test_unread_bytes_are_the_share_of_the_unread_events(log: EventLog) -> None:
+    positions = append_all(log, 0, [pack(1000)] * 4)
+    sizes = [log.read_unread({0: after}).bytes[0] for after in (START, *positions)]
+    assert sizes[0] == pytest.approx(4 * len(pack(1000)), rel=0.3)
+    assert sizes == pytest.approx([sizes[0] * share for share in (1, 0.75, 0.5, 0.25, 0)], abs=1)
+    log.trim(0, through=positions[1])
+    assert log.read_unread({0: positions[1]}).bytes[0] == pytest.approx(sizes[2], rel=0.3)
+    assert log.read_unread({0: positions[3], 1: START}).bytes == {0: 0, 1: 0}
+
+
+def test_unread_entries_without_events_have_a_size(log: EventLog) -> None:
+    log.append({0: bytes(1000)})
+    unread = log.read_unread({0: START})
+    assert unread.events == {0: 0}
+    assert unread.bytes[0] >= 1000
+
+
 def test_unread_counts_exactly_when_what_was_read_is_trimmed(log: EventLog) -> None:
     applied = append_all(log, 0, [pack(3), pack(4)])[-1]
     log.trim(0, through=applied)

@@ -59,11 +59,13 @@ class Tails:
 class Unread:
     """The unread entries past a position of each partition, all seen at `read_at`, the log server's clock.
 
-    `events`: number of events in them; a partition without any is not in `oldest`.
+    `events`: number of events in them. `bytes`: their size on the log server, an estimate: the share of their events in
+    the size of all entries. A partition without unread entries is 0 in both and not in `oldest`.
     """
 
     read_at: datetime
     events: dict[int, int]
+    bytes: dict[int, int]
     oldest: dict[int, Position]
 
 

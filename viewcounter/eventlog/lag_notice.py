@@ -16,17 +16,18 @@ from configservice.topology.value_macs import ValueAuthenticator
 from runtime.errors import Retryable
 from runtime.valkey import ValkeyError, build_client
 
-LAG_KEY = "lag:3"
-"""The number grows with each change of the stored form."""
+LAG_KEY = "lag:4"
+"""The number grows with each change of the stored form: notices of another form are not read."""
 
 _encoder = msgspec.msgpack.Encoder()
 
 
 class LagNotice(msgspec.Struct, frozen=True, array_like=True):
-    """`events`: uncounted events in the log, of all partitions. `seconds`: more than half of the measured partitions
-    have an uncounted entry older than this; so one stopped partition sheds no events of the others."""
+    """`bytes`: estimated size of the uncounted events in the log, of all partitions. `seconds`: more than half of the
+    measured partitions have an uncounted entry older than this; so one stopped partition sheds no events of the others.
+    """
 
-    events: int
+    bytes: int
     seconds: float
 
 

@@ -66,6 +66,7 @@ class MemoryEventLog(EventLog):
             return Unread(
                 read_at=self._now(),
                 events={p: sum(get_event_count(entry.payload) for entry in entries) for p, entries in unread.items()},
+                bytes={p: sum(len(entry.payload) for entry in entries) for p, entries in unread.items()},
                 oldest={p: entries[0].position for p, entries in unread.items() if entries},
             )
 

@@ -149,8 +149,9 @@ class RedisEventLog(EventLog):
         found = dict(zip(positions, replies, strict=True))
         return Unread(
             read_at=_EPOCH + timedelta(seconds=seconds, microseconds=microseconds),
-            events={partition: count for partition, (count, _) in found.items()},
-            oldest={p: Position.parse(first.decode()) for p, (_, first) in found.items() if first is not None},
+            events={partition: count for partition, (count, _, _) in found.items()},
+            bytes={partition: size for partition, (_, size, _) in found.items()},
+            oldest={p: Position.parse(first.decode()) for p, (_, _, first) in found.items() if first is not None},
         )
 
     def read_floors(self, partitions: Iterable[int]) -> dict[int, Position]:

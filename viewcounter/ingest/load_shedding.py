@@ -19,8 +19,8 @@ def find_shed_reason(notice: LagNotice | None, limits: ShedLimits) -> str | None
     """Why events are shed, for the client; None: they are accepted."""
     if notice is None:
         return None
-    if notice.events > limits.events:
-        return f"{notice.events} events wait to be counted; more are taken below {limits.events}."
+    if notice.bytes > limits.bytes:
+        return f"{notice.bytes} bytes of events wait to be counted; events are taken again below {limits.bytes}."
     if notice.seconds > limits.seconds:
         return f"Counting is {notice.seconds:.0f} seconds behind; events are taken again below {limits.seconds:g}."
     return None

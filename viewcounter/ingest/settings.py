@@ -80,9 +80,9 @@ class IdempotencySettings:
 class ShedLimits:
     """Lag of counting beyond which new events are refused."""
 
-    events: int = setting(
-        20_000_000,
-        "Maximum number of events in the event log that are not counted yet; beyond it new events get a 503.",
+    bytes: int = setting(
+        1024**3,
+        "Estimated size of the events in the event log that are not counted yet, beyond which new events get a 503.",
     )
     seconds: float = setting(
         6 * 3600.0, "Lag of most partitions beyond which new events get a 503 until counting has caught up."

@@ -1,7 +1,8 @@
-"""Lag of each partition behind the event log, in events and seconds, and the age of its watermark.
+"""Lag of each partition behind the event log, in events, bytes and seconds, and the age of its watermark.
 
-Events are counted exactly, by the running number in each log entry. Seconds and the age of the watermark are measured
-by the log server's clock alone, so clocks of different machines are never compared.
+Events are counted exactly, by the running number in each log entry; bytes are an estimate of the log server. Seconds
+and the age of the watermark are measured by the log server's clock alone, so clocks of different machines are never
+compared.
 """
 
 from collections.abc import Iterable, Mapping
@@ -13,6 +14,7 @@ from clusterproxy.plan import Consistency
 from clusterproxy.proxy import ClusterProxy
 from configservice.topology.model import Topology
 from runtime.metrics import (
+    LAG_BYTES,
     LAG_EVENTS,
     LAG_SECONDS,
     LOG_CLOCK_AHEAD_SECONDS,
@@ -26,9 +28,10 @@ from viewcounter.storage.partitions import READ_STATES
 
 @dataclass(frozen=True, slots=True)
 class PartitionLag:
-    """`events_behind`: events in the log after `position` (`ms-seq`). `seconds_behind`: age of the oldest of them.
+    """`events_behind`: events in the log after `position` (`ms-seq`). `bytes_behind`: their estimated size on the log
+    server. `seconds_behind`: age of the oldest of them.
 
-    Both are 0 when everything has been applied. Answers are complete until `watermark`.
+    All are 0 when everything has been applied. Answers are complete until `watermark`.
     """
 
     partition: int
@@ -37,6 +40,7 @@ class PartitionLag:
     position: str
     watermark: datetime
     events_behind: int
+    bytes_behind: int
     seconds_behind: float
     watermark_age_seconds: float
 
@@ -56,15 +60,19 @@ class ClusterLag:
         return sum(lag.events_behind for lag in self.partitions)
 
     @property
+    def bytes_behind(self) -> int:
+        return sum(lag.bytes_behind for lag in self.partitions)
+
+    @property
     def seconds_behind(self) -> float:
         return max((lag.seconds_behind for lag in self.partitions), default=0.0)
 
     @property
     def notice(self) -> LagNotice:
-        """The notice for gateways. Its lag is the median of the measured partitions, so that a stopped one does not
-        make them shed events."""
+        """The notice for gateways. Its seconds are the median of the measured partitions, so that a stopped one does
+        not make them shed events."""
         ages = sorted(lag.seconds_behind for lag in self.partitions)
-        return LagNotice(self.events_behind, ages[(len(ages) - 1) // 2] if ages else 0.0)
+        return LagNotice(self.bytes_behind, ages[(len(ages) - 1) // 2] if ages else 0.0)
 
     @property
     def unread_count(self) -> int:
@@ -107,6 +115,7 @@ def _build_partition_lag(row: Mapping[str, Any], unread: Unread, *, topology: To
         position=row["position"],
         watermark=row["watermark"].astimezone(UTC),
         events_behind=unread.events[partition],
+        bytes_behind=unread.bytes[partition],
         seconds_behind=0.0 if oldest is None else max(0.0, round((read_at_ms - oldest.ms) / 1000, 3)),
         watermark_age_seconds=_get_age_seconds(row["watermark"], unread.read_at),
     )
@@ -121,6 +130,7 @@ def publish_lag(lag: ClusterLag) -> None:
     for partition in lag.partitions:
         label = str(partition.partition)
         LAG_EVENTS.labels(label).set(partition.events_behind)
+        LAG_BYTES.labels(label).set(partition.bytes_behind)
         LAG_SECONDS.labels(label).set(partition.seconds_behind)
         WATERMARK_AGE_SECONDS.labels(label).set(partition.watermark_age_seconds)
     UNMEASURED_PARTITIONS.set(len(lag.missing))

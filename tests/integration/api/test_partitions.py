@@ -35,6 +35,8 @@ def test_every_partition_says_how_many_events_it_is_behind(api: Api, log: RedisE
     assert [p["partition"] for p in partitions] == list(range(api.cluster.topology.partition_count))
     assert {p["partition"]: p["events_behind"] for p in partitions if p["events_behind"]} == {3: 7, 4: 5}
     assert (answer["events_behind"], answer["missing"]) == (12, [])
+    assert {p["partition"] for p in partitions if p["bytes_behind"]} == {3, 4}
+    assert answer["bytes_behind"] == partitions[3]["bytes_behind"] + partitions[4]["bytes_behind"]
     assert partitions[3]["position"] == str(first)
     assert partitions[3]["shard"] == api.cluster.topology.get_shard_of(3).name
     assert {p["partition"] for p in partitions if p["seconds_behind"]} <= {3, 4}

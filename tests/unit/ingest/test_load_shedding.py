@@ -12,7 +12,7 @@ from viewcounter.eventlog.lag_notice import LagNotice, LagUnknown
 from viewcounter.ingest.load_shedding import LagWatch, find_shed_reason
 from viewcounter.ingest.settings import ShedLimits
 
-LIMITS = ShedLimits(events=100, seconds=60.0)
+LIMITS = ShedLimits(bytes=100, seconds=60.0)
 
 
 class Board:
@@ -59,7 +59,7 @@ async def ignore(_message: Any) -> None:
         (None, None),
         (LagNotice(0, 0.0), None),
         (LagNotice(100, 60.0), None),
-        (LagNotice(101, 0.0), "101 events wait"),
+        (LagNotice(101, 0.0), "101 bytes of events wait"),
         (LagNotice(0, 60.5), "60 seconds behind"),
     ],
 )
@@ -82,7 +82,7 @@ def test_a_post_is_shed_before_it_is_read_and_accepted_once_the_lag_is_gone(log:
 
     async def run() -> list[Response]:
         board = ChangingBoard(LagNotice(101, 0.0))
-        gateway = make_gateway(log, parts={"lag_board": board}, shed_lag_events=100, log_lag_interval_seconds=0.001)
+        gateway = make_gateway(log, parts={"lag_board": board}, shed_lag_bytes=100, log_lag_interval_seconds=0.001)
         messages: asyncio.Queue[dict[str, str]] = asyncio.Queue()
         messages.put_nowait({"type": "lifespan.startup"})
         lifespan = asyncio.create_task(gateway({"type": "lifespan"}, messages.get, ignore))
@@ -97,7 +97,7 @@ def test_a_post_is_shed_before_it_is_read_and_accepted_once_the_lag_is_gone(log:
 
     refused, accepted = asyncio.run(run())
     assert (refused.status, refused.json["code"]) == (503, "counting_behind")
-    assert "101 events wait" in refused.json["detail"]
+    assert "101 bytes of events wait" in refused.json["detail"]
     assert 2 <= int(refused.headers["retry-after"]) <= 4
     assert accepted.status == 202
     assert read_event_ids(log) == [event["event_id"]]

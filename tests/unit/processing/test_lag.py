@@ -30,35 +30,38 @@ def build():
         get_row(1, watermark=NOW + timedelta(seconds=1), state="stopped"),
     ]
     oldest = {2: get_position(timedelta(seconds=30)), 1: get_position(timedelta(seconds=-1))}
-    return build_lag(rows, Unread(NOW, {0: 0, 1: 4, 2: 7}, oldest), topology=TOPOLOGY)
+    return build_lag(rows, Unread(NOW, {0: 0, 1: 4, 2: 7}, {0: 0, 1: 400, 2: 900}, oldest), topology=TOPOLOGY)
 
 
-def test_lag_is_the_age_of_the_oldest_entry_and_the_number_of_events():
+def test_lag_is_the_age_of_the_oldest_entry_with_the_number_and_size_of_events():
     lag = build()
     assert [(p.partition, p.shard, p.state) for p in lag.partitions] == [
         (0, "one", "owned"),
         (1, "two", "stopped"),
         (2, "one", "owned"),
     ]
-    assert [(p.events_behind, p.seconds_behind, p.watermark_age_seconds) for p in lag.partitions] == [
-        (0, 0.0, 2.0),
-        (4, 0.0, 0.0),
-        (7, 30.0, 90.0),
+    assert [(p.events_behind, p.bytes_behind, p.seconds_behind, p.watermark_age_seconds) for p in lag.partitions] == [
+        (0, 0, 0.0, 2.0),
+        (4, 400, 0.0, 0.0),
+        (7, 900, 30.0, 90.0),
     ]
-    assert (lag.events_behind, lag.seconds_behind, lag.unread_count, lag.missing) == (11, 30.0, 2, (3,))
+    assert (lag.events_behind, lag.bytes_behind, lag.seconds_behind) == (11, 1300, 30.0)
+    assert (lag.unread_count, lag.missing) == (2, (3,))
 
 
 def test_each_figure_is_a_gauge_of_its_partition():
     publish_lag(build())
     assert REGISTRY.get_sample_value("viewcounter_partition_lag_events", {"partition": "2"}) == 7
+    assert REGISTRY.get_sample_value("viewcounter_partition_lag_bytes", {"partition": "2"}) == 900
     assert REGISTRY.get_sample_value("viewcounter_partition_lag_seconds", {"partition": "2"}) == 30
     assert REGISTRY.get_sample_value("viewcounter_partition_watermark_age_seconds", {"partition": "2"}) == 90
     assert REGISTRY.get_sample_value("viewcounter_unmeasured_partitions") == 1
 
 
-def test_gateways_are_told_all_events_and_how_late_most_partitions_are():
-    assert build().notice == LagNotice(events=11, seconds=0.0)  # of three, one is late
+def test_gateways_get_the_size_of_all_events_and_the_lag_of_most_partitions():
+    assert build().notice == LagNotice(bytes=1300, seconds=0.0)  # of three, one is late
     late = {p: get_position(timedelta(seconds=30 * (p + 1))) for p in range(3)}
     rows = [get_row(p, watermark=NOW) for p in range(3)]
-    assert build_lag(rows, Unread(NOW, dict.fromkeys(range(3), 1), late), topology=TOPOLOGY).notice.seconds == 60.0
-    assert build_lag([], Unread(NOW, {}, {}), topology=TOPOLOGY).notice == LagNotice(0, 0.0)
+    ones = dict.fromkeys(range(3), 1)
+    assert build_lag(rows, Unread(NOW, ones, ones, late), topology=TOPOLOGY).notice.seconds == 60.0
+    assert build_lag([], Unread(NOW, {}, {}, {}), topology=TOPOLOGY).notice == LagNotice(0, 0.0)

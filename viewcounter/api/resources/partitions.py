@@ -27,6 +27,7 @@ class PartitionLagSerializer(serializers.Serializer):
     position = serializers.CharField(help_text="`ms-seq`: everything in the log up to here has been applied.")
     watermark = serializers.DateTimeField(help_text="`complete_until` of answers that read this partition.")
     events_behind = serializers.IntegerField(help_text="Events in the log past the position.")
+    bytes_behind = serializers.IntegerField(help_text="Their size on the log server, an estimate.")
     seconds_behind = serializers.FloatField(help_text="Age of the oldest of them, by the log server's clock.")
     watermark_age_seconds = serializers.FloatField()
 
@@ -34,6 +35,7 @@ class PartitionLagSerializer(serializers.Serializer):
 class PartitionsAnswerSerializer(serializers.Serializer):
     measured_at = serializers.DateTimeField(help_text="The log server's clock.")
     events_behind = serializers.IntegerField(help_text="Sum over the partitions named.")
+    bytes_behind = serializers.IntegerField(help_text="Sum over the partitions named.")
     seconds_behind = serializers.FloatField(help_text="The largest of them.")
     partitions = PartitionLagSerializer(many=True)
     missing = serializers.ListField(
@@ -59,6 +61,7 @@ def encode_lag(lag: ClusterLag) -> dict[str, Any]:
     return {
         "measured_at": lag.measured_at,
         "events_behind": lag.events_behind,
+        "bytes_behind": lag.bytes_behind,
         "seconds_behind": lag.seconds_behind,
         "partitions": [
             {
@@ -68,6 +71,7 @@ def encode_lag(lag: ClusterLag) -> dict[str, Any]:
                 "position": p.position,
                 "watermark": p.watermark,
                 "events_behind": p.events_behind,
+                "bytes_behind": p.bytes_behind,
                 "seconds_behind": p.seconds_behind,
                 "watermark_age_seconds": p.watermark_age_seconds,
             }
