@@ -10,6 +10,7 @@ TITLES = {
     "peers": "the same work by a DRF view, by batches, by bare psycopg and by us: speed beside exactness",
     "abuse": "posts of well-behaved clients while a gateway process is attacked",
     "read": "counts, statistics and top lists over HTTP, kept and fresh, by events and by shards",
+    "idle": "a cluster without events: CPU, memory, processes and log",
     "scale": "drains by workers and shards, bytes an event, and what more events a second would need",
 }
 """Description of each part, by name, in the order in which they run."""

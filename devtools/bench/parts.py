@@ -8,6 +8,7 @@ from devtools.bench.abuse import AbusePart
 from devtools.bench.drain import DrainBenchOptions
 from devtools.bench.drain_part import DrainPart
 from devtools.bench.errors import BadBenchOption
+from devtools.bench.idle import IdlePart
 from devtools.bench.ingest import IngestPart, IngestPlan
 from devtools.bench.part import BenchContext, BenchPart
 from devtools.bench.peers_part import PeersPart
@@ -26,6 +27,7 @@ def list_parts(drain: DrainBenchOptions, ingest: IngestPlan) -> list[BenchPart]:
         PeersPart(drain.spec),
         AbusePart(drain.spec),
         ReadPart(),
+        IdlePart(),
         ScalePart(),
     ]
 
