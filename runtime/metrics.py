@@ -87,6 +87,10 @@ LOG_INS = _counter("log_ins_total", "Log-ins to the admin by outcome: accepted, 
 DRAINS = _counter(
     "drains_total", "Drains by outcome: caught_up, out_of_time, waiting (dependency down), stopped", "outcome"
 )
+OWNER_CHANGES = _counter(
+    "owner_changes_total", "Partitions that pull processes of this host have claimed or handed_over", "kind"
+)
+LEASES_LOST = _counter("leases_lost_total", "Leases of pull processes on a shard that ended before they were renewed")
 FLUSH_SECONDS = _histogram("flush_seconds", "One flush transaction on a shard, COMMIT included", buckets=_FLUSH_BUCKETS)
 EVENTS_FLUSHED = _counter(
     "events_flushed_total", "Events of committed flushes: counted, duplicate, conflict or dead_lettered", "outcome"

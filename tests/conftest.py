@@ -28,7 +28,7 @@ NO_EVENTS = """
 NOTHING_ELSE = """
     DELETE FROM dead_letter; DELETE FROM event_conflict; DELETE FROM correction;
     DELETE FROM video; DELETE FROM channel; DELETE FROM catalogue_cursor;
-    DELETE FROM deletion_clock;
+    DELETE FROM deletion_clock; DELETE FROM worker; DELETE FROM watermark_request;
 """
 
 
@@ -129,7 +129,7 @@ def empty_shards() -> ClusterProxy:
                 " stop_reason = DEFAULT, stop_detail = DEFAULT, stopped_at = DEFAULT, resumed_by = DEFAULT,"
                 " window_started_at = DEFAULT, window_read = DEFAULT, window_dead = DEFAULT, dead_run = DEFAULT,"
                 " dead_letter_allowance = DEFAULT, move_token = DEFAULT, maintenance_held_until = DEFAULT,"
-                " raw_since = DEFAULT, generation = DEFAULT"
+                " raw_since = DEFAULT, generation = DEFAULT, owner = DEFAULT"
             )
     return cluster
 

@@ -28,11 +28,12 @@ SELECT current_setting('server_version_num')::int AS version,
 # Works for every version of `shard_identity`: a server of an older release must not be taken for a foreign one.
 READ_IDENTITY = "SELECT to_jsonb(i) ->> 'cluster_id' AS cluster_id FROM public.shard_identity AS i"
 READ_SCHEMA_VERSION = "SELECT name FROM public.django_migrations WHERE app = 'storage' ORDER BY id DESC LIMIT 1"
-# Without tables of extensions; partitions are covered by their parents.
+# Without tables of extensions; partitions are covered by their parents. A standby cannot read unlogged tables.
 LIST_TABLES = """
 SELECT n.nspname AS schema, c.relname AS name
 FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
 WHERE c.relkind IN ('r', 'p', 'm', 'f') AND NOT c.relispartition AND c.relpersistence <> 't'
+    AND (c.relpersistence <> 'u' OR NOT pg_is_in_recovery())
     AND n.nspname <> 'information_schema' AND n.nspname NOT LIKE 'pg\\_%%'
     AND NOT EXISTS (SELECT FROM pg_depend WHERE objid = c.oid AND classid = 'pg_class'::regclass AND deptype = 'e')
 ORDER BY 1, 2 LIMIT %(limit)s

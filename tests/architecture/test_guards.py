@@ -10,6 +10,7 @@ import pytest
 
 from tests.architecture.transactions import (
     ANY_TABLE,
+    SQL,
     Block,
     Code,
     build_module,
@@ -47,6 +48,8 @@ GUARDS: dict[str, frozenset[str]] = {
             "partitions.sql:accept_arrived",
             "partitions.sql:advance_watermarks",
             "partitions.sql:pass_over_lost",
+            "leases.sql:claim_partitions",
+            "leases.sql:hand_over_partitions",
         ],
         OF_ITSELF,
     ),
@@ -146,6 +149,20 @@ def test_a_statement_that_guards_itself_compares_epoch_and_state_or_a_movers_tok
             is_by_epoch = re.search(r"\bepoch\b", statements[name]) and re.search(r"\bstate\b", conditions)
             assert is_by_epoch or "move_token = %(token)s" in conditions, name
     assert "ON CONFLICT (partition) DO NOTHING" in statements["partitions.sql:adopt_partitions"]
+
+
+def test_unlogged_tables_are_used_in_leases_alone_and_never_by_a_read():
+    """A standby cannot read them."""
+    unlogged = {"worker", "watermark_request"}
+    created = re.findall(r"^CREATE UNLOGGED TABLE (\w+)", (SQL / "0003_worker_leases.sql").read_text(), re.MULTILINE)
+    assert set(created) == unlogged
+    using = {name: text for name, text in read_statements().items() if unlogged & set(find_used(text))}
+    assert {name.split(":")[0] for name in using} == {"leases.sql"}
+    assert all(find_written(text) for text in using.values())
+
+
+def find_used(text: str) -> list[str]:
+    return re.findall(r"\b(?:FROM|JOIN|INTO|UPDATE) (\w+)", text)
 
 
 def test_a_guard_locks_the_partitions_row():

@@ -48,6 +48,7 @@ from viewcounter.processing.settings import (
     BrokerSettings,
     DrainSettings,
     IsolationSettings,
+    PullSettings,
     TrimSettings,
     WorkerSettings,
 )
@@ -108,6 +109,7 @@ class Config:
     rate_limit: RateLimitSettings = section(RateLimitSettings)
 
     drain: DrainSettings = section(DrainSettings)
+    pull: PullSettings = section(PullSettings)
     trim: TrimSettings = section(TrimSettings)
     isolation: IsolationSettings = section(IsolationSettings)
     dead_letters: DeadLetterSettings = section(DeadLetterSettings)

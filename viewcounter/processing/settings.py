@@ -83,6 +83,23 @@ class DrainSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class PullSettings:
+    """Pull processes, which drain partitions beside the pool of a Celery worker or alone (run_puller)."""
+
+    lease_seconds: float = setting(
+        2.0, "Time without renewal after which the partitions of a pull process on a shard are taken over."
+    )
+    ownerless_seconds: float = setting(
+        5.0,
+        "Time after which a partition without a living owner is claimed by any pull process, because the one that it"
+        " belongs to by the shares does not claim it.",
+    )
+    idle_watermark_seconds: float = setting(
+        5.0, "Age from which the watermark of a partition without new events is advanced, unless a reader asks before."
+    )
+
+
+@dataclass(frozen=True, slots=True)
 class TrimSettings:
     """Trimming of the event log."""
 

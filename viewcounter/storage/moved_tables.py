@@ -1,8 +1,8 @@
 """The tables that move with a partition, and the columns that must be equal on both sides afterwards.
 
 Invariant: every table of a shard with a column `partition` is listed here, except `partition_state`, whose row has its
-own protocol (`storage/moves.py`). Columns are read from the shard, so a new column moves without being listed; a new
-table does not, which a test detects.
+own protocol (`storage/moves.py`), and unlogged tables, whose rows may be lost at any time. Columns are read from the
+shard, so a new column moves without being listed; a new table does not, which a test detects.
 """
 
 from dataclasses import dataclass

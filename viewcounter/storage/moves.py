@@ -33,7 +33,7 @@ READ_COPY = _SQL["read_copy"]
 """Parameters: partition. One row where the instance has one: epoch, position, state, move_token."""
 
 _OF_THE_SHARD = frozenset(
-    {"partition", "epoch", "state", "updated_at", "move_token", "maintenance_held_until", "raw_since"}
+    {"partition", "epoch", "state", "updated_at", "move_token", "maintenance_held_until", "raw_since", "owner"}
 )
 """Columns of partition_state that belong to this shard; all others move with the partition."""
 MAINTAINED = ("rolled_through", "admits_since", "minutes_since", "hours_since")

@@ -36,7 +36,7 @@ MOVED = "moved"
 ELSEWHERE = frozenset({INCOMING, MOVED})
 """States of the rows of partitions that another shard owns."""
 
-EXPECTED_SCHEMA_VERSION = "0002_deletion_clock"
+EXPECTED_SCHEMA_VERSION = "0003_worker_leases"
 """The newest migration of the storage app; a test holds it against the migration files."""
 
 

@@ -52,15 +52,24 @@ def test_a_partition_without_any_event_moves(clean_cluster):
     assert clean_cluster.topology.get_shard_of(1).name == "shard1"
 
 
-def test_every_table_with_a_partition_moves(moving: Moving):
+def test_every_logged_table_with_a_partition_moves(moving: Moving):
     """A new table with that column must be named in `moved_tables`, or its rows would stay behind."""
     found = moving.on(
         "shard1",
         "SELECT c.relname AS name FROM pg_class AS c JOIN pg_attribute AS a ON a.attrelid = c.oid"
         " WHERE c.relkind IN ('r', 'p') AND NOT c.relispartition AND c.relnamespace = 'public'::regnamespace"
-        " AND a.attname = 'partition'",
+        " AND a.attname = 'partition' AND c.relpersistence = 'p'",
     )
     assert {row["name"] for row in found} == {table.name for table in TABLES} | {"partition_state"}
+
+
+def test_the_owner_of_a_partition_stays_behind_when_it_moves_away_and_back(moving: Moving):
+    statement = "SELECT owner FROM partition_state WHERE partition = %(p)s"
+    moving.on("shard2", "UPDATE partition_state SET owner = 'a' WHERE partition = %(p)s")
+    for shard in ("shard1", "shard2"):
+        assert moving.run(moving.plan(to=shard)).state == "done"
+        moving.cluster.refresh_topology()
+        assert moving.on(shard, statement) == [{"owner": None}]
 
 
 @pytest.mark.parametrize(

@@ -57,7 +57,8 @@ WHERE partition = %(partition)s AND epoch = %(epoch)s AND state <> 'moved'
 INSERT INTO partition_state AS s (partition, epoch, state, move_token)
 VALUES (%(partition)s, %(epoch)s, 'incoming', %(token)s)
 ON CONFLICT (partition) DO UPDATE
-SET epoch = excluded.epoch, position = DEFAULT, state = 'incoming', move_token = excluded.move_token, updated_at = now()
+SET epoch = excluded.epoch, position = DEFAULT, state = 'incoming', owner = NULL, move_token = excluded.move_token,
+    updated_at = now()
 WHERE (s.epoch < excluded.epoch AND s.state IN ('incoming', 'moved'))
     OR (s.epoch = excluded.epoch AND s.state IN ('incoming', 'owned') AND s.move_token <= excluded.move_token)
 
