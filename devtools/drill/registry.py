@@ -24,7 +24,7 @@ from devtools.drill.faults.processes import (
     find_worker,
     find_worker_process,
 )
-from devtools.drill.faults.zombies import FreezeInDrain
+from devtools.drill.faults.zombies import FreezeInFlush
 from devtools.drill.outcomes import NO_ANSWER
 from devtools.drill.plan import ClusterPart, Kind
 from devtools.drill.tcp_proxy import TcpProxy
@@ -122,8 +122,8 @@ def _build_application_faults() -> list[DrillFault]:
             NOTHING, _bind(Freeze, find_worker_process),
         ),
         DrillFault(
-            Kind("freeze-drain", workers, ZOMBIE), "a Celery process is frozen in the middle of a drain and wakes",
-            NOTHING, FreezeInDrain,
+            Kind("freeze-flush", workers, ZOMBIE), "a Celery process is frozen in the middle of a flush and wakes",
+            NOTHING, FreezeInFlush,
         ),
         DrillFault(
             Kind("restart-worker", workers, AWAKE), "restart of Celery's worker", NOTHING, _bind(Restart, find_worker)
@@ -262,7 +262,7 @@ def _build_faults() -> dict[str, DrillFault]:
 FAULTS = _build_faults()
 
 QUICK_KINDS = (
-    "kill-gateway", "kill-worker", "freeze-drain", "kill-log", "kill-primary", "kill-replica", "kill-leader",
+    "kill-gateway", "kill-worker", "freeze-flush", "kill-log", "kill-primary", "kill-replica", "kill-leader",
     "kill-beat", "kill-broker", "kill-control", "kill-shardproxy", "hold-locks", "replay", "clock", "poison",
 )  # fmt: skip
 QUICK_SEED = 20261126

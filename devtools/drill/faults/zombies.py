@@ -1,55 +1,70 @@
-"""A worker that is frozen during a drain, and wakes when another one has applied the same range of the log."""
+"""A worker that is frozen during a flush, and wakes when another one has applied the same range of the log."""
 
 import os
 import signal
 import time
+from contextlib import suppress
 from random import Random
+
+import psutil
 
 from devtools.drill.context import FaultContext
 from devtools.drill.errors import NoVictim
-from devtools.drill.faults.processes import Freeze, find_worker_process
+from devtools.drill.faults.processes import Freeze, Victim, find_worker_process
 from devtools.localcluster.errors import NotReady
-from devtools.localcluster.spec import BROKER_SERVER
-from viewcounter.processing.drain_queue import LEASES_OF_ANY_CLUSTER
+from devtools.localcluster.postgres import PostgresServer
+from devtools.localcluster.spec import WORKER
 
-CACHE_DATABASE = 1
-DRAIN_SECONDS = 30.0
+FLUSH_SECONDS = 30.0
 RETRY_SECONDS = 0.1
 LOOK_SECONDS = 0.001
-INTO_DRAIN_SECONDS = (0.0, 0.008)
-"""A drain under steady load takes some ten milliseconds; the step in which it is frozen is random."""
+INTO_FLUSH_SECONDS = (0.0, 0.008)
+"""A flush under steady load takes some ten milliseconds; the step in which it is frozen is random."""
+_FIND_FLUSHES = (
+    "SELECT client_port FROM pg_stat_activity WHERE datname = current_database()"
+    " AND application_name LIKE '% flush' AND state <> 'idle'"
+)
 
 
-class FreezeInDrain(Freeze):
-    """Waits for the start of a drain, by its mark in the cache, and freezes a process in the middle of it."""
+class FreezeInFlush(Freeze):
+    """Waits for the transaction of a flush on one shard, and freezes the process that runs it in the middle of it."""
 
     def __init__(self, context: FaultContext, rng: Random) -> None:
         super().__init__(context, find_worker_process, rng)
 
     def strike(self) -> None:
-        hurt = self._choose()
-        self._await_drain()
-        time.sleep(self._rng.uniform(*INTO_DRAIN_SECONDS))
-        os.kill(hurt.pid, signal.SIGSTOP)
+        context, member = self._context, self._context.cluster.application(WORKER)
+        server = context.get_primary(context.choose_shard(self._rng))
+        clients = _find_clients(member.list_child_pids())
+        port = self._await_flush(server)
+        time.sleep(self._rng.uniform(*INTO_FLUSH_SECONDS))
+        if port in clients:
+            pid = clients[port]
+            self._hurt = Victim(f"process {pid} of {member.name}", member, pid, is_child=True)
+            self.victim = self._hurt.name
+        else:  # a TCP proxy is between them, or the connection is a new one
+            pid = self._choose().pid
+        os.kill(pid, signal.SIGSTOP)
 
-    def _await_drain(self) -> None:
-        """Wait until a partition gets a new mark. The cache itself may be killed meanwhile."""
-        give_up_at = time.monotonic() + DRAIN_SECONDS
+    def _await_flush(self, server: PostgresServer) -> int:
+        """The client's port of a flush that has just begun. The server itself may be killed meanwhile."""
+        give_up_at = time.monotonic() + FLUSH_SECONDS
         while time.monotonic() < give_up_at:
             try:
-                if self._sees_drain_begin(give_up_at):
-                    return
+                with server.session() as connection:
+                    while time.monotonic() < give_up_at:
+                        for (port,) in connection.execute(_FIND_FLUSHES):
+                            return int(port)
+                        time.sleep(LOOK_SECONDS)
             except NotReady:
                 time.sleep(RETRY_SECONDS)
-        raise NoVictim("no drain has started")
+        raise NoVictim("no flush has begun")
 
-    def _sees_drain_begin(self, give_up_at: float) -> bool:
-        drained_before: set[bytes | str] | None = None
-        with self._context.cluster.valkey(BROKER_SERVER).session(database=CACHE_DATABASE) as cache:
-            while time.monotonic() < give_up_at:
-                drained = set(cache.keys(LEASES_OF_ANY_CLUSTER))
-                if drained_before is not None and drained - drained_before:
-                    return True
-                drained_before = drained
-                time.sleep(LOOK_SECONDS)
-        return False
+
+def _find_clients(pids: list[int]) -> dict[int, int]:
+    """Process by the port of its end of each connection."""
+    clients: dict[int, int] = {}
+    for pid in pids:
+        with suppress(psutil.NoSuchProcess):
+            clients |= {each.laddr.port: pid for each in psutil.Process(pid).net_connections("tcp4") if each.laddr}
+    return clients
