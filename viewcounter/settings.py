@@ -135,6 +135,11 @@ LOGGING = {
     "root": {"handlers": ["stderr"], "level": "INFO"},
     "loggers": {
         "viewcounter": {"level": _config.log_level},
+        # a line for each task that is sent, received or done; what fails is a warning or worse
+        "celery.beat": {"level": "WARNING"},
+        "celery.worker.strategy": {"level": "WARNING"},
+        "celery.worker.request": {"level": "WARNING"},
+        "celery.app.trace": {"level": "WARNING"},
         "psycopg.pool": {"level": "ERROR"},  # each failed attempt is already counted and reported by the shard proxy
     },
 }

@@ -61,6 +61,18 @@ class RetentionReport:
     conflict_count: int = 0
     is_complete: bool = False
 
+    @property
+    def has_changes(self) -> bool:
+        """Whether a row was written or deleted."""
+        return (
+            self.minute_count
+            + self.hour_count
+            + self.hour_sketch_count
+            + self.id_row_count
+            + self.dead_letter_count
+            + self.conflict_count
+        ) > 0
+
 
 def plan_edges(state: RollupState, marks: OldestMarks, *, policy: RetentionSettings) -> RetentionEdges:
     """Pure: the new edges of the partition. Never earlier than before; minutes are deleted only below rolled and clean

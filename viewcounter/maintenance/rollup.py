@@ -43,6 +43,11 @@ class RollupReport:
     dirty_day_count: int = 0
     is_complete: bool = False
 
+    @property
+    def has_changes(self) -> bool:
+        """Whether a row was written or deleted."""
+        return (self.hour_count + self.day_count + self.dirty_hour_count + self.dirty_day_count) > 0
+
 
 def get_target(watermark: datetime, *, grace_seconds: float) -> datetime:
     """The last hour edge that lies `grace_seconds` or more before the watermark."""

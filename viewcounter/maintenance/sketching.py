@@ -44,6 +44,11 @@ class SketchReport:
     unmade_count: int = 0
     is_complete: bool = False
 
+    @property
+    def has_changes(self) -> bool:
+        """Whether a row was written or deleted."""
+        return (self.hour_count + self.day_count + self.unmade_count) > 0
+
 
 def sketch_partition(
     cluster: ClusterProxy,

@@ -11,12 +11,8 @@ from datetime import UTC, datetime
 from uuid import UUID
 
 from celery import shared_task
-from django.db import DatabaseError
 
-from clusterproxy.errors import ClusterProxyError
-from runtime.metrics import TASK_FAILURES
 from runtime.shutdown import is_stopping
-from shardproxy.errors import ShardProxyError
 from viewcounter.catalogue.sync import sync_catalogue as run_sync_catalogue
 from viewcounter.cluster import get_cluster
 from viewcounter.config import get_config
@@ -36,7 +32,7 @@ from viewcounter.moves.errors import MoverStopping
 from viewcounter.moves.metrics import publish_unfinished
 from viewcounter.moves.scheduler import build_tools, resume_abandoned
 from viewcounter.processing.log_watch import watch_log
-from viewcounter.processing.tasks import postponed
+from viewcounter.processing.task_outages import postponed
 
 logger = logging.getLogger(__name__)
 
@@ -108,7 +104,8 @@ def rollup(partition: int) -> None:
     settings = get_config().rollup
     with postponed("rollup", f"partition {partition} is not rolled up"):
         report = roll_partition(get_cluster(), partition, settings=settings)
-        logger.info("rolled up %s", report)
+        if report.has_changes:
+            logger.info("rolled up %s", report)
 
 
 @shared_task(name="dispatch_sketches")
@@ -136,7 +133,8 @@ def sketch(partitions: list[int]) -> None:
             return
         with postponed("sketch", f"sketches of partition {partition} wait"):
             report = sketch_partition(get_cluster(), partition, settings=replace(settings, budget_seconds=left_seconds))
-            logger.info("sketched %s", report)
+            if report.has_changes:
+                logger.info("sketched %s", report)
 
 
 @shared_task(name="dispatch_retention")
@@ -154,7 +152,8 @@ def retain(partition: int) -> None:
     """Remove expired minutes, hours and ids of one partition; see maintenance.retention."""
     with postponed("retain", f"partition {partition} keeps expired data"):
         report = retain_partition(get_cluster(), partition, policy=get_config().retention)
-        logger.info("retention %s", report)
+        if report.has_changes:
+            logger.info("retention %s", report)
 
 
 @shared_task(name="audit")
@@ -194,20 +193,15 @@ def run_recount(job_id: str) -> None:
 @shared_task(name="resume_abandoned_moves")
 def resume_abandoned_moves() -> None:
     """Continue moves whose mover died while their partition takes no flushes, until it takes them again."""
-    try:
-        resume_abandoned(build_tools(get_config(), is_stopping=is_stopping))
-    except MoverStopping:
-        logger.info("stopping; abandoned moves are left to the next worker")
-    except (DatabaseError, ClusterProxyError, ShardProxyError) as error:
-        TASK_FAILURES.labels("resume_abandoned_moves").inc()
-        logger.warning("cannot resume abandoned moves: %s", error)
+    with postponed("resume_abandoned_moves", "abandoned moves are not resumed"):
+        try:
+            resume_abandoned(build_tools(get_config(), is_stopping=is_stopping))
+        except MoverStopping:
+            logger.info("stopping; abandoned moves are left to the next worker")
 
 
 @shared_task(name="measure_moves")
 def measure_moves() -> None:
     """Set the gauges of unfinished moves."""
-    try:
+    with postponed("measure_moves", "unfinished moves are not measured"):
         publish_unfinished()
-    except DatabaseError as error:
-        TASK_FAILURES.labels("measure_moves").inc()
-        logger.warning("cannot measure unfinished moves: %s", error)

@@ -4,19 +4,13 @@
 """
 
 import logging
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import UTC, datetime
 
 from celery import shared_task
-from django.db import DatabaseError
 
-from clusterproxy.errors import ClusterProxyError
 from runtime.metrics import LOG_ENTRIES_TRIMMED, TASK_FAILURES
-from shardproxy.errors import ShardProxyError
 from viewcounter.cluster import get_cluster
-from viewcounter.eventlog.errors import EventLogError, LogUnfit
-from viewcounter.eventlog.lag_notice import LagUnknown
+from viewcounter.eventlog.errors import LogUnfit
 from viewcounter.eventlog.registry import get_event_log
 from viewcounter.processing.dispatch import (
     accept_arrivals,
@@ -25,37 +19,12 @@ from viewcounter.processing.dispatch import (
     read_backlog,
     repair_log,
 )
-from viewcounter.processing.errors import DrainError
 from viewcounter.processing.log_watch import record_lost_ends, report_unfit_log
+from viewcounter.processing.task_outages import postponed
 from viewcounter.processing.trimming import trim_log_everywhere
 from viewcounter.processing.worker import get_applied_earlier, get_drain_queue, run_drain
-from viewcounter.storage.errors import PartitionBeingMoved, StorageError
 
 logger = logging.getLogger(__name__)
-
-UNAVAILABLE = (
-    EventLogError,
-    ClusterProxyError,
-    ShardProxyError,
-    StorageError,
-    DrainError,
-    LagUnknown,
-    DatabaseError,
-)
-"""A dependency is down, or another process works on the partition. The events wait in the log, beat sends the task
-again, and the breakers keep each attempt short."""
-
-
-@contextmanager
-def postponed(task: str, effect: str) -> Iterator[None]:
-    """Work that beat repeats: a failed dependency becomes a log line with its effect, and a count."""
-    try:
-        yield
-    except PartitionBeingMoved as error:
-        logger.info("%s: %s", effect, error)
-    except UNAVAILABLE as error:
-        TASK_FAILURES.labels(task).inc()
-        logger.warning("%s: %s", effect, error)
 
 
 @shared_task(name="dispatch_drains")
@@ -99,4 +68,5 @@ def trim_log() -> None:
             get_cluster(), get_event_log(), now=datetime.now(UTC), earlier=get_applied_earlier()
         )
         LOG_ENTRIES_TRIMMED.inc(trimmed)
-        logger.info("trimmed %d log entries", trimmed)
+        if trimmed:
+            logger.info("trimmed %d log entries", trimmed)

@@ -3,6 +3,7 @@ import logging
 import pytest
 
 from runtime.transitions import OutageLog
+from tests.clock import Clock
 
 logger = logging.getLogger("at-work")
 
@@ -40,3 +41,21 @@ def test_an_outage_that_is_an_error_carries_the_traceback(caplog):
     outage.report_failure("said by hand")
     assert [r.levelno for r in caplog.records] == [logging.ERROR, logging.WARNING, logging.ERROR]
     assert [r.exc_info and r.exc_info[1] for r in caplog.records] == [error, None, None]
+
+
+def test_things_that_fail_together_have_one_outage_until_none_has_failed_for_a_while(caplog):
+    clock = Clock()
+    outage = OutageLog(logger, failed="a pump stands still", recovered="all pumps run", quiet_seconds=60.0, clock=clock)
+    for _ in range(3):  # every half minute one of two pumps fails
+        outage.report_failure("no water")
+        outage.report_success()
+        clock.advance(30.0)
+    clock.advance(29.0)
+    outage.report_success()
+    assert len(caplog.records) == 1
+    clock.advance(1.0)
+    outage.report_success()
+    assert [r.getMessage() for r in caplog.records] == [
+        "a pump stands still: no water",
+        "all pumps run (failed attempts: 3)",
+    ]
