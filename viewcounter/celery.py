@@ -5,6 +5,7 @@ finite and may run twice, and beat re-issues whatever is still to do.
 """
 
 import logging
+import logging.config
 import os
 import time
 from typing import Any
@@ -13,6 +14,7 @@ from celery import Celery
 from celery.signals import (
     after_task_publish,
     beat_init,
+    setup_logging,
     task_failure,
     task_postrun,
     task_prerun,
@@ -21,10 +23,9 @@ from celery.signals import (
     worker_ready,
     worker_shutting_down,
 )
+from django.conf import settings
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "viewcounter.settings")
-# Celery runs every system check at each start and never looks at what they find; they load each page and each form.
-os.environ.setdefault("CELERY_SKIP_CHECKS", "1")
 
 from runtime.metric_files import fold_dead_processes, start_process_group
 from viewcounter.config import get_config
@@ -36,15 +37,22 @@ _config = get_config()
 METRICS_FOLDER = _config.state_dir / "metrics"
 start_process_group(METRICS_FOLDER)
 
+from configservice.registry.heartbeat import start_heartbeat  # noqa: E402
+from configservice.registry.services import ServiceKind  # noqa: E402
 from runtime.http.metrics_server import start_process_server  # noqa: E402
 from runtime.metrics import TASK_FAILURES, TASK_SECONDS, TASKS_SENT  # noqa: E402
 from runtime.shutdown import request_stop  # noqa: E402
-from viewcounter.processing.schedule import build_schedule  # noqa: E402
+from viewcounter.processing.schedule import MAINTENANCE, QUEUES, TASK_ROUTES, build_schedule  # noqa: E402
 
 _broker_url, _broker_tls = split_broker_url(_config.broker.url.get_secret_value())
-app = Celery("viewcounter", broker=_broker_url)
+# Without Celery's fixup for Django, which would set up Django in beat too: see `_load_tasks`.
+app = Celery("viewcounter", broker=_broker_url, fixups=[])
 app.conf.update(
     broker_use_ssl=_broker_tls,
+    task_queues={name: {} for name in QUEUES},
+    task_default_queue=MAINTENANCE,
+    task_create_missing_queues=False,
+    task_routes=TASK_ROUTES,
     task_ignore_result=True,
     task_serializer="json",
     accept_content=["json"],
@@ -61,21 +69,39 @@ app.conf.update(
         "socket_timeout": _config.broker.timeout_seconds,
         "socket_connect_timeout": _config.broker.timeout_seconds,
         "health_check_interval": 10,
+        "polling_interval": 10,  # of a blocking read, so that an idle worker is not woken every second
     },
     beat_schedule=build_schedule(_config),
-    beat_max_loop_interval=1,
+    beat_scheduler="viewcounter.beat:LeasedScheduler",
     timezone="UTC",
 )
 logger = logging.getLogger(__name__)
 
 
+@setup_logging.connect
+def _set_up_logging(**_: Any) -> None:
+    """As in every other process. Levels are those of our settings; Celery's `--loglevel` has no effect."""
+    logging.config.dictConfig(settings.LOGGING)
+
+
+_fixups: list[Any] = []
+"""Receivers of Celery's signals, which Celery itself only refers to weakly."""
+
+
 @worker_init.connect
-def _load_tasks(**_: Any) -> None:
-    """In workers alone: beat sends tasks by their names, and needs none of what they do.
+def _load_tasks(sender: Any, **_: Any) -> None:
+    """In workers alone: beat sends tasks by their names, and needs neither what they do nor Django.
 
     Celery would log an error of a handler and go on, with a worker that knows no task.
     """
     try:
+        import django  # noqa: PLC0415 - see above
+        from celery.fixups.django import DjangoFixup  # noqa: PLC0415
+
+        django.setup()
+        fixup = DjangoFixup(app).worker_fixup  # ends connections to the control database after each task and fork
+        fixup.worker = sender
+        _fixups.append(fixup.install())
         from viewcounter.maintenance import tasks as _maintenance  # noqa: F401, PLC0415 - Django is set up by now
         from viewcounter.processing import tasks as _processing  # noqa: F401, PLC0415
     except Exception as error:
@@ -106,9 +132,11 @@ def _register_worker(**_: Any) -> None:
 
 @beat_init.connect
 def _register_scheduler(**_: Any) -> None:
-    from viewcounter.health.registration import start_scheduler_heartbeat  # noqa: PLC0415
+    if not _config.cluster.id:  # then the control database is asked for it
+        import django  # noqa: PLC0415
 
-    start_scheduler_heartbeat()
+        django.setup()
+    start_heartbeat(kind=ServiceKind.SCHEDULER)
 
 
 @worker_shutting_down.connect

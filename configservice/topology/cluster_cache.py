@@ -7,10 +7,8 @@ from dataclasses import dataclass
 from functools import cache
 
 from django.conf import settings
-from django.db import DatabaseError, close_old_connections, connection
 
 from configservice.errors import ClusterUnknown
-from configservice.models import Cluster
 from configservice.topology.cache_keys import format_cache_key
 from runtime.valkey import ValkeyClient, build_client
 
@@ -45,6 +43,11 @@ def get_cluster_cache() -> ClusterCache:
 @cache
 def read_cluster_id() -> str:
     """The cluster id in the control database, which is queried once. Raises ClusterUnknown."""
+    # Not at the top: a process that has the id in its settings does without Django's models, as beat does.
+    from django.db import DatabaseError, close_old_connections, connection  # noqa: PLC0415
+
+    from configservice.models import Cluster  # noqa: PLC0415
+
     try:
         cluster = Cluster.objects.first()
     except DatabaseError as error:

@@ -123,10 +123,10 @@ class Worker(AnnouncedApplication):
     def __init__(self, *, processes: int, **application: Any) -> None:
         super().__init__(
             arguments=(
-                *_CELERY, "worker", "--hostname", self._NODE, "--loglevel", "INFO",
+                *_CELERY, "worker", "--hostname", self._NODE,
                 "--pool", "prefork", "--concurrency", str(processes), "--prefetch-multiplier", "1",
-                # gossip and mingle are for fleets, and mingle waits a second at each start
-                "--without-gossip", "--without-mingle",
+                # they tell workers of each other, which nothing here reads; mingle waits a second at each start
+                "--without-gossip", "--without-mingle", "--without-heartbeat",
             ),
             **application,
         )  # fmt: skip
@@ -161,13 +161,10 @@ class ShardProxy(HttpApplication):
 
 
 class Beat(Application):
-    """Celery's scheduler; ready when it runs. Its schedule is not kept between runs: no entry depends on it."""
+    """Celery's scheduler; ready when it runs. One of several sends tasks, see `viewcounter.beat`."""
 
-    def __init__(self, *, schedule_file: Path, **application: Any) -> None:
-        super().__init__(
-            arguments=(*_CELERY, "beat", "--loglevel", "INFO", "--pidfile", "", "--schedule", str(schedule_file)),
-            **application,
-        )
+    def __init__(self, **application: Any) -> None:
+        super().__init__(arguments=(*_CELERY, "beat", "--pidfile", ""), **application)
 
 
 def build_child_environment(settings: Mapping[str, str], *, outer: Mapping[str, str], env_file: Path) -> dict[str, str]:

@@ -123,7 +123,7 @@ class LocalCluster:
         return server
 
     def application(self, name: str) -> Application:
-        """web, worker, beat or shardproxy. Raises KeyError."""
+        """By name: web, worker, beat, beat2, configservice1, shardproxy, ... Raises KeyError."""
         return self.layout.applications[name]
 
     # -- up ------------------------------------------------------------------------------------------

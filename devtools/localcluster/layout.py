@@ -23,7 +23,6 @@ from devtools.localcluster.postgres import PostgresServer, find_primary
 from devtools.localcluster.signing_key import SETTING as SIGNING_KEY_SETTING
 from devtools.localcluster.signing_key import get_signing_key_path
 from devtools.localcluster.spec import (
-    BEAT,
     BROKER_SERVER,
     CONTROL_DATABASE,
     CONTROL_SERVER,
@@ -218,7 +217,7 @@ def _build_applications(
     return {
         WEB: Web(name=WEB, workers=spec.web_workers, **member),
         WORKER: Worker(name=WORKER, processes=spec.worker_processes, **member),
-        BEAT: Beat(name=BEAT, schedule_file=state.data / "beat-schedule", **member),
+        **{name: Beat(name=name, **member) for name in spec.beat_names},
         **build_daemons(
             spec.config_service_names, "run_configservice", "VIEWCOUNTER_CONFIGSERVICE_METRICS_BIND", **signing
         ),

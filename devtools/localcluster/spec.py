@@ -9,6 +9,7 @@ BROKER_SERVER = "broker"
 WEB = "web"
 WORKER = "worker"
 BEAT = "beat"
+"""Of several, the first has this name, the others a number behind it."""
 CONFIG_SERVICE = "configservice"
 """Prefix: a number follows, since there are several."""
 SHARD_PROXY = "shardproxy"
@@ -42,6 +43,7 @@ class ClusterSpec:
     zone: str = "local"
     web_workers: int = 1
     worker_processes: int = 2
+    beats: int = 2
     config_services: int = 2
     """0: no automatic failover; instances are promoted by hand."""
     movers: int = 0
@@ -69,6 +71,10 @@ class ClusterSpec:
     @property
     def shard_names(self) -> tuple[str, ...]:
         return tuple(f"shard{number}" for number in range(1, self.shards + 1))
+
+    @property
+    def beat_names(self) -> tuple[str, ...]:
+        return (BEAT, *(f"{BEAT}{number}" for number in range(2, self.beats + 1)))
 
     @property
     def config_service_names(self) -> tuple[str, ...]:

@@ -77,6 +77,7 @@ def test_drivers_stay_behind_their_seams():
         "psycopg": ("shardproxy/", "configservice/", "viewcounter/storage/", "devtools/", "clusterproxy/"),
         "redis": ("runtime/valkey.py", "viewcounter/eventlog/redis_streams.py", "devtools/localcluster/"),
         "celery": (
+            "viewcounter/beat.py",
             "viewcounter/celery.py",
             "viewcounter/processing/tasks.py",
             "viewcounter/maintenance/tasks.py",

@@ -46,10 +46,6 @@ def start_worker_heartbeat() -> Heartbeat:
     return start_heartbeat(kind=ServiceKind.WORKER, describe=describe_worker)
 
 
-def start_scheduler_heartbeat() -> Heartbeat:
-    return start_heartbeat(kind=ServiceKind.SCHEDULER)
-
-
 def start_shard_proxy_heartbeat(describe: Callable[[], ProcessCondition]) -> Heartbeat:
     return start_heartbeat(kind=ServiceKind.SHARD_PROXY, describe=describe)
 

@@ -1,10 +1,17 @@
-"""The schedule of beat. Names tasks without importing them, so that beat loads none of them."""
+"""The schedule of beat and the queues of tasks. Names tasks without importing them, so that beat loads none of them."""
 
 from typing import Any
 
 from viewcounter.config import Config
 
 SHORTEST_EXPIRY_SECONDS = 1.0
+MAINTENANCE = "maintenance"
+"""Queue of the work that a cluster needs all the time. Every task is in it that `TASK_ROUTES` does not name."""
+REPORTS = "reports"
+"""Queue of work that takes long and that nobody waits for."""
+QUEUES = (MAINTENANCE, REPORTS)
+"""A worker takes tasks from both unless it is told otherwise (`celery worker -Q`)."""
+TASK_ROUTES = {name: {"queue": REPORTS} for name in ("audit", "audit_partition", "resume_recounts", "run_recount")}
 
 
 def build_schedule(config: Config) -> dict[str, dict[str, Any]]:

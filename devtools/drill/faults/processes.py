@@ -13,7 +13,7 @@ from devtools.drill.context import FaultContext
 from devtools.drill.errors import NoVictim
 from devtools.localcluster.errors import NotReady
 from devtools.localcluster.member import Member
-from devtools.localcluster.spec import BEAT, BROKER_SERVER, CONTROL_SERVER, LOG_SERVER, SHARD_PROXY, WEB, WORKER
+from devtools.localcluster.spec import BROKER_SERVER, CONTROL_SERVER, LOG_SERVER, SHARD_PROXY, WEB, WORKER
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +53,11 @@ def find_member(name: str) -> FindVictim:
         return _as_victim(layout.applications[name] if name in layout.applications else context.cluster.server(name))
 
     return find
+
+
+def find_beat(context: FaultContext, rng: Random) -> Victim:
+    """Any of them: the one that sends tasks or one that stands by."""
+    return _as_victim(context.cluster.application(rng.choice(context.cluster.spec.beat_names)))
 
 
 def find_leader(context: FaultContext, rng: Random) -> Victim:
@@ -173,7 +178,7 @@ class Restart(_ProcessFault):
 
 
 MEMBERS = {
-    "beat": find_member(BEAT),
+    "beat": find_beat,
     "leader": find_leader,
     "shardproxy": find_member(SHARD_PROXY),
     "log": find_member(LOG_SERVER),

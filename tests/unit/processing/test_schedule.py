@@ -6,13 +6,15 @@ import sys
 from pathlib import Path
 
 from tests.settings import configure
+from viewcounter.celery import app
 from viewcounter.maintenance import tasks as maintenance
 from viewcounter.processing import tasks as processing
-from viewcounter.processing.schedule import build_schedule
+from viewcounter.processing.schedule import QUEUES, build_schedule
 
 ROOT = Path(__file__).resolve().parents[3]
 CHILD_SECONDS = 120
 CONFIG = configure(drain_interval_seconds=0.25, audit_interval_seconds=3600)
+OF_REPORTS = {"audit", "audit_partition", "resume_recounts", "run_recount"}
 QUEUED_BY_OTHERS = {"drain", "rollup", "sketch", "retain", "audit_partition", "run_recount"}
 
 
@@ -29,6 +31,12 @@ def test_each_task_is_sent_by_beat_or_queued_by_another_one():
     assert set(build_schedule(CONFIG)) | QUEUED_BY_OTHERS == list_tasks()
 
 
+def test_each_task_has_one_of_the_two_queues_that_every_worker_serves():
+    queues = {name: app.amqp.router.route({}, name)["queue"].name for name in list_tasks()}
+    assert queues == {name: "reports" if name in OF_REPORTS else "maintenance" for name in list_tasks()}
+    assert set(app.amqp.queues) == set(QUEUES) == set(queues.values())
+
+
 def test_an_entry_expires_before_the_next_and_never_at_once():
     schedule = build_schedule(CONFIG)
     assert schedule["dispatch_drains"] == {"task": "dispatch_drains", "schedule": 0.25, "options": {"expires": 1.0}}
@@ -42,7 +50,7 @@ sys.modules["viewcounter.processing.tasks"] = None
 from celery.signals import worker_init
 from viewcounter.celery import app
 app.loader.init_worker()
-worker_init.send(sender=None)
+worker_init.send(sender=app)
 print("goes on")
 """
     child = subprocess.run(

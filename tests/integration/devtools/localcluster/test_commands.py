@@ -147,7 +147,7 @@ def test_up_status_faults_and_down(run: Run, state_dir: Path):
     assert up.returncode == 0, up.stdout + up.stderr
     code, status = run_status(run)
     assert (code, status["health"], status["phase"]) == (0, "ok", "ready")
-    names = ["log", "broker", "control", "shard1a", "shard1b", "web", "worker", "beat"]
+    names = ["log", "broker", "control", "shard1a", "shard1b", "web", "worker", "beat", "beat2"]
     names += ["configservice1", "configservice2", "shardproxy", "mover1"]
     assert [process["name"] for process in status["processes"]] == names
     assert [(d["name"], d["role"]) for d in status["databases"]] == [
