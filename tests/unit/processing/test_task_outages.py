@@ -14,7 +14,6 @@ TASK = "a-task-of-this-test"
 @pytest.fixture
 def clock(monkeypatch):
     clock = Clock()
-    monkeypatch.setattr(task_outages, "_outages", {})
     monkeypatch.setattr(task_outages, "OutageLog", make_outage_log(clock))
     return clock
 
@@ -30,7 +29,7 @@ def run(partition, *, fails):
             raise NoTopology("there is none")
 
 
-def test_partitions_of_a_dead_shard_have_one_line_a_kind_of_task_beside_those_that_work(clock, caplog):
+def test_failures_of_one_kind_of_task_have_one_line_beside_those_that_succeed(clock, caplog):
     before = REGISTRY.get_sample_value("viewcounter_task_failures_total", {"task": TASK}) or 0
     for _ in range(3):
         for partition in range(4):

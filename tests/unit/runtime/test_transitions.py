@@ -43,7 +43,7 @@ def test_an_outage_that_is_an_error_carries_the_traceback(caplog):
     assert [r.exc_info and r.exc_info[1] for r in caplog.records] == [error, None, None]
 
 
-def test_things_that_fail_together_have_one_outage_until_none_has_failed_for_a_while(caplog):
+def test_things_that_fail_together_have_one_outage_until_none_fails_for_a_while(caplog):
     clock = Clock()
     outage = OutageLog(logger, failed="a pump stands still", recovered="all pumps run", quiet_seconds=60.0, clock=clock)
     for _ in range(3):  # every half minute one of two pumps fails
