@@ -92,6 +92,9 @@ OWNER_CHANGES = _counter(
 )
 LEASES_LOST = _counter("leases_lost_total", "Leases of pull processes on a shard that ended before they were renewed")
 FLUSH_SECONDS = _histogram("flush_seconds", "One flush transaction on a shard, COMMIT included", buckets=_FLUSH_BUCKETS)
+FLUSHES_LEFT = _counter(
+    "flush_left_out_total", "Partitions left out of a flush for several partitions, by reason", "reason"
+)
 EVENTS_FLUSHED = _counter(
     "events_flushed_total", "Events of committed flushes: counted, duplicate, conflict or dead_lettered", "outcome"
 )

@@ -80,7 +80,7 @@ def _load_shard(primary: PostgresServer, history: History, on_rows: Callable[[in
         videos, places = np.unique(totals.videos, return_index=True)
         connection.execute(
             _ADD_VIDEOS,
-            {"video_ids": texts_at(VIDEOS, videos), "partitions": smallints(totals.partitions[places])},
+            {"video_ids": texts_at([(VIDEOS, videos)]), "partitions": smallints(totals.partitions[places])},
         )
         tiers: tuple[tuple[LiteralString, Rows], ...] = (
             (_ADD_TOTALS, history.totals),
@@ -132,7 +132,7 @@ def _split(rows: Rows) -> Iterator[Rows]:
 def _build_parameters(rows: Rows) -> dict[str, Any]:
     return {
         "partitions": smallints(rows.partitions),
-        "video_ids": texts_at(VIDEOS, rows.videos),
+        "video_ids": texts_at([(VIDEOS, rows.videos)]),
         "types": smallints(rows.types),
         "starts": timestamps(rows.starts * _MINUTE_US),
         "counts": bigints(rows.counts),

@@ -61,7 +61,7 @@ class Floor:
         started_at, cpu_before = time.perf_counter(), time.process_time()
         with self._connection.transaction():
             with self._connection.cursor() as cursor, cursor.copy(_COPY) as copy:
-                copy.write(copy_rows(columns, partition=0))
+                copy.write(copy_rows([(columns, 0)]))
             self._connection.execute(_ADD, _group(columns))
         elapsed = time.perf_counter() - started_at
         self.seconds += elapsed
@@ -80,7 +80,7 @@ def _group(columns: Columns) -> dict[str, Any]:
     sums = np.zeros(len(distinct), dtype=np.int64)
     np.add.at(sums, group, columns.values)
     return {
-        "video_ids": texts_at(columns.videos, distinct // 2**16),
+        "video_ids": texts_at([(columns.videos, distinct // 2**16)]),
         "type_ids": smallints(distinct % 2**16),
         "counts": bigints(np.bincount(group)),
         "sums": bigints(sums),

@@ -7,10 +7,11 @@ from datetime import UTC, datetime
 from typing import Any, Self
 
 from shardproxy.instance import RowConnection
-from viewcounter.storage.flush import FlushBatch, apply_flush
+from viewcounter.storage.flush import apply_flush
+from viewcounter.storage.flush_batch import FlushBatch
 from viewcounter.storage.settings import DeadLetterLimits
 
-_NOTHING_ROLLED = {"rolled_through": datetime(1970, 1, 1, tzinfo=UTC)}
+_NOTHING_ROLLED = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 @dataclass(slots=True)
@@ -32,11 +33,11 @@ class _Recorder:
         self.statements.append(Statement(text, parameters))
         return self
 
-    def fetchone(self) -> dict[str, Any]:
-        return _NOTHING_ROLLED
-
     def __iter__(self) -> Iterator[dict[str, Any]]:
-        return iter(())
+        """The rows of the last statement: the compare-and-set succeeds, no video is new."""
+        parameters = self.statements[-1].parameters or {}
+        moved = parameters["partitions"] if "old_positions" in parameters else []
+        return iter([{"partition": partition, "rolled_through": _NOTHING_ROLLED} for partition in moved])
 
     @contextmanager
     def cursor(self) -> Iterator[Self]:

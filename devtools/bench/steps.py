@@ -30,11 +30,11 @@ from viewcounter.eventlog.codec import get_event_count
 from viewcounter.eventlog.interface import START
 from viewcounter.eventlog.registry import get_event_log
 from viewcounter.processing.batch import PreparedBatch, prepare_batch
-from viewcounter.processing.consumer import PartitionConsumer
+from viewcounter.processing.consumer import LogConsumer
 from viewcounter.processing.deduplication import NONE_KNOWN, KnownIds
 from viewcounter.processing.worker import get_drainer
-from viewcounter.storage.flush import IdBlock
-from viewcounter.storage.partitions import READ_STATE, get_state
+from viewcounter.storage.flush_batch import IdBlock
+from viewcounter.storage.partitions import READ_STATES, get_states
 
 COMMITS_A_REPORT = 50
 READ_ENTRIES = 2000
@@ -69,7 +69,7 @@ def drain() -> None:
     for line in sys.stdin:
         partition, caught_up, counted, flushes = int(line), False, 0, 0
         while not caught_up:
-            report = drainer.drain(partition)
+            report = drainer.drain([partition])
             caught_up = report.caught_up
             counted += report.counted
             flushes += report.flush_count
@@ -166,23 +166,20 @@ def _prepare_partition(partition: int) -> Iterator[PreparedBatch]:
     """The batches that a drain would make."""
     cluster, settings = get_cluster(), get_config().drain
     topology: Topology = cluster.topology
-    state = get_state(cluster.read(partition, READ_STATE, {"partition": partition}).rows, partition=partition)
-    consumer = PartitionConsumer(
-        get_event_log(),
-        partition,
-        after=START,
-        limits=settings.flush,
-        max_read_entries=settings.log_read_entries,
+    rows = cluster.read(partition, READ_STATES, {"partitions": [partition]}).rows
+    state = get_states(rows)[partition]
+    consumer = LogConsumer(
+        get_event_log(), {partition: START}, limits=settings.flush, max_read_entries=settings.log_read_entries
     )
-    while (chunk := consumer.read_chunk()) is not None:
+    while part := consumer.read_chunk().parts.get(partition):
         prepared = prepare_batch(
-            chunk.decoded,
+            part.decoded,
             partition=partition,
             state=state,
             event_types={t.id: t for t in topology.event_types},
             known=_NothingKnown(),
             max_conflicts=0,
-            complete_ms=chunk.complete_ms,
+            complete_at=part.complete_at,
         )
         yield prepared
         state = replace(state, position=prepared.batch.new_position)

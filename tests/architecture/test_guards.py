@@ -23,7 +23,7 @@ from tests.architecture.transactions import (
 
 OF_ITSELF = frozenset({"itself"})
 """The statement changes the partition's own row, by compare-and-set."""
-FLUSH = frozenset({"flush.sql:advance_position"})
+FLUSH = frozenset({"flush.sql:advance_positions"})
 OWNER = frozenset({"rollup.sql:lock_rollup"})
 COPY = frozenset({"moves.sql:check_copy"})
 MOVER = COPY | {"moves.sql:check_moved_away"}
@@ -31,7 +31,7 @@ MOVER = COPY | {"moves.sql:check_moved_away"}
 GUARDS: dict[str, frozenset[str]] = {
     **dict.fromkeys(
         [
-            "flush.sql:advance_position",
+            "flush.sql:advance_positions",
             "dead_letters.sql:stop_partition",
             "dead_letters.sql:resume_partition",
             "moves.sql:hold_maintenance",

@@ -12,7 +12,7 @@ import json
 import logging
 import sqlite3
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -91,18 +91,21 @@ class LocalCopy:
             for video_id, title, revision, *channel in rows
         ]
 
-    def find_copies(self, video_ids: Sequence[str], *, partition: int) -> CatalogueCopies:
-        """Rows for the shard of the videos that are in the copy. Never raises and never waits for a server.
+    def find_copies(self, partitions: Mapping[str, int]) -> CatalogueCopies:
+        """Rows for the shard of the videos that are in the copy, given their partitions. Never raises and never waits
+        for a server.
 
         A stale title does no lasting harm: a flush meets a new video only where the shard has not copied the catalogue
         as far as that video yet, so `catalogue.sync` still copies it and its channel, and the newer revision stays.
         """
-        known = self.find(video_ids)
+        known = self.find(list(partitions))
         channels = {video.channel.channel_id: video.channel for video in known if video.channel is not None}
         return CatalogueCopies(
             channels=[ChannelCopy(c.channel_id, c.title, c.revision) for c in channels.values()],
             videos=[
-                VideoCopy(v.video_id, partition, v.channel.channel_id if v.channel else None, v.title, v.revision)
+                VideoCopy(
+                    v.video_id, partitions[v.video_id], v.channel.channel_id if v.channel else None, v.title, v.revision
+                )
                 for v in known
             ],
         )

@@ -97,15 +97,11 @@ class Replayer:
             cluster=access,
             log=work.tools.log,
             ids=IdCache(max_bytes=work.tools.id_cache_bytes),
-            lease=self,
             settings=settings,
             partition_state=INCOMING,
-            poison=PoisonIsolator(cluster=access, settings=isolation, limits=NO_LIMITS, renew=self.renew),
+            poison=PoisonIsolator(cluster=access, settings=isolation, limits=NO_LIMITS, on_trial=work.check),
+            on_progress=work.check,
         )
-
-    def renew(self, partition: int) -> None:  # noqa: ARG002
-        """A Lease for the drainer. LeaseRenewer renews the lease of the move; this only checks that it is held."""
-        self._work.check()
 
     def close(self) -> None:
         self._drainer.close()
@@ -116,10 +112,10 @@ class Replayer:
         while True:
             self._work.check()
             try:
-                report = self._drainer.drain(self._work.partition, until=until)
+                report = self._drainer.drain([self._work.partition], until=until)
             except (PositionTrimmed, PartitionStopped, PartitionNotHere, PartitionNotOwned) as error:
                 raise CopyDiffers(f"the copy cannot be brought up to date: {error}") from error
-            position = Position.parse(report.position)
+            position = Position.parse(report.positions[self._work.partition])
             if position >= until:
                 return position
             if ends_at is not None and time.monotonic() >= ends_at:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from viewcounter.events.columns import MICROSECONDS_PER_MINUTE, Columns, narrow
 from viewcounter.processing.deduplication import Verdict
-from viewcounter.storage.flush import Aggregates, LedgerLine
+from viewcounter.storage.flush_batch import Aggregates, LedgerLine
 
 MICROSECONDS_PER_HOUR = 60 * MICROSECONDS_PER_MINUTE
 

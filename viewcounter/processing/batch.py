@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import datetime
 from itertools import groupby
 from uuid import UUID
 
@@ -18,7 +18,7 @@ from viewcounter.processing.deduplication import KnownIdSource, Verdict, dedupli
 from viewcounter.storage.conflicts import Conflicts
 from viewcounter.storage.dead_letter_limits import count_range
 from viewcounter.storage.dead_letters import DeadLetter, RefusedEvent
-from viewcounter.storage.flush import FlushBatch, LedgerLine
+from viewcounter.storage.flush_batch import FlushBatch, LedgerLine
 from viewcounter.storage.partitions import PartitionState
 
 UNREADABLE_ENTRY = "unreadable_entry"
@@ -91,12 +91,12 @@ def prepare_batch(
     event_types: Mapping[int, EventType],
     known: KnownIdSource,
     max_conflicts: int,
-    complete_ms: int | None,
+    complete_at: datetime | None,
 ) -> PreparedBatch:
     """Everything that one flush from `state.position` to `decoded.end` writes.
 
     `known` is as of `state.position`; the new ids are added to it. The first `max_conflicts` conflicts are stored. The
-    watermark becomes `complete_ms`, and stays unchanged without it.
+    watermark becomes `complete_at`, and stays unchanged without it.
     """
     is_known_type = np.isin(decoded.columns.type_ids, list(event_types))
     # Accepted in time, but spooled for so long that its ids are removed: it may have been counted before.
@@ -115,7 +115,7 @@ def prepare_batch(
         state=state.state,
         old_position=state.position,
         new_position=str(decoded.end),
-        watermark=state.watermark if complete_ms is None else datetime.fromtimestamp(complete_ms / 1000, UTC),
+        watermark=state.watermark if complete_at is None else complete_at,
         counted=counted.select(aggregated.order),  # rows of a video are adjacent: see the index of raw_event
         id_blocks=verdict.id_blocks,
         minutes=aggregated.minutes,

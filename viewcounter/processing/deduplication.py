@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from viewcounter.events.columns import Columns, narrow
-from viewcounter.storage.flush import IdBlock
+from viewcounter.storage.flush_batch import IdBlock
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,60 +1,68 @@
-"""One drain of one partition: read past its position, flush, repeat until the end of the log or of its time.
+"""Drains partitions of one shard: read past their positions, flush, repeat.
 
 Consumer (processing.consumer) -> de-duplication (processing.known_ids) -> aggregation -> bounded queue -> writer
-(processing.flush_writer): the next flush is read and de-duplicated while the last one commits.
+(processing.flush_writer): the next flush is read and de-duplicated while the last one commits. All partitions are read
+by the same calls and written by the same transactions: what a flush costs besides its events is paid once.
 
-A drain ends at the end that the log had when it was read. Later entries are for the next drain: waiting for beat
-gathers them into one flush instead of many small ones.
-
-Finite and idempotent: it may run twice, beside itself, or die anywhere; the flush's compare-and-set decides.
+Idempotent: a drain may run beside another one of the same partitions, or die anywhere; the flush's compare-and-set
+decides.
 """
 
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
-from typing import Protocol
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 
 import numpy as np
 
 from clusterproxy.plan import Consistency
 from configservice.topology.model import EventType
-from runtime.metrics import EVENTS_FLUSHED, FLUSH_SECONDS, FLUSHES_CONTENDED, ID_PIECES_MERGED, VIDEOS_ENRICHED
-from shardproxy.errors import BadStatement, OutcomeUnknown
+from runtime.metrics import EVENTS_FLUSHED, FLUSHES_CONTENDED, ID_PIECES_MERGED
+from shardproxy.errors import OutcomeUnknown
 from shardproxy.query import QueryClass
+from viewcounter.eventlog.errors import PositionTrimmed
 from viewcounter.eventlog.interface import EventLog, Position
-from viewcounter.processing.batch import DecodedRange, PreparedBatch, prepare_batch
-from viewcounter.processing.consumer import Chunk, PartitionConsumer
+from viewcounter.processing.batch import PreparedBatch, prepare_batch
+from viewcounter.processing.consumer import Chunk, LogConsumer
 from viewcounter.processing.deduplication import MINUTES_AT_ONCE
 from viewcounter.processing.errors import PartitionNotOwned, StaleTopology, VerdictsVoid
-from viewcounter.processing.flush_writer import FlushWriter, Written
+from viewcounter.processing.flush_writer import FlushWriter, JointBatch, LeftOut, Written
+from viewcounter.processing.flushing import FindCopies, Flusher, find_no_copies
 from viewcounter.processing.isolation import PoisonIsolator
 from viewcounter.processing.known_ids import IdCache, PartitionIds
 from viewcounter.processing.partition_access import PartitionAccess
 from viewcounter.processing.settings import DrainSettings
-from viewcounter.storage.catalogue import NO_COPIES, CatalogueCopies, write_copies
-from viewcounter.storage.errors import PositionMoved, TooManyDeadLetters
-from viewcounter.storage.flush import apply_flush
+from viewcounter.storage.errors import PartitionNotHere, PositionMoved, StorageError
 from viewcounter.storage.id_pieces import merge_id_pieces
 from viewcounter.storage.partitions import (
     OWNED,
     READ_SCHEMA_VERSION,
-    READ_STATE,
+    READ_STATES,
     PartitionState,
     check_schema_version,
-    get_state,
+    get_states,
 )
 
 logger = logging.getLogger(__name__)
 
+MAX_SKIPS = 3
+"""A partition that was left out of this many flushes in a row gets flushes of its own, which wait for its row."""
+
+WAIT_SECONDS = 1.0
+"""Longest wait for new entries before the log is read whatever happens."""
+
+States = Mapping[int, PartitionState]
+Ids = Mapping[int, PartitionIds]
+
 
 @dataclass(slots=True)
 class DrainReport:
-    """Result of a drain. `position` is `ms-seq`; counts are numbers of events."""
+    """Result of a drain. `positions` (`ms-seq`) by partition; counts are numbers of events."""
 
-    partition: int
-    position: str = "0-0"
+    positions: dict[int, str] = field(default_factory=dict)
     flush_count: int = 0
     counted: int = 0
     duplicate: int = 0
@@ -64,24 +72,16 @@ class DrainReport:
     contended_count: int = 0
 
 
-class DrainLease(Protocol):
-    """Shows that this drain is alive. Only saves work; never decides which events are counted."""
+class PartitionsLeftOut(VerdictsVoid):
+    """Some partitions were left out of a joint flush. The others go on; all are read again. Harmless."""
 
-    def renew(self, partition: int) -> None: ...
-
-
-class FindCopies(Protocol):
-    """Catalogue rows of videos that are new to a shard; never raises, never waits for a server. See LocalCopy."""
-
-    def __call__(self, video_ids: Sequence[str], *, partition: int) -> CatalogueCopies: ...
-
-
-def find_no_copies(video_ids: Sequence[str], *, partition: int) -> CatalogueCopies:  # noqa: ARG001
-    return NO_COPIES
+    def __init__(self, left_out: Mapping[int, LeftOut]) -> None:
+        super().__init__(", ".join(f"partition {p} is {reason}" for p, reason in left_out.items()))
+        self.left_out = dict(left_out)
 
 
 class Drainer:
-    """Drains partitions with one cluster proxy, one log and one id cache: those of a worker process."""
+    """Drains partitions of one shard with one cluster proxy, one log and one id cache. Used by one thread."""
 
     def __init__(
         self,
@@ -89,119 +89,200 @@ class Drainer:
         cluster: PartitionAccess,
         log: EventLog,
         ids: IdCache,
-        lease: DrainLease,
         settings: DrainSettings,
         partition_state: str = OWNED,
         poison: PoisonIsolator | None = None,
         find_copies: FindCopies = find_no_copies,
         is_stopping: Callable[[], bool] = lambda: False,
+        on_progress: Callable[[], None] = lambda: None,
         clock: Callable[[], float] = time.monotonic,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
-        """`poison` None: a flush that the shard refuses ends its drain. Once `is_stopping` returns True, a drain ends
-        after the flush in progress. A partition in another state
-        than `partition_state` is left alone."""
+        """`poison` None: a flush of one partition that the shard refuses ends its drain. Once `is_stopping` returns
+        True, a drain ends after the flush in progress. A partition in another state than `partition_state` is left
+        alone. `on_progress` is called before each read of the log and while a commit takes long; it may end the drain
+        by raising."""
         self._cluster = cluster
         self._log = log
         self._ids = ids
-        self._lease = lease
         self._settings = settings
         self._partition_state = partition_state
-        self._find_copies = find_copies
-        self._poison = poison
+        self._flusher = Flusher(
+            cluster=cluster, limits=settings.dead_letters, find_copies=find_copies, poison=poison, clock=clock
+        )
         self._is_stopping = is_stopping
+        self._on_progress = on_progress
         self._clock = clock
+        self._now = now
         # One worker: the batches of a partition commit in the order of the log.
         self._flush_thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="flush-writer")
         self._checked_shards: set[int] = set()
+        self._skips: Counter[int] = Counter()  # flushes in a row that a partition was left out of
 
-    def drain(self, partition: int, *, until: Position | None = None) -> DrainReport:
-        """Apply what the log holds past the partition's position, to the end that it has now, but not past `until`.
+    def drain(self, partitions: Collection[int], *, until: Position | None = None) -> DrainReport:
+        """Apply what the log holds past the positions of the partitions, to the end that it has now, but not past
+        `until`. First all together, then those that have to be drained alone; each for at most `budget_seconds`.
 
-        Raises Retryable errors of shard and log, StaleTopology, PartitionNotOwned, PartitionStopped, PositionTrimmed,
-        SchemaVersionMismatch; whatever was flushed before stays flushed.
+        Raises Retryable errors of shard and log, LogEndLost, SchemaVersionMismatch, and for a partition by itself
+        StaleTopology, PartitionNotOwned, PartitionNotHere, PartitionStopped, PositionTrimmed. Everything that was
+        flushed before stays flushed.
         """
-        report = DrainReport(partition)
-        self._check_schema(partition)
-        ends_at = self._clock() + self._settings.budget_seconds
+        report = DrainReport(caught_up=True)
+        together, alone = set(partitions), set[int]()
+        while len(together) > 1:
+            left = self._drain_once(together, report, until=until)
+            alone |= left
+            together -= left
+            if not left:
+                together = set()
+        for partition in sorted(alone | together):
+            self._drain_once({partition}, report, until=until)
+        return report
 
-        def may_go_on() -> bool:
-            return self._clock() < ends_at and not self._is_stopping()
+    def follow(self, partitions: Collection[int], *, is_over: Callable[[], bool]) -> frozenset[int]:
+        """As `drain`, but goes on with further entries until `is_over` or a stop is requested, and returns early with
+        the partitions that have to be drained alone. Flushes begin at least `linger_seconds` apart."""
 
-        while True:
-            try:
-                self._run_pipeline(partition, report, may_go_on, until=until)
-            except (PositionMoved, OutcomeUnknown, VerdictsVoid) as error:
-                # Another drain was faster, the answer to the commit was lost, or refused events were left out.
-                logger.info("partition %d: reading the state again: %s", partition, error)
-                FLUSHES_CONTENDED.inc()
-                report.contended_count += 1
-                if may_go_on():
-                    continue
-            return report
+        def goes_on() -> bool:
+            return not (is_over() or self._is_stopping())
+
+        return self._repeat(partitions, DrainReport(), goes_on, until=None, follows=True)
 
     def close(self) -> None:
         """Waits for the flush in progress, which the deadline of its transaction bounds."""
         self._flush_thread.shutdown(wait=True, cancel_futures=True)
 
-    def _run_pipeline(
-        self, partition: int, report: DrainReport, may_go_on: Callable[[], bool], *, until: Position | None
-    ) -> None:
-        """From the shard's position, as far as time allows. Raises the error of the oldest failed batch."""
-        state = self._get_owned_state(partition)
-        report.position = state.position
-        consumer = PartitionConsumer(
+    def _drain_once(
+        self, partitions: Collection[int], report: DrainReport, *, until: Position | None
+    ) -> frozenset[int]:
+        ends_at = self._clock() + self._settings.budget_seconds
+
+        def goes_on() -> bool:
+            return self._clock() < ends_at and not self._is_stopping()
+
+        return self._repeat(partitions, report, goes_on, until=until, follows=False)
+
+    def _repeat(
+        self,
+        partitions: Collection[int],
+        report: DrainReport,
+        goes_on: Callable[[], bool],
+        *,
+        until: Position | None,
+        follows: bool,
+    ) -> frozenset[int]:
+        """Reads the states again whenever a flush did not commit as prepared. Returns the partitions that have to be
+        drained alone."""
+        while True:
+            try:
+                caught_up = self._run(partitions, report, goes_on, until=until, follows=follows)
+            except (PositionMoved, OutcomeUnknown, VerdictsVoid) as error:
+                # Another drain was faster, the answer to the commit was lost, or something was left out.
+                logger.info("reading the state of %d partitions again: %s", len(partitions), error)
+                FLUSHES_CONTENDED.inc()
+                report.contended_count += 1
+                alone = self._find_alone(error.left_out) if isinstance(error, PartitionsLeftOut) else frozenset()
+                if alone:
+                    return alone
+                if goes_on():
+                    continue
+                caught_up = False
+            report.caught_up &= caught_up
+            return frozenset()
+
+    def _find_alone(self, left_out: Mapping[int, LeftOut]) -> frozenset[int]:
+        self._skips.update(list(left_out))
+        return frozenset(p for p, why in left_out.items() if why is not LeftOut.BUSY or self._skips[p] >= MAX_SKIPS)
+
+    def _run(
+        self,
+        partitions: Collection[int],
+        report: DrainReport,
+        goes_on: Callable[[], bool],
+        *,
+        until: Position | None,
+        follows: bool,
+    ) -> bool:
+        """From the shard's positions, as far as `goes_on` allows. Returns whether the end of the log was reached.
+        Raises the error of the oldest failed flush."""
+        states = self._read_owned_states(partitions)
+        report.positions |= {partition: state.position for partition, state in states.items()}
+        consumer = self._build_consumer(states, until=until)
+        pieces = self._settings.id_pieces
+        ids = {
+            partition: PartitionIds(self._ids, self._cluster, partition, position=state.position, pieces=pieces)
+            for partition, state in states.items()
+        }
+        writer = FlushWriter(
+            lambda joint: self._flusher.flush(joint, is_alone=len(states) == 1),
+            self._flush_thread,
+            max_queued=self._settings.max_queued_batches,
+            on_written=lambda written: self._settle(written, ids, report),
+            watch=self._on_progress,
+        )
+        caught_up, flushed_at = False, -self._settings.linger_seconds
+        try:
+            while goes_on() and not caught_up:
+                self._on_progress()
+                read_at = self._clock()
+                chunk = consumer.read_chunk()
+                _check_trimmed(consumer.trimmed, single=len(states) == 1)
+                if chunk.parts:
+                    flushed_at = read_at
+                    writer.submit(self._prepare(states, chunk, ids), is_last=chunk.at_end)
+                if chunk.at_end and follows:
+                    writer.settle()
+                    self._merge_crowded(states, ids)
+                    if not chunk.parts:
+                        self._log.wait(consumer.positions, timeout_seconds=WAIT_SECONDS)
+                    # A shorter time between flushes would spend more on each than on the events in it.
+                    time.sleep(max(0.0, flushed_at + self._settings.linger_seconds - self._clock()))
+                caught_up = chunk.at_end and not follows
+            if self._is_stopping() and writer.drop_queued():
+                caught_up = False
+            writer.settle()
+            self._merge_crowded(states, ids)
+            return caught_up
+        finally:
+            writer.abandon()
+            for each in ids.values():
+                each.close()
+
+    def _build_consumer(self, states: States, *, until: Position | None) -> LogConsumer:
+        return LogConsumer(
             self._log,
-            partition,
-            after=Position.parse(state.position),
+            {partition: Position.parse(state.position) for partition, state in states.items()},
             until=until,
             limits=self._settings.flush,
             max_read_entries=self._settings.log_read_entries,
             clock=self._clock,
+            now=self._now,
         )
-        pieces = self._settings.id_pieces
-        ids = PartitionIds(self._ids, self._cluster, partition, position=state.position, pieces=pieces)
 
-        def on_written(written: Written) -> None:
-            _add_to_report(report, written.prepared)
-            if not written.is_unchanged:
-                raise VerdictsVoid(f"the flush to {written.prepared.batch.new_position} left events out")
-            ids.commit()
+    def _settle(self, written: Written, ids: Ids, report: DrainReport) -> None:
+        """A flush has committed. Raises VerdictsVoid if not as it was prepared."""
+        report.flush_count += bool(written.batches)
+        for prepared in written.batches:
+            _add_to_report(report, prepared)
+            self._skips.pop(prepared.batch.partition, None)
+            if written.is_unchanged or written.left_out:
+                ids[prepared.batch.partition].commit()
+        if written.left_out:
+            raise PartitionsLeftOut(written.left_out)
+        if not written.is_unchanged:
+            raise VerdictsVoid(f"the flush to {written.batches[0].batch.new_position} left events out")
 
-        writer = FlushWriter(
-            self._flush,
-            self._flush_thread,
-            max_queued=self._settings.max_queued_batches,
-            on_written=on_written,
-            watch=lambda: self._lease.renew(partition),
-        )
-        try:
-            while may_go_on() and not report.caught_up:
-                self._lease.renew(partition)
-                chunk = consumer.read_chunk()
-                if chunk is not None:
-                    prepared = self._prepare(partition, replace(state, position=ids.position), chunk, ids)
-                    ids.move(prepared.batch)
-                    writer.submit(prepared, is_last=chunk.at_end)
-                report.caught_up = chunk is None or chunk.at_end
-            if self._is_stopping() and writer.drop_queued():
-                report.caught_up = False
-            writer.settle()
-            if ids.crowded:
-                self._merge_pieces(partition, ids.crowded, epoch=state.epoch)
-        except BaseException:
-            report.caught_up = False
-            raise
-        finally:
-            writer.abandon()
-            ids.close()
-
-    def _merge_pieces(self, partition: int, minutes: set[int], *, epoch: int) -> None:
-        """Merges the id pieces of some of these minutes: each flush of late events adds a piece to every minute that it
+    def _merge_crowded(self, states: States, all_ids: Ids) -> None:
+        """Merges the id pieces of some minutes: each flush of late events adds a piece to every minute that it
         touches."""
-        some, small_ids = sorted(minutes)[:MINUTES_AT_ONCE], self._settings.id_pieces.small_ids
-        with self._cluster.transaction(partition, query_class=QueryClass.FLUSH) as connection:
-            gone = merge_id_pieces(connection, partition, some, epoch=epoch, small_ids=small_ids)
-        ID_PIECES_MERGED.inc(gone)
+        for partition, ids in all_ids.items():
+            if not ids.crowded:
+                continue
+            some, small_ids = sorted(ids.crowded)[:MINUTES_AT_ONCE], self._settings.id_pieces.small_ids
+            with self._cluster.transaction(partition, query_class=QueryClass.FLUSH) as connection:
+                gone = merge_id_pieces(connection, partition, some, epoch=states[partition].epoch, small_ids=small_ids)
+            ids.crowded.clear()
+            ID_PIECES_MERGED.inc(gone)
 
     def _check_schema(self, partition: int) -> None:
         """Once per shard: migrations only go forward, and a release is started after its migrations."""
@@ -211,68 +292,88 @@ class Drainer:
             check_schema_version(result.rows, shard=shard.name)
             self._checked_shards.add(shard.id)
 
-    def _get_owned_state(self, partition: int) -> PartitionState:
-        state = self._read_state(partition)
-        if state.epoch != self._cluster.topology.assignments[partition].epoch:
+    def _read_owned_states(self, partitions: Collection[int]) -> dict[int, PartitionState]:
+        """By partition, ascending. Raises the error of a single partition that cannot be drained, and PartitionsLeftOut
+        for such ones among several."""
+        first = min(partitions)
+        self._check_schema(first)
+        found = self._read_states(partitions)
+        if any(self._is_stale(partition, state) for partition, state in found.items()):
             self._cluster.refresh_topology()
-            state = self._read_state(partition)
+            found = self._read_states(partitions)
+        states: dict[int, PartitionState] = {}
+        errors: dict[int, Exception] = {}
+        for partition in sorted(partitions):
+            try:
+                states[partition] = self._check_state(partition, found.get(partition))
+            except (StaleTopology, PartitionNotOwned, StorageError) as error:
+                errors[partition] = error
+        if errors and len(partitions) == 1:
+            raise errors[first]
+        if errors:
+            raise PartitionsLeftOut(dict.fromkeys(errors, LeftOut.NOT_OWNED))
+        return states
+
+    def _read_states(self, partitions: Collection[int]) -> dict[int, PartitionState]:
+        result = self._cluster.read(
+            min(partitions), READ_STATES, {"partitions": sorted(partitions)}, consistency=Consistency.STRONG
+        )
+        return get_states(result.rows)
+
+    def _is_stale(self, partition: int, state: PartitionState) -> bool:
+        return state.epoch != self._cluster.topology.assignments[partition].epoch
+
+    def _check_state(self, partition: int, state: PartitionState | None) -> PartitionState:
+        if state is None:
+            raise PartitionNotHere(f"partition {partition} has no state row on its shard")
+        if self._is_stale(partition, state):
             expected = self._cluster.topology.assignments[partition].epoch
-            if state.epoch != expected:
-                raise StaleTopology(f"partition {partition} has epoch {state.epoch}, topology says {expected}")
+            raise StaleTopology(f"partition {partition} has epoch {state.epoch}, topology says {expected}")
         if state.state != self._partition_state:
             raise PartitionNotOwned(f"partition {partition} is {state.state}")
         return state
 
-    def _read_state(self, partition: int) -> PartitionState:
-        result = self._cluster.read(partition, READ_STATE, {"partition": partition}, consistency=Consistency.STRONG)
-        return get_state(result.rows, partition=partition)
+    def _prepare(self, states: States, chunk: Chunk, ids: Ids) -> JointBatch:
+        types = self._get_event_types(chunk)
+        joint = []
+        for partition, part in chunk.parts.items():
+            known = ids[partition]
+            try:
+                prepared = prepare_batch(
+                    part.decoded,
+                    partition=partition,
+                    state=replace(states[partition], position=known.position),
+                    event_types=types,
+                    known=known,
+                    max_conflicts=self._settings.flush_max_conflicts,
+                    complete_at=part.complete_at,
+                )
+            except PositionMoved as error:
+                if len(states) == 1:
+                    raise
+                raise PartitionsLeftOut({partition: LeftOut.BUSY}) from error
+            known.move(prepared.batch)
+            joint.append(prepared)
+        return tuple(joint)
 
-    def _prepare(self, partition: int, state: PartitionState, chunk: Chunk, ids: PartitionIds) -> PreparedBatch:
-        return prepare_batch(
-            chunk.decoded,
-            partition=partition,
-            state=state,
-            event_types=self._get_event_types(chunk.decoded),
-            known=ids,
-            max_conflicts=self._settings.flush_max_conflicts,
-            complete_ms=chunk.complete_ms,
-        )
-
-    def _get_event_types(self, decoded: DecodedRange) -> dict[int, EventType]:
+    def _get_event_types(self, chunk: Chunk) -> dict[int, EventType]:
         """By id. An unknown type may be newer than our topology."""
         types = {t.id: t for t in self._cluster.topology.event_types}
-        if not np.isin(decoded.columns.type_ids, list(types)).all():
+        if not all(np.isin(part.decoded.columns.type_ids, list(types)).all() for part in chunk.parts.values()):
             self._cluster.refresh_topology()
             types = {t.id: t for t in self._cluster.topology.event_types}
         return types
 
-    def _flush(self, prepared: PreparedBatch) -> Written:
-        """Runs in the writer's thread, or in the drain's."""
-        try:
-            self._write(prepared)
-        except (BadStatement, TooManyDeadLetters) as error:
-            if self._poison is None:
-                raise
-            replacement = self._poison.isolate(prepared, error)
-            self._write(replacement)
-            return Written(replacement, is_unchanged=False)
-        return Written(prepared, is_unchanged=True)
 
-    def _write(self, prepared: PreparedBatch) -> None:
-        started_at = self._clock()
-        with self._cluster.transaction(prepared.batch.partition, query_class=QueryClass.FLUSH) as connection:
-            new_videos = apply_flush(connection, prepared.batch, limits=self._settings.dead_letters)
-            if new_videos:
-                copies = self._find_copies(new_videos, partition=prepared.batch.partition)
-                if copies.videos:
-                    write_copies(connection, copies)
-                VIDEOS_ENRICHED.inc(len(copies.videos))
-        FLUSH_SECONDS.observe(self._clock() - started_at)
+def _check_trimmed(trimmed: Mapping[int, PositionTrimmed], *, single: bool) -> None:
+    if trimmed and single:
+        raise next(iter(trimmed.values()))
+    if trimmed:
+        raise PartitionsLeftOut(dict.fromkeys(trimmed, LeftOut.TRIMMED))
 
 
 def _add_to_report(report: DrainReport, prepared: PreparedBatch) -> None:
-    report.position = prepared.batch.new_position
-    report.flush_count += 1
+    report.positions[prepared.batch.partition] = prepared.batch.new_position
     report.counted += len(prepared.batch.counted)
     report.duplicate += prepared.duplicate_count
     report.conflict += prepared.conflict_count

@@ -1,10 +1,13 @@
 """Why a drain stopped early; each docstring is the operator's message."""
 
+from collections.abc import Mapping
+
 from runtime.errors import Permanent, Retryable
+from viewcounter.eventlog.interface import Position
 
 
 class DrainError(Exception):
-    """A drain ended without reaching the end of the log; beat starts another one."""
+    """A drain ended without reaching the end of the log. Its events wait there; another drain continues."""
 
 
 class PartitionNotOwned(DrainError, Retryable):
@@ -20,4 +23,12 @@ class StaleTopology(DrainError, Retryable):
 
 
 class VerdictsVoid(DrainError, Retryable):
-    """A flush was written without its refused events, so the de-duplication of later batches is repeated. Harmless."""
+    """A flush was written without some of its events, so the de-duplication of later batches is repeated. Harmless."""
+
+
+class LogEndLost(DrainError, Retryable):
+    """The log of some partitions ends before their applied positions: its server has lost entries."""
+
+    def __init__(self, positions: Mapping[int, Position]) -> None:
+        super().__init__(f"the log ends before what has been applied of partitions {sorted(positions)}")
+        self.positions = dict(positions)

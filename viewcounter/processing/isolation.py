@@ -27,7 +27,8 @@ from viewcounter.processing.settings import IsolationSettings
 from viewcounter.storage.dead_letter_limits import StopReason, count_range, get_most_dead, lock_window, stop_partition
 from viewcounter.storage.dead_letters import DeadLetter
 from viewcounter.storage.errors import TooManyDeadLetters
-from viewcounter.storage.flush import FlushBatch, IdBlock, LedgerLine, advance_position, apply_flush
+from viewcounter.storage.flush import advance_position, apply_flush
+from viewcounter.storage.flush_batch import FlushBatch, IdBlock, LedgerLine
 from viewcounter.storage.savepoint import try_batch
 from viewcounter.storage.settings import DeadLetterLimits
 
@@ -77,7 +78,7 @@ class _TrialsOver(Exception):
 
 
 class PoisonIsolator:
-    """Stateless. `renew` is called before every trial, to show that the drain is alive."""
+    """Stateless. `on_trial` is called before every trial and may end the search by raising."""
 
     def __init__(
         self,
@@ -85,13 +86,13 @@ class PoisonIsolator:
         cluster: PartitionAccess,
         settings: IsolationSettings,
         limits: DeadLetterLimits,
-        renew: Callable[[int], None],
+        on_trial: Callable[[], None] = lambda: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._cluster = cluster
         self._settings = settings
         self._limits = limits
-        self._renew = renew
+        self._on_trial = on_trial
         self._clock = clock
 
     def isolate(self, prepared: PreparedBatch, error: BadStatement | TooManyDeadLetters) -> PreparedBatch:
@@ -140,7 +141,7 @@ class PoisonIsolator:
                 batch,
                 limits=limits,
                 max_trials=self._settings.max_trials,
-                watch=lambda: self._watch(batch.partition, ends_at),
+                watch=lambda: self._watch(ends_at),
             )
             refused = trials.find_refused(max_refused=get_most_dead(window, read=batch.tally.read, limits=limits))
         replacement = remove_events(prepared, refused)
@@ -156,10 +157,10 @@ class PoisonIsolator:
             )
         return replacement
 
-    def _watch(self, partition: int, ends_at: float) -> None:
+    def _watch(self, ends_at: float) -> None:
         if self._clock() >= ends_at:
             raise _BoundReached(f"not all bad events were found in {self._settings.max_seconds:g} s")
-        self._renew(partition)
+        self._on_trial()
 
     def _stop(self, batch: FlushBatch, reason: StopReason, detail: str) -> PartitionStopped:
         with self._cluster.transaction(batch.partition, query_class=QueryClass.FLUSH) as connection:

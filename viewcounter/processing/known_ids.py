@@ -18,7 +18,8 @@ from viewcounter.processing.deduplication import NONE_KNOWN, KnownIds, merge_blo
 from viewcounter.processing.partition_access import PartitionAccess
 from viewcounter.processing.settings import PieceLimits
 from viewcounter.storage.errors import PositionMoved
-from viewcounter.storage.flush import READ_EVENT_IDS, FlushBatch, IdBlock, event_ids_parameters
+from viewcounter.storage.flush import READ_EVENT_IDS, event_ids_parameters
+from viewcounter.storage.flush_batch import FlushBatch, IdBlock
 
 BYTES_PER_ID = 24
 BYTES_PER_MINUTE = 700

@@ -60,6 +60,11 @@ class DrainSettings:
     """Drains: counting events from the log into shards."""
 
     interval_seconds: float = setting(0.5, "Interval at which beat looks for log entries that are not counted.")
+    linger_seconds: float = setting(
+        0.25,
+        "Time between the beginnings of two flushes of a shard while events come; the first one after a pause does not"
+        " wait.",
+    )
     budget_seconds: float = setting(5.0, "Time after which a drain ends, to be continued by the next one.")
     log_read_entries: int = setting(200, "Maximum number of entries that a drain reads from the event log at once.")
     flush: FlushLimits = section(FlushLimits)

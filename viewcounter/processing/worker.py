@@ -52,7 +52,7 @@ def _drain(partition: int, *, shard_name: str) -> Health | None:
     """How the shard coped, None where the drain cannot tell. Raises unexpected errors only."""
     started_at = time.monotonic()
     try:
-        report = get_drainer().drain(partition)
+        report = get_drainer().drain([partition])
     except PositionTrimmed as error:
         DRAINS.labels("stopped").inc()
         logger.error("partition %d stopped, its shard is older than the log reaches back: %s", partition, error)
@@ -114,13 +114,7 @@ def _get_drainer(_pid: int) -> Drainer:
         cluster=get_cluster(),
         log=get_event_log(),
         ids=IdCache(max_bytes=config.drain.id_cache_max_bytes),
-        lease=get_drain_queue(),
-        poison=PoisonIsolator(
-            cluster=get_cluster(),
-            settings=config.isolation,
-            limits=config.drain.dead_letters,
-            renew=get_drain_queue().renew,
-        ),
+        poison=PoisonIsolator(cluster=get_cluster(), settings=config.isolation, limits=config.drain.dead_letters),
         find_copies=_start_local_catalogue(config).find_copies,
         settings=config.drain,
         is_stopping=is_stopping,

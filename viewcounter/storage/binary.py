@@ -6,7 +6,7 @@ and `array_send` in src/backend/utils/adt/arrayfuncs.c.
 """
 
 import struct
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -96,35 +96,42 @@ def texts(values: Iterable[str]) -> TextArray:
     return TextArray(_variable_width([v.encode() for v in values], TextArray.element_oid))
 
 
-def texts_at(values: Sequence[str], index: NDArray[Any]) -> TextArray:
-    """`values[i]` for each i of `index`; each value is encoded once."""
-    items = [_prefix_length(v.encode()) for v in values]
-    header = _array_header(len(index), TextArray.element_oid)
-    return TextArray(header + b"".join([items[i] for i in index.tolist()]))
+def encoded_texts(values: Iterable[bytes]) -> TextArray:
+    """From texts in UTF-8."""
+    return TextArray(_variable_width(values, TextArray.element_oid))
+
+
+def texts_at(parts: Iterable[tuple[Sequence[str], NDArray[Any]]]) -> TextArray:
+    """`values[i]` for each i of `index`, of all pairs (values, index) in turn; each value is encoded once."""
+    found: list[bytes] = []
+    for values, index in parts:
+        items = [_prefix_length(v.encode()) for v in values]
+        found += [items[i] for i in index.tolist()]
+    return TextArray(_array_header(len(found), TextArray.element_oid) + b"".join(found))
 
 
 def byteas(values: Sequence[bytes]) -> ByteaArray:
     return ByteaArray(_variable_width(values, ByteaArray.element_oid))
 
 
-def copy_rows(columns: Columns, *, partition: int) -> bytes:
-    """The whole binary COPY stream for `copy_raw_events`.
+def copy_rows(parts: Iterable[tuple[Columns, int]]) -> bytes:
+    """The whole binary COPY stream for `copy_raw_events`: the events of each part are of its partition."""
+    rows = (block for columns, partition in parts for block in _copy_rows_of_partition(columns, partition))
+    return b"".join([_COPY_HEADER, *rows, _COPY_TRAILER])
 
-    Rows of equal length are written by one structured array, so there is one array for each distinct length of a video
-    id: one for most catalogues.
-    """
+
+def _copy_rows_of_partition(columns: Columns, partition: int) -> Iterator[bytes]:
+    """Rows of equal length are written by one structured array, so there is one array for each distinct length of a
+    video id: one for most catalogues."""
     videos = [v.encode() for v in columns.videos]
     lengths = np.array([len(v) for v in videos], dtype=np.intp)
     row_lengths = lengths[columns.video_index]
-    parts = [_COPY_HEADER]
     for length in np.flatnonzero(np.bincount(row_lengths)).tolist():
         of_length = np.flatnonzero(lengths == length)
         names = np.zeros(len(videos), dtype=f"S{length}")
         names[of_length] = [videos[i] for i in of_length.tolist()]
         rows = columns.select(row_lengths == length)
-        parts.append(_copy_rows_of_length(rows, names[rows.video_index], partition=partition))
-    parts.append(_COPY_TRAILER)
-    return b"".join(parts)
+        yield _copy_rows_of_length(rows, names[rows.video_index], partition=partition)
 
 
 def _copy_rows_of_length(rows: Columns, video_ids: NDArray[Any], *, partition: int) -> bytes:

@@ -121,16 +121,22 @@ def lock_window(
     return Window(row["read"], row["dead"], row["run"], row["allowance"])
 
 
-def build_window_change(tally: Tally, *, allowed: bool, limits: DeadLetterLimits) -> dict[str, Any]:
-    """Parameters of the compare-and-set: what this flush adds to the window. Allowed dead letters add nothing."""
-    return {
-        "window_seconds": limits.window_seconds,
-        "read": tally.read,
-        "dead": 0 if allowed else tally.dead,
-        "run": 0 if allowed else tally.trailing,
-        "run_goes_on": tally.is_all_dead and not allowed,
-        "allowed": tally.dead if allowed else 0,
-    }
+@dataclass(frozen=True, slots=True)
+class WindowChange:
+    """What a flush adds to the counters of a partition's row. `run_goes_on`: its dead letters follow those before."""
+
+    read: int
+    dead: int
+    run: int
+    run_goes_on: bool
+    allowed: int
+
+
+def build_window_change(tally: Tally, *, allowed: bool) -> WindowChange:
+    """Dead letters that an operator has allowed add nothing."""
+    if allowed:
+        return WindowChange(tally.read, 0, 0, run_goes_on=False, allowed=tally.dead)
+    return WindowChange(tally.read, tally.dead, tally.trailing, run_goes_on=tally.is_all_dead, allowed=0)
 
 
 def stop_partition(

@@ -7,15 +7,14 @@ from typing import Any
 
 import psycopg
 
-from viewcounter.storage.errors import PartitionNotHere, SchemaVersionMismatch
+from viewcounter.storage.errors import SchemaVersionMismatch
 from viewcounter.storage.named_sql import load_queries
 
 _SQL = load_queries("partitions.sql")
 
-READ_STATE = _SQL["read_state"]
-"""Parameters: partition. One row: epoch, position, watermark, state, admits_since."""
 READ_STATES = _SQL["read_states"]
-"""Parameters: partitions. One row for each that the shard holds: partition, epoch, position, watermark, state."""
+"""Parameters: partitions. One row for each that the shard holds: partition, epoch, position, watermark, state,
+admits_since."""
 READ_GENERATIONS = _SQL["read_generations"]
 """Parameters: partitions. One row for each that the shard holds: partition, generation."""
 READ_SCHEMA_VERSION = _SQL["read_schema_version"]
@@ -54,12 +53,14 @@ class PartitionState:
     admits_since: datetime = datetime(1970, 1, 1, tzinfo=UTC)
 
 
-def get_state(rows: list[dict[str, Any]], *, partition: int) -> PartitionState:
-    """From the rows of READ_STATE. Raises PartitionNotHere if there are none."""
-    if not rows:
-        raise PartitionNotHere(f"partition {partition} has no state row on its shard")
-    row = rows[0]
-    return PartitionState(row["epoch"], row["position"], row["watermark"], row["state"], row["admits_since"])
+def get_states(rows: list[dict[str, Any]]) -> dict[int, PartitionState]:
+    """From the rows of READ_STATES, by partition."""
+    return {
+        row["partition"]: PartitionState(
+            row["epoch"], row["position"], row["watermark"], row["state"], row["admits_since"]
+        )
+        for row in rows
+    }
 
 
 def adopt_partitions(connection: psycopg.Connection[Any], epochs: Mapping[int, int]) -> int:

@@ -5,7 +5,8 @@ from typing import Any
 
 import psycopg
 
-from viewcounter.storage.flush import FlushBatch, write_content
+from viewcounter.storage.flush_batch import FlushBatch
+from viewcounter.storage.flush_content import write_content
 
 _BLAMES_DATA = ("22", "23", "54")
 """SQLSTATE classes that an event can cause: data exception, integrity constraint, program limit (an index row too
@@ -29,7 +30,7 @@ def try_batch(
     """
     try:
         with connection.transaction(force_rollback=not keep):
-            write_content(connection, batch, rolled_through=rolled_through)
+            write_content(connection, [batch], rolled_through={batch.partition: rolled_through})
     except (psycopg.Error, UnicodeError) as error:
         if connection.closed or not is_blamed_on_data(getattr(error, "sqlstate", None)):
             raise

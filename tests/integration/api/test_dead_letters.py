@@ -39,7 +39,7 @@ def test_an_event_replayed_over_rest_is_counted_once_however_often_it_is_asked_f
         assert replayed.json()["actor"].startswith("API key admin (")
     bulk = api.post(f"{LIST}/replay", {"limit": 10}, scope="admin")
     assert (bulk["replayed"], bulk["not_replayed"]) == (0, [])
-    make_drainer(api.cluster, log).drain(PARTITION)
+    make_drainer(api.cluster, log).drain([PARTITION])
     assert read_total(api.cluster, "full") == (1, 4000)
     assert read_ledger(api.cluster) == (3, 2, 0, 0, 1)
 
@@ -57,11 +57,11 @@ def test_what_cannot_be_replayed_says_why_and_can_be_discarded(api, log):
 def test_a_stopped_partition_goes_on_with_as_many_dead_letters_as_are_accepted(api, log):
     append(log, *(event(number, type_id=99) for number in range(30)))
     with pytest.raises(PartitionStopped):
-        make_drainer(api.cluster, log).drain(PARTITION)
+        make_drainer(api.cluster, log).drain([PARTITION])
     path = f"/v1/partitions/{PARTITION}/resume"
     answers = [api.call("POST", path, body={"accept_dead_letters": 30}, scope="admin").json() for _ in range(2)]
     assert [answer["resumed"] for answer in answers] == [True, False]
-    make_drainer(api.cluster, log).drain(PARTITION)
+    make_drainer(api.cluster, log).drain([PARTITION])
     assert read_ledger(api.cluster) == (30, 0, 0, 0, 30)
 
 
@@ -109,14 +109,14 @@ def test_admin_keeps_who_discarded_a_dead_letter_and_why(api, log, admin):
 def test_admin_asks_before_a_stopped_partition_goes_on_and_keeps_why(api, log, admin):
     append(log, *(event(number, type_id=99) for number in range(30)))
     with pytest.raises(PartitionStopped):
-        make_drainer(api.cluster, log).drain(PARTITION)
+        make_drainer(api.cluster, log).drain([PARTITION])
     for reason in (None, ""):
         page = send(admin, reason, action="resume", partition=PARTITION, accept_dead_letters=30)
         assert "Its next 30 dead letters are accepted" in page
         with pytest.raises(PartitionNotOwned):
-            make_drainer(api.cluster, log).drain(PARTITION)
+            make_drainer(api.cluster, log).drain([PARTITION])
     assert "is resumed" in send(admin, "bad release", action="resume", partition=PARTITION, accept_dead_letters=30)
-    make_drainer(api.cluster, log).drain(PARTITION)
+    make_drainer(api.cluster, log).drain([PARTITION])
     kept = "Resumed, accepting 30 dead letters: bad release"
     assert kept in admin.get(f"/admin/configservice/partitionassignment/{PARTITION}/history/").content.decode()
     assert kept in admin.get(f"{ADMIN}history/").content.decode()

@@ -66,7 +66,7 @@ def flush(cluster, log, partition, video, number):
         AcceptedEvent(bad.bytes, video, UNKNOWN_TYPE, NOW_US, 1000),
     ]
     log.append({partition: pack_entry(events, received_us=NOW_US)})
-    make_drainer(cluster, log).drain(partition)
+    make_drainer(cluster, log).drain([partition])
     return counted, bad
 
 
@@ -136,7 +136,7 @@ def test_a_conflict_with_an_endless_video_id_is_kept_with_the_beginning_of_it(ap
     log, event_id = MemoryEventLog(), uuid4_of(1).bytes
     named = [AcceptedEvent(event_id, name, 1, NOW_US, 1000) for name in (video, "x" * 5000)]
     log.append({partition: pack_entry(named, received_us=NOW_US)})
-    report = make_drainer(api.cluster, log).drain(partition)
+    report = make_drainer(api.cluster, log).drain([partition])
     assert (report.counted, report.conflict, report.dead_letter_count) == (1, 1, 0)
     [conflict] = api.get("/v1/conflicts", "/v1/conflicts", scope="admin")["conflicts"]
     assert conflict["video_id"] == "x" * VIDEO_ID_MAX_CHARACTERS

@@ -46,7 +46,7 @@ class Story:
         return self.log.append({self.partition: payload}).positions[self.partition]
 
     def drain(self):
-        assert make_drainer(self.cluster, self.log, id_pieces=MANY_PIECES).drain(self.partition).caught_up
+        assert make_drainer(self.cluster, self.log, id_pieces=MANY_PIECES).drain([self.partition]).caught_up
 
     def ask(self, event_id, **options):
         question = ReceiptQuery(event_id, VIDEO, **options)

@@ -26,7 +26,7 @@ def test_a_viewer_reaches_the_raw_row_as_a_number_and_no_answer(api):
     [entry] = log.read(partition, after=START, max_entries=9)
     assert not any(name.encode() in entry.payload for name in (ADA, BOB))
 
-    report = make_drainer(api.cluster, log).drain(partition)
+    report = make_drainer(api.cluster, log).drain([partition])
 
     assert (report.counted, report.conflict, report.duplicate) == (3, 1, 1)
     ada = ViewerDigest(derive_viewer_key(VIEWER_KEY)).get_number(ADA)

@@ -45,7 +45,7 @@ def count_view(cluster: ClusterProxy, copy: LocalCopy, video_id: str) -> None:
     log = MemoryEventLog()
     log.append({partition: pack_entry([AcceptedEvent(uuid4().bytes, video_id, 1, now_us, 1000)], received_us=now_us)})
 
-    assert make_drainer(cluster, log, find_copies=copy.find_copies).drain(partition).counted == 1
+    assert make_drainer(cluster, log, find_copies=copy.find_copies).drain([partition]).counted == 1
 
 
 def read_copy(cluster: ClusterProxy, video_id: str) -> tuple[str, str | None]:

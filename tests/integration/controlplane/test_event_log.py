@@ -99,17 +99,17 @@ def test_a_shard_older_than_the_log_goes_on_once_its_loss_is_accepted(clean_clus
     log_id = create_log(clean_cluster, log, actor="ada")
     drainer = make_drainer(clean_cluster, log)
     applied = append(log, partition, 1)
-    assert drainer.drain(partition).counted == 1
+    assert drainer.drain([partition]).counted == 1
     trimmed = append(log, partition, 2)
     append(log, partition, 3)
     log.trim(partition, through=trimmed)  # a copy that is gone had applied so much
     with pytest.raises(PositionTrimmed):
-        drainer.drain(partition)
+        drainer.drain([partition])
     topology = accept_loss(clean_cluster, log, actor="ada", reason="its replica was promoted")
     assert (topology.log_id, log.read_id()) == (log_id, log_id)
     loss = LogLoss.objects.get()
     assert (loss.partition, loss.position, loss.log_id) == (partition, str(applied), log_id)
-    assert drainer.drain(partition).counted == 1
+    assert drainer.drain([partition]).counted == 1
     with pytest.raises(LogRefused, match="nothing is lost"):
         accept_loss(clean_cluster, log, actor="ada", reason="again")
     assert LogLoss.objects.count() == 1
@@ -132,10 +132,10 @@ def test_a_lost_log_goes_on_past_what_was_applied_and_the_loss_is_recorded(clean
     first = create_log(clean_cluster, log, actor="ada")
     drainer = make_drainer(clean_cluster, log)
     applied = append(log, partition, 1, 2)
-    assert drainer.drain(partition).counted == 2
+    assert drainer.drain([partition]).counted == 2
     append(log, partition, 3)  # acknowledged, never applied
     lose(server)
-    for use in (lambda: drainer.drain(partition), lambda: read_backlog(clean_cluster, log)):
+    for use in (lambda: drainer.drain([partition]), lambda: read_backlog(clean_cluster, log)):
         with pytest.raises(LogLost):
             use()
     topology = accept_loss(clean_cluster, log, actor="ada", reason="its disk died")
@@ -146,9 +146,9 @@ def test_a_lost_log_goes_on_past_what_was_applied_and_the_loss_is_recorded(clean
     assert (loss.shard, loss.position) == (topology.get_shard_of(partition).name, str(applied))
     assert (loss.log_id, loss.actor, loss.reason) == (first, "ada", "its disk died")
     assert append(log, partition, 4) > applied
-    assert drainer.drain(partition).counted == 1
+    assert drainer.drain([partition]).counted == 1
     append(log, partition, 1, 2, 3)  # clients that never saw an answer send again
-    report = drainer.drain(partition)
+    report = drainer.drain([partition])
     assert (report.counted, report.duplicate) == (1, 2)
     with pytest.raises(LogRefused, match="nothing is lost"):
         accept_loss(clean_cluster, log, actor="ada", reason="again")
@@ -158,13 +158,13 @@ def test_a_replica_that_had_applied_less_than_the_lost_log_held_skips_nothing(cl
     partition = partition_of(clean_cluster)
     create_log(clean_cluster, log, actor="ada")
     append(log, partition, 1)
-    make_drainer(clean_cluster, log).drain(partition)
+    make_drainer(clean_cluster, log).drain([partition])
     lose(server)
     accept_loss(clean_cluster, log, actor="ada", reason="its disk died")
     append(log, partition, 2)
     set_position(clean_cluster, partition, START)  # as it was on a replica that is promoted now
     with pytest.raises(PositionTrimmed):
-        make_drainer(clean_cluster, log).drain(partition)
+        make_drainer(clean_cluster, log).drain([partition])
 
 
 def test_no_loss_is_accepted_while_it_is_unknown_what_a_shard_has_applied(clean_cluster, log, servers):
@@ -189,7 +189,7 @@ def test_entries_given_positions_below_what_was_applied_are_counted_behind_it(cl
     create_log(clean_cluster, log, actor="ada")
     drainer = make_drainer(clean_cluster, log)
     applied = append(log, partition, 1)
-    assert drainer.drain(partition).counted == 1
+    assert drainer.drain([partition]).counted == 1
     ahead = Position(applied.ms + 60_000, 0)
     set_position(clean_cluster, partition, ahead)  # by a server whose clock was a minute ahead
     for number in range(100, 110):
@@ -203,7 +203,7 @@ def test_entries_given_positions_below_what_was_applied_are_counted_behind_it(cl
         (partition, str(ahead), "worker")
     ]
     assert partition in read_backlog(clean_cluster, log).unread
-    report = drainer.drain(partition)
+    report = drainer.drain([partition])
     assert (report.counted, report.duplicate) == (10, 1)
 
 

@@ -96,7 +96,7 @@ class Moving:
         backlog = read_backlog(self.cluster, self.counted.log)
         accept_arrivals(self.cluster, backlog.arrived)
         if PARTITION in backlog.unread:
-            make_drainer(self.cluster, self.counted.log, flush_max_events=1000).drain(PARTITION)
+            make_drainer(self.cluster, self.counted.log, flush_max_events=1000).drain([PARTITION])
 
     def live(self) -> None:
         self.come()

@@ -166,7 +166,7 @@ def publish_watermark(moving: Moving, cluster: ClusterProxy) -> None:
 
 
 def drain(moving: Moving, cluster: ClusterProxy) -> None:
-    make_drainer(cluster, moving.counted.log, flush_max_events=1000).drain(PARTITION)
+    make_drainer(cluster, moving.counted.log, flush_max_events=1000).drain([PARTITION])
 
 
 WORK: list[Callable[[Moving, ClusterProxy], None]] = [

@@ -81,7 +81,7 @@ def test_dead_letters_are_neither_replayed_nor_discarded(clean_cluster):
     log = MemoryEventLog()
     entry = pack_entry([event(1), event(2, type_id=999)], received_us=NOW_US)
     log.append({PARTITION: entry})
-    make_drainer(clean_cluster, log).drain(PARTITION)
+    make_drainer(clean_cluster, log).drain([PARTITION])
     shard = clean_cluster.topology.get_shard_of(PARTITION)
     with clean_cluster.shard_transaction(shard.id) as connection:
         [row] = connection.execute("SELECT id FROM dead_letter").fetchall()
@@ -148,9 +148,9 @@ def test_a_drain_ends_where_it_is_told_to(counted):
     before = counted.log.read_tails([PARTITION]).positions[PARTITION]
     counted.add(seed=2, count=40)
     entries = counted.log.read(PARTITION, after=before, max_entries=10)
-    report = make_drainer(counted.cluster, counted.log).drain(PARTITION, until=entries[1].position)
-    assert (report.position, report.caught_up) == (str(entries[1].position), True)
-    report = make_drainer(counted.cluster, counted.log).drain(PARTITION, until=entries[1].position)
+    report = make_drainer(counted.cluster, counted.log).drain([PARTITION], until=entries[1].position)
+    assert (report.positions, report.caught_up) == ({PARTITION: str(entries[1].position)}, True)
+    report = make_drainer(counted.cluster, counted.log).drain([PARTITION], until=entries[1].position)
     assert (report.flush_count, report.caught_up) == (0, True)
     counted.drain()
     counted.assert_exact()

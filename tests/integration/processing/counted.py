@@ -29,7 +29,7 @@ class Counted:
     first_hour: datetime
 
     def drain(self) -> None:
-        assert make_drainer(self.cluster, self.log).drain(PARTITION).caught_up
+        assert make_drainer(self.cluster, self.log).drain([PARTITION]).caught_up
 
     def add(self, *, seed: int, count: int = 40, since_hour: int = 0) -> None:
         """More events in the log, of every hour from `since_hour` on, the older ones late."""

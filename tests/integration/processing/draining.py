@@ -10,11 +10,6 @@ DEAD_LETTERS = DeadLetterLimits(run_max=10, ratio_max=0.5, ratio_min_events=100,
 FEW_PIECES = PieceLimits(max_pieces=2, small_ids=30)
 
 
-class NoLease:
-    def renew(self, partition):
-        pass
-
-
 def make_drainer(
     cluster,
     log,
@@ -23,7 +18,6 @@ def make_drainer(
     read_entries=3,
     budget_seconds=20.0,
     ids=None,
-    lease=None,
     dead_letters=DEAD_LETTERS,
     id_pieces=FEW_PIECES,
     **parts,
@@ -32,7 +26,6 @@ def make_drainer(
         cluster=cluster,
         log=log,
         ids=ids or IdCache(max_bytes=10_000),
-        lease=lease or NoLease(),
         settings=DrainSettings(
             budget_seconds=budget_seconds,
             flush=FlushLimits(max_events=flush_max_events, max_bytes=10**6, max_keys=10**6, max_seconds=60.0),

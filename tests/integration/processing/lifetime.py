@@ -104,11 +104,12 @@ class Lifetime:
             flush_max_events=flush_max_events,
             read_entries=read_entries,
             ids=self._workers[worker],
+            now=lambda: self.now,
             dead_letters=DeadLetterLimits(run_max=10**6, ratio_max=1.0, ratio_min_events=1, window_seconds=60.0),
         )
         admits_since = self.get_state()["admits_since"]
         try:
-            drainer.drain(PARTITION)
+            drainer.drain([PARTITION])
         except Killed:
             self._workers[worker] = IdCache(max_bytes=ID_CACHE_BYTES[worker])
         finally:

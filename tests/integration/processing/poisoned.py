@@ -20,19 +20,13 @@ PARTITION = 3
 LIMITS = DeadLetterLimits(run_max=20, ratio_max=0.1, ratio_min_events=100, window_seconds=3600.0)
 
 
-class NoLease:
-    def renew(self, partition):
-        pass
-
-
 def make_drainer(cluster, log, *, limits=LIMITS, max_seconds=20.0, max_trials=2000, flush_max_events=50_000, **parts):
     settings = IsolationSettings(max_seconds=max_seconds, max_trials=max_trials)
     return Drainer(
         cluster=cluster,
         log=log,
         ids=IdCache(max_bytes=10_000_000),
-        lease=NoLease(),
-        poison=PoisonIsolator(cluster=cluster, settings=settings, limits=limits, renew=NoLease().renew),
+        poison=PoisonIsolator(cluster=cluster, settings=settings, limits=limits),
         settings=DrainSettings(
             budget_seconds=60.0,
             flush=FlushLimits(max_events=flush_max_events, max_bytes=10**8, max_keys=10**6, max_seconds=60.0),
@@ -98,7 +92,7 @@ def get_rules(cluster, *, now=NOW + timedelta(seconds=40)):
 def bury(cluster, log, *events, partition=PARTITION):
     """Drain these and a good one. Ids of the partition's dead letters, newest first."""
     append(log, *events, event(9999), partition=partition)
-    make_drainer(cluster, log).drain(partition)
+    make_drainer(cluster, log).drain([partition])
     wanted = DeadLetterFilter(partition=partition)
     return [found.id for found in list_dead_letters(cluster, wanted, before=None, limit=500).items]
 

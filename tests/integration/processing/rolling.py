@@ -75,7 +75,7 @@ class Rolling:
         if not events:
             return
         columns = {
-            "partition": PARTITION,
+            "partitions": [PARTITION] * len(events),
             "video_ids": [event.video_id for event in events],
             "type_ids": [event.type_id for event in events],
             "starts": [event.minute for event in events],
@@ -83,14 +83,16 @@ class Rolling:
         for event in events:
             values = {name: [event.value] for name in ("sums", "mins", "maxs")}
             one = {"video_ids": [event.video_id], "type_ids": [event.type_id], "starts": [event.minute], "counts": [1]}
-            connection.execute(FLUSH["add_minutes"].text, {"partition": PARTITION, **one, **values})
+            connection.execute(FLUSH["add_minutes"].text, {"partitions": [PARTITION], **one, **values})
         hours = sorted({event.minute.replace(minute=0) for event in events})
         connection.execute(
             "INSERT INTO ledger SELECT %s, hour, 1, 1, 0, 0, 0, 0 FROM unnest(%s::timestamptz[]) AS u (hour)"
             " ON CONFLICT DO NOTHING",
             [PARTITION, hours],
         )
-        connection.execute(FLUSH["mark_dirty"].text, {**columns, "rolled_through": row["rolled_through"]})
+        connection.execute(
+            FLUSH["mark_dirty"].text, {**columns, "rolled_through": [row["rolled_through"]] * len(events)}
+        )
 
     def roll(self, *, transactions: int = 1000) -> RollupReport:
         settings = RollupSettings(grace_seconds=GRACE.total_seconds(), budget_seconds=transactions + 0.5, marks_max=3)

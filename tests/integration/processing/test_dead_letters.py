@@ -65,7 +65,7 @@ def replay(cluster, log, *ids, actor="op", **options):
 def test_a_replayed_event_counts_once_and_the_ledger_balances(clean_cluster, log, letter):
     assert replay(clean_cluster, log, letter) == [Result.REPLAYED]
     assert replay(clean_cluster, log, letter) == [Result.UNCHANGED]
-    make_drainer(clean_cluster, log).drain(PARTITION)
+    make_drainer(clean_cluster, log).drain([PARTITION])
     assert read_total(clean_cluster, "full") == (1, 4000)
     [raw] = query(clean_cluster, "SELECT viewer FROM raw_event WHERE partition = %(p)s AND video_id = 'full'")
     assert raw["viewer"] == -1
@@ -86,19 +86,19 @@ def test_dying_between_append_and_mark_leaves_it_new_and_replaying_again_is_harm
         with pytest.raises(RuntimeError):
             replay(clean_cluster, log, letter)
     assert get_dead_letter(clean_cluster, letter)[0].letter.state is DeadLetterState.NEW
-    make_drainer(clean_cluster, log).drain(PARTITION)
+    make_drainer(clean_cluster, log).drain([PARTITION])
     assert read_total(clean_cluster, "full") == (1, 4000)
     assert replay(clean_cluster, log, letter) == [Result.REPLAYED]
-    make_drainer(clean_cluster, log).drain(PARTITION)
+    make_drainer(clean_cluster, log).drain([PARTITION])
     assert read_total(clean_cluster, "full") == (1, 4000)
     assert read_ledger(clean_cluster) == (4, 2, 1, 0, 1)
 
 
 def test_an_event_that_its_client_has_sent_again_meanwhile_is_not_counted_twice(clean_cluster, log, letter):
     append(log, too_large(1))
-    make_drainer(clean_cluster, log).drain(PARTITION)
+    make_drainer(clean_cluster, log).drain([PARTITION])
     assert replay(clean_cluster, log, letter) == [Result.REPLAYED]
-    make_drainer(clean_cluster, log).drain(PARTITION)
+    make_drainer(clean_cluster, log).drain([PARTITION])
     assert read_total(clean_cluster, "full") == (1, 4000)
     assert read_ledger(clean_cluster) == (4, 2, 1, 0, 1)
 
@@ -106,7 +106,7 @@ def test_an_event_that_its_client_has_sent_again_meanwhile_is_not_counted_twice(
 def test_a_replayed_event_that_is_refused_again_is_new_again(clean_cluster, log):
     [found] = bury(clean_cluster, log, poison(1))
     assert replay(clean_cluster, log, found) == [Result.REPLAYED]
-    make_drainer(clean_cluster, log).drain(PARTITION)
+    make_drainer(clean_cluster, log).drain([PARTITION])
     [row] = read_letters(clean_cluster)
     assert (row["id"], row["state"], row["attempts"], row["actor"]) == (found.row_id, "new", 2, "")
     assert read_ledger(clean_cluster) == (3, 1, 0, 0, 2)

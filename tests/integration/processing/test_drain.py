@@ -25,7 +25,7 @@ from viewcounter.processing.dispatch import publish_watermarks, read_backlog
 from viewcounter.processing.errors import PartitionNotOwned
 from viewcounter.processing.known_ids import IdCache
 from viewcounter.processing.settings import PieceLimits
-from viewcounter.storage import flush, partitions
+from viewcounter.storage import flush_content, partitions
 from viewcounter.storage.errors import SchemaVersionMismatch
 
 NOW_US = int(datetime.now(UTC).timestamp() * 1_000_000)
@@ -76,7 +76,7 @@ def expected_totals(first):
 def test_totals_equal_the_distinct_events_however_small_flushes_and_id_cache_are(clean_cluster, seed):
     log = MemoryEventLog()
     *_, first = append_random(clean_cluster, log, seed=seed)
-    report = make_drainer(clean_cluster, log).drain(partition_of(clean_cluster, VIDEO))
+    report = make_drainer(clean_cluster, log).drain([partition_of(clean_cluster, VIDEO)])
     assert report.caught_up
     assert report.counted == len(first)
     assert read_totals(clean_cluster) == expected_totals(first)
@@ -89,11 +89,11 @@ def test_drains_beside_each_other_count_every_event_once(clean_cluster):
 
     def drain(_number):
         with suppress(Conflict):  # on a slow machine it waits too long for the row: beat would send it again
-            make_drainer(clean_cluster, log).drain(partition)
+            make_drainer(clean_cluster, log).drain([partition])
 
     with ThreadPoolExecutor(4) as pool:
         list(pool.map(drain, range(4)))
-    make_drainer(clean_cluster, log).drain(partition)
+    make_drainer(clean_cluster, log).drain([partition])
     assert read_totals(clean_cluster) == expected_totals(first)
 
 
@@ -125,7 +125,7 @@ def test_ids_of_a_minute_that_many_flushes_meet_stay_in_few_pieces(clean_cluster
                 first.setdefault((occurred_us // MINUTE_US, known), (VIDEO, 1, occurred_us, 1000))
                 events.append(AcceptedEvent(uuid4_of(known).bytes, VIDEO, 1, occurred_us, 1000))
         log.append({partition: pack_entry(events, received_us=NOW_US)})
-        workers[number % 2].drain(partition)
+        workers[number % 2].drain([partition])
     assert read_totals(clean_cluster) == expected_totals(first) == {1: (120, 120_000)}
     for pieces in read_id_pieces(clean_cluster).values():
         assert len(pieces) <= 40 / limits.small_ids + limits.max_pieces + 2
@@ -145,12 +145,12 @@ def test_a_drain_that_dies_is_continued_by_the_next_one(clean_cluster, monkeypat
             raise error
 
     with monkeypatch.context() as patch:
-        patch.setattr(flush, "STEPS", [*flush.STEPS, die_at_the_third_flush])
+        patch.setattr(flush_content, "STEPS", [*flush_content.STEPS, die_at_the_third_flush])
         with pytest.raises(RuntimeError):
-            make_drainer(clean_cluster, log, ids=ids).drain(partition)
+            make_drainer(clean_cluster, log, ids=ids).drain([partition])
     assert ids.size_bytes == 0  # what it judged ahead is not known to be on the shard
     assert 0 < sum(count for count, _ in read_totals(clean_cluster).values()) < len(first)
-    make_drainer(clean_cluster, log, ids=ids).drain(partition)
+    make_drainer(clean_cluster, log, ids=ids).drain([partition])
     assert read_totals(clean_cluster) == expected_totals(first)
 
 
@@ -161,20 +161,20 @@ class CountingLog(MemoryEventLog):
         super().__init__()
         self.entries_read = 0
 
-    def read(self, partition, *, after, max_entries):
-        entries = super().read(partition, after=after, max_entries=max_entries)
-        self.entries_read += len(entries)
-        return entries
+    def read_many(self, after, *, max_entries):
+        found = super().read_many(after, max_entries=max_entries)
+        self.entries_read += sum(len(entries) for entries in found.values())
+        return found
 
 
-class Watched:
-    """A lease that tells when a drain has been waiting for its shard for a while."""
+class Progress:
+    """Tells when a drain has been waiting for its shard for a while."""
 
-    def __init__(self, *, renewals):
+    def __init__(self, *, calls):
         self.is_waiting = threading.Event()
-        self._left = renewals
+        self._left = calls
 
-    def renew(self, _partition):
+    def __call__(self):
         self._left -= 1
         if self._left == 0:
             self.is_waiting.set()
@@ -187,13 +187,13 @@ def test_a_drain_stops_reading_while_its_shard_does_not_take_what_it_has_read(cl
         ids = range(entry * events_a_flush, (entry + 1) * events_a_flush)
         events = [AcceptedEvent(uuid4_of(number).bytes, VIDEO, 1, NOW_US, 1000) for number in ids]
         log.append({partition: pack_entry(events, received_us=NOW_US)})
-    opened, lease = threading.Event(), Watched(renewals=50)
+    opened, progress = threading.Event(), Progress(calls=50)
     monkeypatch.setattr(flush_writer, "WATCH_SECONDS", 0.01)
-    monkeypatch.setattr(flush, "STEPS", [lambda *_: opened.wait(WAIT_SECONDS), *flush.STEPS])
-    drainer = make_drainer(clean_cluster, log, flush_max_events=events_a_flush, read_entries=1, lease=lease)
+    monkeypatch.setattr(flush_content, "STEPS", [lambda *_: opened.wait(WAIT_SECONDS), *flush_content.STEPS])
+    drainer = make_drainer(clean_cluster, log, flush_max_events=events_a_flush, read_entries=1, on_progress=progress)
     with ThreadPoolExecutor(1) as pool:
-        drain = pool.submit(drainer.drain, partition)
-        assert lease.is_waiting.wait(WAIT_SECONDS)
+        drain = pool.submit(drainer.drain, [partition])
+        assert progress.is_waiting.wait(WAIT_SECONDS)
         assert log.entries_read == 1 + queued + 1  # being written, waiting, and judged with no place to wait
         opened.set()
         report = drain.result(WAIT_SECONDS)
@@ -208,7 +208,7 @@ def test_a_held_partition_is_not_drained_and_its_events_wait(clean_cluster):
     with clean_cluster.transaction(partition) as connection:
         connection.execute("UPDATE partition_state SET state = 'held' WHERE partition = %s", [partition])
     with pytest.raises(PartitionNotOwned):
-        make_drainer(clean_cluster, log).drain(partition)
+        make_drainer(clean_cluster, log).drain([partition])
     assert read_totals(clean_cluster) == {}
 
 
@@ -218,7 +218,7 @@ def test_a_drain_stops_rather_than_skip_entries_that_were_trimmed_away(clean_clu
     partition = partition_of(clean_cluster, VIDEO)
     log.trim(partition, through=log.read_tails([partition]).positions[partition])
     with pytest.raises(PositionTrimmed):
-        make_drainer(clean_cluster, log).drain(partition)
+        make_drainer(clean_cluster, log).drain([partition])
     assert read_totals(clean_cluster) == {}
 
 
@@ -227,7 +227,7 @@ def test_a_shard_with_another_schema_version_is_not_drained(clean_cluster, monke
     append_random(clean_cluster, log, seed=8)
     monkeypatch.setattr(partitions, "EXPECTED_SCHEMA_VERSION", "0099_from_the_future")
     with pytest.raises(SchemaVersionMismatch, match=r"has schema 0003_worker_leases.*0099_from_the_future"):
-        make_drainer(clean_cluster, log).drain(partition_of(clean_cluster, VIDEO))
+        make_drainer(clean_cluster, log).drain([partition_of(clean_cluster, VIDEO)])
     assert read_totals(clean_cluster) == {}
 
 
@@ -236,7 +236,7 @@ def test_backlog_names_unread_partitions_and_idle_ones_get_the_time_of_the_log(c
     append_random(clean_cluster, log, seed=7, event_count=20)
     partition = partition_of(clean_cluster, VIDEO)
     assert read_backlog(clean_cluster, log).unread == [partition]
-    make_drainer(clean_cluster, log).drain(partition)
+    make_drainer(clean_cluster, log).drain([partition])
     backlog = read_backlog(clean_cluster, log)
     assert backlog.unread == []
     assert sorted(backlog.idle) == list(range(clean_cluster.topology.partition_count))

@@ -10,7 +10,7 @@ from tests.unit.processing.builders import MINUTE_US, MemoryIds, uuid4_of
 from viewcounter.eventlog.codec import AcceptedEvent, pack_entry
 from viewcounter.eventlog.interface import Entry, Position
 from viewcounter.processing.batch import decode_entries, prepare_batch
-from viewcounter.storage import flush
+from viewcounter.storage import flush_content
 from viewcounter.storage.errors import PositionMoved
 from viewcounter.storage.flush import apply_flush
 from viewcounter.storage.partitions import PartitionState
@@ -40,7 +40,7 @@ def build_batch(*events, partition=3, old="0-0", new="5-0", admits_since=datetim
         event_types=TYPES,
         known=MemoryIds(),
         max_conflicts=2,
-        complete_ms=entry.position.ms,
+        complete_at=datetime.fromtimestamp(entry.position.ms / 1000, UTC),
     ).batch
 
 
@@ -118,7 +118,7 @@ class Crash(Exception):
     pass
 
 
-@pytest.mark.parametrize("place", range(len(flush.STEPS) + 1))
+@pytest.mark.parametrize("place", range(len(flush_content.STEPS) + 1))
 def test_a_crash_between_any_two_statements_leaves_nothing_and_the_rerun_counts_once(
     shard_connection, monkeypatch, place
 ):
@@ -128,7 +128,7 @@ def test_a_crash_between_any_two_statements_leaves_nothing_and_the_rerun_counts_
         raise Crash
 
     with monkeypatch.context() as patch:
-        patch.setattr(flush, "STEPS", [*flush.STEPS[:place], crash, *flush.STEPS[place:]])
+        patch.setattr(flush_content, "STEPS", [*flush_content.STEPS[:place], crash, *flush_content.STEPS[place:]])
         with pytest.raises(Crash):
             run(shard_connection, batch)
     assert dump(shard_connection) == before

@@ -25,7 +25,7 @@ from viewcounter.eventlog.codec import pack_entry, unpack_entry
 from viewcounter.eventlog.memory import MemoryEventLog
 from viewcounter.processing import isolation
 from viewcounter.processing.errors import PartitionNotOwned, PartitionStopped
-from viewcounter.storage import flush
+from viewcounter.storage import flush_content
 from viewcounter.storage.dead_letter_limits import StopReason
 from viewcounter.storage.settings import DeadLetterLimits
 
@@ -63,8 +63,8 @@ def test_one_bad_event_among_forty_thousand_becomes_a_dead_letter(clean_cluster,
     for start in range(0, 40_000, 1000):
         end = append(log, *events[start : start + 1000])
     tried = count_trials(monkeypatch)
-    report = make_drainer(clean_cluster, log).drain(PARTITION)
-    assert (report.counted, report.dead_letter_count, report.position) == (39_999, 1, end)
+    report = make_drainer(clean_cluster, log).drain([PARTITION])
+    assert (report.counted, report.dead_letter_count, report.positions) == (39_999, 1, {PARTITION: end})
     assert len(tried) <= isolation.PROBES + 2 * 16 + 1
     assert read_ledger(clean_cluster) == (40_000, 39_999, 0, 0, 1)
     assert query(clean_cluster, "SELECT sum(count)::int AS n FROM event_total")[0]["n"] == 39_999
@@ -81,7 +81,7 @@ def test_several_bad_events_of_different_kinds_are_found_together(clean_cluster,
     huge = 2**63 - 1000
     append(log, *(event(number) for number in range(100)), poison(200), event(201, LONG_VIDEO))
     append(log, event(202, "full", value=huge), event(203, "full", value=2000), event(204, type_id=99))
-    report = make_drainer(clean_cluster, log).drain(PARTITION)
+    report = make_drainer(clean_cluster, log).drain([PARTITION])
     assert report.counted == 101
     found = {letter["event_id"]: (letter["reason"], letter["sqlstate"]) for letter in read_letters(clean_cluster)}
     assert found == {
@@ -97,9 +97,9 @@ def test_several_bad_events_of_different_kinds_are_found_together(clean_cluster,
 def test_an_event_that_lifts_a_sum_past_64_bits_is_dead_and_the_sum_stays(clean_cluster, log):
     append(log, event(1, value=2**63 - 5000))
     drainer = make_drainer(clean_cluster, log)
-    drainer.drain(PARTITION)
+    drainer.drain([PARTITION])
     append(log, event(2, value=4000), event(3, value=2000), event(4, value=500))
-    drainer.drain(PARTITION)
+    drainer.drain([PARTITION])
     assert read_total(clean_cluster) == (3, 2**63 - 500)
     assert [letter["event_id"] for letter in read_letters(clean_cluster)] == [uuid4_of(3)]
 
@@ -107,9 +107,9 @@ def test_an_event_that_lifts_a_sum_past_64_bits_is_dead_and_the_sum_stays(clean_
 def test_the_id_of_a_dead_letter_is_not_known_so_that_its_repair_counts(clean_cluster, log):
     append(log, event(1), poison(2))
     drainer = make_drainer(clean_cluster, log)
-    drainer.drain(PARTITION)
+    drainer.drain([PARTITION])
     append(log, event(2), event(1))
-    report = drainer.drain(PARTITION)
+    report = drainer.drain([PARTITION])
     assert (report.counted, report.duplicate) == (1, 1)
     assert read_total(clean_cluster) == (2, 2000)
 
@@ -125,9 +125,9 @@ def test_nothing_stays_of_trials_when_the_process_dies_before_the_flush(clean_cl
     with monkeypatch.context() as patch:
         patch.setattr(isolation.logger, "warning", die)  # the last thing before the trials are rolled back
         with pytest.raises(RuntimeError):
-            drainer.drain(PARTITION)
+            drainer.drain([PARTITION])
     assert (read_content(clean_cluster), read_state(clean_cluster)) == before
-    make_drainer(clean_cluster, log).drain(PARTITION)
+    make_drainer(clean_cluster, log).drain([PARTITION])
     assert read_ledger(clean_cluster) == (51, 50, 0, 0, 1)
 
 
@@ -135,7 +135,7 @@ def test_the_same_event_refused_again_is_the_same_row(clean_cluster, log):
     drainer = make_drainer(clean_cluster, log)
     for _ in range(3):
         append(log, event(1), event(5, type_id=99), event(5, type_id=99))
-        drainer.drain(PARTITION)
+        drainer.drain([PARTITION])
     [letter] = read_letters(clean_cluster)
     assert letter["attempts"] == 6
     assert read_ledger(clean_cluster) == (9, 1, 2, 0, 6)
@@ -144,27 +144,27 @@ def test_the_same_event_refused_again_is_the_same_row(clean_cluster, log):
 def test_a_run_of_dead_letters_stops_the_partition_with_nothing_written(clean_cluster, log, caplog):
     append(log, event(1))
     drainer = make_drainer(clean_cluster, log)
-    drainer.drain(PARTITION)
+    drainer.drain([PARTITION])
     before = read_content(clean_cluster)
     position = read_state(clean_cluster)["position"]
     append(log, *(event(number, type_id=99) for number in range(10, 31)))
     with caplog.at_level(logging.ERROR), pytest.raises(PartitionStopped):
-        drainer.drain(PARTITION)
+        drainer.drain([PARTITION])
     state = read_state(clean_cluster)
     assert (state["state"], state["stop_reason"], state["position"]) == ("stopped", StopReason.RUN, position)
     assert read_content(clean_cluster) == before
     assert [record.levelname for record in caplog.records if "has stopped" in record.message] == ["ERROR"]
     with pytest.raises(PartitionNotOwned):
-        drainer.drain(PARTITION)
+        drainer.drain([PARTITION])
 
 
 def test_a_run_is_counted_over_flushes_and_by_whichever_worker(clean_cluster, log):
     for number in range(20):
         append(log, event(number, type_id=99))
-        make_drainer(clean_cluster, log).drain(PARTITION)
+        make_drainer(clean_cluster, log).drain([PARTITION])
     append(log, event(50, type_id=99))
     with pytest.raises(PartitionStopped):
-        make_drainer(clean_cluster, log).drain(PARTITION)
+        make_drainer(clean_cluster, log).drain([PARTITION])
     assert len(read_letters(clean_cluster)) == 20
 
 
@@ -172,7 +172,7 @@ def test_too_large_a_part_of_the_window_stops_the_partition(clean_cluster, log):
     mixed = [event(number, type_id=99 if number % 8 == 0 else 1) for number in range(200)]
     append(log, *mixed)
     with pytest.raises(PartitionStopped):
-        make_drainer(clean_cluster, log).drain(PARTITION)
+        make_drainer(clean_cluster, log).drain([PARTITION])
     assert read_state(clean_cluster)["stop_reason"] == StopReason.RATIO
     assert read_letters(clean_cluster) == []
 
@@ -182,7 +182,7 @@ def test_a_fault_that_is_in_no_event_stops_the_partition_after_a_few_trials(clea
     log.append({PARTITION: pack_entry([event(n) for n in range(5000)], received_us=old)})
     tried = count_trials(monkeypatch)
     with pytest.raises(PartitionStopped):
-        make_drainer(clean_cluster, log).drain(PARTITION)
+        make_drainer(clean_cluster, log).drain([PARTITION])
     assert tried == [1] * isolation.PROBES
     assert read_state(clean_cluster)["stop_reason"] == StopReason.ALL_REFUSED
     assert read_letters(clean_cluster) == []
@@ -196,13 +196,13 @@ def test_a_broken_schema_stops_the_partition_and_buries_nothing(clean_cluster, l
         connection.execute("SELECT * FROM a_table_that_a_release_forgot")
 
     with monkeypatch.context() as patch:
-        patch.setattr(flush, "STEPS", [*flush.STEPS, read_what_is_not_there])
+        patch.setattr(flush_content, "STEPS", [*flush_content.STEPS, read_what_is_not_there])
         with pytest.raises(PartitionStopped):
-            make_drainer(clean_cluster, log).drain(PARTITION)
+            make_drainer(clean_cluster, log).drain([PARTITION])
     assert len(tried) == 1
     assert read_state(clean_cluster)["stop_reason"] == StopReason.REFUSED
     assert resume(clean_cluster, PARTITION, actor="op")
-    make_drainer(clean_cluster, log).drain(PARTITION)
+    make_drainer(clean_cluster, log).drain([PARTITION])
     assert read_total(clean_cluster) == (100, 100_000)
 
 
@@ -210,7 +210,7 @@ def test_a_broken_schema_stops_the_partition_and_buries_nothing(clean_cluster, l
 def test_a_search_past_its_bounds_stops_the_partition(clean_cluster, log, bounds):
     append(log, *(event(number) for number in range(1000)), poison(5000), poison(5001), event(1, "c"))
     with pytest.raises(PartitionStopped):
-        make_drainer(clean_cluster, log, **bounds).drain(PARTITION)
+        make_drainer(clean_cluster, log, **bounds).drain([PARTITION])
     assert read_state(clean_cluster)["stop_reason"] == StopReason.UNBOUNDED
     assert read_letters(clean_cluster) == []
 
@@ -218,12 +218,12 @@ def test_a_search_past_its_bounds_stops_the_partition(clean_cluster, log, bounds
 def test_a_resumed_partition_writes_as_many_dead_letters_as_were_accepted(clean_cluster, log):
     append(log, *(event(number, type_id=99) for number in range(30)), event(100))
     with pytest.raises(PartitionStopped):
-        make_drainer(clean_cluster, log).drain(PARTITION)
+        make_drainer(clean_cluster, log).drain([PARTITION])
     assert resume(clean_cluster, PARTITION, actor="op", accept_dead_letters=29)
     with pytest.raises(PartitionStopped):
-        make_drainer(clean_cluster, log).drain(PARTITION)
+        make_drainer(clean_cluster, log).drain([PARTITION])
     assert resume(clean_cluster, PARTITION, actor="op", accept_dead_letters=32)
-    make_drainer(clean_cluster, log).drain(PARTITION)
+    make_drainer(clean_cluster, log).drain([PARTITION])
     assert read_ledger(clean_cluster) == (31, 1, 0, 0, 30)
     state = read_state(clean_cluster)
     assert (state["dead_letter_allowance"], state["resumed_by"], state["state"]) == (2, "op", "owned")
@@ -235,10 +235,10 @@ def test_bad_events_within_the_accepted_number_are_isolated_though_past_the_rati
     append(log, *(event(number, f"v{number % 9}") for number in range(100)), *(poison(1000 + n) for n in range(30)))
     limits = DeadLetterLimits(run_max=100, ratio_max=0.1, ratio_min_events=100, window_seconds=3600.0)
     with pytest.raises(PartitionStopped):
-        make_drainer(clean_cluster, log, limits=limits).drain(PARTITION)
+        make_drainer(clean_cluster, log, limits=limits).drain([PARTITION])
     assert read_state(clean_cluster)["stop_reason"] == StopReason.RATIO
     resume(clean_cluster, PARTITION, actor="op", accept_dead_letters=30)
-    make_drainer(clean_cluster, log, limits=limits).drain(PARTITION)
+    make_drainer(clean_cluster, log, limits=limits).drain([PARTITION])
     assert read_ledger(clean_cluster) == (130, 100, 0, 0, 30)
 
 
@@ -246,32 +246,32 @@ def test_unreadable_entries_stay_whole_and_count_against_the_limits(clean_cluste
     log.append({PARTITION: b"no entry"})
     append(log, event(1))
     drainer = make_drainer(clean_cluster, log)
-    drainer.drain(PARTITION)
+    drainer.drain([PARTITION])
     [letter] = read_letters(clean_cluster)
     assert (letter["reason"], letter["event_id"], bytes(letter["payload"])) == ("unreadable_entry", None, b"no entry")
     assert read_ledger(clean_cluster) == (1, 1, 0, 0, 0)
     for number in range(21):
         log.append({PARTITION: b"damage %d" % number})
     with pytest.raises(PartitionStopped):
-        drainer.drain(PARTITION)
+        drainer.drain([PARTITION])
     assert len(read_letters(clean_cluster)) == 1
 
 
 def test_a_conflict_that_cannot_be_stored_as_it_is_holds_nothing_up(clean_cluster, log):
     append(log, event(1), poison(2))
     drainer = make_drainer(clean_cluster, log)
-    drainer.drain(PARTITION)
+    drainer.drain([PARTITION])
     append(log, poison(1), event(3))
-    report = drainer.drain(PARTITION)
+    report = drainer.drain([PARTITION])
     assert (report.counted, report.conflict) == (1, 1)
 
 
 def test_metrics_and_the_list_name_stopped_partitions_and_waiting_letters(clean_cluster, log):
     append(log, event(1, type_id=99), event(2))
-    make_drainer(clean_cluster, log).drain(PARTITION)
+    make_drainer(clean_cluster, log).drain([PARTITION])
     append(log, *(event(number, type_id=99) for number in range(10, 50)))
     with pytest.raises(PartitionStopped):
-        make_drainer(clean_cluster, log).drain(PARTITION)
+        make_drainer(clean_cluster, log).drain([PARTITION])
     measure_dead_letters(clean_cluster)
     assert read_metric("dead_letters", partition=str(PARTITION)) == 1
     assert read_metric("dead_letters", partition="4") == 0

@@ -162,15 +162,15 @@ def test_a_frozen_process_that_drains_on_counts_no_event_twice(clean_cluster):
     first.renew()
     counted.add(seed=1, count=300)
     for partition in first.take():
-        frozen.drain(partition)
+        frozen.drain([partition])
     first.expire()
     second.renew()
     counted.add(seed=2, count=300)
     for partition in second.take():
-        other.drain(partition)
+        other.drain([partition])
     counted.add(seed=3, count=300)
-    frozen.drain(PARTITION)  # it does not know yet
-    other.drain(PARTITION)
+    frozen.drain([PARTITION])  # it does not know yet
+    other.drain([PARTITION])
     assert counted.read("event_total") == counted.expect(seconds=None)
 
 

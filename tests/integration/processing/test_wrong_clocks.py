@@ -65,12 +65,12 @@ def test_one_position_ten_days_ahead_deletes_nothing_and_stops_nothing(clean_clu
     partition = partition_of(clean_cluster)
     drainer = make_drainer(clean_cluster, log)
     log.append({partition: make_entry(1, 2, 3)})
-    assert drainer.drain(partition).counted == 3
+    assert drainer.drain([partition]).counted == 3
     ahead_ms = int((datetime.now(UTC) + 10 * DAY).timestamp() * 1000)
     with server.connect() as client:
         client.xadd(f"log:{{{partition}}}", {"e": make_entry(4), "b": 3}, id=f"{ahead_ms}-0")
         client.incrby(f"log-count:{{{partition}}}", 1)
-    assert drainer.drain(partition).counted == 1
+    assert drainer.drain([partition]).counted == 1
     publish_watermarks(clean_cluster, read_backlog(clean_cluster, log))
     retain_partition(clean_cluster, partition, policy=get_config().retention)
     row = read_row(clean_cluster, partition)
@@ -84,7 +84,7 @@ def test_one_position_ten_days_ahead_deletes_nothing_and_stops_nothing(clean_clu
     for number in range(100, 160):
         log.append({partition: make_entry(number)})
     log.append({partition: make_entry(1, 2, 3)})  # sent again
-    report = drainer.drain(partition)
+    report = drainer.drain([partition])
     assert (report.counted, report.duplicate, report.dead_letter_count) == (60, 3, 0)
     assert read_row(clean_cluster, partition)["state"] == "owned"
 
@@ -94,7 +94,7 @@ def test_a_watermark_of_the_future_is_put_right_by_the_next_flush(clean_cluster,
     with clean_cluster.transaction(partition) as connection:
         connection.execute("UPDATE partition_state SET watermark = now() + interval '10 days'")
     log.append({partition: make_entry(1)})
-    make_drainer(clean_cluster, log).drain(partition)
+    make_drainer(clean_cluster, log).drain([partition])
     assert read_row(clean_cluster, partition)["watermark"] <= datetime.now(UTC) + A_MOMENT
 
 

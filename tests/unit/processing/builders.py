@@ -8,7 +8,7 @@ import numpy as np
 
 from viewcounter.events.columns import Columns
 from viewcounter.processing.deduplication import NONE_KNOWN, KnownIds, merge_block
-from viewcounter.storage.flush import IdBlock
+from viewcounter.storage.flush_batch import IdBlock
 
 MINUTE_US = 60_000_000
 

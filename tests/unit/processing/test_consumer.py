@@ -1,5 +1,7 @@
 """A flush's worth ends at the first of its bounds, and nothing between two of them is left out."""
 
+from datetime import UTC, datetime, timedelta
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -8,7 +10,8 @@ from tests.unit.processing.builders import MINUTE_US, Row, uuid4_of
 from viewcounter.eventlog.codec import AcceptedEvent, pack_entry
 from viewcounter.eventlog.interface import START, Position
 from viewcounter.eventlog.memory import MemoryEventLog
-from viewcounter.processing.consumer import PartitionConsumer, get_complete_ms
+from viewcounter.processing.consumer import MAX_BARRIERS, LogConsumer
+from viewcounter.processing.errors import LogEndLost
 from viewcounter.processing.settings import FlushLimits
 
 PARTITION = 3
@@ -40,10 +43,8 @@ def fill(entries):
 
 def read_chunks(log, limits, *, max_read_entries=1, clock=lambda: 0.0):
     """By default an entry a read, so that a bound is seen after each."""
-    consumer = PartitionConsumer(
-        log, PARTITION, after=START, limits=limits, max_read_entries=max_read_entries, clock=clock
-    )
-    return list(iter(consumer.read_chunk, None))
+    consumer = LogConsumer(log, {PARTITION: START}, limits=limits, max_read_entries=max_read_entries, clock=clock)
+    return list(iter(lambda: consumer.read_chunk().parts.get(PARTITION), None))
 
 
 def bound(**limits):
@@ -101,24 +102,114 @@ def test_every_event_is_read_once_and_in_order_however_reads_are_cut(entries, ma
 
 
 def test_the_end_of_the_log_is_known_with_the_chunk_that_reaches_it():
-    log = fill(ENTRIES)
-    assert [chunk.at_end for chunk in read_chunks(log, bound(max_events=20), max_read_entries=5)] == [False, True]
-    assert read_chunks(MemoryEventLog(), NO_BOUND) == []
+    consumer = LogConsumer(fill(ENTRIES), {PARTITION: START}, limits=bound(max_events=20), max_read_entries=5)
+    chunks = [consumer.read_chunk() for _ in range(3)]
+    assert [(chunk.at_end, bool(chunk.parts)) for chunk in chunks] == [(False, True), (True, True), (True, False)]
 
 
-@pytest.mark.parametrize(
-    ("end_ms", "is_tail", "complete_ms"),
-    [(900, False, 900), (1000, True, 1000), (1001, True, 1000), (1001, False, None), (2**63, True, 1000)],
+@given(
+    sizes=st.lists(st.integers(0, 9), min_size=3, max_size=3),
+    max_events=st.integers(1, 12),
+    max_read_entries=st.integers(1, 20),
 )
-def test_a_position_of_the_future_promises_nothing(end_ms, is_tail, complete_ms):
-    assert get_complete_ms(Position(end_ms, 3), read_at_ms=1000, is_tail=is_tail) == complete_ms
+def test_partitions_are_read_together_each_in_its_own_order(sizes, max_events, max_read_entries):
+    log = MemoryEventLog()
+    expected = {}
+    for partition, size in enumerate(sizes):
+        ids = [uuid4_of(100 * partition + number).bytes for number in range(size)]
+        for event_id in ids:
+            log.append({partition: pack_entry([EVENT._replace(event_id=event_id)], received_us=0)})
+        if ids:
+            expected[partition] = b"".join(ids)
+    consumer = LogConsumer(
+        log, dict.fromkeys(range(3), START), limits=bound(max_events=max_events), max_read_entries=max_read_entries
+    )
+    found, at_end = {}, False
+    while not at_end:
+        chunk = consumer.read_chunk()
+        at_end = chunk.at_end
+        assert list(chunk.parts) == sorted(chunk.parts)
+        for partition, part in chunk.parts.items():
+            found[partition] = found.get(partition, b"") + part.decoded.columns.event_ids.tobytes()
+    assert found == expected
+    assert consumer.positions == log.barrier(range(3))
+
+
+def test_a_partition_whose_log_is_trimmed_past_its_position_is_left_out():
+    log = MemoryEventLog()
+    for _ in range(2):
+        last = log.append({p: pack_entry([EVENT], received_us=0) for p in (1, 2)}).positions
+    log.trim(1, through=last[1])
+    consumer = LogConsumer(log, {1: START, 2: START}, limits=NO_BOUND, max_read_entries=10)
+    assert list(consumer.read_chunk().parts) == [2]
+    assert list(consumer.trimmed) == [1]
+
+
+class SteppingClock:
+    """A clock of the reader that goes on by a second with each look."""
+
+    def __init__(self):
+        self.now = NOON
+
+    def __call__(self):
+        self.now += timedelta(seconds=1)
+        return self.now
+
+
+NOON = datetime(2026, 5, 1, 12, tzinfo=UTC)
+
+
+def follow(log, **options):
+    options = {"limits": NO_BOUND, "max_read_entries": 10, "now": SteppingClock()} | options
+    return LogConsumer(log, {PARTITION: START}, **options)
+
+
+def append(log):
+    return log.append({PARTITION: pack_entry([EVENT], received_us=0)}).positions[PARTITION]
+
+
+def test_a_partition_is_complete_up_to_the_clock_read_before_its_end():
+    log = MemoryEventLog(clock=lambda: 4e9)  # positions of a wrong clock promise nothing
+    append(log)
+    consumer = follow(log)
+    assert consumer.read_chunk().parts[PARTITION].complete_at == NOON + timedelta(seconds=1)
+    append(log)
+    assert consumer.read_chunk().parts[PARTITION].complete_at == NOON + timedelta(seconds=2)
+
+
+def test_a_backlog_is_complete_only_once_the_end_seen_before_it_is_reached():
+    log = MemoryEventLog()
+    for _ in range(4):
+        append(log)
+    consumer = follow(log, limits=bound(max_events=2), max_read_entries=1)
+    parts = [consumer.read_chunk().parts[PARTITION] for _ in range(2)]
+    assert [part.complete_at for part in parts] == [None, NOON + timedelta(seconds=2)]
+
+
+def test_ends_that_a_backlog_has_not_reached_are_remembered_up_to_a_bound():
+    log = MemoryEventLog()
+    consumer = follow(log, limits=bound(max_events=1), max_read_entries=1)
+    for _ in range(MAX_BARRIERS + 20):
+        append(log)
+        append(log)
+        consumer.read_chunk()
+    parts = [consumer.read_chunk().parts[PARTITION].complete_at for _ in range(MAX_BARRIERS + 20)]
+    assert parts[-1] is not None
+    assert [at for at in parts if at] == sorted(at for at in parts if at)
 
 
 def test_entries_behind_the_bound_of_a_read_are_not_promised():
-    log = MemoryEventLog(clock=lambda: 5000.0)
-    first, _ = (log.append({PARTITION: pack_entry([EVENT], received_us=0)}).positions[PARTITION] for _ in range(2))
-    consumer = PartitionConsumer(
-        log, PARTITION, after=START, until=first, limits=NO_BOUND, max_read_entries=10, wall_clock=lambda: 4000.0
-    )
-    chunk = consumer.read_chunk()
-    assert (chunk.decoded.end, chunk.at_end, chunk.complete_ms) == (first, True, None)
+    log = MemoryEventLog()
+    first, _ = append(log), append(log)
+    chunk = follow(log, until=first).read_chunk()
+    part = chunk.parts[PARTITION]
+    assert (part.decoded.end, chunk.at_end, part.complete_at) == (first, True, None)
+
+
+def test_a_log_that_ends_before_a_position_is_reported_with_the_position():
+    log = MemoryEventLog()
+    append(log)
+    consumer = LogConsumer(log, {1: START, PARTITION: Position(2**50, 7)}, limits=NO_BOUND, max_read_entries=10)
+    with pytest.raises(LogEndLost, match="partitions \\[3\\]") as caught:
+        consumer.read_chunk()
+    assert caught.value.positions == {PARTITION: Position(2**50, 7)}

@@ -48,7 +48,7 @@ def make_writer(shard, thread, *, heard, watch=lambda: None):
         shard.write,
         thread,
         max_queued=MAX_QUEUED,
-        on_written=lambda written: heard.append(written.prepared),
+        on_written=lambda written: heard.append(written.batches),
         watch=watch,
     )
 

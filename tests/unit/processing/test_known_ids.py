@@ -15,7 +15,7 @@ from tests.unit.processing.builders import Row, build_columns
 from viewcounter.processing import known_ids
 from viewcounter.processing.deduplication import NONE_KNOWN, KnownIds, deduplicate, merge_block
 from viewcounter.processing.known_ids import BYTES_PER_ID, BYTES_PER_MINUTE, IdCache, LoadedIds
-from viewcounter.storage.flush import IdBlock
+from viewcounter.storage.flush_batch import IdBlock
 
 PARTITION = 7
 

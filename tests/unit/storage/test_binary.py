@@ -15,7 +15,7 @@ texts = st.lists(st.text(st.characters(exclude_categories=["Cs"]), max_size=8), 
 @given(values=texts, data=st.data())
 def test_texts_at_places_are_the_array_of_these_texts(values, data):
     index = data.draw(st.lists(st.integers(0, len(values) - 1), max_size=10))
-    chosen = binary.texts_at(values, np.array(index, dtype=np.int64))
+    chosen = binary.texts_at([(values, np.array(index, dtype=np.int64))])
     assert chosen == binary.texts([values[i] for i in index])
 
 
@@ -52,7 +52,7 @@ def lay_out(row, *, partition):
 
 @given(batch=st.lists(rows, max_size=20), partition=st.integers(0, 2**15 - 1))
 def test_copy_rows_hold_every_field_of_every_event(batch, partition):
-    stream = binary.copy_rows(build_columns(batch), partition=partition)
+    stream = binary.copy_rows([(build_columns(batch), partition)])
     by_length = sorted(batch, key=lambda row: len(row.video.encode()))  # stable: order is kept among equal lengths
     body = b"".join(lay_out(row, partition=partition) for row in by_length)
     assert stream == b"PGCOPY\n\xff\r\n\0" + bytes(8) + body + b"\xff\xff"

@@ -74,8 +74,8 @@ def test_a_flush_passes_only_within_run_and_ratio_or_its_allowance(window, text,
 
 def test_a_run_of_dead_letters_goes_on_over_flushes_that_hold_nothing_else():
     def change(text, *, allowed=False):
-        built = build_window_change(tally(text), allowed=allowed, limits=LIMITS)
-        return built["dead"], built["run"], built["run_goes_on"], built["allowed"]
+        built = build_window_change(tally(text), allowed=allowed)
+        return built.dead, built.run, built.run_goes_on, built.allowed
 
     assert change("xx") == (2, 2, True, 0)
     assert change("x.x") == (2, 1, False, 0)

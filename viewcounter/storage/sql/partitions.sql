@@ -1,10 +1,8 @@
 -- The state rows of partitions and what a drain must know before it flushes.
 
--- name: read_state (point)
-SELECT epoch, position, watermark, state, admits_since FROM partition_state WHERE partition = %(partition)s
-
 -- name: read_states (point)
-SELECT partition, epoch, position, watermark, state FROM partition_state WHERE partition = ANY(%(partitions)s)
+SELECT partition, epoch, position, watermark, state, admits_since
+FROM partition_state WHERE partition = ANY(%(partitions)s)
 
 -- name: read_incoming (maintenance)
 -- Copies that are not the owner's yet: they will read the log from their own positions on.
