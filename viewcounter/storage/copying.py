@@ -112,7 +112,8 @@ def read_event_types(connection: Connection) -> dict[int, str]:
 
 
 def ensure_event_types(connection: Connection, types: dict[int, str]) -> None:
-    connection.execute(_FLUSH_SQL["ensure_event_types"].text, {"ids": list(types), "names": list(types.values())})
+    ids = sorted(types)  # as a flush writes them
+    connection.execute(_FLUSH_SQL["ensure_event_types"].text, {"ids": ids, "names": [types[each] for each in ids]})
 
 
 def list_relations(connection: Connection, table: MovedTable) -> dict[str, int]:

@@ -1,5 +1,6 @@
 -- The shards' copies of videos and channels. Every write keeps the newer revision, so it may run twice, late or
--- beside itself. Keys come sorted, so that two writers rarely meet in opposite order; a deadlock is retried.
+-- beside itself. Channels, which partitions share, are written in the order of their keys, so that writers wait for each
+-- other instead of deadlocking.
 
 -- name: read_catalogue_cursor (maintenance)
 -- From which revision on the partitions given still miss changes: the lowest of theirs, 0 when one is new here.
@@ -23,10 +24,18 @@ FROM unnest(%(channel_ids)s::text[], %(titles)s::text[], %(revisions)s::bigint[]
 ON CONFLICT (channel_id) DO NOTHING
 
 -- name: update_channels (maintenance)
--- Changed channels, where this shard has them.
-UPDATE channel AS c SET title = u.title, revision = u.revision
-FROM unnest(%(channel_ids)s::text[], %(titles)s::text[], %(revisions)s::bigint[]) AS u (channel_id, title, revision)
-WHERE c.channel_id = u.channel_id AND c.revision < u.revision
+-- Changed channels, where this shard has them. Locked in the order of their keys: an UPDATE alone takes the order of its
+-- join.
+WITH changed AS (
+    SELECT c.channel_id, u.title, u.revision
+    FROM channel AS c
+    JOIN unnest(%(channel_ids)s::text[], %(titles)s::text[], %(revisions)s::bigint[])
+        AS u (channel_id, title, revision) ON c.channel_id = u.channel_id
+    WHERE c.revision < u.revision
+    ORDER BY c.channel_id COLLATE "C" FOR NO KEY UPDATE OF c
+)
+UPDATE channel AS c SET title = changed.title, revision = changed.revision
+FROM changed WHERE c.channel_id = changed.channel_id
 
 -- name: upsert_videos (maintenance)
 -- Changed videos of partitions of this shard, known to it or not.
