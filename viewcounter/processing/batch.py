@@ -98,7 +98,7 @@ def prepare_batch(
     `known` is as of `state.position`; the new ids are added to it. The first `max_conflicts` conflicts are stored. The
     watermark becomes `complete_at`, and stays unchanged without it.
     """
-    is_known_type = np.isin(decoded.columns.type_ids, list(event_types))
+    is_known_type = _find_known_types(decoded.columns, event_types)
     # Accepted in time, but spooled for so long that its ids are removed: it may have been counted before.
     is_admitted = decoded.columns.occurred_us >= int(state.admits_since.timestamp()) * 1_000_000
     is_dead = ~(is_known_type & is_admitted)
@@ -139,6 +139,12 @@ def prepare_batch(
         duplicate_count=int(verdict.duplicate.sum()),
         conflict_count=int(verdict.conflict.sum()),
     )
+
+
+def _find_known_types(columns: Columns, event_types: Mapping[int, EventType]) -> NDArray[np.bool_]:
+    if all(type_id in event_types for type_id in find_types(columns)):
+        return np.ones(len(columns), dtype=bool)
+    return np.isin(columns.type_ids, list(event_types))
 
 
 def _select_conflicts(columns: Columns, verdict: Verdict, *, max_count: int) -> Conflicts:

@@ -16,8 +16,6 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
-import numpy as np
-
 from clusterproxy.plan import Consistency
 from configservice.topology.model import EventType
 from runtime.metrics import EVENTS_FLUSHED, FLUSHES_CONTENDED, ID_PIECES_MERGED
@@ -25,6 +23,7 @@ from shardproxy.errors import OutcomeUnknown
 from shardproxy.query import QueryClass
 from viewcounter.eventlog.errors import PositionTrimmed
 from viewcounter.eventlog.interface import EventLog, Position
+from viewcounter.processing.aggregation import find_types
 from viewcounter.processing.batch import PreparedBatch, prepare_batch
 from viewcounter.processing.consumer import Chunk, LogConsumer
 from viewcounter.processing.deduplication import MINUTES_AT_ONCE
@@ -359,7 +358,8 @@ class Drainer:
     def _get_event_types(self, chunk: Chunk) -> dict[int, EventType]:
         """By id. An unknown type may be newer than our topology."""
         types = {t.id: t for t in self._cluster.topology.event_types}
-        if not all(np.isin(part.decoded.columns.type_ids, list(types)).all() for part in chunk.parts.values()):
+        found = {type_id for part in chunk.parts.values() for type_id in find_types(part.decoded.columns)}
+        if not found <= types.keys():
             self._cluster.refresh_topology()
             types = {t.id: t for t in self._cluster.topology.event_types}
         return types

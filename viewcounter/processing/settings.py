@@ -61,7 +61,7 @@ class DrainSettings:
 
     interval_seconds: float = setting(0.5, "Interval at which beat looks for log entries that are not counted.")
     linger_seconds: float = setting(
-        0.25,
+        0.4,
         "Time between the beginnings of two flushes of a shard while events come; the first one after a pause does not"
         " wait.",
     )

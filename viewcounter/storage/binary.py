@@ -8,6 +8,7 @@ and `array_send` in src/backend/utils/adt/arrayfuncs.c.
 import struct
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -96,18 +97,19 @@ def texts(values: Iterable[str]) -> TextArray:
     return TextArray(_variable_width([v.encode() for v in values], TextArray.element_oid))
 
 
-def encoded_texts(values: Iterable[bytes]) -> TextArray:
-    """From texts in UTF-8."""
-    return TextArray(_variable_width(values, TextArray.element_oid))
-
-
 def texts_at(parts: Iterable[tuple[Sequence[str], NDArray[Any]]]) -> TextArray:
     """`values[i]` for each i of `index`, of all pairs (values, index) in turn; each value is encoded once."""
     found: list[bytes] = []
     for values, index in parts:
-        items = [_prefix_length(v.encode()) for v in values]
+        items = _encode_texts(tuple(values))
         found += [items[i] for i in index.tolist()]
     return TextArray(_array_header(len(found), TextArray.element_oid) + b"".join(found))
+
+
+@lru_cache(maxsize=64)
+def _encode_texts(values: tuple[str, ...]) -> list[bytes]:
+    """Items of a text array. The statements of a flush name the same videos."""
+    return [len(text).to_bytes(4, "big") + text for text in map(str.encode, values)]
 
 
 def byteas(values: Sequence[bytes]) -> ByteaArray:

@@ -51,16 +51,16 @@ def _is_late(batch: FlushBatch, rolled_through: datetime) -> bool:
 def _ensure_videos(connection: Connection, batches: Batches) -> dict[str, int]:
     """Before all rows that refer to videos. Returns the new ones."""
     touched = sorted(
-        (batch.counted.videos[place].encode(), batch.partition)
+        (batch.counted.videos[place], batch.partition)
         for batch in batches
-        for place in np.unique(batch.totals.video_index).tolist()
+        for place in np.flatnonzero(np.bincount(batch.totals.video_index)).tolist()
     )
     if not touched:
         return {}
     rows = connection.execute(
         _SQL["ensure_videos"].text,
         {
-            "video_ids": binary.encoded_texts([video for video, _ in touched]),
+            "video_ids": binary.texts([video for video, _ in touched]),
             "partitions": binary.smallints(np.array([partition for _, partition in touched])),
         },
     )
