@@ -174,6 +174,11 @@ ROLLUP_DIRTY_BUCKETS = _measured("rollup_dirty_buckets", "Buckets that wait to b
 SKETCHES_MADE = _counter("sketches_made_total", "Sketches of viewers and values made, by tier", "tier")
 SKETCH_SECONDS = _histogram("sketch_seconds", "One call that makes a partition's sketches", buckets=_FLUSH_BUCKETS)
 SKETCHES_DUE = _measured("sketches_due_buckets", "Hours or days of partitions whose sketches wait, by tier", "tier")
+CONTROL_BACKUP_AGE_SECONDS = _measured(
+    "control_backup_age_seconds",
+    "Age of the newest verified backup of the control database; +Inf without one",
+    fresh_seconds=MEASURED_RARELY_SECONDS,
+)
 DELETION_CLOCK_BEHIND_SECONDS = _measured(
     "deletion_clock_behind_seconds",
     "How far the time that deletion by age counts from is behind the shard's clock",

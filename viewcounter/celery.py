@@ -62,6 +62,12 @@ app.conf.update(
     worker_cancel_long_running_tasks_on_connection_loss=True,
     task_soft_time_limit=_config.worker.task_seconds,
     task_time_limit=_config.worker.task_seconds + 10,
+    task_annotations={  # it ends by itself before that
+        "backup_control": {
+            "soft_time_limit": _config.control_backup.seconds_max + 10,
+            "time_limit": _config.control_backup.seconds_max + 20,
+        }
+    },
     broker_connection_retry_on_startup=True,
     broker_connection_max_retries=None,
     broker_transport_options={

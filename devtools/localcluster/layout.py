@@ -84,6 +84,7 @@ def build_layout(
     told = {name: reach(name, port) if name in SERVER_NAMES else port for name, port in ports.items()}
     environment = build_environment(state, ports=told, outer=outer)
     placement = place_postgres(state, configured_bin_dir=spec.postgres_bin_dir)
+    environment.settings["VIEWCOUNTER_CONTROL_BACKUP_BIN_DIR"] = str(placement.programs.bin_dir)
     child_environment = build_child_environment(environment.settings, outer=outer, env_file=state.environment_file)
     common = {"state": state, "waiter": waiter}
     server = common | {"ready_seconds": spec.server_ready_seconds}

@@ -37,6 +37,7 @@ from viewcounter.ingest.settings import (
 )
 from viewcounter.maintenance.settings import (
     AuditSettings,
+    ControlBackupSettings,
     RecountSettings,
     RetentionSettings,
     RollupSettings,
@@ -118,6 +119,7 @@ class Config:
     sketch: SketchSettings = section(SketchSettings)
     audit: AuditSettings = section(AuditSettings)
     recount: RecountSettings = section(RecountSettings)
+    control_backup: ControlBackupSettings = section(ControlBackupSettings)
     move: MoveSettings = section(MoveSettings)
     worker: WorkerSettings = section(WorkerSettings)
     beat: BeatSettings = section(BeatSettings)

@@ -1,7 +1,8 @@
-"""Settings of rollups, retention, sketches, audits and recounts."""
+"""Settings of rollups, retention, sketches, audits, recounts and backups of the control database."""
 
 from dataclasses import dataclass
 from datetime import timedelta
+from pathlib import Path
 
 from runtime.settings import same_as, setting
 
@@ -137,3 +138,33 @@ class RecountSettings:
     listed_differences: int = setting(100, "Maximum number of rows of each table that a recount lists as different.")
     max_items: int = setting(50, "Maximum number of recounts in one answer of the API, newest first.")
     future_seconds: int = same_as("accept", "future_seconds", default=300)
+
+
+@dataclass(frozen=True, slots=True)
+class ControlBackupSettings:
+    """Backups of the control database."""
+
+    folder: Path | None = setting(
+        None,
+        "Folder of the dumps of the control database, on another disk than the database; unset: workers make none."
+        " Every host with a worker of the queue maintenance needs the same folder, for example a network file system.",
+    )
+    bin_dir: Path | None = setting(
+        None, "Folder of the programs pg_dump and pg_restore; unset: they are searched in PATH."
+    )
+    interval_seconds: float = setting(6 * 3600.0, "Age of the newest backup at which a worker makes the next one.")
+    check_seconds: float = setting(
+        120.0,
+        "Interval at which a worker looks whether a backup is due, verifies one that is not verified, and measures its"
+        " age.",
+    )
+    keep_count: int = setting(
+        28, "Number of backups that are kept; the newest verified one is kept even when it is older."
+    )
+    seconds_max: float = setting(
+        240.0, "Maximum duration of one backup with its verification; then it is given up and tried again later."
+    )
+
+    @property
+    def interval(self) -> timedelta:
+        return timedelta(seconds=self.interval_seconds)

@@ -21,7 +21,9 @@ from viewcounter.eventlog.registry import get_event_log, get_lag_board
 from viewcounter.health.cluster_health import probe_cluster, publish_durability, publish_signature
 from viewcounter.health.registration import find_services, publish_services
 from viewcounter.maintenance.audit_runs import run_audit
+from viewcounter.maintenance.errors import BackupError
 from viewcounter.maintenance.lag import publish_lag, read_lag
+from viewcounter.maintenance.periodic_backup import run_periodic_backup
 from viewcounter.maintenance.recount_jobs import list_runnable, requeue_lost
 from viewcounter.maintenance.recount_jobs import run_recount as continue_recount
 from viewcounter.maintenance.retention import drop_old_raw_days, retain_partition
@@ -205,3 +207,13 @@ def measure_moves() -> None:
     """Set the gauges of unfinished moves."""
     with postponed("measure_moves", "unfinished moves are not measured"):
         publish_unfinished()
+
+
+@shared_task(name="backup_control")
+def backup_control() -> None:
+    """Back up the control database if that is due, and publish the age of the last verified backup."""
+    settings = get_config().control_backup
+    if settings.folder is None:
+        return
+    with postponed("backup_control", "the control database is not backed up", expected=(BackupError,)):
+        run_periodic_backup(settings.folder, settings)

@@ -31,7 +31,8 @@ def build_schedule(config: Config) -> dict[str, dict[str, Any]]:
 
 def _list_intervals(config: Config) -> dict[str, float]:
     """Seconds by the name of a task."""
-    return {
+    backups = {} if config.control_backup.folder is None else {"backup_control": config.control_backup.check_seconds}
+    return backups | {
         "dispatch_drains": config.drain.interval_seconds,
         "advance_idle_watermarks": config.drain.watermark_interval_seconds,
         "measure_lag": config.log.lag_interval_seconds,

@@ -36,14 +36,17 @@ _outages: dict[str, OutageLog] = {}
 
 
 @contextmanager
-def postponed(task: str, effect: str) -> Iterator[None]:
-    """Work that beat repeats: failures of dependencies are counted, the first one of an outage is logged."""
+def postponed(task: str, effect: str, *, expected: tuple[type[Exception], ...] = ()) -> Iterator[None]:
+    """Work that beat repeats: failures of dependencies are counted, the first one of an outage is logged.
+
+    `expected`: errors of this task beside those of `UNAVAILABLE`.
+    """
     outage = get_outage(task)
     try:
         yield
     except PartitionBeingMoved as error:
         logger.info("%s: %s", effect, error)
-    except UNAVAILABLE as error:
+    except (*UNAVAILABLE, *expected) as error:
         TASK_FAILURES.labels(task).inc()
         outage.report_failure(f"{effect}: {error}")
     else:

@@ -13,7 +13,7 @@ from viewcounter.processing.schedule import QUEUES, build_schedule
 
 ROOT = Path(__file__).resolve().parents[3]
 CHILD_SECONDS = 120
-CONFIG = configure(drain_interval_seconds=0.25, audit_interval_seconds=3600)
+CONFIG = configure(drain_interval_seconds=0.25, audit_interval_seconds=3600, control_backup_folder="/backups")
 OF_REPORTS = {"audit", "audit_partition", "resume_recounts", "run_recount"}
 QUEUED_BY_OTHERS = {"drain", "rollup", "sketch", "retain", "audit_partition", "run_recount"}
 
