@@ -1,6 +1,6 @@
 """A cluster proxy whose transactions die at will: before any statement, before COMMIT, or after it, unheard of."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -12,18 +12,34 @@ class Killed(Exception):
     """The process that raises it is dead: only the test may catch it."""
 
 
-class FaultyCluster:
-    """Reads on primaries. After `arm(n)` the n-th step from there on raises: statements, COMMITs and their answers."""
+def _raise(sqlstate: str) -> str:
+    return f"DO $$BEGIN RAISE 'injected' USING ERRCODE = '{sqlstate}'; END$$"
 
-    def __init__(self, cluster: ClusterProxy) -> None:
+
+SERVER_FAULTS = {
+    "deadlock": _raise("40P01"),
+    "lock timeout": _raise("55P03"),
+    "cancel": _raise("57014"),
+    "terminated": "SELECT pg_terminate_backend(pg_backend_pid())",
+}
+"""Statements after which the server has ended a transaction or its session, by what has happened to it."""
+
+
+class FaultyCluster:
+    """Reads on primaries. After `arm(n)` the n-th step from there on fails: statements, COMMITs and their answers.
+    `on_transaction` is called before each transaction begins."""
+
+    def __init__(self, cluster: ClusterProxy, *, on_transaction: Callable[[], None] = lambda: None) -> None:
         self._cluster = cluster
+        self._on_transaction = on_transaction
         self._steps_left: int | None = None
-        self._error: Exception = Killed()
+        self._error: Exception | str = Killed()
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._cluster, name)
 
-    def arm(self, steps: int | None, error: Exception | None = None) -> None:
+    def arm(self, steps: int | None, error: Exception | str | None = None) -> None:
+        """`error`: raised, or one of SERVER_FAULTS, which the server raises; after a COMMIT it has no effect."""
         self._steps_left, self._error = steps, error or Killed()
 
     def read(self, *args: Any, **options: Any) -> Any:
@@ -34,18 +50,24 @@ class FaultyCluster:
 
     @contextmanager
     def transaction(self, *args: Any, **options: Any) -> Iterator[Any]:
+        self._on_transaction()
         with self._cluster.transaction(*args, **options) as connection:
             yield _FaultyConnection(connection, self)
-            self.step()
-        self.step()
+            self.step(connection)
+        self.step(None)
 
-    def step(self) -> None:
+    def step(self, connection: Any) -> None:
+        """`connection` None: the transaction is over."""
         if self._steps_left is None:
             return
         self._steps_left -= 1
-        if self._steps_left <= 0:
-            self._steps_left = None
+        if self._steps_left > 0:
+            return
+        self._steps_left = None
+        if isinstance(self._error, Exception):
             raise self._error
+        if connection is not None:
+            connection.execute(self._error)
 
 
 class _FaultyConnection:
@@ -57,10 +79,10 @@ class _FaultyConnection:
         return getattr(self._connection, name)
 
     def execute(self, *args: Any, **options: Any) -> Any:
-        self._cluster.step()
+        self._cluster.step(self._connection)
         return self._connection.execute(*args, **options)
 
     def cursor(self, *args: Any, **options: Any) -> Any:
         """Taken for COPY and executemany: one statement each."""
-        self._cluster.step()
+        self._cluster.step(self._connection)
         return self._connection.cursor(*args, **options)

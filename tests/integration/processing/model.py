@@ -47,7 +47,8 @@ class Model:
         self.outcomes[event.occurred_us // HOUR_US * HOUR_US, self._judge(event, admits_since)] += 1
 
     def _judge(self, event: AcceptedEvent, admits_since: datetime) -> str:
-        if event.type_id not in self.known_types or EPOCH + timedelta(microseconds=event.occurred_us) < admits_since:
+        is_late = EPOCH + timedelta(microseconds=event.occurred_us) < admits_since
+        if is_late or event.type_id not in self.known_types or "\0" in event.video_id:
             return "dead_lettered"
         first = self.first.setdefault((find_id_minute(event), event.event_id), event)
         if first is not event:
