@@ -17,7 +17,7 @@ from runtime.transitions import OutageLog
 from shardproxy.errors import ShardProxyError
 from viewcounter.eventlog.errors import EventLogError
 from viewcounter.processing.drain import Drainer
-from viewcounter.processing.errors import DrainError, PartitionStopped
+from viewcounter.processing.errors import DrainError, PartitionNotOwned, PartitionStopped, StaleTopology
 from viewcounter.storage.errors import StorageError
 
 logger = logging.getLogger(__name__)
@@ -122,6 +122,10 @@ class ShardFollower:
             self._alone.drain([partition])
         except PartitionStopped as error:
             logger.info("partition %d is not drained any more: %s", partition, error)  # logged when it stopped
+        except (PartitionNotOwned, StaleTopology) as error:
+            logger.info("partition %d is not drained: %s", partition, error)  # it is being moved, or is stopped
+            apart.due_at = self._clock() + self._retry.max_seconds
+            return
         except CANNOT_DRAIN as error:
             apart.outage.report_failure(error)
             apart.due_at = self._clock() + self._retry.compute_seconds(apart.outage.failures)
