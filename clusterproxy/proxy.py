@@ -218,7 +218,7 @@ class ClusterProxy:
         """
         store = self._get_runtime().store
         store.refresh(
-            known_epoch=store.get_current().epoch,
+            known=store.get_current().version,
             timeout_seconds=self._settings.topology_refresh_wait_seconds,
             is_sure=True,
         )

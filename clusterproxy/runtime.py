@@ -16,7 +16,7 @@ from clusterproxy.settings import ClusterSettings
 from clusterproxy.source import PublicationFeed, TopologySource
 from clusterproxy.store import TopologyStore
 from clusterproxy.trust import OnRefused
-from configservice.topology.model import Topology
+from configservice.topology.model import Topology, TopologyVersion
 from shardproxy.settings import PoolSettings
 
 OnFailedAttempt = Callable[[str, str], None]
@@ -78,17 +78,17 @@ class Runtime:
         """Reads that wait until an instance is fresh enough."""
         return sum(watch.reader_count for watch in list(self._watches.values()))
 
-    def refresh_topology(self, *, known_epoch: int, deadline_at: float) -> bool:
-        """True if there is newer topology than `known_epoch`. Waits no longer than the caller's deadline."""
+    def refresh_topology(self, *, known: TopologyVersion, deadline_at: float) -> bool:
+        """True if there is newer topology than `known`. Waits no longer than the caller's deadline."""
         remaining_seconds = max(0.0, deadline_at - time.monotonic())
         return self.store.refresh(
-            known_epoch=known_epoch,
+            known=known,
             timeout_seconds=min(remaining_seconds, self.settings.topology_refresh_wait_seconds),
         )
 
     def find_newer_topology(self, known: Topology, *, deadline_at: float) -> Topology | None:
         """For a second attempt of a call that failed; on the same topology it would fail the same."""
-        if not self.refresh_topology(known_epoch=known.epoch, deadline_at=deadline_at):
+        if not self.refresh_topology(known=known.version, deadline_at=deadline_at):
             return None
         return self.store.get_current()
 

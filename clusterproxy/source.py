@@ -70,7 +70,7 @@ class FirstAnswer:
             except Exception as error:  # sources are foreign (Redis, Django); any of their errors means the same here
                 failures.append(f"{type(error).__name__}: {error}")
                 continue
-            if found is not None and (newest is None or found.topology.epoch > newest.topology.epoch):
+            if found is not None and (newest is None or found.topology.version > newest.topology.version):
                 newest = found
             if not thorough or (found is not None and not knows_cluster):
                 break

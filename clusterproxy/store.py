@@ -1,6 +1,6 @@
 """The topology that this process uses: the newest that it accepts, from any source.
 
-Invariant: the epoch never goes below that of the disk copy or of any topology accepted since, so a source that was
+Invariant: the version never goes below that of the disk copy or of any topology accepted since, so a source that was
 restored from an old copy, or is made to repeat one, cannot move routes back.
 """
 
@@ -16,7 +16,7 @@ from clusterproxy.listener import PublicationListener
 from clusterproxy.settings import ClusterSettings
 from clusterproxy.source import FirstAnswer, PublicationFeed, TopologySource
 from clusterproxy.trust import CONTRADICTIONS, AcceptedSnapshot, OnRefused, SnapshotRefused, TopologyTrust
-from configservice.topology.model import Topology
+from configservice.topology.model import Topology, TopologyVersion
 from configservice.topology.signing import PublicKeys
 from runtime.periodic import PeriodicTask
 from runtime.transitions import OutageLog
@@ -24,6 +24,7 @@ from runtime.transitions import OutageLog
 logger = logging.getLogger(__name__)
 
 STOP_SECONDS = 2.0
+NONE_YET = TopologyVersion(0, 0)
 
 
 class TopologyStore:
@@ -82,30 +83,33 @@ class TopologyStore:
             raise NoTopology(refusals or "no topology source answers and there is no disk copy")
         return current
 
-    def refresh(self, *, known_epoch: int, timeout_seconds: float, is_sure: bool = False) -> bool:
-        """Whether there is newer topology than `known_epoch`; polls the sources now, unless they just were polled.
+    def refresh(self, *, known: TopologyVersion, timeout_seconds: float, is_sure: bool = False) -> bool:
+        """Whether there is newer topology than `known`; polls the sources now, unless they just were polled.
 
         `is_sure`: the caller has seen that there is newer topology, so it waits until the sources may be polled again.
         """
-        if self._get_epoch() > known_epoch:
+        if self._get_version() > known:
             return True
         self._start()
         with self._changed:
             rest = self._fetched_at + self._settings.topology_refresh_min_seconds - time.monotonic()
             if is_sure and 0 < rest < timeout_seconds:
-                if self._changed.wait_for(lambda: self._get_epoch() > known_epoch or self._is_closed, rest):
-                    return self._get_epoch() > known_epoch  # another caller has caused a poll meanwhile
+                if self._changed.wait_for(lambda: self._get_version() > known or self._is_closed, rest):
+                    return self._get_version() > known  # another caller has caused a poll meanwhile
                 rest = 0.0
             if rest <= 0:
                 # A poll under way may have begun before the caller's failure: wait for one that begins now.
                 target = self._started_count + 1
                 self._poll.wake()
                 self._changed.wait_for(lambda: self._finished_count >= target or self._is_closed, timeout_seconds)
-        return self._get_epoch() > known_epoch
+        return self._get_version() > known
 
     def on_published(self, epoch: int | None) -> None:
-        """Starts a poll if `epoch` is newer than the current one, or unknown. Returns at once."""
-        if epoch is None or epoch > self._get_epoch():
+        """Starts a poll unless `epoch` is the current one. Returns at once.
+
+        Also for a lower epoch: after a rebuild of the control database it may be of a higher generation.
+        """
+        if epoch is None or epoch != self._get_version().epoch:
             self._poll.wake()
 
     def close(self) -> None:
@@ -135,8 +139,8 @@ class TopologyStore:
                 self._fetched_at = time.monotonic()
                 self._changed.notify_all()
 
-    def _get_epoch(self) -> int:
-        return self._current.epoch if self._current is not None else 0
+    def _get_version(self) -> TopologyVersion:
+        return self._current.version if self._current is not None else NONE_YET
 
     def _update(self) -> None:
         """Switches to a newer topology if a source has one. An old topology is better than none.
@@ -156,7 +160,7 @@ class TopologyStore:
         elif self._current is None and self.trust.held is not None and not self._is_disk_copy_contradicted():
             copy = self.trust.held
             if self._outage.failures:
-                logger.warning("starting with the disk copy of the topology, epoch %d", copy.topology.epoch)
+                logger.warning("starting with the disk copy of the topology, %s", copy.topology.version)
             self._accept(copy)
 
     def _fetch(self) -> AcceptedSnapshot | None:

@@ -116,13 +116,13 @@ class TopologyTrust:
         )
 
     def is_newer(self, published: PublishedSnapshot) -> bool:
-        """Whether it is acceptable and of a higher epoch than the held one."""
+        """Whether it is acceptable and of a higher version than the held one."""
         try:
             self._check_signature(published, is_open=False)
             found = check_snapshot(published, self.known, self.held)
         except SnapshotRefused:
             return False
-        return self.held is None or found.topology.epoch > self.held.topology.epoch
+        return self.held is None or found.topology.version > self.held.topology.version
 
     def clear(self, place: str) -> None:
         """The place holds no snapshot that is refused."""
@@ -174,12 +174,12 @@ def check_snapshot(
 
 
 def _check_order(topology: Topology, held: Topology) -> None:
-    if topology.epoch < held.epoch:
+    if topology.version < held.version:
         message = (
-            f"it has epoch {topology.epoch}, this process epoch {held.epoch}: was the control database restored or"
-            " created anew? To accept the older one, remove topology.json in the state folder and restart."
+            f"it has {topology.version}, this process {held.version}: was the control database restored or created"
+            " anew? To accept the older one, remove topology.json in the state folder and restart."
         )
         raise SnapshotRefused(RefusalReason.OLDER_EPOCH, message)
-    if topology.epoch == held.epoch and topology != held:
-        message = f"its content differs from that of epoch {topology.epoch} in this process"
+    if topology.version == held.version and topology != held:
+        message = f"its content differs from that of {topology.version} in this process"
         raise SnapshotRefused(RefusalReason.SAME_EPOCH_OTHER_CONTENT, message)

@@ -7,14 +7,20 @@ from clusterproxy.errors import ShardUnavailable
 from clusterproxy.plan import plan_write
 from clusterproxy.runtime import Runtime
 from configservice.topology.model import Durability, Shard, Topology
-from shardproxy.errors import InstanceUnavailable, LowerTerm, OutcomeUnknown, ReadOnlyInstance
+from shardproxy.errors import (
+    HigherGeneration,
+    InstanceUnavailable,
+    LowerTerm,
+    OutcomeUnknown,
+    ReadOnlyInstance,
+)
 from shardproxy.instance import RowConnection
 from shardproxy.query import QueryClass
 
 Locate = Callable[[Topology], tuple[Shard, tuple[int, ...]]]
 """The shard to write to, and the partitions it is for (named in errors)."""
 
-_PRIMARY_MAY_HAVE_MOVED = (ReadOnlyInstance, LowerTerm, InstanceUnavailable, OutcomeUnknown)
+_PRIMARY_MAY_HAVE_MOVED = (ReadOnlyInstance, LowerTerm, HigherGeneration, InstanceUnavailable, OutcomeUnknown)
 
 
 @contextmanager
@@ -27,12 +33,12 @@ def open_transaction(
     the new primary.
     """
     runtime.health.start()
-    epoch = runtime.store.get_current().epoch
+    known = runtime.store.get_current().version
     try:
         with ExitStack() as stack:
             yield _begin(runtime, stack, locate, query_class=query_class, deadline_at=deadline_at)
     except _PRIMARY_MAY_HAVE_MOVED:
-        runtime.refresh_topology(known_epoch=epoch, deadline_at=deadline_at)
+        runtime.refresh_topology(known=known, deadline_at=deadline_at)
         raise
 
 
@@ -42,7 +48,7 @@ def _begin(
     topology = runtime.store.get_current()
     try:
         return _begin_on_primary(runtime, topology, stack, locate, query_class=query_class, deadline_at=deadline_at)
-    except (ReadOnlyInstance, LowerTerm, InstanceUnavailable, ShardUnavailable):
+    except (ReadOnlyInstance, LowerTerm, HigherGeneration, InstanceUnavailable, ShardUnavailable):
         newer = runtime.find_newer_topology(topology, deadline_at=deadline_at)
         if newer is None:
             raise
@@ -68,6 +74,7 @@ def _begin_on_primary(
             deadline_at=deadline_at,
             min_term=shard.term,
             cluster_id=topology.cluster_id,
+            generation=topology.generation,
             waits_for_standbys=shard.durability is not Durability.ASYNC,
         )
     )

@@ -65,6 +65,8 @@ class Cluster(models.Model):
     only_row = models.BooleanField(primary_key=True, default=True, editable=False)
     id = models.UUIDField(default=uuid4, editable=False)
     log_id = models.CharField(max_length=LOG_ID_MAX_LENGTH, default="", blank=True, editable=False)
+    generation = models.PositiveIntegerField(default=0, db_default=0, editable=False)
+    """Of the topology: how often this control database, or one before it, was rebuilt."""
 
     class Meta:
         constraints = [models.CheckConstraint(condition=Q(only_row=True), name="one_cluster")]

@@ -43,6 +43,11 @@ class LowerTerm(ShardProxyError, Retryable):
     """A replaced primary answered: its shard term is below the topology's. The transaction was not begun."""
 
 
+class HigherGeneration(ShardProxyError, Retryable):
+    """The shard is in a later generation of the topology than the caller: the control database has been rebuilt. The
+    caller's topology is old; the transaction was not begun."""
+
+
 class ForeignShard(ShardProxyError, Permanent):
     """The database belongs to another cluster: an address in the topology is wrong. The transaction was not begun."""
 

@@ -21,6 +21,7 @@ from shardproxy.errors import (
     BadStatement,
     DeadlineExceeded,
     ForeignShard,
+    HigherGeneration,
     InstanceUnavailable,
     LowerTerm,
     OutcomeUnknown,
@@ -42,8 +43,8 @@ RowConnection = psycopg.Connection[dict[str, Any]]
 _TERMINATED_BY_ADMINISTRATOR = "57P01"
 _READ_MODE = "SHOW transaction_read_only"
 _READ_MODE_AND_IDENTITY = (
-    "SELECT current_setting('transaction_read_only') AS transaction_read_only, term, cluster_id::text AS cluster_id"
-    " FROM shard_identity"
+    "SELECT current_setting('transaction_read_only') AS transaction_read_only, term, generation,"
+    " cluster_id::text AS cluster_id FROM shard_identity"
 )
 
 
@@ -126,6 +127,7 @@ class InstanceProxy:
         deadline_at: float,
         min_term: int | None = None,
         cluster_id: str = "",
+        generation: int = 0,
         waits_for_standbys: bool = True,
     ) -> Iterator[psycopg.Connection[dict[str, Any]]]:
         """A transaction with `statement_timeout` and `lock_timeout` of the query class, set for it alone.
@@ -134,7 +136,8 @@ class InstanceProxy:
         its wait for standbys was interrupted, the error is OutcomeUnknown. Without `waits_for_standbys`, COMMIT does
         not wait for standbys, whatever `synchronous_standby_names` says. Raised before the body runs: ReadOnlyInstance
         if the server takes no writes; and, checked only with `min_term`, LowerTerm if the server's shard term (table
-        `shard_identity`) is below `min_term`, and ForeignShard if it belongs to another cluster than `cluster_id`.
+        `shard_identity`) is below `min_term`, HigherGeneration if its topology generation is above `generation`, and
+        ForeignShard if it belongs to another cluster than `cluster_id`.
         """
         with self._borrow(query_class, deadline_at=deadline_at) as connection, self._track_writing(connection):
             try:
@@ -144,6 +147,7 @@ class InstanceProxy:
                     deadline_at=deadline_at,
                     min_term=min_term,
                     cluster_id=cluster_id,
+                    generation=generation,
                     waits_for_standbys=waits_for_standbys,
                 )
                 self._report(BreakerEvent.SUCCESS)  # now: the body may take long, and others wait for the breaker
@@ -222,6 +226,7 @@ class InstanceProxy:
         deadline_at: float,
         min_term: int | None,
         cluster_id: str,
+        generation: int,
         waits_for_standbys: bool,
     ) -> None:
         budget_ms = self._get_budget_ms(query_class)
@@ -248,6 +253,10 @@ class InstanceProxy:
             raise ForeignShard(f"belongs to cluster {row['cluster_id']}", instance=self.instance.name)
         if row["term"] < min_term:
             raise LowerTerm(f"has shard term {row['term']}, the topology has {min_term}", instance=self.instance.name)
+        if row["generation"] > generation:
+            raise HigherGeneration(
+                f"has topology generation {row['generation']}, this process {generation}", instance=self.instance.name
+            )
 
     def _commit(self, connection: DeadlineConnection) -> None:
         warnings: list[str] = []

@@ -76,7 +76,8 @@ def _diff(key: ObjectKey, old: Fields | None, new: Fields | None) -> Iterator[Ch
 
 def _describe_objects(topology: Topology) -> dict[ObjectKey, Fields]:
     """Cluster, shards, instances and event types, by their names."""
-    objects: dict[ObjectKey, Fields] = {("cluster", ""): {"cluster_id": topology.cluster_id, "log_id": topology.log_id}}
+    cluster = {"cluster_id": topology.cluster_id, "log_id": topology.log_id, "generation": topology.generation}
+    objects: dict[ObjectKey, Fields] = {("cluster", ""): cluster}
     for shard in topology.shards:
         fields = msgspec.to_builtins(shard)
         instances = fields.pop("instances")

@@ -1,11 +1,13 @@
 """The topology snapshot: the shard of each partition, and the instances of each shard.
 
 Pure data with pure look-ups. A snapshot is immutable and complete: a process that has one can route everything,
-whichever servers are down. Epochs only grow; of two snapshots the one with the higher epoch is valid.
+whichever servers are down. Of two snapshots the one with the higher version is valid: the epoch grows with each change,
+the generation with each rebuild of the control database, which may have forgotten epochs.
 """
 
 import ipaddress
 from enum import StrEnum
+from typing import NamedTuple
 
 import msgspec
 
@@ -118,6 +120,16 @@ class EventType(msgspec.Struct, frozen=True):
     valued: bool
 
 
+class TopologyVersion(NamedTuple):
+    """Orders the topologies of a cluster."""
+
+    generation: int
+    epoch: int
+
+    def __str__(self) -> str:
+        return f"epoch {self.epoch}" if self.generation == 0 else f"generation {self.generation}, epoch {self.epoch}"
+
+
 class Topology(msgspec.Struct, frozen=True):
     """A whole snapshot. `assignments[p]` belongs to partition p; its length is the partition count P."""
 
@@ -129,6 +141,12 @@ class Topology(msgspec.Struct, frozen=True):
     """Id of the cluster. Each shard has a copy of it, so that a foreign shard is refused."""
     log_id: str = ""
     """Id of the event log: a log server with another id is refused. Empty until the log has been created."""
+    generation: int = 0
+    """Raised by `manage.py restore_topology` alone; each shard stores it. Releases before it wrote none: 0."""
+
+    @property
+    def version(self) -> "TopologyVersion":
+        return TopologyVersion(self.generation, self.epoch)
 
     @property
     def partition_count(self) -> int:

@@ -179,3 +179,5 @@ def check_signable(topology: Topology, last_signed: Topology | None, cluster_id:
         raise NotSignable(
             f"it has {topology.partition_count} partitions, the last signed one has {last_signed.partition_count}"
         )
+    if topology.generation < last_signed.generation:
+        raise NotSignable(f"it has generation {topology.generation}, the last signed one has {last_signed.generation}")

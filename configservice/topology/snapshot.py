@@ -42,6 +42,7 @@ def build_topology(*, epoch: int) -> Topology:
         ),
         cluster_id=str(cluster.id),
         log_id=cluster.log_id,
+        generation=cluster.generation,
     )
 
 

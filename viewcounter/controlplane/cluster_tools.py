@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from configservice.errors import LogUnavailable, ShardNotPrepared
 from configservice.failover.kept_log import LogPosition
 from configservice.join.dependencies import ClusterTools, Progress
+from configservice.models import Cluster
 from configservice.topology.allow_list import parse_allow_list
 from configservice.topology.model import Instance, Shard
 from viewcounter.config import get_config
@@ -41,8 +42,9 @@ def _connect(instance: Instance, *, address: str = "", as_operator: bool = False
 
 
 def _prepare_shard(shard: Shard, *, cluster_id: str, address: str, progress: Progress) -> None:
+    generation = Cluster.objects.values_list("generation", flat=True).get()
     try:
-        prepare_new_shard(shard, cluster_id=cluster_id, address=address, progress=progress)
+        prepare_new_shard(shard, cluster_id=cluster_id, generation=generation, address=address, progress=progress)
     except ShardMigrationFailed as error:
         raise ShardNotPrepared(str(error)) from error
 

@@ -23,6 +23,7 @@ from viewcounter.config import get_config
 from viewcounter.storage.partitions import (
     HAS_IDENTITY,
     JOIN_CLUSTER,
+    RAISE_GENERATION,
     RAISE_TERM,
     READ_CLUSTER_ID,
     adopt_partitions,
@@ -54,7 +55,7 @@ def migrate_shards(cluster: ClusterProxy, *, progress: Progress) -> list[Migrate
     return [_migrate_shard(cluster, shard, progress=progress) for shard in cluster.topology.shards]
 
 
-def prepare_new_shard(shard: Shard, *, cluster_id: str, address: str, progress: Progress) -> None:
+def prepare_new_shard(shard: Shard, *, cluster_id: str, generation: int, address: str, progress: Progress) -> None:
     """Tables, identity and raw days on the primary of a shard that is not published yet. Safe to repeat.
 
     Connects to `address`, which has been inspected before. Raises ShardMigrationFailed.
@@ -63,7 +64,7 @@ def prepare_new_shard(shard: Shard, *, cluster_id: str, address: str, progress: 
         raise ShardMigrationFailed(f"{shard.name} has no primary")
     try:
         with _open_connection(shard, shard.primary, address=address) as connection:
-            _bring_up_to_date(connection, shard, cluster_id=cluster_id, progress=progress)
+            _bring_up_to_date(connection, shard, cluster_id=cluster_id, generation=generation, progress=progress)
             with connection.wrap_database_errors:
                 ensure_raw_days(connection.connection, today=datetime.now(UTC).date())
     except (DatabaseError, InstanceMisconfigured) as error:
@@ -84,7 +85,13 @@ def _migrate_shard(cluster: ClusterProxy, shard: Shard, *, progress: Progress) -
         raise ShardMigrationFailed(f"{shard.name} has no primary")
     try:
         with _open_connection(shard, primary) as connection:
-            applied = _bring_up_to_date(connection, shard, cluster_id=cluster.topology.cluster_id, progress=progress)
+            applied = _bring_up_to_date(
+                connection,
+                shard,
+                cluster_id=cluster.topology.cluster_id,
+                generation=cluster.topology.generation,
+                progress=progress,
+            )
     except DatabaseError as error:
         raise ShardMigrationFailed(f"{shard.name}: {error}") from error
     partitions = cluster.topology.get_partitions_of(shard.id)
@@ -96,12 +103,13 @@ def _migrate_shard(cluster: ClusterProxy, shard: Shard, *, progress: Progress) -
 
 
 def _bring_up_to_date(
-    connection: BaseDatabaseWrapper, shard: Shard, *, cluster_id: str, progress: Progress
+    connection: BaseDatabaseWrapper, shard: Shard, *, cluster_id: str, generation: int, progress: Progress
 ) -> list[str]:
     with connection.cursor() as cursor:
         _check_cluster(cursor, shard, cluster_id=cluster_id)
         applied = _apply_migrations(connection, progress=progress)
         cursor.execute(RAISE_TERM.text, {"term": shard.term})
+        cursor.execute(RAISE_GENERATION.text, {"generation": generation})
         if cluster_id:
             cursor.execute(JOIN_CLUSTER.text, {"cluster_id": cluster_id})
     return applied

@@ -20,6 +20,8 @@ READ_GENERATIONS = _SQL["read_generations"]
 READ_SCHEMA_VERSION = _SQL["read_schema_version"]
 RAISE_TERM = _SQL["raise_term"]
 """Parameters: term. Never lowers it."""
+RAISE_GENERATION = _SQL["raise_generation"]
+"""Parameters: generation, of the topology. Never lowers it."""
 JOIN_CLUSTER = _SQL["join_cluster"]
 """Parameters: cluster_id. Changes nothing on a shard that has a cluster id."""
 HAS_IDENTITY = _SQL["has_identity"]
@@ -35,7 +37,7 @@ MOVED = "moved"
 ELSEWHERE = frozenset({INCOMING, MOVED})
 """States of the rows of partitions that another shard owns."""
 
-EXPECTED_SCHEMA_VERSION = "0003_worker_leases"
+EXPECTED_SCHEMA_VERSION = "0004_topology_generation"
 """The newest migration of the storage app; a test holds it against the migration files."""
 
 

@@ -16,6 +16,7 @@ from shardproxy.errors import (
     BadStatement,
     DeadlineExceeded,
     ForeignShard,
+    HigherGeneration,
     InstanceUnavailable,
     LowerTerm,
     PoolExhausted,
@@ -280,6 +281,22 @@ class TestTopologyChanges:
         assert ran == []
         shard_servers.set_term("shard1a", 3)
         write(proxy, 1)
+        assert shard_servers.list_rows("shard1a") == [1]
+
+    def test_no_transaction_begins_with_a_topology_of_a_generation_below_the_shards(
+        self, open_cluster, shard_servers, topology
+    ):
+        shelf = Shelf(msgspec.structs.replace(topology, epoch=7))
+        proxy = open_cluster(shelf, topology_poll_seconds=3600.0)
+        shard_servers.set_generation("shard1a", 1)
+        ran = []
+        expected = "shard1a: has topology generation 1, this process 0"
+        with pytest.raises(HigherGeneration, match=expected), proxy.transaction(0):
+            ran.append(1)
+        assert ran == []
+        shelf.topology = msgspec.structs.replace(topology, epoch=3, generation=1)
+        write(proxy, 1)
+        assert proxy.topology.version == (1, 3)
         assert shard_servers.list_rows("shard1a") == [1]
 
     def test_nothing_is_written_into_a_shard_of_another_cluster(self, open_cluster, shard_servers, topology):

@@ -87,13 +87,14 @@ def test_a_shard_is_published_when_its_tables_are_there_and_not_before(cluster, 
         add_shard(cluster)
     monkeypatch.undo()
     assert read_topology().epoch == 1
+    Cluster.objects.update(generation=3)
     add_shard(cluster, "--reason=it is getting full")  # on what the attempt before has left
     topology = read_topology()
-    assert (topology.epoch, [s.name for s in topology.shards]) == (2, ["shard1", "shard2", "shard3"])
+    assert (topology.version, [s.name for s in topology.shards]) == ((3, 2), ["shard1", "shard2", "shard3"])
     assert topology.get_partitions_of(topology.shards[2].id) == []
     with server.connect(user=SERVICE_ROLE, database=new_database) as connection:
-        found = connection.execute("SELECT term, cluster_id::text FROM shard_identity").fetchone()
-        assert found == (1, topology.cluster_id)
+        found = connection.execute("SELECT term, cluster_id::text, generation FROM shard_identity").fetchone()
+        assert found == (1, topology.cluster_id, 3)
         assert connection.execute("SELECT count(*) FROM raw_event").fetchone() == (0,)
     with pytest.raises(CommandError, match=r"--shard: there is a shard shard3 already"):
         add_shard(cluster)

@@ -11,13 +11,15 @@ from django.db import DatabaseError, IntegrityError, connection, transaction
 from configservice.errors import (
     ClusterNotInitialised,
     ControlDatabaseUnavailable,
+    NotSignable,
     OtherCluster,
     TopologyCacheEmpty,
     TopologyCacheUnavailable,
 )
-from configservice.models import EventType, Instance, Shard, TopologyEpoch
+from configservice.models import Cluster, EventType, Instance, Shard, TopologyEpoch
 from configservice.topology.cache_keys import format_cache_key
 from configservice.topology.cluster_cache import ClusterCache
+from configservice.topology.history import Change, read_history
 from configservice.topology.publication import (
     TOPOLOGY_CHANNEL,
     TOPOLOGY_KEY,
@@ -27,6 +29,7 @@ from configservice.topology.publication import (
     read_from_cache,
     read_from_control_database,
 )
+from configservice.topology.signer import check_signable
 from tests.integration.configservice.conftest import CLUSTER_ID
 from tests.pace import limit
 
@@ -230,3 +233,24 @@ def test_a_shard_with_instances_cannot_be_deleted(init_cluster):
     with pytest.raises(IntegrityError):
         Shard.objects.first().delete()
     assert Shard.objects.count() == 2
+
+
+def test_generation_of_the_control_database_is_published_and_shown_in_the_history(init_cluster):
+    init_cluster()
+    assert read_from_control_database().decode().version == (0, 1)
+    Cluster.objects.update(generation=2)
+    assert publish(reason="a test", actor="ada").version == (2, 2)
+    assert read_from_control_database().decode().version == (2, 2)
+    (entry,) = read_history(limit=1)
+    assert entry.changes == (Change("cluster", "", "generation", 0, 2),)
+
+
+def test_topology_of_a_generation_below_the_last_signed_one_is_not_signed(init_cluster):
+    init_cluster()
+    Cluster.objects.update(generation=2)
+    last_signed = publish(reason="a test", actor="ada")
+    Cluster.objects.update(generation=1)
+    older = publish(reason="a test", actor="ada")
+    with pytest.raises(NotSignable, match="it has generation 1, the last signed one has 2"):
+        check_signable(older, last_signed, CLUSTER_ID)
+    check_signable(last_signed, last_signed, CLUSTER_ID)

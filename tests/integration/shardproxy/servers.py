@@ -32,7 +32,10 @@ class Servers:
             with shard[0].connect() as connection:
                 connection.execute("CREATE TABLE IF NOT EXISTS probe (id int PRIMARY KEY, note text)")
                 connection.execute("DELETE FROM probe")
-                connection.execute("CREATE TABLE IF NOT EXISTS shard_identity (term bigint NOT NULL, cluster_id uuid)")
+                connection.execute(
+                    "CREATE TABLE IF NOT EXISTS shard_identity"
+                    " (term bigint NOT NULL, cluster_id uuid, generation bigint NOT NULL DEFAULT 0)"
+                )
                 connection.execute("DELETE FROM shard_identity")
                 connection.execute("INSERT INTO shard_identity VALUES (1)")
 
@@ -43,6 +46,10 @@ class Servers:
     def set_cluster(self, name: str, cluster_id: str) -> None:
         with self.cluster.database(name).connect() as connection:
             connection.execute("UPDATE shard_identity SET cluster_id = %s", [cluster_id])
+
+    def set_generation(self, name: str, generation: int) -> None:
+        with self.cluster.database(name).connect() as connection:
+            connection.execute("UPDATE shard_identity SET generation = %s", [generation])
 
     def list_rows(self, name: str) -> list[int]:
         """The ids in `probe`, asked without any proxy."""

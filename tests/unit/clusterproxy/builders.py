@@ -39,7 +39,12 @@ CLUSTER_ID = "0b7f6d3c-7a51-4c7e-9a3f-0f4f5c1d2e90"
 
 
 def build_topology(
-    *shards: Shard, epoch: int = 1, partitions: int = 8, cluster_id: str = CLUSTER_ID, term: int = 1
+    *shards: Shard,
+    epoch: int = 1,
+    partitions: int = 8,
+    cluster_id: str = CLUSTER_ID,
+    term: int = 1,
+    generation: int = 0,
 ) -> Topology:
     """Partitions go to the shards in turn."""
     shards = shards or (build_shard(1, term=term), build_shard(2, term=term))
@@ -49,4 +54,5 @@ def build_topology(
         assignments=tuple(Assignment(shards[p % len(shards)].id, 1) for p in range(partitions)),
         event_types=DEFAULT_EVENT_TYPES,
         cluster_id=cluster_id,
+        generation=generation,
     )

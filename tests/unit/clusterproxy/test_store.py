@@ -10,7 +10,7 @@ from clusterproxy.errors import NoTopology
 from clusterproxy.settings import ClusterSettings
 from clusterproxy.store import TopologyStore
 from clusterproxy.trust import KnownCluster
-from configservice.topology.model import encode_topology
+from configservice.topology.model import TopologyVersion, encode_topology
 from configservice.topology.published_snapshot import build_published_snapshot
 from configservice.topology.signing import make_signing_key_file
 from tests.unit.clusterproxy.builders import CLUSTER_ID, build_topology
@@ -88,17 +88,17 @@ def test_a_caller_sure_of_newer_topology_waits_until_it_may_ask_again(open_store
     store = open_store(shelf, poll_seconds=3600.0, refresh_min_seconds=1.0)
     store.get_current()
     shelf.topology = build_topology(epoch=6)
-    assert store.refresh(known_epoch=5, timeout_seconds=10.0) is False
-    assert store.refresh(known_epoch=5, timeout_seconds=10.0, is_sure=True) is True
+    assert store.refresh(known=TopologyVersion(0, 5), timeout_seconds=10.0) is False
+    assert store.refresh(known=TopologyVersion(0, 5), timeout_seconds=10.0, is_sure=True) is True
 
 
 def test_refresh_does_not_wait_for_the_next_poll(open_store):
     shelf = Shelf(build_topology(epoch=5))
     store = open_store(shelf, poll_seconds=3600.0)
     store.get_current()
-    assert store.refresh(known_epoch=5, timeout_seconds=10.0) is False
+    assert store.refresh(known=TopologyVersion(0, 5), timeout_seconds=10.0) is False
     shelf.topology = build_topology(epoch=6)
-    assert store.refresh(known_epoch=5, timeout_seconds=10.0) is True
+    assert store.refresh(known=TopologyVersion(0, 5), timeout_seconds=10.0) is True
     assert store.get_current().epoch == 6
 
 
@@ -107,7 +107,7 @@ def test_a_caller_behind_the_current_epoch_is_told_without_asking_again(open_sto
     store = open_store(shelf, poll_seconds=3600.0)
     store.get_current()
     asked_count = shelf.asked_count
-    assert store.refresh(known_epoch=5, timeout_seconds=10.0) is True
+    assert store.refresh(known=TopologyVersion(0, 5), timeout_seconds=10.0) is True
     assert shelf.asked_count == asked_count
 
 
@@ -116,7 +116,7 @@ def test_an_older_snapshot_is_never_taken(open_store, tmp_path):
     store = open_store(shelf, poll_seconds=3600.0)
     store.get_current()
     shelf.topology = build_topology(epoch=4)
-    assert store.refresh(known_epoch=5, timeout_seconds=10.0) is False
+    assert store.refresh(known=TopologyVersion(0, 5), timeout_seconds=10.0) is False
     assert store.get_current().epoch == 5
     assert find_disk_copy(tmp_path) == publish(epoch=5)
 
@@ -148,7 +148,7 @@ def test_a_process_that_is_behind_does_not_write_over_a_newer_disk_copy(open_sto
     store.get_current()
     write_disk_copy(tmp_path, publish(epoch=7))  # by another process
     shelf.topology = build_topology(epoch=6)
-    assert store.refresh(known_epoch=5, timeout_seconds=10.0) is True
+    assert store.refresh(known=TopologyVersion(0, 5), timeout_seconds=10.0) is True
     assert store.get_current().epoch == 6
     assert find_disk_copy(tmp_path) == publish(epoch=7)
 
@@ -224,7 +224,7 @@ def test_without_any_topology_the_error_is_retryable_and_ends_by_itself(open_sto
     with pytest.raises(NoTopology):
         store.get_current()
     shelf.topology, shelf.down = build_topology(epoch=1), False
-    assert store.refresh(known_epoch=0, timeout_seconds=10.0) is True
+    assert store.refresh(known=TopologyVersion(0, 0), timeout_seconds=10.0) is True
     assert store.get_current().epoch == 1
 
 
@@ -238,7 +238,7 @@ def test_a_snapshot_that_cannot_be_taken_over_does_not_end_the_polling(open_stor
     store = open_store(shelf, on_change=refuse_six)
     assert store.get_current().epoch == 5
     shelf.topology = build_topology(epoch=6)
-    assert store.refresh(known_epoch=5, timeout_seconds=10.0) is False
+    assert store.refresh(known=TopologyVersion(0, 5), timeout_seconds=10.0) is False
     shelf.topology = build_topology(epoch=7)
     wait_until(lambda: store.get_current().epoch == 7)
 
@@ -282,6 +282,16 @@ def test_a_publication_that_is_known_already_asks_nobody(open_store):
     feed.news.put(5)
     wait_until(lambda: feed.waits >= waits + 3)
     assert shelf.asked_count == asked_count
+
+
+def test_publication_of_a_higher_generation_is_taken_though_its_epoch_is_lower(open_store, tmp_path):
+    shelf, feed = Shelf(build_topology(epoch=5)), Feed()
+    store = open_store(shelf, poll_seconds=3600.0, feed=feed)
+    store.get_current()
+    shelf.topology = build_topology(epoch=2, generation=1)
+    feed.news.put(2)
+    wait_until(lambda: store.get_current().version == (1, 2))
+    wait_until(lambda: find_disk_copy(tmp_path) == publish(epoch=2, generation=1))
 
 
 def test_a_feed_that_fails_is_listened_to_again_and_polling_goes_on_meanwhile(open_store):

@@ -3,7 +3,7 @@
 import pytest
 
 from clusterproxy.trust import RefusalReason, SnapshotRefused, TopologyTrust
-from configservice.topology.published_snapshot import PublishedSnapshot
+from configservice.topology.published_snapshot import PublishedSnapshot, build_published_snapshot
 from configservice.topology.signing import PublicKeys, make_signing_key_file
 from tests.unit.clusterproxy.builders import CLUSTER_ID, build_topology
 from tests.unit.clusterproxy.shelf import sign
@@ -91,3 +91,33 @@ def test_keys_are_exchanged_by_adding_signing_again_and_removing(keys):
     later = sign(build_topology(epoch=2), new)
     assert [judge(trust, later) for trust in (both, after)] == [None, None]
     assert judge(before, later) is RefusalReason.WRONG_SIGNATURE
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"generation": 2, "epoch": 1}, None),
+        ({"generation": 1, "epoch": 6}, None),
+        ({"generation": 1, "epoch": 5}, None),
+        ({"generation": 1, "epoch": 4}, RefusalReason.OLDER_EPOCH),
+        ({"generation": 0, "epoch": 10**6}, RefusalReason.OLDER_EPOCH),
+        ({"generation": 1, "epoch": 5, "term": 2}, RefusalReason.SAME_EPOCH_OTHER_CONTENT),
+    ],
+)
+def test_generation_comes_before_epoch_in_the_order_of_topologies(keys, change, reason):
+    ours, _, _ = keys
+    trust, held = make_trust(ours), build_topology(generation=1, epoch=5)
+    assert judge(trust, sign(held, ours)) is None
+    assert judge(trust, sign(build_topology(**change), ours), is_open=True) is reason
+    assert trust.held.topology == (held if reason else build_topology(**change))
+
+
+def test_snapshot_of_the_previous_release_has_generation_0_and_a_valid_signature(keys):
+    ours, _, _ = keys
+    text = build_published_snapshot(build_topology(epoch=5)).snapshot.replace(',"generation":0', "")
+    assert "generation" not in text
+    published = PublishedSnapshot(text, {ours.id: ours.sign(text)})
+    trust = make_trust(ours)
+    assert judge(trust, published, is_open=True) is None
+    assert trust.held.topology.version == (0, 5)
+    assert judge(trust, sign(build_topology(epoch=1, generation=1), ours), is_open=True) is None

@@ -95,6 +95,10 @@ ON CONFLICT (partition) DO NOTHING
 -- For a shard whose tables were made after its first change of primary.
 UPDATE shard_identity SET term = %(term)s WHERE term < %(term)s
 
+-- name: raise_generation (maintenance)
+-- A later one than this shard's means that the control database has been rebuilt since.
+UPDATE shard_identity SET generation = %(generation)s WHERE generation < %(generation)s
+
 -- name: join_cluster (maintenance)
 -- A shard joins one cluster in its life.
 UPDATE shard_identity SET cluster_id = %(cluster_id)s WHERE cluster_id IS NULL
