@@ -12,6 +12,7 @@ from configservice.moves.states import FINISHED
 from configservice.registry.heartbeat import ProcessCondition, start_heartbeat
 from configservice.registry.services import ServiceKind, ServiceState
 from runtime.http.metrics_server import Health, start_process_server
+from runtime.transitions import OutageLog
 from viewcounter.config import Config
 from viewcounter.moves.errors import MoverStopping
 from viewcounter.moves.scheduler import build_tools, run_next
@@ -28,6 +29,11 @@ class MoverProcess:
         self._tools = build_tools(config, is_stopping=is_stopping)
         self._move: Move | None = None  # in progress
         self._trouble = ""
+        self._outage = OutageLog(
+            logger,
+            failed="the control database does not answer, no move is claimed or continued",
+            recovered="the control database answers again",
+        )
 
     def run(self) -> None:
         """Raises OSError if the address of the metrics server cannot be bound."""
@@ -67,11 +73,12 @@ class MoverProcess:
         try:
             is_found = run_next(self._tools, on_move=self._set_move)
         except DatabaseError as error:
-            logger.warning("the control database does not answer: %s", error)
+            self._outage.report_failure(error)
             self._trouble = "the control database does not answer"
             close_old_connections()
             return False
         else:
+            self._outage.report_success()
             self._trouble = ""
             return is_found
         finally:
