@@ -41,6 +41,7 @@ MIDDLEWARE = [
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    "viewcounter.web.admin_unavailable.AdminUnavailable",
 ]
 
 ROOT_URLCONF = "viewcounter.urls"

@@ -2,8 +2,10 @@
 
 import pytest
 from django.contrib.auth.models import User
+from django.db import connections
 from django.test import Client
 
+from devtools.localcluster.cluster import LocalCluster
 from viewcounter.apikeys.authentication import authenticate
 from viewcounter.apikeys.errors import InvalidKey
 from viewcounter.apikeys.keys import create_key
@@ -117,3 +119,20 @@ def test_admin_makes_public_keys_and_does_not_change_their_kind(admin_client: Cl
     assert (key.kind, key.allowed_origins) == ("public", ["https://b.example"])
     assert admin_client.post("/admin/gateway/apikey/add/", {**form, "allowed_origins": "[]"}).status_code == 200
     assert ApiKey.objects.count() == 1
+
+
+def test_without_the_control_database_the_admin_says_that_it_needs_it(
+    admin_client: Client, control_database: LocalCluster
+) -> None:
+    control = control_database.server("control")
+    control.kill()
+    try:
+        connections.close_all()
+        answer = admin_client.get("/admin/")
+        assert (answer.status_code, answer["Retry-After"]) == (503, "5")
+        assert answer.content.startswith(b"The control database does not answer.")
+    finally:
+        control.start()
+        control.wait_ready()
+        connections.close_all()
+    assert admin_client.get("/admin/").status_code == 200
