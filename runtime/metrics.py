@@ -158,6 +158,14 @@ CACHE_VALUES_REFUSED = _counter(
     "Values in the cache that no process of this cluster has written, by kind: witness, lag, idempotency, answer",
     "kind",
 )
+KEY_FILES_REFUSED = _counter(
+    "key_files_refused_total",
+    "Files of API keys on disks of gateways that were not used, by reason: owner, mode, mac, other_cluster, unreadable",
+    "reason",
+)
+API_KEY_COPY_AGE = _measured(
+    "api_key_copy_age_seconds", "Age of the API keys on this gateway host, which are used without the control database"
+)
 SHARED_CACHE_ERRORS = _counter("shared_cache_errors_total", "Calls to the shared cache that failed or took too long")
 
 # -- audit, rollups, retention --------------------------------------------------------------------

@@ -19,7 +19,10 @@ def running_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalC
 
     A test that injects a fault waits until the cluster is healthy again.
     """
-    settings = SELDOM | {"VIEWCOUNTER_SPOOL_DIR": str(tmp_path_factory.mktemp("spool"))}
+    settings = SELDOM | {
+        "VIEWCOUNTER_SPOOL_DIR": str(tmp_path_factory.mktemp("spool")),
+        "VIEWCOUNTER_API_KEY_COPY_SECONDS": "1",
+    }
     with run_cluster(spec=ClusterSpec(partitions=8, web_workers=2), settings=settings) as cluster:
         yield cluster
 

@@ -26,7 +26,7 @@ from runtime.http.problems import PROBLEM_CONTENT_TYPE, FieldProblem, Problem, e
 from runtime.metric_files import MetricFilesLocked
 from shardproxy.errors import DeadlineExceeded, PoolExhausted, StatementTimeout
 from viewcounter.api.request_id import REQUEST_ID_HEADER, get_request_id
-from viewcounter.apikeys.errors import KeysUnavailable
+from viewcounter.apikeys.errors import KEYS_UNAVAILABLE_DETAIL, AdminUnconfirmed, KeysUnavailable
 from viewcounter.catalogue.errors import NotInCatalogue
 from viewcounter.config import get_config
 from viewcounter.deadletters.errors import UnknownDeadLetter
@@ -60,7 +60,15 @@ _UNAVAILABLE: tuple[tuple[tuple[type, ...], Problem], ...] = (
     ),
     (
         (KeysUnavailable,),
-        Problem(503, "keys_unavailable", "The API key cannot be checked right now."),
+        Problem(503, "keys_unavailable", KEYS_UNAVAILABLE_DETAIL),
+    ),
+    (
+        (AdminUnconfirmed,),
+        Problem(
+            503,
+            "admin_unconfirmed",
+            "The control database has not confirmed this key for too long; the scope admin waits until it does.",
+        ),
     ),
     (
         (OperationalError, InterfaceError),

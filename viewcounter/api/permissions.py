@@ -8,6 +8,7 @@ from rest_framework.permissions import BasePermission
 from rest_framework.request import Request
 
 from viewcounter.api.authentication import build_missing_key_error
+from viewcounter.apikeys.errors import AdminUnconfirmed
 from viewcounter.apikeys.scopes import AuthenticatedKey, Scope
 
 
@@ -26,7 +27,9 @@ class RequireScope(BasePermission):
 
 
 def check_scope(key: AuthenticatedKey, needed: Scope | None) -> None:
-    """Raises PermissionDenied."""
+    """Raises PermissionDenied, or AdminUnconfirmed."""
+    if needed in key.unconfirmed_scopes:
+        raise AdminUnconfirmed
     if needed is None or needed not in key.scopes:
         wanted = f"the scope {needed}" if needed else "no scope that exists"
         raise PermissionDenied(f"This needs {wanted}; the key {key.prefix} lacks it.", code="missing_scope")

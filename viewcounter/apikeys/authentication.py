@@ -5,6 +5,9 @@ with one token share one: a slow control database or a flood of invented keys ta
 cached. The cache is bounded in number and age, so a revoked key stops working within `api_key_cache_seconds`. Its
 index is the SHA-256 of the whole token: tokens are never kept, and the time of a look-up says nothing about any of
 them. Refusals have an index of their own, so that a flood of invented keys cannot push out the real ones.
+
+While the control database does not answer, the newest known state of a key counts, of this cache or of the host's copy
+(`key_copy`), however old it is; only the scope `admin` then ends after a time. A revocation known to either holds.
 """
 
 import hashlib
@@ -24,7 +27,10 @@ from django.db import connection
 from django.db.models import Q
 
 from runtime.singleflight import AsyncSingleFlight, TooManyFlights
+from runtime.transitions import OutageLog
 from viewcounter.apikeys.errors import InvalidKey, KeysUnavailable
+from viewcounter.apikeys.key_copy import build_record, get_key_copy
+from viewcounter.apikeys.key_file import KeyRecord
 from viewcounter.apikeys.models import ApiKey
 from viewcounter.apikeys.scopes import AuthenticatedKey, KeyKind, Scope
 from viewcounter.config import get_config
@@ -37,6 +43,14 @@ _LAST_USED_SECONDS = 60.0
 _NOBODYS_DIGEST = hashlib.sha256(b"").digest()
 _LOOKUP_THREADS = 2
 _SCHEME = b"bearer "
+
+_outage = OutageLog(
+    logger,
+    failed="the control database does not confirm API keys, known ones stay valid",
+    recovered="the control database confirms API keys again",
+    quiet_seconds=10.0,  # some look-ups fail while others succeed, when too many wait for it
+)
+_outage_lock = threading.Lock()  # look-ups end on several threads
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +67,7 @@ class CachedAnswer:
 
 
 class KeyCache:
-    """Evicts the least recently confirmed answer first. Thread-safe."""
+    """Evicts the answer first whose key was queried least recently. Thread-safe."""
 
     def __init__(self, *, max_keys: int) -> None:
         self._max_keys = max_keys
@@ -65,30 +79,20 @@ class KeyCache:
         """The last answer, however old: the caller decides whether it may still be used."""
         return self._valid.get(token_digest) or self._refused.get(token_digest)
 
-    def confirm(self, token_digest: bytes, key: AuthenticatedKey | None, *, now: float) -> None:
-        """Records an answer of the control database."""
-        index, other = (self._refused, self._valid) if key is None else (self._valid, self._refused)
-        with self._lock:
-            other.pop(token_digest, None)
-            index[token_digest] = CachedAnswer(key, confirmed_at=now, asked_at=now)
-            index.move_to_end(token_digest)
-            while len(index) > self._max_keys:
-                index.popitem(last=False)
+    def confirm(self, token_digest: bytes, key: AuthenticatedKey | None, *, now: float) -> CachedAnswer:
+        """Records an answer of the control database, and returns it."""
+        answer = CachedAnswer(key, confirmed_at=now, asked_at=now)
+        self._put(token_digest, answer)
+        return answer
 
-    def record_asked(self, token_digest: bytes, *, now: float) -> None:
-        """Records a query that got no answer: the cached answer stays as old as it is, but is not queried again at
-        once."""
-        with self._lock:
-            for index in (self._valid, self._refused):
-                answer = index.get(token_digest)
-                if answer is not None:
-                    index[token_digest] = replace(answer, asked_at=now)
+    def record_asked(self, token_digest: bytes, answer: CachedAnswer, *, now: float) -> None:
+        """Records a query that got no answer: `answer` stays as old as it is, but is not queried again at once."""
+        self._put(token_digest, replace(answer, asked_at=now))
 
-    def has_key_confirmed_since(self, at: float) -> bool:
-        """Whether any unexpired key was confirmed at `at` or later."""
+    def has_valid_key(self) -> bool:
         now = datetime.now(UTC)
         with self._lock:
-            keys = [answer.key for answer in self._valid.values() if answer.confirmed_at >= at]
+            keys = [answer.key for answer in self._valid.values()]
         return any(key is not None and (key.expires_at is None or key.expires_at > now) for key in keys)
 
     def clear(self) -> None:
@@ -96,11 +100,20 @@ class KeyCache:
             self._valid.clear()
             self._refused.clear()
 
+    def _put(self, token_digest: bytes, answer: CachedAnswer) -> None:
+        index, other = (self._refused, self._valid) if answer.key is None else (self._valid, self._refused)
+        with self._lock:
+            other.pop(token_digest, None)
+            index[token_digest] = answer
+            index.move_to_end(token_digest)
+            while len(index) > self._max_keys:
+                index.popitem(last=False)
+
 
 def authenticate(token: str) -> AuthenticatedKey:
     """The key of a token. Blocks for one query on the control database unless the answer is cached.
 
-    Raises InvalidKey, or KeysUnavailable when the control database is down and the key is not cached.
+    Raises InvalidKey, or KeysUnavailable when the control database is down and the key is not known here.
     """
     digest = digest_token(token)
     key = find_cached(digest)
@@ -124,7 +137,7 @@ def find_cached(digest: bytes) -> AuthenticatedKey | None:
     answer = get_key_cache().find(digest)
     if answer is None or time.monotonic() - answer.asked_at > get_config().api_key.cache_seconds:
         return None
-    return _check(answer.key)
+    return _check(answer)
 
 
 def look_up(token: str, digest: bytes) -> AuthenticatedKey:
@@ -132,33 +145,40 @@ def look_up(token: str, digest: bytes) -> AuthenticatedKey:
     try:
         key = _read_key(token)
     except DatabaseError as error:
-        return get_last_known(digest, reason=str(error))
-    get_key_cache().confirm(digest, key, now=time.monotonic())
-    return _check(key)
+        return get_last_known(token, digest, reason=str(error))
+    with _outage_lock:
+        _outage.report_success()
+    answer = get_key_cache().confirm(digest, key, now=time.monotonic())
+    copied = _find_in_copy(token)
+    if key != (None if copied is None else copied.key):
+        get_key_copy().request_refresh()  # or a restart would forget a new key, a change or a revocation
+    return _check(answer)
 
 
-def get_last_known(digest: bytes, *, reason: str) -> AuthenticatedKey:
-    """The key as the control database last confirmed it, within the grace period.
+def get_last_known(token: str, digest: bytes, *, reason: str) -> AuthenticatedKey:
+    """The key as the control database last confirmed it, to this process or to another one of this host.
 
-    While the control database does not answer, a cached key keeps working for `api_key_grace_seconds`, so that events
-    are accepted; the query is repeated every `api_key_cache_seconds`. Raises KeysUnavailable, or InvalidKey for a
-    cached refusal.
+    The query is repeated every `api_key_cache_seconds`. Raises KeysUnavailable, or InvalidKey for a known refusal.
     """
-    now, config, key_cache = time.monotonic(), get_config(), get_key_cache()
-    answer = key_cache.find(digest)
-    if answer is None or now - answer.confirmed_at > config.api_key.cache_seconds + config.api_key.grace_seconds:
+    now, key_cache = time.monotonic(), get_key_cache()
+    known = [answer for answer in (key_cache.find(digest), _find_in_copy(token)) if answer is not None]
+    if not known:
         raise KeysUnavailable(reason)
-    key_cache.record_asked(digest, now=now)
-    key = _check(answer.key)
-    logger.warning("API key %s is used from the cache, the control database does not answer: %s", key.prefix, reason)
-    return key
+    # A revoked key never becomes valid again, so a refusal holds whichever of the two is newer.
+    answer = min(known, key=lambda answer: (answer.key is not None, -answer.confirmed_at))
+    key_cache.record_asked(digest, answer, now=now)
+    with _outage_lock:
+        _outage.report_failure(reason)
+    return _check(answer)
 
 
 def knows_key() -> bool:
     """Whether `get_last_known` would return any key."""
-    config = get_config()
-    known_for_seconds = config.api_key.cache_seconds + config.api_key.grace_seconds
-    return get_key_cache().has_key_confirmed_since(time.monotonic() - known_for_seconds)
+    if get_key_cache().has_valid_key():
+        return True
+    now = datetime.now(UTC)
+    records = get_key_copy().keys.records.values()
+    return any(r.revoked_at is None and (r.expires_at is None or r.expires_at > now) for r in records)
 
 
 def look_up_in_thread(token: str, digest: bytes, has_more: Callable[[], bool] = lambda: False) -> AuthenticatedKey:
@@ -182,10 +202,15 @@ def get_key_cache() -> KeyCache:
     return KeyCache(max_keys=get_config().api_key.cache_max)
 
 
-def _check(key: AuthenticatedKey | None) -> AuthenticatedKey:
+def _check(answer: CachedAnswer) -> AuthenticatedKey:
+    key = answer.key
     if key is None or (key.expires_at is not None and key.expires_at <= datetime.now(UTC)):
         raise InvalidKey
-    return key
+    if Scope.ADMIN not in key.scopes:
+        return key
+    if time.monotonic() - answer.confirmed_at <= get_config().api_key.admin_unconfirmed_seconds:
+        return key
+    return replace(key, scopes=key.scopes - {Scope.ADMIN}, unconfirmed_scopes=frozenset({Scope.ADMIN}))
 
 
 def _read_key(token: str) -> AuthenticatedKey | None:
@@ -194,15 +219,29 @@ def _read_key(token: str) -> AuthenticatedKey | None:
     if row is None:
         return None
     _record_use(row)
-    scopes = frozenset(scope for scope in Scope if scope in row.scopes)
+    return _build_key(build_record(row))
+
+
+def _find_in_copy(token: str) -> CachedAnswer | None:
+    """None for a key that is not in the host's copy."""
+    copied = get_key_copy().keys
+    start, prefix, secret = _split(token)
+    record = copied.records.get(prefix)
+    if record is None:
+        return None
+    is_valid = _matches(record, start=start, secret=secret) and record.revoked_at is None
+    return CachedAnswer(_build_key(record) if is_valid else None, confirmed_at=copied.read_at, asked_at=0.0)
+
+
+def _build_key(record: KeyRecord) -> AuthenticatedKey:
     return AuthenticatedKey(
-        row.prefix,
-        row.name,
-        scopes,
-        row.expires_at,
-        *_get_limits(row),
-        is_public=row.kind == KeyKind.PUBLIC,
-        allowed_origins=frozenset(row.allowed_origins),
+        record.prefix,
+        record.name,
+        frozenset(scope for scope in Scope if scope in record.scopes),
+        record.expires_at,
+        *_get_limits(record),
+        is_public=record.kind is KeyKind.PUBLIC,
+        allowed_origins=frozenset(record.allowed_origins),
     )
 
 
@@ -217,21 +256,33 @@ def is_valid(token: str, *, now: datetime) -> bool:
 
 def _find_row(token: str) -> ApiKey | None:
     """The unrevoked key of a token, expired or not. One query and one comparison in every case. Raises InvalidKey."""
+    start, prefix, secret = _split(token)
+    row: ApiKey | None = ApiKey.objects.filter(prefix=prefix, revoked_at__isnull=True).first()
+    record = None if row is None else build_record(row)
+    return row if _matches(record, start=start, secret=secret) else None
+
+
+def _split(token: str) -> tuple[str, str, str]:
+    """Start, prefix and secret. Raises InvalidKey."""
     match = _TOKEN.fullmatch(token)
     if match is None:
         raise InvalidKey
     start, prefix, secret = match.groups()
-    row: ApiKey | None = ApiKey.objects.filter(prefix=prefix, revoked_at__isnull=True).first()
-    expected = _NOBODYS_DIGEST if row is None else bytes(row.secret_sha256)
+    return start, prefix, secret
+
+
+def _matches(record: KeyRecord | None, *, start: str, secret: str) -> bool:
+    """Takes as long without a record as with one."""
+    expected = _NOBODYS_DIGEST if record is None else record.secret_sha256
     matches = hmac.compare_digest(hashlib.sha256(secret.encode()).digest(), expected)
-    return row if row is not None and matches and start == TOKEN_STARTS[KeyKind(row.kind)] else None
+    return record is not None and matches and start == TOKEN_STARTS[record.kind]
 
 
-def _get_limits(row: ApiKey) -> tuple[int | None, int | None]:
+def _get_limits(record: KeyRecord) -> tuple[int | None, int | None]:
     """Requests and events a second. A public key without limits of its own has those of the settings: anybody may
     use it."""
-    requests, events = row.requests_per_second, row.events_per_second
-    if row.kind != KeyKind.PUBLIC:
+    requests, events = record.requests_per_second, record.events_per_second
+    if record.kind is not KeyKind.PUBLIC:
         return requests, events
     config = get_config()
     return (
@@ -274,9 +325,9 @@ class KeyAuthenticator:
         try:
             return await self._lookups.run(digest, lambda: self._look_up_in_thread(token, digest))
         except TooManyFlights:
-            return get_last_known(digest, reason="too many keys are being looked up")
+            return get_last_known(token, digest, reason="too many keys are being looked up")
         except TimeoutError:
-            return get_last_known(digest, reason="it did not answer in time")
+            return get_last_known(token, digest, reason="it did not answer in time")
 
     def _look_up_in_thread(self, token: str, digest: bytes) -> AuthenticatedKey:
         return look_up_in_thread(token, digest, has_more=lambda: self._lookups.waiting_count > 0)

@@ -23,6 +23,7 @@ class AuthenticatedKey:
     """A key that was valid when it was looked up. `expires_at` is checked again at every use.
 
     Limits apply to all processes together; None means no limit. Only a public key has `allowed_origins`.
+    `unconfirmed_scopes`: scopes of the key that the control database has not confirmed for too long.
     """
 
     prefix: str
@@ -33,6 +34,7 @@ class AuthenticatedKey:
     events_per_second: int | None = None
     is_public: bool = False
     allowed_origins: frozenset[str] = frozenset()
+    unconfirmed_scopes: frozenset[Scope] = frozenset()
 
 
 def parse_scopes(text: str) -> list[Scope]:

@@ -15,8 +15,16 @@ class ApiKeySettings:
     cache_max: int = setting(
         10_000, "Maximum number of API keys that a process keeps, and of refused tokens; the oldest are dropped."
     )
-    grace_seconds: float = setting(
-        600.0, "Time for which known API keys keep working while the control database does not answer; then 503."
+    copy_seconds: float = setting(
+        10.0, "Interval at which the API keys of the control database are written to the disk of each gateway host."
+    )
+    copy_max: int = setting(
+        20_000, "Maximum number of API keys on the disk of a host; the least recently used are left out."
+    )
+    admin_unconfirmed_seconds: float = setting(
+        86_400.0,
+        "Time for which the scope admin of a key is accepted while the control database does not answer; then 503."
+        " Other scopes have no such limit.",
     )
     lookup_seconds: float = setting(
         3.0, "Maximum wait for the look-up of an API key in the control database; then the last known answer counts."

@@ -67,6 +67,7 @@ class ReadinessProbe:
 
     `dependencies`: parts that acknowledging an event does not need, by name, each with its check and the meaning of
     its failure. `knows_key`: whether any API key can be checked while the control database does not answer.
+    `find_key_copy_problem`: why no key could be checked then after a restart.
     Invariant: at most one caller probes at a time; the others wait for its result.
     """
 
@@ -76,9 +77,11 @@ class ReadinessProbe:
         *,
         dependencies: Mapping[str, tuple[Callable[[], object], str]],
         knows_key: Callable[[], bool],
+        find_key_copy_problem: Callable[[], str] = lambda: "",
     ) -> None:
         self._settings = settings
         self._knows_key = knows_key
+        self._find_key_copy_problem = find_key_copy_problem
         self._dependencies = {
             name: _Dependency(TimedCall(f"readiness-{name}", check), meaning)
             for name, (check, meaning) in dependencies.items()
@@ -115,10 +118,14 @@ class ReadinessProbe:
                 cluster.topology, find_losses(timeout_seconds=settings.probe_seconds), now=timezone.now()
             )
         parts |= {name: d.finish(timeout_seconds=settings.probe_seconds) for name, d in self._dependencies.items()}
-        parts[API_KEYS] = check_keys(parts.get(CONTROL_DATABASE, UP), knows_key=self._knows_key())
+        parts[API_KEYS] = check_keys(
+            parts.get(CONTROL_DATABASE, UP),
+            knows_key=self._knows_key(),
+            copy_problem=self._find_key_copy_problem(),
+        )
         is_ready = (
             parts[TOPOLOGY].status is not Status.DOWN
-            and parts[API_KEYS].status is Status.UP
+            and parts[API_KEYS].status is not Status.DOWN
             and any(part.status is Status.UP for part in takes_events)
         )
         return Readiness(is_ready=is_ready, parts=parts)
@@ -157,11 +164,13 @@ def _describe_refused(refused: Mapping[str, str]) -> str:
     )
 
 
-def check_keys(control_database: Part, *, knows_key: bool) -> Part:
-    """A process that started without the control database has cached no key and would refuse every request."""
-    if control_database.status is Status.UP or knows_key:
-        return UP
-    return Part(Status.DOWN, "no key can be checked: the control database does not answer and no key is cached")
+def check_keys(control_database: Part, *, knows_key: bool, copy_problem: str) -> Part:
+    """A new host that starts without the control database knows no key and would refuse every request."""
+    if control_database.status is Status.UP:
+        return Part(Status.DEGRADED, copy_problem) if copy_problem else UP
+    if knows_key:
+        return Part(Status.DEGRADED, "known ones stay valid; new ones and revocations have no effect meanwhile")
+    return Part(Status.DOWN, "no key can be checked: the control database does not answer and this host has no copy")
 
 
 def _check_log(log: EventLog) -> Part:

@@ -18,7 +18,7 @@ from runtime.http.asgi import PROBLEM_LINE, Headers, Receive, Send, respond
 from runtime.http.errors import ClientGone, Refused, Rejected, TryLater
 from runtime.http.problems import Problem, encode_problem
 from viewcounter.apikeys.authentication import KeyAuthenticator, is_public_token
-from viewcounter.apikeys.errors import InvalidKey, KeysUnavailable
+from viewcounter.apikeys.errors import KEYS_UNAVAILABLE_DETAIL, InvalidKey, KeysUnavailable
 from viewcounter.apikeys.origins import PREFLIGHT_LINES, READABLE, check_origin
 from viewcounter.apikeys.rate_limit import (
     BoundedBuckets,
@@ -277,7 +277,7 @@ class IngestEndpoint:
             readable = () if params.key is None else (READABLE,)
             raise _unauthenticated(is_missing=authorization is None, headers=readable) from error
         except KeysUnavailable as error:
-            problem = Problem(status=503, code="keys_unavailable", detail="The API key cannot be checked right now.")
+            problem = Problem(status=503, code="keys_unavailable", detail=KEYS_UNAVAILABLE_DETAIL)
             raise TryLater(problem) from error
         if Scope.EVENTS_WRITE not in key.scopes:
             detail = f"The API key lacks the scope {Scope.EVENTS_WRITE}."

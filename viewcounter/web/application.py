@@ -12,6 +12,7 @@ from runtime.http.asgi import AsgiApplication, Receive, Send
 from runtime.metrics import GATEWAYS_BY_VIEWER_KEY
 from runtime.periodic import PeriodicTask
 from viewcounter.apikeys.authentication import KeyAuthenticator
+from viewcounter.apikeys.key_copy import KeyCopy
 from viewcounter.apikeys.rate_limit import BoundedBuckets, get_rate_limiter
 from viewcounter.cache.macs import CacheValue, build_authenticator
 from viewcounter.cluster import get_cluster, get_cluster_id
@@ -78,10 +79,13 @@ class Gateway:
         responses: ResponseStore | None = None,
         build_reads: Callable[[AsgiApplication, KeyAuthenticator, BodyReader, Config], FastReads] | None = None,
         lag_board: LagBoard | None = None,
+        key_copy: KeyCopy | None = None,
     ) -> None:
         """`inner` gets every request that is not answered in front of it; it need not support lifespan.
 
         `build_reads` makes the application of fast reads, which passes the requests that it does not answer to `inner`.
+
+        `key_copy` is kept up to date while the process serves.
 
         `start_heartbeat` is called once the process serves; without it the process is in no registry.
         """
@@ -100,6 +104,7 @@ class Gateway:
         self._keys = KeyAuthenticator(
             max_lookups=config.api_key.lookups_max, timeout_seconds=config.api_key.lookup_seconds
         )
+        self._key_copy = key_copy
         self._applied = AppliedWatch(read_positions, config.wait_applied)
         responses = _build_response_store(config) if responses is None else responses
         self._idempotency = Idempotency(responses, max_body_bytes=config.idempotency.answer_max_bytes)
@@ -157,6 +162,8 @@ class Gateway:
                 self._spool_drain.start()
                 self._lag.start()
                 await self._learn_topology()
+                if self._key_copy is not None:  # after the topology, which says of which cluster the keys must be
+                    await asyncio.to_thread(self._key_copy.start)
                 GATEWAYS_BY_VIEWER_KEY.labels(self._viewers.key_fingerprint).set(1)
                 heartbeat = None if self._start_heartbeat is None else self._start_heartbeat()
                 await send({"type": "lifespan.startup.complete"})
@@ -168,6 +175,8 @@ class Gateway:
                 await self._idempotency.close()
                 await asyncio.to_thread(self._lag.close)
                 self._keys.close()
+                if self._key_copy is not None:
+                    await asyncio.to_thread(self._key_copy.close)
                 self._ingest.close()
                 if self._reads is not None:
                     self._reads.close()

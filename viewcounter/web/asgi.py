@@ -9,6 +9,7 @@ _django = get_asgi_application()
 
 # Models may be imported only after Django is set up.
 from viewcounter.api.fast.reads import FastReadEndpoint  # noqa: E402
+from viewcounter.apikeys.key_copy import get_key_copy  # noqa: E402
 from viewcounter.config import get_config  # noqa: E402
 from viewcounter.health.registration import start_admin_heartbeat, start_gateway_heartbeat  # noqa: E402
 from viewcounter.web.admin_process import AdminProcess  # noqa: E402
@@ -18,4 +19,6 @@ application: AdminProcess | Gateway
 if get_config().admin == "only":
     application = AdminProcess(_django, config=get_config(), start_heartbeat=start_admin_heartbeat)
 else:
-    application = Gateway(_django, start_heartbeat=start_gateway_heartbeat, build_reads=FastReadEndpoint)
+    application = Gateway(
+        _django, start_heartbeat=start_gateway_heartbeat, build_reads=FastReadEndpoint, key_copy=get_key_copy()
+    )

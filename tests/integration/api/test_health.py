@@ -45,6 +45,10 @@ ALL_UP = {
     "API keys": UP,
 }
 TOLD_BY_THE_CONFIG_SERVICE = {"config service", "shard1 condition", "shard2 condition"}
+CONTROL_AWAY = (
+    "does not answer: known API keys and the topology stay in use; meanwhile nothing can be changed, no instance joins,"
+    " and no shard fails over unless an external manager does it"
+)
 READY = {"status": "ready", "parts": ALL_UP}
 
 
@@ -105,7 +109,7 @@ def test_readiness_names_each_part_and_no_host(api):
         (
             "control",
             "control database",
-            "does not answer: known API keys and the topology stay in use, nothing can be changed",
+            CONTROL_AWAY,
         ),
     ],
 )
@@ -115,8 +119,11 @@ def test_a_dead_part_is_named_with_its_reason_and_does_not_make_the_service_unre
     servers.server(server).kill()
     try:
         untold = TOLD_BY_THE_CONFIG_SERVICE if server == "control" else set()
-        parts = {name: said for name, said in ALL_UP.items() if name not in untold}
-        await_readiness(api, 200, {"status": "degraded", "parts": parts | {part: down(reason)}})
+        parts = {name: said for name, said in ALL_UP.items() if name not in untold} | {part: down(reason)}
+        if server == "control":
+            reason = "known ones stay valid; new ones and revocations have no effect meanwhile"
+            parts["API keys"] = {"status": "degraded", "reason": reason}
+        await_readiness(api, 200, {"status": "degraded", "parts": parts})
     finally:
         servers.server(server).start()
         servers.server(server).wait_ready()
@@ -130,10 +137,8 @@ def test_without_the_control_database_a_process_that_knows_no_key_is_unready(api
     try:
         get_key_cache().clear()  # as in a process that has just started
         away = {
-            "control database": down(
-                "does not answer: known API keys and the topology stay in use, nothing can be changed"
-            ),
-            "API keys": down("no key can be checked: the control database does not answer and no key is cached"),
+            "control database": down(CONTROL_AWAY),
+            "API keys": down("no key can be checked: the control database does not answer and this host has no copy"),
         }
         parts = {name: said for name, said in ALL_UP.items() if name not in TOLD_BY_THE_CONFIG_SERVICE}
         await_readiness(api, 503, {"status": "unready", "parts": parts | away})

@@ -11,6 +11,7 @@ from rest_framework.response import Response
 from viewcounter.api.resources.base import ApiView
 from viewcounter.api.serializers import HealthSerializer, ReadinessSerializer
 from viewcounter.apikeys.authentication import knows_key
+from viewcounter.apikeys.key_copy import get_key_copy
 from viewcounter.cluster import CacheSource, ControlDatabaseSource, check_signature, get_cluster
 from viewcounter.config import get_config
 from viewcounter.eventlog.registry import get_event_log
@@ -58,7 +59,8 @@ def get_readiness_probe() -> ReadinessProbe:
     dependencies = {
         CONTROL_DATABASE: (
             ControlDatabaseSource().check,
-            "does not answer: known API keys and the topology stay in use, nothing can be changed",
+            "does not answer: known API keys and the topology stay in use; meanwhile nothing can be changed, no"
+            " instance joins, and no shard fails over unless an external manager does it",
         ),
         CACHE: (
             CacheSource().check,
@@ -69,4 +71,9 @@ def get_readiness_probe() -> ReadinessProbe:
             "is missing from the newest change: no process acts on it before a config service with the key signs it",
         ),
     }
-    return ReadinessProbe(get_config().readiness, dependencies=dependencies, knows_key=knows_key)
+    return ReadinessProbe(
+        get_config().readiness,
+        dependencies=dependencies,
+        knows_key=knows_key,
+        find_key_copy_problem=get_key_copy().find_problem,
+    )
