@@ -3,6 +3,7 @@
 Invariant: rows that are returned meet the requirement by their own progress. Polls only decide when to query again.
 """
 
+import logging
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -24,15 +25,18 @@ from clusterproxy.shard_read import RETRY_ELSEWHERE, ShardRead
 from shardproxy.errors import DeadlineExceeded, ShardProxyError
 from shardproxy.query import QueryClass
 
+logger = logging.getLogger(__name__)
+
 _POLL_FIRST = frozenset({QueryClass.REPORT})
 """Too expensive to execute before a poll says that the instance is fresh enough."""
 
 
 @dataclass(slots=True)
 class _Waiting:
-    """`until` (monotonic clock) is set when the first instance lags."""
+    """`until` (monotonic clock) is set when the first instance lags; then a newer watermark is asked for, once."""
 
     until: float | None = None
+    has_requested: bool = False
 
 
 def read_fresh(read: ShardRead, requirement: FreshnessRequirement) -> ReadResult:
@@ -85,6 +89,8 @@ def _try(
             if not isinstance(found, FreshnessLag):
                 return found
             lag = found
+        if lag is None or lag.required is None:
+            _request_watermarks(read, requirement, waiting)
         started_at = time.monotonic()
         try:
             lag_at_end = _wait(read, candidate, requirement, waiting, is_last=is_last)
@@ -141,6 +147,28 @@ def _wait(
     finally:
         slots.release()
         read.waited_seconds += time.monotonic() - started_at
+
+
+def _request_watermarks(read: ShardRead, requirement: FreshnessRequirement, waiting: _Waiting) -> None:
+    """Ask the primary for newer watermarks: those of partitions without new events are not advanced all the time.
+
+    Best effort and bounded: a primary that is down does not fail a read that a replica may answer.
+    """
+    query, primary = requirement.probe.request, read.plan.shard.primary
+    if query is None or primary is None or requirement.max_staleness_seconds is None or waiting.has_requested:
+        return
+    waiting.has_requested = True
+    partitions = read.runtime.find_unrequested(read.request.partitions)
+    if not partitions:
+        return
+    deadline_at = min(read.request.deadline_at, time.monotonic() + read.runtime.settings.read_request_seconds)
+    try:
+        with read.runtime.registry.get(primary).transaction(
+            query.query_class, deadline_at=deadline_at, waits_for_standbys=False
+        ) as connection:
+            connection.execute(query.text, {"partitions": partitions})
+    except ShardProxyError as error:
+        logger.debug("newer watermarks were not asked for: %s", error)
 
 
 def _query_quorum(read: ShardRead, requirement: FreshnessRequirement) -> tuple[FreshnessRequirement, list[Candidate]]:

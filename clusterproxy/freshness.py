@@ -28,11 +28,13 @@ class Progress:
 class ProgressProbe:
     """How to read progress: `query` returns nothing else (parameter `partitions`), `parse` finds it in any rows.
 
-    `parse` leaves out partitions that the instance does not hold.
+    `parse` leaves out partitions that the instance does not hold. `request` is a write (parameter `partitions`) by
+    which a read that waits for a newer watermark asks the shard's primary for one; None: it only waits.
     """
 
     query: Query
     parse: Callable[[Rows], dict[int, Progress]]
+    request: Query | None = None
 
 
 @dataclass(frozen=True, slots=True)

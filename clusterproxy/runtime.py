@@ -1,6 +1,7 @@
 """Everything of a cluster proxy that belongs to one process: threads, pools and locks. A fork gets a new one."""
 
 import itertools
+import math
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -64,6 +65,8 @@ class Runtime:
         # Half of the threads: scatters that wait for nothing go on beside those that do.
         self.scatter_waiting_slots = threading.BoundedSemaphore(max(1, settings.scatter_max_threads // 2))
         self._watches: dict[str, ProgressWatch] = {}
+        # When a read last asked for a newer watermark, by partition. Without a lock: asking twice does no harm.
+        self._requested_at: dict[int, float] = {}
 
     def get_watch(self, instance: str) -> ProgressWatch:
         """The one of that instance. There are as many as this process has known instances."""
@@ -73,6 +76,15 @@ class Runtime:
                 instance, ProgressWatch(instance, poll_seconds=self.settings.read_poll_seconds)
             )
         return watch
+
+    def find_unrequested(self, partitions: Sequence[int]) -> list[int]:
+        """Those for which no read of this process has just asked for a newer watermark; the caller asks for them."""
+        now = time.monotonic()
+        found = [
+            p for p in partitions if now - self._requested_at.get(p, -math.inf) >= self.settings.read_request_seconds
+        ]
+        self._requested_at |= dict.fromkeys(found, now)
+        return found
 
     def count_waiting_reads(self) -> int:
         """Reads that wait until an instance is fresh enough."""

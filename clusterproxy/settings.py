@@ -58,6 +58,9 @@ class ClusterSettings:
     read_poll_seconds: float = setting(
         0.02, "Interval at which the position of a copy is read on behalf of all reads that wait for it."
     )
+    read_request_seconds: float = 0.2
+    """How long a read that waits tries to ask the primary for a newer watermark, and how often a process asks for one
+    partition."""
     read_max_waiting: int = setting(
         256, "Maximum number of reads of a process that wait for a copy to catch up; beyond it 503."
     )

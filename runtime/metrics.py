@@ -84,9 +84,17 @@ WEB_REQUESTS_SHED = _counter(
 LOG_INS = _counter("log_ins_total", "Log-ins to the admin by outcome: accepted, failed, limited", "outcome")
 
 # -- processing -----------------------------------------------------------------------------------
-DRAINS = _counter(
-    "drains_total", "Drains by outcome: caught_up, out_of_time, waiting (dependency down), stopped", "outcome"
+OWNED_PARTITIONS = _of_living_processes(
+    "owned_partitions", "Partitions that pull processes of this host drain, by shard", "shard"
 )
+OWNED_WATERMARK_AGE_SECONDS = Gauge(
+    "viewcounter_owned_watermark_age_seconds",
+    "How far complete_until of the partitions that pull processes of this host drain is behind at most, by shard",
+    ("shard",),
+    registry=REGISTRY,
+    multiprocess_mode="livemax",
+)
+DRAIN_FAILURES = _counter("drain_failures_total", "Attempts to drain partitions of a shard that failed", "shard")
 OWNER_CHANGES = _counter(
     "owner_changes_total", "Partitions that pull processes of this host have claimed or handed_over", "kind"
 )

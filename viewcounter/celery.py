@@ -10,7 +10,7 @@ import os
 import time
 from typing import Any
 
-from celery import Celery
+from celery import Celery, bootsteps
 from celery.signals import (
     after_task_publish,
     beat_init,
@@ -42,6 +42,7 @@ from configservice.registry.services import ServiceKind  # noqa: E402
 from runtime.http.metrics_server import start_process_server  # noqa: E402
 from runtime.metrics import TASK_FAILURES, TASK_SECONDS, TASKS_SENT  # noqa: E402
 from runtime.shutdown import request_stop  # noqa: E402
+from viewcounter.processing.pull_supervisor import PullSupervisor  # noqa: E402
 from viewcounter.processing.schedule import MAINTENANCE, QUEUES, TASK_ROUTES, build_schedule  # noqa: E402
 
 _broker_url, _broker_tls = split_broker_url(_config.broker.url.get_secret_value())
@@ -56,7 +57,7 @@ app.conf.update(
     task_ignore_result=True,
     task_serializer="json",
     accept_content=["json"],
-    task_acks_late=False,  # a lost drain is queued again when its mark expires; a redelivered one would only queue
+    task_acks_late=False,  # a lost task is sent again by beat; a redelivered one would only queue
     worker_prefetch_multiplier=1,
     worker_hijack_root_logger=False,
     worker_cancel_long_running_tasks_on_connection_loss=True,
@@ -82,6 +83,34 @@ app.conf.update(
     timezone="UTC",
 )
 logger = logging.getLogger(__name__)
+
+
+class PullProcesses(bootsteps.StartStopStep):
+    """Pull processes beside the pool. They start before the worker has reached the broker, and do not need it."""
+
+    requires = ("celery.worker.components:Pool",)
+
+    def __init__(self, worker: Any, **_: Any) -> None:
+        self.enabled = _config.pull.processes > 0
+        self._supervisor = PullSupervisor(process_count=_config.pull.processes)
+        super().__init__(worker)
+
+    def start(self, _worker: Any) -> None:
+        self._supervisor.start()
+
+    def close(self, _worker: Any) -> None:
+        """At the begin of a shutdown, so that they stop while the pool ends its tasks."""
+        self._supervisor.request_stop()
+
+    def stop(self, _worker: Any) -> None:
+        """At a warm and a cold shutdown."""
+        self._supervisor.request_stop()
+        self._supervisor.wait(within_seconds=_config.pull.stop_seconds + _config.pull.lease_seconds)
+
+    terminate = stop
+
+
+app.steps["worker"].add(PullProcesses)
 
 
 @setup_logging.connect
@@ -146,7 +175,7 @@ def _register_scheduler(**_: Any) -> None:
 
 
 @worker_shutting_down.connect
-def _end_drains(**_: Any) -> None:
+def _end_tasks(**_: Any) -> None:
     """In the main process; the pool processes see it too."""
     request_stop()
 

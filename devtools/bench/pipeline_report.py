@@ -137,6 +137,6 @@ def _name_bounds(sustained: Sequence[Sustained]) -> tuple[str, ...]:
     return (
         f"CPU: {total:.1f} s a million events, {last.cpu_seconds_per_million['load generator']:.2f} of them for the "
         f"load generator; at {last.accepted_per_second:,.0f} events/s that is the work of {used:.1f} cores.",
-        "Freshness at half load: beat looks for unread entries every half second "
-        "(`VIEWCOUNTER_DRAIN_INTERVAL_SECONDS`), then the drains of all partitions share the worker processes.",
+        "Freshness at half load: pull processes wait at the log, and begin two flushes of a shard at least "
+        "`VIEWCOUNTER_DRAIN_LINGER_SECONDS` apart.",
     )

@@ -32,7 +32,7 @@ from viewcounter.eventlog.registry import get_event_log
 from viewcounter.processing.batch import PreparedBatch, prepare_batch
 from viewcounter.processing.consumer import LogConsumer
 from viewcounter.processing.deduplication import NONE_KNOWN, KnownIds
-from viewcounter.processing.worker import get_drainer
+from viewcounter.processing.worker import build_drainer
 from viewcounter.storage.flush_batch import IdBlock
 from viewcounter.storage.partitions import READ_STATES, get_states
 
@@ -60,7 +60,8 @@ def fill(event_count: int, *, seed: int) -> None:
 
 def drain() -> None:
     """Drain each partition named on stdin, one in each line, as a pool process of a worker does."""
-    drainer = get_drainer()
+    config = get_config()
+    drainer = build_drainer(config, id_cache_bytes=config.drain.id_cache_max_bytes)
     for shard in get_cluster().topology.shards:
         with get_cluster().shard_transaction(shard.id) as connection:
             connection.execute("SELECT 1")

@@ -136,7 +136,7 @@ class FaultContext:
 
     def count_children(self, application: str) -> int:
         spec = self.cluster.spec
-        return {WEB: spec.web_workers, WORKER: spec.worker_processes}[application]
+        return {WEB: spec.web_workers, WORKER: spec.worker_processes + spec.pull_processes}[application]
 
     def _find_unfinished(self) -> str | None:
         try:

@@ -114,15 +114,15 @@ def _build_application_faults() -> list[DrillFault]:
             lambda context, rng: KillFault(context, find_worker, rng, with_children=True),
         ),
         DrillFault(
-            Kind("kill-worker-process", workers), "kill -9 of one of Celery's processes", NOTHING,
+            Kind("kill-worker-process", workers), "kill -9 of a pool or pull process of the worker", NOTHING,
             _bind(KillFault, find_worker_process),
         ),
         DrillFault(
-            Kind("freeze-worker", workers, ZOMBIE), "a Celery process is frozen while others do its work",
+            Kind("freeze-worker", workers, ZOMBIE), "a process of the worker is frozen while others do its work",
             NOTHING, _bind(Freeze, find_worker_process),
         ),
         DrillFault(
-            Kind("freeze-flush", workers, ZOMBIE), "a Celery process is frozen in the middle of a flush and wakes",
+            Kind("freeze-flush", workers, ZOMBIE), "a pull process is frozen in the middle of a flush and wakes",
             NOTHING, FreezeInFlush,
         ),
         DrillFault(

@@ -19,6 +19,7 @@ def build_spec(config: DevtoolsConfig) -> ClusterSpec:
         zone=config.cluster.zone,
         web_workers=config.web.workers,
         worker_processes=config.local.worker_processes,
+        pull_processes=config.pull.processes,
         movers=config.local.movers,
         server_ready_seconds=config.local.ready_seconds,
         application_ready_seconds=config.local.ready_seconds,

@@ -208,8 +208,11 @@ def _build_applications(
     if not spec.config_services:  # else they alone have the key
         member = member | {"environment": {**member["environment"], **signing}}
 
+    def with_settings(**settings: str) -> dict[str, Any]:
+        return member | {"environment": {**member["environment"], **settings}}
+
     def build_daemons(names: tuple[str, ...], command: str, bind: str, **settings: str) -> dict[str, Application]:
-        own = member | {"environment": {**member["environment"], **settings}}
+        own = with_settings(**settings)
         return {
             name: Daemon(name=name, command=command, bind=bind, address=f"{LOOPBACK}:{ports[name]}", **own)
             for name in names
@@ -217,7 +220,11 @@ def _build_applications(
 
     return {
         WEB: Web(name=WEB, workers=spec.web_workers, **member),
-        WORKER: Worker(name=WORKER, processes=spec.worker_processes, **member),
+        WORKER: Worker(
+            name=WORKER,
+            processes=spec.worker_processes,
+            **with_settings(VIEWCOUNTER_PULL_PROCESSES=str(spec.pull_processes)),
+        ),
         **{name: Beat(name=name, **member) for name in spec.beat_names},
         **build_daemons(
             spec.config_service_names, "run_configservice", "VIEWCOUNTER_CONFIGSERVICE_METRICS_BIND", **signing

@@ -43,6 +43,7 @@ class ClusterSpec:
     zone: str = "local"
     web_workers: int = 1
     worker_processes: int = 2
+    pull_processes: int = 2
     beats: int = 2
     config_services: int = 2
     """0: no automatic failover; instances are promoted by hand."""

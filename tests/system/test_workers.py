@@ -1,22 +1,26 @@
-"""Celery workers start and stop while there is work: real worker processes, a real backlog, exact counts at the end."""
+"""Workers start, stop and die while there is work: real processes, a real backlog, exact counts at the end.
 
-import re
+Neither broker nor beat runs: pull processes need the log and the shards.
+"""
+
+import os
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
+import psutil
 import pytest
 
 from devtools.bench.workload import generate_commits
 from devtools.localcluster import ClusterSpec, LocalCluster
+from devtools.localcluster.spec import BROKER_SERVER
 from tests.clusters import run_cluster, start_prepared_servers
 from tests.conftest import use_cluster
 from tests.pace import limit
-from tests.processes import running
+from tests.processes import lives, running
 from tests.system.exactness import read_shards
 from tests.waiting import wait_until
 from viewcounter.cluster import get_cluster
@@ -29,10 +33,9 @@ PARTITIONS = 4
 FLUSH_SECONDS = 3.0
 SETTINGS = {
     "VIEWCOUNTER_DRAIN_FLUSH_MAX_EVENTS": "400",
-    "VIEWCOUNTER_DRAIN_BUDGET_SECONDS": "50",
     "VIEWCOUNTER_POOL_QUERY_FLUSH_SECONDS": str(FLUSH_SECONDS),
 }
-"""Many flushes in long drains, so that a stop meets one in the middle."""
+"""Many flushes, so that a stop or a kill meets one in the middle."""
 APPLIED_SECONDS = 90.0
 STOP_SECONDS = 20.0
 """What devtools.localcluster and most process managers grant before they kill."""
@@ -41,22 +44,21 @@ STOP_SECONDS = 20.0
 class Worker:
     """`celery worker` with one pool process, as an operator starts it; only its node name is its own."""
 
-    def __init__(self, process: subprocess.Popen[str], log_path: Path) -> None:
-        self._process = process
-        self._log_path = log_path
+    def __init__(self, process: subprocess.Popen[str]) -> None:
+        self.process = psutil.Process(process.pid)
+        self._popen = process
 
     def stop(self) -> int:
         """SIGTERM, as a process manager sends it. Returns the exit code; raises TimeoutExpired past the limit."""
-        self._process.send_signal(signal.SIGTERM)
-        return self._process.wait(timeout=limit(STOP_SECONDS))
+        self._popen.send_signal(signal.SIGTERM)
+        return self._popen.wait(timeout=limit(STOP_SECONDS))
 
-    def list_drains(self) -> list[tuple[int, int, bool]]:
-        """Partition, events counted and whether the end of the log was reached, of each drain that ended."""
-        drained = r"drained DrainReport\(partition=(\d+),.*? counted=(\d+),.*? caught_up=(True|False)"
-        return [(int(p), int(n), end == "True") for p, n, end in re.findall(drained, self._log_path.read_text())]
+    def list_pullers(self) -> list[psutil.Process]:
+        return [child for child in self.process.children() if "run_puller" in child.cmdline()]
 
-    def has_counted(self) -> bool:
-        return any(counted for _, counted, _ in self.list_drains())
+    def find_owners(self) -> set[int]:
+        """Pids of its pull processes that own partitions."""
+        return {pid for pid in read_owners() if pid in {puller.pid for puller in self.list_pullers()}}
 
 
 @pytest.fixture(scope="module")
@@ -64,26 +66,26 @@ def cluster() -> Iterator[LocalCluster]:
     spec = ClusterSpec(shards=1, replicas_per_shard=0, partitions=PARTITIONS)
     with run_cluster(spec=spec, start=start_prepared_servers) as cluster:
         use_cluster(cluster)
-        cluster.application("beat").start()
+        cluster.valkey(BROKER_SERVER).stop()
         yield cluster
         get_cluster().close()
 
 
 @contextmanager
-def run_worker(cluster: LocalCluster, name: str) -> Iterator[Worker]:
-    log_path = cluster.state.root / f"{name}.log"
+def run_worker(cluster: LocalCluster, name: str, *, pullers: int = 1) -> Iterator[Worker]:
     command = [
         sys.executable, "-m", "celery", "--app", "viewcounter.celery:app", "worker",
         "--hostname", f"{name}@local", "--concurrency", "1", "--loglevel", "INFO",
         "--without-gossip", "--without-mingle",
     ]  # fmt: skip
+    settings = SETTINGS | {"VIEWCOUNTER_PULL_PROCESSES": str(pullers)}
     with (
-        log_path.open("w") as log,
+        (cluster.state.root / f"{name}.log").open("w") as log,
         running(
-            command, environment=cluster.environment | SETTINGS, stdout=log.fileno(), stderr=subprocess.STDOUT
+            command, environment=cluster.environment | settings, stdout=log.fileno(), stderr=subprocess.STDOUT
         ) as process,
     ):
-        yield Worker(process, log_path)
+        yield Worker(process)
 
 
 class Backlog:
@@ -100,17 +102,16 @@ class Backlog:
             assert get_event_log().append(commit.entries).failed == {}
             self.event_count += commit.event_count
 
-    def feed_until(self, condition: Callable[[], bool], *, what: str) -> None:
-        def feed() -> bool:
-            self.append(400)
-            return condition()
-
-        wait_until(feed, what=what)
-
 
 def count_applied() -> int:
     [row] = read_shards("SELECT coalesce(sum(count), 0)::bigint AS count FROM event_total")
     return int(row["count"])
+
+
+def read_owners() -> list[int]:
+    """The pid of the owner of each partition; 0: none."""
+    rows = read_shards("SELECT owner FROM partition_state ORDER BY partition")
+    return [int(row["owner"].split(":")[1]) if row["owner"] else 0 for row in rows]
 
 
 def find_draining() -> int | None:
@@ -130,17 +131,15 @@ def assert_applied(event_count: int) -> None:
     assert row == dict.fromkeys(("ledger", "totals", "minutes", "raw"), event_count)
 
 
-def test_workers_that_stop_in_the_middle_of_drains_count_every_event_once(cluster):
+def test_workers_that_stop_or_die_in_the_middle_of_flushes_count_every_event_once(cluster):
     backlog = Backlog()
     backlog.append(80_000)
     with run_worker(cluster, "first") as first:
         wait_until(lambda: find_draining() is not None, what="a drain in the middle of its partition")
         assert first.stop() == 0
-        *_, (_, counted, caught_up) = first.list_drains()
-        assert 0 < counted < backlog.event_count
-        assert not caught_up  # it did not go on to the end of its partition
     applied = count_applied()
-    assert applied < backlog.event_count
+    assert 0 < applied < backlog.event_count  # it did not go on to the end of the log
+    assert read_shards("SELECT id FROM worker") == []
 
     with run_worker(cluster, "second") as second:
         wait_until(lambda: count_applied() > applied, what="the second worker to go on")
@@ -148,11 +147,20 @@ def test_workers_that_stop_in_the_middle_of_drains_count_every_event_once(cluste
         assert second.stop() == 0
         cluster.database("shard1a").resume()
 
-    with run_worker(cluster, "third") as third:
-        wait_until(third.has_counted, what="the third worker to drain")
-        with run_worker(cluster, "fourth") as fourth:
-            backlog.feed_until(fourth.has_counted, what="the fourth worker to drain as well")
-            drained = len(third.list_drains())
-            backlog.feed_until(lambda: len(third.list_drains()) > drained, what="the third worker to drain beside it")
-            assert_applied(backlog.event_count)
-            assert (third.stop(), fourth.stop()) == (0, 0)
+    applied = count_applied()
+    with run_worker(cluster, "third", pullers=2) as third:
+        wait_until(lambda: len(third.find_owners()) == 2, what="both pull processes to own partitions")
+        killed, _ = third.list_pullers()
+        wait_until(lambda: count_applied() > applied, what="the third worker to go on")
+        os.kill(killed.pid, signal.SIGKILL)
+        wait_until(lambda: killed.pid not in read_owners(), what="its partitions to be taken over")
+        wait_until(lambda: len(third.find_owners()) == 2, what="another one to get its share")
+        backlog.append(20_000)
+        applied, pullers = count_applied(), third.list_pullers()
+        wait_until(lambda: count_applied() > applied, what="flushes under way")
+        os.kill(third.process.pid, signal.SIGKILL)
+        wait_until(lambda: not any(map(lives, pullers)), what="pull processes to end with their worker")
+    with run_worker(cluster, "fourth") as fourth:
+        wait_until(fourth.find_owners, what="the fourth worker to own partitions")
+        assert_applied(backlog.event_count)
+        assert fourth.stop() == 0

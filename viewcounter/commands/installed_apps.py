@@ -17,6 +17,7 @@ OWN_APPS = (
     "viewcounter.apikeys",
     "viewcounter.catalogue",
     "viewcounter.storage",
+    "viewcounter.processing",
     "viewcounter.maintenance",
     "viewcounter.deadletters",
     "viewcounter.moves",

@@ -33,8 +33,6 @@ def _list_intervals(config: Config) -> dict[str, float]:
     """Seconds by the name of a task."""
     backups = {} if config.control_backup.folder is None else {"backup_control": config.control_backup.check_seconds}
     return backups | {
-        "dispatch_drains": config.drain.interval_seconds,
-        "advance_idle_watermarks": config.drain.watermark_interval_seconds,
         "measure_lag": config.log.lag_interval_seconds,
         "measure_cluster": config.beat.cluster_interval_seconds,
         "count_dead_letters": config.dead_letters.interval_seconds,

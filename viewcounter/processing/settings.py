@@ -1,4 +1,4 @@
-"""Settings of drains, of the trimming of the log, and of the Celery processes that run them."""
+"""Settings of drains and pull processes, of the trimming of the log, and of the Celery processes beside them."""
 
 from dataclasses import dataclass
 
@@ -34,32 +34,9 @@ class PieceLimits:
 
 
 @dataclass(frozen=True, slots=True)
-class ThrottlePolicy:
-    """Throttling of drains of shards that fail or are slow."""
-
-    pause_first_seconds: float = setting(
-        0.5, "Maximum pause of the drains of a shard after its first failure; it doubles with each further failure."
-    )
-    pause_max_seconds: float = setting(5.0, "Maximum pause of the drains of a shard however often it has failed.")
-    slow_flush_seconds: float = setting(
-        3.0, "Mean duration of flushes beyond which a shard counts as slow and leaves a worker process to the others."
-    )
-    forget_seconds: int = setting(
-        60, "Time after which a failing or slow shard, or a silent worker process, is forgotten."
-    )
-    pause_jitter: float = 1.0
-
-    @property
-    def pause(self) -> Backoff:
-        """Of the drains of a shard, by its failures in a row."""
-        return Backoff(self.pause_first_seconds, self.pause_max_seconds, self.pause_jitter)
-
-
-@dataclass(frozen=True, slots=True)
 class DrainSettings:
     """Drains: counting events from the log into shards."""
 
-    interval_seconds: float = setting(0.5, "Interval at which beat looks for log entries that are not counted.")
     linger_seconds: float = setting(
         0.4,
         "Time between the beginnings of two flushes of a shard while events come; the first one after a pause does not"
@@ -79,18 +56,20 @@ class DrainSettings:
     )
     id_pieces: PieceLimits = section(PieceLimits)
     dead_letters: DeadLetterLimits = section(DeadLetterLimits)
-    queued_seconds: int = setting(10, "Time after which a queued drain that was lost is queued again.")
-    lease_seconds: int = setting(5, "Time after which a drain whose worker died is replaced.")
-    throttle: ThrottlePolicy = section(ThrottlePolicy)
-    watermark_interval_seconds: float = setting(
-        2.0, "Interval at which the watermarks of partitions without new events are advanced."
-    )
 
 
 @dataclass(frozen=True, slots=True)
 class PullSettings:
     """Pull processes, which drain partitions beside the pool of a Celery worker or alone (run_puller)."""
 
+    processes: int = setting(2, "Number of pull processes that a Celery worker starts; 0: none.", ge=0)
+    metrics_bind: str = setting(
+        "",
+        "host:port at which a pull process that runs alone (run_puller) serves /metrics and /healthz without a key;"
+        " empty: not served.",
+        pattern=BIND,
+    )
+    renew_seconds: float = setting(0.7, "Interval at which a pull process renews its lease on each shard.")
     lease_seconds: float = setting(
         2.0, "Time without renewal after which the partitions of a pull process on a shard are taken over."
     )
@@ -102,6 +81,18 @@ class PullSettings:
     idle_watermark_seconds: float = setting(
         5.0, "Age from which the watermark of a partition without new events is advanced, unless a reader asks before."
     )
+    backoff_first_seconds: float = setting(
+        0.2, "Maximum pause of the drains of a shard after its first failure; it doubles with each further failure."
+    )
+    backoff_max_seconds: float = setting(5.0, "Maximum pause of the drains of a shard however often it has failed.")
+    stop_seconds: float = setting(
+        8.0, "Time that a pull process that is told to stop has for the flushes in progress; then they are abandoned."
+    )
+
+    @property
+    def backoff(self) -> Backoff:
+        """Of the drains of a shard, by its failures in a row."""
+        return Backoff(self.backoff_first_seconds, self.backoff_max_seconds)
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ from typing import Any
 from clusterproxy.freshness import FreshnessRequirement, Progress, ProgressProbe
 from clusterproxy.plan import Consistency
 from viewcounter.eventlog.interface import Position
+from viewcounter.storage.leases import REQUEST_WATERMARKS
 from viewcounter.storage.partitions import READ_STATES
 from viewcounter.storage.reads import Seen
 
@@ -44,7 +45,7 @@ def parse_progress(rows: Sequence[Mapping[str, Any]]) -> dict[int, Progress]:
     return progress
 
 
-PROBE = ProgressProbe(query=READ_STATES, parse=parse_progress)
+PROBE = ProgressProbe(query=READ_STATES, parse=parse_progress, request=REQUEST_WATERMARKS)
 
 
 def find_requirement(options: ReadOptions, *, partitions: Collection[int] | None) -> FreshnessRequirement | None:

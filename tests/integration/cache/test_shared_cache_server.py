@@ -19,8 +19,6 @@ from viewcounter.cache.shared import SharedCache
 from viewcounter.config import get_config
 from viewcounter.eventlog.lag_notice import LagNotice, SharedLagBoard
 from viewcounter.ingest.idempotency import SharedResponseStore, StoredResponse
-from viewcounter.processing.drain_queue import DrainQueue
-from viewcounter.processing.settings import ThrottlePolicy
 
 Ids = tuple[Callable[[], str], Callable[[], str]]
 
@@ -85,22 +83,6 @@ def test_the_lag_of_one_cluster_sheds_nothing_of_another(ids: Ids):
     one, other = (make_lag_board(get_id) for get_id in ids)
     one.write(LagNotice(10**9, 1.0))
     assert (one.read(), other.read()) == (LagNotice(10**9, 1.0), None)
-
-
-def test_marks_of_drains_of_two_clusters_do_not_meet(ids: Ids):
-    strain = ThrottlePolicy(pause_first_seconds=1, pause_max_seconds=1, slow_flush_seconds=3.0, forget_seconds=60)
-    one, other = (
-        DrainQueue(
-            get_url(),
-            get_cluster_id=get_id,
-            queued_seconds=30,
-            lease_seconds=30,
-            timeout_seconds=1.0,
-            strain=strain,
-        )
-        for get_id in ids
-    )
-    assert (one.claim({1: [3]}), one.claim({1: [3]}), other.claim({1: [3]})) == ([3], [], [3])
 
 
 def test_limits_and_idempotency_keys_of_two_clusters_do_not_meet(ids: Ids):

@@ -12,6 +12,7 @@ from configservice.topology.event_log import is_log_of
 from configservice.topology.publication import publish
 from tests.contracts.log_server import LogServer
 from tests.integration.processing.draining import make_drainer
+from tests.integration.processing.pulling import advance_idle
 from tests.unit.processing.builders import uuid4_of
 from viewcounter.controlplane.event_log import LogRefused, accept_loss, create_log, find_losses
 from viewcounter.eventlog.checks import check_event_log
@@ -21,8 +22,6 @@ from viewcounter.eventlog.interface import START, Position
 from viewcounter.eventlog.redis_streams import RedisEventLog
 from viewcounter.eventlog.registry import get_event_log
 from viewcounter.events.partition import get_partition
-from viewcounter.processing.dispatch import read_backlog, repair_log
-from viewcounter.processing.log_watch import record_lost_ends
 
 VIDEO = "XpVt6Z1Gjjo"
 NOW_US = time.time_ns() // 1000
@@ -135,7 +134,7 @@ def test_a_lost_log_goes_on_past_what_was_applied_and_the_loss_is_recorded(clean
     assert drainer.drain([partition]).counted == 2
     append(log, partition, 3)  # acknowledged, never applied
     lose(server)
-    for use in (lambda: drainer.drain([partition]), lambda: read_backlog(clean_cluster, log)):
+    for use in (lambda: drainer.drain([partition]), lambda: advance_idle(clean_cluster, log)):
         with pytest.raises(LogLost):
             use()
     topology = accept_loss(clean_cluster, log, actor="ada", reason="its disk died")
@@ -194,15 +193,13 @@ def test_entries_given_positions_below_what_was_applied_are_counted_behind_it(cl
     set_position(clean_cluster, partition, ahead)  # by a server whose clock was a minute ahead
     for number in range(100, 110):
         append(log, partition, number)
-    backlog = read_backlog(clean_cluster, log)
-    assert (backlog.lost, partition in backlog.unread) == ({partition: ahead}, False)
     with caplog.at_level(logging.ERROR):
-        record_lost_ends(clean_cluster.topology, repair_log(log, backlog.lost))
+        advance_idle(clean_cluster, log)
     assert "has lost entries" in caplog.text
     assert [(loss.partition, loss.position, loss.actor) for loss in LogLoss.objects.all()] == [
         (partition, str(ahead), "worker")
     ]
-    assert partition in read_backlog(clean_cluster, log).unread
+    assert log.barrier([partition])[partition] > ahead
     report = drainer.drain([partition])
     assert (report.counted, report.duplicate) == (10, 1)
 

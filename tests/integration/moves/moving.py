@@ -15,13 +15,13 @@ from configservice.moves.records import get_move, plan_moves
 from configservice.moves.states import FINISHED
 from tests.integration.processing.counted import PARTITION, Counted, count_events
 from tests.integration.processing.draining import make_drainer
+from tests.integration.processing.pulling import claim_partitions_of
 from tests.pace import limit
 from tests.unit.processing.builders import uuid4_of
 from viewcounter.config import get_config
 from viewcounter.eventlog.codec import AcceptedEvent, pack_entry
 from viewcounter.moves.mover import run_move
 from viewcounter.moves.work import Tools
-from viewcounter.processing.dispatch import accept_arrivals, read_backlog
 from viewcounter.storage.moved_tables import TABLES
 
 ROWS = {
@@ -93,9 +93,8 @@ class Moving:
 
     def drain(self) -> None:
         """Drain as the workers do, on the shard of the topology, if it takes flushes."""
-        backlog = read_backlog(self.cluster, self.counted.log)
-        accept_arrivals(self.cluster, backlog.arrived)
-        if PARTITION in backlog.unread:
+        shard = self.cluster.topology.get_shard_of(PARTITION)
+        if any(row.partition == PARTITION for row in claim_partitions_of(self.cluster, shard.id)):
             make_drainer(self.cluster, self.counted.log, flush_max_events=1000).drain([PARTITION])
 
     def live(self) -> None:

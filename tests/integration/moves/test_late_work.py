@@ -31,10 +31,10 @@ from viewcounter.maintenance.retention import drop_old_raw_days, find_old_raw_da
 from viewcounter.maintenance.rollup import roll_partition
 from viewcounter.maintenance.settings import CLOCK_MARGIN, RollupSettings
 from viewcounter.maintenance.sketching import sketch_partition
-from viewcounter.processing.dispatch import Backlog, publish_watermarks
 from viewcounter.processing.errors import DrainError
 from viewcounter.storage.errors import StorageError
 from viewcounter.storage.id_pieces import merge_id_pieces
+from viewcounter.storage.partitions import advance_watermarks
 from viewcounter.storage.raw_days import make_raw_days
 
 SOURCE, TARGET = "shard2", "shard1"
@@ -160,9 +160,10 @@ def copy_catalogue(moving: Moving, cluster: ClusterProxy) -> None:
 
 
 def publish_watermark(moving: Moving, cluster: ClusterProxy) -> None:
-    state = moving.get_state(cluster.topology.get_shard_of(PARTITION).name)
-    tails = replace(moving.counted.log.read_tails([PARTITION]), read_at=datetime.now(UTC))
-    publish_watermarks(cluster, Backlog([], {PARTITION: state["position"]}, {}, tails, []))
+    shard = cluster.topology.get_shard_of(PARTITION)
+    position, epoch = moving.get_state(shard.name)["position"], cluster.topology.assignments[PARTITION].epoch
+    with cluster.shard_transaction(shard.id) as connection:
+        advance_watermarks(connection, {PARTITION: position}, epochs={PARTITION: epoch}, read_at=datetime.now(UTC))
 
 
 def drain(moving: Moving, cluster: ClusterProxy) -> None:

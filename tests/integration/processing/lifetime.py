@@ -13,6 +13,7 @@ from shardproxy.errors import OutcomeUnknown
 from tests.integration.processing.draining import make_drainer
 from tests.integration.processing.faults import FaultyCluster, Killed
 from tests.integration.processing.model import Model
+from tests.integration.processing.pulling import advance_idle
 from viewcounter.eventlog.codec import AcceptedEvent, pack_entry
 from viewcounter.eventlog.interface import Position
 from viewcounter.eventlog.memory import MemoryEventLog
@@ -28,7 +29,6 @@ from viewcounter.maintenance.settings import (
     SketchSettings,
 )
 from viewcounter.maintenance.sketching import sketch_partition
-from viewcounter.processing.dispatch import publish_watermarks, read_backlog
 from viewcounter.processing.known_ids import IdCache
 from viewcounter.storage.settings import DeadLetterLimits
 
@@ -141,7 +141,7 @@ class Lifetime:
         self._survive(lambda: retain_partition(self.cluster, PARTITION, policy=policy, clock=_tick()))
 
     def advance_idle(self) -> None:
-        publish_watermarks(self.cluster, read_backlog(self.cluster, self._log))
+        advance_idle(self.cluster, self._log, now=self.now)
 
     def trim(self) -> None:
         """Below what every copy of the shard has applied: the saved one counts as a copy."""

@@ -5,7 +5,7 @@ import threading
 from collections import Counter, defaultdict
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -13,6 +13,7 @@ from clusterproxy.plan import Consistency
 from shardproxy.errors import Conflict
 from shardproxy.query import Query, QueryClass
 from tests.integration.processing.draining import make_drainer
+from tests.integration.processing.pulling import advance_idle
 from tests.pace import limit
 from tests.unit.processing.builders import MINUTE_US, uuid4_of
 from viewcounter.eventlog.codec import AcceptedEvent, pack_entry
@@ -21,7 +22,6 @@ from viewcounter.eventlog.interface import Position
 from viewcounter.eventlog.memory import MemoryEventLog
 from viewcounter.events.partition import get_partition
 from viewcounter.processing import flush_writer
-from viewcounter.processing.dispatch import publish_watermarks, read_backlog
 from viewcounter.processing.errors import PartitionNotOwned
 from viewcounter.processing.known_ids import IdCache
 from viewcounter.processing.settings import PieceLimits
@@ -231,19 +231,26 @@ def test_a_shard_with_another_schema_version_is_not_drained(clean_cluster, monke
     assert read_totals(clean_cluster) == {}
 
 
-def test_backlog_names_unread_partitions_and_idle_ones_get_the_time_of_the_log(clean_cluster):
+def test_partitions_at_the_end_of_the_log_alone_are_complete_until_the_barrier(clean_cluster):
     log = MemoryEventLog()
     append_random(clean_cluster, log, seed=7, event_count=20)
     partition = partition_of(clean_cluster, VIDEO)
-    assert read_backlog(clean_cluster, log).unread == [partition]
+    everything = clean_cluster.topology.partition_count
+    assert advance_idle(clean_cluster, log) == everything - 1
     make_drainer(clean_cluster, log).drain([partition])
-    backlog = read_backlog(clean_cluster, log)
-    assert backlog.unread == []
-    assert sorted(backlog.idle) == list(range(clean_cluster.topology.partition_count))
-    assert publish_watermarks(clean_cluster, backlog) == clean_cluster.topology.partition_count
+    noted_at = datetime.now(UTC)
+    assert advance_idle(clean_cluster, log, now=noted_at) == everything
     with clean_cluster.transaction(partition) as connection:
         [row] = connection.execute(
             "SELECT watermark, position FROM partition_state WHERE partition = %s", [partition]
         ).fetchall()
-    assert row["watermark"] == backlog.tails.read_at
-    assert Position.parse(row["position"]) == backlog.tails.positions[partition]
+    assert row["watermark"] == noted_at
+    assert Position.parse(row["position"]) == log.barrier([partition])[partition]
+
+
+def test_a_clock_that_is_ahead_advances_no_watermark_past_that_of_the_shard(clean_cluster):
+    advance_idle(clean_cluster, MemoryEventLog(), now=datetime.now(UTC) + timedelta(days=10))
+    for shard in clean_cluster.topology.shards:
+        with clean_cluster.shard_transaction(shard.id) as connection:
+            [row] = connection.execute("SELECT max(watermark) <= now() AS is_past FROM partition_state").fetchall()
+        assert row["is_past"]

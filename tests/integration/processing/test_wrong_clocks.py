@@ -8,6 +8,7 @@ from django.core.management import CommandError, call_command
 
 from tests.contracts.log_server import LogServer
 from tests.integration.processing.draining import make_drainer
+from tests.integration.processing.pulling import advance_idle
 from tests.integration.processing.rolling import PARTITION
 from tests.unit.processing.builders import uuid4_of
 from viewcounter.config import get_config
@@ -15,7 +16,6 @@ from viewcounter.eventlog.codec import AcceptedEvent, pack_entry
 from viewcounter.eventlog.redis_streams import RedisEventLog
 from viewcounter.events.partition import get_partition
 from viewcounter.maintenance.retention import drop_old_raw_days, retain_partition
-from viewcounter.processing.dispatch import publish_watermarks, read_backlog
 from viewcounter.storage.deletion_clock import (
     Uptime,
     accept_deletion_clock,
@@ -71,7 +71,7 @@ def test_one_position_ten_days_ahead_deletes_nothing_and_stops_nothing(clean_clu
         client.xadd(f"log:{{{partition}}}", {"e": make_entry(4), "b": 3}, id=f"{ahead_ms}-0")
         client.incrby(f"log-count:{{{partition}}}", 1)
     assert drainer.drain([partition]).counted == 1
-    publish_watermarks(clean_cluster, read_backlog(clean_cluster, log))
+    advance_idle(clean_cluster, log)
     retain_partition(clean_cluster, partition, policy=get_config().retention)
     row = read_row(clean_cluster, partition)
     now = datetime.now(UTC)

@@ -13,9 +13,9 @@ from viewcounter.processing.schedule import QUEUES, build_schedule
 
 ROOT = Path(__file__).resolve().parents[3]
 CHILD_SECONDS = 120
-CONFIG = configure(drain_interval_seconds=0.25, audit_interval_seconds=3600, control_backup_folder="/backups")
+CONFIG = configure(move_interval_seconds=0.25, audit_interval_seconds=3600, control_backup_folder="/backups")
 OF_REPORTS = {"audit", "audit_partition", "resume_recounts", "run_recount"}
-QUEUED_BY_OTHERS = {"drain", "rollup", "sketch", "retain", "audit_partition", "run_recount"}
+QUEUED_BY_OTHERS = {"rollup", "sketch", "retain", "audit_partition", "run_recount"}
 
 
 def list_tasks() -> set[str]:
@@ -39,7 +39,8 @@ def test_each_task_has_one_of_the_two_queues_that_every_worker_serves():
 
 def test_an_entry_expires_before_the_next_and_never_at_once():
     schedule = build_schedule(CONFIG)
-    assert schedule["dispatch_drains"] == {"task": "dispatch_drains", "schedule": 0.25, "options": {"expires": 1.0}}
+    task = "resume_abandoned_moves"
+    assert schedule[task] == {"task": task, "schedule": 0.25, "options": {"expires": 1.0}}
     assert schedule["audit"]["options"] == {"expires": 3600}
 
 

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -32,6 +33,8 @@ COMMAND_SECONDS = 180
 IDLE_CONNECTIONS, IDLE_CONNECTIONS_TO_CONTROL = 2, 3
 """Of a process to a server, while nothing is asked. A config service has three to the control database: its lease, its
 questions, and the listener of its signer."""
+IDLE_CONNECTIONS_OF_PULLERS = 4
+"""Their lease, drains, watermarks and probes are at work at the same time."""
 Run = Callable[..., subprocess.CompletedProcess]
 
 
@@ -100,17 +103,26 @@ def run_in_shell(text: str, state: StateFolder) -> str:
 
 def count_connections(processes: list[psutil.Process], ports: set[int]) -> Counter[tuple[int, int]]:
     """Connections of each process to each of these ports, of processes that are no server themselves."""
-    return Counter(
-        (process.pid, connection.raddr.port)
-        for process in processes
-        if not process.name().startswith("postgres")
-        for connection in process.net_connections("tcp")
-        if connection.raddr and connection.raddr.port in ports and connection.status == psutil.CONN_ESTABLISHED
-    )
+    counts: Counter[tuple[int, int]] = Counter()
+    for process in processes:
+        with suppress(psutil.NoSuchProcess):  # a server's process that has just ended
+            if not process.name().startswith("postgres"):
+                counts.update(
+                    (process.pid, connection.raddr.port)
+                    for connection in process.net_connections("tcp")
+                    if connection.raddr
+                    and connection.raddr.port in ports
+                    and connection.status == psutil.CONN_ESTABLISHED
+                )
+    return counts
 
 
 def find_excess(counts: Counter[tuple[int, int]], limits: dict[int, int]) -> dict[tuple[int, int], int]:
-    return {key: count for key, count in counts.items() if count > limits[key[1]]}
+    return {
+        (pid, port): count
+        for (pid, port), count in counts.items()
+        if count > (IDLE_CONNECTIONS_OF_PULLERS if "run_puller" in psutil.Process(pid).cmdline() else limits[port])
+    }
 
 
 def find_loaded_by_status(state: StateFolder) -> set[str]:
