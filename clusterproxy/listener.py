@@ -28,7 +28,13 @@ class PublicationListener:
             failed="the feed of publications is down, polling goes on",
             recovered="the feed of publications is up again",
         )
+        self._has_connected = False
         self._task = PeriodicTask("topology-feed", self._listen, interval_seconds=0.0, on_end=feed.close)
+
+    @property
+    def is_up(self) -> bool:
+        """Whether publications reach this process, as far as it knows."""
+        return self._has_connected and self._outage.failures == 0
 
     def start(self) -> None:
         self._task.start()
@@ -41,10 +47,12 @@ class PublicationListener:
             epoch = self._feed.wait(WAIT_SECONDS)
         except Exception as error:  # whatever the feed raises: polling finds the same topology a little later
             self._outage.report_failure(error)
+            self._on_published(None)  # polls now, and from here on more often
             return RECONNECT.compute_seconds(self._outage.failures)
         if self._outage.failures:
             self._on_published(None)
         elif epoch is not None:
             self._on_published(epoch)
         self._outage.report_success()
+        self._has_connected = True
         return 0.0

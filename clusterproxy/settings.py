@@ -33,6 +33,11 @@ class ClusterSettings:
     topology_poll_seconds: float = setting(
         0.5, "Interval at which a process looks for a new epoch of the topology when none is pushed to it."
     )
+    topology_fed_poll_seconds: float = setting(
+        5.0,
+        "Interval at which a process looks for a new epoch of the topology while epochs are pushed to it, in case one"
+        " is lost. A call that fails for an old topology looks at once.",
+    )
     topology_refresh_min_seconds: float = 0.2
     """A refresh within this time of the last one uses its result."""
     topology_refresh_wait_seconds: float = 0.5

@@ -64,7 +64,8 @@ class ShardRead:
     """Owned by one thread. `attempts` in their order, `failures` by instance name."""
 
     def __init__(self, runtime: Runtime, topology: Topology, shard: Shard, request: ReadRequest) -> None:
-        runtime.health.start()
+        if request.consistency is not Consistency.STRONG:  # only the primary answers those, whatever its health
+            runtime.health.start()
         self.runtime = runtime
         self.request = request
         self.started_at = time.monotonic()

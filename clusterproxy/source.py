@@ -50,7 +50,7 @@ class FirstAnswer:
     """
 
     def __init__(
-        self, sources: Sequence[TopologySource], trust: TopologyTrust, *, thorough_seconds: float = 5.0
+        self, sources: Sequence[TopologySource], trust: TopologyTrust, *, thorough_seconds: float = 15.0
     ) -> None:
         self._sources = tuple(sources)
         self._trust = trust

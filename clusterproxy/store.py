@@ -128,7 +128,8 @@ class TopologyStore:
         if self._listener is not None:
             self._listener.start()
 
-    def _run_poll(self) -> None:
+    def _run_poll(self) -> float:
+        """Seconds until the next poll."""
         with self._changed:
             self._started_count += 1
         try:
@@ -138,6 +139,10 @@ class TopologyStore:
                 self._finished_count += 1
                 self._fetched_at = time.monotonic()
                 self._changed.notify_all()
+        settings = self._settings
+        if self._listener is None or not self._listener.is_up:
+            return settings.topology_poll_seconds
+        return max(settings.topology_poll_seconds, settings.topology_fed_poll_seconds)
 
     def _get_version(self) -> TopologyVersion:
         return self._current.version if self._current is not None else NONE_YET

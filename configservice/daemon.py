@@ -80,6 +80,9 @@ class ConfigService:
         self._reconcilers: dict[int, ShardReconciler] = {}
         self._at_work: dict[int, Future[None]] = {}
         self._stopping = threading.Event()
+        self._is_woken = False
+        self._led = False
+        self._look_at = 0.0
         self._next_heartbeat_at = 0.0
         self._last_full_tick_at: float | None = None  # end of the last tick with a probe result of every instance
 
@@ -118,12 +121,15 @@ class ConfigService:
             last_tick_at = time.monotonic()
             while not self._stopping.is_set():
                 now = time.monotonic()
-                if now - last_tick_at > self._settings.tick_seconds + STALL_SECONDS + self._settings.lease_call_seconds:
+                due_seconds = max(self._settings.tick_seconds, self._settings.calm_tick_seconds)
+                if now - last_tick_at > due_seconds + STALL_SECONDS + self._settings.lease_call_seconds:
                     logger.warning("paused for %.1f s: missed probes are discarded", now - last_tick_at)
                     self._monitor.reset_after_pause()
                 last_tick_at = now
                 self._tick(executor)
-                self._monitor.changed.wait(self._settings.tick_seconds)
+                self._is_woken = self._monitor.changed.wait(
+                    self._settings.calm_tick_seconds if self._is_calm() else self._settings.tick_seconds
+                )
                 self._monitor.changed.clear()
         self._lease.release()
         self._monitor.close()
@@ -132,13 +138,27 @@ class ConfigService:
             reconciler.close()
         connections.close_all()
 
+    def _is_calm(self) -> bool:
+        """Whether every instance answers and no shard is being changed: nothing becomes due by time alone."""
+        probes = self._monitor.get_probes().values()
+        return all(probe.answers for probe in probes) and all(future.done() for future in self._at_work.values())
+
+    def _must_look(self, *, leads: bool) -> bool:
+        """Whether to read the control tables and to decide, or only to keep the lease. After a change: always."""
+        now = time.monotonic()
+        is_due = now >= self._look_at or self._is_woken or not self._is_calm() or leads != self._led
+        if is_due:
+            self._look_at, self._led = now + self._settings.look_seconds, leads
+        return is_due
+
     def _tick(self, executor: ThreadPoolExecutor) -> None:
         """Never raises: the next tick retries after a failure."""
         leads = self._lease.hold()
         try:
-            self._refresh_topology()
-            if leads and self._topology is not None:
-                self._reconcile(self._topology, executor)
+            if self._must_look(leads=leads):
+                self._refresh_topology()
+                if leads and self._topology is not None:
+                    self._reconcile(self._topology, executor)
         except (DatabaseError, ControlDatabaseUnavailable) as error:
             logger.warning(
                 "the control database does not answer, monitoring goes on from memory: %s", _get_first_line(error)

@@ -43,7 +43,16 @@ class ConfigServiceSettings:
         FailoverMode.AUTOMATIC, "Failover mode of shards that state none: automatic, manual or external."
     )
     tick_seconds: float = 0.25
-    probe_interval_seconds: float = setting(0.5, "Interval at which the config service probes each instance.")
+    """Of the loop while an instance does not answer or a shard is being changed."""
+    calm_tick_seconds: float = 1.0
+    """Of the loop otherwise; the lease is renewed as often. A change of an instance begins a tick at once."""
+    look_seconds: float = 1.9
+    """Time between two looks at the topology and at requests of operators, while nothing else calls for one."""
+    probe_interval_seconds: float = setting(
+        1.0,
+        "Interval at which the config service probes each instance. A server that dies closes the connection, which is"
+        " noticed at once.",
+    )
     probe_seconds: float = setting(1.0, "Maximum duration of the config service's probe of an instance.")
     reprobe_seconds: float = 0.05
     """Pause before the next probe after a failure: tells a crash from a lost connection."""

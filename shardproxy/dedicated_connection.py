@@ -38,13 +38,13 @@ class DedicatedConnection:
     ) -> list[dict[str, Any]]:
         """Raises ShardProxyError when there is no answer within `timeout_seconds`.
 
-        Connecting, if needed, may take `connect_timeout_seconds` more.
+        Connecting, if needed, may take `connect_timeout_seconds` more. A statement that is repeated is prepared.
         """
-        return self._run(statement, params, timeout_seconds=timeout_seconds).fetchall()
+        return self._run(statement, params, timeout_seconds=timeout_seconds, prepare=None).fetchall()
 
     def execute(self, statement: str, *, timeout_seconds: float) -> None:
         """Like `fetch`, for a statement that returns no rows; outside any transaction."""
-        self._run(statement, None, timeout_seconds=timeout_seconds)
+        self._run(statement, None, timeout_seconds=timeout_seconds, prepare=False)
 
     def fileno(self) -> int | None:
         """The socket while connected. Readable between statements: the server hung up, or reports a setting."""
@@ -52,12 +52,13 @@ class DedicatedConnection:
         return None if connection is None or connection.lost else connection.pgconn.socket
 
     def _run(
-        self, statement: str, params: Mapping[str, Any] | None, *, timeout_seconds: float
+        self, statement: str, params: Mapping[str, Any] | None, *, timeout_seconds: float, prepare: bool | None
     ) -> psycopg.Cursor[dict[str, Any]]:
+        """`prepare` as in psycopg; None: from its fifth execution on, as planning costs more than a probe reads."""
         try:
             connection = self._get_connection()
             connection.deadline_at = time.monotonic() + timeout_seconds
-            return connection.execute(statement, params, prepare=False)
+            return connection.execute(statement, params, prepare=prepare)
         except psycopg.Error as error:
             self.connect_timed_out = isinstance(error, psycopg.errors.ConnectionTimeout)
             raise self._translate(error) from error

@@ -107,7 +107,7 @@ class WatchSettings:
         "host:port at which run_shardproxy serves /metrics and /healthz without a key; empty: not served.",
         pattern=BIND,
     )
-    interval_seconds: float = setting(0.5, "Interval at which run_shardproxy lists the sessions of an instance.")
+    interval_seconds: float = setting(1.0, "Interval at which run_shardproxy lists the sessions of an instance.")
     answer_seconds: float = setting(
         1.0, "Time within which an instance must answer run_shardproxy; then it counts as unreachable."
     )

@@ -5,6 +5,7 @@ its own clock, so that a beat can be killed at any time and has no file that ano
 """
 
 import logging
+import time
 from typing import Any
 
 from celery.beat import Scheduler
@@ -18,10 +19,12 @@ LOOP_SECONDS = 3.0
 """Longest pause between two looks at the schedule and at the lease."""
 LEASE_SECONDS = 10.0
 """Time after which another beat takes over from one that died; several loops, so that a busy machine keeps it."""
+RENEW_SECONDS = 2.5
+"""Between two renewals, since each of several tasks that are due at once is a tick of its own."""
 
 
 class LeasedScheduler(Scheduler):
-    """Invariant: it sends only if it held the lease when the tick began."""
+    """Invariant: it sends only within RENEW_SECONDS after it has taken or renewed the lease."""
 
     max_interval = LOOP_SECONDS
 
@@ -29,6 +32,7 @@ class LeasedScheduler(Scheduler):
         super().__init__(*arguments, **options)
         self._lease = BeatLease(self._get_client, seconds=LEASE_SECONDS)
         self._leads = False
+        self._renew_at = 0.0
         self._outage = OutageLog(
             logger, failed="the broker does not answer, no task is sent", recovered="the broker answers again"
         )
@@ -50,12 +54,17 @@ class LeasedScheduler(Scheduler):
 
     def _hold(self) -> bool:
         """Never raises what the broker's driver raises: the next call tries again."""
+        if self._leads and time.monotonic() < self._renew_at:
+            return True
+        renew_at = time.monotonic() + RENEW_SECONDS  # counted from before the call: the lease is no older
         try:
             leads = self._lease.hold()
         except self._broker_errors as error:
             self._outage.report_failure(error)
+            self._leads = False
             return False
         self._outage.report_success()
+        self._renew_at = renew_at
         if leads != self._leads:
             self._leads = leads
             logger.info("this beat %s", "sends the periodic tasks" if leads else "stands by: another one sends")

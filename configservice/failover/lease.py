@@ -51,7 +51,7 @@ class BoundedConnection(Protocol):
 
     deadline_at: float | None
 
-    def execute(self, query: Any, params: Any = ..., *, prepare: bool | None = ...) -> Any: ...
+    def execute(self, query: Any, params: Any = ...) -> Any: ...
 
     def close(self) -> None: ...
 
@@ -128,7 +128,7 @@ class Lease:
         if self._connection is None:
             self._connection = self._open_connection(self.holder)
         self._connection.deadline_at = time.monotonic() + self._call_seconds
-        row: dict[str, Any] | None = self._connection.execute(statement, params, prepare=False).fetchone()
+        row: dict[str, Any] | None = self._connection.execute(statement, params).fetchone()
         return row
 
     def _lose(self, why: str) -> None:

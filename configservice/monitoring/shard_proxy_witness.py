@@ -1,6 +1,6 @@
 """Shard proxies as witnesses of a primary.
 
-They check each instance twice a second from other hosts. One that reaches the primary proves that it is alive. One on
+They check each instance every second from other hosts. One that reaches the primary proves that it is alive. One on
 this host cannot confirm a death, since it could be cut off or starved together with this process.
 """
 
@@ -31,7 +31,8 @@ class _Received:
 
 
 class ShardProxyWitness:
-    """Reads the reports in a background thread, from `start` to `close`; `observe_primary` never blocks.
+    """Reads the reports in a background thread, from `start` to `close`: at an interval, and at once while a primary is
+    suspected. `observe_primary` never blocks: it takes what was read last, and has it read again for its next call.
 
     `read` may raise WitnessUnavailable or ClusterUnknown; then the last reports stay, and age. `host`: this host.
     """
@@ -58,6 +59,7 @@ class ShardProxyWitness:
         suspect = None if primary is None else probes.get(primary.name)
         if primary is None or suspect is None or suspect.failed_at is None:
             return []
+        self._task.wake()
         received = self._received
         return [
             classify_report(one, read_at=received.read_at, failed_at=suspect.failed_at, now=now, own_host=self._host)

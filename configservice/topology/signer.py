@@ -1,8 +1,8 @@
 """Signs topologies that other processes publish, and repairs the cache: a thread of every config service.
 
 Web processes, movers and commands change the topology without a private key. Their commit wakes this thread, which adds
-the signature to the row and pushes the snapshot to the cache; a poll every second covers a lost notification. With a
-new key it adds a signature to the newest snapshot: see docs/operations/topology.md.
+the signature to the row and pushes the snapshot to the cache; a poll every few seconds covers a lost notification. With
+a new key it adds a signature to the newest snapshot: see docs/operations/topology.md.
 """
 
 import json
@@ -28,7 +28,7 @@ from runtime.transitions import OutageLog
 logger = logging.getLogger(__name__)
 
 SESSION_NAME = "configservice signer"
-POLL_SECONDS = 1.0
+POLL_SECONDS = 5.0
 REPAIR_SECONDS = 5.0
 """Interval of the comparison of the cache with the control database."""
 RECONNECT_SECONDS = 1.0

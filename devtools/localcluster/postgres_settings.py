@@ -52,7 +52,7 @@ def build_settings(
         "max_logical_replication_workers": "0",  # nothing subscribes: without it no launcher runs
         "hot_standby": "on",
         "hot_standby_feedback": "on",
-        "wal_receiver_status_interval": "1s",
+        "wal_receiver_status_interval": "5s",
         "wal_retrieve_retry_interval": "500ms",
         # a standby pings a silent primary after half of it, which detects a frozen one
         "wal_receiver_timeout": "3s",

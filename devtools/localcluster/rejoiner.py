@@ -17,7 +17,7 @@ from devtools.localcluster.rejoin import drop_idle_slots, find_missing_timeline,
 from devtools.localcluster.state import StateFolder
 from devtools.localcluster.waiting import Waiter
 
-LOOK_SECONDS = 0.5
+LOOK_SECONDS = 1.0
 RETRY_SECONDS = 5.0
 READY_SECONDS = 60.0
 FOLLOW_SECONDS = 15.0

@@ -17,7 +17,7 @@ from devtools.localcluster.member import Member
 from devtools.localcluster.process import ProcessIdentity
 from devtools.localcluster.state import PRIVATE_FILE, StateFolder, read_json, write_json
 
-TICK_SECONDS = 0.2
+TICK_SECONDS = 0.5
 LOG_CHECK_SECONDS = 10.0
 
 

@@ -10,7 +10,7 @@ class CatalogueSettings:
     """Catalogue of videos and channels."""
 
     interval_seconds: float = setting(
-        2.0, "Interval at which changed titles are copied to the shards and to the workers' local copies."
+        10.0, "Interval at which changed titles are copied to the shards and to the workers' local copies."
     )
     lock_seconds: float = setting(
         2.0, "Maximum wait of one writer of the catalogue for another one; then the write fails."

@@ -47,6 +47,9 @@ from viewcounter.eventlog.errors import EventLogError
 from viewcounter.eventlog.registry import connect_event_log
 
 HOST_MAX_LENGTH = 30
+REPORTS_SECONDS = 5.0
+"""Interval at which reports of shard proxies are read while no primary is suspected. Not longer: a report ages from the
+moment at which it was first read, so that one which is repeated later cannot pass for a new one."""
 
 
 class OperatorConnection:
@@ -117,9 +120,7 @@ def build_config_service(config: Config) -> ConfigService:
     )
     reader = WitnessReader(build_authenticator(CacheValue.WITNESS, config))
     witness = ShardProxyWitness(
-        lambda: reader.read(get_cluster_cache()),
-        host=socket.gethostname(),
-        interval_seconds=settings.probe_interval_seconds,
+        lambda: reader.read(get_cluster_cache()), host=socket.gethostname(), interval_seconds=REPORTS_SECONDS
     )
     witness.start()
     log = LogWatch(LogReader(config).read, keep_share=settings.log_keep_share)

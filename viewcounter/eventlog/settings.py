@@ -25,5 +25,5 @@ class LogSettings:
     breaker_open_seconds: float = setting(1.0, "Time for which an event log that failed gets no further appends.")
     retry_after_seconds: int = setting(2, "Retry-After of a 503 to an event; up to as much again is added at random.")
     lag_interval_seconds: float = setting(
-        5.0, "Interval at which the lag of counting behind the event log is measured, for metrics and for shedding."
+        10.0, "Interval at which the lag of counting behind the event log is measured, for metrics and for shedding."
     )

@@ -23,6 +23,6 @@ class ReadinessSettings:
 class ServiceSettings:
     """Service registry."""
 
-    heartbeat_seconds: float = setting(2.0, "Interval at which each process reports to the service registry.")
-    lost_seconds: float = setting(10.0, "Silence of a process after which the service registry shows it as lost.")
+    heartbeat_seconds: float = setting(5.0, "Interval at which each process reports to the service registry.")
+    lost_seconds: float = setting(15.0, "Silence of a process after which the service registry shows it as lost.")
     forget_seconds: float = setting(600.0, "Silence of a process after which the service registry removes it.")

@@ -43,7 +43,7 @@ class MoverProcess:
         try:
             while not self._is_stopping():
                 if not self._run_next():
-                    time.sleep(self._config.move.poll_seconds)
+                    self._wait()
         except MoverStopping:
             logger.info("stopping; the unfinished move is left to the next mover")
         finally:
@@ -83,6 +83,13 @@ class MoverProcess:
             return is_found
         finally:
             self._move = None
+
+    def _wait(self) -> None:
+        """Until it is time to look again, or the process is told to stop."""
+        settings = self._config.move
+        look_at = time.monotonic() + settings.look_seconds
+        while not self._is_stopping() and time.monotonic() < look_at:
+            time.sleep(settings.poll_seconds)
 
     def _set_move(self, move: Move) -> None:
         self._move = None if move.state in FINISHED else move

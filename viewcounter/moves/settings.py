@@ -33,9 +33,10 @@ class MoveSettings:
     delete_pages: int = setting(512, "Maximum number of pages of a table that a move clears in one transaction.")
     attempts_max: int = setting(10, "Number of failures of a step in a row after which a move is aborted.")
     retry_max_seconds: float = setting(15.0, "Longest pause between two attempts at a step of a move.")
-    poll_seconds: float = setting(0.2, "Interval at which a mover looks for moves, and for what a move waits for.")
+    poll_seconds: float = setting(0.2, "Interval at which a mover looks for what its move waits for.")
+    look_seconds: float = setting(2.0, "Interval at which a mover without a move looks for one.")
     interval_seconds: float = setting(
-        2.0, "Interval at which beat looks for partitions whose mover died while handing them over."
+        5.0, "Interval at which beat looks for partitions whose mover died while handing them over."
     )
     metrics_bind: str = setting(
         "", "host:port at which run_mover serves /metrics and /healthz without a key; empty: not served.", pattern=BIND

@@ -29,7 +29,7 @@ logger = logging.getLogger(__name__)
 
 STOP_SECONDS = 2.0
 SPACING_SECONDS = 0.1
-"""Reports arrive one by one, twice a second from each watch; those of this interval are published together."""
+"""Reports arrive one by one, one a second from each watch; those of this interval are published together."""
 REPORTED_SECONDS = 30.0
 """An older report is not published any longer: its watch has ended or is stuck."""
 

@@ -3,6 +3,7 @@
 import io
 import json
 from datetime import timedelta
+from itertools import chain, repeat
 
 import pytest
 from django.core.management import CommandError, call_command
@@ -116,7 +117,7 @@ def test_a_mover_carries_out_what_was_asked_for_and_counts_it(log_of_test: Movin
 
 
 def test_a_mover_whose_control_database_is_away_says_so_and_waits(log_of_test: Moving, move_cluster):
-    answers = iter([False, True])
+    answers = chain([False], repeat(True))
     control = move_cluster.server("control")
     mover = process.MoverProcess(get_config(), is_stopping=lambda: next(answers))
     control.kill()

@@ -37,6 +37,7 @@ def open_store(tmp_path):
         on_change=None,
         on_refused=None,
         poll_seconds=0.01,
+        fed_poll_seconds=0.01,
         feed=None,
         refresh_min_seconds=0.0,
         cluster_id="",
@@ -46,6 +47,7 @@ def open_store(tmp_path):
             id=cluster_id,
             topology_public_keys=",".join(key.public for key in keys),
             topology_poll_seconds=poll_seconds,
+            topology_fed_poll_seconds=fed_poll_seconds,
             topology_refresh_min_seconds=refresh_min_seconds,
         )
         store = TopologyStore(
@@ -304,6 +306,20 @@ def test_a_feed_that_fails_is_listened_to_again_and_polling_goes_on_meanwhile(op
     wait_until(lambda: store.get_current().epoch == 6)
     store.close()
     assert feed.closed
+
+
+def test_sources_are_polled_seldom_while_publications_are_pushed_and_often_else(open_store):
+    shelf, feed = Shelf(build_topology(epoch=5)), Feed()
+    store = open_store(shelf, poll_seconds=0.01, fed_poll_seconds=3600.0, feed=feed)
+    store.get_current()
+    wait_until(lambda: feed.waits >= 2)
+    store.refresh(known_epoch=5, timeout_seconds=10.0)  # from now on no poll is under way
+    asked_count, waits = shelf.asked_count, feed.waits
+    wait_until(lambda: feed.waits >= waits + 3)  # 0.1 s or more
+    assert shelf.asked_count == asked_count
+    for _ in range(100):
+        feed.news.put(ConnectionError("down"))
+    wait_until(lambda: shelf.asked_count >= asked_count + 5)
 
 
 def test_what_was_published_while_the_feed_was_down_is_found_when_it_is_back(open_store):
