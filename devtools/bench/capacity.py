@@ -17,7 +17,7 @@ PLANNED_BATCH = 100
 """The gateway's cost is that of batches of this size."""
 FLUSHING = ("workers", "primaries", "replicas")
 """Components whose work depends also on the number of flushes."""
-GATEWAY, LOG, PRIMARIES = "gateway", "log", "primaries"
+GATEWAY, LOG, PRIMARIES, WORKERS = "gateway", "log", "primaries", "workers"
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,12 +58,13 @@ class Costs:
 
 @dataclass(frozen=True, slots=True)
 class Assumptions:
-    """Choices of the planner. `drain_seconds`: interval of a partition's drains, which is about the age of answers.
-    `events_a_flush`: minimum, reached by choosing few enough partitions."""
+    """Choices of the planner. `flush_seconds`: time between two flushes of a pull process to a shard, which is about
+    the age of answers. `partitions_each`: partitions for each shard and for each pull process, for even shares."""
 
     busy_share: float = 0.6
-    drain_seconds: float = 1.0
-    events_a_flush: int = 2_000
+    flush_seconds: float = 0.4
+    partitions_each: int = 4
+    partitions_min: int = 32
     outage_minutes: int = 30
     cores_a_shard: int = 8
 
@@ -74,6 +75,7 @@ class Needs:
 
     events_per_second: int
     partitions: int
+    pull_processes: int
     cores: dict[str, float]
     shards: int
     log_memory_bytes: float
@@ -87,7 +89,7 @@ def find_costs(drained: Sequence[Drained], measured: Bytes, *, earlier: Mapping[
     """`earlier`: figures of `ingest` and `pipeline`, if they ran in the same run.
 
     Drains have large flushes, so their CPU time is the cost of events. At half load the pipeline has small flushes: its
-    additional CPU time is the cost of flushes, including Celery's.
+    additional CPU time is the cost of flushes, including that of waiting and of leases.
     """
     events = {name: median(each.cpu_seconds_per_million[name] for each in drained) for name in (LOG, *FLUSHING)}
     flush: dict[str, float] = {}
@@ -107,21 +109,37 @@ def find_costs(drained: Sequence[Drained], measured: Bytes, *, earlier: Mapping[
 
 
 def plan_capacity(costs: Costs, events_per_second: int, given: Assumptions = Assumptions()) -> Needs:
-    partitions = 1 << max(0, math.floor(math.log2(events_per_second * given.drain_seconds / given.events_a_flush)))
-    flushes_per_second = partitions / given.drain_seconds
-    cores = {
-        name: (events_per_second / MILLION * an_event + flushes_per_second * costs.flush.get(name, 0.0))
-        / given.busy_share
-        for name, an_event in costs.events.items()
-    }
+    shards = pull_processes = 1
+    while True:
+        cores = _compute_cores(costs, events_per_second, given, pairs=shards + pull_processes - 1)
+        needed = (_count(cores[PRIMARIES] / given.cores_a_shard), _count(cores[WORKERS]))
+        if needed[0] <= shards and needed[1] <= pull_processes:
+            break
+        shards, pull_processes = max(shards, needed[0]), max(pull_processes, needed[1])
+    most = max(given.partitions_min, given.partitions_each * max(shards, pull_processes))
     return Needs(
         events_per_second=events_per_second,
-        partitions=partitions,
+        partitions=1 << math.ceil(math.log2(most)),
+        pull_processes=pull_processes,
         cores=cores,
-        shards=math.ceil(cores[PRIMARIES] / given.cores_a_shard),
+        shards=shards,
         log_memory_bytes=events_per_second * given.outage_minutes * 60 * costs.bytes.log_memory,
         raw_bytes_a_day=events_per_second * DAY_SECONDS * costs.bytes.raw,
         id_bytes_a_day=events_per_second * DAY_SECONDS * costs.bytes.ids,
         wal_bytes_per_second=events_per_second * costs.bytes.wal,
         client_bytes_per_second=events_per_second * JSON_BYTES,
     )
+
+
+def _compute_cores(costs: Costs, events_per_second: int, given: Assumptions, *, pairs: int) -> dict[str, float]:
+    """`pairs` of a pull process and a shard of which it has partitions: each has flushes of its own."""
+    flushes_per_second = pairs / given.flush_seconds
+    return {
+        name: (events_per_second / MILLION * an_event + flushes_per_second * costs.flush.get(name, 0.0))
+        / given.busy_share
+        for name, an_event in costs.events.items()
+    }
+
+
+def _count(share: float) -> int:
+    return max(1, math.ceil(share))

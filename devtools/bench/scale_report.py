@@ -110,7 +110,8 @@ def _describe_needs(needs: Sequence[Needs]) -> ReportTable:
     given = Assumptions()
     names = list(needs[0].cores)
     rows = [
-        ("partitions", *(f"{each.partitions:,}" for each in needs)),
+        ("partitions, at least", *(f"{each.partitions:,}" for each in needs)),
+        ("pull processes", *(f"{each.pull_processes:,}" for each in needs)),
         *((f"cores of {name}", *(f"{each.cores[name]:,.1f}" for each in needs)) for name in names),
         (f"shards of {given.cores_a_shard} cores", *(f"{each.shards:,}" for each in needs)),
         (
@@ -123,8 +124,8 @@ def _describe_needs(needs: Sequence[Needs]) -> ReportTable:
         ("JSON a second from clients", *(format_bytes(each.client_bytes_per_second) for each in needs)),
     ]
     notes = [
-        f"Cores busy to {given.busy_share:.0%}, a drain of each partition every {given.drain_seconds:g} s, "
-        f"{given.events_a_flush:,} events a flush or more, one replica a shard. See docs/operations/capacity.md."
+        f"Cores busy to {given.busy_share:.0%}, a flush of each pull process to each of its shards every "
+        f"{given.flush_seconds:g} s, one replica a shard. See docs/operations/capacity.md."
     ]
     if "gateway" not in names:
         notes.append("Cores of the gateway need the figures of `ingest` in the same run.")

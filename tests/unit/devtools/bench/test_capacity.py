@@ -65,23 +65,24 @@ COSTS = Costs(
 
 
 def test_cores_are_those_of_events_and_of_flushes_at_the_assumed_share():
-    needs = plan_capacity(COSTS, 1_000_000, Assumptions(busy_share=0.5, drain_seconds=1, events_a_flush=2000))
-    assert needs.partitions == 256  # the largest power of two with 2,000 events a flush
+    needs = plan_capacity(COSTS, 1_000_000, Assumptions(busy_share=0.5, flush_seconds=0.5))
+    # Three processes on one shard: three flushes every half second.
+    assert (needs.shards, needs.pull_processes) == (1, 3)
     assert needs.cores == pytest.approx(
-        {
-            "log": 4.0,
-            "workers": (1 + 256 * 0.010) / 0.5,
-            "primaries": (3 + 256 * 0.005) / 0.5,
-            "gateway": 20.0,
-        }
+        {"log": 4.0, "workers": (1 + 6 * 0.010) / 0.5, "primaries": (3 + 6 * 0.005) / 0.5, "gateway": 20.0}
     )
-    assert needs.shards == 2  # 8.56 cores of 8 a shard
 
 
-def test_rarer_drains_cost_fewer_flushes():
-    often = plan_capacity(COSTS, 100_000, Assumptions(drain_seconds=1))
-    rarely = plan_capacity(COSTS, 100_000, Assumptions(drain_seconds=4, events_a_flush=8000))
-    assert often.partitions == rarely.partitions == 32
+def test_shards_and_pull_processes_each_get_four_partitions_or_more():
+    needs = plan_capacity(COSTS, 20_000_000, Assumptions(busy_share=0.5, flush_seconds=0.5))
+    assert needs.pull_processes == 43
+    assert needs.shards == 16
+    assert needs.partitions == 256
+
+
+def test_rarer_flushes_cost_less():
+    often = plan_capacity(COSTS, 100_000, Assumptions(flush_seconds=0.5))
+    rarely = plan_capacity(COSTS, 100_000, Assumptions(flush_seconds=4))
     assert rarely.cores["workers"] < often.cores["workers"]
 
 
@@ -94,6 +95,6 @@ def test_memory_disk_and_network_grow_with_the_events():
     assert needs.client_bytes_per_second == 15_000_000
 
 
-def test_a_rate_below_one_flush_needs_one_partition_and_one_shard():
+def test_a_small_rate_needs_one_shard_and_one_pull_process():
     needs = plan_capacity(COSTS, 10)
-    assert (needs.partitions, needs.shards) == (1, 1)
+    assert (needs.partitions, needs.shards, needs.pull_processes) == (32, 1, 1)
