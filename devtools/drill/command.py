@@ -37,6 +37,7 @@ def run_drill_command(options: dict[str, Any], *, stdout: OutputWrapper, stderr:
         quick=options["quick"],
         repeat=options["repeat"],
         rate=options["rate"],
+        without=tuple(name for name in options["without"].split(",") if name),
         journal_dir=options["journal"],
         can_mount=can_mount(),
     )

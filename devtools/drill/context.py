@@ -1,30 +1,37 @@
 """The cluster under drill, for faults: present roles of its members, and whether its parts are healthy."""
 
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from random import Random
 from typing import Any
 from uuid import UUID
 
+import psutil
+
 from devtools.drill.errors import NoVictim
+from devtools.drill.freshness import FreshnessWatch
 from devtools.drill.load import LoadClient
 from devtools.drill.tcp_proxy import TcpProxies
 from devtools.localcluster import LocalCluster
 from devtools.localcluster.errors import NotReady
+from devtools.localcluster.member import Member
 from devtools.localcluster.postgres import PostgresServer, find_primary
 from devtools.localcluster.rejoin import find_missing_timeline
 from devtools.localcluster.small_disk import SmallDisk
-from devtools.localcluster.spec import CONTROL_SERVER, LOG_SERVER, SUPERUSER_ROLE, WEB, WORKER
+from devtools.localcluster.spec import BROKER_SERVER, CONTROL_SERVER, LOG_SERVER, SUPERUSER_ROLE, WEB, WORKER
 from devtools.localcluster.waiting import Waiter
 
 WHOLE_SECONDS = 90.0
 """Time limit for a part to recover by itself, on a busy machine."""
+PULL_COMMAND = "run_puller"
 _READ_ROLES = (
     "SELECT instance.name, instance.role FROM configservice_instance AS instance"
     " JOIN configservice_shard AS shard ON shard.id = instance.shard_id WHERE shard.name = %s"
 )
 _READ_LEADER = "SELECT holder FROM configservice_leadership"
+_COUNT_OWNED = "SELECT count(*) FROM partition_state WHERE split_part(owner, ':', 2) = %s"
 _FIND_UNFINISHED_MOVES = "SELECT count(*) FROM configservice_move WHERE state NOT IN ('done', 'aborted')"
 _FIND_STOPPED = "SELECT partition, state, stop_reason FROM partition_state WHERE state NOT IN ('owned', 'moved')"
 
@@ -37,6 +44,9 @@ class FaultContext:
     load: LoadClient
     proxies: TcpProxies
     """TCP proxies by server name, of servers that have one in front."""
+    freshness: FreshnessWatch
+    absent: Sequence[Member] = ()
+    """Members that do not run during the load."""
     disks: Mapping[str, SmallDisk] = field(default_factory=dict)
     """Small disks by server name, of servers whose disk can be filled."""
     lock: threading.Lock = field(default_factory=threading.Lock)
@@ -61,6 +71,14 @@ class FaultContext:
         if not replicas:
             raise NoVictim(f"{shard} has no running replica")
         return rng.choice(replicas)
+
+    def find_shard_of_puller(self, pid: int) -> str | None:
+        """The shard of which this pull process drains the most partitions; None if none is known."""
+        owned: dict[str, int] = {}
+        for shard in self.cluster.layout.shards:
+            with suppress(NoVictim, NotReady), self.get_primary(shard).session() as connection:
+                [(owned[shard],)] = connection.execute(_COUNT_OWNED, (str(pid),)).fetchall()
+        return max((shard for shard in owned if owned[shard]), key=lambda shard: owned[shard], default=None)
 
     def find_leader(self) -> str | None:
         """The config service that holds the lease; None while the control database does not answer."""
@@ -127,16 +145,31 @@ class FaultContext:
             if obstacle := member.find_obstacle():
                 return f"{member.name}: {obstacle}"
         for name in (WEB, WORKER):
-            if len(layout.applications[name].list_child_pids()) < self.count_children(name):
-                return f"{name} has too few processes"
+            if obstacle := self.find_missing_children(name):
+                return obstacle
         for shard in layout.shards:
             if obstacle := self.find_obstacle_of_shard(shard):
                 return obstacle
         return self._find_unfinished()
 
-    def count_children(self, application: str) -> int:
-        spec = self.cluster.spec
-        return {WEB: spec.web_workers, WORKER: spec.worker_processes + spec.pull_processes}[application]
+    def find_obstacle_of_member(self, member: Member) -> str | None:
+        """A worker that starts without its broker never says that it is ready; its processes run nevertheless."""
+        if not member.is_running:
+            return "the member does not run"
+        if member.name == WORKER and any(each.name == BROKER_SERVER for each in self.absent):
+            return None
+        return member.find_obstacle()
+
+    def find_missing_children(self, application: str) -> str | None:
+        """Processes that gunicorn or the Celery worker has to start again."""
+        member, spec = self.cluster.application(application), self.cluster.spec
+        pull = list_pull_pids(member)
+        others = len(member.list_child_pids()) - len(pull)
+        if others < {WEB: spec.web_workers, WORKER: spec.worker_processes}[application]:
+            return f"{application} has too few processes"
+        if application == WORKER and len(pull) < spec.pull_processes:
+            return "the worker has too few pull processes"
+        return None
 
     def _find_unfinished(self) -> str | None:
         try:
@@ -178,3 +211,16 @@ class FaultContext:
         except NotReady as error:
             return str(error)
         return None
+
+
+def list_pull_pids(member: Member) -> list[int]:
+    """The pull processes among its children, by their command line."""
+    return sorted(pid for pid in member.list_child_pids() if PULL_COMMAND in _read_command(pid))
+
+
+def _read_command(pid: int) -> list[str]:
+    try:
+        command: list[str] = psutil.Process(pid).cmdline()
+        return command
+    except psutil.NoSuchProcess:
+        return []

@@ -17,3 +17,7 @@ class SettleFailed(DrillError, Retryable):
 
 class NoVictim(DrillError, Retryable):
     """The process or server that a fault needs does not run at the moment."""
+
+
+class NotFresh(DrillError, Retryable):
+    """Events that the fault should not have affected were counted late. The report names it as a violation."""

@@ -71,6 +71,20 @@ def find_unhealed(context: FaultContext, checker: ServiceChecker) -> list[str]:
     return said
 
 
+def find_uncounted(context: FaultContext, checker: ServiceChecker) -> list[str]:
+    """Whether everything acknowledged is applied and read while parts are absent."""
+    absent = ", ".join(member.name for member in context.absent)
+    try:
+        context.await_none(
+            context.find_lag,
+            what=f"without {absent}: acknowledged events have not been applied",
+            seconds=APPLIED_SECONDS,
+        )
+    except NotReady as error:
+        return [str(error)]
+    return [f"without {absent}: {wrong}" for wrong in checker.find_wrong_counts(context.load)]
+
+
 def find_inexact(context: FaultContext, checker: ServiceChecker) -> list[str]:
     """Compares raw rows, ids, totals, minutes, ledger, dead letters, the answers to readers, and runs the audit."""
     try:

@@ -4,17 +4,20 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from devtools.drill.errors import BadDrillOption
-from devtools.drill.plan import PlannedFault, plan_faults, plan_repeats, plan_tightly
+from devtools.drill.plan import ClusterPart, PlannedFault, plan_faults, plan_repeats, plan_tightly
 from devtools.drill.registry import QUICK_KINDS, QUICK_SEED, DrillFault, choose_faults
 
 MINUTES_MAX = 24 * 60
 RATE_MAX = 20_000
 REPEATS_MAX = 1000
+DISPENSABLE = {"beat": ClusterPart.BEAT, "broker": ClusterPart.BROKER}
+"""Parts that counting and reading do not need, by the names of --without. The broker's server is the cache too."""
 
 
 @dataclass(frozen=True, slots=True)
 class DrillOptions:
-    """`rate`: events a second. `repeat`: every kind this many times, one by one, however long it takes."""
+    """`rate`: events a second. `repeat`: every kind this many times, one by one, however long it takes. `without`:
+    parts that are dead from before the first event until the last one is counted."""
 
     seed: int
     minutes: float = 3.0
@@ -22,12 +25,16 @@ class DrillOptions:
     quick: bool = False
     repeat: int = 0
     rate: int = 1000
+    without: tuple[str, ...] = ()
     journal_dir: Path | None = None
     can_mount: bool = False
     """Whether this process can mount small disks; else a plan has no full disks."""
 
     def check(self) -> None:
         """Raises BadDrillOption, naming the option."""
+        for name in self.without:
+            if name not in DISPENSABLE:
+                raise BadDrillOption(f"--without: {name!r} is none of {', '.join(DISPENSABLE)}")
         self.choose_faults()
         for name, number, most in (
             ("--minutes", self.minutes, MINUTES_MAX),
@@ -42,7 +49,12 @@ class DrillOptions:
             raise BadDrillOption(f"--journal: {self.journal_dir} is not a directory")
 
     def choose_faults(self) -> list[DrillFault]:
-        return choose_faults(self.kinds or (QUICK_KINDS if self.quick else ()), can_mount=self.can_mount)
+        chosen = choose_faults(self.kinds or (QUICK_KINDS if self.quick else ()), can_mount=self.can_mount)
+        absent = {DISPENSABLE[name] for name in self.without}
+        possible = [entry for entry in chosen if not entry.kind.touches & absent]
+        if self.kinds and len(possible) < len(chosen):
+            raise BadDrillOption(f"--faults: some affect a part that is absent by --without {','.join(self.without)}")
+        return possible
 
     def plan(self) -> list[PlannedFault]:
         """Raises BadDrillOption when no fault fits."""

@@ -6,7 +6,7 @@ from random import Random
 
 from devtools.drill.context import FaultContext
 from devtools.drill.errors import BadDrillOption
-from devtools.drill.faults.databases import LaggingReplica, LockHolder, SlowQueries
+from devtools.drill.faults.databases import LaggingReplica, LockHolder, SlowQueries, StateRowHolder
 from devtools.drill.faults.disks import FullDisk
 from devtools.drill.faults.fault import CombinedFault, Fault
 from devtools.drill.faults.lagging import KillAhead
@@ -20,10 +20,13 @@ from devtools.drill.faults.processes import (
     KillFault,
     Restart,
     find_gateway_worker,
+    find_member,
+    find_pull_process,
     find_web,
     find_worker,
     find_worker_process,
 )
+from devtools.drill.faults.shards import FrozenShard
 from devtools.drill.faults.zombies import FreezeInFlush
 from devtools.drill.outcomes import NO_ANSWER
 from devtools.drill.plan import ClusterPart, Kind
@@ -39,7 +42,8 @@ SHARD_PROXIES = "shards"
 AWAKE = (1.0, 3.0)
 ASLEEP = (5.0, 9.0)
 ZOMBIE = (8.0, 15.0)
-"""Longer than the lease of a drain: other workers do its work before it wakes."""
+"""Longer than the lease of a pull process: others do its work before it wakes."""
+LONG = (30.0, 30.0)
 DELAY_SECONDS = 0.05
 LOSS_SHARE = 0.05
 
@@ -49,6 +53,7 @@ GATEWAY_ASLEEP = ExpectedErrors(posts=GATEWAY_GONE.posts, reads=GATEWAY_GONE.rea
 """504: it wakes with reads whose deadline has passed meanwhile."""
 LOG_AWAY = ExpectedErrors(posts=frozenset({"503", "207"}))
 """503 with Retry-After; 207 when only some partitions could be appended to."""
+SHARD_ASLEEP = ExpectedErrors(reads=frozenset({"503", "504", "partial", "stale"}))
 WRONG_CLOCK = ExpectedErrors(posts=frozenset({"422", "207"}))
 
 
@@ -114,21 +119,41 @@ def _build_application_faults() -> list[DrillFault]:
             lambda context, rng: KillFault(context, find_worker, rng, with_children=True),
         ),
         DrillFault(
-            Kind("kill-worker-process", workers), "kill -9 of a pool or pull process of the worker", NOTHING,
+            Kind("kill-worker-main", workers), "kill -9 of Celery's worker alone, without its processes", NOTHING,
+            _bind(KillFault, find_worker),
+        ),
+        DrillFault(
+            Kind("kill-worker-process", workers), "kill -9 of one of Celery's processes", NOTHING,
             _bind(KillFault, find_worker_process),
         ),
         DrillFault(
-            Kind("freeze-worker", workers, ZOMBIE), "a process of the worker is frozen while others do its work",
+            Kind("freeze-worker", workers, ZOMBIE), "a Celery process is frozen while others do its work",
             NOTHING, _bind(Freeze, find_worker_process),
+        ),
+        DrillFault(
+            Kind("kill-puller", workers), "kill -9 of a pull process", NOTHING, _bind(KillFault, find_pull_process)
+        ),
+        DrillFault(
+            Kind("freeze-puller", workers, ZOMBIE), "a pull process is frozen while others do its work, and wakes",
+            NOTHING, _bind(Freeze, find_pull_process),
         ),
         DrillFault(
             Kind("freeze-flush", workers, ZOMBIE), "a pull process is frozen in the middle of a flush and wakes",
             NOTHING, FreezeInFlush,
         ),
         DrillFault(
+            Kind("kill-beats", frozenset({ClusterPart.BEAT})), "kill -9 of every beat at the same moment", NOTHING,
+            _kill_beats,
+        ),
+        DrillFault(
             Kind("restart-worker", workers, AWAKE), "restart of Celery's worker", NOTHING, _bind(Restart, find_worker)
         ),
     ]  # fmt: skip
+
+
+def _kill_beats(context: FaultContext, rng: Random) -> Fault:
+    names = context.cluster.spec.beat_names
+    return CombinedFault([KillFault(context, find_member(name), rng) for name in names])
 
 
 def _build_network_faults() -> list[DrillFault]:
@@ -169,7 +194,18 @@ def _bind_proxy(find_victim: FindVictim, impair: Callable[[TcpProxy], None]) -> 
 
 def _build_database_faults() -> list[DrillFault]:
     shards = frozenset({ClusterPart.SHARDS})
+    pipeline = shards | {ClusterPart.GATEWAY, ClusterPart.LOG, ClusterPart.WORKERS}  # no other fault may delay counts
     return [
+        DrillFault(
+            Kind("hold-state-row", pipeline, LONG),
+            "a foreign transaction locks the state row of one partition; the others of its shard stay fresh", NOTHING,
+            StateRowHolder,
+        ),
+        DrillFault(
+            Kind("freeze-shard", pipeline, ASLEEP),
+            "every server of a shard is frozen and wakes; the other shards are as fresh as before", SHARD_ASLEEP,
+            FrozenShard,
+        ),
         DrillFault(Kind("slow-queries", shards, ASLEEP), "foreign statements that never end", NOTHING, SlowQueries),
         DrillFault(
             Kind("hold-locks", shards, ASLEEP), "a foreign transaction locks rows that flushes need, until it is ended",
@@ -262,8 +298,9 @@ def _build_faults() -> dict[str, DrillFault]:
 FAULTS = _build_faults()
 
 QUICK_KINDS = (
-    "kill-gateway", "kill-worker", "freeze-flush", "kill-log", "kill-primary", "kill-replica", "kill-leader",
-    "kill-beat", "kill-broker", "kill-control", "kill-shardproxy", "hold-locks", "replay", "clock", "poison",
+    "kill-gateway", "kill-worker", "kill-puller", "freeze-flush", "kill-log", "kill-primary", "kill-replica",
+    "kill-leader", "kill-beat", "kill-broker", "kill-control", "kill-shardproxy", "hold-locks", "replay", "clock",
+    "poison",
 )  # fmt: skip
 QUICK_SEED = 20261126
 

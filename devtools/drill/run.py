@@ -6,7 +6,8 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 
 from devtools.drill.context import FaultContext
-from devtools.drill.health import ServiceChecker, find_inexact, find_unhealed
+from devtools.drill.freshness import FreshnessWatch
+from devtools.drill.health import ServiceChecker, find_inexact, find_uncounted, find_unhealed
 from devtools.drill.incidents import Incident, Incidents
 from devtools.drill.load import VIDEOS, LoadClient, LoadShape
 from devtools.drill.options import DrillOptions
@@ -99,13 +100,23 @@ class _Drill:
             journal_dir=options.journal_dir,
         )
         reads = ReadClient(cluster.web_url, key, videos=VIDEOS, threads=READERS, every_seconds=READ_SECONDS)
-        context = FaultContext(cluster=cluster, load=load, proxies=proxies, disks=disks)
+        freshness = FreshnessWatch(cluster)
+        absent = [
+            member
+            for member in (*cluster.layout.applications.values(), *cluster.layout.servers.values())
+            if member.name.startswith(options.without)
+        ]
+        context = FaultContext(
+            cluster=cluster, load=load, proxies=proxies, freshness=freshness, absent=absent, disks=disks
+        )
         writes = WriteWatch(cluster, *cluster.layout.shards, poll_seconds=WATCH_SECONDS)
         incidents = Incidents(
             context, self._plan, entries=self._entries, writes=writes, on_incident=self._report_incident
         )
+        for member in absent:
+            member.kill()
         self._started_at = time.monotonic()
-        with writes, reads, load:
+        with writes, freshness, reads, load:
             self.show("load runs", 0.05)
             incidents.run(started_at=self._started_at)
             time.sleep(CALM_SECONDS)
@@ -119,8 +130,14 @@ class _Drill:
     def _prove(
         self, context: FaultContext, checker: ServiceChecker, incidents: Incidents, reads: ReadClient
     ) -> list[str]:
+        found = []
+        if context.absent:
+            self.show("waiting until all events are applied, and reading them, without the absent parts", 0.86)
+            found += find_uncounted(context, checker)
+            for member in context.absent:
+                member.start()
         self.show("waiting until the cluster is healthy and all events are applied", 0.87)
-        found = find_unhealed(context, checker)
+        found += find_unhealed(context, checker)
         self.show("comparing acknowledged events with counts", 0.93)
         posts = context.load.attempts.read()
         in_force = incidents.list_active()

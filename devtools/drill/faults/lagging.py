@@ -37,7 +37,7 @@ class KillAhead:
         )
         proxy.hold()
         time.sleep(BEHIND_SECONDS)
-        victim = Victim(primary.name, primary, primary.pid, shard, is_primary=True)
+        victim = Victim(primary.name, primary, primary.pid, shard, stops_writes=True)
         self._kill = KillFault(context, lambda _context, _rng: victim, self._rng)
         self._kill.strike()
         self.victim = primary.name

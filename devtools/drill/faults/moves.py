@@ -56,7 +56,7 @@ class KillInMove:
         time.sleep(rng.uniform(*BEGINNING_SECONDS))
         self.shard = rng.choice([source, target])
         primary = context.get_primary(self.shard)
-        victim = Victim(primary.name, primary, primary.pid, self.shard, is_primary=True)
+        victim = Victim(primary.name, primary, primary.pid, self.shard, stops_writes=True)
         self._kill = KillFault(context, lambda _context, _rng: victim, rng)
         self._kill.strike()
         self.victim = f"{primary.name}, partitions moving from {source} to {target}"

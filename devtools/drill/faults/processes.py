@@ -2,14 +2,14 @@
 
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from random import Random
 
 import psutil
 
-from devtools.drill.context import FaultContext
+from devtools.drill.context import FaultContext, list_pull_pids
 from devtools.drill.errors import NoVictim
 from devtools.localcluster.errors import NotReady
 from devtools.localcluster.member import Member
@@ -18,13 +18,14 @@ from devtools.localcluster.spec import BROKER_SERVER, CONTROL_SERVER, LOG_SERVER
 
 @dataclass(frozen=True, slots=True)
 class Victim:
-    """A process of a member: its own (`pid` is the member's) or a child. `shard` is set for primaries and replicas."""
+    """A process of a member: its own (`pid` is the member's) or a child. `shard`: the affected one, if it is only one.
+    `stops_writes`: nothing is written to that shard until another process takes over."""
 
     name: str
     member: Member
     pid: int
     shard: str | None = None
-    is_primary: bool = False
+    stops_writes: bool = False
     is_child: bool = False
 
 
@@ -32,19 +33,30 @@ FindVictim = Callable[[FaultContext, Random], Victim]
 
 
 def find_gateway_worker(context: FaultContext, rng: Random) -> Victim:
-    return _find_child(context.cluster.application(WEB), rng)
+    member = context.cluster.application(WEB)
+    return _choose_child(member, member.list_child_pids(), "process", rng)
 
 
 def find_worker_process(context: FaultContext, rng: Random) -> Victim:
-    return _find_child(context.cluster.application(WORKER), rng)
+    """Of Celery's pool."""
+    member = context.cluster.application(WORKER)
+    pool = set(member.list_child_pids()) - set(list_pull_pids(member))
+    return _choose_child(member, pool, "process", rng)
 
 
-def _find_child(member: Member, rng: Random) -> Victim:
-    children = sorted(member.list_child_pids())
-    if not children:
-        raise NoVictim(f"{member.name} has no processes")
-    pid = rng.choice(children)
-    return Victim(f"process {pid} of {member.name}", member, pid, is_child=True)
+def find_pull_process(context: FaultContext, rng: Random) -> Victim:
+    """Takes the shard that it drains for the affected one, so that the time until others write it is reported."""
+    member = context.cluster.application(WORKER)
+    victim = _choose_child(member, list_pull_pids(member), "pull process", rng)
+    shard = context.find_shard_of_puller(victim.pid)
+    return replace(victim, shard=shard, stops_writes=shard is not None)
+
+
+def _choose_child(member: Member, pids: Collection[int], what: str, rng: Random) -> Victim:
+    if not pids:
+        raise NoVictim(f"{member.name} has no {what}")
+    pid = rng.choice(sorted(pids))
+    return Victim(f"{what} {pid} of {member.name}", member, pid, is_child=True)
 
 
 def find_member(name: str) -> FindVictim:
@@ -68,7 +80,7 @@ def find_leader(context: FaultContext, rng: Random) -> Victim:
 def find_primary(context: FaultContext, rng: Random) -> Victim:
     shard = context.choose_shard(rng)
     server = context.get_primary(shard)
-    return Victim(server.name, server, server.pid, shard, is_primary=True)
+    return Victim(server.name, server, server.pid, shard, stops_writes=True)
 
 
 def find_replica(context: FaultContext, rng: Random) -> Victim:
@@ -96,27 +108,21 @@ class _ProcessFault:
     def _choose(self) -> Victim:
         hurt = self._hurt = self._find_victim(self._context, self._rng)
         self.victim = hurt.name
-        self.shard = hurt.shard if hurt.is_primary else None
+        self.shard = hurt.shard if hurt.stops_writes else None
         return hurt
 
     def _await_whole(self) -> None:
         """Wait until the member, and for an instance its shard, is healthy."""
         if self._hurt is None:
             return
-        member, shard = self._hurt.member, self._hurt.shard
+        member, shard, context = self._hurt.member, self._hurt.shard, self._context
 
         def find_obstacle() -> str | None:
-            if not member.is_running:
-                return "the member does not run"
-            if member.name in (WEB, WORKER) and len(_list_living(member)) < self._context.count_children(member.name):
-                return "the member has too few processes"
-            return member.find_obstacle() or (self._context.find_obstacle_of_shard(shard) if shard else None)
+            if member.name in (WEB, WORKER) and (missing := context.find_missing_children(member.name)):
+                return missing
+            return context.find_obstacle_of_member(member) or (context.find_obstacle_of_shard(shard) if shard else None)
 
-        self._context.await_none(find_obstacle, what=self.victim)
-
-
-def _list_living(member: Member) -> list[int]:
-    return [pid for pid in member.list_child_pids() if psutil.pid_exists(pid)]
+        context.await_none(find_obstacle, what=self.victim)
 
 
 class KillFault(_ProcessFault):

@@ -1,4 +1,4 @@
-"""A worker that is frozen during a flush, and wakes when another one has applied the same range of the log."""
+"""A pull process that is frozen during a flush, and wakes when another one has applied the same range of the log."""
 
 import os
 import signal
@@ -8,9 +8,9 @@ from random import Random
 
 import psutil
 
-from devtools.drill.context import FaultContext
+from devtools.drill.context import FaultContext, list_pull_pids
 from devtools.drill.errors import NoVictim
-from devtools.drill.faults.processes import Freeze, Victim, find_worker_process
+from devtools.drill.faults.processes import Freeze, Victim, find_pull_process
 from devtools.localcluster.errors import NotReady
 from devtools.localcluster.postgres import PostgresServer
 from devtools.localcluster.spec import WORKER
@@ -30,17 +30,17 @@ class FreezeInFlush(Freeze):
     """Waits for the transaction of a flush on one shard, and freezes the process that runs it in the middle of it."""
 
     def __init__(self, context: FaultContext, rng: Random) -> None:
-        super().__init__(context, find_worker_process, rng)
+        super().__init__(context, find_pull_process, rng)
 
     def strike(self) -> None:
         context, member = self._context, self._context.cluster.application(WORKER)
         server = context.get_primary(context.choose_shard(self._rng))
-        clients = _find_clients(member.list_child_pids())
+        clients = _find_clients(list_pull_pids(member))
         port = self._await_flush(server)
         time.sleep(self._rng.uniform(*INTO_FLUSH_SECONDS))
         if port in clients:
             pid = clients[port]
-            self._hurt = Victim(f"process {pid} of {member.name}", member, pid, is_child=True)
+            self._hurt = Victim(f"pull process {pid} of {member.name}", member, pid, is_child=True)
             self.victim = self._hurt.name
         else:  # a TCP proxy is between them, or the connection is a new one
             pid = self._choose().pid

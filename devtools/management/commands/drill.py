@@ -14,7 +14,12 @@ class Command(OperatorCommand):
         "a seed, and compares counts with the acknowledgements of clients. Status 0 only if the guarantee held. See "
         "docs/operations/drill.md."
     )
-    examples = ("bin/drill --quick", "bin/drill --list", "bin/drill --minutes 10 --html drill.html")
+    examples = (
+        "bin/drill --quick",
+        "bin/drill --list",
+        "bin/drill --minutes 10 --html drill.html",
+        "bin/drill --minutes 10 --without broker,beat",
+    )
 
     def add_arguments(self, parser: argparse.ArgumentParser) -> None:
         parser.add_argument("--seed", type=int, metavar="N", help="seed of the plan (default: a new one, printed)")
@@ -24,6 +29,12 @@ class Command(OperatorCommand):
         parser.add_argument("--quick", action="store_true", help="a fixed short plan, about 100 seconds in all")
         parser.add_argument("--faults", default="", metavar="A,B", help="only these kinds of faults (default: all)")
         parser.add_argument("--repeat", type=int, default=0, metavar="N", help="each of --faults N times, one by one")
+        parser.add_argument(
+            "--without",
+            default="",
+            metavar="A,B",
+            help="parts that are dead all the time: beat, broker (also cache)",
+        )
         parser.add_argument(
             "--rate", type=int, default=1000, metavar="N", help="events a second (default: %(default)s)"
         )

@@ -2,6 +2,7 @@ import pytest
 
 from devtools.drill.errors import BadDrillOption
 from devtools.drill.options import DrillOptions, choose_seed
+from devtools.drill.plan import ClusterPart
 from devtools.drill.registry import FAULTS, QUICK_KINDS, QUICK_SEED
 
 
@@ -24,3 +25,16 @@ def test_disks_are_filled_only_where_file_systems_can_be_mounted():
     assert not filled & {entry.kind.name for entry in DrillOptions(seed=1).choose_faults()}
     with pytest.raises(BadDrillOption, match="--faults: a full disk needs root"):
         DrillOptions(seed=1, kinds=("kill-log", "fill-log-disk")).check()
+
+
+def test_no_fault_affects_a_part_that_is_absent():
+    plan = DrillOptions(seed=1, minutes=30, without=("broker", "beat")).plan()
+    absent = {ClusterPart.BROKER, ClusterPart.BEAT}
+    assert all(not FAULTS[fault.kind].kind.touches & absent for fault in plan)
+    with pytest.raises(BadDrillOption, match="--faults: some affect a part that is absent by --without broker"):
+        DrillOptions(seed=1, kinds=("kill-log", "kill-broker"), without=("broker",)).check()
+
+
+def test_a_part_that_counting_needs_cannot_be_absent():
+    with pytest.raises(BadDrillOption, match="--without: 'log' is none of beat, broker"):
+        DrillOptions(seed=1, without=("log",)).check()
