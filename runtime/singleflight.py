@@ -163,22 +163,31 @@ class AsyncSingleFlight(Generic[T]):
 
         Raises what the call raises, TooManyFlights, and TimeoutError at the deadline that the first caller set.
         """
-        loop = asyncio.get_running_loop()
-        flight = self._flights.get(key)
-        if flight is None:
-            if len(self._flights) >= self._max_flights:
-                raise TooManyFlights(f"{len(self._flights)} calls are under way")
-            with self._lock:
-                self._waiting_count += 1
-            answer = loop.run_in_executor(self._executor, self._run_in_thread, call)
-            flight = self._flights[key] = _AsyncFlight(answer, loop.time() + self._timeout_seconds)
-            answer.add_done_callback(lambda done: self._forget(key, done))
+        flight = self._take(key, call)
         async with asyncio.timeout_at(flight.deadline_at):
             return await asyncio.shield(flight.answer)  # a caller that leaves ends nobody else's wait
+
+    def start(self, key: Hashable, call: Callable[[], T]) -> None:
+        """`run` for a caller that does not wait for the answer. Raises TooManyFlights."""
+        self._take(key, call)
 
     def close(self) -> None:
         """Waits for nothing; calls that have not begun are cancelled."""
         self._executor.shutdown(wait=False, cancel_futures=True)
+
+    def _take(self, key: Hashable, call: Callable[[], T]) -> _AsyncFlight[T]:
+        flight = self._flights.get(key)
+        if flight is not None:
+            return flight
+        if len(self._flights) >= self._max_flights:
+            raise TooManyFlights(f"{len(self._flights)} calls are under way")
+        loop = asyncio.get_running_loop()
+        with self._lock:
+            self._waiting_count += 1
+        answer = loop.run_in_executor(self._executor, self._run_in_thread, call)
+        flight = self._flights[key] = _AsyncFlight(answer, loop.time() + self._timeout_seconds)
+        answer.add_done_callback(lambda done: self._forget(key, done))
+        return flight
 
     def _run_in_thread(self, call: Callable[[], T]) -> T:
         with self._lock:

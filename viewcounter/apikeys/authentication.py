@@ -18,6 +18,7 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from functools import cache
@@ -321,8 +322,15 @@ class KeyAuthenticator:
         self._lookups.close()
 
     async def _look_up(self, token: str, digest: bytes) -> AuthenticatedKey:
-        """Waits until the deadline of the look-up, which another request may have started."""
+        """Waits until the deadline of the look-up, which another request may have started.
+
+        After one that was not answered, requests with known keys do not wait: look-ups go on beside them.
+        """
         try:
+            if _outage.failures:
+                self._lookups.start(digest, lambda: self._look_up_in_thread(token, digest))
+                with suppress(KeysUnavailable):
+                    return get_last_known(token, digest, reason="it did not answer the last query")
             return await self._lookups.run(digest, lambda: self._look_up_in_thread(token, digest))
         except TooManyFlights:
             return get_last_known(token, digest, reason="too many keys are being looked up")

@@ -20,7 +20,14 @@ class ControlQuery(Generic[T]):
 
     def find(self, *, timeout_seconds: float) -> T | None:
         """None if the control database does not answer in time."""
+        self.submit()
+        return self.find_submitted(timeout_seconds=timeout_seconds)
+
+    def submit(self) -> None:
+        """For several queries that share the time of one."""
         self._call.submit()
+
+    def find_submitted(self, *, timeout_seconds: float) -> T | None:
         try:
             return self._call.result(timeout_seconds=timeout_seconds)
         except (ControlDatabaseUnavailable, TimeoutError):

@@ -6,5 +6,6 @@ from viewcounter.health.control_query import ControlQuery
 LISTED = 100
 """The most losses that one call returns; the admin lists all."""
 
-find_losses = ControlQuery("log-losses", lambda: list_losses(limit=LISTED)).find
+LOSSES = ControlQuery("log-losses", lambda: list_losses(limit=LISTED))
+find_losses = LOSSES.find
 """The newest losses, newest first; None if the control database does not answer in time."""

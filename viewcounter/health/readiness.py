@@ -23,9 +23,9 @@ from runtime.timed_call import TimedCall
 from viewcounter.eventlog.errors import EventLogError, LogUnfit
 from viewcounter.eventlog.interface import EventLog
 from viewcounter.health.cluster_health import ShardHealth, Status, probe_cluster
-from viewcounter.health.log_losses import find_losses
+from viewcounter.health.log_losses import LOSSES
 from viewcounter.health.settings import ReadinessSettings
-from viewcounter.health.shard_condition import NO_CONFIG_SERVICE, describe_condition, describe_log, find_reports
+from viewcounter.health.shard_condition import NO_CONFIG_SERVICE, REPORTS, describe_condition, describe_log
 from viewcounter.ingest.spool import SpoolState, measure_slots
 from viewcounter.storage.deletion_clock import DELETION_LAG_LOGGED
 
@@ -99,8 +99,12 @@ class ReadinessProbe:
 
     def _probe(self, cluster: ClusterProxy, log: EventLog) -> Readiness:
         settings = self._settings
+        # All calls begin here and share one time limit: load balancers do not wait for one limit after the other.
+        ends_at = time.monotonic() + settings.probe_seconds
         for dependency in self._dependencies.values():
             dependency.call.submit()
+        REPORTS.submit()
+        LOSSES.submit()
         parts: dict[str, Part] = {TOPOLOGY: _check_topology(cluster), LOG: _check_log(log)}
         if settings.spool_dir is not None:
             spool = measure_slots(settings.spool_dir)
@@ -112,12 +116,11 @@ class ReadinessProbe:
                 cluster, timeout_seconds=settings.probe_seconds, max_lag_seconds=settings.max_lag_seconds
             )
             parts |= {name: part for health in shards for name, part in build_shard_parts(health)}
-            reports = find_reports(timeout_seconds=settings.probe_seconds)
+            reports = REPORTS.find_submitted(timeout_seconds=_get_rest(ends_at))
             parts |= build_condition_parts(reports) | build_log_parts(cluster.topology, reports or {})
-            parts |= build_loss_parts(
-                cluster.topology, find_losses(timeout_seconds=settings.probe_seconds), now=timezone.now()
-            )
-        parts |= {name: d.finish(timeout_seconds=settings.probe_seconds) for name, d in self._dependencies.items()}
+            losses = LOSSES.find_submitted(timeout_seconds=_get_rest(ends_at))
+            parts |= build_loss_parts(cluster.topology, losses, now=timezone.now())
+        parts |= {name: d.finish(timeout_seconds=_get_rest(ends_at)) for name, d in self._dependencies.items()}
         parts[API_KEYS] = check_keys(
             parts.get(CONTROL_DATABASE, UP),
             knows_key=self._knows_key(),
@@ -142,6 +145,10 @@ class _Dependency:
         except Exception:  # third-party clients: whatever they raise, the part has failed
             return Part(Status.DOWN, self.meaning)
         return UP
+
+
+def _get_rest(ends_at: float) -> float:
+    return max(0.0, ends_at - time.monotonic())
 
 
 def _check_topology(cluster: ClusterProxy) -> Part:

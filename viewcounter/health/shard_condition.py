@@ -28,7 +28,8 @@ MIB = 1024 * 1024
 UNKNOWN = "unknown"
 NO_CONFIG_SERVICE = "no config service reports on the shards: a dead primary would not be replaced"
 
-find_reports = ControlQuery("shard-reports", read_reports).find
+REPORTS = ControlQuery("shard-reports", read_reports)
+find_reports = REPORTS.find
 """Reports by shard name; None if the control database does not answer in time."""
 
 

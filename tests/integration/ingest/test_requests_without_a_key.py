@@ -14,8 +14,8 @@ from tests.pace import limit
 MEBIBYTE = 1024 * 1024
 STRANGERS = 40
 HTTP_SECONDS = limit(30.0)
-OWN_CONNECTIONS = 6
-"""To the control database, of a web process: topology, readiness, reports and the two threads of look-ups."""
+OWN_CONNECTIONS = 7
+"""To the control database, of a web process: topology, readiness, reports, copy of the API keys, two for look-ups."""
 
 
 def connect(web: LocalCluster) -> socket.socket:
