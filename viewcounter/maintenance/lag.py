@@ -43,6 +43,8 @@ class PartitionLag:
     bytes_behind: int
     seconds_behind: float
     watermark_age_seconds: float
+    owner: str | None = None
+    """Pull process that drains the partition, which may have ended; None: none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +120,7 @@ def _build_partition_lag(row: Mapping[str, Any], unread: Unread, *, topology: To
         bytes_behind=unread.bytes[partition],
         seconds_behind=0.0 if oldest is None else max(0.0, round((read_at_ms - oldest.ms) / 1000, 3)),
         watermark_age_seconds=_get_age_seconds(row["watermark"], unread.read_at),
+        owner=row["owner"],
     )
 
 

@@ -16,7 +16,7 @@ TOPOLOGY = Topology(
 
 
 def get_row(partition: int, *, watermark: datetime, position: str = "5-0", state: str = "owned") -> dict[str, object]:
-    return {"partition": partition, "state": state, "position": position, "watermark": watermark}
+    return {"partition": partition, "state": state, "position": position, "watermark": watermark, "owner": "host:7:a"}
 
 
 def get_position(before: timedelta) -> Position:
@@ -47,6 +47,7 @@ def test_lag_is_the_age_of_the_oldest_entry_with_the_number_and_size_of_events()
     ]
     assert (lag.events_behind, lag.bytes_behind, lag.seconds_behind) == (11, 1300, 30.0)
     assert (lag.unread_count, lag.missing) == (2, (3,))
+    assert {p.owner for p in lag.partitions} == {"host:7:a"}
 
 
 def test_each_figure_is_a_gauge_of_its_partition():

@@ -30,6 +30,9 @@ class PartitionLagSerializer(serializers.Serializer):
     bytes_behind = serializers.IntegerField(help_text="Their size on the log server, an estimate.")
     seconds_behind = serializers.FloatField(help_text="Age of the oldest of them, by the log server's clock.")
     watermark_age_seconds = serializers.FloatField()
+    owner = serializers.CharField(
+        allow_null=True, help_text="Host, pid and name of the pull process that drains it, which may have ended."
+    )
 
 
 class PartitionsAnswerSerializer(serializers.Serializer):
@@ -74,6 +77,7 @@ def encode_lag(lag: ClusterLag) -> dict[str, Any]:
                 "bytes_behind": p.bytes_behind,
                 "seconds_behind": p.seconds_behind,
                 "watermark_age_seconds": p.watermark_age_seconds,
+                "owner": p.owner,
             }
             for p in lag.partitions
         ],

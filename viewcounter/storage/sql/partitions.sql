@@ -1,7 +1,7 @@
 -- The state rows of partitions and what a drain must know before it flushes.
 
 -- name: read_states (point)
-SELECT partition, epoch, position, watermark, state, admits_since
+SELECT partition, epoch, position, watermark, state, admits_since, owner
 FROM partition_state WHERE partition = ANY(%(partitions)s)
 
 -- name: read_incoming (maintenance)
