@@ -35,6 +35,8 @@ logger = logging.getLogger(__name__)
 UNAVAILABLE = (EventLogError, ClusterProxyError, ShardProxyError, StorageError, DrainError)
 """A dependency is down, or the partitions wait for an operator. The events wait in the log."""
 
+SHARD_AWAY = (ClusterProxyError, ShardProxyError, KeyError)
+"""KeyError: the topology no longer has the shard."""
 RECOVERED_SECONDS = 5.0
 """A drain that has gone on for so long without an error works again, also where there is nothing to count."""
 
@@ -70,6 +72,7 @@ class ShardPuller:
             together=tools.build_drainer(), alone=tools.build_drainer(), retry=tools.settings.backoff
         )
         self._positions: Mapping[int, str] = {}  # when no drain had failed since
+        self._has_no_partitions = False  # and so the draining thread waits to be woken
         self._following_since = math.inf  # monotonic clock, while a drain goes on
         # Written by the draining thread, reported by the one of the lease.
         self._error: BaseException | None = None
@@ -137,15 +140,14 @@ class ShardPuller:
     # -- the lease --------------------------------------------------------------------------------
 
     def _renew(self) -> None:
-        before = self._ownership.drained.keys()
         try:
             self._ownership.renew()
-        except (ClusterProxyError, ShardProxyError) as error:
+        except SHARD_AWAY as error:
             self._lease_outage.report_failure(error)
         else:
             self._lease_outage.report_success()
         drained = self._ownership.drained
-        if drained.keys() != before:
+        if drained and self._has_no_partitions:
             self._draining.wake()
         if any(row.needs_watermark for row in drained.values()):
             self._watermarks.wake()
@@ -157,7 +159,7 @@ class ShardPuller:
         OWNED_PARTITIONS.labels(self._shard.name).set(0)
         try:
             self._ownership.release()
-        except (ClusterProxyError, ShardProxyError) as error:
+        except SHARD_AWAY as error:
             logger.info("the lease on %s was not released, it expires: %s", self._shard.name, error)
 
     def _report_drains(self, positions: Mapping[int, str]) -> None:
@@ -166,6 +168,8 @@ class ShardPuller:
         if error is not None:
             self._drain_outage.report_failure(error)
             return
+        if not positions:
+            self._drain_outage.failures = 0  # nothing of the shard waits for this process any more
         has_moved = any(self._positions.get(p, position) != position for p, position in positions.items())
         self._positions = positions
         if has_moved or time.monotonic() - self._following_since >= RECOVERED_SECONDS:
@@ -177,6 +181,7 @@ class ShardPuller:
     def _drain(self) -> float | None:
         """Drains the partitions until they change. Returns the seconds until it is to run again; None: when woken."""
         partitions = self._ownership.take()
+        self._has_no_partitions = not partitions
         try:
             if partitions:
                 self._following_since = time.monotonic()

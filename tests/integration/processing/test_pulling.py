@@ -104,6 +104,31 @@ def test_a_partition_whose_entries_were_trimmed_stops_no_other_of_its_shard(clea
     ]
 
 
+def test_a_process_counts_on_after_its_shard_was_frozen_for_longer_than_the_lease(clean_cluster, servers):
+    log, shard = MemoryEventLog(), clean_cluster.topology.shards[0]
+    partition = clean_cluster.topology.get_partitions_of(shard.id)[0]
+    settings = PullSettings(renew_seconds=0.05, lease_seconds=0.5, backoff_max_seconds=0.1)
+    with pulling(clean_cluster, log, settings=settings, shards=[shard]) as [puller]:
+        append(log, partition, 1)
+        wait_until_applied(clean_cluster, log, partition)
+        primary = servers.database(shard.primary.name)
+        primary.pause()
+        try:
+            wait_until(lambda: not puller.describe().partitions, what="the lease to end")
+        finally:
+            primary.resume()
+        append(log, partition, 2)
+        wait_until(lambda: puller.describe().partitions, what="the lease to be taken again")
+        wait_until_applied(clean_cluster, log, partition)
+
+
+def test_a_watermark_of_the_future_is_put_right_without_an_event(clean_cluster):
+    with pulling(clean_cluster, MemoryEventLog()):
+        select(clean_cluster, "UPDATE partition_state SET watermark = now() + interval '10 days' RETURNING 1")
+        statement = "SELECT max(watermark) <= now() AS is_past FROM partition_state"
+        wait_until(lambda: select(clean_cluster, statement)[0]["is_past"], what="the watermarks to be put right")
+
+
 class FailingLog(MemoryEventLog):
     is_away = False
 
