@@ -15,7 +15,7 @@ from runtime.backoff import Backoff
 from runtime.periodic import PeriodicTask
 from runtime.transitions import OutageLog
 from shardproxy.errors import ShardProxyError
-from viewcounter.eventlog.errors import EventLogError
+from viewcounter.eventlog.errors import EventLogError, PositionTrimmed
 from viewcounter.processing.drain import Drainer
 from viewcounter.processing.errors import DrainError, PartitionNotOwned, PartitionStopped, StaleTopology
 from viewcounter.storage.errors import StorageError
@@ -124,6 +124,12 @@ class ShardFollower:
             logger.info("partition %d is not drained any more: %s", partition, error)  # logged when it stopped
         except (PartitionNotOwned, StaleTopology) as error:
             logger.info("partition %d is not drained: %s", partition, error)  # it is being moved, or is stopped
+            apart.due_at = self._clock() + self._retry.max_seconds
+            return
+        except PositionTrimmed as error:
+            if apart.outage.failures == 0:  # an operator has to act
+                logger.error("partition %d stopped, its shard is older than the log reaches back: %s", partition, error)
+            apart.outage.failures += 1
             apart.due_at = self._clock() + self._retry.max_seconds
             return
         except CANNOT_DRAIN as error:
