@@ -177,7 +177,7 @@ def _check_order(topology: Topology, held: Topology) -> None:
     if topology.version < held.version:
         message = (
             f"it has {topology.version}, this process {held.version}: was the control database restored or created"
-            " anew? To accept the older one, remove topology.json in the state folder and restart."
+            " anew? `manage.py restore_topology` makes every process accept it."
         )
         raise SnapshotRefused(RefusalReason.OLDER_EPOCH, message)
     if topology.version == held.version and topology != held:

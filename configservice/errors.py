@@ -173,3 +173,13 @@ class DurabilityRefused(ConfigServiceError, Permanent):
     def __init__(self, message: str, *, field: str) -> None:
         super().__init__(message)
         self.field = field
+
+
+class RestoreRefused(ConfigServiceError, Permanent):
+    """The topology cannot be rebuilt from these shards and this document; the message lists every reason. Nothing was
+    changed."""
+
+
+class GenerationTaken(ConfigServiceError, Retryable):
+    """Another control database has been rebuilt meanwhile with this generation. Nothing was changed: look which one is
+    right before you repeat."""

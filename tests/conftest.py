@@ -62,6 +62,10 @@ SHARED = ("running_cluster", "local_cluster", "move_cluster")
 """Fixtures of clusters that tests of several files share."""
 
 
+OWN = frozenset({"move_cluster", "lost_cluster"})
+"""Fixtures of clusters to which the settings point while they are used."""
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """The longest first, so that workers end together; tests of one file, or of one cluster, run on one worker."""
     if not config.option.only_long:
@@ -81,7 +85,7 @@ def _rank(item: pytest.Item) -> int:
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Restores the settings, which a test of another file may have pointed to a cluster that no longer exists."""
     fixtures = getattr(item, "fixturenames", ())
-    if "servers" in fixtures and "move_cluster" not in fixtures and _common and _common != _used:
+    if "servers" in fixtures and not OWN.intersection(fixtures) and _common and _common != _used:
         get_cluster().close()
         use_cluster(_common[0])
 

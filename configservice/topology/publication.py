@@ -56,8 +56,10 @@ def lock_topology() -> None:
         cursor.execute("SELECT pg_advisory_xact_lock(%s)", [_LOCK_KEY])
 
 
-def publish(*, reason: str, actor: str) -> Topology:
+def publish(*, reason: str, actor: str, above_epoch: int = 0) -> Topology:
     """The snapshot of the control tables: the newest epoch, or a new one if the tables have changed since.
+
+    A new one is also above `above_epoch`, for a control database that has forgotten epochs.
 
     A process with the signing key signs it; otherwise the commit wakes a config service, which does. Inside a caller's
     transaction everything takes effect with its commit. Raises ClusterNotInitialised, OtherCluster, BadSigningKey.
@@ -65,7 +67,7 @@ def publish(*, reason: str, actor: str) -> Topology:
     with transaction.atomic():
         lock_topology()
         newest = TopologyEpoch.objects.order_by("-epoch").first()
-        topology = build_topology(epoch=1 if newest is None else newest.epoch + 1)
+        topology = build_topology(epoch=1 + max(above_epoch, 0 if newest is None else newest.epoch))
         if newest is not None and msgspec.structs.replace(newest.topology, epoch=topology.epoch) == topology:
             row, topology = newest, newest.topology
             if _sign(row):

@@ -51,3 +51,7 @@ class KeyFileRefused(Exception, Permanent):
     def __init__(self, path: Path, reason: KeyFileRefusal) -> None:
         super().__init__(f"{path} is not used: {_REFUSALS[reason]}")
         self.reason = reason
+
+
+class NoKeyFile(Exception, Permanent):
+    """A file of API keys that a command was given does not exist."""

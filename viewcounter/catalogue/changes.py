@@ -109,6 +109,17 @@ def _check_channels(channel_ids: set[str]) -> None:
         raise UnknownChannels(unknown)
 
 
+def skip_revisions(*, through: int) -> None:
+    """Later changes draw revisions above `through`: copies elsewhere have seen those up to there."""
+    with transaction.atomic():
+        _lock_revisions()
+        with connection.cursor() as cursor:
+            cursor.execute(
+                "SELECT setval('catalogue_revision', %s) FROM catalogue_revision WHERE last_value < %s",
+                [through, through],
+            )
+
+
 def _lock_revisions() -> None:
     """Held until the transaction ends. Raises django's OperationalError after `catalogue_lock_seconds`."""
     wait_ms = f"{get_config().catalogue.lock_seconds * 1000:.0f}"

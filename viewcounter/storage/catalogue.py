@@ -12,6 +12,9 @@ from viewcounter.storage.partitions import lock_partitions_here
 
 _statements = load_queries("catalogue.sql")
 
+READ_LAST_REVISION = _statements["read_last_revision"]
+"""No parameters. One row: revision, the highest of all copies here; 0 without any."""
+
 
 @dataclass(frozen=True, slots=True)
 class ChannelCopy:

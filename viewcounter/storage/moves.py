@@ -52,6 +52,13 @@ def build_token(*, target_epoch: int, claim: int) -> UUID:
     return UUID(int=_ABOVE_RANDOM_TOKENS | target_epoch << 48 | claim)
 
 
+def parse_token(token: UUID) -> tuple[int, int]:
+    """Pure. Target epoch and claim of `build_token`; zeros for the random token of an earlier release."""
+    if token.int >> 96 != _ABOVE_RANDOM_TOKENS >> 96:
+        return 0, 0
+    return (token.int >> 48) & 0xFFFFFFFFFFFF, token.int & 0xFFFFFFFFFFFF
+
+
 @dataclass(frozen=True, slots=True)
 class Side:
     """A partition on one of the two shards: its epoch there, and the token of one mover."""

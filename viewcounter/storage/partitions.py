@@ -22,6 +22,14 @@ RAISE_TERM = _SQL["raise_term"]
 """Parameters: term. Never lowers it."""
 RAISE_GENERATION = _SQL["raise_generation"]
 """Parameters: generation, of the topology. Never lowers it."""
+CLAIM_GENERATION = _SQL["claim_generation"]
+"""Parameters: generation. One row if the shard has stored it, none if it had that generation or a later one."""
+GIVE_GENERATION_BACK = _SQL["give_generation_back"]
+"""Parameters: generation. Undoes `claim_generation`."""
+READ_IDENTITY = _SQL["read_identity"]
+"""No parameters. One row: is_standby, term, generation, cluster_id."""
+READ_PLACEMENT = _SQL["read_placement"]
+"""No parameters. One row for each partition that has one: partition, epoch, state, move_token."""
 JOIN_CLUSTER = _SQL["join_cluster"]
 """Parameters: cluster_id. Changes nothing on a shard that has a cluster id."""
 HAS_IDENTITY = _SQL["has_identity"]

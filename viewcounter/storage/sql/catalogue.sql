@@ -8,6 +8,14 @@ SELECT coalesce(min(coalesce(c.revision, 0)), 0) AS revision
 FROM unnest(%(partitions)s::smallint[]) AS owned (partition)
 LEFT JOIN catalogue_cursor AS c ON c.partition = owned.partition
 
+-- name: read_last_revision (report)
+-- A rebuilt control database draws its revisions from here on: older ones would change nothing on this shard.
+SELECT greatest(
+    (SELECT coalesce(max(revision), 0) FROM catalogue_cursor),
+    (SELECT coalesce(max(revision), 0) FROM channel),
+    (SELECT coalesce(max(revision), 0) FROM video)
+) AS revision
+
 -- name: upsert_channels (maintenance)
 -- Channels that videos of this shard belong to.
 INSERT INTO channel AS c (channel_id, title, revision)

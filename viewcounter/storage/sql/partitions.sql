@@ -99,6 +99,21 @@ UPDATE shard_identity SET term = %(term)s WHERE term < %(term)s
 -- A later one than this shard's means that the control database has been rebuilt since.
 UPDATE shard_identity SET generation = %(generation)s WHERE generation < %(generation)s
 
+-- name: claim_generation (maintenance)
+-- For a control database that is being rebuilt: of two at once, one gets it.
+UPDATE shard_identity SET generation = %(generation)s WHERE generation < %(generation)s RETURNING generation
+
+-- name: give_generation_back (maintenance)
+-- Nothing was published under it.
+UPDATE shard_identity SET generation = %(generation)s - 1 WHERE generation = %(generation)s RETURNING generation
+
+-- name: read_identity (maintenance)
+SELECT pg_is_in_recovery() AS is_standby, term, generation, cluster_id::text AS cluster_id FROM shard_identity
+
+-- name: read_placement (maintenance)
+-- All of them: also those of copies, and of partitions that have moved away.
+SELECT partition, epoch, state, move_token FROM partition_state ORDER BY partition
+
 -- name: join_cluster (maintenance)
 -- A shard joins one cluster in its life.
 UPDATE shard_identity SET cluster_id = %(cluster_id)s WHERE cluster_id IS NULL
