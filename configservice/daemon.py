@@ -31,6 +31,7 @@ from configservice.settings import ConfigServiceSettings
 from configservice.topology import publication
 from configservice.topology.model import Shard, Topology
 from configservice.topology.published_snapshot import PublishedSnapshot
+from runtime.transitions import OutageLog
 
 logger = logging.getLogger(__name__)
 
@@ -75,6 +76,11 @@ class ConfigService:
         self._monitor = Monitor(connect, settings)
         self._witnesses = (StandbyWitness(settings), *witnesses)
         self._conditions = ConditionRecorder()
+        self._outage = OutageLog(
+            logger,
+            failed="the control database does not answer, no shard fails over and instances are watched from memory",
+            recovered="the control database answers again",
+        )
         self._published: PublishedSnapshot | None = None
         self._topology: Topology | None = None  # decoded from `_published`
         self._reconcilers: dict[int, ShardReconciler] = {}
@@ -159,10 +165,9 @@ class ConfigService:
                 self._refresh_topology()
                 if leads and self._topology is not None:
                     self._reconcile(self._topology, executor)
+                self._outage.report_success()
         except (DatabaseError, ControlDatabaseUnavailable) as error:
-            logger.warning(
-                "the control database does not answer, monitoring goes on from memory: %s", _get_first_line(error)
-            )
+            self._outage.report_failure(_get_first_line(error))
             connections.close_all()
         except LeaseLost as error:
             logger.warning("%s", error)
