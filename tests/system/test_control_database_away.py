@@ -112,6 +112,9 @@ def test_all_that_starts_without_the_control_database_serves_known_keys(shared_c
         assert "no shard fails over" in host.find_part("control database")["reason"]
         assert host.find_part("API keys")["status"] == "degraded"
         assert_mover_waits(shared_cluster)
+        service = shared_cluster.application("configservice1")
+        service.stop()
+        service.start()
 
         host.age_keys(timedelta(days=1, seconds=1))
         start_again(shared_cluster, "web")
@@ -121,6 +124,7 @@ def test_all_that_starts_without_the_control_database_serves_known_keys(shared_c
     wait_until(lambda: host.call("GET", "/v1/cluster", tokens["operator"])[0] == 200, what="scope admin is back")
     wait_until(lambda: host.count(tokens["app"]) == host.accepted, what="every event to be counted")
     assert host.post(STRANGER) == (401, "invalid_key")
+    service.wait_ready()
     wait_until(lambda: host.find_part("config service")["status"] == "up", what="a config service leads again")
 
 
