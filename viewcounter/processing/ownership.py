@@ -36,6 +36,8 @@ logger = logging.getLogger(__name__)
 
 REQUEST_SECONDS = 10.0
 """A reader waits less for a watermark that it has asked for."""
+ADOPTED_SECONDS = 60.0
+"""Time for which a partition is kept that its taker had not claimed, so that it is not given back at once."""
 REFRESH_SECONDS = 2.0
 """Least time between two refreshes of a topology that is older than the shard's rows."""
 
@@ -77,6 +79,8 @@ class ShardOwnership:
         self._is_awaited = False  # a hand-over waits for `give_back`
         self._valid_until = -1.0
         self._ownerless_since: dict[int, float] = {}
+        self._adopted_until: dict[int, float] = {}
+        self._overdue: frozenset[int] = frozenset()
         self._refreshed_at = -REFRESH_SECONDS
 
     @property
@@ -109,9 +113,8 @@ class ShardOwnership:
         with self._transaction() as connection:
             view = renew_lease(connection, self._worker.id, started_at=self._worker.started_at, terms=self._terms)
         topology = self._cluster.topology
-        plan = plan_ownership(
-            view, topology, shard_id=self._shard_id, worker=self._worker.id, overdue=self._find_overdue(now=begun_at)
-        )
+        self._overdue = self._find_overdue(now=begun_at)
+        plan = plan_ownership(view, topology, shard_id=self._shard_id, worker=self._worker.id, overdue=self._overdue)
         self._ownerless_since = {p: self._ownerless_since.get(p, begun_at) for p in plan.ownerless}
         with self._lock:
             self._drained = plan.keeps
@@ -133,17 +136,19 @@ class ShardOwnership:
             end_lease(connection, self._worker.id)
 
     def _change_owners(
-        self, plan: OwnershipPlan, hand_overs: Mapping[int, str], view: LeaseView, topology: Topology
+        self, plan: OwnershipPlan, hand_overs: Mapping[int, str | None], view: LeaseView, topology: Topology
     ) -> None:
         """In a transaction of its own, so that the renewal never waits for it. Locked rows wait for the next renewal,
         so that neither a flush nor a mover is waited for."""
-        epochs = {p: topology.assignments[p].epoch for p in hand_overs}
+        rows = {row.partition: row for row in view.partitions}
+        epochs = {p: rows[p].epoch for p in hand_overs}
         with self._transaction() as connection:
             change_owners_without_wait(connection)
             accepted = accept_arrived(connection, plan.arrivals) if plan.arrivals else 0
             claimed = claim_partitions(connection, self._worker.id, plan.claims) if plan.claims else frozenset()
             handed = hand_over_partitions(connection, self._worker.id, hand_overs, epochs=epochs) if hand_overs else ()
-        rows = {row.partition: row for row in view.partitions}
+        overdue = claimed & self._overdue
+        self._adopted_until |= dict.fromkeys(overdue, self._clock() + ADOPTED_SECONDS)
         with self._lock:
             self._drained = {**self._drained, **{p: rows[p] for p in claimed if rows[p].state == OWNED}}
         OWNER_CHANGES.labels("claimed").inc(len(claimed))
@@ -154,10 +159,13 @@ class ShardOwnership:
         if claimed or handed:
             logger.info("%s: claimed partitions %s, handed over %s", name, sorted(claimed), sorted(handed))
 
-    def _find_overdue(self, *, now: float) -> set[int]:
+    def _find_overdue(self, *, now: float) -> frozenset[int]:
         """Others' partitions that have had no living owner for long: the process whose share they are in sees another
-        topology, or cannot claim them."""
-        return {p for p, since in self._ownerless_since.items() if now - since >= self._settings.ownerless_seconds}
+        topology, or cannot claim them. It gets them again when they have been here for a while."""
+        self._adopted_until = {p: until for p, until in self._adopted_until.items() if until > now}
+        ownerless = self._ownerless_since.items()
+        overdue = {p for p, since in ownerless if now - since >= self._settings.ownerless_seconds}
+        return frozenset(overdue | self._adopted_until.keys())
 
     def _transaction(self) -> AbstractContextManager[RowConnection]:
         # Longer than the lease would be of no use, and the class of flushes is never shed.

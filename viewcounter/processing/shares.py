@@ -3,7 +3,8 @@
 All partitions, ordered by shard and number, are cut into as many ranges of equal length as processes live: so shares
 differ by one partition at most, and shards stay whole where they can, which makes flushes large. Every shard decides
 its own partitions from its own rows alone. While two processes see different topologies, a partition may have no taker
-or two; neither loses or doubles an event, and `ownerless` partitions are claimed by any process after a while.
+or two; neither loses or doubles an event. A process gives away what its topology does not give it, and `ownerless`
+partitions are claimed by any process after a while.
 """
 
 from collections.abc import Collection, Sequence
@@ -34,14 +35,14 @@ def find_range(place: int, *, length: int, ranges: int) -> int:
 class OwnershipPlan:
     """Changes that one process makes on a shard; numbers are partitions, and epochs are those of the topology.
 
-    `keeps`: its partitions that it drains. `hand_overs`: its partitions by their new owner. `ownerless`: partitions of
-    others without a living owner. `is_topology_old`: the shard has a row of a later epoch.
+    `keeps`: its partitions that it drains. `hand_overs`: its partitions by their new owner, None: nobody. `ownerless`:
+    partitions of others without a living owner. `is_topology_old`: the shard has a row of a later epoch.
     """
 
     keeps: dict[int, OwnedPartition] = field(default_factory=dict)
     claims: dict[int, int] = field(default_factory=dict)
     arrivals: dict[int, int] = field(default_factory=dict)
-    hand_overs: dict[int, str] = field(default_factory=dict)
+    hand_overs: dict[int, str | None] = field(default_factory=dict)
     ownerless: frozenset[int] = frozenset()
     is_topology_old: bool = False
 
@@ -49,9 +50,10 @@ class OwnershipPlan:
 def plan_ownership(
     view: LeaseView, topology: Topology, *, shard_id: int, worker: str, overdue: Collection[int] = ()
 ) -> OwnershipPlan:
-    """`overdue`: partitions without a living owner that nobody has claimed for long; the process claims them."""
+    """`overdue`: partitions that their taker has not claimed for long; the process claims and keeps them."""
     takers = assign_takers(topology, shard_id, view.workers)
-    keeps, claims, arrivals, hand_overs = {}, {}, {}, {}
+    keeps, claims, arrivals = {}, {}, {}
+    hand_overs: dict[int, str | None] = {}
     ownerless = set()
     is_topology_old = False
     for row in view.partitions:
@@ -62,8 +64,10 @@ def plan_ownership(
                 arrivals[row.partition] = epoch
         elif taker is None or row.epoch != epoch:
             is_topology_old |= row.epoch > epoch
+            if row.owner == worker:
+                hand_overs[row.partition] = None
         elif row.owner == worker:
-            if taker != worker:
+            if taker != worker and row.partition not in overdue:
                 hand_overs[row.partition] = taker
             elif row.state == OWNED:
                 keeps[row.partition] = row

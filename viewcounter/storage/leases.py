@@ -94,9 +94,10 @@ def claim_partitions(connection: Connection, worker: str, epochs: Mapping[int, i
 
 
 def hand_over_partitions(
-    connection: Connection, worker: str, owners: Mapping[int, str], *, epochs: Mapping[int, int]
+    connection: Connection, worker: str, owners: Mapping[int, str | None], *, epochs: Mapping[int, int]
 ) -> frozenset[int]:
-    """Give partitions of `worker` to other living processes. Returns them; those whose rows are locked are left out."""
+    """Give partitions of `worker` to other living processes, or to nobody. Returns them; those whose rows are locked
+    are left out."""
     rows = connection.execute(
         _SQL["hand_over_partitions"].text,
         {

@@ -3,8 +3,10 @@
 from datetime import UTC, datetime, timedelta
 from uuid import uuid4
 
+import msgspec
 import pytest
 
+from configservice.topology.model import Assignment
 from shardproxy.errors import ShardProxyError
 from tests.clock import Clock
 from tests.integration.processing.counted import PARTITION, count_events
@@ -203,6 +205,42 @@ def test_a_partition_that_its_taker_never_claims_is_claimed_by_another(clean_clu
     process.clock.advance(1.0)
     process.renew()
     assert set(read_owners(clean_cluster).values()) == {process.worker.id}
+    process.renew()
+    assert process.drained == everything  # it keeps them for a while
+
+
+class OldTopology:
+    """A cluster proxy that has not heard that a partition has come to the first shard."""
+
+    def __init__(self, cluster, partition):
+        self._cluster, self._partition = cluster, partition
+
+    def __getattr__(self, name):
+        return getattr(self._cluster, name)
+
+    @property
+    def topology(self):
+        now = self._cluster.topology
+        assignments = list(now.assignments)
+        assignments[self._partition] = Assignment(shard_id=now.shards[1].id, epoch=0)
+        return msgspec.structs.replace(now, assignments=tuple(assignments))
+
+
+def test_a_process_with_an_old_topology_keeps_no_partition_that_it_does_not_drain(clean_cluster, everything):
+    shard = clean_cluster.topology.shards[0]
+    partition = clean_cluster.topology.get_partitions_of(shard.id)[0]
+    old, process = Process(OldTopology(clean_cluster, partition), 1), Process(clean_cluster, 2)
+    run(clean_cluster, shard.id, "UPDATE partition_state SET owner = %s WHERE partition = %s", old.worker.id, partition)
+    for _ in range(2):
+        old.renew()
+        process.renew()
+    assert read_owners(clean_cluster)[partition] is None
+    for _ in range(3):
+        process.clock.advance(5.0)
+        process.renew()
+        old.renew()
+    assert partition in process.drained
+    assert old.drained | process.drained == everything
 
 
 def test_a_partition_that_a_shard_forgot_has_come_to_it_is_accepted_and_claimed(clean_cluster, everything):

@@ -99,6 +99,9 @@ def test_partitions_of_the_dead_and_of_nobody_are_claimed_by_their_taker_alone()
     rows = (make_row(0), make_row(1, "dead"), make_row(2), make_row(3, "dead"))
     assert plan(*rows) == OwnershipPlan(claims={0: EPOCH, 1: EPOCH}, ownerless=frozenset({2, 3}))
     assert plan(*rows, overdue={2}).claims == {0: EPOCH, 1: EPOCH, 2: EPOCH}
+    adopted = make_row(2, MINE)
+    assert plan(adopted, overdue={2}).keeps == {2: adopted}
+    assert plan(adopted).hand_overs == {2: OTHER}
 
 
 def test_a_held_or_stopped_partition_keeps_its_owner_and_is_not_drained():
@@ -114,8 +117,14 @@ def test_a_partition_that_has_come_by_the_topology_is_accepted_by_its_taker():
 
 
 def test_a_row_of_another_epoch_is_left_alone_and_a_later_one_shows_an_old_topology():
-    assert plan(make_row(0, MINE, epoch=EPOCH - 1)) == OwnershipPlan()
-    assert plan(make_row(0, MINE, epoch=EPOCH + 1)) == OwnershipPlan(is_topology_old=True)
+    assert plan(make_row(0, OTHER, epoch=EPOCH - 1)) == OwnershipPlan()
+    assert plan(make_row(0, OTHER, epoch=EPOCH + 1)) == OwnershipPlan(is_topology_old=True)
+
+
+def test_a_process_gives_up_a_partition_that_its_topology_does_not_give_it():
+    assert plan(make_row(0, MINE, epoch=EPOCH - 1)) == OwnershipPlan(hand_overs={0: None})
+    assert plan(make_row(0, MINE, epoch=EPOCH + 1)) == OwnershipPlan(hand_overs={0: None}, is_topology_old=True)
+    assert plan(make_row(77, MINE)) == OwnershipPlan(hand_overs={77: None}, is_topology_old=True)
 
 
 def test_a_partition_that_the_topology_does_not_know_is_left_alone():

@@ -41,14 +41,14 @@ FROM free WHERE s.partition = free.partition
 RETURNING s.partition
 
 -- name: hand_over_partitions (flush)
--- From their owner, which has stopped draining them, straight to another living process.
+-- From their owner, which has stopped draining them, straight to another living process, or to nobody (NULL).
 WITH mine AS (
     SELECT s.partition, u.owner
     FROM partition_state AS s
     JOIN unnest(%(partitions)s::smallint[], %(epochs)s::bigint[], %(owners)s::text[]) AS u (partition, epoch, owner)
         ON s.partition = u.partition AND s.epoch = u.epoch
     WHERE s.state NOT IN ('incoming', 'moved') AND s.owner = %(worker)s
-        AND EXISTS (SELECT FROM worker AS w WHERE w.id = u.owner AND w.alive_until > now())
+        AND (u.owner IS NULL OR EXISTS (SELECT FROM worker AS w WHERE w.id = u.owner AND w.alive_until > now()))
     ORDER BY s.partition FOR NO KEY UPDATE OF s SKIP LOCKED
 )
 UPDATE partition_state AS s SET owner = mine.owner
