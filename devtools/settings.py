@@ -19,7 +19,9 @@ class LocalSettings:
         1, "Number of run_mover processes of the local cluster; with 0, moves wait for `manage.py moves resume`.", ge=0
     )
     partitions: int = setting(32, "Number of partitions of the local cluster; its first start fixes it.")
-    worker_processes: int = setting(2, "Number of Celery pool processes of the local cluster.")
+    worker_processes: int = setting(
+        1, "Number of Celery pool processes of the local cluster, which carry the periodic work."
+    )
     ready_seconds: float = setting(
         90.0, "Time within which each server and process of the local cluster must be ready; then the start fails."
     )

@@ -115,7 +115,7 @@ class WatchSettings:
         2.0, "Longest pause of run_shardproxy between two attempts to reach an instance that does not answer."
     )
     metrics_seconds: float = setting(
-        5.0, "Interval at which run_shardproxy measures connections, lag and replication slots of an instance."
+        15.0, "Interval at which run_shardproxy measures connections, lag and replication slots of an instance."
     )
     size_seconds: float = setting(60.0, "Interval at which run_shardproxy measures the size of a database.")
     stop_seconds: float = setting(10.0, "Time that run_shardproxy has to stop; then what is left is abandoned.")

@@ -176,7 +176,7 @@ class LocalCluster:
                 reach=self._reach,
             )
         write_environment(self.state, self.layout.environment.settings)
-        write_json(self.state.layout_file, describe_layout(self.layout))
+        write_json(self.state.layout_file, describe_layout(self.layout, pull_processes=self.spec.pull_processes))
         self._describe_instances()
 
     def _start_databases(self) -> None:
@@ -222,7 +222,7 @@ class LocalCluster:
         """
         name, instances = build_added_shard(self.state, spec=self.spec, taken=self.layout.shards, waiter=self._waiter)
         self.layout.shards[name] = instances
-        write_json(self.state.layout_file, describe_layout(self.layout))
+        write_json(self.state.layout_file, describe_layout(self.layout, pull_processes=self.spec.pull_processes))
         self._start_shard(instances)
         self._describe_instances()
         self._supervisor.watch(instances)

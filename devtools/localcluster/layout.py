@@ -266,12 +266,16 @@ def describe_instances(
     }
 
 
-def describe_layout(layout: Layout) -> dict[str, Any]:
+def describe_layout(layout: Layout, *, pull_processes: int) -> dict[str, Any]:
     """The layout as JSON, for `bin/status` and `bin/down`, which are other processes."""
     databases = [
         {"name": server.name, "shard": shard, "port": server.port, "database": server.database}
         for shard, servers in {"": (layout.control,) if layout.control else (), **layout.shards}.items()
         for server in servers
     ]
-    members = [*layout.servers, *layout.applications]
-    return {"members": members, "databases": databases, "web_url": layout.web_url}
+    return {
+        "members": [*layout.servers, *layout.applications],
+        "databases": databases,
+        "web_url": layout.web_url,
+        "pull_processes": pull_processes,
+    }

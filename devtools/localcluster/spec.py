@@ -42,7 +42,7 @@ class ClusterSpec:
     partitions: int = 32
     zone: str = "local"
     web_workers: int = 1
-    worker_processes: int = 2
+    worker_processes: int = 1
     pull_processes: int = 2
     beats: int = 2
     config_services: int = 2

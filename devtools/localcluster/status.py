@@ -1,6 +1,7 @@
 """Reads the status of a cluster, from any process: records on disk, and a query to each database. Writes nothing."""
 
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -10,7 +11,7 @@ import psycopg
 
 from devtools.localcluster.ports import LOOPBACK
 from devtools.localcluster.records import find_process, read_records
-from devtools.localcluster.spec import SERVICE_ROLE
+from devtools.localcluster.spec import SERVICE_ROLE, WORKER
 from devtools.localcluster.state import StateFolder, read_json
 from devtools.localcluster.supervisor import Phase, find_supervisor
 
@@ -31,13 +32,14 @@ class LocalHealth(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class ProcessStatus:
-    """`pid` and `uptime_seconds` are None when it does not run."""
+    """`pid` and `uptime_seconds` are None when it does not run. `pull_pids`: of the pull processes of a worker."""
 
     name: str
     pid: int | None
     uptime_seconds: float | None
     restarts: int
     is_paused: bool
+    pull_pids: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +78,7 @@ def read_status(state: StateFolder) -> ClusterStatus:
     fine = (
         supervisor.phase is Phase.READY
         and all(process.pid is not None and not process.is_paused for process in processes)
+        and sum(len(process.pull_pids) for process in processes) >= layout.get("pull_processes", 0)
         and all(database.is_up and database.is_streaming is not False for database in databases)
     )
     return ClusterStatus(
@@ -96,8 +99,10 @@ def _read_processes(state: StateFolder, names: list[str]) -> list[ProcessStatus]
         process = find_process(record) if record else None
         is_paused = False
         uptime_seconds = None
+        pull_pids: tuple[int, ...] = ()
         if process is not None:
             try:
+                pull_pids = _find_pull_pids(process) if name == WORKER else ()
                 is_paused = process.status() == psutil.STATUS_STOPPED
                 uptime_seconds = round(time.time() - process.create_time(), 1)
             except psutil.NoSuchProcess:
@@ -109,9 +114,20 @@ def _read_processes(state: StateFolder, names: list[str]) -> list[ProcessStatus]
                 uptime_seconds=uptime_seconds,
                 restarts=record.restarts if record else 0,
                 is_paused=is_paused,
+                pull_pids=pull_pids,
             )
         )
     return processes
+
+
+def _find_pull_pids(worker: psutil.Process) -> tuple[int, ...]:
+    """Raises psutil.NoSuchProcess if the worker has ended."""
+    pids = []
+    for child in worker.children():
+        with suppress(psutil.NoSuchProcess, psutil.ZombieProcess):
+            if "run_puller" in child.cmdline():
+                pids.append(child.pid)
+    return tuple(sorted(pids))
 
 
 def _read_database(state: StateFolder, database: dict[str, Any]) -> DatabaseStatus:

@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict
 from typing import Any
 
@@ -72,7 +72,7 @@ def _render(
         yield "not running; bin/up starts it"
         return
     yield f"{health.value} ({status.phase}), supervisor pid {status.supervisor_pid}"
-    yield from align([_PROCESS_TITLES, *map(_describe_process, status.processes)])
+    yield from align([_PROCESS_TITLES, *(row for process in status.processes for row in _describe_process(process))])
     yield from align([_DATABASE_TITLES, *map(_describe_database, status.databases)])
     if report.shards:
         yield from align([_SHARD_TITLES, *map(_describe_shard, report.shards)])
@@ -83,10 +83,13 @@ def _render(
     yield _describe_lag(report.lag, report.lag_error)
 
 
-def _describe_process(process: ProcessStatus) -> tuple[str, ...]:
+def _describe_process(process: ProcessStatus) -> Iterator[tuple[str, ...]]:
+    """Its row, and one for each pull process of a worker."""
     state = "down" if process.pid is None else "paused" if process.is_paused else "up"
     uptime = "" if process.uptime_seconds is None else f"{process.uptime_seconds:.0f} s"
-    return process.name, str(process.pid or ""), state, uptime, str(process.restarts)
+    yield process.name, str(process.pid or ""), state, uptime, str(process.restarts)
+    for number, pid in enumerate(process.pull_pids, start=1):
+        yield f"  pull process {number}", str(pid), state, "", ""
 
 
 def _describe_database(database: DatabaseStatus) -> tuple[str, ...]:

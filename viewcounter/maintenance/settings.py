@@ -90,7 +90,7 @@ class RetentionSettings:
 class SketchSettings:
     """Sketches: unique viewers and percentiles."""
 
-    interval_seconds: float = setting(10.0, "Interval at which beat looks for buckets whose sketches are due.")
+    interval_seconds: float = setting(15.0, "Interval at which beat looks for buckets whose sketches are due.")
     tasks_max: int = setting(
         1,
         "Maximum number of tasks that beat queues at once to make sketches; more need more workers, or drains wait for"
@@ -130,7 +130,7 @@ class AuditSettings:
 class RecountSettings:
     """Recounts of a partition from its raw events."""
 
-    interval_seconds: float = setting(10.0, "Interval at which beat looks for recounts to start or to continue.")
+    interval_seconds: float = setting(15.0, "Interval at which beat looks for recounts to start or to continue.")
     budget_seconds: float = setting(20.0, "Time after which a recount task ends, to be continued by the next one.")
     lease_seconds: int = setting(30, "Time after which a recount whose worker died is continued by another one.")
     range_videos: int = setting(200, "Maximum number of videos that a recount compares in one snapshot.")

@@ -36,7 +36,7 @@ class MoveSettings:
     poll_seconds: float = setting(0.2, "Interval at which a mover looks for what its move waits for.")
     look_seconds: float = setting(2.0, "Interval at which a mover without a move looks for one.")
     interval_seconds: float = setting(
-        5.0, "Interval at which beat looks for partitions whose mover died while handing them over."
+        10.0, "Interval at which beat looks for partitions whose mover died while handing them over."
     )
     metrics_bind: str = setting(
         "", "host:port at which run_mover serves /metrics and /healthz without a key; empty: not served.", pattern=BIND

@@ -135,7 +135,7 @@ class BeatSettings:
         pattern=BIND,
     )
     cluster_interval_seconds: float = setting(
-        10.0, "Interval at which beat has durability, services and partition moves of the cluster measured for metrics."
+        15.0, "Interval at which beat has durability, services and partition moves of the cluster measured for metrics."
     )
 
 

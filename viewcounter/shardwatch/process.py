@@ -33,7 +33,7 @@ from viewcounter.shardwatch.kills import KillStore
 
 logger = logging.getLogger(__name__)
 
-FOLLOW_SECONDS = 0.5
+FOLLOW_SECONDS = 1.0
 """Interval at which the watches are matched with the topology of the process."""
 STUCK_SECONDS = 30.0
 """A watch that has finished no round for this long is stuck; the time limits of one round add up to far less."""

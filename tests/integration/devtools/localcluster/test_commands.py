@@ -162,6 +162,7 @@ def test_up_status_faults_and_down(run: Run, state_dir: Path):
     names = ["log", "broker", "control", "shard1a", "shard1b", "web", "worker", "beat", "beat2"]
     names += ["configservice1", "configservice2", "shardproxy", "mover1"]
     assert [process["name"] for process in status["processes"]] == names
+    assert [len(process["pull_pids"]) for process in status["processes"] if process["name"] == "worker"] == [2]
     assert [(d["name"], d["role"]) for d in status["databases"]] == [
         ("control", "primary"),
         ("shard1a", "primary"),
