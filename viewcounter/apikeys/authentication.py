@@ -29,8 +29,8 @@ from django.db.models import Q
 
 from runtime.singleflight import AsyncSingleFlight, TooManyFlights
 from runtime.transitions import OutageLog
-from viewcounter.apikeys.errors import InvalidKey, KeysUnavailable
-from viewcounter.apikeys.key_copy import build_record, get_key_copy
+from viewcounter.apikeys.errors import ControlDatabaseEmpty, InvalidKey, KeysUnavailable
+from viewcounter.apikeys.key_copy import build_record, check_holds_cluster, get_key_copy
 from viewcounter.apikeys.key_file import KeyRecord
 from viewcounter.apikeys.models import ApiKey
 from viewcounter.apikeys.scopes import AuthenticatedKey, KeyKind, Scope
@@ -145,7 +145,7 @@ def look_up(token: str, digest: bytes) -> AuthenticatedKey:
     """Queries the control database and caches its answer. Raises as `authenticate` does."""
     try:
         key = _read_key(token)
-    except DatabaseError as error:
+    except (ControlDatabaseEmpty, DatabaseError) as error:
         return get_last_known(token, digest, reason=str(error))
     with _outage_lock:
         _outage.report_success()
@@ -215,9 +215,10 @@ def _check(answer: CachedAnswer) -> AuthenticatedKey:
 
 
 def _read_key(token: str) -> AuthenticatedKey | None:
-    """None for an invalid token."""
+    """None for an invalid token. Raises ControlDatabaseEmpty."""
     row = _find_row(token)
     if row is None:
+        check_holds_cluster()
         return None
     _record_use(row)
     return _build_key(build_record(row))

@@ -26,6 +26,11 @@ class AdminUnconfirmed(Exception, Retryable):
     """The control database has not confirmed the API key for so long that its scope `admin` is no longer accepted."""
 
 
+class ControlDatabaseEmpty(Exception, Retryable):
+    """The control database has tables but no cluster: it is new, or is being rebuilt. That it has no API key says
+    nothing about known ones."""
+
+
 class KeyFileRefusal(StrEnum):
     """Why a file of API keys is not used."""
 

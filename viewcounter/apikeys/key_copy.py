@@ -20,10 +20,11 @@ from django.db import close_old_connections
 from django.db.models import F
 
 from configservice.errors import ClusterUnknown
+from configservice.models import Cluster
 from runtime.metrics import API_KEY_COPY_AGE, KEY_FILES_REFUSED
 from runtime.periodic import PeriodicTask
 from runtime.transitions import OutageLog
-from viewcounter.apikeys.errors import KeyFileRefused
+from viewcounter.apikeys.errors import ControlDatabaseEmpty, KeyFileRefused
 from viewcounter.apikeys.key_file import FILE_NAME, KeyList, KeyRecord, find_key_list, write_key_list
 from viewcounter.apikeys.models import ApiKey
 from viewcounter.apikeys.scopes import KeyKind
@@ -133,7 +134,7 @@ class KeyCopy:
                     return BUSY_SECONDS
                 self._is_stale = False
                 self._write(self._read())
-        except (ClusterUnknown, DatabaseError) as error:
+        except (ClusterUnknown, ControlDatabaseEmpty, DatabaseError) as error:
             self.load()
             self._outage.report_failure(error)
             if self._outage.failures == 1 and not self._keys.records:
@@ -166,9 +167,10 @@ class KeyCopy:
         return found is not None
 
     def _read(self) -> KeyList:
-        """Raises ClusterUnknown and django's database errors."""
+        """Raises ClusterUnknown, ControlDatabaseEmpty and django's database errors."""
         read_at, started_at = datetime.now(UTC), time.monotonic()
         cluster_id = self._find_cluster_id()
+        check_holds_cluster()  # or an empty database that is being rebuilt would replace the file by an empty one
         # A valid key before a revoked one, and of each kind the most recent: what is left out is needed least.
         order = F("revoked_at").desc(nulls_first=True), F("last_used_at").desc(nulls_last=True)
         rows = list(ApiKey.objects.order_by(*order)[: self._max_keys + 1])
@@ -223,6 +225,12 @@ class KeyCopy:
             yield True
         finally:
             os.close(handle)
+
+
+def check_holds_cluster() -> None:
+    """Raises ControlDatabaseEmpty, and django's database errors."""
+    if not Cluster.objects.exists():
+        raise ControlDatabaseEmpty("the control database holds no cluster: it is new, or is being rebuilt")
 
 
 def build_record(row: ApiKey) -> KeyRecord:

@@ -10,6 +10,7 @@ import msgspec
 import pytest
 from django.db import connections
 
+from configservice.models import Cluster
 from devtools.localcluster.cluster import LocalCluster
 from viewcounter.api.permissions import check_scope
 from viewcounter.apikeys import authentication
@@ -91,6 +92,28 @@ def test_a_process_that_starts_without_the_control_database_accepts_keys_by_the_
                 authenticate(token)
         with pytest.raises(KeysUnavailable):
             authenticate(unknown)
+
+
+def test_control_database_that_is_being_rebuilt_takes_no_known_key_away(folder, start_process):
+    row, known = create_key("known", [Scope.STATS_READ])
+    _, unknown = create_key("unknown", [Scope.STATS_READ])
+    ApiKey.objects.filter(name="unknown").delete()
+    start_process().refresh()
+    confirmed = authenticate(known)
+    cluster = Cluster.objects.get()
+    Cluster.objects.all().delete()
+    ApiKey.objects.all().delete()
+    try:
+        start_process().refresh()
+        assert authenticate(known) == confirmed
+        with pytest.raises(KeysUnavailable):
+            authenticate(unknown)
+        assert row.prefix in [record.prefix for record in read_file(folder).keys]
+    finally:
+        cluster.save(force_insert=True)
+    start_process()
+    with pytest.raises(InvalidKey):
+        authenticate(known)
 
 
 def test_without_a_file_every_key_is_unavailable_and_the_log_says_so(start_process, control_database, caplog):
