@@ -152,20 +152,24 @@ class FaultContext:
                 return obstacle
         return self._find_unfinished()
 
+    @property
+    def has_broker(self) -> bool:
+        return all(member.name != BROKER_SERVER for member in self.absent)
+
     def find_obstacle_of_member(self, member: Member) -> str | None:
-        """A worker that starts without its broker never says that it is ready; its processes run nevertheless."""
+        """A worker that starts without its broker never says that it is ready; its pull processes run nevertheless."""
         if not member.is_running:
             return "the member does not run"
-        if member.name == WORKER and any(each.name == BROKER_SERVER for each in self.absent):
-            return None
-        return member.find_obstacle()
+        return None if member.name == WORKER and not self.has_broker else member.find_obstacle()
 
     def find_missing_children(self, application: str) -> str | None:
-        """Processes that gunicorn or the Celery worker has to start again."""
+        """Processes that gunicorn or the Celery worker has to start again. While Celery waits for its broker it looks
+        after no pool process."""
         member, spec = self.cluster.application(application), self.cluster.spec
         pull = list_pull_pids(member)
         others = len(member.list_child_pids()) - len(pull)
-        if others < {WEB: spec.web_workers, WORKER: spec.worker_processes}[application]:
+        wanted = {WEB: spec.web_workers, WORKER: spec.worker_processes if self.has_broker else 0}[application]
+        if others < wanted:
             return f"{application} has too few processes"
         if application == WORKER and len(pull) < spec.pull_processes:
             return "the worker has too few pull processes"

@@ -125,6 +125,15 @@ class _ProcessFault:
         context.await_none(find_obstacle, what=self.victim)
 
 
+def _lives(pid: int) -> bool:
+    """False for a zombie: its parent may reap it late."""
+    try:
+        is_zombie: bool = psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+    return not is_zombie
+
+
 class KillFault(_ProcessFault):
     """`kill -9`. Only the supervisor of the process restarts it: gunicorn, Celery, or an init system."""
 
@@ -145,7 +154,7 @@ class KillFault(_ProcessFault):
         if hurt is None:
             return
         self._context.await_none(
-            lambda: f"process {hurt.pid} is still there" if psutil.pid_exists(hurt.pid) else None,
+            lambda: f"process {hurt.pid} is still there" if _lives(hurt.pid) else None,
             what=f"{self.victim} to be gone",
         )
         self._await_whole()
@@ -158,8 +167,12 @@ class Freeze(_ProcessFault):
         hurt = self._choose()
         if hurt.is_child:
             os.kill(hurt.pid, signal.SIGSTOP)
-        else:
+            return
+        try:
             hurt.member.pause()
+        except NotReady:
+            self.heal()  # a part of it may be frozen
+            raise
 
     def heal(self) -> None:
         hurt = self._hurt
