@@ -140,8 +140,9 @@ def test_a_refused_file_lets_no_key_through_and_is_replaced(folder, start_proces
     if spoil == "mode":
         path.chmod(0o644)
     else:
-        forged = msgspec.structs.replace(read_file(folder), cluster_id="another")
-        write_key_list(path, forged, secret=SECRET if spoil == "other_cluster" else "t" * 50)
+        cluster_id, secret = ("another", SECRET) if spoil == "other_cluster" else ("cluster", "t" * 50)
+        forged = msgspec.structs.replace(read_file(folder), cluster_id=cluster_id)
+        write_key_list(path, forged, secret=secret)
     with away(control_database):
         copy = start_process()
         copy.load()
