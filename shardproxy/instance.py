@@ -230,6 +230,7 @@ class InstanceProxy:
         waits_for_standbys: bool,
     ) -> None:
         budget_ms = self._get_budget_ms(query_class)
+        idle_ms = int(self._settings.query.get_idle_seconds(query_class) * 1000)
         if connection.mode is not None and connection.mode.read_only:
             connection.set_mode(self._get_mode(query_class, read_only=False))
         remaining_ms = max(1, int((deadline_at - time.monotonic()) * 1000))
@@ -237,7 +238,7 @@ class InstanceProxy:
         cursor = connection.execute(
             f"BEGIN; SET LOCAL statement_timeout = {statement_ms};"
             f" SET LOCAL lock_timeout = {min(int(self._settings.lock_timeout_seconds * 1000), statement_ms)};"
-            f" SET LOCAL idle_in_transaction_session_timeout = {budget_ms};"
+            f" SET LOCAL idle_in_transaction_session_timeout = {idle_ms};"
             f" SET LOCAL synchronous_commit = {'on' if waits_for_standbys else 'local'};"
             f" SET LOCAL application_name = '{format_session_name(self._settings.application_name, query_class)}';"
             f" {_READ_MODE if min_term is None else _READ_MODE_AND_IDENTITY}",

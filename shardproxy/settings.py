@@ -23,10 +23,20 @@ class QueryBudgets:
     maintenance_seconds: float = setting(
         60.0, "Maximum duration of a statement of class maintenance (rollups, retention, recounts, catalogue)."
     )
+    flush_idle_seconds: float = setting(
+        5.0,
+        "Time between two statements after which the server ends a transaction of class flush: a frozen worker holds"
+        " the rows of its partitions no longer than this.",
+    )
 
     def get_seconds(self, query_class: QueryClass) -> float:
         seconds: float = getattr(self, f"{query_class.value}_seconds")
         return seconds
+
+    def get_idle_seconds(self, query_class: QueryClass) -> float:
+        """Within a transaction, between two statements."""
+        seconds = self.get_seconds(query_class)
+        return min(seconds, self.flush_idle_seconds) if query_class is QueryClass.FLUSH else seconds
 
 
 @dataclass(frozen=True, slots=True)

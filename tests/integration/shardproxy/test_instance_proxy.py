@@ -23,7 +23,7 @@ from shardproxy.errors import (
 )
 from shardproxy.instance import InstanceProxy
 from shardproxy.query import Query, QueryClass
-from shardproxy.settings import PoolSettings
+from shardproxy.settings import PoolSettings, QueryBudgets
 from tests.integration.shardproxy.limits import ANY_FILE, SETTINGS, soon
 from tests.pace import limit
 from tests.waiting import wait_until
@@ -52,6 +52,15 @@ def answers(proxy):
         return proxy.read(ECHO, {"value": 7}, deadline_at=soon()) == [{"value": 7}]
     except ShardProxyError:
         return False
+
+
+def can_insert(proxy):
+    try:
+        with proxy.transaction(QueryClass.FLUSH, deadline_at=soon()) as connection:
+            connection.execute("INSERT INTO probe VALUES (1)")
+    except Conflict:
+        return False
+    return True
 
 
 class TestReads:
@@ -168,6 +177,17 @@ class TestTransactions:
         assert inside == {"statement": "1s", "lock": "200ms", "idle": "1s"}
         timeout = Query("timeout", "SELECT current_setting('lock_timeout') AS lock", QueryClass.POINT)
         assert proxy.read(timeout, {}, deadline_at=soon()) == [{"lock": "0"}]
+
+    def test_a_flush_without_statements_gives_its_locks_back_before_its_time_is_over(self, open_proxy):
+        budgets = QueryBudgets(point_seconds=60.0, flush_seconds=60.0, flush_idle_seconds=0.1)
+        frozen, other = (open_proxy(settings=dataclasses.replace(SETTINGS, query=budgets)) for _ in range(2))
+        with (
+            pytest.raises(InstanceUnavailable),
+            frozen.transaction(QueryClass.FLUSH, deadline_at=soon(60.0)) as holder,
+        ):
+            holder.execute("LOCK TABLE probe IN ACCESS EXCLUSIVE MODE")
+            wait_until(lambda: can_insert(other), within_seconds=limit(15.0))
+            holder.execute("SELECT 1")
 
     def test_a_lock_not_granted_in_time_is_a_conflict(self, open_proxy):
         proxy = open_proxy()
