@@ -7,6 +7,7 @@ import pytest
 
 from clusterproxy.plan import Consistency
 from tests.integration.processing.rolling import PARTITION, Event, Rolling
+from viewcounter.config import get_config
 from viewcounter.events.partition import get_partition
 from viewcounter.maintenance import tasks
 from viewcounter.maintenance.settings import SketchSettings
@@ -245,7 +246,7 @@ def test_beat_queues_one_task_for_all_partitions_that_are_due(sketching, videos,
     first = find_partitions_to_sketch(sketching.cluster)
     tasks.dispatch_sketches()
     [((partitions,), expires)] = queued
-    assert (sorted(partitions), expires) == (first, 5.0)
+    assert (sorted(partitions), expires) == (first, get_config().sketch.interval_seconds)
     tasks.sketch(partitions)
     tasks.dispatch_sketches()
     assert len(queued) == 1

@@ -80,7 +80,7 @@ def test_it_kills_stores_measures_and_bears_witness_and_ends_at_sigterm(servers,
         assert metrics["instance_connections", instance] < 50
         assert metrics["instance_database_bytes", instance] > 1_000_000
         assert metrics["instance_lag_partitions", instance] == metrics["instance_lag_events", instance] == 0
-        assert read_reports(instance) == [True]
+        wait_until(lambda instance=instance: read_reports(instance) == [True])
     assert ("instance_slot_retained_bytes", "shard1a") in metrics
     with servers.database("shard1b").connect():
         wait_until(lambda: read_metrics(servers)["instance_connections", "shard1b"] > 0)

@@ -313,7 +313,7 @@ def test_sources_are_polled_seldom_while_publications_are_pushed_and_often_else(
     store = open_store(shelf, poll_seconds=0.01, fed_poll_seconds=3600.0, feed=feed)
     store.get_current()
     wait_until(lambda: feed.waits >= 2)
-    store.refresh(known_epoch=5, timeout_seconds=10.0)  # from now on no poll is under way
+    store.refresh(known=build_topology(epoch=5).version, timeout_seconds=10.0)  # from now on no poll is under way
     asked_count, waits = shelf.asked_count, feed.waits
     wait_until(lambda: feed.waits >= waits + 3)  # 0.1 s or more
     assert shelf.asked_count == asked_count

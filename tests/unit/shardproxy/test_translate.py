@@ -79,5 +79,5 @@ def test_messages_do_not_repeat_the_statement():
 
 def test_every_error_is_either_retryable_or_permanent():
     kinds = ShardProxyError.__subclasses__()
-    assert len(kinds) == 11
+    assert len(kinds) == 12
     assert [kind for kind in kinds if issubclass(kind, Retryable) == issubclass(kind, Permanent)] == []
