@@ -177,10 +177,26 @@ def test_a_log_that_fails_and_comes_back_is_one_line_each_for_a_shard(clean_clus
     assert len(lines) == 2
 
 
+def test_answers_are_complete_past_the_last_event_soon_after_it(clean_cluster):
+    log = MemoryEventLog()
+    settings = PullSettings(renew_seconds=0.05, lease_seconds=30.0, idle_watermark_seconds=10**6)
+    select(clean_cluster, "UPDATE partition_state SET watermark = now(), updated_at = now() RETURNING 1")
+    with pulling(clean_cluster, log, settings=settings):
+        append(log, PARTITION, 1)
+        wait_until_applied(clean_cluster, log)
+        sent_at = datetime.now(UTC)
+        statement = "SELECT watermark > %s AS is_complete FROM partition_state WHERE partition = %s"
+        wait_until(lambda: select(clean_cluster, statement, sent_at, PARTITION)[0]["is_complete"])
+
+
 @pytest.mark.parametrize("is_pulled", [True, False])
 def test_a_reader_that_waits_gets_a_newer_watermark_from_the_owner_alone(clean_cluster, is_pulled):
     settings = PullSettings(renew_seconds=0.05, lease_seconds=30.0, idle_watermark_seconds=10**6)
-    select(clean_cluster, "UPDATE partition_state SET watermark = now() - interval '1 hour' RETURNING 1")
+    select(
+        clean_cluster,
+        "UPDATE partition_state SET watermark = now() - interval '1 hour', updated_at = now() - interval '2 hours'"
+        " RETURNING 1",
+    )
     shards = [s for s in clean_cluster.topology.shards if is_pulled == (PARTITION in get_partitions(clean_cluster, s))]
     with pulling(clean_cluster, MemoryEventLog(), settings=settings, shards=shards) as pullers:
         wait_until(lambda: all(puller.describe().partitions for puller in pullers), what="all partitions to be claimed")

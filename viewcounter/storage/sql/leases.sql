@@ -3,8 +3,8 @@
 -- name: renew_lease (flush)
 -- Writes only an unlogged table: no WAL, no wait for a replica, and no lock that a flush could hold. Its own row is not visible
 -- in its snapshot, so it is added to the others. `workers` are in an order that is the same on every shard.
--- `needs_watermark`: the watermark is older than `idle_seconds` or of a wrong clock's future, or a reader has lately asked for a
--- newer one.
+-- `needs_watermark`: the watermark is older than `idle_seconds` or of a wrong clock's future, a reader has lately asked for a
+-- newer one, or events have stopped coming: a flush notes a time before its last event, so one more makes it complete.
 WITH renewed AS (
     INSERT INTO worker (id, started_at, alive_until)
     VALUES (%(worker)s, %(started_at)s, now() + make_interval(secs => %(lease_seconds)s))
@@ -18,6 +18,7 @@ WITH renewed AS (
 SELECT l.workers, s.partition, s.owner, s.epoch, s.position, s.state,
     extract(epoch FROM now() - s.watermark)::float8 AS watermark_age_seconds,
     s.watermark < now() - make_interval(secs => %(idle_seconds)s) OR s.watermark > now() + interval '1 minute'
+        OR (s.watermark < s.updated_at AND s.updated_at < now() - interval '0.5 seconds')
         OR coalesce(r.requested_at > s.watermark AND r.requested_at > now() - make_interval(secs => %(request_seconds)s), false)
         AS needs_watermark
 FROM (SELECT array_agg(id ORDER BY started_at, id COLLATE "C") AS workers FROM living) AS l
