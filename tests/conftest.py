@@ -14,6 +14,7 @@ from psycopg.rows import dict_row
 from clusterproxy.proxy import ClusterProxy
 from devtools.localcluster import LocalCluster
 from devtools.localcluster.signing_key import SETTING, get_signing_key_path
+from runtime.metric_files import FOLDER_VARIABLE
 from tests.clusters import run_cluster, start_prepared_servers
 from viewcounter.cache.process import find_read_cache
 from viewcounter.cluster import get_cluster
@@ -68,6 +69,9 @@ OWN = frozenset({"move_cluster", "lost_cluster"})
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """The longest first, so that workers end together; tests of one file, or of one cluster, run on one worker."""
+    # A test module that imports the Celery application begins a process group of metrics here, and every process that
+    # a test starts would join it.
+    assert FOLDER_VARIABLE not in os.environ, f"{FOLDER_VARIABLE} is set: which test module imports viewcounter.celery?"
     if not config.option.only_long:
         items.sort(key=_rank)
     for item in items:

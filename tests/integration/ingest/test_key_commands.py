@@ -89,7 +89,7 @@ def test_keys_are_listed_with_what_they_may_do_and_without_their_secrets() -> No
         [used.prefix, "app", "secret", "valid"],
     ]
     for secret in (token, old_token, public_token):
-        assert secret.rsplit("_", 1)[1] not in listed + table
+        assert secret.split("_", 2)[2] not in listed + table
 
 
 def run_command(*arguments: str) -> str:

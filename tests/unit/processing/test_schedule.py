@@ -1,12 +1,12 @@
 """Beat sends tasks by name: each name must be one that workers know."""
 
+import json
 import os
 import subprocess
 import sys
 from pathlib import Path
 
 from tests.settings import configure
-from viewcounter.celery import app
 from viewcounter.maintenance import tasks as maintenance
 from viewcounter.processing import tasks as processing
 from viewcounter.processing.schedule import QUEUES, build_schedule
@@ -31,10 +31,30 @@ def test_each_task_is_sent_by_beat_or_queued_by_another_one():
     assert set(build_schedule(CONFIG)) | QUEUED_BY_OTHERS == list_tasks()
 
 
-def test_each_task_has_one_of_the_two_queues_that_every_worker_serves():
-    queues = {name: app.amqp.router.route({}, name)["queue"].name for name in list_tasks()}
+def run_with_celery(code: str, *arguments: str, state_dir: Path) -> "subprocess.CompletedProcess[str]":
+    """In a process of its own: the Celery application begins a process group of metrics where it is imported."""
+    return subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", code, *arguments],
+        cwd=ROOT,
+        env=os.environ | {"VIEWCOUNTER_STATE_DIR": str(state_dir)},
+        capture_output=True,
+        text=True,
+        timeout=CHILD_SECONDS,
+        check=False,
+    )
+
+
+def test_each_task_has_one_of_the_two_queues_that_every_worker_serves(tmp_path: Path):
+    code = """
+import json, sys
+from viewcounter.celery import app
+queues = {name: app.amqp.router.route({}, name)["queue"].name for name in json.loads(sys.argv[1])}
+print(json.dumps([queues, sorted(app.amqp.queues)]))
+"""
+    child = run_with_celery(code, json.dumps(sorted(list_tasks())), state_dir=tmp_path)
+    queues, served = json.loads(child.stdout)
     assert queues == {name: "reports" if name in OF_REPORTS else "maintenance" for name in list_tasks()}
-    assert set(app.amqp.queues) == set(QUEUES) == set(queues.values())
+    assert set(served) == set(QUEUES) == set(queues.values())
 
 
 def test_an_entry_expires_before_the_next_and_never_at_once():
@@ -54,14 +74,6 @@ app.loader.init_worker()
 worker_init.send(sender=app)
 print("goes on")
 """
-    child = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", code],
-        cwd=ROOT,
-        env=os.environ | {"VIEWCOUNTER_STATE_DIR": str(tmp_path)},
-        capture_output=True,
-        text=True,
-        timeout=CHILD_SECONDS,
-        check=False,
-    )
+    child = run_with_celery(code, state_dir=tmp_path)
     assert (child.returncode, child.stdout) == (1, "")
     assert "the tasks cannot be loaded" in child.stderr
