@@ -28,7 +28,7 @@ class BrokerClient(Protocol):
 class BeatLease:
     """The lease as one beat sees it. `get_client` may raise what the broker's driver raises, and so may both methods.
 
-    Whoever renews more often than every `seconds` keeps it.
+    A beat that renews it more often than every `seconds` keeps it.
     """
 
     def __init__(self, get_client: Callable[[], BrokerClient], *, seconds: float) -> None:

@@ -1,4 +1,4 @@
-"""Flushes of several partitions: whatever happens between any two statements, and whoever holds, moves or stops some of
+"""Flushes of several partitions: whatever happens between any two statements, and if others hold, move or stop some of
 the partitions meanwhile, every event counts once.
 
 `--long` tries twenty times the examples.

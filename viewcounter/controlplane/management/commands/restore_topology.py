@@ -26,7 +26,7 @@ class Command(OperatorCommand):
     )
     examples = (
         "manage.py restore_topology",
-        "manage.py restore_topology --topology /tmp/topology.json --keys /tmp/api_keys",
+        "manage.py restore_topology --topology host2/topology.json --keys host2/api_keys",
         'manage.py restore_topology --apply --reason "the disk of control1 died"',
     )
 
