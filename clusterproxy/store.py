@@ -140,7 +140,8 @@ class TopologyStore:
                 self._fetched_at = time.monotonic()
                 self._changed.notify_all()
         settings = self._settings
-        if self._listener is None or not self._listener.is_up:
+        # Without a topology nothing works, and what will be published may have been pushed before.
+        if self._current is None or self._listener is None or not self._listener.is_up:
             return settings.topology_poll_seconds
         return max(settings.topology_poll_seconds, settings.topology_fed_poll_seconds)
 

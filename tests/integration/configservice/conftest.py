@@ -29,6 +29,7 @@ from configservice.topology.model import Topology
 from configservice.topology.publication import read_from_control_database
 from devtools.localcluster import LocalCluster
 from devtools.localcluster.spec import SERVICE_ROLE, SUPERUSER_ROLE
+from tests.conftest import use_cluster
 from viewcounter.cluster import get_cluster
 
 DATABASE = "configservice_test"
@@ -40,7 +41,6 @@ CLUSTER_ID = "5c1f3d0e-2b64-4f0e-8a53-6d1b7f9f2a10"
 def _own_control_database(servers: LocalCluster, django_db_blocker):
     get_cluster().close()
     default = connections["default"]
-    name_before = default.settings_dict["NAME"]
     with servers.database("control").connect(user=SUPERUSER_ROLE, database="postgres") as connection:
         create = "CREATE DATABASE {} OWNER {}"
         connection.execute(sql.SQL(create).format(sql.Identifier(DATABASE), sql.Identifier(SERVICE_ROLE)))
@@ -49,8 +49,9 @@ def _own_control_database(servers: LocalCluster, django_db_blocker):
         default.settings_dict["NAME"] = DATABASE
         call_command("migrate", verbosity=0)
         yield
-        default.close()
-        default.settings_dict["NAME"] = name_before
+        # A cluster proxy that was used meanwhile has read this database and its cache: no later test may get it.
+        get_cluster().close()
+        use_cluster(servers)
     with servers.database("control").connect(user=SUPERUSER_ROLE, database="postgres") as connection:
         connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(DATABASE)))
 

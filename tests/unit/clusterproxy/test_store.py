@@ -322,6 +322,24 @@ def test_sources_are_polled_seldom_while_publications_are_pushed_and_often_else(
     wait_until(lambda: shelf.asked_count >= asked_count + 5)
 
 
+def test_a_process_without_topology_polls_often_though_publications_are_pushed(open_store):
+    shelf, feed = Shelf(build_topology(epoch=5, cluster_id="of another cluster")), Feed()
+    store = open_store(shelf, poll_seconds=0.01, fed_poll_seconds=3600.0, feed=feed, cluster_id=CLUSTER_ID)
+    with pytest.raises(NoTopology):
+        store.get_current()
+    wait_until(lambda: feed.waits >= 2)
+    store.refresh(known=TopologyVersion(0, 0), timeout_seconds=10.0)  # from now on no poll is under way
+    shelf.topology = build_topology(epoch=5)
+    wait_until(lambda: find_epoch(store) == 5)
+
+
+def find_epoch(store):
+    try:
+        return store.get_current().epoch
+    except NoTopology:
+        return None
+
+
 def test_what_was_published_while_the_feed_was_down_is_found_when_it_is_back(open_store):
     shelf, feed = Shelf(build_topology(epoch=5)), Feed()
     store = open_store(shelf, poll_seconds=3600.0, feed=feed)
