@@ -1,7 +1,7 @@
 """One run from the sample to the report: import the catalogue, read present counts, send, wait, compare."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from datetime import datetime
 from enum import StrEnum
 
@@ -20,6 +20,9 @@ from devtools.replay.truth import Counts
 from devtools.settings import DevtoolsConfig
 
 TOP_VIDEO_COUNT = 10
+TITLE_SECONDS = 15.0
+"""The shards hear of titles at intervals (10 s, unless set otherwise): the report waits at most this long for them."""
+TITLE_POLL_SECONDS = 0.5
 
 
 class Step(StrEnum):
@@ -60,7 +63,7 @@ def run_replay(options: ReplayOptions, *, config: DevtoolsConfig, now: datetime,
         queryable_at = time.monotonic()
         on_progress(Step.COMPARE, 0, None)
         hours = read_hours(service, plan.subject, until=until, threads=options.threads)
-        top = service.query(queries.top(limit=TOP_VIDEO_COUNT)).items
+        top = _read_top(service, titled={video.video_id for video in plan.dataset.videos()})
     finally:
         service.close()
     return build_report(
@@ -74,6 +77,17 @@ def run_replay(options: ReplayOptions, *, config: DevtoolsConfig, now: datetime,
         total_seconds=time.monotonic() - started,
         top=top,
     )
+
+
+def _read_top(service: ReplayTarget, *, titled: Container[str]) -> tuple[TopItem, ...]:
+    """The list, as soon as each of its videos that is in `titled` has its title; after TITLE_SECONDS as it is."""
+    give_up_at = time.monotonic() + TITLE_SECONDS
+    while True:
+        top = service.query(queries.top(limit=TOP_VIDEO_COUNT)).items
+        if all(item.title for item in top if item.video_id in titled) or time.monotonic() >= give_up_at:
+            return top
+        if service.stop.wait(TITLE_POLL_SECONDS):
+            return top
 
 
 def _send(

@@ -35,7 +35,12 @@ SETTINGS = {
     "VIEWCOUNTER_DRAIN_FLUSH_MAX_EVENTS": "400",
     "VIEWCOUNTER_POOL_QUERY_FLUSH_SECONDS": str(FLUSH_SECONDS),
 }
-"""Many flushes, so that a stop or a kill meets one in the middle."""
+SLOW_FLUSH = (
+    "CREATE FUNCTION slow_flush() RETURNS trigger LANGUAGE plpgsql"
+    " AS $$ BEGIN PERFORM pg_sleep(0.2); RETURN NULL; END $$",
+    "CREATE TRIGGER slow_flush AFTER INSERT ON raw_event FOR EACH STATEMENT EXECUTE FUNCTION slow_flush()",
+)
+"""Many flushes, each of at least 0.2 s, so that on any machine a stop or a kill meets one in the middle."""
 APPLIED_SECONDS = 90.0
 STOP_SECONDS = 20.0
 """What devtools.localcluster and most process managers grant before they kill."""
@@ -67,6 +72,10 @@ def cluster() -> Iterator[LocalCluster]:
     with run_cluster(spec=spec, start=start_prepared_servers) as cluster:
         use_cluster(cluster)
         cluster.valkey(BROKER_SERVER).stop()
+        for shard in get_cluster().topology.shards:
+            with get_cluster().shard_transaction(shard.id) as connection:
+                for statement in SLOW_FLUSH:
+                    connection.execute(statement)
         yield cluster
         get_cluster().close()
 
@@ -133,7 +142,7 @@ def assert_applied(event_count: int) -> None:
 
 def test_workers_that_stop_or_die_in_the_middle_of_flushes_count_every_event_once(cluster):
     backlog = Backlog()
-    backlog.append(80_000)
+    backlog.append(40_000)
     with run_worker(cluster, "first") as first:
         wait_until(lambda: find_draining() is not None, what="a drain in the middle of its partition")
         assert first.stop() == 0
