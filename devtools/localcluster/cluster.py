@@ -8,8 +8,8 @@ idempotent, so a start is the same after any kind of stop.
 
 import signal
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from types import TracebackType
@@ -142,7 +142,7 @@ class LocalCluster:
             self.prepare(set_roles=True)
             self._bring_up_all(others)
 
-        self._at_once(
+        self._waiter.run_all(
             [self._start_databases, start_valkeys_and_early_applications, prepare_and_start_others],
         )
         self._watch_servers()
@@ -151,7 +151,7 @@ class LocalCluster:
     def start_servers(self) -> None:
         """Start databases and Valkey, and wait until they are ready and replicas stream. Raises AlreadyRunning."""
         self._open()
-        self._at_once([self._start_databases, partial(self._bring_up_all, self.layout.valkeys)])
+        self._waiter.run_all([self._start_databases, partial(self._bring_up_all, self.layout.valkeys)])
         self._describe_instances()  # replicas that rejoined may have found another primary
         self._watch_servers()
 
@@ -182,7 +182,7 @@ class LocalCluster:
     def _start_databases(self) -> None:
         control = [partial(self._start_primary, self.layout.control)] if self.layout.control else []
         shards = [partial(self._start_shard, instances) for instances in self.layout.shards.values()]
-        self._at_once([*control, *shards])
+        self._waiter.run_all([*control, *shards])
 
     def _watch_servers(self) -> None:
         self._supervisor.watch(list(self.layout.servers.values()))
@@ -336,35 +336,19 @@ class LocalCluster:
             seed_replica(replica, primary=primary, replication_password=password)
             self._bring_up(replica)
 
-        self._at_once([partial(start_replica, replica) for replica in instances if replica is not primary])
+        self._waiter.run_all([partial(start_replica, replica) for replica in instances if replica is not primary])
 
     def _describe_instances(self) -> None:
         instances = describe_instances(self.state, self.layout, zone=self.spec.zone, reach=self._reach)
         write_json(self.state.instances_file, instances)
 
     def _bring_up_all(self, members: Iterable[Member]) -> None:
-        self._at_once([partial(self._bring_up, member) for member in members])
+        self._waiter.run_all([partial(self._bring_up, member) for member in members])
 
     def _bring_up(self, member: Member) -> None:
         member.start()
         member.wait_ready()
         self._report(f"{member.name} ready")
-
-    def _at_once(self, steps: Sequence[Callable[[], None]]) -> None:
-        """Run all in parallel. The first failure makes the others give up waiting, and is raised."""
-        failure: BaseException | None = None
-        with ThreadPoolExecutor(max_workers=max(1, len(steps))) as pool:
-            for future in as_completed([pool.submit(step) for step in steps]):
-                error = future.exception()
-                if error is not None and failure is None:
-                    failure = error
-                    is_ours = not self._waiter.is_stopped
-                    self._waiter.stop()
-        if failure is None:
-            return
-        if is_ours:
-            self._waiter.resume()  # a later start may wait again
-        raise failure
 
     @staticmethod
     def _together(steps: Iterable[Callable[[], None]]) -> None:

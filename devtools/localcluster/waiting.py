@@ -2,7 +2,8 @@
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
 
 from devtools.localcluster.errors import NotReady, StopRequested
 
@@ -24,6 +25,30 @@ class Waiter:
 
     def resume(self) -> None:
         self._stopped.clear()
+
+    def run_all(self, steps: Sequence[Callable[[], None]]) -> None:
+        """Run all in parallel. The first failure makes the others give up waiting, and is raised.
+
+        StopRequested is raised only when nothing else failed: a step that gave up may end sooner than the one, itself
+        a group of steps, in which the failure was.
+        """
+        failure: BaseException | None = None
+        with ThreadPoolExecutor(max_workers=max(1, len(steps))) as pool:
+            for future in as_completed([pool.submit(step) for step in steps]):
+                error = future.exception()
+                if error is None:
+                    continue
+                if failure is None:
+                    failure = error
+                    is_ours = not self.is_stopped
+                    self.stop()
+                elif isinstance(failure, StopRequested):
+                    failure = error
+        if failure is None:
+            return
+        if is_ours:
+            self.resume()  # a later start may wait again
+        raise failure
 
     def wait_until(self, find_obstacle: Callable[[], str | None], *, what: str, within_seconds: float) -> None:
         """Poll until `find_obstacle` returns None. Raises NotReady with the last obstacle, or StopRequested."""
