@@ -26,8 +26,9 @@ class ClusterSettings:
     zone: str = setting("local", "Zone of this process; reads prefer replicas of the same zone.")
     topology_public_keys: str = setting(
         "",
-        "Public keys, separated by commas; a process believes only topologies signed by one of them (topology.md)."
-        " Empty: signatures are not verified and only the control database is believed.",
+        "Public keys, separated by commas, or file:/path of a file that holds them, one a line, and is read anew for"
+        " each use; a process believes only topologies signed by one of them (topology.md). Empty: signatures are not"
+        " verified and only the control database is believed.",
         parse=check_public_keys,
     )
     topology_poll_seconds: float = setting(

@@ -17,7 +17,6 @@ from clusterproxy.settings import ClusterSettings
 from clusterproxy.source import FirstAnswer, PublicationFeed, TopologySource
 from clusterproxy.trust import CONTRADICTIONS, AcceptedSnapshot, OnRefused, SnapshotRefused, TopologyTrust
 from configservice.topology.model import Topology, TopologyVersion
-from configservice.topology.signing import PublicKeys
 from runtime.periodic import PeriodicTask
 from runtime.transitions import OutageLog
 
@@ -46,7 +45,7 @@ class TopologyStore:
     ) -> None:
         self.trust = TopologyTrust(
             cluster_id=settings.id,
-            public_keys=PublicKeys.parse(settings.topology_public_keys),
+            public_keys=settings.topology_public_keys,
             on_refused=on_refused,
         )
         self._source = FirstAnswer(sources, self.trust)

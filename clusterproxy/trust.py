@@ -72,11 +72,11 @@ OnRefused = Callable[[str], None]
 class TopologyTrust:
     """Thread-safe. A refusal is logged once, and recorded by its place until that place holds another snapshot."""
 
-    def __init__(
-        self, *, cluster_id: str = "", public_keys: PublicKeys | None = None, on_refused: OnRefused | None = None
-    ) -> None:
-        """`cluster_id` of the settings; empty: of the first snapshot. Without keys, signatures are not verified."""
-        self._public_keys = public_keys or PublicKeys({})
+    def __init__(self, *, cluster_id: str = "", public_keys: str = "", on_refused: OnRefused | None = None) -> None:
+        """`cluster_id` of the settings; empty: of the first snapshot. `public_keys` as in the settings; without any,
+        signatures are not verified. Raises ValueError."""
+        PublicKeys.parse(public_keys)
+        self._public_keys = public_keys
         self.known = KnownCluster(cluster_id or None)
         self.held: AcceptedSnapshot | None = None
         """The newest that was accepted."""
@@ -133,7 +133,7 @@ class TopologyTrust:
 
     def _check_signature(self, published: PublishedSnapshot, *, is_open: bool) -> bool:
         """Whether it is signed. Raises SnapshotRefused where it must be."""
-        if self._public_keys.verify(published):
+        if PublicKeys.parse(self._public_keys).verify(published):  # a file of keys may have changed
             return True
         if published.signatures and self.verifies:
             signers = ", ".join(published.signatures)

@@ -16,7 +16,8 @@ BIND = r"^$|:\d+$"
 
 def setting(default: T, description: str, *, parse: Callable[[str], Any] | None = None, **bounds: Any) -> T:
     """A field of a settings class. Numbers must be positive unless `ge` or `gt` says otherwise; texts take `pattern`
-    and `min_length`. `parse` makes the value of the text in the environment, or raises ValueError."""
+    and `min_length`. `parse` makes the value of the text in the environment, or raises ValueError. `is_reread`: a
+    secret that may change while processes run: read anew for each use if a file of the secrets directory holds it."""
     is_number = isinstance(default, int | float) and not isinstance(default, bool)
     if is_number and not bounds.keys() & {"ge", "gt"}:
         bounds["gt"] = 0

@@ -13,14 +13,14 @@ import socket
 import time
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
+from typing import Any, Self
 
 import psycopg
 from psycopg import pq
 from psycopg.abc import RV, PQGen
-from psycopg.conninfo import make_conninfo
 from psycopg.rows import dict_row
 
+from shardproxy.passwords import connect_with_any
 from shardproxy.query import QueryClass
 
 _POLL_SECONDS = 0.1
@@ -88,6 +88,12 @@ class DeadlineConnection(psycopg.Connection[dict[str, Any]]):
     deadline_at: float | None = None
     mode: SessionMode | None = None
 
+    @classmethod
+    def connect(cls, conninfo: str = "", *, password: str = "", **parameters: Any) -> Self:  # type: ignore[override]
+        """As psycopg's. `password` may be several, one a line: see `connect_with_any`."""
+        connect = super().connect
+        return connect_with_any(password, lambda each: connect(conninfo, password=each or None, **parameters))
+
     def wait(self, gen: PQGen[RV], interval: float = _POLL_SECONDS, timeout: float | None = None) -> RV:
         if self.deadline_at is not None:
             remaining = max(0.0, self.deadline_at - time.monotonic())
@@ -146,9 +152,9 @@ class DeadlineConnection(psycopg.Connection[dict[str, Any]]):
         return True
 
 
-def open_dedicated_connection(**parameters: str | int) -> DeadlineConnection:
+def open_dedicated_connection(**parameters: Any) -> DeadlineConnection:
     """A connection outside any pool, in autocommit mode, rows as dicts. `parameters` are libpq's."""
-    return DeadlineConnection.connect(make_conninfo("", **parameters), autocommit=True, row_factory=dict_row)
+    return DeadlineConnection.connect(**parameters, autocommit=True, row_factory=dict_row)
 
 
 def _is_readable(descriptor: int) -> bool:

@@ -4,15 +4,21 @@ libpq takes a missing keyword from the environment (`PG*`), so a stray `PGOPTION
 redirect a shard. Processes with such variables do not start (`shardproxy.tls.find_stray_variables`).
 """
 
+from collections.abc import Mapping
+
 from configservice.topology.model import Instance
 from shardproxy.passwords import read_password
 from shardproxy.settings import PoolSettings
 from shardproxy.tls import build_tls_parameters
 
-KEEPALIVE_IDLE_SECONDS = 10
-KEEPALIVE_INTERVAL_SECONDS = 5
-KEEPALIVE_COUNT = 3
-UNSENT_DATA_TIMEOUT_SECONDS = 10
+LOST_PEER_PARAMETERS: Mapping[str, str | int] = {
+    "keepalives": 1,
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 10_000,
+}
+"""The kernel ends a connection to a machine that is gone: 10 s after data that nobody acknowledges, 25 s when idle."""
 
 
 def build_connection_parameters(instance: Instance, settings: PoolSettings) -> dict[str, str | int]:
@@ -26,11 +32,7 @@ def build_connection_parameters(instance: Instance, settings: PoolSettings) -> d
         **build_tls_parameters(host=instance.host, sslmode=instance.sslmode, files=settings.tls),
         "application_name": settings.application_name,
         "connect_timeout": settings.connect_timeout_seconds,
-        "keepalives": 1,
-        "keepalives_idle": KEEPALIVE_IDLE_SECONDS,
-        "keepalives_interval": KEEPALIVE_INTERVAL_SECONDS,
-        "keepalives_count": KEEPALIVE_COUNT,
-        "tcp_user_timeout": UNSENT_DATA_TIMEOUT_SECONDS * 1000,
+        **LOST_PEER_PARAMETERS,
         "client_encoding": "UTF8",
     }
 

@@ -116,6 +116,7 @@ def use_cluster(cluster: LocalCluster) -> None:
         NAME=config.control_database.name,
         USER=config.control_database.user,
         PASSWORD=config.control_database.password.get_secret_value(),
+        READ_PASSWORD=config.control_database.password.get_secret_value,
     )
 
 

@@ -2,6 +2,7 @@
 
 from django.core.exceptions import ImproperlyConfigured
 
+from shardproxy.conninfo import LOST_PEER_PARAMETERS
 from shardproxy.errors import InsecureConnection
 from shardproxy.tls import build_tls_parameters, find_stray_variables
 from viewcounter import __version__
@@ -20,12 +21,16 @@ if _stray := find_stray_variables():
         " Unset it, and set VIEWCOUNTER_CONTROL_DATABASE_SSLMODE, VIEWCOUNTER_CONTROL_DATABASE_TLS_...,"
         " VIEWCOUNTER_POOL_TLS_... and the SSL mode of each instance instead (docs/operations/tls.md)."
     )
+_control_database = _config.control_database
 try:
+    _control_database.list_addresses()
     _CONTROL_DATABASE_TLS = build_tls_parameters(
-        host=_config.control_database.host, sslmode=_config.control_database.sslmode, files=_config.control_database.tls
+        host=_control_database.host, sslmode=_control_database.sslmode, files=_control_database.tls
     )
 except InsecureConnection as error:
     raise ImproperlyConfigured(f"VIEWCOUNTER_CONTROL_DATABASE_SSLMODE: {error}") from error
+except ValueError as error:
+    raise ImproperlyConfigured(f"VIEWCOUNTER_CONTROL_DATABASE_PORT: {error}") from error
 
 DEBUG = _config.debug
 SECRET_KEY = _config.secret_key.get_secret_value()
@@ -70,19 +75,22 @@ CLUSTER_TOOLS = "viewcounter.controlplane.cluster_tools.build_cluster_tools"
 # the cluster proxy's, not the ORM's.
 DATABASES = {
     "default": {
-        "ENGINE": "django.db.backends.postgresql",
-        "HOST": _config.control_database.host,
-        "PORT": _config.control_database.port,
-        "NAME": _config.control_database.name,
-        "USER": _config.control_database.user,
-        "PASSWORD": _config.control_database.password.get_secret_value(),
+        "ENGINE": "viewcounter.controlplane.postgresql",
+        "HOST": _control_database.host,
+        "PORT": _control_database.port,
+        "NAME": _control_database.name,
+        "USER": _control_database.user,
+        "PASSWORD": _control_database.password.get_secret_value().partition("\n")[0],  # for dbshell
+        "READ_PASSWORD": _control_database.password.get_secret_value,
+        "WAIT_SECONDS": _control_database.query_seconds + _control_database.silence_seconds,
         "CONN_HEALTH_CHECKS": True,
         "OPTIONS": {
             **_CONTROL_DATABASE_TLS,
             "connect_timeout": _config.pool.connect_timeout_seconds,
+            **LOST_PEER_PARAMETERS,
             "options": (
-                f"-c statement_timeout={_config.control_database.query_seconds * 1000:.0f}"
-                f" -c idle_in_transaction_session_timeout={_config.control_database.idle_seconds * 1000:.0f}"
+                f"-c statement_timeout={_control_database.query_seconds * 1000:.0f}"
+                f" -c idle_in_transaction_session_timeout={_control_database.idle_seconds * 1000:.0f}"
             ),
         },
     }

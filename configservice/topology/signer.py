@@ -16,7 +16,13 @@ from typing import Any, Protocol
 import msgspec
 import psycopg
 
-from configservice.errors import NotSignable, TopologyCacheDamaged, TopologyCacheEmpty, TopologyCacheUnavailable
+from configservice.errors import (
+    BadSigningKey,
+    NotSignable,
+    TopologyCacheDamaged,
+    TopologyCacheEmpty,
+    TopologyCacheUnavailable,
+)
 from configservice.topology.cluster_cache import ClusterCache
 from configservice.topology.model import Topology, decode_topology
 from configservice.topology.publication import UNSIGNED_CHANNEL, push_to_cache, read_from_cache
@@ -65,19 +71,20 @@ class ListeningConnection(Protocol):
 
 
 class TopologySigner:
-    """`cluster_id`: from the settings; empty if the control database alone defines it. `call_seconds` bounds one
-    statement."""
+    """`read_key` is called before every use, so that a key that has changed is used without a restart. `cluster_id`:
+    from the settings; empty if the control database alone defines it. `call_seconds` bounds one statement."""
 
     def __init__(
         self,
-        key: SigningKey,
+        read_key: Callable[[], SigningKey],
         *,
         open_connection: Callable[[str], ListeningConnection],
         cache_url: str,
         cluster_id: str,
         call_seconds: float,
     ) -> None:
-        self._key = key
+        self._read_key = read_key
+        self._key = read_key()
         self._open_connection = open_connection
         self._cache_url = cache_url
         self._cluster_id = cluster_id
@@ -86,6 +93,11 @@ class TopologySigner:
             logger,
             failed="topologies are not signed, the control database does not answer",
             recovered="topologies are signed again",
+        )
+        self._key_outage = OutageLog(
+            logger,
+            failed="the signing key cannot be read, topologies are signed with the one read before",
+            recovered="the signing key can be read again",
         )
         self._refused_epoch: int | None = None
         self._task = PeriodicTask("topology-signer", self._connect_and_sign, interval_seconds=RECONNECT_SECONDS)
@@ -111,12 +123,24 @@ class TopologySigner:
         repair_at = 0.0
         while not self._task.is_stopping:
             now = time.monotonic()
+            self._find_new_key()
             row = self._execute(connection, _HAS_UNSIGNED, key_id=self._key.id).fetchone()
             if row is not None and (row["is_unsigned"] or now >= repair_at):
                 self._process_newest(connection)
                 repair_at = now + REPAIR_SECONDS
             # Readable: something was published, or the server hung up, which the next statement finds.
             select.select([connection.fileno()], [], [], POLL_SECONDS)
+
+    def _find_new_key(self) -> None:
+        try:
+            key = self._read_key()
+        except BadSigningKey as error:
+            self._key_outage.report_failure(error)
+            return
+        self._key_outage.report_success()
+        if key.id != self._key.id:
+            logger.info("topologies are signed with key %s from now on, before with %s", key.id, self._key.id)
+        self._key = key
 
     def _process_newest(self, connection: ListeningConnection) -> None:
         newest = self._execute(connection, _READ_NEWEST).fetchone()

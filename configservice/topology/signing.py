@@ -8,7 +8,7 @@ Signatures are base64.
 import os
 from base64 import b64decode, b64encode
 from dataclasses import dataclass
-from functools import cache
+from functools import lru_cache
 from pathlib import Path
 
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
@@ -70,13 +70,20 @@ class SigningKey:
         return b64encode(self.private.sign(_PURPOSE + snapshot.encode())).decode()
 
 
-@cache
 def read_signing_key(path: Path) -> SigningKey:
-    """Reads a key from a PEM file, once. Raises BadSigningKey."""
+    """The key in a PEM file, which is read anew when it has changed. Raises BadSigningKey."""
     try:
-        private = load_pem_private_key(path.read_bytes(), password=None)
+        state = path.stat()
+        return _load_signing_key(path, (state.st_ino, state.st_mtime_ns, state.st_size))
     except OSError as error:
         raise BadSigningKey(f"{path}: {error.strerror}") from error
+
+
+@lru_cache(maxsize=2)
+def _load_signing_key(path: Path, _state: tuple[int, int, int]) -> SigningKey:
+    """`_state`: of the file. Raises BadSigningKey, OSError."""
+    try:
+        private = load_pem_private_key(path.read_bytes(), password=None)
     except (ValueError, TypeError, UnsupportedAlgorithm) as error:
         raise BadSigningKey(f"{path} holds no unencrypted private key in PEM form") from error
     if not isinstance(private, Ed25519PrivateKey):

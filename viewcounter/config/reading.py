@@ -4,6 +4,7 @@ One rule names every variable: `VIEWCOUNTER_`, then the path to the field in cap
 process's settings is `VIEWCOUNTER_POOL_QUERY_POINT_SECONDS`. See decision 0027.
 """
 
+import contextlib
 import dataclasses
 import logging
 import os
@@ -12,7 +13,7 @@ from pathlib import Path
 from typing import Annotated, Any, NamedTuple, TypeVar, cast
 
 from dotenv import dotenv_values
-from pydantic import Field, TypeAdapter, ValidationError
+from pydantic import Field, SecretStr, TypeAdapter, ValidationError
 
 from runtime.errors import Permanent
 from viewcounter.config.project import PROJECT_ROOT
@@ -33,6 +34,9 @@ FORMER_NAMES = ("SHARD_SSL",)
 """Beginnings of former settings that would pass for a password: certificates must not be dropped without a word."""
 
 
+NO_FILES: Mapping[str, Path] = {}
+
+
 class InvalidSettings(ValueError, Permanent):
     """Settings that no process starts with; each is named with its variable. The text holds no values."""
 
@@ -51,11 +55,16 @@ class Setting(NamedTuple):
     def is_required(self) -> bool:
         return self.field.default is dataclasses.MISSING
 
+    def follows(self, files: Mapping[str, Path]) -> bool:
+        """Whether its value comes from one of the files, and is read anew for each use."""
+        return self.variable in files and bool(self.field.metadata.get("is_reread"))
+
     def read(self, text: str) -> Any:
         """The value that a text in the environment means. Raises ValueError, whose text does not quote it."""
         metadata = dict(self.field.metadata)
         metadata.pop("description")
         parse = metadata.pop("parse")
+        metadata.pop("is_reread", None)
         checked: TypeAdapter[Any] = TypeAdapter(cast(Any, Annotated[self.field.type, Field(**metadata)]))
         try:
             return checked.validate_python(text if parse is None else parse(text))
@@ -73,8 +82,11 @@ def list_settings(settings: type[Any], path: tuple[str, ...] = ()) -> Iterator[S
             yield Setting(here, field)
 
 
-def read_settings(settings: type[T], variables: Mapping[str, str]) -> T:
-    """`settings` filled from `variables`; what they do not name has its default. Raises InvalidSettings."""
+def read_settings(settings: type[T], variables: Mapping[str, str], files: Mapping[str, Path] = NO_FILES) -> T:
+    """`settings` filled from `variables`; what they do not name has its default. Raises InvalidSettings.
+
+    `files`: those that some of the variables come from; a setting that `is_reread` goes on following its file.
+    """
     values: dict[tuple[str, ...], Any] = {}
     problems = []
     for found in list_settings(settings):
@@ -84,7 +96,8 @@ def read_settings(settings: type[T], variables: Mapping[str, str]) -> T:
                 problems.append(f"{found.variable} is required")
             continue
         try:
-            values[found.path] = found.read(text)
+            value = found.read(text)
+            values[found.path] = SecretFile(files[found.variable], text) if found.follows(files) else value
         except ValueError as error:
             problems.append(f"{found.variable}: {error}")
     if problems:
@@ -110,8 +123,11 @@ def read_process_settings(settings: type[T]) -> T:
     state_dir = os.environ.get("VIEWCOUNTER_STATE_DIR", str(PROJECT_ROOT / ".local"))
     env_file = os.environ.get("VIEWCOUNTER_ENV_FILE", str(Path(state_dir, "env")))
     in_file = {name: value for name, value in dotenv_values(env_file).items() if value is not None}
-    secrets = _read_secrets(settings, os.environ.get("VIEWCOUNTER_SECRETS_DIR", ""))
-    config = read_settings(settings, {**secrets, **in_file, **os.environ})
+    files = _find_secrets(settings, os.environ.get("VIEWCOUNTER_SECRETS_DIR", ""))
+    for overridden in files.keys() & {*in_file, *os.environ}:
+        del files[overridden]
+    secrets = {name: file.read_text().strip() for name, file in files.items()}
+    config = read_settings(settings, {**secrets, **in_file, **os.environ}, files)
     for name in find_unknown_variables(settings, {*in_file, *os.environ}):
         logger.warning("%s is set and has no effect: there is no such setting (docs/operations/settings.md)", name)
     return config
@@ -134,7 +150,23 @@ def find_unknown_variables(settings: type[Any], names: Collection[str]) -> list[
     )
 
 
-def _read_secrets(settings: type[Any], directory: str) -> dict[str, str]:
+class SecretFile(SecretStr):
+    """A secret whose file is read anew by each `get_secret_value`, so that changing it needs no restart.
+
+    A file that is gone, or empty for a moment while somebody writes it, leaves the last value.
+    """
+
+    def __init__(self, path: Path, text: str) -> None:
+        super().__init__(text)
+        self._path = path
+
+    def get_secret_value(self) -> str:
+        with contextlib.suppress(OSError, UnicodeDecodeError):
+            self._secret_value = self._path.read_text(encoding="utf-8").strip() or self._secret_value
+        return self._secret_value
+
+
+def _find_secrets(settings: type[Any], directory: str) -> dict[str, Path]:
     """By variable, whose name in lower case is that of the file. A file that leads out of the folder is ignored."""
     if not directory:
         return {}
@@ -144,7 +176,7 @@ def _read_secrets(settings: type[Any], directory: str) -> dict[str, str]:
         return {}
     variables = {found.variable for found in list_settings(settings)}
     return {
-        file.name.upper(): file.read_text().strip()
+        file.name.upper(): file
         for file in folder.iterdir()
         if file.name.upper() in variables and file.is_file() and file.resolve().is_relative_to(folder)
     }

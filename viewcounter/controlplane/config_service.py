@@ -39,10 +39,10 @@ from shardproxy.errors import (
     StatementTimeout,
 )
 from shardproxy.settings import PoolSettings
-from shardproxy.tls import build_tls_parameters
 from viewcounter.cache.macs import CacheValue, build_authenticator
 from viewcounter.config import Config
 from viewcounter.controlplane.config_service_metrics import MetricsObserver
+from viewcounter.controlplane.control_connection import build_control_parameters, last_accepted
 from viewcounter.eventlog.errors import EventLogError
 from viewcounter.eventlog.registry import connect_event_log
 
@@ -148,22 +148,16 @@ class LogReader:
 
 
 def open_control_connection(session_name: str, *, config: Config, call_seconds: float) -> DeadlineConnection:
-    return open_dedicated_connection(
-        host=config.control_database.host,
-        port=config.control_database.port,
-        dbname=config.control_database.name,
-        user=config.control_database.user,
-        password=config.control_database.password.get_secret_value(),
-        **build_tls_parameters(
-            host=config.control_database.host,
-            sslmode=config.control_database.sslmode,
-            files=config.control_database.tls,
-        ),
-        connect_timeout=config.pool.connect_timeout_seconds,
+    settings = config.control_database
+    connection = open_dedicated_connection(
+        **build_control_parameters(settings, connect_seconds=config.pool.connect_timeout_seconds),
+        password=last_accepted.order_passwords(settings.password.get_secret_value()),
         application_name=session_name,
         # A statement that this process has given up must not take the lease or sign a topology later.
         options=f"-c statement_timeout={call_seconds * 1000:.0f}",
     )
+    last_accepted.remember(connection.info)
+    return connection
 
 
 def build_topology_signer(config: Config) -> TopologySigner | None:
@@ -172,7 +166,7 @@ def build_topology_signer(config: Config) -> TopologySigner | None:
         return None
     call_seconds = config.configservice.action_seconds
     return TopologySigner(
-        read_signing_key(config.configservice.signing_key_file),
+        partial(read_signing_key, config.configservice.signing_key_file),
         open_connection=partial(open_control_connection, config=config, call_seconds=call_seconds),
         cache_url=config.cache.url.get_secret_value(),
         cluster_id=config.cluster.id,

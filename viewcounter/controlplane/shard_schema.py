@@ -132,9 +132,9 @@ def _open_connection(shard: Shard, primary: Instance, *, address: str = "") -> I
     alias = f"{SHARD_ALIAS_PREFIX}{shard.name}"
     lock_timeout_ms = int(get_config().pool.migration_lock_seconds * 1000)
     settings = {
-        "ENGINE": "django.db.backends.postgresql",
+        "ENGINE": "viewcounter.controlplane.postgresql",
         "HOST": primary.host,
-        "PORT": primary.port,
+        "PORT": str(primary.port),
         "NAME": primary.database,
         "USER": primary.user,
         "PASSWORD": read_password(primary.password_ref, get_config().pool.password_refs),

@@ -224,6 +224,7 @@ def _set_limits(cursor: CursorWrapper, *, deadline_at: float) -> None:
     left_ms = str(max(1, int((deadline_at - time.monotonic()) * 1000)))
     for name in ("statement_timeout", "idle_in_transaction_session_timeout"):
         cursor.execute("SELECT set_config(%s, %s, false)", [name, left_ms])
+    cursor.connection.wait_seconds = max(1.0, deadline_at - time.monotonic())
 
 
 def _read_cluster_id(cursor: CursorWrapper) -> str:

@@ -6,6 +6,7 @@ from django.db import connection, connections
 
 from configservice.errors import NoSigner
 from configservice.models import EventType, Leadership, TopologyEpoch
+from configservice.topology import signer
 from configservice.topology.publication import (
     check_signer,
     find_signing_key,
@@ -17,7 +18,7 @@ from configservice.topology.publication import (
 )
 from configservice.topology.published_snapshot import PublishedSnapshot, build_published_snapshot
 from configservice.topology.signer import TopologySigner
-from configservice.topology.signing import PublicKeys, make_signing_key_file
+from configservice.topology.signing import PublicKeys, make_signing_key_file, read_signing_key
 from shardproxy.connection import open_dedicated_connection
 from tests.integration.configservice.conftest import CLUSTER_ID, read_topology
 from tests.waiting import wait_until
@@ -53,15 +54,19 @@ def start_signer(control, cluster_cache):
     def start(key, *, cluster_id=CLUSTER_ID):
         signers.append(
             TopologySigner(
-                key, open_connection=connect, cache_url=cluster_cache.url, cluster_id=cluster_id, call_seconds=2.0
+                key if callable(key) else lambda: key,
+                open_connection=connect,
+                cache_url=cluster_cache.url,
+                cluster_id=cluster_id,
+                call_seconds=2.0,
             )
         )
         signers[-1].start()
         return signers[-1]
 
     yield start
-    for signer in signers:
-        signer.close()
+    for started in signers:
+        started.close()
 
 
 def add_event_type(number=7):
@@ -160,6 +165,20 @@ def test_a_new_key_signs_the_newest_topology_again_beside_the_old_one(publisher,
     signed = read_from_cache(cluster_cache)
     assert [PublicKeys.parse(key.public).verify(signed) for key in (publisher, new)] == [True, True]
     assert TopologyEpoch.objects.count() == 1
+
+
+def test_a_key_file_that_is_exchanged_is_used_without_a_restart(publisher, start_signer, tmp_path, monkeypatch):
+    monkeypatch.setattr(signer, "POLL_SECONDS", 0.05)
+    path = tmp_path / "key"
+    old = make_signing_key_file(path)
+    new = make_signing_key_file(tmp_path / "new")
+    start_signer(lambda: read_signing_key(path))
+    wait_until(lambda: read_signers() == {publisher.id, old.id})
+    (tmp_path / "new").rename(path)
+    wait_until(lambda: read_signers() == {publisher.id, old.id, new.id})
+    path.unlink()
+    add_event_type()
+    wait_until(lambda: read_signers() == {new.id})
 
 
 def test_a_signer_goes_on_after_the_control_database_was_away(publisher, start_signer, servers):

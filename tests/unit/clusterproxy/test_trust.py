@@ -4,7 +4,7 @@ import pytest
 
 from clusterproxy.trust import RefusalReason, SnapshotRefused, TopologyTrust
 from configservice.topology.published_snapshot import PublishedSnapshot, build_published_snapshot
-from configservice.topology.signing import PublicKeys, make_signing_key_file
+from configservice.topology.signing import make_signing_key_file
 from tests.unit.clusterproxy.builders import CLUSTER_ID, build_topology
 from tests.unit.clusterproxy.shelf import sign
 
@@ -15,7 +15,7 @@ def keys(tmp_path):
 
 
 def make_trust(*keys, cluster_id=CLUSTER_ID):
-    return TopologyTrust(cluster_id=cluster_id, public_keys=PublicKeys.parse(",".join(key.public for key in keys)))
+    return TopologyTrust(cluster_id=cluster_id, public_keys=",".join(key.public for key in keys))
 
 
 def judge(trust, published, *, is_open=False):
@@ -121,3 +121,18 @@ def test_snapshot_of_the_previous_release_has_generation_0_and_a_valid_signature
     assert judge(trust, published, is_open=True) is None
     assert trust.held.topology.version == (0, 5)
     assert judge(trust, sign(build_topology(epoch=1, generation=1), ours), is_open=True) is None
+
+
+def test_keys_in_a_file_are_exchanged_without_a_restart(keys, tmp_path):
+    """The new one is added, signs, and the old one is removed: what the old one has signed is refused from then on."""
+    ours, new, _ = keys
+    file = tmp_path / "public_keys"
+    file.write_text(ours.public)
+    trust = TopologyTrust(cluster_id=CLUSTER_ID, public_keys=f"file:{file}")
+    assert judge(trust, sign(build_topology(epoch=1), new)) is RefusalReason.WRONG_SIGNATURE
+    file.write_text(f"{ours.public}\n{new.public}\n")
+    assert judge(trust, sign(build_topology(epoch=2), ours)) is None
+    assert judge(trust, sign(build_topology(epoch=3), new)) is None
+    file.write_text(new.public)
+    assert judge(trust, sign(build_topology(epoch=4), ours)) is RefusalReason.WRONG_SIGNATURE
+    assert judge(trust, sign(build_topology(epoch=4), new)) is None

@@ -118,3 +118,32 @@ def test_a_process_warns_of_a_variable_that_names_no_setting(monkeypatch, caplog
     monkeypatch.setenv("VIEWCOUNTER_HTTPS_ONLY", "no")
     read_process_settings(Config)
     assert "VIEWCOUNTER_HTTPS_ONLY is set and has no effect" in caplog.text
+
+
+def test_a_password_in_a_file_is_read_anew_and_kept_while_the_file_is_gone(tmp_path, monkeypatch):
+    file = tmp_path / "viewcounter_control_database_password"
+    file.write_text("old\n")
+    monkeypatch.setenv("VIEWCOUNTER_SECRETS_DIR", str(tmp_path))
+    monkeypatch.setenv("VIEWCOUNTER_SECRET_KEY", SECRET)
+    monkeypatch.delenv("VIEWCOUNTER_CONTROL_DATABASE_PASSWORD", raising=False)
+    monkeypatch.setenv("VIEWCOUNTER_ENV_FILE", str(tmp_path / "no-such-file"))
+    password = read_process_settings(Config).control_database.password
+    file.write_text("old\nnew\n")
+    assert password.get_secret_value() == "old\nnew"
+    file.write_text("")
+    assert password.get_secret_value() == "old\nnew"
+    file.unlink()
+    assert password.get_secret_value() == "old\nnew"
+    assert "new" not in repr(password)
+
+
+def test_only_secrets_that_may_change_follow_their_files(tmp_path, monkeypatch):
+    """Half of the processes with another secret key would refuse what the others sign."""
+    file = tmp_path / "viewcounter_secret_key"
+    file.write_text(SECRET)
+    monkeypatch.setenv("VIEWCOUNTER_SECRETS_DIR", str(tmp_path))
+    monkeypatch.delenv("VIEWCOUNTER_SECRET_KEY", raising=False)
+    monkeypatch.setenv("VIEWCOUNTER_ENV_FILE", str(tmp_path / "no-such-file"))
+    config = read_process_settings(Config)
+    file.write_text("t" * 50)
+    assert config.secret_key.get_secret_value() == SECRET

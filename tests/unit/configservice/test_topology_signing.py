@@ -5,7 +5,7 @@ import stat
 import pytest
 
 from configservice.errors import BadSigningKey
-from configservice.topology.keys import split_public_keys
+from configservice.topology.keys import check_public_keys, split_public_keys
 from configservice.topology.published_snapshot import PublishedSnapshot
 from configservice.topology.signing import PublicKeys, make_signing_key_file, read_signing_key
 
@@ -69,3 +69,31 @@ def test_a_file_that_holds_no_key_is_said_without_its_content(tmp_path, content)
 def test_a_public_key_that_is_none_is_refused(text):
     with pytest.raises(ValueError, match="is not a public key as"):
         split_public_keys(text)
+
+
+def test_a_private_key_is_read_anew_when_its_file_has_changed(tmp_path):
+    path = tmp_path / "key"
+    one, other = make_signing_key_file(path), make_signing_key_file(tmp_path / "other")
+    (tmp_path / "other").rename(path)
+    assert one.id != other.id == read_signing_key(path).id
+
+
+@pytest.mark.parametrize("content", ["", "no key", "AAAA\n", None])
+def test_a_file_without_keys_leaves_those_read_before(tmp_path, keys, content, caplog):
+    """Without any key a process would verify nothing."""
+    file = tmp_path / "public_keys"
+    file.write_text(keys[0].public)
+    text = f"file:{file}"
+    known = split_public_keys(text)
+    file.unlink() if content is None else file.write_text(content)
+    assert (split_public_keys(text), split_public_keys(text)) == (known, known)
+    assert caplog.text.count("stay those read before") == 1
+
+
+@pytest.mark.parametrize(("content", "problem"), [("", "no key"), ("AAAA", "not a public key"), (None, "No such")])
+def test_a_process_does_not_start_with_a_file_without_keys(tmp_path, content, problem):
+    file = tmp_path / "public_keys"
+    if content is not None:
+        file.write_text(content)
+    with pytest.raises(ValueError, match=f"public_keys: .*{problem}"):
+        check_public_keys(f"file:{file}")
