@@ -26,6 +26,7 @@ from viewcounter.config.reading import InvalidSettings, read_process_settings, r
 from viewcounter.controlplane.settings import ControlDatabaseSettings
 from viewcounter.deadletters.settings import DeadLetterSettings
 from viewcounter.eventlog.settings import LogSettings
+from viewcounter.events.viewer_keys import check_viewer_keys
 from viewcounter.health.settings import ReadinessSettings, ServiceSettings
 from viewcounter.ingest.settings import (
     AcceptWindow,
@@ -72,8 +73,10 @@ class Config:
     )
     viewer_key: SecretStr | None = setting(
         None,
-        "Secret by which viewers are told apart, at least 32 characters; unset: VIEWCOUNTER_SECRET_KEY.",
-        min_length=32,
+        "Secret by which viewers are told apart, at least 32 characters; further lines of a file hold the next ones and"
+        " the days from which they hold (sending.md). Unset: VIEWCOUNTER_SECRET_KEY.",
+        parse=check_viewer_keys,
+        is_reread=True,
     )
     silenced_checks: tuple[str, ...] = setting(
         (),

@@ -31,7 +31,7 @@ from viewcounter.apikeys.rate_limit import (
 from viewcounter.apikeys.scopes import AuthenticatedKey, Scope
 from viewcounter.eventlog.errors import EventLogError, EventLogFull, LogUnfit
 from viewcounter.eventlog.interface import AppendResult, Position
-from viewcounter.events.viewer import ViewerDigest
+from viewcounter.events.viewer_keys import ViewerNumbers
 from viewcounter.ingest.decoding import Item, ItemProblem, parse_items
 from viewcounter.ingest.errors import BufferFull
 from viewcounter.ingest.group_commit import GroupCommit
@@ -103,7 +103,7 @@ class IngestEndpoint:
         limits: RequestLimits,
         window: AcceptWindow,
         retry_after_seconds: int,
-        viewers: ViewerDigest,
+        viewers: ViewerNumbers,
         limiter: RateLimiter,
         applied: AppliedWatch,
         idempotency: Idempotency,

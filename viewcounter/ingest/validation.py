@@ -12,7 +12,8 @@ from configservice.topology.model import EventType, Topology
 from viewcounter.eventlog.codec import AcceptedEvent
 from viewcounter.events.message import VALUE_SCALE, Event
 from viewcounter.events.partition import get_partition
-from viewcounter.events.viewer import NO_VIEWER, ViewerDigest
+from viewcounter.events.viewer import NO_VIEWER
+from viewcounter.events.viewer_keys import ViewerNumbers
 from viewcounter.ingest.decoding import Item, ItemProblem
 from viewcounter.ingest.settings import AcceptWindow
 
@@ -54,7 +55,7 @@ class Acceptance:
 class Acceptor:
     """Validates events by one topology snapshot. Invariant: everything here is derived from `topology`."""
 
-    def __init__(self, topology: Topology, window: AcceptWindow, *, viewers: ViewerDigest) -> None:
+    def __init__(self, topology: Topology, window: AcceptWindow, *, viewers: ViewerNumbers) -> None:
         self.topology = topology
         self._window = window
         self._viewers = viewers
@@ -108,7 +109,7 @@ class Acceptor:
             event_type.id,
             occurred_us,
             round(value * VALUE_SCALE),
-            NO_VIEWER if viewer_id is None else self._viewers.get_number(viewer_id),
+            NO_VIEWER if viewer_id is None else self._viewers.get_number(viewer_id, occurred_us),
         )
 
     def _explain_time(self, event: Event, index: int, *, is_old: bool) -> ItemProblem:

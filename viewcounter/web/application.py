@@ -20,7 +20,7 @@ from viewcounter.config import Config, get_config
 from viewcounter.eventlog.interface import EventLog, Position
 from viewcounter.eventlog.lag_notice import LagBoard
 from viewcounter.eventlog.registry import build_lag_board, get_event_log
-from viewcounter.events.viewer import ViewerDigest, derive_viewer_key
+from viewcounter.events.viewer_keys import ViewerNumbers
 from viewcounter.ingest.endpoint import IngestEndpoint
 from viewcounter.ingest.group_commit import GroupCommit
 from viewcounter.ingest.idempotency import Idempotency, ResponseStore, SharedResponseStore
@@ -115,7 +115,7 @@ class Gateway:
         )
         self._snippet = Snippet()
         self._site = Site(config.site)
-        self._viewers = _build_viewer_digest(config)
+        self._viewers = _build_viewer_numbers(config)
         bodies = BodyReader(config.request)
         shares = DjangoShares(config.web, config.log_in)
         inner = CheckedRequests(inner, keys=self._keys, bodies=bodies, site=self._site, shares=shares)
@@ -164,7 +164,7 @@ class Gateway:
                 await self._learn_topology()
                 if self._key_copy is not None:  # after the topology, which says of which cluster the keys must be
                     await asyncio.to_thread(self._key_copy.start)
-                GATEWAYS_BY_VIEWER_KEY.labels(self._viewers.key_fingerprint).set(1)
+                _show_viewer_keys(self._viewers.key_fingerprints, ())
                 heartbeat = None if self._start_heartbeat is None else self._start_heartbeat()
                 await send({"type": "lifespan.startup.complete"})
             elif message["type"] == "lifespan.shutdown":
@@ -228,9 +228,16 @@ def _build_response_store(config: Config) -> SharedResponseStore:
     )
 
 
-def _build_viewer_digest(config: Config) -> ViewerDigest:
+def _build_viewer_numbers(config: Config) -> ViewerNumbers:
     secret = config.secret_key if config.viewer_key is None else config.viewer_key
-    return ViewerDigest(derive_viewer_key(secret.get_secret_value()))
+    return ViewerNumbers(secret.get_secret_value, on_change=_show_viewer_keys)
+
+
+def _show_viewer_keys(fingerprints: Collection[str], gone: Collection[str]) -> None:
+    for fingerprint in fingerprints:
+        GATEWAYS_BY_VIEWER_KEY.labels(fingerprint).set(1)
+    for fingerprint in gone:
+        GATEWAYS_BY_VIEWER_KEY.labels(fingerprint).set(0)
 
 
 def _build_address_buckets(config: Config) -> BoundedBuckets | None:

@@ -11,7 +11,8 @@ import pytest
 from tests.unit.ingest.builders import PARTITION_COUNT, TOPOLOGY, make_event, make_uuid7
 from viewcounter.eventlog.codec import AcceptedEvent
 from viewcounter.events.partition import get_partition
-from viewcounter.events.viewer import NO_VIEWER, ViewerDigest, derive_viewer_key
+from viewcounter.events.viewer import NO_VIEWER
+from viewcounter.events.viewer_keys import ViewerNumbers
 from viewcounter.ingest.decoding import parse_items
 from viewcounter.ingest.settings import AcceptWindow
 from viewcounter.ingest.validation import Acceptance, Acceptor
@@ -19,7 +20,7 @@ from viewcounter.ingest.validation import Acceptance, Acceptor
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 NOW_US = int(NOW.timestamp()) * 1_000_000
 WINDOW = AcceptWindow(past_seconds=7 * 86400, future_seconds=300)
-VIEWERS = ViewerDigest(derive_viewer_key("x" * 40))
+VIEWERS = ViewerNumbers(lambda: "x" * 40)
 ACCEPTOR = Acceptor(TOPOLOGY, WINDOW, viewers=VIEWERS)
 
 
@@ -59,7 +60,7 @@ def test_accepted_event_has_id_bytes_type_id_microseconds_and_thousandths() -> N
 
 def test_a_viewer_is_accepted_as_its_number_and_the_name_goes_no_further() -> None:
     got = accepted(viewer_id="ada@example.com")
-    assert got.viewer == VIEWERS.get_number("ada@example.com")
+    assert got.viewer == VIEWERS.get_number("ada@example.com", NOW_US)
     assert "ada" not in repr(got)
 
 

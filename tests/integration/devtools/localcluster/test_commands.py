@@ -171,7 +171,8 @@ def test_up_status_faults_and_down(run: Run, state_dir: Path):
     [shard] = status["shards"]
     assert (shard["name"], shard["status"], shard["condition"]) == ("shard1", "up", "well")
     assert (shard["primary"], shard["partition_count"], shard["moving"]) == ("shard1a", 4, {"out": 0, "into": 0})
-    assert set(read_kinds(state)) == set(ServiceKind) - {ServiceKind.ADMIN}  # the gateway of a local cluster serves it
+    kinds = set(ServiceKind) - {ServiceKind.ADMIN}  # the gateway of a local cluster serves it
+    wait_until(lambda: set(read_kinds(state)) == kinds, what="every kind of service to be registered")
     assert [p["partition"] for p in status["log_lag"]["partitions"]] == [0, 1, 2, 3]
     assert (status["log_lag"]["events_behind"], status["log_lag"]["unread_partitions"]) == (0, 0)
     assert status["urls"]["events"] in up.stdout
