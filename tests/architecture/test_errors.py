@@ -45,11 +45,12 @@ def read_exceptions() -> dict[str, Definition]:
                 classes[node.name, path] = Definition(path, tuple(map(get_name, node.bases)))
     by_name = {name: found for (name, _), found in classes.items()}
 
-    def is_exception(bases: tuple[str, ...]) -> bool:
+    def is_exception(bases: tuple[str, ...], above: frozenset[str] = frozenset()) -> bool:
+        """`above`: names that were followed already; a class may extend one of its own name from elsewhere."""
         return any(
             base in ("Exception", "BaseException")
             or base.endswith(("Error", "Exception"))
-            or (base in by_name and is_exception(by_name[base].bases))
+            or (base in by_name and base not in above and is_exception(by_name[base].bases, above | {base}))
             for base in bases
         )
 
