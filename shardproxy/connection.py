@@ -152,6 +152,17 @@ class DeadlineConnection(psycopg.Connection[dict[str, Any]]):
         return True
 
 
+class AnsweredConnection(DeadlineConnection):
+    """Each wait for the server is bounded by `wait_seconds`; then it is closed. A frozen server answers nothing, not
+    even that a statement has run into its limit."""
+
+    wait_seconds: float | None = None
+
+    def wait(self, gen: PQGen[RV], interval: float = _POLL_SECONDS, timeout: float | None = None) -> RV:
+        self.deadline_at = None if self.wait_seconds is None else time.monotonic() + self.wait_seconds
+        return super().wait(gen, interval=interval, timeout=timeout)
+
+
 def open_dedicated_connection(**parameters: Any) -> DeadlineConnection:
     """A connection outside any pool, in autocommit mode, rows as dicts. `parameters` are libpq's."""
     return DeadlineConnection.connect(**parameters, autocommit=True, row_factory=dict_row)

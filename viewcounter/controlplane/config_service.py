@@ -156,7 +156,7 @@ def open_control_connection(session_name: str, *, config: Config, call_seconds: 
         # A statement that this process has given up must not take the lease or sign a topology later.
         options=f"-c statement_timeout={call_seconds * 1000:.0f}",
     )
-    last_accepted.remember(connection.info)
+    last_accepted.remember(connection)
     return connection
 
 

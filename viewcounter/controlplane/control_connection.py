@@ -8,8 +8,7 @@ and a server that does not answer is given up (`silence_seconds`).
 import threading
 from collections.abc import Iterable, Sequence
 
-from psycopg import ConnectionInfo
-
+from shardproxy.connection import DeadlineConnection
 from shardproxy.conninfo import LOST_PEER_PARAMETERS
 from shardproxy.passwords import list_passwords
 from shardproxy.tls import build_tls_parameters
@@ -30,8 +29,9 @@ class LastAccepted:
         self._address: Address | None = None
         self._password: str | None = None
 
-    def remember(self, info: ConnectionInfo) -> None:
-        """Of an open connection."""
+    def remember(self, connection: DeadlineConnection) -> None:
+        """An open one."""
+        info = connection.info
         with self._lock:
             self._address, self._password = (info.host, str(info.port)), info.password
 

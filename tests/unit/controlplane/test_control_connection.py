@@ -8,6 +8,10 @@ from viewcounter.controlplane.control_connection import LastAccepted, build_addr
 from viewcounter.controlplane.settings import check_hosts, check_ports, pair_addresses
 
 
+def connect(**info):
+    return SimpleNamespace(info=SimpleNamespace(port=5432, **info))
+
+
 def test_one_port_serves_all_hosts():
     assert pair_addresses("a,b", "5432") == [("a", "5432"), ("b", "5432")]
     assert pair_addresses("a,b", "1,2") == [("a", "1"), ("b", "2")]
@@ -39,7 +43,7 @@ def test_the_host_that_answered_last_is_tried_first():
     accepted = LastAccepted()
     addresses = pair_addresses("a,b,c", "5432")
     assert build_address_parameters(addresses, accepted)["host"] == "a,b,c"
-    accepted.remember(SimpleNamespace(host="c", port=5432, password="secret"))
+    accepted.remember(connect(host="c", password="secret"))
     assert build_address_parameters(addresses, accepted) == {
         "host": "c,a,b",
         "port": "5432,5432,5432",
@@ -55,6 +59,6 @@ def test_a_single_host_may_be_read_only():
 def test_the_password_that_was_accepted_last_is_tried_first():
     accepted = LastAccepted()
     assert accepted.order_passwords("old\nnew\n") == "old\nnew"
-    accepted.remember(SimpleNamespace(host="a", port=5432, password="new"))
+    accepted.remember(connect(host="a", password="new"))
     assert accepted.order_passwords("old\nnew\n") == "new\nold"
     assert accepted.order_passwords("another") == "another"

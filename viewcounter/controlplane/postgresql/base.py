@@ -4,29 +4,16 @@ Entries of `DATABASES` beside Django's: READ_PASSWORD, a function that is called
 longest wait for an answer, None for no bound. PASSWORD and READ_PASSWORD may be several passwords, one a line.
 """
 
-import time
 from typing import Any
 
 from django.db import DEFAULT_DB_ALIAS
 from django.db.backends.postgresql import base
+from django.db.backends.postgresql.psycopg_any import IsolationLevel
 from django.utils.asyncio import async_unsafe
-from psycopg import IsolationLevel
-from psycopg.abc import RV, PQGen
 
-from shardproxy.connection import DeadlineConnection
+from shardproxy.connection import AnsweredConnection
 from viewcounter.controlplane.control_connection import LastAccepted, build_address_parameters, last_accepted
 from viewcounter.controlplane.settings import pair_addresses
-
-
-class BoundedConnection(DeadlineConnection):
-    """Each wait for the server is bounded by `wait_seconds`; then it is closed. A frozen server answers nothing, not
-    even that a statement has run into its limit."""
-
-    wait_seconds: float | None = None
-
-    def wait(self, gen: PQGen[RV], interval: float = 0.1, timeout: float | None = None) -> RV:
-        self.deadline_at = None if self.wait_seconds is None else time.monotonic() + self.wait_seconds
-        return super().wait(gen, interval=interval, timeout=timeout)
 
 
 class DatabaseWrapper(base.DatabaseWrapper):
@@ -44,11 +31,11 @@ class DatabaseWrapper(base.DatabaseWrapper):
         return parameters | {"password": self._read_passwords().partition("\n")[0]}
 
     @async_unsafe
-    def get_new_connection(self, conn_params: dict[str, Any]) -> BoundedConnection:
+    def get_new_connection(self, conn_params: dict[str, Any]) -> AnsweredConnection:
         self.isolation_level = IsolationLevel.READ_COMMITTED
-        connection = BoundedConnection.connect(**conn_params | {"password": self._read_passwords()})
+        connection = AnsweredConnection.connect(**conn_params | {"password": self._read_passwords()})
         connection.wait_seconds = self.settings_dict.get("WAIT_SECONDS")
-        self._accepted.remember(connection.info)
+        self._accepted.remember(connection)
         return connection
 
     def _read_passwords(self) -> str:
