@@ -40,7 +40,7 @@ def connect_with_any(passwords: str, connect: Callable[[str], C]) -> C:
 
 def list_passwords(passwords: str) -> list[str]:
     """Without empty lines; at least one, which may be empty."""
-    return [line for line in passwords.splitlines() if line] or [""]
+    return [line for line in passwords.split("\n") if line] or [""]
 
 
 def read_password(password_ref: str, rules: PasswordRefRules) -> str:
