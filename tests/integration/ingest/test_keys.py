@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 from django.core.exceptions import ValidationError
-from django.db.backends.postgresql.base import DatabaseWrapper
 
 from devtools.local.keys import ensure_local_keys
 from devtools.localcluster.cluster import LocalCluster
@@ -24,6 +23,7 @@ from viewcounter.apikeys.keys import create_key, revoke_key, rotate_key
 from viewcounter.apikeys.models import ApiKey
 from viewcounter.apikeys.scopes import AuthenticatedKey, Scope
 from viewcounter.config import get_config
+from viewcounter.controlplane.postgresql.base import DatabaseWrapper
 
 pytestmark = pytest.mark.usefixtures("control_database")
 
