@@ -11,17 +11,20 @@ import os
 import select
 import socket
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 import psycopg
 from psycopg import pq
 from psycopg.abc import RV, PQGen
 from psycopg.rows import dict_row
 
-from shardproxy.passwords import connect_with_any
+from shardproxy.passwords import list_passwords
 from shardproxy.query import QueryClass
+
+C = TypeVar("C")
 
 _POLL_SECONDS = 0.1
 _MAX_SOCKET_READS = 3
@@ -77,6 +80,27 @@ class SessionMode:
             f"SET statement_timeout = {self.statement_timeout_ms}; {read_only};"
             f" SET application_name = '{self.session_name}'"
         )
+
+
+def connect_with_any(passwords: str, connect: Callable[[str], C]) -> C:
+    """What `connect` returns for the first of `passwords`, one a line, that the server accepts.
+
+    libpq does not tell a wrong password from other refusals, so the next one is tried after any refusal; but not after
+    a timeout, which would only be waited for again. The error of several has the text of each.
+    """
+    first, *others = list_passwords(passwords)
+    try:
+        return connect(first)
+    except psycopg.errors.ConnectionTimeout:
+        raise
+    except psycopg.OperationalError as error:
+        if not others:
+            raise
+        refusal = str(error).strip()
+    try:
+        return connect_with_any("\n".join(others), connect)
+    except psycopg.OperationalError as error:
+        raise type(error)(f"{refusal}; with another of the passwords: {error}") from error
 
 
 class DeadlineConnection(psycopg.Connection[dict[str, Any]]):

@@ -5,42 +5,14 @@ them, and every new connection finds out which; see docs/operations/secrets.md.
 """
 
 import os
-from collections.abc import Callable
-from typing import TypeVar
-
-import psycopg
 
 from configservice.topology.password_refs import PasswordRefNotAllowed, PasswordRefRules
 from shardproxy.errors import UnreadablePassword
 
-C = TypeVar("C")
-
-
-def connect_with_any(passwords: str, connect: Callable[[str], C]) -> C:
-    """What `connect` returns for the first of `passwords`, one a line, that the server accepts.
-
-    libpq does not tell a wrong password from other refusals, so each is tried after any refusal; but not after a
-    timeout, which would only be waited for again. Raises what the last attempt raised, with the others in its text.
-    """
-    candidates = list_passwords(passwords)
-    refusals: list[str] = []
-    for password in candidates:
-        try:
-            return connect(password)
-        except psycopg.errors.ConnectionTimeout:
-            raise
-        except psycopg.OperationalError as error:
-            refusals.append(str(error).strip())
-            if len(refusals) == len(candidates):
-                if len(refusals) == 1:
-                    raise
-                raise type(error)("; with another of the passwords: ".join(refusals)) from error
-    raise AssertionError("there is always one candidate")
-
 
 def list_passwords(passwords: str) -> list[str]:
-    """Without empty lines; at least one, which may be empty."""
-    return [line for line in passwords.split("\n") if line] or [""]
+    """One a line, which may end in CR LF. Without empty lines; at least one, which may be empty."""
+    return [line for line in (line.removesuffix("\r") for line in passwords.split("\n")) if line] or [""]
 
 
 def read_password(password_ref: str, rules: PasswordRefRules) -> str:

@@ -2,9 +2,8 @@
 
 from django.core.exceptions import ImproperlyConfigured
 
-from shardproxy.conninfo import LOST_PEER_PARAMETERS
 from shardproxy.errors import InsecureConnection
-from shardproxy.tls import build_tls_parameters, find_stray_variables
+from shardproxy.tls import find_stray_variables
 from viewcounter import __version__
 from viewcounter.api.settings import REST_FRAMEWORK, SPECTACULAR_SETTINGS
 from viewcounter.commands.installed_apps import INSTALLED_APPS
@@ -24,8 +23,8 @@ if _stray := find_stray_variables():
 _control_database = _config.control_database
 try:
     _control_database.list_addresses()
-    _CONTROL_DATABASE_TLS = build_tls_parameters(
-        host=_control_database.host, sslmode=_control_database.sslmode, files=_control_database.tls
+    _CONTROL_DATABASE_LINK = _control_database.build_link_parameters(
+        connect_seconds=_config.pool.connect_timeout_seconds
     )
 except InsecureConnection as error:
     raise ImproperlyConfigured(f"VIEWCOUNTER_CONTROL_DATABASE_SSLMODE: {error}") from error
@@ -85,9 +84,7 @@ DATABASES = {
         "WAIT_SECONDS": _control_database.query_seconds + _control_database.silence_seconds,
         "CONN_HEALTH_CHECKS": True,
         "OPTIONS": {
-            **_CONTROL_DATABASE_TLS,
-            "connect_timeout": _config.pool.connect_timeout_seconds,
-            **LOST_PEER_PARAMETERS,
+            **_CONTROL_DATABASE_LINK,
             "options": (
                 f"-c statement_timeout={_control_database.query_seconds * 1000:.0f}"
                 f" -c idle_in_transaction_session_timeout={_control_database.idle_seconds * 1000:.0f}"

@@ -43,7 +43,7 @@ STOP_SECONDS = 3.0
 _LISTEN = f"LISTEN {UNSIGNED_CHANNEL}"
 _READ_NEWEST = "SELECT epoch, snapshot, signatures FROM configservice_topologyepoch ORDER BY epoch DESC LIMIT 1"
 _HAS_UNSIGNED = """
-SELECT NOT signatures ? %(key_id)s AS is_unsigned
+SELECT NOT signatures ? %(key_id)s AS is_unsigned, current_setting('transaction_read_only') = 'on' AS is_read_only
 FROM configservice_topologyepoch ORDER BY epoch DESC LIMIT 1
 """
 _READ_LAST_SIGNED = """
@@ -91,7 +91,7 @@ class TopologySigner:
         self._call_seconds = call_seconds
         self._outage = OutageLog(
             logger,
-            failed="topologies are not signed, the control database does not answer",
+            failed="topologies are not signed, the control database does not answer or takes no writes",
             recovered="topologies are signed again",
         )
         self._key_outage = OutageLog(
@@ -125,6 +125,9 @@ class TopologySigner:
             now = time.monotonic()
             self._find_new_key()
             row = self._execute(connection, _HAS_UNSIGNED, key_id=self._key.id).fetchone()
+            if row is not None and row["is_read_only"]:
+                # Of several hosts another one may take writes by now; this session would never hear of it.
+                raise psycopg.errors.ReadOnlySqlTransaction("the server of this session takes no writes")
             if row is not None and (row["is_unsigned"] or now >= repair_at):
                 self._process_newest(connection)
                 repair_at = now + REPAIR_SECONDS

@@ -126,7 +126,7 @@ class LogModel:
                 return
             self._acknowledge(one, one.spool.pop(0), position)
 
-    def hear_topology(self, gateway: int) -> None:
+    def learn_topology(self, gateway: int) -> None:
         one = self.gateways[gateway]
         one.server, one.identity = self.current, self.published_identity
         if one.highest[0] < self.servers[self.current].term:
@@ -336,7 +336,7 @@ class LogModel:
         """All outages end, everything is read, then every acknowledged event is accounted for."""
         self.replace()
         for gateway in range(len(self.gateways)):
-            self.hear_topology(gateway)
+            self.learn_topology(gateway)
             self.drain_spool(gateway)
         while True:
             self.batches.clear()

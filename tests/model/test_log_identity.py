@@ -31,8 +31,8 @@ class LogMachine(RuleBasedStateMachine):
         self.model.drain_spool(gateway)
 
     @rule(gateway=GATEWAYS)
-    def hear_topology(self, gateway):
-        self.model.hear_topology(gateway)
+    def learn_topology(self, gateway):
+        self.model.learn_topology(gateway)
 
     @rule(gateway=GATEWAYS)
     def restart_gateway(self, gateway):
@@ -104,7 +104,10 @@ class LogMachine(RuleBasedStateMachine):
 
 
 TestLogMachine = LogMachine.TestCase
-TestLogMachine.settings = settings(max_examples=scale_examples(100), stateful_step_count=25, deadline=None)
+# The same sequences in every run: a new counterexample is for the one who changes the model, not for another change.
+TestLogMachine.settings = settings(
+    max_examples=scale_examples(100), stateful_step_count=25, deadline=None, derandomize=True
+)
 
 
 def read(model: LogModel) -> None:
@@ -185,7 +188,7 @@ def restart_the_gateway_of_a_lost_log(model: LogModel) -> None:
     model.restart_gateway(0)
     replace_an_unread_log(model)
     model.restart_gateway(0)
-    model.hear_topology(0)
+    model.learn_topology(0)
 
 
 def append_after_the_salvage(model: LogModel) -> None:

@@ -9,9 +9,7 @@ import threading
 from collections.abc import Iterable, Sequence
 
 from shardproxy.connection import DeadlineConnection
-from shardproxy.conninfo import LOST_PEER_PARAMETERS
 from shardproxy.passwords import list_passwords
-from shardproxy.tls import build_tls_parameters
 from viewcounter.controlplane.settings import ControlDatabaseSettings
 
 Address = tuple[str, str]
@@ -61,7 +59,5 @@ def build_control_parameters(settings: ControlDatabaseSettings, *, connect_secon
         **build_address_parameters(settings.list_addresses()),
         "dbname": settings.name,
         "user": settings.user,
-        **build_tls_parameters(host=settings.host, sslmode=settings.sslmode, files=settings.tls),
-        "connect_timeout": connect_seconds,
-        **LOST_PEER_PARAMETERS,
+        **settings.build_link_parameters(connect_seconds=connect_seconds),
     }

@@ -6,7 +6,8 @@ from typing import Literal
 from pydantic import SecretStr
 
 from runtime.settings import section, setting
-from shardproxy.tls import TlsFiles
+from shardproxy.conninfo import LOST_PEER_PARAMETERS
+from shardproxy.tls import TlsFiles, build_tls_parameters
 
 
 def check_hosts(text: str) -> str:
@@ -70,6 +71,14 @@ class ControlDatabaseSettings:
         "Time for which a process may be idle in a transaction on the control database; then the database ends it, so"
         " that a frozen process does not block failovers and other changes of the topology.",
     )
+
+    def build_link_parameters(self, *, connect_seconds: int) -> dict[str, str | int]:
+        """libpq's parameters for TLS and for a peer that is gone. Raises InsecureConnection."""
+        return {
+            **build_tls_parameters(host=self.host, sslmode=self.sslmode, files=self.tls),
+            "connect_timeout": connect_seconds,
+            **LOST_PEER_PARAMETERS,
+        }
 
     def list_addresses(self) -> list[tuple[str, str]]:
         """Raises ValueError as `pair_addresses`."""

@@ -19,6 +19,7 @@ from configservice.topology.publication import (
 from configservice.topology.published_snapshot import PublishedSnapshot, build_published_snapshot
 from configservice.topology.signer import TopologySigner
 from configservice.topology.signing import PublicKeys, make_signing_key_file, read_signing_key
+from devtools.localcluster.spec import SUPERUSER_ROLE
 from shardproxy.connection import open_dedicated_connection
 from tests.integration.configservice.conftest import CLUSTER_ID, read_topology
 from tests.waiting import wait_until
@@ -165,6 +166,34 @@ def test_a_new_key_signs_the_newest_topology_again_beside_the_old_one(publisher,
     signed = read_from_cache(cluster_cache)
     assert [PublicKeys.parse(key.public).verify(signed) for key in (publisher, new)] == [True, True]
     assert TopologyEpoch.objects.count() == 1
+
+
+def test_a_signer_leaves_a_server_that_takes_no_writes(publisher, start_signer, servers, caplog, monkeypatch):
+    """It has several hosts: the one that it leaves is not asked for ever."""
+    monkeypatch.setattr(signer, "POLL_SECONDS", 0.05)
+    start_signer(publisher)
+    wait_until(is_listening)
+    set_read_only(servers, "on")
+    try:
+        wait_until(lambda: "the server of this session takes no writes" in caplog.text)
+    finally:
+        set_read_only(servers, "off")
+    wait_until(is_writable)
+    published = add_event_type()
+    wait_until(lambda: find_unsigned_epoch() is None)
+    assert read_from_control_database(prefers_signed=True).decode() == published
+
+
+def set_read_only(servers, state):
+    with servers.database("control").connect(user=SUPERUSER_ROLE) as session:
+        session.execute(f"ALTER SYSTEM SET default_transaction_read_only = {state}")
+        session.execute("SELECT pg_reload_conf()")
+
+
+def is_writable() -> bool:
+    with connection.cursor() as cursor:
+        cursor.execute("SHOW default_transaction_read_only")
+        return cursor.fetchone() == ("off",)
 
 
 def test_a_key_file_that_is_exchanged_is_used_without_a_restart(publisher, start_signer, tmp_path, monkeypatch):

@@ -12,9 +12,8 @@ from psycopg.conninfo import make_conninfo
 from configservice.topology.password_refs import PasswordRefRules
 from devtools.localcluster import ClusterSpec, LocalCluster
 from devtools.localcluster.spec import SERVICE_ROLE, SUPERUSER_ROLE
-from shardproxy.connection import Purpose
+from shardproxy.connection import Purpose, connect_with_any
 from shardproxy.dedicated_connection import DedicatedConnection
-from shardproxy.passwords import connect_with_any
 from shardproxy.settings import PoolSettings
 from tests.clusters import run_cluster
 from tests.integration.shardproxy.servers import Servers
