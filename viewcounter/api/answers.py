@@ -8,6 +8,7 @@ from viewcounter.api.read_options import encode_routes
 from viewcounter.catalogue.models import Channel, Video
 from viewcounter.queries.counts import CountsAnswer, ManyCountsAnswer, VideoCounts
 from viewcounter.queries.meta import Meta
+from viewcounter.queries.ranges import Interval
 from viewcounter.queries.stats import StatsAnswer
 from viewcounter.queries.top import TopAnswer
 
@@ -40,6 +41,8 @@ def encode_stats(answer: StatsAnswer) -> Json:
     if query.interval is not None and answer.series is not None:
         body["interval"] = query.interval.value
         body["tz"] = query.zone_name
+        if query.interval is Interval.WEEK:
+            body["week_start"] = query.week_start.value
         body["series"] = [{"start": bucket.start, "value": bucket.value} for bucket in answer.series]
     meta = encode_meta(answer.meta)
     if answer.catalogue_revision is not None:

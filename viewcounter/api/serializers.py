@@ -183,13 +183,16 @@ class StatsAnswerSerializer(serializers.Serializer):
     start_time = serializers.DateTimeField(allow_null=True, help_text="Effective start, inclusive; null: open.")
     end_time = serializers.DateTimeField(allow_null=True, help_text="Effective end, exclusive; null: open.")
     interval = serializers.CharField(required=False)
-    tz = serializers.CharField(required=False, help_text="With an interval only: whose clock and calendar cut it.")
+    tz = serializers.CharField(
+        required=False, help_text="With an interval only: whose clock and calendar cut it, as the database spells it."
+    )
+    week_start = serializers.CharField(required=False, help_text="With `interval=week` only.")
     value = serializers.FloatField(
         allow_null=True,
         help_text="Over the whole period. No events: 0 for count, sum and unique_viewers, null for the others.",
     )
     series = BucketSerializer(many=True, required=False, help_text="With an interval only.")
-    previous = PreviousStatsSerializer(required=False, help_text="With `compare=previous` only, as are the next two.")
+    previous = PreviousStatsSerializer(required=False, help_text="With `compare` only, as are the next two.")
     delta = serializers.FloatField(required=False, allow_null=True, help_text="Value minus the value before.")
     ratio = serializers.FloatField(
         required=False, allow_null=True, help_text="Value by the value before; null where that is zero or null."

@@ -2,38 +2,55 @@
 
 Buckets are disjoint and leave nothing out, on every day:
 
-- `minute`, `15m`, `hour`: one bucket for each stretch of real time in which the wall clock shows the same minute,
-  quarter or hour under the same offset. An hour that is repeated when clocks go back is two buckets with different
-  offsets; one that is skipped is none. Where clocks move by half an hour (Australia/Lord_Howe), the hour of the
-  change is two buckets.
-- `day`, `week` (Monday to Sunday), `month`: from the first instant of the local date to the first of the next bucket's:
-  23, 24 or 25 hours a day. A date that never happened (Pacific/Apia, 2011-12-30) is no bucket.
+- `minute`, `5m`, `15m`, `30m`, `hour`: one bucket for each stretch of real time in which the wall clock shows the same
+  minute, 5 minutes, quarter, half or whole hour under the same offset. An hour that is repeated when clocks go back is
+  two buckets with different offsets; one that is skipped is none. Where clocks move by half an hour
+  (Australia/Lord_Howe), the hour of the change is two buckets.
+- `day`, `week`, `month`, `quarter`, `year`: from the first instant of the local date to the first of the next bucket's:
+  23, 24 or 25 hours a day. A week begins on Monday unless the query names another day. A date that never happened
+  (Pacific/Apia, 2011-12-30) is no bucket.
 
 Offsets of seconds (before about 1900) are rounded down to the minute, like every edge.
 """
 
 from collections.abc import Iterator
-from datetime import UTC, date, datetime, timedelta, tzinfo
+from datetime import UTC, datetime, timedelta, tzinfo
 from itertools import islice
 
+from viewcounter.queries.calendars import (
+    CALENDAR_INTERVALS,
+    DAY,
+    WeekStart,
+    floor_date,
+    get_first_instant,
+    get_next_date,
+)
 from viewcounter.queries.errors import InvalidQuery
 from viewcounter.queries.ranges import MINUTE, Interval, Period, floor_to
-
-_DAY = timedelta(days=1)
-_CALENDAR = frozenset({Interval.DAY, Interval.WEEK, Interval.MONTH})
 
 # No bucket is longer, whatever the clocks do: gives the least number of buckets of a period.
 _LONGEST = {
     Interval.MINUTE: MINUTE,
+    Interval.FIVE_MINUTES: 5 * MINUTE,
     Interval.QUARTER_HOUR: 15 * MINUTE,
+    Interval.HALF_HOUR: 30 * MINUTE,
     Interval.HOUR: 60 * MINUTE,
-    Interval.DAY: 2 * _DAY,
-    Interval.WEEK: 8 * _DAY,
-    Interval.MONTH: 32 * _DAY,
+    Interval.DAY: 2 * DAY,
+    Interval.WEEK: 8 * DAY,
+    Interval.MONTH: 32 * DAY,
+    Interval.QUARTER: 93 * DAY,
+    Interval.YEAR: 367 * DAY,
 }
 
 
-def list_buckets(period: Period, interval: Interval, *, zone: tzinfo, max_buckets: int) -> list[datetime]:
+def list_buckets(
+    period: Period,
+    interval: Interval,
+    *,
+    zone: tzinfo,
+    max_buckets: int,
+    week_start: WeekStart = WeekStart.MONDAY,
+) -> list[datetime]:
     """The starts (UTC) of the buckets that the period touches, ascending; the first may lie before the period's.
 
     Raises InvalidQuery when an edge is open or there would be more than `max_buckets`.
@@ -42,7 +59,7 @@ def list_buckets(period: Period, interval: Interval, *, zone: tzinfo, max_bucket
     least = (end - start) // _LONGEST[interval]
     if least <= max_buckets:
         try:
-            buckets = list(islice(_enumerate(start, end, interval, zone), max_buckets + 1))
+            buckets = list(islice(_enumerate(start, end, interval, zone, week_start), max_buckets + 1))
         except OverflowError:
             message = "lies too close to the end of the calendar for local time"
             raise InvalidQuery("start_time", "invalid_time", message) from None
@@ -61,11 +78,13 @@ def _get_edges(period: Period) -> tuple[datetime, datetime]:
     return period.start, period.end
 
 
-def _enumerate(start: datetime, end: datetime, interval: Interval, zone: tzinfo) -> Iterator[datetime]:
+def _enumerate(
+    start: datetime, end: datetime, interval: Interval, zone: tzinfo, week_start: WeekStart
+) -> Iterator[datetime]:
     if start == end:
         return iter(())
-    if interval in _CALENDAR:
-        return _walk_calendar(start, end, interval, zone)
+    if interval in CALENDAR_INTERVALS:
+        return _walk_calendar(start, end, interval, zone, week_start)
     return _walk_clock(start, end, _LONGEST[interval], zone)
 
 
@@ -101,37 +120,14 @@ def _find_change(before: datetime, after: datetime, zone: tzinfo) -> datetime:
     return after
 
 
-def _walk_calendar(start: datetime, end: datetime, interval: Interval, zone: tzinfo) -> Iterator[datetime]:
-    day = _floor_date(start.astimezone(zone).date(), interval)
-    edge = _get_first_instant(day, zone)
+def _walk_calendar(
+    start: datetime, end: datetime, interval: Interval, zone: tzinfo, week_start: WeekStart
+) -> Iterator[datetime]:
+    day = floor_date(start.astimezone(zone).date(), interval, week_start=week_start)
+    edge = get_first_instant(day, zone)
     while edge < end:
-        day = _get_next_date(day, interval)
-        following = _get_first_instant(day, zone)
+        day = get_next_date(day, interval)
+        following = get_first_instant(day, zone)
         if following > edge:  # a date that was skipped begins when the next one does
             yield edge
         edge = following
-
-
-def _floor_date(day: date, interval: Interval) -> date:
-    match interval:
-        case Interval.WEEK:
-            return day - timedelta(days=day.weekday())
-        case Interval.MONTH:
-            return day.replace(day=1)
-        case _:
-            return day
-
-
-def _get_next_date(day: date, interval: Interval) -> date:
-    match interval:
-        case Interval.WEEK:
-            return day + timedelta(days=7)
-        case Interval.MONTH:
-            return (day + timedelta(days=31)).replace(day=1)
-        case _:
-            return day + _DAY
-
-
-def _get_first_instant(day: date, zone: tzinfo) -> datetime:
-    """Midnight; where clocks skip it, the moment of the change; where they repeat it, the first time."""
-    return floor_to(datetime(day.year, day.month, day.day, tzinfo=zone).astimezone(UTC), MINUTE)

@@ -1,20 +1,30 @@
-"""A period compared with the previous one of the same length. Pure."""
+"""A period compared with an earlier one, by the calendar of a zone. Pure.
+
+`previous`: whole months are compared with as many months before (July with June), other whole dates with as many dates
+before, whatever their hours (a day with the day of 25 hours before it), anything else with the same length of time. By
+week, whole dates are compared with as many dates before even where they are months.
+
+`year`: the same months, dates or times on the clock a year earlier. 29 February is compared with 28 February.
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import UTC, date, datetime, tzinfo
 from enum import StrEnum
 from fractions import Fraction
 from typing import Protocol, TypeVar
 
+from viewcounter.queries.calendars import DAY, find_dates, get_first_instant, subtract_months, subtract_year
 from viewcounter.queries.errors import InvalidQuery
 from viewcounter.queries.functions import Number
-from viewcounter.queries.ranges import Period
+from viewcounter.queries.ranges import MINUTE, Interval, Period, floor_to
 
 _DECIMALS = 6
 
 
 class Compare(StrEnum):
     PREVIOUS = "previous"
+    YEAR = "year"
 
     @classmethod
     def parse(cls, text: str) -> "Compare":
@@ -40,28 +50,71 @@ class _HasValue(Protocol):
 Answer = TypeVar("Answer", bound=_HasValue)
 
 
-def plan_previous(period: Period) -> Period:
-    """Ends where `period` begins. Raises InvalidQuery for an open or empty period, or one before all time."""
+def plan_compared(period: Period, compare: Compare, *, zone: tzinfo = UTC, interval: Interval | None = None) -> Period:
+    """The earlier period. Raises InvalidQuery for an open or empty period, or where the calendar ends."""
     if period.start is None or period.end is None:
         field = "start_time" if period.start is None else "end_time"
-        raise InvalidQuery(field, "required", "is required to compare with the previous period")
+        raise InvalidQuery(field, "required", "is required to compare with an earlier period")
     if period.start == period.end:
         raise InvalidQuery("end_time", "empty_period", "must be at least a minute after start_time to be compared")
     try:
-        return Period(start=period.start - (period.end - period.start), end=period.start)
+        if compare is Compare.YEAR:
+            return _find_year_before(period.start, period.end, zone)
+        return Period(_find_previous_start(period.start, period.end, zone, interval), period.start)
     except OverflowError:
-        raise InvalidQuery("compare", "out_of_range", "the previous period begins before the year 1") from None
+        message = "the period or the earlier one lies beyond the years 1 to 9999"
+        raise InvalidQuery("compare", "out_of_range", message) from None
 
 
-def get_previous(get: Callable[[Period], Answer], period: Period) -> Answer:
-    """The answer of `get` for the previous period. Raises InvalidQuery naming `compare` if only that one cannot be
-    answered."""
-    previous = plan_previous(period)
+def get_compared(get: Callable[[Period], Answer], compared: Period) -> Answer:
+    """The answer of `get` for the earlier period. Raises InvalidQuery naming `compare` if it cannot be answered."""
     try:
-        return get(previous)
+        return get(compared)
     except InvalidQuery as error:
-        message = f"the previous period {previous.start:%Y-%m-%dT%H:%MZ} to {previous.end:%Y-%m-%dT%H:%MZ}: {error}"
+        message = f"the earlier period {compared.start:%Y-%m-%dT%H:%MZ} to {compared.end:%Y-%m-%dT%H:%MZ}: {error}"
         raise InvalidQuery("compare", error.code, message) from error
+
+
+def _find_previous_start(start: datetime, end: datetime, zone: tzinfo, interval: Interval | None) -> datetime:
+    dates = find_dates(start, end, zone)
+    if dates is None:
+        return start - (end - start)
+    first, after = dates
+    if _are_months(first, after) and interval is not Interval.WEEK:
+        months = (after.year - first.year) * 12 + after.month - first.month
+        return get_first_instant(subtract_months(first, months), zone)
+    previous = first - (after - first)
+    while get_first_instant(previous, zone) >= start:  # a date that the zone has skipped
+        previous -= after - first
+    return get_first_instant(previous, zone)
+
+
+def _find_year_before(start: datetime, end: datetime, zone: tzinfo) -> Period:
+    dates = find_dates(start, end, zone)
+    if dates is None:
+        return _move_clock(start.astimezone(zone), end.astimezone(zone))
+    first, after = dates
+    # The last date and not the one after it: the year before may have, or lack, a 29 February between the two.
+    last = subtract_year(after) if _are_months(first, after) else subtract_year(after - DAY) + DAY
+    return Period(get_first_instant(subtract_year(first), zone), get_first_instant(last, zone))
+
+
+def _move_clock(start: datetime, end: datetime) -> Period:
+    """Both edges by a year on the wall clock of their zone."""
+    moved_start = datetime.combine(subtract_year(start.date()), start.timetz())
+    if any((edge.month, edge.day) == (2, 29) for edge in (start, end)):
+        # Both 28 and 29 February would move to 28 February: the time on the clock between the edges decides.
+        moved_end = moved_start + (end.replace(tzinfo=None) - start.replace(tzinfo=None))
+    else:
+        moved_end = datetime.combine(subtract_year(end.date()), end.timetz())
+    first, last = (floor_to(edge.astimezone(UTC), MINUTE) for edge in (moved_start, moved_end))
+    if first >= last:  # within an hour that clocks repeat, or moved into one that they skip
+        last = first + (end.astimezone(UTC) - start.astimezone(UTC))
+    return Period(first, last)
+
+
+def _are_months(first: date, after: date) -> bool:
+    return first.day == after.day == 1
 
 
 def subtract(value: Number | None, before: Number | None) -> PeriodDifference:

@@ -13,6 +13,7 @@ from typing import Any
 from tzdata import IANA_VERSION
 
 from viewcounter.queries.buckets import list_buckets
+from viewcounter.queries.calendars import WeekStart
 from viewcounter.queries.errors import InvalidQuery
 from viewcounter.queries.functions import Aggregate, Function, Number, evaluate, merge
 from viewcounter.queries.meta import Source
@@ -44,6 +45,7 @@ class PeriodPlan:
     period: Period
     interval: Interval | None
     zone: tzinfo
+    week_start: WeekStart
     bucket_starts: tuple[datetime, ...]
     edges: tuple[datetime, ...]
     slices: tuple[Slice, ...]
@@ -66,17 +68,23 @@ class Bucket:
 
 
 def plan_period(
-    period: Period, *, interval: Interval | None = None, zone: tzinfo = UTC, max_buckets: int = 0
+    period: Period,
+    *,
+    interval: Interval | None = None,
+    zone: tzinfo = UTC,
+    week_start: WeekStart = WeekStart.MONDAY,
+    max_buckets: int = 0,
 ) -> PeriodPlan:
     """Raises InvalidQuery for an interval over an open period or with more than `max_buckets`."""
     starts: list[datetime] = []
     if interval is not None:
-        starts = list_buckets(period, interval, zone=zone, max_buckets=max_buckets)
+        starts = list_buckets(period, interval, zone=zone, week_start=week_start, max_buckets=max_buckets)
     edges = get_edges(period, starts)
     return PeriodPlan(
         period=period,
         interval=interval,
         zone=zone,
+        week_start=week_start,
         bucket_starts=tuple(starts),
         edges=tuple(edges),
         slices=tuple(plan_slices(edges)),
@@ -86,7 +94,7 @@ def plan_period(
 def format_cut(plan: PeriodPlan) -> str:
     """A name that two plans share only if they have the same buckets by the same rules of the same zone."""
     start, end = (("" if edge is None else f"{edge:%Y%m%d%H%M}") for edge in (plan.period.start, plan.period.end))
-    cut = "" if plan.interval is None else f"{plan.interval}:{plan.zone}:{IANA_VERSION}"
+    cut = "" if plan.interval is None else f"{plan.interval}:{plan.week_start}:{plan.zone}:{IANA_VERSION}"
     return f"{start}:{end}:{cut}"
 
 

@@ -18,14 +18,18 @@ _LOST_PLUS = re.compile(r"\d{4}-\d{2}-\d{2}[Tt][\d:.]+ \d{2}:\d{2}", re.ASCII)
 
 
 class Interval(StrEnum):
-    """Width of a bucket, on the clock and calendar of a zone; see `buckets`. Weeks are ISO: they begin on Monday."""
+    """Width of a bucket, on the clock and calendar of a zone; see `buckets`."""
 
     MINUTE = "minute"
+    FIVE_MINUTES = "5m"
     QUARTER_HOUR = "15m"
+    HALF_HOUR = "30m"
     HOUR = "hour"
     DAY = "day"
     WEEK = "week"
     MONTH = "month"
+    QUARTER = "quarter"
+    YEAR = "year"
 
     @classmethod
     def parse(cls, text: str) -> Self:

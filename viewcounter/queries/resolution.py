@@ -8,10 +8,8 @@ from viewcounter.queries.ranges import EPOCH, Interval, Period, floor_to
 from viewcounter.queries.tiers import Slice, Tier, find_expired
 from viewcounter.storage.ranges import Horizon
 
-_FINE_INTERVALS = {
-    Tier.HOUR: {Interval.MINUTE, Interval.QUARTER_HOUR},
-    Tier.DAY: {Interval.MINUTE, Interval.QUARTER_HOUR, Interval.HOUR},
-}
+_WITHIN_HOURS = frozenset({Interval.MINUTE, Interval.FIVE_MINUTES, Interval.QUARTER_HOUR, Interval.HALF_HOUR})
+_FINE_INTERVALS = {Tier.HOUR: _WITHIN_HOURS, Tier.DAY: _WITHIN_HOURS | {Interval.HOUR}}
 
 
 def check_resolution(slices: Sequence[Slice], horizon: Horizon, *, period: Period, interval: Interval | None) -> None:

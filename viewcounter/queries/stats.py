@@ -6,6 +6,7 @@ from typing import Any
 
 from clusterproxy.proxy import ClusterProxy
 from viewcounter.cache.read_cache import ReadCache
+from viewcounter.queries.calendars import WeekStart
 from viewcounter.queries.freshness import DEFAULT, ReadOptions
 from viewcounter.queries.functions import Aggregate, Function, Number, evaluate, merge
 from viewcounter.queries.meta import Meta, Source
@@ -43,7 +44,7 @@ DEFAULT_LIMITS = SketchLimits()
 
 @dataclass(frozen=True, slots=True)
 class StatsQuery:
-    """`zone_name` (IANA) cuts the buckets; the period is absolute."""
+    """`zone_name` (see `zones`) cuts the buckets; the period is absolute."""
 
     target: StatsTarget
     event_type: str
@@ -52,6 +53,7 @@ class StatsQuery:
     interval: Interval | None = None
     fill: Fill = Fill.NONE
     zone_name: str = "UTC"
+    week_start: WeekStart = WeekStart.MONDAY
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +96,7 @@ def get_stats(
             cluster, target, statements.total, params, key=f"total:{event_type.id}", options=options
         )
         return _build_total(query, function, read(request, now=now, cache=cache), now=now)
-    plan = plan_period(period, interval=query.interval, zone=zone, max_buckets=max_buckets)
+    plan = plan_period(period, interval=query.interval, zone=zone, week_start=query.week_start, max_buckets=max_buckets)
     params = period_parameters(plan, partitions=target.locate(cluster.topology), event_type_id=event_type.id)
     cut = f"{event_type.id}:{format_cut(plan)}"
     if isinstance(function, SketchFunction):

@@ -104,6 +104,7 @@ def stats(
     end_time: datetime | None = None,
     interval: str | None = None,
     tz: str | None = None,
+    week_start: str | None = None,
 ) -> Query[StatsAnswer]:
     """One function over a period, and by interval, of a video or a channel. Raises ValueError unless one is given."""
     if (video_id is None) == (channel_id is None):
@@ -116,6 +117,7 @@ def stats(
         end_time=_format(end_time),
         interval=interval,
         tz=tz,
+        week_start=week_start,
     )
     return Query("GET", f"/v1/{kind}/{quote(str(identity), safe='')}/stats", parameters, None, _parse_stats)
 

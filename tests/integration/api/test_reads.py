@@ -99,16 +99,27 @@ def test_buckets_of_a_zone_begin_at_its_edges_and_show_its_offset(watched):
 @pytest.mark.parametrize(
     ("interval", "starts"),
     [
+        ("5m", ["2026-01-31T00:55:00Z", "2026-01-31T01:00:00Z"]),
         ("15m", ["2026-01-31T00:45:00Z", "2026-01-31T01:00:00Z"]),
+        ("30m", ["2026-01-31T00:30:00Z", "2026-01-31T01:00:00Z"]),
         ("week", ["2026-01-26T00:00:00Z"]),
         ("month", ["2026-01-01T00:00:00Z"]),
+        ("quarter", ["2026-01-01T00:00:00Z"]),
+        ("year", ["2026-01-01T00:00:00Z"]),
     ],
 )
-def test_quarters_weeks_and_months(watched, interval, starts):
+def test_intervals_of_the_clock_and_of_the_calendar(watched, interval, starts):
     parameters = {"start_time": "2026-01-31T00:50:00Z", "end_time": "2026-02-01T00:00:00Z", "interval": interval}
     body = watched.get(stats_path("cats", event_type="watch_time", **parameters), STATS)
     assert ([bucket["start"] for bucket in body["series"]], body["tz"]) == (starts, "UTC")
     assert sum(bucket["value"] for bucket in body["series"]) == body["value"] == 3
+
+
+def test_a_week_begins_on_the_day_that_is_named(watched):
+    parameters = {"start_time": "2026-01-31T00:50:00Z", "end_time": "2026-02-01T00:00:00Z", "interval": "week"}
+    for week_start, start in (("Sunday", "2026-01-25T00:00:00Z"), ("saturday", "2026-01-31T00:00:00Z")):
+        body = watched.get(stats_path("cats", event_type="watch_time", week_start=week_start, **parameters), STATS)
+        assert ([b["start"] for b in body["series"]], body["week_start"]) == ([start], week_start.lower())
 
 
 def test_without_an_interval_there_is_a_value_and_no_series(watched):
@@ -135,7 +146,7 @@ def test_fill_zero_gives_every_bucket(watched):
         ("event_type=%00", "event_type", "unknown_event_type"),
         ("event_type=view&function=median", "function", "unknown_function"),
         ("event_type=view&function=", "function", "unknown_function"),
-        ("event_type=view&interval=year&start_time=2026-01-01T00:00:00Z", "interval", "unknown_interval"),
+        ("event_type=view&interval=decade&start_time=2026-01-01T00:00:00Z", "interval", "unknown_interval"),
         ("event_type=view&interval=hour", "start_time", "required"),
         ("event_type=view&interval=hour&start_time=2026-01-01T00:00:00Z", "end_time", "required"),
         ("event_type=view&start_time=2026-01-01T00:00:00", "start_time", "missing_offset"),
@@ -155,6 +166,8 @@ def test_fill_zero_gives_every_bucket(watched):
         ("event_type=view&fill=previous", "fill", "unknown_fill"),
         ("event_type=view&tz=Europe/Atlantis", "tz", "unknown_time_zone"),
         ("event_type=view&tz=", "tz", "unknown_time_zone"),
+        ("event_type=view&week_start=1", "week_start", "unknown_week_start"),
+        ("event_type=view&compare=next", "compare", "unknown_comparison"),
         ("event_type=view&tz=UTC&tz=UTC", "tz", "repeated_parameter"),
         ("event_type=view&from=2026-01-01T00:00:00Z", "from", "unknown_parameter"),
     ],
@@ -243,6 +256,45 @@ def test_a_period_is_compared_with_the_one_before_it(watched):
     assert [bucket["value"] for bucket in body["previous"]["series"]] == [2]
     answer = watched.call("GET", stats_path("cats", event_type="view", compare="previous"))
     assert (answer.status_code, answer.json()["errors"][0]["field"]) == (422, "start_time")
+
+
+def test_a_month_is_compared_with_the_one_before_or_a_year_before(watched):
+    february = {"event_type": "view", "start_time": "2026-01-31T23:00:00Z", "end_time": "2026-02-28T23:00:00Z"}
+    for compare, start, end, value in (
+        ("previous", "2025-12-31T23:00:00Z", "2026-01-31T23:00:00Z", 2),
+        ("year", "2025-01-31T23:00:00Z", "2025-02-28T23:00:00Z", 0),
+    ):
+        body = watched.get(stats_path("cats", **february, tz="europe/berlin", compare=compare), STATS)
+        previous = body["previous"]
+        assert (previous["start_time"], previous["end_time"], previous["value"]) == (start, end, value)
+        assert body["delta"] == body["value"] - value
+
+
+def test_zones_are_named_in_any_case_or_by_an_offset_and_shown_by_one_name(watched):
+    day = {"start_time": "2026-01-31T00:00:00Z", "end_time": "2026-01-31T12:00:00Z", "interval": "day", "fill": "zero"}
+    for text, name, starts in (
+        ("asia/KATHMANDU", "Asia/Kathmandu", ["2026-01-31T00:00:00+05:45"]),
+        ("+05:30", "+05:30", ["2026-01-31T00:00:00+05:30"]),
+        ("-03:30", "-03:30", ["2026-01-30T00:00:00-03:30", "2026-01-31T00:00:00-03:30"]),
+        ("z", "UTC", ["2026-01-31T00:00:00Z"]),
+    ):
+        body = watched.get(stats_path("cats", event_type="view", tz=text, **day), STATS)
+        assert (body["tz"], [bucket["start"] for bucket in body["series"]]) == (name, starts)
+    unescaped = watched.call("GET", stats_path("cats", event_type="view", tz="+05:30", **day).replace("%2B", "+"))
+    assert unescaped.json()["tz"] == "+05:30"
+
+
+def test_a_table_keeps_the_offset_of_each_bucket(watched):
+    night = {"start_time": "2026-10-24T23:00:00Z", "end_time": "2026-10-25T03:00:00Z", "tz": "Europe/Berlin"}
+    path = stats_path("cats", event_type="view", interval="hour", fill="zero", **night)
+    lines = watched.call("GET", path, headers={"Accept": "text/csv"}).content.decode().splitlines()
+    assert [line.split(",")[3] for line in lines] == [
+        "start",
+        "2026-10-25T01:00:00+02:00",
+        "2026-10-25T02:00:00+02:00",
+        "2026-10-25T02:00:00+01:00",
+        "2026-10-25T03:00:00+01:00",
+    ]
 
 
 def test_statistics_come_as_csv_for_who_asks_for_it(watched):

@@ -24,6 +24,7 @@ from tests.unit.processing.builders import uuid4_of
 from tests.unit.queries.wall_clock import ZONES, find_bucket_start
 from viewcounter.eventlog.codec import AcceptedEvent
 from viewcounter.events.partition import get_partition
+from viewcounter.queries.calendars import WeekStart
 from viewcounter.queries.counts import get_channel_counts, get_counts
 from viewcounter.queries.errors import InvalidQuery
 from viewcounter.queries.functions import Function
@@ -76,6 +77,7 @@ class Question(NamedTuple):
     interval: Interval | None
     zone_name: str
     fill: Fill
+    week_start: WeekStart = WeekStart.MONDAY
 
 
 # Minutes near edges of hours and days are where a planner goes wrong.
@@ -134,6 +136,7 @@ questions = st.builds(
     interval=st.one_of(st.none(), st.sampled_from(Interval)),
     zone_name=st.sampled_from(ZONES),
     fill=st.sampled_from(Fill),
+    week_start=st.sampled_from(WeekStart),
 )
 rounds = st.tuples(
     randoms,
@@ -249,6 +252,7 @@ def check_answers(lifetime, base, videos, question):
         "interval": None if None in question.edges else question.interval,
         "fill": question.fill,
         "zone_name": question.zone_name,
+        "week_start": question.week_start,
     }
     if question.of == "channel":
         of_videos = videos[:2]
@@ -263,8 +267,8 @@ def check_answers(lifetime, base, videos, question):
     try:
         answer = get_stats(lifetime.cluster, asked, max_buckets=MAX_BUCKETS, now=lifetime.now)
     except InvalidQuery as error:
-        zone = get_zone(question.zone_name)
-        check_refusal(error, lifetime, plan_period(period, interval=asked.interval, zone=zone, max_buckets=MAX_BUCKETS))
+        cut = {"interval": asked.interval, "zone": get_zone(asked.zone_name), "week_start": asked.week_start}
+        check_refusal(error, lifetime, plan_period(period, max_buckets=MAX_BUCKETS, **cut))
         return
     events = select(lifetime, period, of_videos, question.type_id)
     assert answer.value == compute(question.function, [weigh(event, question.function) for event in events])
@@ -285,14 +289,14 @@ def check_days(lifetime, base, videos):
 
 
 def check_series(series, events, asked):
-    interval, zone_name, period = asked.interval, asked.zone_name, asked.period
+    cut, zone_name, period = (asked.interval, asked.zone_name, asked.week_start), asked.zone_name, asked.period
     buckets = defaultdict(list)
     for event in events:
-        buckets[find_bucket_start(event.minute, interval, zone_name)].append(weigh(event, asked.function))
+        buckets[find_bucket_start(event.minute, *cut)].append(weigh(event, asked.function))
     starts = sorted(buckets)
     if asked.fill is Fill.ZERO:
         minutes = range((period.end - period.start) // MINUTE)
-        starts = sorted({find_bucket_start(period.start + m * MINUTE, interval, zone_name) for m in minutes})
+        starts = sorted({find_bucket_start(period.start + m * MINUTE, *cut) for m in minutes})
     # In UTC: times of different zones never compare equal within an hour that clocks repeat (PEP 495).
     found = [(b.start.astimezone(UTC), b.value) for b in series]
     assert found == [(s, compute(asked.function, buckets.get(s, []))) for s in starts]

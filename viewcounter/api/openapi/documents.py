@@ -5,6 +5,7 @@ from drf_spectacular.utils import OpenApiParameter
 
 from viewcounter.api.openapi.patterns import ID_PATTERN
 from viewcounter.catalogue.limits import ID_MAX_CHARACTERS
+from viewcounter.queries.calendars import WeekStart
 from viewcounter.queries.comparing import Compare
 from viewcounter.queries.functions import Function
 from viewcounter.queries.periods import Fill
@@ -37,25 +38,33 @@ INTERVAL = OpenApiParameter(
     "interval",
     {"type": "string", "enum": list(Interval)},
     description=(
-        "Adds a series; needs both times. At most 1,500 buckets at once. Weeks begin on Monday. A bucket that the "
-        "period covers in part has the value of that part."
+        "Adds a series; needs both times. At most 1,500 buckets at once. Quarters and years begin in January. A bucket "
+        "that the period covers in part has the value of that part."
     ),
 )
 TIME_ZONE = OpenApiParameter(
     "tz",
     {"type": "string", "default": "UTC"},
     description=(
-        "Zone of the IANA database whose clock and calendar cut the series, for example Europe/Berlin. A day is as "
-        "long as it is there (23 to 25 hours when clocks change); an hour that clocks repeat is two buckets with "
-        "different offsets, one that they skip is none."
+        "Zone whose clock and calendar cut the series and say what `compare` compares with: a name of the IANA "
+        "database in any case, for example Europe/Berlin, or an offset from UTC, for example +05:30 (write + as %2B in "
+        "a URL). A day is as long as it is there (23 to 25 hours when clocks change); an hour that clocks repeat is "
+        "two buckets with different offsets, one that they skip is none."
     ),
+)
+WEEK_START = OpenApiParameter(
+    "week_start",
+    {"type": "string", "enum": list(WeekStart), "default": WeekStart.MONDAY.value},
+    description="The day on which the buckets of `interval=week` begin.",
 )
 COMPARE = OpenApiParameter(
     "compare",
     {"type": "string", "enum": list(Compare)},
     description=(
-        "`previous`: adds the period of the same length that ends where this one begins, with the difference and the "
-        "ratio. Needs both times."
+        "Adds an earlier period, the difference and the ratio. Needs both times. `previous`: the period that ends "
+        "where this one begins, by the calendar of `tz`: as many months (July: June), or with `interval=week` and for "
+        "other whole days as many days, whatever their hours; else the same length. `year`: the same months, days or "
+        "times on the clock a year earlier; 28 February for 29 February."
     ),
 )
 FILL = OpenApiParameter(

@@ -1,4 +1,4 @@
-"""Statistics of videos and of channels, also compared with the period before, as JSON and as CSV."""
+"""Statistics of videos and of channels, also compared with an earlier period, as JSON and as CSV."""
 
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -25,13 +25,15 @@ from viewcounter.apikeys.scopes import Scope
 from viewcounter.cache.process import find_read_cache
 from viewcounter.cluster import get_cluster
 from viewcounter.config import get_config
-from viewcounter.queries.comparing import Compare, get_previous, subtract
+from viewcounter.queries.calendars import WeekStart
+from viewcounter.queries.comparing import Compare, get_compared, plan_compared, subtract
 from viewcounter.queries.functions import Function
 from viewcounter.queries.periods import Fill
-from viewcounter.queries.ranges import Interval
+from viewcounter.queries.ranges import Interval, Period
 from viewcounter.queries.sketched import parse_stats_function
 from viewcounter.queries.stats import StatsAnswer, StatsQuery, get_stats
 from viewcounter.queries.targets import StatsTarget, TargetKind
+from viewcounter.queries.zones import get_zone, get_zone_name
 
 STATS_PARAMETERS = [
     documents.EVENT_TYPE,
@@ -40,6 +42,7 @@ STATS_PARAMETERS = [
     documents.END_TIME,
     documents.INTERVAL,
     documents.TIME_ZONE,
+    documents.WEEK_START,
     documents.FILL,
     documents.COMPARE,
 ]
@@ -52,15 +55,13 @@ class ChannelPreviousStatsSerializer(PreviousStatsSerializer):
 class ChannelStatsAnswerSerializer(StatsAnswerSerializer):
     video_id = None
     channel_id = serializers.CharField()
-    previous = ChannelPreviousStatsSerializer(
-        required=False, help_text="With `compare=previous` only, as are the next two."
-    )
+    previous = ChannelPreviousStatsSerializer(required=False, help_text="With `compare` only, as are the next two.")
     meta = ChannelMetaSerializer()
 
 
 class StatsView(ReadView):
     required_scopes = {"GET": Scope.STATS_READ}
-    parameters = ("event_type", "function", "start_time", "end_time", "interval", "tz", "fill", "compare")
+    parameters = ("event_type", "function", "start_time", "end_time", "interval", "tz", "week_start", "fill", "compare")
     renderer_classes = (JSONRenderer, StatsCsvRenderer)
 
     @staticmethod
@@ -72,7 +73,7 @@ class StatsView(ReadView):
         options, now = self.get_options(request, one_video=target.kind is TargetKind.VIDEO), datetime.now(UTC)
         query = self.get_query(request, target)
         compare = request.query_params.get("compare")
-        is_compared = compare is not None and Compare.parse(compare) is Compare.PREVIOUS
+        compared = None if compare is None else _plan_compared(query, Compare.parse(compare))
         check_id(f"{target.kind}_id", target.id)
         get = partial(
             get_stats,
@@ -85,8 +86,8 @@ class StatsView(ReadView):
         )
         answer = get(query)
         body, meta = encode_stats(answer), answer.meta
-        if is_compared:
-            before = get_previous(lambda period: get(replace(query, period=period)), query.period)
+        if compared is not None:
+            before = get_compared(lambda period: get(replace(query, period=period)), compared)
             body |= encode_comparison(answer, before)
             meta = replace(meta, is_final=meta.is_final and before.meta.is_final)
         variant = request.accepted_renderer.format
@@ -106,7 +107,8 @@ class StatsView(ReadView):
             period=get_period(params),
             interval=None if interval is None else Interval.parse(interval),
             fill=Fill.parse(params.get("fill", Fill.NONE)),
-            zone_name=params.get("tz", "UTC"),
+            zone_name=get_zone_name(params.get("tz", "UTC")),
+            week_start=WeekStart.parse(params.get("week_start", WeekStart.MONDAY)),
         )
 
 
@@ -133,6 +135,10 @@ class ChannelStatsView(StatsView):
     )
     def get(self, request: Request, channel_id: str) -> HttpResponse:
         return self.answer(request, StatsTarget.channel(channel_id))
+
+
+def _plan_compared(query: StatsQuery, compare: Compare) -> Period:
+    return plan_compared(query.period, compare, zone=get_zone(query.zone_name), interval=query.interval)
 
 
 def encode_comparison(answer: StatsAnswer, before: StatsAnswer) -> Json:
