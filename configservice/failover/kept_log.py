@@ -19,7 +19,7 @@ from runtime.transitions import OutageLog
 logger = logging.getLogger(__name__)
 
 LogPosition = tuple[int, int]
-"""Milliseconds and sequence; written `ms-seq`."""
+"""Term and sequence; written `term-seq`."""
 
 INTERVAL_SECONDS = 5.0
 TREND_READINGS = 12
@@ -122,7 +122,7 @@ class LogWatch:
             self._reading = reading
 
     def find_lacking(self, shard_id: int, positions: Mapping[int, str]) -> list[int]:
-        """Partitions of the shard whose entries after `positions` (`ms-seq`) the log no longer holds all, ascending.
+        """Partitions of the shard whose entries after `positions` (`term-seq`) the log no longer holds all, ascending.
 
         Empty while the log has never been read.
         """

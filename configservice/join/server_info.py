@@ -64,7 +64,7 @@ def build_filled_query(tables: Sequence[Table]) -> str:
 class ServerFacts:
     """`lsn`: written by a primary, replayed by a standby, in bytes. `streaming`: `application_name` of its standbys.
 
-    `positions`: by partition, the applied position of the event log (`ms-seq`). `tables` and `filled` (tables with a
+    `positions`: by partition, the applied position of the event log (`term-seq`). `tables` and `filled` (tables with a
     row) are read only for the primary of a new shard.
     """
 

@@ -17,7 +17,7 @@ from configservice.topology.publication import lock_topology, publish
 
 @dataclass(frozen=True, slots=True)
 class Loss:
-    """Entries of a partition after `position` (`ms-seq`) are lost, since `shard` had not applied them."""
+    """Entries of a partition after `position` (`term-seq`) are lost, since `shard` had not applied them."""
 
     partition: int
     shard: str

@@ -18,7 +18,7 @@ from devtools.localcluster.process import OWNER_VARIABLE, Launch
 from devtools.localcluster.state import write_private
 
 ANSWER_SECONDS = 1.0
-LOG_ID_KEY = "log-id"
+LOG_ID_KEY, LOG_TERM_KEY = "log-id", "log-term"
 """Key of the event log's id; see viewcounter.eventlog."""
 
 
@@ -89,13 +89,13 @@ class ValkeyServer(Member):
             raise NotReady(f"{self.name}: {error}") from error
 
     def empty_log(self) -> None:
-        """Delete every entry but keep the log's id, as if no event had been sent. Raises NotReady."""
+        """Delete every entry but keep the log's id, and begin another term. Raises NotReady."""
         with self.session() as client:
-            log_id: Any = client.get(LOG_ID_KEY)
+            log_id, term = client.mget(LOG_ID_KEY, LOG_TERM_KEY)
             with client.pipeline(transaction=True) as pipe:
                 pipe.flushall(asynchronous=True)  # gigabytes would take longer than a client waits for
                 if log_id is not None:
-                    pipe.set(LOG_ID_KEY, log_id)
+                    pipe.mset({LOG_ID_KEY: log_id, LOG_TERM_KEY: int(term or 0) + 1})
                 pipe.execute()
 
     def find_obstacle(self) -> str | None:

@@ -34,7 +34,7 @@ class SendTally:
     refused: Counter[str] = field(default_factory=Counter)
     wrongly_refused: list[str] = field(default_factory=list)
     wrongly_accepted: list[str] = field(default_factory=list)
-    newest_position_ms: int = 0
+    answered_at: datetime = datetime(1970, 1, 1, tzinfo=UTC)
 
     @property
     def done(self) -> int:
@@ -42,15 +42,15 @@ class SendTally:
 
     @property
     def acknowledged_until(self) -> datetime:
-        """An instant after the newest acknowledged event, by the log server's clock, like `complete_until`."""
-        return datetime.fromtimestamp((self.newest_position_ms + 1) / 1000, UTC)
+        """An instant after the newest acknowledged event, by this machine's clock."""
+        return self.answered_at
 
     def add(self, other: "SendTally") -> None:
         self.accepted += other.accepted
         self.refused += other.refused
         self.wrongly_refused += other.wrongly_refused
         self.wrongly_accepted += other.wrongly_accepted
-        self.newest_position_ms = max(self.newest_position_ms, other.newest_position_ms)
+        self.answered_at = max(self.answered_at, other.answered_at)
 
 
 def send_batches(
@@ -109,8 +109,8 @@ def send_batch(service: ReplayTarget, batch: Batch, *, tally: SendTally, use_gzi
         if answer.accepted + answer.rejected != len(places) or answer.rejected != len(answer.items):
             raise ServiceRefused(f"{len(places)} events sent, answered: {answer}")
         tally.accepted += answer.accepted
-        for position in answer.positions.values():
-            tally.newest_position_ms = max(tally.newest_position_ms, int(position.partition("-")[0]))
+        if answer.accepted:
+            tally.answered_at = datetime.now(UTC)
         retry = []
         for item in answer.items:
             place = places[item.index]

@@ -41,7 +41,7 @@ class RefusedItem(msgspec.Struct, frozen=True):
 
 
 class PostAnswer(msgspec.Struct, frozen=True):
-    """The answer to one batch. `positions`: the log positions of the accepted events by partition, written `ms-seq`."""
+    """The answer to one batch. `positions`: the log positions of the accepted events by partition, `term-seq`."""
 
     accepted: int
     rejected: int

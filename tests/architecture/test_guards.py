@@ -151,13 +151,13 @@ def test_a_statement_that_guards_itself_compares_epoch_and_state_or_a_movers_tok
     assert "ON CONFLICT (partition) DO NOTHING" in statements["partitions.sql:adopt_partitions"]
 
 
-def test_unlogged_tables_are_used_in_leases_alone_and_never_by_a_read():
+def test_unlogged_tables_are_used_in_leases_and_trims_alone_and_never_by_a_read():
     """A standby cannot read them."""
-    unlogged = {"worker", "watermark_request"}
-    created = re.findall(r"^CREATE UNLOGGED TABLE (\w+)", (SQL / "0003_worker_leases.sql").read_text(), re.MULTILINE)
-    assert set(created) == unlogged
+    unlogged = {"worker", "watermark_request", "trim_mark"}
+    scripts = "".join(script.read_text() for script in SQL.glob("0*.sql"))
+    assert set(re.findall(r"^CREATE UNLOGGED TABLE (\w+)", scripts, re.MULTILINE)) == unlogged
     using = {name: text for name, text in read_statements().items() if unlogged & set(find_used(text))}
-    assert {name.split(":")[0] for name in using} == {"leases.sql"}
+    assert {name.split(":")[0] for name in using} == {"leases.sql", "trim_marks.sql"}
     assert all(find_written(text) for text in using.values())
 
 

@@ -1,17 +1,16 @@
 """What every event log promises, on every implementation."""
 
 import threading
-import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from tests.contracts.log_entries import append_all, pack, read_payloads
+from tests.contracts.log_entries import append_all, pack, past, read_payloads
 from tests.contracts.log_server import LogServer
 from tests.pace import limit
 from viewcounter.eventlog.errors import PositionTrimmed
-from viewcounter.eventlog.interface import START, Entry, EventLog, Position
+from viewcounter.eventlog.interface import START, Entry, EventLog, LogIdentity, Position
 from viewcounter.eventlog.memory import MemoryEventLog
 from viewcounter.eventlog.redis_streams import RedisEventLog
 
@@ -36,6 +35,7 @@ def log(request: pytest.FixtureRequest) -> Iterator[EventLog]:
     with server.connect() as client:
         client.flushall()
     streams = RedisEventLog(server.url, timeout_seconds=TIMEOUT_SECONDS)
+    streams.open(LogIdentity("cluster:1", 1))
     yield streams
     streams.close()
 
@@ -45,6 +45,16 @@ def test_entries_come_back_in_the_order_of_their_appends_with_growing_positions(
     entries = log.read(3, after=START, max_entries=10)
     assert [entry.payload for entry in entries] == [b"one", b"two\x00\xff", b"three"]
     assert [entry.position for entry in entries] == positions == sorted(set(positions))
+
+
+def test_positions_are_the_term_and_a_sequence_and_no_clock_is_in_them(log: EventLog) -> None:
+    log.open(LogIdentity("cluster:1", 7))
+    assert append_all(log, 0, [b"a", b"b"]) == [Position(7, 0), Position(7, 1)]
+    log.open(LogIdentity("cluster:1", 8))
+    assert append_all(log, 0, [b"c", b"d"]) == [Position(8, 0), Position(8, 1)]
+    assert log.read_identity() == LogIdentity("cluster:1", 8)
+    assert read_payloads(log, 0, after=Position(7, 0)) == [b"b", b"c", b"d"]
+    assert log.barrier([0]) == {0: Position(8, 1)}
 
 
 def test_one_append_writes_each_partition_named_and_no_other(log: EventLog) -> None:
@@ -159,7 +169,7 @@ def test_threads_that_follow_by_waiting_alone_miss_no_entry(log: EventLog) -> No
 
 
 def test_wait_ends_when_a_raised_tail_puts_entries_behind_it(log: EventLog) -> None:
-    target = Position(append_all(log, 0, [pack(1)])[0].ms + 60_000, 0)
+    target = past(append_all(log, 0, [pack(1)])[0])
     assert log.wait({0: target}, timeout_seconds=SHORT_SECONDS) is False
     log.raise_tail(0, to=target)
     assert log.wait({0: target}, timeout_seconds=limit(60)) is True
@@ -207,7 +217,7 @@ def test_an_earlier_trim_that_comes_late_does_not_hide_the_later_one(log: EventL
 
 def test_trim_past_the_end_forgets_all_but_keeps_the_tail(log: EventLog) -> None:
     last = append_all(log, 0, [b"a", b"b"])[-1]
-    assert log.trim(0, through=Position(last.ms + 1_000_000, 0)) == 2
+    assert log.trim(0, through=past(last)) == 2
     assert log.read_tails([0]).positions == {0: last}
     assert log.read(0, after=last, max_entries=10) == []
     assert log.append({0: b"c"}).positions[0] > last
@@ -224,7 +234,7 @@ def test_trim_of_nothing_leaves_every_position_readable(log: EventLog) -> None:
 def test_raised_tail_makes_the_next_append_land_past_it(log: EventLog, written: bool) -> None:
     if written:
         log.append({0: b"old"})
-    target = Position(int(time.time() * 1000) + 10_000_000, 7)
+    target = Position(1, 10_000_007)
     assert log.raise_tail(0, to=target) == written
     assert log.append({0: b"new"}).positions[0] > target
     assert read_payloads(log, 0, after=target) == [b"old"] * written + [b"new"]
@@ -233,7 +243,7 @@ def test_raised_tail_makes_the_next_append_land_past_it(log: EventLog, written: 
 def test_raised_tail_of_an_emptied_stream_makes_the_next_append_land_past_it(log: EventLog) -> None:
     last = append_all(log, 0, [b"a"])[-1]
     log.trim(0, through=last)
-    target = Position(last.ms + 10_000_000, 0)
+    target = past(last)
     assert log.raise_tail(0, to=target) == 0
     assert log.read_tails([0]).positions == {0: target}
     assert log.append({0: b"b"}).positions[0] > target
@@ -242,7 +252,7 @@ def test_raised_tail_of_an_emptied_stream_makes_the_next_append_land_past_it(log
 def test_entries_below_a_raised_tail_are_read_behind_it_in_their_order(log: EventLog) -> None:
     positions = append_all(log, 0, [pack(2), pack(3), pack(4)])
     log.trim(0, through=positions[0])
-    target = Position(positions[-1].ms + 60_000, 5)
+    target = past(positions[-1])
     assert log.raise_tail(0, to=target) == 2
     again = log.read(0, after=target, max_entries=10)
     assert [entry.payload for entry in again] == [pack(3), pack(4)]
@@ -259,8 +269,8 @@ def test_a_raised_floor_refuses_those_below_it_and_never_sinks(log: EventLog) ->
     with pytest.raises(PositionTrimmed):
         log.read(0, after=positions[0], max_entries=10)
     assert read_payloads(log, 0, after=positions[1]) == [b"c"]
-    assert log.raise_floor(0, to=Position(positions[1].ms, 10**19)) is True
-    assert log.raise_floor(0, to=Position(positions[1].ms, 9)) is False
+    assert log.raise_floor(0, to=Position(positions[1].term, 10**19)) is True
+    assert log.raise_floor(0, to=Position(positions[1].term, 9)) is False
 
 
 def test_raise_tail_does_nothing_when_the_log_already_reaches_that_far(log: EventLog) -> None:
@@ -278,16 +288,18 @@ def test_reader_below_a_raised_tail_is_told_that_entries_are_lost(log: EventLog)
         log.read(0, after=Position(99, 0), max_entries=10)
 
 
-def test_unread_counts_the_events_past_each_position_and_names_the_oldest_entry(log: EventLog) -> None:
-    positions = append_all(log, 0, [pack(3), pack(1), pack(5)])
-    other = append_all(log, 1, [pack(2)])[0]
+def test_unread_counts_events_past_a_position_with_the_time_of_the_oldest(log: EventLog) -> None:
+    positions = append_all(log, 0, [pack(3, received_us=10_000_001), pack(1), pack(5, received_us=2**53 - 1)])
+    append_all(log, 1, [b"damaged"])
     unread = log.read_unread({0: START, 1: START, 2: START})
-    assert unread.events == {0: 9, 1: 2, 2: 0}
-    assert unread.oldest == {0: positions[0], 1: other}
-    assert abs(unread.read_at.timestamp() * 1000 - other.ms) < 5000
+    assert unread.events == {0: 9, 1: 0, 2: 0}
+    assert unread.oldest == {0: datetime(1970, 1, 1, 0, 0, 10, 1, tzinfo=UTC)}
+    assert abs((unread.read_at - datetime.now(UTC)).total_seconds()) < 60
     for applied, events in zip(positions, (6, 5, 0), strict=True):
         assert log.read_unread({0: applied}).events == {0: events}
-    assert log.read_unread({0: positions[1]}).oldest == {0: positions[2]}
+    assert log.read_unread({0: positions[1]}).oldest == {
+        0: datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=2**53 - 1)
+    }
     assert log.read_unread({0: positions[2]}).oldest == {}
 
 
@@ -318,7 +330,7 @@ def test_unread_counts_exactly_when_what_was_read_is_trimmed(log: EventLog) -> N
 
 
 def test_unread_goes_on_after_a_raised_tail(log: EventLog) -> None:
-    target = Position(append_all(log, 0, [pack(3)])[0].ms + 60_000, 0)
+    target = past(append_all(log, 0, [pack(3)])[0])
     log.raise_tail(0, to=target)
     log.append({0: pack(2)})
     assert log.read_unread({0: target}).events == {0: 5}  # the three of before may not have been applied

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.contracts.log_entries import append_all, pack, read_payloads
+from tests.contracts.log_entries import append_all, pack, past, read_payloads
 from tests.contracts.log_server import LogServer
 from tests.pace import limit
 from tests.waiting import wait_until
@@ -21,7 +21,7 @@ from viewcounter.eventlog.errors import (
     LogUnsafe,
     PositionTrimmed,
 )
-from viewcounter.eventlog.interface import START, EventLog, Position
+from viewcounter.eventlog.interface import START, TERM_AFTER_CLOCK, EventLog, LogIdentity, Position
 from viewcounter.eventlog.redis_streams import RedisEventLog
 
 TIMEOUT_SECONDS = 0.5
@@ -148,7 +148,7 @@ def test_wait_that_blocks_is_ended_by_an_append_and_holds_up_no_other_call(
 def test_wait_whose_log_was_emptied_ends_and_the_barrier_says_that_it_is_lost(server: LogServer) -> None:
     streams = RedisEventLog(server.url, timeout_seconds=TIMEOUT_SECONDS, get_log_id=lambda: "cluster:1")
     try:
-        streams.write_id("cluster:1")
+        streams.open(LogIdentity("cluster:1", 1))
         position = append_all(streams, 0, [pack(1)])[0]
         with ThreadPoolExecutor() as threads, server.connect() as client:
             waiting = threads.submit(streams.wait, {0: position}, timeout_seconds=2 * TIMEOUT_SECONDS)
@@ -169,7 +169,7 @@ def count_blocked(server: LogServer) -> int:
 def test_log_that_came_back_empty_is_detected_and_continues_past_the_old_end(
     server: LogServer, server_log: RedisEventLog
 ) -> None:
-    applied = Position(append_all(server_log, 0, [b"a"])[-1].ms + 3_600_000, 0)
+    applied = past(append_all(server_log, 0, [b"a"])[-1])
     server.kill()
     server.empty()
     server.start()
@@ -239,9 +239,9 @@ def test_clocks_that_are_apart_by_less_than_the_setting_are_no_hindrance(server:
 def test_a_server_that_lost_its_data_takes_and_gives_nothing_until_it_is_named_again(server: LogServer) -> None:
     streams = RedisEventLog(server.url, timeout_seconds=TIMEOUT_SECONDS, get_log_id=lambda: "cluster:1")
     try:
-        assert streams.read_id() is None
+        assert streams.read_identity() is None
         assert {type(e) for e in streams.append({0: pack(1), 1: pack(1)}).failed.values()} == {LogLost}
-        streams.write_id("cluster:1")
+        streams.open(LogIdentity("cluster:1", 1))
         streams.check()
         position = append_all(streams, 0, [pack(1)])[0]
         server.kill()
@@ -264,7 +264,7 @@ def test_a_server_that_lost_its_data_takes_and_gives_nothing_until_it_is_named_a
                 call()
         with server.connect() as client:
             assert client.keys("*") == []
-        streams.write_id("cluster:2")
+        streams.open(LogIdentity("cluster:2", 1))
         with pytest.raises(LogLost, match="holds another log, cluster:2"):
             streams.check()
         assert {type(e) for e in streams.append({0: pack(1)}).failed.values()} == {LogLost}
@@ -295,6 +295,28 @@ def test_a_server_that_may_evict_entries_takes_nothing(tmp_path: Path, policy: s
         server.kill()
 
 
+def test_a_log_of_the_release_before_gets_terms_while_its_gateways_go_on(server: LogServer) -> None:
+    """Both releases append until the last gateway is upgraded: positions only grow."""
+    streams = RedisEventLog(server.url, timeout_seconds=TIMEOUT_SECONDS, get_log_id=lambda: "cluster:1")
+    try:
+        with server.connect() as client:
+            client.set("log-id", "cluster:1")
+            assert streams.read_identity() == LogIdentity("cluster:1", 0)
+            by_clock = append_all(streams, 0, [pack(1)])[0]
+            assert abs(by_clock.term / 1000 - time.time()) < 60
+            streams.open(LogIdentity("cluster:1", TERM_AFTER_CLOCK))
+            positions = append_all(streams, 0, [pack(1)])
+            older = client.xadd("log:{0}", {"e": pack(1), "b": 2})  # as the release before does
+            client.incrby("log-count:{0}", 1)
+            positions += [Position.parse(older.decode()), *append_all(streams, 0, [pack(1)])]
+            first_of_older = client.xadd("log:{1}", {"e": pack(1), "b": 0})
+            client.incrby("log-count:{1}", 1)
+        assert positions == [Position(TERM_AFTER_CLOCK, number) for number in range(3)]
+        assert append_all(streams, 1, [pack(1)])[0] > Position.parse(first_of_older.decode())
+    finally:
+        streams.close()
+
+
 def test_one_damaged_stream_fails_alone(server: LogServer, server_log: RedisEventLog) -> None:
     with server.connect() as client:
         client.set("log:{1}", "not a stream")
@@ -305,4 +327,4 @@ def test_one_damaged_stream_fails_alone(server: LogServer, server_log: RedisEven
     with server.connect() as client:
         client.delete("log:{1}")
     position = append_all(server_log, 1, [pack(4)])[0]
-    assert server_log.read_unread({1: Position(position.ms - 1, 0)}).events == {1: 4}
+    assert server_log.read_unread({1: Position(position.term - 1, 0)}).events == {1: 4}

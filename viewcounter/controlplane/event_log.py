@@ -1,10 +1,10 @@
-"""Identity of the event log: creates the log's id, and replaces it after an operator has accepted a loss.
+"""Identity of the event log: creates the log's id and term, and replaces it after an operator has accepted a loss.
 
 Invariant: a log server gets an id only while the cluster has none, or from an operator who has accepted that the
 previous log is lost. An emptied server has no id, so no process appends to it.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
 from django.db import transaction
@@ -16,7 +16,7 @@ from configservice.topology.event_log import Loss, is_log_of, make_log_id, recor
 from configservice.topology.model import Topology
 from configservice.topology.publication import lock_topology
 from runtime.errors import Permanent
-from viewcounter.eventlog.interface import EventLog, Position
+from viewcounter.eventlog.interface import EventLog, LogIdentity, Position, get_next_term
 from viewcounter.storage.partitions import ELSEWHERE, READ_STATES, pass_over_lost
 
 
@@ -33,17 +33,19 @@ class AppliedPosition:
 
 
 def create_log(cluster: ClusterProxy, log: EventLog, *, actor: str) -> str | None:
-    """Give the log an id and return it; None if the cluster has one already. Safe to repeat and to interrupt.
+    """Give the log an id and a term, and return the id; None if the cluster has one already. Safe to repeat and to
+    interrupt.
 
-    A log without an id that already holds entries is accepted if it reaches the applied positions of all shards.
-    Raises LogRefused, EventLogError, NoTopology, DatabaseError.
+    A log without an id that already holds entries is accepted if it reaches the applied positions of all shards. A log
+    of a release without terms gets one. Raises LogRefused, EventLogError, NoTopology, DatabaseError.
     """
     with transaction.atomic():
         lock_topology()
         row = Cluster.objects.get()
         if row.log_id:
+            _begin_terms(log, row.log_id, cluster.topology.partition_count)
             return None
-        found = log.read_id()
+        found = log.read_identity()
         _check_owner(found, cluster_id=str(row.id))
         ends = log.read_tails(range(cluster.topology.partition_count)).positions
         behind = [p for p, applied in _read_applied(cluster).items() if ends[p] < applied.position]
@@ -52,11 +54,24 @@ def create_log(cluster: ClusterProxy, log: EventLog, *, actor: str) -> str | Non
                 f"the log server ends before the applied positions of partitions {_list(behind)}: it is not the log "
                 "that the shards were filled from. Bring that log back; if it is lost, run `manage.py accept_log_loss`"
             )
-        log_id = found or make_log_id(str(row.id))
-        if found is None:
-            log.write_id(log_id)
+        log_id = make_log_id(str(row.id)) if found is None else found.id
+        if found is None or not found.term:
+            log.open(LogIdentity(log_id, _choose_term(ends.values())))
         set_log_id(log_id, actor=actor)
         return log_id
+
+
+def _begin_terms(log: EventLog, log_id: str, partition_count: int) -> None:
+    """Of a log whose server's clock has given the positions. Its id stays, so that processes of the release before may
+    go on."""
+    if log.read_identity() == LogIdentity(log_id, term=0):
+        log.open(LogIdentity(log_id, _choose_term(log.read_tails(range(partition_count)).positions.values())))
+
+
+def _choose_term(positions: Iterable[Position], found: LogIdentity | None = None) -> int:
+    """Above those of all positions, and above that of the server's log."""
+    newest = max((position.term for position in positions), default=0)
+    return get_next_term(max(newest, 0 if found is None else found.term))
 
 
 def find_losses(cluster: ClusterProxy, log: EventLog) -> list[Loss]:
@@ -67,17 +82,17 @@ def find_losses(cluster: ClusterProxy, log: EventLog) -> list[Loss]:
     EventLogError, NoTopology, DatabaseError.
     """
     row = Cluster.objects.get()
-    found = log.read_id()
+    found = log.read_identity()
     applied = _read_applied(cluster)
-    if holds_log := found is not None and found == row.log_id:
+    if holds_log := found is not None and found.id == row.log_id:
         floors = log.read_floors(applied)
         applied = {p: one for p, one in applied.items() if one.position < floors[p]}
     else:
         _check_owner(found, cluster_id=str(row.id))
     if holds_log and not applied:
         raise LogRefused(
-            f"nothing is lost: the log server holds the log of this cluster, {found}, with all entries that the shards "
-            "have not applied"
+            f"nothing is lost: the log server holds the log of this cluster, {row.log_id}, with all entries that the "
+            "shards have not applied"
         )
     return [
         Loss(partition=partition, shard=one.shard, position=str(one.position))
@@ -87,7 +102,8 @@ def find_losses(cluster: ClusterProxy, log: EventLog) -> list[Loss]:
 
 def accept_loss(cluster: ClusterProxy, log: EventLog, *, actor: str, reason: str) -> Topology:
     """Go on with the present server and shards. Safe to repeat and to interrupt. Raises like `find_losses`."""
-    if log.read_id() == cluster.topology.log_id:
+    found = log.read_identity()
+    if found is not None and found.id == cluster.topology.log_id:
         return _pass_over_lost(cluster, log, actor=actor, reason=reason)
     return _replace_log(cluster, log, actor=actor, reason=reason)
 
@@ -111,24 +127,25 @@ def _replace_log(cluster: ClusterProxy, log: EventLog, *, actor: str, reason: st
     """No process appends before the last step, since the server has no valid id until then.
 
     First the tail and the floor of every partition are raised to its applied position, so that new entries come after
-    it and a copy that has applied less is refused. Then the log gets a new id, which is published with the losses.
+    it and a copy that has applied less is refused. Then the log gets a new id and a new term; the id is published with
+    the losses.
     """
     with transaction.atomic():
         lock_topology()
         losses = find_losses(cluster, log)
-        for loss in losses:
-            applied = Position.parse(loss.position)
-            log.raise_tail(loss.partition, to=applied)
-            log.raise_floor(loss.partition, to=applied)
+        applied = {loss.partition: Position.parse(loss.position) for loss in losses}
+        for partition, position in applied.items():
+            log.raise_tail(partition, to=position)
+            log.raise_floor(partition, to=position)
         log_id = make_log_id(cluster.topology.cluster_id)
-        log.write_id(log_id)
+        log.open(LogIdentity(log_id, _choose_term(applied.values(), log.read_identity())))
         return replace_log(log_id, losses=losses, actor=actor, reason=reason)
 
 
-def _check_owner(found: str | None, *, cluster_id: str) -> None:
-    if found is not None and not is_log_of(cluster_id, found):
+def _check_owner(found: LogIdentity | None, *, cluster_id: str) -> None:
+    if found is not None and not is_log_of(cluster_id, found.id):
         raise LogRefused(
-            f"the log server holds the log of another cluster, {found}: set VIEWCOUNTER_LOG_URL to your own server"
+            f"the log server holds the log of another cluster, {found.id}: set VIEWCOUNTER_LOG_URL to your own server"
         )
 
 

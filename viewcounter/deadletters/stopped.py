@@ -16,7 +16,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class StoppedPartition:
-    """`position` is the last one applied, `ms-seq`; `reason` is a StopReason."""
+    """`position` is the last one applied, `term-seq`; `reason` is a StopReason."""
 
     partition: int
     position: str

@@ -8,6 +8,7 @@ Readers refuse damaged entries and unknown versions: such an entry becomes a dea
 
 import struct
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, NamedTuple
 
 import msgspec
@@ -25,6 +26,12 @@ DIGEST_BYTES = 8
 ID_BYTES = 16
 _COUNT = struct.Struct("<I")
 _HEAD_BYTES = DIGEST_BYTES + _COUNT.size
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_RECEIVED_KEY = b"received_us"
+_INTEGER_BYTES = {b"\xcc": 1, b"\xcd": 2, b"\xce": 4, b"\xcf": 8}
+"""Of an integer in MessagePack by its first byte; a small one is that byte."""
+HEAD_BYTES = 64
+"""Of an entry, with the receive time of its events: see `find_received_at`."""
 
 
 class UnreadableEntry(ValueError, Permanent):
@@ -97,6 +104,19 @@ def pack_entry(events: Iterable[AcceptedEvent], *, received_us: int) -> bytes:
 def get_event_count(payload: bytes) -> int:
     """The number of events in an entry, without unpacking it; 0 for a payload that is too short."""
     return int(_COUNT.unpack_from(payload, DIGEST_BYTES)[0]) if len(payload) >= _HEAD_BYTES else 0
+
+
+def find_received_at(head: bytes) -> datetime | None:
+    """When the gateway received the events of an entry, by its clock; None if this is not found.
+
+    `head`: at least the first HEAD_BYTES of the entry. Nothing else is unpacked, and the digest is not checked.
+    """
+    rest = head.partition(_RECEIVED_KEY)[2]
+    try:
+        received_us = msgspec.msgpack.decode(rest[: 1 + _INTEGER_BYTES.get(rest[:1], 0)], type=int)
+        return _EPOCH + timedelta(microseconds=received_us)
+    except (msgspec.DecodeError, OverflowError):
+        return None
 
 
 def unpack_entry(payload: bytes) -> Columns:

@@ -9,21 +9,25 @@ from viewcounter.eventlog.errors import EventLogError, PositionTrimmed
 
 
 class Position(NamedTuple):
-    """Position in one partition's log; later entries compare greater. Its text is `ms-seq`, as the stream entry id."""
+    """Position in one partition's log; later entries compare greater. Its text is `term-seq`, as the stream entry id.
 
-    ms: int
+    No clock is in it. `term`: of the log, raised when it is replaced; in logs of earlier releases, milliseconds since
+    1970 of the server's clock. `seq`: counts the entries of a partition in a term.
+    """
+
+    term: int
     seq: int
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Raises ValueError unless `text` is `ms-seq` with two non-negative decimal numbers."""
-        ms, separator, seq = text.partition("-")
-        if not (separator and ms.isdecimal() and seq.isdecimal() and text.isascii()):
+        """Raises ValueError unless `text` is `term-seq` with two non-negative decimal numbers."""
+        term, separator, seq = text.partition("-")
+        if not (separator and term.isdecimal() and seq.isdecimal() and text.isascii()):
             raise ValueError(f"not a log position: {text!r}")
-        return cls(int(ms), int(seq))
+        return cls(int(term), int(seq))
 
     def __str__(self) -> str:
-        return f"{self.ms}-{self.seq}"
+        return f"{self.term}-{self.seq}"
 
 
 START = Position(0, 0)
@@ -34,6 +38,32 @@ START = Position(0, 0)
 class Entry:
     position: Position
     payload: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class LogIdentity:
+    """What a log server holds: the id of a log, and the term of the positions that it gives.
+
+    `term` 0: of a release in which the server's clock gave the positions.
+    """
+
+    id: str
+    term: int
+
+
+FIRST_TERM = 1
+"""Of a new cluster's log."""
+
+_OLDEST_CLOCK = 10**11
+TERM_AFTER_CLOCK = 10**13
+"""Lowest term of a log whose positions were milliseconds before: above those until the year 2286, so that processes of
+both releases may append for as long as an upgrade lasts."""
+
+
+def get_next_term(newest: int) -> int:
+    """The term after `newest`, the highest one of a log's positions; 0: it has none."""
+    is_of_clock = _OLDEST_CLOCK <= newest < TERM_AFTER_CLOCK
+    return TERM_AFTER_CLOCK if is_of_clock else newest + 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,13 +90,14 @@ class Unread:
     """The unread entries past a position of each partition, all seen at `read_at`, the log server's clock.
 
     `events`: number of events in them. `bytes`: their size on the log server, an estimate: the share of their events in
-    the size of all entries. A partition without unread entries is 0 in both and not in `oldest`.
+    the size of all entries. `oldest`: when the gateway received the first of them, by the gateway's clock; not of a
+    damaged entry. A partition without unread entries is 0 in both and not in `oldest`.
     """
 
     read_at: datetime
     events: dict[int, int]
     bytes: dict[int, int]
-    oldest: dict[int, Position]
+    oldest: dict[int, datetime]
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,8 +115,8 @@ class Usage:
 class EventLog(Protocol):
     """Every call is bounded in time and raises EventLogError (retryable) when the log cannot answer.
 
-    An implementation on a server expects one log and uses no other, except in the calls about ids, and in `raise_tail`
-    and `raise_floor`, which repair a lost log.
+    An implementation on a server expects one log and uses no other, except in the calls about identity, and in
+    `raise_tail` and `raise_floor`, which repair a lost log.
     """
 
     def append(self, entries: Mapping[int, bytes]) -> AppendResult:
@@ -148,11 +179,12 @@ class EventLog(Protocol):
     def raise_floor(self, partition: int, *, to: Position) -> bool:
         """Make `read` fail below `to`, as after a trim. False if it already does."""
 
-    def read_id(self) -> str | None:
-        """Id of the server's log; None: it has none, or one from before logs had ids."""
+    def read_identity(self) -> LogIdentity | None:
+        """Of the server's log; None: it has none, or is from before logs had ids."""
 
-    def write_id(self, log_id: str) -> None:
-        """Create the log, or take it over. Durable when this returns; every other call then demands this id."""
+    def open(self, identity: LogIdentity) -> None:
+        """Create the log, or take it over. Durable when this returns; every other call then demands this id, and the
+        next appends have positions in this term, which must be above that of every entry on the server."""
 
     def check(self) -> None:
         """Raises EventLogError unless the log can be used; LogUnfit if an operator has to act."""

@@ -10,9 +10,20 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
-from viewcounter.eventlog.codec import get_event_count
+from viewcounter.eventlog.codec import find_received_at, get_event_count
 from viewcounter.eventlog.errors import PositionTrimmed
-from viewcounter.eventlog.interface import START, AppendResult, Entry, EventLog, Position, Tails, Unread, Usage
+from viewcounter.eventlog.interface import (
+    FIRST_TERM,
+    START,
+    AppendResult,
+    Entry,
+    EventLog,
+    LogIdentity,
+    Position,
+    Tails,
+    Unread,
+    Usage,
+)
 
 
 @dataclass(slots=True)
@@ -33,7 +44,7 @@ class MemoryEventLog(EventLog):
         self._streams: dict[int, _Stream] = {}
         self._lock = threading.Lock()
         self._appended = threading.Condition(self._lock)
-        self._log_id: str | None = None
+        self._identity: LogIdentity | None = None
 
     def append(self, entries: Mapping[int, bytes]) -> AppendResult:
         with self._lock:
@@ -63,11 +74,12 @@ class MemoryEventLog(EventLog):
     def read_unread(self, positions: Mapping[int, Position]) -> Unread:
         with self._lock:
             unread = {p: self._get(p).entries[_count_through(self._get(p), after) :] for p, after in positions.items()}
+            received = {p: find_received_at(entries[0].payload) for p, entries in unread.items() if entries}
             return Unread(
                 read_at=self._now(),
                 events={p: sum(get_event_count(entry.payload) for entry in entries) for p, entries in unread.items()},
                 bytes={p: sum(len(entry.payload) for entry in entries) for p, entries in unread.items()},
-                oldest={p: entries[0].position for p, entries in unread.items() if entries},
+                oldest={p: at for p, at in received.items() if at is not None},
             )
 
     def read_floors(self, partitions: Iterable[int]) -> dict[int, Position]:
@@ -96,7 +108,7 @@ class MemoryEventLog(EventLog):
             again, stream.entries = stream.entries, []
             stream.tail = stream.floor = to
             for number, entry in enumerate(again, start=to.seq + 1):
-                stream.tail = Position(to.ms, number)
+                stream.tail = Position(to.term, number)
                 stream.entries.append(Entry(stream.tail, entry.payload))
             self._appended.notify_all()
             return len(again)
@@ -108,11 +120,12 @@ class MemoryEventLog(EventLog):
             stream.floor = max(stream.floor, to)
             return is_raised
 
-    def read_id(self) -> str | None:
-        return self._log_id
+    def read_identity(self) -> LogIdentity | None:
+        return self._identity
 
-    def write_id(self, log_id: str) -> None:
-        self._log_id = log_id
+    def open(self, identity: LogIdentity) -> None:
+        with self._lock:
+            self._identity = identity
 
     def check(self) -> None:
         """Nothing can be down."""
@@ -134,9 +147,9 @@ class MemoryEventLog(EventLog):
         return datetime.fromtimestamp(self._clock(), UTC)
 
     def _add(self, stream: _Stream, payload: bytes) -> Position:
-        now_ms = int(self._clock() * 1000)
+        term = FIRST_TERM if self._identity is None else self._identity.term
         tail = stream.tail
-        stream.tail = Position(now_ms, 0) if now_ms > tail.ms else Position(tail.ms, tail.seq + 1)
+        stream.tail = Position(term, 0) if term > tail.term else Position(tail.term, tail.seq + 1)
         stream.entries.append(Entry(stream.tail, payload))
         return stream.tail
 

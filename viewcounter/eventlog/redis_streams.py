@@ -22,7 +22,7 @@ import redis
 
 from runtime.valkey import build_client
 from viewcounter.eventlog import redis_scripts as scripts
-from viewcounter.eventlog.codec import get_event_count
+from viewcounter.eventlog.codec import HEAD_BYTES, find_received_at, get_event_count
 from viewcounter.eventlog.errors import (
     EntryRefused,
     EventLogError,
@@ -33,13 +33,25 @@ from viewcounter.eventlog.errors import (
     LogUnsafe,
     PositionTrimmed,
 )
-from viewcounter.eventlog.interface import START, AppendResult, Entry, EventLog, Position, Tails, Unread, Usage
+from viewcounter.eventlog.interface import (
+    START,
+    AppendResult,
+    Entry,
+    EventLog,
+    LogIdentity,
+    Position,
+    Tails,
+    Unread,
+    Usage,
+)
 
 FIELD = b"e"
 _NOT_OUR_LOG = re.compile(r"NOTOURLOG (\S+)")
 NO_EVICTION = "noeviction"
 ID_KEY = "log-id"
 """Key with the id of the server's log: written once, when the log is created."""
+TERM_KEY = "log-term"
+"""Key with the term of the positions that the server gives, written together with the id."""
 _CLOCK_SKEW = re.compile(r"CLOCKSKEW (-?\d+)")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -143,7 +155,7 @@ class RedisEventLog(EventLog):
             pipe.get(ID_KEY)
             pipe.time()
             for partition, after in positions.items():
-                pipe.eval(scripts.READ_UNREAD, 2, _log_key(partition), _count_key(partition), f"({after}")
+                pipe.eval(scripts.READ_UNREAD, 2, _log_key(partition), _count_key(partition), f"({after}", HEAD_BYTES)
             log_id, (seconds, microseconds), *replies = pipe.execute()
         self._check_id(log_id)
         found = dict(zip(positions, replies, strict=True))
@@ -151,7 +163,7 @@ class RedisEventLog(EventLog):
             read_at=_EPOCH + timedelta(seconds=seconds, microseconds=microseconds),
             events={partition: count for partition, (count, _, _) in found.items()},
             bytes={partition: size for partition, (_, size, _) in found.items()},
-            oldest={p: Position.parse(first.decode()) for p, (_, _, first) in found.items() if first is not None},
+            oldest={p: at for p, (_, _, head) in found.items() if head and (at := find_received_at(head))},
         )
 
     def read_floors(self, partitions: Iterable[int]) -> dict[int, Position]:
@@ -183,7 +195,7 @@ class RedisEventLog(EventLog):
     def trim(self, partition: int, *, through: Position) -> int:
         if through == START:
             return 0
-        next_id = f"{through.ms}-{through.seq + 1}"
+        next_id = f"{through.term}-{through.seq + 1}"
         keys = (_log_key(partition), _floor_key(partition), ID_KEY)
         with _translated():
             return int(self._eval(scripts.TRIM, keys, (str(through), next_id, self._get_log_id())))
@@ -191,22 +203,23 @@ class RedisEventLog(EventLog):
     def raise_tail(self, partition: int, *, to: Position) -> int | None:
         keys = (_log_key(partition), _floor_key(partition))
         with _translated():
-            moved = int(self._eval(scripts.RAISE_TAIL, keys, (str(to), str(to.ms))))
+            moved = int(self._eval(scripts.RAISE_TAIL, keys, (str(to), str(to.term))))
         return None if moved < 0 else moved
 
     def raise_floor(self, partition: int, *, to: Position) -> bool:
         with _translated():
             return bool(self._eval(scripts.RAISE_FLOOR, (_floor_key(partition),), (str(to),)))
 
-    def read_id(self) -> str | None:
+    def read_identity(self) -> LogIdentity | None:
         with _translated():
-            found: Any = self._client.get(ID_KEY)
-        return None if found is None else found.decode()
+            found: Any = self._client.mget(ID_KEY, TERM_KEY)
+        log_id, term = found
+        return None if log_id is None else LogIdentity(log_id.decode(), int(term or 0))
 
-    def write_id(self, log_id: str) -> None:
+    def open(self, identity: LogIdentity) -> None:
         pipe: Any  # redis-py leaves execute_command untyped
         with _translated(), self._client.pipeline(transaction=False) as pipe:
-            pipe.set(ID_KEY, log_id)
+            pipe.mset({ID_KEY: identity.id, TERM_KEY: identity.term})
             pipe.execute_command("WAITAOF", 1, 0, self._wait_ms)
             _, waited = pipe.execute()
         self._check_synced(waited)
@@ -229,7 +242,7 @@ class RedisEventLog(EventLog):
 
     def _append(self, entries: Mapping[int, bytes]) -> list[Any]:
         """The replies of the appends, in the order of `entries`."""
-        keys: list[str] = [ID_KEY]
+        keys: list[str] = [ID_KEY, TERM_KEY]
         arguments: list[bytes | str | int] = [self._get_log_id(), int(self._clock() * 1000), self._clock_skew_ms]
         for partition, payload in entries.items():
             keys += (_log_key(partition), _count_key(partition))

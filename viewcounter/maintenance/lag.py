@@ -28,7 +28,7 @@ from viewcounter.storage.partitions import READ_STATES
 
 @dataclass(frozen=True, slots=True)
 class PartitionLag:
-    """`events_behind`: events in the log after `position` (`ms-seq`). `bytes_behind`: their estimated size on the log
+    """`events_behind`: events in the log after `position` (`term-seq`). `bytes_behind`: their estimated size on the log
     server. `seconds_behind`: age of the oldest of them.
 
     All are 0 when everything has been applied. Answers are complete until `watermark`.
@@ -109,7 +109,6 @@ def build_lag(rows: Iterable[Mapping[str, Any]], unread: Unread, *, topology: To
 def _build_partition_lag(row: Mapping[str, Any], unread: Unread, *, topology: Topology) -> PartitionLag:
     partition = row["partition"]
     oldest = unread.oldest.get(partition)
-    read_at_ms = unread.read_at.timestamp() * 1000
     return PartitionLag(
         partition=partition,
         shard=topology.get_shard_of(partition).name,
@@ -118,7 +117,7 @@ def _build_partition_lag(row: Mapping[str, Any], unread: Unread, *, topology: To
         watermark=row["watermark"].astimezone(UTC),
         events_behind=unread.events[partition],
         bytes_behind=unread.bytes[partition],
-        seconds_behind=0.0 if oldest is None else max(0.0, round((read_at_ms - oldest.ms) / 1000, 3)),
+        seconds_behind=0.0 if oldest is None else _get_age_seconds(oldest, unread.read_at),
         watermark_age_seconds=_get_age_seconds(row["watermark"], unread.read_at),
         owner=row["owner"],
     )

@@ -42,7 +42,7 @@ from viewcounter.storage.snapshots import begin_snapshot
 
 @dataclass(frozen=True, slots=True)
 class Copied:
-    """A finished copy. `position` is the source's in the snapshot, `ms-seq`."""
+    """A finished copy. `position` is the source's in the snapshot, `term-seq`."""
 
     position: str
     row_count: int

@@ -34,7 +34,7 @@ from viewcounter.storage.partitions import INCOMING
 
 @dataclass(frozen=True, slots=True)
 class HandedOver:
-    """When the source was held, and at which position (`ms-seq`)."""
+    """When the source was held, and at which position (`term-seq`)."""
 
     held_at: datetime
     position: str

@@ -59,7 +59,7 @@ Ids = Mapping[int, PartitionIds]
 
 @dataclass(slots=True)
 class DrainReport:
-    """Result of a drain. `positions` (`ms-seq`) by partition; counts are numbers of events."""
+    """Result of a drain. `positions` (`term-seq`) by partition; counts are numbers of events."""
 
     positions: dict[int, str] = field(default_factory=dict)
     flush_count: int = 0

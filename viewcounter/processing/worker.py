@@ -1,4 +1,4 @@
-"""Makes what processes of workers keep: drainers, the host's copy of the catalogue, the memory of the trim task."""
+"""Makes what processes of workers keep: drainers, the host's copy of the catalogue."""
 
 import os
 from functools import cache
@@ -12,7 +12,6 @@ from viewcounter.eventlog.registry import get_event_log
 from viewcounter.processing.drain import Drainer
 from viewcounter.processing.isolation import PoisonIsolator
 from viewcounter.processing.known_ids import IdCache
-from viewcounter.processing.trimming import AppliedEarlier
 
 
 def build_drainer(config: Config, *, id_cache_bytes: int) -> Drainer:
@@ -26,15 +25,6 @@ def build_drainer(config: Config, *, id_cache_bytes: int) -> Drainer:
         settings=config.drain,
         is_stopping=is_stopping,
     )
-
-
-def get_applied_earlier() -> AppliedEarlier:
-    return _get_applied_earlier(os.getpid())
-
-
-@cache
-def _get_applied_earlier(_pid: int) -> AppliedEarlier:
-    return AppliedEarlier(safety_seconds=get_config().trim.safety_seconds)
 
 
 @cache

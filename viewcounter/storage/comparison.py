@@ -38,7 +38,7 @@ class Digest:
 @dataclass(frozen=True, slots=True)
 class CompareRules:
     """Raw events received before `raw_since` are not compared; in tables of which only copied rows are compared, nor
-    are rows written after `copied_at` (`ms-seq`)."""
+    are rows written after `copied_at` (`term-seq`)."""
 
     raw_since: datetime
     copied_at: str

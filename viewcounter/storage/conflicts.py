@@ -34,7 +34,7 @@ class Conflicts:
 
 @dataclass(frozen=True, slots=True)
 class StoredConflict:
-    """A row. `position` (`ms-seq`): end of the flush that read the event. `value` in thousandths."""
+    """A row. `position` (`term-seq`): end of the flush that read the event. `value` in thousandths."""
 
     id: int
     partition: int

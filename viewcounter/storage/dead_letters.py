@@ -50,7 +50,7 @@ class RefusedEvent:
 class DeadLetter:
     """One event that could not be counted, or one log entry that could not be read (`event` is None).
 
-    `payload` is a packed entry holding the event alone, or the entry's bytes. `position` is `ms-seq`.
+    `payload` is a packed entry holding the event alone, or the entry's bytes. `position` is `term-seq`.
     """
 
     position: str

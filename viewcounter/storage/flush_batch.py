@@ -62,7 +62,7 @@ class LedgerLine:
 
 @dataclass(frozen=True, slots=True)
 class FlushBatch:
-    """Everything that a flush writes for `(old_position, new_position]` of one partition. Positions are `ms-seq`.
+    """Everything that a flush writes for `(old_position, new_position]` of one partition. Positions are `term-seq`.
 
     `state` is the state that the partition's row must have: owned, or incoming for a copy that is catching up.
     """

@@ -12,7 +12,7 @@ READ_APPLIED = load_queries("instances.sql")["read_applied"]
 
 @dataclass(frozen=True, slots=True)
 class Applied:
-    """`wal_bytes`: WAL written by a primary or replayed by a replica. `positions` (`ms-seq`) by partition."""
+    """`wal_bytes`: WAL written by a primary or replayed by a replica. `positions` (`term-seq`) by partition."""
 
     wal_bytes: int
     positions: Mapping[int, str]

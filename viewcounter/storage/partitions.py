@@ -45,13 +45,13 @@ MOVED = "moved"
 ELSEWHERE = frozenset({INCOMING, MOVED})
 """States of the rows of partitions that another shard owns."""
 
-EXPECTED_SCHEMA_VERSION = "0004_topology_generation"
+EXPECTED_SCHEMA_VERSION = "0005_log_identity"
 """The newest migration of the storage app; a test holds it against the migration files."""
 
 
 @dataclass(frozen=True, slots=True)
 class PartitionState:
-    """The state row of one partition: everything up to `position` (`ms-seq`) has been applied.
+    """The state row of one partition: everything up to `position` (`term-seq`) has been applied.
 
     An event before `admits_since` can no longer be counted exactly; see decision 0005.
     """

@@ -18,7 +18,7 @@ from viewcounter.controlplane.event_log import LogRefused, accept_loss, create_l
 from viewcounter.eventlog.checks import check_event_log
 from viewcounter.eventlog.codec import AcceptedEvent, pack_entry
 from viewcounter.eventlog.errors import LogLost, PositionTrimmed
-from viewcounter.eventlog.interface import START, Position
+from viewcounter.eventlog.interface import START, LogIdentity, Position
 from viewcounter.eventlog.redis_streams import RedisEventLog
 from viewcounter.eventlog.registry import get_event_log
 from viewcounter.events.partition import get_partition
@@ -83,13 +83,13 @@ def set_position(cluster, partition, position):
 def test_a_log_is_created_once_and_named_after_its_cluster(clean_cluster, row, log):
     log_id = create_log(clean_cluster, log, actor="ada")
     assert is_log_of(str(row.id), log_id)
-    assert (log.read_id(), Cluster.objects.get().log_id) == (log_id, log_id)
+    assert (log.read_identity().id, Cluster.objects.get().log_id) == (log_id, log_id)
     assert create_log(clean_cluster, log, actor="ada") is None
     log.check()
 
 
 def test_a_creation_that_stopped_half_way_goes_on_with_the_same_log(clean_cluster, row, log):
-    log.write_id(f"{row.id}:0123456789ab")
+    log.open(LogIdentity(f"{row.id}:0123456789ab", 1))
     assert create_log(clean_cluster, log, actor="ada") == f"{row.id}:0123456789ab"
 
 
@@ -105,7 +105,7 @@ def test_a_shard_older_than_the_log_goes_on_once_its_loss_is_accepted(clean_clus
     with pytest.raises(PositionTrimmed):
         drainer.drain([partition])
     topology = accept_loss(clean_cluster, log, actor="ada", reason="its replica was promoted")
-    assert (topology.log_id, log.read_id()) == (log_id, log_id)
+    assert (topology.log_id, log.read_identity().id) == (log_id, log_id)
     loss = LogLoss.objects.get()
     assert (loss.partition, loss.position, loss.log_id) == (partition, str(applied), log_id)
     assert drainer.drain([partition]).counted == 1
@@ -119,7 +119,7 @@ def test_a_server_that_ends_too_early_or_holds_anothers_log_is_not_taken(clean_c
     with pytest.raises(LogRefused, match=r"ends before the applied positions of partitions 3:"):
         create_log(clean_cluster, log, actor="ada")
     set_position(clean_cluster, 3, "0-0")
-    log.write_id("7a9d8e5e-0000-4000-8000-000000000000:0123456789ab")
+    log.open(LogIdentity("7a9d8e5e-0000-4000-8000-000000000000:0123456789ab", 1))
     for take in (lambda: create_log(clean_cluster, log, actor="ada"), lambda: find_losses(clean_cluster, log)):
         with pytest.raises(LogRefused, match="holds the log of another cluster"):
             take()
@@ -138,7 +138,7 @@ def test_a_lost_log_goes_on_past_what_was_applied_and_the_loss_is_recorded(clean
         with pytest.raises(LogLost):
             use()
     topology = accept_loss(clean_cluster, log, actor="ada", reason="its disk died")
-    assert topology.log_id == log.read_id() != first
+    assert topology.log_id == log.read_identity().id != first
     losses = {loss.partition: loss for loss in LogLoss.objects.all()}
     assert len(losses) == topology.partition_count
     loss = losses[partition]
@@ -168,7 +168,7 @@ def test_a_replica_that_had_applied_less_than_the_lost_log_held_skips_nothing(cl
 
 def test_no_loss_is_accepted_while_it_is_unknown_what_a_shard_has_applied(clean_cluster, log, servers):
     create_log(clean_cluster, log, actor="ada")
-    log.write_id(f"{Cluster.objects.get().id}:ffffffffffff")
+    log.open(LogIdentity(f"{Cluster.objects.get().id}:ffffffffffff", 1))
     set_states(clean_cluster, "moved")
     try:
         with pytest.raises(LogRefused, match="the applied positions of partitions 0, "):
@@ -189,7 +189,7 @@ def test_entries_given_positions_below_what_was_applied_are_counted_behind_it(cl
     drainer = make_drainer(clean_cluster, log)
     applied = append(log, partition, 1)
     assert drainer.drain([partition]).counted == 1
-    ahead = Position(applied.ms + 60_000, 0)
+    ahead = Position(applied.term, applied.seq + 60_000)
     set_position(clean_cluster, partition, ahead)  # by a server whose clock was a minute ahead
     for number in range(100, 110):
         append(log, partition, number)
@@ -209,7 +209,7 @@ def test_the_command_asks_wants_a_reason_and_says_what_is_lost(clean_cluster, ro
     with pytest.raises(CommandError, match="--reason"):
         run("--yes")
     create_log(clean_cluster, log, actor="ada")
-    log.write_id(f"{row.id}:ffffffffffff")
+    log.open(LogIdentity(f"{row.id}:ffffffffffff", 1))
     monkeypatch.setattr("builtins.input", lambda _: "n")
     with pytest.raises(CommandError, match="nothing was changed"):
         run("--reason", "its disk died")
@@ -229,11 +229,11 @@ def run(*arguments):
 
 def test_the_deploy_check_names_a_log_that_must_not_be_used(clean_cluster, servers):
     assert check_event_log() == []
-    log_id = get_event_log().read_id()
-    get_event_log().write_id("another")
+    log_id = get_event_log().read_identity()
+    get_event_log().open(LogIdentity("another", 1))
     try:
         [message] = check_event_log()
         assert (message.id, message.is_serious()) == ("viewcounter.E010", True)
         assert "holds another log, another" in message.msg
     finally:
-        get_event_log().write_id(log_id)
+        get_event_log().open(log_id)

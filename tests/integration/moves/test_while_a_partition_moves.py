@@ -1,6 +1,6 @@
 """Work of other processes on a partition that is being copied, has arrived, or has left."""
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from uuid import uuid4
 
 import pytest
@@ -175,19 +175,18 @@ def test_the_log_is_kept_for_copies_that_are_behind(counted):
             (PARTITION, uuid4()),
         )
     try:
-        later = datetime.now(UTC) + timedelta(hours=1)
-        assert trim_log_everywhere(counted.cluster, counted.log, now=later) == 0
+        assert trim_log_everywhere(counted.cluster, counted.log, safety_seconds=0) == 0
     finally:
         with counted.cluster.shard_transaction(other.id) as connection:
             connection.execute("DELETE FROM partition_state WHERE partition = %s", (PARTITION,))
-    trim_until_done(counted, later)
+    trim_until_done(counted)
     assert counted.log.read_unread({PARTITION: Position(0, 0)}).events[PARTITION] == 0
     assert counted.log.read_tails([PARTITION]).positions[PARTITION] == tail
 
 
 def test_the_log_is_not_trimmed_by_a_shard_that_a_partition_has_left(counted):
     counted.execute(SET_STATE, "moved", PARTITION)
-    assert trim_log_everywhere(counted.cluster, counted.log, now=datetime.now(UTC) + timedelta(hours=1)) == 0
+    assert trim_log_everywhere(counted.cluster, counted.log, safety_seconds=0) == 0
 
 
 def wait_for_replicas(counted):
@@ -203,9 +202,11 @@ def wait_for_replicas(counted):
     wait_while(find_obstacle, what="replicas to follow")
 
 
-def trim_until_done(counted, now):
+def trim_until_done(counted):
     """The replica must have applied it as well."""
-    wait_until(lambda: trim_log_everywhere(counted.cluster, counted.log, now=now), what="the replica to follow")
+    wait_until(
+        lambda: trim_log_everywhere(counted.cluster, counted.log, safety_seconds=0), what="the replica to follow"
+    )
 
 
 def read_state(counted):

@@ -72,6 +72,7 @@ class Lifetime:
 
     def close(self) -> None:
         self._connection.execute("DROP SCHEMA saved CASCADE")
+        self._connection.execute("ALTER TABLE event_ids ALTER COLUMN stored_at SET DEFAULT now()")
 
     def begin(self, now: datetime, *, videos_of_channel: list[str]) -> None:
         """Anew, with nothing in it; some of the videos belong to the channel."""
@@ -81,7 +82,7 @@ class Lifetime:
         for video_id in videos_of_channel:
             self._connection.execute("INSERT INTO video VALUES (%s, %s, %s)", [video_id, PARTITION, CHANNEL])
         self._log = MemoryEventLog(clock=lambda: self.now.timestamp())  # noqa: PLW0108 (`now` moves)
-        self._entries: list[tuple[Position, list[AcceptedEvent]]] = []
+        self._entries: list[tuple[Position, list[AcceptedEvent], datetime]] = []
         self._applied_count = 0
         self._workers = [IdCache(max_bytes=size) for size in ID_CACHE_BYTES]
         self.model = Model(frozenset(t.id for t in self.cluster.topology.event_types))
@@ -95,7 +96,7 @@ class Lifetime:
         if accepted:
             received_us = int(self.now.timestamp() * 1_000_000)
             appended = self._log.append({PARTITION: pack_entry(accepted, received_us=received_us)})
-            self._entries.append((appended.positions[PARTITION], accepted))
+            self._entries.append((appended.positions[PARTITION], accepted, self.now))
 
     def drain(self, *, worker: int, flush_max_events: int, read_entries: int) -> None:
         drainer = make_drainer(
@@ -108,12 +109,17 @@ class Lifetime:
             dead_letters=DeadLetterLimits(run_max=10**6, ratio_max=1.0, ratio_min_events=1, window_seconds=60.0),
         )
         admits_since = self.get_state()["admits_since"]
+        self._set_storing_time()
         try:
             drainer.drain([PARTITION])
         except Killed:
             self._workers[worker] = IdCache(max_bytes=ID_CACHE_BYTES[worker])
         finally:
             self._follow(admits_since)
+
+    def _set_storing_time(self) -> None:
+        """The shard's clock is the real one; ids are stored at the time of this lifetime."""
+        self._connection.execute(f"ALTER TABLE event_ids ALTER COLUMN stored_at SET DEFAULT '{self.now.isoformat()}'")
 
     def roll(self, *, transactions: int) -> None:
         settings = RollupSettings(grace_seconds=300.0, budget_seconds=transactions + 0.5, marks_max=3)
@@ -199,8 +205,8 @@ class Lifetime:
         )
         [letters] = self._select("SELECT coalesce(sum(attempts), 0) AS n FROM dead_letter WHERE partition = %s")
         assert letters["n"] == self.model.count("dead_lettered")
-        unapplied = [position for position, _ in self._entries[self._applied_count :]]
-        assert all(position.ms >= int(state["watermark"].timestamp() * 1000) for position in unapplied)
+        unapplied = [appended_at for _, _, appended_at in self._entries[self._applied_count :]]
+        assert all(appended_at >= state["watermark"] for appended_at in unapplied)
 
     def check_audit(self, hours: list[datetime]) -> None:
         """Neither an audit nor a recount finds anything to say."""

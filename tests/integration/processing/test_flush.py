@@ -40,7 +40,7 @@ def build_batch(*events, partition=3, old="0-0", new="5-0", admits_since=datetim
         event_types=TYPES,
         known=MemoryIds(),
         max_conflicts=2,
-        complete_at=datetime.fromtimestamp(entry.position.ms / 1000, UTC),
+        complete_at=datetime.fromtimestamp(entry.position.term / 1000, UTC),
     ).batch
 
 

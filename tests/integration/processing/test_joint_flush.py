@@ -78,7 +78,9 @@ def dump(connection):
     rows = {}
     for table in TABLES:
         found = connection.execute(f"SELECT * FROM {table} ORDER BY {table}::text").fetchall()  # noqa: S608
-        rows[table] = sorted(str({k: v for k, v in row.items() if k not in ("id", "created_at")}) for row in found)
+        rows[table] = sorted(
+            str({k: v for k, v in row.items() if k not in ("id", "created_at", "stored_at")}) for row in found
+        )
     states = "SELECT partition, position, watermark, window_read FROM partition_state ORDER BY partition"
     return rows | {"states": connection.execute(states).fetchall()}
 

@@ -2,6 +2,7 @@
 
 import io
 from datetime import UTC, date, datetime, timedelta
+from itertools import count
 
 import pytest
 from django.core.management import CommandError, call_command
@@ -106,10 +107,13 @@ def test_stopping_after_any_transaction_leaves_edges_true_and_the_next_run_goes_
 
 
 def test_ids_go_by_the_age_of_what_stored_them_whatever_minute_their_clock_says(rolling):
+    sequence = count()
+
     def insert(minute, stored_at):
         rolling.connection.execute(
-            "INSERT INTO event_ids VALUES (%s, %s, %s, '', '')",
-            [PARTITION, minute, f"{round(stored_at.timestamp() * 1000)}-0"],
+            "INSERT INTO event_ids (partition, minute, position, ids, contents, stored_at)"
+            " VALUES (%s, %s, %s, '', '', %s)",
+            [PARTITION, minute, f"1-{next(sequence)}", stored_at],
         )
 
     insert(at(0), stored_at=at(1))  # old and long stored

@@ -138,8 +138,9 @@ def test_a_shards_clock_that_jumps_deletes_nothing_by_age_until_it_is_accepted(c
     now = datetime.now(UTC)
     nine_days_ago = now - 9 * DAY
     shard_connection.execute(
-        "INSERT INTO event_ids VALUES (%s, %s, %s, '', '')",
-        [PARTITION, nine_days_ago, f"{round(nine_days_ago.timestamp() * 1000)}-0"],
+        "INSERT INTO event_ids (partition, minute, position, ids, contents, stored_at)"
+        " VALUES (%s, %s, '1-0', '', '', %s)",
+        [PARTITION, nine_days_ago, nine_days_ago],
     )
     shard_connection.execute(
         "INSERT INTO dead_letter (partition, position, reason, detail, payload, state, created_at, resolved_at)"

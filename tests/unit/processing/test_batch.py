@@ -33,7 +33,7 @@ def prepare(*entries):
         event_types=TYPES,
         known=MemoryIds(),
         max_conflicts=2,
-        complete_at=datetime.fromtimestamp(entries[-1].position.ms / 1000, UTC),
+        complete_at=datetime.fromtimestamp(entries[-1].position.term / 1000, UTC),
     )
 
 

@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 from configservice.topology.model import Assignment, Shard, Topology
 from runtime.metrics import REGISTRY
-from viewcounter.eventlog.interface import Position, Unread
+from viewcounter.eventlog.interface import Unread
 from viewcounter.eventlog.lag_notice import LagNotice
 from viewcounter.maintenance.lag import build_lag, publish_lag
 
@@ -19,17 +19,13 @@ def get_row(partition: int, *, watermark: datetime, position: str = "5-0", state
     return {"partition": partition, "state": state, "position": position, "watermark": watermark, "owner": "host:7:a"}
 
 
-def get_position(before: timedelta) -> Position:
-    return Position(int((NOW - before).timestamp() * 1000), 0)
-
-
 def build():
     rows = [
         get_row(2, watermark=NOW - timedelta(seconds=90)),
         get_row(0, watermark=NOW - timedelta(seconds=2)),
         get_row(1, watermark=NOW + timedelta(seconds=1), state="stopped"),
     ]
-    oldest = {2: get_position(timedelta(seconds=30)), 1: get_position(timedelta(seconds=-1))}
+    oldest = {2: NOW - timedelta(seconds=30), 1: NOW + timedelta(seconds=1)}
     return build_lag(rows, Unread(NOW, {0: 0, 1: 4, 2: 7}, {0: 0, 1: 400, 2: 900}, oldest), topology=TOPOLOGY)
 
 
@@ -61,7 +57,7 @@ def test_each_figure_is_a_gauge_of_its_partition():
 
 def test_gateways_get_the_size_of_all_events_and_the_lag_of_most_partitions():
     assert build().notice == LagNotice(bytes=1300, seconds=0.0)  # of three, one is late
-    late = {p: get_position(timedelta(seconds=30 * (p + 1))) for p in range(3)}
+    late = {p: NOW - timedelta(seconds=30 * (p + 1)) for p in range(3)}
     rows = [get_row(p, watermark=NOW) for p in range(3)]
     ones = dict.fromkeys(range(3), 1)
     assert build_lag(rows, Unread(NOW, ones, ones, late), topology=TOPOLOGY).notice.seconds == 60.0

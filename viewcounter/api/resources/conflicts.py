@@ -32,7 +32,7 @@ class ConflictSerializer(serializers.Serializer):
     value = serializers.FloatField(help_text="In the unit of the event type.")
     received_at = serializers.DateTimeField()
     partition = serializers.IntegerField()
-    position = serializers.CharField(help_text="`ms-seq` in the partition's log: the end of the flush that met it.")
+    position = serializers.CharField(help_text="`term-seq` in the partition's log: the end of the flush that met it.")
     created_at = serializers.DateTimeField(help_text="When that flush was written.")
 
 

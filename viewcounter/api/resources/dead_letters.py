@@ -67,7 +67,7 @@ class DeadEventSerializer(serializers.Serializer):
 class DeadLetterSerializer(serializers.Serializer):
     id = serializers.CharField(help_text="`{shard}-{row}`")
     partition = serializers.IntegerField()
-    position = serializers.CharField(help_text="`ms-seq` in the partition's log: the end of the flush that refused it.")
+    position = serializers.CharField(help_text="`term-seq` in the partition's log: end of the flush that refused it.")
     reason = serializers.CharField(
         help_text="`refused_by_shard`, `unknown_event_type`, `too_late` or `unreadable_entry`."
     )

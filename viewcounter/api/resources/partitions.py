@@ -24,7 +24,7 @@ class PartitionLagSerializer(serializers.Serializer):
     partition = serializers.IntegerField()
     shard = serializers.CharField()
     state = serializers.CharField(help_text="`owned`: its events are applied; any other word: they wait.")
-    position = serializers.CharField(help_text="`ms-seq`: everything in the log up to here has been applied.")
+    position = serializers.CharField(help_text="`term-seq`: everything in the log up to here has been applied.")
     watermark = serializers.DateTimeField(help_text="`complete_until` of answers that read this partition.")
     events_behind = serializers.IntegerField(help_text="Events in the log past the position.")
     bytes_behind = serializers.IntegerField(help_text="Their size on the log server, an estimate.")

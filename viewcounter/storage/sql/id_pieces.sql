@@ -13,7 +13,7 @@ WITH crowded AS MATERIALIZED (
     DELETE FROM event_ids
     WHERE partition = %(partition)s AND minute = ANY (ARRAY(SELECT minute FROM crowded))
         AND octet_length(contents) < 8 * %(small_ids)s
-    RETURNING minute, position, ids, contents, coalesce(part_positions, ARRAY[position]) AS part_positions,
+    RETURNING minute, position, stored_at, ids, contents, coalesce(part_positions, ARRAY[position]) AS part_positions,
         coalesce(part_sizes, ARRAY[octet_length(contents) / 8]) AS part_sizes
 ), small AS (
     SELECT *, row_number() OVER (
@@ -21,7 +21,7 @@ WITH crowded AS MATERIALIZED (
     ) AS place
     FROM gone
 ), pieces AS (
-    SELECT minute, (array_agg(position ORDER BY place DESC))[1] AS position,
+    SELECT minute, (array_agg(position ORDER BY place DESC))[1] AS position, max(stored_at) AS stored_at,
         string_agg(ids, '' ORDER BY place) AS ids, string_agg(contents, '' ORDER BY place) AS contents
     FROM small GROUP BY minute
 ), parts AS (
@@ -31,8 +31,8 @@ WITH crowded AS MATERIALIZED (
     CROSS JOIN LATERAL unnest(s.part_positions, s.part_sizes) WITH ORDINALITY AS p (position, size, number)
     GROUP BY s.minute
 ), merged AS (
-    INSERT INTO event_ids (partition, minute, position, ids, contents, part_positions, part_sizes)
-    SELECT %(partition)s, minute, pieces.position, pieces.ids, pieces.contents, parts.positions, parts.sizes
+    INSERT INTO event_ids (partition, minute, position, stored_at, ids, contents, part_positions, part_sizes)
+    SELECT %(partition)s, minute, pieces.position, pieces.stored_at, pieces.ids, pieces.contents, parts.positions, parts.sizes
     FROM pieces JOIN parts USING (minute)
     RETURNING 1
 )

@@ -39,7 +39,7 @@ WHERE partition = %(partition)s AND (minute, position) IN (
     FROM partition_state AS s JOIN event_ids AS e ON e.partition = s.partition
     WHERE s.partition = %(partition)s AND s.state = 'owned'
         AND (e.minute < s.admits_since - %(guard)s::interval OR e.minute > s.watermark + interval '1 day')
-        AND split_part(e.position, '-', 1)::bigint < extract(epoch FROM s.admits_since - %(guard)s::interval) * 1000
+        AND e.stored_at < s.admits_since - %(guard)s::interval
     LIMIT %(limit)s
 )
 

@@ -67,7 +67,7 @@ def test_every_event_of_every_batch_is_sent_once_by_four_threads():
     assert set(seen.values()) == {1}
     assert len(seen) == 150
     assert (tally.accepted, tally.refused, service.retries) == (150, Counter(), 0)
-    assert tally.acknowledged_until.timestamp() == 2.0
+    assert 0 <= time.time() - tally.acknowledged_until.timestamp() < 30
 
 
 def test_compressed_requests_carry_the_same_events():
