@@ -9,6 +9,7 @@ from typing import Any
 from django.core.exceptions import DisallowedHost, RequestDataTooBig
 from django.db import InterfaceError, OperationalError
 from django.http import Http404, HttpRequest, HttpResponse
+from django.urls import Resolver404
 from django.views import defaults
 from rest_framework import exceptions
 
@@ -26,6 +27,7 @@ from runtime.http.problems import PROBLEM_CONTENT_TYPE, FieldProblem, Problem, e
 from runtime.metric_files import MetricFilesLocked
 from shardproxy.errors import DeadlineExceeded, PoolExhausted, StatementTimeout
 from viewcounter.api.request_id import REQUEST_ID_HEADER, get_request_id
+from viewcounter.api.suggestions import describe_unknown_path, list_tried_routes
 from viewcounter.apikeys.errors import KEYS_UNAVAILABLE_DETAIL, AdminUnconfirmed, KeysUnavailable
 from viewcounter.catalogue.errors import NotInCatalogue
 from viewcounter.config import get_config
@@ -206,7 +208,8 @@ def page_not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
     """Django's handler404. The admin is for people and keeps its pages."""
     if request.path.startswith("/admin/"):
         return defaults.page_not_found(request, exception)
-    return build_problem_response(request, Problem(404, "not_found", "There is nothing at this address."))
+    routes = list_tried_routes(exception.args[0]) if isinstance(exception, Resolver404) else []
+    return build_problem_response(request, Problem(404, "not_found", describe_unknown_path(request.path, routes)))
 
 
 def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
