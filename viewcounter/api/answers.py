@@ -76,7 +76,7 @@ def encode_video(video: Video) -> Json:
 
 
 def _encode_video_counts(video: VideoCounts) -> Json:
-    return {"video_id": video.video_id, "counts": dict(video.counts)}
+    return {"video_id": video.video_id, "known": video.is_known, "counts": dict(video.counts)}
 
 
 def encode_meta(meta: Meta) -> Json:

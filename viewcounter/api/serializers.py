@@ -151,6 +151,9 @@ class CountsField(serializers.DictField):
 
 class VideoCountsSerializer(serializers.Serializer):
     video_id = serializers.CharField()
+    known = serializers.BooleanField(
+        help_text="False: the video has no events and is not in the catalogue; perhaps its id is misspelt."
+    )
     counts = CountsField(help_text="Every event type there is, zeros included.")
 
 

@@ -22,9 +22,13 @@ from viewcounter.storage.reads import COUNTS_OF_VIDEO, COUNTS_OF_VIDEOS
 
 @dataclass(frozen=True, slots=True)
 class VideoCounts:
-    """`counts` names every event type, in the order of their ids; a video never seen has zeros."""
+    """`counts` names every event type, in the order of their ids.
+
+    `is_known`: the video has events or is in the catalogue; one that is not has zeros.
+    """
 
     video_id: str
+    is_known: bool
     counts: Mapping[str, int]
 
 
@@ -209,4 +213,6 @@ def _build_answer(
 
 def _build_counts(topology: Topology, video_id: str, result: CacheResult) -> VideoCounts:
     counts = {row["event_type_id"]: row["count"] for row in result.rows}
-    return VideoCounts(video_id, {t.name: counts.get(t.id, 0) for t in topology.event_types})
+    # A cached row of the previous release does not say; its video was most likely seen.
+    is_known = result.rows[0].get("known", True)
+    return VideoCounts(video_id, is_known, {t.name: counts.get(t.id, 0) for t in topology.event_types})

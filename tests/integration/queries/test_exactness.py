@@ -59,9 +59,9 @@ def test_counts_of_one_video_name_every_type_and_a_video_never_seen_has_zeros(st
     for video_id in videos:
         counts = {name: len(values_of(rows, video_id=video_id, event_type=name)) for name in TYPE_IDS}
         answer = get_counts(cluster, video_id=video_id, now=NOW)
-        assert answer.video == VideoCounts(video_id, ZEROS | counts)
+        assert answer.video == VideoCounts(video_id, True, ZEROS | counts)
         assert answer.meta == meta_of(Source.TOTAL)
-    assert get_counts(cluster, video_id="never-seen", now=NOW).video == VideoCounts("never-seen", ZEROS)
+    assert get_counts(cluster, video_id="never-seen", now=NOW).video == VideoCounts("never-seen", False, ZEROS)
 
 
 def test_counts_of_many_videos_come_in_the_order_asked_each_once(stored):

@@ -3,7 +3,7 @@
 from datetime import UTC, datetime
 
 from django.http import HttpResponse
-from drf_spectacular.utils import OpenApiExample, OpenApiParameter, extend_schema
+from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework.request import Request
 from rest_framework.response import Response
 
@@ -37,7 +37,7 @@ class VideoCountsView(ReadView):
         operation_id="getVideoCounts",
         tags=["reads"],
         summary="Events of every type, over all time",
-        description="A video never seen has zeros.",
+        description="A video that was never seen and is not in the catalogue has zeros, and `known` is false.",
         parameters=[documents.VIDEO_ID, *read_options.OF_ONE_VIDEO],
         responses=VideoCountsAnswerSerializer,
     )
@@ -64,7 +64,6 @@ class CountsQueryView(ReadView):
         parameters=read_options.OF_MANY_PARTITIONS,
         request=CountsQuerySerializer,
         responses=ManyCountsAnswerSerializer,
-        examples=[OpenApiExample("two videos", value={"video_ids": ["XpVt6Z1Gjjo", "K4wEI5zhHB0"]}, request_only=True)],
     )
     def post(self, request: Request) -> Response:
         options = self.get_options(request, one_video=False)

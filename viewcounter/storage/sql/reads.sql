@@ -3,20 +3,23 @@
 -- the partitions asked for), and a partition that is not here shows a null `state`.
 
 -- name: counts_of_video (point)
--- All event types of one video, by the primary key of event_total.
-SELECT asked.partition, s.epoch, s.position, s.watermark, s.state, t.event_type_id, t.count
+-- All event types of one video, by the primary key of event_total. Flushes and the catalogue make its row in `video`.
+SELECT asked.partition, s.epoch, s.position, s.watermark, s.state, v.video_id IS NOT NULL AS known, t.event_type_id, t.count
 FROM (VALUES (%(partition)s::smallint)) AS asked (partition)
 LEFT JOIN partition_state AS s ON s.partition = asked.partition
+LEFT JOIN video AS v ON v.video_id = %(video_id)s
 LEFT JOIN event_total AS t ON t.partition = asked.partition AND t.video_id = %(video_id)s
 
 -- name: counts_of_videos (range)
 -- Videos of many partitions of one shard; `video_partitions` and `video_ids` run in parallel and may name videos of
 -- other shards, which are left aside. Each video has a row, also one without events.
-SELECT asked.partition, s.epoch, s.position, s.watermark, s.state, wanted.video_id, t.event_type_id, t.count
+SELECT asked.partition, s.epoch, s.position, s.watermark, s.state, wanted.video_id, v.video_id IS NOT NULL AS known,
+    t.event_type_id, t.count
 FROM unnest(%(partitions)s::smallint[]) AS asked (partition)
 LEFT JOIN partition_state AS s ON s.partition = asked.partition
 LEFT JOIN unnest(%(video_partitions)s::smallint[], %(video_ids)s::text[]) AS wanted (partition, video_id)
     ON wanted.partition = asked.partition
+LEFT JOIN video AS v ON v.video_id = wanted.video_id
 LEFT JOIN event_total AS t ON t.partition = wanted.partition AND t.video_id = wanted.video_id
 
 -- name: total_of_video (point)
