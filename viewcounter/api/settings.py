@@ -21,8 +21,9 @@ REST_FRAMEWORK: dict[str, object] = {
 }
 
 SPECTACULAR_SETTINGS: dict[str, object] = {
-    "TITLE": "viewcounter",
+    "TITLE": "viewcounter REST API",  # generated packages are named by it, none of them as our client
     "VERSION": "1",
+    "SERVERS": [{"url": "/", "description": "The server of this document."}],
     "DESCRIPTION": (
         "Counts events on videos and answers how many, for which video, in which period.\n\n"
         "Times are RFC 3339 with an offset; a start is inclusive, an end exclusive; both are rounded down to the "
@@ -53,7 +54,8 @@ SPECTACULAR_SETTINGS: dict[str, object] = {
         "viewcounter.api.openapi.examples.add_examples",
         "viewcounter.api.openapi.links.add_links",
         "viewcounter.api.openapi.hooks.add_not_modified",
-        "viewcounter.api.openapi.hooks.add_problem_answers",
+        "viewcounter.api.openapi.hooks.name_open_routes",
+        "viewcounter.api.openapi.problems.add_problem_answers",
         "viewcounter.api.openapi.hooks.use_schema_patterns",
     ],
     "TAGS": [

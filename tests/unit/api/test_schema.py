@@ -1,8 +1,14 @@
 """The OpenAPI document: valid, without warnings, and with everything that can be called."""
 
+import json
+import tomllib
+from pathlib import Path
+
+import jsonschema
 import pytest
 from drf_spectacular.drainage import GENERATOR_STATS
 from drf_spectacular.generators import SchemaGenerator
+from drf_spectacular.renderers import OpenApiJsonRenderer
 from drf_spectacular.validation import validate_schema
 
 
@@ -70,7 +76,61 @@ def test_every_operation_names_the_keys_it_takes_and_may_answer_with_a_problem(d
     for path, operations in document["paths"].items():
         for method, operation in operations.items():
             assert operation["responses"]["default"] == {"$ref": "#/components/responses/Problem"}
-            assert operation.get("security", []) == others.get((path, method), [secret])
+            assert operation["security"] == others.get((path, method), [secret])
+
+
+def list_answers(document):
+    """Operation, status, content type and content of every answer; shared answers are followed."""
+    for operations in document["paths"].values():
+        for operation in operations.values():
+            for status, answer in operation["responses"].items():
+                shared = answer.get("$ref", "").rpartition("/")[2]
+                described = document["components"]["responses"][shared] if shared else answer
+                for content_type, content in described.get("content", {}).items():
+                    yield operation["operationId"], status, content_type, content
+
+
+def test_every_answer_has_an_example_that_fits_its_schema(document):
+    form = json.loads(OpenApiJsonRenderer().render(document))
+    answers = list(list_answers(form))
+    without = [answer[:3] for answer in answers if "example" not in answer[3]]
+    assert without == [("getSnippet", "200", "text/javascript")]  # a script has no example but itself
+    for _, _, _, content in answers:
+        if "example" in content:
+            schema = {**content["schema"], "components": form["components"]}
+            jsonschema.validate(content["example"], schema, format_checker=jsonschema.FormatChecker())
+            closed = close_objects(schema)
+            jsonschema.validate(content["example"], closed)
+
+
+def close_objects(schema):
+    """Objects of the schema refuse fields that it does not name: an example has none of an earlier release."""
+    if isinstance(schema, list):
+        return [close_objects(part) for part in schema]
+    if not isinstance(schema, dict):
+        return schema
+    closed = {name: close_objects(part) for name, part in schema.items()}
+    return {"additionalProperties": False, **closed} if "properties" in closed and "type" in closed else closed
+
+
+def test_operations_with_a_key_name_the_refusals_of_a_key(document):
+    for path, operations in document["paths"].items():
+        for operation in operations.values():
+            statuses = set(operation["responses"])
+            assert "400" in statuses
+            needs_key = bool(operation["security"]) and {} not in operation["security"]
+            assert ({"401", "403", "429"} <= statuses) == needs_key, path
+
+
+def test_no_generated_package_has_the_name_of_our_client(document):
+    name = tomllib.loads(Path("client/pyproject.toml").read_text())["project"]["name"]
+    title = document["info"]["title"].lower().replace(" ", "-")
+    assert name not in {title, f"{title}-client"}  # the latter is what openapi-python-client makes of a title
+
+
+def test_no_property_has_the_name_of_its_schema(document):
+    for name, schema in document["components"]["schemas"].items():
+        assert name.lower() not in {prop.lower() for prop in schema.get("properties", {})}
 
 
 def test_operation_ids_are_distinct(document):

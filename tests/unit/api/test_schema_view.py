@@ -4,12 +4,16 @@ import json
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 from django.http import HttpResponse
+from django.test import Client
 from drf_spectacular.generators import SchemaGenerator
 from rest_framework.test import APIRequestFactory
 
+from viewcounter.api.openapi.examples import renew_events
 from viewcounter.api.resources.schema import SchemaView
 
 THREADS = 8
@@ -34,8 +38,49 @@ def test_the_document_is_made_once_for_each_form_however_many_ask_at_once(monkey
     with ThreadPoolExecutor(THREADS) as pool:
         answers = list(pool.map(get, [YAML, JSON] * THREADS))
     assert {answer.status_code for answer in answers} == {200}
-    assert len({answer.content for answer in answers}) == 2
     assert len(made) == 2
+    assert len({answer.content for answer in answers}) == len(answers), "every answer has example events of its own"
+
+
+def test_the_example_events_of_an_answer_are_of_this_hour_and_nobody_else_s(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(SchemaView, "forms", {})
+    old, new = (list_example_events(json.loads(get(JSON).content)) for _ in range(2))
+    assert len({event["event_id"] for event in [*old, *new]}) == 4
+    content, document = SchemaView.forms[JSON]
+    next_week = datetime.now(UTC) + timedelta(days=7)
+    renewed = list_example_events(json.loads(renew_events(content, document, now=next_week)))
+    ages = [next_week - datetime.fromisoformat(event["occurred_at"]) for event in renewed]
+    assert all(timedelta(0) <= age <= timedelta(minutes=65) for age in ages)
+
+
+def list_example_events(document: Any) -> list[Any]:
+    content = document["paths"]["/v1/events"]["post"]["requestBody"]["content"]["application/json"]
+    events: list[Any] = content["examples"]["batch"]["value"]["events"]
+    assert content["examples"]["one"]["value"] == events[0]
+    return events
+
+
+@pytest.mark.parametrize(
+    ("query", "accept", "content_type"),
+    [
+        ("", "*/*", "application/json"),
+        ("", "text/html,application/xhtml+xml,*/*;q=0.8", "application/json"),
+        ("?format=json", "application/yaml", "application/json"),
+        ("?format=yaml", "*/*", f"{YAML}; charset=utf-8"),
+        ("", "application/yaml", "application/yaml; charset=utf-8"),
+    ],
+)
+def test_the_document_is_json_unless_yaml_is_requested(query: str, accept: str, content_type: str) -> None:
+    answer = Client().get(f"/v1/schema{query}", headers={"host": "localhost", "accept": accept})
+    assert (answer.status_code, answer["Content-Type"]) == (200, content_type)
+
+
+def test_another_format_is_refused_with_those_that_there_are() -> None:
+    answer = Client().get("/v1/schema?format=xml", headers={"host": "localhost"})
+    assert answer.status_code == 422
+    assert answer.json()["errors"] == [
+        {"field": "format", "code": "unknown_format", "message": "must be one of: json, yaml"}
+    ]
 
 
 @pytest.mark.parametrize(

@@ -1,11 +1,10 @@
-"""Additions to the document of drf-spectacular: the ingest endpoint, which is no DRF view, and the errors."""
+"""Additions to the document of drf-spectacular: the ingest endpoint, which is no DRF view, and open routes."""
 # ruff: noqa: ARG001 (drf-spectacular gives its hooks more than they need)
 
 from typing import Any
 
 from drf_spectacular.extensions import OpenApiSerializerExtension
 
-from runtime.http.problems import PROBLEM_CONTENT_TYPE
 from viewcounter.api.openapi.ingest_document import (
     INGEST_COMPONENTS,
     INGEST_OPERATION,
@@ -19,51 +18,6 @@ from viewcounter.config import get_config
 Document = dict[str, Any]
 
 _TEXT = {"type": "string"}
-
-_FIELD_PROBLEM: Document = {
-    "type": "object",
-    "required": ["field", "code", "message"],
-    "properties": {
-        "field": {**_TEXT, "description": "A parameter or a path into the body, such as `videos[3].channel_id`."},
-        "code": {**_TEXT, "description": "Stable, for programs."},
-        "message": {**_TEXT, "description": "For people."},
-    },
-}
-
-_PROBLEM: Document = {
-    "type": "object",
-    "description": "RFC 9457.",
-    "required": ["type", "title", "status", "detail", "code", "request_id"],
-    "properties": {
-        "type": {**_TEXT, "format": "uri"},
-        "title": _TEXT,
-        "status": {"type": "integer"},
-        "detail": _TEXT,
-        "code": {**_TEXT, "description": "Stable, for programs."},
-        "request_id": {**_TEXT, "description": "Quote it in questions about this error."},
-        "errors": {"type": "array", "items": {"$ref": "#/components/schemas/FieldProblem"}},
-        "reached": {
-            "type": "object",
-            "additionalProperties": _TEXT,
-            "description": "With `position_not_reached` and `too_stale`: the partition, and the position it is at.",
-        },
-    },
-    "example": {
-        "type": "urn:viewcounter:problem:invalid_request",
-        "title": "Unprocessable Entity",
-        "status": 422,
-        "detail": "The request has values that cannot be used.",
-        "code": "invalid_request",
-        "request_id": "8f0c9d4e0c3b4f0f9d2a5a7f6f3f2b10",
-        "errors": [
-            {
-                "field": "function",
-                "code": "unknown_function",
-                "message": "must be one of: count, sum, average, min, max",
-            }
-        ],
-    },
-}
 
 
 def add_ingest_endpoint(result: Document, generator: Any, request: Any, public: bool) -> Document:
@@ -125,15 +79,9 @@ class ClosedObjects(OpenApiSerializerExtension):  # type: ignore[no-untyped-call
         return {**schema, "additionalProperties": False} if direction == "request" else schema
 
 
-def add_problem_answers(result: Document, generator: Any, request: Any, public: bool) -> Document:
-    """drf-spectacular's postprocessing hook: the problem document as the default response of every operation."""
-    components = result.setdefault("components", {})
-    components.setdefault("schemas", {}).update({"Problem": _PROBLEM, "FieldProblem": _FIELD_PROBLEM})
-    components.setdefault("responses", {})["Problem"] = {
-        "description": "Any error. 503 and 504 carry Retry-After; the same request may succeed then.",
-        "content": {PROBLEM_CONTENT_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}},
-    }
+def name_open_routes(result: Document, generator: Any, request: Any, public: bool) -> Document:
+    """drf-spectacular's postprocessing hook: an operation without a key says so; drf-spectacular leaves it out."""
     for operations in result["paths"].values():
         for operation in operations.values():
-            operation["responses"]["default"] = {"$ref": "#/components/responses/Problem"}
+            operation.setdefault("security", [])
     return result

@@ -58,7 +58,7 @@ INGEST_COMPONENTS: dict[str, Any] = {
         "description": "One event that was refused.",
         "required": ["index", "code", "message", "retryable"],
         "properties": {
-            "index": {"type": "integer", "minimum": 0, "description": "PageKey in the batch, from 0."},
+            "index": {"type": "integer", "minimum": 0, "description": "Place in the batch, from 0."},
             "event_id": {"type": ["string", "null"]},
             "code": {"type": "string"},
             "field": {"type": ["string", "null"]},
@@ -80,7 +80,8 @@ INGEST_COMPONENTS: dict[str, Any] = {
                 "description": "Partition -> position in its log up to which this batch is durable.",
             },
             "spooled": {
-                "const": True,
+                "type": "boolean",
+                "enum": [True],
                 "description": "Only while the log is away: some events are on the gateway's disk, without a position.",
             },
             "applied": {
@@ -171,6 +172,7 @@ PREFLIGHT_OPERATION: dict[str, Any] = {
     "operationId": "askBeforePostEvents",
     "tags": ["events"],
     "summary": "CORS preflight of a page that sends events",
+    "description": "Browsers send it by themselves before the request of a page on another origin.",
     "security": [{}, {"publicKey": []}],
     "parameters": [
         {
@@ -188,6 +190,7 @@ SNIPPET_OPERATION: dict[str, Any] = {
     "operationId": "getSnippet",
     "tags": ["events"],
     "summary": "The script for web pages",
+    "description": "A page with a public key loads it to count views and watch time of its videos.",
     "security": [],
     "responses": {
         "200": {

@@ -30,6 +30,7 @@ class VideoView(ApiView):
         operation_id="getVideo",
         tags=["catalogue"],
         summary="A video's title and channel",
+        description="As last written; 404 for a video that is not in the catalogue, whether or not it has events.",
         parameters=[documents.VIDEO_ID],
         responses=VideoAnswerSerializer,
     )
@@ -65,6 +66,7 @@ class ChannelView(ApiView):
         operation_id="getChannel",
         tags=["catalogue"],
         summary="A channel's title",
+        description="As last written; 404 for a channel that is not in the catalogue.",
         parameters=[documents.CHANNEL_ID],
         responses=ChannelAnswerSerializer,
     )

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from drf_spectacular.types import OpenApiTypes
-from drf_spectacular.utils import OpenApiExample, OpenApiParameter, extend_schema, extend_schema_field
+from drf_spectacular.utils import OpenApiParameter, extend_schema, extend_schema_field
 from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -242,6 +242,7 @@ class DeadLetterView(ApiView):
         operation_id="getDeadLetter",
         tags=["operations"],
         summary="One dead letter with its payload",
+        description="`payload` is what the log held, in Base64, for an event that cannot be read too.",
         parameters=[_ID],
         responses=DeadLetterWithPayloadSerializer,
     )
@@ -309,7 +310,6 @@ class BulkReplayView(ApiView):
         ),
         request=BulkReplaySerializer,
         responses=BulkReplayAnswerSerializer,
-        examples=[OpenApiExample("after a type was added", value={"reason": "unknown_event_type", "limit": 500})],
     )
     def post(self, request: Request) -> Response:
         check_parameters(request.query_params, allowed=())

@@ -23,7 +23,12 @@ class HealthView(ApiView):
     permission_classes = (AllowAny,)
 
     @extend_schema(
-        operation_id="getHealth", tags=["health"], summary="The process answers", auth=[], responses=HealthSerializer
+        operation_id="getHealth",
+        tags=["health"],
+        summary="The process answers",
+        description="Asks nothing of the cluster: `/readyz` does.",
+        auth=[],
+        responses=HealthSerializer,
     )
     def get(self, request: Request) -> Response:
         return Response({"status": "ok"})

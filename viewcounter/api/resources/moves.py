@@ -39,7 +39,7 @@ class MoveSerializer(serializers.Serializer):
         return {**super().get_fields(), "from": serializers.CharField(help_text="Shard.")}
 
 
-class MovesSerializer(serializers.Serializer):
+class MovesAnswerSerializer(serializers.Serializer):
     moves = MoveSerializer(many=True)
     next_cursor = serializers.CharField(allow_null=True, help_text="Asks for older ones; null: there are none.")
 
@@ -51,11 +51,12 @@ class MovesView(ApiView):
         operation_id="getMoves",
         tags=["operations"],
         summary="Moves of partitions, newest first, with their progress",
+        description="Finished ones too. Moves are started by `manage.py move_partitions` or in the admin.",
         parameters=[
             OpenApiParameter("limit", {"type": "integer", "minimum": 1, "default": DEFAULT_LIMIT}),
             OpenApiParameter("cursor", {"type": "string", "pattern": r"^\d{1,18}$"}, description="`next_cursor`."),
         ],
-        responses=MovesSerializer,
+        responses=MovesAnswerSerializer,
     )
     def get(self, request: Request) -> Response:
         query = request.query_params

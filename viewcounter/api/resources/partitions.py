@@ -53,6 +53,7 @@ class PartitionsView(ApiView):
         operation_id="getPartitions",
         tags=["health"],
         summary="Position, lag and watermark of every partition",
+        description="Measured for this request. Partitions of a shard that does not answer are in `missing`.",
         responses=PartitionsAnswerSerializer,
     )
     def get(self, request: Request) -> Response:

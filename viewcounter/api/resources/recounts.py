@@ -4,7 +4,7 @@ from typing import Any
 from uuid import UUID
 
 from drf_spectacular.types import OpenApiTypes
-from drf_spectacular.utils import OpenApiExample, OpenApiParameter, extend_schema
+from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -77,6 +77,7 @@ class RecountsView(ApiView):
         operation_id="listRecounts",
         tags=["operations"],
         summary="The latest recounts",
+        description="Newest first, with their progress.",
         parameters=[
             OpenApiParameter("limit", {"type": "integer", "minimum": 1, "default": DEFAULT_LIMIT}),
             OpenApiParameter("cursor", OpenApiTypes.STR, description="`next_cursor` of the page before."),
@@ -108,7 +109,6 @@ class RecountsView(ApiView):
         ),
         request=RecountRequestSerializer,
         responses={202: RecountSerializer},
-        examples=[OpenApiExample("one video", value={"video_id": "XpVt6Z1Gjjo", "apply": True}, request_only=True)],
     )
     def post(self, request: Request) -> Response:
         check_parameters(request.query_params, allowed=())
@@ -134,6 +134,7 @@ class RecountView(ApiView):
         operation_id="getRecount",
         tags=["operations"],
         summary="Progress and result of a recount",
+        description="`difference_counts` has all differences, `differences` the first of them.",
         parameters=[OpenApiParameter("recount_id", OpenApiTypes.UUID, OpenApiParameter.PATH)],
         responses=RecountSerializer,
     )

@@ -117,6 +117,7 @@ class VideoStatsView(StatsView):
         operation_id="getVideoStats",
         tags=["reads"],
         summary="One function over a period, in all and by interval",
+        description="Without an interval one value, with one a series too; as JSON or CSV.",
         parameters=[documents.VIDEO_ID, *STATS_PARAMETERS, *read_options.OF_ONE_VIDEO],
         responses=StatsView.get_responses(StatsAnswerSerializer),
     )
