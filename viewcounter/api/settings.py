@@ -1,6 +1,7 @@
 """Settings of the API; and those of Django REST framework and of the OpenAPI document, for `viewcounter.settings`."""
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from runtime.settings import setting
 
@@ -34,6 +35,8 @@ SPECTACULAR_SETTINGS: dict[str, object] = {
     "SERVE_INCLUDE_SCHEMA": False,
     "SERVE_AUTHENTICATION": [],
     "SERVE_PERMISSIONS": ["rest_framework.permissions.AllowAny"],
+    # A literal of JavaScript: Swagger UI itself has no place for code samples.
+    "SWAGGER_UI_SETTINGS": (Path(__file__).parent / "openapi" / "assets" / "docs.js").read_text(),
     "SWAGGER_UI_DIST": "SIDECAR",
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
     "DISABLE_DOCSTRING_DESCRIPTIONS": True,
@@ -56,6 +59,7 @@ SPECTACULAR_SETTINGS: dict[str, object] = {
         "viewcounter.api.openapi.hooks.add_not_modified",
         "viewcounter.api.openapi.hooks.name_open_routes",
         "viewcounter.api.openapi.problems.add_problem_answers",
+        "viewcounter.api.openapi.samples.add_code_samples",
         "viewcounter.api.openapi.hooks.use_schema_patterns",
     ],
     "TAGS": [
