@@ -68,6 +68,8 @@ class Comparison(StrEnum):
     """Rolled rows of hours, against their minutes."""
     DAY = "day"
     """Rolled rows of days, against their minutes."""
+    QUARTER = "quarter"
+    """Quarter hours in rolled rows of days, against their minutes."""
     TOTAL = "total"
     """All-time totals, against the sum of the tiers."""
 

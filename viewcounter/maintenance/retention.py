@@ -42,7 +42,7 @@ from viewcounter.storage.retention import (
     find_oldest_marks,
     set_edges,
 )
-from viewcounter.storage.rollup import DAY, HOUR, RollupState, find_next_hour
+from viewcounter.storage.rollup import DAY, HOUR, RollupState, find_next_hour, split_days
 
 logger = logging.getLogger(__name__)
 
@@ -76,7 +76,7 @@ class RetentionReport:
 
 def plan_edges(state: RollupState, marks: OldestMarks, *, policy: RetentionSettings) -> RetentionEdges:
     """Pure: the new edges of the partition. Never earlier than before; minutes are deleted only below rolled and clean
-    hours, hours only below rolled and clean days whose sketches are made."""
+    days, whose quarter hours are made from them, hours only below such days whose sketches are made."""
     admits_since = max(
         state.admits_since, (state.watermark - policy.ids + policy.guard).replace(second=0, microsecond=0)
     )
@@ -84,15 +84,15 @@ def plan_edges(state: RollupState, marks: OldestMarks, *, policy: RetentionSetti
         state.watermark - policy.minutes,
         admits_since,
         state.rolled_through,
-        *([marks.hour] if marks.hour else []),
+        *(mark for mark in (marks.hour, marks.day) if mark),
     ]
-    minutes_since = max(state.minutes_since, min(minutes).replace(minute=0, second=0, microsecond=0))
+    minutes_since = max(state.minutes_since, _floor_day(min(minutes)))
     hours = [
         state.watermark - policy.hours,
         minutes_since,
         *(mark for mark in (marks.hour, marks.day, marks.sketch) if mark),
     ]
-    hours_since = max(state.hours_since, min(hours).replace(hour=0, minute=0, second=0, microsecond=0))
+    hours_since = max(state.hours_since, _floor_day(min(hours)))
     return RetentionEdges(admits_since, minutes_since, hours_since)
 
 
@@ -179,7 +179,7 @@ def _remove_minutes(work: _Work) -> tuple[bool, _Removed]:
 
 
 def _remove_hours(work: _Work) -> tuple[bool, _Removed]:
-    """Delete the hours of the oldest day, and their sketches."""
+    """Delete the hours of the oldest day, and their sketches. The day keeps its parts."""
     state = work.state
     edges = RetentionEdges(
         state.admits_since, state.minutes_since, min(work.plan().hours_since, _floor_day(state.minutes_since))
@@ -189,6 +189,7 @@ def _remove_hours(work: _Work) -> tuple[bool, _Removed]:
         work.set_edges(edges)
         return False, _Removed(edges)
     day = _floor_day(first)
+    split_days(work.connection, work.partition, day=day)
     count = delete_hours_of_day(work.connection, work.partition, day=day)
     sketch_count = delete_hour_sketches_of_day(work.connection, work.partition, day=day)
     edges = replace(edges, hours_since=max(state.hours_since, day + DAY))

@@ -51,7 +51,8 @@ class RetentionSettings:
         " may spend in a spool.",
     )
     minutes_seconds: int = setting(
-        8 * 86400, "Age at which counts by minute are deleted; at least as long as that of event ids."
+        8 * 86400,
+        "Age at which counts by minute are deleted, by whole days; at least as long as that of event ids.",
     )
     hours_seconds: int = setting(
         90 * 86400, "Age at which counts by hour are deleted; counts by day and totals are never deleted."

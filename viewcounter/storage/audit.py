@@ -71,7 +71,8 @@ class Figures:
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """One aggregate row that differs from its sources. `tier`: minute, hour, day or total (which has no `start`).
+    """One aggregate row that differs from its sources. `tier`: minute, hour, day, quarter (a quarter hour in the row of
+    its day) or total (which has no `start`).
 
     `found` or `expected` is None for a missing row. Invariant: `found` != `expected`.
     """
@@ -229,8 +230,8 @@ def find_rollup_differences(
     future_seconds: int,
     limit: int,
 ) -> Differences:
-    """Rolled, unmarked hours and days within [start, end) that differ from their minutes, or from the raw events where
-    these begin at `raw_from`."""
+    """Rolled, unmarked hours and days, and quarters of days, within [start, end) that differ from their minutes, or
+    from the raw events where these begin at `raw_from`."""
     start = max(start, _ceil(edges.minutes_since, HOUR))
     end = min(end, edges.rolled_through)
     day_start, day_end = _ceil(start, _DAY), end.replace(hour=0, minute=0, second=0, microsecond=0)

@@ -4,8 +4,8 @@ The statement for a period is derived from the text of the one for videos, with 
 dirty buckets and horizons have one implementation.
 """
 
-from shardproxy.query import Query, QueryClass
-from viewcounter.storage.named_sql import load_queries
+from shardproxy.query import QueryClass
+from viewcounter.storage.named_sql import derive_query, load_queries
 from viewcounter.storage.ranges import BUCKETS_OF_VIDEOS
 
 _SQL = load_queries("channels.sql")
@@ -14,16 +14,6 @@ COUNTS_OF_CHANNEL = _SQL["counts_of_channel"]
 """Parameters: partitions, channel_id. Rows as COUNTS_OF_VIDEOS, by partition instead of video."""
 TOTAL_OF_CHANNEL = _SQL["total_of_channel"]
 """Parameters: partitions, channel_id, event_type_id."""
-
-
-def derive_query(base: Query, *, name: str, query_class: QueryClass, changes: dict[str, str]) -> Query:
-    """`base` with each key of `changes` replaced. Raises ValueError unless each key occurs exactly once."""
-    text = base.text
-    for old, new in changes.items():
-        if text.count(old) != 1:
-            raise ValueError(f"{name}: {base.name} must contain this text once, not {text.count(old)} times: {old!r}")
-        text = text.replace(old, new)
-    return Query(name=name, text=text, query_class=query_class, binary=base.binary)
 
 
 BUCKETS_OF_CHANNEL = derive_query(

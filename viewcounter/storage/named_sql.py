@@ -1,6 +1,7 @@
 """Loads SQL statements from `storage/sql/*.sql`; each has a name, a query class and a comment with its reason."""
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
 
 from shardproxy.query import Query, QueryClass
@@ -23,6 +24,16 @@ def load_queries(filename: str) -> dict[str, Query]:
             raise ValueError(f"{filename}: the name {name} is used twice")
         queries[name] = Query(name=name, text=body, query_class=QueryClass(header["query_class"]))
     return queries
+
+
+def derive_query(base: Query, *, name: str, query_class: QueryClass | None = None, changes: Mapping[str, str]) -> Query:
+    """`base` with each key of `changes` replaced. Raises ValueError unless each key occurs exactly once."""
+    text = base.text
+    for old, new in changes.items():
+        if text.count(old) != 1:
+            raise ValueError(f"{name}: {base.name} must contain this text once, not {text.count(old)} times: {old!r}")
+        text = text.replace(old, new)
+    return Query(name=name, text=text, query_class=query_class or base.query_class, binary=base.binary)
 
 
 def read_script(filename: str) -> str:

@@ -45,7 +45,7 @@ MOVED = "moved"
 ELSEWHERE = frozenset({INCOMING, MOVED})
 """States of the rows of partitions that another shard owns."""
 
-EXPECTED_SCHEMA_VERSION = "0005_log_identity"
+EXPECTED_SCHEMA_VERSION = "0006_quarter_hours"
 """The newest migration of the storage app; a test holds it against the migration files."""
 
 

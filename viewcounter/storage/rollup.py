@@ -1,4 +1,4 @@
-"""Rollup of one partition: hours are replaced from minutes, days from hours.
+"""Rollup of one partition: hours and days are replaced from minutes, days without minutes from hours.
 
 Invariant: a bucket that ends at or before `rolled_through` and is not marked in `rollup_dirty` equals the minutes below
 it. Each function here runs in the caller's transaction after `lock_rollup`. The row lock puts it before or after every
@@ -15,9 +15,20 @@ from typing import Any
 import psycopg
 
 from viewcounter.storage.errors import PartitionNotHere
-from viewcounter.storage.named_sql import load_queries
+from viewcounter.storage.named_sql import derive_query, load_queries
 
 _SQL = load_queries("rollup.sql")
+_MARKED_DAYS = """\
+    FROM unnest(%(video_ids)s::text[], %(type_ids)s::smallint[], %(starts)s::timestamptz[])
+        AS u (video_id, type_id, start)
+"""
+_EVERY_VIDEO_OF_A_DAY = """\
+    FROM (
+        SELECT DISTINCT video_id, event_type_id AS type_id, %(start)s::timestamptz AS start FROM event_hour
+        WHERE partition = %(partition)s AND start >= %(start)s AND start < %(start)s + interval '24 hours'
+    ) AS u
+"""
+_INSERT_DAY = derive_query(_SQL["insert_dirty_days"], name="insert_day", changes={_MARKED_DAYS: _EVERY_VIDEO_OF_A_DAY})
 
 READ_ROLLUP_BACKLOG = _SQL["read_rollup_backlog"]
 """Parameters: partitions. A row each: partition, state, watermark, rolled_through, is_being_moved, dirty_hours,
@@ -96,8 +107,9 @@ def apply_step(connection: Connection, partition: int, step: RollupStep) -> None
         _mark_sketches_due(connection, partition, DirtyTier.HOUR, [step.hour])
     if step.day is not None:
         _run(connection, "delete_day", partition, start=step.day)
-        _run(connection, "insert_day", partition, start=step.day)
+        connection.execute(_INSERT_DAY.text, {"partition": partition, "start": step.day})
         _run(connection, "mark_day_of_dirty_hours", partition, start=step.day)
+        _run(connection, "mark_unsplit_days", partition)
         _mark_sketches_due(connection, partition, DirtyTier.DAY, [step.day])
     _run(connection, "set_rolled_through", partition, rolled_through=step.rolled_through)
 
@@ -132,6 +144,16 @@ def replace_marked(
         _mark_sketches_due(connection, partition, tier, columns["starts"])
     _run(connection, "delete_marks", partition, **_get_columns(marks), tier=tier.value)
     return len(kept)
+
+
+def split_days(connection: Connection, partition: int, *, day: datetime) -> int:
+    """Split the rows of a clean day that an earlier release has rolled, from the hours. Returns their number."""
+    rows = _run(connection, "find_unsplit_days", partition, start=day).fetchall()
+    if rows:
+        columns = _get_columns([Mark(r["video_id"], r["event_type_id"], r["start"]) for r in rows])
+        _run(connection, "delete_dirty_days", partition, **columns)
+        _run(connection, "insert_dirty_days", partition, **columns)
+    return len(rows)
 
 
 def _mark_sketches_due(connection: Connection, partition: int, tier: DirtyTier, starts: Sequence[datetime]) -> None:

@@ -3,8 +3,7 @@
 from dataclasses import replace
 
 from shardproxy.query import QueryClass
-from viewcounter.storage.channels import derive_query
-from viewcounter.storage.named_sql import load_queries
+from viewcounter.storage.named_sql import derive_query, load_queries
 
 SKETCHES_OF_VIDEOS = replace(load_queries("sketch_reads.sql")["sketches_of_videos"], binary=True)
 """Parameters: those of `storage.ranges.BUCKETS_OF_VIDEOS`, `of_viewers` (else of values), `uses_sketches` (else raw

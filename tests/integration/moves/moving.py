@@ -31,7 +31,8 @@ ROWS = {
     ),
     "event_day": (
         "INSERT INTO event_day SELECT partition, video_id, event_type_id, date_trunc('day', min(start), 'UTC'),"
-        " sum(count), sum(sum), min(min), max(max) FROM event_hour GROUP BY 1, 2, 3"
+        " sum(count), sum(sum), min(min), max(max), 60, ARRAY[0, 4], ARRAY[1, sum(count)], ARRAY[1, sum(sum)],"
+        " ARRAY[min(min), 7], ARRAY[max(max), 7] FROM event_hour GROUP BY 1, 2, 3"
     ),
     "event_sketch": (
         "INSERT INTO event_sketch SELECT partition, 'hour', video_id, event_type_id, start, count, NULL,"

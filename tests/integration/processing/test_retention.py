@@ -60,22 +60,48 @@ def test_what_is_not_rolled_is_not_removed(rolling):
     assert len(read_starts(rolling, "event_minute")) == 4
     rolling.roll(transactions=2)
     rolling.retain(**KEEP)
-    assert read_edges(rolling)[1:] == (at(1), at(0))
-    assert read_starts(rolling, "event_minute") == [at(h) for h in (23, 100, 167)]
+    assert read_edges(rolling)[1:] == (at(0), at(0))  # the day is not closed: its quarter hours are not made
+    assert len(read_starts(rolling, "event_minute")) == 4
+    rolling.roll(transactions=2)
+    rolling.retain(**KEEP)
+    assert read_edges(rolling)[1:] == (at(24), at(24))
+    assert read_starts(rolling, "event_minute") == [at(h) for h in (100, 167)]
 
 
-def test_a_dirty_hour_keeps_its_minutes_and_a_dirty_day_its_hours(rolling):
+def test_a_dirty_hour_or_day_keeps_the_minutes_and_hours_of_its_day(rolling):
     rolling.flush(make_events(0, 1, 100, 167), watermark=at(168))
     rolling.roll()
     rolling.flush(make_events(1), watermark=at(168))
     rolling.retain(**KEEP)
-    assert read_edges(rolling)[1:] == (at(1), at(0))
+    assert read_edges(rolling)[1:] == (at(0), at(0))
+    rolling.roll(transactions=1)
+    rolling.retain(**KEEP)
+    assert read_edges(rolling)[1:] == (at(0), at(0))  # the hour is clean, the day is not
     rolling.roll()
     rolling.retain(**KEEP)
     assert read_edges(rolling)[1:] == (at(144), at(72))
     assert read_starts(rolling, "event_day") == [at(0), at(96)]
     days = rolling.connection.execute("SELECT count FROM event_day ORDER BY start").fetchall()
     assert [row["count"] for row in days] == [3, 1]
+
+
+def test_a_day_of_an_earlier_release_keeps_its_hours_as_parts_of_the_day(rolling):
+    values = [Event("a", 6, at(1), 5), Event("a", 6, at(2), 7)]
+    rolling.flush([*make_events(0, 0.5, 23, 100, 167), *values], watermark=at(168))
+    rolling.roll()
+    rolling.connection.execute(
+        "UPDATE event_day SET resolution = NULL, slots = NULL, counts = NULL, sums = NULL, mins = NULL, maxs = NULL"
+    )
+    rolling.retain(**KEEP)
+    assert read_starts(rolling, "event_hour")[0] == at(100)
+    days = rolling.connection.execute(
+        "SELECT event_type_id, resolution, slots, counts, sums, mins, maxs FROM event_day WHERE start = %s ORDER BY 1",
+        [at(0)],
+    ).fetchall()
+    assert [tuple(row.values()) for row in days] == [
+        (1, 60, [0, 92], [2, 3], None, None, None),
+        (6, 60, [4, 8], [1, 2], [5, 12], [5, 7], [5, 7]),
+    ]
 
 
 def test_an_event_can_no_longer_reach_an_hour_whose_minutes_are_gone(rolling):

@@ -2,6 +2,8 @@
 
 import threading
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
+from uuid import UUID
 
 import psycopg
 import pytest
@@ -14,15 +16,18 @@ from tests.waiting import wait_until
 from viewcounter.maintenance.rollup import find_partitions_to_roll
 from viewcounter.processing.errors import PartitionNotOwned, StaleTopology
 from viewcounter.storage import rollup
+from viewcounter.storage.audit import FOREVER, VideoRange, find_rollup_differences, get_edges
+from viewcounter.storage.recount import Author, Repair, RepairScope, apply_repair
 
 DAY = datetime(2026, 1, 31, tzinfo=UTC)
 HOUR = timedelta(hours=1)
 NOON_AFTER = DAY + 36 * HOUR
 
 _BELOW = """
-    SELECT video_id, event_type_id, date_trunc(%(unit)s, start, 'UTC') AS start,
+    SELECT video_id, event_type_id, date_bin(%(width)s::interval, start, '2000-01-01 00:00:00+00') AS start,
         sum(count)::bigint AS count, sum(sum)::bigint AS sum, min(min) AS min, max(max) AS max
-    FROM event_minute WHERE date_trunc(%(unit)s, start, 'UTC') + %(width)s::interval <= %(rolled_through)s
+    FROM event_minute
+    WHERE date_bin(%(width)s::interval, start, '2000-01-01 00:00:00+00') + %(width)s::interval <= %(rolled_through)s
     GROUP BY 1, 2, 3 ORDER BY 1, 2, 3
 """
 
@@ -56,17 +61,33 @@ def read(connection, table):
 
 def read_expected(rolling, unit):
     parameters = {
-        "unit": unit,
-        "width": {"hour": HOUR, "day": 24 * HOUR}[unit],
+        "width": {"quarter": HOUR / 4, "hour": HOUR, "day": 24 * HOUR}[unit],
         "rolled_through": rolling.get_state()["rolled_through"],
     }
     return [tuple(row.values()) for row in rolling.connection.execute(_BELOW, parameters).fetchall()]
+
+
+def read_quarters(connection):
+    """What the rows of days say of each of their quarter hours: count, sum, min and max, by its place in the day."""
+    quarters = []
+    for row in connection.execute("SELECT * FROM event_day ORDER BY video_id, event_type_id, start").fetchall():
+        assert (row["resolution"], row["sums"] is None) == (15, row["min"] == row["max"])
+        counts = [b - a for a, b in pairwise([0, *row["counts"]])]
+        sums = [b - a for a, b in pairwise([0, *row["sums"]])] if row["sums"] else [n * row["min"] for n in counts]
+        least, most = row["mins"] or [row["min"]] * len(counts), row["maxs"] or [row["max"]] * len(counts)
+        for slot, *figures in zip(row["slots"], counts, sums, least, most, strict=True):
+            start = row["start"] + slot * timedelta(minutes=15)
+            quarters.append((row["video_id"], row["event_type_id"], start, *figures))
+    return quarters
 
 
 def assert_rolled(rolling, *, through):
     assert rolling.get_state()["rolled_through"] == through
     assert read(rolling.connection, "event_hour") == read_expected(rolling, "hour")
     assert read(rolling.connection, "event_day") == read_expected(rolling, "day")
+    days = {row[2] for row in read(rolling.connection, "event_day")}
+    quarters = [row for row in read_expected(rolling, "quarter") if row[2].replace(hour=0, minute=0) in days]
+    assert read_quarters(rolling.connection) == quarters
     assert rolling.connection.execute("SELECT * FROM rollup_dirty").fetchall() == []
 
 
@@ -79,6 +100,56 @@ def test_hours_and_days_equal_the_minutes_below_them(rolling):
         ("a", 1, DAY, 7, 7000, 1000, 1000),
         ("b", 1, DAY, 1, 7, 7, 7),
     ]
+
+
+def test_a_day_of_different_values_has_the_values_of_each_quarter(rolling):
+    events = [event for n, value in enumerate((5, 0, 10**9, 7)) for event in make_events(n * 10, 1439, value=value)]
+    rolling.flush(events, watermark=NOON_AFTER)
+    rolling.roll()
+    assert_rolled(rolling, through=NOON_AFTER - HOUR)
+    [row] = rolling.connection.execute("SELECT slots, counts, sums, mins, maxs FROM event_day").fetchall()
+    assert tuple(row.values()) == (
+        [0, 1, 2, 95],
+        [2, 3, 4, 8],
+        [5, 10**9 + 5, 10**9 + 12, 2 * 10**9 + 24],
+        [0, 10**9, 7, 0],
+        [5, 10**9, 7, 10**9],
+    )
+
+
+def test_a_wrong_quarter_of_a_right_day_is_found_and_made_again(rolling):
+    rolling.flush(make_events(0, 20, 1439) + make_events(40, value=7), watermark=NOON_AFTER)
+    rolling.roll()
+    rolling.connection.execute("UPDATE event_day SET counts[2] = counts[2] - 1, mins[4] = 3")
+    edges = get_edges(rolling.connection, PARTITION, future_seconds=0)
+    days = {"start": DAY, "end": DAY + 24 * HOUR, "raw_from": FOREVER, "future_seconds": 0, "limit": 9}
+    found = find_rollup_differences(rolling.connection, VideoRange(PARTITION), edges, **days)
+    assert found.counts == {"quarter": 3}
+    quarters = [DAY + slot * HOUR / 4 for slot in (1, 2, 95)]
+    assert [(d.tier, d.start, d.event_count) for d in found.rows] == [
+        ("quarter", start, drift) for start, drift in zip(quarters, (-1, 1, 0), strict=True)
+    ]
+    repair, author = Repair(PARTITION, "a", RepairScope.DAY, DAY), Author(UUID(int=1), "ada")
+    with rolling.connection.transaction():
+        corrected = apply_repair(rolling.connection, repair, epoch=1, author=author, future_seconds=0)
+    assert corrected == list(found.rows)
+    rolling.roll()
+    assert_rolled(rolling, through=NOON_AFTER - HOUR)
+
+
+def test_days_of_an_earlier_release_get_their_quarters_when_the_next_day_is_rolled(rolling):
+    rolling.flush(make_events(*MINUTES), watermark=NOON_AFTER)
+    rolling.roll()
+    rolling.connection.execute("DELETE FROM event_day")
+    columns = "partition, video_id, event_type_id, start, count, sum, min, max"
+    rolling.connection.execute(  # as that release does
+        f"INSERT INTO event_day ({columns}) SELECT {PARTITION}, video_id, event_type_id, %s, sum(count), sum(sum),"  # noqa: S608
+        " min(min), max(max) FROM event_hour WHERE start < %s GROUP BY video_id, event_type_id",
+        [DAY, DAY + 24 * HOUR],
+    )
+    rolling.flush([], watermark=NOON_AFTER + 24 * HOUR)
+    rolling.roll()
+    assert_rolled(rolling, through=NOON_AFTER + 23 * HOUR)
 
 
 def test_the_hour_that_the_watermark_has_not_passed_by_the_grace_stays_open(rolling):

@@ -30,7 +30,7 @@ def state(watermark=NOW, rolled_through=None, edges=(NEVER, NEVER, NEVER)):
 def test_ages_count_back_from_the_watermark():
     assert plan_edges(state(), NO_MARKS, policy=POLICY) == RetentionEdges(
         admits_since=datetime(2026, 6, 7, 10, 30, tzinfo=UTC),  # 8 days, less 10 minutes for clocks that are apart
-        minutes_since=datetime(2026, 6, 7, 10, tzinfo=UTC),
+        minutes_since=datetime(2026, 6, 7, tzinfo=UTC),
         hours_since=datetime(2026, 3, 17, tzinfo=UTC),
     )
     later = plan_edges(state(watermark=NOW + DAY), NO_MARKS, policy=POLICY)
@@ -44,18 +44,18 @@ def test_an_event_of_the_accept_window_is_admitted_by_clocks_that_differ():
 
 def test_what_is_not_rolled_or_dirty_keeps_what_it_is_made_from():
     old = datetime(2026, 2, 1, 5, tzinfo=UTC)
-    assert plan_edges(state(rolled_through=old), NO_MARKS, policy=POLICY).minutes_since == old
+    assert plan_edges(state(rolled_through=old), NO_MARKS, policy=POLICY).minutes_since == old.replace(hour=0)
     assert plan_edges(state(rolled_through=old), NO_MARKS, policy=POLICY).hours_since == old.replace(hour=0)
-    assert plan_edges(state(), OldestMarks(old, None), policy=POLICY).minutes_since == old
+    assert plan_edges(state(), OldestMarks(old, None), policy=POLICY).minutes_since == old.replace(hour=0)
     assert plan_edges(state(), OldestMarks(old, None), policy=POLICY).hours_since == old.replace(hour=0)
     edges = plan_edges(state(), OldestMarks(None, old.replace(hour=0)), policy=POLICY)
-    assert (edges.minutes_since, edges.hours_since) == (datetime(2026, 6, 7, 10, tzinfo=UTC), old.replace(hour=0))
+    assert edges.minutes_since == edges.hours_since == old.replace(hour=0)
 
 
 def test_a_bucket_whose_sketches_are_due_keeps_its_hours_and_not_its_minutes():
     old = datetime(2026, 2, 1, 5, tzinfo=UTC)
     edges = plan_edges(state(), OldestMarks(None, None, old), policy=POLICY)
-    assert (edges.minutes_since, edges.hours_since) == (datetime(2026, 6, 7, 10, tzinfo=UTC), old.replace(hour=0))
+    assert (edges.minutes_since, edges.hours_since) == (datetime(2026, 6, 7, tzinfo=UTC), old.replace(hour=0))
 
 
 instants = st.datetimes(datetime(2026, 1, 1), datetime(2026, 3, 1), timezones=st.just(UTC))
@@ -77,10 +77,10 @@ def test_the_edges_keep_their_order_and_never_go_back_whatever_the_settings(wate
     for _ in range(2):
         edges = plan_edges(state(watermark, rolled, before), OldestMarks(hour, day), policy=policy)
         assert edges.hours_since <= edges.minutes_since <= min(edges.admits_since, rolled)
-        assert edges.hours_since.hour == edges.minutes_since.minute == edges.admits_since.second == 0
+        assert edges.hours_since.hour == edges.minutes_since.hour == edges.admits_since.second == 0
         assert (edges.admits_since, edges.minutes_since, edges.hours_since) >= before
         assert hour is None or edges.minutes_since <= hour
-        assert day is None or edges.hours_since <= day
+        assert day is None or edges.hours_since <= edges.minutes_since <= day
         before = (edges.admits_since, edges.minutes_since, edges.hours_since)
         watermark += DAY
 

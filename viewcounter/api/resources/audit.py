@@ -39,7 +39,7 @@ class FiguresSerializer(serializers.Serializer):
 
 
 class DifferenceSerializer(serializers.Serializer):
-    tier = serializers.ChoiceField(choices=["minute", "hour", "day", "total"])
+    tier = serializers.ChoiceField(choices=["minute", "quarter", "hour", "day", "total"])
     video_id = serializers.CharField()
     event_type_id = serializers.IntegerField()
     start = serializers.DateTimeField(allow_null=True, help_text="Null for totals.")

@@ -74,8 +74,8 @@ ORDER BY video_id, event_type_id, start
 LIMIT %(limit)s
 
 -- name: rollups_unlike_minutes (maintenance)
--- The same for hours and days that count as rolled: without a mark they must equal the minutes below them, or raw
--- events from `raw_from` on (infinity: minutes only).
+-- The same for hours and days that count as rolled, and for the quarter hours in rows of days: without a mark they must
+-- equal the minutes below them, or raw events from `raw_from` on (infinity: minutes only).
 WITH part AS (
     SELECT video_id, event_type_id, start, count, sum, min, max
     FROM event_minute
@@ -87,24 +87,42 @@ WITH part AS (
     WHERE partition = %(partition)s AND video_id >= %(first_video)s AND video_id <= %(last_video)s
         AND occurred_at >= greatest(%(start)s, %(raw_from)s::timestamptz) AND occurred_at < %(end)s
         AND received_at >= greatest(%(start)s, %(raw_from)s::timestamptz) - make_interval(secs => %(future_seconds)s)
+), days AS MATERIALIZED (
+    SELECT video_id, event_type_id, start, count, sum, min, max, resolution, slots, counts, sums, mins, maxs FROM event_day
+    WHERE partition = %(partition)s AND video_id >= %(first_video)s AND video_id <= %(last_video)s
+        AND start >= %(day_start)s AND start < %(day_end)s
 ), built AS (
-    SELECT tier.name AS tier, video_id, event_type_id, date_trunc(tier.name, start, 'UTC') AS start,
+    SELECT tier.name AS tier, video_id, event_type_id,
+        CASE tier.name WHEN 'quarter' THEN date_bin(interval '15 minutes', start, timestamptz '2000-01-01 00:00:00+00')
+            ELSE date_trunc(tier.name, start, 'UTC') END AS start,
         sum(count) AS count, sum(sum) AS sum, min(min) AS min, max(max) AS max
     FROM part
     CROSS JOIN (
         VALUES ('hour', %(start)s::timestamptz, %(end)s::timestamptz),
-            ('day', %(day_start)s::timestamptz, %(day_end)s::timestamptz)
+            ('day', %(day_start)s::timestamptz, %(day_end)s::timestamptz),
+            ('quarter', %(day_start)s::timestamptz, %(day_end)s::timestamptz)
     ) AS tier (name, since, until)
     WHERE start >= tier.since AND start < tier.until
+        AND (tier.name <> 'quarter' OR (video_id, event_type_id, date_trunc('day', start, 'UTC')) IN (
+            SELECT d.video_id, d.event_type_id, d.start FROM days AS d WHERE d.resolution = 15
+        ))
     GROUP BY 1, 2, 3, 4
 ), kept AS (
     SELECT 'hour' AS tier, video_id, event_type_id, start, count, sum, min, max FROM event_hour
     WHERE partition = %(partition)s AND video_id >= %(first_video)s AND video_id <= %(last_video)s
         AND start >= %(start)s AND start < %(end)s
     UNION ALL
-    SELECT 'day', video_id, event_type_id, start, count, sum, min, max FROM event_day
-    WHERE partition = %(partition)s AND video_id >= %(first_video)s AND video_id <= %(last_video)s
-        AND start >= %(day_start)s AND start < %(day_end)s
+    SELECT 'day', video_id, event_type_id, start, count, sum, min, max FROM days
+    UNION ALL
+    SELECT 'quarter', d.video_id, d.event_type_id, d.start + p.slot * interval '15 minutes', p.count,
+        coalesce(p.sum, p.count * d.min), coalesce(p.min, d.min), coalesce(p.max, d.max)
+    FROM days AS d CROSS JOIN LATERAL (
+        SELECT u.slot, u.count - lag(u.count, 1, 0::bigint) OVER w AS count, u.sum - lag(u.sum, 1, 0::bigint) OVER w AS sum,
+            u.min, u.max
+        FROM unnest(d.slots, d.counts, d.sums, d.mins, d.maxs) WITH ORDINALITY AS u (slot, count, sum, min, max, place)
+        WINDOW w AS (ORDER BY u.place)
+    ) AS p
+    WHERE d.resolution = 15
 )
 SELECT tier, video_id, event_type_id, start,
     k.count AS found_count, k.sum AS found_sum, k.min AS found_min, k.max AS found_max,
@@ -114,9 +132,12 @@ FROM built AS b FULL JOIN kept AS k USING (tier, video_id, event_type_id, start)
 WHERE (k.count, k.sum, k.min, k.max) IS DISTINCT FROM (b.count, b.sum, b.min, b.max)
     AND NOT EXISTS (
         SELECT FROM rollup_dirty AS d
-        WHERE d.partition = %(partition)s AND d.tier = coalesce(b.tier, k.tier)
+        WHERE d.partition = %(partition)s
+            AND d.tier = CASE coalesce(b.tier, k.tier) WHEN 'hour' THEN 'hour' ELSE 'day' END
             AND d.video_id = coalesce(b.video_id, k.video_id)
-            AND d.event_type_id = coalesce(b.event_type_id, k.event_type_id) AND d.start = coalesce(b.start, k.start)
+            AND d.event_type_id = coalesce(b.event_type_id, k.event_type_id)
+            AND d.start = CASE coalesce(b.tier, k.tier) WHEN 'quarter' THEN date_trunc('day', coalesce(b.start, k.start), 'UTC')
+                ELSE coalesce(b.start, k.start) END
     )
 ORDER BY video_id, event_type_id, tier, start
 LIMIT %(limit)s

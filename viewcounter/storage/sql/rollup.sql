@@ -32,13 +32,6 @@ GROUP BY partition, video_id, event_type_id
 -- name: delete_day (maintenance)
 DELETE FROM event_day WHERE partition = %(partition)s AND start = %(start)s
 
--- name: insert_day (maintenance)
-INSERT INTO event_day (partition, video_id, event_type_id, start, count, sum, min, max)
-SELECT partition, video_id, event_type_id, %(start)s, sum(count), sum(sum), min(min), max(max)
-FROM event_hour
-WHERE partition = %(partition)s AND start >= %(start)s AND start < %(start)s + interval '24 hours'
-GROUP BY partition, video_id, event_type_id
-
 -- name: mark_day_of_dirty_hours (maintenance)
 -- A day that is closed while hours of it wait to be replaced is itself not yet right for their videos.
 INSERT INTO rollup_dirty (partition, tier, video_id, event_type_id, start)
@@ -46,6 +39,18 @@ SELECT DISTINCT partition, 'day', video_id, event_type_id, %(start)s::timestampt
 FROM rollup_dirty
 WHERE partition = %(partition)s AND tier = 'hour' AND start >= %(start)s AND start < %(start)s + interval '24 hours'
 ON CONFLICT DO NOTHING
+
+-- name: mark_unsplit_days (maintenance)
+-- Days that an earlier release has rolled, while their minutes are kept: they are rolled anew with their quarter hours.
+INSERT INTO rollup_dirty (partition, tier, video_id, event_type_id, start)
+SELECT e.partition, 'day', e.video_id, e.event_type_id, e.start
+FROM event_day AS e JOIN partition_state AS s ON s.partition = e.partition
+WHERE e.partition = %(partition)s AND e.start >= s.minutes_since AND e.resolution IS NULL
+ON CONFLICT DO NOTHING
+
+-- name: find_unsplit_days (maintenance)
+SELECT video_id, event_type_id, start FROM event_day
+WHERE partition = %(partition)s AND start = %(start)s AND resolution IS NULL
 
 -- name: set_rolled_through (maintenance)
 UPDATE partition_state SET rolled_through = %(rolled_through)s WHERE partition = %(partition)s
@@ -96,16 +101,43 @@ USING unnest(%(video_ids)s::text[], %(type_ids)s::smallint[], %(starts)s::timest
 WHERE e.partition = %(partition)s AND e.video_id = u.video_id AND e.event_type_id = u.type_id AND e.start = u.start
 
 -- name: insert_dirty_days (maintenance)
-INSERT INTO event_day (partition, video_id, event_type_id, start, count, sum, min, max)
-SELECT %(partition)s, u.video_id, u.type_id, u.start, m.count, m.sum, m.min, m.max
-FROM unnest(%(video_ids)s::text[], %(type_ids)s::smallint[], %(starts)s::timestamptz[]) AS u (video_id, type_id, start)
-CROSS JOIN LATERAL (
-    SELECT sum(e.count) AS count, sum(e.sum) AS sum, min(e.min) AS min, max(e.max) AS max
-    FROM event_hour AS e
-    WHERE e.partition = %(partition)s AND e.video_id = u.video_id AND e.event_type_id = u.type_id
-        AND e.start >= u.start AND e.start < u.start + interval '24 hours'
-) AS m
-WHERE m.count IS NOT NULL
+-- With their quarter hours, from the minutes; from the hours where the day's minutes are gone. storage/rollup.py derives from
+-- it the statement for all videos of a day.
+WITH days AS MATERIALIZED (
+    SELECT u.video_id, u.type_id, u.start, CASE WHEN u.start >= s.minutes_since THEN 15 ELSE 60 END AS resolution
+    FROM unnest(%(video_ids)s::text[], %(type_ids)s::smallint[], %(starts)s::timestamptz[])
+        AS u (video_id, type_id, start)
+    JOIN partition_state AS s ON s.partition = %(partition)s
+), slots AS (
+    SELECT d.*, p.*
+    FROM days AS d CROSS JOIN LATERAL (
+        SELECT (extract(epoch FROM e.start - d.start)::integer / 900)::smallint AS slot,
+            sum(e.count) AS count, sum(e.sum) AS sum, min(e.min) AS min, max(e.max) AS max
+        FROM (
+            SELECT m.start, m.count, m.sum, m.min, m.max FROM event_minute AS m
+            WHERE d.resolution = 15 AND m.partition = %(partition)s AND m.video_id = d.video_id
+                AND m.event_type_id = d.type_id AND m.start >= d.start AND m.start < d.start + interval '24 hours'
+            UNION ALL
+            SELECT h.start, h.count, h.sum, h.min, h.max FROM event_hour AS h
+            WHERE d.resolution = 60 AND h.partition = %(partition)s AND h.video_id = d.video_id
+                AND h.event_type_id = d.type_id AND h.start >= d.start AND h.start < d.start + interval '24 hours'
+        ) AS e
+        GROUP BY 1
+    ) AS p
+), running AS (
+    SELECT *, sum(count) OVER through_slot AS counts, sum(sum) OVER through_slot AS sums
+    FROM slots WINDOW through_slot AS (PARTITION BY video_id, type_id, start ORDER BY slot)
+)
+INSERT INTO event_day (
+    partition, video_id, event_type_id, start, count, sum, min, max, resolution, slots, counts, sums, mins, maxs
+)
+SELECT %(partition)s, video_id, type_id, start, sum(count), sum(sum), min(min), max(max), resolution,
+    array_agg(slot ORDER BY slot), array_agg(counts ORDER BY slot),
+    CASE WHEN min(min) < max(max) THEN array_agg(sums ORDER BY slot) END,
+    CASE WHEN min(min) < max(max) THEN array_agg(min ORDER BY slot) END,
+    CASE WHEN min(min) < max(max) THEN array_agg(max ORDER BY slot) END
+FROM running
+GROUP BY video_id, type_id, start, resolution
 
 -- name: delete_marks (maintenance)
 DELETE FROM rollup_dirty AS d
