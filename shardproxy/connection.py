@@ -11,9 +11,10 @@ import os
 import select
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from math import ceil
 from typing import Any, Self, TypeVar
 
 import psycopg
@@ -82,25 +83,52 @@ class SessionMode:
         )
 
 
-def connect_with_any(passwords: str, connect: Callable[[str], C]) -> C:
+def connect_with_any(
+    passwords: str,
+    connect: Callable[[str, float | None], C],
+    *,
+    seconds: float | None = None,
+    clock: Callable[[], float] = time.monotonic,
+) -> C:
     """What `connect` returns for the first of `passwords`, one a line, that the server accepts.
 
     libpq does not tell a wrong password from other refusals, so the next one is tried after any refusal; but not after
-    a timeout, which would only be waited for again. The error of several has the text of each.
+    a timeout, which would only be waited for again. `connect` gets the seconds that are left of `seconds`, which bounds
+    all attempts together; None: no bound. The error of several has the text of each.
     """
-    first, *others = list_passwords(passwords)
-    try:
-        return connect(first)
-    except psycopg.errors.ConnectionTimeout:
-        raise
-    except psycopg.OperationalError as error:
-        if not others:
-            raise
-        refusal = str(error).strip()
-    try:
-        return connect_with_any("\n".join(others), connect)
-    except psycopg.OperationalError as error:
-        raise type(error)(f"{refusal}; with another of the passwords: {error}") from error
+    ends_at = None if seconds is None else clock() + seconds
+    refusals = []
+    for password in list_passwords(passwords):
+        left = None if ends_at is None else ends_at - clock()
+        try:
+            if left is not None and left <= 0 and refusals:
+                raise psycopg.errors.ConnectionTimeout("no time was left for it")
+            return connect(password, left)
+        except psycopg.OperationalError as error:
+            refusals.append(error)
+            if isinstance(error, psycopg.errors.ConnectionTimeout):
+                break
+    raise _join_errors(refusals, "; with another of the passwords: ")
+
+
+def _join_errors(errors: Sequence[psycopg.OperationalError], separator: str) -> psycopg.OperationalError:
+    """Of the type of the last one."""
+    *others, last = errors
+    if not others:
+        return last
+    joined = type(last)(separator.join(str(error).strip() for error in errors))
+    joined.__cause__ = last
+    return joined
+
+
+def split_hosts(parameters: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """libpq's parameters of each host of `host` and `port`, which may be lists, separated by commas."""
+    hosts, ports = (str(parameters.get(name) or "").split(",") for name in ("host", "port"))
+    if len(hosts) == 1:
+        return [dict(parameters)]
+    if len(ports) == 1:
+        ports *= len(hosts)
+    return [{**parameters, "host": host, "port": port} for host, port in zip(hosts, ports, strict=True)]
 
 
 class DeadlineConnection(psycopg.Connection[dict[str, Any]]):
@@ -114,9 +142,28 @@ class DeadlineConnection(psycopg.Connection[dict[str, Any]]):
 
     @classmethod
     def connect(cls, conninfo: str = "", *, password: str = "", **parameters: Any) -> Self:  # type: ignore[override]
-        """As psycopg's. `password` may be several, one a line: see `connect_with_any`."""
+        """As psycopg's. `password` may be several, one a line: see `connect_with_any`.
+
+        `connect_timeout` bounds the attempts with all passwords at one host (by up to 2 s more, the least that psycopg
+        waits), so a frozen host among several costs one time-out, however many passwords there are.
+        """
         connect = super().connect
-        return connect_with_any(password, lambda each: connect(conninfo, password=each or None, **parameters))
+        seconds = float(parameters.pop("connect_timeout", None) or 0) or None
+
+        def connect_to(host: Mapping[str, Any]) -> Self:
+            def attempt(each: str, left: float | None) -> Self:
+                bound = {} if left is None else {"connect_timeout": ceil(left)}
+                return connect(conninfo, password=each or None, **host, **bound)
+
+            return connect_with_any(password, attempt, seconds=seconds)
+
+        failures = []
+        for host in split_hosts(parameters):
+            try:
+                return connect_to(host)
+            except psycopg.OperationalError as error:
+                failures.append(error)
+        raise _join_errors(failures, "; of another host: ")
 
     def wait(self, gen: PQGen[RV], interval: float = _POLL_SECONDS, timeout: float | None = None) -> RV:
         if self.deadline_at is not None:

@@ -128,7 +128,7 @@ def test_passwords_change_without_a_refused_connection(cluster, open_control, pa
 def test_a_refusal_names_what_each_password_met(cluster):
     server = cluster.database("shard1a")
 
-    def connect(password: str) -> psycopg.Connection:
+    def connect(password: str, _: float | None) -> psycopg.Connection:
         return psycopg.connect(
             make_conninfo(host="127.0.0.1", port=server.port, dbname=server.database, user=SERVICE_ROLE),
             password=password,
@@ -136,6 +136,18 @@ def test_a_refusal_names_what_each_password_met(cluster):
 
     with pytest.raises(psycopg.OperationalError, match=r"authentication failed.*another of the passwords: .*failed"):
         connect_with_any("wrong\nwrong too", connect)
+
+
+def test_a_frozen_host_is_waited_for_once_whatever_the_number_of_passwords(cluster, open_control, password_file):
+    password_file.write_text(f"wrong\nwrong too\n{password_file.read_text()}")
+    control, replica = open_control("shard1b", "shard1a"), cluster.database("shard1b")
+    replica.pause()
+    began_at = time.monotonic()
+    try:
+        assert read_port(control) == cluster.database("shard1a").port
+    finally:
+        replica.resume()
+    assert CONNECT_SECONDS <= time.monotonic() - began_at < 2 * CONNECT_SECONDS
 
 
 def test_a_frozen_primary_is_given_up_and_its_successor_found(cluster, open_control):
