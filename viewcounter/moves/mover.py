@@ -30,7 +30,7 @@ from viewcounter.moves import copying, handing_over
 from viewcounter.moves.catching_up import Replayer, catch_up_within
 from viewcounter.moves.cleanup import Open, remove_rows
 from viewcounter.moves.comparing import compare_whole
-from viewcounter.moves.errors import CopyDiffers, MoveStepFailed
+from viewcounter.moves.errors import CopyDiffers, MoverStopping, MoveStepFailed
 from viewcounter.moves.metrics import count_ended
 from viewcounter.moves.work import LeaseRenewer, Tools, Work
 from viewcounter.processing.errors import DrainError
@@ -194,8 +194,9 @@ def run_move(
 ) -> bool:
     """Claim the move and run its steps while it is in one of these states. False when another mover holds the lease.
 
-    Raises MoverStopping when this process is told to stop. Failures are recorded and retried. Too many of them abort a
-    move before its flip; after the flip they are only recorded.
+    Raises MoverStopping when this process is told to stop: between two pieces of work, in URGENT states only after a
+    failure. Failures are recorded and retried. Too many of them abort a move before its flip; after the flip they are
+    only recorded.
     """
     owner = build_lease_owner()
     move = claim(move_id, owner=owner, lease_seconds=tools.settings.lease_seconds)
@@ -207,8 +208,16 @@ def run_move(
         _run(Work(tools, move, token, on_progress), owner, while_in=while_in, on_step=on_step)
     finally:
         MOVES_RUNNING.dec()
-        release(move_id, owner=owner)
+        _release(move_id, owner)
     return True
+
+
+def _release(move_id: int, owner: str) -> None:
+    try:
+        release(move_id, owner=owner)
+    except DatabaseError as error:
+        logger.warning("move %d: its lease was not released and has to expire: %s", move_id, error)
+        close_old_connections()
 
 
 def _run(work: Work, owner: str, *, while_in: Collection[MoveState], on_step: Callable[[Move], None]) -> None:
@@ -222,6 +231,8 @@ def _run(work: Work, owner: str, *, while_in: Collection[MoveState], on_step: Ca
             work.move = get_move(work.move.pk)
         except _FAILURES as error:
             work.move = _record_failure(work, error)
+            if work.tools.is_stopping():
+                raise MoverStopping from error
             with LeaseRenewer(work, holds_maintenance=work.move.state in _KEEPS_MAINTENANCE):
                 work.pause(backoff.compute_seconds(work.move.attempts + 1))
         if work.move.lease_owner != owner:
@@ -255,7 +266,8 @@ def _restart_copy(work: Work, error: Exception) -> MoveOutcome:
 
 
 def _record_failure(work: Work, error: Exception) -> Move:
-    """Waits for the control database if it does not answer. Returns the move as recorded."""
+    """Waits for the control database if it does not answer. Returns the move as recorded. Raises MoverStopping, also in
+    URGENT states: a process that is told to stop does not wait for a server that may never come back."""
     logger.warning("move %d failed in state %s: %s", work.move.pk, work.move.state, error)
     MOVE_FAILURES.labels(work.move.state).inc()
     has_resumed = work.move.state in _HELD and _try_to_resume_source(work)
@@ -267,6 +279,8 @@ def _record_failure(work: Work, error: Exception) -> Move:
         except DatabaseError as database_error:
             logger.warning("move %d: the control database does not answer: %s", work.move.pk, database_error)
             close_old_connections()
+            if work.tools.is_stopping():
+                raise MoverStopping from database_error
             work.pause(work.settings.poll_seconds)
 
 

@@ -80,7 +80,7 @@ class Work:
 
     def check(self) -> None:
         """Called between two pieces of work. Raises MoveTaken, MaintenanceHoldLost, and MoverStopping; the last not in
-        URGENT states, in which the partition takes no flushes."""
+        URGENT states, in which the partition takes no flushes: there only a failure ends it."""
         if self.tools.is_stopping() and self.move.state not in URGENT:
             raise MoverStopping
         if self.renewer is not None:
