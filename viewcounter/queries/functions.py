@@ -19,6 +19,11 @@ class Function(StrEnum):
     MIN = "min"
     MAX = "max"
 
+    @property
+    def is_extreme(self) -> bool:
+        """Whether it needs the least and greatest value of each part of a period, which sums do not tell."""
+        return self in (Function.MIN, Function.MAX)
+
     @classmethod
     def parse(cls, text: str) -> Self:
         try:
@@ -30,19 +35,21 @@ class Function(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Aggregate:
-    """Invariant: `count` > 0. `sum`, `min` and `max` are thousandths. No events at all is None, not an Aggregate."""
+    """Invariant: `count` > 0. `sum`, `min` and `max` are thousandths; the latter two are None where they were not read.
+    No events at all is None, not an Aggregate."""
 
     count: int
     sum: int
-    min: int
-    max: int
+    min: int | None
+    max: int | None
 
     @classmethod
     def from_row(cls, row: Mapping[str, Any]) -> Self | None:
         """None for a row whose count is null: nothing happened. Sums arrive as numeric, beyond 64 bits if need be."""
         if row["count"] is None:
             return None
-        return cls(count=int(row["count"]), sum=int(row["sum"]), min=int(row["min"]), max=int(row["max"]))
+        least, most = (None if row[name] is None else int(row[name]) for name in ("min", "max"))
+        return cls(count=int(row["count"]), sum=int(row["sum"]), min=least, max=most)
 
 
 def merge(aggregates: Iterable[Aggregate]) -> Aggregate | None:
@@ -53,9 +60,16 @@ def merge(aggregates: Iterable[Aggregate]) -> Aggregate | None:
     return Aggregate(
         count=sum(a.count for a in parts),
         sum=sum(a.sum for a in parts),
-        min=min(a.min for a in parts),
-        max=max(a.max for a in parts),
+        min=None if (least := _choose_known(a.min for a in parts)) is None else min(least),
+        max=None if (most := _choose_known(a.max for a in parts)) is None else max(most),
     )
+
+
+def _choose_known(values: Iterable[int | None]) -> list[int] | None:
+    """None unless all are known."""
+    found = list(values)
+    known = [value for value in found if value is not None]
+    return known if len(known) == len(found) else None
 
 
 def evaluate_exactly(function: Function, aggregate: Aggregate | None) -> Fraction | None:
@@ -70,9 +84,16 @@ def evaluate_exactly(function: Function, aggregate: Aggregate | None) -> Fractio
         case Function.AVERAGE:
             return Fraction(aggregate.sum, VALUE_SCALE * aggregate.count)
         case Function.MIN:
-            return Fraction(aggregate.min, VALUE_SCALE)
+            return Fraction(_get_known(aggregate.min), VALUE_SCALE)
         case Function.MAX:
-            return Fraction(aggregate.max, VALUE_SCALE)
+            return Fraction(_get_known(aggregate.max), VALUE_SCALE)
+
+
+def _get_known(extreme: int | None) -> int:
+    """Raises TypeError for one that the statement was not asked for."""
+    if extreme is None:
+        raise TypeError("min and max were not read")
+    return extreme
 
 
 def evaluate(function: Function, aggregate: Aggregate | None) -> Number | None:

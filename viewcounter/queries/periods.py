@@ -4,7 +4,7 @@
 statement, for one video or for many (`storage.ranges.BUCKETS_OF_VIDEOS`). All pure.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, tzinfo
 from enum import StrEnum
@@ -17,10 +17,11 @@ from viewcounter.queries.calendars import WeekStart
 from viewcounter.queries.errors import InvalidQuery
 from viewcounter.queries.functions import Aggregate, Function, Number, evaluate, merge
 from viewcounter.queries.meta import Source
-from viewcounter.queries.ranges import Interval, Period
-from viewcounter.queries.resolution import check_resolution
-from viewcounter.queries.tiers import Slice, find_tiers, get_edges, plan_slices
-from viewcounter.storage.ranges import Horizon, instants, slice_parameters
+from viewcounter.queries.ranges import Interval, Period, floor_to
+from viewcounter.queries.resolution import check_parts, refuse_lost_day
+from viewcounter.queries.splits import SplitPlan, plan_split
+from viewcounter.queries.tiers import Slice, Tier, find_tiers, get_edges, plan_slices
+from viewcounter.storage.ranges import Horizon, fallback_parameters, instants, part_parameters, slice_parameters
 
 
 class Fill(StrEnum):
@@ -40,7 +41,10 @@ class Fill(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class PeriodPlan:
-    """`bucket_starts` (UTC) are the buckets' own, the first perhaps before the period; empty without an interval."""
+    """`bucket_starts` (UTC) are the buckets' own, the first perhaps before the period; empty without an interval.
+
+    `split` is what aggregates are read from, `slices` what sketches are: they have no quarter hours.
+    """
 
     period: Period
     interval: Interval | None
@@ -49,6 +53,7 @@ class PeriodPlan:
     bucket_starts: tuple[datetime, ...]
     edges: tuple[datetime, ...]
     slices: tuple[Slice, ...]
+    split: SplitPlan
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +93,7 @@ def plan_period(
         bucket_starts=tuple(starts),
         edges=tuple(edges),
         slices=tuple(plan_slices(edges)),
+        split=plan_split(edges),
     )
 
 
@@ -98,18 +104,53 @@ def format_cut(plan: PeriodPlan) -> str:
     return f"{start}:{end}:{cut}"
 
 
-def tier_parameters(plan: PeriodPlan) -> dict[str, Any]:
+def split_parameters(plan: PeriodPlan, *, extremes: bool) -> dict[str, Any]:
+    """What BUCKETS_OF_VIDEOS and TOP_OF_RANGE are to read of each tier; with `extremes` also min and max of parts."""
+    split = plan.split
+    return {
+        **_slice_parameters(split.slices),
+        **part_parameters(
+            days=[part.day for part in split.parts],
+            lows=[part.first for part in split.parts],
+            highs=[part.last for part in split.parts],
+        ),
+        **fallback_parameters(
+            days=[stand_in.day for stand_in in split.fallback],
+            tiers=[stand_in.slice.tier.value for stand_in in split.fallback],
+            starts=[stand_in.slice.start for stand_in in split.fallback],
+            ends=[stand_in.slice.end for stand_in in split.fallback],
+        ),
+        "resolution": split.resolution,
+        "extremes": extremes,
+    }
+
+
+def bucket_parameters(
+    plan: PeriodPlan, *, partitions: Mapping[str, int], event_type_id: int, extremes: bool
+) -> dict[str, Any]:
+    """Parameters of BUCKETS_OF_VIDEOS for the videos in `partitions` (by video id), but for `partitions` itself."""
+    return {
+        **split_parameters(plan, extremes=extremes),
+        **_video_parameters(plan, partitions=partitions, event_type_id=event_type_id),
+    }
+
+
+def sketch_parameters(plan: PeriodPlan, *, partitions: Mapping[str, int], event_type_id: int) -> dict[str, Any]:
+    """Parameters of SKETCHES_OF_VIDEOS for these videos, but for `partitions` and the bounds."""
+    return {
+        **_slice_parameters(plan.slices),
+        **_video_parameters(plan, partitions=partitions, event_type_id=event_type_id),
+    }
+
+
+def _slice_parameters(slices: Sequence[Slice]) -> dict[str, Any]:
     return slice_parameters(
-        tiers=[s.tier.value for s in plan.slices],
-        starts=[s.start for s in plan.slices],
-        ends=[s.end for s in plan.slices],
+        tiers=[s.tier.value for s in slices], starts=[s.start for s in slices], ends=[s.end for s in slices]
     )
 
 
-def period_parameters(plan: PeriodPlan, *, partitions: Mapping[str, int], event_type_id: int) -> dict[str, Any]:
-    """Parameters of BUCKETS_OF_VIDEOS for the videos in `partitions` (by video id), but for `partitions` itself."""
+def _video_parameters(plan: PeriodPlan, *, partitions: Mapping[str, int], event_type_id: int) -> dict[str, Any]:
     return {
-        **tier_parameters(plan),
         "edges": instants(plan.edges[:-1]),
         "video_ids": list(partitions),
         "video_partitions": list(partitions.values()),
@@ -130,21 +171,34 @@ def collect_buckets(rows: Iterable[Mapping[str, Any]], plan: PeriodPlan) -> Coll
 
 
 def find_sources(rows: Iterable[Mapping[str, Any]], plan: PeriodPlan) -> frozenset[Source]:
-    """The tiers that the statement read. Raises InvalidQuery when a partition no longer has one that it needs."""
+    """The tiers that the statement read. Raises InvalidQuery when a partition no longer has one that it needs, or has
+    never had the parts of a day."""
     sources: set[Source] = set()
     checked: set[int] = set()
+    lost_days: list[datetime] = []
     for row in rows:
+        if row["lost_day"] is not None:
+            lost_days.append(row["lost_day"].astimezone(UTC))
         if row["partition"] in checked:
             continue
         checked.add(row["partition"])
         horizon = Horizon.from_row(row)
-        check_resolution(plan.slices, horizon, period=plan.period, interval=plan.interval)
-        sources |= {Source(tier.value) for tier in find_tiers(plan.slices, horizon)}
+        check_parts(plan.split.slices, horizon, period=plan.period, interval=plan.interval)
+        planned = [*plan.split.slices, *_find_stand_ins(row, plan)]
+        sources |= {Source(tier.value) for tier in find_tiers(planned, horizon)}
         if row["has_dirty_days"]:
             sources.add(Source.HOUR)
         if row["has_dirty_hours"]:
             sources.add(Source.MINUTE)
+    if lost_days:
+        refuse_lost_day(max(lost_days), period=plan.period, interval=plan.interval)
     return frozenset(sources)
+
+
+def _find_stand_ins(row: Mapping[str, Any], plan: PeriodPlan) -> list[Slice]:
+    """What was read instead of parts of days."""
+    days_through = floor_to(row["rolled_through"].astimezone(UTC), Tier.DAY.width)
+    return [s.slice for s in plan.split.fallback if row["has_unsplit_days"] or s.day >= days_through]
 
 
 def evaluate_buckets(collected: Collected, function: Function) -> dict[int, Number | None]:

@@ -14,13 +14,14 @@ from viewcounter.queries.periods import (
     Bucket,
     Fill,
     PeriodPlan,
+    bucket_parameters,
     build_series,
     collect_buckets,
     evaluate_buckets,
     evaluate_whole,
     format_cut,
-    period_parameters,
     plan_period,
+    sketch_parameters,
 )
 from viewcounter.queries.ranges import Interval, Period
 from viewcounter.queries.reading import StatementResult, get_event_type, read
@@ -97,9 +98,10 @@ def get_stats(
         )
         return _build_total(query, function, read(request, now=now, cache=cache), now=now)
     plan = plan_period(period, interval=query.interval, zone=zone, week_start=query.week_start, max_buckets=max_buckets)
-    params = period_parameters(plan, partitions=target.locate(cluster.topology), event_type_id=event_type.id)
+    partitions = target.locate(cluster.topology)
     cut = f"{event_type.id}:{format_cut(plan)}"
     if isinstance(function, SketchFunction):
+        params = sketch_parameters(plan, partitions=partitions, event_type_id=event_type.id)
         reading = read_sketches(
             cluster,
             target,
@@ -113,8 +115,12 @@ def get_stats(
             cache=cache,
         )
         return _build_from_sketches(query, function, plan, reading, now=now)
+    # Of a video they cost little, and every function can use the same rows.
+    extremes = function.is_extreme or target.kind is TargetKind.VIDEO
+    params = bucket_parameters(plan, partitions=partitions, event_type_id=event_type.id, extremes=extremes)
+    key = f"buckets:{'all' if extremes else 'sums'}:{cut}"
     request = build_target_read(
-        cluster, target, statements.buckets, params, key=f"stats:{cut}", period_end=period.end, options=options
+        cluster, target, statements.buckets, params, key=key, period_end=period.end, options=options
     )
     return _build_from_buckets(query, function, plan, read(request, now=now, cache=cache), now=now)
 

@@ -23,13 +23,20 @@ class Tier(StrEnum):
     MINUTE = "minute"
     HOUR = "hour"
     DAY = "day"
+    PARTS = "parts"
+    """Days of whose rows only some quarter hours are asked for; see `splits`."""
 
     @property
     def width(self) -> timedelta:
         return _WIDTHS[self]
 
 
-_WIDTHS = {Tier.MINUTE: MINUTE, Tier.HOUR: timedelta(hours=1), Tier.DAY: timedelta(days=1)}
+_WIDTHS = {
+    Tier.MINUTE: MINUTE,
+    Tier.HOUR: timedelta(hours=1),
+    Tier.DAY: timedelta(days=1),
+    Tier.PARTS: timedelta(days=1),
+}
 _FINER = {Tier.DAY: Tier.HOUR, Tier.HOUR: Tier.MINUTE}
 
 
@@ -62,7 +69,7 @@ def _cover(slices: list[Slice], tier: Tier, start: datetime, end: datetime) -> N
     if start >= end:
         return
     if tier is Tier.MINUTE:
-        _append(slices, Slice(tier, start, end))
+        append_slice(slices, Slice(tier, start, end))
         return
     offset = -(start - EPOCH) % tier.width
     if offset > end - start:
@@ -73,22 +80,22 @@ def _cover(slices: list[Slice], tier: Tier, start: datetime, end: datetime) -> N
         _cover(slices, _FINER[tier], start, end)
         return
     _cover(slices, _FINER[tier], start, first)
-    _append(slices, Slice(tier, first, last))
+    append_slice(slices, Slice(tier, first, last))
     _cover(slices, _FINER[tier], last, end)
 
 
-def _append(slices: list[Slice], new: Slice) -> None:
+def append_slice(slices: list[Slice], new: Slice) -> None:
     """Joins neighbours of one tier: a thousand hour buckets side by side are read as one range."""
-    if slices and slices[-1].tier is new.tier and slices[-1].end == new.start:
-        slices[-1] = Slice(new.tier, slices[-1].start, new.end)
+    if slices and slices[-1].tier is new.tier and new.start <= slices[-1].end:
+        slices[-1] = Slice(new.tier, slices[-1].start, max(slices[-1].end, new.end))
     else:
         slices.append(new)
 
 
 def find_expired(slices: Sequence[Slice], horizon: Horizon) -> Slice | None:
     """The first slice that needs rows which retention has deleted."""
-    kept_since = {Tier.MINUTE: horizon.minutes_since, Tier.HOUR: horizon.hours_since, Tier.DAY: OPEN_START}
-    return next((s for s in slices if s.start < kept_since[s.tier]), None)
+    kept_since = {Tier.MINUTE: horizon.minutes_since, Tier.HOUR: horizon.hours_since}
+    return next((s for s in slices if s.start < kept_since.get(s.tier, OPEN_START)), None)
 
 
 def find_tiers(slices: Sequence[Slice], horizon: Horizon) -> set[Tier]:
@@ -96,8 +103,10 @@ def find_tiers(slices: Sequence[Slice], horizon: Horizon) -> set[Tier]:
     tiers = set()
     days_through = floor_to(horizon.rolled_through, Tier.DAY.width)
     for s in slices:
-        if s.tier is Tier.DAY and max(s.start, EPOCH) < days_through:
+        if s.tier in (Tier.DAY, Tier.PARTS) and max(s.start, EPOCH) < days_through:
             tiers.add(Tier.DAY)
+        if s.tier is Tier.PARTS:  # what is read where these days are not rolled is in slices of its own
+            continue
         hours_start = max(s.start, days_through) if s.tier is Tier.DAY else s.start
         if s.tier is not Tier.MINUTE and hours_start < min(s.end, horizon.rolled_through):
             tiers.add(Tier.HOUR)

@@ -12,7 +12,7 @@ from viewcounter.queries.errors import InvalidQuery
 from viewcounter.queries.freshness import DEFAULT, ReadOptions
 from viewcounter.queries.functions import Aggregate, Function, Number, evaluate, evaluate_exactly
 from viewcounter.queries.meta import Meta, Source
-from viewcounter.queries.periods import find_sources, format_cut, plan_period, tier_parameters
+from viewcounter.queries.periods import find_sources, format_cut, plan_period, split_parameters
 from viewcounter.queries.ranges import Period
 from viewcounter.queries.reading import get_event_type, read
 from viewcounter.queries.scattering import build_scatter_read
@@ -74,8 +74,8 @@ def get_top(
         reading = read(request, now=now, cache=cache)
     else:
         plan = plan_period(query.period)
-        key = f"{key}:{format_cut(plan)}"
-        params |= tier_parameters(plan)
+        key = f"parts:{key}:{format_cut(plan)}"
+        params |= split_parameters(plan, extremes=query.function.is_extreme)
         request = build_scatter_read(cluster, TOP_OF_RANGE, params, key=key, options=options)
         reading = read(request, now=now, cache=cache)
         sources = find_sources(reading.rows, plan)

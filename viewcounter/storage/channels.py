@@ -21,8 +21,9 @@ BUCKETS_OF_CHANNEL = derive_query(
     name="buckets_of_channel",
     query_class=QueryClass.REPORT,
     changes={
-        "CROSS JOIN unnest(%(video_partitions)s::smallint[], %(video_ids)s::text[]) AS v (partition, video_id)": (
-            "JOIN video AS v ON v.channel_id = %(channel_id)s"
+        "    FROM unnest(%(video_partitions)s::smallint[], %(video_ids)s::text[]) AS v (partition, video_id)\n"
+        "    JOIN seen AS s ON s.partition = v.partition\n": (
+            "    FROM video AS v JOIN seen AS s ON s.partition = v.partition AND v.channel_id = %(channel_id)s\n"
         ),
         "    b.bucket, b.count, b.sum, b.min, b.max\n": (
             "    b.bucket, b.count, b.sum, b.min, b.max, k.revision AS catalogue_revision\n"

@@ -13,12 +13,15 @@ from viewcounter.storage.named_sql import load_queries
 _SQL = load_queries("ranges.sql")
 
 BUCKETS_OF_VIDEOS = _SQL["buckets_of_videos"]
-"""Parameters: partitions, video_partitions and video_ids (parallel), event_type_id, those of `slice_parameters` and
-`edges`. At least one row for each partition: its state, `admits_since`, `generation`, `has_dirty_days`,
-`has_dirty_hours`, and `bucket` (from 1: number of edges at or before it; null for none), count, sum, min, max."""
+"""Parameters: partitions, video_partitions and video_ids (parallel), event_type_id, `edges`, those of
+`slice_parameters` (tiers day, parts and minute), `part_parameters` and `fallback_parameters`, `resolution` in minutes
+of the parts, `extremes`: whether min and max of parts of days are to be read. At least one row for each partition: its
+state, `admits_since`, `generation`, `has_dirty_days`, `has_dirty_hours`, `has_unsplit_days`, `lost_day` (not null: the
+answer lacks parts of this day), and `bucket` (from 1: number of edges at or before it; null for none), count, sum,
+min, max."""
 
 TOP_OF_RANGE = _SQL["top_of_range"]
-"""Parameters: partitions, event_type_id, function, limit and those of `slice_parameters`."""
+"""Parameters: function, limit, and those of BUCKETS_OF_VIDEOS without edges and videos."""
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -44,6 +47,24 @@ class Horizon:
 def slice_parameters(tiers: Sequence[str], starts: Sequence[datetime], ends: Sequence[datetime]) -> dict[str, Any]:
     """Parameters for slices: tier names and [start, end), three columns of equal length."""
     return {"tiers": binary.texts(tiers), "starts": instants(starts), "ends": instants(ends)}
+
+
+def part_parameters(days: Sequence[datetime], lows: Sequence[int], highs: Sequence[int]) -> dict[str, Any]:
+    """Parameters for parts of days: the quarters [low, high) of the day, three columns of equal length."""
+    quarters = (binary.smallints(np.array(numbers, dtype=np.int16)) for numbers in (lows, highs))
+    return {"part_days": instants(days), **dict(zip(("part_lows", "part_highs"), quarters, strict=True))}
+
+
+def fallback_parameters(
+    days: Sequence[datetime], tiers: Sequence[str], starts: Sequence[datetime], ends: Sequence[datetime]
+) -> dict[str, Any]:
+    """Parameters for the hours and minutes that stand in for parts of a day, four columns of equal length."""
+    return {
+        "fallback_days": instants(days),
+        "fallback_tiers": binary.texts(tiers),
+        "fallback_starts": instants(starts),
+        "fallback_ends": instants(ends),
+    }
 
 
 def instants(values: Sequence[datetime]) -> binary.TimestamptzArray:

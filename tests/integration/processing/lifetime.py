@@ -146,6 +146,21 @@ class Lifetime:
         )
         self._survive(lambda: retain_partition(self.cluster, PARTITION, policy=policy, clock=_tick()))
 
+    def forget_quarters(self) -> None:
+        """As if an earlier release had rolled every day."""
+        self._connection.execute(
+            "UPDATE event_day SET resolution = NULL, slots = NULL, counts = NULL, sums = NULL, mins = NULL, maxs = NULL"
+            " WHERE partition = %s",
+            [PARTITION],
+        )
+
+    def count_coarse_days(self) -> int:
+        """Rows of days that have no quarter hours."""
+        [row] = self._select(
+            "SELECT count(*) AS n FROM event_day WHERE partition = %s AND resolution IS DISTINCT FROM 15"
+        )
+        return row["n"]
+
     def advance_idle(self) -> None:
         advance_idle(self.cluster, self._log, now=self.now)
 

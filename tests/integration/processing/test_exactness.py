@@ -21,7 +21,7 @@ from tests.integration.processing.lifetime import CHANNEL, PARTITION, Lifetime
 from tests.integration.queries.rows import compute
 from tests.tiers import scale_examples
 from tests.unit.processing.builders import uuid4_of
-from tests.unit.queries.wall_clock import ZONES, find_bucket_start
+from tests.unit.queries.wall_clock import OFF_THE_QUARTER, ZONES, find_bucket_start
 from viewcounter.eventlog.codec import AcceptedEvent
 from viewcounter.events.partition import get_partition
 from viewcounter.queries.calendars import WeekStart
@@ -125,7 +125,7 @@ retentions = st.builds(
     st.integers(1, 30),
     st.sampled_from([1, 5, 1000]),
 )
-plain = st.sampled_from([("save",), ("restore",), ("trim",), ("advance_idle",)])
+plain = st.sampled_from([("save",), ("restore",), ("trim",), ("advance_idle",), ("forget_quarters",)])
 questions = st.builds(
     Question,
     of=st.sampled_from(["video", "video", "channel", "top"]),
@@ -134,7 +134,7 @@ questions = st.builds(
     video=st.integers(0, 2),
     edges=st.tuples(st.one_of(offsets, offsets, offsets, st.none()), st.one_of(offsets, offsets, offsets, st.none())),
     interval=st.one_of(st.none(), st.sampled_from(Interval)),
-    zone_name=st.sampled_from(ZONES),
+    zone_name=st.sampled_from([*ZONES, OFF_THE_QUARTER]),
     fill=st.sampled_from(Fill),
     week_start=st.sampled_from(WeekStart),
 )
@@ -197,7 +197,7 @@ def test_every_answer_equals_brute_force_after_any_history(lifetime, videos, *, 
 
 
 def take(lifetime, step, arguments):
-    if step in ("save", "restore", "trim", "advance_idle"):
+    if step in ("save", "restore", "trim", "advance_idle", "forget_quarters"):
         getattr(lifetime, step)()
         return
     fault, *arguments = arguments
@@ -268,7 +268,9 @@ def check_answers(lifetime, base, videos, question):
         answer = get_stats(lifetime.cluster, asked, max_buckets=MAX_BUCKETS, now=lifetime.now)
     except InvalidQuery as error:
         cut = {"interval": asked.interval, "zone": get_zone(asked.zone_name), "week_start": asked.week_start}
-        check_refusal(error, lifetime, plan_period(period, max_buckets=MAX_BUCKETS, **cut))
+        plan = plan_period(period, max_buckets=MAX_BUCKETS, **cut)
+        check = check_refusal_of_sketches if isinstance(question.function, SketchFunction) else check_refusal
+        check(error, lifetime, plan)
         return
     events = select(lifetime, period, of_videos, question.type_id)
     assert answer.value == compute(question.function, [weigh(event, question.function) for event in events])
@@ -347,6 +349,22 @@ def weigh(event, function):
 
 
 def check_refusal(error, lifetime, plan):
+    """Only where an edge lies within a quarter hour of which nothing finer is kept, or a day rolled by an earlier
+    release, of which nothing finer is kept."""
+    state = lifetime.get_state()
+    inside = [edge for edge in get_edges(plan.period, plan.bucket_starts) if edge.year not in (1, 9999)]
+    if error.code == "resolution_expired":
+        assert any(edge.minute % 15 and edge < state["minutes_since"] for edge in inside)
+        return
+    assert error.code == "not_available"
+    assert any(
+        (edge.minute and edge < state["minutes_since"]) or ((edge.hour or edge.minute) and edge < state["hours_since"])
+        for edge in inside
+    )
+    assert lifetime.count_coarse_days() > 0
+
+
+def check_refusal_of_sketches(error, lifetime, plan):
     """Only where an edge of the question lies within an hour or day of which nothing finer is kept."""
     assert error.code == "resolution_expired"
     state = lifetime.get_state()

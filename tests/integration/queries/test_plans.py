@@ -6,7 +6,7 @@ import pytest
 
 from tests.conftest import connect_to_shard, empty_shards
 from tests.integration.queries.rows import DAY
-from viewcounter.queries.periods import period_parameters, plan_period, tier_parameters
+from viewcounter.queries.periods import bucket_parameters, plan_period, sketch_parameters, split_parameters
 from viewcounter.queries.ranges import Interval, Period
 from viewcounter.storage import ranges, reads, sketch_reads
 
@@ -69,7 +69,8 @@ VIDEO = {"partition": 3, "video_id": "v7", "event_type_id": 1}
 
 def range_parameters(interval, *videos):
     plan = plan_period(Period(DAY, DAY.replace(hour=1)), interval=interval, max_buckets=1500)
-    return period_parameters(plan, partitions=dict.fromkeys(videos, 3), event_type_id=1) | {"partitions": [3]}
+    asked = {"partitions": dict.fromkeys(videos, 3), "event_type_id": 1}
+    return bucket_parameters(plan, **asked, extremes=True) | {"partitions": [3]}
 
 
 @pytest.mark.parametrize(
@@ -106,7 +107,9 @@ def test_sketches_of_named_videos_are_found_by_the_primary_key(filled_shard):
     bounds = {"of_viewers": True, "uses_sketches": True, "future_seconds": 300}
     bounds |= {"max_bytes": 10**6, "max_events": 10**6, "max_pieces": 100}
     for videos in (("v7",), [f"v{i}" for i in range(500)]):
-        scans = find_scans(filled_shard, sketch_reads.SKETCHES_OF_VIDEOS, range_parameters(None, *videos) | bounds)
+        asked = {"partitions": dict.fromkeys(videos, 3), "event_type_id": 1}
+        params = sketch_parameters(plan_period(Period(DAY, DAY.replace(hour=1))), **asked)
+        scans = find_scans(filled_shard, sketch_reads.SKETCHES_OF_VIDEOS, params | {"partitions": [3]} | bounds)
         assert {index for relation, index in scans if relation == "event_sketch"} == {"event_sketch_pkey"}
 
 
@@ -120,6 +123,7 @@ def test_minutes_of_a_top_list_are_found_by_their_time(shard_connection):
     )
     shard_connection.execute("ANALYZE event_minute")
     hour = plan_period(Period(DAY.replace(hour=8, minute=30), DAY.replace(hour=9, minute=30)))
-    params = {"partitions": [*range(32)], "event_type_id": 1, "function": "count", "limit": 10} | tier_parameters(hour)
+    params = {"partitions": [*range(32)], "event_type_id": 1, "function": "count", "limit": 10}
+    params |= split_parameters(hour, extremes=False)
     scans = find_scans(shard_connection, ranges.TOP_OF_RANGE, params)
     assert ("event_minute_start", "event_minute_start") in scans

@@ -23,8 +23,10 @@ ZONES = (
 )
 
 QUARTER = timedelta(minutes=15)
-"""All these zones change their clocks at quarters of an hour."""
-
+"""All these zones change their clocks, and begin their hours, at quarters of an hour."""
+OFF_THE_QUARTER = "+05:17"
+"""A zone that does not."""
+_BEHIND_IT, _BY = "+05:15", timedelta(minutes=2)
 
 _WIDTHS = {
     Interval.MINUTE: 1,
@@ -69,6 +71,8 @@ def find_bucket_start(
     instant: datetime, interval: Interval, zone_name: str, week_start: WeekStart = WeekStart.MONDAY
 ) -> datetime:
     """The first instant of the bucket that `instant` falls into, in UTC."""
+    if zone_name == OFF_THE_QUARTER:
+        return find_bucket_start(instant + _BY, interval, _BEHIND_IT, week_start) - _BY
     step = find_step(interval) // timedelta(minutes=1)
     floored = instant.astimezone(UTC).replace(minute=instant.minute // step * step, second=0, microsecond=0)
     return floored if step < 15 else _walk_back(floored, interval, zone_name, week_start)
