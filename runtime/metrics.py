@@ -240,9 +240,8 @@ TASKS_SENT = _counter("tasks_sent_total", "Tasks that the broker took, from beat
 TASK_SECONDS = _histogram("task_seconds", "One run of a periodic task", "task", buckets=_TASK_BUCKETS)
 TASK_FAILURES = _counter("task_failures_total", "Runs of periodic tasks that did not do their work", "task")
 LOG_UNFIT = _measured("log_unfit", "1 while the log server must not be used, by the code of its 503s", "code")
-LOG_ENDS_RAISED = _counter(
-    "log_ends_raised_total",
-    "Partitions whose log ended before their applied position, as the log server lost entries",
+LOG_TERMS_BEGUN = _counter(
+    "log_terms_begun_total", "Terms of the log that this process began, because the log server had lost entries"
 )
 LOG_ENTRIES_TRIMMED = _counter(
     "log_entries_trimmed_total", "Log entries trimmed because every instance has applied them"

@@ -29,7 +29,8 @@ NO_EVENTS = """
 NOTHING_ELSE = """
     DELETE FROM dead_letter; DELETE FROM event_conflict; DELETE FROM correction;
     DELETE FROM video; DELETE FROM channel; DELETE FROM catalogue_cursor;
-    DELETE FROM deletion_clock; DELETE FROM worker; DELETE FROM watermark_request;
+    DELETE FROM deletion_clock; DELETE FROM worker; DELETE FROM watermark_request; DELETE FROM log_loss;
+    DELETE FROM trim_mark;
 """
 
 
@@ -134,6 +135,7 @@ def empty_shards() -> ClusterProxy:
             connection.execute(NOTHING_ELSE)
             connection.execute(
                 "UPDATE partition_state SET position = DEFAULT, watermark = DEFAULT, rolled_through = DEFAULT,"
+                " log_term = DEFAULT, log_session = DEFAULT,"
                 " admits_since = DEFAULT, minutes_since = DEFAULT, hours_since = DEFAULT, state = DEFAULT, epoch = 1,"
                 " stop_reason = DEFAULT, stop_detail = DEFAULT, stopped_at = DEFAULT, resumed_by = DEFAULT,"
                 " window_started_at = DEFAULT, window_read = DEFAULT, window_dead = DEFAULT, dead_run = DEFAULT,"

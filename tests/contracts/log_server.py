@@ -55,6 +55,18 @@ class LogServer:
         assert self._process is None
         shutil.rmtree(self._folder)
 
+    def copy(self) -> Path:
+        """A copy of the disk as it is now; of a running server too, which has synced what it has acknowledged."""
+        folder = self._folder.with_name(f"{self._folder.name}.copy")
+        shutil.rmtree(folder, ignore_errors=True)
+        shutil.copytree(self._folder, folder)
+        return folder
+
+    def restore(self, copy: Path) -> None:
+        """The disk as it was when `copy` was made. The server must be down."""
+        self.empty()
+        shutil.copytree(copy, self._folder)
+
     def connect(self) -> redis.Redis:
         return redis.Redis.from_url(self.url, socket_timeout=limit(5), retry=Retry(NoBackoff(), 0))
 

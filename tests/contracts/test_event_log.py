@@ -29,7 +29,9 @@ def shared_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LogServe
 @pytest.fixture(params=["memory", "redis"])
 def log(request: pytest.FixtureRequest) -> Iterator[EventLog]:
     if request.param == "memory":
-        yield MemoryEventLog()
+        memory = MemoryEventLog()
+        memory.open(LogIdentity("cluster:1", 1))
+        yield memory
         return
     server: LogServer = request.getfixturevalue("shared_server")
     with server.connect() as client:
@@ -168,13 +170,6 @@ def test_threads_that_follow_by_waiting_alone_miss_no_entry(log: EventLog) -> No
         assert entries[odd] == [b"%d" % number for number in range(1, rounds, 2)]
 
 
-def test_wait_ends_when_a_raised_tail_puts_entries_behind_it(log: EventLog) -> None:
-    target = past(append_all(log, 0, [pack(1)])[0])
-    assert log.wait({0: target}, timeout_seconds=SHORT_SECONDS) is False
-    log.raise_tail(0, to=target)
-    assert log.wait({0: target}, timeout_seconds=limit(60)) is True
-
-
 def test_barrier_lies_at_or_above_every_acknowledged_entry(log: EventLog) -> None:
     first = append_all(log, 0, [b"a", b"b"])[-1]
     assert log.barrier([0, 1]) == {0: first, 1: START}
@@ -230,64 +225,6 @@ def test_trim_of_nothing_leaves_every_position_readable(log: EventLog) -> None:
     assert read_payloads(log, 0) == []
 
 
-@pytest.mark.parametrize("written", [False, True], ids=["missing", "written"])
-def test_raised_tail_makes_the_next_append_land_past_it(log: EventLog, written: bool) -> None:
-    if written:
-        log.append({0: b"old"})
-    target = Position(1, 10_000_007)
-    assert log.raise_tail(0, to=target) == written
-    assert log.append({0: b"new"}).positions[0] > target
-    assert read_payloads(log, 0, after=target) == [b"old"] * written + [b"new"]
-
-
-def test_raised_tail_of_an_emptied_stream_makes_the_next_append_land_past_it(log: EventLog) -> None:
-    last = append_all(log, 0, [b"a"])[-1]
-    log.trim(0, through=last)
-    target = past(last)
-    assert log.raise_tail(0, to=target) == 0
-    assert log.read_tails([0]).positions == {0: target}
-    assert log.append({0: b"b"}).positions[0] > target
-
-
-def test_entries_below_a_raised_tail_are_read_behind_it_in_their_order(log: EventLog) -> None:
-    positions = append_all(log, 0, [pack(2), pack(3), pack(4)])
-    log.trim(0, through=positions[0])
-    target = past(positions[-1])
-    assert log.raise_tail(0, to=target) == 2
-    again = log.read(0, after=target, max_entries=10)
-    assert [entry.payload for entry in again] == [pack(3), pack(4)]
-    assert target < again[0].position < again[1].position < log.append({0: pack(1)}).positions[0]
-    assert log.read_unread({0: target, 1: START}).events == {0: 8, 1: 0}
-    assert log.read_unread({0: again[0].position}).events == {0: 5}
-
-
-def test_a_raised_floor_refuses_those_below_it_and_never_sinks(log: EventLog) -> None:
-    positions = append_all(log, 0, [b"a", b"b", b"c"])
-    assert log.raise_floor(0, to=positions[1]) is True
-    assert log.raise_floor(0, to=positions[0]) is False
-    assert log.raise_floor(0, to=positions[1]) is False
-    with pytest.raises(PositionTrimmed):
-        log.read(0, after=positions[0], max_entries=10)
-    assert read_payloads(log, 0, after=positions[1]) == [b"c"]
-    assert log.raise_floor(0, to=Position(positions[1].term, 10**19)) is True
-    assert log.raise_floor(0, to=Position(positions[1].term, 9)) is False
-
-
-def test_raise_tail_does_nothing_when_the_log_already_reaches_that_far(log: EventLog) -> None:
-    positions = append_all(log, 0, [b"a", b"b"])
-    assert log.raise_tail(0, to=positions[1]) is None
-    assert log.raise_tail(0, to=positions[0]) is None
-    assert log.raise_tail(1, to=START) is None
-    assert read_payloads(log, 0) == [b"a", b"b"]
-    assert log.read_tails([0, 1]).positions == {0: positions[1], 1: START}
-
-
-def test_reader_below_a_raised_tail_is_told_that_entries_are_lost(log: EventLog) -> None:
-    log.raise_tail(0, to=Position(100, 0))
-    with pytest.raises(PositionTrimmed):
-        log.read(0, after=Position(99, 0), max_entries=10)
-
-
 def test_unread_counts_events_past_a_position_with_the_time_of_the_oldest(log: EventLog) -> None:
     positions = append_all(log, 0, [pack(3, received_us=10_000_001), pack(1), pack(5, received_us=2**53 - 1)])
     append_all(log, 1, [b"damaged"])
@@ -329,13 +266,6 @@ def test_unread_counts_exactly_when_what_was_read_is_trimmed(log: EventLog) -> N
     assert log.read_unread({0: newer[0]}).events == {0: 6}
 
 
-def test_unread_goes_on_after_a_raised_tail(log: EventLog) -> None:
-    target = past(append_all(log, 0, [pack(3)])[0])
-    log.raise_tail(0, to=target)
-    log.append({0: pack(2)})
-    assert log.read_unread({0: target}).events == {0: 5}  # the three of before may not have been applied
-
-
 def test_concurrent_appends_lose_nothing_and_share_no_position(log: EventLog) -> None:
     positions: list[Position] = []
 
@@ -353,3 +283,45 @@ def test_concurrent_appends_lose_nothing_and_share_no_position(log: EventLog) ->
     for worker in range(4):
         mine = [payload for payload in payloads if payload.startswith(b"%d-" % worker)]
         assert mine == [b"%d-%d" % (worker, number) for number in range(50)]
+
+
+def test_a_term_after_a_loss_begins_with_an_entry_that_says_so(log: EventLog) -> None:
+    before = append_all(log, 0, [pack(3), pack(1)])
+    later = LogIdentity("cluster:1", 2)
+    assert log.open(later, replaces=LogIdentity("cluster:1", 1), lost={0: START, 1: START}) is True
+    after = log.append({0: pack(2)}).positions[0]
+    found = log.read_many({0: before[0], 1: START, 2: START}, max_entries=9)
+    assert found == {
+        0: [Entry(before[1], pack(1)), Entry(Position(2, 0), b"", lost_before=True), Entry(after, pack(2))],
+        1: [Entry(Position(2, 0), b"", lost_before=True)],
+        2: [],
+    }
+    assert log.barrier([0, 1, 2]) == {0: after, 1: Position(2, 0), 2: START}
+    assert log.read_unread({0: before[0], 1: START}).events == {0: 3, 1: 0}
+    assert log.session.identity == later
+
+
+def test_a_term_begins_once_however_many_ask_for_it(log: EventLog) -> None:
+    first = LogIdentity("cluster:1", 1)
+    assert log.open(LogIdentity("cluster:1", 2), replaces=first, lost={0: START}) is True
+    assert log.open(LogIdentity("cluster:1", 3), replaces=first, lost={0: START}) is False
+    assert log.read_identity() == LogIdentity("cluster:1", 2)
+    assert len(log.read(0, after=START, max_entries=9)) == 1
+
+
+def test_calls_of_one_session_have_one_text(log: EventLog) -> None:
+    session = log.session
+    append_all(log, 0, [pack(1)])
+    assert log.session == session
+    log.open(LogIdentity("cluster:1", 2))
+    assert log.session.text != session.text
+
+
+def test_entries_at_or_below_an_applied_position_are_appended_again(log: EventLog) -> None:
+    first = append_all(log, 0, [pack(3), pack(1), pack(2)])
+    log.trim(0, through=first[0])
+    log.open(LogIdentity("cluster:1", 2), lost={0: past(first[-1])})
+    found = log.read(0, after=past(first[-1]), max_entries=9)
+    assert [(entry.payload, entry.lost_before) for entry in found] == [(b"", True), (pack(1), False), (pack(2), False)]
+    assert found[-1].position < log.append({0: pack(1)}).positions[0]
+    assert log.read_unread({0: found[1].position}).events[0] >= 3

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.contracts.log_entries import append_all, pack, past, read_payloads
+from tests.contracts.log_entries import append_all, pack, read_payloads
 from tests.contracts.log_server import LogServer
 from tests.pace import limit
 from tests.waiting import wait_until
@@ -16,12 +16,13 @@ from viewcounter.eventlog.errors import (
     EventLogError,
     EventLogFull,
     EventLogUnavailable,
-    LogClockSkewed,
+    LogBehind,
     LogLost,
+    LogRestarted,
     LogUnsafe,
     PositionTrimmed,
 )
-from viewcounter.eventlog.interface import START, TERM_AFTER_CLOCK, EventLog, LogIdentity, Position
+from viewcounter.eventlog.interface import START, TERM_AFTER_CLOCK, EventLog, LogIdentity, LogSession, Position
 from viewcounter.eventlog.redis_streams import RedisEventLog
 
 TIMEOUT_SECONDS = 0.5
@@ -38,6 +39,7 @@ def server(tmp_path: Path) -> Iterator[LogServer]:
 @pytest.fixture
 def server_log(server: LogServer) -> Iterator[RedisEventLog]:
     streams = RedisEventLog(server.url, timeout_seconds=TIMEOUT_SECONDS)
+    streams.open(LogIdentity("cluster:1", 1))
     yield streams
     streams.close()
 
@@ -61,6 +63,8 @@ def test_killed_log_server_keeps_every_acknowledged_entry(server: LogServer, ser
     killed.set()
     writer.join()
     server.start()
+    with pytest.raises(LogRestarted):
+        read_payloads_of_all(server_log)
     kept = read_payloads_of_all(server_log)
     assert kept[: len(acknowledged)] == acknowledged
     assert server_log.append({0: b"after"}).positions[0] > START
@@ -75,6 +79,8 @@ def test_trim_floor_survives_the_death_of_the_log_server(server: LogServer, serv
     server_log.trim(0, through=positions[1])
     server.kill()
     server.start()
+    with pytest.raises(LogRestarted):
+        server_log.read_tails([0])
     with pytest.raises(PositionTrimmed):
         server_log.read(0, after=positions[0], max_entries=10)
     assert read_payloads(server_log, 0, after=positions[1]) == [b"c"]
@@ -104,7 +110,6 @@ def test_log_server_that_is_down_is_an_error_for_every_call(server: LogServer, s
         lambda: server_log.wait({0: START}, timeout_seconds=limit(60)),
         lambda: server_log.barrier([0]),
         lambda: server_log.trim(0, through=Position(1, 1)),
-        lambda: server_log.raise_tail(0, to=Position(1, 1)),
         server_log.check,
     ):
         with pytest.raises(EventLogError):
@@ -166,22 +171,7 @@ def count_blocked(server: LogServer) -> int:
         return int(client.info("clients")["blocked_clients"])
 
 
-def test_log_that_came_back_empty_is_detected_and_continues_past_the_old_end(
-    server: LogServer, server_log: RedisEventLog
-) -> None:
-    applied = past(append_all(server_log, 0, [b"a"])[-1])
-    server.kill()
-    server.empty()
-    server.start()
-    assert server_log.read_tails([0]).positions == {0: START}
-    assert server_log.raise_tail(0, to=applied) == 0
-    assert server_log.append({0: b"new"}).positions[0] > applied
-    assert read_payloads(server_log, 0, after=applied) == [b"new"]
-
-
-def test_full_log_server_refuses_appends_but_is_read_trimmed_and_raised(
-    server: LogServer, server_log: RedisEventLog
-) -> None:
+def test_full_log_server_refuses_appends_but_is_read_and_trimmed(server: LogServer, server_log: RedisEventLog) -> None:
     last = append_all(server_log, 0, [b"a" * 1000, b"b" * 1000])[-1]
     with server.connect() as client:
         client.config_set("maxmemory", "1mb")
@@ -191,7 +181,7 @@ def test_full_log_server_refuses_appends_but_is_read_trimmed_and_raised(
     assert len(read_payloads(server_log, 0)) == 2
     assert server_log.read_tails([0, 1]).positions == {0: last, 1: START}
     assert server_log.trim(0, through=last) == 2
-    assert server_log.raise_tail(1, to=Position(9, 9)) == 0
+    assert server_log.open(LogIdentity("cluster:1", 2), lost={0: START}) is True
     with server.connect() as client:
         client.config_set("maxmemory", "0")
     assert server_log.append({0: b"c"}).failed == {}
@@ -208,32 +198,6 @@ def test_log_server_without_append_only_file_acknowledges_nothing(tmp_path: Path
     finally:
         streams.close()
         server.kill()
-
-
-@pytest.mark.parametrize("ahead_seconds", [-75.0, 75.0])
-def test_a_log_whose_clock_is_far_from_the_gateways_takes_nothing(server: LogServer, ahead_seconds: float) -> None:
-    skewed = RedisEventLog(server.url, timeout_seconds=TIMEOUT_SECONDS, clock=lambda: time.time() - ahead_seconds)
-    try:
-        result = skewed.append({0: pack(1), 1: pack(1)})
-        assert result.positions == {}
-        assert {type(error) for error in result.failed.values()} == {LogClockSkewed}
-        where = f"7[45] s {'ahead of' if ahead_seconds > 0 else 'behind'} this gateway's"
-        with pytest.raises(LogClockSkewed, match=where):
-            skewed.check()
-        assert skewed.read_tails([0, 1]).positions == {0: START, 1: START}
-        with server.connect() as client:
-            assert client.keys("*") == []
-    finally:
-        skewed.close()
-
-
-def test_clocks_that_are_apart_by_less_than_the_setting_are_no_hindrance(server: LogServer) -> None:
-    near = RedisEventLog(server.url, timeout_seconds=TIMEOUT_SECONDS, clock=lambda: time.time() - 45)
-    try:
-        assert near.append({0: pack(1)}).failed == {}
-        near.check()
-    finally:
-        near.close()
 
 
 def test_a_server_that_lost_its_data_takes_and_gives_nothing_until_it_is_named_again(server: LogServer) -> None:
@@ -328,3 +292,66 @@ def test_one_damaged_stream_fails_alone(server: LogServer, server_log: RedisEven
         client.delete("log:{1}")
     position = append_all(server_log, 1, [pack(4)])[0]
     assert server_log.read_unread({1: Position(position.term - 1, 0)}).events == {1: 4}
+
+
+class Confirm:
+    """Notes what it is asked."""
+
+    def __init__(self) -> None:
+        self.sessions: list[LogSession] = []
+        self.behind: list[bool] = []
+        self.due = False
+
+    def __call__(self, log: EventLog, *, is_behind: bool) -> None:
+        self.sessions.append(log.session)
+        self.behind.append(is_behind)
+
+    def is_due(self) -> bool:
+        return self.due
+
+
+def test_a_session_ends_with_the_run_of_the_server(server: LogServer, server_log: RedisEventLog) -> None:
+    confirm = Confirm()
+    gateway = RedisEventLog(server.url, timeout_seconds=TIMEOUT_SECONDS, confirm=confirm)
+    try:
+        server_log.open(LogIdentity("cluster:1", 1))
+        append_all(gateway, 0, [pack(1), pack(1)])
+        first = gateway.session
+        server.kill()
+        server.start()
+        assert append_all(gateway, 0, [pack(1)]) == [Position(1, 2)]
+        assert first.identity == gateway.session.identity
+        assert confirm.sessions == [first, gateway.session]
+        assert first.text != gateway.session.text
+        with server.connect() as client:
+            client.script_flush()
+        assert gateway.append({0: pack(1)}).failed == {}
+        assert len(confirm.sessions) == 2
+        confirm.due = True
+        gateway.append({0: pack(1)})
+        assert len(confirm.sessions) == 3
+    finally:
+        gateway.close()
+
+
+def test_an_older_copy_of_the_log_takes_nothing_from_a_gateway_that_knows_more(server: LogServer) -> None:
+    confirm = Confirm()
+    gateway = RedisEventLog(server.url, timeout_seconds=TIMEOUT_SECONDS, confirm=confirm)
+    other = RedisEventLog(server.url, timeout_seconds=TIMEOUT_SECONDS)
+    try:
+        gateway.open(LogIdentity("cluster:1", 1))
+        append_all(gateway, 0, [pack(3)])
+        copy = server.copy()
+        append_all(gateway, 0, [pack(2)])
+        server.kill()
+        server.restore(copy)
+        server.start()
+        append_all(other, 0, [pack(1)])
+        result = gateway.append({0: pack(1), 1: pack(1)})
+        assert {type(error) for error in result.failed.values()} == {LogBehind}
+        assert confirm.behind == [False, False, True]
+        other.open(LogIdentity("cluster:1", 2), lost={0: START})
+        assert gateway.append({0: pack(1)}).positions == {0: Position(2, 1)}
+    finally:
+        gateway.close()
+        other.close()

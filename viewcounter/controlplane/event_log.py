@@ -17,6 +17,7 @@ from configservice.topology.model import Topology
 from configservice.topology.publication import lock_topology
 from runtime.errors import Permanent
 from viewcounter.eventlog.interface import EventLog, LogIdentity, Position, get_next_term
+from viewcounter.storage.log_sessions import LossReason, LostRange, insert_log_losses, raise_log_term
 from viewcounter.storage.partitions import ELSEWHERE, READ_STATES, pass_over_lost
 
 
@@ -119,26 +120,29 @@ def _pass_over_lost(cluster: ClusterProxy, log: EventLog, *, actor: str, reason:
         lost = {loss.partition: loss.position for loss in losses if loss.shard == shard.name}
         if lost:
             with cluster.shard_transaction(shard.id) as connection:
-                pass_over_lost(connection, lost, floors=floors, epochs=epochs)
+                passed = pass_over_lost(connection, lost, floors=floors, epochs=epochs)
+                ranges = {p: LostRange(lost[p], floors[p], LossReason.TRIMMED, detail=reason) for p in passed}
+                insert_log_losses(connection, sorted(ranges.items(), key=lambda item: item[0]))
     return topology
 
 
 def _replace_log(cluster: ClusterProxy, log: EventLog, *, actor: str, reason: str) -> Topology:
     """No process appends before the last step, since the server has no valid id until then.
 
-    First the tail and the floor of every partition are raised to its applied position, so that new entries come after
-    it and a copy that has applied less is refused. Then the log gets a new id and a new term; the id is published with
-    the losses.
+    The shards know the log's new term before it opens with a new id, which is published with the losses. The first
+    entry of each partition in the term makes whoever reads it record what he lacks: a replica that has applied less
+    than the present primary, and is promoted later, lacks more.
     """
     with transaction.atomic():
         lock_topology()
         losses = find_losses(cluster, log)
         applied = {loss.partition: Position.parse(loss.position) for loss in losses}
-        for partition, position in applied.items():
-            log.raise_tail(partition, to=position)
-            log.raise_floor(partition, to=position)
+        term = _choose_term(applied.values(), log.read_identity())
+        for shard in cluster.topology.shards:
+            with cluster.shard_transaction(shard.id) as connection:
+                raise_log_term(connection, cluster.topology.get_partitions_of(shard.id), term=term)
         log_id = make_log_id(cluster.topology.cluster_id)
-        log.open(LogIdentity(log_id, _choose_term(applied.values(), log.read_identity())))
+        log.open(LogIdentity(log_id, term), lost=applied)
         return replace_log(log_id, losses=losses, actor=actor, reason=reason)
 
 

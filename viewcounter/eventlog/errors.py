@@ -11,6 +11,17 @@ class EventLogUnavailable(EventLogError, Retryable):
     """The event log did not answer in time, or is unreachable. Clients keep their events and send them again."""
 
 
+class LogRestarted(EventLogUnavailable):
+    """The log server has been started again since the last call. Nothing was stored; the next call goes on."""
+
+
+class LogBehind(EventLogUnavailable):
+    """The log server holds less than it has acknowledged: it was restored from an older copy, or has lost its end.
+
+    Nothing was stored. The log begins another term; what was not counted of the last one is reported as lost.
+    """
+
+
 class EventLogFull(EventLogError, Retryable):
     """The log server is out of memory or disk. Nothing was stored; drain the log or give it more room."""
 
@@ -33,14 +44,13 @@ class LogUnfit(EventLogError, Permanent):
 
 
 class LogClockSkewed(LogUnfit):
-    """The clocks of the log server and of this process differ by more than `log_clock_skew_seconds`.
+    """This process's clock differs by more than `log_clock_skew_seconds` from most of those of log server and shards.
 
-    Positions, and with them the watermarks of responses, are of the log server's clock. Correct the clock that is
-    wrong: compare both machines with a third.
+    Events would get a wrong receive time, and those of right clocks would be refused. Correct this machine's clock.
     """
 
     code = "log_clock_skew"
-    remedy = "put the clock right that differs from a third machine's"
+    remedy = "correct the clock of this machine"
 
 
 class LogUnsafe(LogUnfit):
@@ -64,6 +74,5 @@ class LogLost(LogUnfit):
 class PositionTrimmed(EventLogError, Permanent):
     """Entries past the partition's position are gone: the shard is older than the oldest entry of the log.
 
-    An old shard was restored, the log was trimmed too early, or the log server lost its end. The drain stops rather
-    than skip the missing entries.
+    An old shard was restored, or the log was trimmed too early. The drain stops rather than skip the missing entries.
     """

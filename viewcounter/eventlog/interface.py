@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from types import MappingProxyType
 from typing import NamedTuple, Protocol, Self
 
 from viewcounter.eventlog.errors import EventLogError, PositionTrimmed
@@ -36,8 +37,12 @@ START = Position(0, 0)
 
 @dataclass(frozen=True, slots=True)
 class Entry:
+    """`lost_before`: it holds no events, but says that a term began with it after a loss: entries of earlier terms that
+    were not read before it may be lost."""
+
     position: Position
     payload: bytes
+    lost_before: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +54,19 @@ class LogIdentity:
 
     id: str
     term: int
+
+
+@dataclass(frozen=True, slots=True)
+class LogSession:
+    """A log while its server runs without a restart. `run`: another one for each start of the server."""
+
+    identity: LogIdentity
+    run: str
+
+    @property
+    def text(self) -> str:
+        """Equal for equal sessions: the state rows of partitions name the session whose entries they take."""
+        return f"{self.identity.term}/{self.run}"
 
 
 FIRST_TERM = 1
@@ -115,12 +133,19 @@ class Usage:
 class EventLog(Protocol):
     """Every call is bounded in time and raises EventLogError (retryable) when the log cannot answer.
 
-    An implementation on a server expects one log and uses no other, except in the calls about identity, and in
-    `raise_tail` and `raise_floor`, which repair a lost log.
+    An implementation on a server expects one log and uses no other, except in the calls about identity. It stays in one
+    session: after a restart of the server `append`, `read_many`, `barrier` and `read_tails` raise LogRestarted once.
     """
 
+    @property
+    def session(self) -> LogSession:
+        """The session that the next calls belong to. Begins one if there is none."""
+
     def append(self, entries: Mapping[int, bytes]) -> AppendResult:
-        """Append one entry to each named partition. Returns when durable; never raises for a single partition."""
+        """Append one entry to each named partition. Returns when durable; never raises for a single partition.
+
+        Fails with LogBehind if the server holds less of a partition than this object has appended.
+        """
 
     def read(self, partition: int, *, after: Position, max_entries: int) -> list[Entry]:
         """`read_many` of one partition; raises PositionTrimmed."""
@@ -133,7 +158,7 @@ class EventLog(Protocol):
         """Up to `max_entries` entries of each partition past its position, ascending; empty when there are none.
 
         One snapshot of all partitions, in one round trip. A partition has PositionTrimmed instead of entries when
-        entries past its position have been trimmed away, or lost with the log's end; the others are not affected.
+        entries past its position have been trimmed away; the others are not affected.
         """
 
     def wait(self, after: Mapping[int, Position], *, timeout_seconds: float) -> bool:
@@ -158,7 +183,7 @@ class EventLog(Protocol):
         """The unread entries past each of `positions`. The cost does not depend on their number."""
 
     def read_floors(self, partitions: Iterable[int]) -> dict[int, Position]:
-        """The position below which reads fail; START for a partition without trimmed or lost entries."""
+        """The position below which reads fail; START for a partition without trimmed entries."""
 
     def read_usage(self, partitions: Iterable[int]) -> Usage:
         """Estimates of the server; the cost does not depend on the number of entries."""
@@ -166,25 +191,23 @@ class EventLog(Protocol):
     def trim(self, partition: int, *, through: Position) -> int:
         """Delete entries up to and including `through`; returns their number. Safe to repeat."""
 
-    def raise_tail(self, partition: int, *, to: Position) -> int | None:
-        """Make the next append land past `to`; None if the log already reaches that far (nothing is changed then).
-
-        Positions must only grow: a log that lost its end would otherwise assign positions that the shard has already
-        passed, and the drains would silently skip those entries. Entries at or below `to` may be such ones: they are
-        appended again, in their order, and their number is returned. A consumer that has applied them finds
-        duplicates. After a raise, `read` fails below `to`: other entries there are lost to consumers that have not
-        applied them.
-        """
-
-    def raise_floor(self, partition: int, *, to: Position) -> bool:
-        """Make `read` fail below `to`, as after a trim. False if it already does."""
-
     def read_identity(self) -> LogIdentity | None:
         """Of the server's log; None: it has none, or is from before logs had ids."""
 
-    def open(self, identity: LogIdentity) -> None:
-        """Create the log, or take it over. Durable when this returns; every other call then demands this id, and the
-        next appends have positions in this term, which must be above that of every entry on the server."""
+    def open(
+        self,
+        identity: LogIdentity,
+        *,
+        replaces: LogIdentity | None = None,
+        lost: Mapping[int, Position] = MappingProxyType({}),
+    ) -> bool:
+        """Create the log, or begin another term of it. Durable when this returns; every other call then demands this
+        id, and the next appends have positions in this term, which must be above that of every entry on the server.
+
+        Changes nothing and returns False if the server does not hold `replaces` any more. `lost`: partitions of which
+        entries may be lost; their first entry of the term says so. Entries that lie at or below the position of their
+        partition may never have been read: they are appended again behind that one.
+        """
 
     def check(self) -> None:
         """Raises EventLogError unless the log can be used; LogUnfit if an operator has to act."""

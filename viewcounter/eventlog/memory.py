@@ -9,6 +9,7 @@ from bisect import bisect_right
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from types import MappingProxyType
 
 from viewcounter.eventlog.codec import find_received_at, get_event_count
 from viewcounter.eventlog.errors import PositionTrimmed
@@ -19,6 +20,7 @@ from viewcounter.eventlog.interface import (
     Entry,
     EventLog,
     LogIdentity,
+    LogSession,
     Position,
     Tails,
     Unread,
@@ -100,32 +102,33 @@ class MemoryEventLog(EventLog):
                 del stream.entries[:count]
             return count
 
-    def raise_tail(self, partition: int, *, to: Position) -> int | None:
-        with self._lock:
-            stream = self._get(partition)
-            if stream.tail >= to:
-                return None
-            again, stream.entries = stream.entries, []
-            stream.tail = stream.floor = to
-            for number, entry in enumerate(again, start=to.seq + 1):
-                stream.tail = Position(to.term, number)
-                stream.entries.append(Entry(stream.tail, entry.payload))
-            self._appended.notify_all()
-            return len(again)
-
-    def raise_floor(self, partition: int, *, to: Position) -> bool:
-        with self._lock:
-            stream = self._get(partition)
-            is_raised = stream.floor < to
-            stream.floor = max(stream.floor, to)
-            return is_raised
-
     def read_identity(self) -> LogIdentity | None:
         return self._identity
 
-    def open(self, identity: LogIdentity) -> None:
+    @property
+    def session(self) -> LogSession:
+        return LogSession(self._identity or LogIdentity("", FIRST_TERM), run="memory")
+
+    def open(
+        self,
+        identity: LogIdentity,
+        *,
+        replaces: LogIdentity | None = None,
+        lost: Mapping[int, Position] = MappingProxyType({}),
+    ) -> bool:
         with self._lock:
+            if replaces is not None and replaces != self._identity:
+                return False
             self._identity = identity
+            for partition, through in lost.items():
+                stream = self._get(partition)
+                again = [entry for entry in stream.entries if entry.position <= through]
+                stream.entries = stream.entries[len(again) :]
+                self._add(stream, b"", lost_before=True)
+                for entry in again:
+                    self._add(stream, entry.payload)
+            self._appended.notify_all()
+            return True
 
     def check(self) -> None:
         """Nothing can be down."""
@@ -146,11 +149,11 @@ class MemoryEventLog(EventLog):
     def _now(self) -> datetime:
         return datetime.fromtimestamp(self._clock(), UTC)
 
-    def _add(self, stream: _Stream, payload: bytes) -> Position:
+    def _add(self, stream: _Stream, payload: bytes, *, lost_before: bool = False) -> Position:
         term = FIRST_TERM if self._identity is None else self._identity.term
         tail = stream.tail
         stream.tail = Position(term, 0) if term > tail.term else Position(tail.term, tail.seq + 1)
-        stream.entries.append(Entry(stream.tail, payload))
+        stream.entries.append(Entry(stream.tail, payload, lost_before))
         return stream.tail
 
 

@@ -15,27 +15,62 @@ end
 
 # One step, so that numbers ascend as positions do, whichever gateway appends. Of all partitions at once: a command each
 # costs the gateway more than the events in it. The server hands out the sequence in its term; in a log of an earlier
-# release, which has none, its clock gives the position. The clocks are compared before anything is written. Keys: id,
-# term, then stream and count of each partition. Arguments: the expected id, the gateway's clock, the bound of the
-# difference (ms), then payload and number of events of each partition.
-APPEND = f"""#!lua
+# release, which has none, its clock gives the position. A server that has had fewer events of a partition than this
+# gateway knows to be appended is an older copy: nothing is written. Keys: id and term, then stream and count of each
+# partition. Arguments: the expected id, then payload, number of events and known count of each partition. Returns
+# position and count of each. The comment makes it another script for each run of the server: see `redis_run`.
+_APPEND = f"""
 {_CHECK_ID}
 local refusal = check_id(KEYS[1], ARGV[1])
 if refusal then return refusal end
-local time = redis.call('TIME')
-local ahead_ms = time[1] * 1000 + math.floor(time[2] / 1000) - ARGV[2]
-if math.abs(ahead_ms) > tonumber(ARGV[3]) then return redis.error_reply(string.format('CLOCKSKEW %d', ahead_ms)) end
-local all = {{}}
+for i = 4, #KEYS, 2 do
+    local known = tonumber(ARGV[(i - 4) / 2 * 3 + 4])
+    if known > 0 and tonumber(redis.call('GET', KEYS[i]) or 0) < known then
+        return redis.error_reply('LOGBEHIND ' .. KEYS[i])
+    end
+end
 local term = redis.call('GET', KEYS[2])
 local next_id = term and term .. '-*' or '*'
-for i = 3, #KEYS, 2 do
-    local payload, count = ARGV[i + 1], ARGV[i + 2]
-    local before = redis.call('INCRBY', KEYS[i + 1], count) - count
-    local added = redis.pcall('XADD', KEYS[i], next_id, 'e', payload, 'b', before)
-    if type(added) == 'table' then redis.call('DECRBY', KEYS[i + 1], count) end
+local all = {{}}
+for i = 4, #KEYS, 2 do
+    local at = (i - 4) / 2 * 3 + 2
+    local count = ARGV[at + 1]
+    local after = redis.call('INCRBY', KEYS[i], count)
+    local added = redis.pcall('XADD', KEYS[i - 1], next_id, 'e', ARGV[at], 'b', after - count)
+    if type(added) == 'table' and added.err then redis.call('DECRBY', KEYS[i], count) end
     all[#all + 1] = added
+    all[#all + 1] = after
 end
 return all
+"""
+
+
+def build_append(run: str) -> str:
+    return f"#!lua\n-- {run}\n{_APPEND}"
+
+
+# Entries at or below an applied position, in a stream that ends there or before, may have been appended after a loss
+# and never been read: they go behind the new term's first entry, oldest first, one by one so that the memory does not
+# grow, and all in this one step. Keys: id and term, then stream and count of each partition that may lack entries.
+# Arguments: new id and term; 1 if the log must be a certain one until now, and its id and term; then for each partition
+# the position up to which entries are appended again.
+OPEN = """#!lua flags=allow-oom
+if ARGV[3] == '1' then
+    local id, term = redis.call('GET', KEYS[1]) or '', redis.call('GET', KEYS[2]) or '0'
+    if id ~= ARGV[4] or term ~= ARGV[5] then return 0 end
+end
+for i = 3, #KEYS, 2 do
+    local through = ARGV[(i - 3) / 2 + 6]
+    redis.call('XADD', KEYS[i], ARGV[2] .. '-0', 'e', '', 'b', redis.call('GET', KEYS[i + 1]) or 0, 'm', 'lost')
+    local first = redis.call('XRANGE', KEYS[i], '-', through, 'COUNT', 1)
+    while #first > 0 do
+        redis.call('XADD', KEYS[i], ARGV[2] .. '-*', unpack(first[1][2]))
+        redis.call('XDEL', KEYS[i], first[1][1])
+        first = redis.call('XRANGE', KEYS[i], '-', through, 'COUNT', 1)
+    end
+end
+redis.call('MSET', KEYS[1], ARGV[1], KEYS[2], ARGV[2])
+return 1
 """
 
 # Events are exact, bytes an estimate: the stream's size, by the server's own estimate from its first 100 nodes of about
@@ -46,7 +81,7 @@ READ_UNREAD = """#!lua flags=no-writes
 local first = redis.call('XRANGE', KEYS[1], ARGV[1], '+', 'COUNT', 1)
 if #first == 0 then return {0, 0, false} end
 local oldest = redis.call('XRANGE', KEYS[1], '-', '+', 'COUNT', 1)
-local appended = redis.call('GET', KEYS[2])
+local appended = redis.call('GET', KEYS[2]) or 0
 local unread, kept = appended - first[1][2][4], appended - oldest[1][2][4]
 local bytes = redis.call('MEMORY', 'USAGE', KEYS[1], 'SAMPLES', 100)
 if kept > 0 then bytes = bytes * unread / kept end
@@ -73,42 +108,4 @@ local last = redis.call('XREVRANGE', KEYS[1], ARGV[1], '-', 'COUNT', 1)
 if #last == 0 then return 0 end
 redis.call('SET', KEYS[2], last[1][1])
 return redis.call('XTRIM', KEYS[1], 'MINID', '=', ARGV[2])
-"""
-
-# XSETID cannot create a stream and would also move an end backwards; XADD does the one and refuses the other. Entries
-# at or below the new end may be ones that nobody has applied: they go behind it, oldest first, one by one so that the
-# memory does not grow, and all in this one step, as those left below the end would never be read. Returns how many have
-# moved, or -1 for an end that is far enough. Keys: stream, floor. Arguments: the new end, its term.
-RAISE_TAIL = """#!lua flags=allow-oom
-local added = redis.pcall('XADD', KEYS[1], ARGV[1], 'e', '')
-if type(added) == 'table' and added.err then
-    if string.find(added.err, 'equal or smaller') or string.find(added.err, 'greater than 0-0', 1, true) then
-        return -1
-    end
-    return added
-end
-redis.call('XDEL', KEYS[1], ARGV[1])
-redis.call('SET', KEYS[2], ARGV[1])
-local moved = 0
-local first = redis.call('XRANGE', KEYS[1], '-', ARGV[1], 'COUNT', 1)
-while #first > 0 do
-    redis.call('XADD', KEYS[1], ARGV[2] .. '-*', unpack(first[1][2]))
-    redis.call('XDEL', KEYS[1], first[1][1])
-    moved = moved + 1
-    first = redis.call('XRANGE', KEYS[1], '-', ARGV[1], 'COUNT', 1)
-end
-return moved
-"""
-
-# Never lower: what was trimmed is gone, whatever is said later. Numbers of a position have up to 20 digits, more than
-# Lua's have, so they are compared as text of one length.
-RAISE_FLOOR = """#!lua flags=allow-oom
-local function pad(position)
-    local term, seq = string.match(position, '^(%d+)-(%d+)$')
-    return string.rep('0', 20 - #term) .. term .. string.rep('0', 20 - #seq) .. seq
-end
-local floor = redis.call('GET', KEYS[1])
-if floor and pad(floor) >= pad(ARGV[1]) then return 0 end
-redis.call('SET', KEYS[1], ARGV[1])
-return 1
 """

@@ -11,12 +11,11 @@ append-only file is an error instead of silent loss.
 """
 
 import math
-import re
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from types import MappingProxyType
+from typing import Any, Protocol
 
 import redis
 
@@ -24,12 +23,10 @@ from runtime.valkey import build_client
 from viewcounter.eventlog import redis_scripts as scripts
 from viewcounter.eventlog.codec import HEAD_BYTES, find_received_at, get_event_count
 from viewcounter.eventlog.errors import (
-    EntryRefused,
     EventLogError,
-    EventLogFull,
     EventLogUnavailable,
-    LogClockSkewed,
-    LogLost,
+    LogBehind,
+    LogRestarted,
     LogUnsafe,
     PositionTrimmed,
 )
@@ -39,24 +36,35 @@ from viewcounter.eventlog.interface import (
     Entry,
     EventLog,
     LogIdentity,
+    LogSession,
     Position,
     Tails,
     Unread,
     Usage,
 )
+from viewcounter.eventlog.redis_errors import describe_other, translate_refusal, translated
+from viewcounter.eventlog.redis_run import ServerRun
 
-FIELD = b"e"
-_NOT_OUR_LOG = re.compile(r"NOTOURLOG (\S+)")
+FIELD, LOST_FIELD = b"e", b"m"
 NO_EVICTION = "noeviction"
 ID_KEY = "log-id"
 """Key with the id of the server's log: written once, when the log is created."""
 TERM_KEY = "log-term"
 """Key with the term of the positions that the server gives, written together with the id."""
-_CLOCK_SKEW = re.compile(r"CLOCKSKEW (-?\d+)")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 FIT_SECONDS = 5.0
 """Interval of the checks of the server's configuration, which no append makes by itself."""
+
+
+class ConfirmLog(Protocol):
+    """Compares a log with what others know of it before anything is appended in its session."""
+
+    def __call__(self, log: EventLog, *, is_behind: bool) -> None:
+        """`is_behind`: the log's server holds less than it has acknowledged. Raises EventLogError; may begin a term."""
+
+    def is_due(self) -> bool:
+        """Whether the last comparison no longer holds, although the server still runs. Costs nothing."""
 
 
 class RedisEventLog(EventLog):
@@ -67,20 +75,24 @@ class RedisEventLog(EventLog):
         url: str,
         *,
         timeout_seconds: float,
-        clock_skew_seconds: float = 60.0,
         get_log_id: Callable[[], str] = lambda: "",
-        clock: Callable[[], float] = time.time,
+        confirm: ConfirmLog | None = None,
     ) -> None:
         """`timeout_seconds` bounds each connect, send and receive; nothing is retried here.
 
-        `clock` gives seconds since 1970 UTC; appends fail if the server's clock differs by more than
-        `clock_skew_seconds`. Appends and reads fail on a server that has another log than `get_log_id`; empty: any log
-        is accepted.
+        Appends and reads fail on a server that has another log than `get_log_id`; empty: any log is accepted. `confirm`
+        is called before the first append of each session.
         """
         self._get_log_id = get_log_id
+        self._confirm = confirm
         self._fit_until = -FIT_SECONDS
-        self._clock = clock
-        self._clock_skew_ms = int(clock_skew_seconds * 1000)
+        self._run: ServerRun | None = None
+        self._session: LogSession | None = None
+        self._confirmed: LogSession | None = None
+        # Events of each partition through this object's last append, in a term of the log.
+        self._known_counts: dict[int, int] = {}
+        self._counted_in: LogIdentity | None = None
+        self._is_behind = False
         self._wait_ms = max(1, int(timeout_seconds * 1000 * 0.8))  # WAITAOF gives up before the socket does
         self._client = build_client(url, timeout_seconds=timeout_seconds)
         # Connections of their own, in use for as long as `wait` blocks; their socket waits longer than the server.
@@ -93,27 +105,59 @@ class RedisEventLog(EventLog):
             return AppendResult({})
         try:
             self._check_safety()
-            replies = self._append(entries)
+            replies = self._append_in_session(entries)
         except EventLogError as error:
             return AppendResult({}, dict.fromkeys(partitions, error))
         positions: dict[int, Position] = {}
         failed: dict[int, EventLogError] = {}
-        for partition, reply in zip(partitions, replies, strict=True):
+        for partition, reply, count in zip(partitions, replies[::2], replies[1::2], strict=True):
             if isinstance(reply, redis.RedisError):
-                failed[partition] = _translate_refusal(reply)
+                failed[partition] = translate_refusal(reply)
             else:
                 positions[partition] = Position.parse(reply.decode())
+                self._known_counts[partition] = count
         return AppendResult(positions, failed)
+
+    @property
+    def session(self) -> LogSession:
+        if self._session is None:
+            with translated():
+                self._run = ServerRun.load(self._client)
+            identity = self.read_identity()
+            self._check_id(None if identity is None else identity.id.encode())
+            if self._run is None:
+                raise LogRestarted("the log server has just been started again")
+            self._session = LogSession(identity or LogIdentity("", 0), self._run.run_id)
+        return self._session
+
+    def _check_confirmed(self) -> None:
+        is_due = self._is_behind or (self._confirm is not None and self._confirm.is_due())
+        if self.session == self._confirmed and not is_due:
+            return
+        if self._confirm is not None:
+            is_behind = self._is_behind and self.session.identity == self._counted_in
+            self._confirm(self, is_behind=is_behind)
+        if self._counted_in != self.session.identity:  # what a later term lacks of this one is reported as lost
+            self._known_counts.clear()
+            self._counted_in = self.session.identity
+            self._is_behind = False
+        self._confirmed = self.session
+
+    def _end_session(self) -> None:
+        self._session = None
 
     def read_many(self, after: Mapping[int, Position], *, max_entries: int) -> dict[int, list[Entry] | PositionTrimmed]:
         # MULTI: a floor that is read apart from the entries could be older than the trim that removed some of them.
-        with _translated(), self._client.pipeline(transaction=True) as pipe:
+        sha = self._get_run_sha()
+        with translated(), self._client.pipeline(transaction=True) as pipe:
             pipe.get(ID_KEY)
+            pipe.script_exists(sha)
             for partition, position in after.items():
                 pipe.get(_floor_key(partition))
                 pipe.xrange(_log_key(partition), min=f"({position}", max="+", count=max_entries)
-            log_id, *replies = pipe.execute()
+            log_id, is_same_run, *replies = pipe.execute()
         self._check_id(log_id)
+        self._check_run(is_same_run)
         found = zip(after.items(), replies[::2], replies[1::2], strict=True)
         return {p: _build_entries(p, position, floor, entries) for (p, position), floor, entries in found}
 
@@ -125,7 +169,7 @@ class RedisEventLog(EventLog):
         ends: dict[Any, Any] = {_log_key(partition): str(position) for partition, position in after.items()}
         while True:
             block_seconds = min(deadline_at - time.monotonic(), self._block_seconds)
-            with _translated():
+            with translated():
                 # BLOCK 0 would last forever. COUNT 1: the entry that ends the wait is sent, and no other of its stream.
                 found = self._blocking_client.xread(ends, count=1, block=max(1, math.ceil(block_seconds * 1000)))
             if found:
@@ -138,20 +182,22 @@ class RedisEventLog(EventLog):
         return self.read_tails(partitions).positions
 
     def read_tails(self, partitions: Iterable[int]) -> Tails:
-        wanted = list(partitions)
-        with _translated(), self._client.pipeline(transaction=True) as pipe:
+        wanted, sha = list(partitions), self._get_run_sha()
+        with translated(), self._client.pipeline(transaction=True) as pipe:
             pipe.get(ID_KEY)
+            pipe.script_exists(sha)
             pipe.time()
             for partition in wanted:
                 pipe.eval(scripts.READ_TAIL, 1, _log_key(partition))
-            log_id, (seconds, microseconds), *tails = pipe.execute()
+            log_id, is_same_run, (seconds, microseconds), *tails = pipe.execute()
         self._check_id(log_id)
+        self._check_run(is_same_run)
         read_at = _EPOCH + timedelta(seconds=seconds, microseconds=microseconds)
         positions = (Position.parse(tail.decode()) for tail in tails)
         return Tails(read_at, dict(zip(wanted, positions, strict=True)))
 
     def read_unread(self, positions: Mapping[int, Position]) -> Unread:
-        with _translated(), self._client.pipeline(transaction=True) as pipe:
+        with translated(), self._client.pipeline(transaction=True) as pipe:
             pipe.get(ID_KEY)
             pipe.time()
             for partition, after in positions.items():
@@ -168,7 +214,7 @@ class RedisEventLog(EventLog):
 
     def read_floors(self, partitions: Iterable[int]) -> dict[int, Position]:
         wanted = list(partitions)
-        with _translated(), self._client.pipeline(transaction=True) as pipe:
+        with translated(), self._client.pipeline(transaction=True) as pipe:
             pipe.get(ID_KEY)
             for partition in wanted:
                 pipe.get(_floor_key(partition))
@@ -179,7 +225,7 @@ class RedisEventLog(EventLog):
 
     def read_usage(self, partitions: Iterable[int]) -> Usage:
         wanted = list(partitions)
-        with _translated(), self._client.pipeline(transaction=False) as pipe:
+        with translated(), self._client.pipeline(transaction=False) as pipe:
             pipe.get(ID_KEY)
             pipe.info("memory")
             for partition in wanted:
@@ -197,61 +243,77 @@ class RedisEventLog(EventLog):
             return 0
         next_id = f"{through.term}-{through.seq + 1}"
         keys = (_log_key(partition), _floor_key(partition), ID_KEY)
-        with _translated():
+        with translated():
             return int(self._eval(scripts.TRIM, keys, (str(through), next_id, self._get_log_id())))
 
-    def raise_tail(self, partition: int, *, to: Position) -> int | None:
-        keys = (_log_key(partition), _floor_key(partition))
-        with _translated():
-            moved = int(self._eval(scripts.RAISE_TAIL, keys, (str(to), str(to.term))))
-        return None if moved < 0 else moved
-
-    def raise_floor(self, partition: int, *, to: Position) -> bool:
-        with _translated():
-            return bool(self._eval(scripts.RAISE_FLOOR, (_floor_key(partition),), (str(to),)))
-
     def read_identity(self) -> LogIdentity | None:
-        with _translated():
+        with translated():
             found: Any = self._client.mget(ID_KEY, TERM_KEY)
         log_id, term = found
         return None if log_id is None else LogIdentity(log_id.decode(), int(term or 0))
 
-    def open(self, identity: LogIdentity) -> None:
+    def open(
+        self,
+        identity: LogIdentity,
+        *,
+        replaces: LogIdentity | None = None,
+        lost: Mapping[int, Position] = MappingProxyType({}),
+    ) -> bool:
+        keys = [ID_KEY, TERM_KEY]
+        for partition in lost:
+            keys += (_log_key(partition), _count_key(partition))
+        expected = ("1", replaces.id, replaces.term) if replaces else ("0", "", 0)
+        arguments = (identity.id, identity.term, *expected, *map(str, lost.values()))
         pipe: Any  # redis-py leaves execute_command untyped
-        with _translated(), self._client.pipeline(transaction=False) as pipe:
-            pipe.mset({ID_KEY: identity.id, TERM_KEY: identity.term})
+        with translated(), self._client.pipeline(transaction=False) as pipe:
+            pipe.eval(scripts.OPEN, len(keys), *keys, *arguments)
             pipe.execute_command("WAITAOF", 1, 0, self._wait_ms)
-            _, waited = pipe.execute()
+            is_open, waited = pipe.execute()
         self._check_synced(waited)
+        self._end_session()
+        return bool(is_open)
 
     def check(self) -> None:
         self._fit_until = -FIT_SECONDS
         self._check_safety()
-        with _translated(), self._client.pipeline(transaction=False) as pipe:
+        with translated(), self._client.pipeline(transaction=False) as pipe:
             pipe.get(ID_KEY)
-            pipe.time()
-            log_id, (seconds, microseconds) = pipe.execute()
+            [log_id] = pipe.execute()
         self._check_id(log_id)
-        ahead_ms = int(seconds * 1000 + microseconds / 1000 - self._clock() * 1000)
-        if abs(ahead_ms) > self._clock_skew_ms:
-            raise _describe_skew(ahead_ms)
+        self._check_confirmed()
 
     def close(self) -> None:
         self._client.close()
         self._blocking_client.close()
 
+    def _append_in_session(self, entries: Mapping[int, bytes]) -> list[Any]:
+        """Begins a session for a server that was started again, or is found to have older data."""
+        self._check_confirmed()
+        for _ in (LogRestarted, LogBehind):  # a server may be both
+            try:
+                return self._append(entries)
+            except (LogRestarted, LogBehind):
+                self._check_confirmed()
+        return self._append(entries)
+
     def _append(self, entries: Mapping[int, bytes]) -> list[Any]:
         """The replies of the appends, in the order of `entries`."""
         keys: list[str] = [ID_KEY, TERM_KEY]
-        arguments: list[bytes | str | int] = [self._get_log_id(), int(self._clock() * 1000), self._clock_skew_ms]
+        arguments: list[bytes | str | int] = [self._get_log_id()]
         for partition, payload in entries.items():
             keys += (_log_key(partition), _count_key(partition))
-            arguments += (payload, get_event_count(payload))
+            arguments += (payload, get_event_count(payload), self._known_counts.get(partition, 0))
+        sha = self._get_run_sha()
         pipe: Any  # redis-py leaves execute_command untyped
-        with _translated(), self._client.pipeline(transaction=False) as pipe:
-            pipe.execute_command("EVAL", scripts.APPEND, len(keys), *keys, *arguments)
+        with translated(), self._client.pipeline(transaction=False) as pipe:
+            pipe.execute_command("EVALSHA", sha, len(keys), *keys, *arguments)
             pipe.execute_command("WAITAOF", 1, 0, self._wait_ms)
             added, waited = pipe.execute(raise_on_error=False)
+            if isinstance(added, redis.exceptions.NoScriptError):
+                self._end_session()
+            if isinstance(added, redis.ResponseError) and str(added).startswith("LOGBEHIND"):
+                self._is_behind = True
+                self._end_session()
             for reply in (added, waited):
                 if isinstance(reply, redis.RedisError):
                     raise reply
@@ -267,7 +329,7 @@ class RedisEventLog(EventLog):
         now = time.monotonic()
         if now < self._fit_until:
             return
-        with _translated():
+        with translated():
             info: Any = self._client.info("persistence", "memory")
         if not info.get("aof_enabled"):
             raise LogUnsafe("the log server has no append-only file: nothing on it is durable")
@@ -276,10 +338,20 @@ class RedisEventLog(EventLog):
             raise LogUnsafe(f"the log server evicts keys when its memory is full: its maxmemory-policy is {policy}")
         self._fit_until = now + FIT_SECONDS
 
+    def _get_run_sha(self) -> str:
+        _ = self.session
+        assert self._run is not None  # noqa: S101
+        return self._run.sha
+
+    def _check_run(self, is_same: list[bool]) -> None:
+        if not is_same[0]:
+            self._end_session()
+            raise LogRestarted("the log server has been started again")
+
     def _check_id(self, found: bytes | None) -> None:
         expected = self._get_log_id()
         if expected and (found is None or found.decode() != expected):
-            raise _describe_other(None if found is None else found.decode())
+            raise describe_other(None if found is None else found.decode())
 
     def _eval(self, script: str, keys: tuple[str, ...], arguments: tuple[str, ...]) -> Any:
         return self._client.eval(script, len(keys), *keys, *arguments)
@@ -290,7 +362,7 @@ def _build_entries(
 ) -> list[Entry] | PositionTrimmed:
     if floor is not None and (trimmed := Position.parse(floor.decode())) > after:
         return PositionTrimmed(f"partition {partition} is at {after}, its log is trimmed through {trimmed}")
-    return [Entry(Position.parse(key.decode()), fields[FIELD]) for key, fields in entries]
+    return [Entry(Position.parse(key.decode()), fields[FIELD], LOST_FIELD in fields) for key, fields in entries]
 
 
 def _log_key(partition: int) -> str:
@@ -305,38 +377,3 @@ def _count_key(partition: int) -> str:
 def _floor_key(partition: int) -> str:
     """Holds the position through which entries have been trimmed or lost."""
     return f"log-floor:{{{partition}}}"
-
-
-@contextmanager
-def _translated() -> Iterator[None]:
-    try:
-        yield
-    except redis.RedisError as error:
-        raise _translate(error) from error
-
-
-def _translate(error: redis.RedisError) -> EventLogError:
-    if isinstance(error, redis.exceptions.OutOfMemoryError) or str(error).startswith("MISCONF"):
-        return EventLogFull(f"the log server is full: {error}")
-    if (skew := _CLOCK_SKEW.match(str(error))) is not None:
-        return _describe_skew(int(skew[1]))
-    if (other := _NOT_OUR_LOG.match(str(error))) is not None:
-        return _describe_other(None if other[1] == "none" else other[1])
-    return EventLogUnavailable(f"{type(error).__name__}: {error}")
-
-
-def _translate_refusal(error: redis.RedisError) -> EventLogError:
-    """Error of one partition, from a server that has answered for the others."""
-    ours = _translate(error)
-    return ours if isinstance(ours, EventLogFull) else EntryRefused(str(ours))
-
-
-def _describe_skew(ahead_ms: int) -> LogClockSkewed:
-    direction = "ahead of" if ahead_ms > 0 else "behind"
-    return LogClockSkewed(f"the log server's clock is {abs(ahead_ms) / 1000:.0f} s {direction} this gateway's")
-
-
-def _describe_other(found: str | None) -> LogLost:
-    if found is None:
-        return LogLost("the log server holds no log: it is new, or has lost its data")
-    return LogLost(f"the log server holds another log, {found}")

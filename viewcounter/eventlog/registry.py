@@ -8,6 +8,7 @@ from clusterproxy.errors import NoTopology
 from viewcounter.cache.macs import CacheValue, build_authenticator
 from viewcounter.cluster import get_cluster, get_cluster_id
 from viewcounter.config import Config, get_config
+from viewcounter.eventlog.confirmation import LogConfirmation
 from viewcounter.eventlog.interface import EventLog
 from viewcounter.eventlog.lag_notice import SharedLagBoard
 from viewcounter.eventlog.redis_streams import RedisEventLog
@@ -24,12 +25,17 @@ def get_event_log() -> EventLog:
     )
 
 
+def confirm_event_log(log: EventLog) -> None:
+    """Compares the log with the shards, and begins a term of it if it has lost entries. Raises EventLogError."""
+    config = get_config()
+    _build_confirmation(config.log.timeout_seconds, config.log.clock_skew_seconds)(log)
+
+
 def connect_event_log(config: Config, get_log_id: Callable[[], str]) -> EventLog:
     """A separate client, for a process that has the id of the cluster's log from elsewhere. Connects on first use."""
     return RedisEventLog(
         config.log.url.get_secret_value(),
         timeout_seconds=config.log.timeout_seconds,
-        clock_skew_seconds=config.log.clock_skew_seconds,
         get_log_id=get_log_id,
     )
 
@@ -44,9 +50,12 @@ def get_log_id() -> str:
 
 @cache
 def _connect(_process_id: int, url: str, timeout_seconds: float, clock_skew_seconds: float) -> EventLog:
-    return RedisEventLog(
-        url, timeout_seconds=timeout_seconds, clock_skew_seconds=clock_skew_seconds, get_log_id=get_log_id
-    )
+    confirm = _build_confirmation(timeout_seconds, clock_skew_seconds)
+    return RedisEventLog(url, timeout_seconds=timeout_seconds, get_log_id=get_log_id, confirm=confirm)
+
+
+def _build_confirmation(seconds: float, clock_skew_seconds: float) -> LogConfirmation:
+    return LogConfirmation(get_cluster, seconds=seconds, clock_skew_seconds=clock_skew_seconds)
 
 
 _FAILED_MEASUREMENTS = 3

@@ -15,8 +15,8 @@ class LogSettings:
     timeout_seconds: float = setting(1.0, "Maximum duration of one call to the event log; then it has failed.")
     clock_skew_seconds: float = setting(
         60.0,
-        "Difference between the clocks of the event log's server and a gateway beyond which the gateway appends"
-        " nothing: 503.",
+        "Difference of a gateway's clock from most of those of the event log's server and the shards beyond which the"
+        " gateway appends nothing: 503.",
     )
     attempts: int = setting(
         3, "Maximum number of attempts to append to the event log, with exponential backoff and full jitter; then 503."

@@ -1,7 +1,7 @@
 """Builds the batch of one flush from log entries. Pure: same entries and same known ids, same batch."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from itertools import groupby
 from uuid import UUID
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from configservice.topology.model import EventType
 from viewcounter.eventlog.codec import get_event, pack_entry, unpack_entries
-from viewcounter.eventlog.interface import Entry, Position
+from viewcounter.eventlog.interface import START, Entry, Position
 from viewcounter.events.columns import Columns, concat_columns
 from viewcounter.processing.aggregation import MICROSECONDS_PER_HOUR, aggregate, build_ledger, find_types
 from viewcounter.processing.deduplication import KnownIdSource, Verdict, deduplicate
@@ -19,6 +19,7 @@ from viewcounter.storage.conflicts import Conflicts
 from viewcounter.storage.dead_letter_limits import count_range
 from viewcounter.storage.dead_letters import DeadLetter, RefusedEvent
 from viewcounter.storage.flush_batch import FlushBatch, LedgerLine
+from viewcounter.storage.log_sessions import LossReason, LostRange
 from viewcounter.storage.partitions import PartitionState
 
 UNREADABLE_ENTRY = "unreadable_entry"
@@ -46,6 +47,7 @@ class DecodedRange:
     end: Position
     columns: Columns
     dead_letters: list[DeadLetter]
+    losses: list[LostRange] = field(default_factory=list)
 
     @classmethod
     def join(cls, parts: "Sequence[DecodedRange]") -> "DecodedRange":
@@ -55,6 +57,7 @@ class DecodedRange:
             end=parts[-1].end,
             columns=concat_columns(with_events) if with_events else NO_EVENTS,
             dead_letters=[letter for part in parts for letter in part.dead_letters],
+            losses=[loss for part in parts for loss in part.losses],
         )
 
 
@@ -73,14 +76,21 @@ class PreparedBatch:
     conflict_count: int
 
 
-def decode_entries(entries: Sequence[Entry]) -> DecodedRange:
-    """Raises IndexError for no entries. An unreadable entry becomes one dead letter."""
-    columns, unreadable = unpack_entries([entry.payload for entry in entries])
+def decode_entries(entries: Sequence[Entry], *, after: Position = START) -> DecodedRange:
+    """The consecutive entries past `after`. Raises IndexError for none. An unreadable one becomes one dead letter."""
+    packed = [entry for entry in entries if not entry.lost_before]
+    columns, unreadable = unpack_entries([entry.payload for entry in packed])
     dead_letters = [
-        DeadLetter(str(entries[number].position), UNREADABLE_ENTRY, str(error), payload=entries[number].payload)
+        DeadLetter(str(packed[number].position), UNREADABLE_ENTRY, str(error), payload=packed[number].payload)
         for number, error in sorted(unreadable.items())
     ]
-    return DecodedRange(end=entries[-1].position, columns=columns, dead_letters=dead_letters)
+    before = [after, *(entry.position for entry in entries)]
+    losses = [
+        LostRange(str(last), str(entry.position), LossReason.REPLACED)
+        for last, entry in zip(before, entries, strict=False)
+        if entry.lost_before
+    ]
+    return DecodedRange(end=entries[-1].position, columns=columns, dead_letters=dead_letters, losses=losses)
 
 
 def prepare_batch(
@@ -131,6 +141,8 @@ def prepare_batch(
         conflicts=_select_conflicts(columns, verdict, max_count=max_conflicts),
         tally=count_range(is_dead, unreadable_count=len(decoded.dead_letters)),
         event_types={type_id: event_types[type_id].name for type_id in used_types},
+        log_session=state.log_session,
+        losses=tuple(decoded.losses),
     )
     return PreparedBatch(
         batch=batch,

@@ -179,7 +179,7 @@ class LogConsumer:
             if len(entries) == each and len(wanted) == each:
                 unread.add(partition)
             if wanted:
-                part = decode_entries(wanted)
+                part = decode_entries(wanted, after=self._after[partition])
                 table.add(partition, part)
                 self._after[partition] = part.end
                 entry_count += len(wanted)

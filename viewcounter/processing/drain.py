@@ -13,21 +13,22 @@ import time
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 
 from clusterproxy.plan import Consistency
 from configservice.topology.model import EventType
-from runtime.metrics import EVENTS_FLUSHED, FLUSHES_CONTENDED, ID_PIECES_MERGED
+from runtime.metrics import FLUSHES_CONTENDED, ID_PIECES_MERGED
 from shardproxy.errors import OutcomeUnknown
 from shardproxy.query import QueryClass
 from viewcounter.eventlog.errors import PositionTrimmed
 from viewcounter.eventlog.interface import EventLog, Position
 from viewcounter.processing.aggregation import find_types
-from viewcounter.processing.batch import PreparedBatch, prepare_batch
+from viewcounter.processing.batch import prepare_batch
 from viewcounter.processing.consumer import Chunk, LogConsumer
 from viewcounter.processing.deduplication import MINUTES_AT_ONCE
-from viewcounter.processing.errors import PartitionNotOwned, StaleTopology, VerdictsVoid
+from viewcounter.processing.drain_report import DrainReport
+from viewcounter.processing.errors import LogSuperseded, PartitionNotOwned, StaleTopology, VerdictsVoid
 from viewcounter.processing.flush_writer import FlushWriter, JointBatch, LeftOut, Written
 from viewcounter.processing.flushing import FindCopies, Flusher, find_no_copies
 from viewcounter.processing.isolation import PoisonIsolator
@@ -36,6 +37,7 @@ from viewcounter.processing.partition_access import PartitionAccess
 from viewcounter.processing.settings import DrainSettings
 from viewcounter.storage.errors import PartitionNotHere, PositionMoved, StorageError
 from viewcounter.storage.id_pieces import merge_id_pieces
+from viewcounter.storage.log_sessions import adopt_log_session
 from viewcounter.storage.partitions import (
     OWNED,
     READ_SCHEMA_VERSION,
@@ -55,20 +57,6 @@ WAIT_SECONDS = 1.0
 
 States = Mapping[int, PartitionState]
 Ids = Mapping[int, PartitionIds]
-
-
-@dataclass(slots=True)
-class DrainReport:
-    """Result of a drain. `positions` (`term-seq`) by partition; counts are numbers of events."""
-
-    positions: dict[int, str] = field(default_factory=dict)
-    flush_count: int = 0
-    counted: int = 0
-    duplicate: int = 0
-    conflict: int = 0
-    dead_letter_count: int = 0
-    caught_up: bool = False
-    contended_count: int = 0
 
 
 class PartitionsLeftOut(VerdictsVoid):
@@ -122,9 +110,9 @@ class Drainer:
         """Apply what the log holds past the positions of the partitions, to the end that it has now, but not past
         `until`. First all together, then those that have to be drained alone; each for at most `budget_seconds`.
 
-        Raises Retryable errors of shard and log, LogEndLost, SchemaVersionMismatch, and for a partition by itself
-        StaleTopology, PartitionNotOwned, PartitionNotHere, PartitionStopped, PositionTrimmed. Everything that was
-        flushed before stays flushed.
+        Raises Retryable errors of shard and log, LogEndLost, LogSuperseded, SchemaVersionMismatch, and for a partition
+        by itself StaleTopology, PartitionNotOwned, PartitionNotHere, PartitionStopped, PositionTrimmed. Everything that
+        was flushed before stays flushed.
         """
         report = DrainReport(caught_up=True)
         together, alone = set(partitions), set[int]()
@@ -204,7 +192,7 @@ class Drainer:
     ) -> bool:
         """From the shard's positions, as far as `goes_on` allows. Returns whether the end of the log was reached.
         Raises the error of the oldest failed flush."""
-        states = self._read_owned_states(partitions)
+        states = self._enter_session(self._read_owned_states(partitions))
         report.positions |= {partition: state.position for partition, state in states.items()}
         consumer = self._build_consumer(states, until=until)
         pieces = self._settings.id_pieces
@@ -262,7 +250,7 @@ class Drainer:
         """A flush has committed. Raises VerdictsVoid if not as it was prepared."""
         report.flush_count += bool(written.batches)
         for prepared in written.batches:
-            _add_to_report(report, prepared)
+            report.add(prepared)
             self._skips.pop(prepared.batch.partition, None)
             if written.is_unchanged or written.left_out:
                 ids[prepared.batch.partition].commit()
@@ -311,6 +299,24 @@ class Drainer:
             raise errors[first]
         if errors:
             raise PartitionsLeftOut(dict.fromkeys(errors, LeftOut.NOT_OWNED))
+        return states
+
+    def _enter_session(self, states: States) -> States:
+        """The rows take entries of the log's present session, in which the drain reads. Raises LogSuperseded."""
+        session = self._log.session
+        others = [partition for partition, state in states.items() if state.log_session != session.text]
+        if not others:
+            return states
+        term = session.identity.term
+        with self._cluster.transaction(others[0], query_class=QueryClass.FLUSH) as connection:
+            adopt_log_session(connection, others, term=term, session=session.text, waits=len(states) == 1)
+        states = self._read_owned_states(list(states))
+        newest = max(state.log_term for state in states.values())
+        if newest > term:
+            raise LogSuperseded(f"the log server is at term {term}, the shard at term {newest}")
+        held = [partition for partition, state in states.items() if state.log_session != session.text]
+        if held:
+            raise PartitionsLeftOut(dict.fromkeys(held, LeftOut.BUSY))
         return states
 
     def _read_states(self, partitions: Collection[int]) -> dict[int, PartitionState]:
@@ -370,16 +376,3 @@ def _check_trimmed(trimmed: Mapping[int, PositionTrimmed], *, single: bool) -> N
         raise next(iter(trimmed.values()))
     if trimmed:
         raise PartitionsLeftOut(dict.fromkeys(trimmed, LeftOut.TRIMMED))
-
-
-def _add_to_report(report: DrainReport, prepared: PreparedBatch) -> None:
-    report.positions[prepared.batch.partition] = prepared.batch.new_position
-    report.counted += len(prepared.batch.counted)
-    report.duplicate += prepared.duplicate_count
-    report.conflict += prepared.conflict_count
-    report.dead_letter_count += len(prepared.batch.dead_letters)
-    for line in prepared.batch.ledger:
-        EVENTS_FLUSHED.labels("counted").inc(line.counted)
-        EVENTS_FLUSHED.labels("duplicate").inc(line.duplicate)
-        EVENTS_FLUSHED.labels("conflict").inc(line.conflict)
-        EVENTS_FLUSHED.labels("dead_lettered").inc(line.dead_lettered)

@@ -26,6 +26,10 @@ class VerdictsVoid(DrainError, Retryable):
     """A flush was written without some of its events, so the de-duplication of later batches is repeated. Harmless."""
 
 
+class LogSuperseded(DrainError, Retryable):
+    """The shard knows a later term of the log than the log server: the server has older data, or a term has begun."""
+
+
 class LogEndLost(DrainError, Retryable):
     """The log of some partitions ends before their applied positions: its server has lost entries."""
 

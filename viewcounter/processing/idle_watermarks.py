@@ -11,7 +11,7 @@ from datetime import datetime
 from clusterproxy.proxy import ClusterProxy
 from shardproxy.query import QueryClass
 from viewcounter.eventlog.interface import EventLog, Position
-from viewcounter.processing.log_watch import repair_lost_ends
+from viewcounter.processing.errors import LogEndLost
 from viewcounter.storage.leases import OwnedPartition
 from viewcounter.storage.partitions import advance_watermarks
 
@@ -20,12 +20,12 @@ def advance_idle_watermarks(
     cluster: ClusterProxy, log: EventLog, shard_id: int, partitions: Collection[OwnedPartition], *, now: datetime
 ) -> int:
     """Of partitions that the shard owns by the topology, as read before the call. Returns the number of watermarks that
-    moved. `now` is of this process's clock, taken before the call. Raises the errors of log and shard."""
+    moved. `now` is of this process's clock, taken before the call. Raises LogEndLost, and errors of log and shard."""
     ends = log.barrier([row.partition for row in partitions])
     positions = {row.partition: Position.parse(row.position) for row in partitions}
     lost = {p: position for p, position in positions.items() if ends[p] < position}
     if lost:
-        repair_lost_ends(cluster.topology, log, lost)
+        raise LogEndLost(lost)
     idle = {row.partition: row for row in partitions if ends[row.partition] == positions[row.partition]}
     if not idle:
         return 0

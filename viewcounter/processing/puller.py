@@ -21,7 +21,7 @@ from runtime.shutdown import is_stopping, request_stop
 from runtime.transitions import OutageLog
 from viewcounter.cluster import get_cluster
 from viewcounter.config import Config
-from viewcounter.eventlog.registry import get_event_log
+from viewcounter.eventlog.registry import confirm_event_log, get_event_log
 from viewcounter.processing.ownership import WorkerId
 from viewcounter.processing.shard_puller import PullTools, ShardProgress, ShardPuller
 from viewcounter.processing.worker import build_drainer
@@ -111,6 +111,7 @@ class PullProcess:
             shard,
             worker=self._worker,
             tools=PullTools(
+                confirm_log=confirm_event_log,
                 cluster=get_cluster(),
                 log=get_event_log(),
                 settings=self._config.pull,

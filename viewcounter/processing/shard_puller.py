@@ -12,7 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from clusterproxy.errors import ClusterProxyError
+from clusterproxy.errors import ClusterProxyError, NoTopology
 from clusterproxy.proxy import ClusterProxy
 from configservice.topology.model import Shard
 from runtime.metrics import DRAIN_FAILURES, OWNED_PARTITIONS, OWNED_WATERMARK_AGE_SECONDS
@@ -22,10 +22,10 @@ from shardproxy.errors import ShardProxyError
 from viewcounter.eventlog.errors import EventLogError, LogUnfit
 from viewcounter.eventlog.interface import EventLog
 from viewcounter.processing.drain import Drainer
-from viewcounter.processing.errors import DrainError, LogEndLost
+from viewcounter.processing.errors import DrainError, LogEndLost, LogSuperseded
 from viewcounter.processing.follow import ShardFollower
 from viewcounter.processing.idle_watermarks import advance_idle_watermarks
-from viewcounter.processing.log_watch import repair_lost_ends, report_unfit_log
+from viewcounter.processing.log_watch import report_unfit_log
 from viewcounter.processing.ownership import ShardOwnership, WorkerId
 from viewcounter.processing.settings import PullSettings
 from viewcounter.storage.errors import StorageError
@@ -49,6 +49,7 @@ class PullTools:
     log: EventLog
     settings: PullSettings
     build_drainer: Callable[[], Drainer]
+    confirm_log: Callable[[EventLog], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,12 +204,16 @@ class ShardPuller:
         DRAIN_FAILURES.labels(self._shard.name).inc()
         if isinstance(error, LogUnfit):
             report_unfit_log(error)
-        elif isinstance(error, LogEndLost):
-            with suppress(EventLogError):  # the next attempt finds it again
-                repair_lost_ends(self._tools.cluster.topology, self._tools.log, error.positions)
+        elif isinstance(error, LogEndLost | LogSuperseded):
+            self._confirm_log()
         self._failures += 1
         self._error = error
         return self._tools.settings.backoff.compute_seconds(self._failures)
+
+    def _confirm_log(self) -> None:
+        """A log that has lost entries begins another term. If it cannot yet, the next attempt finds it again."""
+        with suppress(EventLogError, NoTopology):
+            self._tools.confirm_log(self._tools.log)
 
     # -- watermarks -------------------------------------------------------------------------------
 
@@ -218,6 +223,9 @@ class ShardPuller:
             return
         try:
             advance_idle_watermarks(self._tools.cluster, self._tools.log, self._shard.id, due, now=datetime.now(UTC))
+        except LogEndLost as error:
+            self._watermark_outage.report_failure(error)
+            self._confirm_log()
         except UNAVAILABLE as error:
             self._watermark_outage.report_failure(error)
         else:

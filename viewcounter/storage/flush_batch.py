@@ -11,6 +11,7 @@ from viewcounter.events.columns import Columns
 from viewcounter.storage.conflicts import Conflicts
 from viewcounter.storage.dead_letter_limits import Tally
 from viewcounter.storage.dead_letters import DeadLetter
+from viewcounter.storage.log_sessions import LostRange
 from viewcounter.storage.partitions import OWNED
 
 
@@ -82,3 +83,6 @@ class FlushBatch:
     tally: Tally
     event_types: dict[int, str]
     state: str = OWNED
+    log_session: str = ""
+    """The session of the log in which the batch was read; the row must take entries of it."""
+    losses: tuple[LostRange, ...] = ()

@@ -18,6 +18,7 @@ from viewcounter.storage import binary
 from viewcounter.storage.conflicts import insert_conflicts
 from viewcounter.storage.dead_letters import insert_dead_letters
 from viewcounter.storage.flush_batch import Aggregates, FlushBatch
+from viewcounter.storage.log_sessions import insert_log_losses
 from viewcounter.storage.named_sql import load_queries
 
 _SQL = load_queries("flush.sql")
@@ -159,6 +160,10 @@ def _insert_dead_letters(connection: Connection, batches: Batches) -> None:
             insert_dead_letters(connection, batch.dead_letters, partition=batch.partition)
 
 
+def _insert_log_losses(connection: Connection, batches: Batches) -> None:
+    insert_log_losses(connection, [(batch.partition, loss) for batch in batches for loss in batch.losses])
+
+
 def _insert_conflicts(connection: Connection, batches: Batches) -> None:
     for batch in batches:
         if len(batch.conflicts.events):
@@ -185,5 +190,6 @@ STEPS: list[Step] = [
     _add_ledger,
     _insert_dead_letters,
     _insert_conflicts,
+    _insert_log_losses,
 ]
 """Run in this order after the compare-and-set. A list, so that tests can fail the flush between any two."""

@@ -49,6 +49,7 @@ TABLES = (
     # A flush stores only its first conflicts; which ones depends on the position where it begins.
     MovedTable("event_conflict", copied_rows_only=True, order_by="id"),
     MovedTable("correction", order_by="id"),
+    MovedTable("log_loss", not_compared=frozenset({"found_at"}), order_by="id"),
     EVENT_IDS,
     RAW_EVENT,
 )

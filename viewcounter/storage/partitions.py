@@ -14,7 +14,7 @@ _SQL = load_queries("partitions.sql")
 
 READ_STATES = _SQL["read_states"]
 """Parameters: partitions. One row for each that the shard holds: partition, epoch, position, watermark, state,
-admits_since."""
+admits_since, owner, log_term, log_session, and read_at by the shard's clock."""
 READ_GENERATIONS = _SQL["read_generations"]
 """Parameters: partitions. One row for each that the shard holds: partition, generation."""
 READ_SCHEMA_VERSION = _SQL["read_schema_version"]
@@ -45,7 +45,7 @@ MOVED = "moved"
 ELSEWHERE = frozenset({INCOMING, MOVED})
 """States of the rows of partitions that another shard owns."""
 
-EXPECTED_SCHEMA_VERSION = "0006_quarter_hours"
+EXPECTED_SCHEMA_VERSION = "0007_log_sessions"
 """The newest migration of the storage app; a test holds it against the migration files."""
 
 
@@ -53,7 +53,8 @@ EXPECTED_SCHEMA_VERSION = "0006_quarter_hours"
 class PartitionState:
     """The state row of one partition: everything up to `position` (`term-seq`) has been applied.
 
-    An event before `admits_since` can no longer be counted exactly; see decision 0005.
+    An event before `admits_since` can no longer be counted exactly; see decision 0005. Entries are taken of
+    `log_session` alone, and of no log of a lower term than `log_term`.
     """
 
     epoch: int
@@ -61,13 +62,21 @@ class PartitionState:
     watermark: datetime
     state: str
     admits_since: datetime = datetime(1970, 1, 1, tzinfo=UTC)
+    log_term: int = 0
+    log_session: str = ""
 
 
 def get_states(rows: list[dict[str, Any]]) -> dict[int, PartitionState]:
     """From the rows of READ_STATES, by partition."""
     return {
         row["partition"]: PartitionState(
-            row["epoch"], row["position"], row["watermark"], row["state"], row["admits_since"]
+            row["epoch"],
+            row["position"],
+            row["watermark"],
+            row["state"],
+            row["admits_since"],
+            row["log_term"],
+            row["log_session"],
         )
         for row in rows
     }
@@ -114,12 +123,12 @@ def pass_over_lost(
     *,
     floors: Mapping[int, str],
     epochs: Mapping[int, int],
-) -> int:
+) -> frozenset[int]:
     """Continue at `floors`, by partition, where the log no longer reaches back to `positions`.
 
-    A partition that this shard no longer owns at its epoch is left alone. Returns how many positions were moved.
+    A partition that this shard no longer owns at its epoch is left alone. Returns those whose positions were moved.
     """
-    return connection.execute(
+    rows = connection.execute(
         _SQL["pass_over_lost"].text,
         {
             "partitions": list(positions),
@@ -127,7 +136,8 @@ def pass_over_lost(
             "positions": list(positions.values()),
             "floors": [floors[partition] for partition in positions],
         },
-    ).rowcount
+    )
+    return frozenset(row["partition"] for row in rows)
 
 
 def lock_partitions_here(connection: psycopg.Connection[Any], epochs: Mapping[int, int]) -> frozenset[int]:

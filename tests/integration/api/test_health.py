@@ -1,8 +1,7 @@
 """Health addresses, documents, and what readers are told when something is down."""
 
-import time
 from concurrent.futures import ThreadPoolExecutor
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import msgspec
 import pytest
@@ -18,6 +17,7 @@ from tests.integration.queries.rows import DAY, MinuteRow, await_replicas, find_
 from tests.waiting import wait_while
 from viewcounter.api.resources.health import get_readiness_probe
 from viewcounter.apikeys.authentication import get_key_cache
+from viewcounter.eventlog.confirmation import LogConfirmation
 from viewcounter.eventlog.redis_streams import RedisEventLog
 from viewcounter.eventlog.registry import get_event_log
 from viewcounter.health.readiness import ReadinessProbe
@@ -214,9 +214,15 @@ def test_a_dead_log_makes_the_service_unready(api, servers):
     await_readiness(api, 200, READY)
 
 
-def test_a_log_with_another_clock_makes_the_service_unready_and_says_so(api, servers):
+def test_a_gateway_whose_clock_is_wrong_is_unready_and_says_so(api, servers):
     url = servers.environment["VIEWCOUNTER_LOG_URL"]
-    log = RedisEventLog(url, timeout_seconds=2.0, clock=lambda: time.time() + 90)
+    confirm = LogConfirmation(
+        lambda: api.cluster,
+        seconds=2.0,
+        clock_skew_seconds=60.0,
+        now=lambda: datetime.now(UTC) + timedelta(seconds=90),
+    )
+    log = RedisEventLog(url, timeout_seconds=2.0, confirm=confirm)
     settings = ReadinessSettings(keep_seconds=60, probe_seconds=1, max_lag_seconds=10)
     probe = ReadinessProbe(settings, dependencies={}, knows_key=lambda: True)
     try:
@@ -225,8 +231,9 @@ def test_a_log_with_another_clock_makes_the_service_unready_and_says_so(api, ser
         log.close()
     assert readiness.status == "unready"
     said = readiness.parts["log"].reason
-    assert said.startswith(
-        "accepts no entries: the log server's clock is 90 s behind this gateway's; put the clock right"
+    assert said == (
+        "accepts no entries: this process's clock is 90 s ahead of those of the log server and the shards; "
+        "correct the clock of this machine"
     )
 
 

@@ -1,7 +1,6 @@
 """The log is created once; a server without it is used only after an operator has accepted the loss."""
 
 import io
-import logging
 import time
 
 import pytest
@@ -22,6 +21,7 @@ from viewcounter.eventlog.interface import START, LogIdentity, Position
 from viewcounter.eventlog.redis_streams import RedisEventLog
 from viewcounter.eventlog.registry import get_event_log
 from viewcounter.events.partition import get_partition
+from viewcounter.storage.log_sessions import READ_LOG_LOSSES
 
 VIDEO = "XpVt6Z1Gjjo"
 NOW_US = time.time_ns() // 1000
@@ -153,17 +153,20 @@ def test_a_lost_log_goes_on_past_what_was_applied_and_the_loss_is_recorded(clean
         accept_loss(clean_cluster, log, actor="ada", reason="again")
 
 
-def test_a_replica_that_had_applied_less_than_the_lost_log_held_skips_nothing(clean_cluster, log, server):
+def test_a_replica_that_had_applied_less_reports_what_it_lacks(clean_cluster, log, server):
     partition = partition_of(clean_cluster)
     create_log(clean_cluster, log, actor="ada")
-    append(log, partition, 1)
+    applied = append(log, partition, 1)
     make_drainer(clean_cluster, log).drain([partition])
     lose(server)
     accept_loss(clean_cluster, log, actor="ada", reason="its disk died")
     append(log, partition, 2)
     set_position(clean_cluster, partition, START)  # as it was on a replica that is promoted now
-    with pytest.raises(PositionTrimmed):
-        make_drainer(clean_cluster, log).drain([partition])
+    assert make_drainer(clean_cluster, log).drain([partition]).counted == 1
+    with clean_cluster.transaction(partition) as connection:
+        [loss] = connection.execute(READ_LOG_LOSSES.text, {"partitions": [partition]}).fetchall()
+    assert (loss["after_position"], loss["through_position"], loss["reason"]) == ("0-0", "2-0", "replaced")
+    assert START < applied < Position.parse(loss["through_position"])
 
 
 def test_no_loss_is_accepted_while_it_is_unknown_what_a_shard_has_applied(clean_cluster, log, servers):
@@ -181,27 +184,6 @@ def test_no_loss_is_accepted_while_it_is_unknown_what_a_shard_has_applied(clean_
 def set_states(cluster, state):
     with cluster.shard_transaction(cluster.topology.shards[0].id) as connection:
         connection.execute("UPDATE partition_state SET state = %s", [state])
-
-
-def test_entries_given_positions_below_what_was_applied_are_counted_behind_it(clean_cluster, log, server, caplog):
-    partition = partition_of(clean_cluster)
-    create_log(clean_cluster, log, actor="ada")
-    drainer = make_drainer(clean_cluster, log)
-    applied = append(log, partition, 1)
-    assert drainer.drain([partition]).counted == 1
-    ahead = Position(applied.term, applied.seq + 60_000)
-    set_position(clean_cluster, partition, ahead)  # by a server whose clock was a minute ahead
-    for number in range(100, 110):
-        append(log, partition, number)
-    with caplog.at_level(logging.ERROR):
-        advance_idle(clean_cluster, log)
-    assert "has lost entries" in caplog.text
-    assert [(loss.partition, loss.position, loss.actor) for loss in LogLoss.objects.all()] == [
-        (partition, str(ahead), "worker")
-    ]
-    assert log.barrier([partition])[partition] > ahead
-    report = drainer.drain([partition])
-    assert (report.counted, report.duplicate) == (10, 1)
 
 
 def test_the_command_asks_wants_a_reason_and_says_what_is_lost(clean_cluster, row, log, monkeypatch):

@@ -25,6 +25,10 @@ from viewcounter.moves.work import Tools
 from viewcounter.storage.moved_tables import TABLES
 
 ROWS = {
+    "log_loss": (
+        "INSERT INTO log_loss (partition, after_position, through_position, reason)"
+        " VALUES (%(p)s, '0-7', '1-0', 'replaced')"
+    ),
     "correction": (
         "INSERT INTO correction (partition, job_id, actor, tier, video_id, event_type_id, before, after)"
         " SELECT %(p)s, gen_random_uuid(), 'ada', 'total', 'v', 1, NULL, ARRAY[n, 2, 3, 4] FROM generate_series(1, 5) n"

@@ -32,7 +32,7 @@ STARTED_AT = datetime(2026, 1, 1, tzinfo=UTC)
 def pulling(cluster, log, *, settings=SETTINGS, shards=None):
     """One pull process on some shards, all by default; stopped gracefully when the block ends."""
     worker = WorkerId(uuid4().hex, STARTED_AT)
-    tools = PullTools(cluster, log, settings, lambda: make_drainer(cluster, log, flush_max_events=200))
+    tools = PullTools(cluster, log, settings, lambda: make_drainer(cluster, log, flush_max_events=200), lambda _: None)
     pullers = [ShardPuller(shard, worker=worker, tools=tools) for shard in shards or cluster.topology.shards]
     for puller in pullers:
         puller.start()

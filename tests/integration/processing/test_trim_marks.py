@@ -2,17 +2,10 @@
 
 from datetime import timedelta
 
-import pytest
-
 from viewcounter.storage.trim_marks import mark_applied
 
 SAFETY_SECONDS = 80
 AGED = "UPDATE trim_mark SET marked_at = marked_at - make_interval(secs => %s)"
-
-
-@pytest.fixture(autouse=True)
-def _no_marks(clean_cluster, shard_connection):
-    shard_connection.execute("DELETE FROM trim_mark")
 
 
 def mark(connection, **positions):

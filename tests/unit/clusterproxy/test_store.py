@@ -231,7 +231,7 @@ def test_a_forged_disk_copy_is_not_believed_whatever_else_is_there(open_store, t
         store.get_current()
     shelf.topology, shelf.down = build_topology(epoch=5), False
     wait_until(lambda: find_disk_copy(tmp_path) == sign(build_topology(epoch=5), key))
-    assert (store.get_current().epoch, refused(store)) == (5, {})
+    wait_until(lambda: (store.get_current().epoch, refused(store)) == (5, {}))
 
 
 def test_an_unsigned_disk_copy_does_not_bind_a_process_that_finds_a_signed_one(open_store, tmp_path, key):

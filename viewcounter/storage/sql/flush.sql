@@ -8,7 +8,7 @@ ORDER BY partition FOR NO KEY UPDATE SKIP LOCKED
 
 -- name: advance_positions (flush)
 -- The compare-and-set that makes the whole flush exactly once: it misses a partition when another worker was faster, when
--- the partition has moved (epoch) or is held, and then nothing of its part of this flush happens. `state` is owned, or
+-- the partition has moved (epoch) or is held, or the batch is of another session of the log, and then nothing of its part of this flush happens. `state` is owned, or
 -- incoming where a mover brings its copy up to date. It misses too when retention has meanwhile
 -- forgotten ids that the verdict about the oldest event needed (`oldest` is null for a batch that counts nothing).
 -- The watermark never passes this server's clock; one that did, by a minute and more, is put right.
@@ -24,11 +24,12 @@ SET position = u.new_position, updated_at = now(),
 FROM unnest(
     %(partitions)s::smallint[], %(epochs)s::bigint[], %(states)s::text[], %(old_positions)s::text[],
     %(new_positions)s::text[], %(watermarks)s::timestamptz[], %(oldest)s::timestamptz[], %(read)s::bigint[],
-    %(dead)s::bigint[], %(run)s::bigint[], %(run_goes_on)s::boolean[], %(allowed)s::bigint[]
+    %(dead)s::bigint[], %(run)s::bigint[], %(run_goes_on)s::boolean[], %(allowed)s::bigint[], %(sessions)s::text[]
 ) AS u (
-    partition, epoch, state, old_position, new_position, watermark, oldest, read, dead, run, run_goes_on, allowed
+    partition, epoch, state, old_position, new_position, watermark, oldest, read, dead, run, run_goes_on, allowed, session
 )
 WHERE s.partition = u.partition AND s.position = u.old_position AND s.epoch = u.epoch AND s.state = u.state
+    AND s.log_session = u.session
     AND s.admits_since <= coalesce(u.oldest, 'infinity')
 RETURNING s.partition, s.rolled_through
 

@@ -1,7 +1,8 @@
 -- The state rows of partitions and what a drain must know before it flushes.
 
 -- name: read_states (point)
-SELECT partition, epoch, position, watermark, state, admits_since, owner
+SELECT partition, epoch, position, watermark, state, admits_since, owner, log_term, log_session,
+    clock_timestamp() AS read_at
 FROM partition_state WHERE partition = ANY(%(partitions)s)
 
 -- name: read_incoming (maintenance)
@@ -69,6 +70,7 @@ WITH lost AS (
 )
 UPDATE partition_state AS s SET position = lost.floor, updated_at = now()
 FROM lost WHERE s.partition = lost.partition
+RETURNING s.partition
 
 -- name: lock_partitions_here (maintenance)
 -- Of the partitions given, those that are this shard's at the epochs that the topology has them at. They stay so until the
