@@ -101,6 +101,23 @@ def pack_entry(events: Iterable[AcceptedEvent], *, received_us: int) -> bytes:
     return xxhash.xxh3_64_digest(body) + body
 
 
+def pack_entries(events: Sequence[AcceptedEvent], *, received_us: int, max_bytes: int) -> list[bytes]:
+    """`pack_entry` into as many entries as keep each within `max_bytes`, in the order of the events.
+
+    A single event is never refused, however small the bound.
+    """
+    payload = pack_entry(events, received_us=received_us)
+    if len(payload) <= max_bytes or len(events) == 1:
+        return [payload]
+    parts = min(len(events), -(-len(payload) // max_bytes))
+    size = -(-len(events) // parts)
+    return [
+        part
+        for first in range(0, len(events), size)
+        for part in pack_entries(events[first : first + size], received_us=received_us, max_bytes=max_bytes)
+    ]
+
+
 def get_event_count(payload: bytes) -> int:
     """The number of events in an entry, without unpacking it; 0 for a payload that is too short."""
     return int(_COUNT.unpack_from(payload, DIGEST_BYTES)[0]) if len(payload) >= _HEAD_BYTES else 0

@@ -16,9 +16,9 @@ from typing import Protocol
 
 from runtime.metrics import APPEND_FAILURES, APPEND_SECONDS
 from runtime.transitions import OutageLog
-from viewcounter.eventlog.codec import AcceptedEvent, pack_entry
+from viewcounter.eventlog.codec import AcceptedEvent, pack_entries
 from viewcounter.eventlog.errors import EventLogError, EventLogUnavailable
-from viewcounter.eventlog.interface import AppendResult
+from viewcounter.eventlog.interface import AppendResult, Position
 from viewcounter.ingest.errors import BufferFull
 
 logger = logging.getLogger(__name__)
@@ -56,6 +56,7 @@ class GroupCommit:
         max_events: int,
         buffer_max_events: int,
         max_wait_seconds: float,
+        entry_max_bytes: int,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._log = log
@@ -63,6 +64,7 @@ class GroupCommit:
         self._max_wait_seconds = max_wait_seconds
         self._linger_seconds = linger_seconds
         self._max_events = max_events
+        self._entry_max_bytes = entry_max_bytes
         self._buffer_max_events = buffer_max_events
         self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="log-append")
         self._waiting: deque[_Submission] = deque()
@@ -137,7 +139,9 @@ class GroupCommit:
         started_at = self._clock()
         received_us = time.time_ns() // 1000
         batches = [submission.events for submission in group]
-        append = loop.run_in_executor(self._executor, append_group, self._log, batches, received_us)
+        append = loop.run_in_executor(
+            self._executor, append_group, self._log, batches, received_us, self._entry_max_bytes
+        )
         append.add_done_callback(lambda done: self._finish(loop, group, done, started_at=started_at))
 
     def _take_group(self) -> list[_Submission]:
@@ -205,11 +209,30 @@ class GroupCommit:
             self._timer = None
 
 
-def append_group(log: Appender, batches: Sequence[EventsByPartition], received_us: int) -> AppendResult:
-    """Merge requests in their order, pack one entry per partition, append all entries at once."""
+def append_group(
+    log: Appender, batches: Sequence[EventsByPartition], received_us: int, entry_max_bytes: int
+) -> AppendResult:
+    """Merge requests in their order, pack one entry per partition, append all entries at once.
+
+    A partition with more events than an entry holds gets further entries, one in each further append, and none after
+    one that failed. Its position is that of its last entry. Each partition has its own outcome.
+    """
     merged: EventsByPartition = {}
     for batch in batches:
         for partition, events in batch.items():
             merged.setdefault(partition, []).extend(events)
-    entries = {partition: pack_entry(events, received_us=received_us) for partition, events in merged.items()}
-    return log.append(entries)
+    packed = {
+        p: pack_entries(events, received_us=received_us, max_bytes=entry_max_bytes) for p, events in merged.items()
+    }
+    positions: dict[int, Position] = {}
+    failed: dict[int, EventLogError] = {}
+    spooled: set[int] = set()
+    for number in range(max(map(len, packed.values()), default=0)):
+        entries = {p: parts[number] for p, parts in packed.items() if number < len(parts) and p not in failed}
+        if not entries:
+            break
+        result = log.append(entries)
+        failed |= result.failed
+        spooled |= entries.keys() - result.positions.keys() - result.failed.keys()
+        positions |= result.positions
+    return AppendResult({p: at for p, at in positions.items() if p not in failed and p not in spooled}, failed)

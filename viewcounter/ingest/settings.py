@@ -5,6 +5,9 @@ from pathlib import Path
 
 from runtime.settings import setting
 
+SINGLE_EVENT_MAX_BYTES = 1024
+"""Of an entry with one event, whatever its texts."""
+
 
 @dataclass(frozen=True, slots=True)
 class AcceptWindow:
@@ -24,6 +27,11 @@ class CommitSettings:
         2.0, "Milliseconds that a group commit waits for events of further requests before it is written.", ge=0
     )
     max_events: int = setting(20_000, "Maximum number of events in one group commit; further events go into the next.")
+    entry_max_bytes: int = setting(
+        256 * 1024,
+        "Maximum size of one entry of the event log; a gateway appends more events of a partition as several entries.",
+        ge=SINGLE_EVENT_MAX_BYTES,
+    )
     max_wait_seconds: float = setting(
         5.0, "Time that events wait for a slow event log; then they are not appended any more and get a 503."
     )

@@ -201,6 +201,7 @@ def _build_commit(settings: CommitSettings, log: GuardedLog) -> GroupCommit:
         max_events=settings.max_events,
         buffer_max_events=settings.buffer_max_events,
         max_wait_seconds=settings.max_wait_seconds,
+        entry_max_bytes=settings.entry_max_bytes,
     )
 
 

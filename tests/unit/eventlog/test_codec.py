@@ -13,11 +13,14 @@ from viewcounter.eventlog.codec import (
     AcceptedEvent,
     UnreadableEntry,
     get_event,
+    pack_entries,
     pack_entry,
     unpack_entries,
     unpack_entry,
 )
 from viewcounter.events.columns import Columns
+from viewcounter.events.message import VIDEO_ID_MAX_CHARACTERS
+from viewcounter.ingest.settings import SINGLE_EVENT_MAX_BYTES
 
 INT64 = st.integers(-(2**63), 2**63 - 1)
 events = st.builds(
@@ -39,6 +42,21 @@ def test_unpacking_gives_back_every_field_of_every_event_in_order(batch: list[Ac
     columns = unpack_entry(pack_entry(batch, received_us=received_us))
     assert list_events(columns) == batch
     assert np.array_equal(columns.received_us, np.full(len(batch), received_us))
+
+
+@given(batch=st.lists(events, min_size=1, max_size=60), max_bytes=st.integers(SINGLE_EVENT_MAX_BYTES, 4096))
+def test_entries_within_a_size_hold_every_event_in_order(batch: list[AcceptedEvent], max_bytes: int) -> None:
+    entries = pack_entries(batch, received_us=7, max_bytes=max_bytes)
+    assert [event for entry in entries for event in list_events(unpack_entry(entry))] == batch
+    assert max(map(len, entries)) <= max_bytes
+    if len(pack_entry(batch, received_us=7)) <= max_bytes:
+        assert entries == [pack_entry(batch, received_us=7)]
+
+
+def test_the_largest_event_fits_into_the_smallest_bound_of_an_entry() -> None:
+    widest = "\U0010ffff" * VIDEO_ID_MAX_CHARACTERS
+    event = AcceptedEvent(b"\xff" * 16, widest, 2**16 - 1, 2**63 - 1, 2**63 - 1, 2**63 - 1)
+    assert len(pack_entry([event], received_us=2**63 - 1)) <= SINGLE_EVENT_MAX_BYTES
 
 
 def list_events(columns: Columns) -> list[AcceptedEvent]:

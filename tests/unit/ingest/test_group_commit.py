@@ -2,7 +2,7 @@
 
 import asyncio
 import uuid
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from typing import Any
 
 import pytest
@@ -10,9 +10,9 @@ import pytest
 from tests.clock import Clock
 from tests.unit.ingest.builders import FaultyLog, read_event_ids
 from tests.waiting import wait_until_async
-from viewcounter.eventlog.codec import AcceptedEvent
+from viewcounter.eventlog.codec import AcceptedEvent, unpack_entry
 from viewcounter.eventlog.errors import EventLogError, EventLogFull
-from viewcounter.eventlog.interface import AppendResult
+from viewcounter.eventlog.interface import START, AppendResult
 from viewcounter.ingest.errors import BufferFull
 from viewcounter.ingest.group_commit import GroupCommit
 
@@ -28,6 +28,7 @@ def run(log: FaultyLog, test: Callable[[GroupCommit], Coroutine[Any, Any, None]]
                 "max_events": 100,
                 "buffer_max_events": 1000,
                 "max_wait_seconds": 10.0,
+                "entry_max_bytes": 256 * 1024,
                 **settings,
             },
         )
@@ -212,3 +213,55 @@ def test_what_has_waited_too_long_is_refused_and_never_appended(log: FaultyLog) 
     clock = Clock()
     run(log, test, max_wait_seconds=10.0, clock=clock)
     assert read_event_ids(log) == [str(uuid.UUID(int=1))]
+
+
+def submit_many(commit: GroupCommit) -> "asyncio.Future[AppendResult]":
+    """100 events of partition 0, one of partition 1."""
+    return commit.submit({0: [one(number) for number in range(100)], 1: [one(100)]}, count=101)
+
+
+def test_events_of_a_partition_become_several_entries_in_their_order(log: FaultyLog) -> None:
+    async def test(commit: GroupCommit) -> None:
+        result = await submit_many(commit)
+        entries = log.read(0, after=START, max_entries=1000)
+        assert len(entries) > 1
+        assert all(len(entry.payload) <= 2048 for entry in entries)
+        assert result.positions[0] == entries[-1].position
+        assert result.failed == {}
+        assert len(log.read(1, after=START, max_entries=10)) == 1
+        ids = [bytes(event_id) for entry in entries for event_id in unpack_entry(entry.payload).event_ids.tolist()]
+        assert [event_id.rjust(16, b"\0") for event_id in ids] == [uuid.UUID(int=n).bytes for n in range(100)]
+
+    run(log, test, entry_max_bytes=2048)
+
+
+class FailingSecond(FaultyLog):
+    """From the second append on, `reply` is the answer for partition 0, and nothing is stored."""
+
+    reply = AppendResult({})
+
+    def append(self, entries: Mapping[int, bytes]) -> AppendResult:
+        return self.reply if self.append_sizes else super().append(entries)
+
+
+def test_a_later_entry_that_fails_fails_its_partition_and_no_other() -> None:
+    log = FailingSecond()
+    log.reply = AppendResult({}, {0: EventLogFull("full")})
+
+    async def test(commit: GroupCommit) -> None:
+        result = await submit_many(commit)
+        assert set(result.positions) == {1}
+        assert set(result.failed) == {0}
+        assert len(log.read(0, after=START, max_entries=10)) == 1  # none after the one that failed
+
+    run(log, test, entry_max_bytes=2048)
+
+
+def test_a_later_entry_that_is_spooled_leaves_its_partition_without_position() -> None:
+    log = FailingSecond()
+
+    async def test(commit: GroupCommit) -> None:
+        result = await submit_many(commit)
+        assert (set(result.positions), result.failed) == ({1}, {})
+
+    run(log, test, entry_max_bytes=2048)
