@@ -88,7 +88,7 @@ class ViewerNumbers:
     def get_number(self, viewer_id: str, occurred_us: int) -> int:
         """As that of `ViewerDigest`, under the key of the event's day. `occurred_us`: microseconds since 1970, UTC."""
         if self._clock() - self._read_at >= REREAD_SECONDS:
-            self._reread()
+            self.reread()
         digests = self._digests
         if len(digests) == 1:
             return digests[0].get_number(viewer_id)
@@ -99,7 +99,8 @@ class ViewerNumbers:
         """Of each key, in the order of their days."""
         return tuple(digest.key_fingerprint for digest in self._digests)
 
-    def _reread(self) -> None:
+    def reread(self) -> None:
+        """At once; a gateway that gets no event with a viewer calls it, so that its keys are known."""
         self._read_at = self._clock()
         text = self._read()
         if text == self._text:

@@ -20,7 +20,7 @@ from viewcounter.config import Config, get_config
 from viewcounter.eventlog.interface import EventLog, Position
 from viewcounter.eventlog.lag_notice import LagBoard
 from viewcounter.eventlog.registry import build_lag_board, get_event_log
-from viewcounter.events.viewer_keys import ViewerNumbers
+from viewcounter.events.viewer_keys import REREAD_SECONDS, ViewerNumbers
 from viewcounter.ingest.endpoint import IngestEndpoint
 from viewcounter.ingest.group_commit import GroupCommit
 from viewcounter.ingest.idempotency import Idempotency, ResponseStore, SharedResponseStore
@@ -155,6 +155,7 @@ class Gateway:
     async def _run_lifespan(self, receive: Receive, send: Send) -> None:
         """The server sends the shutdown after its last request, or when it stops waiting for requests."""
         heartbeat: Heartbeat | None = None
+        viewer_keys: asyncio.Task[None] | None = None
         while True:
             message = await receive()
             if message["type"] == "lifespan.startup":
@@ -165,9 +166,12 @@ class Gateway:
                 if self._key_copy is not None:  # after the topology, which says of which cluster the keys must be
                     await asyncio.to_thread(self._key_copy.start)
                 _show_viewer_keys(self._viewers.key_fingerprints, ())
+                viewer_keys = asyncio.create_task(self._follow_viewer_keys())
                 heartbeat = None if self._start_heartbeat is None else self._start_heartbeat()
                 await send({"type": "lifespan.startup.complete"})
             elif message["type"] == "lifespan.shutdown":
+                if viewer_keys is not None:
+                    viewer_keys.cancel()
                 self._spool_drain.stop()
                 self._applied.close()
                 await self._commit.close(timeout_seconds=self._shutdown_drain_seconds)
@@ -185,6 +189,12 @@ class Gateway:
                 get_rate_limiter().close()
                 await send({"type": "lifespan.shutdown.complete"})
                 return
+
+    async def _follow_viewer_keys(self) -> None:
+        """Also while no event with a viewer comes: an operator waits until every gateway shows the next key."""
+        while True:
+            await asyncio.sleep(REREAD_SECONDS)
+            self._viewers.reread()
 
     async def _learn_topology(self) -> None:
         """Waits for the first topology snapshot here, so that no request does."""

@@ -17,6 +17,7 @@ from configservice.topology.model import Assignment, Topology
 from tests.settings import configure
 from viewcounter.apikeys.authentication import get_key_cache
 from viewcounter.apikeys.scopes import AuthenticatedKey, Scope
+from viewcounter.config import Config
 from viewcounter.eventlog.codec import unpack_entry
 from viewcounter.eventlog.errors import EventLogError
 from viewcounter.eventlog.interface import START, AppendResult, EventLog
@@ -117,10 +118,11 @@ def make_gateway(
     *,
     get_topology: Callable[[], Topology] = lambda: TOPOLOGY,
     parts: Mapping[str, Any] | None = None,
+    config: Config | None = None,
     **settings: Any,
 ) -> Gateway:
-    """`parts`: what the gateway is made with besides."""
-    config = configure(**{"commit_linger_ms": 0.0, **settings})
+    """`parts`: what the gateway is made with besides. `config` replaces that of `settings`."""
+    config = config or configure(**{"commit_linger_ms": 0.0, **settings})
     return Gateway(_refuse_everything, config=config, get_log=lambda: log, get_topology=get_topology, **(parts or {}))
 
 

@@ -7,9 +7,12 @@ from typing import Any
 
 from runtime.metrics import REGISTRY
 from tests.unit.ingest.builders import PARTITION_COUNT, READER, FaultyLog, ago, make_event, make_gateway, send
+from tests.waiting import wait_until_async
+from viewcounter.config import Config, read_settings
 from viewcounter.eventlog.errors import EventLogError
 from viewcounter.events.partition import get_partition
 from viewcounter.events.viewer import ViewerDigest, derive_viewer_key
+from viewcounter.web import application
 from viewcounter.web.application import Gateway
 
 NAMES = {
@@ -110,3 +113,31 @@ def test_a_gateway_shows_under_which_key_it_tells_viewers_apart(log: FaultyLog) 
         asyncio.run(stop(make_gateway(log, **settings)))
         fingerprint = ViewerDigest(derive_viewer_key(secret)).key_fingerprint
         assert REGISTRY.get_sample_value("viewcounter_gateways_by_viewer_key", {"fingerprint": fingerprint}) == 1
+
+
+def test_a_gateway_shows_a_key_that_is_added_though_no_viewer_comes(log: FaultyLog, tmp_path, monkeypatch) -> None:
+    first, second = "n" * 32, "o" * 32
+    file = tmp_path / "viewcounter_viewer_key"
+    file.write_text(first)
+    monkeypatch.setattr(application, "REREAD_SECONDS", 0.001)
+    variables = {"VIEWCOUNTER_SECRET_KEY": "x" * 50, "VIEWCOUNTER_VIEWER_KEY": first}
+    config = read_settings(Config, variables, {"VIEWCOUNTER_VIEWER_KEY": file})
+    gateway = make_gateway(log, config=config)
+    fingerprint = ViewerDigest(derive_viewer_key(second)).key_fingerprint
+
+    def is_shown() -> bool:
+        return REGISTRY.get_sample_value("viewcounter_gateways_by_viewer_key", {"fingerprint": fingerprint}) == 1
+
+    started = asyncio.Event()
+
+    async def receive() -> dict[str, Any]:
+        if not started.is_set():
+            started.set()
+            return {"type": "lifespan.startup"}
+        file.write_text(f"{first}\n2999-01-01 {second}")
+        await wait_until_async(is_shown)
+        return {"type": "lifespan.shutdown"}
+
+    async def ignore(message: Any) -> None: ...
+
+    asyncio.run(gateway({"type": "lifespan"}, receive, ignore))
