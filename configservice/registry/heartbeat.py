@@ -21,6 +21,7 @@ from django.conf import settings
 from configservice.errors import ClusterUnknown, RegistryUnavailable
 from configservice.registry.services import Service, ServiceKind, ServiceState, put_heartbeat, remove_service
 from configservice.topology.cluster_cache import get_cluster_cache
+from configservice.topology.keys import split_public_keys
 from runtime.periodic import PeriodicTask
 from runtime.transitions import OutageLog
 
@@ -41,8 +42,8 @@ class ProcessCondition:
 def start_heartbeat(*, kind: ServiceKind, describe: Callable[[], ProcessCondition] = ProcessCondition) -> "Heartbeat":
     """Registers the calling process, not its children. `describe` may block briefly; it must not raise.
 
-    Uses Django's settings TOPOLOGY_CACHE_URL, CLUSTER_ID, SERVICE_ZONE, SERVICE_VERSION, SERVICE_HEARTBEAT_SECONDS and
-    SERVICE_FORGET_SECONDS.
+    Uses Django's settings TOPOLOGY_CACHE_URL, TOPOLOGY_PUBLIC_KEYS, CLUSTER_ID, SERVICE_ZONE, SERVICE_VERSION,
+    SERVICE_HEARTBEAT_SECONDS and SERVICE_FORGET_SECONDS.
     """
     service = Service(
         id=uuid4().hex,
@@ -102,10 +103,22 @@ class Heartbeat:
         try:
             condition = self._describe()
             service = msgspec.structs.replace(
-                self._service, state=condition.state, detail=condition.detail, epoch=condition.epoch
+                self._service,
+                state=condition.state,
+                detail=condition.detail,
+                epoch=condition.epoch,
+                public_keys=_list_public_keys(),
             )
             put_heartbeat(get_cluster_cache(), service, forget_seconds=self._forget_seconds)
         except (RegistryUnavailable, ClusterUnknown) as error:
             self._outage.report_failure(error)
         else:
             self._outage.report_success()
+
+
+def _list_public_keys() -> tuple[str, ...] | None:
+    """Read as for a verification: what this process would accept now."""
+    try:
+        return tuple(split_public_keys(settings.TOPOLOGY_PUBLIC_KEYS))
+    except ValueError:  # a file that this process could never read
+        return None

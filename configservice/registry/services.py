@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 
 from configservice.errors import RegistryUnavailable
+from configservice.registry.known_keys import KeyHolder
 from configservice.topology.cluster_cache import ClusterCache
 from runtime.valkey import ValkeyError
 
@@ -62,7 +63,8 @@ class ServiceState(StrEnum):
 
 
 class Service(msgspec.Struct, frozen=True):
-    """A process as it describes itself. `epoch`: epoch of the topology it uses, None if it uses none."""
+    """A process as it describes itself. `epoch`: epoch of the topology it uses, None if it uses none. `public_keys`:
+    ids of those that it verifies topologies with; None: its release does not tell."""
 
     id: str
     kind: ServiceKind
@@ -74,6 +76,7 @@ class Service(msgspec.Struct, frozen=True):
     state: ServiceState = ServiceState.SERVING
     detail: str = ""
     epoch: int | None = None
+    public_keys: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +84,13 @@ class RegisteredService:
     service: Service
     last_heartbeat_at: datetime
     age_seconds: float
+
+
+def list_key_holders(services: Iterable[RegisteredService]) -> list[KeyHolder]:
+    """Processes that live, and thus may have to accept the next topology."""
+    gone = (ServiceState.LOST, ServiceState.STOPPING)
+    found = [registered.service for registered in services if registered.service.state not in gone]
+    return [KeyHolder(f"{service.kind} {service.host}:{service.pid}", service.public_keys) for service in found]
 
 
 def format_registry_keys(cluster_cache: ClusterCache) -> tuple[str, ...]:

@@ -12,6 +12,7 @@ from datetime import datetime
 from typing import Any
 from urllib.parse import urlsplit
 
+from configservice.registry.known_keys import KeyHolder
 from runtime.errors import Retryable
 
 NO_CONDITIONS = "the control database does not answer"
@@ -42,6 +43,7 @@ class ClusterReport:
     shards_error: str | None = None
     lag: Mapping[str, Any] | None = None
     lag_error: str | None = None
+    key_holders: Sequence[KeyHolder] = field(default_factory=tuple)
 
 
 def query_gateway(url: str, *, key: str, within_seconds: float) -> ClusterReport:
@@ -60,6 +62,11 @@ def query_gateway(url: str, *, key: str, within_seconds: float) -> ClusterReport
         shards_error=NO_CONDITIONS if "conditions" in cluster["missing"] else None,
         lag=build_lag(lag["partitions"], missing=lag["missing"]),
         lag_error=describe_missing(lag["missing"]),
+        key_holders=[
+            KeyHolder(f"{service['kind']} {service['host']}:{service['pid']}", service["public_keys"])
+            for service in cluster["services"]
+            if service["state"] not in ("lost", "stopping")
+        ],
     )
 
 

@@ -10,6 +10,7 @@ import django
 from django.core.management.base import OutputWrapper
 
 from commandline.table import align
+from configservice.registry.known_keys import describe_known_keys
 from devtools.localcluster.applications import PROJECT_ROOT
 from devtools.localcluster.spec import STATUS_KEY, WEB
 from devtools.localcluster.state import StateFolder, find_state_dir
@@ -40,6 +41,7 @@ def run_status(*, as_json: bool, stdout: OutputWrapper) -> int:
             "urls": urls,
             "shards": report.shards,
             "shards_error": report.shards_error,
+            "public_keys": [asdict(holder) for holder in report.key_holders],
             "log_lag": report.lag,
             "log_lag_error": report.lag_error,
         }
@@ -78,6 +80,7 @@ def _render(
         yield from align([_SHARD_TITLES, *map(_describe_shard, report.shards)])
     if report.shards_error:
         yield f"shards: {report.shards_error}"
+    yield from describe_known_keys(report.key_holders)
     for name, url in urls.items():
         yield f"{name:7} {url}"
     yield _describe_lag(report.lag, report.lag_error)

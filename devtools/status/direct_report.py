@@ -3,6 +3,7 @@
 from dataclasses import asdict
 
 from clusterproxy.errors import ClusterProxyError
+from configservice.registry.services import list_key_holders
 from devtools.status.cluster_report import NO_CONDITIONS, ClusterReport, build_lag, describe_missing
 from shardproxy.errors import ShardProxyError
 from viewcounter.cluster import get_cluster
@@ -10,6 +11,7 @@ from viewcounter.config import get_config
 from viewcounter.eventlog.errors import EventLogError
 from viewcounter.eventlog.registry import get_event_log
 from viewcounter.health.cluster_health import probe_cluster
+from viewcounter.health.registration import find_services
 from viewcounter.health.shard_condition import find_reports
 from viewcounter.health.shard_status import classify_shard, encode_shard
 from viewcounter.maintenance.lag import read_lag
@@ -18,15 +20,19 @@ from viewcounter.maintenance.lag import read_lag
 def read_report(*, within_seconds: float) -> ClusterReport:
     """`within_seconds`: time limit for the control database."""
     shards, shards_error = _read_shards(within_seconds=within_seconds)
+    key_holders = list_key_holders(find_services() or ())
     try:
         lag = read_lag(get_cluster(), get_event_log())
     except (EventLogError, ClusterProxyError, ShardProxyError) as error:
-        return ClusterReport(shards, shards_error, lag_error=f"{type(error).__name__}: {error}")
+        return ClusterReport(
+            shards, shards_error, lag_error=f"{type(error).__name__}: {error}", key_holders=key_holders
+        )
     return ClusterReport(
         shards,
         shards_error,
         lag=build_lag([asdict(partition) for partition in lag.partitions], missing=lag.missing),
         lag_error=describe_missing(lag.missing),
+        key_holders=key_holders,
     )
 
 

@@ -82,5 +82,6 @@ class ServiceAdmin(admin.ModelAdmin):
 def matches(registered: RegisteredService, search: str) -> bool:
     """Whether every word of the search occurs in the service's registration. Pure."""
     service = registered.service
-    text = f"{service.kind} {service.host} {service.pid} {service.state} {service.detail} {service.zone}".lower()
+    keys = " ".join(service.public_keys or ())
+    text = f"{service.kind} {service.host} {service.pid} {service.state} {service.detail} {service.zone} {keys}".lower()
     return all(word in text for word in search.lower().split())

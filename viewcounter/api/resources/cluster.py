@@ -152,6 +152,12 @@ class ServiceSerializer(serializers.Serializer):
     )
     detail = serializers.CharField(allow_blank=True)
     epoch = serializers.IntegerField(allow_null=True, help_text="Of the topology it acts on; null: it needs none.")
+    public_keys = serializers.ListField(
+        child=serializers.CharField(),
+        allow_null=True,
+        help_text="Ids of the keys by which it accepts a topology; empty: it verifies no signature; null: it does not"
+        " tell.",
+    )
     started_at = serializers.DateTimeField()
     last_heartbeat_at = serializers.DateTimeField(help_text="By the cache server's clock.")
     heartbeat_age_seconds = serializers.FloatField()
@@ -253,7 +259,7 @@ def _encode_instance(condition: InstanceCondition) -> dict[str, Any]:
 
 
 def _encode_service(registered: RegisteredService) -> dict[str, Any]:
-    names = ("kind", "host", "pid", "zone", "version", "state", "detail", "epoch", "started_at")
+    names = ("kind", "host", "pid", "zone", "version", "state", "detail", "epoch", "public_keys", "started_at")
     return {
         **{name: getattr(registered.service, name) for name in names},
         "last_heartbeat_at": registered.last_heartbeat_at,
