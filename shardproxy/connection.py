@@ -97,7 +97,7 @@ def connect_with_any(
     all attempts together; None: no bound. The error of several has the text of each.
     """
     ends_at = None if seconds is None else clock() + seconds
-    refusals = []
+    refusals: list[psycopg.OperationalError] = []
     for password in list_passwords(passwords):
         left = None if ends_at is None else ends_at - clock()
         try:
@@ -147,23 +147,27 @@ class DeadlineConnection(psycopg.Connection[dict[str, Any]]):
         `connect_timeout` bounds the attempts with all passwords at one host (by up to 2 s more, the least that psycopg
         waits), so a frozen host among several costs one time-out, however many passwords there are.
         """
-        connect = super().connect
         seconds = float(parameters.pop("connect_timeout", None) or 0) or None
-
-        def connect_to(host: Mapping[str, Any]) -> Self:
-            def attempt(each: str, left: float | None) -> Self:
-                bound = {} if left is None else {"connect_timeout": ceil(left)}
-                return connect(conninfo, password=each or None, **host, **bound)
-
-            return connect_with_any(password, attempt, seconds=seconds)
-
         failures = []
         for host in split_hosts(parameters):
             try:
-                return connect_to(host)
+                return cls._connect_to(conninfo, password, host, seconds)
             except psycopg.OperationalError as error:
                 failures.append(error)
         raise _join_errors(failures, "; of another host: ")
+
+    @classmethod
+    def _connect_to(cls, conninfo: str, passwords: str, parameters: Mapping[str, Any], seconds: float | None) -> Self:
+        connect = super().connect
+        return connect_with_any(
+            passwords,
+            lambda password, left: connect(
+                conninfo,
+                password=password or None,
+                **{**parameters, **({} if left is None else {"connect_timeout": ceil(left)})},
+            ),
+            seconds=seconds,
+        )
 
     def wait(self, gen: PQGen[RV], interval: float = _POLL_SECONDS, timeout: float | None = None) -> RV:
         if self.deadline_at is not None:
