@@ -6,6 +6,7 @@ written to `.local/env`, so that a command in any other shell finds the same clu
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 from devtools.localcluster.errors import SettingsContradict
 from devtools.localcluster.ports import LOOPBACK
@@ -21,7 +22,7 @@ from devtools.localcluster.spec import (
     SHARD_PROXY_ROLE,
     WEB,
 )
-from devtools.localcluster.state import StateFolder, write_private
+from devtools.localcluster.state import PRIVATE_DIR, StateFolder, write_first, write_private
 
 SERVER_NAMES = (CONTROL_SERVER, LOG_SERVER, BROKER_SERVER)
 NETWORK_NAMES = (*SERVER_NAMES, WEB, SHARD_PROXY)
@@ -29,6 +30,9 @@ NETWORK_NAMES = (*SERVER_NAMES, WEB, SHARD_PROXY)
 
 SIGNING_KEY_MIN_CHARACTERS = 50
 """Minimum length of the setting `secret_key`."""
+CONTROL_PASSWORD = "VIEWCOUNTER_CONTROL_DATABASE_PASSWORD"  # noqa: S105
+VIEWER_KEY = "VIEWCOUNTER_VIEWER_KEY"
+PUBLIC_KEYS = "VIEWCOUNTER_CLUSTER_TOPOLOGY_PUBLIC_KEYS"
 _CHECKS_OF_HTTPS = "security.W004,security.W008,security.W012,security.W016"
 """Checks of `manage.py check --deploy` that are silenced: a local cluster serves plain HTTP on loopback only."""
 
@@ -87,12 +91,12 @@ def build_own_settings(state: StateFolder, *, ports: Mapping[str, int]) -> dict[
         "VIEWCOUNTER_CONTROL_DATABASE_PORT": str(ports[CONTROL_SERVER]),
         "VIEWCOUNTER_CONTROL_DATABASE_NAME": CONTROL_DATABASE,
         "VIEWCOUNTER_CONTROL_DATABASE_USER": SERVICE_ROLE,
-        "VIEWCOUNTER_CONTROL_DATABASE_PASSWORD": state.get_secret("control_password"),
+        CONTROL_PASSWORD: state.get_secret("control_password"),
         "VIEWCOUNTER_LOG_URL": f"redis://:{log_password}@{LOOPBACK}:{ports[LOG_SERVER]}/0",
         "VIEWCOUNTER_BROKER_URL": f"{broker}/0",
         "VIEWCOUNTER_CACHE_URL": f"{broker}/1",
         "VIEWCOUNTER_WEB_BIND": f"{LOOPBACK}:{ports[WEB]}",
-        "VIEWCOUNTER_CLUSTER_TOPOLOGY_PUBLIC_KEYS": get_public_key(state),
+        PUBLIC_KEYS: get_public_key(state),
         "VIEWCOUNTER_POOL_PASSWORD_REFS_DIRECTORY": str(state.instance_passwords),
         "VIEWCOUNTER_CONFIGSERVICE_INSTANCE_ALLOW_LIST": "127.0.0.0/8:*,[::1]:*",
         "VIEWCOUNTER_CONFIGSERVICE_USER": CONFIG_SERVICE_ROLE,
@@ -103,13 +107,33 @@ def build_own_settings(state: StateFolder, *, ports: Mapping[str, int]) -> dict[
     }
 
 
+def move_to_files(state: StateFolder, settings: dict[str, str]) -> None:
+    """Take those that may be replaced while processes run out of `settings`, which then name their files."""
+    folder = state.exchanged_secrets
+    folder.mkdir(mode=PRIVATE_DIR, exist_ok=True)
+    settings.setdefault(VIEWER_KEY, settings["VIEWCOUNTER_SECRET_KEY"])
+    for name in (CONTROL_PASSWORD, VIEWER_KEY):
+        write_first(get_exchanged_path(state, name), settings.pop(name))
+    path = get_public_keys_path(state)
+    write_first(path, settings[PUBLIC_KEYS])
+    settings |= {"VIEWCOUNTER_SECRETS_DIR": str(folder), PUBLIC_KEYS: f"file:{path}"}
+
+
+def get_public_keys_path(state: StateFolder) -> Path:
+    return state.exchanged_secrets / "topology_public_keys"
+
+
+def get_exchanged_path(state: StateFolder, setting: str) -> Path:
+    return state.exchanged_secrets / setting.lower()
+
+
 def _get_signing_keys(state: StateFolder) -> dict[str, str]:
     """Replaces a signing key of an earlier release, which is too short. It stays the key of viewer digests."""
     if len(state.get_secret("secret_key")) < SIGNING_KEY_MIN_CHARACTERS:
         state.rename_secret("secret_key", "viewer_key")
     keys = {"VIEWCOUNTER_SECRET_KEY": state.get_secret("secret_key")}
     if state.get_secret_path("viewer_key").exists():
-        keys["VIEWCOUNTER_VIEWER_KEY"] = state.get_secret("viewer_key")
+        keys[VIEWER_KEY] = state.get_secret("viewer_key")
     return keys
 
 

@@ -15,7 +15,13 @@ from devtools.localcluster.applications import (
     build_child_environment,
 )
 from devtools.localcluster.binaries import find_valkey_server
-from devtools.localcluster.environment import NETWORK_NAMES, SERVER_NAMES, ClusterEnvironment, build_environment
+from devtools.localcluster.environment import (
+    NETWORK_NAMES,
+    SERVER_NAMES,
+    ClusterEnvironment,
+    build_environment,
+    move_to_files,
+)
 from devtools.localcluster.member import Member
 from devtools.localcluster.placement import Placement, place_postgres
 from devtools.localcluster.ports import LOOPBACK, assign_ports
@@ -83,6 +89,8 @@ def build_layout(
     ports = assign_ports(state, names, replace_taken=replace_taken_ports)
     told = {name: reach(name, port) if name in SERVER_NAMES else port for name, port in ports.items()}
     environment = build_environment(state, ports=told, outer=outer)
+    if spec.exchanges_secrets:
+        move_to_files(state, environment.settings)
     placement = place_postgres(state, configured_bin_dir=spec.postgres_bin_dir)
     environment.settings["VIEWCOUNTER_CONTROL_BACKUP_BIN_DIR"] = str(placement.programs.bin_dir)
     child_environment = build_child_environment(environment.settings, outer=outer, env_file=state.environment_file)

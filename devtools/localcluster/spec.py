@@ -49,6 +49,8 @@ class ClusterSpec:
     """0: no automatic failover; instances are promoted by hand."""
     movers: int = 0
     """0: moves are carried out by the commands that plan them only."""
+    exchanges_secrets: bool = False
+    """Password of the control database, keys of viewers and public keys are in files, which may be replaced."""
     log_memory_bytes: int = 2 * 1024**3
     broker_memory_bytes: int = 256 * 1024**2
     server_ready_seconds: float = 60.0

@@ -82,6 +82,7 @@ class StateFolder:
         self.secrets = self.root / "secrets"
         self.instance_passwords = self.secrets / "instances"
         """The only passwords that a topology may refer to."""
+        self.exchanged_secrets = self.secrets / "exchanged"
         self.logs = self.root / "log"
         self.run = self.root / "run"
         self.data = self.root / "data"

@@ -2,9 +2,11 @@
 
 from typing import Any
 
+from configservice.registry.services import ServiceState
 from devtools.localcluster import LocalCluster
 from tests.waiting import wait_until
 from viewcounter.cluster import get_cluster
+from viewcounter.health.registration import find_services
 
 
 def get_shard(name: str) -> Any:
@@ -40,3 +42,14 @@ def make_whole(cluster: LocalCluster) -> None:
             server.start()
     for shard in cluster.layout.shards:
         await_whole(shard)
+
+
+def find_epochs() -> set[int | None]:
+    """Of every living process, by the service registry."""
+    found = [registered.service for registered in find_services() or ()]
+    return {service.epoch for service in found if service.state not in (ServiceState.LOST, ServiceState.STOPPING)}
+
+
+def get_newest_epoch() -> int:
+    get_cluster().refresh_topology()
+    return get_cluster().topology.epoch

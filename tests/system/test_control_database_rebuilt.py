@@ -16,7 +16,6 @@ from contextlib import contextmanager
 import pytest
 from django.db import connections
 
-from configservice.registry.services import ServiceState
 from devtools.localcluster import LocalCluster
 from devtools.localcluster.member import Member
 from devtools.localcluster.postgres import PostgresServer
@@ -24,11 +23,10 @@ from devtools.localcluster.postgres_seed import seed_primary
 from devtools.localcluster.spec import SUPERUSER_ROLE
 from tests.system.conftest import clear_events
 from tests.system.exactness import assert_exactly_acknowledged
-from tests.system.failing_over import get_primary, get_shard, make_whole
+from tests.system.failing_over import find_epochs, get_newest_epoch, get_primary, get_shard, make_whole
 from tests.system.steady_load import post_steadily, read_steadily
 from tests.waiting import wait_until
 from viewcounter.cluster import get_cluster
-from viewcounter.health.registration import find_services
 
 pytestmark = [pytest.mark.system, pytest.mark.long(minutes=2)]
 
@@ -53,17 +51,6 @@ def fail_over_by_hand(cluster, old, new):
         assert connection.execute("SELECT pg_promote(true, 30)").fetchone() == (True,)
     with cluster.database(new).connect() as connection:
         connection.execute("UPDATE shard_identity SET term = term + 1")
-
-
-def find_epochs():
-    """Of every living process, by the service registry."""
-    found = [registered.service for registered in find_services() or ()]
-    return {service.epoch for service in found if service.state not in (ServiceState.LOST, ServiceState.STOPPING)}
-
-
-def get_newest_epoch():
-    get_cluster().refresh_topology()
-    return get_cluster().topology.epoch
 
 
 def replace_gateway_processes(web: Member) -> None:
