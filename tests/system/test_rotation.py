@@ -161,7 +161,7 @@ def exchange_signing_key(cluster: LocalCluster) -> None:
     """In the order of docs/operations/topology.md."""
     private, public = get_signing_key_path(cluster.state), get_public_keys_path(cluster.state)
     old, new = read_signing_key(private), make_signing_key_file(private.with_suffix(".new"))
-    command = ("replace_signing_key", str(private.with_suffix(".new")))
+    command = ("use_signing_key", str(private.with_suffix(".new")))
     with pytest.raises(ProgramFailed, match=f"processes do not know key {new.id}"):
         cluster.run_command(*command, signs=True)
     write_private(public, f"{old.public}\n{new.public}\n")

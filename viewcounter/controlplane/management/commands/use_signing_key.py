@@ -1,4 +1,4 @@
-"""`manage.py replace_signing_key FILE`: sign topologies with another key, when every process accepts it."""
+"""`manage.py use_signing_key FILE`: sign topologies with another key, when every process accepts it."""
 
 from argparse import ArgumentParser
 from pathlib import Path
@@ -16,7 +16,7 @@ class Command(OperatorCommand):
         "host read their key; refuses while a living process would not accept its signatures. How to rotate keys: "
         "docs/operations/topology.md."
     )
-    examples = ("manage.py replace_signing_key /etc/viewcounter/topology-signing-key.pem.new",)
+    examples = ("manage.py use_signing_key /etc/viewcounter/topology-signing-key.pem.new",)
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("file", type=Path, metavar="FILE", help="the new private key; it is moved")

@@ -1,4 +1,4 @@
-"""`manage.py replace_signing_key`: not before every living process accepts the new key. The registry is a real one."""
+"""`manage.py use_signing_key`: not before every living process accepts the new key. The registry is a real one."""
 
 import io
 from pathlib import Path
@@ -46,7 +46,7 @@ def await_known(cluster_cache, *key_ids: str) -> None:
 
 def replace(new: Path, *options: str) -> str:
     out = io.StringIO()
-    call_command("replace_signing_key", str(new), *options, stdout=out, stderr=out)
+    call_command("use_signing_key", str(new), *options, stdout=out, stderr=out)
     return out.getvalue()
 
 
