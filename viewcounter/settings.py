@@ -45,6 +45,7 @@ MIDDLEWARE = [
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    "viewcounter.console.content_policy.ContentPolicy",
     "viewcounter.web.admin_unavailable.AdminUnavailable",
 ]
 

@@ -28,4 +28,5 @@ OWN_APPS = (
 )
 """`devtools`, which a production host need not have, provides commands."""
 
-INSTALLED_APPS = ("viewcounter.web.admin_app.AdminConfig", *OTHER_APPS, *OWN_APPS)
+INSTALLED_APPS = ("viewcounter.console", "viewcounter.web.admin_app.AdminConfig", *OTHER_APPS, *OWN_APPS)
+"""The console first: its templates replace those of Django's admin."""

@@ -17,6 +17,8 @@ from django.core.checks import CheckMessage, Tags, register
 class AdminConfig(SimpleAdminConfig):
     """`viewcounter.urls` discovers the modules."""
 
+    default_site = "viewcounter.console.site.ConsoleSite"
+
     def ready(self) -> None:
         register(check_dependencies, Tags.admin)
         register(check_discovered, Tags.admin)
