@@ -120,6 +120,7 @@ HOT_READS = _counter(
     "endpoint",
     "code",
 )
+COUNTS_STREAMS = _of_living_processes("counts_streams", "Live streams of counts that are open")
 READ_FAILED_ATTEMPTS = _counter(
     "read_failed_attempts_total",
     "Failed attempts of reads at an instance: behind, overloaded, unavailable, deadline_exceeded, out_of_resources, "

@@ -4,20 +4,16 @@ Run by its name, not part of a whole run: no package of ours brings a browser. S
 """
 
 import json
-import threading
 import uuid
-from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
 
 import pytest
 import urllib3
 
 from devtools.localcluster.cluster import LocalCluster
-from tests.browser.chromium import Chromium, Tab, find_chromium
+from tests.browser.chromium import Tab
+from tests.browser.site import Site, await_console
 from tests.pace import limit
 from tests.waiting import wait_until
-from viewcounter.apikeys.authentication import get_key_cache
 from viewcounter.apikeys.keys import create_key
 from viewcounter.apikeys.models import ApiKey
 from viewcounter.apikeys.scopes import KeyKind, Scope
@@ -29,90 +25,6 @@ ANSWER_SECONDS = 30.0
 """How long the script waits for an answer."""
 LONGEST_EVENTS = 100
 UNKNOWN_KEY = "vcp_000000000000_" + "0" * 43
-
-
-class Site:
-    """Web pages on two origins, `127.0.0.1` and `localhost`; what a page holds is said when it is opened."""
-
-    def __init__(self, browser: Chromium, web: LocalCluster) -> None:
-        site = self
-        self._browser = browser
-        self._web = web
-        self.pages = {"/other": "<title>another page</title>"}
-        self.requested: list[str] = []
-        self.post_status = 404
-        """What the site answers to posts, without a word on who may read that."""
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_GET(self) -> None:
-                self.send_response(200 if self.path in site.pages else 404)
-                kind = "javascript" if self.path.endswith(".js") else "html"
-                self.send_header("Content-Type", f"text/{kind}; charset=utf-8")
-                self.end_headers()
-                site.requested.append(self.path)
-                self.wfile.write(site.pages.get(self.path, "").encode())
-
-            def do_POST(self) -> None:
-                self.send_response(site.post_status)
-                self.send_header("Location", "https://elsewhere.example/v1/events")
-                self.send_header("Content-Length", "0")
-                self.end_headers()
-
-            def log_message(self, *_: object) -> None:
-                pass
-
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        threading.Thread(target=self._server.serve_forever, daemon=True).start()
-        self.origin = f"http://127.0.0.1:{self._server.server_address[1]}"
-        self.other_origin = self.origin.replace("127.0.0.1", "localhost")
-
-    def close(self) -> None:
-        self._server.shutdown()
-        self._server.server_close()
-
-    def add(self, key: str, *, more: str = "", **data: str) -> str:
-        """The path of a new page with the script."""
-        path = f"/{uuid.uuid4().hex}"
-        attributes = " ".join(f'data-{name}="{value}"' for name, value in {"key": key, **data}.items())
-        script = f'<script async src="{self._web.web_url}/v1/viewcounter.js" {attributes}></script>'
-        self.pages[path] = f'<!doctype html><meta charset="utf-8"><title>a page</title>{script}{more}'
-        return path
-
-    def open(self, key: str, *, origin: str | None = None, more: str = "", **data: str) -> Tab:
-        return self._browser.open(f"{origin or self.origin}{self.add(key, more=more, **data)}")
-
-
-@pytest.fixture(scope="session", autouse=True)
-def chromium() -> list[str]:
-    """Before any server is started: where there is no browser, nothing is."""
-    return find_chromium()
-
-
-@pytest.fixture
-def browser(chromium: list[str], tmp_path: Path) -> Iterator[Chromium]:
-    with Chromium(chromium, profile=tmp_path) as browser:
-        yield browser
-
-
-@pytest.fixture
-def web(browser: Chromium, servers: LocalCluster) -> Iterator[LocalCluster]:
-    application = servers.application("web")
-    application.start()
-    try:
-        application.wait_ready()
-        yield servers
-    finally:
-        application.stop()
-
-
-@pytest.fixture
-def site(browser: Chromium, web: LocalCluster, django_db_blocker) -> Iterator[Site]:
-    site = Site(browser, web)
-    with django_db_blocker.unblock():
-        yield site
-        ApiKey.objects.all().delete()
-        get_key_cache().clear()
-    site.close()
 
 
 @pytest.fixture
@@ -157,10 +69,6 @@ def await_counters(tab: Tab, *, within_seconds: float = 60.0, **expected: int) -
         wait_until(lambda: read_counters(tab) == expected, within_seconds=within_seconds)
     except AssertionError as error:
         raise AssertionError(f"{expected} expected, not {read_counters(tab)}; console: {tab.console[-5:]}") from error
-
-
-def await_console(tab: Tab, text: str) -> None:
-    wait_until(lambda: any(text in line for line in tab.console), what=f"{text!r} on the console: {tab.console}")
 
 
 def test_a_page_sends_its_events_at_once_and_the_last_ones_when_it_is_closed(web, site, key, video_id):

@@ -63,7 +63,7 @@ def list_samples(document: Any, label: str) -> list[str]:
         (ORDER[method], path, operation)
         for path, methods in document["paths"].items()
         for method, operation in methods.items()
-        if method != "options"
+        if "x-codeSamples" in operation
     ]
     return [
         next(sample["source"] for sample in operation["x-codeSamples"] if sample["label"] == label)

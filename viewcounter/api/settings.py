@@ -54,6 +54,7 @@ SPECTACULAR_SETTINGS: dict[str, object] = {
     "POSTPROCESSING_HOOKS": [
         "drf_spectacular.hooks.postprocess_schema_enums",
         "viewcounter.api.openapi.hooks.add_ingest_endpoint",
+        "viewcounter.api.openapi.public_document.add_public_reads",
         "viewcounter.api.openapi.examples.add_examples",
         "viewcounter.api.openapi.links.add_links",
         "viewcounter.api.openapi.hooks.add_not_modified",
@@ -104,3 +105,26 @@ class HotReadSettings:
         4096, "Maximum number of rendered answers that a web process keeps; the least recent ones are dropped."
     )
     seconds: float = setting(5.0, "Maximum duration of a read of counts, its wait for a thread included; then 504.")
+
+
+@dataclass(frozen=True, slots=True)
+class StreamSettings:
+    """Live counts as server-sent events."""
+
+    max_connections: int = setting(
+        1000,
+        "Maximum number of live streams of a web process; beyond it 503. Less than VIEWCOUNTER_WEB_MAX_CONNECTIONS, so"
+        " that other requests have connections left.",
+    )
+    max_videos: int = setting(
+        200, "Maximum number of videos that are watched live in a web process, each read once an interval; then 503."
+    )
+    interval_seconds: float = setting(
+        1.0, "Interval at which the counts of a video are read while it is watched live, however many watch it."
+    )
+    alive_seconds: float = setting(
+        15.0,
+        "Silence of a live stream after which a comment is sent and the API key is checked again; a revoked key ends"
+        " its streams within this time.",
+    )
+    send_seconds: float = setting(30.0, "Time after which a live stream whose client reads nothing is cut off.")

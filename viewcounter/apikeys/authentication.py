@@ -27,6 +27,8 @@ from django.db import Error as DatabaseError
 from django.db import connection
 from django.db.models import Q
 
+from runtime.http.errors import Rejected
+from runtime.http.problems import Problem
 from runtime.singleflight import AsyncSingleFlight, TooManyFlights
 from runtime.transitions import OutageLog
 from viewcounter.apikeys.errors import ControlDatabaseEmpty, InvalidKey, KeysUnavailable
@@ -124,6 +126,14 @@ def authenticate(token: str) -> AuthenticatedKey:
 def is_public_token(token: str) -> bool:
     """Whether the token has the prefix of public keys, valid or not."""
     return token.startswith(f"{TOKEN_STARTS[KeyKind.PUBLIC]}_")
+
+
+def read_key_of_address(token: str) -> bytes:
+    """The Authorization header for a public key. Raises Rejected (401) for a secret one: logs record addresses."""
+    if not is_public_token(token):
+        detail = "Only a public key (vcp_…) may be in the URL. A secret key in a URL is no longer secret: replace it."
+        raise Rejected(Problem(status=401, code="secret_key_in_address", detail=detail))
+    return b"Bearer " + token.encode("latin-1", "replace")
 
 
 def digest_token(token: str) -> bytes:

@@ -5,7 +5,7 @@ from django.core.validators import MinValueValidator
 from django.db import models
 
 from viewcounter.apikeys.origins import find_origin_fault
-from viewcounter.apikeys.scopes import KeyKind, Scope
+from viewcounter.apikeys.scopes import PUBLIC_SCOPES, KeyKind, Scope
 
 SECRET_DIGEST_BYTES = 32
 ORIGINS_MAX = 100
@@ -37,7 +37,7 @@ def validate_origins(origins: object) -> None:
 
 class ApiKey(models.Model):
     """A bearer of scopes, named by `prefix`. Invariants: a revoked key is never made valid again; a key never changes
-    its kind; a public one sends events and nothing else, for pages of the origins it names."""
+    its kind; a public one sends events and reads counts, for pages of the origins it names, and nothing else."""
 
     prefix = models.CharField(max_length=16, unique=True, editable=False, help_text="the visible part of the key")
     secret_sha256 = models.BinaryField(max_length=SECRET_DIGEST_BYTES, editable=False)
@@ -71,8 +71,9 @@ class ApiKey(models.Model):
     def clean(self) -> None:
         super().clean()
         is_public = self.kind == KeyKind.PUBLIC
-        if is_public and self.scopes != [Scope.EVENTS_WRITE.value]:
-            raise ValidationError({"scopes": f"A public key has the scope {Scope.EVENTS_WRITE} and no other."})
+        if is_public and not set(self.scopes) <= PUBLIC_SCOPES:
+            allowed = ", ".join(sorted(PUBLIC_SCOPES))
+            raise ValidationError({"scopes": f"A public key may have these scopes and no other: {allowed}."})
         if is_public and not self.allowed_origins:
             raise ValidationError({"allowed_origins": "A public key names the origins of the pages that use it."})
         if not is_public and self.allowed_origins:

@@ -1,8 +1,8 @@
-"""Origins of web pages that send events with a public key, and the CORS headers of the responses.
+"""Origins of web pages that use a public key, and the CORS headers of the responses.
 
-A public key is in the source of a page, so everybody has it. It may only send events, and browsers let only pages of
-its origins use it. That keeps other sites from using it, not programs, which may claim any origin: those are bounded by
-the rate limits of the key.
+A public key is in the source of a page, so everybody has it. It may only send events and read counts, and browsers let
+only pages of its origins use it. That keeps other sites from using it, not programs, which may claim any origin: those
+are bounded by the rate limits of the key.
 """
 
 import re
@@ -23,12 +23,6 @@ PREFLIGHT_SECONDS = 600
 _VARY = (b"vary", b"Origin")
 READABLE = (b"access-control-allow-origin", b"*")
 """Lets the developer of a page read the body of a refusal, which holds nothing that is not in the page."""
-PREFLIGHT_LINES: Headers = (
-    (b"access-control-allow-methods", b"POST"),
-    (b"access-control-allow-headers", b"authorization, content-type, idempotency-key, x-request-id"),
-    (b"access-control-max-age", b"%d" % PREFLIGHT_SECONDS),
-)
-"""Of the response to a preflight request, besides those of `check_origin`."""
 _EXPOSED = (
     b"access-control-expose-headers",
     b"retry-after, x-request-id, x-ratelimit-limit, x-ratelimit-remaining, x-ratelimit-reset, x-ratelimit-unit",
@@ -45,6 +39,15 @@ def find_origin_fault(origin: str) -> str | None:
     if origin.endswith(_DEFAULT_PORTS[scheme]):
         return f"names the port that {scheme} has anyway; browsers leave it out"
     return None
+
+
+def build_preflight_lines(methods: Collection[str]) -> Headers:
+    """Of the response to a preflight request, besides those of `check_origin`."""
+    return (
+        (b"access-control-allow-methods", ", ".join(methods).encode()),
+        (b"access-control-allow-headers", b"authorization, content-type, idempotency-key, x-request-id"),
+        (b"access-control-max-age", b"%d" % PREFLIGHT_SECONDS),
+    )
 
 
 def check_origin(key: AuthenticatedKey, origin: bytes | None) -> Headers:

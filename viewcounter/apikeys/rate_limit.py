@@ -28,7 +28,7 @@ from runtime.transitions import OutageLog
 from viewcounter.apikeys.scopes import AuthenticatedKey
 from viewcounter.apikeys.shared_buckets import BucketsUnavailable, SharedBuckets, Take
 from viewcounter.cluster import get_cluster_id
-from viewcounter.config import get_config
+from viewcounter.config import Config, get_config
 
 logger = logging.getLogger(__name__)
 
@@ -113,6 +113,14 @@ class BoundedBuckets:
             self._buckets.move_to_end(name)
             bucket.refill(now)
         return bucket
+
+
+def build_address_buckets(config: Config) -> BoundedBuckets | None:
+    """For requests with public keys; None: client addresses have no limit."""
+    per_second = config.public_key.address_requests_per_second
+    if not per_second:
+        return None
+    return BoundedBuckets(per_second, config.rate_limit.burst_seconds, config.rate_limit.addresses_max)
 
 
 def get_client_address(scope: Mapping[str, Any]) -> str:

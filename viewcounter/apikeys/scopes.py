@@ -8,7 +8,12 @@ from enum import StrEnum
 class Scope(StrEnum):
     EVENTS_WRITE = "events:write"
     STATS_READ = "stats:read"
+    COUNTS_PUBLIC = "counts:public"
     ADMIN = "admin"
+
+
+PUBLIC_SCOPES = frozenset({Scope.EVENTS_WRITE, Scope.COUNTS_PUBLIC})
+"""What a key that everybody may have can do."""
 
 
 class KeyKind(StrEnum):

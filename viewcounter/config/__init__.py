@@ -17,7 +17,7 @@ from clusterproxy.settings import ClusterSettings
 from configservice.settings import ConfigServiceSettings
 from runtime.settings import required, section, setting, split_commas
 from shardproxy.settings import PoolSettings, ReaperSettings, WatchSettings
-from viewcounter.api.settings import ApiSettings, HotReadSettings
+from viewcounter.api.settings import ApiSettings, HotReadSettings, StreamSettings
 from viewcounter.apikeys.settings import ApiKeySettings, PublicKeyLimits, RateLimitSettings
 from viewcounter.cache.settings import ReadCacheSettings, SharedCacheSettings
 from viewcounter.catalogue.settings import CatalogueSettings
@@ -139,6 +139,7 @@ class Config:
     catalogue: CatalogueSettings = section(CatalogueSettings)
     api: ApiSettings = section(ApiSettings)
     hot_read: HotReadSettings = section(HotReadSettings)
+    stream: StreamSettings = section(StreamSettings)
     read_cache: ReadCacheSettings = section(ReadCacheSettings)
     sketch_read: SketchLimits = section(SketchLimits)
 

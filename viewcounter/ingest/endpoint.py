@@ -17,9 +17,9 @@ from configservice.topology.model import Topology
 from runtime.http.asgi import PROBLEM_LINE, Headers, Receive, Send, respond
 from runtime.http.errors import ClientGone, Refused, Rejected, TryLater
 from runtime.http.problems import Problem, encode_problem
-from viewcounter.apikeys.authentication import KeyAuthenticator, is_public_token
+from viewcounter.apikeys.authentication import KeyAuthenticator, read_key_of_address
 from viewcounter.apikeys.errors import KEYS_UNAVAILABLE_DETAIL, InvalidKey, KeysUnavailable
-from viewcounter.apikeys.origins import PREFLIGHT_LINES, READABLE, check_origin
+from viewcounter.apikeys.origins import READABLE, build_preflight_lines, check_origin
 from viewcounter.apikeys.rate_limit import (
     BoundedBuckets,
     RateLimiter,
@@ -166,7 +166,7 @@ class IngestEndpoint:
     async def _answer_preflight(self, scope: dict[str, Any], head: Head, budget: RequestBudget) -> _Response:
         """The browser cannot send the key's header yet, so the key is in the query string."""
         await self._authorize(parse_params(scope.get("query_string", b"")), head, budget)
-        return _Response(204, "preflight", b"", PREFLIGHT_LINES)
+        return _Response(204, "preflight", b"", build_preflight_lines(["POST"]))
 
     async def _answer(self, scope: dict[str, Any], head: Head, receive: Receive, budget: RequestBudget) -> _Response:
         params = parse_params(scope.get("query_string", b""))
@@ -270,7 +270,7 @@ class IngestEndpoint:
 
     async def _authorize(self, params: IngestParams, head: Head, budget: RequestBudget) -> AuthenticatedKey:
         """Sets the CORS headers of `budget`."""
-        authorization = head.authorization if params.key is None else _read_key_of_address(params.key)
+        authorization = head.authorization if params.key is None else read_key_of_address(params.key)
         try:
             key = await self._keys.authenticate(authorization)
         except InvalidKey as error:
@@ -341,14 +341,6 @@ def _encode(answer: _Answer) -> _Response:
     if not answer.items:
         return _Response(202, "accepted", body)
     return _Response(207, "partial", body) if answer.accepted else _Response(422, "none_valid", body)
-
-
-def _read_key_of_address(token: str) -> bytes:
-    """The Authorization header for a public key. Raises Rejected (401) for a secret one: logs record addresses."""
-    if not is_public_token(token):
-        detail = "Only a public key (vcp_…) may be in the URL. A secret key in a URL is no longer secret: replace it."
-        raise Rejected(Problem(status=401, code="secret_key_in_address", detail=detail))
-    return b"Bearer " + token.encode("latin-1", "replace")
 
 
 def _check_method(method: str) -> None:

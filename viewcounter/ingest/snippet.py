@@ -1,4 +1,4 @@
-"""`GET /v1/viewcounter.js`: the script for web pages, served without an API key."""
+"""Scripts for web pages, such as `GET /v1/viewcounter.js`, served without an API key."""
 
 from hashlib import blake2b
 from pathlib import Path
@@ -18,10 +18,10 @@ _FILE = Path(__file__).parent / "assets" / "viewcounter.js"
 
 
 class Snippet:
-    """An ASGI application for one address. Reads the file once."""
+    """An ASGI application for the address of one script. Reads the file once."""
 
-    def __init__(self) -> None:
-        self._content = _FILE.read_bytes()
+    def __init__(self, file: Path = _FILE) -> None:
+        self._content = file.read_bytes()
         etag = f'"{blake2b(self._content, digest_size=16).hexdigest()}"'.encode()
         self._etag = etag
         self._lasting = [

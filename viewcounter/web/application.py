@@ -13,7 +13,7 @@ from runtime.metrics import GATEWAYS_BY_VIEWER_KEY
 from runtime.periodic import PeriodicTask
 from viewcounter.apikeys.authentication import KeyAuthenticator
 from viewcounter.apikeys.key_copy import KeyCopy
-from viewcounter.apikeys.rate_limit import BoundedBuckets, get_rate_limiter
+from viewcounter.apikeys.rate_limit import build_address_buckets, get_rate_limiter
 from viewcounter.cache.macs import CacheValue, build_authenticator
 from viewcounter.cluster import get_cluster, get_cluster_id
 from viewcounter.config import Config, get_config
@@ -135,7 +135,7 @@ class Gateway:
             lag=self._lag,
             site=self._site,
             bodies=bodies,
-            addresses=_build_address_buckets(config),
+            addresses=build_address_buckets(config),
         )
 
     async def __call__(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
@@ -249,10 +249,3 @@ def _show_viewer_keys(fingerprints: Collection[str], gone: Collection[str]) -> N
         GATEWAYS_BY_VIEWER_KEY.labels(fingerprint).set(1)
     for fingerprint in gone:
         GATEWAYS_BY_VIEWER_KEY.labels(fingerprint).set(0)
-
-
-def _build_address_buckets(config: Config) -> BoundedBuckets | None:
-    per_second = config.public_key.address_requests_per_second
-    if not per_second:
-        return None
-    return BoundedBuckets(per_second, config.rate_limit.burst_seconds, config.rate_limit.addresses_max)

@@ -8,7 +8,7 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "viewcounter.settings")
 _django = get_asgi_application()
 
 # Models may be imported only after Django is set up.
-from viewcounter.api.fast.reads import FastReadEndpoint  # noqa: E402
+from viewcounter.api.public.endpoint import build_reads  # noqa: E402
 from viewcounter.apikeys.key_copy import get_key_copy  # noqa: E402
 from viewcounter.config import get_config  # noqa: E402
 from viewcounter.health.registration import start_admin_heartbeat, start_gateway_heartbeat  # noqa: E402
@@ -20,5 +20,5 @@ if get_config().admin == "only":
     application = AdminProcess(_django, config=get_config(), start_heartbeat=start_admin_heartbeat)
 else:
     application = Gateway(
-        _django, start_heartbeat=start_gateway_heartbeat, build_reads=FastReadEndpoint, key_copy=get_key_copy()
+        _django, start_heartbeat=start_gateway_heartbeat, build_reads=build_reads, key_copy=get_key_copy()
     )

@@ -12,6 +12,7 @@ from uvicorn_worker import UvicornWorker
 
 from runtime.http.bounded_protocol import BoundedHttpProtocol
 from viewcounter.config import get_config
+from viewcounter.web.stopping import announce_stop
 
 _config = get_config()
 
@@ -36,6 +37,7 @@ class LingeringServer(uvicorn.Server):
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         for server in self.servers:
             server.close()
+        announce_stop()
         self.server_state.default_headers = [*self.server_state.default_headers, _CLOSE]
         loop = asyncio.get_running_loop()
         ends_at = loop.time() + _config.web.linger_seconds

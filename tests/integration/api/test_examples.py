@@ -9,7 +9,15 @@ import pytest
 from tests.unit.ingest.builders import WRITER, FaultyLog, know_key, make_gateway, send
 from viewcounter.apikeys.scopes import Scope
 
-LANE = {("/v1/events", "post"), ("/v1/events", "options"), ("/v1/viewcounter.js", "get")}
+LANE = {
+    ("/v1/counts.js", "get"),
+    ("/v1/events", "post"),
+    ("/v1/events", "options"),
+    ("/v1/videos/{video_id}/badge.svg", "get"),
+    ("/v1/videos/{video_id}/counts/stream", "get"),
+    ("/v1/viewcounter.js", "get"),
+}
+"""Answered in front of Django."""
 NOBODY_S = {"/v1/dead-letters/{dead_letter_id}", "/v1/recounts/{recount_id}"}
 """Of what the examples name, there is none."""
 

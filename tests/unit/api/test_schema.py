@@ -59,7 +59,10 @@ def test_the_document_names_every_address_and_method(document):
         ("/v1/videos/{video_id}", "get"),
         ("/v1/videos/{video_id}", "put"),
         ("/v1/viewcounter.js", "get"),
+        ("/v1/counts.js", "get"),
+        ("/v1/videos/{video_id}/badge.svg", "get"),
         ("/v1/videos/{video_id}/counts", "get"),
+        ("/v1/videos/{video_id}/counts/stream", "get"),
         ("/v1/videos/{video_id}/stats", "get"),
     }
 
@@ -69,6 +72,11 @@ def test_every_operation_names_the_keys_it_takes_and_may_answer_with_a_problem(d
     others = {
         ("/healthz", "get"): [],
         ("/readyz", "get"): [],
+        ("/v1/counts.js", "get"): [],
+        ("/v1/videos/{video_id}/counts", "get"): [secret, public],
+        ("/v1/counts/query", "post"): [secret, public],
+        ("/v1/videos/{video_id}/counts/stream", "get"): [secret, public],
+        ("/v1/videos/{video_id}/badge.svg", "get"): [secret, public],
         ("/v1/viewcounter.js", "get"): [],
         ("/v1/events", "options"): [{}, public],
         ("/v1/events", "post"): [secret, public],
@@ -94,7 +102,8 @@ def test_every_answer_has_an_example_that_fits_its_schema(document):
     form = json.loads(OpenApiJsonRenderer().render(document))
     answers = list(list_answers(form))
     without = [answer[:3] for answer in answers if "example" not in answer[3]]
-    assert without == [("getSnippet", "200", "text/javascript")]  # a script has no example but itself
+    # A script has no example but itself.
+    assert without == [("getCountsScript", "200", "text/javascript"), ("getSnippet", "200", "text/javascript")]
     for _, _, _, content in answers:
         if "example" in content:
             schema = {**content["schema"], "components": form["components"]}

@@ -163,7 +163,8 @@ PUBLIC_KEY_SCHEME = {
     "in": "query",
     "name": "key",
     "description": (
-        "A public key (`vcp_…`), for web pages: their `Origin` must be one that the key names. It may stand in the "
+        "A public key (`vcp_…`), for web pages: their `Origin` must be one that the key names. It sends events (scope "
+        "`events:write`) or reads counts (`counts:public`), and nothing else. It may stand in the "
         "header of secret keys too. A secret key is refused here (401 `secret_key_in_address`)."
     ),
 }

@@ -12,8 +12,8 @@ Document = dict[str, Any]
 URL_VARIABLE = "VIEWCOUNTER_URL"
 KEY_VARIABLE = "VIEWCOUNTER_KEY"
 _JSON = "application/json"
-_LEFT_OUT = frozenset({"options"})
-"""Methods that only browsers use."""
+_LEFT_OUT = frozenset({"askBeforePostEvents", "streamVideoCounts"})
+"""Sent by browsers only; without an end."""
 
 
 class _Sample(NamedTuple):
@@ -29,7 +29,7 @@ def add_code_samples(result: Document, generator: Any, request: Any, public: boo
     """drf-spectacular's postprocessing hook, after the one that adds examples."""
     for path, operations in result["paths"].items():
         for method, operation in operations.items():
-            if method not in _LEFT_OUT:
+            if operation["operationId"] not in _LEFT_OUT:
                 operation["x-codeSamples"] = _list_samples(_build_sample(path, method, operation))
     return result
 

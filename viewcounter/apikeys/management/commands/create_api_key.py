@@ -19,6 +19,7 @@ class Command(OperatorCommand):
     examples = (
         "manage.py create_api_key reports --scopes stats:read",
         "manage.py create_api_key site --public --origin https://www.example.com",
+        "manage.py create_api_key site --public --scopes counts:public --origin https://www.example.com",
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
@@ -29,7 +30,9 @@ class Command(OperatorCommand):
             help=f"what the key may do, of: {', '.join(scope.value for scope in Scope)}",
         )
         parser.add_argument(
-            "--public", action="store_true", help="key for web pages: not a secret, may only send events"
+            "--public",
+            action="store_true",
+            help="key for web pages: not a secret, sends events, or reads counts with --scopes counts:public",
         )
         parser.add_argument(
             "--origin",
@@ -70,7 +73,7 @@ class Command(OperatorCommand):
 
 
 def _get_scopes(text: str | None, *, is_public: bool) -> list[Scope]:
-    """Raises ValueError. A public key has exactly one scope, which may be omitted."""
+    """Raises ValueError. The scope of a public key that sends events may be omitted."""
     return [Scope.EVENTS_WRITE] if is_public and text is None else parse_scopes(text or "")
 
 
