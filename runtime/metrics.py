@@ -136,6 +136,11 @@ LAG_SECONDS = _measured("partition_lag_seconds", "Age of the oldest entry not ap
 WATERMARK_AGE_SECONDS = _measured(
     "partition_watermark_age_seconds", "How far complete_until is behind the log's clock", "partition"
 )
+LOG_MEMORY_USED_BYTES = _measured("log_memory_used_bytes", "Memory that the log server uses")
+LOG_MEMORY_MAX_BYTES = _measured("log_memory_max_bytes", "Memory that the log server may use, its maxmemory")
+LOG_MEMORY_FULL_SECONDS = _measured(
+    "log_memory_full_seconds", "Time until the log server's memory is full, at its present growth"
+)
 LOG_CLOCK_AHEAD_SECONDS = _measured(
     "log_clock_ahead_seconds", "How far the log server's clock is ahead of the worker's that measured; negative: behind"
 )

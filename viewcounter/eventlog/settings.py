@@ -24,6 +24,12 @@ class LogSettings:
     append_seconds: float = setting(1.5, "Time after which a failed append to the event log is not attempted again.")
     breaker_open_seconds: float = setting(1.0, "Time for which an event log that failed gets no further appends.")
     retry_after_seconds: int = setting(2, "Retry-After of a 503 to an event; up to as much again is added at random.")
+    full_share: float = setting(
+        0.9,
+        "Part of the event log server's `maxmemory` that may be in use; beyond it new events get a 503, before the"
+        " server refuses entries.",
+        le=1,
+    )
     lag_interval_seconds: float = setting(
         10.0, "Interval at which the lag of counting behind the event log is measured, for metrics and for shedding."
     )

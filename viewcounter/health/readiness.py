@@ -22,15 +22,22 @@ from configservice.topology.model import Instance, Role, Shard, Topology
 from runtime.timed_call import TimedCall
 from viewcounter.eventlog.errors import EventLogError, LogUnfit
 from viewcounter.eventlog.interface import EventLog
+from viewcounter.eventlog.usage_trend import LogMemory, UsageTrend
 from viewcounter.health.cluster_health import ShardHealth, Status, probe_cluster
 from viewcounter.health.log_losses import LOSSES
 from viewcounter.health.settings import ReadinessSettings
-from viewcounter.health.shard_condition import NO_CONFIG_SERVICE, REPORTS, describe_condition, describe_log
+from viewcounter.health.shard_condition import (
+    NO_CONFIG_SERVICE,
+    REPORTS,
+    describe_condition,
+    describe_log,
+    describe_log_memory,
+)
 from viewcounter.ingest.spool import SpoolState, measure_slots
 from viewcounter.storage.deletion_clock import DELETION_LAG_LOGGED
 
 TOPOLOGY, LOG, SPOOL, CONTROL_DATABASE, CACHE = "topology", "log", "spool", "control database", "cache"
-CONFIG_SERVICE, API_KEYS = "config service", "API keys"
+CONFIG_SERVICE, API_KEYS, LOG_MEMORY = "config service", "API keys", "log memory"
 SIGNATURE = "topology signature"
 LOSS_SHOWN = timedelta(days=1)
 
@@ -86,6 +93,7 @@ class ReadinessProbe:
             name: _Dependency(TimedCall(f"readiness-{name}", check), meaning)
             for name, (check, meaning) in dependencies.items()
         }
+        self._log_trend = UsageTrend()
         self._lock = Lock()  # held while probing, so that concurrent requests cause one probe
         self._last: Readiness | None = None
         self._probed_at = 0.0
@@ -97,6 +105,12 @@ class ReadinessProbe:
                 self._probed_at = time.monotonic()
             return self._last
 
+    def _read_memory(self, log: EventLog) -> LogMemory | None:
+        try:
+            return self._log_trend.add(log.read_usage(()), at=time.monotonic())
+        except EventLogError:  # the part of the log says so
+            return None
+
     def _probe(self, cluster: ClusterProxy, log: EventLog) -> Readiness:
         settings = self._settings
         # All calls begin here and share one time limit: load balancers do not wait for one limit after the other.
@@ -106,6 +120,7 @@ class ReadinessProbe:
         REPORTS.submit()
         LOSSES.submit()
         parts: dict[str, Part] = {TOPOLOGY: _check_topology(cluster), LOG: _check_log(log)}
+        parts |= build_memory_parts(self._read_memory(log), full_share=settings.log_full_share)
         if settings.spool_dir is not None:
             spool = measure_slots(settings.spool_dir)
             parts[SPOOL] = check_spool(spool, max_bytes=settings.spool_max_bytes)
@@ -188,6 +203,15 @@ def _check_log(log: EventLog) -> Part:
     except EventLogError:
         return Part(Status.DOWN, "accepts no entries: events go to the spool, or are refused without one")
     return UP
+
+
+def build_memory_parts(memory: LogMemory | None, *, full_share: float) -> dict[str, Part]:
+    """`log memory` while the log server refuses events, or soon will. `memory` None: unknown, or without a limit.
+
+    Never down: the process can still answer, and every other gateway has the same log.
+    """
+    text = "" if memory is None else describe_log_memory(memory, full_share=full_share)
+    return {LOG_MEMORY: Part(Status.DEGRADED, text)} if text else {}
 
 
 def build_loss_parts(topology: Topology, losses: Sequence[LogLoss] | None, *, now: datetime) -> dict[str, Part]:

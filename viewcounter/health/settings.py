@@ -15,6 +15,7 @@ class ReadinessSettings:
     )
     keep_seconds: float = same_as("readiness", "probe_seconds", default=1.0)
     max_lag_seconds: float = same_as("cluster", "replica_max_lag_seconds", default=10.0)
+    log_full_share: float = same_as("log", "full_share", default=0.9)
     spool_dir: Path | None = same_as("spool", "dir", default=None)
     spool_max_bytes: int = same_as("spool", "max_bytes", default=1024**3)
 

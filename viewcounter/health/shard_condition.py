@@ -10,6 +10,7 @@ from typing import Any
 
 from configservice.failover.records import Condition
 from configservice.failover.shard_reports import ShardReport, read_reports
+from viewcounter.eventlog.usage_trend import LogMemory
 from viewcounter.health.cluster_health import Status
 from viewcounter.health.control_query import ControlQuery
 
@@ -25,6 +26,8 @@ _WORDS: dict[Condition, tuple[Status, str]] = {
     Condition.WITHOUT_PRIMARY: (Status.DOWN, "no primary and no replica to promote: its events wait in the log"),
 }
 MIB = 1024 * 1024
+LOG_HALF_FULL = 0.5
+LOG_SOON_FULL_SECONDS = 3600.0
 UNKNOWN = "unknown"
 NO_CONFIG_SERVICE = "no config service reports on the shards: a dead primary would not be replaced"
 
@@ -60,6 +63,18 @@ def describe_log(report: ShardReport, labels: Mapping[str, str]) -> str:
     if share.full_seconds is not None:
         text += f", full in about {_describe_duration(share.full_seconds)}"
     return f"{text}; then it is no longer kept, and they cannot be promoted until they have caught up"
+
+
+def describe_log_memory(memory: LogMemory, *, full_share: float) -> str:
+    """Empty unless the log refuses events, above `full_share` of its memory, or is more than half full and will refuse
+    them within an hour."""
+    text = f"{memory.used_bytes / MIB:.1f} of {memory.max_bytes / MIB:.1f} MiB of the log server's memory are in use"
+    if memory.used_share > full_share:
+        return f"{text}: events are refused above {full_share:.0%}"
+    full_seconds = memory.full_seconds
+    if memory.used_share < LOG_HALF_FULL or full_seconds is None or full_seconds > LOG_SOON_FULL_SECONDS:
+        return ""
+    return f"{text}, full in about {_describe_duration(full_seconds)}: events are refused above {full_share:.0%}"
 
 
 def _describe_duration(seconds: float) -> str:

@@ -175,7 +175,7 @@ class IngestEndpoint:
             budget.take_of_address(key, get_client_address(scope))
         budget.take(key, Unit.REQUESTS, 1)
         if self._lag.reason is not None:
-            raise TryLater(Problem(status=503, code="counting_behind", detail=self._lag.reason))
+            raise TryLater(Problem(status=503, code=self._lag.reason.code, detail=self._lag.reason.detail))
         content = parse_content(head, allows_text=key.is_public)
         budget.take(key, Unit.EVENTS, 0)  # nothing is read, unpacked or decoded for a key that has used up its events
         body = await self._read(key, head, receive, content, budget)

@@ -108,11 +108,7 @@ class Gateway:
         self._applied = AppliedWatch(read_positions, config.wait_applied)
         responses = _build_response_store(config) if responses is None else responses
         self._idempotency = Idempotency(responses, max_body_bytes=config.idempotency.answer_max_bytes)
-        self._lag = LagWatch(
-            build_lag_board(config) if lag_board is None else lag_board,
-            config.shed_lag,
-            interval_seconds=config.log.lag_interval_seconds,
-        )
+        self._lag = _build_lag_watch(config, get_log, lag_board)
         self._snippet = Snippet()
         self._site = Site(config.site)
         self._viewers = _build_viewer_numbers(config)
@@ -212,6 +208,16 @@ def _build_commit(settings: CommitSettings, log: GuardedLog) -> GroupCommit:
         buffer_max_events=settings.buffer_max_events,
         max_wait_seconds=settings.max_wait_seconds,
         entry_max_bytes=settings.entry_max_bytes,
+    )
+
+
+def _build_lag_watch(config: Config, get_log: Callable[[], EventLog], board: LagBoard | None) -> LagWatch:
+    return LagWatch(
+        build_lag_board(config) if board is None else board,
+        config.shed_lag,
+        get_log=get_log,
+        full_share=config.log.full_share,
+        interval_seconds=config.log.lag_interval_seconds,
     )
 
 

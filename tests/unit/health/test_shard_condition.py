@@ -9,8 +9,9 @@ from configservice.failover.kept_log import LogShare
 from configservice.failover.records import Condition
 from configservice.failover.shard_reports import OpenFailover, ShardReport
 from tests.unit.clusterproxy.builders import build_shard, build_topology
+from viewcounter.eventlog.usage_trend import LogMemory
 from viewcounter.health.cluster_health import ShardHealth
-from viewcounter.health.readiness import build_condition_parts, build_log_parts
+from viewcounter.health.readiness import build_condition_parts, build_log_parts, build_memory_parts
 from viewcounter.health.shard_condition import NO_CONFIG_SERVICE, describe_condition, describe_log, encode_report
 from viewcounter.health.shard_status import classify_shard
 
@@ -123,3 +124,31 @@ def test_the_readiness_page_names_parts_and_never_instances():
     assert list(parts) == ["shard1 log"]
     assert parts["shard1 log"].reason.startswith("kept for shard1 replica, which is absent; the size kept is unknown")
     assert classify_shard(build_health(DurabilityState.MET), known).status == "degraded"
+
+
+MIB = 1024 * 1024
+
+
+@pytest.mark.parametrize(
+    ("memory", "reason"),
+    [
+        (None, None),
+        (LogMemory(49 * MIB, 100 * MIB, 60.0), None),
+        (LogMemory(90 * MIB, 100 * MIB, None), None),
+        (LogMemory(60 * MIB, 100 * MIB, 7200.0), None),
+        (
+            LogMemory(60 * MIB, 100 * MIB, 600.0),
+            "60.0 of 100.0 MiB of the log server's memory are in use, full in about 10 min: events are refused above"
+            " 90%",
+        ),
+        (
+            LogMemory(91 * MIB, 100 * MIB, None),
+            "91.0 of 100.0 MiB of the log server's memory are in use: events are refused above 90%",
+        ),
+    ],
+)
+def test_a_log_that_is_full_soon_is_a_degraded_part_with_the_time(memory, reason):
+    parts = build_memory_parts(memory, full_share=0.9)
+    assert {name: (part.status, part.reason) for name, part in parts.items()} == (
+        {} if reason is None else {"log memory": ("degraded", reason)}
+    )

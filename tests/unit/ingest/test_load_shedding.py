@@ -9,6 +9,8 @@ import pytest
 from tests.unit.ingest.builders import FaultyLog, Response, make_event, make_gateway, read_event_ids, send
 from tests.waiting import wait_until_async
 from viewcounter.eventlog.lag_notice import LagNotice, LagUnknown
+from viewcounter.eventlog.memory import MemoryEventLog
+from viewcounter.eventlog.usage_trend import LogMemory
 from viewcounter.ingest.load_shedding import LagWatch, find_shed_reason
 from viewcounter.ingest.settings import ShedLimits
 
@@ -64,13 +66,20 @@ async def ignore(_message: Any) -> None:
     ],
 )
 def test_lag_above_one_of_the_bounds_sheds_and_says_which(notice: LagNotice | None, word: str | None) -> None:
-    reason = find_shed_reason(notice, LIMITS)
+    reason = find_shed_reason(notice, LIMITS, memory=None, full_share=0.9)
     assert reason is None if word is None else word in str(reason)
+
+
+@pytest.mark.parametrize("used_bytes", [900, 901])
+def test_a_log_that_is_almost_full_sheds_whatever_the_lag(used_bytes: int) -> None:
+    reason = find_shed_reason(None, LIMITS, memory=LogMemory(used_bytes, 1000, None), full_share=0.9)
+    assert (reason is not None and reason.code == "log_full") == (used_bytes > 900)
 
 
 @pytest.mark.parametrize("unknown", [None, LagUnknown("no answer"), RuntimeError("a defect")])
 def test_lag_that_is_not_known_any_more_ends_the_shedding(unknown: Exception | None) -> None:
-    watch = LagWatch(Board(LagNotice(101, 0.0), unknown), LIMITS, interval_seconds=1.0)
+    board = Board(LagNotice(101, 0.0), unknown)
+    watch = LagWatch(board, LIMITS, get_log=MemoryEventLog, full_share=0.9, interval_seconds=1.0)
     watch.look()
     assert watch.reason is not None
     watch.look()
