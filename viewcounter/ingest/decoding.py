@@ -26,6 +26,15 @@ from viewcounter.events.message import (
     VIEWER_ID_PATTERN,
     Event,
 )
+from viewcounter.ingest.envelopes import (
+    ENVELOPE_KEYS,
+    LIST_IN_EVENT,
+    UTF_16_MARKS,
+    find_items,
+    holds_list,
+    split_items,
+    starts_with_line,
+)
 
 _VIDEO_ID = re.compile(VIDEO_ID_PATTERN)
 _VIEWER_ID = re.compile(VIEWER_ID_PATTERN)
@@ -49,22 +58,16 @@ class ItemProblem(msgspec.Struct, frozen=True):
 Item = Event | ItemProblem
 
 
-class _Envelope(msgspec.Struct):
-    events: list[Event]
-
-
-class _RawEnvelope(msgspec.Struct):
-    events: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+class _StrictEvent(Event, forbid_unknown_fields=True, frozen=True, gc=False):
+    """An event without other fields; those are looked at one by one, see `_parse_piece`."""
 
 
 _EVENT = msgspec.json.Decoder(Event)
-_EVENTS = msgspec.json.Decoder(list[Event])
-_ENVELOPE = msgspec.json.Decoder(_Envelope)
+_STRICT_EVENT = msgspec.json.Decoder(_StrictEvent)
+_STRICT_EVENTS = msgspec.json.Decoder(list[_StrictEvent])
 _RAW = msgspec.json.Decoder(msgspec.Raw)
-_RAW_ITEMS = msgspec.json.Decoder(list[msgspec.Raw])
-_RAW_ENVELOPE = msgspec.json.Decoder(_RawEnvelope)
-_OBJECT_START = re.compile(rb"\s*\{")
-_ENVELOPE_START = re.compile(rb'\s*\{\s*"events"\s*:')
+_ENVELOPE_START = re.compile(rb'\s*\{\s*"(?:events|batch)"\s*:')
+_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _EVENT_FIELDS = Event.__struct_fields__
 _DECODE_ERRORS = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 _LONGEST_EXACT_INTEGER = 20
@@ -86,6 +89,7 @@ class _ValueBudget:
 def parse_items(body: bytes, *, is_ndjson: bool, max_events: int, explain_max_values: int) -> Sequence[Item]:
     """One entry for each item of the request, in order. Raises Rejected (400, 413, 422)."""
     budget = _ValueBudget(explain_max_values)
+    body = body.removeprefix(_BYTE_ORDER_MARK)
     items = _parse_lines(body, max_events, budget) if is_ndjson else _parse_json(body, max_events, budget)
     if not items:
         raise Rejected(Problem(status=422, code="empty_batch", detail="The request holds no event."))
@@ -103,39 +107,42 @@ def _parse_json(body: bytes, max_events: int, budget: _ValueBudget) -> Sequence[
 
 def _parse_json_by_item(body: bytes, max_events: int, budget: _ValueBudget) -> list[Item]:
     try:
-        pieces = _split(body)
+        pieces = split_items(body)
     except RecursionError as error:
         raise _nested_too_deeply() from error
     except _DECODE_ERRORS as error:
+        if starts_with_line(body):
+            return _parse_lines(body, max_events, budget)
+        if body.startswith(UTF_16_MARKS):
+            raise _malformed("The body is UTF-16. Send UTF-8.") from error
         if not budget.take(body):
             detail = f"Not JSON: {error}. The request has more than {budget.max_values} values: no event was checked."
             raise _malformed(detail) from error
-        decoded = _find_items(_decode_tolerant(body))
+        decoded = find_items(_decode_tolerant(body))
         _check_count(len(decoded), max_events)
         return [_convert(item, index) for index, item in enumerate(decoded)]
     _check_count(len(pieces), max_events)
     return [_parse_piece(piece, index, budget) for index, piece in enumerate(pieces)]
 
 
-def _split(body: bytes) -> Sequence[bytes | msgspec.Raw]:
-    """The undecoded bytes of each item. Raises _DECODE_ERRORS."""
-    if not _OBJECT_START.match(body):
-        return _RAW_ITEMS.decode(body)
-    events = _RAW_ENVELOPE.decode(body).events
-    return [body] if events is msgspec.UNSET else _RAW_ITEMS.decode(events)
-
-
 def _parse_lines(body: bytes, max_events: int, budget: _ValueBudget) -> list[Item]:
     lines = [line for line in body.split(b"\n") if line and not line.isspace()]
     _check_count(len(lines), max_events)
-    return [_parse_piece(line, index, budget) for index, line in enumerate(lines)]
+    # Files that were put behind one another each bring their byte order mark.
+    return [_parse_piece(line.removeprefix(_BYTE_ORDER_MARK), index, budget) for index, line in enumerate(lines)]
 
 
 def _parse_piece(piece: bytes | msgspec.Raw, index: int, budget: _ValueBudget) -> Item:
     try:
-        return _EVENT.decode(piece)
+        return _STRICT_EVENT.decode(piece)
     except _DECODE_ERRORS:
-        pass  # the tolerant decoder below finds out what is wrong
+        pass  # it has other fields, or the tolerant decoder below finds out what is wrong
+    try:
+        event = _EVENT.decode(piece)
+    except _DECODE_ERRORS:
+        pass
+    else:
+        return ItemProblem(index, str(event.event_id), *LIST_IN_EVENT) if holds_list(piece) else event
     text = bytes(piece)
     try:
         if not budget.take(text):
@@ -158,12 +165,18 @@ def _refuse_unexplained(text: bytes, index: int, budget: _ValueBudget) -> ItemPr
     return ItemProblem(index, None, "invalid_event", None, message)
 
 
-def _decode_typed(body: bytes) -> list[Event]:
+def _decode_typed(body: bytes) -> Sequence[Event]:
+    """The quick way, for bodies without anything unusual. Raises _DECODE_ERRORS for all others."""
     if body[:1] == b"[":
-        return _EVENTS.decode(body)
-    if _ENVELOPE_START.match(body):
-        return _ENVELOPE.decode(body).events
-    return [_EVENT.decode(body)]
+        return _STRICT_EVENTS.decode(body)
+    envelope = _ENVELOPE_START.match(body)
+    if envelope is None:
+        return [_STRICT_EVENT.decode(body)]
+    # The value of the first key up to the last brace is one list only if there is no second key.
+    end = body.rfind(b"}")
+    if body[end + 1 :].strip():
+        raise msgspec.DecodeError("something follows the object")
+    return _STRICT_EVENTS.decode(memoryview(body)[envelope.end() : end])
 
 
 def _decode_tolerant(body: bytes) -> object:
@@ -192,18 +205,11 @@ def _nested_too_deeply() -> Rejected:
     return Rejected(Problem(status=400, code="nested_too_deeply", detail="The JSON is nested too deeply."))
 
 
-def _find_items(decoded: object) -> list[object]:
-    if isinstance(decoded, dict):
-        decoded = decoded.get("events", [decoded])
-    if not isinstance(decoded, list):
-        detail = 'Expected an event, an array of events or {"events": […]}.'
-        raise Rejected(Problem(status=422, code="invalid_shape", detail=detail))
-    return decoded
-
-
 def _convert(item: object, index: int) -> Item:
     if isinstance(item, dict):
         # Only the fields of an event: a malformed value under another key must not refuse it.
+        if any(isinstance(item.get(name), list) for name in ENVELOPE_KEYS):
+            return ItemProblem(index, _find_event_id(item), *LIST_IN_EVENT)
         known = {field: item[field] for field in _EVENT_FIELDS if field in item}
         try:
             return msgspec.convert(known, Event)

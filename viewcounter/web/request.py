@@ -36,7 +36,21 @@ class Encoding(StrEnum):
 CLOSE: Headers = ((b"connection", b"close"),)
 
 _SANE_REQUEST_ID = re.compile(rb"[A-Za-z0-9._:+/=-]{1,128}")
-_JSON_TYPES = {b"application/json": False, b"application/x-ndjson": True}
+_JSON_TYPES = {
+    b"application/json": False,
+    # None of these names is registered; senders use all of them for one JSON text a line.
+    b"application/x-ndjson": True,
+    b"application/ndjson": True,
+    b"application/jsonl": True,
+    b"application/x-jsonl": True,
+    b"application/jsonlines": True,
+    b"application/x-jsonlines": True,
+    b"application/json-lines": True,
+    b"text/x-ndjson": True,
+    b"text/jsonl": True,
+}
+_MAX_STREAMS = 100
+"""Streams of one compressed body: each one costs a decompressor and a copy of what follows it."""
 _ENCODINGS = {encoding.value.encode(): encoding for encoding in Encoding}
 _ACCEPTED: Headers = ((b"accept-encoding", b"gzip, zstd"),)  # RFC 9110: names the encodings that are supported
 _LONGEST_LENGTH = 18  # digits; Python refuses to parse thousands of them
@@ -291,7 +305,24 @@ class _Decompressor(Protocol):
 
 
 def unpack(data: bytes, encoding: Encoding, *, max_bytes: int) -> bytes:
-    """Decompresses exactly one stream or frame, never past `max_bytes`. Raises Rejected (400, 413)."""
+    """Decompresses the gzip members or zstd frames of a body, `max_bytes` in all. Raises Rejected (400, 413)."""
+    body, rest = _unpack_stream(data, encoding, max_bytes)
+    if not rest:
+        return body
+    parts = [body]
+    size = len(body)
+    for _ in range(_MAX_STREAMS - 1):
+        body, rest = _unpack_stream(rest, encoding, max_bytes - size)
+        parts.append(body)
+        size += len(body)
+        if not rest:
+            return b"".join(parts)
+    detail = f"The body has more than {_MAX_STREAMS} {encoding} streams. Compress the events as one stream."
+    raise Rejected(Problem(status=413, code="too_many_streams", detail=detail))
+
+
+def _unpack_stream(data: bytes, encoding: Encoding, max_bytes: int) -> tuple[bytes, bytes]:
+    """One stream at the start of `data`, and the bytes behind it."""
     decompressor: _Decompressor = (
         zlib.decompressobj(_GZIP_WINDOW_BITS)
         if encoding is Encoding.GZIP
@@ -301,15 +332,13 @@ def unpack(data: bytes, encoding: Encoding, *, max_bytes: int) -> bytes:
         # One byte more than allowed: distinguishes "too large" from "exactly the limit".
         body = decompressor.decompress(data, max_bytes + 1)
     except (zlib.error, zstd.ZstdError) as error:
-        raise _malformed(encoding, f"The body is not {encoding}.") from error
+        raise _malformed(encoding, f"The body, or what follows its first stream, is not {encoding}.") from error
     if len(body) > max_bytes:
-        detail = f"The body of {len(data)} bytes unpacks to more than the limit of {max_bytes} bytes."
+        detail = f"The body unpacks to more than its limit: {max_bytes} bytes were left at its last {encoding} stream."
         raise Rejected(Problem(status=413, code="body_too_large", detail=detail))
     if not decompressor.eof:
         raise _malformed(encoding, f"The {encoding} stream is cut short.")
-    if decompressor.unused_data:
-        raise _malformed(encoding, f"Something follows the {encoding} stream.")
-    return body
+    return body, decompressor.unused_data
 
 
 def _malformed(encoding: Encoding, detail: str) -> Rejected:

@@ -171,7 +171,7 @@ def test_raw_line_break_in_a_string_refuses_its_event_alone() -> None:
 
 def test_ndjson_line_that_is_not_json_refuses_itself_alone() -> None:
     items = parse(b"\n".join([RAW_GOOD, b"{oops", b"[" * 100_000, RAW_GOOD]), is_ndjson=True)
-    assert [type(item) for item in items] == [Event, ItemProblem, ItemProblem, Event]
+    assert [isinstance(item, Event) for item in items] == [True, False, False, True]
     assert [item.code for item in items if isinstance(item, ItemProblem)] == ["malformed_json", "nested_too_deeply"]
 
 

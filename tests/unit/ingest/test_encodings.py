@@ -64,13 +64,38 @@ def test_a_frame_that_names_a_window_of_gigabytes_is_refused() -> None:
         lambda packed: packed[:-1],
         lambda packed: packed[:6],
         lambda packed: packed + b"trailing",
-        lambda packed: packed + packed,
         lambda _: zlib.compress(b"x"),
     ],
-    ids=["empty", "plain", "cut", "header", "garbage", "second stream", "zlib"],
+    ids=["empty", "plain", "cut", "header", "garbage", "zlib"],
 )
 def test_damaged_bodies_are_malformed(encoding: Encoding, damage: Callable[[bytes], bytes]) -> None:
     assert refusal_of(damage(PACK[encoding](b"x" * 100)), encoding) == (400, f"malformed_{encoding}")
+
+
+@pytest.mark.parametrize("encoding", Encoding)
+def test_streams_that_follow_one_another_are_one_body(encoding: Encoding) -> None:
+    data = PACK[encoding](b"one\n") + PACK[encoding](b"") + PACK[encoding](b"two\n")
+    assert unpack(data, encoding, max_bytes=8) == b"one\ntwo\n"
+
+
+@pytest.mark.parametrize("encoding", Encoding)
+def test_the_limit_of_bytes_holds_for_all_streams_together(encoding: Encoding) -> None:
+    half = PACK[encoding](b"x" * (MAX_BYTES // 2))
+    assert len(unpack(half + half, encoding, max_bytes=MAX_BYTES)) == MAX_BYTES
+    assert refusal_of(half + half + PACK[encoding](b"x"), encoding) == (413, "body_too_large")
+
+
+@pytest.mark.parametrize("encoding", Encoding)
+def test_the_number_of_streams_is_bounded(encoding: Encoding) -> None:
+    assert unpack(PACK[encoding](b"x") * 100, encoding, max_bytes=MAX_BYTES) == b"x" * 100
+    assert refusal_of(PACK[encoding](b"") * 101, encoding) == (413, "too_many_streams")
+
+
+@pytest.mark.parametrize("encoding", Encoding)
+@pytest.mark.parametrize("cut", [lambda packed: packed[:-1], lambda packed: packed[:6]], ids=["cut", "header"])
+def test_damaged_second_stream_is_malformed(encoding: Encoding, cut: Callable[[bytes], bytes]) -> None:
+    packed = PACK[encoding](b"x" * 100)
+    assert refusal_of(packed + cut(packed), encoding) == (400, f"malformed_{encoding}")
 
 
 def test_gzip_with_a_wrong_checksum_is_malformed() -> None:

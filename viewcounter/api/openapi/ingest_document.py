@@ -101,8 +101,10 @@ INGEST_OPERATION: dict[str, Any] = {
     "tags": ["events"],
     "summary": "Send events",
     "description": (
-        'One event, an array, `{{"events": […]}}`, or one event a line (NDJSON); optionally with '
-        "`Content-Encoding: gzip` or `zstd`. At most {max_events} events and {max_bytes} bytes, packed or not. Events "
+        'One event, an array, `{{"events": […]}}` or `{{"batch": […]}}`, or one event a line (NDJSON, also under '
+        "its other common names and under `application/json`); optionally with "
+        "`Content-Encoding: gzip` or `zstd`, in one stream or several. "
+        "At most {max_events} events and {max_bytes} bytes, packed or not. Events "
         "from {window_days} days ago to {future_seconds} seconds ahead are accepted. The answer is sent when the "
         "accepted events are durable; a refused event never sinks the others. Sending an event again, with the same "
         "id, counts it once."
@@ -139,6 +141,7 @@ INGEST_OPERATION: dict[str, Any] = {
                         _EVENT,
                         _EVENT_LIST,
                         {"type": "object", "required": ["events"], "properties": {"events": _EVENT_LIST}},
+                        {"type": "object", "required": ["batch"], "properties": {"batch": _EVENT_LIST}},
                     ]
                 },
             },

@@ -1,0 +1,90 @@
+"""Finds the items of a JSON body: one event, an array, or an envelope {"events": […]} or {"batch": […]}.
+
+Invariant: a list of events in the body is either read whole or refused. Two envelopes, a repeated key and a list inside
+an event are refused, because a JSON decoder keeps one of them and drops the other.
+"""
+
+import re
+from collections.abc import Sequence
+
+import msgspec
+
+from runtime.http.errors import Rejected
+from runtime.http.problems import Problem
+from viewcounter.events.message import Event
+
+ENVELOPE_KEYS = ("events", "batch")
+UTF_16_MARKS = (b"\xff\xfe", b"\xfe\xff")
+LIST_IN_EVENT = (
+    "list_in_event",
+    None,
+    "The event holds a list of events, which would not be counted. Send the list on its own.",
+)
+"""Code, field and message of an item."""
+
+_DECODE_ERRORS = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+_OBJECT_START = re.compile(rb"\s*\{")
+_ENVELOPE_KEY = re.compile(rb'"(?:events|batch)"\s*:')
+_RAW = msgspec.json.Decoder(msgspec.Raw)
+_RAW_ITEMS = msgspec.json.Decoder(list[msgspec.Raw])
+_RAW_FIELDS = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_EVENT_FIELDS = frozenset(Event.__struct_fields__)
+
+
+def split_items(body: bytes) -> Sequence[bytes | msgspec.Raw]:
+    """The undecoded bytes of each item. Raises Rejected (422), and what msgspec raises for anything but JSON."""
+    if not _OBJECT_START.match(body):
+        return _RAW_ITEMS.decode(body)
+    if not _ENVELOPE_KEY.search(body):
+        return [_RAW.decode(body)]
+    fields = _RAW_FIELDS.decode(body)
+    keys = [key for key in ENVELOPE_KEYS if key in fields]
+    if not keys or (_EVENT_FIELDS & fields.keys() and not any(_is_list(fields[key]) for key in keys)):
+        return [body]
+    if len(keys) > 1:
+        raise _refuse("two_envelopes", "The request has both `events` and `batch`. Send one of them.")
+    inner_count = sum(len(_ENVELOPE_KEY.findall(value)) for value in fields.values())
+    if len(_ENVELOPE_KEY.findall(body)) - inner_count > 1:
+        raise _refuse("repeated_key", f"The key `{keys[0]}` occurs more than once. Send one list of all events.")
+    if _EVENT_FIELDS & fields.keys():
+        detail = f"The request has `{keys[0]}` beside the fields of an event. Send the event within the list."
+        raise _refuse("list_in_event", detail)
+    return _RAW_ITEMS.decode(fields[keys[0]])
+
+
+def find_items(decoded: object) -> list[object]:
+    """The items of a body that only the tolerant decoder could read. Raises Rejected (422)."""
+    if isinstance(decoded, dict):
+        key = next((key for key in ENVELOPE_KEYS if key in decoded and not _EVENT_FIELDS & decoded.keys()), None)
+        decoded = [decoded] if key is None else decoded[key]
+    if not isinstance(decoded, list):
+        raise _refuse("invalid_shape", 'Expected an event, an array of events or {"events": […]}.')
+    return decoded
+
+
+def starts_with_line(body: bytes) -> bool:
+    """Whether it is NDJSON under the name of JSON: an object that fills the first line, and more lines."""
+    first, _, rest = body.lstrip().partition(b"\n")
+    if first[:1] != b"{" or not rest or rest.isspace():
+        return False
+    try:
+        _RAW.decode(first)
+    except _DECODE_ERRORS:
+        return False
+    return True
+
+
+def holds_list(event: bytes | msgspec.Raw) -> bool:
+    """Whether a decodable event has a list of events among its fields."""
+    if not _ENVELOPE_KEY.search(event):
+        return False
+    fields = _RAW_FIELDS.decode(event)
+    return any(key in fields and _is_list(fields[key]) for key in ENVELOPE_KEYS)
+
+
+def _is_list(value: msgspec.Raw) -> bool:
+    return bytes(memoryview(value)[:1]) == b"["
+
+
+def _refuse(code: str, detail: str) -> Rejected:
+    return Rejected(Problem(status=422, code=code, detail=detail))
