@@ -1,6 +1,6 @@
 """The five functions over an aggregate, and its units: thousandths inside, the value's own unit outside."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from fractions import Fraction
@@ -46,10 +46,17 @@ class Aggregate:
     @classmethod
     def from_row(cls, row: Mapping[str, Any]) -> Self | None:
         """None for a row whose count is null: nothing happened. Sums arrive as numeric, beyond 64 bits if need be."""
-        if row["count"] is None:
-            return None
-        least, most = (None if row[name] is None else int(row[name]) for name in ("min", "max"))
-        return cls(count=int(row["count"]), sum=int(row["sum"]), min=least, max=most)
+        return None if row["count"] is None else cls.from_rows([row])
+
+    @classmethod
+    def from_rows(cls, rows: Sequence[Mapping[str, Any]]) -> Self:
+        """Of at least one row with a count. Makes no object for each of them: a channel has thousands."""
+        return cls(
+            count=sum(int(row["count"]) for row in rows),
+            sum=sum(int(row["sum"]) for row in rows),
+            min=_reduce_known(min, [row["min"] for row in rows]),
+            max=_reduce_known(max, [row["max"] for row in rows]),
+        )
 
 
 def merge(aggregates: Iterable[Aggregate]) -> Aggregate | None:
@@ -60,16 +67,14 @@ def merge(aggregates: Iterable[Aggregate]) -> Aggregate | None:
     return Aggregate(
         count=sum(a.count for a in parts),
         sum=sum(a.sum for a in parts),
-        min=None if (least := _choose_known(a.min for a in parts)) is None else min(least),
-        max=None if (most := _choose_known(a.max for a in parts)) is None else max(most),
+        min=_reduce_known(min, [a.min for a in parts]),
+        max=_reduce_known(max, [a.max for a in parts]),
     )
 
 
-def _choose_known(values: Iterable[int | None]) -> list[int] | None:
-    """None unless all are known."""
-    found = list(values)
-    known = [value for value in found if value is not None]
-    return known if len(known) == len(found) else None
+def _reduce_known(choose: Callable[[Sequence[Any]], Any], values: Sequence[Any]) -> int | None:
+    """None if one of the values was not read."""
+    return None if None in values else int(choose(values))
 
 
 def evaluate_exactly(function: Function, aggregate: Aggregate | None) -> Fraction | None:

@@ -43,7 +43,8 @@ class Fill(StrEnum):
 class PeriodPlan:
     """`bucket_starts` (UTC) are the buckets' own, the first perhaps before the period; empty without an interval.
 
-    `split` is what aggregates are read from, `slices` what sketches are: they have no quarter hours.
+    `split` is what aggregates are read from, `slices` what sketches are: they have no quarter hours. Only few queries
+    are of sketches, so their slices are planned when they are asked for.
     """
 
     period: Period
@@ -52,8 +53,12 @@ class PeriodPlan:
     week_start: WeekStart
     bucket_starts: tuple[datetime, ...]
     edges: tuple[datetime, ...]
-    slices: tuple[Slice, ...]
     split: SplitPlan
+
+    @property
+    def slices(self) -> list[Slice]:
+        """Days, hours and minutes, without parts of days."""
+        return plan_slices(self.edges)
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +97,6 @@ def plan_period(
         week_start=week_start,
         bucket_starts=tuple(starts),
         edges=tuple(edges),
-        slices=tuple(plan_slices(edges)),
         split=plan_split(edges),
     )
 
@@ -113,6 +117,7 @@ def split_parameters(plan: PeriodPlan, *, extremes: bool) -> dict[str, Any]:
             days=[part.day for part in split.parts],
             lows=[part.first for part in split.parts],
             highs=[part.last for part in split.parts],
+            buckets=[part.bucket for part in split.parts],
         ),
         **fallback_parameters(
             days=[stand_in.day for stand_in in split.fallback],
@@ -160,14 +165,13 @@ def _video_parameters(plan: PeriodPlan, *, partitions: Mapping[str, int], event_
 
 def collect_buckets(rows: Iterable[Mapping[str, Any]], plan: PeriodPlan) -> Collected:
     """Merges the rows of all partitions. Raises InvalidQuery when retention has deleted rows that the plan needs."""
-    parts: dict[int, list[Aggregate]] = {}
+    parts: dict[int, list[Mapping[str, Any]]] = {}
     read = list(rows)
     for row in read:
-        aggregate = Aggregate.from_row(row)
-        if aggregate is not None:
-            parts.setdefault(row["bucket"] - 1, []).append(aggregate)
+        if row["count"] is not None:
+            parts.setdefault(row["bucket"] - 1, []).append(row)
     sources = find_sources(read, plan)
-    return Collected({i: a for i, found in sorted(parts.items()) if (a := merge(found)) is not None}, sources)
+    return Collected({index: Aggregate.from_rows(found) for index, found in sorted(parts.items())}, sources)
 
 
 def find_sources(rows: Iterable[Mapping[str, Any]], plan: PeriodPlan) -> frozenset[Source]:

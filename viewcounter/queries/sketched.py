@@ -165,12 +165,13 @@ def collect_sketches(rows: Iterable[Mapping[str, Any]], plan: PeriodPlan, *, of_
     sources: set[Source] = set()
     planned: set[Source] = set()
     checked: set[int] = set()
+    slices = plan.slices
     for row in rows:
         if row["partition"] not in checked:
             checked.add(row["partition"])
             horizon = Horizon.from_row(row)
-            check_resolution(plan.slices, horizon, period=plan.period, interval=plan.interval)
-            planned |= {_SOURCES[tier.value] for tier in find_tiers(plan.slices, horizon)}
+            check_resolution(slices, horizon, period=plan.period, interval=plan.interval)
+            planned |= {_SOURCES[tier.value] for tier in find_tiers(slices, horizon)}
         if row["bucket"] is not None:
             parts.setdefault(row["bucket"] - 1, []).append(row["data"])
             sources |= {Source(source) for source in row["sources"]}

@@ -23,11 +23,13 @@ _QUARTERS_OF_HOUR = 4
 
 @dataclass(frozen=True, slots=True)
 class DayPart:
-    """The quarters [first, last) of the UTC day that begins with `day`; from 0 to 96, but never a whole day."""
+    """The quarters [first, last) of the UTC day that begins with `day`; from 0 to 96, but never a whole day. `bucket`,
+    from 1, is the number of edges at or before them."""
 
     day: datetime
     first: int
     last: int
+    bucket: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +62,7 @@ def plan_split(edges: Sequence[datetime]) -> SplitPlan:
     split_days: list[Slice] = []
     parts: list[DayPart] = []
     fallback: list[StandIn] = []
-    for start, end in pairwise(edges):
+    for bucket, (start, end) in enumerate(pairwise(edges), start=1):
         first, last = _ceil(start, QUARTER), floor_to(end, QUARTER)
         if first >= last:
             append_slice(slices, Slice(Tier.MINUTE, start, end))
@@ -73,8 +75,8 @@ def plan_split(edges: Sequence[datetime]) -> SplitPlan:
                 append_slice(slices, Slice(Tier.DAY, low, high))
             else:
                 append_slice(split_days, Slice(Tier.PARTS, day, day + _DAY))
-                parts.append(DayPart(day, (low - day) // QUARTER, (high - day) // QUARTER))
-                for piece in plan_slices([low, high]):
+                parts.append(DayPart(day, (low - day) // QUARTER, (high - day) // QUARTER, bucket))
+                for piece in plan_slices([low, high], coarsest=Tier.HOUR):
                     _append_stand_in(fallback, StandIn(day, piece))
         if last < end:
             append_slice(slices, Slice(Tier.MINUTE, last, end))

@@ -57,11 +57,11 @@ def get_edges(period: Period, bucket_starts: Sequence[datetime] = ()) -> list[da
     return [start, *bucket_starts[1:], end]
 
 
-def plan_slices(edges: Sequence[datetime]) -> list[Slice]:
+def plan_slices(edges: Sequence[datetime], *, coarsest: Tier = Tier.DAY) -> list[Slice]:
     """The coarsest slices that cover [first, last) and cross none of the ascending edges between; in order."""
     slices: list[Slice] = []
     for start, end in pairwise(edges):
-        _cover(slices, Tier.DAY, start, end)
+        _cover(slices, coarsest, start, end)
     return slices
 
 

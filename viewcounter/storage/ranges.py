@@ -49,10 +49,17 @@ def slice_parameters(tiers: Sequence[str], starts: Sequence[datetime], ends: Seq
     return {"tiers": binary.texts(tiers), "starts": instants(starts), "ends": instants(ends)}
 
 
-def part_parameters(days: Sequence[datetime], lows: Sequence[int], highs: Sequence[int]) -> dict[str, Any]:
-    """Parameters for parts of days: the quarters [low, high) of the day, three columns of equal length."""
-    quarters = (binary.smallints(np.array(numbers, dtype=np.int16)) for numbers in (lows, highs))
-    return {"part_days": instants(days), **dict(zip(("part_lows", "part_highs"), quarters, strict=True))}
+def part_parameters(
+    days: Sequence[datetime], lows: Sequence[int], highs: Sequence[int], buckets: Sequence[int]
+) -> dict[str, Any]:
+    """Parameters for parts of days, ascending: the quarters [low, high) of the day, and their bucket (from 1); four
+    columns of equal length."""
+    return {
+        "part_days": instants(days),
+        "part_lows": binary.smallints(np.array(lows, dtype=np.int16)),
+        "part_highs": binary.smallints(np.array(highs, dtype=np.int16)),
+        "part_buckets": binary.bigints(np.array(buckets, dtype=np.int64)),
+    }
 
 
 def fallback_parameters(

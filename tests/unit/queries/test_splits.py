@@ -1,5 +1,6 @@
 """Plans of days in parts: every minute is read once, from the coarsest rows that have it."""
 
+from bisect import bisect_right
 from collections import Counter
 from datetime import UTC, datetime, timedelta
 
@@ -23,10 +24,10 @@ def test_local_days_off_the_hour_are_parts_of_rows_of_days():
     plan = plan_split([at("1 18:30"), at("2 18:30"), at("3 18:30")])
     assert plan.slices == (Slice(Tier.PARTS, at("1"), at("4")),)
     assert plan.parts == (
-        DayPart(at("1"), 74, 96),
-        DayPart(at("2"), 0, 74),
-        DayPart(at("2"), 74, 96),
-        DayPart(at("3"), 0, 74),
+        DayPart(at("1"), 74, 96, 1),
+        DayPart(at("2"), 0, 74, 1),
+        DayPart(at("2"), 74, 96, 2),
+        DayPart(at("3"), 0, 74, 2),
     )
     assert [stand_in for stand_in in plan.fallback if stand_in.day == at("2")] == [
         StandIn(at("2"), Slice(Tier.HOUR, at("2"), at("2 18"))),
@@ -44,7 +45,7 @@ def test_whole_days_are_not_split_and_minutes_only_where_quarters_do_not_reach()
         Slice(Tier.PARTS, at("1"), at("2")),
         Slice(Tier.PARTS, at("4"), at("5")),
     )
-    assert plan.parts == (DayPart(at("1"), 41, 96), DayPart(at("4"), 0, 44))
+    assert plan.parts == (DayPart(at("1"), 41, 96, 1), DayPart(at("4"), 0, 44, 1))
 
 
 def test_a_day_cut_within_a_quarter_is_split_once():
@@ -83,6 +84,7 @@ def test_every_minute_is_read_once_in_its_bucket_with_parts_or_with_their_stand_
     stand_ins = [(stand_in.slice.start, stand_in.slice.end) for stand_in in plan.fallback]
     whole = Counter({edges[0] + n * MINUTE: 1 for n in range((edges[-1] - edges[0]) // MINUTE)})
     assert count_minutes(pieces + parts) == count_minutes(pieces + stand_ins) == whole
+    assert [part.bucket for part in plan.parts] == [bisect_right(edges, first) for first, _ in parts]
     for first, last in parts:
         assert not [edge for edge in edges if first < edge < last]
         assert last - first < timedelta(days=1)

@@ -39,7 +39,8 @@ INTERVAL = OpenApiParameter(
     {"type": "string", "enum": list(Interval)},
     description=(
         "Adds a series; needs both times. At most 1,500 buckets at once. Quarters and years begin in January. A bucket "
-        "that the period covers in part has the value of that part."
+        "that the period covers in part has the value of that part. Buckets of 15 minutes or more are kept for ever; "
+        "for days of an earlier release whose parts are not, the code is `not_available`."
     ),
 )
 TIME_ZONE = OpenApiParameter(

@@ -17,9 +17,6 @@ WITH fallback AS MATERIALIZED (
         %(fallback_days)s::timestamptz[], %(fallback_tiers)s::text[],
         %(fallback_starts)s::timestamptz[], %(fallback_ends)s::timestamptz[]
     ) AS f (day, tier, first, last)
-), parts AS MATERIALIZED (
-    SELECT p.day, p.low, p.high, width_bucket(p.day + p.low * interval '15 minutes', %(edges)s::timestamptz[]) AS bucket
-    FROM unnest(%(part_days)s::timestamptz[], %(part_lows)s::smallint[], %(part_highs)s::smallint[]) AS p (day, low, high)
 ), seen AS MATERIALIZED (
     SELECT asked.partition, s.epoch, s.position, s.watermark, s.state, s.rolled_through, s.minutes_since, s.hours_since,
         s.admits_since, s.generation,
@@ -115,7 +112,7 @@ WITH fallback AS MATERIALIZED (
     ) AS t
     WHERE (r.partition, r.video_id, t.start) NOT IN (SELECT d.partition, d.video_id, d.start FROM dirty_days AS d)
     UNION ALL
-    SELECT r.partition, t.bucket, t.counts[t.through] - coalesce(t.counts[t.before], 0),
+    SELECT r.partition, (%(part_buckets)s::bigint[])[t.place]::integer, t.counts[t.through] - coalesce(t.counts[t.before], 0),
         CASE WHEN t.sums IS NULL THEN (t.counts[t.through] - coalesce(t.counts[t.before], 0)) * t.min
             ELSE t.sums[t.through] - coalesce(t.sums[t.before], 0) END,
         CASE WHEN t.sums IS NULL THEN t.min
@@ -124,13 +121,26 @@ WITH fallback AS MATERIALIZED (
             WHEN %(extremes)s::boolean THEN (SELECT max(u) FROM unnest(t.maxs[t.before + 1:t.through]) AS u) END,
         CASE WHEN t.is_coarse THEN t.start END
     FROM split AS r CROSS JOIN LATERAL (
-        SELECT e.start, e.min, e.max, e.counts, e.sums, e.mins, e.maxs, p.bucket,
-            e.resolution IS NULL OR e.resolution > %(resolution)s AS is_coarse,
-            CASE p.low WHEN 0 THEN 0 ELSE width_bucket((p.low - 1)::smallint, e.slots) END AS before,
-            CASE p.high WHEN 96 THEN cardinality(e.slots) ELSE width_bucket((p.high - 1)::smallint, e.slots) END AS through
-        FROM event_day AS e JOIN parts AS p ON p.day = e.start
-        WHERE e.partition = r.partition AND e.video_id = r.video_id AND e.event_type_id = %(event_type_id)s
-            AND e.start >= r.first AND e.start < r.last
+        SELECT p.*,
+            CASE p.low WHEN 0 THEN 0 ELSE width_bucket((p.low - 1)::smallint, p.slots) END AS before,
+            CASE p.high WHEN 96 THEN cardinality(p.slots) ELSE width_bucket((p.high - 1)::smallint, p.slots) END AS through
+        FROM (
+            SELECT n.*, (%(part_lows)s::smallint[])[n.place] AS low, (%(part_highs)s::smallint[])[n.place] AS high
+            FROM (
+                -- The places of the day's parts, by two searches: the planner would join them as a loop over all parts.
+                SELECT e.start, e.min, e.max, e.slots, e.counts, e.sums, e.mins, e.maxs,
+                    e.resolution IS NULL OR e.resolution > %(resolution)s AS is_coarse,
+                    generate_series(
+                        width_bucket(e.start - interval '1 second', %(part_days)s::timestamptz[]) + 1,
+                        width_bucket(e.start, %(part_days)s::timestamptz[])
+                    ) AS place
+                FROM event_day AS e
+                WHERE e.partition = r.partition AND e.video_id = r.video_id AND e.event_type_id = %(event_type_id)s
+                    AND e.start >= r.first AND e.start < r.last
+                OFFSET 0
+            ) AS n
+            OFFSET 0
+        ) AS p
         OFFSET 0
     ) AS t
     WHERE (t.through > t.before OR t.is_coarse)
