@@ -13,7 +13,10 @@ if get_config().admin != "none":
     admin.autodiscover()
 
 ADMIN: list[URLPattern | URLResolver] = [path("admin/login/", log_in), path("admin/", admin.site.urls)]
-API: list[URLPattern | URLResolver] = [path("", include("viewcounter.api.urls"))]
+API: list[URLPattern | URLResolver] = [
+    path("", include("viewcounter.api.urls")),
+    path("", include("viewcounter.pages.urls")),
+]
 START: list[URLPattern | URLResolver] = [
     path("", show_start_page),
     path("favicon.ico", show_no_icon),

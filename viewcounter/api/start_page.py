@@ -108,6 +108,7 @@ def render_start_page(*, has_api: bool, has_admin: bool, version: str) -> str:
 
 def _list_links(*, has_api: bool, has_admin: bool) -> Iterator[tuple[str, str, str]]:
     if has_api:
+        yield "/videos/", "Counts", "Videos and channels with charts, for users with a password and by links."
         yield "/v1/docs", "API documentation", "Every request and answer, to read and to try out."
         yield "/v1/schema", "OpenAPI document", "The same for programs that make clients."
     if has_admin:

@@ -40,8 +40,8 @@ from viewcounter.config import get_config
 
 logger = logging.getLogger(__name__)
 
-TOKEN_STARTS = {KeyKind.SECRET: "vc", KeyKind.PUBLIC: "vcp"}
-_TOKEN = re.compile(r"(vcp?)_([0-9a-f]{12})_([A-Za-z0-9_-]{43})")
+TOKEN_STARTS = {KeyKind.SECRET: "vc", KeyKind.PUBLIC: "vcp", KeyKind.LINK: "vcl"}
+_TOKEN = re.compile(r"(vc[pl]?)_([0-9a-f]{12})_([A-Za-z0-9_-]{43})")
 _LAST_USED_SECONDS = 60.0
 _NOBODYS_DIGEST = hashlib.sha256(b"").digest()
 _LOOKUP_THREADS = 2
@@ -126,6 +126,11 @@ def authenticate(token: str) -> AuthenticatedKey:
 def is_public_token(token: str) -> bool:
     """Whether the token has the prefix of public keys, valid or not."""
     return token.startswith(f"{TOKEN_STARTS[KeyKind.PUBLIC]}_")
+
+
+def is_link_token(token: str) -> bool:
+    """Whether the token has the prefix of links, valid or not."""
+    return token.startswith(f"{TOKEN_STARTS[KeyKind.LINK]}_")
 
 
 def read_key_of_address(token: str) -> bytes:

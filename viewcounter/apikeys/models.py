@@ -9,7 +9,11 @@ from viewcounter.apikeys.scopes import PUBLIC_SCOPES, KeyKind, Scope
 
 SECRET_DIGEST_BYTES = 32
 ORIGINS_MAX = 100
-KINDS = [(KeyKind.SECRET.value, "secret: for programs"), (KeyKind.PUBLIC.value, "public: for web pages")]
+KINDS = [
+    (KeyKind.SECRET.value, "secret: for programs"),
+    (KeyKind.PUBLIC.value, "public: for web pages"),
+    (KeyKind.LINK.value, "link: for people who look at counts"),
+]
 
 
 LIMIT_HELP = "of all processes together; empty: no limit, for a public key that of the settings"
@@ -74,6 +78,8 @@ class ApiKey(models.Model):
         if is_public and not set(self.scopes) <= PUBLIC_SCOPES:
             allowed = ", ".join(sorted(PUBLIC_SCOPES))
             raise ValidationError({"scopes": f"A public key may have these scopes and no other: {allowed}."})
+        if self.kind == KeyKind.LINK and self.scopes != [Scope.STATS_READ.value]:
+            raise ValidationError({"scopes": f"A link has the scope {Scope.STATS_READ} and no other."})
         if is_public and not self.allowed_origins:
             raise ValidationError({"allowed_origins": "A public key names the origins of the pages that use it."})
         if not is_public and self.allowed_origins:

@@ -17,10 +17,12 @@ PUBLIC_SCOPES = frozenset({Scope.EVENTS_WRITE, Scope.COUNTS_PUBLIC})
 
 
 class KeyKind(StrEnum):
-    """The holder of a key: a program that keeps it secret, or a web page, whose visitors all see it."""
+    """The holder of a key: a program that keeps it secret, a web page, whose visitors all see it, or a link, which
+    people open in a browser."""
 
     SECRET = "secret"  # noqa: S105
     PUBLIC = "public"
+    LINK = "link"
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,6 +4,8 @@ Written by `viewcounter.catalogue.changes` only, which gives every change its re
 outlive the catalogue.
 """
 
+from urllib.parse import quote
+
 from django.db import models
 
 from viewcounter.catalogue.limits import ID_MAX_CHARACTERS, ID_VALIDATORS, TITLE_MAX_CHARACTERS, TITLE_VALIDATORS
@@ -24,6 +26,10 @@ class Channel(models.Model):
     def __str__(self) -> str:
         return str(self.title or self.channel_id)
 
+    def get_absolute_url(self) -> str:
+        """The page with its counts; the admin links to it."""
+        return f"/channels/{quote(self.channel_id, safe='')}"
+
 
 class Video(models.Model):
     """`channel` is null while the channel of a video is not known."""
@@ -40,3 +46,7 @@ class Video(models.Model):
 
     def __str__(self) -> str:
         return str(self.title or self.video_id)
+
+    def get_absolute_url(self) -> str:
+        """The page with its counts; the admin links to it."""
+        return f"/videos/{quote(self.video_id, safe='')}"

@@ -24,6 +24,7 @@ OWN_APPS = (
     "viewcounter.shardwatch",
     "viewcounter.controlplane",
     "viewcounter.api",
+    "viewcounter.pages",
     *(("devtools",) if find_spec("devtools") else ()),
 )
 """`devtools`, which a production host need not have, provides commands."""

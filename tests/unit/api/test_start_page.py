@@ -20,7 +20,7 @@ def test_start_page_leads_to_docs_schema_admin_and_status_and_says_the_version()
     answer = Client().get("/", headers={"accept": "text/html"})
     assert (answer.status_code, answer["Content-Type"]) == (200, "text/html; charset=utf-8")
     page = answer.content.decode()
-    assert list_links(page) == ["/v1/docs", "/v1/schema", "/admin/", "/readyz", "/healthz"]
+    assert list_links(page) == ["/videos/", "/v1/docs", "/v1/schema", "/admin/", "/readyz", "/healthz"]
     assert f"Version {__version__}" in page
     assert '<html lang="en">' in page
     assert Client().head("/").content == b""
@@ -41,7 +41,7 @@ def test_start_page_runs_no_script_and_no_style_but_its_own():
 @pytest.mark.parametrize(
     ("has_api", "has_admin", "links"),
     [
-        (True, False, ["/v1/docs", "/v1/schema", "/readyz", "/healthz"]),
+        (True, False, ["/videos/", "/v1/docs", "/v1/schema", "/readyz", "/healthz"]),
         (False, True, ["/admin/", "/healthz"]),
     ],
 )

@@ -19,6 +19,7 @@ class Command(OperatorCommand):
     examples = (
         "manage.py create_api_key reports --scopes stats:read",
         "manage.py create_api_key site --public --origin https://www.example.com",
+        "manage.py create_api_key team --link --expires-in-days 90",
         "manage.py create_api_key site --public --scopes counts:public --origin https://www.example.com",
     )
 
@@ -33,6 +34,9 @@ class Command(OperatorCommand):
             "--public",
             action="store_true",
             help="key for web pages: not a secret, sends events, or reads counts with --scopes counts:public",
+        )
+        parser.add_argument(
+            "--link", action="store_true", help="reading token: print the path of a page of counts that people may open"
         )
         parser.add_argument(
             "--origin",
@@ -52,12 +56,13 @@ class Command(OperatorCommand):
         from viewcounter.apikeys.keys import create_key
 
         try:
-            scopes = _get_scopes(options["scopes"], is_public=options["public"])
+            kind = _get_kind(is_public=options["public"], is_link=options["link"])
+            scopes = _get_scopes(options["scopes"], kind=kind)
             key, token = create_key(
                 options["name"],
                 scopes,
                 expires_at=_get_expiry(options["expires_in_days"]),
-                kind=KeyKind.PUBLIC if options["public"] else KeyKind.SECRET,
+                kind=kind,
                 allowed_origins=options["origin"],
                 requests_per_second=options["requests_per_second"],
                 events_per_second=options["events_per_second"],
@@ -66,15 +71,23 @@ class Command(OperatorCommand):
             raise CommandError(describe(error)) from error
         except ValueError as error:
             raise CommandError(f"--scopes: {error}") from error
+        shown = f"/videos/?link={token}" if kind is KeyKind.LINK else token
         if options["quiet"]:
-            self.stdout.write(token)
+            self.stdout.write(shown)
             return
-        self.stdout.write(f"Key for {key.name} with {', '.join(scopes)}. It is shown only once:\n{token}")
+        self.stdout.write(f"Key for {key.name} with {', '.join(scopes)}. It is shown only once:\n{shown}")
 
 
-def _get_scopes(text: str | None, *, is_public: bool) -> list[Scope]:
-    """Raises ValueError. The scope of a public key that sends events may be omitted."""
-    return [Scope.EVENTS_WRITE] if is_public and text is None else parse_scopes(text or "")
+def _get_kind(*, is_public: bool, is_link: bool) -> KeyKind:
+    if is_public and is_link:
+        raise CommandError("--public and --link: a key is one or the other")
+    return KeyKind.PUBLIC if is_public else KeyKind.LINK if is_link else KeyKind.SECRET
+
+
+def _get_scopes(text: str | None, *, kind: KeyKind) -> list[Scope]:
+    """Raises ValueError. The scope of a public key that sends events may be omitted, and that of a link."""
+    usual = {KeyKind.PUBLIC: Scope.EVENTS_WRITE, KeyKind.LINK: Scope.STATS_READ}.get(kind)
+    return [usual] if usual is not None and text is None else parse_scopes(text or "")
 
 
 def _get_expiry(days: int | None) -> datetime | None:
