@@ -2,6 +2,7 @@
 
 from django.core.exceptions import ImproperlyConfigured
 
+from runtime.logs import build_logging
 from shardproxy.errors import InsecureConnection
 from shardproxy.tls import find_stray_variables
 from viewcounter import __version__
@@ -134,20 +135,5 @@ STATIC_URL = "/static/"
 WHITENOISE_USE_FINDERS = True
 WHITENOISE_AUTOREFRESH = False
 
-LOGGING = {
-    "version": 1,
-    "disable_existing_loggers": False,
-    "formatters": {"line": {"format": "%(asctime)s %(levelname)s %(name)s %(message)s"}},
-    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
-    "root": {"handlers": ["stderr"], "level": "INFO"},
-    "loggers": {
-        "viewcounter": {"level": _config.log_level},
-        # a line for each task that is sent, received or done; what fails is a warning or worse
-        "celery.beat": {"level": "WARNING"},
-        "celery.worker.strategy": {"level": "WARNING"},
-        "celery.worker.request": {"level": "WARNING"},
-        "celery.app.trace": {"level": "WARNING"},
-        "psycopg.pool": {"level": "ERROR"},  # each failed attempt is already counted and reported by the shard proxy
-    },
-}
+LOGGING = build_logging(_config.log_level, _config.log_format)
 BASE_DIR = PROJECT_ROOT

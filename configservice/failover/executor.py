@@ -23,6 +23,7 @@ from configservice.failover.state import FINISHED, FailoverEvent, FailoverState
 from configservice.monitoring.monitor import Monitor
 from configservice.settings import ConfigServiceSettings
 from configservice.topology.model import Instance, Shard
+from runtime.logs import log_fields
 
 logger = logging.getLogger(__name__)
 
@@ -66,6 +67,10 @@ class Executor:
 
         After a failed step the shard is probed again: by then the monitor knows whether the instance answers.
         """
+        with log_fields(shard=shard.name):
+            self._run(row, shard)
+
+    def _run(self, row: Failover, shard: Shard) -> None:
         if row.state == FailoverState.REQUESTED:
             self._log.read_now()  # on request only: an automatic failover must not wait, so uses the last reading
         run = _Run(row, shard, writes_stopped_at=self._find_last_answer(row))

@@ -195,12 +195,13 @@ class ShardReconciler:
 
     def _correct(self, shard: Shard, plans: list[RolePlan], mode: FailoverMode, leader_generation: int) -> None:
         for plan in plans:
-            logger.warning("%s: %s %s: %s", shard.name, plan.correction, plan.name, plan.why)
+            about = {"shard": shard.name}
+            logger.warning("%s: %s %s: %s", shard.name, plan.correction, plan.name, plan.why, extra=about)
             self._lease.check()
             try:
                 self._apply(plan, shard, mode, leader_generation)
             except (InstanceUnreachable, InstanceRefuses, ActionFailed) as error:
-                logger.warning("%s: %s %s failed: %s", shard.name, plan.correction, plan.name, error)
+                logger.warning("%s: %s %s failed: %s", shard.name, plan.correction, plan.name, error, extra=about)
 
     def _apply(self, plan: RolePlan, shard: Shard, mode: FailoverMode, leader_generation: int) -> None:
         instance = next(i for i in shard.instances if i.name == plan.name)

@@ -121,7 +121,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         except httptools.HttpParserError:
             if self._is_within_bounds():
                 message = "Invalid HTTP request received."
-                self.logger.warning(message)
+                self.logger.info(message)  # the client's mistake
                 self.send_400_response(message)
             else:
                 self._refuse_rest_of_head()

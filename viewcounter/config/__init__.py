@@ -15,6 +15,7 @@ from pydantic import SecretStr
 
 from clusterproxy.settings import ClusterSettings
 from configservice.settings import ConfigServiceSettings
+from runtime.logs import LogFormat
 from runtime.settings import required, section, setting, split_commas
 from shardproxy.settings import PoolSettings, ReaperSettings, WatchSettings
 from viewcounter.api.settings import ApiSettings, HotReadSettings, StreamSettings
@@ -56,7 +57,7 @@ from viewcounter.processing.settings import (
 )
 from viewcounter.queries.settings import SketchLimits
 from viewcounter.shardwatch.settings import KillRecordSettings
-from viewcounter.web.settings import LogInSettings, RequestLimits, SiteSettings, WebSettings
+from viewcounter.web.settings import AccessLog, LogInSettings, RequestLimits, SiteSettings, WebSettings
 
 __all__ = ["Config", "InvalidSettings", "get_config", "read_settings"]
 
@@ -84,7 +85,12 @@ class Config:
         parse=split_commas,
     )
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = setting(
-        "INFO", "Least level of log lines that are written: DEBUG, INFO, WARNING or ERROR."
+        "INFO", "Least level of log lines that are written, by any library too: DEBUG, INFO, WARNING or ERROR."
+    )
+    log_format: LogFormat = setting("text", "Format of log lines: text, or json for one JSON object a line.")
+    access_log: AccessLog = setting(
+        "none",
+        "Requests that web processes write a log line of: none; failed: those answered with a status from 400 on; all.",
     )
     state_dir: Path = setting(
         PROJECT_ROOT / ".local", "Folder of files that survive a restart, such as the disk copy of the topology."

@@ -17,6 +17,7 @@ from configservice.topology.model import Topology
 from runtime.http.asgi import PROBLEM_LINE, Headers, Receive, Send, respond
 from runtime.http.errors import ClientGone, Refused, Rejected, TryLater
 from runtime.http.problems import Problem, encode_problem
+from runtime.logs import add_log_fields
 from viewcounter.apikeys.authentication import KeyAuthenticator, read_key_of_address
 from viewcounter.apikeys.errors import KEYS_UNAVAILABLE_DETAIL, InvalidKey, KeysUnavailable
 from viewcounter.apikeys.origins import READABLE, build_preflight_lines, check_origin
@@ -151,7 +152,7 @@ class IngestEndpoint:
             self._meter.count_request("client_gone")
             return
         except Exception:
-            logger.exception("request %s failed", head.request_id)
+            logger.exception("request %s failed", head.request_id, extra={"request_id": head.request_id})
             problem = Problem(status=500, code="internal_error", detail="The server failed; nothing is known stored.")
             response = self._build_refusal(Rejected(problem), head.request_id)
         self._meter.count_request(response.outcome)
@@ -279,6 +280,7 @@ class IngestEndpoint:
         except KeysUnavailable as error:
             problem = Problem(status=503, code="keys_unavailable", detail=KEYS_UNAVAILABLE_DETAIL)
             raise TryLater(problem) from error
+        add_log_fields(key_prefix=key.prefix)
         if Scope.EVENTS_WRITE not in key.scopes:
             detail = f"The API key lacks the scope {Scope.EVENTS_WRITE}."
             raise Rejected(Problem(status=403, code="missing_scope", detail=detail))

@@ -8,6 +8,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import Context
 from dataclasses import dataclass
 
 from runtime.transitions import OutageLog
@@ -51,7 +52,7 @@ class AppliedWatch:
         waiter = _Waiter(dict(positions), loop.create_future())
         self._waiters.add(waiter)
         if self._polling is None or self._polling.done():
-            self._polling = loop.create_task(self._poll())
+            self._polling = loop.create_task(self._poll(), context=Context())  # not with the log fields of this request
         try:
             return await asyncio.wait_for(waiter.applied, self._limits.seconds)
         except TimeoutError:

@@ -23,6 +23,7 @@ from configservice.moves.states import ABORTABLE, FINISHED, URGENT, MoveEvent, M
 from configservice.topology.publication import check_signer
 from runtime.backoff import Backoff
 from runtime.errors import Permanent
+from runtime.logs import log_fields
 from runtime.metrics import MOVE_FAILURES, MOVES_RUNNING
 from shardproxy.errors import ShardProxyError
 from viewcounter.eventlog.errors import EventLogError
@@ -205,7 +206,8 @@ def run_move(
     token = build_token(target_epoch=move.target_epoch, claim=move.claims)
     MOVES_RUNNING.inc()
     try:
-        _run(Work(tools, move, token, on_progress), owner, while_in=while_in, on_step=on_step)
+        with log_fields(partition=move.partition):
+            _run(Work(tools, move, token, on_progress), owner, while_in=while_in, on_step=on_step)
     finally:
         MOVES_RUNNING.dec()
         _release(move_id, owner)

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from clusterproxy.errors import ClusterProxyError
 from runtime.backoff import Backoff
+from runtime.logs import log_fields
 from runtime.periodic import PeriodicTask
 from runtime.transitions import OutageLog
 from shardproxy.errors import ShardProxyError
@@ -112,7 +113,8 @@ class ShardFollower:
             with self._lock:
                 apart = self._apart.get(partition)
             if apart is not None and apart.due_at <= self._clock():
-                self._drain_alone(partition, apart)
+                with log_fields(partition=partition):
+                    self._drain_alone(partition, apart)
         with self._lock:
             due_at = min((apart.due_at for apart in self._apart.values()), default=None)
         return None if due_at is None else max(0.0, due_at - self._clock())

@@ -154,6 +154,7 @@ class PoisonIsolator:
                 batch.tally.read,
                 trials.count,
                 next(iter(refused.values())).message,
+                extra={"partition": batch.partition},
             )
         return replacement
 
@@ -179,6 +180,7 @@ class PoisonIsolator:
                 batch.old_position,
                 reason.value,
                 detail,
+                extra={"partition": batch.partition},
             )
         return PartitionStopped(f"partition {batch.partition} has stopped: {reason.value}: {detail}")
 

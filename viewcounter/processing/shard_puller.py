@@ -15,6 +15,7 @@ from datetime import UTC, datetime
 from clusterproxy.errors import ClusterProxyError, NoTopology
 from clusterproxy.proxy import ClusterProxy
 from configservice.topology.model import Shard
+from runtime.logs import bind_log_fields
 from runtime.metrics import DRAIN_FAILURES, OWNED_PARTITIONS, OWNED_WATERMARK_AGE_SECONDS
 from runtime.periodic import PeriodicTask
 from runtime.transitions import OutageLog
@@ -95,17 +96,18 @@ class ShardPuller:
         )
         self._lease = PeriodicTask(
             f"lease on {shard.name}",
-            self._renew,
+            bind_log_fields(self._renew, shard=shard.name),
             interval_seconds=tools.settings.renew_seconds,
             on_end=self._release,
         )
         self._draining = PeriodicTask(
             f"drains of {shard.name}",
-            self._drain,
+            bind_log_fields(self._drain, shard=shard.name),
             interval_seconds=None,
             on_end=lambda: self._follower.close(timeout_seconds=tools.settings.stop_seconds),
         )
-        self._watermarks = PeriodicTask(f"watermarks of {shard.name}", self._advance_watermarks, interval_seconds=None)
+        advance = bind_log_fields(self._advance_watermarks, shard=shard.name)
+        self._watermarks = PeriodicTask(f"watermarks of {shard.name}", advance, interval_seconds=None)
 
     def start(self) -> None:
         for task in (self._lease, self._draining, self._watermarks):

@@ -14,11 +14,13 @@ from viewcounter.config import get_config  # noqa: E402
 from viewcounter.health.registration import start_admin_heartbeat, start_gateway_heartbeat  # noqa: E402
 from viewcounter.web.admin_process import AdminProcess  # noqa: E402
 from viewcounter.web.application import Gateway  # noqa: E402
+from viewcounter.web.request_log import RequestLog  # noqa: E402
 
-application: AdminProcess | Gateway
+_process: AdminProcess | Gateway
 if get_config().admin == "only":
-    application = AdminProcess(_django, config=get_config(), start_heartbeat=start_admin_heartbeat)
+    _process = AdminProcess(_django, config=get_config(), start_heartbeat=start_admin_heartbeat)
 else:
-    application = Gateway(
+    _process = Gateway(
         _django, start_heartbeat=start_gateway_heartbeat, build_reads=build_reads, key_copy=get_key_copy()
     )
+application = RequestLog(_process, access_log=get_config().access_log)

@@ -9,6 +9,7 @@ from typing import Any
 
 from runtime.http.asgi import AsgiApplication, Receive, Send, replay_body, respond_refused
 from runtime.http.errors import ClientGone, Refused
+from runtime.logs import add_log_fields
 from viewcounter.apikeys.authentication import KeyAuthenticator
 from viewcounter.apikeys.errors import InvalidKey, KeysUnavailable
 from viewcounter.apikeys.scopes import AuthenticatedKey
@@ -67,9 +68,11 @@ class CheckedRequests:
         if head.authorization is None:
             return None
         try:
-            return await self._keys.authenticate(head.authorization)
+            key = await self._keys.authenticate(head.authorization)
         except (InvalidKey, KeysUnavailable) as error:
             return error
+        add_log_fields(key_prefix=key.prefix)
+        return key
 
 
 def _may_send_body(path: str, verdict: KeyVerdict | None) -> bool:

@@ -5,6 +5,7 @@ gunicorn --config viewcounter/web/gunicorn_conf.py viewcounter.web.asgi:applicat
 
 from typing import Any
 
+from runtime.logs import build_logging
 from runtime.metric_files import fold_dead_processes, start_process_group
 from viewcounter.config import get_config
 
@@ -26,8 +27,9 @@ keepalive = 75
 backlog = 2048
 # uvicorn believes X-Forwarded-For of these, and only with `site.behind_tls_proxy`: see web_worker.
 forwarded_allow_ips = _config.site.proxy_addresses
-accesslog = None
+accesslog = None  # viewcounter.web.request_log writes it
 errorlog = "-"
+logconfig_dict = build_logging(_config.log_level, _config.log_format)
 control_socket_disable = True
 
 

@@ -1,9 +1,12 @@
 """Settings of the web processes."""
 
 from dataclasses import dataclass
+from typing import Literal
 
 from runtime.http.settings import HeadLimits
 from runtime.settings import section, setting, split_commas
+
+AccessLog = Literal["none", "failed", "all"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,11 @@ from runtime.http.problems import Problem
 from viewcounter.web.request import CLOSE, Head
 from viewcounter.web.settings import SiteSettings
 
-UNKNOWN_HOST = Problem(400, "unknown_host", "The Host header names no host of this service.")
+UNKNOWN_HOST = Problem(
+    400,
+    "unknown_host",
+    "The Host header names no host of this service. Its operator lists them in VIEWCOUNTER_SITE_ALLOWED_HOSTS.",
+)
 _HTTPS_REQUIRED = Problem(
     403,
     "https_required",

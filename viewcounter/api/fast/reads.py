@@ -11,6 +11,7 @@ from rest_framework.exceptions import Throttled
 
 from runtime.http.asgi import AsgiApplication, Receive, Send, replay_body, respond
 from runtime.http.errors import ClientGone
+from runtime.logs import add_log_fields
 from runtime.metrics import HOT_READS
 from viewcounter.api.authentication import build_invalid_key_error, build_missing_key_error
 from viewcounter.api.fast.answers import build_answer, build_lines, build_refusal, collect_security_headers
@@ -85,5 +86,6 @@ class FastReadEndpoint:
             key = await self._keys.authenticate(request.authorization)
         except InvalidKey:
             raise build_invalid_key_error() from None
+        add_log_fields(key_prefix=key.prefix)
         check_scope(key, Scope.STATS_READ)
         return key
