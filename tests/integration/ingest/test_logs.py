@@ -28,6 +28,7 @@ def read_lines(cluster: LocalCluster) -> list[dict[str, Any]]:
     return [json.loads(line) for line in cluster.state.get_log_path(NAME).read_text().splitlines()]
 
 
+@pytest.mark.long(minutes=0.3)
 def test_every_line_is_json_and_an_answer_s_id_is_in_the_lines_of_its_request(
     web: LocalCluster, json_web: Web, write_token: str
 ) -> None:

@@ -14,6 +14,7 @@ import msgspec
 from runtime.http.asgi import PROBLEM_LINE, AsgiApplication, Receive, Send, respond
 from runtime.http.errors import ClientGone, Refused, Rejected, TryLater
 from runtime.http.problems import Problem, encode_problem
+from runtime.logs import add_log_fields
 from runtime.metrics import HOT_READS
 from viewcounter.api.errors import RETRY_AFTER_SECONDS, find_problem
 from viewcounter.api.fast.answers import Body, collect_security_headers
@@ -194,6 +195,7 @@ class PublicCountsEndpoint:
                 code, detail = "missing_key", "Send a public key as ?key=vcp_…, any as 'Authorization: Bearer <key>'."
             challenge = (b"www-authenticate", b"Bearer")
             raise Rejected(Problem(401, code, detail), headers=(challenge, *readable)) from error
+        add_log_fields(key_prefix=key.prefix)
         needed = {Scope.COUNTS_PUBLIC} if key.is_public else _SCOPES_OF_SECRET_KEYS
         if not needed & key.scopes:
             detail = f"This needs the scope {Scope.COUNTS_PUBLIC}; the key {key.prefix} lacks it."

@@ -9,6 +9,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager, suppress
+from contextvars import Context
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -125,7 +126,8 @@ class CountsStreams:
             if len(self._channels) >= self._settings.max_videos:
                 raise _full(f"{len(self._channels)} videos are watched live, the most of a process.")
             channel = self._channels[video_id] = _Channel(body, _decode_counts(body), _render_event(body))
-            channel.reader = asyncio.create_task(self._read(video_id, channel))
+            # It outlives this request, whose log fields are not its own.
+            channel.reader = asyncio.create_task(self._read(video_id, channel), context=Context())
         watcher = _Watcher()
         channel.watchers[watcher] = None
         try:
