@@ -22,6 +22,7 @@ from devtools.localcluster.spec import (
     SHARD_DATABASE,
     SHARD_PROXY_ROLE,
 )
+from tests.architecture.programs import run_where_found
 from viewcounter.config import Config
 from viewcounter.config.reading import list_settings
 
@@ -208,10 +209,3 @@ def test_compose_understands_its_file(tmp_path):
     shutil.copy(DOCKER / ".env.example", tmp_path / ".env")
     shutil.copy(DOCKER / "compose.yaml", tmp_path)
     run_where_found("docker-compose", "--file", str(tmp_path / "compose.yaml"), "config", "--quiet")
-
-
-def run_where_found(program: str, *arguments: str) -> None:
-    if shutil.which(program) is None:
-        pytest.skip(f"{program} is not installed here: docker/ IS NOT CHECKED BY IT")
-    done = subprocess.run([program, *arguments], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
