@@ -355,3 +355,22 @@ def test_an_older_copy_of_the_log_takes_nothing_from_a_gateway_that_knows_more(s
     finally:
         gateway.close()
         other.close()
+
+
+def test_a_reader_that_began_before_the_log_was_created_goes_on_in_its_term(server: LogServer) -> None:
+    log_id = [""]
+    reader = RedisEventLog(server.url, timeout_seconds=TIMEOUT_SECONDS, get_log_id=lambda: log_id[0])
+    creator = RedisEventLog(server.url, timeout_seconds=TIMEOUT_SECONDS)
+    try:
+        assert reader.session.identity.term == 0
+        creator.open(LogIdentity("cluster:1", 1))
+        log_id[0] = "cluster:1"
+        for term in (1, 2):
+            with pytest.raises(LogRestarted):
+                reader.read_many({0: START}, max_entries=1)
+            assert reader.session.identity == LogIdentity("cluster:1", term)
+            assert reader.barrier([0]) == {0: START}
+            creator.open(LogIdentity("cluster:1", term + 1))
+    finally:
+        reader.close()
+        creator.close()

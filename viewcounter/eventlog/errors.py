@@ -12,7 +12,10 @@ class EventLogUnavailable(EventLogError, Retryable):
 
 
 class LogRestarted(EventLogUnavailable):
-    """The log server has been started again since the last call. Nothing was stored; the next call goes on."""
+    """The log server has been started again since the last call, or another process has begun a term of the log.
+
+    Nothing was stored; the next call goes on.
+    """
 
 
 class LogBehind(EventLogUnavailable):

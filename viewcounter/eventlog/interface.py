@@ -134,7 +134,8 @@ class EventLog(Protocol):
     """Every call is bounded in time and raises EventLogError (retryable) when the log cannot answer.
 
     An implementation on a server expects one log and uses no other, except in the calls about identity. It stays in one
-    session: after a restart of the server `append`, `read_many`, `barrier` and `read_tails` raise LogRestarted once.
+    session: after a restart of the server, or once another process has opened the log, `read_many`, `barrier` and
+    `read_tails` raise LogRestarted once.
     """
 
     @property

@@ -45,6 +45,7 @@ from viewcounter.eventlog.interface import (
 from viewcounter.eventlog.redis_errors import describe_other, translate_refusal, translated
 from viewcounter.eventlog.redis_run import ServerRun
 
+NO_IDENTITY = LogIdentity("", 0)
 FIELD, LOST_FIELD = b"e", b"m"
 NO_EVICTION = "noeviction"
 ID_KEY = "log-id"
@@ -127,7 +128,7 @@ class RedisEventLog(EventLog):
             self._check_id(None if identity is None else identity.id.encode())
             if self._run is None:
                 raise LogRestarted("the log server has just been started again")
-            self._session = LogSession(identity or LogIdentity("", 0), self._run.run_id)
+            self._session = LogSession(identity or NO_IDENTITY, self._run.run_id)
         return self._session
 
     def _check_confirmed(self) -> None:
@@ -150,14 +151,13 @@ class RedisEventLog(EventLog):
         # MULTI: a floor that is read apart from the entries could be older than the trim that removed some of them.
         sha = self._get_run_sha()
         with translated(), self._client.pipeline(transaction=True) as pipe:
-            pipe.get(ID_KEY)
+            pipe.mget(ID_KEY, TERM_KEY)
             pipe.script_exists(sha)
             for partition, position in after.items():
                 pipe.get(_floor_key(partition))
                 pipe.xrange(_log_key(partition), min=f"({position}", max="+", count=max_entries)
-            log_id, is_same_run, *replies = pipe.execute()
-        self._check_id(log_id)
-        self._check_run(is_same_run)
+            identity, is_same_run, *replies = pipe.execute()
+        self._check_session(identity, is_same_run)
         found = zip(after.items(), replies[::2], replies[1::2], strict=True)
         return {p: _build_entries(p, position, floor, entries) for (p, position), floor, entries in found}
 
@@ -184,14 +184,13 @@ class RedisEventLog(EventLog):
     def read_tails(self, partitions: Iterable[int]) -> Tails:
         wanted, sha = list(partitions), self._get_run_sha()
         with translated(), self._client.pipeline(transaction=True) as pipe:
-            pipe.get(ID_KEY)
+            pipe.mget(ID_KEY, TERM_KEY)
             pipe.script_exists(sha)
             pipe.time()
             for partition in wanted:
                 pipe.eval(scripts.READ_TAIL, 1, _log_key(partition))
-            log_id, is_same_run, (seconds, microseconds), *tails = pipe.execute()
-        self._check_id(log_id)
-        self._check_run(is_same_run)
+            identity, is_same_run, (seconds, microseconds), *tails = pipe.execute()
+        self._check_session(identity, is_same_run)
         read_at = _EPOCH + timedelta(seconds=seconds, microseconds=microseconds)
         positions = (Position.parse(tail.decode()) for tail in tails)
         return Tails(read_at, dict(zip(wanted, positions, strict=True)))
@@ -249,8 +248,7 @@ class RedisEventLog(EventLog):
     def read_identity(self) -> LogIdentity | None:
         with translated():
             found: Any = self._client.mget(ID_KEY, TERM_KEY)
-        log_id, term = found
-        return None if log_id is None else LogIdentity(log_id.decode(), int(term or 0))
+        return None if found[0] is None else _build_identity(found)
 
     def open(
         self,
@@ -343,10 +341,13 @@ class RedisEventLog(EventLog):
         assert self._run is not None  # noqa: S101
         return self._run.sha
 
-    def _check_run(self, is_same: list[bool]) -> None:
-        if not is_same[0]:
+    def _check_session(self, identity: list[bytes | None], is_same_run: list[bool]) -> None:
+        """Another process may have created the log, or begun a term of it."""
+        log_id, _ = identity
+        self._check_id(log_id)
+        if not is_same_run[0] or _build_identity(identity) != self.session.identity:
             self._end_session()
-            raise LogRestarted("the log server has been started again")
+            raise LogRestarted("the log server has been started again, or another term of the log has begun")
 
     def _check_id(self, found: bytes | None) -> None:
         expected = self._get_log_id()
@@ -363,6 +364,12 @@ def _build_entries(
     if floor is not None and (trimmed := Position.parse(floor.decode())) > after:
         return PositionTrimmed(f"partition {partition} is at {after}, its log is trimmed through {trimmed}")
     return [Entry(Position.parse(key.decode()), fields[FIELD], LOST_FIELD in fields) for key, fields in entries]
+
+
+def _build_identity(found: list[bytes | None]) -> LogIdentity:
+    """NO_IDENTITY of a server without a log."""
+    log_id, term = found
+    return NO_IDENTITY if log_id is None else LogIdentity(log_id.decode(), int(term or 0))
 
 
 def _log_key(partition: int) -> str:
