@@ -183,11 +183,13 @@ def write_locks(root: Path, *options: str) -> None:
     compile_lock = [uv, "pip", "compile", "--quiet", "--universal", "--python-version", "3.11", "--generate-hashes"]
     compile_lock += ["--no-emit-index-url", "--no-emit-find-links", "--custom-compile-command", "bin/lock-requirements"]
     service, local, dev = "requirements.txt", "requirements-local.txt", "requirements-dev.txt"
-    # The largest first. The smaller ones use its versions, so that an environment can be extended.
+    patroni = "requirements-patroni.txt"
+    # The largest first, but for Patroni's. The smaller ones use its versions, so that an environment can be extended.
     for pins, lock, more in (
         ([service, local, dev], "requirements-dev.lock", options),
         ([service, local], "requirements-local.lock", ("--constraints", "requirements-dev.lock")),
         ([service], "requirements.lock", ("--constraints", "requirements-dev.lock")),
+        ([service, local, dev, patroni], "requirements-patroni.lock", ("--constraints", "requirements-dev.lock")),
     ):
         subprocess.run([*compile_lock, "--output-file", lock, *pins, *more], cwd=root, env=environment, check=True)
 

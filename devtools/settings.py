@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
+from devtools.localcluster.spec import MAX_CONTROL_REPLICAS
 from runtime.settings import section, setting
 from viewcounter.config import Config
 from viewcounter.config.reading import read_process_settings
@@ -15,6 +16,13 @@ class LocalSettings:
 
     shards: int = setting(2, "Number of shards of the local cluster.")
     replicas_per_shard: int = setting(1, "Number of replicas of each shard of the local cluster.", ge=0)
+    control_replicas: int = setting(
+        0,
+        "Number of replicas of the local cluster's control database, which Patroni runs; with 0 it is one server"
+        " without Patroni.",
+        ge=0,
+        le=MAX_CONTROL_REPLICAS,
+    )
     movers: int = setting(
         1, "Number of run_mover processes of the local cluster; with 0, moves wait for `manage.py moves resume`.", ge=0
     )

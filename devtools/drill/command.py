@@ -38,6 +38,7 @@ def run_drill_command(options: dict[str, Any], *, stdout: OutputWrapper, stderr:
         repeat=options["repeat"],
         rate=options["rate"],
         without=tuple(name for name in options["without"].split(",") if name),
+        control_replicas=options["control_replicas"],
         journal_dir=options["journal"],
         can_mount=can_mount(),
     )

@@ -20,7 +20,7 @@ from devtools.localcluster.member import Member
 from devtools.localcluster.postgres import PostgresServer, find_primary
 from devtools.localcluster.rejoin import find_missing_timeline
 from devtools.localcluster.small_disk import SmallDisk
-from devtools.localcluster.spec import BROKER_SERVER, CONTROL_SERVER, LOG_SERVER, SUPERUSER_ROLE, WEB, WORKER
+from devtools.localcluster.spec import BROKER_SERVER, LOG_SERVER, SUPERUSER_ROLE, WEB, WORKER
 from devtools.localcluster.waiting import Waiter
 
 WHOLE_SECONDS = 90.0
@@ -94,7 +94,11 @@ class FaultContext:
         return sorted(name for name in self.cluster.layout.applications if name.startswith("configservice"))
 
     def get_control(self) -> PostgresServer:
-        return self.cluster.database(CONTROL_SERVER)
+        """The leader, of several. Raises NotReady."""
+        control = self.cluster.layout.control
+        if control is None:
+            raise NotReady("the cluster has no control database of its own")
+        return control
 
     def _get_pid(self, name: str) -> int:
         try:
@@ -157,9 +161,13 @@ class FaultContext:
         return all(member.name != BROKER_SERVER for member in self.absent)
 
     def find_obstacle_of_member(self, member: Member) -> str | None:
-        """A worker that starts without its broker never says that it is ready; its pull processes run nevertheless."""
+        """A worker that starts without its broker never says that it is ready; its pull processes run nevertheless. The
+        control database is whole when all of its servers are."""
         if not member.is_running:
             return "the member does not run"
+        if member in self.cluster.layout.controls:
+            obstacles = ((server.name, server.find_obstacle()) for server in self.cluster.layout.controls)
+            return next((f"{name}: {obstacle}" for name, obstacle in obstacles if obstacle), None)
         return None if member.name == WORKER and not self.has_broker else member.find_obstacle()
 
     def find_missing_children(self, application: str) -> str | None:

@@ -6,6 +6,7 @@ from pathlib import Path
 from devtools.drill.errors import BadDrillOption
 from devtools.drill.plan import ClusterPart, PlannedFault, plan_faults, plan_repeats, plan_tightly
 from devtools.drill.registry import QUICK_KINDS, QUICK_SEED, DrillFault, choose_faults
+from devtools.localcluster.spec import MAX_CONTROL_REPLICAS
 
 MINUTES_MAX = 24 * 60
 RATE_MAX = 20_000
@@ -26,6 +27,7 @@ class DrillOptions:
     repeat: int = 0
     rate: int = 1000
     without: tuple[str, ...] = ()
+    control_replicas: int = 0
     journal_dir: Path | None = None
     can_mount: bool = False
     """Whether this process can mount small disks; else a plan has no full disks."""
@@ -36,6 +38,8 @@ class DrillOptions:
             if name not in DISPENSABLE:
                 raise BadDrillOption(f"--without: {name!r} is none of {', '.join(DISPENSABLE)}")
         self.choose_faults()
+        if not 0 <= self.control_replicas <= MAX_CONTROL_REPLICAS:
+            raise BadDrillOption(f"--control-replicas: must be at least 0 and at most {MAX_CONTROL_REPLICAS}")
         for name, number, most in (
             ("--minutes", self.minutes, MINUTES_MAX),
             ("--rate", self.rate, RATE_MAX),
@@ -49,7 +53,11 @@ class DrillOptions:
             raise BadDrillOption(f"--journal: {self.journal_dir} is not a directory")
 
     def choose_faults(self) -> list[DrillFault]:
-        chosen = choose_faults(self.kinds or (QUICK_KINDS if self.quick else ()), can_mount=self.can_mount)
+        chosen = choose_faults(
+            self.kinds or (QUICK_KINDS if self.quick else ()),
+            can_mount=self.can_mount,
+            has_patroni=self.control_replicas > 0,
+        )
         absent = {DISPENSABLE[name] for name in self.without}
         possible = [entry for entry in chosen if not entry.kind.touches & absent]
         if self.kinds and len(possible) < len(chosen):

@@ -19,6 +19,7 @@ from devtools.drill.faults.processes import (
     Freeze,
     KillFault,
     Restart,
+    find_control_postgres,
     find_gateway_worker,
     find_member,
     find_pull_process,
@@ -41,6 +42,8 @@ SHARD_PROXIES = "shards"
 """Stands for the names of all instances."""
 AWAKE = (1.0, 3.0)
 ASLEEP = (5.0, 9.0)
+FAILED_OVER = (35.0, 35.0)
+"""Longer than Patroni waits for a leader that stands still."""
 ZOMBIE = (8.0, 15.0)
 """Longer than the lease of a pull process: others do its work before it wakes."""
 LONG = (30.0, 30.0)
@@ -59,7 +62,8 @@ WRONG_CLOCK = ExpectedErrors(posts=frozenset({"422", "207"}))
 
 @dataclass(frozen=True, slots=True)
 class DrillFault:
-    """A kind of fault. `proxies`: servers that need a TCP proxy in front. `disk`: server that needs a small disk."""
+    """A kind of fault. `proxies`: servers that need a TCP proxy in front. `disk`: server that needs a small disk.
+    `of_patroni`: for a control database under Patroni only."""
 
     kind: Kind
     what: str
@@ -67,6 +71,24 @@ class DrillFault:
     make: MakeFault
     proxies: frozenset[str] = frozenset()
     disk: str = ""
+    of_patroni: bool = False
+
+
+def _build_patroni_faults() -> list[DrillFault]:
+    """Of the control database's leader: the server alone. Its whole member is what `kill-control` and others strike."""
+    return [
+        DrillFault(
+            Kind(f"{verb}-control-server", frozenset({ClusterPart.CONTROL}), hold),
+            f"{what} the server of the control database's leader, not of its Patroni",
+            NOTHING,
+            _bind(make, find_control_postgres),
+            of_patroni=True,
+        )
+        for verb, what, make, hold in (
+            ("kill", "kill -9 of", KillFault, (0.0, 0.0)),
+            ("freeze", "SIGSTOP, later SIGCONT, of", Freeze, FAILED_OVER),
+        )
+    ]
 
 
 def _build_process_faults() -> list[DrillFault]:
@@ -287,6 +309,7 @@ def _build_faults() -> dict[str, DrillFault]:
     entries = [
         *_build_application_faults(),
         *_build_process_faults(),
+        *_build_patroni_faults(),
         *_build_network_faults(),
         *_build_database_faults(),
         *_build_disk_faults(),
@@ -305,7 +328,7 @@ QUICK_KINDS = (
 QUICK_SEED = 20261126
 
 
-def choose_faults(names: Sequence[str], *, can_mount: bool) -> list[DrillFault]:
+def choose_faults(names: Sequence[str], *, can_mount: bool, has_patroni: bool = False) -> list[DrillFault]:
     """The named faults in this order, or all that are possible on this machine. Raises BadDrillOption."""
     unknown = [name for name in names if name not in FAULTS]
     if unknown:
@@ -314,4 +337,13 @@ def choose_faults(names: Sequence[str], *, can_mount: bool) -> list[DrillFault]:
     possible = [entry for entry in entries if can_mount or not entry.disk]
     if names and len(possible) < len(entries):
         raise BadDrillOption("--faults: a full disk needs root and the right to mount file systems")
-    return possible
+    fitting = [entry for entry in possible if _fits(entry, has_patroni=has_patroni)]
+    if names and len(fitting) < len(possible):
+        needs = "exclude" if has_patroni else "need"
+        raise BadDrillOption(f"--faults: some {needs} a control database under Patroni: --control-replicas")
+    return fitting
+
+
+def _fits(entry: DrillFault, *, has_patroni: bool) -> bool:
+    """Members that Patroni runs have no proxy in front."""
+    return CONTROL_SERVER not in entry.proxies if has_patroni else not entry.of_patroni

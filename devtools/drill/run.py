@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from devtools.drill.context import FaultContext
 from devtools.drill.freshness import FreshnessWatch
@@ -52,13 +52,14 @@ def run_drill(options: DrillOptions, *, on_progress: OnProgress) -> DrillReport:
     entries = {entry.kind.name: entry for entry in options.choose_faults()}
     drill = _Drill(options, entries, on_progress)
     wanted = {name for entry in entries.values() for name in entry.proxies}
+    spec = replace(SPEC, control_replicas=options.control_replicas)
     with TcpProxies() as proxies:
 
         def reach(name: str, port: int) -> int:
             group = SHARD_PROXIES if name.startswith(SHARD_PREFIX) else name
             return proxies.open(name, port).port if group in wanted else port
 
-        with run_temporary_cluster(spec=SPEC, reach=reach) as cluster:
+        with run_temporary_cluster(spec=spec, reach=reach) as cluster:
             drill.show("starting a cluster", 0.0)
             cluster.start_servers()
             with ExitStack() as disks:

@@ -15,6 +15,7 @@ def build_spec(config: DevtoolsConfig) -> ClusterSpec:
     return ClusterSpec(
         shards=config.local.shards,
         replicas_per_shard=config.local.replicas_per_shard,
+        control_replicas=config.local.control_replicas,
         partitions=config.local.partitions,
         zone=config.cluster.zone,
         web_workers=config.web.workers,

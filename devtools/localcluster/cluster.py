@@ -8,7 +8,7 @@ idempotent, so a start is the same after any kind of stop.
 
 import signal
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -29,6 +29,7 @@ from devtools.localcluster.layout import (
     reach_directly,
 )
 from devtools.localcluster.member import Member
+from devtools.localcluster.patroni import PatroniServer
 from devtools.localcluster.postgres import PostgresServer, find_primary
 from devtools.localcluster.postgres_seed import seed_primary, seed_replica
 from devtools.localcluster.process import OWNER_VARIABLE, Launch, run_tool
@@ -180,7 +181,10 @@ class LocalCluster:
         self._describe_instances()
 
     def _start_databases(self) -> None:
-        control = [partial(self._start_primary, self.layout.control)] if self.layout.control else []
+        patroni = [control for control in self.layout.controls if isinstance(control, PatroniServer)]
+        ours = [control for control in self.layout.controls if control not in patroni]
+        control = [partial(self._start_primary, control) for control in ours]
+        control += [partial(self._start_patroni, patroni)] if patroni else []
         shards = [partial(self._start_shard, instances) for instances in self.layout.shards.values()]
         self._waiter.run_all([*control, *shards])
 
@@ -312,6 +316,14 @@ class LocalCluster:
         seed_primary(server, superuser_password=self.state.get_secret("postgres_password"))
         self._bring_up(server)
         server.ensure_database()
+
+    def _start_patroni(self, members: Sequence[PatroniServer]) -> None:
+        """Together: they choose among themselves which one creates the database."""
+        self._bring_up_all(members)
+        leader = next((member for member in members if member.is_primary), None)
+        if leader is None:
+            raise NotReady("no member of the control database is a primary")
+        leader.ensure_database()
 
     def _start_shard(self, instances: tuple[PostgresServer, ...]) -> None:
         primary = choose_primary(instances)

@@ -4,7 +4,7 @@ A server whose address is in the real environment is not started: that address i
 written to `.local/env`, so that a command in any other shell finds the same cluster.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -58,9 +58,15 @@ class ClusterEnvironment:
     given: frozenset[str]
 
 
-def build_environment(state: StateFolder, *, ports: Mapping[str, int], outer: Mapping[str, str]) -> ClusterEnvironment:
+def build_environment(
+    state: StateFolder,
+    *,
+    ports: Mapping[str, int],
+    outer: Mapping[str, str],
+    control_servers: Sequence[str] = (CONTROL_SERVER,),
+) -> ClusterEnvironment:
     """Our own settings, overridden by those of the real environment where it names another server."""
-    own = build_own_settings(state, ports=ports)
+    own = build_own_settings(state, ports=ports, control_servers=control_servers)
     given = find_given_settings(own, outer)
     servers = frozenset(
         server
@@ -78,7 +84,9 @@ def build_environment(state: StateFolder, *, ports: Mapping[str, int], outer: Ma
     return ClusterEnvironment(settings=own | given, given=servers)
 
 
-def build_own_settings(state: StateFolder, *, ports: Mapping[str, int]) -> dict[str, str]:
+def build_own_settings(
+    state: StateFolder, *, ports: Mapping[str, int], control_servers: Sequence[str] = (CONTROL_SERVER,)
+) -> dict[str, str]:
     log_password, broker_password = state.get_secret("log_password"), state.get_secret("broker_password")
     broker = f"redis://:{broker_password}@{LOOPBACK}:{ports[BROKER_SERVER]}"
     return {
@@ -87,8 +95,8 @@ def build_own_settings(state: StateFolder, *, ports: Mapping[str, int]) -> dict[
         "VIEWCOUNTER_SITE_HTTPS_ONLY": "false",
         "VIEWCOUNTER_ADMIN": "here",  # a process of its own would take 90 MiB
         "VIEWCOUNTER_SILENCED_CHECKS": _CHECKS_OF_HTTPS,
-        "VIEWCOUNTER_CONTROL_DATABASE_HOST": LOOPBACK,
-        "VIEWCOUNTER_CONTROL_DATABASE_PORT": str(ports[CONTROL_SERVER]),
+        "VIEWCOUNTER_CONTROL_DATABASE_HOST": ",".join(LOOPBACK for _ in control_servers),
+        "VIEWCOUNTER_CONTROL_DATABASE_PORT": ",".join(str(ports[name]) for name in control_servers),
         "VIEWCOUNTER_CONTROL_DATABASE_NAME": CONTROL_DATABASE,
         "VIEWCOUNTER_CONTROL_DATABASE_USER": SERVICE_ROLE,
         CONTROL_PASSWORD: state.get_secret("control_password"),

@@ -23,6 +23,7 @@ from devtools.localcluster.environment import (
     move_to_files,
 )
 from devtools.localcluster.member import Member
+from devtools.localcluster.patroni import PatroniServer, choose_members, get_port_names
 from devtools.localcluster.placement import Placement, place_postgres
 from devtools.localcluster.ports import LOOPBACK, assign_ports
 from devtools.localcluster.postgres import PostgresServer, find_primary
@@ -58,7 +59,7 @@ class Layout:
 
     environment: ClusterEnvironment
     child_environment: dict[str, str]
-    control: PostgresServer | None
+    controls: tuple[PostgresServer, ...]
     valkeys: tuple[ValkeyServer, ...]
     shards: dict[str, tuple[PostgresServer, ...]]
     applications: dict[str, Application] = field(default_factory=dict)
@@ -66,8 +67,12 @@ class Layout:
     @property
     def servers(self) -> dict[str, Member]:
         instances = [instance for shard in self.shards.values() for instance in shard]
-        control = [self.control] if self.control else []
-        return {server.name: server for server in (*self.valkeys, *control, *instances)}
+        return {server.name: server for server in (*self.valkeys, *self.controls, *instances)}
+
+    @property
+    def control(self) -> PostgresServer | None:
+        """The control database's primary, as its data say; None if it is provided from outside."""
+        return choose_primary(self.controls) if self.controls else None
 
     @property
     def web_url(self) -> str:
@@ -85,13 +90,15 @@ def build_layout(
 ) -> Layout:
     shards = {name: spec.get_instance_names(name) for name in spec.shard_names} | read_added_shards(state)
     instance_names = (name for names in shards.values() for name in names)
-    names = (*NETWORK_NAMES, *spec.config_service_names, *spec.mover_names, *instance_names)
+    placement = place_postgres(state, configured_bin_dir=spec.postgres_bin_dir)
+    members = choose_members(placement, wanted=spec.control_replicas)
+    control_ports = [port for member in members for port in get_port_names(member)]
+    names = (*NETWORK_NAMES, *control_ports, *spec.config_service_names, *spec.mover_names, *instance_names)
     ports = assign_ports(state, names, replace_taken=replace_taken_ports)
     told = {name: reach(name, port) if name in SERVER_NAMES else port for name, port in ports.items()}
-    environment = build_environment(state, ports=told, outer=outer)
+    environment = build_environment(state, ports=told, outer=outer, control_servers=members or (CONTROL_SERVER,))
     if spec.exchanges_secrets:
         move_to_files(state, environment.settings)
-    placement = place_postgres(state, configured_bin_dir=spec.postgres_bin_dir)
     environment.settings["VIEWCOUNTER_CONTROL_BACKUP_BIN_DIR"] = str(placement.programs.bin_dir)
     child_environment = build_child_environment(environment.settings, outer=outer, env_file=state.environment_file)
     common = {"state": state, "waiter": waiter}
@@ -99,7 +106,9 @@ def build_layout(
     return Layout(
         environment=environment,
         child_environment=child_environment,
-        control=_build_control(state, ports, placement, environment, server),
+        controls=()
+        if CONTROL_SERVER in environment.given
+        else _build_controls(state, members, ports, placement, server),
         valkeys=_build_valkeys(state, spec, ports, environment, server),
         shards={
             name: _build_shard(state, instance_names, ports, placement, server)
@@ -133,24 +142,25 @@ def read_added_shards(state: StateFolder) -> dict[str, tuple[str, ...]]:
     return {name: tuple(names) for name, names in added.items()} if isinstance(added, dict) else {}
 
 
-def _build_control(
+def _build_controls(
     state: StateFolder,
+    members: tuple[str, ...],
     ports: Mapping[str, int],
     placement: Placement,
-    environment: ClusterEnvironment,
     member: dict[str, Any],
-) -> PostgresServer | None:
-    if CONTROL_SERVER in environment.given:
-        return None
-    return PostgresServer(
+) -> tuple[PostgresServer, ...]:
+    """Without `members` one server of ours, otherwise those that Patroni runs."""
+    common = {"service_password": state.get_secret("control_password"), "placement": placement, **member}
+    if members:
+        return tuple(PatroniServer(name=name, names=members, ports=ports, **common) for name in members)
+    server = PostgresServer(
         name=CONTROL_SERVER,
         port=ports[CONTROL_SERVER],
         database=CONTROL_DATABASE,
-        service_password=state.get_secret("control_password"),
-        placement=placement,
         find_upstream=lambda: None,
-        **member,
+        **common,
     )
+    return (server,)
 
 
 def _build_valkeys(
@@ -278,7 +288,7 @@ def describe_layout(layout: Layout, *, pull_processes: int) -> dict[str, Any]:
     """The layout as JSON, for `bin/status` and `bin/down`, which are other processes."""
     databases = [
         {"name": server.name, "shard": shard, "port": server.port, "database": server.database}
-        for shard, servers in {"": (layout.control,) if layout.control else (), **layout.shards}.items()
+        for shard, servers in {"": layout.controls, **layout.shards}.items()
         for server in servers
     ]
     return {

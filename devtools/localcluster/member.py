@@ -78,6 +78,10 @@ class Member(ABC):
     def find_obstacle(self) -> str | None:
         """Why the member is not ready; None when it is. Bounded in time."""
 
+    def find_processes(self, pid: int) -> list[psutil.Process]:
+        """The process with its descendants, parents first."""
+        return find_tree(pid)
+
     # -- state -----------------------------------------------------------------------------------
 
     @property
@@ -117,7 +121,7 @@ class Member(ABC):
     def list_child_pids(self) -> list[int]:
         """All descendants of the process; empty if it does not run."""
         with self._lock:
-            return [process.pid for process in find_tree(self.pid)[1:]] if self.is_running else []
+            return [process.pid for process in self.find_processes(self.pid)[1:]] if self.is_running else []
 
     # -- for tests and operators -------------------------------------------------------------------
 
@@ -143,7 +147,7 @@ class Member(ABC):
             process = self._process
             if process is None:
                 return
-            tree = find_tree(process.pid) if process.poll() is None else []
+            tree = self.find_processes(process.pid) if process.poll() is None else []
             send_signal(tree, signal.SIGCONT)  # a paused process reacts to SIGKILL only
             for number, seconds in signals:
                 if process.poll() is None:
@@ -155,20 +159,20 @@ class Member(ABC):
         """`kill -9` of the process and its descendants. It stays down until `start`."""
         with self._lock:
             self._wanted = False
-            self._kill_and_reap(find_tree(self._process.pid) if self._process and self.is_running else [])
+            self._kill_and_reap(self.find_processes(self._process.pid) if self._process and self.is_running else [])
 
     def pause(self) -> None:
         """Freeze the process and its descendants: connections stay open. Returns when all are frozen."""
         root = self.pid
-        send_signal(find_tree(root), signal.SIGSTOP)
+        send_signal(self.find_processes(root), signal.SIGSTOP)
         self._waiter.wait_until(
-            lambda: None if all(is_paused(process) for process in find_tree(root)) else "it still moves",
+            lambda: None if all(is_paused(process) for process in self.find_processes(root)) else "it still moves",
             what=f"{self.name}, paused,",
             within_seconds=PAUSE_SECONDS,
         )
 
     def resume(self) -> None:
-        send_signal(find_tree(self.pid), signal.SIGCONT)
+        send_signal(self.find_processes(self.pid), signal.SIGCONT)
 
     @contextmanager
     def taken_down(self) -> Iterator[bool]:

@@ -10,7 +10,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, LiteralString
 
-import psutil
 import psycopg
 from psycopg import sql
 
@@ -27,6 +26,7 @@ from devtools.localcluster.postgres_settings import (
     build_password_file,
     build_settings,
 )
+from devtools.localcluster.postmaster import find_postmaster
 from devtools.localcluster.process import OWNER_VARIABLE, Launch
 from devtools.localcluster.spec import (
     CONFIG_SERVICE_ROLE,
@@ -48,7 +48,7 @@ class PostgresServer(Member):
     """`service_password`: of the role that owns `database`. `find_upstream`: returns the upstream of a replica."""
 
     kind = "postgres"
-    stop_signals = ((signal.SIGINT, 20.0), (signal.SIGQUIT, 5.0))
+    stop_signals: tuple[tuple[signal.Signals, float], ...] = ((signal.SIGINT, 20.0), (signal.SIGQUIT, 5.0))
     discard_signals = ((signal.SIGQUIT, 5.0),)  # a killed one would leave shared memory behind
 
     def __init__(
@@ -233,16 +233,8 @@ class PostgresServer(Member):
 
     def _remove_stale_lock(self) -> None:
         """PostgreSQL refuses to start while the pid in postmaster.pid exists, even if another program has it now."""
-        lock = self.data_dir / "postmaster.pid"
-        try:
-            pid = int(lock.read_text(encoding="ascii").split("\n", 1)[0])
-            if Path(psutil.Process(pid).cwd()) == self.data_dir.resolve():
-                return
-        except FileNotFoundError:
-            return
-        except (ValueError, psutil.Error, OSError):
-            pass
-        lock.unlink(missing_ok=True)
+        if find_postmaster(self.data_dir) is None:
+            (self.data_dir / "postmaster.pid").unlink(missing_ok=True)
 
 
 def find_primary(instances: Iterable[PostgresServer]) -> PostgresServer | None:

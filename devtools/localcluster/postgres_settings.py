@@ -22,10 +22,8 @@ class Upstream:
     slot: str
 
 
-def build_settings(
-    *, name: str, port: int, major: int, has_statement_statistics: bool, upstream: Upstream | None
-) -> str:
-    """postgresql.conf for one of several small servers on one machine. All other parameters have their defaults."""
+def build_parameters(*, name: str, port: int, major: int, has_statement_statistics: bool) -> dict[str, str]:
+    """Of one of several small servers on one machine. All other parameters have their defaults."""
     settings = {
         "cluster_name": name,
         "listen_addresses": LOOPBACK,
@@ -71,6 +69,14 @@ def build_settings(
         settings["reserved_connections"] = "3"  # for the shard proxy, when other roles have taken all other connections
     if major >= 18:
         settings["io_method"] = "sync"  # worker processes of five servers would outnumber the cores
+    return settings
+
+
+def build_settings(
+    *, name: str, port: int, major: int, has_statement_statistics: bool, upstream: Upstream | None
+) -> str:
+    """postgresql.conf with these parameters, and those of a replica of `upstream`."""
+    settings = build_parameters(name=name, port=port, major=major, has_statement_statistics=has_statement_statistics)
     if upstream is not None:
         settings["primary_conninfo"] = (
             f"host={LOOPBACK} port={upstream.port} user={REPLICATION_ROLE} "

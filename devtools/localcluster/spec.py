@@ -31,6 +31,7 @@ TRYOUT_KEY = "tryout_key"
 
 MAX_SHARDS = 64
 MAX_REPLICAS_PER_SHARD = 8
+MAX_CONTROL_REPLICAS = 6
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +48,8 @@ class ClusterSpec:
     beats: int = 2
     config_services: int = 2
     """0: no automatic failover; instances are promoted by hand."""
+    control_replicas: int = 0
+    """0: the control database is one server; otherwise Patroni runs it and this number of replicas."""
     movers: int = 0
     """0: moves are carried out by the commands that plan them only."""
     exchanges_secrets: bool = False
@@ -64,6 +67,7 @@ class ClusterSpec:
         if not (
             1 <= self.shards <= MAX_SHARDS
             and 0 <= self.replicas_per_shard <= MAX_REPLICAS_PER_SHARD
+            and 0 <= self.control_replicas <= MAX_CONTROL_REPLICAS
             and self.partitions >= self.shards
         ):
             raise ValueError(

@@ -13,7 +13,8 @@ from devtools.drill.context import FaultContext, list_pull_pids
 from devtools.drill.errors import NoVictim
 from devtools.localcluster.errors import NotReady
 from devtools.localcluster.member import Member
-from devtools.localcluster.spec import BROKER_SERVER, CONTROL_SERVER, LOG_SERVER, SHARD_PROXY, WEB, WORKER
+from devtools.localcluster.postmaster import find_postmaster
+from devtools.localcluster.spec import BROKER_SERVER, LOG_SERVER, SHARD_PROXY, WEB, WORKER
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +76,20 @@ def find_beat(context: FaultContext, rng: Random) -> Victim:
 def find_leader(context: FaultContext, rng: Random) -> Victim:
     """The leading config service, or any while the leader is unknown."""
     return _as_victim(context.cluster.application(context.find_leader() or rng.choice(context.list_config_services())))
+
+
+def find_control(context: FaultContext, _rng: Random) -> Victim:
+    """The control database's server; under Patroni the whole member that leads."""
+    return _as_victim(context.get_control())
+
+
+def find_control_postgres(context: FaultContext, _rng: Random) -> Victim:
+    """The server alone, whose Patroni goes on."""
+    member = context.get_control()
+    postmaster = find_postmaster(member.data_dir)
+    if postmaster is None:
+        raise NoVictim(f"{member.name} has no server")
+    return Victim(f"the server of {member.name}", member, postmaster.pid, is_child=True)
 
 
 def find_primary(context: FaultContext, rng: Random) -> Victim:
@@ -202,7 +217,7 @@ MEMBERS = {
     "shardproxy": find_member(SHARD_PROXY),
     "log": find_member(LOG_SERVER),
     "broker": find_member(BROKER_SERVER),
-    "control": find_member(CONTROL_SERVER),
+    "control": find_control,
     "primary": find_primary,
     "replica": find_replica,
 }

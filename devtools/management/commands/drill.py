@@ -36,6 +36,13 @@ class Command(OperatorCommand):
             help="parts that are dead all the time: beat, broker (also cache)",
         )
         parser.add_argument(
+            "--control-replicas",
+            type=int,
+            default=0,
+            metavar="N",
+            help="run the control database under Patroni with this number of replicas (default: %(default)s)",
+        )
+        parser.add_argument(
             "--rate", type=int, default=1000, metavar="N", help="events a second (default: %(default)s)"
         )
         parser.add_argument("--list", action="store_true", help="print the kinds of faults and the plan only")

@@ -39,7 +39,8 @@ def test_help_lists_our_commands_by_subject_and_django_s_by_name_after_them():
 
 @pytest.mark.parametrize(("script", "name"), [("", "manage.py up"), ("bin/up", "bin/up")])
 def test_a_command_calls_itself_as_people_have_called_it(script: str, name: str):
-    assert run("up", "--help", VIEWCOUNTER_SCRIPT=script).stdout.startswith(f"usage: {name} [-h] [--detach]\n")
+    said = run("up", "--help", VIEWCOUNTER_SCRIPT=script).stdout
+    assert said.startswith(f"usage: {name} [-h] [--detach] [--control-replicas N]\n")
 
 
 def test_output_that_nobody_reads_ends_a_command_without_a_traceback():
