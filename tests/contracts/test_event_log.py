@@ -325,3 +325,23 @@ def test_entries_at_or_below_an_applied_position_are_appended_again(log: EventLo
     assert [(entry.payload, entry.lost_before) for entry in found] == [(b"", True), (pack(1), False), (pack(2), False)]
     assert found[-1].position < log.append({0: pack(1)}).positions[0]
     assert log.read_unread({0: found[1].position}).events[0] >= 3
+
+
+def test_a_reader_with_an_old_copy_of_floor_and_tail_is_told_of_a_trim(log: EventLog) -> None:
+    """It knows of no trim: what it reads next must not look like the end of the log, nor like a gap without entries."""
+    positions = append_all(log, 0, [b"a", b"b", b"c"])
+    old_floor, old_tail = log.read_floors([0])[0], log.barrier([0])[0]
+    log.trim(0, through=positions[2])
+    later = append_all(log, 0, [b"d"])
+    assert isinstance(log.read_many({0: old_floor}, max_entries=9)[0], PositionTrimmed)
+    assert isinstance(log.read_many({0: positions[1]}, max_entries=9)[0], PositionTrimmed)
+    assert log.read_many({0: old_tail}, max_entries=9) == {0: [Entry(later[0], b"d")]}
+    assert (log.read_floors([0]), log.barrier([0])) == ({0: positions[2]}, {0: later[0]})
+
+
+def test_a_wait_below_the_floor_ends_and_the_read_after_it_refuses(log: EventLog) -> None:
+    positions = append_all(log, 0, [b"a", b"b", b"c"])
+    log.trim(0, through=positions[1])
+    assert log.wait({0: positions[0]}, timeout_seconds=limit(60)) is True
+    with pytest.raises(PositionTrimmed):
+        log.read(0, after=positions[0], max_entries=9)
