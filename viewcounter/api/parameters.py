@@ -80,5 +80,5 @@ def check_id(field: str, value: str) -> str:
         if len(value) > VIDEO_ID_MAX_CHARACTERS:
             message = f"must have at most {VIDEO_ID_MAX_CHARACTERS} characters, not {len(value)}"
             raise InvalidQuery(field, "too_long", message) from None
-        message = "must not be empty nor contain white space, control characters or '/'"
+        message = "must not be empty, '.' or '..', nor contain white space, invisible characters or '/'"
         raise InvalidQuery(field, "invalid_id", message) from None

@@ -9,6 +9,10 @@ TITLE_MAX_CHARACTERS = 500
 TITLE_PATTERN = r"^[^\x00\ud800-\udfff]*\Z"
 
 ID_VALIDATORS = (
-    RegexValidator(VIDEO_ID_PATTERN, "must not contain white space, control characters or '/'", code="invalid_id"),
+    RegexValidator(
+        VIDEO_ID_PATTERN,
+        "must not be '.' or '..', nor contain white space, invisible characters or '/'",
+        code="invalid_id",
+    ),
 )
 TITLE_VALIDATORS = (RegexValidator(TITLE_PATTERN, "must be text without NUL", code="invalid_title"),)

@@ -17,14 +17,20 @@ VALUE_MAX = 1_000_000
 VALUE_SCALE = 1000
 """Values are kept as integers of thousandths, so that sums are exact in any order of addition."""
 
-# Printable text that fits one segment of a URL: no controls (NUL among them), no white space, no "/" and
-# no surrogates, which are not text and which COPY refuses.
-VIDEO_ID_PATTERN = r"^[^\x00-\x20\x7f-\xa0/\ud800-\udfff\u2028\u2029\ufeff]+\Z"
-# The same with "/": it is never part of a URL, and base64 has it.
-VIEWER_ID_PATTERN = VIDEO_ID_PATTERN.replace("/", "")
+# Invisible characters, and those that change the direction of the text: two ids would look the same.
+_INVISIBLE = (
+    r"\xad\u034f\u061c\u115f\u1160\u1680\u17b4\u17b5\u180b-\u180f\u2000-\u200f\u2028-\u202f\u205f-\u206f"
+    r"\u3000\u3164\ufe00-\ufe0f\ufeff\uffa0"
+)
+# Visible text that fits one segment of a URL: no controls (NUL among them), no white space, no "/", neither "." nor
+# ".." (clients resolve them away), and no surrogates, which are not text and which COPY refuses.
+VIDEO_ID_PATTERN = r"^(?!\.{1,2}\Z)[^\x00-\x20\x7f-\xa0/\ud800-\udfff" + _INVISIBLE + r"]+\Z"
+# Never part of a URL, and base64 has "/".
+VIEWER_ID_PATTERN = r"^[^\x00-\x20\x7f-\xa0\ud800-\udfff\u2028\u2029\ufeff]+\Z"
 
 VideoId = Annotated[str, Meta(min_length=1, max_length=VIDEO_ID_MAX_CHARACTERS, pattern=VIDEO_ID_PATTERN)]
 ViewerId = Annotated[str, Meta(min_length=1, max_length=VIEWER_ID_MAX_CHARACTERS, pattern=VIEWER_ID_PATTERN)]
+EventType = Annotated[str, Meta(max_length=EVENT_TYPE_MAX_CHARACTERS)]
 Value = Annotated[float, Meta(ge=0, le=VALUE_MAX)]
 
 
@@ -40,7 +46,7 @@ class Event(Struct, frozen=True, gc=False):
 
     event_id: UUID
     video_id: VideoId
-    event_type: Annotated[str, Meta(max_length=EVENT_TYPE_MAX_CHARACTERS)]
+    event_type: EventType
     occurred_at: Annotated[datetime, Meta(tz=True)]
     value: Value | None = None
     viewer_id: ViewerId | None = None

@@ -9,14 +9,13 @@ values that one request may have decoded like this is bounded.
 import json
 import re
 from collections.abc import Callable, Sequence
-from datetime import datetime
 from typing import Any, NamedTuple
-from uuid import UUID
 
 import msgspec
 
 from runtime.http.errors import Rejected
 from runtime.http.problems import Problem
+from viewcounter.events.event_id import MAX, NIL, parse_event_id
 from viewcounter.events.message import (
     EVENT_TYPE_MAX_CHARACTERS,
     VALUE_MAX,
@@ -25,12 +24,18 @@ from viewcounter.events.message import (
     VIEWER_ID_MAX_CHARACTERS,
     VIEWER_ID_PATTERN,
     Event,
+    EventType,
+    Value,
+    VideoId,
+    ViewerId,
 )
+from viewcounter.events.times import NotATime, parse_time
 from viewcounter.ingest.envelopes import (
     ENVELOPE_KEYS,
     LIST_IN_EVENT,
     UTF_16_MARKS,
     find_items,
+    has_envelope_key,
     holds_list,
     split_items,
     starts_with_line,
@@ -62,11 +67,26 @@ class _StrictEvent(Event, forbid_unknown_fields=True, frozen=True, gc=False):
     """An event without other fields; those are looked at one by one, see `_parse_piece`."""
 
 
+class _LooseEvent(msgspec.Struct, frozen=True, gc=False):
+    """An event whose id and time may be spelled in ways that msgspec does not read as we do, see `_mend`."""
+
+    event_id: str
+    video_id: VideoId
+    event_type: EventType
+    occurred_at: str
+    value: Value | None = None
+    viewer_id: ViewerId | None = None
+
+
 _EVENT = msgspec.json.Decoder(Event)
+_EVENTS = msgspec.json.Decoder(list[Event])
+_LOOSE_EVENT = msgspec.json.Decoder(_LooseEvent)
 _STRICT_EVENT = msgspec.json.Decoder(_StrictEvent)
 _STRICT_EVENTS = msgspec.json.Decoder(list[_StrictEvent])
 _RAW = msgspec.json.Decoder(msgspec.Raw)
 _ENVELOPE_START = re.compile(rb'\s*\{\s*"(?:events|batch)"\s*:')
+# msgspec rounds what is beyond microseconds. Wherever such a number stands: it only chooses the slower way.
+_LONG_FRACTION = re.compile(rb"\.\d{7}")
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _EVENT_FIELDS = Event.__struct_fields__
 _DECODE_ERRORS = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
@@ -97,6 +117,8 @@ def parse_items(body: bytes, *, is_ndjson: bool, max_events: int, explain_max_va
 
 
 def _parse_json(body: bytes, max_events: int, budget: _ValueBudget) -> Sequence[Item]:
+    if _LONG_FRACTION.search(body):
+        return _parse_json_by_item(body, max_events, budget)
     try:
         events = _decode_typed(body)
     except _DECODE_ERRORS:
@@ -133,16 +155,19 @@ def _parse_lines(body: bytes, max_events: int, budget: _ValueBudget) -> list[Ite
 
 
 def _parse_piece(piece: bytes | msgspec.Raw, index: int, budget: _ValueBudget) -> Item:
+    if not _LONG_FRACTION.search(piece):
+        try:
+            return _STRICT_EVENT.decode(piece)
+        except _DECODE_ERRORS:
+            pass  # it has other fields or spellings, or the tolerant decoder below finds out what is wrong
+        try:
+            return _refuse_list(_EVENT.decode(piece), piece, index)
+        except _DECODE_ERRORS:
+            pass
     try:
-        return _STRICT_EVENT.decode(piece)
-    except _DECODE_ERRORS:
-        pass  # it has other fields, or the tolerant decoder below finds out what is wrong
-    try:
-        event = _EVENT.decode(piece)
-    except _DECODE_ERRORS:
+        return _refuse_list(_mend(_LOOSE_EVENT.decode(piece)), piece, index)
+    except (*_DECODE_ERRORS, ValueError):
         pass
-    else:
-        return ItemProblem(index, str(event.event_id), *LIST_IN_EVENT) if holds_list(piece) else event
     text = bytes(piece)
     try:
         if not budget.take(text):
@@ -151,6 +176,22 @@ def _parse_piece(piece: bytes | msgspec.Raw, index: int, budget: _ValueBudget) -
     except Rejected as refusal:
         return ItemProblem(index, None, refusal.problem.code, None, refusal.problem.detail)
     return _convert(decoded, index)
+
+
+def _refuse_list(event: Event, piece: bytes | msgspec.Raw, index: int) -> Item:
+    return ItemProblem(index, str(event.event_id), *LIST_IN_EVENT) if holds_list(piece) else event
+
+
+def _mend(event: _LooseEvent) -> Event:
+    """Raises ValueError."""
+    return Event(
+        parse_event_id(event.event_id),
+        event.video_id,
+        event.event_type,
+        parse_time(event.occurred_at),
+        event.value,
+        event.viewer_id,
+    )
 
 
 def _refuse_unexplained(text: bytes, index: int, budget: _ValueBudget) -> ItemProblem:
@@ -168,7 +209,7 @@ def _refuse_unexplained(text: bytes, index: int, budget: _ValueBudget) -> ItemPr
 def _decode_typed(body: bytes) -> Sequence[Event]:
     """The quick way, for bodies without anything unusual. Raises _DECODE_ERRORS for all others."""
     if body[:1] == b"[":
-        return _STRICT_EVENTS.decode(body)
+        return _decode_list(body)
     envelope = _ENVELOPE_START.match(body)
     if envelope is None:
         return [_STRICT_EVENT.decode(body)]
@@ -176,7 +217,16 @@ def _decode_typed(body: bytes) -> Sequence[Event]:
     end = body.rfind(b"}")
     if body[end + 1 :].strip():
         raise msgspec.DecodeError("something follows the object")
-    return _STRICT_EVENTS.decode(memoryview(body)[envelope.end() : end])
+    return _decode_list(memoryview(body)[envelope.end() : end])
+
+
+def _decode_list(text: bytes | memoryview) -> Sequence[Event]:
+    try:
+        return _STRICT_EVENTS.decode(text)
+    except msgspec.ValidationError:
+        if has_envelope_key(bytes(text)):
+            raise
+    return _EVENTS.decode(text)  # some have other fields
 
 
 def _decode_tolerant(body: bytes) -> object:
@@ -212,8 +262,8 @@ def _convert(item: object, index: int) -> Item:
             return ItemProblem(index, _find_event_id(item), *LIST_IN_EVENT)
         known = {field: item[field] for field in _EVENT_FIELDS if field in item}
         try:
-            return msgspec.convert(known, Event)
-        except (msgspec.ValidationError, UnicodeEncodeError):
+            return _mend(msgspec.convert(known, _LooseEvent))
+        except ValueError:  # also of msgspec and of text that no event can hold
             pass  # `_explain` checks each field by itself
     return _explain(item, index=index)
 
@@ -222,6 +272,10 @@ def _check_count(count: int, max_events: int) -> None:
     if count > max_events:
         detail = f"The request has {count} events; the limit is {max_events} events."
         raise Rejected(Problem(status=413, code="too_many_events", detail=detail))
+
+
+RESERVED_ID = ("reserved_id", "The nil and the max UUID identify no event. Make a new UUID for each event.")
+"""Code and message."""
 
 
 class _Reason(NamedTuple):
@@ -248,23 +302,21 @@ def _explain(item: object, *, index: int) -> ItemProblem:
 
 
 def _find_event_id(item: dict[str, Any]) -> str | None:
-    parsed = _find_converted(item.get("event_id"), UUID)
-    return None if parsed is None else str(parsed)
-
-
-def _find_converted(value: object, kind: type) -> Any:
+    text = item.get("event_id")
     try:
-        return msgspec.convert(value, kind)
-    except (msgspec.ValidationError, UnicodeEncodeError):  # a lone surrogate is no part of an id or a time
+        return str(parse_event_id(text)) if isinstance(text, str) else None
+    except ValueError:
         return None
 
 
 def _check_event_id(value: object) -> _Reason | None:
     if not isinstance(value, str):
         return _Reason("invalid_type", "Expected a UUID as text.")
-    if _find_converted(value, UUID) is None:
+    try:
+        number = parse_event_id(value).int
+    except ValueError:
         return _Reason("invalid_id", "Expected a UUID, for example 0190163d-8694-739b-aea5-966c26f8ad91.")
-    return None
+    return _Reason(*RESERVED_ID) if number in (NIL, MAX) else None
 
 
 def _check_video_id(value: object) -> _Reason | None:
@@ -273,7 +325,9 @@ def _check_video_id(value: object) -> _Reason | None:
     if len(value) > VIDEO_ID_MAX_CHARACTERS:
         return _Reason("too_long", f"Has {len(value)} characters; the limit is {VIDEO_ID_MAX_CHARACTERS}.")
     if not _VIDEO_ID.search(value):
-        return _Reason("invalid_id", "Expected printable characters without white space and without '/'.")
+        return _Reason(
+            "invalid_id", "Expected visible characters without white space and without '/'; neither '.' nor '..'."
+        )
     return None
 
 
@@ -287,13 +341,24 @@ def _check_event_type(value: object) -> _Reason | None:
 
 def _check_occurred_at(value: object) -> _Reason | None:
     if not isinstance(value, str):
-        return _Reason("invalid_type", "Expected a time as text.")
-    parsed = _find_converted(value, datetime)
-    if parsed is None:
-        return _Reason("invalid_time", "Expected an RFC 3339 time, for example 2026-01-31T12:00:00Z.")
-    if parsed.tzinfo is None:
-        return _Reason("missing_offset", "The time needs an offset from UTC, for example Z or +02:00.")
+        return _Reason("invalid_type", _explain_number_as_time(value))
+    try:
+        parse_time(value)
+    except NotATime as error:
+        if error.lacks_offset:
+            return _Reason("missing_offset", f"The time needs an offset from UTC, for example {error.nearest}.")
+        meant = f": write {error.nearest}" if error.nearest else ", for example 2026-01-31T12:00:00Z"
+        return _Reason("invalid_time", f"Expected an RFC 3339 time{meant}.")
     return None
+
+
+def _explain_number_as_time(value: object) -> str:
+    """A number may be seconds or milliseconds since 1970."""
+    try:
+        parse_time(str(value) if type(value) is int else "")
+    except NotATime as error:
+        return f"Expected a time as text{f': write {error.nearest}' if error.nearest else ''}."
+    return "Expected a time as text."
 
 
 def _check_value(value: object) -> _Reason | None:

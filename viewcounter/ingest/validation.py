@@ -10,15 +10,17 @@ from uuid import UUID
 
 from configservice.topology.model import EventType, Topology
 from viewcounter.eventlog.codec import AcceptedEvent
+from viewcounter.events.event_id import MAX, NIL
 from viewcounter.events.message import VALUE_SCALE, Event
 from viewcounter.events.partition import get_partition
 from viewcounter.events.viewer import NO_VIEWER
 from viewcounter.events.viewer_keys import ViewerNumbers
-from viewcounter.ingest.decoding import Item, ItemProblem
+from viewcounter.ingest.decoding import RESERVED_ID, Item, ItemProblem
 from viewcounter.ingest.settings import AcceptWindow
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _UUID_VERSION_7 = 7
+_RESERVED_IDS = frozenset({NIL, MAX})
 _NO_PARTITION = -1
 _UNSTORED = "The event log did not store it; send it again under the same id."
 
@@ -93,9 +95,13 @@ class Acceptor:
             return self._explain_time(event, index, is_old=occurred_us < oldest_us)
         number = event.event_id.int
         # The id of a UUIDv7 is stored under its own minute, which must be within the window of de-duplication.
-        if (number >> 76) & 0xF == _UUID_VERSION_7 and not oldest_us <= (number >> 80) * 1000 <= latest_us:
-            message = "The time within the UUIDv7 is outside the accept window."
-            return _problem(event, index, "event_id_out_of_window", field="event_id", message=message)
+        if (number >> 76) & 0xF == _UUID_VERSION_7:
+            if not oldest_us <= (number >> 80) * 1000 <= latest_us:
+                message = "The time within the UUIDv7 is outside the accept window."
+                return _problem(event, index, "event_id_out_of_window", field="event_id", message=message)
+        elif number in _RESERVED_IDS:
+            code, message = RESERVED_ID
+            return _problem(event, index, code, field="event_id", message=message)
         value = event.value
         if value is None:
             if event_type.valued:

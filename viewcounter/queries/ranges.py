@@ -6,14 +6,12 @@ from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Self
 
+from viewcounter.events.times import NotATime, parse_time
 from viewcounter.queries.errors import InvalidQuery
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)
 
-# RFC 3339: a full date, a time of day and an offset. Only the dash, "T" and "Z" of the grammar.
-_RFC_3339 = re.compile(r"\d{4}-\d{2}-\d{2}[Tt]\d{2}:\d{2}:\d{2}(\.\d{1,9})?([Zz]|[+-]\d{2}:\d{2})", re.ASCII)
-_WITHOUT_OFFSET = re.compile(r"\d{4}-\d{2}-\d{2}([Tt ]\d{2}:\d{2}(:\d{2}(\.\d+)?)?)?", re.ASCII)
 _LOST_PLUS = re.compile(r"\d{4}-\d{2}-\d{2}[Tt][\d:.]+ \d{2}:\d{2}", re.ASCII)
 
 
@@ -57,20 +55,20 @@ ALL_TIME = Period(start=None, end=None)
 
 def parse_instant(field: str, text: str) -> datetime:
     """An RFC 3339 time with offset, as UTC. Raises InvalidQuery with the reason."""
-    if not _RFC_3339.fullmatch(text):
-        raise InvalidQuery(field, *_explain_instant(text))
     try:
-        return datetime.fromisoformat(text.upper()).astimezone(UTC)
-    except (ValueError, OverflowError):
-        raise InvalidQuery(field, "invalid_time", "is not a date and time of the calendar") from None
+        return parse_time(text)
+    except NotATime as error:
+        raise InvalidQuery(field, *_explain_instant(text, error)) from None
 
 
-def _explain_instant(text: str) -> tuple[str, str]:
+def _explain_instant(text: str, error: NotATime) -> tuple[str, str]:
     if _LOST_PLUS.fullmatch(text):
         return "invalid_time", "has a space where the offset's + should be: write + as %2B in a URL"
-    if _WITHOUT_OFFSET.fullmatch(text):
-        return "missing_offset", "must have an offset from UTC, for example 2026-01-31T12:00:00Z"
-    return "invalid_time", "must be an RFC 3339 time, for example 2026-01-31T12:00:00Z"
+    if error.lacks_offset:
+        return "missing_offset", f"must have an offset from UTC, for example {error.nearest}"
+    if error.nearest:
+        return "invalid_time", f"must be an RFC 3339 time: write {error.nearest.replace('+', '%2B')}"
+    return "invalid_time", "must be an RFC 3339 time of the calendar, for example 2026-01-31T12:00:00Z"
 
 
 def floor_to(instant: datetime, width: timedelta) -> datetime:

@@ -15,8 +15,11 @@ VIDEO_ID_MAX_CHARACTERS = 128
 VIEWER_ID_MAX_CHARACTERS = 128
 EVENT_TYPE_MAX_CHARACTERS = 64
 VALUE_MAX = 1_000_000
-_VIDEO_ID = re.compile(r"[^\x00-\x20\x7f-\xa0/\ud800-\udfff\u2028\u2029\ufeff]+")
-_VIEWER_ID = re.compile(_VIDEO_ID.pattern.replace("/", ""))
+_VIDEO_ID = re.compile(
+    r"(?!\.{1,2}\Z)[^\x00-\x20\x7f-\xa0/\ud800-\udfff\xad\u034f\u061c\u115f\u1160\u1680\u17b4\u17b5\u180b-\u180f"
+    r"\u2000-\u200f\u2028-\u202f\u205f-\u206f\u3000\u3164\ufe00-\ufe0f\ufeff\uffa0]+"
+)
+_VIEWER_ID = re.compile(r"[^\x00-\x20\x7f-\xa0\ud800-\udfff\u2028\u2029\ufeff]+")
 _EVENT_TYPE = re.compile(r"[a-z][a-z0-9_]*")
 
 
@@ -43,7 +46,7 @@ def make_event(
     if len(event_type) > EVENT_TYPE_MAX_CHARACTERS:
         raise InvalidEvent("event_type", f"has more than {EVENT_TYPE_MAX_CHARACTERS} characters")
     if not isinstance(video_id, str) or not _VIDEO_ID.fullmatch(video_id):
-        raise InvalidEvent("video_id", "must be printable characters without white space and without '/'")
+        raise InvalidEvent("video_id", "must be visible characters without white space and '/', and not '.' or '..'")
     if len(video_id) > VIDEO_ID_MAX_CHARACTERS:
         raise InvalidEvent("video_id", f"has more than {VIDEO_ID_MAX_CHARACTERS} characters")
     identity = str(make_uuid7()) if event_id is None else _parse_id(event_id)

@@ -23,7 +23,8 @@ INGEST_COMPONENTS: dict[str, Any] = {
                 "description": (
                     "Chosen by the client, a new one for each event, the same at every retry. Version 7 preferred: "
                     "such an event is counted once for its video whatever is sent with the id again. With any other "
-                    "version only if `occurred_at` is in the same minute: a retry must repeat the time."
+                    "version only if `occurred_at` is in the same minute: a retry must repeat the time. Braces and "
+                    "`urn:uuid:` are read; the nil and the max UUID are refused."
                 ),
             },
             "video_id": {
@@ -31,10 +32,17 @@ INGEST_COMPONENTS: dict[str, Any] = {
                 "minLength": 1,
                 "maxLength": VIDEO_ID_MAX_CHARACTERS,
                 "pattern": ID_PATTERN,
-                "description": "No white space, control characters or '/'.",
+                "description": "No white space, invisible characters or '/'; neither '.' nor '..'.",
             },
             "event_type": {"type": "string", "maxLength": EVENT_TYPE_MAX_CHARACTERS},
-            "occurred_at": {"type": "string", "format": "date-time"},
+            "occurred_at": {
+                "type": "string",
+                "format": "date-time",
+                "description": (
+                    "With an offset from UTC. Cut to microseconds, never rounded; a leap second (`:60`) counts as the "
+                    "last microsecond of its minute."
+                ),
+            },
             "value": {
                 "type": ["number", "null"],
                 "minimum": 0,
