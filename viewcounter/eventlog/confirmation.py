@@ -63,13 +63,16 @@ class LogConfirmation:
     def __call__(self, log: EventLog, *, is_behind: bool = False) -> None:
         """`is_behind`: the caller knows that the server holds less than it has acknowledged.
 
-        Raises EventLogError, and NoTopology. A shard that does not answer is left out.
+        Raises EventLogError. A shard that does not answer is left out.
         """
         cluster = self._get_cluster()
         self._wall_offset_seconds = self._get_wall_offset()
         for _ in range(ATTEMPTS):
-            if self._confirm(cluster, log, is_behind=is_behind):
-                return
+            try:
+                if self._confirm(cluster, log, is_behind=is_behind):
+                    return
+            except (ClusterProxyError, ShardProxyError) as error:
+                raise EventLogUnavailable(f"the log cannot be compared with the shards: {error}") from error
             is_behind = False
         raise EventLogUnavailable("terms of the log begin faster than they can be confirmed")
 

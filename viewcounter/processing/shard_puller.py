@@ -12,7 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from clusterproxy.errors import ClusterProxyError, NoTopology
+from clusterproxy.errors import ClusterProxyError
 from clusterproxy.proxy import ClusterProxy
 from configservice.topology.model import Shard
 from runtime.logs import bind_log_fields
@@ -214,7 +214,7 @@ class ShardPuller:
 
     def _confirm_log(self) -> None:
         """A log that has lost entries begins another term. If it cannot yet, the next attempt finds it again."""
-        with suppress(EventLogError, NoTopology):
+        with suppress(EventLogError):
             self._tools.confirm_log(self._tools.log)
 
     # -- watermarks -------------------------------------------------------------------------------

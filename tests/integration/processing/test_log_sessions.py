@@ -6,12 +6,13 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from clusterproxy.errors import NoTopology
 from tests.contracts.log_server import LogServer
 from tests.integration.processing.draining import make_drainer
 from tests.unit.processing.builders import uuid4_of
 from viewcounter.eventlog.codec import AcceptedEvent, pack_entry
 from viewcounter.eventlog.confirmation import LogConfirmation
-from viewcounter.eventlog.errors import LogClockSkewed, LogRestarted
+from viewcounter.eventlog.errors import EventLogUnavailable, LogClockSkewed, LogRestarted
 from viewcounter.eventlog.interface import START, LogIdentity, Position
 from viewcounter.eventlog.memory import MemoryEventLog
 from viewcounter.eventlog.redis_streams import RedisEventLog
@@ -194,4 +195,21 @@ def test_a_clock_that_was_set_is_noticed_at_the_next_append(clean_cluster):
     offset = timedelta(minutes=5)
     assert confirm.is_due()
     with pytest.raises(LogClockSkewed):
+        confirm(log)
+
+
+def test_a_log_that_cannot_be_compared_is_unavailable(clean_cluster):
+    log = MemoryEventLog()
+    log.open(LogIdentity(LOG_ID, 1))
+
+    class WithoutTopology:
+        @property
+        def topology(self):
+            raise NoTopology("none yet")
+
+        def scatter(self, *_arguments, **_options):
+            raise NoTopology("none yet")
+
+    confirm = LogConfirmation(WithoutTopology, seconds=1.0, clock_skew_seconds=60.0)
+    with pytest.raises(EventLogUnavailable, match="cannot be compared with the shards: none yet"):
         confirm(log)
