@@ -116,7 +116,7 @@ def test_the_id_of_a_dead_letter_is_not_known_so_that_its_repair_counts(clean_cl
 
 def test_nothing_stays_of_trials_when_the_process_dies_before_the_flush(clean_cluster, log, monkeypatch):
     append(log, *(event(number) for number in range(50)), poison(99))
-    before = read_content(clean_cluster), read_state(clean_cluster)
+    before = read_content(clean_cluster), read_rows_state(clean_cluster)
     drainer = make_drainer(clean_cluster, log)
 
     def die(*_, **__):
@@ -126,9 +126,14 @@ def test_nothing_stays_of_trials_when_the_process_dies_before_the_flush(clean_cl
         patch.setattr(isolation.logger, "warning", die)  # the last thing before the trials are rolled back
         with pytest.raises(RuntimeError):
             drainer.drain([PARTITION])
-    assert (read_content(clean_cluster), read_state(clean_cluster)) == before
+    assert (read_content(clean_cluster), read_rows_state(clean_cluster)) == before
     make_drainer(clean_cluster, log).drain([PARTITION])
     assert read_ledger(clean_cluster) == (51, 50, 0, 0, 1)
+
+
+def read_rows_state(cluster):
+    """Without the session of the log, which a drain enters before it reads."""
+    return read_state(cluster) | {"log_term": None, "log_session": None}
 
 
 def test_the_same_event_refused_again_is_the_same_row(clean_cluster, log):

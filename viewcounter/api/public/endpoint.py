@@ -27,6 +27,7 @@ from viewcounter.api.public.requests import (
     PublicEndpoint,
     PublicRequest,
     build_unknown_event_type,
+    find_key,
     find_public_endpoint,
     parse_parameters,
 )
@@ -161,8 +162,8 @@ class PublicCountsEndpoint:
         is_preflight = method == "OPTIONS" and call.head.origin is not None
         if not is_preflight and method not in METHODS[call.endpoint]:
             raise Rejected(Problem(405, "method_not_allowed", f'Method "{method}" not allowed.'))
+        key = await self._authorize(call, find_key(call.scope["query_string"]))
         request = parse_parameters(call.endpoint, call.scope["query_string"])
-        key = await self._authorize(call, request)
         if is_preflight:
             return _Answer(204, build_preflight_lines(METHODS[call.endpoint]), b"", "preflight")
         call.budget.take_of_address(key, get_client_address(call.scope))
@@ -183,10 +184,10 @@ class PublicCountsEndpoint:
             return _Answer(304, body.headers, b"", outcome)
         return _Answer(200, (_JSON, *body.headers), body.content, outcome)
 
-    async def _authorize(self, call: _Call, request: PublicRequest) -> AuthenticatedKey:
+    async def _authorize(self, call: _Call, token: str | None) -> AuthenticatedKey:
         """Sets the CORS headers of the budget. Raises Rejected, and KeysUnavailable."""
-        authorization = call.head.authorization if request.key is None else read_key_of_address(request.key)
-        readable = () if request.key is None else (READABLE,)
+        authorization = call.head.authorization if token is None else read_key_of_address(token)
+        readable = () if token is None else (READABLE,)
         try:
             key = await self._keys.authenticate(authorization)
         except InvalidKey as error:
@@ -220,7 +221,7 @@ class PublicCountsEndpoint:
             return _Answer(200, _STREAM, RECONNECT, "stopping")
 
         async def check() -> None:
-            await self._authorize(call, request)
+            await self._authorize(call, request.key)
 
         headers = [*_STREAM, *self._build_lines(call)]
         await self._streams.serve(call.video_id, receive, send, headers=headers, check=check)

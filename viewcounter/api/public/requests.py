@@ -69,6 +69,16 @@ def find_public_endpoint(scope: Mapping[str, Any]) -> tuple[PublicEndpoint, str]
     return endpoint, video_id
 
 
+def find_key(query: bytes) -> str | None:
+    """The token in the address, before anything else of it is looked at: a wrong one is refused first."""
+    try:
+        return dict(parse_qsl(query.decode("latin-1"), keep_blank_values=True, max_num_fields=_MAX_PARAMETERS)).get(
+            "key"
+        )
+    except ValueError:
+        return None
+
+
 def parse_parameters(endpoint: PublicEndpoint, query: bytes) -> PublicRequest:
     """Of the raw query string. Raises Rejected (422) that names every wrong parameter."""
     try:
