@@ -17,8 +17,10 @@ from devtools.drill.faults.processes import (
     MEMBERS,
     FindVictim,
     Freeze,
+    FreezeServer,
     KillFault,
     Restart,
+    find_control,
     find_control_postgres,
     find_gateway_worker,
     find_member,
@@ -75,18 +77,29 @@ class DrillFault:
 
 
 def _build_patroni_faults() -> list[DrillFault]:
-    """Of the control database's leader: the server alone. Its whole member is what `kill-control` and others strike."""
+    """Of the control database's leader. Frozen for longer than Patroni waits, so that another member leads."""
+    server, member = "the server of the control database's leader, not of its Patroni", "the control database's leader"
     return [
-        DrillFault(
-            Kind(f"{verb}-control-server", frozenset({ClusterPart.CONTROL}), hold),
-            f"{what} the server of the control database's leader, not of its Patroni",
-            NOTHING,
-            _bind(make, find_control_postgres),
-            of_patroni=True,
-        )
-        for verb, what, make, hold in (
-            ("kill", "kill -9 of", KillFault, (0.0, 0.0)),
-            ("freeze", "SIGSTOP, later SIGCONT, of", Freeze, FAILED_OVER),
+        DrillFault(Kind(name, frozenset({ClusterPart.CONTROL}), hold), what, NOTHING, make, of_patroni=True)
+        for name, what, hold, make in (
+            (
+                "kill-control-server",
+                f"kill -9 of {server}",
+                (0.0, 0.0),
+                _bind(KillFault, find_control_postgres),
+            ),
+            (
+                "freeze-control-server",
+                f"SIGSTOP, later SIGCONT, of {server}",
+                FAILED_OVER,
+                _bind(FreezeServer, find_control_postgres),
+            ),
+            (
+                "freeze-control-member",
+                f"SIGSTOP, later SIGCONT, of {member} with its Patroni",
+                FAILED_OVER,
+                _bind(Freeze, find_control),
+            ),
         )
     ]
 

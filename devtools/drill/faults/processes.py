@@ -2,7 +2,7 @@
 
 import os
 import signal
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from random import Random
@@ -14,13 +14,15 @@ from devtools.drill.errors import NoVictim
 from devtools.localcluster.errors import NotReady
 from devtools.localcluster.member import Member
 from devtools.localcluster.postmaster import find_postmaster
+from devtools.localcluster.process import find_tree, send_signal
 from devtools.localcluster.spec import BROKER_SERVER, LOG_SERVER, SHARD_PROXY, WEB, WORKER
 
 
 @dataclass(frozen=True, slots=True)
 class Victim:
     """A process of a member: its own (`pid` is the member's) or a child. `shard`: the affected one, if it is only one.
-    `stops_writes`: nothing is written to that shard until another process takes over."""
+    `stops_writes`: nothing is written to that shard until another process takes over. `is_tree`: killed with all of the
+    member's processes."""
 
     name: str
     member: Member
@@ -28,6 +30,7 @@ class Victim:
     shard: str | None = None
     stops_writes: bool = False
     is_child: bool = False
+    is_tree: bool = False
 
 
 FindVictim = Callable[[FaultContext, Random], Victim]
@@ -80,7 +83,7 @@ def find_leader(context: FaultContext, rng: Random) -> Victim:
 
 def find_control(context: FaultContext, _rng: Random) -> Victim:
     """The control database's server; under Patroni the whole member that leads."""
-    return _as_victim(context.get_control())
+    return replace(_as_victim(context.get_control()), is_tree=True)
 
 
 def find_control_postgres(context: FaultContext, _rng: Random) -> Victim:
@@ -160,7 +163,8 @@ class KillFault(_ProcessFault):
 
     def strike(self) -> None:
         hurt = self._choose()
-        for pid in [hurt.pid, *(hurt.member.list_child_pids() if self._with_children else [])]:
+        children = hurt.member.list_child_pids() if self._with_children or hurt.is_tree else []
+        for pid in [hurt.pid, *children]:
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
 
@@ -198,6 +202,21 @@ class Freeze(_ProcessFault):
                 os.kill(hurt.pid, signal.SIGCONT)
             else:
                 hurt.member.resume()
+        self._await_whole()
+
+
+class FreezeServer(_ProcessFault):
+    """SIGSTOP of a server with all of its processes, while what supervises it goes on; then SIGCONT."""
+
+    _processes: Sequence[psutil.Process] = ()
+
+    def strike(self) -> None:
+        hurt = self._choose()
+        self._processes = find_tree(hurt.pid)
+        send_signal(self._processes, signal.SIGSTOP)
+
+    def heal(self) -> None:
+        send_signal(self._processes, signal.SIGCONT)
         self._await_whole()
 
 
