@@ -360,6 +360,8 @@ def test_a_route_tells_the_way_of_a_plain_read(open_cluster, shard_servers):
     route = read(proxy).route
     assert (route.epoch, route.shard, route.partitions, route.consistency) == (1, "shard1", (0,), Consistency.EVENTUAL)
     assert (route.instance.name, route.instance.role, route.reason) == ("shard1a", Role.PRIMARY, Reason.PRIMARY)
-    assert [(a.instance, a.outcome) for a in route.attempts] == [("shard1b", "unavailable"), ("shard1a", "answered")]
+    *failed, last = [(attempt.instance, attempt.outcome) for attempt in route.attempts]
+    assert last == ("shard1a", "answered")
+    assert failed in ([], [("shard1b", "unavailable")])  # a probe that was under way may have found out first
     assert sum(a.seconds for a in route.attempts) <= route.seconds
     assert (route.progress, route.cache) == ({}, None)
