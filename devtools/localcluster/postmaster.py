@@ -1,4 +1,4 @@
-"""Finds the PostgreSQL server of a data directory by its pid file, whoever has started it."""
+"""Finds the PostgreSQL server of a data directory by its pid file, also of one that something else has started."""
 
 from pathlib import Path
 

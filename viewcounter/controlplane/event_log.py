@@ -130,7 +130,7 @@ def _replace_log(cluster: ClusterProxy, log: EventLog, *, actor: str, reason: st
     """No process appends before the last step, since the server has no valid id until then.
 
     The shards know the log's new term before it opens with a new id, which is published with the losses. The first
-    entry of each partition in the term makes whoever reads it record what he lacks: a replica that has applied less
+    entry of each partition in the term makes its reader record what is missing: a replica that has applied less
     than the present primary, and is promoted later, lacks more.
     """
     with transaction.atomic():

@@ -5,7 +5,7 @@ order: the rows of all partitions take entries of the new session only, so that 
 position any more; then the ends of the log are compared with the positions; then entries are appended.
 
 A log that holds less than has been applied or acknowledged begins another term. The first entry of each partition in it
-says that entries before may be lost, and whoever reads it records the loss. No operator is asked: nothing is deleted.
+says that entries before may be lost, and its reader records the loss. No operator is asked: nothing is deleted.
 """
 
 import logging
