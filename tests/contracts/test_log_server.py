@@ -374,3 +374,22 @@ def test_a_reader_that_began_before_the_log_was_created_goes_on_in_its_term(serv
     finally:
         reader.close()
         creator.close()
+
+
+def test_threads_that_share_a_log_confirm_a_session_once(server: LogServer) -> None:
+    class SlowConfirm(Confirm):
+        def __call__(self, log: EventLog, *, is_behind: bool) -> None:
+            super().__call__(log, is_behind=is_behind)
+            time.sleep(0.1)
+
+    confirm = SlowConfirm()
+    gateway = RedisEventLog(server.url, timeout_seconds=TIMEOUT_SECONDS, confirm=confirm)
+    try:
+        gateway.open(LogIdentity("cluster:1", 1))
+        with ThreadPoolExecutor(4) as threads:
+            checks = [threads.submit(gateway.check) for _ in range(3)]
+            assert gateway.append({0: pack(1)}).failed == {}
+            assert [check.result() for check in checks] == [None] * 3
+        assert len(confirm.sessions) == 1
+    finally:
+        gateway.close()

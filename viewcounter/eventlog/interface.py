@@ -214,3 +214,13 @@ class EventLog(Protocol):
         """Raises EventLogError unless the log can be used; LogUnfit if an operator has to act."""
 
     def close(self) -> None: ...
+
+
+class ConfirmLog(Protocol):
+    """Compares a log with what others know of it before anything is appended in its session."""
+
+    def __call__(self, log: EventLog, *, is_behind: bool) -> None:
+        """`is_behind`: the log's server holds less than it has acknowledged. Raises EventLogError; may begin a term."""
+
+    def is_due(self) -> bool:
+        """Whether the last comparison no longer holds, although the server still runs. Costs nothing."""

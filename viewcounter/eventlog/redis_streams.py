@@ -11,11 +11,12 @@ append-only file is an error instead of silent loss.
 """
 
 import math
+import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from types import MappingProxyType
-from typing import Any, Protocol
+from typing import Any
 
 import redis
 
@@ -34,6 +35,7 @@ from viewcounter.eventlog.errors import (
 from viewcounter.eventlog.interface import (
     START,
     AppendResult,
+    ConfirmLog,
     Entry,
     EventLog,
     LogIdentity,
@@ -57,16 +59,6 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 FIT_SECONDS = 5.0
 """Interval of the checks of the server's configuration, which no append makes by itself."""
-
-
-class ConfirmLog(Protocol):
-    """Compares a log with what others know of it before anything is appended in its session."""
-
-    def __call__(self, log: EventLog, *, is_behind: bool) -> None:
-        """`is_behind`: the log's server holds less than it has acknowledged. Raises EventLogError; may begin a term."""
-
-    def is_due(self) -> bool:
-        """Whether the last comparison no longer holds, although the server still runs. Costs nothing."""
 
 
 class RedisEventLog(EventLog):
@@ -95,6 +87,8 @@ class RedisEventLog(EventLog):
         self._known_counts: dict[int, int] = {}
         self._counted_in: LogIdentity | None = None
         self._is_behind = False
+        # Of two threads that find the server behind, one begins a term, and the other goes on in it.
+        self._confirming = threading.Lock()
         self._wait_ms = max(1, int(timeout_seconds * 1000 * 0.8))  # WAITAOF gives up before the socket does
         self._client = build_client(url, timeout_seconds=timeout_seconds)
         # Connections of their own, in use for as long as `wait` blocks; their socket waits longer than the server.
@@ -133,9 +127,17 @@ class RedisEventLog(EventLog):
         return self._session
 
     def _check_confirmed(self) -> None:
-        is_due = self._is_behind or (self._confirm is not None and self._confirm.is_due())
-        if self.session == self._confirmed and not is_due:
+        if self._is_confirmed():
             return
+        with self._confirming:
+            if not self._is_confirmed():
+                self._begin_session()
+
+    def _is_confirmed(self) -> bool:
+        is_due = self._is_behind or (self._confirm is not None and self._confirm.is_due())
+        return self.session == self._confirmed and not is_due
+
+    def _begin_session(self) -> None:
         if self._confirm is not None:
             is_behind = self._is_behind and self.session.identity == self._counted_in
             self._confirm(self, is_behind=is_behind)
