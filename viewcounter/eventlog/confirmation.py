@@ -102,29 +102,28 @@ class LogConfirmation:
         if not (is_behind or behind or (has_terms and newest > session.identity.term)):
             return True
         term = get_next_term(max(newest, session.identity.term))
-        self._begin_term(cluster, log, LogIdentity(session.identity.id, term), list(positions), behind=behind)
+        self._write(cluster, list(positions), lambda connection, some: raise_log_term(connection, some, term=term))
+        self._begin_term(cluster, log, session.identity, term=term, behind=behind)
         return False
 
     def _begin_term(
         self,
         cluster: ClusterProxy,
         log: EventLog,
-        begun: LogIdentity,
-        here: Collection[int],
+        replaced: LogIdentity,
         *,
+        term: int,
         behind: Mapping[int, Position],
     ) -> None:
-        """`here`: the partitions of shards that answer. They know of the term before it opens, so that no process goes
-        on with an older log. `behind`: applied positions past the log's end."""
-        replaced = log.session.identity
-        self._write(cluster, here, lambda connection, some: raise_log_term(connection, some, term=begun.term))
+        """The shards know of the term already, so that no process goes on with an older log. Does nothing if the server
+        does not hold `replaced` any more. `behind`: applied positions past the log's end."""
         lost = dict.fromkeys(range(cluster.topology.partition_count), START) | dict(behind)
-        if log.open(begun, replaces=replaced, lost=lost):
+        if log.open(LogIdentity(replaced.id, term), replaces=replaced, lost=lost):
             LOG_TERMS_BEGUN.inc()
             logger.error(
                 "the log server holds less than it has acknowledged: it was restored from an older copy, or has lost "
                 "its end. The log goes on with term %d; entries of term %d that were not counted are reported as lost",
-                begun.term,
+                term,
                 replaced.term,
             )
 

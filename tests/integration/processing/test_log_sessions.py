@@ -213,3 +213,28 @@ def test_a_log_that_cannot_be_compared_is_unavailable(clean_cluster):
     confirm = LogConfirmation(WithoutTopology, seconds=1.0, clock_skew_seconds=60.0)
     with pytest.raises(EventLogUnavailable, match="cannot be compared with the shards: none yet"):
         confirm(log)
+
+
+def test_of_two_processes_that_find_a_loss_together_one_begins_a_term(clean_cluster, partition):
+    """The other one has begun it between this one's comparison and its own attempt."""
+
+    class Overtaken(MemoryEventLog):
+        is_overtaken = False
+
+        def barrier(self, partitions):
+            ends = super().barrier(partitions)
+            if not self.is_overtaken:
+                self.is_overtaken = True
+                build()(self)
+            return ends
+
+    def build():
+        return LogConfirmation(lambda: clean_cluster, seconds=5.0, clock_skew_seconds=60.0)
+
+    log = Overtaken()
+    log.open(LogIdentity(LOG_ID, 1))
+    with clean_cluster.transaction(partition) as connection:
+        connection.execute("UPDATE partition_state SET position = '1-60000' WHERE partition = %s", [partition])
+    build()(log)
+    assert log.read_identity() == LogIdentity(LOG_ID, 2)
+    assert [entry.position for entry in log.read(partition, after=START, max_entries=9)] == [Position(2, 0)]
