@@ -246,6 +246,11 @@ TASKS_SENT = _counter("tasks_sent_total", "Tasks that the broker took, from beat
 TASK_SECONDS = _histogram("task_seconds", "One run of a periodic task", "task", buckets=_TASK_BUCKETS)
 TASK_FAILURES = _counter("task_failures_total", "Runs of periodic tasks that did not do their work", "task")
 LOG_UNFIT = _measured("log_unfit", "1 while the log server must not be used, by the code of its 503s", "code")
+LOG_RANGES_LOST = _counter(
+    "log_ranges_lost_total",
+    "Ranges of a partition's log that its reader found lost, by reason: replaced or missing",
+    "reason",
+)
 LOG_TERMS_BEGUN = _counter(
     "log_terms_begun_total", "Terms of the log that this process began, because the log server had lost entries"
 )

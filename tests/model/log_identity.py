@@ -39,9 +39,11 @@ class Rules:
 
 @dataclass(frozen=True, slots=True)
 class Entry:
+    """`after`: of the producer's entry that was acknowledged last."""
+
     event: int
     producer: int
-    number: int
+    after: Position = (0, 0)
 
 
 @dataclass(slots=True)
@@ -64,9 +66,15 @@ class Copy:
     term: int = 1
     applied: Counter[int] = field(default_factory=Counter)
     losses: list[tuple[Position, Position]] = field(default_factory=list)
-    producers: dict[int, tuple[int, Position]] = field(default_factory=dict)
+    producers: dict[int, Position] = field(default_factory=dict)  # the last entry of each, past `since`
+    since: Position = (1, 0)
     closed: dict[int, int] = field(default_factory=dict)  # loss rows by term, for positions above this sequence
     watermark: int = 0
+
+    def pass_over(self, position: Position) -> None:
+        """What was not read up to there is reported: no producer's entry is missed before it."""
+        self.producers.clear()
+        self.since = position
 
 
 @dataclass(slots=True)
@@ -74,7 +82,7 @@ class Gateway:
     producer: int
     server: int = 0
     identity: int = 1
-    number: int = 0
+    last: Position = (0, 0)
     highest: Position = (0, 0)
     spool: list[int] = field(default_factory=list)
 
@@ -145,14 +153,13 @@ class LogModel:
         if self.rules.highest_seen and one.highest > (server.term, server.end):
             return None
         server.end += 1
-        one.number += 1
-        server.entries[server.end] = Entry(event, one.producer, one.number)
+        server.entries[server.end] = Entry(event, one.producer, one.last)
         return server.term, server.end
 
     def _acknowledge(self, one: Gateway, event: int, position: Position) -> None:
         if position <= one.highest:
             raise Violation(f"a gateway was given {position} after {one.highest}")
-        one.highest = position
+        one.highest = one.last = position
         self.acknowledged.setdefault(event, []).append(position)
         self._order.append(event)
 
@@ -184,9 +191,11 @@ class LogModel:
                 end = (server.term, 0) if self.rules.open_loss_end else max(after, known)
                 row.losses.append((after, end))
             after = (server.term, 0)
+            row.pass_over(after)
         if self.rules.floor_checked and batch.floor > after[1]:
             row.losses.append((after, (server.term, batch.floor)))  # stopped, then released by an operator
             after = (server.term, batch.floor)
+            row.pass_over(after)
         row.position = max(row.position, after) if self.rules.compare_and_set else after
         for sequence, entry in batch.entries:
             if (server.term, sequence) > after:
@@ -194,10 +203,10 @@ class LogModel:
         self.check()
 
     def _apply_entry(self, row: Copy, entry: Entry, position: Position) -> None:
-        number, last = row.producers.get(entry.producer, (0, (0, 0)))
-        if self.rules.producer_chain and entry.number > number + 1:
-            row.losses.append((last, position))
-        row.producers[entry.producer] = (max(number, entry.number), position)
+        last = row.producers.get(entry.producer, row.since)
+        if self.rules.producer_chain and entry.after > last:
+            row.losses.append((last, entry.after))
+        row.producers[entry.producer] = position
         if not self.rules.event_ids or not row.applied[entry.event]:
             row.applied[entry.event] += 1
         row.position = position
@@ -300,9 +309,9 @@ class LogModel:
         old, new = self.servers[self.current - 1], self.servers[self.current]
         if not old.exists or old.salvaged_through or (self.rules.fence_first and not old.fenced):
             return
-        for number, entry in enumerate(old.entries.values(), start=1):
+        for entry in old.entries.values():
             new.end += 1
-            new.entries[new.end] = Entry(entry.event, -self.current, number)
+            new.entries[new.end] = Entry(entry.event, -self.current)
         old.salvaged_through = (new.term, new.end)
 
     def close_loss(self) -> None:

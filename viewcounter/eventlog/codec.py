@@ -4,6 +4,9 @@ Eight bytes of xxh3_64 over the rest, four bytes with the number of events, then
 columns are little-endian arrays as byte strings, so that a drain turns an entry into numpy arrays without
 touching single events. Version 1 has no column of viewers: an entry in which no event names one is written so.
 Readers refuse damaged entries and unknown versions: such an entry becomes a dead letter, neither lost nor miscounted.
+
+A gateway process adds a link to each entry when it appends it: its own id, and where its entry before stands. A reader
+that has not met that one knows that the log has lost it. Entries of earlier releases have no link.
 """
 
 import struct
@@ -17,6 +20,7 @@ import xxhash
 from numpy.typing import NDArray
 
 from runtime.errors import Permanent
+from viewcounter.eventlog.interface import Position
 from viewcounter.events.columns import Columns, number_texts
 from viewcounter.events.viewer import NO_VIEWER
 
@@ -49,6 +53,23 @@ class AcceptedEvent(NamedTuple):
     viewer: int = NO_VIEWER
 
 
+class EntryLink(NamedTuple):
+    """`producer`: random number of the process that appended the entry. `after`: position of its entry of this
+    partition that was acknowledged last; START: none."""
+
+    producer: int
+    after: Position
+
+
+class Unpacked(NamedTuple):
+    """The events of all readable entries, in order. By index in the payloads: the errors of the others, and the links
+    of those that have one."""
+
+    columns: Columns
+    unreadable: dict[int, "UnreadableEntry"]
+    links: dict[int, EntryLink]
+
+
 class _PackedEntry(msgspec.Struct, frozen=True, omit_defaults=True):
     version: int
     received_us: Annotated[int, msgspec.Meta(le=2**63 - 1)]
@@ -59,6 +80,7 @@ class _PackedEntry(msgspec.Struct, frozen=True, omit_defaults=True):
     values: bytes
     video_index: bytes
     viewers: bytes = b""
+    link: tuple[int, int, int] | None = None  # producer, then term and sequence of `after`
 
     @property
     def column_bytes(self) -> tuple[int, ...]:
@@ -84,7 +106,8 @@ def pack_entry(events: Iterable[AcceptedEvent], *, received_us: int) -> bytes:
     index = [codes.setdefault(video, len(codes)) for video in video_ids]
     count = len(ids)
     has_viewers = any(viewers)
-    body = _COUNT.pack(count) + _encoder.encode(
+    return _encode(
+        count,
         _PackedEntry(
             version=CODEC_VERSION if has_viewers else _WITHOUT_VIEWERS,
             received_us=received_us,
@@ -96,8 +119,23 @@ def pack_entry(events: Iterable[AcceptedEvent], *, received_us: int) -> bytes:
             values=struct.pack(f"<{count}q", *values),
             video_index=struct.pack(f"<{count}I", *index),
             viewers=struct.pack(f"<{count}q", *viewers) if has_viewers else b"",
-        )
+        ),
     )
+
+
+def link_entry(payload: bytes, link: EntryLink | None) -> bytes:
+    """The same entry with this link instead of its own; None: without one. A payload that this version cannot read is
+    returned as it is, so that its reader finds the damage."""
+    try:
+        packed = _read_entry(payload)
+    except UnreadableEntry:
+        return payload
+    place = None if link is None else (link.producer, *link.after)
+    return _encode(get_event_count(payload), msgspec.structs.replace(packed, link=place))
+
+
+def _encode(count: int, packed: _PackedEntry) -> bytes:
+    body = _COUNT.pack(count) + _encoder.encode(packed)
     return xxhash.xxh3_64_digest(body) + body
 
 
@@ -138,10 +176,10 @@ def find_received_at(head: bytes) -> datetime | None:
 
 def unpack_entry(payload: bytes) -> Columns:
     """Raises UnreadableEntry, naming why."""
-    columns, unreadable = unpack_entries([payload])
-    for error in unreadable.values():
+    unpacked = unpack_entries([payload])
+    for error in unpacked.unreadable.values():
         raise error
-    return columns
+    return unpacked.columns
 
 
 def get_event(columns: Columns, row: int) -> AcceptedEvent:
@@ -156,11 +194,8 @@ def get_event(columns: Columns, row: int) -> AcceptedEvent:
     )
 
 
-def unpack_entries(payloads: Sequence[bytes]) -> tuple[Columns, dict[int, UnreadableEntry]]:
-    """The events of all readable entries, in order, and by index in `payloads` the errors of the others.
-
-    Entries are many and may have few events each, so columns are built of all of them at once.
-    """
+def unpack_entries(payloads: Sequence[bytes]) -> Unpacked:
+    """Entries are many and may have few events each, so columns are built of all of them at once."""
     readable: dict[int, _PackedEntry] = {}
     unreadable: dict[int, UnreadableEntry] = {}
     for number, payload in enumerate(payloads):
@@ -171,7 +206,12 @@ def unpack_entries(payloads: Sequence[bytes]) -> tuple[Columns, dict[int, Unread
     for number in _find_pointing_past_videos(readable):
         del readable[number]
         unreadable[number] = UnreadableEntry("an event points past the list of videos")
-    return _lay_out(list(readable.values())), unreadable
+    links = {
+        number: EntryLink(packed.link[0], Position(packed.link[1], packed.link[2]))
+        for number, packed in readable.items()
+        if packed.link is not None
+    }
+    return Unpacked(_lay_out(list(readable.values())), unreadable, links)
 
 
 def _read_entry(payload: bytes) -> _PackedEntry:

@@ -3,9 +3,13 @@
 Order of a partition: while the spool has groups, new groups go behind them, and the spool is drained oldest first. An
 entry that the log refuses while it takes those of other partitions is set aside and retried by itself; new entries of
 that partition go behind it, and no other partition waits.
+
+Each entry is linked when it is appended: it names this process, and where its last acknowledged entry of the partition
+stands. So a reader notices if the log has lost that one.
 """
 
 import logging
+import secrets
 import threading
 import time
 from collections.abc import Callable, Collection, Mapping
@@ -14,15 +18,16 @@ from typing import NamedTuple
 from runtime.backoff import Backoff
 from runtime.breaker import Breaker, BreakerEvent, BreakerState
 from runtime.metrics import EVENTS_SPOOLED, LOG_BREAKERS_OPEN, SPOOL_REFUSED_PARTITIONS, SPOOLED_BYTES
-from viewcounter.eventlog.codec import get_event_count
+from viewcounter.eventlog.codec import EntryLink, get_event_count, link_entry
 from viewcounter.eventlog.errors import EntryRefused, EventLogError, EventLogUnavailable, LogUnfit
-from viewcounter.eventlog.interface import AppendResult, EventLog, Position
+from viewcounter.eventlog.interface import START, AppendResult, EventLog, Position
 from viewcounter.ingest.spool import Spool
 
 logger = logging.getLogger(__name__)
 
 DRAIN_SECONDS = 0.05
 """Maximum time that an append first drains the spool; its own clients wait meanwhile."""
+PRODUCER_BITS = 63
 FIRST_RETRY_SECONDS = 0.02
 REFUSED = Backoff(first_seconds=1.0, max_seconds=60.0, jitter=0.5)
 """Pauses between the attempts to append a refused entry."""
@@ -63,6 +68,8 @@ class GuardedLog:
         self._open_spool = open_spool
         self._spool: Spool | None = None
         self._retries: dict[int, _Retry] = {}
+        self._producer: int | None = None
+        self._acknowledged: dict[int, Position] = {}
         # Held through appends and drains: the order in which they get the lock is the order of the log.
         self._turn = threading.Lock()
 
@@ -204,7 +211,7 @@ class GuardedLog:
         positions: dict[int, Position] = {}
         refused: dict[int, EventLogError] = {}
         failed: dict[int, EventLogError] = {}
-        left = dict(entries)
+        left = {partition: self._link(partition, payload) for partition, payload in entries.items()}
         for attempt in range(attempts):
             result = self._get_log().append(left)
             positions |= result.positions
@@ -212,15 +219,21 @@ class GuardedLog:
             failed = {partition: error for partition, error in result.failed.items() if partition not in refused}
             if not failed:
                 break
-            left = {partition: entries[partition] for partition in failed}
+            left = {partition: left[partition] for partition in failed}
             pause = self._backoff.compute_seconds(attempt + 1)
             is_out_of_time = self._clock() + pause >= started_at + self._append_seconds
             is_futile = any(isinstance(error, LogUnfit) for error in failed.values())
             if is_futile or is_out_of_time or attempt + 1 == attempts:
                 break
             time.sleep(pause)
+        self._acknowledged |= positions
         self._report(None if positions or refused else next(iter(failed.values())))
         return AppendResult(positions, failed | refused)
+
+    def _link(self, partition: int, payload: bytes) -> bytes:
+        if self._producer is None:  # not before a fork: each process has its own
+            self._producer = secrets.randbits(PRODUCER_BITS)
+        return link_entry(payload, EntryLink(self._producer, self._acknowledged.get(partition, START)))
 
     def _report(self, error: EventLogError | None) -> None:
         """An append that stored an entry, or whose entries were refused, shows that the log answers."""

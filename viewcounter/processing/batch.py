@@ -15,6 +15,7 @@ from viewcounter.eventlog.interface import START, Entry, Position
 from viewcounter.events.columns import Columns, concat_columns
 from viewcounter.processing.aggregation import MICROSECONDS_PER_HOUR, aggregate, build_ledger, find_types
 from viewcounter.processing.deduplication import KnownIdSource, Verdict, deduplicate
+from viewcounter.processing.producers import Producers, Step
 from viewcounter.storage.conflicts import Conflicts
 from viewcounter.storage.dead_letter_limits import count_range
 from viewcounter.storage.dead_letters import DeadLetter, RefusedEvent
@@ -42,12 +43,16 @@ NO_CONFLICTS = Conflicts(NO_EVENTS, np.empty(0, dtype=np.uint64))
 
 @dataclass(frozen=True, slots=True)
 class DecodedRange:
-    """Consecutive entries up to `end`: their events in log order, and dead letters of unreadable entries."""
+    """Consecutive entries up to `end`: their events in log order, and dead letters of unreadable entries.
+
+    `losses`: of terms that begin in it. `steps`: for the producers of the partition.
+    """
 
     end: Position
     columns: Columns
     dead_letters: list[DeadLetter]
     losses: list[LostRange] = field(default_factory=list)
+    steps: list[Step] = field(default_factory=list)
 
     @classmethod
     def join(cls, parts: "Sequence[DecodedRange]") -> "DecodedRange":
@@ -58,6 +63,7 @@ class DecodedRange:
             columns=concat_columns(with_events) if with_events else NO_EVENTS,
             dead_letters=[letter for part in parts for letter in part.dead_letters],
             losses=[loss for part in parts for loss in part.losses],
+            steps=[step for part in parts for step in part.steps],
         )
 
 
@@ -79,7 +85,7 @@ class PreparedBatch:
 def decode_entries(entries: Sequence[Entry], *, after: Position = START) -> DecodedRange:
     """The consecutive entries past `after`. Raises IndexError for none. An unreadable one becomes one dead letter."""
     packed = [entry for entry in entries if not entry.lost_before]
-    columns, unreadable = unpack_entries([entry.payload for entry in packed])
+    columns, unreadable, links = unpack_entries([entry.payload for entry in packed])
     dead_letters = [
         DeadLetter(str(packed[number].position), UNREADABLE_ENTRY, str(error), payload=packed[number].payload)
         for number, error in sorted(unreadable.items())
@@ -90,7 +96,12 @@ def decode_entries(entries: Sequence[Entry], *, after: Position = START) -> Deco
         for last, entry in zip(before, entries, strict=False)
         if entry.lost_before
     ]
-    return DecodedRange(end=entries[-1].position, columns=columns, dead_letters=dead_letters, losses=losses)
+    steps: list[Step] = [(packed[number].position, link) for number, link in links.items()]
+    breaks = [entry.position for entry in entries if entry.lost_before]
+    breaks += [packed[number].position for number in unreadable]
+    if breaks:
+        steps = sorted([*steps, *((position, None) for position in breaks)], key=lambda step: step[0])
+    return DecodedRange(entries[-1].position, columns, dead_letters, losses, steps)
 
 
 def prepare_batch(
@@ -116,6 +127,8 @@ def prepare_batch(
     unknown = decoded.columns.select(~is_known_type)
     too_late = decoded.columns.select(is_known_type & ~is_admitted)
     verdict = deduplicate(columns, known)
+    producers = Producers.unpack(state.producers, at=Position.parse(state.position))
+    producers, missing = producers.take(decoded.steps)
     counted = columns.select(verdict.new)
     aggregated = aggregate(counted)
     used_types = find_types(counted)
@@ -142,7 +155,8 @@ def prepare_batch(
         tally=count_range(is_dead, unreadable_count=len(decoded.dead_letters)),
         event_types={type_id: event_types[type_id].name for type_id in used_types},
         log_session=state.log_session,
-        losses=tuple(decoded.losses),
+        losses=(*decoded.losses, *missing),
+        producers=producers.pack(at=decoded.end),
     )
     return PreparedBatch(
         batch=batch,

@@ -195,6 +195,7 @@ class Drainer:
         states = self._enter_session(self._read_owned_states(partitions))
         report.positions |= {partition: state.position for partition, state in states.items()}
         consumer = self._build_consumer(states, until=until)
+        producers = {partition: state.producers for partition, state in states.items()}
         pieces = self._settings.id_pieces
         ids = {
             partition: PartitionIds(self._ids, self._cluster, partition, position=state.position, pieces=pieces)
@@ -216,7 +217,7 @@ class Drainer:
                 _check_trimmed(consumer.trimmed, single=len(states) == 1)
                 if chunk.parts:
                     flushed_at = read_at
-                    writer.submit(self._prepare(states, chunk, ids), is_last=chunk.at_end)
+                    writer.submit(self._prepare(states, chunk, ids, producers), is_last=chunk.at_end)
                 if chunk.at_end and follows:
                     writer.settle()
                     self._merge_crowded(states, ids)
@@ -338,7 +339,8 @@ class Drainer:
             raise PartitionNotOwned(f"partition {partition} is {state.state}")
         return state
 
-    def _prepare(self, states: States, chunk: Chunk, ids: Ids) -> JointBatch:
+    def _prepare(self, states: States, chunk: Chunk, ids: Ids, producers: dict[int, bytes]) -> JointBatch:
+        """`producers`: of the batch before, by partition; replaced by those of this one."""
         types = self._get_event_types(chunk)
         joint = []
         for partition, part in chunk.parts.items():
@@ -347,7 +349,7 @@ class Drainer:
                 prepared = prepare_batch(
                     part.decoded,
                     partition=partition,
-                    state=replace(states[partition], position=known.position),
+                    state=replace(states[partition], position=known.position, producers=producers[partition]),
                     event_types=types,
                     known=known,
                     max_conflicts=self._settings.flush_max_conflicts,
@@ -358,6 +360,7 @@ class Drainer:
                     raise
                 raise PartitionsLeftOut({partition: LeftOut.BUSY}) from error
             known.move(prepared.batch)
+            producers[partition] = prepared.batch.producers
             joint.append(prepared)
         return tuple(joint)
 

@@ -7,10 +7,10 @@ itself.
 
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Protocol
 
-from runtime.metrics import FLUSH_SECONDS, FLUSHES_LEFT, VIDEOS_ENRICHED
+from runtime.metrics import FLUSH_SECONDS, FLUSHES_LEFT, LOG_RANGES_LOST, VIDEOS_ENRICHED
 from shardproxy.errors import BadStatement
 from shardproxy.query import QueryClass
 from viewcounter.processing.batch import PreparedBatch
@@ -125,4 +125,20 @@ class Flusher:
                     write_copies(connection, copies)
                 VIDEOS_ENRICHED.inc(len(copies.videos))
         FLUSH_SECONDS.observe(self._clock() - started_at)
+        _report_losses([batch for batch in batches if batch.partition in flushed.partitions])
         return flushed.partitions
+
+
+def _report_losses(batches: Iterable[FlushBatch]) -> None:
+    for batch in batches:
+        for loss in batch.losses:
+            LOG_RANGES_LOST.labels(loss.reason).inc()
+            logger.error(
+                "partition %d: entries of the event log past %s, up to %s, are lost (%s): %s",
+                batch.partition,
+                loss.after,
+                loss.through,
+                loss.reason.value,
+                loss.detail or "the log went on with another term",
+                extra={"partition": batch.partition},
+            )

@@ -138,6 +138,7 @@ def _advance_positions(
             "run_goes_on": [change.run_goes_on for change in changes],
             "allowed": [change.allowed for change in changes],
             "sessions": [batch.log_session for batch in batches],
+            "producers": [batch.producers for batch in batches],
         },
     )
     return {row["partition"]: row["rolled_through"] for row in rows}

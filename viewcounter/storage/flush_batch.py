@@ -86,3 +86,5 @@ class FlushBatch:
     log_session: str = ""
     """The session of the log in which the batch was read; the row must take entries of it."""
     losses: tuple[LostRange, ...] = ()
+    producers: bytes = b""
+    """Of the partition as of `new_position`; see processing/producers.py."""

@@ -14,7 +14,7 @@ _SQL = load_queries("partitions.sql")
 
 READ_STATES = _SQL["read_states"]
 """Parameters: partitions. One row for each that the shard holds: partition, epoch, position, watermark, state,
-admits_since, owner, log_term, log_session, and read_at by the shard's clock."""
+admits_since, owner, log_term, log_session, producers, and read_at by the shard's clock."""
 READ_GENERATIONS = _SQL["read_generations"]
 """Parameters: partitions. One row for each that the shard holds: partition, generation."""
 READ_SCHEMA_VERSION = _SQL["read_schema_version"]
@@ -45,7 +45,7 @@ MOVED = "moved"
 ELSEWHERE = frozenset({INCOMING, MOVED})
 """States of the rows of partitions that another shard owns."""
 
-EXPECTED_SCHEMA_VERSION = "0007_log_sessions"
+EXPECTED_SCHEMA_VERSION = "0008_producers"
 """The newest migration of the storage app; a test holds it against the migration files."""
 
 
@@ -64,6 +64,7 @@ class PartitionState:
     admits_since: datetime = datetime(1970, 1, 1, tzinfo=UTC)
     log_term: int = 0
     log_session: str = ""
+    producers: bytes = b""
 
 
 def get_states(rows: list[dict[str, Any]]) -> dict[int, PartitionState]:
@@ -77,6 +78,7 @@ def get_states(rows: list[dict[str, Any]]) -> dict[int, PartitionState]:
             row["admits_since"],
             row["log_term"],
             row["log_session"],
+            row["producers"],
         )
         for row in rows
     }

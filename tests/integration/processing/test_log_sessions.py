@@ -5,6 +5,7 @@ from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from redis import Redis
 
 from clusterproxy.errors import NoTopology
 from tests.contracts.log_server import LogServer
@@ -17,6 +18,7 @@ from viewcounter.eventlog.interface import START, LogIdentity, Position
 from viewcounter.eventlog.memory import MemoryEventLog
 from viewcounter.eventlog.redis_streams import RedisEventLog
 from viewcounter.events.partition import get_partition
+from viewcounter.ingest.log_writer import GuardedLog
 from viewcounter.processing.errors import LogEndLost
 from viewcounter.storage.log_sessions import READ_LOG_LOSSES
 
@@ -147,6 +149,34 @@ def test_a_batch_of_before_the_restart_moves_no_position_past_entries_of_after_i
     with suppress(LogRestarted):
         make_drainer(clean_cluster, RestoredWhileReading(), read_entries=100).drain([partition])
     assert make_drainer(clean_cluster, connect()).drain([partition]).counted == 1  # entry 3
+
+
+def test_an_entry_overtaken_on_a_restored_server_is_reported_by_its_gateway(clean_cluster, server, connect, partition):
+    """The server holds as many events as the gateway knows, but one of them is another's."""
+    client = connect()
+    gateway = GuardedLog(lambda: client, attempts=1, append_seconds=5.0, breaker_open_seconds=1.0)
+    first = append(gateway, partition, 1)
+    copy = server.copy()
+    lost = append(gateway, partition, 2)
+    restart(server, with_copy=copy)
+    assert append(connect(), partition, 3) == lost
+    append(gateway, partition, 4)
+    assert make_drainer(clean_cluster, connect()).drain([partition]).counted == 3
+    assert read_losses(clean_cluster, partition) == [(str(first), str(lost), "missing")]
+    append(gateway, partition, 5)
+    assert make_drainer(clean_cluster, connect()).drain([partition]).counted == 1
+    assert len(read_losses(clean_cluster, partition)) == 1
+
+
+def test_an_entry_that_was_deleted_behind_our_back_is_reported(clean_cluster, server, connect, partition):
+    client = connect()
+    gateway = GuardedLog(lambda: client, attempts=1, append_seconds=5.0, breaker_open_seconds=1.0)
+    first, lost = append(gateway, partition, 1), append(gateway, partition, 2)
+    with Redis.from_url(server.url) as raw:
+        assert raw.xdel(f"log:{{{partition}}}", str(lost)) == 1
+    append(gateway, partition, 3)
+    assert make_drainer(clean_cluster, connect(), read_entries=1).drain([partition]).counted == 2
+    assert read_losses(clean_cluster, partition) == [(str(first), str(lost), "missing")]
 
 
 def test_an_interrupted_beginning_of_a_term_is_gone_on_with(clean_cluster, server, connect, partition):

@@ -10,14 +10,22 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from viewcounter.eventlog.codec import (
+    DIGEST_BYTES,
+    HEAD_BYTES,
+    ID_BYTES,
     AcceptedEvent,
+    EntryLink,
     UnreadableEntry,
+    find_received_at,
     get_event,
+    get_event_count,
+    link_entry,
     pack_entries,
     pack_entry,
     unpack_entries,
     unpack_entry,
 )
+from viewcounter.eventlog.interface import START, Position
 from viewcounter.events.columns import Columns
 from viewcounter.events.message import VIDEO_ID_MAX_CHARACTERS
 from viewcounter.ingest.settings import SINGLE_EVENT_MAX_BYTES
@@ -82,7 +90,7 @@ def test_entries_unpacked_together_are_their_readable_events_in_order(
     payloads = [
         b"damaged" if number in bad else pack_entry(batch, received_us=number) for number, batch in enumerate(batches)
     ]
-    columns, unreadable = unpack_entries(payloads)
+    columns, unreadable, _ = unpack_entries(payloads)
     good = {number: batch for number, batch in enumerate(batches) if number not in bad}
     assert list_events(columns) == [event for batch in good.values() for event in batch]
     assert columns.received_us.tolist() == [number for number, batch in good.items() for _ in batch]
@@ -154,7 +162,7 @@ def test_an_event_taken_out_of_the_columns_is_the_one_that_was_put_in(
 def test_an_entry_that_contradicts_itself_is_unreadable_and_spares_its_neighbours(
     count: int, changed: dict[str, object], why: str
 ) -> None:
-    columns, unreadable = unpack_entries([SAMPLE, pack_by_hand(count, **changed), SAMPLE])
+    columns, unreadable, _ = unpack_entries([SAMPLE, pack_by_hand(count, **changed), SAMPLE])
     assert list(unreadable) == [1]
     assert why in str(unreadable[1])
     assert columns.videos == ("v", "w")
@@ -179,3 +187,31 @@ def test_any_cut_makes_the_entry_unreadable(length: int) -> None:
 def test_arbitrary_bytes_are_unreadable(payload: bytes) -> None:
     with pytest.raises(UnreadableEntry):
         unpack_entry(payload)
+
+
+@given(batch=st.lists(events, min_size=1, max_size=5), producer=st.integers(0, 2**63 - 1), seq=st.integers(0, 2**40))
+def test_a_link_changes_nothing_else_of_an_entry(batch: list[AcceptedEvent], producer: int, seq: int) -> None:
+    plain = pack_entry(batch, received_us=5)
+    link = EntryLink(producer, Position(10**13, seq))
+    linked = link_entry(plain, link)
+    unpacked = unpack_entries([plain, linked])
+    assert unpacked.links == {1: link}
+    assert list_events(unpacked.columns) == batch * 2
+    assert get_event_count(linked) == len(batch)
+    assert find_received_at(linked[:HEAD_BYTES]) == find_received_at(plain)
+    assert link_entry(linked, None) == plain
+    assert link_entry(linked, link) == linked
+
+
+def test_a_damaged_entry_gets_no_link_that_would_hide_its_damage() -> None:
+    damaged = SAMPLE[:-1] + bytes([SAMPLE[-1] ^ 1])
+    assert link_entry(damaged, EntryLink(1, START)) == damaged
+
+
+def test_a_release_without_links_reads_a_linked_entry() -> None:
+    class Before(msgspec.Struct):
+        version: int
+        event_ids: bytes
+
+    body = link_entry(SAMPLE, EntryLink(1, START))[DIGEST_BYTES + 4 :]
+    assert len(msgspec.msgpack.decode(body, type=Before).event_ids) == 2 * ID_BYTES

@@ -4,9 +4,9 @@ import pytest
 
 from tests.clock import Clock
 from tests.unit.ingest.builders import FaultyLog, read_event_ids
-from viewcounter.eventlog.codec import AcceptedEvent, pack_entry
+from viewcounter.eventlog.codec import AcceptedEvent, pack_entry, unpack_entries
 from viewcounter.eventlog.errors import EntryRefused, EventLogError, EventLogFull
-from viewcounter.eventlog.interface import AppendResult
+from viewcounter.eventlog.interface import START, AppendResult
 from viewcounter.ingest.log_writer import DRAIN_SECONDS, REFUSED, GuardedLog
 from viewcounter.ingest.spool import Spool
 
@@ -230,3 +230,36 @@ def test_a_full_disk_refuses_as_if_there_were_none(log, tmp_path):
     break_log(log)
     assert set(guarded.append({0: make_entry(1)}).failed) == {0}
     guarded.close()
+
+
+def read_links(log, partition):
+    entries = log.read(partition, after=START, max_entries=99)
+    links = unpack_entries([entry.payload for entry in entries]).links
+    return [(links[number].producer, links[number].after) for number in range(len(entries))]
+
+
+def test_each_entry_names_the_last_acknowledged_one_of_its_partition(log, make_guarded):
+    guarded = make_guarded()
+    first, other = guarded.append({0: make_entry(1)}), guarded.append({1: make_entry(2)})
+    second = guarded.append({0: make_entry(3), 1: make_entry(4)})
+    guarded.append({0: make_entry(5)})
+    assert [after for _, after in read_links(log, 0)] == [START, first.positions[0], second.positions[0]]
+    assert [after for _, after in read_links(log, 1)] == [START, other.positions[1]]
+    assert len({producer for producer, _ in read_links(log, 0) + read_links(log, 1)}) == 1
+    make_guarded().append({0: make_entry(6)})
+    assert read_links(log, 0)[-1][1] == START
+    assert len({producer for producer, _ in read_links(log, 0)}) == 2
+
+
+def test_an_entry_that_was_spooled_is_linked_when_the_log_takes_it(log, make_guarded, clock):
+    guarded = make_guarded(has_spool=True)
+    first = guarded.append({0: make_entry(1)}).positions[0]
+    break_log(log)
+    guarded.append({0: make_entry(2)})
+    log.failing = {}
+    clock.advance(OPEN_SECONDS)
+    guarded.drain()
+    guarded.append({0: make_entry(3)})
+    links = [after for _, after in read_links(log, 0)]
+    assert links[:2] == [START, first]
+    assert len(set(links)) == 3

@@ -13,7 +13,7 @@ ORDER BY partition FOR NO KEY UPDATE SKIP LOCKED
 -- forgotten ids that the verdict about the oldest event needed (`oldest` is null for a batch that counts nothing).
 -- The watermark never passes this server's clock; one that did, by a minute and more, is put right.
 UPDATE partition_state AS s
-SET position = u.new_position, updated_at = now(),
+SET position = u.new_position, producers = u.producers, updated_at = now(),
     watermark = CASE WHEN s.watermark > now() + interval '1 minute' THEN least(u.watermark, now())
         ELSE greatest(s.watermark, least(u.watermark, now())) END,
     window_started_at = CASE WHEN s.window_started_at > now() - make_interval(secs => %(window_seconds)s) THEN s.window_started_at ELSE now() END,
@@ -24,9 +24,11 @@ SET position = u.new_position, updated_at = now(),
 FROM unnest(
     %(partitions)s::smallint[], %(epochs)s::bigint[], %(states)s::text[], %(old_positions)s::text[],
     %(new_positions)s::text[], %(watermarks)s::timestamptz[], %(oldest)s::timestamptz[], %(read)s::bigint[],
-    %(dead)s::bigint[], %(run)s::bigint[], %(run_goes_on)s::boolean[], %(allowed)s::bigint[], %(sessions)s::text[]
+    %(dead)s::bigint[], %(run)s::bigint[], %(run_goes_on)s::boolean[], %(allowed)s::bigint[], %(sessions)s::text[],
+    %(producers)s::bytea[]
 ) AS u (
-    partition, epoch, state, old_position, new_position, watermark, oldest, read, dead, run, run_goes_on, allowed, session
+    partition, epoch, state, old_position, new_position, watermark, oldest, read, dead, run, run_goes_on, allowed, session,
+    producers
 )
 WHERE s.partition = u.partition AND s.position = u.old_position AND s.epoch = u.epoch AND s.state = u.state
     AND s.log_session = u.session
