@@ -2,8 +2,8 @@
 
 from collections.abc import Mapping
 
-from clusterproxy.freshness import FreshnessLag
-from runtime.errors import Retryable
+from clusterproxy.freshness import FreshnessLag, LostPosition
+from runtime.errors import Permanent, Retryable
 from shardproxy.errors import ShardProxyError
 
 
@@ -52,6 +52,14 @@ class NotFreshEnough(ClusterProxyError, Retryable):
         )
         self.shard = shard
         self.lag = lag
+
+
+class PositionLost(ClusterProxyError, Permanent):
+    """A read requires a position whose entry the event log has lost: the events have to be sent again."""
+
+    def __init__(self, lost: LostPosition) -> None:
+        super().__init__(f"position {lost.required} of partition {lost.partition} is lost")
+        self.lost = lost
 
 
 class TooManyWaiting(ClusterProxyError, Retryable):

@@ -10,12 +10,13 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from clusterproxy.errors import NotFreshEnough, QuorumUnavailable, TooManyWaiting
+from clusterproxy.errors import NotFreshEnough, PositionLost, QuorumUnavailable, TooManyWaiting
 from clusterproxy.freshness import (
     FreshnessLag,
     FreshnessRequirement,
     Progress,
     find_lag,
+    find_lost,
     measure_distance,
     raise_requirement,
 )
@@ -42,9 +43,9 @@ class _Waiting:
 def read_fresh(read: ShardRead, requirement: FreshnessRequirement) -> ReadResult:
     """Rows that meet `requirement`, and for a quorum include everything that R copies have applied.
 
-    Raises NotFreshEnough when no instance that answers meets it within `read_wait_seconds`, TooManyWaiting at the
-    bound of waiting reads, QuorumUnavailable, and what `ShardRead.summarize` makes of the failures when no instance
-    answered.
+    Raises PositionLost, NotFreshEnough when no instance that answers meets it within `read_wait_seconds`,
+    TooManyWaiting at the bound of waiting reads, QuorumUnavailable, and what `ShardRead.summarize` makes of the
+    failures when no instance answered.
     """
     candidates: Sequence[Candidate] = read.plan.candidates
     if read.request.consistency is Consistency.QUORUM:
@@ -115,6 +116,9 @@ def _query(
     progress = requirement.probe.parse(rows)
     lag = find_lag(requirement, progress, partitions=read.request.partitions, now=datetime.now(UTC))
     if lag is None:
+        lost = find_lost(requirement, progress, partitions=read.request.partitions)
+        if lost is not None:
+            raise PositionLost(lost)
         return read.finish(candidate, rows, progress)
     read.record_behind()
     return lag

@@ -18,10 +18,14 @@ Position = tuple[int, int]
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """One partition as an instance has it: everything up to `position`, all that was received before `watermark`."""
+    """One partition as an instance has it: everything up to `position`, all that was received before `watermark`.
+
+    `lost`: except entries in these ranges, after the first position and up to the second, which the log has lost.
+    """
 
     position: Position
     watermark: datetime
+    lost: tuple[tuple[Position, Position], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +60,30 @@ class FreshnessLag:
     partition: int
     reached: Progress
     required: Position | None
+
+
+@dataclass(frozen=True, slots=True)
+class LostPosition:
+    """A required position that lies in a range that the log has lost: no instance will ever have it."""
+
+    partition: int
+    required: Position
+    after: Position
+    through: Position
+
+
+def find_lost(
+    requirement: FreshnessRequirement, progress: Mapping[int, Progress], *, partitions: Iterable[int]
+) -> LostPosition | None:
+    """The first required position that is lost."""
+    for partition in partitions:
+        required = requirement.min_positions.get(partition)
+        if required is None or partition not in progress:
+            continue
+        for after, through in progress[partition].lost:
+            if after < required <= through:
+                return LostPosition(partition, required, after, through)
+    return None
 
 
 def find_lag(

@@ -92,8 +92,8 @@ class ClusterProxy:
         """Rows of one statement from the shard that owns `partition`. A quorum read needs a `requirement`, which may be
         empty.
 
-        Raises IndexError for an unknown partition, NoTopology, ShardUnavailable, NotFreshEnough, TooManyWaiting, or a
-        ShardProxyError.
+        Raises IndexError for an unknown partition, NoTopology, ShardUnavailable, NotFreshEnough, PositionLost,
+        TooManyWaiting, or a ShardProxyError.
         """
         runtime = self._get_runtime()
         deadline_at = self._get_read_deadline(query.query_class, deadline_seconds) + self._get_wait_seconds(requirement)

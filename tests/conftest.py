@@ -135,7 +135,7 @@ def empty_shards() -> ClusterProxy:
             connection.execute(NOTHING_ELSE)
             connection.execute(
                 "UPDATE partition_state SET position = DEFAULT, watermark = DEFAULT, rolled_through = DEFAULT,"
-                " log_term = DEFAULT, log_session = DEFAULT,"
+                " log_term = DEFAULT, log_session = DEFAULT, producers = DEFAULT, lost = DEFAULT,"
                 " admits_since = DEFAULT, minutes_since = DEFAULT, hours_since = DEFAULT, state = DEFAULT, epoch = 1,"
                 " stop_reason = DEFAULT, stop_detail = DEFAULT, stopped_at = DEFAULT, resumed_by = DEFAULT,"
                 " window_started_at = DEFAULT, window_read = DEFAULT, window_dead = DEFAULT, dead_run = DEFAULT,"

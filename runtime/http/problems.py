@@ -15,10 +15,19 @@ class FieldProblem(msgspec.Struct, frozen=True):
     message: str
 
 
+class LostLogRange(msgspec.Struct, frozen=True):
+    """Entries of a partition's log past the position `after`, up to and including `through` (both `term-seq`)."""
+
+    partition: int
+    after: str
+    through: str
+
+
 class Problem(msgspec.Struct, frozen=True):
     """`code` is stable and for machines; `detail` is for people and never carries internals.
 
-    `reached`: the position of a partition that lags behind the requested one, by its number.
+    `reached`: the position of a partition that lags behind the requested one, by its number. `lost`: ranges of the
+    event log that hold a position of the request.
     """
 
     status: int
@@ -26,6 +35,7 @@ class Problem(msgspec.Struct, frozen=True):
     detail: str
     errors: tuple[FieldProblem, ...] = ()
     reached: dict[str, str] = {}
+    lost: tuple[LostLogRange, ...] = ()
 
 
 class _Body(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -37,6 +47,7 @@ class _Body(msgspec.Struct, frozen=True, omit_defaults=True):
     request_id: str
     errors: tuple[FieldProblem, ...] = ()
     reached: dict[str, str] = {}
+    lost: tuple[LostLogRange, ...] = ()
 
 
 _encoder = msgspec.json.Encoder()
@@ -54,5 +65,6 @@ def encode_problem(problem: Problem, *, request_id: str) -> bytes:
             request_id=request_id,
             errors=problem.errors,
             reached=problem.reached,
+            lost=problem.lost,
         )
     )

@@ -91,6 +91,11 @@ def encode_meta(meta: Meta) -> Json:
     }
     if meta.approximate:
         encoded["approximate"] = {function: dict(error) for function, error in meta.approximate.items()}
+    if meta.lost:
+        encoded["lost"] = [
+            {"partition": loss.partition, "after": loss.after, "through": loss.through, "found_at": loss.found_at}
+            for loss in meta.lost
+        ]
     if meta.routes:
         encoded["route"] = encode_routes(meta.routes)
     return encoded

@@ -16,6 +16,7 @@ from rest_framework import exceptions
 from clusterproxy.errors import (
     NotFreshEnough,
     NoTopology,
+    PositionLost,
     PrimaryUnavailable,
     QuorumUnavailable,
     SourceUnavailable,
@@ -34,6 +35,7 @@ from viewcounter.config import get_config
 from viewcounter.deadletters.errors import UnknownDeadLetter
 from viewcounter.eventlog.errors import EventLogError
 from viewcounter.eventlog.interface import Position
+from viewcounter.eventlog.lost_positions import describe_lost_position
 from viewcounter.maintenance.errors import UnknownRecount
 from viewcounter.queries.errors import InvalidQuery, SketchesBehind
 from viewcounter.web.site import UNKNOWN_HOST
@@ -147,12 +149,14 @@ def find_problem(error: Exception) -> Problem | None:
             return Problem(404, "not_found", str(error) or "There is nothing at this address.")
         case RequestDataTooBig():
             return Problem(413, "body_too_large", f"The body is larger than {get_config().request.max_bytes} bytes.")
-    return _find_unavailable(error)
+    return _find_problem_of_parts(error)
 
 
-def _find_unavailable(error: Exception) -> Problem | None:
+def _find_problem_of_parts(error: Exception) -> Problem | None:
     if isinstance(error, NotFreshEnough):
         return _describe_lag(error.lag)
+    if isinstance(error, PositionLost):
+        return describe_lost_position(error.lost, field="min_position")
     return next((problem for kinds, problem in _UNAVAILABLE if isinstance(error, kinds)), None)
 
 

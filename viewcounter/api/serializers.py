@@ -114,6 +114,13 @@ class CountsQuerySerializer(RequestSerializer):
         return video_ids
 
 
+class LostRangeSerializer(serializers.Serializer):
+    partition = serializers.IntegerField(min_value=0)
+    after = serializers.CharField(help_text="Position in its log; entries past it, up to `through`, may be lost.")
+    through = serializers.CharField()
+    found_at = serializers.DateTimeField()
+
+
 class MetaSerializer(serializers.Serializer):
     complete_until = serializers.DateTimeField(help_text="Every event received before this is in the answer.")
     as_of = serializers.DateTimeField(help_text="When the answer was read.")
@@ -136,6 +143,14 @@ class MetaSerializer(serializers.Serializer):
             "`relative_standard_error`, two of three answers are within it. Percentiles: `rank_error`, 99 of 100 are "
             "no further from their rank. `lg_k` and `k` are the sizes of the sketches. Left out where the "
             "answer is exact."
+        ),
+    )
+    lost = LostRangeSerializer(
+        many=True,
+        required=False,
+        help_text=(
+            "Only after the event log has lost acknowledged events, until an operator closes the loss: ranges of the "
+            "logs of these partitions whose events may be missing, newest first, at most 20."
         ),
     )
     route = RouteSerializer(

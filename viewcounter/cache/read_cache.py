@@ -20,7 +20,7 @@ from typing import Any
 import msgspec
 
 from clusterproxy.errors import NotFreshEnough
-from clusterproxy.freshness import FreshnessRequirement, find_lag
+from clusterproxy.freshness import FreshnessRequirement, find_lag, find_lost
 from clusterproxy.results import Route
 from runtime.errors import Retryable
 from runtime.metrics import CACHE_EVICTIONS, CACHE_READS, CACHED_BYTES
@@ -95,6 +95,8 @@ class CacheRequest(ABC):
         if self.requirement is None:
             return True
         progress = self.requirement.probe.parse(rows)
+        if find_lost(self.requirement, progress, partitions=progress) is not None:
+            return False  # the shard says whether it still is
         return find_lag(self.requirement, progress, partitions=progress, now=now) is None
 
 

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from clusterproxy.errors import NoTopology
+from clusterproxy.errors import NoTopology, PositionLost
 from configservice.topology.model import Topology
 from runtime.http.asgi import PROBLEM_LINE, Headers, Receive, Send, respond
 from runtime.http.errors import ClientGone, Refused, Rejected, TryLater
@@ -32,6 +32,7 @@ from viewcounter.apikeys.rate_limit import (
 from viewcounter.apikeys.scopes import AuthenticatedKey, Scope
 from viewcounter.eventlog.errors import EventLogError, EventLogFull, LogUnfit
 from viewcounter.eventlog.interface import AppendResult, Position
+from viewcounter.eventlog.lost_positions import describe_lost_position
 from viewcounter.events.viewer_keys import ViewerNumbers
 from viewcounter.ingest.decoding import Item, ItemProblem, parse_items
 from viewcounter.ingest.errors import BufferFull
@@ -257,10 +258,13 @@ class IngestEndpoint:
             raise
 
     async def _await_applied(self, answer: _Answer, positions: Positions) -> _Answer:
-        """Spooled events are not waited for: the log is away."""
+        """Spooled events are not waited for: the log is away. Raises Rejected (410) if the log has lost some events."""
         if not answer.accepted:
             return answer
-        is_applied = answer.spooled is msgspec.UNSET and await self._applied.wait(positions)
+        try:
+            is_applied = answer.spooled is msgspec.UNSET and await self._applied.wait(positions)
+        except PositionLost as error:
+            raise Rejected(describe_lost_position(error.lost, field="wait")) from error
         return msgspec.structs.replace(answer, applied=is_applied)
 
     async def _await_repeated(self, response: _Response) -> _Response:

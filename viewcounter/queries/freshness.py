@@ -41,7 +41,8 @@ def parse_progress(rows: Sequence[Mapping[str, Any]]) -> dict[int, Progress]:
         if row["partition"] not in progress:
             seen = Seen.from_row(row)
             if seen is not None:
-                progress[row["partition"]] = Progress(Position.parse(seen.position), seen.watermark)
+                lost = tuple((Position.parse(loss.after), Position.parse(loss.through)) for loss in seen.losses)
+                progress[row["partition"]] = Progress(Position.parse(seen.position), seen.watermark, lost)
     return progress
 
 

@@ -7,7 +7,10 @@ from enum import StrEnum
 
 from clusterproxy.results import Route
 from viewcounter.cache.read_cache import CacheResult, Origin
+from viewcounter.storage.lost_ranges import KnownLoss
 from viewcounter.storage.reads import Seen
+
+MAX_LOST = 20
 
 
 class Source(StrEnum):
@@ -28,7 +31,8 @@ class Meta:
     `as_of`: when the oldest part of it was read. `stale`: some rows are expired cache entries, because a shard is down;
     `age_seconds` is their age. `partial`: some shards did not answer; `missing` names what is therefore left out.
     `sources`: coarsest first. `is_final`: only a correction can change the answer. `routes`: how each shard was read,
-    if the request says so. `approximate`: error bounds by function; empty: the values are exact.
+    if the request says so. `approximate`: error bounds by function; empty: the values are exact. `lost`: of the log of
+    these partitions, of which acknowledged events may be missing; those that no operator has closed, at most MAX_LOST.
     """
 
     complete_until: datetime
@@ -41,6 +45,7 @@ class Meta:
     is_final: bool = False
     routes: tuple[Route, ...] = ()
     approximate: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    lost: tuple[KnownLoss, ...] = ()
 
 
 def build_meta(
@@ -53,7 +58,9 @@ def build_meta(
     routes: tuple[Route, ...] = (),
     approximate: Mapping[str, Mapping[str, float]] | None = None,
 ) -> Meta:
-    """`seen` must not be empty: nothing read is an error, not an answer. Without `results` it was read now."""
+    """`seen` may have a partition several times, and must not be empty: nothing read is an error, not an answer.
+    Without `results` it was read now."""
+    seen = list(seen)
     as_of = min((result.read_at for result in results), default=now)
     is_stale = any(result.origin is Origin.STALE for result in results)
     return Meta(
@@ -67,4 +74,10 @@ def build_meta(
         is_final=bool(results) and not is_stale and not missing and all(r.is_final for r in results),
         routes=routes,
         approximate=approximate or {},
+        lost=_find_open_losses(seen),
     )
+
+
+def _find_open_losses(seen: Iterable[Seen]) -> tuple[KnownLoss, ...]:
+    found = {loss for one in seen if one.losses for loss in one.losses if loss.is_open}
+    return tuple(sorted(found, key=lambda loss: (-loss.found_at.timestamp(), loss.partition)))[:MAX_LOST]

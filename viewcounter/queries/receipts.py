@@ -11,6 +11,8 @@ from enum import StrEnum
 from typing import Any
 from uuid import UUID
 
+from clusterproxy.errors import PositionLost
+from clusterproxy.freshness import FreshnessRequirement, Progress, Rows, find_lost
 from clusterproxy.plan import Consistency
 from clusterproxy.proxy import ClusterProxy
 from viewcounter.eventlog.codec import UnreadableEntry, unpack_entry
@@ -18,7 +20,7 @@ from viewcounter.eventlog.errors import EventLogError
 from viewcounter.eventlog.interface import EventLog, Position
 from viewcounter.events.columns import UUID_VERSION_7
 from viewcounter.events.partition import get_partition
-from viewcounter.queries.freshness import DEFAULT, ReadOptions, parse_progress
+from viewcounter.queries.freshness import DEFAULT, PROBE, ReadOptions, parse_progress
 from viewcounter.queries.meta import Meta, Source
 from viewcounter.queries.reading import build_video_read, read
 from viewcounter.storage.dead_letters import DeadLetterState
@@ -113,7 +115,7 @@ def get_receipt(
 ) -> Receipt:
     """Reads the shard, and the log's next `max_log_entries` entries if the shard has no trace of the event.
 
-    Raises what reads raise.
+    Raises what reads raise, and PositionLost for an event without a trace whose entry the log has lost.
     """
     partition = get_partition(query.video_id, partition_count=cluster.topology.partition_count)
     request = build_video_read(
@@ -131,6 +133,8 @@ def get_receipt(
     row = reading.rows[0]
     evidence = read_evidence(row)
     state = classify(evidence, position=query.position, waits_in_log=False)
+    if state is ReceiptState.UNKNOWN and query.position is not None:
+        _check_not_lost(partition, query.position, reading.rows)
     if state is ReceiptState.UNKNOWN:
         waits = is_waiting(log, partition, query.event_id, after=evidence.seen, max_entries=max_log_entries)
         state = classify(evidence, position=query.position, waits_in_log=waits)
@@ -144,6 +148,13 @@ def get_receipt(
         received_at=_find_utc(row["received_at"]),
         meta=reading.build_meta(sources=[Source.RAW], now=now),
     )
+
+
+def _check_not_lost(partition: int, position: Position, rows: Rows) -> None:
+    requirement = FreshnessRequirement(PROBE, min_positions={partition: position})
+    lost = find_lost(requirement, parse_progress(rows), partitions=[partition])
+    if lost is not None:
+        raise PositionLost(lost)
 
 
 def find_id_minute(event_id: UUID, *, occurred_at: datetime | None) -> datetime | None:
@@ -185,15 +196,13 @@ def _has_event(payload: bytes, event_id: bytes) -> bool:
     return any(raw[start : start + len(event_id)] == event_id for start in range(0, len(raw), len(event_id)))
 
 
-def read_applied_positions(
-    cluster: ClusterProxy, partitions: Collection[int], *, deadline_seconds: float
-) -> dict[int, Position]:
-    """The applied positions of the primaries; partitions of shards that do not answer are left out."""
+def read_applied(cluster: ClusterProxy, partitions: Collection[int], *, deadline_seconds: float) -> dict[int, Progress]:
+    """What the primaries have applied; partitions of shards that do not answer are left out."""
     scattered = cluster.scatter(
         READ_STATES, {}, partitions=partitions, consistency=Consistency.STRONG, deadline_seconds=deadline_seconds
     )
     rows = [row for result in scattered.results.values() for row in result.rows]
-    return {p: Position(*progress.position) for p, progress in parse_progress(rows).items() if p in partitions}
+    return {p: progress for p, progress in parse_progress(rows).items() if p in partitions}
 
 
 def _find_position(text: str | None) -> Position | None:

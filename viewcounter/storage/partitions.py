@@ -14,7 +14,7 @@ _SQL = load_queries("partitions.sql")
 
 READ_STATES = _SQL["read_states"]
 """Parameters: partitions. One row for each that the shard holds: partition, epoch, position, watermark, state,
-admits_since, owner, log_term, log_session, producers, and read_at by the shard's clock."""
+admits_since, owner, log_term, log_session, producers, lost, and read_at by the shard's clock."""
 READ_GENERATIONS = _SQL["read_generations"]
 """Parameters: partitions. One row for each that the shard holds: partition, generation."""
 READ_SCHEMA_VERSION = _SQL["read_schema_version"]
@@ -45,7 +45,7 @@ MOVED = "moved"
 ELSEWHERE = frozenset({INCOMING, MOVED})
 """States of the rows of partitions that another shard owns."""
 
-EXPECTED_SCHEMA_VERSION = "0008_producers"
+EXPECTED_SCHEMA_VERSION = "0009_lost_ranges"
 """The newest migration of the storage app; a test holds it against the migration files."""
 
 

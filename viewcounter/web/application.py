@@ -6,6 +6,7 @@ from collections.abc import Callable, Collection, Mapping
 from typing import Any, Protocol
 
 from clusterproxy.errors import NoTopology
+from clusterproxy.freshness import Progress
 from configservice.registry.heartbeat import Heartbeat
 from configservice.topology.model import Topology
 from runtime.http.asgi import AsgiApplication, Receive, Send
@@ -17,7 +18,7 @@ from viewcounter.apikeys.rate_limit import build_address_buckets, get_rate_limit
 from viewcounter.cache.macs import CacheValue, build_authenticator
 from viewcounter.cluster import get_cluster, get_cluster_id
 from viewcounter.config import Config, get_config
-from viewcounter.eventlog.interface import EventLog, Position
+from viewcounter.eventlog.interface import EventLog
 from viewcounter.eventlog.lag_notice import LagBoard
 from viewcounter.eventlog.registry import build_lag_board, get_event_log
 from viewcounter.events.viewer_keys import REREAD_SECONDS, ViewerNumbers
@@ -29,8 +30,8 @@ from viewcounter.ingest.log_writer import GuardedLog
 from viewcounter.ingest.settings import CommitSettings
 from viewcounter.ingest.snippet import SNIPPET_PATH, Snippet
 from viewcounter.ingest.spool import Spool
-from viewcounter.ingest.wait_applied import AppliedWatch, ReadPositions
-from viewcounter.queries.receipts import read_applied_positions
+from viewcounter.ingest.wait_applied import AppliedWatch, ReadApplied
+from viewcounter.queries.receipts import read_applied
 from viewcounter.web.checked_requests import CheckedRequests
 from viewcounter.web.django_shares import DjangoShares
 from viewcounter.web.request import BodyReader, read_head
@@ -56,10 +57,10 @@ def get_cluster_topology() -> Topology:
     return get_cluster().topology
 
 
-def read_cluster_positions(partitions: Collection[int]) -> Mapping[int, Position]:
-    """The applied positions. One query takes no longer than a whole request may wait."""
+def read_cluster_progress(partitions: Collection[int]) -> Mapping[int, Progress]:
+    """What the primaries have applied. One query takes no longer than a whole request may wait."""
     config = get_config()
-    return read_applied_positions(
+    return read_applied(
         get_cluster(), partitions, deadline_seconds=min(config.wait_applied.seconds, config.cluster.scatter_seconds)
     )
 
@@ -75,7 +76,7 @@ class Gateway:
         get_log: Callable[[], EventLog] = get_event_log,
         get_topology: Callable[[], Topology] = get_cluster_topology,
         start_heartbeat: Callable[[], Heartbeat] | None = None,
-        read_positions: ReadPositions = read_cluster_positions,
+        read_applied_progress: ReadApplied = read_cluster_progress,
         responses: ResponseStore | None = None,
         build_reads: Callable[[AsgiApplication, KeyAuthenticator, BodyReader, Config], FastReads] | None = None,
         lag_board: LagBoard | None = None,
@@ -105,7 +106,7 @@ class Gateway:
             max_lookups=config.api_key.lookups_max, timeout_seconds=config.api_key.lookup_seconds
         )
         self._key_copy = key_copy
-        self._applied = AppliedWatch(read_positions, config.wait_applied)
+        self._applied = AppliedWatch(read_applied_progress, config.wait_applied)
         responses = _build_response_store(config) if responses is None else responses
         self._idempotency = Idempotency(responses, max_body_bytes=config.idempotency.answer_max_bytes)
         self._lag = _build_lag_watch(config, get_log, lag_board)

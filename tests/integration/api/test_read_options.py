@@ -230,3 +230,47 @@ class TestDeadServers:
         kill("shard1b")
         assert code("min_position=1-0") == (503, "shard_unavailable")
         assert code("consistency=quorum") == (503, "quorum_unavailable")
+
+
+def write_loss(cluster, partition, after, through, *, outcome=""):
+    """A loss that the reader of the log has found; `outcome`: and an operator has closed."""
+    values = [partition, after, through, outcome, outcome]
+    with cluster.transaction(partition) as connection:
+        connection.execute(
+            "INSERT INTO log_loss (partition, after_position, through_position, reason, outcome, closed_at)"
+            " VALUES (%s, %s, %s, 'missing', %s, CASE WHEN %s = '' THEN NULL ELSE now() END)",
+            values,
+        )
+
+
+def test_a_position_that_the_log_has_lost_is_gone_for_every_read(stored):
+    partition, position = read_position(stored, stored.videos[0])
+    write_loss(stored.cluster, partition, "0-0", position)
+    for place in EVERYTHING:
+        for consistency in Consistency:
+            options = f"min_position={partition}:{position}&consistency={consistency}"
+            body = refuse(stored, place, options, status=410).json()
+            assert body["code"] == "lost"
+            assert body["lost"] == [{"partition": partition, "after": "0-0", "through": position}]
+            assert [(e["field"], e["code"]) for e in body["errors"]] == [("min_position", "lost")]
+        assert "partial" in get(stored, place, f"min_position={partition}:0-0")["meta"]
+
+
+def test_a_loss_is_named_in_every_answer_until_it_is_closed(stored):
+    partition, position = read_position(stored, stored.videos[0])
+    write_loss(stored.cluster, partition, "0-0", position)
+    for place in EVERYTHING:
+        [lost] = get(stored, place, "consistency=strong")["meta"]["lost"]
+        assert (lost["partition"], lost["after"], lost["through"]) == (partition, "0-0", position)
+    with stored.cluster.transaction(partition) as connection:
+        connection.execute("UPDATE log_loss SET outcome = 'accepted', closed_at = now()")
+    for place in EVERYTHING:
+        assert "lost" not in get(stored, place, "consistency=strong")["meta"]
+        refuse(stored, place, f"min_position={partition}:{position}&consistency=strong", status=410)
+
+
+def test_a_position_that_was_salvaged_is_there_again(stored):
+    partition, position = read_position(stored, stored.videos[0])
+    write_loss(stored.cluster, partition, "0-0", position, outcome="salvaged")
+    for place in EVERYTHING:
+        assert "lost" not in get(stored, place, f"min_position={partition}:{position}&consistency=strong")["meta"]

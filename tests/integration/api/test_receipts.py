@@ -5,15 +5,16 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from clusterproxy.errors import PositionLost
 from clusterproxy.plan import Consistency
 from tests.integration.processing.draining import make_drainer
 from viewcounter.eventlog.codec import AcceptedEvent, pack_entry
-from viewcounter.eventlog.interface import Position
+from viewcounter.eventlog.interface import START, Position
 from viewcounter.eventlog.memory import MemoryEventLog
 from viewcounter.events.partition import get_partition
 from viewcounter.processing.settings import PieceLimits
 from viewcounter.queries.freshness import ReadOptions
-from viewcounter.queries.receipts import ReceiptQuery, get_receipt, read_applied_positions
+from viewcounter.queries.receipts import ReceiptQuery, get_receipt, read_applied
 from viewcounter.storage.id_pieces import merge_id_pieces
 
 SOME_ID = "0c5f1cd1-8a0f-4a37-9b0d-4b5f6a8f1d11"
@@ -107,6 +108,33 @@ def test_an_event_that_cannot_be_counted_is_a_dead_letter_with_its_reason(story)
     assert (receipt.state, receipt.reason, receipt.occurred_at) == ("dead_letter", "unknown_event_type", None)
 
 
+def write_loss(story, after, through):
+    with story.cluster.transaction(story.partition) as connection:
+        connection.execute(
+            "INSERT INTO log_loss (partition, after_position, through_position, reason) VALUES (%s, %s, %s, 'missing')",
+            [story.partition, str(after), str(through)],
+        )
+
+
+def test_an_event_whose_entry_is_lost_is_gone_until_it_is_sent_again(api, story):
+    event_id, kept_id = make_id(4), make_id(4)
+    story.append(kept_id)
+    kept = story.append(make_id(4))
+    story.drain()
+    lost = Position(kept.term, kept.seq + 1)
+    with story.cluster.transaction(story.partition) as connection:
+        connection.execute(
+            "UPDATE partition_state SET position = %s WHERE partition = %s", [str(lost), story.partition]
+        )
+    write_loss(story, START, lost)
+    with pytest.raises(PositionLost):
+        story.ask(event_id, position=lost)
+    assert story.ask(event_id).state == "unknown"
+    assert story.ask(kept_id, position=kept).state in {"applied", "duplicate"}
+    response = api.call("GET", f"/v1/receipts/{event_id}?video_id={VIDEO}&position={lost}&consistency=strong")
+    assert (response.status_code, response.json()["code"]) == (410, "lost")
+
+
 def test_the_id_of_a_neighbour_in_its_packed_minute_is_not_taken_for_it(story):
     """An id made of the halves of two that lie side by side stands in the bytes, but is no id."""
     low, high = sorted([make_id(4), make_id(4)])
@@ -122,10 +150,8 @@ def test_positions_are_read_as_the_primaries_have_them(story):
     position = story.append(make_id(4))
     story.drain()
     other = (story.partition + 1) % 32
-    assert read_applied_positions(story.cluster, [story.partition, other], deadline_seconds=10.0) == {
-        story.partition: position,
-        other: Position(0, 0),
-    }
+    applied = read_applied(story.cluster, [story.partition, other], deadline_seconds=10.0)
+    assert {p: progress.position for p, progress in applied.items()} == {story.partition: position, other: (0, 0)}
 
 
 def test_the_answer_is_what_the_document_says_and_can_be_revalidated(api, story):

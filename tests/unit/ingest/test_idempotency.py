@@ -3,9 +3,11 @@
 import asyncio
 import json
 from collections.abc import Mapping
+from datetime import UTC, datetime
 
 import pytest
 
+from clusterproxy.freshness import Progress
 from tests.unit.ingest.builders import (
     PARTITION_COUNT,
     FaultyLog,
@@ -179,9 +181,9 @@ def test_what_is_no_key_is_refused_by_name(log: FaultyLog, key: str) -> None:
 def test_a_repeated_request_that_waits_is_told_of_now(log: FaultyLog) -> None:
     sender, body = Sender(log, wait_applied_seconds=0.05), encode(make_event())
     assert "applied" not in sender.post(body).json
-    gateway = make_gateway(
-        log, parts={"responses": sender.answers, "read_positions": lambda p: dict.fromkeys(p, (2**60, 0))}
-    )
+    reached = Progress((2**60, 0), datetime.now(UTC))
+    parts = {"responses": sender.answers, "read_applied_progress": lambda p: dict.fromkeys(p, reached)}
+    gateway = make_gateway(log, parts=parts)
     response = post(gateway, body, headers={"Idempotency-Key": "batch-1"}, query="wait=applied")
     assert (response.status, response.json["applied"]) == (202, True)
     assert log.append_sizes == [1]

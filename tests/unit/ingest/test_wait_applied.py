@@ -1,16 +1,26 @@
-"""`wait=applied`: answered when the shards have come so far, or when the wait is over; never an error."""
+"""`wait=applied`: answered when the shards have come so far, when the wait is over, or when they are lost."""
 
 import asyncio
 import json
 from collections.abc import Collection, Mapping
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
-from tests.unit.ingest.builders import FaultyLog, Response, make_event, make_gateway, post, read_event_ids
+from clusterproxy.freshness import Progress
+from tests.unit.ingest.builders import (
+    PARTITION_COUNT,
+    FaultyLog,
+    Response,
+    make_event,
+    make_gateway,
+    post,
+    read_event_ids,
+)
 from tests.waiting import wait_until_async
 from viewcounter.eventlog.errors import EventLogError
-from viewcounter.eventlog.interface import Position
+from viewcounter.eventlog.interface import START, Position
 from viewcounter.ingest.settings import WaitLimits
 from viewcounter.ingest.wait_applied import AppliedWatch
 
@@ -22,24 +32,29 @@ class Shards:
 
     def __init__(self) -> None:
         self.reached: dict[int, Position] = {}
+        self.lost: dict[int, tuple[tuple[Position, Position], ...]] = {}
         self.asked: list[list[int]] = []
         self.error: Exception | None = None
 
-    def read(self, partitions: Collection[int]) -> Mapping[int, Position]:
+    def read(self, partitions: Collection[int]) -> Mapping[int, Progress]:
         self.asked.append(sorted(partitions))
         if self.error is not None:
             raise self.error
-        return {p: self.reached[p] for p in partitions if p in self.reached}
+        return {
+            p: Progress(self.reached[p], datetime.now(UTC), self.lost.get(p, ()))
+            for p in partitions
+            if p in self.reached
+        }
 
 
 class EverythingApplied(Shards):
-    def read(self, partitions: Collection[int]) -> Mapping[int, Position]:
-        super().read(partitions)
-        return dict.fromkeys(partitions, Position(2**60, 0))
+    def read(self, partitions: Collection[int]) -> Mapping[int, Progress]:
+        self.reached = dict.fromkeys(partitions, Position(2**60, 0))
+        return super().read(partitions)
 
 
 def post_waiting(log: FaultyLog, shards: Shards, *events: dict[str, Any], **settings: Any) -> Response:
-    gateway = make_gateway(log, parts={"read_positions": shards.read}, **settings)
+    gateway = make_gateway(log, parts={"read_applied_progress": shards.read}, **settings)
     return post(gateway, json.dumps(events).encode(), query="wait=applied")
 
 
@@ -57,6 +72,18 @@ def test_what_is_not_applied_in_time_is_accepted_all_the_same() -> None:
     assert read_event_ids(log) == [event["event_id"]]
 
 
+def test_events_that_the_log_has_lost_are_to_be_sent_again() -> None:
+    log, shards, event = FaultyLog(), EverythingApplied(), make_event()
+    shards.lost = {p: ((START, Position(2, 0)),) for p in range(PARTITION_COUNT)}
+    response = post_waiting(log, shards, event)
+    assert (response.status, response.json["code"]) == (410, "lost")
+    [loss] = response.json["lost"]
+    assert (loss["after"], loss["through"]) == ("0-0", "2-0")
+    assert response.json["errors"][0]["field"] == "wait"
+    shards.lost = {p: ((Position(2, 0), Position(2, 9)),) for p in range(PARTITION_COUNT)}
+    assert post_waiting(FaultyLog(), shards, event).status == 202
+
+
 def test_shards_that_do_not_answer_make_no_error() -> None:
     shards = Shards()
     shards.error = OSError("away")
@@ -71,7 +98,7 @@ def test_the_good_events_of_a_mixed_batch_are_waited_for() -> None:
 
 def test_who_does_not_wait_is_not_told() -> None:
     shards = Shards()
-    gateway = make_gateway(FaultyLog(), parts={"read_positions": shards.read})
+    gateway = make_gateway(FaultyLog(), parts={"read_applied_progress": shards.read})
     assert "applied" not in post(gateway, json.dumps(make_event()).encode()).json
     assert shards.asked == []
 

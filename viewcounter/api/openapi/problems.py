@@ -5,7 +5,8 @@ import json
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-from runtime.http.problems import PROBLEM_CONTENT_TYPE, FieldProblem, Problem, encode_problem
+from runtime.http.problems import PROBLEM_CONTENT_TYPE, FieldProblem, LostLogRange, Problem, encode_problem
+from viewcounter.eventlog.lost_positions import LOST, LOST_DETAIL
 from viewcounter.queries.functions import Function
 from viewcounter.queries.sketched import SketchFunction
 
@@ -21,6 +22,16 @@ _FIELD_PROBLEM: Document = {
         "field": {**_TEXT, "description": "A parameter or a path into the body, such as `videos[3].channel_id`."},
         "code": {**_TEXT, "description": "Stable, for programs."},
         "message": {**_TEXT, "description": "For people."},
+    },
+}
+
+_LOST_RANGE: Document = {
+    "type": "object",
+    "required": ["partition", "after", "through"],
+    "properties": {
+        "partition": {"type": "integer", "minimum": 0},
+        "after": {**_TEXT, "description": "Entries past this position, up to `through`, may be lost."},
+        "through": _TEXT,
     },
 }
 
@@ -40,6 +51,11 @@ _PROBLEM: Document = {
             "type": "object",
             "additionalProperties": _TEXT,
             "description": "With `position_not_reached` and `too_stale`: the partition, and the position it is at.",
+        },
+        "lost": {
+            "type": "array",
+            "items": {"$ref": "#/components/schemas/LostLogRange"},
+            "description": "With `lost`: the range of a partition's log that holds the position of the request.",
         },
     },
 }
@@ -73,6 +89,18 @@ _ANSWERS = {
         "Conflict",
         "Not possible in the present state of the object.",
         Problem(409, "already_discarded", "The dead letter is discarded."),
+    ),
+    "410": _Answer(
+        "Lost",
+        "The event log has lost entries in which the events of `min_position`, `position` or `wait=applied` may have "
+        "been: send the events again with the same ids. `lost` names the range.",
+        Problem(
+            410,
+            LOST,
+            LOST_DETAIL,
+            (FieldProblem("min_position", LOST, "position 1-42 of partition 7 is lost"),),
+            lost=(LostLogRange(7, "1-40", "2-0"),),
+        ),
     ),
     "413": _Answer(
         "BodyTooLarge",
@@ -108,7 +136,9 @@ _STATEFUL = frozenset({"replayDeadLetter", "discardDeadLetter"})
 def add_problem_answers(result: Document, generator: Any, request: Any, public: bool) -> Document:
     """drf-spectacular's postprocessing hook: the errors of every operation. Those it has already stay."""
     components = result.setdefault("components", {})
-    components.setdefault("schemas", {}).update({"Problem": _PROBLEM, "FieldProblem": _FIELD_PROBLEM})
+    components.setdefault("schemas", {}).update(
+        {"Problem": _PROBLEM, "FieldProblem": _FIELD_PROBLEM, "LostLogRange": _LOST_RANGE}
+    )
     components.setdefault("responses", {}).update({answer.name: _describe(answer) for answer in _ANSWERS.values()})
     for operations in result["paths"].values():
         for operation in operations.values():
@@ -129,11 +159,18 @@ def _list_statuses(operation: Document) -> Iterator[str]:
         yield "404"
     if operation["operationId"] in _STATEFUL:
         yield "409"
+    if _can_name_a_position(operation):
+        yield "410"
     if "requestBody" in operation:
         yield from ("413", "415")
     if "requestBody" in operation or operation.get("parameters"):
         yield "422"
     yield "default"
+
+
+def _can_name_a_position(operation: Document) -> bool:
+    names = {parameter.get("name") for parameter in operation.get("parameters", [])}
+    return not names.isdisjoint({"min_position", "position", "wait"})
 
 
 def _describe(answer: _Answer) -> Document:

@@ -4,7 +4,7 @@
 -- from the one for videos.
 
 -- name: counts_of_channel (report)
-SELECT asked.partition, s.epoch, s.position, s.watermark, s.state, k.revision AS catalogue_revision,
+SELECT asked.partition, s.epoch, s.position, s.watermark, s.state, s.lost, k.revision AS catalogue_revision,
     t.event_type_id, t.count
 FROM unnest(%(partitions)s::smallint[]) AS asked (partition)
 LEFT JOIN partition_state AS s ON s.partition = asked.partition
@@ -17,7 +17,7 @@ LEFT JOIN (
 ) AS t ON t.partition = asked.partition
 
 -- name: total_of_channel (report)
-SELECT asked.partition, s.epoch, s.position, s.watermark, s.state, k.revision AS catalogue_revision,
+SELECT asked.partition, s.epoch, s.position, s.watermark, s.state, s.lost, k.revision AS catalogue_revision,
     t.count, t.sum, t.min, t.max
 FROM unnest(%(partitions)s::smallint[]) AS asked (partition)
 LEFT JOIN partition_state AS s ON s.partition = asked.partition

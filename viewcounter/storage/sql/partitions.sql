@@ -1,7 +1,7 @@
 -- The state rows of partitions and what a drain must know before it flushes.
 
 -- name: read_states (point)
-SELECT partition, epoch, position, watermark, state, admits_since, owner, log_term, log_session, producers,
+SELECT partition, epoch, position, watermark, state, admits_since, owner, log_term, log_session, producers, lost,
     clock_timestamp() AS read_at
 FROM partition_state WHERE partition = ANY(%(partitions)s)
 

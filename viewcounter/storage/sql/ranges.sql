@@ -18,7 +18,7 @@ WITH fallback AS MATERIALIZED (
         %(fallback_starts)s::timestamptz[], %(fallback_ends)s::timestamptz[]
     ) AS f (day, tier, first, last)
 ), seen AS MATERIALIZED (
-    SELECT asked.partition, s.epoch, s.position, s.watermark, s.state, s.rolled_through, s.minutes_since, s.hours_since,
+    SELECT asked.partition, s.epoch, s.position, s.watermark, s.state, s.lost, s.rolled_through, s.minutes_since, s.hours_since,
         s.admits_since, s.generation,
         date_trunc('day', s.rolled_through, 'UTC') AS days_through,
         coalesce((
@@ -168,7 +168,7 @@ WITH fallback AS MATERIALIZED (
         max(lost_day) AS lost_day
     FROM found GROUP BY 1, 2
 )
-SELECT s.partition, s.epoch, s.position, s.watermark, s.state, s.rolled_through, s.minutes_since, s.hours_since,
+SELECT s.partition, s.epoch, s.position, s.watermark, s.state, s.lost, s.rolled_through, s.minutes_since, s.hours_since,
     s.admits_since, s.generation,
     EXISTS (SELECT FROM dirty_days) AS has_dirty_days, EXISTS (SELECT FROM dirty_hours) AS has_dirty_hours,
     EXISTS (SELECT FROM unsplit_days) AS has_unsplit_days,
@@ -193,7 +193,7 @@ WITH fallback AS MATERIALIZED (
 ), parts AS MATERIALIZED (
     SELECT * FROM unnest(%(part_days)s::timestamptz[], %(part_lows)s::smallint[], %(part_highs)s::smallint[]) AS p (day, low, high)
 ), seen AS MATERIALIZED (
-    SELECT asked.partition, s.epoch, s.position, s.watermark, s.state, s.rolled_through, s.minutes_since, s.hours_since,
+    SELECT asked.partition, s.epoch, s.position, s.watermark, s.state, s.lost, s.rolled_through, s.minutes_since, s.hours_since,
         date_trunc('day', s.rolled_through, 'UTC') AS days_through,
         coalesce((
             SELECT max(f.day) + interval '24 hours' FROM fallback AS f
@@ -333,7 +333,7 @@ WITH fallback AS MATERIALIZED (
     END DESC, t.video_id
     LIMIT %(limit)s
 )
-SELECT s.partition, s.epoch, s.position, s.watermark, s.state, s.rolled_through, s.minutes_since, s.hours_since,
+SELECT s.partition, s.epoch, s.position, s.watermark, s.state, s.lost, s.rolled_through, s.minutes_since, s.hours_since,
     EXISTS (SELECT FROM dirty_days) AS has_dirty_days, EXISTS (SELECT FROM dirty_hours) AS has_dirty_hours,
     EXISTS (SELECT FROM unsplit_days) AS has_unsplit_days,
     greatest(

@@ -5,7 +5,7 @@
 -- `after_id` are the last event of the page before. An event is received at most `future_seconds` before it occurs,
 -- so days of receipt that ended earlier are not looked at. The oldest day there is and `raw_since`
 -- say from when on raw events are kept.
-SELECT asked.partition, s.epoch, s.position, s.watermark, s.state, s.raw_since,
+SELECT asked.partition, s.epoch, s.position, s.watermark, s.state, s.lost, s.raw_since,
     (
         SELECT min(day.relname) FROM pg_inherits AS i JOIN pg_class AS day ON day.oid = i.inhrelid
         WHERE i.inhparent = 'raw_event'::regclass

@@ -4,7 +4,7 @@
 
 -- name: counts_of_video (point)
 -- All event types of one video, by the primary key of event_total. Flushes and the catalogue make its row in `video`.
-SELECT asked.partition, s.epoch, s.position, s.watermark, s.state, v.video_id IS NOT NULL AS known, t.event_type_id, t.count
+SELECT asked.partition, s.epoch, s.position, s.watermark, s.state, s.lost, v.video_id IS NOT NULL AS known, t.event_type_id, t.count
 FROM (VALUES (%(partition)s::smallint)) AS asked (partition)
 LEFT JOIN partition_state AS s ON s.partition = asked.partition
 LEFT JOIN video AS v ON v.video_id = %(video_id)s
@@ -13,7 +13,7 @@ LEFT JOIN event_total AS t ON t.partition = asked.partition AND t.video_id = %(v
 -- name: counts_of_videos (range)
 -- Videos of many partitions of one shard; `video_partitions` and `video_ids` run in parallel and may name videos of
 -- other shards, which are left aside. Each video has a row, also one without events.
-SELECT asked.partition, s.epoch, s.position, s.watermark, s.state, wanted.video_id, v.video_id IS NOT NULL AS known,
+SELECT asked.partition, s.epoch, s.position, s.watermark, s.state, s.lost, wanted.video_id, v.video_id IS NOT NULL AS known,
     t.event_type_id, t.count
 FROM unnest(%(partitions)s::smallint[]) AS asked (partition)
 LEFT JOIN partition_state AS s ON s.partition = asked.partition
@@ -24,7 +24,7 @@ LEFT JOIN event_total AS t ON t.partition = wanted.partition AND t.video_id = wa
 
 -- name: total_of_video (point)
 -- One event type of one video over all time.
-SELECT asked.partition, s.epoch, s.position, s.watermark, s.state, t.count, t.sum, t.min, t.max
+SELECT asked.partition, s.epoch, s.position, s.watermark, s.state, s.lost, t.count, t.sum, t.min, t.max
 FROM (VALUES (%(partition)s::smallint)) AS asked (partition)
 LEFT JOIN partition_state AS s ON s.partition = asked.partition
 LEFT JOIN event_total AS t
@@ -46,7 +46,7 @@ WITH ranked AS MATERIALIZED (
     END DESC, t.video_id
     LIMIT %(limit)s
 )
-SELECT asked.partition, s.epoch, s.position, s.watermark, s.state,
+SELECT asked.partition, s.epoch, s.position, s.watermark, s.state, s.lost,
     r.video_id, r.count, r.sum, r.min, r.max, nullif(v.title, '') AS title
 FROM unnest(%(partitions)s::smallint[]) AS asked (partition)
 LEFT JOIN partition_state AS s ON s.partition = asked.partition

@@ -5,7 +5,7 @@
 -- the id is kept under, null if the asker cannot tell: then it is the one in which the raw event happened. An id is looked
 -- for in its packed minute by a plain search of bytes; what that finds across two ids is not one. In a piece that was put
 -- together of several, the flush it came with is the first part that reaches it.
-SELECT asked.partition, s.epoch, s.position, s.watermark, s.state,
+SELECT asked.partition, s.epoch, s.position, s.watermark, s.state, s.lost,
     r.occurred_at, r.received_at, i.position AS counted_position, c.position AS conflict_position,
     d.position AS letter_position, d.state AS letter_state, d.reason AS letter_reason
 FROM (VALUES (%(partition)s::smallint)) AS asked (partition)

@@ -9,7 +9,7 @@
 -- A row for each sketch, or piece and bucket, that is part of the answer, with its bytes; or, where that would be more than the
 -- bounds allow, none of them: `lost_day`, `sketch_bytes`, `open_events`, `closed_events`, `open_pieces` and `piece_count` say why.
 WITH seen AS MATERIALIZED (
-    SELECT asked.partition, s.epoch, s.position, s.watermark, s.state, s.rolled_through, s.minutes_since, s.hours_since,
+    SELECT asked.partition, s.epoch, s.position, s.watermark, s.state, s.lost, s.rolled_through, s.minutes_since, s.hours_since,
         s.admits_since, s.generation,
         date_trunc('day', s.rolled_through, 'UTC') AS days_through
     FROM unnest(%(partitions)s::smallint[]) AS asked (partition)
@@ -140,7 +140,7 @@ WITH seen AS MATERIALIZED (
     ) AS t ON TRUE
     WHERE (SELECT is_within FROM needed)
 )
-SELECT s.partition, s.epoch, s.position, s.watermark, s.state, s.rolled_through, s.minutes_since, s.hours_since,
+SELECT s.partition, s.epoch, s.position, s.watermark, s.state, s.lost, s.rolled_through, s.minutes_since, s.hours_since,
     s.admits_since, s.generation,
     n.lost_day, n.sketch_bytes, n.open_events, n.closed_events, n.open_pieces, n.piece_count,
     f.source, f.piece, f.bucket, f.events, f.counted, f.since, f.data
