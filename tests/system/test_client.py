@@ -10,10 +10,11 @@ import re
 import resource
 import socket
 import time
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from viewcounter_client import AsyncClient, Client, Options, RequestRefused, ServiceUnavailable, queries
+from viewcounter_client import AsyncClient, Client, EventsLost, Options, RequestRefused, ServiceUnavailable, queries
 
 from devtools.localcluster import LocalCluster
 from tests.pace import limit
@@ -216,3 +217,38 @@ def test_the_client_of_an_event_loop_does_the_same(cluster, key):
         assert client.counters.dropped == 0
 
     asyncio.run(run())
+
+
+@contextmanager
+def lost_entries(cluster, position, partition):
+    """As if the reader of the log had found that entries up to this position are lost; salvaged at the end."""
+    primaries = [cluster.database(name) for name in ("shard1a", "shard2a")]
+    try:
+        for primary in primaries:
+            with primary.session() as connection:
+                connection.execute(
+                    "INSERT INTO log_loss (partition, after_position, through_position, reason)"
+                    " SELECT partition, '0-0', %s, 'missing' FROM partition_state WHERE partition = %s",
+                    [position, partition],
+                )
+        yield
+    finally:
+        for primary in primaries:
+            with primary.session() as connection:
+                connection.execute("UPDATE log_loss SET outcome = 'salvaged', closed_at = now()")
+
+
+def test_lost_events_are_sent_again_before_a_question_about_them_is_answered(cluster, key):
+    with Client(cluster.web_url, key) as client:
+        client.track("view", video_id="lost-and-found")
+        assert client.flush(SETTLE_SECONDS)
+        [(partition, position)] = client._delivery.positions.items()
+        with lost_entries(cluster, position, partition):
+            answer = client.query(queries.counts("lost-and-found"), after_flush=True)
+        assert answer.videos[0].counts["view"] == 1
+        assert (client.counters.accepted, client.counters.retried) == (1, 1)
+        [(_, later)] = client._delivery.positions.items()
+        assert later != position
+        client.track("view", video_id="lost-and-found")
+        with lost_entries(cluster, "9000000000000000-0", partition), pytest.raises(EventsLost):
+            client.query(queries.counts("lost-and-found"), after_flush=True)

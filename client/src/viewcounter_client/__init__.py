@@ -15,6 +15,7 @@ from viewcounter_client.delivery import Counters
 from viewcounter_client.errors import (
     BufferFull,
     ClientClosed,
+    EventsLost,
     InvalidEvent,
     RequestRefused,
     ServiceUnavailable,
@@ -30,6 +31,7 @@ __all__ = [
     "Client",
     "ClientClosed",
     "Counters",
+    "EventsLost",
     "InvalidEvent",
     "Options",
     "Overflow",

@@ -28,7 +28,7 @@ from viewcounter_client.dispatch import (
     report_rejection,
     settle_part,
 )
-from viewcounter_client.errors import BufferFull, ClientClosed
+from viewcounter_client.errors import BufferFull, ClientClosed, EventsLost
 from viewcounter_client.events import PendingEvent, make_event
 from viewcounter_client.options import Options, Overflow
 from viewcounter_client.queries import Answer, Query
@@ -150,11 +150,23 @@ class AsyncClient:
         """The answer to one of `queries`; retried with backoff while that may help.
 
         `after_flush`: deliver the tracked events first, within `request_timeout_seconds`; the answer then counts it.
-        Raises RequestRefused, and ServiceUnavailable, also if tracked events could not be delivered in time.
+        Events that the service reports as lost are sent again, once, if this client still has them. Raises
+        RequestRefused, EventsLost, and ServiceUnavailable, also if tracked events could not be delivered in time.
         """
-        if after_flush:
-            check_delivered(await self.flush(self._options.request_timeout_seconds), self._delivery)
-            query = query.after(self._delivery.positions)
+        if not after_flush:
+            return await self._ask(query)
+        try:
+            return await self._ask(await self._deliver_before(query))
+        except EventsLost as error:
+            if not self._delivery.send_again(error.lost, now=time.monotonic()):
+                raise
+        return await self._ask(await self._deliver_before(query))
+
+    async def _deliver_before(self, query: Query[Answer]) -> Query[Answer]:
+        check_delivered(await self.flush(self._options.request_timeout_seconds), self._delivery)
+        return query.after(self._delivery.positions)
+
+    async def _ask(self, query: Query[Answer]) -> Answer:
         attempts = QueryAttempts(self._parts.query_breaker, self._options)
         while True:
             attempts.check(now=time.monotonic())

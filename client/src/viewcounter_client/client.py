@@ -31,7 +31,7 @@ from viewcounter_client.dispatch import (
     report_rejection,
     settle_part,
 )
-from viewcounter_client.errors import BufferFull, ClientClosed
+from viewcounter_client.errors import BufferFull, ClientClosed, EventsLost
 from viewcounter_client.events import PendingEvent, make_event
 from viewcounter_client.options import Options, Overflow
 from viewcounter_client.queries import Answer, Query
@@ -162,13 +162,27 @@ class Client:
         """The answer to one of `queries`; retried with backoff while that may help.
 
         `after_flush`: deliver the tracked events first, within `request_timeout_seconds`; the answer then counts it.
-        Raises RequestRefused, and ServiceUnavailable, also if tracked events could not be delivered in time.
+        Events that the service reports as lost are sent again, once, if this client still has them. Raises
+        RequestRefused, EventsLost, and ServiceUnavailable, also if tracked events could not be delivered in time.
         """
-        if after_flush:
-            is_delivered = self.flush(self._options.request_timeout_seconds)
+        if not after_flush:
+            return self._ask(query)
+        try:
+            return self._ask(self._deliver_before(query))
+        except EventsLost as error:
             with self._changed:
-                check_delivered(is_delivered, self._delivery)
-                query = query.after(self._delivery.positions)
+                count = self._delivery.send_again(error.lost, now=time.monotonic())
+            if not count:
+                raise
+        return self._ask(self._deliver_before(query))
+
+    def _deliver_before(self, query: Query[Answer]) -> Query[Answer]:
+        is_delivered = self.flush(self._options.request_timeout_seconds)
+        with self._changed:
+            check_delivered(is_delivered, self._delivery)
+            return query.after(self._delivery.positions)
+
+    def _ask(self, query: Query[Answer]) -> Answer:
         attempts = QueryAttempts(self._parts.query_breaker, self._options)
         while True:
             with self._changed:

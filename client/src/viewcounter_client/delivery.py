@@ -11,7 +11,9 @@ from dataclasses import dataclass
 
 from viewcounter_client.breaker import Breaker
 from viewcounter_client.buffer import EventBuffer
+from viewcounter_client.errors import LostRange
 from viewcounter_client.events import PendingEvent
+from viewcounter_client.kept import KeptEvents
 from viewcounter_client.options import Options, Overflow
 from viewcounter_client.verdict import Rejection, Verdict
 
@@ -86,6 +88,7 @@ class Delivery:
         self._batch_events = options.max_batch_events
         self._counters: Counter[str] = Counter()
         self._flushing = False
+        self._kept = KeptEvents(max_events=options.keep_accepted_events)
         self.positions: dict[int, str] = {}
         """By partition, the log position of the last accepted events of this client."""
         self.rejection: Rejection | None = None
@@ -168,6 +171,17 @@ class Delivery:
         self._buffer.put_back(verdict.again, now=now)
         self._learn(verdict, now=now)
 
+    def send_again(self, lost: Sequence[LostRange], *, now: float) -> int:
+        """Of the accepted events that the service has lost, those that are kept, and their neighbours: under their ids
+        none is counted twice. Returns their number."""
+        for one in lost:
+            if one.partition in self.positions and one.contains(self.positions[one.partition]):
+                del self.positions[one.partition]
+        events = self._kept.take(lost)
+        self._add(accepted=-len(events), retried=len(events))
+        self._buffer.put_back(events, now=now)
+        return len(events)
+
     def on_read(self, events: Sequence[PendingEvent]) -> None:
         self._add(spooled=-len(events), in_flight=len(events))
 
@@ -224,6 +238,8 @@ class Delivery:
             retried=len(verdict.again),
         )
         self.positions.update(verdict.positions or {})
+        if verdict.accepted and verdict.positions:
+            self._kept.keep(verdict.positions, verdict.accepted)
         if verdict.is_too_large:
             self._batch_events = max(1, len(verdict.again) // 2)
         if verdict.rejection is not None or not verdict.is_failure:

@@ -1,5 +1,8 @@
 """Errors of the client library. None is raised because an event could not be delivered yet."""
 
+from dataclasses import dataclass
+from typing import Any
+
 
 class ViewcounterError(Exception):
     """Base of all errors of this package."""
@@ -39,5 +42,31 @@ class RequestRefused(ViewcounterError):
         self.request_id = request_id
 
 
+@dataclass(frozen=True, slots=True)
+class LostRange:
+    """Entries of a partition of the service's event log past the position `after`, up to and including `through`."""
+
+    partition: int
+    after: str
+    through: str
+
+    def contains(self, position: str) -> bool:
+        return _order(self.after) < _order(position) <= _order(self.through)
+
+
+class EventsLost(RequestRefused):
+    """The service has lost accepted events that the query was to include, and this client no longer has them, or lost
+    them once more: send them again under their ids. `lost`: where they were in the event log."""
+
+    def __init__(self, *, lost: tuple[LostRange, ...], **refusal: Any) -> None:
+        super().__init__(**refusal)
+        self.lost = lost
+
+
 class ServiceUnavailable(ViewcounterError):
     """No answer within the attempts and the deadline, or the circuit breaker is open. QueryAttempts later may help."""
+
+
+def _order(position: str) -> tuple[int, int]:
+    term, _, sequence = position.partition("-")
+    return int(term), int(sequence)

@@ -24,6 +24,7 @@ class Options:
 
     `max_batch_events` and `max_batch_bytes` must not pass what the service takes in one request (1,000 and 1 MiB).
     `rejected_pause_seconds` is the pause between attempts while the service rejects the API key or the address.
+    `keep_accepted_events`: how many accepted ones are kept in memory, to be sent again if the service has lost them.
     `spool_directory` keeps on disk what cannot be delivered now; it belongs to one client at a time.
     """
 
@@ -32,6 +33,7 @@ class Options:
     linger_seconds: float = 0.2
     max_buffer_events: int = 100_000
     max_buffer_bytes: int = 64 * 1024 * 1024
+    keep_accepted_events: int = 10_000
     overflow: Overflow = Overflow.DROP_NEWEST
     block_seconds: float = 1.0
     connect_timeout_seconds: float = 2.0

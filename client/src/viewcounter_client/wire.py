@@ -7,7 +7,7 @@ from typing import Any
 
 import httpx2
 
-from viewcounter_client.errors import RequestRefused, ServiceUnavailable
+from viewcounter_client.errors import EventsLost, LostRange, RequestRefused, ServiceUnavailable
 from viewcounter_client.events import PendingEvent
 from viewcounter_client.options import Options
 from viewcounter_client.queries import Answer, Query
@@ -15,6 +15,7 @@ from viewcounter_client.verdict import RETRYABLE_STATUSES, Verdict, classify_res
 from viewcounter_client.version import VERSION
 
 EVENTS_PATH = "/v1/events"
+LOST_STATUS = 410
 _GZIP_FROM_BYTES = 1400
 """About what fits one packet."""
 
@@ -56,7 +57,7 @@ def is_worth_retrying(response: httpx2.Response) -> bool:
 
 
 def parse_answer(query: Query[Answer], response: httpx2.Response) -> Answer:
-    """Raises RequestRefused, or ServiceUnavailable for a response of another service."""
+    """Raises RequestRefused, EventsLost, or ServiceUnavailable for a response of another service."""
     try:
         body = response.json()
     except ValueError:
@@ -71,13 +72,22 @@ def parse_answer(query: Query[Answer], response: httpx2.Response) -> Answer:
 
 def _build_refusal(status: int, problem: dict[str, Any]) -> RequestRefused:
     faults = [fault for fault in problem.get("errors", ()) if isinstance(fault, dict)]
-    return RequestRefused(
-        status=status,
-        code=str(problem.get("code", "")),
-        detail=str(problem.get("detail", "")),
-        reasons=tuple(f"{fault.get('field', '')}: {fault.get('message', '')}" for fault in faults),
-        request_id=str(problem.get("request_id", "")),
-    )
+    refusal: dict[str, Any] = {
+        "status": status,
+        "code": str(problem.get("code", "")),
+        "detail": str(problem.get("detail", "")),
+        "reasons": tuple(f"{fault.get('field', '')}: {fault.get('message', '')}" for fault in faults),
+        "request_id": str(problem.get("request_id", "")),
+    }
+    lost = _parse_lost(problem) if status == LOST_STATUS else ()
+    return EventsLost(lost=lost, **refusal) if lost else RequestRefused(**refusal)
+
+
+def _parse_lost(problem: dict[str, Any]) -> tuple[LostRange, ...]:
+    try:
+        return tuple(LostRange(int(one["partition"]), one["after"], one["through"]) for one in problem.get("lost", ()))
+    except (KeyError, TypeError, ValueError):
+        return ()
 
 
 def encode_query(query: Query[Any]) -> dict[str, Any]:

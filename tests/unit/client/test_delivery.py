@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from viewcounter_client import Options, Overflow
 from viewcounter_client.delivery import Delivery, Send, SendSpooled, Store, Wait
+from viewcounter_client.errors import LostRange
 from viewcounter_client.events import PendingEvent
 from viewcounter_client.verdict import Refusal, Rejection, Verdict
 
@@ -247,3 +248,32 @@ def draw_verdict(data, events):
         again=again,
         is_failure=bool(again),
     )
+
+
+def accept(delivery, events, positions):
+    delivery.start_flush()
+    assert delivery.next_action(now=0.0) == Send(events)
+    delivery.on_verdict(Verdict(accepted=events, positions=positions), now=0.0)
+
+
+def test_accepted_events_that_the_service_has_lost_are_sent_again():
+    delivery = make_delivery()
+    first = offer(delivery, 2)
+    accept(delivery, first, {3: "1-5", 4: "1-9"})
+    second = offer(delivery, 3)
+    accept(delivery, second, {3: "1-6"})
+    assert delivery.send_again([LostRange(3, "1-5", "2-0")], now=0.0) == 3
+    assert delivery.positions == {4: "1-9"}
+    counters = delivery.counters
+    assert (counters.accepted, counters.pending, counters.retried, counters.is_balanced) == (2, 3, 3, True)
+    accept(delivery, second, {3: "2-1"})
+    assert delivery.positions == {3: "2-1", 4: "1-9"}
+    assert delivery.send_again([LostRange(3, "1-5", "2-0")], now=0.0) == 0
+
+
+def test_only_the_last_accepted_events_are_kept():
+    delivery = make_delivery(keep_accepted_events=3)
+    for number in range(1, 4):
+        accept(delivery, offer(delivery, 2), {0: f"1-{number}"})
+    assert delivery.send_again([LostRange(0, "0-0", "1-9")], now=0.0) == 2
+    assert delivery.positions == {}
