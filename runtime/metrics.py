@@ -113,6 +113,10 @@ ID_PIECES_MERGED = _counter("id_pieces_merged_total", "Small pieces of ids that 
 DEAD_LETTERS = _measured("dead_letters", "Dead letters that wait for an operator", "partition")
 STOPPED_PARTITIONS = _measured("stopped_partitions", "Partitions that stopped by themselves, by reason", "reason")
 
+LOG_LOSSES_OPEN = _measured(
+    "log_losses_open", "Ranges that the event log has lost and that no operator has closed, by shard", "shard"
+)
+
 # -- reads ----------------------------------------------------------------------------------------
 HOT_READS = _counter(
     "hot_reads_total",

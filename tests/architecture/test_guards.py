@@ -115,6 +115,8 @@ GUARDS: dict[str, frozenset[str]] = {
     # Copied by the catalogue, by a flush for videos that it has seen first, and nowhere else.
     "catalogue.sql:upsert_videos": frozenset({"partitions.sql:lock_partitions_here"}) | FLUSH | COPY,
     "catalogue.sql:advance_catalogue_cursor": frozenset({"partitions.sql:lock_partitions_here"}),
+    "log_losses.sql:close_log_losses": frozenset({"log_losses.sql:lock_partitions_to_close"}),
+    "log_losses.sql:insert_rest_of_loss": frozenset({"log_losses.sql:lock_partitions_to_close"}),
     "log_sessions.sql:insert_log_losses": FLUSH | frozenset({"partitions.sql:pass_over_lost"}),
     "moves.sql:limit_raw_claims": COPY,
     "copying.py:write_block": COPY,

@@ -242,12 +242,12 @@ def test_lost_events_are_sent_again_before_a_question_about_them_is_answered(clu
     with Client(cluster.web_url, key) as client:
         client.track("view", video_id="lost-and-found")
         assert client.flush(SETTLE_SECONDS)
-        [(partition, position)] = client._delivery.positions.items()
+        [(partition, position)] = client.positions.items()
         with lost_entries(cluster, position, partition):
             answer = client.query(queries.counts("lost-and-found"), after_flush=True)
         assert answer.videos[0].counts["view"] == 1
         assert (client.counters.accepted, client.counters.retried) == (1, 1)
-        [(_, later)] = client._delivery.positions.items()
+        [(_, later)] = client.positions.items()
         assert later != position
         client.track("view", video_id="lost-and-found")
         with lost_entries(cluster, "9000000000000000-0", partition), pytest.raises(EventsLost):

@@ -20,6 +20,7 @@ OWN_APPS = (
     "viewcounter.processing",
     "viewcounter.maintenance",
     "viewcounter.deadletters",
+    "viewcounter.loglosses",
     "viewcounter.moves",
     "viewcounter.shardwatch",
     "viewcounter.controlplane",

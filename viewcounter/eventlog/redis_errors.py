@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import redis
 
@@ -49,3 +50,9 @@ def describe_other(found: str | None) -> LogLost:
     if found is None:
         return LogLost("the log server holds no log: it is new, or has lost its data")
     return LogLost(f"the log server holds another log, {found}")
+
+
+def check_synced(waited: Any, *, wait_ms: int) -> None:
+    """Of the answer to WAITAOF. Raises EventLogUnavailable."""
+    if not waited[0]:
+        raise EventLogUnavailable(f"the log server did not sync its append-only file within {wait_ms} ms")

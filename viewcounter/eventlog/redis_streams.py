@@ -25,7 +25,6 @@ from viewcounter.eventlog import redis_scripts as scripts
 from viewcounter.eventlog.codec import HEAD_BYTES, find_received_at, get_event_count
 from viewcounter.eventlog.errors import (
     EventLogError,
-    EventLogUnavailable,
     LogBehind,
     LogRestarted,
     LogUnfit,
@@ -45,16 +44,21 @@ from viewcounter.eventlog.interface import (
     Unread,
     Usage,
 )
-from viewcounter.eventlog.redis_errors import describe_other, translate_refusal, translated
+from viewcounter.eventlog.redis_errors import check_synced, describe_other, translate_refusal, translated
+from viewcounter.eventlog.redis_keys import (
+    FIELD,
+    ID_KEY,
+    LOST_FIELD,
+    NO_IDENTITY,
+    TERM_KEY,
+    build_identity,
+    get_count_key,
+    get_floor_key,
+    get_log_key,
+)
 from viewcounter.eventlog.redis_run import ServerRun
 
-NO_IDENTITY = LogIdentity("", 0)
-FIELD, LOST_FIELD = b"e", b"m"
 NO_EVICTION = "noeviction"
-ID_KEY = "log-id"
-"""Key with the id of the server's log: written once, when the log is created."""
-TERM_KEY = "log-term"
-"""Key with the term of the positions that the server gives, written together with the id."""
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 FIT_SECONDS = 5.0
@@ -157,8 +161,8 @@ class RedisEventLog(EventLog):
             pipe.mget(ID_KEY, TERM_KEY)
             pipe.script_exists(sha)
             for partition, position in after.items():
-                pipe.get(_floor_key(partition))
-                pipe.xrange(_log_key(partition), min=f"({position}", max="+", count=max_entries)
+                pipe.get(get_floor_key(partition))
+                pipe.xrange(get_log_key(partition), min=f"({position}", max="+", count=max_entries)
             identity, is_same_run, *replies = pipe.execute()
         self._check_session(identity, is_same_run)
         found = zip(after.items(), replies[::2], replies[1::2], strict=True)
@@ -169,7 +173,7 @@ class RedisEventLog(EventLog):
         if not after:  # an error on the server
             time.sleep(timeout_seconds)
             return False
-        ends: dict[Any, Any] = {_log_key(partition): str(position) for partition, position in after.items()}
+        ends: dict[Any, Any] = {get_log_key(partition): str(position) for partition, position in after.items()}
         while True:
             block_seconds = min(deadline_at - time.monotonic(), self._block_seconds)
             with translated():
@@ -191,7 +195,7 @@ class RedisEventLog(EventLog):
             pipe.script_exists(sha)
             pipe.time()
             for partition in wanted:
-                pipe.eval(scripts.READ_TAIL, 1, _log_key(partition))
+                pipe.eval(scripts.READ_TAIL, 1, get_log_key(partition))
             identity, is_same_run, (seconds, microseconds), *tails = pipe.execute()
         self._check_session(identity, is_same_run)
         read_at = _EPOCH + timedelta(seconds=seconds, microseconds=microseconds)
@@ -203,7 +207,9 @@ class RedisEventLog(EventLog):
             pipe.get(ID_KEY)
             pipe.time()
             for partition, after in positions.items():
-                pipe.eval(scripts.READ_UNREAD, 2, _log_key(partition), _count_key(partition), f"({after}", HEAD_BYTES)
+                pipe.eval(
+                    scripts.READ_UNREAD, 2, get_log_key(partition), get_count_key(partition), f"({after}", HEAD_BYTES
+                )
             log_id, (seconds, microseconds), *replies = pipe.execute()
         self._check_id(log_id)
         found = dict(zip(positions, replies, strict=True))
@@ -219,7 +225,7 @@ class RedisEventLog(EventLog):
         with translated(), self._client.pipeline(transaction=True) as pipe:
             pipe.get(ID_KEY)
             for partition in wanted:
-                pipe.get(_floor_key(partition))
+                pipe.get(get_floor_key(partition))
             log_id, *floors = pipe.execute()
         self._check_id(log_id)
         found = zip(wanted, floors, strict=True)
@@ -231,7 +237,7 @@ class RedisEventLog(EventLog):
             pipe.get(ID_KEY)
             pipe.info("memory")
             for partition in wanted:
-                pipe.memory_usage(_log_key(partition))
+                pipe.memory_usage(get_log_key(partition))
             log_id, memory, *sizes = pipe.execute()
         self._check_id(log_id)
         return Usage(
@@ -244,14 +250,14 @@ class RedisEventLog(EventLog):
         if through == START:
             return 0
         next_id = f"{through.term}-{through.seq + 1}"
-        keys = (_log_key(partition), _floor_key(partition), ID_KEY)
+        keys = (get_log_key(partition), get_floor_key(partition), ID_KEY)
         with translated():
             return int(self._eval(scripts.TRIM, keys, (str(through), next_id, self._get_log_id())))
 
     def read_identity(self) -> LogIdentity | None:
         with translated():
             found: Any = self._client.mget(ID_KEY, TERM_KEY)
-        return None if found[0] is None else _build_identity(found)
+        return None if found[0] is None else build_identity(found)
 
     def open(
         self,
@@ -262,7 +268,7 @@ class RedisEventLog(EventLog):
     ) -> bool:
         keys = [ID_KEY, TERM_KEY]
         for partition in lost:
-            keys += (_log_key(partition), _count_key(partition))
+            keys += (get_log_key(partition), get_count_key(partition))
         expected = ("1", replaces.id, replaces.term) if replaces else ("0", "", 0)
         arguments = (identity.id, identity.term, *expected, *map(str, lost.values()))
         pipe: Any  # redis-py leaves execute_command untyped
@@ -270,7 +276,7 @@ class RedisEventLog(EventLog):
             pipe.eval(scripts.OPEN, len(keys), *keys, *arguments)
             pipe.execute_command("WAITAOF", 1, 0, self._wait_ms)
             is_open, waited = pipe.execute()
-        self._check_synced(waited)
+        check_synced(waited, wait_ms=self._wait_ms)
         self._end_session()
         return bool(is_open)
 
@@ -307,7 +313,7 @@ class RedisEventLog(EventLog):
         keys: list[str] = [ID_KEY, TERM_KEY]
         arguments: list[bytes | str | int] = [self._get_log_id()]
         for partition, payload in entries.items():
-            keys += (_log_key(partition), _count_key(partition))
+            keys += (get_log_key(partition), get_count_key(partition))
             arguments += (payload, get_event_count(payload), self._known_counts.get(partition, 0))
         sha = self._get_run_sha()
         pipe: Any  # redis-py leaves execute_command untyped
@@ -323,12 +329,8 @@ class RedisEventLog(EventLog):
             for reply in (added, waited):
                 if isinstance(reply, redis.RedisError):
                     raise reply
-        self._check_synced(waited)
+        check_synced(waited, wait_ms=self._wait_ms)
         return list(added)
-
-    def _check_synced(self, waited: Any) -> None:
-        if not waited[0]:
-            raise EventLogUnavailable(f"the log server did not sync its append-only file within {self._wait_ms} ms")
 
     def _check_safety(self) -> None:
         """Raises LogUnsafe. Queries the server every FIT_SECONDS only: its configuration is changed by hand."""
@@ -353,7 +355,7 @@ class RedisEventLog(EventLog):
         """Another process may have created the log, or begun a term of it."""
         log_id, _ = identity
         self._check_id(log_id)
-        if not is_same_run[0] or _build_identity(identity) != self.session.identity:
+        if not is_same_run[0] or build_identity(identity) != self.session.identity:
             self._end_session()
             raise LogRestarted("the log server has been started again, or another term of the log has begun")
 
@@ -372,23 +374,3 @@ def _build_entries(
     if floor is not None and (trimmed := Position.parse(floor.decode())) > after:
         return PositionTrimmed(f"partition {partition} is at {after}, its log is trimmed through {trimmed}")
     return [Entry(Position.parse(key.decode()), fields[FIELD], LOST_FIELD in fields) for key, fields in entries]
-
-
-def _build_identity(found: list[bytes | None]) -> LogIdentity:
-    """NO_IDENTITY of a server without a log."""
-    log_id, term = found
-    return NO_IDENTITY if log_id is None else LogIdentity(log_id.decode(), int(term or 0))
-
-
-def _log_key(partition: int) -> str:
-    return f"log:{{{partition}}}"
-
-
-def _count_key(partition: int) -> str:
-    """Holds the number of events ever appended."""
-    return f"log-count:{{{partition}}}"
-
-
-def _floor_key(partition: int) -> str:
-    """Holds the position through which entries have been trimmed or lost."""
-    return f"log-floor:{{{partition}}}"

@@ -12,7 +12,7 @@ from configservice.errors import ControlDatabaseUnavailable
 from configservice.failover.durability import DurabilityState, SeenOnPrimary, classify_durability, list_settings
 from configservice.topology.model import Instance, Role, Shard, Topology
 from configservice.topology.publication import find_unsigned_epoch
-from runtime.metrics import DURABILITY_UNMET, TOPOLOGY_UNSIGNED
+from runtime.metrics import DURABILITY_UNMET, LOG_LOSSES_OPEN, TOPOLOGY_UNSIGNED
 from shardproxy.errors import (
     BadStatement,
     Conflict,
@@ -70,6 +70,8 @@ class ShardHealth:
     """`synchronous_standby_names` of the primary; None while it does not answer."""
     deletion_behind_seconds: float | None = None
     """How far the reference time of deletion by age lags the primary's clock; None while it does not answer."""
+    open_losses: int | None = None
+    """Ranges that the event log has lost and no operator has closed; None while the primary does not answer."""
 
     @property
     def has_our_schema(self) -> bool:
@@ -110,6 +112,7 @@ def _build_shard(
         durability_reason=reason,
         synchronous_setting=None if seen is None else seen.setting,
         deletion_behind_seconds=None if row is None else row["deletion_behind_seconds"],
+        open_losses=None if row is None else row["open_losses"],
     )
 
 
@@ -165,6 +168,13 @@ def publish_durability(shards: Sequence[ShardHealth]) -> None:
     """Set the gauges."""
     for health in shards:
         DURABILITY_UNMET.labels(health.shard.name).set(health.durability is not DurabilityState.MET)
+
+
+def publish_open_losses(shards: Sequence[ShardHealth]) -> None:
+    """Set the gauges; that of a shard whose primary does not answer keeps its last value."""
+    for health in shards:
+        if health.open_losses is not None:
+            LOG_LOSSES_OPEN.labels(health.shard.name).set(health.open_losses)
 
 
 def publish_signature() -> None:

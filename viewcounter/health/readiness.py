@@ -33,6 +33,7 @@ from viewcounter.health.shard_condition import (
     describe_log,
     describe_log_memory,
 )
+from viewcounter.health.shard_status import describe_open_losses
 from viewcounter.ingest.spool import SpoolState, measure_slots
 from viewcounter.storage.deletion_clock import DELETION_LAG_LOGGED
 
@@ -247,8 +248,8 @@ def build_spool_parts(state: SpoolState) -> dict[str, Part]:
 
 
 def build_shard_parts(health: ShardHealth) -> Iterator[tuple[str, Part]]:
-    """One part for each instance; `<shard> schema`; `<shard> deletion` while expired rows are kept for too long; and
-    `<shard> durability` while it is not met."""
+    """One part for each instance; `<shard> schema`; `<shard> deletion` while expired rows are kept for too long;
+    `<shard> log losses` until an operator has closed them; and `<shard> durability` while it is not met."""
     shard = health.shard
     if shard.primary is None:
         yield f"{shard.name} primary", Part(Status.DOWN, "the shard has no primary: its events wait in the log")
@@ -260,6 +261,8 @@ def build_shard_parts(health: ShardHealth) -> Iterator[tuple[str, Part]]:
     behind_seconds = health.deletion_behind_seconds
     if behind_seconds is not None and behind_seconds > DELETION_LAG_LOGGED.total_seconds():
         yield f"{shard.name} deletion", Part(Status.DEGRADED, _DELETION_LAGS.format(hours=behind_seconds / 3600))
+    if health.open_losses:
+        yield f"{shard.name} log losses", Part(Status.DEGRADED, describe_open_losses(health.open_losses))
     if health.durability is not DurabilityState.MET:
         blocked = health.durability is DurabilityState.BLOCKED
         yield f"{shard.name} durability", Part(Status.DOWN if blocked else Status.DEGRADED, health.durability_reason)

@@ -29,8 +29,15 @@ def classify_shard(health: ShardHealth, report: ShardReport | None) -> ShardStat
     if report is not None and (kept := describe_log(report, {})):
         statuses.append(Status.DEGRADED)
         reasons.append(f"event log {kept}")
+    if health.open_losses:
+        statuses.append(Status.DEGRADED)
+        reasons.append(describe_open_losses(health.open_losses))
     worst = max(statuses, key=list(Status).index)
     return ShardStatus(health, report, worst, "; ".join(text for text in reasons if text))
+
+
+def describe_open_losses(count: int) -> str:
+    return f"the event log has lost {count} ranges of entries, see `manage.py log_losses list --open`"
 
 
 def encode_shard(shard: ShardStatus) -> dict[str, Any]:

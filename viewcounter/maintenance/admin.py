@@ -7,9 +7,10 @@ from django.http import HttpRequest
 
 from viewcounter.deadletters.conflict_admin import ConflictAdmin
 from viewcounter.deadletters.dead_letter_admin import DeadLetterAdmin
+from viewcounter.loglosses.loss_admin import LogLossRowAdmin
 from viewcounter.maintenance.models import AuditFinding, RecountJob
 
-__all__ = ["AuditFindingAdmin", "ConflictAdmin", "DeadLetterAdmin", "RecountJobAdmin"]
+__all__ = ["AuditFindingAdmin", "ConflictAdmin", "DeadLetterAdmin", "LogLossRowAdmin", "RecountJobAdmin"]
 
 
 class MaintenanceRecordAdmin(admin.ModelAdmin):

@@ -95,6 +95,19 @@ class DeadLetterRow(models.Model):
         return f"dead letter {self.pk}"
 
 
+class LogLossRow(models.Model):
+    """Gives losses of the event log, which are on the shards, an admin page with permissions. Has no table."""
+
+    class Meta:
+        managed = False
+        default_permissions = ("view", "change")
+        verbose_name = "lost range of the event log"
+        verbose_name_plural = "lost ranges of the event log"
+
+    def __str__(self) -> str:
+        return f"lost range {self.pk}"
+
+
 class ConflictRow(models.Model):
     """Gives conflicts, which are on the shards, an admin page with permissions. Has no table."""
 

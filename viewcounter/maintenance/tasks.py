@@ -18,7 +18,7 @@ from viewcounter.cluster import get_cluster
 from viewcounter.config import get_config
 from viewcounter.deadletters.stopped import measure_dead_letters
 from viewcounter.eventlog.registry import get_event_log, get_lag_board
-from viewcounter.health.cluster_health import probe_cluster, publish_durability, publish_signature
+from viewcounter.health.cluster_health import probe_cluster, publish_durability, publish_open_losses, publish_signature
 from viewcounter.health.registration import find_services, publish_services
 from viewcounter.maintenance.audit_runs import run_audit
 from viewcounter.maintenance.errors import BackupError
@@ -64,6 +64,7 @@ def measure_cluster() -> None:
             max_lag_seconds=config.cluster.replica_max_lag_seconds,
         )
         publish_durability(shards)
+        publish_open_losses(shards)
         publish_signature()
         publish_services(find_services())
 

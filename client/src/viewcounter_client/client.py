@@ -83,6 +83,13 @@ class Client:
             return self._delivery.counters
 
     @property
+    def positions(self) -> dict[int, str]:
+        """By partition, the position in the service's event log of the last accepted events: `min_position` for others
+        that are to read them."""
+        with self._changed:
+            return dict(self._delivery.positions)
+
+    @property
     def rejection(self) -> Rejection | None:
         """Why the service rejects every request of this client (its API key, its address), or None."""
         with self._changed:

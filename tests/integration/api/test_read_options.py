@@ -3,6 +3,7 @@
 import pytest
 
 from clusterproxy.plan import Consistency
+from tests.integration.loglosses.loss_rows import write_loss
 from tests.integration.queries.rows import DAY, MinuteRow, await_replicas, find_videos_by_shard, store_rows
 from viewcounter.cluster import get_cluster
 from viewcounter.config import get_config
@@ -230,17 +231,6 @@ class TestDeadServers:
         kill("shard1b")
         assert code("min_position=1-0") == (503, "shard_unavailable")
         assert code("consistency=quorum") == (503, "quorum_unavailable")
-
-
-def write_loss(cluster, partition, after, through, *, outcome=""):
-    """A loss that the reader of the log has found; `outcome`: and an operator has closed."""
-    values = [partition, after, through, outcome, outcome]
-    with cluster.transaction(partition) as connection:
-        connection.execute(
-            "INSERT INTO log_loss (partition, after_position, through_position, reason, outcome, closed_at)"
-            " VALUES (%s, %s, %s, 'missing', %s, CASE WHEN %s = '' THEN NULL ELSE now() END)",
-            values,
-        )
 
 
 def test_a_position_that_the_log_has_lost_is_gone_for_every_read(stored):

@@ -18,4 +18,6 @@ SELECT pg_is_in_recovery() AS in_recovery,
     ) AS synchronous,
     (SELECT coalesce(max(extract(epoch FROM clock_timestamp() - query_start)), 0)::float8
         FROM pg_stat_activity WHERE wait_event = 'SyncRep') AS oldest_wait_seconds,
-    (SELECT coalesce(extract(epoch FROM now() - max(trusted_at)), 0)::float8 FROM deletion_clock) AS deletion_behind_seconds
+    (SELECT coalesce(extract(epoch FROM now() - max(trusted_at)), 0)::float8 FROM deletion_clock) AS deletion_behind_seconds,
+    (SELECT count(*) FROM log_loss AS l JOIN partition_state AS s USING (partition)
+        WHERE l.closed_at IS NULL AND s.state NOT IN ('incoming', 'moved')) AS open_losses
