@@ -1,6 +1,8 @@
 """Refreshes the topology store on every publication, instead of at its next poll."""
 
 import logging
+import math
+import time
 from collections.abc import Callable
 
 from clusterproxy.source import PublicationFeed
@@ -29,6 +31,8 @@ class PublicationListener:
             recovered="the feed of publications is up again",
         )
         self._has_connected = False
+        self.heard_at = -math.inf
+        """When the feed was last known to be up, by the monotonic clock."""
         self._task = PeriodicTask("topology-feed", self._listen, interval_seconds=0.0, on_end=feed.close)
 
     @property
@@ -55,4 +59,5 @@ class PublicationListener:
             self._on_published(epoch)
         self._outage.report_success()
         self._has_connected = True
+        self.heard_at = time.monotonic()
         return 0.0

@@ -65,6 +65,11 @@ class ClusterProxy:
         _living_proxies.add(self)
 
     @property
+    def unheard_seconds(self) -> float:
+        """Time since a source of the topology has answered last: a publication of since then is not known here."""
+        return self._get_runtime().store.unheard_seconds
+
+    @property
     def topology(self) -> Topology:
         """The current snapshot. Raises NoTopology."""
         return self._get_runtime().store.get_current()

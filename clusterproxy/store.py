@@ -5,6 +5,7 @@ restored from an old copy, or is made to repeat one, cannot move routes back.
 """
 
 import logging
+import math
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -63,6 +64,7 @@ class TopologyStore:
         self._started_count = 0
         self._finished_count = 0
         self._fetched_at = 0.0
+        self._heard_at = -math.inf
         # Guards the counters and `_is_closed`; never held during a poll.
         self._changed = threading.Condition()
         self._poll = PeriodicTask("topology-poll", self._run_poll, interval_seconds=settings.topology_poll_seconds)
@@ -102,6 +104,12 @@ class TopologyStore:
                 self._poll.wake()
                 self._changed.wait_for(lambda: self._finished_count >= target or self._is_closed, timeout_seconds)
         return self._get_version() > known
+
+    @property
+    def unheard_seconds(self) -> float:
+        """Time since a source or the feed has answered last; a publication of since then is not known here."""
+        heard_at = self._heard_at if self._listener is None else max(self._heard_at, self._listener.heard_at)
+        return time.monotonic() - heard_at
 
     def on_published(self, epoch: int | None) -> None:
         """Starts a poll unless `epoch` is the current one. Returns at once.
@@ -176,6 +184,7 @@ class TopologyStore:
             self._outage.report_failure(error)
             return None
         self._outage.report_success()
+        self._heard_at = time.monotonic()
         return found
 
     def _hold_disk_copy(self, *, even_unsigned: bool) -> None:

@@ -4,11 +4,16 @@ A server that has been started again may have come back with older data, without
 order: the rows of all partitions take entries of the new session only, so that no batch that was read before moves a
 position any more; then the ends of the log are compared with the positions; then entries are appended.
 
+While no source of the topology answers, the log may have been replaced without this process hearing of it. Then the
+shards are asked for the log's term every few seconds: they are told of another one before it opens. A log of a lower
+term than theirs is not appended to.
+
 A log that holds less than has been applied or acknowledged begins another term. The first entry of each partition in it
 says that entries before may be lost, and its reader records the loss. No operator is asked: nothing is deleted.
 """
 
 import logging
+import math
 import statistics
 import time
 from collections.abc import Callable, Collection, Mapping
@@ -31,6 +36,9 @@ logger = logging.getLogger(__name__)
 ATTEMPTS = 3
 """Of which each but the last may find that a term has begun meanwhile."""
 
+UNHEARD_SECONDS = 10.0
+"""Without an answer from a source of the topology for so long, the shards are asked whether the log was replaced."""
+
 Row = dict[str, Any]
 
 
@@ -43,6 +51,7 @@ class LogConfirmation:
         *,
         seconds: float,
         clock_skew_seconds: float,
+        unheard_seconds: float = UNHEARD_SECONDS,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         """`seconds` bounds the wait for each shard. `clock_skew_seconds`: largest difference of this process's clock
@@ -50,12 +59,17 @@ class LogConfirmation:
         self._get_cluster = get_cluster
         self._seconds = seconds
         self._clock_skew_seconds = clock_skew_seconds
+        self._unheard_seconds = unheard_seconds
+        self._confirmed_at = -math.inf
         self._now = now
         self._wall_offset_seconds = 0.0
 
     def is_due(self) -> bool:
-        """This process's clock was set since the last comparison."""
-        return abs(self._get_wall_offset() - self._wall_offset_seconds) > self._clock_skew_seconds / 2
+        """This process's clock was set since the last comparison, or it has not heard of publications for a while."""
+        if abs(self._get_wall_offset() - self._wall_offset_seconds) > self._clock_skew_seconds / 2:
+            return True
+        is_old = time.monotonic() - self._confirmed_at > self._unheard_seconds
+        return is_old and self._get_cluster().unheard_seconds > self._unheard_seconds
 
     def _get_wall_offset(self) -> float:
         return self._now().timestamp() - time.monotonic()
@@ -70,6 +84,7 @@ class LogConfirmation:
         for _ in range(ATTEMPTS):
             try:
                 if self._confirm(cluster, log, is_behind=is_behind):
+                    self._confirmed_at = time.monotonic()
                     return
             except (ClusterProxyError, ShardProxyError) as error:
                 raise EventLogUnavailable(f"the log cannot be compared with the shards: {error}") from error
@@ -101,6 +116,11 @@ class LogConfirmation:
         has_terms = session.identity.term > 0  # the release before derived positions from a clock
         if not (is_behind or behind or (has_terms and newest > session.identity.term)):
             return True
+        if has_terms and newest > session.identity.term and cluster.unheard_seconds > self._unheard_seconds:
+            raise EventLogUnavailable(
+                f"the shards know term {newest} of the log, this server is at term {session.identity.term}, and no "
+                "source of the topology answers: the log may have been replaced"
+            )
         term = get_next_term(max(newest, session.identity.term))
         self._write(cluster, list(positions), lambda connection, some: raise_log_term(connection, some, term=term))
         self._begin_term(cluster, log, session.identity, term=term, behind=behind)

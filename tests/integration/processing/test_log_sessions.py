@@ -20,7 +20,7 @@ from viewcounter.eventlog.redis_streams import RedisEventLog
 from viewcounter.events.partition import get_partition
 from viewcounter.ingest.log_writer import GuardedLog
 from viewcounter.processing.errors import LogEndLost
-from viewcounter.storage.log_sessions import READ_LOG_LOSSES
+from viewcounter.storage.log_sessions import READ_LOG_LOSSES, raise_log_term
 
 VIDEO = "XpVt6Z1Gjjo"
 NOW_US = time.time_ns() // 1000
@@ -226,6 +226,59 @@ def test_a_clock_that_was_set_is_noticed_at_the_next_append(clean_cluster):
     assert confirm.is_due()
     with pytest.raises(LogClockSkewed):
         confirm(log)
+
+
+class Unheard:
+    """A cluster whose sources of the topology do not answer."""
+
+    def __init__(self, cluster, seconds=60.0):
+        self._cluster, self.unheard_seconds = cluster, seconds
+
+    def __getattr__(self, name):
+        return getattr(self._cluster, name)
+
+
+def raise_terms(cluster, partition, term):
+    with cluster.transaction(partition) as connection:
+        raise_log_term(connection, range(cluster.topology.partition_count), term=term)
+
+
+def read_log_term(cluster, partition):
+    with cluster.transaction(partition) as connection:
+        row = connection.execute("SELECT log_term FROM partition_state WHERE partition = %s", [partition]).fetchone()
+    return row["log_term"]
+
+
+def test_a_gateway_that_starts_with_an_old_topology_does_not_append_to_a_replaced_log(
+    clean_cluster, server, connect, partition
+):
+    raise_terms(clean_cluster, partition, 2)
+    events = [AcceptedEvent(uuid4_of(1).bytes, VIDEO, 1, NOW_US, 1000)]
+    confirm = LogConfirmation(lambda: Unheard(clean_cluster), seconds=5.0, clock_skew_seconds=60.0)
+    log = RedisEventLog(server.url, timeout_seconds=2.0, get_log_id=lambda: LOG_ID, confirm=confirm)
+    error = log.append({partition: pack_entry(events, received_us=NOW_US)}).failed[partition]
+    log.close()
+    assert "the shards know term 2 of the log, this server is at term 1" in str(error)
+    assert log.read_identity() == LogIdentity(LOG_ID, 1)
+    assert read_log_term(clean_cluster, partition) == 2
+    assert append(connect(), partition, 2) == Position(3, 1)  # one that has heard of every publication goes on
+
+
+def test_a_running_gateway_that_hears_nothing_asks_the_shards_whether_its_log_was_replaced(
+    clean_cluster, server, connect, partition
+):
+    confirm = LogConfirmation(
+        lambda: Unheard(clean_cluster, 0.2), seconds=5.0, clock_skew_seconds=60.0, unheard_seconds=0.1
+    )
+    log = RedisEventLog(server.url, timeout_seconds=2.0, get_log_id=lambda: LOG_ID, confirm=confirm)
+    append(log, partition, 1)
+    raise_terms(clean_cluster, partition, 2)
+    time.sleep(0.15)
+    events = [AcceptedEvent(uuid4_of(2).bytes, VIDEO, 1, NOW_US, 1000)]
+    error = log.append({partition: pack_entry(events, received_us=NOW_US)}).failed[partition]
+    log.close()
+    assert isinstance(error, EventLogUnavailable)
+    assert "may have been replaced" in str(error)
 
 
 def test_a_log_that_cannot_be_compared_is_unavailable(clean_cluster):
