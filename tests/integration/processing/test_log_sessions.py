@@ -249,9 +249,7 @@ def read_log_term(cluster, partition):
     return row["log_term"]
 
 
-def test_a_gateway_that_starts_with_an_old_topology_does_not_append_to_a_replaced_log(
-    clean_cluster, server, connect, partition
-):
+def test_a_gateway_with_an_old_topology_does_not_append_to_a_replaced_log(clean_cluster, server, connect, partition):
     raise_terms(clean_cluster, partition, 2)
     events = [AcceptedEvent(uuid4_of(1).bytes, VIDEO, 1, NOW_US, 1000)]
     confirm = LogConfirmation(lambda: Unheard(clean_cluster), seconds=5.0, clock_skew_seconds=60.0)
@@ -264,9 +262,7 @@ def test_a_gateway_that_starts_with_an_old_topology_does_not_append_to_a_replace
     assert append(connect(), partition, 2) == Position(3, 1)  # one that has heard of every publication goes on
 
 
-def test_a_running_gateway_that_hears_nothing_asks_the_shards_whether_its_log_was_replaced(
-    clean_cluster, server, connect, partition
-):
+def test_a_gateway_that_hears_nothing_asks_the_shards_for_the_term(clean_cluster, server, connect, partition):
     confirm = LogConfirmation(
         lambda: Unheard(clean_cluster, 0.2), seconds=5.0, clock_skew_seconds=60.0, unheard_seconds=0.1
     )
