@@ -4,8 +4,9 @@ import io
 import json
 
 import pytest
-from django.contrib.auth.models import Permission
+from django.contrib.auth.models import Permission, User
 from django.core.management import CommandError, call_command
+from django.test import Client
 
 from tests.integration.loglosses.loss_rows import write_loss
 from viewcounter.health.cluster_health import probe_cluster
@@ -76,25 +77,41 @@ def test_arguments_that_cannot_be_used_are_named(clean_cluster, arguments, why):
         run(*arguments)
 
 
-def test_closing_in_the_admin_takes_a_reason_and_is_recorded(clean_cluster, losses, admin_client):
-    text = admin_client.get(PAGE).content.decode()
+@pytest.fixture
+def users(django_db_blocker):
+    with django_db_blocker.unblock():
+        made = []
+
+        def log_in(name, *codenames):
+            user = User.objects.create_user(name, password="x", is_staff=True, is_superuser=not codenames)
+            made.append(user)
+            user.user_permissions.set(Permission.objects.filter(codename__in=codenames))
+            client = Client()
+            client.force_login(user)
+            return client
+
+        yield log_in
+        for user in made:
+            user.delete()
+
+
+def test_closing_in_the_admin_takes_a_reason_and_is_recorded(clean_cluster, losses, users):
+    admin = users("operator")
+    text = admin.get(PAGE).content.decode()
     assert all(str(loss.key) in text for loss in losses)
     key = str(losses[0].key)
-    asked = admin_client.post(PAGE, {"action": "close", "id": key}).content.decode()
+    asked = admin.post(PAGE, {"action": "close", "id": key}).content.decode()
     assert "lost for good" in asked
     assert len(list(iterate_losses(clean_cluster, only_open=True))) == 3
-    answer = admin_client.post(
-        PAGE, {"action": "close", "id": key, "confirmed": "yes", "reason": "sent again"}, follow=True
-    )
-    assert "1 of 1 losses closed" in answer.content.decode()
+    confirmed = {"action": "close", "id": key, "confirmed": "yes", "reason": "sent again"}
+    assert "1 of 1 losses closed" in admin.post(PAGE, confirmed, follow=True).content.decode()
     assert len(list(iterate_losses(clean_cluster, only_open=True))) == 2
     [closed] = [loss for loss in iterate_losses(clean_cluster, only_open=False) if loss.outcome]
-    assert (str(closed.key), closed.close_reason, closed.closed_by) == (key, "sent again", "admin (admin)")
+    assert (str(closed.key), closed.close_reason, closed.closed_by) == (key, "sent again", "operator (admin)")
 
 
-def test_who_may_only_view_losses_closes_none(clean_cluster, losses, client, django_user_model):
-    viewer = django_user_model.objects.create_user("viewer", password="x", is_staff=True)
-    viewer.user_permissions.add(Permission.objects.get(codename="view_loglossrow"))
-    client.force_login(viewer)
-    assert "Close the selected" not in client.get(PAGE).content.decode()
-    assert client.post(PAGE, {"action": "close", "id": str(losses[0].key)}).status_code == 403
+def test_a_user_who_may_only_view_losses_closes_none(clean_cluster, losses, users):
+    viewer = users("viewer", "view_loglossrow")
+    assert "Close the selected" not in viewer.get(PAGE).content.decode()
+    assert viewer.post(PAGE, {"action": "close", "id": str(losses[0].key)}).status_code == 403
+    assert len(list(iterate_losses(clean_cluster, only_open=True))) == 3
