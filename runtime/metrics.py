@@ -55,6 +55,9 @@ INGEST_REQUESTS = _counter(
 )
 EVENTS_ACCEPTED = _counter("events_accepted_total", "Events durable in the log and acknowledged to the client")
 EVENTS_REJECTED = _counter("events_rejected_total", "Events refused within a request that was read, by code", "code")
+IGNORED_FIELDS = _counter(
+    "ignored_fields_total", "Requests with a field that no event has and that was ignored, by the field's name", "field"
+)
 APPEND_SECONDS = _histogram("append_seconds", "One group commit to the event log", buckets=_APPEND_BUCKETS)
 APPEND_FAILURES = _counter("append_failures_total", "Group commits that the log did not confirm, whole or in part")
 EVENTS_SPOOLED = _counter("events_spooled_total", "Events accepted onto the gateway's disk while the log was away")

@@ -10,7 +10,7 @@ from datetime import datetime
 from django.http import QueryDict
 from msgspec import ValidationError, convert
 
-from viewcounter.events.message import VIDEO_ID_MAX_CHARACTERS, VideoId
+from viewcounter.events.message import VIDEO_ID_MAX_CHARACTERS, VideoId, normalize_id
 from viewcounter.queries.errors import InvalidQuery
 from viewcounter.queries.ranges import Period, effective_period, parse_instant
 
@@ -73,7 +73,8 @@ def get_limit(query: QueryDict, *, default: int, most: int) -> int:
 
 
 def check_id(field: str, value: str) -> str:
-    """An id that an event could carry, unchanged; raises InvalidQuery for any other."""
+    """An id that an event could carry, in the normal form in which it is stored. Raises InvalidQuery for others."""
+    value = normalize_id(value)
     try:
         return convert(value, VideoId)
     except ValidationError:

@@ -11,6 +11,7 @@ from rest_framework import serializers
 from viewcounter.api.read_options import RouteSerializer
 from viewcounter.catalogue.limits import ID_MAX_CHARACTERS, ID_VALIDATORS, TITLE_MAX_CHARACTERS, TITLE_VALIDATORS
 from viewcounter.config import get_config
+from viewcounter.events.message import normalize_id
 from viewcounter.health.cluster_health import Status
 from viewcounter.queries.meta import Source
 
@@ -36,6 +37,9 @@ class IdField(TextField):
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(max_length=ID_MAX_CHARACTERS, validators=list(ID_VALIDATORS), **kwargs)
+
+    def to_internal_value(self, data: Any) -> str:
+        return normalize_id(super().to_internal_value(data))
 
 
 @extend_schema_field({"type": "string", "maxLength": TITLE_MAX_CHARACTERS})

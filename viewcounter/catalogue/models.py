@@ -9,6 +9,7 @@ from urllib.parse import quote
 from django.db import models
 
 from viewcounter.catalogue.limits import ID_MAX_CHARACTERS, ID_VALIDATORS, TITLE_MAX_CHARACTERS, TITLE_VALIDATORS
+from viewcounter.events.message import normalize_id
 
 
 class Channel(models.Model):
@@ -30,6 +31,9 @@ class Channel(models.Model):
         """The page with its counts; the admin links to it."""
         return f"/channels/{quote(self.channel_id, safe='')}"
 
+    def clean(self) -> None:
+        self.channel_id = normalize_id(self.channel_id)
+
 
 class Video(models.Model):
     """`channel` is null while the channel of a video is not known."""
@@ -50,3 +54,6 @@ class Video(models.Model):
     def get_absolute_url(self) -> str:
         """The page with its counts; the admin links to it."""
         return f"/videos/{quote(self.video_id, safe='')}"
+
+    def clean(self) -> None:
+        self.video_id = normalize_id(self.video_id)

@@ -8,63 +8,50 @@ values that one request may have decoded like this is bounded.
 
 import json
 import re
-from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from contextlib import suppress
 
 import msgspec
 
 from runtime.http.errors import Rejected
 from runtime.http.problems import Problem
-from viewcounter.events.event_id import MAX, NIL, parse_event_id
+from viewcounter.events.event_id import parse_event_id
 from viewcounter.events.message import (
-    EVENT_TYPE_MAX_CHARACTERS,
-    VALUE_MAX,
     VIDEO_ID_MAX_CHARACTERS,
-    VIDEO_ID_PATTERN,
-    VIEWER_ID_MAX_CHARACTERS,
-    VIEWER_ID_PATTERN,
     Event,
     EventType,
     Value,
     VideoId,
     ViewerId,
+    are_canonical,
+    normalize_id,
 )
-from viewcounter.events.times import NotATime, parse_time
+from viewcounter.events.times import parse_time
 from viewcounter.ingest.envelopes import (
     ENVELOPE_KEYS,
     LIST_IN_EVENT,
     UTF_16_MARKS,
     find_items,
     has_envelope_key,
-    holds_list,
+    has_list,
     split_items,
     starts_with_line,
 )
-
-_VIDEO_ID = re.compile(VIDEO_ID_PATTERN)
-_VIEWER_ID = re.compile(VIEWER_ID_PATTERN)
-
-
-class ItemProblem(msgspec.Struct, frozen=True):
-    """Why one item of a request is not accepted, as the response names it.
-
-    `index` counts the items of the request from 0; `event_id` is None where none could be read.
-    `retryable`: the event is valid, send it again under the same id.
-    """
-
-    index: int
-    event_id: str | None
-    code: str
-    field: str | None
-    message: str
-    retryable: bool = False
-
+from viewcounter.ingest.faults import EventFault, FaultyEvent, ItemProblem, explain, find_event_id
+from viewcounter.ingest.unknown_fields import EVENT_FIELDS, UnknownFields
 
 Item = Event | ItemProblem
 
 
 class _StrictEvent(Event, forbid_unknown_fields=True, frozen=True, gc=False):
     """An event without other fields; those are looked at one by one, see `_parse_piece`."""
+
+
+class _SingleEvent(_StrictEvent, frozen=True, gc=False):
+    """Checks its ids by itself, which costs less than `are_canonical` for one event and more for many."""
+
+    video_id: VideoId
+    viewer_id: ViewerId | None = None
 
 
 class _LooseEvent(msgspec.Struct, frozen=True, gc=False):
@@ -78,17 +65,18 @@ class _LooseEvent(msgspec.Struct, frozen=True, gc=False):
     viewer_id: ViewerId | None = None
 
 
-_EVENT = msgspec.json.Decoder(Event)
 _EVENTS = msgspec.json.Decoder(list[Event])
 _LOOSE_EVENT = msgspec.json.Decoder(_LooseEvent)
+_SINGLE_EVENT = msgspec.json.Decoder(_SingleEvent)
 _STRICT_EVENT = msgspec.json.Decoder(_StrictEvent)
 _STRICT_EVENTS = msgspec.json.Decoder(list[_StrictEvent])
 _RAW = msgspec.json.Decoder(msgspec.Raw)
+_FIELDS = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_FIELDS_OF_EVENTS = msgspec.json.Decoder(list[dict[str, msgspec.Raw]])
 _ENVELOPE_START = re.compile(rb'\s*\{\s*"(?:events|batch)"\s*:')
 # msgspec rounds what is beyond microseconds. Wherever such a number stands: it only chooses the slower way.
 _LONG_FRACTION = re.compile(rb"\.\d{7}")
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
-_EVENT_FIELDS = Event.__struct_fields__
 _DECODE_ERRORS = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 _LONGEST_EXACT_INTEGER = 20
 
@@ -106,87 +94,189 @@ class _ValueBudget:
         return self._left >= 0
 
 
-def parse_items(body: bytes, *, is_ndjson: bool, max_events: int, explain_max_values: int) -> Sequence[Item]:
-    """One entry for each item of the request, in order. Raises Rejected (400, 413, 422)."""
-    budget = _ValueBudget(explain_max_values)
+def parse_items(
+    body: bytes, *, is_ndjson: bool, max_events: int, explain_max_values: int, unknown: UnknownFields | None = None
+) -> Sequence[Item]:
+    """One entry for each item of the request, in order. Raises Rejected (400, 413, 422).
+
+    `unknown`: is told the fields that no event has, and says whether they are refused.
+    """
     body = body.removeprefix(_BYTE_ORDER_MARK)
-    items = _parse_lines(body, max_events, budget) if is_ndjson else _parse_json(body, max_events, budget)
+    items: Sequence[Item] | None = None
+    if not _LONG_FRACTION.search(body):
+        with suppress(*_DECODE_ERRORS):  # something in it is wrong or unusual
+            items = _decode_lines(body) if is_ndjson else _decode_strict(body)
+    if items is None:
+        parser = _Parser(max_events, explain_max_values, UnknownFields() if unknown is None else unknown)
+        items = parser.parse_lines(body) if is_ndjson else parser.parse_json(body)
     if not items:
         raise Rejected(Problem(status=422, code="empty_batch", detail="The request holds no event."))
+    _check_count(len(items), max_events)
     return items
 
 
-def _parse_json(body: bytes, max_events: int, budget: _ValueBudget) -> Sequence[Item]:
-    if _LONG_FRACTION.search(body):
-        return _parse_json_by_item(body, max_events, budget)
-    try:
-        events = _decode_typed(body)
-    except _DECODE_ERRORS:
-        return _parse_json_by_item(body, max_events, budget)
-    _check_count(len(events), max_events)
-    return events
+def _decode_strict(body: bytes) -> Sequence[Event] | None:
+    """The quick way, for bodies without anything unusual. None, or raises _DECODE_ERRORS, for all others."""
+    text = _find_list(body)
+    if text is None:
+        event = _SINGLE_EVENT.decode(body)
+        return [event] if normalize_id(event.video_id) == event.video_id else None
+    events = _STRICT_EVENTS.decode(text)
+    return events if are_canonical(events) else None
 
 
-def _parse_json_by_item(body: bytes, max_events: int, budget: _ValueBudget) -> list[Item]:
-    try:
-        pieces = split_items(body)
-    except RecursionError as error:
-        raise _nested_too_deeply() from error
-    except _DECODE_ERRORS as error:
-        if starts_with_line(body):
-            return _parse_lines(body, max_events, budget)
-        if body.startswith(UTF_16_MARKS):
-            raise _malformed("The body is UTF-16. Send UTF-8.") from error
-        if not budget.take(body):
-            detail = f"Not JSON: {error}. The request has more than {budget.max_values} values: no event was checked."
-            raise _malformed(detail) from error
-        decoded = find_items(_decode_tolerant(body))
-        _check_count(len(decoded), max_events)
-        return [_convert(item, index) for index, item in enumerate(decoded)]
-    _check_count(len(pieces), max_events)
-    return [_parse_piece(piece, index, budget) for index, piece in enumerate(pieces)]
+def _decode_lines(body: bytes) -> Sequence[Event] | None:
+    events = _STRICT_EVENT.decode_lines(body)
+    is_one_a_line = len(events) == sum(1 for line in body.split(b"\n") if line and not line.isspace())
+    return events if is_one_a_line and are_canonical(events) else None
 
 
-def _parse_lines(body: bytes, max_events: int, budget: _ValueBudget) -> list[Item]:
-    lines = [line for line in body.split(b"\n") if line and not line.isspace()]
-    _check_count(len(lines), max_events)
-    # Files that were put behind one another each bring their byte order mark.
-    return [_parse_piece(line.removeprefix(_BYTE_ORDER_MARK), index, budget) for index, line in enumerate(lines)]
+def _find_list(body: bytes) -> bytes | memoryview | None:
+    """The only list of events, as far as one look can tell; what it returns may be no list. None: not found."""
+    if body[:1] == b"[":
+        return body
+    envelope = _ENVELOPE_START.match(body)
+    if envelope is None:
+        return None
+    # The value of the first key up to the last brace is one list only if there is no second key.
+    end = body.rfind(b"}")
+    return None if body[end + 1 :].strip() else memoryview(body)[envelope.end() : end]
 
 
-def _parse_piece(piece: bytes | msgspec.Raw, index: int, budget: _ValueBudget) -> Item:
-    if not _LONG_FRACTION.search(piece):
+class _Parser:
+    """Of one request that is not strictly a list of events, or one event.
+
+    Naming unknown fields has a budget of its own, so that it takes nothing from the explanations of faults.
+    """
+
+    def __init__(self, max_events: int, explain_max_values: int, unknown: UnknownFields) -> None:
+        self._max_events = max_events
+        self._budget = _ValueBudget(explain_max_values)
+        self._budget_of_names = _ValueBudget(explain_max_values)
+        self._unknown = unknown
+
+    def parse_json(self, body: bytes) -> Sequence[Item]:
+        text = _find_list(body)
+        if text is not None and not self._unknown.are_refused and not _LONG_FRACTION.search(body):
+            try:
+                events = self._decode_with_other_fields(text)
+            except _DECODE_ERRORS:
+                pass
+            else:
+                if events is not None:
+                    return events
+        return self._parse_json_by_item(body)
+
+    def parse_lines(self, body: bytes) -> Sequence[Item]:
+        lines = [line for line in body.split(b"\n") if line and not line.isspace()]
+        _check_count(len(lines), self._max_events)
+        # Files that were put behind one another each bring their byte order mark.
+        return [self._parse_piece(line.removeprefix(_BYTE_ORDER_MARK), index) for index, line in enumerate(lines)]
+
+    def _decode_with_other_fields(self, text: bytes | memoryview) -> Sequence[Event] | None:
+        if has_envelope_key(bytes(text)):
+            return None
+        events = _EVENTS.decode(text)
+        _check_count(len(events), self._max_events)
+        if not are_canonical(events):
+            return None
+        if self._budget_of_names.take(bytes(text)):
+            self._unknown.note(set().union(*_FIELDS_OF_EVENTS.decode(text)) - EVENT_FIELDS)
+        return events
+
+    def _parse_json_by_item(self, body: bytes) -> Sequence[Item]:
         try:
-            return _STRICT_EVENT.decode(piece)
-        except _DECODE_ERRORS:
-            pass  # it has other fields or spellings, or the tolerant decoder below finds out what is wrong
+            pieces = split_items(body, self._unknown)
+        except RecursionError as error:
+            raise _nested_too_deeply() from error
+        except _DECODE_ERRORS as error:
+            if starts_with_line(body):
+                return self.parse_lines(body)
+            if body.startswith(UTF_16_MARKS):
+                raise _malformed("The body is UTF-16. Send UTF-8.") from error
+            if not self._budget.take(body):
+                most = self._budget.max_values
+                detail = f"Not JSON: {error}. The request has more than {most} values: no event was checked."
+                raise _malformed(detail) from error
+            decoded = find_items(_decode_tolerant(body), self._unknown)
+            _check_count(len(decoded), self._max_events)
+            return [self._convert(item, index) for index, item in enumerate(decoded)]
+        _check_count(len(pieces), self._max_events)
+        return [self._parse_piece(piece, index) for index, piece in enumerate(pieces)]
+
+    def _parse_piece(self, piece: bytes | msgspec.Raw, index: int) -> Item:
+        if not _LONG_FRACTION.search(piece):
+            try:
+                event: Event = _SINGLE_EVENT.decode(piece)
+            except _DECODE_ERRORS:
+                pass  # it has other fields or spellings, or the tolerant decoder below finds out what is wrong
+            else:
+                if normalize_id(event.video_id) == event.video_id:
+                    return event
         try:
-            return _refuse_list(_EVENT.decode(piece), piece, index)
-        except _DECODE_ERRORS:
-            pass
-    try:
-        return _refuse_list(_mend(_LOOSE_EVENT.decode(piece)), piece, index)
-    except (*_DECODE_ERRORS, ValueError):
-        pass
-    text = bytes(piece)
-    try:
-        if not budget.take(text):
-            return _refuse_unexplained(text, index, budget)
-        decoded = _decode_tolerant(text)
-    except Rejected as refusal:
-        return ItemProblem(index, None, refusal.problem.code, None, refusal.problem.detail)
-    return _convert(decoded, index)
+            event = _mend(_LOOSE_EVENT.decode(piece))
+        except (*_DECODE_ERRORS, ValueError):
+            return self._explain_piece(bytes(piece), index)
+        return self._look_at_fields(event, piece, index)
+
+    def _look_at_fields(self, event: Event, piece: bytes | msgspec.Raw, index: int) -> Item:
+        """The event, unless it has fields for which it is refused."""
+        if not has_envelope_key(bytes(piece)) and not self._budget_of_names.take(bytes(piece)):
+            return self._unknown.refuse_unnamed(event, index)
+        fields = _FIELDS.decode(piece)
+        if has_list(fields):
+            return ItemProblem(index, str(event.event_id), *LIST_IN_EVENT)
+        faults = self._unknown.note(fields.keys() - EVENT_FIELDS)
+        return _build_faulty(event, index, faults) if faults else event
+
+    def _explain_piece(self, text: bytes, index: int) -> ItemProblem | Event:
+        try:
+            if not self._budget.take(text):
+                return _refuse_unexplained(text, index, self._budget)
+            decoded = _decode_tolerant(text)
+        except Rejected as refusal:
+            return ItemProblem(index, None, refusal.problem.code, None, refusal.problem.detail)
+        return self._convert(decoded, index)
+
+    def _convert(self, item: object, index: int) -> Item:
+        """Of what only the tolerant decoder could read."""
+        faults: list[EventFault] = []
+        if isinstance(item, dict):
+            if any(isinstance(item.get(name), list) for name in ENVELOPE_KEYS):
+                return ItemProblem(index, find_event_id(item), *LIST_IN_EVENT)
+            faults = self._unknown.note(item.keys() - EVENT_FIELDS)
+            # Only the fields of an event: a malformed value under another key must not refuse it.
+            known = {field: item[field] for field in item if field in EVENT_FIELDS}
+            try:
+                event = _mend(msgspec.convert(known, _LooseEvent))
+            except ValueError:  # also of msgspec and of text that no event can hold
+                pass  # `explain` checks each field by itself
+            else:
+                return _build_faulty(event, index, faults) if faults else event
+        return explain(item, index=index, more=faults)
 
 
-def _refuse_list(event: Event, piece: bytes | msgspec.Raw, index: int) -> Item:
-    return ItemProblem(index, str(event.event_id), *LIST_IN_EVENT) if holds_list(piece) else event
+def _build_faulty(event: Event, index: int, faults: list[EventFault]) -> FaultyEvent:
+    first, *others = faults
+    return FaultyEvent(
+        index,
+        str(event.event_id),
+        first.code,
+        first.field,
+        first.message,
+        other_faults=others or msgspec.UNSET,
+        readable=msgspec.structs.asdict(event),
+    )
 
 
 def _mend(event: _LooseEvent) -> Event:
     """Raises ValueError."""
+    video_id = normalize_id(event.video_id)
+    if len(video_id) > VIDEO_ID_MAX_CHARACTERS:
+        raise ValueError("too long in normal form C")
     return Event(
         parse_event_id(event.event_id),
-        event.video_id,
+        video_id,
         event.event_type,
         parse_time(event.occurred_at),
         event.value,
@@ -204,29 +294,6 @@ def _refuse_unexplained(text: bytes, index: int, budget: _ValueBudget) -> ItemPr
         raise _malformed(f"Not JSON: {error}.") from error
     message = f"Not an event. The faulty events have more than {budget.max_values} values: no field is named."
     return ItemProblem(index, None, "invalid_event", None, message)
-
-
-def _decode_typed(body: bytes) -> Sequence[Event]:
-    """The quick way, for bodies without anything unusual. Raises _DECODE_ERRORS for all others."""
-    if body[:1] == b"[":
-        return _decode_list(body)
-    envelope = _ENVELOPE_START.match(body)
-    if envelope is None:
-        return [_STRICT_EVENT.decode(body)]
-    # The value of the first key up to the last brace is one list only if there is no second key.
-    end = body.rfind(b"}")
-    if body[end + 1 :].strip():
-        raise msgspec.DecodeError("something follows the object")
-    return _decode_list(memoryview(body)[envelope.end() : end])
-
-
-def _decode_list(text: bytes | memoryview) -> Sequence[Event]:
-    try:
-        return _STRICT_EVENTS.decode(text)
-    except msgspec.ValidationError:
-        if has_envelope_key(bytes(text)):
-            raise
-    return _EVENTS.decode(text)  # some have other fields
 
 
 def _decode_tolerant(body: bytes) -> object:
@@ -255,139 +322,7 @@ def _nested_too_deeply() -> Rejected:
     return Rejected(Problem(status=400, code="nested_too_deeply", detail="The JSON is nested too deeply."))
 
 
-def _convert(item: object, index: int) -> Item:
-    if isinstance(item, dict):
-        # Only the fields of an event: a malformed value under another key must not refuse it.
-        if any(isinstance(item.get(name), list) for name in ENVELOPE_KEYS):
-            return ItemProblem(index, _find_event_id(item), *LIST_IN_EVENT)
-        known = {field: item[field] for field in _EVENT_FIELDS if field in item}
-        try:
-            return _mend(msgspec.convert(known, _LooseEvent))
-        except ValueError:  # also of msgspec and of text that no event can hold
-            pass  # `_explain` checks each field by itself
-    return _explain(item, index=index)
-
-
 def _check_count(count: int, max_events: int) -> None:
     if count > max_events:
         detail = f"The request has {count} events; the limit is {max_events} events."
         raise Rejected(Problem(status=413, code="too_many_events", detail=detail))
-
-
-RESERVED_ID = ("reserved_id", "The nil and the max UUID identify no event. Make a new UUID for each event.")
-"""Code and message."""
-
-
-class _Reason(NamedTuple):
-    code: str
-    message: str
-
-
-def _explain(item: object, *, index: int) -> ItemProblem:
-    """Code, field and limit of the first fault of decoded JSON that is not an `Event`.
-
-    Client text is never repeated: it may hold characters that no response can (lone surrogates).
-    """
-    if not isinstance(item, dict):
-        return ItemProblem(index, None, "invalid_type", None, "Expected an object.")
-    event_id = _find_event_id(item)
-    for field in ("event_id", "video_id", "event_type", "occurred_at"):
-        if field not in item:
-            return ItemProblem(index, event_id, "missing_field", field, f"{field} is required.")
-    for field, check in _CHECKS.items():
-        reason = check(item.get(field))
-        if reason is not None:
-            return ItemProblem(index, event_id, reason.code, field, reason.message)
-    return ItemProblem(index, event_id, "invalid_event", None, "This is not an event.")
-
-
-def _find_event_id(item: dict[str, Any]) -> str | None:
-    text = item.get("event_id")
-    try:
-        return str(parse_event_id(text)) if isinstance(text, str) else None
-    except ValueError:
-        return None
-
-
-def _check_event_id(value: object) -> _Reason | None:
-    if not isinstance(value, str):
-        return _Reason("invalid_type", "Expected a UUID as text.")
-    try:
-        number = parse_event_id(value).int
-    except ValueError:
-        return _Reason("invalid_id", "Expected a UUID, for example 0190163d-8694-739b-aea5-966c26f8ad91.")
-    return _Reason(*RESERVED_ID) if number in (NIL, MAX) else None
-
-
-def _check_video_id(value: object) -> _Reason | None:
-    if not isinstance(value, str):
-        return _Reason("invalid_type", "Expected text.")
-    if len(value) > VIDEO_ID_MAX_CHARACTERS:
-        return _Reason("too_long", f"Has {len(value)} characters; the limit is {VIDEO_ID_MAX_CHARACTERS}.")
-    if not _VIDEO_ID.search(value):
-        return _Reason(
-            "invalid_id", "Expected visible characters without white space and without '/'; neither '.' nor '..'."
-        )
-    return None
-
-
-def _check_event_type(value: object) -> _Reason | None:
-    if not isinstance(value, str):
-        return _Reason("invalid_type", "Expected text.")
-    if len(value) > EVENT_TYPE_MAX_CHARACTERS:
-        return _Reason("too_long", f"Has {len(value)} characters; the limit is {EVENT_TYPE_MAX_CHARACTERS}.")
-    return None
-
-
-def _check_occurred_at(value: object) -> _Reason | None:
-    if not isinstance(value, str):
-        return _Reason("invalid_type", _explain_number_as_time(value))
-    try:
-        parse_time(value)
-    except NotATime as error:
-        if error.lacks_offset:
-            return _Reason("missing_offset", f"The time needs an offset from UTC, for example {error.nearest}.")
-        meant = f": write {error.nearest}" if error.nearest else ", for example 2026-01-31T12:00:00Z"
-        return _Reason("invalid_time", f"Expected an RFC 3339 time{meant}.")
-    return None
-
-
-def _explain_number_as_time(value: object) -> str:
-    """A number may be seconds or milliseconds since 1970."""
-    try:
-        parse_time(str(value) if type(value) is int else "")
-    except NotATime as error:
-        return f"Expected a time as text{f': write {error.nearest}' if error.nearest else ''}."
-    return "Expected a time as text."
-
-
-def _check_value(value: object) -> _Reason | None:
-    if value is None:
-        return None
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return _Reason("invalid_type", "Expected a number.")
-    if not 0 <= value <= VALUE_MAX:  # also false for NaN
-        return _Reason("out_of_range", f"Expected a number from 0 to {VALUE_MAX}.")
-    return None
-
-
-def _check_viewer_id(value: object) -> _Reason | None:
-    if value is None:
-        return None
-    if not isinstance(value, str):
-        return _Reason("invalid_type", "Expected text.")
-    if len(value) > VIEWER_ID_MAX_CHARACTERS:
-        return _Reason("too_long", f"Has {len(value)} characters; the limit is {VIEWER_ID_MAX_CHARACTERS}.")
-    if not _VIEWER_ID.search(value):
-        return _Reason("invalid_id", "Expected printable characters without white space, or no viewer_id at all.")
-    return None
-
-
-_CHECKS: dict[str, Callable[[object], _Reason | None]] = {
-    "event_id": _check_event_id,
-    "video_id": _check_video_id,
-    "event_type": _check_event_type,
-    "occurred_at": _check_occurred_at,
-    "value": _check_value,
-    "viewer_id": _check_viewer_id,
-}

@@ -34,14 +34,16 @@ from viewcounter.eventlog.errors import EventLogError, EventLogFull, LogUnfit
 from viewcounter.eventlog.interface import AppendResult, Position
 from viewcounter.eventlog.lost_positions import describe_lost_position
 from viewcounter.events.viewer_keys import ViewerNumbers
-from viewcounter.ingest.decoding import Item, ItemProblem, parse_items
+from viewcounter.ingest.decoding import Item, parse_items
 from viewcounter.ingest.errors import BufferFull
+from viewcounter.ingest.faults import ItemProblem
 from viewcounter.ingest.group_commit import GroupCommit
 from viewcounter.ingest.idempotency import Idempotency
 from viewcounter.ingest.load_shedding import LagWatch
 from viewcounter.ingest.metrics import IngestMeter
 from viewcounter.ingest.settings import AcceptWindow
 from viewcounter.ingest.turns import LARGE_BYTES, Turns
+from viewcounter.ingest.unknown_fields import UnknownFields
 from viewcounter.ingest.validation import Acceptance, Acceptor
 from viewcounter.ingest.wait_applied import AppliedWatch
 from viewcounter.web.request import (
@@ -64,15 +66,20 @@ _REPLAYED = (b"idempotent-replayed", b"true")
 
 
 class _Answer(msgspec.Struct, frozen=True):
-    """JSON body of a response. `positions`: by partition, the log position of the accepted events. `spooled`: some
-    events have no position, they are on this gateway's disk until the log takes them. `applied`: whether all accepted
-    events are counted; only in the response to a request that waits."""
+    """JSON body of a response.
+
+    positions: by partition, the log position of the accepted events.
+    ignored: fields of the request that no event has; nothing of them is stored.
+    spooled: some events have no position, they are on this gateway's disk until the log takes them.
+    applied: whether all accepted events are counted; only in the response to a request that waits.
+    """
 
     request_id: str
     accepted: int
     rejected: int
     items: list[ItemProblem]
     positions: dict[str, str]
+    ignored: list[str] | msgspec.UnsetType = msgspec.UNSET
     spooled: bool | msgspec.UnsetType = msgspec.UNSET
     applied: bool | msgspec.UnsetType = msgspec.UNSET
 
@@ -84,6 +91,16 @@ class _Response(NamedTuple):
     outcome: str
     body: bytes
     headers: Headers = (_JSON,)
+
+
+class _Request(NamedTuple):
+    """One that was let in and read. `body` is decompressed."""
+
+    head: Head
+    key: AuthenticatedKey
+    params: IngestParams
+    content: Content
+    body: bytes
 
 
 Positions = Mapping[int, Position]
@@ -181,31 +198,25 @@ class IngestEndpoint:
         content = parse_content(head, allows_text=key.is_public)
         budget.take(key, Unit.EVENTS, 0)  # nothing is read, unpacked or decoded for a key that has used up its events
         body = await self._read(key, head, receive, content, budget)
+        request = _Request(head, key, params, content, body)
         if head.idempotency_key is not None:
-            return await self._answer_once(head, key, body, content, budget, waits=params.waits)
-        answer, positions = await self._accept(head, key, body, content, budget)
+            return await self._answer_once(request, budget)
+        answer, positions = await self._accept(request, budget)
         return _encode(await self._await_applied(answer, positions) if params.waits else answer)
 
-    async def _answer_once(
-        self,
-        head: Head,
-        key: AuthenticatedKey,
-        body: bytes,
-        content: Content,
-        budget: RequestBudget,
-        *,
-        waits: bool,
-    ) -> _Response:
+    async def _answer_once(self, request: _Request, budget: RequestBudget) -> _Response:
+        params = request.params
+        shape = b"lines\n" if request.content.is_ndjson else b"json\n"
         claim = await self._idempotency.claim(
-            owner=key.prefix,
-            key=head.idempotency_key or b"",
-            request=(b"lines\n" if content.is_ndjson else b"json\n") + body,
+            owner=request.key.prefix,
+            key=request.head.idempotency_key or b"",
+            request=(b"strict " if params.is_strict else b"") + shape + request.body,
         )
         if claim.response is not None:
             response = _Response(claim.response.status, "repeated", claim.response.body, (_JSON, _REPLAYED))
-            return await self._await_repeated(response) if waits else response
+            return await self._await_repeated(response) if params.waits else response
         try:
-            answer, positions = await self._accept(head, key, body, content, budget)
+            answer, positions = await self._accept(request, budget)
         except Exception:
             await self._idempotency.release(claim)
             raise
@@ -215,7 +226,7 @@ class IngestEndpoint:
             await self._idempotency.store(claim, status=response.status, body=response.body)
         else:
             await self._idempotency.release(claim)
-        return _encode(await self._await_applied(answer, positions)) if waits else response
+        return _encode(await self._await_applied(answer, positions)) if params.waits else response
 
     async def _read(
         self, key: AuthenticatedKey, head: Head, receive: Receive, content: Content, budget: RequestBudget
@@ -231,30 +242,31 @@ class IngestEndpoint:
             budget.charge_refused_body(key, self._limits.max_bytes)
             raise
 
-    async def _accept(
-        self, head: Head, key: AuthenticatedKey, body: bytes, content: Content, budget: RequestBudget
-    ) -> tuple[_Answer, Positions]:
+    async def _accept(self, request: _Request, budget: RequestBudget) -> tuple[_Answer, Positions]:
         """Appends the valid events. Raises Rejected, and TryLater (503) if the log stored nothing of the request."""
-        items = self._parse(key, body, content, budget)
+        unknown = UnknownFields(are_refused=request.params.is_strict)
+        items = self._parse(request, budget, unknown)
         # Rejected events have cost as much as accepted ones, and so have the values that were decoded to explain them.
-        budget.take(key, Unit.EVENTS, max(len(items), count_at_least(len(body))))
+        budget.take(request.key, Unit.EVENTS, max(len(items), count_at_least(len(request.body))))
         acceptance = self._get_acceptor().accept(items, now_us=time.time_ns() // 1000)
         result = await self._append(acceptance) if acceptance.count else AppendResult({})
-        answer, positions = _build_answer(head, acceptance, result)
+        answer, positions = _build_answer(request.head, acceptance, result, ignored=unknown.ignored)
         self._meter.count_events(accepted=answer.accepted, problems=answer.items)
+        self._meter.count_ignored(unknown.ignored)
         return answer, positions
 
-    def _parse(self, key: AuthenticatedKey, body: bytes, content: Content, budget: RequestBudget) -> Sequence[Item]:
+    def _parse(self, request: _Request, budget: RequestBudget, unknown: UnknownFields) -> Sequence[Item]:
         limits = self._limits
         try:
             return parse_items(
-                body,
-                is_ndjson=content.is_ndjson,
+                request.body,
+                is_ndjson=request.content.is_ndjson,
                 max_events=limits.max_events,
                 explain_max_values=limits.explain_max_values,
+                unknown=unknown,
             )
         except Refused:
-            budget.charge_refused_body(key, len(body))
+            budget.charge_refused_body(request.key, len(request.body))
             raise
 
     async def _await_applied(self, answer: _Answer, positions: Positions) -> _Answer:
@@ -319,7 +331,9 @@ class IngestEndpoint:
         return _Response(problem.status, problem.code, encode_problem(problem, request_id=request_id), headers)
 
 
-def _build_answer(head: Head, acceptance: Acceptance, result: AppendResult) -> tuple[_Answer, Positions]:
+def _build_answer(
+    head: Head, acceptance: Acceptance, result: AppendResult, *, ignored: list[str]
+) -> tuple[_Answer, Positions]:
     """`result` may name partitions of other requests. Raises TryLater (503) if the log stored nothing of this one."""
     partitions, problems, accepted = acceptance.by_partition, acceptance.problems, acceptance.count
     failed = {partition for partition in partitions if partition in result.failed}
@@ -336,6 +350,7 @@ def _build_answer(head: Head, acceptance: Acceptance, result: AppendResult) -> t
         len(problems),
         problems,
         {str(partition): str(position) for partition, position in positions.items()},
+        ignored=ignored or msgspec.UNSET,
         spooled=True if len(positions) + len(failed) < len(partitions) else msgspec.UNSET,
     )
     return answer, positions

@@ -5,13 +5,13 @@ an event are refused, because a JSON decoder keeps one of them and drops the oth
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec
 
 from runtime.http.errors import Rejected
 from runtime.http.problems import Problem
-from viewcounter.events.message import Event
+from viewcounter.ingest.unknown_fields import EVENT_FIELDS, UnknownFields
 
 ENVELOPE_KEYS = ("events", "batch")
 UTF_16_MARKS = (b"\xff\xfe", b"\xfe\xff")
@@ -29,34 +29,39 @@ _OBJECT_START = re.compile(rb"\s*\{")
 _RAW = msgspec.json.Decoder(msgspec.Raw)
 _RAW_ITEMS = msgspec.json.Decoder(list[msgspec.Raw])
 _RAW_FIELDS = msgspec.json.Decoder(dict[str, msgspec.Raw])
-_EVENT_FIELDS = frozenset(Event.__struct_fields__)
 
 
-def split_items(body: bytes) -> Sequence[bytes | msgspec.Raw]:
-    """The undecoded bytes of each item. Raises Rejected (422), and what msgspec raises for anything but JSON."""
+def split_items(body: bytes, unknown: UnknownFields) -> Sequence[bytes | msgspec.Raw]:
+    """The undecoded bytes of each item. Raises Rejected (422), and what msgspec raises for anything but JSON.
+
+    `unknown` is told the fields beside a list of events.
+    """
     if not _OBJECT_START.match(body):
         return _RAW_ITEMS.decode(body)
     if not has_envelope_key(body):
         return [_RAW.decode(body)]
     fields = _RAW_FIELDS.decode(body)
     keys = [key for key in ENVELOPE_KEYS if key in fields]
-    if not keys or (_EVENT_FIELDS & fields.keys() and not any(_is_list(fields[key]) for key in keys)):
+    if not keys or (EVENT_FIELDS & fields.keys() and not any(_is_list(fields[key]) for key in keys)):
         return [body]
     if len(keys) > 1:
         raise _refuse("two_envelopes", "The request has both `events` and `batch`. Send one of them.")
     inner_count = sum(len(_ENVELOPE_KEY.findall(value)) for value in fields.values())
     if len(_ENVELOPE_KEY.findall(body)) - inner_count > 1:
         raise _refuse("repeated_key", f"The key `{keys[0]}` occurs more than once. Send one list of all events.")
-    if _EVENT_FIELDS & fields.keys():
+    if EVENT_FIELDS & fields.keys():
         detail = f"The request has `{keys[0]}` beside the fields of an event. Send the event within the list."
         raise _refuse("list_in_event", detail)
+    _note(fields.keys() - {keys[0]}, unknown)
     return _RAW_ITEMS.decode(fields[keys[0]])
 
 
-def find_items(decoded: object) -> list[object]:
+def find_items(decoded: object, unknown: UnknownFields) -> list[object]:
     """The items of a body that only the tolerant decoder could read. Raises Rejected (422)."""
     if isinstance(decoded, dict):
-        key = next((key for key in ENVELOPE_KEYS if key in decoded and not _EVENT_FIELDS & decoded.keys()), None)
+        key = next((key for key in ENVELOPE_KEYS if key in decoded and not EVENT_FIELDS & decoded.keys()), None)
+        if key is not None:
+            _note(decoded.keys() - {key}, unknown)
         decoded = [decoded] if key is None else decoded[key]
     if not isinstance(decoded, list):
         raise _refuse("invalid_shape", 'Expected an event, an array of events or {"events": […]}.')
@@ -80,12 +85,18 @@ def has_envelope_key(text: bytes) -> bool:
     return (b'"events"' in text or b'"batch"' in text) and _ENVELOPE_KEY.search(text) is not None
 
 
-def holds_list(event: bytes | msgspec.Raw) -> bool:
-    """Whether a decodable event has a list of events among its fields."""
-    if not has_envelope_key(bytes(event)):
-        return False
-    fields = _RAW_FIELDS.decode(event)
+def has_list(fields: Mapping[str, msgspec.Raw]) -> bool:
+    """Whether an event has a list of events among its fields."""
     return any(key in fields and _is_list(fields[key]) for key in ENVELOPE_KEYS)
+
+
+def _note(names: Iterable[str], unknown: UnknownFields) -> None:
+    """Raises Rejected (422) if unknown fields are refused."""
+    faults = unknown.note(names)
+    if faults:
+        shown = ", ".join(f"`{fault.field}`" for fault in faults)
+        detail = f"The request has {shown} beside the list of events. Leave it out, or send without strict."
+        raise _refuse("unknown_field", detail)
 
 
 def _is_list(value: msgspec.Raw) -> bool:

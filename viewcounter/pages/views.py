@@ -18,6 +18,7 @@ from viewcounter.catalogue.limits import ID_MAX_CHARACTERS, ID_VALIDATORS
 from viewcounter.catalogue.models import Channel, Video
 from viewcounter.cluster import get_cluster
 from viewcounter.config import get_config
+from viewcounter.events.message import normalize_id
 from viewcounter.pages.charts import format_number
 from viewcounter.pages.figures import (
     Card,
@@ -88,6 +89,7 @@ def list_channels(request: HttpRequest) -> HttpResponse:
 @for_readers
 def show_video(request: HttpRequest, video_id: str) -> HttpResponse:
     """`GET /videos/{id}`: everything that is counted of a video, also of one that the catalogue lacks."""
+    video_id = normalize_id(video_id)
     video = Video.objects.select_related("channel").filter(video_id=video_id).first()
     target = _check_target(StatsTarget.video(video_id))
     more = {"channel": video and video.channel}
@@ -97,6 +99,7 @@ def show_video(request: HttpRequest, video_id: str) -> HttpResponse:
 @for_readers
 def show_channel(request: HttpRequest, channel_id: str) -> HttpResponse:
     """`GET /channels/{id}`: the same over the videos of a channel, and some of them."""
+    channel_id = normalize_id(channel_id)
     channel = Channel.objects.filter(channel_id=channel_id).first()
     if channel is None:
         raise Http404(f"no channel {channel_id!r}")
@@ -107,7 +110,7 @@ def show_channel(request: HttpRequest, channel_id: str) -> HttpResponse:
 @for_readers
 def show_live(request: HttpRequest, kind: str, target_id: str) -> HttpResponse:
     """`GET /videos/{id}/live`: the part of a page that is requested again while it is shown."""
-    target, choice = _check_target(StatsTarget(TargetKind(kind), target_id)), _read_choice(request)
+    target, choice = _check_target(StatsTarget(TargetKind(kind), normalize_id(target_id))), _read_choice(request)
     live = draw_live(target, choice.event_type, zone_name=choice.zone_name, now=datetime.now(UTC))
     return render(request, "pages/live.html", {"live": live})
 
@@ -115,7 +118,7 @@ def show_live(request: HttpRequest, kind: str, target_id: str) -> HttpResponse:
 @for_readers
 def download_csv(request: HttpRequest, kind: str, target_id: str) -> HttpResponse:
     """`GET /videos/{id}.csv`: the bars of the chart, and those of the period before."""
-    target, choice = _check_target(StatsTarget(TargetKind(kind), target_id)), _read_choice(request)
+    target, choice = _check_target(StatsTarget(TargetKind(kind), normalize_id(target_id))), _read_choice(request)
     halves = attempt(lambda: read_halves(target, choice, now=datetime.now(UTC)))
     if halves is None:
         return HttpResponse("The counts cannot be read now.\n", status=503, content_type="text/plain; charset=utf-8")

@@ -56,7 +56,8 @@ _ACCEPTED: Headers = ((b"accept-encoding", b"gzip, zstd"),)  # RFC 9110: names t
 _LONGEST_LENGTH = 18  # digits; Python refuses to parse thousands of them
 _CHARSETS = frozenset({"utf-8", "utf8", "us-ascii"})
 
-_PARAMETERS = ("wait", "key")
+_PARAMETERS = ("wait", "key", "strict")
+_FLAGS = {"1": True, "true": True, "0": False, "false": False}
 _APPLIED = "applied"
 _MAX_PARAMETERS = 10
 
@@ -91,10 +92,12 @@ class Content(NamedTuple):
 
 class IngestParams(NamedTuple):
     """Query parameters of `POST /v1/events`. `waits`: respond once the events are counted, or when the wait times
-    out. `key`: a public API key, for senders that cannot set headers."""
+    out. `key`: a public API key, for senders that cannot set headers. `is_strict`: events with fields that no event has
+    are refused."""
 
     waits: bool
     key: str | None = None
+    is_strict: bool = False
 
 
 _NO_PARAMS = IngestParams(waits=False)
@@ -186,24 +189,28 @@ def parse_params(query: bytes) -> IngestParams:
     try:
         parameters = parse_qsl(query.decode("latin-1"), keep_blank_values=True, max_num_fields=_MAX_PARAMETERS)
     except ValueError as error:
-        raise _invalid("", "too_many_parameters", f"there may be {_MAX_PARAMETERS}") from error
+        raise _invalid(FieldProblem("", "too_many_parameters", f"there may be {_MAX_PARAMETERS}")) from error
     found: dict[str, str] = {}
+    faults = []
     for name, value in parameters:
         if name not in _PARAMETERS:
             message = f"is not a parameter here; there are: {', '.join(_PARAMETERS)}"
-            raise _invalid(name[:64], "unknown_parameter", message)
-        if name in found:
-            raise _invalid(name, "repeated_parameter", "must be given once")
-        found[name] = value
-    wait = found.get("wait")
-    if wait not in (None, _APPLIED):
-        raise _invalid("wait", "unknown_wait", f"must be: {_APPLIED}")
-    return IngestParams(waits=wait is not None, key=found.get("key"))
+            faults.append(FieldProblem(name[:64], "unknown_parameter", message))
+        elif name in found:
+            faults.append(FieldProblem(name, "repeated_parameter", "must be given once"))
+        else:
+            found[name] = value
+    if found.get("wait") not in (None, _APPLIED):
+        faults.append(FieldProblem("wait", "unknown_wait", f"must be: {_APPLIED}"))
+    if found.get("strict", "0") not in _FLAGS:
+        faults.append(FieldProblem("strict", "invalid_flag", f"must be one of: {', '.join(_FLAGS)}"))
+    if faults:
+        raise _invalid(*faults)
+    return IngestParams(waits="wait" in found, key=found.get("key"), is_strict=_FLAGS[found.get("strict", "0")])
 
 
-def _invalid(field: str, code: str, message: str) -> Rejected:
-    problem = FieldProblem(field, code, message)
-    return Rejected(Problem(422, "invalid_request", "The request has values that cannot be used.", (problem,)))
+def _invalid(*faults: FieldProblem) -> Rejected:
+    return Rejected(Problem(422, "invalid_request", "The request has values that cannot be used.", faults))
 
 
 class BodyReader:

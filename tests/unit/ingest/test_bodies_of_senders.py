@@ -9,7 +9,8 @@ from backports import zstd
 from runtime.http.errors import Refused
 from tests.unit.ingest.builders import make_event
 from viewcounter.events.message import Event
-from viewcounter.ingest.decoding import Item, ItemProblem, parse_items
+from viewcounter.ingest.decoding import Item, parse_items
+from viewcounter.ingest.faults import ItemProblem
 from viewcounter.web.request import Encoding, parse_content, read_head, unpack
 
 ONE, TWO = (json.dumps(make_event()).encode() for _ in range(2))

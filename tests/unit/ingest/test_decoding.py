@@ -12,7 +12,8 @@ from tests.tiers import scale_examples
 from tests.unit.ingest.builders import make_event
 from viewcounter.events.message import Event
 from viewcounter.ingest import decoding as parsing
-from viewcounter.ingest.decoding import Item, ItemProblem, parse_items
+from viewcounter.ingest.decoding import Item, parse_items
+from viewcounter.ingest.faults import ItemProblem
 
 GOOD = make_event()
 RAW_GOOD = json.dumps(GOOD).encode()

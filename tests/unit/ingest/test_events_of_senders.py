@@ -1,6 +1,8 @@
 """Ids and times of events in the spellings of real senders; what cannot be counted is refused by name."""
 
 import json
+import re
+import unicodedata
 from datetime import UTC, datetime
 from uuid import UUID
 
@@ -11,9 +13,11 @@ from viewcounter_client.errors import InvalidEvent
 from viewcounter_client.events import make_event as make_pending
 
 from tests.unit.ingest.builders import TOPOLOGY, make_event
-from viewcounter.events.message import Event
+from viewcounter.api.parameters import check_id
+from viewcounter.events.message import VIDEO_ID_PATTERN, VIEWER_ID_PATTERN, Event, are_canonical
 from viewcounter.events.viewer_keys import ViewerNumbers
-from viewcounter.ingest.decoding import Item, ItemProblem, parse_items
+from viewcounter.ingest.decoding import Item, parse_items
+from viewcounter.ingest.faults import ItemProblem
 from viewcounter.ingest.settings import AcceptWindow
 from viewcounter.ingest.validation import Acceptor
 
@@ -134,3 +138,35 @@ def test_client_library_accepts_the_video_ids_that_the_gateway_accepts(video_id:
     else:
         is_accepted_by_client = True
     assert is_accepted_by_client == isinstance(parse(make_event(video_id=video_id)), Event)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_ids_that_differ_only_in_the_form_of_their_accents_are_one_video(shape: str) -> None:
+    ids = set()
+    for text in ("cafe\u0301", "caf\u00e9"):
+        item = parse(make_event(video_id=text), shape)
+        assert isinstance(item, Event)
+        ids.add(item.video_id)
+        assert check_id("video_id", text) == item.video_id
+    assert ids == {"caf\u00e9"}
+
+
+def test_an_id_that_its_normal_form_makes_too_long_is_refused() -> None:
+    item = parse(make_event(video_id="\u0958" * 65))  # normal form C takes each of them apart
+    assert isinstance(item, ItemProblem)
+    assert (item.code, item.field) == ("too_long", "video_id")
+
+
+@given(
+    texts=st.lists(
+        st.text(st.sampled_from(list("./a\u0301e\u200b\u00e9\ud800\x00 \n\u0338")), min_size=1, max_size=3), max_size=4
+    )
+)
+def test_a_batch_is_canonical_if_each_id_is(texts: list[str]) -> None:
+    def is_right(text: str) -> bool:
+        return re.search(VIDEO_ID_PATTERN, text) is not None and unicodedata.is_normalized("NFC", text)
+
+    events = [Event(UUID(ID), text, "view", datetime.now(UTC)) for text in texts]
+    assert are_canonical(events) == all(map(is_right, texts))
+    viewers = [Event(UUID(ID), "v", "view", datetime.now(UTC), viewer_id=text) for text in texts]
+    assert are_canonical(viewers) == all(re.search(VIEWER_ID_PATTERN, text) for text in texts)

@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from viewcounter.events.message import VIDEO_ID_MAX_CHARACTERS, VIDEO_ID_PATTERN, VideoId
+from viewcounter.events.message import VIDEO_ID_MAX_CHARACTERS, VIDEO_ID_PATTERN, VideoId, normalize_id
 from viewcounter.web.request import choose_request_id
 from viewcounter.web.site import Site
 
@@ -93,7 +93,7 @@ def find_video_ids(body: bytes, *, max_videos: int) -> list[str] | None:
         video_ids = _DECODER.decode(body).video_ids
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None
-    return video_ids if 1 <= len(video_ids) <= max_videos else None
+    return [normalize_id(video_id) for video_id in video_ids] if 1 <= len(video_ids) <= max_videos else None
 
 
 def _find_endpoint(scope: Mapping[str, Any]) -> tuple[Endpoint | None, str]:
@@ -101,7 +101,7 @@ def _find_endpoint(scope: Mapping[str, Any]) -> tuple[Endpoint | None, str]:
         return None, ""
     method, path = scope["method"], scope["path"]
     if method == "GET" and path.startswith(_COUNTS_START) and path.endswith(_COUNTS_END):
-        video_id = path[len(_COUNTS_START) : -len(_COUNTS_END)]
+        video_id = normalize_id(path[len(_COUNTS_START) : -len(_COUNTS_END)])
         if len(video_id) <= VIDEO_ID_MAX_CHARACTERS and _VIDEO_ID.match(video_id):
             return Endpoint.COUNTS, video_id
     elif method == "POST" and path == COUNTS_QUERY_PATH:

@@ -32,7 +32,10 @@ INGEST_COMPONENTS: dict[str, Any] = {
                 "minLength": 1,
                 "maxLength": VIDEO_ID_MAX_CHARACTERS,
                 "pattern": ID_PATTERN,
-                "description": "No white space, invisible characters or '/'; neither '.' nor '..'.",
+                "description": (
+                    "No white space, invisible characters or '/'; neither '.' nor '..'. Kept, and found, in normal "
+                    "form C of Unicode."
+                ),
             },
             "event_type": {"type": "string", "maxLength": EVENT_TYPE_MAX_CHARACTERS},
             "occurred_at": {
@@ -72,6 +75,19 @@ INGEST_COMPONENTS: dict[str, Any] = {
             "field": {"type": ["string", "null"]},
             "message": {"type": "string"},
             "retryable": {"type": "boolean", "description": "Send this event again, unchanged."},
+            "other_faults": {
+                "type": "array",
+                "description": "What else is wrong with the event; absent if nothing is.",
+                "items": {
+                    "type": "object",
+                    "required": ["code", "field", "message"],
+                    "properties": {
+                        "code": {"type": "string"},
+                        "field": {"type": ["string", "null"]},
+                        "message": {"type": "string"},
+                    },
+                },
+            },
         },
     },
     "EventsAnswer": {
@@ -86,6 +102,14 @@ INGEST_COMPONENTS: dict[str, Any] = {
                 "type": "object",
                 "additionalProperties": {"type": "string"},
                 "description": "Partition -> position in its log up to which this batch is durable.",
+            },
+            "ignored": {
+                "type": "array",
+                "items": {"type": "string"},
+                "description": (
+                    "Fields of the request that no event has, such as a misspelled `viewerId`: nothing of them is "
+                    "stored. At most 20 names; absent if there are none."
+                ),
             },
             "spooled": {
                 "type": "boolean",
@@ -126,6 +150,15 @@ INGEST_OPERATION: dict[str, Any] = {
             "description": (
                 "`applied`: answer when the accepted events are counted, at most {wait_seconds:g} seconds later. The "
                 "answer has `applied` then; false means not yet, the events are safe all the same."
+            ),
+        },
+        {
+            "name": "strict",
+            "in": "query",
+            "schema": {"type": "string", "enum": ["1", "true", "0", "false"], "default": "0"},
+            "description": (
+                "`1`: an event with a field that no event has is refused (`unknown_field`). Otherwise the field is "
+                "ignored, and `ignored` of the answer names it."
             ),
         },
         {

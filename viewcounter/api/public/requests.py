@@ -10,7 +10,12 @@ from urllib.parse import parse_qsl
 from runtime.http.errors import Rejected
 from runtime.http.problems import FieldProblem, Problem
 from viewcounter.api.fast.requests import COUNTS_QUERY_PATH
-from viewcounter.events.message import EVENT_TYPE_MAX_CHARACTERS, VIDEO_ID_MAX_CHARACTERS, VIDEO_ID_PATTERN
+from viewcounter.events.message import (
+    EVENT_TYPE_MAX_CHARACTERS,
+    VIDEO_ID_MAX_CHARACTERS,
+    VIDEO_ID_PATTERN,
+    normalize_id,
+)
 
 LABEL_MAX_CHARACTERS = 40
 DEFAULT_EVENT_TYPE = "view"
@@ -115,7 +120,7 @@ def _find_endpoint(path: str) -> tuple[PublicEndpoint | None, str]:
     match = _PATH.fullmatch(path)
     if match is None:
         return None, ""
-    video_id = match[1]
+    video_id = normalize_id(match[1])
     if len(video_id) > VIDEO_ID_MAX_CHARACTERS or not _VIDEO_ID.match(video_id):
         return None, ""
     return _ENDPOINTS[match[2]], video_id

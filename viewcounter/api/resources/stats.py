@@ -74,7 +74,6 @@ class StatsView(ReadView):
         query = self.get_query(request, target)
         compare = request.query_params.get("compare")
         compared = None if compare is None else _plan_compared(query, Compare.parse(compare))
-        check_id(f"{target.kind}_id", target.id)
         get = partial(
             get_stats,
             get_cluster(),
@@ -122,7 +121,7 @@ class VideoStatsView(StatsView):
         responses=StatsView.get_responses(StatsAnswerSerializer),
     )
     def get(self, request: Request, video_id: str) -> HttpResponse:
-        return self.answer(request, StatsTarget.video(video_id))
+        return self.answer(request, StatsTarget.video(check_id("video_id", video_id)))
 
 
 class ChannelStatsView(StatsView):
@@ -135,7 +134,7 @@ class ChannelStatsView(StatsView):
         responses=StatsView.get_responses(ChannelStatsAnswerSerializer),
     )
     def get(self, request: Request, channel_id: str) -> HttpResponse:
-        return self.answer(request, StatsTarget.channel(channel_id))
+        return self.answer(request, StatsTarget.channel(check_id("channel_id", channel_id)))
 
 
 def _plan_compared(query: StatsQuery, compare: Compare) -> Period:
