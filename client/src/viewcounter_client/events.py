@@ -5,6 +5,7 @@ import math
 import os
 import re
 import time
+import unicodedata
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from uuid import UUID
@@ -47,7 +48,7 @@ def make_event(
         raise InvalidEvent("event_type", f"has more than {EVENT_TYPE_MAX_CHARACTERS} characters")
     if not isinstance(video_id, str) or not _VIDEO_ID.fullmatch(video_id):
         raise InvalidEvent("video_id", "must be visible characters without white space and '/', and not '.' or '..'")
-    if len(video_id) > VIDEO_ID_MAX_CHARACTERS:
+    if max(len(video_id), len(unicodedata.normalize("NFC", video_id))) > VIDEO_ID_MAX_CHARACTERS:
         raise InvalidEvent("video_id", f"has more than {VIDEO_ID_MAX_CHARACTERS} characters")
     identity = str(make_uuid7()) if event_id is None else _parse_id(event_id)
     fields: dict[str, object] = {
