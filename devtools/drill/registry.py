@@ -20,6 +20,7 @@ from devtools.drill.faults.processes import (
     FreezeServer,
     KillFault,
     Restart,
+    SlowSync,
     find_control,
     find_control_postgres,
     find_gateway_worker,
@@ -266,7 +267,13 @@ def _build_disk_faults() -> list[DrillFault]:
         LOG_SERVER: (LOG_SERVER, ClusterPart.LOG, LOG_AWAY),
         "shard": (FULL_INSTANCE, ClusterPart.SHARDS, NOTHING),
     }
-    return [
+    slow_log = DrillFault(
+        Kind("slow-log-disk", frozenset({ClusterPart.LOG}), ASLEEP),
+        "every fsync of the log takes 0.3 s",
+        LOG_AWAY,
+        _bind(SlowSync, MEMBERS["log"]),
+    )
+    return [slow_log] + [
         DrillFault(
             Kind(f"fill-{name}-disk", frozenset({part}), ASLEEP), f"no space left on the disk of {server}",
             expected_errors, _bind_disk(server), disk=server,

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import time
 from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -16,6 +17,11 @@ from devtools.localcluster.member import Member
 from devtools.localcluster.postmaster import find_postmaster
 from devtools.localcluster.process import find_tree, send_signal
 from devtools.localcluster.spec import BROKER_SERVER, LOG_SERVER, SHARD_PROXY, WEB, WORKER
+from runtime.periodic import PeriodicTask
+
+SYNC_SECONDS = 0.3
+"""Of a slow disk under load from others; shorter than the time limit of an append."""
+BETWEEN_SYNCS_SECONDS = 0.02
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,6 +224,34 @@ class FreezeServer(_ProcessFault):
     def heal(self) -> None:
         send_signal(self._processes, signal.SIGCONT)
         self._await_whole()
+
+
+class SlowSync(_ProcessFault):
+    """Each fsync of the victim takes long. The log server syncs at every append and answers nobody meanwhile, so from
+    outside this is a process that is stopped again and again, each time for as long as the fsync takes."""
+
+    def __init__(self, context: FaultContext, find_victim: FindVictim, rng: Random) -> None:
+        super().__init__(context, find_victim, rng)
+        self._stalls = PeriodicTask("slow-sync", self._stall, interval_seconds=BETWEEN_SYNCS_SECONDS)
+
+    def strike(self) -> None:
+        self._choose()
+        self._stalls.start()
+
+    def heal(self) -> None:
+        if self._hurt is None:
+            return
+        self._stalls.stop(timeout_seconds=10 * SYNC_SECONDS)
+        self._await_whole()
+
+    def _stall(self) -> None:
+        pid = self._choose().pid
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGSTOP)
+            try:
+                time.sleep(SYNC_SECONDS)
+            finally:
+                os.kill(pid, signal.SIGCONT)
 
 
 class Restart(_ProcessFault):
