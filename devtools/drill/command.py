@@ -139,9 +139,14 @@ def _print_report(report: DrillReport, console: Console) -> None:
         f"{report.acknowledged:,} events acknowledged in {report.load_seconds:.0f} s, {report.duplicates_sent:,} of "
         f"them sent again, {report.refused:,} refused, {report.poison} dead letters"
     )
+    if report.losses.text:
+        console.print(report.losses.text, highlight=False, soft_wrap=True)
     for violation in report.violations:
         console.print(f"BROKEN: {violation}", highlight=False, markup=False, soft_wrap=True)
     if report.has_held:
-        console.print(f"The guarantee held: every acknowledged event is counted exactly once (seed {report.seed}).")
+        but = ", or is in a range that is reported as lost" if report.losses.lost else ""
+        console.print(
+            f"The guarantee held: every acknowledged event is counted exactly once{but} (seed {report.seed})."
+        )
     else:
         console.print(f"The guarantee did not hold. Repeat the drill with --seed {report.seed}.")

@@ -5,12 +5,13 @@ import random
 import threading
 import time
 from collections import Counter, deque
+from collections.abc import Collection
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Any, Self
+from typing import IO, Any, NamedTuple, Self
 from uuid import UUID
 
 import msgspec
@@ -19,6 +20,7 @@ import urllib3
 from devtools.drill.attempts import AttemptLog, PostAttempt
 from devtools.drill.errors import SettleFailed
 from devtools.drill.outcomes import PATIENCE, name_error
+from viewcounter.events.partition import get_partition
 
 BATCH_EVENTS = 100
 VIDEO_COUNT = 300
@@ -42,6 +44,13 @@ class LoadShape:
 
     every_seconds: float | None = None
     between_seconds: float = 0.0
+
+
+class Token(NamedTuple):
+    """Where an acknowledged event stands in the log; `position` is empty for one that the gateway had spooled."""
+
+    partition: int
+    position: str
 
 
 @dataclass(slots=True)
@@ -74,7 +83,9 @@ class LoadClient:
         load_shape: LoadShape = LoadShape(),
         batch_events: int = BATCH_EVENTS,
         journal_dir: Path | None = None,
+        partitions: int | None = None,
     ) -> None:
+        """`partitions`: of the cluster; with it the positions of all acknowledgements are kept."""
         self.events_url = f"{url}/v1/events"
         self.headers = {"Authorization": f"Bearer {key}", "Content-Type": "application/json"}
         self._seed = seed
@@ -82,6 +93,7 @@ class LoadClient:
         self._load_shape = load_shape
         self._batch_events = batch_events
         self._journal_dir = journal_dir
+        self._partitions = partitions
         self._stop = threading.Event()
         self._give_up_at = float("inf")
         self.client_faults = ClientFaults()
@@ -89,6 +101,8 @@ class LoadClient:
         self._lock = threading.Lock()  # guards what follows
         self.acknowledged: dict[UUID, tuple[str, str]] = {}
         """Video and event type by event id."""
+        self.tokens: dict[UUID, list[Token]] = {}
+        """Partition and position of each acknowledgement, by event id."""
         self.viewers: dict[UUID, str] = {}
         """Viewers of acknowledged events, by event id."""
         self.statuses: Counter[str] = Counter()
@@ -127,9 +141,9 @@ class LoadClient:
         if any(thread.is_alive() for thread in self._threads) or time.monotonic() >= self._give_up_at:
             raise SettleFailed(f"some events were not acknowledged within {SETTLE_SECONDS:.0f} s: {self.statuses}")
 
-    def expect_counts(self) -> Counter[tuple[str, str]]:
+    def expect_counts(self, *, without: Collection[UUID] = ()) -> Counter[tuple[str, str]]:
         """Distinct acknowledged events by (video, event type)."""
-        return Counter(self.acknowledged.values())
+        return Counter(what for event, what in self.acknowledged.items() if event not in without)
 
     def _run(self, number: int) -> None:
         try:
@@ -212,7 +226,7 @@ class _Client:
             else:
                 self._note(waiting, due_at, started_at, str(answer.status))
                 if answer.status in _DECIDING_STATUSES:
-                    waiting = self._take_verdicts(waiting, json.loads(answer.data).get("items", []))
+                    waiting = self._take_verdicts(waiting, json.loads(answer.data))
                     if not waiting:
                         return
                 elif answer.status not in _RETRIED:
@@ -220,18 +234,18 @@ class _Client:
                     return
             time.sleep(PAUSE_SECONDS)
 
-    def _take_verdicts(self, batch: list[dict[str, Any]], items: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    def _take_verdicts(self, batch: list[dict[str, Any]], answer: dict[str, Any]) -> list[dict[str, Any]]:
         """Records the verdicts; returns the events to send again."""
-        named = {item["index"]: item for item in items}
+        named = {item["index"]: item for item in answer.get("items", [])}
         acknowledged = [event for index, event in enumerate(batch) if index not in named]
-        self._acknowledge(acknowledged)
+        self._acknowledge(acknowledged, answer.get("positions", {}))
         if acknowledged:
             self._sent.append(acknowledged)
         final = {index: item for index, item in named.items() if not item["retryable"]}
         self._refuse([(batch[index]["event_id"], item["code"]) for index, item in final.items()])
         return [batch[index] for index in named if index not in final]
 
-    def _acknowledge(self, events: list[dict[str, Any]]) -> None:
+    def _acknowledge(self, events: list[dict[str, Any]], positions: dict[str, str]) -> None:
         load = self._load
         with load._lock:
             if events:
@@ -240,6 +254,9 @@ class _Client:
             for event in events:
                 event_id = UUID(event["event_id"])
                 load.acknowledged[event_id] = (event["video_id"], event["event_type"])
+                if load._partitions is not None:
+                    partition = get_partition(event["video_id"], partition_count=load._partitions)
+                    load.tokens.setdefault(event_id, []).append(Token(partition, positions.get(str(partition), "")))
                 if "viewer_id" in event:
                     load.viewers[event_id] = event["viewer_id"]
             load.duplicates_sent += len(events) - (len(load.acknowledged) - before)

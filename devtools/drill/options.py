@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from devtools.drill.errors import BadDrillOption
+from devtools.drill.faults.lost_logs import can_step_clock
 from devtools.drill.plan import ClusterPart, PlannedFault, plan_faults, plan_repeats, plan_tightly
 from devtools.drill.registry import QUICK_KINDS, QUICK_SEED, DrillFault, choose_faults
 from devtools.localcluster.spec import MAX_CONTROL_REPLICAS
@@ -56,6 +57,7 @@ class DrillOptions:
         chosen = choose_faults(
             self.kinds or (QUICK_KINDS if self.quick else ()),
             can_mount=self.can_mount,
+            can_step_clock=can_step_clock(),
             has_patroni=self.control_replicas > 0,
         )
         absent = {DISPENSABLE[name] for name in self.without}

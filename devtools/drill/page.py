@@ -27,6 +27,7 @@ def render_page(report: DrillReport) -> str:
             f'<span class="{"held" if report.has_held else "broken"}">{verdict}</span></h1>',
             f"<p>{report.acknowledged:,} events acknowledged in {report.load_seconds:.0f} s of load, ",
             f"{report.duplicates_sent:,} sent again, {report.refused:,} refused, {report.poison} dead letters.</p>",
+            f"<p>{escape(report.losses.text)}</p>" if report.losses.text else "",
             _render_violations(report.violations),
             "<h2>What happened</h2>", _draw_incidents(report.incidents, scale),
             "<h2>What clients saw: posts</h2>", _describe_client(report.posts),

@@ -14,20 +14,24 @@ ReadShards = Callable[[str], list[dict[str, Any]]]
 SHOWN_MAX = 5
 
 
-def find_miscounts(load: LoadClient, read_shards: ReadShards, *, poison: Collection[UUID] = ()) -> list[str]:
+def find_miscounts(
+    load: LoadClient, read_shards: ReadShards, *, poison: Collection[UUID] = (), lost: Collection[UUID] = ()
+) -> list[str]:
     """Differences between the shards and the acknowledgements, a line each. Call when everything has been applied.
 
-    `poison`: events that were written to the log although they cannot be counted; each must be a dead letter.
+    `poison`: events that were written to the log although they cannot be counted; each must be a dead letter. `lost`:
+    acknowledged events that the service has reported as lost; none of them may be counted.
     """
     if not load.acknowledged:
         return ["no event was acknowledged, so nothing is proved"]
     raw = read_shards("SELECT event_id, viewer FROM raw_event")
+    kept = {event: what for event, what in load.acknowledged.items() if event not in lost}
     return [
-        *_compare_ids(load.acknowledged, raw),
+        *_compare_ids(kept, raw),
         *_compare_viewers(load.viewers, raw),
-        *_compare_packed_ids(load.acknowledged, read_shards("SELECT ids FROM event_ids")),
-        *_compare_counts(load.expect_counts(), read_shards),
-        *_compare_ledger(len(load.acknowledged), read_shards, poison),
+        *_compare_packed_ids(kept, read_shards("SELECT ids FROM event_ids")),
+        *_compare_counts(load.expect_counts(without=lost), read_shards),
+        *_compare_ledger(len(kept), read_shards, poison),
     ]
 
 

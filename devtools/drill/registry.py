@@ -10,6 +10,13 @@ from devtools.drill.faults.databases import LaggingReplica, LockHolder, SlowQuer
 from devtools.drill.faults.disks import FullDisk
 from devtools.drill.faults.fault import CombinedFault, Fault
 from devtools.drill.faults.lagging import KillAhead
+from devtools.drill.faults.lost_logs import (
+    LostAheadOfReplica,
+    LostDisk,
+    OldLogReturns,
+    RestoredCopy,
+    SteppedClock,
+)
 from devtools.drill.faults.messages import PoisonEvent, Replays, SkewedClocks
 from devtools.drill.faults.moves import FreezeMovers, KillInMove
 from devtools.drill.faults.network import ProxyFault
@@ -66,7 +73,8 @@ WRONG_CLOCK = ExpectedErrors(posts=frozenset({"422", "207"}))
 @dataclass(frozen=True, slots=True)
 class DrillFault:
     """A kind of fault. `proxies`: servers that need a TCP proxy in front. `disk`: server that needs a small disk.
-    `of_patroni`: for a control database under Patroni only."""
+    `of_patroni`: for a control database under Patroni only. `may_lose`: acknowledged events may be lost, each in a
+    reported range. `steps_clock`: needs a library that steps a clock."""
 
     kind: Kind
     what: str
@@ -75,6 +83,8 @@ class DrillFault:
     proxies: frozenset[str] = frozenset()
     disk: str = ""
     of_patroni: bool = False
+    may_lose: bool = False
+    steps_clock: bool = False
 
 
 def _build_patroni_faults() -> list[DrillFault]:
@@ -286,6 +296,37 @@ def _bind_disk(server: str) -> MakeFault:
     return lambda context, _rng: FullDisk(context, server=server)
 
 
+def _build_log_faults() -> list[DrillFault]:
+    # Alone in the pipeline: the operator's command needs the positions of all shards.
+    pipeline = frozenset(
+        {ClusterPart.LOG, ClusterPart.SHARDS, ClusterPart.GATEWAY, ClusterPart.WORKERS, ClusterPart.CONTROL}
+    )
+    return [
+        DrillFault(
+            Kind("lose-log-disk", pipeline, AWAKE), "kill -9 of the log, its disk is removed, an operator accepts that",
+            LOG_AWAY, LostDisk, may_lose=True,
+        ),
+        DrillFault(
+            Kind("restore-log-copy", pipeline, AWAKE),
+            "the log comes back with its disk of 8 s before; nobody does anything", LOG_AWAY, RestoredCopy,
+            may_lose=True,
+        ),
+        DrillFault(
+            Kind("return-old-log", pipeline, AWAKE),
+            "the log is replaced; the old one comes back at another address and is salvaged", LOG_AWAY, OldLogReturns,
+        ),
+        DrillFault(
+            Kind("lose-log-ahead-of-replica", pipeline, AWAKE),
+            "the log is lost while a replica lags; then the primary dies for good and that replica is promoted",
+            LOG_AWAY, LostAheadOfReplica, may_lose=True,
+        ),
+        DrillFault(
+            Kind("step-log-clock", pipeline, ASLEEP), "the log's clock is ten days ahead, then right again",
+            LOG_AWAY, SteppedClock, steps_clock=True,
+        ),
+    ]  # fmt: skip
+
+
 def _build_message_faults() -> list[DrillFault]:
     return [
         DrillFault(
@@ -333,6 +374,7 @@ def _build_faults() -> dict[str, DrillFault]:
         *_build_network_faults(),
         *_build_database_faults(),
         *_build_disk_faults(),
+        *_build_log_faults(),
         *_build_message_faults(),
     ]
     return {entry.kind.name: entry for entry in [*entries, *_build_combined(entries)]}
@@ -348,7 +390,9 @@ QUICK_KINDS = (
 QUICK_SEED = 20261126
 
 
-def choose_faults(names: Sequence[str], *, can_mount: bool, has_patroni: bool = False) -> list[DrillFault]:
+def choose_faults(
+    names: Sequence[str], *, can_mount: bool, can_step_clock: bool = True, has_patroni: bool = False
+) -> list[DrillFault]:
     """The named faults in this order, or all that are possible on this machine. Raises BadDrillOption."""
     unknown = [name for name in names if name not in FAULTS]
     if unknown:
@@ -357,6 +401,9 @@ def choose_faults(names: Sequence[str], *, can_mount: bool, has_patroni: bool = 
     possible = [entry for entry in entries if can_mount or not entry.disk]
     if names and len(possible) < len(entries):
         raise BadDrillOption("--faults: a full disk needs root and the right to mount file systems")
+    if names and not can_step_clock and any(entry.steps_clock for entry in possible):
+        raise BadDrillOption("--faults: a stepped clock needs a C compiler")
+    possible = [entry for entry in possible if can_step_clock or not entry.steps_clock]
     fitting = [entry for entry in possible if _fits(entry, has_patroni=has_patroni)]
     if names and len(fitting) < len(possible):
         needs = "exclude" if has_patroni else "need"

@@ -8,6 +8,7 @@ from typing import Any
 
 from devtools.drill.attempts import PostAttempt, Second, count_by_second, find_percentile
 from devtools.drill.incidents import Incident
+from devtools.drill.losses import NOTHING_LOST, LossReport
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +57,7 @@ class DrillReport:
     reads: ClientReport
     incidents: list[IncidentReport]
     violations: list[str]
+    losses: LossReport = NOTHING_LOST
     post_seconds: list[Second] = field(default_factory=list)
     read_seconds: list[Second] = field(default_factory=list)
 

@@ -4,12 +4,14 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from uuid import UUID
 
 from devtools.drill.context import FaultContext
 from devtools.drill.freshness import FreshnessWatch
 from devtools.drill.health import ServiceChecker, find_inexact, find_uncounted, find_unhealed
 from devtools.drill.incidents import Incident, Incidents
 from devtools.drill.load import VIDEOS, LoadClient, LoadShape
+from devtools.drill.losses import NOTHING_LOST, READ_LOSSES, judge_losses
 from devtools.drill.options import DrillOptions
 from devtools.drill.reading import ReadClient
 from devtools.drill.registry import SHARD_PROXIES, DrillFault
@@ -18,6 +20,7 @@ from devtools.drill.tcp_proxy import TcpProxies
 from devtools.drill.verdict import find_unexplained
 from devtools.drill.writes import WriteWatch
 from devtools.localcluster import ClusterSpec, LocalCluster, run_temporary_cluster
+from devtools.localcluster.errors import LocalClusterError
 from devtools.localcluster.postgres import PostgresServer
 from devtools.localcluster.small_disk import SmallDisk
 from devtools.localcluster.spec import LOG_SERVER
@@ -83,6 +86,8 @@ class _Drill:
         self._plan = options.plan()
         self._started_at = 0.0
         self._done = 0.0
+        self._losses = NOTHING_LOST
+        self._lost: frozenset[UUID] = frozenset()
 
     def show(self, text: str, done: float) -> None:
         self._done = done
@@ -99,6 +104,7 @@ class _Drill:
             load_shape=LoadShape(every_seconds=CLIENTS * BATCH_EVENTS / options.rate),
             batch_events=BATCH_EVENTS,
             journal_dir=options.journal_dir,
+            partitions=SPEC.partitions,
         )
         reads = ReadClient(cluster.web_url, key, videos=VIDEOS, threads=READERS, every_seconds=READ_SECONDS)
         freshness = FreshnessWatch(cluster)
@@ -138,13 +144,30 @@ class _Drill:
             for member in context.absent:
                 member.start()
         self.show("waiting until the cluster is healthy and all events are applied", 0.87)
-        found += find_unhealed(context, checker)
+        found += find_unhealed(context, checker, before_ready=lambda: self._judge_losses(context))
         self.show("comparing acknowledged events with counts", 0.93)
         posts = context.load.attempts.read()
         in_force = incidents.list_active()
-        found += find_inexact(context, checker)
+        found += find_inexact(context, checker, lost=self._lost)
         found += find_unexplained(posts, reads.attempts.read(), in_force, started_at=self._started_at)
         return found + self._find_refusals(context)
+
+    def _judge_losses(self, context: FaultContext) -> list[str]:
+        """Then closes the losses, as an operator does who has looked at them."""
+        try:
+            counted = {row["event_id"] for row in context.read_shards("SELECT event_id FROM raw_event")}
+            rows = context.read_shards(READ_LOSSES)
+            self._losses, self._lost = judge_losses(context.load.tokens, counted, rows)
+            if self._losses.ranges:
+                context.cluster.run_command("log_losses", "close", "--all", "--reason", "the end of a drill", "--yes")
+        except LocalClusterError as error:
+            return [f"the losses of the log cannot be judged: {error}"]
+        said = []
+        if self._losses.unreported:
+            said.append(f"{self._losses.unreported} acknowledged events are lost, and in no range that is reported")
+        if self._losses.ranges and not any(entry.may_lose for entry in self._entries.values()):
+            said.append(f"{self._losses.ranges} ranges of the log are reported as lost, although no fault loses any")
+        return said
 
     @staticmethod
     def _find_refusals(context: FaultContext) -> list[str]:
@@ -168,6 +191,7 @@ class _Drill:
             posts=report_client(posted),
             reads=report_client(read),
             incidents=[report_incident(i, posted, read, started_at=started_at) for i in incidents.read()],
+            losses=self._losses,
             violations=violations,
             post_seconds=build_seconds(posted, started_at=started_at, ended_at=ended_at),
             read_seconds=build_seconds(read, started_at=started_at, ended_at=ended_at),

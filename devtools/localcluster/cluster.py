@@ -30,6 +30,7 @@ from devtools.localcluster.layout import (
 )
 from devtools.localcluster.member import Member
 from devtools.localcluster.patroni import PatroniServer
+from devtools.localcluster.ports import choose_free_port
 from devtools.localcluster.postgres import PostgresServer, find_primary
 from devtools.localcluster.postgres_seed import seed_primary, seed_replica
 from devtools.localcluster.process import OWNER_VARIABLE, Launch, run_tool
@@ -231,6 +232,10 @@ class LocalCluster:
         self._describe_instances()
         self._supervisor.watch(instances)
         return name
+
+    def build_valkey_beside(self, name: str) -> ValkeyServer:
+        """A second server like the one of this name, not started, in a folder of its own that does not exist yet."""
+        return self.valkey(name).build_beside(f"{name}-older", port=choose_free_port())
 
     def add_shard(self) -> str:
         """Add an empty shard, which owns no partition, to the running cluster. Returns its name."""

@@ -50,6 +50,11 @@ def assign_ports(state: StateFolder, names: Iterable[str], *, replace_taken: boo
     return ports
 
 
+def choose_free_port() -> int:
+    """For a server that does not outlive this process."""
+    return _choose_port(avoid=set())
+
+
 def _choose_port(*, avoid: set[int]) -> int:
     for _ in range(ATTEMPTS):
         port = FIRST_PORT + secrets.randbelow(LAST_PORT - FIRST_PORT + 1)

@@ -51,6 +51,8 @@ class ValkeyServer(Member):
         self._password = password
         self._durability = durability
         self._memory_bytes = memory_bytes
+        self.extra_environment: dict[str, str] = {}
+        """Of its next start."""
 
     @property
     def data_dir(self) -> Path:
@@ -63,9 +65,26 @@ class ValkeyServer(Member):
         return Launch(
             argv=(str(self._server_program), str(settings_file)),
             cwd=self.data_dir,
-            environment={"LC_ALL": "C", OWNER_VARIABLE: str(self._state.root)},
+            environment={"LC_ALL": "C", OWNER_VARIABLE: str(self._state.root), **self.extra_environment},
             death_signal=signal.SIGTERM,
         )
+
+    def build_beside(self, name: str, *, port: int) -> "ValkeyServer":
+        """Another server like this one, with a folder of its own."""
+        return ValkeyServer(
+            name=name,
+            state=self._state,
+            waiter=self._waiter,
+            ready_seconds=self._ready_seconds,
+            server_program=self._server_program,
+            port=port,
+            password=self._password,
+            durability=self._durability,
+            memory_bytes=self._memory_bytes,
+        )
+
+    def write_password(self, path: Path) -> None:
+        write_private(path, self._password)
 
     def connect(self, *, database: int = 0) -> redis.Redis:
         """A client without retries: the caller decides whether to retry."""

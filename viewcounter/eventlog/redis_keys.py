@@ -10,6 +10,8 @@ ID_KEY = "log-id"
 """Key with the id of the server's log: written once, when the log is created."""
 TERM_KEY = "log-term"
 """Key with the term of the positions that the server gives, written together with the id."""
+FIRST_TERM_KEY = "log-first-term"
+"""Key with the term in which this log began on this server: it has no entry of an earlier one."""
 
 
 def build_identity(found: Sequence[bytes | None]) -> LogIdentity:

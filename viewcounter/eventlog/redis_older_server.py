@@ -12,6 +12,7 @@ from viewcounter.eventlog.interface import START, Entry, LogIdentity, Position
 from viewcounter.eventlog.redis_errors import check_synced, translated
 from viewcounter.eventlog.redis_keys import (
     FIELD,
+    FIRST_TERM_KEY,
     ID_KEY,
     LOST_FIELD,
     TERM_KEY,
@@ -60,6 +61,13 @@ class OlderServer:
             pipe.execute_command("WAITAOF", 1, 0, self._wait_ms)
             _, waited = pipe.execute()
         check_synced(waited, wait_ms=self._wait_ms)
+
+    def read_first_term(self) -> int:
+        """It never had entries of an earlier term. Of a log of an earlier release: the last term."""
+        with translated():
+            found: Any = self._client.get(FIRST_TERM_KEY)
+        identity = self.find_identity()
+        return int(found) if found is not None else identity.term if identity is not None else 0
 
     def read_ends(self, partitions: Iterable[int]) -> dict[int, tuple[Position, Position]]:
         """Of each partition the floor, below which entries were trimmed, and the last entry's position."""

@@ -51,7 +51,8 @@ def build_append(run: str) -> str:
 
 # Entries at or below an applied position, in a stream that ends there or before, may have been appended after a loss
 # and never been read: they go behind the new term's first entry, oldest first, one by one so that the memory does not
-# grow, and all in this one step. Keys: id and term, then stream and count of each partition that may lack entries.
+# grow, and all in this one step. A log with another id begins here: the server has nothing of earlier terms. Keys: id,
+# term and first term, then stream and count of each partition that may lack entries.
 # Arguments: new id and term; 1 if the log must be a certain one until now, and its id and term; then for each partition
 # the position up to which entries are appended again.
 OPEN = """#!lua flags=allow-oom
@@ -59,8 +60,9 @@ if ARGV[3] == '1' then
     local id, term = redis.call('GET', KEYS[1]) or '', redis.call('GET', KEYS[2]) or '0'
     if id ~= ARGV[4] or term ~= ARGV[5] then return 0 end
 end
-for i = 3, #KEYS, 2 do
-    local through = ARGV[(i - 3) / 2 + 6]
+if redis.call('GET', KEYS[1]) ~= ARGV[1] then redis.call('SET', KEYS[3], ARGV[2]) end
+for i = 4, #KEYS, 2 do
+    local through = ARGV[(i - 4) / 2 + 6]
     redis.call('XADD', KEYS[i], ARGV[2] .. '-0', 'e', '', 'b', redis.call('GET', KEYS[i + 1]) or 0, 'm', 'lost')
     local first = redis.call('XRANGE', KEYS[i], '-', through, 'COUNT', 1)
     while #first > 0 do

@@ -47,6 +47,7 @@ from viewcounter.eventlog.interface import (
 from viewcounter.eventlog.redis_errors import check_synced, describe_other, translate_refusal, translated
 from viewcounter.eventlog.redis_keys import (
     FIELD,
+    FIRST_TERM_KEY,
     ID_KEY,
     LOST_FIELD,
     NO_IDENTITY,
@@ -266,7 +267,7 @@ class RedisEventLog(EventLog):
         replaces: LogIdentity | None = None,
         lost: Mapping[int, Position] = MappingProxyType({}),
     ) -> bool:
-        keys = [ID_KEY, TERM_KEY]
+        keys = [ID_KEY, TERM_KEY, FIRST_TERM_KEY]
         for partition in lost:
             keys += (get_log_key(partition), get_count_key(partition))
         expected = ("1", replaces.id, replaces.term) if replaces else ("0", "", 0)

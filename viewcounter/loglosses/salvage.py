@@ -9,7 +9,7 @@ not while another loss covers where they were appended.
 """
 
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from clusterproxy.plan import Consistency
@@ -17,11 +17,12 @@ from clusterproxy.proxy import ClusterProxy
 from configservice.topology.event_log import is_log_of
 from shardproxy.query import QueryClass
 from viewcounter.eventlog.codec import link_entry
-from viewcounter.eventlog.interface import START, EventLog, Position
+from viewcounter.eventlog.interface import FIRST_TERM, START, Entry, EventLog, Position
 from viewcounter.eventlog.redis_older_server import OlderServer
 from viewcounter.loglosses.errors import LossesUnconfirmed, SalvageRefused
 from viewcounter.loglosses.losses import iterate_losses
 from viewcounter.storage.log_losses import (
+    LossKey,
     LossOutcome,
     StoredLoss,
     close_log_losses,
@@ -32,23 +33,27 @@ from viewcounter.storage.partitions import READ_STATES
 
 READ_ENTRIES = 100
 POLL_SECONDS = 0.2
+MAX_SEQUENCE = 2**64 - 1
+"""Of a position: that of the last one of a term."""
 
 
 @dataclass(frozen=True, slots=True)
 class SalvagePlan:
-    """Of a loss: the older server has what lies past `after`, up to and including `through`."""
+    """Of a loss: the older server may hold what lies past `after`. `end`: of what it holds of the partition."""
 
     loss: StoredLoss
     after: Position
-    through: Position
+    end: Position
 
 
 @dataclass(frozen=True, slots=True)
 class Salvaged:
-    """`ends`: by partition, the position of the last entry that was appended again."""
+    """`entries`: their number. `ends`: by partition, the position of the last entry that was appended again. `through`:
+    for each plan, the older server has held everything past its `after` up to there."""
 
     entries: int
     ends: Mapping[int, Position]
+    through: Mapping[LossKey, Position]
 
 
 def fence(older: OlderServer, log: EventLog, *, cluster_id: str) -> None:
@@ -64,28 +69,38 @@ def fence(older: OlderServer, log: EventLog, *, cluster_id: str) -> None:
 
 
 def plan_salvage(losses: Sequence[StoredLoss], older: OlderServer) -> list[SalvagePlan]:
-    """For each loss of which the server holds something, in the order of partitions and positions."""
+    """For each loss of which the server may hold something, in the order of partitions and positions."""
+    first_term = older.read_first_term()
+    before_first = START if first_term <= FIRST_TERM else Position(first_term - 1, MAX_SEQUENCE)
     ends = older.read_ends({loss.partition for loss in losses})
     plans = []
     for loss in losses:
         floor, end = ends[loss.partition]
-        after = max(Position.parse(loss.after_position), floor)
-        through = min(Position.parse(loss.through_position), end)
-        if after < through:
-            plans.append(SalvagePlan(loss, after, through))
+        after = max(Position.parse(loss.after_position), floor, before_first)
+        if after < Position.parse(loss.through_position) and after <= end:
+            plans.append(SalvagePlan(loss, after, end))
     return sorted(plans, key=lambda plan: (plan.loss.partition, plan.after))
 
 
 def append_again(
-    plans: Sequence[SalvagePlan], older: OlderServer, log: EventLog, *, on_progress: Callable[[SalvagePlan, int], None]
+    plans: Sequence[SalvagePlan],
+    older: OlderServer,
+    log: EventLog,
+    *,
+    is_whole: bool,
+    on_progress: Callable[[SalvagePlan, int], None],
 ) -> Salvaged:
-    """`on_progress` gets a plan and the number of its entries appended so far. Raises EventLogError."""
+    """`is_whole`: nothing was ever acknowledged past the server's end. `on_progress` gets a plan and the number of its
+    entries appended so far. Raises EventLogError."""
     ends: dict[int, Position] = {}
+    covered: dict[LossKey, Position] = {}
     total = 0
     for plan in plans:
-        partition, after, count = plan.loss.partition, plan.after, 0
-        while entries := older.read(partition, after=after, through=plan.through, max_entries=READ_ENTRIES):
+        partition, count = plan.loss.partition, 0
+        run = _Run(plan.after)
+        for entries in _read(plan, older):
             for entry in entries:
+                run.add(entry)
                 if not entry.lost_before:
                     # Without its link: it would say that its process has appended here.
                     result = log.append({partition: link_entry(entry.payload, None)})
@@ -93,10 +108,33 @@ def append_again(
                         raise error
                     ends[partition] = result.positions[partition]
                     count += 1
-            after = entries[-1].position
             on_progress(plan, count)
         total += count
-    return Salvaged(total, ends)
+        is_at_end = is_whole and run.is_unbroken and run.through == plan.end
+        covered[plan.loss.key] = Position.parse(plan.loss.through_position) if is_at_end else run.through
+    return Salvaged(total, ends, covered)
+
+
+def _read(plan: SalvagePlan, older: OlderServer) -> Iterator[list[Entry]]:
+    after, through = plan.after, Position.parse(plan.loss.through_position)
+    while entries := older.read(plan.loss.partition, after=after, through=through, max_entries=READ_ENTRIES):
+        yield entries
+        after = entries[-1].position
+
+
+class _Run:
+    """Entries without a gap from a position on. A term that began after a loss is a gap: the server lost that too."""
+
+    def __init__(self, after: Position) -> None:
+        self.through = after
+        self.is_unbroken = True
+
+    def add(self, entry: Entry) -> None:
+        is_next = entry.position == Position(self.through.term, self.through.seq + 1)
+        follows = is_next or (entry.position.term > self.through.term and entry.position.seq == 0)
+        self.is_unbroken = self.is_unbroken and follows and not entry.lost_before
+        if self.is_unbroken:
+            self.through = entry.position
 
 
 def wait_until_applied(
@@ -121,31 +159,34 @@ def _find_unapplied(cluster: ClusterProxy, ends: Mapping[int, Position]) -> Coll
 def close_salvaged(
     cluster: ClusterProxy,
     plans: Sequence[SalvagePlan],
-    ends: Mapping[int, Position],
+    found: Salvaged,
     *,
-    is_whole: bool,
     actor: str,
     reason: str,
 ) -> list[StoredLoss]:
-    """Closes the losses of `plans`. What the server did not hold of one stays open as a loss of its own, except that
-    with `is_whole` nothing was ever acknowledged past its end. Returns the losses that stay open as they are, since
-    what was appended again has been lost once more."""
-    lost_again = [plan.loss for plan in plans if _is_lost(cluster, ends.get(plan.loss.partition), plan.loss.partition)]
+    """Closes the losses of `plans` of which the server held something. What it did not hold of one stays open as a loss
+    of its own. Returns the losses that stay open as they are."""
+    left = []
     for plan in plans:
-        if plan.loss not in lost_again:
-            _close(cluster, plan, is_whole=is_whole, actor=actor, reason=reason)
-    return lost_again
+        end, through = found.ends.get(plan.loss.partition), found.through[plan.loss.key]
+        if through == plan.after or _is_lost(cluster, end, plan.loss.partition):
+            left.append(plan.loss)
+        else:
+            _close(cluster, plan, through, actor=actor, reason=reason)
+    return left
 
 
-def _close(cluster: ClusterProxy, plan: SalvagePlan, *, is_whole: bool, actor: str, reason: str) -> None:
+def _close(cluster: ClusterProxy, plan: SalvagePlan, through: Position, *, actor: str, reason: str) -> None:
     key = plan.loss.key
     with cluster.transaction(key.partition, query_class=QueryClass.MAINTENANCE) as connection:
         lock_partitions_to_close(connection, [key.partition])
         if not close_log_losses(connection, [key], outcome=LossOutcome.SALVAGED, actor=actor, reason=reason):
             return
         detail = f"left of {plan.loss.after_position} to {plan.loss.through_position}, the rest was salvaged"
-        for after, through in _find_rest(plan, is_whole=is_whole):
-            insert_rest_of_loss(connection, key, after=str(after), through=str(through), detail=detail)
+        first, last = Position.parse(plan.loss.after_position), Position.parse(plan.loss.through_position)
+        for after, end in ((first, plan.after), (through, last)):
+            if after < end:
+                insert_rest_of_loss(connection, key, after=str(after), through=str(end), detail=detail)
 
 
 def _is_lost(cluster: ClusterProxy, end: Position | None, partition: int) -> bool:
@@ -154,13 +195,3 @@ def _is_lost(cluster: ClusterProxy, end: Position | None, partition: int) -> boo
         for loss in iterate_losses(cluster, only_open=False, partition=partition)
         if loss.outcome != LossOutcome.SALVAGED
     )
-
-
-def _find_rest(plan: SalvagePlan, *, is_whole: bool) -> list[tuple[Position, Position]]:
-    first, last = Position.parse(plan.loss.after_position), Position.parse(plan.loss.through_position)
-    rest = []
-    if first < plan.after:
-        rest.append((first, plan.after))
-    if plan.through < last and not is_whole:
-        rest.append((plan.through, last))
-    return rest

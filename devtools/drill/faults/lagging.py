@@ -28,14 +28,8 @@ class KillAhead:
         context = self._context
         shard = self.shard = context.choose_shard(self._rng)
         primary, replica = context.get_primary(shard), context.get_replica(shard, self._rng)
-        proxy = self._proxy = context.proxies.open(f"the stream from {primary.name}", primary.port)
-        _follow_through(replica, proxy)
-        context.await_none(
-            lambda: _find_other_port(replica, proxy),
-            what=f"{replica.name} to stream through a proxy",
-            seconds=STREAMING_SECONDS,
-        )
-        proxy.hold()
+        self._proxy = follow_through(context, primary, replica)
+        self._proxy.hold()
         time.sleep(BEHIND_SECONDS)
         victim = Victim(primary.name, primary, primary.pid, shard, stops_writes=True)
         self._kill = KillFault(context, lambda _context, _rng: victim, self._rng)
@@ -49,7 +43,19 @@ class KillAhead:
             self._kill.heal()
 
 
-def _follow_through(replica: PostgresServer, proxy: TcpProxy) -> None:
+def follow_through(context: FaultContext, primary: PostgresServer, replica: PostgresServer) -> TcpProxy:
+    """The replica streams through a proxy, which can hold the stream. Raises NotReady."""
+    proxy = context.proxies.open(f"the stream from {primary.name}", primary.port)
+    _set_port(replica, proxy)
+    context.await_none(
+        lambda: _find_other_port(replica, proxy),
+        what=f"{replica.name} to stream through a proxy",
+        seconds=STREAMING_SECONDS,
+    )
+    return proxy
+
+
+def _set_port(replica: PostgresServer, proxy: TcpProxy) -> None:
     """Set another port in `primary_conninfo`, as an operator would."""
     with replica.session(user=SUPERUSER_ROLE) as connection:
         row = connection.execute("SELECT current_setting('primary_conninfo')").fetchone()

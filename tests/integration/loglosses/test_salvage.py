@@ -79,12 +79,10 @@ class Salvage:
             salvage.fence(older, self.log, cluster_id=self.cluster.topology.cluster_id)
             losses = list(iterate_losses(self.cluster, only_open=False))
             plans = salvage.plan_salvage([loss for loss in losses if loss.outcome != "salvaged"], older)
-            found = salvage.append_again(plans, older, self.log, on_progress=lambda *_: None)
+            found = salvage.append_again(plans, older, self.log, is_whole=is_whole, on_progress=lambda *_: None)
             report = self.drain(self.log) if drains else None
             salvage.wait_until_applied(self.cluster, found.ends, timeout_seconds=0.0, clock=time.monotonic)
-            left = salvage.close_salvaged(
-                self.cluster, plans, found.ends, is_whole=is_whole, actor="ada", reason="it came back"
-            )
+            left = salvage.close_salvaged(self.cluster, plans, found, actor="ada", reason="it came back")
             return report, left
         finally:
             older.close()
@@ -185,3 +183,51 @@ def test_an_accepted_loss_may_still_be_salvaged(story):
     story.run(story.older.url, is_whole=True)
     [loss] = iterate_losses(story.cluster, only_open=False, partition=story.partition)
     assert (loss.outcome, loss.closed_by) == ("salvaged", "ada")
+
+
+def test_a_server_that_began_after_a_loss_does_not_vouch_for_it(story, tmp_path):
+    """The present log is lost too. Its server never held what the first one had."""
+    next_server = LogServer(tmp_path / "next")
+    next_server.start()
+    second, story.log = story.log, story.connect(next_server)
+    story.append(second, 5)
+    applied = {p: Position(2, 1) for p in range(story.partition_count)}
+    story.log_id = f"{story.cluster.topology.cluster_id}:2"
+    story.log.open(LogIdentity(story.log_id, 3), lost=applied)
+    story.append(story.log, 6)
+    story.drain(story.log)
+    assert sorted(story.list_losses()) == [("1-0", "2-0"), ("2-1", "3-0")]
+    report, _ = story.run(story.server.url, is_whole=True)
+    next_server.kill()
+    assert report.counted == 1
+    assert story.list_losses() == [("1-0", "2-0")]
+
+
+def test_the_first_entry_of_a_partition_is_salvaged_too(story):
+    other = (story.partition + 1) % story.partition_count
+    events = [AcceptedEvent(uuid4_of(7).bytes, VIDEO, 1, NOW_US, 1000)]
+    assert story.former.append({other: pack_entry(events, received_us=NOW_US)}).positions == {other: Position(1, 0)}
+    make_drainer(story.cluster, story.log).drain([other])
+    story.drain = lambda log: make_drainer(story.cluster, log).drain([story.partition, other])
+    story.run(story.older.url, is_whole=True)
+    assert list(iterate_losses(story.cluster, only_open=True)) == []
+    with story.cluster.transaction(other) as connection:
+        rows = connection.execute("SELECT count(*) AS n FROM raw_event WHERE partition = %s", [other]).fetchone()
+    assert rows["n"] == 1
+
+
+def test_a_server_does_not_vouch_for_what_it_had_lost_itself(story):
+    """The former server came back with older data before, and began a term: it holds nothing of that range."""
+    with story.cluster.transaction(story.partition) as connection:
+        connection.execute(
+            "INSERT INTO log_loss (partition, after_position, through_position, reason)"
+            " VALUES (%s, '1-2', '1-5', 'missing')",
+            [story.partition],
+        )
+    story.former.open(LogIdentity(story.log_id, 1), replaces=LogIdentity(story.log_id, 1))
+    with story.older.connect() as raw:
+        raw.xadd(f"log:{{{story.partition}}}", {"e": b"", "b": 0, "m": "lost"}, id="1-5")
+    report, left = story.run(story.older.url, is_whole=True)
+    assert report.counted == 2
+    assert ("1-2", "1-5") in story.list_losses()
+    assert [loss.after_position for loss in left] == ["1-2"]

@@ -2,7 +2,9 @@
 
 import getpass
 import time
+from pathlib import Path
 from typing import Any
+from urllib.parse import quote, urlsplit, urlunsplit
 
 from django.core.management.base import CommandError, CommandParser
 
@@ -26,6 +28,9 @@ class Command(OperatorCommand):
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--from", dest="url", required=True, metavar="URL", help="of the older log server")
         parser.add_argument(
+            "--password-file", type=Path, metavar="FILE", help="with the password of the older server, if it has one"
+        )
+        parser.add_argument(
             "--whole",
             action="store_true",
             help="it is the lost server itself with all its data, not a copy: nothing was acknowledged past its end",
@@ -47,7 +52,11 @@ class Command(OperatorCommand):
         from viewcounter.eventlog.redis_older_server import OlderServer
         from viewcounter.loglosses.errors import LossesUnconfirmed, SalvageRefused
 
-        older = OlderServer(options["url"], timeout_seconds=get_config().log.timeout_seconds)
+        try:
+            url = _add_password(options["url"], options["password_file"])
+        except (OSError, ValueError) as error:
+            raise CommandError(f"nothing was changed: {error}") from error
+        older = OlderServer(url, timeout_seconds=get_config().log.timeout_seconds)
         try:
             self._salvage(older, options)
         except SalvageRefused as error:
@@ -88,19 +97,29 @@ class Command(OperatorCommand):
                 seen.add(plan.loss.key)
                 bar.update(task, completed=len(seen), description=f"partition {plan.loss.partition}: {count} entries")
 
-            found = salvage.append_again(plans, older, log, on_progress=on_progress)
+            found = salvage.append_again(plans, older, log, is_whole=options["whole"], on_progress=on_progress)
         self.stdout.write(f"{found.entries} entries of {len(plans)} losses appended again")
         salvage.wait_until_applied(cluster, found.ends, timeout_seconds=options["wait"], clock=time.monotonic)
         left = salvage.close_salvaged(
             cluster,
             plans,
-            found.ends,
-            is_whole=options["whole"],
+            found,
             actor=f"{getpass.getuser()} (manage.py salvage_log)",
             reason=f"salvaged from {options['url'].rpartition('@')[2]}",
         )
         for loss in left:
-            self.stderr.write(f"{loss.key} stays open: what was appended again has been lost once more")
+            self.stderr.write(
+                f"{loss.key} stays open: the server held nothing of it, or what was appended again is lost once more"
+            )
         self.stdout.write(f"{len(plans) - len(left)} losses closed")
-        if left:
-            raise CommandError("run it again while the older server holds the entries")
+
+
+def _add_password(url: str, file: Path | None) -> str:
+    """Raises OSError, and ValueError for something that is no address."""
+    parts = urlsplit(url)
+    if not parts.hostname:
+        raise ValueError("--from: must be an address like redis://host:6379/0")
+    if file is None:
+        return url
+    user = f"{quote(parts.username or '', safe='')}:{quote(file.read_text().strip(), safe='')}"
+    return urlunsplit(parts._replace(netloc=f"{user}@{parts.netloc.rpartition('@')[2]}"))
