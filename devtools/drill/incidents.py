@@ -8,9 +8,9 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 
 from devtools.drill.context import FaultContext
+from devtools.drill.drill_fault import DrillFault
 from devtools.drill.faults.fault import Fault
 from devtools.drill.plan import ClusterPart, PlannedFault
-from devtools.drill.registry import DrillFault
 from devtools.drill.verdict import ActiveFault
 from devtools.drill.writes import WriteWatch
 

@@ -3,10 +3,11 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from devtools.drill.drill_fault import DrillFault
 from devtools.drill.errors import BadDrillOption
 from devtools.drill.faults.lost_logs import can_step_clock
 from devtools.drill.plan import ClusterPart, PlannedFault, plan_faults, plan_repeats, plan_tightly
-from devtools.drill.registry import QUICK_KINDS, QUICK_SEED, DrillFault, choose_faults
+from devtools.drill.registry import QUICK_KINDS, QUICK_SEED, choose_faults
 from devtools.localcluster.spec import MAX_CONTROL_REPLICAS
 
 MINUTES_MAX = 24 * 60

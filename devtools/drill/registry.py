@@ -1,22 +1,33 @@
 """The registry of faults: name, affected parts, errors that clients may see, and constructor of each kind."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from random import Random
 
 from devtools.drill.context import FaultContext
+from devtools.drill.drill_fault import (
+    ASLEEP,
+    AWAKE,
+    DELAY_SECONDS,
+    FAILED_OVER,
+    FULL_INSTANCE,
+    GATEWAY_ASLEEP,
+    GATEWAY_GONE,
+    LOG_AWAY,
+    LONG,
+    LOSS_SHARE,
+    NOTHING,
+    SHARD_ASLEEP,
+    SHARD_PROXIES,
+    WRONG_CLOCK,
+    ZOMBIE,
+    DrillFault,
+    MakeFault,
+)
 from devtools.drill.errors import BadDrillOption
 from devtools.drill.faults.databases import LaggingReplica, LockHolder, SlowQueries, StateRowHolder
 from devtools.drill.faults.disks import FullDisk
 from devtools.drill.faults.fault import CombinedFault, Fault
 from devtools.drill.faults.lagging import KillAhead
-from devtools.drill.faults.lost_logs import (
-    LostAheadOfReplica,
-    LostDisk,
-    OldLogReturns,
-    RestoredCopy,
-    SteppedClock,
-)
 from devtools.drill.faults.messages import PoisonEvent, Replays, SkewedClocks
 from devtools.drill.faults.moves import FreezeMovers, KillInMove
 from devtools.drill.faults.network import ProxyFault
@@ -39,52 +50,10 @@ from devtools.drill.faults.processes import (
 )
 from devtools.drill.faults.shards import FrozenShard
 from devtools.drill.faults.zombies import FreezeInFlush
-from devtools.drill.outcomes import NO_ANSWER
+from devtools.drill.log_faults import build_log_faults
 from devtools.drill.plan import ClusterPart, Kind
 from devtools.drill.tcp_proxy import TcpProxy
-from devtools.drill.verdict import ExpectedErrors
 from devtools.localcluster.spec import BROKER_SERVER, CONTROL_SERVER, LOG_SERVER
-
-MakeFault = Callable[[FaultContext, Random], Fault]
-
-FULL_INSTANCE = "shard2a"
-SHARD_PROXIES = "shards"
-"""Stands for the names of all instances."""
-AWAKE = (1.0, 3.0)
-ASLEEP = (5.0, 9.0)
-FAILED_OVER = (35.0, 35.0)
-"""Longer than Patroni waits for a leader that stands still."""
-ZOMBIE = (8.0, 15.0)
-"""Longer than the lease of a pull process: others do its work before it wakes."""
-LONG = (30.0, 30.0)
-DELAY_SECONDS = 0.05
-LOSS_SHARE = 0.05
-
-NOTHING = ExpectedErrors()
-GATEWAY_GONE = ExpectedErrors(posts=NO_ANSWER | {"503"}, reads=NO_ANSWER | {"503"})
-GATEWAY_ASLEEP = ExpectedErrors(posts=GATEWAY_GONE.posts, reads=GATEWAY_GONE.reads | {"504"})
-"""504: it wakes with reads whose deadline has passed meanwhile."""
-LOG_AWAY = ExpectedErrors(posts=frozenset({"503", "207"}))
-"""503 with Retry-After; 207 when only some partitions could be appended to."""
-SHARD_ASLEEP = ExpectedErrors(reads=frozenset({"503", "504", "partial", "stale"}))
-WRONG_CLOCK = ExpectedErrors(posts=frozenset({"422", "207"}))
-
-
-@dataclass(frozen=True, slots=True)
-class DrillFault:
-    """A kind of fault. `proxies`: servers that need a TCP proxy in front. `disk`: server that needs a small disk.
-    `of_patroni`: for a control database under Patroni only. `may_lose`: acknowledged events may be lost, each in a
-    reported range. `steps_clock`: needs a library that steps a clock."""
-
-    kind: Kind
-    what: str
-    expected_errors: ExpectedErrors
-    make: MakeFault
-    proxies: frozenset[str] = frozenset()
-    disk: str = ""
-    of_patroni: bool = False
-    may_lose: bool = False
-    steps_clock: bool = False
 
 
 def _build_patroni_faults() -> list[DrillFault]:
@@ -296,37 +265,6 @@ def _bind_disk(server: str) -> MakeFault:
     return lambda context, _rng: FullDisk(context, server=server)
 
 
-def _build_log_faults() -> list[DrillFault]:
-    # Alone in the pipeline: the operator's command needs the positions of all shards.
-    pipeline = frozenset(
-        {ClusterPart.LOG, ClusterPart.SHARDS, ClusterPart.GATEWAY, ClusterPart.WORKERS, ClusterPart.CONTROL}
-    )
-    return [
-        DrillFault(
-            Kind("lose-log-disk", pipeline, AWAKE), "kill -9 of the log, its disk is removed, an operator accepts that",
-            LOG_AWAY, LostDisk, may_lose=True,
-        ),
-        DrillFault(
-            Kind("restore-log-copy", pipeline, AWAKE),
-            "the log comes back with its disk of 8 s before; nobody does anything", LOG_AWAY, RestoredCopy,
-            may_lose=True,
-        ),
-        DrillFault(
-            Kind("return-old-log", pipeline, AWAKE),
-            "the log is replaced; the old one comes back at another address and is salvaged", LOG_AWAY, OldLogReturns,
-        ),
-        DrillFault(
-            Kind("lose-log-ahead-of-replica", pipeline, AWAKE),
-            "the log is lost while a replica lags; then the primary dies for good and that replica is promoted",
-            LOG_AWAY, LostAheadOfReplica, may_lose=True,
-        ),
-        DrillFault(
-            Kind("step-log-clock", pipeline, ASLEEP), "the log's clock is ten days ahead, then right again",
-            LOG_AWAY, SteppedClock, steps_clock=True,
-        ),
-    ]  # fmt: skip
-
-
 def _build_message_faults() -> list[DrillFault]:
     return [
         DrillFault(
@@ -374,7 +312,7 @@ def _build_faults() -> dict[str, DrillFault]:
         *_build_network_faults(),
         *_build_database_faults(),
         *_build_disk_faults(),
-        *_build_log_faults(),
+        *build_log_faults(),
         *_build_message_faults(),
     ]
     return {entry.kind.name: entry for entry in [*entries, *_build_combined(entries)]}

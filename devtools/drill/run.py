@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from uuid import UUID
 
 from devtools.drill.context import FaultContext
+from devtools.drill.drill_fault import SHARD_PROXIES, DrillFault
 from devtools.drill.freshness import FreshnessWatch
 from devtools.drill.health import ServiceChecker, find_inexact, find_uncounted, find_unhealed
 from devtools.drill.incidents import Incident, Incidents
@@ -14,7 +15,6 @@ from devtools.drill.load import VIDEOS, LoadClient, LoadShape
 from devtools.drill.losses import NOTHING_LOST, READ_LOSSES, judge_losses
 from devtools.drill.options import DrillOptions
 from devtools.drill.reading import ReadClient
-from devtools.drill.registry import SHARD_PROXIES, DrillFault
 from devtools.drill.report import DrillReport, build_seconds, report_client, report_incident
 from devtools.drill.tcp_proxy import TcpProxies
 from devtools.drill.verdict import find_unexplained

@@ -3,7 +3,7 @@ import pytest
 from devtools.drill.errors import BadDrillOption
 from devtools.drill.options import DrillOptions, choose_seed
 from devtools.drill.plan import ClusterPart
-from devtools.drill.registry import FAULTS, QUICK_KINDS, QUICK_SEED
+from devtools.drill.registry import FAULTS, QUICK_KINDS, QUICK_SEED, choose_faults
 
 
 def test_a_quick_drill_has_the_same_plan_every_time_and_every_one_of_its_faults():
@@ -38,3 +38,11 @@ def test_no_fault_affects_a_part_that_is_absent():
 def test_a_part_that_counting_needs_cannot_be_absent():
     with pytest.raises(BadDrillOption, match="--without: 'log' is none of beat, broker"):
         DrillOptions(seed=1, without=("log",)).check()
+
+
+def test_a_clock_is_stepped_only_where_a_library_can_be_built(monkeypatch):
+    assert "step-log-clock" in {entry.kind.name for entry in choose_faults((), can_mount=False)}
+    monkeypatch.setattr("devtools.drill.faults.lost_logs.COMPILER", "no-such-compiler")
+    assert "step-log-clock" not in {entry.kind.name for entry in DrillOptions(seed=1).choose_faults()}
+    with pytest.raises(BadDrillOption, match="--faults: a stepped clock needs a C compiler"):
+        DrillOptions(seed=1, kinds=("step-log-clock",)).check()
