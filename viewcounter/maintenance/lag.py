@@ -1,11 +1,12 @@
 """Lag of each partition behind the event log, in events, bytes and seconds, and the age of its watermark.
 
 Events are counted exactly, by the running number in each log entry; bytes are an estimate of the log server. Seconds
-and the age of the watermark are measured by the log server's clock alone, so clocks of different machines are never
-compared.
+and the age of the watermark are measured by the middle one of the clocks of log server, shards and this process: events
+would be shed if one of them that is wrong were believed.
 """
 
-from collections.abc import Iterable, Mapping
+import statistics
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
@@ -89,24 +90,31 @@ def read_lag(cluster: ClusterProxy, log: EventLog) -> ClusterLag:
     topology = cluster.topology
     scattered = cluster.scatter(READ_STATES, {}, consistency=Consistency.STRONG)
     rows = [row for result in scattered.results.values() for row in result.rows]
-    positions_read_at = datetime.now(UTC)
+    now = datetime.now(UTC)
     unread = log.read_unread({row["partition"]: Position.parse(row["position"]) for row in rows})
-    ahead_seconds = (unread.read_at - positions_read_at).total_seconds()
-    return replace(build_lag(rows, unread, topology=topology), log_ahead_seconds=ahead_seconds)
+    ahead_seconds = (unread.read_at - now).total_seconds()
+    shard_clocks = [result.rows[0]["read_at"] for result in scattered.results.values() if result.rows]
+    measured_at = choose_clock([now, unread.read_at, *shard_clocks])
+    return replace(build_lag(rows, unread, topology=topology, now=measured_at), log_ahead_seconds=ahead_seconds)
 
 
-def build_lag(rows: Iterable[Mapping[str, Any]], unread: Unread, *, topology: Topology) -> ClusterLag:
+def choose_clock(clocks: Sequence[datetime]) -> datetime:
+    """The middle one; of an even number the earlier of the two: too small a lag sheds nothing."""
+    return statistics.median_low(clocks)
+
+
+def build_lag(rows: Iterable[Mapping[str, Any]], unread: Unread, *, topology: Topology, now: datetime) -> ClusterLag:
     """Pure. `rows`: the result of READ_STATES."""
     by_partition = {row["partition"]: row for row in rows}
     known = sorted(by_partition)
     return ClusterLag(
-        measured_at=unread.read_at,
-        partitions=tuple(_build_partition_lag(by_partition[p], unread, topology=topology) for p in known),
+        measured_at=now,
+        partitions=tuple(_build_partition_lag(by_partition[p], unread, topology=topology, now=now) for p in known),
         missing=tuple(p for p in range(topology.partition_count) if p not in by_partition),
     )
 
 
-def _build_partition_lag(row: Mapping[str, Any], unread: Unread, *, topology: Topology) -> PartitionLag:
+def _build_partition_lag(row: Mapping[str, Any], unread: Unread, *, topology: Topology, now: datetime) -> PartitionLag:
     partition = row["partition"]
     oldest = unread.oldest.get(partition)
     return PartitionLag(
@@ -117,8 +125,8 @@ def _build_partition_lag(row: Mapping[str, Any], unread: Unread, *, topology: To
         watermark=row["watermark"].astimezone(UTC),
         events_behind=unread.events[partition],
         bytes_behind=unread.bytes[partition],
-        seconds_behind=0.0 if oldest is None else _get_age_seconds(oldest, unread.read_at),
-        watermark_age_seconds=_get_age_seconds(row["watermark"], unread.read_at),
+        seconds_behind=0.0 if oldest is None else _get_age_seconds(oldest, now),
+        watermark_age_seconds=_get_age_seconds(row["watermark"], now),
         owner=row["owner"],
     )
 

@@ -2,11 +2,13 @@
 
 from datetime import UTC, datetime, timedelta
 
+import pytest
+
 from configservice.topology.model import Assignment, Shard, Topology
 from runtime.metrics import REGISTRY
 from viewcounter.eventlog.interface import Unread
 from viewcounter.eventlog.lag_notice import LagNotice
-from viewcounter.maintenance.lag import build_lag, publish_lag
+from viewcounter.maintenance.lag import build_lag, choose_clock, publish_lag
 
 NOW = datetime(2026, 1, 31, 12, 0, tzinfo=UTC)
 SHARDS = (Shard(id=1, name="one", term=1, instances=()), Shard(id=2, name="two", term=1, instances=()))
@@ -26,7 +28,7 @@ def build():
         get_row(1, watermark=NOW + timedelta(seconds=1), state="stopped"),
     ]
     oldest = {2: NOW - timedelta(seconds=30), 1: NOW + timedelta(seconds=1)}
-    return build_lag(rows, Unread(NOW, {0: 0, 1: 4, 2: 7}, {0: 0, 1: 400, 2: 900}, oldest), topology=TOPOLOGY)
+    return build_lag(rows, Unread(NOW, {0: 0, 1: 4, 2: 7}, {0: 0, 1: 400, 2: 900}, oldest), topology=TOPOLOGY, now=NOW)
 
 
 def test_lag_is_the_age_of_the_oldest_entry_with_the_number_and_size_of_events():
@@ -60,5 +62,14 @@ def test_gateways_get_the_size_of_all_events_and_the_lag_of_most_partitions():
     late = {p: NOW - timedelta(seconds=30 * (p + 1)) for p in range(3)}
     rows = [get_row(p, watermark=NOW) for p in range(3)]
     ones = dict.fromkeys(range(3), 1)
-    assert build_lag(rows, Unread(NOW, ones, ones, late), topology=TOPOLOGY).notice.seconds == 60.0
-    assert build_lag([], Unread(NOW, {}, {}, {}), topology=TOPOLOGY).notice == LagNotice(0, 0.0)
+    assert build_lag(rows, Unread(NOW, ones, ones, late), topology=TOPOLOGY, now=NOW).notice.seconds == 60.0
+    assert build_lag([], Unread(NOW, {}, {}, {}), topology=TOPOLOGY, now=NOW).notice == LagNotice(0, 0.0)
+
+
+@pytest.mark.parametrize(
+    ("ahead", "middle"),
+    [((0, 864_000, 0, 0), 0), ((0, -864_000, 1), 0), ((864_000, 0), 0), ((0, 0, 5), 0), ((3,), 3)],
+)
+def test_a_clock_that_is_wrong_alone_is_not_believed(ahead, middle):
+    clocks = [NOW + timedelta(seconds=seconds) for seconds in ahead]
+    assert choose_clock(clocks) == NOW + timedelta(seconds=middle)
