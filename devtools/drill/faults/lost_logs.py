@@ -13,6 +13,7 @@ from devtools.drill.context import FaultContext
 from devtools.drill.errors import NoVictim
 from devtools.drill.faults.lagging import follow_through
 from devtools.drill.tcp_proxy import TcpProxy
+from devtools.localcluster.errors import ProgramFailed
 from devtools.localcluster.postgres import PostgresServer, find_primary
 from devtools.localcluster.spec import LOG_SERVER
 from devtools.localcluster.valkey import ValkeyServer
@@ -22,6 +23,7 @@ COPY_AGE_SECONDS = 8.0
 BEHIND_SECONDS = 4.0
 COPY_ATTEMPTS = 5
 PROMOTED_SECONDS = 60.0
+ACCEPTED_SECONDS = 60.0
 COMPILER = "cc"
 STEP_SECONDS = 10 * 86400
 _CLOCK_SOURCE = """
@@ -74,8 +76,16 @@ class _LogFault:
         server.wait_ready()
 
     def _accept_loss(self) -> None:
-        """The operator of a log that is gone for good."""
-        self._context.cluster.run_command("accept_log_loss", "--reason", "the drill removed its disk", "--yes")
+        """The operator of a log that is gone for good, who tries again while a shard does not answer."""
+
+        def find_obstacle() -> str | None:
+            try:
+                self._context.cluster.run_command("accept_log_loss", "--reason", "the drill removed its disk", "--yes")
+            except ProgramFailed as error:
+                return str(error)
+            return None
+
+        self._context.await_none(find_obstacle, what="the loss of the log to be accepted", seconds=ACCEPTED_SECONDS)
 
     def _await_log(self) -> None:
         server = self._server
