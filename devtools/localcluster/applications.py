@@ -27,11 +27,13 @@ class Application(Member):
         super().__init__(**member)
         self._arguments = arguments
         self._environment = dict(environment)
+        self.project_root = PROJECT_ROOT
+        """Of the release that its next start runs."""
 
     def describe_launch(self) -> Launch:
         return Launch(
             argv=(sys.executable, *self._arguments),
-            cwd=PROJECT_ROOT,
+            cwd=self.project_root,
             environment=self._environment | {"PYTHONUNBUFFERED": "1", OWNER_VARIABLE: str(self._state.root)},
             death_signal=signal.SIGTERM,
         )

@@ -79,6 +79,8 @@ class LocalCluster:
         self._supervisor = Supervisor(state=self.state, report=self._report)
         self._layout: Layout | None = None
         self._rejoiner: Rejoiner | None = None
+        self.project_root = PROJECT_ROOT
+        """Of the release whose commands are run; see `use_release`."""
 
     def __enter__(self) -> Self:
         return self
@@ -263,6 +265,12 @@ class LocalCluster:
         seed_replica(replica, primary=primary, replication_password=password)
         self._bring_up(replica)
 
+    def use_release(self, project_root: Path) -> None:
+        """Commands, and applications at their next start, run the release in this folder."""
+        self.project_root = project_root
+        for application in self.layout.applications.values():
+            application.project_root = project_root
+
     def run_command(self, *arguments: str, within_seconds: float | None = None, signs: bool = False) -> str:
         """Run a command of `manage.py` on this cluster; returns its output. Raises ProgramFailed.
 
@@ -271,8 +279,8 @@ class LocalCluster:
         signing = {SETTING: str(get_signing_key_path(self.state))} if signs or not self.spec.config_services else {}
         return run_tool(
             Launch(
-                argv=(sys.executable, str(PROJECT_ROOT / "manage.py"), *arguments),
-                cwd=PROJECT_ROOT,
+                argv=(sys.executable, str(self.project_root / "manage.py"), *arguments),
+                cwd=self.project_root,
                 environment=self.environment | signing | {OWNER_VARIABLE: str(self.state.root)},
                 death_signal=signal.SIGTERM,
             ),

@@ -43,6 +43,8 @@ class ClusterReport:
     shards_error: str | None = None
     lag: Mapping[str, Any] | None = None
     lag_error: str | None = None
+    log_memory: Mapping[str, Any] | None = None
+    """`used_bytes`, `max_bytes` and `full_seconds`, which is None while it does not grow or is not known yet."""
     key_holders: Sequence[KeyHolder] = field(default_factory=tuple)
 
 
@@ -62,6 +64,7 @@ def query_gateway(url: str, *, key: str, within_seconds: float) -> ClusterReport
         shards_error=NO_CONDITIONS if "conditions" in cluster["missing"] else None,
         lag=build_lag(lag["partitions"], missing=lag["missing"]),
         lag_error=describe_missing(lag["missing"]),
+        log_memory=cluster["log"].get("memory"),
         key_holders=[
             KeyHolder(f"{service['kind']} {service['host']}:{service['pid']}", service["public_keys"])
             for service in cluster["services"]

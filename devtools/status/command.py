@@ -16,6 +16,7 @@ from devtools.localcluster.spec import STATUS_KEY, WEB
 from devtools.localcluster.state import StateFolder, find_state_dir
 from devtools.localcluster.status import ClusterStatus, DatabaseStatus, LocalHealth, ProcessStatus, read_status
 from devtools.status.cluster_report import ClusterReport, GatewayUnavailable, query_gateway
+from viewcounter.eventlog.usage_trend import LogMemory, describe_usage
 
 EXIT_STATUS = {LocalHealth.OK: 0, LocalHealth.NOT_RUNNING: 1, LocalHealth.DEGRADED: 3}
 STATUS_SECONDS = 5.0
@@ -44,6 +45,7 @@ def run_status(*, as_json: bool, stdout: OutputWrapper) -> int:
             "public_keys": [asdict(holder) for holder in report.key_holders],
             "log_lag": report.lag,
             "log_lag_error": report.lag_error,
+            "log_memory": report.log_memory,
         }
         stdout.write(json.dumps(document, indent=2, default=str))
     else:
@@ -84,6 +86,8 @@ def _render(
     for name, url in urls.items():
         yield f"{name:7} {url}"
     yield _describe_lag(report.lag, report.lag_error)
+    if report.log_memory is not None:
+        yield describe_usage(LogMemory(**report.log_memory))
 
 
 def _describe_process(process: ProcessStatus) -> Iterator[tuple[str, ...]]:

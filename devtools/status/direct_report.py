@@ -10,6 +10,7 @@ from viewcounter.cluster import get_cluster
 from viewcounter.config import get_config
 from viewcounter.eventlog.errors import EventLogError
 from viewcounter.eventlog.registry import get_event_log
+from viewcounter.eventlog.usage_trend import UsageTrend
 from viewcounter.health.cluster_health import probe_cluster
 from viewcounter.health.registration import find_services
 from viewcounter.health.shard_condition import find_reports
@@ -32,8 +33,18 @@ def read_report(*, within_seconds: float) -> ClusterReport:
         shards_error,
         lag=build_lag([asdict(partition) for partition in lag.partitions], missing=lag.missing),
         lag_error=describe_missing(lag.missing),
+        log_memory=_read_log_memory(),
         key_holders=key_holders,
     )
+
+
+def _read_log_memory() -> dict[str, object] | None:
+    """Without the time until it is full, which takes several readings."""
+    try:
+        memory = UsageTrend().add(get_event_log().read_usage(()), at=0.0)
+    except EventLogError:
+        return None
+    return None if memory is None else asdict(memory)
 
 
 def _read_shards(*, within_seconds: float) -> tuple[list[dict[str, object]], str | None]:

@@ -95,6 +95,7 @@ class ReadinessProbe:
             for name, (check, meaning) in dependencies.items()
         }
         self._log_trend = UsageTrend()
+        self._trend_lock = Lock()
         self._lock = Lock()  # held while probing, so that concurrent requests cause one probe
         self._last: Readiness | None = None
         self._probed_at = 0.0
@@ -106,11 +107,15 @@ class ReadinessProbe:
                 self._probed_at = time.monotonic()
             return self._last
 
-    def _read_memory(self, log: EventLog) -> LogMemory | None:
+    def read_log_memory(self, log: EventLog) -> LogMemory | None:
+        """None: the log does not answer, or its server has no memory limit. The time until it is full is known after
+        some readings."""
         try:
-            return self._log_trend.add(log.read_usage(()), at=time.monotonic())
+            usage = log.read_usage(())
         except EventLogError:  # the part of the log says so
             return None
+        with self._trend_lock:
+            return self._log_trend.add(usage, at=time.monotonic())
 
     def _probe(self, cluster: ClusterProxy, log: EventLog) -> Readiness:
         settings = self._settings
@@ -121,7 +126,7 @@ class ReadinessProbe:
         REPORTS.submit()
         LOSSES.submit()
         parts: dict[str, Part] = {TOPOLOGY: _check_topology(cluster), LOG: _check_log(log)}
-        parts |= build_memory_parts(self._read_memory(log), full_share=settings.log_full_share)
+        parts |= build_memory_parts(self.read_log_memory(log), full_share=settings.log_full_share)
         if settings.spool_dir is not None:
             spool = measure_slots(settings.spool_dir)
             parts[SPOOL] = check_spool(spool, max_bytes=settings.spool_max_bytes)

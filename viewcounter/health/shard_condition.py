@@ -10,7 +10,7 @@ from typing import Any
 
 from configservice.failover.records import Condition
 from configservice.failover.shard_reports import ShardReport, read_reports
-from viewcounter.eventlog.usage_trend import LogMemory
+from viewcounter.eventlog.usage_trend import MIB, LogMemory, describe_duration, describe_usage
 from viewcounter.health.cluster_health import Status
 from viewcounter.health.control_query import ControlQuery
 
@@ -25,7 +25,6 @@ _WORDS: dict[Condition, tuple[Status, str]] = {
     Condition.CHANGING: (Status.DEGRADED, "failing over: its events wait in the log"),
     Condition.WITHOUT_PRIMARY: (Status.DOWN, "no primary and no replica to promote: its events wait in the log"),
 }
-MIB = 1024 * 1024
 LOG_HALF_FULL = 0.5
 LOG_SOON_FULL_SECONDS = 3600.0
 UNKNOWN = "unknown"
@@ -61,7 +60,7 @@ def describe_log(report: ShardReport, labels: Mapping[str, str]) -> str:
         return f"{text}; the size kept is unknown: the log has no memory limit, or has not been read yet"
     text += f": {share.kept_bytes / MIB:.1f} of {share.share_bytes / MIB:.1f} MiB"
     if share.full_seconds is not None:
-        text += f", full in about {_describe_duration(share.full_seconds)}"
+        text += f", full in about {describe_duration(share.full_seconds)}"
     return f"{text}; then it is no longer kept, and they cannot be promoted until they have caught up"
 
 
@@ -74,14 +73,7 @@ def describe_log_memory(memory: LogMemory, *, full_share: float) -> str:
     full_seconds = memory.full_seconds
     if memory.used_share < LOG_HALF_FULL or full_seconds is None or full_seconds > LOG_SOON_FULL_SECONDS:
         return ""
-    return f"{text}, full in about {_describe_duration(full_seconds)}: events are refused above {full_share:.0%}"
-
-
-def _describe_duration(seconds: float) -> str:
-    for unit, length in (("d", 86400.0), ("h", 3600.0), ("min", 60.0)):
-        if seconds >= 2 * length:
-            return f"{seconds / length:.0f} {unit}"
-    return f"{seconds:.0f} s"
+    return f"{describe_usage(memory)}: events are refused above {full_share:.0%}"
 
 
 def _describe_moves(report: ShardReport) -> str:

@@ -29,7 +29,9 @@ def test_shards_say_their_term_primary_partitions_durability_and_instances(api: 
     topology = api.cluster.topology
     assert (answer["epoch"], answer["cluster_id"]) == (topology.epoch, topology.cluster_id)
     assert (answer["partition_count"], answer["missing"]) == (topology.partition_count, [])
+    memory = answer["log"].pop("memory")
     assert answer["log"] == {"id": topology.log_id, "losses": []}
+    assert 0 < memory["used_bytes"] < memory["max_bytes"]
     assert [(s["name"], s["primary"], s["partitions"]) for s in answer["shards"]] == [
         (shard.name, shard.primary.name, topology.get_partitions_of(shard.id)) for shard in topology.shards
     ]

@@ -1,6 +1,7 @@
 """`/v1/cluster`: for operators and their programs."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 from drf_spectacular.types import OpenApiTypes
@@ -20,9 +21,12 @@ from configservice.topology.model import Durability, Role, StandbyLoss, Topology
 from viewcounter.api.pagination import decode_number
 from viewcounter.api.parameters import check_parameters, get_integer
 from viewcounter.api.resources.base import ApiView
+from viewcounter.api.resources.health import get_readiness_probe
 from viewcounter.apikeys.scopes import Scope
 from viewcounter.cluster import get_cluster
 from viewcounter.config import get_config
+from viewcounter.eventlog.registry import get_event_log
+from viewcounter.eventlog.usage_trend import LogMemory
 from viewcounter.health.cluster_health import InstanceCondition, ShardHealth, Status, probe_cluster
 from viewcounter.health.log_losses import find_losses
 from viewcounter.health.registration import find_services
@@ -174,11 +178,22 @@ class LogLossSerializer(serializers.Serializer):
     reason = serializers.CharField()
 
 
+class LogMemorySerializer(serializers.Serializer):
+    used_bytes = serializers.IntegerField(min_value=0)
+    max_bytes = serializers.IntegerField(min_value=0)
+    full_seconds = serializers.FloatField(
+        allow_null=True, min_value=0, help_text="Until all of it is in use, at the growth of the last minutes."
+    )
+
+
 class LogSerializer(serializers.Serializer):
     id = serializers.CharField(
         allow_blank=True, help_text="The log that the server must hold; empty: none was created."
     )
     losses = LogLossSerializer(many=True, allow_null=True, help_text="Newest first; null: not known right now.")
+    memory = LogMemorySerializer(
+        allow_null=True, help_text="Of the log's server; null: it does not answer, or has no limit."
+    )
 
 
 class ClusterSerializer(serializers.Serializer):
@@ -200,13 +215,19 @@ def encode_cluster(
     shards: Sequence[ShardHealth],
     services: Sequence[RegisteredService] | None,
     reports: Mapping[str, ShardReport] | None,
+    *,
     losses: Sequence[LogLoss] | None,
+    memory: LogMemory | None,
 ) -> dict[str, Any]:
     return {
         "cluster_id": topology.cluster_id,
         "epoch": topology.epoch,
         "partition_count": topology.partition_count,
-        "log": {"id": topology.log_id, "losses": None if losses is None else [_encode_loss(loss) for loss in losses]},
+        "log": {
+            "id": topology.log_id,
+            "losses": None if losses is None else [_encode_loss(loss) for loss in losses],
+            "memory": None if memory is None else asdict(memory),
+        },
         "shards": [_encode_shard(health, (reports or {}).get(health.shard.name)) for health in shards],
         "services": [_encode_service(registered) for registered in services or ()],
         "missing": [name for name, found in (("services", services), ("conditions", reports)) if found is None],
@@ -290,7 +311,8 @@ class ClusterView(ApiView):
         )
         reports = find_reports(timeout_seconds=config.readiness.probe_seconds)
         losses = find_losses(timeout_seconds=config.readiness.probe_seconds)
-        return Response(encode_cluster(topology, shards, find_services(), reports, losses))
+        memory = get_readiness_probe().read_log_memory(get_event_log())
+        return Response(encode_cluster(topology, shards, find_services(), reports, losses=losses, memory=memory))
 
 
 class ClusterHistoryView(ApiView):
